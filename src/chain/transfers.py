@@ -1,0 +1,117 @@
+"""ERC-20 Transfer events: the record and its decoding from raw logs.
+
+Every entry point (live handling, replay, recordings, training) decodes through here.
+
+An ERC-20 transfer is a log with topic0 = keccak256("Transfer(address,address,uint256)"), exactly
+three topics and exactly 32 bytes of data. ERC-721 shares the topic but indexes the token id, so it
+has four topics and no data. Anything else is not a transfer: logs are written by strangers, so a
+malformed one is skipped, never an error.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+TRANSFER_TOPIC = "0xddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef"
+ZERO_ADDRESS = "0x" + "0" * 40
+
+_WORD_HEX_DIGITS = 64  # 32 bytes
+_HEX_DIGITS = frozenset("0123456789abcdef")
+
+
+class RawLog(Protocol):
+    """What decoding reads of a log; `forta_agent.receipt.Log` has this shape."""
+
+    address: Any
+    topics: Any
+    data: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """One ERC-20 transfer.
+
+    Attributes:
+        token: contract address, lowercase `0x` + 40 hex digits.
+        sender: account debited, same form; the zero address for a mint.
+        recipient: account credited, same form; the zero address for a burn.
+        amount: raw token units, 0 <= amount < 2**256.
+        log_index: position of the log in its block (or, where unknown, in its transaction).
+    """
+
+    token: str
+    sender: str
+    recipient: str
+    amount: int
+    log_index: int
+
+
+def decode_transfer(address: Any, topics: Any, data: Any, log_index: int) -> Transfer | None:
+    """Decode one raw log, or return None when it is not a well-formed ERC-20 transfer.
+
+    The upper 12 bytes of an address topic are ignored, as the EVM and indexers do.
+    """
+    if not isinstance(topics, (list, tuple)) or len(topics) != 3:
+        return None
+    topic0, topic1, topic2 = topics
+    if not (isinstance(topic0, str) and isinstance(topic1, str) and isinstance(topic2, str)):
+        return None
+    if topic0 != TRANSFER_TOPIC and topic0.lower() != TRANSFER_TOPIC:
+        return None
+    token = normalise_address(address)
+    sender = _word(topic1)
+    recipient = _word(topic2)
+    amount = _word(data)
+    if token is None or sender is None or recipient is None or amount is None:
+        return None
+    return Transfer(token, "0x" + sender[-40:], "0x" + recipient[-40:], int(amount, 16), log_index)
+
+
+def decode_transfers(logs: Iterable[RawLog] | None) -> list[Transfer]:
+    """Decode the ERC-20 transfers among a transaction's logs, in log order.
+
+    Logs flagged `removed` (orphaned by a reorganisation) are skipped. Never raises on the content
+    of a log.
+    """
+    transfers: list[Transfer] = []
+    for position, log in enumerate(logs or ()):
+        topics = getattr(log, "topics", None)
+        if not topics or getattr(log, "removed", False) is True:
+            continue
+        index = _as_index(getattr(log, "log_index", None), default=position)
+        transfer = decode_transfer(getattr(log, "address", None), topics, getattr(log, "data", None), index)
+        if transfer is not None:
+            transfers.append(transfer)
+    transfers.sort(key=lambda transfer: transfer.log_index)
+    return transfers
+
+
+def normalise_address(value: Any) -> str | None:
+    """Return the address as lowercase `0x` + 40 hex digits, or None when it is not one."""
+    if not isinstance(value, str) or len(value) != 42:
+        return None
+    address = value.lower()
+    return address if address.startswith("0x") and _HEX_DIGITS.issuperset(address[2:]) else None
+
+
+def _word(value: Any) -> str | None:
+    """The 64 lowercase hex digits of a 32-byte word, or None."""
+    if not isinstance(value, str) or len(value) != _WORD_HEX_DIGITS + 2:
+        return None
+    word = value.lower()
+    # `int(_, 16)` alone would accept underscores, signs, blanks and non-ASCII digits.
+    return word[2:] if word.startswith("0x") and _HEX_DIGITS.issuperset(word[2:]) else None
+
+
+def _as_index(value: Any, default: int) -> int:
+    """A log index as an int; the bridge delivers it as an int, a decimal or a hex string."""
+    if isinstance(value, bool):
+        return default
+    if isinstance(value, int):
+        return value
+    if isinstance(value, str) and value.isascii():
+        try:
+            return int(value, 16) if value.startswith("0x") else int(value)
+        except ValueError:
+            return default
+    return default

@@ -1,0 +1,24 @@
+"""Constants of the bot that users and operators see. Settings that can change live in `settings`."""
+
+from typing import Final
+
+BOT_NAME: Final = "anomalous-token-transfers"
+
+# Classes of findings: alert ids are the public interface of the bot, see README "Alerts".
+NORMAL_ALERT_ID: Final = "NORMAL-TOKEN-TRANSFERS-TX"
+ANOMALOUS_ALERT_ID: Final = "ANOMALOUS-TOKEN-TRANSFERS-TX"
+INVALID_ALERT_ID: Final = "INVALID-TOKEN-TRANSFERS-TX"
+
+# The label that an anomalous transaction carries, and its entity type by Forta's convention.
+ATTACKER_LABEL: Final = "attacker"
+
+EXPLANATION_FEATURES: Final = 10
+"""Features named in `model_explanations`, most weighty first."""
+
+MAX_ADDRESSES: Final = 50
+"""Addresses in a finding; the scan node keeps no more."""
+
+MAX_TOKENS_IN_METADATA: Final = 50
+"""Tokens detailed in a finding's metadata, those with most transfers; the others are counted."""
+
+SECONDS_PER_MINUTE: Final = 60
