@@ -1,7 +1,10 @@
 #!/usr/bin/env bash
-# Recompile the hash-pinned locks from the .in files. Needs uv (pip install uv).
+# Remake the locks: the hash-pinned Python ones from the .in files, and package-lock.json.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 common=(--override overrides.txt --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-find-links)
 uv pip compile "${common[@]}" "$@" requirements.in -o requirements.txt
 uv pip compile "${common[@]}" "$@" -c requirements.txt requirements-dev.in -o requirements-dev.txt
+rm -f package-lock.json
+npm install --package-lock-only --ignore-scripts
+node scripts/complete_npm_lock.mjs
