@@ -1,0 +1,76 @@
+"""Text from strangers, made harmless.
+
+Anyone can deploy a token with any name. A name reaches findings, logs and consumers, and the bridge
+between the Forta CLI and Python is one line of text that is searched for markers: a token named like
+a marker breaks that line and ends the process. So every outside string passes `sanitise_text` before
+it is stored, logged or emitted.
+"""
+
+import re
+import unicodedata
+
+BRIDGE_MARKERS = (
+    "!*forta_finding*!",
+    "-!*forta_finding*!-",
+    "!*initialize*!",
+    "!*health_check*!",
+)
+"""What the bridge searches its lines for (each may be followed by a colon)."""
+
+_MARKER = re.compile(r"-?!\*(?:forta_finding|initialize|health_check)\*!-?:?", re.IGNORECASE)
+
+# Normalisation can turn one character into 18: look at no more input than this many per output.
+_INPUT_FACTOR = 4
+
+# Control, format (zero-width, bidirectional), surrogate, private use, unassigned, line and paragraph
+# separators. Combining marks stay, but see _MAX_COMBINING_MARKS.
+_DROPPED_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+_INVISIBLE = frozenset("\u115f\u1160\u3164\uffa0\u034f\u17b4\u17b5\u2800\ufffc")
+_MAX_COMBINING_MARKS = 2
+_MARK_CATEGORIES = frozenset({"Mn", "Me"})
+
+
+def sanitise_text(value: object, max_length: int = 64) -> str:
+    """Return `value` as one short printable line that holds no bridge marker.
+
+    NFKC-normalised, without control, format, surrogate, private-use, unassigned and invisible
+    characters and without stacks of combining marks; runs of blanks become one space; at most
+    `max_length` characters. What is not a string becomes "". Idempotent. The cost is bounded by
+    `max_length`, not by the input.
+    """
+    if not isinstance(value, str):
+        return ""
+    text = value[: max_length * _INPUT_FACTOR]
+    if text.isascii() and text.isprintable() and "!" not in text:
+        return " ".join(text.split())[:max_length].strip()
+    # Each pass only shortens or keeps the text, except for normalisation, which is idempotent on its
+    # own; so a fixed point is reached after a few passes.
+    while (cleaned := _clean(text, max_length)) != text:
+        text = cleaned
+    return text
+
+
+def _clean(text: str, max_length: int) -> str:
+    text = _drop_invisible(unicodedata.normalize("NFKC", text))
+    # A blank in place of the marker: its neighbours cannot join to a new one.
+    text = _MARKER.sub(" ", text)
+    text = " ".join(text.split())
+    return text[:max_length].strip()
+
+
+def _drop_invisible(text: str) -> str:
+    kept: list[str] = []
+    marks = 0
+    for character in text:
+        category = unicodedata.category(character)
+        if category in _MARK_CATEGORIES:
+            marks += 1
+            if marks > _MAX_COMBINING_MARKS:
+                continue
+        else:
+            marks = 0
+        if character in "\t\n\r\x0b\x0c\x85\u2028\u2029":
+            kept.append(" ")
+        elif category not in _DROPPED_CATEGORIES and character not in _INVISIBLE:
+            kept.append(character)
+    return "".join(kept)
