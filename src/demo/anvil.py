@@ -1,0 +1,215 @@
+"""A local Ethereum chain for the demo and the tests: an Anvil process and its JSON-RPC.
+
+    with anvil(timestamp=1_700_000_000) as chain:
+        receipt = chain.send(sender, to=token, data=contract.call("mint(address,uint256)", sender, 1))
+
+Everything that enters a hash is fixed (accounts, fees, time stamps), so the same calls give the same
+addresses and transaction hashes on every run.
+"""
+
+import os
+import re
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from shutil import which
+from typing import Any, Final
+
+import requests
+
+from src.demo.contracts import ROOT, Contract, decode_result
+
+BLOCK_SECONDS: Final = 12
+"""Time between blocks on Ethereum, in seconds."""
+
+_START_SECONDS: Final = 20.0
+_STOP_SECONDS: Final = 3.0
+_RPC_SECONDS: Final = 30.0
+_RECEIPT_SECONDS: Final = 10.0
+_POLL_SECONDS: Final = 0.005
+_GAS_LIMIT: Final = 12_000_000
+_MAX_FEE: Final = 100 * 10**9  # wei a gas
+_PRIORITY_FEE: Final = 10**9
+_LISTENING: Final = re.compile(rb"Listening on (?:\S+:)?(\d+)\s")
+
+
+class ChainError(RuntimeError):
+    """The local chain does not start, does not answer, or refuses; the message says what to do."""
+
+
+class Chain:
+    """JSON-RPC to a local Anvil chain that mines one block for every transaction sent.
+
+    Attributes:
+        url: of the JSON-RPC endpoint.
+        accounts: the funded development accounts, lowercase; the node signs for them.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._session = requests.Session()
+        self._session.trust_env = False  # no proxy between us and the loopback
+        self.accounts: list[str] = [account.lower() for account in self.rpc("eth_accounts")]
+        self._time = int(self.rpc("eth_getBlockByNumber", "latest", False)["timestamp"], 16)
+
+    def rpc(self, method: str, *params: Any) -> Any:
+        """Call a JSON-RPC method and return its result.
+
+        Raises:
+            ChainError: no answer, or an error as the answer.
+        """
+        request = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
+        try:
+            answer = self._session.post(self.url, json=request, timeout=_RPC_SECONDS).json()
+        except (requests.RequestException, ValueError) as error:
+            raise ChainError(f"{method}: the local chain at {self.url} does not answer") from error
+        if "error" in answer:
+            raise ChainError(f"{method}: {answer['error'].get('message', 'unknown error')}")
+        return answer["result"]
+
+    def send(
+        self, sender: str, *, to: str | None = None, data: str = "0x", value: int = 0
+    ) -> dict[str, Any]:
+        """Send a transaction from a development account, mined 12 seconds after the last block.
+
+        Args:
+            sender: one of `accounts`.
+            to: the receiver; None deploys a contract.
+            data: call data or creation code, `0x` hex.
+            value: wei.
+
+        Returns:
+            The receipt.
+
+        Raises:
+            ChainError: the transaction was refused or it reverted.
+        """
+        self._time += BLOCK_SECONDS
+        self.rpc("evm_setNextBlockTimestamp", self._time)
+        transaction = {
+            "from": sender,
+            "data": data,
+            "value": hex(value),
+            "gas": hex(_GAS_LIMIT),
+            "maxFeePerGas": hex(_MAX_FEE),
+            "maxPriorityFeePerGas": hex(_PRIORITY_FEE),
+        }
+        if to is not None:
+            transaction["to"] = to
+        receipt = self._receipt(self.rpc("eth_sendTransaction", transaction))
+        if receipt["status"] != "0x1":
+            raise ChainError(f"transaction {receipt['transactionHash']} reverted")
+        return receipt
+
+    def deploy(
+        self, sender: str, contract: Contract, types: tuple[str, ...] = (), *arguments: Any
+    ) -> str:
+        """Deploy a contract with these constructor arguments; returns its address, lowercase."""
+        receipt = self.send(sender, data=contract.creation(types, *arguments))
+        return str(receipt["contractAddress"]).lower()
+
+    def put_at(self, address: str, contract: Contract) -> None:
+        """Put a contract's code at an address of our choice. No constructor runs."""
+        self.rpc("anvil_setCode", address, contract.runtime_code)
+
+    def call(self, to: str, data: str, *types: str) -> tuple[Any, ...]:
+        """`eth_call` on the latest block, its result decoded as these ABI types."""
+        return decode_result(types, self.rpc("eth_call", {"to": to, "data": data}, "latest"))
+
+    def set_nonce(self, account: str, nonce: int) -> None:
+        """Make an account look as if it had sent this many transactions by the latest block."""
+        self.rpc("anvil_setNonce", account, hex(nonce))
+
+    def mine(self, blocks: int, seconds: int = BLOCK_SECONDS) -> None:
+        """Mine empty blocks, this many seconds apart."""
+        self.rpc("evm_setNextBlockTimestamp", self._time + seconds)
+        self.rpc("anvil_mine", hex(blocks), hex(seconds))
+        self._time = int(self.rpc("eth_getBlockByNumber", "latest", False)["timestamp"], 16)
+
+    def _receipt(self, transaction_hash: str) -> dict[str, Any]:
+        deadline = time.monotonic() + _RECEIPT_SECONDS
+        while time.monotonic() < deadline:
+            receipt: dict[str, Any] | None = self.rpc("eth_getTransactionReceipt", transaction_hash)
+            if receipt is not None:
+                return receipt
+            time.sleep(_POLL_SECONDS)
+        raise ChainError(f"transaction {transaction_hash} was not mined")
+
+
+@contextmanager
+def anvil(*, timestamp: int, chain_id: int = 1, port: int = 0) -> Iterator[Chain]:
+    """Run an Anvil chain for the length of the `with` block.
+
+    The chain begins at block 0, not at a number of today's mainnet: Anvil has no blocks below its
+    first one, and a search for an account's first transaction begins at block 0.
+
+    Args:
+        timestamp: of block 0, Unix seconds.
+        chain_id: the SDK knows the ids of real chains only, so 1 by default.
+        port: on the loopback; 0 takes a free one.
+
+    Raises:
+        ChainError: Anvil is missing or does not start.
+    """
+    options = ["--chain-id", str(chain_id), "--timestamp", str(timestamp), "--port", str(port)]
+    command = [_binary(), *options, "--host", "127.0.0.1", "--hardfork", "cancun", "--no-cors"]
+    with tempfile.TemporaryDirectory(prefix="anvil-") as home:
+        log = Path(home) / "anvil.log"
+        environment = {**os.environ, "HOME": home, "NO_COLOR": "1"}
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                start_new_session=True,  # Ctrl-C reaches us alone; we stop the chain when done
+            )
+            try:
+                yield Chain(f"http://127.0.0.1:{_wait_for_port(process, log, port)}")
+            finally:
+                stop(process)
+
+
+def stop(process: "subprocess.Popen[Any]") -> None:
+    """End a process that leads its own session, together with its children."""
+    for number, patience in ((signal.SIGTERM, _STOP_SECONDS), (signal.SIGKILL, None)):
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, number)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(patience)
+            return
+
+
+def _binary() -> str:
+    """Anvil itself rather than npm's wrapper around it: one process less to start and to stop."""
+    packages = ROOT / "node_modules" / "@foundry-rs"
+    for candidate in sorted(packages.glob("anvil-*/bin/anvil*")):
+        if os.access(candidate, os.X_OK):
+            return str(candidate)
+    found = which("anvil")
+    if found is None:
+        raise ChainError(
+            "Anvil (npm @foundry-rs/anvil) is missing: run `npm ci`. It is an optional package for "
+            "Linux, macOS and Windows on x86-64 and arm64; elsewhere put `anvil` of Foundry on PATH."
+        )
+    return found
+
+
+def _wait_for_port(process: "subprocess.Popen[bytes]", log: Path, port: int) -> int:
+    deadline = time.monotonic() + _START_SECONDS
+    while time.monotonic() < deadline:
+        listening = _LISTENING.search(log.read_bytes())
+        if listening is not None:
+            return int(listening.group(1))
+        if process.poll() is not None:
+            break
+        time.sleep(_POLL_SECONDS)
+    said = log.read_text("utf-8", "replace").strip()[-500:] or "it said nothing"
+    if "in use" in said.lower():
+        raise ChainError(f"Port {port} is taken: choose another with --port, or 0 for a free one.")
+    raise ChainError(f"Anvil did not start ({said}). Try `npm ci`, then the command again.")

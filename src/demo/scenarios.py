@@ -1,0 +1,198 @@
+"""What happens on the demo's chain: everyday transactions, two attempts to deceive, one theft."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from src.chain.transfers import Transfer, decode_transfer
+from src.demo import world as stage
+from src.demo.world import DAI, LINK, USDC, USDT, WBTC, WETH, TokenSpec, World
+
+BRIDGE_MARKER: Final = "-!*forta_finding*!-:"
+"""Ends a finding between the bot's Python and Node sides: a hostile name for a token."""
+
+NO_FINDING: Final = "NO FINDING"
+
+# 20 receivers of wages, and what each gets in USDC.
+_STAFF: Final = [f"0x{0x5AFE000000000000000000000000000000000000 + 7919 * i:040x}" for i in range(1, 21)]
+_WAGES: Final = [2_400 + 135 * (i * i % 17) for i in range(1, 21)]
+
+_ROUNDS: Final = 3
+_DEPOSIT_PER_ROUND: Final = 16_000
+_FLASH_LOAN: Final = ((WETH, 5_000), (USDC, 5_000_000), (DAI, 2_000_000))
+# Borrowed from the pool, and what it is turned into before it is taken away.
+_LOOT: Final = ((USDC, USDC), (USDT, USDC), (DAI, DAI), (WETH, WETH), (WBTC, WETH))
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """One transaction to play.
+
+    Attributes:
+        key: its short name.
+        title: what it is, in a few words.
+        expected: the finding that the demo insists on ("NORMAL", "ANOMALOUS", `NO_FINDING`);
+            None where either answer is defensible.
+        play: sends it and returns the receipt.
+    """
+
+    key: str
+    title: str
+    expected: str | None
+    play: Callable[[World], dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Played:
+    """A scenario with its transaction: hash, sender and the transfers that the chain recorded."""
+
+    scenario: Scenario
+    transaction_hash: str
+    sender: str
+    transfers: Sequence[Transfer]
+
+
+def play(world: World, scenarios: Sequence[Scenario]) -> list[Played]:
+    """Send every scenario's transaction, in order.
+
+    Raises:
+        ChainError: the chain refused one, or one reverted.
+    """
+    return [_played(scenario, scenario.play(world)) for scenario in scenarios]
+
+
+def _played(scenario: Scenario, receipt: dict[str, Any]) -> Played:
+    decoded = (
+        decode_transfer(log["address"], log["topics"], log["data"], int(log["logIndex"], 16))
+        for log in receipt["logs"]
+    )
+    transfers = [transfer for transfer in decoded if transfer is not None]
+    return Played(scenario, receipt["transactionHash"], receipt["from"].lower(), transfers)
+
+
+def _transfer(world: World, sender: str, spec: TokenSpec, to: str, amount: float) -> dict[str, Any]:
+    data = world.code["Token"].call("transfer(address,uint256)", to, spec.units(amount))
+    return world.chain.send(sender, to=spec.address, data=data)
+
+
+def _swap(world: World, sender: str, amount: float, *path: TokenSpec) -> dict[str, Any]:
+    stage.approve(world, path[0], sender, world.router)
+    data = world.code["Router"].call(
+        "swap(uint256,uint256,address[],address)",
+        path[0].units(amount),
+        0,
+        [spec.address for spec in path],
+        sender,
+    )
+    return world.chain.send(sender, to=world.router, data=data)
+
+
+def _ether(world: World) -> dict[str, Any]:
+    return world.chain.send(world.people.bob, to=world.people.alice, value=10**17)
+
+
+def _usdc(world: World) -> dict[str, Any]:
+    return _transfer(world, world.people.alice, USDC, world.people.bob, 250)
+
+
+def _usdt(world: World) -> dict[str, Any]:
+    return _transfer(world, world.people.bob, USDT, world.people.carol, 1_180.5)
+
+
+def _link(world: World) -> dict[str, Any]:
+    return _transfer(world, world.people.carol, LINK, world.people.alice, 42)
+
+
+def _one_hop(world: World) -> dict[str, Any]:
+    return _swap(world, world.people.alice, 1_500, USDC, WETH)
+
+
+def _two_hops(world: World) -> dict[str, Any]:
+    return _swap(world, world.people.carol, 2_000, DAI, WETH, WBTC)
+
+
+def _liquidity(world: World) -> dict[str, Any]:
+    provider = world.people.provider
+    for spec in (USDC, WETH):
+        stage.approve(world, spec, provider, world.router)
+    data = world.code["Router"].call(
+        "addLiquidity(address,address,uint256,uint256,address)",
+        USDC.address,
+        WETH.address,
+        USDC.units(35_000),
+        WETH.units(10),
+        provider,
+    )
+    return world.chain.send(provider, to=world.router, data=data)
+
+
+def _collateral(world: World) -> dict[str, Any]:
+    provider, token = world.people.provider, world.governance_token
+    stage.approve(world, token, provider, world.pool)
+    data = world.code["LendingPool"].call("deposit(uint256)", token.units(1_000))
+    return world.chain.send(provider, to=world.pool, data=data)
+
+
+def _payroll(world: World) -> dict[str, Any]:
+    treasury = world.people.treasury
+    stage.approve(world, USDC, treasury, world.disperse)
+    amounts = [USDC.units(wage) for wage in _WAGES]
+    signature = "disperse(address,address[],uint256[])"
+    data = world.code["Disperse"].call(signature, USDC.address, _STAFF, amounts)
+    return world.chain.send(treasury, to=world.disperse, data=data)
+
+
+def _counterfeit(world: World) -> dict[str, Any]:
+    spammer = world.people.spammer
+    fake = stage.new_token(
+        world.chain, world.code, spammer, USDC.name, USDC.symbol, decimals=USDC.decimals
+    )
+    stage.mint(world, fake, spammer, 10**9)
+    return _transfer(world, spammer, fake, world.people.alice, 5_000_000)
+
+
+def _marker(world: World) -> dict[str, Any]:
+    spammer = world.people.spammer
+    hostile = stage.new_token(world.chain, world.code, spammer, BRIDGE_MARKER, BRIDGE_MARKER)
+    stage.mint(world, hostile, spammer, 10**6)
+    return _transfer(world, spammer, hostile, world.people.bob, 10)
+
+
+def _theft(world: World) -> dict[str, Any]:
+    """The whole attack is one transaction; the contract that it needs is deployed before."""
+    chain, code, thief = world.chain, world.code, world.people.thief
+    contract = chain.deploy(
+        thief,
+        code["PriceAttack"],
+        ("address", "address", "address"),
+        world.lender,
+        world.router,
+        world.pool,
+    )
+    data = code["PriceAttack"].call(
+        "attack(address[],uint256[],uint256,uint256,address[],address[])",
+        [spec.address for spec, _ in _FLASH_LOAN],
+        [spec.units(amount) for spec, amount in _FLASH_LOAN],
+        world.governance_token.units(_DEPOSIT_PER_ROUND),
+        _ROUNDS,
+        [stolen.address for stolen, _ in _LOOT],
+        [wanted.address for _, wanted in _LOOT],
+    )
+    return chain.send(thief, to=contract, data=data)
+
+
+SCENARIOS: Final = (
+    Scenario("ether", "0.1 ETH between friends", NO_FINDING, _ether),
+    Scenario("usdc", "Payment of 250 USDC", "NORMAL", _usdc),
+    Scenario("usdt", "Payment of 1,180.50 USDT", "NORMAL", _usdt),
+    Scenario("link", "Transfer of 42 LINK", "NORMAL", _link),
+    Scenario("swap", "Swap: USDC to WETH", "NORMAL", _one_hop),
+    Scenario("route", "Swap: DAI to WETH to WBTC", None, _two_hops),
+    Scenario("liquidity", "Adding liquidity to a market", None, _liquidity),
+    Scenario("collateral", "Depositing collateral", None, _collateral),
+    Scenario("payroll", "Wages for 20 people at once", None, _payroll),
+    Scenario("counterfeit", "Counterfeit USDC as spam", None, _counterfeit),
+    Scenario("marker", "Token with a hostile name", None, _marker),
+    Scenario("theft", "Flash loan empties a lending pool", "ANOMALOUS", _theft),
+)
+"""Everything the demo plays, in order."""
