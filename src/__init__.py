@@ -1,0 +1,1 @@
+"""The bot and everything around it; `agent` is what Forta runs."""

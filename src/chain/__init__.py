@@ -1,0 +1,1 @@
+"""The outside world: transfers, nodes, explorers, recordings of blocks."""

@@ -3,7 +3,7 @@
     SourceError (RuntimeError)
     |-- SourceUnavailable    no answer: connection, time-out, HTTP 5xx, circuit open
     |-- RateLimited          refused for now: HTTP 429, a rate-limit text, our own token bucket
-    |-- MalformedAnswer      an answer that is not what was asked for; also lies such as decimals 10**9
+    |-- MalformedAnswer      not what was asked for; also lies such as decimals 10**9
     |-- RequestRefused       the source will not answer this: HTTP 4xx, JSON-RPC error, bad API key
     |-- DeadlineExceeded     the time for this transaction's look-ups ran out
     +-- NotConfigured        no source is configured that could answer
@@ -11,8 +11,8 @@
     NotFound (LookupError)   an *answer*: the thing does not exist (a new address has no first
                              transaction). True now, not for ever: never cached.
 
-A `SourceError` is a failure, not an answer: nothing that raises one is ever cached. Messages name the
-source and the problem and never contain a URL's query, a header or a key.
+A `SourceError` is a failure, not an answer: nothing that raises one is ever cached. Messages name
+the source and the problem and never contain a URL's query, a header or a key.
 """
 
 

@@ -79,7 +79,9 @@ def decode_transfers(logs: Iterable[RawLog] | None) -> list[Transfer]:
         if not topics or getattr(log, "removed", False) is True:
             continue
         index = _as_index(getattr(log, "log_index", None), default=position)
-        transfer = decode_transfer(getattr(log, "address", None), topics, getattr(log, "data", None), index)
+        transfer = decode_transfer(
+            getattr(log, "address", None), topics, getattr(log, "data", None), index
+        )
         if transfer is not None:
             transfers.append(transfer)
     transfers.sort(key=lambda transfer: transfer.log_index)

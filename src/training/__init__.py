@@ -1,0 +1,1 @@
+"""From recorded transactions to a model bundle, and its honest evaluation."""

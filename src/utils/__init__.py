@@ -1,0 +1,1 @@
+"""What the handlers use: constants, feature building, findings, logging."""

@@ -1,4 +1,4 @@
-"""Constants of the bot that users and operators see. Settings that can change live in `settings`."""
+"""Constants of the bot that its users see. What can be configured is in `settings`."""
 
 from typing import Final
 

@@ -1,0 +1,140 @@
+"""The manifest beside a model file: what the model is, what it needs, how to know that it is whole.
+
+`isolation_forest.pkl` is described by `isolation_forest.manifest.json`. The manifest is data: it is
+parsed and validated before a byte of the model file is looked at.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from src.detection.errors import ModelMalformed, ModelMissing
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class TokenAmounts:
+    """How much of one token training transfers moved, on the scale log10(raw amount).
+
+    Attributes:
+        center: median.
+        scale: robust standard deviation (1.4826 * median absolute deviation), positive.
+    """
+
+    center: float
+    scale: float
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """Describes one trained model.
+
+    Attributes:
+        model_version: when the model was made, Unix seconds.
+        sha256: of the model file, hexadecimal.
+        sklearn_version: that trained it; the installed one must be exactly this.
+        inputs: names of the model's inputs, in the order of its columns.
+        anomaly_threshold: scores from here on are anomalies, unless the operator says otherwise.
+        score_quantiles: scores of the training transactions at equidistant ranks, ascending, from
+            the lowest to the highest.
+        golden_rows: inputs of a few rows; the model must reproduce `golden_scores` bit for bit.
+        golden_scores: their scores, by scikit-learn.
+        token_amounts: training amounts of the tokens that the model knows, by contract address.
+        training: identity of the data set, hyper-parameters and figures, for people.
+    """
+
+    model_version: int
+    sha256: str
+    sklearn_version: str
+    inputs: tuple[str, ...]
+    anomaly_threshold: float
+    score_quantiles: tuple[float, ...]
+    golden_rows: tuple[tuple[float, ...], ...]
+    golden_scores: tuple[float, ...]
+    token_amounts: Mapping[str, TokenAmounts]
+    training: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        """Serialise; the same manifest gives the same bytes."""
+        content = {"format": FORMAT, **asdict(self)}
+        content["token_amounts"] = {
+            address: [amounts.center, amounts.scale]
+            for address, amounts in sorted(self.token_amounts.items())
+        }
+        return json.dumps(content, indent=1, ensure_ascii=True, allow_nan=False) + "\n"
+
+
+def manifest_path(model_path: Path) -> Path:
+    """Where the manifest of a model file lies: beside it, `.manifest.json` for the extension."""
+    return model_path.with_suffix(".manifest.json")
+
+
+def read_manifest(model_path: Path) -> Manifest:
+    """Read and validate the manifest of a model file.
+
+    Raises:
+        ModelMissing: there is none.
+        ModelMalformed: it is not valid; the message names the field.
+    """
+    path = manifest_path(model_path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ModelMissing(
+            f"{path.name} is missing beside {model_path.name}: a model without its manifest is not "
+            "loaded. Train one with `npm run train`, or copy both files."
+        ) from None
+    try:
+        content = json.loads(text)
+        return _parse(content)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ModelMalformed(f"{path.name}: {type(error).__name__}: {error}") from error
+
+
+def _parse(content: Any) -> Manifest:
+    if content["format"] != FORMAT:
+        raise ValueError(f"format {content['format']!r}; this code reads {FORMAT}")
+    inputs = tuple(str(name) for name in content["inputs"])
+    manifest = Manifest(
+        model_version=int(content["model_version"]),
+        sha256=str(content["sha256"]),
+        sklearn_version=str(content["sklearn_version"]),
+        inputs=inputs,
+        anomaly_threshold=_finite("anomaly_threshold", content["anomaly_threshold"]),
+        score_quantiles=tuple(_finite("score_quantiles", q) for q in content["score_quantiles"]),
+        golden_rows=tuple(
+            tuple(_finite("golden_rows", value) for value in row) for row in content["golden_rows"]
+        ),
+        golden_scores=tuple(_finite("golden_scores", s) for s in content["golden_scores"]),
+        token_amounts={
+            str(address): TokenAmounts(
+                _finite("token_amounts", center), _finite("token_amounts", scale)
+            )
+            for address, (center, scale) in content["token_amounts"].items()
+        },
+        training=dict(content["training"]),
+    )
+    if not 0 <= manifest.anomaly_threshold <= 1:
+        raise ValueError(f"anomaly_threshold {manifest.anomaly_threshold} is outside [0, 1]")
+    if not inputs or len(set(inputs)) != len(inputs):
+        raise ValueError("inputs are empty or repeat a name")
+    if len(manifest.golden_rows) != len(manifest.golden_scores) or not manifest.golden_rows:
+        raise ValueError("golden_rows and golden_scores are empty or differ in number")
+    if any(len(row) != len(inputs) for row in manifest.golden_rows):
+        raise ValueError("a golden row has another number of values than there are inputs")
+    if len(manifest.score_quantiles) < 2:
+        raise ValueError("score_quantiles needs two values at least")
+    if any(amounts.scale <= 0 for amounts in manifest.token_amounts.values()):
+        raise ValueError("token_amounts has a scale that is not positive")
+    return manifest
+
+
+def _finite(name: str, value: Any) -> float:
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError(f"{name} has a value that is not finite")
+    return number
