@@ -51,6 +51,9 @@ class HttpClient:
         max_bytes: largest answer accepted, after decompression.
         connections: connections kept open.
         secrets: texts to blank out wherever a source's own words are repeated.
+
+    Raises:
+        ValueError: the URL is not one; the message does not show it.
     """
 
     def __init__(
@@ -63,6 +66,8 @@ class HttpClient:
         connections: int = 8,
         secrets: tuple[str, ...] = (),
     ) -> None:
+        if not is_http_url(url):
+            raise ValueError(f"{source}: the URL must be http:// or https:// with a host")
         self.source = source
         self.timeout = timeout
         self._url = url.rstrip("/")
@@ -156,6 +161,15 @@ class HttpClient:
         except (ValueError, RecursionError):
             pass
         raise MalformedAnswer(self.source, "answer is not JSON")
+
+
+def is_http_url(text: str) -> bool:
+    """Whether `text` is an http or https URL with a host."""
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 def _secrets_of_url(url: str) -> set[str]:
