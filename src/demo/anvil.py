@@ -1,10 +1,10 @@
 """A local Ethereum chain for the demo and the tests: an Anvil process and its JSON-RPC.
 
     with anvil(timestamp=1_700_000_000) as chain:
-        receipt = chain.send(sender, to=token, data=contract.call("mint(address,uint256)", sender, 1))
+        receipt = chain.send(chain.accounts[0], to=token, data=contract.call("pause()"))
 
-Everything that enters a hash is fixed (accounts, fees, time stamps), so the same calls give the same
-addresses and transaction hashes on every run.
+Everything that enters a hash is fixed (accounts, fees, time stamps), so the same calls give the
+same addresses and transaction hashes on every run.
 """
 
 import os
@@ -194,8 +194,8 @@ def _binary() -> str:
     found = which("anvil")
     if found is None:
         raise ChainError(
-            "Anvil (npm @foundry-rs/anvil) is missing: run `npm ci`. It is an optional package for "
-            "Linux, macOS and Windows on x86-64 and arm64; elsewhere put `anvil` of Foundry on PATH."
+            "Anvil (npm @foundry-rs/anvil) is missing: run `npm ci`. Where npm has none for your "
+            "platform, install Foundry and put its `anvil` on PATH."
         )
     return found
 

@@ -45,7 +45,7 @@ class Contract:
 
     Attributes:
         name: as in the source.
-        creation_code: `0x` hex that deploys the contract when its encoded constructor arguments follow.
+        creation_code: `0x` hex that deploys it when its encoded constructor arguments follow.
         runtime_code: `0x` hex of the deployed code, with immutables still zero.
         selectors: four-byte selectors as hex by signature, such as `transfer(address,uint256)`.
     """
@@ -116,7 +116,9 @@ def _compiler_version() -> str:
     try:
         return str(json.loads(package.read_text("utf-8"))["version"])
     except (OSError, ValueError, KeyError) as error:
-        raise CompileError("The Solidity compiler (npm solc) is missing: run `npm run setup`.") from error
+        raise CompileError(
+            "The Solidity compiler (npm solc) is missing: run `npm run setup`."
+        ) from error
 
 
 def _run_compiler(request: str) -> str:
@@ -171,6 +173,6 @@ def _write(path: Path, output: dict[str, dict[str, Any]]) -> None:
         descriptor, partial = tempfile.mkstemp(dir=path.parent, suffix=".partial")
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             json.dump(output, file)
-        os.replace(partial, path)
+        Path(partial).replace(path)
     except OSError:
         return

@@ -14,7 +14,7 @@ BRIDGE_MARKER: Final = "-!*forta_finding*!-:"
 NO_FINDING: Final = "NO FINDING"
 
 # 20 receivers of wages, and what each gets in USDC.
-_STAFF: Final = [f"0x{0x5AFE000000000000000000000000000000000000 + 7919 * i:040x}" for i in range(1, 21)]
+_STAFF: Final = [f"0x{0x5AFE << 144 | 7919 * i:040x}" for i in range(1, 21)]
 _WAGES: Final = [2_400 + 135 * (i * i % 17) for i in range(1, 21)]
 
 _ROUNDS: Final = 3

@@ -32,11 +32,11 @@ class TokenSpec:
 
     def units(self, amount: float) -> int:
         """An amount of whole tokens in the token's smallest units."""
-        return round(amount * 10**6) * 10**self.decimals // 10**6
+        return round(amount * 10**6) * int(10**self.decimals) // 10**6
 
     def pool_price(self) -> int:
         """The price in `LendingPool`'s form: dollars with 18 decimals for 10**18 smallest units."""
-        return round(self.price * 100) * 10 ** (52 - self.decimals)
+        return round(self.price * 100) * int(10 ** (52 - self.decimals))
 
 
 USDC: Final = TokenSpec("0xa0b86991c6218b36c1d19d4a2e9eb0ce3606eb48", "USD Coin", "USDC", 6, 1)
@@ -60,7 +60,13 @@ _MARKETS: Final = (
     (WBTC, WETH, 500, 500 * 65_000 / 3_500),
     (USDT, USDC, 20_000_000, 20_000_000),
 )
-_LENT_OUT: Final = ((USDC, 6_000_000), (USDT, 4_000_000), (DAI, 3_000_000), (WETH, 1_200), (WBTC, 60))
+_LENT_OUT: Final = (
+    (USDC, 6_000_000),
+    (USDT, 4_000_000),
+    (DAI, 3_000_000),
+    (WETH, 1_200),
+    (WBTC, 60),
+)
 _FLASH_LENT: Final = ((WETH, 40_000), (USDC, 60_000_000), (DAI, 40_000_000))
 
 

@@ -1,0 +1,178 @@
+"""`npm run demo`: the bot's main job on a local chain, with no key and no network.
+
+    npm run demo [-- --json | --keep | --port N]
+
+Starts a local chain with well-known tokens, plays everyday transactions and a theft on it, runs the
+real `forta-agent` CLI on them and shows what the bot found. Everything it starts or writes is gone
+when it ends, however it ends.
+
+Exit codes: 0 when the bot answered as it should, 1 when not or when something failed, 2 for wrong
+options, 128 + the signal's number when stopped by a signal.
+"""
+
+import argparse
+import io
+import json
+import os
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from types import FrameType
+from typing import Final
+
+from src.demo import outcome as judging
+from src.demo.anvil import Chain, ChainError, anvil
+from src.demo.contracts import ROOT, CompileError, Contract, compile_contracts
+from src.demo.forta_cli import CliError, run_cli
+from src.demo.outcome import Outcome
+from src.demo.report import Report
+from src.demo.scenarios import SCENARIOS, Played, play
+from src.demo.world import GENESIS, build
+
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class _Stopped(SystemExit):
+    """A signal asks us to stop: unwinds the `with` blocks, which clean up."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the demo; returns the exit code."""
+    options = _parse(arguments)
+    for number in _SIGNALS:
+        signal.signal(number, _stop)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal that knows no block characters
+    try:
+        return _run(options)
+    except (ChainError, CliError, CompileError) as error:
+        print(f"[demo] {error}", file=sys.stderr)
+        return 1
+
+
+def _run(options: argparse.Namespace) -> int:
+    began = time.monotonic()
+    _say("Compiling the contracts ...")
+    code = compile_contracts()
+    with tempfile.TemporaryDirectory(prefix="demo-", ignore_cleanup_errors=True) as folder:
+        home = Path(folder)
+        _say("Starting a local chain ...")
+        with anvil(timestamp=GENESIS, port=options.port) as chain:
+            played = _play(chain, code)
+            _say("Running the bot on them with the forta-agent CLI; some seconds ...")
+            hashes = ",".join(one.transaction_hash for one in played)
+            result = run_cli("--tx", hashes, json_rpc_url=chain.url, home=home)
+            outcomes = judging.judge(played, result.findings)
+            problems = judging.problems(outcomes)
+            _say(f"Done in {time.monotonic() - began:.0f} s.")
+            if options.json:
+                _print_json(outcomes, problems)
+            else:
+                _print_report(outcomes)
+            for problem in problems:
+                _say(f"Not as expected: {problem}")
+            if problems:
+                _say(_advice(result.output))
+            if options.keep:
+                _keep(chain, home, outcomes)
+    return 1 if problems else 0
+
+
+def _play(chain: Chain, code: Mapping[str, Contract]) -> list[Played]:
+    _say("Deploying tokens, markets and a lending pool, and letting 150 days pass ...")
+    world = build(chain, code)
+    _say(f"Playing {len(SCENARIOS)} transactions ...")
+    return play(world, SCENARIOS)
+
+
+def _print_json(outcomes: list[Outcome], problems: list[str]) -> None:
+    transactions = [outcome.as_json() for outcome in outcomes]
+    answer = {"ok": not problems, "problems": problems, "transactions": transactions}
+    print(json.dumps(answer, indent=2), flush=True)
+
+
+def _print_report(outcomes: list[Outcome]) -> None:
+    report = Report(sys.stdout)
+    report.heading("What the bot found")
+    report.table(outcomes)
+    anomalous = [o for o in outcomes if o.answer == judging.ANOMALOUS]
+    if anomalous:
+        most = max(anomalous, key=lambda o: o.score or 0.0)
+        report.reasons(most)
+        report.finding(most)
+    report.heading("What next")
+    for command, purpose in (
+        ("npm run demo -- --keep", "keep this chain running, to try the bot's other modes on it"),
+        ("npm run demo -- --json", "the same for scripts"),
+        ("npm run tx -- HASH", "a transaction of your own node; the README says how"),
+        ("npm start", "the bot on every new block of that node"),
+    ):
+        report.line(f"  {command:<24}{purpose}")
+
+
+def _advice(output: str) -> str:
+    changed = [name for name in ("ANOMALY_THRESHOLD", "MODEL_PATH") if os.environ.get(name)]
+    if changed:
+        return f"{' and '.join(changed)} of your environment may be the reason."
+    return f"The end of the bot's own output:\n{output[-1_000:].strip()}"
+
+
+def _keep(chain: Chain, home: Path, outcomes: list[Outcome]) -> None:
+    """Say how to use the chain, and hold it until a signal comes."""
+    config = os.path.relpath(home / ".forta" / "forta.config.json", ROOT)
+    blocks = int(chain.rpc("eth_blockNumber"), 16)
+    last = outcomes[-1].played.transaction_hash
+    _say(f"The chain stays at {chain.url} until Ctrl-C. In another terminal:")
+    for line in (
+        f"export JSON_RPC_URL={chain.url} CACHE_DIR={home / 'cache'}",
+        f"npm run tx -- {last} --config {config} --nocache",
+        f"npm run block -- {blocks} --config {config} --nocache",
+        f"npm run range -- {blocks - 9}..{blocks} --config {config} --nocache",
+    ):
+        print(f"  {line}", file=sys.stderr)
+    with suppress(_Stopped):
+        threading.Event().wait()
+
+
+def _parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="npm run demo --",
+        description="The bot's main job on a local chain: no key, no network, under a minute.",
+        epilog="ANOMALY_THRESHOLD and MODEL_PATH of the environment hold here too.",
+    )
+    parser.add_argument("--json", action="store_true", help="print everything as JSON on stdout")
+    parser.add_argument("--keep", action="store_true", help="keep the chain running until Ctrl-C")
+    parser.add_argument(
+        "--port", type=_port, default=0, metavar="N", help="port of the chain (default: a free one)"
+    )
+    return parser.parse_args(arguments)
+
+
+def _port(text: str) -> int:
+    try:
+        port = int(text)
+    except ValueError:
+        port = -1
+    if not 0 <= port <= 65_535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port: 0 to 65535")
+    return port
+
+
+def _say(text: str) -> None:
+    print(f"[demo] {text}", file=sys.stderr, flush=True)
+
+
+def _stop(number: int, _frame: FrameType | None) -> None:
+    # A terminal's Ctrl-C comes twice, from the terminal and from npm: once is enough.
+    for other in _SIGNALS:
+        signal.signal(other, signal.SIG_IGN)
+    raise _Stopped(128 + number)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,129 @@
+"""What the bot said about each scenario, and whether that is what the demo promises."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from src.demo.scenarios import NO_FINDING, Played
+from src.utils.constants import ANOMALOUS_ALERT_ID, INVALID_ALERT_ID, NORMAL_ALERT_ID
+
+NORMAL: Final = "NORMAL"
+ANOMALOUS: Final = "ANOMALOUS"
+INVALID: Final = "INVALID"
+
+_ANSWERS: Final = {
+    NORMAL_ALERT_ID: NORMAL,
+    ANOMALOUS_ALERT_ID: ANOMALOUS,
+    INVALID_ALERT_ID: INVALID,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """One feature that weighs in a score.
+
+    Attributes:
+        feature: its name.
+        value: of the feature in this transaction.
+        weight: signed; positive pushes towards ANOMALOUS.
+        factor: what it multiplies the score by.
+    """
+
+    feature: str
+    value: float
+    weight: float
+    factor: float
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A played scenario with the bot's answer.
+
+    Attributes:
+        played: the scenario and its transaction.
+        answer: NORMAL, ANOMALOUS, INVALID or `NO_FINDING`.
+        finding: the primary finding as the CLI prints it; None without one.
+    """
+
+    played: Played
+    answer: str
+    finding: Mapping[str, Any] | None
+
+    @property
+    def score(self) -> float | None:
+        """The anomaly score in [0, 1]; None where nothing was scored."""
+        return self._number("anomaly_score")
+
+    @property
+    def threshold(self) -> float | None:
+        """The score from which on the bot says ANOMALOUS."""
+        return self._number("anomaly_threshold")
+
+    @property
+    def transfers_seen(self) -> float | None:
+        """How many transfers the bot counted."""
+        return self._number("transfer_counts")
+
+    @property
+    def reasons(self) -> list[Reason]:
+        """The features that weigh most in the score, weightiest first."""
+        explanations = json.loads(self._metadata().get("model_explanations", "[]"))
+        return [
+            Reason(str(e["feature"]), float(e["value"]), float(e["weight"]), float(e["factor"]))
+            for e in explanations
+        ]
+
+    def as_json(self) -> dict[str, Any]:
+        """For `--json`: facts of the chain and the finding, unchanged."""
+        return {
+            "scenario": self.played.scenario.key,
+            "title": self.played.scenario.title,
+            "transaction_hash": self.played.transaction_hash,
+            "from": self.played.sender,
+            "transfers": len(self.played.transfers),
+            "tokens": len({transfer.token for transfer in self.played.transfers}),
+            "expected": self.played.scenario.expected,
+            "answer": self.answer,
+            "anomaly_score": self.score,
+            "finding": self.finding,
+        }
+
+    def _metadata(self) -> Mapping[str, Any]:
+        return self.finding["metadata"] if self.finding else {}
+
+    def _number(self, key: str) -> float | None:
+        value = self._metadata().get(key)
+        return None if value is None else float(value)
+
+
+def judge(
+    played: Sequence[Played], findings: Mapping[str, Sequence[Mapping[str, Any]]]
+) -> list[Outcome]:
+    """Pair every transaction with its primary finding."""
+    return [_outcome(one, findings.get(one.transaction_hash, ())) for one in played]
+
+
+def problems(outcomes: Sequence[Outcome]) -> list[str]:
+    """What is not as the demo promises, in sentences; empty when all is well."""
+    found = []
+    for outcome in outcomes:
+        scenario, transfers = outcome.played.scenario, len(outcome.played.transfers)
+        if scenario.expected not in (None, outcome.answer):
+            found.append(f'"{scenario.title}" should be {scenario.expected}, not {outcome.answer}.')
+        elif transfers and outcome.finding is None:
+            found.append(f'"{scenario.title}" moves tokens, but the bot says nothing about it.')
+        seen = outcome.transfers_seen
+        if seen is not None and seen != transfers:
+            found.append(f'"{scenario.title}" has {transfers} transfers; the bot saw {seen:g}.')
+    answers = {outcome.answer for outcome in outcomes}
+    missing = [answer for answer in (NORMAL, ANOMALOUS) if answer not in answers]
+    return found + [f"Not one transaction is {answer}." for answer in missing]
+
+
+def _outcome(played: Played, findings: Sequence[Mapping[str, Any]]) -> Outcome:
+    for finding in findings:
+        answer = _ANSWERS.get(finding["alertId"])
+        if answer is not None:
+            return Outcome(played, answer, finding)
+    return Outcome(played, NO_FINDING, None)

@@ -1,0 +1,110 @@
+"""The demo's report for a terminal."""
+
+import json
+import os
+import textwrap
+from collections.abc import Sequence
+from typing import Final, TextIO
+
+from src.chain.text import sanitise_text
+from src.demo.outcome import ANOMALOUS, INVALID, NORMAL, Outcome, Reason
+
+_BAR_CELLS: Final = 24
+_REASONS: Final = 5
+_REASON_CELLS: Final = 16
+_EIGHTHS: Final = " ▏▎▍▌▋▊▉█"
+_WIDTH: Final = 100
+_COLOURS: Final = {NORMAL: "32", ANOMALOUS: "1;31", INVALID: "33"}
+_HEADINGS: Final = ("Scenario", "Transaction", "Transfers", "Tokens", "Finding", "Score")
+
+
+class Report:
+    """Writes the report to a stream; colours only to a terminal and without `NO_COLOR`."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._colours = stream.isatty() and not os.environ.get("NO_COLOR")
+
+    def line(self, text: str = "") -> None:
+        """Write one line."""
+        print(text, file=self._stream)
+
+    def heading(self, text: str) -> None:
+        """Write a heading after an empty line."""
+        self.line()
+        self.line(self._paint(text, "1"))
+        self.line()
+
+    def table(self, outcomes: Sequence[Outcome]) -> None:
+        """Write one row a transaction, with its score drawn against the threshold."""
+        threshold = next((o.threshold for o in outcomes if o.threshold is not None), None)
+        titles = max(len(outcome.played.scenario.title) for outcome in outcomes)
+        columns = f"  {{:<{titles}}}  {{:<11}}  {{:>9}}  {{:>6}}  {{:<10}}  {{:>5}}"
+        self.line(columns.format(*_HEADINGS).rstrip())
+        for outcome in outcomes:
+            played, score = outcome.played, outcome.score
+            tokens = {transfer.token for transfer in played.transfers}
+            row = columns.format(
+                played.scenario.title,
+                shorten(played.transaction_hash),
+                len(played.transfers),
+                len(tokens),
+                outcome.answer,
+                "" if score is None else f"{score:.3f}",
+            )
+            picture = "" if score is None else "  " + draw_score(score, threshold)
+            self.line(self._paint(row + picture, _COLOURS.get(outcome.answer, "")).rstrip())
+        if threshold is not None:
+            self.line()
+            self.line(
+                f"  The line in the bars is the threshold: ANOMALOUS begins at {threshold:g}."
+            )
+
+    def reasons(self, outcome: Outcome) -> None:
+        """Write which features weigh most in a transaction's score, as factors on it."""
+        reasons = outcome.reasons[:_REASONS]
+        if not reasons:
+            return
+        self.heading(f'Why "{outcome.played.scenario.title}" is {outcome.answer}')
+        names = [sanitise_text(reason.feature) for reason in reasons]
+        values = [f"{reason.value:,.6g}" for reason in reasons]
+        name_width, value_width = max(map(len, names)), max(map(len, values))
+        largest = max(abs(reason.weight) for reason in reasons) or 1.0
+        for name, value, reason in zip(names, values, reasons, strict=True):
+            cells = round(abs(reason.weight) / largest * _REASON_CELLS)
+            bar = self._paint("█" * cells, _COLOURS[_direction(reason)])
+            factor = f"score x {reason.factor:.3f}"
+            self.line(f"  {name:<{name_width}}  {value:>{value_width}}  {factor}  {bar}")
+        self.line()
+        self.line("  A factor above 1 pushes towards ANOMALOUS, one below 1 towards NORMAL.")
+
+    def finding(self, outcome: Outcome) -> None:
+        """Write a finding in full, as JSON."""
+        self.heading("The finding as Forta receives it")
+        finding = dict(outcome.finding or {})
+        # ASCII: nothing that a token's creator wrote can steer the terminal.
+        for text in json.dumps(finding, indent=2).splitlines():
+            self.line(textwrap.indent(text, "  "))
+
+    def _paint(self, text: str, colour: str) -> str:
+        return f"\x1b[{colour}m{text}\x1b[0m" if self._colours and colour else text
+
+
+def draw_score(score: float, threshold: float | None, cells: int = _BAR_CELLS) -> str:
+    """A bar for a score in [0, 1], with a line where the threshold is."""
+    eighths = round(min(max(score, 0.0), 1.0) * cells * 8)
+    bar = list("█" * (eighths // 8) + _EIGHTHS[eighths % 8])
+    bar = (bar + [" "] * cells)[:cells]
+    if threshold is not None and 0 <= threshold < 1:
+        position = int(threshold * cells)
+        bar[position] = "┊" if bar[position] == " " else "╂"
+    return "▕" + "".join(bar) + "▏"
+
+
+def shorten(transaction_hash: str) -> str:
+    """The two ends of a hash: enough to recognise it."""
+    return f"{transaction_hash[:6]}…{transaction_hash[-4:]}"
+
+
+def _direction(reason: Reason) -> str:
+    return ANOMALOUS if reason.weight > 0 else NORMAL
