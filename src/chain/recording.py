@@ -285,11 +285,15 @@ def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
         RecordingError: it cannot be read, or a column is missing.
     """
     try:
-        return pq.read_table(path, columns=columns)
+        # Not `pq.read_table`: it imports pandas, a second of every start.
+        with pq.ParquetFile(path) as file:
+            table = file.read(columns)
     except (OSError, pa.ArrowException) as error:
-        raise RecordingError(
-            f"{path}: cannot be read ({error}); remove {path.parent} and record its blocks again"
-        ) from error
+        raise RecordingError(f"{path}: cannot be read: {error}") from error
+    missing = set(columns or ()) - set(table.column_names)
+    if missing:
+        raise RecordingError(f"{path}: has no column {', '.join(sorted(missing))}")
+    return table
 
 
 def _read_manifest(folder: Path) -> int:

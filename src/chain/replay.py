@@ -1,0 +1,177 @@
+"""Serve recorded blocks as an Ethereum node: `npm run replay -- --data DIR --port N`."""
+
+import argparse
+import json
+import logging
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from types import FrameType
+
+from src.chain.recording import Recording, RecordingError, is_recording
+from src.chain.recording_dataset import is_dataset
+from src.chain.replay_chain import RecordedChain, RecordingSource
+from src.chain.replay_dataset import DatasetSource
+from src.chain.replay_methods import ReplayMethods
+from src.chain.replay_server import RpcServer
+
+DEFAULT_PORT = 8545
+DEFAULT_CONFIG = Path(".cache/replay.forta.config.json")
+
+_DESCRIPTION = """\
+Serve recorded blocks and receipts as an Ethereum node (JSON-RPC over HTTP), so that the bot and any
+other client run on real history with no network and always get the same answers.
+
+What the recording does not hold is answered with JSON-RPC error -32001, never with an invented
+value. Stop with Ctrl-C.
+"""
+_EPILOG = """\
+examples:
+  npm run record -- --from-block 18000000 --to-block 18000009 --out recordings/august
+  npm run replay -- --data recordings/august
+  npm run block -- 18000000 --config .cache/replay.forta.config.json --nocache
+"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    options = _parse(arguments)
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(message)s")
+    started = time.monotonic()
+    try:
+        chain, left_out = open_chain(options.data)
+    except (RecordingError, ValueError) as error:
+        return _fail(str(error))
+    try:
+        server = RpcServer((options.host, options.port), ReplayMethods(chain).methods)
+    except OSError as error:
+        problem = error.strerror or error
+        return _fail(f"{options.host}:{options.port}: {problem}; choose another with --port")
+    try:
+        _write_config(options.config, server.url)
+    except OSError as error:
+        server.server_close()
+        return _fail(f"{options.config}: {error.strerror}; choose another with --config")
+    _announce(chain, server.url, options.config, left_out, time.monotonic() - started)
+    try:
+        _serve(server)
+    finally:
+        options.config.unlink(missing_ok=True)
+    return 0
+
+
+def open_chain(folder: Path) -> tuple[RecordedChain, int]:
+    """Open a recording or a folder in the data-set layout.
+
+    Returns:
+        The chain, and how many transactions are not served because too little is known of them.
+
+    Raises:
+        RecordingError: the folder is neither, or cannot be read.
+        ValueError: it holds no block.
+    """
+    if is_recording(folder):
+        return RecordedChain(RecordingSource(Recording(folder))), 0
+    if is_dataset(folder):
+        source = DatasetSource(folder)
+        return RecordedChain(source), source.left_out
+    raise RecordingError(
+        f"{folder}: neither a recording (recording.json; `npm run record` makes one) nor a data set"
+        " (transactions.parquet and transfers.parquet)"
+    )
+
+
+def _parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="npm run replay --",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--data", type=Path, required=True, metavar="DIR", help="a recording, or a data set folder"
+    )
+    parser.add_argument(
+        "--port",
+        type=_port,
+        default=DEFAULT_PORT,
+        metavar="N",
+        help=f"port to listen on, 0 for any free one (default: {DEFAULT_PORT})",
+    )
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="address to listen on (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--config",
+        type=Path,
+        default=DEFAULT_CONFIG,
+        metavar="FILE",
+        help="Forta config that points at this node, written for the time of the replay; hand it"
+        " to the bot's commands as --config FILE (default: %(default)s)",
+    )
+    return parser.parse_args(arguments)
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 0 <= port < 2**16:
+        raise argparse.ArgumentTypeError("a port is between 0 and 65535")
+    return port
+
+
+def _write_config(path: Path, url: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"jsonRpcUrl": url}, indent=2) + "\n")
+
+
+def _announce(chain: RecordedChain, url: str, config: Path, left_out: int, seconds: float) -> None:
+    ranges = len(chain.ranges())
+    served = f"{len(chain.numbers):,} blocks in {ranges:,} range{'s' if ranges > 1 else ''}"
+    sys.stdout.write(
+        f"Replaying chain {chain.chain_id} at {url}: {served}"
+        f" ({chain.describe_ranges(3)}), {chain.transaction_count:,} transactions,"
+        f" ready in {seconds:.1f} s.\n"
+    )
+    if left_out:
+        sys.stdout.write(
+            f"{left_out:,} further transactions are not served: their sender is not recorded.\n"
+        )
+    sys.stdout.write(f"Try: npm run tx -- {_example(chain)} --config {config} --nocache\n")
+    sys.stdout.flush()
+
+
+def _example(chain: RecordedChain) -> str:
+    """The hash of a transaction with logs if one of the newest blocks has any."""
+    found = "0xHASH"
+    for number in reversed(chain.numbers[-20:]):
+        for receipt in chain.block(number).receipts:
+            found = str(receipt["transactionHash"])
+            if receipt["logs"]:
+                return found
+    return found
+
+
+def _serve(server: RpcServer) -> None:
+    """Serve until SIGTERM or SIGINT."""
+    stop = threading.Event()
+
+    def on_signal(_number: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, on_signal)
+    with server:
+        threading.Thread(target=server.serve_forever, args=(0.1,), daemon=True).start()
+        stop.wait()
+        server.shutdown()
+
+
+def _fail(problem: str) -> int:
+    sys.stderr.write(f"replay: {problem}\n")
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
