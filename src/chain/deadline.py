@@ -23,4 +23,5 @@ class Deadline:
 
     @property
     def passed(self) -> bool:
+        """Whether the moment has come."""
         return time.monotonic() >= self.at

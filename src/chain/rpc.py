@@ -57,15 +57,15 @@ class JsonRpcClient:
 
         Raises:
             SourceUnavailable: no answer, a time-out, HTTP 5xx.
-            RateLimited: HTTP 429, a limit error of the node, or no turn before the deadline.
+            RateLimited: HTTP 429 or a limit error of the node.
             RequestRefused: a JSON-RPC error, or another HTTP 4xx.
-            DeadlineExceeded: the deadline passed before the request was sent.
+            DeadlineExceeded: the request's turn would have come after the deadline.
             MalformedAnswer: the answer is not JSON-RPC, or too large.
         """
         timeout = self._http.timeout
         until = deadline or Deadline.after(timeout)
         if self._rate_limit is not None and not self._rate_limit.acquire(until):
-            raise RateLimited("node", "our own rate limit")
+            raise DeadlineExceeded("node", "no turn within our own rate limit")
         if deadline is not None:
             timeout = min(timeout, deadline.remaining)
             if timeout <= 0:

@@ -1,9 +1,9 @@
 """Text from strangers, made harmless.
 
-Anyone can deploy a token with any name. A name reaches findings, logs and consumers, and the bridge
-between the Forta CLI and Python is one line of text that is searched for markers: a token named like
-a marker breaks that line and ends the process. So every outside string passes `sanitise_text` before
-it is stored, logged or emitted.
+Anyone can deploy a token with any name. A name reaches findings, logs and consumers, and the
+bridge between the Forta CLI and Python is one line of text that is searched for markers: a token
+named like a marker breaks that line and ends the process. So every outside string passes
+`sanitise_text` before it is stored, logged or emitted.
 """
 
 import re
@@ -22,8 +22,8 @@ _MARKER = re.compile(r"-?!\*(?:forta_finding|initialize|health_check)\*!-?:?", r
 # Normalisation can turn one character into 18: look at no more input than this many per output.
 _INPUT_FACTOR = 4
 
-# Control, format (zero-width, bidirectional), surrogate, private use, unassigned, line and paragraph
-# separators. Combining marks stay, but see _MAX_COMBINING_MARKS.
+# Control, format (zero-width, bidirectional), surrogate, private use, unassigned, line and
+# paragraph separators. Combining marks stay, but see _MAX_COMBINING_MARKS.
 _DROPPED_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 _INVISIBLE = frozenset("\u115f\u1160\u3164\uffa0\u034f\u17b4\u17b5\u2800\ufffc")
 _MAX_COMBINING_MARKS = 2
@@ -43,8 +43,7 @@ def sanitise_text(value: object, max_length: int = 64) -> str:
     text = value[: max_length * _INPUT_FACTOR]
     if text.isascii() and text.isprintable() and "!" not in text:
         return " ".join(text.split())[:max_length].strip()
-    # Each pass only shortens or keeps the text, except for normalisation, which is idempotent on its
-    # own; so a fixed point is reached after a few passes.
+    # Each pass shortens the text or leaves it, once it is normalised: a fixed point is near.
     while (cleaned := _clean(text, max_length)) != text:
         text = cleaned
     return text

@@ -1,0 +1,59 @@
+"""Stop asking a source that does not answer, and try it again now and then.
+
+The usual package, pybreaker, holds a lock while the guarded call runs, so that requests to a source
+would go out one after another; here only the counting is locked.
+"""
+
+import threading
+import time
+
+
+class CircuitBreaker:
+    """Opens after `threshold` failures in a row; lets one trial through every `pause` seconds.
+
+    The caller asks `allow` before a request and reports exactly one of `succeeded`, `failed` or
+    `abandoned` after it.
+    """
+
+    def __init__(self, *, threshold: int = 5, pause: float = 30.0) -> None:
+        self._threshold = threshold
+        self._pause = pause
+        self._failures = 0
+        self._opened_at: float | None = None
+        self._on_trial = False
+        self._lock = threading.Lock()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the source is presumed dead (a trial may be under way)."""
+        return self._opened_at is not None
+
+    def allow(self) -> bool:
+        """Whether a request may be sent now."""
+        with self._lock:
+            if self._opened_at is None:
+                return True
+            if self._on_trial or time.monotonic() - self._opened_at < self._pause:
+                return False
+            self._on_trial = True
+            return True
+
+    def succeeded(self) -> None:
+        """The source answered, be it with a refusal."""
+        with self._lock:
+            self._failures = 0
+            self._opened_at = None
+            self._on_trial = False
+
+    def failed(self) -> None:
+        """The source did not answer, or has had enough of us."""
+        with self._lock:
+            self._failures += 1
+            self._on_trial = False
+            if self._failures >= self._threshold:
+                self._opened_at = time.monotonic()
+
+    def abandoned(self) -> None:
+        """The request was not sent after all."""
+        with self._lock:
+            self._on_trial = False

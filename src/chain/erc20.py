@@ -1,0 +1,141 @@
+"""Token metadata from the contracts themselves, by `eth_call`.
+
+`decimals`, `name` and `symbol` of all tokens of a transaction go into one `eth_call` to Multicall3.
+Where Multicall3 is not deployed, or a token spoils the common call (by burning its gas, say), the
+tokens are asked one by one.
+"""
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from eth_abi.abi import decode, encode
+from eth_abi.exceptions import DecodingError
+from eth_utils.crypto import keccak
+
+from src.chain.deadline import Deadline
+from src.chain.errors import MalformedAnswer, RequestRefused, SourceError
+from src.chain.facts import MAX_NAME_LENGTH, TokenInfo, token_info
+from src.chain.rpc import JsonRpcClient
+
+SOURCE = "node"
+MULTICALL3 = "0xca11bde05977b3631167028862be2a173976ca11"
+"""The same address on every chain: https://github.com/mds1/multicall3 (MIT)."""
+
+_DECIMALS = keccak(text="decimals()")[:4]
+_NAME = keccak(text="name()")[:4]
+_SYMBOL = keccak(text="symbol()")[:4]
+_METADATA_CALLS = (_DECIMALS, _NAME, _SYMBOL)
+_AGGREGATE3 = keccak(text="aggregate3((address,bool,bytes)[])")[:4]
+
+# 50 tokens are 150 calls; hostile names beyond that are not worth a larger answer.
+_MAX_TOKENS_PER_CALL = 50
+_LONGEST_TEXT_BYTES = MAX_NAME_LENGTH * 16
+
+
+def token_infos(
+    node: JsonRpcClient, tokens: Collection[str], deadline: Deadline | None = None
+) -> Mapping[str, TokenInfo | SourceError]:
+    """Ask for the metadata of all `tokens`, in one `eth_call` per 50 of them.
+
+    Returns for each token its metadata or why there is none. Raises `SourceError` subclasses when
+    the call itself fails: `MalformedAnswer` or `RequestRefused` means that asking for each token
+    alone, with `token_info_alone`, may still succeed.
+    """
+    found: dict[str, TokenInfo | SourceError] = {}
+    wanted = list(tokens)
+    for start in range(0, len(wanted), _MAX_TOKENS_PER_CALL):
+        found.update(_ask_together(node, wanted[start : start + _MAX_TOKENS_PER_CALL], deadline))
+    return found
+
+
+def token_info_alone(
+    node: JsonRpcClient, token: str, deadline: Deadline | None = None
+) -> TokenInfo:
+    """Ask one token for its metadata with plain `eth_call`s. Raises `SourceError` subclasses."""
+    decimals = _eth_call(node, token, _DECIMALS, deadline)
+    _decimals(decimals)  # without decimals there is no use in the other two
+    return _token_info(
+        decimals,
+        _call_or_nothing(node, token, _NAME, deadline),
+        _call_or_nothing(node, token, _SYMBOL, deadline),
+    )
+
+
+def decode_text(data: bytes) -> str:
+    """The text a `name()` or `symbol()` returned: an ABI string, or `bytes32` as in MKR and SAI.
+
+    Anything else is "". Invalid UTF-8 is replaced. Only the beginning of a long text is looked at.
+    """
+    if len(data) == 32:
+        return data.rstrip(b"\0").decode("utf-8", "replace")
+    # As bytes, because contracts return invalid UTF-8; not strict, because some do not pad.
+    text = _decode("bytes", data)
+    return "" if text is None else bytes(text[:_LONGEST_TEXT_BYTES]).decode("utf-8", "replace")
+
+
+def _ask_together(
+    node: JsonRpcClient, tokens: list[str], deadline: Deadline | None
+) -> dict[str, TokenInfo | SourceError]:
+    calls = [(token, True, selector) for token in tokens for selector in _METADATA_CALLS]
+    data = _AGGREGATE3 + encode(["(address,bool,bytes)[]"], [calls])
+    results = _decode_results(_eth_call(node, MULTICALL3, data, deadline))
+    if len(results) != len(calls):
+        raise MalformedAnswer(SOURCE, "multicall answered another number of calls")
+    found: dict[str, TokenInfo | SourceError] = {}
+    for index, token in enumerate(tokens):
+        decimals, name, symbol = (
+            returned if success else b"" for success, returned in results[3 * index : 3 * index + 3]
+        )
+        try:
+            found[token] = _token_info(decimals, name, symbol)
+        except MalformedAnswer as error:
+            found[token] = error
+    return found
+
+
+def _decode_results(data: bytes) -> list[tuple[bool, bytes]]:
+    if not data:
+        raise RequestRefused(SOURCE, "no Multicall3 on this chain")
+    results = _decode("(bool,bytes)[]", data)
+    if results is None:
+        raise MalformedAnswer(SOURCE, "multicall answer does not decode")
+    return list(results)
+
+
+def _decode(abi_type: str, data: bytes) -> Any:
+    """The single ABI value in `data`, or None when it is not one."""
+    try:
+        (value,) = decode([abi_type], data, strict=False)
+    except (DecodingError, OverflowError, RecursionError, ValueError):
+        return None
+    return value
+
+
+def _token_info(decimals: bytes, name: bytes, symbol: bytes) -> TokenInfo:
+    return token_info(SOURCE, decode_text(name), decode_text(symbol), _decimals(decimals))
+
+
+def _decimals(data: bytes) -> int:
+    if len(data) < 32:
+        raise MalformedAnswer(SOURCE, "the contract states no decimals")
+    return int.from_bytes(data[:32])
+
+
+def _call_or_nothing(
+    node: JsonRpcClient, token: str, selector: bytes, deadline: Deadline | None
+) -> bytes:
+    """`name` and `symbol` are optional: a refusal is an answer."""
+    try:
+        return _eth_call(node, token, selector, deadline)
+    except RequestRefused:
+        return b""
+
+
+def _eth_call(node: JsonRpcClient, to: str, data: bytes, deadline: Deadline | None) -> bytes:
+    result = node.call("eth_call", [{"to": to, "data": f"0x{data.hex()}"}, "latest"], deadline)
+    if isinstance(result, str) and result.startswith("0x") and result.isascii():
+        try:
+            return bytes.fromhex(result[2:])
+        except ValueError:
+            pass
+    raise MalformedAnswer(SOURCE, "eth_call did not return bytes")

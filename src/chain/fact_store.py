@@ -1,0 +1,243 @@
+"""Facts and counters on disk, in one SQLite file that several processes may share.
+
+The disk is a help, not a need: when it is full, read-only or corrupt, one warning is logged and the
+bot goes on from memory.
+"""
+
+import logging
+import sqlite3
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from src.chain.errors import MalformedAnswer
+from src.chain.facts import FirstTransaction, TokenInfo, first_transaction, token_info
+
+FILE_NAME = "facts.sqlite"
+DEFAULT_MAX_FACTS = 1_000_000
+"""Of each kind; about 100 bytes each."""
+
+_BUSY_TIMEOUT_SECONDS = 0.25
+_FLUSH_SECONDS = 10.0
+_MAX_COUNTERS = 256
+# The size is checked once in so many writes, and then this share of the oldest facts goes.
+_WRITES_BETWEEN_CHECKS = 256
+_SHARE_DROPPED = 0.1
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS token (
+    id INTEGER PRIMARY KEY, chain_id INTEGER NOT NULL, address TEXT NOT NULL,
+    name TEXT NOT NULL, symbol TEXT NOT NULL, decimals INTEGER NOT NULL,
+    UNIQUE (chain_id, address));
+CREATE TABLE IF NOT EXISTS first_transaction (
+    id INTEGER PRIMARY KEY, chain_id INTEGER NOT NULL, address TEXT NOT NULL,
+    timestamp INTEGER NOT NULL, source TEXT NOT NULL,
+    UNIQUE (chain_id, address));
+CREATE TABLE IF NOT EXISTS counter (
+    chain_id INTEGER NOT NULL, name TEXT NOT NULL, value INTEGER NOT NULL,
+    PRIMARY KEY (chain_id, name));
+"""
+
+logger = logging.getLogger(__name__)
+
+
+class FactStore:
+    """Token metadata, first transactions and counters of one chain.
+
+    Reading and writing use a connection each, so that a reader does not wait for a writer. No
+    method raises on a failing disk. Thread-safe.
+
+    Args:
+        folder: where the file lives, made if missing; None keeps counters in memory and no facts.
+        chain_id: part of every key.
+        max_facts: rows of each kind at most; the oldest go first.
+    """
+
+    def __init__(
+        self, folder: Path | None, chain_id: int, *, max_facts: int = DEFAULT_MAX_FACTS
+    ) -> None:
+        self._chain_id = chain_id
+        self._max_facts = max_facts
+        self._reader: sqlite3.Connection | None = None
+        self._writer: sqlite3.Connection | None = None
+        self._read_lock = threading.Lock()
+        self._write_lock = threading.Lock()
+        self._warned = False
+        self._writes = {"token": 0, "first_transaction": 0}
+        self._counters: dict[str, int] = {}
+        self._increments: dict[str, int] = {}
+        self._counter_lock = threading.Lock()
+        self._flush_at = time.monotonic() + _FLUSH_SECONDS
+        if folder is not None:
+            self._open(folder)
+
+    @property
+    def is_persistent(self) -> bool:
+        """Whether a file is in use."""
+        return self._reader is not None
+
+    def token_info(self, address: str) -> TokenInfo | None:
+        """The token's metadata, or None when it is not stored."""
+        row = self._row("SELECT name, symbol, decimals FROM token", address)
+        try:
+            return row and token_info("cache", *row)
+        except MalformedAnswer as error:
+            self._warn(error)
+            return None
+
+    def first_transaction(self, address: str) -> FirstTransaction | None:
+        """The address's first transaction, or None when it is not stored."""
+        row = self._row("SELECT source, timestamp FROM first_transaction", address)
+        try:
+            return row and first_transaction(*row)
+        except MalformedAnswer as error:
+            self._warn(error)
+            return None
+
+    def put_token_infos(self, infos: Mapping[str, TokenInfo]) -> None:
+        """Store metadata by token address; what is stored already stays."""
+        self._insert(
+            "token",
+            "INSERT OR IGNORE INTO token (chain_id, address, name, symbol, decimals)"
+            " VALUES (?, ?, ?, ?, ?)",
+            [
+                (self._chain_id, address, info.name, info.symbol, info.decimals)
+                for address, info in infos.items()
+            ],
+        )
+
+    def put_first_transactions(self, firsts: Mapping[str, FirstTransaction]) -> None:
+        """Store first transactions by address; an explorer's word replaces the node's."""
+        self._insert(
+            "first_transaction",
+            "INSERT INTO first_transaction (chain_id, address, timestamp, source)"
+            " VALUES (?, ?, ?, ?) ON CONFLICT (chain_id, address) DO UPDATE"
+            " SET timestamp = excluded.timestamp, source = excluded.source"
+            " WHERE source = 'node' AND excluded.source <> 'node'",
+            [
+                (self._chain_id, address, first.timestamp, first.source)
+                for address, first in firsts.items()
+            ],
+        )
+
+    def increment(self, name: str, by: int = 1) -> None:
+        """Add to the counter `name`; written at most every ten seconds and at `close`."""
+        with self._counter_lock:
+            if name not in self._increments and len(self._increments) >= _MAX_COUNTERS:
+                return
+            self._increments[name] = self._increments.get(name, 0) + by
+            due = time.monotonic() >= self._flush_at
+        if due:
+            self.flush()
+
+    def counter(self, name: str) -> int:
+        """The counter's value: what all processes have written, and our own increments."""
+        with self._counter_lock:
+            if name not in self._counters and len(self._counters) < _MAX_COUNTERS:
+                row = self._fetch("SELECT value FROM counter WHERE chain_id = ? AND name = ?", name)
+                self._counters[name] = row[0] if row and isinstance(row[0], int) else 0
+            return self._counters.get(name, 0) + self._increments.get(name, 0)
+
+    def flush(self) -> None:
+        """Write the increments; what cannot be written is kept for the next time."""
+        with self._counter_lock:
+            self._flush_at = time.monotonic() + _FLUSH_SECONDS
+            if self._writer is None or not self._increments:
+                return
+            try:
+                with self._write_lock, self._writer:
+                    written = {
+                        name: self._writer.execute(
+                            "INSERT INTO counter (chain_id, name, value) VALUES (?, ?, ?)"
+                            " ON CONFLICT DO UPDATE SET value = value + excluded.value"
+                            " RETURNING value",
+                            (self._chain_id, name, by),
+                        ).fetchone()[0]
+                        for name, by in self._increments.items()
+                    }
+            except sqlite3.Error as error:
+                self._warn(error)
+                return
+            self._counters.update(written)
+            self._increments.clear()
+
+    def close(self) -> None:
+        """Write what is left and close the file."""
+        self.flush()
+        with self._read_lock, self._write_lock:
+            for connection in (self._reader, self._writer):
+                if connection is not None:
+                    connection.close()
+            self._reader = self._writer = None
+
+    def _open(self, folder: Path) -> None:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._writer = _connect(folder / FILE_NAME)
+            self._writer.executescript(_SCHEMA)
+            self._reader = _connect(folder / FILE_NAME)
+        except (sqlite3.Error, OSError) as error:
+            self._warn(error)
+            if self._writer is not None:
+                self._writer.close()
+            self._reader = self._writer = None
+
+    def _row(self, select: str, address: str) -> Any:
+        return self._fetch(f"{select} WHERE chain_id = ? AND address = ?", address)
+
+    def _fetch(self, query: str, key: str) -> Any:
+        try:
+            with self._read_lock:
+                if self._reader is None:
+                    return None
+                return self._reader.execute(query, (self._chain_id, key)).fetchone()
+        except sqlite3.Error as error:
+            self._warn(error)
+            return None
+
+    def _insert(self, table: str, statement: str, rows: list[tuple[object, ...]]) -> None:
+        if not rows:
+            return
+        try:
+            with self._write_lock:
+                if self._writer is None:
+                    return
+                with self._writer:
+                    self._writer.executemany(statement, rows)
+                    self._bound(self._writer, table, len(rows))
+        except sqlite3.Error as error:
+            self._warn(error)
+
+    def _bound(self, writer: sqlite3.Connection, table: str, written: int) -> None:
+        self._writes[table] -= written
+        if self._writes[table] > 0:
+            return
+        self._writes[table] = min(_WRITES_BETWEEN_CHECKS, self._max_facts)
+        (rows,) = writer.execute(f"SELECT count(*) FROM {table}").fetchone()  # noqa: S608
+        if rows > self._max_facts:
+            excess = rows - self._max_facts + int(self._max_facts * _SHARE_DROPPED)
+            writer.execute(
+                f"DELETE FROM {table} WHERE id IN (SELECT id FROM {table} ORDER BY id LIMIT ?)",  # noqa: S608
+                (excess,),
+            )
+
+    def _warn(self, error: Exception) -> None:
+        if not self._warned:
+            self._warned = True
+            logger.warning(
+                "the cache folder (CACHE_DIR) cannot be used (%s): going on from memory;"
+                " if %s is damaged, delete it",
+                type(error).__name__ if isinstance(error, OSError) else error,
+                FILE_NAME,
+            )
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=_BUSY_TIMEOUT_SECONDS, check_same_thread=False)
+    # Readers and one writer at a time, in any number of processes; a crash of the machine may cost
+    # the last facts, which can be asked again.
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = NORMAL")
+    return connection

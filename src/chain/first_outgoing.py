@@ -1,0 +1,70 @@
+"""An account's first outgoing transaction, by binary search over its nonce on an archive node."""
+
+from typing import Any
+
+from src.chain.deadline import Deadline
+from src.chain.errors import MalformedAnswer, NotFound
+from src.chain.facts import FirstTransaction, first_transaction
+from src.chain.rpc import JsonRpcClient
+
+SOURCE = "node"
+
+
+def first_outgoing_transaction(
+    node: JsonRpcClient,
+    address: str,
+    block_number: int | None = None,
+    deadline: Deadline | None = None,
+) -> FirstTransaction:
+    """The time of the first block up to `block_number` that holds a transaction sent by `address`.
+
+    The nonce only grows, so about log2(block_number) requests find it (25 on mainnet), two for an
+    account that is new in `block_number`. Incoming transactions do not count.
+
+    Args:
+        node: an archive node; others refuse old blocks.
+        address: the account.
+        block_number: the last block looked at; None for the newest.
+        deadline: when to give up.
+
+    Raises:
+        NotFound: `address` has sent nothing up to that block.
+        SourceError: no usable answer; `RequestRefused` from a node without old states.
+    """
+
+    def ask(method: str, *params: Any) -> Any:
+        return node.call(method, list(params), deadline)
+
+    def has_sent(block: int) -> bool:
+        return _quantity(ask("eth_getTransactionCount", address, hex(block))) > 0
+
+    last = _quantity(ask("eth_blockNumber")) if block_number is None else block_number
+    low = 0
+    if last > 0 and has_sent(last - 1):
+        last -= 1
+    elif has_sent(last):
+        low = last
+    else:
+        raise NotFound("the address has sent no transaction")
+    while low < last:
+        middle = (low + last) // 2
+        if has_sent(middle):
+            last = middle
+        else:
+            low = middle + 1
+    block = ask("eth_getBlockByNumber", hex(last), False)
+    if not isinstance(block, dict):
+        raise MalformedAnswer(SOURCE, "block missing")
+    return first_transaction(SOURCE, _quantity(block.get("timestamp")))
+
+
+def _quantity(value: Any) -> int:
+    """A JSON-RPC quantity such as "0x1b4"."""
+    if isinstance(value, str) and value.startswith("0x") and 2 < len(value) <= 18:
+        digits = value[2:]
+        if digits.isalnum() and digits.isascii():
+            try:
+                return int(digits, 16)
+            except ValueError:
+                pass
+    raise MalformedAnswer(SOURCE, "not a quantity")

@@ -1,0 +1,291 @@
+"""What the bot asks the outside world: token metadata and first transactions.
+
+Order of sources: token metadata from the built-in list, memory, disk, Ethplorer (with a key), the
+node; first transactions from memory, disk, Etherscan or a compatible explorer, the node.
+
+    with lookups.transaction():                      # one deadline for all of this
+        lookups.prefetch(tokens, sender, block_number)
+        info = lookups.token_info(token)             # known now, or fails without another wait
+"""
+
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from src.chain.deadline import Deadline
+from src.chain.errors import NotFound, RequestRefused, SourceError
+from src.chain.etherscan import DEFAULT_URL as ETHERSCAN_URL
+from src.chain.etherscan import EtherscanClient
+from src.chain.ethplorer import DEFAULT_URL as ETHPLORER_URL
+from src.chain.ethplorer import EthplorerClient
+from src.chain.fact_cache import FactCache
+from src.chain.fact_store import FactStore
+from src.chain.facts import FirstTransaction, TokenInfo
+from src.chain.inquiry import Inquiry, run
+from src.chain.rate_limit import Rate, RateLimit
+from src.chain.rpc import JsonRpcClient
+from src.chain.sources import Sources
+from src.chain.transfers import normalise_address
+from src.chain.well_known import WellKnownTokens, load_well_known_tokens
+
+__all__ = ["FirstTransaction", "Lookups", "TokenInfo", "build_lookups"]
+
+MAINNET = 1
+
+# What the sources allow; the scan node's proxy answers HTTP 429 beyond 50 a second.
+NODE_RATES = (Rate(50, 1.0),)
+ETHERSCAN_RATES = (Rate(3, 1.0), Rate(100_000, 86_400.0))
+ETHPLORER_RATES = (Rate(10, 1.0),)
+ETHPLORER_FREE_KEY = "freekey"
+ETHPLORER_FREE_RATES = (Rate(2, 1.0), Rate(100, 3_600.0), Rate(1_000, 86_400.0))
+
+_METADATA_MAX_BYTES = 4 * 1024 * 1024
+# After this share of the deadline the node is asked too: a hanging explorer costs no answer.
+_PATIENCE_SHARE = 0.4
+
+
+@dataclass(slots=True)
+class _Scope:
+    """One transaction: its deadline, and what already failed, so that nothing is asked twice."""
+
+    deadline: Deadline
+    token_failures: dict[str, SourceError | NotFound] = field(default_factory=dict)
+    first_failures: dict[str, SourceError | NotFound] = field(default_factory=dict)
+
+
+_scope: ContextVar[_Scope | None] = ContextVar("lookups_transaction", default=None)
+
+
+class Lookups:
+    """The one way to facts from outside. Made by `build_lookups`. Thread-safe.
+
+    Args:
+        sources: where to ask.
+        cache: facts known already.
+        store: the cache's disk, and the counters.
+        well_known: the built-in list.
+        deadline_seconds: all waiting for one transaction together.
+    """
+
+    def __init__(
+        self,
+        sources: Sources,
+        cache: FactCache,
+        store: FactStore,
+        well_known: WellKnownTokens,
+        *,
+        deadline_seconds: float,
+    ) -> None:
+        self._sources = sources
+        self._cache = cache
+        self._store = store
+        self._well_known = well_known
+        self._deadline_seconds = deadline_seconds
+
+    @contextmanager
+    def transaction(self) -> Iterator[Deadline]:
+        """The span of one transaction: one deadline for all its look-ups, each fact asked once.
+
+        Look-ups outside of such a span have a deadline each. A span within a span is part of it.
+        """
+        outer = _scope.get()
+        if outer is not None:
+            yield outer.deadline
+            return
+        scope = _Scope(Deadline.after(self._deadline_seconds))
+        token = _scope.set(scope)
+        try:
+            yield scope.deadline
+        finally:
+            _scope.reset(token)
+
+    def token_info(self, address: str) -> TokenInfo:
+        """The token's metadata.
+
+        Raises:
+            SourceError: it is not known, and no source gave a usable answer in time.
+        """
+        address = _address(address)
+        known = self._known_token(address)
+        if known is not None:
+            return known
+        with self._within_transaction() as scope:
+            failure = scope.token_failures.get(address)
+            if failure is not None:
+                raise failure
+            inquiry = self._token_inquiry([address])
+            self._run(scope, inquiry, None)
+            if address in inquiry.found:
+                return inquiry.found[address]
+            raise inquiry.failures[address]
+
+    def first_transaction(self, address: str, block_number: int | None = None) -> FirstTransaction:
+        """The address's first transaction.
+
+        Args:
+            address: the account.
+            block_number: the block of the transaction at hand: spares the node a search where the
+                account is new. None for the newest block.
+
+        Raises:
+            NotFound: the address has no transaction yet: an answer, and never cached.
+            SourceError: it is not known, and no source gave a usable answer in time.
+        """
+        address = _address(address)
+        known = self._cache.first_transaction(address)
+        if known is not None:
+            return known
+        with self._within_transaction() as scope:
+            failure = scope.first_failures.get(address)
+            if failure is not None:
+                raise failure
+            inquiry = self._first_inquiry(address, block_number)
+            self._run(scope, None, inquiry)
+            if address in inquiry.found:
+                return inquiry.found[address]
+            raise inquiry.failures[address]
+
+    def prefetch(
+        self, tokens: Collection[str], account: str | None, block_number: int | None = None
+    ) -> None:
+        """Ask for all unknown facts of one transaction at once. Never raises on a failure.
+
+        Returns when all have come or the transaction's deadline has passed; what comes later is
+        cached all the same. Within `transaction`, what failed here fails at once afterwards.
+        """
+        addresses = {normalise_address(token) for token in tokens}
+        unknown = [token for token in addresses if token and not self._known_token(token)]
+        account = normalise_address(account)
+        if account is not None and self._cache.first_transaction(account) is not None:
+            account = None
+        if not unknown and account is None:
+            return
+        with self._within_transaction() as scope:
+            unknown = [token for token in unknown if token not in scope.token_failures]
+            if account in scope.first_failures:
+                account = None
+            self._run(
+                scope,
+                self._token_inquiry(unknown) if unknown else None,
+                self._first_inquiry(account, block_number) if account else None,
+            )
+
+    def well_known_token(self, address: str) -> TokenInfo | None:
+        """The metadata of a token of the built-in list, or None."""
+        return self._well_known.get(address.lower())
+
+    def impersonates_well_known(self, symbol: str, address: str) -> bool:
+        """Whether `symbol` reads like a well-known token's though `address` is not one."""
+        return self._well_known.is_impersonated(symbol, address.lower())
+
+    def increment(self, name: str, by: int = 1) -> None:
+        """Add to a named counter that survives restarts. Costs about a microsecond."""
+        self._store.increment(name, by)
+
+    def counter(self, name: str) -> int:
+        """A named counter's value."""
+        return self._store.counter(name)
+
+    def health(self) -> list[str]:
+        """The sources that are not asked at present because they failed, for people to read."""
+        return self._sources.problems()
+
+    def close(self) -> None:
+        """Stop asking, write the counters and close connections and files."""
+        self._sources.close()
+        self._store.close()
+
+    @contextmanager
+    def _within_transaction(self) -> Iterator[_Scope]:
+        with self.transaction():
+            scope = _scope.get()
+            assert scope is not None  # noqa: S101
+            yield scope
+
+    def _known_token(self, address: str) -> TokenInfo | None:
+        return self._well_known.get(address) or self._cache.token_info(address)
+
+    def _token_inquiry(self, addresses: Sequence[str]) -> Inquiry[TokenInfo]:
+        return Inquiry(addresses, self._sources.token_stages())
+
+    def _first_inquiry(self, address: str, block_number: int | None) -> Inquiry[FirstTransaction]:
+        return Inquiry([address], self._sources.first_transaction_stages(block_number))
+
+    def _run(
+        self,
+        scope: _Scope,
+        tokens: Inquiry[TokenInfo] | None,
+        first: Inquiry[FirstTransaction] | None,
+    ) -> None:
+        run([inquiry for inquiry in (tokens, first) if inquiry is not None], scope.deadline)
+        if tokens is not None:
+            scope.token_failures.update(tokens.failures)
+        if first is not None:
+            scope.first_failures.update(first.failures)
+
+
+def build_lookups(
+    *,
+    json_rpc_url: str | None = None,
+    etherscan_url: str = ETHERSCAN_URL,
+    etherscan_api_key: str | None = None,
+    ethplorer_url: str = ETHPLORER_URL,
+    ethplorer_api_key: str | None = None,
+    chain_id: int = MAINNET,
+    cache_dir: Path | None = None,
+    deadline_seconds: float = 1.0,
+    timeout_seconds: float = 5.0,
+    node_rates: Collection[Rate] = NODE_RATES,
+    etherscan_rates: Collection[Rate] = ETHERSCAN_RATES,
+    ethplorer_rates: Collection[Rate] | None = None,
+) -> Lookups:
+    """Wire the look-ups. Opens the cache, sends nothing.
+
+    Args:
+        json_rpc_url: the node; None to do without.
+        etherscan_url: Etherscan V2 or a compatible explorer. A URL without a path gets `/v2/api`.
+        etherscan_api_key: needed by Etherscan itself: without a key it is not asked.
+        ethplorer_url: Ethplorer, which knows mainnet only: at its own address other chains are not
+            asked about there.
+        ethplorer_api_key: without a key Ethplorer is not asked.
+        chain_id: the chain of all addresses.
+        cache_dir: where facts survive restarts; None for memory only.
+        deadline_seconds: all waiting for one transaction together.
+        timeout_seconds: one request, in the background; may well exceed the deadline.
+        node_rates: requests allowed to the node.
+        etherscan_rates: requests allowed to the explorer.
+        ethplorer_rates: requests allowed to Ethplorer; None for those of the kind of key.
+    """
+    store = FactStore(cache_dir, chain_id)
+    cache = FactCache(store)
+    sources = Sources(cache, patience=deadline_seconds * _PATIENCE_SHARE)
+    own_ethplorer = ethplorer_url.rstrip("/") != ETHPLORER_URL
+    if ethplorer_api_key and (chain_id == MAINNET or own_ethplorer):
+        free = ethplorer_api_key == ETHPLORER_FREE_KEY
+        rates = ethplorer_rates or (ETHPLORER_FREE_RATES if free else ETHPLORER_RATES)
+        ethplorer = EthplorerClient(ethplorer_url, ethplorer_api_key, timeout=timeout_seconds)
+        sources.add_ethplorer(ethplorer, rates)
+    if etherscan_api_key or etherscan_url.rstrip("/") != ETHERSCAN_URL:
+        sources.add_etherscan(
+            EtherscanClient(etherscan_url, etherscan_api_key, chain_id, timeout=timeout_seconds),
+            etherscan_rates,
+        )
+    if json_rpc_url:
+        node = JsonRpcClient(
+            json_rpc_url,
+            timeout=timeout_seconds,
+            max_bytes=_METADATA_MAX_BYTES,
+            rate_limit=RateLimit(*node_rates),
+        )
+        sources.add_node(node)
+    well_known = load_well_known_tokens(chain_id)
+    return Lookups(sources, cache, store, well_known, deadline_seconds=deadline_seconds)
+
+
+def _address(value: str) -> str:
+    address = normalise_address(value)
+    if address is None:
+        raise RequestRefused("look-up", "not an address")
+    return address

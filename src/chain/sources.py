@@ -1,0 +1,151 @@
+"""The order in which sources are asked, and what protects each of them."""
+
+from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+from src.chain.circuit_breaker import CircuitBreaker
+from src.chain.deadline import Deadline
+from src.chain.erc20 import token_info_alone, token_infos
+from src.chain.errors import MalformedAnswer, RequestRefused
+from src.chain.etherscan import EtherscanClient
+from src.chain.ethplorer import EthplorerClient
+from src.chain.fact_cache import FactCache
+from src.chain.facts import FirstTransaction, TokenInfo
+from src.chain.first_outgoing import first_outgoing_transaction
+from src.chain.inquiry import Stage
+from src.chain.rate_limit import Rate, RateLimit
+from src.chain.rpc import JsonRpcClient
+from src.chain.source import Source
+
+# A search is some 25 requests: one a second leaves half of the scan node's 50 to everything else.
+_SEARCH_RATE = Rate(1, 1.0)
+_SEARCH_SECONDS = 30.0
+
+T = TypeVar("T")
+
+
+class Sources:
+    """Every configured source with its threads, circuit breaker and rate limit, in order.
+
+    Token metadata: Ethplorer, then the node, which is asked for all tokens together and for those
+    that fail one by one. First transactions: the explorer, then the node's nonces.
+
+    Args:
+        cache: keeps every answer, late ones too.
+        patience: seconds after which the node is asked although an explorer may still answer.
+    """
+
+    def __init__(self, cache: FactCache, *, patience: float) -> None:
+        self._cache = cache
+        self._patience = patience
+        self._token_stages: list[Stage[TokenInfo]] = []
+        self._etherscan_stages: list[Stage[FirstTransaction]] = []
+        self._search: Callable[[int | None], Stage[FirstTransaction]] | None = None
+        self._sources: list[Source[Any]] = []
+        self._clients: list[JsonRpcClient | EtherscanClient | EthplorerClient] = []
+
+    def add_ethplorer(self, client: EthplorerClient, rates: Collection[Rate]) -> None:
+        """Ask Ethplorer for token metadata, at no more than these rates."""
+        self._clients.append(client)
+        source = self._source(
+            "ethplorer", self._cache.keep_token_infos, RateLimit(*rates), threads=8
+        )
+        self._token_stages.append(
+            Stage(_one_by_one(source, client.token_info), patience=self._patience)
+        )
+
+    def add_etherscan(self, client: EtherscanClient, rates: Collection[Rate]) -> None:
+        """Ask an explorer for first transactions, at no more than these rates."""
+        self._clients.append(client)
+        source = self._source("etherscan", self._cache.keep_first_transactions, RateLimit(*rates))
+        self._etherscan_stages.append(
+            Stage(_one_by_one(source, client.first_transaction), patience=self._patience)
+        )
+
+    def add_node(self, node: JsonRpcClient) -> None:
+        """Ask the node for both; its client holds the rate limit."""
+        self._clients.append(node)
+        breaker = CircuitBreaker()
+        keep_tokens = self._cache.keep_token_infos
+        together = self._source("node", keep_tokens, breaker=breaker)
+        alone = self._source("node", keep_tokens, breaker=breaker, threads=8)
+        searches = self._source(
+            "node",
+            self._cache.keep_first_transactions,
+            RateLimit(_SEARCH_RATE),
+            breaker=breaker,
+        )
+        self._token_stages += [
+            Stage(lambda addresses: together.ask(addresses, lambda a: token_infos(node, a))),
+            Stage(
+                _one_by_one(alone, lambda address: token_info_alone(node, address)),
+                only_after=(MalformedAnswer, RequestRefused),
+            ),
+        ]
+
+        def search(block_number: int | None) -> Stage[FirstTransaction]:
+            return Stage(
+                _one_by_one(
+                    searches,
+                    lambda address: first_outgoing_transaction(
+                        node, address, block_number, Deadline.after(_SEARCH_SECONDS)
+                    ),
+                )
+            )
+
+        self._search = search
+
+    def token_stages(self) -> list[Stage[TokenInfo]]:
+        """Whom to ask for token metadata."""
+        return self._token_stages
+
+    def first_transaction_stages(self, block_number: int | None) -> list[Stage[FirstTransaction]]:
+        """Whom to ask for a first transaction up to `block_number`."""
+        searches = [] if self._search is None else [self._search(block_number)]
+        return self._etherscan_stages + searches
+
+    def problems(self) -> list[str]:
+        """The sources that are presumed dead."""
+        dead = {source.name for source in self._sources if source.breaker.is_open}
+        return [f"{name} does not answer and is asked only now and then" for name in sorted(dead)]
+
+    def close(self) -> None:
+        """Stop asking and close the connections."""
+        for source in self._sources:
+            source.close()
+        for client in self._clients:
+            client.close()
+
+    def _source(
+        self,
+        name: str,
+        keep: Callable[[Mapping[str, T]], None],
+        rate_limit: RateLimit | None = None,
+        *,
+        breaker: CircuitBreaker | None = None,
+        threads: int = 4,
+    ) -> Source[T]:
+        source = Source(
+            name,
+            breaker=breaker or CircuitBreaker(),
+            keep=keep,
+            rate_limit=rate_limit,
+            threads=threads,
+        )
+        self._sources.append(source)
+        return source
+
+
+def _one_by_one(
+    source: Source[T], request: Callable[[str], T]
+) -> Callable[[Collection[str]], Mapping[str, Future[T]]]:
+    """A request for each address, all at the same time."""
+
+    def ask(addresses: Collection[str]) -> Mapping[str, Future[T]]:
+        futures: dict[str, Future[T]] = {}
+        for address in addresses:
+            futures |= source.ask([address], lambda asked: {asked[0]: request(asked[0])})
+        return futures
+
+    return ask
