@@ -12,6 +12,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from src.chain.quantities import as_int
+
 TRANSFER_TOPIC = "0xddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef"
 ZERO_ADDRESS = "0x" + "0" * 40
 
@@ -78,9 +80,12 @@ def decode_transfers(logs: Iterable[RawLog] | None) -> list[Transfer]:
         topics = getattr(log, "topics", None)
         if not topics or getattr(log, "removed", False) is True:
             continue
-        index = _as_index(getattr(log, "log_index", None), default=position)
+        index = as_int(getattr(log, "log_index", None))
         transfer = decode_transfer(
-            getattr(log, "address", None), topics, getattr(log, "data", None), index
+            getattr(log, "address", None),
+            topics,
+            getattr(log, "data", None),
+            position if index is None else index,
         )
         if transfer is not None:
             transfers.append(transfer)
@@ -103,17 +108,3 @@ def _word(value: Any) -> str | None:
     word = value.lower()
     # `int(_, 16)` alone would accept underscores, signs, blanks and non-ASCII digits.
     return word[2:] if word.startswith("0x") and _HEX_DIGITS.issuperset(word[2:]) else None
-
-
-def _as_index(value: Any, default: int) -> int:
-    """A log index as an int; the bridge delivers it as an int, a decimal or a hex string."""
-    if isinstance(value, bool):
-        return default
-    if isinstance(value, int):
-        return value
-    if isinstance(value, str) and value.isascii():
-        try:
-            return int(value, 16) if value.startswith("0x") else int(value)
-        except ValueError:
-            return default
-    return default

@@ -10,11 +10,12 @@ so a weight is a *factor* on the score: 2**weight. Positive pushes towards ANOMA
 
 Method. With o_j in {0, 1} (would the row follow the path's splits on feature j?) and z_j (share of
 training rows that do), the Shapley value of feature i at a leaf of value v is the integral over
-t in [0, 1] of v * (o_i - z_i) * product over j != i of (o_j * t + z_j * (1 - t)): the expectation over
-a uniformly random ordering, t being the share of features that came before. The integrand is a
-polynomial of degree below the number of distinct features on the path, so Gauss-Legendre
+t in [0, 1] of v * (o_i - z_i) * product over j != i of (o_j * t + z_j * (1 - t)): the expectation
+over a uniformly random ordering, t being the share of features that came before. The integrand is
+a polynomial of degree below the number of distinct features on the path, so Gauss-Legendre
 quadrature with eight points is exact up to sixteen of them. One pass down a tree builds the
-products, one pass up collects them: linear in the nodes, without the quadratic extend and unwind of algorithm 2.
+products, one pass up collects them: linear in the nodes, without the quadratic extend and unwind
+of algorithm 2.
 """
 
 from dataclasses import dataclass

@@ -150,6 +150,9 @@ _ALLOWED: Mapping[tuple[str, str], Callable[..., Any] | type] = {
 }
 
 
+_LONGEST_UNBUILT = 100  # c(n) of any number of rows that fits into memory
+
+
 class _ForestUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         try:
@@ -233,6 +236,17 @@ def _tree(
     feature = np.where(is_leaf, 0, nodes["feature"])
     if (feature < 0).any() or (feature >= len(subset)).any():
         raise ValueError("a tree splits on a feature that does not exist")
+    threshold = np.where(is_leaf, 0.0, nodes["threshold"])
+    cover = nodes["weighted_n_node_samples"]
+    if not (np.abs(threshold) <= np.finfo(np.float32).max).all():
+        raise ValueError("a threshold is not a number that a float32 input can be compared with")
+    if not ((cover > 0) & np.isfinite(cover)).all():
+        raise ValueError("a node was reached by no training row")
+    # In this order, as scikit-learn adds them: floating-point sums depend on it.
+    with np.errstate(all="ignore"):  # infinities of a broken file are refused just below
+        depth_value = np.asarray(depth, dtype=np.float64) + unbuilt - 1.0
+    if not ((depth_value >= 0) & (depth_value <= n_nodes + _LONGEST_UNBUILT)).all():
+        raise ValueError("a path length is impossible")
     feature = np.asarray(subset)[feature]
     if (feature < 0).any() or (feature >= n_features).any():
         raise ValueError("a tree splits on a feature that does not exist")
@@ -240,10 +254,9 @@ def _tree(
         left=left,
         right=right,
         feature=feature,
-        threshold=nodes["threshold"],
-        cover=nodes["weighted_n_node_samples"],
-        # In this order, as scikit-learn adds them: floating-point sums depend on it.
-        depth_value=np.asarray(depth, dtype=np.float64) + unbuilt - 1.0,
+        threshold=threshold,
+        cover=cover,
+        depth_value=depth_value,
     )
 
 

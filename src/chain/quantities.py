@@ -1,0 +1,26 @@
+"""Integers as they reach us: numbers, decimal or hex strings, from hands we do not trust."""
+
+from typing import Any
+
+_MAX_DIGITS = 80  # a uint256 has 78 decimal and 66 hex digits
+
+
+def as_int(value: Any) -> int | None:
+    """A non-negative integer from an int, a decimal or a `0x` string; None for anything else."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, int):
+        return value if value >= 0 else None
+    if not isinstance(value, str) or len(value) > _MAX_DIGITS:
+        return None
+    # `int()` alone would accept signs, underscores, blanks and digits of other scripts.
+    if value[:2] in {"0x", "0X"}:
+        digits, base = value[2:], 16
+    else:
+        digits, base = value, 10
+    if not (digits.isascii() and digits.isalnum()):
+        return None
+    try:
+        return int(digits, base)
+    except ValueError:
+        return None

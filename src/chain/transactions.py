@@ -1,0 +1,43 @@
+"""The facts of a transaction that detection needs, from an event whose fields may be wrong."""
+
+from dataclasses import dataclass
+from typing import Any, Self
+
+from src.chain.quantities import as_int
+from src.chain.text import sanitise_text
+from src.chain.transfers import normalise_address
+
+_LATEST_TIMESTAMP = 253_402_300_799  # 9999-12-31 23:59:59 UTC: what calendars can show
+_HASH_LENGTH = 66
+
+
+@dataclass(frozen=True, slots=True)
+class TransactionFacts:
+    """A transaction without its logs.
+
+    Attributes:
+        tx_hash: lowercase; "" where the event has none.
+        sender: `tx.from`, lowercase, or None where the event has no valid address.
+        timestamp: of the block, Unix seconds, or None.
+        block_number: or None.
+    """
+
+    tx_hash: str
+    sender: str | None
+    timestamp: int | None
+    block_number: int | None
+
+    @classmethod
+    def from_event(cls, event: Any) -> Self:
+        """Read a `forta_agent.TransactionEvent` (or anything of its shape). Never raises."""
+        transaction = getattr(event, "transaction", None)
+        block = getattr(event, "block", None)
+        timestamp = as_int(getattr(block, "timestamp", None))
+        return cls(
+            tx_hash=sanitise_text(getattr(transaction, "hash", None), _HASH_LENGTH).lower(),
+            sender=normalise_address(getattr(transaction, "from_", None)),
+            timestamp=timestamp
+            if timestamp is not None and timestamp <= _LATEST_TIMESTAMP
+            else None,
+            block_number=as_int(getattr(block, "number", None)),
+        )

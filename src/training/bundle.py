@@ -1,0 +1,82 @@
+"""Writes a model bundle: the dill file of the forest and the manifest that vouches for it."""
+
+import hashlib
+import importlib.metadata
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import dill
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.ensemble import IsolationForest
+
+from src.detection.manifest import Manifest, TokenAmounts, manifest_path
+
+GOLDEN_ROWS = 16
+SCORE_QUANTILES = 1001
+
+
+def write_bundle(
+    path: Path,
+    *,
+    forest: IsolationForest,
+    inputs: tuple[str, ...],
+    training_rows: NDArray[np.float64],
+    token_amounts: Mapping[str, TokenAmounts],
+    anomaly_threshold: float,
+    model_version: int,
+    training: Mapping[str, Any],
+) -> Manifest:
+    """Write the model file at `path` and its manifest beside it; return the manifest.
+
+    The same arguments give the same bytes. Each file appears whole or not at all. Golden rows are
+    spread evenly over the ranks of the training scores, so that they exercise the whole range.
+
+    Args:
+        path: where the model file goes.
+        forest: fitted on float32 rows of `inputs`.
+        inputs: names of the columns.
+        training_rows: float64, shape (n, len(inputs)): rows for the score quantiles.
+        token_amounts: what the model knows of tokens, by address.
+        anomaly_threshold: the shipped threshold.
+        model_version: creation time, Unix seconds.
+        training: what people should know of the training, JSON values only.
+    """
+    scores = np.abs(forest.score_samples(training_rows.astype(np.float32)))
+    by_score = np.argsort(scores, kind="stable")
+    golden = by_score[np.linspace(0, len(scores) - 1, GOLDEN_ROWS).astype(int)]
+    content = dill.dumps(forest, protocol=4)
+    manifest = Manifest(
+        model_version=model_version,
+        sha256=hashlib.sha256(content).hexdigest(),
+        sklearn_version=importlib.metadata.version("scikit-learn"),
+        inputs=inputs,
+        anomaly_threshold=anomaly_threshold,
+        score_quantiles=tuple(np.quantile(scores, np.linspace(0, 1, SCORE_QUANTILES)).tolist()),
+        golden_rows=tuple(tuple(row) for row in training_rows[golden].tolist()),
+        golden_scores=tuple(scores[golden].tolist()),
+        token_amounts=token_amounts,
+        training=training,
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # The manifest last: until it is there, an earlier one refuses the new file as tampered with.
+    _write_atomically(path, content)
+    _write_atomically(manifest_path(path), manifest.to_json().encode())
+    return manifest
+
+
+def _write_atomically(path: Path, content: bytes) -> None:
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
