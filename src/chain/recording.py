@@ -187,6 +187,9 @@ class RecordingWriter:
 
         Returns:
             The part, or None where nothing is pending.
+
+        Raises:
+            OSError: the disk; nothing of the part is left, and its blocks are still pending.
         """
         if not self._blocks:
             return None
@@ -202,14 +205,18 @@ class RecordingWriter:
         }
         path = self.folder / f"blocks-{first:012d}-{last:012d}"
         unfinished = self.folder / f"{_UNFINISHED}{path.name}"
-        unfinished.mkdir()
-        for name, (table_rows, schema) in tables.items():
-            table = pa.Table.from_pylist(table_rows, schema)
-            file = unfinished / f"{name}.parquet"
-            pq.write_table(table, file, compression="zstd", compression_level=9)
-            _sync(file)
-        _sync(unfinished)
-        unfinished.rename(path)
+        try:
+            unfinished.mkdir()
+            for name, (table_rows, schema) in tables.items():
+                table = pa.Table.from_pylist(table_rows, schema)
+                file = unfinished / f"{name}.parquet"
+                pq.write_table(table, file, compression="zstd", compression_level=9)
+                _sync(file)
+            _sync(unfinished)
+            unfinished.rename(path)
+        except OSError:
+            shutil.rmtree(unfinished, ignore_errors=True)  # a full disk needs the room
+            raise
         _sync(self.folder)
         part = Part(first, last, path)
         self.parts = sorted([*self.parts, part])
@@ -243,20 +250,23 @@ def open_writer(folder: Path, chain_id: int) -> Iterator[RecordingWriter]:
         lock.acquire(blocking=False)
     except Timeout:
         raise RecordingError(f"{folder}: another process is recording into it") from None
-    with lock:
-        if not (folder / MANIFEST).exists():
-            others = [entry.name for entry in folder.iterdir() if not entry.name.startswith(".")]
-            if others:
-                raise RecordingError(f"{folder}: not empty and no recording; name another folder")
-            _write_manifest(folder, chain_id)
-        if (recorded := _read_manifest(folder)) != chain_id:
-            raise RecordingError(
-                f"{folder}: is of chain {recorded}, the node is of chain {chain_id}"
-            )
-        for left_over in folder.glob(f"{_UNFINISHED}*"):
-            shutil.rmtree(left_over)
+    try:
+        _prepare(folder, chain_id)
         yield RecordingWriter(folder)
+    finally:
         lock.release()
+
+
+def _prepare(folder: Path, chain_id: int) -> None:
+    if not (folder / MANIFEST).exists():
+        if any(not entry.name.startswith(".") for entry in folder.iterdir()):
+            raise RecordingError(f"{folder}: not empty and no recording; name another folder")
+        _write_manifest(folder, chain_id)
+    recorded = _read_manifest(folder)
+    if recorded != chain_id:
+        raise RecordingError(f"{folder}: is of chain {recorded}, the node is of chain {chain_id}")
+    for left_over in folder.glob(f"{_UNFINISHED}*"):
+        shutil.rmtree(left_over)
 
 
 def is_recording(folder: Path) -> bool:

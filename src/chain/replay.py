@@ -127,25 +127,31 @@ def _write_config(path: Path, url: str) -> None:
 
 
 def _announce(chain: RecordedChain, url: str, config: Path, left_out: int, seconds: float) -> None:
-    ranges = len(chain.ranges())
-    served = f"{len(chain.numbers):,} blocks in {ranges:,} range{'s' if ranges > 1 else ''}"
-    sys.stdout.write(
-        f"Replaying chain {chain.chain_id} at {url}: {served}"
-        f" ({chain.describe_ranges(3)}), {chain.transaction_count:,} transactions,"
-        f" ready in {seconds:.1f} s.\n"
-    )
+    ranges = chain.ranges()
+    lines = [
+        f"Replaying chain {chain.chain_id} at {url}: {len(chain.numbers):,} blocks"
+        f" ({chain.describe_ranges(3)}), {chain.transaction_count:,} transactions;"
+        f" ready in {seconds:.1f} s."
+    ]
     if left_out:
-        sys.stdout.write(
-            f"{left_out:,} further transactions are not served: their sender is not recorded.\n"
-        )
-    sys.stdout.write(f"Try: npm run tx -- {_example(chain)} --config {config} --nocache\n")
+        lines.append(f"{left_out:,} more are not served: who sent them is not recorded.")
+    lines.append("Try, in another terminal:")
+    node = f"--config {config} --nocache"
+    if example := _example(chain):
+        lines.append(f"  npm run tx -- {example} {node}")
+    lines.append(f"  npm run block -- {chain.head} {node}")
+    several = [(first, last) for first, last in ranges if first < last]
+    if several:
+        first, last = several[-1]
+        lines.append(f"  npm run range -- {max(first, last - 9)}..{last} {node}")
+    sys.stdout.write("\n".join(lines) + "\n")
     sys.stdout.flush()
 
 
 def _example(chain: RecordedChain) -> str:
-    """The hash of a transaction with logs if one of the newest blocks has any."""
-    found = "0xHASH"
-    for number in reversed(chain.numbers[-20:]):
+    """The hash of a transaction, of one with logs if there is any in the newest blocks."""
+    found = ""
+    for number in reversed(chain.blocks_with_transactions()[-20:]):
         for receipt in chain.block(number).receipts:
             found = str(receipt["transactionHash"])
             if receipt["logs"]:

@@ -109,6 +109,11 @@ class RecordedChain:
         """Token metadata by address."""
         return self._source.tokens()
 
+    def blocks_with_transactions(self) -> list[int]:
+        """The numbers of the blocks that are not empty."""
+        numbers: list[int] = np.unique(self._block_of_prefix).tolist()
+        return numbers
+
     def ranges(self) -> list[tuple[int, int]]:
         """The runs of consecutive recorded blocks, both ends included."""
         runs = []
@@ -144,9 +149,10 @@ class RecordedChain:
             Unrecorded: not all of them are recorded; raised before the first one is given.
         """
         if not self._has_all(first, last):
+            missing = next(n for n in range(first, last + 1) if not self._has_all(n, n))
             raise Unrecorded(
-                f"not all blocks from {first} to {last} are in this recording, which holds"
-                f" {self.describe_ranges()}"
+                f"not all blocks from {first} to {last} are in this recording: {missing} is not;"
+                f" {self._nearest(missing)}"
             )
         return (self.block(number) for number in range(first, last + 1))
 
@@ -183,11 +189,15 @@ class RecordedChain:
 
     def _read_block(self, number: int) -> RecordedBlock:
         if not self._has_all(number, number):
-            held = self.describe_ranges()
-            raise Unrecorded(f"block {number} is not in this recording, which holds {held}")
+            raise Unrecorded(f"block {number} is not in this recording; {self._nearest(number)}")
         tables = self._source.tables_of(number)
         blocks, transactions, logs = (_rows_of(table, number) for table in tables)
         return decode_block(BlockRows(blocks[0], transactions, logs))
+
+    def _nearest(self, number: int) -> str:
+        position = bisect_left(self.numbers, number)
+        nearest = self.numbers[max(0, position - 1) : position + 1]
+        return "the nearest recorded are " + " and ".join(map(str, nearest))
 
     def _has_all(self, first: int, last: int) -> bool:
         start = bisect_left(self.numbers, first)

@@ -1,0 +1,306 @@
+"""Record blocks from a node: `npm run record -- --from-block A --to-block B --out DIR`."""
+
+import argparse
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+import pyarrow.compute as pc
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from src.chain.errors import SourceError
+from src.chain.rate_limit import Rate, RateLimit
+from src.chain.recording import Recording, RecordingError, RecordingWriter, open_writer
+from src.chain.recording_fetch import (
+    DEFAULT_PATIENCE,
+    BlockFetcher,
+    Node,
+    UnverifiedBlock,
+    fetch_token,
+)
+from src.chain.rpc import JsonRpcClient
+
+URL_VARIABLE = "JSON_RPC_URL"
+ROWS_PER_PART = 200_000
+
+_DESCRIPTION = """\
+Record blocks from an Ethereum node: transactions, receipts with all logs, and the metadata of the
+tokens seen, as parquet. Every block's receipts are checked against the root in its header, so that
+no log can be missing. Run the same command again to resume or to extend: what is recorded stays.
+"""
+_EPILOG = """\
+The node's URL is read from the environment variable JSON_RPC_URL unless --url is given. Old blocks
+need a full node that keeps receipts, but no archive node.
+
+examples:
+  JSON_RPC_URL=http://127.0.0.1:8545 \\
+    npm run record -- --from-block 18000000 --to-block 18000099 --out recordings/august
+  npm run replay -- --data recordings/august
+
+exit codes: 0 recorded, 1 failed, 2 wrong usage, 130 or 143 stopped by a signal. What is recorded is
+sound after each of them, and the same command resumes.
+"""
+
+
+class _Stopped(Exception):
+    """A signal asks us to stop."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.exit_code = 128 + number
+
+
+class _StopFlag:
+    """Set by the first SIGINT or SIGTERM; a second one ends the process at once."""
+
+    def __init__(self) -> None:
+        self.number = 0
+        self.event = threading.Event()
+
+    def on_signal(self, number: int, _frame: FrameType | None) -> None:
+        if self.number:
+            os._exit(128 + number)
+        self.number = number
+        self.event.set()
+
+    def check(self) -> None:
+        if self.number:
+            raise _Stopped(self.number)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    options = _parse(arguments)
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(message)s")
+    started = time.monotonic()
+    try:
+        with _stop_flag() as stop, logging_redirect_tqdm():
+            tokens_missed = record(options, stop)
+    except _Stopped as stopped:
+        return _fail(f"stopped by {stopped}; the same command resumes", stopped.exit_code)
+    except UnverifiedBlock as error:
+        return _fail(f"{error}. Use another node, or --no-verify to record it flagged as such")
+    except SourceError as error:
+        return _fail(f"{error}; the same command resumes")
+    except ValueError as error:  # the folder or the URL does not fit
+        return _fail(str(error))
+    except OSError as error:
+        return _fail(f"{options.out}: {error.strerror or error}; the same command resumes")
+    _summarise(options, tokens_missed, time.monotonic() - started)
+    return 0
+
+
+def record(options: argparse.Namespace, stop: _StopFlag) -> int:
+    """Record what is missing of the range.
+
+    Returns:
+        How many tokens' metadata could not be had.
+
+    Raises:
+        SourceError: the node does not answer, or does not have the blocks.
+        UnverifiedBlock: a block does not verify.
+        ValueError: the folder or the URL does not fit.
+        OSError: the disk.
+    """
+    limit = RateLimit(Rate(options.requests_per_second, 1.0))
+    client = JsonRpcClient(
+        options.url, timeout=options.timeout, rate_limit=limit, connections=options.workers
+    )
+    node = Node(client, options.patience, stop.event)
+    chain_id, head = (node.quantity(method) for method in ("eth_chainId", "eth_blockNumber"))
+    if options.to_block > head:
+        raise RecordingError(f"--to-block {options.to_block}: the node's newest block is {head}")
+    with (
+        closing(client),
+        open_writer(options.out, chain_id) as writer,
+        ThreadPoolExecutor(options.workers, "record") as pool,
+    ):
+        return _Recorder(options, stop, node, writer, pool).run()
+
+
+@dataclass(slots=True)
+class _Recorder:
+    options: argparse.Namespace
+    stop: _StopFlag
+    node: Node
+    writer: RecordingWriter
+    pool: ThreadPoolExecutor
+    tokens_missed: int = 0
+
+    def run(self) -> int:
+        options = self.options
+        gaps = self.writer.missing(options.from_block, options.to_block)
+        total = options.to_block - options.from_block + 1
+        done = total - sum(len(gap) for gap in gaps)
+        with tqdm(total=total, initial=done, unit="block", mininterval=_interval()) as progress:
+            try:
+                for gap in gaps:
+                    self._fetch(gap, progress)
+            except (_Stopped, UnverifiedBlock):
+                self._write()  # what is in hand is good
+                raise
+            except SourceError:
+                self.stop.check()
+                raise
+        return self.tokens_missed
+
+    def _fetch(self, gap: range, progress: "tqdm[NoReturn]") -> None:
+        fetcher = BlockFetcher(self.node, verify=self.options.verify)
+        with closing(fetcher.fetch_all(gap, self.pool, 2 * self.options.workers)) as fetched:
+            for rows in fetched:
+                self.writer.add(rows)
+                progress.update()
+                if self._is_full():
+                    self._write()
+                self.stop.check()
+        self._write()
+
+    def _is_full(self) -> bool:
+        many = self.writer.pending_blocks >= self.options.blocks_per_part
+        return many or self.writer.pending_rows >= ROWS_PER_PART
+
+    def _write(self) -> None:
+        wanted = self.writer.unknown_tokens() if self.options.tokens else []
+        answers = list(self.pool.map(partial(fetch_token, self.node), wanted))
+        self.writer.write(answer for answer in answers if answer is not None)
+        self.tokens_missed += answers.count(None)
+
+
+@contextmanager
+def _stop_flag() -> Iterator[_StopFlag]:
+    """Have SIGINT and SIGTERM set a flag, so that what is fetched is written before we stop."""
+    flag = _StopFlag()
+
+    def on_signal(number: int, _frame: FrameType | None) -> None:
+        if flag.number:
+            os._exit(128 + number)
+        flag.number = number
+
+    before = {
+        number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield flag
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _interval() -> float:
+    """Seconds between two reports of progress: rarely where they go to a file."""
+    return 0.1 if sys.stderr.isatty() else 10.0
+
+
+def _parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="npm run record --",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--from-block", type=_natural, required=True, metavar="A", help="first block, included")
+    add("--to-block", type=_natural, required=True, metavar="B", help="last block, included")
+    add("--out", type=Path, required=True, metavar="DIR", help="the recording's folder")
+    add("--url", default=os.environ.get(URL_VARIABLE), help=f"the node (default: ${URL_VARIABLE})")
+    add("--workers", type=_positive, default=4, metavar="N", help="blocks fetched at once (4)")
+    add(
+        "--requests-per-second",
+        type=_positive,
+        default=25,
+        metavar="N",
+        help="most requests to the node in any second (25)",
+    )
+    add("--timeout", type=_seconds, default=30.0, metavar="S", help="seconds for a request (30)")
+    add(
+        "--patience",
+        type=_seconds,
+        default=DEFAULT_PATIENCE,
+        metavar="S",
+        help="seconds to keep asking a node that fails (120)",
+    )
+    add(
+        "--blocks-per-part",
+        type=_positive,
+        default=100,
+        metavar="N",
+        help="most blocks in a part: so many are fetched again after a kill (100)",
+    )
+    add(
+        "--no-verify",
+        dest="verify",
+        action="store_false",
+        help="record blocks also where their receipts do not match the header, flagged as such",
+    )
+    add(
+        "--no-tokens",
+        dest="tokens",
+        action="store_false",
+        help="do not ask for tokens' names, symbols and decimals",
+    )
+    options = parser.parse_args(arguments)
+    if options.from_block > options.to_block:
+        parser.error("--from-block is after --to-block")
+    if not options.url:
+        parser.error(f"no node: set {URL_VARIABLE}, or give --url")
+    return options
+
+
+def _natural(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError("a number from 0 on")
+    return number
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("a number from 1 on")
+    return number
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 < seconds < float("inf"):
+        raise argparse.ArgumentTypeError("a positive number of seconds")
+    return seconds
+
+
+def _summarise(options: argparse.Namespace, tokens_missed: int, seconds: float) -> None:
+    recording = Recording(options.out)
+    blocks = recording.blocks(["n_transactions", "receipts_root_verified"])
+    transactions = recording.transactions(["n_logs", "n_erc20_transfers"])
+    logs, transfers = (pc.sum(column).as_py() or 0 for column in transactions.columns)
+    unverified = blocks.num_rows - (pc.sum(blocks["receipts_root_verified"]).as_py() or 0)
+    size = sum(file.stat().st_size for file in options.out.rglob("*.parquet")) / 1e6
+    verified = f"{unverified:,} of them NOT verified" if unverified else "all verified"
+    missed = f" ({tokens_missed:,} more could not be had)" if tokens_missed else ""
+    sys.stdout.write(
+        f"{options.out} holds {blocks.num_rows:,} blocks of chain {recording.chain_id}"
+        f" ({verified}), {transactions.num_rows:,} transactions, {logs:,} logs,"
+        f" {transfers:,} ERC-20 transfers, {len(recording.tokens()):,} tokens{missed};"
+        f" {size:.1f} MB, {seconds:.0f} s.\n"
+        f"Next: npm run replay -- --data {options.out}\n"
+    )
+
+
+def _fail(problem: str, code: int = 1) -> int:
+    sys.stderr.write(f"record: {problem}\n")
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,204 @@
+"""Blocks with receipts, and token metadata, fetched from a node for a recording.
+
+Patient where the bot is not: a recording of a million blocks must outlive a node that restarts. And
+distrustful: a block counts only when its receipts hash to the root in its header.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Generator, Sequence
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+from eth_utils.crypto import keccak
+
+from src.chain.errors import MalformedAnswer, RateLimited, RequestRefused, SourceUnavailable
+from src.chain.receipts_root import receipts_root
+from src.chain.recording import TokenAnswers
+from src.chain.recording_rows import BlockRows, Json, RecordedBlock, encode_block, parse_quantity
+from src.chain.rpc import JsonRpcClient
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_PATIENCE = 120.0
+
+_FIRST_PAUSE = 0.5
+_LONGEST_PAUSE = 15.0
+_TRIES_OF_A_BLOCK = 3
+_LONGEST_ANSWER = 2 + 2 * 4096  # a longer name or symbol is an attack on our disk
+_SELECTORS = {
+    name: "0x" + keccak(text=f"{name}()")[:4].hex() for name in ("name", "symbol", "decimals")
+}
+# How nodes word it that the contract itself failed; any other refusal says nothing of the token.
+_EVM_FAILURES = ("revert", "opcode", "out of gas", "invalid jump", "stack", "bad instruction")
+
+
+class UnverifiedBlock(ValueError):
+    """What the node gives for a block is incomplete or contradicts itself, every time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A node that is asked again, after growing pauses, while it fails.
+
+    Attributes:
+        client: the connection.
+        patience: seconds after which a request that keeps failing is given up.
+        stop: once set, a failing request is given up at once.
+    """
+
+    client: JsonRpcClient
+    patience: float = DEFAULT_PATIENCE
+    stop: threading.Event = field(default_factory=threading.Event)
+
+    def call(self, method: str, params: list[Any]) -> Any:
+        """The result of a request, which is not null: a null is taken for a node that lags behind.
+
+        Raises:
+            SourceError: after `patience` without an answer; at once when the node refuses.
+        """
+        pause = _FIRST_PAUSE
+        give_up = time.monotonic() + self.patience
+        while True:
+            try:
+                result = self.client.call(method, params)
+                if result is None:
+                    raise SourceUnavailable("node", f"{method}: the node does not have it")
+                return result
+            except (SourceUnavailable, RateLimited, MalformedAnswer) as error:
+                if self.stop.is_set() or time.monotonic() + pause > give_up:
+                    raise
+                logger.info("%s; trying again in %.1f s", error, pause)
+            self.stop.wait(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+    def quantity(self, method: str) -> int:
+        """The number that a method without parameters answers."""
+        number = parse_quantity(self.call(method, []))
+        if number is None:
+            raise MalformedAnswer("node", f"{method} did not answer a quantity")
+        return number
+
+
+class BlockFetcher:
+    """Fetches blocks and checks that nothing is missing. Safe to use from several threads.
+
+    Args:
+        node: where from.
+        verify: refuse a block whose receipts do not hash to its header's root.
+    """
+
+    def __init__(self, node: Node, *, verify: bool = True) -> None:
+        self._node = node
+        self._verify = verify
+        self._has_block_receipts = True
+
+    def fetch(self, number: int) -> BlockRows:
+        """Fetch one block.
+
+        Raises:
+            SourceError: the node does not answer.
+            UnverifiedBlock: what it answers is incomplete or does not verify.
+        """
+        problem = ""
+        for _ in range(_TRIES_OF_A_BLOCK):  # a reorganisation or a node behind a balancer may pass
+            recorded = self._fetch_once(number)
+            verified, problem = _check_receipts(recorded)
+            if not problem or not self._verify:
+                try:
+                    return encode_block(recorded, receipts_root_verified=verified)
+                except ValueError as error:
+                    problem = str(error)
+        raise UnverifiedBlock(f"block {number}: {problem}")
+
+    def fetch_all(
+        self, numbers: Sequence[int], pool: Executor, at_once: int
+    ) -> Generator[BlockRows, None, None]:
+        """Fetch blocks, `at_once` ahead of the reader, and give them in order."""
+        remaining = iter(numbers)
+        ahead: list[Future[BlockRows]] = []
+        try:
+            for _ in numbers:
+                wanted = islice(remaining, at_once - len(ahead))
+                ahead.extend(pool.submit(self.fetch, number) for number in wanted)
+                yield ahead.pop(0).result()
+        finally:
+            for future in ahead:
+                future.cancel()
+
+    def _fetch_once(self, number: int) -> RecordedBlock:
+        block = self._node.call("eth_getBlockByNumber", [hex(number), True])
+        transactions = block.get("transactions") if isinstance(block, dict) else None
+        if not isinstance(transactions, list) or not all(isinstance(t, dict) for t in transactions):
+            raise MalformedAnswer("node", f"block {number} has no list of transactions")
+        return RecordedBlock(block, self._receipts(number, transactions))
+
+    def _receipts(self, number: int, transactions: list[Json]) -> list[Json]:
+        if self._has_block_receipts:
+            try:
+                answer = self._node.call("eth_getBlockReceipts", [hex(number)])
+            except RequestRefused as error:
+                receipts = self._receipts_one_by_one(transactions)
+                logger.info("no eth_getBlockReceipts (%s): asking for each receipt", error)
+                self._has_block_receipts = False
+                return receipts
+            if not isinstance(answer, list):
+                raise MalformedAnswer("node", f"the receipts of block {number} are no list")
+            return answer
+        return self._receipts_one_by_one(transactions)
+
+    def _receipts_one_by_one(self, transactions: list[Json]) -> list[Json]:
+        return [
+            self._node.call("eth_getTransactionReceipt", [transaction.get("hash")])
+            for transaction in transactions
+        ]
+
+
+def fetch_token(node: Node, token: str) -> TokenAnswers | None:
+    """What a token answers to `name()`, `symbol()` and `decimals()` now.
+
+    Returns:
+        The answers; None where the node refuses to say, or an answer is absurdly long.
+
+    Raises:
+        SourceError: the node does not answer.
+    """
+    answers: dict[str, str | None] = {}
+    for name, selector in _SELECTORS.items():
+        try:
+            answer = node.call("eth_call", [{"to": token, "data": selector}, "latest"])
+        except RequestRefused as error:
+            if not any(word in error.problem.lower() for word in _EVM_FAILURES):
+                logger.info("token %s: %s", token, error)
+                return None
+            answer = None
+        if answer is not None and not _is_short_data(answer):
+            return None
+        answers[name] = answer
+    return TokenAnswers(token, **answers)
+
+
+def _check_receipts(recorded: RecordedBlock) -> tuple[bool, str]:
+    """Whether the receipts hash to the header's root, and what is wrong with the block if not."""
+    receipts = recorded.receipts
+    if len(receipts) != len(recorded.block["transactions"]):
+        wanted = len(recorded.block["transactions"])
+        return False, f"{len(receipts)} receipts for {wanted} transactions"
+    try:
+        root = receipts_root(receipts)
+    except ValueError as error:
+        return False, str(error)
+    stated = recorded.block.get("receiptsRoot")
+    if root == stated:
+        return True, ""
+    return (
+        False,
+        f"its receipts hash to {root}, its header says {stated}: logs are missing or wrong",
+    )
+
+
+def _is_short_data(answer: Any) -> bool:
+    return isinstance(answer, str) and len(answer) <= _LONGEST_ANSWER and answer.startswith("0x")
