@@ -63,7 +63,9 @@ def test_null_result_is_a_result(httpserver: HTTPServer) -> None:
         (404, RequestRefused),
     ],
 )
-def test_http_status_is_typed(httpserver: HTTPServer, status: int, error: type[SourceError]) -> None:
+def test_http_status_is_typed(
+    httpserver: HTTPServer, status: int, error: type[SourceError]
+) -> None:
     with pytest.raises(error):
         serve(httpserver, "{}", status).call("eth_chainId", [])
 
@@ -83,7 +85,9 @@ def test_http_status_is_typed(httpserver: HTTPServer, status: int, error: type[S
         "1" * 10_000,
     ],
 )
-def test_what_is_not_a_json_rpc_answer_is_malformed(httpserver: HTTPServer, body: str | bytes) -> None:
+def test_what_is_not_a_json_rpc_answer_is_malformed(
+    httpserver: HTTPServer, body: str | bytes
+) -> None:
     with pytest.raises(MalformedAnswer):
         serve(httpserver, body).call("eth_chainId", [])
 

@@ -18,7 +18,7 @@ def first_outgoing_transaction(
 ) -> FirstTransaction:
     """The time of the first block up to `block_number` that holds a transaction sent by `address`.
 
-    The nonce only grows, so about log2(block_number) requests find it (25 on mainnet), two for an
+    The nonce only grows, so about log2(block_number) requests find it (25 on mainnet), three for an
     account that is new in `block_number`. Incoming transactions do not count.
 
     Args:

@@ -42,8 +42,6 @@ ETHPLORER_FREE_KEY = "freekey"
 ETHPLORER_FREE_RATES = (Rate(2, 1.0), Rate(100, 3_600.0), Rate(1_000, 86_400.0))
 
 _METADATA_MAX_BYTES = 4 * 1024 * 1024
-# After this share of the deadline the node is asked too: a hanging explorer costs no answer.
-_PATIENCE_SHARE = 0.4
 
 
 @dataclass(slots=True)
@@ -237,6 +235,7 @@ def build_lookups(
     cache_dir: Path | None = None,
     deadline_seconds: float = 1.0,
     timeout_seconds: float = 5.0,
+    patience_share: float = 0.4,
     node_rates: Collection[Rate] = NODE_RATES,
     etherscan_rates: Collection[Rate] = ETHERSCAN_RATES,
     ethplorer_rates: Collection[Rate] | None = None,
@@ -254,13 +253,15 @@ def build_lookups(
         cache_dir: where facts survive restarts; None for memory only.
         deadline_seconds: all waiting for one transaction together.
         timeout_seconds: one request, in the background; may well exceed the deadline.
+        patience_share: the share of the deadline after which the node is asked although an
+            explorer may still answer, so that a hanging explorer costs no fact.
         node_rates: requests allowed to the node.
         etherscan_rates: requests allowed to the explorer.
         ethplorer_rates: requests allowed to Ethplorer; None for those of the kind of key.
     """
     store = FactStore(cache_dir, chain_id)
     cache = FactCache(store)
-    sources = Sources(cache, patience=deadline_seconds * _PATIENCE_SHARE)
+    sources = Sources(cache, patience=deadline_seconds * patience_share)
     own_ethplorer = ethplorer_url.rstrip("/") != ETHPLORER_URL
     if ethplorer_api_key and (chain_id == MAINNET or own_ethplorer):
         free = ethplorer_api_key == ETHPLORER_FREE_KEY
