@@ -79,7 +79,7 @@ class World:
             "deadline_seconds": 30.0,
             "etherscan_rates": PLENTY,
             "ethplorer_rates": PLENTY,
-            "node_rates": PLENTY,
+            "node_requests_per_second": 10_000,
         }
         lookups = build_lookups(**(defaults | settings))
         self.stack.callback(lookups.close)
@@ -212,12 +212,14 @@ def test_broken_explorer_gives_way_to_the_node_within_the_deadline(
     world: World, behaviour: raw_server.Behaviour
 ) -> None:
     url = world.serve_raw(behaviour)
+    world.node.sent_in_blocks[SENDER] = [BLOCK]  # a short search
     lookups = world.lookups(
         etherscan_url=url,
         ethplorer_url=url,
         ethplorer_api_key=KEY,
-        patience_share=0.001,
         timeout_seconds=FOR_EVER,
+        deadline_seconds=60.0,
+        patience_share=0.005,
     )
     with lookups.transaction():
         lookups.prefetch(TOKENS, SENDER, BLOCK)
@@ -259,9 +261,9 @@ def test_exhausted_rate_limit_of_an_explorer_gives_way_without_waiting(world: Wo
 
 
 def test_exhausted_rate_limit_of_the_node_does_not_hold_up_a_transaction(world: World) -> None:
-    lookups = world.lookups(node_rates=(Rate(1, 3600.0),), deadline_seconds=0.1)
+    lookups = world.lookups(node_requests_per_second=1, deadline_seconds=0.1)
     assert lookups.token_info(TOKENS[0]) == INFO
-    with pytest.raises(SourceError):
+    with pytest.raises(DeadlineExceeded):
         lookups.token_info(TOKENS[1])
 
 
@@ -386,6 +388,23 @@ def test_late_answer_fills_the_cache(world: World) -> None:
     assert late.result() == INFO
     assert lookups.token_info(TOKENS[0]) == INFO
     assert world.node.calls == ["eth_call"]
+
+
+def test_search_of_a_distant_node_goes_on_in_the_background(world: World) -> None:
+    release = threading.Event()
+    searching = "eth_getTransactionCount"
+    world.node.before = lambda method: (method == searching and release.wait(30)) and None
+    lookups = world.lookups(deadline_seconds=FOR_EVER, patience_share=1e-6)
+    with lookups.transaction() as deadline:
+        lookups.prefetch(TOKENS, SENDER, BLOCK)
+        assert not deadline.passed
+        assert lookups.token_info(TOKENS[0]) == INFO
+        with pytest.raises(DeadlineExceeded):
+            lookups.first_transaction(SENDER)
+    (late,) = [s._in_flight[SENDER] for s in lookups._sources._sources if SENDER in s._in_flight]
+    release.set()
+    assert late.result().source == "node"
+    assert lookups.first_transaction(SENDER).timestamp == block_timestamp(1_000_000)
 
 
 def test_warm_transaction_asks_nothing(world: World) -> None:

@@ -15,6 +15,8 @@ from src.chain.errors import DeadlineExceeded, NotConfigured, NotFound, SourceEr
 
 T = TypeVar("T")
 
+_NEVER = float("inf")
+
 
 @dataclass(frozen=True, slots=True)
 class Stage(Generic[T]):
@@ -24,11 +26,13 @@ class Stage(Generic[T]):
         ask: starts the requests; see `Source.ask`.
         patience: seconds after which the next stage is begun although this one still runs (its
             answer counts all the same if it is the first); None to wait for all its answers.
+        abandon_after: seconds after which, no source being left, this one is waited for no longer.
         only_after: the failures after which this source can help; None for any.
     """
 
     ask: Callable[[Collection[str]], Mapping[str, Future[T]]]
     patience: float | None = None
+    abandon_after: float | None = None
     only_after: tuple[type[SourceError], ...] | None = None
 
 
@@ -47,16 +51,19 @@ class Inquiry(Generic[T]):
         self._stages = list(stages)
         self._running: list[tuple[str, Future[T]]] = []
         self._next_stage_at = 0.0
+        self._abandon_at = _NEVER
 
     @property
     def is_done(self) -> bool:
-        """Whether nothing more can come."""
-        return not self._open or not (self._running or self._stages)
+        """Whether nothing more will come, or nothing worth waiting for."""
+        if self._stages:
+            return not self._open
+        return not (self._open and self._running) or time.monotonic() >= self._abandon_at
 
     @property
-    def next_stage_at(self) -> float:
+    def next_step_at(self) -> float:
         """When, on the monotonic clock, patience with the current stage ends."""
-        return self._next_stage_at if self._stages else float("inf")
+        return self._next_stage_at if self._stages else self._abandon_at
 
     def running(self) -> set[Future[T]]:
         """The futures waited for."""
@@ -67,9 +74,8 @@ class Inquiry(Generic[T]):
         self._collect()
         while self._open and self._stages and self._stage_is_over():
             stage = self._stages.pop(0)
-            self._next_stage_at = (
-                float("inf") if stage.patience is None else time.monotonic() + stage.patience
-            )
+            self._next_stage_at = _from_now(stage.patience)
+            self._abandon_at = _from_now(stage.abandon_after)
             self._running += stage.ask(self._open_to(stage)).items()
             self._collect()
 
@@ -115,14 +121,18 @@ def run(inquiries: Sequence[Inquiry[Any]], deadline: Deadline) -> None:
     """Drive all inquiries together until they are done or the deadline has passed."""
     while True:
         running: set[Future[Any]] = set()
-        next_stage_at = deadline.at
+        next_step_at = deadline.at
         for inquiry in inquiries:
             inquiry.advance()
             if not inquiry.is_done:
                 running |= inquiry.running()
-                next_stage_at = min(next_stage_at, inquiry.next_stage_at)
+                next_step_at = min(next_step_at, inquiry.next_step_at)
         if not running or deadline.passed:
             break
-        wait(running, max(0.0, next_stage_at - time.monotonic()), FIRST_COMPLETED)
+        wait(running, max(0.0, next_step_at - time.monotonic()), FIRST_COMPLETED)
     for inquiry in inquiries:
         inquiry.give_up()
+
+
+def _from_now(seconds: float | None) -> float:
+    return _NEVER if seconds is None else time.monotonic() + seconds

@@ -35,7 +35,7 @@ __all__ = ["FirstTransaction", "Lookups", "TokenInfo", "build_lookups"]
 MAINNET = 1
 
 # What the sources allow; the scan node's proxy answers HTTP 429 beyond 50 a second.
-NODE_RATES = (Rate(50, 1.0),)
+NODE_REQUESTS_PER_SECOND = 50
 ETHERSCAN_RATES = (Rate(3, 1.0), Rate(100_000, 86_400.0))
 ETHPLORER_RATES = (Rate(10, 1.0),)
 ETHPLORER_FREE_KEY = "freekey"
@@ -235,8 +235,8 @@ def build_lookups(
     cache_dir: Path | None = None,
     deadline_seconds: float = 1.0,
     timeout_seconds: float = 5.0,
-    patience_share: float = 0.4,
-    node_rates: Collection[Rate] = NODE_RATES,
+    patience_share: float = 0.3,
+    node_requests_per_second: int = NODE_REQUESTS_PER_SECOND,
     etherscan_rates: Collection[Rate] = ETHERSCAN_RATES,
     ethplorer_rates: Collection[Rate] | None = None,
 ) -> Lookups:
@@ -254,8 +254,9 @@ def build_lookups(
         deadline_seconds: all waiting for one transaction together.
         timeout_seconds: one request, in the background; may well exceed the deadline.
         patience_share: the share of the deadline after which the node is asked although an
-            explorer may still answer, so that a hanging explorer costs no fact.
-        node_rates: requests allowed to the node.
+            explorer may still answer, and after which a search of the node goes on in the
+            background.
+        node_requests_per_second: requests allowed to the node.
         etherscan_rates: requests allowed to the explorer.
         ethplorer_rates: requests allowed to Ethplorer; None for those of the kind of key.
     """
@@ -278,9 +279,9 @@ def build_lookups(
             json_rpc_url,
             timeout=timeout_seconds,
             max_bytes=_METADATA_MAX_BYTES,
-            rate_limit=RateLimit(*node_rates),
+            rate_limit=RateLimit(Rate(node_requests_per_second, 1.0)),
         )
-        sources.add_node(node)
+        sources.add_node(node, node_requests_per_second)
     well_known = load_well_known_tokens(chain_id)
     return Lookups(sources, cache, store, well_known, deadline_seconds=deadline_seconds)
 

@@ -18,8 +18,9 @@ from src.chain.rate_limit import Rate, RateLimit
 from src.chain.rpc import JsonRpcClient
 from src.chain.source import Source
 
-# A search is some 25 requests: one a second leaves half of the scan node's 50 to everything else.
-_SEARCH_RATE = Rate(1, 1.0)
+# A search is some 25 requests: half of the node's requests are left to everything else.
+_REQUESTS_PER_SEARCH = 25
+_SEARCH_RATE_SECONDS = 10.0  # a burst of searches may use up ten seconds' share at once
 _SEARCH_SECONDS = 30.0
 
 T = TypeVar("T")
@@ -33,7 +34,9 @@ class Sources:
 
     Args:
         cache: keeps every answer, late ones too.
-        patience: seconds after which the node is asked although an explorer may still answer.
+        patience: seconds after which the node is asked although an explorer may still answer, and
+            after which a search of the node is left to itself: it is long where the node is far,
+            and its answer will serve the sender's next transaction.
     """
 
     def __init__(self, cache: FactCache, *, patience: float) -> None:
@@ -63,8 +66,8 @@ class Sources:
             Stage(_one_by_one(source, client.first_transaction), patience=self._patience)
         )
 
-    def add_node(self, node: JsonRpcClient) -> None:
-        """Ask the node for both; its client holds the rate limit."""
+    def add_node(self, node: JsonRpcClient, requests_per_second: int) -> None:
+        """Ask the node for both; its client holds the rate limit, a share of it is for searches."""
         self._clients.append(node)
         breaker = CircuitBreaker()
         keep_tokens = self._cache.keep_token_infos
@@ -73,7 +76,7 @@ class Sources:
         searches = self._source(
             "node",
             self._cache.keep_first_transactions,
-            RateLimit(_SEARCH_RATE),
+            RateLimit(_search_rate(requests_per_second)),
             breaker=breaker,
         )
         self._token_stages += [
@@ -91,7 +94,8 @@ class Sources:
                     lambda address: first_outgoing_transaction(
                         node, address, block_number, Deadline.after(_SEARCH_SECONDS)
                     ),
-                )
+                ),
+                abandon_after=self._patience,
             )
 
         self._search = search
@@ -135,6 +139,11 @@ class Sources:
         )
         self._sources.append(source)
         return source
+
+
+def _search_rate(requests_per_second: int) -> Rate:
+    share = requests_per_second * _SEARCH_RATE_SECONDS / 2
+    return Rate(max(1, int(share / _REQUESTS_PER_SEARCH)), _SEARCH_RATE_SECONDS)
 
 
 def _one_by_one(

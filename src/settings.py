@@ -1,0 +1,270 @@
+"""Every setting and secret of the bot, in one typed place.
+
+Each setting is looked for in the environment, then in `secrets.json` beside `package.json` (for
+work on one's own machine), then, in production, in the owner's document at Forta. `.env.example`
+describes them all.
+"""
+
+import json
+import logging
+import math
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from src.chain import etherscan, ethplorer, owner_store
+from src.chain.errors import SourceError
+from src.chain.http import is_http_url
+
+PROJECT_ROOT = Path(__file__).resolve().parent.parent
+DEFAULT_MODEL_PATH = PROJECT_ROOT / "isolation_forest.pkl"
+DEFAULT_LOOKUP_DEADLINE_SECONDS = 1.0
+DEFAULT_JSON_RPC_REQUESTS_PER_SECOND = 50
+"""What the scan node's JSON-RPC proxy allows."""
+
+SETTINGS = (
+    "JSON_RPC_URL",
+    "JSON_RPC_REQUESTS_PER_SECOND",
+    "ETHERSCAN_URL",
+    "ETHERSCAN_API_KEY",
+    "ETHPLORER_URL",
+    "ETHPLORER_API_KEY",
+    "ANOMALY_THRESHOLD",
+    "MODEL_PATH",
+    "CACHE_DIR",
+    "LOOKUP_DEADLINE_SECONDS",
+    "FORTA_CHAIN_ID",
+)
+_SECRETS = ("ETHERSCAN_API_KEY", "ETHPLORER_API_KEY")
+
+# The docs give a transaction 30 seconds in all.
+_MAX_LOOKUP_DEADLINE_SECONDS = 25.0
+_OWNER_STORE_TIMEOUT_SECONDS = 4.0
+_MAX_FILE_BYTES = 1024 * 1024
+
+T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
+
+
+class SettingsError(ValueError):
+    """A setting has a value that it cannot have. Names the setting and what it can be."""
+
+    def __init__(self, name: str, allowed: str) -> None:
+        super().__init__(f"{name} must be {allowed}")
+        self.name = name
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The bot's settings.
+
+    Attributes:
+        json_rpc_url: the node; None when there is none.
+        json_rpc_requests_per_second: requests that the node allows.
+        etherscan_url: Etherscan V2 or a compatible explorer.
+        etherscan_api_key: None when there is none.
+        ethplorer_url: Ethplorer's API.
+        ethplorer_api_key: None when there is none.
+        anomaly_threshold: score from which a transaction is an anomaly, in [0, 1]; None for the
+            model's own.
+        model_path: the model file; its manifest lies beside it.
+        cache_dir: where facts survive restarts; None for memory only.
+        lookup_deadline_seconds: all waiting for the outside world for one transaction.
+        chain_id: the chain watched.
+        owner_store_failed: whether the owner's document at Forta could not be read, so that
+            loading again later may give more.
+    """
+
+    json_rpc_url: str | None = field(default=None, repr=False)
+    json_rpc_requests_per_second: int = DEFAULT_JSON_RPC_REQUESTS_PER_SECOND
+    etherscan_url: str = field(default=etherscan.DEFAULT_URL, repr=False)
+    etherscan_api_key: str | None = field(default=None, repr=False)
+    ethplorer_url: str = field(default=ethplorer.DEFAULT_URL, repr=False)
+    ethplorer_api_key: str | None = field(default=None, repr=False)
+    anomaly_threshold: float | None = None
+    model_path: Path = DEFAULT_MODEL_PATH
+    cache_dir: Path | None = None
+    lookup_deadline_seconds: float = DEFAULT_LOOKUP_DEADLINE_SECONDS
+    chain_id: int = 1
+    owner_store_failed: bool = False
+
+
+def load_settings(
+    environ: Mapping[str, str] | None = None,
+    *,
+    project_root: Path = PROJECT_ROOT,
+    home: Path | None = None,
+) -> Settings:
+    """Read all settings.
+
+    Asks Forta's owner store only in production (`FORTA_JWT_PROVIDER_HOST` is set) and only for keys
+    that are nowhere else, for a few seconds at most; a failing store costs a warning and the keys.
+
+    Args:
+        environ: the environment; None for the process's own.
+        project_root: where `secrets.json` and `forta.config.json` are.
+        home: where `.forta/forta.config.json` is; None for the user's home.
+
+    Raises:
+        SettingsError: a setting has an impossible value, or a file is not JSON.
+    """
+    env = os.environ if environ is None else environ
+    values = _only_settings(_read_json(project_root / "secrets.json"))
+    values |= {name: env[name] for name in SETTINGS if env.get(name, "").strip()}
+    owner_store_failed = False
+    if env.get("FORTA_JWT_PROVIDER_HOST") and not all(name in values for name in _SECRETS):
+        try:
+            values = _only_settings(_ask_owner_store(env)) | values
+        except SourceError as error:
+            owner_store_failed = True
+            logger.warning("going on without the secrets of the owner store: %s", error)
+    return Settings(
+        json_rpc_url=_json_rpc_url(env, values, project_root, home or _home()),
+        json_rpc_requests_per_second=_get(
+            values,
+            "JSON_RPC_REQUESTS_PER_SECOND",
+            DEFAULT_JSON_RPC_REQUESTS_PER_SECOND,
+            _whole_number(1, 10_000),
+        ),
+        etherscan_url=_get(values, "ETHERSCAN_URL", etherscan.DEFAULT_URL, _url),
+        etherscan_api_key=_get(values, "ETHERSCAN_API_KEY", None, _key),
+        ethplorer_url=_get(values, "ETHPLORER_URL", ethplorer.DEFAULT_URL, _url),
+        ethplorer_api_key=_get(values, "ETHPLORER_API_KEY", None, _key),
+        anomaly_threshold=_get(values, "ANOMALY_THRESHOLD", None, _number(0.0, 1.0)),
+        model_path=_get(values, "MODEL_PATH", DEFAULT_MODEL_PATH, _path),
+        cache_dir=_get(values, "CACHE_DIR", None, _path),
+        lookup_deadline_seconds=_get(
+            values,
+            "LOOKUP_DEADLINE_SECONDS",
+            DEFAULT_LOOKUP_DEADLINE_SECONDS,
+            _number(0.01, _MAX_LOOKUP_DEADLINE_SECONDS),
+        ),
+        chain_id=_get(values, "FORTA_CHAIN_ID", 1, _whole_number(1, 2**63 - 1)),
+        owner_store_failed=owner_store_failed,
+    )
+
+
+def _json_rpc_url(
+    env: Mapping[str, str], values: Mapping[str, str], project_root: Path, home: Path
+) -> str | None:
+    """The node: our own setting, else the scan node's, else that of the Forta CLI.
+
+    Never the SDK's default, which does not answer.
+    """
+    if "JSON_RPC_URL" in values:
+        return _url("JSON_RPC_URL", values["JSON_RPC_URL"])
+    if host := env.get("JSON_RPC_HOST", "").strip():
+        port = env.get("JSON_RPC_PORT", "").strip()
+        return _url("JSON_RPC_HOST", f"http://{host}:{port}" if port else f"http://{host}")
+    name = "forta.config.json"
+    for path in (project_root / name, home / ".forta" / name):
+        url = _read_json(path).get("jsonRpcUrl")
+        if isinstance(url, str) and url.strip():
+            return _url(f"jsonRpcUrl in {name}", url.strip())
+    return None
+
+
+def _ask_owner_store(env: Mapping[str, str]) -> dict[str, Any]:
+    host = env["FORTA_JWT_PROVIDER_HOST"]
+    port = env.get("FORTA_JWT_PROVIDER_PORT") or str(owner_store.TOKEN_PROVIDER_PORT)
+    return owner_store.fetch_owner_secrets(
+        _url("FORTA_JWT_PROVIDER_HOST", f"http://{host}:{port}"),
+        _url("FORTA_OWNER_STORE_URL", env.get("FORTA_OWNER_STORE_URL") or owner_store.DEFAULT_URL),
+        timeout=_OWNER_STORE_TIMEOUT_SECONDS,
+    )
+
+
+def _only_settings(document: Mapping[str, Any]) -> dict[str, str]:
+    """Our settings in a document of secrets: at its top or, as Forta's bots do, in `apiKeys`."""
+    nested = document.get("apiKeys")
+    flat = {**(nested if isinstance(nested, dict) else {}), **document}
+    return {
+        name: str(flat[name])
+        for name in SETTINGS
+        if isinstance(flat.get(name), (str, int, float)) and str(flat[name]).strip()
+    }
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    """A JSON object, with comments as the Forta CLI allows them; empty when there is no file."""
+    try:
+        if path.stat().st_size > _MAX_FILE_BYTES:
+            raise SettingsError(path.name, "a JSON file of at most 1 MB")
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except OSError as error:
+        logger.warning("%s cannot be read (%s)", path.name, type(error).__name__)
+        return {}
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError):
+        document = _read_commented_json(text)
+    if not isinstance(document, dict):
+        raise SettingsError(path.name, "a JSON object")
+    return document
+
+
+def _read_commented_json(text: str) -> Any:
+    from jsonc_parser.errors import ParserError  # noqa: PLC0415 - rarely needed
+    from jsonc_parser.parser import JsoncParser  # noqa: PLC0415
+
+    try:
+        return JsoncParser.parse_str(text)
+    except ParserError:  # its message repeats the file, and with it the secrets
+        return None
+
+
+def _get(values: Mapping[str, str], name: str, default: T, read: Callable[[str, str], T]) -> T:
+    return read(name, values[name].strip()) if name in values else default
+
+
+def _url(name: str, text: str) -> str:
+    if not is_http_url(text):
+        raise SettingsError(name, "an http:// or https:// URL")
+    return text
+
+
+def _key(name: str, text: str) -> str:
+    if not text.isascii() or not text.isprintable() or " " in text:
+        raise SettingsError(name, "a key of printable ASCII characters")
+    return text
+
+
+def _path(name: str, text: str) -> Path:
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise SettingsError(name, "a path; this user has no home folder for ~") from None
+
+
+def _home() -> Path:
+    try:
+        return Path.home()
+    except RuntimeError:  # a container's user without an entry in /etc/passwd
+        return Path("/")
+
+
+def _number(low: float, high: float) -> Callable[[str, str], float]:
+    def read(name: str, text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not low <= value <= high:
+            raise SettingsError(name, f"a number from {low:g} to {high:g}")
+        return value
+
+    return read
+
+
+def _whole_number(low: int, high: int) -> Callable[[str, str], int]:
+    def read(name: str, text: str) -> int:
+        if not (text.isascii() and text.isdigit() and len(text) < 20 and low <= int(text) <= high):
+            raise SettingsError(name, f"a whole number from {low} to {high}")
+        return int(text)
+
+    return read
