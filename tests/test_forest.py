@@ -103,7 +103,7 @@ def test_a_pickle_that_would_run_a_command_runs_nothing(tmp_path):
         def __reduce__(self):
             return os.system, (f"touch {witness}",)
 
-    for content in (pickle.dumps(Bomb()), dill.dumps(lambda: witness.touch())):
+    for content in (pickle.dumps(Bomb()), dill.dumps(lambda: witness.write_text("ran"))):
         with pytest.raises(ModelMalformed, match="refused"):
             read_forest(content)
     assert not witness.exists()

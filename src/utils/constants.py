@@ -22,3 +22,14 @@ MAX_TOKENS_IN_METADATA: Final = 50
 """Tokens detailed in a finding's metadata, those with most transfers; the others are counted."""
 
 SECONDS_PER_MINUTE: Final = 60
+
+PROTOCOLS: Final = {
+    1: "ethereum",
+    10: "optimism",
+    56: "bsc",
+    137: "polygon",
+    250: "fantom",
+    42161: "arbitrum",
+    43114: "avalanche",
+}
+"""Name of the chain in a finding, by chain id."""

@@ -1,0 +1,209 @@
+"""The Forta bot: the handlers that the forta-agent CLI calls, and nothing else.
+
+The CLI finds the handlers by lines that start with `def NAME`, hands over one event at a time and
+ends the process when one raises. So a handler never raises: whatever goes wrong with a transaction
+becomes an explicit invalid finding. `initialize` may raise: a bot without a trustworthy model must
+not start.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from forta_agent import Finding, TransactionEvent
+from forta_agent.receipt import Log
+
+from src.chain.lookups import Lookups
+from src.chain.transactions import TransactionFacts
+from src.chain.transfers import TRANSFER_TOPIC, ZERO_ADDRESS, Transfer, decode_transfers
+from src.detection.features import FEATURE_NAMES, TokenProfile, feature_row
+from src.detection.model import Model, load_model
+from src.settings import Settings, load_settings
+from src.utils.constants import MAX_ADDRESSES, PROTOCOLS
+from src.utils.data_processing import (
+    get_features,
+    invalid_reason,
+    model_row,
+    sources_from,
+    use_sources,
+)
+from src.utils.findings import (
+    UNKNOWN,
+    AnomalousTransaction,
+    FindingContext,
+    InvalidModelFeatures,
+    NormalTransaction,
+    TokenTransfersFinding,
+)
+from src.utils.logger import get_logger, log_to_stderr
+
+LOGGER = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Bot:
+    """What `initialize` prepares once and every transaction uses."""
+
+    settings: Settings
+    model: Model
+    threshold: float
+    lookups: Lookups
+
+
+BOT: Bot | None = None
+
+
+def initialize() -> None:
+    """Load and verify the model and prepare the sources, once.
+
+    Raises:
+        ModelError, SettingsError: the bot cannot give trustworthy answers; the message says why.
+    """
+    global BOT  # noqa: PLW0603  the CLI calls plain functions, so the bot is a module global
+    if BOT is not None:
+        return
+    log_to_stderr()
+    settings = load_settings()
+    model = load_model(settings.model_path, available_inputs=FEATURE_NAMES)
+    profile = TokenProfile.from_amounts(model.manifest.token_amounts)
+    sources = sources_from(settings, model.inputs, profile)
+    use_sources(sources)
+    threshold = settings.anomaly_threshold
+    if threshold is None:
+        threshold = model.manifest.anomaly_threshold
+    _prove_decoding(model, profile)
+    BOT = Bot(settings, model, threshold, sources.lookups)
+    LOGGER.info(
+        "model %s ready: %d trees, %d inputs, threshold %g",
+        model.version, model.forest.n_trees, len(model.inputs), threshold,
+    )  # fmt: skip
+
+
+def handle_transaction(transaction_event: TransactionEvent) -> list[Finding]:
+    """Score one transaction: no finding without an ERC-20 transfer, else exactly one."""
+    started = time.perf_counter()
+    transfers = decode_transfers(transaction_event.logs)
+    if not transfers:
+        return []
+    transaction = TransactionFacts.from_event(transaction_event)
+    try:
+        if BOT is None:  # a child that the CLI restarted gets transactions before `initialize`
+            initialize()
+        finding = _assess(transaction, transfers, started)
+    # An exception ends the process and loses the queue; hostile input must not be able to.
+    except Exception as error:
+        LOGGER.exception("transaction %s could not be scored", transaction.tx_hash)
+        context = _context(transaction, transfers, {}, time.perf_counter() - started)
+        finding = InvalidModelFeatures(context, f"internal error: {type(error).__name__}")
+    return [finding.emit_finding()]
+
+
+def health_check() -> list[str]:
+    """Errors that make the bot's answers untrustworthy; empty when healthy.
+
+    A source that is down is not one: scores do not depend on it, and findings say what is unknown.
+    """
+    if BOT is None:
+        return ["the model is not loaded"]
+    for problem in BOT.lookups.health():
+        LOGGER.warning("source in trouble: %s", problem)
+    return []
+
+
+def _assess(
+    transaction: TransactionFacts, transfers: Sequence[Transfer], started: float
+) -> TokenTransfersFinding:
+    bot = _ready()
+    _, features = get_features(
+        transaction.sender,
+        transaction.timestamp,
+        transfers,
+        block_number=transaction.block_number,
+    )
+    features_done = time.perf_counter()
+    context = _context(transaction, transfers, features, features_done - started)
+    reason = invalid_reason(features)
+    if reason is not None:
+        return InvalidModelFeatures(context, reason)
+    row = model_row(features, bot.model.inputs)
+    score = float(bot.model.score(row[np.newaxis])[0])
+    is_anomaly = score >= bot.threshold
+    kind = AnomalousTransaction if is_anomaly else NormalTransaction
+    return kind(
+        context,
+        alert_rate=_count(bot, is_anomaly),
+        score=score,
+        percentile=bot.model.percentile(score),
+        base_score=bot.model.base_score,
+        attributions=bot.model.explain(row),
+        prediction_seconds=time.perf_counter() - features_done,
+    )
+
+
+def _count(bot: Bot, is_anomaly: bool) -> float:
+    """Count a scored transaction; the share of anomalies among all that this model has scored."""
+    scored, anomalies = f"{bot.model.version}/scored", f"{bot.model.version}/anomalies"
+    bot.lookups.increment(scored)
+    if is_anomaly:
+        bot.lookups.increment(anomalies)
+    return bot.lookups.counter(anomalies) / bot.lookups.counter(scored)
+
+
+def _context(
+    transaction: TransactionFacts,
+    transfers: Sequence[Transfer],
+    features: Mapping[str, Any],
+    feature_seconds: float,
+) -> FindingContext:
+    return FindingContext(
+        tx_hash=transaction.tx_hash or UNKNOWN,
+        from_address=transaction.sender or UNKNOWN,
+        timestamp=transaction.timestamp,
+        protocol=PROTOCOLS.get(BOT.settings.chain_id, UNKNOWN) if BOT else PROTOCOLS[1],
+        addresses=_involved_addresses(transaction, transfers),
+        features=features,
+        model_version=BOT.model.version if BOT else UNKNOWN,
+        anomaly_threshold=BOT.threshold if BOT else None,
+        feature_seconds=feature_seconds,
+    )
+
+
+def _involved_addresses(transaction: TransactionFacts, transfers: Sequence[Transfer]) -> list[str]:
+    """The sender, then tokens and accounts in the order of the logs, each once."""
+    involved: dict[str, None] = {transaction.sender: None} if transaction.sender else {}
+    for transfer in transfers:
+        involved.update({transfer.token: None, transfer.sender: None, transfer.recipient: None})
+        if len(involved) > MAX_ADDRESSES:
+            break
+    involved.pop(ZERO_ADDRESS, None)
+    return list(involved)[:MAX_ADDRESSES]
+
+
+def _ready() -> Bot:
+    if BOT is None:
+        raise RuntimeError("the bot is not initialised")
+    return BOT
+
+
+def _prove_decoding(model: Model, profile: TokenProfile) -> None:
+    """Decode, score and explain a known log, so that a blind bot does not start.
+
+    It also pays for the first call of every kernel here rather than on the first transaction.
+    """
+    account = "0x" + "1" * 40
+    log = Log(
+        {
+            "address": "0x" + "2" * 40,
+            "topics": [TRANSFER_TOPIC, "0x" + "0" * 24 + "1" * 40, "0x" + "0" * 24 + "3" * 40],
+            "data": "0x" + "0" * 63 + "7",
+            "logIndex": 0,
+        }
+    )
+    transfers = decode_transfers([log])
+    if [transfer.amount for transfer in transfers] != [7]:
+        raise RuntimeError("decoding a known Transfer log failed: the bot would be blind")
+    row = feature_row(transfers, account, profile)
+    features = dict(zip(FEATURE_NAMES, row.tolist(), strict=True))
+    model.explain(model_row(features, model.inputs))

@@ -1,0 +1,221 @@
+"""The findings that the bot emits, one class each, on one base.
+
+Alert ids, names and descriptions are the bot's public interface: people filter the Forta API by
+them. What Forta hashes (name, description, alert id, severity, type, addresses) depends on the
+transaction and the score's class alone, so that every scan node reports the same alert.
+"""
+
+import json
+from abc import ABC
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, ClassVar
+
+from forta_agent import EntityType, Finding, FindingSeverity, FindingType, Label
+
+from src.detection.model import ANOMALY, NORMAL, Attribution
+from src.utils.constants import (
+    ANOMALOUS_ALERT_ID,
+    ATTACKER_LABEL,
+    EXPLANATION_FEATURES,
+    INVALID_ALERT_ID,
+    MAX_ADDRESSES,
+    NORMAL_ALERT_ID,
+)
+
+UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class FindingContext:
+    """What every finding says, scored or not.
+
+    Attributes:
+        tx_hash: of the transaction.
+        from_address: its sender, lowercase, or `UNKNOWN`.
+        timestamp: of its block, Unix seconds, or None.
+        protocol: name of the chain.
+        addresses: involved addresses, the sender first.
+        features: what was computed, by name; None stands for what could not be had.
+        model_version: when the model was made, Unix seconds.
+        anomaly_threshold: scores from here on are anomalies; None before the model is loaded.
+        feature_seconds: time that the features took, look-ups included.
+    """
+
+    tx_hash: str
+    from_address: str
+    timestamp: int | None
+    protocol: str
+    addresses: Sequence[str]
+    features: Mapping[str, Any]
+    model_version: str
+    anomaly_threshold: float | None
+    feature_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class TokenTransfersFinding(ABC):
+    """Base of the bot's findings: turns what is known of a transaction into a Forta finding."""
+
+    ALERT_ID: ClassVar[str]
+    NAME: ClassVar[str]
+    DESCRIPTION: ClassVar[str]
+    SEVERITY: ClassVar[FindingSeverity]
+    TYPE: ClassVar[FindingType]
+
+    context: FindingContext
+
+    def metadata(self) -> dict[str, str]:
+        """The finding's metadata. All values are strings: the bridge garbles anything else."""
+        context = self.context
+        return {
+            **{name: as_text(value) for name, value in context.features.items()},
+            "from": context.from_address,
+            "model_version": context.model_version,
+            "anomaly_threshold": as_text(context.anomaly_threshold),
+            "feature_generation_response_time": f"{context.feature_seconds:.6f}",
+        }
+
+    def labels(self) -> list[Label]:
+        """Labels that the finding carries; none by default."""
+        return []
+
+    def emit_finding(self) -> Finding:
+        """Build the Forta finding."""
+        context = self.context
+        moment = datetime.now(UTC)
+        if context.timestamp is not None:
+            moment = datetime.fromtimestamp(context.timestamp, UTC)
+        return Finding(
+            {
+                "name": self.NAME,
+                "description": self.DESCRIPTION.format(sender=context.from_address),
+                "alert_id": self.ALERT_ID,
+                "severity": self.SEVERITY,
+                "type": self.TYPE,
+                "protocol": context.protocol,
+                "metadata": self.metadata(),
+                "addresses": list(context.addresses[:MAX_ADDRESSES]),
+                "labels": self.labels(),
+                "timestamp": moment,
+            }
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredTransaction(TokenTransfersFinding):
+    """Base of the findings about a transaction that the model scored.
+
+    Attributes:
+        alert_rate: share of anomalies among all transactions that this model has scored here.
+        score: anomaly score in [0, 1], unrounded.
+        percentile: share of training transactions with a lower score, in percent.
+        base_score: where the explanation starts: score = base_score * product of all factors.
+        attributions: of all inputs, most weighty first.
+        prediction_seconds: time that scoring and explaining took.
+    """
+
+    PREDICTION: ClassVar[str]
+
+    alert_rate: float
+    score: float
+    percentile: float
+    base_score: float
+    attributions: Sequence[Attribution] = field(repr=False)
+    prediction_seconds: float
+
+    def metadata(self) -> dict[str, str]:
+        """The common metadata and what the model says."""
+        return {
+            **super(ScoredTransaction, self).metadata(),
+            "prediction": self.PREDICTION,
+            "anomaly_score": f"{self.score:.3f}",
+            "anomaly_percentile": f"{self.percentile:.2f}",
+            "alert_rate": f"{self.alert_rate:.6f}",
+            "model_pred_response_time": f"{self.prediction_seconds:.6f}",
+            "model_explanations": self._explanations(),
+            "model_explanations_base_score": f"{self.base_score:.4f}",
+        }
+
+    def _explanations(self) -> str:
+        return json.dumps(
+            [
+                {
+                    "feature": attribution.feature,
+                    "value": round(attribution.value, 6),
+                    "weight": round(attribution.weight, 6),
+                    "factor": round(attribution.factor, 4),
+                }
+                for attribution in self.attributions[:EXPLANATION_FEATURES]
+            ],
+            allow_nan=False,
+        )
+
+
+class NormalTransaction(ScoredTransaction):
+    """A transaction whose score lies below the threshold."""
+
+    __slots__ = ()
+    ALERT_ID = NORMAL_ALERT_ID
+    NAME = "Normal Transaction"
+    DESCRIPTION = "{sender} executed normal tx with token transfers"
+    SEVERITY = FindingSeverity.Info
+    TYPE = FindingType.Info
+    PREDICTION = NORMAL
+
+
+class AnomalousTransaction(ScoredTransaction):
+    """A transaction whose score reaches the threshold."""
+
+    __slots__ = ()
+    ALERT_ID = ANOMALOUS_ALERT_ID
+    NAME = "Anomalous Transaction"
+    DESCRIPTION = "{sender} executed anomalous tx with token transfers"
+    SEVERITY = FindingSeverity.Critical
+    TYPE = FindingType.Suspicious
+    PREDICTION = ANOMALY
+
+    def labels(self) -> list[Label]:
+        """Label the transaction as an attacker's, with the score as confidence."""
+        return [
+            Label(
+                {
+                    "entity": self.context.tx_hash,
+                    "entity_type": EntityType.Transaction,
+                    "label": ATTACKER_LABEL,
+                    "confidence": round(self.score, 3),
+                }
+            )
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class InvalidModelFeatures(TokenTransfersFinding):
+    """A transaction that could not be scored, and why."""
+
+    ALERT_ID = INVALID_ALERT_ID
+    NAME = "Invalid Model Features"
+    DESCRIPTION = "Model input generation failed for tx executed by {sender}"
+    SEVERITY = FindingSeverity.Low
+    TYPE = FindingType.Info
+
+    reason: str
+
+    def metadata(self) -> dict[str, str]:
+        """The common metadata and the reason; no score."""
+        return {**super(InvalidModelFeatures, self).metadata(), "reason": self.reason}
+
+
+def as_text(value: Any) -> str:
+    """A metadata value as text that consumers can read back; None, for unknown, is `UNKNOWN`."""
+    if value is None:
+        return UNKNOWN
+    if isinstance(value, str):
+        return value
+    if isinstance(value, (list, tuple)):
+        return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, float):
+        # repr() is exact; a whole number reads better without ".0".
+        return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
+    return str(value)

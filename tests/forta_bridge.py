@@ -1,0 +1,127 @@
+"""The real `forta-agent run --prod` as a test fixture: gRPC in, findings out, as on a scan node."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+from grpc_tools import protoc
+
+ROOT = Path(__file__).parent.parent
+_SERVER = ROOT / "node_modules/forta-agent/dist/cli/commands/run/server"
+
+
+class Bridge:
+    """A client of a running bot."""
+
+    def __init__(self, channel: grpc.Channel, messages: Any, services: Any, process: Any) -> None:
+        self._messages = messages
+        self._stub = services.AgentStub(channel)
+        self.process = process
+
+    def initialize(self) -> Any:
+        return self._stub.Initialize(self._messages.InitializeRequest(), timeout=120)
+
+    def health_check(self) -> Any:
+        return self._stub.HealthCheck(self._messages.HealthCheckRequest(), timeout=30)
+
+    def evaluate(self, event: Mapping[str, Any], timeout: float = 60) -> Any:
+        request = self._messages.EvaluateTxRequest(
+            requestId="1", event=self._messages.TransactionEvent(**event)
+        )
+        return self._stub.EvaluateTx(request, timeout=timeout)
+
+
+def transaction_event(
+    *, tx_hash: str, sender: str, logs: list[dict[str, Any]], timestamp: int = 1_700_000_000
+) -> dict[str, Any]:
+    """An event as the scan node sends it: all numbers are strings."""
+    return {
+        "transaction": {"hash": tx_hash, "from": sender, "to": "0x" + "5" * 40, "nonce": "0x1"},
+        "block": {
+            "blockHash": "0x" + "b" * 64,
+            "blockNumber": "0x1100000",
+            "blockTimestamp": hex(timestamp),
+        },
+        "network": {"chainId": "0x1"},
+        "logs": [
+            {"logIndex": hex(i), "blockNumber": "0x1100000", "transactionIndex": "0x0", **log}
+            for i, log in enumerate(logs)
+        ],
+    }
+
+
+@contextmanager
+def production_bot(
+    tmp_path: Path, settings: Mapping[str, str], project: Path = ROOT
+) -> Iterator[Bridge]:
+    """Run the bot as a scan node does and yield a client of it. Ends the process afterwards."""
+    messages, services = _protocol(tmp_path)
+    port = _free_port()
+    environment = {
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+        "HOME": str(tmp_path),
+        "TMPDIR": str(tmp_path),
+        "NODE_ENV": "production",
+        "AGENT_GRPC_PORT": str(port),
+        "no_proxy": "127.0.0.1,localhost",
+        **settings,
+    }
+    log = (tmp_path / "bot.log").open("w")
+    process = subprocess.Popen(
+        [ROOT / "node_modules/.bin/forta-agent", "run", "--prod"],
+        cwd=project, env=environment, stdout=log, stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )  # fmt: skip
+    try:
+        options = [("grpc.max_receive_message_length", -1), ("grpc.enable_http_proxy", 0)]
+        with grpc.insecure_channel(f"127.0.0.1:{port}", options) as channel:
+            grpc.channel_ready_future(channel).result(timeout=60)
+            yield Bridge(channel, messages, services, process)
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        log.close()
+
+
+def _protocol(folder: Path) -> tuple[Any, Any]:
+    """The scan node's protocol, compiled from the file that the CLI ships."""
+    generated = folder / "protocol"
+    if not generated.exists():
+        generated.mkdir()
+        include = Path(protoc.__file__).parent / "_proto"
+        status = protoc.main(
+            ["protoc", f"-I{_SERVER}", f"-I{include}", f"--python_out={generated}",
+             f"--grpc_python_out={generated}", "agent.proto", "alert.proto"]
+        )  # fmt: skip
+        assert status == 0
+    for name in ("agent_pb2", "agent_pb2_grpc", "alert_pb2", "alert_pb2_grpc"):
+        sys.modules.pop(name, None)
+    sys.path.insert(0, str(generated))
+    try:
+        import agent_pb2
+        import agent_pb2_grpc
+    finally:
+        sys.path.remove(str(generated))
+    return agent_pb2, agent_pb2_grpc
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def wait_until(condition: Any, seconds: float = 10) -> None:
+    """Poll until `condition()` holds; fail after `seconds`."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "condition not met in time"
+        time.sleep(0.05)
