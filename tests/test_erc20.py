@@ -16,19 +16,19 @@ TOKENS = [f"0x{number:040x}" for number in range(1, 121)]
 MKR_NAME = b"Maker".ljust(32, b"\0")
 
 
-def test_fifty_tokens_take_one_call() -> None:
-    fake = FakeNode({token: usual_token() for token in TOKENS[:50]})
+def test_thirty_tokens_take_one_call() -> None:
+    fake = FakeNode({token: usual_token() for token in TOKENS[:30]})
     with serve(fake.answer) as url:
-        infos = token_infos(JsonRpcClient(url), TOKENS[:50])
+        infos = token_infos(JsonRpcClient(url), TOKENS[:30])
     assert fake.calls == ["eth_call"]
-    assert infos == dict.fromkeys(TOKENS[:50], TokenInfo("Some Token", "SOME", 18))
+    assert infos == dict.fromkeys(TOKENS[:30], TokenInfo("Some Token", "SOME", 18))
 
 
-def test_more_tokens_take_one_call_per_fifty() -> None:
+def test_more_tokens_take_one_call_per_thirty() -> None:
     fake = FakeNode({token: usual_token() for token in TOKENS})
     with serve(fake.answer) as url:
         assert len(token_infos(JsonRpcClient(url), TOKENS)) == len(TOKENS)
-    assert fake.calls == ["eth_call"] * 3
+    assert fake.calls == ["eth_call"] * 4
 
 
 def test_bytes32_names_are_read_as_text() -> None:

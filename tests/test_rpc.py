@@ -98,6 +98,8 @@ def test_what_is_not_a_json_rpc_answer_is_malformed(
         ('{"code":-32000,"message":"missing trie node"}', RequestRefused),
         ('{"code":-32005,"message":"limit exceeded"}', RateLimited),
         ('{"code":-32097,"message":"Too many requests, slow down"}', RateLimited),
+        ('{"code":3,"message":"execution reverted: rate limit"}', RequestRefused),
+        ('{"code":-32000,"message":"gas request limit"}', RequestRefused),
         ('"plain text"', RequestRefused),
         ('{"code":"x","message":[1]}', RequestRefused),
     ],

@@ -93,6 +93,13 @@ def test_too_many_waiting_are_refused_at_once(kept: dict[str, int]) -> None:
     source.close()
 
 
+def test_a_crowd_of_addresses_is_answered_as_far_as_there_is_room(kept: dict[str, int]) -> None:
+    source: Source[int] = Source("test", breaker=CircuitBreaker(), keep=kept.update, max_waiting=10)
+    futures = source.ask([str(n) for n in range(25)], lambda a: dict.fromkeys(a, 1))
+    assert sum(future.exception() is None for future in futures.values()) == 10
+    source.close()
+
+
 def test_own_rate_limit_refuses_at_once_and_is_no_fault_of_the_source(
     kept: dict[str, int],
 ) -> None:

@@ -27,15 +27,18 @@ _SYMBOL = keccak(text="symbol()")[:4]
 _METADATA_CALLS = (_DECIMALS, _NAME, _SYMBOL)
 _AGGREGATE3 = keccak(text="aggregate3((address,bool,bytes)[])")[:4]
 
-# 50 tokens are 150 calls; hostile names beyond that are not worth a larger answer.
-_MAX_TOKENS_PER_CALL = 50
+# With the gas below: what every node grants one call.
+_MAX_TOKENS_PER_CALL = 30
+# Plenty for honest tokens, and a bound on what a hostile one can make the node compute.
+_GAS_PER_TOKEN = 1_000_000
+
 _LONGEST_TEXT_BYTES = MAX_NAME_LENGTH * 16
 
 
 def token_infos(
     node: JsonRpcClient, tokens: Collection[str], deadline: Deadline | None = None
 ) -> Mapping[str, TokenInfo | SourceError]:
-    """Ask for the metadata of all `tokens`, in one `eth_call` per 50 of them.
+    """Ask for the metadata of all `tokens`, in one `eth_call` per 30 of them.
 
     Returns for each token its metadata or why there is none. Raises `SourceError` subclasses when
     the call itself fails: `MalformedAnswer` or `RequestRefused` means that asking for each token
@@ -78,7 +81,8 @@ def _ask_together(
 ) -> dict[str, TokenInfo | SourceError]:
     calls = [(token, True, selector) for token in tokens for selector in _METADATA_CALLS]
     data = _AGGREGATE3 + encode(["(address,bool,bytes)[]"], [calls])
-    results = _decode_results(_eth_call(node, MULTICALL3, data, deadline))
+    gas = _GAS_PER_TOKEN * len(tokens)
+    results = _decode_results(_eth_call(node, MULTICALL3, data, deadline, gas))
     if len(results) != len(calls):
         raise MalformedAnswer(SOURCE, "multicall answered another number of calls")
     found: dict[str, TokenInfo | SourceError] = {}
@@ -131,8 +135,15 @@ def _call_or_nothing(
         return b""
 
 
-def _eth_call(node: JsonRpcClient, to: str, data: bytes, deadline: Deadline | None) -> bytes:
-    result = node.call("eth_call", [{"to": to, "data": f"0x{data.hex()}"}, "latest"], deadline)
+def _eth_call(
+    node: JsonRpcClient,
+    to: str,
+    data: bytes,
+    deadline: Deadline | None,
+    gas: int = _GAS_PER_TOKEN,
+) -> bytes:
+    call = {"to": to, "data": f"0x{data.hex()}", "gas": hex(gas)}
+    result = node.call("eth_call", [call, "latest"], deadline)
     if isinstance(result, str) and result.startswith("0x") and result.isascii():
         try:
             return bytes.fromhex(result[2:])

@@ -17,7 +17,9 @@ DEFAULT_MAX_BYTES = 64 * 1024 * 1024
 # HTTP pairs every answer with its request, so one id will do.
 _REQUEST_ID = 1
 _LIMIT_EXCEEDED_CODES = frozenset({-32005, 429})
-_LIMIT_WORDS = ("rate limit", "too many requests", "limit exceeded", "request limit")
+_LIMIT_WORDS = ("rate limit", "too many requests", "request limit")
+# A contract chooses the words with which it reverts: "execution reverted: rate limit".
+_EXECUTION_WORDS = ("revert", "execution", "gas")
 
 
 class JsonRpcClient:
@@ -94,7 +96,13 @@ class JsonRpcClient:
             (error.get("code"), error.get("message")) if isinstance(error, dict) else (None, error)
         )
         words = self._http.quote(message)
-        if code in _LIMIT_EXCEEDED_CODES or any(w in words.lower() for w in _LIMIT_WORDS):
+        if code in _LIMIT_EXCEEDED_CODES or _tells_of_a_limit(words.lower()):
             return RateLimited("node", f"JSON-RPC error: {words}")
         shown = code if isinstance(code, int) else "?"
         return RequestRefused("node", f"JSON-RPC error {shown}: {words}")
+
+
+def _tells_of_a_limit(words: str) -> bool:
+    return any(word in words for word in _LIMIT_WORDS) and not any(
+        word in words for word in _EXECUTION_WORDS
+    )

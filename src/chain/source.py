@@ -73,31 +73,29 @@ class Source(Generic[T]):
         with self._lock:
             futures = {a: self._in_flight[a] for a in addresses if a in self._in_flight}
             new = [address for address in addresses if address not in futures]
-            if not new:
-                return futures
-            started: dict[str, Future[T]] = {address: Future() for address in new}
-            futures.update(started)
-            refusal = self._refusal(len(new))
+            room = max(0, self._max_waiting - len(self._in_flight))
+            surplus = {address: Future[T]() for address in new[room:]}
+            started = {address: Future[T]() for address in new[:room]}
+            refusal = self._refusal() if started else None
             if refusal is None:
                 self._in_flight.update(started)
+        futures |= started | surplus
+        self._finish(surplus, {}, SourceUnavailable(self.name, "too many requests waiting"))
         if refusal is not None:
-            for future in started.values():
-                future.set_exception(refusal)
-            return futures
-        try:
-            self._threads.submit(self._run, started, request)
-        except RuntimeError:  # closed
-            self.breaker.abandoned()
-            self._finish(started, {}, SourceUnavailable(self.name, "closed"))
+            self._finish(started, {}, refusal)
+        elif started:
+            try:
+                self._threads.submit(self._run, started, request)
+            except RuntimeError:  # closed
+                self.breaker.abandoned()
+                self._finish(started, {}, SourceUnavailable(self.name, "closed"))
         return futures
 
     def close(self) -> None:
         """Refuse further questions; requests under way end by their own time-outs."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    def _refusal(self, count: int) -> SourceError | None:
-        if len(self._in_flight) + count > self._max_waiting:
-            return SourceUnavailable(self.name, "too many requests waiting")
+    def _refusal(self) -> SourceError | None:
         if not self.breaker.allow():
             return SourceUnavailable(self.name, "not asked, it failed several times in a row")
         if self._rate_limit is not None and not self._rate_limit.try_acquire():
@@ -142,8 +140,9 @@ class Source(Generic[T]):
         missing: Failure,
     ) -> None:
         with self._lock:
-            for address in started:
-                self._in_flight.pop(address, None)
+            for address, future in started.items():
+                if self._in_flight.get(address) is future:
+                    del self._in_flight[address]
         for address, future in started.items():
             answer = answers.get(address, missing)
             if isinstance(answer, SourceError | NotFound):
