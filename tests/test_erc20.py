@@ -6,11 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from src.chain.erc20 import decode_text, token_info_alone, token_infos
-from src.chain.errors import MalformedAnswer, NotFound, RequestRefused
-from src.chain.facts import FirstTransaction, TokenInfo
-from src.chain.first_outgoing import first_outgoing_transaction
+from src.chain.errors import MalformedAnswer, RequestRefused
+from src.chain.facts import TokenInfo
 from src.chain.rpc import JsonRpcClient
-from tests.fake_chain import FakeNode, abi_string, abi_uint, block_timestamp, serve, usual_token
+from tests.fake_chain import FakeNode, abi_string, abi_uint, serve, usual_token
 
 TOKENS = [f"0x{number:040x}" for number in range(1, 121)]
 MKR_NAME = b"Maker".ljust(32, b"\0")
@@ -95,27 +94,3 @@ def test_any_returned_bytes_decode_to_some_text(data: bytes) -> None:
 
 def test_long_text_is_cut() -> None:
     assert len(decode_text(abi_string("A" * 1_000_000))) <= 1024
-
-
-@pytest.mark.parametrize("first", [0, 1, 46_147, 19_999_999])
-def test_first_outgoing_block_is_found_in_about_25_calls(first: int) -> None:
-    sender = TOKENS[0]
-    fake = FakeNode(sent_in_blocks={sender: [first, 19_999_999, 20_000_000]})
-    with serve(fake.answer) as url:
-        found = first_outgoing_transaction(JsonRpcClient(url), sender, 20_000_000)
-    assert found == FirstTransaction(block_timestamp(first), "node")
-    assert len(fake.calls) <= 27
-
-
-def test_account_that_is_new_in_the_block_takes_three_calls() -> None:
-    sender = TOKENS[0]
-    fake = FakeNode(sent_in_blocks={sender: [20_000_000]})
-    with serve(fake.answer) as url:
-        found = first_outgoing_transaction(JsonRpcClient(url), sender, 20_000_000)
-    assert found.timestamp == block_timestamp(20_000_000)
-    assert len(fake.calls) == 3
-
-
-def test_account_that_never_sent_is_not_found() -> None:
-    with serve(FakeNode().answer) as url, pytest.raises(NotFound):
-        first_outgoing_transaction(JsonRpcClient(url), TOKENS[0])

@@ -18,8 +18,8 @@ from src.chain.rate_limit import Rate, RateLimit
 from src.chain.rpc import JsonRpcClient
 from src.chain.source import Source
 
-# A search is some 25 requests: half of the node's requests are left to everything else.
-_REQUESTS_PER_SEARCH = 25
+# A search is some 30 requests: half of the node's requests are left to everything else.
+_REQUESTS_PER_SEARCH = 30
 _SEARCH_RATE_SECONDS = 10.0  # a burst of searches may use up ten seconds' share at once
 _SEARCH_SECONDS = 30.0
 
