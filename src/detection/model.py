@@ -98,15 +98,20 @@ class Model:
     def percentile(self, score: float) -> float:
         """Share of training transactions with a lower score, in percent, 0 to 100.
 
+        Transactions with the very same score count half, since most traffic is the same few shapes.
         Unlike the score it means the same for every model version.
         """
-        ranks = len(self.score_quantiles) - 1
-        below = np.searchsorted(self.score_quantiles, score, side="left")
-        if below == 0:
+        quantiles = self.score_quantiles
+        ranks = len(quantiles) - 1
+        below = int(np.searchsorted(quantiles, score, side="left"))
+        through = int(np.searchsorted(quantiles, score, side="right"))
+        if below == 0 and through == 0:
             return 0.0
         if below > ranks:
             return 100.0
-        low, high = self.score_quantiles[below - 1], self.score_quantiles[below]
+        if below < through:
+            return (below + through - 1) / 2 / ranks * 100
+        low, high = quantiles[below - 1], quantiles[below]
         return float((below - 1 + (score - low) / (high - low)) / ranks * 100)
 
     def _as_model_rows(self, rows: NDArray[np.float64]) -> NDArray[np.float32]:

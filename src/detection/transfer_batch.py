@@ -5,12 +5,15 @@ A single live transaction is a batch of one: live handling, training and batches
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 ZERO_ADDRESS = "0x" + "0" * 40
+
+_UINT256_DIGITS = 78
 
 
 class TransferLike(Protocol):
@@ -85,7 +88,79 @@ class TransferBatch:
             n_accounts=len(accounts),
         )
 
+    @classmethod
+    def from_columns(
+        cls,
+        *,
+        offsets: NDArray[np.int64],
+        token: Sequence[str],
+        sender: Sequence[str],
+        recipient: Sequence[str],
+        amount: NDArray[np.float64],
+        origin: Sequence[str],
+    ) -> Self:
+        """Build from columns of lowercase addresses, transfers grouped as `offsets` says.
+
+        The same transfers give the same features as through `from_transactions`.
+
+        Raises:
+            ValueError: the columns do not fit together.
+        """
+        if (
+            len(offsets) != len(origin) + 1
+            or not len(token) == len(sender) == len(recipient) == len(amount) == offsets[-1]
+            or offsets[0] != 0
+            or (np.diff(offsets) < 0).any()
+        ):
+            raise ValueError("the columns' lengths do not agree with the offsets")
+        accounts = _numbered([ZERO_ADDRESS], sender, recipient, origin)
+        tokens = _numbered(token)
+        return cls(
+            offsets=np.ascontiguousarray(offsets, dtype=np.int64),
+            token=_ids(token, tokens),
+            sender=_ids(sender, accounts),
+            recipient=_ids(recipient, accounts),
+            amount=np.ascontiguousarray(amount, dtype=np.float64),
+            origin=_ids(origin, accounts),
+            token_addresses=list(tokens),
+            n_accounts=len(accounts),
+        )
+
     @property
     def n_transactions(self) -> int:
         """Number of transactions."""
         return len(self.offsets) - 1
+
+    @property
+    def n_transfers(self) -> NDArray[np.int64]:
+        """Number of transfers of each transaction, shape (n_tx,)."""
+        return np.diff(self.offsets)
+
+
+def amounts_from_decimals(texts: Iterable[str]) -> NDArray[np.float64]:
+    """Decimal uint256 strings as float64, each rounded as `float(int(text))` rounds it.
+
+    Raises:
+        ValueError: a text is not the decimal form of an integer in [0, 2**256).
+    """
+    return np.array([_amount(text) for text in texts], dtype=np.float64)
+
+
+def _amount(text: str) -> float:
+    # int() alone would accept blanks, signs, underscores and non-ASCII digits; and parsing a long
+    # text takes quadratic time.
+    if len(text) > _UINT256_DIGITS or not (text.isascii() and text.isdigit()):
+        raise ValueError(f"{text[:_UINT256_DIGITS]!r} is not a decimal uint256")
+    value = int(text)
+    if value >= 2**256:
+        raise ValueError(f"{text} does not fit into a uint256")
+    return float(value)
+
+
+def _numbered(*columns: Iterable[str]) -> dict[str, int]:
+    """Each distinct text's number, in order of first appearance."""
+    return {text: number for number, text in enumerate(dict.fromkeys(chain(*columns)))}
+
+
+def _ids(column: Sequence[str], numbers: dict[str, int]) -> NDArray[np.int32]:
+    return np.fromiter(map(numbers.__getitem__, column), dtype=np.int32, count=len(column))

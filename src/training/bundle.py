@@ -25,6 +25,7 @@ def write_bundle(
     forest: IsolationForest,
     inputs: tuple[str, ...],
     training_rows: NDArray[np.float64],
+    training_scores: NDArray[np.float64],
     token_amounts: Mapping[str, TokenAmounts],
     anomaly_threshold: float,
     model_version: int,
@@ -33,21 +34,24 @@ def write_bundle(
     """Write the model file at `path` and its manifest beside it; return the manifest.
 
     The same arguments give the same bytes. Each file appears whole or not at all. Golden rows are
-    spread evenly over the ranks of the training scores, so that they exercise the whole range.
+    spread evenly over the distinct scores, so that they exercise the whole range.
 
     Args:
         path: where the model file goes.
         forest: fitted on float32 rows of `inputs`.
         inputs: names of the columns.
-        training_rows: float64, shape (n, len(inputs)): rows for the score quantiles.
+        training_rows: float64, shape (n, len(inputs)): where golden rows are taken from.
+        training_scores: scores behind the percentile; cross-fitted, so that they are those of
+            transactions that the forest has not seen.
         token_amounts: what the model knows of tokens, by address.
         anomaly_threshold: the shipped threshold.
         model_version: creation time, Unix seconds.
         training: what people should know of the training, JSON values only.
     """
     scores = np.abs(forest.score_samples(training_rows.astype(np.float32)))
-    by_score = np.argsort(scores, kind="stable")
-    golden = by_score[np.linspace(0, len(scores) - 1, GOLDEN_ROWS).astype(int)]
+    # Among distinct scores: most transactions are the same few shapes.
+    _, distinct = np.unique(scores, return_index=True)
+    golden = distinct[np.linspace(0, len(distinct) - 1, GOLDEN_ROWS).astype(int)]
     content = dill.dumps(forest, protocol=4)
     manifest = Manifest(
         model_version=model_version,
@@ -55,7 +59,9 @@ def write_bundle(
         sklearn_version=importlib.metadata.version("scikit-learn"),
         inputs=inputs,
         anomaly_threshold=anomaly_threshold,
-        score_quantiles=tuple(np.quantile(scores, np.linspace(0, 1, SCORE_QUANTILES)).tolist()),
+        score_quantiles=tuple(
+            np.quantile(training_scores, np.linspace(0, 1, SCORE_QUANTILES)).tolist()
+        ),
         golden_rows=tuple(tuple(row) for row in training_rows[golden].tolist()),
         golden_scores=tuple(scores[golden].tolist()),
         token_amounts=token_amounts,
@@ -63,12 +69,17 @@ def write_bundle(
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     # The manifest last: until it is there, an earlier one refuses the new file as tampered with.
-    _write_atomically(path, content)
-    _write_atomically(manifest_path(path), manifest.to_json().encode())
+    write_atomically(path, content)
+    write_atomically(manifest_path(path), manifest.to_json().encode())
     return manifest
 
 
-def _write_atomically(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file so that it appears whole or not at all.
+
+    Raises:
+        OSError: the disk.
+    """
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(descriptor, "wb") as file:

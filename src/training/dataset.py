@@ -1,0 +1,130 @@
+"""The training set: real transactions of whole, completely recorded blocks.
+
+A folder in the data-set layout or a recording (`npm run record`, `npm run collect`). Known exploits
+are taken out by their hashes where the folder lists them: the forest never sees one.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from src.chain.recording import RecordingError, is_recording
+from src.chain.recording_dataset import is_dataset, load_transactions, load_transfers
+from src.training.tables import TableError, TransactionSet, read_table, require_columns
+
+EXPLOITS_FILE = "exploit_transactions.csv.gz"
+_EXPLOIT_LABELS = ("exploit", "exploit_related")
+_BACKGROUND_COLUMNS = (
+    "tx_hash",
+    "from_address",
+    "block_number",
+    "block_hash",
+    "block_timestamp",
+    "source",
+    "full_block",
+    "all_logs",
+)
+_PROJECT = Path(__file__).resolve().parents[2]
+
+
+def default_folder() -> Path | None:
+    """The shared data set beside the checkout, where there is one."""
+    folder = _PROJECT.parent / "shared" / "data"
+    return folder if is_dataset(folder) else None
+
+
+def load_background(folder: Path) -> TransactionSet:
+    """Ordinary transactions with ERC-20 transfers, of whole blocks with every log, no exploits.
+
+    Raises:
+        TableError: the folder is not readable as one, or holds no such transaction.
+    """
+    if not is_recording(folder) and not is_dataset(folder):
+        raise TableError(
+            f"{folder}: neither a recording (recording.json) nor a data set "
+            "(transactions.parquet, transfers.parquet)"
+        )
+    try:
+        transactions = load_transactions(folder).to_pandas()
+        transfers = load_transfers(folder).to_pandas()
+    except RecordingError as error:
+        raise TableError(str(error)) from error
+    require_columns(transactions, _BACKGROUND_COLUMNS, f"transactions of {folder}")
+    complete = transactions["full_block"].astype(bool) & transactions["all_logs"].astype(bool)
+    exploits = exploit_hashes(folder)
+    kept = transactions[complete & ~transactions["tx_hash"].isin(exploits)]
+    background = TransactionSet.from_tables(kept, transfers, what=str(folder))
+    if len(background) == 0:
+        raise TableError(f"{folder}: no transaction of a whole block moves an ERC-20 token")
+    return background
+
+
+def exploit_hashes(folder: Path) -> frozenset[str]:
+    """Hashes of known exploits listed in the folder; empty where it lists none."""
+    path = folder / EXPLOITS_FILE
+    if not path.is_file():
+        return frozenset()
+    table = read_table(path, ("tx_hash", "label"))
+    return frozenset(table[table["label"].isin(_EXPLOIT_LABELS)]["tx_hash"].tolist())
+
+
+@dataclass(frozen=True, slots=True)
+class DataIdentity:
+    """What a data set is, for the manifest: the same transactions have the same identity."""
+
+    sha256: str
+    transactions: int
+    transfers: int
+    blocks: int
+    first_block: int
+    last_block: int
+    first_date: str
+    last_date: str
+    transactions_by_source: dict[str, int]
+
+    @classmethod
+    def of(cls, data: TransactionSet, rows: NDArray[np.int64]) -> "DataIdentity":
+        """Identity of some transactions of a set; `sha256` is over their sorted hashes, a line
+        each.
+        """
+        facts = data.facts.iloc[rows]
+        lines = "".join(f"{tx_hash}\n" for tx_hash in sorted(facts["tx_hash"].tolist()))
+        blocks = facts["block_number"].astype("int64")
+        times = facts["block_timestamp"].astype("int64")
+        sources = facts["source"].value_counts()
+        return cls(
+            sha256=hashlib.sha256(lines.encode()).hexdigest(),
+            transactions=len(facts),
+            transfers=int(data.n_transfers[rows].sum()),
+            blocks=int(blocks.nunique()),
+            first_block=int(blocks.min()),
+            last_block=int(blocks.max()),
+            first_date=_date(int(times.min())),
+            last_date=_date(int(times.max())),
+            transactions_by_source={
+                str(name): int(sources[name]) for name in sorted(sources.index)
+            },
+        )
+
+
+def block_list(data: TransactionSet, rows: NDArray[np.int64]) -> str:
+    """The blocks of some transactions as CSV text: number, hash, transactions used."""
+    facts = data.facts.iloc[rows]
+    blocks = facts.groupby(["block_number", "block_hash"], sort=True).size()
+    table: pd.DataFrame = blocks.rename("transactions_used").reset_index()
+    return str(table.to_csv(index=False, lineterminator="\n"))
+
+
+def as_json(identity: DataIdentity) -> dict[str, Any]:
+    """The identity as JSON values."""
+    return {name: getattr(identity, name) for name in DataIdentity.__slots__}
+
+
+def _date(timestamp: int) -> str:
+    return datetime.fromtimestamp(timestamp, UTC).date().isoformat()

@@ -1,0 +1,188 @@
+"""Fits the model: which transactions, which token amounts, which forest; and cross-fitted scores.
+
+Nothing here draws a random number but the forest's own seed: transactions are chosen by digits of
+their hashes, folds by a digest of their block numbers. So the same transactions give the same model
+in whatever order they come.
+"""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.ensemble import IsolationForest
+
+from src.detection.features import TokenProfile, feature_table
+from src.detection.manifest import TokenAmounts
+from src.training.hyperparameters import Hyperparameters
+from src.training.tables import TransactionSet
+
+_NORMAL_CONSISTENCY = 1.4826  # MAD to standard deviation, of a normal distribution
+
+
+@dataclass(frozen=True, slots=True)
+class FittedModel:
+    """A forest and what it needs to see a transaction.
+
+    Attributes:
+        forest: fitted, float32 rows of `features.FEATURE_NAMES`.
+        token_amounts: training amounts of known tokens, by address, sorted.
+        profile_rows: the transactions behind `token_amounts`.
+        forest_rows: those that the forest was fitted on.
+    """
+
+    forest: IsolationForest
+    token_amounts: dict[str, TokenAmounts]
+    profile_rows: NDArray[np.int64]
+    forest_rows: NDArray[np.int64]
+
+    def features(self, data: TransactionSet) -> NDArray[np.float64]:
+        """The feature table of other transactions, as this model sees them."""
+        return feature_table(data.batch, TokenProfile.from_amounts(self.token_amounts))
+
+    def score(self, data: TransactionSet) -> NDArray[np.float64]:
+        """Anomaly scores of other transactions."""
+        return scores_of(self.forest, self.features(data))
+
+
+def scores_of(forest: IsolationForest, rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Anomaly scores, in [0, 1], near 1 = anomalous."""
+    scores: NDArray[np.float64] = np.abs(forest.score_samples(rows.astype(np.float32)))
+    return scores
+
+
+def fit(
+    data: TransactionSet,
+    parameters: Hyperparameters,
+    *,
+    allowed: NDArray[np.bool_] | None = None,
+    jobs: int = 1,
+) -> FittedModel:
+    """Fit the model on the allowed transactions of a set.
+
+    Args:
+        data: with `tx_hash` and `source` among its facts.
+        parameters: the choices.
+        allowed: shape (n,), which transactions may be seen; None for all.
+        jobs: processes that fit trees; the result is the same.
+
+    Raises:
+        ValueError: fewer than two transactions remain after the selection.
+    """
+    profile_rows, forest_rows = select_rows(data, parameters, allowed)
+    if len(forest_rows) < 2:
+        raise ValueError(
+            f"only {len(forest_rows)} transactions to fit on: record more blocks, a few hundred "
+            "transactions with token transfers at least"
+        )
+    token_amounts = profile_tokens(data, profile_rows, parameters)
+    profile = TokenProfile.from_amounts(token_amounts)
+    table = feature_table(data.batch, profile)[forest_rows]
+    forest = IsolationForest(
+        n_estimators=parameters.n_estimators,
+        max_samples=min(parameters.max_samples, len(forest_rows)),
+        max_features=parameters.max_features,
+        random_state=parameters.random_state,
+        n_jobs=jobs,
+    )
+    forest.fit(table.astype(np.float32))
+    forest.set_params(n_jobs=None)  # how it was fitted is no part of what it is
+    return FittedModel(forest, token_amounts, profile_rows, forest_rows)
+
+
+def select_rows(
+    data: TransactionSet, parameters: Hyperparameters, allowed: NDArray[np.bool_] | None = None
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows for the token amounts and rows for the forest, each in order of the hash."""
+    hashes = data.facts["tx_hash"].tolist()
+    permitted = np.ones(len(data), dtype=bool) if allowed is None else allowed
+    is_capped = (data.facts["source"] == parameters.capped_source).to_numpy(dtype=bool)
+    others = np.flatnonzero(permitted & ~is_capped)
+    capped = np.flatnonzero(permitted & is_capped)
+    share = parameters.capped_source_share
+    limit = int(share / (1 - share) * len(others)) if len(others) else len(capped)
+    draw = np.array([int(hashes[row][-8:], 16) for row in capped], dtype=np.int64)
+    capped = capped[np.argsort(draw, kind="stable")][:limit]
+    profile_rows = np.sort(np.concatenate([others, capped]))
+    # The cap took low draws of the last digits; the digits before them decide the thinning.
+    keep = parameters.single_transfer_share * 2**32
+    thinned = np.array([int(hashes[row][-16:-8], 16) < keep for row in profile_rows], dtype=bool)
+    is_single = data.n_transfers[profile_rows] == 1
+    return profile_rows, profile_rows[~is_single | thinned]
+
+
+def profile_tokens(
+    data: TransactionSet, rows: NDArray[np.int64], parameters: Hyperparameters
+) -> dict[str, TokenAmounts]:
+    """Median and robust scale of log10(raw amount) of the tokens' positive transfers."""
+    batch = data.batch
+    chosen = np.zeros(len(data), dtype=bool)
+    chosen[rows] = True
+    moved = np.repeat(chosen, data.n_transfers) & (batch.amount > 0)
+    table = pd.DataFrame({"token": batch.token[moved], "amount": np.log10(batch.amount[moved])})
+    known = {}
+    for token, amounts in table.groupby("token")["amount"]:
+        if len(amounts) >= parameters.min_token_transfers:
+            center = float(amounts.median())
+            scale = _NORMAL_CONSISTENCY * float((amounts - center).abs().median())
+            address = batch.token_addresses[int(str(token))]
+            known[address] = TokenAmounts(center, max(parameters.min_token_scale, scale))
+    return dict(sorted(known.items()))
+
+
+def fold_of_blocks(data: TransactionSet, folds: int) -> NDArray[np.int64]:
+    """Each transaction's fold; a block is in one fold whole."""
+    digests = {
+        block: int.from_bytes(hashlib.sha256(str(block).encode()).digest(), "big") % folds
+        for block in data.facts["block_number"].unique().tolist()
+    }
+    return np.array([digests[block] for block in data.facts["block_number"].tolist()])
+
+
+@dataclass(frozen=True, slots=True)
+class CrossFit:
+    """Models that were each fitted without one fold, and the fold's transactions scored by it.
+
+    Attributes:
+        fold: each transaction's fold.
+        models: by fold.
+        scores: each transaction's score by the model that saw neither it nor its block.
+    """
+
+    fold: NDArray[np.int64]
+    models: dict[int, FittedModel]
+    scores: NDArray[np.float64]
+
+    def score(self, data: TransactionSet) -> NDArray[np.float64]:
+        """Scores of transactions outside the set: the mean over the models."""
+        by_model = [model.score(data) for model in self.models.values()]
+        mean: NDArray[np.float64] = np.mean(by_model, axis=0)
+        return mean
+
+
+def cross_fit(
+    data: TransactionSet,
+    parameters: Hyperparameters,
+    *,
+    jobs: int = 1,
+    on_fold: Callable[[], object] = lambda: None,
+) -> CrossFit:
+    """Score every transaction by a model that was fitted on the other folds' blocks.
+
+    Raises:
+        ValueError: the transactions are all of one fold.
+    """
+    fold = fold_of_blocks(data, parameters.folds)
+    present = np.unique(fold)
+    if len(present) < 2:
+        raise ValueError("the transactions are of too few blocks: scores cannot be cross-fitted")
+    models = {}
+    scores = np.zeros(len(data))
+    for held_out in present.tolist():
+        model = fit(data, parameters, allowed=fold != held_out, jobs=jobs)
+        scores[fold == held_out] = model.score(data)[fold == held_out]
+        models[held_out] = model
+        on_fold()
+    return CrossFit(fold, models, scores)

@@ -1,0 +1,142 @@
+"""Tables of transactions and transfers, from files to the arrays that the features read.
+
+The one place where a table becomes a `TransferBatch`: training, evaluation and batch scoring share
+it, so a transaction has the same features whichever way it comes.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from src.detection.transfer_batch import TransferBatch, amounts_from_decimals
+
+TRANSACTION_COLUMNS = ("tx_hash", "from_address")
+TRANSFER_COLUMNS = (
+    "tx_hash",
+    "log_index",
+    "token_address",
+    "from_address",
+    "to_address",
+    "value_raw",
+)
+ERC20 = "erc20"
+
+# As text whatever they look like: a uint256 does not survive being read as a number.
+_TEXT_COLUMNS = dict.fromkeys(
+    ("value_raw", "value_wei", "gas_price", "tx_hash", "from_address", "to_address"), str
+)
+
+
+class TableError(ValueError):
+    """A table cannot be read or lacks what is needed; the message names it."""
+
+
+def read_table(path: Path, required: Sequence[str] = ()) -> pd.DataFrame:
+    """Read a CSV (also .gz) or parquet file.
+
+    Raises:
+        TableError: the file is missing or unreadable, or a required column is not in it.
+    """
+    name = path.name.lower()
+    try:
+        if name.endswith(".parquet"):
+            table = pd.read_parquet(path)
+        elif name.endswith((".csv", ".csv.gz")):
+            table = pd.read_csv(path, dtype=_TEXT_COLUMNS, low_memory=False)
+        else:
+            raise TableError(f"{path}: is neither .parquet nor .csv nor .csv.gz")
+    except FileNotFoundError:
+        raise TableError(f"{path}: no such file") from None
+    except (OSError, ValueError, EOFError) as error:
+        if isinstance(error, TableError):
+            raise
+        raise TableError(f"{path}: cannot be read: {error}") from error
+    require_columns(table, required, str(path))
+    return table
+
+
+def require_columns(table: pd.DataFrame, required: Sequence[str], what: str) -> None:
+    """Raise TableError naming the columns that a table lacks."""
+    missing = [column for column in required if column not in table.columns]
+    if missing:
+        raise TableError(
+            f"{what}: lacks the column{'s' * (len(missing) > 1)} {', '.join(missing)}; "
+            f"it has {', '.join(map(str, table.columns))}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class TransactionSet:
+    """Transactions that move ERC-20 tokens.
+
+    Attributes:
+        facts: one row a transaction, index 0 to n - 1, with `tx_hash`, `from_address` and what
+            else the source has; `n_transfers` is the number of its ERC-20 transfers.
+        batch: their transfers, transactions in the same order.
+    """
+
+    facts: pd.DataFrame
+    batch: TransferBatch
+
+    @classmethod
+    def from_tables(
+        cls, transactions: pd.DataFrame, transfers: pd.DataFrame, *, what: str = "the data"
+    ) -> Self:
+        """Join the two tables: sorted by hash, each transaction and each log once.
+
+        Transactions without an ERC-20 transfer are left out, and so are transfers of transactions
+        that are not there. Where a column `token_std` is there, other standards are left out.
+
+        Raises:
+            TableError: a column is missing or a value is not what it should be.
+        """
+        require_columns(transactions, TRANSACTION_COLUMNS, f"transactions of {what}")
+        require_columns(transfers, TRANSFER_COLUMNS, f"transfers of {what}")
+        rows = transfers
+        if "token_std" in rows.columns:
+            rows = rows[rows["token_std"] == ERC20]
+        # Lists and dictionaries: an order of magnitude faster here than columns of strings.
+        wanted = set(transactions["tx_hash"].tolist()).intersection(rows["tx_hash"].tolist())
+        facts = transactions[transactions["tx_hash"].isin(wanted)]
+        facts = facts.sort_values("tx_hash", kind="stable").drop_duplicates("tx_hash")
+        facts = facts.reset_index(drop=True)
+        position = {tx_hash: row for row, tx_hash in enumerate(facts["tx_hash"].tolist())}
+        owner = np.array([position.get(tx, -1) for tx in rows["tx_hash"].tolist()], dtype=np.int64)
+        log_index = rows["log_index"].to_numpy(dtype=np.int64)
+        order = np.lexsort((log_index, owner))
+        order = order[owner[order] >= 0]
+        same = np.diff(owner[order], prepend=-1) == 0
+        order = order[~(same & (np.diff(log_index[order], prepend=-1) == 0))]
+        counts = np.bincount(owner[order], minlength=len(facts))
+        rows = rows.iloc[order]
+        try:
+            batch = TransferBatch.from_columns(
+                offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+                token=_addresses(rows["token_address"]),
+                sender=_addresses(rows["from_address"]),
+                recipient=_addresses(rows["to_address"]),
+                amount=amounts_from_decimals(map(str, rows["value_raw"].tolist())),
+                origin=_addresses(facts["from_address"]),
+            )
+        except ValueError as error:
+            raise TableError(f"transfers of {what}: {error}") from error
+        return cls(facts.assign(n_transfers=counts), batch)
+
+    def __len__(self) -> int:
+        """Return the number of transactions."""
+        return len(self.facts)
+
+    @property
+    def n_transfers(self) -> NDArray[np.int64]:
+        """Number of ERC-20 transfers of each transaction."""
+        return self.batch.n_transfers
+
+
+def _addresses(column: "pd.Series[str]") -> list[str]:
+    """Lowercase addresses; a missing one (unknown sender) becomes the empty text."""
+    return [text.lower() if isinstance(text, str) else "" for text in column.tolist()]

@@ -1,0 +1,154 @@
+"""Train the model: `npm run train`. Data set in, model bundle out, the same bytes each time."""
+
+import argparse
+import os
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import NoReturn
+
+import numpy as np
+from tqdm import tqdm
+
+from src.detection.features import FEATURE_NAMES
+from src.detection.manifest import Manifest
+from src.training.bundle import write_atomically, write_bundle
+from src.training.dataset import DataIdentity, as_json, block_list, default_folder, load_background
+from src.training.fit import cross_fit, fit
+from src.training.hyperparameters import Hyperparameters
+
+MODEL_FILE = "isolation_forest.pkl"
+BLOCKS_FILE = "training_manifest.csv"
+_PROJECT = Path(__file__).resolve().parents[2]
+
+_DESCRIPTION = """\
+Train the Isolation Forest on recorded mainnet transactions and write the model bundle: the model
+file, its manifest, and the list of the blocks it was trained on. The same data give the same bytes.
+"""
+_EPILOG = """\
+DIR is a folder with transactions.parquet and transfers.parquet, or a recording:
+  JSON_RPC_URL=http://127.0.0.1:8545 npm run collect -- --blocks training_manifest.csv --out DIR
+  npm run train -- --data DIR
+
+exit codes: 0 trained, 1 the data cannot be used, 2 wrong usage.
+"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    options = _parse(arguments)
+    started = time.monotonic()
+    try:
+        manifest = train(
+            options.data, options.out, created_at=options.created_at, jobs=options.jobs
+        )
+    except (ValueError, OSError) as error:
+        sys.stderr.write(f"train: {error}\n")
+        return 1
+    data = manifest.training["data"]
+    sys.stdout.write(
+        f"{options.out / MODEL_FILE}: model {manifest.model_version}, "
+        f"{manifest.training['forest_transactions']:,} of {data['transactions']:,} transactions "
+        f"of {data['blocks']:,} blocks, {len(manifest.token_amounts)} token profiles, threshold "
+        f"{manifest.anomaly_threshold:g}, {time.monotonic() - started:.0f} s.\n"
+    )
+    return 0
+
+
+def train(
+    data_folder: Path,
+    out: Path,
+    *,
+    created_at: int,
+    parameters: Hyperparameters | None = None,
+    jobs: int = 1,
+) -> Manifest:
+    """Train on a folder and write the bundle into `out`.
+
+    Args:
+        data_folder: a data set or a recording.
+        out: where MODEL_FILE, its manifest and BLOCKS_FILE go.
+        created_at: the model's version, Unix seconds.
+        parameters: the choices; None for the project's.
+        jobs: processes that fit trees; the bytes are the same.
+
+    Raises:
+        ValueError: the data cannot be used; the message says why.
+        OSError: a file cannot be read or written.
+    """
+    parameters = parameters or Hyperparameters()
+    with tqdm(
+        total=parameters.folds + 3, unit="step", desc="reading", disable=not sys.stderr.isatty()
+    ) as progress:
+        data = load_background(data_folder)
+        _step(progress, "cross-fitting")
+        crossed = cross_fit(data, parameters, jobs=jobs, on_fold=progress.update)
+        _step(progress, "fitting")
+        model = fit(data, parameters, jobs=jobs)
+        _step(progress, "writing")
+        manifest = write_bundle(
+            out / MODEL_FILE,
+            forest=model.forest,
+            inputs=FEATURE_NAMES,
+            training_rows=model.features(data),
+            training_scores=crossed.scores,
+            token_amounts=model.token_amounts,
+            anomaly_threshold=parameters.anomaly_threshold,
+            model_version=created_at,
+            training={
+                "data": as_json(DataIdentity.of(data, model.profile_rows)),
+                "forest_transactions": len(model.forest_rows),
+                "selection": (
+                    "whole blocks with every log, at least one ERC-20 transfer, known exploits "
+                    "left out, each hash once; capped source and single transfers thinned by "
+                    "digits of the hash"
+                ),
+                "hyperparameters": asdict(parameters),
+                "background_transactions": len(data),
+                "background_share_flagged": float(
+                    np.mean(crossed.scores >= parameters.anomaly_threshold)
+                ),
+                "scores": "cross-fitted by whole blocks, natural mix of transactions",
+            },
+        )
+        write_atomically(out / BLOCKS_FILE, block_list(data, model.profile_rows).encode())
+    return manifest
+
+
+def _step(progress: "tqdm[NoReturn]", name: str) -> None:
+    progress.set_description(name)
+    progress.update()
+
+
+def _parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="npm run train --",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--data", type=Path, metavar="DIR", default=default_folder(), help="the transactions")
+    add("--out", type=Path, metavar="DIR", default=_PROJECT, help="for the bundle (the project)")
+    add(
+        "--created-at",
+        type=int,
+        metavar="SECONDS",
+        help="the model's version, Unix seconds ($SOURCE_DATE_EPOCH, else now)",
+    )
+    add("--jobs", type=int, metavar="N", default=1, help="processes that fit trees (1)")
+    options = parser.parse_args(arguments)
+    if options.data is None:
+        parser.error("no data: name a data set or a recording with --data DIR")
+    if options.created_at is None:
+        epoch = os.environ.get("SOURCE_DATE_EPOCH")
+        try:
+            options.created_at = int(epoch) if epoch else int(time.time())
+        except ValueError:
+            parser.error(f"SOURCE_DATE_EPOCH={epoch!r} is not a number of seconds")
+    return options
+
+
+if __name__ == "__main__":
+    sys.exit(main())
