@@ -83,7 +83,6 @@ def test_keys_and_urls_of_the_user_do_not_reach_the_bot(
     environment = cli_environment("http://127.0.0.1:1", tmp_path)
     assert "of-the-user" not in environment.values()
     assert environment["JSON_RPC_URL"] == "http://127.0.0.1:1"
-    assert environment["ETHERSCAN_API_KEY"] == ""
 
 
 def test_the_bot_runs_with_our_python_and_writes_into_our_folder(tmp_path: Path) -> None:
@@ -391,6 +390,7 @@ def test_the_theft_has_the_shape_of_one(stage: tuple[World, list[Played]]) -> No
 # The whole, with the forta-agent CLI
 
 TRIVIAL_AGENT = """
+import os
 import sys
 from forta_agent import Finding, FindingSeverity, FindingType
 
@@ -399,7 +399,7 @@ def handle_transaction(event):
     return [Finding({
         "name": event.hash, "description": "of " + event.from_, "alert_id": "SEEN",
         "severity": FindingSeverity.Info, "type": FindingType.Info,
-        "metadata": {"logs": str(len(event.logs))},
+        "metadata": {"logs": str(len(event.logs)), "url": os.environ.get("ETHERSCAN_URL", "")},
     })] if event.logs else []
 """
 
@@ -427,9 +427,23 @@ def test_the_cli_runs_any_project_on_the_chain(
     )
     assert result.findings[ether.transaction_hash] == []
     (seen,) = result.findings[payment.transaction_hash]
-    assert seen["metadata"] == {"logs": "1"}
+    assert seen["metadata"] == {"logs": "1", "url": ""}
     assert seen["description"] == f"of {payment.sender}"
     assert "a log line" in result.output
+
+
+@pytest.mark.integration
+def test_keys_in_secrets_json_are_led_nowhere(
+    stage: tuple[World, list[Played]], tmp_path: Path
+) -> None:
+    project, payment = trivial_project(tmp_path), by_key(stage, "usdc")
+    (project / "secrets.json").write_text('{"ETHERSCAN_API_KEY": "secret"}')
+    home = tmp_path / "home"
+    arguments = ("--tx", payment.transaction_hash)
+    url = stage[0].chain.url
+    result = run_cli(*arguments, json_rpc_url=url, home=home, project=project)
+    (seen,) = result.findings[payment.transaction_hash]
+    assert seen["metadata"]["url"].startswith("http://127.0.0.1:")
 
 
 @pytest.mark.integration

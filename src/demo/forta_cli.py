@@ -25,8 +25,8 @@ _LOOPBACK: Final = "127.0.0.1,localhost"
 
 # Removed, because the CLI or the SDK behaves differently when they are there.
 _FORTA_VARIABLES: Final = re.compile(r"NODE_ENV|AGENT_GRPC_PORT|JSON_RPC_(HOST|PORT)|FORTA_.*")
-# Set to nothing rather than removed: an empty variable also hides the key in `secrets.json`.
-_SOURCES: Final = ("ETHERSCAN_URL", "ETHERSCAN_API_KEY", "ETHPLORER_URL", "ETHPLORER_API_KEY")
+_SOURCE_VARIABLES: Final = re.compile(r"(ETHERSCAN|ETHPLORER)_(URL|API_KEY)")
+_NOBODY: Final = "http://127.0.0.1:9"  # the discard port: refused at once
 
 # One line of the CLI begins so; the findings follow as JSON objects over many lines, with commas.
 _FINDINGS_LINE: Final = re.compile(r"^(\d+) findings for transaction (0x[0-9a-f]{64}) ?", re.M)
@@ -80,7 +80,11 @@ def run_cli(
     # forta.config.json, which may point at another node, out of it.
     config = os.path.relpath(_config_file(home), project)
     command = [str(_CLI), "run", *arguments, "--config", config]
-    environment = cli_environment(json_rpc_url, home) | dict(settings or {})
+    environment = cli_environment(json_rpc_url, home)
+    if (project / "secrets.json").exists():
+        # Keys in there cannot be hidden by the environment, but they can be led nowhere.
+        environment |= {"ETHERSCAN_URL": _NOBODY, "ETHPLORER_URL": _NOBODY}
+    environment |= settings or {}
     began = time.monotonic()
     code, output = _run(command, project, environment, timeout)
     if code != 0:
@@ -102,7 +106,9 @@ def cli_environment(json_rpc_url: str, home: Path) -> dict[str, str]:
     `MODEL_PATH` and `ANOMALY_THRESHOLD` pass through: they choose how it judges, not its node.
     """
     environment = {
-        name: value for name, value in os.environ.items() if not _FORTA_VARIABLES.fullmatch(name)
+        name: value
+        for name, value in os.environ.items()
+        if not (_FORTA_VARIABLES.fullmatch(name) or _SOURCE_VARIABLES.fullmatch(name))
     }
     python = str(Path(sys.executable).parent)
     temporary = home / "tmp"
@@ -116,7 +122,6 @@ def cli_environment(json_rpc_url: str, home: Path) -> dict[str, str]:
         "JSON_RPC_URL": json_rpc_url,
         "NO_PROXY": _LOOPBACK,
         "no_proxy": _LOOPBACK,
-        **dict.fromkeys(_SOURCES, ""),
     }
 
 

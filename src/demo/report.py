@@ -8,6 +8,7 @@ from typing import Final, TextIO
 
 from src.chain.text import sanitise_text
 from src.demo.outcome import ANOMALOUS, INVALID, NORMAL, Outcome, Reason
+from src.detection.features import FEATURES
 
 _BAR_CELLS: Final = 24
 _REASONS: Final = 5
@@ -75,16 +76,16 @@ class Report:
             bar = self._paint("█" * cells, _COLOURS[_direction(reason)])
             factor = f"score x {reason.factor:.3f}"
             self.line(f"  {name:<{name_width}}  {value:>{value_width}}  {factor}  {bar}")
+            for text in textwrap.wrap(_meaning(reason.feature), _WIDTH - 6):
+                self.line(f"      {text}")
         self.line()
         self.line("  A factor above 1 pushes towards ANOMALOUS, one below 1 towards NORMAL.")
 
     def finding(self, outcome: Outcome) -> None:
         """Write a finding in full, as JSON."""
-        self.heading("The finding as Forta receives it")
-        finding = dict(outcome.finding or {})
+        self.heading(f'"{outcome.played.scenario.title}": the finding as Forta receives it')
         # ASCII: nothing that a token's creator wrote can steer the terminal.
-        for text in json.dumps(finding, indent=2).splitlines():
-            self.line(textwrap.indent(text, "  "))
+        self.line(textwrap.indent(json.dumps(outcome.finding, indent=2), "  "))
 
     def _paint(self, text: str, colour: str) -> str:
         return f"\x1b[{colour}m{text}\x1b[0m" if self._colours and colour else text
@@ -104,6 +105,11 @@ def draw_score(score: float, threshold: float | None, cells: int = _BAR_CELLS) -
 def shorten(transaction_hash: str) -> str:
     """The two ends of a hash: enough to recognise it."""
     return f"{transaction_hash[:6]}…{transaction_hash[-4:]}"
+
+
+def _meaning(feature: str) -> str:
+    """The first sentence of a feature's description; empty for one that is not ours."""
+    return FEATURES.get(feature, "").partition(". ")[0]
 
 
 def _direction(reason: Reason) -> str:
