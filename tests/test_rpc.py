@@ -1,7 +1,9 @@
 """The JSON-RPC client returns results, types every failure and leaks no URL."""
 
 import gzip
+import json
 import logging
+import sys
 import traceback
 from typing import Any
 
@@ -49,6 +51,22 @@ def test_result_is_returned_and_request_is_json_rpc(httpserver: HTTPServer) -> N
     assert seen[0]["params"] == []
 
 
+def test_brackets_in_texts_and_many_small_objects_are_no_depth(httpserver: HTTPServer) -> None:
+    result = ["[" * 1000, '\\"[' * 1000, *[{"a": [1]}] * 1000]
+    body = json.dumps({"jsonrpc": "2.0", "id": 1, "result": result})
+    assert serve(httpserver, body).call("m", []) == result
+
+
+def test_parser_is_safe_where_the_recursion_limit_was_raised(httpserver: HTTPServer) -> None:
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(10**9)
+    try:
+        with pytest.raises(MalformedAnswer):
+            serve(httpserver, "[" * 5_000_000).call("m", [])
+    finally:
+        sys.setrecursionlimit(limit)
+
+
 def test_null_result_is_a_result(httpserver: HTTPServer) -> None:
     assert serve(httpserver, '{"jsonrpc":"2.0","id":1,"result":null}').call("m", []) is None
 
@@ -81,6 +99,9 @@ def test_http_status_is_typed(
         '{"jsonrpc":"2.0","id":1}',
         '{"jsonrpc":"2.0","id":99,"result":"0x1"}',
         "[" * 100_000,
+        '{"a":' * 100_000,
+        '["' + "]" * 100_000 + '",' + "[" * 100_000,
+        ('["' + "]" * 100 + '",' + "[" * 100).encode("utf-16"),
         b"\xff\xfe\x00",
         "1" * 10_000,
     ],

@@ -12,6 +12,7 @@ What `requests` leaves open is closed here:
 import io
 import json
 import logging
+import re
 import socket
 import time
 from http.client import HTTPResponse
@@ -39,6 +40,10 @@ USER_AGENT = "anomalous-token-transfers"
 _CHUNK_BYTES = 64 * 1024
 _MAX_MESSAGE_CHARACTERS = 200
 _MIN_SECRET_CHARACTERS = 6
+
+_MAX_DEPTH = 64
+_STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_NO_BRACKET = re.compile(r"[^\[\]{}]+")
 
 
 class HttpClient:
@@ -157,8 +162,11 @@ class HttpClient:
 
     def _decode(self, body: bytes) -> Any:
         try:
-            return json.loads(body)
-        except (ValueError, RecursionError):
+            # Decoded here, because `json` would guess at other encodings.
+            text = body.decode("utf-8-sig")
+            if _depth(text) <= _MAX_DEPTH:
+                return json.loads(text)
+        except ValueError:
             pass
         raise MalformedAnswer(self.source, "answer is not JSON")
 
@@ -170,6 +178,21 @@ def is_http_url(text: str) -> bool:
         return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         return False
+
+
+def _depth(text: str) -> int:
+    """How deep arrays and objects are nested in a JSON text.
+
+    The parser recurses in C, and py_ecc, which web3 brings along, raises Python's recursion limit:
+    without this check an answer of a hundred thousand brackets ends the process.
+    """
+    if text.count("[") + text.count("{") <= _MAX_DEPTH:
+        return 0
+    depth = deepest = 0
+    for bracket in _NO_BRACKET.sub("", _STRING.sub("", text)):
+        depth += 1 if bracket in "[{" else -1
+        deepest = max(deepest, depth)
+    return deepest
 
 
 def _secrets_of_url(url: str) -> set[str]:
