@@ -6,11 +6,10 @@ import math
 import numpy as np
 import pytest
 import shap
-from test_forest import fitted, flattened, training_rows
-
 from src.detection.errors import ModelIncompatible
 from src.detection.explanation import Explainer
 from src.detection.forest import LEAF, Forest
+from tests.forests import fitted, flattened, training_rows
 
 
 @pytest.mark.parametrize("parameters", [{}, {"max_features": 0.6}, {"max_samples": 1000}], ids=str)

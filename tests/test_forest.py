@@ -13,23 +13,7 @@ from sklearn.ensemble import IsolationForest, RandomForestClassifier
 from src.detection.errors import ModelMalformed
 from src.detection.forest import Forest
 from src.detection.forest_file import average_path_length, read_forest
-
-
-def fitted(rows, **parameters):
-    parameters = {"n_estimators": 25, "max_samples": 256, "random_state": 7, **parameters}
-    return IsolationForest(**parameters).fit(rows)
-
-
-def flattened(model):
-    return Forest.from_contents(read_forest(dill.dumps(model)))
-
-
-def training_rows(seed=0, n=3000, columns=9):
-    rng = np.random.default_rng(seed)
-    rows = rng.lognormal(size=(n, columns))
-    rows[:, 0] = rng.integers(0, 4, n)  # ties, as counts have
-    rows[:, 1] = 0.5  # a constant column is never split on
-    return rows.astype(np.float32)
+from tests.forests import fitted, flattened, training_rows
 
 
 def rows_on_the_thresholds(model, rows, n):

@@ -1,0 +1,100 @@
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from forta_agent import TransactionEvent, create_transaction_event
+from sklearn.ensemble import IsolationForest
+
+import src.agent
+import src.utils.data_processing as data_processing
+from src.chain.transfers import TRANSFER_TOPIC
+from src.detection.features import FEATURE_NAMES
+from src.settings import SETTINGS
+from src.training.bundle import write_bundle
+
+ALICE = "0x" + "a1" * 20
+BOB = "0x" + "b2" * 20
+USDC = "0xa0b86991c6218b36c1d19d4a2e9eb0ce3606eb48"
+UNKNOWN_TOKEN = "0x" + "77" * 20
+TX_HASH = "0x" + "ab" * 32
+BLOCK = 20_000_000
+TIMESTAMP = 1_700_000_000
+
+
+def word(number: int) -> str:
+    return f"0x{number:064x}"
+
+
+def topic(address: str) -> str:
+    return "0x" + "0" * 24 + address[2:]
+
+
+def transfer_log(token=USDC, sender=ALICE, recipient=BOB, amount=1, index=0):
+    return {
+        "address": token,
+        "topics": [TRANSFER_TOPIC, topic(sender), topic(recipient)],
+        "data": word(amount),
+        "logIndex": index,
+    }
+
+
+def event_of(logs, **changes) -> TransactionEvent:
+    """A transaction event as the bridge makes it from JSON."""
+    for index, log in enumerate(logs):
+        log["logIndex"] = index
+    return create_transaction_event(
+        {
+            "transaction": {"hash": TX_HASH, "from": ALICE, "to": BOB, "nonce": 1},
+            "block": {"hash": "0x" + "b" * 64, "number": BLOCK, "timestamp": TIMESTAMP},
+            "network": 1,
+            "logs": logs,
+            **changes,
+        }
+    )
+
+
+@pytest.fixture(scope="session")
+def bundle_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small model bundle on the real inputs: zeros are usual, everything else is not."""
+    rng = np.random.default_rng(0)
+    shape = (2000, len(FEATURE_NAMES))
+    rows = np.round(rng.exponential(size=shape), 1) * (rng.random(shape) < 0.1)
+    forest = IsolationForest(n_estimators=50, max_samples=128, random_state=0).fit(
+        rows.astype(np.float32)
+    )
+    path = tmp_path_factory.mktemp("bundle") / "isolation_forest.pkl"
+    write_bundle(
+        path,
+        forest=forest,
+        inputs=FEATURE_NAMES,
+        training_rows=rows,
+        training_scores=np.abs(forest.score_samples(rows.astype(np.float32))),
+        token_amounts={},
+        anomaly_threshold=0.5,
+        model_version=1_650_000_000,
+        training={},
+    )
+    return path
+
+
+@pytest.fixture
+def start_bot(bundle_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """`start_bot(JSON_RPC_URL=...)` initialises the bot with these settings and no others."""
+    for name in SETTINGS:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(src.agent, "BOT", None)
+    monkeypatch.setattr(data_processing, "_sources", None)
+
+    def start(**settings: str) -> None:
+        for name, value in {
+            "MODEL_PATH": str(bundle_path),
+            "JSON_RPC_URL": "http://127.0.0.1:1",
+            **settings,
+        }.items():
+            monkeypatch.setenv(name, value)
+        src.agent.initialize()
+
+    yield start
+    if src.agent.BOT is not None:
+        src.agent.BOT.lookups.close()
