@@ -96,23 +96,28 @@ class Model:
         return [Attribution(self.inputs[i], float(row[i]), float(weights[i])) for i in order]
 
     def percentile(self, score: float) -> float:
-        """Share of training transactions with a lower score, in percent, 0 to 100.
+        """The percentile of one score, see `percentiles`."""
+        return float(self.percentiles(np.array([score]))[0])
+
+    def percentiles(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Share of training transactions with a lower score, in percent, 0 to 100, shape (n,).
 
         Transactions with the very same score count half, since most traffic is the same few shapes.
         Unlike the score it means the same for every model version.
         """
         quantiles = self.score_quantiles
         ranks = len(quantiles) - 1
-        below = int(np.searchsorted(quantiles, score, side="left"))
-        through = int(np.searchsorted(quantiles, score, side="right"))
-        if below == 0 and through == 0:
-            return 0.0
-        if below > ranks:
-            return 100.0
-        if below < through:
-            return (below + through - 1) / 2 / ranks * 100
-        low, high = quantiles[below - 1], quantiles[below]
-        return float((below - 1 + (score - low) / (high - low)) / ranks * 100)
+        below = np.searchsorted(quantiles, scores, side="left")
+        through = np.searchsorted(quantiles, scores, side="right")
+        low = quantiles[np.clip(below - 1, 0, ranks)]
+        high = quantiles[np.clip(below, 0, ranks)]
+        gap = np.where(high > low, high - low, 1.0)
+        between = below - 1 + (scores - low) / gap
+        rank = np.where(below < through, (below + through - 1) / 2, between)
+        outside = (below == through) & ((below == 0) | (below > ranks))
+        rank = np.where(outside, np.where(below == 0, 0, ranks), rank)
+        shares: NDArray[np.float64] = rank / ranks * 100
+        return shares
 
     def _as_model_rows(self, rows: NDArray[np.float64]) -> NDArray[np.float32]:
         if rows.ndim != 2 or rows.shape[1] != len(self.inputs):

@@ -25,11 +25,11 @@ def write_bundle(
     forest: IsolationForest,
     inputs: tuple[str, ...],
     training_rows: NDArray[np.float64],
-    training_scores: NDArray[np.float64],
     token_amounts: Mapping[str, TokenAmounts],
     anomaly_threshold: float,
     model_version: int,
     training: Mapping[str, Any],
+    training_scores: NDArray[np.float64] | None = None,
 ) -> Manifest:
     """Write the model file at `path` and its manifest beside it; return the manifest.
 
@@ -41,14 +41,15 @@ def write_bundle(
         forest: fitted on float32 rows of `inputs`.
         inputs: names of the columns.
         training_rows: float64, shape (n, len(inputs)): where golden rows are taken from.
-        training_scores: scores behind the percentile; cross-fitted, so that they are those of
-            transactions that the forest has not seen.
         token_amounts: what the model knows of tokens, by address.
         anomaly_threshold: the shipped threshold.
         model_version: creation time, Unix seconds.
         training: what people should know of the training, JSON values only.
+        training_scores: scores behind the percentile. Best cross-fitted, so that they are those of
+            transactions that the forest has not seen; None for the forest's of `training_rows`.
     """
     scores = np.abs(forest.score_samples(training_rows.astype(np.float32)))
+    behind_percentile = scores if training_scores is None else training_scores
     # Among distinct scores: most transactions are the same few shapes.
     _, distinct = np.unique(scores, return_index=True)
     golden = distinct[np.linspace(0, len(distinct) - 1, GOLDEN_ROWS).astype(int)]
@@ -60,7 +61,7 @@ def write_bundle(
         inputs=inputs,
         anomaly_threshold=anomaly_threshold,
         score_quantiles=tuple(
-            np.quantile(training_scores, np.linspace(0, 1, SCORE_QUANTILES)).tolist()
+            np.quantile(behind_percentile, np.linspace(0, 1, SCORE_QUANTILES)).tolist()
         ),
         golden_rows=tuple(tuple(row) for row in training_rows[golden].tolist()),
         golden_scores=tuple(scores[golden].tolist()),

@@ -6,7 +6,7 @@ in whatever order they come.
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.ensemble import IsolationForest
 
-from src.detection.features import TokenProfile, feature_table
+from src.detection.features import FEATURE_NAMES, TokenProfile, feature_table
 from src.detection.manifest import TokenAmounts
 from src.training.hyperparameters import Hyperparameters
 from src.training.tables import TransactionSet
@@ -31,16 +31,20 @@ class FittedModel:
         token_amounts: training amounts of known tokens, by address, sorted.
         profile_rows: the transactions behind `token_amounts`.
         forest_rows: those that the forest was fitted on.
+        columns: the features that the forest reads, by position; all of them but in ablations.
     """
 
     forest: IsolationForest
     token_amounts: dict[str, TokenAmounts]
     profile_rows: NDArray[np.int64]
     forest_rows: NDArray[np.int64]
+    columns: NDArray[np.int64]
 
     def features(self, data: TransactionSet) -> NDArray[np.float64]:
         """The feature table of other transactions, as this model sees them."""
-        return feature_table(data.batch, TokenProfile.from_amounts(self.token_amounts))
+        table = feature_table(data.batch, TokenProfile.from_amounts(self.token_amounts))
+        chosen: NDArray[np.float64] = table[:, self.columns]
+        return chosen
 
     def score(self, data: TransactionSet) -> NDArray[np.float64]:
         """Anomaly scores of other transactions."""
@@ -58,6 +62,7 @@ def fit(
     parameters: Hyperparameters,
     *,
     allowed: NDArray[np.bool_] | None = None,
+    features: Sequence[str] = FEATURE_NAMES,
     jobs: int = 1,
 ) -> FittedModel:
     """Fit the model on the allowed transactions of a set.
@@ -66,6 +71,7 @@ def fit(
         data: with `tx_hash` and `source` among its facts.
         parameters: the choices.
         allowed: shape (n,), which transactions may be seen; None for all.
+        features: what the forest reads; fewer than all for ablations.
         jobs: processes that fit trees; the result is the same.
 
     Raises:
@@ -79,7 +85,8 @@ def fit(
         )
     token_amounts = profile_tokens(data, profile_rows, parameters)
     profile = TokenProfile.from_amounts(token_amounts)
-    table = feature_table(data.batch, profile)[forest_rows]
+    columns = np.array([FEATURE_NAMES.index(name) for name in features])
+    table = feature_table(data.batch, profile)[np.ix_(forest_rows, columns)]
     forest = IsolationForest(
         n_estimators=parameters.n_estimators,
         max_samples=min(parameters.max_samples, len(forest_rows)),
@@ -89,7 +96,7 @@ def fit(
     )
     forest.fit(table.astype(np.float32))
     forest.set_params(n_jobs=None)  # how it was fitted is no part of what it is
-    return FittedModel(forest, token_amounts, profile_rows, forest_rows)
+    return FittedModel(forest, token_amounts, profile_rows, forest_rows, columns)
 
 
 def select_rows(
@@ -166,6 +173,7 @@ def cross_fit(
     data: TransactionSet,
     parameters: Hyperparameters,
     *,
+    features: Sequence[str] = FEATURE_NAMES,
     jobs: int = 1,
     on_fold: Callable[[], object] = lambda: None,
 ) -> CrossFit:
@@ -181,7 +189,8 @@ def cross_fit(
     models = {}
     scores = np.zeros(len(data))
     for held_out in present.tolist():
-        model = fit(data, parameters, allowed=fold != held_out, jobs=jobs)
+        allowed = fold != held_out
+        model = fit(data, parameters, allowed=allowed, features=features, jobs=jobs)
         scores[fold == held_out] = model.score(data)[fold == held_out]
         models[held_out] = model
         on_fold()

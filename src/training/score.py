@@ -1,0 +1,157 @@
+"""Score tables of transactions: `npm run score -- --transactions T --transfers R --out F`.
+
+The same decoding of amounts, features and model as the live bot: the same transfers get the same
+score to the last bit.
+"""
+
+import argparse
+import gzip
+import json
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from src.detection.features import FEATURE_NAMES, TokenProfile, feature_table
+from src.detection.model import ANOMALY, NORMAL, Model, load_model
+from src.settings import load_settings
+from src.training.bundle import write_atomically
+from src.training.tables import (
+    TRANSACTION_COLUMNS,
+    TRANSFER_COLUMNS,
+    TransactionSet,
+    read_table,
+)
+from src.utils.constants import EXPLANATION_FEATURES
+
+_DESCRIPTION = f"""\
+Score transactions in tables, as the bot would: one row out for each transaction with an ERC-20
+transfer, in the order of the table of transactions.
+
+Tables are .parquet, .csv or .csv.gz with the columns
+  transactions: {", ".join(TRANSACTION_COLUMNS)}
+  transfers:    {", ".join(TRANSFER_COLUMNS)}
+                (value_raw: decimal uint256; a column token_std other than erc20 is left out)
+"""
+_EPILOG = """\
+Output columns: tx_hash, anomaly_score (0 to 1), anomaly_percentile (share of training transactions
+with a lower score, in percent), prediction (ANOMALY or NORMAL); with --explain model_explanations,
+a JSON list of the ten features that weigh most, each with its value and signed weight.
+
+exit codes: 0 scored, 1 a table or the model cannot be used, 2 wrong usage.
+"""
+
+
+def score_set(
+    model: Model, data: TransactionSet, *, threshold: float, explain: bool = False
+) -> pd.DataFrame:
+    """Score the transactions of a set; the columns are those of the command's output."""
+    profile = TokenProfile.from_amounts(model.manifest.token_amounts)
+    columns = [FEATURE_NAMES.index(name) for name in model.inputs]
+    rows = feature_table(data.batch, profile)[:, columns]
+    scores = model.score(rows)
+    table = pd.DataFrame(
+        {
+            "tx_hash": data.facts["tx_hash"],
+            "anomaly_score": scores,
+            "anomaly_percentile": model.percentiles(scores),
+            "prediction": np.where(scores >= threshold, ANOMALY, NORMAL),
+        }
+    )
+    if explain:
+        table["model_explanations"] = [
+            json.dumps(
+                [
+                    {"feature": why.feature, "value": why.value, "weight": why.weight}
+                    for why in model.explain(row)[:EXPLANATION_FEATURES]
+                ]
+            )
+            for row in rows
+        ]
+    return table
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    options = _parse(arguments)
+    try:
+        settings = load_settings()
+        model = load_model(options.model or settings.model_path, available_inputs=FEATURE_NAMES)
+        threshold = options.threshold
+        if threshold is None:
+            threshold = settings.anomaly_threshold
+        if threshold is None:
+            threshold = model.manifest.anomaly_threshold
+        transactions = read_table(options.transactions, TRANSACTION_COLUMNS)
+        transfers = read_table(options.transfers, TRANSFER_COLUMNS)
+        started = time.perf_counter()
+        data = TransactionSet.from_tables(transactions, transfers, what=str(options.transfers))
+        table = score_set(model, data, threshold=threshold, explain=options.explain)
+        seconds = time.perf_counter() - started
+        order = transactions["tx_hash"].drop_duplicates()
+        table = table.set_index("tx_hash").reindex(order[order.isin(table["tx_hash"])])
+        _write(table.reset_index(), options.out)
+    except (ValueError, RuntimeError, OSError) as error:
+        sys.stderr.write(f"score: {error}\n")
+        return 1
+    anomalies = int((table["prediction"] == ANOMALY).sum())
+    sys.stderr.write(
+        f"{options.out}: {len(table):,} transactions scored in {seconds:.1f} s, {anomalies:,} "
+        f"anomalies at threshold {threshold:g}; {len(order) - len(table):,} without an ERC-20 "
+        "transfer are left out.\n"
+    )
+    return 0
+
+
+def _write(table: pd.DataFrame, path: Path) -> None:
+    name = path.name.lower()
+    if name.endswith(".parquet"):
+        write_atomically(path, table.to_parquet(index=False))
+        return
+    text = table.to_csv(index=False, lineterminator="\n").encode()
+    if name.endswith(".gz"):
+        text = gzip.compress(text, mtime=0)
+    write_atomically(path, text)
+
+
+def _output(text: str) -> Path:
+    if not text.lower().endswith((".parquet", ".csv", ".csv.gz")):
+        raise argparse.ArgumentTypeError("a name that ends in .parquet, .csv or .csv.gz")
+    return Path(text)
+
+
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError("a number from 0 to 1")
+    return value
+
+
+def _parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="npm run score --",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--transactions", type=Path, required=True, metavar="T", help="one row a transaction")
+    add("--transfers", type=Path, required=True, metavar="R", help="one row a transfer")
+    add("--out", type=_output, required=True, metavar="F", help="where the scores go")
+    add("--explain", action="store_true", help="add the ten features that weigh most")
+    add(
+        "--model", type=Path, metavar="FILE", help="another model ($MODEL_PATH, else the project's)"
+    )
+    add(
+        "--threshold",
+        type=_share,
+        metavar="S",
+        help="score from which a transaction is an anomaly ($ANOMALY_THRESHOLD, else the model's)",
+    )
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
