@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -152,6 +152,9 @@ class _Recorder:
                 self._write()  # what is in hand is good
                 raise
             except SourceError:
+                if self.stop.number:
+                    with suppress(SourceError):
+                        self._write()
                 self.stop.check()
                 raise
         return self.tokens_missed
@@ -182,15 +185,8 @@ class _Recorder:
 def _stop_flag() -> Iterator[_StopFlag]:
     """Have SIGINT and SIGTERM set a flag, so that what is fetched is written before we stop."""
     flag = _StopFlag()
-
-    def on_signal(number: int, _frame: FrameType | None) -> None:
-        if flag.number:
-            os._exit(128 + number)
-        flag.number = number
-
-    before = {
-        number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)
-    }
+    signals = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, flag.on_signal) for number in signals}
     try:
         yield flag
     finally:

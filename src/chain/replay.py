@@ -18,6 +18,7 @@ from src.chain.replay_methods import ReplayMethods
 from src.chain.replay_server import RpcServer
 
 DEFAULT_PORT = 8545
+_POLL_SECONDS = 0.1
 DEFAULT_CONFIG = Path(".cache/replay.forta.config.json")
 
 _DESCRIPTION = """\
@@ -169,7 +170,7 @@ def _serve(server: RpcServer) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, on_signal)
     with server:
-        threading.Thread(target=server.serve_forever, args=(0.1,), daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(_POLL_SECONDS,), daemon=True).start()
         stop.wait()
         server.shutdown()
 
