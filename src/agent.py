@@ -11,17 +11,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from forta_agent import Finding, TransactionEvent
 from forta_agent.receipt import Log
 
 from src.chain.lookups import Lookups
 from src.chain.transactions import TransactionFacts
 from src.chain.transfers import TRANSFER_TOPIC, ZERO_ADDRESS, Transfer, decode_transfers
+from src.detection.assessment import Assessor
 from src.detection.features import FEATURE_NAMES, TokenProfile, feature_row
 from src.detection.model import Model, load_model
 from src.settings import Settings, load_settings
-from src.utils.constants import MAX_ADDRESSES, PROTOCOLS
+from src.utils.constants import EXPLANATION_FEATURES, MAX_ADDRESSES, PROTOCOLS
 from src.utils.data_processing import (
     get_features,
     invalid_reason,
@@ -48,6 +48,7 @@ class Bot:
 
     settings: Settings
     model: Model
+    assessor: Assessor
     threshold: float
     lookups: Lookups
 
@@ -73,8 +74,9 @@ def initialize() -> None:
     threshold = settings.anomaly_threshold
     if threshold is None:
         threshold = model.manifest.anomaly_threshold
-    _prove_decoding(model, profile)
-    BOT = Bot(settings, model, threshold, sources.lookups)
+    assessor = Assessor(model, attributions=EXPLANATION_FEATURES)
+    _prove_decoding(assessor, model, profile)
+    BOT = Bot(settings, model, assessor, threshold, sources.lookups)
     LOGGER.info(
         "model %s ready: %d trees, %d inputs, threshold %g",
         model.version, model.forest.n_trees, len(model.inputs), threshold,
@@ -116,7 +118,7 @@ def _assess(
     transaction: TransactionFacts, transfers: Sequence[Transfer], started: float
 ) -> TokenTransfersFinding:
     bot = _ready()
-    _, features = get_features(
+    valid, features = get_features(
         transaction.sender,
         transaction.timestamp,
         transfers,
@@ -124,20 +126,15 @@ def _assess(
     )
     features_done = time.perf_counter()
     context = _context(transaction, transfers, features, features_done - started)
-    reason = invalid_reason(features)
-    if reason is not None:
-        return InvalidModelFeatures(context, reason)
-    row = model_row(features, bot.model.inputs)
-    score = float(bot.model.score(row[np.newaxis])[0])
-    is_anomaly = score >= bot.threshold
+    if not valid:
+        return InvalidModelFeatures(context, invalid_reason(features) or UNKNOWN)
+    assessment = bot.assessor.assess(model_row(features, bot.model.inputs))
+    is_anomaly = assessment.score >= bot.threshold
     kind = AnomalousTransaction if is_anomaly else NormalTransaction
     return kind(
         context,
+        assessment=assessment,
         alert_rate=_count(bot, is_anomaly),
-        score=score,
-        percentile=bot.model.percentile(score),
-        base_score=bot.model.base_score,
-        attributions=bot.model.explain(row),
         prediction_seconds=time.perf_counter() - features_done,
     )
 
@@ -187,7 +184,7 @@ def _ready() -> Bot:
     return BOT
 
 
-def _prove_decoding(model: Model, profile: TokenProfile) -> None:
+def _prove_decoding(assessor: Assessor, model: Model, profile: TokenProfile) -> None:
     """Decode, score and explain a known log, so that a blind bot does not start.
 
     It also pays for the first call of every kernel here rather than on the first transaction.
@@ -206,4 +203,4 @@ def _prove_decoding(model: Model, profile: TokenProfile) -> None:
         raise RuntimeError("decoding a known Transfer log failed: the bot would be blind")
     row = feature_row(transfers, account, profile)
     features = dict(zip(FEATURE_NAMES, row.tolist(), strict=True))
-    model.explain(model_row(features, model.inputs))
+    assessor.assess(model_row(features, model.inputs))

@@ -10,12 +10,21 @@ so a weight is a *factor* on the score: 2**weight. Positive pushes towards ANOMA
 
 Method. With o_j in {0, 1} (would the row follow the path's splits on feature j?) and z_j (share of
 training rows that do), the Shapley value of feature i at a leaf of value v is the integral over
-t in [0, 1] of v * (o_i - z_i) * product over j != i of (o_j * t + z_j * (1 - t)): the expectation
-over a uniformly random ordering, t being the share of features that came before. The integrand is
-a polynomial of degree below the number of distinct features on the path, so Gauss-Legendre
-quadrature with eight points is exact up to sixteen of them. One pass down a tree builds the
-products, one pass up collects them: linear in the nodes, without the quadratic extend and unwind
-of algorithm 2.
+t in [0, 1] of v * (o_i - z_i) * product over j != i of F_j(t), F_j(t) = o_j * t + z_j * (1 - t):
+the expectation over a uniformly random ordering, t being the share of features that came before.
+The integrand is a polynomial of degree below the number of distinct features on the path, so
+Gauss-Legendre quadrature with six points is exact up to twelve of them.
+
+At a split on feature f let `above` be the product of the factors on the path, F its factor of f
+there (1 if f was not split on yet), z_cold the share z of the child that the row does not enter,
+and S_hot, S_cold the children's sums of leaf values times the factors below. If the row has
+followed all splits on f so far, the two children together add
+
+    above * z_cold / F**2 * (S_hot - S_cold)
+
+to the integrand of f (the general terms collapse to this); otherwise nothing. One pass down for the
+products, one pass up for the sums: linear in the nodes, without TreeSHAP's quadratic extend and
+unwind.
 """
 
 from dataclasses import dataclass
@@ -27,13 +36,12 @@ from numpy.typing import NDArray
 from src.detection.errors import ModelIncompatible
 from src.detection.forest import LEAF, Forest
 
-_POINTS = 8
+_POINTS = 6
 _MAX_PATH_FEATURES = 2 * _POINTS
 _nodes, _weights = np.polynomial.legendre.leggauss(_POINTS)
 _T = (_nodes + 1) / 2  # the points, on [0, 1]
+_NOT_T = 1.0 - _T
 _W = _weights / 2
-_BEFORE_NOT = 1.0 - _T
-_PER_ABSENT = -1.0 / _BEFORE_NOT  # (o - z) / (o t + z (1 - t)) at o = 0, whatever z
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,16 +49,17 @@ class Explainer:
     """Explains rows of one forest. Holds what does not depend on the row, one entry a node.
 
     Attributes:
-        parent: index of the parent node.
-        same_feature: nearest node above whose incoming split is on the same feature, or -1.
-        follow_share: z, the product of cover ratios of the path's splits on the incoming feature.
+        forest: the forest.
+        twin: at an inner node, the nearest node on the path to it (itself included) that was
+            entered by a split on the same feature as the node's own; -1 if there is none.
+        share: z of the feature by which the node was entered: the product of the cover ratios of
+            all splits on it along the path.
         base: log2 of the score of a row about which nothing is known.
     """
 
     forest: Forest
-    parent: NDArray[np.int32]
-    same_feature: NDArray[np.int32]
-    follow_share: NDArray[np.float64]
+    twin: NDArray[np.int32]
+    share: NDArray[np.float64]
     base: float
 
     @classmethod
@@ -59,17 +68,17 @@ class Explainer:
 
         Raises:
             ModelIncompatible: a path splits on more distinct features than the quadrature is
-                exact for (trees of depth 16 and less never do).
+                exact for (trees of depth 12 and less never do).
         """
         n_nodes = len(forest.feature)
         parent = np.full(n_nodes, -1, dtype=np.int32)
         inner = np.flatnonzero(forest.feature != LEAF)
         parent[forest.left[inner]] = inner
         parent[forest.right[inner]] = inner
-        same_feature = np.full(n_nodes, -1, dtype=np.int32)
-        follow_share = np.ones(n_nodes)
+        twin = np.full(n_nodes, -1, dtype=np.int32)
+        share = np.ones(n_nodes)
         distinct = np.zeros(n_nodes, dtype=np.int32)
-        _prepare(forest.feature, forest.cover, parent, same_feature, follow_share, distinct)
+        _prepare(forest.feature, forest.cover, parent, twin, share, distinct)
         if distinct.max() > _MAX_PATH_FEATURES:
             raise ModelIncompatible(
                 f"a path splits on {distinct.max()} features; explanations are exact up to "
@@ -78,7 +87,7 @@ class Explainer:
         tree_of_node = np.repeat(forest.roots[:-1], np.diff(forest.roots))
         expected = float(np.sum(forest.depth_value * forest.cover / forest.cover[tree_of_node]))
         base = -expected / forest.denominator if forest.denominator else -1.0
-        return cls(forest, parent, same_feature, follow_share, base)
+        return cls(forest, twin, share, base)
 
     def weights(self, row: NDArray[np.float32]) -> NDArray[np.float64]:
         """Signed weight of each input, shape (n_features,), in log2 of the score."""
@@ -86,8 +95,8 @@ class Explainer:
         phi = np.zeros(forest.n_features)
         if forest.denominator:
             _shapley(
-                row, forest.roots, forest.feature, forest.threshold, forest.left,
-                forest.depth_value, self.parent, self.same_feature, self.follow_share, phi,
+                row, forest.roots, forest.feature, forest.threshold, forest.left, forest.right,
+                forest.depth_value, forest.cover, self.twin, self.share, phi,
             )  # fmt: skip
             phi /= -forest.denominator
         return phi
@@ -104,34 +113,36 @@ def _prepare(
     feature: NDArray[np.int32],
     cover: NDArray[np.float64],
     parent: NDArray[np.int32],
-    same_feature: NDArray[np.int32],
-    follow_share: NDArray[np.float64],
+    twin: NDArray[np.int32],
+    share: NDArray[np.float64],
     distinct: NDArray[np.int32],
 ) -> None:
+    """Fill `twin`, `share` and the number of distinct features split on above each node."""
     for node in range(feature.shape[0]):
         above = parent[node]
-        if above < 0:
-            continue
-        incoming = feature[above]
-        follow_share[node] = cover[node] / cover[above]
-        ancestor = above
-        while parent[ancestor] >= 0 and feature[parent[ancestor]] != incoming:
-            ancestor = parent[ancestor]
-        if parent[ancestor] >= 0:
-            same_feature[node] = ancestor
-            follow_share[node] *= follow_share[ancestor]
+        if above >= 0:  # parents come before their children, so theirs are known
+            share[node] = cover[node] / cover[above]
             distinct[node] = distinct[above]
-        else:
-            distinct[node] = distinct[above] + 1
+            if twin[above] >= 0:
+                share[node] *= share[twin[above]]
+            else:
+                distinct[node] += 1
+        if feature[node] < 0:
+            continue
+        entered = node
+        while parent[entered] >= 0 and feature[parent[entered]] != feature[node]:
+            entered = parent[entered]
+        if parent[entered] >= 0:
+            twin[node] = entered
 
 
 @numba.njit(
     numba.void(
         numba.float32[::1], numba.int32[::1], numba.int32[::1], numba.float32[::1],
-        numba.int32[::1], numba.float64[::1], numba.int32[::1], numba.int32[::1],
-        numba.float64[::1], numba.float64[::1],
+        numba.int32[::1], numba.int32[::1], numba.float64[::1], numba.float64[::1],
+        numba.int32[::1], numba.float64[::1], numba.float64[::1],
     ),
-    cache=True, nogil=True,
+    cache=True, nogil=True, error_model="numpy",
 )  # fmt: skip
 def _shapley(
     row: NDArray[np.float32],
@@ -139,76 +150,98 @@ def _shapley(
     feature: NDArray[np.int32],
     threshold: NDArray[np.float32],
     left: NDArray[np.int32],
+    right: NDArray[np.int32],
     depth_value: NDArray[np.float64],
-    parent: NDArray[np.int32],
-    same_feature: NDArray[np.int32],
-    follow_share: NDArray[np.float64],
+    cover: NDArray[np.float64],
+    twin: NDArray[np.int32],
+    share: NDArray[np.float64],
     phi: NDArray[np.float64],
 ) -> None:
     """Add to phi the Shapley values of the path length, summed over trees."""
     largest = 0
     for tree in range(roots.shape[0] - 1):
         largest = max(largest, roots[tree + 1] - roots[tree])
-    down = np.empty((largest, _POINTS))  # product of the path's factors at each point
-    up = np.empty((largest, _POINTS))  # the same times leaf values, summed over the subtree
-    follows = np.empty(largest, dtype=np.bool_)  # o: all splits on the incoming feature agree
+    above = np.empty((largest, _POINTS))  # products of the factors on the path, at each point
+    below = np.empty((largest, _POINTS))  # sums of leaf values times the factors below
+    follows = np.empty(largest, dtype=np.bool_)  # o of the feature by which a node was entered
     integrand = np.zeros((phi.shape[0], _POINTS))
 
     for tree in range(roots.shape[0] - 1):
         root = roots[tree]
         size = roots[tree + 1] - root
         for k in range(_POINTS):
-            down[0, k] = 1.0
-            up[0, k] = 0.0
-        for i in range(1, size):
+            above[0, k] = _W[k]
+        for i in range(size):
             node = root + i
-            above = parent[node]
-            p = above - root
-            followed = (row[feature[above]] <= threshold[above]) == (left[above] == node)
-            z = follow_share[node]
-            twin = same_feature[node]
-            if twin < 0:
-                follows[i] = followed
-                o = 1.0 if followed else 0.0
+            if feature[node] < 0:
+                value = depth_value[node]
                 for k in range(_POINTS):
-                    down[i, k] = down[p, k] * (o * _T[k] + z * _BEFORE_NOT[k])
-            elif follows[twin - root]:
-                follows[i] = followed
-                o = 1.0 if followed else 0.0
-                z_twin = follow_share[twin]
+                    below[i, k] = value
+                continue
+            goes_left = row[feature[node]] <= threshold[node]
+            hot = (left[node] if goes_left else right[node]) - root
+            cold = (right[node] if goes_left else left[node]) - root
+            entered = twin[node]
+            if entered >= 0 and not follows[entered - root]:
+                follows[hot] = False
+                follows[cold] = False
+                hot_ratio = cover[root + hot] / cover[node]
+                cold_ratio = cover[root + cold] / cover[node]
                 for k in range(_POINTS):
-                    factor = o * _T[k] + z * _BEFORE_NOT[k]
-                    down[i, k] = down[p, k] * (factor / (_T[k] + z_twin * _BEFORE_NOT[k]))
+                    above[hot, k] = above[i, k] * hot_ratio
+                    above[cold, k] = above[i, k] * cold_ratio
+                continue
+            follows[hot] = True
+            follows[cold] = False
+            z_hot = share[root + hot]
+            z_cold = share[root + cold]
+            if entered < 0:
+                for k in range(_POINTS):
+                    above[hot, k] = above[i, k] * (_T[k] + z_hot * _NOT_T[k])
+                    above[cold, k] = above[i, k] * (z_cold * _NOT_T[k])
             else:
-                follows[i] = False
-                ratio = z / follow_share[twin]
+                z = share[entered]
                 for k in range(_POINTS):
-                    down[i, k] = down[p, k] * ratio
-            value = depth_value[node]  # 0 at inner nodes, which collect from their children
-            for k in range(_POINTS):
-                up[i, k] = down[i, k] * (value * _W[k])
+                    scaled = above[i, k] / (_T[k] + z * _NOT_T[k])
+                    above[hot, k] = scaled * (_T[k] + z_hot * _NOT_T[k])
+                    above[cold, k] = scaled * (z_cold * _NOT_T[k])
 
-        for i in range(size - 1, 0, -1):
+        for i in range(size - 1, -1, -1):
             node = root + i
-            p = parent[node] - root
-            split = feature[parent[node]]
-            twin = same_feature[node]
-            if twin < 0 or follows[twin - root]:
-                if follows[i]:
-                    z = follow_share[node]
-                    for k in range(_POINTS):
-                        integrand[split, k] += up[i, k] * ((1.0 - z) / (_T[k] + z * _BEFORE_NOT[k]))
-                else:
-                    for k in range(_POINTS):
-                        integrand[split, k] += up[i, k] * _PER_ABSENT[k]
-                if twin >= 0:
-                    # The subtree's leaves are also collected by the upper split on the same
-                    # feature, which takes itself for the last one: take that back.
-                    z = follow_share[twin]
-                    for k in range(_POINTS):
-                        integrand[split, k] -= up[i, k] * ((1.0 - z) / (_T[k] + z * _BEFORE_NOT[k]))
-            for k in range(_POINTS):
-                up[p, k] += up[i, k]
+            split = feature[node]
+            if split < 0:
+                continue
+            first = left[node] - root
+            second = right[node] - root
+            entered = twin[node]
+            if entered >= 0 and not follows[entered - root]:
+                first_ratio = cover[root + first] / cover[node]
+                second_ratio = cover[root + second] / cover[node]
+                for k in range(_POINTS):
+                    below[i, k] = below[first, k] * first_ratio + below[second, k] * second_ratio
+                continue
+            hot = first if follows[first] else second
+            cold = second if follows[first] else first
+            z_hot = share[root + hot]
+            z_cold = share[root + cold]
+            if entered < 0:
+                for k in range(_POINTS):
+                    difference = below[hot, k] - below[cold, k]
+                    integrand[split, k] += above[i, k] * z_cold * difference
+                    below[i, k] = (
+                        below[hot, k] * _T[k]
+                        + (below[hot, k] * z_hot + below[cold, k] * z_cold) * _NOT_T[k]
+                    )
+            else:
+                z = share[entered]
+                for k in range(_POINTS):
+                    inverse = 1.0 / (_T[k] + z * _NOT_T[k])
+                    difference = below[hot, k] - below[cold, k]
+                    integrand[split, k] += above[i, k] * z_cold * inverse * inverse * difference
+                    below[i, k] = inverse * (
+                        below[hot, k] * _T[k]
+                        + (below[hot, k] * z_hot + below[cold, k] * z_cold) * _NOT_T[k]
+                    )
 
     for i in range(phi.shape[0]):
         for k in range(_POINTS):

@@ -8,17 +8,18 @@ transaction and the score's class alone, so that every scan node reports the sam
 import json
 from abc import ABC
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, ClassVar
 
 from forta_agent import EntityType, Finding, FindingSeverity, FindingType, Label
 
-from src.detection.model import ANOMALY, NORMAL, Attribution
+from src.detection.assessment import DEFAULT_REMEMBERED, Assessment
+from src.detection.model import ANOMALY, NORMAL
 from src.utils.constants import (
     ANOMALOUS_ALERT_ID,
     ATTACKER_LABEL,
-    EXPLANATION_FEATURES,
     INVALID_ALERT_ID,
     MAX_ADDRESSES,
     NORMAL_ALERT_ID,
@@ -108,21 +109,15 @@ class ScoredTransaction(TokenTransfersFinding):
     """Base of the findings about a transaction that the model scored.
 
     Attributes:
+        assessment: what the model says.
         alert_rate: share of anomalies among all transactions that this model has scored here.
-        score: anomaly score in [0, 1], unrounded.
-        percentile: share of training transactions with a lower score, in percent.
-        base_score: where the explanation starts: score = base_score * product of all factors.
-        attributions: of all inputs, most weighty first.
         prediction_seconds: time that scoring and explaining took.
     """
 
     PREDICTION: ClassVar[str]
 
+    assessment: Assessment
     alert_rate: float
-    score: float
-    percentile: float
-    base_score: float
-    attributions: Sequence[Attribution] = field(repr=False)
     prediction_seconds: float
 
     def metadata(self) -> dict[str, str]:
@@ -130,27 +125,13 @@ class ScoredTransaction(TokenTransfersFinding):
         return {
             **super(ScoredTransaction, self).metadata(),
             "prediction": self.PREDICTION,
-            "anomaly_score": f"{self.score:.3f}",
-            "anomaly_percentile": f"{self.percentile:.2f}",
+            "anomaly_score": f"{self.assessment.score:.3f}",
+            "anomaly_percentile": f"{self.assessment.percentile:.2f}",
             "alert_rate": f"{self.alert_rate:.6f}",
             "model_pred_response_time": f"{self.prediction_seconds:.6f}",
-            "model_explanations": self._explanations(),
-            "model_explanations_base_score": f"{self.base_score:.4f}",
+            "model_explanations": explanations_as_json(self.assessment),
+            "model_explanations_base_score": f"{self.assessment.base_score:.4f}",
         }
-
-    def _explanations(self) -> str:
-        return json.dumps(
-            [
-                {
-                    "feature": attribution.feature,
-                    "value": round(attribution.value, 6),
-                    "weight": round(attribution.weight, 6),
-                    "factor": round(attribution.factor, 4),
-                }
-                for attribution in self.attributions[:EXPLANATION_FEATURES]
-            ],
-            allow_nan=False,
-        )
 
 
 class NormalTransaction(ScoredTransaction):
@@ -184,7 +165,7 @@ class AnomalousTransaction(ScoredTransaction):
                     "entity": self.context.tx_hash,
                     "entity_type": EntityType.Transaction,
                     "label": ATTACKER_LABEL,
-                    "confidence": round(self.score, 3),
+                    "confidence": round(self.assessment.score, 3),
                 }
             )
         ]
@@ -205,6 +186,23 @@ class InvalidModelFeatures(TokenTransfersFinding):
     def metadata(self) -> dict[str, str]:
         """The common metadata and the reason; no score."""
         return {**super(InvalidModelFeatures, self).metadata(), "reason": self.reason}
+
+
+@lru_cache(maxsize=DEFAULT_REMEMBERED)
+def explanations_as_json(assessment: Assessment) -> str:
+    """The explanation as one JSON string: a list of feature, value, signed weight and factor."""
+    return json.dumps(
+        [
+            {
+                "feature": attribution.feature,
+                "value": round(attribution.value, 6),
+                "weight": round(attribution.weight, 6),
+                "factor": round(attribution.factor, 4),
+            }
+            for attribution in assessment.attributions
+        ],
+        allow_nan=False,
+    )
 
 
 def as_text(value: Any) -> str:

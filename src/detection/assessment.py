@@ -1,0 +1,69 @@
+"""What the model says of one transaction: score, percentile and explanation together."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from src.detection.model import Attribution, Model
+
+DEFAULT_REMEMBERED = 4096
+"""Assessments kept, about 2 kB each."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Assessment:
+    """The model's word on one row of inputs.
+
+    Attributes:
+        score: anomaly score in [0, 1], unrounded.
+        percentile: share of training transactions with a lower score, in percent.
+        base_score: where the explanation starts: score = base_score * product of all factors.
+        attributions: the inputs that weigh most, most weighty first.
+    """
+
+    score: float
+    percentile: float
+    base_score: float
+    attributions: tuple[Attribution, ...]
+
+
+class Assessor:
+    """Assesses one row at a time and remembers what it said.
+
+    Most traffic is the same few shapes: 9,076 real transactions have 504 distinct rows of inputs.
+    The same row always gets the same assessment, so remembering spares the explanation, which is
+    by far the most expensive step.
+
+    Args:
+        model: what scores and explains.
+        attributions: how many inputs an explanation names.
+        remembered: how many assessments are kept, the least recently used goes first.
+    """
+
+    def __init__(
+        self, model: Model, *, attributions: int, remembered: int = DEFAULT_REMEMBERED
+    ) -> None:
+        self._model = model
+        self._attributions = attributions
+        self._remembering: Callable[[bytes], Assessment] = lru_cache(remembered)(self._assess)
+
+    def assess(self, row: NDArray[np.float64]) -> Assessment:
+        """Assess one row of the model's inputs, shape (number of inputs,).
+
+        Raises:
+            InvalidInput: a value is missing, not finite, or too large for float32.
+        """
+        return self._remembering(row.tobytes())
+
+    def _assess(self, content: bytes) -> Assessment:
+        row = np.frombuffer(content, dtype=np.float64)
+        score = float(self._model.score(row[np.newaxis])[0])
+        return Assessment(
+            score=score,
+            percentile=self._model.percentile(score),
+            base_score=self._model.base_score,
+            attributions=tuple(self._model.explain(row)[: self._attributions]),
+        )
