@@ -224,7 +224,8 @@ def test_logs_are_filtered_as_on_the_node(replayed: tuple[Chain, str, str]) -> N
         logs = ask(url, "eth_getLogs", everything | one)
         assert logs == node.rpc("eth_getLogs", everything | one), one
         found.append(len(logs))
-    assert found[0] > found[3] > found[8] > 0  # the filters do filter
+    assert found[0] > max(found[1], found[8])  # the filters do filter
+    assert min(found[1], found[8]) > 0
 
 
 def test_a_filter_of_four_topics_wants_four_as_geth_has_it(small: str) -> None:
