@@ -530,7 +530,7 @@ def test_the_command_says_what_it_serves_and_stops_at_once(
         [*command, "--config", str(config)], cwd=ROOT, stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None
-        said = [process.stdout.readline() for _ in range(6)]
+        said = [process.stdout.readline() for _ in range(7)]
         url = json.loads(config.read_text())["jsonRpcUrl"]
         assert ask(url, "eth_chainId") == "0x1"
         process.send_signal(number)
@@ -538,6 +538,7 @@ def test_the_command_says_what_it_serves_and_stops_at_once(
     assert f"Replaying chain 1 at {url}: 2 blocks (10-11), 3 transactions" in said[0]
     assert said[1].startswith("1 more are not served")
     assert said[3:] == [
+        f"  export JSON_RPC_URL={url}\n",
         f"  npm run tx -- 0x{'b1' * 32} --config {config} --nocache\n",
         f"  npm run block -- 11 --config {config} --nocache\n",
         f"  npm run range -- 10..11 --config {config} --nocache\n",

@@ -32,6 +32,7 @@ _EPILOG = """\
 examples:
   npm run record -- --from-block 18000000 --to-block 18000009 --out recordings/august
   npm run replay -- --data recordings/august
+  export JSON_RPC_URL=http://127.0.0.1:8545
   npm run block -- 18000000 --config .cache/replay.forta.config.json --nocache
 """
 
@@ -136,7 +137,8 @@ def _announce(chain: RecordedChain, url: str, config: Path, left_out: int, secon
     ]
     if left_out:
         lines.append(f"{left_out:,} more are not served: who sent them is not recorded.")
-    lines.append("Try, in another terminal:")
+    lines.append("Try, in another terminal (the bot's own look-ups follow JSON_RPC_URL):")
+    lines.append(f"  export JSON_RPC_URL={url}")
     node = f"--config {config} --nocache"
     if example := _example(chain):
         lines.append(f"  npm run tx -- {example} {node}")
