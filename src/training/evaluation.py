@@ -58,7 +58,7 @@ STRATA: dict[str, tuple[int, int]] = {
 """Ranges of the number of transfers, both ends included."""
 
 _LEAST_ROWS = 5  # a stratum with fewer of either kind gets no figure
-_CURVE = np.round(np.arange(0.40, 0.9001, 0.005), 3)
+_CURVE = tuple(np.round(np.arange(0.40, 0.9001, 0.005), 3).tolist())
 _FOLD_SEEDS = (1, 2, 3)
 _SLOTS_A_DAY = 7200  # 12 seconds each
 
@@ -142,7 +142,8 @@ def evaluate(
         name: _detector_figures(scored, masks, repetitions) for name, scored in detectors.items()
     }
     figures["paired_differences"] = _paired(detectors, masks, repetitions)
-    figures["operating_points"] = _operating_points(detectors[FOREST], repetitions)
+    thresholds = sorted({*_CURVE, parameters.anomaly_threshold})
+    figures["operating_points"] = _operating_points(detectors[FOREST], thresholds, repetitions)
     figures["by_stratum_at_threshold"] = _flagged_by_stratum(
         detectors[FOREST], masks, parameters.anomaly_threshold
     )
@@ -227,13 +228,13 @@ def _paired(
     return differences
 
 
-def _operating_points(scored: Scored, repetitions: int) -> list[Figures]:
+def _operating_points(scored: Scored, thresholds: list[float], repetitions: int) -> list[Figures]:
     """What each threshold flags of background and exploits: what an alert budget is read from."""
     bootstrap = Bootstrap(scored, repetitions=repetitions)
     weights = cluster_weights(scored.clusters)
     return [
         {
-            "threshold": float(threshold),
+            "threshold": threshold,
             "background": float(np.mean(scored.background >= threshold)),
             "background_by_block": interval(bootstrap.flagged(threshold)),
             "recall": float(np.mean(scored.exploits >= threshold)),
@@ -241,7 +242,7 @@ def _operating_points(scored: Scored, repetitions: int) -> list[Figures]:
             "by_cluster": interval(bootstrap.detected(bootstrap.by_cluster, threshold)),
             "recall_of_clusters": float(np.average(scored.exploits >= threshold, weights=weights)),
         }
-        for threshold in _CURVE
+        for threshold in thresholds
     ]
 
 
