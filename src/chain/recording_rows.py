@@ -92,11 +92,6 @@ class RecordedBlock:
     block: Json
     receipts: list[Json]
 
-    @property
-    def number(self) -> int:
-        """The block's number."""
-        return int(self.block["number"], 16)
-
 
 @dataclass(frozen=True, slots=True)
 class BlockRows:

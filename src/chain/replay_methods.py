@@ -13,6 +13,7 @@ from eth_abi.abi import decode, encode
 from eth_abi.exceptions import DecodingError
 from eth_utils.crypto import keccak
 
+from src.chain.erc20 import MULTICALL3
 from src.chain.recording_rows import Json, RecordedBlock, parse_quantity
 from src.chain.replay_chain import RecordedChain, Unrecorded
 
@@ -26,7 +27,6 @@ _HASH = re.compile(r"0x[0-9a-fA-F]{64}")
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
 _DATA = re.compile(r"0x(?:[0-9a-fA-F]{2})*")
 _NEWEST = ("latest", "pending", "safe", "finalized")
-_MULTICALL3 = "0xca11bde05977b3631167028862be2a173976ca11"
 _AGGREGATE3 = keccak(text="aggregate3((address,bool,bytes)[])")[:4]
 _METADATA_OF_SELECTOR = {
     keccak(text=f"{name}()")[:4]: name for name in ("name", "symbol", "decimals")
@@ -131,7 +131,7 @@ class ReplayMethods:
         if not isinstance(data, str) or not _DATA.fullmatch(data):
             raise RpcError(INVALID_PARAMS, "the call's data must be hexadecimal")
         payload = bytes.fromhex(data[2:])
-        if to == _MULTICALL3 and payload[:_SELECTOR_BYTES] == _AGGREGATE3:
+        if to == MULTICALL3 and payload[:_SELECTOR_BYTES] == _AGGREGATE3:
             return "0x" + self._aggregate(payload[_SELECTOR_BYTES:]).hex()
         answer = self._metadata(to, payload)
         if answer is None:
