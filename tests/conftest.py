@@ -7,11 +7,11 @@ from forta_agent import TransactionEvent, create_transaction_event
 from sklearn.ensemble import IsolationForest
 
 import src.agent
-import src.utils.data_processing as data_processing
 from src.chain.transfers import TRANSFER_TOPIC
 from src.detection.features import FEATURE_NAMES
 from src.settings import SETTINGS
 from src.training.bundle import write_bundle
+from src.utils import data_processing
 
 ALICE = "0x" + "a1" * 20
 BOB = "0x" + "b2" * 20

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from werkzeug import Response
 
-import src.agent as agent
+from src import agent
 from src.chain.text import BRIDGE_MARKERS
 from src.detection.errors import ModelMissing, ModelTampered
 from src.detection.model import load_model
@@ -181,7 +181,7 @@ def test_a_fake_usdc_never_counts_as_usdc(start_bot):
     assert metadata["USDC_value"] == "1"
     assert metadata[f"USDC ({UNKNOWN_TOKEN})_value"] == "5"
     assert json.loads(metadata["token_types"]) == [
-        f"USD Coin-USDC",
+        "USD Coin-USDC",
         f"USD Coin-USDC ({UNKNOWN_TOKEN})",
     ]
 
