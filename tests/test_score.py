@@ -1,0 +1,189 @@
+"""Batch scoring: the same figures as the live path, from any kind of table."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from src.chain.transfers import TRANSFER_TOPIC, decode_transfers
+from src.detection.features import FEATURE_NAMES, TokenProfile, feature_row
+from src.detection.model import load_model
+from src.training.sample import write_sample
+from src.training.score import main
+from src.training.threshold import main as threshold_main
+from tests.conftest import ALICE, BOB, UNKNOWN_TOKEN, USDC, topic, word
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sample")
+    write_sample(folder, blocks=5, per_block=20, attacks=1)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def model_path(bundle_path, monkeypatch):
+    monkeypatch.setenv("MODEL_PATH", str(bundle_path))
+    monkeypatch.delenv("ANOMALY_THRESHOLD", raising=False)
+    return bundle_path
+
+
+def score(transactions, transfers, out, *options):
+    tables = ["--transactions", str(transactions), "--transfers", str(transfers)]
+    return main([*tables, "--out", str(out), *options])
+
+
+def read(path):
+    return pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
+
+
+class RawLog:
+    """A log as the bridge hands it over."""
+
+    def __init__(self, row, index):
+        self.address = row.token_address
+        self.topics = [TRANSFER_TOPIC, topic(row.from_address), topic(row.to_address)]
+        self.data = word(int(row.value_raw))
+        self.log_index = index
+
+
+def test_scores_are_those_of_the_live_path_to_the_last_bit(sample, tmp_path, model_path):
+    out = tmp_path / "scores.parquet"
+    assert score(sample / "transactions.parquet", sample / "transfers.parquet", out) == 0
+    scores = read(out).set_index("tx_hash")
+    senders = pd.read_parquet(sample / "transactions.parquet").set_index("tx_hash")["from_address"]
+    model = load_model(model_path, FEATURE_NAMES)
+    profile = TokenProfile.from_amounts(model.manifest.token_amounts)
+    assert len(scores) == 100
+    for tx_hash, rows in pd.read_parquet(sample / "transfers.parquet").groupby("tx_hash"):
+        logs = [RawLog(row, row.log_index) for row in rows.itertuples()]
+        row = feature_row(decode_transfers(logs), senders[tx_hash], profile)
+        live = model.score(row[np.newaxis])[0]
+        assert scores.anomaly_score[tx_hash] == live
+        assert scores.anomaly_percentile[tx_hash] == model.percentile(live)
+        assert scores.prediction[tx_hash] == ("ANOMALY" if live >= 0.5 else "NORMAL")
+
+
+@pytest.mark.parametrize("kind", ["parquet", "csv", "csv.gz"])
+def test_every_kind_of_table_gives_the_same_scores_in_the_order_of_the_input(
+    sample, tmp_path, kind
+):
+    for name in ("transactions", "transfers"):
+        table = pd.read_parquet(sample / f"{name}.parquet")
+        path = tmp_path / f"{name}.{kind}"
+        table.to_parquet(path) if kind == "parquet" else table.to_csv(path, index=False)
+    out = tmp_path / f"scores.{kind}"
+    paths = (tmp_path / f"{name}.{kind}" for name in ("transactions", "transfers"))
+    assert score(*paths, out) == 0
+    reference = tmp_path / "reference.parquet"
+    score(sample / "transactions.parquet", sample / "transfers.parquet", reference)
+    assert read(out)["tx_hash"].tolist() == (
+        pd.read_parquet(sample / "transactions.parquet")["tx_hash"].tolist()
+    )
+    assert read(out)["anomaly_score"].tolist() == read(reference)["anomaly_score"].tolist()
+
+
+def small_tables(tmp_path, **changes):
+    transfer = {
+        "tx_hash": "0x1",
+        "log_index": 0,
+        "token_address": USDC,
+        "from_address": ALICE,
+        "to_address": BOB,
+        "value_raw": str(2**256 - 1),
+    }
+    transactions, transfers = tmp_path / "transactions.csv", tmp_path / "transfers.csv"
+    pd.DataFrame(
+        [{"tx_hash": "0x1", "from_address": ALICE}, {"tx_hash": "0x2", "from_address": BOB}]
+    ).to_csv(transactions, index=False)
+    pd.DataFrame([transfer | changes]).to_csv(transfers, index=False)
+    return transactions, transfers
+
+
+def test_transactions_without_an_erc20_transfer_are_left_out_and_said(tmp_path, capsys):
+    out = tmp_path / "scores.csv"
+    assert score(*small_tables(tmp_path), out) == 0
+    assert read(out)["tx_hash"].tolist() == ["0x1"]
+    assert "1 without an ERC-20 transfer" in capsys.readouterr().err
+
+
+def test_transfers_of_other_standards_are_left_out(tmp_path):
+    out = tmp_path / "scores.csv"
+    assert score(*small_tables(tmp_path, token_std="erc721"), out) == 0
+    assert len(read(out)) == 0
+
+
+def test_addresses_are_compared_without_case(tmp_path):
+    out, other = tmp_path / "scores.csv", tmp_path / "other.csv"
+    score(*small_tables(tmp_path, token_address=UNKNOWN_TOKEN), out)
+    score(*small_tables(tmp_path, from_address=ALICE.upper().replace("0X", "0x")), other)
+    assert read(out).equals(read(other))
+
+
+def test_explanations_are_the_models_and_sorted_by_weight(tmp_path, model_path):
+    out = tmp_path / "scores.csv"
+    assert score(*small_tables(tmp_path), out, "--explain") == 0
+    reasons = json.loads(read(out)["model_explanations"][0])
+    model = load_model(model_path, FEATURE_NAMES)
+    wanted = model.explain(np.zeros(len(FEATURE_NAMES)))[:10]
+    assert [(r["feature"], r["value"], r["weight"]) for r in reasons] == [
+        (w.feature, w.value, w.weight) for w in wanted
+    ]
+
+
+def test_the_threshold_comes_from_the_option_then_the_environment_then_the_model(
+    tmp_path, monkeypatch
+):
+    tables, out = small_tables(tmp_path), tmp_path / "scores.csv"
+    monkeypatch.setenv("ANOMALY_THRESHOLD", "0")
+    score(*tables, out)
+    assert read(out)["prediction"].tolist() == ["ANOMALY"]
+    score(*tables, out, "--threshold", "1")
+    assert read(out)["prediction"].tolist() == ["NORMAL"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [({"value_raw": "12.5"}, "uint256"), ({"value_raw": str(2**256)}, "uint256")],
+)
+def test_impossible_amounts_are_refused_and_shown(tmp_path, capsys, changes, said):
+    assert score(*small_tables(tmp_path, **changes), tmp_path / "scores.csv") == 1
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "scores.csv").exists()
+
+
+def test_missing_columns_and_files_are_named(tmp_path, capsys):
+    transactions, transfers = small_tables(tmp_path)
+    table = pd.read_csv(transfers).drop(columns=["log_index", "value_raw"])
+    table.to_csv(transfers, index=False)
+    assert score(transactions, transfers, tmp_path / "scores.csv") == 1
+    assert "log_index, value_raw" in capsys.readouterr().err
+    assert score(transactions, tmp_path / "none.csv", tmp_path / "scores.csv") == 1
+    assert "none.csv" in capsys.readouterr().err
+
+
+def test_an_output_of_unknown_form_is_wrong_usage(tmp_path):
+    with pytest.raises(SystemExit) as stopped:
+        score(*small_tables(tmp_path), tmp_path / "scores.xlsx")
+    assert stopped.value.code == 2
+
+
+def test_percentiles_rise_from_0_to_100_and_count_ties_half(model_path):
+    model = load_model(model_path, FEATURE_NAMES)
+    quantiles = np.array(model.manifest.score_quantiles)
+    assert model.percentile(0.0) == 0.0
+    assert model.percentile(1.0) == 100.0
+    grid = np.linspace(0, 1, 2001)
+    assert (np.diff(model.percentiles(grid)) >= 0).all()
+    values, counts = np.unique(quantiles, return_counts=True)
+    tied = values[counts.argmax()]
+    places = np.flatnonzero(quantiles == tied)
+    middle = (places[0] + places[-1]) / 2 / (len(quantiles) - 1) * 100
+    assert len(places) > 2
+    assert model.percentile(tied) == pytest.approx(middle)
+
+
+def test_the_threshold_of_another_model_is_refused(tmp_path, capsys, bundle_path):
+    assert threshold_main(["--rate", "0.004", "--model", str(bundle_path)]) == 1
+    assert "npm run evaluate -- --model-card" in capsys.readouterr().err
