@@ -6,6 +6,7 @@ becomes an explicit invalid finding. `initialize` may raise: a bot without a tru
 not start.
 """
 
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -41,6 +42,8 @@ from src.utils.logger import get_logger, log_to_stderr
 
 LOGGER = get_logger(__name__)
 
+_RECURSION_LIMIT = 1_000  # Python's own default
+
 
 @dataclass(frozen=True, slots=True)
 class Bot:
@@ -66,6 +69,9 @@ def initialize() -> None:
     if BOT is not None:
         return
     log_to_stderr()
+    # forta-agent's dependencies raise this to 100,000, where deeply nested JSON from a hostile
+    # source overflows the C stack and ends the process instead of raising RecursionError.
+    sys.setrecursionlimit(_RECURSION_LIMIT)
     settings = load_settings()
     model = load_model(settings.model_path, available_inputs=FEATURE_NAMES)
     profile = TokenProfile.from_amounts(model.manifest.token_amounts)

@@ -9,7 +9,8 @@ import json
 import logging
 import math
 import os
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -97,6 +98,7 @@ def load_settings(
     *,
     project_root: Path = PROJECT_ROOT,
     home: Path | None = None,
+    arguments: Sequence[str] | None = None,
 ) -> Settings:
     """Read all settings.
 
@@ -107,6 +109,8 @@ def load_settings(
         environ: the environment; None for the process's own.
         project_root: where `secrets.json` and `forta.config.json` are.
         home: where `.forta/forta.config.json` is; None for the user's home.
+        arguments: the command line, where `--config FILE` names another `forta.config.json`, as
+            the Forta CLI and SDK understand it; None for the process's own.
 
     Raises:
         SettingsError: a setting has an impossible value, or a file is not JSON.
@@ -122,7 +126,9 @@ def load_settings(
             owner_store_failed = True
             logger.warning("going on without the secrets of the owner store: %s", error)
     return Settings(
-        json_rpc_url=_json_rpc_url(env, values, project_root, home or _home()),
+        json_rpc_url=_json_rpc_url(
+            env, values, _config_files(project_root, home or _home(), arguments)
+        ),
         json_rpc_requests_per_second=_get(
             values,
             "JSON_RPC_REQUESTS_PER_SECOND",
@@ -148,7 +154,7 @@ def load_settings(
 
 
 def _json_rpc_url(
-    env: Mapping[str, str], values: Mapping[str, str], project_root: Path, home: Path
+    env: Mapping[str, str], values: Mapping[str, str], config_files: Sequence[Path]
 ) -> str | None:
     """The node: our own setting, else the scan node's, else that of the Forta CLI.
 
@@ -159,12 +165,19 @@ def _json_rpc_url(
     if host := env.get("JSON_RPC_HOST", "").strip():
         port = env.get("JSON_RPC_PORT", "").strip()
         return _url("JSON_RPC_HOST", f"http://{host}:{port}" if port else f"http://{host}")
-    name = "forta.config.json"
-    for path in (project_root / name, home / ".forta" / name):
+    for path in config_files:
         url = _read_json(path).get("jsonRpcUrl")
         if isinstance(url, str) and url.strip():
-            return _url(f"jsonRpcUrl in {name}", url.strip())
+            return _url(f"jsonRpcUrl in {path.name}", url.strip())
     return None
+
+
+def _config_files(project_root: Path, home: Path, arguments: Sequence[str] | None) -> list[Path]:
+    """The Forta CLI's configuration files, the one that counts first."""
+    name = "forta.config.json"
+    given = list(sys.argv if arguments is None else arguments)
+    local = given[given.index("--config") + 1 :][:1] if "--config" in given else []
+    return [project_root / (local[0] if local else name), home / ".forta" / name]
 
 
 def _ask_owner_store(env: Mapping[str, str]) -> dict[str, Any]:

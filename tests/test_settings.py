@@ -18,7 +18,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 def load(folder: Path, **environ: str) -> Settings:
     home = folder / "home"
-    return load_settings(environ, project_root=folder, home=home)
+    return load_settings(environ, project_root=folder, home=home, arguments=[])
 
 
 def write(path: Path, content: Any) -> None:
@@ -97,6 +97,11 @@ def test_node_url_is_taken_from_the_most_specific_place(tmp_path: Path) -> None:
     commented = '{ // for local runs\n "jsonRpcUrl": "http://local" /* node */ }'
     write(tmp_path / "forta.config.json", commented)
     assert load(tmp_path).json_rpc_url == "http://local"
+    write(tmp_path / "other" / "replay.json", {"jsonRpcUrl": "http://named"})
+    arguments = ["wrapper.py", "run", "--tx", "0x", "--config", "other/replay.json"]
+    home = tmp_path / "home"
+    named = load_settings({}, project_root=tmp_path, home=home, arguments=arguments)
+    assert named.json_rpc_url == "http://named"
     scan_node = {"JSON_RPC_HOST": "proxy", "JSON_RPC_PORT": "8545"}
     assert load(tmp_path, **scan_node).json_rpc_url == "http://proxy:8545"
     assert load(tmp_path, JSON_RPC_HOST="proxy").json_rpc_url == "http://proxy"
