@@ -114,9 +114,9 @@ class DataIdentity:
 
 
 def block_list(data: TransactionSet, rows: NDArray[np.int64]) -> str:
-    """The blocks of some transactions as CSV text: number, hash, transactions used."""
+    """The blocks of some transactions as CSV text: number, hash, source, transactions used."""
     facts = data.facts.iloc[rows]
-    blocks = facts.groupby(["block_number", "block_hash"], sort=True).size()
+    blocks = facts.groupby(["block_number", "block_hash", "source"], sort=True).size()
     table: pd.DataFrame = blocks.rename("transactions_used").reset_index()
     return str(table.to_csv(index=False, lineterminator="\n"))
 
