@@ -1,0 +1,90 @@
+# The bot as a Forta scan node runs it: `docker build --platform linux/amd64 -t BOT .`
+# docs/container.md explains the choices; `npm run image:check` builds the image and tries it.
+#
+# Tags are pinned to a version. To pin the very bytes, append the digest that
+# `docker buildx imagetools inspect TAG` prints: TAG@sha256:...
+ARG PYTHON_IMAGE=docker.io/library/python:3.12.12-slim-bookworm
+ARG NODE_IMAGE=docker.io/library/node:20.20.2-bookworm-slim
+
+
+FROM ${NODE_IMAGE} AS node
+
+WORKDIR /app
+COPY .npmrc package.json package-lock.json ./
+# No install script runs: what the CLI uses has a JavaScript or a prebuilt form. Then out goes what
+# only browsers, bundlers, debuggers and compilers read.
+RUN npm ci --omit=dev --ignore-scripts \
+    && find node_modules -type f \( -name '*.map' -o -name '*.d.ts' \) -delete \
+    && rm -rf node_modules/ethers/dist node_modules/protobufjs/cli node_modules/protobufjs/dist \
+        node_modules/@types
+
+
+FROM ${PYTHON_IMAGE} AS base
+
+# NODE_ENV: the scan node does not set it, and without it the CLI looks for a local configuration.
+# NUMBA_*: kernels are compiled once, below, for the processors that numpy asks for as well (any
+#   x86-64 since 2009), and found by every start on any of them: see src/detection/kernel_cache.py.
+# *_NUM_THREADS, MALLOC_ARENA_MAX: a fifth of a processor has no use for a thread and an arena a core.
+ENV PATH=/opt/venv/bin:/app/node_modules/.bin:$PATH \
+    HOME=/tmp \
+    NODE_ENV=production \
+    PYTHONDONTWRITEBYTECODE=1 \
+    NUMBA_CPU_NAME=x86-64-v2 \
+    NUMBA_CPU_FEATURES=+sse3,+ssse3,+sse4.1,+sse4.2,+popcnt,+cx16 \
+    NUMBA_CACHE_LOCATOR_CLASSES=src.detection.kernel_cache.ShippedKernels \
+    NUMBA_NUM_THREADS=1 \
+    OMP_NUM_THREADS=1 \
+    OPENBLAS_NUM_THREADS=1 \
+    MALLOC_ARENA_MAX=2
+WORKDIR /app
+
+
+FROM base AS build
+
+SHELL ["/bin/bash", "-o", "pipefail", "-c"]
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends tini=0.19.* \
+    && rm -rf /var/lib/apt/lists/*
+COPY requirements.txt ./
+# Tests, type stubs and headers of the packages go: 70 MB. Bytecode is compiled here, for good:
+# nothing can write it later.
+RUN python3 -m venv /opt/venv \
+    && pip install --no-cache-dir --no-compile --no-deps --require-hashes -r requirements.txt \
+    && pip uninstall --yes pip setuptools \
+    && find /opt/venv -type d \( -name tests -o -name test -o -name SelfTest \) -prune \
+        -exec rm -rf {} + \
+    && find /opt/venv -type f \( -name '*.pyi' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.h' \) \
+        -delete \
+    && python3 -m compileall -q --invalidation-mode unchecked-hash /opt/venv
+COPY package.json isolation_forest.pkl isolation_forest.manifest.json ./
+COPY src ./src
+# Compiles the kernels, and fails here rather than on the scan node when the bot cannot be imported.
+RUN python3 -m compileall -q --invalidation-mode unchecked-hash src \
+    && python3 -m src.detection.precompile \
+    && python3 -c 'import src.agent' \
+    && chmod -R a+rX,go-w /app /opt/venv
+
+
+FROM base
+
+LABEL network.forta.settings.agent-logs.enable="true"
+
+COPY --from=build /usr/bin/tini /usr/bin/tini
+COPY --from=node /usr/local/bin/node /usr/local/bin/node
+COPY --from=node /app/node_modules ./node_modules
+COPY --from=build /opt/venv /opt/venv
+COPY --from=build /app ./
+
+# Nobody in particular: the bot owns and writes nothing but its temporary files.
+USER 10001:10001
+ENV CACHE_DIR=/tmp/facts
+EXPOSE 50051
+
+# Cheap, and without a question to the bot: the CLI serves one health check at a time and exits when
+# two overlap, and the scan node asks its own. The Python child matters most: the CLI outlives it.
+HEALTHCHECK --interval=1m --timeout=10s --start-period=3m CMD \
+    ["bash", "-c", ": < /dev/tcp/127.0.0.1/${AGENT_GRPC_PORT:-50051} && grep -qsx python3 /proc/[0-9]*/comm"]
+
+# As process 1, Node would ignore SIGTERM. tini hands it on, to the Python child as well (-g).
+ENTRYPOINT ["tini", "-g", "--"]
+CMD ["forta-agent", "run", "--prod"]
