@@ -63,8 +63,7 @@ def production_bot(
     tmp_path: Path, settings: Mapping[str, str], project: Path = ROOT
 ) -> Iterator[Bridge]:
     """Run the bot as a scan node does and yield a client of it. Ends the process afterwards."""
-    messages, services = _protocol(tmp_path)
-    port = _free_port()
+    port = free_port()
     environment = {
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
         "HOME": str(tmp_path),
@@ -81,14 +80,22 @@ def production_bot(
         start_new_session=True,
     )  # fmt: skip
     try:
-        options = [("grpc.max_receive_message_length", -1), ("grpc.enable_http_proxy", 0)]
-        with grpc.insecure_channel(f"127.0.0.1:{port}", options) as channel:
-            grpc.channel_ready_future(channel).result(timeout=60)
-            yield Bridge(channel, messages, services, process)
+        with connect(port, tmp_path, process) as bridge:
+            yield bridge
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         log.close()
+
+
+@contextmanager
+def connect(port: int, folder: Path, process: Any = None, timeout: float = 60) -> Iterator[Bridge]:
+    """Yield a client of the bot that listens on `port`, as soon as it does; `folder` is scratch."""
+    messages, services = _protocol(folder)
+    options = [("grpc.max_receive_message_length", -1), ("grpc.enable_http_proxy", 0)]
+    with grpc.insecure_channel(f"127.0.0.1:{port}", options) as channel:
+        grpc.channel_ready_future(channel).result(timeout=timeout)
+        yield Bridge(channel, messages, services, process)
 
 
 def _protocol(folder: Path) -> tuple[Any, Any]:
@@ -113,7 +120,7 @@ def _protocol(folder: Path) -> tuple[Any, Any]:
     return agent_pb2, agent_pb2_grpc
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])

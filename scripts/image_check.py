@@ -1,0 +1,266 @@
+"""Builds the bot's image and holds it to what a scan node expects: `npm run image:check`.
+
+Runs the image as a scan node does, and a little harder: read-only root file system, 0.2 CPU,
+1000 MB, not root. Then: gRPC answers, Initialize, a plain and a hostile transaction, health, the
+latency of many transactions, memory, SIGTERM. Prints every figure; exit code 1 when one does not
+hold.
+
+Needs Linux and Docker, or Podman 4. Where base images cannot be pulled, stand-ins of the same names
+are made of Debian packages (mmdebstrap) and this machine's Node.
+"""
+
+# ruff: noqa: S108 - paths inside the container
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import grpc
+import psutil
+
+from scripts.container_engine import Engine, EngineError, find_engine
+from tests.forta_bridge import Bridge, connect, free_port, transaction_event
+
+ROOT = Path(__file__).resolve().parent.parent
+IMAGE = "localhost/anomalous-token-transfers:check"
+CPUS = 0.2
+MEMORY_MB = 1000
+MAX_START_SECONDS = 60.0
+MAX_STOP_SECONDS = 5.0
+MAX_RESIDENT_MB = 500.0
+MAX_IMAGE_MB = 1000.0
+
+LOGS_LABEL = "network.forta.settings.agent-logs.enable"
+USDC = "0xa0b86991c6218b36c1d19d4a2e9eb0ce3606eb48"
+TRANSFER = "0xddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef"
+SENDER = "0x" + "a1" * 20
+SUCCESS = 2  # ResponseStatus in the protocol
+SCORED = {"NORMAL-TOKEN-TRANSFERS-TX", "ANOMALOUS-TOKEN-TRANSFERS-TX"}
+CACHED_KERNELS = """
+import sys
+from src.detection import precompile
+kernels = precompile.compiled_kernels()
+dispatchers = [
+    dispatcher
+    for module in (precompile.feature_kernel, precompile.forest, precompile.explanation)
+    for dispatcher in vars(module).values()
+    if hasattr(dispatcher, "stats")
+]
+sys.exit(not kernels or any(d.stats.cache_misses or not d.stats.cache_hits for d in dispatchers))
+"""
+
+
+@dataclass
+class Report:
+    """What was measured, and what did not hold."""
+
+    failures: list[str] = field(default_factory=list)
+
+    def note(self, name: str, value: str) -> None:
+        """Print a figure."""
+        sys.stdout.write(f"{name:<42}{value}\n")
+        sys.stdout.flush()
+
+    def expect(self, holds: bool, name: str, value: str) -> None:
+        """Print a figure that must hold."""
+        self.note(name, value if holds else f"{value}   <-- does not hold")
+        if not holds:
+            self.failures.append(name)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Build, run and judge; returns the exit code."""
+    options = _parser().parse_args(arguments)
+    report = Report()
+    with tempfile.TemporaryDirectory(prefix="image-check-") as scratch:
+        try:
+            engine = find_engine(Path(scratch))
+            if not options.no_build:
+                seconds = _timed(lambda: engine.build(ROOT, IMAGE))
+                report.note("build", f"{seconds:.0f} s")
+            _check_image(engine, report)
+            _check_container(engine, report, Path(scratch), options.transactions)
+        except EngineError as error:
+            sys.stderr.write(f"image:check: {error}\n")
+            return 1
+    if report.failures:
+        sys.stderr.write(f"image:check: {len(report.failures)} did not hold: ")
+        sys.stderr.write(f"{', '.join(report.failures)}\n")
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="npm run image:check --",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--no-build", action="store_true", help=f"check {IMAGE} as it was built before"
+    )
+    parser.add_argument(
+        "--transactions", type=int, default=200, metavar="N", help="to time (default: 200)"
+    )
+    return parser
+
+
+def _check_image(engine: Engine, report: Report) -> None:
+    size = int(engine.inspect(IMAGE, "{{.Size}}")) / 1e6
+    report.expect(size < MAX_IMAGE_MB, "image", f"{size:.0f} MB")
+    user = engine.inspect(IMAGE, "{{.Config.User}}")
+    report.expect(user.split(":")[0] not in {"", "0", "root"}, "user", user or "root")
+    label = engine.inspect(IMAGE, f'{{{{index .Config.Labels "{LOGS_LABEL}"}}}}')
+    report.expect(label == "true", "agent logs", label)
+    names = engine.run_once(
+        IMAGE, ["find", "/app", "-not", "-path", "*/node_modules/*", "-not", "-path", "/app"]
+    )
+    secret = [n for n in names.splitlines() if n.endswith(("secrets.json", ".env", "keyfiles"))]
+    report.expect(not secret, "secrets in the image", ", ".join(secret) or "none")
+    try:
+        engine.run_once(IMAGE, ["python3", "-c", CACHED_KERNELS])
+        report.expect(True, "kernels", "all from the image, none compiled at start")
+    except EngineError:
+        report.expect(False, "kernels", "compiled at start")
+
+
+def _check_container(engine: Engine, report: Report, scratch: Path, transactions: int) -> None:
+    port = free_port()
+    began = time.monotonic()
+    with _container(engine, port) as name, _connected(engine, name, port, scratch) as bot:
+        report.note("gRPC answers after", f"{time.monotonic() - began:.1f} s")
+        status = bot.initialize().status
+        seconds = time.monotonic() - began
+        report.expect(status == SUCCESS, "Initialize", _status(status))
+        report.expect(seconds < MAX_START_SECONDS, f"ready at {CPUS} CPU after", f"{seconds:.1f} s")
+        processes = _processes(engine, name)
+        cpu = sum(sum(process.cpu_times()[:2]) for process in processes)
+        report.note("CPU spent until then", f"{cpu:.1f} s")
+        _check_findings(bot, report)
+        _check_latency(bot, report, transactions)
+        answer = bot.health_check()
+        report.expect(answer.status == SUCCESS, "HealthCheck", _status(answer.status))
+        report.expect(
+            engine.succeeds(["exec", name, *_health_command(engine)]),
+            "HEALTHCHECK of the image", "run in the container",
+        )  # fmt: skip
+        for process in processes:
+            report.note(f"resident: {process.name()}", f"{process.memory_info().rss / 1e6:.0f} MB")
+        resident = sum(process.memory_info().rss for process in processes) / 1e6
+        report.expect(resident < MAX_RESIDENT_MB, "resident in all", f"{resident:.0f} MB")
+        _check_stop(engine, report, name, processes)
+
+
+def _check_findings(bot: Bridge, report: Report) -> None:
+    """One finding each, scored, whatever the transaction holds."""
+    hostile = [
+        _transfer(SENDER, 2**256 - 1),
+        {"address": USDC, "topics": [TRANSFER], "data": "0xzz"},
+        {"address": USDC, "topics": [], "data": ""},
+        *(_transfer("0x" + f"{i % 7 + 1:040x}", 10 ** (i % 70), f"0x{i:040x}") for i in range(200)),
+    ]
+    for name, logs in (("plain transfer", [_transfer(SENDER, 25_000_000)]), ("hostile", hostile)):
+        began = time.monotonic()
+        answer = bot.evaluate(_event(f"0x{len(logs):064x}", logs))
+        elapsed = (time.monotonic() - began) * 1000
+        found = [finding.alertId for finding in answer.findings]
+        holds = answer.status == SUCCESS and len(found) == 1 and set(found) <= SCORED
+        report.expect(holds, f"{name} ({len(logs)} logs)", f"{', '.join(found)}, {elapsed:.0f} ms")
+    answer = bot.evaluate(_event("0x" + "e" * 64, []))
+    report.expect(not answer.findings, "no transfer", f"{len(answer.findings)} findings")
+
+
+def _check_latency(bot: Bridge, report: Report, transactions: int) -> None:
+    times = []
+    for number in range(transactions):
+        logs = [_transfer(SENDER, number + 1, f"0x{number + i + 1:040x}") for i in range(5)]
+        began = time.monotonic()
+        bot.evaluate(_event(f"0x{number + 10**9:064x}", logs))
+        times.append((time.monotonic() - began) * 1000)
+    if len(times) > 1:
+        tenths = statistics.quantiles(times, n=20)
+        report.note(
+            f"a transaction with 5 transfers (n={transactions})",
+            f"p50 {statistics.median(times):.1f} ms, p95 {tenths[-1]:.1f} ms, "
+            f"mean {statistics.fmean(times):.1f} ms",
+        )
+
+
+def _check_stop(engine: Engine, report: Report, name: str, processes: list[Any]) -> None:
+    began = time.monotonic()
+    engine.call(["kill", "--signal", "TERM", name])
+    _, alive = psutil.wait_procs(processes, timeout=2 * MAX_STOP_SECONDS)
+    seconds = time.monotonic() - began
+    left = ", ".join(process.name() for process in alive)
+    report.expect(
+        not alive and seconds < MAX_STOP_SECONDS, "SIGTERM ends all processes after",
+        f"{seconds:.1f} s" + (f", left: {left}" if left else ""),
+    )  # fmt: skip
+
+
+@contextmanager
+def _container(engine: Engine, port: int) -> Iterator[str]:
+    name = f"image-check-{port}"
+    engine.call(
+        ["run", "--detach", "--name", name, "--network", "host", "--read-only", "--tmpfs", "/tmp",
+         "--cpus", str(CPUS), "--memory", f"{MEMORY_MB}m", "--cap-drop", "all",
+         "--env", f"AGENT_GRPC_PORT={port}", IMAGE]
+    )  # fmt: skip
+    try:
+        yield name
+    finally:
+        engine.call(["rm", "--force", name])
+
+
+@contextmanager
+def _connected(engine: Engine, name: str, port: int, scratch: Path) -> Iterator[Bridge]:
+    try:
+        with connect(port, scratch, timeout=MAX_START_SECONDS) as bot:
+            yield bot
+    except (grpc.FutureTimeoutError, grpc.RpcError) as error:
+        raise EngineError(
+            f"the bot does not answer ({type(error).__name__}). Its log:\n{engine.logs(name)}"
+        ) from error
+
+
+def _processes(engine: Engine, name: str) -> list[psutil.Process]:
+    first = psutil.Process(int(engine.inspect(name, "{{.State.Pid}}")))
+    return [first, *first.children(recursive=True)]
+
+
+def _health_command(engine: Engine) -> list[str]:
+    image = json.loads(engine.call(["image", "inspect", IMAGE]))[0]
+    health = image.get("Healthcheck") or image["Config"]["Healthcheck"]  # Podman, Docker
+    form, *command = health["Test"]
+    return command if form == "CMD" else ["sh", "-c", *command]
+
+
+def _transfer(sender: str, amount: int, recipient: str = "0x" + "b2" * 20) -> dict[str, Any]:
+    topics = [TRANSFER, *("0x" + "0" * 24 + account[2:] for account in (sender, recipient))]
+    return {"address": USDC, "topics": topics, "data": f"0x{amount:064x}"}
+
+
+def _event(tx_hash: str, logs: list[dict[str, Any]]) -> dict[str, Any]:
+    return transaction_event(tx_hash=tx_hash, sender=SENDER, logs=logs)
+
+
+def _status(number: int) -> str:
+    return {0: "UNKNOWN", 1: "ERROR", SUCCESS: "SUCCESS"}.get(number, str(number))
+
+
+def _timed(work: Callable[[], None]) -> float:
+    began = time.monotonic()
+    work()
+    return time.monotonic() - began
+
+
+if __name__ == "__main__":
+    sys.exit(main())
