@@ -84,7 +84,7 @@ def _excess(value: float, center: float, scale: float) -> float:
     ),
     cache=True, nogil=True,
 )  # fmt: skip
-def transaction_features(  # noqa: PLR0915 - one pass over shared scratch arrays
+def transaction_features(
     offsets: NDArray[np.int64],
     token: NDArray[np.int32],
     sender: NDArray[np.int32],

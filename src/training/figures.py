@@ -24,7 +24,7 @@ def draw_all(figures: dict[str, Any], detectors: dict[str, Scored]) -> dict[str,
         "recall.png": _png(lambda axes: recall_curves(axes, detectors)),
         "strata.png": _png(lambda axes: strata_bars(axes, figures["detectors"]), wide=True),
         "budget.png": _png(lambda axes: alert_budget(axes, figures)),
-        "ablations.png": _png(lambda axes: ablation_bars(axes, figures), wide=True, tall=True),
+        "ablations.png": _png(lambda axes: ablation_dots(axes, figures), wide=True, tall=True),
     }
 
 
@@ -67,8 +67,9 @@ def strata_bars(axes: Axes, detectors: dict[str, Any]) -> None:
         at = np.arange(len(strata)) + (place - (len(detectors) - 1) / 2) * width
         axes.bar(at, values, width, yerr=errors, color=colour, label=name, error_kw={"lw": 0.8})
     axes.set_xticks(np.arange(len(strata)), strata)
-    axes.set(ylim=(0.3, 1.02), xlabel="ERC-20 transfers in the transaction", ylabel="AUC")
-    axes.legend(loc="lower right", ncol=2)
+    axes.axhline(0.5, color="black", linewidth=0.5, linestyle=":")
+    axes.set(ylim=(0, 1.02), xlabel="ERC-20 transfers in the transaction", ylabel="AUC")
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncol=len(detectors), frameon=False)
 
 
 def alert_budget(axes: Axes, figures: dict[str, Any]) -> None:
@@ -87,12 +88,13 @@ def alert_budget(axes: Axes, figures: dict[str, Any]) -> None:
     axes.legend()
 
 
-def ablation_bars(axes: Axes, figures: dict[str, Any]) -> None:
+def ablation_dots(axes: Axes, figures: dict[str, Any]) -> None:
     """AUC without feature groups and over splits of the data."""
     rows = [row for row in figures["ablations"] if row["exploits"]]
     names = [row["name"] for row in rows]
     values = [row["auc"] for row in rows]
-    axes.barh(np.arange(len(rows)), values, color=_COLOURS[1])
+    axes.plot(values, np.arange(len(rows)), "o", color=_COLOURS[1])
+    axes.grid(axis="y", linewidth=0.3)
     axes.set_yticks(np.arange(len(rows)), names, fontsize=7)
     full = next(iter(figures["detectors"].values()))["auc"]["all"]["auc"]
     axes.axvline(full, color="black", linewidth=1)
