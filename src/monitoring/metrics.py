@@ -1,0 +1,369 @@
+"""Every metric of the bot, the service and watch mode: declared here, recorded through here.
+
+Several workers of one service add up when `PROMETHEUS_MULTIPROC_DIR` names a folder that they share
+before this module is imported; `render` then reads the sum over all workers, whichever is asked.
+Label values come from small closed sets: never an address, a hash, a message or anything else that
+a stranger chooses.
+
+docs/monitoring.md lists the metrics for operators.
+"""
+
+import os
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from wsgiref.simple_server import WSGIServer
+
+from prometheus_client import (
+    REGISTRY,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+    start_http_server,
+)
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client.registry import Collector
+
+MULTIPROCESS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+_PREFIX = "token_transfers"
+
+# From 50 microseconds, a warm transaction, to the 30 seconds that the docs give one.
+_LATENCY_BUCKETS = (
+    5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 5e-2,
+    0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
+)  # fmt: skip
+_SCORE_BUCKETS = (
+    0.3, 0.325, 0.35, 0.375, 0.4, 0.425, 0.45, 0.475, 0.5,
+    0.55, 0.6, 0.65, 0.67, 0.7, 0.75, 0.8, 0.9, 1.0,
+)  # fmt: skip
+
+TRANSACTIONS = Counter(
+    f"{_PREFIX}_transactions",
+    "Transactions seen, by kind: none (no ERC-20 transfer), normal, anomalous, invalid.",
+    ["kind"],
+)
+FINDINGS = Counter(
+    f"{_PREFIX}_findings", "Findings, by alert id and action of the policy.", ["alert_id", "action"]
+)
+INVALID_INPUTS = Counter(
+    f"{_PREFIX}_invalid_inputs",
+    "Transactions that could not be scored: age, input, error.",
+    ["reason"],
+)
+ERRORS = Counter("error_count", "Errors, by kind (the class of the exception).", ["kind"])
+SCORES = Histogram(f"{_PREFIX}_anomaly_score", "Anomaly scores, 0 to 1.", buckets=_SCORE_BUCKETS)
+PREDICTION_LATENCY = Histogram(
+    "prediction_latency_seconds",
+    "Scoring and explaining one input, by model: isolation_forest, fraud.",
+    ["model"],
+    buckets=_LATENCY_BUCKETS,
+)
+STAGE_LATENCY = Histogram(
+    f"{_PREFIX}_stage_latency_seconds",
+    "Stages of one transaction: decode, features (with lookup), lookup, score (with explain), "
+    "explain, total.",
+    ["stage"],
+    buckets=_LATENCY_BUCKETS,
+)
+CACHE_REQUESTS = Counter(
+    f"{_PREFIX}_cache_requests", "Questions to a cache, by cache and result: hit, miss.",
+    ["cache", "result"],
+)  # fmt: skip
+CACHE_ENTRIES = Gauge(
+    f"{_PREFIX}_cache_entries", "Entries in a cache, summed over workers.", ["cache"],
+    multiprocess_mode="livesum",
+)  # fmt: skip
+SOURCE_REQUESTS = Counter(
+    f"{_PREFIX}_source_requests",
+    "Questions to a source outside, by outcome: ok, not_found, failed, rate_limited, refused.",
+    ["source", "outcome"],
+)
+SOURCE_LATENCY = Histogram(
+    f"{_PREFIX}_source_latency_seconds", "Answering time of a source.", ["source"],
+    buckets=_LATENCY_BUCKETS,
+)  # fmt: skip
+RATE_LIMIT_WAITS = Counter(
+    f"{_PREFIX}_rate_limit_wait_seconds",
+    "Seconds that requests waited for our own rate limit, by source.",
+    ["source"],
+)
+CIRCUIT_OPEN = Gauge(
+    f"{_PREFIX}_circuit_open",
+    "1 while a source is presumed dead and asked only now and then, in any worker.",
+    ["source"],
+    multiprocess_mode="livemax",
+)
+MODEL_INFO = Gauge(
+    f"{_PREFIX}_model_info", "1 for the models in use, 0 for those that were.",
+    ["model_version", "sha256", "sklearn_version"],
+    multiprocess_mode="livemax",
+)  # fmt: skip
+MODEL_THRESHOLD = Gauge(
+    f"{_PREFIX}_anomaly_threshold", "Score from which a transaction is an anomaly.",
+    multiprocess_mode="livemostrecent",
+)  # fmt: skip
+EXPECTED_ANOMALY_RATE = Gauge(
+    f"{_PREFIX}_expected_anomaly_rate", "Share of training transactions at or above the threshold.",
+    multiprocess_mode="livemostrecent",
+)  # fmt: skip
+POLICY_INFO = Gauge(
+    f"{_PREFIX}_policy_info", "1 for the policy in use, 0 for those that were.", ["sha256"],
+    multiprocess_mode="livemax",
+)  # fmt: skip
+WATCH_LAG_BLOCKS = Gauge(
+    f"{_PREFIX}_watch_lag_blocks", "Blocks between the chain's head and the last one watched.",
+    multiprocess_mode="livemostrecent",
+)  # fmt: skip
+WATCH_LAG_SECONDS = Gauge(
+    f"{_PREFIX}_watch_lag_seconds", "Age of the last block watched when it was done.",
+    multiprocess_mode="livemostrecent",
+)  # fmt: skip
+WATCH_BLOCKS = Counter(f"{_PREFIX}_watch_blocks", "Blocks watched.")
+DRIFT_PSI = Gauge(
+    f"{_PREFIX}_drift_psi", "Population stability index of the score and each input.", ["input"],
+    multiprocess_mode="livemostrecent",
+)  # fmt: skip
+DRIFT_WASSERSTEIN = Gauge(
+    f"{_PREFIX}_drift_wasserstein", "Wasserstein distance in spreads of the reference.", ["input"],
+    multiprocess_mode="livemostrecent",
+)  # fmt: skip
+DRIFT_VERDICT = Gauge(
+    f"{_PREFIX}_drift_verdict", "Verdict of the last drift check: 0 ok, 1 watch, 2 retrain.",
+    multiprocess_mode="livemostrecent",
+)  # fmt: skip
+DRIFT_CHECKED = Gauge(
+    f"{_PREFIX}_drift_checked_timestamp_seconds", "When drift was last checked, Unix seconds.",
+    multiprocess_mode="livemostrecent",
+)  # fmt: skip
+FRAUD_PREDICTIONS = Counter(
+    "fraud_predictions", "Predictions of the fraud service, by prediction: 0, 1.", ["prediction"]
+)
+HTTP_REQUESTS = Counter(
+    f"{_PREFIX}_http_requests", "HTTP requests, by method, route template and status.",
+    ["method", "route", "status"],
+)  # fmt: skip
+HTTP_LATENCY = Histogram(
+    f"{_PREFIX}_http_request_latency_seconds", "Answering time by route template.", ["route"],
+    buckets=_LATENCY_BUCKETS,
+)  # fmt: skip
+
+# Resolving labels costs more than counting: children of fixed labels are resolved once.
+_KINDS = {kind: TRANSACTIONS.labels(kind) for kind in ("none", "normal", "anomalous", "invalid")}
+_STAGES = {
+    stage: STAGE_LATENCY.labels(stage)
+    for stage in ("decode", "features", "lookup", "score", "explain", "total")
+}
+_FOREST_LATENCY = PREDICTION_LATENCY.labels("isolation_forest")
+_FRAUD_LATENCY = PREDICTION_LATENCY.labels("fraud")
+
+_in_use_lock = threading.Lock()
+_in_use: dict[Gauge, tuple[str, ...]] = {}
+
+
+def transaction_seen(kind: str) -> None:
+    """Count a transaction: `none`, `normal`, `anomalous` or `invalid`."""
+    _KINDS[kind].inc()
+
+
+def transaction_scored(score: float, seconds: float, *, is_anomaly: bool) -> None:
+    """Count a scored transaction with its score; `seconds` is for scoring and explaining."""
+    _KINDS["anomalous" if is_anomaly else "normal"].inc()
+    SCORES.observe(score)
+    _FOREST_LATENCY.observe(seconds)
+    _STAGES["score"].observe(seconds)
+
+
+def transactions_scored(scores: Iterable[float], threshold: float) -> None:
+    """Count transactions that were scored together, by a batch or a watched block."""
+    for score in scores:
+        _KINDS["anomalous" if score >= threshold else "normal"].inc()
+        SCORES.observe(score)
+
+
+def transaction_invalid(reason: str) -> None:
+    """Count a transaction that could not be scored; `reason` is `age`, `input` or `error`."""
+    _KINDS["invalid"].inc()
+    INVALID_INPUTS.labels(reason).inc()
+
+
+def finding_made(alert_id: str, action: str = "NONE") -> None:
+    """Count a finding; `action` is the name of the policy's action."""
+    FINDINGS.labels(alert_id, action).inc()
+
+
+def error_occurred(error: BaseException | str) -> None:
+    """Count an error by its class, or by the name given."""
+    ERRORS.labels(error if isinstance(error, str) else type(error).__name__).inc()
+
+
+def stage_took(stage: str, seconds: float) -> None:
+    """Observe a stage: decode, features, lookup, score, explain or total."""
+    _STAGES[stage].observe(seconds)
+
+
+@contextmanager
+def stage(name: str) -> Iterator[None]:
+    """Observe how long the body takes, also when it raises."""
+    started = time.perf_counter()
+    try:
+        yield
+    finally:
+        stage_took(name, time.perf_counter() - started)
+
+
+def cache_asked(cache: str, *, hits: int = 0, misses: int = 0, entries: int | None = None) -> None:
+    """Count questions to a cache and tell its size."""
+    if hits:
+        CACHE_REQUESTS.labels(cache, "hit").inc(hits)
+    if misses:
+        CACHE_REQUESTS.labels(cache, "miss").inc(misses)
+    if entries is not None:
+        CACHE_ENTRIES.labels(cache).set(entries)
+
+
+def source_answered(source: str, outcome: str, seconds: float | None = None) -> None:
+    """Count a question to a source and, where it was sent at all, how long the answer took."""
+    SOURCE_REQUESTS.labels(source, outcome).inc()
+    if seconds is not None:
+        SOURCE_LATENCY.labels(source).observe(seconds)
+
+
+def circuit_is(source: str, *, is_open: bool) -> None:
+    """Tell whether a source is presumed dead."""
+    CIRCUIT_OPEN.labels(source).set(is_open)
+
+
+def rate_limit_waited(source: str, seconds: float) -> None:
+    """Count the time that a request waited for our own rate limit."""
+    RATE_LIMIT_WAITS.labels(source).inc(seconds)
+
+
+def model_in_use(
+    *,
+    version: str,
+    sha256: str,
+    sklearn_version: str,
+    threshold: float,
+    expected_anomaly_rate: float,
+) -> None:
+    """Tell which model scores from now on. `expected_anomaly_rate` is training's share, 0 to 1."""
+    _use(MODEL_INFO, (version, sha256, sklearn_version))
+    MODEL_THRESHOLD.set(threshold)
+    EXPECTED_ANOMALY_RATE.set(expected_anomaly_rate)
+
+
+def policy_in_use(sha256: str) -> None:
+    """Tell which policy decides from now on, by the digest of its file."""
+    _use(POLICY_INFO, (sha256,))
+
+
+def block_watched(*, lag_blocks: int, lag_seconds: float) -> None:
+    """Count a watched block and tell how far watching is behind the head of the chain."""
+    WATCH_BLOCKS.inc()
+    WATCH_LAG_BLOCKS.set(lag_blocks)
+    WATCH_LAG_SECONDS.set(lag_seconds)
+
+
+def drift_checked(verdict: int, psi: Mapping[str, float], wasserstein: Mapping[str, float]) -> None:
+    """Tell the outcome of a drift check: 0 ok, 1 watch, 2 retrain; effect sizes by input."""
+    for name, value in psi.items():
+        DRIFT_PSI.labels(name).set(value)
+    for name, value in wasserstein.items():
+        DRIFT_WASSERSTEIN.labels(name).set(value)
+    DRIFT_VERDICT.set(verdict)
+    DRIFT_CHECKED.set_to_current_time()
+
+
+def fraud_predicted(*, is_fraud: bool, seconds: float) -> None:
+    """Count a prediction of the fraud service; `fraud_rate` follows from the counts."""
+    FRAUD_PREDICTIONS.labels(str(int(is_fraud))).inc()
+    _FRAUD_LATENCY.observe(seconds)
+
+
+def request_served(method: str, route: str, status: int, seconds: float) -> None:
+    """Count an HTTP request. `route` is the template (`/models/{name}`), never the path itself."""
+    HTTP_REQUESTS.labels(method, route, str(status)).inc()
+    HTTP_LATENCY.labels(route).observe(seconds)
+
+
+def render() -> tuple[bytes, str]:
+    """The metrics of all workers, as text, and its content type."""
+    return generate_latest(_exposed()), CONTENT_TYPE_LATEST
+
+
+def serve(port: int, address: str = "127.0.0.1") -> tuple[WSGIServer, threading.Thread]:
+    """Serve the metrics over HTTP from a daemon thread.
+
+    Args:
+        port: 0 for any free one.
+        address: the interface; a container must say `0.0.0.0` to be scraped from outside.
+
+    Raises:
+        OSError: the port is taken.
+    """
+    return start_http_server(port, address, registry=_exposed())
+
+
+def worker_ended(pid: int) -> None:
+    """Forget the gauges of a worker that is gone. Called by the server's parent process."""
+    if os.environ.get(MULTIPROCESS_VARIABLE):
+        mark_process_dead(pid)  # type: ignore[no-untyped-call]
+
+
+def clear_folder(folder: Path) -> None:
+    """Make the workers' shared folder, and empty it of a former run's files.
+
+    To be called by the parent before any worker starts: what an earlier run left would be added to
+    what this one counts.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in folder.glob("*.db"):
+        file.unlink()
+
+
+class _Exposed(Collector):
+    """What is recorded, and `fraud_rate`, which is a share and so cannot be summed over workers."""
+
+    def __init__(self, recorded: CollectorRegistry) -> None:
+        self._recorded = recorded
+
+    def collect(self) -> Iterator[Metric]:
+        predictions = {"0": 0.0, "1": 0.0}
+        for metric in self._recorded.collect():
+            if metric.name == "fraud_predictions":
+                for sample in metric.samples:
+                    if sample.name.endswith("_total"):
+                        predictions[sample.labels["prediction"]] = sample.value
+            yield metric
+        total = sum(predictions.values())
+        yield GaugeMetricFamily(
+            "fraud_rate",
+            "Share of predictions that say fraud, since the start.",
+            value=predictions["1"] / total if total else 0.0,
+        )
+
+
+def _exposed() -> CollectorRegistry:
+    recorded = REGISTRY
+    if os.environ.get(MULTIPROCESS_VARIABLE):
+        recorded = CollectorRegistry()
+        MultiProcessCollector(recorded)  # type: ignore[no-untyped-call]
+    exposed = CollectorRegistry(auto_describe=False)
+    exposed.register(_Exposed(recorded))
+    return exposed
+
+
+def _use(info: Gauge, labels: tuple[str, ...]) -> None:
+    """Set an info metric to 1 for these labels and to 0 for those before."""
+    with _in_use_lock:
+        before = _in_use.get(info)
+        if before is not None and before != labels:
+            info.labels(*before).set(0)
+        info.labels(*labels).set(1)
+        _in_use[info] = labels
