@@ -1,0 +1,100 @@
+"""What to do about a transaction: actions in order of severity, verdicts, and the decision.
+
+Callers act on the `Action` alone. Scores, thresholds, models and rules stay behind it and can
+change without anyone noticing. The decision is the most drastic verdict that counts, so another
+detector can only raise it, and one that fails, lacks its inputs or does not apply leaves it alone.
+"""
+
+import enum
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@enum.unique
+class Action(enum.IntEnum):
+    """What to do, least drastic first: `max` of several actions is the one to take."""
+
+    ALLOW = 0
+    REVIEW = 1
+    BLOCK = 2
+
+
+@enum.unique
+class Status(enum.StrEnum):
+    """How a verdict came about. Only a decided one may ask for more than `ALLOW`."""
+
+    DECIDED = "decided"
+    FAILED = "failed"
+    MISSING_INPUTS = "missing inputs"
+    OUT_OF_SCOPE = "out of scope"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One detector's word on one transaction.
+
+    Attributes:
+        detector: the detector's name.
+        action: what it asks for; `ALLOW` unless it decided.
+        reason: for people; "" where there is nothing to say.
+        status: whether it decided, and if not, why.
+        shadow: recorded, not counted.
+    """
+
+    detector: str
+    action: Action = Action.ALLOW
+    reason: str = ""
+    status: Status = Status.DECIDED
+    shadow: bool = False
+
+    def __post_init__(self) -> None:
+        if self.action is not Action.ALLOW and self.status is not Status.DECIDED:
+            raise ValueError(f"{self.detector}: {self.status}, so it cannot ask for {self.action}")
+
+    @property
+    def says_something(self) -> bool:
+        """Whether a reader needs it: it has a reason, asks for something, or could not decide."""
+        return bool(self.reason or self.action or self.status is not Status.DECIDED)
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The answer of all detectors together.
+
+    Attributes:
+        action: what to do.
+        reasons: the verdicts behind it that say something, the deciding one first.
+        shadow: the same of the detectors in shadow; they had no part in `action`.
+    """
+
+    action: Action
+    reasons: tuple[Verdict, ...] = ()
+    shadow: tuple[Verdict, ...] = ()
+
+    @property
+    def deciding(self) -> Verdict | None:
+        """The verdict that made the action what it is, or None when every detector is silent."""
+        first = self.reasons[0] if self.reasons else None
+        return first if first is not None and first.status is Status.DECIDED else None
+
+
+def decide(verdicts: Iterable[Verdict]) -> Decision:
+    """The most drastic action among the verdicts that count; `ALLOW` when there are none.
+
+    The order of the verdicts does not matter.
+    """
+    saying = sorted((v for v in verdicts if v.says_something), key=_precedence)
+    reasons = tuple([v for v in saying if not v.shadow])
+    action = reasons[0].action if reasons else Action.ALLOW
+    return Decision(action, reasons, tuple([v for v in saying if v.shadow]))
+
+
+def _precedence(verdict: Verdict) -> tuple[int, bool, str, str, str]:
+    """Most drastic first, then decided ones, then by name: a total order of what is shown."""
+    return (
+        -verdict.action,
+        verdict.status is not Status.DECIDED,
+        verdict.detector,
+        verdict.status,
+        verdict.reason,
+    )

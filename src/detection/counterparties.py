@@ -1,0 +1,80 @@
+"""Who dealt with whom lately, so that a counterparty who imitates another one stands out.
+
+Address poisoning: a stranger puts an address that reads like a real counterparty's into an
+account's history and waits for its owner to copy the wrong one. Wallets show the first and last few
+characters, so that is what an imitation matches: in 1,092 recorded cases the first three and the
+last four hexadecimal digits agree in 97%. Two unrelated addresses agree in them once in 2**28.
+"""
+
+import threading
+from collections.abc import Sequence
+
+from src.detection.evidence import LookAlike
+from src.detection.transfer_batch import ZERO_ADDRESS, TransferLike
+
+FIRST_DIGITS = 3
+LAST_DIGITS = 4
+DEFAULT_REMEMBERED = 100_000
+"""Pairs of account and counterparty kept, about 300 bytes each."""
+
+_HEAD = slice(2, 2 + FIRST_DIGITS)
+_MOST_LOOK_ALIKES = 100
+
+
+class CounterpartyBook:
+    """Remembers the counterparties of accounts, forgets the oldest, never grows beyond its bound.
+
+    Holds what this process saw since its start. Thread-safe.
+
+    Args:
+        remembered: pairs of account and counterparty kept, at least half of it at any time.
+    """
+
+    def __init__(self, remembered: int = DEFAULT_REMEMBERED) -> None:
+        # Two generations: when the younger is full, the older goes. Cheaper than an LRU list.
+        self._capacity = max(1, remembered // 2)
+        self._young: dict[str, tuple[str, bool]] = {}
+        self._old: dict[str, tuple[str, bool]] = {}
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._young) + len(self._old)
+
+    def enter(self, transfers: Sequence[TransferLike], sender: str | None) -> tuple[LookAlike, ...]:
+        """Enter a transaction's transfers; return the counterparties in it that imitate others.
+
+        Args:
+            transfers: in log order.
+            sender: `tx.from`: what it pays out of its own account is paid on purpose.
+        """
+        found: dict[tuple[str, str], LookAlike] = {}
+        with self._lock:
+            for transfer in transfers:
+                payer, payee = transfer.sender, transfer.recipient
+                if payer in (payee, ZERO_ADDRESS) or payee == ZERO_ADDRESS:
+                    continue
+                pays = payer == sender and transfer.amount > 0
+                for account, other, on_purpose in ((payer, payee, pays), (payee, payer, False)):
+                    earlier = self._enter(account, other, on_purpose)
+                    if earlier is not None and len(found) < _MOST_LOOK_ALIKES:
+                        found.setdefault(
+                            (account, other), LookAlike(account, other, *earlier, on_purpose)
+                        )
+        return tuple(found.values()) if found else ()
+
+    def _enter(self, account: str, other: str, on_purpose: bool) -> tuple[str, bool] | None:
+        """Enter one counterparty; the earlier one that it reads like, if it is another."""
+        key = account + other[_HEAD] + other[-LAST_DIGITS:]
+        young = self._young.get(key)
+        known = young or self._old.get(key)
+        if known is None:
+            now = (other, on_purpose)
+        elif known[0] == other:
+            now = (other, on_purpose or known[1])
+        else:  # whoever the account itself paid first stays the genuine one
+            now = (other, True) if on_purpose and not known[1] else known
+        if now != young:
+            self._young[key] = now
+            if len(self._young) > self._capacity:
+                self._old, self._young = self._young, {}
+        return known if known is not None and known[0] != other else None

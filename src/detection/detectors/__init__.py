@@ -1,0 +1,30 @@
+"""The detectors by name. A new one is a class of this shape and a line here."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from src.detection.detectors.address_poisoning import AddressPoisoningDetector
+from src.detection.detectors.base import Detector
+from src.detection.detectors.disproportionate_mint import DisproportionateMintDetector
+from src.detection.detectors.drained_account import DrainedAccountDetector
+from src.detection.detectors.flash_loan_profit import FlashLoanProfitDetector
+from src.detection.detectors.fresh_account_large_value import FreshAccountLargeValueDetector
+from src.detection.detectors.impersonated_token import ImpersonatedTokenDetector
+from src.detection.detectors.isolation_forest import IsolationForestDetector
+from src.detection.detectors.known_bad_address import KnownBadAddressDetector
+from src.detection.detectors.supervised import SupervisedDetector
+
+_CLASSES: tuple[type[Detector], ...] = (
+    IsolationForestDetector,
+    SupervisedDetector,
+    KnownBadAddressDetector,
+    ImpersonatedTokenDetector,
+    AddressPoisoningDetector,
+    FreshAccountLargeValueDetector,
+    FlashLoanProfitDetector,
+    DrainedAccountDetector,
+    DisproportionateMintDetector,
+)
+
+DETECTORS: Final[Mapping[str, type[Detector]]] = {cls.NAME: cls for cls in _CLASSES}
+"""Every detector's class by its name."""

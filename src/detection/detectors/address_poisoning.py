@@ -1,0 +1,114 @@
+"""Address poisoning: transfers that exist to put a wrong address into somebody's history.
+
+Anyone may call `transferFrom` for zero tokens out of any account, deploy a token whose events name
+any accounts, or send dust from an address that reads like a real counterparty's. None of it needs
+the victim's signature; all of it shows in a wallet's history. (Tsuchiya, Dong, Soska, Christin,
+"Blockchain Address Poisoning", USENIX Security 2025; Guan, Li, "Characterizing Ethereum Address
+Poisoning Attack", CCS 2024.)
+"""
+
+from collections.abc import Mapping
+from typing import ClassVar, Self
+
+from src.detection.actions import Action, Verdict
+from src.detection.detectors.base import Equipment, Parameter, count
+from src.detection.evidence import Evidence, LookAlike
+from src.detection.transfer_batch import ZERO_ADDRESS, TransferLike
+
+_SILENT = Verdict("address_poisoning")
+
+
+class AddressPoisoningDetector:
+    """Look-alike counterparties, zero transfers and counterfeit tokens in strangers' names.
+
+    `BLOCK` when the sender itself pays an address that imitates one it paid before; else `REVIEW`.
+    """
+
+    NAME: ClassVar[str] = "address_poisoning"
+    ALERT_ID: ClassVar[str | None] = "ADDRESS-POISONING"
+    SUMMARY: ClassVar[str] = (
+        "A look-alike of an account's counterparty, or zero or counterfeit transfers out of "
+        "accounts that have not signed."
+    )
+    PARAMETERS: ClassVar[Mapping[str, Parameter]] = {
+        "min_zero_transfers": Parameter(
+            1, 1, 1000, "Zero transfers in strangers' names from which to review.", whole=True
+        ),
+    }
+
+    def __init__(self, min_zero_transfers: int) -> None:
+        self._min_zero_transfers = min_zero_transfers
+
+    @classmethod
+    def build(cls, parameters: Mapping[str, float | None], equipment: Equipment) -> Self:  # noqa: ARG003
+        """See `Detector`."""
+        return cls(int(parameters["min_zero_transfers"] or 1))
+
+    def evaluate(self, evidence: Evidence) -> Verdict:
+        """See `Detector`."""
+        if evidence.look_alikes:
+            return self._look_alike(evidence)
+        for transfer in evidence.transfers:
+            if transfer.amount == 0 or self._is_counterfeit(evidence, transfer):
+                return self._in_strangers_names(evidence)
+        return _SILENT
+
+    def _look_alike(self, evidence: Evidence) -> Verdict:
+        worst = max(evidence.look_alikes, key=_is_payoff)
+        others = len(evidence.look_alikes) - 1
+        also = f"; {count(others, 'more pair')} of this kind" if others else ""
+        if _is_payoff(worst):
+            return Verdict(
+                self.NAME,
+                Action.BLOCK,
+                f"{worst.account} pays {worst.address}, which reads like {worst.earlier}, whom it "
+                f"paid before: the address may have been copied from a poisoned history{also}",
+            )
+        return Verdict(
+            self.NAME,
+            Action.REVIEW,
+            f"{worst.address} reads like {worst.earlier}, another counterparty of "
+            f"{worst.account}: one imitates the other{also}",
+        )
+
+    def _in_strangers_names(self, evidence: Evidence) -> Verdict:
+        if evidence.sender is None:
+            return _SILENT
+        acting = {evidence.sender, evidence.to, ZERO_ADDRESS}
+        moving: set[str] = set()
+        for transfer in evidence.transfers:
+            if transfer.amount and not self._is_counterfeit(evidence, transfer):
+                moving.update((transfer.sender, transfer.recipient))
+        zero = counterfeit = 0
+        for transfer in evidence.transfers:
+            payer, payee = transfer.sender, transfer.recipient
+            # An account that moves something in earnest takes part; the others are only named.
+            if payer in acting or payer in moving or payee in (ZERO_ADDRESS, payer):
+                continue
+            if self._is_counterfeit(evidence, transfer):
+                counterfeit += 1
+            elif transfer.amount == 0:
+                zero += 1
+        said = []
+        if zero >= self._min_zero_transfers:
+            said.append(f"{count(zero, 'transfer')} of nothing")
+        if counterfeit:
+            said.append(f"{count(counterfeit, 'transfer')} of a counterfeit token")
+        if not said:
+            return _SILENT
+        return Verdict(
+            self.NAME,
+            Action.REVIEW,
+            f"{' and '.join(said)} in the names of accounts that take no other part and have not "
+            "signed the transaction",
+        )
+
+    @staticmethod
+    def _is_counterfeit(evidence: Evidence, transfer: TransferLike) -> bool:
+        fact = evidence.tokens.get(transfer.token)
+        return fact is not None and fact.impersonates
+
+
+def _is_payoff(pair: LookAlike) -> bool:
+    """Whether a victim pays the imitator of somebody whom it paid before."""
+    return pair.account_pays and pair.earlier_was_paid

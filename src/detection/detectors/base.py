@@ -1,0 +1,87 @@
+"""What a detector is, what it may be told, and what it is given when it is made."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar, Protocol, Self
+
+from src.detection.actions import Status, Verdict
+from src.detection.evidence import Evidence
+from src.detection.manifest import TokenAmounts
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A number that the policy may set.
+
+    Attributes:
+        default: where the policy is silent; None where that is the model's own.
+        low, high: the smallest and the largest allowed value.
+        meaning: for people, with the unit.
+        whole: whether it must be a whole number.
+    """
+
+    default: float | None
+    low: float
+    high: float
+    meaning: str
+    whole: bool = False
+
+
+class SupervisedModel(Protocol):
+    """A classifier trained on labelled transactions, as the `supervised` detector uses it."""
+
+    @property
+    def version(self) -> str:
+        """When the model was made, as findings carry it."""
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of the inputs; they must be among the features of a transaction."""
+
+    def probability(self, features: Mapping[str, float]) -> float:
+        """Probability of fraud, 0 to 1. Raises ValueError for a missing or infinite input."""
+
+
+@dataclass(frozen=True, slots=True)
+class Equipment:
+    """What detectors are made with, besides their parameters.
+
+    Attributes:
+        anomaly_threshold: score from which a transaction is an anomaly.
+        token_amounts: how much of each known token ordinary transfers move, by address.
+        supervised: the supervised model, where there is one.
+    """
+
+    anomaly_threshold: float = 0.5
+    token_amounts: Mapping[str, TokenAmounts] = field(default_factory=dict)
+    supervised: SupervisedModel | None = None
+
+
+class Detector(Protocol):
+    """One way to look at a transaction. Stateless: the same evidence gives the same verdict.
+
+    `evaluate` may raise: whoever runs it turns that into a verdict that says so.
+    """
+
+    NAME: ClassVar[str]
+    ALERT_ID: ClassVar[str | None]
+    """Of the finding that the detector raises on its own; None where the primary one says it."""
+    SUMMARY: ClassVar[str]
+    PARAMETERS: ClassVar[Mapping[str, Parameter]]
+
+    @classmethod
+    def build(cls, parameters: Mapping[str, float | None], equipment: Equipment) -> Self:
+        """Make one; `parameters` has exactly the names of `PARAMETERS`. Raises ValueError."""
+
+    def evaluate(self, evidence: Evidence) -> Verdict:
+        """Judge one transaction."""
+
+
+def missing(detector: str, what: str) -> Verdict:
+    """The verdict of a detector whose inputs are not there."""
+    return Verdict(detector, reason=what, status=Status.MISSING_INPUTS)
+
+
+def count(number: int, noun: str) -> str:
+    """A number with its noun: "1 transfer", "2 transfers"."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

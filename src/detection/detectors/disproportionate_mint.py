@@ -1,0 +1,65 @@
+"""A mint far beyond what the token's transfers usually move."""
+
+from collections.abc import Mapping
+from typing import ClassVar, Self
+
+from src.detection.actions import Action, Verdict
+from src.detection.detectors.base import Equipment, Parameter
+from src.detection.detectors.fresh_account_large_value import large_amount
+from src.detection.evidence import Evidence
+from src.detection.manifest import TokenAmounts
+from src.detection.transfer_batch import ZERO_ADDRESS
+
+_SILENT = Verdict("disproportionate_mint")
+
+
+class DisproportionateMintDetector:
+    """`REVIEW` when more of a token is created at once than its history makes plausible.
+
+    The history is that of the model's training transfers; other tokens are not judged. What is
+    burnt in the same transaction (a flash mint) does not count.
+    """
+
+    NAME: ClassVar[str] = "disproportionate_mint"
+    ALERT_ID: ClassVar[str | None] = "DISPROPORTIONATE-MINT"
+    SUMMARY: ClassVar[str] = "Far more of a token is minted than its transfers usually move."
+    PARAMETERS: ClassVar[Mapping[str, Parameter]] = {
+        "min_deviations": Parameter(
+            4, 0, 20, "Robust standard deviations above the token's median from which to review."
+        ),
+    }
+
+    def __init__(self, token_amounts: Mapping[str, TokenAmounts], *, min_deviations: float) -> None:
+        self._large = {
+            token: large_amount(amounts, min_deviations) for token, amounts in token_amounts.items()
+        }
+
+    @classmethod
+    def build(cls, parameters: Mapping[str, float | None], equipment: Equipment) -> Self:
+        """See `Detector`."""
+        return cls(equipment.token_amounts, **parameters)  # type: ignore[arg-type]
+
+    def evaluate(self, evidence: Evidence) -> Verdict:
+        """See `Detector`."""
+        for transfer in evidence.transfers:
+            if transfer.sender == ZERO_ADDRESS and transfer.token in self._large:
+                return self._judge(evidence)
+        return _SILENT
+
+    def _judge(self, evidence: Evidence) -> Verdict:
+        minted: dict[str, int] = {}
+        for transfer in evidence.transfers:
+            if transfer.sender == ZERO_ADDRESS:
+                minted[transfer.token] = minted.get(transfer.token, 0) + transfer.amount
+            if transfer.recipient == ZERO_ADDRESS:
+                minted[transfer.token] = minted.get(transfer.token, 0) - transfer.amount
+        for token, amount in minted.items():
+            large = self._large.get(token)
+            if large is not None and amount >= large:
+                return Verdict(
+                    self.NAME,
+                    Action.REVIEW,
+                    f"{amount} raw units of {token} are minted; from {large:.3g} on it is far more "
+                    "than the token usually sees",
+                )
+        return _SILENT

@@ -1,0 +1,49 @@
+"""One account that loses many tokens at once and did not order it."""
+
+from collections.abc import Mapping
+from typing import ClassVar, Self
+
+from src.detection.actions import Action, Verdict
+from src.detection.detectors.base import Equipment, Parameter
+from src.detection.evidence import Evidence
+
+_SILENT = Verdict("drained_account")
+
+
+class DrainedAccountDetector:
+    """`REVIEW` when an account that has not signed loses several tokens and gets none.
+
+    Balances are not in a transaction's events: what is seen is that tokens leave one-sidedly, not
+    how much is left.
+    """
+
+    NAME: ClassVar[str] = "drained_account"
+    ALERT_ID: ClassVar[str | None] = "DRAINED-ACCOUNT"
+    SUMMARY: ClassVar[str] = "An account that did not sign loses several tokens and receives none."
+    PARAMETERS: ClassVar[Mapping[str, Parameter]] = {
+        "min_tokens": Parameter(3, 1, 1000, "Tokens lost from which to review.", whole=True),
+    }
+
+    def __init__(self, min_tokens: int) -> None:
+        self._min_tokens = min_tokens
+
+    @classmethod
+    def build(cls, parameters: Mapping[str, float | None], equipment: Equipment) -> Self:  # noqa: ARG003
+        """See `Detector`."""
+        return cls(int(parameters["min_tokens"] or 1))
+
+    def evaluate(self, evidence: Evidence) -> Verdict:
+        """See `Detector`."""
+        if len(evidence.transfers) < self._min_tokens:
+            return _SILENT
+        for account, changes in evidence.balances.items():
+            if len(changes) < self._min_tokens or account in (evidence.sender, evidence.to):
+                continue
+            lost = sum(amount < 0 for amount in changes.values())
+            if lost >= self._min_tokens and not any(amount > 0 for amount in changes.values()):
+                return Verdict(
+                    self.NAME,
+                    Action.REVIEW,
+                    f"{account} loses {lost} tokens, receives none and has not signed",
+                )
+        return _SILENT

@@ -1,0 +1,36 @@
+"""Tokens that pretend to be a well-known one."""
+
+from collections.abc import Mapping
+from typing import ClassVar, Self
+
+from src.detection.actions import Action, Verdict
+from src.detection.detectors.base import Equipment, Parameter
+from src.detection.evidence import Evidence
+
+_SILENT = Verdict("impersonated_token")
+
+
+class ImpersonatedTokenDetector:
+    """`REVIEW` when a token bears a well-known token's symbol, look-alike letters included."""
+
+    NAME: ClassVar[str] = "impersonated_token"
+    ALERT_ID: ClassVar[str | None] = "IMPERSONATED-TOKEN"
+    SUMMARY: ClassVar[str] = "A token moved bears a well-known token's symbol at another address."
+    PARAMETERS: ClassVar[Mapping[str, Parameter]] = {}
+
+    @classmethod
+    def build(cls, parameters: Mapping[str, float | None], equipment: Equipment) -> Self:  # noqa: ARG003
+        """See `Detector`."""
+        return cls()
+
+    def evaluate(self, evidence: Evidence) -> Verdict:
+        """See `Detector`."""
+        for address, token in evidence.tokens.items():
+            if token.impersonates:
+                return Verdict(
+                    self.NAME,
+                    Action.REVIEW,
+                    f"token {address} calls itself {token.symbol}, which reads like a "
+                    "well-known token at another address",
+                )
+        return _SILENT

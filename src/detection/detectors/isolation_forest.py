@@ -1,0 +1,67 @@
+"""The Isolation Forest's score as an action."""
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import ClassVar, Self
+
+from src.detection.actions import Action, Verdict
+from src.detection.assessment import DEFAULT_REMEMBERED, Assessment
+from src.detection.detectors.base import Equipment, Parameter, missing
+from src.detection.evidence import Evidence
+
+
+class IsolationForestDetector:
+    """`REVIEW` from the anomaly threshold on, `BLOCK` from a higher one."""
+
+    NAME: ClassVar[str] = "isolation_forest"
+    ALERT_ID: ClassVar[str | None] = None
+    SUMMARY: ClassVar[str] = "The anomaly score of the transaction's shape and amounts."
+    PARAMETERS: ClassVar[Mapping[str, Parameter]] = {
+        "review_at": Parameter(
+            None, 0, 1, "Score from which to review; unset, the anomaly threshold of the findings."
+        ),
+        "block_at": Parameter(
+            0.75,
+            0,
+            1,
+            "Score from which to block. A higher anomaly threshold raises it along.",
+        ),
+    }
+
+    def __init__(self, review_at: float, block_at: float) -> None:
+        self.review_at = review_at
+        self.block_at = block_at
+        # The same few assessments come again and again.
+        self._judge = lru_cache(DEFAULT_REMEMBERED)(self._judge_afresh)
+
+    @classmethod
+    def build(cls, parameters: Mapping[str, float | None], equipment: Equipment) -> Self:
+        """See `Detector`."""
+        review_at, block_at = parameters["review_at"], parameters["block_at"]
+        assert block_at is not None  # noqa: S101  it has a default
+        if review_at is None:
+            return cls(equipment.anomaly_threshold, max(block_at, equipment.anomaly_threshold))
+        if block_at < review_at:
+            raise ValueError(f"block_at ({block_at:g}) lies below review_at ({review_at:g})")
+        return cls(review_at, block_at)
+
+    def evaluate(self, evidence: Evidence) -> Verdict:
+        """See `Detector`."""
+        if evidence.assessment is None:
+            return missing(self.NAME, "the transaction could not be scored")
+        return self._judge(evidence.assessment)
+
+    def _judge_afresh(self, assessment: Assessment) -> Verdict:
+        score = assessment.score
+        if score >= self.block_at:
+            action, comparison = Action.BLOCK, f"at or above {self.block_at:g}"
+        elif score >= self.review_at:
+            action, comparison = Action.REVIEW, f"at or above {self.review_at:g}"
+        else:
+            action, comparison = Action.ALLOW, f"below {self.review_at:g}"
+        return Verdict(
+            self.NAME,
+            action,
+            f"anomaly score {score:.3f} is {comparison}, higher than"
+            f" {assessment.percentile:.1f}% of the training transactions",
+        )

@@ -1,0 +1,46 @@
+"""Dealings with addresses on a list of known exploiters and scammers."""
+
+from collections.abc import Mapping
+from typing import ClassVar, Self
+
+from src.detection.actions import Action, Verdict
+from src.detection.detectors.base import Equipment, Parameter, missing
+from src.detection.evidence import Evidence
+
+_NO_LIST = missing("known_bad_address", "no list of bad addresses could be read so far")
+_SILENT = Verdict("known_bad_address")
+
+
+class KnownBadAddressDetector:
+    """`BLOCK` when the sender or the contract called is listed, `REVIEW` for a counterparty."""
+
+    NAME: ClassVar[str] = "known_bad_address"
+    ALERT_ID: ClassVar[str | None] = "KNOWN-BAD-ADDRESS"
+    SUMMARY: ClassVar[str] = "An involved address is on the operator's list (setting ADDRESS_LIST)."
+    PARAMETERS: ClassVar[Mapping[str, Parameter]] = {}
+
+    @classmethod
+    def build(cls, parameters: Mapping[str, float | None], equipment: Equipment) -> Self:  # noqa: ARG003
+        """See `Detector`."""
+        return cls()
+
+    def evaluate(self, evidence: Evidence) -> Verdict:
+        """See `Detector`."""
+        listed = evidence.known_bad
+        if listed is None:
+            return _NO_LIST
+        if not listed.matches:
+            return _SILENT
+        first = listed.matches[0]
+        label = f' ("{first.label}")' if first.label else ""
+        more = f" and {len(listed.matches) - 1} more" if len(listed.matches) > 1 else ""
+        return Verdict(
+            self.NAME,
+            Action.REVIEW if first.role == "counterparty" else Action.BLOCK,
+            f"{first.role} {first.address}{label}{more} on the list of known bad addresses, "
+            f"read {_age(listed.age_minutes)} ago",
+        )
+
+
+def _age(minutes: float) -> str:
+    return f"{minutes / 60:.0f} hours" if minutes >= 120 else f"{minutes:.0f} minutes"

@@ -1,0 +1,123 @@
+"""What detectors may look at: the facts of one transaction, gathered before any of them runs.
+
+Nothing here asks the outside world, reads a clock or the environment. What could not be had is
+None, and a detector that needs it says so.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from src.detection.assessment import Assessment
+from src.detection.transfer_batch import ZERO_ADDRESS, TransferLike
+
+
+@dataclass(frozen=True, slots=True)
+class TokenFact:
+    """What is known of a token moved.
+
+    Attributes:
+        symbol: sanitised, possibly empty.
+        well_known: on the built-in list, by its address.
+        impersonates: its symbol reads like a well-known token's, though it is another contract.
+    """
+
+    symbol: str
+    well_known: bool = False
+    impersonates: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class KnownBad:
+    """An involved address that stands on a list of known exploiters or scammers.
+
+    Attributes:
+        address: lowercase.
+        label: what the list says of it; sanitised, possibly empty.
+        role: "sender", "contract called" or "counterparty".
+    """
+
+    address: str
+    label: str
+    role: str
+
+
+@dataclass(frozen=True, slots=True)
+class ListMatches:
+    """What the list of known bad addresses says.
+
+    Attributes:
+        matches: the listed addresses, the sender first.
+        age_minutes: since the list was read last.
+    """
+
+    matches: tuple[KnownBad, ...]
+    age_minutes: float
+
+
+@dataclass(frozen=True, slots=True)
+class LookAlike:
+    """Two counterparties of one account whose addresses read alike: one imitates the other.
+
+    Attributes:
+        account: whose counterparties they are.
+        address: the one in this transaction.
+        earlier: the one seen before, or before in this transaction.
+        earlier_was_paid: the account itself had paid `earlier`, so that is the genuine one.
+        account_pays: the transfer at hand is signed by `account` and moves something to `address`.
+    """
+
+    account: str
+    address: str
+    earlier: str
+    earlier_was_paid: bool
+    account_pays: bool
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Everything that detectors may see of one transaction.
+
+    Attributes:
+        transfers: its ERC-20 transfers in log order; amounts in raw token units.
+        sender: `tx.from`, lowercase, or None.
+        to: `tx.to`, lowercase, or None (contract creation, or unknown).
+        chain_id: the chain.
+        block_number: or None.
+        timestamp: of the block, Unix seconds, or None.
+        nonce: transactions that the sender had sent before, or None.
+        account_age_minutes: since the sender's first transaction, or None.
+        assessment: the model's word, or None where the transaction could not be scored.
+        features: the model's inputs by name; empty where they could not be made.
+        tokens: what is known of the tokens moved, by address; unknown ones are left out.
+        known_bad: what the list of bad addresses says; None without a list.
+        look_alikes: counterparties that imitate others.
+    """
+
+    transfers: Sequence[TransferLike]
+    sender: str | None = None
+    to: str | None = None
+    chain_id: int = 1
+    block_number: int | None = None
+    timestamp: int | None = None
+    nonce: int | None = None
+    account_age_minutes: float | None = None
+    assessment: Assessment | None = None
+    features: Mapping[str, float] = field(default_factory=dict)
+    tokens: Mapping[str, TokenFact] = field(default_factory=dict)
+    known_bad: ListMatches | None = None
+    look_alikes: tuple[LookAlike, ...] = ()
+
+    @cached_property
+    def balances(self) -> Mapping[str, Mapping[str, int]]:
+        """Net change by account and token, raw units, exact; without the zero address."""
+        balances: dict[str, dict[str, int]] = {}
+        for transfer in self.transfers:
+            token, amount = transfer.token, transfer.amount
+            if transfer.sender != ZERO_ADDRESS:
+                payer = balances.setdefault(transfer.sender, {})
+                payer[token] = payer.get(token, 0) - amount
+            if transfer.recipient != ZERO_ADDRESS:
+                payee = balances.setdefault(transfer.recipient, {})
+                payee[token] = payee.get(token, 0) + amount
+        return balances

@@ -1,0 +1,290 @@
+"""Every rule sees what it is for, leaves ordinary transactions alone and says what it lacks."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from src.chain.transfers import ZERO_ADDRESS, Transfer
+from src.detection.actions import Action, Status
+from src.detection.assessment import Assessment
+from src.detection.counterparties import CounterpartyBook
+from src.detection.detectors import DETECTORS
+from src.detection.detectors.base import Equipment
+from src.detection.evidence import Evidence, KnownBad, ListMatches, TokenFact
+from src.detection.manifest import TokenAmounts
+from tests.conftest import ALICE, BOB, UNKNOWN_TOKEN, USDC
+
+CAROL = "0x" + "c3" * 20
+POOL = "0x" + "70" * 20
+REAL = "0xdb1a65a00dddd8961d310f86077373b39a8b7c54"
+FAKE = "0xdb19d20ded05012813b29de926c5c454d37b7c54"
+AMOUNTS = {USDC: TokenAmounts(center=8.0, scale=0.5)}
+EQUIPMENT = Equipment(anomaly_threshold=0.6, token_amounts=AMOUNTS)
+
+
+def detector(name, **parameters):
+    cls = DETECTORS[name]
+    defaults = {key: parameter.default for key, parameter in cls.PARAMETERS.items()}
+    return cls.build({**defaults, **parameters}, EQUIPMENT)
+
+
+def transfers(*rows):
+    return [Transfer(*row, index) for index, row in enumerate(rows)]
+
+
+def judge(name, *rows, sender=ALICE, to=BOB, parameters=None, **facts):
+    evidence = Evidence(transfers(*rows), sender=sender, to=to, **facts)
+    return detector(name, **(parameters or {})).evaluate(evidence)
+
+
+def assessment(score):
+    return Assessment(score, 99.0, 0.4, ())
+
+
+@pytest.mark.parametrize(
+    ("score", "action"),
+    [(0.599, 0), (0.6, 1), (0.749, 1), (0.75, 2), (1.0, 2)],
+)
+def test_the_forest_reviews_at_the_anomaly_threshold_and_blocks_above(score, action):
+    verdict = judge("isolation_forest", assessment=assessment(score))
+    assert verdict.action == action
+    assert f"{score:.3f}" in verdict.reason
+
+
+def test_the_forest_says_when_there_is_no_score():
+    assert judge("isolation_forest").status is Status.MISSING_INPUTS
+
+
+def test_a_higher_anomaly_threshold_raises_blocking_along():
+    forest = DETECTORS["isolation_forest"].build(
+        {"review_at": None, "block_at": 0.75}, Equipment(anomaly_threshold=0.9)
+    )
+    assert forest.evaluate(Evidence([], assessment=assessment(0.8))).action is Action.ALLOW
+    assert forest.evaluate(Evidence([], assessment=assessment(0.9))).action is Action.BLOCK
+
+
+class Classifier:
+    version = "1650000000"
+    inputs = ("density",)
+
+    def probability(self, features):
+        return features["density"]
+
+
+@pytest.mark.parametrize(
+    ("probability", "action"), [(0.1, 0), (0.5, 1), (0.95, 2), (float("nan"), 0)]
+)
+def test_a_supervised_model_joins_as_one_more_detector(probability, action):
+    supervised = DETECTORS["supervised"].build(
+        {"review_at": 0.5, "block_at": 0.9}, Equipment(supervised=Classifier())
+    )
+    evidence = Evidence([], features={"density": probability})
+    assert supervised.evaluate(evidence).action == action
+    assert supervised.evaluate(Evidence([])).status is Status.MISSING_INPUTS
+
+
+def test_without_a_supervised_model_the_detector_says_so():
+    assert judge("supervised", features={"density": 1.0}).status is Status.MISSING_INPUTS
+
+
+@pytest.mark.parametrize(
+    ("role", "action"), [("sender", 2), ("contract called", 2), ("counterparty", 1)]
+)
+def test_a_listed_address_blocks_or_reviews_and_shows_the_lists_age(role, action):
+    listed = ListMatches((KnownBad(CAROL, "drainer", role),), age_minutes=180.0)
+    verdict = judge("known_bad_address", known_bad=listed)
+    assert verdict.action == action
+    assert CAROL in verdict.reason
+    assert "drainer" in verdict.reason
+    assert "3 hours ago" in verdict.reason
+
+
+def test_nobody_listed_is_silent_and_no_list_is_said():
+    assert not judge("known_bad_address", known_bad=ListMatches((), 1.0)).says_something
+    assert judge("known_bad_address").status is Status.MISSING_INPUTS
+
+
+def test_an_impersonated_token_is_reviewed():
+    row = (UNKNOWN_TOKEN, ALICE, BOB, 5)
+    fake = {UNKNOWN_TOKEN: TokenFact("UЅDC", impersonates=True)}
+    assert judge("impersonated_token", row, tokens=fake).action is Action.REVIEW
+    real = {USDC: TokenFact("USDC", well_known=True)}
+    assert judge("impersonated_token", (USDC, ALICE, BOB, 5), tokens=real).action is Action.ALLOW
+
+
+def test_a_zero_transfer_out_of_a_strangers_account_is_poisoning():
+    verdict = judge("address_poisoning", (USDC, CAROL, FAKE, 0))
+    assert verdict.action is Action.REVIEW
+    assert "1 transfer of nothing" in verdict.reason
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [(USDC, ALICE, CAROL, 0)],
+        [(USDC, BOB, CAROL, 0)],
+        [(USDC, ZERO_ADDRESS, CAROL, 0)],
+        [(USDC, CAROL, ZERO_ADDRESS, 0)],
+        [(USDC, CAROL, POOL, 0), (USDC, CAROL, BOB, 7)],
+        [(USDC, CAROL, POOL, 7)],
+    ],
+    ids=["own", "contract called", "mint", "burn", "takes part", "not zero"],
+)
+def test_zero_transfers_with_a_part_in_the_transaction_are_not(rows):
+    assert judge("address_poisoning", *rows).action is Action.ALLOW
+
+
+def test_a_counterfeit_token_in_a_strangers_name_is_poisoning():
+    fake = {UNKNOWN_TOKEN: TokenFact("USDT", impersonates=True)}
+    verdict = judge("address_poisoning", (UNKNOWN_TOKEN, CAROL, FAKE, 10**6), tokens=fake)
+    assert verdict.action is Action.REVIEW
+    assert "counterfeit" in verdict.reason
+
+
+def test_the_least_number_of_zero_transfers_is_the_operators():
+    rows = [(USDC, CAROL, FAKE, 0), (USDC, POOL, FAKE, 0)]
+    for least, action in ((2, Action.REVIEW), (3, Action.ALLOW)):
+        parameters = {"min_zero_transfers": least}
+        assert judge("address_poisoning", *rows, parameters=parameters).action is action
+
+
+def poisoned(*entries):
+    """The verdict on the last of several transactions, each a (transfer row, sender)."""
+    book = CounterpartyBook()
+    for row, sender in entries:
+        last = transfers(row)
+        pairs = book.enter(last, sender)
+    evidence = Evidence(last, sender=sender, to=USDC, look_alikes=pairs)
+    return detector("address_poisoning").evaluate(evidence)
+
+
+def test_dust_from_a_look_alike_of_a_counterparty_is_reviewed():
+    verdict = poisoned(((USDC, ALICE, REAL, 10**9), ALICE), ((USDC, FAKE, ALICE, 1), FAKE))
+    assert verdict.action is Action.REVIEW
+    assert FAKE in verdict.reason
+    assert REAL in verdict.reason
+
+
+def test_paying_the_look_alike_of_somebody_paid_before_is_blocked():
+    verdict = poisoned(((USDC, ALICE, REAL, 10**9), ALICE), ((USDC, ALICE, FAKE, 10**9), ALICE))
+    assert verdict.action is Action.BLOCK
+
+
+def test_the_genuine_counterparty_is_never_blocked_for_its_imitator():
+    verdict = poisoned(
+        ((USDC, ALICE, REAL, 10**9), ALICE),
+        ((USDC, ALICE, FAKE, 0), BOB),
+        ((USDC, ALICE, REAL, 10**9), ALICE),
+    )
+    assert verdict.action is Action.ALLOW
+
+
+def test_an_imitator_seen_first_is_not_taken_for_the_genuine_one():
+    verdict = poisoned(((USDC, FAKE, ALICE, 1), FAKE), ((USDC, ALICE, REAL, 10**9), ALICE))
+    assert verdict.action is Action.REVIEW
+    verdict = poisoned(
+        ((USDC, FAKE, ALICE, 1), FAKE),
+        ((USDC, ALICE, REAL, 10**9), ALICE),
+        ((USDC, ALICE, FAKE, 10**9), ALICE),
+    )
+    assert verdict.action is Action.BLOCK
+
+
+def test_addresses_that_differ_in_what_wallets_show_are_not_alike():
+    other = FAKE[:-1] + "5"
+    verdict = poisoned(((USDC, ALICE, REAL, 9), ALICE), ((USDC, ALICE, other, 9), ALICE))
+    assert verdict.action is Action.ALLOW
+
+
+@given(
+    st.lists(
+        st.tuples(st.just(USDC), *[st.sampled_from([ALICE, BOB, REAL, FAKE, ZERO_ADDRESS])] * 2,
+                  st.integers(0, 2)), max_size=30,
+    )
+)  # fmt: skip
+def test_the_book_stays_within_its_bound(rows):
+    book = CounterpartyBook(remembered=4)
+    for row in rows:
+        for pair in book.enter(transfers(row), ALICE):
+            assert pair.address != pair.earlier
+        assert len(book) <= 5
+
+
+@pytest.mark.parametrize(
+    ("facts", "amount", "action"),
+    [
+        ({"nonce": 0}, 10**10, 1),
+        ({"nonce": 2}, 10**10, 1),
+        ({"nonce": 3}, 10**10, 0),
+        ({"nonce": 0}, 10**9, 0),
+        ({"account_age_minutes": 5.0}, 10**10, 1),
+        ({"account_age_minutes": 5000.0}, 10**10, 0),
+        ({"nonce": 900, "account_age_minutes": 5.0}, 10**10, 1),
+    ],
+)
+def test_a_fresh_account_with_a_large_value_is_reviewed(facts, amount, action):
+    row = (USDC, BOB, ALICE, amount)
+    assert judge("fresh_account_large_value", row, **facts).action == action
+
+
+def test_an_account_of_unknown_age_is_not_called_fresh():
+    verdict = judge("fresh_account_large_value", (USDC, ALICE, BOB, 10**30))
+    assert verdict.status is Status.MISSING_INPUTS
+
+
+LOAN = (USDC, POOL, BOB, 1000)
+REPAID = (USDC, BOB, POOL, 1001)
+
+
+@pytest.mark.parametrize(
+    ("rows", "action"),
+    [
+        ([LOAN, (UNKNOWN_TOKEN, CAROL, BOB, 9), REPAID, (USDC, CAROL, ALICE, 5)], 1),
+        ([LOAN, (UNKNOWN_TOKEN, CAROL, ALICE, 9), (USDC, CAROL, BOB, 1), REPAID], 1),
+        ([LOAN, (UNKNOWN_TOKEN, CAROL, BOB, 9), (USDC, BOB, POOL, 999)], 0),
+        ([LOAN, (UNKNOWN_TOKEN, BOB, CAROL, 9), REPAID], 0),
+        ([(USDC, ALICE, POOL, 5), (UNKNOWN_TOKEN, POOL, ALICE, 9), (USDC, BOB, CAROL, 1)], 0),
+    ],
+    ids=["profit in kind", "profit to the sender", "not repaid", "no profit", "swap"],
+)
+def test_a_repaid_loan_with_profit_is_reviewed(rows, action):
+    assert judge("flash_loan_profit", *rows).action == action
+
+
+def token(number):
+    return f"0x{number:040x}"
+
+
+def test_an_account_that_only_loses_is_drained():
+    rows = [(token(n), CAROL, ALICE, 10) for n in range(1, 4)]
+    assert judge("drained_account", *rows).action is Action.REVIEW
+    assert judge("drained_account", *rows[:2]).action is Action.ALLOW
+    assert judge("drained_account", *rows, (USDC, ALICE, CAROL, 1)).action is Action.ALLOW
+    assert judge("drained_account", *rows, sender=CAROL).action is Action.ALLOW
+
+
+def test_a_mint_out_of_proportion_is_reviewed():
+    mint = (USDC, ZERO_ADDRESS, ALICE, 10**11)
+    assert judge("disproportionate_mint", mint).action is Action.REVIEW
+    assert judge("disproportionate_mint", (USDC, ZERO_ADDRESS, ALICE, 10**9)).action is Action.ALLOW
+    assert judge("disproportionate_mint", (USDC, BOB, ALICE, 10**11)).action is Action.ALLOW
+    burnt = (USDC, ALICE, ZERO_ADDRESS, 10**11)
+    assert judge("disproportionate_mint", mint, burnt).action is Action.ALLOW
+
+
+accounts = st.sampled_from([ALICE, BOB, CAROL, POOL, ZERO_ADDRESS, REAL, FAKE])
+any_transfers = st.lists(
+    st.tuples(
+        st.sampled_from([USDC, UNKNOWN_TOKEN]), accounts, accounts, st.integers(0, 2**256 - 1)
+    ),
+    max_size=12,
+)
+
+
+@pytest.mark.parametrize("name", sorted(DETECTORS))
+@given(rows=any_transfers, sender=st.none() | accounts, to=st.none() | accounts)
+def test_no_transaction_makes_a_detector_raise_or_change_its_mind(name, rows, sender, to):
+    first = judge(name, *rows, sender=sender, to=to, nonce=0)
+    assert first == judge(name, *rows, sender=sender, to=to, nonce=0)
+    assert first.detector == name
+    assert not first.shadow
