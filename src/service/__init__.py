@@ -1,0 +1,1 @@
+"""The analysis service: HTTP API, web pages, watch mode and their database."""

@@ -1,0 +1,221 @@
+"""Alerts, their filters, and what analysts say about them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, case, func, select, true
+
+from src.service.database.engine import insert_missing, upsert
+from src.service.database.tables import alerts, feedback, transfers
+
+SortKey = Literal["time", "score", "severity", "action"]
+SEVERITIES: Final = ("Info", "Low", "Medium", "High", "Critical")
+
+
+@dataclass(frozen=True, slots=True)
+class NewAlert:
+    """An alert to store; see `Alert`."""
+
+    chain_id: int
+    tx_hash: str
+    alert_id: str
+    name: str
+    description: str
+    severity: str
+    action: int
+    score: float | None
+    model_version: str
+    from_address: str | None
+    block_number: int | None
+    block_timestamp: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Feedback:
+    """What one person says of one alert."""
+
+    author: str
+    is_true_alarm: bool
+    note: str
+    given_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """One alert about one transaction.
+
+    Attributes:
+        id: of the row.
+        chain_id, tx_hash, block_number, block_timestamp, from_address: the transaction.
+        alert_id, name, description, severity: as in Forta findings.
+        action: `Action`'s value.
+        score: or None where the transaction could not be scored.
+        orphaned: the transaction's block was replaced, and it is in no newer one.
+        created_at: Unix seconds.
+        feedback: oldest first.
+    """
+
+    id: int
+    chain_id: int
+    tx_hash: str
+    alert_id: str
+    name: str
+    description: str
+    severity: str
+    action: int
+    score: float | None
+    model_version: str
+    from_address: str | None
+    block_number: int | None
+    block_timestamp: int | None
+    orphaned: bool
+    created_at: float
+    feedback: tuple[Feedback, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AlertFilter:
+    """Which alerts; None does not restrict.
+
+    Attributes:
+        since, until: block time, Unix seconds, both included.
+        action: exactly this one.
+        severity: exactly this one.
+        token: the transaction moves it; address, lowercase.
+        sender: the transaction's sender, lowercase.
+        alert_id: exactly this one.
+        tx_hash: of this transaction.
+        with_feedback: with any, or without.
+        orphaned: only those, or none of those.
+    """
+
+    since: int | None = None
+    until: int | None = None
+    action: int | None = None
+    severity: str | None = None
+    token: str | None = None
+    sender: str | None = None
+    alert_id: str | None = None
+    tx_hash: str | None = None
+    with_feedback: bool | None = None
+    orphaned: bool | None = None
+
+
+def store_alerts(connection: Connection, new: Sequence[NewAlert], now: float) -> list[int]:
+    """Store alerts; one that stands already for this transaction stays as it is.
+
+    Returns:
+        The ids of all of them, in order.
+    """
+    slots = NewAlert.__slots__
+    rows = [{name: getattr(one, name) for name in slots} | {"created_at": now} for one in new]
+    insert_missing(connection, alerts, rows)
+    return [
+        connection.execute(
+            select(alerts.c.id)
+            .where(alerts.c.chain_id == one.chain_id)
+            .where(alerts.c.tx_hash == one.tx_hash)
+            .where(alerts.c.alert_id == one.alert_id)
+        ).scalar_one()
+        for one in new
+    ]
+
+
+def list_alerts(
+    connection: Connection,
+    wanted: AlertFilter,
+    *,
+    sort: SortKey = "time",
+    descending: bool = True,
+    limit: int = 50,
+    offset: int = 0,
+) -> tuple[list[Alert], int]:
+    """A page of alerts with their feedback, and how many there are in all."""
+    condition = _condition(wanted)
+    total = connection.execute(
+        select(func.count()).select_from(alerts).where(condition)
+    ).scalar_one()
+    column = _sort_column(sort)
+    order = [column.desc().nulls_last(), alerts.c.id.desc()]
+    if not descending:
+        order = [column.asc().nulls_last(), alerts.c.id.asc()]
+    page = select(alerts).where(condition).order_by(*order).limit(limit).offset(offset)
+    return _alerts(connection, page), total
+
+
+def find_alert(connection: Connection, number: int) -> Alert | None:
+    """One alert with its feedback."""
+    found = _alerts(connection, select(alerts).where(alerts.c.id == number))
+    return found[0] if found else None
+
+
+def give_feedback(
+    connection: Connection, number: int, author: str, *, is_true_alarm: bool, note: str, now: float
+) -> None:
+    """Store what an author says of an alert, in place of what the same author said before."""
+    said = {"is_true_alarm": is_true_alarm, "note": note, "given_at": now}
+    connection.execute(
+        upsert(connection, feedback)
+        .values(alert=number, author=author, **said)
+        .on_conflict_do_update(index_elements=["alert", "author"], set_=said)
+    )
+
+
+def _condition(wanted: AlertFilter) -> ColumnElement[bool]:
+    equal = {
+        alerts.c.action: wanted.action,
+        alerts.c.severity: wanted.severity,
+        alerts.c.from_address: wanted.sender,
+        alerts.c.alert_id: wanted.alert_id,
+        alerts.c.tx_hash: wanted.tx_hash,
+        alerts.c.orphaned: wanted.orphaned,
+    }
+    conditions = [column == value for column, value in equal.items() if value is not None]
+    if wanted.since is not None:
+        conditions.append(alerts.c.block_timestamp >= wanted.since)
+    if wanted.until is not None:
+        conditions.append(alerts.c.block_timestamp <= wanted.until)
+    if wanted.token is not None:
+        moves = (
+            select(transfers.c.tx_hash)
+            .where(transfers.c.chain_id == alerts.c.chain_id)
+            .where(transfers.c.tx_hash == alerts.c.tx_hash)
+            .where(transfers.c.token == wanted.token)
+        )
+        conditions.append(moves.exists())
+    if wanted.with_feedback is not None:
+        judged = select(feedback.c.alert).where(feedback.c.alert == alerts.c.id).exists()
+        conditions.append(judged if wanted.with_feedback else ~judged)
+    return and_(true(), *conditions)
+
+
+def _sort_column(sort: SortKey) -> ColumnElement[Any]:
+    if sort == "severity":
+        return case(
+            {name: rank for rank, name in enumerate(SEVERITIES)}, value=alerts.c.severity, else_=-1
+        )
+    columns = {
+        "time": alerts.c.block_timestamp,
+        "score": alerts.c.score,
+        "action": alerts.c.action,
+    }
+    return columns[sort]
+
+
+def _alerts(connection: Connection, query: Select[Any]) -> list[Alert]:
+    rows = connection.execute(query).all()
+    said: dict[int, list[Feedback]] = {}
+    for row in connection.execute(
+        select(feedback)
+        .where(feedback.c.alert.in_([row.id for row in rows]))
+        .order_by(feedback.c.given_at)
+    ):
+        word = Feedback(row.author, row.is_true_alarm, row.note, row.given_at)
+        said.setdefault(row.alert, []).append(word)
+    return [_alert(row, said.get(row.id, [])) for row in rows]
+
+
+def _alert(row: Row[Any], said: list[Feedback]) -> Alert:
+    own = {name: getattr(row, name) for name in Alert.__slots__ if name != "feedback"}
+    return Alert(**own, feedback=tuple(said))

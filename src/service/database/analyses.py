@@ -1,0 +1,123 @@
+"""Results of the batch analysis: the same analysis stands once."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Row, func, select
+
+from src.service.database.engine import insert_missing
+from src.service.database.tables import analyses, analysis_rows
+
+_CHUNK = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class AnalysisRow:
+    """One token of one transaction in an analysis.
+
+    Attributes:
+        rank: of the transaction, 0 = most anomalous; its tokens share it.
+        token: address.
+        tx_hash: the transaction.
+        label: what people call the token; unique within the transaction.
+        value: amount moved, in token units.
+        gas_cost: ETH.
+        score: of this transaction and token, in [0, 1], near 1 = anomalous.
+        tx_score: of the transaction: its highest.
+        is_anomaly: the forest calls the transaction an anomaly.
+    """
+
+    rank: int
+    token: str
+    tx_hash: str
+    label: str
+    value: float
+    gas_cost: float
+    score: float
+    tx_score: float
+    is_anomaly: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Analysis:
+    """A finished analysis without its rows.
+
+    Attributes:
+        id: SHA-256 of everything that determines the answer.
+        model: id of the registry's model that scored.
+    """
+
+    id: str
+    chain_id: int
+    start_block: int
+    end_block: int
+    end_block_hash: str
+    model: int
+    n_transactions: int
+    n_anomalies: int
+    analysed_at: float
+
+
+def store_analysis(connection: Connection, analysis: Analysis, rows: Iterable[AnalysisRow]) -> None:
+    """Store an analysis; the same one again changes nothing."""
+    head = {name: getattr(analysis, name) for name in Analysis.__slots__}
+    insert_missing(connection, analyses, [head])
+    chunk: list[dict[str, Any]] = []
+    for row in rows:
+        own = {name: getattr(row, name) for name in AnalysisRow.__slots__}
+        chunk.append(own | {"analysis": analysis.id})
+        if len(chunk) == _CHUNK:
+            insert_missing(connection, analysis_rows, chunk)
+            chunk = []
+    insert_missing(connection, analysis_rows, chunk)
+
+
+def find_analysis(connection: Connection, identity: str) -> Analysis | None:
+    """One analysis."""
+    row = connection.execute(select(analyses).where(analyses.c.id == identity)).first()
+    return None if row is None else _analysis(row)
+
+
+def list_analyses(
+    connection: Connection, *, limit: int = 50, offset: int = 0
+) -> tuple[list[Analysis], int]:
+    """A page of analyses, newest first, and how many there are in all."""
+    total = connection.execute(select(func.count()).select_from(analyses)).scalar_one()
+    order = analyses.c.analysed_at.desc(), analyses.c.id
+    page = select(analyses).order_by(*order).limit(limit).offset(offset)
+    return [_analysis(row) for row in connection.execute(page)], total
+
+
+def analysis_rows_of(
+    connection: Connection,
+    identity: str,
+    *,
+    anomalies_only: bool,
+    limit: int | None = None,
+    offset: int = 0,
+) -> Sequence[AnalysisRow]:
+    """Rows of the transactions ranked `offset` to `offset + limit`, most anomalous first.
+
+    Anomalies have the first ranks, so a page holds the same transactions with and without the
+    others.
+    """
+    query = (
+        select(analysis_rows)
+        .where(analysis_rows.c.analysis == identity)
+        .where(analysis_rows.c.rank >= offset)
+        .order_by(analysis_rows.c.rank, analysis_rows.c.token)
+    )
+    if limit is not None:
+        query = query.where(analysis_rows.c.rank < offset + limit)
+    if anomalies_only:
+        query = query.where(analysis_rows.c.is_anomaly.is_(True))
+    return [_row(row) for row in connection.execute(query)]
+
+
+def _analysis(row: Row[Any]) -> Analysis:
+    return Analysis(**{name: getattr(row, name) for name in Analysis.__slots__})
+
+
+def _row(row: Row[Any]) -> AnalysisRow:
+    return AnalysisRow(**{name: getattr(row, name) for name in AnalysisRow.__slots__})

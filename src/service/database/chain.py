@@ -1,0 +1,228 @@
+"""Transactions, transfers and tokens: what the chain says, as it says it now."""
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Row, delete, or_, select, update
+
+from src.chain.transfers import Transfer
+from src.service.database.engine import insert_missing, put
+from src.service.database.tables import alerts, tokens, transactions, transfers
+from src.service.records import LoadedTransaction, Token
+
+_CHUNK = 500
+
+T = TypeVar("T")
+
+
+def store_transactions(
+    connection: Connection, chain_id: int, loaded: Iterable[LoadedTransaction], now: float
+) -> None:
+    """Store transactions and their transfers; what is there already stands once.
+
+    A transaction that a reorganisation moved to another block is moved, with its alerts.
+    """
+    for chunk in _chunks(loaded):
+        known = _block_hashes(connection, chain_id, [one.tx_hash for one in chunk])
+        for one in chunk:
+            if known.get(one.tx_hash, one.block_hash) != one.block_hash:
+                _move(connection, chain_id, one)
+        put(connection, transactions, [_transaction_row(chain_id, one, now) for one in chunk])
+        rows = [
+            _transfer_row(chain_id, one, transfer) for one in chunk for transfer in one.transfers
+        ]
+        insert_missing(connection, transfers, rows)
+
+
+def store_tokens(connection: Connection, chain_id: int, known: Iterable[Token]) -> None:
+    """Store what tokens call themselves; the newest word stands."""
+    for chunk in _chunks(known):
+        put(connection, tokens, [_token_row(chain_id, token) for token in chunk])
+
+
+def mark_orphaned(connection: Connection, chain_id: int, block_hashes: Collection[str]) -> int:
+    """Mark the transactions of replaced blocks, and their alerts, as not in the chain.
+
+    Returns:
+        How many transactions that were.
+    """
+    gone = (
+        select(transactions.c.tx_hash)
+        .where(transactions.c.chain_id == chain_id)
+        .where(transactions.c.block_hash.in_(list(block_hashes)))
+    )
+    _mark_alerts_of(connection, chain_id, gone)
+    result = connection.execute(
+        update(transactions)
+        .where(transactions.c.chain_id == chain_id)
+        .where(transactions.c.block_hash.in_(list(block_hashes)))
+        .values(orphaned=True)
+    )
+    return result.rowcount
+
+
+def find_transaction(
+    connection: Connection, chain_id: int, tx_hash: str
+) -> tuple[LoadedTransaction, bool] | None:
+    """A stored transaction with its transfers, and whether it is orphaned; None if unknown."""
+    row = connection.execute(
+        select(transactions)
+        .where(transactions.c.chain_id == chain_id)
+        .where(transactions.c.tx_hash == tx_hash)
+    ).first()
+    if row is None:
+        return None
+    moved = connection.execute(
+        select(transfers)
+        .where(transfers.c.chain_id == chain_id)
+        .where(transfers.c.tx_hash == tx_hash)
+        .order_by(transfers.c.log_index)
+    )
+    return _loaded(row, tuple(_transfer(one) for one in moved)), bool(row.orphaned)
+
+
+def find_tokens(
+    connection: Connection, chain_id: int, addresses: Collection[str]
+) -> dict[str, Token]:
+    """The stored tokens among `addresses`, by address."""
+    found: dict[str, Token] = {}
+    for chunk in _chunks(sorted(addresses)):
+        rows = connection.execute(
+            select(tokens).where(tokens.c.chain_id == chain_id).where(tokens.c.address.in_(chunk))
+        )
+        for row in rows:
+            found[row.address] = Token(
+                row.address, row.name, row.symbol, row.decimals, row.impersonates
+            )
+    return found
+
+
+def similar_transactions(
+    connection: Connection, chain_id: int, transaction: LoadedTransaction, limit: int = 10
+) -> Sequence[str]:
+    """Hashes of other transactions of the same sender or to the same contract, newest first."""
+    same = [
+        column == value
+        for column, value in (
+            (transactions.c.from_address, transaction.sender),
+            (transactions.c.to_address, transaction.to),
+        )
+        if value is not None
+    ]
+    if not same:
+        return []
+    return connection.scalars(
+        select(transactions.c.tx_hash)
+        .where(transactions.c.chain_id == chain_id)
+        .where(transactions.c.tx_hash != transaction.tx_hash)
+        .where(or_(*same))
+        .order_by(transactions.c.block_number.desc(), transactions.c.tx_index.desc())
+        .limit(limit)
+    ).all()
+
+
+def _block_hashes(
+    connection: Connection, chain_id: int, hashes: Collection[str]
+) -> dict[str, str | None]:
+    rows = connection.execute(
+        select(transactions.c.tx_hash, transactions.c.block_hash)
+        .where(transactions.c.chain_id == chain_id)
+        .where(transactions.c.tx_hash.in_(hashes))
+    )
+    return {row.tx_hash: row.block_hash for row in rows}
+
+
+def _move(connection: Connection, chain_id: int, moved: LoadedTransaction) -> None:
+    """Log indexes differ in the new block, so the transfers are written anew."""
+    connection.execute(
+        delete(transfers)
+        .where(transfers.c.chain_id == chain_id)
+        .where(transfers.c.tx_hash == moved.tx_hash)
+    )
+    connection.execute(
+        update(alerts)
+        .where(alerts.c.chain_id == chain_id)
+        .where(alerts.c.tx_hash == moved.tx_hash)
+        .values(
+            orphaned=False,
+            block_number=moved.block_number,
+            block_timestamp=moved.block_timestamp,
+        )
+    )
+
+
+def _mark_alerts_of(connection: Connection, chain_id: int, gone: Any) -> None:
+    connection.execute(
+        update(alerts)
+        .where(alerts.c.chain_id == chain_id)
+        .where(alerts.c.tx_hash.in_(gone))
+        .values(orphaned=True)
+    )
+
+
+def _chunks(rows: Iterable[T]) -> Iterator[list[T]]:
+    remaining = iter(rows)
+    while chunk := list(islice(remaining, _CHUNK)):
+        yield chunk
+
+
+def _transaction_row(chain_id: int, one: LoadedTransaction, now: float) -> dict[str, Any]:
+    return {
+        "chain_id": chain_id,
+        "tx_hash": one.tx_hash,
+        "block_number": one.block_number,
+        "block_hash": one.block_hash,
+        "block_timestamp": one.block_timestamp,
+        "tx_index": one.tx_index,
+        "from_address": one.sender,
+        "to_address": one.to,
+        "nonce": one.nonce,
+        "gas_used": one.gas_used,
+        "gas_price": None if one.gas_price is None else str(one.gas_price),
+        "orphaned": False,
+        "stored_at": now,
+    }
+
+
+def _transfer_row(chain_id: int, one: LoadedTransaction, transfer: Transfer) -> dict[str, Any]:
+    return {
+        "chain_id": chain_id,
+        "tx_hash": one.tx_hash,
+        "log_index": transfer.log_index,
+        "token": transfer.token,
+        "sender": transfer.sender,
+        "recipient": transfer.recipient,
+        "amount": str(transfer.amount),
+    }
+
+
+def _token_row(chain_id: int, token: Token) -> dict[str, Any]:
+    return {
+        "chain_id": chain_id,
+        "address": token.address,
+        "name": token.name,
+        "symbol": token.symbol,
+        "decimals": token.decimals,
+        "impersonates": token.impersonates,
+    }
+
+
+def _loaded(row: Row[Any], moved: tuple[Transfer, ...]) -> LoadedTransaction:
+    return LoadedTransaction(
+        tx_hash=row.tx_hash,
+        block_number=row.block_number,
+        block_hash=row.block_hash,
+        block_timestamp=row.block_timestamp,
+        tx_index=row.tx_index,
+        sender=row.from_address,
+        to=row.to_address,
+        nonce=row.nonce,
+        gas_used=row.gas_used,
+        gas_price=None if row.gas_price is None else int(row.gas_price),
+        transfers=moved,
+    )
+
+
+def _transfer(row: Row[Any]) -> Transfer:
+    return Transfer(row.token, row.sender, row.recipient, int(row.amount), row.log_index)

@@ -1,0 +1,176 @@
+"""Opening the database, its two kinds of transactions, and bringing its tables up to date."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import alembic.command
+from alembic.config import Config
+from sqlalchemy import Connection, Engine, Insert, Table, create_engine, event, make_url, text
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import ArgumentError, OperationalError
+
+MIGRATIONS: Final = Path(__file__).parent.parent / "migrations"
+
+_BUSY_SECONDS: Final = 30
+_POOL_SIZE: Final = 20
+_POOL_WAIT_SECONDS: Final = 10
+_CONNECT_SECONDS: Final = 5
+_STATEMENT_MS: Final = 30_000
+_MIGRATION_LOCK: Final = 5_316_201
+_WRITES: Final = "writes"
+
+
+class DatabaseError(RuntimeError):
+    """The database cannot be opened. The message says what to do and holds no password."""
+
+
+class Database:
+    """Connections to SQLite or PostgreSQL. Thread-safe; open one in each process.
+
+    SQLite runs in WAL mode: readers and the one writer do not block each other. A writing
+    transaction takes the write lock when it begins, so that it waits for its turn instead of
+    failing half-way.
+    """
+
+    def __init__(self, url: str) -> None:
+        """Open the database at an SQLAlchemy URL; `postgresql://` means psycopg 3.
+
+        Raises:
+            DatabaseError: the URL is none of SQLite or PostgreSQL.
+        """
+        self.engine = _engine(url)
+
+    @property
+    def is_sqlite(self) -> bool:
+        """Whether this is SQLite."""
+        return self.engine.dialect.name == "sqlite"
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A transaction that only reads, with one consistent view."""
+        with self.engine.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """A transaction that writes: committed at the end, rolled back on an exception."""
+        with (
+            self.engine.connect().execution_options(**{_WRITES: True}) as connection,
+            connection.begin(),
+        ):
+            yield connection
+
+    def migrate(self) -> None:
+        """Bring the tables up to date. Safe when several processes do it at once.
+
+        Raises:
+            DatabaseError: the database does not answer.
+        """
+        try:
+            with self.writing() as connection:
+                if not self.is_sqlite:
+                    lock = text("SELECT pg_advisory_xact_lock(:key)")
+                    connection.execute(lock, {"key": _MIGRATION_LOCK})
+                alembic.command.upgrade(alembic_config(connection), "head")
+        except OperationalError as error:
+            where = self.engine.url.render_as_string(hide_password=True)
+            reason = str(error.orig).splitlines()[0] if error.orig else type(error).__name__
+            raise DatabaseError(f"{where} does not answer ({reason}); see DATABASE_URL") from None
+
+    def is_ready(self) -> bool:
+        """Whether the database answers and has our tables."""
+        try:
+            with self.reading() as connection:
+                connection.execute(text("SELECT 1 FROM alembic_version"))
+        except Exception:  # noqa: BLE001 - whatever is wrong, it is not ready
+            return False
+        return True
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.engine.dispose()
+
+
+def alembic_config(connection: Connection) -> Config:
+    """Alembic's configuration for work on this connection."""
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    return config
+
+
+def upsert(connection: Connection, table: Table) -> "sqlite.Insert | postgresql.Insert":
+    """An INSERT that knows ON CONFLICT, for the database at hand."""
+    return sqlite.insert(table) if _is_sqlite(connection) else postgresql.insert(table)
+
+
+def insert_missing(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
+    """Insert the rows that are not there yet; those that are stay as they are."""
+    if rows:
+        connection.execute(upsert(connection, table).on_conflict_do_nothing(), rows)
+
+
+def put(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
+    """Insert rows; where the primary key is there already, replace the other columns."""
+    if not rows:
+        return
+    statement = upsert(connection, table)
+    keys = [column.name for column in table.primary_key]
+    changes = {name: statement.excluded[name] for name in rows[0] if name not in keys}
+    insert: Insert = statement.on_conflict_do_update(index_elements=keys, set_=changes)
+    connection.execute(insert, rows)
+
+
+def _is_sqlite(connection: Connection) -> bool:
+    return connection.dialect.name == "sqlite"
+
+
+def _engine(url: str) -> Engine:
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise DatabaseError("DATABASE_URL is no URL: sqlite:///FILE or postgresql://...") from None
+    if parsed.drivername in {"postgres", "postgresql"}:
+        parsed = parsed.set(drivername="postgresql+psycopg")
+    match parsed.get_backend_name():
+        case "postgresql":
+            return create_engine(
+                parsed,
+                pool_size=_POOL_SIZE,
+                pool_timeout=_POOL_WAIT_SECONDS,
+                pool_pre_ping=True,
+                connect_args={
+                    "connect_timeout": _CONNECT_SECONDS,
+                    "options": f"-c statement_timeout={_STATEMENT_MS}",
+                },
+            )
+        case "sqlite":
+            return _sqlite_engine(str(parsed.database or ""))
+        case other:
+            raise DatabaseError(f"DATABASE_URL names {other}: SQLite or PostgreSQL is supported")
+
+
+def _sqlite_engine(file: str) -> Engine:
+    if file in {"", ":memory:"}:
+        raise DatabaseError("DATABASE_URL: SQLite needs a file, several processes share it")
+    Path(file).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(
+        f"sqlite:///{file}",
+        pool_size=_POOL_SIZE,
+        pool_timeout=_POOL_WAIT_SECONDS,
+        connect_args={"timeout": _BUSY_SECONDS, "isolation_level": None},
+    )
+
+    @event.listens_for(engine, "connect")
+    def _configure(connection: Any, _record: Any) -> None:
+        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
+            connection.execute(f"PRAGMA {pragma}").close()
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        writes = connection.get_execution_options().get(_WRITES)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return engine

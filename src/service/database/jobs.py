@@ -1,0 +1,196 @@
+"""The queue of large analyses, shared by all workers.
+
+A worker claims the oldest job and keeps saying that it is alive. A job whose worker died is claimed
+by another one, a few times at most, since the job itself may be what kills them.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from sqlalchemy import Connection, Row, and_, func, insert, or_, select, update
+
+from src.service.database.tables import jobs
+
+Json = dict[str, Any]
+Status = Literal["queued", "running", "done", "failed", "cancelled"]
+
+ACTIVE: Final = ("queued", "running")
+DEAD_AFTER_SECONDS: Final = 60.0
+MAX_ATTEMPTS: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One large analysis.
+
+    Attributes:
+        request: as it was asked for, with the range that it came to.
+        status: queued, running, done, failed or cancelled.
+        done, total: blocks.
+        cancel_requested: somebody wants it to stop.
+        problem: RFC 9457 problem details, when it failed.
+        analysis: id of its result, when it is done.
+        created_at, started_at, finished_at: Unix seconds.
+        attempts: how many workers have begun it.
+    """
+
+    id: str
+    request: Json
+    status: Status
+    done: int
+    total: int
+    cancel_requested: bool
+    problem: Json | None
+    analysis: str | None
+    created_at: float
+    started_at: float | None
+    finished_at: float | None
+    attempts: int
+
+    @property
+    def is_active(self) -> bool:
+        """Whether it waits or runs."""
+        return self.status in ACTIVE
+
+
+def add_job(connection: Connection, identity: str, request: Json, total: int, now: float) -> None:
+    """Put a job at the end of the queue."""
+    connection.execute(
+        insert(jobs).values(
+            id=identity,
+            request=request,
+            status="queued",
+            done=0,
+            total=total,
+            created_at=now,
+            attempts=0,
+        )
+    )
+
+
+def count_active_jobs(connection: Connection) -> int:
+    """How many jobs wait or run."""
+    query = select(func.count()).select_from(jobs).where(jobs.c.status.in_(ACTIVE))
+    return connection.execute(query).scalar_one()
+
+
+def find_job(connection: Connection, identity: str) -> Job | None:
+    """One job."""
+    row = connection.execute(select(jobs).where(jobs.c.id == identity)).first()
+    return None if row is None else _job(row)
+
+
+def list_jobs(connection: Connection, *, limit: int = 50, offset: int = 0) -> tuple[list[Job], int]:
+    """A page of jobs, newest first, and how many there are in all."""
+    total = connection.execute(select(func.count()).select_from(jobs)).scalar_one()
+    order = jobs.c.created_at.desc(), jobs.c.id
+    page = select(jobs).order_by(*order).limit(limit).offset(offset)
+    return [_job(row) for row in connection.execute(page)], total
+
+
+def claim_job(connection: Connection, worker: str, now: float) -> Job | None:
+    """Take the oldest job that waits or whose worker died; None when there is none."""
+    dead = and_(jobs.c.status == "running", jobs.c.alive_at < now - DEAD_AFTER_SECONDS)
+    row = connection.execute(
+        select(jobs)
+        .where(or_(jobs.c.status == "queued", dead))
+        .order_by(jobs.c.created_at, jobs.c.id)
+        .limit(1)
+        .with_for_update(skip_locked=True)
+    ).first()
+    if row is None:
+        return None
+    if row.attempts >= MAX_ATTEMPTS or row.cancel_requested:
+        _finish_unclaimed(connection, row, now)
+        return None
+    connection.execute(
+        update(jobs)
+        .where(jobs.c.id == row.id)
+        .values(
+            status="running",
+            worker=worker,
+            alive_at=now,
+            started_at=now,
+            done=0,
+            attempts=row.attempts + 1,
+        )
+    )
+    return find_job(connection, row.id)
+
+
+def report_progress(
+    connection: Connection, identity: str, worker: str, done: int, now: float
+) -> bool:
+    """Say how far a job has come and that its worker lives.
+
+    Returns:
+        Whether to go on: not when it was cancelled or another worker has it.
+    """
+    ours = and_(jobs.c.id == identity, jobs.c.worker == worker, jobs.c.status == "running")
+    connection.execute(update(jobs).where(ours).values(done=done, alive_at=now))
+    return (
+        connection.execute(select(jobs.c.cancel_requested).where(ours)).scalar_one_or_none()
+        is False
+    )
+
+
+def finish_job(
+    connection: Connection,
+    identity: str,
+    worker: str,
+    status: Status,
+    now: float,
+    *,
+    analysis: str | None = None,
+    problem: Json | None = None,
+) -> None:
+    """End a job of this worker; nothing when another worker has it."""
+    values: Json = {"status": status, "finished_at": now, "analysis": analysis, "problem": problem}
+    if status == "done":
+        values["done"] = jobs.c.total
+    connection.execute(
+        update(jobs)
+        .where(jobs.c.id == identity, jobs.c.worker == worker, jobs.c.status == "running")
+        .values(values)
+    )
+
+
+def release_job(connection: Connection, identity: str, worker: str) -> None:
+    """Give a job back to the queue: its worker stops in good order."""
+    connection.execute(
+        update(jobs)
+        .where(jobs.c.id == identity, jobs.c.worker == worker, jobs.c.status == "running")
+        .values(status="queued", worker=None, attempts=jobs.c.attempts - 1)
+    )
+
+
+def cancel_job(connection: Connection, identity: str, now: float) -> Job | None:
+    """Ask a job to stop; one that waits stops at once, one that has ended stays as it is."""
+    connection.execute(
+        update(jobs)
+        .where(jobs.c.id == identity, jobs.c.status == "queued")
+        .values(status="cancelled", finished_at=now)
+    )
+    connection.execute(
+        update(jobs)
+        .where(jobs.c.id == identity, jobs.c.status == "running")
+        .values(cancel_requested=True)
+    )
+    return find_job(connection, identity)
+
+
+def _finish_unclaimed(connection: Connection, row: Row[Any], now: float) -> None:
+    values: Json = {"status": "cancelled", "finished_at": now}
+    if not row.cancel_requested:
+        values["status"] = "failed"
+        values["problem"] = {
+            "type": "about:blank",
+            "title": "Internal Server Error",
+            "status": 500,
+            "detail": f"given up after {row.attempts} workers ended in the middle of it",
+        }
+    connection.execute(update(jobs).where(jobs.c.id == row.id).values(values))
+
+
+def _job(row: Row[Any]) -> Job:
+    return Job(**{name: getattr(row, name) for name in Job.__slots__})

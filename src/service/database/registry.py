@@ -1,0 +1,91 @@
+"""The registry of the batch analysis' models: every training is a row of its own, by time.
+
+The content is a serialised forest. It is read by `detection.forest_file`, which runs nothing in it,
+and its SHA-256 is checked first.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Row, func, insert, select
+
+from src.service.database.tables import models
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class RegisteredModel:
+    """A trained forest without its content.
+
+    Attributes:
+        id: of the row; grows with time.
+        created_at: Unix seconds.
+        sha256: of the content, hex.
+        inputs: names of the columns.
+        offset: scikit-learn's `offset_`: rows with `-score` below it are anomalies.
+        training: what it was trained on and how.
+    """
+
+    id: int
+    created_at: float
+    sha256: str
+    inputs: list[str]
+    offset: float
+    training: Json
+
+
+_WITHOUT_CONTENT = [column for column in models.c if column.name != "content"]
+
+
+def register_model(
+    connection: Connection,
+    *,
+    content: bytes,
+    sha256: str,
+    inputs: list[str],
+    offset: float,
+    training: Json,
+    now: float,
+) -> int:
+    """Add a model; returns its id. Two at the same moment are two rows."""
+    result = connection.execute(
+        insert(models)
+        .values(
+            created_at=now,
+            sha256=sha256,
+            inputs=inputs,
+            offset=offset,
+            training=training,
+            content=content,
+        )
+        .returning(models.c.id)
+    )
+    return int(result.scalar_one())
+
+
+def list_models(
+    connection: Connection, *, limit: int = 50, offset: int = 0
+) -> tuple[list[RegisteredModel], int]:
+    """A page of models, newest first, and how many there are in all."""
+    total = connection.execute(select(func.count()).select_from(models)).scalar_one()
+    newest = select(*_WITHOUT_CONTENT).order_by(models.c.id.desc()).limit(limit).offset(offset)
+    return [_model(row) for row in connection.execute(newest)], total
+
+
+def latest_model(connection: Connection) -> tuple[RegisteredModel, bytes] | None:
+    """The newest model and its content, or None when nothing was trained yet."""
+    row = connection.execute(select(models).order_by(models.c.id.desc()).limit(1)).first()
+    return None if row is None else (_model(row), row.content)
+
+
+def find_model(connection: Connection, number: int) -> RegisteredModel | None:
+    """One model without its content."""
+    row = connection.execute(select(*_WITHOUT_CONTENT).where(models.c.id == number)).first()
+    return None if row is None else _model(row)
+
+
+def _model(row: Row[Any]) -> RegisteredModel:
+    return RegisteredModel(
+        row.id, row.created_at, row.sha256, list(row.inputs), row.offset, dict(row.training)
+    )

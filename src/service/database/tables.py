@@ -1,0 +1,258 @@
+"""The tables, the same on SQLite and PostgreSQL.
+
+Conventions: addresses and hashes are lowercase `0x` text. Amounts are decimal text, since no column
+holds a uint256 in both databases. Times are Unix seconds: whole for the chain's, with fractions for
+ours (`*_at`). Every text from outside has passed `sanitise_text`. Each row has its natural key as a
+primary or unique key, so that writing it twice leaves it once.
+"""
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Double,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    false,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+# SQLite numbers rows by itself only in a column of type INTEGER.
+RowId = BigInteger().with_variant(Integer, "sqlite")
+Address = String(42)
+Hash = String(66)
+Amount = String(78)
+
+transactions = Table(
+    "transactions",
+    metadata,
+    Column("chain_id", BigInteger, primary_key=True),
+    Column("tx_hash", Hash, primary_key=True),
+    Column("block_number", BigInteger),
+    Column("block_hash", Hash),
+    Column("block_timestamp", BigInteger),
+    Column("tx_index", Integer),
+    Column("from_address", Address),
+    Column("to_address", Address),
+    Column("nonce", BigInteger),
+    Column("gas_used", BigInteger),
+    Column("gas_price", Amount),  # wei
+    # Not in the chain any more: its block was replaced and the transaction is in no newer one.
+    Column("orphaned", Boolean, nullable=False, server_default=false()),
+    Column("stored_at", Double, nullable=False),
+    Index(None, "chain_id", "block_number"),
+    Index(None, "from_address"),
+)
+
+transfers = Table(
+    "transfers",
+    metadata,
+    Column("chain_id", BigInteger, primary_key=True),
+    Column("tx_hash", Hash, primary_key=True),
+    Column("log_index", Integer, primary_key=True, autoincrement=False),
+    Column("token", Address, nullable=False),
+    Column("sender", Address, nullable=False),
+    Column("recipient", Address, nullable=False),
+    Column("amount", Amount, nullable=False),  # raw token units
+    ForeignKeyConstraint(
+        ["chain_id", "tx_hash"],
+        ["transactions.chain_id", "transactions.tx_hash"],
+        ondelete="CASCADE",
+    ),
+    Index(None, "token"),
+)
+
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("chain_id", BigInteger, primary_key=True),
+    Column("address", Address, primary_key=True),
+    Column("name", String(128), nullable=False),
+    Column("symbol", String(64), nullable=False),
+    Column("decimals", Integer, nullable=False),
+    # Reads like a well-known token though it is another contract.
+    Column("impersonates", Boolean, nullable=False, server_default=false()),
+)
+
+features = Table(
+    "features",
+    metadata,
+    Column("chain_id", BigInteger, primary_key=True),
+    Column("tx_hash", Hash, primary_key=True),
+    Column("model_version", String(32), primary_key=True),
+    Column("features", JSON, nullable=False),  # name -> value; null: could not be had
+    ForeignKeyConstraint(
+        ["chain_id", "tx_hash"],
+        ["transactions.chain_id", "transactions.tx_hash"],
+        ondelete="CASCADE",
+    ),
+)
+
+decisions = Table(
+    "decisions",
+    metadata,
+    Column("chain_id", BigInteger, primary_key=True),
+    Column("tx_hash", Hash, primary_key=True),
+    # Of the model, the policy and what else decides: another one decides anew.
+    Column("decider", String(64), primary_key=True),
+    Column("model_version", String(32), nullable=False),
+    Column("action", SmallInteger, nullable=False),
+    Column("reasons", JSON, nullable=False),
+    Column("shadow", JSON, nullable=False),
+    Column("score", Double),  # null: could not be scored
+    Column("percentile", Double),
+    Column("threshold", Double),
+    Column("prediction", String(8)),  # NORMAL, ANOMALY or null
+    Column("explanation", JSON),
+    Column("invalid_reason", Text),
+    Column("decided_at", Double, nullable=False),
+    ForeignKeyConstraint(
+        ["chain_id", "tx_hash"],
+        ["transactions.chain_id", "transactions.tx_hash"],
+        ondelete="CASCADE",
+    ),
+    Index(None, "decided_at"),
+)
+
+alerts = Table(
+    "alerts",
+    metadata,
+    Column("id", RowId, primary_key=True),
+    Column("chain_id", BigInteger, nullable=False),
+    Column("tx_hash", Hash, nullable=False),
+    Column("alert_id", String(64), nullable=False),
+    Column("name", String(128), nullable=False),
+    Column("description", Text, nullable=False),
+    Column("severity", String(16), nullable=False),
+    Column("action", SmallInteger, nullable=False),
+    Column("score", Double),
+    Column("model_version", String(32), nullable=False),
+    Column("from_address", Address),
+    Column("block_number", BigInteger),
+    Column("block_timestamp", BigInteger),
+    Column("orphaned", Boolean, nullable=False, server_default=false()),
+    Column("created_at", Double, nullable=False),
+    ForeignKeyConstraint(
+        ["chain_id", "tx_hash"],
+        ["transactions.chain_id", "transactions.tx_hash"],
+        ondelete="CASCADE",
+    ),
+    UniqueConstraint("chain_id", "tx_hash", "alert_id"),
+    Index(None, "block_timestamp"),
+    Index(None, "from_address"),
+    Index(None, "alert_id"),
+)
+
+feedback = Table(
+    "feedback",
+    metadata,
+    Column("alert", ForeignKey("alerts.id", ondelete="CASCADE"), primary_key=True),
+    Column("author", String(64), primary_key=True),
+    Column("is_true_alarm", Boolean, nullable=False),
+    Column("note", Text, nullable=False),
+    Column("given_at", Double, nullable=False),
+)
+
+models = Table(
+    "models",
+    metadata,
+    Column("id", RowId, primary_key=True),
+    Column("created_at", Double, nullable=False),
+    Column("sha256", String(64), nullable=False),
+    Column("inputs", JSON, nullable=False),  # names of the columns
+    Column("offset", Double, nullable=False),  # scikit-learn's offset_: scores below are anomalies
+    Column("training", JSON, nullable=False),  # what it was trained on and how
+    Column("content", LargeBinary, nullable=False),
+    Index(None, "created_at"),
+)
+
+analyses = Table(
+    "analyses",
+    metadata,
+    # SHA-256 of everything that determines the answer: the same analysis stands once.
+    Column("id", String(64), primary_key=True),
+    Column("chain_id", BigInteger, nullable=False),
+    Column("start_block", BigInteger, nullable=False),
+    Column("end_block", BigInteger, nullable=False),
+    Column("end_block_hash", Hash, nullable=False),
+    Column("model", ForeignKey("models.id"), nullable=False),
+    Column("n_transactions", Integer, nullable=False),
+    Column("n_anomalies", Integer, nullable=False),
+    Column("analysed_at", Double, nullable=False),
+)
+
+analysis_rows = Table(
+    "analysis_rows",
+    metadata,
+    Column("analysis", ForeignKey("analyses.id", ondelete="CASCADE"), primary_key=True),
+    # Rank of the transaction, 0 = most anomalous; its tokens stand together.
+    Column("rank", Integer, primary_key=True, autoincrement=False),
+    Column("token", Address, primary_key=True),
+    Column("tx_hash", Hash, nullable=False),
+    Column("label", String(128), nullable=False),
+    Column("value", Double, nullable=False),  # in token units
+    Column("gas_cost", Double, nullable=False),  # ETH
+    Column("score", Double, nullable=False),  # of this transaction and token
+    Column("tx_score", Double, nullable=False),  # of the transaction: its highest
+    Column("is_anomaly", Boolean, nullable=False),  # the transaction, by its highest score
+)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("request", JSON, nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("done", Integer, nullable=False),  # blocks
+    Column("total", Integer, nullable=False),
+    Column("cancel_requested", Boolean, nullable=False, server_default=false()),
+    Column("problem", JSON),  # RFC 9457, when it failed
+    Column("analysis", ForeignKey("analyses.id")),
+    Column("created_at", Double, nullable=False),
+    Column("started_at", Double),
+    Column("finished_at", Double),
+    # The worker that runs it proves that it is alive: a job whose worker died is taken over.
+    Column("worker", String(64)),
+    Column("alive_at", Double),
+    Column("attempts", Integer, nullable=False),
+    Index(None, "status", "created_at"),
+)
+
+watched_blocks = Table(
+    "watched_blocks",
+    metadata,
+    Column("chain_id", BigInteger, primary_key=True),
+    Column("block_number", BigInteger, primary_key=True, autoincrement=False),
+    Column("block_hash", Hash, nullable=False),
+    Column("parent_hash", Hash, nullable=False),
+)
+
+notifications = Table(
+    "notifications",
+    metadata,
+    Column("alert", ForeignKey("alerts.id", ondelete="CASCADE"), primary_key=True),
+    Column("channel", String(64), primary_key=True),  # fingerprint: the URL holds a secret
+    Column("attempts", Integer, nullable=False),
+    Column("due_at", Double, nullable=False),
+    Column("sent_at", Double),
+    Column("failure", Text),
+    Index(None, "due_at"),
+)

@@ -1,0 +1,1 @@
+"""Alembic finds the migrations here, oldest first."""
