@@ -1,0 +1,152 @@
+"""Where models and data sets are kept: a local folder or an S3 bucket, chosen by `STORE_URL`.
+
+One primitive carries everything: `create` writes a new object whole, or says that its name is
+taken, atomically, whoever else tries at the same time. Nothing is ever overwritten or deleted.
+"""
+
+import contextlib
+import os
+import tempfile
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import fsspec  # type: ignore[import-untyped]
+from fsspec.implementations.local import LocalFileSystem  # type: ignore[import-untyped]
+
+STORE_VARIABLE = "STORE_URL"
+
+_TAKEN_CODES = frozenset({"PreconditionFailed", "412", "ConditionalRequestConflict", "409"})
+
+
+class StoreError(RuntimeError):
+    """The store cannot be used. The message names the store without credentials."""
+
+
+class Store:
+    """Objects by name below one URL.
+
+    Args:
+        url: a folder (`/srv/models`, `file:///srv/models`) or a bucket (`s3://bucket/prefix`).
+            Credentials, region and endpoint of S3 come from the environment (`AWS_ACCESS_KEY_ID`,
+            `AWS_SECRET_ACCESS_KEY`, `AWS_ENDPOINT_URL`, ...) or the machine's role.
+
+    Raises:
+        StoreError: the URL names no store that can be used.
+    """
+
+    def __init__(self, url: str) -> None:
+        if not url.strip():
+            raise StoreError(f"no store: set {STORE_VARIABLE} to a folder or s3://bucket/prefix")
+        try:
+            # A listing that fsspec remembers would hide what another process has just promoted.
+            self._files, self._root = fsspec.core.url_to_fs(url, use_listings_cache=False)
+        except (ImportError, ValueError, OSError) as error:
+            raise StoreError(f"the store's URL cannot be used: {_words(error)}") from None
+        self._is_local = isinstance(self._files, LocalFileSystem)
+        self.name = f"{self._protocol()}{self._root}"
+
+    def create(self, name: str, content: bytes) -> bool:
+        """Write a new object; False when the name is taken. It appears whole or not at all.
+
+        Raises:
+            StoreError: the store cannot be written.
+        """
+        path = self._path(name)
+        try:
+            if self._is_local:
+                return _create_file(Path(path), content)
+            self._files.pipe_file(path, content, mode="create")
+        except FileExistsError:
+            return False
+        except Exception as error:  # noqa: BLE001  every layer below S3 raises its own
+            if _is_taken(error):
+                return False
+            raise StoreError(f"{self.name}/{name} cannot be written: {_words(error)}") from None
+        return True
+
+    def read(self, name: str) -> bytes:
+        """The content of an object.
+
+        Raises:
+            FileNotFoundError: there is none of this name.
+            StoreError: the store cannot be read.
+        """
+        try:
+            content: bytes = self._files.cat_file(self._path(name))
+        except FileNotFoundError:
+            raise FileNotFoundError(f"{self.name}/{name}") from None
+        except Exception as error:  # noqa: BLE001  as in `create`
+            raise StoreError(f"{self.name}/{name} cannot be read: {_words(error)}") from None
+        return content
+
+    def children(self, folder: str) -> list[str]:
+        """Names directly below a folder, sorted; empty where there is no such folder.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        try:
+            found = self._files.ls(self._path(folder), detail=False)
+        except FileNotFoundError:
+            return []
+        except Exception as error:  # noqa: BLE001  as in `create`
+            raise StoreError(f"{self.name}/{folder} cannot be listed: {_words(error)}") from None
+        names = {PurePosixPath(path).name for path in found}
+        return sorted(name for name in names if not name.startswith("."))
+
+    def _path(self, name: str) -> str:
+        if ".." in PurePosixPath(name).parts or name.startswith("/"):
+            raise StoreError(f"{name!r} is not a name within the store")
+        return f"{self._root}/{name}"
+
+    def _protocol(self) -> str:
+        protocol = self._files.protocol
+        first = protocol if isinstance(protocol, str) else protocol[0]
+        return "" if self._is_local else f"{first}://"
+
+
+def open_store(url: str | None) -> Store:
+    """The store at `url`, else at `$STORE_URL`.
+
+    Raises:
+        StoreError: neither is given, or it cannot be used.
+    """
+    return Store(url or os.environ.get(STORE_VARIABLE, ""))
+
+
+def _create_file(path: Path, content: bytes) -> bool:
+    """Write a file under a name of its own, then give it the wanted name unless that is taken."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).chmod(0o644)
+        os.link(temporary, path)
+    except FileExistsError:
+        return False
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            Path(temporary).unlink()
+    return True
+
+
+def _is_taken(error: BaseException) -> bool:
+    """Whether an S3 error, or one that it was made from, says that a condition did not hold."""
+    seen: BaseException | None = error
+    while seen is not None:
+        response: Any = getattr(seen, "response", None)
+        if isinstance(response, dict):
+            code = str(response.get("Error", {}).get("Code", ""))
+            status = str(response.get("ResponseMetadata", {}).get("HTTPStatusCode", ""))
+            if code in _TAKEN_CODES or status == "412":
+                return True
+        seen = seen.__cause__ or seen.__context__
+    return False
+
+
+def _words(error: BaseException) -> str:
+    """An error's words on one line, cut short."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
