@@ -1,0 +1,79 @@
+"""Measure the bot: `npm run bench`. A table on stdout, everything in a JSON file.
+
+Every line compares two measurements of this run, taken alternately: on a shared machine ratios
+hold where seconds do not. Exit code 0 when every promise holds, else 1.
+"""
+
+import argparse
+import logging
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks import bridge, handler, kernels, start_up
+from benchmarks.report import Line, table, write_json
+
+DEFAULT_OUT = Path(__file__).parent / "results" / "latest.json"
+
+CORES = 0.2
+"""What a scan node gives a bot."""
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How long to measure."""
+
+    rounds: int
+    round_seconds: float
+    bridge_transactions: int
+
+
+FULL = Effort(rounds=7, round_seconds=0.4, bridge_transactions=200)
+QUICK = Effort(rounds=3, round_seconds=0.05, bridge_transactions=30)
+
+Found = tuple[list[Line], list[str]]
+
+GROUPS: dict[str, Callable[[Effort], Found]] = {
+    "kernels": lambda effort: (
+        kernels.measure(rounds=effort.rounds, round_seconds=effort.round_seconds), []
+    ),
+    "handler": lambda effort: (
+        [*handler.warm(rounds=effort.rounds, round_seconds=effort.round_seconds)], []
+    ),
+    "cold": lambda effort: ([*handler.cold(rounds=effort.rounds)], []),
+    "start": lambda effort: ([*start_up.measure(rounds=effort.rounds, cores=CORES)], []),
+    "bridge": lambda effort: bridge.measure(
+        rounds=effort.rounds, transactions=effort.bridge_transactions, cores=CORES
+    ),
+}  # fmt: skip
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="npm run bench --", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a minute instead of several")
+    parser.add_argument(
+        "--only", action="append", choices=GROUPS, metavar="NAME",
+        help=f"one group of lines, repeatable: {', '.join(GROUPS)}",
+    )  # fmt: skip
+    parser.add_argument("--out", type=Path, default=DEFAULT_OUT, help="the JSON file")
+    options = parser.parse_args(arguments)
+    logging.disable(logging.INFO)
+    lines: list[Line] = []
+    skipped: list[str] = []
+    for name in options.only or GROUPS:
+        print(f"measuring: {name} ...", file=sys.stderr, flush=True)
+        found, missing = GROUPS[name](QUICK if options.quick else FULL)
+        lines += found
+        skipped += missing
+    print(table(lines))
+    for reason in skipped:
+        print(f"skipped: {reason}")
+    write_json(options.out, lines, skipped)
+    print(f"written: {options.out}", file=sys.stderr)
+    return 1 if any(line.holds is False for line in lines) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,110 @@
+"""The whole handler: from the SDK's event to the finding."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import cycle
+from typing import Any
+
+import src.agent
+from benchmarks.kernels import LIME_SAMPLES, TRANSFER_ABI, TRANSFERS, Rival, sample_rows
+from benchmarks.report import Line
+from benchmarks.sources import Conduct, running_bot, sources
+from benchmarks.timing import Timing, interleaved, median, once
+from benchmarks.traffic import Traffic
+from src.detection.assessment import Assessor
+from src.detection.features import TokenProfile
+from src.utils.constants import EXPLANATION_FEATURES
+
+SIZES = (1, TRANSFERS, 37, 200)
+COLD_DELAY_SECONDS = 0.150
+
+# What the project promises.
+IDLE_SECONDS = 20e-6
+WARM_SECONDS = 0.25e-3
+COLD_SECONDS = 0.4
+TIMES_FASTER = 200
+
+_EVENTS = 100
+_SENDERS = 3
+_PAUSE_SECONDS = 1.1  # the explorer's rate limit must not be what is measured
+
+
+def warm(*, rounds: int, round_seconds: float) -> Iterator[Line]:
+    """Nothing is asked of the outside world, as for tokens and senders seen before."""
+    traffic = Traffic(3)
+    senders = [traffic.address() for _ in range(_SENDERS)]
+    rewritten = traffic.event(0)
+    nothing = cycle(traffic.events(0, _EVENTS, senders))
+    with sources() as settings, running_bot(settings) as bot:
+        times = interleaved(
+            {
+                "ours": lambda: src.agent.handle_transaction(next(nothing)),
+                "filter_log": lambda: rewritten.filter_log(TRANSFER_ABI),
+            },
+            rounds=rounds, round_seconds=round_seconds,
+        )  # fmt: skip
+        yield Line(
+            "handler", "no transfers", times["ours"].cpu, times["filter_log"].cpu,
+            "forta_agent filter_log", limit=IDLE_SECONDS,
+        )  # fmt: skip
+        rows = sample_rows(TokenProfile.from_amounts(bot.model.manifest.token_amounts))
+        rival = Rival(rows)
+        each = cycle(rows)
+        forgetful = replace(
+            bot,
+            assessor=Assessor(bot.model, attributions=EXPLANATION_FEATURES, remembered=0),
+        )
+        against = f"scikit-learn + LIME ({LIME_SAMPLES} samples), nothing else"
+        for size in SIZES:
+            events = cycle(traffic.events(size, _EVENTS, senders))
+            for _ in range(_EVENTS):  # ask for every fact and see every row
+                src.agent.handle_transaction(next(events))
+            times = interleaved(
+                {
+                    "seen": lambda events=events: _handle_with(bot, next(events)),
+                    "new": lambda events=events: _handle_with(forgetful, next(events)),
+                    "rival": lambda: rival.score_and_explain(next(each)),
+                },
+                rounds=rounds, round_seconds=round_seconds,
+            )  # fmt: skip
+            promised = size == TRANSFERS
+            for name in ("seen", "new"):
+                yield Line(
+                    "handler", f"{size} transfers, row {name}" + (" before" * (name == "seen")),
+                    times[name].cpu, times["rival"].cpu, against,
+                    limit=WARM_SECONDS if promised else None,
+                    ratio_limit=TIMES_FASTER if promised else None,
+                )  # fmt: skip
+
+
+def cold(*, rounds: int) -> Iterator[Line]:
+    """Five tokens and a sender that nobody has seen; node and explorer answer after 150 ms."""
+    traffic = Traffic(4)
+    together: list[Timing] = []
+    one_by_one: list[Timing] = []
+    with sources(Conduct(COLD_DELAY_SECONDS)) as settings, running_bot(settings) as bot:
+        for _ in range(rounds):
+            tokens = tuple(traffic.address() for _ in range(5))
+            event = Traffic(5, tokens).event(20, sender=traffic.address())
+            time.sleep(_PAUSE_SECONDS)
+            together.append(once(lambda event=event: src.agent.handle_transaction(event)))
+            tokens = tuple(traffic.address() for _ in range(5))
+            sender = traffic.address()
+
+            def ask(tokens: tuple[str, ...] = tokens, sender: str = sender) -> None:
+                for token in tokens:
+                    bot.lookups.token_info(token)
+                bot.lookups.first_transaction(sender)
+
+            time.sleep(_PAUSE_SECONDS)
+            one_by_one.append(once(ask))
+    yield Line(
+        "cold", "5 unknown tokens, unknown sender, sources at 150 ms", median(together).wall,
+        median(one_by_one).wall, "the same questions one after another", kind="wall", limit=COLD_SECONDS,
+    )  # fmt: skip
+
+
+def _handle_with(bot: src.agent.Bot, event: Any) -> None:
+    src.agent.BOT = bot
+    src.agent.handle_transaction(event)

@@ -1,0 +1,123 @@
+"""A node and an explorer on loopback, in a process of their own, and the bot set to use them.
+
+Apart, so that neither their work nor their memory counts as the bot's.
+"""
+
+import json
+import multiprocessing
+import os
+import random
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+
+from werkzeug import Request, Response
+from werkzeug.serving import WSGIRequestHandler, make_server
+
+import src.agent
+from benchmarks.hostile import hostile_text
+from src.settings import SETTINGS
+from tests.fake_chain import FakeNode, etherscan_answer, usual_token
+
+_START_SECONDS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Conduct:
+    """How the sources behave.
+
+    Attributes:
+        delay_seconds: before every answer.
+        failing_share: share of the answers that are an HTTP 500 or no JSON.
+        hostile: whether tokens have names that their deployers chose to do harm.
+    """
+
+    delay_seconds: float = 0.0
+    failing_share: float = 0.0
+    hostile: bool = False
+
+
+@contextmanager
+def sources(conduct: Conduct = Conduct()) -> Iterator[dict[str, str]]:
+    """Settings that name a running node and a running explorer."""
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_serve, args=(conduct, sender), daemon=True)
+    process.start()
+    try:
+        if not receiver.poll(_START_SECONDS):
+            raise RuntimeError("the local node and explorer did not start")
+        url = receiver.recv()
+        yield {"JSON_RPC_URL": f"{url}/node", "ETHERSCAN_URL": f"{url}/explorer"}
+    finally:
+        process.terminate()
+        process.join()
+
+
+@contextmanager
+def running_bot(settings: Mapping[str, str]) -> Iterator[src.agent.Bot]:
+    """The bot in this process with these settings and no others, initialised."""
+    kept = {name: os.environ.pop(name) for name in SETTINGS if name in os.environ}
+    os.environ.update(settings)
+    src.agent.initialize()
+    bot = src.agent.BOT
+    if bot is None:
+        raise RuntimeError("the bot is not initialised")
+    try:
+        yield bot
+    finally:
+        bot.lookups.close()
+        src.agent.BOT = None
+        for name in settings:
+            del os.environ[name]
+        os.environ.update(kept)
+
+
+class _AnyTokenNode(FakeNode):
+    """A node that knows every token."""
+
+    def __init__(self, hostile: bool) -> None:
+        super().__init__(calls=_Forgetful())
+        self._hostile = hostile
+
+    def _view(self, token: str, data: bytes) -> bytes:
+        rng = random.Random(token)
+        name = hostile_text(rng) if self._hostile else f"Token {token[:8]}"
+        symbol = hostile_text(rng) if self._hostile else f"T{token[2:8]}"
+        decimals = rng.choice((0, 6, 18, 77, 255)) if self._hostile else 18
+        self.tokens = {token: usual_token(name, symbol, decimals)}
+        return super()._view(token, data)
+
+
+class _Forgetful(list[str]):
+    """A list that stays empty: a node that remembers its calls would grow for ever."""
+
+    def append(self, _item: str) -> None:
+        """Forget the item."""
+
+
+class _KeepAlive(WSGIRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log_request(self, *_args: object) -> None:
+        """Say nothing."""
+
+
+def _serve(conduct: Conduct, urls: Connection) -> None:
+    node = _AnyTokenNode(conduct.hostile)
+    rng = random.Random(0)
+
+    @Request.application
+    def answer(request: Request) -> Response:
+        time.sleep(conduct.delay_seconds)
+        if rng.random() < conduct.failing_share:
+            return Response("<html>", status=rng.choice((200, 429, 500, 503)))
+        if request.path.startswith("/node"):
+            return node.answer(request)
+        return Response(json.dumps(etherscan_answer()))
+
+    server = make_server("127.0.0.1", 0, answer, threaded=True, request_handler=_KeepAlive)
+    urls.send(f"http://127.0.0.1:{server.server_port}")
+    server.serve_forever()
