@@ -139,7 +139,9 @@ def _running(
         project = folder / "project"
         (project / "src").mkdir(parents=True)
         (project / "src/agent.py").write_text(source)
-        (project / "package.json").write_text('{"name": "empty", "version": "0.0.0"}')
+        (project / "package.json").write_text(
+            '{"name": "empty", "version": "0.0.0", "chainIds": [1]}'
+        )
     with production_bot(folder, settings, project) as bridge:
         bot = Bot(bridge)
         if group is not None:

@@ -101,7 +101,8 @@ def cold(*, rounds: int) -> Iterator[Line]:
             one_by_one.append(once(ask))
     yield Line(
         "cold", "5 unknown tokens, unknown sender, sources at 150 ms", median(together).wall,
-        median(one_by_one).wall, "the same questions one after another", kind="wall", limit=COLD_SECONDS,
+        median(one_by_one).wall, "the same questions one after another", kind="wall",
+        limit=COLD_SECONDS,
     )  # fmt: skip
 
 

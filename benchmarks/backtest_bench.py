@@ -1,0 +1,153 @@
+"""Throughput, memory and proportion of the backtest: `python -m benchmarks.backtest_bench`.
+
+Multiplies real transactions: copies get other hashes, other accounts, other amounts and later
+blocks, so that neither accounts nor inputs of the model repeat more than in reality. Each run is a
+process of its own, so that its memory can be seen.
+"""
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+PROJECT = Path(__file__).resolve().parents[1]
+DEFAULT_DATA = PROJECT.parent / "shared" / "data"
+
+_BLOCK_SECONDS = 12
+_FIRST_BLOCK = 15_000_000
+_FIRST_TIME = 1_655_778_535
+_ZERO_ADDRESS = "0x" + "0" * 40
+_ROW_GROUP = 1_000_000
+
+
+def multiply(data: Path, folder: Path, transfers_wanted: int, seed: int = 0) -> int:
+    """Write copies of a data set's transactions that have a sender; returns the transfers.
+
+    The layout is ethereum-etl's, ordered by block, in files of one row group of a million rows.
+    """
+    random = np.random.default_rng(seed)
+    transactions = pq.read_table(data / "transactions.parquet")
+    transactions = transactions.filter(pc.is_valid(transactions["from_address"]))
+    transfers = pq.read_table(data / "transfers.parquet")
+    transfers = transfers.filter(pc.equal(transfers["token_std"], "erc20"))
+    owner = pc.index_in(transfers["tx_hash"], transactions["tx_hash"])
+    transfers = transfers.filter(pc.is_valid(owner))
+    owner = owner.drop_null().to_numpy()
+    blocks, block = np.unique(transactions["block_number"].to_numpy(), return_inverse=True)
+    index = pc.fill_null(transactions["tx_index"], 0).to_numpy()
+    order = np.lexsort((index, block))
+    transactions, block = transactions.take(order), block[order]
+    place = np.argsort(order)[owner]
+    log_index = transfers["log_index"].to_numpy()
+    order = np.lexsort((log_index, place))
+    transfers, place = transfers.take(order), place[order]
+    amounts = [int(text) for text in transfers["value_raw"].to_pylist()]
+    folder.mkdir(parents=True, exist_ok=True)
+    written = 0
+    pending: dict[str, list[pa.Table]] = {"transactions": [], "token_transfers": []}
+    copies = -(-transfers_wanted // len(transfers))
+    for copy in range(copies):
+        number = _FIRST_BLOCK + copy * len(blocks) + block
+        factor = random.integers(1000, 4000, len(transactions)).tolist()
+        varied = [
+            str(min(amount * factor[tx] // 2000, 2**256 - 1))
+            for amount, tx in zip(amounts, place.tolist(), strict=True)
+        ]
+        pending["transactions"].append(
+            pa.table(
+                {
+                    "hash": _renamed(transactions["tx_hash"], copy),
+                    "nonce": transactions["nonce"],
+                    "block_number": number,
+                    "transaction_index": transactions["tx_index"],
+                    "from_address": _renamed(transactions["from_address"], copy),
+                    "to_address": transactions["to_address"],
+                    "block_timestamp": _FIRST_TIME + _BLOCK_SECONDS * (number - _FIRST_BLOCK),
+                }
+            )
+        )
+        pending["token_transfers"].append(
+            pa.table(
+                {
+                    "token_address": transfers["token_address"],
+                    "from_address": _renamed(transfers["from_address"], copy),
+                    "to_address": _renamed(transfers["to_address"], copy),
+                    "value": pa.array(varied, pa.large_string()),
+                    "transaction_hash": _renamed(transfers["tx_hash"], copy),
+                    "log_index": transfers["log_index"],
+                    "block_number": number[place],
+                }
+            )
+        )
+        written += len(transfers)
+        if sum(map(len, pending["token_transfers"])) >= _ROW_GROUP or copy == copies - 1:
+            for name, tables in pending.items():
+                table = pa.concat_tables(tables)
+                path = folder / f"{name}-{copy:06d}.parquet"
+                pq.write_table(table, path, row_group_size=_ROW_GROUP, compression="zstd")
+                tables.clear()
+    return written
+
+
+def _renamed(column: pa.ChunkedArray, copy: int) -> pa.ChunkedArray:
+    """Other hashes or addresses, one for each; the zero address stays."""
+    if copy == 0:
+        return column
+    changed = pc.binary_replace_slice(column, 10, 16, f"{copy:06x}")
+    return pc.if_else(pc.equal(column, _ZERO_ADDRESS), column, changed)
+
+
+def _measure(data: Path, out: Path, options: list[str]) -> dict[str, float]:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    started = time.perf_counter()
+    command = [sys.executable, "-m", "src.backtest", "--data", data, "--out", out, *options]
+    process = subprocess.Popen(command, cwd=PROJECT, stderr=subprocess.DEVNULL)
+    _, status, usage = __import__("os").wait4(process.pid, 0)
+    if status:
+        raise SystemExit(f"the backtest failed: {status}")
+    seconds = time.perf_counter() - started
+    del before
+    timing = json.loads((out / "timing.json").read_text())
+    return {
+        "wall_seconds": round(seconds, 2),
+        "seconds": timing["seconds"],
+        "cpu_seconds": round(usage.ru_utime + usage.ru_stime, 2),
+        "peak_mb": round(usage.ru_maxrss / 1024),
+    }
+
+
+def main() -> int:
+    """Measure and print one line a size, as a table and as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, default=DEFAULT_DATA, help="a data set to multiply")
+    parser.add_argument(
+        "--transfers", type=float, nargs="+", default=[1e6, 3e6, 10e6], help="sizes (1e6 3e6 10e6)"
+    )
+    options, rest = parser.parse_known_args()
+    lines = []
+    print("transfers   seconds   transfers/s   CPU s   peak MB")
+    for size in options.transfers:
+        with tempfile.TemporaryDirectory(prefix="backtest-bench-") as folder:
+            transfers = multiply(options.data, Path(folder) / "data", int(size))
+            found = _measure(Path(folder) / "data", Path(folder) / "out", rest)
+        rate = transfers / found["seconds"]
+        lines.append({"transfers": transfers, "transfers_per_second": round(rate), **found})
+        print(
+            f"{transfers:>10,} {found['seconds']:>8.1f} {rate:>13,.0f} "
+            f"{found['cpu_seconds']:>7.1f} {found['peak_mb']:>9,.0f}"
+        )
+    print(json.dumps(lines))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
