@@ -111,7 +111,7 @@ def _labels(column: "pd.Series[Any]", path: Path, positive: str | None) -> NDArr
         raise TableError(
             f"{path}: {name} holds {shown}; two values are needed, one of them {wanted}"
         )
-    return (texts == wanted).to_numpy(dtype=np.int64)
+    return np.asarray(texts == wanted, dtype=np.int64)
 
 
 def _numeric(table: pd.DataFrame, path: Path) -> tuple[dict[str, NDArray[np.float64]], list[str]]:
@@ -179,7 +179,25 @@ def _ordered(
             f"{sum(missing.values()):,} values are missing, in {len(missing)} inputs: filled with "
             "the median of the training part."
         )
+    notes += _telling_gaps(names, rows, labels)
     return LabelledTable(names, rows, labels, groups, missing, tuple(notes))
+
+
+def _telling_gaps(
+    names: tuple[str, ...], rows: NDArray[np.float64], labels: NDArray[np.int64]
+) -> list[str]:
+    """Whether values are missing in one class only: the gap, filled, still marks the class."""
+    telling: dict[int, list[str]] = {}
+    for column, name in enumerate(names):
+        gaps = labels[np.isnan(rows[:, column])]
+        if len(gaps) >= _MIN_FOR_LEAK and gaps.min() == gaps.max():
+            telling.setdefault(int(gaps[0]), []).append(name)
+    return [
+        f"Values of {len(inputs)} inputs ({inputs[0]}{', ...' if len(inputs) > 1 else ''}) are "
+        f"missing only where the label is {label}: the equal values that fill them may give the "
+        "label away."
+        for label, inputs in sorted(telling.items())
+    ]
 
 
 def _suspicious(
@@ -193,10 +211,11 @@ def _suspicious(
         fraud, rest = values[known & (labels == 1)], values[known & (labels == 0)]
         if min(len(fraud), len(rest)) >= _MIN_FOR_LEAK:
             alone = auc(rest, fraud)
-            if max(alone, 1 - alone) >= _TOO_GOOD:
+            alone = max(alone, 1 - alone)
+            if alone >= _TOO_GOOD:
                 notes.append(
-                    f"{name} alone tells the classes apart (AUC {max(alone, 1 - alone):.4f}): is it "
-                    f"known before the label is? If not, --ignore '{name}'."
+                    f"{name} alone tells the classes apart (AUC {alone:.4f}): is it known before"
+                    f" the label is? If not, --ignore '{name}'."
                 )
         whole = known.all() and (values == np.floor(values)).all()
         if whole and len(np.unique(values)) == len(values) == int(np.ptp(values)) + 1:
