@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any
 
 from forta_agent import Finding, TransactionEvent
@@ -18,6 +19,7 @@ from forta_agent.receipt import Log
 from src.chain.lookups import Lookups
 from src.chain.transactions import TransactionFacts
 from src.chain.transfers import TRANSFER_TOPIC, ZERO_ADDRESS, Transfer, decode_transfers
+from src.detection.actions import Action, Decision
 from src.detection.assessment import Assessor
 from src.detection.features import FEATURE_NAMES, TokenProfile, feature_row
 from src.detection.model import Model, load_model
@@ -36,8 +38,10 @@ from src.utils.findings import (
     FindingContext,
     InvalidModelFeatures,
     NormalTransaction,
+    RuleTriggered,
     TokenTransfersFinding,
 )
+from src.utils.judge import Judge
 from src.utils.logger import get_logger, log_to_stderr
 
 LOGGER = get_logger(__name__)
@@ -54,16 +58,18 @@ class Bot:
     assessor: Assessor
     threshold: float
     lookups: Lookups
+    judge: Judge
 
 
 BOT: Bot | None = None
 
 
 def initialize() -> None:
-    """Load and verify the model and prepare the sources, once.
+    """Load and verify the model, the policy and the sources, once.
 
     Raises:
-        ModelError, SettingsError: the bot cannot give trustworthy answers; the message says why.
+        ModelError, SettingsError, PolicyError, AddressListError: the bot cannot give trustworthy
+            answers; the message says why.
     """
     global BOT  # noqa: PLW0603  the CLI calls plain functions, so the bot is a module global
     if BOT is not None:
@@ -82,7 +88,8 @@ def initialize() -> None:
         threshold = model.manifest.anomaly_threshold
     assessor = Assessor(model, attributions=EXPLANATION_FEATURES)
     _prove_decoding(assessor, model, profile)
-    BOT = Bot(settings, model, assessor, threshold, sources.lookups)
+    judge = Judge.from_settings(settings, model, threshold)
+    BOT = Bot(settings, model, assessor, threshold, sources.lookups, judge)
     LOGGER.info(
         "model %s ready: %d trees, %d inputs, threshold %g",
         model.version, model.forest.n_trees, len(model.inputs), threshold,
@@ -90,7 +97,11 @@ def initialize() -> None:
 
 
 def handle_transaction(transaction_event: TransactionEvent) -> list[Finding]:
-    """Score one transaction: no finding without an ERC-20 transfer, else exactly one."""
+    """Judge one transaction.
+
+    No finding without an ERC-20 transfer; else one primary finding (normal ones as far as
+    NORMAL_FINDINGS wants them) and one for each rule that asks for more than it.
+    """
     started = time.perf_counter()
     transfers = decode_transfers(transaction_event.logs)
     if not transfers:
@@ -99,13 +110,13 @@ def handle_transaction(transaction_event: TransactionEvent) -> list[Finding]:
     try:
         if BOT is None:  # a child that the CLI restarted gets transactions before `initialize`
             initialize()
-        finding = _assess(transaction, transfers, started)
+        findings = _assess(transaction, transfers, started)
     # An exception ends the process and loses the queue; hostile input must not be able to.
     except Exception as error:
         LOGGER.exception("transaction %s could not be scored", transaction.tx_hash)
         context = _context(transaction, transfers, {}, time.perf_counter() - started)
-        finding = InvalidModelFeatures(context, f"internal error: {type(error).__name__}")
-    return [finding.emit_finding()]
+        findings = [InvalidModelFeatures(context, f"internal error: {type(error).__name__}")]
+    return [finding.emit_finding() for finding in findings]
 
 
 def health_check() -> list[str]:
@@ -115,34 +126,59 @@ def health_check() -> list[str]:
     """
     if BOT is None:
         return ["the model is not loaded"]
-    for problem in BOT.lookups.health():
+    for problem in [*BOT.lookups.health(), *BOT.judge.problems()]:
         LOGGER.warning("source in trouble: %s", problem)
     return []
 
 
 def _assess(
     transaction: TransactionFacts, transfers: Sequence[Transfer], started: float
-) -> TokenTransfersFinding:
+) -> Sequence[TokenTransfersFinding]:
     bot = _ready()
-    valid, features = get_features(
-        transaction.sender,
-        transaction.timestamp,
-        transfers,
-        block_number=transaction.block_number,
-    )
-    features_done = time.perf_counter()
-    context = _context(transaction, transfers, features, features_done - started)
-    if not valid:
-        return InvalidModelFeatures(context, invalid_reason(features) or UNKNOWN)
-    assessment = bot.assessor.assess(model_row(features, bot.model.inputs))
+    assessment = None
+    with bot.lookups.transaction():  # one deadline, and nothing is asked twice
+        valid, features = get_features(
+            transaction.sender,
+            transaction.timestamp,
+            transfers,
+            block_number=transaction.block_number,
+        )
+        features_done = time.perf_counter()
+        if valid:
+            assessment = bot.assessor.assess(model_row(features, bot.model.inputs))
+        prediction_seconds = time.perf_counter() - features_done
+        decision = bot.judge.decide(transaction, transfers, features, assessment)
+    context = _context(transaction, transfers, features, features_done - started, decision)
+    if assessment is None:
+        invalid = InvalidModelFeatures(context, invalid_reason(features) or UNKNOWN)
+        return [invalid, *_rule_findings(bot, context, transaction)]
     is_anomaly = assessment.score >= bot.threshold
-    kind = AnomalousTransaction if is_anomaly else NormalTransaction
-    return kind(
-        context,
-        assessment=assessment,
-        alert_rate=_count(bot, is_anomaly),
-        prediction_seconds=time.perf_counter() - features_done,
-    )
+    alert_rate = _count(bot, is_anomaly)
+    if is_anomaly:
+        return [AnomalousTransaction(context, assessment, alert_rate, prediction_seconds)]
+    rules = _rule_findings(bot, context, transaction)
+    if not _is_sampled(transaction.tx_hash, bot.settings.normal_findings):
+        return rules
+    return [NormalTransaction(context, assessment, alert_rate, prediction_seconds), *rules]
+
+
+def _rule_findings(
+    bot: Bot, context: FindingContext, transaction: TransactionFacts
+) -> list[TokenTransfersFinding]:
+    """What rules have to say of a transaction that the model does not call anomalous."""
+    if context.decision is None or context.decision.action is Action.ALLOW:
+        return []
+    return [
+        RuleTriggered(context, alert.verdict, alert.alert_id, alert.count)
+        for alert in bot.judge.rule_alerts(context.decision, transaction)
+    ]
+
+
+def _is_sampled(tx_hash: str, one_in: int) -> bool:
+    """Whether a normal transaction gets a finding; every scan node picks the same ones."""
+    if one_in <= 1:
+        return one_in == 1
+    return int.from_bytes(sha256(tx_hash.encode()).digest()[:8], "big") % one_in == 0
 
 
 def _count(bot: Bot, is_anomaly: bool) -> float:
@@ -159,6 +195,7 @@ def _context(
     transfers: Sequence[Transfer],
     features: Mapping[str, Any],
     feature_seconds: float,
+    decision: Decision | None = None,
 ) -> FindingContext:
     return FindingContext(
         tx_hash=transaction.tx_hash or UNKNOWN,
@@ -170,6 +207,7 @@ def _context(
         model_version=BOT.model.version if BOT else UNKNOWN,
         anomaly_threshold=BOT.threshold if BOT else None,
         feature_seconds=feature_seconds,
+        decision=decision,
     )
 
 

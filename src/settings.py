@@ -21,6 +21,9 @@ from src.chain.http import is_http_url
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 DEFAULT_MODEL_PATH = PROJECT_ROOT / "isolation_forest.pkl"
+DEFAULT_POLICY_PATH = PROJECT_ROOT / "policy.yaml"
+DEFAULT_ADDRESS_LIST_REFRESH_MINUTES = 60.0
+DEFAULT_REPEAT_WINDOW_MINUTES = 60.0
 DEFAULT_LOOKUP_DEADLINE_SECONDS = 1.0
 DEFAULT_JSON_RPC_REQUESTS_PER_SECOND = 50
 """What the scan node's JSON-RPC proxy allows."""
@@ -34,6 +37,12 @@ SETTINGS = (
     "ETHPLORER_API_KEY",
     "ANOMALY_THRESHOLD",
     "MODEL_PATH",
+    "CHALLENGER_MODEL_PATH",
+    "POLICY_PATH",
+    "NORMAL_FINDINGS",
+    "ADDRESS_LIST",
+    "ADDRESS_LIST_REFRESH_MINUTES",
+    "REPEAT_WINDOW_MINUTES",
     "CACHE_DIR",
     "LOOKUP_DEADLINE_SECONDS",
     "FORTA_CHAIN_ID",
@@ -72,6 +81,14 @@ class Settings:
         anomaly_threshold: score from which a transaction is an anomaly, in [0, 1]; None for the
             model's own.
         model_path: the model file; its manifest lies beside it.
+        challenger_model_path: a second model that scores in shadow, or None.
+        policy_path: which detectors run, and how.
+        normal_findings: how many normal transactions there are to one finding: 1 for a finding
+            each, 0 for none.
+        address_list: path or URL of known bad addresses, or None.
+        address_list_refresh_minutes: between two readings of a URL.
+        repeat_window_minutes: how long findings of rules like one emitted are counted instead of
+            emitted; 0 for never.
         cache_dir: where facts survive restarts; None for memory only.
         lookup_deadline_seconds: all waiting for the outside world for one transaction.
         chain_id: the chain watched.
@@ -87,6 +104,12 @@ class Settings:
     ethplorer_api_key: str | None = field(default=None, repr=False)
     anomaly_threshold: float | None = None
     model_path: Path = DEFAULT_MODEL_PATH
+    challenger_model_path: Path | None = None
+    policy_path: Path = DEFAULT_POLICY_PATH
+    normal_findings: int = 1
+    address_list: str | None = field(default=None, repr=False)
+    address_list_refresh_minutes: float = DEFAULT_ADDRESS_LIST_REFRESH_MINUTES
+    repeat_window_minutes: float = DEFAULT_REPEAT_WINDOW_MINUTES
     cache_dir: Path | None = None
     lookup_deadline_seconds: float = DEFAULT_LOOKUP_DEADLINE_SECONDS
     chain_id: int = 1
@@ -141,6 +164,22 @@ def load_settings(
         ethplorer_api_key=_get(values, "ETHPLORER_API_KEY", None, _key),
         anomaly_threshold=_get(values, "ANOMALY_THRESHOLD", None, _number(0.0, 1.0)),
         model_path=_get(values, "MODEL_PATH", DEFAULT_MODEL_PATH, _path),
+        challenger_model_path=_get(values, "CHALLENGER_MODEL_PATH", None, _path),
+        policy_path=_get(values, "POLICY_PATH", DEFAULT_POLICY_PATH, _path),
+        normal_findings=_get(values, "NORMAL_FINDINGS", 1, _normal_findings),
+        address_list=_get(values, "ADDRESS_LIST", None, _file_or_url),
+        address_list_refresh_minutes=_get(
+            values,
+            "ADDRESS_LIST_REFRESH_MINUTES",
+            DEFAULT_ADDRESS_LIST_REFRESH_MINUTES,
+            _number(0.01, 10_080.0),
+        ),
+        repeat_window_minutes=_get(
+            values,
+            "REPEAT_WINDOW_MINUTES",
+            DEFAULT_REPEAT_WINDOW_MINUTES,
+            _number(0.0, 10_080.0),
+        ),
         cache_dir=_get(values, "CACHE_DIR", None, _path),
         lookup_deadline_seconds=_get(
             values,
@@ -252,6 +291,25 @@ def _path(name: str, text: str) -> Path:
         return Path(text).expanduser()
     except RuntimeError:
         raise SettingsError(name, "a path; this user has no home folder for ~") from None
+
+
+def _normal_findings(name: str, text: str) -> int:
+    fixed = {"all": 1, "off": 0}
+    if text in fixed:
+        return fixed[text]
+    kind, _, number = text.partition(":")
+    if kind == "sampled":
+        try:
+            return _whole_number(1, 1_000_000_000)(name, number)
+        except SettingsError:
+            pass
+    raise SettingsError(name, "all, off, or sampled:K with K a whole number, one in K is emitted")
+
+
+def _file_or_url(name: str, text: str) -> str:
+    if "://" in text:
+        return _url(name, text)
+    return str(_path(name, text))
 
 
 def _home() -> Path:

@@ -98,3 +98,4 @@ def start_bot(bundle_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ca
     yield start
     if src.agent.BOT is not None:
         src.agent.BOT.lookups.close()
+        src.agent.BOT.judge.close()

@@ -133,8 +133,10 @@ def test_a_token_with_a_hostile_name_gives_a_finding_and_the_process_lives(bot, 
 
 def test_the_largest_amounts_give_a_finding(bot):
     logs = [log_of(USDC, ALICE, BOB, 2**256 - 1) for _ in range(20)]
-    (finding,) = evaluate(bot, logs)
+    finding, of_the_rule = evaluate(bot, logs)
     assert 0 < float(finding.metadata["anomaly_score"]) < 1
+    assert of_the_rule.alertId == "FRESH-ACCOUNT-LARGE-VALUE"
+    assert (of_the_rule.severity, of_the_rule.type) == (4, 2)
 
 
 def test_thousands_of_logs_give_one_finding(bot):

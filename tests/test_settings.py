@@ -53,6 +53,12 @@ def test_every_setting_is_read_from_the_environment(tmp_path: Path) -> None:
         ETHPLORER_API_KEY="k2",
         ANOMALY_THRESHOLD="0.6",
         MODEL_PATH="/models/m.pkl",
+        CHALLENGER_MODEL_PATH="/models/c.pkl",
+        POLICY_PATH="/policies/strict.yaml",
+        NORMAL_FINDINGS="sampled:20",
+        ADDRESS_LIST="https://lists/bad.json?key=abc",
+        ADDRESS_LIST_REFRESH_MINUTES="5",
+        REPEAT_WINDOW_MINUTES="0",
         CACHE_DIR="/cache",
         LOOKUP_DEADLINE_SECONDS="0.5",
         FORTA_CHAIN_ID="137",
@@ -66,10 +72,37 @@ def test_every_setting_is_read_from_the_environment(tmp_path: Path) -> None:
         ethplorer_api_key="k2",
         anomaly_threshold=0.6,
         model_path=Path("/models/m.pkl"),
+        challenger_model_path=Path("/models/c.pkl"),
+        policy_path=Path("/policies/strict.yaml"),
+        normal_findings=20,
+        address_list="https://lists/bad.json?key=abc",
+        address_list_refresh_minutes=5.0,
+        repeat_window_minutes=0.0,
         cache_dir=Path("/cache"),
         lookup_deadline_seconds=0.5,
         chain_id=137,
     )
+
+
+@pytest.mark.parametrize(("text", "one_in"), [("all", 1), ("off", 0), ("sampled:7", 7)])
+def test_normal_findings_are_all_none_or_one_in_so_many(
+    tmp_path: Path, text: str, one_in: int
+) -> None:
+    assert load(tmp_path, NORMAL_FINDINGS=text).normal_findings == one_in
+
+
+@pytest.mark.parametrize("text", ["some", "sampled", "sampled:", "sampled:0", "sampled:-1", "7"])
+def test_other_wishes_for_normal_findings_are_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(SettingsError, match="NORMAL_FINDINGS must be all, off, or sampled:K"):
+        load(tmp_path, NORMAL_FINDINGS=text)
+
+
+def test_an_address_list_is_a_file_or_a_url_and_stays_out_of_the_repr(tmp_path: Path) -> None:
+    settings = load(tmp_path, ADDRESS_LIST="https://lists/bad?key=planted")
+    assert "planted" not in repr(settings)
+    assert load(tmp_path, ADDRESS_LIST="bad.csv").address_list == "bad.csv"
+    with pytest.raises(SettingsError, match="ADDRESS_LIST must be an http"):
+        load(tmp_path, ADDRESS_LIST="ftp://lists/bad")
 
 
 def test_empty_variables_count_as_unset(tmp_path: Path) -> None:

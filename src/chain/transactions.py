@@ -18,12 +18,16 @@ class TransactionFacts:
     Attributes:
         tx_hash: lowercase; "" where the event has none.
         sender: `tx.from`, lowercase, or None where the event has no valid address.
+        to: `tx.to`, lowercase; None for a contract creation or an invalid one.
+        nonce: transactions that the sender had sent before, or None.
         timestamp: of the block, Unix seconds, or None.
         block_number: or None.
     """
 
     tx_hash: str
     sender: str | None
+    to: str | None
+    nonce: int | None
     timestamp: int | None
     block_number: int | None
 
@@ -36,6 +40,8 @@ class TransactionFacts:
         return cls(
             tx_hash=sanitise_text(getattr(transaction, "hash", None), _HASH_LENGTH).lower(),
             sender=normalise_address(getattr(transaction, "from_", None)),
+            to=normalise_address(getattr(transaction, "to", None)),
+            nonce=as_int(getattr(transaction, "nonce", None)),
             timestamp=timestamp
             if timestamp is not None and timestamp <= _LATEST_TIMESTAMP
             else None,

@@ -51,6 +51,10 @@ class Verdict:
         if self.action is not Action.ALLOW and self.status is not Status.DECIDED:
             raise ValueError(f"{self.detector}: {self.status}, so it cannot ask for {self.action}")
 
+    def __hash__(self) -> int:
+        # Verdicts key the caches of the hot path, and hashing an enum is a slow Python call.
+        return hash((self.detector, self.reason))
+
     @property
     def says_something(self) -> bool:
         """Whether a reader needs it: it has a reason, asks for something, or could not decide."""
@@ -83,10 +87,12 @@ def decide(verdicts: Iterable[Verdict]) -> Decision:
 
     The order of the verdicts does not matter.
     """
-    saying = sorted((v for v in verdicts if v.says_something), key=_precedence)
-    reasons = tuple([v for v in saying if not v.shadow])
+    saying = [verdict for verdict in verdicts if verdict.says_something]
+    if len(saying) > 1:
+        saying.sort(key=_precedence)
+    reasons = tuple([verdict for verdict in saying if not verdict.shadow])
     action = reasons[0].action if reasons else Action.ALLOW
-    return Decision(action, reasons, tuple([v for v in saying if v.shadow]))
+    return Decision(action, reasons, tuple([verdict for verdict in saying if verdict.shadow]))
 
 
 def _precedence(verdict: Verdict) -> tuple[int, bool, str, str, str]:

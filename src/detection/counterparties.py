@@ -18,7 +18,9 @@ DEFAULT_REMEMBERED = 100_000
 """Pairs of account and counterparty kept, about 300 bytes each."""
 
 _HEAD = slice(2, 2 + FIRST_DIGITS)
+_TAIL = slice(-LAST_DIGITS, None)
 _MOST_LOOK_ALIKES = 100
+_MOST_TRANSFERS = 1000  # so that one airdrop cannot flush the memory
 
 
 class CounterpartyBook:
@@ -49,22 +51,25 @@ class CounterpartyBook:
         """
         found: dict[tuple[str, str], LookAlike] = {}
         with self._lock:
-            for transfer in transfers:
+            for transfer in transfers[:_MOST_TRANSFERS]:
                 payer, payee = transfer.sender, transfer.recipient
                 if payer in (payee, ZERO_ADDRESS) or payee == ZERO_ADDRESS:
                     continue
                 pays = payer == sender and transfer.amount > 0
                 for account, other, on_purpose in ((payer, payee, pays), (payee, payer, False)):
-                    earlier = self._enter(account, other, on_purpose)
+                    key = account + other[_HEAD] + other[_TAIL]
+                    known = self._young.get(key)
+                    if known is not None and known[0] == other and known[1] >= on_purpose:
+                        continue  # nothing new, as nearly always
+                    earlier = self._enter(key, other, on_purpose)
                     if earlier is not None and len(found) < _MOST_LOOK_ALIKES:
                         found.setdefault(
                             (account, other), LookAlike(account, other, *earlier, on_purpose)
                         )
         return tuple(found.values()) if found else ()
 
-    def _enter(self, account: str, other: str, on_purpose: bool) -> tuple[str, bool] | None:
+    def _enter(self, key: str, other: str, on_purpose: bool) -> tuple[str, bool] | None:
         """Enter one counterparty; the earlier one that it reads like, if it is another."""
-        key = account + other[_HEAD] + other[-LAST_DIGITS:]
         young = self._young.get(key)
         known = young or self._old.get(key)
         if known is None:

@@ -24,7 +24,8 @@ followed all splits on f so far, the two children together add
 
 to the integrand of f (the general terms collapse to this); otherwise nothing. One pass down for the
 products, one pass up for the sums: linear in the nodes, without TreeSHAP's quadratic extend and
-unwind.
+unwind. What such a pass costs is mostly branches that the processor cannot foresee, so the nodes
+are laid out level by level and, within a level, by what the kernel does with them.
 """
 
 from dataclasses import dataclass
@@ -48,8 +49,13 @@ _W = _weights / 2
 class Explainer:
     """Explains rows of one forest. Holds what does not depend on the row, one entry a node.
 
+    The nodes stand in an order of their own: trees one after another, and in each tree level by
+    level; within a level leaves, then splits on a feature that is new on its path, then the others.
+
     Attributes:
-        forest: the forest.
+        forest: the forest, in its own order.
+        feature, threshold, depth_value, cover: as in the forest.
+        children: shape (n, 2), left and right.
         twin: at an inner node, the nearest node on the path to it (itself included) that was
             entered by a split on the same feature as the node's own; -1 if there is none.
         share: z of the feature by which the node was entered: the product of the cover ratios of
@@ -58,6 +64,11 @@ class Explainer:
     """
 
     forest: Forest
+    feature: NDArray[np.int32]
+    threshold: NDArray[np.float32]
+    depth_value: NDArray[np.float64]
+    cover: NDArray[np.float64]
+    children: NDArray[np.int32]
     twin: NDArray[np.int32]
     share: NDArray[np.float64]
     base: float
@@ -78,7 +89,8 @@ class Explainer:
         twin = np.full(n_nodes, -1, dtype=np.int32)
         share = np.ones(n_nodes)
         distinct = np.zeros(n_nodes, dtype=np.int32)
-        _prepare(forest.feature, forest.cover, parent, twin, share, distinct)
+        depth = np.zeros(n_nodes, dtype=np.int32)
+        _prepare(forest.feature, forest.cover, parent, twin, share, distinct, depth)
         if distinct.max() > _MAX_PATH_FEATURES:
             raise ModelIncompatible(
                 f"a path splits on {distinct.max()} features; explanations are exact up to "
@@ -87,7 +99,25 @@ class Explainer:
         tree_of_node = np.repeat(forest.roots[:-1], np.diff(forest.roots))
         expected = float(np.sum(forest.depth_value * forest.cover / forest.cover[tree_of_node]))
         base = -expected / forest.denominator if forest.denominator else -1.0
-        return cls(forest, twin, share, base)
+        kind = np.where(forest.feature == LEAF, 0, np.where(twin < 0, 1, 2))
+        order = np.lexsort((kind, depth, tree_of_node))
+        place = np.empty(n_nodes, dtype=np.int32)
+        place[order] = np.arange(n_nodes, dtype=np.int32)
+
+        def places_of(nodes: NDArray[np.int32]) -> NDArray[np.int32]:
+            return np.where(nodes < 0, nodes, place[nodes])[order]
+
+        return cls(
+            forest=forest,
+            feature=forest.feature[order],
+            threshold=forest.threshold[order],
+            depth_value=forest.depth_value[order],
+            cover=forest.cover[order],
+            children=np.stack([places_of(forest.left), places_of(forest.right)], axis=1),
+            twin=places_of(twin),
+            share=share[order],
+            base=base,
+        )
 
     def weights(self, row: NDArray[np.float32]) -> NDArray[np.float64]:
         """Signed weight of each input, shape (n_features,), in log2 of the score."""
@@ -95,8 +125,8 @@ class Explainer:
         phi = np.zeros(forest.n_features)
         if forest.denominator:
             _shapley(
-                row, forest.roots, forest.feature, forest.threshold, forest.left, forest.right,
-                forest.depth_value, forest.cover, self.twin, self.share, phi,
+                row, forest.roots, self.feature, self.threshold, self.children,
+                self.depth_value, self.cover, self.twin, self.share, phi,
             )  # fmt: skip
             phi /= -forest.denominator
         return phi
@@ -105,7 +135,7 @@ class Explainer:
 @numba.njit(
     numba.void(
         numba.int32[::1], numba.float64[::1], numba.int32[::1], numba.int32[::1],
-        numba.float64[::1], numba.int32[::1],
+        numba.float64[::1], numba.int32[::1], numba.int32[::1],
     ),
     cache=True, nogil=True,
 )  # fmt: skip
@@ -116,13 +146,15 @@ def _prepare(
     twin: NDArray[np.int32],
     share: NDArray[np.float64],
     distinct: NDArray[np.int32],
+    depth: NDArray[np.int32],
 ) -> None:
-    """Fill `twin`, `share` and the number of distinct features split on above each node."""
+    """Fill `twin`, `share`, and the numbers of distinct features and of splits above each node."""
     for node in range(feature.shape[0]):
         above = parent[node]
         if above >= 0:  # parents come before their children, so theirs are known
             share[node] = cover[node] / cover[above]
             distinct[node] = distinct[above]
+            depth[node] = depth[above] + 1
             if twin[above] >= 0:
                 share[node] *= share[twin[above]]
             else:
@@ -139,7 +171,7 @@ def _prepare(
 @numba.njit(
     numba.void(
         numba.float32[::1], numba.int32[::1], numba.int32[::1], numba.float32[::1],
-        numba.int32[::1], numba.int32[::1], numba.float64[::1], numba.float64[::1],
+        numba.int32[:, ::1], numba.float64[::1], numba.float64[::1],
         numba.int32[::1], numba.float64[::1], numba.float64[::1],
     ),
     cache=True, nogil=True, error_model="numpy",
@@ -149,8 +181,7 @@ def _shapley(
     roots: NDArray[np.int32],
     feature: NDArray[np.int32],
     threshold: NDArray[np.float32],
-    left: NDArray[np.int32],
-    right: NDArray[np.int32],
+    children: NDArray[np.int32],
     depth_value: NDArray[np.float64],
     cover: NDArray[np.float64],
     twin: NDArray[np.int32],
@@ -164,6 +195,7 @@ def _shapley(
     above = np.empty((largest, _POINTS))  # products of the factors on the path, at each point
     below = np.empty((largest, _POINTS))  # sums of leaf values times the factors below
     follows = np.empty(largest, dtype=np.bool_)  # o of the feature by which a node was entered
+    side = np.empty(largest, dtype=np.int8)  # the child that the row enters
     integrand = np.zeros((phi.shape[0], _POINTS))
 
     for tree in range(roots.shape[0] - 1):
@@ -178,9 +210,9 @@ def _shapley(
                 for k in range(_POINTS):
                     below[i, k] = value
                 continue
-            goes_left = row[feature[node]] <= threshold[node]
-            hot = (left[node] if goes_left else right[node]) - root
-            cold = (right[node] if goes_left else left[node]) - root
+            side[i] = row[feature[node]] > threshold[node]
+            hot = children[node, side[i]] - root
+            cold = children[node, 1 - side[i]] - root
             entered = twin[node]
             if entered >= 0 and not follows[entered - root]:
                 follows[hot] = False
@@ -211,17 +243,15 @@ def _shapley(
             split = feature[node]
             if split < 0:
                 continue
-            first = left[node] - root
-            second = right[node] - root
+            hot = children[node, side[i]] - root
+            cold = children[node, 1 - side[i]] - root
             entered = twin[node]
             if entered >= 0 and not follows[entered - root]:
-                first_ratio = cover[root + first] / cover[node]
-                second_ratio = cover[root + second] / cover[node]
+                hot_ratio = cover[root + hot] / cover[node]
+                cold_ratio = cover[root + cold] / cover[node]
                 for k in range(_POINTS):
-                    below[i, k] = below[first, k] * first_ratio + below[second, k] * second_ratio
+                    below[i, k] = below[hot, k] * hot_ratio + below[cold, k] * cold_ratio
                 continue
-            hot = first if follows[first] else second
-            cold = second if follows[first] else first
             z_hot = share[root + hot]
             z_cold = share[root + cold]
             if entered < 0:

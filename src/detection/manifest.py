@@ -82,16 +82,22 @@ def read_manifest(model_path: Path) -> Manifest:
     """
     path = manifest_path(model_path)
     try:
-        text = path.read_text(encoding="utf-8")
+        content = path.read_bytes()
     except FileNotFoundError:
         raise ModelMissing(
             f"{path.name} is missing beside {model_path.name}: a model without its manifest is not "
             "loaded. Train one with `npm run train`, or copy both files."
         ) from None
     try:
-        content = json.loads(text)
-        return _parse(content)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        return _parse(json.loads(content.decode()))
+    except (
+        KeyError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        OverflowError,
+        RecursionError,
+    ) as error:
         raise ModelMalformed(f"{path.name}: {type(error).__name__}: {error}") from error
 
 

@@ -69,10 +69,15 @@ class Panel:
         scopes = self._scopes_for(evidence) if self._scoped else ()
         verdicts = list(also)
         for detector, is_shadow in self._detectors:
-            verdict = _evaluate(detector, evidence, scopes)
-            if is_shadow:
-                verdict = replace(verdict, shadow=True)
-            verdicts.append(verdict)
+            try:
+                out = _out_of_scope(detector.NAME, scopes) if scopes else None
+                verdict = out or detector.evaluate(evidence)
+            # One detector's fault must not cost the others' word; the decision says that it failed.
+            except Exception as error:
+                logger.exception("detector %s failed", detector.NAME)
+                verdict = Verdict(detector.NAME, reason=type(error).__name__, status=Status.FAILED)
+            if verdict.reason or verdict.action:  # most are silent, and every microsecond counts
+                verdicts.append(replace(verdict, shadow=True) if is_shadow else verdict)
         return decide(verdicts)
 
     def _scopes_for(self, evidence: Evidence) -> Sequence[Scope]:
@@ -82,17 +87,12 @@ class Panel:
         ]
 
 
-def _evaluate(detector: Detector, evidence: Evidence, scopes: Sequence[Scope]) -> Verdict:
+def _out_of_scope(name: str, scopes: Sequence[Scope]) -> Verdict | None:
     for scope in scopes:
-        if detector.NAME in scope.detectors:
+        if name in scope.detectors:
             reason = f"{scope.name}: {scope.reason}"
-            return Verdict(detector.NAME, reason=reason, status=Status.OUT_OF_SCOPE)
-    try:
-        return detector.evaluate(evidence)
-    # One detector's fault must not cost the others' word; the decision says that it failed.
-    except Exception as error:
-        logger.exception("detector %s failed", detector.NAME)
-        return Verdict(detector.NAME, reason=type(error).__name__, status=Status.FAILED)
+            return Verdict(name, reason=reason, status=Status.OUT_OF_SCOPE)
+    return None
 
 
 def _by_address(scopes: Sequence[Scope], match: Match) -> dict[str, tuple[Scope, ...]]:

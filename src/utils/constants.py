@@ -9,6 +9,30 @@ NORMAL_ALERT_ID: Final = "NORMAL-TOKEN-TRANSFERS-TX"
 ANOMALOUS_ALERT_ID: Final = "ANOMALOUS-TOKEN-TRANSFERS-TX"
 INVALID_ALERT_ID: Final = "INVALID-TOKEN-TRANSFERS-TX"
 
+# A rule's finding, by the alert id that its detector states: name and what is said of the sender.
+RULE_ALERTS: Final = {
+    "KNOWN-BAD-ADDRESS": ("Known Bad Address", "{sender} executed tx with a listed bad address"),
+    "IMPERSONATED-TOKEN": (
+        "Impersonated Token",
+        "{sender} executed tx with a token that impersonates a well-known one",
+    ),
+    "ADDRESS-POISONING": ("Address Poisoning", "{sender} executed tx that poisons an address book"),
+    "FRESH-ACCOUNT-LARGE-VALUE": (
+        "Fresh Account Large Value",
+        "{sender}, a fresh account, executed tx of extraordinarily large value",
+    ),
+    "FLASH-LOAN-PROFIT": ("Flash Loan Profit", "{sender} executed tx with a profitable flash loan"),
+    "DRAINED-ACCOUNT": ("Drained Account", "{sender} executed tx that drains an account"),
+    "DISPROPORTIONATE-MINT": (
+        "Disproportionate Mint",
+        "{sender} executed tx that mints out of proportion",
+    ),
+    "SUPERVISED-MODEL-FRAUD": (
+        "Supervised Model Fraud",
+        "{sender} executed tx that the supervised model takes for fraud",
+    ),
+}
+
 # The label that an anomalous transaction carries, and its entity type by Forta's convention.
 ATTACKER_LABEL: Final = "attacker"
 

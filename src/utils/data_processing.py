@@ -21,6 +21,7 @@ from src.chain.facts import MAX_NAME_LENGTH, MAX_SYMBOL_LENGTH
 from src.chain.lookups import Lookups, TokenInfo, build_lookups
 from src.chain.text import sanitise_text
 from src.chain.transfers import Transfer
+from src.detection.evidence import TokenFact
 from src.detection.features import FEATURE_NAMES, TokenProfile, feature_row
 from src.detection.manifest import read_manifest
 from src.settings import Settings, load_settings
@@ -66,6 +67,7 @@ def use_sources(sources: FeatureSources) -> None:
     _sources = sources
     get_first_tx_timestamp.cache_clear()
     get_token_info.cache_clear()
+    _token_fact.cache_clear()
 
 
 def sources_from(
@@ -155,8 +157,7 @@ def get_features(
     """
     sources = _current()
     by_token = _group_by_token(transfer_events)
-    shown = sorted(by_token, key=lambda token: (-by_token[token].count, token))
-    shown = shown[:MAX_TOKENS_IN_METADATA]
+    shown = _shown(by_token)
     features: dict[str, Any] = {}
     if from_address is not None:
         row = feature_row(transfer_events, from_address, sources.profile)
@@ -166,6 +167,34 @@ def get_features(
         features.update(_reader_features(by_token, shown, sources))
         features.update(_account_age(from_address, tx_timestamp))
     return valid_features(features), features
+
+
+def token_facts(transfers: Sequence[Transfer]) -> dict[str, TokenFact]:
+    """What is known of the tokens that `get_features` looks up, by address.
+
+    To be called within the same `Lookups.transaction` after it, so that nothing is asked twice.
+    """
+    facts: dict[str, TokenFact] = {}
+    tokens: Collection[str] = dict.fromkeys([transfer.token for transfer in transfers])
+    if len(tokens) > MAX_TOKENS_IN_METADATA:
+        tokens = _shown(_group_by_token(transfers))
+    for token in tokens:
+        try:
+            facts[token] = _token_fact(token)
+        except SourceError:
+            continue
+    return facts
+
+
+@lru_cache(maxsize=50_000)
+def _token_fact(token: str) -> TokenFact:
+    lookups = _current().lookups
+    known = lookups.well_known_token(token)
+    if known is not None:
+        return TokenFact(known.symbol, well_known=True)
+    _, symbol, _ = get_token_info(token)
+    symbol = sanitise_text(symbol, MAX_SYMBOL_LENGTH)
+    return TokenFact(symbol, impersonates=lookups.impersonates_well_known(symbol, token))
 
 
 def valid_features(features: Mapping[str, Any]) -> bool:
@@ -207,6 +236,12 @@ def _group_by_token(transfers: Sequence[Transfer]) -> dict[str, _TokenTotal]:
         total.count += 1
         total.amount += transfer.amount
     return totals
+
+
+def _shown(by_token: Mapping[str, _TokenTotal]) -> list[str]:
+    """The tokens that are looked up and detailed: those with most transfers."""
+    shown = sorted(by_token, key=lambda token: (-by_token[token].count, token))
+    return shown[:MAX_TOKENS_IN_METADATA]
 
 
 def _reader_features(

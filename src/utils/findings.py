@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 
 from forta_agent import EntityType, Finding, FindingSeverity, FindingType, Label
 
+from src.detection.actions import Action, Decision, Status, Verdict
 from src.detection.assessment import DEFAULT_REMEMBERED, Assessment
 from src.detection.model import ANOMALY, NORMAL
 from src.utils.constants import (
@@ -23,6 +24,7 @@ from src.utils.constants import (
     INVALID_ALERT_ID,
     MAX_ADDRESSES,
     NORMAL_ALERT_ID,
+    RULE_ALERTS,
 )
 
 UNKNOWN = "unknown"
@@ -42,6 +44,7 @@ class FindingContext:
         model_version: when the model was made, Unix seconds.
         anomaly_threshold: scores from here on are anomalies; None before the model is loaded.
         feature_seconds: time that the features took, look-ups included.
+        decision: what to do about it; None where nothing could be decided.
     """
 
     tx_hash: str
@@ -53,6 +56,7 @@ class FindingContext:
     model_version: str
     anomaly_threshold: float | None
     feature_seconds: float
+    decision: Decision | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +80,28 @@ class TokenTransfersFinding(ABC):
             "model_version": context.model_version,
             "anomaly_threshold": as_text(context.anomaly_threshold),
             "feature_generation_response_time": f"{context.feature_seconds:.6f}",
+            **decision_metadata(context.decision),
         }
 
     def labels(self) -> list[Label]:
         """Labels that the finding carries; none by default."""
         return []
+
+    def alert_id(self) -> str:
+        """What people filter by."""
+        return self.ALERT_ID
+
+    def name(self) -> str:
+        """The alert in words."""
+        return self.NAME
+
+    def description(self) -> str:
+        """What the sender did; `{sender}` stands for its address."""
+        return self.DESCRIPTION
+
+    def severity(self) -> FindingSeverity:
+        """How bad it is."""
+        return self.SEVERITY
 
     def emit_finding(self) -> Finding:
         """Build the Forta finding."""
@@ -90,10 +111,10 @@ class TokenTransfersFinding(ABC):
             moment = datetime.fromtimestamp(context.timestamp, UTC)
         return Finding(
             {
-                "name": self.NAME,
-                "description": self.DESCRIPTION.format(sender=context.from_address),
-                "alert_id": self.ALERT_ID,
-                "severity": self.SEVERITY,
+                "name": self.name(),
+                "description": self.description().format(sender=context.from_address),
+                "alert_id": self.alert_id(),
+                "severity": self.severity(),
                 "type": self.TYPE,
                 "protocol": context.protocol,
                 "metadata": self.metadata(),
@@ -188,6 +209,80 @@ class InvalidModelFeatures(TokenTransfersFinding):
         return {**super(InvalidModelFeatures, self).metadata(), "reason": self.reason}
 
 
+@dataclass(frozen=True, slots=True)
+class RuleTriggered(TokenTransfersFinding):
+    """What a rule has to say of a transaction that the model does not call anomalous.
+
+    Attributes:
+        verdict: the rule's, `REVIEW` or `BLOCK`.
+        rule_alert_id: a key of `RULE_ALERTS`.
+        count: transactions that the finding stands for: this one, and those like it that were held
+            back since the last finding.
+    """
+
+    TYPE = FindingType.Suspicious
+
+    verdict: Verdict
+    rule_alert_id: str
+    count: int = 1
+
+    def alert_id(self) -> str:
+        """The rule's own."""
+        return self.rule_alert_id
+
+    def name(self) -> str:
+        """The rule's own."""
+        return RULE_ALERTS[self.rule_alert_id][0]
+
+    def description(self) -> str:
+        """The rule's own."""
+        return RULE_ALERTS[self.rule_alert_id][1]
+
+    def severity(self) -> FindingSeverity:
+        """Critical for `BLOCK`, High for `REVIEW`."""
+        is_block = self.verdict.action is Action.BLOCK
+        return FindingSeverity.Critical if is_block else FindingSeverity.High
+
+    def metadata(self) -> dict[str, str]:
+        """The common metadata, the rule's reason and how often it applied."""
+        return {
+            **super(RuleTriggered, self).metadata(),
+            "detector": self.verdict.detector,
+            "detector_action": self.verdict.action.name,
+            "reason": self.verdict.reason,
+            "count": str(self.count),
+        }
+
+
+def decision_metadata(decision: Decision | None) -> dict[str, str]:
+    """The action, its reasons, deciding one first, and what detectors in shadow would have said."""
+    if decision is None:
+        return {}
+    metadata = {"action": decision.action.name, "reasons": _as_json(decision.reasons)}
+    if decision.shadow:
+        metadata["shadow_actions"] = _as_json(decision.shadow)
+    return metadata
+
+
+@lru_cache(maxsize=DEFAULT_REMEMBERED)
+def _as_json(verdicts: tuple[Verdict, ...]) -> str:
+    return json.dumps(
+        [
+            {
+                "detector": verdict.detector,
+                **(
+                    {"action": verdict.action.name}
+                    if verdict.status is Status.DECIDED
+                    else {"status": verdict.status.value}
+                ),
+                "reason": verdict.reason,
+            }
+            for verdict in verdicts
+        ],
+        ensure_ascii=False,
+    )
+
+
 @lru_cache(maxsize=DEFAULT_REMEMBERED)
 def explanations_as_json(assessment: Assessment) -> str:
     """The explanation as one JSON string: a list of feature, value, signed weight and factor."""
@@ -207,13 +302,18 @@ def explanations_as_json(assessment: Assessment) -> str:
 
 def as_text(value: Any) -> str:
     """A metadata value as text that consumers can read back; None, for unknown, is `UNKNOWN`."""
-    if value is None:
-        return UNKNOWN
     if isinstance(value, str):
         return value
+    if isinstance(value, float):
+        return _number_as_text(value)
+    if value is None:
+        return UNKNOWN
     if isinstance(value, (list, tuple)):
         return json.dumps(value, ensure_ascii=False)
-    if isinstance(value, float):
-        # repr() is exact; a whole number reads better without ".0".
-        return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
     return str(value)
+
+
+@lru_cache(maxsize=DEFAULT_REMEMBERED)  # features take the same few values again and again
+def _number_as_text(value: float) -> str:
+    # repr() is exact; a whole number reads better without ".0".
+    return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)

@@ -36,6 +36,8 @@ class DrainedAccountDetector:
         """See `Detector`."""
         if len(evidence.transfers) < self._min_tokens:
             return _SILENT
+        if len({transfer.token for transfer in evidence.transfers}) < self._min_tokens:
+            return _SILENT
         for account, changes in evidence.balances.items():
             if len(changes) < self._min_tokens or account in (evidence.sender, evidence.to):
                 continue

@@ -1,0 +1,50 @@
+"""A second model that scores in shadow: recorded beside the first one's word, never counted."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+
+from src.detection.actions import Action, Verdict
+from src.detection.assessment import DEFAULT_REMEMBERED
+from src.detection.features import FEATURE_NAMES, TokenProfile, feature_row
+from src.detection.model import Model
+from src.detection.transfer_batch import TransferLike
+
+NAME = "challenger"
+
+
+class Challenger:
+    """Scores with its own model, inputs and knowledge of tokens.
+
+    Args:
+        model: the challenger; its manifest's threshold decides.
+    """
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self.threshold = model.manifest.anomaly_threshold
+        self._profile = TokenProfile.from_amounts(model.manifest.token_amounts)
+        self._columns = [FEATURE_NAMES.index(name) for name in model.inputs]
+        self._verdict_of = lru_cache(DEFAULT_REMEMBERED)(self._judge)
+
+    def evaluate(self, transfers: Sequence[TransferLike], sender: str) -> Verdict:
+        """Its verdict in shadow, with its score and version in the reason.
+
+        Raises:
+            InvalidInput: a feature is missing or not finite.
+        """
+        row = feature_row(transfers, sender, self._profile)[self._columns]
+        return self._verdict_of(row.tobytes())
+
+    def _judge(self, content: bytes) -> Verdict:
+        row = np.frombuffer(content, dtype=np.float64)
+        score = float(self.model.score(row[np.newaxis])[0])
+        is_anomaly = score >= self.threshold
+        return Verdict(
+            NAME,
+            Action.REVIEW if is_anomaly else Action.ALLOW,
+            f"model {self.model.version}: anomaly score {score:.3f} is "
+            f"{'at or above' if is_anomaly else 'below'} {self.threshold:g}",
+            shadow=True,
+        )

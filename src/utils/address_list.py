@@ -1,0 +1,196 @@
+"""A list of known bad addresses, from a file or a URL, kept fresh in the background.
+
+The list may be a JSON array of addresses, a JSON array of objects with `address` and `label` (or
+`comment`), a JSON object of address to label, or, as a file, lines of `address,label`. A file is
+read again as soon as it changes; a URL is asked again after a while. What was read last stays in
+use while the source fails, and the findings show its age.
+"""
+
+import csv
+import json
+import logging
+import threading
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from src.chain.errors import SourceError
+from src.chain.http import HttpClient, is_http_url
+from src.chain.text import sanitise_text
+from src.chain.transfers import ZERO_ADDRESS, Transfer, normalise_address
+from src.detection.evidence import KnownBad, ListMatches
+
+SOURCE = "address list"
+MAX_BYTES = 64 * 1024 * 1024
+MAX_ADDRESSES = 1_000_000
+
+_FILE_CHECK_SECONDS = 2.0
+_RETRY_SECONDS = 60.0
+_TIMEOUT_SECONDS = 20.0
+_STALE_REFRESHES = 3
+_MAX_LABEL = 80
+_MAX_MATCHES = 20
+
+logger = logging.getLogger(__name__)
+
+
+class AddressListError(ValueError):
+    """The list cannot be read as one. The message names the first entry that is wrong."""
+
+
+class AddressList:
+    """Knows which addresses are listed. Thread-safe; `close` ends the background reading.
+
+    Args:
+        location: a file's path or an http(s) URL. It may hold a key: it appears in no message.
+        refresh_seconds: between two readings of a URL.
+
+    Raises:
+        AddressListError: a file that is not there or not a list, so that a typing error is noticed
+            at start. A URL that fails is tried again in the background instead.
+    """
+
+    def __init__(self, location: str, *, refresh_seconds: float) -> None:
+        self._refresh_seconds = refresh_seconds
+        self._labels: Mapping[str, str] | None = None
+        self._read_at = 0.0
+        self._stamp: tuple[int, int] | None = None
+        self._stop = threading.Event()
+        self._client: HttpClient | None = None
+        self._path: Path | None = None
+        if is_http_url(location):
+            self._client = HttpClient(
+                SOURCE, location, timeout=_TIMEOUT_SECONDS, max_bytes=MAX_BYTES, connections=1
+            )
+        else:
+            self._path = Path(location).expanduser()
+            self._read_file(self._path)
+        self._thread = threading.Thread(target=self._keep_fresh, name="address-list", daemon=True)
+        self._thread.start()
+
+    def __len__(self) -> int:
+        return len(self._labels or ())
+
+    def match(
+        self, sender: str | None, to: str | None, transfers: Iterable[Transfer]
+    ) -> ListMatches | None:
+        """The listed ones among a transaction's addresses; None while there is no list yet."""
+        labels = self._labels
+        if labels is None:
+            return None
+        age_minutes = (time.monotonic() - self._read_at) / 60
+        found: dict[str, KnownBad] = {}
+        for address, role in ((sender, "sender"), (to, "contract called")):
+            if address is not None and address in labels:
+                found.setdefault(address, KnownBad(address, labels[address], role))
+        for transfer in transfers:
+            for address in (transfer.sender, transfer.recipient, transfer.token):
+                if address in labels and len(found) < _MAX_MATCHES:
+                    found.setdefault(address, KnownBad(address, labels[address], "counterparty"))
+        return ListMatches(tuple(found.values()), age_minutes)
+
+    def problem(self) -> str | None:
+        """What is wrong with the list, for people, or None."""
+        if self._labels is None:
+            return "the list of bad addresses could not be read so far"
+        age = time.monotonic() - self._read_at
+        if age > _STALE_REFRESHES * self._refresh_seconds:
+            return f"the list of bad addresses is {age / 3600:.1f} hours old"
+        return None
+
+    def close(self) -> None:
+        """End the background reading."""
+        self._stop.set()
+        if self._client is not None:
+            self._client.close()
+
+    def _keep_fresh(self) -> None:
+        wait = 0.0 if self._client is not None else _FILE_CHECK_SECONDS
+        while not self._stop.wait(wait):
+            try:
+                if self._client is not None:
+                    self._use(parse_addresses(self._client.get()))
+                elif self._path is not None:
+                    self._read_file(self._path)
+                wait = self._refresh_seconds
+            except (AddressListError, SourceError) as error:
+                if not self._stop.is_set():
+                    logger.warning("the list of bad addresses stays as it was: %s", error)
+                wait = min(_RETRY_SECONDS, self._refresh_seconds)
+            if self._path is not None:
+                wait = min(wait, _FILE_CHECK_SECONDS)
+
+    def _read_file(self, path: Path) -> None:
+        try:
+            status = path.stat()
+            stamp = (status.st_mtime_ns, status.st_size)
+            if stamp == self._stamp:
+                self._read_at = time.monotonic()
+                return
+            if status.st_size > MAX_BYTES:
+                raise AddressListError(f"{path.name} is larger than {MAX_BYTES} bytes")
+            text = path.read_text(encoding="utf-8-sig", errors="replace")
+        except OSError as error:
+            raise AddressListError(f"{path.name}: {type(error).__name__}") from None
+        self._use(parse_text(text))
+        self._stamp = stamp
+
+    def _use(self, labels: Mapping[str, str]) -> None:
+        changed = labels != self._labels
+        self._labels = labels  # one assignment: readers see the old list or the new one
+        self._read_at = time.monotonic()
+        if changed:
+            logger.info("the list of bad addresses has %d entries", len(labels))
+
+
+def parse_text(text: str) -> dict[str, str]:
+    """Addresses and labels of a file: JSON, or lines of `address,label`.
+
+    Raises:
+        AddressListError: it is neither, or holds something else than addresses.
+    """
+    if text.lstrip()[:1] in ("[", "{"):
+        try:
+            return parse_addresses(json.loads(text))
+        except (json.JSONDecodeError, RecursionError):
+            raise AddressListError("the list starts like JSON but is not") from None
+    try:
+        rows = [row for row in csv.reader(text.splitlines()) if row and row[0].strip()]
+    except csv.Error as error:
+        raise AddressListError(f"the list is not CSV: {error}") from None
+    rows = [row for row in rows if not row[0].lstrip().startswith("#")]
+    if rows and rows[0][0].strip().lower() == "address":  # a header
+        rows = rows[1:]
+    return _labels((row[0].strip(), row[1] if len(row) > 1 else "") for row in rows)
+
+
+def parse_addresses(document: Any) -> dict[str, str]:
+    """Addresses and labels of a decoded JSON document.
+
+    Raises:
+        AddressListError: it has another form, or holds something else than addresses.
+    """
+    if isinstance(document, dict):
+        return _labels(document.items())
+    if not isinstance(document, list):
+        raise AddressListError("the list must be a JSON array or object")
+    return _labels(
+        (entry.get("address"), entry.get("label") or entry.get("comment"))
+        if isinstance(entry, dict)
+        else (entry, "")
+        for entry in document
+    )
+
+
+def _labels(entries: Iterable[tuple[Any, Any]]) -> dict[str, str]:
+    labels: dict[str, str] = {}
+    for value, label in entries:
+        address = normalise_address(value)
+        if address is None:
+            raise AddressListError(f"{sanitise_text(str(value), 50)!r} is not an address")
+        if address != ZERO_ADDRESS:  # in every mint: listing it would flag half of the chain
+            labels[address] = sanitise_text(label, _MAX_LABEL)
+        if len(labels) > MAX_ADDRESSES:
+            raise AddressListError(f"more than {MAX_ADDRESSES} addresses")
+    return labels
