@@ -4,7 +4,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 common=(--override overrides.txt --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-find-links)
 uv pip compile "${common[@]}" "$@" requirements.in -o requirements.txt
-uv pip compile "${common[@]}" "$@" -c requirements.txt requirements-dev.in -o requirements-dev.txt
+uv pip compile "${common[@]}" "$@" -c requirements.txt requirements-service.in -o requirements-service.txt
+uv pip compile "${common[@]}" "$@" -c requirements-service.txt requirements-dev.in -o requirements-dev.txt
 rm -f package-lock.json
 npm install --package-lock-only --ignore-scripts
 node scripts/complete_npm_lock.mjs
