@@ -1,0 +1,84 @@
+"""What analysts said of alerts: an export of verdicts, as CSV or JSON.
+
+Columns: `tx_hash`, `is_true_alarm` (true or false), and, if known, `author`, `given_at`, `note`.
+"""
+
+import json
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from src.training.tables import TableError, read_table, require_columns
+
+_HASH_LENGTH = 66
+_TRUE, _FALSE = frozenset({"true", "1", "yes"}), frozenset({"false", "0", "no"})
+
+
+@dataclass(frozen=True, slots=True)
+class Feedback:
+    """The analysts' word on transactions, by hash.
+
+    Attributes:
+        attacks: true alarms.
+        benign: false alarms.
+        disputed: as many said the one as the other; used for nothing.
+    """
+
+    attacks: frozenset[str] = frozenset()
+    benign: frozenset[str] = frozenset()
+    disputed: frozenset[str] = frozenset()
+
+
+def read_feedback(path: Path) -> Feedback:
+    """Read an export. Several authors' verdicts on one transaction are counted, the majority wins.
+
+    Raises:
+        TableError: the file is not one; the message names the row.
+    """
+    table = _table(path)
+    require_columns(table, ("tx_hash", "is_true_alarm"), str(path))
+    votes: dict[str, list[bool]] = defaultdict(list)
+    for row, (tx_hash, verdict) in enumerate(
+        zip(table["tx_hash"].tolist(), table["is_true_alarm"].tolist(), strict=True), start=1
+    ):
+        votes[_hash(tx_hash, path, row)].append(_verdict(verdict, path, row))
+    attacks = {tx for tx, said in votes.items() if 2 * sum(said) > len(said)}
+    benign = {tx for tx, said in votes.items() if 2 * sum(said) < len(said)}
+    return Feedback(
+        frozenset(attacks), frozenset(benign), frozenset(votes.keys() - attacks - benign)
+    )
+
+
+def _table(path: Path) -> pd.DataFrame:
+    if path.suffix.lower() != ".json":
+        return read_table(path)
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise TableError(f"{path}: cannot be read: {error}") from None
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise TableError(f"{path}: must be a list of objects")
+    return pd.DataFrame(rows, columns=None if rows else ["tx_hash", "is_true_alarm"])
+
+
+def _hash(value: object, path: Path, row: int) -> str:
+    text = str(value).strip().lower()
+    digits = text.removeprefix("0x")
+    if len(text) != _HASH_LENGTH or not text.startswith("0x") or not _is_hex(digits):
+        raise TableError(f"{path}, row {row}: {text[:80]!r} is not a transaction hash")
+    return text
+
+
+def _is_hex(digits: str) -> bool:
+    return all(digit in "0123456789abcdef" for digit in digits)
+
+
+def _verdict(value: object, path: Path, row: int) -> bool:
+    text = str(value).strip().lower()
+    if text in _TRUE:
+        return True
+    if text in _FALSE:
+        return False
+    raise TableError(f"{path}, row {row}: is_true_alarm is {text[:80]!r}; true or false")
