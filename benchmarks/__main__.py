@@ -29,7 +29,7 @@ class Effort:
     bridge_transactions: int
 
 
-FULL = Effort(rounds=7, round_seconds=0.4, bridge_transactions=200)
+FULL = Effort(rounds=5, round_seconds=0.3, bridge_transactions=200)
 QUICK = Effort(rounds=3, round_seconds=0.05, bridge_transactions=30)
 
 Found = tuple[list[Line], list[str]]

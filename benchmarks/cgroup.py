@@ -1,6 +1,7 @@
 """A group of processes with a bounded share of a core, as a scan node gives its containers."""
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from pathlib import Path
 
 _ROOT = Path("/sys/fs/cgroup")
 _PERIOD_US = 100_000
+_REMOVAL_ATTEMPTS = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,8 @@ def cpu_group(cores: float) -> Iterator[CpuGroup | None]:
         (_ROOT, {"cpu.max": f"{quota} {_PERIOD_US}"}),
         (_ROOT / "cpu", {"cpu.cfs_period_us": str(_PERIOD_US), "cpu.cfs_quota_us": str(quota)}),
     ):
+        if not (root / "cgroup.procs").exists():
+            continue  # a folder made here would be one like any other
         folder = root / f"benchmark-{os.getpid()}"
         try:
             folder.mkdir()
@@ -46,7 +50,15 @@ def cpu_group(cores: float) -> Iterator[CpuGroup | None]:
         try:
             yield CpuGroup(folder)
         finally:
-            with suppress(OSError):  # a process of the group has not quite ended
-                folder.rmdir()
+            _remove(folder)
         return
     yield None
+
+
+def _remove(folder: Path) -> None:
+    """Remove the group; processes that were killed take a moment to leave it."""
+    for _ in range(_REMOVAL_ATTEMPTS):
+        with suppress(OSError):
+            folder.rmdir()
+            return
+        time.sleep(0.1)
