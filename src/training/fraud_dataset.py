@@ -85,7 +85,9 @@ def labelled_features(
 
 def attack_groups(exploits: TransactionSet) -> list[str]:
     """A name for each exploit, the same for those that share a protocol or a transfer graph."""
-    protocols = exploits.facts["protocol"].astype("string").fillna("").str.strip().str.lower().tolist()
+    protocols = (
+        exploits.facts["protocol"].astype("string").fillna("").str.strip().str.lower().tolist()
+    )
     graphs = clusters(exploits).tolist()
     group = {graph: graph for graph in graphs}
     first: dict[str, int] = {}

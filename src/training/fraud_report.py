@@ -83,6 +83,11 @@ def caveats(figures: Figures) -> list[str]:
             "Rows were split at random. Where rows depend on each other (the same account, card, "
             "attack or day), the figures are too good: name that column with --group."
         )
+    if any(low == high for low, high in (m["interval"] for m in test["metrics"].values())):
+        found.append(
+            "An interval without width comes from rows without an error: resampling them shows "
+            "none, more rows may."
+        )
     found.append(
         "The split is not by time: how the model does on the fraud of next year was not measured."
     )
