@@ -1,0 +1,129 @@
+"""`npm run serve`: the analysis service, several workers behind one port.
+
+Exit codes: 0 stopped in good order, 1 a worker could not start, 2 wrong options or settings.
+"""
+
+import argparse
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+import uvicorn
+
+from src.detection.errors import ModelError
+from src.detection.policy import PolicyError
+from src.monitoring import metrics
+from src.service.database.engine import Database, DatabaseError
+from src.service.settings import (
+    ServiceSettings,
+    database_url,
+    load_common_settings,
+    load_service_settings,
+)
+from src.settings import SettingsError
+from src.utils.logger import log_to_stderr
+
+_KEEP_ALIVE_SECONDS = 30
+_SHUTDOWN_SECONDS = 20
+_CONNECTIONS = 1_000
+
+_EPILOG = """\
+Without a node (JSON_RPC_URL) it serves recorded blocks of a local chain, so that there is something
+to look at. Options win over settings of the environment: docs/service.md lists them.
+
+examples:
+  npm run serve
+  JSON_RPC_URL=http://127.0.0.1:8545 npm run serve -- --workers 4
+  SERVICE_API_KEYS=alice:$(openssl rand -hex 24) npm run serve -- --host 0.0.0.0
+"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; returns the exit code."""
+    options = _parse(arguments)
+    for name in ("host", "port", "workers"):
+        if (value := getattr(options, name)) is not None:
+            os.environ[f"SERVICE_{name.upper()}"] = str(value)
+    log_to_stderr()
+    try:
+        settings = load_service_settings()
+        _prepare(settings, check_all=options.check)
+    except (SettingsError, DatabaseError, ModelError, PolicyError) as error:
+        sys.stderr.write(f"serve: {error}\n")
+        return 2
+    if options.check:
+        sys.stdout.write("The settings, the database, the model and the policy are fine.\n")
+        return 0
+    with tempfile.TemporaryDirectory(prefix="metrics-", ignore_cleanup_errors=True) as folder:
+        if settings.workers > 1:  # read by the workers, which start with our environment
+            os.environ.setdefault(metrics.MULTIPROCESS_VARIABLE, folder)
+            metrics.clear_folder(Path(os.environ[metrics.MULTIPROCESS_VARIABLE]))
+        _announce(settings)
+        return _serve(settings)
+
+
+def _serve(settings: ServiceSettings) -> int:
+    try:
+        uvicorn.run(
+            "src.service.app:create_app",
+            factory=True,
+            host=settings.host,
+            port=settings.port,
+            workers=settings.workers,
+            access_log=False,
+            log_level="warning",
+            server_header=False,
+            timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
+            limit_concurrency=_CONNECTIONS,
+        )
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else 1
+    return 0
+
+
+def _prepare(settings: ServiceSettings, *, check_all: bool) -> None:
+    """Find what is wrong before any worker starts, and bring the tables up to date once."""
+    common = load_common_settings()
+    database = Database(database_url(settings, common))
+    database.migrate()
+    database.close()
+    if check_all:  # what only workers need otherwise
+        from src.service.engine import Service  # noqa: PLC0415
+
+        Service.open(settings, common).close()
+
+
+def _announce(settings: ServiceSettings) -> None:
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    shown = "localhost" if settings.host in {"0.0.0.0", "::"} else host  # noqa: S104
+    demo = (
+        ""
+        if load_common_settings().json_rpc_url
+        else " (embedded demo; JSON_RPC_URL makes it real)"
+    )
+    sys.stderr.write(
+        f"Serving http://{shown}:{settings.port}{demo}, {settings.workers} workers."
+        f" API: http://{shown}:{settings.port}/docs\n"
+    )
+
+
+def _parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="npm run serve --",
+        description="The analysis service: API, web pages, database.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--host", help="address to listen on (127.0.0.1)")
+    parser.add_argument("--port", type=int, metavar="N", help="port (8080)")
+    parser.add_argument("--workers", type=int, metavar="N", help="processes (2)")
+    parser.add_argument(
+        "--check", action="store_true", help="check settings, database, model and policy, and end"
+    )
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,197 @@
+"""Stored alerts, and what analysts say of them."""
+
+import time
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query, Request
+from pydantic import BaseModel, ConfigDict, Field, StrictBool
+from starlette.responses import Response
+
+from src.chain.text import sanitise_text
+from src.detection.actions import Action
+from src.service.api.common import (
+    MAX_INT64,
+    Limit,
+    Offset,
+    ServiceDep,
+    address_or_none,
+    page_headers,
+    transaction_link,
+)
+from src.service.database.alerts import (
+    Alert,
+    AlertFilter,
+    SortKey,
+    find_alert,
+    give_feedback,
+    list_alerts,
+)
+from src.service.engine import Service
+from src.service.problems import Problem, responses
+
+router = APIRouter(tags=["Alerts"])
+
+MAX_NOTE = 500
+Severity = Literal["Info", "Low", "Medium", "High", "Critical"]
+ActionName = Literal["ALLOW", "REVIEW", "BLOCK"]
+_Time = Annotated[int | None, Query(ge=0, le=MAX_INT64, description="Block time, Unix seconds.")]
+_Text = Annotated[str | None, Query(max_length=100)]
+
+
+class FeedbackView(BaseModel):
+    """What one person says of an alert."""
+
+    author: str
+    is_true_alarm: bool
+    note: str
+    given_at: float
+
+
+class AlertView(BaseModel):
+    """An alert about a transaction."""
+
+    id: int
+    alert_id: str
+    name: str
+    description: str
+    severity: str
+    action: str
+    transaction_hash: str
+    from_address: str | None
+    block_number: int | None
+    block_timestamp: int | None
+    orphaned: bool = Field(description="The transaction is not in the chain any more.")
+    model_version: str
+    created_at: float
+    etherscan_link: str
+    feedback: list[FeedbackView]
+    anomaly_score: float | None = Field(None, description="Only with details=true.")
+
+
+class FeedbackRequest(BaseModel):
+    """Whether an alert was right."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"is_true_alarm": False, "note": "known MEV bot"}]},
+    )
+
+    is_true_alarm: StrictBool
+    note: Annotated[str, Field(max_length=MAX_NOTE)] = ""
+
+
+@router.get("/alerts", summary="Alerts that match", responses=responses())
+def get_alerts(
+    service: ServiceDep,
+    response: Response,
+    since: _Time = None,
+    until: _Time = None,
+    action: ActionName | None = None,
+    severity: Severity | None = None,
+    token: _Text = None,
+    sender: _Text = None,
+    alert_id: _Text = None,
+    with_feedback: bool | None = None,
+    orphaned: bool | None = None,
+    sort: SortKey = "time",
+    order: Literal["desc", "asc"] = "desc",
+    details: bool = False,
+    limit: Limit = 50,
+    offset: Offset = 0,
+) -> list[AlertView]:
+    """A page of alerts; `X-Total-Count` says how many match in all."""
+    wanted = AlertFilter(
+        since=since,
+        until=until,
+        action=None if action is None else int(Action[action]),
+        severity=severity,
+        token=address_or_none("token", token),
+        sender=address_or_none("sender", sender),
+        alert_id=sanitise_text(alert_id, 64) if alert_id else None,
+        with_feedback=with_feedback,
+        orphaned=orphaned,
+    )
+    with service.database.reading() as connection:
+        found, total = list_alerts(
+            connection, wanted, sort=sort, descending=order == "desc", limit=limit, offset=offset
+        )
+    response.headers.update(page_headers(total))
+    return [_view(alert, details=details) for alert in found]
+
+
+@router.get("/alerts/{alert}", summary="One alert", responses=responses(404))
+def get_alert(alert: int, service: ServiceDep, details: bool = False) -> AlertView:
+    """An alert with what was said of it."""
+    return _view(_found(alert, service), details=details)
+
+
+@router.post(
+    "/alerts/{alert}/feedback", summary="Say whether an alert was right", responses=responses(404)
+)
+def post_feedback(
+    alert: int, said: FeedbackRequest, service: ServiceDep, request: Request
+) -> AlertView:
+    """Said again by the same person, it replaces what they said before."""
+    save_feedback(
+        service,
+        alert,
+        author=request.state.client_name,
+        is_true_alarm=said.is_true_alarm,
+        note=said.note,
+    )
+    return _view(_found(alert, service), details=False)
+
+
+def save_feedback(
+    service: Service, alert: int, *, author: str, is_true_alarm: bool, note: str
+) -> None:
+    """Store what an author says of an alert. Raises Problem 404 where there is no such alert."""
+    _found(alert, service)
+    with service.database.writing() as connection:
+        give_feedback(
+            connection,
+            alert,
+            author,
+            is_true_alarm=is_true_alarm,
+            note=sanitise_text(note, MAX_NOTE),
+            now=time.time(),
+        )
+
+
+def _found(number: int, service: Service) -> Alert:
+    alert = None
+    if 0 <= number <= MAX_INT64:
+        with service.database.reading() as connection:
+            alert = find_alert(connection, number)
+    if alert is None:
+        raise Problem(404, "There is no such alert.")
+    return alert
+
+
+def _view(alert: Alert, *, details: bool) -> AlertView:
+    return AlertView(
+        id=alert.id,
+        alert_id=alert.alert_id,
+        name=alert.name,
+        description=alert.description,
+        severity=alert.severity,
+        action=Action(alert.action).name,
+        transaction_hash=alert.tx_hash,
+        from_address=alert.from_address,
+        block_number=alert.block_number,
+        block_timestamp=alert.block_timestamp,
+        orphaned=alert.orphaned,
+        model_version=alert.model_version,
+        created_at=alert.created_at,
+        etherscan_link=transaction_link(alert.chain_id, alert.tx_hash),
+        feedback=[
+            FeedbackView(
+                author=said.author,
+                is_true_alarm=said.is_true_alarm,
+                note=said.note,
+                given_at=said.given_at,
+            )
+            for said in alert.feedback
+        ],
+        anomaly_score=alert.score if details else None,
+    )

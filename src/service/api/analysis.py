@@ -1,0 +1,337 @@
+"""`POST /anomaly_detection/`: the batch analysis, and the jobs that large ranges become."""
+
+import threading
+import time
+import uuid
+from itertools import groupby
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Query
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt
+from starlette.responses import Response
+
+from src.service.api.common import (
+    Limit,
+    Offset,
+    ServiceDep,
+    json_response,
+    page_headers,
+    transaction_link,
+)
+from src.service.batch import Cancelled, RangeRequest
+from src.service.database import jobs
+from src.service.database.analyses import (
+    Analysis,
+    AnalysisRow,
+    analysis_rows_of,
+    find_analysis,
+)
+from src.service.engine import Service
+from src.service.problems import Problem, responses
+
+router = APIRouter(tags=["Batch analysis"])
+
+_DIRECT_AT_ONCE = 2
+_direct = threading.BoundedSemaphore(_DIRECT_AT_ONCE)
+_MAX_BLOCK = 2**53
+
+
+class AnalysisRequest(BaseModel):
+    """Which blocks to analyse: a range, or the latest within an interval, which overrides it."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"start_block": 300, "end_block": 385}]},
+    )
+
+    start_block: StrictInt | None = Field(None, description="First block, included; 0 or more.")
+    end_block: StrictInt | None = Field(None, description="Last block, included; 0 or more.")
+    time_interval_in_seconds: StrictInt = Field(
+        0,
+        description="Above 0: the latest blocks within about that many seconds, whatever the range "
+        "says. The newest block is left out, since it may not be served yet.",
+    )
+    use_pre_trained_model: StrictBool = Field(
+        False,
+        description="Score with the registry's latest model instead of training one on this range.",
+    )
+
+
+class TransactionEntry(BaseModel):
+    """One transaction of an analysis."""
+
+    transaction_hash: str
+    token2value: dict[str, float] = Field(
+        description="Token -> amount of it that the transaction moved in all, in token units."
+    )
+    gas_cost: str = Field(description="ETH, 8 decimals.", examples=["0.00123456"])
+    anomaly_score: str = Field(description="0 to 1, near 1 = anomalous.", examples=["0.7312"])
+    etherscan_link: str
+
+
+class TransferEntry(BaseModel):
+    """One token of one transaction of an analysis: the older form."""
+
+    transaction_hash: str
+    value: str = Field(examples=["1,250.00"])
+    token: str
+    gas_cost: str
+    anomaly_score: str
+    etherscan_link: str
+
+
+class JobView(BaseModel):
+    """A large analysis that runs in the background."""
+
+    id: str
+    status: jobs.Status
+    start_block: int
+    end_block: int
+    use_pre_trained_model: bool
+    blocks_done: int
+    blocks_total: int
+    created_at: float = Field(description="Unix seconds.")
+    started_at: float | None
+    finished_at: float | None
+    analysis: str | None = Field(description="Its result, when it is done.")
+    problem: dict[str, Any] | None = Field(description="Why it failed, RFC 9457.")
+    url: str
+    result_url: str
+
+
+PerTransfer = Annotated[
+    bool, Query(description="The older form: one entry a transaction and token, all strings.")
+]
+IncludeNormal = Annotated[
+    bool, Query(description="Every transaction of the range, not the anomalies alone.")
+]
+
+
+@router.post(
+    "/anomaly_detection/",
+    summary="Find the anomalous transactions of a range of blocks",
+    response_model=list[TransactionEntry] | list[TransferEntry],
+    responses=responses(404, 502, 504)
+    | {202: {"model": JobView, "description": "A job; see Location."}},
+)
+def detect_anomalies(
+    request: AnalysisRequest,
+    service: ServiceDep,
+    per_transfer: PerTransfer = False,
+    include_normal: IncludeNormal = False,
+    limit: Limit | None = None,
+    offset: Offset = 0,
+    prefer: Annotated[str, Header(description="`respond-async` makes any range a job.")] = "",
+) -> Response:
+    """Answers the anomalies, most anomalous first; `X-Total-Count` says how many there are.
+
+    A large range is answered with 202 and a job. The same blocks always give the same answer.
+    """
+    wanted = _checked(request, service)
+    if wanted.total > service.settings.direct_blocks or "respond-async" in prefer.lower():
+        return _enqueue(wanted, service)
+    analysis = _analyse_now(wanted, service)
+    return _entries(service, analysis, per_transfer, include_normal, limit, offset)
+
+
+@router.get("/jobs", summary="Jobs, newest first", responses=responses())
+def list_all_jobs(service: ServiceDep, limit: Limit = 50, offset: Offset = 0) -> list[JobView]:
+    """Jobs that wait, run or have ended."""
+    with service.database.reading() as connection:
+        found, _ = jobs.list_jobs(connection, limit=limit, offset=offset)
+    return [_view(job) for job in found]
+
+
+@router.get("/jobs/{job_id}", summary="A job and its progress", responses=responses(404))
+def get_job(job_id: str, service: ServiceDep) -> JobView:
+    """How far a job is."""
+    return _view(_job(job_id, service))
+
+
+@router.delete("/jobs/{job_id}", summary="Cancel a job", responses=responses(404, 409))
+def cancel(job_id: str, service: ServiceDep) -> JobView:
+    """A waiting job ends at once, a running one at its next block."""
+    if not _job(job_id, service).is_active:
+        raise Problem(409, "The job has ended already.")
+    with service.database.writing() as connection:
+        job = jobs.cancel_job(connection, job_id, time.time())
+    assert job is not None  # noqa: S101  found just above, and jobs are never deleted
+    return _view(job)
+
+
+@router.get(
+    "/jobs/{job_id}/result",
+    summary="A page of a finished job's result",
+    response_model=list[TransactionEntry] | list[TransferEntry],
+    responses=responses(404, 409),
+)
+def get_result(
+    job_id: str,
+    service: ServiceDep,
+    per_transfer: PerTransfer = False,
+    include_normal: IncludeNormal = False,
+    limit: Limit = 100,
+    offset: Offset = 0,
+) -> Response:
+    """As `/anomaly_detection/` answers; pages count transactions."""
+    job = _job(job_id, service)
+    if job.analysis is None:
+        raise Problem(409, f"The job has no result: it is {job.status}.")
+    with service.database.reading() as connection:
+        analysis = find_analysis(connection, job.analysis)
+    if analysis is None:
+        raise Problem(404, "The job's result is gone.")
+    return _entries(service, analysis, per_transfer, include_normal, limit, offset)
+
+
+def _checked(request: AnalysisRequest, service: Service) -> RangeRequest:
+    """The range to analyse. Problems in the order: the request, the registry, the node."""
+    start, end = request.start_block, request.end_block
+    interval = request.time_interval_in_seconds
+    for name, value in (
+        ("start_block", start),
+        ("end_block", end),
+        ("time_interval_in_seconds", interval),
+    ):
+        if value is not None and value < 0:
+            raise Problem(400, f"{name} is {_short(value)}: it must not be negative.")
+        if value is not None and value > _MAX_BLOCK:
+            raise Problem(400, f"{name} is larger than any chain: {_short(value)}.")
+    analyst, use_model = service.analyst, request.use_pre_trained_model
+    if interval == 0:
+        if start is None or end is None:
+            raise Problem(
+                400, "Give start_block and end_block, or time_interval_in_seconds above 0."
+            )
+        if start > end:
+            raise Problem(400, f"start_block {start} is after end_block {end}.")
+        wanted = RangeRequest(start, end, use_model)
+        analyst.check_length(wanted.total, "The range")
+        analyst.check_registry(use_model)
+        analyst.check_head(wanted)
+        return wanted
+    analyst.check_length(int(interval / service.settings.block_seconds), "The interval")
+    analyst.check_registry(use_model)
+    return RangeRequest(*analyst.range_of_interval(interval), use_model)
+
+
+def _analyse_now(wanted: RangeRequest, service: Service) -> Analysis:
+    if not _direct.acquire(blocking=False):
+        raise Problem(
+            503,
+            "Other analyses are running: try again, or send `Prefer: respond-async` for a job.",
+            headers={"Retry-After": "5"},
+        )
+    until = time.monotonic() + service.settings.request_seconds
+
+    def check_time(_done: int) -> None:
+        if time.monotonic() > until:
+            raise Cancelled
+
+    try:
+        return service.analyst.analyse(wanted, check_time)
+    except Cancelled:
+        raise Problem(
+            504,
+            f"The range took longer than {service.settings.request_seconds:g} seconds: "
+            "send `Prefer: respond-async` for a job.",
+        ) from None
+    finally:
+        _direct.release()
+
+
+def _enqueue(wanted: RangeRequest, service: Service) -> Response:
+    identity = uuid.uuid4().hex
+    with service.database.writing() as connection:
+        if jobs.count_active_jobs(connection) >= service.settings.max_jobs:
+            raise Problem(503, "Too many jobs are waiting.", headers={"Retry-After": "30"})
+        jobs.add_job(connection, identity, wanted.as_json(), wanted.total, time.time())
+        job = jobs.find_job(connection, identity)
+    assert job is not None  # noqa: S101  added just above
+    service.runner.wake()
+    view = _view(job)
+    return json_response(
+        view.model_dump(), status=202, headers={"Location": view.url, "Retry-After": "1"}
+    )
+
+
+def _entries(
+    service: Service,
+    analysis: Analysis,
+    per_transfer: bool,
+    include_normal: bool,
+    limit: int | None,
+    offset: int,
+) -> Response:
+    with service.database.reading() as connection:
+        rows = analysis_rows_of(
+            connection,
+            analysis.id,
+            anomalies_only=not include_normal,
+            limit=limit,
+            offset=offset,
+        )
+    if per_transfer:
+        ordered = sorted(rows, key=lambda row: (-row.score, row.tx_hash, row.token))
+        entries = [_transfer_entry(row, analysis.chain_id) for row in ordered]
+    else:
+        grouped = groupby(rows, key=lambda row: row.rank)
+        entries = [_transaction_entry(list(own), analysis.chain_id) for _, own in grouped]
+    total = analysis.n_transactions if include_normal else analysis.n_anomalies
+    return json_response(entries, headers=page_headers(total))
+
+
+def _transaction_entry(rows: list[AnalysisRow], chain_id: int) -> dict[str, Any]:
+    first = rows[0]
+    return {
+        "transaction_hash": first.tx_hash,
+        "token2value": {row.label: row.value for row in rows},
+        "gas_cost": f"{first.gas_cost:.8f}",
+        "anomaly_score": f"{first.tx_score:.4f}",
+        "etherscan_link": transaction_link(chain_id, first.tx_hash),
+    }
+
+
+def _transfer_entry(row: AnalysisRow, chain_id: int) -> dict[str, Any]:
+    return {
+        "transaction_hash": row.tx_hash,
+        "value": f"{row.value:,.2f}",
+        "token": row.label,
+        "gas_cost": f"{row.gas_cost:.8f}",
+        "anomaly_score": f"{row.score:.4f}",
+        "etherscan_link": transaction_link(chain_id, row.tx_hash),
+    }
+
+
+def _job(job_id: str, service: Service) -> jobs.Job:
+    found = None
+    if len(job_id) == 32 and job_id.isascii() and job_id.isalnum():
+        with service.database.reading() as connection:
+            found = jobs.find_job(connection, job_id)
+    if found is None:
+        raise Problem(404, "There is no such job.")
+    return found
+
+
+def _view(job: jobs.Job) -> JobView:
+    return JobView(
+        id=job.id,
+        status=job.status,
+        start_block=job.request["start_block"],
+        end_block=job.request["end_block"],
+        use_pre_trained_model=job.request["use_pre_trained_model"],
+        blocks_done=job.done,
+        blocks_total=job.total,
+        created_at=job.created_at,
+        started_at=job.started_at,
+        finished_at=job.finished_at,
+        analysis=job.analysis,
+        problem=job.problem,
+        url=f"/jobs/{job.id}",
+        result_url=f"/jobs/{job.id}/result",
+    )
+
+
+def _short(number: int) -> str:
+    """A number that a stranger chose, fit for a message."""
+    return str(number) if abs(number) < 10**30 else f"{'-' if number < 0 else ''}10^30 or more"

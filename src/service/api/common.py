@@ -1,0 +1,69 @@
+"""What the routers share: the service at hand, checked path and query values, pages."""
+
+import json
+from typing import Annotated, Any
+
+from fastapi import Depends, Path, Query, Request
+from starlette.responses import Response
+
+from src.chain.transfers import normalise_address
+from src.service.engine import Service
+from src.service.problems import Problem
+
+MAX_INT64 = 2**63 - 1
+HASH_PATTERN = "^0x[0-9a-fA-F]{64}$"
+ADDRESS_PATTERN = "^0x[0-9a-fA-F]{40}$"
+
+EXPLORERS = {
+    1: "https://etherscan.io",
+    10: "https://optimistic.etherscan.io",
+    56: "https://bscscan.com",
+    137: "https://polygonscan.com",
+    250: "https://ftmscan.com",
+    42161: "https://arbiscan.io",
+    43114: "https://snowtrace.io",
+}
+"""Block explorers by chain id."""
+
+
+def service_of(request: Request) -> Service:
+    """The worker's service."""
+    service: Service = request.app.state.service
+    return service
+
+
+ServiceDep = Annotated[Service, Depends(service_of)]
+TxHash = Annotated[
+    str,
+    Path(pattern=HASH_PATTERN, description="Hash of a transaction: 0x and 64 hex digits."),
+]
+Limit = Annotated[int, Query(ge=1, le=1_000, description="Most entries of the page.")]
+Offset = Annotated[int, Query(ge=0, le=1_000_000, description="Entries to skip.")]
+
+
+def address_or_none(name: str, value: str | None) -> str | None:
+    """A query's address, lowercase. Raises Problem 422 for what is none."""
+    if value is None:
+        return None
+    address = normalise_address(value)
+    if address is None:
+        raise Problem(422, f"{name} must be an address: 0x and 40 hex digits.")
+    return address
+
+
+def transaction_link(chain_id: int, tx_hash: str) -> str:
+    """Where people look at a transaction."""
+    return f"{EXPLORERS.get(chain_id, EXPLORERS[1])}/tx/{tx_hash}"
+
+
+def json_response(
+    content: Any, *, status: int = 200, headers: dict[str, str] | None = None
+) -> Response:
+    """JSON of values that are ours; quicker than a model's round trip."""
+    body = json.dumps(content, allow_nan=False, separators=(",", ":"))
+    return Response(body, status, headers, "application/json")
+
+
+def page_headers(total: int) -> dict[str, str]:
+    """Tells how many entries there are in all."""
+    return {"X-Total-Count": str(total)}

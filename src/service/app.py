@@ -1,0 +1,184 @@
+"""The application: routers, errors and documentation put together."""
+
+import base64
+import hashlib
+import importlib.util
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import fastapi_offline
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.middleware.cors import CORSMiddleware
+from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.openapi.utils import get_openapi
+from fastapi.staticfiles import StaticFiles
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as NoConnection
+from starlette.exceptions import HTTPException
+from starlette.responses import HTMLResponse, JSONResponse, Response
+
+from src.chain.text import sanitise_text
+from src.monitoring import metrics
+from src.service.api import alerts, analysis, decisions, fraud, models, operations
+from src.service.engine import Service
+from src.service.guard import App, Guard
+from src.service.problems import MEDIA_TYPE, Problem, ProblemDocument
+from src.service.settings import ServiceSettings, load_service_settings
+from src.settings import Settings
+from src.utils.logger import log_to_stderr
+
+TITLE: Final = "Anomalous Token Transfers"
+VERSION: Final = "0.1.0"
+_DESCRIPTION: Final = """\
+Finds anomalous token transfers on Ethereum and tells what to do about them.
+
+Errors are [problem details](https://www.rfc-editor.org/rfc/rfc9457): 4xx say what to change in the
+request, 5xx carry the id under which the log has more.
+"""
+_DOCS_ASSETS: Final = Path(fastapi_offline.__file__).parent / "static"
+_INLINE_SCRIPT: Final = re.compile(r"<script>(.*?)</script>", re.DOTALL)
+_MAX_ERRORS: Final = 20
+
+
+def create_app(settings: ServiceSettings | None = None, common: Settings | None = None) -> App:
+    """Build the application; the service opens when the server starts it.
+
+    Args:
+        settings: of the service; None for the environment's.
+        common: settings shared with the bot; None for the environment's.
+    """
+    log_to_stderr()
+    settings = settings or load_service_settings()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        app.state.service = Service.open(settings, common)
+        try:
+            yield
+        finally:
+            app.state.service.close()
+
+    app = FastAPI(
+        title=TITLE,
+        version=VERSION,
+        description=_DESCRIPTION,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+    )
+    for router in (
+        analysis.router,
+        decisions.router,
+        alerts.router,
+        fraud.router,
+        models.router,
+        operations.router,
+    ):
+        app.include_router(router)
+    _add_pages(app)
+    _add_docs(app)
+    _add_error_handlers(app)
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(settings.cors_origins),
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=["Authorization", "Content-Type", "X-API-Key", "Prefer"],
+            expose_headers=["X-Total-Count", "X-Request-ID", "Location"],
+        )
+    return Guard(app, settings)
+
+
+def _add_pages(app: FastAPI) -> None:
+    """The web pages, which live in a package of their own."""
+    if importlib.util.find_spec("src.service.web") is not None:
+        importlib.import_module("src.service.web").add_pages(app)
+
+
+def _add_docs(app: FastAPI) -> None:
+    """`/docs` from files of our own: it works without internet, and under a strict CSP."""
+    app.mount("/docs/assets", StaticFiles(directory=_DOCS_ASSETS), name="docs-assets")
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> HTMLResponse:
+        page = get_swagger_ui_html(
+            openapi_url="/openapi.json",
+            title=f"{TITLE} API",
+            swagger_js_url="/docs/assets/swagger-ui-bundle.js",
+            swagger_css_url="/docs/assets/swagger-ui.css",
+            swagger_favicon_url="/docs/assets/favicon.png",
+        )
+        scripts = _INLINE_SCRIPT.findall(bytes(page.body).decode())
+        hashes = " ".join(f"'sha256-{_sha256(script)}'" for script in scripts)
+        page.headers["content-security-policy"] = (
+            f"default-src 'none'; script-src 'self' {hashes}; style-src 'self' 'unsafe-inline'; "
+            "img-src 'self' data:; connect-src 'self'; base-uri 'none'; frame-ancestors 'none'"
+        )
+        return page
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            schema = get_openapi(
+                title=TITLE, version=VERSION, description=_DESCRIPTION, routes=app.routes
+            )
+            parts = schema["components"]
+            parts["schemas"]["ProblemDocument"] = ProblemDocument.model_json_schema()
+            parts["securitySchemes"] = {
+                "bearer": {"type": "http", "scheme": "bearer"},
+                "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+            }
+            schema["security"] = [{"bearer": []}, {"key": []}, {}]
+            app.openapi_schema = schema
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _add_error_handlers(app: FastAPI) -> None:
+    @app.exception_handler(Problem)
+    async def on_problem(request: Request, problem: Problem) -> Response:
+        return _answer(request, problem)
+
+    @app.exception_handler(RequestValidationError)
+    async def on_invalid(request: Request, error: RequestValidationError) -> Response:
+        errors = [
+            {
+                "where": [sanitise_text(str(part)) for part in one["loc"]],
+                "problem": sanitise_text(one["msg"], 200),
+            }
+            for one in error.errors()[:_MAX_ERRORS]
+        ]
+        detail = "; ".join(f"{'.'.join(one['where'])}: {one['problem']}" for one in errors)
+        return _answer(request, Problem(422, sanitise_text(detail, 1_000), errors=errors))
+
+    @app.exception_handler(HTTPException)
+    async def on_http_error(request: Request, error: HTTPException) -> Response:
+        detail = sanitise_text(str(error.detail), 200)
+        return _answer(request, Problem(error.status_code, detail, headers=error.headers))
+
+    @app.exception_handler(SQLAlchemyError)
+    async def on_database_error(request: Request, error: SQLAlchemyError) -> Response:
+        if not isinstance(error, OperationalError | NoConnection):
+            raise error
+        metrics.error_occurred(error)
+        busy = Problem(
+            503, "The database does not answer at present.", headers={"Retry-After": "5"}
+        )
+        return _answer(request, busy)
+
+
+def _answer(request: Request, problem: Problem) -> Response:
+    return JSONResponse(
+        problem.document(request.state.request_id),
+        problem.status,
+        problem.headers,
+        media_type=MEDIA_TYPE,
+    )
+
+
+def _sha256(script: str) -> str:
+    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()

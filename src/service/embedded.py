@@ -1,0 +1,29 @@
+"""The embedded demo: recorded blocks of a local chain, served to ourselves as a node.
+
+A fresh clone with no configuration has something to look at. The recording was made by the demo's
+scenarios (`npm run demo -- --keep`) and `npm run record`.
+"""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from src.chain.replay import open_chain
+from src.chain.replay_methods import ReplayMethods
+from src.chain.replay_server import RpcServer
+
+DEMO_BLOCKS = Path(__file__).parent / "demo_blocks"
+_POLL_SECONDS = 0.1
+
+
+@contextmanager
+def embedded_node() -> Iterator[str]:
+    """Serve the demo's blocks on a free loopback port; yields the URL."""
+    chain, _ = open_chain(DEMO_BLOCKS)
+    with RpcServer(("127.0.0.1", 0), ReplayMethods(chain).methods) as server:
+        threading.Thread(target=server.serve_forever, args=(_POLL_SECONDS,), daemon=True).start()
+        try:
+            yield server.url
+        finally:
+            server.shutdown()

@@ -1,0 +1,212 @@
+"""Reading blocks and transactions from a node, as `LoadedTransaction`s.
+
+Blocks come through the recorder's fetcher, which checks that their receipts hash to the root in the
+header: a node that leaves out a log is found out, not believed.
+"""
+
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+from src.chain.errors import MalformedAnswer
+from src.chain.quantities import as_int
+from src.chain.rate_limit import Rate, RateLimit
+from src.chain.recording_fetch import BlockFetcher, Node
+from src.chain.recording_rows import BlockRows, Row
+from src.chain.rpc import JsonRpcClient
+from src.chain.transfers import Transfer, decode_transfer, normalise_address
+from src.service.records import LoadedTransaction
+
+DEFAULT_PATIENCE = 5.0
+_TIMEOUT = 15.0
+_AT_ONCE = 4
+_TOTAL_SUPPLY = "0x18160ddd"
+_INT64_MAX = 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedBlock:
+    """A block and those of its transactions that have ERC-20 transfers."""
+
+    number: int
+    hash: str
+    parent_hash: str
+    timestamp: int
+    transactions: tuple[LoadedTransaction, ...]
+
+
+class NodeReader:
+    """The service's node. Thread-safe.
+
+    Args:
+        url: of the node's JSON-RPC.
+        requests_per_second: that the node allows.
+        verify: refuse blocks whose receipts do not hash to their header's root.
+        patience: seconds to go on asking a node that fails.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        requests_per_second: int,
+        verify: bool = True,
+        patience: float = DEFAULT_PATIENCE,
+    ) -> None:
+        limit = RateLimit(Rate(requests_per_second, 1.0))
+        self._client = JsonRpcClient(url, timeout=_TIMEOUT, rate_limit=limit)
+        self._stop = threading.Event()
+        self._node = Node(self._client, patience, self._stop)
+        self._fetcher = BlockFetcher(self._node, verify=verify)
+        self._pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="node")
+
+    def chain_id(self) -> int:
+        """The node's chain. Raises SourceError."""
+        return self._node.quantity("eth_chainId")
+
+    def head(self) -> int:
+        """Number of the newest block. Raises SourceError."""
+        return self._node.quantity("eth_blockNumber")
+
+    def blocks(self, numbers: Sequence[int]) -> Iterator[LoadedBlock]:
+        """Read blocks, in order, some ahead of the reader.
+
+        Raises:
+            SourceError: the node does not answer, or the chain was reorganised while we read.
+            UnverifiedBlock: what it answers is incomplete or contradicts itself.
+        """
+        previous: LoadedBlock | None = None
+        with closing(self._fetcher.fetch_all(numbers, self._pool, 2 * _AT_ONCE)) as fetched:
+            for rows in fetched:
+                block = _loaded_block(rows)
+                if (
+                    previous is not None
+                    and block.number == previous.number + 1
+                    and block.parent_hash != previous.hash
+                ):
+                    raise MalformedAnswer(
+                        "node", f"block {block.number} does not follow from the one before it"
+                    )
+                yield block
+                previous = block
+
+    def block_hash(self, number: int) -> str | None:
+        """The hash of the block at a height now, or None when there is none. Raises SourceError."""
+        block = self._client.call("eth_getBlockByNumber", [hex(number), False])
+        return _hash(block.get("hash")) if isinstance(block, dict) else None
+
+    def transaction(self, tx_hash: str) -> LoadedTransaction | None:
+        """One transaction of the chain, or None when it is in no block.
+
+        Raises:
+            SourceError: the node does not answer, or garbles.
+        """
+        receipt = self._client.call("eth_getTransactionReceipt", [tx_hash])
+        if receipt is None:
+            return None
+        if not isinstance(receipt, dict) or not isinstance(receipt.get("logs"), list):
+            raise MalformedAnswer("node", "a receipt is no object with logs")
+        number, block_hash = as_int(receipt.get("blockNumber")), _hash(receipt.get("blockHash"))
+        block = self._client.call("eth_getBlockByNumber", [receipt.get("blockNumber"), False])
+        timestamp = as_int(block.get("timestamp")) if isinstance(block, dict) else None
+        if number is None or block_hash is None or timestamp is None:
+            raise MalformedAnswer("node", "a receipt without a block, or a block without a time")
+        if _hash(block.get("hash")) != block_hash:
+            raise MalformedAnswer("node", "the chain was reorganised while we read; try again")
+        sent = self._client.call("eth_getTransactionByHash", [tx_hash])
+        logs = [log for log in receipt["logs"] if isinstance(log, dict)]
+        return LoadedTransaction(
+            tx_hash=tx_hash,
+            block_number=_bounded(number) or 0,
+            block_hash=block_hash,
+            block_timestamp=_bounded(timestamp) or 0,
+            tx_index=_bounded(as_int(receipt.get("transactionIndex"))) or 0,
+            sender=normalise_address(receipt.get("from")),
+            to=normalise_address(receipt.get("to")),
+            nonce=_bounded(as_int(sent.get("nonce"))) if isinstance(sent, dict) else None,
+            gas_used=_bounded(as_int(receipt.get("gasUsed"))),
+            gas_price=as_int(receipt.get("effectiveGasPrice")),
+            transfers=transfers_of(logs),
+        )
+
+    def total_supply(self, token: str, block: int) -> int:
+        """A token's total supply at a block, raw units. Raises SourceError."""
+        call = {"to": token, "data": _TOTAL_SUPPLY}
+        supply = as_int(self._client.call("eth_call", [call, hex(block)]))
+        if supply is None:
+            raise MalformedAnswer("node", "totalSupply() did not return a number")
+        return supply
+
+    def close(self) -> None:
+        """Stop asking and close the connections."""
+        self._stop.set()
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._client.close()
+
+
+def transfers_of(logs: Sequence[dict[str, Any]]) -> tuple[Transfer, ...]:
+    """The ERC-20 transfers among raw logs as JSON-RPC gives them, in log order."""
+    found = []
+    for position, log in enumerate(logs):
+        index = _bounded(as_int(log.get("logIndex")))
+        transfer = decode_transfer(
+            log.get("address"),
+            log.get("topics"),
+            log.get("data"),
+            position if index is None else index,
+        )
+        if transfer is not None and log.get("removed") is not True:
+            found.append(transfer)
+    return tuple(sorted(found, key=lambda transfer: transfer.log_index))
+
+
+def _loaded_block(rows: BlockRows) -> LoadedBlock:
+    logs: dict[int, list[Transfer]] = {}
+    for row in rows.logs:
+        topics = [row[name] for name in ("topic0", "topic1", "topic2", "topic3")]
+        given = [topic for topic in topics if topic is not None]
+        transfer = decode_transfer(row["address"], given, row["data"], row["log_index"])
+        if transfer is not None:
+            logs.setdefault(row["tx_index"], []).append(transfer)
+    block = rows.block
+    return LoadedBlock(
+        number=block["block_number"],
+        hash=block["block_hash"],
+        parent_hash=block["parent_hash"],
+        timestamp=block["block_timestamp"],
+        transactions=tuple(
+            _loaded_transaction(row, logs[row["tx_index"]])
+            for row in rows.transactions
+            if row["tx_index"] in logs
+        ),
+    )
+
+
+def _loaded_transaction(row: Row, moved: list[Transfer]) -> LoadedTransaction:
+    return LoadedTransaction(
+        tx_hash=row["tx_hash"],
+        block_number=row["block_number"],
+        block_hash=row["block_hash"],
+        block_timestamp=row["block_timestamp"],
+        tx_index=row["tx_index"],
+        sender=row["from_address"],
+        to=row["to_address"],
+        nonce=row["nonce"],
+        gas_used=row["gas_used"],
+        gas_price=None if row["gas_price"] is None else int(row["gas_price"]),
+        transfers=tuple(sorted(moved, key=lambda transfer: transfer.log_index)),
+    )
+
+
+def _hash(value: Any) -> str | None:
+    if isinstance(value, str) and len(value) == 66 and as_int(value) is not None:
+        return value.lower()
+    return None
+
+
+def _bounded(number: int | None) -> int | None:
+    """What a database's integer can hold, or None."""
+    return number if number is not None and number <= _INT64_MAX else None
