@@ -26,6 +26,9 @@ _MAX_COUNTERS = 256
 _WRITES_BETWEEN_CHECKS = 256
 _SHARE_DROPPED = 0.1
 
+# SQLite quotes a damaged schema in its messages, which need not be text then.
+_DISK_ERRORS = (sqlite3.Error, UnicodeDecodeError)
+
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS token (
     id INTEGER PRIMARY KEY, chain_id INTEGER NOT NULL, address TEXT NOT NULL,
@@ -157,7 +160,7 @@ class FactStore:
                         ).fetchone()[0]
                         for name, by in self._increments.items()
                     }
-            except sqlite3.Error as error:
+            except _DISK_ERRORS as error:
                 self._warn(error)
                 return
             self._counters.update(written)
@@ -178,7 +181,7 @@ class FactStore:
             self._writer = _connect(folder / FILE_NAME)
             self._writer.executescript(_SCHEMA)
             self._reader = _connect(folder / FILE_NAME)
-        except (sqlite3.Error, OSError) as error:
+        except (*_DISK_ERRORS, OSError) as error:
             self._warn(error)
             if self._writer is not None:
                 self._writer.close()
@@ -193,7 +196,7 @@ class FactStore:
                 if self._reader is None:
                     return None
                 return self._reader.execute(query, (self._chain_id, key)).fetchone()
-        except sqlite3.Error as error:
+        except _DISK_ERRORS as error:
             self._warn(error)
             return None
 
@@ -207,7 +210,7 @@ class FactStore:
                 with self._writer:
                     self._writer.executemany(statement, rows)
                     self._bound(self._writer, table, len(rows))
-        except sqlite3.Error as error:
+        except _DISK_ERRORS as error:
             self._warn(error)
 
     def _bound(self, writer: sqlite3.Connection, table: str, written: int) -> None:
@@ -229,7 +232,7 @@ class FactStore:
             logger.warning(
                 "the cache folder (CACHE_DIR) cannot be used (%s): going on from memory;"
                 " if %s is damaged, delete it",
-                type(error).__name__ if isinstance(error, OSError) else error,
+                error if isinstance(error, sqlite3.Error) else type(error).__name__,
                 FILE_NAME,
             )
 

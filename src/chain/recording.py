@@ -298,7 +298,7 @@ def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
         # Not `pq.read_table`: it imports pandas, a second of every start.
         with pq.ParquetFile(path) as file:
             table = file.read(columns)
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, ValueError, pa.ArrowException) as error:
         raise RecordingError(f"{path}: cannot be read: {error}") from error
     missing = set(columns or ()) - set(table.column_names)
     if missing:
@@ -313,7 +313,7 @@ def _read_manifest(folder: Path) -> int:
         if (manifest["format"], manifest["version"]) != (FORMAT, VERSION):
             raise RecordingError(f"{folder}: is of a format or version that is unknown here")
         return int(manifest["chain_id"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         if isinstance(error, RecordingError):
             raise
         raise RecordingError(f"{folder}: is no recording ({MANIFEST}: {error})") from error

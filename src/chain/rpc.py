@@ -96,10 +96,11 @@ class JsonRpcClient:
             (error.get("code"), error.get("message")) if isinstance(error, dict) else (None, error)
         )
         words = self._http.quote(message)
+        if not isinstance(code, int):
+            code = "?"
         if code in _LIMIT_EXCEEDED_CODES or _tells_of_a_limit(words.lower()):
             return RateLimited("node", f"JSON-RPC error: {words}")
-        shown = code if isinstance(code, int) else "?"
-        return RequestRefused("node", f"JSON-RPC error {shown}: {words}")
+        return RequestRefused("node", f"JSON-RPC error {code}: {words}")
 
 
 def _tells_of_a_limit(words: str) -> bool:

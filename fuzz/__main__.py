@@ -1,0 +1,249 @@
+"""`npm run fuzz`: attack everything that reads what strangers write, and report what gave way.
+
+    npm run fuzz                                   every target, a minute in all
+    npm run fuzz -- --inputs 10000000              as many inputs in all, spread over the targets
+    npm run fuzz -- --target events --seconds 600
+    npm run fuzz -- --target events --replay HEX   one input again, with its traceback
+
+Each target runs in a process of its own. Exit code 0: everything held; 1: something did not; the
+report names the input. Two engines: `atheris` (libFuzzer: inputs are chosen by the code that they
+reach) and `random` (several times as many inputs, chosen blindly). `auto` takes both, half of the
+time or inputs each, where atheris is installed (requirements-fuzz.txt; Linux), else random alone.
+"""
+
+import argparse
+import importlib.util
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fuzz.target import KINDS, Target
+from fuzz.targets import TARGETS
+
+_ROOT = Path(__file__).resolve().parent.parent
+# No progress for so long is a hang; importing and compiling at the start may take a while.
+_HANG_SECONDS = 60.0
+_START_SECONDS = 240.0
+_POLL_SECONDS = 0.5
+_MAX_RESTARTS = 5
+_SHOWN_HEX = 200
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What one target did under one engine, over all its processes."""
+
+    target: str
+    engine: str
+    inputs: int
+    seconds: float
+    slowest: float
+    peak_megabytes: int
+    reached: dict[str, int]
+    findings: list[dict[str, Any]]
+
+
+def run_target(
+    target: Target, engine: str, seed: int, *, inputs: int | None, seconds: float | None
+) -> Outcome:
+    """Run one target until it has had its inputs or its time; a dead process is replaced."""
+    outcome = Outcome(target.name, engine, 0, 0.0, 0.0, 0, {}, [])
+    for restart in range(_MAX_RESTARTS + 1):
+        left_inputs = None if inputs is None else inputs - outcome.inputs
+        left_seconds = None if seconds is None else seconds - outcome.seconds
+        with _scratch() as folder:
+            job = {
+                "target": target.name, "engine": engine, "seed": seed + 1000 * restart,
+                "inputs": left_inputs, "seconds": left_seconds, "folder": str(folder),
+            }  # fmt: skip
+            finished = _run_process(job, folder, outcome)
+        if finished:
+            break
+    return outcome
+
+
+def _run_process(job: dict[str, Any], folder: Path, outcome: Outcome) -> bool:
+    """Run one process to its end and add what it did; whether it finished in good order."""
+    log = folder / "log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "fuzz.worker", json.dumps(job)],
+            cwd=_ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+        hung = _wait(process, folder / "report.json")
+    report = _read_report(folder / "report.json")
+    outcome.inputs += report.get("inputs", 0)
+    outcome.seconds += report.get("seconds", 0.0)
+    outcome.slowest = max(outcome.slowest, report.get("slowest", 0.0))
+    outcome.peak_megabytes = max(outcome.peak_megabytes, report.get("peak_megabytes", 0))
+    for name, count in report.get("reached", {}).items():
+        outcome.reached[name] = outcome.reached.get(name, 0) + count
+    outcome.findings += report.get("findings", [])
+    if report.get("finished") and not hung:
+        return True
+    current = (folder / "current").read_bytes() if (folder / "current").exists() else bytes(4)
+    tail = log.read_text(errors="replace")[-2000:]
+    outcome.findings.append(
+        {
+            "kind": "hang" if hung else "crash",
+            "error": "no progress" if hung else f"the process ended with {process.returncode}",
+            "place": " | ".join(tail.strip().splitlines()[-12:]),
+            "input": current[4 : 4 + int.from_bytes(current[:4])].hex(),
+            "times": 1,
+        }
+    )
+    return False
+
+
+def _wait(process: subprocess.Popen[bytes], report: Path) -> bool:
+    """Wait for the process; end it and return True when it makes no progress."""
+    last: tuple[int, float] | None = None
+    since = time.monotonic()
+    while process.poll() is None:
+        time.sleep(_POLL_SECONDS)
+        content = _read_report(report)
+        progress = (content.get("inputs", 0), content.get("seconds", 0.0))
+        if progress != last:
+            last, since = progress, time.monotonic()
+        allowed = _HANG_SECONDS if content else _START_SECONDS
+        if time.monotonic() - since > allowed:
+            process.kill()
+            process.wait()
+            return True
+    return False
+
+
+def _read_report(path: Path) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return content
+
+
+@contextmanager
+def _scratch() -> Iterator[Path]:
+    memory = Path("/dev/shm")
+    folder = Path(tempfile.mkdtemp(prefix="fuzz-", dir=memory if memory.is_dir() else None))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def engines(wanted: str) -> list[str]:
+    """The engines of a run."""
+    if wanted != "auto":
+        return [wanted]
+    return ["random", "atheris"] if importlib.util.find_spec("atheris") else ["random"]
+
+
+def show(outcome: Outcome) -> str:
+    """One line on an outcome, and a paragraph on each finding."""
+    rate = outcome.inputs / outcome.seconds if outcome.seconds else 0.0
+    reached = ", ".join(f"{name} {count:,}" for name, count in outcome.reached.items())
+    lines = [
+        f"{outcome.target:10} {outcome.engine:8} {outcome.inputs:>11,} inputs"
+        f" {outcome.seconds:7.0f} s"
+        f" {rate:9,.0f}/s  slowest {outcome.slowest * 1000:7.1f} ms"
+        f"  {outcome.peak_megabytes:5} MB  {reached}"
+    ]
+    for found in outcome.findings:
+        lines.append(f"  {found['kind'].upper()} x{found['times']}: {found['error']}")
+        lines.append(f"    at {found['place']}")
+        shown = found["input"] if len(found["input"]) <= _SHOWN_HEX else "(in the --json report)"
+        lines.append(
+            f"    again: npm run fuzz -- --target {outcome.target} --replay {shown or '00'}"
+        )
+    return "\n".join(lines)
+
+
+def summary(outcomes: Sequence[Outcome]) -> str:
+    """All targets together."""
+    counts = dict.fromkeys(KINDS, 0)
+    for outcome in outcomes:
+        for found in outcome.findings:
+            counts[found["kind"]] += 1
+    kinds = ", ".join(f"{kind} {count}" for kind, count in counts.items())
+    return f"{sum(outcome.inputs for outcome in outcomes):,} inputs; findings: {kinds}"
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="npm run fuzz --",
+        description=__doc__.split("\n\n")[0] if __doc__ else None,
+        epilog="Targets: " + "; ".join(f"{t.name}: {t.about}" for t in TARGETS.values()),
+    )
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument("--seconds", type=float, help="of all targets together (default: 60)")
+    length.add_argument("--inputs", type=int, help="of all targets together")
+    parser.add_argument(
+        "--target", action="append", choices=sorted(TARGETS), help="may be repeated"
+    )
+    parser.add_argument("--engine", choices=("auto", "atheris", "random"), default="auto")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--replay", metavar="HEX", help="try this one input of one --target")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the report there")
+    options = parser.parse_args(arguments)
+    if options.replay is not None and len(options.target or ()) != 1:
+        parser.error("--replay needs exactly one --target")
+    if options.engine == "atheris" and not importlib.util.find_spec("atheris"):
+        parser.error(
+            "atheris is not installed: .venv/bin/python -m pip install --no-deps --require-hashes"
+            " -r requirements-fuzz.txt"
+        )
+    return options
+
+
+def _replay(name: str, content: str) -> int:
+    with _scratch() as folder:
+        job = {"target": name, "inputs": None, "seconds": None, "folder": str(folder)}
+        command = [sys.executable, "-m", "fuzz.worker", json.dumps({**job, "replay": content})]
+        return subprocess.run(command, cwd=_ROOT, check=False).returncode
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; the exit code."""
+    options = _parse(arguments)
+    if options.replay is not None:
+        return _replay(options.target[0], options.replay)
+    chosen = [TARGETS[name] for name in options.target or TARGETS]
+    kinds = engines(options.engine)
+    all_inputs = sum(target.inputs_share for target in chosen) * len(kinds)
+    all_time = sum(target.time_share for target in chosen) * len(kinds)
+    seconds = None if options.inputs else (options.seconds or 60.0)
+    outcomes = []
+    for target in chosen:
+        for engine in kinds:
+            outcome = run_target(
+                target,
+                engine,
+                options.seed,
+                inputs=max(1, round(options.inputs * target.inputs_share / all_inputs))
+                if options.inputs
+                else None,
+                seconds=seconds and max(1.0, seconds * target.time_share / all_time),
+            )
+            outcomes.append(outcome)
+            sys.stdout.write(show(outcome) + "\n")
+            sys.stdout.flush()
+    sys.stdout.write(summary(outcomes) + "\n")
+    if options.json:
+        content = [{name: getattr(o, name) for name in Outcome.__slots__} for o in outcomes]
+        options.json.write_text(json.dumps(content, indent=1) + "\n")
+    return 1 if any(outcome.findings for outcome in outcomes) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,263 @@
+"""The whole handler: events in, findings out, each held against an independent second path."""
+
+import hashlib
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from fuzz.data import Data
+from fuzz.oracles import (
+    TRANSFER_TOPIC,
+    check_bridge_line,
+    check_metadata,
+    check_scaled,
+    decoded_transfer,
+    expect,
+)
+from fuzz.target import Bench, Target
+
+_ZERO = "0x" + "0" * 40
+_KNOWN_TOKENS = (
+    "0xa0b86991c6218b36c1d19d4a2e9eb0ce3606eb48",  # USDC, 6 decimals
+    "0xc02aaa39b223fe8d0a0e5c4f27ead9083c756cc2",  # WETH, 18
+)
+_KNOWN_DECIMALS = dict(zip(_KNOWN_TOKENS, (6, 18), strict=True))
+_ACCOUNTS = ("0x" + "b1" * 20, "0x" + "b2" * 20, "0x" + "b3" * 20, _ZERO)
+_PRIMARY = frozenset(f"{kind}-TOKEN-TRANSFERS-TX" for kind in ("NORMAL", "ANOMALOUS", "INVALID"))
+_TIMESTAMP = 1_700_000_000
+_BATCH = 256  # rows that scikit-learn scores at once: one at a time costs it milliseconds
+
+_ExpectedTransfer = tuple[str, str, str, int]
+
+
+class _World:
+    """The bot without sources, and a cache into which the fuzzer puts what sources said."""
+
+    def __init__(self) -> None:
+        import src.agent  # noqa: PLC0415 - the code under attack
+        from src.chain.fact_cache import FactCache  # noqa: PLC0415
+        from src.chain.fact_store import FactStore  # noqa: PLC0415
+        from src.chain.lookups import Lookups  # noqa: PLC0415
+        from src.chain.sources import Sources  # noqa: PLC0415
+        from src.chain.well_known import load_well_known_tokens  # noqa: PLC0415
+        from src.detection.features import TokenProfile  # noqa: PLC0415
+        from src.settings import SETTINGS  # noqa: PLC0415
+        from src.utils.data_processing import FeatureSources, use_sources  # noqa: PLC0415
+
+        for name in SETTINGS:
+            os.environ.pop(name, None)
+        os.environ["JSON_RPC_URL"] = "http://127.0.0.1:1"
+        src.agent.initialize()
+        bot = src.agent.BOT
+        assert bot is not None
+        self.handle: Callable[[Any], list[Any]] = src.agent.handle_transaction
+        self.threshold = bot.threshold
+        self.inputs: Sequence[str] = bot.model.inputs
+        self.amounts: Mapping[str, Any] = bot.model.manifest.token_amounts
+        self.model_path = bot.settings.model_path
+        self.cache = FactCache(FactStore(None, 1))
+        lookups = Lookups(
+            Sources(self.cache, patience=0.3),
+            self.cache,
+            FactStore(None, 1),
+            load_well_known_tokens(1),
+            deadline_seconds=1.0,
+        )
+        profile = TokenProfile.from_amounts(self.amounts)
+        use_sources(FeatureSources(lookups, tuple(self.inputs), profile))
+
+    def hostile_token(self, data: Data) -> tuple[str, int | None]:
+        """A token whose metadata a source gave: its address and decimals, None if refused."""
+        from src.chain.errors import MalformedAnswer  # noqa: PLC0415
+        from src.chain.facts import token_info  # noqa: PLC0415
+
+        name, symbol = data.text(), data.text()
+        decimals = data.pick((18, 0, 255, "6", data.byte(), 256, -1, None))
+        raw = repr((name, symbol, decimals)).encode("utf-8", "surrogatepass")
+        address = "0x" + hashlib.sha256(raw).hexdigest()[:40]
+        try:
+            info = token_info("fuzz", name, symbol, decimals)
+        except MalformedAnswer:
+            return address, None
+        self.cache.keep_token_infos({address: info})
+        return address, info.decimals if info.symbol else None
+
+    def sender(self, data: Data) -> tuple[str, float | None]:
+        """A sender and its age in minutes, None if unknown."""
+        from src.chain.facts import FirstTransaction  # noqa: PLC0415
+
+        first = data.pick((None, 1_500_000_000, _TIMESTAMP, _TIMESTAMP + 1, 1))
+        address = "0x" + hashlib.sha256(repr(first).encode()).hexdigest()[:40]
+        if first is None:
+            return address, None
+        self.cache.keep_first_transactions({address: FirstTransaction(first, "etherscan")})
+        return address, (_TIMESTAMP - first) / 60
+
+
+class _ScikitLearn:
+    """The second path: scikit-learn scores, many rows at once, what the bot has scored."""
+
+    def __init__(self, world: _World) -> None:
+        import dill  # noqa: PLC0415 - slow to import, and only this target needs it
+
+        self._forest = dill.loads(world.model_path.read_bytes())
+        self._threshold = world.threshold
+        self._rows: list[list[float]] = []
+        self._said: list[tuple[str, str]] = []
+
+    def compare(self, row: list[float], score: str, prediction: str) -> None:
+        """Note what the bot said of a row; every so many rows hold it against scikit-learn."""
+        import numpy as np  # noqa: PLC0415
+
+        self._rows.append(row)
+        self._said.append((score, prediction))
+        if len(self._rows) < _BATCH:
+            return
+        scores = -self._forest.score_samples(np.array(self._rows, dtype=np.float32))
+        said, self._rows, self._said = self._said, [], []
+        for (shown, predicted), wanted in zip(said, scores.tolist(), strict=True):
+            expect(shown == f"{wanted:.3f}", "mismatch", f"score {shown}, scikit-learn {wanted}")
+            label = "ANOMALY" if wanted >= self._threshold else "NORMAL"
+            expect(predicted == label, "mismatch", f"{predicted} at {wanted}")
+
+
+def _events(bench: Bench) -> Callable[[bytes], None]:
+    from forta_agent import create_transaction_event  # noqa: PLC0415
+
+    world = _World()
+    sys.setrecursionlimit(1000)
+    judge = _ScikitLearn(world)
+    profile = {token: (known.center, known.scale) for token, known in world.amounts.items()}
+
+    def one(content: bytes) -> None:
+        data = Data(content)
+        sender, age = world.sender(data)
+        hostile, hostile_decimals = world.hostile_token(data)
+        decimals = {**_KNOWN_DECIMALS, hostile: hostile_decimals}
+        logs = _raw_logs(data, (*_KNOWN_TOKENS, hostile), (sender, *_ACCOUNTS))
+        event: dict[str, Any] = {
+            "transaction": {"hash": "0x" + "ab" * 32, "from": sender, "to": _ACCOUNTS[0]},
+            "block": {"number": 20_000_000, "timestamp": _TIMESTAMP},
+            "logs": logs,
+        }
+        odd = data.one_in(8)
+        if odd:
+            for part in ("transaction", "block"):
+                altered = data.altered(event[part])
+                event[part] = altered if isinstance(altered, dict) else {}
+        try:
+            made = create_transaction_event(event)
+        except Exception:  # noqa: BLE001 - the SDK's own refusals, of any kind
+            bench.reached["refused by the SDK"] += 1
+            return
+        findings = world.handle(made)
+        transfers = _expected(logs)
+        if not transfers:
+            expect(findings == [], "mismatch", "a finding without a transfer")
+            return
+        for finding in findings:
+            check_bridge_line(finding.toJson())
+            check_metadata(finding.metadata)
+        primary = [finding for finding in findings if finding.alert_id in _PRIMARY]
+        expect(len(primary) == 1, "mismatch", f"{len(primary)} primary findings")
+        metadata = primary[0].metadata
+        reason = metadata.get("reason", "")
+        expect("internal error" not in reason, "crash", reason)
+        expect(metadata["transfer_counts"] == str(len(transfers)), "mismatch", "transfer_counts")
+        _check_largest(metadata, transfers, decimals)
+        if odd:
+            return
+        if age is not None and age < 0:
+            expect("anomaly_score" not in metadata, "mismatch", "an impossible age was scored")
+            bench.reached["invalid"] += 1
+            return
+        _check_features(metadata, transfers, sender, profile)
+        row = [float(metadata[name]) for name in world.inputs]
+        judge.compare(row, metadata["anomaly_score"], metadata["prediction"])
+        bench.reached["scored"] += 1
+        bench.reached[metadata["prediction"]] += 1
+
+    return one
+
+
+def _raw_logs(data: Data, tokens: Sequence[str], accounts: Sequence[str]) -> list[dict[str, Any]]:
+    logs: list[dict[str, Any]] = []
+    for index in range(data.byte() % 24):
+        amount = data.byte() % 4 if data.one_in(2) else data.uint() % 2**256
+        log: dict[str, Any] = {
+            "address": data.pick(tokens),
+            "topics": [
+                TRANSFER_TOPIC,
+                *("0x" + data.pick(accounts)[2:].rjust(64, "0") for _ in "ab"),
+            ],
+            "data": f"0x{amount:064x}",
+            "logIndex": index,
+        }
+        if data.one_in(12):
+            altered = data.altered(log)
+            log = altered if isinstance(altered, dict) else {"topics": altered}
+        logs.append(log)
+    if data.one_in(64):
+        logs *= 20
+    return logs
+
+
+def _expected(logs: Sequence[Mapping[str, Any]]) -> list[_ExpectedTransfer]:
+    from src.chain.quantities import as_int  # noqa: PLC0415
+
+    found: list[tuple[int, _ExpectedTransfer]] = []
+    for position, log in enumerate(logs):
+        if log.get("removed") is True:
+            continue
+        transfer = decoded_transfer(log.get("address"), log.get("topics"), log.get("data"))
+        index = as_int(log.get("logIndex", log.get("log_index")))
+        if transfer is not None:
+            found.append((position if index is None else index, transfer))
+    return [transfer for _, transfer in sorted(found, key=lambda pair: pair[0])]
+
+
+def _check_largest(
+    metadata: Mapping[str, str],
+    transfers: Sequence[_ExpectedTransfer],
+    decimals: Mapping[str, int | None],
+) -> None:
+    counts: dict[str, int] = {}
+    sums: dict[str, int] = {}
+    for token, _, _, amount in transfers:
+        counts[token] = counts.get(token, 0) + 1
+        sums[token] = sums.get(token, 0) + amount
+    largest = min(counts, key=lambda token: (-counts[token], token))
+    shown = metadata["max_single_token_transfers_value"]
+    known = decimals.get(largest)
+    if known is None:
+        expect(shown == "unknown", "mismatch", f"{shown} of a token without decimals")
+    else:
+        check_scaled(float(shown), sums[largest], known)
+
+
+def _check_features(
+    metadata: Mapping[str, str],
+    transfers: Sequence[_ExpectedTransfer],
+    sender: str,
+    profile: Mapping[Any, tuple[float, float]],
+) -> None:
+    from tests.reference_features import reference_features  # noqa: PLC0415
+
+    if len(transfers) > 40:  # the definition in exact integers is quadratic
+        return
+    for name, wanted in reference_features(transfers, sender, _ZERO, profile).items():
+        got = float(metadata[name])
+        expect(abs(got - wanted) <= 1e-9, "mismatch", f"{name} is {got}, exactly {wanted}")
+
+
+TARGETS = (
+    Target(
+        "events",
+        "events through handle_transaction: one valid finding, features and score as exact"
+        " arithmetic and scikit-learn say",
+        _events,
+        3.0,
+        time_share=3.0,
+    ),
+)

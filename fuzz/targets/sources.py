@@ -1,0 +1,140 @@
+"""Answers of explorers and nodes, through the real clients: a possible fact or a typed failure."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from fuzz.data import Data
+from fuzz.oracles import check_first_transaction, check_token_info, expect
+from fuzz.target import Bench, Target
+from fuzz.wire import FuzzedServer, connect
+
+_URL = "http://source.invalid/api/PLANTED-PATH-KEY?k=PLANTED-QUERY-KEY"
+_KEY = "PLANTED-API-KEY"
+_ADDRESS = "0x" + "a1" * 20
+_TRANSACTION = {"timeStamp": "1500000000", "from": _ADDRESS, "to": "0x" + "b2" * 20, "hash": "0x"}
+
+
+def _expect_failure(error: Exception, bench: Bench) -> None:
+    said = str(error)
+    expect("PLANTED" not in said, "leak", said)
+    expect(said.isprintable() and len(said) < 600, "leak", said)
+    bench.reached[type(error).__name__] += 1
+
+
+def _asking(
+    bench: Bench, client: Any, template: Any, ask: Callable[[Data], None]
+) -> Callable[[bytes], None]:
+    from src.chain.errors import NotFound, SourceError  # noqa: PLC0415
+
+    server = FuzzedServer()
+    connect(client, server)
+
+    def one(content: bytes) -> None:
+        server.data = Data(content)
+        server.template = template(server.data)
+        try:
+            ask(server.data)
+        except (SourceError, NotFound) as error:
+            _expect_failure(error, bench)
+        else:
+            bench.reached["facts"] += 1
+
+    return one
+
+
+def _etherscan(bench: Bench) -> Callable[[bytes], None]:
+    from src.chain.etherscan import EtherscanClient  # noqa: PLC0415
+
+    client = EtherscanClient(_URL, _KEY, 1, timeout=5)
+
+    def template(data: Data) -> Any:
+        words = data.pick(("OK", "No transactions found", "NOTOK", "Max rate limit " + _KEY))
+        return {"status": str(data.byte() % 2), "message": words, "result": [_TRANSACTION]}
+
+    def ask(_: Data) -> None:
+        check_first_transaction(client.first_transaction(_ADDRESS), time.time())
+
+    return _asking(bench, client, template, ask)
+
+
+def _ethplorer(bench: Bench) -> Callable[[bytes], None]:
+    from src.chain.ethplorer import EthplorerClient  # noqa: PLC0415
+
+    client = EthplorerClient(_URL, _KEY, timeout=5)
+
+    def template(data: Data) -> Any:
+        if data.one_in(4):
+            return {
+                "error": {"code": 1, "message": data.pick(("Invalid API key " + _KEY, "limit"))}
+            }
+        return {"address": _ADDRESS, "name": data.text(), "symbol": data.text(), "decimals": "18"}
+
+    def ask(_: Data) -> None:
+        info = client.token_info(_ADDRESS)
+        check_token_info(info)
+        expect(bool(info.symbol), "mismatch", "an empty symbol as an answer")
+
+    return _asking(bench, client, template, ask)
+
+
+def _node(bench: Bench) -> Callable[[bytes], None]:
+    from eth_abi.abi import encode  # noqa: PLC0415
+
+    from src.chain.erc20 import token_info_alone, token_infos  # noqa: PLC0415
+    from src.chain.errors import SourceError  # noqa: PLC0415
+    from src.chain.first_outgoing import first_outgoing_transaction  # noqa: PLC0415
+    from src.chain.rpc import JsonRpcClient  # noqa: PLC0415
+
+    client = JsonRpcClient(_URL, timeout=5, max_bytes=4 * 2**20)
+
+    def word(data: Data) -> bytes:
+        return (data.uint() % 2**256).to_bytes(32)
+
+    def template(data: Data) -> Any:
+        if data.one_in(8):
+            error = {"code": data.pick((3, -32005, -32000, "x")), "message": data.text()}
+            return {"jsonrpc": "2.0", "id": 1, "error": error}
+        name = encode(["bytes"], [data.text().encode("utf-8", "replace")])
+        returned = [(not data.one_in(8), data.pick((word(data), name, b""))) for _ in range(3)]
+        together = encode(["(bool,bytes)[]"], [returned])
+        result: Any = data.pick(
+            ("0x" + together.hex(), "0x" + name.hex(), "0x" + word(data).hex(), hex(data.uint()),
+             {"timestamp": hex(data.uint())}, data.damaged(together).hex())
+        )  # fmt: skip
+        return {"jsonrpc": "2.0", "id": 1, "result": result}
+
+    def ask(data: Data) -> None:
+        match data.byte() % 3:
+            case 0:
+                for info in token_infos(client, [_ADDRESS]).values():
+                    if isinstance(info, SourceError):
+                        _expect_failure(info, bench)
+                    else:
+                        check_token_info(info)
+            case 1:
+                check_token_info(token_info_alone(client, _ADDRESS))
+            case _:
+                first = first_outgoing_transaction(client, _ADDRESS, 20_000_000)
+                check_first_transaction(first, time.time())
+
+    return _asking(bench, client, template, ask)
+
+
+TARGETS = (
+    Target(
+        "etherscan",
+        "any answer of an explorer: a possible time or a typed failure",
+        _etherscan,
+        0.8,
+    ),
+    Target(
+        "ethplorer",
+        "any answer about a token: harmless metadata or a typed failure",
+        _ethplorer,
+        0.8,
+    ),
+    Target(
+        "node", "any JSON-RPC answer, ABI included: a possible fact or a typed failure", _node, 0.8
+    ),
+)

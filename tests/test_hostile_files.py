@@ -1,0 +1,72 @@
+"""What fuzzing found in files that somebody damaged or swapped, held from now on."""
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from src.chain.fact_store import FILE_NAME, FactStore
+from src.chain.facts import TokenInfo
+from src.chain.recording import MANIFEST, Recording, RecordingError, read_table
+from src.detection.errors import ModelMalformed
+from src.detection.manifest import manifest_path, read_manifest
+
+TOKEN = "0x" + "77" * 20
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: text.encode("utf-16-le"),
+        lambda text: b"\x8c" + text.encode(),
+        lambda text: b"[" * 20_000,
+        lambda text: b'{"a":' * 20_000,
+        lambda text: text.replace('"model_version": 1650000000', '"model_version": 1e999').encode(),
+        lambda text: json.dumps(json.loads(text) | {"anomaly_threshold": 10**400}).encode(),
+    ],
+    ids=["utf-16", "no text", "deep list", "deep object", "infinite version", "huge threshold"],
+)
+def test_a_manifest_of_any_bytes_is_refused_as_malformed(bundle_path, tmp_path, damage):
+    path = tmp_path / "model.pkl"
+    text = manifest_path(bundle_path).read_text()
+    manifest_path(path).write_bytes(damage(text))
+    with pytest.raises(ModelMalformed, match=r"model\.manifest\.json"):
+        read_manifest(path)
+
+
+def test_a_cache_whose_schema_is_no_text_costs_a_warning_and_memory_goes_on(tmp_path, caplog):
+    store = FactStore(tmp_path, 1)
+    store.put_token_infos({TOKEN: TokenInfo("Name", "SYM", 18)})
+    store.close()
+    path = tmp_path / FILE_NAME
+    content = path.read_bytes()
+    assert b"tabletokentoken" in content
+    content = content.replace(b"tabletokentoken", b"table\xf0oken\xf0oken")
+    path.write_bytes(content.replace(b"CREATE TABLE token", b"CREATE TABXE token"))
+    store = FactStore(tmp_path, 1)
+    assert store.token_info(TOKEN) is None
+    store.increment("alerts")
+    store.flush()
+    assert store.counter("alerts") == 1
+    store.close()
+    assert len(caplog.records) == 1
+    assert "delete it" in caplog.text
+
+
+def test_a_parquet_file_with_a_name_that_is_no_text_is_refused(tmp_path):
+    path = tmp_path / "tokens.parquet"
+    pq.write_table(pa.table({"token_address": [TOKEN]}), path)
+    path.write_bytes(path.read_bytes().replace(b"token_address", b"token\xaf\xf0ddress"))
+    with pytest.raises(RecordingError):
+        read_table(path)
+
+
+@pytest.mark.parametrize(
+    "content", ["[" * 20_000, '{"format": "recorded-blocks", "version": 1, "chain_id": 1e999}']
+)
+def test_a_recording_with_an_impossible_manifest_is_refused(tmp_path: Path, content: str):
+    (tmp_path / MANIFEST).write_text(content)
+    with pytest.raises(RecordingError):
+        Recording(tmp_path)
