@@ -56,7 +56,7 @@ RUN python3 -m venv /opt/venv \
     && find /opt/venv -type f \( -name '*.pyi' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.h' \) \
         -delete \
     && python3 -m compileall -q --invalidation-mode unchecked-hash /opt/venv
-COPY package.json isolation_forest.pkl isolation_forest.manifest.json ./
+COPY package.json policy.yaml isolation_forest.pkl isolation_forest.manifest.json ./
 COPY src ./src
 # Compiles the kernels, and fails here rather than on the scan node when the bot cannot be imported.
 RUN python3 -m compileall -q --invalidation-mode unchecked-hash src \
