@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from src import policy as command
 from src.detection.detectors import DETECTORS
 from src.detection.detectors.base import Equipment
 from src.detection.panel import Panel
@@ -40,6 +41,19 @@ def test_the_shipped_policy_is_valid_and_names_every_detector():
     running = Panel.from_policy(policy, 1, Equipment()).detectors
     assert ("isolation_forest", Mode.ON) in running
     assert "supervised" not in dict(running)
+
+
+def test_the_documentation_describes_every_detector_and_parameter():
+    text = (REPOSITORY / "docs" / "policy.md").read_text()
+    for name, detector in DETECTORS.items():
+        assert f"`{name}`" in text
+        assert all(f"`{parameter}`" in text for parameter in detector.PARAMETERS)
+
+
+def test_every_alert_is_documented():
+    text = (REPOSITORY / "docs" / "alerts.md").read_text()
+    for detector in DETECTORS.values():
+        assert detector.ALERT_ID is None or f"`{detector.ALERT_ID}`" in text
 
 
 def test_a_detector_has_its_defaults():
@@ -130,3 +144,20 @@ def test_a_mistake_is_refused_with_its_line(text, line, words):
 def test_any_text_is_read_or_refused(text):
     with suppress(PolicyError):
         parse_policy(text)
+
+
+def test_the_command_checks_a_policy(tmp_path, capsys):
+    assert command.main(["--check", str(REPOSITORY / "policy.yaml")]) == 0
+    assert "isolation_forest" in capsys.readouterr().out
+    broken = tmp_path / "broken.yaml"
+    broken.write_text(LEAST.replace(": on", ": perhaps"))
+    assert command.main(["--check", str(broken)]) == 1
+    assert "broken.yaml, line 3" in capsys.readouterr().err
+    assert command.main(["--check", str(tmp_path / "absent.yaml")]) == 1
+    assert "no such file" in capsys.readouterr().err
+
+
+def test_the_command_lists_detectors(capsys):
+    assert command.main(["--detectors"]) == 0
+    listed = capsys.readouterr().out
+    assert all(name in listed for name in DETECTORS)

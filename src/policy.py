@@ -1,0 +1,79 @@
+"""Check a policy without running the bot: `npm run policy -- --check policy.yaml`."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from src.detection.detectors import DETECTORS
+from src.detection.policy import Mode, Policy, PolicyError
+from src.settings import DEFAULT_POLICY_PATH
+from src.utils.judge import load_policy
+
+_DESCRIPTION = """\
+Check a policy file as the bot would at its start, and say what it does. A mistake is named with its
+line. See docs/policy.md.
+"""
+_EPILOG = "exit codes: 0 valid, 1 refused, 2 wrong usage."
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    options = _parse(arguments)
+    if options.detectors:
+        sys.stdout.write(_describe_detectors())
+        return 0
+    try:
+        policy = load_policy(options.check)
+    except PolicyError as error:
+        sys.stderr.write(f"policy: {error}\n")
+        return 1
+    sys.stdout.write(f"{options.check} is valid.\n{_describe(policy, options.chain)}")
+    return 0
+
+
+def _describe(policy: Policy, chain_id: int) -> str:
+    lines = [f"On chain {chain_id}:"]
+    for name, entry in policy.for_chain(chain_id).items():
+        values = ", ".join(
+            f"{parameter} {'the model’s' if value is None else format(value, 'g')}"
+            for parameter, value in entry.parameters.items()
+        )
+        shown = f" ({values})" if values and entry.mode is not Mode.OFF else ""
+        lines.append(f"  {entry.mode:6} {name}{shown}")
+    lines += [
+        f"  scope  {scope.name}: {len(scope.addresses)} addresses ({scope.match}) without "
+        f"{', '.join(sorted(scope.detectors))}"
+        for scope in policy.scopes
+        if not scope.chains or chain_id in scope.chains
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _describe_detectors() -> str:
+    lines = []
+    for name, detector in DETECTORS.items():
+        lines.append(f"{name}: {detector.SUMMARY}")
+        lines.extend(
+            f"  {parameter} ({'model' if p.default is None else format(p.default, 'g')}; "
+            f"{p.low:g} to {p.high:g}): {p.meaning}"
+            for parameter, p in detector.PARAMETERS.items()
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="npm run policy --",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--check", type=Path, metavar="FILE", default=DEFAULT_POLICY_PATH, help="(policy.yaml)")
+    add("--chain", type=int, metavar="ID", default=1, help="show what runs on this chain (1)")
+    add("--detectors", action="store_true", help="list the detectors and their parameters")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
