@@ -7,7 +7,7 @@ process of its own, so that its memory can be seen.
 
 import argparse
 import json
-import resource
+import os
 import subprocess
 import sys
 import tempfile
@@ -30,13 +30,14 @@ _ROW_GROUP = 1_000_000
 
 
 def multiply(data: Path, folder: Path, transfers_wanted: int, seed: int = 0) -> int:
-    """Write copies of a data set's transactions that have a sender; returns the transfers.
+    """Write copies of a data set's whole blocks; returns the number of transfers.
 
     The layout is ethereum-etl's, ordered by block, in files of one row group of a million rows.
     """
     random = np.random.default_rng(seed)
     transactions = pq.read_table(data / "transactions.parquet")
-    transactions = transactions.filter(pc.is_valid(transactions["from_address"]))
+    whole = pc.and_(transactions["full_block"], transactions["all_logs"])
+    transactions = transactions.filter(pc.and_(whole, pc.is_valid(transactions["from_address"])))
     transfers = pq.read_table(data / "transfers.parquet")
     transfers = transfers.filter(pc.equal(transfers["token_std"], "erc20"))
     owner = pc.index_in(transfers["tx_hash"], transactions["tx_hash"])
@@ -107,15 +108,13 @@ def _renamed(column: pa.ChunkedArray, copy: int) -> pa.ChunkedArray:
 
 
 def _measure(data: Path, out: Path, options: list[str]) -> dict[str, float]:
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     started = time.perf_counter()
     command = [sys.executable, "-m", "src.backtest", "--data", data, "--out", out, *options]
-    process = subprocess.Popen(command, cwd=PROJECT, stderr=subprocess.DEVNULL)
-    _, status, usage = __import__("os").wait4(process.pid, 0)
+    process = subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
     if status:
         raise SystemExit(f"the backtest failed: {status}")
     seconds = time.perf_counter() - started
-    del before
     timing = json.loads((out / "timing.json").read_text())
     return {
         "wall_seconds": round(seconds, 2),

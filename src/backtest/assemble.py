@@ -1,0 +1,264 @@
+"""From a slice's exported rows to transactions with their transfers in log order."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from src.backtest import kernels
+from src.backtest.columns import (
+    Words,
+    hex_column,
+    numbered,
+    numbers,
+    parsed_amounts,
+    parsed_bytes,
+    unix_seconds,
+)
+from src.backtest.errors import BacktestError
+from src.backtest.reading import SliceTables
+from src.chain.transfers import TRANSFER_TOPIC
+from src.detection.transfer_batch import TransferBatch
+
+_TRANSFER_TOPIC = np.frombuffer(bytes.fromhex(TRANSFER_TOPIC[2:]), ">u8").astype(np.uint64)
+_ERC20 = "erc20"
+_UPPER_ADDRESS = np.uint64(0xFFFFFFFF)  # of a 32-byte word, 20 bytes are the address
+
+
+@dataclass(frozen=True, slots=True)
+class TransactionBatch:
+    """Transactions with at least one ERC-20 transfer, in order of block and position.
+
+    Attributes:
+        tx_hash: words, shape (n_tx, 4).
+        block_number, timestamp, tx_index, nonce: -1 where unknown.
+        sender: words of `tx.from`; `has_sender` where it is known.
+        to: words of `tx.to`; `has_to` where there is one and it is known.
+        transfers: what the features read.
+        payer, payee, token: words of the addresses, shape (n_transfers, 3).
+        amount: words, exact, shape (n_transfers, 4).
+        log_index: of each transfer.
+        orphans: transfers whose transaction is not there.
+    """
+
+    tx_hash: Words
+    block_number: NDArray[np.int64]
+    timestamp: NDArray[np.int64]
+    tx_index: NDArray[np.int64]
+    nonce: NDArray[np.int64]
+    sender: Words
+    has_sender: NDArray[np.bool_]
+    to: Words
+    has_to: NDArray[np.bool_]
+    transfers: TransferBatch
+    payer: Words
+    payee: Words
+    token: Words
+    amount: Words
+    log_index: NDArray[np.int64]
+    orphans: int
+
+    def __len__(self) -> int:
+        return len(self.tx_hash)
+
+
+@dataclass(frozen=True, slots=True)
+class _Transfers:
+    tx_hash: Words
+    log_index: NDArray[np.int64]
+    token: Words
+    payer: Words
+    payee: Words
+    amount: Words
+
+    def __getitem__(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> "_Transfers":
+        return _Transfers(*(getattr(self, name)[rows] for name in self.__slots__))
+
+
+def assemble(tables: SliceTables) -> TransactionBatch:
+    """Join transfers to their transactions; each transaction and each log counts once.
+
+    Of rows that are there twice the first one counts. Logs that are no ERC-20 transfers are left
+    out, malformed ones too, as in live handling. In a table of *transfers*, a malformed value is
+    damage and an error.
+
+    Raises:
+        BacktestError: damage, or a column of a type that cannot hold its values.
+    """
+    transfers = (
+        _from_logs(tables.transfers)
+        if "topic0" in tables.transfers.column_names
+        else _from_transfers(tables.transfers)
+    )
+    columns = tables.transactions
+    tx_hash, good = parsed_bytes(columns["tx_hash"], kernels.WORD_BYTES)
+    _require(good, columns["tx_hash"], "transactions", "tx_hash", "a transaction hash")
+    n_rows = len(tx_hash)
+    number, first = numbered(np.concatenate([tx_hash, transfers.tx_hash]))
+    owner = first[number[n_rows:]]  # the transaction's first row, or a transfer's
+    known = owner < n_rows
+    orphans = int(len(known) - known.sum())
+    if orphans:
+        transfers, owner = transfers[known], owner[known]
+    used = np.flatnonzero(np.bincount(owner, minlength=n_rows))
+    block_number = numbers(columns["block_number"], "block_number")[used]
+    tx_index = _optional(columns, "tx_index")[used]
+    earliest = np.full(n_rows, np.iinfo(np.int64).max)
+    np.minimum.at(earliest, owner, transfers.log_index)
+    order = np.lexsort((*tx_hash[used].T[::-1], earliest[used], tx_index, block_number))
+    rows = used[order]
+    position = np.empty(n_rows, np.int64)
+    position[rows] = np.arange(len(rows))
+    transfers, place = _in_order(transfers, position[owner])
+    sender, has_sender = parsed_bytes(columns["from_address"], kernels.ADDRESS_BYTES)
+    sender, has_sender = sender[rows], has_sender[rows]
+    if "to_address" in columns.column_names:
+        to, has_to = parsed_bytes(columns["to_address"], kernels.ADDRESS_BYTES)
+        to, has_to = to[rows], has_to[rows]
+    else:
+        to, has_to = np.zeros_like(sender), np.zeros(len(rows), np.bool_)
+    return TransactionBatch(
+        tx_hash=tx_hash[rows],
+        block_number=block_number[order],
+        timestamp=_timestamps(tables)[rows],
+        tx_index=tx_index[order],
+        nonce=_optional(columns, "nonce")[rows],
+        sender=sender,
+        has_sender=has_sender,
+        to=to,
+        has_to=has_to,
+        transfers=_transfer_batch(transfers, place, sender),
+        payer=transfers.payer,
+        payee=transfers.payee,
+        token=transfers.token,
+        amount=transfers.amount,
+        log_index=transfers.log_index,
+        orphans=orphans,
+    )
+
+
+def _transfer_batch(
+    transfers: _Transfers, place: NDArray[np.int64], sender: Words
+) -> TransferBatch:
+    """The arrays that the features read; `place` is each transfer's transaction."""
+    zero = np.zeros((1, 3), np.uint64)
+    n, n_tx = len(place), len(sender)
+    account, distinct = numbered(np.concatenate([zero, transfers.payer, transfers.payee, sender]))
+    token, first = numbered(transfers.token)
+    return TransferBatch(
+        offsets=np.concatenate([[0], np.cumsum(np.bincount(place, minlength=n_tx))]).astype(
+            np.int64
+        ),
+        token=token,
+        sender=np.ascontiguousarray(account[1 : n + 1]),
+        recipient=np.ascontiguousarray(account[n + 1 : 2 * n + 1]),
+        amount=kernels.to_floats(np.ascontiguousarray(transfers.amount)),
+        origin=np.ascontiguousarray(account[2 * n + 1 :]),
+        token_addresses=hex_column(transfers.token[first], kernels.ADDRESS_BYTES).to_pylist(),
+        n_accounts=len(distinct),
+    )
+
+
+def _in_order(
+    transfers: _Transfers, place: NDArray[np.int64]
+) -> tuple[_Transfers, NDArray[np.int64]]:
+    """By transaction, then log; each log once."""
+    step = np.diff(place)
+    log_step = np.diff(transfers.log_index)
+    if not ((step > 0) | ((step == 0) & (log_step > 0))).all():
+        order = np.lexsort((transfers.log_index, place))
+        transfers, place = transfers[order], place[order]
+        again = (np.diff(place) == 0) & (np.diff(transfers.log_index) == 0)
+        if again.any():
+            kept = np.append(True, ~again)
+            transfers, place = transfers[kept], place[kept]
+    return transfers, place
+
+
+def _from_transfers(table: pa.Table) -> _Transfers:
+    if "token_std" in table.column_names:
+        table = table.filter(pc.equal(table["token_std"], _ERC20))
+    amount, good = parsed_amounts(table["amount"])
+    _require(good, table["amount"], "transfers", "the amount", "a uint256")
+    log_index = numbers(table["log_index"], "log_index")
+    _require(log_index >= 0, table["log_index"], "transfers", "log_index", "a position")
+    words = {}
+    for name in ("token_address", "from_address", "to_address"):
+        words[name], good = parsed_bytes(table[name], kernels.ADDRESS_BYTES)
+        _require(good, table[name], "transfers", name, "an address")
+    return _Transfers(
+        _transaction_hashes(table),
+        log_index,
+        words["token_address"],
+        words["from_address"],
+        words["to_address"],
+        amount,
+    )
+
+
+def _from_logs(table: pa.Table) -> _Transfers:
+    """The logs that `chain.transfers.decode_transfer` takes for ERC-20 transfers, decoded alike."""
+    topic0, is_transfer = parsed_bytes(table["topic0"], kernels.WORD_BYTES)
+    is_transfer &= (topic0 == _TRANSFER_TOPIC).all(axis=1)
+    is_transfer &= pc.is_null(table["topic3"]).to_numpy()
+    table = table.filter(pa.array(is_transfer))
+    amount, good = parsed_bytes(table["data"], kernels.WORD_BYTES)
+    payer, well = parsed_bytes(table["topic1"], kernels.WORD_BYTES)
+    payee, formed = parsed_bytes(table["topic2"], kernels.WORD_BYTES)
+    token, addressed = parsed_bytes(table["token_address"], kernels.ADDRESS_BYTES)
+    kept = good & well & formed & addressed
+    transfers = _Transfers(
+        _transaction_hashes(table),
+        numbers(table["log_index"], "log_index"),
+        token,
+        _address_in(payer),
+        _address_in(payee),
+        amount,
+    )
+    return transfers if kept.all() else transfers[kept]
+
+
+def _address_in(words: Words) -> Words:
+    """The lower 20 of 32 bytes."""
+    lower = words[:, 1:].copy()
+    lower[:, 0] &= _UPPER_ADDRESS
+    return lower
+
+
+def _transaction_hashes(table: pa.Table) -> Words:
+    tx_hash, good = parsed_bytes(table["tx_hash"], kernels.WORD_BYTES)
+    _require(good, table["tx_hash"], "transfers", "tx_hash", "a transaction hash")
+    return tx_hash
+
+
+def _timestamps(tables: SliceTables) -> NDArray[np.int64]:
+    columns = tables.transactions
+    if tables.blocks is None:
+        return unix_seconds(columns["block_timestamp"], "block_timestamp")
+    wanted = numbers(columns["block_number"], "block_number")
+    block = numbers(tables.blocks["block_number"], "block_number")
+    time = unix_seconds(tables.blocks["block_timestamp"], "timestamp")
+    order = np.argsort(block, kind="stable")
+    block, time = np.append(block[order], -1), np.append(time[order], -1)
+    at = np.searchsorted(block[:-1], wanted)
+    return np.where(block[at] == wanted, time[at], -1)
+
+
+def _optional(table: pa.Table, name: str) -> NDArray[np.int64]:
+    if name in table.column_names:
+        return numbers(table[name], name)
+    return np.full(table.num_rows, -1, np.int64)
+
+
+def _require(
+    good: NDArray[np.bool_], column: pa.ChunkedArray, table: str, name: str, what: str
+) -> None:
+    if not good.all():
+        row = int(np.argmin(good))
+        found = repr(column[row].as_py())[:100]
+        raise BacktestError(
+            f"{table}: {name} of {int((~good).sum()):,} rows is not {what}, the first is {found}; "
+            "the export is damaged or of another layout"
+        )

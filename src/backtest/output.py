@@ -1,0 +1,220 @@
+"""The folder that a run writes, so that a kill at any moment loses nothing and doubles nothing.
+
+    OUT/
+      run.json                              what was asked: data, model, threshold, policy
+      decisions/day=2023-05-01/FIRST-LAST.parquet   one row a transaction, by block and position
+      alerts/day=2023-05-01/FIRST-LAST.parquet      one row a transaction that is not simply allowed
+      journal/FIRST-LAST.json               a slice is done when this file is there
+      summary.json report.html              made of the journal when all slices are done
+
+Every file is written under another name, put on the disk, and renamed. A slice's part files come
+first, its journal entry last. Parts without an entry are of a slice that was interrupted: they are
+removed and the slice is done again. Nothing depends on who does a slice or when, so the same run
+gives the same files whatever the engine and however often it was interrupted.
+"""
+
+import json
+import os
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from filelock import FileLock, Timeout
+
+from src.backtest.errors import BacktestError
+
+RUN: Final = "run.json"
+JOURNAL: Final = "journal"
+DECISIONS: Final = "decisions"
+ALERTS: Final = "alerts"
+SUMMARY: Final = "summary.json"
+REPORT: Final = "report.html"
+UNKNOWN_DAY: Final = "unknown"
+
+_UNFINISHED = ".unfinished-"
+_FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One parquet file of a slice.
+
+    Attributes:
+        table: `DECISIONS` or `ALERTS`.
+        day: of the blocks, UTC, or `UNKNOWN_DAY`.
+        rows: what goes in.
+    """
+
+    table: str
+    day: str
+    rows: pa.Table
+
+
+class Output:
+    """The folder of one run. Safe to use from several threads and processes."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @contextmanager
+    def opened(self, run: Mapping[str, Any]) -> Iterator[None]:
+        """Start or go on with a run; keeps other writers out.
+
+        Raises:
+            BacktestError: the folder holds another run or something else, or is in use.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.folder / ".lock")
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            raise BacktestError(f"{self.folder}: another backtest is writing to it") from None
+        try:
+            self._prepare({"format": _FORMAT, **run})
+            yield
+        finally:
+            lock.release()
+
+    def write_slice(self, name: str, parts: Iterable[Part], entry: Mapping[str, Any]) -> None:
+        """Write a slice's parts and then its journal entry.
+
+        Raises:
+            OSError: the disk; nothing half-written is left under a final name.
+        """
+        sizes = {}
+        for part in parts:
+            path = self.folder / part.table / f"day={part.day}" / f"{name}.parquet"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with _appearing_whole(path) as unfinished:
+                _write_table(part, unfinished)
+            sizes[path.relative_to(self.folder).as_posix()] = path.stat().st_size
+        text = json.dumps({"parts": sizes, **entry}, sort_keys=True)
+        self.write_text(f"{JOURNAL}/{name}.json", text)
+
+    def write_text(self, name: str, text: str) -> None:
+        """Write a file of the run.
+
+        Raises:
+            OSError: the disk.
+        """
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _appearing_whole(path) as unfinished:
+            unfinished.write_text(text, encoding="utf-8")
+
+    def entries(self) -> dict[str, dict[str, Any]]:
+        """The journal, by name of the slice, in order of the blocks."""
+        return {name: self.entry(name) for name in sorted(self.done())}
+
+    def done(self) -> set[str]:
+        """Names of the slices that are done."""
+        return {path.stem for path in (self.folder / JOURNAL).glob("[0-9]*.json")}
+
+    def entry(self, name: str) -> dict[str, Any]:
+        """The journal entry of a slice.
+
+        Raises:
+            BacktestError: it is damaged.
+        """
+        path = self.folder / JOURNAL / f"{name}.json"
+        try:
+            found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise BacktestError(f"{path}: cannot be read: {error}; delete it") from None
+        return found
+
+    def run(self) -> dict[str, Any]:
+        """What was asked of this run.
+
+        Raises:
+            BacktestError: the folder holds no run.
+        """
+        try:
+            found: dict[str, Any] = json.loads((self.folder / RUN).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise BacktestError(f"{self.folder}: holds no backtest ({RUN} is missing)") from None
+        except ValueError as error:
+            raise BacktestError(f"{self.folder / RUN}: is damaged: {error}") from None
+        return found
+
+    def summary(self) -> dict[str, Any]:
+        """What came of this run.
+
+        Raises:
+            BacktestError: the folder holds no finished run.
+        """
+        self.run()
+        try:
+            found: dict[str, Any] = json.loads((self.folder / SUMMARY).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise BacktestError(
+                f"{self.folder}: its backtest is not finished; the same command finishes it"
+            ) from None
+        return found
+
+    def _prepare(self, run: dict[str, Any]) -> None:
+        if not (self.folder / RUN).exists():
+            if any(not entry.name.startswith(".") for entry in self.folder.iterdir()):
+                raise BacktestError(f"{self.folder}: not empty and no backtest; name another --out")
+            self.write_text(RUN, json.dumps(run, indent=2, sort_keys=True) + "\n")
+        before = self.run()
+        changed = [key for key in run.keys() | before.keys() if run.get(key) != before.get(key)]
+        if changed:
+            raise BacktestError(
+                f"{self.folder}: holds a backtest with another {', '.join(sorted(changed))}; name "
+                "another --out, or delete the folder"
+            )
+        self._remove_interrupted()
+
+    def _remove_interrupted(self) -> None:
+        """Remove what no journal entry vouches for, and entries whose parts are gone."""
+        written: set[Path] = set()
+        for name, entry in self.entries().items():
+            parts = {self.folder / path: size for path, size in entry["parts"].items()}
+            if all(path.is_file() and path.stat().st_size == size for path, size in parts.items()):
+                written.update(parts)
+            else:
+                (self.folder / JOURNAL / f"{name}.json").unlink()
+        for table in (DECISIONS, ALERTS, JOURNAL):
+            for path in (self.folder / table).rglob("*"):
+                half = path.name.startswith(_UNFINISHED)
+                if path.is_file() and (half or (table != JOURNAL and path not in written)):
+                    path.unlink()
+
+
+def _write_table(part: Part, path: Path) -> None:
+    plain = [name for name in part.rows.column_names if name in ("tx_hash", "model_explanations")]
+    encoded = [name for name in part.rows.column_names if name not in plain]
+    pq.write_table(
+        part.rows, path, compression="zstd", compression_level=1, use_dictionary=encoded,
+        write_statistics=["block_number", "block_timestamp", "anomaly_score"],
+        store_schema=False,
+    )  # fmt: skip
+
+
+@contextmanager
+def _appearing_whole(path: Path) -> Iterator[Path]:
+    """A path to write to; it becomes `path` once it is complete on the disk."""
+    unfinished = path.with_name(f"{_UNFINISHED}{uuid.uuid4().hex}-{path.name}")
+    try:
+        yield unfinished
+        _sync(unfinished)
+        unfinished.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            unfinished.unlink()
+        raise
+    _sync(path.parent)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,201 @@
+"""A backtest from its options to its report, whatever the engine."""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from src.backtest.errors import BacktestError
+from src.backtest.exploits import known_exploits
+from src.backtest.job import Job
+from src.backtest.layouts import Export, detect
+from src.backtest.local_engine import run_locally
+from src.backtest.output import REPORT, SUMMARY, Output
+from src.backtest.plan import Slice, cut_blocks, identity, index_blocks, whole_table
+from src.backtest.report import report
+from src.backtest.shuffle import remove_copy, shuffled
+from src.backtest.spark_engine import run_on_spark
+from src.backtest.summary import summarise
+from src.detection.manifest import read_manifest
+from src.detection.policy import parse_policy
+
+LAST_BLOCK = 2**62
+TIMING = "timing.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What is asked of a backtest.
+
+    Attributes:
+        data: the folder of the history.
+        out: the folder of the run.
+        model, policy: files.
+        threshold: None for the model's own.
+        chain_id: the chain.
+        exploits: a list of known exploits, or None for the one beside the data.
+        first, last: blocks outside are left out.
+        features: whether the inputs stand beside each decision.
+        slice_rows: rows of transactions and transfers in a slice.
+        engine: "local" or "spark".
+        workers: threads of the local engine.
+        spark_master: address of the cluster; None for Spark's own configuration.
+    """
+
+    data: Path
+    out: Path
+    model: Path
+    policy: Path
+    threshold: float | None
+    chain_id: int
+    exploits: Path | None
+    first: int
+    last: int
+    features: bool
+    slice_rows: int
+    engine: str
+    workers: int
+    spark_master: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is to be done.
+
+    Attributes:
+        job: what to do with each slice.
+        slices: all of them, in order.
+        pending: those that are not done yet.
+    """
+
+    job: Job
+    slices: list[Slice]
+    pending: list[Slice]
+
+
+Started = Callable[[Plan], Callable[[dict[str, Any]], None]]
+
+
+def backtest(options: Options, started: Started) -> dict[str, Any]:
+    """Run, or go on with, a backtest; returns its summary.
+
+    Args:
+        options: what is asked.
+        started: called with the plan; what it returns is called with each journal entry.
+
+    Raises:
+        BacktestError: the data, the options or the folder.
+        OSError: the disk.
+        RuntimeError: the model, or the cluster.
+    """
+    begun = time.perf_counter()
+    manifest = read_manifest(options.model)
+    text = _read(options.policy)
+    parse_policy(text, str(options.policy))
+    exploits = known_exploits(options.exploits, options.data)
+    export = detect(options.data.resolve())
+    job = Job(
+        export=export,
+        tokens_folder=options.data.resolve(),
+        out=options.out.resolve(),
+        model_path=options.model.resolve(),
+        policy_text=text,
+        policy_name=options.policy.name,
+        chain_id=options.chain_id,
+        threshold=manifest.anomaly_threshold if options.threshold is None else options.threshold,
+        exploits=exploits,
+        with_features=options.features,
+    )
+    asked = {
+        "data": identity(export),
+        "layout": export.layout,
+        "first_block": options.first,
+        "last_block": options.last,
+        "chain_id": options.chain_id,
+        "slice_rows": options.slice_rows,
+        "model": manifest.sha256,
+        "model_version": manifest.model_version,
+        "policy": hashlib.sha256(text.encode()).hexdigest(),
+        "policy_name": options.policy.name,
+        "threshold": job.threshold,
+        "exploits": hashlib.sha256("".join(sorted(exploits)).encode()).hexdigest(),
+        "features": options.features,
+    }
+    output = Output(options.out)
+    with output.opened(asked):
+        job, slices = _sliced(job, options)
+        done = output.entries()
+        names = {part.name for part in slices}
+        for name in done.keys() - names:
+            raise BacktestError(f"{options.out}: has a slice {name} that this data does not")
+        plan = Plan(job, slices, [part for part in slices if part.name not in done])
+        report_progress = started(plan)
+        if plan.pending and options.engine == "spark":
+            run_on_spark(job, plan.pending, options.spark_master, report_progress)
+        elif plan.pending:
+            run_locally(job, plan.pending, options.workers, report_progress)
+        summary = summarise(asked, output.entries().values(), exploits)
+        output.write_text(SUMMARY, json.dumps(summary, indent=1, sort_keys=True) + "\n")
+        output.write_text(REPORT, report(summary))
+        seconds = round(time.perf_counter() - begun, 3)
+        timing = {"seconds": seconds, "slices": len(plan.pending), "engine": options.engine}
+        output.write_text(TIMING, json.dumps(timing) + "\n")
+        remove_copy(options.out)
+    return summary
+
+
+def _sliced(job: Job, options: Options) -> tuple[Job, list[Slice]]:
+    """The slices, and the job on what they refer to."""
+    export, first, last = job.export, options.first, options.last
+    transactions = index_blocks(export.transactions)
+    whole = first == 0 and last == LAST_BLOCK
+    transfers = blocks = None
+    if "block_number" in export.transfers.columns:
+        transfers = index_blocks(export.transfers)
+        blocks = None if export.blocks is None else index_blocks(export.blocks)
+    tables = [transactions, transfers, *([blocks] if blocks else [])]
+    if all(table is not None and table.ordered for table in tables):
+        assert transfers is not None  # noqa: S101  just tested
+        counts = [transactions.counts(), transfers.counts()]
+        slices = []
+        for index, (start, end) in enumerate(cut_blocks(counts, options.slice_rows, first, last)):
+            moved = transfers.spans(start, end)
+            slices.append(
+                Slice(
+                    index,
+                    start,
+                    end,
+                    sum(span.stop - span.start for span in moved),
+                    transactions.spans(start, end),
+                    moved,
+                    blocks.spans(start, end) if blocks else (),
+                )
+            )
+        return job, slices
+    moved = whole_table(export.transfers)
+    rows = sum(span.stop for span in moved)
+    if whole and rows + transactions.rows <= options.slice_rows:
+        numbers, _ = transactions.counts()
+        if not len(numbers):
+            return job, []
+        one = Slice(
+            0, int(numbers[0]), int(numbers[-1]), rows,
+            whole_table(export.transactions), moved, _all(export),
+        )  # fmt: skip
+        return job, [one]
+    export, slices = shuffled(export, options.out.resolve(), options.slice_rows, first, last)
+    return job.on(export), slices
+
+
+def _all(export: Export) -> Any:
+    return () if export.blocks is None else whole_table(export.blocks)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BacktestError(f"{path}: cannot be read: {error}") from error
