@@ -43,10 +43,10 @@ def _gains(
             if token[row] != token[one]:
                 continue
             payer, payee = sender[row], recipient[row]
-            if payer not in (lender, _ZERO_ACCOUNT) and payer in (origin, called, borrower):
+            if payer in (origin, called, borrower) and payer != lender and payer > _ZERO_ACCOUNT:
                 net -= amount[row]
                 gross += amount[row]
-            if payee not in (lender, _ZERO_ACCOUNT) and payee in (origin, called, borrower):
+            if payee in (origin, called, borrower) and payee != lender and payee > _ZERO_ACCOUNT:
                 net += amount[row]
                 gross += amount[row]
         if net < -_TOLERANCE * gross:
