@@ -22,6 +22,7 @@ from src.service.settings import (
     load_service_settings,
 )
 from src.settings import SettingsError
+from src.utils.address_list import AddressListError
 from src.utils.logger import log_to_stderr
 
 _KEEP_ALIVE_SECONDS = 30
@@ -49,7 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         settings = load_service_settings()
         _prepare(settings, check_all=options.check)
-    except (SettingsError, DatabaseError, ModelError, PolicyError) as error:
+    except (SettingsError, DatabaseError, ModelError, PolicyError, AddressListError) as error:
         sys.stderr.write(f"serve: {error}\n")
         return 2
     if options.check:

@@ -84,6 +84,7 @@ class Service:
                 common.json_rpc_url,
                 requests_per_second=common.json_rpc_requests_per_second,
                 verify=settings.verify_blocks,
+                patience=settings.node_patience,
             )
             opening.callback(node.close)
             analyst = Analyst(database, node, decider.lookups, settings, common.chain_id)

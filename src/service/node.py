@@ -20,7 +20,6 @@ from src.chain.rpc import JsonRpcClient
 from src.chain.transfers import Transfer, decode_transfer, normalise_address
 from src.service.records import LoadedTransaction
 
-DEFAULT_PATIENCE = 5.0
 _TIMEOUT = 15.0
 _AT_ONCE = 4
 _TOTAL_SUPPLY = "0x18160ddd"
@@ -53,8 +52,8 @@ class NodeReader:
         url: str,
         *,
         requests_per_second: int,
-        verify: bool = True,
-        patience: float = DEFAULT_PATIENCE,
+        verify: bool,
+        patience: float,
     ) -> None:
         limit = RateLimit(Rate(requests_per_second, 1.0))
         self._client = JsonRpcClient(url, timeout=_TIMEOUT, rate_limit=limit)

@@ -17,7 +17,7 @@ LOCAL = "local"
 """The name of whoever uses a service without keys, which only this machine can reach."""
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
-_LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "[::1]", "::1", "testserver")
+_LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "[::1]", "::1")
 _BURST_SECONDS = 4.0
 _MAX_CLIENTS = 10_000
 

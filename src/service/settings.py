@@ -55,6 +55,7 @@ class ServiceSettings:
         direct_blocks: largest range that is answered at once; larger ones become jobs.
         max_jobs: jobs that may wait or run.
         request_seconds: longest that a direct analysis may take.
+        node_patience: seconds to go on asking a node that fails.
         verify_blocks: refuse blocks whose receipts do not hash to the root in the header.
         block_seconds: time between blocks, to turn an interval into a range.
         features: columns of the analysis' forest.
@@ -82,6 +83,7 @@ class ServiceSettings:
     direct_blocks: int = 500
     max_jobs: int = 20
     request_seconds: float = 120.0
+    node_patience: float = 5.0
     verify_blocks: bool = True
     block_seconds: float = 12.0
     features: tuple[str, ...] = ("value", "gas_cost")
@@ -129,6 +131,7 @@ def load_service_settings(environ: Mapping[str, str] | None = None) -> ServiceSe
         direct_blocks=read.whole("ANALYSIS_DIRECT_BLOCKS", usual.direct_blocks, 0, 10_000),
         max_jobs=read.whole("ANALYSIS_MAX_JOBS", usual.max_jobs, 1, 10_000),
         request_seconds=read.number("SERVICE_REQUEST_SECONDS", usual.request_seconds, 1, 3_600),
+        node_patience=read.number("NODE_PATIENCE_SECONDS", usual.node_patience, 0, 600),
         verify_blocks=read.switch("VERIFY_BLOCKS", default=usual.verify_blocks),
         block_seconds=read.number("BLOCK_SECONDS", usual.block_seconds, 0.05, 3_600),
         features=_features(read.words("ANALYSIS_FEATURES")) or usual.features,

@@ -38,6 +38,16 @@ def last_watched(connection: Connection, chain_id: int) -> WatchedBlock | None:
     return None if row is None else WatchedBlock(row.block_number, row.block_hash, row.parent_hash)
 
 
+def watched_at(connection: Connection, chain_id: int, number: int) -> WatchedBlock | None:
+    """The block worked through at a height, as far back as they are remembered."""
+    row = connection.execute(
+        select(watched_blocks)
+        .where(watched_blocks.c.chain_id == chain_id)
+        .where(watched_blocks.c.block_number == number)
+    ).first()
+    return None if row is None else WatchedBlock(row.block_number, row.block_hash, row.parent_hash)
+
+
 def add_watched(connection: Connection, chain_id: int, block: WatchedBlock, keep: int) -> None:
     """Note a block as worked through; only the last `keep` blocks are remembered."""
     row = {name: getattr(block, name) for name in WatchedBlock.__slots__}
