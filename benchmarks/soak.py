@@ -20,13 +20,14 @@ from forta_agent import create_transaction_event
 import src.agent
 from benchmarks.hostile import FILL, HostileTraffic
 from benchmarks.sources import Conduct, running_bot, sources
-from src.utils.constants import INVALID_ALERT_ID
+from src.utils.constants import ANOMALOUS_ALERT_ID, INVALID_ALERT_ID, NORMAL_ALERT_ID
 from tests.forta_bridge import production_bot, transaction_event
 
 ALLOWED_GROWTH_MB = 10.0
 """Resident memory may differ by so much between two moments without a leak."""
 
 PROGRESS_SECONDS = 15.0
+_MODELS = {NORMAL_ALERT_ID, ANOMALOUS_ALERT_ID, INVALID_ALERT_ID}
 _FAILING_SHARE = 0.02
 _DEADLINE_SECONDS = "0.01"
 _NODE_REQUESTS_PER_SECOND = "200"
@@ -91,7 +92,8 @@ def soak(subject: Subject, transactions: int, seed: int) -> Iterator[Outcome]:
             alerts = None
         outcome.transactions = number
         outcome.with_transfers += transaction.has_transfers
-        if alerts is None or len(alerts) != int(transaction.has_transfers):
+        # Rules may add findings of their own; the model's word on a transaction comes once.
+        if alerts is None or len(_MODELS & set(alerts)) != int(transaction.has_transfers):
             outcome.lost += 1
         else:
             outcome.invalid += INVALID_ALERT_ID in alerts

@@ -15,6 +15,7 @@ from benchmarks.soak import FILL, Outcome, Subject, soak
 from benchmarks.timing import Timing, interleaved, median, once
 from benchmarks.traffic import Traffic
 from src.chain.transfers import decode_transfers
+from src.utils.constants import NORMAL_ALERT_ID
 
 
 def test_calls_are_timed_alternately_after_one_that_does_not_count():
@@ -94,12 +95,12 @@ def test_hostile_traffic_is_the_same_for_the_same_seed_and_varied():
 
 
 def test_a_soak_counts_what_is_lost_and_does_not_hold_then():
-    answers = iter([None, *[["X"]] * 1000])
+    answers = iter([None, *[["-"]] * 1000])
 
     def handle(event):
         if next(answers) is None:
             raise ValueError("broken")
-        return ["X"] if has_transfers(event) else []
+        return [NORMAL_ALERT_ID, "OF-A-RULE"] if has_transfers(event) else []
 
     *_, outcome = soak(Subject(handle, lambda: 100.0), 50, seed=1)
     assert (outcome.transactions, outcome.lost) == (50, 1)
