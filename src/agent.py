@@ -79,7 +79,9 @@ def initialize() -> None:
     # source overflows the C stack and ends the process instead of raising RecursionError.
     sys.setrecursionlimit(_RECURSION_LIMIT)
     settings = load_settings()
-    model = load_model(settings.model_path, available_inputs=FEATURE_NAMES)
+    model = load_model(
+        settings.model_path, available_inputs=FEATURE_NAMES, public_key=settings.model_public_key
+    )
     profile = TokenProfile.from_amounts(model.manifest.token_amounts)
     sources = sources_from(settings, model.inputs, profile)
     use_sources(sources)

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from src.chain import etherscan, ethplorer, owner_store
 from src.chain.errors import SourceError
 from src.chain.http import is_http_url
+from src.detection.signature import is_key, public_key
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 DEFAULT_MODEL_PATH = PROJECT_ROOT / "isolation_forest.pkl"
@@ -37,6 +38,7 @@ SETTINGS = (
     "ETHPLORER_API_KEY",
     "ANOMALY_THRESHOLD",
     "MODEL_PATH",
+    "MODEL_PUBLIC_KEY",
     "CHALLENGER_MODEL_PATH",
     "POLICY_PATH",
     "NORMAL_FINDINGS",
@@ -81,6 +83,7 @@ class Settings:
         anomaly_threshold: score from which a transaction is an anomaly, in [0, 1]; None for the
             model's own.
         model_path: the model file; its manifest lies beside it.
+        model_public_key: whose signature models and the policy must carry; None for nobody's.
         challenger_model_path: a second model that scores in shadow, or None.
         policy_path: which detectors run, and how.
         normal_findings: how many normal transactions there are to one finding: 1 for a finding
@@ -104,6 +107,7 @@ class Settings:
     ethplorer_api_key: str | None = field(default=None, repr=False)
     anomaly_threshold: float | None = None
     model_path: Path = DEFAULT_MODEL_PATH
+    model_public_key: str | None = None
     challenger_model_path: Path | None = None
     policy_path: Path = DEFAULT_POLICY_PATH
     normal_findings: int = 1
@@ -164,6 +168,7 @@ def load_settings(
         ethplorer_api_key=_get(values, "ETHPLORER_API_KEY", None, _key),
         anomaly_threshold=_get(values, "ANOMALY_THRESHOLD", None, _number(0.0, 1.0)),
         model_path=_get(values, "MODEL_PATH", DEFAULT_MODEL_PATH, _path),
+        model_public_key=_model_public_key(env, values),
         challenger_model_path=_get(values, "CHALLENGER_MODEL_PATH", None, _path),
         policy_path=_get(values, "POLICY_PATH", DEFAULT_POLICY_PATH, _path),
         normal_findings=_get(values, "NORMAL_FINDINGS", 1, _normal_findings),
@@ -283,6 +288,25 @@ def _url(name: str, text: str) -> str:
 def _key(name: str, text: str) -> str:
     if not text.isascii() or not text.isprintable() or " " in text:
         raise SettingsError(name, "a key of printable ASCII characters")
+    return text
+
+
+def _model_public_key(env: Mapping[str, str], values: Mapping[str, str]) -> str | None:
+    """The key that models must be signed with; its private half, if that is what is there, will do.
+
+    A setting that names a key must never be passed over, though the private one does not belong
+    where the bot runs.
+    """
+    private = env.get("MODEL_SIGNING_KEY", "").strip()
+    if private and "MODEL_PUBLIC_KEY" not in values:
+        logger.warning("MODEL_SIGNING_KEY is private: give the bot MODEL_PUBLIC_KEY instead")
+        return public_key(_public_key("MODEL_SIGNING_KEY", private))
+    return _get(values, "MODEL_PUBLIC_KEY", None, _public_key)
+
+
+def _public_key(name: str, text: str) -> str:
+    if not is_key(text):
+        raise SettingsError(name, "an Ed25519 key of 64 hexadecimal digits")
     return text
 
 

@@ -19,7 +19,7 @@ class ModelMissing(ModelError, FileNotFoundError):
 
 
 class ModelTampered(ModelError):
-    """The SHA-256 of the model file is not the manifest's."""
+    """The SHA-256 of the model file is not the manifest's, or the manifest is not signed."""
 
 
 class ModelIncompatible(ModelError):

@@ -11,7 +11,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from src.detection.errors import ModelMalformed, ModelMissing
+from src.detection.errors import ModelMalformed, ModelMissing, ModelTampered
+from src.detection.signature import problem_with
 
 FORMAT = 1
 
@@ -73,11 +74,16 @@ def manifest_path(model_path: Path) -> Path:
     return model_path.with_suffix(".manifest.json")
 
 
-def read_manifest(model_path: Path) -> Manifest:
+def read_manifest(model_path: Path, public_key: str | None = None) -> Manifest:
     """Read and validate the manifest of a model file.
+
+    Args:
+        model_path: the model file; its manifest lies beside it.
+        public_key: whose signature the manifest must carry, see `signature`; None for nobody's.
 
     Raises:
         ModelMissing: there is none.
+        ModelTampered: it is not signed by that key.
         ModelMalformed: it is not valid; the message names the field.
     """
     path = manifest_path(model_path)
@@ -88,6 +94,8 @@ def read_manifest(model_path: Path) -> Manifest:
             f"{path.name} is missing beside {model_path.name}: a model without its manifest is not "
             "loaded. Train one with `npm run train`, or copy both files."
         ) from None
+    if public_key is not None and (problem := problem_with(path, content, public_key)):
+        raise ModelTampered(f"{problem}: {model_path.name} is not loaded.")
     try:
         return _parse(json.loads(content.decode()))
     except (

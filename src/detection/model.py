@@ -130,17 +130,20 @@ class Model:
         return cast
 
 
-def load_model(path: Path, available_inputs: Sequence[str]) -> Model:
+def load_model(
+    path: Path, available_inputs: Sequence[str], *, public_key: str | None = None
+) -> Model:
     """Load a model file that its manifest vouches for, and prove that it scores as it should.
 
     Args:
         path: the model file; its manifest lies beside it.
         available_inputs: names of the features that this code computes.
+        public_key: whose signature the manifest must carry, see `signature`; None for nobody's.
 
     Raises:
         ModelMissing, ModelTampered, ModelIncompatible, ModelMalformed: see `errors`.
     """
-    manifest = read_manifest(path)
+    manifest = read_manifest(path, public_key)
     try:
         content = path.read_bytes()
     except FileNotFoundError:

@@ -24,6 +24,7 @@ from src.detection.features import FEATURE_NAMES
 from src.detection.model import Model, load_model
 from src.detection.panel import Panel
 from src.detection.policy import Policy, PolicyError, parse_policy
+from src.detection.signature import problem_with
 from src.settings import Settings
 from src.utils.address_list import AddressList
 from src.utils.constants import SECONDS_PER_MINUTE
@@ -73,11 +74,16 @@ class Judge:
             PolicyError, AddressListError, ModelError: what is named cannot be used. Going on
                 without it would be a bot that does something else than it was told.
         """
-        policy = load_policy(settings.policy_path)
+        policy = load_policy(settings.policy_path, settings.model_public_key)
         equipment = Equipment(threshold, model.manifest.token_amounts, supervised)
         challenger = None
         if settings.challenger_model_path is not None:
-            challenger = Challenger(load_model(settings.challenger_model_path, FEATURE_NAMES))
+            second = load_model(
+                settings.challenger_model_path,
+                FEATURE_NAMES,
+                public_key=settings.model_public_key,
+            )
+            challenger = Challenger(second)
             logger.info("challenger %s scores in shadow", challenger.model.version)
         addresses = None
         if settings.address_list is not None:
@@ -153,17 +159,20 @@ class Judge:
         self.repeats.close()
 
 
-def load_policy(path: Path) -> Policy:
-    """Read a policy file.
+def load_policy(path: Path, public_key: str | None = None) -> Policy:
+    """Read a policy file, which must carry a signature by `public_key` where there is one.
 
     Raises:
-        PolicyError: it cannot be read or is not valid.
+        PolicyError: it cannot be read, is not signed, or is not valid.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        content = path.read_bytes()
+        text = content.decode()
     except (OSError, UnicodeDecodeError) as error:
         kind = "no such file" if isinstance(error, FileNotFoundError) else type(error).__name__
         raise PolicyError(str(path), None, f"cannot be read: {kind}") from None
+    if public_key is not None and (problem := problem_with(path, content, public_key)):
+        raise PolicyError(path.name, None, problem)
     return parse_policy(text, path.name)
 
 
