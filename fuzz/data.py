@@ -193,7 +193,7 @@ class Data:
                 return self.damaged(json.dumps(template).encode())
             case 2:
                 bracket = self.pick((b"[", b'{"a":', b"[{}", b'[{"result":'))
-                return bracket * (1 + self.below(40_000))
+                return bracket * self.pick((60, 64, 65, 70, 100, 1000, 1000, 40_000))
             case 3:
                 return json.dumps(self.json_value()).encode("utf-8", "surrogatepass")
             case 4:
