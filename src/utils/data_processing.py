@@ -99,7 +99,7 @@ def _current() -> FeatureSources:
     return _sources
 
 
-@lru_cache(maxsize=50_000)
+@lru_cache(maxsize=4_096)
 def get_first_tx_timestamp(address: str) -> int:
     """Unix seconds of the first transaction of an address.
 
@@ -110,7 +110,7 @@ def get_first_tx_timestamp(address: str) -> int:
     return _current().lookups.first_transaction(address).timestamp
 
 
-@lru_cache(maxsize=50_000)
+@lru_cache(maxsize=4_096)
 def get_token_info(token_address: str) -> tuple[str, str, int]:
     """(name, symbol, decimals) of a token; text is sanitised and may be empty.
 
@@ -170,10 +170,7 @@ def get_features(
 
 
 def token_facts(transfers: Sequence[Transfer]) -> dict[str, TokenFact]:
-    """What is known of the tokens that `get_features` looks up, by address.
-
-    To be called within the same `Lookups.transaction` after it, so that nothing is asked twice.
-    """
+    """What is known of the tokens that `get_features` has looked up, by address. Asks nobody."""
     facts: dict[str, TokenFact] = {}
     tokens: Collection[str] = dict.fromkeys([transfer.token for transfer in transfers])
     if len(tokens) > MAX_TOKENS_IN_METADATA:
@@ -181,20 +178,22 @@ def token_facts(transfers: Sequence[Transfer]) -> dict[str, TokenFact]:
     for token in tokens:
         try:
             facts[token] = _token_fact(token)
-        except SourceError:
+        except KeyError:  # `suppress` would cost more than everything else here
             continue
     return facts
 
 
-@lru_cache(maxsize=50_000)
+@lru_cache(maxsize=4_096)
 def _token_fact(token: str) -> TokenFact:
+    """Raises KeyError where it is not known, so that only facts are remembered."""
     lookups = _current().lookups
     known = lookups.well_known_token(token)
     if known is not None:
         return TokenFact(known.symbol, well_known=True)
-    _, symbol, _ = get_token_info(token)
-    symbol = sanitise_text(symbol, MAX_SYMBOL_LENGTH)
-    return TokenFact(symbol, impersonates=lookups.impersonates_well_known(symbol, token))
+    info = lookups.known_token(token)
+    if info is None:
+        raise KeyError(token)
+    return TokenFact(info.symbol, impersonates=lookups.impersonates_well_known(info.symbol, token))
 
 
 def valid_features(features: Mapping[str, Any]) -> bool:
