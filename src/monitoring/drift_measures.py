@@ -1,0 +1,224 @@
+"""Effect sizes of drift: how far two samples differ, not how sure one is that they do.
+
+A test's p-value falls with the sample until everything is "significant"; these do not grow with it.
+What they do have is a floor of sampling noise. It is measured on the reference, between halves of
+it, and taken off: transactions of one block resemble each other, so the noise is several times
+that of independent ones, and formulas for those would raise false alarms.
+
+Population stability index: sum over bins of (q - p) ln(q / p), the symmetric Kullback-Leibler
+divergence of the binned samples; customary readings are 0.1 for some drift and 0.25 for a lot. Its
+noise goes with 1/n + 1/m (Yurdakul, "Statistical properties of the population stability index",
+2018).
+
+Wasserstein distance in standard deviations of the reference: how far the mass moved. Its noise goes
+with the root of 1/n + 1/m.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import wasserstein_distance
+
+Floats = NDArray[np.float64]
+Masks = Sequence[NDArray[np.bool_]]
+
+MAX_POINTS = 256
+_DECIMALS = 6
+_LEAST_MASS = 0.02
+_NOISE_QUANTILE = 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class Noise:
+    """How large the measures are without drift: times 1/n + 1/m, and times the root of it."""
+
+    psi: float = 0.0
+    wasserstein: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Distribution:
+    """One column of a sample as points with weights: small enough to be kept with a model.
+
+    Attributes:
+        values: ascending, distinct, shape (k,), k at most 2 * `MAX_POINTS`.
+        shares: of each, adding up to 1.
+        size: observations behind it.
+        noise: measured on it.
+    """
+
+    values: Floats
+    shares: Floats
+    size: int
+    noise: Noise = Noise()
+
+    @classmethod
+    def of(cls, observations: Floats) -> Self:
+        """Summarise observations.
+
+        Values that occur often stand for themselves: most traffic is the same few shapes. The
+        others are joined with their neighbours where there are too many.
+        """
+        rounded = np.round(observations.astype(np.float64), _DECIMALS) + 0.0
+        values, counts = np.unique(rounded, return_counts=True)
+        if len(values) > MAX_POINTS:
+            often = counts * MAX_POINTS >= len(observations)
+            rare = np.repeat(values[~often], counts[~often])
+            groups = [group for group in np.array_split(rare, MAX_POINTS) if len(group)]
+            points = np.concatenate([values[often], [np.median(group) for group in groups]])
+            weights = np.concatenate([counts[often], [len(group) for group in groups]])
+            values, inverse = np.unique(points, return_inverse=True)
+            counts = np.bincount(inverse, weights=weights)
+        return cls(values, counts / counts.sum(), len(observations))
+
+    def with_noise(self, observations: Floats, halves: Masks) -> Self:
+        """The same with its noise, measured between halves of the observations behind it."""
+        measured = [
+            _raw(self.of(observations[half]), self.of(observations[~half]))
+            for half in halves
+            if half.any() and not half.all()
+        ]
+        return replace(self, noise=_noise(measured))
+
+    @property
+    def spread(self) -> float:
+        """Standard deviation."""
+        mean = float(self.values @ self.shares)
+        return float(np.sqrt(np.maximum(0.0, ((self.values - mean) ** 2) @ self.shares)))
+
+
+@dataclass(frozen=True, slots=True)
+class Categories:
+    """How often each category occurs.
+
+    Attributes:
+        counts: by name.
+        size: transactions behind it.
+        noise: measured on it.
+    """
+
+    counts: Mapping[str, int]
+    size: int
+    noise: Noise = Noise()
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """How far one column moved.
+
+    Attributes:
+        psi: population stability index.
+        psi_noise: what it may be without drift.
+        wasserstein: in standard deviations of the reference; None for categories.
+        wasserstein_noise: what it may be without drift.
+    """
+
+    psi: float
+    psi_noise: float
+    wasserstein: float | None = None
+    wasserstein_noise: float = 0.0
+
+    @property
+    def psi_excess(self) -> float:
+        """Beyond noise."""
+        return max(0.0, self.psi - self.psi_noise)
+
+    @property
+    def wasserstein_excess(self) -> float:
+        """Beyond noise."""
+        return max(0.0, (self.wasserstein or 0.0) - self.wasserstein_noise)
+
+
+def effect(reference: Distribution, current: Distribution) -> Effect:
+    """How far a numeric column moved."""
+    psi, distance = _raw(reference, current)[:2]
+    scarcity = 1 / reference.size + 1 / current.size
+    noise = reference.noise
+    return Effect(psi, noise.psi * scarcity, distance, noise.wasserstein * scarcity**0.5)
+
+
+def categorical_effect(reference: Categories, current: Categories) -> Effect:
+    """How far the mix of categories moved; those below 2% of the reference count together."""
+    scarcity = 1 / reference.size + 1 / current.size
+    return Effect(_categorical_psi(reference, current), reference.noise.psi * scarcity)
+
+
+def categorical_noise(halves: Sequence[tuple[Categories, Categories]]) -> Noise:
+    """The noise of a mix, measured between halves of a sample."""
+    return _noise(
+        [
+            (_categorical_psi(one, other), 0.0, 1 / one.size + 1 / other.size)
+            for one, other in halves
+        ]
+    )
+
+
+def bin_edges(reference: Distribution) -> Floats:
+    """Upper ends of all bins but the last, such that each holds some mass of the reference.
+
+    Most inputs are counts and mostly zero: deciles would be all the same value. So distinct values
+    are bins of their own, joined with their neighbours until each bin holds enough, and never more
+    than about ten bins. What is above a dominating value is a bin however rare it is.
+    """
+    least = max(_LEAST_MASS, (1 - float(reference.shares.max())) / 10)
+    edges, held = [], 0.0
+    for value, share in zip(reference.values, reference.shares, strict=True):
+        held += share
+        if held >= least:
+            edges.append(value)
+            held = 0.0
+    if len(edges) > 1 and held < least:
+        edges.pop()  # what is left joins the last bin
+    return np.array(edges)
+
+
+def _raw(reference: Distribution, current: Distribution) -> tuple[float, float, float]:
+    """Stability index, distance, and 1/n + 1/m."""
+    edges = bin_edges(reference)
+    p, q = (_binned(side, edges) for side in (reference, current))
+    distance = wasserstein_distance(
+        reference.values, current.values, reference.shares, current.shares
+    )
+    # A reference that is all one value has no spread; then the distance itself is the measure.
+    spread = reference.spread or 1.0
+    scarcity = 1 / reference.size + 1 / current.size
+    return _psi(p, q, reference.size, current.size), float(distance) / spread, scarcity
+
+
+def _noise(measured: Sequence[tuple[float, float, float]]) -> Noise:
+    if not measured:
+        return Noise()
+    psi = [index / scarcity for index, _, scarcity in measured]
+    distances = [distance / scarcity**0.5 for _, distance, scarcity in measured]
+    return Noise(
+        float(np.quantile(psi, _NOISE_QUANTILE)), float(np.quantile(distances, _NOISE_QUANTILE))
+    )
+
+
+def _categorical_psi(reference: Categories, current: Categories) -> float:
+    total = sum(reference.counts.values()) or 1
+    kept = sorted(n for n, count in reference.counts.items() if count / total >= _LEAST_MASS)
+
+    def shares(counts: Mapping[str, int]) -> Floats:
+        many = sum(counts.values()) or 1
+        own = [counts.get(name, 0) / many for name in kept]
+        return np.array([*own, max(0.0, 1 - sum(own))])
+
+    return _psi(shares(reference.counts), shares(current.counts), reference.size, current.size)
+
+
+def _binned(side: Distribution, edges: Floats) -> Floats:
+    where = np.searchsorted(edges, side.values, side="left")
+    summed = np.bincount(where, weights=side.shares, minlength=len(edges) + 1)
+    return summed.astype(np.float64)
+
+
+def _psi(p: Floats, q: Floats, n: int, m: int) -> float:
+    """Half an observation is added to each bin: an empty one is not infinitely surprising."""
+    bins = len(p)
+    p = (p * n + 0.5) / (n + 0.5 * bins)
+    q = (q * m + 0.5) / (m + 0.5 * bins)
+    return float(np.sum((q - p) * np.log(q / p)))
