@@ -95,7 +95,8 @@ def create_app(settings: ServiceSettings | None = None, common: Settings | None 
 
 def _add_pages(app: FastAPI) -> None:
     """The web pages, which live in a package of their own."""
-    if importlib.util.find_spec("src.service.web") is not None:
+    found = importlib.util.find_spec("src.service.web")
+    if found is not None and found.origin is not None:
         importlib.import_module("src.service.web").add_pages(app)
 
 

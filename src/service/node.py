@@ -11,7 +11,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
-from src.chain.errors import MalformedAnswer
+from src.chain.errors import MalformedAnswer, RequestRefused
 from src.chain.quantities import as_int
 from src.chain.rate_limit import Rate, RateLimit
 from src.chain.recording_fetch import BlockFetcher, Node
@@ -23,6 +23,7 @@ from src.service.records import LoadedTransaction
 _TIMEOUT = 15.0
 _AT_ONCE = 4
 _TOTAL_SUPPLY = "0x18160ddd"
+_RESOURCE_NOT_FOUND = "-32001"  # EIP-1474; most nodes answer null instead
 _INT64_MAX = 2**63 - 1
 
 
@@ -103,7 +104,12 @@ class NodeReader:
         Raises:
             SourceError: the node does not answer, or garbles.
         """
-        receipt = self._client.call("eth_getTransactionReceipt", [tx_hash])
+        try:
+            receipt = self._client.call("eth_getTransactionReceipt", [tx_hash])
+        except RequestRefused as error:
+            if _RESOURCE_NOT_FOUND in error.problem:
+                return None
+            raise
         if receipt is None:
             return None
         if not isinstance(receipt, dict) or not isinstance(receipt.get("logs"), list):

@@ -144,15 +144,20 @@ def finish_job(
     analysis: str | None = None,
     problem: Json | None = None,
 ) -> None:
-    """End a job of this worker; nothing when another worker has it."""
+    """End a job of this worker; nothing when another worker has it.
+
+    One that was cancelled in the meantime ends as that, even when its work is done.
+    """
     values: Json = {"status": status, "finished_at": now, "analysis": analysis, "problem": problem}
     if status == "done":
         values["done"] = jobs.c.total
+    ours = and_(jobs.c.id == identity, jobs.c.worker == worker, jobs.c.status == "running")
     connection.execute(
         update(jobs)
-        .where(jobs.c.id == identity, jobs.c.worker == worker, jobs.c.status == "running")
-        .values(values)
+        .where(ours, jobs.c.cancel_requested.is_(True))
+        .values(status="cancelled", finished_at=now)
     )
+    connection.execute(update(jobs).where(ours).values(values))
 
 
 def release_job(connection: Connection, identity: str, worker: str) -> None:
