@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from src.backtest.compare import MINUTES_PER_ALERT, as_html, as_text, compare
 from src.backtest.errors import BacktestError
+from src.backtest.memory import keep_freed_memory
 from src.backtest.output import REPORT, Output
 from src.backtest.plan import DEFAULT_SLICE_ROWS
 from src.backtest.run import LAST_BLOCK, Options, Plan, backtest
@@ -59,6 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
     if last is not None and first > last:
         parser.error("--from-block is after --to-block")
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
+    keep_freed_memory()
     try:
         return _run(options)
     except KeyboardInterrupt:

@@ -9,6 +9,8 @@ The data, the model and the output folder must have the same paths on all machin
 bucket), and the project with its dependencies must be installed on all of them.
 """
 
+import os
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -20,6 +22,7 @@ from src.backtest.job import Job
 from src.backtest.output import Output
 from src.backtest.plan import Slice
 from src.backtest.reading import SliceReader
+from src.settings import PROJECT_ROOT
 
 _POLL_SECONDS = 0.5
 _SCHEMA = "position long, transfers long"
@@ -53,6 +56,9 @@ def run_on_spark(job: Job, slices: Sequence[Slice], master: str | None, done: Do
     builder = builder.config("spark.ui.showConsoleProgress", "false")
     # A task starts no thread of its own and holds one slice: about 600 MB.
     builder = builder.config("spark.sql.execution.arrow.maxRecordsPerBatch", "1")
+    builder = builder.config("spark.executorEnv.PYTHONPATH", str(PROJECT_ROOT))
+    if not os.environ.get("PYSPARK_PYTHON"):
+        builder = builder.config("spark.pyspark.python", sys.executable)
     if master is not None:
         builder = builder.master(master)
     watch = _Watch(Output(job.out), {part.name for part in slices}, done)
