@@ -138,18 +138,17 @@ def _assess(
 ) -> Sequence[TokenTransfersFinding]:
     bot = _ready()
     assessment = None
-    with bot.lookups.transaction():  # one deadline, and nothing is asked twice
-        valid, features = get_features(
-            transaction.sender,
-            transaction.timestamp,
-            transfers,
-            block_number=transaction.block_number,
-        )
-        features_done = time.perf_counter()
-        if valid:
-            assessment = bot.assessor.assess(model_row(features, bot.model.inputs))
-        prediction_seconds = time.perf_counter() - features_done
-        decision = bot.judge.decide(transaction, transfers, features, assessment)
+    valid, features = get_features(
+        transaction.sender,
+        transaction.timestamp,
+        transfers,
+        block_number=transaction.block_number,
+    )
+    features_done = time.perf_counter()
+    if valid:
+        assessment = bot.assessor.assess(model_row(features, bot.model.inputs))
+    prediction_seconds = time.perf_counter() - features_done
+    decision = bot.judge.decide(transaction, transfers, features, assessment)
     context = _context(transaction, transfers, features, features_done - started, decision)
     if assessment is None:
         invalid = InvalidModelFeatures(context, invalid_reason(features) or UNKNOWN)

@@ -170,6 +170,10 @@ class Lookups:
                 self._first_inquiry(account, block_number) if account else None,
             )
 
+    def known_token(self, address: str) -> TokenInfo | None:
+        """The token's metadata where it is known already, or None. Asks nobody."""
+        return self._known_token(address)
+
     def well_known_token(self, address: str) -> TokenInfo | None:
         """The metadata of a token of the built-in list, or None."""
         return self._well_known.get(address.lower())

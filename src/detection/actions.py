@@ -8,6 +8,7 @@ detector can only raise it, and one that fails, lacks its inputs or does not app
 import enum
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 
 @enum.unique
@@ -87,9 +88,12 @@ def decide(verdicts: Iterable[Verdict]) -> Decision:
 
     The order of the verdicts does not matter.
     """
-    saying = [verdict for verdict in verdicts if verdict.says_something]
-    if len(saying) > 1:
-        saying.sort(key=_precedence)
+    return _decide(tuple([verdict for verdict in verdicts if verdict.says_something]))
+
+
+@lru_cache(maxsize=1024)  # most transactions get the same few verdicts
+def _decide(saying: tuple[Verdict, ...]) -> Decision:
+    saying = tuple(sorted(saying, key=_precedence))
     reasons = tuple([verdict for verdict in saying if not verdict.shadow])
     action = reasons[0].action if reasons else Action.ALLOW
     return Decision(action, reasons, tuple([verdict for verdict in saying if verdict.shadow]))

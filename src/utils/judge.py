@@ -109,7 +109,7 @@ class Judge:
         features: Mapping[str, Any],
         assessment: Assessment | None,
     ) -> Decision:
-        """Decide about one transaction; to be called within its `Lookups.transaction`."""
+        """Decide about one transaction whose features have been made. Asks nobody."""
         sender, to = transaction.sender, transaction.to
         age = features.get(ACCOUNT_AGE)
         evidence = Evidence(
