@@ -114,7 +114,8 @@ def background(folder: Path, facts: Facts) -> Iterator[Case]:
         if moved:
             sender = str(tx.from_address).lower()
             to = tx.to_address.lower() if isinstance(tx.to_address, str) else None
-            nonce = None if pd.isna(tx.nonce) else int(tx.nonce)
+            nonce = getattr(tx, "nonce", None)
+            nonce = None if pd.isna(nonce) else int(nonce)
             pairs = book.enter(moved, sender)
             evidence = facts.evidence(moved, sender, to, nonce, pairs)
             yield Case(str(tx.tx_hash), "background", evidence)

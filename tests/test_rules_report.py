@@ -1,0 +1,99 @@
+"""The reports about rules and about two models, on the synthetic sample."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from src.training import compare, evaluate_rules
+from src.training.sample import write_sample
+from tests.conftest import ALICE, USDC
+
+REAL = "0xdb1a65a00dddd8961d310f86077373b39a8b7c54"
+FAKE = "0xdb19d20ded05012813b29de926c5c454d37b7c54"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("sample")
+    write_sample(path, blocks=5, per_block=20, attacks=5)
+    row = {
+        "token_address": USDC,
+        "from_address": ALICE,
+        "to_address": FAKE,
+        "intended_addr": REAL,
+        "is_sender_victim": "true",
+    }
+    pd.DataFrame(
+        [
+            {"tx_hash": "0x01", "label": "poisoning_zero_value", "value_raw": 0, **row},
+            {"tx_hash": "0x02", "label": "poisoning_payoff", "value_raw": 1e9, **row},
+            {"tx_hash": "0x03", "label": "victim_intended", "value_raw": 1e9, **row},
+        ]
+    ).to_csv(path / "poisoning_transfers.csv.gz", index=False)
+    return path
+
+
+def test_the_rules_are_measured_alone_and_together(folder, bundle_path, tmp_path, monkeypatch):
+    monkeypatch.setenv("MODEL_PATH", str(bundle_path))
+    assert evaluate_rules.main(["--data", str(folder), "--out", str(tmp_path)]) == 0
+    report = json.loads((tmp_path / "rules.json").read_text())
+    steps = {step["detector"]: step for step in report["steps"]}
+    poisoning = steps["address_poisoning"]
+    assert poisoning["alone"]["poisoning: zero value, alone"]["flagged"] == 1
+    assert poisoning["alone"]["poisoning: payoff, alone"]["flagged"] == 0
+    assert poisoning["alone"]["poisoning: payoff, remembered"]["blocked"] == 1
+    assert poisoning["alone"]["background"]["transactions"] == 100
+    for step in report["steps"]:
+        for name, before in step["before"].items():
+            assert step["after"][name]["flagged"] >= before["flagged"]
+    assert "| address_poisoning |" in (tmp_path / "rules.md").read_text()
+
+
+def test_a_folder_without_the_tables_is_refused(tmp_path, capsys):
+    assert evaluate_rules.main(["--data", str(tmp_path), "--out", str(tmp_path)]) == 1
+    assert "transactions.parquet" in capsys.readouterr().err
+
+
+def with_threshold(bundle: Path, folder: Path, threshold: float) -> Path:
+    """The same model under another manifest: only its threshold differs."""
+    copy = folder / bundle.name
+    copy.write_bytes(bundle.read_bytes())
+    manifest = json.loads(bundle.with_suffix(".manifest.json").read_text())
+    manifest["anomaly_threshold"] = threshold
+    copy.with_suffix(".manifest.json").write_text(json.dumps(manifest))
+    return copy
+
+
+def compared(folder, champion, challenger, out):
+    arguments = ["--champion", str(champion), "--challenger", str(challenger)]
+    assert compare.main([*arguments, "--data", str(folder), "--out", str(out)]) == 0
+    return json.loads((out / "compare.json").read_text())["sets"]
+
+
+def test_a_model_agrees_with_itself(folder, bundle_path, tmp_path):
+    sets = compared(folder, bundle_path, bundle_path, tmp_path)
+    assert sets.keys() >= {"background", "exploits"}
+    for found in sets.values():
+        assert found["disagreements"] == 0
+        assert found["score_difference"]["largest_absolute"] == 0
+        assert found["new_alerts"] == found["lost_alerts"] == []
+
+
+def test_a_blind_challenger_loses_the_champions_alerts(folder, bundle_path, tmp_path):
+    blind = with_threshold(bundle_path, tmp_path, 1.0)
+    sets = compared(folder, bundle_path, blind, tmp_path)
+    exploits = sets["exploits"]
+    assert exploits["champion_alerts"] > 0
+    assert exploits["challenger_alerts"] == 0
+    assert len(exploits["lost_alerts"]) == exploits["champion_alerts"]
+    assert exploits["new_alerts"] == []
+    row = exploits["lost_alerts"][0]
+    assert row["tx_hash"] in (tmp_path / "compare.md").read_text()
+
+
+def test_a_missing_bundle_is_refused(folder, bundle_path, tmp_path, capsys):
+    arguments = ["--champion", str(bundle_path), "--challenger", str(tmp_path / "no.pkl")]
+    assert compare.main([*arguments, "--data", str(folder), "--out", str(tmp_path)]) == 1
+    assert "compare: " in capsys.readouterr().err
