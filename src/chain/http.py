@@ -94,16 +94,24 @@ class HttpClient:
         """GET `url + path` and return the decoded JSON. Raises `SourceError` subclasses."""
         return self._exchange("GET", path, timeout, params=params, headers=headers)
 
-    def post(self, body: Any, path: str = "", *, timeout: float | None = None) -> Any:
+    def post(
+        self,
+        body: Any,
+        path: str = "",
+        headers: dict[str, str] | None = None,
+        *,
+        timeout: float | None = None,
+    ) -> Any:
         """POST `body` as JSON and return the decoded JSON. Raises `SourceError` subclasses."""
-        return self._exchange("POST", path, timeout, json=body)
+        return self._exchange("POST", path, timeout, json=body, headers=headers)
 
     def quote(self, words: object) -> str:
         """A source's own words, made fit for an error message: short, printable, without keys."""
-        text = sanitise_text(words, _MAX_MESSAGE_CHARACTERS)
+        # Cut last: half a key would not be found.
+        text = sanitise_text(words, 2 * _MAX_MESSAGE_CHARACTERS)
         for secret in self._secrets:
             text = text.replace(secret, "***")
-        return text
+        return text[:_MAX_MESSAGE_CHARACTERS].strip()
 
     def close(self) -> None:
         """Close the kept connections."""
