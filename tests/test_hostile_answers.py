@@ -6,6 +6,8 @@ import pytest
 from werkzeug import Response
 
 from src.chain.errors import RequestRefused
+from src.chain.http import HttpClient
+from src.chain.quantities import as_int
 from src.chain.rpc import JsonRpcClient
 from tests.fake_chain import serve
 
@@ -18,3 +20,15 @@ def test_an_error_code_of_any_shape_is_a_refusal(code):
         pytest.raises(RequestRefused, match=r"JSON-RPC error \?: no"),
     ):
         JsonRpcClient(url).call("eth_call", [])
+
+
+@pytest.mark.parametrize("text", ["0x0x1", "0X0x1", "0x", "0x_1", "0x+1", "0b1", "1_0", "+1", "٣"])
+def test_a_quantity_is_digits_and_nothing_else(text):
+    assert as_int(text) is None
+
+
+@pytest.mark.parametrize("before", range(180, 201))
+def test_a_key_is_not_cut_in_half_and_shown(before):
+    key = "planted-secret-key"
+    client = HttpClient("source", "http://source", timeout=1, max_bytes=1, secrets=(key,))
+    assert "plan" not in client.quote("x" * before + key + key)

@@ -11,13 +11,14 @@ from fuzz.wire import FuzzedServer, connect
 
 _URL = "http://source.invalid/api/PLANTED-PATH-KEY?k=PLANTED-QUERY-KEY"
 _KEY = "PLANTED-API-KEY"
+_SECRETS = (_KEY, "PLANTED-PATH-KEY", "PLANTED-QUERY-KEY")
 _ADDRESS = "0x" + "a1" * 20
 _TRANSACTION = {"timeStamp": "1500000000", "from": _ADDRESS, "to": "0x" + "b2" * 20, "hash": "0x"}
 
 
 def _expect_failure(error: Exception, bench: Bench) -> None:
     said = str(error)
-    expect("PLANTED" not in said, "leak", said)
+    expect(not any(secret in said for secret in _SECRETS), "leak", said)
     expect(said.isprintable() and len(said) < 600, "leak", said)
     bench.reached[type(error).__name__] += 1
 

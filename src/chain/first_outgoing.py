@@ -5,6 +5,7 @@ from typing import Any
 from src.chain.deadline import Deadline
 from src.chain.errors import MalformedAnswer, NotFound
 from src.chain.facts import FirstTransaction, first_transaction
+from src.chain.quantities import as_int
 from src.chain.rpc import JsonRpcClient
 
 SOURCE = "node"
@@ -67,11 +68,8 @@ def first_outgoing_transaction(
 
 def _quantity(value: Any) -> int:
     """A JSON-RPC quantity such as "0x1b4"."""
-    if isinstance(value, str) and value.startswith("0x") and 2 < len(value) <= 18:
-        digits = value[2:]
-        if digits.isalnum() and digits.isascii():
-            try:
-                return int(digits, 16)
-            except ValueError:
-                pass
+    if isinstance(value, str) and value.startswith("0x") and len(value) <= 18:
+        number = as_int(value)
+        if number is not None:
+            return number
     raise MalformedAnswer(SOURCE, "not a quantity")

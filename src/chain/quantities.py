@@ -2,6 +2,7 @@
 
 from typing import Any
 
+_HEX_DIGITS = frozenset("0123456789abcdefABCDEF")
 _MAX_DIGITS = 80  # a uint256 has 78 decimal and 66 hex digits
 
 
@@ -13,14 +14,7 @@ def as_int(value: Any) -> int | None:
         return value if value >= 0 else None
     if not isinstance(value, str) or len(value) > _MAX_DIGITS:
         return None
-    # `int()` alone would accept signs, underscores, blanks and digits of other scripts.
+    # `int()` alone would accept signs, underscores, blanks, a second `0x`, digits of other scripts.
     if value[:2] in {"0x", "0X"}:
-        digits, base = value[2:], 16
-    else:
-        digits, base = value, 10
-    if not (digits.isascii() and digits.isalnum()):
-        return None
-    try:
-        return int(digits, base)
-    except ValueError:
-        return None
+        return int(value, 16) if value[2:] and _HEX_DIGITS.issuperset(value[2:]) else None
+    return int(value) if value.isascii() and value.isdigit() else None
