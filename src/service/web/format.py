@@ -1,0 +1,78 @@
+"""Numbers, times and names as people read them. Pure."""
+
+import math
+from datetime import UTC, datetime
+from decimal import Context, Decimal
+
+_EXACT = Context(prec=120)
+_SCIENTIFIC_FROM = Decimal(10) ** 15
+
+
+def amount(raw: int, decimals: int) -> str:
+    """A token amount in token units, short enough for a picture: six significant digits."""
+    value = _EXACT.scaleb(Decimal(raw), -decimals)
+    size = abs(value)
+    if size >= _SCIENTIFIC_FROM:
+        return f"{value:.2e}"
+    if size >= 1_000:
+        return f"{value:,.0f}"
+    return _trimmed(f"{value:.6g}") if size else "0"
+
+
+def exact_amount(raw: int, decimals: int) -> str:
+    """A token amount in token units to the last digit."""
+    value = _EXACT.scaleb(Decimal(raw), -decimals)
+    return _trimmed(f"{value:,f}")
+
+
+def number(value: float | None) -> str:
+    """A feature's or a chart's number: three decimals at most, more where it is tiny."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    size = abs(value)
+    if size >= 1e15 or 0 < size < 1e-3:
+        return f"{value:.2e}"
+    return f"{value:,.0f}" if size >= 1_000 else _trimmed(f"{value:.3f}")
+
+
+def percent(share: float | None) -> str:
+    """A share as a percentage with as many decimals as it needs."""
+    if share is None:
+        return "–"
+    if 0 < share < 0.0005:
+        return f"{share * 100:.3f} %"
+    return f"{share * 100:.2f} %" if share < 0.1 else f"{share * 100:.1f} %"
+
+
+def signed(value: float) -> str:
+    """A weight with its sign; a true minus, as wide as the plus."""
+    return f"{value:+.3f}".replace("-", "−")
+
+
+def moment(seconds: float | None) -> str:
+    """Unix seconds as UTC."""
+    return "–" if seconds is None else f"{_utc(seconds):%Y-%m-%d %H:%M} UTC"
+
+
+def iso(seconds: float) -> str:
+    """Unix seconds for a `datetime` attribute."""
+    return f"{_utc(seconds):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def short(text: str) -> str:
+    """An address or a hash as its beginning and end; any other text as it is."""
+    return f"{text[:8]}…{text[-4:]}" if text.startswith("0x") and len(text) >= 42 else text
+
+
+def words(name: str) -> str:
+    """A feature's or detector's name without its underscores."""
+    return name.replace("_", " ")
+
+
+def _utc(seconds: float) -> datetime:
+    """The latest time that Python knows stands for whatever a node says beyond it."""
+    return datetime.fromtimestamp(min(max(seconds, 0.0), 253_402_300_799.0), UTC)
+
+
+def _trimmed(text: str) -> str:
+    return text.rstrip("0").rstrip(".") if "." in text and "e" not in text else text

@@ -1,0 +1,84 @@
+"""Forms of strangers and of our own pages: telling them apart, and reading values.
+
+The service's guard already refuses what a browser calls cross-site. Beside it, each form carries
+the random value of a cookie that only our own pages can read (double submit): it needs no state
+that several workers would have to share, and no login.
+"""
+
+import re
+import secrets
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from src.service.problems import Problem
+
+FIELD: Final = "csrf"
+_COOKIE: Final = "ui_csrf"
+_TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{32,64}")
+_BACK: Final = re.compile(r"/ui/[A-Za-z0-9/_-]*(?:\?[A-Za-z0-9_=&%.:+-]*)?(?:#[a-z0-9-]+)?")
+_WHOLE: Final = re.compile(r"[0-9]{1,16}")
+
+
+def token_of(request: Request) -> str:
+    """The form token of this browser, a new one where it has none."""
+    given = request.cookies.get(_COOKIE, "")
+    return given if _TOKEN.fullmatch(given) else secrets.token_urlsafe(32)
+
+
+def keep_token(request: Request, response: Response, token: str) -> None:
+    """Have the browser remember the token."""
+    if request.cookies.get(_COOKIE) != token:
+        response.set_cookie(
+            _COOKIE,
+            token,
+            path="/ui",
+            httponly=True,
+            samesite="strict",
+            secure=request.url.scheme == "https",
+        )
+
+
+def check_token(request: Request, sent: str) -> None:
+    """Refuse a form that is not our own page's with 403."""
+    kept = request.cookies.get(_COOKIE, "")
+    if not (_TOKEN.fullmatch(kept) and secrets.compare_digest(kept.encode(), sent.encode())):
+        raise Problem(403, "This form is too old or not ours. Go back, reload the page, try again.")
+
+
+def back_to(sent: str, default: str) -> str:
+    """Where a form wants to return to, if it is one of our own pages."""
+    return sent if len(sent) < 2_000 and _BACK.fullmatch(sent) else default
+
+
+def whole_or_none(name: str, sent: str) -> int | None:
+    """A form's whole number, None where it is empty. Raises Problem 400 for anything else."""
+    if not sent.strip():
+        return None
+    if not _WHOLE.fullmatch(sent.strip()):
+        raise Problem(400, f"{name} must be a whole number of at most 16 digits.")
+    return int(sent)
+
+
+def time_or_none(name: str, sent: str) -> int | None:
+    """A `datetime-local` value, which is UTC here, as Unix seconds. Raises Problem 400."""
+    if not sent.strip():
+        return None
+    try:
+        return max(0, int(datetime.fromisoformat(sent.strip()).replace(tzinfo=UTC).timestamp()))
+    except (ValueError, OverflowError):
+        raise Problem(400, f"{name} must be a time such as 2024-05-30T12:00.") from None
+
+
+def choice_or_none(
+    name: str, sent: str, choices: Mapping[str, int] | tuple[str, ...]
+) -> str | None:
+    """One of the choices, None where it is empty. Raises Problem 400 for anything else."""
+    if not sent:
+        return None
+    if sent not in choices:
+        raise Problem(400, f"{name} must be one of {', '.join(choices)}.")
+    return sent

@@ -1,0 +1,120 @@
+"""The page of models: in use, challenger, supervised, and the batch analysis' registry."""
+
+import functools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from src.detection.errors import ModelError
+from src.detection.features import FEATURES
+from src.detection.manifest import Manifest, read_manifest
+from src.service.database.registry import list_models
+from src.service.database.statistics import block_times, overview
+from src.service.engine import Service
+from src.service.web.charts import expected_shares
+from src.service.web.evaluation import read_evaluation
+
+_LISTED = 25
+_FEW = 200
+_RETRAIN = 0.25
+_WATCH = 0.1
+_FLOOR = 1e-3
+_BINS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """How far the stored scores are from training's.
+
+    Attributes:
+        index: population stability index over ten bins of equal training share.
+        scored: transactions that it stands on.
+        verdict: in words.
+    """
+
+    index: float
+    scored: int
+    verdict: str
+
+
+def read(service: Service) -> dict[str, Any]:
+    """What `models.html` shows."""
+    manifest = service.decider.model.manifest
+    with service.database.reading() as connection:
+        registry, total = list_models(connection, limit=_LISTED)
+    evaluation = read_evaluation(manifest.sha256)
+    path = service.common.challenger_model_path
+    return {
+        "manifest": manifest,
+        "threshold": service.decider.threshold,
+        "detectors": service.decider.detectors,
+        "evaluation": evaluation,
+        "inputs": [
+            (name, FEATURES.get(name, ""), evaluation.features.get(name) if evaluation else None)
+            for name in manifest.inputs
+        ],
+        "challenger": _manifest_or_none(path) if path else None,
+        "challenger_configured": path is not None,
+        "supervised": service.fraud,
+        "registry": registry,
+        "registry_total": total,
+        "drift": _drift(service, manifest),
+    }
+
+
+@functools.lru_cache(maxsize=4)
+def _manifest_or_none(path: Path) -> Manifest | None:
+    try:
+        return read_manifest(path)
+    except ModelError:
+        return None
+
+
+def _drift(service: Service, manifest: Manifest) -> Drift | None:
+    """Of the scores stored so far, by this model; None while there are none."""
+    with service.database.reading() as connection:
+        times = block_times(connection, service.chain_id)
+        if times is None:
+            return None
+        numbers = overview(
+            connection,
+            service.chain_id,
+            service.decider.fingerprint,
+            since=times[0],
+            until=times[1],
+            bucket_seconds=max(1, times[1] - times[0]),
+            top=1,
+        )
+    counts = numbers.score_histogram
+    scored = sum(counts)
+    if not scored:
+        return None
+    index = stability_index(counts, expected_shares(manifest.score_quantiles, len(counts)))
+    if scored < _FEW:
+        return Drift(index, scored, f"too few to judge: {_FEW} are needed")
+    if index >= _RETRAIN:
+        return Drift(index, scored, "the scores are not as in training: retrain")
+    return Drift(index, scored, "watch it" if index >= _WATCH else "as in training")
+
+
+def stability_index(counts: Sequence[int], expected: Sequence[float]) -> float:
+    """Population stability index of a histogram against expected shares of the same bins.
+
+    Neighbouring bins are put together until each is expected to hold a tenth; shares below one in
+    a thousand count as one in a thousand, so that an empty bin does not decide alone.
+    """
+    total, index = sum(counts), 0.0
+    share, usual, left = 0.0, 0.0, 1.0
+    for count, wanted in zip(counts, expected, strict=True):
+        share, usual, left = share + count / total, usual + wanted, left - wanted
+        if usual >= 1 / _BINS and left >= 1 / _BINS:
+            index += _term(share, usual)
+            share = usual = 0.0
+    return index + _term(share, usual)
+
+
+def _term(share: float, usual: float) -> float:
+    share, usual = max(share, _FLOOR), max(usual, _FLOOR)
+    return (share - usual) * math.log(share / usual)

@@ -1,0 +1,217 @@
+"""The pages' addresses: what each reads, and which template shows it."""
+
+from collections.abc import Callable, Coroutine
+from typing import Annotated, Any, Final, Literal
+
+from fastapi import APIRouter, FastAPI, Form, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from starlette.exceptions import HTTPException
+from starlette.responses import RedirectResponse, Response
+from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
+
+from src.chain.text import sanitise_text
+from src.service.api.alerts import MAX_NOTE, save_feedback
+from src.service.api.common import service_of
+from src.service.problems import Problem
+from src.service.web import alerts, models, overview, ranges, transactions
+from src.service.web.forms import back_to, check_token, keep_token, token_of
+from src.service.web.rendering import STATIC, explorer_of, page
+
+_TITLES: Final = {
+    400: "This cannot be done as it stands",
+    403: "This is refused",
+    404: "There is nothing here",
+    422: "This is not understood",
+    429: "Too many requests",
+    502: "The node cannot be used",
+    503: "Not at present",
+    504: "The node takes too long",
+}
+_Text = Annotated[str, Form(max_length=2_000)]
+
+
+class PageRoute(APIRoute):
+    """Shows problems to people: as a page, not as JSON."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """See APIRoute."""
+        handle = super().get_route_handler()
+
+        async def shown(request: Request) -> Response:
+            try:
+                return await handle(request)
+            except Problem as problem:
+                return _problem_page(request, problem.status, problem.detail, problem.headers)
+            except RequestValidationError as error:
+                where = "; ".join(
+                    sanitise_text(f"{one['loc'][-1]}: {one['msg']}", 200)
+                    for one in error.errors()[:5]
+                )
+                return _problem_page(request, 422, where, {})
+            except HTTPException as error:
+                return _problem_page(request, error.status_code, str(error.detail), {})
+
+        return shown
+
+
+router = APIRouter(include_in_schema=False, route_class=PageRoute)
+
+
+def add_pages(app: FastAPI) -> None:
+    """Add the pages and their static files to the application."""
+    app.mount("/ui/static", _KeptFiles(directory=STATIC), name="ui-static")
+    app.include_router(router)
+
+
+@router.get("/")
+def home() -> Response:
+    """The overview is the front page."""
+    return RedirectResponse("/ui/", 307)
+
+
+@router.get("/ui/")
+def show_overview(request: Request, span: str = "") -> Response:
+    """What was found lately."""
+    return _shown(request, "overview.html", "overview", overview.read(service_of(request), span))
+
+
+@router.get("/ui/alerts")
+def show_alerts(request: Request) -> Response:
+    """Alerts to filter, sort and judge."""
+    values = alerts.read(service_of(request), request.query_params)
+    return _shown(request, "alerts.html", "alerts", values)
+
+
+@router.post("/ui/alerts/{alert}/feedback")
+def post_feedback(
+    request: Request,
+    alert: int,
+    verdict: Annotated[Literal["true", "false"], Form()],
+    csrf: _Text = "",
+    note: Annotated[str, Form(max_length=MAX_NOTE)] = "",
+    back: _Text = "",
+) -> Response:
+    """What the analyst says of an alert; then back to where they were."""
+    check_token(request, csrf)
+    save_feedback(
+        service_of(request),
+        alert,
+        author=request.state.client_name,
+        is_true_alarm=verdict == "true",
+        note=note,
+    )
+    return RedirectResponse(back_to(back, "/ui/alerts"), 303)
+
+
+@router.get("/ui/transactions")
+def find_transaction(tx: str = "") -> Response:
+    """The search field's target."""
+    return RedirectResponse(f"/ui/transactions/{transactions.checked_hash(tx)}", 303)
+
+
+@router.get("/ui/transactions/{tx_hash}")
+def show_transaction(request: Request, tx_hash: str) -> Response:
+    """What happened in one transaction."""
+    values = transactions.read(service_of(request), transactions.checked_hash(tx_hash))
+    return _shown(request, "transaction.html", "transaction", values)
+
+
+@router.get("/ui/ranges")
+def show_ranges(request: Request) -> Response:
+    """The form for a range of blocks, and earlier ones."""
+    return _shown(request, "ranges.html", "ranges", ranges.read(service_of(request)))
+
+
+@router.post("/ui/ranges")
+def start_range(
+    request: Request,
+    csrf: _Text = "",
+    start_block: _Text = "",
+    end_block: _Text = "",
+    model: _Text = "",
+) -> Response:
+    """Start an analysis as a job."""
+    check_token(request, csrf)
+    job = ranges.start(
+        service_of(request), start_block, end_block, use_pre_trained_model=model == "latest"
+    )
+    return RedirectResponse(f"/ui/jobs/{job}", 303)
+
+
+@router.get("/ui/jobs/{job_id}")
+def show_job(request: Request, job_id: str) -> Response:
+    """A job's progress; its result once there is one."""
+    values = ranges.read_job(service_of(request), job_id)
+    if values["job"].analysis is not None:
+        return RedirectResponse(f"/ui/analyses/{values['job'].analysis}", 303)
+    return _shown(request, "job.html", "ranges", values)
+
+
+@router.post("/ui/jobs/{job_id}/cancel")
+def cancel_job(request: Request, job_id: str, csrf: _Text = "") -> Response:
+    """Stop a job."""
+    check_token(request, csrf)
+    ranges.stop(service_of(request), job_id)
+    return RedirectResponse(f"/ui/jobs/{job_id}", 303)
+
+
+@router.get("/ui/analyses/{identity}")
+def show_analysis(request: Request, identity: str) -> Response:
+    """The two pictures of an analysis, and its anomalies."""
+    values = ranges.read_analysis(service_of(request), identity)
+    return _shown(request, "analysis.html", "ranges", values)
+
+
+@router.get("/ui/models")
+def show_models(request: Request) -> Response:
+    """The models and what is known of them."""
+    return _shown(request, "models.html", "models", models.read(service_of(request)))
+
+
+@router.get("/ui/{path:path}")
+def show_nothing(path: str) -> Response:
+    """Whatever else is asked for."""
+    raise Problem(404, f"There is no page /ui/{sanitise_text(path, 80)}.")
+
+
+def _shown(request: Request, template: str, section: str, values: dict[str, Any]) -> Response:
+    service, token = service_of(request), token_of(request)
+    query = f"?{request.url.query}" if request.url.query else ""
+    response = page(
+        template,
+        section=section,
+        csrf=token,
+        here=f"{request.url.path}{query}",
+        is_demo=service.is_demo,
+        explorer=explorer_of(service.chain_id, is_demo=service.is_demo),
+        **values,
+    )
+    keep_token(request, response, token)
+    return response
+
+
+def _problem_page(request: Request, status: int, detail: str, headers: dict[str, str]) -> Response:
+    service = service_of(request)
+    response = page(
+        "problem.html",
+        status=status,
+        code=status,
+        section="",
+        is_demo=service.is_demo,
+        title=_TITLES.get(status, "Something is wrong"),
+        detail=detail,
+        request_id=request.state.request_id,
+    )
+    response.headers.update(headers)
+    return response
+
+
+class _KeptFiles(StaticFiles):
+    """Static files that browsers may keep: their addresses change with their content."""
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        response = await super().get_response(path, scope)
+        response.headers["cache-control"] = "private, max-age=86400"
+        return response

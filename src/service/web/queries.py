@@ -1,0 +1,162 @@
+"""What only the pages read from the database."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Connection, and_, select
+
+from src.service.database.tables import alerts, decisions, features, tokens, transactions, transfers
+
+COMPARED: Final = 2_000
+"""Newest transactions that one is compared with."""
+
+_MAX_TOKENS_SHOWN: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Similar:
+    """A transaction with similar features.
+
+    Attributes:
+        distance: root mean square difference of the model's inputs, in standard deviations among
+            the compared transactions; 0 for the very same features.
+    """
+
+    tx_hash: str
+    distance: float
+    block_timestamp: int
+    from_address: str | None
+    action: int
+    score: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Company:
+    """The newest transactions, to see one beside them.
+
+    Attributes:
+        compared: how many they are.
+        below: input -> share of them with a lower value, those with the same value counted half.
+        similar: the nearest.
+    """
+
+    compared: int
+    below: dict[str, float]
+    similar: list[Similar]
+
+
+def known_alert_ids(connection: Connection, chain_id: int) -> Sequence[str]:
+    """The alert ids that occur."""
+    found = select(alerts.c.alert_id).where(alerts.c.chain_id == chain_id).distinct()
+    return connection.scalars(found.order_by(alerts.c.alert_id)).all()
+
+
+def tokens_moved(
+    connection: Connection, chain_id: int, hashes: Collection[str]
+) -> dict[str, list[tuple[str, str]]]:
+    """(address, label) of a few tokens that each transaction moves, by hash."""
+    rows = connection.execute(
+        select(transfers.c.tx_hash, transfers.c.token, tokens.c.symbol, tokens.c.impersonates)
+        .distinct()
+        .outerjoin(
+            tokens,
+            and_(tokens.c.chain_id == transfers.c.chain_id, tokens.c.address == transfers.c.token),
+        )
+        .where(transfers.c.chain_id == chain_id, transfers.c.tx_hash.in_(list(hashes)))
+        .order_by(transfers.c.tx_hash, transfers.c.token)
+    )
+    found: dict[str, list[tuple[str, str]]] = {}
+    for row in rows:
+        own = found.setdefault(row.tx_hash, [])
+        if len(own) < _MAX_TOKENS_SHOWN:
+            plain = row.symbol and not row.impersonates
+            own.append((row.token, row.symbol if plain else row.token))
+    return found
+
+
+def company_of(
+    connection: Connection,
+    chain_id: int,
+    tx_hash: str,
+    decider: str,
+    model_version: str,
+    inputs: Sequence[str],
+    *,
+    limit: int = 8,
+) -> Company | None:
+    """The newest decided transactions beside one; None where it or all others lack features."""
+    rows = connection.execute(
+        select(
+            features.c.tx_hash,
+            features.c.features,
+            transactions.c.block_timestamp,
+            transactions.c.from_address,
+            decisions.c.action,
+            decisions.c.score,
+        )
+        .join(
+            transactions,
+            and_(
+                transactions.c.chain_id == features.c.chain_id,
+                transactions.c.tx_hash == features.c.tx_hash,
+            ),
+        )
+        .join(
+            decisions,
+            and_(
+                decisions.c.chain_id == features.c.chain_id,
+                decisions.c.tx_hash == features.c.tx_hash,
+            ),
+        )
+        .where(
+            features.c.chain_id == chain_id,
+            features.c.model_version == model_version,
+            features.c.tx_hash != tx_hash,
+            decisions.c.decider == decider,
+            transactions.c.orphaned.is_(False),
+        )
+        .order_by(transactions.c.block_number.desc(), features.c.tx_hash)
+        .limit(COMPARED)
+    ).all()
+    own = connection.scalar(
+        select(features.c.features).where(
+            features.c.chain_id == chain_id,
+            features.c.tx_hash == tx_hash,
+            features.c.model_version == model_version,
+        )
+    )
+    row = None if own is None else _row(own, inputs)
+    others = [(one, values) for one in rows if (values := _row(one.features, inputs)) is not None]
+    if row is None or not others:
+        return None
+    table = np.array([values for _, values in others])
+    spread = table.std(axis=0)
+    distances = np.sqrt((((table - row) / np.where(spread > 0, spread, 1.0)) ** 2).mean(axis=1))
+    nearest = np.argsort(distances, kind="stable")[:limit]
+    below = ((table < row).sum(axis=0) + (table == row).sum(axis=0) / 2) / len(table)
+    return Company(
+        compared=len(table),
+        below=dict(zip(inputs, below.tolist(), strict=True)),
+        similar=[
+            Similar(
+                tx_hash=others[position][0].tx_hash,
+                distance=float(distances[position]),
+                block_timestamp=others[position][0].block_timestamp,
+                from_address=others[position][0].from_address,
+                action=others[position][0].action,
+                score=others[position][0].score,
+            )
+            for position in nearest.tolist()
+        ],
+    )
+
+
+def _row(named: dict[str, object], inputs: Sequence[str]) -> NDArray[np.float64] | None:
+    """The model's inputs, or None where one is missing."""
+    values = [named.get(name) for name in inputs]
+    if not all(isinstance(value, int | float) for value in values):
+        return None
+    return np.array(values, dtype=np.float64)

@@ -1,0 +1,65 @@
+"""From values to HTML: one Jinja environment that escapes everything."""
+
+import functools
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.responses import HTMLResponse
+
+from src.detection.actions import Action
+from src.service.api.common import EXPLORERS
+from src.service.web import format as text
+
+_HERE = Path(__file__).parent
+STATIC = _HERE / "static"
+
+
+@functools.cache
+def environment() -> Environment:
+    """The templates' environment; a name that a template misspells is an error."""
+    made = Environment(
+        loader=FileSystemLoader(_HERE / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters.update(
+        number=text.number,
+        percent=text.percent,
+        signed=text.signed,
+        moment=text.moment,
+        iso=text.iso,
+        short=text.short,
+        words=text.words,
+        action=lambda value: Action(value).name,
+    )
+    made.globals.update(asset=_asset)
+    return made
+
+
+def page(template: str, *, status: int = 200, **values: Any) -> HTMLResponse:
+    """A page as an answer.
+
+    Args:
+        template: file name in `templates/`.
+        status: HTTP status.
+        **values: what the template needs.
+    """
+    content = environment().get_template(template).render(values)
+    # The browser tells our own forms' origin, which the service checks, and other sites nothing.
+    return HTMLResponse(content, status, {"referrer-policy": "same-origin"})
+
+
+def explorer_of(chain_id: int, *, is_demo: bool) -> str | None:
+    """Where people look at transactions; None for chains that no explorer knows."""
+    return None if is_demo else EXPLORERS.get(chain_id)
+
+
+@functools.cache
+def _asset(name: str) -> str:
+    """The URL of a static file; it changes with the content, so that browsers may keep it."""
+    digest = hashlib.sha256((STATIC / name).read_bytes()).hexdigest()
+    return f"/ui/static/{name}?{digest[:12]}"

@@ -1,0 +1,207 @@
+"""Everything that the page and the report say of one transaction."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection
+
+from src.chain.transfers import Transfer
+from src.detection.features import FEATURES
+from src.detection.model import Model
+from src.service.database.alerts import Alert, AlertFilter, list_alerts
+from src.service.database.chain import find_tokens, find_transaction
+from src.service.database.decisions import StoredDecision, find_features, newest_decision
+from src.service.records import LoadedTransaction, Token
+from src.service.web.charts import Chart, signed_bars
+from src.service.web.evaluation import FeatureInTraining, read_evaluation
+from src.service.web.flow import Flow, lay_out
+from src.service.web.format import amount, exact_amount, short, signed, words
+from src.service.web.queries import Company, company_of
+
+MAX_TRANSFERS = 200
+MAX_NETS = 200
+_USUAL_DECIMALS = 18
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A transfer for people. `token` is the address, `label` what people call it."""
+
+    payer: str
+    payee: str
+    amount: str
+    exact: str
+    token: str
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Net:
+    """What one account gained or lost of one token in the whole transaction."""
+
+    account: str
+    amount: str
+    exact: str
+    is_gain: bool
+    token: str
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureRow:
+    """One of the model's inputs beside what is usual.
+
+    Attributes:
+        meaning: for people, from the feature's definition.
+        usual: training's figures, None where the evaluation is another model's.
+        below: share of the newest stored transactions with a lower value, or None.
+        weight: its part in the score, or None where the explanation leaves it out.
+    """
+
+    name: str
+    meaning: str
+    value: float | None
+    usual: FeatureInTraining | None
+    below: float | None
+    weight: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class TransactionView:
+    """A transaction as the page shows it; see the parts."""
+
+    transaction: LoadedTransaction
+    orphaned: bool
+    decision: StoredDecision | None
+    alerts: list[Alert]
+    flow: Flow
+    moves: list[Move]
+    moves_left_out: int
+    nets: list[Net]
+    nets_left_out: int
+    features: list[FeatureRow]
+    weights: list[dict[str, Any]]
+    weight_chart: Chart
+    company: Company | None
+
+
+def view_transaction(
+    connection: Connection, chain_id: int, tx_hash: str, model: Model
+) -> TransactionView | None:
+    """Put together what the database knows; None where it does not know the transaction."""
+    found = find_transaction(connection, chain_id, tx_hash)
+    if found is None:
+        return None
+    transaction, orphaned = found
+    decision = newest_decision(connection, chain_id, tx_hash)
+    tokens = find_tokens(connection, chain_id, {one.token for one in transaction.transfers})
+    alerts, _ = list_alerts(connection, AlertFilter(tx_hash=tx_hash), sort="severity")
+    named, company = None, None
+    if decision is not None:
+        version = decision.model_version
+        named = find_features(connection, chain_id, tx_hash, version)
+        company = company_of(connection, chain_id, tx_hash, decision.decider, version, model.inputs)
+    weights = list(decision.explanation or []) if decision else []
+    nets = _nets(transaction.transfers, tokens)
+    return TransactionView(
+        transaction=transaction,
+        orphaned=orphaned,
+        decision=decision,
+        alerts=[alert for alert in alerts if alert.chain_id == chain_id],
+        flow=lay_out(transaction.transfers, tokens, sender=transaction.sender, to=transaction.to),
+        moves=[_move(one, tokens) for one in transaction.transfers[:MAX_TRANSFERS]],
+        moves_left_out=max(0, len(transaction.transfers) - MAX_TRANSFERS),
+        nets=nets[:MAX_NETS],
+        nets_left_out=max(0, len(nets) - MAX_NETS),
+        features=_features(model, named, weights, company),
+        weights=weights,
+        weight_chart=signed_bars(
+            [
+                (
+                    "towards" if one["weight"] >= 0 else "away",
+                    one["weight"],
+                    f"{words(one['feature'])}: {signed(one['weight'])}",
+                )
+                for one in weights
+            ]
+        ),
+        company=company,
+    )
+
+
+def label_of(address: str, tokens: Mapping[str, Token]) -> str:
+    """What people call a token, told by its address where that could mislead."""
+    token = tokens.get(address)
+    if token is None or not token.symbol:
+        return short(address)
+    return f"{token.symbol} ({short(address)})" if token.impersonates else token.symbol
+
+
+def _decimals(address: str, tokens: Mapping[str, Token]) -> int:
+    token = tokens.get(address)
+    return token.decimals if token else _USUAL_DECIMALS
+
+
+def _move(one: Transfer, tokens: Mapping[str, Token]) -> Move:
+    decimals = _decimals(one.token, tokens)
+    return Move(
+        payer=one.sender,
+        payee=one.recipient,
+        amount=amount(one.amount, decimals),
+        exact=exact_amount(one.amount, decimals),
+        token=one.token,
+        label=label_of(one.token, tokens),
+    )
+
+
+def _nets(transfers: Sequence[Transfer], tokens: Mapping[str, Token]) -> list[Net]:
+    """Gains and losses, accounts in order of appearance; what comes out even is left out."""
+    nets: dict[str, dict[str, int]] = {}
+    for one in transfers:
+        payer = nets.setdefault(one.sender, {})
+        payer[one.token] = payer.get(one.token, 0) - one.amount
+        payee = nets.setdefault(one.recipient, {})
+        payee[one.token] = payee.get(one.token, 0) + one.amount
+    return [
+        Net(
+            account=account,
+            amount=amount(abs(net), _decimals(token, tokens)),
+            exact=exact_amount(abs(net), _decimals(token, tokens)),
+            is_gain=net > 0,
+            token=token,
+            label=label_of(token, tokens),
+        )
+        for account, own in nets.items()
+        for token, net in own.items()
+        if net
+    ]
+
+
+def _features(
+    model: Model,
+    named: Mapping[str, Any] | None,
+    weights: Sequence[Mapping[str, Any]],
+    company: Company | None,
+) -> list[FeatureRow]:
+    """The model's inputs, most weighty first."""
+    if named is None:
+        return []
+    evaluation = read_evaluation(model.manifest.sha256)
+    usual = evaluation.features if evaluation else {}
+    by_name = {one["feature"]: one["weight"] for one in weights}
+    order = [*by_name, *[name for name in model.inputs if name not in by_name]]
+    rows = []
+    for name in order:
+        value = named.get(name)
+        rows.append(
+            FeatureRow(
+                name=name,
+                meaning=FEATURES.get(name, ""),
+                value=float(value) if isinstance(value, int | float) else None,
+                usual=usual.get(name),
+                below=company.below.get(name) if company else None,
+                weight=by_name.get(name),
+            )
+        )
+    return rows
