@@ -156,6 +156,7 @@ def test_a_reorganised_transaction_moves_with_its_alerts_and_transfers(database:
         block_hash=NEW_BLOCK_HASH, block_number=101, transfers=(Transfer(USDC, ALICE, BOB, 5, 9),)
     )
     store(database, moved)
+    store_alert(database, block_number=101)  # decided anew
     assert [(one.orphaned, one.block_number) for one in listed(database)] == [(False, 101)]
     with database.reading() as connection:
         assert chain.find_transaction(connection, 1, TX_HASH) == (moved, False)

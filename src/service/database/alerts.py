@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, and_, case, func, select, true
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, case, false, func, select, true
 
-from src.service.database.engine import insert_missing, upsert
+from src.service.database.engine import upsert
 from src.service.database.tables import alerts, feedback, transfers
 
 SortKey = Literal["time", "score", "severity", "action"]
@@ -105,12 +105,24 @@ class AlertFilter:
 def store_alerts(connection: Connection, new: Sequence[NewAlert], now: float) -> list[int]:
     """Store alerts; one that stands already for this transaction stays as it is.
 
+    Unless it was orphaned: then it is in the chain again, as it is now.
+
     Returns:
         The ids of all of them, in order.
     """
     slots = NewAlert.__slots__
     rows = [{name: getattr(one, name) for name in slots} | {"created_at": now} for one in new]
-    insert_missing(connection, alerts, rows)
+    if rows:
+        statement = upsert(connection, alerts)
+        revived = {name: statement.excluded[name] for name in slots} | {"orphaned": false()}
+        connection.execute(
+            statement.on_conflict_do_update(
+                index_elements=["chain_id", "tx_hash", "alert_id"],
+                set_=revived,
+                where=alerts.c.orphaned.is_(True),
+            ),
+            rows,
+        )
     return [
         connection.execute(
             select(alerts.c.id)

@@ -8,7 +8,14 @@ from sqlalchemy import Connection, Row, delete, or_, select, update
 
 from src.chain.transfers import Transfer
 from src.service.database.engine import insert_missing, put
-from src.service.database.tables import alerts, tokens, transactions, transfers
+from src.service.database.tables import (
+    alerts,
+    decisions,
+    features,
+    tokens,
+    transactions,
+    transfers,
+)
 from src.service.records import LoadedTransaction, Token
 
 _CHUNK = 500
@@ -21,7 +28,7 @@ def store_transactions(
 ) -> None:
     """Store transactions and their transfers; what is there already stands once.
 
-    A transaction that a reorganisation moved to another block is moved, with its alerts.
+    A transaction that a reorganisation moved to another block is to be decided about anew.
     """
     for chunk in _chunks(loaded):
         known = _block_hashes(connection, chain_id, [one.tx_hash for one in chunk])
@@ -134,22 +141,17 @@ def _block_hashes(
 
 
 def _move(connection: Connection, chain_id: int, moved: LoadedTransaction) -> None:
-    """Log indexes differ in the new block, so the transfers are written anew."""
-    connection.execute(
-        delete(transfers)
-        .where(transfers.c.chain_id == chain_id)
-        .where(transfers.c.tx_hash == moved.tx_hash)
-    )
-    connection.execute(
-        update(alerts)
-        .where(alerts.c.chain_id == chain_id)
-        .where(alerts.c.tx_hash == moved.tx_hash)
-        .values(
-            orphaned=False,
-            block_number=moved.block_number,
-            block_timestamp=moved.block_timestamp,
+    """Forget what held in the former block: log indexes, ages and so decisions differ in the new.
+
+    Its alerts wait as orphaned until a new decision raises them again.
+    """
+    for table in (transfers, decisions, features):
+        connection.execute(
+            delete(table)
+            .where(table.c.chain_id == chain_id)
+            .where(table.c.tx_hash == moved.tx_hash)
         )
-    )
+    _mark_alerts_of(connection, chain_id, [moved.tx_hash])
 
 
 def _mark_alerts_of(connection: Connection, chain_id: int, gone: Any) -> None:
