@@ -185,7 +185,7 @@ def transfers_of(
     values = (integers(batch.amount[rows]), batch.log_index[rows].tolist())
     records = [Transfer(*row) for row in zip(*columns, *values, strict=True)]
     ends = np.cumsum(counts).tolist()
-    starts = [0, *ends[:-1]]
+    starts = [0, *ends][: len(ends)]
     return {
         position: records[start:end]
         for position, start, end in zip(positions.tolist(), starts, ends, strict=True)

@@ -86,15 +86,20 @@ class Output:
         Raises:
             OSError: the disk; nothing half-written is left under a final name.
         """
-        sizes = {}
-        for part in parts:
-            path = self.folder / part.table / f"day={part.day}" / f"{name}.parquet"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with _appearing_whole(path) as unfinished:
-                _write_table(part, unfinished)
-            sizes[path.relative_to(self.folder).as_posix()] = path.stat().st_size
-        text = json.dumps({"parts": sizes, **entry}, sort_keys=True)
-        self.write_text(f"{JOURNAL}/{name}.json", text)
+        sizes: dict[str, int] = {}
+        try:
+            for part in parts:
+                path = self.folder / part.table / f"day={part.day}" / f"{name}.parquet"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with _appearing_whole(path) as unfinished:
+                    _write_table(part, unfinished)
+                sizes[path.relative_to(self.folder).as_posix()] = path.stat().st_size
+            text = json.dumps({"parts": sizes, **entry}, sort_keys=True)
+            self.write_text(f"{JOURNAL}/{name}.json", text)
+        except BaseException:
+            for written in sizes:  # a full disk needs the room
+                (self.folder / written).unlink(missing_ok=True)
+            raise
 
     def write_text(self, name: str, text: str) -> None:
         """Write a file of the run.

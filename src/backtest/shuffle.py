@@ -43,8 +43,10 @@ def shuffled(
     """
     transactions = index_blocks(export.transactions)
     blocks, rows = transactions.counts()
-    # Transfers are about as many as transactions, and where they are is not known yet.
-    ranges = cut_blocks([(blocks, 2 * rows)], slice_rows, first, last)
+    # Where the transfers are is not known yet: as many for each transaction as on average.
+    transfers = sum(span.stop for span in whole_table(export.transfers))
+    all_rows = rows * (1 + -(-transfers // max(1, transactions.rows)))
+    ranges = cut_blocks([(blocks, all_rows)], slice_rows, first, last)
     folder = workspace / _ORDERED
     if not folder.is_dir():
         _copy(export, ranges, folder)

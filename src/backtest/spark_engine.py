@@ -57,8 +57,8 @@ def run_on_spark(job: Job, slices: Sequence[Slice], master: str | None, done: Do
     # A task starts no thread of its own and holds one slice: about 600 MB.
     builder = builder.config("spark.sql.execution.arrow.maxRecordsPerBatch", "1")
     builder = builder.config("spark.executorEnv.PYTHONPATH", str(PROJECT_ROOT))
-    if not os.environ.get("PYSPARK_PYTHON"):
-        builder = builder.config("spark.pyspark.python", sys.executable)
+    # Spark reads this variable alone; the driver's interpreter has what the job needs.
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     if master is not None:
         builder = builder.master(master)
     watch = _Watch(Output(job.out), {part.name for part in slices}, done)
