@@ -40,6 +40,7 @@ SETTINGS = (
     "MODEL_PATH",
     "MODEL_PUBLIC_KEY",
     "CHALLENGER_MODEL_PATH",
+    "SUPERVISED_MODEL_PATH",
     "POLICY_PATH",
     "NORMAL_FINDINGS",
     "ADDRESS_LIST",
@@ -85,6 +86,7 @@ class Settings:
         model_path: the model file; its manifest lies beside it.
         model_public_key: whose signature models and the policy must carry; None for nobody's.
         challenger_model_path: a second model that scores in shadow, or None.
+        supervised_model_path: the classifier of the policy's `supervised` detector, or None.
         policy_path: which detectors run, and how.
         normal_findings: how many normal transactions there are to one finding: 1 for a finding
             each, 0 for none.
@@ -109,6 +111,7 @@ class Settings:
     model_path: Path = DEFAULT_MODEL_PATH
     model_public_key: str | None = None
     challenger_model_path: Path | None = None
+    supervised_model_path: Path | None = None
     policy_path: Path = DEFAULT_POLICY_PATH
     normal_findings: int = 1
     address_list: str | None = field(default=None, repr=False)
@@ -170,6 +173,7 @@ def load_settings(
         model_path=_get(values, "MODEL_PATH", DEFAULT_MODEL_PATH, _path),
         model_public_key=_model_public_key(env, values),
         challenger_model_path=_get(values, "CHALLENGER_MODEL_PATH", None, _path),
+        supervised_model_path=_get(values, "SUPERVISED_MODEL_PATH", None, _path),
         policy_path=_get(values, "POLICY_PATH", DEFAULT_POLICY_PATH, _path),
         normal_findings=_get(values, "NORMAL_FINDINGS", 1, _normal_findings),
         address_list=_get(values, "ADDRESS_LIST", None, _file_or_url),

@@ -19,8 +19,10 @@ from src.detection.challenger import Challenger
 from src.detection.counterparties import CounterpartyBook
 from src.detection.detectors import DETECTORS
 from src.detection.detectors.base import Equipment, SupervisedModel
+from src.detection.errors import ModelIncompatible
 from src.detection.evidence import Evidence
 from src.detection.features import FEATURE_NAMES
+from src.detection.fraud_model import load_fraud_model
 from src.detection.model import Model, load_model
 from src.detection.panel import Panel
 from src.detection.policy import Policy, PolicyError, parse_policy
@@ -68,13 +70,16 @@ class Judge:
         threshold: float,
         supervised: SupervisedModel | None = None,
     ) -> Self:
-        """Read the policy, the list and the challenger that the settings name.
+        """Read the policy, the list and the further models that the settings name.
+
+        `supervised` takes the place of the one that the settings name.
 
         Raises:
             PolicyError, AddressListError, ModelError: what is named cannot be used. Going on
                 without it would be a bot that does something else than it was told.
         """
         policy = load_policy(settings.policy_path, settings.model_public_key)
+        supervised = supervised or _load_supervised(settings.supervised_model_path)
         equipment = Equipment(threshold, model.manifest.token_amounts, supervised)
         challenger = None
         if settings.challenger_model_path is not None:
@@ -157,6 +162,20 @@ class Judge:
         if self.addresses is not None:
             self.addresses.close()
         self.repeats.close()
+
+
+def _load_supervised(path: Path | None) -> SupervisedModel | None:
+    """The classifier for the `supervised` detector, which must live on a transaction's features."""
+    if path is None:
+        return None
+    supervised = load_fraud_model(path)
+    unknown = [name for name in supervised.inputs if name not in FEATURE_NAMES]
+    if unknown:
+        raise ModelIncompatible(
+            f"{path.name} needs inputs that a transaction does not have: {', '.join(unknown[:5])}. "
+            "Train it on token transfers: npm run train:fraud:dataset, then npm run train:fraud"
+        )
+    return supervised
 
 
 def load_policy(path: Path, public_key: str | None = None) -> Policy:
