@@ -105,20 +105,23 @@ def handle_transaction(transaction_event: TransactionEvent) -> list[Finding]:
     NORMAL_FINDINGS wants them) and one for each rule that asks for more than it.
     """
     started = time.perf_counter()
-    transfers = decode_transfers(transaction_event.logs)
-    if not transfers:
-        return []
     transaction = TransactionFacts.from_event(transaction_event)
+    transfers: Sequence[Transfer] = ()
     try:
+        transfers = decode_transfers(transaction_event.logs)
+        if not transfers:
+            return []
         if BOT is None:  # a child that the CLI restarted gets transactions before `initialize`
             initialize()
-        findings = _assess(transaction, transfers, started)
+        return [finding.emit_finding() for finding in _assess(transaction, transfers, started)]
+    except MemoryError:  # logging needs memory that is only there once the exception has gone
+        kind = "MemoryError"
     # An exception ends the process and loses the queue; hostile input must not be able to.
     except Exception as error:
         LOGGER.exception("transaction %s could not be scored", transaction.tx_hash)
-        context = _context(transaction, transfers, {}, time.perf_counter() - started)
-        findings = [InvalidModelFeatures(context, f"internal error: {type(error).__name__}")]
-    return [finding.emit_finding() for finding in findings]
+        kind = type(error).__name__
+    context = _context(transaction, transfers, {}, time.perf_counter() - started)
+    return [InvalidModelFeatures(context, f"internal error: {kind}").emit_finding()]
 
 
 def health_check() -> list[str]:

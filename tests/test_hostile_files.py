@@ -11,6 +11,7 @@ from src.chain.fact_store import FILE_NAME, FactStore
 from src.chain.facts import TokenInfo
 from src.chain.recording import MANIFEST, Recording, RecordingError, read_table
 from src.detection.errors import ModelMalformed
+from src.detection.forest_file import read_forest
 from src.detection.manifest import manifest_path, read_manifest
 
 TOKEN = "0x" + "77" * 20
@@ -70,3 +71,10 @@ def test_a_recording_with_an_impossible_manifest_is_refused(tmp_path: Path, cont
     (tmp_path / MANIFEST).write_text(content)
     with pytest.raises(RecordingError):
         Recording(tmp_path)
+
+
+@pytest.mark.parametrize("opcode", [b"r\xff\xff\xff\x0f", b"q\x01", b"p268435455\n"])
+def test_a_model_file_cannot_make_the_unpickler_fill_memory(opcode):
+    """Ten bytes of LONG_BINPUT used to cost 4 GB and seven seconds."""
+    with pytest.raises(ModelMalformed, match="PUT"):
+        read_forest(b"\x80\x04N" + opcode + b".")

@@ -12,6 +12,7 @@ scikit-learn computed, and the tests compare them on a hundred thousand rows.
 
 import io
 import pickle
+import pickletools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -153,6 +154,10 @@ _ALLOWED: Mapping[tuple[str, str], Callable[..., Any] | type] = {
 _LONGEST_UNBUILT = 100  # c(n) of any number of rows that fits into memory
 
 
+# dill writes MEMOIZE instead. Ten bytes of these make the unpickler fill gigabytes.
+_MEMORY_BOMBS = frozenset({"PUT", "BINPUT", "LONG_BINPUT"})
+
+
 class _ForestUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         try:
@@ -170,6 +175,9 @@ def read_forest(content: bytes) -> ForestContents:
         ModelMalformed: not such a file, or it refers to anything that a forest does not need.
     """
     try:
+        for opcode, _, _ in pickletools.genops(content):
+            if opcode.name in _MEMORY_BOMBS:
+                raise ModelMalformed(f"the file uses {opcode.name}, which a forest does not need")
         forest = _ForestUnpickler(io.BytesIO(content)).load()
     except ModelMalformed:
         raise
