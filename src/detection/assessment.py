@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from src.detection.model import Attribution, Model
 
-DEFAULT_REMEMBERED = 4096
+DEFAULT_REMEMBERED = 2048
 """Assessments kept, about 2 kB each."""
 
 

@@ -14,7 +14,7 @@ from src.detection.transfer_batch import ZERO_ADDRESS, TransferLike
 
 FIRST_DIGITS = 3
 LAST_DIGITS = 4
-DEFAULT_REMEMBERED = 100_000
+DEFAULT_REMEMBERED = 40_000
 """Pairs of account and counterparty kept, about 300 bytes each."""
 
 _HEAD = slice(2, 2 + FIRST_DIGITS)
