@@ -8,7 +8,8 @@ node; first transactions from memory, disk, Etherscan or a compatible explorer, 
         info = lookups.token_info(token)             # known now, or fails without another wait
 """
 
-from collections.abc import Collection, Iterator, Sequence
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -26,11 +27,11 @@ from src.chain.facts import FirstTransaction, TokenInfo
 from src.chain.inquiry import Inquiry, run
 from src.chain.rate_limit import Rate, RateLimit
 from src.chain.rpc import JsonRpcClient
-from src.chain.sources import Sources
+from src.chain.sources import Sources, SourceUsage
 from src.chain.transfers import normalise_address
 from src.chain.well_known import WellKnownTokens, load_well_known_tokens
 
-__all__ = ["FirstTransaction", "Lookups", "TokenInfo", "build_lookups"]
+__all__ = ["FirstTransaction", "Lookups", "SourceUsage", "TokenInfo", "build_lookups"]
 
 MAINNET = 1
 
@@ -81,6 +82,8 @@ class Lookups:
         self._store = store
         self._well_known = well_known
         self._deadline_seconds = deadline_seconds
+        self.on_wait: Callable[[float], object] | None = None
+        """Told how many seconds a transaction waited each time that it did."""
 
     @contextmanager
     def transaction(self) -> Iterator[Deadline]:
@@ -194,6 +197,10 @@ class Lookups:
         """The sources that are not asked at present because they failed, for people to read."""
         return self._sources.problems()
 
+    def usage(self) -> dict[str, SourceUsage]:
+        """How each source was used so far, by its name."""
+        return self._sources.usage()
+
     def close(self) -> None:
         """Stop asking, write the counters and close connections and files."""
         self._sources.close()
@@ -221,7 +228,10 @@ class Lookups:
         tokens: Inquiry[TokenInfo] | None,
         first: Inquiry[FirstTransaction] | None,
     ) -> None:
+        begun = time.perf_counter()
         run([inquiry for inquiry in (tokens, first) if inquiry is not None], scope.deadline)
+        if self.on_wait is not None:
+            self.on_wait(time.perf_counter() - begun)
         if tokens is not None:
             scope.token_failures.update(tokens.failures)
         if first is not None:

@@ -33,6 +33,7 @@ class RateLimit:
     def __init__(self, *rates: Rate) -> None:
         self._windows = [(rate.seconds, deque[float](maxlen=rate.requests)) for rate in rates]
         self._lock = threading.Lock()
+        self.waited_seconds = 0.0  # by all threads together, so far
 
     def try_acquire(self) -> bool:
         """Take the right to one request now, or return False. Never waits."""
@@ -44,6 +45,8 @@ class RateLimit:
             if wait > deadline.remaining:
                 return False
             time.sleep(wait)
+            with self._lock:
+                self.waited_seconds += wait
         return True
 
     def _acquire(self) -> float:

@@ -51,6 +51,11 @@ class JsonRpcClient:
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
 
+    @property
+    def waited_seconds(self) -> float:
+        """Time that requests have waited for the rate limit so far, all threads together."""
+        return 0.0 if self._rate_limit is None else self._rate_limit.waited_seconds
+
     def call(self, method: str, params: list[Any], deadline: Deadline | None = None) -> Any:
         """Return the `result` of one request, which may be None (e.g. an unknown block).
 

@@ -8,6 +8,8 @@ transaction's deadline: an answer that comes too late for its transaction is sti
 
 import logging
 import threading
+import time
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Generic, TypeAlias, TypeVar
@@ -59,6 +61,8 @@ class Source(Generic[T]):
         self._in_flight: dict[str, Future[T]] = {}
         self._lock = threading.Lock()
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix=f"lookup-{name}")
+        self.outcomes: Counter[str] = Counter()  # requests so far: ok, not_found, failed, refused
+        self.seconds = 0.0  # spent waiting for answers so far
 
     def ask(
         self,
@@ -82,6 +86,7 @@ class Source(Generic[T]):
         futures |= started | surplus
         self._finish(surplus, {}, SourceUnavailable(self.name, "too many requests waiting"))
         if refusal is not None:
+            self.outcomes["rate_limited" if isinstance(refusal, RateLimited) else "refused"] += 1
             self._finish(started, {}, refusal)
         elif started:
             try:
@@ -110,6 +115,7 @@ class Source(Generic[T]):
     ) -> None:
         answers: Mapping[str, T | Failure] = {}
         missing: Failure = MalformedAnswer(self.name, "no answer to the question")
+        begun = time.monotonic()
         try:
             answers = request(list(started))
             self._keep(
@@ -121,8 +127,19 @@ class Source(Generic[T]):
             # A fault of ours on unforeseen input must not leave the caller waiting for ever.
             logger.exception("%s: unexpected error in a look-up", self.name)
             missing = MalformedAnswer(self.name, f"could not be read ({type(error).__name__})")
+        self._note(missing if not answers else None, time.monotonic() - begun)
         self._report(missing if not answers else None)
         self._finish(started, answers, missing)
+
+    def _note(self, failure: Failure | None, seconds: float) -> None:
+        outcome = "failed"
+        if failure is None:
+            outcome = "ok"
+        elif isinstance(failure, NotFound):
+            outcome = "not_found"
+        with self._lock:
+            self.outcomes[outcome] += 1
+            self.seconds += seconds
 
     def _report(self, failure: Failure | None) -> None:
         match failure:

@@ -1,7 +1,9 @@
 """The order in which sources are asked, and what protects each of them."""
 
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from src.chain.circuit_breaker import CircuitBreaker
@@ -24,6 +26,23 @@ _SEARCH_RATE_SECONDS = 10.0  # a burst of searches may use up ten seconds' share
 _SEARCH_SECONDS = 30.0
 
 T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class SourceUsage:
+    """How one source was used so far.
+
+    Attributes:
+        outcomes: requests by outcome: ok, not_found, failed, rate_limited (by ourselves), refused.
+        seconds: waiting for its answers, all threads together.
+        waited_seconds: waiting for our own rate limit.
+        circuit_open: whether it is presumed dead.
+    """
+
+    outcomes: Counter[str] = field(default_factory=Counter)
+    seconds: float = 0.0
+    waited_seconds: float = 0.0
+    circuit_open: bool = False
 
 
 class Sources:
@@ -113,6 +132,19 @@ class Sources:
         """The sources that are presumed dead."""
         dead = {source.name for source in self._sources if source.breaker.is_open}
         return [f"{name} does not answer and is asked only now and then" for name in sorted(dead)]
+
+    def usage(self) -> dict[str, SourceUsage]:
+        """How each source was used so far, by its name."""
+        used: dict[str, SourceUsage] = {}
+        for source in self._sources:
+            usage = used.setdefault(source.name, SourceUsage())
+            usage.outcomes += source.outcomes
+            usage.seconds += source.seconds
+            usage.circuit_open |= source.breaker.is_open
+        for client in self._clients:
+            if isinstance(client, JsonRpcClient):
+                used["node"].waited_seconds += client.waited_seconds
+        return used
 
     def close(self) -> None:
         """Stop asking and close the connections."""

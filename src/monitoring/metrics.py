@@ -66,8 +66,8 @@ PREDICTION_LATENCY = Histogram(
 )
 STAGE_LATENCY = Histogram(
     f"{_PREFIX}_stage_latency_seconds",
-    "Stages of one transaction: decode, features (with lookup), lookup, score (with explain), "
-    "explain, total.",
+    "Stages of one transaction: decode, features (with lookup), lookup, score (with explaining), "
+    "total.",
     ["stage"],
     buckets=_LATENCY_BUCKETS,
 )
@@ -81,13 +81,13 @@ CACHE_ENTRIES = Gauge(
 )  # fmt: skip
 SOURCE_REQUESTS = Counter(
     f"{_PREFIX}_source_requests",
-    "Questions to a source outside, by outcome: ok, not_found, failed, rate_limited, refused.",
+    "Questions to a source outside, by outcome: ok, not_found, failed; not sent: rate_limited, "
+    "refused (circuit open).",
     ["source", "outcome"],
 )
-SOURCE_LATENCY = Histogram(
-    f"{_PREFIX}_source_latency_seconds", "Answering time of a source.", ["source"],
-    buckets=_LATENCY_BUCKETS,
-)  # fmt: skip
+SOURCE_SECONDS = Counter(
+    f"{_PREFIX}_source_seconds", "Seconds spent waiting for a source's answers.", ["source"]
+)
 RATE_LIMIT_WAITS = Counter(
     f"{_PREFIX}_rate_limit_wait_seconds",
     "Seconds that requests waited for our own rate limit, by source.",
@@ -157,7 +157,7 @@ HTTP_LATENCY = Histogram(
 _KINDS = {kind: TRANSACTIONS.labels(kind) for kind in ("none", "normal", "anomalous", "invalid")}
 _STAGES = {
     stage: STAGE_LATENCY.labels(stage)
-    for stage in ("decode", "features", "lookup", "score", "explain", "total")
+    for stage in ("decode", "features", "lookup", "score", "total")
 }
 _FOREST_LATENCY = PREDICTION_LATENCY.labels("isolation_forest")
 _FRAUD_LATENCY = PREDICTION_LATENCY.labels("fraud")
@@ -203,7 +203,7 @@ def error_occurred(error: BaseException | str) -> None:
 
 
 def stage_took(stage: str, seconds: float) -> None:
-    """Observe a stage: decode, features, lookup, score, explain or total."""
+    """Observe a stage: decode, features, lookup, score or total."""
     _STAGES[stage].observe(seconds)
 
 
@@ -219,29 +219,34 @@ def stage(name: str) -> Iterator[None]:
 
 def cache_asked(cache: str, *, hits: int = 0, misses: int = 0, entries: int | None = None) -> None:
     """Count questions to a cache and tell its size."""
-    if hits:
-        CACHE_REQUESTS.labels(cache, "hit").inc(hits)
-    if misses:
-        CACHE_REQUESTS.labels(cache, "miss").inc(misses)
+    CACHE_REQUESTS.labels(cache, "hit").inc(hits)
+    CACHE_REQUESTS.labels(cache, "miss").inc(misses)
     if entries is not None:
         CACHE_ENTRIES.labels(cache).set(entries)
 
 
-def source_answered(source: str, outcome: str, seconds: float | None = None) -> None:
-    """Count a question to a source and, where it was sent at all, how long the answer took."""
-    SOURCE_REQUESTS.labels(source, outcome).inc()
-    if seconds is not None:
-        SOURCE_LATENCY.labels(source).observe(seconds)
+def source_used(
+    source: str,
+    outcomes: Mapping[str, int],
+    *,
+    seconds: float,
+    waited_seconds: float,
+    circuit_open: bool,
+) -> None:
+    """Count further questions to a source, and tell whether it is presumed dead.
 
-
-def circuit_is(source: str, *, is_open: bool) -> None:
-    """Tell whether a source is presumed dead."""
-    CIRCUIT_OPEN.labels(source).set(is_open)
-
-
-def rate_limit_waited(source: str, seconds: float) -> None:
-    """Count the time that a request waited for our own rate limit."""
-    RATE_LIMIT_WAITS.labels(source).inc(seconds)
+    Args:
+        source: its name.
+        outcomes: questions by outcome.
+        seconds: waiting for its answers.
+        waited_seconds: waiting for our own rate limit.
+        circuit_open: whether it is presumed dead.
+    """
+    for outcome, many in outcomes.items():
+        SOURCE_REQUESTS.labels(source, outcome).inc(many)
+    SOURCE_SECONDS.labels(source).inc(seconds)
+    RATE_LIMIT_WAITS.labels(source).inc(waited_seconds)
+    CIRCUIT_OPEN.labels(source).set(circuit_open)
 
 
 def model_in_use(
