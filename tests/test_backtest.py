@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -12,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from werkzeug import Response
 
 from src.backtest import columns, kernels
 from src.backtest.__main__ import main
@@ -24,6 +24,7 @@ from src.backtest.output import Output, Part
 from src.backtest.plan import Slice, whole_table
 from src.backtest.prefilter import CONDITIONS, Surroundings, candidates
 from src.backtest.reading import SliceReader
+from src.chain.receipts_root import receipts_root
 from src.detection.actions import Action
 from src.detection.assessment import Assessor
 from src.detection.counterparties import CounterpartyBook
@@ -42,6 +43,7 @@ from tests.backtest_data import (
     write_dataset,
     write_etl,
 )
+from tests.test_record import Node
 
 POLICY = (PROJECT_ROOT / "policy.yaml").read_text()
 THRESHOLD = 0.6
@@ -377,7 +379,7 @@ def test_a_full_disk_is_an_error_and_leaves_nothing_half_written(tmp_path, etl):
     assert "File too large" in found.stderr
     assert "resumes" in found.stderr
     assert "Traceback" not in found.stderr
-    assert [p for p in out.rglob("*.parquet*")] == []
+    assert list(out.rglob("*.parquet*")) == []
     assert run(etl, out) == 0
     assert run(etl, tmp_path / "other") == 0
     assert content_of(out) == content_of(tmp_path / "other")
@@ -560,3 +562,30 @@ def test_no_data_and_no_node_says_so(tmp_path, monkeypatch, capsys):
     monkeypatch.delenv("JSON_RPC_URL", raising=False)
     assert main(["--from-block", "1", "--to-block", "2", "--out", str(tmp_path / "out")]) == 1
     assert "JSON_RPC_URL" in capsys.readouterr().err
+
+
+# Straight from a node
+
+
+def test_a_range_comes_straight_from_the_node_which_may_vanish(tmp_path, httpserver):
+    node = Node(httpserver)
+    for recorded in node.blocks.values():
+        recorded.block["receiptsRoot"] = receipts_root(recorded.receipts)
+    node.failures["eth_getBlockByNumber"] = [Response("gone", status=503), Response("", status=502)]
+    out = tmp_path / "out"
+    arguments = ["--from-block", "7", "--to-block", "8", "--url", node.url, "--out", str(out)]
+    assert main(arguments) == 0
+    assert (tmp_path / "out.recording" / "recording.json").exists()
+    transfers = json.loads((out / "summary.json").read_text())["transfers"]
+    asked = len(node.asked)
+    assert main([*arguments[:-1], str(out)]) == 0
+    assert json.loads((out / "summary.json").read_text())["transfers"] == transfers
+    assert "eth_getBlockReceipts" not in node.asked[asked:]
+
+
+def test_a_node_that_stays_away_is_an_error_and_leaves_no_report(tmp_path, capsys):
+    url = "http://127.0.0.1:9"
+    arguments = ["--from-block", "7", "--to-block", "8", "--url", url, "--patience", "0.1"]
+    assert main([*arguments, "--out", str(tmp_path / "out")]) == 1
+    assert "the same command resumes" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

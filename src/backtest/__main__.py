@@ -19,6 +19,7 @@ from src.backtest.output import REPORT, Output
 from src.backtest.plan import DEFAULT_SLICE_ROWS
 from src.backtest.run import LAST_BLOCK, Options, Plan, backtest
 from src.chain import record
+from src.chain.recording_fetch import DEFAULT_PATIENCE
 from src.settings import load_settings
 
 _DESCRIPTION = """\
@@ -114,7 +115,7 @@ def _run(options: argparse.Namespace) -> int:
 def _record(options: argparse.Namespace, folder: Path) -> int:
     """Record the range with `npm run record`'s own command; returns its exit code."""
     arguments = ["--from-block", str(options.from_block), "--to-block", str(options.to_block)]
-    arguments += ["--out", str(folder)]
+    arguments += ["--out", str(folder), "--patience", str(options.patience)]
     if options.url:
         arguments += ["--url", options.url]
     elif not os.environ.get(record.URL_VARIABLE):
@@ -190,6 +191,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--from-block", type=_natural, metavar="A", help="first block, included")
     add("--to-block", type=_natural, metavar="B", help="last block, included")
     add("--url", metavar="URL", help=f"the node ({record.URL_VARIABLE})")
+    add(
+        "--patience",
+        type=float,
+        default=DEFAULT_PATIENCE,
+        metavar="S",
+        help=f"seconds to keep asking a node that fails ({DEFAULT_PATIENCE:g})",
+    )
     asked = parser.add_argument_group("what if")
     add = asked.add_argument
     add("--model", type=Path, metavar="M", help="a model file ($MODEL_PATH, else the project's)")

@@ -1,0 +1,154 @@
+"""Spark gives the same bytes, also when one of two workers is killed in the middle.
+
+Needs PySpark (`pip install -r requirements-spark.txt`) and Java 17; skipped where they are missing.
+"""
+
+import importlib.util
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+from src.settings import PROJECT_ROOT
+from tests.backtest_data import hostile_history, write_etl
+from tests.test_backtest import THRESHOLD, content_of, run
+
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.skipif(
+        importlib.util.find_spec("pyspark") is None,
+        reason="PySpark is not installed (pip install -r requirements-spark.txt)",
+    ),
+    pytest.mark.skipif(shutil.which("java") is None, reason="Java is not installed"),
+]
+
+SLICES = ["--slice-rows", "40"]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("etl")
+    write_etl(folder, hostile_history(seed=1, blocks=80))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory, data):
+    out = tmp_path_factory.mktemp("local") / "out"
+    assert run(data, out, *SLICES) == 0
+    return content_of(out)
+
+
+def test_spark_gives_the_same_bytes_as_one_machine(tmp_path, data, expected):
+    found = on_spark(data, tmp_path / "out", "local[2]")
+    assert found.wait(200) == 0
+    assert content_of(tmp_path / "out") == expected
+
+
+def test_a_killed_worker_changes_nothing(tmp_path, data, expected):
+    out = tmp_path / "out"
+    with cluster() as (master, workers, page):
+        job = on_spark(data, out, master)
+        wait_for(lambda: len(list((out / "journal").glob("*.json"))) >= 2 or job.poll() is not None)
+        assert job.poll() is None, "the job was over before a worker could be killed"
+        os.killpg(workers[0].pid, signal.SIGKILL)
+        assert job.wait(250) == 0
+        assert alive_workers(page) == 1
+    assert content_of(out) == expected
+
+
+def on_spark(data: Path, out: Path, master: str) -> "subprocess.Popen[bytes]":
+    arguments = ["--data", data, "--out", out, "--threshold", str(THRESHOLD), *SLICES]
+    command = [sys.executable, "-m", "src.backtest", *arguments, "--engine", "spark"]
+    return subprocess.Popen([*command, "--master", master], cwd=PROJECT_ROOT, env=environment())
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "SPARK_LOCAL_IP": "127.0.0.1", "PYSPARK_PYTHON": sys.executable}
+
+
+@contextmanager
+def cluster() -> Iterator[tuple[str, list["subprocess.Popen[bytes]"], str]]:
+    """A standalone cluster of two workers on loopback."""
+    port, page = free_port(), free_port()
+    page_url = f"http://127.0.0.1:{page}/json/"
+    master = f"spark://127.0.0.1:{port}"
+    with ExitStack() as stack:
+        stack.enter_context(
+            spark_class(
+                "org.apache.spark.deploy.master.Master", "--host", "127.0.0.1",
+                "--port", str(port), "--webui-port", str(page),
+            )
+        )  # fmt: skip
+        wait_for(lambda: alive_workers(page_url) == 0)
+        workers = [
+            stack.enter_context(
+                spark_class(
+                    "org.apache.spark.deploy.worker.Worker", master, "--host", "127.0.0.1",
+                    "--cores", "1", "--memory", "2g", "--webui-port", "0",
+                    "--work-dir", stack.enter_context(scratch()),
+                )
+            )
+            for _ in range(2)
+        ]  # fmt: skip
+        wait_for(lambda: alive_workers(page_url) == 2)
+        yield master, workers, page_url
+
+
+@contextmanager
+def scratch() -> Iterator[str]:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        yield folder
+
+
+@contextmanager
+def spark_class(*arguments: str) -> Iterator["subprocess.Popen[bytes]"]:
+    spec = importlib.util.find_spec("pyspark")
+    assert spec is not None
+    assert spec.origin is not None
+    script = Path(spec.origin).parent / "bin" / "spark-class"
+    process = subprocess.Popen(
+        ["bash", str(script), *arguments],
+        env=environment(),
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def alive_workers(page: str) -> int:
+    try:
+        with urllib.request.urlopen(page, timeout=5) as answer:
+            return int(json.load(answer)["aliveworkers"])
+    except OSError:
+        return -1
+
+
+def wait_for(happened: Callable[[], bool], seconds: float = 120) -> None:
+    give_up = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < give_up
+        time.sleep(0.1)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
