@@ -23,10 +23,14 @@ from src.detection.actions import Action, Decision
 from src.detection.assessment import Assessor
 from src.detection.features import FEATURE_NAMES, TokenProfile, feature_row
 from src.detection.model import Model, load_model
+from src.monitoring.bot_metrics import BotMetrics
 from src.settings import Settings, load_settings
 from src.utils.constants import EXPLANATION_FEATURES, MAX_ADDRESSES, PROTOCOLS
 from src.utils.data_processing import (
+    ACCOUNT_AGE,
     get_features,
+    get_first_tx_timestamp,
+    get_token_info,
     invalid_reason,
     model_row,
     sources_from,
@@ -59,6 +63,7 @@ class Bot:
     threshold: float
     lookups: Lookups
     judge: Judge
+    metrics: BotMetrics | None
 
 
 BOT: Bot | None = None
@@ -91,7 +96,8 @@ def initialize() -> None:
     assessor = Assessor(model, attributions=EXPLANATION_FEATURES)
     _prove_decoding(assessor, model, profile)
     judge = Judge.from_settings(settings, model, threshold)
-    BOT = Bot(settings, model, assessor, threshold, sources.lookups, judge)
+    metrics = _metrics(settings, model, threshold, assessor, sources.lookups)
+    BOT = Bot(settings, model, assessor, threshold, sources.lookups, judge, metrics)
     LOGGER.info(
         "model %s ready: %d trees, %d inputs, threshold %g",
         model.version, model.forest.n_trees, len(model.inputs), threshold,
@@ -109,6 +115,8 @@ def handle_transaction(transaction_event: TransactionEvent) -> list[Finding]:
     transfers: Sequence[Transfer] = ()
     try:
         transfers = decode_transfers(transaction_event.logs)
+        if BOT is not None and BOT.metrics is not None:
+            BOT.metrics.decoded(time.perf_counter() - started, transfers=len(transfers))
         if not transfers:
             return []
         if BOT is None:  # a child that the CLI restarted gets transactions before `initialize`
@@ -120,6 +128,8 @@ def handle_transaction(transaction_event: TransactionEvent) -> list[Finding]:
     except Exception as error:
         LOGGER.exception("transaction %s could not be scored", transaction.tx_hash)
         kind = type(error).__name__
+    if BOT is not None and BOT.metrics is not None:
+        BOT.metrics.failed(kind)
     context = _context(transaction, transfers, {}, time.perf_counter() - started)
     return [InvalidModelFeatures(context, f"internal error: {kind}").emit_finding()]
 
@@ -140,6 +150,15 @@ def _assess(
     transaction: TransactionFacts, transfers: Sequence[Transfer], started: float
 ) -> Sequence[TokenTransfersFinding]:
     bot = _ready()
+    findings, action = _findings(bot, transaction, transfers, started)
+    if bot.metrics is not None:
+        bot.metrics.emitted([finding.alert_id() for finding in findings], action.name, started)
+    return findings
+
+
+def _findings(
+    bot: Bot, transaction: TransactionFacts, transfers: Sequence[Transfer], started: float
+) -> tuple[Sequence[TokenTransfersFinding], Action]:
     assessment = None
     valid, features = get_features(
         transaction.sender,
@@ -154,16 +173,28 @@ def _assess(
     decision = bot.judge.decide(transaction, transfers, features, assessment)
     context = _context(transaction, transfers, features, features_done - started, decision)
     if assessment is None:
-        invalid = InvalidModelFeatures(context, invalid_reason(features) or UNKNOWN)
-        return [invalid, *_rule_findings(bot, context, transaction)]
+        reason = invalid_reason(features) or UNKNOWN
+        if bot.metrics is not None:
+            bot.metrics.invalid("age" if reason.startswith(ACCOUNT_AGE) else "input")
+        invalid = InvalidModelFeatures(context, reason)
+        return [invalid, *_rule_findings(bot, context, transaction)], decision.action
     is_anomaly = assessment.score >= bot.threshold
+    if bot.metrics is not None:
+        bot.metrics.scored(
+            assessment.score,
+            is_anomaly=is_anomaly,
+            feature_seconds=features_done - started,
+            prediction_seconds=prediction_seconds,
+        )
     alert_rate = _count(bot, is_anomaly)
     if is_anomaly:
-        return [AnomalousTransaction(context, assessment, alert_rate, prediction_seconds)]
+        anomalous = AnomalousTransaction(context, assessment, alert_rate, prediction_seconds)
+        return [anomalous], decision.action
     rules = _rule_findings(bot, context, transaction)
     if not _is_sampled(transaction.tx_hash, bot.settings.normal_findings):
-        return rules
-    return [NormalTransaction(context, assessment, alert_rate, prediction_seconds), *rules]
+        return rules, decision.action
+    normal = NormalTransaction(context, assessment, alert_rate, prediction_seconds)
+    return [normal, *rules], decision.action
 
 
 def _rule_findings(
@@ -230,6 +261,32 @@ def _ready() -> Bot:
     if BOT is None:
         raise RuntimeError("the bot is not initialised")
     return BOT
+
+
+def _metrics(
+    settings: Settings, model: Model, threshold: float, assessor: Assessor, lookups: Lookups
+) -> BotMetrics | None:
+    """The metrics, where METRICS_PORT asks for them. A bot does its work without them too."""
+    if settings.metrics_port is None:
+        return None
+    caches = {
+        "tokens": get_token_info.cache_info,
+        "first_transactions": get_first_tx_timestamp.cache_info,
+        "assessments": assessor.cache_info,
+    }
+    try:
+        return BotMetrics(
+            settings.metrics_port,
+            settings.metrics_address,
+            model=model,
+            threshold=threshold,
+            policy=settings.policy_path,
+            lookups=lookups,
+            caches=caches,
+        )
+    except OSError as error:
+        LOGGER.warning("no metrics at port %d: %s", settings.metrics_port, error)
+        return None
 
 
 def _prove_decoding(assessor: Assessor, model: Model, profile: TokenProfile) -> None:

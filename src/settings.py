@@ -5,6 +5,7 @@ work on one's own machine), then, in production, in the owner's document at Fort
 describes them all.
 """
 
+import ipaddress
 import json
 import logging
 import math
@@ -43,6 +44,8 @@ SETTINGS = (
     "SUPERVISED_MODEL_PATH",
     "POLICY_PATH",
     "NORMAL_FINDINGS",
+    "METRICS_PORT",
+    "METRICS_ADDRESS",
     "ADDRESS_LIST",
     "ADDRESS_LIST_REFRESH_MINUTES",
     "REPEAT_WINDOW_MINUTES",
@@ -90,6 +93,8 @@ class Settings:
         policy_path: which detectors run, and how.
         normal_findings: how many normal transactions there are to one finding: 1 for a finding
             each, 0 for none.
+        metrics_port: where Prometheus metrics are served; 0 for any free port, None for nowhere.
+        metrics_address: the interface of that port.
         address_list: path or URL of known bad addresses, or None.
         address_list_refresh_minutes: between two readings of a URL.
         repeat_window_minutes: how long findings of rules like one emitted are counted instead of
@@ -114,6 +119,8 @@ class Settings:
     supervised_model_path: Path | None = None
     policy_path: Path = DEFAULT_POLICY_PATH
     normal_findings: int = 1
+    metrics_port: int | None = None
+    metrics_address: str = "127.0.0.1"
     address_list: str | None = field(default=None, repr=False)
     address_list_refresh_minutes: float = DEFAULT_ADDRESS_LIST_REFRESH_MINUTES
     repeat_window_minutes: float = DEFAULT_REPEAT_WINDOW_MINUTES
@@ -176,6 +183,8 @@ def load_settings(
         supervised_model_path=_get(values, "SUPERVISED_MODEL_PATH", None, _path),
         policy_path=_get(values, "POLICY_PATH", DEFAULT_POLICY_PATH, _path),
         normal_findings=_get(values, "NORMAL_FINDINGS", 1, _normal_findings),
+        metrics_port=_get(values, "METRICS_PORT", None, _whole_number(0, 65_535)),
+        metrics_address=_get(values, "METRICS_ADDRESS", "127.0.0.1", _address),
         address_list=_get(values, "ADDRESS_LIST", None, _file_or_url),
         address_list_refresh_minutes=_get(
             values,
@@ -312,6 +321,13 @@ def _public_key(name: str, text: str) -> str:
     if not is_key(text):
         raise SettingsError(name, "an Ed25519 key of 64 hexadecimal digits")
     return text
+
+
+def _address(name: str, text: str) -> str:
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        raise SettingsError(name, "an IP address of this machine, 0.0.0.0 for all") from None
 
 
 def _path(name: str, text: str) -> Path:

@@ -1,6 +1,5 @@
 """What the model says of one transaction: score, percentile and explanation together."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -48,7 +47,8 @@ class Assessor:
     ) -> None:
         self._model = model
         self._attributions = attributions
-        self._remembering: Callable[[bytes], Assessment] = lru_cache(remembered)(self._assess)
+        self._remembering = lru_cache(remembered)(self._assess)
+        self.cache_info = self._remembering.cache_info
 
     def assess(self, row: NDArray[np.float64]) -> Assessment:
         """Assess one row of the model's inputs, shape (number of inputs,).

@@ -23,6 +23,7 @@ from src.detection.errors import ModelError
 from src.detection.features import FEATURE_NAMES
 from src.detection.manifest import manifest_path
 from src.detection.model import load_model
+from src.detection.signature import signature_path
 from src.training.bundle import write_atomically
 from src.training.store import Store
 from src.training.train import BLOCKS_FILE, MODEL_FILE
@@ -34,7 +35,8 @@ ENTRY_FILE = "entry.json"
 CURRENT = "current"
 
 _FORMAT = 1
-_FILES = (MODEL_FILE, MANIFEST_FILE, EVALUATION_FILE, BLOCKS_FILE)
+_SIGNATURE_FILE = signature_path(Path(MANIFEST_FILE)).name
+_FILES = (MODEL_FILE, MANIFEST_FILE, _SIGNATURE_FILE, EVALUATION_FILE, BLOCKS_FILE)
 _REQUIRED = (MODEL_FILE, MANIFEST_FILE)
 _ATTEMPTS = 20
 
