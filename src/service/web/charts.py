@@ -9,10 +9,10 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from src.service.web.format import number, percent
+from src.service.web.wording import number, percent
 
-WIDTH = 760.0
-HEIGHT = 260.0
+WIDTH = 560.0
+HEIGHT = 250.0
 LEFT, RIGHT, TOP, BOTTOM = 52.0, 12.0, 14.0, 34.0
 _PLOT_WIDTH = WIDTH - LEFT - RIGHT
 _PLOT_HEIGHT = HEIGHT - TOP - BOTTOM

@@ -11,13 +11,13 @@ from itertools import pairwise
 
 from src.chain.transfers import ZERO_ADDRESS, Transfer
 from src.service.records import Token
-from src.service.web.format import amount, short
+from src.service.web.wording import amount, short
 
 MAX_ACCOUNTS = 24
 MAX_MOVES = 60
 
 _NODE_WIDTH = 148.0
-_COLUMN = 330.0
+_COLUMN = 385.0
 _PORT = 17.0
 _MIN_HEIGHT = 44.0
 _GAP = 30.0

@@ -18,8 +18,8 @@ from src.service.database.registry import find_model
 from src.service.engine import Service
 from src.service.problems import Problem
 from src.service.web.charts import Chart, log_log
-from src.service.web.format import number, short
 from src.service.web.forms import whole_or_none
+from src.service.web.wording import number, short
 
 MAX_POINTS: Final = 3_000
 _LISTED: Final = 100

@@ -10,7 +10,7 @@ from starlette.responses import HTMLResponse
 
 from src.detection.actions import Action
 from src.service.api.common import EXPLORERS
-from src.service.web import format as text
+from src.service.web import wording as text
 
 _HERE = Path(__file__).parent
 STATIC = _HERE / "static"

@@ -16,8 +16,8 @@ from src.service.records import LoadedTransaction, Token
 from src.service.web.charts import Chart, signed_bars
 from src.service.web.evaluation import FeatureInTraining, read_evaluation
 from src.service.web.flow import Flow, lay_out
-from src.service.web.format import amount, exact_amount, short, signed, words
 from src.service.web.queries import Company, company_of
+from src.service.web.wording import amount, exact_amount, short, signed, words
 
 MAX_TRANSFERS = 200
 MAX_NETS = 200
