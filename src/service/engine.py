@@ -104,7 +104,11 @@ class Service:
                 opening.pop_all(),
             )
         if is_demo:
-            threading.Thread(target=service.decide_all, name="demo", daemon=True).start()
+            closing = threading.Event()
+            thread = threading.Thread(target=service.decide_all, args=(closing,), daemon=True)
+            thread.start()
+            service._opened.callback(thread.join)
+            service._opened.callback(closing.set)
         return service
 
     @property
@@ -133,11 +137,13 @@ class Service:
         store_outcome(self.database, transaction, outcome)
         return outcome.decision
 
-    def decide_all(self) -> None:
+    def decide_all(self, closing: threading.Event) -> None:
         """Decide about every transaction of the demo's few blocks, so that there are alerts."""
         try:
             for block in self.node.blocks(range(self.node.head() + 1)):
                 for transaction in block.transactions:
+                    if closing.is_set():
+                        return
                     self.decision(transaction.tx_hash)
         # In the background, and the pages work without: it must not end anything.
         except Exception:

@@ -54,7 +54,7 @@ class Guard:
     """ASGI middleware around the whole application."""
 
     def __init__(self, app: App, settings: ServiceSettings) -> None:
-        self._app = app
+        self.app = app
         self._gatekeeper = Gatekeeper(settings)
         self._limits = ClientLimits(settings.requests_per_second / settings.workers)
         self._max_body_bytes = settings.max_body_bytes
@@ -63,7 +63,7 @@ class Guard:
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """See ASGI."""
         if scope["type"] != "http":
-            await self._app(scope, receive, send)
+            await self.app(scope, receive, send)
             return
         headers = {
             name.decode("latin-1").lower(): value.decode("latin-1")
@@ -76,7 +76,7 @@ class Guard:
         try:
             state["client_name"] = self._admit(scope, headers)
             body = await self._read(scope, headers, receive)
-            await self._app(scope, _replay(body, receive), answer.send)
+            await self.app(scope, _replay(body, receive), answer.send)
         except Problem as problem:
             await answer.problem(problem)
         except Exception as error:

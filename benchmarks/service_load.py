@@ -1,0 +1,214 @@
+"""`python -m benchmarks.service_load`: how the analysis service bears many clients at once.
+
+Starts the service with its embedded demo on a new SQLite database, and lets clients ask for
+decisions about known transactions and write feedback, each at its own pace as a client does that
+waits for an answer before it asks again. Then checks that every write that was acknowledged is
+there. Prints a table, or JSON; exit code 1 when an answer was an error or a write is missing.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import random
+import secrets
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+_READY_SECONDS = 180
+_WRITE_SHARE = 0.1
+
+
+@dataclass
+class Results:
+    """What the clients saw; latencies in seconds."""
+
+    decisions: list[float] = field(default_factory=list)
+    writes: list[float] = field(default_factory=list)
+    statuses: Counter[int] = field(default_factory=Counter)
+    acknowledged: dict[tuple[int, str], str] = field(default_factory=dict)
+
+
+class Connection:
+    """One keep-alive HTTP connection: leaner than a library, so that we measure the service."""
+
+    def __init__(self, port: int, key: str) -> None:
+        self._port = port
+        self._key = key
+        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+
+    async def ask(
+        self, method: str, path: str, body: Any = None
+    ) -> tuple[int, dict[str, str], Any]:
+        """Send a request; returns status, headers and the decoded answer."""
+        if self._streams is None:
+            self._streams = await asyncio.open_connection("127.0.0.1", self._port)
+        reader, writer = self._streams
+        content = b"" if body is None else json.dumps(body).encode()
+        head = (
+            f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{self._port}\r\n"
+            f"X-API-Key: {self._key}\r\nContent-Type: application/json\r\n"
+            f"Content-Length: {len(content)}\r\n\r\n"
+        )
+        writer.write(head.encode() + content)
+        status = int((await reader.readline()).split()[1])
+        headers = {}
+        while (line := await reader.readline()) != b"\r\n":
+            name, _, value = line.decode().partition(":")
+            headers[name.lower()] = value.strip()
+        answer = await reader.readexactly(int(headers["content-length"]))
+        return status, headers, json.loads(answer)
+
+    def close(self) -> None:
+        """Close it."""
+        if self._streams is not None:
+            self._streams[1].close()
+
+
+async def one_client(
+    number: int, port: int, key: str, options: argparse.Namespace, results: Results, until: float
+) -> None:
+    """Ask, wait for the answer, pause, ask again."""
+    draw = random.Random(number)
+    connection = Connection(port, key)
+    _, _, alerts = await connection.ask("GET", "/alerts?limit=200")
+    hashes = sorted({alert["transaction_hash"] for alert in alerts})
+    ids = [alert["id"] for alert in alerts]
+    count = 0
+    await asyncio.sleep(draw.random() * options.pause)
+    while time.monotonic() < until:
+        writes = draw.random() < _WRITE_SHARE
+        started = time.perf_counter()
+        if writes:
+            alert, note = draw.choice(ids), f"client {number} write {count}"
+            body = {"is_true_alarm": True, "note": note}
+            status, _, _ = await connection.ask("POST", f"/alerts/{alert}/feedback", body)
+            if status == 200:
+                results.acknowledged[alert, f"client-{number}"] = note
+        else:
+            path = f"/transactions/{draw.choice(hashes)}/decision"
+            status, _, _ = await connection.ask("POST", path)
+        (results.writes if writes else results.decisions).append(time.perf_counter() - started)
+        results.statuses[status] += 1
+        count += 1
+        await asyncio.sleep(options.pause * draw.uniform(0.5, 1.5))
+    connection.close()
+
+
+async def check_writes(port: int, key: str, results: Results) -> int:
+    """How many acknowledged writes are not there."""
+    connection = Connection(port, key)
+    _, _, alerts = await connection.ask("GET", "/alerts?limit=1000")
+    connection.close()
+    found = {
+        (alert["id"], said["author"]): said["note"]
+        for alert in alerts
+        for said in alert["feedback"]
+    }
+    return sum(found.get(where) != note for where, note in results.acknowledged.items())
+
+
+async def load(options: argparse.Namespace, port: int, keys: list[str]) -> dict[str, Any]:
+    """Load the service and sum up."""
+    await _ready(port, keys[0])
+    results = Results()
+    until = time.monotonic() + options.seconds
+    started = time.monotonic()
+    async with asyncio.TaskGroup() as clients:
+        for number, key in enumerate(keys):
+            clients.create_task(one_client(number, port, key, options, results, until))
+    seconds = time.monotonic() - started
+    missing = await check_writes(port, keys[0], results)
+    errors = sum(count for status, count in results.statuses.items() if status != 200)
+    return {
+        "clients": len(keys),
+        "workers": options.workers,
+        "seconds": round(seconds, 1),
+        "requests": sum(results.statuses.values()),
+        "requests_per_second": round(sum(results.statuses.values()) / seconds, 1),
+        "errors": errors,
+        "writes_acknowledged": len(results.writes),
+        "writes_missing": missing,
+        "decision_ms": _percentiles(results.decisions),
+        "write_ms": _percentiles(results.writes),
+    }
+
+
+async def _ready(port: int, key: str) -> None:
+    """Wait until the service answers and the demo is decided about."""
+    until = time.monotonic() + _READY_SECONDS
+    before = -1
+    while time.monotonic() < until:
+        connection = Connection(port, key)
+        with contextlib.suppress(OSError, IndexError):
+            _, headers, _ = await connection.ask("GET", "/alerts?limit=1")
+            total = int(headers["x-total-count"])
+            if total > 0 and total == before:
+                return
+            before = total
+        connection.close()
+        await asyncio.sleep(2)
+    raise SystemExit("the service did not become ready")
+
+
+def _percentiles(seconds: list[float]) -> dict[str, float]:
+    ordered = sorted(seconds) or [0.0]
+    at = {
+        f"p{share}": ordered[min(len(ordered) - 1, len(ordered) * share // 100)]
+        for share in (50, 95, 99)
+    }
+    return {name: round(1000 * value, 1) for name, value in {**at, "max": ordered[-1]}.items()}
+
+
+def main() -> int:
+    """Run; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.service_load", description=__doc__)
+    parser.add_argument("--clients", type=int, default=50, metavar="N", help="at once (50)")
+    parser.add_argument("--workers", type=int, default=2, metavar="N", help="of the service (2)")
+    parser.add_argument("--seconds", type=float, default=120, metavar="S", help="(120)")
+    parser.add_argument(
+        "--pause", type=float, default=0.5, metavar="S", help="between two requests (0.5)"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    options = parser.parse_args()
+    keys = [secrets.token_hex(16) for _ in range(options.clients)]
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with tempfile.TemporaryDirectory(prefix="service-load-") as folder:
+        environment = {name: value for name, value in os.environ.items() if "RPC" not in name} | {
+            "DATABASE_URL": f"sqlite:///{folder}/service.db",
+            "SERVICE_API_KEYS": ",".join(f"client-{n}:{key}" for n, key in enumerate(keys)),
+            "SERVICE_PORT": str(port),
+            "SERVICE_WORKERS": str(options.workers),
+        }
+        service = subprocess.Popen(
+            [sys.executable, "-m", "src.service"],
+            cwd=ROOT,
+            env=environment,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            summary = asyncio.run(load(options, port, keys))
+        finally:
+            service.terminate()
+            service.wait(30)
+    if options.json:
+        print(json.dumps(summary))
+    else:
+        for name, value in summary.items():
+            print(f"{name:<22}{value}")
+    return 1 if summary["errors"] or summary["writes_missing"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
