@@ -18,7 +18,7 @@ MAX_MOVES = 60
 
 _NODE_WIDTH = 148.0
 _COLUMN = 385.0
-_PORT = 17.0
+_PORT = 19.0
 _MIN_HEIGHT = 44.0
 _GAP = 30.0
 _MARGIN = 16.0
@@ -361,5 +361,5 @@ def _name(address: str, tokens: Mapping[str, Token]) -> str:
 
 
 def _steps(steps: Sequence[int]) -> str:
-    shown = ",".join(str(step) for step in steps[:3])
-    return f"#{shown}{'…' if len(steps) > 3 else ''}"
+    """The first transfer's place, and how many there are in one arrow."""
+    return f"#{steps[0]}" if len(steps) == 1 else f"#{steps[0]} ({len(steps)}×)"
