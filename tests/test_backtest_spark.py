@@ -26,6 +26,7 @@ from tests.test_backtest import THRESHOLD, content_of, run
 
 pytestmark = [
     pytest.mark.integration,
+    pytest.mark.timeout(900),
     pytest.mark.skipif(
         importlib.util.find_spec("pyspark") is None,
         reason="PySpark is not installed (pip install -r requirements-spark.txt)",
@@ -51,27 +52,34 @@ def expected(tmp_path_factory, data):
 
 
 def test_spark_gives_the_same_bytes_as_one_machine(tmp_path, data, expected):
-    found = on_spark(data, tmp_path / "out", "local[2]")
-    assert found.wait(200) == 0
+    with on_spark(data, tmp_path / "out", "local[2]") as job:
+        assert job.wait(300) == 0
     assert content_of(tmp_path / "out") == expected
 
 
 def test_a_killed_worker_changes_nothing(tmp_path, data, expected):
     out = tmp_path / "out"
     with cluster() as (master, workers, page):
-        job = on_spark(data, out, master)
-        wait_for(lambda: len(list((out / "journal").glob("*.json"))) >= 2 or job.poll() is not None)
-        assert job.poll() is None, "the job was over before a worker could be killed"
-        os.killpg(workers[0].pid, signal.SIGKILL)
-        assert job.wait(250) == 0
+        with on_spark(data, out, master) as job:
+            journal = out / "journal"
+            wait_for(lambda: any(journal.glob("*.json")) or job.poll() is not None)
+            assert job.poll() is None, "the job was over before a worker could be killed"
+            os.killpg(workers[0].pid, signal.SIGKILL)
+            assert job.wait(300) == 0
         assert alive_workers(page) == 1
     assert content_of(out) == expected
 
 
-def on_spark(data: Path, out: Path, master: str) -> "subprocess.Popen[bytes]":
+@contextmanager
+def on_spark(data: Path, out: Path, master: str) -> Iterator["subprocess.Popen[bytes]"]:
     arguments = ["--data", data, "--out", out, "--threshold", str(THRESHOLD), *SLICES]
     command = [sys.executable, "-m", "src.backtest", *arguments, "--engine", "spark"]
-    return subprocess.Popen([*command, "--master", master], cwd=PROJECT_ROOT, env=environment())
+    job = subprocess.Popen([*command, "--master", master], cwd=PROJECT_ROOT, env=environment())
+    try:
+        yield job
+    finally:
+        job.kill()
+        job.wait()
 
 
 def environment() -> dict[str, str]:
@@ -141,7 +149,7 @@ def alive_workers(page: str) -> int:
         return -1
 
 
-def wait_for(happened: Callable[[], bool], seconds: float = 120) -> None:
+def wait_for(happened: Callable[[], bool], seconds: float = 300) -> None:
     give_up = time.monotonic() + seconds
     while not happened():
         assert time.monotonic() < give_up

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,6 @@ from src.backtest.assemble import TransactionBatch
 from src.backtest.columns import hex_column, integers
 from src.backtest.judge import Scores
 from src.backtest.prefilter import Surroundings, candidates, look_alike_rows, owners
-from src.chain.transfers import Transfer
 from src.detection.actions import Decision
 from src.detection.assessment import Assessment
 from src.detection.counterparties import CounterpartyBook
@@ -170,42 +170,59 @@ def _asks(decision: Decision) -> bool:
     return bool(decision.action or any(verdict.action for verdict in decision.shadow))
 
 
+class MovedTransfer(NamedTuple):
+    """A transfer as detectors read it (`TransferLike`); cheaper to make than `Transfer`."""
+
+    token: str
+    sender: str
+    recipient: str
+    amount: int
+
+
 def transfers_of(
     batch: TransactionBatch, positions: NDArray[np.int64]
-) -> dict[int, list[Transfer]]:
+) -> dict[int, list[MovedTransfer]]:
     """The transfers of some transactions as records, amounts exact, by position."""
     offsets = batch.transfers.offsets
     counts = np.diff(offsets)[positions]
-    rows = np.repeat(offsets[positions] - np.append(0, np.cumsum(counts)[:-1]), counts)
-    rows += np.arange(len(rows))
-    columns = [
-        hex_column(words[rows], kernels.ADDRESS_BYTES).to_pylist()
-        for words in (batch.token, batch.payer, batch.payee)
-    ]
-    values = (integers(batch.amount[rows]), batch.log_index[rows].tolist())
-    records = [Transfer(*row) for row in zip(*columns, *values, strict=True)]
-    ends = np.cumsum(counts).tolist()
-    starts = [0, *ends][: len(ends)]
+    ends = np.cumsum(counts)
+    rows = np.repeat(offsets[positions] - ends + counts, counts) + np.arange(counts.sum())
+    records = _records(batch, rows)
     return {
-        position: records[start:end]
-        for position, start, end in zip(positions.tolist(), starts, ends, strict=True)
+        position: records[end - count : end]
+        for position, count, end in zip(
+            positions.tolist(), counts.tolist(), ends.tolist(), strict=True
+        )
     }
 
 
+def _records(batch: TransactionBatch, rows: NDArray[np.int64]) -> list[MovedTransfer]:
+    transfers = batch.transfers
+    account = np.concatenate([transfers.sender[rows], transfers.recipient[rows]])
+    _, first, number = np.unique(account, return_index=True, return_inverse=True)
+    words = np.concatenate([batch.payer[rows], batch.payee[rows]])[first]
+    texts = hex_column(words, kernels.ADDRESS_BYTES).to_pylist()
+    named = [texts[i] for i in number.tolist()]
+    tokens = [transfers.token_addresses[i] for i in transfers.token[rows].tolist()]
+    amounts = integers(batch.amount[rows])
+    columns = zip(tokens, named[: len(rows)], named[len(rows) :], amounts, strict=True)
+    return list(map(MovedTransfer._make, columns))
+
+
 def _look_alikes(
-    batch: TransactionBatch, rows: NDArray[np.bool_]
+    batch: TransactionBatch, marked: NDArray[np.bool_]
 ) -> dict[int, tuple[LookAlike, ...]]:
-    owner = owners(batch)
-    positions = np.unique(owner[rows])
+    """The look-alikes of each transaction that has some; only marked transfers can be in one."""
+    rows = np.flatnonzero(marked)
+    entered: dict[int, list[MovedTransfer]] = {}
+    for position, record in zip(owners(batch)[rows].tolist(), _records(batch, rows), strict=True):
+        entered.setdefault(position, []).append(record)
+    positions = np.array(list(entered), np.int64)
     senders = hex_column(batch.sender[positions], kernels.ADDRESS_BYTES).to_pylist()
-    kept = {(int(owner[row]), int(batch.log_index[row])) for row in np.flatnonzero(rows)}
-    book = CounterpartyBook(4 * len(kept) + 2)  # forgets nothing
+    book = CounterpartyBook(4 * len(rows) + 2)  # forgets nothing
     found = {}
-    for sender, (position, transfers) in zip(
-        senders, transfers_of(batch, positions).items(), strict=True
-    ):
-        entered = [t for t in transfers if (position, t.log_index) in kept]
-        pairs = book.enter(entered, sender if batch.has_sender[position] else None)
+    for sender, (position, transfers) in zip(senders, entered.items(), strict=True):
+        pairs = book.enter(transfers, sender if batch.has_sender[position] else None)
         if pairs:
             found[position] = pairs
     return found

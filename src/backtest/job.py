@@ -96,6 +96,10 @@ class Job:
         Output(self.out).write_slice(part.name, parts, entry)
         return entry
 
+    def prepare(self) -> None:
+        """Load the model, the policy and what is known of tokens, once a process."""
+        _ = self._judges
+
     def on(self, export: Export) -> Self:
         """The same job on another copy of the data."""
         return replace(self, export=export)

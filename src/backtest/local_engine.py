@@ -1,5 +1,6 @@
 """Runs slices on this machine: threads, since the kernels and Arrow release the GIL."""
 
+import gc
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
@@ -19,6 +20,11 @@ def run_locally(job: Job, slices: Sequence[Slice], workers: int, done: Done) -> 
         BacktestError: the data.
         OSError: the disk.
     """
+    job.prepare()
+    # Libraries and the model never become garbage: searching them again and again takes longer
+    # than making the records that set the search off.
+    gc.collect()
+    gc.freeze()
     engine = _Engine(job, slices, done)
     with ThreadPoolExecutor(workers, "backtest") as pool:
         futures = [pool.submit(engine.work) for _ in range(workers)]
