@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# Known vulnerabilities in what the locks pin: `npm run audit`. Asks pypi.org and registry.npmjs.org.
+# --strict: a package that could not be looked up counts as a failure, not as clean.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+status=0
+for lock in requirements*.txt; do
+    echo "== $lock"
+    pip-audit --strict --require-hashes --disable-pip --progress-spinner off -r "$lock" || status=1
+done
+echo "== package-lock.json"
+npm audit --omit=dev --audit-level=high || status=1
+exit $status
