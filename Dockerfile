@@ -58,11 +58,47 @@ RUN python3 -m venv /opt/venv \
     && python3 -m compileall -q --invalidation-mode unchecked-hash /opt/venv
 COPY package.json policy.yaml isolation_forest.pkl isolation_forest.manifest.json ./
 COPY src ./src
-# Compiles the kernels, and fails here rather than on the scan node when the bot cannot be imported.
-RUN python3 -m compileall -q --invalidation-mode unchecked-hash src \
+# What only the service runs stays out. Compiles the kernels, and fails here rather than on the scan node when the bot cannot be imported.
+RUN rm -r src/service \
+    && python3 -m compileall -q --invalidation-mode unchecked-hash src \
     && python3 -m src.detection.precompile \
     && python3 -c 'import src.agent' \
     && chmod -R a+rX,go-w /app /opt/venv
+
+
+# The analysis service (docs/deploy.md): `docker build --target service .`
+FROM base AS service-build
+
+SHELL ["/bin/bash", "-o", "pipefail", "-c"]
+COPY requirements-service.txt ./
+RUN python3 -m venv /opt/venv \
+    && pip install --no-cache-dir --no-compile --no-deps --require-hashes \
+        -r requirements-service.txt \
+    && pip uninstall --yes pip setuptools \
+    && python3 -m compileall -q --invalidation-mode unchecked-hash /opt/venv
+COPY package.json policy.yaml isolation_forest.pkl isolation_forest.manifest.json ./
+COPY src ./src
+RUN python3 -m compileall -q --invalidation-mode unchecked-hash src \
+    && python3 -m src.detection.precompile \
+    && python3 -c 'import src.service.app, src.service.watch' \
+    && chmod -R a+rX,go-w /app /opt/venv
+
+
+FROM base AS service
+
+COPY --from=build /usr/bin/tini /usr/bin/tini
+COPY --from=service-build /opt/venv /opt/venv
+COPY --from=service-build /app ./
+
+USER 10001:10001
+# The database is PostgreSQL, or SQLite in a volume: DATABASE_URL=sqlite:////data/service.db
+EXPOSE 8080
+
+HEALTHCHECK --interval=30s --timeout=5s --start-period=2m CMD \
+    ["python3", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8080/healthz', timeout=4)"]
+
+ENTRYPOINT ["tini", "-g", "--"]
+CMD ["python3", "-m", "src.service", "--host", "0.0.0.0"]
 
 
 FROM base

@@ -1,0 +1,101 @@
+"""`npm run serve` as people start it: several workers, one port, one database."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from src.service.__main__ import main
+from tests.service_chain import THEFT, sqlite_url
+
+pytestmark = pytest.mark.integration
+ROOT = Path(__file__).parent.parent
+
+
+@contextmanager
+def serving(folder: Path, **environment: str) -> Iterator[tuple[str, "subprocess.Popen[Any]"]]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    own = {name: value for name, value in os.environ.items() if not name.startswith("JSON_RPC")}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "src.service", "--port", str(port), "--workers", "2"],
+        cwd=ROOT,
+        env={**own, "DATABASE_URL": sqlite_url(folder), **environment},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline:
+            try:
+                if requests.get(f"{url}/readyz", timeout=5).status_code == 200:
+                    break
+            except requests.RequestException:
+                time.sleep(0.2)
+        yield url, process
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=60)
+
+
+def test_two_workers_serve_the_demo_and_stop_in_good_order(tmp_path: Path) -> None:
+    with serving(tmp_path) as (url, process):
+        answers = {
+            requests.post(f"{url}/transactions/{THEFT}/decision", timeout=30).text
+            for _ in range(20)
+        }
+        assert len(answers) == 1
+        whole = {"start_block": 0, "end_block": 385}
+        entries = requests.post(f"{url}/anomaly_detection/", json=whole, timeout=60).json()
+        assert entries
+        job = requests.post(
+            f"{url}/anomaly_detection/",
+            json=whole,
+            headers={"Prefer": "respond-async"},
+            timeout=30,
+        ).json()
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and job["status"] in {"queued", "running"}:
+            job = requests.get(url + job["url"], timeout=30).json()
+            time.sleep(0.1)
+        assert job["status"] == "done"
+        # The sum over both workers, whichever is asked.
+        text = requests.get(f"{url}/metrics", timeout=30).text
+        line = r'http_requests_total\{method="POST",route="/transactions/\{tx_hash\}/decision",'
+        (count,) = re.findall(line + r'status="200"\} (\S+)', text)
+        assert float(count) == 20
+    assert process.returncode == 0
+
+
+def test_wrong_settings_are_told_before_anything_starts(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SERVICE_HOST", "0.0.0.0")
+    assert main(["--check"]) == 2
+    assert "SERVICE_API_KEYS" in capsys.readouterr().err
+    monkeypatch.setenv("SERVICE_HOST", "127.0.0.1")
+    monkeypatch.setenv("DATABASE_URL", "postgresql://u:hunter2@127.0.0.1:1/d")
+    assert main(["--check"]) == 2
+    assert "DATABASE_URL" in (told := capsys.readouterr().err)
+    assert "hunter2" not in told
+
+
+def test_the_settings_can_be_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", sqlite_url(tmp_path))
+    monkeypatch.delenv("JSON_RPC_URL", raising=False)
+    assert main(["--check"]) == 0
+    assert "fine" in capsys.readouterr().out
