@@ -15,7 +15,7 @@ from shutil import which
 from xml.etree import ElementTree
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
@@ -72,6 +72,7 @@ def test_an_exact_amount_keeps_every_digit() -> None:
     assert wording.exact_amount(2**256 - 1, 18).replace(",", "").replace(".", "") == str(2**256 - 1)
 
 
+@settings(deadline=None)
 @given(st.floats(allow_nan=False) | st.integers(-(10**40), 10**40))
 def test_no_time_is_too_strange_to_show(seconds: float) -> None:
     assert wording.moment(seconds).endswith("UTC")
@@ -90,6 +91,7 @@ def test_forms_return_to_where_the_reader_was() -> None:
     assert forms.back_to(there, "/ui/alerts") == there
 
 
+@settings(deadline=None)
 @given(st.text(max_size=40) | st.integers(-10, 10**20).map(str))
 def test_a_form_s_number_is_a_number_or_a_problem(sent: str) -> None:
     with suppress(Problem):
@@ -97,6 +99,7 @@ def test_a_form_s_number_is_a_number_or_a_problem(sent: str) -> None:
         assert value is None or 0 <= value < 10**16
 
 
+@settings(deadline=None)
 @given(st.text(max_size=40) | st.datetimes().map(str))
 def test_a_form_s_time_is_a_time_or_a_problem(sent: str) -> None:
     with suppress(Problem):
@@ -147,6 +150,7 @@ transfers = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(transfers)
 def test_every_account_has_a_place_of_its_own_in_the_flow(moved: list[Transfer]) -> None:
     drawn = flow.lay_out(moved, {}, sender=ADDRESSES[0], to=ADDRESSES[1])
@@ -164,6 +168,7 @@ def test_every_account_has_a_place_of_its_own_in_the_flow(moved: list[Transfer])
                 assert box.y + box.height < other.y or other.y + other.height < box.y
 
 
+@settings(deadline=None)
 @given(transfers)
 def test_the_same_transfers_give_the_same_picture(moved: list[Transfer]) -> None:
     first = flow.lay_out(moved, {}, sender=None, to=None)
@@ -187,6 +192,7 @@ def test_a_huge_transaction_is_drawn_in_part_and_says_so() -> None:
 points = st.floats(0, 1e60)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(points, points), max_size=30))
 def test_points_stay_inside_the_picture(values: list[tuple[float, float]]) -> None:
     chart = charts.log_log([(x, y, "usual", "", "") for x, y in values])
@@ -195,6 +201,7 @@ def test_points_stay_inside_the_picture(values: list[tuple[float, float]]) -> No
         assert chart.top <= point.y <= chart.bottom
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 10**9), min_size=50, max_size=50), st.floats(0, 1))
 def test_histogram_bars_stay_inside_the_picture(counts: list[int], marker: float) -> None:
     expected = charts.expected_shares([0.33, 0.34, 0.7], 50)
@@ -204,6 +211,7 @@ def test_histogram_bars_stay_inside_the_picture(counts: list[int], marker: float
         assert chart.top - 1e-6 <= bar.y <= bar.y + bar.height <= chart.bottom + 1e-6
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 10**6), min_size=1, max_size=60))
 def test_stacked_bars_are_as_high_as_their_counts(counts: list[int]) -> None:
     chart = charts.stacked_bars([("", {"Low": count, "High": count}) for count in counts], ["Low"])
@@ -450,7 +458,6 @@ def test_names_of_tokens_are_inert(demo: str, home: Path, page: Page) -> None:
         assert "owned" not in page.title()
         expect(page.locator("bdi", has_text="onerror").first).to_be_attached()
         outside = page.locator("td, th").filter(has_text="אבג").first
-        expect(outside.locator("bdi")).to_have_count(outside.locator("bdi").count())
         assert outside.locator("bdi", has_text="אבג").count() == 1
 
 
