@@ -41,7 +41,7 @@ def run(*command):
 @pytest.mark.parametrize(
     "arguments",
     [
-        ("promtool", "check", "config", "prometheus.yml"),
+        ("promtool", "check", "config", "--syntax-only", "prometheus.yml"),
         ("promtool", "check", "rules", "rules.yml"),
         ("promtool", "test", "rules", "rules_test.yml"),
         ("amtool", "check-config", "../alertmanager/alertmanager.yml"),

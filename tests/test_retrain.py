@@ -11,6 +11,7 @@ import pytest
 from src import agent
 from src.detection.features import FEATURE_NAMES
 from src.detection.model import load_model
+from src.detection.signature import new_private_key, public_key
 from src.training import models
 from src.training import retrain as command
 from src.training.data_store import fetch_data, put_data
@@ -127,6 +128,16 @@ def test_a_worse_challenger_is_refused_with_the_reason(url, bundles, old_data, t
     step = registry.ledger()
     assert step.champion.startswith("1700000000")
     assert step.challenger == outcome.challenger
+
+
+def test_a_signed_challenger_keeps_its_signature_through_the_registry(tmp_path, bundles, old_data):
+    registry = registry_with(str(tmp_path / "store"), bundles["poor"])
+    key = new_private_key()
+    outcome = retrain(registry, [old_data], parameters=GOOD, created_at=9, signing_key=key, **QUICK)
+    assert outcome.promoted
+    path = registry.fetch("champion", tmp_path / "models")
+    model = load_model(path, FEATURE_NAMES, public_key=public_key(key))
+    assert model.version == "9"
 
 
 def test_a_dry_run_keeps_nothing(tmp_path, bundles, old_data):

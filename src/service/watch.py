@@ -104,7 +104,7 @@ def watch(
         )
         opened.callback(node.close)
         if settings.metrics_port is not None:
-            server, _ = metrics.serve(settings.metrics_port)
+            server, _ = metrics.serve(settings.metrics_port, common.metrics_address)
             opened.callback(server.shutdown)
         notifier = Notifier(database, channels)
         watcher = Watcher(

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -19,7 +20,9 @@ from src.chain.rate_limit import Rate, RateLimit
 from src.chain.recording_fetch import UnverifiedBlock
 from src.chain.rpc import JsonRpcClient
 from src.detection.features import FEATURE_NAMES
+from src.detection.manifest import manifest_path
 from src.detection.model import load_model
+from src.detection.signature import is_key
 from src.monitoring.page import Section, to_html
 from src.settings import load_settings
 from src.training.bundle import write_atomically
@@ -31,8 +34,9 @@ from src.training.hyperparameters import Hyperparameters
 from src.training.models import code_version
 from src.training.registry import CHAMPION, Registry, RegistryError
 from src.training.retraining_data import prepare
+from src.training.sign import write_signature
 from src.training.store import Store, StoreError, open_store
-from src.training.train import train
+from src.training.train import MODEL_FILE, train
 
 REFUSED = 3
 _FINAL_BLOCKS = 64  # newer ones can still be replaced
@@ -100,6 +104,7 @@ def retrain(
     dry_run: bool = False,
     jobs: int = 1,
     repetitions: int = 1000,
+    signing_key: str | None = None,
     report: Report = lambda _: None,
 ) -> Outcome:
     """Train a challenger, judge it, promote it or not. Interrupted anywhere, the champion stays.
@@ -114,6 +119,7 @@ def retrain(
         dry_run: judge only; the challenger is not kept.
         jobs: processes that fit trees.
         repetitions: of each bootstrap.
+        signing_key: signs the challenger; None to leave it unsigned.
         report: told what is being done.
 
     Raises:
@@ -134,7 +140,9 @@ def retrain(
         bundle = work / "challenger"
         bundle.mkdir()
         train(data.training, bundle, created_at=made, parameters=parameters, jobs=jobs)
-        new = load_model(bundle / "isolation_forest.pkl", FEATURE_NAMES)
+        if signing_key:
+            write_signature(manifest_path(bundle / MODEL_FILE), signing_key)
+        new = load_model(bundle / MODEL_FILE, FEATURE_NAMES)
         report("judging both")
         checks = tuple(judge(old, new, data, tolerances, repetitions=repetitions))
         outcome = Outcome(
@@ -266,6 +274,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> Outcome:
+    signing_key = os.environ.get("MODEL_SIGNING_KEY", "").strip()
+    if signing_key and not is_key(signing_key):
+        raise ValueError("MODEL_SIGNING_KEY must have 64 hexadecimal digits")
     store = open_store(options.store)
     verdicts = [read_feedback(path) for path in options.feedback]
     feedback = Feedback(
@@ -290,6 +301,7 @@ def _run(options: argparse.Namespace) -> Outcome:
             created_at=options.created_at,
             dry_run=options.dry_run,
             jobs=options.jobs,
+            signing_key=signing_key or None,
             report=_say,
         )
 
