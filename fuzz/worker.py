@@ -120,7 +120,7 @@ class Run:
 
 
 def _instrumented() -> contextlib.AbstractContextManager[object]:
-    import atheris  # noqa: PLC0415 - optional
+    import atheris  # type: ignore[import-untyped,import-not-found,unused-ignore]  # noqa: PLC0415
 
     context: contextlib.AbstractContextManager[object] = atheris.instrument_imports(
         include=["src"], exclude=list(_COMPILED)

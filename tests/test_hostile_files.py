@@ -26,8 +26,17 @@ TOKEN = "0x" + "77" * 20
         lambda text: b'{"a":' * 20_000,
         lambda text: text.replace('"model_version": 1650000000', '"model_version": 1e999').encode(),
         lambda text: json.dumps(json.loads(text) | {"anomaly_threshold": 10**400}).encode(),
+        lambda text: json.dumps(json.loads(text) | {"training": {"share": float("nan")}}).encode(),
     ],
-    ids=["utf-16", "no text", "deep list", "deep object", "infinite version", "huge threshold"],
+    ids=[
+        "utf-16",
+        "no text",
+        "deep list",
+        "deep object",
+        "infinite version",
+        "huge threshold",
+        "NaN for people",
+    ],
 )
 def test_a_manifest_of_any_bytes_is_refused_as_malformed(bundle_path, tmp_path, damage):
     path = tmp_path / "model.pkl"

@@ -132,6 +132,7 @@ def _parse(content: Any) -> Manifest:
         },
         training=dict(content["training"]),
     )
+    json.dumps(manifest.training, allow_nan=False)  # for people, but finite all the same
     if not 0 <= manifest.anomaly_threshold <= 1:
         raise ValueError(f"anomaly_threshold {manifest.anomaly_threshold} is outside [0, 1]")
     if not inputs or len(set(inputs)) != len(inputs):
