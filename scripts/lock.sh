@@ -6,6 +6,8 @@ common=(--override overrides.txt --universal --python-version 3.11 --generate-ha
 uv pip compile "${common[@]}" "$@" requirements.in -o requirements.txt
 uv pip compile "${common[@]}" "$@" -c requirements.txt requirements-service.in -o requirements-service.txt
 uv pip compile "${common[@]}" "$@" -c requirements-service.txt requirements-dev.in -o requirements-dev.txt
+uv pip compile "${common[@]}" "$@" -c requirements-dev.txt requirements-fuzz.in -o requirements-fuzz.txt
+uv pip compile "${common[@]}" "$@" -c requirements-dev.txt requirements-spark.in -o requirements-spark.txt
 rm -f package-lock.json
 npm install --package-lock-only --ignore-scripts
 node scripts/complete_npm_lock.mjs

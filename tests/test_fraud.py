@@ -518,3 +518,9 @@ def test_the_detector_may_hand_over_more_features_than_the_model_needs(trained):
     with pytest.raises(InvalidInputs):
         model.probability({"V1": 1.0})
     assert model.version == "1700000000"
+
+
+def test_a_manifest_that_is_not_text_is_refused(bundle):
+    manifest_path(bundle).write_bytes(b"\xff\xfe{}")
+    with pytest.raises(ModelMalformed, match="UnicodeDecodeError"):
+        load_fraud_model(bundle)

@@ -62,14 +62,14 @@ def read_fraud_manifest(model_path: Path) -> FraudManifest:
     """
     path = manifest_path(model_path)
     try:
-        text = path.read_text(encoding="utf-8")
+        content = path.read_bytes()
     except FileNotFoundError:
         raise ModelMissing(
             f"{path.name} is missing beside {model_path.name}: a model without its manifest is not "
             "loaded. Train one with `npm run train:fraud`, or copy both files."
         ) from None
     try:
-        return _parse(json.loads(text))
+        return _parse(json.loads(content.decode("utf-8")))
     except (
         KeyError,
         TypeError,
