@@ -6,9 +6,13 @@ business.
 
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from functools import _CacheInfo
+from pathlib import Path
+from threading import Condition
+from typing import Any, Final, Self
 
 from src.chain.errors import SourceError
 from src.chain.lookups import Lookups
@@ -22,13 +26,17 @@ from src.detection.errors import InvalidInput
 from src.detection.features import FEATURE_NAMES, TokenProfile
 from src.detection.model import ANOMALY, NORMAL, Model, load_model
 from src.monitoring import metrics
+from src.monitoring.usage import CacheInfo
 from src.service.database.alerts import NewAlert
 from src.service.database.decisions import StoredDecision
 from src.service.records import LoadedTransaction, Token
 from src.settings import Settings
 from src.utils.constants import ANOMALOUS_ALERT_ID, EXPLANATION_FEATURES, INVALID_ALERT_ID
 from src.utils.data_processing import (
+    FeatureSources,
     get_features,
+    get_first_tx_timestamp,
+    get_token_info,
     invalid_reason,
     model_row,
     sources_from,
@@ -59,8 +67,53 @@ class Outcome:
     tokens: list[Token]
 
 
+@dataclass(frozen=True, slots=True)
+class _Equipment:
+    """All that one model brings along; replaced as a whole."""
+
+    model: Model
+    threshold: float
+    assessor: Assessor
+    judge: Judge
+    policy: str
+    fingerprint: str
+
+    @classmethod
+    def load(
+        cls, settings: Settings, path: Path, supervised: SupervisedDetectorModel | None
+    ) -> Self:
+        model = load_model(
+            path, available_inputs=FEATURE_NAMES, public_key=settings.model_public_key
+        )
+        threshold = settings.anomaly_threshold
+        if threshold is None:
+            threshold = model.manifest.anomaly_threshold
+        # Each worker would overwrite the others' memory of findings, which only the bot needs.
+        alone = replace(settings, cache_dir=None)
+        judge = Judge.from_settings(alone, model, threshold, supervised)
+        policy = settings.policy_path.read_text(encoding="utf-8")
+        version = supervised.version if supervised else ""
+        parts = (model.manifest.sha256, policy, repr(threshold), version, str(settings.chain_id))
+        fingerprint = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
+        assessor = Assessor(model, attributions=EXPLANATION_FEATURES)
+        return cls(model, threshold, assessor, judge, policy, fingerprint)
+
+    def publish(self) -> None:
+        """Tell the metrics what is in use."""
+        metrics.policy_in_use(hashlib.sha256(self.policy.encode()).hexdigest())
+        metrics.model_in_use(
+            version=self.model.version,
+            sha256=self.model.manifest.sha256,
+            sklearn_version=self.model.manifest.sklearn_version,
+            threshold=self.threshold,
+            expected_anomaly_rate=1 - self.model.percentile(self.threshold) / 100,
+        )
+
+
 class Decider:
     """Decides about transactions. Thread-safe; one a process, as the look-ups are shared.
+
+    Every decision is made with one model from beginning to end, also while another one is taken.
 
     Args:
         settings: the common settings, with the node to ask.
@@ -80,39 +133,92 @@ class Decider:
         book: CounterpartyBook | None = None,
     ) -> None:
         self.settings = settings
-        self.model: Model = load_model(settings.model_path, available_inputs=FEATURE_NAMES)
-        manifest = self.model.manifest
-        profile = TokenProfile.from_amounts(manifest.token_amounts)
+        self._supervised = supervised
+        self._book = book
+        self._equipment = _Equipment.load(settings, settings.model_path, supervised)
+        profile = TokenProfile.from_amounts(self.model.manifest.token_amounts)
         sources = sources_from(settings, self.model.inputs, profile)
         use_sources(sources)
         self.lookups: Lookups = sources.lookups
-        threshold = settings.anomaly_threshold
-        self.threshold = manifest.anomaly_threshold if threshold is None else threshold
-        self._assessor = Assessor(self.model, attributions=EXPLANATION_FEATURES)
-        # Each worker would overwrite the others' memory of findings, which only the bot needs.
-        alone = replace(settings, cache_dir=None)
-        self._judge = Judge.from_settings(alone, self.model, self.threshold, supervised)
-        self._book = book
-        policy = settings.policy_path.read_text(encoding="utf-8")
-        version = supervised.version if supervised else ""
-        parts = (manifest.sha256, policy, repr(self.threshold), version, str(settings.chain_id))
-        self.fingerprint = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
-        metrics.policy_in_use(hashlib.sha256(policy.encode()).hexdigest())
-        metrics.model_in_use(
-            version=self.model.version,
-            sha256=manifest.sha256,
-            sklearn_version=manifest.sklearn_version,
-            threshold=self.threshold,
-            expected_anomaly_rate=1 - self.model.percentile(self.threshold) / 100,
-        )
+        self._gate = Condition()
+        self._deciding = 0
+        self._swapping = False
+        self._equipment.publish()
+
+    @property
+    def model(self) -> Model:
+        """The model in use."""
+        return self._equipment.model
+
+    @property
+    def threshold(self) -> float:
+        """Scores from here on are anomalies."""
+        return self._equipment.threshold
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the model, the policy and what else decides."""
+        return self._equipment.fingerprint
 
     @property
     def detectors(self) -> list[tuple[str, str]]:
         """Name and mode of each detector that runs."""
-        return [(name, str(mode)) for name, mode in self._judge.panel.detectors]
+        return [(name, str(mode)) for name, mode in self._equipment.judge.panel.detectors]
+
+    @property
+    def caches(self) -> dict[str, CacheInfo]:
+        """How to ask each cache in memory for its hits, misses and size."""
+        return {
+            "tokens": get_token_info.cache_info,
+            "first_transactions": get_first_tx_timestamp.cache_info,
+            "assessments": self._assessments,
+        }
+
+    def _assessments(self) -> _CacheInfo:
+        return self._equipment.assessor.cache_info()
+
+    def take_model(self, path: Path) -> None:
+        """Decide with another model from now on; on an error everything stays as it was.
+
+        The model is loaded and proved beside the one in use. Taking it waits for the decisions
+        under way, and new ones wait as long: at most the deadline of a transaction's look-ups.
+
+        Raises:
+            ModelError, PolicyError, AddressListError: the model, or what else the settings name,
+                cannot be used.
+        """
+        taken = _Equipment.load(self.settings, path, self._supervised)
+        profile = TokenProfile.from_amounts(taken.model.manifest.token_amounts)
+        with self._gate:
+            self._swapping = True
+            try:
+                self._gate.wait_for(lambda: self._deciding == 0)
+                former, self._equipment = self._equipment, taken
+                use_sources(FeatureSources(self.lookups, tuple(taken.model.inputs), profile))
+            finally:
+                self._swapping = False
+                self._gate.notify_all()
+        taken.publish()
+        former.judge.close()
 
     def decide(self, transaction: LoadedTransaction) -> Outcome:
         """Decide about one transaction. One without ERC-20 transfers is allowed."""
+        with self._one_model():
+            return self._decide(transaction)
+
+    @contextmanager
+    def _one_model(self) -> Iterator[None]:
+        with self._gate:
+            self._gate.wait_for(lambda: not self._swapping)
+            self._deciding += 1
+        try:
+            yield
+        finally:
+            with self._gate:
+                self._deciding -= 1
+                self._gate.notify_all()
+
+    def _decide(self, transaction: LoadedTransaction) -> Outcome:
         if not transaction.transfers:
             metrics.transaction_seen("none")
             return Outcome(self._stored(transaction, Action.ALLOW, (), (), None, None), {}, [], [])
@@ -140,7 +246,7 @@ class Decider:
             tokens = self._tokens(transaction)
             # An empty book is false, so it is compared with None.
             book = CounterpartyBook() if self._book is None else self._book
-            judge = replace(self._judge, counterparties=book)
+            judge = replace(self._equipment.judge, counterparties=book)
             decision = judge.decide(facts, transaction.transfers, features, assessment)
         if problem is not None:
             metrics.transaction_invalid("input")
@@ -154,14 +260,14 @@ class Decider:
 
     def close(self) -> None:
         """Stop asking and close the caches."""
-        self._judge.close()
+        self._equipment.judge.close()
         self.lookups.close()
 
     def _assess(self, features: dict[str, Any]) -> tuple[Assessment | None, str | None]:
         """The model's word, or why there is none."""
         started = time.perf_counter()
         try:
-            assessment = self._assessor.assess(model_row(features, self.model.inputs))
+            assessment = self._equipment.assessor.assess(model_row(features, self.model.inputs))
         except InvalidInput as error:
             return None, str(error)
         metrics.transaction_scored(

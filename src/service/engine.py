@@ -12,6 +12,7 @@ from src.detection.errors import ModelMissing
 from src.detection.features import FEATURE_NAMES
 from src.detection.fraud_model import SupervisedModel, load_fraud_model
 from src.monitoring import metrics
+from src.monitoring.usage import UsageReporter
 from src.service.batch import Analyst
 from src.service.database.alerts import store_alerts
 from src.service.database.chain import store_tokens, store_transactions
@@ -20,6 +21,7 @@ from src.service.database.engine import Database
 from src.service.decider import Decider, Outcome
 from src.service.embedded import embedded_node
 from src.service.job_runner import JobRunner
+from src.service.model_refresh import model_refresh
 from src.service.node import NodeReader
 from src.service.problems import Problem, problem_of_source
 from src.service.records import LoadedTransaction
@@ -80,6 +82,13 @@ class Service:
             fraud = load_fraud(settings)
             decider = Decider(common, supervised=as_detector(fraud))
             opening.callback(decider.close)
+            usage = UsageReporter(decider.lookups, decider.caches)
+            usage.start()
+            opening.callback(usage.stop)
+            refresh = model_refresh(settings, decider)
+            if refresh is not None:
+                refresh.start()
+                opening.callback(refresh.stop)
             node = NodeReader(
                 common.json_rpc_url,
                 requests_per_second=common.json_rpc_requests_per_second,

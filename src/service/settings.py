@@ -68,6 +68,8 @@ class ServiceSettings:
         confirmations: blocks that watch mode stays behind the head.
         watch_from: first block to watch at the very first start; None for the head.
         metrics_port: where watch mode serves its metrics; None for nowhere.
+        store_url: the registry whose champion decides; None for the model of the checkout.
+        model_refresh_seconds: between two looks at the registry.
     """
 
     host: str = "127.0.0.1"
@@ -97,6 +99,8 @@ class ServiceSettings:
     confirmations: int = 0
     watch_from: int | None = None
     metrics_port: int | None = None
+    store_url: str | None = field(default=None, repr=False)
+    model_refresh_seconds: float = 60.0
 
     @property
     def is_public(self) -> bool:
@@ -145,6 +149,10 @@ def load_service_settings(environ: Mapping[str, str] | None = None) -> ServiceSe
         confirmations=read.whole("WATCH_CONFIRMATIONS", usual.confirmations, 0, 10_000),
         watch_from=read.optional_whole("WATCH_FROM_BLOCK"),
         metrics_port=read.optional_whole("WATCH_METRICS_PORT"),
+        store_url=read.text("STORE_URL", "") or None,
+        model_refresh_seconds=read.number(
+            "MODEL_REFRESH_SECONDS", usual.model_refresh_seconds, 1, 86_400
+        ),
     )
     _check_together(settings)
     return settings

@@ -17,9 +17,11 @@ from src.detection.counterparties import CounterpartyBook
 from src.detection.errors import ModelError
 from src.detection.policy import PolicyError
 from src.monitoring import metrics
+from src.monitoring.usage import UsageReporter
 from src.service.database.engine import Database, DatabaseError
 from src.service.decider import Decider
 from src.service.engine import as_detector, load_fraud
+from src.service.model_refresh import model_refresh
 from src.service.node import NodeReader
 from src.service.notify import Notifier, channels_of
 from src.service.settings import (
@@ -96,6 +98,13 @@ def watch(
         supervised = as_detector(load_fraud(settings))
         decider = Decider(common, supervised=supervised, book=CounterpartyBook())
         opened.callback(decider.close)
+        usage = UsageReporter(decider.lookups, decider.caches)
+        usage.start()
+        opened.callback(usage.stop)
+        refresh = model_refresh(settings, decider)
+        if refresh is not None:
+            refresh.start()
+            opened.callback(refresh.stop)
         node = NodeReader(
             common.json_rpc_url,
             requests_per_second=common.json_rpc_requests_per_second,

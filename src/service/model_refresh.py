@@ -1,0 +1,73 @@
+"""Takes the registry's champion into use without a restart."""
+
+import logging
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from src.detection.errors import ModelError
+from src.detection.policy import PolicyError
+from src.monitoring import metrics
+from src.service.decider import Decider
+from src.service.periodic import Periodic
+from src.service.settings import ServiceSettings
+from src.settings import SettingsError
+from src.training.registry import Registry, RegistryError
+from src.training.store import Store, StoreError
+from src.utils.address_list import AddressListError
+
+logger = logging.getLogger(__name__)
+
+
+class ModelRefresher:
+    """Looks at the registry, and has the decider take a champion that it does not have yet.
+
+    Args:
+        registry: whose champion decides.
+        decider: to be kept up to date.
+    """
+
+    def __init__(self, registry: Registry, decider: Decider) -> None:
+        self._registry = registry
+        self._decider = decider
+        self._warned = ""
+
+    def refresh(self) -> None:
+        """Take the champion, if it is another one and whole; else keep the model and warn once."""
+        try:
+            self._take_champion()
+        except (
+            RegistryError, StoreError, ModelError, PolicyError, AddressListError, OSError,
+        ) as error:  # fmt: skip
+            metrics.error_occurred(error)
+            if str(error) != self._warned:
+                self._warned = str(error)
+                version = self._decider.model.version
+                logger.warning("model %s stays in use: %s", version, error)
+        else:
+            self._warned = ""
+
+    def _take_champion(self) -> None:
+        champion = self._registry.ledger().champion
+        manifest = self._decider.model.manifest
+        if champion in (None, f"{manifest.model_version}-{manifest.sha256[:12]}"):
+            return
+        with TemporaryDirectory() as folder:
+            path = self._registry.fetch(str(champion), Path(folder))
+            self._decider.take_model(path)
+        logger.info("model %s is in use, the champion of the registry", champion)
+
+
+def model_refresh(settings: ServiceSettings, decider: Decider) -> Periodic | None:
+    """The refresher that the settings ask for, to be started; None where they name no registry.
+
+    Raises:
+        SettingsError: STORE_URL names no store that can be used.
+    """
+    if settings.store_url is None:
+        return None
+    try:
+        registry = Registry(Store(settings.store_url))
+    except StoreError:
+        raise SettingsError("STORE_URL", "a folder or s3://bucket/prefix") from None
+    refresher = ModelRefresher(registry, decider)
+    return Periodic("model-refresh", settings.model_refresh_seconds, refresher.refresh)
