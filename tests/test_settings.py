@@ -277,9 +277,13 @@ def test_secrets_are_not_in_the_repr(tmp_path: Path) -> None:
 
 
 def test_example_documents_every_setting_and_loads() -> None:
-    names = {
-        line.split("=")[0]
-        for line in (REPOSITORY / ".env.example").read_text().splitlines()
-        if "=" in line and not line.startswith("#")
-    }
-    assert names == {*SETTINGS, "FORTA_OWNER_STORE_URL"}
+    bot, service = (REPOSITORY / ".env.example").read_text().split("# --- The analysis service")
+
+    def names(text: str) -> set[str]:
+        lines = (line for line in text.splitlines() if not line.startswith("#"))
+        return {line.split("=")[0] for line in lines if "=" in line}
+
+    assert names(bot) == {*SETTINGS, "FORTA_OWNER_STORE_URL"}
+    described = (REPOSITORY / "docs" / "service.md").read_text()
+    deployed = (REPOSITORY / "docs" / "deploy.md").read_text()
+    assert {name for name in names(service) if name not in described + deployed} == set()
