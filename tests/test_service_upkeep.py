@@ -3,15 +3,25 @@
 import logging
 import threading
 import time
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from prometheus_client import REGISTRY
 from starlette.testclient import TestClient
 
 from src.chain.transfers import Transfer
+from src.detection.transfer_batch import TransferBatch
+from src.monitoring.drift_sample import sample_of
+from src.monitoring.drift_verdict import Verdict
 from src.service.app import create_app
+from src.service.database.chain import store_transactions
+from src.service.database.chores import outcome_of
+from src.service.database.engine import Database
 from src.service.decider import Decider
+from src.service.drift_check import DriftCheck
 from src.service.embedded import embedded_node
 from src.service.model_refresh import ModelRefresher
 from src.service.records import LoadedTransaction
@@ -23,6 +33,7 @@ from src.training.store import Store
 from src.training.train import MODEL_FILE
 from tests.conftest import ALICE, BOB, TIMESTAMP, USDC
 from tests.service_chain import BASE_URL, HEAD, THEFT, common_settings, service_settings, sqlite_url
+from tests.service_databases import KINDS, database_url
 from tests.test_registry import make_bundle
 
 
@@ -164,6 +175,87 @@ def test_a_decision_is_made_with_one_model_while_models_change(bundles: list[Pat
     assert len(seen) == 2
 
 
+@pytest.fixture(params=KINDS)
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    opened = Database(database_url(request.param, tmp_path))
+    opened.migrate()
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="module")
+def decider(bundles: list[Path]) -> Iterator[Decider]:
+    opened = Decider(common_settings(NO_NODE, model_path=bundles[0] / MODEL_FILE))
+    yield opened
+    opened.close()
+
+
+def reference_of(decider: Decider, folder: Path) -> Path:
+    """A reference of payments of one shape, each in a block of ten."""
+    sent = [loaded(number) for number in range(1200)]
+    batch = TransferBatch.from_transactions((one.transfers, ALICE) for one in sent)
+    blocks = np.array([one.block_number for one in sent])
+    path = folder / "reference.json"
+    path.write_text(sample_of(decider.model, batch, blocks).to_json())
+    return path
+
+
+def keep(database: Database, sent: list[LoadedTransaction]) -> None:
+    with database.writing() as connection:
+        store_transactions(connection, 1, sent, time.time())
+
+
+def test_drift_is_checked_when_due_by_one_worker_and_stored(
+    database: Database, decider: Decider, tmp_path: Path
+) -> None:
+    reference = reference_of(decider, tmp_path)
+    keep(database, [loaded(number) for number in range(1200)])
+    checks = [DriftCheck(database, decider, 1, reference, 3600) for _ in range(2)]
+    found = [check.check_if_due() for check in checks]
+    assert found[0] is not None
+    assert found[0].verdict is Verdict.OK
+    assert found[0].current.size == 1200
+    assert found[1] is None
+    with database.reading() as connection:
+        stored = outcome_of(connection, "drift-1")
+    assert stored is not None
+    assert stored["verdict"] == "ok"
+    assert counted("token_transfers_drift_verdict") == 0
+    moved = [
+        replace(one, transfers=tuple(replace(one.transfers[0], log_index=i) for i in range(4)))
+        for one in map(loaded, range(2000, 4000))
+    ]
+    keep(database, moved)
+    again = DriftCheck(database, decider, 1, reference, 1e-6).check_if_due()
+    assert again is not None
+    assert again.verdict is Verdict.RETRAIN
+    assert counted("token_transfers_drift_verdict") == 2
+
+
+def test_without_a_reference_the_log_says_how_to_make_one(
+    database: Database, decider: Decider, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = counted("token_transfers_drift_checked_timestamp_seconds")
+    with caplog.at_level(logging.INFO):
+        missing = tmp_path / "missing.json"
+        assert DriftCheck(database, decider, 1, missing, 60).check_if_due() is None
+    assert f"--save-reference {missing}" in caplog.text
+    assert counted("token_transfers_drift_checked_timestamp_seconds") == before
+
+
+def test_too_little_traffic_gives_no_verdict(
+    database: Database, decider: Decider, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    reference = reference_of(decider, tmp_path)
+    assert DriftCheck(database, decider, 1, reference, 60).check_if_due() is None
+    keep(database, [loaded(number) for number in range(10)])
+    assert DriftCheck(database, decider, 1, reference, 1e-6).check_if_due() is None
+    assert "no transactions are stored yet" in caplog.text
+    assert "the current sample has 10 transactions" in caplog.text
+
+
 def test_settings_of_upkeep_are_checked() -> None:
+    with pytest.raises(SettingsError, match="DRIFT_INTERVAL_MINUTES"):
+        load_service_settings({"DRIFT_INTERVAL_MINUTES": "-1"})
     with pytest.raises(SettingsError, match="MODEL_REFRESH_SECONDS"):
         load_service_settings({"MODEL_REFRESH_SECONDS": "0"})

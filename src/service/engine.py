@@ -19,10 +19,12 @@ from src.service.database.chain import store_tokens, store_transactions
 from src.service.database.decisions import StoredDecision, find_decision, store_decision
 from src.service.database.engine import Database
 from src.service.decider import Decider, Outcome
+from src.service.drift_check import LOOK_SECONDS, DriftCheck
 from src.service.embedded import embedded_node
 from src.service.job_runner import JobRunner
 from src.service.model_refresh import model_refresh
 from src.service.node import NodeReader
+from src.service.periodic import Periodic
 from src.service.problems import Problem, problem_of_source
 from src.service.records import LoadedTransaction
 from src.service.settings import (
@@ -32,6 +34,7 @@ from src.service.settings import (
     load_service_settings,
 )
 from src.settings import Settings
+from src.utils.constants import SECONDS_PER_MINUTE
 
 logger = logging.getLogger(__name__)
 
@@ -96,6 +99,17 @@ class Service:
                 patience=settings.node_patience,
             )
             opening.callback(node.close)
+            if settings.drift_interval_minutes:
+                check = DriftCheck(
+                    database,
+                    decider,
+                    common.chain_id,
+                    settings.drift_reference,
+                    settings.drift_interval_minutes * SECONDS_PER_MINUTE,
+                )
+                looking = Periodic("drift", LOOK_SECONDS, check.check_if_due)
+                looking.start()
+                opening.callback(looking.stop)
             analyst = Analyst(database, node, decider.lookups, settings, common.chain_id)
             runner = JobRunner(database, analyst)
             runner.start()

@@ -20,7 +20,7 @@ class Periodic:
         work: what to do; an exception is logged and does not end the thread.
     """
 
-    def __init__(self, name: str, seconds: float, work: Callable[[], None]) -> None:
+    def __init__(self, name: str, seconds: float, work: Callable[[], object]) -> None:
         self._name = name
         self._seconds = seconds
         self._work = work

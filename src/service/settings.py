@@ -70,6 +70,8 @@ class ServiceSettings:
         metrics_port: where watch mode serves its metrics; None for nowhere.
         store_url: the registry whose champion decides; None for the model of the checkout.
         model_refresh_seconds: between two looks at the registry.
+        drift_interval_minutes: between two checks for drift; 0 for none.
+        drift_reference: the sample of training's traffic that checks compare with.
     """
 
     host: str = "127.0.0.1"
@@ -101,6 +103,8 @@ class ServiceSettings:
     metrics_port: int | None = None
     store_url: str | None = field(default=None, repr=False)
     model_refresh_seconds: float = 60.0
+    drift_interval_minutes: float = 60.0
+    drift_reference: Path = PROJECT_ROOT / "drift_reference.json"
 
     @property
     def is_public(self) -> bool:
@@ -153,6 +157,10 @@ def load_service_settings(environ: Mapping[str, str] | None = None) -> ServiceSe
         model_refresh_seconds=read.number(
             "MODEL_REFRESH_SECONDS", usual.model_refresh_seconds, 1, 86_400
         ),
+        drift_interval_minutes=read.number(
+            "DRIFT_INTERVAL_MINUTES", usual.drift_interval_minutes, 0, 100_000
+        ),
+        drift_reference=Path(read.text("DRIFT_REFERENCE", str(usual.drift_reference))),
     )
     _check_together(settings)
     return settings

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Row, delete, or_, select, update
+from sqlalchemy import Connection, Row, delete, exists, or_, select, update
 
 from src.chain.transfers import Transfer
 from src.service.database.engine import insert_missing, put
@@ -87,6 +87,39 @@ def find_transaction(
         .order_by(transfers.c.log_index)
     )
     return _loaded(row, tuple(_transfer(one) for one in moved)), bool(row.orphaned)
+
+
+def newest_transfers(
+    connection: Connection, chain_id: int, limit: int
+) -> list[tuple[list[Transfer], str]]:
+    """Transfers in log order and sender of the newest transactions that have both, in no order."""
+    newest = (
+        select(transactions.c.chain_id, transactions.c.tx_hash, transactions.c.from_address)
+        .where(transactions.c.chain_id == chain_id)
+        .where(transactions.c.orphaned.is_(False))
+        .where(transactions.c.block_number.is_not(None))
+        .where(transactions.c.from_address.is_not(None))
+        .where(
+            exists()
+            .where(transfers.c.chain_id == transactions.c.chain_id)
+            .where(transfers.c.tx_hash == transactions.c.tx_hash)
+        )
+        .order_by(transactions.c.block_number.desc(), transactions.c.tx_index.desc())
+        .limit(limit)
+        .subquery()
+    )
+    rows = connection.execute(
+        select(transfers, newest.c.from_address)
+        .join(
+            newest,
+            (newest.c.chain_id == transfers.c.chain_id) & (newest.c.tx_hash == transfers.c.tx_hash),
+        )
+        .order_by(transfers.c.tx_hash, transfers.c.log_index)
+    )
+    found: dict[str, tuple[list[Transfer], str]] = {}
+    for row in rows:
+        found.setdefault(row.tx_hash, ([], row.from_address))[0].append(_transfer(row))
+    return list(found.values())
 
 
 def find_tokens(

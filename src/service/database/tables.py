@@ -256,3 +256,13 @@ notifications = Table(
     Column("failure", Text),
     Index(None, "due_at"),
 )
+
+# Regular work that one worker at a time does for all, such as the check for drift.
+chores = Table(
+    "chores",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("due_at", Double, nullable=False),  # nobody begins before; a claim moves it on
+    Column("finished_at", Double),
+    Column("outcome", JSON),  # of the last time that it was done
+)

@@ -1,0 +1,90 @@
+"""Compares the newest stored traffic with the model's reference, every so often."""
+
+import json
+import logging
+import time
+from pathlib import Path
+from typing import Final
+
+from src.detection.transfer_batch import TransferBatch
+from src.monitoring.drift import publish, read_sample, to_json
+from src.monitoring.drift_sample import sample_of
+from src.monitoring.drift_verdict import Drift, Verdict, compare
+from src.service.database.chain import newest_transfers
+from src.service.database.chores import claim_chore, finish_chore
+from src.service.database.engine import Database
+from src.service.decider import Decider
+
+logger = logging.getLogger(__name__)
+
+CHORE: Final = "drift"
+LOOK_SECONDS: Final = 60.0
+"""How often a worker looks whether a check is due."""
+
+_TRANSACTIONS: Final = 5_000
+
+
+class DriftCheck:
+    """Checks for drift when that is due, in one of the workers.
+
+    Args:
+        database: holds the traffic, when the next check is due, and the last outcome.
+        decider: whose model is in use.
+        chain_id: the chain.
+        reference: what `npm run drift -- --save-reference` wrote.
+        every_seconds: between two checks.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        decider: Decider,
+        chain_id: int,
+        reference: Path,
+        every_seconds: float,
+    ) -> None:
+        self._database = database
+        self._decider = decider
+        self._chain_id = chain_id
+        self._reference = reference
+        self._every_seconds = every_seconds
+
+    def check_if_due(self) -> Drift | None:
+        """Check, store and publish the outcome; None where none is due or nothing can be said."""
+        name = f"{CHORE}-{self._chain_id}"
+        with self._database.writing() as connection:
+            if not claim_chore(connection, name, time.time(), self._every_seconds):
+                return None
+        try:
+            drift = self._compare()
+        except FileNotFoundError:
+            logger.info(
+                "no check for drift: there is no reference at %s; `npm run drift -- --reference "
+                "data/training --save-reference %s` makes one",
+                self._reference,
+                self._reference,
+            )
+            return None
+        except (ValueError, OSError) as error:
+            logger.warning("no check for drift: %s", error)
+            return None
+        publish(drift)
+        with self._database.writing() as connection:
+            finish_chore(connection, name, time.time(), json.loads(to_json(drift)))
+        logger.log(
+            logging.INFO if drift.verdict is Verdict.OK else logging.WARNING,
+            "drift: %s",
+            "; ".join((drift.verdict.name.lower(), *drift.reasons)),
+        )
+        return drift
+
+    def _compare(self) -> Drift:
+        if not self._reference.is_file():
+            raise FileNotFoundError
+        model = self._decider.model
+        reference = read_sample(self._reference, model, as_reference=True)
+        with self._database.reading() as connection:
+            newest = newest_transfers(connection, self._chain_id, _TRANSACTIONS)
+        if not newest:
+            raise ValueError("no transactions are stored yet")
+        return compare(reference, sample_of(model, TransferBatch.from_transactions(newest)))
