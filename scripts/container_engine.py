@@ -104,7 +104,7 @@ class Engine:
         return done.stdout
 
     def build(self, context: Path, tag: str, target: str | None = None) -> None:
-        """Build the Dockerfile in `context` (up to a target), on stand-ins for base images that cannot be pulled."""
+        """Build the Dockerfile, or one target, on stand-ins for bases that cannot be pulled."""
         bases = {
             name: self._base(name, image)
             for name, image in re.findall(
