@@ -145,7 +145,6 @@ def test_what_the_bot_needs_is_in_the_build_context(path: str) -> None:
         "notebooks/training.ipynb",
         "node_modules/forta-agent/package.json",
         ".venv/bin/python",
-        "src/training/train.py",
         "src/detection/__pycache__/forest.cpython-311.pyc",
         "anything-else",
     ],
