@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Known vulnerabilities in what the locks pin: `npm run audit`. Asks pypi.org and registry.npmjs.org.
+# Known vulnerabilities in what the locks pin: `npm run audit`. Asks the package registries.
 # --strict: a package that could not be looked up counts as a failure, not as clean.
 set -uo pipefail
 cd "$(dirname "$0")/.."
