@@ -357,6 +357,7 @@ def test_what_no_journal_vouches_for_is_done_again(tmp_path, etl):
     part = json.loads(entries[1].read_text())["parts"]
     (out / next(iter(part))).write_bytes(b"half")
     (out / "decisions" / ".unfinished-x").write_bytes(b"half")
+    (out / ".unfinished-x-report.html").write_bytes(b"half")
     assert run(etl, out, "--slice-rows", "80") == 0
     assert content_of(out) == expected
 

@@ -185,6 +185,8 @@ class Output:
                 written.update(parts)
             else:
                 (self.folder / JOURNAL / f"{name}.json").unlink()
+        for path in self.folder.glob(f"{_UNFINISHED}*"):
+            path.unlink()
         for table in (DECISIONS, ALERTS, JOURNAL):
             for path in (self.folder / table).rglob("*"):
                 half = path.name.startswith(_UNFINISHED)
