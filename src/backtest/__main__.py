@@ -19,6 +19,7 @@ from src.backtest.output import REPORT, Output
 from src.backtest.plan import DEFAULT_SLICE_ROWS
 from src.backtest.run import LAST_BLOCK, Options, Plan, backtest
 from src.chain import record
+from src.chain.options import natural, positive
 from src.chain.recording_fetch import DEFAULT_PATIENCE
 from src.settings import load_settings
 
@@ -188,8 +189,8 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--data", type=Path, metavar="DATA", help="the history; see below")
     add("--out", type=Path, required=True, metavar="OUT", help="the folder of this run")
-    add("--from-block", type=_natural, metavar="A", help="first block, included")
-    add("--to-block", type=_natural, metavar="B", help="last block, included")
+    add("--from-block", type=natural, metavar="A", help="first block, included")
+    add("--to-block", type=natural, metavar="B", help="last block, included")
     add("--url", metavar="URL", help=f"the node ({record.URL_VARIABLE})")
     add(
         "--patience",
@@ -217,7 +218,7 @@ def _parser() -> argparse.ArgumentParser:
         help=f"a person's time for one alert, for the cost ({MINUTES_PER_ALERT:g})",
     )
     add = parser.add_argument_group("details").add_argument
-    add("--chain", type=_natural, metavar="ID", help="chain id ($FORTA_CHAIN_ID, else 1)")
+    add("--chain", type=natural, metavar="ID", help="chain id ($FORTA_CHAIN_ID, else 1)")
     add(
         "--exploits",
         type=Path,
@@ -229,34 +230,20 @@ def _parser() -> argparse.ArgumentParser:
     add("--master", metavar="URL", help="Spark's master, such as spark://host:7077 or local[2]")
     add(
         "--workers",
-        type=_positive,
+        type=positive,
         default=os.cpu_count() or 1,
         metavar="N",
         help="threads of the local engine (one a core)",
     )
     add(
         "--slice-rows",
-        type=_positive,
+        type=positive,
         default=DEFAULT_SLICE_ROWS,
         metavar="N",
         help="rows of transactions and transfers worked on at once by a worker; less takes less "
         f"memory, more is faster ({DEFAULT_SLICE_ROWS:,})",
     )
     return parser
-
-
-def _natural(text: str) -> int:
-    number = int(text)
-    if number < 0:
-        raise argparse.ArgumentTypeError("a number from 0 on")
-    return number
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("a number from 1 on")
-    return number
 
 
 def _share(text: str) -> float:

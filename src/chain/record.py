@@ -21,6 +21,7 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from src.chain.errors import SourceError
+from src.chain.options import natural, positive
 from src.chain.rate_limit import Rate, RateLimit
 from src.chain.recording import Recording, RecordingError, RecordingWriter, open_writer
 from src.chain.recording_fetch import (
@@ -207,14 +208,14 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--from-block", type=_natural, required=True, metavar="A", help="first block, included")
-    add("--to-block", type=_natural, required=True, metavar="B", help="last block, included")
+    add("--from-block", type=natural, required=True, metavar="A", help="first block, included")
+    add("--to-block", type=natural, required=True, metavar="B", help="last block, included")
     add("--out", type=Path, required=True, metavar="DIR", help="the recording's folder")
     add("--url", default=os.environ.get(URL_VARIABLE), help=f"the node (default: ${URL_VARIABLE})")
-    add("--workers", type=_positive, default=4, metavar="N", help="blocks fetched at once (4)")
+    add("--workers", type=positive, default=4, metavar="N", help="blocks fetched at once (4)")
     add(
         "--requests-per-second",
-        type=_positive,
+        type=positive,
         default=25,
         metavar="N",
         help="most requests to the node in any second (25)",
@@ -229,7 +230,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     )
     add(
         "--blocks-per-part",
-        type=_positive,
+        type=positive,
         default=100,
         metavar="N",
         help="most blocks in a part: so many are fetched again after a kill (100)",
@@ -252,20 +253,6 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     if not options.url:
         parser.error(f"no node: set {URL_VARIABLE}, or give --url")
     return options
-
-
-def _natural(text: str) -> int:
-    number = int(text)
-    if number < 0:
-        raise argparse.ArgumentTypeError("a number from 0 on")
-    return number
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("a number from 1 on")
-    return number
 
 
 def _seconds(text: str) -> float:

@@ -22,6 +22,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from src.chain.deadline import Deadline
 from src.chain.errors import NotFound, SourceError
 from src.chain.etherscan import EtherscanClient
+from src.chain.options import natural, positive
 from src.chain.rate_limit import Rate, RateLimit
 from src.chain.recording import Recording, RecordingError, open_writer
 from src.chain.recording_dataset import (
@@ -265,20 +266,6 @@ def _explorer(settings: Settings) -> EtherscanClient | None:
     )
 
 
-def _natural(text: str) -> int:
-    number = int(text)
-    if number < 0:
-        raise argparse.ArgumentTypeError("a number from 0 on")
-    return number
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("a number from 1 on")
-    return number
-
-
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="npm run collect --",
@@ -288,11 +275,11 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--blocks", type=Path, metavar="FILE", help="CSV with block_number (and block_hash)")
-    add("--from-block", type=_natural, metavar="A", help="first block, included")
-    add("--to-block", type=_natural, metavar="B", help="last block, included")
+    add("--from-block", type=natural, metavar="A", help="first block, included")
+    add("--to-block", type=natural, metavar="B", help="last block, included")
     add("--out", type=Path, required=True, metavar="DIR", help="where the tables go")
     add("--url", default=os.environ.get("JSON_RPC_URL"), help="the node (default: $JSON_RPC_URL)")
-    add("--workers", type=_positive, default=4, metavar="N", help="blocks fetched at once (4)")
+    add("--workers", type=positive, default=4, metavar="N", help="blocks fetched at once (4)")
     add(
         "--patience",
         type=float,
