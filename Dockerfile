@@ -112,14 +112,17 @@ COPY --from=node /usr/local/bin/node /usr/local/bin/node
 COPY --from=node /app/node_modules ./node_modules
 COPY --from=build /opt/venv /opt/venv
 COPY --from=build /app ./
+COPY scripts/end_with_python.cjs ./scripts/
 
 # Nobody in particular: the bot owns and writes nothing but its temporary files.
 USER 10001:10001
-ENV CACHE_DIR=/tmp/facts
+# NODE_OPTIONS: the CLI would outlive a Python child that the kernel killed, and answer nothing.
+ENV CACHE_DIR=/tmp/facts \
+    NODE_OPTIONS=--require=/app/scripts/end_with_python.cjs
 EXPOSE 50051
 
 # Cheap, and without a question to the bot: the CLI serves one health check at a time and exits when
-# two overlap, and the scan node asks its own. The Python child matters most: the CLI outlives it.
+# two overlap, and the scan node asks its own.
 HEALTHCHECK --interval=1m --timeout=10s --start-period=3m CMD \
     ["bash", "-c", ": < /dev/tcp/127.0.0.1/${AGENT_GRPC_PORT:-50051} && grep -qsx python3 /proc/[0-9]*/comm"]
 

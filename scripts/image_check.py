@@ -2,8 +2,9 @@
 
 Runs the image as a scan node does, and a little harder: read-only root file system, 0.2 CPU,
 1000 MB, not root. Then: gRPC answers, Initialize, a plain and a hostile transaction, health, the
-latency of many transactions, memory, SIGTERM. Prints every figure; exit code 1 when one does not
-hold.
+latency of many transactions, memory, SIGTERM. Then it kills the Python child, and gives another
+container too little memory: both must end with a code, so that they are restarted. Prints every
+figure; exit code 1 when one does not hold.
 
 Needs Linux and Docker, or Podman 4. Where base images cannot be pulled, stand-ins of the same names
 are made of Debian packages (mmdebstrap) and this machine's Node.
@@ -37,6 +38,7 @@ MAX_START_SECONDS = 60.0
 MAX_STOP_SECONDS = 5.0
 MAX_RESIDENT_MB = 500.0
 MAX_IMAGE_MB = 1000.0
+TOO_LITTLE_MEMORY_MB = 150  # Node fits in, Python does not
 
 LOGS_LABEL = "network.forta.settings.agent-logs.enable"
 USDC = "0xa0b86991c6218b36c1d19d4a2e9eb0ce3606eb48"
@@ -88,6 +90,8 @@ def main(arguments: list[str] | None = None) -> int:
                 report.note("build", f"{seconds:.0f} s")
             _check_image(engine, report)
             _check_container(engine, report, Path(scratch), options.transactions)
+            _check_killed_child(engine, report, Path(scratch))
+            _check_out_of_memory(engine, report)
         except EngineError as error:
             sys.stderr.write(f"image:check: {error}\n")
             return 1
@@ -207,12 +211,44 @@ def _check_stop(engine: Engine, report: Report, name: str, processes: list[Any])
     )  # fmt: skip
 
 
+def _check_killed_child(engine: Engine, report: Report, scratch: Path) -> None:
+    """The CLI outlives its Python child and answers nothing: the container must not."""
+    port = free_port()
+    with _container(engine, port) as name, _connected(engine, name, port, scratch) as bot:
+        bot.initialize()
+        processes = _processes(engine, name)
+        (python,) = [process for process in processes if process.name().startswith("python")]
+        began = time.monotonic()
+        python.kill()
+        code = int(engine.call(["wait", name]))
+        seconds = time.monotonic() - began
+        report.expect(
+            code != 0 and seconds < MAX_STOP_SECONDS, "SIGKILL of Python ends the container after",
+            f"{seconds:.1f} s, exit code {code}",
+        )  # fmt: skip
+
+
+def _check_out_of_memory(engine: Engine, report: Report) -> None:
+    with _container(engine, free_port(), TOO_LITTLE_MEMORY_MB) as name:
+        began = time.monotonic()
+        try:
+            code = int(engine.call(["wait", name], timeout=MAX_START_SECONDS))
+        except EngineError:
+            code = 0
+        seconds = time.monotonic() - began
+        report.expect(
+            code != 0, f"with {TOO_LITTLE_MEMORY_MB} MB the container ends after",
+            f"{seconds:.1f} s, exit code {code}" if code else "never",
+        )  # fmt: skip
+
+
 @contextmanager
-def _container(engine: Engine, port: int) -> Iterator[str]:
+def _container(engine: Engine, port: int, memory_mb: int = MEMORY_MB) -> Iterator[str]:
     name = f"image-check-{port}"
     engine.call(
         ["run", "--detach", "--name", name, "--network", "host", "--read-only", "--tmpfs", "/tmp",
-         "--cpus", str(CPUS), "--memory", f"{MEMORY_MB}m", "--cap-drop", "all",
+         "--cpus", str(CPUS), "--memory", f"{memory_mb}m", "--memory-swap", f"{memory_mb}m",
+         "--cap-drop", "all",
          "--env", f"AGENT_GRPC_PORT={port}", IMAGE]
     )  # fmt: skip
     try:

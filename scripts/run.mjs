@@ -129,6 +129,10 @@ const [command, ...args] = process.argv.slice(2);
 if (command) {
   const path = [venvBin, join(nodeModules, ".bin"), process.env.PATH].join(delimiter);
   const env = { ...process.env, PATH: path, VIRTUAL_ENV: venv };
+  if (command === "forta-agent") {
+    const guard = JSON.stringify(join(root, "scripts", "end_with_python.cjs"));
+    env.NODE_OPTIONS = `${process.env.NODE_OPTIONS ?? ""} --require=${guard}`.trim();
+  }
   const child = spawn(command, args, { cwd: root, stdio: "inherit", env });
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) {
     process.removeAllListeners(signal);

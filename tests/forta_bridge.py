@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from grpc_tools import protoc
 
 ROOT = Path(__file__).parent.parent
 _SERVER = ROOT / "node_modules/forta-agent/dist/cli/commands/run/server"
+_NODE_OPTIONS = f'--require="{ROOT}/scripts/end_with_python.cjs"'  # as in the image
 
 
 class Bridge:
@@ -63,29 +64,41 @@ def production_bot(
     tmp_path: Path, settings: Mapping[str, str], project: Path = ROOT
 ) -> Iterator[Bridge]:
     """Run the bot as a scan node does and yield a client of it. Ends the process afterwards."""
+    with (
+        production_process(tmp_path, settings, project) as (process, port),
+        connect(port, tmp_path, process) as bridge,
+    ):
+        yield bridge
+
+
+@contextmanager
+def production_process(
+    tmp_path: Path, settings: Mapping[str, str], project: Path = ROOT
+) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    """The same before it answers: the process and its port. It logs to `tmp_path/bot.log`."""
     port = free_port()
     environment = {
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
         "HOME": str(tmp_path),
         "TMPDIR": str(tmp_path),
         "NODE_ENV": "production",
+        "NODE_OPTIONS": _NODE_OPTIONS,
         "AGENT_GRPC_PORT": str(port),
         "no_proxy": "127.0.0.1,localhost",
         **settings,
     }
-    log = (tmp_path / "bot.log").open("w")
-    process = subprocess.Popen(
-        [ROOT / "node_modules/.bin/forta-agent", "run", "--prod"],
-        cwd=project, env=environment, stdout=log, stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )  # fmt: skip
+    with (tmp_path / "bot.log").open("w") as log:
+        process = subprocess.Popen(
+            [ROOT / "node_modules/.bin/forta-agent", "run", "--prod"],
+            cwd=project, env=environment, stdout=log, stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )  # fmt: skip
     try:
-        with connect(port, tmp_path, process) as bridge:
-            yield bridge
+        yield process, port
     finally:
-        os.killpg(process.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):  # it ended by itself
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-        log.close()
 
 
 @contextmanager

@@ -93,6 +93,14 @@ def test_cli_is_run_without_npm_or_a_shell_so_that_signals_reach_it() -> None:
     assert json.loads(command) == ["forta-agent", "run", "--prod"]
 
 
+def test_cli_ends_when_its_python_child_does() -> None:
+    (environment,) = arguments_of("ENV", stages()[FINAL])
+    guard = "scripts/end_with_python.cjs"
+    assert f"NODE_OPTIONS=--require=/app/{guard}" in environment.split()
+    assert f"{guard} ./scripts/" in arguments_of("COPY", stages()[FINAL])
+    assert is_in_build_context(guard)
+
+
 def test_python_packages_are_installed_by_their_hashes() -> None:
     installs = [
         command
@@ -146,6 +154,7 @@ def test_what_the_bot_needs_is_in_the_build_context(path: str) -> None:
         "node_modules/forta-agent/package.json",
         ".venv/bin/python",
         "src/detection/__pycache__/forest.cpython-311.pyc",
+        "scripts/run.mjs",
         "anything-else",
     ],
 )

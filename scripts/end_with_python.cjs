@@ -1,0 +1,29 @@
+// Ends the forta-agent CLI as soon as its Python child has ended: the container's
+// NODE_OPTIONS=--require=... loads this into the CLI.
+//
+// The CLI notices a child that raised while a transaction was in flight, and no other: when the
+// kernel kills the child for want of memory it lives on, keeps the port open and answers nothing,
+// until the scan node's patience with missing health checks (15 minutes) is over. A process that
+// ends is restarted within a minute. Nothing is polled, and no further process is needed.
+"use strict";
+
+const { subscribe } = require("node:diagnostics_channel");
+const { constants } = require("node:os");
+
+const LAST_WORDS_MS = 1000;
+
+subscribe("child_process", ({ process: child }) => {
+  const end = () => {
+    const { exitCode, signalCode } = child;
+    const how = signalCode ?? `exit code ${exitCode}`;
+    process.stderr.write(`the Python child has ended (${how}): ending as well\n`);
+    process.exit(signalCode ? 128 + constants.signals[signalCode] : exitCode || 1);
+  };
+  child.once("exit", () => {
+    // The syntax check that the CLI runs before is a shell's child.
+    if (!/^python[\d.]*$/.test(child.spawnfile.split("/").pop())) return;
+    // "close" comes when all that the child wrote, its traceback say, has been read.
+    child.once("close", end);
+    setTimeout(end, LAST_WORDS_MS);
+  });
+});

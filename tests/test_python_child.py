@@ -1,0 +1,110 @@
+"""The real `forta-agent run --prod` when its Python child or its parent is killed."""
+
+import signal
+
+import grpc
+import psutil
+import pytest
+
+from tests.conftest import ALICE, BOB, USDC, transfer_log
+from tests.forta_bridge import production_bot, production_process, transaction_event, wait_until
+
+pytestmark = pytest.mark.integration
+
+EMPTY_BOT = "def handle_transaction(_event):\n    return []\n"
+
+
+@pytest.fixture
+def empty_project(tmp_path):
+    project = tmp_path / "project"
+    (project / "src").mkdir(parents=True)
+    (project / "package.json").write_text('{"name": "e", "version": "0.0.0", "chainIds": [1]}')
+
+    def write(source: str = EMPTY_BOT):
+        (project / "src/agent.py").write_text(source)
+        return project
+
+    return write
+
+
+def python_child(bridge) -> psutil.Process:
+    def children():
+        every = psutil.Process(bridge.process.pid).children(recursive=True)
+        return [child for child in every if "py_compile" not in " ".join(child.cmdline())]
+
+    wait_until(lambda: len(children()) == 1)
+    return children()[0]
+
+
+def payment():
+    log = transfer_log(USDC, ALICE, BOB, 1)
+    del log["logIndex"]
+    return transaction_event(tx_hash="0x" + "01" * 32, sender=ALICE, logs=[log])
+
+
+def test_a_killed_child_ends_the_whole_bot_with_a_code(tmp_path, empty_project):
+    with production_bot(tmp_path, {}, empty_project()) as bridge:
+        assert bridge.evaluate(payment()).status == 2
+        python_child(bridge).send_signal(signal.SIGKILL)
+        assert bridge.process.wait(timeout=10) == 128 + signal.SIGKILL
+    assert "SIGKILL" in (tmp_path / "bot.log").read_text()
+
+
+def test_a_child_killed_with_a_transaction_in_flight_leaves_no_caller_waiting(
+    tmp_path, empty_project
+):
+    source = (
+        "import os, signal\n"
+        "def handle_transaction(_event):\n    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    with production_bot(tmp_path, {}, empty_project(source)) as bridge:
+        with pytest.raises(grpc.RpcError) as error:
+            bridge.evaluate(payment(), timeout=10)
+        assert error.value.code() is grpc.StatusCode.UNAVAILABLE
+        assert bridge.process.wait(timeout=10) == 128 + signal.SIGKILL
+
+
+@pytest.mark.parametrize("statement", ["sys.exit(0)", "sys.exit(3)", "raise ValueError('why')"])
+def test_a_child_that_ends_by_itself_ends_the_bot_and_its_last_words_are_logged(
+    tmp_path, empty_project, statement
+):
+    source = (
+        "import sys\ndef handle_transaction(_event):\n"
+        f"    print('last words', file=sys.stderr)\n    {statement}\n"
+    )
+    with production_bot(tmp_path, {}, empty_project(source)) as bridge:
+        with pytest.raises(grpc.RpcError):
+            bridge.evaluate(payment(), timeout=10)
+        assert bridge.process.wait(timeout=10) > 0
+    log = (tmp_path / "bot.log").read_text()
+    assert "last words" in log
+    assert ("ValueError: why" in log) is ("ValueError" in statement)
+
+
+def test_a_bot_whose_import_fails_does_not_live_on_deaf(tmp_path, empty_project):
+    project = empty_project(f"import does_not_exist\n{EMPTY_BOT}")
+    with production_process(tmp_path, {}, project) as (process, _):
+        assert process.wait(timeout=30) > 0
+    assert "No module named 'does_not_exist'" in (tmp_path / "bot.log").read_text()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_no_child_outlives_the_cli(tmp_path, empty_project, number):
+    with production_bot(tmp_path, {}, empty_project()) as bridge:
+        child = python_child(bridge)
+        bridge.process.send_signal(number)
+        bridge.process.wait(timeout=10)
+        child.wait(timeout=10)
+
+
+def test_the_real_bot_ends_when_the_kernel_takes_its_memory(tmp_path):
+    """Not the bot's mistake but its end all the same: it must not be a silent one."""
+    with production_bot(tmp_path, {"JSON_RPC_URL": "http://127.0.0.1:1"}) as bridge:
+        assert bridge.initialize().status == 2
+        child = python_child(bridge)
+        group = [psutil.Process(bridge.process.pid), child]
+        child.send_signal(signal.SIGKILL)
+        with pytest.raises(grpc.RpcError):
+            bridge.evaluate(payment(), timeout=10)
+        _, alive = psutil.wait_procs(group, timeout=10)
+        assert not alive
