@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -19,8 +20,9 @@ from src.chain.record import main
 from src.chain.recording import Recording, RecordingError, find_parts
 from src.chain.recording_rows import BlockRows, decode_block
 from src.demo.anvil import Chain, anvil
+from tests.fake_chain import FakeNode, usual_token
 from tests.recording_chain import ROOT, play
-from tests.test_recording import make_block
+from tests.test_recording import make_block, make_log
 
 Json = dict[str, Any]
 FAST = ["--requests-per-second", "5000"]
@@ -62,7 +64,8 @@ class Node:
 
     def _result(self, method: str, params: list[Any]) -> Any:
         if method in self.answers:
-            return self.answers[method]
+            answer = self.answers[method]
+            return answer(params) if callable(answer) else answer
         if method == "eth_getBlockByNumber":
             return self.blocks[params[0]].block
         if method == "eth_getBlockReceipts":
@@ -139,10 +142,12 @@ def test_receipts_one_by_one_are_the_same_recording(
 
 
 @pytest.mark.integration
-def test_a_recording_killed_at_any_point_resumes_to_the_same(
+def test_a_recording_killed_at_ten_points_resumes_to_the_same(
     chain: Chain, httpserver: HTTPServer, tmp_path: Path
 ) -> None:
+    chain.mine(50)
     head = int(chain.rpc("eth_blockNumber"), 16)
+    chance = random.Random(8)
     requests_left = 0
     process: subprocess.Popen[bytes]
 
@@ -150,6 +155,7 @@ def test_a_recording_killed_at_any_point_resumes_to_the_same(
         nonlocal requests_left
         requests_left -= 1
         if requests_left == 0:
+            time.sleep(0.03 * chance.random())  # others are answered, parts are written
             process.send_signal(signal.SIGKILL)
         return Response(requests.post(chain.url, json=json.loads(request.data), timeout=10).content)
 
@@ -157,16 +163,21 @@ def test_a_recording_killed_at_any_point_resumes_to_the_same(
     url, out = httpserver.url_for("/"), tmp_path / "killed"
     arguments = ["--url", url, "--out", str(out), "--from-block", "0", "--to-block", str(head)]
     command = [sys.executable, "-m", "src.chain.record", *arguments, *FAST]
-    for survives in (3, 20, 33):
-        requests_left = survives
-        process = subprocess.Popen([*command, "--blocks-per-part", "4", "--workers", "2"], cwd=ROOT)
+    command += ["--blocks-per-part", "3", "--workers", "2"]
+    lengths = []
+    for _ in range(10):
+        requests_left = chance.randint(1, 20)
+        process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
         assert process.wait(60) == -signal.SIGKILL
+        lengths.append(len(find_parts(out)) if out.exists() else 0)
+    assert lengths == sorted(lengths)
+    assert 0 < lengths[-1] < head // 3
     requests_left = -1
     assert record(url, out, 0, head) == 0
     assert record(chain.url, tmp_path / "undisturbed", 0, head) == 0
     assert recorded_blocks(out) == recorded_blocks(tmp_path / "undisturbed")
     assert Recording(out).tokens() == Recording(tmp_path / "undisturbed").tokens()
-    assert [part.first for part in find_parts(out)][:2] == [0, 4]
+    assert not list(out.glob(".unfinished*"))
 
 
 @pytest.mark.integration
@@ -292,6 +303,71 @@ def test_token_answers_are_recorded_where_they_are_the_tokens_own(
     assert record(node.url, tmp_path, 7, 7, "--no-verify") == 0
     tokens = Recording(tmp_path).tokens().values()
     assert [(t.name, t.symbol, t.decimals) for t in tokens] == ([recorded] if recorded else [])
+
+
+@pytest.fixture
+def tokens(node: Node) -> FakeNode:
+    """Forty tokens that move in block 7; some are not quite tokens."""
+    addresses = [f"0x{number:040x}" for number in range(1, 41)]
+    node.blocks["0x7"] = make_block(
+        7, [make_log(index, address=address) for index, address in enumerate(addresses)]
+    )
+    known = {a: usual_token(f"Token {a[-2:]}", a[-2:], 18) for a in addresses}
+    del known[addresses[3]]  # no contract
+    del known[addresses[4]]["decimals"]  # reverts
+    known[addresses[5]]["name"] = b"\xff" * 5_000
+    chain = FakeNode(known)
+
+    def call(params: list[Any]) -> Any:
+        try:
+            return chain.eth_call(*params)
+        except ValueError as error:
+            return {"code": 3, "message": str(error)}
+
+    node.answers["eth_call"] = call
+    return chain
+
+
+def test_tokens_are_asked_together(node: Node, tokens: FakeNode, tmp_path: Path) -> None:
+    assert record(node.url, tmp_path / "together", 7, 7, "--no-verify") == 0
+    assert node.asked.count("eth_call") == 2 + 3  # two requests, and the one that reverts alone
+    tokens.has_multicall = False
+    assert record(node.url, tmp_path / "alone", 7, 7, "--no-verify") == 0
+    assert node.asked.count("eth_call") > 100
+    found = Recording(tmp_path / "together").tokens()
+    assert found == Recording(tmp_path / "alone").tokens()
+    assert len(found) == 39  # one has a name of absurd length
+    assert found["0x" + "0" * 39 + "4"].symbol == "0x"
+    assert found["0x" + "0" * 39 + "5"].decimals is None
+
+
+def test_a_token_that_burns_the_gas_of_others_does_not_speak_for_them(
+    node: Node, tokens: FakeNode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert record(node.url, tmp_path / "before", 7, 7, "--no-verify") == 0
+    left = 20
+
+    def starved(token: str, allow_failure: bool, data: bytes) -> tuple[bool, bytes]:
+        nonlocal left
+        left -= 1
+        return FakeNode._try(tokens, token, allow_failure, data) if left > 0 else (False, b"")
+
+    monkeypatch.setattr(tokens, "_try", starved)
+    assert record(node.url, tmp_path / "after", 7, 7, "--no-verify") == 0
+    assert Recording(tmp_path / "before").tokens() == Recording(tmp_path / "after").tokens()
+
+
+def test_one_refusal_does_not_end_the_asking_for_whole_blocks(node: Node, tmp_path: Path) -> None:
+    node.failures["eth_getBlockReceipts"] = [{"code": -32000, "message": "header not found"}]
+    assert record(node.url, tmp_path, 7, 8, "--no-verify", "--workers", "1") == 0
+    assert node.asked.count("eth_getBlockReceipts") == 2
+    assert node.asked.count("eth_getTransactionReceipt") == 1
+
+
+def test_a_low_rate_with_many_workers_is_kept_and_no_error(node: Node, tmp_path: Path) -> None:
+    slow = ["--requests-per-second", "3", "--workers", "50", "--timeout", "0.2"]
+    assert record(node.url, tmp_path, 7, 7, "--no-verify", "--no-tokens", *slow) == 0
+    assert len(recorded_blocks(tmp_path)) == 1
 
 
 def test_tokens_are_left_out_where_asked_for(node: Node, tmp_path: Path) -> None:

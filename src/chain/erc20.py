@@ -24,11 +24,12 @@ MULTICALL3 = "0xca11bde05977b3631167028862be2a173976ca11"
 _DECIMALS = keccak(text="decimals()")[:4]
 _NAME = keccak(text="name()")[:4]
 _SYMBOL = keccak(text="symbol()")[:4]
-_METADATA_CALLS = (_DECIMALS, _NAME, _SYMBOL)
+METADATA_CALLS = (_DECIMALS, _NAME, _SYMBOL)
+"""Selectors of `decimals()`, `name()` and `symbol()`, in the order of their answers."""
 _AGGREGATE3 = keccak(text="aggregate3((address,bool,bytes)[])")[:4]
 
 # With the gas below: what every node grants one call.
-_MAX_TOKENS_PER_CALL = 30
+MAX_TOKENS_PER_CALL = 30
 # Plenty for honest tokens, and a bound on what a hostile one can make the node compute.
 _GAS_PER_TOKEN = 1_000_000
 
@@ -46,8 +47,8 @@ def token_infos(
     """
     found: dict[str, TokenInfo | SourceError] = {}
     wanted = list(tokens)
-    for start in range(0, len(wanted), _MAX_TOKENS_PER_CALL):
-        found.update(_ask_together(node, wanted[start : start + _MAX_TOKENS_PER_CALL], deadline))
+    for start in range(0, len(wanted), MAX_TOKENS_PER_CALL):
+        found.update(_ask_together(node, wanted[start : start + MAX_TOKENS_PER_CALL], deadline))
     return found
 
 
@@ -55,7 +56,7 @@ def token_info_alone(
     node: JsonRpcClient, token: str, deadline: Deadline | None = None
 ) -> TokenInfo:
     """Ask one token for its metadata with plain `eth_call`s. Raises `SourceError` subclasses."""
-    decimals = _eth_call(node, token, _DECIMALS, deadline)
+    decimals = _eth_call(node, _call(token, _DECIMALS), deadline)
     _decimals(decimals)  # without decimals there is no use in the other two
     return _token_info(
         decimals,
@@ -76,34 +77,46 @@ def decode_text(data: bytes) -> str:
     return "" if text is None else bytes(text[:_LONGEST_TEXT_BYTES]).decode("utf-8", "replace")
 
 
+def multicall(tokens: Collection[str]) -> dict[str, str]:
+    """The `eth_call` that asks all these tokens (`MAX_TOKENS_PER_CALL` at most)."""
+    calls = [(token, True, selector) for token in tokens for selector in METADATA_CALLS]
+    data = _AGGREGATE3 + encode(["(address,bool,bytes)[]"], [calls])
+    return _call(MULTICALL3, data, _GAS_PER_TOKEN * len(tokens))
+
+
+def multicall_results(data: bytes, tokens: Collection[str]) -> list[list[tuple[bool, bytes]]]:
+    """What each token answered to `METADATA_CALLS`: whether it did, and the returned bytes.
+
+    Raises:
+        RequestRefused: the chain has no Multicall3.
+        MalformedAnswer: the data is not the answer to `multicall(tokens)`.
+    """
+    if not data:
+        raise RequestRefused(SOURCE, "no Multicall3 on this chain")
+    results = _decode("(bool,bytes)[]", data)
+    if results is None:
+        raise MalformedAnswer(SOURCE, "multicall answer does not decode")
+    each = len(METADATA_CALLS)
+    if len(results) != each * len(tokens):
+        raise MalformedAnswer(SOURCE, "multicall answered another number of calls")
+    return [list(results[start : start + each]) for start in range(0, len(results), each)]
+
+
 def _ask_together(
     node: JsonRpcClient, tokens: list[str], deadline: Deadline | None
 ) -> dict[str, TokenInfo | SourceError]:
-    calls = [(token, True, selector) for token in tokens for selector in _METADATA_CALLS]
-    data = _AGGREGATE3 + encode(["(address,bool,bytes)[]"], [calls])
-    gas = _GAS_PER_TOKEN * len(tokens)
-    results = _decode_results(_eth_call(node, MULTICALL3, data, deadline, gas))
-    if len(results) != len(calls):
-        raise MalformedAnswer(SOURCE, "multicall answered another number of calls")
+    call = multicall(tokens)
+    results = multicall_results(_eth_call(node, call, deadline), tokens)
     found: dict[str, TokenInfo | SourceError] = {}
     for index, token in enumerate(tokens):
         decimals, name, symbol = (
-            returned if success else b"" for success, returned in results[3 * index : 3 * index + 3]
+            returned if success else b"" for success, returned in results[index]
         )
         try:
             found[token] = _token_info(decimals, name, symbol)
         except MalformedAnswer as error:
             found[token] = error
     return found
-
-
-def _decode_results(data: bytes) -> list[tuple[bool, bytes]]:
-    if not data:
-        raise RequestRefused(SOURCE, "no Multicall3 on this chain")
-    results = _decode("(bool,bytes)[]", data)
-    if results is None:
-        raise MalformedAnswer(SOURCE, "multicall answer does not decode")
-    return list(results)
 
 
 def _decode(abi_type: str, data: bytes) -> Any:
@@ -130,20 +143,21 @@ def _call_or_nothing(
 ) -> bytes:
     """`name` and `symbol` are optional: a refusal is an answer."""
     try:
-        return _eth_call(node, token, selector, deadline)
+        return _eth_call(node, _call(token, selector), deadline)
     except RequestRefused:
         return b""
 
 
-def _eth_call(
-    node: JsonRpcClient,
-    to: str,
-    data: bytes,
-    deadline: Deadline | None,
-    gas: int = _GAS_PER_TOKEN,
-) -> bytes:
-    call = {"to": to, "data": f"0x{data.hex()}", "gas": hex(gas)}
-    result = node.call("eth_call", [call, "latest"], deadline)
+def _call(to: str, data: bytes, gas: int = _GAS_PER_TOKEN) -> dict[str, str]:
+    return {"to": to, "data": f"0x{data.hex()}", "gas": hex(gas)}
+
+
+def _eth_call(node: JsonRpcClient, call: dict[str, str], deadline: Deadline | None) -> bytes:
+    return returned_bytes(node.call("eth_call", [call, "latest"], deadline))
+
+
+def returned_bytes(result: object) -> bytes:
+    """What an `eth_call` returned. Raises `MalformedAnswer` where it is not `0x` and bytes."""
     if isinstance(result, str) and result.startswith("0x") and result.isascii():
         try:
             return bytes.fromhex(result[2:])

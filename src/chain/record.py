@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -29,8 +28,8 @@ from src.chain.recording_fetch import (
     BlockFetcher,
     Node,
     UnverifiedBlock,
-    fetch_token,
 )
+from src.chain.recording_tokens import TokenFetcher
 from src.chain.rpc import JsonRpcClient
 
 URL_VARIABLE = "JSON_RPC_URL"
@@ -116,8 +115,10 @@ def record(options: argparse.Namespace, stop: _StopFlag) -> int:
         OSError: the disk.
     """
     limit = RateLimit(Rate(options.requests_per_second, 1.0))
+    # More workers than requests a second would only wait for each other, some beyond the time-out.
+    workers = min(options.workers, options.requests_per_second)
     client = JsonRpcClient(
-        options.url, timeout=options.timeout, rate_limit=limit, connections=options.workers
+        options.url, timeout=options.timeout, rate_limit=limit, connections=workers
     )
     node = Node(client, options.patience, stop.event)
     chain_id, head = (node.quantity(method) for method in ("eth_chainId", "eth_blockNumber"))
@@ -126,9 +127,9 @@ def record(options: argparse.Namespace, stop: _StopFlag) -> int:
     with (
         closing(client),
         open_writer(options.out, chain_id) as writer,
-        ThreadPoolExecutor(options.workers, "record") as pool,
+        ThreadPoolExecutor(workers, "record") as pool,
     ):
-        return _Recorder(options, stop, node, writer, pool).run()
+        return _Recorder(options, stop, node, TokenFetcher(node), writer, pool).run()
 
 
 @dataclass(slots=True)
@@ -136,6 +137,7 @@ class _Recorder:
     options: argparse.Namespace
     stop: _StopFlag
     node: Node
+    tokens: TokenFetcher
     writer: RecordingWriter
     pool: ThreadPoolExecutor
     tokens_missed: int = 0
@@ -177,7 +179,7 @@ class _Recorder:
 
     def _write(self) -> None:
         wanted = self.writer.unknown_tokens() if self.options.tokens else []
-        answers = list(self.pool.map(partial(fetch_token, self.node), wanted))
+        answers = self.tokens.fetch_all(wanted, self.pool)
         self.writer.write(answer for answer in answers if answer is not None)
         self.tokens_missed += answers.count(None)
 

@@ -1,4 +1,4 @@
-"""Blocks with receipts, and token metadata, fetched from a node for a recording.
+"""Blocks with receipts, fetched from a node for a recording.
 
 Patient where the bot is not: a recording of a million blocks must outlive a node that restarts. And
 distrustful: a block counts only when its receipts hash to the root in its header.
@@ -13,11 +13,14 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
-from eth_utils.crypto import keccak
-
-from src.chain.errors import MalformedAnswer, RateLimited, RequestRefused, SourceUnavailable
+from src.chain.errors import (
+    DeadlineExceeded,
+    MalformedAnswer,
+    RateLimited,
+    RequestRefused,
+    SourceUnavailable,
+)
 from src.chain.receipts_root import receipts_root
-from src.chain.recording import TokenAnswers
 from src.chain.recording_rows import BlockRows, Json, RecordedBlock, encode_block, parse_quantity
 from src.chain.rpc import JsonRpcClient
 
@@ -28,12 +31,7 @@ DEFAULT_PATIENCE = 120.0
 _FIRST_PAUSE = 0.5
 _LONGEST_PAUSE = 15.0
 _TRIES_OF_A_BLOCK = 3
-_LONGEST_ANSWER = 2 + 2 * 4096  # a longer name or symbol is an attack on our disk
-_SELECTORS = {
-    name: "0x" + keccak(text=f"{name}()")[:4].hex() for name in ("name", "symbol", "decimals")
-}
-# How nodes word it that the contract itself failed; any other refusal says nothing of the token.
-_EVM_FAILURES = ("revert", "opcode", "out of gas", "invalid jump", "stack", "bad instruction")
+_MOST_REFUSALS = 3  # one may be of a node that is behind; three are of one without the method
 
 
 class UnverifiedBlock(ValueError):
@@ -68,7 +66,7 @@ class Node:
                 if result is None:
                     raise SourceUnavailable("node", f"{method}: the node does not have it")
                 return result
-            except (SourceUnavailable, RateLimited, MalformedAnswer) as error:
+            except (SourceUnavailable, RateLimited, MalformedAnswer, DeadlineExceeded) as error:
                 if self.stop.is_set() or time.monotonic() + pause > give_up:
                     raise
                 logger.info("%s; trying again in %.1f s", error, pause)
@@ -94,7 +92,7 @@ class BlockFetcher:
     def __init__(self, node: Node, *, verify: bool = True) -> None:
         self._node = node
         self._verify = verify
-        self._has_block_receipts = True
+        self._refusals = 0  # of eth_getBlockReceipts, one after the other
 
     def fetch(self, number: int) -> BlockRows:
         """Fetch one block.
@@ -137,48 +135,25 @@ class BlockFetcher:
         return RecordedBlock(block, self._receipts(number, transactions))
 
     def _receipts(self, number: int, transactions: list[Json]) -> list[Json]:
-        if self._has_block_receipts:
-            try:
-                answer = self._node.call("eth_getBlockReceipts", [hex(number)])
-            except RequestRefused as error:
-                receipts = self._receipts_one_by_one(transactions)
-                logger.info("no eth_getBlockReceipts (%s): asking for each receipt", error)
-                self._has_block_receipts = False
-                return receipts
-            if not isinstance(answer, list):
-                raise MalformedAnswer("node", f"the receipts of block {number} are no list")
-            return answer
-        return self._receipts_one_by_one(transactions)
+        if self._refusals >= _MOST_REFUSALS:
+            return self._receipts_one_by_one(transactions)
+        try:
+            answer = self._node.call("eth_getBlockReceipts", [hex(number)])
+        except RequestRefused as error:
+            receipts = self._receipts_one_by_one(transactions)
+            logger.info("no eth_getBlockReceipts (%s): asking for each receipt", error)
+            self._refusals += 1
+            return receipts
+        self._refusals = 0
+        if not isinstance(answer, list):
+            raise MalformedAnswer("node", f"the receipts of block {number} are no list")
+        return answer
 
     def _receipts_one_by_one(self, transactions: list[Json]) -> list[Json]:
         return [
             self._node.call("eth_getTransactionReceipt", [transaction.get("hash")])
             for transaction in transactions
         ]
-
-
-def fetch_token(node: Node, token: str) -> TokenAnswers | None:
-    """What a token answers to `name()`, `symbol()` and `decimals()` now.
-
-    Returns:
-        The answers; None where the node refuses to say, or an answer is absurdly long.
-
-    Raises:
-        SourceError: the node does not answer.
-    """
-    answers: dict[str, str | None] = {}
-    for name, selector in _SELECTORS.items():
-        try:
-            answer = node.call("eth_call", [{"to": token, "data": selector}, "latest"])
-        except RequestRefused as error:
-            if not any(word in error.problem.lower() for word in _EVM_FAILURES):
-                logger.info("token %s: %s", token, error)
-                return None
-            answer = None
-        if answer is not None and not _is_short_data(answer):
-            return None
-        answers[name] = answer
-    return TokenAnswers(token, **answers)
 
 
 def _check_receipts(recorded: RecordedBlock) -> tuple[bool, str]:
@@ -198,7 +173,3 @@ def _check_receipts(recorded: RecordedBlock) -> tuple[bool, str]:
         False,
         f"its receipts hash to {root}, its header says {stated}: logs are missing or wrong",
     )
-
-
-def _is_short_data(answer: Any) -> bool:
-    return isinstance(answer, str) and len(answer) <= _LONGEST_ANSWER and answer.startswith("0x")

@@ -301,7 +301,8 @@ def _topics(log: Json) -> list[str]:
     topics = log.get("topics")
     if not isinstance(topics, list):
         return []
-    return [topic for topic in topics if _text(topic) is not None]
+    # Lowercase, so that readers need not care; `extra` keeps the node's own.
+    return [topic.lower() for topic in topics if _text(topic) is not None]
 
 
 def _text(value: Any) -> str | None:
