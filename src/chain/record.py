@@ -214,7 +214,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     add("--to-block", type=natural, required=True, metavar="B", help="last block, included")
     add("--out", type=Path, required=True, metavar="DIR", help="the recording's folder")
     add("--url", default=os.environ.get(URL_VARIABLE), help=f"the node (default: ${URL_VARIABLE})")
-    add("--workers", type=positive, default=4, metavar="N", help="blocks fetched at once (4)")
+    add("--workers", type=positive, default=8, metavar="N", help="blocks fetched at once (8)")
     add(
         "--requests-per-second",
         type=positive,
