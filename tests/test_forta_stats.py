@@ -39,6 +39,23 @@ def test_ten_thousand_alerts_come_page_by_page_each_once():
     assert server.requests == 11
 
 
+def test_a_day_without_a_score_leaves_the_figures_json():
+    alerts = invent_alerts(2)
+    for alert in alerts:
+        alert["metadata"] = {"anomaly_score": "NaN"}
+    figures = json.loads(stats.to_json(daily_statistics(alerts_table(alerts), EXPECTED)))
+    assert figures["most_anomalous"] == []
+
+
+def test_an_alert_without_a_block_leaves_the_figures_json():
+    alerts = invent_alerts(20)
+    del alerts[3]["source"]["block"]["number"]
+    figures = stats.to_json(daily_statistics(alerts_table(alerts), EXPECTED))
+    blocks = [entry["block"] for entry in json.loads(figures)["most_anomalous"]]
+    assert all(block is None or isinstance(block, int) for block in blocks)
+    assert any(isinstance(block, int) for block in blocks)
+
+
 @pytest.mark.parametrize(
     "failure",
     [

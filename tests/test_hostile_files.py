@@ -73,6 +73,15 @@ def test_a_parquet_file_with_a_name_that_is_no_text_is_refused(tmp_path):
         read_table(path)
 
 
+def test_recorded_text_that_is_no_text_is_refused(tmp_path):
+    path = tmp_path / "tokens.parquet"
+    pq.write_table(pa.table({"token_address": [TOKEN]}), path, use_dictionary=False,
+                   compression="none", write_statistics=False)  # fmt: skip
+    path.write_bytes(path.read_bytes().replace(TOKEN.encode(), b"\xaf\xf0" + TOKEN[2:].encode()))
+    with pytest.raises(RecordingError, match=r"UTF-?8"):
+        read_table(path)
+
+
 @pytest.mark.parametrize(
     "content", ["[" * 20_000, '{"format": "recorded-blocks", "version": 1, "chain_id": 1e999}']
 )

@@ -120,6 +120,55 @@ def test_promotion_and_rollback_move_the_aliases(registry, bundles):
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("name", ["/{0}", "//{0}", "{0}/x", ".", "x", "1700000000-0123456789AB"])
+def test_a_model_is_put_nowhere_but_into_its_folder(bundles, tmp_path, name):
+    """Whoever writes to the store could else choose where on the bot's disk files are put."""
+    store = tmp_path / "store"
+    registry = Registry(Store(str(store)))
+    registry.promote(registry.add(bundles[0], code_version="abc").id)
+    (honest,) = registry.ids()
+    forged = name.format(str(tmp_path / "elsewhere").lstrip("/"))
+    shutil.copytree(store / "models" / honest, f"{store}/models/{forged}", dirs_exist_ok=True)
+    entry = Path(f"{store}/models/{forged}/{ENTRY_FILE}")
+    entry.write_text(json.dumps(json.loads(entry.read_text()) | {"id": forged}))
+    step = store / "ledger/000000000001.json"
+    fields = json.loads(step.read_text()) | {"champion": forged, "digests": None}
+    step.write_text(json.dumps(fields))
+    for model in ("champion", forged):
+        with pytest.raises(RegistryError):
+            registry.fetch(model, tmp_path / "models")
+    assert not (tmp_path / "elsewhere").exists()
+    assert not list(tmp_path.glob("models/*"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "change"),
+    [
+        ("entry", {"files": [MODEL_FILE, MODEL_FILE.replace(".pkl", ".manifest.json")]}),
+        ("entry", {"files": {MODEL_FILE: 1}}),
+        ("entry", {"model_version": 10**30}),
+        ("entry", {"data": "x"}),
+        ("step", {"digests": "x"}),
+        ("step", {"champion": 7}),
+        ("step", {"at": None}),
+        ("step", {"reason": ["x"]}),
+    ],
+)
+def test_a_forged_record_is_refused_and_named(bundles, tmp_path, kind, change):
+    registry = Registry(Store(str(tmp_path)))
+    entry = registry.add(bundles[0], code_version="abc")
+    registry.promote(entry.id)
+    path = tmp_path / (
+        f"models/{entry.id}/{ENTRY_FILE}" if kind == "entry" else "ledger/000000000001.json"
+    )
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    if kind == "entry":  # a step that vouches for the forged entry
+        ledger = tmp_path / "ledger/000000000001.json"
+        ledger.write_text(json.dumps(json.loads(ledger.read_text()) | {"digests": None}))
+    with pytest.raises(RegistryError, match="malformed"):
+        registry.fetch("champion", tmp_path / "models-here")
+
+
 def test_a_promotion_that_compared_with_another_champion_is_refused(registry, bundles):
     first, second, third = add_all(registry, bundles)
     registry.promote(first)

@@ -84,6 +84,15 @@ def test_what_is_not_finite_is_refused(client: TestClient, number: bytes) -> Non
     assert "not finite: Amount" in answer.json()["detail"]
 
 
+@pytest.mark.parametrize("name", ["!*forta_finding*!:", "-!*initialize*!-", "\u202eV1", "a\r\nb"])
+def test_names_of_strangers_come_back_harmless(client: TestClient, name: str) -> None:
+    detail = client.post("/predict", json={name: 1}).json()["detail"]
+    assert "not an input of the model" in detail
+    assert name not in detail
+    assert detail.isprintable()
+    assert "*!" not in detail
+
+
 def test_nothing_at_all_is_a_422(client: TestClient) -> None:
     assert client.post("/predict_fraud").status_code == 422
 

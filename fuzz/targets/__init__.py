@@ -1,9 +1,9 @@
 """All targets by name."""
 
 from fuzz.target import Target
-from fuzz.targets import bot, chain, files, sources
+from fuzz.targets import bot, bundles, chain, files, service, sources
 
+_MODULES = (chain, sources, bot, files, bundles, service)
 TARGETS: dict[str, Target] = {
-    target.name: target
-    for target in (*chain.TARGETS, *sources.TARGETS, *bot.TARGETS, *files.TARGETS)
+    target.name: target for module in _MODULES for target in module.TARGETS
 }

@@ -257,6 +257,39 @@ def _recording(bench: Bench) -> Callable[[bytes], None]:
     return one
 
 
+def _recordings(bench: Bench) -> Callable[[bytes], None]:
+    import shutil  # noqa: PLC0415
+
+    from src.chain.recording import MANIFEST, Recording, RecordingError  # noqa: PLC0415
+
+    folder = bench.folder / "recording"
+    shutil.copytree(_ROOT / "src/service/demo_blocks", folder)
+    manifest = folder / MANIFEST
+    honest = json.loads(manifest.read_text())
+    (part,) = Recording(folder).parts
+    tables = {path: path.read_bytes() for path in sorted(part.path.glob("*.parquet"))}
+
+    def one(content: bytes) -> None:
+        data = Data(content)
+        manifest.write_bytes(
+            data.json_bytes(honest) if data.one_in(2) else json.dumps(honest).encode()
+        )
+        damaged = data.pick(tuple(tables))
+        damaged.write_bytes(data.damaged(tables[damaged]))
+        try:
+            recording = Recording(folder)
+            recording.tokens()
+            recording.blocks(["block_number"])
+            recording.tables(recording.parts[0])
+            bench.reached["read"] += 1
+        except RecordingError:
+            bench.reached["refused"] += 1
+        finally:
+            damaged.write_bytes(tables[damaged])
+
+    return one
+
+
 def _json_rpc_requests(bench: Bench) -> Callable[[bytes], None]:
     from src.chain.replay_server import RpcServer  # noqa: PLC0415
 
@@ -296,6 +329,7 @@ TARGETS = (
     Target("policy", "policy files: a policy or the line of the mistake", _policy, 0.1),
     Target("cache", "damaged cache files: facts that are possible, counters go on", _cache, 0.5),
     Target("recording", "damaged parquet files: a table or a refusal", _recording, 1.5),
+    Target("recordings", "damaged recordings: their tables or a refusal", _recordings, 0.2),
     Target(
         "requests",
         "requests to the replay's JSON-RPC server: an answer for each",

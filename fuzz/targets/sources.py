@@ -1,11 +1,14 @@
 """Answers of explorers and nodes, through the real clients: a possible fact or a typed failure."""
 
+import dataclasses
+import json
+import math
 import time
 from collections.abc import Callable
 from typing import Any
 
 from fuzz.data import Data
-from fuzz.oracles import check_first_transaction, check_token_info, expect
+from fuzz.oracles import check_first_transaction, check_text, check_token_info, expect
 from fuzz.target import Bench, Target
 from fuzz.wire import FuzzedServer, connect
 
@@ -24,11 +27,15 @@ def _expect_failure(error: Exception, bench: Bench) -> None:
 
 
 def _asking(
-    bench: Bench, client: Any, template: Any, ask: Callable[[Data], None]
+    bench: Bench,
+    client: Any,
+    template: Any,
+    ask: Callable[[Data], None],
+    server: FuzzedServer | None = None,
 ) -> Callable[[bytes], None]:
     from src.chain.errors import NotFound, SourceError  # noqa: PLC0415
 
-    server = FuzzedServer()
+    server = server or FuzzedServer()
     connect(client, server)
 
     def one(content: bytes) -> None:
@@ -122,6 +129,101 @@ def _node(bench: Bench) -> Callable[[bytes], None]:
     return _asking(bench, client, template, ask)
 
 
+def _owner(bench: Bench) -> Callable[[bytes], None]:
+    from src.chain import http, owner_store  # noqa: PLC0415
+
+    token = {"token": "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJib3QifQ." + _KEY}
+    document = {"ETHERSCAN_API_KEY": _KEY, "apiKeys": {"ETHPLORER_API_KEY": _KEY}, "other": [1]}
+    server = FuzzedServer()
+
+    class Client(http.HttpClient):
+        """The real client; its two servers are the fuzzer's."""
+
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            self._session.mount("http://", server)
+            server.template = document if server.template is token else token
+
+    setattr(owner_store, "HttpClient", Client)  # noqa: B010 - the name is not owner_store's own
+
+    def ask(_: Data) -> None:
+        server.template = document
+        secrets = owner_store._fetch(_URL, _URL, 5.0)
+        expect(isinstance(secrets, dict), "mismatch", "no object")
+
+    class _Holder:
+        _http = Client("fuzz", _URL, timeout=5, max_bytes=1)
+
+    return _asking(bench, _Holder, lambda _: document, ask, server)
+
+
+def _forta(bench: Bench) -> Callable[[bytes], None]:
+    from datetime import date  # noqa: PLC0415
+
+    from src.monitoring.alert_statistics import alerts_table, daily_statistics  # noqa: PLC0415
+    from src.monitoring.forta_api import FortaApi  # noqa: PLC0415
+
+    api = FortaApi(_KEY, url=_URL, page_size=2, sleep=lambda _: None)
+    alert = {
+        "hash": "0xab", "alertId": "NORMAL-TOKEN-TRANSFERS-TX", "severity": "INFO",
+        "createdAt": "2024-05-30T12:00:00Z", "metadata": {"anomaly_score": "0.4"},
+        "source": {
+            "transactionHash": "0x" + "ab" * 32,
+            "block": {"number": 1, "timestamp": "2024-05-30T12:00:00Z", "chainId": 1},
+        },
+    }  # fmt: skip
+    page = {"hasNextPage": False, "endCursor": {"blockNumber": 1, "alertId": "0xab"}}
+
+    def template(data: Data) -> Any:
+        if data.one_in(8):
+            return {"errors": [{"message": data.text() + _KEY, "extensions": {"code": "X"}}]}
+        return {"data": {"alerts": {"pageInfo": page, "alerts": [alert, alert]}}}
+
+    def ask(_: Data) -> None:
+        table = alerts_table(api.alerts_of_day("0x" + "ab" * 32, date(2024, 5, 30)))
+        expect(not table["score"].isin([math.inf, -math.inf]).any(), "non-finite", "a score")
+        try:
+            figures = daily_statistics(table, 0.01)
+        except ValueError as error:
+            expect("no alerts" in str(error), "crash", error)
+            return
+        json.dumps(dataclasses.asdict(figures), allow_nan=False)
+
+    return _asking(bench, api, template, ask)
+
+
+def _addresses(bench: Bench) -> Callable[[bytes], None]:
+    from src.chain.transfers import normalise_address  # noqa: PLC0415
+    from src.utils.address_list import AddressListError, parse_text  # noqa: PLC0415
+
+    listed = [_ADDRESS, "0x" + "B2" * 20]
+    forms: tuple[Any, ...] = (
+        listed,
+        [{"address": listed[0], "label": "Exploiter"}, {"address": listed[1], "comment": "x"}],
+        dict.fromkeys(listed, "Exploiter"),
+    )
+
+    def one(content: bytes) -> None:
+        data = Data(content)
+        if data.one_in(2):
+            lines = [f"{data.pick(listed)},{data.text()}" for _ in range(data.byte() % 5)]
+            written = data.damaged("\n".join(("address,label", *lines)).encode("utf-8", "replace"))
+        else:
+            written = data.json_bytes(data.pick(forms))
+        try:
+            labels = parse_text(written.decode("utf-8-sig", "replace"))
+        except AddressListError as error:
+            expect(str(error).isprintable() and len(str(error)) < 200, "leak", repr(str(error)))
+            bench.reached["refused"] += 1
+            return
+        for address, label in labels.items():
+            expect(normalise_address(address) == address, "mismatch", address)
+            check_text(label, 80)
+        bench.reached["read"] += 1
+
+    return one
+
+
 TARGETS = (
     Target(
         "etherscan",
@@ -137,5 +239,23 @@ TARGETS = (
     ),
     Target(
         "node", "any JSON-RPC answer, ABI included: a possible fact or a typed failure", _node, 0.8
+    ),
+    Target(
+        "owner",
+        "answers of Forta's token provider and owner store: a document or a typed failure",
+        _owner,
+        0.3,
+    ),
+    Target(
+        "forta",
+        "answers of the Forta API: a table of alerts with scores in [0, 1], or a typed failure",
+        _forta,
+        0.3,
+    ),
+    Target(
+        "addresses",
+        "lists of addresses, JSON and CSV: addresses with harmless labels, or a refusal",
+        _addresses,
+        1,
     ),
 )

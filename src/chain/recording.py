@@ -298,6 +298,7 @@ def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
         # Not `pq.read_table`: it imports pandas, a second of every start.
         with pq.ParquetFile(path) as file:
             table = file.read(columns)
+        table.validate(full=True)  # offsets within their buffers, text that is UTF-8
     except (OSError, ValueError, pa.ArrowException) as error:
         raise RecordingError(f"{path}: cannot be read: {error}") from error
     missing = set(columns or ()) - set(table.column_names)

@@ -86,7 +86,7 @@ def daily_statistics(table: pd.DataFrame, expected_anomaly_rate: float) -> Daily
     anomalies = counts[ANOMALOUS]
     rate = anomalies / many
     scores = alerts["score"].dropna()
-    highest = alerts.nlargest(MOST_ANOMALOUS, "score")
+    highest = alerts.dropna(subset=["score"]).nlargest(MOST_ANOMALOUS, "score")
     return DailyStatistics(
         transactions=many,
         repeated=int(ours.sum()) - many,
@@ -104,7 +104,8 @@ def daily_statistics(table: pd.DataFrame, expected_anomaly_rate: float) -> Daily
         },
         model_versions=_count(alerts["model_version"]),
         most_anomalous=[
-            {"tx_hash": tx_hash, "score": score, "block": block}
+            # A column in which one block is unknown holds the others as floats.
+            {"tx_hash": tx_hash, "score": score, "block": None if pd.isna(block) else int(block)}
             for tx_hash, score, block in zip(
                 highest["tx_hash"].tolist(), highest["score"].tolist(),
                 highest["block"].tolist(), strict=True,

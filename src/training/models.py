@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from src.training.registry import CHAMPION, EVALUATION_FILE, MANIFEST_FILE, Registry, RegistryError
+from src.training.registry import EVALUATION_FILE, MANIFEST_FILE, Registry, RegistryError
+from src.training.registry_records import CHAMPION
 from src.training.store import StoreError, open_store
 
 _PROJECT = Path(__file__).resolve().parents[2]

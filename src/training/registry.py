@@ -10,11 +10,10 @@ short or tampered with is refused before a byte of it is unpickled.
 """
 
 import hashlib
-import json
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -25,16 +24,24 @@ from src.detection.manifest import manifest_path
 from src.detection.model import load_model
 from src.detection.signature import signature_path
 from src.training.bundle import write_atomically
+from src.training.registry_records import (
+    ALIASES,
+    PREVIOUS,
+    Entry,
+    RecordMalformed,
+    Step,
+    is_id,
+    parse_entry,
+    parse_step,
+)
 from src.training.store import Store
 from src.training.train import BLOCKS_FILE, MODEL_FILE
 
-CHAMPION, CHALLENGER, PREVIOUS = ALIASES = ("champion", "challenger", "previous")
 MANIFEST_FILE = manifest_path(Path(MODEL_FILE)).name
 EVALUATION_FILE = "evaluation.json"
 ENTRY_FILE = "entry.json"
 CURRENT = "current"
 
-_FORMAT = 1
 _SIGNATURE_FILE = signature_path(Path(MANIFEST_FILE)).name
 _FILES = (MODEL_FILE, MANIFEST_FILE, _SIGNATURE_FILE, EVALUATION_FILE, BLOCKS_FILE)
 _REQUIRED = (MODEL_FILE, MANIFEST_FILE)
@@ -51,60 +58,6 @@ class BundleRefused(RegistryError):
 
 class ChampionChanged(RegistryError):
     """Somebody promoted another model in the meantime."""
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """What the registry knows of one bundle.
-
-    Attributes:
-        id: `<model_version>-<first 12 digits of the model file's SHA-256>`.
-        model_version: when the model was made, Unix seconds.
-        registered_at: Unix seconds.
-        code_version: commit that trained it, or "unknown".
-        data: identity of the training data, from the manifest.
-        files: SHA-256 by file name.
-    """
-
-    id: str
-    model_version: int
-    registered_at: int
-    code_version: str
-    data: Mapping[str, Any]
-    files: Mapping[str, str]
-
-    def to_bytes(self) -> bytes:
-        """Serialise; the same entry gives the same bytes."""
-        return _json_bytes({"format": _FORMAT, **asdict(self)})
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One step of the ledger: which model has which alias from here on.
-
-    Attributes:
-        number: 0 before the first.
-        champion, challenger, previous: ids, or None.
-        digests: SHA-256 of the entry of every model that has an alias.
-        action: promote, rollback, challenge.
-        reason: for people.
-        at: Unix seconds.
-        writer: tells whose step it is.
-    """
-
-    number: int = 0
-    champion: str | None = None
-    challenger: str | None = None
-    previous: str | None = None
-    digests: Mapping[str, str] | None = None
-    action: str = ""
-    reason: str = ""
-    at: int = 0
-    writer: str = ""
-
-    def aliases_of(self, model_id: str) -> list[str]:
-        """The aliases that a model has."""
-        return [alias for alias in ALIASES if getattr(self, alias) == model_id]
 
 
 class Registry:
@@ -305,7 +258,7 @@ class Registry:
                 writer=uuid.uuid4().hex,
             )
             name = f"ledger/{step.number:012d}.json"
-            content = _json_bytes({"format": _FORMAT, **asdict(step)})
+            content = step.to_bytes()
             # A repeated request, whose first answer was lost, finds its own step.
             if self.store.create(name, content) or self.store.read(name) == content:
                 return step
@@ -326,6 +279,9 @@ class Registry:
             return None
 
     def _entry(self, model_id: str, step: Step) -> Entry:
+        # The id becomes the name of a folder where the bundle is put.
+        if not is_id(model_id):
+            raise RegistryError(f"{model_id[:40]!r} is not an id of a model")
         try:
             content = self.store.read(f"models/{model_id}/{ENTRY_FILE}")
         except FileNotFoundError:
@@ -338,13 +294,10 @@ class Registry:
                 f"{model_id}: {ENTRY_FILE} was changed after the model was given an alias"
             )
         try:
-            fields = json.loads(content)
-            if fields.pop("format") != _FORMAT or fields["id"] != model_id:
-                raise ValueError("another format or another model")
-            entry = Entry(**fields)
+            entry = parse_entry(content, model_id)
             if not set(_REQUIRED) <= set(entry.files) <= set(_FILES):
-                raise ValueError("its list of files")
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+                raise RecordMalformed("its list of files")
+        except RecordMalformed as error:
             raise BundleRefused(f"{model_id}: {ENTRY_FILE} is malformed: {error}") from None
         return entry
 
@@ -364,11 +317,8 @@ class Registry:
 
     def _step(self, name: str) -> Step:
         try:
-            fields = json.loads(self.store.read(f"ledger/{name}"))
-            if fields.pop("format") != _FORMAT or name != f"{fields['number']:012d}.json":
-                raise ValueError("another format or another number")
-            return Step(**fields)
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            return parse_step(self.store.read(f"ledger/{name}"), name)
+        except RecordMalformed as error:
             raise RegistryError(f"{self.store.name}/ledger/{name} is malformed: {error}") from None
 
 
@@ -388,7 +338,3 @@ def _verify(contents: Mapping[str, bytes], what: str) -> Any:
 
 def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
-
-
-def _json_bytes(content: Mapping[str, Any]) -> bytes:
-    return (json.dumps(content, indent=1, sort_keys=True) + "\n").encode()

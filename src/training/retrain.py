@@ -32,7 +32,8 @@ from src.training.feedback import Feedback, read_feedback
 from src.training.gate import Check, Tolerances, judge
 from src.training.hyperparameters import Hyperparameters
 from src.training.models import code_version
-from src.training.registry import CHAMPION, Registry, RegistryError
+from src.training.registry import Registry, RegistryError
+from src.training.registry_records import CHAMPION
 from src.training.retraining_data import prepare
 from src.training.sign import write_signature
 from src.training.store import Store, StoreError, open_store

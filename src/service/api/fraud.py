@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body
 from pydantic import BaseModel, Field
 
+from src.chain.text import sanitise_text
 from src.detection.fraud_model import InvalidInputs, SupervisedModel
 from src.monitoring import metrics
 from src.service.api.common import ServiceDep
@@ -14,6 +15,7 @@ from src.service.problems import Problem, responses
 
 router = APIRouter(tags=["Supervised model"])
 
+_MAX_DETAIL = 2_000
 _NO_MODEL = "There is no supervised model here: train one with `npm run train:fraud`."
 _EXAMPLE = {"Time": 406, "V1": -2.312, "V2": 1.952, "Amount": 0.0}
 _Inputs = Annotated[
@@ -65,7 +67,7 @@ def _predict(inputs: dict[str, Any], service: Service) -> tuple[float, bool]:
         metrics.error_occurred(error)
         raise Problem(
             422,
-            f"{error}.",
+            f"{sanitise_text(str(error), _MAX_DETAIL)}.",
             missing=list(error.missing),
             not_finite=list(error.not_finite),
             not_numeric=list(error.not_numeric),

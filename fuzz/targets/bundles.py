@@ -1,0 +1,205 @@
+"""What vouches for models, forged: bundles whose manifest matches, signatures, the registry."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from fuzz.data import Data
+from fuzz.oracles import expect
+from fuzz.target import Bench, Target
+
+_INPUTS = ("transfer_counts", "tokens_type_counts", "account_active_period_in_minutes")
+
+
+def _manifest_of(data: Data, shipped: dict[str, Any], model: bytes) -> bytes:
+    """A manifest that vouches for the model, as a forger makes it, and now and then any."""
+    manifest = shipped | {"sha256": hashlib.sha256(model).hexdigest()}
+    if data.one_in(2):
+        altered = data.altered(manifest)
+        manifest = altered if isinstance(altered, dict) else {}
+    return json.dumps(manifest).encode("utf-8", "surrogatepass")
+
+
+def _forest_bundle(folder: Path) -> tuple[Path, dict[str, Any], bytes]:
+    import importlib.metadata  # noqa: PLC0415
+
+    import dill  # noqa: PLC0415
+    import numpy as np  # noqa: PLC0415
+    from sklearn.ensemble import IsolationForest  # noqa: PLC0415
+
+    rows = np.random.default_rng(0).normal(size=(64, len(_INPUTS))).astype(np.float32)
+    fitted = IsolationForest(n_estimators=3, max_samples=16, random_state=0).fit(rows)
+    scores = -fitted.score_samples(rows)
+    manifest = {
+        "format": 1, "model_version": 1_650_000_000, "sha256": "", "inputs": list(_INPUTS),
+        "sklearn_version": importlib.metadata.version("scikit-learn"), "anomaly_threshold": 0.5,
+        "score_quantiles": sorted(scores.tolist()), "golden_rows": rows[:2].tolist(),
+        "golden_scores": scores[:2].tolist(), "training": {},
+        "token_amounts": {"0x" + "a1" * 20: [6.0, 1.0]},
+    }  # fmt: skip
+    return folder / "isolation_forest.pkl", manifest, dill.dumps(fitted, protocol=4)
+
+
+def _fraud_bundle(folder: Path) -> tuple[Path, dict[str, Any], bytes]:
+    import numpy as np  # noqa: PLC0415
+    from sklearn.base import clone  # noqa: PLC0415
+
+    from src.detection.manifest import manifest_path  # noqa: PLC0415
+    from src.training.fraud_bundle import write_fraud_bundle  # noqa: PLC0415
+    from src.training.fraud_candidates import candidates  # noqa: PLC0415
+
+    rows = np.random.default_rng(0).normal(size=(200, len(_INPUTS)))
+    (candidate,) = [one for one in candidates(0) if one.name == "LogisticRegression"]
+    path = folder / "fraud_model.npz"
+    write_fraud_bundle(
+        path, name=candidate.name, pipeline=clone(candidate.pipeline()).fit(rows, rows[:, 0] > 1),
+        inputs=_INPUTS, label="Class", threshold=0.5, training_rows=rows,
+        model_version=1_650_000_000, training={},
+    )  # fmt: skip
+    return path, json.loads(manifest_path(path).read_text()), path.read_bytes()
+
+
+def _bundle(bench: Bench) -> Callable[[bytes], None]:
+    import numpy as np  # noqa: PLC0415
+
+    from src.detection.errors import InvalidInput, ModelError  # noqa: PLC0415
+    from src.detection.fraud_model import load_fraud_model  # noqa: PLC0415
+    from src.detection.manifest import manifest_path  # noqa: PLC0415
+    from src.detection.model import load_model  # noqa: PLC0415
+
+    forest, fraud = _forest_bundle(bench.folder), _fraud_bundle(bench.folder)
+    rows = np.random.default_rng(1).normal(size=(8, len(_INPUTS)))
+
+    def probabilities(path: Path) -> Any:
+        return load_fraud_model(path).probabilities(rows)
+
+    def scores(path: Path) -> Any:
+        return load_model(path, _INPUTS).score(rows)
+
+    def one(content: bytes) -> None:
+        data = Data(content)
+        is_forest = data.byte() % 2 == 0
+        path, manifest, honest = forest if is_forest else fraud
+        written = data.damaged(honest) if data.one_in(2) else honest
+        path.write_bytes(written)
+        manifest_path(path).write_bytes(_manifest_of(data, manifest, written))
+        try:
+            numbers = scores(path) if is_forest else probabilities(path)
+        except (ModelError, InvalidInput) as error:
+            expect(len(str(error)) < 10_000, "leak", f"a message of {len(str(error))} characters")
+            bench.reached["refused"] += 1
+            return
+        good = np.isfinite(numbers).all() and (numbers >= 0).all() and (numbers <= 1).all()
+        expect(bool(good), "non-finite", numbers[:4])
+        bench.reached["scored"] += 1
+
+    return one
+
+
+def _signature(bench: Bench) -> Callable[[bytes], None]:
+    from src.detection.signature import (  # noqa: PLC0415
+        is_signed,
+        problem_with,
+        public_key,
+        sign,
+        signature_path,
+    )
+
+    private, other = "11" * 32, "22" * 32
+    keys = (public_key(private), public_key(other), "00" * 32, "ff" * 32)
+    signed = b"what is signed"
+    genuine = sign(signed, private)
+    path = bench.folder / "policy.yaml"
+
+    def one(content: bytes) -> None:
+        data = Data(content)
+        said = data.damaged(signed) if data.one_in(2) else signed
+        written = data.damaged(genuine.encode()) if data.one_in(2) else genuine.encode() + b"\n"
+        if data.one_in(8):
+            written = data.rest()
+        key = data.pick(keys)
+        signature_path(path).write_bytes(written)
+        problem = problem_with(path, said, key)
+        vouched = said == signed and key == keys[0]
+        if problem is None:
+            same = bytes.fromhex(written.decode().strip()) == bytes.fromhex(genuine)
+            expect(vouched and same, "mismatch", f"{said!r} was believed by {written!r}")
+            bench.reached["believed"] += 1
+        else:
+            expect(problem.isprintable(), "leak", repr(problem))
+            expect(not (vouched and written.strip() == genuine.encode()), "mismatch", problem)
+            bench.reached["refused"] += 1
+        if data.one_in(16):
+            expect(is_signed(said, sign(said, other), keys[1]), "mismatch", "our own signature")
+
+    return one
+
+
+def _registry(bench: Bench) -> Callable[[bytes], None]:
+    from src.training.registry import Registry, RegistryError  # noqa: PLC0415
+    from src.training.store import Store, StoreError  # noqa: PLC0415
+
+    path, manifest, model = _forest_bundle(bench.folder)
+    from src.detection import features  # noqa: PLC0415
+
+    names = list(features.FEATURE_NAMES)[: len(_INPUTS)]
+    described = manifest | {"inputs": names, "sha256": hashlib.sha256(model).hexdigest()}
+    path.write_bytes(model)
+    path.with_suffix(".manifest.json").write_text(json.dumps(described))
+    root = bench.folder / "store"
+    registry = Registry(Store(str(root)))
+    entry = registry.add(bench.folder, code_version="unknown")
+    registry.promote(entry.id)
+    ledger = root / "ledger" / "000000000001.json"
+    entry_file = root / "models" / entry.id / "entry.json"
+    model_file = root / "models" / entry.id / path.name
+    files = {file: file.read_bytes() for file in (ledger, entry_file, model_file)}
+    outside = bench.folder / "fetched"
+    allowed = {"current", entry.id}
+
+    def one(content: bytes) -> None:
+        data = Data(content)
+        for file, honest in files.items():
+            if file.suffix != ".json":
+                file.write_bytes(data.damaged(honest) if data.one_in(8) else honest)
+                continue
+            altered = data.altered(json.loads(honest)) if data.one_in(2) else json.loads(honest)
+            written = json.dumps(altered).encode("utf-8", "surrogatepass")
+            file.write_bytes(data.damaged(honest) if data.one_in(4) else written)
+        try:
+            registry.history()
+            registry.ids()
+            registry.fetch("champion", outside)
+        except (RegistryError, StoreError) as error:
+            expect(len(str(error)) < 10_000, "leak", "a long message")
+            bench.reached["refused"] += 1
+            return
+        found = {file.name for file in outside.iterdir()}
+        expect(found == allowed, "leak", f"written beside the model: {found - allowed}")
+        bench.reached["fetched"] += 1
+
+    return one
+
+
+TARGETS = (
+    Target(
+        "bundle",
+        "models with a manifest forged to match: numbers in [0, 1] or a refusal",
+        _bundle,
+        1,
+    ),
+    Target(
+        "signature",
+        "signatures, files and keys: believed only what that key has signed",
+        _signature,
+        0.5,
+    ),
+    Target(
+        "registry",
+        "ledgers, entries and files of the registry: the champion in its place, or a refusal",
+        _registry,
+        0.3,
+    ),
+)
