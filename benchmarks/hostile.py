@@ -1,9 +1,11 @@
-"""Varied and hostile transactions for the soak run, the same for the same seed."""
+"""Recorded and hostile transactions for the soak run, the same for the same seed."""
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from benchmarks.recorded import RecordedTransaction
 from benchmarks.traffic import BLOCK, TIMESTAMP, WELL_KNOWN
 from src.chain.text import BRIDGE_MARKERS
 from src.chain.transfers import TRANSFER_TOPIC, ZERO_ADDRESS
@@ -16,6 +18,7 @@ MAX_TRANSFERS = 300
 _FILLING_EVERY = 25  # so many transactions, one with many new tokens, while caches fill
 _FILLING_TOKENS = 50
 _NEW_SHARE = 0.01  # transactions with tokens and senders that nobody has seen, afterwards
+_RECORDED_SHARE = 0.5
 _WELL_KNOWN_SHARE = 0.97  # many of the others are never known: their answers are refused
 _SIZES = ((0, 0, 50), (1, 3, 35), (4, 20, 12), (21, 60, 2), (61, MAX_TRANSFERS, 1))
 _AMOUNTS = (0, 1, 10**6, 10**18, 2**53 + 1, 2**128, 2**255, 2**256 - 1)
@@ -48,10 +51,12 @@ class HostileTraffic:
 
     Args:
         seed: the same seed, the same transactions.
+        recorded: what half of them are drawn from, if there are any.
     """
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, recorded: Sequence[RecordedTransaction] = ()) -> None:
         self._random = random.Random(seed)
+        self._recorded = recorded
         self._made = 0
         self._tokens = [self._address() for _ in range(200)]
         self._senders = [self._address() for _ in range(40)]
@@ -65,6 +70,8 @@ class HostileTraffic:
             tokens = [self._address() for _ in range(_FILLING_TOKENS)]
         elif rng.random() < _NEW_SHARE:
             tokens, sender = [self._address() for _ in range(3)], self._address()
+        elif self._recorded and rng.random() < _RECORDED_SHARE:
+            return self._as_recorded(rng.choice(self._recorded))
         else:
             known = rng.random() < _WELL_KNOWN_SHARE
             tokens = rng.choices(WELL_KNOWN if known else self._tokens, k=self._size())
@@ -72,7 +79,15 @@ class HostileTraffic:
         logs = [self._log(token, accounts) for token in tokens]
         if rng.random() < 0.1:
             logs.append({"address": self._address(), "data": "0x", **rng.choice(_BROKEN_LOGS)})
-        return HostileTransaction(self._event(sender, logs), has_transfers=bool(tokens))
+        timestamp = TIMESTAMP + 12 * (self._made // 200)
+        event = self._event(sender, self._recipient(), timestamp, logs)
+        return HostileTransaction(event, has_transfers=bool(tokens))
+
+    def _as_recorded(self, recorded: RecordedTransaction) -> HostileTransaction:
+        """With a new hash, since the bridge tells transactions in flight apart by it."""
+        logs = recorded.logs()
+        event = self._event(recorded.sender, recorded.to, recorded.timestamp, logs)
+        return HostileTransaction(event, has_transfers=bool(logs))
 
     def _size(self) -> int:
         low, high, _ = self._random.choices(_SIZES, [share for *_, share in _SIZES])[0]
@@ -86,17 +101,19 @@ class HostileTraffic:
             "data": f"0x{rng.choice(_AMOUNTS):064x}",
         }
 
-    def _event(self, sender: str, logs: list[dict[str, Any]]) -> dict[str, Any]:
+    def _event(
+        self, sender: str, to: str | None, timestamp: int, logs: list[dict[str, Any]]
+    ) -> dict[str, Any]:
         rng = self._random
         for index, log in enumerate(logs):
             log["logIndex"] = hex(index)
         tx_hash = f"0x{rng.getrandbits(256):064x}"
         return {
-            "transaction": {"hash": tx_hash, "from": sender, "to": self._recipient()},
+            "transaction": {"hash": tx_hash, "from": sender, "to": to},
             "block": {
                 "hash": tx_hash,
                 "number": hex(BLOCK + self._made // 200),
-                "timestamp": hex(TIMESTAMP + 12 * (self._made // 200)),
+                "timestamp": hex(timestamp),
             },
             "network": 1,
             "logs": logs,

@@ -1,183 +1,346 @@
-"""Many varied and hostile transactions through one process: `npm run soak`.
+"""Many recorded and hostile transactions, failing sources, one bot: `npm run soak`.
 
-Exit code 0 when none was lost and memory did not grow after the caches had filled, else 1.
+Feeds one bot for a stated time, or with a stated number of transactions, while its node and its
+explorer fail, hang and at times are down, and reports what was lost, late or wrong, memory over
+time and processor time a transaction. What is right is worked out by an oracle of its own, in
+another process: with eth_abi, exact integers and scikit-learn.
+
+Exit code 0 when nothing was lost or wrong, hardly anything late, and memory stayed where it was
+once the caches had filled; else 1.
 """
 
 import argparse
+import json
 import logging
+import math
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import psutil
-from forta_agent import create_transaction_event
-
-import src.agent
 from benchmarks.hostile import FILL, HostileTraffic
-from benchmarks.sources import Conduct, running_bot, sources
-from src.utils.constants import ANOMALOUS_ALERT_ID, INVALID_ALERT_ID, NORMAL_ALERT_ID
-from tests.forta_bridge import production_bot, transaction_event
+from benchmarks.recorded import DEFAULT_RECORDING, read_apart
+from benchmarks.soak_bots import Subject, Usage, in_process, through_bridge
+from benchmarks.soak_oracle import PRIMARY, Said, Verdict, oracle_process
+from benchmarks.sources import Conduct, sources
+from benchmarks.start_up import MEMORY_MB
+from src.utils.constants import INVALID_ALERT_ID
 
 ALLOWED_GROWTH_MB = 10.0
-"""Resident memory may differ by so much between two moments without a leak."""
+"""Resident memory of Python may differ by so much between two moments without a leak."""
 
+ALLOWED_LATE_SHARE = 1e-4
+"""On a machine with other work a few transactions wait for the processor."""
+
+LATE_SECONDS = 0.5
+"""An answer is late that takes longer than the look-ups' deadline and this margin together."""
+
+DEFAULT_TRANSACTIONS = 1_000_000
 PROGRESS_SECONDS = 15.0
-_MODELS = {NORMAL_ALERT_ID, ANOMALOUS_ALERT_ID, INVALID_ALERT_ID}
-_FAILING_SHARE = 0.02
-_DEADLINE_SECONDS = "0.01"
+_CONDUCT = Conduct(
+    failing_share=0.02,
+    hanging_share=0.001,
+    outage_every_seconds=120.0,
+    outage_seconds=10.0,
+    hostile=True,
+)
+_DEADLINE_SECONDS = 0.05
 _NODE_REQUESTS_PER_SECOND = "200"
+_BUCKETS_PER_DOUBLING = 8
+_SHORTEST_SECONDS = 1e-6
+
+Tell = Callable[[Sequence[Said] | None], None]
 
 
-@dataclass(slots=True)
-class Subject:
-    """The bot under test.
+class Latencies:
+    """How long answers took, counted in classes 9% wide, so that memory does not grow."""
 
-    Attributes:
-        handle: gives the alert ids of a transaction's findings.
-        resident_mb: resident memory of its processes.
-    """
+    def __init__(self) -> None:
+        self._classes: Counter[int] = Counter()
+        self.longest = 0.0
 
-    handle: Callable[[dict[str, Any]], list[str]]
-    resident_mb: Callable[[], float]
+    def add(self, seconds: float) -> None:
+        """Count one answer."""
+        self.longest = max(self.longest, seconds)
+        doublings = math.log2(max(seconds, _SHORTEST_SECONDS) / _SHORTEST_SECONDS)
+        self._classes[math.ceil(doublings * _BUCKETS_PER_DOUBLING)] += 1
+
+    def quantile(self, share: float) -> float:
+        """The upper end of the class of the answer that this share of them were not longer than."""
+        wanted = share * self._classes.total()
+        for number in sorted(self._classes):
+            wanted -= self._classes[number]
+            if wanted <= 0:
+                return float(_SHORTEST_SECONDS * 2 ** (number / _BUCKETS_PER_DOUBLING))
+        return 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """What was used at one moment of the run."""
+
+    seconds: float
+    transactions: int
+    usage: Usage
 
 
 @dataclass(slots=True)
 class Outcome:
-    """What a soak run has seen so far."""
+    """What a soak run has seen so far.
 
+    Attributes:
+        lost: transactions without exactly the one finding of the model that they should have, or
+            with one that they should not have.
+        late: answers that took longer than the budget.
+        invalid: transactions that the bot said it cannot score.
+        budget_seconds: longer is late.
+        limit_mb: resident memory promised for Python, or None.
+        start: what was used when the first transaction was fed.
+        filled: what was used when the caches had filled.
+        moments: now and then, the last at the end.
+        verdict: the oracle's, once it is there.
+    """
+
+    budget_seconds: float = LATE_SECONDS
+    limit_mb: float | None = None
     transactions: int = 0
     with_transfers: int = 0
     lost: int = 0
+    late: int = 0
     invalid: int = 0
-    seconds: float = 0.0
-    filled_mb: float | None = None
-    last_mb: float = 0.0
+    latencies: Latencies = field(default_factory=Latencies)
+    start: Usage = field(default_factory=Usage)
+    filled: Usage | None = None
+    moments: list[Moment] = field(default_factory=list)
+    verdict: Verdict | None = None
 
     @property
     def growth_mb(self) -> float | None:
-        """Growth of memory since the caches were full; None in a run too short to say."""
-        return None if self.filled_mb is None else self.last_mb - self.filled_mb
+        """Growth of Python since the caches were full; None in a run too short to say."""
+        if self.filled is None or not self.moments:
+            return None
+        return self.moments[-1].usage.python_mb - self.filled.python_mb
 
     @property
-    def holds(self) -> bool:
-        """Whether nothing was lost and memory stayed where it was."""
-        return self.lost == 0 and (self.growth_mb is None or self.growth_mb <= ALLOWED_GROWTH_MB)
+    def cpu_seconds(self) -> float:
+        """Processor time a transaction, Node and Python."""
+        if not self.moments or not self.transactions:
+            return 0.0
+        return (self.moments[-1].usage.cpu_seconds - self.start.cpu_seconds) / self.transactions
 
-    def __str__(self) -> str:
-        rate = self.transactions / self.seconds if self.seconds else 0.0
-        filled = "" if self.filled_mb is None else f" ({self.filled_mb:.0f} MB at {FILL:,})"
+    def failures(self) -> list[str]:
+        """What did not hold."""
+        found = []
+        if self.lost:
+            found.append(f"{self.lost:,} lost")
+        if self.late > ALLOWED_LATE_SHARE * self.transactions:
+            found.append(f"{self.late:,} late")
+        if self.verdict is not None and self.verdict.wrong:
+            found.append(f"{self.verdict.wrong:,} wrong")
+        if self.growth_mb is not None and self.growth_mb > ALLOWED_GROWTH_MB:
+            found.append(f"Python grew by {self.growth_mb:.1f} MB")
+        # A short run has not filled the caches: it may not exceed the limit either.
+        if self.limit_mb is not None and self.moments:
+            python_mb = max(moment.usage.python_mb for moment in self.moments)
+            if python_mb > self.limit_mb:
+                found.append(f"Python took {python_mb:.0f} MB")
+        return found
+
+    def line(self) -> str:
+        """Where the run stands, on one line."""
+        now = self.moments[-1]
+        rate = self.transactions / now.seconds if now.seconds else 0.0
+        node = f" + Node {now.usage.node_mb:.0f} MB" if now.usage.node_mb else ""
         return (
-            f"{self.transactions:,} transactions, {self.with_transfers:,} with transfers, "
-            f"{rate:.0f} tx/s, {self.lost} lost, {self.invalid} invalid, "
-            f"{self.last_mb:.0f} MB{filled}"
+            f"{now.seconds:6.0f} s  {self.transactions:>9,} transactions  {rate:6.0f}/s  "
+            f"{self.lost} lost  {self.late} late  {self.invalid:,} invalid  "
+            f"Python {now.usage.python_mb:.0f} MB{node}  {self.cpu_seconds * 1000:.2f} ms CPU"
         )
 
+    def report(self) -> str:
+        """Everything, for people."""
+        verdict = self.verdict or Verdict()
+        quantiles = ", ".join(
+            f"p{share * 100:g} {self.latencies.quantile(share) * 1000:.1f}"
+            for share in (0.5, 0.99, 0.9999)
+        )
+        kinds = ", ".join(f"{count:,} {kind}" for kind, count in verdict.kinds.most_common())
+        filled = "not reached"
+        if self.filled is not None:
+            filled = f"{self.filled.python_mb:.0f} MB, {self.growth_mb:+.1f} since"
+        lines = [
+            f"fed            {self.transactions:,}, {self.with_transfers:,} with transfers",
+            f"lost           {self.lost:,}",
+            f"late           {self.late:,} over {self.budget_seconds * 1000:.0f} ms; ms: "
+            f"{quantiles}, longest {self.latencies.longest * 1000:.0f}",
+            f"wrong          {verdict.wrong:,} of {verdict.checked:,}; {verdict.scored:,} scores "
+            "computed again with scikit-learn",
+            f"findings       {kinds}",
+            f"CPU            {self.cpu_seconds * 1000:.2f} ms a transaction",
+            f"Python         at {FILL:,}: {filled}",
+            "over time      " + _over_time(self.moments),
+            *(f"wrong: {example}" for example in verdict.examples),
+        ]
+        return "\n".join(lines)
 
-def soak(subject: Subject, transactions: int, seed: int) -> Iterator[Outcome]:
-    """Feed the subject; yields the outcome so far now and then, and at the end."""
-    traffic = HostileTraffic(seed)
-    outcome = Outcome()
+
+def soak(
+    subject: Subject,
+    traffic: HostileTraffic,
+    *,
+    transactions: int | None,
+    seconds: float | None = None,
+    budget_seconds: float = LATE_SECONDS,
+    tell: Tell = lambda _: None,
+) -> Iterator[Outcome]:
+    """Feed the subject; yields the outcome so far now and then, and at the end.
+
+    Args:
+        subject: the bot.
+        traffic: what it is fed with.
+        transactions: how many at most, or None.
+        seconds: for how long at most, or None.
+        budget_seconds: longer is late.
+        tell: told what the bot said of each transaction, None where it was lost.
+    """
+    outcome = Outcome(budget_seconds, subject.limit_mb, start=subject.usage())
     started = reported = time.monotonic()
-    for number in range(1, transactions + 1):
+    is_last = False
+    while not is_last:
         transaction = traffic.transaction()
+        began = time.monotonic()
         try:
-            alerts = subject.handle(transaction.event)
+            said = subject.handle(transaction.event)
         except Exception as error:  # noqa: BLE001  whatever is raised, the transaction is lost
             logging.getLogger(__name__).warning("lost: %s", type(error).__name__)
-            alerts = None
-        outcome.transactions = number
-        outcome.with_transfers += transaction.has_transfers
-        # Rules may add findings of their own; the model's word on a transaction comes once.
-        if alerts is None or len(_MODELS & set(alerts)) != int(transaction.has_transfers):
-            outcome.lost += 1
-        else:
-            outcome.invalid += INVALID_ALERT_ID in alerts
-        if number == FILL:
-            outcome.filled_mb = subject.resident_mb()
+            said = None
         now = time.monotonic()
-        if number == transactions or now - reported >= PROGRESS_SECONDS:
+        tell(said)
+        outcome.transactions += 1
+        outcome.with_transfers += transaction.has_transfers
+        outcome.latencies.add(now - began)
+        outcome.late += now - began > budget_seconds
+        # Rules may add findings of their own; the model's word on a transaction comes once.
+        alerts = [alert_id for alert_id, _ in said or () if alert_id in PRIMARY]
+        if said is None or len(alerts) != int(transaction.has_transfers):
+            outcome.lost += 1
+        outcome.invalid += INVALID_ALERT_ID in alerts
+        if outcome.transactions == FILL:
+            outcome.filled = subject.usage()
+        is_last = outcome.transactions == transactions or (
+            seconds is not None and now - started >= seconds
+        )
+        if is_last or now - reported >= PROGRESS_SECONDS:
             reported = now
-            outcome.seconds = now - started
-            outcome.last_mb = subject.resident_mb()
+            outcome.moments.append(Moment(now - started, outcome.transactions, subject.usage()))
             yield outcome
 
 
-@contextmanager
-def in_process(settings: dict[str, str]) -> Iterator[Subject]:
-    """The handler in this process."""
-
-    def handle(event: dict[str, Any]) -> list[str]:
-        findings = src.agent.handle_transaction(create_transaction_event(event))
-        return [finding.alert_id for finding in findings]
-
-    with running_bot(settings):
-        logging.disable(logging.WARNING)
-        yield Subject(handle, lambda: _resident_mb([psutil.Process()]))
+def _over_time(moments: Sequence[Moment]) -> str:
+    """A dozen moments, evenly spread."""
+    step = max(1, len(moments) // 12)
+    chosen = [*moments[step - 1 : -1 : step], moments[-1]]
+    return "; ".join(
+        f"{moment.transactions:,}: {moment.usage.python_mb:.0f}"
+        + (f" + {moment.usage.node_mb:.0f}" if moment.usage.node_mb else "")
+        for moment in chosen
+    )
 
 
-@contextmanager
-def through_bridge(settings: dict[str, str]) -> Iterator[Subject]:
-    """The real `forta-agent run --prod`, over gRPC."""
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        production_bot(Path(folder), settings) as bridge,
-    ):
-        bridge.initialize()
-        root = psutil.Process(bridge.process.pid)
-
-        def handle(event: dict[str, Any]) -> list[str]:
-            answer = bridge.evaluate(
-                transaction_event(
-                    tx_hash=event["transaction"]["hash"],
-                    sender=event["transaction"]["from"],
-                    logs=event["logs"],
-                )
-            )
-            return [finding.alertId for finding in answer.findings]
-
-        yield Subject(handle, lambda: _resident_mb([root, *root.children(recursive=True)]))
+def _document(outcome: Outcome) -> dict[str, Any]:
+    verdict = outcome.verdict or Verdict()
+    return {
+        "transactions": outcome.transactions,
+        "with_transfers": outcome.with_transfers,
+        "lost": outcome.lost,
+        "late": outcome.late,
+        "budget_seconds": outcome.budget_seconds,
+        "longest_seconds": outcome.latencies.longest,
+        "quantiles_seconds": {
+            str(share): outcome.latencies.quantile(share) for share in (0.5, 0.9, 0.99, 0.999)
+        },
+        "verdict": asdict(verdict),
+        "cpu_seconds_per_transaction": outcome.cpu_seconds,
+        "growth_mb": outcome.growth_mb,
+        "moments": [asdict(moment) for moment in outcome.moments],
+        "failures": outcome.failures(),
+    }
 
 
-def _resident_mb(processes: list[psutil.Process]) -> float:
-    return float(sum(process.memory_info().rss for process in processes)) / 2**20
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="npm run soak --",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--transactions", type=int, metavar="N",
+        help=f"how many at most; default: {DEFAULT_TRANSACTIONS}, without limit if a time is given",
+    )  # fmt: skip
+    parser.add_argument("--minutes", type=float, help="for how long at most")
+    parser.add_argument("--seconds", type=float, help="the same in seconds")
+    parser.add_argument("--seed", type=int, default=1, help="same seed, same transactions")
+    parser.add_argument(
+        "--through-bridge", action="store_true",
+        help="through the real forta-agent and gRPC, as on a scan node",
+    )  # fmt: skip
+    parser.add_argument(
+        "--recording", type=Path, default=DEFAULT_RECORDING, metavar="FOLDER",
+        help="half of the transactions are drawn from this recording or data set; default: that of "
+        "the demo's contracts",
+    )  # fmt: skip
+    parser.add_argument(
+        "--budget-ms", type=float, default=(_DEADLINE_SECONDS + LATE_SECONDS) * 1000, metavar="MS",
+        help="an answer that takes longer is late; default: %(default)g",
+    )  # fmt: skip
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there as well")
+    return parser
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="npm run soak --", description=__doc__)
-    parser.add_argument("--transactions", type=int, default=1_000_000, help="default: 1000000")
-    parser.add_argument("--seed", type=int, default=1, help="same seed, same transactions")
-    parser.add_argument(
-        "--through-bridge",
-        action="store_true",
-        help="through the real forta-agent and gRPC, as on a scan node",
-    )
+    parser = _parser()
     options = parser.parse_args(arguments)
-    if options.transactions < 1:
+    seconds = options.seconds if options.minutes is None else options.minutes * 60
+    if options.transactions is not None and options.transactions < 1:
         parser.error("--transactions must be at least 1")
+    if seconds is not None and not seconds > 0:
+        parser.error("--minutes and --seconds must be above 0")
+    transactions = options.transactions
+    if transactions is None and seconds is None:
+        transactions = DEFAULT_TRANSACTIONS
+    try:
+        recorded = read_apart(options.recording)
+    except ValueError as error:  # RecordingError, which would bring pyarrow into this process
+        parser.error(f"--recording: {error}")
     run = through_bridge if options.through_bridge else in_process
-    with sources(Conduct(failing_share=_FAILING_SHARE, hostile=True)) as settings:
+    with sources(_CONDUCT) as settings, oracle_process(options.seed, options.recording) as oracle:
         settings |= {
-            "LOOKUP_DEADLINE_SECONDS": _DEADLINE_SECONDS,
+            "LOOKUP_DEADLINE_SECONDS": str(_DEADLINE_SECONDS),
             "JSON_RPC_REQUESTS_PER_SECOND": _NODE_REQUESTS_PER_SECOND,
         }
         outcome = Outcome()
-        with run(settings) as subject:
-            for outcome in soak(subject, options.transactions, options.seed):
-                print(outcome, file=sys.stderr, flush=True)
-    growth = outcome.growth_mb
-    memory = (
-        f"memory not judged: fewer than {FILL:,} transactions"
-        if growth is None
-        else f"{growth:+.1f} MB since {FILL:,} transactions, {ALLOWED_GROWTH_MB:.0f} MB allowed"
-    )
-    print(f"{outcome}\n{memory}: {'holds' if outcome.holds else 'DOES NOT HOLD'}")
-    return 0 if outcome.holds else 1
+        with run(settings, MEMORY_MB) as subject:
+            print(f"{subject.name}, {len(recorded):,} recorded transactions", file=sys.stderr)
+            for outcome in soak(
+                subject,
+                HostileTraffic(options.seed, recorded),
+                transactions=transactions,
+                seconds=seconds,
+                budget_seconds=options.budget_ms / 1000,
+                tell=oracle.tell,
+            ):
+                print(outcome.line(), file=sys.stderr, flush=True)
+        outcome.verdict = oracle.verdict()
+    if options.json is not None:
+        options.json.write_text(json.dumps(_document(outcome), indent=2) + "\n")
+    failures = outcome.failures()
+    print(outcome.report())
+    print(f"DOES NOT HOLD: {', '.join(failures)}" if failures else "holds")
+    return 1 if failures else 0
 
 
 if __name__ == "__main__":

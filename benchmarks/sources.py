@@ -19,9 +19,14 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 import src.agent
 from benchmarks.hostile import hostile_text
 from src.settings import SETTINGS
-from tests.fake_chain import FakeNode, etherscan_answer, usual_token
+from tests.fake_chain import FakeNode, block_timestamp, etherscan_answer, usual_token
+
+_FIRST_BLOCK = 5_144_169
+FIRST_TRANSACTION = block_timestamp(_FIRST_BLOCK)
+"""When, by the explorer and the node, everybody's first transaction was, Unix seconds."""
 
 _START_SECONDS = 60
+_HANGING_SECONDS = 6.0  # longer than a request's time-out
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +35,19 @@ class Conduct:
 
     Attributes:
         delay_seconds: before every answer.
-        failing_share: share of the answers that are an HTTP 500 or no JSON.
+        failing_share: share of the answers that are an HTTP error or no JSON.
+        hanging_share: share of the answers that take longer than any deadline.
+        outage_every_seconds: from the beginning of one spell without any answer but HTTP 503 to
+            the next; None for no such spells.
+        outage_seconds: how long such a spell lasts.
         hostile: whether tokens have names that their deployers chose to do harm.
     """
 
     delay_seconds: float = 0.0
     failing_share: float = 0.0
+    hanging_share: float = 0.0
+    outage_every_seconds: float | None = None
+    outage_seconds: float = 0.0
     hostile: bool = False
 
 
@@ -76,11 +88,14 @@ def running_bot(settings: Mapping[str, str]) -> Iterator[src.agent.Bot]:
 
 
 class _AnyTokenNode(FakeNode):
-    """A node that knows every token."""
+    """A node that knows every token, and that every account sent its first transaction at once."""
 
     def __init__(self, hostile: bool) -> None:
         super().__init__(calls=_Forgetful())
         self._hostile = hostile
+
+    def eth_getTransactionCount(self, _address: str, block: str) -> str:  # noqa: N802
+        return hex(int(int(block, 16) >= _FIRST_BLOCK))
 
     def _view(self, token: str, data: bytes) -> bytes:
         rng = random.Random(token)
@@ -106,18 +121,30 @@ class _KeepAlive(WSGIRequestHandler):
 
 
 def _serve(conduct: Conduct, urls: Connection) -> None:
+    started = time.monotonic()
     node = _AnyTokenNode(conduct.hostile)
     rng = random.Random(0)
 
     @Request.application
     def answer(request: Request) -> Response:
         time.sleep(conduct.delay_seconds)
-        if rng.random() < conduct.failing_share:
+        if _is_outage(conduct, time.monotonic() - started):
+            return Response("down", status=503)
+        lot = rng.random()
+        if lot < conduct.failing_share:
             return Response("<html>", status=rng.choice((200, 429, 500, 503)))
+        if lot < conduct.failing_share + conduct.hanging_share:
+            time.sleep(_HANGING_SECONDS)
         if request.path.startswith("/node"):
             return node.answer(request)
-        return Response(json.dumps(etherscan_answer()))
+        return Response(json.dumps(etherscan_answer(str(FIRST_TRANSACTION))))
 
     server = make_server("127.0.0.1", 0, answer, threaded=True, request_handler=_KeepAlive)
     urls.send(f"http://127.0.0.1:{server.server_port}")
     server.serve_forever()
+
+
+def _is_outage(conduct: Conduct, seconds: float) -> bool:
+    """Whether the sources are down so long after they began; the first spell comes at an end."""
+    every = conduct.outage_every_seconds
+    return every is not None and seconds % every >= every - conduct.outage_seconds

@@ -2,9 +2,9 @@
 
 Runs the image as a scan node does, and a little harder: read-only root file system, 0.2 CPU,
 1000 MB, not root. Then: gRPC answers, Initialize, a plain and a hostile transaction, health, the
-latency of many transactions, memory, SIGTERM. Then it kills the Python child, and gives another
-container too little memory: both must end with a code, so that they are restarted. Prints every
-figure; exit code 1 when one does not hold.
+latency of many transactions, memory, SIGTERM. Then it kills the Python child, and has the kernel
+kill another for want of memory: both containers must end with a code, so that they are restarted.
+Prints every figure; exit code 1 when one does not hold.
 
 Needs Linux and Docker, or Podman 4. Where base images cannot be pulled, stand-ins of the same names
 are made of Debian packages (mmdebstrap) and this machine's Node.
@@ -18,7 +18,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,7 +38,6 @@ MAX_START_SECONDS = 60.0
 MAX_STOP_SECONDS = 5.0
 MAX_RESIDENT_MB = 500.0
 MAX_IMAGE_MB = 1000.0
-TOO_LITTLE_MEMORY_MB = 150  # Node fits in, Python does not
 
 LOGS_LABEL = "network.forta.settings.agent-logs.enable"
 USDC = "0xa0b86991c6218b36c1d19d4a2e9eb0ce3606eb48"
@@ -46,6 +45,12 @@ TRANSFER = "0xddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef"
 SENDER = "0x" + "a1" * 20
 SUCCESS = 2  # ResponseStatus in the protocol
 SCORED = {"NORMAL-TOKEN-TRANSFERS-TX", "ANOMALOUS-TOKEN-TRANSFERS-TX"}
+GREEDY_AGENT = """
+def handle_transaction(_event):
+    return []
+
+taken = [bytearray(b"x") * 100_000_000 for _ in range(20)]
+"""
 CACHED_KERNELS = """
 import sys
 from src.detection import precompile
@@ -91,7 +96,7 @@ def main(arguments: list[str] | None = None) -> int:
             _check_image(engine, report)
             _check_container(engine, report, Path(scratch), options.transactions)
             _check_killed_child(engine, report, Path(scratch))
-            _check_out_of_memory(engine, report)
+            _check_out_of_memory(engine, report, Path(scratch))
         except EngineError as error:
             sys.stderr.write(f"image:check: {error}\n")
             return 1
@@ -216,39 +221,52 @@ def _check_killed_child(engine: Engine, report: Report, scratch: Path) -> None:
     port = free_port()
     with _container(engine, port) as name, _connected(engine, name, port, scratch) as bot:
         bot.initialize()
-        processes = _processes(engine, name)
-        (python,) = [process for process in processes if process.name().startswith("python")]
-        began = time.monotonic()
-        python.kill()
-        code = int(engine.call(["wait", name]))
-        seconds = time.monotonic() - began
-        report.expect(
-            code != 0 and seconds < MAX_STOP_SECONDS, "SIGKILL of Python ends the container after",
-            f"{seconds:.1f} s, exit code {code}",
-        )  # fmt: skip
+        (python,) = [p for p in _processes(engine, name) if p.name().startswith("python")]
+        _check_end(engine, report, name, "SIGKILL of Python", python.kill)
 
 
-def _check_out_of_memory(engine: Engine, report: Report) -> None:
-    with _container(engine, free_port(), TOO_LITTLE_MEMORY_MB) as name:
-        began = time.monotonic()
-        try:
-            code = int(engine.call(["wait", name], timeout=MAX_START_SECONDS))
-        except EngineError:
-            code = 0
-        seconds = time.monotonic() - began
-        report.expect(
-            code != 0, f"with {TOO_LITTLE_MEMORY_MB} MB the container ends after",
-            f"{seconds:.1f} s, exit code {code}" if code else "never",
-        )  # fmt: skip
+def _check_out_of_memory(engine: Engine, report: Report, scratch: Path) -> None:
+    """The same when the kernel kills it: with handlers that take more than there is."""
+    agent = scratch / "agent.py"
+    agent.write_text(GREEDY_AGENT)
+    # Without the prefix Python would take the bytecode that the image has for the module.
+    options = [
+        "--volume", f"{agent}:/app/src/agent.py:ro", "--env", "PYTHONPYCACHEPREFIX=/tmp/bytecode"
+    ]  # fmt: skip
+    with _container(engine, free_port(), options) as name:
+        _check_end(engine, report, name, "out of memory", lambda: None, MAX_START_SECONDS)
+
+
+def _check_end(
+    engine: Engine,
+    report: Report,
+    name: str,
+    cause: str,
+    provoke: Callable[[], None],
+    limit: float = MAX_STOP_SECONDS,
+) -> None:
+    """Holds when the container ends within `limit` seconds with a code that says that it failed."""
+    provoke()
+    began = time.monotonic()
+    try:
+        code = int(engine.call(["wait", name], timeout=2 * limit))
+    except EngineError:
+        report.expect(False, f"{cause}: the container ends", "never")
+        return
+    seconds = time.monotonic() - began
+    report.expect(
+        code != 0 and seconds < limit, f"{cause}: the container ends",
+        f"after {seconds:.1f} s with exit code {code}",
+    )  # fmt: skip
 
 
 @contextmanager
-def _container(engine: Engine, port: int, memory_mb: int = MEMORY_MB) -> Iterator[str]:
+def _container(engine: Engine, port: int, options: Sequence[str] = ()) -> Iterator[str]:
     name = f"image-check-{port}"
     engine.call(
         ["run", "--detach", "--name", name, "--network", "host", "--read-only", "--tmpfs", "/tmp",
-         "--cpus", str(CPUS), "--memory", f"{memory_mb}m", "--memory-swap", f"{memory_mb}m",
-         "--cap-drop", "all",
+         "--cpus", str(CPUS), "--memory", f"{MEMORY_MB}m", "--memory-swap", f"{MEMORY_MB}m",
+         "--cap-drop", "all", *options,
          "--env", f"AGENT_GRPC_PORT={port}", IMAGE]
     )  # fmt: skip
     try:

@@ -16,7 +16,14 @@ from grpc_tools import protoc
 
 ROOT = Path(__file__).parent.parent
 _SERVER = ROOT / "node_modules/forta-agent/dist/cli/commands/run/server"
-_NODE_OPTIONS = f'--require="{ROOT}/scripts/end_with_python.cjs"'  # as in the image
+_IMAGE_ENVIRONMENT = {
+    "NODE_ENV": "production",
+    "NODE_OPTIONS": f'--require="{ROOT}/scripts/end_with_python.cjs"',
+    "MALLOC_ARENA_MAX": "2",
+    "NUMBA_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+}
 
 
 class Bridge:
@@ -81,8 +88,7 @@ def production_process(
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
         "HOME": str(tmp_path),
         "TMPDIR": str(tmp_path),
-        "NODE_ENV": "production",
-        "NODE_OPTIONS": _NODE_OPTIONS,
+        **_IMAGE_ENVIRONMENT,
         "AGENT_GRPC_PORT": str(port),
         "no_proxy": "127.0.0.1,localhost",
         **settings,

@@ -8,14 +8,19 @@ import psutil
 import pytest
 
 from benchmarks import __main__ as bench
+from benchmarks import soak as soak_run
 from benchmarks.cgroup import cpu_group
 from benchmarks.hostile import HostileTraffic
+from benchmarks.recorded import DEFAULT_RECORDING, recorded_transactions
 from benchmarks.report import Line, shown, table, write_json
-from benchmarks.soak import FILL, Outcome, Subject, soak
+from benchmarks.soak import Latencies, Moment, Outcome, soak
+from benchmarks.soak_bots import Subject, Usage, in_process
+from benchmarks.soak_oracle import Oracle, Verdict
+from benchmarks.sources import Conduct, sources
 from benchmarks.timing import Timing, interleaved, median, once
 from benchmarks.traffic import Traffic
 from src.chain.transfers import decode_transfers
-from src.utils.constants import NORMAL_ALERT_ID
+from src.utils.constants import ANOMALOUS_ALERT_ID, NORMAL_ALERT_ID
 
 
 def test_calls_are_timed_alternately_after_one_that_does_not_count():
@@ -94,17 +99,64 @@ def test_hostile_traffic_is_the_same_for_the_same_seed_and_varied():
     assert {transaction.has_transfers for transaction in made} == {True, False}
 
 
+def test_recorded_transactions_are_fed_as_they_were_under_new_hashes():
+    recorded = recorded_transactions(DEFAULT_RECORDING)
+    traffic = HostileTraffic(3, recorded)
+    made = [traffic.transaction().event for _ in range(300)]
+    assert len({event["transaction"]["hash"] for event in made}) == 300
+    shapes = {json.dumps(transaction.logs()) for transaction in recorded}
+    as_recorded = [
+        event
+        for event in made
+        if json.dumps([{k: v for k, v in log.items() if k != "logIndex"} for log in event["logs"]])
+        in shapes
+    ]
+    assert len(as_recorded) > 100
+    assert {event["transaction"]["from"] for event in as_recorded} <= {
+        transaction.sender for transaction in recorded
+    }
+
+
+def subject_of(answer):
+    return Subject(answer, lambda: Usage(python_mb=100.0))
+
+
 def test_a_soak_counts_what_is_lost_and_does_not_hold_then():
     answers = iter([None, *[["-"]] * 1000])
 
     def handle(event):
         if next(answers) is None:
             raise ValueError("broken")
-        return [NORMAL_ALERT_ID, "OF-A-RULE"] if has_transfers(event) else []
+        return [(NORMAL_ALERT_ID, {}), ("OF-A-RULE", {})] if has_transfers(event) else []
 
-    *_, outcome = soak(Subject(handle, lambda: 100.0), 50, seed=1)
+    told = []
+    *_, outcome = soak(subject_of(handle), HostileTraffic(1), transactions=50, tell=told.append)
     assert (outcome.transactions, outcome.lost) == (50, 1)
-    assert not outcome.holds
+    assert (len(told), told[0]) == (50, None)
+    assert outcome.failures() == ["1 lost"]
+
+
+def test_a_finding_where_none_belongs_is_counted_as_lost():
+    *_, outcome = soak(
+        subject_of(lambda _: [(NORMAL_ALERT_ID, {})]), HostileTraffic(1), transactions=50
+    )
+    assert outcome.lost == 50 - outcome.with_transfers > 0
+
+
+def test_answers_over_the_budget_are_late_and_a_soak_with_many_does_not_hold():
+    *_, outcome = soak(
+        subject_of(lambda event: [(NORMAL_ALERT_ID, {})] if has_transfers(event) else []),
+        HostileTraffic(1), transactions=20, budget_seconds=-1.0,
+    )  # fmt: skip
+    assert outcome.late == 20
+    assert outcome.failures() == ["20 late"]
+
+
+def test_a_soak_ends_with_its_time():
+    *_, outcome = soak(
+        subject_of(lambda event: []), HostileTraffic(1), transactions=None, seconds=1e-9
+    )
+    assert outcome.transactions == 1
 
 
 def has_transfers(event):
@@ -113,10 +165,116 @@ def has_transfers(event):
     return bool(decode_transfers(create_transaction_event(event).logs))
 
 
-def test_a_soak_holds_while_memory_stays():
-    assert Outcome(filled_mb=200.0, last_mb=209.0).holds
-    assert not Outcome(filled_mb=200.0, last_mb=211.0).holds
-    assert f"{FILL:,}" in str(Outcome(filled_mb=200.0, last_mb=209.0))
+def outcome_of(python_mb, **changes):
+    moments = [Moment(1.0, 100, Usage(python_mb=mb)) for mb in python_mb]
+    return Outcome(moments=moments, transactions=100, **changes)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "failures"),
+    [
+        (outcome_of([205.0, 209.0], filled=Usage(python_mb=200.0)), []),
+        (outcome_of([205.0, 211.0], filled=Usage(python_mb=200.0)), ["Python grew by 11.0 MB"]),
+        (outcome_of([300.0]), []),
+        (outcome_of([251.0, 240.0], limit_mb=250.0), ["Python took 251 MB"]),
+        (outcome_of([1.0], verdict=Verdict(wrong=2)), ["2 wrong"]),
+    ],
+)
+def test_a_soak_holds_while_memory_stays_and_nothing_is_wrong(outcome, failures):
+    assert outcome.failures() == failures
+
+
+def test_quantiles_of_latencies_are_right_within_a_tenth():
+    latencies = Latencies()
+    for milliseconds in range(1, 1001):
+        latencies.add(milliseconds / 1000)
+    assert latencies.quantile(0.5) == pytest.approx(0.5, rel=0.1)
+    assert latencies.quantile(0.99) == pytest.approx(0.99, rel=0.1)
+    assert latencies.longest == 1.0
+
+
+@pytest.fixture(scope="module")
+def said():
+    """What the real handler says of the traffic of one seed, sources as in the soak."""
+    recorded = recorded_transactions(DEFAULT_RECORDING)
+    told = []
+    with (
+        sources(Conduct(failing_share=0.05, hostile=True)) as settings,
+        in_process(settings | {"LOOKUP_DEADLINE_SECONDS": "0.05"}, 0) as subject,
+    ):
+        for outcome in soak(
+            subject, HostileTraffic(9, recorded), transactions=150, tell=told.append
+        ):
+            assert outcome.lost == 0
+    return recorded, told
+
+
+def verdict_of(recorded, told):
+    oracle = Oracle(HostileTraffic(9, recorded))
+    for each in told:
+        oracle.check(each)
+    return oracle.finish()
+
+
+def test_the_oracle_finds_the_bots_findings_right(said):
+    verdict = verdict_of(*said)
+    assert (verdict.checked, verdict.wrong, verdict.examples) == (150, 0, [])
+    assert verdict.scored > 50
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("anomaly_score", lambda text: f"{float(text) + 0.002:.3f}"),
+        ("anomaly_score", lambda text: "nan"),
+        ("transfer_counts", lambda text: str(int(text) + 1)),
+        ("tokens_type_counts", lambda text: str(int(text) + 1)),
+        ("prediction", lambda text: "ANOMALY" if text == "NORMAL" else "NORMAL"),
+        ("account_active_period_in_minutes", lambda text: "1.5"),
+        ("USDC_value", lambda text: str(float(text) + 1e-6)),
+    ],
+)
+def test_the_oracle_notices_what_is_not_true(said, name, change):
+    recorded, told = said
+    index, position, metadata = next(
+        (i, j, metadata)
+        for i, findings in enumerate(told)
+        for j, (alert_id, metadata) in enumerate(findings or ())
+        if alert_id == NORMAL_ALERT_ID and (name != "USDC_value" or is_small(metadata.get(name)))
+    )
+    findings = list(told[index])
+    findings[position] = (NORMAL_ALERT_ID, metadata | {name: change(metadata[name])})
+    verdict = verdict_of(recorded, [*told[:index], findings, *told[index + 1 :]])
+    assert verdict.wrong == 1
+    assert verdict.examples[0].startswith(f"transaction {index}: ")
+
+
+def is_small(text):
+    return text is not None and float(text) < 1e6
+
+
+def test_the_oracle_notices_a_kind_that_does_not_fit_the_score(said):
+    recorded, told = said
+    swapped = [
+        [
+            (ANOMALOUS_ALERT_ID, metadata | {"prediction": "ANOMALY"})
+            if alert_id == NORMAL_ALERT_ID
+            else (alert_id, metadata)
+            for alert_id, metadata in findings
+        ]
+        for findings in told
+    ]
+    assert verdict_of(recorded, swapped).wrong > 50
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--transactions", "0"], ["--minutes", "0"], ["--recording", "/nowhere"]]
+)
+def test_a_soak_that_cannot_be_is_refused(arguments, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        soak_run.main(arguments)
+    assert exit_.value.code == 2
+    assert "--" in capsys.readouterr().err
 
 
 def test_a_process_in_a_cpu_group_is_there_and_the_group_goes_with_it():
