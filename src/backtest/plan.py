@@ -123,7 +123,7 @@ def index_blocks(table: TableFiles) -> BlockIndex:
 
 def _runs(path: Path, column: str) -> Iterator[_Runs]:
     try:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
             for row_group in range(file.num_row_groups):
                 read = file.read_row_group(row_group, [column], use_threads=False)
                 blocks = numbers(read.column(0), column)

@@ -90,7 +90,7 @@ class _Cursor:
 
 
 def _batches(span: Span, columns: list[str]) -> Iterator[pa.RecordBatch]:
-    with pq.ParquetFile(span.path) as file:
+    with pq.ParquetFile(span.path, page_checksum_verification=True) as file:
         for batch in file.iter_batches(
             _BATCH, row_groups=[span.row_group], columns=columns, use_threads=False
         ):

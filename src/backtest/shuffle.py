@@ -93,17 +93,21 @@ def _copy(export: Export, ranges: list[tuple[int, int]], folder: Path) -> None:
 
     in_transfers = "block_number" in export.transfers.columns
     index = None if in_transfers else _BlockOfTransaction.of(export.transactions)
-    for table in (export.transactions, export.transfers):
-        with_block = in_transfers or table.kind == TRANSACTIONS
-        with _Buckets(unfinished / table.kind) as buckets:
-            for batch in _batches(table):
-                if with_block:
-                    block = _blocks(batch)
-                else:
-                    assert index is not None  # noqa: S101  made above
-                    block = index.of_batch(batch)
-                buckets.add(batch, slice_of(block))
-    unfinished.rename(folder)
+    try:
+        for table in (export.transactions, export.transfers):
+            with_block = in_transfers or table.kind == TRANSACTIONS
+            with _Buckets(unfinished / table.kind) as buckets:
+                for batch in _batches(table):
+                    if with_block:
+                        block = _blocks(batch)
+                    else:
+                        assert index is not None  # noqa: S101  made above
+                        block = index.of_batch(batch)
+                    buckets.add(batch, slice_of(block))
+        unfinished.rename(folder)
+    except BaseException:
+        shutil.rmtree(unfinished, ignore_errors=True)  # a full disk needs the room
+        raise
 
 
 def _blocks(batch: pa.RecordBatch) -> NDArray[np.int64]:
@@ -201,7 +205,7 @@ def _batches(table: TableFiles) -> Iterator[pa.RecordBatch]:
     names: Mapping[str, str] = {theirs: ours for ours, theirs in table.columns.items()}
     for path in table.paths:
         try:
-            with pq.ParquetFile(path) as file:
+            with pq.ParquetFile(path, page_checksum_verification=True) as file:
                 columns = list(table.columns.values())
                 for batch in file.iter_batches(_BATCH, columns=columns, use_threads=False):
                     yield batch.rename_columns([names[name] for name in batch.schema.names])

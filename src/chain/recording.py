@@ -210,7 +210,9 @@ class RecordingWriter:
             for name, (table_rows, schema) in tables.items():
                 table = pa.Table.from_pylist(table_rows, schema)
                 file = unfinished / f"{name}.parquet"
-                pq.write_table(table, file, compression="zstd", compression_level=9)
+                pq.write_table(
+                    table, file, compression="zstd", compression_level=9, write_page_checksum=True
+                )
                 _sync(file)
             _sync(unfinished)
             unfinished.rename(path)
@@ -296,7 +298,7 @@ def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
     """
     try:
         # Not `pq.read_table`: it imports pandas, a second of every start.
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
             table = file.read(columns)
         table.validate(full=True)  # offsets within their buffers, text that is UTF-8
     except (OSError, ValueError, pa.ArrowException) as error:
