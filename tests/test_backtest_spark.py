@@ -1,6 +1,6 @@
 """Spark gives the same bytes, also when one of two workers is killed in the middle.
 
-Needs PySpark (`pip install -r requirements-spark.txt`) and Java 17; skipped where they are missing.
+Needs PySpark (`npm run setup:spark`) and Java 17; skipped where they are missing.
 """
 
 import importlib.util
@@ -29,7 +29,7 @@ pytestmark = [
     pytest.mark.timeout(900),
     pytest.mark.skipif(
         importlib.util.find_spec("pyspark") is None,
-        reason="PySpark is not installed (pip install -r requirements-spark.txt)",
+        reason="PySpark is not installed (npm run setup:spark)",
     ),
     pytest.mark.skipif(shutil.which("java") is None, reason="Java is not installed"),
 ]

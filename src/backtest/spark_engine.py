@@ -48,7 +48,8 @@ def run_on_spark(job: Job, slices: Sequence[Slice], master: str | None, done: Do
         )
     except ImportError as error:
         raise BacktestError(
-            "--engine spark needs PySpark: pip install -r requirements-spark.txt"
+            "--engine spark needs PySpark: npm run setup:spark (and Java 17; Debian: "
+            "default-jre-headless)"
         ) from error
     builder = SparkSession.builder.appName("backtest")
     # Losing a machine is not the slice's fault; damaged data fails at once, see `_work`.
