@@ -262,7 +262,11 @@ def _document(outcome: Outcome) -> dict[str, Any]:
         "quantiles_seconds": {
             str(share): outcome.latencies.quantile(share) for share in (0.5, 0.9, 0.99, 0.999)
         },
-        "verdict": asdict(verdict),
+        "checked": verdict.checked,
+        "scored": verdict.scored,
+        "wrong": verdict.wrong,
+        "examples": verdict.examples,
+        "kinds": dict(verdict.kinds),
         "cpu_seconds_per_transaction": outcome.cpu_seconds,
         "growth_mb": outcome.growth_mb,
         "moments": [asdict(moment) for moment in outcome.moments],
@@ -335,11 +339,11 @@ def main(arguments: list[str] | None = None) -> int:
             ):
                 print(outcome.line(), file=sys.stderr, flush=True)
         outcome.verdict = oracle.verdict()
-    if options.json is not None:
-        options.json.write_text(json.dumps(_document(outcome), indent=2) + "\n")
     failures = outcome.failures()
     print(outcome.report())
     print(f"DOES NOT HOLD: {', '.join(failures)}" if failures else "holds")
+    if options.json is not None:
+        options.json.write_text(json.dumps(_document(outcome), indent=2) + "\n")
     return 1 if failures else 0
 
 

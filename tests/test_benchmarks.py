@@ -288,3 +288,12 @@ def test_a_process_in_a_cpu_group_is_there_and_the_group_goes_with_it():
         sleeper.communicate(b"\n")
         assert not psutil.pid_exists(sleeper.pid)
     assert not group.folder.exists()
+
+
+def test_a_soak_writes_its_figures(tmp_path):
+    path = tmp_path / "soak.json"
+    assert soak_run.main(["--transactions", "40", "--json", str(path)]) == 0
+    figures = json.loads(path.read_text())
+    assert (figures["transactions"], figures["checked"]) == (40, 40)
+    assert figures["failures"] == []
+    assert figures["kinds"][NORMAL_ALERT_ID] > 0

@@ -7,6 +7,8 @@ would go out one after another; here only the counting is locked.
 import threading
 import time
 
+DEFAULT_PAUSE_SECONDS = 30.0
+
 
 class CircuitBreaker:
     """Opens after `threshold` failures in a row; lets one trial through every `pause` seconds.
@@ -15,9 +17,9 @@ class CircuitBreaker:
     `abandoned` after it.
     """
 
-    def __init__(self, *, threshold: int = 5, pause: float = 30.0) -> None:
+    def __init__(self, *, threshold: int = 5, pause: float | None = None) -> None:
         self._threshold = threshold
-        self._pause = pause
+        self._pause = DEFAULT_PAUSE_SECONDS if pause is None else pause
         self._failures = 0
         self._opened_at: float | None = None
         self._on_trial = False

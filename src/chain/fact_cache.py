@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 from src.chain.fact_store import FactStore
 from src.chain.facts import FirstTransaction, TokenInfo
 
-DEFAULT_MEMORY_FACTS = 20_000
+DEFAULT_MEMORY_FACTS = 10_000
 """Of each kind; about 300 bytes each."""
 
 V = TypeVar("V")
