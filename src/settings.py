@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 from src.chain import etherscan, ethplorer, owner_store
 from src.chain.errors import SourceError
 from src.chain.http import is_http_url
+from src.chain.json_text import without_comments
 from src.detection.signature import is_key, public_key
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
@@ -270,22 +271,12 @@ def _read_json(path: Path) -> dict[str, Any]:
         logger.warning("%s cannot be read (%s)", path.name, type(error).__name__)
         return {}
     try:
-        document = json.loads(text)
-    except (ValueError, RecursionError):
-        document = _read_commented_json(text)
+        document = json.loads(without_comments(text))
+    except (ValueError, RecursionError):  # what it says repeats the file, and with it the secrets
+        document = None
     if not isinstance(document, dict):
         raise SettingsError(path.name, "a JSON object")
     return document
-
-
-def _read_commented_json(text: str) -> Any:
-    from jsonc_parser.errors import ParserError  # noqa: PLC0415 - rarely needed
-    from jsonc_parser.parser import JsoncParser  # noqa: PLC0415
-
-    try:
-        return JsoncParser.parse_str(text)
-    except ParserError:  # its message repeats the file, and with it the secrets
-        return None
 
 
 def _get(values: Mapping[str, str], name: str, default: T, read: Callable[[str, str], T]) -> T:

@@ -69,6 +69,7 @@ FAULTS: dict[str, Behaviour] = {
     "list": ok(b"[]"),
     "not UTF-8": ok(b'{"result":"\xff\xfe"}'),
     "deep": ok(b"[" * 200_000),
+    "tedious to scan": ok(b"[" * 100 + b'\\"' * 100_000),
     "huge": ok(b'{"result":"0x' + b"0" * (6 * 2**20) + b'"}'),
     "compressed bomb": ok(gzip.compress(b" " * (64 * 2**20)), "Content-Encoding: gzip"),
     "endless body": raw_server.endless_body,

@@ -12,7 +12,6 @@ What `requests` leaves open is closed here:
 import io
 import json
 import logging
-import re
 import socket
 import time
 from http.client import HTTPResponse
@@ -33,6 +32,7 @@ from src.chain.errors import (
     SourceError,
     SourceUnavailable,
 )
+from src.chain.json_text import is_nested_deeper
 from src.chain.text import sanitise_text
 
 USER_AGENT = "anomalous-token-transfers"
@@ -42,8 +42,6 @@ _MAX_MESSAGE_CHARACTERS = 200
 _MIN_SECRET_CHARACTERS = 6
 
 _MAX_DEPTH = 64
-_STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
-_NO_BRACKET = re.compile(r"[^\[\]{}]+")
 
 
 class HttpClient:
@@ -172,7 +170,7 @@ class HttpClient:
         try:
             # Decoded here, because `json` would guess at other encodings.
             text = body.decode("utf-8-sig")
-            if _depth(text) <= _MAX_DEPTH:
+            if not is_nested_deeper(text, _MAX_DEPTH):
                 return json.loads(text)
         except ValueError:
             pass
@@ -186,21 +184,6 @@ def is_http_url(text: str) -> bool:
         return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         return False
-
-
-def _depth(text: str) -> int:
-    """How deep arrays and objects are nested in a JSON text.
-
-    The parser recurses in C, and py_ecc, which web3 brings along, raises Python's recursion limit:
-    without this check an answer of a hundred thousand brackets ends the process.
-    """
-    if text.count("[") + text.count("{") <= _MAX_DEPTH:
-        return 0
-    depth = deepest = 0
-    for bracket in _NO_BRACKET.sub("", _STRING.sub("", text)):
-        depth += 1 if bracket in "[{" else -1
-        deepest = max(deepest, depth)
-    return deepest
 
 
 def _secrets_of_url(url: str) -> set[str]:
