@@ -7,8 +7,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from src.backtest import kernels
+from src.backtest import join_kernels, kernels
 from src.backtest.columns import (
+    SEED,
     Words,
     hex_column,
     numbered,
@@ -36,10 +37,10 @@ class TransactionBatch:
         block_number, timestamp, tx_index, nonce: -1 where unknown.
         sender: words of `tx.from`; `has_sender` where it is known.
         to: words of `tx.to`; `has_to` where there is one and it is known.
-        transfers: what the features read.
-        payer, payee, token: words of the addresses, shape (n_transfers, 3).
+        called: account id of `to` in `transfers`; -1 where it has no part in them.
+        transfers: what the features read; account ids are those of each transaction by itself.
+        payer, payee: words of the addresses, shape (n_transfers, 3).
         amount: words, exact, shape (n_transfers, 4).
-        log_index: of each transfer.
         orphans: transfers whose transaction is not there.
     """
 
@@ -52,12 +53,11 @@ class TransactionBatch:
     has_sender: NDArray[np.bool_]
     to: Words
     has_to: NDArray[np.bool_]
+    called: NDArray[np.int32]
     transfers: TransferBatch
     payer: Words
     payee: Words
-    token: Words
     amount: Words
-    log_index: NDArray[np.int64]
     orphans: int
 
     def __len__(self) -> int:
@@ -96,85 +96,89 @@ def assemble(tables: SliceTables) -> TransactionBatch:
     tx_hash, good = parsed_bytes(columns["tx_hash"], kernels.WORD_BYTES)
     _require(good, columns["tx_hash"], "transactions", "tx_hash", "a transaction hash")
     n_rows = len(tx_hash)
-    number, first = numbered(np.concatenate([tx_hash, transfers.tx_hash]))
-    owner = first[number[n_rows:]]  # the transaction's first row, or a transfer's
-    known = owner < n_rows
+    owner = join_kernels.find_rows(tx_hash, transfers.tx_hash, SEED)
+    known = owner >= 0
     orphans = int(len(known) - known.sum())
     if orphans:
         transfers, owner = transfers[known], owner[known]
-    used = np.flatnonzero(np.bincount(owner, minlength=n_rows))
-    block_number = numbers(columns["block_number"], "block_number")[used]
-    tx_index = _optional(columns, "tx_index")[used]
-    earliest = np.full(n_rows, np.iinfo(np.int64).max)
-    np.minimum.at(earliest, owner, transfers.log_index)
-    order = np.lexsort((*tx_hash[used].T[::-1], earliest[used], tx_index, block_number))
-    rows = used[order]
+    is_used, earliest = join_kernels.first_positions(owner, transfers.log_index, n_rows)
+    rows = np.flatnonzero(is_used)
+    block_number = numbers(columns["block_number"], "block_number")
+    tx_index = _optional(columns, "tx_index")
+    keys = np.stack([block_number[rows], tx_index[rows], earliest[rows]], axis=1)
+    hashes = tx_hash[rows]
+    if not join_kernels.is_sorted(keys, hashes):
+        order = np.lexsort((*hashes.T[::-1], *keys.T[::-1]))
+        rows, hashes = rows[order], hashes[order]
     position = np.empty(n_rows, np.int64)
     position[rows] = np.arange(len(rows))
-    transfers, place = _in_order(transfers, position[owner])
-    sender, has_sender = parsed_bytes(columns["from_address"], kernels.ADDRESS_BYTES)
+    transfers, offsets = _in_order(transfers, position[owner], len(rows))
+    sender, has_sender = parsed_bytes(columns["from_address"], kernels.ADDRESS_BYTES, is_used)
     sender, has_sender = sender[rows], has_sender[rows]
     if "to_address" in columns.column_names:
-        to, has_to = parsed_bytes(columns["to_address"], kernels.ADDRESS_BYTES)
+        to, has_to = parsed_bytes(columns["to_address"], kernels.ADDRESS_BYTES, is_used)
         to, has_to = to[rows], has_to[rows]
     else:
         to, has_to = np.zeros_like(sender), np.zeros(len(rows), np.bool_)
+    batch, called = _transfer_batch(transfers, offsets, sender, to, has_to)
     return TransactionBatch(
-        tx_hash=tx_hash[rows],
-        block_number=block_number[order],
+        tx_hash=hashes,
+        block_number=block_number[rows],
         timestamp=_timestamps(tables)[rows],
-        tx_index=tx_index[order],
+        tx_index=tx_index[rows],
         nonce=_optional(columns, "nonce")[rows],
         sender=sender,
         has_sender=has_sender,
         to=to,
         has_to=has_to,
-        transfers=_transfer_batch(transfers, place, sender),
+        called=called,
+        transfers=batch,
         payer=transfers.payer,
         payee=transfers.payee,
-        token=transfers.token,
         amount=transfers.amount,
-        log_index=transfers.log_index,
         orphans=orphans,
     )
 
 
 def _transfer_batch(
-    transfers: _Transfers, place: NDArray[np.int64], sender: Words
-) -> TransferBatch:
-    """The arrays that the features read; `place` is each transfer's transaction."""
-    zero = np.zeros((1, 3), np.uint64)
-    n, n_tx = len(place), len(sender)
-    account, distinct = numbered(np.concatenate([zero, transfers.payer, transfers.payee, sender]))
-    token, first = numbered(transfers.token)
-    return TransferBatch(
-        offsets=np.concatenate([[0], np.cumsum(np.bincount(place, minlength=n_tx))]).astype(
-            np.int64
-        ),
-        token=token,
-        sender=np.ascontiguousarray(account[1 : n + 1]),
-        recipient=np.ascontiguousarray(account[n + 1 : 2 * n + 1]),
-        amount=kernels.to_floats(np.ascontiguousarray(transfers.amount)),
-        origin=np.ascontiguousarray(account[2 * n + 1 :]),
-        token_addresses=hex_column(transfers.token[first], kernels.ADDRESS_BYTES).to_pylist(),
-        n_accounts=len(distinct),
+    transfers: _Transfers,
+    offsets: NDArray[np.int64],
+    origin: Words,
+    to: Words,
+    has_to: NDArray[np.bool_],
+) -> tuple[TransferBatch, NDArray[np.int32]]:
+    """The arrays that the features read, and the account id of each contract called."""
+    sender, recipient, origins, called, n_accounts = join_kernels.number_accounts(
+        offsets, transfers.payer, transfers.payee, origin, to, has_to, SEED
     )
+    token, first = numbered(transfers.token)
+    batch = TransferBatch(
+        offsets=offsets,
+        token=token,
+        sender=sender,
+        recipient=recipient,
+        amount=kernels.to_floats(transfers.amount),
+        origin=origins,
+        token_addresses=hex_column(transfers.token[first], kernels.ADDRESS_BYTES).to_pylist(),
+        n_accounts=n_accounts,
+    )
+    return batch, called
 
 
 def _in_order(
-    transfers: _Transfers, place: NDArray[np.int64]
+    transfers: _Transfers, place: NDArray[np.int64], n_tx: int
 ) -> tuple[_Transfers, NDArray[np.int64]]:
-    """By transaction, then log; each log once."""
-    step = np.diff(place)
-    log_step = np.diff(transfers.log_index)
-    if not ((step > 0) | ((step == 0) & (log_step > 0))).all():
+    """By transaction, then log, each log once; and where each transaction's begin and end."""
+    offsets = join_kernels.group_ends(place, transfers.log_index, n_tx)
+    if not len(offsets):
         order = np.lexsort((transfers.log_index, place))
-        transfers, place = transfers[order], place[order]
-        again = (np.diff(place) == 0) & (np.diff(transfers.log_index) == 0)
-        if again.any():
-            kept = np.append(True, ~again)
-            transfers, place = transfers[kept], place[kept]
-    return transfers, place
+        place, log_index = place[order], transfers.log_index[order]
+        again = (np.diff(place) == 0) & (np.diff(log_index) == 0)
+        order = order[np.append(True, ~again)]
+        transfers = transfers[order]
+        counts = np.bincount(place[np.append(True, ~again)], minlength=n_tx)
+        offsets = np.append(0, np.cumsum(counts))
+    return transfers, offsets
 
 
 def _from_transfers(table: pa.Table) -> _Transfers:

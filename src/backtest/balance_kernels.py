@@ -1,4 +1,4 @@
-"""What may be true of balances within a transaction: necessary conditions of two detectors.
+"""What may be true of the amounts within a transaction: necessary conditions of detectors.
 
 Amounts here are rounded to 53 bits, so everything that could be true within rounding counts as
 true.
@@ -122,10 +122,53 @@ def may_profit(
     return found
 
 
+@numba.njit(cache=True, nogil=True)
+def _loses(
+    token: NDArray[np.int32],
+    sender: NDArray[np.int32],
+    recipient: NDArray[np.int32],
+    amount: NDArray[np.float64],
+    words: NDArray[np.uint64],
+    start: int,
+    stop: int,
+    who: int,
+    min_tokens: int,
+) -> bool:
+    """Whether an account may lose enough tokens and gain none."""
+    lost = 0
+    gained = False
+    for one in range(start, stop):
+        known = False
+        for row in range(start, one):
+            known |= token[row] == token[one]
+        if known:
+            continue
+        net = 0.0
+        gross = 0.0
+        low = np.uint64(0)  # the lowest 64 bits tell a balance of exactly zero
+        for row in range(one, stop):
+            if token[row] == token[one]:
+                if sender[row] == who:
+                    net -= amount[row]
+                    gross += amount[row]
+                    low -= words[row, 3]
+                if recipient[row] == who:
+                    net += amount[row]
+                    gross += amount[row]
+                    low += words[row, 3]
+        doubt = _TOLERANCE * gross
+        is_zero = abs(net) <= doubt and low == 0 and doubt < _HALF_OF_64_BITS
+        if net < doubt and gross > 0.0 and not is_zero:
+            lost += 1
+        gained |= net > doubt
+    return lost >= min_tokens and not gained
+
+
 @numba.njit(
     numba.boolean[::1](
         numba.int64[::1], numba.int32[::1], numba.int32[::1], numba.int32[::1],
-        numba.float64[::1], numba.uint64[::1], numba.int64[::1], numba.int32[::1], numba.int64,
+        numba.float64[::1], numba.uint64[:, ::1], numba.int32[::1], numba.int32[::1],
+        numba.int64, numba.int64,
     ),
     cache=True, nogil=True,
 )  # fmt: skip
@@ -135,12 +178,13 @@ def may_be_drained(
     sender: NDArray[np.int32],
     recipient: NDArray[np.int32],
     amount: NDArray[np.float64],
-    low_amount: NDArray[np.uint64],
-    transaction: NDArray[np.int64],
-    account: NDArray[np.int32],
+    words: NDArray[np.uint64],
+    origin: NDArray[np.int32],
+    called: NDArray[np.int32],
+    n_accounts: int,
     min_tokens: int,
 ) -> NDArray[np.bool_]:
-    """Which accounts may lose enough tokens and gain none, one entry a (transaction, account).
+    """Transactions in which some account may lose enough tokens and gain none.
 
     Args:
         offsets: as in `TransferBatch`, and so are
@@ -148,43 +192,127 @@ def may_be_drained(
         sender: the payers,
         recipient: the payees,
         amount: and the amounts.
-        low_amount: the amounts' lowest 64 bits, which tell a balance of exactly zero.
-        transaction: of each pair asked about, and
-        account: its account.
+        words: the amounts, exact.
+        origin: account id of each transaction's sender, who may lose what it likes, -1 for none,
+        called: and so may the contract called, -1 where it has no part in the transfers.
+        n_accounts: number of account ids.
         min_tokens: enough tokens.
     """
-    found = np.zeros(len(account), np.bool_)
-    for pair in range(len(account)):
-        start, stop = offsets[transaction[pair]], offsets[transaction[pair] + 1]
-        if stop - start > _LONGEST_FOR_DRAINS:
-            found[pair] = True
+    found = np.zeros(len(offsets) - 1, np.bool_)
+    stamps = np.full(n_accounts, -1, np.int64)
+    paid = np.zeros(n_accounts, np.int64)
+    for tx in range(len(found)):
+        start, stop = offsets[tx], offsets[tx + 1]
+        if stop - start < min_tokens:
             continue
-        who = account[pair]
-        lost = 0
-        gained = False
-        for one in range(start, stop):
-            known = False
-            for row in range(start, one):
-                known |= token[row] == token[one]
-            if known:
+        for row in range(start, stop):
+            who = sender[row]
+            if who == _ZERO_ACCOUNT or who in (origin[tx], called[tx]):
                 continue
-            net = 0.0
-            gross = 0.0
-            low = np.uint64(0)
-            for row in range(one, stop):
-                if token[row] == token[one]:
-                    if sender[row] == who:
-                        net -= amount[row]
-                        gross += amount[row]
-                        low -= low_amount[row]
-                    if recipient[row] == who:
-                        net += amount[row]
-                        gross += amount[row]
-                        low += low_amount[row]
-            doubt = _TOLERANCE * gross
-            is_zero = abs(net) <= doubt and low == 0 and doubt < _HALF_OF_64_BITS
-            if net < doubt and gross > 0.0 and not is_zero:
-                lost += 1
-            gained |= net > doubt
-        found[pair] = lost >= min_tokens and not gained
+            if stamps[who] != tx:
+                stamps[who] = tx
+                paid[who] = 0
+            paid[who] += 1
+            if paid[who] != min_tokens:  # each account is looked at once
+                continue
+            if stop - start > _LONGEST_FOR_DRAINS or _loses(
+                token, sender, recipient, amount, words, start, stop, who, min_tokens
+            ):
+                found[tx] = True
+                break
+    return found
+
+
+@numba.njit(
+    numba.boolean[::1](
+        numba.int64[::1], numba.int32[::1], numba.int32[::1], numba.int32[::1],
+        numba.float64[::1], numba.boolean[::1], numba.int32[::1], numba.int64,
+    ),
+    cache=True, nogil=True,
+)  # fmt: skip
+def names_strangers(
+    offsets: NDArray[np.int64],
+    token: NDArray[np.int32],
+    sender: NDArray[np.int32],
+    recipient: NDArray[np.int32],
+    amount: NDArray[np.float64],
+    is_counterfeit: NDArray[np.bool_],
+    origin: NDArray[np.int32],
+    n_accounts: int,
+) -> NDArray[np.bool_]:
+    """Transactions that move nothing in the name of a stranger who moves nothing in earnest.
+
+    Args:
+        offsets: as in `TransferBatch`, and so are
+        token: the tokens,
+        sender: the payers,
+        recipient: the payees,
+        amount: and the amounts: only 0 is rounded to 0.
+        is_counterfeit: by token id: whatever the amount, nothing is moved.
+        origin: account id of each transaction's sender.
+        n_accounts: number of account ids.
+    """
+    found = np.zeros(len(offsets) - 1, np.bool_)
+    in_earnest = np.full(n_accounts, -1, np.int64)  # the last transaction where it is
+    for tx in range(len(found)):
+        any_suspect = False
+        for row in range(offsets[tx], offsets[tx + 1]):
+            any_suspect |= amount[row] == 0.0 or is_counterfeit[token[row]]
+        if not any_suspect:
+            continue
+        for row in range(offsets[tx], offsets[tx + 1]):
+            if amount[row] != 0.0 and not is_counterfeit[token[row]]:
+                in_earnest[sender[row]] = tx
+                in_earnest[recipient[row]] = tx
+        for row in range(offsets[tx], offsets[tx + 1]):
+            payer, payee = sender[row], recipient[row]
+            if (
+                (amount[row] == 0.0 or is_counterfeit[token[row]])
+                and payer not in (origin[tx], payee)
+                and _ZERO_ACCOUNT not in (payer, payee)
+                and in_earnest[payer] != tx
+            ):
+                found[tx] = True
+                break
+    return found
+
+
+@numba.njit(
+    numba.boolean[::1](
+        numba.int64[::1], numba.int32[::1], numba.int32[::1], numba.float64[::1],
+        numba.float64[::1],
+    ),
+    cache=True, nogil=True,
+)  # fmt: skip
+def may_mint(
+    offsets: NDArray[np.int64],
+    token: NDArray[np.int32],
+    sender: NDArray[np.int32],
+    amount: NDArray[np.float64],
+    large: NDArray[np.float64],
+) -> NDArray[np.bool_]:
+    """Transactions that may mint a large amount of some token.
+
+    Args:
+        offsets: as in `TransferBatch`, and so are
+        token: the tokens,
+        sender: the payers,
+        amount: and the amounts.
+        large: by token id, from where on an amount is large.
+    """
+    found = np.zeros(len(offsets) - 1, np.bool_)
+    stamps = np.full(len(large), -1, np.int64)
+    minted = np.zeros(len(large), np.float64)
+    for tx in range(len(found)):
+        for row in range(offsets[tx], offsets[tx + 1]):
+            if sender[row] != _ZERO_ACCOUNT:
+                continue
+            which = token[row]
+            if stamps[which] != tx:
+                stamps[which] = tx
+                minted[which] = 0.0
+            minted[which] += amount[row]
+            if minted[which] >= large[which] * (1.0 - _TOLERANCE):
+                found[tx] = True
+                break
     return found

@@ -13,19 +13,41 @@ from src.backtest.errors import BacktestError
 
 Words = NDArray[np.uint64]
 
-_SEED = np.uint64(int.from_bytes(os.urandom(8), "little"))
+_ALL = np.zeros(0, np.bool_)
+_NO_BYTES = np.zeros(1, np.uint8)
+
+SEED = np.uint64(int.from_bytes(os.urandom(8), "little"))
 
 
-def parsed_bytes(column: pa.ChunkedArray, n_bytes: int) -> tuple[Words, NDArray[np.bool_]]:
+def parsed_bytes(
+    column: pa.ChunkedArray, n_bytes: int, wanted: NDArray[np.bool_] | None = None
+) -> tuple[Words, NDArray[np.bool_]]:
     """Addresses (20 bytes) or hashes and words (32), as hex text or binary.
+
+    Args:
+        column: the values.
+        n_bytes: their length.
+        wanted: the others count as not well-formed; None for all.
 
     Returns:
         Words, shape (n, ceil(n_bytes / 8)), and which values were well-formed: a null is not.
     """
-    array, is_text = _flat(column)
-    offsets, data = _buffers(array)
-    words = np.empty((len(array), -(-n_bytes // 8)), np.uint64)
-    return words, kernels.parse_bytes(offsets, data, is_text, n_bytes, words)
+    words = np.empty((len(column), -(-n_bytes // 8)), np.uint64)
+    good = np.empty(len(column), np.bool_)
+    start = 0
+    for chunk in column.chunks:
+        rows = slice(start, start + len(chunk))
+        start += len(chunk)
+        asked = _ALL if wanted is None else wanted[rows]
+        if pa.types.is_dictionary(chunk.type):
+            found, well = parsed_bytes(pa.chunked_array([chunk.dictionary]), n_bytes)
+            words[rows], good[rows] = _looked_up(chunk, found, well)
+            continue
+        offsets, data, is_text = _text_or_bytes(chunk)
+        good[rows] = kernels.parse_bytes(offsets, data, is_text, n_bytes, asked, words[rows])
+        if chunk.null_count:  # what stands in the buffers there means nothing
+            _blank(words[rows], good[rows], chunk)
+    return words, good
 
 
 def parsed_amounts(column: pa.ChunkedArray) -> tuple[Words, NDArray[np.bool_]]:
@@ -35,14 +57,26 @@ def parsed_amounts(column: pa.ChunkedArray) -> tuple[Words, NDArray[np.bool_]]:
         BacktestError: the column is of a type that cannot hold such an amount exactly.
     """
     kind = column.type
-    if pa.types.is_integer(kind) or pa.types.is_decimal(kind):
+    if pa.types.is_dictionary(kind):
+        column = column.cast(kind.value_type)
+    elif pa.types.is_integer(kind) or pa.types.is_decimal(kind):
         column = column.cast(pa.large_string())
-    array, is_text = _flat(column)
-    if not is_text:
-        return parsed_bytes(column, kernels.WORD_BYTES)
-    offsets, data = _buffers(array)
-    words = np.empty((len(array), 4), np.uint64)
-    return words, kernels.parse_decimals(offsets, data, words)
+    words = np.empty((len(column), 4), np.uint64)
+    good = np.empty(len(column), np.bool_)
+    start = 0
+    for chunk in column.chunks:
+        rows = slice(start, start + len(chunk))
+        start += len(chunk)
+        offsets, data, is_text = _text_or_bytes(chunk)
+        if is_text:
+            good[rows] = kernels.parse_decimals(offsets, data, words[rows])
+        else:
+            good[rows] = kernels.parse_bytes(
+                offsets, data, False, kernels.WORD_BYTES, _ALL, words[rows]
+            )
+        if chunk.null_count:
+            _blank(words[rows], good[rows], chunk)
+    return words, good
 
 
 def numbers(column: pa.ChunkedArray, name: str) -> NDArray[np.int64]:
@@ -55,7 +89,7 @@ def numbers(column: pa.ChunkedArray, name: str) -> NDArray[np.int64]:
         filled = pc.fill_null(column.cast(pa.int64()), -1)
     except pa.ArrowException as error:
         raise BacktestError(f"column {name} is not of whole numbers: {error}") from None
-    return np.ascontiguousarray(filled.to_numpy())
+    return np.require(filled.to_numpy(), np.int64, ["C", "W"])
 
 
 def unix_seconds(column: pa.ChunkedArray, name: str) -> NDArray[np.int64]:
@@ -67,7 +101,7 @@ def unix_seconds(column: pa.ChunkedArray, name: str) -> NDArray[np.int64]:
 
 def numbered(words: Words) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
     """Number of each row in order of first appearance, and the first row of each number."""
-    return kernels.number_rows(np.ascontiguousarray(words), _SEED)
+    return kernels.number_rows(np.ascontiguousarray(words), SEED)
 
 
 def hex_column(words: Words, n_bytes: int) -> pa.Array:
@@ -86,35 +120,41 @@ def integers(words: Words) -> list[int]:
     return [from_bytes(content[i : i + width]) for i in range(0, len(content), width)]
 
 
-def _flat(column: pa.ChunkedArray) -> tuple[pa.Array, bool]:
-    """One large_binary array, and whether it was text."""
-    kind = column.type
+def _looked_up(
+    chunk: pa.DictionaryArray, words: Words, good: NDArray[np.bool_]
+) -> tuple[Words, NDArray[np.bool_]]:
+    """The values of a column that refers to a dictionary; the last entry is for null."""
+    index = pc.fill_null(chunk.indices.cast(pa.int64()), len(words)).to_numpy()
+    nothing = np.zeros((1, words.shape[1]), np.uint64)
+    return np.concatenate([words, nothing])[index], np.append(good, False)[index]
+
+
+def _blank(words: Words, good: NDArray[np.bool_], chunk: pa.Array) -> None:
+    missing = pc.is_null(chunk).to_numpy(zero_copy_only=False)
+    words[missing] = 0
+    good[missing] = False
+
+
+def _text_or_bytes(array: pa.Array) -> tuple[kernels.Offsets, NDArray[np.uint8], bool]:
+    """Offsets and content of an array, and whether it is text.
+
+    Raises:
+        BacktestError: it is of another type.
+    """
+    kind = array.type
     if pa.types.is_null(kind):
-        kind = pa.large_string()
-        column = column.cast(kind)
-    if pa.types.is_dictionary(kind):
-        kind = kind.value_type
-        column = column.cast(kind)
+        array = array.cast(pa.large_string())
+    elif pa.types.is_fixed_size_binary(kind):
+        array = array.cast(pa.binary())
+    kind = array.type
+    is_large = pa.types.is_large_string(kind) or pa.types.is_large_binary(kind)
     is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
-    is_binary = any(
-        test(kind)
-        for test in (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_fixed_size_binary)
-    )
-    if not is_text and not is_binary:
+    if not is_text and not is_large and not pa.types.is_binary(kind):
         raise BacktestError(f"a column of {kind} holds neither text nor bytes")
-    if pa.types.is_fixed_size_binary(kind):
-        column = column.cast(pa.binary())
-    array = column.cast(pa.large_binary()).combine_chunks()
-    if array.null_count:
-        array = pc.fill_null(array, b"")
-    return array, is_text
-
-
-def _buffers(array: pa.Array) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
+    width = np.dtype(np.int64 if is_large else np.int32)
     _, offsets, data = array.buffers()
     if len(array) == 0:
-        return np.zeros(1, np.int64), np.zeros(1, np.uint8)
-    positions = np.frombuffer(offsets, np.int64, len(array) + 1, 8 * array.offset)
-    if data is None or data.size == 0:
-        return positions, np.zeros(1, np.uint8)
-    return positions, np.frombuffer(data, np.uint8)
+        return np.zeros(1, width), _NO_BYTES, is_text
+    positions = np.frombuffer(offsets, width, len(array) + 1, width.itemsize * array.offset)
+    content = _NO_BYTES if data is None or not data.size else np.frombuffer(data, np.uint8)
+    return positions, content, is_text

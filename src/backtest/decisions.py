@@ -9,10 +9,16 @@ from numpy.typing import NDArray
 
 from src.backtest import kernels
 from src.backtest.assemble import TransactionBatch
-from src.backtest.columns import hex_column, integers
+from src.backtest.columns import hex_column, integers, numbered
 from src.backtest.judge import Scores
-from src.backtest.prefilter import Surroundings, candidates, look_alike_rows, owners
-from src.detection.actions import Decision
+from src.backtest.prefilter import (
+    BLIND_TO_TRANSFERS,
+    Surroundings,
+    candidates,
+    look_alike_rows,
+    owners,
+)
+from src.detection.actions import Decision, decide
 from src.detection.assessment import Assessment
 from src.detection.counterparties import CounterpartyBook
 from src.detection.detectors.base import Equipment
@@ -22,6 +28,8 @@ from src.detection.panel import Panel
 from src.detection.policy import Mode, Policy
 
 EXPLAINED_INPUTS = 10
+EXPLANATIONS_REMEMBERED = 10_000
+"""About 1.5 kB each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +75,8 @@ class Decider:
         self._impersonators = frozenset(a for a, fact in tokens.items() if fact.impersonates)
         equipment = Equipment(threshold, self._amounts)
         self._panel = Panel.from_policy(policy, chain_id, equipment)
+        self._columns = {name: column for column, name in enumerate(model.inputs)}
+        self._explained: dict[bytes, tuple[Attribution, ...]] = {}
         self._running = {
             name: entry.parameters
             for name, entry in policy.for_chain(chain_id).items()
@@ -86,36 +96,55 @@ class Decider:
         look_alikes = {} if alike is None else _look_alikes(batch, alike)
         is_alike = np.zeros(len(batch), np.bool_)
         is_alike[list(look_alikes)] = True
-        asked: dict[int, list[Panel]] = {
-            position: [] for position in np.flatnonzero(scores.score >= self._threshold).tolist()
-        }
-        anomalies = frozenset(asked)
+        anomalies = np.flatnonzero(scores.score >= self._threshold).tolist()
+        asked: dict[int, list[str]] = {position: [] for position in anomalies}
+        shown = np.zeros(len(batch), np.bool_)
         for name, parameters in self._running.items():
             around = Surroundings(
                 parameters, self._threshold, self._amounts, self._impersonators, is_alike
             )
-            for position in np.flatnonzero(candidates(name, batch, scores, around)).tolist():
-                asked.setdefault(position, []).append(self._alone[name])
+            wanted = candidates(name, batch, scores, around)
+            if name not in BLIND_TO_TRANSFERS:
+                shown |= wanted
+            for position in np.flatnonzero(wanted).tolist():
+                asked.setdefault(position, []).append(name)
         positions = np.array(sorted(asked), np.int64)
         judged = {}
-        for position, facts in self.evidence(batch, scores, positions, look_alikes).items():
-            # Most who are asked have nothing to say; only then do all give their reasons.
-            if position in anomalies or any(_asks(p.decide(facts)) for p in asked[position]):
-                judged[position] = Judged(self._panel.decide(facts))
-        return self._explained(judged, anomalies, scores)
-
-    def _explained(
-        self, judged: dict[int, Judged], anomalies: frozenset[int], scores: Scores
-    ) -> dict[int, Judged]:
-        """Explanations added to the anomalies, one for all that have the same inputs."""
-        known: dict[int, tuple[Attribution, ...]] = {}
-        for position in anomalies:
-            shape = int(scores.shape[position])
-            if shape not in known:
-                weights = self._model.explain(scores.features[position])
-                known[shape] = tuple(weights[:EXPLAINED_INPUTS])
-            judged[position] = replace(judged[position], explanation=known[shape])
+        facts = self.evidence(batch, scores, positions, look_alikes, shown[positions])
+        is_anomaly = frozenset(anomalies)
+        for position, names in asked.items():
+            said = [self._alone[name].decide(facts[position]) for name in names]
+            if position in is_anomaly:
+                judged[position] = Judged(
+                    self._together(facts[position], names, said),
+                    self._explanation(position, scores),
+                )
+            elif any(map(_asks, said)):  # most who are asked have nothing to say
+                judged[position] = Judged(self._together(facts[position], names, said))
         return judged
+
+    def _together(self, facts: Evidence, names: list[str], said: list[Decision]) -> Decision:
+        """The decision of all, of whom these were asked already. The others need no transfers."""
+        if facts.transfers:
+            facts = replace(facts, transfers=(), tokens={}, look_alikes=())
+        others = self._panel.decide(facts)
+        verdicts = [v for v in (*others.reasons, *others.shadow) if v.detector not in names]
+        for decision in said:
+            verdicts += (*decision.reasons, *decision.shadow)
+        return decide(verdicts)
+
+    def _explanation(self, position: int, scores: Scores) -> tuple[Attribution, ...]:
+        """The inputs that weigh most. All rows of a cell have the same weights."""
+        row = scores.features[position]
+        name = scores.cell_names[scores.cell[position]]
+        known = self._explained.get(name)
+        if known is None:
+            known = tuple(self._model.explain(row)[:EXPLAINED_INPUTS])
+            if len(self._explained) >= EXPLANATIONS_REMEMBERED:
+                self._explained = {}
+            self._explained[name] = known
+        column = self._columns
+        return tuple(replace(why, value=float(row[column[why.feature]])) for why in known)
 
     def evidence(
         self,
@@ -123,16 +152,25 @@ class Decider:
         scores: Scores,
         positions: NDArray[np.int64],
         look_alikes: Mapping[int, tuple[LookAlike, ...]],
+        shown: NDArray[np.bool_],
     ) -> dict[int, Evidence]:
-        """What detectors see of these transactions, by position; without explanations."""
-        moved = transfers_of(batch, positions)
+        """What detectors see of these transactions, by position; without explanations.
+
+        Args:
+            batch: the transactions.
+            scores: theirs.
+            positions: which of them.
+            look_alikes: by position.
+            shown: of each, whether its transfers are shown; the others look as if they had none.
+        """
+        moved = transfers_of(batch, positions[shown])
         senders = hex_column(batch.sender[positions], kernels.ADDRESS_BYTES).to_pylist()
         called = hex_column(batch.to[positions], kernels.ADDRESS_BYTES).to_pylist()
         found = {}
         for at, position in enumerate(positions.tolist()):
             has_sender = bool(batch.has_sender[position])
             row = scores.features[position]
-            transfers = moved[position]
+            transfers = moved.get(position, ())
             known = {t.token: self._tokens[t.token] for t in transfers if t.token in self._tokens}
             found[position] = Evidence(
                 transfers=transfers,
@@ -197,13 +235,12 @@ def transfers_of(
 
 
 def _records(batch: TransactionBatch, rows: NDArray[np.int64]) -> list[MovedTransfer]:
-    transfers = batch.transfers
-    account = np.concatenate([transfers.sender[rows], transfers.recipient[rows]])
-    _, first, number = np.unique(account, return_index=True, return_inverse=True)
-    words = np.concatenate([batch.payer[rows], batch.payee[rows]])[first]
-    texts = hex_column(words, kernels.ADDRESS_BYTES).to_pylist()
+    """The transfers in these rows; an account's address is one text, however often it occurs."""
+    number, first = numbered(words := np.concatenate([batch.payer[rows], batch.payee[rows]]))
+    texts = hex_column(words[first], kernels.ADDRESS_BYTES).to_pylist()
     named = [texts[i] for i in number.tolist()]
-    tokens = [transfers.token_addresses[i] for i in transfers.token[rows].tolist()]
+    addresses = batch.transfers.token_addresses
+    tokens = [addresses[i] for i in batch.transfers.token[rows].tolist()]
     amounts = integers(batch.amount[rows])
     columns = zip(tokens, named[: len(rows)], named[len(rows) :], amounts, strict=True)
     return list(map(MovedTransfer._make, columns))

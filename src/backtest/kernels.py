@@ -6,6 +6,7 @@ All release the GIL, so slices are processed in threads.
 """
 
 import math
+from typing import Any
 
 import numba
 import numpy as np
@@ -14,17 +15,22 @@ from numpy.typing import NDArray
 ADDRESS_BYTES = 20
 WORD_BYTES = 32
 
+Offsets = NDArray[np.int32] | NDArray[np.int64]
+
 _UINT256_DIGITS = 78
 _LIMBS = 8
 
-
-_HEX_DIGITS = np.frombuffer(b"0123456789abcdef", np.uint8).copy()
 
 _ONES = np.uint64(0x0101010101010101)
 _LOW = np.uint64(0x0F0F0F0F0F0F0F0F)
 _HIGH = np.uint64(0xF0F0F0F0F0F0F0F0)
 _EVEN_BYTES = np.uint64(0x00FF00FF00FF00FF)
 _EVEN_PAIRS = np.uint64(0x0000FFFF0000FFFF)
+
+
+def _read_only(item: Any) -> Any:
+    """The type of Arrow's buffers, which need not be writable."""
+    return numba.types.Array(item, 1, "C", readonly=True)
 
 
 @numba.njit(inline="always")
@@ -55,16 +61,21 @@ def _eight_digits(text: np.uint64) -> tuple[np.uint64, np.uint64]:
 
 
 @numba.njit(
-    numba.boolean[::1](
-        numba.int64[::1], numba.uint8[::1], numba.boolean, numba.int64, numba.uint64[:, ::1]
-    ),
+    [
+        numba.boolean[::1](
+            _read_only(offset), _read_only(numba.uint8), numba.boolean, numba.int64,
+            numba.boolean[::1], numba.uint64[:, ::1],
+        )
+        for offset in (numba.int32, numba.int64)
+    ],
     cache=True, nogil=True,
 )  # fmt: skip
 def parse_bytes(
-    offsets: NDArray[np.int64],
+    offsets: Offsets,
     data: NDArray[np.uint8],
     is_text: bool,
     n_bytes: int,
+    wanted: NDArray[np.bool_],
     words: NDArray[np.uint64],
 ) -> NDArray[np.bool_]:
     """Parse byte strings of a fixed length; returns which were well-formed.
@@ -74,6 +85,7 @@ def parse_bytes(
         data: the values, one after another.
         is_text: `0x` and two hex digits a byte, in either case; else the bytes themselves.
         n_bytes: the length, a multiple of 4.
+        wanted: the others are left out, as if they were not well-formed; empty for all.
         words: filled with the values, right-aligned; 0 where not well-formed.
     """
     count = len(offsets) - 1
@@ -82,7 +94,10 @@ def parse_bytes(
     length = 2 * n_bytes + 2 if is_text else n_bytes
     halves = n_bytes // 4  # groups of 32 bits
     for i in range(count):
-        words[i] = 0
+        for column in range(width):
+            words[i, column] = 0
+        if len(wanted) > 0 and not wanted[i]:
+            continue
         if offsets[i + 1] - offsets[i] != length:
             continue
         at = np.uint64(offsets[i])
@@ -111,11 +126,14 @@ def parse_bytes(
 
 
 @numba.njit(
-    numba.boolean[::1](numba.int64[::1], numba.uint8[::1], numba.uint64[:, ::1]),
+    [
+        numba.boolean[::1](_read_only(offset), _read_only(numba.uint8), numba.uint64[:, ::1])
+        for offset in (numba.int32, numba.int64)
+    ],
     cache=True, nogil=True,
 )  # fmt: skip
 def parse_decimals(
-    offsets: NDArray[np.int64], data: NDArray[np.uint8], words: NDArray[np.uint64]
+    offsets: Offsets, data: NDArray[np.uint8], words: NDArray[np.uint64]
 ) -> NDArray[np.bool_]:
     """Parse decimal uint256 texts, ASCII digits alone; returns which were well-formed."""
     count = len(offsets) - 1
@@ -281,20 +299,62 @@ def number_rows(
     numba.uint8[::1](numba.uint64[:, ::1], numba.int64), cache=True, nogil=True
 )  # fmt: skip
 def hex_text(words: NDArray[np.uint64], n_bytes: int) -> NDArray[np.uint8]:
-    """`0x` and lowercase hex digits of each row, one after another."""
+    """`0x` and lowercase hex digits of each row, one after another; `n_bytes` as in `parse_bytes`.
+
+    Eight digits at once, a byte each: the reverse of `_eight_digits`.
+    """
     length = 2 * n_bytes + 2
     width = words.shape[1]
+    groups = n_bytes // 4
     text = np.empty(len(words) * length, np.uint8)
     for i in range(len(words)):
-        start = i * length
-        text[start] = 48
-        text[start + 1] = 120
-        last = start + length
-        for column in range(width):
-            word = words[i, width - 1 - column]
-            first = max(start + 2, last - 16)
-            for at in range(last - 1, first - 1, -1):
-                text[at] = _HEX_DIGITS[word & np.uint64(15)]
-                word >>= np.uint64(4)
-            last = first
+        at = np.uint64(i * length)
+        text[at] = 48
+        text[at + np.uint64(1)] = 120
+        at += np.uint64(2)
+        for group in range(groups):
+            back = groups - 1 - group
+            value = words[i, width - 1 - back // 2] >> np.uint64(32 * (back % 2))
+            value &= np.uint64(0xFFFFFFFF)
+            value = (value | (value << np.uint64(16))) & _EVEN_PAIRS
+            value = (value | (value << np.uint64(8))) & _EVEN_BYTES
+            value = (value | (value << np.uint64(4))) & _LOW
+            is_letter = ((value + np.uint64(6) * _ONES) >> np.uint64(4)) & _ONES
+            value += np.uint64(0x30) * _ONES + is_letter * np.uint64(0x27)
+            for k in range(8):
+                text[at + np.uint64(k)] = (value >> np.uint64(56 - 8 * k)) & np.uint64(255)
+            at += np.uint64(8)
     return text
+
+
+@numba.njit(
+    numba.int32[:, ::1](numba.float64[:, ::1], numba.float32[::1], numba.int64[::1]),
+    cache=True, nogil=True,
+)  # fmt: skip
+def cell_codes(
+    rows: NDArray[np.float64], thresholds: NDArray[np.float32], starts: NDArray[np.int64]
+) -> NDArray[np.int32]:
+    """For each value, how many thresholds of its column are below it; -1 where it is not finite.
+
+    Args:
+        rows: compared as float32, as the trees do.
+        thresholds: column i has thresholds[starts[i]:starts[i + 1]], rising.
+        starts: one more than there are columns.
+    """
+    count, width = rows.shape
+    codes = np.empty((count, width), np.int32)
+    for i in range(count):
+        for column in range(width):
+            value = np.float32(rows[i, column])
+            if not np.isfinite(value):
+                codes[i, column] = -1
+                continue
+            low, high = starts[column], starts[column + 1]
+            while low < high:
+                middle = (low + high) // 2
+                if value > thresholds[middle]:
+                    low = middle + 1
+                else:
+                    high = middle
+            codes[i, column] = low - starts[column]
+    return codes

@@ -4,6 +4,10 @@ Detectors are Python and take tens of microseconds a transaction, history has bi
 a condition here that is *necessary* for it to ask for more than `ALLOW`: what fails the condition
 need not be shown to it. A condition may let through too much, never too little: the tests hold
 every one against its detector on all transactions. A detector without one here sees everything.
+
+What fails the condition may still need the detector's word, because another one asks for something
+or as an anomaly. It then gets to see the transaction without its transfers: they must not change
+what it says there, which the tests hold as well.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,8 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from src.backtest.assemble import TransactionBatch
-from src.backtest.balance_kernels import may_be_drained, may_profit
-from src.backtest.columns import numbered
+from src.backtest.balance_kernels import (
+    may_be_drained,
+    may_mint,
+    may_profit,
+    names_strangers,
+)
+from src.backtest.columns import SEED
+from src.backtest.join_kernels import may_look_alike
 from src.backtest.judge import Scores
 from src.detection.counterparties import FIRST_DIGITS, LAST_DIGITS
 from src.detection.detectors.fresh_account_large_value import large_amount
@@ -24,13 +34,8 @@ from src.detection.manifest import TokenAmounts
 
 Mask = NDArray[np.bool_]
 
-_SLACK = 1 - 1e-9
-"""Sums of rounded amounts may fall short of the rounded exact sum by this much."""
-
 _REVERSE_HOPS = FEATURE_NAMES.index("reverse_hops")
-_ZERO_ACCOUNT = 0
 _DIGIT_BITS = 4
-_TOP_WORD_BITS = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,26 +76,10 @@ def look_alike_rows(batch: TransactionBatch) -> Mask:
     Shape (n_transfers,). The rest could be left out of a `CounterpartyBook` that forgets nothing.
     """
     transfers = batch.transfers
-    payer, payee = transfers.sender.astype(np.uint64), transfers.recipient.astype(np.uint64)
-    rows = np.flatnonzero(
-        (transfers.sender != transfers.recipient)
-        & (transfers.sender != _ZERO_ACCOUNT)
-        & (transfers.recipient != _ZERO_ACCOUNT)
-    )
-    looks = [
-        (words[rows, 0] >> np.uint64(_TOP_WORD_BITS - _DIGIT_BITS * FIRST_DIGITS))
-        << np.uint64(_DIGIT_BITS * LAST_DIGITS)
-        | words[rows, 2] & np.uint64((1 << _DIGIT_BITS * LAST_DIGITS) - 1)
-        for words in (batch.payee, batch.payer)
-    ]
-    account = np.concatenate([payer[rows], payee[rows]])
-    other = np.concatenate([payee[rows], payer[rows]])
-    group, first = numbered((account << np.uint64(32) | np.concatenate(looks))[:, np.newaxis])
-    mixed = np.zeros(len(first), np.bool_)
-    mixed[group[other != other[first][group]]] = True
-    entered = mixed[group]
-    found = np.zeros(len(batch.payer), np.bool_)
-    found[rows] = entered[: len(rows)] | entered[len(rows) :]
+    found: Mask = may_look_alike(
+        transfers.sender, transfers.recipient, batch.payer, batch.payee,
+        _DIGIT_BITS * FIRST_DIGITS, _DIGIT_BITS * LAST_DIGITS, SEED,
+    )  # fmt: skip
     return found
 
 
@@ -106,13 +95,13 @@ def _any(batch: TransactionBatch, rows: Mask) -> Mask:
     return found
 
 
-def _tokens_in(batch: TransactionBatch, wanted: frozenset[str]) -> Mask:
-    listed = np.array([token in wanted for token in batch.transfers.token_addresses], np.bool_)
-    return listed[batch.transfers.token] if len(listed) else np.zeros(0, np.bool_)
+def _listed(batch: TransactionBatch, wanted: frozenset[str]) -> Mask:
+    """Which token ids are of these tokens."""
+    return np.array([token in wanted for token in batch.transfers.token_addresses], np.bool_)
 
 
 def _large(batch: TransactionBatch, around: Surroundings) -> NDArray[np.float64]:
-    """From which amount on a transfer is large for its token; infinite for unknown tokens."""
+    """From which amount on a transfer is large, by token id; infinite for unknown tokens."""
     deviations = around.parameters["min_deviations"]
     assert deviations is not None  # noqa: S101  it has a default
     known = around.token_amounts
@@ -120,7 +109,7 @@ def _large(batch: TransactionBatch, around: Surroundings) -> NDArray[np.float64]
         large_amount(known[token], deviations) if token in known else np.inf
         for token in batch.transfers.token_addresses
     ]
-    return np.array(large, np.float64)[batch.transfers.token]
+    return np.array(large, np.float64)
 
 
 def _isolation_forest(_batch: TransactionBatch, scores: Scores, around: Surroundings) -> Mask:
@@ -129,38 +118,28 @@ def _isolation_forest(_batch: TransactionBatch, scores: Scores, around: Surround
 
 
 def _impersonated_token(batch: TransactionBatch, _scores: Scores, around: Surroundings) -> Mask:
-    return _any(batch, _tokens_in(batch, around.impersonators))
+    listed = _listed(batch, around.impersonators)
+    if not listed.any():
+        return np.zeros(len(batch), np.bool_)
+    return _any(batch, listed[batch.transfers.token])
 
 
 def _address_poisoning(batch: TransactionBatch, _scores: Scores, around: Surroundings) -> Mask:
     """A look-alike, or nothing moves in the name of a stranger who moves nothing in earnest."""
     transfers = batch.transfers
-    nothing = (batch.amount == 0).all(axis=1) | _tokens_in(batch, around.impersonators)
-    owner = owners(batch)
-    from_stranger = (
-        (transfers.sender != transfers.origin[owner])
-        & (transfers.sender != _ZERO_ACCOUNT)
-        & (transfers.recipient != _ZERO_ACCOUNT)
-        & (transfers.sender != transfers.recipient)
-    )
-    suspects = np.flatnonzero(nothing & from_stranger)
-    concerned = np.zeros(len(batch), np.bool_)
-    concerned[owner[suspects]] = True
-    earnest = np.flatnonzero(concerned[owner] & ~nothing)
-    moving = np.concatenate(
-        [owner[earnest] << 32 | side[earnest] for side in (transfers.sender, transfers.recipient)]
-    )
-    named_only = ~np.isin(owner[suspects] << 32 | transfers.sender[suspects], moving)
-    found = around.look_alike.copy()
-    found[owner[suspects[named_only]]] = True
-    return found
+    return around.look_alike | names_strangers(
+        transfers.offsets, transfers.token, transfers.sender, transfers.recipient,
+        transfers.amount, _listed(batch, around.impersonators), transfers.origin,
+        transfers.n_accounts,
+    )  # fmt: skip
 
 
 def _fresh_account(batch: TransactionBatch, _scores: Scores, around: Surroundings) -> Mask:
     max_nonce = around.parameters["max_nonce"]
     assert max_nonce is not None  # noqa: S101  it has a default
     fresh = (batch.nonce >= 0) & (batch.nonce <= max_nonce)
-    return fresh & _any(batch, batch.transfers.amount >= _large(batch, around))
+    transfers = batch.transfers
+    return fresh & _any(batch, transfers.amount >= _large(batch, around)[transfers.token])
 
 
 def _flash_loan(batch: TransactionBatch, scores: Scores, around: Surroundings) -> Mask:
@@ -172,58 +151,32 @@ def _flash_loan(batch: TransactionBatch, scores: Scores, around: Surroundings) -
     looked_at = (transfers.n_transfers >= min_transfers) & (returned | to_itself)
     return may_profit(
         transfers.offsets, transfers.token, transfers.sender, transfers.recipient,
-        transfers.amount, transfers.origin, _called(batch), looked_at,
+        transfers.amount, transfers.origin, batch.called, looked_at,
     )  # fmt: skip
-
-
-def _called(batch: TransactionBatch) -> NDArray[np.int32]:
-    """Account id of each transaction's `to`; -1 where it has no part in the transfers."""
-    transfers = batch.transfers
-    owner = owners(batch)
-    called = np.full(len(batch), -1, np.int32)
-    for words, account in ((batch.payer, transfers.sender), (batch.payee, transfers.recipient)):
-        rows = batch.has_to[owner] & (words == batch.to[owner]).all(axis=1)
-        called[owner[rows]] = account[rows]
-    return called
 
 
 def _drained_account(batch: TransactionBatch, _scores: Scores, around: Surroundings) -> Mask:
-    """Some account but sender, contract called and zero address may lose enough and gain none."""
     min_tokens = around.parameters["min_tokens"]
     assert min_tokens is not None  # noqa: S101  it has a default
     transfers = batch.transfers
-    owner = owners(batch)
-    found = np.zeros(len(batch), np.bool_)
-    is_to = transfers.sender == _called(batch)[owner]
-    is_origin = batch.has_sender[owner] & (transfers.sender == transfers.origin[owner])
-    rows = np.flatnonzero(
-        (transfers.n_transfers >= min_tokens)[owner]
-        & ~is_to & ~is_origin & (transfers.sender != _ZERO_ACCOUNT)
-    )  # fmt: skip
-    if not len(rows):
-        return found
-    account = owner[rows].astype(np.uint64) << np.uint64(32) | transfers.sender[rows].astype(
-        np.uint64
-    )
-    _, first = numbered(np.stack([account, transfers.token[rows].astype(np.uint64)], axis=1))
-    of_account, one = numbered(account[first][:, np.newaxis])
-    many = np.bincount(of_account, minlength=len(one)) >= min_tokens
-    pairs = rows[first[one[many]]]
-    drained = may_be_drained(
+    return may_be_drained(
         transfers.offsets, transfers.token, transfers.sender, transfers.recipient,
-        transfers.amount, np.ascontiguousarray(batch.amount[:, 3]), owner[pairs],
-        transfers.sender[pairs], int(min_tokens),
+        transfers.amount, batch.amount, np.where(batch.has_sender, transfers.origin, np.int32(-1)),
+        batch.called, transfers.n_accounts, int(min_tokens),
     )  # fmt: skip
-    found[owner[pairs[drained]]] = True
-    return found
 
 
 def _disproportionate_mint(batch: TransactionBatch, _scores: Scores, around: Surroundings) -> Mask:
-    """Some mint is at least the large amount divided by the number of transfers."""
+    """Burns, which count against mints, are left out of account."""
     transfers = batch.transfers
-    share = _large(batch, around) / transfers.n_transfers[owners(batch)]
-    return _any(batch, (transfers.sender == _ZERO_ACCOUNT) & (transfers.amount >= share * _SLACK))
+    return may_mint(
+        transfers.offsets, transfers.token, transfers.sender, transfers.amount,
+        _large(batch, around),
+    )  # fmt: skip
 
+
+BLIND_TO_TRANSFERS: Final = frozenset({"isolation_forest", "known_bad_address", "supervised"})
+"""Detectors that never read transfers or tokens."""
 
 CONDITIONS: Final[Mapping[str, Condition]] = {
     "isolation_forest": _isolation_forest,

@@ -1,0 +1,371 @@
+"""Compiled loops that bring transactions and their transfers together.
+
+Exports are nearly always in order already, and then nothing here sorts: each loop passes once over
+its rows and says so where the order does not hold.
+"""
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+_TAG = np.uint64(0xFFFFFFFF00000000)
+_ROW = np.uint64(0x00000000FFFFFFFF)
+_ZERO_ACCOUNT = 0
+
+
+@numba.njit(inline="always")
+def _hash(words: NDArray[np.uint64], row: int, seed: np.uint64) -> np.uint64:
+    mixed = seed
+    for column in range(words.shape[1]):
+        mixed = (mixed ^ words[row, column]) * np.uint64(0xBF58476D1CE4E5B9)
+        mixed ^= mixed >> np.uint64(29)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return mixed ^ (mixed >> np.uint64(31))
+
+
+@numba.njit(inline="always")
+def _row_of(entry: np.uint64) -> int:
+    return np.int64(entry & _ROW) - 1  # type: ignore[return-value]  # int64 is numba's int
+
+
+@numba.njit(inline="always")
+def _same(one: NDArray[np.uint64], row: int, two: NDArray[np.uint64], other: int) -> bool:
+    for column in range(one.shape[1]):  # noqa: SIM110  numba has no generators in all()
+        if one[row, column] != two[other, column]:
+            return False
+    return True
+
+
+@numba.njit(
+    numba.int64[::1](numba.uint64[:, ::1], numba.uint64[:, ::1], numba.uint64),
+    cache=True, nogil=True,
+)  # fmt: skip
+def find_rows(
+    keys: NDArray[np.uint64], wanted: NDArray[np.uint64], seed: np.uint64
+) -> NDArray[np.int64]:
+    """The first row of `keys` that equals each row of `wanted`; -1 where there is none.
+
+    Args:
+        keys: fewer than 2**31 rows.
+        wanted: fastest where equal rows follow one another.
+        seed: of the hash; changes nothing in the result, see `kernels.number_rows`.
+    """
+    capacity = 1024
+    while capacity < 2 * len(keys):
+        capacity *= 2
+    mask = np.uint64(capacity - 1)
+    # An entry is half of the hash and the row + 1, so that a look at the row is rarely in vain.
+    table = np.zeros(capacity, np.uint64)
+    for row in range(len(keys)):
+        mixed = _hash(keys, row, seed)
+        slot = mixed & mask
+        while table[slot] != 0:
+            entry = table[slot]
+            if (entry ^ mixed) & _TAG == 0 and _same(keys, _row_of(entry), keys, row):
+                break
+            slot = (slot + np.uint64(1)) & mask
+        else:
+            table[slot] = (mixed & _TAG) | np.uint64(row + 1)
+    found = np.full(len(wanted), -1, np.int64)
+    for row in range(len(wanted)):
+        if row > 0 and _same(wanted, row, wanted, row - 1):
+            found[row] = found[row - 1]
+            continue
+        mixed = _hash(wanted, row, seed)
+        slot = mixed & mask
+        while table[slot] != 0:
+            entry = table[slot]
+            if (entry ^ mixed) & _TAG == 0:
+                at = _row_of(entry)
+                if _same(keys, at, wanted, row):
+                    found[row] = at
+                    break
+            slot = (slot + np.uint64(1)) & mask
+    return found
+
+
+@numba.njit(
+    "Tuple((boolean[::1], int64[::1]))(int64[::1], int64[::1], int64)", cache=True, nogil=True
+)  # fmt: skip
+def first_positions(
+    owner: NDArray[np.int64], position: NDArray[np.int64], count: int
+) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+    """Which of `count` owners have rows, and the lowest position among those."""
+    has_some = np.zeros(count, np.bool_)
+    lowest = np.zeros(count, np.int64)
+    for row in range(len(owner)):
+        at = owner[row]
+        if not has_some[at] or position[row] < lowest[at]:
+            lowest[at] = position[row]
+        has_some[at] = True
+    return has_some, lowest
+
+
+@numba.njit(
+    numba.boolean(numba.int64[:, ::1], numba.uint64[:, ::1]), cache=True, nogil=True
+)  # fmt: skip
+def is_sorted(numbers: NDArray[np.int64], words: NDArray[np.uint64]) -> bool:
+    """Whether rows are in order, columns of numbers first, words where those are equal."""
+    for row in range(1, len(numbers)):
+        order = 0
+        for column in range(numbers.shape[1]):
+            if numbers[row - 1, column] != numbers[row, column]:
+                order = 1 if numbers[row - 1, column] < numbers[row, column] else -1
+                break
+        if order == 0:
+            for column in range(words.shape[1]):
+                if words[row - 1, column] != words[row, column]:
+                    order = 1 if words[row - 1, column] < words[row, column] else -1
+                    break
+        if order < 0:
+            return False
+    return True
+
+
+@numba.njit(
+    numba.int64[::1](numba.int64[::1], numba.int64[::1], numba.int64), cache=True, nogil=True
+)  # fmt: skip
+def group_ends(
+    place: NDArray[np.int64], position: NDArray[np.int64], count: int
+) -> NDArray[np.int64]:
+    """Offsets of the groups of rows that belong together; empty where rows are not in order.
+
+    Args:
+        place: the group of each row, in [0, count).
+        position: must rise within a group.
+        count: the number of groups.
+
+    Returns:
+        Group g has the rows offsets[g]:offsets[g + 1].
+    """
+    offsets = np.zeros(count + 1, np.int64)
+    for row in range(len(place)):
+        if row > 0 and (
+            place[row] < place[row - 1]
+            or (place[row] == place[row - 1] and position[row] <= position[row - 1])
+        ):
+            return offsets[:0]
+        offsets[place[row] + 1] += 1
+    for group in range(count):
+        offsets[group + 1] += offsets[group]
+    return offsets
+
+
+@numba.njit(inline="always")
+def _local_slot(
+    words: NDArray[np.uint64],
+    row: int,
+    tx: int,
+    table: NDArray[np.int32],
+    stamps: NDArray[np.int32],
+    known: NDArray[np.uint64],
+    mask: np.uint64,
+    seed: np.uint64,
+) -> np.uint64:
+    """Where an account stands in its transaction's table, or the free place where it belongs."""
+    slot = _hash(words, row, seed) & mask
+    while stamps[slot] == tx and not _same(known, table[slot], words, row):
+        slot = (slot + np.uint64(1)) & mask
+    return slot
+
+
+@numba.njit(inline="always")
+def _is_zero(words: NDArray[np.uint64], row: int) -> bool:
+    return bool(words[row, 0] == 0 and words[row, 1] == 0 and words[row, 2] == 0)
+
+
+@numba.njit(
+    "Tuple((int32[::1], int32[::1], int32[::1], int32[::1], int64))("
+    "int64[::1], uint64[:, ::1], uint64[:, ::1], uint64[:, ::1], uint64[:, ::1], boolean[::1],"
+    "uint64)",
+    cache=True, nogil=True,
+)  # fmt: skip
+def number_accounts(
+    offsets: NDArray[np.int64],
+    payer: NDArray[np.uint64],
+    payee: NDArray[np.uint64],
+    origin: NDArray[np.uint64],
+    called: NDArray[np.uint64],
+    has_called: NDArray[np.bool_],
+    seed: np.uint64,
+) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32], NDArray[np.int32], int]:
+    """Number the accounts of each transaction by itself: what is looked up stays in the cache.
+
+    Args:
+        offsets: transaction t has the transfers offsets[t]:offsets[t + 1].
+        payer: address of each transfer's payer,
+        payee: and payee.
+        origin: address of each transaction's sender,
+        called: and of the contract that it calls,
+        has_called: where there is one.
+        seed: see `find_rows`.
+
+    Returns:
+        Numbers of the payers, the payees, the origins, and the contracts called: -1 for those that
+        have no part in the transfers. The zero address is 0, the others count from 1 in order of
+        first appearance. Last, how many numbers there are in the largest transaction.
+    """
+    longest = 0
+    for tx in range(len(offsets) - 1):
+        longest = max(longest, offsets[tx + 1] - offsets[tx])
+    capacity = 8
+    while capacity < 4 * longest + 2:
+        capacity *= 2
+    table = np.zeros(capacity, np.int32)
+    stamps = np.full(capacity, -1, np.int32)
+    known = np.zeros((2 * longest + 2, 3), np.uint64)
+    sender = np.empty(len(payer), np.int32)
+    recipient = np.empty(len(payer), np.int32)
+    of_origin = np.empty(len(origin), np.int32)
+    of_called = np.full(len(origin), -1, np.int32)
+    most = 1
+    for tx in range(len(offsets) - 1):
+        start, stop = offsets[tx], offsets[tx + 1]
+        reach = 8
+        while reach < 4 * (stop - start) + 2:
+            reach *= 2
+        mask = np.uint64(reach - 1)
+        count = 1
+        has_zero = False
+        for row in range(start, stop):
+            if _is_zero(payer, row):
+                has_zero = True
+                sender[row] = _ZERO_ACCOUNT
+            else:
+                slot = _local_slot(payer, row, tx, table, stamps, known, mask, seed)
+                if stamps[slot] != tx:
+                    stamps[slot] = tx
+                    table[slot] = count
+                    for column in range(3):
+                        known[count, column] = payer[row, column]
+                    count += 1
+                sender[row] = table[slot]
+            if _is_zero(payee, row):
+                has_zero = True
+                recipient[row] = _ZERO_ACCOUNT
+            else:
+                slot = _local_slot(payee, row, tx, table, stamps, known, mask, seed)
+                if stamps[slot] != tx:
+                    stamps[slot] = tx
+                    table[slot] = count
+                    for column in range(3):
+                        known[count, column] = payee[row, column]
+                    count += 1
+                recipient[row] = table[slot]
+        if has_called[tx]:
+            if _is_zero(called, tx):
+                if has_zero:
+                    of_called[tx] = _ZERO_ACCOUNT
+            else:
+                slot = _local_slot(called, tx, tx, table, stamps, known, mask, seed)
+                if stamps[slot] == tx:
+                    of_called[tx] = table[slot]
+        if _is_zero(origin, tx):
+            of_origin[tx] = _ZERO_ACCOUNT
+        else:
+            slot = _local_slot(origin, tx, tx, table, stamps, known, mask, seed)
+            if stamps[slot] == tx:
+                of_origin[tx] = table[slot]
+            else:
+                of_origin[tx] = count
+                count += 1
+        most = max(most, count)
+    return sender, recipient, of_origin, of_called, most
+
+
+@numba.njit(inline="always")
+def _look(words: NDArray[np.uint64], row: int, shift: np.uint64, tail: np.uint64) -> np.uint64:
+    """What a glance sees of an address of three words, the first of which holds 32 bits."""
+    look: np.uint64 = ((words[row, 0] >> shift) << np.uint64(32)) | (words[row, 2] & tail)
+    return look
+
+
+@numba.njit(inline="always")
+def _enter(
+    account: NDArray[np.uint64],
+    other: NDArray[np.uint64],
+    row: int,
+    side: int,
+    payer: NDArray[np.uint64],
+    payee: NDArray[np.uint64],
+    shift: np.uint64,
+    tail: np.uint64,
+    table: NDArray[np.uint64],
+    mixed: NDArray[np.bool_],
+    seed: np.uint64,
+) -> np.uint64:
+    """Enter a counterparty; `mixed` tells slots that hold several. Returns the slot."""
+    mask = np.uint64(len(table) - 1)
+    look = _look(other, row, shift, tail)
+    hashed = _hash(account, row, seed ^ look)
+    slot = hashed & mask
+    while table[slot] != 0:
+        entry = table[slot]
+        if (entry ^ hashed) & _TAG == 0:
+            item = _row_of(entry)
+            at = item // 2
+            if item % 2 == 0:
+                alike = _same(payer, at, account, row) and _look(payee, at, shift, tail) == look
+                differs = not _same(payee, at, other, row)
+            else:
+                alike = _same(payee, at, account, row) and _look(payer, at, shift, tail) == look
+                differs = not _same(payer, at, other, row)
+            if alike:
+                mixed[slot] |= differs
+                return slot
+        slot = (slot + np.uint64(1)) & mask
+    table[slot] = (hashed & _TAG) | np.uint64(2 * row + side + 1)
+    return slot
+
+
+@numba.njit(
+    numba.boolean[::1](
+        numba.int32[::1], numba.int32[::1], numba.uint64[:, ::1], numba.uint64[:, ::1],
+        numba.int64, numba.int64, numba.uint64,
+    ),
+    cache=True, nogil=True,
+)  # fmt: skip
+def may_look_alike(
+    sender: NDArray[np.int32],
+    recipient: NDArray[np.int32],
+    payer: NDArray[np.uint64],
+    payee: NDArray[np.uint64],
+    head_bits: int,
+    tail_bits: int,
+    seed: np.uint64,
+) -> NDArray[np.bool_]:
+    """Transfers of an account that has two counterparties that begin and end alike.
+
+    Args:
+        sender: number of each transfer's payer within its transaction, 0 for the zero address,
+        recipient: and of its payee.
+        payer: address of the payer,
+        payee: and of the payee.
+        head_bits: how many first bits, at most 32,
+        tail_bits: and last bits make addresses read alike, at most 32.
+        seed: see `find_rows`.
+    """
+    count = len(sender)
+    capacity = 1024
+    while capacity < 3 * count:
+        capacity *= 2
+    shift = np.uint64(32 - head_bits)
+    tail = (np.uint64(1) << np.uint64(tail_bits)) - np.uint64(1)
+    table = np.zeros(capacity, np.uint64)  # half of the hash, and 2 * row + side + 1
+    mixed = np.zeros(capacity, np.bool_)
+    slots = np.full((count, 2), -1, np.int32)
+    for row in range(count):
+        if sender[row] == recipient[row] or sender[row] == 0 or recipient[row] == 0:
+            continue
+        slots[row, 0] = _enter(
+            payer, payee, row, 0, payer, payee, shift, tail, table, mixed, seed
+        )  # fmt: skip
+        slots[row, 1] = _enter(
+            payee, payer, row, 1, payer, payee, shift, tail, table, mixed, seed
+        )  # fmt: skip
+    found = np.zeros(count, np.bool_)
+    if mixed.any():
+        for row in range(count):
+            if slots[row, 0] >= 0:
+                found[row] = mixed[slots[row, 0]] or mixed[slots[row, 1]]
+    return found
