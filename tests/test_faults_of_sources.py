@@ -14,8 +14,10 @@ import pytest
 from werkzeug import Request, Response
 
 import src.agent
+from src.chain.erc20 import MULTICALL3
 from src.chain.fact_store import FactStore
 from src.settings import load_settings
+from src.utils.findings import as_text
 from tests import raw_server
 from tests.conftest import ALICE, BLOCK, TIMESTAMP, UNKNOWN_TOKEN, event_of, transfer_log
 from tests.fake_chain import FakeNode, block_timestamp, etherscan_answer, serve, usual_token
@@ -257,3 +259,76 @@ def test_an_owner_store_that_fails_costs_the_keys_and_little_time(
         assert time.monotonic() - began < DEADLINE_SECONDS + MARGIN_SECONDS
     assert settings.owner_store_failed
     assert settings.etherscan_api_key is None
+
+
+@pytest.mark.parametrize("fault", [name for name in FAULTS if name != "list"])  # an empty one
+def test_an_address_list_that_fails_costs_no_finding_and_is_read_as_soon_as_it_is_back(
+    start_bot, monkeypatch, fault
+):
+    monkeypatch.setattr("src.utils.address_list._RETRY_SECONDS", 0.1)
+    with serve(lambda _: Response(json.dumps([ALICE]))) as url:
+        proxy = Proxy(url)
+        proxy.break_with(FAULTS[fault])
+        try:
+            start_bot(ADDRESS_LIST=proxy.url, LOOKUP_DEADLINE_SECONDS=str(DEADLINE_SECONDS))
+            addresses = src.agent.BOT.judge.addresses
+            handle()
+            assert len(addresses) == 0
+            assert addresses.problem() is not None
+            proxy.mend()
+            wait_until(lambda: len(addresses) == 1)
+            assert addresses.problem() is None
+        finally:
+            proxy.close()
+
+
+@pytest.mark.parametrize("fault", ["429", "503", "404", "null", "huge", "impossible"])
+def test_a_node_without_multicall_whose_single_calls_fail_is_survived(start_bot, tmp_path, fault):
+    """The second way to a token's metadata."""
+    node = FakeNode(tokens={UNKNOWN_TOKEN: usual_token()}, has_multicall=False)
+    broken = True
+
+    def answer(request: Request) -> Response:
+        call = request.get_json()
+        if broken and call["method"] == "eth_call" and call["params"][0]["to"] != MULTICALL3:
+            match fault:
+                case "null":
+                    return Response(json.dumps({"jsonrpc": "2.0", "id": 1, "result": None}))
+                case "huge":
+                    return Response('{"result":"0x' + "0" * (6 * 2**20) + '"}')
+                case "impossible":
+                    return Response(json.dumps(IMPOSSIBLE["node"]))
+                case _:
+                    return Response("no", int(fault))
+        return node.answer(request)
+
+    with serve(answer) as url:
+        start_bot(
+            JSON_RPC_URL=url, CACHE_DIR=str(tmp_path), LOOKUP_DEADLINE_SECONDS=str(DEADLINE_SECONDS)
+        )
+        assert handle()[f"{UNKNOWN_TOKEN}_value"] == "unknown"
+        assert_nothing_remembered(tmp_path)
+        broken = False
+        wait_until(lambda: "SOME_value" in handle())
+
+
+@pytest.mark.parametrize("answered", [0, 1, 2, 5, 11, 20])
+def test_a_search_that_breaks_off_at_any_step_leaves_no_wrong_age(start_bot, tmp_path, answered):
+    """The node dies in the middle of the some 30 questions that an old account takes."""
+    node = FakeNode(sent_in_blocks={ALICE: [12_345_678]})
+    left = answered
+
+    def answer(request: Request) -> Response:
+        nonlocal left
+        if request.get_json()["method"] != "eth_call":
+            left -= 1
+            if left < 0:
+                return Response("no", 503)
+        return node.answer(request)
+
+    with serve(answer) as url:
+        start_bot(JSON_RPC_URL=url, CACHE_DIR=str(tmp_path), LOOKUP_DEADLINE_SECONDS="10")
+        assert handle()[AGE] == "unknown"
+        assert_nothing_remembered(tmp_path)
+        left = 10**6
+        assert handle()[AGE] == as_text((TIMESTAMP - block_timestamp(12_345_678)) / 60)

@@ -1,13 +1,20 @@
 """The real `forta-agent run --prod` when its Python child or its parent is killed."""
 
+import os
 import signal
+import sqlite3
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 import grpc
 import psutil
 import pytest
 
-from tests.conftest import ALICE, BOB, USDC, transfer_log
+from src.chain.fact_store import FILE_NAME
+from tests.conftest import ALICE, BOB, UNKNOWN_TOKEN, USDC, transfer_log
+from tests.fake_chain import FakeNode, serve, usual_token
 from tests.forta_bridge import production_bot, production_process, transaction_event, wait_until
+from tests.raw_server import hang, raw_server
 
 pytestmark = pytest.mark.integration
 
@@ -36,8 +43,8 @@ def python_child(bridge) -> psutil.Process:
     return children()[0]
 
 
-def payment():
-    log = transfer_log(USDC, ALICE, BOB, 1)
+def payment(token=USDC):
+    log = transfer_log(token, ALICE, BOB, 1)
     del log["logIndex"]
     return transaction_event(tx_hash="0x" + "01" * 32, sender=ALICE, logs=[log])
 
@@ -108,3 +115,33 @@ def test_the_real_bot_ends_when_the_kernel_takes_its_memory(tmp_path):
             bridge.evaluate(payment(), timeout=10)
         _, alive = psutil.wait_procs(group, timeout=10)
         assert not alive
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_bot_that_is_ended_in_the_middle_of_a_transaction_goes_on_after_a_restart(
+    tmp_path, number
+):
+    """As a container is stopped: the signal goes to all processes, the cache stays."""
+    folder = tmp_path / "cache"
+    settings = {"CACHE_DIR": str(folder), "LOOKUP_DEADLINE_SECONDS": "20"}
+    node = FakeNode(tokens={UNKNOWN_TOKEN: usual_token()}, sent_in_blocks={ALICE: [1]})
+    with raw_server(hang) as url, production_bot(tmp_path, settings | {"JSON_RPC_URL": url}) as bot:
+        assert bot.initialize().status == 2
+        group = [psutil.Process(bot.process.pid), python_child(bot)]
+        with ThreadPoolExecutor(1) as caller:
+            answer = caller.submit(bot.evaluate, payment(UNKNOWN_TOKEN), timeout=15)
+            wait_until(lambda: len(group[1].net_connections()) > 0)
+            os.killpg(bot.process.pid, number)
+            _, alive = psutil.wait_procs(group, timeout=5)
+            assert not alive
+            assert isinstance(answer.exception(), grpc.RpcError)
+    with (
+        serve(node.answer) as url,
+        production_bot(tmp_path, settings | {"JSON_RPC_URL": url}) as bot,
+    ):
+        assert bot.initialize().status == 2
+        (finding,) = bot.evaluate(payment(UNKNOWN_TOKEN)).findings
+    assert finding.metadata["SOME_transfers"] == "1"
+    assert finding.metadata["account_active_period_in_minutes"] != "unknown"
+    with closing(sqlite3.connect(folder / FILE_NAME)) as database:
+        assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
