@@ -47,6 +47,12 @@ def test_a_day_without_a_score_leaves_the_figures_json():
     assert figures["most_anomalous"] == []
 
 
+def test_half_a_character_in_an_alert_does_not_end_the_day():
+    alerts = invent_alerts(3)
+    alerts[1]["metadata"]["model_version"] = "\udc68"
+    assert len(alerts_table(alerts)) == 3
+
+
 def test_an_alert_without_a_block_leaves_the_figures_json():
     alerts = invent_alerts(20)
     del alerts[3]["source"]["block"]["number"]

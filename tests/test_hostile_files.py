@@ -73,6 +73,18 @@ def test_a_parquet_file_with_a_name_that_is_no_text_is_refused(tmp_path):
         read_table(path)
 
 
+def test_recorded_columns_of_another_type_are_refused(tmp_path):
+    (tmp_path / MANIFEST).write_text('{"format": "recorded-blocks", "version": 1, "chain_id": 1}')
+    part = tmp_path / "blocks-000000000001-000000000001"
+    part.mkdir()
+    names = ("token_address", "name", "symbol", "decimals")
+    columns = dict.fromkeys(names, pa.array([TOKEN], pa.string()))
+    table = pa.table(columns | {"token_address": pa.array([b"\xff"], pa.binary())})
+    pq.write_table(table, part / "tokens.parquet")
+    with pytest.raises(RecordingError, match="tokens"):
+        Recording(tmp_path).tokens()
+
+
 def test_recorded_text_that_is_no_text_is_refused(tmp_path):
     path = tmp_path / "tokens.parquet"
     pq.write_table(pa.table({"token_address": [TOKEN]}), path, use_dictionary=False,

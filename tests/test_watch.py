@@ -232,7 +232,7 @@ def test_a_webhook_is_signed_and_sent_once(sqlite: Database) -> None:
         return Response("", 204)
 
     with serve(receive) as url:
-        channel = Webhook(url, SECRET)
+        channel = Webhook(url, SECRET, allow_private=True)
         number = one_alert(sqlite, channel.name)
         notifier = Notifier(sqlite, [channel])
         assert notifier.send_due() == 1
@@ -255,14 +255,14 @@ def test_a_webhook_that_fails_is_tried_again(
 ) -> None:
     httpserver.expect_ordered_request("/").respond_with_data("", status)
     httpserver.expect_ordered_request("/").respond_with_data("")
-    channel = Webhook(httpserver.url_for("/"), SECRET)
+    channel = Webhook(httpserver.url_for("/"), SECRET, allow_private=True)
     one_alert(sqlite, channel.name)
     notifier = Notifier(sqlite, [channel], first_pause=0.0)
     assert [notifier.send_due(), notifier.send_due(), notifier.send_due()] == [0, 1, 0]
 
 
 def test_a_receiver_that_is_away_is_not_asked_again_at_once(sqlite: Database) -> None:
-    channel = Webhook("http://127.0.0.1:1/", SECRET)
+    channel = Webhook("http://127.0.0.1:1/", SECRET, allow_private=True)
     one_alert(sqlite, channel.name)
     notifier = Notifier(sqlite, [channel])
     assert [notifier.send_due(), notifier.send_due()] == [0, 0]

@@ -461,6 +461,62 @@ def test_names_of_tokens_are_inert(demo: str, home: Path, page: Page) -> None:
         assert outside.locator("bdi", has_text="אבג").count() == 1
 
 
+FOREIGN = """() => ({
+    scripts: [...document.scripts].filter(s => !s.src.includes('/ui/static/')).length,
+    frames: document.querySelectorAll('iframe, object, embed, img, base').length,
+    attributes: [...document.querySelectorAll('*')].flatMap(e => [...e.attributes]).filter(
+        a => a.name.startsWith('on') || a.name === 'style' ||
+            (/^(href|src|action|formaction|xlink:href)$/.test(a.name) &&
+             /^\\s*(javascript|data|vbscript):/i.test(a.value))).map(a => a.name),
+    title: document.title.includes('owned') || window.owned === true,
+})"""
+ESCAPES = (
+    "<script>window.owned = true</script>",
+    '"><script>window.owned = true</script>',
+    "' onmouseover='window.owned = true' x='",
+    '" autofocus onfocus="window.owned = true" x="',
+    "javascript:window.owned=true",
+    "</title><script>window.owned = true</script>",
+    "</svg></table></textarea><iframe srcdoc='<script>parent.owned = true</script>'>",
+    "<svg/onload=window.owned=true>",
+    "{{ 7 * 7 }}{% raw %}${7*7}",
+    "\u202e>tpircs/<\u2066>tpircs<\u2069",
+    "]]><!--",
+)
+
+
+@pytest.mark.integration
+def test_no_name_of_a_token_becomes_markup(demo: str, home: Path, page: Page) -> None:
+    tx_hash = theft(demo)
+    database = Database(f"sqlite:///{home / 'service.db'}")
+    with database.reading() as connection:
+        token = connection.exec_driver_sql(
+            "SELECT MIN(token) FROM transfers WHERE tx_hash = ?", (tx_hash,)
+        ).scalar_one()
+    clean = {"scripts": 0, "frames": 0, "attributes": [], "title": False}
+    for name in ESCAPES:
+        with database.writing() as connection:
+            store_tokens(connection, 1, [Token(token, name, name, 18)])
+        for path in (f"/ui/transactions/{tx_hash}", "/ui/alerts"):
+            page.goto(f"{demo}{path}")
+            for shown in page.locator("bdi:visible").filter(has_text=name[:8]).all()[:2]:
+                shown.hover()
+            assert page.evaluate(FOREIGN) == clean, (name, path)
+            assert "49" not in page.title()
+            texts = page.locator("bdi").all_text_contents()
+            assert any(name[:8] in text for text in texts), (name, path)  # shown, and as text
+    database.close()
+
+
+@pytest.mark.integration
+def test_the_documentation_works_without_inline_styles_or_scripts(demo: str, page: Page) -> None:
+    page.goto(f"{demo}/docs")
+    page.locator(".opblock").filter(has_text="/healthz").locator("button").first.click()
+    page.get_by_role("button", name="Try it out").click()
+    page.get_by_role("button", name="Execute").click()
+    expect(page.locator(".live-responses-table")).to_contain_text("200")
+
+
 @pytest.mark.integration
 def test_models_are_described(demo: str, page: Page) -> None:
     page.goto(f"{demo}/ui/models")

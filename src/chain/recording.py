@@ -120,7 +120,11 @@ class Recording:
     def _all(self, name: str, columns: list[str], schema: pa.Schema) -> pa.Table:
         empty = schema.empty_table().select(columns)
         paths = [part.path / f"{name}.parquet" for part in self.parts]
-        return pa.concat_tables([empty, *(read_table(path, columns) for path in paths)])
+        tables = [read_table(path, columns) for path in paths]
+        try:
+            return pa.concat_tables([empty, *tables])
+        except pa.ArrowException as error:
+            raise RecordingError(f"{self.folder}: {name}: columns of other types") from error
 
 
 class RecordingWriter:

@@ -146,7 +146,8 @@ def _row(alert: dict[str, Any]) -> dict[str, Any]:
 
 
 def _text(value: Any) -> str:
-    return value[:100] if isinstance(value, str) else ""
+    # JSON may hold half a surrogate pair, which no table can.
+    return value[:100].encode(errors="replace").decode() if isinstance(value, str) else ""
 
 
 def _score(value: Any) -> float:

@@ -72,6 +72,8 @@ def _serve(settings: ServiceSettings) -> int:
             host=settings.host,
             port=settings.port,
             workers=settings.workers,
+            http="src.service.protocol:BoundedProtocol",
+            ws="none",
             access_log=False,
             log_level="warning",
             server_header=False,

@@ -26,7 +26,7 @@ from src.monitoring import metrics
 from src.service.api import alerts, analysis, decisions, fraud, models, operations
 from src.service.engine import Service
 from src.service.guard import App, Guard
-from src.service.problems import MEDIA_TYPE, Problem, ProblemDocument
+from src.service.problems import MEDIA_TYPE, Problem, ProblemDocument, our_mistake
 from src.service.settings import ServiceSettings, load_service_settings
 from src.settings import Settings
 from src.utils.logger import log_to_stderr
@@ -116,7 +116,7 @@ def _add_docs(app: FastAPI) -> None:
         scripts = _INLINE_SCRIPT.findall(bytes(page.body).decode())
         hashes = " ".join(f"'sha256-{_sha256(script)}'" for script in scripts)
         page.headers["content-security-policy"] = (
-            f"default-src 'none'; script-src 'self' {hashes}; style-src 'self' 'unsafe-inline'; "
+            f"default-src 'none'; script-src 'self' {hashes}; style-src 'self'; "
             "img-src 'self' data:; connect-src 'self'; base-uri 'none'; frame-ancestors 'none'"
         )
         return page
@@ -170,6 +170,11 @@ def _add_error_handlers(app: FastAPI) -> None:
             503, "The database does not answer at present.", headers={"Retry-After": "5"}
         )
         return _answer(request, busy)
+
+    @app.exception_handler(Exception)
+    async def on_mistake(request: Request, error: Exception) -> Response:
+        del error  # the guard, to whom it goes on, logs it
+        return _answer(request, our_mistake())
 
 
 def _answer(request: Request, problem: Problem) -> Response:

@@ -14,8 +14,9 @@ import uuid
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final
 
+from src.chain.json_text import is_nested_deeper
 from src.monitoring import metrics
-from src.service.problems import MEDIA_TYPE, Problem
+from src.service.problems import MEDIA_TYPE, Problem, our_mistake
 from src.service.security import OPEN_PATHS, ClientLimits, Gatekeeper, is_cross_site
 from src.service.settings import ServiceSettings
 
@@ -41,12 +42,10 @@ _HEADERS: Final = {
     "permissions-policy": "camera=(), geolocation=(), microphone=()",
     "cache-control": "no-store",
 }
+_STRICT_TRANSPORT: Final = "max-age=31536000"
 _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _BODY_SECONDS: Final = 30.0
 _MAX_DEPTH: Final = 32
-_STRING: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
-_NO_BRACKET: Final = re.compile(rb"[^\[\]{}]+")
-_OPENING: Final = frozenset(b"[{")
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{8,64}")
 
 
@@ -62,14 +61,16 @@ class Guard:
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """See ASGI."""
-        if scope["type"] != "http":
+        if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
             return
+        if scope["type"] != "http":  # a web socket would be asked for no key: there are none
+            raise RuntimeError(f"no {scope['type']} here")
         headers = {
             name.decode("latin-1").lower(): value.decode("latin-1")
             for name, value in scope["headers"]
         }
-        answer = _Answer(send, _request_id(headers))
+        answer = _Answer(send, _request_id(headers), is_secure=scope.get("scheme") == "https")
         state = scope.setdefault("state", {})
         state["request_id"] = answer.request_id
         started = time.perf_counter()
@@ -82,7 +83,7 @@ class Guard:
         except Exception as error:
             logger.exception("request %s failed", answer.request_id)
             metrics.error_occurred(error)
-            await answer.problem(Problem(500, "Our mistake; the log has it by the request id."))
+            await answer.problem(our_mistake())
         route = getattr(scope.get("route"), "path", None) or "unmatched"
         seconds = time.perf_counter() - started
         metrics.request_served(_method(scope), route, answer.status, seconds)
@@ -144,8 +145,11 @@ class Guard:
 class _Answer:
     """Adds our headers to an answer and notes its status."""
 
-    def __init__(self, send: Send, request_id: str) -> None:
+    def __init__(self, send: Send, request_id: str, *, is_secure: bool) -> None:
         self.request_id = request_id
+        self._ours = _HEADERS | (
+            {"strict-transport-security": _STRICT_TRANSPORT} if is_secure else {}
+        )
         self.status = 500
         self._send = send
         self._started = False
@@ -159,7 +163,7 @@ class _Answer:
                 *message.get("headers", ()),
                 *[
                     (name.encode(), value.encode())
-                    for name, value in _HEADERS.items()
+                    for name, value in self._ours.items()
                     if name.encode() not in given
                 ],
                 (b"x-request-id", self.request_id.encode()),
@@ -178,19 +182,8 @@ class _Answer:
 
 
 def is_too_deep(body: bytes | bytearray) -> bool:
-    """Whether a JSON text is nested too deeply to be parsed.
-
-    The parser recurses in C, and py_ecc, which web3 brings along, raises Python's recursion limit:
-    without this check a body of a hundred thousand brackets ends the process.
-    """
-    if body.count(b"[") + body.count(b"{") <= _MAX_DEPTH:
-        return False
-    depth = 0
-    for bracket in _NO_BRACKET.sub(b"", _STRING.sub(b"", body)):
-        depth += 1 if bracket in _OPENING else -1
-        if depth > _MAX_DEPTH:
-            return True
-    return False
+    """Whether a JSON text is nested too deeply to be parsed."""
+    return is_nested_deeper(body, _MAX_DEPTH)
 
 
 def _request_id(headers: dict[str, str]) -> str:

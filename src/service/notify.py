@@ -20,6 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from src.detection.actions import Action
 from src.monitoring import metrics
+from src.service import outbound
 from src.service.database.alerts import Alert, find_alert
 from src.service.database.engine import Database
 from src.service.database.watching import DueNotification, due_notifications, note_attempt
@@ -54,11 +55,17 @@ class Webhook:
 
     `X-Signature` is `sha256=` and the hex HMAC-SHA256, with the shared secret, of the value of
     `X-Timestamp`, a dot, and the body.
+
+    Args:
+        url: of the receiver.
+        secret: shared with it.
+        allow_private: whether the receiver may be in a private network, see `outbound`.
     """
 
-    def __init__(self, url: str, secret: str) -> None:
+    def __init__(self, url: str, secret: str, *, allow_private: bool = False) -> None:
         self.name = _fingerprint("webhook", url)
         self._url = url
+        self._allow_private = allow_private
         self._secret = secret.encode()
 
     def send(self, alert: Alert) -> str | None:
@@ -72,15 +79,20 @@ class Webhook:
             SIGNATURE_HEADER: signature(self._secret, timestamp, body),
         }
         try:
-            with requests.post(
-                self._url,
-                data=body,
-                headers=headers,
-                timeout=_TIMEOUT,
-                allow_redirects=False,
-                stream=True,  # the answer's body does not matter, however long it is
-            ) as response:
+            with (
+                outbound.session(allow_private=self._allow_private) as session,
+                session.post(
+                    self._url,
+                    data=body,
+                    headers=headers,
+                    timeout=_TIMEOUT,
+                    allow_redirects=False,
+                    stream=True,  # the answer's body does not matter, however long it is
+                ) as response,
+            ):
                 status = response.status_code
+        except outbound.PrivateAddress:
+            return "a private address, see WEBHOOK_ALLOW_PRIVATE"
         except requests.RequestException as error:
             return type(error).__name__
         return None if 200 <= status < 300 else f"HTTP {status}"
@@ -195,7 +207,8 @@ def channels_of(settings: ServiceSettings) -> list[Channel]:
         ValueError: Apprise does not know a URL; the message does not show it.
     """
     webhooks: list[Channel] = [
-        Webhook(url, settings.webhook_secret or "") for url in settings.webhook_urls
+        Webhook(url, settings.webhook_secret or "", allow_private=settings.webhook_allow_private)
+        for url in settings.webhook_urls
     ]
     return webhooks + [AppriseChannel(url) for url in settings.notify_urls]
 

@@ -78,6 +78,11 @@ def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
+def our_mistake() -> Problem:
+    """What is said of an exception that nobody expected: nothing of itself."""
+    return Problem(500, "Our mistake; the log has it by the request id.")
+
+
 def problem_of_source(error: SourceError | NotFound | UnverifiedBlock) -> Problem:
     """What a failing node means for the caller: 502, or 504 when it took too long."""
     if isinstance(error, DeadlineExceeded):

@@ -64,6 +64,7 @@ class ServiceSettings:
         fraud_model_path: the supervised model; its endpoints say 404 while there is none.
         notify_urls: Apprise URLs that are told of alerts.
         webhook_urls, webhook_secret: receivers of signed JSON.
+        webhook_allow_private: whether receivers may be in private networks.
         notify_from: least drastic action that is told.
         confirmations: blocks that watch mode stays behind the head.
         watch_from: first block to watch at the very first start; None for the head.
@@ -97,6 +98,7 @@ class ServiceSettings:
     notify_urls: tuple[str, ...] = field(default=(), repr=False)
     webhook_urls: tuple[str, ...] = field(default=(), repr=False)
     webhook_secret: str | None = field(default=None, repr=False)
+    webhook_allow_private: bool = False
     notify_from: Action = Action.REVIEW
     confirmations: int = 0
     watch_from: int | None = None
@@ -149,6 +151,7 @@ def load_service_settings(environ: Mapping[str, str] | None = None) -> ServiceSe
         notify_urls=read.words("NOTIFY_URLS"),
         webhook_urls=_webhooks(read.words("WEBHOOK_URLS")),
         webhook_secret=read.text("WEBHOOK_SECRET", "") or None,
+        webhook_allow_private=read.switch("WEBHOOK_ALLOW_PRIVATE", default=False),
         notify_from=_action(read.text("NOTIFY_FROM", usual.notify_from.name)),
         confirmations=read.whole("WATCH_CONFIRMATIONS", usual.confirmations, 0, 10_000),
         watch_from=read.optional_whole("WATCH_FROM_BLOCK"),

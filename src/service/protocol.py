@@ -1,0 +1,81 @@
+"""HTTP/1.1 as uvicorn speaks it, with a bound on what a stranger can make it keep.
+
+The parser takes a head of any size, and waits for its end for any time, before the application
+hears of the request and can refuse it. Here a request's line and headers must arrive whole, within
+limits of size and time; chunk headers and trailers count towards the size as well.
+"""
+
+import asyncio
+from typing import Any, Final
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+MAX_HEAD_BYTES: Final = 64 * 1024
+HEAD_SECONDS: Final = 20.0
+
+_TOO_LARGE: Final = b"431 Request Header Fields Too Large"
+_TOO_SLOW: Final = b"408 Request Timeout"
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """uvicorn's protocol, whose heads are bounded; one object a connection."""
+
+    head_seconds = HEAD_SECONDS
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._overhead = 0
+        self._patience: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """See asyncio.Protocol."""
+        super().connection_made(transport)
+        self._wait()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See asyncio.Protocol."""
+        self._wait_no_more()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """See asyncio.Protocol."""
+        self._overhead += len(data)
+        super().data_received(data)
+        if self._overhead > MAX_HEAD_BYTES:
+            self._refuse(_TOO_LARGE)
+
+    def on_message_begin(self) -> None:
+        """See the parser: a request's first byte."""
+        super().on_message_begin()
+        self._overhead = 0
+        self._wait()
+
+    def on_headers_complete(self) -> None:
+        """See the parser."""
+        self._wait_no_more()
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """See the parser: bytes of a body, which the application bounds."""
+        self._overhead -= len(body)
+        super().on_body(body)
+
+    def _wait(self) -> None:
+        self._wait_no_more()
+        self._patience = self.loop.call_later(self.head_seconds, self._refuse, _TOO_SLOW)
+
+    def _wait_no_more(self) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
+
+    def _refuse(self, status: bytes) -> None:
+        self._wait_no_more()
+        if self.transport.is_closing():
+            return
+        # In the middle of an answer nothing can be said any more.
+        if self.cycle is None or self.cycle.response_complete:
+            self.transport.write(
+                b"HTTP/1.1 " + status + b"\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+            )
+        self.transport.close()
