@@ -105,14 +105,14 @@ def staircase(depth):
     )
 
 
-def test_paths_of_twelve_inputs_are_explained_exactly():
-    forest = staircase(12)
+def test_paths_of_sixteen_inputs_are_explained_exactly():
+    forest = staircase(16)
     explainer = Explainer.for_forest(forest)
-    row = np.ones(12, dtype=np.float32)
+    row = np.ones(16, dtype=np.float32)
     total = explainer.base + explainer.weights(row).sum()
     assert total == pytest.approx(np.log2(forest.score(row[np.newaxis])[0]), abs=1e-12)
 
 
 def test_paths_beyond_the_exactness_of_the_quadrature_are_refused():
-    with pytest.raises(ModelIncompatible, match="13 features"):
-        Explainer.for_forest(staircase(13))
+    with pytest.raises(ModelIncompatible, match="17 features"):
+        Explainer.for_forest(staircase(17))

@@ -13,7 +13,7 @@ training rows that do), the Shapley value of feature i at a leaf of value v is t
 t in [0, 1] of v * (o_i - z_i) * product over j != i of F_j(t), F_j(t) = o_j * t + z_j * (1 - t):
 the expectation over a uniformly random ordering, t being the share of features that came before.
 The integrand is a polynomial of degree below the number of distinct features on the path, so
-Gauss-Legendre quadrature with six points is exact up to twelve of them.
+Gauss-Legendre quadrature with eight points is exact up to sixteen of them.
 
 At a split on feature f let `above` be the product of the factors on the path, F its factor of f
 there (1 if f was not split on yet), z_cold the share z of the child that the row does not enter,
@@ -24,8 +24,10 @@ followed all splits on f so far, the two children together add
 
 to the integrand of f (the general terms collapse to this); otherwise nothing. One pass down for the
 products, one pass up for the sums: linear in the nodes, without TreeSHAP's quadratic extend and
-unwind. What such a pass costs is mostly branches that the processor cannot foresee, so the nodes
-are laid out level by level and, within a level, by what the kernel does with them.
+unwind. The eight points are computed at once (`lanes`). Then such a pass costs mostly branches that
+the processor cannot foresee and memory that it has to fetch, so inner nodes and leaves lie apart,
+inner nodes level by level and, within a level, those on a feature that is new on its path before
+the others; and what follows from a node's ancestors is computed on the way rather than stored.
 """
 
 from dataclasses import dataclass
@@ -36,42 +38,47 @@ from numpy.typing import NDArray
 
 from src.detection.errors import ModelIncompatible
 from src.detection.forest import LEAF, Forest
+from src.detection.lanes import LANES, load, spread, store
 
-_POINTS = 6
-_MAX_PATH_FEATURES = 2 * _POINTS
-_nodes, _weights = np.polynomial.legendre.leggauss(_POINTS)
-_T = (_nodes + 1) / 2  # the points, on [0, 1]
+_MAX_PATH_FEATURES = 2 * LANES  # one lane a point
+_nodes, _weights = np.polynomial.legendre.leggauss(LANES)
+_T = (_nodes[np.newaxis] + 1) / 2  # the points, on [0, 1]
 _NOT_T = 1.0 - _T
-_W = _weights / 2
+_W = _weights[np.newaxis] / 2
+
+_NO_TWIN = -1
 
 
 @dataclass(frozen=True, slots=True)
 class Explainer:
-    """Explains rows of one forest. Holds what does not depend on the row, one entry a node.
-
-    The nodes stand in an order of their own: trees one after another, and in each tree level by
-    level; within a level leaves, then splits on a feature that is new on its path, then the others.
+    """Explains rows of one forest. Holds what does not depend on the row.
 
     Attributes:
-        forest: the forest, in its own order.
-        feature, threshold, depth_value, cover: as in the forest.
-        children: shape (n, 2), left and right.
-        twin: at an inner node, the nearest node on the path to it (itself included) that was
-            entered by a split on the same feature as the node's own; -1 if there is none.
-        share: z of the feature by which the node was entered: the product of the cover ratios of
-            all splits on it along the path.
+        n_features: inputs of the forest.
+        denominator: of the forest's score.
         base: log2 of the score of a row about which nothing is known.
+        inner_roots, leaf_roots: n_trees + 1 entries each: where each tree's inner nodes and leaves
+            begin in the arrays below.
+        feature, threshold, left_share: one entry an inner node: the split, and the share of its
+            training rows that went left.
+        children: shape (inner nodes, 2), left and right: places within the tree, inner nodes first,
+            leaves after them.
+        twin: the place of the nearest node on the path to an inner node (itself included) that was
+            entered by a split on the inner node's own feature; `_NO_TWIN` if there is none.
+        leaf_values: path lengths, one a leaf.
     """
 
-    forest: Forest
+    n_features: int
+    denominator: float
+    base: float
+    inner_roots: NDArray[np.int32]
+    leaf_roots: NDArray[np.int32]
     feature: NDArray[np.int32]
     threshold: NDArray[np.float32]
-    depth_value: NDArray[np.float64]
-    cover: NDArray[np.float64]
+    left_share: NDArray[np.float64]
     children: NDArray[np.int32]
     twin: NDArray[np.int32]
-    share: NDArray[np.float64]
-    base: float
+    leaf_values: NDArray[np.float64]
 
     @classmethod
     def for_forest(cls, forest: Forest) -> "Explainer":
@@ -79,86 +86,80 @@ class Explainer:
 
         Raises:
             ModelIncompatible: a path splits on more distinct features than the quadrature is
-                exact for (trees of depth 12 and less never do).
+                exact for (trees of depth 16 and less never do).
         """
         n_nodes = len(forest.feature)
+        is_leaf = forest.feature == LEAF
         parent = np.full(n_nodes, -1, dtype=np.int32)
-        inner = np.flatnonzero(forest.feature != LEAF)
+        inner = np.flatnonzero(~is_leaf)
         parent[forest.left[inner]] = inner
         parent[forest.right[inner]] = inner
-        twin = np.full(n_nodes, -1, dtype=np.int32)
-        share = np.ones(n_nodes)
+        twin = np.full(n_nodes, _NO_TWIN, dtype=np.int32)
         distinct = np.zeros(n_nodes, dtype=np.int32)
         depth = np.zeros(n_nodes, dtype=np.int32)
-        _prepare(forest.feature, forest.cover, parent, twin, share, distinct, depth)
+        _climb(forest.feature, parent, twin, distinct, depth)
         if distinct.max() > _MAX_PATH_FEATURES:
             raise ModelIncompatible(
                 f"a path splits on {distinct.max()} features; explanations are exact up to "
                 f"{_MAX_PATH_FEATURES}: train with max_samples <= {2**_MAX_PATH_FEATURES}"
             )
-        tree_of_node = np.repeat(forest.roots[:-1], np.diff(forest.roots))
-        expected = float(np.sum(forest.depth_value * forest.cover / forest.cover[tree_of_node]))
-        base = -expected / forest.denominator if forest.denominator else -1.0
-        kind = np.where(forest.feature == LEAF, 0, np.where(twin < 0, 1, 2))
-        order = np.lexsort((kind, depth, tree_of_node))
-        place = np.empty(n_nodes, dtype=np.int32)
-        place[order] = np.arange(n_nodes, dtype=np.int32)
+        tree = np.repeat(np.arange(forest.n_trees), np.diff(forest.roots))
+        root = forest.roots[tree]
+        expected = float(np.sum(forest.depth_value * forest.cover / forest.cover[root]))
 
-        def places_of(nodes: NDArray[np.int32]) -> NDArray[np.int32]:
-            return np.where(nodes < 0, nodes, place[nodes])[order]
-
+        order = np.lexsort((twin != _NO_TWIN, depth, is_leaf, tree))
+        place = np.empty(n_nodes, dtype=np.int32)  # within the tree: all its nodes stand together
+        place[order] = np.arange(n_nodes, dtype=np.int32) - root
+        splits, leaves = order[~is_leaf[order]], order[is_leaf[order]]
         return cls(
-            forest=forest,
-            feature=forest.feature[order],
-            threshold=forest.threshold[order],
-            depth_value=forest.depth_value[order],
-            cover=forest.cover[order],
-            children=np.stack([places_of(forest.left), places_of(forest.right)], axis=1),
-            twin=places_of(twin),
-            share=share[order],
-            base=base,
+            n_features=forest.n_features,
+            denominator=forest.denominator,
+            base=-expected / forest.denominator if forest.denominator else -1.0,
+            inner_roots=_starts(tree[splits], forest.n_trees),
+            leaf_roots=_starts(tree[leaves], forest.n_trees),
+            feature=forest.feature[splits],
+            threshold=forest.threshold[splits],
+            left_share=forest.cover[forest.left[splits]] / forest.cover[splits],
+            children=np.stack([place[forest.left[splits]], place[forest.right[splits]]], axis=1),
+            twin=np.where(twin[splits] < 0, _NO_TWIN, place[twin[splits]]),
+            leaf_values=forest.depth_value[leaves],
         )
 
     def weights(self, row: NDArray[np.float32]) -> NDArray[np.float64]:
         """Signed weight of each input, shape (n_features,), in log2 of the score."""
-        forest = self.forest
-        phi = np.zeros(forest.n_features)
-        if forest.denominator:
+        phi = np.zeros(self.n_features)
+        if self.denominator:
             _shapley(
-                row, forest.roots, self.feature, self.threshold, self.children,
-                self.depth_value, self.cover, self.twin, self.share, phi,
+                row, self.inner_roots, self.leaf_roots, self.feature, self.threshold,
+                self.left_share, self.children, self.twin, self.leaf_values, phi,
             )  # fmt: skip
-            phi /= -forest.denominator
+            phi /= -self.denominator
         return phi
+
+
+def _starts(tree: NDArray[np.int64], n_trees: int) -> NDArray[np.int32]:
+    return np.searchsorted(tree, np.arange(n_trees + 1)).astype(np.int32)
 
 
 @numba.njit(
     numba.void(
-        numba.int32[::1], numba.float64[::1], numba.int32[::1], numba.int32[::1],
-        numba.float64[::1], numba.int32[::1], numba.int32[::1],
+        numba.int32[::1], numba.int32[::1], numba.int32[::1], numba.int32[::1], numba.int32[::1]
     ),
     cache=True, nogil=True,
 )  # fmt: skip
-def _prepare(
+def _climb(
     feature: NDArray[np.int32],
-    cover: NDArray[np.float64],
     parent: NDArray[np.int32],
     twin: NDArray[np.int32],
-    share: NDArray[np.float64],
     distinct: NDArray[np.int32],
     depth: NDArray[np.int32],
 ) -> None:
-    """Fill `twin`, `share`, and the numbers of distinct features and of splits above each node."""
+    """Fill `twin`, and the numbers of distinct features and of splits above each node."""
     for node in range(feature.shape[0]):
         above = parent[node]
         if above >= 0:  # parents come before their children, so theirs are known
-            share[node] = cover[node] / cover[above]
-            distinct[node] = distinct[above]
+            distinct[node] = distinct[above] + (twin[above] < 0)
             depth[node] = depth[above] + 1
-            if twin[above] >= 0:
-                share[node] *= share[twin[above]]
-            else:
-                distinct[node] += 1
         if feature[node] < 0:
             continue
         entered = node
@@ -170,109 +171,102 @@ def _prepare(
 
 @numba.njit(
     numba.void(
-        numba.float32[::1], numba.int32[::1], numba.int32[::1], numba.float32[::1],
-        numba.int32[:, ::1], numba.float64[::1], numba.float64[::1],
-        numba.int32[::1], numba.float64[::1], numba.float64[::1],
+        numba.float32[::1], numba.int32[::1], numba.int32[::1], numba.int32[::1],
+        numba.float32[::1], numba.float64[::1], numba.int32[:, ::1], numba.int32[::1],
+        numba.float64[::1], numba.float64[::1],
     ),
     cache=True, nogil=True, error_model="numpy",
 )  # fmt: skip
 def _shapley(
     row: NDArray[np.float32],
-    roots: NDArray[np.int32],
+    inner_roots: NDArray[np.int32],
+    leaf_roots: NDArray[np.int32],
     feature: NDArray[np.int32],
     threshold: NDArray[np.float32],
+    left_share: NDArray[np.float64],
     children: NDArray[np.int32],
-    depth_value: NDArray[np.float64],
-    cover: NDArray[np.float64],
     twin: NDArray[np.int32],
-    share: NDArray[np.float64],
+    leaf_values: NDArray[np.float64],
     phi: NDArray[np.float64],
 ) -> None:
     """Add to phi the Shapley values of the path length, summed over trees."""
     largest = 0
-    for tree in range(roots.shape[0] - 1):
-        largest = max(largest, roots[tree + 1] - roots[tree])
-    above = np.empty((largest, _POINTS))  # products of the factors on the path, at each point
-    below = np.empty((largest, _POINTS))  # sums of leaf values times the factors below
-    follows = np.empty(largest, dtype=np.bool_)  # o of the feature by which a node was entered
-    side = np.empty(largest, dtype=np.int8)  # the child that the row enters
-    integrand = np.zeros((phi.shape[0], _POINTS))
+    for tree in range(inner_roots.shape[0] - 1):
+        n_inner = inner_roots[tree + 1] - inner_roots[tree]
+        largest = max(largest, n_inner + leaf_roots[tree + 1] - leaf_roots[tree])
+    above = np.empty((largest, LANES))  # products of the factors on the path, at each point
+    below = np.empty((largest, LANES))  # sums of leaf values times the factors below
+    effect = np.empty((largest, LANES))  # what S_hot - S_cold is multiplied with
+    hot_factor = np.empty((largest, LANES))  # what a child multiplies `above` and `below` with
+    cold_factor = np.empty((largest, LANES))
+    share = np.empty(largest)  # z of the feature by which a node was entered
+    follows = np.empty(largest, dtype=np.bool_)  # its o
+    hot_child = np.empty(largest, dtype=np.int32)
+    cold_child = np.empty(largest, dtype=np.int32)
+    integrand = np.zeros((phi.shape[0], LANES))
+    t, not_t, one = load(_T, 0), load(_NOT_T, 0), spread(1.0)
 
-    for tree in range(roots.shape[0] - 1):
-        root = roots[tree]
-        size = roots[tree + 1] - root
-        for k in range(_POINTS):
-            above[0, k] = _W[k]
-        for i in range(size):
-            node = root + i
-            if feature[node] < 0:
-                value = depth_value[node]
-                for k in range(_POINTS):
-                    below[i, k] = value
-                continue
-            side[i] = row[feature[node]] > threshold[node]
-            hot = children[node, side[i]] - root
-            cold = children[node, 1 - side[i]] - root
-            entered = twin[node]
-            if entered >= 0 and not follows[entered - root]:
-                follows[hot] = False
-                follows[cold] = False
-                hot_ratio = cover[root + hot] / cover[node]
-                cold_ratio = cover[root + cold] / cover[node]
-                for k in range(_POINTS):
-                    above[hot, k] = above[i, k] * hot_ratio
-                    above[cold, k] = above[i, k] * cold_ratio
-                continue
-            follows[hot] = True
-            follows[cold] = False
-            z_hot = share[root + hot]
-            z_cold = share[root + cold]
-            if entered < 0:
-                for k in range(_POINTS):
-                    above[hot, k] = above[i, k] * (_T[k] + z_hot * _NOT_T[k])
-                    above[cold, k] = above[i, k] * (z_cold * _NOT_T[k])
-            else:
-                z = share[entered]
-                for k in range(_POINTS):
-                    scaled = above[i, k] / (_T[k] + z * _NOT_T[k])
-                    above[hot, k] = scaled * (_T[k] + z_hot * _NOT_T[k])
-                    above[cold, k] = scaled * (z_cold * _NOT_T[k])
+    for tree in range(inner_roots.shape[0] - 1):
+        # Unsigned: what indexes with signed numbers is asked each time whether it is negative.
+        root, first_leaf = np.uintp(inner_roots[tree]), np.uintp(leaf_roots[tree])
+        n_inner = inner_roots[tree + 1] - inner_roots[tree]
+        for i in range(leaf_roots[tree + 1] - leaf_roots[tree]):
+            store(below, n_inner + i, spread(leaf_values[first_leaf + np.uintp(i)]))
 
-        for i in range(size - 1, -1, -1):
-            node = root + i
-            split = feature[node]
-            if split < 0:
-                continue
-            hot = children[node, side[i]] - root
-            cold = children[node, 1 - side[i]] - root
+        store(above, 0, load(_W, 0))
+        for i in range(n_inner):
+            place = np.uintp(i)
+            node = root + place
+            goes_right = row[np.uintp(feature[node])] > threshold[node]
+            left, right = children[node, 0], children[node, 1]
+            hot, cold = (right, left) if goes_right else (left, right)
+            hot_child[place], cold_child[place] = hot, cold
+            hot_share = 1.0 - left_share[node] if goes_right else left_share[node]
+            cold_share = 1.0 - hot_share
+            product = load(above, place)
             entered = twin[node]
-            if entered >= 0 and not follows[entered - root]:
-                hot_ratio = cover[root + hot] / cover[node]
-                cold_ratio = cover[root + cold] / cover[node]
-                for k in range(_POINTS):
-                    below[i, k] = below[hot, k] * hot_ratio + below[cold, k] * cold_ratio
-                continue
-            z_hot = share[root + hot]
-            z_cold = share[root + cold]
             if entered < 0:
-                for k in range(_POINTS):
-                    difference = below[hot, k] - below[cold, k]
-                    integrand[split, k] += above[i, k] * z_cold * difference
-                    below[i, k] = (
-                        below[hot, k] * _T[k]
-                        + (below[hot, k] * z_hot + below[cold, k] * z_cold) * _NOT_T[k]
-                    )
+                follows[np.uintp(hot)] = True
+                z_hot, z_cold = hot_share, cold_share
+                to_hot = t + spread(z_hot) * not_t
+                to_cold = spread(z_cold) * not_t
+                store(effect, place, product * spread(z_cold))
             else:
-                z = share[entered]
-                for k in range(_POINTS):
-                    inverse = 1.0 / (_T[k] + z * _NOT_T[k])
-                    difference = below[hot, k] - below[cold, k]
-                    integrand[split, k] += above[i, k] * z_cold * inverse * inverse * difference
-                    below[i, k] = inverse * (
-                        below[hot, k] * _T[k]
-                        + (below[hot, k] * z_hot + below[cold, k] * z_cold) * _NOT_T[k]
-                    )
+                # Whether the row has followed the splits on this feature so far cannot be foreseen,
+                # so one formula serves both: if it has not, the children's shares alone count.
+                live = follows[np.uintp(entered)]
+                z = share[np.uintp(entered)]
+                follows[np.uintp(hot)] = live
+                z_hot, z_cold = z * hot_share, z * cold_share
+                inverse = one / (t + spread(z if live else 1.0) * not_t)
+                to_hot = inverse * (
+                    spread(1.0 if live else hot_share) * t
+                    + spread(z_hot if live else hot_share) * not_t
+                )
+                to_cold = inverse * (
+                    spread(0.0 if live else cold_share) * t
+                    + spread(z_cold if live else cold_share) * not_t
+                )
+                store(effect, place, product * spread(z_cold if live else 0.0) * inverse * inverse)
+            follows[np.uintp(cold)] = False
+            share[np.uintp(hot)], share[np.uintp(cold)] = z_hot, z_cold
+            store(hot_factor, place, to_hot)
+            store(cold_factor, place, to_cold)
+            store(above, hot, product * to_hot)
+            store(above, cold, product * to_cold)
+
+        for i in range(n_inner - 1, -1, -1):
+            place = np.uintp(i)
+            split = feature[root + place]
+            s_hot, s_cold = load(below, hot_child[place]), load(below, cold_child[place])
+            change = load(effect, place) * (s_hot - s_cold)
+            store(integrand, split, load(integrand, split) + change)
+            store(
+                below,
+                place,
+                s_hot * load(hot_factor, place) + s_cold * load(cold_factor, place),
+            )
 
     for i in range(phi.shape[0]):
-        for k in range(_POINTS):
-            phi[i] += integrand[i, k]
+        for lane in range(LANES):
+            phi[i] += integrand[i, lane]
