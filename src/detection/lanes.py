@@ -36,7 +36,7 @@ class _LanesType(types.Type):
         super().__init__(name=f"Lanes{LANES}")
 
 
-_lanes: Any = _LanesType()  # type: ignore[no-untyped-call]
+_lanes: Any = _LanesType()
 
 
 @register_model(_LanesType)
@@ -44,7 +44,7 @@ class _LanesModel(models.PrimitiveModel):
     """How LLVM holds them."""
 
     def __init__(self, manager: Any, numba_type: Any) -> None:
-        super().__init__(manager, numba_type, _DOUBLES)
+        super().__init__(manager, numba_type, _DOUBLES)  # type: ignore[no-untyped-call]
 
 
 def _row(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
