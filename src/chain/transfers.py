@@ -17,8 +17,9 @@ from src.chain.quantities import as_int
 TRANSFER_TOPIC = "0xddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef"
 ZERO_ADDRESS = "0x" + "0" * 40
 
-_WORD_HEX_DIGITS = 64  # 32 bytes
-_HEX_DIGITS = frozenset("0123456789abcdef")
+_ADDRESS_BYTES = 20
+_WORD_BYTES = 32
+_PREFIXES = ("0x", "0X")
 
 
 class RawLog(Protocol):
@@ -61,9 +62,9 @@ def decode_transfer(address: Any, topics: Any, data: Any, log_index: int) -> Tra
     if topic0 != TRANSFER_TOPIC and topic0.lower() != TRANSFER_TOPIC:
         return None
     token = normalise_address(address)
-    sender = _word(topic1)
-    recipient = _word(topic2)
-    amount = _word(data)
+    sender = _hex(topic1, _WORD_BYTES)
+    recipient = _hex(topic2, _WORD_BYTES)
+    amount = _hex(data, _WORD_BYTES)
     if token is None or sender is None or recipient is None or amount is None:
         return None
     return Transfer(token, "0x" + sender[-40:], "0x" + recipient[-40:], int(amount, 16), log_index)
@@ -95,16 +96,17 @@ def decode_transfers(logs: Iterable[RawLog] | None) -> list[Transfer]:
 
 def normalise_address(value: Any) -> str | None:
     """Return the address as lowercase `0x` + 40 hex digits, or None when it is not one."""
-    if not isinstance(value, str) or len(value) != 42:
-        return None
-    address = value.lower()
-    return address if address.startswith("0x") and _HEX_DIGITS.issuperset(address[2:]) else None
+    return _hex(value, _ADDRESS_BYTES)
 
 
-def _word(value: Any) -> str | None:
-    """The 64 lowercase hex digits of a 32-byte word, or None."""
-    if not isinstance(value, str) or len(value) != _WORD_HEX_DIGITS + 2:
+def _hex(value: Any, n_bytes: int) -> str | None:
+    """Lowercase `0x` and two hex digits a byte, or None where the value is anything else."""
+    if not isinstance(value, str) or len(value) != 2 + 2 * n_bytes or value[:2] not in _PREFIXES:
         return None
-    word = value.lower()
-    # `int(_, 16)` alone would accept underscores, signs, blanks and non-ASCII digits.
-    return word[2:] if word.startswith("0x") and _HEX_DIGITS.issuperset(word[2:]) else None
+    try:
+        # Unlike `int(_, 16)` it takes no underscores, signs and digits of other scripts. It skips
+        # blanks, but then too few bytes are left.
+        decoded = bytes.fromhex(value[2:])
+    except ValueError:
+        return None
+    return value.lower() if len(decoded) == n_bytes else None
