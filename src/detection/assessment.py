@@ -65,5 +65,5 @@ class Assessor:
             score=score,
             percentile=self._model.percentile(score),
             base_score=self._model.base_score,
-            attributions=tuple(self._model.explain(row)[: self._attributions]),
+            attributions=tuple(self._model.explain(row, self._attributions)),
         )

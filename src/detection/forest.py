@@ -84,6 +84,31 @@ class Forest:
         return scores
 
 
+def as_float32(rows: NDArray[np.float64]) -> NDArray[np.float32] | None:
+    """Rows as the forest takes them, or None where a value is missing or leaves float32's range.
+
+    Args:
+        rows: shape (n, n_features), of any memory order.
+    """
+    cast = np.empty(rows.shape, dtype=np.float32)
+    return cast if _cast(np.ascontiguousarray(rows, dtype=np.float64), cast) else None
+
+
+_READ_ONLY = numba.types.Array(numba.float64, 2, "C", readonly=True)
+
+
+@numba.njit(numba.boolean(_READ_ONLY, numba.float32[:, ::1]), cache=True, nogil=True)
+def _cast(rows: NDArray[np.float64], cast: NDArray[np.float32]) -> bool:
+    """Round each value to float32; whether all of them are finite then."""
+    finite = True
+    for row in range(rows.shape[0]):
+        for column in range(rows.shape[1]):
+            value = np.float32(rows[row, column])
+            finite &= np.isfinite(value)
+            cast[row, column] = value
+    return finite
+
+
 def _floor_to_float32(values: NDArray[np.float64]) -> NDArray[np.float32]:
     """The largest float32 that is not above each value."""
     nearest = values.astype(np.float32)

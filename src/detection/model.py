@@ -8,7 +8,9 @@ import importlib.metadata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,7 +22,7 @@ from src.detection.errors import (
     ModelTampered,
 )
 from src.detection.explanation import Explainer
-from src.detection.forest import Forest
+from src.detection.forest import Forest, as_float32
 from src.detection.forest_file import ForestContents, read_forest
 from src.detection.manifest import Manifest, read_manifest
 
@@ -28,8 +30,7 @@ NORMAL = "NORMAL"
 ANOMALY = "ANOMALY"
 
 
-@dataclass(frozen=True, slots=True)
-class Attribution:
+class Attribution(NamedTuple):
     """What one input did to a score.
 
     Attributes:
@@ -86,14 +87,22 @@ class Model:
         """
         return self.forest.score(self._as_model_rows(rows))
 
-    def explain(self, row: NDArray[np.float64]) -> list[Attribution]:
-        """Attributions of all inputs of one row, most weighty first, ties in the order of inputs.
+    def explain(self, row: NDArray[np.float64], most: int | None = None) -> list[Attribution]:
+        """Attributions of the inputs of one row, most weighty first, ties in the order of inputs.
 
-        `log2(score) = log2(base_score) + sum of weights`, exactly up to rounding.
+        `log2(score) = log2(base_score) + sum of the weights of all`, exactly up to rounding.
+
+        Args:
+            row: shape (number of inputs,).
+            most: how many inputs; None for all.
+
+        Raises:
+            InvalidInput: a value is missing, not finite, or too large for float32.
         """
         weights = self.explainer.weights(self._as_model_rows(row[np.newaxis])[0])
-        order = np.argsort(-np.abs(weights), kind="stable")
-        return [Attribution(self.inputs[i], float(row[i]), float(weights[i])) for i in order]
+        order = np.argsort(-np.abs(weights), kind="stable")[:most].tolist()
+        names, values, weights_ = self.inputs, row.tolist(), weights.tolist()
+        return [Attribution(names[i], values[i], weights_[i]) for i in order]
 
     def percentile(self, score: float) -> float:
         """The percentile of one score, see `percentiles`."""
@@ -105,29 +114,45 @@ class Model:
         Transactions with the very same score count half, since most traffic is the same few shapes.
         Unlike the score it means the same for every model version.
         """
-        quantiles = self.score_quantiles
-        ranks = len(quantiles) - 1
-        below = np.searchsorted(quantiles, scores, side="left")
-        through = np.searchsorted(quantiles, scores, side="right")
-        low = quantiles[np.clip(below - 1, 0, ranks)]
-        high = quantiles[np.clip(below, 0, ranks)]
-        gap = np.where(high > low, high - low, 1.0)
-        between = below - 1 + (scores - low) / gap
-        rank = np.where(below < through, (below + through - 1) / 2, between)
-        outside = (below == through) & ((below == 0) | (below > ranks))
-        rank = np.where(outside, np.where(below == 0, 0, ranks), rank)
-        shares: NDArray[np.float64] = rank / ranks * 100
+        shares = np.empty(len(scores))
+        _percentiles(self.score_quantiles, np.ascontiguousarray(scores, dtype=np.float64), shares)
         return shares
 
     def _as_model_rows(self, rows: NDArray[np.float64]) -> NDArray[np.float32]:
         if rows.ndim != 2 or rows.shape[1] != len(self.inputs):
             raise InvalidInput(f"rows of {len(self.inputs)} inputs expected, got {rows.shape}")
-        with np.errstate(over="ignore"):  # overflow becomes infinite, which is refused below
-            cast = np.ascontiguousarray(rows, dtype=np.float32)
-        if not np.isfinite(cast).all():
-            column = int(np.flatnonzero(~np.isfinite(cast).all(axis=0))[0])
+        cast = as_float32(rows)
+        if cast is None:
+            with np.errstate(over="ignore"):
+                finite = np.isfinite(rows.astype(np.float32)).all(axis=0)
+            column = int(np.flatnonzero(~finite)[0])
             raise InvalidInput(f"input {self.inputs[column]} is missing or not finite")
         return cast
+
+
+_READ_ONLY = numba.types.Array(numba.float64, 1, "C", readonly=True)
+
+
+@numba.njit(numba.void(_READ_ONLY, _READ_ONLY, numba.float64[::1]), cache=True, nogil=True)
+def _percentiles(
+    quantiles: NDArray[np.float64], scores: NDArray[np.float64], shares: NDArray[np.float64]
+) -> None:
+    """Fill `shares`: between two quantiles by interpolation, on a run of equal ones its middle."""
+    ranks = len(quantiles) - 1
+    for i in range(len(scores)):
+        score = scores[i]
+        below = np.searchsorted(quantiles, score)
+        through = np.searchsorted(quantiles, score, side="right")
+        if below < through:
+            rank = (below + through - 1) / 2
+        elif below == 0:
+            rank = 0.0
+        elif below > ranks:
+            rank = float(ranks)
+        else:
+            low, high = quantiles[below - 1], quantiles[below]
+            rank = below - 1 + (score - low) / (high - low)
+        shares[i] = rank / ranks * 100
 
 
 def load_model(
@@ -159,8 +184,9 @@ def load_model(
     _check_sklearn(manifest.sklearn_version)
     unknown = [name for name in manifest.inputs if name not in available_inputs]
     if unknown:
+        named = ", ".join(repr(name[:60]) for name in unknown[:5])  # whoever wrote the file did
         raise ModelIncompatible(
-            f"the model needs inputs that this version does not compute: {', '.join(unknown)}. "
+            f"the model needs inputs that this version does not compute: {named}. "
             "Train a new model with `npm run train`."
         )
     return _verified(manifest, read_forest(content))

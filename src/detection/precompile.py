@@ -10,7 +10,7 @@ import sys
 import numpy as np
 from numba.core.registry import CPUDispatcher
 
-from src.detection import explanation, feature_kernel, forest
+from src.detection import explanation, feature_kernel, forest, model
 from src.detection.features import FEATURE_NAMES, TokenProfile, feature_table
 from src.detection.transfer_batch import TransferBatch
 
@@ -19,7 +19,7 @@ def compiled_kernels() -> list[str]:
     """Names of the kernels that are compiled or loaded, after importing them all."""
     return [
         f"{module.__name__.rpartition('.')[2]}.{name}"
-        for module in (feature_kernel, forest, explanation)
+        for module in (feature_kernel, forest, explanation, model)
         for name, kernel in vars(module).items()
         if isinstance(kernel, CPUDispatcher) and kernel.signatures
     ]

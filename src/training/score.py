@@ -65,7 +65,7 @@ def score_set(
             json.dumps(
                 [
                     {"feature": why.feature, "value": why.value, "weight": why.weight}
-                    for why in model.explain(row)[:EXPLANATION_FEATURES]
+                    for why in model.explain(row, EXPLANATION_FEATURES)
                 ]
             )
             for row in rows
@@ -78,7 +78,11 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parse(arguments)
     try:
         settings = load_settings()
-        model = load_model(options.model or settings.model_path, available_inputs=FEATURE_NAMES)
+        model = load_model(
+            options.model or settings.model_path,
+            available_inputs=FEATURE_NAMES,
+            public_key=settings.model_public_key,
+        )
         threshold = options.threshold
         if threshold is None:
             threshold = settings.anomaly_threshold
