@@ -26,6 +26,7 @@ from src.detection.evidence import Evidence, LookAlike, TokenFact
 from src.detection.model import Attribution, Model
 from src.detection.panel import Panel
 from src.detection.policy import Mode, Policy
+from src.utils.shown_tokens import shown_tokens
 
 EXPLAINED_INPUTS = 10
 EXPLANATIONS_REMEMBERED = 10_000
@@ -171,7 +172,7 @@ class Decider:
             has_sender = bool(batch.has_sender[position])
             row = scores.features[position]
             transfers = moved.get(position, ())
-            known = {t.token: self._tokens[t.token] for t in transfers if t.token in self._tokens}
+            tokens = [token for token in shown_tokens(transfers) if token in self._tokens]
             found[position] = Evidence(
                 transfers=transfers,
                 sender=senders[at] if has_sender else None,
@@ -193,7 +194,7 @@ class Decider:
                 features=(
                     dict(zip(self._model.inputs, row.tolist(), strict=True)) if has_sender else {}
                 ),
-                tokens=known,
+                tokens={token: self._tokens[token] for token in tokens},
                 look_alikes=look_alikes.get(position, ()),
             )
         return found

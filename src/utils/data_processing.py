@@ -25,7 +25,8 @@ from src.detection.evidence import TokenFact
 from src.detection.features import FEATURE_NAMES, TokenProfile, feature_row
 from src.detection.manifest import read_manifest
 from src.settings import Settings, load_settings
-from src.utils.constants import MAX_TOKENS_IN_METADATA, SECONDS_PER_MINUTE
+from src.utils.constants import SECONDS_PER_MINUTE
+from src.utils.shown_tokens import most_moved, shown_tokens
 
 ACCOUNT_AGE = "account_active_period_in_minutes"
 _FIXED_NAMES = frozenset(
@@ -157,7 +158,7 @@ def get_features(
     """
     sources = _current()
     by_token = _group_by_token(transfer_events)
-    shown = _shown(by_token)
+    shown = most_moved({token: total.count for token, total in by_token.items()})
     features: dict[str, Any] = {}
     if from_address is not None:
         row = feature_row(transfer_events, from_address, sources.profile)
@@ -172,10 +173,7 @@ def get_features(
 def token_facts(transfers: Sequence[Transfer]) -> dict[str, TokenFact]:
     """What is known of the tokens that `get_features` has looked up, by address. Asks nobody."""
     facts: dict[str, TokenFact] = {}
-    tokens: Collection[str] = dict.fromkeys([transfer.token for transfer in transfers])
-    if len(tokens) > MAX_TOKENS_IN_METADATA:
-        tokens = _shown(_group_by_token(transfers))
-    for token in tokens:
+    for token in shown_tokens(transfers):
         try:
             facts[token] = _token_fact(token)
         except KeyError:  # `suppress` would cost more than everything else here
@@ -235,12 +233,6 @@ def _group_by_token(transfers: Sequence[Transfer]) -> dict[str, _TokenTotal]:
         total.count += 1
         total.amount += transfer.amount
     return totals
-
-
-def _shown(by_token: Mapping[str, _TokenTotal]) -> list[str]:
-    """The tokens that are looked up and detailed: those with most transfers."""
-    shown = sorted(by_token, key=lambda token: (-by_token[token].count, token))
-    return shown[:MAX_TOKENS_IN_METADATA]
 
 
 def _reader_features(
