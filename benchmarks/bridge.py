@@ -121,7 +121,7 @@ def _compare(rounds: int, transactions: int, group: CpuGroup | None, suffix: str
             )  # fmt: skip
             yield Line(
                 "bridge", f"sustained rate, {name}{suffix}", ours.rate(name), empty.rate(name),
-                "empty bot", unit="tx/s", kind="", 
+                "empty bot", unit="tx/s", kind="",
                 ratio_limit=RATE_SHARE if name == _MIX and group is None else None,
             )  # fmt: skip
         yield Line(
