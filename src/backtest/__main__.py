@@ -157,8 +157,8 @@ def _summarise(out: Path, summary: dict[str, Any]) -> None:
     alerts = summary["review"] + summary["block"]
     exploits = summary["exploits"]
     known = (
-        f", {exploits['caught']:,} of {exploits['in_data']:,} known exploits caught"
-        if exploits["in_data"]
+        f", {exploits['caught']:,} of {exploits['judged']:,} known exploits caught"
+        if exploits["judged"]
         else ""
     )
     unknown = ""
@@ -223,7 +223,8 @@ def _parser() -> argparse.ArgumentParser:
         "--exploits",
         type=Path,
         metavar="FILE",
-        help="known exploits: .csv, .csv.gz or .parquet with tx_hash (the data set's own)",
+        help="known exploits: .csv, .csv.gz or .parquet with tx_hash and maybe their "
+        "transfers, see docs/backtest.md (the data set's own)",
     )
     add("--features", action="store_true", help="write the model's inputs beside each decision")
     add("--engine", choices=("local", "spark"), default="local", help="where to run (local)")

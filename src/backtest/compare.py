@@ -74,7 +74,7 @@ def compare(before: Path, after: Path, *, minutes_per_alert: float) -> dict[str,
         "changes": change.counts,
         "transactions": change.listed,
         "exploits": {
-            "in_data": new["exploits"]["in_data"],
+            "judged": new["exploits"]["judged"],
             "caught": [len(caught["old"]), len(caught["new"])],
             "gained": sorted(caught["new"] - caught["old"]),
             "lost": sorted(caught["old"] - caught["new"]),
@@ -95,7 +95,7 @@ def as_html(comparison: Mapping[str, Any]) -> str:
         ),
         *((f"by {name}", *values) for name, values in comparison["detectors"].items()),
         (
-            f"known exploits caught, of {comparison['exploits']['in_data']}",
+            f"known exploits caught, of {comparison['exploits']['judged']}",
             *comparison["exploits"]["caught"],
         ),
     ]
@@ -135,7 +135,7 @@ def as_text(comparison: Mapping[str, Any]) -> str:
         f"  alerts {alerts[0]:,} -> {alerts[1]:,} ({counts['gained']:,} gained, "
         f"{counts['lost']:,} lost, {counts['raised']:,} raised, {counts['lowered']:,} lowered)\n"
         f"  known exploits caught {exploits['caught'][0]} -> {exploits['caught'][1]} of "
-        f"{exploits['in_data']}\n"
+        f"{exploits['judged']}\n"
         f"  work {hours[0]:.2f} -> {hours[1]:.2f} hours a day at "
         f"{comparison['minutes_per_alert']:g} minutes an alert\n"
     )

@@ -145,7 +145,7 @@ class Decider:
                 self._explained = {}
             self._explained[name] = known
         column = self._columns
-        return tuple(replace(why, value=float(row[column[why.feature]])) for why in known)
+        return tuple(why._replace(value=float(row[column[why.feature]])) for why in known)
 
     def evidence(
         self,

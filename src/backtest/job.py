@@ -96,6 +96,18 @@ class Job:
         Output(self.out).write_slice(part.name, parts, entry)
         return entry
 
+    def judge(self, tables: SliceTables) -> list[dict[str, Any]]:
+        """What would be decided about transactions, for the report; writes nothing.
+
+        Raises:
+            BacktestError: the tables.
+        """
+        scorer, decider = self._judges
+        batch = assemble(tables)
+        scores = scorer.score(batch)
+        rows = decision_rows(batch, scores, decider.decide(batch, scores), self.threshold)
+        return [rows.facts(position) for position in range(len(batch))]
+
     def prepare(self) -> None:
         """Load the model, the policy and what is known of tokens, once a process."""
         _ = self._judges

@@ -2,51 +2,45 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
+from math import log10
 from typing import Any
 
 _STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem;
-  color: #1b1f24; background: #fff }
-h1 { font-size: 1.6rem } h2 { font-size: 1.15rem; margin-top: 2.2rem }
-table { border-collapse: collapse; width: 100% } caption { text-align: left; color: #57606a }
-th, td { padding: .3rem .6rem; border-bottom: 1px solid #d8dee4; text-align: left;
+:root { color-scheme: light dark; --text: #1b1f24; --back: #fff; --line: #d8dee4; --quiet: #57606a;
+  --review: #0969da; --stop: #cf222e; --bad: #a40e26; --tile: #f6f8fa }
+@media (prefers-color-scheme: dark) { :root { --text: #e6edf3; --back: #0d1117; --line: #30363d;
+  --quiet: #9198a1; --review: #4493f8; --stop: #f85149; --bad: #ff7b72; --tile: #161b22 } }
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 74rem; margin: 2rem auto; padding: 0 1rem;
+  color: var(--text); background: var(--back) }
+h1 { font-size: 1.6rem; margin-bottom: .2rem } h2 { font-size: 1.15rem; margin-top: 2.4rem }
+.quiet, caption { color: var(--quiet) } caption { text-align: left; padding-bottom: .3rem }
+table { border-collapse: collapse; width: 100% } .wide { overflow-x: auto }
+th, td { padding: .25rem .7rem .25rem 0; border-bottom: 1px solid var(--line); text-align: left;
   vertical-align: top } td.n, th.n { text-align: right; font-variant-numeric: tabular-nums }
-code { font-size: .85em; overflow-wrap: anywhere } .bar { fill: #0969da } .block { fill: #cf222e }
-.missed { color: #a40e26; font-weight: 600 } .wide { overflow-x: auto } svg { width: 100% }
-@media (prefers-color-scheme: dark) { body { color: #e6edf3; background: #0d1117 }
-  th, td { border-color: #30363d } .missed { color: #ff7b72 } caption { color: #8b949e } }
+code { font-size: .8rem; white-space: nowrap } .long { overflow-wrap: anywhere }
+.missed { color: var(--bad); font-weight: 600 } summary { cursor: pointer; margin: .6rem 0 }
+.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(11rem, 1fr)); gap: .8rem }
+.tile { background: var(--tile); border-radius: .5rem; padding: .7rem 1rem }
+.tile b { display: block; font-size: 1.5rem; line-height: 1.3 }
+svg { width: 100%; display: block } .bar { fill: var(--review) } .stop { fill: var(--stop) }
+.axis { display: flex; justify-content: space-between; border-top: 1px solid var(--line);
+  color: var(--quiet); font-size: .85rem }
+.key { color: var(--review) } .key.s { color: var(--stop) }
 """
-_MOST_DAYS = 400
+_HEIGHT = 120  # of a chart, in its own units; its width is 1000
+_MOST_DAYS = 4_000
 
 
 def report(summary: Mapping[str, Any]) -> str:
     """The summary as HTML."""
-    run = summary["run"]
-    transactions = summary["transactions"]
-    alerts = summary["review"] + summary["block"]
-    days = len(summary["days"]) or 1
-    share = alerts / transactions if transactions else 0.0
-    facts = [
-        ("blocks", f"{_number(summary['first_block'])} to {_number(summary['last_block'])}"),
-        ("transactions with ERC-20 transfers", _number(transactions)),
-        ("ERC-20 transfers", _number(summary["transfers"])),
-        ("alerts", f"{_number(alerts)} ({share:.3%}), {alerts / days:,.1f} a day with blocks"),
-        ("of these to block", _number(summary["block"])),
-        ("anomalies by the model", _number(summary["anomalies"])),
-        ("not scored, sender unknown", _number(summary["without_sender"])),
-        ("transfers without a transaction", _number(summary["transfers_without_transaction"])),
-        ("threshold", f"{run['threshold']:g}"),
-        ("model", f"{run['model_version']}, SHA-256 {run['model'][:16]}…"),
-        ("policy", f"{run['policy_name']}, SHA-256 {run['policy'][:16]}…"),
-        ("data", f"{run['layout']}, {run['data'][:16]}…"),
-    ]
     parts = [
-        _table("The run", ("", ""), [(escape(a), escape(b)) for a, b in facts]),
+        _headline(summary),
         _alerts_a_day(summary["days"]),
         _reasons(summary),
         _exploits(summary["exploits"]),
         _top(summary["top"]),
-        _histogram(summary["histogram"], run["threshold"]),
+        _histogram(summary["histogram"], summary["run"]["threshold"]),
+        _run(summary),
     ]
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
@@ -55,125 +49,207 @@ def report(summary: Mapping[str, Any]) -> str:
     )
 
 
+def _headline(summary: Mapping[str, Any]) -> str:
+    transactions = summary["transactions"]
+    alerts = summary["review"] + summary["block"]
+    days = len(summary["days"]) or 1
+    share = alerts / transactions if transactions else 0.0
+    exploits = summary["exploits"]
+    tiles = [
+        (_number(alerts), f"alerts, {share:.3%} of transactions"),
+        (f"{alerts / days:,.1f}", f"alerts a day, over {days:,} with blocks"),
+        (_number(summary["block"]), "of the alerts ask to block"),
+        (_number(summary["anomalies"]), "anomalies by the model"),
+    ]
+    if exploits["judged"]:
+        tiles.append((f"{exploits['caught']:,} of {exploits['judged']:,}", "known exploits caught"))
+    shown = "".join(f'<div class="tile"><b>{a}</b>{escape(b)}</div>' for a, b in tiles)
+    blocks = f"{_number(summary['first_block'])} to {_number(summary['last_block'])}"
+    said = (
+        f"{_number(transactions)} transactions with {_number(summary['transfers'])} ERC-20 "
+        f"transfers in blocks {blocks}."
+    )
+    return f'<p class="quiet">{escape(said)}</p><div class="tiles">{shown}</div>'
+
+
 def _alerts_a_day(days: Mapping[str, Mapping[str, int]]) -> str:
     if not days:
         return ""
+    highest = max(c["review"] + c["block"] for c in days.values()) or 1
+    width = 1000 / len(days)
+    bars = []
+    for at, (day, counts) in enumerate(days.items()):
+        told = f"{day}: {counts['review']:,} to review, {counts['block']:,} to block"
+        for kind, top in (("bar", counts["review"] + counts["block"]), ("stop", counts["block"])):
+            if top:
+                bars.append(_bar(kind, at * width, width, top / highest, told))
+    names = list(days)
     rows = [
         (
             escape(day),
             *(_number(counts[name]) for name in ("transactions", "anomalies", "review", "block")),
         )
-        for day, counts in days.items()
+        for day, counts in list(days.items())[-_MOST_DAYS:]
     ]
-    shown = rows[:_MOST_DAYS]
-    highest = max((c["review"] + c["block"] for c in days.values()), default=0) or 1
-    width = 1000 / len(days)
-    bars = []
-    for at, (day, counts) in enumerate(days.items()):
-        for kind, top in (("bar", counts["review"] + counts["block"]), ("block", counts["block"])):
-            height = 120 * top / highest
-            bars.append(
-                f'<rect class="{kind}" x="{at * width:.2f}" y="{120 - height:.2f}" '
-                f'width="{max(width * 0.9, 0.5):.2f}" height="{height:.2f}">'
-                f"<title>{escape(day)}: {top:,}</title></rect>"
-            )
-    chart = (
-        '<svg viewBox="0 0 1000 120" role="img" aria-label="alerts a day" '
-        f'preserveAspectRatio="none" height="120">{"".join(bars)}</svg>'
+    left_out = len(days) - len(rows)
+    table = _table(
+        ("day", "transactions", "anomalies", "review", "block"),
+        rows,
+        note=f"without the first {left_out:,}" if left_out else "",
+        numeric=1,
     )
-    note = f"the first {_MOST_DAYS} of {len(rows):,} days" if len(shown) < len(rows) else ""
-    names = ("day", "transactions", "anomalies", "review", "block")
-    return _table("Alerts a day", names, shown, note=note, before=chart, numeric=1)
+    return (
+        f'<h2>Alerts a day</h2><p class="quiet"><span class="key">review</span> and '
+        f'<span class="key s">block</span>, at most {highest:,} a day; without days that have no '
+        f"blocks</p>{_chart(bars, 'alerts a day')}{_axis(names[0], names[-1])}"
+        f"<details><summary>The {len(days):,} days as a table</summary>{table}</details>"
+    )
 
 
 def _reasons(summary: Mapping[str, Any]) -> str:
-    rows = [
-        (escape(name), mode, _number(count))
-        for mode, found in (("counts", summary["detectors"]), ("shadow", summary["shadow"]))
-        for name, count in sorted(found.items(), key=lambda item: (-item[1], item[0]))
+    found = [
+        (name, mode, count)
+        for mode, counts in (("counts", summary["detectors"]), ("shadow", summary["shadow"]))
+        for name, count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     ]
-    note = "transactions for which a detector asked for REVIEW or BLOCK; one can have several"
-    return _table("By reason", ("detector", "mode", "transactions"), rows, note=note, numeric=2)
+    highest = max((count for *_, count in found), default=1)
+    rows = [
+        (
+            f"<code>{escape(name)}</code>",
+            mode,
+            _number(count),
+            f'<svg viewBox="0 0 1000 10" preserveAspectRatio="none" height="12">'
+            f'<rect class="bar" width="{1000 * count / highest:.0f}" height="10"/></svg>',
+        )
+        for name, mode, count in found
+    ]
+    note = "transactions for which a detector asks for REVIEW or BLOCK; one can have several"
+    table = _table(("detector", "mode", "transactions", ""), rows, note=note, numeric=2, until=3)
+    return f"<h2>By reason</h2>{table}"
 
 
 def _exploits(exploits: Mapping[str, Any]) -> str:
     if not exploits["listed"]:
         return ""
+    in_data, judged = exploits["in_data"], exploits["judged"]
+    note = f"{exploits['caught']:,} of {judged:,} caught"
+    if judged > in_data:
+        note += f"; {judged - in_data:,} of these are not in the data but listed with transfers"
+    unseen = exploits["listed"] - judged
+    if unseen:
+        note += f"; {unseen:,} more are listed by their hashes alone and not in the data"
+    # What was missed is what one reads this for.
+    order = {"ALLOW": 0, "REVIEW": 1, "BLOCK": 2}
     rows = [
         (
-            f"<code>{escape(row['tx_hash'])}</code>",
+            '<span class="missed">missed</span>' if row["action"] == "ALLOW" else row["action"],
             _score(row["anomaly_score"]),
-            row["action"] if row["action"] != "ALLOW" else '<span class="missed">missed</span>',
-            escape(row["reason"]),
+            f"<code>{escape(row['tx_hash'])}</code>",
+            _number(row["block_number"]) if row["in_data"] else "listed",
+            f'<span class="long">{escape(row["reason"])}</span>',
         )
-        for row in exploits["transactions"]
+        for row in sorted(
+            exploits["transactions"],
+            key=lambda row: (order[row["action"]], row["anomaly_score"] or 0.0, row["tx_hash"]),
+        )
     ]
-    note = (
-        f"{exploits['caught']:,} of {exploits['in_data']:,} caught; "
-        f"{exploits['listed'] - exploits['in_data']:,} of the list are not in the data"
-    )
-    names = ("transaction", "score", "action", "reason")
-    return _table("Known exploits", names, rows, note=note)
+    names = ("action", "score", "transaction", "block", "reason")
+    return f"<h2>Known exploits</h2>{_table(names, rows, note=note)}"
 
 
 def _top(rows: Sequence[Mapping[str, Any]]) -> str:
     cells = [
         (
             _score(row["anomaly_score"]),
+            row["action"],
             f"<code>{escape(row['tx_hash'])}</code>",
             _number(row["block_number"]),
             f"<code>{escape(row['from_address'] or '')}</code>",
             _number(row["n_transfers"]),
-            row["action"],
         )
         for row in rows
     ]
-    names = ("score", "transaction", "block", "sender", "transfers", "action")
-    return _table("Top anomalies", names, cells)
+    names = ("score", "action", "transaction", "block", "sender", "transfers")
+    return f"<h2>Top anomalies</h2>{_table(names, cells, numeric=5)}"
 
 
 def _histogram(bins: Sequence[int], threshold: float) -> str:
-    if not bins:
+    if not any(bins):
         return ""
     # Logarithmic: the tail is what matters, and it is a thousandth of the bulk.
-    heights = [0 if not count else 10 + 100 * _digits(count) for count in bins]
-    highest = max(heights, default=0) or 1
-    width = 1000 / len(bins)
-    bars = "".join(
-        f'<rect class="{"block" if at / len(bins) >= threshold else "bar"}" x="{at * width:.1f}" '
-        f'y="{120 - 120 * height / highest:.1f}" width="{width * 0.9:.1f}" '
-        f'height="{120 * height / highest:.1f}"><title>{at / len(bins):.2f}: {bins[at]:,}</title>'
-        "</rect>"
+    heights = [1 + log10(count) if count else 0.0 for count in bins]
+    highest, width = max(heights), 1000 / len(bins)
+    bars = [
+        _bar(
+            "stop" if at / len(bins) >= threshold else "bar",
+            at * width,
+            width,
+            height / highest,
+            f"{at / len(bins):.2f}: {bins[at]:,}",
+        )
         for at, height in enumerate(heights)
-    )
+        if height
+    ]
     return (
-        "<h2>Scores</h2><p>0 to 1, logarithmic counts; red from the threshold on.</p>"
-        f'<svg viewBox="0 0 1000 120" role="img" aria-label="distribution of scores">{bars}</svg>'
+        '<h2>Scores</h2><p class="quiet">transactions by anomaly score, logarithmic; '
+        f'<span class="key s">at or above the threshold</span> of {threshold:g}</p>'
+        f"{_chart(bars, 'distribution of scores')}{_axis('0', '0.25', '0.5', '0.75', '1')}"
     )
+
+
+def _run(summary: Mapping[str, Any]) -> str:
+    run = summary["run"]
+    facts = [
+        ("threshold", f"{run['threshold']:g}"),
+        ("model", f"{run['model_version']}, SHA-256 {run['model']}"),
+        ("policy", f"{run['policy_name']}, SHA-256 {run['policy']}"),
+        ("data", f"{run['layout']}, SHA-256 of its files' footers {run['data']}"),
+        ("chain", str(run["chain_id"])),
+        ("not scored, sender unknown", _number(summary["without_sender"])),
+        ("transfers without a transaction", _number(summary["transfers_without_transaction"])),
+    ]
+    rows = [(escape(a), f'<span class="long">{escape(b)}</span>') for a, b in facts]
+    return f"<h2>The run</h2>{_table((), rows)}"
+
+
+def _bar(kind: str, left: float, width: float, share: float, told: str) -> str:
+    height = _HEIGHT * share
+    return (
+        f'<rect class="{kind}" x="{left:.2f}" y="{_HEIGHT - height:.2f}" '
+        f'width="{max(width * 0.9, 0.5):.2f}" height="{height:.2f}">'
+        f"<title>{escape(told)}</title></rect>"
+    )
+
+
+def _chart(bars: Iterable[str], label: str) -> str:
+    return (
+        f'<svg viewBox="0 0 1000 {_HEIGHT}" role="img" aria-label="{escape(label)}" '
+        f'preserveAspectRatio="none" height="{_HEIGHT}">{"".join(bars)}</svg>'
+    )
+
+
+def _axis(*names: str) -> str:
+    return f'<div class="axis">{"".join(f"<span>{escape(name)}</span>" for name in names)}</div>'
 
 
 def _table(
-    title: str, names: Sequence[str], rows: Iterable[Sequence[str]], *, note: str = "",
-    before: str = "", numeric: int | None = None,
+    names: Sequence[str], rows: Iterable[Sequence[str]], *, note: str = "",
+    numeric: int | None = None, until: int | None = None,
 ) -> str:  # fmt: skip
+    """A table of HTML cells; columns from `numeric` to `until` are numbers."""
+
     def cells(tag: str, row: Sequence[str]) -> str:
         first = len(row) if numeric is None else numeric
+        last = len(row) if until is None else until
         return "".join(
-            f"<{tag}{' class=n' if at >= first else ''}>{text}</{tag}>"
+            f"<{tag}{' class=n' if first <= at < last else ''}>{text}</{tag}>"
             for at, text in enumerate(row)
         )
 
-    head = f"<thead><tr>{cells('th', names)}</tr></thead>" if any(names) else ""
+    head = f"<thead><tr>{cells('th', names)}</tr></thead>" if names else ""
     body = "".join(f"<tr>{cells('td', row)}</tr>" for row in rows)
     caption = f"<caption>{escape(note)}</caption>" if note else ""
-    return (
-        f'<h2>{escape(title)}</h2>{before}<div class="wide"><table>{caption}{head}'
-        f"<tbody>{body}</tbody></table></div>"
-    )
-
-
-def _digits(count: int) -> float:
-    return len(str(count)) - 1 + int(str(count)[0]) / 10
+    return f'<div class="wide"><table>{caption}{head}<tbody>{body}</tbody></table></div>'
 
 
 def _number(value: int | None) -> str:

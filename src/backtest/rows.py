@@ -73,7 +73,7 @@ class SliceRows:
         score = float(self.score[position])
         return {
             "tx_hash": self.tx_hash[position].as_py(),
-            "block_number": int(self.batch.block_number[position]),
+            "block_number": _or_none(self.batch.block_number[position]),
             "from_address": self.from_address[position].as_py(),
             "n_transfers": int(self.batch.transfers.n_transfers[position]),
             "anomaly_score": None if np.isnan(score) else score,
@@ -146,6 +146,10 @@ def _verdicts(verdicts: Sequence[Verdict]) -> str:
             for verdict in verdicts
         ]
     )
+
+
+def _or_none(number: np.int64) -> int | None:
+    return int(number) if number >= 0 else None
 
 
 def _known(values: NDArray[np.int64]) -> pa.Array:

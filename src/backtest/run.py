@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from src.backtest.errors import BacktestError
-from src.backtest.exploits import known_exploits
+from src.backtest.exploits import KnownExploits, known_exploits
 from src.backtest.job import Job
 from src.backtest.layouts import Export, detect
 from src.backtest.local_engine import run_locally
@@ -36,7 +36,7 @@ class Options:
         model, policy: files.
         threshold: None for the model's own.
         chain_id: the chain.
-        exploits: a list of known exploits, or None for the one beside the data.
+        exploits: a list of known exploits, or None for those beside the data.
         first, last: blocks outside are left out.
         features: whether the inputs stand beside each decision.
         slice_rows: rows of transactions and transfers in a slice.
@@ -106,7 +106,7 @@ def backtest(options: Options, started: Started) -> dict[str, Any]:
         policy_name=options.policy.name,
         chain_id=options.chain_id,
         threshold=manifest.anomaly_threshold if options.threshold is None else options.threshold,
-        exploits=exploits,
+        exploits=exploits.hashes,
         with_features=options.features,
     )
     asked = {
@@ -121,11 +121,12 @@ def backtest(options: Options, started: Started) -> dict[str, Any]:
         "policy": hashlib.sha256(text.encode()).hexdigest(),
         "policy_name": options.policy.name,
         "threshold": job.threshold,
-        "exploits": hashlib.sha256("".join(sorted(exploits)).encode()).hexdigest(),
+        "exploits": exploits.digest(),
         "features": options.features,
     }
     output = Output(options.out)
     with output.opened(asked):
+        listed = _listed(job, exploits)  # first: a damaged list is told before the long work
         job, slices = _sliced(job, options)
         done = output.entries()
         names = {part.name for part in slices}
@@ -137,7 +138,7 @@ def backtest(options: Options, started: Started) -> dict[str, Any]:
             run_on_spark(job, plan.pending, options.spark_master, report_progress)
         elif plan.pending:
             run_locally(job, plan.pending, options.workers, report_progress)
-        summary = summarise(asked, output.entries().values(), exploits)
+        summary = summarise(asked, output.entries().values(), exploits.hashes, listed)
         output.write_text(SUMMARY, json.dumps(summary, indent=1, sort_keys=True) + "\n")
         output.write_text(REPORT, report(summary))
         seconds = round(time.perf_counter() - begun, 3)
@@ -145,6 +146,16 @@ def backtest(options: Options, started: Started) -> dict[str, Any]:
         output.write_text(TIMING, json.dumps(timing) + "\n")
         remove_copy(options.out)
     return summary
+
+
+def _listed(job: Job, exploits: KnownExploits) -> list[dict[str, Any]]:
+    """What is decided about the exploits whose transfers are listed."""
+    if exploits.tables is None:
+        return []
+    try:
+        return job.judge(exploits.tables)
+    except BacktestError as error:
+        raise BacktestError(f"{exploits.source}: {error}") from error
 
 
 def _sliced(job: Job, options: Options) -> tuple[Job, list[Slice]]:

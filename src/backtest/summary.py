@@ -8,11 +8,21 @@ TOP = 20
 
 
 def summarise(
-    run: Mapping[str, Any], entries: Iterable[Mapping[str, Any]], exploits: frozenset[str]
+    run: Mapping[str, Any],
+    entries: Iterable[Mapping[str, Any]],
+    exploits: frozenset[str],
+    listed: Iterable[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
     """Add up the journal's entries, in order of the blocks.
 
     The same entries give the same summary: nothing of clocks or engines is in it.
+
+    Args:
+        run: what was asked.
+        entries: the journal.
+        exploits: hashes of known ones.
+        listed: what was decided about known ones whose transfers came with their list; those that
+            are in the data count once, as there.
     """
     totals: Counter[str] = Counter()
     days: dict[str, Counter[str]] = {}
@@ -35,7 +45,9 @@ def summarise(
         hits.update({row["tx_hash"]: row for row in entry["exploits"]})
         blocks += [entry["first_block"], entry["last_block"]]
     top.sort(key=lambda row: (-row["anomaly_score"], row["block_number"], row["tx_hash"]))
-    known = [hits[tx_hash] for tx_hash in sorted(hits)]
+    known = [{**hits[tx_hash], "in_data": True} for tx_hash in sorted(hits)]
+    apart = {row["tx_hash"]: row for row in listed if row["tx_hash"] not in hits}
+    known += [{**apart[tx_hash], "in_data": False} for tx_hash in sorted(apart)]
     caught = [row["tx_hash"] for row in known if row["action"] != "ALLOW"]
     return {
         "run": dict(run),
@@ -53,7 +65,8 @@ def summarise(
         "top": top[:TOP],
         "exploits": {
             "listed": len(exploits),
-            "in_data": len(known),
+            "in_data": len(hits),
+            "judged": len(known),
             "caught": len(caught),
             "transactions": known,
         },
