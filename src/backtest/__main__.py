@@ -76,6 +76,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     settings = load_settings()
+    if options.compare_with is not None:
+        Output(options.compare_with).summary()  # what cannot be compared with is told at once
     data = options.data
     if data is None:
         data = options.out.with_name(f"{options.out.name}.recording")

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from src.backtest.errors import BacktestError
 from src.backtest.layouts import unreadable
 from src.backtest.output import ALERTS, Output
+from src.backtest.report import page, table
 
 MINUTES_PER_ALERT = 5.0
 _LISTED = 50
@@ -45,10 +46,12 @@ def compare(before: Path, after: Path, *, minutes_per_alert: float) -> dict[str,
     """Compare two finished runs over the same data.
 
     Raises:
-        BacktestError: a run is unfinished or over other data.
+        BacktestError: a run is unfinished, over other data, or has another list of exploits.
     """
     old, new = _summary(before), _summary(after)
-    for name in ("data", "first_block", "last_block", "layout"):
+    if old["run"]["exploits"] != new["run"]["exploits"]:
+        raise BacktestError(f"{before} and {after} are held against different lists of exploits")
+    for name in ("data", "first_block", "last_block", "layout", "chain_id"):
         if old["run"][name] != new["run"][name]:
             raise BacktestError(f"{before} and {after} are over different data ({name} differs)")
     change = _changes(before, after)
@@ -65,6 +68,7 @@ def compare(before: Path, after: Path, *, minutes_per_alert: float) -> dict[str,
         "alerts": [run["review"] + run["block"] for run in (old, new)],
         "block": [run["block"] for run in (old, new)],
         "alerts_a_day": [_a_day(run) for run in (old, new)],
+        "hours": [(run["review"] + run["block"]) * minutes_per_alert / 60 for run in (old, new)],
         "hours_a_day": [_a_day(run) * minutes_per_alert / 60 for run in (old, new)],
         "minutes_per_alert": minutes_per_alert,
         "detectors": {
@@ -84,67 +88,62 @@ def compare(before: Path, after: Path, *, minutes_per_alert: float) -> dict[str,
 
 def as_html(comparison: Mapping[str, Any]) -> str:
     """The comparison as one HTML file."""
-    rows = [
-        *((name, *values) for name, values in comparison["asked"].items()),
-        ("alerts", *comparison["alerts"]),
-        ("of these to block", *comparison["block"]),
-        ("alerts a day", *(f"{value:,.1f}" for value in comparison["alerts_a_day"])),
-        (
-            f"hours a day to look at them, {comparison['minutes_per_alert']:g} minutes each",
-            *(f"{value:,.2f}" for value in comparison["hours_a_day"]),
-        ),
-        *((f"by {name}", *values) for name, values in comparison["detectors"].items()),
-        (
-            f"known exploits caught, of {comparison['exploits']['judged']}",
-            *comparison["exploits"]["caught"],
-        ),
+    exploits, changes = comparison["exploits"], comparison["changes"]
+    facts: list[tuple[str, ...]] = [
+        (name, str(old), str(new)) for name, (old, new) in comparison["asked"].items()
     ]
-    body = "".join(
-        f"<tr>{''.join(f'<td>{escape(str(cell))}</td>' for cell in row)}</tr>" for row in rows
-    )
-    lists = "".join(
-        f"<h2>{escape(kind)}: {comparison['changes'][kind]:,}</h2><ul>"
-        + "".join(f"<li><code>{escape(str(row['tx_hash']))}</code> {escape(_what(row))}</li>"
-                  for row in listed)
-        + "</ul>"
-        for kind, listed in comparison["transactions"].items()
-        if kind != "same"
-    )  # fmt: skip
-    exploits = "".join(
-        f"<li>{kind}: <code>{escape(tx_hash)}</code></li>"
+    minutes = f"{comparison['minutes_per_alert']:g} minutes each"
+    for name, values, form in (
+        ("alerts", comparison["alerts"], ",d"),
+        ("of these to block", comparison["block"], ",d"),
+        ("alerts a day", comparison["alerts_a_day"], ",.1f"),
+        (f"hours to look at them, {minutes}", comparison["hours"], ",.1f"),
+        ("hours a day", comparison["hours_a_day"], ",.2f"),
+        (f"known exploits caught, of {exploits['judged']:,}", exploits["caught"], ",d"),
+        *((f"by {name}", values, ",d") for name, values in comparison["detectors"].items()),
+    ):
+        facts.append((name, *(format(value, form) for value in values)))
+    rows = [tuple(map(escape, row)) for row in facts]
+    told = [
+        (kind, f"<code>{escape(tx_hash)}</code>")
         for kind in ("gained", "lost")
-        for tx_hash in comparison["exploits"][kind]
-    )
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>What if</title><style>'
-        "body{font:15px/1.5 system-ui,sans-serif;max-width:70rem;margin:2rem auto;padding:0 1rem}"
-        "td,th{padding:.3rem .6rem;border-bottom:1px solid #ccc;text-align:left}"
-        "table{border-collapse:collapse}</style></head><body><h1>What if</h1><table><tr><th></th>"
-        f"<th>before</th><th>after</th></tr>{body}</table><h2>Known exploits</h2>"
-        f"<ul>{exploits or '<li>no change</li>'}</ul>{lists}</body></html>\n"
-    )
+        for tx_hash in exploits[kind]
+    ]
+    body = table(("", "before", "after"), rows, numeric=1) + "<h2>Known exploits</h2>"
+    body += table((), told) if told else '<p class="quiet">the same are caught</p>'
+    for kind, listed in comparison["transactions"].items():
+        if kind == "same":
+            continue
+        cells = [
+            (
+                f"<code>{escape(str(row['tx_hash']))}</code>",
+                f"{row['block_number']:,}",
+                "none" if row["anomaly_score"] is None else f"{row['anomaly_score']:.3f}",
+                escape(f"{row['before']} \u2192 {row['after']}"),
+            )
+            for row in listed
+        ]
+        note = f"the first {len(cells):,}" if len(cells) < changes[kind] else ""
+        names = ("transaction", "block", "score", "action")
+        body += f"<h2>Alerts {kind}: {changes[kind]:,}</h2>"
+        body += table(names, cells, note=note, numeric=1, until=3)
+    return page("What if", body)
 
 
 def as_text(comparison: Mapping[str, Any]) -> str:
     """The comparison in a few lines."""
     counts, exploits = comparison["changes"], comparison["exploits"]
     asked = ", ".join(f"{name} {a} -> {b}" for name, (a, b) in comparison["asked"].items())
-    alerts, hours = comparison["alerts"], comparison["hours_a_day"]
+    alerts, hours, a_day = (comparison[name] for name in ("alerts", "hours", "hours_a_day"))
     return (
         f"What if: {asked or 'nothing differs'}\n"
         f"  alerts {alerts[0]:,} -> {alerts[1]:,} ({counts['gained']:,} gained, "
         f"{counts['lost']:,} lost, {counts['raised']:,} raised, {counts['lowered']:,} lowered)\n"
         f"  known exploits caught {exploits['caught'][0]} -> {exploits['caught'][1]} of "
         f"{exploits['judged']}\n"
-        f"  work {hours[0]:.2f} -> {hours[1]:.2f} hours a day at "
-        f"{comparison['minutes_per_alert']:g} minutes an alert\n"
+        f"  work {hours[0]:,.1f} -> {hours[1]:,.1f} hours ({a_day[0]:.2f} -> {a_day[1]:.2f} a "
+        f"day) at {comparison['minutes_per_alert']:g} minutes an alert\n"
     )
-
-
-def _what(row: Mapping[str, Any]) -> str:
-    score = row["anomaly_score"]
-    shown = "not scored" if score is None else f"score {score:.3f}"
-    return f"block {row['block_number']:,}, {shown}, {row['before']} -> {row['after']}"
 
 
 def _changes(before: Path, after: Path) -> Change:

@@ -42,10 +42,15 @@ def report(summary: Mapping[str, Any]) -> str:
         _histogram(summary["histogram"], summary["run"]["threshold"]),
         _run(summary),
     ]
+    return page("Backtest", "".join(parts))
+
+
+def page(title: str, body: str) -> str:
+    """A whole HTML file in the style of reports; the body is HTML."""
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width"><title>Backtest</title>'
-        f"<style>{_STYLE}</style></head><body><h1>Backtest</h1>{''.join(parts)}</body></html>\n"
+        f'<meta name="viewport" content="width=device-width"><title>{escape(title)}</title>'
+        f"<style>{_STYLE}</style></head><body><h1>{escape(title)}</h1>{body}</body></html>\n"
     )
 
 
@@ -92,7 +97,7 @@ def _alerts_a_day(days: Mapping[str, Mapping[str, int]]) -> str:
         for day, counts in list(days.items())[-_MOST_DAYS:]
     ]
     left_out = len(days) - len(rows)
-    table = _table(
+    by_day = table(
         ("day", "transactions", "anomalies", "review", "block"),
         rows,
         note=f"without the first {left_out:,}" if left_out else "",
@@ -102,7 +107,7 @@ def _alerts_a_day(days: Mapping[str, Mapping[str, int]]) -> str:
         f'<h2>Alerts a day</h2><p class="quiet"><span class="key">review</span> and '
         f'<span class="key s">block</span>, at most {highest:,} a day; without days that have no '
         f"blocks</p>{_chart(bars, 'alerts a day')}{_axis(names[0], names[-1])}"
-        f"<details><summary>The {len(days):,} days as a table</summary>{table}</details>"
+        f"<details><summary>The {len(days):,} days as a table</summary>{by_day}</details>"
     )
 
 
@@ -124,8 +129,8 @@ def _reasons(summary: Mapping[str, Any]) -> str:
         for name, mode, count in found
     ]
     note = "transactions for which a detector asks for REVIEW or BLOCK; one can have several"
-    table = _table(("detector", "mode", "transactions", ""), rows, note=note, numeric=2, until=3)
-    return f"<h2>By reason</h2>{table}"
+    shown = table(("detector", "mode", "transactions", ""), rows, note=note, numeric=2, until=3)
+    return f"<h2>By reason</h2>{shown}"
 
 
 def _exploits(exploits: Mapping[str, Any]) -> str:
@@ -154,7 +159,7 @@ def _exploits(exploits: Mapping[str, Any]) -> str:
         )
     ]
     names = ("action", "score", "transaction", "block", "reason")
-    return f"<h2>Known exploits</h2>{_table(names, rows, note=note)}"
+    return f"<h2>Known exploits</h2>{table(names, rows, note=note)}"
 
 
 def _top(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -170,7 +175,7 @@ def _top(rows: Sequence[Mapping[str, Any]]) -> str:
         for row in rows
     ]
     names = ("score", "action", "transaction", "block", "sender", "transfers")
-    return f"<h2>Top anomalies</h2>{_table(names, cells, numeric=5)}"
+    return f"<h2>Top anomalies</h2>{table(names, cells, numeric=5)}"
 
 
 def _histogram(bins: Sequence[int], threshold: float) -> str:
@@ -209,7 +214,7 @@ def _run(summary: Mapping[str, Any]) -> str:
         ("transfers without a transaction", _number(summary["transfers_without_transaction"])),
     ]
     rows = [(escape(a), f'<span class="long">{escape(b)}</span>') for a, b in facts]
-    return f"<h2>The run</h2>{_table((), rows)}"
+    return f"<h2>The run</h2>{table((), rows)}"
 
 
 def _bar(kind: str, left: float, width: float, share: float, told: str) -> str:
@@ -232,7 +237,7 @@ def _axis(*names: str) -> str:
     return f'<div class="axis">{"".join(f"<span>{escape(name)}</span>" for name in names)}</div>'
 
 
-def _table(
+def table(
     names: Sequence[str], rows: Iterable[Sequence[str]], *, note: str = "",
     numeric: int | None = None, until: int | None = None,
 ) -> str:  # fmt: skip
