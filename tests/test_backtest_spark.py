@@ -57,6 +57,22 @@ def test_spark_gives_the_same_bytes_as_one_machine(tmp_path, data, expected):
     assert content_of(tmp_path / "out") == expected
 
 
+def test_without_java_it_says_what_to_install(tmp_path, data):
+    tools = tmp_path / "bin"  # what PySpark's scripts call, and no Java
+    tools.mkdir()
+    for name in ("bash", "env", "dirname", "ps", "uname", "nice"):
+        (tools / name).symlink_to(shutil.which(name) or "/nowhere")
+    command = [sys.executable, "-m", "src.backtest", "--data", str(data), "--engine", "spark"]
+    poor = {"PATH": str(tools)} | {k: v for k, v in os.environ.items() if k == "HOME"}
+    found = subprocess.run(
+        [*command, "--out", str(tmp_path / "out")], cwd=PROJECT_ROOT, env=poor, text=True,
+        capture_output=True, check=False,
+    )  # fmt: skip
+    assert found.returncode == 1
+    assert "--engine spark needs Java 17" in found.stderr
+    assert "Traceback" not in found.stderr
+
+
 def test_a_killed_worker_changes_nothing(tmp_path, data, expected):
     out = tmp_path / "out"
     with cluster() as (master, workers, page):

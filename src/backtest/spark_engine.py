@@ -12,6 +12,7 @@ bucket), and the project with its dependencies must be installed on all of them.
 import os
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -27,6 +28,7 @@ from src.settings import PROJECT_ROOT
 _POLL_SECONDS = 0.5
 _SCHEMA = "position long, transfers long"
 _MOST_FAILURES = "8"
+_JAVA = "Java 17 or newer on PATH or in JAVA_HOME; Debian: apt-get install default-jre-headless"
 
 Done = Callable[[dict[str, Any]], None]
 
@@ -35,7 +37,7 @@ def run_on_spark(job: Job, slices: Sequence[Slice], master: str | None, done: Do
     """Do all slices on a cluster; `done` is called with the journal entry of each.
 
     Raises:
-        BacktestError: PySpark is not installed, or the data cannot be used.
+        BacktestError: PySpark or Java is not installed, or the data cannot be used.
         RuntimeError: the cluster gave up.
     """
     try:
@@ -48,9 +50,10 @@ def run_on_spark(job: Job, slices: Sequence[Slice], master: str | None, done: Do
         )
     except ImportError as error:
         raise BacktestError(
-            "--engine spark needs PySpark: npm run setup:spark (and Java 17; Debian: "
-            "default-jre-headless)"
+            f"--engine spark needs PySpark: npm run setup:spark (and {_JAVA})"
         ) from error
+    # Of parts of PySpark that this job does not use.
+    warnings.filterwarnings("ignore", "PySpark does not yet fully support pandas", FutureWarning)
     builder = SparkSession.builder.appName("backtest")
     # Losing a machine is not the slice's fault; damaged data fails at once, see `_work`.
     builder = builder.config("spark.task.maxFailures", _MOST_FAILURES)
@@ -73,6 +76,8 @@ def run_on_spark(job: Job, slices: Sequence[Slice], master: str | None, done: Do
         finally:
             session.stop()
     except PySparkException as error:
+        if "JAVA_GATEWAY_EXITED" in str(error):
+            raise BacktestError(f"--engine spark needs {_JAVA}") from error
         raise RuntimeError(f"Spark gave up: {str(error)[:2000]}") from error
 
 
