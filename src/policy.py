@@ -6,7 +6,7 @@ from pathlib import Path
 
 from src.detection.detectors import DETECTORS
 from src.detection.policy import Mode, Policy, PolicyError
-from src.settings import DEFAULT_POLICY_PATH
+from src.settings import DEFAULT_POLICY_PATH, SettingsError, model_public_key
 from src.utils.judge import load_policy
 
 _DESCRIPTION = """\
@@ -23,8 +23,8 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stdout.write(_describe_detectors())
         return 0
     try:
-        policy = load_policy(options.check)
-    except PolicyError as error:
+        policy = load_policy(options.check, model_public_key())
+    except (PolicyError, SettingsError) as error:
         sys.stderr.write(f"policy: {error}\n")
         return 1
     sys.stdout.write(f"{options.check} is valid.\n{_describe(policy, options.chain)}")

@@ -211,6 +211,27 @@ def load_settings(
     )
 
 
+def model_public_key(
+    environ: Mapping[str, str] | None = None, *, project_root: Path = PROJECT_ROOT
+) -> str | None:
+    """Whose signature models and policies must carry, for commands that need no other setting.
+
+    Beside `MODEL_SIGNING_KEY`, which commands that train sign with, only `MODEL_PUBLIC_KEY` counts
+    here.
+
+    Args:
+        environ: the environment; None for the process's own.
+        project_root: where `secrets.json` is.
+
+    Raises:
+        SettingsError: it is no key, or the file is not JSON.
+    """
+    env = os.environ if environ is None else environ
+    values = _only_settings(_read_json(project_root / "secrets.json"))
+    values |= {name: env[name] for name in ("MODEL_PUBLIC_KEY",) if env.get(name, "").strip()}
+    return _get(values, "MODEL_PUBLIC_KEY", None, _public_key)
+
+
 def _json_rpc_url(
     env: Mapping[str, str], values: Mapping[str, str], config_files: Sequence[Path]
 ) -> str | None:

@@ -138,6 +138,23 @@ def test_what_the_bot_needs_is_in_the_build_context(path: str) -> None:
     assert is_in_build_context(path)
 
 
+@pytest.mark.parametrize("signature", ["isolation_forest.manifest.json.sig", "policy.yaml.sig"])
+def test_signatures_get_into_every_image_where_there_are_any(signature: str) -> None:
+    assert is_in_build_context(signature)
+    copies = [
+        arguments.split()[:-1]
+        for stage in stages()
+        for arguments in arguments_of("COPY", stage)
+        if "isolation_forest.pkl" in arguments
+    ]
+    assert len(copies) == 2  # the bot's and the service's
+    for sources in copies:
+        found = [source for source in sources if fnmatch.fnmatchcase(signature, source)]
+        # By a pattern that also matches the file itself: a build without signatures is no error.
+        assert len(found) == 1
+        assert fnmatch.fnmatchcase(signature.removesuffix(".sig"), found[0])
+
+
 @pytest.mark.parametrize(
     "path",
     [

@@ -47,6 +47,22 @@ def test_a_day_without_a_score_leaves_the_figures_json():
     assert figures["most_anomalous"] == []
 
 
+@pytest.mark.parametrize("score", [10**400, "1e999", [], None, "٣"])
+def test_an_impossible_score_is_none(score):
+    alerts = invent_alerts(3)
+    alerts[1]["metadata"]["anomaly_score"] = score
+    assert alerts_table(alerts)["score"].isna().tolist() == [False, True, False]
+
+
+def test_a_cursor_at_no_block_is_a_malformed_answer():
+    page = '{"data": {"alerts": {"alerts": [], "pageInfo": {"hasNextPage": true, "endCursor": '
+    page += '{"blockNumber": 1e999, "alertId": "x"}}}}}'
+    server = FortaServer([])
+    server.failures = dict.fromkeys(range(1, ATTEMPTS + 1), (200, page))
+    with pytest.raises(MalformedAnswer):
+        day_of(server)
+
+
 def test_half_a_character_in_an_alert_does_not_end_the_day():
     alerts = invent_alerts(3)
     alerts[1]["metadata"]["model_version"] = "\udc68"

@@ -46,6 +46,7 @@ class Job:
         threshold: score from which a transaction is an anomaly.
         exploits: hashes of known exploits.
         with_features: whether the model's inputs stand beside each decision.
+        public_key: whose signature the model must carry; None for nobody's.
     """
 
     export: Export
@@ -58,6 +59,7 @@ class Job:
     threshold: float
     exploits: frozenset[str]
     with_features: bool = False
+    public_key: str | None = None
 
     def run(self, part: Slice, tables: SliceTables) -> dict[str, Any]:
         """Do one slice; its files and journal entry are on the disk when this returns.
@@ -159,7 +161,7 @@ class Job:
     def _judges(self) -> tuple[Scorer, Decider]:
         return _judges(
             self.model_path, self.policy_text, self.policy_name, self.chain_id, self.threshold,
-            self.tokens_folder,
+            self.tokens_folder, self.public_key,
         )  # fmt: skip
 
     def __getstate__(self) -> dict[str, Any]:
@@ -169,10 +171,10 @@ class Job:
 @lru_cache(maxsize=2)
 def _judges(
     model_path: Path, policy_text: str, policy_name: str, chain_id: int, threshold: float,
-    tokens_folder: Path,
+    tokens_folder: Path, public_key: str | None,
 ) -> tuple[Scorer, Decider]:  # fmt: skip
     """Loaded once a process, whichever slices it gets."""
-    model = load_model(model_path, available_inputs=FEATURE_NAMES)
+    model = load_model(model_path, available_inputs=FEATURE_NAMES, public_key=public_key)
     policy = parse_policy(policy_text, policy_name)
     facts = token_facts(tokens_folder, chain_id)
     return Scorer(model), Decider(model, policy, chain_id, threshold, facts)

@@ -21,6 +21,8 @@ from src.backtest.spark_engine import run_on_spark
 from src.backtest.summary import summarise
 from src.detection.manifest import read_manifest
 from src.detection.policy import parse_policy
+from src.settings import model_public_key
+from src.utils.judge import read_policy
 
 LAST_BLOCK = 2**62
 TIMING = "timing.json"
@@ -92,8 +94,9 @@ def backtest(options: Options, started: Started) -> dict[str, Any]:
         RuntimeError: the model, or the cluster.
     """
     begun = time.perf_counter()
-    manifest = read_manifest(options.model)
-    text = _read(options.policy)
+    public_key = model_public_key()
+    manifest = read_manifest(options.model, public_key)
+    text = read_policy(options.policy, public_key)
     parse_policy(text, str(options.policy))
     exploits = known_exploits(options.exploits, options.data)
     export = detect(options.data.resolve())
@@ -108,6 +111,7 @@ def backtest(options: Options, started: Started) -> dict[str, Any]:
         threshold=manifest.anomaly_threshold if options.threshold is None else options.threshold,
         exploits=exploits.hashes,
         with_features=options.features,
+        public_key=public_key,
     )
     asked = {
         "data": identity(export),
@@ -203,10 +207,3 @@ def _sliced(job: Job, options: Options) -> tuple[Job, list[Slice]]:
 
 def _all(export: Export) -> Any:
     return () if export.blocks is None else whole_table(export.blocks)
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise BacktestError(f"{path}: cannot be read: {error}") from error

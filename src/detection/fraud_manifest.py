@@ -11,9 +11,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from src.detection.errors import ModelMalformed, ModelMissing
+from src.detection.errors import ModelMalformed, ModelMissing, ModelTampered
 from src.detection.fraud_pipeline import CLASSIFIERS
 from src.detection.manifest import manifest_path
+from src.detection.signature import problem_with
 
 FORMAT: Final = 1
 KIND: Final = "supervised"
@@ -53,11 +54,16 @@ class FraudManifest:
         return json.dumps(content, indent=1, ensure_ascii=True, allow_nan=False) + "\n"
 
 
-def read_fraud_manifest(model_path: Path) -> FraudManifest:
+def read_fraud_manifest(model_path: Path, public_key: str | None = None) -> FraudManifest:
     """Read and validate the manifest of a supervised model file.
+
+    Args:
+        model_path: the model file; its manifest lies beside it.
+        public_key: whose signature the manifest must carry, see `signature`; None for nobody's.
 
     Raises:
         ModelMissing: there is none.
+        ModelTampered: it is not signed by that key.
         ModelMalformed: it is not valid; the message says why.
     """
     path = manifest_path(model_path)
@@ -68,6 +74,8 @@ def read_fraud_manifest(model_path: Path) -> FraudManifest:
             f"{path.name} is missing beside {model_path.name}: a model without its manifest is not "
             "loaded. Train one with `npm run train:fraud`, or copy both files."
         ) from None
+    if public_key is not None and (problem := problem_with(path, content, public_key)):
+        raise ModelTampered(f"{problem}: {model_path.name} is not loaded.")
     try:
         return _parse(json.loads(content.decode("utf-8")))
     except (

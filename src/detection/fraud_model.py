@@ -159,16 +159,17 @@ class SupervisedModel:
         return float(self.pipeline.probabilities(row)[0])
 
 
-def load_fraud_model(path: Path) -> SupervisedModel:
+def load_fraud_model(path: Path, *, public_key: str | None = None) -> SupervisedModel:
     """Load a supervised model that its manifest vouches for, and prove that it predicts as it did.
 
     Args:
         path: the .npz file; its manifest lies beside it.
+        public_key: whose signature the manifest must carry, see `signature`; None for nobody's.
 
     Raises:
         ModelMissing, ModelTampered, ModelIncompatible, ModelMalformed: see `errors`.
     """
-    manifest = read_fraud_manifest(path)
+    manifest = read_fraud_manifest(path, public_key)
     try:
         content = path.read_bytes()
     except FileNotFoundError:

@@ -153,7 +153,7 @@ def _text(value: Any) -> str:
 def _score(value: Any) -> float:
     try:
         score = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return math.nan
     return score if 0 <= score <= 1 else math.nan
 

@@ -152,8 +152,12 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parse(arguments)
     levels = Levels(least=options.least)
     try:
-        path = options.model or load_settings().model_path
-        model = load_model(path, available_inputs=FEATURE_NAMES)
+        settings = load_settings()
+        model = load_model(
+            options.model or settings.model_path,
+            available_inputs=FEATURE_NAMES,
+            public_key=settings.model_public_key,
+        )
         reference = read_sample(options.reference, model, as_reference=True)
         if options.save_reference:
             write_atomically(options.save_reference, reference.to_json().encode())

@@ -150,6 +150,6 @@ def _read(data: Any) -> tuple[list[Alert], dict[str, Any] | None]:
             cursor = {"blockNumber": int(end["blockNumber"]), "alertId": str(end["alertId"])}
         if not isinstance(alerts, list) or not all(isinstance(alert, dict) for alert in alerts):
             raise TypeError("alerts")
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise MalformedAnswer(_SOURCE, f"not a page of alerts ({type(error).__name__})") from None
     return alerts, cursor

@@ -19,7 +19,7 @@ from src.monitoring.alert_pictures import day_pictures
 from src.monitoring.alert_statistics import DailyStatistics, alerts_table, daily_statistics
 from src.monitoring.forta_api import DEFAULT_URL, PAGE_SIZE, FortaApi
 from src.monitoring.page import Section, to_html
-from src.settings import load_settings
+from src.settings import load_settings, model_public_key
 from src.training.bundle import write_atomically
 
 KEY_VARIABLE = "FORTA_API_KEY"
@@ -65,7 +65,7 @@ def expected_rate(model_path: Path) -> float:
     Raises:
         ModelError: the model has no usable manifest.
     """
-    manifest = read_manifest(model_path)
+    manifest = read_manifest(model_path, model_public_key())
     stated = manifest.training.get("background_share_flagged")
     if isinstance(stated, int | float):
         return float(stated)

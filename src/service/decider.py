@@ -42,7 +42,7 @@ from src.utils.data_processing import (
     sources_from,
     use_sources,
 )
-from src.utils.judge import Judge
+from src.utils.judge import Judge, read_policy
 
 _MAX_TOKENS: Final = 50
 _SEVERITY: Final = {Action.REVIEW: "Medium", Action.BLOCK: "High"}
@@ -91,7 +91,7 @@ class _Equipment:
         # Each worker would overwrite the others' memory of findings, which only the bot needs.
         alone = replace(settings, cache_dir=None)
         judge = Judge.from_settings(alone, model, threshold, supervised)
-        policy = settings.policy_path.read_text(encoding="utf-8")
+        policy = read_policy(settings.policy_path, settings.model_public_key)
         version = supervised.version if supervised else ""
         parts = (model.manifest.sha256, policy, repr(threshold), version, str(settings.chain_id))
         fingerprint = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]

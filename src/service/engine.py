@@ -82,7 +82,7 @@ class Service:
                 url = opening.enter_context(embedded_node())
                 common = replace(common, json_rpc_url=url, chain_id=1, **_EMBEDDED)  # type: ignore[arg-type]
             assert common.json_rpc_url is not None  # noqa: S101  set just above
-            fraud = load_fraud(settings)
+            fraud = load_fraud(settings, common.model_public_key)
             decider = Decider(common, supervised=as_detector(fraud))
             opening.callback(decider.close)
             usage = UsageReporter(decider.lookups, decider.caches)
@@ -189,10 +189,10 @@ def store_outcome(
         return store_alerts(connection, outcome.alerts, now)
 
 
-def load_fraud(settings: ServiceSettings) -> SupervisedModel | None:
+def load_fraud(settings: ServiceSettings, public_key: str | None) -> SupervisedModel | None:
     """The supervised model, or None where there is no file. Raises ModelError for a bad one."""
     try:
-        return load_fraud_model(settings.fraud_model_path)
+        return load_fraud_model(settings.fraud_model_path, public_key=public_key)
     except ModelMissing:
         logger.info("no supervised model at %s", settings.fraud_model_path)
         return None

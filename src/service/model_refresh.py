@@ -66,7 +66,7 @@ def model_refresh(settings: ServiceSettings, decider: Decider) -> Periodic | Non
     if settings.store_url is None:
         return None
     try:
-        registry = Registry(Store(settings.store_url))
+        registry = Registry(Store(settings.store_url), public_key=decider.settings.model_public_key)
     except StoreError:
         raise SettingsError("STORE_URL", "a folder or s3://bucket/prefix") from None
     refresher = ModelRefresher(registry, decider)

@@ -95,7 +95,7 @@ def watch(
         database = Database(database_url(settings, common))
         opened.callback(database.close)
         database.migrate()
-        supervised = as_detector(load_fraud(settings))
+        supervised = as_detector(load_fraud(settings, common.model_public_key))
         decider = Decider(common, supervised=supervised, book=CounterpartyBook())
         opened.callback(decider.close)
         usage = UsageReporter(decider.lookups, decider.caches)

@@ -12,6 +12,7 @@ import pandas as pd
 
 from src.detection.features import FEATURE_NAMES
 from src.detection.model import ANOMALY, Model, load_model
+from src.settings import model_public_key
 from src.training.bundle import write_atomically
 from src.training.dataset import default_folder, load_background
 from src.training.evaluation_sets import load_benign_fixtures, load_exploits
@@ -43,7 +44,7 @@ class Contender:
     @classmethod
     def load(cls, path: Path) -> "Contender":
         """Load a bundle; its manifest states the threshold. Raises `ModelError`."""
-        model = load_model(path, FEATURE_NAMES)
+        model = load_model(path, FEATURE_NAMES, public_key=model_public_key())
         return cls(model, model.manifest.anomaly_threshold)
 
     def table(self, data: TransactionSet) -> pd.DataFrame:

@@ -10,7 +10,7 @@ from typing import Any
 from tqdm import tqdm
 
 from src.detection.manifest import read_manifest
-from src.settings import DEFAULT_MODEL_PATH, PROJECT_ROOT
+from src.settings import DEFAULT_MODEL_PATH, PROJECT_ROOT, model_public_key
 from src.training.bundle import write_atomically
 from src.training.dataset import default_folder
 from src.training.evaluation import FOREST, Evaluated, evaluate
@@ -50,7 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
             evaluated = evaluate(options.data, repetitions=options.repetitions, report=report)
         write_report(options.out, evaluated)
         if options.model_card:
-            manifest = read_manifest(DEFAULT_MODEL_PATH)
+            manifest = read_manifest(DEFAULT_MODEL_PATH, model_public_key())
             figures = _tagged(evaluated, manifest.sha256)
             write_atomically(PROJECT_ROOT / EVALUATION_FILE, _json(figures))
             write_atomically(PROJECT_ROOT / CARD_FILE, model_card(figures, manifest).encode())

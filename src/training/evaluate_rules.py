@@ -177,8 +177,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         rule_cases.need_dataset(options.data)
         settings = load_settings()
-        policy = load_policy(options.policy or settings.policy_path)
-        model = load_model(settings.model_path, FEATURE_NAMES)
+        policy = load_policy(options.policy or settings.policy_path, settings.model_public_key)
+        model = load_model(settings.model_path, FEATURE_NAMES, public_key=settings.model_public_key)
         threshold = settings.anomaly_threshold
         if threshold is None:
             threshold = model.manifest.anomaly_threshold

@@ -17,6 +17,7 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from src.detection.fraud_manifest import FraudManifest
+from src.detection.manifest import manifest_path
 from src.training import fraud_figures, fraud_report
 from src.training.bundle import write_atomically
 from src.training.fraud_bundle import MODEL_FILE, write_fraud_bundle
@@ -32,6 +33,7 @@ from src.training.fraud_selection import (
     select,
 )
 from src.training.fraud_table import LabelledTable, load_labelled
+from src.training.sign import configured_key, write_signature
 
 _PROJECT = Path(__file__).resolve().parents[2]
 DEFAULT_OUT = _PROJECT / "fraud_model"
@@ -87,6 +89,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     try:
         say(f"reading {given.data}")
+        key = configured_key()
         table = load_labelled(
             given.data,
             given.label,
@@ -98,6 +101,8 @@ def main(arguments: list[str] | None = None) -> int:
             say(note)
         source = {"file": given.data.name, "label": given.label, "group": given.group}
         manifest = train(table, given.out, source, created_at=created_at, options=options, say=say)
+        if key:
+            write_signature(manifest_path(given.out / MODEL_FILE), key)
     except (ValueError, OSError) as error:
         sys.stderr.write(f"train:fraud: {error}\n")
         return 1

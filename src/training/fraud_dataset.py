@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from src.detection.errors import ModelError
 from src.detection.features import FEATURE_NAMES, TokenProfile, feature_table
 from src.detection.manifest import read_manifest
+from src.settings import model_public_key
 from src.training.bundle import write_atomically
 from src.training.dataset import default_folder, load_background
 from src.training.evaluation_sets import call_view, clusters, load_exploits
@@ -149,7 +150,9 @@ def main(arguments: list[str] | None = None) -> int:
         if exploits is None:
             raise ValueError(f"{options.data}: holds no exploit transfers")
         background = load_background(options.data)
-        profile = TokenProfile.from_amounts(read_manifest(options.model).token_amounts)
+        profile = TokenProfile.from_amounts(
+            read_manifest(options.model, model_public_key()).token_amounts
+        )
         if options.view == "calls":
             background, exploits = call_view(background), call_view(exploits)
         sys.stderr.write("fraud_dataset: computing features\n")

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from src.settings import SettingsError, model_public_key
 from src.training.registry import EVALUATION_FILE, MANIFEST_FILE, Registry, RegistryError
 from src.training.registry_records import CHAMPION
 from src.training.store import StoreError, open_store
@@ -35,9 +36,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     options = _parse(arguments)
     try:
-        registry = Registry(open_store(options.store))
+        registry = Registry(open_store(options.store), public_key=model_public_key())
         output = options.run(registry, options)
-    except (RegistryError, StoreError, OSError) as error:
+    except (RegistryError, StoreError, SettingsError, OSError) as error:
         sys.stderr.write(f"models: {error}\n")
         return 1
     sys.stdout.write(output)

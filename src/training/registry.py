@@ -66,10 +66,18 @@ class Registry:
     Args:
         store: where they are.
         clock: Unix seconds.
+        public_key: whose signature bundles must carry to go in or out; None for nobody's.
     """
 
-    def __init__(self, store: Store, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        store: Store,
+        *,
+        clock: Callable[[], float] = time.time,
+        public_key: str | None = None,
+    ) -> None:
         self.store = store
+        self.public_key = public_key
         self._clock = clock
 
     def add(self, bundle: Path, *, code_version: str, evaluation: bytes | None = None) -> Entry:
@@ -89,7 +97,7 @@ class Registry:
         }
         if evaluation is not None:
             contents[EVALUATION_FILE] = evaluation
-        manifest = _verify(contents, "the bundle")
+        manifest = _verify(contents, "the bundle", self.public_key)
         model_id = f"{manifest.model_version}-{manifest.sha256[:12]}"
         known = self._find(model_id)
         if known is not None:
@@ -165,7 +173,7 @@ class Registry:
         """
         entry = self.entry(model)
         contents = {name: self._file(entry, name) for name in entry.files}
-        _verify(contents, entry.id)
+        _verify(contents, entry.id, self.public_key)
         target = folder / entry.id
         target.mkdir(parents=True, exist_ok=True)
         for name, content in contents.items():
@@ -266,7 +274,8 @@ class Registry:
 
     def _prove(self, model_id: str) -> None:
         entry = self._entry(model_id, self.ledger())
-        _verify({name: self._file(entry, name) for name in entry.files}, model_id)
+        contents = {name: self._file(entry, name) for name in entry.files}
+        _verify(contents, model_id, self.public_key)
 
     def _entry_digest(self, model_id: str, now: Step) -> str:
         self._entry(model_id, now)
@@ -322,16 +331,18 @@ class Registry:
             raise RegistryError(f"{self.store.name}/ledger/{name} is malformed: {error}") from None
 
 
-def _verify(contents: Mapping[str, bytes], what: str) -> Any:
+def _verify(contents: Mapping[str, bytes], what: str, public_key: str | None) -> Any:
     """Load a bundle from its files' contents, as the bot would; return its manifest."""
     missing = [name for name in _REQUIRED if name not in contents]
     if missing:
         raise BundleRefused(f"{what} lacks {', '.join(missing)}")
     with TemporaryDirectory() as folder:
-        for name in _REQUIRED:
+        for name in {*_REQUIRED, _SIGNATURE_FILE} & contents.keys():
             (Path(folder) / name).write_bytes(contents[name])
         try:
-            return load_model(Path(folder) / MODEL_FILE, FEATURE_NAMES).manifest
+            return load_model(
+                Path(folder) / MODEL_FILE, FEATURE_NAMES, public_key=public_key
+            ).manifest
         except ModelError as error:
             raise BundleRefused(f"{what} is refused: {error}") from None
 

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -22,9 +21,8 @@ from src.chain.rpc import JsonRpcClient
 from src.detection.features import FEATURE_NAMES
 from src.detection.manifest import manifest_path
 from src.detection.model import load_model
-from src.detection.signature import is_key
 from src.monitoring.page import Section, to_html
-from src.settings import load_settings
+from src.settings import load_settings, model_public_key
 from src.training.bundle import write_atomically
 from src.training.collect import WantedBlock, collect
 from src.training.data_store import fetch_data, put_data
@@ -35,7 +33,7 @@ from src.training.models import code_version
 from src.training.registry import Registry, RegistryError
 from src.training.registry_records import CHAMPION
 from src.training.retraining_data import prepare
-from src.training.sign import write_signature
+from src.training.sign import configured_key, write_signature
 from src.training.store import Store, StoreError, open_store
 from src.training.train import MODEL_FILE, train
 
@@ -134,7 +132,11 @@ def retrain(
     with TemporaryDirectory(prefix="retrain-") as temporary:
         work = Path(temporary)
         report(f"champion {champion.id}: downloading and verifying")
-        old = load_model(registry.fetch(champion.id, work / "champion"), FEATURE_NAMES)
+        old = load_model(
+            registry.fetch(champion.id, work / "champion"),
+            FEATURE_NAMES,
+            public_key=registry.public_key,
+        )
         report(f"joining {len(folders)} data sets")
         data = prepare(folders, feedback or Feedback(), work / "data")
         report("training the challenger")
@@ -143,7 +145,7 @@ def retrain(
         train(data.training, bundle, created_at=made, parameters=parameters, jobs=jobs)
         if signing_key:
             write_signature(manifest_path(bundle / MODEL_FILE), signing_key)
-        new = load_model(bundle / MODEL_FILE, FEATURE_NAMES)
+        new = load_model(bundle / MODEL_FILE, FEATURE_NAMES, public_key=registry.public_key)
         report("judging both")
         checks = tuple(judge(old, new, data, tolerances, repetitions=repetitions))
         outcome = Outcome(
@@ -275,9 +277,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> Outcome:
-    signing_key = os.environ.get("MODEL_SIGNING_KEY", "").strip()
-    if signing_key and not is_key(signing_key):
-        raise ValueError("MODEL_SIGNING_KEY must have 64 hexadecimal digits")
+    key = configured_key()
     store = open_store(options.store)
     verdicts = [read_feedback(path) for path in options.feedback]
     feedback = Feedback(
@@ -292,7 +292,7 @@ def _run(options: argparse.Namespace) -> Outcome:
             collect_recent(store, options.collect, options.days, Path(work) / "collected")
         folders = fetch_data(store, options.cache or Path(work) / "data")
         return retrain(
-            Registry(store),
+            Registry(store, public_key=model_public_key()),
             folders,
             feedback=Feedback(
                 feedback.attacks - feedback.benign, feedback.benign - feedback.attacks
@@ -302,7 +302,7 @@ def _run(options: argparse.Namespace) -> Outcome:
             created_at=options.created_at,
             dry_run=options.dry_run,
             jobs=options.jobs,
-            signing_key=signing_key or None,
+            signing_key=key,
             report=_say,
         )
 

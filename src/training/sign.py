@@ -10,12 +10,14 @@ from src.detection.manifest import manifest_path
 from src.detection.signature import is_key, new_private_key, public_key, sign, signature_path
 from src.training.bundle import write_atomically
 
+_MODELS = (".pkl", ".npz")
 _EPILOG = """\
   npm run sign -- --new-key                      a private and a public key
   MODEL_SIGNING_KEY=... npm run sign -- isolation_forest.pkl policy.yaml
 
-A model's manifest is signed, which vouches for the model file. `npm run train` signs by itself
-where MODEL_SIGNING_KEY is set. The bot wants MODEL_PUBLIC_KEY and never the private key.
+A model's manifest is signed, which vouches for the model file. `npm run train`, `train:fraud` and
+`retrain` sign by themselves where MODEL_SIGNING_KEY is set. What loads models (bot, service,
+commands) wants MODEL_PUBLIC_KEY and never the private key.
 
 exit codes: 0 signed, 1 a file cannot be read or written, 2 wrong usage.
 """
@@ -29,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("files", nargs="*", type=Path, help="model files (.pkl), policies")
+    parser.add_argument("files", nargs="*", type=Path, help="model files (.pkl, .npz), policies")
     parser.add_argument("--new-key", action="store_true", help="make a key pair and print it")
     options = parser.parse_args(arguments)
     if options.new_key:
@@ -40,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not options.files or not is_key(key):
         parser.error("files and MODEL_SIGNING_KEY (64 hexadecimal digits) are needed, or --new-key")
     for file in options.files:
-        path = manifest_path(file) if file.suffix == ".pkl" else file
+        path = manifest_path(file) if file.suffix in _MODELS else file
         try:
             write_signature(path, key)
         except OSError as error:
@@ -48,6 +50,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 1
         sys.stdout.write(f"{signature_path(path)}\n")
     return 0
+
+
+def configured_key() -> str | None:
+    """The private key that commands that train sign with, None where there is none.
+
+    Raises:
+        ValueError: MODEL_SIGNING_KEY is no key.
+    """
+    key = os.environ.get("MODEL_SIGNING_KEY", "").strip()
+    if key and not is_key(key):
+        raise ValueError("MODEL_SIGNING_KEY must have 64 hexadecimal digits")
+    return key or None
 
 
 def write_signature(path: Path, private_key: str) -> None:

@@ -51,8 +51,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     options = _parse(arguments)
     try:
-        model_path = options.model or load_settings().model_path
-        manifest = read_manifest(model_path)
+        settings = load_settings()
+        model_path = options.model or settings.model_path
+        manifest = read_manifest(model_path, settings.model_public_key)
         figures = _evaluation_of(model_path.parent / EVALUATION_FILE, manifest.sha256)
         a_day = options.transactions_per_day or figures["data"]["transactions_with_transfers_a_day"]
         rate = options.rate if options.rate is not None else options.alerts_per_day / a_day

@@ -13,12 +13,11 @@ from tqdm import tqdm
 
 from src.detection.features import FEATURE_NAMES
 from src.detection.manifest import Manifest, manifest_path
-from src.detection.signature import is_key
 from src.training.bundle import write_atomically, write_bundle
 from src.training.dataset import DataIdentity, as_json, block_list, default_folder, load_background
 from src.training.fit import cross_fit, fit
 from src.training.hyperparameters import Hyperparameters
-from src.training.sign import write_signature
+from src.training.sign import configured_key, write_signature
 
 MODEL_FILE = "isolation_forest.pkl"
 BLOCKS_FILE = "training_manifest.csv"
@@ -42,14 +41,12 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parse(arguments)
     started = time.monotonic()
     try:
-        signing_key = os.environ.get("MODEL_SIGNING_KEY", "").strip()
-        if signing_key and not is_key(signing_key):
-            raise ValueError("MODEL_SIGNING_KEY must have 64 hexadecimal digits")
+        key = configured_key()
         manifest = train(
             options.data, options.out, created_at=options.created_at, jobs=options.jobs
         )
-        if signing_key:
-            write_signature(manifest_path(options.out / MODEL_FILE), signing_key)
+        if key:
+            write_signature(manifest_path(options.out / MODEL_FILE), key)
     except (ValueError, OSError) as error:
         sys.stderr.write(f"train: {error}\n")
         return 1

@@ -93,7 +93,7 @@ def _current() -> FeatureSources:
     """The sources in use; without `use_sources`, those of the settings and the model in place."""
     if _sources is None:
         settings = load_settings()
-        manifest = read_manifest(Path(settings.model_path))
+        manifest = read_manifest(Path(settings.model_path), settings.model_public_key)
         profile = TokenProfile.from_amounts(manifest.token_amounts)
         use_sources(sources_from(settings, manifest.inputs, profile))
     assert _sources is not None  # noqa: S101  set above

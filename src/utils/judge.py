@@ -79,7 +79,9 @@ class Judge:
                 without it would be a bot that does something else than it was told.
         """
         policy = load_policy(settings.policy_path, settings.model_public_key)
-        supervised = supervised or _load_supervised(settings.supervised_model_path)
+        supervised = supervised or _load_supervised(
+            settings.supervised_model_path, settings.model_public_key
+        )
         equipment = Equipment(threshold, model.manifest.token_amounts, supervised)
         challenger = None
         if settings.challenger_model_path is not None:
@@ -164,11 +166,11 @@ class Judge:
         self.repeats.close()
 
 
-def _load_supervised(path: Path | None) -> SupervisedModel | None:
+def _load_supervised(path: Path | None, public_key: str | None) -> SupervisedModel | None:
     """The classifier for the `supervised` detector, which must live on a transaction's features."""
     if path is None:
         return None
-    supervised = load_fraud_model(path)
+    supervised = load_fraud_model(path, public_key=public_key)
     unknown = [name for name in supervised.inputs if name not in FEATURE_NAMES]
     if unknown:
         raise ModelIncompatible(
@@ -184,6 +186,15 @@ def load_policy(path: Path, public_key: str | None = None) -> Policy:
     Raises:
         PolicyError: it cannot be read, is not signed, or is not valid.
     """
+    return parse_policy(read_policy(path, public_key), path.name)
+
+
+def read_policy(path: Path, public_key: str | None = None) -> str:
+    """The text of a policy file, which must carry a signature by `public_key` where there is one.
+
+    Raises:
+        PolicyError: it cannot be read, or is not signed.
+    """
     try:
         content = path.read_bytes()
         text = content.decode()
@@ -192,7 +203,7 @@ def load_policy(path: Path, public_key: str | None = None) -> Policy:
         raise PolicyError(str(path), None, f"cannot be read: {kind}") from None
     if public_key is not None and (problem := problem_with(path, content, public_key)):
         raise PolicyError(path.name, None, problem)
-    return parse_policy(text, path.name)
+    return text
 
 
 def _challenge(

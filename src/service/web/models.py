@@ -55,7 +55,7 @@ def read(service: Service) -> dict[str, Any]:
             (name, FEATURES.get(name, ""), evaluation.features.get(name) if evaluation else None)
             for name in manifest.inputs
         ],
-        "challenger": _manifest_or_none(path) if path else None,
+        "challenger": _manifest_or_none(path, service.common.model_public_key) if path else None,
         "challenger_configured": path is not None,
         "supervised": service.fraud,
         "registry": registry,
@@ -65,9 +65,9 @@ def read(service: Service) -> dict[str, Any]:
 
 
 @functools.lru_cache(maxsize=4)
-def _manifest_or_none(path: Path) -> Manifest | None:
+def _manifest_or_none(path: Path, public_key: str | None) -> Manifest | None:
     try:
-        return read_manifest(path)
+        return read_manifest(path, public_key)
     except ModelError:
         return None
 
