@@ -46,6 +46,7 @@ from src.utils.findings import (
     TokenTransfersFinding,
 )
 from src.utils.judge import Judge
+from src.utils.late_keys import fetch_keys_later
 from src.utils.logger import get_logger, log_to_stderr
 
 LOGGER = get_logger(__name__)
@@ -90,6 +91,8 @@ def initialize() -> None:
     profile = TokenProfile.from_amounts(model.manifest.token_amounts)
     sources = sources_from(settings, model.inputs, profile)
     use_sources(sources)
+    if settings.owner_store_failed:
+        fetch_keys_later(sources.lookups)
     threshold = settings.anomaly_threshold
     if threshold is None:
         threshold = model.manifest.anomaly_threshold

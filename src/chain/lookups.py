@@ -8,6 +8,7 @@ node; first transactions from memory, disk, Etherscan or a compatible explorer, 
         info = lookups.token_info(token)             # known now, or fails without another wait
 """
 
+import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -66,6 +67,7 @@ class Lookups:
         store: the cache's disk, and the counters.
         well_known: the built-in list.
         deadline_seconds: all waiting for one transaction together.
+        add_explorers: adds explorers whose API keys came later.
     """
 
     def __init__(
@@ -76,14 +78,18 @@ class Lookups:
         well_known: WellKnownTokens,
         *,
         deadline_seconds: float,
+        add_explorers: Callable[[str | None, str | None], object] | None = None,
     ) -> None:
         self._sources = sources
+        self._add_explorers = add_explorers
         self._cache = cache
         self._store = store
         self._well_known = well_known
         self._deadline_seconds = deadline_seconds
         self.on_wait: Callable[[float], object] | None = None
         """Told how many seconds a transaction waited each time that it did."""
+        self.closed = threading.Event()
+        """Set by `close`."""
 
     @contextmanager
     def transaction(self) -> Iterator[Deadline]:
@@ -173,6 +179,11 @@ class Lookups:
                 self._first_inquiry(account, block_number) if account else None,
             )
 
+    def add_explorers(self, etherscan_api_key: str | None, ethplorer_api_key: str | None) -> None:
+        """From now on ask the explorers too whose keys these are; None for no key."""
+        if self._add_explorers is not None:
+            self._add_explorers(etherscan_api_key, ethplorer_api_key)
+
     def known_token(self, address: str) -> TokenInfo | None:
         """The token's metadata where it is known already, or None. Asks nobody."""
         return self._known_token(address)
@@ -203,6 +214,7 @@ class Lookups:
 
     def close(self) -> None:
         """Stop asking, write the counters and close connections and files."""
+        self.closed.set()
         self._sources.close()
         self._store.close()
 
@@ -277,17 +289,23 @@ def build_lookups(
     store = FactStore(cache_dir, chain_id)
     cache = FactCache(store)
     sources = Sources(cache, patience=deadline_seconds * patience_share)
-    own_ethplorer = ethplorer_url.rstrip("/") != ETHPLORER_URL
-    if ethplorer_api_key and (chain_id == MAINNET or own_ethplorer):
-        free = ethplorer_api_key == ETHPLORER_FREE_KEY
-        rates = ethplorer_rates or (ETHPLORER_FREE_RATES if free else ETHPLORER_RATES)
-        ethplorer = EthplorerClient(ethplorer_url, ethplorer_api_key, timeout=timeout_seconds)
-        sources.add_ethplorer(ethplorer, rates)
-    if etherscan_api_key or etherscan_url.rstrip("/") != ETHERSCAN_URL:
-        sources.add_etherscan(
-            EtherscanClient(etherscan_url, etherscan_api_key, chain_id, timeout=timeout_seconds),
-            etherscan_rates,
-        )
+
+    def add_explorers(etherscan_key: str | None, ethplorer_key: str | None) -> None:
+        own_ethplorer = ethplorer_url.rstrip("/") != ETHPLORER_URL
+        is_told = chain_id == MAINNET or own_ethplorer
+        if ethplorer_key and is_told and not sources.has("ethplorer"):
+            free = ethplorer_key == ETHPLORER_FREE_KEY
+            rates = ethplorer_rates or (ETHPLORER_FREE_RATES if free else ETHPLORER_RATES)
+            ethplorer = EthplorerClient(ethplorer_url, ethplorer_key, timeout=timeout_seconds)
+            sources.add_ethplorer(ethplorer, rates)
+        own_etherscan = etherscan_url.rstrip("/") != ETHERSCAN_URL
+        if (etherscan_key or own_etherscan) and not sources.has("etherscan"):
+            sources.add_etherscan(
+                EtherscanClient(etherscan_url, etherscan_key, chain_id, timeout=timeout_seconds),
+                etherscan_rates,
+            )
+
+    add_explorers(etherscan_api_key, ethplorer_api_key)
     if json_rpc_url:
         node = JsonRpcClient(
             json_rpc_url,
@@ -297,7 +315,14 @@ def build_lookups(
         )
         sources.add_node(node, node_requests_per_second)
     well_known = load_well_known_tokens(chain_id)
-    return Lookups(sources, cache, store, well_known, deadline_seconds=deadline_seconds)
+    return Lookups(
+        sources,
+        cache,
+        store,
+        well_known,
+        deadline_seconds=deadline_seconds,
+        add_explorers=add_explorers,
+    )
 
 
 def _address(value: str) -> str:

@@ -48,6 +48,8 @@ class SourceUsage:
 class Sources:
     """Every configured source with its threads, circuit breaker and rate limit, in order.
 
+    Sources may be added while others are asked.
+
     Token metadata: Ethplorer, then the node, which is asked for all tokens together and for those
     that fail one by one. First transactions: the explorer, then the node's nonces.
 
@@ -61,7 +63,8 @@ class Sources:
     def __init__(self, cache: FactCache, *, patience: float) -> None:
         self._cache = cache
         self._patience = patience
-        self._token_stages: list[Stage[TokenInfo]] = []
+        self._ethplorer_stages: list[Stage[TokenInfo]] = []
+        self._node_stages: list[Stage[TokenInfo]] = []
         self._etherscan_stages: list[Stage[FirstTransaction]] = []
         self._search: Callable[[int | None], Stage[FirstTransaction]] | None = None
         self._sources: list[Source[Any]] = []
@@ -73,7 +76,7 @@ class Sources:
         source = self._source(
             "ethplorer", self._cache.keep_token_infos, RateLimit(*rates), threads=8
         )
-        self._token_stages.append(
+        self._ethplorer_stages.append(
             Stage(_one_by_one(source, client.token_info), patience=self._patience)
         )
 
@@ -98,7 +101,7 @@ class Sources:
             RateLimit(_search_rate(requests_per_second)),
             breaker=breaker,
         )
-        self._token_stages += [
+        self._node_stages += [
             Stage(lambda addresses: together.ask(addresses, lambda a: token_infos(node, a))),
             Stage(
                 _one_by_one(alone, lambda address: token_info_alone(node, address)),
@@ -121,12 +124,16 @@ class Sources:
 
     def token_stages(self) -> list[Stage[TokenInfo]]:
         """Whom to ask for token metadata."""
-        return self._token_stages
+        return self._ethplorer_stages + self._node_stages
 
     def first_transaction_stages(self, block_number: int | None) -> list[Stage[FirstTransaction]]:
         """Whom to ask for a first transaction up to `block_number`."""
         searches = [] if self._search is None else [self._search(block_number)]
         return self._etherscan_stages + searches
+
+    def has(self, name: str) -> bool:
+        """Whether a source of this name is configured."""
+        return any(source.name == name for source in self._sources)
 
     def problems(self) -> list[str]:
         """The sources that are presumed dead."""
