@@ -65,6 +65,7 @@ class Engine:
             done = subprocess.run(
                 command, env=self.environment, capture_output=True, text=True, timeout=timeout,
                 errors="replace", check=False,
+                cwd=self.scratch,  # where Podman's monitor leaves a file when memory runs out
             )  # fmt: skip
         except subprocess.TimeoutExpired:
             raise EngineError(f"{' '.join(command[:3])} took over {timeout:.0f} s") from None
