@@ -46,6 +46,15 @@ def test_a_manifest_of_any_bytes_is_refused_as_malformed(bundle_path, tmp_path, 
         read_manifest(path)
 
 
+def test_a_long_mistake_in_a_manifest_is_cut(bundle_path, tmp_path):
+    path = tmp_path / "model.pkl"
+    content = json.loads(manifest_path(bundle_path).read_text()) | {"format": "x" * 20_000}
+    manifest_path(path).write_text(json.dumps(content))
+    with pytest.raises(ModelMalformed) as refused:
+        read_manifest(path)
+    assert len(str(refused.value)) < 400
+
+
 def test_a_cache_whose_schema_is_no_text_costs_a_warning_and_memory_goes_on(tmp_path, caplog):
     store = FactStore(tmp_path, 1)
     store.put_token_infos({TOKEN: TokenInfo("Name", "SYM", 18)})

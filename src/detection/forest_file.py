@@ -121,14 +121,33 @@ _NODE_DTYPE = np.dtype(
 _PLAIN_DTYPES = frozenset({"f8", "f4", "i8", "i4", "u4", "u8", "u1", "b1"})
 
 
-def _reconstruct(*_: Any) -> None:
-    """The name that files hand to `_create_array`; never called."""
+class _Function:
+    """A function that a file may call and cannot change, as it could a plain one's defaults."""
+
+    __slots__ = ("_call",)
+
+    def __init__(self, call: Callable[..., Any]) -> None:
+        self._call = call
+
+    def __call__(self, *args: Any) -> Any:
+        return self._call(*args)
+
+    def __setstate__(self, state: Any) -> None:
+        raise ModelMalformed("the file changes a function: refused")
+
+
+def _never(*_: Any) -> None:
+    raise ModelMalformed("the file calls what is a name only: refused")
+
+
+# Files hand it to `_create_array`.
+_RECONSTRUCT = _Function(_never)
 
 
 def _create_array(function: Any, _: Any, state: Any, attributes: Any = None) -> NDArray[Any]:
     """dill's constructor of an array, from numpy's state (version, shape, dtype, order, bytes)."""
     _version, shape, dtype, is_fortran, content = state
-    if function is not _reconstruct or attributes or not isinstance(content, bytes):
+    if function is not _RECONSTRUCT or attributes or not isinstance(content, bytes):
         raise ModelMalformed("an array with unexpected contents")
     # Copied: a view of the pickle's bytes is read-only and would keep all of them alive.
     flat = np.frombuffer(content, dtype=dtype.resolve()).copy()
@@ -143,9 +162,9 @@ _ALLOWED: Mapping[tuple[str, str], Callable[..., Any] | type] = {
     ("sklearn.ensemble._iforest", "IsolationForest"): _ForestRecord,
     ("sklearn.tree._classes", "ExtraTreeRegressor"): _TreeEstimatorRecord,
     ("sklearn.tree._tree", "Tree"): _TreeRecord,
-    ("dill._dill", "_create_array"): _create_array,
-    ("numpy._core.multiarray", "_reconstruct"): _reconstruct,
-    ("numpy._core.multiarray", "scalar"): _scalar,
+    ("dill._dill", "_create_array"): _Function(_create_array),
+    ("numpy._core.multiarray", "_reconstruct"): _RECONSTRUCT,
+    ("numpy._core.multiarray", "scalar"): _Function(_scalar),
     ("numpy", "ndarray"): _Array,
     ("numpy", "dtype"): _DtypeRecord,
 }

@@ -86,7 +86,7 @@ def read_fraud_manifest(model_path: Path, public_key: str | None = None) -> Frau
         OverflowError,
         RecursionError,
     ) as error:
-        raise ModelMalformed(f"{path.name}: {type(error).__name__}: {error}") from error
+        raise ModelMalformed(f"{path.name}: {type(error).__name__}: {str(error)[:300]}") from error
 
 
 def _parse(content: Any) -> FraudManifest:

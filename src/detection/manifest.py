@@ -106,7 +106,7 @@ def read_manifest(model_path: Path, public_key: str | None = None) -> Manifest:
         OverflowError,
         RecursionError,
     ) as error:
-        raise ModelMalformed(f"{path.name}: {type(error).__name__}: {error}") from error
+        raise ModelMalformed(f"{path.name}: {type(error).__name__}: {str(error)[:300]}") from error
 
 
 def _parse(content: Any) -> Manifest:
