@@ -1,7 +1,7 @@
 """A software bill of materials in CycloneDX 1.6 from the locks: `npm run sbom`.
 
-It names what the image holds of Python and Node packages: exact versions with the hashes that they
-are installed by. The operating system's packages are the base images' own.
+One for the bot's image (Python and Node packages), one for the service's (Python): exact versions
+with the hashes that they are installed by. The operating system's packages are the base images'.
 """
 
 import argparse
@@ -21,6 +21,11 @@ from cyclonedx.validation.json import JsonStrictValidator
 from packageurl import PackageURL
 
 _ROOT = Path(__file__).resolve().parent.parent
+# By the bill's file: the Python lock of the image, and whether Node is in it.
+BILLS = {
+    "sbom.json": ("requirements.txt", True),
+    "sbom-service.json": ("requirements-service.txt", False),
+}
 _PINNED = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)((?:[^\n]*\\\n)*[^\n]*)", re.MULTILINE)
 _SHA256 = re.compile(r"--hash=sha256:([0-9a-f]{64})")
 
@@ -63,8 +68,8 @@ def node_components(lock: str) -> Iterator[Component]:
         )
 
 
-def bill(python_lock: str, node_lock: str, project: dict[str, str]) -> str:
-    """The bill as JSON, checked against the schema.
+def bill(python_lock: str, node_lock: str | None, project: dict[str, str]) -> str:
+    """The bill as JSON, checked against the schema; `node_lock` is None for an image without Node.
 
     Raises:
         ValueError: it is not valid CycloneDX.
@@ -74,7 +79,8 @@ def bill(python_lock: str, node_lock: str, project: dict[str, str]) -> str:
         type=ComponentType.APPLICATION, name=project["name"], version=project["version"]
     )
     bom.components.update(python_components(python_lock))
-    bom.components.update(node_components(node_lock))
+    if node_lock is not None:
+        bom.components.update(node_components(node_lock))
     bom.metadata.component = root
     bom.register_dependency(root, bom.components)
     text = JsonV1Dot6(bom).output_as_string(indent=1)
@@ -87,16 +93,15 @@ def bill(python_lock: str, node_lock: str, project: dict[str, str]) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     parser = argparse.ArgumentParser(prog="npm run sbom --", description=__doc__)
-    parser.add_argument("--out", type=Path, default=_ROOT / "build" / "sbom.json")
+    parser.add_argument("--out", type=Path, default=_ROOT / "build", metavar="DIR", help="(build)")
     options = parser.parse_args(arguments)
-    text = bill(
-        (_ROOT / "requirements.txt").read_text(),
-        (_ROOT / "package-lock.json").read_text(),
-        json.loads((_ROOT / "package.json").read_text()),
-    )
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(text + "\n")
-    sys.stdout.write(f"{options.out}: {len(json.loads(text)['components'])} packages\n")
+    options.out.mkdir(parents=True, exist_ok=True)
+    project = json.loads((_ROOT / "package.json").read_text())
+    for name, (python_lock, has_node) in BILLS.items():
+        node_lock = (_ROOT / "package-lock.json").read_text() if has_node else None
+        text = bill((_ROOT / python_lock).read_text(), node_lock, project)
+        (options.out / name).write_text(text + "\n")
+        sys.stdout.write(f"{options.out / name}: {len(json.loads(text)['components'])} packages\n")
     return 0
 
 

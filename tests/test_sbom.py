@@ -1,9 +1,12 @@
 """The bill of materials names what the locks pin, with the hashes that they are installed by."""
 
 import json
+import re
 from pathlib import Path
 
-from scripts.sbom import bill, node_components, python_components
+import pytest
+
+from scripts.sbom import BILLS, main, node_components, python_components
 
 ROOT = Path(__file__).parent.parent
 LOCK = """\
@@ -32,14 +35,21 @@ def test_node_packages_of_development_are_left_out():
     assert str(component.purl) == "pkg:npm/%40a/b@1.0.0"
 
 
-def test_the_bill_of_the_real_locks_is_valid_and_complete():
-    locked = (ROOT / "requirements.txt").read_text()
-    text = bill(
-        locked,
-        (ROOT / "package-lock.json").read_text(),
-        {"name": "anomalous-token-transfers", "version": "0.1.0"},
-    )
-    purls = [component["purl"] for component in json.loads(text)["components"]]
+@pytest.mark.parametrize(("name", "lock", "has_node"), [(n, *of) for n, of in BILLS.items()])
+def test_the_bills_of_the_real_locks_are_valid_and_complete(
+    tmp_path: Path, name: str, lock: str, has_node: bool
+):
+    assert main(["--out", str(tmp_path)]) == 0
+    components = json.loads((tmp_path / name).read_text())["components"]
+    purls = [component["purl"] for component in components]
+    locked = (ROOT / lock).read_text()
     pinned = [line.split()[0] for line in locked.splitlines() if "==" in line and line[0].isalnum()]
     assert len([purl for purl in purls if purl.startswith("pkg:pypi/")]) == len(pinned)
-    assert any(purl.startswith("pkg:npm/forta-agent@") for purl in purls)
+    assert any(purl.startswith("pkg:npm/forta-agent@") for purl in purls) == has_node
+    assert all(component.get("hashes") for component in components)
+
+
+def test_each_image_has_its_bill():
+    """The locks that the Dockerfile installs are the ones that the bills name."""
+    installed = set(re.findall(r"requirements[a-z-]*\.txt", (ROOT / "Dockerfile").read_text()))
+    assert installed == {lock for lock, _ in BILLS.values()}
