@@ -27,6 +27,14 @@ def test_a_quantity_is_digits_and_nothing_else(text):
     assert as_int(text) is None
 
 
+@pytest.mark.parametrize("before", range(30))
+def test_half_a_key_does_not_move_into_sight_when_whole_ones_shrink(before):
+    key = "planted-secret-key-of-some-length"
+    client = HttpClient("source", "http://source", timeout=1, max_bytes=1, secrets=(key,))
+    assert "plan" not in client.quote("x" * before + key * 40)
+    assert client.quote("say p") == "say p"
+
+
 @pytest.mark.parametrize("before", range(180, 201))
 def test_a_key_is_not_cut_in_half_and_shown(before):
     key = "planted-secret-key"

@@ -2,8 +2,10 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -59,11 +61,16 @@ def settings_with_keys(url: str, cache: Path) -> dict[str, str]:
 
 @pytest.mark.integration
 def test_no_planted_key_leaves_the_bot(tmp_path):
-    """The real bot, keys everywhere, servers that repeat them: log, findings, cache, health."""
+    """The real bot, keys everywhere, servers that repeat them: whatever leaves it is searched."""
     cache = tmp_path / "cache"
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
     with (
         serve(echoing) as url,
-        production_bot(tmp_path, settings_with_keys(url, cache)) as bot,
+        production_bot(
+            tmp_path, settings_with_keys(url, cache) | {"METRICS_PORT": str(port)}
+        ) as bot,
     ):
         assert bot.initialize().status == 2
         log = transfer_log(UNKNOWN_TOKEN, ALICE, BOB, 5)
@@ -77,12 +84,16 @@ def test_no_planted_key_leaves_the_bot(tmp_path):
             assert len(response.findings) >= 1
             said.append(str(response))
         said.append(str(bot.health_check()))
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+            metrics = answer.read().decode()
     logged = (tmp_path / "bot.log").read_text(errors="replace")
     kept = b"".join(path.read_bytes() for path in cache.rglob("*") if path.is_file())
     assert "Invalid API key" in "".join(said)  # the words are repeated, the keys in them are not
     assert "***" in "".join(said)
     assert not planted("".join(said))
     assert not planted(logged)
+    assert "_total" in metrics
+    assert not planted(metrics)
     assert not planted(kept.decode("latin-1"))
     assert "source in trouble" in logged
 

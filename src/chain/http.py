@@ -107,8 +107,12 @@ class HttpClient:
         """A source's own words, made fit for an error message: short, printable, without keys."""
         # Cut last: half a key would not be found.
         text = sanitise_text(words, 2 * _MAX_MESSAGE_CHARACTERS)
+        was_cut = len(text) >= 2 * _MAX_MESSAGE_CHARACTERS - 1  # a blank at the end goes as well
         for secret in self._secrets:
             text = text.replace(secret, "***")
+        for secret in self._secrets if was_cut else ():  # half of one, where the cut went through
+            part = next((n for n in range(len(secret) - 1, 0, -1) if text.endswith(secret[:n])), 0)
+            text = text[: len(text) - part]
         return text[:_MAX_MESSAGE_CHARACTERS].strip()
 
     def close(self) -> None:

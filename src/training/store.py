@@ -9,6 +9,7 @@ import os
 import tempfile
 from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.parse import urlsplit
 
 import fsspec  # type: ignore[import-untyped]
 from fsspec.implementations.local import LocalFileSystem  # type: ignore[import-untyped]
@@ -37,6 +38,8 @@ class Store:
     def __init__(self, url: str) -> None:
         if not url.strip():
             raise StoreError(f"no store: set {STORE_VARIABLE} to a folder or s3://bucket/prefix")
+        if "@" in urlsplit(url).netloc:
+            raise StoreError("the store's URL holds credentials: give them as AWS_... variables")
         try:
             # A listing that fsspec remembers would hide what another process has just promoted.
             self._files, self._root = fsspec.core.url_to_fs(url, use_listings_cache=False)
