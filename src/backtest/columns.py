@@ -1,7 +1,6 @@
 """Arrow columns, as exports have them, to arrays of words; and back to text."""
 
 import os
-from collections.abc import Callable
 
 import numpy as np
 import pyarrow as pa
@@ -40,8 +39,13 @@ def parsed_bytes(
         start += len(chunk)
         asked = _ALL if wanted is None else wanted[rows]
         if pa.types.is_dictionary(chunk.type):
-            found, well = parsed_bytes(pa.chunked_array([chunk.dictionary]), n_bytes)
-            words[rows], good[rows] = _looked_up(chunk, found, well)
+            values, well = parsed_bytes(pa.chunked_array([chunk.dictionary]), n_bytes)
+            index = pc.fill_null(chunk.indices.cast(pa.int64()), len(values)).to_numpy()
+            if wanted is not None:
+                index = np.where(asked, index, len(values))
+            nothing = np.zeros((1, words.shape[1]), np.uint64)  # the last entry, for null
+            np.take(np.concatenate([values, nothing]), index, axis=0, out=words[rows])
+            np.take(np.append(well, False), index, out=good[rows])
             continue
         offsets, data, is_text = _text_or_bytes(chunk)
         good[rows] = kernels.parse_bytes(offsets, data, is_text, n_bytes, asked, words[rows])
@@ -114,19 +118,10 @@ def hex_column(words: Words, n_bytes: int) -> pa.Array:
 
 def integers(words: Words) -> list[int]:
     """The values as Python's integers, exact."""
-    content = words.astype(">u8").tobytes()
-    width = 8 * words.shape[1]
-    from_bytes: Callable[[bytes], int] = lambda part: int.from_bytes(part, "big")  # noqa: E731
-    return [from_bytes(content[i : i + width]) for i in range(0, len(content), width)]
-
-
-def _looked_up(
-    chunk: pa.DictionaryArray, words: Words, good: NDArray[np.bool_]
-) -> tuple[Words, NDArray[np.bool_]]:
-    """The values of a column that refers to a dictionary; the last entry is for null."""
-    index = pc.fill_null(chunk.indices.cast(pa.int64()), len(words)).to_numpy()
-    nothing = np.zeros((1, words.shape[1]), np.uint64)
-    return np.concatenate([words, nothing])[index], np.append(good, False)[index]
+    values = [high << 64 | low for high, low in zip(*words[:, -2:].T.tolist(), strict=True)]
+    for row in np.flatnonzero(words[:, :-2].any(axis=1)).tolist():
+        values[row] = int.from_bytes(words[row].astype(">u8").tobytes(), "big")
+    return values
 
 
 def _blank(words: Words, good: NDArray[np.bool_], chunk: pa.Array) -> None:

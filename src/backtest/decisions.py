@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -218,6 +219,10 @@ class MovedTransfer(NamedTuple):
     amount: int
 
 
+# What `MovedTransfer._make` does, without a Python call for each.
+_make_transfer = partial(tuple.__new__, MovedTransfer)
+
+
 def transfers_of(
     batch: TransactionBatch, positions: NDArray[np.int64]
 ) -> dict[int, list[MovedTransfer]]:
@@ -244,7 +249,7 @@ def _records(batch: TransactionBatch, rows: NDArray[np.int64]) -> list[MovedTran
     tokens = [addresses[i] for i in batch.transfers.token[rows].tolist()]
     amounts = integers(batch.amount[rows])
     columns = zip(tokens, named[: len(rows)], named[len(rows) :], amounts, strict=True)
-    return list(map(MovedTransfer._make, columns))
+    return list(map(_make_transfer, columns))
 
 
 def _look_alikes(

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 _TAG = np.uint64(0xFFFFFFFF00000000)
 _ROW = np.uint64(0x00000000FFFFFFFF)
 _ZERO_ACCOUNT = 0
+_SHARE = 16_384
 
 
 @numba.njit(inline="always")
@@ -46,41 +47,51 @@ def find_rows(
     """The first row of `keys` that equals each row of `wanted`; -1 where there is none.
 
     Args:
-        keys: fewer than 2**31 rows.
-        wanted: fastest where equal rows follow one another.
+        keys: the rows to find.
+        wanted: fewer than 2**31; fastest where equal rows follow one another.
         seed: of the hash; changes nothing in the result, see `kernels.number_rows`.
     """
+    runs = 0
+    for row in range(len(wanted)):
+        runs += row == 0 or not _same(wanted, row, wanted, row - 1)
     capacity = 1024
-    while capacity < 2 * len(keys):
+    while capacity < 2 * runs:
         capacity *= 2
     mask = np.uint64(capacity - 1)
+    # The wanted rows are entered and the keys looked up: of all transactions, few have transfers.
     # An entry is half of the hash and the row + 1, so that a look at the row is rarely in vain.
     table = np.zeros(capacity, np.uint64)
-    for row in range(len(keys)):
-        mixed = _hash(keys, row, seed)
+    alike = np.empty(len(wanted), np.int32)  # the first wanted row that is the same
+    for row in range(len(wanted)):
+        if row > 0 and _same(wanted, row, wanted, row - 1):
+            alike[row] = alike[row - 1]
+            continue
+        alike[row] = row
+        mixed = _hash(wanted, row, seed)
         slot = mixed & mask
         while table[slot] != 0:
             entry = table[slot]
-            if (entry ^ mixed) & _TAG == 0 and _same(keys, _row_of(entry), keys, row):
+            if (entry ^ mixed) & _TAG == 0 and _same(wanted, _row_of(entry), wanted, row):
+                alike[row] = _row_of(entry)
                 break
             slot = (slot + np.uint64(1)) & mask
         else:
             table[slot] = (mixed & _TAG) | np.uint64(row + 1)
     found = np.full(len(wanted), -1, np.int64)
-    for row in range(len(wanted)):
-        if row > 0 and _same(wanted, row, wanted, row - 1):
-            found[row] = found[row - 1]
-            continue
-        mixed = _hash(wanted, row, seed)
+    for key in range(len(keys)):
+        mixed = _hash(keys, key, seed)
         slot = mixed & mask
         while table[slot] != 0:
             entry = table[slot]
             if (entry ^ mixed) & _TAG == 0:
                 at = _row_of(entry)
-                if _same(keys, at, wanted, row):
-                    found[row] = at
+                if _same(wanted, at, keys, key):
+                    if found[at] < 0:
+                        found[at] = key
                     break
             slot = (slot + np.uint64(1)) & mask
+    for row in range(len(wanted)):
+        found[row] = found[alike[row]]
     return found
 
 
@@ -274,48 +285,17 @@ def number_accounts(
 
 
 @numba.njit(inline="always")
-def _look(words: NDArray[np.uint64], row: int, shift: np.uint64, tail: np.uint64) -> np.uint64:
-    """What a glance sees of an address of three words, the first of which holds 32 bits."""
-    look: np.uint64 = ((words[row, 0] >> shift) << np.uint64(32)) | (words[row, 2] & tail)
-    return look
-
-
-@numba.njit(inline="always")
-def _enter(
+def _pair_hash(
     account: NDArray[np.uint64],
     other: NDArray[np.uint64],
     row: int,
-    side: int,
-    payer: NDArray[np.uint64],
-    payee: NDArray[np.uint64],
     shift: np.uint64,
     tail: np.uint64,
-    table: NDArray[np.uint64],
-    mixed: NDArray[np.bool_],
     seed: np.uint64,
 ) -> np.uint64:
-    """Enter a counterparty; `mixed` tells slots that hold several. Returns the slot."""
-    mask = np.uint64(len(table) - 1)
-    look = _look(other, row, shift, tail)
-    hashed = _hash(account, row, seed ^ look)
-    slot = hashed & mask
-    while table[slot] != 0:
-        entry = table[slot]
-        if (entry ^ hashed) & _TAG == 0:
-            item = _row_of(entry)
-            at = item // 2
-            if item % 2 == 0:
-                alike = _same(payer, at, account, row) and _look(payee, at, shift, tail) == look
-                differs = not _same(payee, at, other, row)
-            else:
-                alike = _same(payee, at, account, row) and _look(payer, at, shift, tail) == look
-                differs = not _same(payer, at, other, row)
-            if alike:
-                mixed[slot] |= differs
-                return slot
-        slot = (slot + np.uint64(1)) & mask
-    table[slot] = (hashed & _TAG) | np.uint64(2 * row + side + 1)
-    return slot
+    """Of an account and of what a glance sees of another address, whose first word has 32 bits."""
+    look = ((other[row, 0] >> shift) << np.uint64(32)) | (other[row, 2] & tail)
+    return _hash(account, row, seed ^ look)
 
 
 @numba.njit(
@@ -336,6 +316,9 @@ def may_look_alike(
 ) -> NDArray[np.bool_]:
     """Transfers of an account that has two counterparties that begin and end alike.
 
+    All of them, and perhaps one in 2**64 others. The pairs are dealt out by their hash first, so
+    that each share's table fits into the processor's cache.
+
     Args:
         sender: number of each transfer's payer within its transaction, 0 for the zero address,
         recipient: and of its payee.
@@ -346,26 +329,67 @@ def may_look_alike(
         seed: see `find_rows`.
     """
     count = len(sender)
-    capacity = 1024
-    while capacity < 3 * count:
-        capacity *= 2
+    shares = 1
+    while 2 * count > _SHARE * shares:
+        shares *= 2
+    by_share = np.uint64(shares - 1)
     shift = np.uint64(32 - head_bits)
     tail = (np.uint64(1) << np.uint64(tail_bits)) - np.uint64(1)
-    table = np.zeros(capacity, np.uint64)  # half of the hash, and 2 * row + side + 1
-    mixed = np.zeros(capacity, np.bool_)
-    slots = np.full((count, 2), -1, np.int32)
+    hashes = np.empty((count, 2), np.uint64)
+    starts = np.zeros(shares + 1, np.int64)
     for row in range(count):
         if sender[row] == recipient[row] or sender[row] == 0 or recipient[row] == 0:
             continue
-        slots[row, 0] = _enter(
-            payer, payee, row, 0, payer, payee, shift, tail, table, mixed, seed
-        )  # fmt: skip
-        slots[row, 1] = _enter(
-            payee, payer, row, 1, payer, payee, shift, tail, table, mixed, seed
-        )  # fmt: skip
+        hashes[row, 0] = _pair_hash(payer, payee, row, shift, tail, seed)
+        hashes[row, 1] = _pair_hash(payee, payer, row, shift, tail, seed)
+        starts[np.int64(hashes[row, 0] & by_share) + 1] += 1
+        starts[np.int64(hashes[row, 1] & by_share) + 1] += 1
+    largest = 0
+    for share in range(shares):
+        largest = max(largest, int(starts[share + 1]))
+        starts[share + 1] += starts[share]
+    dealt = np.empty(starts[shares], np.uint64)  # hashes, and
+    items = np.empty(starts[shares], np.int32)  # twice the row, and the side
+    free = starts[:shares].copy()
+    for row in range(count):
+        if sender[row] == recipient[row] or sender[row] == 0 or recipient[row] == 0:
+            continue
+        for side in range(2):
+            own = np.int64(hashes[row, side] & by_share)
+            dealt[free[own]] = hashes[row, side]
+            items[free[own]] = 2 * row + side
+            free[own] += 1
+
+    capacity = 16
+    while capacity < 2 * largest:
+        capacity *= 2
+    mask = np.uint64(capacity - 1)
+    table = np.zeros(capacity, np.int64)  # 1 + where the first of its kind stands in `dealt`
+    slots = np.empty(largest, np.int32)
+    mixed = np.zeros(capacity, np.bool_)
     found = np.zeros(count, np.bool_)
-    if mixed.any():
-        for row in range(count):
-            if slots[row, 0] >= 0:
-                found[row] = mixed[slots[row, 0]] or mixed[slots[row, 1]]
+    for share in range(shares):
+        start, stop = starts[share], starts[share + 1]
+        table[:] = 0
+        any_mixed = False
+        for at in range(start, stop):
+            slot = (dealt[at] >> np.uint64(32)) & mask
+            while table[slot] != 0 and dealt[table[slot] - 1] != dealt[at]:
+                slot = (slot + np.uint64(1)) & mask
+            slots[at - start] = slot
+            if table[slot] == 0:
+                table[slot] = at + 1
+                mixed[slot] = False
+                continue
+            one, two = items[table[slot] - 1], items[at]
+            for column in range(3):
+                first = payee[one // 2, column] if one % 2 == 0 else payer[one // 2, column]
+                other = payee[two // 2, column] if two % 2 == 0 else payer[two // 2, column]
+                if first != other:
+                    mixed[slot] = True
+                    any_mixed = True
+        if any_mixed:
+            for at in range(start, stop):
+                if mixed[slots[at - start]]:
+                    found[items[at] // 2] = True
     return found
