@@ -78,6 +78,7 @@ class Decider:
         equipment = Equipment(threshold, self._amounts)
         self._panel = Panel.from_policy(policy, chain_id, equipment)
         self._columns = {name: column for column, name in enumerate(model.inputs)}
+        self._assessed: dict[bytes, Assessment] = {}
         self._explained: dict[bytes, tuple[Attribution, ...]] = {}
         self._running = {
             name: entry.parameters
@@ -115,21 +116,23 @@ class Decider:
         facts = self.evidence(batch, scores, positions, look_alikes, shown[positions])
         is_anomaly = frozenset(anomalies)
         for position, names in asked.items():
-            said = [self._alone[name].decide(facts[position]) for name in names]
+            evidence = facts[position]
+            if evidence.transfers:
+                said = [self._alone[name].decide(evidence) for name in names]
+                if position not in is_anomaly and not any(map(_asks, said)):
+                    continue  # most who are asked have nothing to say
+                decision = self._together(evidence, names, said)
+            else:
+                decision = self._panel.decide(evidence)
             if position in is_anomaly:
-                judged[position] = Judged(
-                    self._together(facts[position], names, said),
-                    self._explanation(position, scores),
-                )
-            elif any(map(_asks, said)):  # most who are asked have nothing to say
-                judged[position] = Judged(self._together(facts[position], names, said))
+                judged[position] = Judged(decision, self._explanation(position, scores))
+            elif _asks(decision):
+                judged[position] = Judged(decision)
         return judged
 
     def _together(self, facts: Evidence, names: list[str], said: list[Decision]) -> Decision:
         """The decision of all, of whom these were asked already. The others need no transfers."""
-        if facts.transfers:
-            facts = replace(facts, transfers=(), tokens={}, look_alikes=())
-        others = self._panel.decide(facts)
+        others = self._panel.decide(replace(facts, transfers=(), tokens={}, look_alikes=()))
         verdicts = [v for v in (*others.reasons, *others.shadow) if v.detector not in names]
         for decision in said:
             verdicts += (*decision.reasons, *decision.shadow)
@@ -141,12 +144,24 @@ class Decider:
         name = scores.cell_names[scores.cell[position]]
         known = self._explained.get(name)
         if known is None:
-            known = tuple(self._model.explain(row)[:EXPLAINED_INPUTS])
+            known = tuple(self._model.explain(row, EXPLAINED_INPUTS))
             if len(self._explained) >= EXPLANATIONS_REMEMBERED:
                 self._explained = {}
             self._explained[name] = known
         column = self._columns
         return tuple(why._replace(value=float(row[column[why.feature]])) for why in known)
+
+    def _assessment(self, position: int, scores: Scores) -> Assessment:
+        """Score and percentile, one object for a cell: detectors remember what they said of it."""
+        name = scores.cell_names[scores.cell[position]]
+        known = self._assessed.get(name)
+        if known is None:
+            score, percentile = float(scores.score[position]), float(scores.percentile[position])
+            known = Assessment(score, percentile, self._model.base_score, ())
+            if len(self._assessed) >= EXPLANATIONS_REMEMBERED:
+                self._assessed = {}
+            self._assessed[name] = known
+        return known
 
     def evidence(
         self,
@@ -182,16 +197,7 @@ class Decider:
                 block_number=int(batch.block_number[position]),
                 timestamp=_or_none(batch.timestamp[position]),
                 nonce=_or_none(batch.nonce[position]),
-                assessment=(
-                    Assessment(
-                        float(scores.score[position]),
-                        float(scores.percentile[position]),
-                        self._model.base_score,
-                        (),
-                    )
-                    if has_sender
-                    else None
-                ),
+                assessment=self._assessment(position, scores) if has_sender else None,
                 features=(
                     dict(zip(self._model.inputs, row.tolist(), strict=True)) if has_sender else {}
                 ),

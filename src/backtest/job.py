@@ -10,6 +10,7 @@ from typing import Any, Self
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from src.backtest.assemble import assemble
 from src.backtest.decisions import Decider
@@ -80,7 +81,7 @@ class Job:
         table = rows.table(scores, names)
         alerts = alert_table(table, rows, judged)
         alert_day = day[rows.alerts]
-        for number in np.unique(day).tolist():
+        for number in _days(day):
             name = _day_name(number)
             inside = day == number
             whole = table if inside.all() else table.filter(inside)
@@ -118,7 +119,7 @@ class Job:
         """The same job on another copy of the data."""
         return replace(self, export=export)
 
-    def _summary(self, rows: SliceRows, day: np.ndarray[Any, Any]) -> dict[str, Any]:
+    def _summary(self, rows: SliceRows, day: NDArray[np.int64]) -> dict[str, Any]:
         """What the report needs of a slice."""
         detectors: Counter[str] = Counter()
         shadow: Counter[str] = Counter()
@@ -128,7 +129,7 @@ class Job:
         scored = rows.score[~np.isnan(rows.score)]
         histogram = np.histogram(scored, HISTOGRAM_BINS, (0, 1))[0]
         days = {}
-        for number in np.unique(day).tolist():
+        for number in _days(day):
             inside = day == number
             days[_day_name(number)] = {
                 "transactions": int(inside.sum()),
@@ -183,6 +184,12 @@ def _judges(
 @lru_cache(maxsize=2)
 def _hash_set(hashes: frozenset[str]) -> Any:
     return pa.array(sorted(hashes), pa.large_string())
+
+
+def _days(day: NDArray[np.int64]) -> list[int]:
+    """The distinct ones, in order; nearly always one or two in long runs."""
+    begins = np.flatnonzero(np.diff(day, prepend=day[:1] - 1))
+    return sorted(set(day[begins].tolist()))
 
 
 def _day_name(number: int) -> str:

@@ -84,12 +84,15 @@ class Scorer:
     def score(self, batch: TransactionBatch) -> Scores:
         """Score a batch; a transaction without a sender has no score, as in live handling."""
         all_features = feature_table(batch.transfers, self._profile)
-        features = np.ascontiguousarray(all_features[:, self._columns])
+        features = all_features
+        if self._columns != list(range(all_features.shape[1])):
+            features = np.ascontiguousarray(all_features[:, self._columns])
         cell, names = self._cells.of(features)
         distinct = self._scores(features, cell, names)
         percentiles = self.model.percentiles(distinct)
-        score = np.where(batch.has_sender, distinct[cell], np.nan)
-        percentile = np.where(batch.has_sender, percentiles[cell], np.nan)
+        score, percentile = distinct[cell], percentiles[cell]
+        if not batch.has_sender.all():
+            score[~batch.has_sender] = percentile[~batch.has_sender] = np.nan
         return Scores(all_features, features, score, percentile, cell, names)
 
     def _scores(

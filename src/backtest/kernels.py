@@ -12,6 +12,8 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from src.backtest.hex_lanes import DIGITS, two_words
+
 ADDRESS_BYTES = 20
 WORD_BYTES = 32
 
@@ -92,7 +94,8 @@ def parse_bytes(
     width = words.shape[1]
     good = np.zeros(count, np.bool_)
     length = 2 * n_bytes + 2 if is_text else n_bytes
-    halves = n_bytes // 4  # groups of 32 bits
+    pairs = width // 2 if is_text else 0  # of words that are read as such
+    groups = n_bytes // 4 - 4 * pairs  # groups of 32 bits before those
     for i in range(count):
         for column in range(width):
             words[i, column] = 0
@@ -106,9 +109,8 @@ def parse_bytes(
             if data[at] != 48 or data[at + np.uint64(1)] | 32 != 120:  # 0x
                 continue
             at += np.uint64(2)
-        for group in range(halves):
-            back = halves - 1 - group
-            column = width - 1 - back // 2
+        for group in range(groups):
+            column = width - 1 - 2 * pairs - (groups - 1 - group) // 2
             if is_text:
                 value, faults = _eight_digits(_eight_bytes(data, at))
                 wrong |= faults
@@ -119,8 +121,14 @@ def parse_bytes(
                     value = (value << np.uint64(8)) | np.uint64(data[at])
                     at += np.uint64(1)
             words[i, column] = (words[i, column] << np.uint64(32)) | value
+        for pair in range(pairs):
+            column = width - 2 * (pairs - pair)
+            words[i, column], words[i, column + 1], faults = two_words(data, at)
+            wrong |= faults
+            at += np.uint64(DIGITS)
         if wrong:
-            words[i] = 0
+            for column in range(width):
+                words[i, column] = 0
         good[i] = wrong == 0
     return good
 

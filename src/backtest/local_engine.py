@@ -21,11 +21,16 @@ def run_locally(job: Job, slices: Sequence[Slice], workers: int, done: Done) -> 
         OSError: the disk.
     """
     job.prepare()
-    # Libraries and the model never become garbage: searching them again and again takes longer
-    # than making the records that set the search off.
-    gc.collect()
-    gc.freeze()
-    engine = _Engine(job, slices, done)
+    # What a slice leaves behind is freed without the collector, which is set off again and again by
+    # records that are in use: looking through them takes longer than making them.
+    gc.disable()
+    try:
+        _run(_Engine(job, slices, done), workers)
+    finally:
+        gc.enable()
+
+
+def _run(engine: "_Engine", workers: int) -> None:
     with ThreadPoolExecutor(workers, "backtest") as pool:
         futures = [pool.submit(engine.work) for _ in range(workers)]
         try:

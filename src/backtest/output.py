@@ -37,6 +37,8 @@ REPORT: Final = "report.html"
 UNKNOWN_DAY: Final = "unknown"
 
 _UNFINISHED = ".unfinished-"
+_SELDOM_TWICE = ("tx_hash", "from_address", "model_explanations")
+"""Columns that a dictionary would not make smaller."""
 _FORMAT = 1
 
 
@@ -195,8 +197,7 @@ class Output:
 
 
 def _write_table(part: Part, path: Path) -> None:
-    plain = [name for name in part.rows.column_names if name in ("tx_hash", "model_explanations")]
-    encoded = [name for name in part.rows.column_names if name not in plain]
+    encoded = [name for name in part.rows.column_names if name not in _SELDOM_TWICE]
     pq.write_table(
         part.rows, path, compression="zstd", compression_level=1, use_dictionary=encoded,
         write_statistics=["block_number", "block_timestamp", "anomaly_score"],

@@ -135,6 +135,8 @@ def alert_table(decisions: pa.Table, rows: SliceRows, judged: Mapping[int, Judge
 
 
 def _verdicts(verdicts: Sequence[Verdict]) -> str:
+    if not verdicts:
+        return "[]"
     return json.dumps(
         [
             {
