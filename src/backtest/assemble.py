@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from src.backtest import join_kernels, kernels
 from src.backtest.columns import (
-    SEED,
+    SECRET,
     Words,
-    hex_column,
+    hex_texts,
     numbered,
     numbers,
     parsed_amounts,
@@ -96,7 +96,7 @@ def assemble(tables: SliceTables) -> TransactionBatch:
     tx_hash, good = parsed_bytes(columns["tx_hash"], kernels.WORD_BYTES)
     _require(good, columns["tx_hash"], "transactions", "tx_hash", "a transaction hash")
     n_rows = len(tx_hash)
-    owner = join_kernels.find_rows(tx_hash, transfers.tx_hash, SEED)
+    owner = join_kernels.find_rows(tx_hash, transfers.tx_hash, SECRET)
     known = owner >= 0
     orphans = int(len(known) - known.sum())
     if orphans:
@@ -149,7 +149,7 @@ def _transfer_batch(
 ) -> tuple[TransferBatch, NDArray[np.int32]]:
     """The arrays that the features read, and the account id of each contract called."""
     sender, recipient, origins, called, n_accounts = join_kernels.number_accounts(
-        offsets, transfers.payer, transfers.payee, origin, to, has_to, SEED
+        offsets, transfers.payer, transfers.payee, origin, to, has_to, SECRET
     )
     token, first = numbered(transfers.token)
     batch = TransferBatch(
@@ -159,7 +159,7 @@ def _transfer_batch(
         recipient=recipient,
         amount=kernels.to_floats(transfers.amount),
         origin=origins,
-        token_addresses=hex_column(transfers.token[first], kernels.ADDRESS_BYTES).to_pylist(),
+        token_addresses=hex_texts(transfers.token[first], kernels.ADDRESS_BYTES),
         n_accounts=n_accounts,
     )
     return batch, called

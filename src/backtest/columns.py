@@ -15,7 +15,9 @@ Words = NDArray[np.uint64]
 _ALL = np.zeros(0, np.bool_)
 _NO_BYTES = np.zeros(1, np.uint8)
 
-SEED = np.uint64(int.from_bytes(os.urandom(8), "little"))
+SECRET = np.frombuffer(os.urandom(32), np.uint64) | np.uint64(1)
+"""For the hashes of the kernels, see `join_kernels.find_rows`."""
+_SEED = SECRET[0]
 
 
 def parsed_bytes(
@@ -105,7 +107,7 @@ def unix_seconds(column: pa.ChunkedArray, name: str) -> NDArray[np.int64]:
 
 def numbered(words: Words) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
     """Number of each row in order of first appearance, and the first row of each number."""
-    return kernels.number_rows(np.ascontiguousarray(words), SEED)
+    return kernels.number_rows(np.ascontiguousarray(words), _SEED)
 
 
 def hex_column(words: Words, n_bytes: int) -> pa.Array:
@@ -114,6 +116,13 @@ def hex_column(words: Words, n_bytes: int) -> pa.Array:
     offsets = np.arange(len(words) + 1, dtype=np.int64) * (2 * n_bytes + 2)
     buffers = [None, pa.py_buffer(offsets), pa.py_buffer(text)]
     return pa.Array.from_buffers(pa.large_string(), len(words), buffers)
+
+
+def hex_texts(words: Words, n_bytes: int) -> list[str]:
+    """The values as hex text."""
+    text = kernels.hex_text(np.ascontiguousarray(words), n_bytes).tobytes().decode("ascii")
+    length = 2 * n_bytes + 2
+    return [text[i : i + length] for i in range(0, len(text), length)]
 
 
 def integers(words: Words) -> list[int]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from src.backtest import kernels
 from src.backtest.assemble import TransactionBatch
-from src.backtest.columns import hex_column, integers, numbered
+from src.backtest.columns import hex_texts, integers, numbered
 from src.backtest.judge import Scores
 from src.backtest.prefilter import (
     BLIND_TO_TRANSFERS,
@@ -181,8 +181,8 @@ class Decider:
             shown: of each, whether its transfers are shown; the others look as if they had none.
         """
         moved = transfers_of(batch, positions[shown])
-        senders = hex_column(batch.sender[positions], kernels.ADDRESS_BYTES).to_pylist()
-        called = hex_column(batch.to[positions], kernels.ADDRESS_BYTES).to_pylist()
+        senders = hex_texts(batch.sender[positions], kernels.ADDRESS_BYTES)
+        called = hex_texts(batch.to[positions], kernels.ADDRESS_BYTES)
         found = {}
         for at, position in enumerate(positions.tolist()):
             has_sender = bool(batch.has_sender[position])
@@ -249,10 +249,10 @@ def transfers_of(
 def _records(batch: TransactionBatch, rows: NDArray[np.int64]) -> list[MovedTransfer]:
     """The transfers in these rows; an account's address is one text, however often it occurs."""
     number, first = numbered(words := np.concatenate([batch.payer[rows], batch.payee[rows]]))
-    texts = hex_column(words[first], kernels.ADDRESS_BYTES).to_pylist()
-    named = [texts[i] for i in number.tolist()]
-    addresses = batch.transfers.token_addresses
-    tokens = [addresses[i] for i in batch.transfers.token[rows].tolist()]
+    texts = np.array(hex_texts(words[first], kernels.ADDRESS_BYTES), object)
+    named = texts[number].tolist()
+    addresses = np.array(batch.transfers.token_addresses, object)
+    tokens = addresses[batch.transfers.token[rows]].tolist()
     amounts = integers(batch.amount[rows])
     columns = zip(tokens, named[: len(rows)], named[len(rows) :], amounts, strict=True)
     return list(map(_make_transfer, columns))
@@ -267,7 +267,7 @@ def _look_alikes(
     for position, record in zip(owners(batch)[rows].tolist(), _records(batch, rows), strict=True):
         entered.setdefault(position, []).append(record)
     positions = np.array(list(entered), np.int64)
-    senders = hex_column(batch.sender[positions], kernels.ADDRESS_BYTES).to_pylist()
+    senders = hex_texts(batch.sender[positions], kernels.ADDRESS_BYTES)
     book = CounterpartyBook(4 * len(rows) + 2)  # forgets nothing
     found = {}
     for sender, (position, transfers) in zip(senders, entered.items(), strict=True):

@@ -15,13 +15,18 @@ _SHARE = 16_384
 
 
 @numba.njit(inline="always")
-def _hash(words: NDArray[np.uint64], row: int, seed: np.uint64) -> np.uint64:
-    mixed = seed
+def _mixed(total: np.uint64) -> np.uint64:
+    total = (total ^ (total >> np.uint64(32))) * np.uint64(0x94D049BB133111EB)
+    return total ^ (total >> np.uint64(29))
+
+
+@numba.njit(inline="always")
+def _hash(words: NDArray[np.uint64], row: int, secret: NDArray[np.uint64]) -> np.uint64:
+    """The words' products with secret odd numbers, added: they need not wait for one another."""
+    total = np.uint64(0)
     for column in range(words.shape[1]):
-        mixed = (mixed ^ words[row, column]) * np.uint64(0xBF58476D1CE4E5B9)
-        mixed ^= mixed >> np.uint64(29)
-    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return mixed ^ (mixed >> np.uint64(31))
+        total += words[row, column] * secret[column]
+    return _mixed(total)
 
 
 @numba.njit(inline="always")
@@ -38,18 +43,19 @@ def _same(one: NDArray[np.uint64], row: int, two: NDArray[np.uint64], other: int
 
 
 @numba.njit(
-    numba.int64[::1](numba.uint64[:, ::1], numba.uint64[:, ::1], numba.uint64),
+    numba.int64[::1](numba.uint64[:, ::1], numba.uint64[:, ::1], numba.uint64[::1]),
     cache=True, nogil=True,
 )  # fmt: skip
 def find_rows(
-    keys: NDArray[np.uint64], wanted: NDArray[np.uint64], seed: np.uint64
+    keys: NDArray[np.uint64], wanted: NDArray[np.uint64], secret: NDArray[np.uint64]
 ) -> NDArray[np.int64]:
     """The first row of `keys` that equals each row of `wanted`; -1 where there is none.
 
     Args:
         keys: the rows to find.
         wanted: fewer than 2**31; fastest where equal rows follow one another.
-        seed: of the hash; changes nothing in the result, see `kernels.number_rows`.
+        secret: four odd numbers for the hash; they change nothing in the result, but keep those who
+            choose addresses from choosing collisions.
     """
     runs = 0
     for row in range(len(wanted)):
@@ -67,7 +73,7 @@ def find_rows(
             alike[row] = alike[row - 1]
             continue
         alike[row] = row
-        mixed = _hash(wanted, row, seed)
+        mixed = _hash(wanted, row, secret)
         slot = mixed & mask
         while table[slot] != 0:
             entry = table[slot]
@@ -79,7 +85,7 @@ def find_rows(
             table[slot] = (mixed & _TAG) | np.uint64(row + 1)
     found = np.full(len(wanted), -1, np.int64)
     for key in range(len(keys)):
-        mixed = _hash(keys, key, seed)
+        mixed = _hash(keys, key, secret)
         slot = mixed & mask
         while table[slot] != 0:
             entry = table[slot]
@@ -171,10 +177,10 @@ def _local_slot(
     stamps: NDArray[np.int32],
     known: NDArray[np.uint64],
     mask: np.uint64,
-    seed: np.uint64,
+    secret: NDArray[np.uint64],
 ) -> np.uint64:
     """Where an account stands in its transaction's table, or the free place where it belongs."""
-    slot = _hash(words, row, seed) & mask
+    slot = _hash(words, row, secret) & mask
     while stamps[slot] == tx and not _same(known, table[slot], words, row):
         slot = (slot + np.uint64(1)) & mask
     return slot
@@ -188,7 +194,7 @@ def _is_zero(words: NDArray[np.uint64], row: int) -> bool:
 @numba.njit(
     "Tuple((int32[::1], int32[::1], int32[::1], int32[::1], int64))("
     "int64[::1], uint64[:, ::1], uint64[:, ::1], uint64[:, ::1], uint64[:, ::1], boolean[::1],"
-    "uint64)",
+    "uint64[::1])",
     cache=True, nogil=True,
 )  # fmt: skip
 def number_accounts(
@@ -198,7 +204,7 @@ def number_accounts(
     origin: NDArray[np.uint64],
     called: NDArray[np.uint64],
     has_called: NDArray[np.bool_],
-    seed: np.uint64,
+    secret: NDArray[np.uint64],
 ) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32], NDArray[np.int32], int]:
     """Number the accounts of each transaction by itself: what is looked up stays in the cache.
 
@@ -209,7 +215,7 @@ def number_accounts(
         origin: address of each transaction's sender,
         called: and of the contract that it calls,
         has_called: where there is one.
-        seed: see `find_rows`.
+        secret: see `find_rows`.
 
     Returns:
         Numbers of the payers, the payees, the origins, and the contracts called: -1 for those that
@@ -243,7 +249,7 @@ def number_accounts(
                 has_zero = True
                 sender[row] = _ZERO_ACCOUNT
             else:
-                slot = _local_slot(payer, row, tx, table, stamps, known, mask, seed)
+                slot = _local_slot(payer, row, tx, table, stamps, known, mask, secret)
                 if stamps[slot] != tx:
                     stamps[slot] = tx
                     table[slot] = count
@@ -255,7 +261,7 @@ def number_accounts(
                 has_zero = True
                 recipient[row] = _ZERO_ACCOUNT
             else:
-                slot = _local_slot(payee, row, tx, table, stamps, known, mask, seed)
+                slot = _local_slot(payee, row, tx, table, stamps, known, mask, secret)
                 if stamps[slot] != tx:
                     stamps[slot] = tx
                     table[slot] = count
@@ -268,13 +274,13 @@ def number_accounts(
                 if has_zero:
                     of_called[tx] = _ZERO_ACCOUNT
             else:
-                slot = _local_slot(called, tx, tx, table, stamps, known, mask, seed)
+                slot = _local_slot(called, tx, tx, table, stamps, known, mask, secret)
                 if stamps[slot] == tx:
                     of_called[tx] = table[slot]
         if _is_zero(origin, tx):
             of_origin[tx] = _ZERO_ACCOUNT
         else:
-            slot = _local_slot(origin, tx, tx, table, stamps, known, mask, seed)
+            slot = _local_slot(origin, tx, tx, table, stamps, known, mask, secret)
             if stamps[slot] == tx:
                 of_origin[tx] = table[slot]
             else:
@@ -291,17 +297,20 @@ def _pair_hash(
     row: int,
     shift: np.uint64,
     tail: np.uint64,
-    seed: np.uint64,
+    secret: NDArray[np.uint64],
 ) -> np.uint64:
     """Of an account and of what a glance sees of another address, whose first word has 32 bits."""
     look = ((other[row, 0] >> shift) << np.uint64(32)) | (other[row, 2] & tail)
-    return _hash(account, row, seed ^ look)
+    total = look * secret[3]
+    for column in range(3):
+        total += account[row, column] * secret[column]
+    return _mixed(total)
 
 
 @numba.njit(
     numba.boolean[::1](
         numba.int32[::1], numba.int32[::1], numba.uint64[:, ::1], numba.uint64[:, ::1],
-        numba.int64, numba.int64, numba.uint64,
+        numba.int64, numba.int64, numba.uint64[::1],
     ),
     cache=True, nogil=True,
 )  # fmt: skip
@@ -312,7 +321,7 @@ def may_look_alike(
     payee: NDArray[np.uint64],
     head_bits: int,
     tail_bits: int,
-    seed: np.uint64,
+    secret: NDArray[np.uint64],
 ) -> NDArray[np.bool_]:
     """Transfers of an account that has two counterparties that begin and end alike.
 
@@ -326,7 +335,7 @@ def may_look_alike(
         payee: and of the payee.
         head_bits: how many first bits, at most 32,
         tail_bits: and last bits make addresses read alike, at most 32.
-        seed: see `find_rows`.
+        secret: see `find_rows`.
     """
     count = len(sender)
     shares = 1
@@ -340,8 +349,8 @@ def may_look_alike(
     for row in range(count):
         if sender[row] == recipient[row] or sender[row] == 0 or recipient[row] == 0:
             continue
-        hashes[row, 0] = _pair_hash(payer, payee, row, shift, tail, seed)
-        hashes[row, 1] = _pair_hash(payee, payer, row, shift, tail, seed)
+        hashes[row, 0] = _pair_hash(payer, payee, row, shift, tail, secret)
+        hashes[row, 1] = _pair_hash(payee, payer, row, shift, tail, secret)
         starts[np.int64(hashes[row, 0] & by_share) + 1] += 1
         starts[np.int64(hashes[row, 1] & by_share) + 1] += 1
     largest = 0

@@ -201,13 +201,15 @@ def to_floats(words: NDArray[np.uint64]) -> NDArray[np.float64]:
         first = 0
         while first < 4 and words[i, first] == 0:
             first += 1
-        if first == 4:
+        if first >= 3:  # one word, which the processor rounds alike
+            floats[i] = float(words[i, 3])
             continue
         top = words[i, first]
         shift = np.uint64(0)
-        while top >> np.uint64(63) == 0:
-            top <<= np.uint64(1)
-            shift += np.uint64(1)
+        for bits in (32, 16, 8, 4, 2, 1):
+            if top >> np.uint64(64 - bits) == 0:
+                top <<= np.uint64(bits)
+                shift += np.uint64(bits)
         exponent = 64 * (3 - first) - np.int64(shift)
         if first < 3:
             following = words[i, first + 1]

@@ -24,7 +24,7 @@ from src.backtest.balance_kernels import (
     may_profit,
     names_strangers,
 )
-from src.backtest.columns import SEED
+from src.backtest.columns import SECRET
 from src.backtest.join_kernels import may_look_alike
 from src.backtest.judge import Scores
 from src.detection.counterparties import FIRST_DIGITS, LAST_DIGITS
@@ -78,7 +78,7 @@ def look_alike_rows(batch: TransactionBatch) -> Mask:
     transfers = batch.transfers
     found: Mask = may_look_alike(
         transfers.sender, transfers.recipient, batch.payer, batch.payee,
-        _DIGIT_BITS * FIRST_DIGITS, _DIGIT_BITS * LAST_DIGITS, SEED,
+        _DIGIT_BITS * FIRST_DIGITS, _DIGIT_BITS * LAST_DIGITS, SECRET,
     )  # fmt: skip
     return found
 
