@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from forta_agent import TransactionEvent, create_transaction_event
+from hypothesis import HealthCheck, settings
 from sklearn.ensemble import IsolationForest
 
 import src.agent
@@ -12,6 +13,10 @@ from src.detection.features import FEATURE_NAMES
 from src.settings import SETTINGS
 from src.training.bundle import write_bundle
 from src.utils import data_processing
+
+# What a busy machine makes slow is not wrong.
+settings.register_profile("project", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("project")
 
 ALICE = "0x" + "a1" * 20
 BOB = "0x" + "b2" * 20

@@ -161,7 +161,8 @@ def alive_workers(page: str) -> int:
     try:
         with urllib.request.urlopen(page, timeout=5) as answer:
             return int(json.load(answer)["aliveworkers"])
-    except OSError:
+    # Nobody listens yet, or the page for people answers before the one for programs is there.
+    except (OSError, json.JSONDecodeError):
         return -1
 
 

@@ -2,7 +2,7 @@
 
 import numba
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -24,7 +24,6 @@ def everything(rows, factor):
     return results
 
 
-@settings(deadline=None)  # the first call compiles
 @given(ANY_DOUBLES, st.floats(width=64))
 def test_lanes_compute_what_numpy_computes(rows, factor):
     with np.errstate(all="ignore"):
@@ -53,7 +52,6 @@ def moved(rows):
     store(rows, 2, load(rows, 1))
 
 
-@settings(deadline=None)
 @given(ANY_DOUBLES)
 def test_a_row_is_moved_and_no_other_touched(rows):
     before = rows.copy()
