@@ -96,7 +96,9 @@ class _Cursor:
 def _batches(span: Span, columns: list[str]) -> Iterator[pa.RecordBatch]:
     with pq.ParquetFile(span.path) as file:
         repeating = _repeating(file.metadata.row_group(span.row_group), columns)
-    with pq.ParquetFile(span.path, read_dictionary=repeating) as file:
+    with pq.ParquetFile(
+        span.path, read_dictionary=repeating, page_checksum_verification=True
+    ) as file:
         for batch in file.iter_batches(
             _BATCH, row_groups=[span.row_group], columns=columns, use_threads=False
         ):
