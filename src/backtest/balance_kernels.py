@@ -17,6 +17,15 @@ _ZERO_ACCOUNT = 0
 _HALF_OF_64_BITS = 2.0**63
 
 
+@numba.njit(inline="always")
+def _is_repeated(token: NDArray[np.int32], start: int, row: int) -> bool:
+    """Whether an earlier transfer of the transaction moves the same token."""
+    repeated = False
+    for earlier in range(start, row):
+        repeated |= token[earlier] == token[row]
+    return repeated
+
+
 @numba.njit(cache=True, nogil=True)
 def _gains(
     token: NDArray[np.int32],
@@ -32,10 +41,7 @@ def _gains(
 ) -> bool:
     """Whether sender, contract called and borrower, without the lender, may lose no token."""
     for one in range(start, stop):
-        known = False
-        for row in range(start, one):
-            known |= token[row] == token[one]
-        if known:
+        if _is_repeated(token, start, one):
             continue
         net = 0.0
         gross = 0.0
@@ -138,10 +144,7 @@ def _loses(
     lost = 0
     gained = False
     for one in range(start, stop):
-        known = False
-        for row in range(start, one):
-            known |= token[row] == token[one]
-        if known:
+        if _is_repeated(token, start, one):
             continue
         net = 0.0
         gross = 0.0

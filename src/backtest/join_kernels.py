@@ -187,6 +187,28 @@ def _local_slot(
 
 
 @numba.njit(inline="always")
+def _entered(
+    words: NDArray[np.uint64],
+    row: int,
+    tx: int,
+    table: NDArray[np.int32],
+    stamps: NDArray[np.int32],
+    known: NDArray[np.uint64],
+    mask: np.uint64,
+    secret: NDArray[np.uint64],
+    count: int,
+) -> int:
+    """The number of an account in its transaction; `count`, the next one, if it is new."""
+    slot = _local_slot(words, row, tx, table, stamps, known, mask, secret)
+    if stamps[slot] != tx:
+        stamps[slot] = tx
+        table[slot] = count
+        for column in range(3):
+            known[count, column] = words[row, column]
+    return int(table[slot])
+
+
+@numba.njit(inline="always")
 def _is_zero(words: NDArray[np.uint64], row: int) -> bool:
     return bool(words[row, 0] == 0 and words[row, 1] == 0 and words[row, 2] == 0)
 
@@ -249,26 +271,14 @@ def number_accounts(
                 has_zero = True
                 sender[row] = _ZERO_ACCOUNT
             else:
-                slot = _local_slot(payer, row, tx, table, stamps, known, mask, secret)
-                if stamps[slot] != tx:
-                    stamps[slot] = tx
-                    table[slot] = count
-                    for column in range(3):
-                        known[count, column] = payer[row, column]
-                    count += 1
-                sender[row] = table[slot]
+                sender[row] = _entered(payer, row, tx, table, stamps, known, mask, secret, count)
+                count += sender[row] == count
             if _is_zero(payee, row):
                 has_zero = True
                 recipient[row] = _ZERO_ACCOUNT
             else:
-                slot = _local_slot(payee, row, tx, table, stamps, known, mask, secret)
-                if stamps[slot] != tx:
-                    stamps[slot] = tx
-                    table[slot] = count
-                    for column in range(3):
-                        known[count, column] = payee[row, column]
-                    count += 1
-                recipient[row] = table[slot]
+                recipient[row] = _entered(payee, row, tx, table, stamps, known, mask, secret, count)
+                count += recipient[row] == count
         if has_called[tx]:
             if _is_zero(called, tx):
                 if has_zero:
