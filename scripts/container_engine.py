@@ -181,7 +181,7 @@ class Engine:
             lent = {
                 self.environment["SSL_CERT_FILE"]: _CA_BUNDLE,
                 pip: "/etc/pip.conf",
-                npm: "/root/.npmrc",
+                npm: "/usr/local/etc/npmrc",
             }
             options += [f"--volume={here}:{there}:ro" for here, there in lent.items()]
         return options
