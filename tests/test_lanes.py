@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from src.detection.lanes import LANES, load, spread, store
+from src.detection.lanes import LANES, aligned_rows, load, spread, store
 
 ANY_DOUBLES = arrays(np.float64, (3, LANES), elements=st.floats(width=64))
 
@@ -57,3 +57,10 @@ def test_a_row_is_moved_and_no_other_touched(rows):
     before = rows.copy()
     moved(rows)
     assert np.array_equal(rows, before[[0, 1, 1]], equal_nan=True)
+
+
+@given(st.integers(0, 300))
+def test_aligned_rows_begin_where_cache_lines_do(n):
+    kept = [aligned_rows(n + i) for i in range(4)]  # at the same time, so at different places
+    assert [rows.shape for rows in kept] == [(n + i, LANES) for i in range(4)]
+    assert all(rows.ctypes.data % 64 == 0 and rows.flags.c_contiguous for rows in kept)

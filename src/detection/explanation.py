@@ -38,7 +38,7 @@ from numpy.typing import NDArray
 
 from src.detection.errors import ModelIncompatible
 from src.detection.forest import LEAF, Forest
-from src.detection.lanes import LANES, load, spread, store
+from src.detection.lanes import LANES, aligned_rows, load, spread, store
 
 _MAX_PATH_FEATURES = 2 * LANES  # one lane a point
 _nodes, _weights = np.polynomial.legendre.leggauss(LANES)
@@ -194,16 +194,17 @@ def _shapley(
     for tree in range(inner_roots.shape[0] - 1):
         n_inner = inner_roots[tree + 1] - inner_roots[tree]
         largest = max(largest, n_inner + leaf_roots[tree + 1] - leaf_roots[tree])
-    above = np.empty((largest, LANES))  # products of the factors on the path, at each point
-    below = np.empty((largest, LANES))  # sums of leaf values times the factors below
-    effect = np.empty((largest, LANES))  # what S_hot - S_cold is multiplied with
-    hot_factor = np.empty((largest, LANES))  # what a child multiplies `above` and `below` with
-    cold_factor = np.empty((largest, LANES))
+    above = aligned_rows(largest)  # products of the factors on the path, at each point
+    below = aligned_rows(largest)  # sums of leaf values times the factors below
+    effect = aligned_rows(largest)  # what S_hot - S_cold is multiplied with
+    hot_factor = aligned_rows(largest)  # what a child multiplies `above` and `below` with
+    cold_factor = aligned_rows(largest)
     share = np.empty(largest)  # z of the feature by which a node was entered
     follows = np.empty(largest, dtype=np.bool_)  # its o
     hot_child = np.empty(largest, dtype=np.int32)
     cold_child = np.empty(largest, dtype=np.int32)
-    integrand = np.zeros((phi.shape[0], LANES))
+    integrand = aligned_rows(phi.shape[0])
+    integrand[:] = 0.0
     t, not_t, one = load(_T, 0), load(_NOT_T, 0), spread(1.0)
 
     for tree in range(inner_roots.shape[0] - 1):

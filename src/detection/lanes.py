@@ -18,15 +18,19 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
+import numba
+import numpy as np
 from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic, lower_builtin, models, register_model, type_callable
+from numpy.typing import NDArray
 
 LANES = 8
 
 _DOUBLES = ir.VectorType(ir.DoubleType(), LANES)
 _INT = ir.IntType(32)
 _ALIGNMENT = 8  # bytes: that of one double, as numpy's arrays guarantee no more
+_CACHE_LINE = 64  # bytes, on every processor that the bot runs on; a row fills one
 
 
 class _LanesType(types.Type):
@@ -91,6 +95,19 @@ store: Any = intrinsic(_store)
 
 spread: Any = intrinsic(_spread)
 """`spread(value)`: the same double in all lanes."""
+
+
+@numba.njit
+def aligned_rows(n: int) -> NDArray[np.float64]:
+    """An array of shape (n, LANES), not filled, whose rows begin where cache lines do.
+
+    A row that straddles two lines costs two accesses: explaining a score took a quarter longer.
+    """
+    doubles = _CACHE_LINE // 8
+    content = np.empty(n * LANES + doubles)
+    behind = content.ctypes.data % _CACHE_LINE // 8
+    start = (doubles - behind) % doubles
+    return content[start : start + n * LANES].reshape(n, LANES)
 
 
 def _give_operator(sign: Callable[[Any, Any], Any], instruction: str) -> None:
