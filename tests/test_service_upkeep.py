@@ -222,7 +222,7 @@ def test_drift_is_checked_when_due_by_one_worker_and_stored(
     assert stored["verdict"] == "ok"
     assert counted("token_transfers_drift_verdict") == 0
     moved = [
-        replace(one, transfers=tuple(replace(one.transfers[0], log_index=i) for i in range(4)))
+        replace(one, transfers=tuple(one.transfers[0]._replace(log_index=i) for i in range(4)))
         for one in map(loaded, range(2000, 4000))
     ]
     keep(database, moved)

@@ -9,16 +9,14 @@ malformed one is skipped, never an error.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from src.chain.quantities import as_int
 
 TRANSFER_TOPIC = "0xddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef"
 ZERO_ADDRESS = "0x" + "0" * 40
 
-_ADDRESS_BYTES = 20
-_WORD_BYTES = 32
+_ADDRESS, _WORD = 42, 66  # characters, `0x` included
 _PREFIXES = ("0x", "0X")
 
 
@@ -30,9 +28,8 @@ class RawLog(Protocol):
     data: Any
 
 
-@dataclass(frozen=True, slots=True)
-class Transfer:
-    """One ERC-20 transfer.
+class Transfer(NamedTuple):
+    """One ERC-20 transfer. A tuple, since making one is a good part of decoding it.
 
     Attributes:
         token: contract address, lowercase `0x` + 40 hex digits.
@@ -56,18 +53,26 @@ def decode_transfer(address: Any, topics: Any, data: Any, log_index: int) -> Tra
     """
     if not isinstance(topics, (list, tuple)) or len(topics) != 3:
         return None
-    topic0, topic1, topic2 = topics
-    if not (isinstance(topic0, str) and isinstance(topic1, str) and isinstance(topic2, str)):
+    topic0, payer, payee = topics
+    if not isinstance(topic0, str) or topic0.lower() != TRANSFER_TOPIC:
         return None
-    if topic0 != TRANSFER_TOPIC and topic0.lower() != TRANSFER_TOPIC:
+    if not (
+        _is_hex(address, _ADDRESS)
+        and _is_hex(payer, _WORD)
+        and _is_hex(payee, _WORD)
+        and _is_hex(data, _WORD)
+    ):
         return None
-    token = normalise_address(address)
-    sender = _hex(topic1, _WORD_BYTES)
-    recipient = _hex(topic2, _WORD_BYTES)
-    amount = _hex(data, _WORD_BYTES)
-    if token is None or sender is None or recipient is None or amount is None:
+    words = _bytes(address[2:] + payer[2:] + payee[2:] + data[2:])
+    if words is None:
         return None
-    return Transfer(token, "0x" + sender[-40:], "0x" + recipient[-40:], int(amount, 16), log_index)
+    return Transfer(
+        "0x" + words[:20].hex(),
+        "0x" + words[32:52].hex(),
+        "0x" + words[64:84].hex(),
+        int.from_bytes(words[84:]),
+        log_index,
+    )
 
 
 def decode_transfers(logs: Iterable[RawLog] | None) -> list[Transfer]:
@@ -96,17 +101,22 @@ def decode_transfers(logs: Iterable[RawLog] | None) -> list[Transfer]:
 
 def normalise_address(value: Any) -> str | None:
     """Return the address as lowercase `0x` + 40 hex digits, or None when it is not one."""
-    return _hex(value, _ADDRESS_BYTES)
-
-
-def _hex(value: Any, n_bytes: int) -> str | None:
-    """Lowercase `0x` and two hex digits a byte, or None where the value is anything else."""
-    if not isinstance(value, str) or len(value) != 2 + 2 * n_bytes or value[:2] not in _PREFIXES:
+    if not _is_hex(value, _ADDRESS) or _bytes(value[2:]) is None:
         return None
+    return str(value.lower())
+
+
+def _is_hex(value: Any, length: int) -> bool:
+    """Whether it may be such a text; its digits are still to be looked at."""
+    return isinstance(value, str) and len(value) == length and value.startswith(_PREFIXES)
+
+
+def _bytes(digits: str) -> bytes | None:
+    """The bytes that these hex digits stand for; None where they are anything else."""
     try:
         # Unlike `int(_, 16)` it takes no underscores, signs and digits of other scripts. It skips
         # blanks, but then too few bytes are left.
-        decoded = bytes.fromhex(value[2:])
+        content = bytes.fromhex(digits)
     except ValueError:
         return None
-    return value.lower() if len(decoded) == n_bytes else None
+    return content if 2 * len(content) == len(digits) else None

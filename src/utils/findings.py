@@ -286,18 +286,18 @@ def _as_json(verdicts: tuple[Verdict, ...]) -> str:
 @lru_cache(maxsize=DEFAULT_REMEMBERED)
 def explanations_as_json(assessment: Assessment) -> str:
     """The explanation as one JSON string: a list of feature, value, signed weight and factor."""
-    return json.dumps(
-        [
-            {
-                "feature": attribution.feature,
-                "value": round(attribution.value, 6),
-                "weight": round(attribution.weight, 6),
-                "factor": round(attribution.factor, 4),
-            }
-            for attribution in assessment.attributions
-        ],
-        allow_nan=False,
-    )
+    # Written by hand: rounding ten times three numbers for `json.dumps` takes three times as long.
+    listed = [
+        f'{{"feature": {_as_json_text(each.feature)}, "value": {each.value:.6f}, '
+        f'"weight": {each.weight:.6f}, "factor": {each.factor:.4f}}}'
+        for each in assessment.attributions
+    ]
+    return f"[{', '.join(listed)}]"
+
+
+@lru_cache(maxsize=DEFAULT_REMEMBERED)
+def _as_json_text(name: str) -> str:
+    return json.dumps(name)
 
 
 def as_text(value: Any) -> str:
