@@ -28,9 +28,12 @@ unwind. The eight points are computed at once (`lanes`). Then such a pass costs 
 the processor cannot foresee and memory that it has to fetch, so inner nodes and leaves lie apart,
 inner nodes level by level and, within a level, those on a feature that is new on its path before
 the others; and what follows from a node's ancestors is computed on the way rather than stored.
+Splits between two leaves of one value, of which isolation trees have many, explain nothing and
+become a leaf; those between two other leaves, half of the rest, stand last and need no pass up.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numba
 import numpy as np
@@ -57,27 +60,31 @@ class Explainer:
         n_features: inputs of the forest.
         denominator: of the forest's score.
         base: log2 of the score of a row about which nothing is known.
-        inner_roots, leaf_roots: n_trees + 1 entries each: where each tree's inner nodes and leaves
-            begin in the arrays below.
+        inner_roots, last_roots, leaf_roots: n_trees + 1 entries each: where each tree's inner
+            nodes, its last ones and its leaves begin in the arrays below. The last ones of its
+            inner nodes are those with two leaves, which are not among the leaves.
         feature, threshold, left_share: one entry an inner node: the split, and the share of its
             training rows that went left.
         children: shape (inner nodes, 2), left and right: places within the tree, inner nodes first,
-            leaves after them.
+            leaves after them. Nothing for the last ones.
         twin: the place of the nearest node on the path to an inner node (itself included) that was
             entered by a split on the inner node's own feature; `_NO_TWIN` if there is none.
-        leaf_values: path lengths, one a leaf.
+        last_values: shape (last inner nodes, 2): path lengths of their leaves, left and right.
+        leaf_values: path lengths of the other leaves.
     """
 
     n_features: int
     denominator: float
     base: float
     inner_roots: NDArray[np.int32]
+    last_roots: NDArray[np.int32]
     leaf_roots: NDArray[np.int32]
     feature: NDArray[np.int32]
     threshold: NDArray[np.float32]
     left_share: NDArray[np.float64]
     children: NDArray[np.int32]
     twin: NDArray[np.int32]
+    last_values: NDArray[np.float64]
     leaf_values: NDArray[np.float64]
 
     @classmethod
@@ -89,7 +96,10 @@ class Explainer:
                 exact for (trees of depth 16 and less never do).
         """
         n_nodes = len(forest.feature)
-        is_leaf = forest.feature == LEAF
+        feature, value = forest.feature.copy(), forest.depth_value.copy()
+        is_used = np.ones(n_nodes, dtype=np.bool_)
+        _merge_leaves(forest.left, forest.right, feature, value, is_used)
+        is_leaf = feature == LEAF
         parent = np.full(n_nodes, -1, dtype=np.int32)
         inner = np.flatnonzero(~is_leaf)
         parent[forest.left[inner]] = inner
@@ -97,7 +107,7 @@ class Explainer:
         twin = np.full(n_nodes, _NO_TWIN, dtype=np.int32)
         distinct = np.zeros(n_nodes, dtype=np.int32)
         depth = np.zeros(n_nodes, dtype=np.int32)
-        _climb(forest.feature, parent, twin, distinct, depth)
+        _climb(feature, parent, twin, distinct, depth)
         if distinct.max() > _MAX_PATH_FEATURES:
             raise ModelIncompatible(
                 f"a path splits on {distinct.max()} features; explanations are exact up to "
@@ -107,22 +117,31 @@ class Explainer:
         root = forest.roots[tree]
         expected = float(np.sum(forest.depth_value * forest.cover / forest.cover[root]))
 
-        order = np.lexsort((twin != _NO_TWIN, depth, is_leaf, tree))
-        place = np.empty(n_nodes, dtype=np.int32)  # within the tree: all its nodes stand together
-        place[order] = np.arange(n_nodes, dtype=np.int32) - root
+        is_last = np.zeros(n_nodes, dtype=np.bool_)
+        is_last[inner] = is_leaf[forest.left[inner]] & is_leaf[forest.right[inner]]
+        under_last = (parent >= 0) & is_last[parent]
+        order = np.lexsort((twin != _NO_TWIN, depth, is_last, is_leaf, tree))
+        order = order[(is_used & ~under_last)[order]]
+        starts = _starts(tree[order], forest.n_trees)
+        place = np.full(n_nodes, -1, dtype=np.int32)  # within the tree: all its nodes together
+        place[order] = np.arange(len(order), dtype=np.int32) - starts[tree[order]]
         splits, leaves = order[~is_leaf[order]], order[is_leaf[order]]
+        last = splits[is_last[splits]]
+        left, right = forest.left[splits], forest.right[splits]
         return cls(
             n_features=forest.n_features,
             denominator=forest.denominator,
             base=-expected / forest.denominator if forest.denominator else -1.0,
             inner_roots=_starts(tree[splits], forest.n_trees),
+            last_roots=_starts(tree[last], forest.n_trees),
             leaf_roots=_starts(tree[leaves], forest.n_trees),
-            feature=forest.feature[splits],
+            feature=feature[splits],
             threshold=forest.threshold[splits],
-            left_share=forest.cover[forest.left[splits]] / forest.cover[splits],
-            children=np.stack([place[forest.left[splits]], place[forest.right[splits]]], axis=1),
+            left_share=forest.cover[left] / forest.cover[splits],
+            children=np.stack([place[left], place[right]], axis=1),
             twin=np.where(twin[splits] < 0, _NO_TWIN, place[twin[splits]]),
-            leaf_values=forest.depth_value[leaves],
+            last_values=np.stack([value[forest.left[last]], value[forest.right[last]]], axis=1),
+            leaf_values=value[leaves],
         )
 
     def weights(self, row: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -130,8 +149,9 @@ class Explainer:
         phi = np.zeros(self.n_features)
         if self.denominator:
             _shapley(
-                row, self.inner_roots, self.leaf_roots, self.feature, self.threshold,
-                self.left_share, self.children, self.twin, self.leaf_values, phi,
+                row, self.inner_roots, self.last_roots, self.leaf_roots, self.feature,
+                self.threshold, self.left_share, self.children, self.twin, self.last_values,
+                self.leaf_values, phi,
             )  # fmt: skip
             phi /= -self.denominator
         return phi
@@ -139,6 +159,29 @@ class Explainer:
 
 def _starts(tree: NDArray[np.int64], n_trees: int) -> NDArray[np.int32]:
     return np.searchsorted(tree, np.arange(n_trees + 1)).astype(np.int32)
+
+
+@numba.njit(
+    numba.void(
+        numba.int32[::1], numba.int32[::1], numba.int32[::1], numba.float64[::1], numba.boolean[::1]
+    ),
+    cache=True, nogil=True,
+)  # fmt: skip
+def _merge_leaves(
+    left: NDArray[np.int32],
+    right: NDArray[np.int32],
+    feature: NDArray[np.int32],
+    value: NDArray[np.float64],
+    is_used: NDArray[np.bool_],
+) -> None:
+    """Make leaves of the splits between leaves of one value: no input changes anything there."""
+    for node in range(len(feature) - 1, -1, -1):  # children come after their parents
+        if feature[node] == LEAF:
+            continue
+        one, two = left[node], right[node]
+        if feature[one] == LEAF and feature[two] == LEAF and value[one] == value[two]:
+            feature[node], value[node] = LEAF, value[one]
+            is_used[one] = is_used[two] = False
 
 
 @numba.njit(
@@ -169,23 +212,57 @@ def _climb(
             twin[node] = entered
 
 
+@numba.njit(error_model="numpy")
+def _factors(is_new: bool, live: bool, z: float, hot_share: float, cold_share: float) -> Any:
+    """What a split does to the points of the integrand.
+
+    Args:
+        is_new: whether the path has no other split on the feature.
+        live: whether the row has followed all other splits on it.
+        z: share of the training rows that have.
+        hot_share: share of the node's training rows that go where the row goes.
+        cold_share: share of those that do not.
+
+    Returns:
+        What the two children multiply with, and what the difference between them does.
+    """
+    t, not_t, one = load(_T, 0), load(_NOT_T, 0), spread(1.0)
+    if is_new:
+        z_cold = spread(cold_share)
+        return t + spread(hot_share) * not_t, z_cold * not_t, z_cold
+    # Whether the row has followed the splits on this feature so far cannot be foreseen, so one
+    # formula serves both: if it has not, the children's shares alone count.
+    inverse = one / (t + spread(z if live else 1.0) * not_t)
+    to_hot = inverse * (
+        spread(1.0 if live else hot_share) * t
+        + spread(z * hot_share if live else hot_share) * not_t
+    )
+    to_cold = inverse * (
+        spread(0.0 if live else cold_share) * t
+        + spread(z * cold_share if live else cold_share) * not_t
+    )
+    return to_hot, to_cold, spread(z * cold_share if live else 0.0) * inverse * inverse
+
+
 @numba.njit(
     numba.void(
-        numba.float32[::1], numba.int32[::1], numba.int32[::1], numba.int32[::1],
+        numba.float32[::1], numba.int32[::1], numba.int32[::1], numba.int32[::1], numba.int32[::1],
         numba.float32[::1], numba.float64[::1], numba.int32[:, ::1], numba.int32[::1],
-        numba.float64[::1], numba.float64[::1],
+        numba.float64[:, ::1], numba.float64[::1], numba.float64[::1],
     ),
     cache=True, nogil=True, error_model="numpy",
 )  # fmt: skip
 def _shapley(
     row: NDArray[np.float32],
     inner_roots: NDArray[np.int32],
+    last_roots: NDArray[np.int32],
     leaf_roots: NDArray[np.int32],
     feature: NDArray[np.int32],
     threshold: NDArray[np.float32],
     left_share: NDArray[np.float64],
     children: NDArray[np.int32],
     twin: NDArray[np.int32],
+    last_values: NDArray[np.float64],
     leaf_values: NDArray[np.float64],
     phi: NDArray[np.float64],
 ) -> None:
@@ -205,17 +282,17 @@ def _shapley(
     cold_child = np.empty(largest, dtype=np.int32)
     integrand = aligned_rows(phi.shape[0])
     integrand[:] = 0.0
-    t, not_t, one = load(_T, 0), load(_NOT_T, 0), spread(1.0)
 
     for tree in range(inner_roots.shape[0] - 1):
         # Unsigned: what indexes with signed numbers is asked each time whether it is negative.
         root, first_leaf = np.uintp(inner_roots[tree]), np.uintp(leaf_roots[tree])
         n_inner = inner_roots[tree + 1] - inner_roots[tree]
+        n_upper = n_inner - (last_roots[tree + 1] - last_roots[tree])
         for i in range(leaf_roots[tree + 1] - leaf_roots[tree]):
             store(below, n_inner + i, spread(leaf_values[first_leaf + np.uintp(i)]))
 
         store(above, 0, load(_W, 0))
-        for i in range(n_inner):
+        for i in range(n_upper):
             place = np.uintp(i)
             node = root + place
             goes_right = row[np.uintp(feature[node])] > threshold[node]
@@ -226,37 +303,39 @@ def _shapley(
             cold_share = 1.0 - hot_share
             product = load(above, place)
             entered = twin[node]
-            if entered < 0:
-                follows[np.uintp(hot)] = True
-                z_hot, z_cold = hot_share, cold_share
-                to_hot = t + spread(z_hot) * not_t
-                to_cold = spread(z_cold) * not_t
-                store(effect, place, product * spread(z_cold))
-            else:
-                # Whether the row has followed the splits on this feature so far cannot be foreseen,
-                # so one formula serves both: if it has not, the children's shares alone count.
-                live = follows[np.uintp(entered)]
-                z = share[np.uintp(entered)]
-                follows[np.uintp(hot)] = live
-                z_hot, z_cold = z * hot_share, z * cold_share
-                inverse = one / (t + spread(z if live else 1.0) * not_t)
-                to_hot = inverse * (
-                    spread(1.0 if live else hot_share) * t
-                    + spread(z_hot if live else hot_share) * not_t
-                )
-                to_cold = inverse * (
-                    spread(0.0 if live else cold_share) * t
-                    + spread(z_cold if live else cold_share) * not_t
-                )
-                store(effect, place, product * spread(z_cold if live else 0.0) * inverse * inverse)
-            follows[np.uintp(cold)] = False
-            share[np.uintp(hot)], share[np.uintp(cold)] = z_hot, z_cold
+            is_new = entered < 0
+            live = True if is_new else follows[np.uintp(entered)]
+            z = 1.0 if is_new else share[np.uintp(entered)]
+            to_hot, to_cold, difference = _factors(is_new, live, z, hot_share, cold_share)
+            follows[np.uintp(hot)], follows[np.uintp(cold)] = live, False
+            share[np.uintp(hot)], share[np.uintp(cold)] = z * hot_share, z * cold_share
+            store(effect, place, product * difference)
             store(hot_factor, place, to_hot)
             store(cold_factor, place, to_cold)
             store(above, hot, product * to_hot)
             store(above, cold, product * to_cold)
 
-        for i in range(n_inner - 1, -1, -1):
+        last = np.uintp(last_roots[tree])
+        for i in range(n_upper, n_inner):
+            place = np.uintp(i)
+            node = root + place
+            split = feature[node]
+            goes_right = row[np.uintp(split)] > threshold[node]
+            left_value, right_value = last_values[last, 0], last_values[last, 1]
+            last += np.uintp(1)
+            hot_value = right_value if goes_right else left_value
+            cold_value = left_value if goes_right else right_value
+            hot_share = 1.0 - left_share[node] if goes_right else left_share[node]
+            entered = twin[node]
+            is_new = entered < 0
+            live = True if is_new else follows[np.uintp(entered)]
+            z = 1.0 if is_new else share[np.uintp(entered)]
+            to_hot, to_cold, difference = _factors(is_new, live, z, hot_share, 1.0 - hot_share)
+            change = load(above, place) * difference * spread(hot_value - cold_value)
+            store(integrand, split, load(integrand, split) + change)
+            store(below, place, spread(hot_value) * to_hot + spread(cold_value) * to_cold)
+
+        for i in range(n_upper - 1, -1, -1):
             place = np.uintp(i)
             split = feature[root + place]
             s_hot, s_cold = load(below, hot_child[place]), load(below, cold_child[place])
