@@ -212,7 +212,7 @@ def _climb(
             twin[node] = entered
 
 
-@numba.njit(error_model="numpy")
+@numba.njit(nogil=True, error_model="numpy")
 def _factors(is_new: bool, live: bool, z: float, hot_share: float, cold_share: float) -> Any:
     """What a split does to the points of the integrand.
 

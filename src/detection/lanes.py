@@ -97,7 +97,7 @@ spread: Any = intrinsic(_spread)
 """`spread(value)`: the same double in all lanes."""
 
 
-@numba.njit
+@numba.njit(nogil=True)
 def aligned_rows(n: int) -> NDArray[np.float64]:
     """An array of shape (n, LANES), not filled, whose rows begin where cache lines do.
 
