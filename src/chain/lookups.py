@@ -179,6 +179,18 @@ class Lookups:
                 self._first_inquiry(account, block_number) if account else None,
             )
 
+    def knows(self, tokens: Collection[str], account: str | None) -> bool:
+        """Whether all that `prefetch` would ask for is known. Asks nobody, and costs little.
+
+        Args:
+            tokens: lowercase addresses.
+            account: likewise, or None.
+        """
+        for token in tokens:
+            if self._known_token(token) is None:
+                return False
+        return account is None or self._cache.first_transaction(account) is not None
+
     def add_explorers(self, etherscan_api_key: str | None, ethplorer_api_key: str | None) -> None:
         """From now on ask the explorers too whose keys these are; None for no key."""
         if self._add_explorers is not None:

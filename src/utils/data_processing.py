@@ -6,7 +6,7 @@ for what they measure and independent of names, and those for the reader, keyed 
 """
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from src.chain.errors import NotFound, SourceError
 from src.chain.facts import MAX_NAME_LENGTH, MAX_SYMBOL_LENGTH
-from src.chain.lookups import Lookups, TokenInfo, build_lookups
+from src.chain.lookups import Lookups, build_lookups
 from src.chain.text import sanitise_text
 from src.chain.transfers import Transfer
 from src.detection.evidence import TokenFact
@@ -69,6 +69,7 @@ def use_sources(sources: FeatureSources) -> None:
     get_first_tx_timestamp.cache_clear()
     get_token_info.cache_clear()
     _token_fact.cache_clear()
+    _shown_token.cache_clear()
 
 
 def sources_from(
@@ -163,10 +164,15 @@ def get_features(
     if from_address is not None:
         row = feature_row(transfer_events, from_address, sources.profile)
         features.update(zip(FEATURE_NAMES, row.tolist(), strict=True))
-    with sources.lookups.transaction():  # one deadline for all that this transaction asks
-        sources.lookups.prefetch(shown, from_address, block_number)
-        features.update(_reader_features(by_token, shown, sources))
+    lookups = sources.lookups
+    if lookups.knows(shown, from_address):
+        features.update(_reader_features(by_token, shown))
         features.update(_account_age(from_address, tx_timestamp))
+    else:
+        with lookups.transaction():  # one deadline for all that this transaction asks
+            lookups.prefetch(shown, from_address, block_number)
+            features.update(_reader_features(by_token, shown))
+            features.update(_account_age(from_address, tx_timestamp))
     return valid_features(features), features
 
 
@@ -235,79 +241,88 @@ def _group_by_token(transfers: Sequence[Transfer]) -> dict[str, _TokenTotal]:
     return totals
 
 
-def _reader_features(
-    by_token: Mapping[str, _TokenTotal], shown: Sequence[str], sources: FeatureSources
-) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class _ShownToken:
+    """How one token is named for people.
+
+    Attributes:
+        decimals: None where nothing is known of the token.
+        name: sanitised, possibly empty.
+        claim: its symbol in a form that is equal for symbols which read alike.
+        label: its symbol, where nobody can mistake it for another token's; else with its address.
+        full_label: with its address.
+        well_known: on the built-in list, by its address.
+    """
+
+    decimals: int | None
+    name: str
+    claim: str
+    label: str
+    full_label: str
+    well_known: bool
+
+
+def _reader_features(by_token: Mapping[str, _TokenTotal], shown: Sequence[str]) -> dict[str, Any]:
     """Counts and values by token symbol, for people. `shown` is most transfers first."""
-    infos = {token: _token_info_or_none(token) for token in shown}
-    labels = _labels(infos, sources.lookups, reserved=_FIXED_NAMES.union(sources.inputs))
-    values = {
-        token: None if info is None else _in_token_units(by_token[token].amount, info.decimals)
-        for token, info in infos.items()
-    }
+    tokens = [_shown_token(token, _token_info_or_none(token)) for token in shown]
+    claims: dict[str, int] = {}
+    for token in tokens:
+        claims[token.claim] = claims.get(token.claim, 0) + 1
     features: dict[str, Any] = {}
-    for token in shown:
-        features[f"{labels[token]}_transfers"] = by_token[token].count
-        features[f"{labels[token]}_value"] = values[token]
-    names = {token: _name_and_label(infos[token], labels[token]) for token in shown}
-    largest = shown[0]
-    features.update(
-        {
-            "transfer_counts": sum(total.count for total in by_token.values()),
-            "tokens_type_counts": len(by_token),
-            "token_types": sorted(names.values()),
-            "max_single_token_transfers_name": names[largest],
-            "max_single_token_transfers_count": by_token[largest].count,
-            "max_single_token_transfers_value": values[largest],
-        }
-    )
+    names: list[str] = []
+    values: list[float | None] = []
+    for address, token in zip(shown, tokens, strict=True):
+        # Anyone can deploy a token called USDC: two of one symbol are told apart by address.
+        is_unique = claims[token.claim] == 1 or token.well_known
+        label = token.label if is_unique else token.full_label
+        total = by_token[address]
+        value = None if token.decimals is None else _in_token_units(total.amount, token.decimals)
+        features[f"{label}_transfers"] = total.count
+        features[f"{label}_value"] = value
+        values.append(value)
+        names.append(f"{token.name}-{label}" if token.name else label)
+    features["transfer_counts"] = sum([total.count for total in by_token.values()])
+    features["tokens_type_counts"] = len(by_token)
+    features["token_types"] = sorted(names)
+    features["max_single_token_transfers_name"] = names[0]
+    features["max_single_token_transfers_count"] = by_token[shown[0]].count
+    features["max_single_token_transfers_value"] = values[0]
     if len(by_token) > len(shown):
         features["tokens_omitted"] = len(by_token) - len(shown)
     return features
 
 
-def _token_info_or_none(token: str) -> TokenInfo | None:
+def _token_info_or_none(token: str) -> tuple[str, str, int] | None:
     try:
-        name, symbol, decimals = get_token_info(token)
+        return get_token_info(token)
     except SourceError:
         return None
-    return TokenInfo(
-        sanitise_text(name, MAX_NAME_LENGTH), sanitise_text(symbol, MAX_SYMBOL_LENGTH), decimals
-    )
 
 
-def _labels(
-    infos: Mapping[str, TokenInfo | None], lookups: Lookups, reserved: Collection[str]
-) -> dict[str, str]:
-    """A unique label for each token: its symbol, where nobody can mistake it for another's.
+@lru_cache(maxsize=2_048)
+def _shown_token(address: str, info: tuple[str, str, int] | None) -> _ShownToken:
+    """The names of a token of which this is known.
 
-    Anyone can deploy a token called USDC. A symbol that belongs to a well-known token at another
-    address, that two tokens of the transaction share, or that would collide with the name of
-    another feature is followed by the token's address.
+    A symbol that belongs to a well-known token at another address, or that would collide with the
+    name of another feature, is followed by the token's address.
     """
-    symbols = {token: info.symbol if info else "" for token, info in infos.items()}
-    claims: dict[str, int] = {}
-    for symbol in symbols.values():
-        claims[symbol.casefold()] = claims.get(symbol.casefold(), 0) + 1
-    labels: dict[str, str] = {}
-    for token, symbol in symbols.items():
-        ambiguous = (
-            (claims[symbol.casefold()] > 1 and lookups.well_known_token(token) is None)
-            or lookups.impersonates_well_known(symbol, token)
-            or f"{symbol}_transfers" in reserved
-            or f"{symbol}_value" in reserved
-        )
-        if not symbol:
-            labels[token] = token
-        elif ambiguous:
-            labels[token] = f"{symbol} ({token})"
-        else:
-            labels[token] = symbol
-    return labels
-
-
-def _name_and_label(info: TokenInfo | None, label: str) -> str:
-    return f"{info.name}-{label}" if info and info.name else label
+    if info is None:
+        return _ShownToken(None, "", "", address, address, well_known=False)
+    sources = _current()
+    name = sanitise_text(info[0], MAX_NAME_LENGTH)
+    symbol = sanitise_text(info[1], MAX_SYMBOL_LENGTH)
+    well_known = sources.lookups.well_known_token(address) is not None
+    if not symbol:
+        return _ShownToken(info[2], name, "", address, address, well_known)
+    full_label = f"{symbol} ({address})"
+    reserved = _FIXED_NAMES.union(sources.inputs)
+    ambiguous = (
+        sources.lookups.impersonates_well_known(symbol, address)
+        or f"{symbol}_transfers" in reserved
+        or f"{symbol}_value" in reserved
+    )
+    label = full_label if ambiguous else symbol
+    return _ShownToken(info[2], name, symbol.casefold(), label, full_label, well_known)
 
 
 def _in_token_units(amount: int, decimals: int) -> float:

@@ -302,10 +302,10 @@ def _as_json_text(name: str) -> str:
 
 def as_text(value: Any) -> str:
     """A metadata value as text that consumers can read back; None, for unknown, is `UNKNOWN`."""
+    if isinstance(value, float):  # first, as most are
+        return _number_as_text(value)
     if isinstance(value, str):
         return value
-    if isinstance(value, float):
-        return _number_as_text(value)
     if value is None:
         return UNKNOWN
     if isinstance(value, (list, tuple)):
