@@ -29,6 +29,8 @@ from src.utils.constants import (
 
 UNKNOWN = "unknown"
 
+_WITHOUT_ESCAPES = json.JSONEncoder(ensure_ascii=False)
+
 
 @dataclass(frozen=True, slots=True)
 class FindingContext:
@@ -266,7 +268,7 @@ def decision_metadata(decision: Decision | None) -> dict[str, str]:
 
 @lru_cache(maxsize=DEFAULT_REMEMBERED)
 def _as_json(verdicts: tuple[Verdict, ...]) -> str:
-    return json.dumps(
+    return _WITHOUT_ESCAPES.encode(
         [
             {
                 "detector": verdict.detector,
@@ -278,8 +280,7 @@ def _as_json(verdicts: tuple[Verdict, ...]) -> str:
                 "reason": verdict.reason,
             }
             for verdict in verdicts
-        ],
-        ensure_ascii=False,
+        ]
     )
 
 
@@ -309,7 +310,7 @@ def as_text(value: Any) -> str:
     if value is None:
         return UNKNOWN
     if isinstance(value, (list, tuple)):
-        return json.dumps(value, ensure_ascii=False)
+        return _WITHOUT_ESCAPES.encode(value)
     return str(value)
 
 
