@@ -1,5 +1,6 @@
 """The handlers in one process, with real local servers in place of nodes and explorers."""
 
+import gc
 import json
 import time
 from types import SimpleNamespace
@@ -388,6 +389,12 @@ def test_initialize_refuses_a_missing_or_changed_model(start_bot, bundle_path, t
 def test_initialize_refuses_an_impossible_threshold(start_bot):
     with pytest.raises(SettingsError, match="ANOMALY_THRESHOLD"):
         start_bot(ANOMALY_THRESHOLD="1.5")
+
+
+def test_initialize_keeps_what_it_loaded_out_of_the_collectors_way(start_bot):
+    gc.unfreeze()
+    start_bot()
+    assert gc.get_freeze_count() > 10 * len(gc.get_objects())
 
 
 def test_initialize_returns_nothing_and_loads_once(start_bot):
