@@ -15,13 +15,13 @@ _SHARE = 16_384
 _FEW = 16  # transfers of a transaction
 
 
-@numba.njit
+@numba.njit(cache=True, nogil=True)
 def _mixed(total: np.uint64) -> np.uint64:
     total = (total ^ (total >> np.uint64(32))) * np.uint64(0x94D049BB133111EB)
     return total ^ (total >> np.uint64(29))
 
 
-@numba.njit
+@numba.njit(cache=True, nogil=True)
 def _hash(words: NDArray[np.uint64], row: int, secret: NDArray[np.uint64]) -> np.uint64:
     """The words' products with secret odd numbers, added: they need not wait for one another."""
     total = np.uint64(0)
@@ -30,12 +30,12 @@ def _hash(words: NDArray[np.uint64], row: int, secret: NDArray[np.uint64]) -> np
     return _mixed(total)
 
 
-@numba.njit
+@numba.njit(cache=True, nogil=True)
 def _row_of(entry: np.uint64) -> int:
     return np.int64(entry & _ROW) - 1  # type: ignore[return-value]  # int64 is numba's int
 
 
-@numba.njit
+@numba.njit(cache=True, nogil=True)
 def _same(one: NDArray[np.uint64], row: int, two: NDArray[np.uint64], other: int) -> bool:
     for column in range(one.shape[1]):  # noqa: SIM110  numba has no generators in all()
         if one[row, column] != two[other, column]:
@@ -172,7 +172,7 @@ def group_ends(
 # Here and in the loops that call them: numba counts references to the arrays that a function gets,
 # unless it can see that this is in vain, as where there are few arrays and ways out. Counting takes
 # longer than the search.
-@numba.njit
+@numba.njit(cache=True, nogil=True)
 def _among_few(known: NDArray[np.uint64], count: int, words: NDArray[np.uint64], row: int) -> int:
     """The number of an address among those that are known; `count` if it is new."""
     for number in range(1, count):
@@ -185,7 +185,7 @@ def _among_few(known: NDArray[np.uint64], count: int, words: NDArray[np.uint64],
     return count
 
 
-@numba.njit
+@numba.njit(cache=True, nogil=True)
 def _among_many(
     known: NDArray[np.uint64],
     count: int,
@@ -205,7 +205,7 @@ def _among_many(
     return count
 
 
-@numba.njit
+@numba.njit(cache=True, nogil=True)
 def _is_zero(words: NDArray[np.uint64], row: int) -> bool:
     return bool((words[row, 0] | words[row, 1] | words[row, 2]) == np.uint64(0))
 
@@ -309,7 +309,7 @@ def number_accounts(
     return sender, recipient, of_origin, of_called, most
 
 
-@numba.njit
+@numba.njit(cache=True, nogil=True)
 def _pair_hash(
     account: NDArray[np.uint64],
     other: NDArray[np.uint64],
