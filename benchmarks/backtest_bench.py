@@ -31,7 +31,7 @@ _FIRST_BLOCK = 15_000_000
 _FIRST_TIME = 1_655_778_535
 _ZERO_ADDRESS = "0x" + "0" * 40
 _ROW_GROUP = 1_000_000
-_SAMPLE_SECONDS = 0.2
+_SAMPLE_SECONDS = 0.5  # looking takes time that the workers need
 
 
 def multiply(data: Path, folder: Path, transfers_wanted: int, seed: int = 0) -> int:

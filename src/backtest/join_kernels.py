@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 _TAG = np.uint64(0xFFFFFFFF00000000)
 _ROW = np.uint64(0x00000000FFFFFFFF)
+_FILTER_SHIFT = np.uint64(20)
+_WORD = np.uint64(64)
 _ZERO_ACCOUNT = 0
 _SHARE = 16_384
 _FEW = 16  # transfers of a transaction
@@ -58,47 +60,59 @@ def find_rows(
         secret: four odd numbers for the hash; they change nothing in the result, but keep those who
             choose addresses from choosing collisions.
     """
+    begins = np.empty(len(wanted), np.int32)  # of each run of equal rows
+    run_of = np.empty(len(wanted), np.int32)
     runs = 0
     for row in range(len(wanted)):
-        runs += row == 0 or not _same(wanted, row, wanted, row - 1)
+        if row == 0 or not _same(wanted, row, wanted, row - 1):
+            begins[runs] = row
+            runs += 1
+        run_of[row] = runs - 1
     capacity = 1024
     while capacity < 2 * runs:
         capacity *= 2
     mask = np.uint64(capacity - 1)
-    # The wanted rows are entered and the keys looked up: of all transactions, few have transfers.
-    # An entry is half of the hash and the row + 1, so that a look at the row is rarely in vain.
+    # The wanted rows are entered and the keys looked up: of all transactions, few have transfers,
+    # and most others are told by one bit, of eight for each place.
+    # An entry is half of the hash and the run + 1, so that a look at the row is rarely in vain.
     table = np.zeros(capacity, np.uint64)
-    alike = np.empty(len(wanted), np.int32)  # the first wanted row that is the same
-    for row in range(len(wanted)):
-        if row > 0 and _same(wanted, row, wanted, row - 1):
-            alike[row] = alike[row - 1]
-            continue
-        alike[row] = row
+    entered = np.zeros(capacity // 8, np.uint64)
+    bits = np.uint64(8 * capacity - 1)
+    alike = np.empty(runs, np.int32)  # the first run that is the same
+    for run in range(runs):
+        row = begins[run]
+        alike[run] = run
         mixed = _hash(wanted, row, secret)
         slot = mixed & mask
         while table[slot] != 0:
             entry = table[slot]
-            if (entry ^ mixed) & _TAG == 0 and _same(wanted, _row_of(entry), wanted, row):
-                alike[row] = _row_of(entry)
+            if (entry ^ mixed) & _TAG == 0 and _same(wanted, begins[_row_of(entry)], wanted, row):
+                alike[run] = _row_of(entry)
                 break
             slot = (slot + np.uint64(1)) & mask
         else:
-            table[slot] = (mixed & _TAG) | np.uint64(row + 1)
-    found = np.full(len(wanted), -1, np.int64)
+            table[slot] = (mixed & _TAG) | np.uint64(run + 1)
+            bit = (mixed >> _FILTER_SHIFT) & bits
+            entered[bit // _WORD] |= np.uint64(1) << (bit % _WORD)
+    first = np.full(runs, -1, np.int64)
     for key in range(len(keys)):
         mixed = _hash(keys, key, secret)
+        bit = (mixed >> _FILTER_SHIFT) & bits
+        if (entered[bit // _WORD] >> (bit % _WORD)) & np.uint64(1) == 0:
+            continue
         slot = mixed & mask
         while table[slot] != 0:
             entry = table[slot]
             if (entry ^ mixed) & _TAG == 0:
-                at = _row_of(entry)
-                if _same(wanted, at, keys, key):
-                    if found[at] < 0:
-                        found[at] = key
+                run = _row_of(entry)
+                if _same(wanted, begins[run], keys, key):
+                    if first[run] < 0:
+                        first[run] = key
                     break
             slot = (slot + np.uint64(1)) & mask
+    found = np.empty(len(wanted), np.int64)
     for row in range(len(wanted)):
-        found[row] = found[alike[row]]
+        found[row] = first[alike[run_of[row]]]
     return found
 
 
