@@ -2,7 +2,7 @@
 
 Addresses, hashes and amounts become rows of 64-bit words, most significant first: 20 bytes take
 three words, 32 bytes four. Comparing words is exact and several times faster than comparing text.
-All release the GIL, so slices are processed in threads.
+All release the GIL.
 """
 
 import math
