@@ -185,14 +185,6 @@ def test_cut_columns_with_gaps_are_read_as_they_are(kind):
     assert columns.integers(words) == [int(amount or 0) for amount in amounts[3:]]
 
 
-def test_what_is_not_wanted_is_not_read():
-    texts = ["0x" + "12" * 20, "nonsense", "0x" + "34" * 20]
-    wanted = np.array([False, False, True])
-    words, good = columns.parsed_bytes(pa.chunked_array([texts[:1], texts[1:]]), 20, wanted)
-    assert good.tolist() == [False, False, True]
-    assert columns.hex_column(words[good], 20).to_pylist() == texts[2:]
-
-
 @given(st.lists(st.integers(0, 5)), st.integers(0, 2**64 - 1))
 def test_rows_are_numbered_by_first_appearance_whatever_the_seed(values, seed):
     words = np.array(values, np.uint64).reshape(-1, 1)

@@ -126,17 +126,23 @@ def _record(options: argparse.Namespace, folder: Path) -> int:
     return record.main(arguments)
 
 
+class _Bar(tqdm):  # type: ignore[type-arg]  # a class of strings alone at run time
+    """A bar without a thread that watches over it: workers are forked from this process."""
+
+    monitor_interval = 0
+
+
 class _Progress:
     """A bar over transfers, with the time left."""
 
     def __init__(self) -> None:
-        self._bar: tqdm[Any] | None = None
+        self._bar: _Bar | None = None
 
     def started(self, plan: Plan) -> Callable[[dict[str, Any]], None]:
         """Show the bar; returns what is to be called with each journal entry."""
         total = sum(part.n_transfers for part in plan.slices)
         pending = {part.name: part.n_transfers for part in plan.pending}
-        bar = self._bar = tqdm(
+        bar = self._bar = _Bar(
             total=total,
             initial=total - sum(pending.values()),
             unit=" transfers",
@@ -236,7 +242,7 @@ def _parser() -> argparse.ArgumentParser:
         type=positive,
         default=os.cpu_count() or 1,
         metavar="N",
-        help="threads of the local engine (one a core)",
+        help="processes of the local engine (one a core)",
     )
     add(
         "--slice-rows",

@@ -113,11 +113,9 @@ def assemble(tables: SliceTables) -> TransactionBatch:
     position = np.empty(n_rows, np.int64)
     position[rows] = np.arange(len(rows))
     transfers, offsets = _in_order(transfers, position[owner], len(rows))
-    sender, has_sender = parsed_bytes(columns["from_address"], kernels.ADDRESS_BYTES, is_used)
-    sender, has_sender = sender[rows], has_sender[rows]
+    sender, has_sender = parsed_bytes(_taken(columns["from_address"], rows), kernels.ADDRESS_BYTES)
     if "to_address" in columns.column_names:
-        to, has_to = parsed_bytes(columns["to_address"], kernels.ADDRESS_BYTES, is_used)
-        to, has_to = to[rows], has_to[rows]
+        to, has_to = parsed_bytes(_taken(columns["to_address"], rows), kernels.ADDRESS_BYTES)
     else:
         to, has_to = np.zeros_like(sender), np.zeros(len(rows), np.bool_)
     batch, called = _transfer_batch(transfers, offsets, sender, to, has_to)
@@ -248,6 +246,11 @@ def _timestamps(tables: SliceTables) -> NDArray[np.int64]:
     block, time = np.append(block[order], -1), np.append(time[order], -1)
     at = np.searchsorted(block[:-1], wanted)
     return np.where(block[at] == wanted, time[at], -1)
+
+
+def _taken(column: pa.ChunkedArray, rows: NDArray[np.int64]) -> pa.ChunkedArray:
+    """The values of these rows: of all transactions, few have transfers."""
+    return column.take(pa.array(rows))
 
 
 def _optional(table: pa.Table, name: str) -> NDArray[np.int64]:

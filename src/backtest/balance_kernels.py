@@ -27,6 +27,20 @@ def _is_repeated(token: NDArray[np.int32], start: int, row: int) -> bool:
 
 
 @numba.njit(cache=True, nogil=True)
+def _has_kinds(token: NDArray[np.int32], start: int, stop: int, wanted: int) -> bool:
+    """Whether a transaction moves so many tokens; payments to hundreds of accounts move one."""
+    kinds = 0
+    for row in range(start, stop):
+        earlier = start
+        while token[earlier] != token[row]:
+            earlier += 1
+        kinds += earlier == row
+        if kinds >= wanted:
+            return True
+    return False
+
+
+@numba.njit(cache=True, nogil=True)
 def _gains(
     token: NDArray[np.int32],
     sender: NDArray[np.int32],
@@ -207,6 +221,8 @@ def may_be_drained(
     for tx in range(len(found)):
         start, stop = offsets[tx], offsets[tx + 1]
         if stop - start < min_tokens:
+            continue
+        if not _has_kinds(token, start, stop, min_tokens):
             continue
         for row in range(start, stop):
             who = sender[row]

@@ -12,7 +12,6 @@ from src.backtest.errors import BacktestError
 
 Words = NDArray[np.uint64]
 
-_ALL = np.zeros(0, np.bool_)
 _NO_BYTES = np.zeros(1, np.uint8)
 
 SECRET = np.frombuffer(os.urandom(32), np.uint64) | np.uint64(1)
@@ -20,15 +19,12 @@ SECRET = np.frombuffer(os.urandom(32), np.uint64) | np.uint64(1)
 _SEED = SECRET[0]
 
 
-def parsed_bytes(
-    column: pa.ChunkedArray, n_bytes: int, wanted: NDArray[np.bool_] | None = None
-) -> tuple[Words, NDArray[np.bool_]]:
+def parsed_bytes(column: pa.ChunkedArray, n_bytes: int) -> tuple[Words, NDArray[np.bool_]]:
     """Addresses (20 bytes) or hashes and words (32), as hex text or binary.
 
     Args:
         column: the values.
         n_bytes: their length.
-        wanted: the others count as not well-formed; None for all.
 
     Returns:
         Words, shape (n, ceil(n_bytes / 8)), and which values were well-formed: a null is not.
@@ -39,18 +35,15 @@ def parsed_bytes(
     for chunk in column.chunks:
         rows = slice(start, start + len(chunk))
         start += len(chunk)
-        asked = _ALL if wanted is None else wanted[rows]
         if pa.types.is_dictionary(chunk.type):
             values, well = parsed_bytes(pa.chunked_array([chunk.dictionary]), n_bytes)
             index = pc.fill_null(chunk.indices.cast(pa.int64()), len(values)).to_numpy()
-            if wanted is not None:
-                index = np.where(asked, index, len(values))
             nothing = np.zeros((1, words.shape[1]), np.uint64)  # the last entry, for null
             np.take(np.concatenate([values, nothing]), index, axis=0, out=words[rows])
             np.take(np.append(well, False), index, out=good[rows])
             continue
         offsets, data, is_text = _text_or_bytes(chunk)
-        good[rows] = kernels.parse_bytes(offsets, data, is_text, n_bytes, asked, words[rows])
+        good[rows] = kernels.parse_bytes(offsets, data, is_text, n_bytes, words[rows])
         if chunk.null_count:  # what stands in the buffers there means nothing
             _blank(words[rows], good[rows], chunk)
     return words, good
@@ -77,9 +70,7 @@ def parsed_amounts(column: pa.ChunkedArray) -> tuple[Words, NDArray[np.bool_]]:
         if is_text:
             good[rows] = kernels.parse_decimals(offsets, data, words[rows])
         else:
-            good[rows] = kernels.parse_bytes(
-                offsets, data, False, kernels.WORD_BYTES, _ALL, words[rows]
-            )
+            good[rows] = kernels.parse_bytes(offsets, data, False, kernels.WORD_BYTES, words[rows])
         if chunk.null_count:
             _blank(words[rows], good[rows], chunk)
     return words, good

@@ -148,8 +148,10 @@ class Decider:
             if len(self._explained) >= EXPLANATIONS_REMEMBERED:
                 self._explained = {}
             self._explained[name] = known
-        column = self._columns
-        return tuple(why._replace(value=float(row[column[why.feature]])) for why in known)
+        column, values = self._columns, row.tolist()
+        return tuple(
+            [Attribution(feature, values[column[feature]], weight) for feature, _, weight in known]
+        )
 
     def _assessment(self, position: int, scores: Scores) -> Assessment:
         """Score and percentile, one object for a cell: detectors remember what they said of it."""

@@ -10,17 +10,20 @@ from numpy.typing import NDArray
 
 _TAG = np.uint64(0xFFFFFFFF00000000)
 _ROW = np.uint64(0x00000000FFFFFFFF)
+_FILTER_SHIFT = np.uint64(20)
+_WORD = np.uint64(64)
 _ZERO_ACCOUNT = 0
 _SHARE = 16_384
+_FEW = 16  # transfers of a transaction
 
 
-@numba.njit(inline="always")
+@numba.njit(cache=True, nogil=True)
 def _mixed(total: np.uint64) -> np.uint64:
     total = (total ^ (total >> np.uint64(32))) * np.uint64(0x94D049BB133111EB)
     return total ^ (total >> np.uint64(29))
 
 
-@numba.njit(inline="always")
+@numba.njit(cache=True, nogil=True)
 def _hash(words: NDArray[np.uint64], row: int, secret: NDArray[np.uint64]) -> np.uint64:
     """The words' products with secret odd numbers, added: they need not wait for one another."""
     total = np.uint64(0)
@@ -29,12 +32,12 @@ def _hash(words: NDArray[np.uint64], row: int, secret: NDArray[np.uint64]) -> np
     return _mixed(total)
 
 
-@numba.njit(inline="always")
+@numba.njit(cache=True, nogil=True)
 def _row_of(entry: np.uint64) -> int:
     return np.int64(entry & _ROW) - 1  # type: ignore[return-value]  # int64 is numba's int
 
 
-@numba.njit(inline="always")
+@numba.njit(cache=True, nogil=True)
 def _same(one: NDArray[np.uint64], row: int, two: NDArray[np.uint64], other: int) -> bool:
     for column in range(one.shape[1]):  # noqa: SIM110  numba has no generators in all()
         if one[row, column] != two[other, column]:
@@ -57,47 +60,59 @@ def find_rows(
         secret: four odd numbers for the hash; they change nothing in the result, but keep those who
             choose addresses from choosing collisions.
     """
+    begins = np.empty(len(wanted), np.int32)  # of each run of equal rows
+    run_of = np.empty(len(wanted), np.int32)
     runs = 0
     for row in range(len(wanted)):
-        runs += row == 0 or not _same(wanted, row, wanted, row - 1)
+        if row == 0 or not _same(wanted, row, wanted, row - 1):
+            begins[runs] = row
+            runs += 1
+        run_of[row] = runs - 1
     capacity = 1024
     while capacity < 2 * runs:
         capacity *= 2
     mask = np.uint64(capacity - 1)
-    # The wanted rows are entered and the keys looked up: of all transactions, few have transfers.
-    # An entry is half of the hash and the row + 1, so that a look at the row is rarely in vain.
+    # The wanted rows are entered and the keys looked up: of all transactions, few have transfers,
+    # and most others are told by one bit, of eight for each place.
+    # An entry is half of the hash and the run + 1, so that a look at the row is rarely in vain.
     table = np.zeros(capacity, np.uint64)
-    alike = np.empty(len(wanted), np.int32)  # the first wanted row that is the same
-    for row in range(len(wanted)):
-        if row > 0 and _same(wanted, row, wanted, row - 1):
-            alike[row] = alike[row - 1]
-            continue
-        alike[row] = row
+    entered = np.zeros(capacity // 8, np.uint64)
+    bits = np.uint64(8 * capacity - 1)
+    alike = np.empty(runs, np.int32)  # the first run that is the same
+    for run in range(runs):
+        row = begins[run]
+        alike[run] = run
         mixed = _hash(wanted, row, secret)
         slot = mixed & mask
         while table[slot] != 0:
             entry = table[slot]
-            if (entry ^ mixed) & _TAG == 0 and _same(wanted, _row_of(entry), wanted, row):
-                alike[row] = _row_of(entry)
+            if (entry ^ mixed) & _TAG == 0 and _same(wanted, begins[_row_of(entry)], wanted, row):
+                alike[run] = _row_of(entry)
                 break
             slot = (slot + np.uint64(1)) & mask
         else:
-            table[slot] = (mixed & _TAG) | np.uint64(row + 1)
-    found = np.full(len(wanted), -1, np.int64)
+            table[slot] = (mixed & _TAG) | np.uint64(run + 1)
+            bit = (mixed >> _FILTER_SHIFT) & bits
+            entered[bit // _WORD] |= np.uint64(1) << (bit % _WORD)
+    first = np.full(runs, -1, np.int64)
     for key in range(len(keys)):
         mixed = _hash(keys, key, secret)
+        bit = (mixed >> _FILTER_SHIFT) & bits
+        if (entered[bit // _WORD] >> (bit % _WORD)) & np.uint64(1) == 0:
+            continue
         slot = mixed & mask
         while table[slot] != 0:
             entry = table[slot]
             if (entry ^ mixed) & _TAG == 0:
-                at = _row_of(entry)
-                if _same(wanted, at, keys, key):
-                    if found[at] < 0:
-                        found[at] = key
+                run = _row_of(entry)
+                if _same(wanted, begins[run], keys, key):
+                    if first[run] < 0:
+                        first[run] = key
                     break
             slot = (slot + np.uint64(1)) & mask
+    found = np.empty(len(wanted), np.int64)
     for row in range(len(wanted)):
-        found[row] = found[alike[row]]
+        found[row] = first[alike[run_of[row]]]
     return found
 
 
@@ -168,49 +183,45 @@ def group_ends(
     return offsets
 
 
-@numba.njit(inline="always")
-def _local_slot(
-    words: NDArray[np.uint64],
-    row: int,
-    tx: int,
-    table: NDArray[np.int32],
-    stamps: NDArray[np.int32],
-    known: NDArray[np.uint64],
-    mask: np.uint64,
-    secret: NDArray[np.uint64],
-) -> np.uint64:
-    """Where an account stands in its transaction's table, or the free place where it belongs."""
-    slot = _hash(words, row, secret) & mask
-    while stamps[slot] == tx and not _same(known, table[slot], words, row):
-        slot = (slot + np.uint64(1)) & mask
-    return slot
+# Here and in the loops that call them: numba counts references to the arrays that a function gets,
+# unless it can see that this is in vain, as where there are few arrays and ways out. Counting takes
+# longer than the search.
+@numba.njit(cache=True, nogil=True)
+def _among_few(known: NDArray[np.uint64], count: int, words: NDArray[np.uint64], row: int) -> int:
+    """The number of an address among those that are known; `count` if it is new."""
+    for number in range(1, count):
+        if (
+            known[number, 2] == words[row, 2]
+            and known[number, 1] == words[row, 1]
+            and known[number, 0] == words[row, 0]
+        ):
+            return number
+    return count
 
 
-@numba.njit(inline="always")
-def _entered(
-    words: NDArray[np.uint64],
-    row: int,
-    tx: int,
-    table: NDArray[np.int32],
-    stamps: NDArray[np.int32],
+@numba.njit(cache=True, nogil=True)
+def _among_many(
     known: NDArray[np.uint64],
-    mask: np.uint64,
-    secret: NDArray[np.uint64],
     count: int,
+    words: NDArray[np.uint64],
+    row: int,
+    table: NDArray[np.int32],
+    secret: NDArray[np.uint64],
 ) -> int:
-    """The number of an account in its transaction; `count`, the next one, if it is new."""
-    slot = _local_slot(words, row, tx, table, stamps, known, mask, secret)
-    if stamps[slot] != tx:
-        stamps[slot] = tx
-        table[slot] = count
-        for column in range(3):
-            known[count, column] = words[row, column]
-    return int(table[slot])
+    """The same, by a table of the numbers, where a new address gets the place of `count`."""
+    mask = np.uint64(len(table) - 1)
+    slot = _hash(words, row, secret) & mask
+    while table[slot] != 0 and table[slot] != count:
+        if _same(known, table[slot], words, row):
+            return int(table[slot])
+        slot = (slot + np.uint64(1)) & mask
+    table[slot] = count
+    return count
 
 
-@numba.njit(inline="always")
+@numba.njit(cache=True, nogil=True)
 def _is_zero(words: NDArray[np.uint64], row: int) -> bool:
-    return bool(words[row, 0] == 0 and words[row, 1] == 0 and words[row, 2] == 0)
+    return bool((words[row, 0] | words[row, 1] | words[row, 2]) == np.uint64(0))
 
 
 @numba.njit(
@@ -247,12 +258,8 @@ def number_accounts(
     longest = 0
     for tx in range(len(offsets) - 1):
         longest = max(longest, offsets[tx + 1] - offsets[tx])
-    capacity = 8
-    while capacity < 4 * longest + 2:
-        capacity *= 2
-    table = np.zeros(capacity, np.int32)
-    stamps = np.full(capacity, -1, np.int32)
-    known = np.zeros((2 * longest + 2, 3), np.uint64)
+    known = np.zeros((2 * longest + 3, 3), np.uint64)
+    places = np.zeros(1, np.int32)
     sender = np.empty(len(payer), np.int32)
     recipient = np.empty(len(payer), np.int32)
     of_origin = np.empty(len(origin), np.int32)
@@ -260,10 +267,12 @@ def number_accounts(
     most = 1
     for tx in range(len(offsets) - 1):
         start, stop = offsets[tx], offsets[tx + 1]
-        reach = 8
-        while reach < 4 * (stop - start) + 2:
-            reach *= 2
-        mask = np.uint64(reach - 1)
+        few = stop - start <= _FEW
+        if not few:
+            reach = 8
+            while reach < 4 * (stop - start) + 4:
+                reach *= 2
+            places = np.zeros(reach, np.int32)
         count = 1
         has_zero = False
         for row in range(start, stop):
@@ -271,36 +280,50 @@ def number_accounts(
                 has_zero = True
                 sender[row] = _ZERO_ACCOUNT
             else:
-                sender[row] = _entered(payer, row, tx, table, stamps, known, mask, secret, count)
-                count += sender[row] == count
+                if few:
+                    number = _among_few(known, count, payer, row)
+                else:
+                    number = _among_many(known, count, payer, row, places, secret)
+                sender[row] = number
+                if number == count:
+                    known[count] = payer[row]
+                    count += 1
             if _is_zero(payee, row):
                 has_zero = True
                 recipient[row] = _ZERO_ACCOUNT
             else:
-                recipient[row] = _entered(payee, row, tx, table, stamps, known, mask, secret, count)
-                count += recipient[row] == count
+                if few:
+                    number = _among_few(known, count, payee, row)
+                else:
+                    number = _among_many(known, count, payee, row, places, secret)
+                recipient[row] = number
+                if number == count:
+                    known[count] = payee[row]
+                    count += 1
         if has_called[tx]:
             if _is_zero(called, tx):
-                if has_zero:
-                    of_called[tx] = _ZERO_ACCOUNT
+                of_called[tx] = _ZERO_ACCOUNT if has_zero else -1
             else:
-                slot = _local_slot(called, tx, tx, table, stamps, known, mask, secret)
-                if stamps[slot] == tx:
-                    of_called[tx] = table[slot]
+                if few:
+                    number = _among_few(known, count, called, tx)
+                else:
+                    number = _among_many(known, count, called, tx, places, secret)
+                if number < count:
+                    of_called[tx] = number
         if _is_zero(origin, tx):
             of_origin[tx] = _ZERO_ACCOUNT
         else:
-            slot = _local_slot(origin, tx, tx, table, stamps, known, mask, secret)
-            if stamps[slot] == tx:
-                of_origin[tx] = table[slot]
+            if few:
+                number = _among_few(known, count, origin, tx)
             else:
-                of_origin[tx] = count
-                count += 1
+                number = _among_many(known, count, origin, tx, places, secret)
+            of_origin[tx] = number
+            count = max(count, number + 1)
         most = max(most, count)
     return sender, recipient, of_origin, of_called, most
 
 
-@numba.njit(inline="always")
+@numba.njit(cache=True, nogil=True)
 def _pair_hash(
     account: NDArray[np.uint64],
     other: NDArray[np.uint64],

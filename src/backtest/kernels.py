@@ -2,7 +2,7 @@
 
 Addresses, hashes and amounts become rows of 64-bit words, most significant first: 20 bytes take
 three words, 32 bytes four. Comparing words is exact and several times faster than comparing text.
-All release the GIL, so slices are processed in threads.
+All release the GIL.
 """
 
 import math
@@ -66,7 +66,7 @@ def _eight_digits(text: np.uint64) -> tuple[np.uint64, np.uint64]:
     [
         numba.boolean[::1](
             _read_only(offset), _read_only(numba.uint8), numba.boolean, numba.int64,
-            numba.boolean[::1], numba.uint64[:, ::1],
+            numba.uint64[:, ::1],
         )
         for offset in (numba.int32, numba.int64)
     ],
@@ -77,7 +77,6 @@ def parse_bytes(
     data: NDArray[np.uint8],
     is_text: bool,
     n_bytes: int,
-    wanted: NDArray[np.bool_],
     words: NDArray[np.uint64],
 ) -> NDArray[np.bool_]:
     """Parse byte strings of a fixed length; returns which were well-formed.
@@ -87,7 +86,6 @@ def parse_bytes(
         data: the values, one after another.
         is_text: `0x` and two hex digits a byte, in either case; else the bytes themselves.
         n_bytes: the length, a multiple of 4.
-        wanted: the others are left out, as if they were not well-formed; empty for all.
         words: filled with the values, right-aligned; 0 where not well-formed.
     """
     count = len(offsets) - 1
@@ -99,8 +97,6 @@ def parse_bytes(
     for i in range(count):
         for column in range(width):
             words[i, column] = 0
-        if len(wanted) > 0 and not wanted[i]:
-            continue
         if offsets[i + 1] - offsets[i] != length:
             continue
         at = np.uint64(offsets[i])

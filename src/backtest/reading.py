@@ -10,7 +10,8 @@ import pyarrow.parquet as pq
 from src.backtest.layouts import Export, TableFiles, unreadable
 from src.backtest.plan import Slice, Span
 
-_BATCH = 65_536
+_BATCH = 16_384
+"""About a page of hashes: text of more pages than one is moved again for each of them."""
 _REFERENCE_BYTES = 8
 """A row takes less where it refers to a dictionary, more where it is an address in full."""
 

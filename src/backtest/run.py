@@ -43,7 +43,7 @@ class Options:
         features: whether the inputs stand beside each decision.
         slice_rows: rows of transactions and transfers in a slice.
         engine: "local" or "spark".
-        workers: threads of the local engine.
+        workers: processes of the local engine.
         spark_master: address of the cluster; None for Spark's own configuration.
     """
 
@@ -91,7 +91,7 @@ def backtest(options: Options, started: Started) -> dict[str, Any]:
     Raises:
         BacktestError: the data, the options or the folder.
         OSError: the disk.
-        RuntimeError: the model, or the cluster.
+        RuntimeError: the model, a worker that was killed, or the cluster.
     """
     begun = time.perf_counter()
     public_key = model_public_key()
