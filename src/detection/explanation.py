@@ -28,8 +28,7 @@ unwind. The eight points are computed at once (`lanes`). Then such a pass costs 
 the processor cannot foresee and memory that it has to fetch, so inner nodes and leaves lie apart,
 inner nodes level by level and, within a level, those on a feature that is new on its path before
 the others; and what follows from a node's ancestors is computed on the way rather than stored.
-Splits between two leaves of one value, of which isolation trees have many, explain nothing and
-become a leaf; those between two other leaves, half of the rest, stand last and need no pass up.
+Splits between two leaves, a third of all, stand last: they need no pass up.
 """
 
 from dataclasses import dataclass
@@ -96,10 +95,7 @@ class Explainer:
                 exact for (trees of depth 16 and less never do).
         """
         n_nodes = len(forest.feature)
-        feature, value = forest.feature.copy(), forest.depth_value.copy()
-        is_used = np.ones(n_nodes, dtype=np.bool_)
-        _merge_leaves(forest.left, forest.right, feature, value, is_used)
-        is_leaf = feature == LEAF
+        is_leaf = forest.feature == LEAF
         parent = np.full(n_nodes, -1, dtype=np.int32)
         inner = np.flatnonzero(~is_leaf)
         parent[forest.left[inner]] = inner
@@ -107,7 +103,7 @@ class Explainer:
         twin = np.full(n_nodes, _NO_TWIN, dtype=np.int32)
         distinct = np.zeros(n_nodes, dtype=np.int32)
         depth = np.zeros(n_nodes, dtype=np.int32)
-        _climb(feature, parent, twin, distinct, depth)
+        _climb(forest.feature, parent, twin, distinct, depth)
         if distinct.max() > _MAX_PATH_FEATURES:
             raise ModelIncompatible(
                 f"a path splits on {distinct.max()} features; explanations are exact up to "
@@ -121,7 +117,7 @@ class Explainer:
         is_last[inner] = is_leaf[forest.left[inner]] & is_leaf[forest.right[inner]]
         under_last = (parent >= 0) & is_last[parent]
         order = np.lexsort((twin != _NO_TWIN, depth, is_last, is_leaf, tree))
-        order = order[(is_used & ~under_last)[order]]
+        order = order[~under_last[order]]
         starts = _starts(tree[order], forest.n_trees)
         place = np.full(n_nodes, -1, dtype=np.int32)  # within the tree: all its nodes together
         place[order] = np.arange(len(order), dtype=np.int32) - starts[tree[order]]
@@ -135,13 +131,15 @@ class Explainer:
             inner_roots=_starts(tree[splits], forest.n_trees),
             last_roots=_starts(tree[last], forest.n_trees),
             leaf_roots=_starts(tree[leaves], forest.n_trees),
-            feature=feature[splits],
+            feature=forest.feature[splits],
             threshold=forest.threshold[splits],
             left_share=forest.cover[left] / forest.cover[splits],
             children=np.stack([place[left], place[right]], axis=1),
             twin=np.where(twin[splits] < 0, _NO_TWIN, place[twin[splits]]),
-            last_values=np.stack([value[forest.left[last]], value[forest.right[last]]], axis=1),
-            leaf_values=value[leaves],
+            last_values=forest.depth_value[
+                np.stack([forest.left[last], forest.right[last]], axis=1)
+            ],
+            leaf_values=forest.depth_value[leaves],
         )
 
     def weights(self, row: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -159,29 +157,6 @@ class Explainer:
 
 def _starts(tree: NDArray[np.int64], n_trees: int) -> NDArray[np.int32]:
     return np.searchsorted(tree, np.arange(n_trees + 1)).astype(np.int32)
-
-
-@numba.njit(
-    numba.void(
-        numba.int32[::1], numba.int32[::1], numba.int32[::1], numba.float64[::1], numba.boolean[::1]
-    ),
-    cache=True, nogil=True,
-)  # fmt: skip
-def _merge_leaves(
-    left: NDArray[np.int32],
-    right: NDArray[np.int32],
-    feature: NDArray[np.int32],
-    value: NDArray[np.float64],
-    is_used: NDArray[np.bool_],
-) -> None:
-    """Make leaves of the splits between leaves of one value: no input changes anything there."""
-    for node in range(len(feature) - 1, -1, -1):  # children come after their parents
-        if feature[node] == LEAF:
-            continue
-        one, two = left[node], right[node]
-        if feature[one] == LEAF and feature[two] == LEAF and value[one] == value[two]:
-            feature[node], value[node] = LEAF, value[one]
-            is_used[one] = is_used[two] = False
 
 
 @numba.njit(

@@ -22,6 +22,9 @@ LEAF = -1
 class Forest:
     """A forest flattened into one array an attribute, trees one after another, depth first.
 
+    A split between two leaves of one value, of which isolation trees have many, changes no score
+    and explains nothing: it is a leaf here.
+
     Arrays of one entry a node: `feature` (LEAF at leaves), `threshold` (float32), `left`, `right`
     (indices into these arrays), `depth_value` (path length that a leaf adds), `cover` (training
     rows that reached the node). `roots` has n_trees + 1 entries: tree t is roots[t]:roots[t + 1].
@@ -42,23 +45,31 @@ class Forest:
         """Flatten what a model file holds."""
         trees = contents.trees
         sizes = [len(tree.left) for tree in trees]
-        roots = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32)
-        offsets = np.repeat(roots[:-1], sizes)
+        begins = np.cumsum([0, *sizes])
+        offsets = np.repeat(begins[:-1], sizes)
 
         def joined(name: str) -> NDArray[Any]:
             return np.concatenate([getattr(tree, name) for tree in trees])
 
         is_leaf = joined("left") == -1
+        left = np.where(is_leaf, LEAF, joined("left") + offsets).astype(np.int32)
+        right = np.where(is_leaf, LEAF, joined("right") + offsets).astype(np.int32)
+        feature = np.where(is_leaf, LEAF, joined("feature")).astype(np.int32)
+        depth_value = np.where(is_leaf, joined("depth_value"), 0.0)
+        kept = np.ones(len(left), dtype=np.bool_)
+        _merge_leaves(left, right, feature, depth_value, kept)
+        place = np.append(np.cumsum(kept) - 1, LEAF)  # the last entry is for LEAF itself
+        is_leaf = feature == LEAF
         return cls(
             n_features=contents.n_features,
             denominator=contents.denominator,
-            roots=roots,
-            feature=np.where(is_leaf, LEAF, joined("feature")).astype(np.int32),
-            threshold=_floor_to_float32(np.where(is_leaf, 0.0, joined("threshold"))),
-            left=np.where(is_leaf, LEAF, joined("left") + offsets).astype(np.int32),
-            right=np.where(is_leaf, LEAF, joined("right") + offsets).astype(np.int32),
-            depth_value=np.where(is_leaf, joined("depth_value"), 0.0),
-            cover=joined("cover").astype(np.float64),
+            roots=np.append(0, np.cumsum(kept))[begins].astype(np.int32),
+            feature=feature[kept],
+            threshold=_floor_to_float32(np.where(is_leaf, 0.0, joined("threshold")))[kept],
+            left=place[np.where(is_leaf, LEAF, left)][kept].astype(np.int32),
+            right=place[np.where(is_leaf, LEAF, right)][kept].astype(np.int32),
+            depth_value=depth_value[kept],
+            cover=joined("cover").astype(np.float64)[kept],
         )
 
     @property
@@ -114,6 +125,29 @@ def _floor_to_float32(values: NDArray[np.float64]) -> NDArray[np.float32]:
     nearest = values.astype(np.float32)
     below = np.nextafter(nearest, np.float32(-np.inf))
     return np.where(nearest.astype(np.float64) > values, below, nearest)
+
+
+@numba.njit(
+    numba.void(
+        numba.int32[::1], numba.int32[::1], numba.int32[::1], numba.float64[::1], numba.boolean[::1]
+    ),
+    cache=True, nogil=True,
+)  # fmt: skip
+def _merge_leaves(
+    left: NDArray[np.int32],
+    right: NDArray[np.int32],
+    feature: NDArray[np.int32],
+    value: NDArray[np.float64],
+    kept: NDArray[np.bool_],
+) -> None:
+    """Make leaves of the splits between leaves of one value; `kept` is left for all but those."""
+    for node in range(len(feature) - 1, -1, -1):  # children come after their parents
+        if feature[node] == LEAF:
+            continue
+        one, two = left[node], right[node]
+        if feature[one] == LEAF and feature[two] == LEAF and value[one] == value[two]:
+            feature[node], value[node] = LEAF, value[one]
+            kept[one] = kept[two] = False
 
 
 @numba.njit(
