@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
@@ -16,7 +17,7 @@ from src.backtest.columns import hex_column
 from src.backtest.decisions import Judged
 from src.backtest.judge import Scores
 from src.detection.actions import Action, Verdict
-from src.detection.model import ANOMALY, NORMAL
+from src.detection.model import ANOMALY, NORMAL, Attribution
 
 INVALID: Final = "INVALID"
 _PREDICTIONS = pa.array([NORMAL, ANOMALY, INVALID])
@@ -118,15 +119,7 @@ def alert_table(decisions: pa.Table, rows: SliceRows, judged: Mapping[int, Judge
         "reasons": [_verdicts(answer.decision.reasons) for answer in answers],
         "shadow_reasons": [_verdicts(answer.decision.shadow) for answer in answers],
         "model_explanations": [
-            json.dumps(
-                [
-                    {"feature": why.feature, "value": why.value, "weight": why.weight}
-                    for why in answer.explanation
-                ]
-            )
-            if answer.explanation
-            else None
-            for answer in answers
+            _explanation(answer.explanation) if answer.explanation else None for answer in answers
         ],
     }
     for name, values in columns.items():
@@ -134,19 +127,23 @@ def alert_table(decisions: pa.Table, rows: SliceRows, judged: Mapping[int, Judge
     return table
 
 
+def _explanation(attributions: Sequence[Attribution]) -> str:
+    return json.dumps([{"feature": f, "value": v, "weight": w} for f, v, w in attributions])
+
+
 def _verdicts(verdicts: Sequence[Verdict]) -> str:
-    if not verdicts:
-        return "[]"
+    return f"[{', '.join(map(_verdict, verdicts))}]"
+
+
+@lru_cache(maxsize=1_024)  # the forest says the same few things again and again
+def _verdict(verdict: Verdict) -> str:
     return json.dumps(
-        [
-            {
-                "detector": verdict.detector,
-                "action": verdict.action.name,
-                "status": str(verdict.status),
-                "reason": verdict.reason,
-            }
-            for verdict in verdicts
-        ]
+        {
+            "detector": verdict.detector,
+            "action": verdict.action.name,
+            "status": str(verdict.status),
+            "reason": verdict.reason,
+        }
     )
 
 
