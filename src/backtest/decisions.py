@@ -219,7 +219,7 @@ def _asks(decision: Decision) -> bool:
 
 
 class MovedTransfer(NamedTuple):
-    """A transfer as detectors read it (`TransferLike`); cheaper to make than `Transfer`."""
+    """A transfer as detectors read it (`TransferLike`)."""
 
     token: str
     sender: str
