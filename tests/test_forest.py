@@ -52,6 +52,22 @@ def test_scores_are_bit_identical_on_100_000_rows_random_and_on_thresholds():
     assert np.array_equal(flattened(model).score(hostile), -model.score_samples(hostile))
 
 
+def test_splits_that_change_no_score_are_gone_and_no_others():
+    model = fitted(training_rows())
+    forest = flattened(model)
+    theirs = sum(tree.tree_.node_count for tree in model.estimators_)
+    assert forest.n_trees == len(model.estimators_)
+    assert len(forest.feature) < theirs
+    inner = np.flatnonzero(forest.feature >= 0)
+    left, right = forest.left[inner], forest.right[inner]
+    are_leaves = (forest.feature[left] < 0) & (forest.feature[right] < 0)
+    assert are_leaves.any()
+    same = forest.depth_value[left] == forest.depth_value[right]
+    assert not (are_leaves & same).any()
+    # Every node that is left has one parent, but for the roots.
+    assert sorted([*left, *right, *forest.roots[:-1]]) == list(range(len(forest.feature)))
+
+
 def test_a_row_scores_alone_as_it_does_among_others():
     rows = training_rows()
     forest = flattened(fitted(rows))

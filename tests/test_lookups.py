@@ -107,6 +107,20 @@ def test_well_known_token_needs_no_source() -> None:
     lookups.close()
 
 
+def test_what_is_known_is_told_without_asking(world: World) -> None:
+    lookups = world.lookups()
+    assert lookups.knows([USDC], None)
+    assert not lookups.knows([USDC, TOKENS[0]], None)
+    assert not lookups.knows([USDC], SENDER)
+    assert world.node.calls == []
+    lookups.prefetch(TOKENS[:1], SENDER, BLOCK)
+    asked = len(world.node.calls)
+    assert asked > 0
+    assert lookups.knows([USDC, TOKENS[0]], SENDER)
+    assert not lookups.knows(TOKENS[:2], SENDER)
+    assert len(world.node.calls) == asked
+
+
 def test_nothing_configured_is_a_typed_failure() -> None:
     lookups = build_lookups()
     with pytest.raises(NotConfigured):
