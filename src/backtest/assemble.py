@@ -107,17 +107,15 @@ def assemble(tables: SliceTables) -> TransactionBatch:
     tx_index = _optional(columns, "tx_index")
     keys = np.stack([block_number[rows], tx_index[rows], earliest[rows]], axis=1)
     hashes = tx_hash[rows]
+    sender, has_sender = parsed_bytes(columns["from_address"], kernels.ADDRESS_BYTES, rows)
+    to, has_to = _called(columns, rows)
     if not join_kernels.is_sorted(keys, hashes):
         order = np.lexsort((*hashes.T[::-1], *keys.T[::-1]))
         rows, hashes = rows[order], hashes[order]
+        sender, has_sender, to, has_to = sender[order], has_sender[order], to[order], has_to[order]
     position = np.empty(n_rows, np.int64)
     position[rows] = np.arange(len(rows))
     transfers, offsets = _in_order(transfers, position[owner], len(rows))
-    sender, has_sender = parsed_bytes(_taken(columns["from_address"], rows), kernels.ADDRESS_BYTES)
-    if "to_address" in columns.column_names:
-        to, has_to = parsed_bytes(_taken(columns["to_address"], rows), kernels.ADDRESS_BYTES)
-    else:
-        to, has_to = np.zeros_like(sender), np.zeros(len(rows), np.bool_)
     batch, called = _transfer_batch(transfers, offsets, sender, to, has_to)
     return TransactionBatch(
         tx_hash=hashes,
@@ -248,9 +246,11 @@ def _timestamps(tables: SliceTables) -> NDArray[np.int64]:
     return np.where(block[at] == wanted, time[at], -1)
 
 
-def _taken(column: pa.ChunkedArray, rows: NDArray[np.int64]) -> pa.ChunkedArray:
-    """The values of these rows: of all transactions, few have transfers."""
-    return column.take(pa.array(rows))
+def _called(table: pa.Table, rows: NDArray[np.int64]) -> tuple[Words, NDArray[np.bool_]]:
+    """What these transactions call, and where it is known that they call something."""
+    if "to_address" in table.column_names:
+        return parsed_bytes(table["to_address"], kernels.ADDRESS_BYTES, rows)
+    return np.zeros((len(rows), 3), np.uint64), np.zeros(len(rows), np.bool_)
 
 
 def _optional(table: pa.Table, name: str) -> NDArray[np.int64]:

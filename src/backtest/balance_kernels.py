@@ -41,6 +41,49 @@ def _has_kinds(token: NDArray[np.int32], start: int, stop: int, wanted: int) -> 
 
 
 @numba.njit(cache=True, nogil=True)
+def _may_be_repaid(
+    token: NDArray[np.int32],
+    sender: NDArray[np.int32],
+    recipient: NDArray[np.int32],
+    amount: NDArray[np.float64],
+    start: int,
+    back: int,
+) -> bool:
+    """Whether this transfer may give back all that its recipient had lent its sender.
+
+    What is owed is reckoned up as the detector does, for these two and this token: a transfer
+    against a debt lessens it, any other is a loan.
+    """
+    lender, borrower = recipient[back], sender[back]
+    lent = owed_back = gross = 0.0
+    is_lent = is_owed_back = False
+    for row in range(start, back):
+        if token[row] != token[back] or amount[row] == 0.0:
+            continue
+        if lender == borrower and sender[row] == lender and recipient[row] == lender:
+            return True  # who pays himself twice is looked at more closely
+        if sender[row] == lender and recipient[row] == borrower:
+            gross += amount[row]
+            if not is_owed_back:
+                lent += amount[row]
+                is_lent = True
+            elif amount[row] >= owed_back - _TOLERANCE * gross:
+                return True  # then the loan is that one, and the detector looks no further
+            else:
+                owed_back -= amount[row]
+        elif sender[row] == borrower and recipient[row] == lender:
+            gross += amount[row]
+            if not is_lent:
+                owed_back += amount[row]
+                is_owed_back = True
+            elif amount[row] >= lent - _TOLERANCE * gross:
+                return True
+            else:
+                lent -= amount[row]
+    return is_lent and amount[back] >= lent - _TOLERANCE * (gross + amount[back])
+
+
+@numba.njit(cache=True, nogil=True)
 def _gains(
     token: NDArray[np.int32],
     sender: NDArray[np.int32],
@@ -115,16 +158,7 @@ def may_profit(
             lender, borrower = recipient[back], sender[back]
             if amount[back] == 0.0 or _ZERO_ACCOUNT in (lender, borrower):
                 continue
-            lent = False
-            for row in range(start, back):
-                if (
-                    sender[row] == lender
-                    and recipient[row] == borrower
-                    and token[row] == token[back]
-                    and amount[row] > 0.0
-                ):
-                    lent = True
-                    break
+            lent = _may_be_repaid(token, sender, recipient, amount, start, back)
             if lent and _gains(
                 token,
                 sender,

@@ -19,34 +19,74 @@ SECRET = np.frombuffer(os.urandom(32), np.uint64) | np.uint64(1)
 _SEED = SECRET[0]
 
 
-def parsed_bytes(column: pa.ChunkedArray, n_bytes: int) -> tuple[Words, NDArray[np.bool_]]:
+def parsed_bytes(
+    column: pa.ChunkedArray, n_bytes: int, rows: NDArray[np.int64] | None = None
+) -> tuple[Words, NDArray[np.bool_]]:
     """Addresses (20 bytes) or hashes and words (32), as hex text or binary.
 
     Args:
         column: the values.
         n_bytes: their length.
+        rows: which of them, in rising order; None for all.
 
     Returns:
         Words, shape (n, ceil(n_bytes / 8)), and which values were well-formed: a null is not.
     """
-    words = np.empty((len(column), -(-n_bytes // 8)), np.uint64)
-    good = np.empty(len(column), np.bool_)
-    start = 0
+    count = len(column) if rows is None else len(rows)
+    words = np.empty((count, -(-n_bytes // 8)), np.uint64)
+    good = np.empty(count, np.bool_)
+    start = done = 0
+    dictionary = _Dictionary(n_bytes)
     for chunk in column.chunks:
-        rows = slice(start, start + len(chunk))
+        if rows is None:
+            inside = np.arange(len(chunk))
+        else:
+            end = int(np.searchsorted(rows, start + len(chunk)))
+            inside = rows[done:end] - start
         start += len(chunk)
+        part = slice(done, done := done + len(inside))
         if pa.types.is_dictionary(chunk.type):
-            values, well = parsed_bytes(pa.chunked_array([chunk.dictionary]), n_bytes)
-            index = pc.fill_null(chunk.indices.cast(pa.int64()), len(values)).to_numpy()
-            nothing = np.zeros((1, words.shape[1]), np.uint64)  # the last entry, for null
-            np.take(np.concatenate([values, nothing]), index, axis=0, out=words[rows])
-            np.take(np.append(well, False), index, out=good[rows])
-            continue
-        offsets, data, is_text = _text_or_bytes(chunk)
-        good[rows] = kernels.parse_bytes(offsets, data, is_text, n_bytes, words[rows])
-        if chunk.null_count:  # what stands in the buffers there means nothing
-            _blank(words[rows], good[rows], chunk)
+            values, well = dictionary.parsed(chunk.dictionary)
+            index = chunk.indices.cast(pa.int64())
+            if index.null_count:
+                index = pc.fill_null(index, len(values) - 1)
+            place = index.to_numpy()[inside]
+            np.take(values, place, axis=0, out=words[part])
+            np.take(well, place, out=good[part])
+        else:
+            _parse(chunk, inside, n_bytes, words[part], good[part])
     return words, good
+
+
+class _Dictionary:
+    """Parses the values that a column's chunks refer to: each has a copy of the same ones."""
+
+    def __init__(self, n_bytes: int) -> None:
+        self._n_bytes = n_bytes
+        self._last: pa.Array | None = None
+        self._parsed = np.zeros((0, 0), np.uint64), np.zeros(0, np.bool_)
+
+    def parsed(self, values: pa.Array) -> tuple[Words, NDArray[np.bool_]]:
+        """Words, and which are well-formed, with one more entry for null."""
+        if self._last is None or not values.equals(self._last):
+            words, good = parsed_bytes(pa.chunked_array([values]), self._n_bytes)
+            nothing = np.zeros((1, words.shape[1]), np.uint64)
+            self._last = values
+            self._parsed = np.concatenate([words, nothing]), np.append(good, False)
+        return self._parsed
+
+
+def _parse(
+    chunk: pa.Array,
+    rows: NDArray[np.int64],
+    n_bytes: int,
+    words: Words,
+    good: NDArray[np.bool_],
+) -> None:
+    offsets, data, is_text = _text_or_bytes(chunk)
+    good[:] = kernels.parse_bytes(offsets, data, rows, is_text, n_bytes, words)
+    if chunk.null_count:  # what stands in the buffers there means nothing
+        _blank(words, good, _missing(chunk)[rows])
 
 
 def parsed_amounts(column: pa.ChunkedArray) -> tuple[Words, NDArray[np.bool_]]:
@@ -70,9 +110,9 @@ def parsed_amounts(column: pa.ChunkedArray) -> tuple[Words, NDArray[np.bool_]]:
         if is_text:
             good[rows] = kernels.parse_decimals(offsets, data, words[rows])
         else:
-            good[rows] = kernels.parse_bytes(offsets, data, False, kernels.WORD_BYTES, words[rows])
+            _parse(chunk, np.arange(len(chunk)), kernels.WORD_BYTES, words[rows], good[rows])
         if chunk.null_count:
-            _blank(words[rows], good[rows], chunk)
+            _blank(words[rows], good[rows], _missing(chunk))
     return words, good
 
 
@@ -83,10 +123,12 @@ def numbers(column: pa.ChunkedArray, name: str) -> NDArray[np.int64]:
         BacktestError: the column holds something else.
     """
     try:
-        filled = pc.fill_null(column.cast(pa.int64()), -1)
+        column = column.cast(pa.int64())
     except pa.ArrowException as error:
         raise BacktestError(f"column {name} is not of whole numbers: {error}") from None
-    return np.require(filled.to_numpy(), np.int64, ["C", "W"])
+    if column.null_count:
+        column = pc.fill_null(column, -1)
+    return np.require(column.to_numpy(), np.int64, ["C", "W"])
 
 
 def unix_seconds(column: pa.ChunkedArray, name: str) -> NDArray[np.int64]:
@@ -124,8 +166,12 @@ def integers(words: Words) -> list[int]:
     return values
 
 
-def _blank(words: Words, good: NDArray[np.bool_], chunk: pa.Array) -> None:
-    missing = pc.is_null(chunk).to_numpy(zero_copy_only=False)
+def _missing(chunk: pa.Array) -> NDArray[np.bool_]:
+    found: NDArray[np.bool_] = pc.is_null(chunk).to_numpy(zero_copy_only=False)
+    return found
+
+
+def _blank(words: Words, good: NDArray[np.bool_], missing: NDArray[np.bool_]) -> None:
     words[missing] = 0
     good[missing] = False
 

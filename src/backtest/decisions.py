@@ -79,6 +79,7 @@ class Decider:
         self._panel = Panel.from_policy(policy, chain_id, equipment)
         self._columns = {name: column for column, name in enumerate(model.inputs)}
         self._assessed: dict[bytes, Assessment] = {}
+        self._weighed: dict[bytes, tuple[Attribution, ...]] = {}
         self._explained: dict[bytes, tuple[Attribution, ...]] = {}
         self._running = {
             name: entry.parameters
@@ -139,19 +140,29 @@ class Decider:
         return decide(verdicts)
 
     def _explanation(self, position: int, scores: Scores) -> tuple[Attribution, ...]:
-        """The inputs that weigh most. All rows of a cell have the same weights."""
+        """The inputs that weigh most, the same object for the same row."""
         row = scores.features[position]
-        name = scores.cell_names[scores.cell[position]]
-        known = self._explained.get(name)
+        known = self._explained.get(content := row.tobytes())
         if known is None:
-            known = tuple(self._model.explain(row, EXPLAINED_INPUTS))
+            weights = self._weights(row, scores.cell_names[scores.cell[position]])
+            column, values = self._columns, row.tolist()
+            known = tuple(
+                [Attribution(name, values[column[name]], weight) for name, _, weight in weights]
+            )
             if len(self._explained) >= EXPLANATIONS_REMEMBERED:
                 self._explained = {}
-            self._explained[name] = known
-        column, values = self._columns, row.tolist()
-        return tuple(
-            [Attribution(feature, values[column[feature]], weight) for feature, _, weight in known]
-        )
+            self._explained[content] = known
+        return known
+
+    def _weights(self, row: NDArray[np.float64], cell: bytes) -> tuple[Attribution, ...]:
+        """The explanation of a row. All rows of a cell have the same weights."""
+        known = self._weighed.get(cell)
+        if known is None:
+            known = tuple(self._model.explain(row, EXPLAINED_INPUTS))
+            if len(self._weighed) >= EXPLANATIONS_REMEMBERED:
+                self._weighed = {}
+            self._weighed[cell] = known
+        return known
 
     def _assessment(self, position: int, scores: Scores) -> Assessment:
         """Score and percentile, one object for a cell: detectors remember what they said of it."""
@@ -266,7 +277,7 @@ def _look_alikes(
     """The look-alikes of each transaction that has some; only marked transfers can be in one."""
     rows = np.flatnonzero(marked)
     entered: dict[int, list[MovedTransfer]] = {}
-    for position, record in zip(owners(batch)[rows].tolist(), _records(batch, rows), strict=True):
+    for position, record in zip(owners(batch, rows).tolist(), _records(batch, rows), strict=True):
         entered.setdefault(position, []).append(record)
     positions = np.array(list(entered), np.int64)
     senders = hex_texts(batch.sender[positions], kernels.ADDRESS_BYTES)

@@ -95,7 +95,14 @@ def find_rows(
             bit = (mixed >> _FILTER_SHIFT) & bits
             entered[bit // _WORD] |= np.uint64(1) << (bit % _WORD)
     first = np.full(runs, -1, np.int64)
+    following = 0  # the run that comes next if both are in the same order
     for key in range(len(keys)):
+        if following < runs and _same(wanted, begins[following], keys, key):
+            run = alike[following]
+            if first[run] < 0:
+                first[run] = key
+            following += 1
+            continue
         mixed = _hash(keys, key, secret)
         bit = (mixed >> _FILTER_SHIFT) & bits
         if (entered[bit // _WORD] >> (bit % _WORD)) & np.uint64(1) == 0:
@@ -108,6 +115,7 @@ def find_rows(
                 if _same(wanted, begins[run], keys, key):
                     if first[run] < 0:
                         first[run] = key
+                    following = run + 1
                     break
             slot = (slot + np.uint64(1)) & mask
     found = np.empty(len(wanted), np.int64)
@@ -206,10 +214,10 @@ def _among_many(
     words: NDArray[np.uint64],
     row: int,
     table: NDArray[np.int32],
+    mask: np.uint64,
     secret: NDArray[np.uint64],
 ) -> int:
     """The same, by a table of the numbers, where a new address gets the place of `count`."""
-    mask = np.uint64(len(table) - 1)
     slot = _hash(words, row, secret) & mask
     while table[slot] != 0 and table[slot] != count:
         if _same(known, table[slot], words, row):
@@ -217,6 +225,12 @@ def _among_many(
         slot = (slot + np.uint64(1)) & mask
     table[slot] = count
     return count
+
+
+@numba.njit(inline="always")
+def _enter(known: NDArray[np.uint64], count: int, words: NDArray[np.uint64], row: int) -> None:
+    for column in range(3):  # a row at once would be an array, whose references are counted
+        known[count, column] = words[row, column]
 
 
 @numba.njit(cache=True, nogil=True)
@@ -259,7 +273,10 @@ def number_accounts(
     for tx in range(len(offsets) - 1):
         longest = max(longest, offsets[tx + 1] - offsets[tx])
     known = np.zeros((2 * longest + 3, 3), np.uint64)
-    places = np.zeros(1, np.int32)
+    reach = 8
+    while reach < 4 * longest + 4:
+        reach *= 2
+    places = np.zeros(reach, np.int32)
     sender = np.empty(len(payer), np.int32)
     recipient = np.empty(len(payer), np.int32)
     of_origin = np.empty(len(origin), np.int32)
@@ -268,11 +285,14 @@ def number_accounts(
     for tx in range(len(offsets) - 1):
         start, stop = offsets[tx], offsets[tx + 1]
         few = stop - start <= _FEW
+        mask = np.uint64(0)
         if not few:
             reach = 8
             while reach < 4 * (stop - start) + 4:
                 reach *= 2
-            places = np.zeros(reach, np.int32)
+            mask = np.uint64(reach - 1)
+            for place in range(reach):
+                places[place] = 0
         count = 1
         has_zero = False
         for row in range(start, stop):
@@ -283,10 +303,10 @@ def number_accounts(
                 if few:
                     number = _among_few(known, count, payer, row)
                 else:
-                    number = _among_many(known, count, payer, row, places, secret)
+                    number = _among_many(known, count, payer, row, places, mask, secret)
                 sender[row] = number
                 if number == count:
-                    known[count] = payer[row]
+                    _enter(known, count, payer, row)
                     count += 1
             if _is_zero(payee, row):
                 has_zero = True
@@ -295,10 +315,10 @@ def number_accounts(
                 if few:
                     number = _among_few(known, count, payee, row)
                 else:
-                    number = _among_many(known, count, payee, row, places, secret)
+                    number = _among_many(known, count, payee, row, places, mask, secret)
                 recipient[row] = number
                 if number == count:
-                    known[count] = payee[row]
+                    _enter(known, count, payee, row)
                     count += 1
         if has_called[tx]:
             if _is_zero(called, tx):
@@ -307,7 +327,7 @@ def number_accounts(
                 if few:
                     number = _among_few(known, count, called, tx)
                 else:
-                    number = _among_many(known, count, called, tx, places, secret)
+                    number = _among_many(known, count, called, tx, places, mask, secret)
                 if number < count:
                     of_called[tx] = number
         if _is_zero(origin, tx):
@@ -316,7 +336,7 @@ def number_accounts(
             if few:
                 number = _among_few(known, count, origin, tx)
             else:
-                number = _among_many(known, count, origin, tx, places, secret)
+                number = _among_many(known, count, origin, tx, places, mask, secret)
             of_origin[tx] = number
             count = max(count, number + 1)
         most = max(most, count)

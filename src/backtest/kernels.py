@@ -65,8 +65,8 @@ def _eight_digits(text: np.uint64) -> tuple[np.uint64, np.uint64]:
 @numba.njit(
     [
         numba.boolean[::1](
-            _read_only(offset), _read_only(numba.uint8), numba.boolean, numba.int64,
-            numba.uint64[:, ::1],
+            _read_only(offset), _read_only(numba.uint8), numba.int64[::1], numba.boolean,
+            numba.int64, numba.uint64[:, ::1],
         )
         for offset in (numba.int32, numba.int64)
     ],
@@ -75,6 +75,7 @@ def _eight_digits(text: np.uint64) -> tuple[np.uint64, np.uint64]:
 def parse_bytes(
     offsets: Offsets,
     data: NDArray[np.uint8],
+    rows: NDArray[np.int64],
     is_text: bool,
     n_bytes: int,
     words: NDArray[np.uint64],
@@ -84,11 +85,12 @@ def parse_bytes(
     Args:
         offsets: value i is data[offsets[i]:offsets[i + 1]].
         data: the values, one after another.
+        rows: which values.
         is_text: `0x` and two hex digits a byte, in either case; else the bytes themselves.
         n_bytes: the length, a multiple of 4.
-        words: filled with the values, right-aligned; 0 where not well-formed.
+        words: filled with those values, right-aligned; 0 where not well-formed.
     """
-    count = len(offsets) - 1
+    count = len(rows)
     width = words.shape[1]
     good = np.zeros(count, np.bool_)
     length = 2 * n_bytes + 2 if is_text else n_bytes
@@ -97,9 +99,10 @@ def parse_bytes(
     for i in range(count):
         for column in range(width):
             words[i, column] = 0
-        if offsets[i + 1] - offsets[i] != length:
+        row = rows[i]
+        if offsets[row + 1] - offsets[row] != length:
             continue
-        at = np.uint64(offsets[i])
+        at = np.uint64(offsets[row])
         wrong = np.uint64(0)
         if is_text:
             if data[at] != 48 or data[at + np.uint64(1)] | 32 != 120:  # 0x
@@ -251,6 +254,47 @@ def _find(
         slot = (slot + np.uint64(1)) & mask
 
 
+@numba.njit(cache=True, nogil=True)
+def _number_some(
+    words: NDArray[np.uint64],
+    start: int,
+    numbers: NDArray[np.int32],
+    first: NDArray[np.int64],
+    found: int,
+    table: NDArray[np.int32],
+    seed: np.uint64,
+) -> tuple[int, int]:
+    """Number rows from `start` on until the table is half full.
+
+    A function by itself because numba counts the references to an array that may be replaced, row
+    by row.
+
+    Returns:
+        Where it stopped, and how many distinct rows there are.
+    """
+    count, width = words.shape
+    for i in range(start, count):
+        if i > 0:
+            same = True
+            for column in range(width):
+                if words[i, column] != words[i - 1, column]:
+                    same = False
+                    break
+            if same:
+                numbers[i] = numbers[i - 1]
+                continue
+        slot, number = _find(words, i, first, table, seed)
+        if number < 0:
+            number = found
+            table[slot] = found
+            first[found] = i
+            found += 1
+        numbers[i] = number
+        if 2 * found > len(table):
+            return i + 1, found
+    return count, found
+
+
 @numba.njit(
     "Tuple((int32[::1], int64[::1]))(uint64[:, ::1], uint64)",
     cache=True, nogil=True,
@@ -268,36 +312,19 @@ def number_rows(
     Returns:
         The number of each row, and the first row of each number.
     """
-    count, width = words.shape
-    # Starts small and grows: few distinct rows stay in the processor's cache.
-    capacity = 1024
-    table = np.full(capacity, -1, np.int32)
+    count = len(words)
     numbers = np.empty(count, np.int32)
     first = np.empty(count, np.int64)
-    found = 0
-    for i in range(count):
-        if i > 0:
-            same = True
-            for column in range(width):
-                if words[i, column] != words[i - 1, column]:
-                    same = False
-                    break
-            if same:
-                numbers[i] = numbers[i - 1]
-                continue
-        slot, number = _find(words, i, first, table, seed)
-        if number < 0:
-            number = found
-            table[slot] = found
-            first[found] = i
-            found += 1
-            if 2 * found > capacity:
-                capacity *= 4
-                table = np.full(capacity, -1, np.int32)
-                for other in range(found):
-                    slot, _ = _find(words, first[other], first, table, seed)
-                    table[slot] = other
-        numbers[i] = number
+    # Starts small and grows: few distinct rows stay in the processor's cache.
+    capacity = 1024
+    done = found = 0
+    while done < count:
+        table = np.full(capacity, -1, np.int32)
+        for number in range(found):
+            slot, _ = _find(words, first[number], first, table, seed)
+            table[slot] = number
+        done, found = _number_some(words, done, numbers, first, found, table, seed)
+        capacity *= 4
     return numbers, first[:found].copy()
 
 

@@ -5,8 +5,11 @@ block numbers is read for that, run-length encoded: 20 million blocks take 300 M
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -113,7 +116,9 @@ def index_blocks(table: TableFiles) -> BlockIndex:
     Raises:
         BacktestError: a file cannot be read.
     """
-    groups = [runs for path in table.paths for runs in _runs(path, table.columns["block_number"])]
+    read = partial(_runs, column=table.columns["block_number"])
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        groups = [runs for file in pool.map(read, table.paths) for runs in file]
     groups.sort(key=lambda runs: int(runs.values[0]) if runs.rows else -1)
     filled = [runs for runs in groups if runs.rows]
     rising = all((np.diff(runs.values) > 0).all() for runs in filled)
@@ -121,7 +126,8 @@ def index_blocks(table: TableFiles) -> BlockIndex:
     return BlockIndex(tuple(filled), bool(rising and joined))
 
 
-def _runs(path: Path, column: str) -> Iterator[_Runs]:
+def _runs(path: Path, column: str) -> list[_Runs]:
+    groups = []
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             for row_group in range(file.num_row_groups):
@@ -132,9 +138,10 @@ def _runs(path: Path, column: str) -> Iterator[_Runs]:
                 ends = np.append(np.flatnonzero(np.diff(blocks)) + 1, len(blocks))
                 if not len(blocks):
                     ends = ends[:0]
-                yield _Runs(path, row_group, len(blocks), blocks[ends - 1], ends)
+                groups.append(_Runs(path, row_group, len(blocks), blocks[ends - 1], ends))
     except (OSError, pa.ArrowException) as error:
         raise unreadable(path, error) from error
+    return groups
 
 
 def whole_table(table: TableFiles) -> tuple[Span, ...]:

@@ -83,15 +83,16 @@ def look_alike_rows(batch: TransactionBatch) -> Mask:
     return found
 
 
-def owners(batch: TransactionBatch) -> NDArray[np.int64]:
-    """The transaction of each transfer."""
-    return np.repeat(np.arange(len(batch)), batch.transfers.n_transfers)
+def owners(batch: TransactionBatch, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The transactions of some transfers."""
+    found: NDArray[np.int64] = np.searchsorted(batch.transfers.offsets, rows, side="right") - 1
+    return found
 
 
 def _any(batch: TransactionBatch, rows: Mask) -> Mask:
     """Transactions with such a transfer."""
     found = np.zeros(len(batch), np.bool_)
-    found[owners(batch)[rows]] = True
+    found[owners(batch, np.flatnonzero(rows))] = True
     return found
 
 

@@ -12,6 +12,8 @@ from src.backtest.plan import Slice, Span
 
 _BATCH = 16_384
 """About a page of hashes: text of more pages than one is moved again for each of them."""
+_READ_BYTES = 1 << 20
+"""At once: a row group's whole column would be put into new memory, page by page."""
 _REFERENCE_BYTES = 8
 """A row takes less where it refers to a dictionary, more where it is an address in full."""
 
@@ -98,8 +100,9 @@ def _batches(span: Span, columns: list[str]) -> Iterator[pa.RecordBatch]:
     with pq.ParquetFile(span.path) as file:
         repeating = _repeating(file.metadata.row_group(span.row_group), columns)
     with pq.ParquetFile(
-        span.path, read_dictionary=repeating, page_checksum_verification=True
-    ) as file:
+        span.path, read_dictionary=repeating, page_checksum_verification=True,
+        buffer_size=_READ_BYTES,
+    ) as file:  # fmt: skip
         for batch in file.iter_batches(
             _BATCH, row_groups=[span.row_group], columns=columns, use_threads=False
         ):

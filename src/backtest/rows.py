@@ -127,7 +127,8 @@ def alert_table(decisions: pa.Table, rows: SliceRows, judged: Mapping[int, Judge
     return table
 
 
-def _explanation(attributions: Sequence[Attribution]) -> str:
+@lru_cache(maxsize=10_000)  # anomalies are a few shapes again and again
+def _explanation(attributions: tuple[Attribution, ...]) -> str:
     return json.dumps([{"feature": f, "value": v, "weight": w} for f, v, w in attributions])
 
 
