@@ -6,7 +6,7 @@ rows are cast to float32 as scikit-learn does; thresholds are rounded *down* to 
 `x <= threshold` decides the same for every float32 x; and the last step, 2**(-length), is numpy's.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numba
@@ -39,6 +39,15 @@ class Forest:
     right: NDArray[np.int32]
     depth_value: NDArray[np.float64]
     cover: NDArray[np.float64]
+    _nodes: NDArray[np.uint32] = field(init=False, repr=False, compare=False)
+    _thresholds: NDArray[np.float32] = field(init=False, repr=False, compare=False)
+    _steps: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        nodes = _packed(self)
+        object.__setattr__(self, "_nodes", nodes)
+        object.__setattr__(self, "_thresholds", nodes.view(np.float32))
+        object.__setattr__(self, "_steps", _deepest(self.left, self.right))
 
     @classmethod
     def from_contents(cls, contents: ForestContents) -> "Forest":
@@ -86,7 +95,7 @@ class Forest:
         """
         lengths = np.empty(len(rows), dtype=np.float64)
         _path_lengths(
-            rows, self.roots, self.feature, self.threshold, self.left, self.right,
+            rows, self.roots, self._nodes, self._thresholds, self._steps,
             self.depth_value, lengths,
         )  # fmt: skip
         if self.denominator == 0:  # every tree saw a single row: scikit-learn calls that 1/2
@@ -150,29 +159,99 @@ def _merge_leaves(
             kept[one] = kept[two] = False
 
 
+@numba.njit(numba.int64(numba.int32[::1], numba.int32[::1]), cache=True, nogil=True)
+def _deepest(left: NDArray[np.int32], right: NDArray[np.int32]) -> int:
+    """How many splits lie above the lowest leaf."""
+    depth = np.zeros(len(left), np.int64)
+    deepest = 0
+    for node in range(len(left)):  # children come after their parents
+        if left[node] != LEAF:
+            depth[left[node]] = depth[right[node]] = depth[node] + 1
+            deepest = max(deepest, depth[node] + 1)
+    return deepest
+
+
+def _packed(forest: Forest) -> NDArray[np.uint32]:
+    """What is read of a node on the way down, side by side: a visit costs one cache line.
+
+    Shape (n, 4): feature, threshold (the bits of a float32), left and right child. A leaf is its
+    own child, whatever is asked, so that all ways down may take the same number of steps.
+    """
+    is_leaf = forest.feature == LEAF
+    itself = np.arange(len(is_leaf))
+    nodes = np.empty((len(is_leaf), 4), np.uint32)
+    nodes[:, 0] = np.where(is_leaf, 0, forest.feature)
+    nodes.view(np.float32)[:, 1] = forest.threshold
+    nodes[:, 2] = np.where(is_leaf, itself, forest.left)
+    nodes[:, 3] = np.where(is_leaf, itself, forest.right)
+    return nodes
+
+
+@numba.njit(inline="always")
+def _child(
+    nodes: NDArray[np.uint32],
+    thresholds: NDArray[np.float32],
+    node: np.uint64,
+    rows: NDArray[np.float32],
+    row: int,
+) -> np.uint64:
+    """Where a row goes from a node: an index, as a branch could not be predicted.
+
+    Unsigned, since numba gives signed indices another look.
+    """
+    goes_right = rows[row, np.uint64(nodes[node, 0])] > thresholds[node, 1]
+    return np.uint64(nodes[node, np.uint64(2) + np.uint64(goes_right)])
+
+
 @numba.njit(
     numba.void(
-        numba.float32[:, ::1], numba.int32[::1], numba.int32[::1], numba.float32[::1],
-        numba.int32[::1], numba.int32[::1], numba.float64[::1], numba.float64[::1],
+        numba.float32[:, ::1], numba.int32[::1], numba.uint32[:, ::1], numba.float32[:, ::1],
+        numba.int64, numba.float64[::1], numba.float64[::1],
     ),
     cache=True, nogil=True,
 )  # fmt: skip
 def _path_lengths(
     rows: NDArray[np.float32],
     roots: NDArray[np.int32],
-    feature: NDArray[np.int32],
-    threshold: NDArray[np.float32],
-    left: NDArray[np.int32],
-    right: NDArray[np.int32],
+    nodes: NDArray[np.uint32],
+    thresholds: NDArray[np.float32],
+    steps: int,
     depth_value: NDArray[np.float64],
     lengths: NDArray[np.float64],
 ) -> None:
-    """Sum of path lengths over the trees, tree by tree in order as scikit-learn adds them."""
+    """Sum of path lengths over the trees, tree by tree in order as scikit-learn adds them.
+
+    Each step down waits for the one before; those of four trees wait for one another's memory
+    together, which takes a quarter of the time.
+
+    Args:
+        rows: to score.
+        roots: see `Forest`.
+        nodes: see `_packed`.
+        thresholds: the same memory.
+        steps: down to the lowest leaf.
+        depth_value: see `Forest`.
+        lengths: filled with the sums.
+    """
+    trees = roots.shape[0] - 1
+    last = max(trees - 1, 0)
     for row in range(rows.shape[0]):
         length = 0.0
-        for tree in range(roots.shape[0] - 1):
-            node = roots[tree]
-            while feature[node] >= 0:
-                node = left[node] if rows[row, feature[node]] <= threshold[node] else right[node]
-            length += depth_value[node]
+        for tree in range(0, trees, 4):
+            one = np.uint64(roots[tree])
+            two = np.uint64(roots[min(tree + 1, last)])
+            three = np.uint64(roots[min(tree + 2, last)])
+            four = np.uint64(roots[min(tree + 3, last)])
+            for _ in range(steps):
+                one = _child(nodes, thresholds, one, rows, row)
+                two = _child(nodes, thresholds, two, rows, row)
+                three = _child(nodes, thresholds, three, rows, row)
+                four = _child(nodes, thresholds, four, rows, row)
+            length += depth_value[one]
+            if tree + 1 < trees:
+                length += depth_value[two]
+            if tree + 2 < trees:
+                length += depth_value[three]
+            if tree + 3 < trees:
+                length += depth_value[four]
         lengths[row] = length
