@@ -47,12 +47,15 @@ def parsed_bytes(
         part = slice(done, done := done + len(inside))
         if pa.types.is_dictionary(chunk.type):
             values, well = dictionary.parsed(chunk.dictionary)
-            index = chunk.indices.cast(pa.int64())
+            index = chunk.indices
             if index.null_count:
-                index = pc.fill_null(index, len(values) - 1)
-            place = index.to_numpy()[inside]
-            np.take(values, place, axis=0, out=words[part])
-            np.take(well, place, out=good[part])
+                index = pc.fill_null(index.cast(pa.int64()), len(values) - 1)
+            place = index.to_numpy()
+            if rows is not None:
+                place = place[inside]
+            # There is nothing to clip, but else numpy fills a buffer first, in case there were.
+            np.take(values, place, axis=0, out=words[part], mode="clip")
+            np.take(well, place, out=good[part], mode="clip")
         else:
             _parse(chunk, inside, n_bytes, words[part], good[part])
     return words, good

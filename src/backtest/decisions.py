@@ -247,7 +247,7 @@ def transfers_of(
 ) -> dict[int, list[MovedTransfer]]:
     """The transfers of some transactions as records, amounts exact, by position."""
     offsets = batch.transfers.offsets
-    counts = np.diff(offsets)[positions]
+    counts = offsets[positions + 1] - offsets[positions]
     ends = np.cumsum(counts)
     rows = np.repeat(offsets[positions] - ends + counts, counts) + np.arange(counts.sum())
     records = _records(batch, rows)

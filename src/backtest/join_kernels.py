@@ -219,12 +219,11 @@ def _among_many(
 ) -> int:
     """The same, by a table of the numbers, where a new address gets the place of `count`."""
     slot = _hash(words, row, secret) & mask
-    while table[slot] != 0 and table[slot] != count:
-        if _same(known, table[slot], words, row):
-            return int(table[slot])
+    while table[slot] != 0 and table[slot] != count and not _same(known, table[slot], words, row):
         slot = (slot + np.uint64(1)) & mask
-    table[slot] = count
-    return count
+    if table[slot] == 0:
+        table[slot] = count
+    return int(table[slot])
 
 
 @numba.njit(inline="always")

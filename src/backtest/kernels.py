@@ -230,14 +230,14 @@ def _find(
     row: int,
     first: NDArray[np.int64],
     table: NDArray[np.int32],
-    seed: np.uint64,
+    factors: NDArray[np.uint64],
 ) -> tuple[np.uint64, int]:
     """Where a row belongs in an open-addressing table, and its number or -1."""
     mask = np.uint64(len(table) - 1)
-    mixed = seed
-    for column in range(words.shape[1]):
-        mixed = (mixed ^ words[row, column]) * np.uint64(0xBF58476D1CE4E5B9)
-        mixed ^= mixed >> np.uint64(29)
+    mixed = np.uint64(0)
+    for column in range(words.shape[1]):  # products need not wait for one another
+        mixed += words[row, column] * factors[column]
+    mixed = (mixed ^ (mixed >> np.uint64(32))) * np.uint64(0xBF58476D1CE4E5B9)
     mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     slot = (mixed ^ (mixed >> np.uint64(31))) & mask
     while True:
@@ -262,7 +262,7 @@ def _number_some(
     first: NDArray[np.int64],
     found: int,
     table: NDArray[np.int32],
-    seed: np.uint64,
+    factors: NDArray[np.uint64],
 ) -> tuple[int, int]:
     """Number rows from `start` on until the table is half full.
 
@@ -283,7 +283,7 @@ def _number_some(
             if same:
                 numbers[i] = numbers[i - 1]
                 continue
-        slot, number = _find(words, i, first, table, seed)
+        slot, number = _find(words, i, first, table, factors)
         if number < 0:
             number = found
             table[slot] = found
@@ -312,7 +312,13 @@ def number_rows(
     Returns:
         The number of each row, and the first row of each number.
     """
-    count = len(words)
+    count, width = words.shape
+    factors = np.empty(width, np.uint64)
+    factor = seed
+    for column in range(width):
+        factor = (factor ^ (factor >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        factor = (factor ^ (factor >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        factors[column] = factor | np.uint64(1)
     numbers = np.empty(count, np.int32)
     first = np.empty(count, np.int64)
     # Starts small and grows: few distinct rows stay in the processor's cache.
@@ -321,9 +327,9 @@ def number_rows(
     while done < count:
         table = np.full(capacity, -1, np.int32)
         for number in range(found):
-            slot, _ = _find(words, first[number], first, table, seed)
+            slot, _ = _find(words, first[number], first, table, factors)
             table[slot] = number
-        done, found = _number_some(words, done, numbers, first, found, table, seed)
+        done, found = _number_some(words, done, numbers, first, found, table, factors)
         capacity *= 4
     return numbers, first[:found].copy()
 

@@ -72,11 +72,12 @@ class SliceRows:
         judged = self.judged.get(position)
         deciding = judged.decision.deciding if judged else None
         score = float(self.score[position])
+        offsets = self.batch.transfers.offsets
         return {
             "tx_hash": self.tx_hash[position].as_py(),
             "block_number": _or_none(self.batch.block_number[position]),
             "from_address": self.from_address[position].as_py(),
-            "n_transfers": int(self.batch.transfers.n_transfers[position]),
+            "n_transfers": int(offsets[position + 1] - offsets[position]),
             "anomaly_score": None if np.isnan(score) else score,
             "anomaly": bool(self.anomaly[position]),
             "action": Action(int(self.action[position])).name,
