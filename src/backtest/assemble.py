@@ -103,15 +103,20 @@ def assemble(tables: SliceTables) -> TransactionBatch:
         transfers, owner = transfers[known], owner[known]
     is_used, earliest = join_kernels.first_positions(owner, transfers.log_index, n_rows)
     rows = np.flatnonzero(is_used)
-    block_number = numbers(columns["block_number"], "block_number")
-    tx_index = _optional(columns, "tx_index")
-    keys = np.stack([block_number[rows], tx_index[rows], earliest[rows]], axis=1)
+    keys = np.stack(
+        [
+            numbers(columns["block_number"], "block_number")[rows],
+            _optional(columns, "tx_index")[rows],
+            earliest[rows],
+        ],
+        axis=1,
+    )
     hashes = tx_hash[rows]
     sender, has_sender = parsed_bytes(columns["from_address"], kernels.ADDRESS_BYTES, rows)
     to, has_to = _called(columns, rows)
     if not join_kernels.is_sorted(keys, hashes):
         order = np.lexsort((*hashes.T[::-1], *keys.T[::-1]))
-        rows, hashes = rows[order], hashes[order]
+        rows, hashes, keys = rows[order], hashes[order], keys[order]
         sender, has_sender, to, has_to = sender[order], has_sender[order], to[order], has_to[order]
     position = np.empty(n_rows, np.int64)
     position[rows] = np.arange(len(rows))
@@ -119,9 +124,9 @@ def assemble(tables: SliceTables) -> TransactionBatch:
     batch, called = _transfer_batch(transfers, offsets, sender, to, has_to)
     return TransactionBatch(
         tx_hash=hashes,
-        block_number=block_number[rows],
+        block_number=np.ascontiguousarray(keys[:, 0]),
         timestamp=_timestamps(tables)[rows],
-        tx_index=tx_index[rows],
+        tx_index=np.ascontiguousarray(keys[:, 1]),
         nonce=_optional(columns, "nonce")[rows],
         sender=sender,
         has_sender=has_sender,

@@ -26,6 +26,8 @@ EXCESS_CAP = 4.0
 
 N_FEATURES = 18
 
+_KIND_BITS = 6  # see `_kind`
+
 _ZERO_ACCOUNT = 0  # `TransferBatch` gives the zero address this id
 
 # Columns, in the order of `features.FEATURES`.
@@ -76,6 +78,19 @@ def _excess(value: float, center: float, scale: float) -> float:
     return min(max(excess, 0.0), EXCESS_CAP)
 
 
+@numba.njit(inline="always")
+def _kind(payer: int, payee: int, origin: int, amount: float) -> int:
+    """All that a transaction's only transfer can have to do with its accounts, as a number."""
+    return (
+        (payer == _ZERO_ACCOUNT)
+        + 2 * (payee == _ZERO_ACCOUNT)
+        + 4 * (payer == payee)
+        + 8 * (payer == origin)
+        + 16 * (payee == origin)
+        + 32 * (amount > 0.0)
+    )
+
+
 @numba.njit(
     numba.float64[:, ::1](
         numba.int64[::1], numba.int32[::1], numba.int32[::1], numba.int32[::1],
@@ -121,7 +136,7 @@ def transaction_features(
         capacity *= 2
     radix = np.int64(2 * longest + 1)
 
-    features = np.zeros((n_tx, N_FEATURES), np.float64)
+    features = np.empty((n_tx, N_FEATURES), np.float64)
     account_stamp = np.full(n_accounts, -1, np.int64)
     account_slot = np.zeros(n_accounts, np.int64)
     token_stamp = np.full(len(token_known), -1, np.int64)
@@ -154,7 +169,27 @@ def transaction_features(
     lost = np.zeros(2 * longest, np.int64)
     inner_token = np.zeros(longest, np.int64)
 
+    # Most transactions have one transfer, and all whose amount is nothing special look like one of
+    # a few: the features of the first of its kind are copied.
+    first_of_kind = np.full(1 << _KIND_BITS, -1, np.int64)
+
     for tx in range(n_tx):
+        if offsets[tx + 1] - offsets[tx] == 1:
+            row = offsets[tx]
+            known = token_known[token[row]]
+            if (
+                known < 0
+                or amount[row] == 0.0
+                or _excess(amount[row], profile_center[known], profile_scale[known]) == 0.0
+            ):
+                kind = _kind(sender[row], recipient[row], origin[tx], amount[row])
+                earlier = first_of_kind[kind]
+                if earlier >= 0:
+                    for column in range(N_FEATURES):
+                        features[tx, column] = features[earlier, column]
+                    continue
+                first_of_kind[kind] = tx
+
         n_local = 0
         n_local_tokens = 0
         n_flows = 0
@@ -311,6 +346,7 @@ def transaction_features(
             free_gain = gained[origin_slot]
 
         out = features[tx]
+        out[:] = 0.0
         if inner > 0:
             out[_REVERSE_HOPS] = math.log2(1.0 + reverse)
             out[_REVERSE_SHARE] = reverse / inner
