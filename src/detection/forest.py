@@ -199,7 +199,7 @@ def _child(
 
     Unsigned, since numba gives signed indices another look.
     """
-    goes_right = rows[row, np.uint64(nodes[node, 0])] > thresholds[node, 1]
+    goes_right = not (rows[row, np.uint64(nodes[node, 0])] <= thresholds[node, 1])
     return np.uint64(nodes[node, np.uint64(2) + np.uint64(goes_right)])
 
 
