@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from werkzeug import Response
 
-from src.backtest import columns, join_kernels, kernels
+from src.backtest import columns, join_kernels, kernels, look_alike_kernel
 from src.backtest.__main__ import main
 from src.backtest.assemble import assemble
 from src.backtest.columns import SECRET
@@ -249,7 +249,9 @@ def test_look_alikes_are_searched_where_they_can_be(moves):
     )  # fmt: skip
     payer = np.array([a for a, _ in moves], np.int32)
     payee = np.array([b for _, b in moves], np.int32)
-    found = join_kernels.may_look_alike(payer, payee, words[payer], words[payee], 12, 16, SECRET)
+    found = look_alike_kernel.may_look_alike(
+        payer, payee, words[payer], words[payee], 12, 16, SECRET
+    )
     entered = [(row, *pair) for row, (a, b) in enumerate(moves) for pair in ((a, b), (b, a))
                if a != b and 0 not in (a, b)]  # fmt: skip
     expected = {

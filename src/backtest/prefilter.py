@@ -25,8 +25,8 @@ from src.backtest.balance_kernels import (
     names_strangers,
 )
 from src.backtest.columns import SECRET
-from src.backtest.join_kernels import may_look_alike
 from src.backtest.judge import Scores
+from src.backtest.look_alike_kernel import may_look_alike
 from src.detection.counterparties import FIRST_DIGITS, LAST_DIGITS
 from src.detection.detectors.fresh_account_large_value import large_amount
 from src.detection.features import FEATURE_NAMES
