@@ -3,7 +3,7 @@
 Multiplies real transactions: copies get other hashes, other accounts, other amounts and later
 blocks, so that neither accounts nor inputs of the model repeat more than in reality. Each run is a
 process of its own, so that its memory can be seen: the sum over it and its workers, a page that
-several of them share counting once.
+several of them share counting once. Of several runs of a size, the one of median time is shown.
 """
 
 import argparse
@@ -15,6 +15,7 @@ import tempfile
 import threading
 import time
 from contextlib import suppress
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
@@ -34,8 +35,8 @@ _ROW_GROUP = 1_000_000
 _SAMPLE_SECONDS = 0.5  # looking takes time that the workers need
 
 
-def multiply(data: Path, folder: Path, transfers_wanted: int, seed: int = 0) -> int:
-    """Write copies of a data set's whole blocks; returns the number of transfers.
+def multiply(data: Path, folder: Path, transfers_wanted: int, seed: int = 0) -> None:
+    """Write copies of a data set's whole blocks, all files or none.
 
     The layout is ethereum-etl's, ordered by block, in files of one row group of a million rows.
     """
@@ -57,8 +58,8 @@ def multiply(data: Path, folder: Path, transfers_wanted: int, seed: int = 0) -> 
     order = np.lexsort((log_index, place))
     transfers, place = transfers.take(order), place[order]
     amounts = [int(text) for text in transfers["value_raw"].to_pylist()]
-    folder.mkdir(parents=True, exist_ok=True)
-    written = 0
+    unfinished = folder.with_name(f"{folder.name}-unfinished")
+    unfinished.mkdir(parents=True, exist_ok=True)
     pending: dict[str, list[pa.Table]] = {"transactions": [], "token_transfers": []}
     copies = -(-transfers_wanted // len(transfers))
     for copy in range(copies):
@@ -94,14 +95,14 @@ def multiply(data: Path, folder: Path, transfers_wanted: int, seed: int = 0) -> 
                 }
             )
         )
-        written += len(transfers)
         if sum(map(len, pending["token_transfers"])) >= _ROW_GROUP or copy == copies - 1:
             for name, tables in pending.items():
                 table = pa.concat_tables(tables)
-                path = folder / f"{name}-{copy:06d}.parquet"
+                path = unfinished / f"{name}-{copy:06d}.parquet"
                 pq.write_table(table, path, row_group_size=_ROW_GROUP, compression="zstd")
                 tables.clear()
-    return written
+    os.sync()  # else the system would write the data while the backtest is measured
+    unfinished.rename(folder)
 
 
 def _renamed(column: pa.ChunkedArray, copy: int) -> pa.ChunkedArray:
@@ -161,13 +162,25 @@ def main() -> int:
     parser.add_argument(
         "--transfers", type=float, nargs="+", default=[1e6, 3e6, 10e6], help="sizes (1e6 3e6 10e6)"
     )
+    parser.add_argument("--runs", type=int, default=3, help="of each size; the median counts (3)")
+    parser.add_argument(
+        "--kept", type=Path, metavar="FOLDER",
+        help="where the multiplied data is kept, and taken from the next time",
+    )  # fmt: skip
     options, rest = parser.parse_known_args()
     lines = []
     print("transfers   seconds   transfers/s   CPU s   peak MB")
     for size in options.transfers:
-        with tempfile.TemporaryDirectory(prefix="backtest-bench-") as folder:
-            transfers = multiply(options.data, Path(folder) / "data", int(size))
-            found = _measure(Path(folder) / "data", Path(folder) / "out", rest)
+        with tempfile.TemporaryDirectory(prefix="backtest-bench-") as temporary:
+            data = (options.kept or Path(temporary)) / f"{int(size)}"
+            if not data.exists():
+                multiply(options.data, data, int(size))
+            transfers = sum(pq.read_metadata(p).num_rows for p in data.glob("token_transfers-*"))
+            # The first is not counted: the system may still be busy with files just written.
+            runs = [
+                _measure(data, Path(temporary) / f"{run}", rest) for run in range(options.runs + 1)
+            ]
+            found = sorted(runs[1:], key=itemgetter("seconds"))[options.runs // 2]
         rate = transfers / found["seconds"]
         lines.append({"transfers": transfers, "transfers_per_second": round(rate), **found})
         print(
