@@ -26,7 +26,7 @@ from src.backtest.errors import BacktestError
 from src.backtest.job import Job
 from src.backtest.local_engine import METHOD, run_locally
 from src.backtest.output import Output
-from src.backtest.plan import Slice
+from src.backtest.plan import Slice, Span
 from src.backtest.reading import SliceTables
 from src.backtest.shares import Shares
 from src.settings import PROJECT_ROOT
@@ -83,15 +83,19 @@ def test_workers_that_are_not_forked_give_the_same_bytes(
     assert content_of(tmp_path / "out") == expected
 
 
+def slice_at(index: int, start: int = 0) -> Slice:
+    """A slice of ten rows that begins at this row of a row group."""
+    return Slice(index, index, index, 1, (Span(Path("x"), 0, start, start + 10),), ())
+
+
 @given(
-    slices=st.integers(0, 30),
+    starts=st.lists(st.integers(0, 100), max_size=30),
     workers=st.integers(1, 6),
     order=st.lists(st.integers(0, 5), max_size=60),
 )
-def test_each_slice_is_taken_once_and_neighbours_by_the_same_worker(
-    slices: int, workers: int, order: list[int]
-) -> None:
-    parts = [Slice(index, index, index, 1, (), ()) for index in range(slices)]
+def test_each_slice_is_taken_once(starts: list[int], workers: int, order: list[int]) -> None:
+    slices = len(starts)
+    parts = [slice_at(index, start) for index, start in enumerate(starts)]
     shares = Shares(parts, workers)
     taken: list[list[int]] = [[] for _ in range(workers)]
     for worker in [*(number % workers for number in order), *range(workers)]:
@@ -104,8 +108,16 @@ def test_each_slice_is_taken_once_and_neighbours_by_the_same_worker(
     assert sorted(index for own in taken for index in own) == list(range(slices))
 
 
+def test_a_share_begins_where_little_is_decoded_in_vain() -> None:
+    begins = {5: 10, 6: 40, 7: 0}  # rows before the slice in its row group
+    shares = Shares([slice_at(index, begins.get(index, 30)) for index in range(12)], 2)
+    assert [part.index for part in (shares.take(0), shares.take(1)) if part] == [0, 7]
+    even = Shares([slice_at(index, 30) for index in range(12)], 2)
+    assert even.take(1) == slice_at(6, 30)
+
+
 def test_workers_of_equal_speed_never_jump() -> None:
-    shares = Shares([Slice(index, index, index, 1, (), ()) for index in range(12)], 3)
+    shares = Shares([slice_at(index) for index in range(12)], 3)
     taken = [[shares.take(worker) for worker in range(3)] for _ in range(4)]
     indices = [[part.index for part in own if part] for own in zip(*taken, strict=True)]
     assert indices == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]]
@@ -113,7 +125,7 @@ def test_workers_of_equal_speed_never_jump() -> None:
 
 
 def test_who_is_done_takes_half_of_what_another_has_left() -> None:
-    shares = Shares([Slice(index, index, index, 1, (), ()) for index in range(8)], 2)
+    shares = Shares([slice_at(index) for index in range(8)], 2)
     taken = [part.index for _ in range(8) if (part := shares.take(1))]
     assert taken == [4, 5, 6, 7, 2, 3, 1, 0]
 

@@ -26,6 +26,8 @@ DEFAULT_SLICE_ROWS = 800_000
 """Rows of transfers and transactions in a slice; about 400 MB while it is worked on."""
 
 _BATCH = 65_536
+_NEAR = 0.35  # of a slice
+_NO_BLOCKS: NDArray[np.int64] = np.zeros(0, np.int64)
 _EVEN = ((24, 12), (2, 2))
 """From so many slices on their number is a multiple, so that workers end at about the same time."""
 
@@ -99,6 +101,15 @@ class BlockIndex:
         distinct, where = np.unique(values, return_inverse=True)
         return distinct, np.bincount(where, rows, len(distinct)).astype(np.int64)
 
+    def begins(self) -> NDArray[np.int64]:
+        """The first block of each row group."""
+        return np.array([group.values[0] for group in self.groups], np.int64)
+
+    def breaks_at(self, blocks: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Before which of these blocks a row group ends: none holds rows from both sides."""
+        lasts = np.array([-1, *(group.values[-1] for group in self.groups)], np.int64)
+        return lasts[np.searchsorted(self.begins(), blocks)] < blocks
+
     def spans(self, first: int, last: int) -> tuple[Span, ...]:
         """The rows of some blocks; the table must be ordered."""
         found = []
@@ -156,6 +167,15 @@ def _runs_of_group(file: pq.ParquetFile, path: Path, row_group: int, column: str
     return _Runs(path, row_group, rows, value[is_last], end[is_last])
 
 
+def common_breaks(tables: Sequence[BlockIndex]) -> NDArray[np.int64]:
+    """Blocks with which a row group of the first table begins, and none of another goes on.
+
+    Who begins to read there decodes nothing in vain. Most exports are cut into files alike.
+    """
+    begins = tables[0].begins()
+    return begins[np.all([table.breaks_at(begins) for table in tables], axis=0)]
+
+
 def whole_table(table: TableFiles) -> tuple[Span, ...]:
     """All rows of a table, in the order of its files."""
     spans = []
@@ -174,6 +194,7 @@ def cut_blocks(
     slice_rows: int,
     first: int,
     last: int,
+    breaks: NDArray[np.int64] = _NO_BLOCKS,
 ) -> list[tuple[int, int]]:
     """Ranges of blocks of about `slice_rows` rows each, never less than a block.
 
@@ -182,6 +203,7 @@ def cut_blocks(
         slice_rows: rows of all tables together, about.
         first: blocks before are left out.
         last: blocks after are left out.
+        breaks: blocks before which it is good to cut, if it is near.
     """
     blocks = np.concatenate([values for values, _ in counts])
     rows = np.concatenate([number for _, number in counts])
@@ -196,7 +218,14 @@ def cut_blocks(
             n_slices = -(-n_slices // multiple) * multiple
             break
     goals = total[-1] / n_slices * np.arange(1, n_slices)
-    ends = np.unique(np.append(np.searchsorted(total, goals), len(blocks) - 1))
+    at = np.searchsorted(total, goals)
+    good = np.searchsorted(blocks, breaks) - 1
+    good = good[(good >= 0) & (good < len(blocks) - 1)]
+    if len(good):
+        nearest = good[np.abs(total[good] - total[at][:, np.newaxis]).argmin(axis=1)]
+        near = np.abs(total[nearest] - total[at]) < total[-1] / n_slices * _NEAR
+        at = np.where(near, nearest, at)
+    ends = np.unique(np.append(at, len(blocks) - 1))
     starts = np.append(0, ends[:-1] + 1)
     return [(int(blocks[a]), int(blocks[b])) for a, b in zip(starts, ends, strict=True)]
 

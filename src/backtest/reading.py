@@ -36,7 +36,7 @@ class SliceReader:
 
     def __init__(self, export: Export) -> None:
         self._transactions = _Cursor(export.transactions)
-        self._transfers = _Cursor(export.transfers)
+        self._transfers = _Cursor(export.transfers, without=frozenset({"block_number"}))
         self._blocks = None if export.blocks is None else _Cursor(export.blocks)
 
     def read(self, part: Slice) -> SliceTables:
@@ -53,11 +53,12 @@ class SliceReader:
 
 
 class _Cursor:
-    """A place in a table."""
+    """A place in a table, of which some columns are not read."""
 
-    def __init__(self, table: TableFiles) -> None:
-        self._columns = list(table.columns.values())
-        self._ours = list(table.columns)
+    def __init__(self, table: TableFiles, without: frozenset[str] = frozenset()) -> None:
+        columns = {ours: name for ours, name in table.columns.items() if ours not in without}
+        self._columns = list(columns.values())
+        self._ours = list(columns)
         self._at: tuple[Path, int] | None = None
         self._next_row = 0
         self._batches: Iterator[pa.RecordBatch] = iter(())

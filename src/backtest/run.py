@@ -14,7 +14,7 @@ from src.backtest.job import Job
 from src.backtest.layouts import Export, detect
 from src.backtest.local_engine import run_locally
 from src.backtest.output import REPORT, SUMMARY, Output
-from src.backtest.plan import Slice, cut_blocks, identity, index_blocks, whole_table
+from src.backtest.plan import Slice, common_breaks, cut_blocks, identity, index_blocks, whole_table
 from src.backtest.report import report
 from src.backtest.shuffle import remove_copy, shuffled
 from src.backtest.spark_engine import run_on_spark
@@ -175,8 +175,10 @@ def _sliced(job: Job, options: Options) -> tuple[Job, list[Slice]]:
     if all(table is not None and table.ordered for table in tables):
         assert transfers is not None  # noqa: S101  just tested
         counts = [transactions.counts(), transfers.counts()]
+        breaks = common_breaks([transactions, transfers])
+        ranges = cut_blocks(counts, options.slice_rows, first, last, breaks)
         slices = []
-        for index, (start, end) in enumerate(cut_blocks(counts, options.slice_rows, first, last)):
+        for index, (start, end) in enumerate(ranges):
             moved = transfers.spans(start, end)
             slices.append(
                 Slice(

@@ -2,9 +2,14 @@
 
 from collections import deque
 from collections.abc import Sequence
+from functools import partial
 from itertools import pairwise
 
 from src.backtest.plan import Slice
+
+_MANY = 4  # slices of a worker, from which on one more or less matters little
+_DECODING = 0.33
+"""What it takes to decode a row, as a share of all that is done for it."""
 
 
 class Shares:
@@ -17,7 +22,7 @@ class Shares:
     """
 
     def __init__(self, slices: Sequence[Slice], workers: int) -> None:
-        ends = [len(slices) * number // workers for number in range(workers + 1)]
+        ends = _ends(slices, workers)
         self._left = [deque(slices[start:end]) for start, end in pairwise(ends)]
 
     def take(self, worker: int) -> Slice | None:
@@ -28,3 +33,26 @@ class Shares:
             for _ in range((len(longest) + 1) // 2):
                 own.appendleft(longest.pop())
         return own.popleft() if own else None
+
+
+def _ends(slices: Sequence[Slice], workers: int) -> list[int]:
+    """Where shares end: the next slice had better be one that is read from a file's beginning."""
+    ends = [len(slices) * number // workers for number in range(workers + 1)]
+    if len(slices) < _MANY * workers:
+        return ends
+    size = sum(_rows(part) for part in slices) / len(slices)
+
+    def cost(at: int, even: int) -> float:
+        return abs(at - even) * size + _DECODING * _in_vain(slices[at])
+
+    inner = [min((at, at - 1, at + 1), key=partial(cost, even=at)) for at in ends[1:-1]]
+    return [0, *inner, len(slices)]
+
+
+def _rows(part: Slice) -> int:
+    return sum(span.stop - span.start for span in (*part.transactions, *part.transfers))
+
+
+def _in_vain(part: Slice) -> int:
+    """Rows before the slice in its row groups, which have to be decoded as well."""
+    return sum(spans[0].start for spans in (part.transactions, part.transfers) if spans)
