@@ -194,6 +194,32 @@ def test_rows_are_numbered_by_first_appearance_whatever_the_seed(values, seed):
     assert first.tolist() == [values.index(value) for value in order]
 
 
+def test_thousands_of_rows_are_numbered_as_well():
+    values = np.random.default_rng(0).integers(0, 5_000, 20_000).tolist()  # the table grows thrice
+    number, first = kernels.number_rows(np.array(values, np.uint64).reshape(-1, 1), np.uint64(7))
+    order = {value: place for place, value in enumerate(dict.fromkeys(values))}
+    assert number.tolist() == [order[value] for value in values]
+    assert first.tolist() == [values.index(value) for value in order]
+
+
+@given(
+    st.lists(st.sampled_from([f"0x{7:040x}", f"0x{2**159:040X}", "0x7", "", None]), max_size=30),
+    st.integers(0, 30),
+    st.sets(st.integers(0, 29)),
+    st.booleans(),
+)
+def test_some_values_are_parsed_as_among_all(texts, cut, some, as_dictionary):
+    chunks = [pa.array(texts[:cut], pa.string()), pa.array(texts[cut:], pa.string())]
+    column = pa.chunked_array(
+        [chunk.dictionary_encode() for chunk in chunks] if as_dictionary else chunks
+    )
+    rows = np.array(sorted(row for row in some if row < len(texts)), np.int64)
+    everything = columns.parsed_bytes(pa.chunked_array(chunks), 20)
+    for found, wanted in zip(columns.parsed_bytes(column, 20, rows), everything, strict=True):
+        assert np.array_equal(found, wanted[rows])
+    assert everything[1].tolist() == [text is not None and len(text) == 42 for text in texts]
+
+
 @given(st.lists(st.integers(0, 5)), st.lists(st.integers(0, 7)), st.integers(0, 2**63 - 1))
 def test_rows_are_found_where_they_stand_first_whatever_the_secret(keys, wanted, half):
     words = [np.array([[v, 7 * v] for v in values], np.uint64) for values in (keys, wanted)]

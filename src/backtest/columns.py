@@ -110,10 +110,10 @@ def parsed_amounts(column: pa.ChunkedArray) -> tuple[Words, NDArray[np.bool_]]:
         rows = slice(start, start + len(chunk))
         start += len(chunk)
         offsets, data, is_text = _text_or_bytes(chunk)
-        if is_text:
-            good[rows] = kernels.parse_decimals(offsets, data, words[rows])
-        else:
+        if not is_text:
             _parse(chunk, np.arange(len(chunk)), kernels.WORD_BYTES, words[rows], good[rows])
+            continue
+        good[rows] = kernels.parse_decimals(offsets, data, words[rows])
         if chunk.null_count:
             _blank(words[rows], good[rows], _missing(chunk))
     return words, good

@@ -217,7 +217,10 @@ def _among_many(
     mask: np.uint64,
     secret: NDArray[np.uint64],
 ) -> int:
-    """The same, by a table of the numbers, where a new address gets the place of `count`."""
+    """The same, by a table of the numbers, where a new address gets the place of `count`.
+
+    Only the places up to `mask` are used. One way out, so that numba counts no references.
+    """
     slot = _hash(words, row, secret) & mask
     while table[slot] != 0 and table[slot] != count and not _same(known, table[slot], words, row):
         slot = (slot + np.uint64(1)) & mask
