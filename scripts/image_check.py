@@ -57,7 +57,7 @@ from src.detection import precompile
 kernels = precompile.compiled_kernels()
 dispatchers = [
     dispatcher
-    for module in (precompile.feature_kernel, precompile.forest, precompile.explanation)
+    for module in precompile.KERNEL_MODULES
     for dispatcher in vars(module).values()
     if hasattr(dispatcher, "stats")
 ]

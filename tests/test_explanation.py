@@ -1,5 +1,6 @@
 """Explanations, held against the shap package and against their own definition."""
 
+import dataclasses
 import itertools
 import math
 
@@ -7,9 +8,11 @@ import numpy as np
 import pytest
 import shap
 
+from src.detection import explanation
 from src.detection.errors import ModelIncompatible
 from src.detection.explanation import Explainer
 from src.detection.forest import LEAF, Forest
+from src.detection.shapley_kernel import PASSES
 from tests.forests import fitted, flattened, training_rows
 
 
@@ -84,16 +87,42 @@ def test_a_forest_without_splits_explains_nothing():
     assert not explainer.weights(rows[0]).any()
 
 
-def staircase(depth):
-    """A tree whose one long path splits on `depth` distinct inputs."""
+def joined(forests, denominator):
+    """The trees of several forests as those of one."""
+    offsets = np.cumsum([0, *(len(forest.feature) for forest in forests)])
+
+    def together(name, *, is_node=False):
+        arrays = [getattr(forest, name) for forest in forests]
+        if is_node:
+            arrays = [
+                np.where(a < 0, a, a + offset) for a, offset in zip(arrays, offsets, strict=False)
+            ]
+        return np.concatenate(arrays)
+
+    roots = [forest.roots[:-1] + offset for forest, offset in zip(forests, offsets, strict=False)]
+    return Forest(
+        n_features=forests[0].n_features,
+        denominator=denominator,
+        roots=np.concatenate([*roots, offsets[-1:]]).astype(np.int32),
+        feature=together("feature"),
+        threshold=together("threshold"),
+        left=together("left", is_node=True).astype(np.int32),
+        right=together("right", is_node=True).astype(np.int32),
+        depth_value=together("depth_value"),
+        cover=together("cover"),
+    )
+
+
+def staircase(depth, n_features=None):
+    """A tree whose one long path splits on `depth` distinct inputs, half of the rows each time."""
     inner, n_nodes = 2 * np.arange(depth), 2 * depth + 1
     feature = np.full(n_nodes, LEAF, dtype=np.int32)
     left, right = feature.copy(), feature.copy()
     feature[inner], left[inner], right[inner] = np.arange(depth), inner + 1, inner + 2
-    cover = np.ones(n_nodes)
-    cover[inner] = np.arange(depth + 1, 1, -1)
+    cover = 2.0 ** np.append(np.repeat(depth - np.arange(depth), 2), 0)
+    cover[left[inner]] /= 2
     return Forest(
-        n_features=depth,
+        n_features=n_features or depth,
         denominator=1.0,
         roots=np.array([0, n_nodes], dtype=np.int32),
         feature=feature,
@@ -105,14 +134,62 @@ def staircase(depth):
     )
 
 
-def test_paths_of_sixteen_inputs_are_explained_exactly():
-    forest = staircase(16)
+@pytest.mark.parametrize("depth", [1, 2, 8, 9, 10, 11, 16, 17, 18, 19, 40])
+def test_paths_of_any_number_of_inputs_are_explained_exactly(depth):
+    """Passes of four points: one up to 9 inputs, or 10 if none repeats; two up to 17, or 18."""
+    forest = staircase(depth)
     explainer = Explainer.for_forest(forest)
-    row = np.ones(16, dtype=np.float32)
-    total = explainer.base + explainer.weights(row).sum()
-    assert total == pytest.approx(np.log2(forest.score(row[np.newaxis])[0]), abs=1e-12)
+    assert len(explainer.rules) // 3 >= max(1, (depth - 2) // 8)
+    for last in (0.0, 1.0):  # down the whole staircase, and off its last step
+        row = np.ones(depth, dtype=np.float32)
+        row[-1] = last
+        total = explainer.base + explainer.weights(row).sum()
+        assert total == pytest.approx(np.log2(forest.score(row[np.newaxis])[0]), abs=1e-12)
 
 
-def test_paths_beyond_the_exactness_of_the_quadrature_are_refused():
-    with pytest.raises(ModelIncompatible, match="17 features"):
-        Explainer.for_forest(staircase(17))
+@pytest.mark.parametrize(
+    ("max_samples", "passes", "has_longest"), [(1024, {1}, True), (1500, {1, 2}, False)]
+)
+def test_deep_trees_of_many_inputs_are_explained_as_by_the_shap_package(
+    max_samples, passes, has_longest
+):
+    rows = training_rows(n=6000, columns=24)
+    model = fitted(rows, n_estimators=12, max_samples=max_samples)
+    forest = flattened(model)
+    explainer = Explainer.for_forest(forest)
+    assert set(explainer.starts[:-1, PASSES]) == passes
+    assert (len(explainer.longest_values) > 0) == has_longest
+    ours = np.array([explainer.weights(row) for row in rows[:40]])
+    theirs = -shap.TreeExplainer(model).shap_values(rows[:40]) / (
+        forest.denominator / forest.n_trees
+    )
+    assert np.abs(ours - theirs).max() < 1e-12
+
+
+def test_trees_are_explained_alike_whatever_trees_stand_beside_them():
+    rows = training_rows(n=6000, columns=24)
+    one = flattened(fitted(rows, n_estimators=4, max_samples=1024))
+    two = flattened(fitted(rows, n_estimators=6, max_samples=2048))
+    steep = dataclasses.replace(staircase(24), denominator=2.0)
+    forests = [one, steep, two, one, staircase(18, n_features=24)]
+    for row in (*rows[:20], -rows[0]):
+        expected = sum(Explainer.for_forest(f).weights(row) * f.denominator for f in forests)
+        assert Explainer.for_forest(joined(forests, 1.0)).weights(row) == pytest.approx(
+            expected, abs=1e-12
+        )
+
+
+def test_trees_without_a_split_among_others_change_nothing():
+    rows = training_rows()
+    forest = flattened(fitted(rows, n_estimators=4))
+    stump = flattened(fitted(np.ones((50, 9), dtype=np.float32), n_estimators=1, max_samples=1))
+    mixed = joined([stump, forest, stump], forest.denominator)
+    weights = Explainer.for_forest(forest).weights(rows[0])
+    assert Explainer.for_forest(mixed).weights(rows[0]) == pytest.approx(weights, abs=1e-15)
+
+
+def test_a_tree_with_more_nodes_than_there_are_places_is_refused(monkeypatch):
+    forest = flattened(fitted(training_rows(), max_samples=1000))
+    monkeypatch.setattr(explanation, "_MOST_PLACES", 64)
+    with pytest.raises(ModelIncompatible, match="max_samples <= 32"):
+        Explainer.for_forest(forest)

@@ -1,4 +1,4 @@
-"""Eight doubles at once must be the same operations one by one, to the last bit."""
+"""Four doubles at once must be the same operations one by one, to the last bit."""
 
 import numba
 import numpy as np

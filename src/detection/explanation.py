@@ -8,320 +8,264 @@ path-dependent TreeSHAP game (Lundberg et al., Nature Machine Intelligence 2020,
 
 so a weight is a *factor* on the score: 2**weight. Positive pushes towards ANOMALY.
 
-Method. With o_j in {0, 1} (would the row follow the path's splits on feature j?) and z_j (share of
-training rows that do), the Shapley value of feature i at a leaf of value v is the integral over
-t in [0, 1] of v * (o_i - z_i) * product over j != i of F_j(t), F_j(t) = o_j * t + z_j * (1 - t):
-the expectation over a uniformly random ordering, t being the share of features that came before.
-The integrand is a polynomial of degree below the number of distinct features on the path, so
-Gauss-Legendre quadrature with eight points is exact up to sixteen of them.
-
-At a split on feature f let `above` be the product of the factors on the path, F its factor of f
-there (1 if f was not split on yet), z_cold the share z of the child that the row does not enter,
-and S_hot, S_cold the children's sums of leaf values times the factors below. If the row has
-followed all splits on f so far, the two children together add
-
-    above * z_cold / F**2 * (S_hot - S_cold)
-
-to the integrand of f (the general terms collapse to this); otherwise nothing. One pass down for the
-products, one pass up for the sums: linear in the nodes, without TreeSHAP's quadratic extend and
-unwind. The eight points are computed at once (`lanes`). Then such a pass costs mostly branches that
-the processor cannot foresee and memory that it has to fetch, so inner nodes and leaves lie apart,
-inner nodes level by level and, within a level, those on a feature that is new on its path before
-the others; and what follows from a node's ancestors is computed on the way rather than stored.
-Splits between two leaves, a third of all, stand last: they need no pass up.
+`shapley_kernel` says how they are computed; here the forest is laid out for it.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from src.detection import shapley_kernel as kernel
 from src.detection.errors import ModelIncompatible
+from src.detection.first_effects import FirstEffects
 from src.detection.forest import LEAF, Forest
-from src.detection.lanes import LANES, aligned_rows, load, spread, store
+from src.detection.forest_paths import NO_PARENT, Paths
+from src.detection.lanes import LANES
+from src.detection.quadrature import RadauRule
 
-_MAX_PATH_FEATURES = 2 * LANES  # one lane a point
-_nodes, _weights = np.polynomial.legendre.leggauss(LANES)
-_T = (_nodes[np.newaxis] + 1) / 2  # the points, on [0, 1]
-_NOT_T = 1.0 - _T
-_W = _weights[np.newaxis] / 2
-
-_NO_TWIN = -1
+_PLACES_IN_GROUP = 300  # of a few trees: with more, a processor's first cache would not hold them
+_MOST_PLACES = 2**16
 
 
 @dataclass(frozen=True, slots=True)
 class Explainer:
     """Explains rows of one forest. Holds what does not depend on the row.
 
+    The trees stand in groups of a few. A group's nodes have places: first its upper splits, which
+    have at least one split below them, then its last splits, which have two leaves, then all other
+    leaves. Upper splits stand in stretches, alternately of splits on features that are new on their
+    path and of splits that repeat a feature, parents before their children.
+
     Attributes:
         n_features: inputs of the forest.
         denominator: of the forest's score.
         base: log2 of the score of a row about which nothing is known.
-        inner_roots, last_roots, leaf_roots: n_trees + 1 entries each: where each tree's inner
-            nodes, its last ones and its leaves begin in the arrays below. The last ones of its
-            inner nodes are those with two leaves, which are not among the leaves.
-        feature, threshold, left_share: one entry an inner node: the split, and the share of its
+        starts: shape (groups + 1, columns): where each group begins in the arrays below, see
+            `shapley_kernel`.
+        most_places: of a group.
+        stretches: their lengths, a row a group; the last two are those of its last splits.
+        roots: places of the trees' roots.
+        feature, threshold, left_share: one entry a split: what it asks, and the share of its
             training rows that went left.
-        children: shape (inner nodes, 2), left and right: places within the tree, inner nodes first,
-            leaves after them. Nothing for the last ones.
-        twin: the place of the nearest node on the path to an inner node (itself included) that was
-            entered by a split on the inner node's own feature; `_NO_TWIN` if there is none.
-        last_values: shape (last inner nodes, 2): path lengths of their leaves, left and right.
+        children: shape (upper splits, 2), left and right: their places.
+        followed: shape (splits that repeat, 2): rows whose value lies above the first and not above
+            the second have followed all splits on the feature so far.
+        share: one entry a split that repeats: the share of training rows that have.
+        last_values: shape (last splits, 2): path length of the right leaf, and by how much that of
+            the left leaf is greater.
         leaf_values: path lengths of the other leaves.
+        longest_values: one entry for each last split with a path of one feature more than the
+            quadrature is exact for: what it misses, but for the product over the path.
+        longest_places: places of the splits on these paths, one path after another.
+        rules: points t of the quadrature, 1 - t and weights: three rows for each pass of each rule.
+        first: what each feature adds when it comes first, with the weight that the rules give it.
     """
 
     n_features: int
     denominator: float
     base: float
-    inner_roots: NDArray[np.int32]
-    last_roots: NDArray[np.int32]
-    leaf_roots: NDArray[np.int32]
-    feature: NDArray[np.int32]
+    starts: NDArray[np.int64]
+    most_places: int
+    stretches: NDArray[np.int32]
+    roots: NDArray[np.uint16]
+    feature: NDArray[np.uint16]
     threshold: NDArray[np.float32]
     left_share: NDArray[np.float64]
-    children: NDArray[np.int32]
-    twin: NDArray[np.int32]
+    children: NDArray[np.uint16]
+    followed: NDArray[np.float32]
+    share: NDArray[np.float64]
     last_values: NDArray[np.float64]
     leaf_values: NDArray[np.float64]
+    longest_values: NDArray[np.float64]
+    longest_places: NDArray[np.uint16]
+    rules: NDArray[np.float64]
+    first: FirstEffects
 
     @classmethod
     def for_forest(cls, forest: Forest) -> "Explainer":
         """Prepare a forest.
 
         Raises:
-            ModelIncompatible: a path splits on more distinct features than the quadrature is
-                exact for (trees of depth 16 and less never do).
+            ModelIncompatible: a tree has more nodes than there are places.
         """
-        n_nodes = len(forest.feature)
-        is_leaf = forest.feature == LEAF
-        parent = np.full(n_nodes, -1, dtype=np.int32)
-        inner = np.flatnonzero(~is_leaf)
-        parent[forest.left[inner]] = inner
-        parent[forest.right[inner]] = inner
-        twin = np.full(n_nodes, _NO_TWIN, dtype=np.int32)
-        distinct = np.zeros(n_nodes, dtype=np.int32)
-        depth = np.zeros(n_nodes, dtype=np.int32)
-        _climb(forest.feature, parent, twin, distinct, depth)
-        if distinct.max() > _MAX_PATH_FEATURES:
-            raise ModelIncompatible(
-                f"a path splits on {distinct.max()} features; explanations are exact up to "
-                f"{_MAX_PATH_FEATURES}: train with max_samples <= {2**_MAX_PATH_FEATURES}"
-            )
-        tree = np.repeat(np.arange(forest.n_trees), np.diff(forest.roots))
-        root = forest.roots[tree]
-        expected = float(np.sum(forest.depth_value * forest.cover / forest.cover[root]))
+        paths = Paths.of(forest)
+        passes = _passes(forest, paths)
+        rules = [RadauRule.with_points(LANES * n) for n in range(1, passes.max() + 1)]
+        rule_of_tree = passes - 1
+        order = _Order.of(forest, paths, passes)
+        splits, upper, last = order.splits, order.upper, order.last
+        repeating = splits[paths.repeats[splits]]
+        left_values, right_values = forest.depth_value[[forest.left[last], forest.right[last]]]
+        exact_up_to = 2 * LANES * passes + 1
+        longest = last[paths.features[forest.left[last]] > exact_up_to[paths.tree[last]]]
+        remainders = np.array([rule.remainder for rule in rules])[rule_of_tree]
+        longest_values, ways = _longest_paths(longest, forest, paths, remainders)
+        longest_places = order.place[np.concatenate([*ways, []]).astype(np.int64)]
+        children = order.place[np.stack([forest.left[upper], forest.right[upper]], axis=1)]
+        first_weights = np.array([rule.weight_at_zero for rule in rules])[rule_of_tree]
 
-        is_last = np.zeros(n_nodes, dtype=np.bool_)
-        is_last[inner] = is_leaf[forest.left[inner]] & is_leaf[forest.right[inner]]
-        under_last = (parent >= 0) & is_last[parent]
-        order = np.lexsort((twin != _NO_TWIN, depth, is_last, is_leaf, tree))
-        order = order[~under_last[order]]
-        starts = _starts(tree[order], forest.n_trees)
-        place = np.full(n_nodes, -1, dtype=np.int32)  # within the tree: all its nodes together
-        place[order] = np.arange(len(order), dtype=np.int32) - starts[tree[order]]
-        splits, leaves = order[~is_leaf[order]], order[is_leaf[order]]
-        last = splits[is_last[splits]]
-        left, right = forest.left[splits], forest.right[splits]
+        starts = np.zeros((order.n_groups + 1, kernel.COLUMNS), np.int64)
+        for column, nodes in (
+            (kernel.SPLITS, splits), (kernel.UPPER, upper), (kernel.REPEATING, repeating),
+            (kernel.LAST, last), (kernel.LEAVES, order.leaves), (kernel.LONGEST, longest),
+        ):  # fmt: skip
+            starts[:, column] = order.group_starts(paths.tree[nodes])
+        starts[:, kernel.ROOTS] = order.group_starts(np.arange(forest.n_trees))
+        starts[:, kernel.PATHS] = np.cumsum([0, *map(len, ways)])[starts[:, kernel.LONGEST]]
+        starts[:-1, kernel.PASSES] = n = passes[starts[:-1, kernel.ROOTS]]
+        starts[:-1, kernel.RULE] = 3 * (n * (n - 1) // 2)
+
+        expected = float(np.sum((forest.depth_value * paths.reach)[forest.feature == LEAF]))
         return cls(
             n_features=forest.n_features,
             denominator=forest.denominator,
             base=-expected / forest.denominator if forest.denominator else -1.0,
-            inner_roots=_starts(tree[splits], forest.n_trees),
-            last_roots=_starts(tree[last], forest.n_trees),
-            leaf_roots=_starts(tree[leaves], forest.n_trees),
-            feature=forest.feature[splits],
+            starts=starts,
+            most_places=int(order.place.max()) + 1,
+            stretches=order.stretches(paths),
+            roots=order.place[forest.roots[:-1]].astype(np.uint16),
+            feature=forest.feature[splits].astype(np.uint16),
             threshold=forest.threshold[splits],
-            left_share=forest.cover[left] / forest.cover[splits],
-            children=np.stack([place[left], place[right]], axis=1),
-            twin=np.where(twin[splits] < 0, _NO_TWIN, place[twin[splits]]),
-            last_values=forest.depth_value[
-                np.stack([forest.left[last], forest.right[last]], axis=1)
-            ],
-            leaf_values=forest.depth_value[leaves],
+            left_share=forest.cover[forest.left[splits]] / forest.cover[splits],
+            children=children.astype(np.uint16),
+            followed=np.stack([paths.above[repeating], paths.most[repeating]], axis=1),
+            share=paths.share[repeating],
+            last_values=np.stack([right_values, left_values - right_values], axis=1),
+            leaf_values=forest.depth_value[order.leaves],
+            longest_values=longest_values,
+            longest_places=longest_places.astype(np.uint16),
+            rules=np.concatenate([_rows_for_passes(rule) for rule in rules]),
+            first=FirstEffects.of(forest, paths, first_weights),
         )
 
     def weights(self, row: NDArray[np.float32]) -> NDArray[np.float64]:
         """Signed weight of each input, shape (n_features,), in log2 of the score."""
         phi = np.zeros(self.n_features)
         if self.denominator:
-            _shapley(
-                row, self.inner_roots, self.last_roots, self.leaf_roots, self.feature,
-                self.threshold, self.left_share, self.children, self.twin, self.last_values,
-                self.leaf_values, phi,
+            first = self.first
+            kernel.shapley(
+                row, self.starts, self.most_places, self.stretches, self.roots, self.feature,
+                self.threshold, self.left_share, self.children, self.followed, self.share,
+                self.last_values, self.leaf_values, self.longest_values, self.longest_places,
+                self.rules, first.starts, first.thresholds, first.effects, phi,
             )  # fmt: skip
             phi /= -self.denominator
         return phi
 
 
-def _starts(tree: NDArray[np.int64], n_trees: int) -> NDArray[np.int32]:
-    return np.searchsorted(tree, np.arange(n_trees + 1)).astype(np.int32)
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """Which nodes have which places in which groups.
 
-
-@numba.njit(
-    numba.void(
-        numba.int32[::1], numba.int32[::1], numba.int32[::1], numba.int32[::1], numba.int32[::1]
-    ),
-    cache=True, nogil=True,
-)  # fmt: skip
-def _climb(
-    feature: NDArray[np.int32],
-    parent: NDArray[np.int32],
-    twin: NDArray[np.int32],
-    distinct: NDArray[np.int32],
-    depth: NDArray[np.int32],
-) -> None:
-    """Fill `twin`, and the numbers of distinct features and of splits above each node."""
-    for node in range(feature.shape[0]):
-        above = parent[node]
-        if above >= 0:  # parents come before their children, so theirs are known
-            distinct[node] = distinct[above] + (twin[above] < 0)
-            depth[node] = depth[above] + 1
-        if feature[node] < 0:
-            continue
-        entered = node
-        while parent[entered] >= 0 and feature[parent[entered]] != feature[node]:
-            entered = parent[entered]
-        if parent[entered] >= 0:
-            twin[node] = entered
-
-
-@numba.njit(nogil=True, error_model="numpy")
-def _factors(is_new: bool, live: bool, z: float, hot_share: float, cold_share: float) -> Any:
-    """What a split does to the points of the integrand.
-
-    Args:
-        is_new: whether the path has no other split on the feature.
-        live: whether the row has followed all other splits on it.
-        z: share of the training rows that have.
-        hot_share: share of the node's training rows that go where the row goes.
-        cold_share: share of those that do not.
-
-    Returns:
-        What the two children multiply with, and what the difference between them does.
+    Attributes:
+        group: of each tree, ascending.
+        place: of each node of the forest; 0 for those that have none.
+        splits, upper, last, leaves: nodes that have places, in the order of groups and places.
     """
-    t, not_t, one = load(_T, 0), load(_NOT_T, 0), spread(1.0)
-    if is_new:
-        z_cold = spread(cold_share)
-        return t + spread(hot_share) * not_t, z_cold * not_t, z_cold
-    # Whether the row has followed the splits on this feature so far cannot be foreseen, so one
-    # formula serves both: if it has not, the children's shares alone count.
-    inverse = one / (t + spread(z if live else 1.0) * not_t)
-    to_hot = inverse * (
-        spread(1.0 if live else hot_share) * t
-        + spread(z * hot_share if live else hot_share) * not_t
-    )
-    to_cold = inverse * (
-        spread(0.0 if live else cold_share) * t
-        + spread(z * cold_share if live else cold_share) * not_t
-    )
-    return to_hot, to_cold, spread(z * cold_share if live else 0.0) * inverse * inverse
 
+    group: NDArray[np.int64]
+    place: NDArray[np.int64]
+    splits: NDArray[np.int64]
+    upper: NDArray[np.int64]
+    last: NDArray[np.int64]
+    leaves: NDArray[np.int64]
 
-@numba.njit(
-    numba.void(
-        numba.float32[::1], numba.int32[::1], numba.int32[::1], numba.int32[::1], numba.int32[::1],
-        numba.float32[::1], numba.float64[::1], numba.int32[:, ::1], numba.int32[::1],
-        numba.float64[:, ::1], numba.float64[::1], numba.float64[::1],
-    ),
-    cache=True, nogil=True, error_model="numpy",
-)  # fmt: skip
-def _shapley(
-    row: NDArray[np.float32],
-    inner_roots: NDArray[np.int32],
-    last_roots: NDArray[np.int32],
-    leaf_roots: NDArray[np.int32],
-    feature: NDArray[np.int32],
-    threshold: NDArray[np.float32],
-    left_share: NDArray[np.float64],
-    children: NDArray[np.int32],
-    twin: NDArray[np.int32],
-    last_values: NDArray[np.float64],
-    leaf_values: NDArray[np.float64],
-    phi: NDArray[np.float64],
-) -> None:
-    """Add to phi the Shapley values of the path length, summed over trees."""
-    largest = 0
-    for tree in range(inner_roots.shape[0] - 1):
-        n_inner = inner_roots[tree + 1] - inner_roots[tree]
-        largest = max(largest, n_inner + leaf_roots[tree + 1] - leaf_roots[tree])
-    above = aligned_rows(largest)  # products of the factors on the path, at each point
-    below = aligned_rows(largest)  # sums of leaf values times the factors below
-    effect = aligned_rows(largest)  # what S_hot - S_cold is multiplied with
-    hot_factor = aligned_rows(largest)  # what a child multiplies `above` and `below` with
-    cold_factor = aligned_rows(largest)
-    share = np.empty(largest)  # z of the feature by which a node was entered
-    follows = np.empty(largest, dtype=np.bool_)  # its o
-    hot_child = np.empty(largest, dtype=np.int32)
-    cold_child = np.empty(largest, dtype=np.int32)
-    integrand = aligned_rows(phi.shape[0])
-    integrand[:] = 0.0
-
-    for tree in range(inner_roots.shape[0] - 1):
-        # Unsigned: what indexes with signed numbers is asked each time whether it is negative.
-        root, first_leaf = np.uintp(inner_roots[tree]), np.uintp(leaf_roots[tree])
-        n_inner = inner_roots[tree + 1] - inner_roots[tree]
-        n_upper = n_inner - (last_roots[tree + 1] - last_roots[tree])
-        for i in range(leaf_roots[tree + 1] - leaf_roots[tree]):
-            store(below, n_inner + i, spread(leaf_values[first_leaf + np.uintp(i)]))
-
-        store(above, 0, load(_W, 0))
-        for i in range(n_upper):
-            place = np.uintp(i)
-            node = root + place
-            goes_right = row[np.uintp(feature[node])] > threshold[node]
-            left, right = children[node, 0], children[node, 1]
-            hot, cold = (right, left) if goes_right else (left, right)
-            hot_child[place], cold_child[place] = hot, cold
-            hot_share = 1.0 - left_share[node] if goes_right else left_share[node]
-            cold_share = 1.0 - hot_share
-            product = load(above, place)
-            entered = twin[node]
-            is_new = entered < 0
-            live = True if is_new else follows[np.uintp(entered)]
-            z = 1.0 if is_new else share[np.uintp(entered)]
-            to_hot, to_cold, difference = _factors(is_new, live, z, hot_share, cold_share)
-            follows[np.uintp(hot)], follows[np.uintp(cold)] = live, False
-            share[np.uintp(hot)], share[np.uintp(cold)] = z * hot_share, z * cold_share
-            store(effect, place, product * difference)
-            store(hot_factor, place, to_hot)
-            store(cold_factor, place, to_cold)
-            store(above, hot, product * to_hot)
-            store(above, cold, product * to_cold)
-
-        last = np.uintp(last_roots[tree])
-        for i in range(n_upper, n_inner):
-            place = np.uintp(i)
-            node = root + place
-            split = feature[node]
-            goes_right = row[np.uintp(split)] > threshold[node]
-            left_value, right_value = last_values[last, 0], last_values[last, 1]
-            last += np.uintp(1)
-            hot_value = right_value if goes_right else left_value
-            cold_value = left_value if goes_right else right_value
-            hot_share = 1.0 - left_share[node] if goes_right else left_share[node]
-            entered = twin[node]
-            is_new = entered < 0
-            live = True if is_new else follows[np.uintp(entered)]
-            z = 1.0 if is_new else share[np.uintp(entered)]
-            to_hot, to_cold, difference = _factors(is_new, live, z, hot_share, 1.0 - hot_share)
-            change = load(above, place) * difference * spread(hot_value - cold_value)
-            store(integrand, split, load(integrand, split) + change)
-            store(below, place, spread(hot_value) * to_hot + spread(cold_value) * to_cold)
-
-        for i in range(n_upper - 1, -1, -1):
-            place = np.uintp(i)
-            split = feature[root + place]
-            s_hot, s_cold = load(below, hot_child[place]), load(below, cold_child[place])
-            change = load(effect, place) * (s_hot - s_cold)
-            store(integrand, split, load(integrand, split) + change)
-            store(
-                below,
-                place,
-                s_hot * load(hot_factor, place) + s_cold * load(cold_factor, place),
+    @classmethod
+    def of(cls, forest: Forest, paths: Paths, passes: NDArray[np.int64]) -> "_Order":
+        is_leaf = forest.feature == LEAF
+        is_last = ~is_leaf
+        is_last[is_last] = is_leaf[forest.left[is_last]] & is_leaf[forest.right[is_last]]
+        has_place = (paths.parent == NO_PARENT) | ~is_last[paths.parent]
+        places = np.bincount(paths.tree[has_place])
+        if places.max() > _MOST_PLACES:
+            raise ModelIncompatible(
+                f"a tree has {places.max()} nodes, explanations have places for {_MOST_PLACES}: "
+                f"train with max_samples <= {_MOST_PLACES // 2}"
             )
+        group_of_tree = _groups(places, passes)
+        group = group_of_tree[paths.tree]
+        stretch = np.where(is_last | is_leaf, paths.repeats, paths.changes)
+        nodes = np.lexsort((paths.depth, stretch, is_last, is_leaf, group))
+        nodes = nodes[has_place[nodes]]
+        place = np.zeros(len(is_leaf), dtype=np.int64)
+        place[nodes] = np.arange(len(nodes)) - np.searchsorted(group[nodes], group[nodes])
+        splits = nodes[~is_leaf[nodes]]
+        return cls(
+            group=group_of_tree,
+            place=place,
+            splits=splits,
+            upper=splits[~is_last[splits]],
+            last=splits[is_last[splits]],
+            leaves=nodes[is_leaf[nodes]],
+        )
 
-    for i in range(phi.shape[0]):
-        for lane in range(LANES):
-            phi[i] += integrand[i, lane]
+    @property
+    def n_groups(self) -> int:
+        return int(self.group[-1]) + 1
+
+    def group_starts(self, trees: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Where each group begins among things of these trees, and where the last one ends."""
+        return np.searchsorted(self.group[trees], np.arange(self.n_groups + 1))
+
+    def stretches(self, paths: Paths) -> NDArray[np.int32]:
+        """See `Explainer`."""
+        changes = paths.changes[self.upper]
+        lengths = np.zeros((self.n_groups, changes.max(initial=0) // 2 * 2 + 4), np.int32)
+        np.add.at(lengths, (self.group[paths.tree[self.upper]], changes), 1)
+        np.add.at(lengths, (self.group[paths.tree[self.last]], paths.repeats[self.last] - 2), 1)
+        return lengths
+
+
+def _passes(forest: Forest, paths: Paths) -> NDArray[np.int64]:
+    """Passes of `LANES` points that each tree takes: the fewest that are exact, at least one.
+
+    A path of one feature more than the quadrature is exact for is allowed where none is repeated.
+    """
+    features, depth = paths.features, paths.depth
+    points = np.where(features == depth, features - 2, features - 1)
+    points[(features == depth) & ((features - 2) % (2 * LANES) != 0)] += 1
+    passes = np.ones(forest.n_trees, np.int64)
+    np.maximum.at(passes, paths.tree, -(-points // (2 * LANES)))
+    return passes
+
+
+def _groups(places: NDArray[np.int64], passes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Each tree's group, ascending: neighbours that take equal passes, as many as have places."""
+    groups = np.zeros(len(places), np.int64)
+    filled = places[0]
+    for tree in range(1, len(places)):
+        filled += places[tree]
+        full = filled > _PLACES_IN_GROUP or passes[tree] != passes[tree - 1]
+        groups[tree] = groups[tree - 1] + full
+        if full:
+            filled = places[tree]
+    return groups
+
+
+def _longest_paths(
+    longest: NDArray[np.int64], forest: Forest, paths: Paths, remainders: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], list[list[int]]]:
+    """For each of the longest paths' last splits what the rule misses, and the splits on its path.
+
+    What it misses is this value times the product of the splits' surpluses: the row's side less its
+    share, of the left child. Those of the right child are their negatives, hence the signs.
+    """
+    values, ways = np.zeros(len(longest)), []
+    for i, split in enumerate(longest.tolist()):
+        left, right = forest.left[split], forest.right[split]
+        excess = forest.depth_value[left] - forest.depth_value[right]
+        missed = remainders[paths.tree[split]] * excess
+        way = [split]
+        while (above := int(paths.parent[way[-1]])) != NO_PARENT:
+            missed *= 1 if way[-1] == forest.left[above] else -1
+            way.append(above)
+        values[i] = missed
+        ways.append(way)
+    return values, ways
+
+
+def _rows_for_passes(rule: RadauRule) -> NDArray[np.float64]:
+    """A rule as the kernel takes it: points, 1 - points and weights of one pass after another."""
+    columns = np.stack([rule.points, 1 - rule.points, rule.weights])
+    return np.concatenate([columns[:, i : i + LANES] for i in range(0, len(rule.points), LANES)])

@@ -1,11 +1,11 @@
-"""Eight doubles that a compiled kernel computes with at once.
+"""Four doubles that a compiled kernel computes with at once.
 
 numba has no type for the processor's vector registers, and its compiler does not find them by
 itself where the numbers are few and their places scattered: the explanation of a score, a few
-multiplications at each of thousands of nodes, took twice the time in plain loops. Here eight
+multiplications at each of thousands of nodes, took twice the time in plain loops. Here four
 doubles are one value of a kernel: loaded from and stored to a row of an array of shape (n, LANES),
 added, subtracted, multiplied and divided. LLVM turns each operation into what the machine has: one
-instruction with AVX-512, two with AVX, four with SSE2. The results are those of the same operations
+instruction with AVX, two with SSE2. The results are those of the same operations
 one by one, to the last bit, on every machine.
 
     @numba.njit
@@ -25,16 +25,16 @@ from numba.core import types
 from numba.extending import intrinsic, lower_builtin, models, register_model, type_callable
 from numpy.typing import NDArray
 
-LANES = 8
+LANES = 4
 
 _DOUBLES = ir.VectorType(ir.DoubleType(), LANES)
 _INT = ir.IntType(32)
 _ALIGNMENT = 8  # bytes: that of one double, as numpy's arrays guarantee no more
-_CACHE_LINE = 64  # bytes, on every processor that the bot runs on; a row fills one
+_CACHE_LINE = 64  # bytes, on every processor that the bot runs on; two rows fill one
 
 
 class _LanesType(types.Type):
-    """What numba calls eight doubles."""
+    """What numba calls four doubles."""
 
     def __init__(self) -> None:
         super().__init__(name=f"Lanes{LANES}")
@@ -88,7 +88,7 @@ def _spread(_typing_context: Any, _value: Any) -> Any:
 
 
 load: Any = intrinsic(_load)
-"""`load(rows, row)`: the eight doubles of a row. Neither shape nor row is checked."""
+"""`load(rows, row)`: the four doubles of a row. Neither shape nor row is checked."""
 
 store: Any = intrinsic(_store)
 """`store(rows, row, value)`: write a row. Neither shape nor row is checked."""

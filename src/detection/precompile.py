@@ -10,16 +10,18 @@ import sys
 import numpy as np
 from numba.core.registry import CPUDispatcher
 
-from src.detection import explanation, feature_kernel, forest, model
+from src.detection import feature_kernel, forest, forest_paths, model, shapley_kernel
 from src.detection.features import FEATURE_NAMES, TokenProfile, feature_table
 from src.detection.transfer_batch import TransferBatch
+
+KERNEL_MODULES = (feature_kernel, forest, forest_paths, shapley_kernel, model)
 
 
 def compiled_kernels() -> list[str]:
     """Names of the kernels that are compiled or loaded, after importing them all."""
     return [
         f"{module.__name__.rpartition('.')[2]}.{name}"
-        for module in (feature_kernel, forest, explanation, model)
+        for module in KERNEL_MODULES
         for name, kernel in vars(module).items()
         if isinstance(kernel, CPUDispatcher) and kernel.signatures
     ]
