@@ -38,7 +38,7 @@ def judge(name, *rows, sender=ALICE, to=BOB, parameters=None, **facts):
 
 
 def assessment(score):
-    return Assessment(score, 99.0, 0.4, ())
+    return Assessment(score, 99.0, 0.4)
 
 
 @pytest.mark.parametrize(

@@ -170,7 +170,7 @@ class Decider:
         known = self._assessed.get(name)
         if known is None:
             score, percentile = float(scores.score[position]), float(scores.percentile[position])
-            known = Assessment(score, percentile, self._model.base_score, ())
+            known = Assessment(score, percentile, self._model.base_score)
             if len(self._assessed) >= EXPLANATIONS_REMEMBERED:
                 self._assessed = {}
             self._assessed[name] = known

@@ -6,7 +6,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from src.detection.model import Attribution, Model
+from src.detection.model import Attribution, Explanation, Model
 
 DEFAULT_REMEMBERED = 2048
 """Assessments kept, about 2 kB each."""
@@ -20,13 +20,18 @@ class Assessment:
         score: anomaly score in [0, 1], unrounded.
         percentile: share of training transactions with a lower score, in percent.
         base_score: where the explanation starts: score = base_score * product of all factors.
-        attributions: the inputs that weigh most, most weighty first.
+        explanation: the inputs that weigh most.
     """
 
     score: float
     percentile: float
     base_score: float
-    attributions: tuple[Attribution, ...]
+    explanation: Explanation = Explanation()
+
+    @property
+    def attributions(self) -> list[Attribution]:
+        """The inputs that weigh most, most weighty first."""
+        return self.explanation.attributions
 
 
 class Assessor:
@@ -47,6 +52,7 @@ class Assessor:
     ) -> None:
         self._model = model
         self._attributions = attributions
+        self._base_score = model.base_score
         self._remembering = lru_cache(remembered)(self._assess)
         self.cache_info = self._remembering.cache_info
 
@@ -60,10 +66,10 @@ class Assessor:
 
     def _assess(self, content: bytes) -> Assessment:
         row = np.frombuffer(content, dtype=np.float64)
-        score = float(self._model.score(row[np.newaxis])[0])
+        score, explanation = self._model.score_and_explain(row, self._attributions)
         return Assessment(
             score=score,
             percentile=self._model.percentile(score),
-            base_score=self._model.base_score,
-            attributions=tuple(self._model.explain(row, self._attributions)),
+            base_score=self._base_score,
+            explanation=explanation,
         )

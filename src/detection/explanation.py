@@ -141,17 +141,16 @@ class Explainer:
 
     def weights(self, row: NDArray[np.float32]) -> NDArray[np.float64]:
         """Signed weight of each input, shape (n_features,), in log2 of the score."""
-        phi = np.zeros(self.n_features)
-        if self.denominator:
-            first = self.first
-            kernel.shapley(
-                row, self.starts, self.most_places, self.stretches, self.roots, self.feature,
-                self.threshold, self.left_share, self.children, self.followed, self.share,
-                self.last_values, self.leaf_values, self.longest_values, self.longest_places,
-                self.rules, first.starts, first.thresholds, first.effects, phi,
-            )  # fmt: skip
-            phi /= -self.denominator
-        return phi
+        if not self.denominator:
+            return np.zeros(self.n_features)
+        weights, first = np.empty(self.n_features), self.first
+        kernel.shapley(
+            row, self.starts, self.most_places, self.stretches, self.roots, self.feature,
+            self.threshold, self.left_share, self.children, self.followed, self.share,
+            self.last_values, self.leaf_values, self.longest_values, self.longest_places,
+            self.rules, first.starts, first.thresholds, first.effects, -self.denominator, weights,
+        )  # fmt: skip
+        return weights
 
 
 @dataclass(frozen=True, slots=True)

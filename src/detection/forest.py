@@ -100,7 +100,7 @@ class Forest:
         )  # fmt: skip
         if self.denominator == 0:  # every tree saw a single row: scikit-learn calls that 1/2
             return np.full(len(rows), 0.5)
-        scores: NDArray[np.float64] = 2 ** (-(lengths / self.denominator))
+        scores: NDArray[np.float64] = 2 ** (lengths / -self.denominator)
         return scores
 
 

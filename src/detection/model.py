@@ -49,6 +49,28 @@ class Attribution(NamedTuple):
         return float(2.0**self.weight)
 
 
+class Explanation(NamedTuple):
+    """The inputs that weigh most, most weighty first, as columns: records of each take longer.
+
+    Attributes:
+        features, values, weights: see `Attribution`.
+    """
+
+    features: tuple[str, ...] = ()
+    values: tuple[float, ...] = ()
+    weights: tuple[float, ...] = ()
+
+    @property
+    def factors(self) -> list[float]:
+        """The weights as factors on the score."""
+        return [2.0**weight for weight in self.weights]
+
+    @property
+    def attributions(self) -> list[Attribution]:
+        """One record an input."""
+        return list(map(Attribution, *self))
+
+
 @dataclass(frozen=True, slots=True)
 class Model:
     """A model that has been verified and is ready to score."""
@@ -99,10 +121,33 @@ class Model:
         Raises:
             InvalidInput: a value is missing, not finite, or too large for float32.
         """
-        weights = self.explainer.weights(self._as_model_rows(row[np.newaxis])[0])
-        order = np.argsort(-np.abs(weights), kind="stable")[:most].tolist()
-        names, values, weights_ = self.inputs, row.tolist(), weights.tolist()
-        return [Attribution(names[i], values[i], weights_[i]) for i in order]
+        cast = self._as_model_rows(row[np.newaxis])[0]
+        return self._explanation(cast, row, most).attributions
+
+    def score_and_explain(
+        self, row: NDArray[np.float64], most: int | None = None
+    ) -> tuple[float, Explanation]:
+        """What `score` and `explain` say of one row, which is looked at once.
+
+        Raises:
+            InvalidInput: a value is missing, not finite, or too large for float32.
+        """
+        rows = self._as_model_rows(row[np.newaxis])
+        return float(self.forest.score(rows)[0]), self._explanation(rows[0], row, most)
+
+    def _explanation(
+        self, row: NDArray[np.float32], shown: NDArray[np.float64], most: int | None
+    ) -> Explanation:
+        weights = self.explainer.weights(row).tolist()
+        # Sorting eighteen numbers is done sooner by Python than numpy starts.
+        sizes = list(map(abs, weights))
+        order = sorted(range(len(sizes)), key=sizes.__getitem__, reverse=True)[:most]
+        names, values = self.manifest.inputs, shown.tolist()
+        return Explanation(
+            tuple([names[i] for i in order]),
+            tuple([values[i] for i in order]),
+            tuple([weights[i] for i in order]),
+        )
 
     def percentile(self, score: float) -> float:
         """The percentile of one score, see `percentiles`."""

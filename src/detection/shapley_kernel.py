@@ -78,7 +78,8 @@ def _to_left_again(
         numba.uint16[::1], numba.uint16[::1], numba.float32[::1], numba.float64[::1],
         numba.uint16[:, ::1], numba.float32[:, ::1], numba.float64[::1], numba.float64[:, ::1],
         numba.float64[::1], numba.float64[::1], numba.uint16[::1], numba.float64[:, ::1],
-        numba.int32[::1], numba.float32[::1], numba.float64[::1], numba.float64[::1],
+        numba.int32[::1], numba.float32[::1], numba.float64[::1], numba.float64,
+        numba.float64[::1],
     ),
     cache=True, nogil=True, error_model="numpy",
 )  # fmt: skip
@@ -102,9 +103,11 @@ def shapley(
     first_starts: NDArray[np.int32],
     first_thresholds: NDArray[np.float32],
     first_effects: NDArray[np.float64],
+    divisor: float,
     phi: NDArray[np.float64],
 ) -> None:
-    """Fill phi, shape (features,), with the Shapley values of the path length, over all trees.
+    """Fill phi, shape (features,), with the Shapley values of the path length, over all trees,
+    divided by `divisor`.
 
     The arrays are those of `explanation.Explainer`, which says what they hold.
     """
@@ -219,3 +222,4 @@ def shapley(
     for i in range(phi.shape[0]):
         for lane in range(LANES):
             phi[i] += integrand[i, lane]
+        phi[i] /= divisor

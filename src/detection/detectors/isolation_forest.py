@@ -59,9 +59,13 @@ class IsolationForestDetector:
             action, comparison = Action.REVIEW, f"at or above {self.review_at:g}"
         else:
             action, comparison = Action.ALLOW, f"below {self.review_at:g}"
-        return Verdict(
-            self.NAME,
+        return _verdict(
             action,
             f"anomaly score {score:.3f} is {comparison}, higher than"
             f" {assessment.percentile:.1f}% of the training transactions",
         )
+
+
+@lru_cache(DEFAULT_REMEMBERED)  # the same object, which what follows knows at a glance
+def _verdict(action: Action, reason: str) -> Verdict:
+    return Verdict(IsolationForestDetector.NAME, action, reason)
