@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from sklearn.ensemble import IsolationForest, RandomForestClassifier
 
-from src.detection.errors import ModelMalformed
+from src.detection.errors import ModelIncompatible, ModelMalformed
 from src.detection.forest import Forest
 from src.detection.forest_file import average_path_length, read_forest
 from tests.forests import fitted, flattened, training_rows
@@ -74,6 +74,17 @@ def test_a_row_scores_alone_as_it_does_among_others():
     together = forest.score(rows[:500])
     alone = [forest.score(rows[i : i + 1])[0] for i in range(500)]
     assert np.array_equal(together, alone)
+
+
+@pytest.mark.parametrize("columns", [200, 257])
+def test_a_forest_has_room_for_256_inputs_and_more_are_refused(columns):
+    rows = training_rows(columns=columns, n=400)
+    model = fitted(rows, n_estimators=30)
+    if columns > 256:
+        with pytest.raises(ModelIncompatible, match="257 inputs"):
+            flattened(model)
+    else:
+        assert np.array_equal(flattened(model).score(rows), -model.score_samples(rows))
 
 
 def test_average_path_length_is_the_papers():

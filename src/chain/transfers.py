@@ -54,7 +54,9 @@ def decode_transfer(address: Any, topics: Any, data: Any, log_index: int) -> Tra
     if not isinstance(topics, (list, tuple)) or len(topics) != 3:
         return None
     topic0, payer, payee = topics
-    if not isinstance(topic0, str) or topic0.lower() != TRANSFER_TOPIC:
+    if topic0 != TRANSFER_TOPIC and (
+        not isinstance(topic0, str) or topic0.lower() != TRANSFER_TOPIC
+    ):
         return None
     if not (
         _is_hex(address, _ADDRESS)
@@ -63,7 +65,7 @@ def decode_transfer(address: Any, topics: Any, data: Any, log_index: int) -> Tra
         and _is_hex(data, _WORD)
     ):
         return None
-    words = _bytes(address[2:] + payer[2:] + payee[2:] + data[2:])
+    words = _bytes(f"{address[2:]}{payer[2:]}{payee[2:]}{data[2:]}")
     if words is None:
         return None
     return Transfer(

@@ -1,6 +1,6 @@
 """What the model says of one transaction: score, percentile and explanation together."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
@@ -12,7 +12,7 @@ DEFAULT_REMEMBERED = 2048
 """Assessments kept, about 2 kB each."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Assessment:
     """The model's word on one row of inputs.
 
@@ -26,12 +26,20 @@ class Assessment:
     score: float
     percentile: float
     base_score: float
-    explanation: Explanation = Explanation()
+    explanation: Explanation = field(default_factory=Explanation)
+    _explanation_json: str | None = field(default=None, init=False, repr=False)
 
     @property
     def attributions(self) -> list[Attribution]:
         """The inputs that weigh most, most weighty first."""
         return self.explanation.attributions
+
+    @property
+    def explanation_json(self) -> str:
+        """See `Explanation.as_json`; remembered, as the same assessment is told again and again."""
+        if self._explanation_json is None:
+            self._explanation_json = self.explanation.as_json()
+        return self._explanation_json
 
 
 class Assessor:

@@ -141,16 +141,24 @@ class Explainer:
 
     def weights(self, row: NDArray[np.float32]) -> NDArray[np.float64]:
         """Signed weight of each input, shape (n_features,), in log2 of the score."""
+        return self.ranked_weights(row)[0]
+
+    def ranked_weights(
+        self, row: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """The weights, and the inputs most weighty first, ties in the order of inputs."""
         if not self.denominator:
-            return np.zeros(self.n_features)
+            return np.zeros(self.n_features), np.arange(self.n_features)
         weights, first = np.empty(self.n_features), self.first
+        order = np.empty(self.n_features, np.int64)
         kernel.shapley(
             row, self.starts, self.most_places, self.stretches, self.roots, self.feature,
             self.threshold, self.left_share, self.children, self.followed, self.share,
             self.last_values, self.leaf_values, self.longest_values, self.longest_places,
             self.rules, first.starts, first.thresholds, first.effects, -self.denominator, weights,
+            order,
         )  # fmt: skip
-        return weights
+        return weights, order
 
 
 @dataclass(frozen=True, slots=True)

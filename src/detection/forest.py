@@ -13,9 +13,13 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from src.detection.errors import ModelIncompatible
 from src.detection.forest_file import ForestContents
 
 LEAF = -1
+
+_FEATURE_BITS = 8
+_FEATURE = np.uint64(2**_FEATURE_BITS - 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +45,14 @@ class Forest:
     cover: NDArray[np.float64]
     _nodes: NDArray[np.uint32] = field(init=False, repr=False, compare=False)
     _thresholds: NDArray[np.float32] = field(init=False, repr=False, compare=False)
+    _values: NDArray[np.float64] = field(init=False, repr=False, compare=False)
     _steps: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        nodes = _packed(self)
+        nodes, values = _packed(self)
         object.__setattr__(self, "_nodes", nodes)
         object.__setattr__(self, "_thresholds", nodes.view(np.float32))
+        object.__setattr__(self, "_values", values)
         object.__setattr__(self, "_steps", _deepest(self.left, self.right))
 
     @classmethod
@@ -93,14 +99,14 @@ class Forest:
             rows: shape (n, n_features), C-contiguous, finite. The caller has checked: a NaN would
                 go right at every split and score without a word.
         """
-        lengths = np.empty(len(rows), dtype=np.float64)
-        _path_lengths(
-            rows, self.roots, self._nodes, self._thresholds, self._steps,
-            self.depth_value, lengths,
-        )  # fmt: skip
         if self.denominator == 0:  # every tree saw a single row: scikit-learn calls that 1/2
             return np.full(len(rows), 0.5)
-        scores: NDArray[np.float64] = 2 ** (lengths / -self.denominator)
+        exponents = np.empty(len(rows), dtype=np.float64)
+        _path_lengths(
+            rows, self.n_trees, self._nodes, self._thresholds, self._values, self._steps,
+            -self.denominator, exponents,
+        )  # fmt: skip
+        scores: NDArray[np.float64] = 2**exponents
         return scores
 
 
@@ -171,20 +177,37 @@ def _deepest(left: NDArray[np.int32], right: NDArray[np.int32]) -> int:
     return deepest
 
 
-def _packed(forest: Forest) -> NDArray[np.uint32]:
-    """What is read of a node on the way down, side by side: a visit costs one cache line.
+def _packed(forest: Forest) -> tuple[NDArray[np.uint32], NDArray[np.float64]]:
+    """What is read of a node on the way down, in eight bytes, and what each leaf adds at its end.
 
-    Shape (n, 4): feature, threshold (the bits of a float32), left and right child. A leaf is its
-    own child, whatever is asked, so that all ways down may take the same number of steps.
+    First come all roots, then the children of one split after another, left and right side by side.
+    Shape (n, 2): the threshold (the bits of a float32), and the place of the left child with the
+    feature below it. A leaf is its own left child and nothing lies above its threshold, so that all
+    ways down may take the same number of steps.
+
+    Raises:
+        ModelIncompatible: more nodes or features than fit.
     """
-    is_leaf = forest.feature == LEAF
-    itself = np.arange(len(is_leaf))
-    nodes = np.empty((len(is_leaf), 4), np.uint32)
-    nodes[:, 0] = np.where(is_leaf, 0, forest.feature)
-    nodes.view(np.float32)[:, 1] = forest.threshold
-    nodes[:, 2] = np.where(is_leaf, itself, forest.left)
-    nodes[:, 3] = np.where(is_leaf, itself, forest.right)
-    return nodes
+    n = len(forest.feature)
+    if n >= 2 ** (32 - _FEATURE_BITS) or forest.n_features > 2**_FEATURE_BITS:
+        raise ModelIncompatible(
+            f"a forest of {n} nodes and {forest.n_features} inputs is too large: "
+            "train with fewer trees or a smaller max_samples"
+        )
+    splits = np.flatnonzero(forest.feature != LEAF)
+    place = np.empty(n, np.int64)
+    place[forest.roots[:-1]] = np.arange(forest.n_trees)
+    place[forest.left[splits]] = forest.n_trees + 2 * np.arange(len(splits))
+    place[forest.right[splits]] = place[forest.left[splits]] + 1
+    first = place.copy()
+    first[splits] = place[forest.left[splits]]
+    asked = np.zeros(n, np.int64)
+    asked[splits] = forest.feature[splits]
+    nodes, values = np.empty((n, 2), np.uint32), np.empty(n)
+    nodes.view(np.float32)[place, 0] = np.where(forest.feature == LEAF, np.inf, forest.threshold)
+    nodes[place, 1] = first << _FEATURE_BITS | asked
+    values[place] = forest.depth_value
+    return nodes, values
 
 
 @numba.njit(inline="always")
@@ -199,24 +222,26 @@ def _child(
 
     Unsigned, since numba gives signed indices another look.
     """
-    goes_right = not (rows[row, np.uint64(nodes[node, 0])] <= thresholds[node, 1])
-    return np.uint64(nodes[node, np.uint64(2) + np.uint64(goes_right)])
+    what = np.uint64(nodes[node, 1])
+    goes_right = not (rows[row, what & _FEATURE] <= thresholds[node, 0])
+    return (what >> np.uint64(_FEATURE_BITS)) + np.uint64(goes_right)
 
 
 @numba.njit(
     numba.void(
-        numba.float32[:, ::1], numba.int32[::1], numba.uint32[:, ::1], numba.float32[:, ::1],
-        numba.int64, numba.float64[::1], numba.float64[::1],
+        numba.float32[:, ::1], numba.int64, numba.uint32[:, ::1], numba.float32[:, ::1],
+        numba.float64[::1], numba.int64, numba.float64, numba.float64[::1],
     ),
     cache=True, nogil=True,
 )  # fmt: skip
 def _path_lengths(
     rows: NDArray[np.float32],
-    roots: NDArray[np.int32],
+    trees: int,
     nodes: NDArray[np.uint32],
     thresholds: NDArray[np.float32],
+    values: NDArray[np.float64],
     steps: int,
-    depth_value: NDArray[np.float64],
+    divisor: float,
     lengths: NDArray[np.float64],
 ) -> None:
     """Sum of path lengths over the trees, tree by tree in order as scikit-learn adds them.
@@ -226,32 +251,32 @@ def _path_lengths(
 
     Args:
         rows: to score.
-        roots: see `Forest`.
+        trees: their number.
         nodes: see `_packed`.
         thresholds: the same memory.
+        values: see `_packed`.
         steps: down to the lowest leaf.
-        depth_value: see `Forest`.
-        lengths: filled with the sums.
+        divisor: of the sums.
+        lengths: filled with the sums, divided.
     """
-    trees = roots.shape[0] - 1
     last = max(trees - 1, 0)
     for row in range(rows.shape[0]):
         length = 0.0
         for tree in range(0, trees, 4):
-            one = np.uint64(roots[tree])
-            two = np.uint64(roots[min(tree + 1, last)])
-            three = np.uint64(roots[min(tree + 2, last)])
-            four = np.uint64(roots[min(tree + 3, last)])
+            one = np.uint64(tree)
+            two = np.uint64(min(tree + 1, last))
+            three = np.uint64(min(tree + 2, last))
+            four = np.uint64(min(tree + 3, last))
             for _ in range(steps):
                 one = _child(nodes, thresholds, one, rows, row)
                 two = _child(nodes, thresholds, two, rows, row)
                 three = _child(nodes, thresholds, three, rows, row)
                 four = _child(nodes, thresholds, four, rows, row)
-            length += depth_value[one]
+            length += values[one]
             if tree + 1 < trees:
-                length += depth_value[two]
+                length += values[two]
             if tree + 2 < trees:
-                length += depth_value[three]
+                length += values[three]
             if tree + 3 < trees:
-                length += depth_value[four]
-        lengths[row] = length
+                length += values[four]
+        lengths[row] = length / divisor

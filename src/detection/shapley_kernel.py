@@ -79,7 +79,7 @@ def _to_left_again(
         numba.uint16[:, ::1], numba.float32[:, ::1], numba.float64[::1], numba.float64[:, ::1],
         numba.float64[::1], numba.float64[::1], numba.uint16[::1], numba.float64[:, ::1],
         numba.int32[::1], numba.float32[::1], numba.float64[::1], numba.float64,
-        numba.float64[::1],
+        numba.float64[::1], numba.int64[::1],
     ),
     cache=True, nogil=True, error_model="numpy",
 )  # fmt: skip
@@ -105,9 +105,10 @@ def shapley(
     first_effects: NDArray[np.float64],
     divisor: float,
     phi: NDArray[np.float64],
+    order: NDArray[np.int64],
 ) -> None:
     """Fill phi, shape (features,), with the Shapley values of the path length, over all trees,
-    divided by `divisor`.
+    divided by `divisor`; and `order` with the features, largest |phi| first, else as they stand.
 
     The arrays are those of `explanation.Explainer`, which says what they hold.
     """
@@ -223,3 +224,8 @@ def shapley(
         for lane in range(LANES):
             phi[i] += integrand[i, lane]
         phi[i] /= divisor
+        rank = i
+        while rank > 0 and abs(phi[order[rank - 1]]) < abs(phi[i]):
+            order[rank] = order[rank - 1]
+            rank -= 1
+        order[rank] = i

@@ -210,7 +210,12 @@ def invalid_reason(features: Mapping[str, Any]) -> str | None:
     age = features.get(ACCOUNT_AGE)
     if age is not None and not age >= 0:
         return f"{ACCOUNT_AGE} is {age}: a first transaction after this one"
-    for name in _current().inputs:
+    inputs = _current().inputs
+    # Nearly always all are there. What is no number is left to the closer look below.
+    with suppress(KeyError, TypeError, OverflowError):
+        if all(map(math.isfinite, [features[name] for name in inputs])):
+            return None
+    for name in inputs:
         value = features.get(name)
         if not isinstance(value, (int, float)) or not math.isfinite(value):
             return f"model input {name} is missing or not finite"

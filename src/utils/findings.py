@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
-from itertools import chain
 from typing import Any, ClassVar
 
 from forta_agent import EntityType, Finding, FindingSeverity, FindingType, Label
@@ -78,7 +77,10 @@ class TokenTransfersFinding(ABC):
         """The finding's metadata. All values are strings: the bridge garbles anything else."""
         context = self.context
         return {
-            **{name: as_text(value) for name, value in context.features.items()},
+            **{  # most are numbers, and each microsecond counts
+                name: _number_as_text(value) if type(value) is float else as_text(value)
+                for name, value in context.features.items()
+            },
             "from": context.from_address,
             "model_version": context.model_version,
             "anomaly_threshold": as_text(context.anomaly_threshold),
@@ -153,7 +155,7 @@ class ScoredTransaction(TokenTransfersFinding):
             "anomaly_percentile": f"{self.assessment.percentile:.2f}",
             "alert_rate": f"{self.alert_rate:.6f}",
             "model_pred_response_time": f"{self.prediction_seconds:.6f}",
-            "model_explanations": explanations_as_json(self.assessment),
+            "model_explanations": self.assessment.explanation_json,
             "model_explanations_base_score": f"{self.assessment.base_score:.4f}",
         }
 
@@ -283,28 +285,6 @@ def _as_json(verdicts: tuple[Verdict, ...]) -> str:
             for verdict in verdicts
         ]
     )
-
-
-@lru_cache(maxsize=DEFAULT_REMEMBERED)
-def explanations_as_json(assessment: Assessment) -> str:
-    """The explanation as one JSON string: a list of feature, value, signed weight and factor."""
-    # Written by hand: rounding ten times three numbers for `json.dumps` takes four times as long.
-    why = assessment.explanation
-    names = map(_as_json_text, why.features)
-    each = zip(names, why.values, why.weights, why.factors, strict=True)
-    return _explanation_form(len(why.features)) % tuple(chain.from_iterable(each))
-
-
-@lru_cache
-def _explanation_form(n: int) -> str:
-    """The JSON list of n attributions, for the `%` operator."""
-    one = '{"feature": %s, "value": %.6f, "weight": %.6f, "factor": %.4f}'
-    return f"[{', '.join([one] * n)}]"
-
-
-@lru_cache(maxsize=DEFAULT_REMEMBERED)
-def _as_json_text(name: str) -> str:
-    return json.dumps(name)
 
 
 def as_text(value: Any) -> str:

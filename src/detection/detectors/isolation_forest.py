@@ -5,7 +5,7 @@ from functools import lru_cache
 from typing import ClassVar, Self
 
 from src.detection.actions import Action, Verdict
-from src.detection.assessment import DEFAULT_REMEMBERED, Assessment
+from src.detection.assessment import DEFAULT_REMEMBERED
 from src.detection.detectors.base import Equipment, Parameter, missing
 from src.detection.evidence import Evidence
 
@@ -31,7 +31,7 @@ class IsolationForestDetector:
     def __init__(self, review_at: float, block_at: float) -> None:
         self.review_at = review_at
         self.block_at = block_at
-        # The same few assessments come again and again.
+        # The same few scores come again and again.
         self._judge = lru_cache(DEFAULT_REMEMBERED)(self._judge_afresh)
 
     @classmethod
@@ -49,10 +49,9 @@ class IsolationForestDetector:
         """See `Detector`."""
         if evidence.assessment is None:
             return missing(self.NAME, "the transaction could not be scored")
-        return self._judge(evidence.assessment)
+        return self._judge(evidence.assessment.score, evidence.assessment.percentile)
 
-    def _judge_afresh(self, assessment: Assessment) -> Verdict:
-        score = assessment.score
+    def _judge_afresh(self, score: float, percentile: float) -> Verdict:
         if score >= self.block_at:
             action, comparison = Action.BLOCK, f"at or above {self.block_at:g}"
         elif score >= self.review_at:
@@ -62,7 +61,7 @@ class IsolationForestDetector:
         return _verdict(
             action,
             f"anomaly score {score:.3f} is {comparison}, higher than"
-            f" {assessment.percentile:.1f}% of the training transactions",
+            f" {percentile:.1f}% of the training transactions",
         )
 
 
