@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from hashlib import sha256
 from typing import Any
 
@@ -55,7 +56,7 @@ LOGGER = get_logger(__name__)
 _RECURSION_LIMIT = 1_000  # Python's own default
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Bot:
     """What `initialize` prepares once and every transaction uses."""
 
@@ -66,6 +67,11 @@ class Bot:
     lookups: Lookups
     judge: Judge
     metrics: BotMetrics | None
+
+    @cached_property
+    def counters(self) -> tuple[str, str]:
+        """Names of the counters of scored transactions and of anomalies among them."""
+        return f"{self.model.version}/scored", f"{self.model.version}/anomalies"
 
 
 BOT: Bot | None = None
@@ -226,7 +232,7 @@ def _is_sampled(tx_hash: str, one_in: int) -> bool:
 
 def _count(bot: Bot, is_anomaly: bool) -> float:
     """Count a scored transaction; the share of anomalies among all that this model has scored."""
-    scored, anomalies = f"{bot.model.version}/scored", f"{bot.model.version}/anomalies"
+    scored, anomalies = bot.counters
     bot.lookups.increment(scored)
     if is_anomaly:
         bot.lookups.increment(anomalies)

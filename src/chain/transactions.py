@@ -1,7 +1,6 @@
 """The facts of a transaction that detection needs, from an event whose fields may be wrong."""
 
-from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from src.chain.quantities import as_int
 from src.chain.text import sanitise_text
@@ -11,9 +10,8 @@ _LATEST_TIMESTAMP = 253_402_300_799  # 9999-12-31 23:59:59 UTC: what calendars c
 _HASH_LENGTH = 66
 
 
-@dataclass(frozen=True, slots=True)
-class TransactionFacts:
-    """A transaction without its logs.
+class TransactionFacts(NamedTuple):
+    """A transaction without its logs. A tuple, since one is made of each transaction.
 
     Attributes:
         tx_hash: lowercase; "" where the event has none.

@@ -74,9 +74,9 @@ class LookAlike:
     account_pays: bool
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)  # not frozen: to set thirteen fields would take twice as long
 class Evidence:
-    """Everything that detectors may see of one transaction.
+    """Everything that detectors may see of one transaction, and must leave as it is.
 
     Attributes:
         transfers: its ERC-20 transfers in log order; amounts in raw token units.

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from forta_agent import EntityType, Finding, FindingSeverity, FindingType, Label
 
@@ -32,9 +32,8 @@ UNKNOWN = "unknown"
 _WITHOUT_ESCAPES = json.JSONEncoder(ensure_ascii=False)
 
 
-@dataclass(frozen=True, slots=True)
-class FindingContext:
-    """What every finding says, scored or not.
+class FindingContext(NamedTuple):
+    """What every finding says, scored or not. A tuple, since one is made of each transaction.
 
     Attributes:
         tx_hash: of the transaction.
@@ -296,8 +295,13 @@ def as_text(value: Any) -> str:
     if value is None:
         return UNKNOWN
     if isinstance(value, (list, tuple)):
-        return _WITHOUT_ESCAPES.encode(value)
+        return _list_as_text(tuple(value))
     return str(value)
+
+
+@lru_cache(maxsize=DEFAULT_REMEMBERED)  # the same few tokens move together again and again
+def _list_as_text(values: tuple[Any, ...]) -> str:
+    return _WITHOUT_ESCAPES.encode(values)
 
 
 @lru_cache(maxsize=DEFAULT_REMEMBERED)  # features take the same few values again and again

@@ -58,19 +58,21 @@ class FreshAccountLargeValueDetector:
     def evaluate(self, evidence: Evidence) -> Verdict:
         """See `Detector`."""
         age, nonce = evidence.account_age_minutes, evidence.nonce
-        if nonce is not None and nonce <= self._max_nonce:
-            fresh = f"has sent {count_before(nonce)} before"
-        elif age is not None and age <= self._max_age_minutes:
-            fresh = f"is {age:.0f} minutes old"
-        elif age is None and nonce is None:
-            return missing(self.NAME, "the sender's age and nonce are unknown")
-        else:
+        has_sent_little = nonce is not None and nonce <= self._max_nonce
+        if not has_sent_little and (age is None or age > self._max_age_minutes):
+            if age is None and nonce is None:
+                return missing(self.NAME, "the sender's age and nonce are unknown")
             return _SILENT
         for transfer in evidence.transfers:
             large = self._large.get(transfer.token)
             if large is not None and transfer.amount >= large:
                 fact = evidence.tokens.get(transfer.token)
                 token = fact.symbol if fact and fact.symbol else transfer.token
+                fresh = (
+                    f"has sent {count_before(nonce)} before"
+                    if nonce is not None and has_sent_little
+                    else f"is {age:.0f} minutes old"
+                )
                 return Verdict(
                     self.NAME,
                     Action.REVIEW,
