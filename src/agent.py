@@ -264,7 +264,7 @@ def _involved_addresses(transaction: TransactionFacts, transfers: Sequence[Trans
     """The sender, then tokens and accounts in the order of the logs, each once."""
     involved: dict[str, None] = {transaction.sender: None} if transaction.sender else {}
     for transfer in transfers:
-        involved.update({transfer.token: None, transfer.sender: None, transfer.recipient: None})
+        involved[transfer.token] = involved[transfer.sender] = involved[transfer.recipient] = None
         if len(involved) > MAX_ADDRESSES:
             break
     involved.pop(ZERO_ADDRESS, None)

@@ -40,6 +40,8 @@ def sanitise_text(value: object, max_length: int = 64) -> str:
     """
     if not isinstance(value, str):
         return ""
+    if len(value) <= max_length and value.isascii() and value.isalnum():
+        return value  # hashes and most symbols
     text = value[: max_length * _INPUT_FACTOR]
     if text.isascii() and text.isprintable() and "!" not in text:
         return " ".join(text.split())[:max_length].strip()

@@ -68,10 +68,11 @@ def decode_transfer(address: Any, topics: Any, data: Any, log_index: int) -> Tra
     words = _bytes(f"{address[2:]}{payer[2:]}{payee[2:]}{data[2:]}")
     if words is None:
         return None
+    digits = words.hex()
     return Transfer(
-        "0x" + words[:20].hex(),
-        "0x" + words[32:52].hex(),
-        "0x" + words[64:84].hex(),
+        "0x" + digits[:40],
+        "0x" + digits[64:104],
+        "0x" + digits[128:168],
         int.from_bytes(words[84:]),
         log_index,
     )

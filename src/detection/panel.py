@@ -70,8 +70,9 @@ class Panel:
         verdicts = list(also)
         for detector, is_shadow in self._detectors:
             try:
-                out = _out_of_scope(detector.NAME, scopes) if scopes else None
-                verdict = out or detector.evaluate(evidence)
+                verdict = _out_of_scope(detector.NAME, scopes) if scopes else None
+                if verdict is None:
+                    verdict = detector.evaluate(evidence)
             # One detector's fault must not cost the others' word; the decision says that it failed.
             except Exception as error:
                 logger.exception("detector %s failed", detector.NAME)

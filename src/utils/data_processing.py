@@ -7,7 +7,6 @@ for what they measure and independent of names, and those for the reader, keyed 
 
 import math
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -212,9 +211,11 @@ def invalid_reason(features: Mapping[str, Any]) -> str | None:
         return f"{ACCOUNT_AGE} is {age}: a first transaction after this one"
     inputs = _current().inputs
     # Nearly always all are there. What is no number is left to the closer look below.
-    with suppress(KeyError, TypeError, OverflowError):
+    try:
         if all(map(math.isfinite, [features[name] for name in inputs])):
             return None
+    except (KeyError, TypeError, OverflowError):
+        pass
     for name in inputs:
         value = features.get(name)
         if not isinstance(value, (int, float)) or not math.isfinite(value):
@@ -343,7 +344,8 @@ def _account_age(from_address: str | None, tx_timestamp: int | None) -> dict[str
         age = get_account_active_period(from_address, tx_timestamp)
     except SourceError as error:
         return {ACCOUNT_AGE: None, f"{ACCOUNT_AGE}_source": f"none: {error}"}
-    source = "new address"
-    with suppress(NotFound, SourceError):
+    try:
         source = _current().lookups.first_transaction(from_address).source
+    except (NotFound, SourceError):
+        source = "new address"
     return {ACCOUNT_AGE: age, f"{ACCOUNT_AGE}_source": source}
