@@ -1,6 +1,6 @@
 """What the model says of one transaction: score, percentile and explanation together."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -12,7 +12,7 @@ DEFAULT_REMEMBERED = 2048
 """Assessments kept, about 2 kB each."""
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False)
 class Assessment:
     """The model's word on one row of inputs.
 
@@ -20,26 +20,23 @@ class Assessment:
         score: anomaly score in [0, 1], unrounded.
         percentile: share of training transactions with a lower score, in percent.
         base_score: where the explanation starts: score = base_score * product of all factors.
-        explanation: the inputs that weigh most.
+        explanation: the inputs that weigh most; None where nobody asked.
     """
 
     score: float
     percentile: float
     base_score: float
-    explanation: Explanation = field(default_factory=Explanation)
-    _explanation_json: str | None = field(default=None, init=False, repr=False)
+    explanation: Explanation | None = None
 
     @property
     def attributions(self) -> list[Attribution]:
         """The inputs that weigh most, most weighty first."""
-        return self.explanation.attributions
+        return self.explanation.attributions if self.explanation is not None else []
 
     @property
     def explanation_json(self) -> str:
-        """See `Explanation.as_json`; remembered, as the same assessment is told again and again."""
-        if self._explanation_json is None:
-            self._explanation_json = self.explanation.as_json()
-        return self._explanation_json
+        """The explanation as a JSON list, see `ExplanationForm`."""
+        return self.explanation.json if self.explanation is not None else "[]"
 
 
 class Assessor:

@@ -5,10 +5,8 @@ One scoring path for live handling, replay, batches and training reports.
 
 import hashlib
 import importlib.metadata
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,6 +22,7 @@ from src.detection.errors import (
     ModelTampered,
 )
 from src.detection.explanation import Explainer
+from src.detection.explanation_text import ExplanationForm
 from src.detection.forest import Forest, as_float32
 from src.detection.forest_file import ForestContents, read_forest
 from src.detection.manifest import Manifest, read_manifest
@@ -51,45 +50,29 @@ class Attribution(NamedTuple):
         return float(2.0**self.weight)
 
 
-class Explanation(NamedTuple):
-    """The inputs that weigh most, most weighty first, as columns: records of each take longer.
+@dataclass(frozen=True, slots=True, eq=False)
+class Explanation:
+    """The inputs of one row that weigh most.
 
     Attributes:
-        features, values, weights: see `Attribution`.
+        inputs: names of all inputs.
+        row: their values.
+        weights: their weights, see `Attribution`.
+        order: the inputs that weigh most, most weighty first.
+        json: these as a JSON list, see `ExplanationForm`.
     """
 
-    features: tuple[str, ...] = ()
-    values: tuple[float, ...] = ()
-    weights: tuple[float, ...] = ()
-
-    @property
-    def factors(self) -> list[float]:
-        """The weights as factors on the score."""
-        return [2.0**weight for weight in self.weights]
+    inputs: tuple[str, ...]
+    row: NDArray[np.float64]
+    weights: NDArray[np.float64]
+    order: NDArray[np.int64]
+    json: str
 
     @property
     def attributions(self) -> list[Attribution]:
-        """One record an input."""
-        return list(map(Attribution, *self))
-
-    def as_json(self) -> str:
-        """One JSON list: feature, value, signed weight and factor of each input, rounded."""
-        # By hand: rounding thirty numbers for `json.dumps` takes four times as long.
-        told: list[str | float] = [""] * (4 * len(self.features))
-        told[0::4] = map(_as_json_text, self.features)
-        told[1::4], told[2::4], told[3::4] = self.values, self.weights, self.factors
-        return _json_form(len(self.features)) % tuple(told)
-
-
-@lru_cache
-def _json_form(n: int) -> str:
-    one = '{"feature": %s, "value": %.6f, "weight": %.6f, "factor": %.4f}'
-    return f"[{', '.join([one] * n)}]"
-
-
-@lru_cache
-def _as_json_text(name: str) -> str:
-    return json.dumps(name)
+        """One record an input, most weighty first."""
+        row, weights = self.row.tolist(), self.weights.tolist()
+        return [Attribution(self.inputs[i], row[i], weights[i]) for i in self.order.tolist()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +83,7 @@ class Model:
     forest: Forest
     explainer: Explainer
     score_quantiles: NDArray[np.float64]
+    form: ExplanationForm
 
     @property
     def version(self) -> str:
@@ -160,12 +144,9 @@ class Model:
         self, row: NDArray[np.float32], shown: NDArray[np.float64], most: int | None
     ) -> Explanation:
         weights, ranked = self.explainer.ranked_weights(row)
-        order = ranked[:most].tolist()
-        return Explanation(
-            tuple(map(self.manifest.inputs.__getitem__, order)),
-            tuple(map(shown.tolist().__getitem__, order)),
-            tuple(map(weights.tolist().__getitem__, order)),
-        )
+        order = ranked[:most]
+        told = self.form.write(shown, weights, order)
+        return Explanation(self.manifest.inputs, shown, weights, order, told)
 
     def percentile(self, score: float) -> float:
         """The percentile of one score, see `percentiles`."""
@@ -281,7 +262,8 @@ def _verified(manifest: Manifest, contents: ForestContents) -> Model:
         )
     forest = Forest.from_contents(contents)
     quantiles = np.array(manifest.score_quantiles)
-    model = Model(manifest, forest, Explainer.for_forest(forest), quantiles)
+    form = ExplanationForm.for_inputs(manifest.inputs)
+    model = Model(manifest, forest, Explainer.for_forest(forest), quantiles, form)
     scores = model.score(np.array(manifest.golden_rows, dtype=np.float64))
     if not np.array_equal(scores, np.array(manifest.golden_scores)):
         worst = float(np.abs(scores - np.array(manifest.golden_scores)).max())

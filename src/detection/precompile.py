@@ -10,11 +10,25 @@ import sys
 import numpy as np
 from numba.core.registry import CPUDispatcher
 
-from src.detection import feature_kernel, forest, forest_paths, model, shapley_kernel
+from src.detection import (
+    explanation_text,
+    feature_kernel,
+    forest,
+    forest_paths,
+    model,
+    shapley_kernel,
+)
 from src.detection.features import FEATURE_NAMES, TokenProfile, feature_table
 from src.detection.transfer_batch import TransferBatch
 
-KERNEL_MODULES = (feature_kernel, forest, forest_paths, shapley_kernel, model)
+KERNEL_MODULES = (
+    feature_kernel,
+    forest,
+    forest_paths,
+    shapley_kernel,
+    explanation_text,
+    model,
+)
 
 
 def compiled_kernels() -> list[str]:
