@@ -82,7 +82,7 @@ def warm(*, rounds: int, round_seconds: float) -> Iterator[Line]:
                 rounds=rounds, round_seconds=round_seconds,
             )  # fmt: skip
             for name, rows_are in _ROWS.items():
-                promised = size == TRANSFERS and name != "new"
+                promised = size == TRANSFERS
                 yield Line(
                     "handler", f"{size} transfers, {rows_are}", times[name].cpu,
                     times["rival"].cpu, against,

@@ -21,22 +21,19 @@ class Assessment:
         percentile: share of training transactions with a lower score, in percent.
         base_score: where the explanation starts: score = base_score * product of all factors.
         explanation: the inputs that weigh most; None where nobody asked.
+        explanation_json: the same as a JSON list, see `ExplanationForm`.
     """
 
     score: float
     percentile: float
     base_score: float
     explanation: Explanation | None = None
+    explanation_json: str = "[]"
 
     @property
     def attributions(self) -> list[Attribution]:
         """The inputs that weigh most, most weighty first."""
         return self.explanation.attributions if self.explanation is not None else []
-
-    @property
-    def explanation_json(self) -> str:
-        """The explanation as a JSON list, see `ExplanationForm`."""
-        return self.explanation.json if self.explanation is not None else "[]"
 
 
 class Assessor:
@@ -77,4 +74,5 @@ class Assessor:
             percentile=self._model.percentile(score),
             base_score=self._base_score,
             explanation=explanation,
+            explanation_json=explanation.as_json(),
         )

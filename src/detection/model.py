@@ -55,24 +55,26 @@ class Explanation:
     """The inputs of one row that weigh most.
 
     Attributes:
-        inputs: names of all inputs.
-        row: their values.
+        form: knows the names of the inputs.
+        row: values of all inputs.
         weights: their weights, see `Attribution`.
         order: the inputs that weigh most, most weighty first.
-        json: these as a JSON list, see `ExplanationForm`.
     """
 
-    inputs: tuple[str, ...]
+    form: ExplanationForm
     row: NDArray[np.float64]
     weights: NDArray[np.float64]
     order: NDArray[np.int64]
-    json: str
 
     @property
     def attributions(self) -> list[Attribution]:
         """One record an input, most weighty first."""
-        row, weights = self.row.tolist(), self.weights.tolist()
-        return [Attribution(self.inputs[i], row[i], weights[i]) for i in self.order.tolist()]
+        names, row, weights = self.form.names, self.row.tolist(), self.weights.tolist()
+        return [Attribution(names[i], row[i], weights[i]) for i in self.order.tolist()]
+
+    def as_json(self) -> str:
+        """These inputs as a JSON list, see `ExplanationForm`."""
+        return self.form.write(self.row, self.weights, self.order)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,9 +146,7 @@ class Model:
         self, row: NDArray[np.float32], shown: NDArray[np.float64], most: int | None
     ) -> Explanation:
         weights, ranked = self.explainer.ranked_weights(row)
-        order = ranked[:most]
-        told = self.form.write(shown, weights, order)
-        return Explanation(self.manifest.inputs, shown, weights, order, told)
+        return Explanation(self.form, shown, weights, ranked[:most])
 
     def percentile(self, score: float) -> float:
         """The percentile of one score, see `percentiles`."""
