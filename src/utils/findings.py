@@ -295,13 +295,8 @@ def as_text(value: Any) -> str:
     if value is None:
         return UNKNOWN
     if isinstance(value, (list, tuple)):
-        return _list_as_text(tuple(value))
+        return _WITHOUT_ESCAPES.encode(value)
     return str(value)
-
-
-@lru_cache(maxsize=DEFAULT_REMEMBERED)  # the same few tokens move together again and again
-def _list_as_text(values: tuple[Any, ...]) -> str:
-    return _WITHOUT_ESCAPES.encode(values)
 
 
 @lru_cache(maxsize=DEFAULT_REMEMBERED)  # features take the same few values again and again
