@@ -91,7 +91,7 @@ def decide(verdicts: Iterable[Verdict]) -> Decision:
 
     The order of the verdicts does not matter.
     """
-    return _decide(tuple([v for v in verdicts if v.reason or v.says_something]))
+    return _decide(tuple([verdict for verdict in verdicts if verdict.says_something]))
 
 
 @lru_cache(maxsize=1024)  # most transactions get the same few verdicts

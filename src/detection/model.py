@@ -179,7 +179,7 @@ _READ_ONLY = numba.types.Array(numba.float64, 1, "C", readonly=True)
 
 @numba.njit(numba.float64(_READ_ONLY, numba.float64), cache=True, nogil=True)
 def _percentile(quantiles: NDArray[np.float64], score: float) -> float:
-    """Between two quantiles by interpolation, on a run of equal ones its middle."""
+    """See `Model.percentile`: interpolated between two quantiles, the middle of a run of equals."""
     ranks = len(quantiles) - 1
     below = np.searchsorted(quantiles, score)
     through = np.searchsorted(quantiles, score, side="right")
@@ -199,7 +199,7 @@ def _percentile(quantiles: NDArray[np.float64], score: float) -> float:
 def _percentiles(
     quantiles: NDArray[np.float64], scores: NDArray[np.float64], shares: NDArray[np.float64]
 ) -> None:
-    """Fill `shares`."""
+    """Fill `shares` with the percentiles of `scores`."""
     for i in range(len(scores)):
         shares[i] = _percentile(quantiles, scores[i])
 
