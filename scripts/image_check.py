@@ -59,7 +59,7 @@ dispatchers = [
     dispatcher
     for module in precompile.KERNEL_MODULES
     for dispatcher in vars(module).values()
-    if hasattr(dispatcher, "stats")
+    if hasattr(dispatcher, "stats") and dispatcher.signatures  # helpers are inside their callers
 ]
 sys.exit(not kernels or any(d.stats.cache_misses or not d.stats.cache_hits for d in dispatchers))
 """
