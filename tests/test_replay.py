@@ -248,7 +248,7 @@ def test_token_metadata_answers_as_on_the_node(replayed: tuple[Chain, str, str])
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize("mode", ["--tx", "--block", "--range"])
+@pytest.mark.parametrize("mode", ["tx", "block", "range"])
 def test_the_forta_cli_runs_on_a_replay(
     replayed: tuple[Chain, str, str], tmp_path: Path, mode: str
 ) -> None:
@@ -266,10 +266,10 @@ def test_the_forta_cli_runs_on_a_replay(
         for number in range(int(node.rpc("eth_blockNumber"), 16) + 1)
     ]
     busiest = max(range(len(blocks)), key=lambda number: len(blocks[number]["transactions"]))
-    chosen = blocks[busiest : busiest + 2] if mode == "--range" else [blocks[busiest]]
+    chosen = blocks[busiest : busiest + 2] if mode == "range" else [blocks[busiest]]
     hashes = [transaction["hash"] for block in chosen for transaction in block["transactions"]]
-    argument = {"--tx": hashes[0], "--block": str(busiest), "--range": f"{busiest}..{busiest + 1}"}
-    if mode == "--tx":
+    argument = {"tx": hashes[0], "block": str(busiest), "range": f"{busiest}..{busiest + 1}"}
+    if mode == "tx":
         hashes = hashes[:1]
     home = tmp_path / "home"
     result = run_cli(mode, argument[mode], json_rpc_url=url, home=home, project=tmp_path)
