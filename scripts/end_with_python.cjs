@@ -1,5 +1,5 @@
-// Ends the forta-agent CLI as soon as its Python child has ended: the container's
-// NODE_OPTIONS=--require=... loads this into the CLI.
+// Ends the forta-agent CLI as soon as its Python child has ended. The container's
+// NODE_OPTIONS=--require=... loads this into the CLI, forta.mjs does so for the npm scripts.
 //
 // The CLI notices a child that raised while a transaction was in flight, and no other: when the
 // kernel kills the child for want of memory it lives on, keeps the port open and answers nothing,

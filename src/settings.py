@@ -13,6 +13,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,6 +26,8 @@ from src.detection.signature import is_key, public_key
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 DEFAULT_MODEL_PATH = PROJECT_ROOT / "isolation_forest.pkl"
 DEFAULT_POLICY_PATH = PROJECT_ROOT / "policy.yaml"
+CONFIG_NAME = "forta.config.json"
+"""The Forta CLI's configuration file, in the project and in `~/.forta`."""
 DEFAULT_ADDRESS_LIST_REFRESH_MINUTES = 60.0
 DEFAULT_REPEAT_WINDOW_MINUTES = 60.0
 DEFAULT_LOOKUP_DEADLINE_SECONDS = 1.0
@@ -164,9 +167,7 @@ def load_settings(
             owner_store_failed = True
             logger.warning("going on without the secrets of the owner store: %s", error)
     return Settings(
-        json_rpc_url=_json_rpc_url(
-            env, values, _config_files(project_root, home or _home(), arguments)
-        ),
+        json_rpc_url=_json_rpc_url(env, values, project_root, home or _home(), arguments),
         json_rpc_requests_per_second=_get(
             values,
             "JSON_RPC_REQUESTS_PER_SECOND",
@@ -233,30 +234,44 @@ def model_public_key(
 
 
 def _json_rpc_url(
-    env: Mapping[str, str], values: Mapping[str, str], config_files: Sequence[Path]
+    env: Mapping[str, str],
+    values: Mapping[str, str],
+    project_root: Path,
+    home: Path,
+    arguments: Sequence[str] | None,
 ) -> str | None:
-    """The node: our own setting, else the scan node's, else that of the Forta CLI.
+    """The node: that of `--config FILE`, our own setting, the scan node's, that of the Forta CLI.
 
-    Never the SDK's default, which does not answer.
+    `scripts/forta.mjs` resolves it in the same order for the CLI. Never the SDK's default, which
+    does not answer.
     """
+    named = _named_config(sys.argv if arguments is None else arguments)
+    if named is not None and (url := _config_url(project_root / named)):
+        return url
     if "JSON_RPC_URL" in values:
         return _url("JSON_RPC_URL", values["JSON_RPC_URL"])
     if host := env.get("JSON_RPC_HOST", "").strip():
         port = env.get("JSON_RPC_PORT", "").strip()
         return _url("JSON_RPC_HOST", f"http://{host}:{port}" if port else f"http://{host}")
-    for path in config_files:
-        url = _read_json(path).get("jsonRpcUrl")
-        if isinstance(url, str) and url.strip():
-            return _url(f"jsonRpcUrl in {path.name}", url.strip())
+    if named is None and (url := _config_url(project_root / CONFIG_NAME)):
+        return url
+    return _config_url(home / ".forta" / CONFIG_NAME)
+
+
+def _config_url(path: Path) -> str | None:
+    """The node's URL in a configuration file of the Forta CLI, or None."""
+    url = _read_json(path).get("jsonRpcUrl")
+    if isinstance(url, str) and url.strip():
+        return _url(f"jsonRpcUrl in {path.name}", url.strip())
     return None
 
 
-def _config_files(project_root: Path, home: Path, arguments: Sequence[str] | None) -> list[Path]:
-    """The Forta CLI's configuration files, the one that counts first."""
-    name = "forta.config.json"
-    given = list(sys.argv if arguments is None else arguments)
-    local = given[given.index("--config") + 1 :][:1] if "--config" in given else []
-    return [project_root / (local[0] if local else name), home / ".forta" / name]
+def _named_config(arguments: Sequence[str]) -> str | None:
+    """The file after `--config` on the Forta CLI's command line, or None."""
+    for option, value in pairwise(arguments):
+        if option == "--config":
+            return value
+    return None
 
 
 def _ask_owner_store(env: Mapping[str, str]) -> dict[str, Any]:

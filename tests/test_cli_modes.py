@@ -11,7 +11,7 @@ import pytest
 
 from src.demo.anvil import anvil
 from src.demo.contracts import ROOT, compile_contracts
-from src.demo.forta_cli import cli_environment, run_cli, write_config
+from src.demo.forta_cli import cli_environment, run_cli
 from src.demo.scenarios import SCENARIOS, Played, play
 from src.demo.world import GENESIS, World, build
 from tests.forta_bridge import wait_until
@@ -20,7 +20,6 @@ pytestmark = pytest.mark.integration
 
 NORMAL = "NORMAL-TOKEN-TRANSFERS-TX"
 ANOMALOUS = "ANOMALOUS-TOKEN-TRANSFERS-TX"
-CLI = ROOT / "node_modules/.bin/forta-agent"
 
 Stage = tuple[World, dict[str, Played]]
 
@@ -56,7 +55,7 @@ def run(stage: Stage, tmp_path: Path, *arguments: str) -> dict[str, list[str]]:
 def test_tx(stage, tmp_path):
     payment, theft, ether = (stage[1][key] for key in ("usdc", "theft", "ether"))
     hashes = [played.transaction_hash for played in (payment, theft, ether)]
-    assert run(stage, tmp_path, "--tx", ",".join(hashes)) == {
+    assert run(stage, tmp_path, "tx", ",".join(hashes)) == {
         payment.transaction_hash: [NORMAL],
         theft.transaction_hash: [ANOMALOUS],
         ether.transaction_hash: [],
@@ -65,14 +64,14 @@ def test_tx(stage, tmp_path):
 
 def test_block(stage, tmp_path):
     number = str(block_of(stage, "theft"))
-    assert run(stage, tmp_path, "--block", number) == {
+    assert run(stage, tmp_path, "block", number) == {
         stage[1]["theft"].transaction_hash: [ANOMALOUS]
     }
 
 
 def test_range(stage, tmp_path):
     first, last = block_of(stage, "usdc"), block_of(stage, "theft")
-    found = run(stage, tmp_path, "--range", f"{first}..{last}")
+    found = run(stage, tmp_path, "range", f"{first}..{last}")
     in_range = {
         played.transaction_hash: [ANOMALOUS if played.scenario.key == "theft" else NORMAL]
         for played in stage[1].values()
@@ -83,7 +82,7 @@ def test_range(stage, tmp_path):
 
 def test_sequence(stage, tmp_path):
     payment = stage[1]["usdc"].transaction_hash
-    found = run(stage, tmp_path, "--sequence", f"tx{payment},{block_of(stage, 'theft')}")
+    found = run(stage, tmp_path, "sequence", f"tx{payment},{block_of(stage, 'theft')}")
     assert found == {payment: [NORMAL], stage[1]["theft"].transaction_hash: [ANOMALOUS]}
 
 
@@ -106,10 +105,9 @@ def test_file(stage, tmp_path):
             "timestamp": int(block["timestamp"], 16),
         },
     }
-    # The CLI joins the path to the project's folder.
     path = tmp_path / "events.json"
     path.write_text(json.dumps({"transactionEvents": [event], "blockEvents": []}))
-    found = run(stage, tmp_path, "--file", os.path.relpath(path, ROOT))
+    found = run(stage, tmp_path, "file", str(path))
     assert found == {played.transaction_hash: [NORMAL]}
 
 
@@ -117,12 +115,10 @@ def test_live(tmp_path):
     with anvil(timestamp=GENESIS) as chain:
         payment = next(scenario for scenario in SCENARIOS if scenario.key == "usdc")
         play(build(chain, compile_contracts()), [payment])
-        write_config(tmp_path, chain.url)
-        config = os.path.relpath(tmp_path / ".forta/forta.config.json", ROOT)
         log = tmp_path / "live.log"
         with log.open("w") as output:
             process = subprocess.Popen(
-                [CLI, "run", "--config", config],
+                ["node", "scripts/forta.mjs", "start"],
                 cwd=ROOT, env=cli_environment(chain.url, tmp_path),
                 stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
             )  # fmt: skip

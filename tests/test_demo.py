@@ -419,7 +419,7 @@ def test_the_cli_runs_any_project_on_the_chain(
 ) -> None:
     ether, payment = by_key(stage, "ether"), by_key(stage, "usdc")
     result = run_cli(
-        "--tx",
+        "tx",
         f"{ether.transaction_hash},{payment.transaction_hash}",
         json_rpc_url=stage[0].chain.url,
         home=tmp_path / "home",
@@ -439,7 +439,7 @@ def test_keys_in_secrets_json_are_led_nowhere(
     project, payment = trivial_project(tmp_path), by_key(stage, "usdc")
     (project / "secrets.json").write_text('{"ETHERSCAN_API_KEY": "secret"}')
     home = tmp_path / "home"
-    arguments = ("--tx", payment.transaction_hash)
+    arguments = ("tx", payment.transaction_hash)
     url = stage[0].chain.url
     result = run_cli(*arguments, json_rpc_url=url, home=home, project=project)
     (seen,) = result.findings[payment.transaction_hash]
@@ -452,7 +452,7 @@ def test_an_unknown_transaction_is_an_error_of_the_cli(
 ) -> None:
     project = trivial_project(tmp_path)
     with pytest.raises(CliError, match="exit code 1"):
-        run_cli("--tx", HASH, json_rpc_url=stage[0].chain.url, home=tmp_path, project=project)
+        run_cli("tx", HASH, json_rpc_url=stage[0].chain.url, home=tmp_path, project=project)
 
 
 def start_demo(*options: str, temporary: Path) -> "subprocess.Popen[str]":

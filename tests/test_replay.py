@@ -248,7 +248,7 @@ def test_token_metadata_answers_as_on_the_node(replayed: tuple[Chain, str, str])
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize("mode", ["--tx", "--block", "--range"])
+@pytest.mark.parametrize("mode", ["tx", "block", "range"])
 def test_the_forta_cli_runs_on_a_replay(
     replayed: tuple[Chain, str, str], tmp_path: Path, mode: str
 ) -> None:
@@ -266,10 +266,10 @@ def test_the_forta_cli_runs_on_a_replay(
         for number in range(int(node.rpc("eth_blockNumber"), 16) + 1)
     ]
     busiest = max(range(len(blocks)), key=lambda number: len(blocks[number]["transactions"]))
-    chosen = blocks[busiest : busiest + 2] if mode == "--range" else [blocks[busiest]]
+    chosen = blocks[busiest : busiest + 2] if mode == "range" else [blocks[busiest]]
     hashes = [transaction["hash"] for block in chosen for transaction in block["transactions"]]
-    argument = {"--tx": hashes[0], "--block": str(busiest), "--range": f"{busiest}..{busiest + 1}"}
-    if mode == "--tx":
+    argument = {"tx": hashes[0], "block": str(busiest), "range": f"{busiest}..{busiest + 1}"}
+    if mode == "tx":
         hashes = hashes[:1]
     home = tmp_path / "home"
     result = run_cli(mode, argument[mode], json_rpc_url=url, home=home, project=tmp_path)
@@ -522,16 +522,13 @@ def test_a_data_sets_token_list_answers_calls(dataset: Path) -> None:
 @pytest.mark.integration
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_the_command_says_what_it_serves_and_stops_at_once(
-    dataset: Path, tmp_path: Path, number: signal.Signals
+    dataset: Path, number: signal.Signals
 ) -> None:
-    config = tmp_path / "made" / "replay.json"
     command = [sys.executable, "-m", "src.chain.replay", "--data", str(dataset), "--port", "0"]
-    with subprocess.Popen(
-        [*command, "--config", str(config)], cwd=ROOT, stdout=subprocess.PIPE, text=True
-    ) as process:
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         said = [process.stdout.readline() for _ in range(7)]
-        url = json.loads(config.read_text())["jsonRpcUrl"]
+        url = said[3].strip().removeprefix("export JSON_RPC_URL=")
         assert ask(url, "eth_chainId") == "0x1"
         process.send_signal(number)
         assert process.wait(10) == 0
@@ -539,11 +536,10 @@ def test_the_command_says_what_it_serves_and_stops_at_once(
     assert said[1].startswith("1 more are not served")
     assert said[3:] == [
         f"  export JSON_RPC_URL={url}\n",
-        f"  npm run tx -- 0x{'b1' * 32} --config {config} --nocache\n",
-        f"  npm run block -- 11 --config {config} --nocache\n",
-        f"  npm run range -- 10..11 --config {config} --nocache\n",
+        f"  npm run tx -- 0x{'b1' * 32} --nocache\n",
+        "  npm run block -- 11 --nocache\n",
+        "  npm run range -- 10..11 --nocache\n",
     ]
-    assert not config.exists()
 
 
 def truncate(folder: Path) -> None:
@@ -588,6 +584,5 @@ def test_a_port_in_use_is_an_error_that_names_the_option(
     small: str, dataset: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     port = small.rsplit(":", 1)[1]
-    config = str(dataset / "config.json")
-    assert main(["--data", str(dataset), "--port", port, "--config", config]) == 1
+    assert main(["--data", str(dataset), "--port", port]) == 1
     assert "--port" in capsys.readouterr().err

@@ -142,7 +142,15 @@ def test_node_url_is_taken_from_the_most_specific_place(tmp_path: Path) -> None:
     scan_node = {"JSON_RPC_HOST": "proxy", "JSON_RPC_PORT": "8545"}
     assert load(tmp_path, **scan_node).json_rpc_url == "http://proxy:8545"
     assert load(tmp_path, JSON_RPC_HOST="proxy").json_rpc_url == "http://proxy"
-    assert load(tmp_path, **scan_node, JSON_RPC_URL="http://own").json_rpc_url == "http://own"
+    own = {**scan_node, "JSON_RPC_URL": "http://own"}
+    assert load(tmp_path, **own).json_rpc_url == "http://own"
+    named = load_settings(own, project_root=tmp_path, home=home, arguments=arguments)
+    assert named.json_rpc_url == "http://named"
+    write(tmp_path / "other" / "replay.json", {})
+    named = load_settings(own, project_root=tmp_path, home=home, arguments=arguments)
+    assert named.json_rpc_url == "http://own"
+    named = load_settings({}, project_root=tmp_path, home=home, arguments=arguments)
+    assert named.json_rpc_url == "http://global"  # the CLI reads no other local file either
 
 
 # Impossible values

@@ -1,7 +1,6 @@
 """Serve recorded blocks as an Ethereum node: `npm run replay -- --data DIR --port N`."""
 
 import argparse
-import json
 import logging
 import signal
 import sys
@@ -19,7 +18,6 @@ from src.chain.replay_server import RpcServer
 
 DEFAULT_PORT = 8545
 _POLL_SECONDS = 0.1
-DEFAULT_CONFIG = Path(".cache/replay.forta.config.json")
 
 _DESCRIPTION = """\
 Serve recorded blocks and receipts as an Ethereum node (JSON-RPC over HTTP), so that the bot and any
@@ -32,8 +30,7 @@ _EPILOG = """\
 examples:
   npm run record -- --from-block 18000000 --to-block 18000009 --out recordings/august
   npm run replay -- --data recordings/august
-  export JSON_RPC_URL=http://127.0.0.1:8545
-  npm run block -- 18000000 --config .cache/replay.forta.config.json --nocache
+  JSON_RPC_URL=http://127.0.0.1:8545 npm run block -- 18000000 --nocache
 """
 
 
@@ -51,16 +48,8 @@ def main(arguments: list[str] | None = None) -> int:
     except OSError as error:
         problem = error.strerror or error
         return _fail(f"{options.host}:{options.port}: {problem}; choose another with --port")
-    try:
-        _write_config(options.config, server.url)
-    except OSError as error:
-        server.server_close()
-        return _fail(f"{options.config}: {error.strerror}; choose another with --config")
-    _announce(chain, server.url, options.config, left_out, time.monotonic() - started)
-    try:
-        _serve(server)
-    finally:
-        options.config.unlink(missing_ok=True)
+    _announce(chain, server.url, left_out, time.monotonic() - started)
+    _serve(server)
     return 0
 
 
@@ -105,14 +94,6 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--host", default="127.0.0.1", help="address to listen on (default: %(default)s)"
     )
-    parser.add_argument(
-        "--config",
-        type=Path,
-        default=DEFAULT_CONFIG,
-        metavar="FILE",
-        help="Forta config that points at this node, written for the time of the replay; hand it"
-        " to the bot's commands as --config FILE (default: %(default)s)",
-    )
     return parser.parse_args(arguments)
 
 
@@ -123,12 +104,7 @@ def _port(text: str) -> int:
     return port
 
 
-def _write_config(path: Path, url: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"jsonRpcUrl": url}, indent=2) + "\n")
-
-
-def _announce(chain: RecordedChain, url: str, config: Path, left_out: int, seconds: float) -> None:
+def _announce(chain: RecordedChain, url: str, left_out: int, seconds: float) -> None:
     ranges = chain.ranges()
     lines = [
         f"Replaying chain {chain.chain_id} at {url}: {len(chain.numbers):,} blocks"
@@ -137,16 +113,15 @@ def _announce(chain: RecordedChain, url: str, config: Path, left_out: int, secon
     ]
     if left_out:
         lines.append(f"{left_out:,} more are not served: who sent them is not recorded.")
-    lines.append("Try, in another terminal (the bot's own look-ups follow JSON_RPC_URL):")
+    lines.append("Try, in another terminal:")
     lines.append(f"  export JSON_RPC_URL={url}")
-    node = f"--config {config} --nocache"
     if example := _example(chain):
-        lines.append(f"  npm run tx -- {example} {node}")
-    lines.append(f"  npm run block -- {chain.head} {node}")
+        lines.append(f"  npm run tx -- {example} --nocache")
+    lines.append(f"  npm run block -- {chain.head} --nocache")
     several = [(first, last) for first, last in ranges if first < last]
     if several:
         first, last = several[-1]
-        lines.append(f"  npm run range -- {max(first, last - 9)}..{last} {node}")
+        lines.append(f"  npm run range -- {max(first, last - 9)}..{last} --nocache")
     sys.stdout.write("\n".join(lines) + "\n")
     sys.stdout.flush()
 

@@ -27,7 +27,7 @@ from typing import Final
 
 from src.demo import outcome as judging
 from src.demo.anvil import Chain, ChainError, anvil
-from src.demo.contracts import ROOT, CompileError, Contract, compile_contracts
+from src.demo.contracts import CompileError, Contract, compile_contracts
 from src.demo.forta_cli import CliError, run_cli
 from src.demo.outcome import Outcome
 from src.demo.report import Report
@@ -69,7 +69,7 @@ def _run(options: argparse.Namespace) -> int:
             _say("Running the bot on them with the forta-agent CLI; some seconds ...")
             hashes = ",".join(one.transaction_hash for one in played)
             result = run_cli(
-                "--tx", hashes, json_rpc_url=chain.url, home=home, settings=_BOT_SETTINGS
+                "tx", hashes, json_rpc_url=chain.url, home=home, settings=_BOT_SETTINGS
             )
             outcomes = judging.judge(played, result.findings)
             problems = judging.problems(outcomes)
@@ -83,7 +83,7 @@ def _run(options: argparse.Namespace) -> int:
             if problems:
                 _say(_advice(result.output))
             if options.keep:
-                _keep(chain, home, outcomes)
+                _keep(chain, home / "cache", outcomes)
     return 1 if problems else 0
 
 
@@ -127,17 +127,16 @@ def _advice(output: str) -> str:
     return f"The end of the bot's own output:\n{output[-1_000:].strip()}"
 
 
-def _keep(chain: Chain, home: Path, outcomes: list[Outcome]) -> None:
+def _keep(chain: Chain, cache: Path, outcomes: list[Outcome]) -> None:
     """Say how to use the chain, and hold it until a signal comes."""
-    config = os.path.relpath(home / ".forta" / "forta.config.json", ROOT)
     blocks = int(chain.rpc("eth_blockNumber"), 16)
     last = outcomes[-1].played.transaction_hash
     _say(f"The chain stays at {chain.url} until Ctrl-C. In another terminal:")
     for line in (
-        f"export JSON_RPC_URL={chain.url} CACHE_DIR={home / 'cache'}",
-        f"npm run tx -- {last} --config {config} --nocache",
-        f"npm run block -- {blocks} --config {config} --nocache",
-        f"npm run range -- {blocks - 9}..{blocks} --config {config} --nocache",
+        f"export JSON_RPC_URL={chain.url} CACHE_DIR={cache}",
+        f"npm run tx -- {last} --nocache",
+        f"npm run block -- {blocks} --nocache",
+        f"npm run range -- {blocks - 9}..{blocks} --nocache",
     ):
         print(f"  {line}", file=sys.stderr)
     with suppress(_Stopped):

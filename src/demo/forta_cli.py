@@ -19,7 +19,8 @@ from typing import Any, Final
 from src.demo.anvil import stop
 from src.demo.contracts import ROOT
 
-_CLI: Final = ROOT / "node_modules" / ".bin" / "forta-agent"
+_CLI: Final = ROOT / "node_modules" / "forta-agent"
+_WRAPPER: Final = ROOT / "scripts" / "forta.mjs"
 _OUTPUT_TAIL: Final = 2_000
 _LOOPBACK: Final = "127.0.0.1,localhost"
 
@@ -60,10 +61,10 @@ def run_cli(
     settings: Mapping[str, str] | None = None,
     timeout: float = 120.0,
 ) -> CliResult:
-    """Run `forta-agent run ARGUMENTS` in a project folder against a node.
+    """Run the CLI as the npm scripts do, in a project folder against a node.
 
     Args:
-        arguments: such as `"--tx", "0x...,0x..."` or `"--range", "10..12"`.
+        arguments: such as `"tx", "0x...,0x..."` or `"range", "10..12"`.
         json_rpc_url: the node, for the CLI and for the bot.
         home: a folder of our own; the CLI's and the bot's caches and temporary files go there.
         project: the folder with `package.json` and `src/agent.py`.
@@ -75,11 +76,7 @@ def run_cli(
     """
     if not _CLI.exists():
         raise CliError("The forta-agent CLI is missing: run `npm ci`.")
-    write_config(home, json_rpc_url)
-    # The CLI takes the path as relative to the project. Naming one keeps the project's own
-    # forta.config.json, which may point at another node, out of it.
-    config = os.path.relpath(_config_file(home), project)
-    command = [str(_CLI), "run", *arguments, "--config", config]
+    command = ["node", str(_WRAPPER), *arguments]
     environment = cli_environment(json_rpc_url, home)
     if (project / "secrets.json").exists():
         # Keys in there cannot be hidden by the environment, but they can be led nowhere.
@@ -90,13 +87,6 @@ def run_cli(
     if code != 0:
         raise CliError(f"forta-agent ended with exit code {code}:\n{output[-_OUTPUT_TAIL:]}")
     return CliResult(parse_findings(output), output, time.monotonic() - began)
-
-
-def write_config(home: Path, json_rpc_url: str) -> None:
-    """Write the CLI's configuration to where it looks for it when `home` is the home folder."""
-    path = _config_file(home)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"jsonRpcUrl": json_rpc_url}), "utf-8")
 
 
 def cli_environment(json_rpc_url: str, home: Path) -> dict[str, str]:
@@ -147,10 +137,6 @@ def parse_findings(output: str) -> dict[str, list[dict[str, Any]]]:
             findings.append(finding)
         found[transaction_hash] = findings
     return found
-
-
-def _config_file(home: Path) -> Path:
-    return home / ".forta" / "forta.config.json"
 
 
 def _run(
