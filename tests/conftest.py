@@ -13,10 +13,16 @@ from src.detection.features import FEATURE_NAMES
 from src.settings import SETTINGS
 from src.training.bundle import write_bundle
 from src.utils import data_processing
+from tests.early_end import end_in_good_order
 
 # What a busy machine makes slow is not wrong.
 settings.register_profile("project", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("project")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    end_in_good_order(config)
+
 
 ALICE = "0x" + "a1" * 20
 BOB = "0x" + "b2" * 20

@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 from src.demo.anvil import anvil
 from src.demo.contracts import ROOT, compile_contracts
 from src.demo.forta_cli import cli_environment, run_cli, write_config
+from src.demo.processes import running
 from src.demo.scenarios import SCENARIOS, Played, play
 from src.demo.world import GENESIS, World, build
 from tests.forta_bridge import wait_until
@@ -120,14 +120,12 @@ def test_live(tmp_path):
         write_config(tmp_path, chain.url)
         config = os.path.relpath(tmp_path / ".forta/forta.config.json", ROOT)
         log = tmp_path / "live.log"
-        with log.open("w") as output:
-            process = subprocess.Popen(
-                [CLI, "run", "--config", config],
+        with (
+            log.open("w") as output,
+            running(
+                [CLI, "run", "--config", config], folder=tmp_path, patience=0,
                 cwd=ROOT, env=cli_environment(chain.url, tmp_path),
-                stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
-            )  # fmt: skip
-        try:
+                stdout=output, stderr=subprocess.STDOUT,
+            ),
+        ):  # fmt: skip
             wait_until(lambda: NORMAL in log.read_text(), 90)
-        finally:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
