@@ -26,7 +26,7 @@ def end_in_good_order(config: pytest.Config) -> None:
 
 def _npm_and_below() -> list[psutil.Process]:
     """The processes from our parent to npm, where `npm test` started this run."""
-    if os.environ.get("npm_lifecycle_event") != "test":
+    if os.environ.get("npm_lifecycle_event") != "test":  # noqa: SIM112  npm writes it so
         return []
     parents = psutil.Process().parents()
     names = [parent.name().split()[0] for parent in parents]

