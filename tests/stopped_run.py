@@ -1,5 +1,6 @@
 """What test_processes.py runs and stops: `pytest tests/stopped_run.py -k few` (or `every`)."""
 
+import os
 import threading
 from contextlib import ExitStack
 from pathlib import Path
@@ -25,7 +26,9 @@ def every(stack: ExitStack, folder: Path) -> None:
 
     few(stack, folder)
     stack.enter_context(object_store(new(folder / "s3")))
-    bot = stack.enter_context(production_bot(new(folder / "bot"), {}))
+    bot = stack.enter_context(
+        production_bot(new(folder / "bot"), {"MODEL_PATH": os.environ["MODEL_PATH"]})
+    )
     bot.initialize()
     target = stack.enter_context(service(new(folder / "service")))
     stack.enter_context(prometheus(new(folder / "prometheus"), {"service": target}))
@@ -39,7 +42,9 @@ def new(folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("start", [few, every])
-def test_servers_run_until_the_end(start, tmp_path):
+def test_servers_run_until_the_end(start, tmp_path, request, monkeypatch):
+    if start is every:
+        monkeypatch.setenv("MODEL_PATH", str(request.getfixturevalue("bundle_path")))
     with ExitStack() as stack:
         start(stack, tmp_path)
         (tmp_path / "ready").touch()

@@ -49,7 +49,9 @@ def of(temporary: Path) -> list[psutil.Process]:
 def stopped_run(which: str) -> list[str]:
     without = [f"-pno:{plugin}" for plugin in ("cacheprovider", "nbmake", "pytest_httpserver")]
     script = str(ROOT / "tests" / "stopped_run.py")
-    return [sys.executable, "-m", "pytest", "-n", "1", *without, "-k", which, script]
+    return [
+        sys.executable, "-m", "pytest", "-n", "1", "--timeout=0", *without, "-k", which, script
+    ]  # fmt: skip
 
 
 def through_npm(command: list[str], folder: Path) -> list[str]:
@@ -59,6 +61,7 @@ def through_npm(command: list[str], folder: Path) -> list[str]:
 
 
 @pytest.mark.integration
+@pytest.mark.timeout(1200)  # two test runs and all their servers
 @pytest.mark.parametrize(
     ("which", "number", "npm"),
     [
