@@ -115,6 +115,7 @@ def service(folder):
     env |= {
         "SERVICE_DATABASE_URL": f"sqlite:///{folder / 'service.db'}",
         "DATABASE_URL": f"sqlite:///{folder / 'service.db'}",
+        "TMPDIR": str(folder),
     }
     env.pop("JSON_RPC_URL", None)
     command = [sys.executable, "-m", "src.service", "--port", str(port), "--workers", "2"]

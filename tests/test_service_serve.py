@@ -34,7 +34,7 @@ def serving(folder: Path, **environment: str) -> Iterator[tuple[str, "subprocess
             [sys.executable, "-m", "src.service", "--port", str(port), "--workers", "2"], folder
         ),
         cwd=ROOT,
-        env={**own, "DATABASE_URL": sqlite_url(folder), **environment},
+        env={**own, "DATABASE_URL": sqlite_url(folder), "TMPDIR": str(folder), **environment},
         stderr=subprocess.PIPE,
         text=True,
     )

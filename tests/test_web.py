@@ -253,6 +253,7 @@ def service(folder: Path, **settings: str) -> Iterator[str]:
     environ |= {
         "DATABASE_URL": f"sqlite:///{folder / 'service.db'}",
         "CACHE_DIR": str(folder / "cache"),
+        "TMPDIR": str(folder),
         "ANALYSIS_DIRECT_BLOCKS": "10",
         **settings,
     }
