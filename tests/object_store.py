@@ -61,7 +61,8 @@ def object_store(folder: Path) -> Iterator[str]:
         flags.append(f"-{name}.localSocket={folder / name}.sock")
     command = [
         weed, f"-logdir={folder}", "server", f"-dir={folder / 'data'}",
-        "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3", f"-s3.config={folder / 's3.json'}", "-volume.max=20", "-master.volumeSizeLimitMB=64",
+        "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3",
+        f"-s3.config={folder / 's3.json'}", "-volume.max=20", "-master.volumeSizeLimitMB=64",
         "-master.telemetry=false", "-s3.port.iceberg=0", "-s3.port.lance=0", *flags,
     ]  # fmt: skip
     with (

@@ -27,9 +27,8 @@ def temporary() -> Iterator[Path]:
         yield Path(folder)
 
 
-def wait_for(happened: Callable[[], bool], process: "subprocess.Popen[bytes]") -> None:
+def wait_for(happened: Callable[[], bool]) -> None:
     while not happened():  # the test's own timeout ends it
-        assert process.poll() is None
         time.sleep(0.05)
 
 
@@ -76,13 +75,18 @@ def test_a_stopped_test_run_leaves_no_server_and_no_folder(
     which: str, number: signal.Signals, npm: bool, temporary: Path, tmp_path: Path
 ) -> None:
     command = stopped_run(which)
-    with running(
-        through_npm(command, tmp_path) if npm else command,
-        cwd=ROOT,
-        env={**os.environ, "TMPDIR": str(temporary)},
-        stdout=subprocess.DEVNULL,
-    ) as run:
-        wait_for(lambda: any(temporary.glob("pytest-of-*/**/ready")), run)
+    with (
+        (tmp_path / "run.log").open("wb") as log,
+        running(
+            through_npm(command, tmp_path) if npm else command,
+            cwd=ROOT,
+            env={**os.environ, "TMPDIR": str(temporary)},
+            stdout=log,
+        ) as run,
+    ):
+        ready = "pytest-of-*/**/ready"
+        wait_for(lambda: any(temporary.glob(ready)) or run.poll() is not None)
+        assert run.poll() is None, (tmp_path / "run.log").read_text()
         started = {*psutil.Process(run.pid).children(recursive=True), *of(temporary)}
         names = {process.name() for process in started}
         assert names >= {"anvil", "postgres"}
@@ -105,7 +109,7 @@ def test_a_killed_demo_leaves_no_chain_and_no_folder(temporary: Path) -> None:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     ) as demo:
-        wait_for(lambda: any(process.name() == "anvil" for process in of(temporary)), demo)
+        wait_for(lambda: any(process.name() == "anvil" for process in of(temporary)))
         started = of(temporary)
         demo.kill()
         demo.wait()
