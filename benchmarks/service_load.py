@@ -23,6 +23,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from src.demo.processes import running
+
 ROOT = Path(__file__).resolve().parent.parent
 _READY_SECONDS = 180
 _WRITE_SHARE = 0.1
@@ -191,17 +193,15 @@ def main() -> int:
             "SERVICE_PORT": str(port),
             "SERVICE_WORKERS": str(options.workers),
         }
-        service = subprocess.Popen(
+        with running(
             [sys.executable, "-m", "src.service"],
+            folder=Path(folder),
+            patience=30,
             cwd=ROOT,
             env=environment,
             stderr=subprocess.DEVNULL,
-        )
-        try:
+        ):
             summary = asyncio.run(load(options, port, keys))
-        finally:
-            service.terminate()
-            service.wait(30)
     if options.json:
         print(json.dumps(summary))
     else:

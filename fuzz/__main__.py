@@ -27,6 +27,7 @@ from typing import Any
 
 from fuzz.target import KINDS, Target
 from fuzz.targets import TARGETS
+from src.demo.processes import supervised
 
 _ROOT = Path(__file__).resolve().parent.parent
 # No progress for so long is a hang; importing and compiling at the start may take a while.
@@ -75,7 +76,7 @@ def _run_process(job: dict[str, Any], folder: Path, outcome: Outcome) -> bool:
     log = folder / "log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "fuzz.worker", json.dumps(job)],
+            supervised([sys.executable, "-m", "fuzz.worker", json.dumps(job)]),
             cwd=_ROOT,
             stdin=subprocess.DEVNULL,
             stdout=output,

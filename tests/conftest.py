@@ -1,22 +1,35 @@
+"""Builders and fixtures of all tests.
+
+What is slow to import (scikit-learn, web3, numba) is imported where it is used: every run of a
+single test file pays for this one.
+"""
+
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
 import pytest
-from forta_agent import TransactionEvent, create_transaction_event
 from hypothesis import HealthCheck, settings
-from sklearn.ensemble import IsolationForest
 
-import src.agent
 from src.chain.transfers import TRANSFER_TOPIC
-from src.detection.features import FEATURE_NAMES
-from src.settings import SETTINGS
-from src.training.bundle import write_bundle
-from src.utils import data_processing
+from tests.early_end import end_in_good_order
+
+if TYPE_CHECKING:
+    from forta_agent import TransactionEvent
 
 # What a busy machine makes slow is not wrong.
 settings.register_profile("project", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("project")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    end_in_good_order(config)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What fails fast comes first."""
+    items.sort(key=lambda item: item.get_closest_marker("integration") is not None)
+
 
 ALICE = "0x" + "a1" * 20
 BOB = "0x" + "b2" * 20
@@ -44,8 +57,10 @@ def transfer_log(token=USDC, sender=ALICE, recipient=BOB, amount=1, index=0):
     }
 
 
-def event_of(logs, **changes) -> TransactionEvent:
+def event_of(logs, **changes) -> "TransactionEvent":
     """A transaction event as the bridge makes it from JSON."""
+    from forta_agent import create_transaction_event
+
     for index, log in enumerate(logs):
         log["logIndex"] = index
     return create_transaction_event(
@@ -62,6 +77,12 @@ def event_of(logs, **changes) -> TransactionEvent:
 @pytest.fixture(scope="session")
 def bundle_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small model bundle on the real inputs: zeros are usual, everything else is not."""
+    import numpy as np
+    from sklearn.ensemble import IsolationForest
+
+    from src.detection.features import FEATURE_NAMES
+    from src.training.bundle import write_bundle
+
     rng = np.random.default_rng(0)
     shape = (2000, len(FEATURE_NAMES))
     rows = np.round(rng.exponential(size=shape), 1) * (rng.random(shape) < 0.1)
@@ -86,6 +107,10 @@ def bundle_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def start_bot(bundle_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
     """`start_bot(JSON_RPC_URL=...)` initialises the bot with these settings and no others."""
+    import src.agent
+    from src.settings import SETTINGS
+    from src.utils import data_processing
+
     for name in SETTINGS:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(src.agent, "BOT", None)

@@ -1,18 +1,19 @@
 """The real `forta-agent run --prod` as a test fixture: gRPC in, findings out, as on a scan node."""
 
 import os
-import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import grpc
 from grpc_tools import protoc
+
+from src.demo.processes import running
 
 ROOT = Path(__file__).parent.parent
 _SERVER = ROOT / "node_modules/forta-agent/dist/cli/commands/run/server"
@@ -93,18 +94,14 @@ def production_process(
         "no_proxy": "127.0.0.1,localhost",
         **settings,
     }
-    with (tmp_path / "bot.log").open("w") as log:
-        process = subprocess.Popen(
-            [ROOT / "node_modules/.bin/forta-agent", "run", "--prod"],
-            cwd=project, env=environment, stdout=log, stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )  # fmt: skip
-    try:
+    command = [ROOT / "node_modules/.bin/forta-agent", "run", "--prod"]
+    with (
+        (tmp_path / "bot.log").open("w") as log,
+        running(
+            command, patience=0, cwd=project, env=environment, stdout=log, stderr=subprocess.STDOUT
+        ) as process,
+    ):
         yield process, port
-    finally:
-        with suppress(ProcessLookupError):  # it ended by itself
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
 
 
 @contextmanager

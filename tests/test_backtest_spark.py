@@ -20,6 +20,7 @@ from pathlib import Path
 
 import pytest
 
+from src.demo.processes import supervised
 from src.settings import PROJECT_ROOT
 from tests.backtest_data import hostile_history, write_etl
 from tests.test_backtest import THRESHOLD, content_of, run
@@ -90,7 +91,9 @@ def test_a_killed_worker_changes_nothing(tmp_path, data, expected):
 def on_spark(data: Path, out: Path, master: str) -> Iterator["subprocess.Popen[bytes]"]:
     arguments = ["--data", data, "--out", out, "--threshold", str(THRESHOLD), *SLICES]
     command = [sys.executable, "-m", "src.backtest", *arguments, "--engine", "spark"]
-    job = subprocess.Popen([*command, "--master", master], cwd=PROJECT_ROOT, env=environment())
+    job = subprocess.Popen(
+        supervised([*command, "--master", master]), cwd=PROJECT_ROOT, env=environment()
+    )
     try:
         yield job
     finally:
@@ -143,7 +146,7 @@ def spark_class(*arguments: str) -> Iterator["subprocess.Popen[bytes]"]:
     assert spec.origin is not None
     script = Path(spec.origin).parent / "bin" / "spark-class"
     process = subprocess.Popen(
-        ["bash", str(script), *arguments],
+        supervised(["bash", script, *arguments]),
         env=environment(),
         start_new_session=True,
         stdout=subprocess.DEVNULL,

@@ -29,6 +29,7 @@ from src.backtest.output import Output
 from src.backtest.plan import Slice, Span
 from src.backtest.reading import SliceTables
 from src.backtest.shares import Shares
+from src.demo.processes import supervised
 from src.settings import PROJECT_ROOT
 from tests.backtest_data import hostile_history, write_etl
 from tests.test_backtest import THRESHOLD, content_of, run
@@ -246,7 +247,9 @@ def slow_run(
     """A run that is in the middle, where both workers wait; and its workers."""
     arguments = ["--data", str(etl), "--out", str(out), "--threshold", str(THRESHOLD), *SLICES]
     with subprocess.Popen(
-        [sys.executable, "-c", COMMAND, str(seconds), str(grace), *arguments, "--workers", "2"],
+        supervised(
+            [sys.executable, "-c", COMMAND, str(seconds), str(grace), *arguments, "--workers", "2"]
+        ),
         cwd=PROJECT_ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True,
     ) as process:  # fmt: skip
         try:

@@ -20,6 +20,7 @@ from benchmarks.sources import Conduct, sources
 from benchmarks.timing import Timing, interleaved, median, once
 from benchmarks.traffic import Traffic
 from src.chain.transfers import decode_transfers
+from src.demo.processes import supervised
 from src.utils.constants import ANOMALOUS_ALERT_ID, NORMAL_ALERT_ID
 
 
@@ -281,7 +282,9 @@ def test_a_process_in_a_cpu_group_is_there_and_the_group_goes_with_it():
     with cpu_group(0.2) as group:
         if group is None:
             pytest.skip("no control group can be made here")
-        sleeper = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+        sleeper = subprocess.Popen(
+            supervised([sys.executable, "-c", "input()"]), stdin=subprocess.PIPE
+        )
         group.add(sleeper.pid)
         listed = (group.folder / "cgroup.procs").read_text().split()
         assert str(sleeper.pid) in listed

@@ -1,8 +1,6 @@
 """Every local mode of the real forta-agent CLI, with the project's bot on a real local chain."""
 
 import json
-import os
-import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +10,7 @@ import pytest
 from src.demo.anvil import anvil
 from src.demo.contracts import ROOT, compile_contracts
 from src.demo.forta_cli import cli_environment, run_cli
+from src.demo.processes import running
 from src.demo.scenarios import SCENARIOS, Played, play
 from src.demo.world import GENESIS, World, build
 from tests.forta_bridge import wait_until
@@ -116,14 +115,12 @@ def test_live(tmp_path):
         payment = next(scenario for scenario in SCENARIOS if scenario.key == "usdc")
         play(build(chain, compile_contracts()), [payment])
         log = tmp_path / "live.log"
-        with log.open("w") as output:
-            process = subprocess.Popen(
-                ["node", "scripts/forta.mjs", "start"],
+        with (
+            log.open("w") as output,
+            running(
+                ["node", "scripts/forta.mjs", "start"], folder=tmp_path, patience=0,
                 cwd=ROOT, env=cli_environment(chain.url, tmp_path),
-                stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
-            )  # fmt: skip
-        try:
+                stdout=output, stderr=subprocess.STDOUT,
+            ),
+        ):  # fmt: skip
             wait_until(lambda: NORMAL in log.read_text(), 90)
-        finally:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()

@@ -24,6 +24,7 @@ from src.demo.anvil import Chain, ChainError, anvil
 from src.demo.contracts import ROOT, CompileError, Contract, compile_contracts
 from src.demo.forta_cli import CliError, cli_environment, parse_findings, run_cli
 from src.demo.outcome import judge, problems
+from src.demo.processes import supervised
 from src.demo.report import Report, draw_score
 from src.demo.scenarios import NO_FINDING, SCENARIOS, Played, Scenario, play
 from src.demo.world import GENESIS, USDC, WELL_KNOWN, World, build
@@ -457,7 +458,7 @@ def test_an_unknown_transaction_is_an_error_of_the_cli(
 
 def start_demo(*options: str, temporary: Path) -> "subprocess.Popen[str]":
     return subprocess.Popen(
-        [sys.executable, "-m", "src.demo", *options],
+        supervised([sys.executable, "-m", "src.demo", *options]),
         cwd=ROOT,
         env={**os.environ, "TMPDIR": str(temporary)},
         stdout=subprocess.PIPE,
@@ -488,7 +489,7 @@ def test_a_signal_ends_the_demo_and_all_that_it_started(tmp_path: Path) -> None:
         for line in demo.stderr:
             if "Running the bot" in line:
                 break
-        (log,) = tmp_path.glob("anvil-*/anvil.log")
+        (log,) = tmp_path.glob("demo-*/anvil.log")
         listening = re.search(r"Listening on (\S+)", log.read_text())
         assert listening is not None
         url = f"http://{listening.group(1)}"

@@ -11,6 +11,7 @@ import pytest
 from src.chain.fact_cache import FactCache, LruCache
 from src.chain.fact_store import FILE_NAME, FactStore
 from src.chain.facts import FirstTransaction, TokenInfo
+from src.demo.processes import supervised
 
 USDC = "0xa0b86991c6218b36c1d19d4a2e9eb0ce3606eb48"
 INFO = TokenInfo("USD Coin", "USDC", 6)
@@ -81,7 +82,8 @@ assert store.is_persistent
 store.close()
 """
     processes = [
-        subprocess.Popen([sys.executable, "-c", script, str(tmp_path), name]) for name in "ab"
+        subprocess.Popen(supervised([sys.executable, "-c", script, str(tmp_path), name]))
+        for name in "ab"
     ]
     assert [process.wait() for process in processes] == [0, 0]
     store = FactStore(tmp_path, 1)

@@ -16,6 +16,7 @@ from werkzeug import Request, Response
 import src.agent
 from src.chain.fact_store import FILE_NAME, FactStore
 from src.chain.transfers import TRANSFER_TOPIC
+from src.demo.processes import supervised
 from tests import raw_server
 from tests.conftest import ALICE, BLOCK, BOB, TIMESTAMP, UNKNOWN_TOKEN, USDC, event_of, transfer_log
 from tests.fake_chain import FakeNode, etherscan_answer, serve, usual_token
@@ -311,7 +312,7 @@ for number in range(start, start + 10**9):
     for kill in range(6):
         start = kill * 1_000_000
         child = subprocess.Popen(
-            [sys.executable, "-c", writer, str(ROOT), str(tmp_path), str(start)],
+            supervised([sys.executable, "-c", writer, str(ROOT), str(tmp_path), str(start)]),
             stdout=subprocess.PIPE,
             text=True,
         )

@@ -11,6 +11,7 @@ import pytest
 import requests
 
 from src import agent
+from src.demo.processes import supervised
 from src.monitoring import metrics
 from tests.conftest import UNKNOWN_TOKEN, event_of, transfer_log
 
@@ -56,7 +57,8 @@ def test_several_workers_add_up(tmp_path):
     start = [sys.executable, "-c"]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     workers = [
-        subprocess.Popen([*start, WORKER, many], env=env, cwd=ROOT, **pipes) for many in ("3", "5")
+        subprocess.Popen(supervised([*start, WORKER, many]), env=env, cwd=ROOT, **pipes)
+        for many in ("3", "5")
     ]
     for worker in workers:
         assert worker.stdout.readline() == "ready\n"

@@ -13,6 +13,7 @@ import requests
 import yaml
 
 from src import agent
+from src.demo.processes import running
 from src.monitoring import metrics
 from tests.conftest import UNKNOWN_TOKEN, event_of, transfer_log
 from tests.fake_chain import FakeNode, serve, usual_token
@@ -93,22 +94,17 @@ def prometheus(folder, targets):
         ],
     }
     (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
-    log = (folder / "prometheus.log").open("wb")
-    process = subprocess.Popen(
-        [
-            program("prometheus"), f"--config.file={folder / 'prometheus.yml'}",
-            f"--storage.tsdb.path={folder / 'data'}", f"--web.listen-address=127.0.0.1:{port}",
-        ],
-        stdout=log, stderr=subprocess.STDOUT,
-    )  # fmt: skip
-    try:
+    command = [
+        program("prometheus"), f"--config.file={folder / 'prometheus.yml'}",
+        f"--storage.tsdb.path={folder / 'data'}", f"--web.listen-address=127.0.0.1:{port}",
+    ]  # fmt: skip
+    with (
+        (folder / "prometheus.log").open("wb") as log,
+        running(command, folder=folder, patience=0, stdout=log, stderr=log),
+    ):
         url = f"http://127.0.0.1:{port}"
         until(lambda: requests.get(f"{url}/-/ready", timeout=2).ok)
         yield url
-    finally:
-        process.terminate()
-        process.wait(20)
-        log.close()
 
 
 @contextmanager
@@ -119,20 +115,16 @@ def service(folder):
     env |= {
         "SERVICE_DATABASE_URL": f"sqlite:///{folder / 'service.db'}",
         "DATABASE_URL": f"sqlite:///{folder / 'service.db'}",
+        "TMPDIR": str(folder),
     }
     env.pop("JSON_RPC_URL", None)
     command = [sys.executable, "-m", "src.service", "--port", str(port), "--workers", "2"]
-    log = (folder / "service.log").open("wb")
-    process = subprocess.Popen(
-        command, cwd=ROOT, env=env, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
-    )
-    try:
+    with (
+        (folder / "service.log").open("wb") as log,
+        running(command, folder=folder, patience=30, cwd=ROOT, env=env, stdout=log, stderr=log),
+    ):
         until(lambda: requests.get(f"http://127.0.0.1:{port}/metrics", timeout=2).ok, 90)
         yield f"127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(30)
-        log.close()
 
 
 def until(ready, seconds=30):

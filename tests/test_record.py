@@ -20,6 +20,7 @@ from src.chain.record import main
 from src.chain.recording import Recording, RecordingError, find_parts
 from src.chain.recording_rows import BlockRows, decode_block
 from src.demo.anvil import Chain, anvil
+from src.demo.processes import supervised
 from tests.fake_chain import FakeNode, usual_token
 from tests.recording_chain import ROOT, play
 from tests.test_recording import make_block, make_log
@@ -167,7 +168,7 @@ def test_a_recording_killed_at_ten_points_resumes_to_the_same(
     lengths = []
     for _ in range(10):
         requests_left = chance.randint(1, 20)
-        process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(supervised(command), cwd=ROOT, stderr=subprocess.DEVNULL)
         assert process.wait(60) == -signal.SIGKILL
         lengths.append(len(find_parts(out)) if out.exists() else 0)
     assert lengths == sorted(lengths)
@@ -188,7 +189,7 @@ def test_a_stopped_recording_keeps_what_it_has_and_says_how_to_resume(
     node.failures["eth_getBlockReceipts"] = [node.blocks["0x7"].receipts]
     arguments = ["--from-block", "7", "--to-block", "8", "--out", str(tmp_path), "--workers", "1"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "src.chain.record", *arguments, "--no-verify"],
+        supervised([sys.executable, "-m", "src.chain.record", *arguments, "--no-verify"]),
         cwd=ROOT,
         env=os.environ | {"JSON_RPC_URL": node.url},
         stderr=subprocess.PIPE,

@@ -31,6 +31,7 @@ from src.chain.rpc import JsonRpcClient
 from src.chain.transfers import TRANSFER_TOPIC
 from src.demo.anvil import Chain, anvil
 from src.demo.forta_cli import run_cli
+from src.demo.processes import supervised
 from tests.recording_chain import NAME, ROOT, SYMBOL, play
 from tests.test_recording import SENDER, TOKEN, block_hash, make_block, make_log
 
@@ -525,7 +526,9 @@ def test_the_command_says_what_it_serves_and_stops_at_once(
     dataset: Path, number: signal.Signals
 ) -> None:
     command = [sys.executable, "-m", "src.chain.replay", "--data", str(dataset), "--port", "0"]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        supervised(command), cwd=ROOT, stdout=subprocess.PIPE, text=True
+    ) as process:
         assert process.stdout is not None
         said = [process.stdout.readline() for _ in range(7)]
         url = said[3].strip().removeprefix("export JSON_RPC_URL=")

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import requests
 
+from src.demo.processes import supervised
 from src.service.__main__ import main
 from tests.service_chain import THEFT, sqlite_url
 
@@ -29,9 +30,11 @@ def serving(folder: Path, **environment: str) -> Iterator[tuple[str, "subprocess
         port = probe.getsockname()[1]
     own = {name: value for name, value in os.environ.items() if not name.startswith("JSON_RPC")}
     process = subprocess.Popen(
-        [sys.executable, "-m", "src.service", "--port", str(port), "--workers", "2"],
+        supervised(
+            [sys.executable, "-m", "src.service", "--port", str(port), "--workers", "2"], folder
+        ),
         cwd=ROOT,
-        env={**own, "DATABASE_URL": sqlite_url(folder), **environment},
+        env={**own, "DATABASE_URL": sqlite_url(folder), "TMPDIR": str(folder), **environment},
         stderr=subprocess.PIPE,
         text=True,
     )

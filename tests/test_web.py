@@ -22,6 +22,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_play
 from src.chain.transfers import ZERO_ADDRESS, Transfer
 from src.demo.anvil import anvil
 from src.demo.contracts import ROOT, compile_contracts
+from src.demo.processes import running
 from src.demo.scenarios import SCENARIOS, play
 from src.demo.world import GENESIS, build
 from src.service import report
@@ -252,22 +253,21 @@ def service(folder: Path, **settings: str) -> Iterator[str]:
     environ |= {
         "DATABASE_URL": f"sqlite:///{folder / 'service.db'}",
         "CACHE_DIR": str(folder / "cache"),
+        "TMPDIR": str(folder),
         "ANALYSIS_DIRECT_BLOCKS": "10",
         **settings,
     }
     command = [sys.executable, "-m", "src.service", "--port", str(port), "--workers", "1"]
     log = folder / "service.log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            command, cwd=ROOT, env=environ, stdout=output, stderr=subprocess.STDOUT
-        )
-        try:
-            base = f"http://127.0.0.1:{port}"
-            _wait_until(lambda: _get(f"{base}/readyz") is not None, process, log)
-            yield base
-        finally:
-            process.terminate()
-            process.wait(30)
+    with (
+        log.open("wb") as output,
+        running(
+            command, folder=folder, patience=30, cwd=ROOT, env=environ, stdout=output, stderr=output
+        ) as process,
+    ):
+        base = f"http://127.0.0.1:{port}"
+        _wait_until(lambda: _get(f"{base}/readyz") is not None, process, log)
+        yield base
 
 
 def _wait_until(is_so, process: subprocess.Popen, log: Path) -> None:

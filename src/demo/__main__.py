@@ -64,7 +64,7 @@ def _run(options: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(prefix="demo-", ignore_cleanup_errors=True) as folder:
         home = Path(folder)
         _say("Starting a local chain ...")
-        with anvil(timestamp=GENESIS, port=options.port) as chain:
+        with anvil(timestamp=GENESIS, port=options.port, folder=home) as chain:
             played = _play(chain, code)
             _say("Running the bot on them with the forta-agent CLI; some seconds ...")
             hashes = ",".join(one.transaction_hash for one in played)

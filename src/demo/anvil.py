@@ -9,12 +9,11 @@ same addresses and transaction hashes on every run.
 
 import os
 import re
-import signal
 import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from shutil import which
 from typing import Any, Final
@@ -22,12 +21,12 @@ from typing import Any, Final
 import requests
 
 from src.demo.contracts import ROOT, Contract, decode_result
+from src.demo.processes import running
 
 BLOCK_SECONDS: Final = 12
 """Time between blocks on Ethereum, in seconds."""
 
 _START_SECONDS: Final = 20.0
-_STOP_SECONDS: Final = 3.0
 _RPC_SECONDS: Final = 30.0
 _RECEIPT_SECONDS: Final = 10.0
 _POLL_SECONDS: Final = 0.005
@@ -141,7 +140,9 @@ class Chain:
 
 
 @contextmanager
-def anvil(*, timestamp: int, chain_id: int = 1, port: int = 0) -> Iterator[Chain]:
+def anvil(
+    *, timestamp: int, chain_id: int = 1, port: int = 0, folder: Path | None = None
+) -> Iterator[Chain]:
     """Run an Anvil chain for the length of the `with` block.
 
     The chain begins at block 0, not at a number of today's mainnet: Anvil has no blocks below its
@@ -151,38 +152,29 @@ def anvil(*, timestamp: int, chain_id: int = 1, port: int = 0) -> Iterator[Chain
         timestamp: of block 0, Unix seconds.
         chain_id: the SDK knows the ids of real chains only, so 1 by default.
         port: on the loopback; 0 takes a free one.
+        folder: for its log and state; removed if this process is killed. A new one by default.
 
     Raises:
         ChainError: Anvil is missing or does not start.
     """
     options = ["--chain-id", str(chain_id), "--timestamp", str(timestamp), "--port", str(port)]
     command = [_binary(), *options, "--host", "127.0.0.1", "--hardfork", "cancun", "--no-cors"]
-    with tempfile.TemporaryDirectory(prefix="anvil-") as home:
-        log = Path(home) / "anvil.log"
-        environment = {**os.environ, "HOME": home, "NO_COLOR": "1"}
+    with ExitStack() as stack:
+        home = folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="anvil-")))
+        log = home / "anvil.log"
+        environment = {**os.environ, "HOME": str(home), "NO_COLOR": "1"}
         with log.open("wb") as output:
-            process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                env=environment,
-                start_new_session=True,  # Ctrl-C reaches us alone; we stop the chain when done
+            process = stack.enter_context(
+                running(
+                    command,
+                    folder=home,
+                    env=environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                )
             )
-            try:
-                yield Chain(f"http://127.0.0.1:{_wait_for_port(process, log, port)}")
-            finally:
-                stop(process)
-
-
-def stop(process: "subprocess.Popen[Any]") -> None:
-    """End a process that leads its own session, together with its children."""
-    for number, patience in ((signal.SIGTERM, _STOP_SECONDS), (signal.SIGKILL, None)):
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, number)
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(patience)
-            return
+        yield Chain(f"http://127.0.0.1:{_wait_for_port(process, log, port)}")
 
 
 def _binary() -> str:

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from src.demo.anvil import stop
 from src.demo.contracts import ROOT
+from src.demo.processes import running
 
 _CLI: Final = ROOT / "node_modules" / "forta-agent"
 _WRAPPER: Final = ROOT / "scripts" / "forta.mjs"
@@ -66,7 +66,8 @@ def run_cli(
     Args:
         arguments: such as `"tx", "0x...,0x..."` or `"range", "10..12"`.
         json_rpc_url: the node, for the CLI and for the bot.
-        home: a folder of our own; the CLI's and the bot's caches and temporary files go there.
+        home: a folder of our own; the CLI's and the bot's caches and temporary files go there. It
+            is removed if this process is killed meanwhile.
         project: the folder with `package.json` and `src/agent.py`.
         settings: further environment variables of the bot.
         timeout: seconds until the run is given up.
@@ -83,7 +84,7 @@ def run_cli(
         environment |= {"ETHERSCAN_URL": _NOBODY, "ETHPLORER_URL": _NOBODY}
     environment |= settings or {}
     began = time.monotonic()
-    code, output = _run(command, project, environment, timeout)
+    code, output = _run(command, project, environment, home, timeout)
     if code != 0:
         raise CliError(f"forta-agent ended with exit code {code}:\n{output[-_OUTPUT_TAIL:]}")
     return CliResult(parse_findings(output), output, time.monotonic() - began)
@@ -140,27 +141,25 @@ def parse_findings(output: str) -> dict[str, list[dict[str, Any]]]:
 
 
 def _run(
-    command: list[str], folder: Path, environment: Mapping[str, str], timeout: float
+    command: list[str], folder: Path, environment: Mapping[str, str], home: Path, timeout: float
 ) -> tuple[int, str]:
     """Run a command in a session of its own; its exit code and all that it printed.
 
     Into a file: Node writes to a pipe in its own time, and the CLI exits before all is through.
     """
     with tempfile.TemporaryFile() as output:
-        process = subprocess.Popen(
+        with running(
             command,
+            folder=home,
             cwd=folder,
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            start_new_session=True,  # so that the bot beneath it can be stopped with it
-        )
-        try:
-            code = process.wait(timeout)
-        except subprocess.TimeoutExpired as error:
-            raise CliError(f"forta-agent was not done after {timeout:.0f} s.") from error
-        finally:
-            stop(process)
+        ) as process:
+            try:
+                code = process.wait(timeout)
+            except subprocess.TimeoutExpired as error:
+                raise CliError(f"forta-agent was not done after {timeout:.0f} s.") from error
         output.seek(0)
         return code, output.read().decode("utf-8", "replace")

@@ -1,0 +1,140 @@
+"""Child processes that never outlive the process that started them.
+
+    with running(["anvil", "--port", "0"], folder=home) as process:
+        ...
+
+`finally` blocks and exit handlers do not run in a process that is killed. The command is therefore
+started through this file, run as a script: it forks a watcher, then becomes the command, so that
+process id, signals and exit code are the command's own. When the process that asked for the command
+ends first, in whatever way, the watcher ends the command's process group and removes its folder.
+Only Linux can tell of the end of any process without a race; elsewhere nothing is watched.
+"""
+
+import os
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Final
+
+_PATIENCE_SECONDS: Final = 3.0
+_POLL_SECONDS: Final = 0.2
+
+
+def supervised(command: Sequence[str | Path], folder: Path | None = None) -> list[str]:
+    """The command to start instead of `command`, so that it ends when this process does.
+
+    It leads a process group and session of its own: a Ctrl-C in the terminal reaches this process
+    alone, which stops its servers in good order.
+
+    Args:
+        command: the program and its arguments.
+        folder: removed with all it holds if this process ends before the command.
+    """
+    words = [str(word) for word in command]
+    if sys.platform != "linux":
+        return words
+    script = [sys.executable, "-I", "-S", __file__]
+    return [*script, str(os.getpid()), str(folder.absolute()) if folder else "", *words]
+
+
+@contextmanager
+def running(
+    command: Sequence[str | Path],
+    *,
+    folder: Path | None = None,
+    patience: float = _PATIENCE_SECONDS,
+    **options: Any,
+) -> "Iterator[subprocess.Popen[Any]]":
+    """Run a supervised command for the length of the `with` block.
+
+    Args:
+        command: the program and its arguments.
+        folder: removed if this process ends before the command.
+        patience: seconds to end in after SIGTERM, before SIGKILL.
+        options: of `subprocess.Popen`.
+    """
+    with subprocess.Popen(
+        supervised(command, folder), **{"start_new_session": True, **options}
+    ) as process:
+        try:
+            yield process
+        finally:
+            stop(process, patience)
+
+
+def stop(process: "subprocess.Popen[Any]", patience: float = _PATIENCE_SECONDS) -> None:
+    """End a process that leads its own process group, together with its children.
+
+    Args:
+        process: started with `supervised` or `start_new_session`.
+        patience: seconds to end in after SIGTERM, before SIGKILL.
+    """
+    for number, seconds in ((signal.SIGTERM, patience), (signal.SIGKILL, None)):
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, number)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(seconds)
+            return
+
+
+def _main(caller: int, folder: str, command: list[str]) -> None:
+    """Start a watcher and become the command."""
+    own = os.getpid()
+    with suppress(ProcessLookupError):
+        ended = os.pidfd_open(caller)
+        if os.getppid() == caller:
+            if os.getpgrp() != own:
+                os.setsid()
+            if os.fork() == 0:
+                _watch(ended, own, folder)
+            os.wait()
+            os.execvp(command[0], command)
+    shutil.rmtree(folder, ignore_errors=True)
+    sys.exit("the process that asked for this command is gone")
+
+
+def _watch(ended: int, group: int, folder: str) -> None:
+    """Wait for the end of the caller or of the group, as a process of our own. Never returns."""
+    os.setsid()
+    if os.fork():
+        os._exit(0)  # the watcher is no child of the command
+    os.chdir("/")
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for stream in (0, 1, 2):
+        os.dup2(nowhere, stream)
+    os.closerange(3, ended)  # pipes and sockets that the command inherits are not for us
+    os.closerange(ended + 1, os.sysconf("SC_OPEN_MAX"))
+    while not select.select([ended], [], [], _POLL_SECONDS)[0]:
+        if not _signal(group, 0):
+            os._exit(0)
+    _signal(group, signal.SIGTERM)
+    give_up = time.monotonic() + _PATIENCE_SECONDS
+    while _signal(group, 0) and time.monotonic() < give_up:
+        time.sleep(_POLL_SECONDS)
+    _signal(group, signal.SIGKILL)
+    # What has left the group, as PostgreSQL's workers do, ends by itself and may write until then.
+    give_up = time.monotonic() + _PATIENCE_SECONDS
+    while folder and os.path.lexists(folder) and time.monotonic() < give_up:
+        shutil.rmtree(folder, ignore_errors=True)
+    os._exit(0)
+
+
+def _signal(group: int, number: int) -> bool:
+    """Send a signal to a process group; whether it has members."""
+    try:
+        os.killpg(group, number)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # they run as another user
+        return True
+    return True
+
+
+if __name__ == "__main__":
+    _main(int(sys.argv[1]), sys.argv[2], sys.argv[3:])
