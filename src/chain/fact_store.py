@@ -239,8 +239,12 @@ class FactStore:
 
 def _connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=_BUSY_TIMEOUT_SECONDS, check_same_thread=False)
-    # Readers and one writer at a time, in any number of processes; a crash of the machine may cost
-    # the last facts, which can be asked again.
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = NORMAL")
+    try:
+        # Readers and one writer at a time, in any number of processes; a crash of the machine may
+        # cost the last facts, which can be asked again.
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+    except BaseException:
+        connection.close()
+        raise
     return connection
