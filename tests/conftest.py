@@ -1,5 +1,7 @@
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,14 +10,20 @@ from hypothesis import HealthCheck, settings
 from sklearn.ensemble import IsolationForest
 
 import src.agent
+from src.chain.lookups import Lookups, build_lookups
 from src.chain.transfers import TRANSFER_TOPIC
 from src.detection.features import FEATURE_NAMES
 from src.settings import SETTINGS
 from src.training.bundle import write_bundle
 from src.utils import data_processing
+from tests.waiting import FOR_EVER
 
-# What a busy machine makes slow is not wrong.
-settings.register_profile("project", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# What a busy machine makes slow is not wrong. The same examples each time, so that a failure is of
+# the change at hand; `npm run fuzz` tries others.
+settings.register_profile(
+    "explore", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
+)
+settings.register_profile("project", settings.get_profile("explore"), derandomize=True)
 settings.load_profile("project")
 
 ALICE = "0x" + "a1" * 20
@@ -85,19 +93,34 @@ def bundle_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def start_bot(bundle_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
-    """`start_bot(JSON_RPC_URL=...)` initialises the bot with these settings and no others."""
+    """`start_bot(JSON_RPC_URL=...)` initialises the bot with these settings and no others.
+
+    Where there is no LOOKUP_DEADLINE_SECONDS among them it waits for every answer, and a request
+    never times out: what ends a wait is the deadline of the test or nothing. `clock` is that of the
+    rate limits and circuit breakers.
+    """
     for name in SETTINGS:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(src.agent, "BOT", None)
     monkeypatch.setattr(data_processing, "_sources", None)
 
-    def start(**settings: str) -> None:
+    def start(*, clock: Callable[[], float] = time.monotonic, **settings: str) -> None:
         for name, value in {
             "MODEL_PATH": str(bundle_path),
             "JSON_RPC_URL": "http://127.0.0.1:1",
             **settings,
         }.items():
             monkeypatch.setenv(name, value)
+        patient: dict[str, Any] = {
+            "timeout_seconds": FOR_EVER, "search_seconds": FOR_EVER, "clock": clock,
+        }  # fmt: skip
+        if "LOOKUP_DEADLINE_SECONDS" not in settings:
+            patient |= {"deadline_seconds": FOR_EVER}
+
+        def build(**options: Any) -> Lookups:
+            return build_lookups(**options | patient)
+
+        monkeypatch.setattr(data_processing, "build_lookups", build)
         src.agent.initialize()
 
     yield start
