@@ -58,7 +58,7 @@ def run_cli(
     home: Path,
     project: Path = ROOT,
     settings: Mapping[str, str] | None = None,
-    timeout: float = 120.0,
+    timeout: float = 600.0,
 ) -> CliResult:
     """Run `forta-agent run ARGUMENTS` in a project folder against a node.
 
