@@ -38,7 +38,12 @@ def serving(folder: Path, **environment: str) -> Iterator[tuple[str, "subprocess
     process = subprocess.Popen(
         [sys.executable, "-m", "src.service", "--port", str(port), "--workers", "2"],
         cwd=ROOT,
-        env={**own, "DATABASE_URL": sqlite_url(folder), **environment},
+        env={
+            **own,
+            "DATABASE_URL": sqlite_url(folder),
+            "LOOKUP_DEADLINE_SECONDS": "25",
+            **environment,
+        },
         stderr=subprocess.PIPE,
         text=True,
     )

@@ -254,6 +254,7 @@ def service(folder: Path, **settings: str) -> Iterator[str]:
         "DATABASE_URL": f"sqlite:///{folder / 'service.db'}",
         "CACHE_DIR": str(folder / "cache"),
         "ANALYSIS_DIRECT_BLOCKS": "10",
+        "LOOKUP_DEADLINE_SECONDS": "25",
         **settings,
     }
     command = [sys.executable, "-m", "src.service", "--port", str(port), "--workers", "1"]
@@ -605,7 +606,6 @@ def test_a_range_of_a_local_chain_is_analysed_to_its_end(browser: Browser, tmp_p
                 tmp_path,
                 JSON_RPC_URL=chain.url,
                 JSON_RPC_REQUESTS_PER_SECOND="2000",
-                LOOKUP_DEADLINE_SECONDS="25",
             ) as base,
             quiet_page(browser) as page,
         ):
