@@ -224,7 +224,7 @@ def test_a_killed_worker_is_told_and_the_same_command_resumes(
 # Interrupts, and a parent that is gone
 
 COMMAND = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from src.backtest import local_engine
 from src.backtest.__main__ import main
@@ -237,6 +237,7 @@ def held_up(self, part, tables):
         time.sleep(0.02)
     return entry
 Job.run = held_up
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
 sys.exit(main(sys.argv[3:]))
 """
 
