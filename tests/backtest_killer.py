@@ -13,8 +13,8 @@ from pathlib import Path
 from src.backtest.__main__ import main
 from tests.killing import kill_at
 
-MOST_STEPS = 12
-"""A worker makes, puts on the disk and renames a file or three for a slice."""
+MAX_STEPS = 12
+"""Each slice is up to three files, each of them written, synchronised and renamed."""
 
 
 def kill_once(step: int, out: Path, arguments: list[str]) -> bool:
@@ -33,7 +33,7 @@ def kill_once(step: int, out: Path, arguments: list[str]) -> bool:
 if __name__ == "__main__":
     chance = random.Random(int(sys.argv[1]))
     killed = [
-        kill_once(chance.randint(1, MOST_STEPS), Path(sys.argv[3]), sys.argv[4:])
+        kill_once(chance.randint(1, MAX_STEPS), Path(sys.argv[3]), sys.argv[4:])
         for _ in range(int(sys.argv[2]))
     ]
     sys.stdout.write(f"{sum(killed)}\n")

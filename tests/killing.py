@@ -7,10 +7,14 @@ from pathlib import Path
 
 
 def kill_at(step: int, folder: Path) -> None:
-    """SIGKILL this process before it opens, makes or renames a file of the folder, the so-manieth.
+    """SIGKILL this process just before it opens, creates or renames a file below `folder`.
 
-    Processes that are forked from it count for themselves, and the first to get there ends this
-    one. There is no way to take it back.
+    Processes forked from it count their own steps; the first to reach `step` ends this process.
+    There is no way to take it back.
+
+    Args:
+        step: how many such operations, this one included.
+        folder: files elsewhere do not count.
     """
     process, left = os.getpid(), step
 

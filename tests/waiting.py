@@ -1,4 +1,4 @@
-"""How tests wait: for conditions, not for durations, and for time itself on a clock of their own.
+"""How tests wait: for conditions rather than durations, and with a clock of their own for time.
 
 A test that passes never waits for a limit below, so the limits are for a machine that is many times
 too busy. `pyproject.toml` ends a test that hangs for longer still.
@@ -10,10 +10,10 @@ from collections.abc import Callable
 from typing import Any
 
 FOR_EVER = 3600.0
-"""Seconds. Longer than any test may run: whoever waits so long waits for something else."""
+"""Seconds. Longer than any test may run, so that a wait of this length ends for another reason."""
 
 PATIENCE = 600.0
-"""Seconds for what does happen: a server that starts, a process that ends, an answer."""
+"""Seconds for what will happen: a server starts, a process ends, an answer comes."""
 
 _POLL_SECONDS = 0.02
 
