@@ -181,7 +181,7 @@ def test_a_recording_killed_at_ten_points_resumes_to_the_same(
     for kill in range(10):  # by turns after a number of requests and at a step with the files
         command = ["-m", "src.chain.record"]
         if kill % 2:
-            command = ["-c", KILLED, str(chance.randint(1, 16)), str(out)]
+            command = ["-c", KILLED, str(chance.randint(8, 24)), str(out)]
         else:
             requests_left = chance.randint(1, 20)
         process = subprocess.Popen(
