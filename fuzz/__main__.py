@@ -1,14 +1,17 @@
 """`npm run fuzz`: attack everything that reads what strangers write, and report what gave way.
 
-    npm run fuzz                                   every target, a minute in all
+    npm run fuzz                                   every target, a minute in all, and properties
     npm run fuzz -- --inputs 10000000              as many inputs in all, spread over the targets
     npm run fuzz -- --target events --seconds 600
+    npm run fuzz -- --target properties            the tests' properties, on new examples
     npm run fuzz -- --target events --replay HEX   one input again, with its traceback
 
-Each target runs in a process of its own. Exit code 0: everything held; 1: something did not; the
-report names the input. Two engines: `atheris` (libFuzzer: inputs are chosen by the code that they
-reach) and `random` (several times as many inputs, chosen blindly). `auto` takes both, half of the
-time or inputs each, where atheris is installed (requirements-fuzz.txt; Linux), else random alone.
+`properties` are the Hypothesis tests below `tests/`: `npm test` has them try the same examples each
+time, here they try others. Each of the other targets runs in a process of its own. Exit code 0:
+everything held; 1: something did not; the report names the input. Two engines: `atheris`
+(libFuzzer: inputs are chosen by the code that they reach) and `random` (several times as many
+inputs, chosen blindly). `auto` takes both, half of the time or inputs each, where atheris is
+installed (requirements-fuzz.txt; Linux), else random alone.
 """
 
 import argparse
@@ -28,6 +31,8 @@ from typing import Any
 from fuzz.target import KINDS, Target
 from fuzz.targets import TARGETS
 from src.demo.processes import supervised
+
+PROPERTIES = "properties"
 
 _ROOT = Path(__file__).resolve().parent.parent
 # No progress for so long is a hang; importing and compiling at the start may take a while.
@@ -125,6 +130,15 @@ def _wait(process: subprocess.Popen[bytes], report: Path) -> bool:
     return False
 
 
+def properties_hold(seed: int | None) -> bool:
+    """Have the tests' properties tried on examples that follow from the seed, or from chance."""
+    command = [sys.executable, "-m", "pytest", "-q", "-m", "hypothesis", "tests"]
+    command += ["--hypothesis-profile=explore"]
+    if seed is not None:
+        command.append(f"--hypothesis-seed={seed}")
+    return subprocess.run(command, cwd=_ROOT, check=False).returncode == 0
+
+
 def _read_report(path: Path) -> dict[str, Any]:
     try:
         content: dict[str, Any] = json.loads(path.read_text())
@@ -190,15 +204,17 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     length.add_argument("--seconds", type=float, help="of all targets together (default: 60)")
     length.add_argument("--inputs", type=int, help="of all targets together")
     parser.add_argument(
-        "--target", action="append", choices=sorted(TARGETS), help="may be repeated"
+        "--target", action="append", choices=sorted([*TARGETS, PROPERTIES]), help="may be repeated"
     )
     parser.add_argument("--engine", choices=("auto", "atheris", "random"), default="auto")
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seed", type=int, help="(default: 1; chance for the properties)")
     parser.add_argument("--replay", metavar="HEX", help="try this one input of one --target")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the report there")
     options = parser.parse_args(arguments)
-    if options.replay is not None and len(options.target or ()) != 1:
-        parser.error("--replay needs exactly one --target")
+    if options.replay is not None and (
+        len(options.target or ()) != 1 or options.target == [PROPERTIES]
+    ):
+        parser.error("--replay needs exactly one --target, which has inputs")
     if options.engine == "atheris" and not importlib.util.find_spec("atheris"):
         parser.error(
             "atheris is not installed: .venv/bin/python -m pip install --no-deps --require-hashes"
@@ -219,7 +235,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parse(arguments)
     if options.replay is not None:
         return _replay(options.target[0], options.replay)
-    chosen = [TARGETS[name] for name in options.target or TARGETS]
+    wanted = options.target or [*TARGETS, PROPERTIES]
+    chosen = [TARGETS[name] for name in wanted if name != PROPERTIES]
     kinds = engines(options.engine)
     all_inputs = sum(target.inputs_share for target in chosen) * len(kinds)
     all_time = sum(target.time_share for target in chosen) * len(kinds)
@@ -230,7 +247,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             outcome = run_target(
                 target,
                 engine,
-                options.seed,
+                1 if options.seed is None else options.seed,
                 inputs=max(1, round(options.inputs * target.inputs_share / all_inputs))
                 if options.inputs
                 else None,
@@ -239,11 +256,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
             outcomes.append(outcome)
             sys.stdout.write(show(outcome) + "\n")
             sys.stdout.flush()
-    sys.stdout.write(summary(outcomes) + "\n")
+    if chosen:
+        sys.stdout.write(summary(outcomes) + "\n")
+        sys.stdout.flush()
     if options.json:
         content = [{name: getattr(o, name) for name in Outcome.__slots__} for o in outcomes]
         options.json.write_text(json.dumps(content, indent=1) + "\n")
-    return 1 if any(outcome.findings for outcome in outcomes) else 0
+    held = not any(outcome.findings for outcome in outcomes)
+    if PROPERTIES in wanted:
+        held = properties_hold(options.seed) and held
+    return 0 if held else 1
 
 
 if __name__ == "__main__":

@@ -4,21 +4,29 @@ What is slow to import (scikit-learn, web3, numba) is imported where it is used:
 single test file pays for this one.
 """
 
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from src.chain.transfers import TRANSFER_TOPIC
 from tests.early_end import end_in_good_order
+from tests.waiting import FOR_EVER
 
 if TYPE_CHECKING:
     from forta_agent import TransactionEvent
 
-# What a busy machine makes slow is not wrong.
-settings.register_profile("project", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    from src.chain.lookups import Lookups
+
+# What a busy machine makes slow is not wrong. The same examples each time, so that a failure is of
+# the change at hand; `npm run fuzz` tries others.
+settings.register_profile(
+    "explore", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
+)
+settings.register_profile("project", settings.get_profile("explore"), derandomize=True)
 settings.load_profile("project")
 
 
@@ -106,8 +114,14 @@ def bundle_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def start_bot(bundle_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
-    """`start_bot(JSON_RPC_URL=...)` initialises the bot with these settings and no others."""
+    """`start_bot(JSON_RPC_URL=...)` initialises the bot with these settings and no others.
+
+    Where there is no LOOKUP_DEADLINE_SECONDS among them it waits for every answer, and a request
+    never times out: what ends a wait is the deadline of the test or nothing. `clock` is that of the
+    rate limits and circuit breakers.
+    """
     import src.agent
+    from src.chain.lookups import build_lookups
     from src.settings import SETTINGS
     from src.utils import data_processing
 
@@ -116,13 +130,23 @@ def start_bot(bundle_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ca
     monkeypatch.setattr(src.agent, "BOT", None)
     monkeypatch.setattr(data_processing, "_sources", None)
 
-    def start(**settings: str) -> None:
+    def start(*, clock: Callable[[], float] = time.monotonic, **settings: str) -> None:
         for name, value in {
             "MODEL_PATH": str(bundle_path),
             "JSON_RPC_URL": "http://127.0.0.1:1",
             **settings,
         }.items():
             monkeypatch.setenv(name, value)
+        patient: dict[str, Any] = {
+            "timeout_seconds": FOR_EVER, "search_seconds": FOR_EVER, "clock": clock,
+        }  # fmt: skip
+        if "LOOKUP_DEADLINE_SECONDS" not in settings:
+            patient |= {"deadline_seconds": FOR_EVER}
+
+        def build(**options: Any) -> Lookups:
+            return build_lookups(**options | patient)
+
+        monkeypatch.setattr(data_processing, "build_lookups", build)
         src.agent.initialize()
 
     yield start

@@ -17,6 +17,7 @@ from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
 from src.chain.erc20 import MULTICALL3
+from tests.waiting import PATIENCE
 
 SELECTORS = {keccak(text=f"{name}()")[:4]: name for name in ("name", "symbol", "decimals")}
 AGGREGATE3 = keccak(text="aggregate3((address,bool,bytes)[])")[:4]
@@ -139,7 +140,7 @@ def serve(handler: Callable[[Request], Response]) -> Iterator[str]:
 
 def meeting_of(parties: int) -> Callable[[], None]:
     """A point that nobody passes before `parties` requests are there at the same time."""
-    barrier = threading.Barrier(parties, timeout=30)
+    barrier = threading.Barrier(parties, timeout=PATIENCE)
 
     def wait() -> None:
         barrier.wait()

@@ -4,7 +4,6 @@ import os
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ import grpc
 from grpc_tools import protoc
 
 from src.demo.processes import running
+from tests.waiting import PATIENCE, wait_until
 
 ROOT = Path(__file__).parent.parent
 _SERVER = ROOT / "node_modules/forta-agent/dist/cli/commands/run/server"
@@ -36,16 +36,16 @@ class Bridge:
         self.process = process
 
     def initialize(self) -> Any:
-        return self._stub.Initialize(self._messages.InitializeRequest(), timeout=120)
+        return self._stub.Initialize(self._messages.InitializeRequest(), timeout=PATIENCE)
 
     def health_check(self) -> Any:
-        return self._stub.HealthCheck(self._messages.HealthCheckRequest(), timeout=30)
+        return self._stub.HealthCheck(self._messages.HealthCheckRequest(), timeout=PATIENCE)
 
-    def evaluate(self, event: Mapping[str, Any], timeout: float = 60) -> Any:
+    def evaluate(self, event: Mapping[str, Any]) -> Any:
         request = self._messages.EvaluateTxRequest(
             requestId="1", event=self._messages.TransactionEvent(**event)
         )
-        return self._stub.EvaluateTx(request, timeout=timeout)
+        return self._stub.EvaluateTx(request, timeout=PATIENCE)
 
 
 def transaction_event(
@@ -105,12 +105,17 @@ def production_process(
 
 
 @contextmanager
-def connect(port: int, folder: Path, process: Any = None, timeout: float = 60) -> Iterator[Bridge]:
+def connect(
+    port: int, folder: Path, process: Any = None, timeout: float = PATIENCE
+) -> Iterator[Bridge]:
     """Yield a client of the bot that listens on `port`, as soon as it does; `folder` is scratch."""
     messages, services = _protocol(folder)
     options = [("grpc.max_receive_message_length", -1), ("grpc.enable_http_proxy", 0)]
     with grpc.insecure_channel(f"127.0.0.1:{port}", options) as channel:
-        grpc.channel_ready_future(channel).result(timeout=timeout)
+        ready = grpc.channel_ready_future(channel)
+        if process is not None:
+            wait_until(ready.done, process)
+        ready.result(timeout=timeout)
         yield Bridge(channel, messages, services, process)
 
 
@@ -140,11 +145,3 @@ def free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])
-
-
-def wait_until(condition: Any, seconds: float = 10) -> None:
-    """Poll until `condition()` holds; fail after `seconds`."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "condition not met in time"
-        time.sleep(0.05)

@@ -2,7 +2,6 @@
 
 import gc
 import json
-import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -254,7 +253,7 @@ def test_with_a_node_alone_tokens_and_the_age_are_known(start_bot):
         tokens={UNKNOWN_TOKEN: usual_token()}, sent_in_blocks={ALICE: [BLOCK - 1000, BLOCK]}
     )
     with serve(node.answer) as url:
-        start_bot(JSON_RPC_URL=url, LOOKUP_DEADLINE_SECONDS="20")
+        start_bot(JSON_RPC_URL=url)
         metadata = handle(event_of([transfer_log(UNKNOWN_TOKEN, amount=10**18)]))["metadata"]
     assert metadata["SOME_value"] == "1"
     age = (TIMESTAMP - block_timestamp(BLOCK - 1000)) / 60
@@ -278,7 +277,7 @@ def test_with_a_node_alone_tokens_and_the_age_are_known(start_bot):
 def test_an_etherscan_failure_is_survived_and_not_remembered(start_bot, answer, status):
     answers = [answering(answer, status)]
     with serve(lambda request: answers[0](request)) as url:
-        start_bot(ETHERSCAN_URL=url, ETHERSCAN_API_KEY="planted", LOOKUP_DEADLINE_SECONDS="5")
+        start_bot(ETHERSCAN_URL=url, ETHERSCAN_API_KEY="planted")
         first = handle(event_of([transfer_log()]))["metadata"]
         assert first["prediction"] in {"NORMAL", "ANOMALY"}
         assert first["account_active_period_in_minutes"] == "unknown"
@@ -297,7 +296,7 @@ def test_an_etherscan_failure_is_survived_and_not_remembered(start_bot, answer, 
 def test_a_new_address_has_age_zero_and_is_not_remembered(start_bot):
     answers = [answering(NO_TRANSACTIONS)]
     with serve(lambda request: answers[0](request)) as url:
-        start_bot(ETHERSCAN_URL=url, ETHERSCAN_API_KEY="k", LOOKUP_DEADLINE_SECONDS="5")
+        start_bot(ETHERSCAN_URL=url, ETHERSCAN_API_KEY="k")
         metadata = handle(event_of([transfer_log()]))["metadata"]
         assert metadata["account_active_period_in_minutes"] == "0"
         answers[0] = answering(etherscan_answer(str(TIMESTAMP - 60)))
@@ -308,16 +307,16 @@ def test_a_new_address_has_age_zero_and_is_not_remembered(start_bot):
 def test_an_explorer_that_hangs_delays_no_longer_than_the_deadline(start_bot):
     with raw_server.raw_server(raw_server.hang) as url:
         start_bot(ETHERSCAN_URL=url, ETHERSCAN_API_KEY="k", LOOKUP_DEADLINE_SECONDS="0.5")
-        started = time.monotonic()
         metadata = handle(event_of([transfer_log()]))["metadata"]
-    assert time.monotonic() - started < 5  # ten times the deadline; the server hangs for ever
+        usage = agent.BOT.lookups.usage()["etherscan"]
+    assert not usage.outcomes  # the request goes on, and nothing but the deadline ends the wait
     assert metadata["prediction"] in {"NORMAL", "ANOMALY"}
     assert metadata["account_active_period_in_minutes"] == "unknown"
 
 
 def test_a_first_transaction_after_this_one_is_invalid(start_bot):
     with serve(answering(etherscan_answer(str(TIMESTAMP + 60)))) as url:
-        start_bot(ETHERSCAN_URL=url, ETHERSCAN_API_KEY="k", LOOKUP_DEADLINE_SECONDS="5")
+        start_bot(ETHERSCAN_URL=url, ETHERSCAN_API_KEY="k")
         (finding,) = agent.handle_transaction(event_of([transfer_log()]))
     assert finding.alert_id == "INVALID-TOKEN-TRANSFERS-TX"
     assert finding.name == "Invalid Model Features"

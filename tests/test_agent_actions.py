@@ -86,7 +86,7 @@ def test_paying_an_imitator_is_blocked(start_bot):
 def test_an_impersonated_token_raises_a_finding(start_bot):
     node = FakeNode(tokens={UNKNOWN_TOKEN: usual_token("Tether USD", "UЅDT", 6)})
     with serve(node.answer) as url:
-        start_bot(JSON_RPC_URL=url, LOOKUP_DEADLINE_SECONDS="20", **QUIET)
+        start_bot(JSON_RPC_URL=url, **QUIET)
         _, rule = handle(transfer_log(UNKNOWN_TOKEN))
     assert rule.alert_id == "IMPERSONATED-TOKEN"
 

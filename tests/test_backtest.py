@@ -483,12 +483,12 @@ def test_unordered_tables_are_put_in_order(tmp_path, history):
 
 def test_a_run_killed_at_ten_moments_resumes_to_the_same_output(tmp_path, etl):
     undisturbed, out = tmp_path / "undisturbed", tmp_path / "out"
-    more = ["--slice-rows", "40", "--workers", "2"]
+    more = ["--slice-rows", "20", "--workers", "2"]
     assert run(etl, undisturbed, *more) == 0
     arguments = ["--data", str(etl), "--out", str(out), "--threshold", str(THRESHOLD), *more]
     command = [sys.executable, "-m", "tests.backtest_killer", "0", "10", str(out), *arguments]
     found = subprocess.run(command, cwd=PROJECT_ROOT, capture_output=True, text=True, check=True)
-    assert int(found.stdout) >= 5  # on a busy machine a run may end before its signal comes
+    assert int(found.stdout) >= 5  # the later ones may find nothing left to do
     assert run(etl, out, *more) == 0
     assert content_of(out) == content_of(undisturbed)
 

@@ -35,6 +35,7 @@ from tests.backtest_data import Transaction, hostile_history, write_dataset, wri
 from tests.conftest import transfer_log
 from tests.fake_chain import FakeNode, serve, usual_token
 from tests.test_backtest import THRESHOLD, rows_of, run
+from tests.waiting import PATIENCE
 
 DATA = default_folder()
 SEEDS = (11, 12, 13)
@@ -105,7 +106,6 @@ def handle(
                 ANOMALY_THRESHOLD=str(THRESHOLD),
                 JSON_RPC_URL=url,
                 NORMAL_FINDINGS="all",
-                LOOKUP_DEADLINE_SECONDS="25",
             )
             bot = agent.BOT
             assert bot is not None
@@ -215,7 +215,7 @@ def on_spark(data: Path, out: Path, *more: str) -> None:
     arguments = ["--data", str(data), "--out", str(out), "--threshold", str(THRESHOLD), *more]
     command = [sys.executable, "-m", "src.backtest", *arguments, "--features"]
     command += ["--engine", "spark", "--master", "local[2]"]
-    subprocess.run(command, cwd=PROJECT_ROOT, env=environment, check=True, timeout=600)
+    subprocess.run(command, cwd=PROJECT_ROOT, env=environment, check=True, timeout=PATIENCE)
 
 
 # Generated transactions that try everything
@@ -258,7 +258,6 @@ def test_hostile_transactions_get_from_tables_what_the_bot_gives_each(
 
 @needs_spark
 @pytest.mark.integration
-@pytest.mark.timeout(900)
 def test_hostile_transactions_get_on_spark_what_the_bot_gives_each(
     tmp_path: Path, handle: Any, hostile: Any, model: Model
 ) -> None:
@@ -330,7 +329,6 @@ def text(value: Any) -> str | None:
 
 
 @pytest.mark.skipif(DATA is None, reason="the data set is not at hand")
-@pytest.mark.timeout(900)
 def test_real_transactions_get_from_tables_and_spark_what_the_bot_gives_each(
     tmp_path: Path, handle: Any, real: Any, model: Model
 ) -> None:

@@ -12,9 +12,8 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -24,10 +23,10 @@ from src.demo.processes import supervised
 from src.settings import PROJECT_ROOT
 from tests.backtest_data import hostile_history, write_etl
 from tests.test_backtest import THRESHOLD, content_of, run
+from tests.waiting import PATIENCE, wait_until
 
 pytestmark = [
     pytest.mark.integration,
-    pytest.mark.timeout(900),
     pytest.mark.skipif(
         importlib.util.find_spec("pyspark") is None,
         reason="PySpark is not installed (npm run setup:spark)",
@@ -54,7 +53,7 @@ def expected(tmp_path_factory, data):
 
 def test_spark_gives_the_same_bytes_as_one_machine(tmp_path, data, expected):
     with on_spark(data, tmp_path / "out", "local[2]") as job:
-        assert job.wait(300) == 0
+        assert job.wait(PATIENCE) == 0
     assert content_of(tmp_path / "out") == expected
 
 
@@ -79,10 +78,9 @@ def test_a_killed_worker_changes_nothing(tmp_path, data, expected):
     with cluster() as (master, workers, page):
         with on_spark(data, out, master) as job:
             journal = out / "journal"
-            wait_for(lambda: any(journal.glob("*.json")) or job.poll() is not None)
-            assert job.poll() is None, "the job was over before a worker could be killed"
+            wait_until(lambda: any(journal.glob("*.json")), job)
             os.killpg(workers[0].pid, signal.SIGKILL)
-            assert job.wait(300) == 0
+            assert job.wait(PATIENCE) == 0
         assert alive_workers(page) == 1
     assert content_of(out) == expected
 
@@ -118,7 +116,7 @@ def cluster() -> Iterator[tuple[str, list["subprocess.Popen[bytes]"], str]]:
                 "--port", str(port), "--webui-port", str(page),
             )
         )  # fmt: skip
-        wait_for(lambda: alive_workers(page_url) == 0)
+        wait_until(lambda: alive_workers(page_url) == 0)
         workers = [
             stack.enter_context(
                 spark_class(
@@ -129,7 +127,7 @@ def cluster() -> Iterator[tuple[str, list["subprocess.Popen[bytes]"], str]]:
             )
             for _ in range(2)
         ]  # fmt: skip
-        wait_for(lambda: alive_workers(page_url) == 2)
+        wait_until(lambda: alive_workers(page_url) == 2)
         yield master, workers, page_url
 
 
@@ -162,18 +160,11 @@ def spark_class(*arguments: str) -> Iterator["subprocess.Popen[bytes]"]:
 
 def alive_workers(page: str) -> int:
     try:
-        with urllib.request.urlopen(page, timeout=5) as answer:
+        with urllib.request.urlopen(page, timeout=PATIENCE) as answer:
             return int(json.load(answer)["aliveworkers"])
     # Nobody listens yet, or the page for people answers before the one for programs is there.
     except (OSError, json.JSONDecodeError):
         return -1
-
-
-def wait_for(happened: Callable[[], bool], seconds: float = 300) -> None:
-    give_up = time.monotonic() + seconds
-    while not happened():
-        assert time.monotonic() < give_up
-        time.sleep(0.1)
 
 
 def free_port() -> int:

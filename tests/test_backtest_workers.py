@@ -9,7 +9,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -33,6 +32,7 @@ from src.demo.processes import supervised
 from src.settings import PROJECT_ROOT
 from tests.backtest_data import hostile_history, write_etl
 from tests.test_backtest import THRESHOLD, content_of, run
+from tests.waiting import PATIENCE, wait_until
 
 SLICES = ("--slice-rows", "80")
 forked = pytest.mark.skipif(METHOD != "fork", reason="workers would not have what is put in place")
@@ -225,35 +225,41 @@ def test_a_killed_worker_is_told_and_the_same_command_resumes(
 # Interrupts, and a parent that is gone
 
 COMMAND = """
-import sys, time
+import signal, sys, time
+from pathlib import Path
 from src.backtest import local_engine
 from src.backtest.__main__ import main
 from src.backtest.job import Job
-do, (seconds, grace) = Job.run, map(float, sys.argv[1:3])
-local_engine._GRACE_SECONDS = grace
-def slowly(self, part, tables):
+do, go_on = Job.run, Path(sys.argv[1])
+local_engine._GRACE_SECONDS = float(sys.argv[2])
+def held_up(self, part, tables):
     entry = do(self, part, tables)
-    time.sleep(seconds if part.index % 5 == 2 else 0)
+    while part.index % 5 == 2 and not go_on.exists():
+        time.sleep(0.02)
     return entry
-Job.run = slowly
+Job.run = held_up
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
 sys.exit(main(sys.argv[3:]))
 """
 
 
 @contextmanager
-def slow_run(
-    etl: Path, out: Path, seconds: float, grace: float = 10.0
+def halted_run(
+    etl: Path, out: Path, go_on: Path, grace: float = PATIENCE
 ) -> Iterator[tuple["subprocess.Popen[str]", list[psutil.Process]]]:
-    """A run that is in the middle, where both workers wait; and its workers."""
+    """A run that is in the middle, where its workers wait for a file to appear; and its workers.
+
+    An interrupt waits `grace` seconds for them.
+    """
     arguments = ["--data", str(etl), "--out", str(out), "--threshold", str(THRESHOLD), *SLICES]
     with subprocess.Popen(
         supervised(
-            [sys.executable, "-c", COMMAND, str(seconds), str(grace), *arguments, "--workers", "2"]
+            [sys.executable, "-c", COMMAND, str(go_on), str(grace), *arguments, "--workers", "2"]
         ),
         cwd=PROJECT_ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True,
     ) as process:  # fmt: skip
         try:
-            wait_for(lambda: len(list((out / "journal").glob("[0-9]*.json"))) >= 2)
+            wait_until(lambda: len(list((out / "journal").glob("[0-9]*.json"))) >= 2)
             workers = psutil.Process(process.pid).children()
             assert len(workers) == 2
             yield process, workers
@@ -262,35 +268,32 @@ def slow_run(
                 os.killpg(process.pid, signal.SIGKILL)
 
 
-def wait_for(happened: Callable[[], bool]) -> None:
-    while not happened():  # the test's own timeout ends it
-        time.sleep(0.02)
-
-
 @forked
 def test_a_killed_run_takes_its_workers_along_and_is_gone_on_with_at_once(
     tmp_path: Path, etl: Path, expected: dict[str, bytes]
 ) -> None:
     out = tmp_path / "out"
-    with slow_run(etl, out, 600) as (process, workers):
+    with halted_run(etl, out, tmp_path / "never") as (process, workers):
         process.kill()
         process.wait()
         assert run(etl, out, *SLICES) == 0
         assert content_of(out) == expected
-        gone, alive = psutil.wait_procs(workers, timeout=60)
+        gone, alive = psutil.wait_procs(workers, PATIENCE)
         assert len(gone) == 2, alive
 
 
 @forked
 @pytest.mark.parametrize(
-    ("seconds", "grace"), [(0.3, 60), (600, 0.2)], ids=["end their slices", "are stuck"]
+    ("are_stuck", "grace"), [(False, PATIENCE), (True, 0.2)], ids=["end their slices", "are stuck"]
 )
 def test_an_interrupt_ends_all_processes(
-    tmp_path: Path, etl: Path, expected: dict[str, bytes], seconds: float, grace: float
+    tmp_path: Path, etl: Path, expected: dict[str, bytes], are_stuck: bool, grace: float
 ) -> None:
-    out = tmp_path / "out"
-    with slow_run(etl, out, seconds, grace) as (process, workers):
+    out, go_on = tmp_path / "out", tmp_path / "go on"
+    with halted_run(etl, out, go_on, grace) as (process, workers):
         os.killpg(process.pid, signal.SIGINT)  # as the terminal sends it
+        if not are_stuck:
+            go_on.touch()
         _, said = process.communicate()
         assert process.returncode == 130
         assert "interrupted; the same command resumes" in said

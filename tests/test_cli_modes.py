@@ -13,7 +13,7 @@ from src.demo.forta_cli import cli_environment, run_cli
 from src.demo.processes import running
 from src.demo.scenarios import SCENARIOS, Played, play
 from src.demo.world import GENESIS, World, build
-from tests.forta_bridge import wait_until
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.integration
 
@@ -41,7 +41,7 @@ def run(stage: Stage, tmp_path: Path, *arguments: str) -> dict[str, list[str]]:
         *arguments,
         json_rpc_url=stage[0].chain.url,
         home=tmp_path,
-        settings={"LOOKUP_DEADLINE_SECONDS": "10", "JSON_RPC_REQUESTS_PER_SECOND": "1000"},
+        settings={"LOOKUP_DEADLINE_SECONDS": "25", "JSON_RPC_REQUESTS_PER_SECOND": "1000"},
     )
     return {
         tx_hash: [
@@ -121,6 +121,6 @@ def test_live(tmp_path):
                 ["node", "scripts/forta.mjs", "start"], folder=tmp_path, patience=0,
                 cwd=ROOT, env=cli_environment(chain.url, tmp_path),
                 stdout=output, stderr=subprocess.STDOUT,
-            ),
+            ) as process,
         ):  # fmt: skip
-            wait_until(lambda: NORMAL in log.read_text(), 90)
+            wait_until(lambda: NORMAL in log.read_text(), process)

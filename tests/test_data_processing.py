@@ -36,7 +36,7 @@ def test_the_first_transaction_is_asked_once(start_bot):
         return answering(etherscan_answer("1600000000"))(request)
 
     with serve(explorer) as url:
-        start_bot(ETHERSCAN_URL=url, LOOKUP_DEADLINE_SECONDS="5")
+        start_bot(ETHERSCAN_URL=url)
         assert get_first_tx_timestamp(ALICE) == 1_600_000_000
         assert get_first_tx_timestamp(ALICE) == 1_600_000_000
     assert asked == [ALICE]
@@ -56,7 +56,7 @@ def test_a_failure_is_an_error_and_asked_again(start_bot):
 def test_token_metadata_is_asked_once(start_bot):
     node = FakeNode(tokens={UNKNOWN_TOKEN: usual_token("Some Token", "SOME", 9)})
     with serve(node.answer) as url:
-        start_bot(JSON_RPC_URL=url, LOOKUP_DEADLINE_SECONDS="5")
+        start_bot(JSON_RPC_URL=url)
         assert get_token_info(UNKNOWN_TOKEN) == ("Some Token", "SOME", 9)
         asked = len(node.calls)
         assert get_token_info(UNKNOWN_TOKEN) == ("Some Token", "SOME", 9)
@@ -65,13 +65,13 @@ def test_token_metadata_is_asked_once(start_bot):
 
 def test_the_active_period_is_in_minutes(start_bot):
     with serve(answering(etherscan_answer(str(TIMESTAMP - 90)))) as url:
-        start_bot(ETHERSCAN_URL=url, LOOKUP_DEADLINE_SECONDS="5")
+        start_bot(ETHERSCAN_URL=url)
         assert get_account_active_period(ALICE, TIMESTAMP) == 1.5
 
 
 def test_a_new_address_has_been_active_for_no_time(start_bot):
     with serve(answering(NO_TRANSACTIONS)) as url:
-        start_bot(ETHERSCAN_URL=url, LOOKUP_DEADLINE_SECONDS="5")
+        start_bot(ETHERSCAN_URL=url)
         with pytest.raises(NotFound):
             get_first_tx_timestamp(ALICE)
         assert get_account_active_period(ALICE, TIMESTAMP) == 0
@@ -125,7 +125,7 @@ def test_two_unknown_tokens_of_one_symbol_are_told_apart(start_bot):
     twins = ["0x" + "a1" * 20, "0x" + "b2" * 20]
     node = FakeNode(tokens={twin: usual_token("Twin", "TWIN", 0) for twin in twins})
     with serve(node.answer) as url:
-        start_bot(JSON_RPC_URL=url, LOOKUP_DEADLINE_SECONDS="5")
+        start_bot(JSON_RPC_URL=url)
         transfers = [transfer(twins[0], amount=3), transfer(twins[1], amount=4, index=1)]
         _, features = get_features(ALICE, TIMESTAMP, transfers)
     assert features[f"TWIN ({twins[0]})_value"] == 3

@@ -28,6 +28,7 @@ from src.demo.processes import supervised
 from src.demo.report import Report, draw_score
 from src.demo.scenarios import NO_FINDING, SCENARIOS, Played, Scenario, play
 from src.demo.world import GENESIS, USDC, WELL_KNOWN, World, build
+from tests.waiting import PATIENCE
 
 HASH = "0x" + "ab" * 32
 OTHER_HASH = "0x" + "cd" * 32
@@ -470,7 +471,7 @@ def start_demo(*options: str, temporary: Path) -> "subprocess.Popen[str]":
 @pytest.mark.integration
 def test_the_demo_finds_the_theft_and_leaves_nothing_behind(tmp_path: Path) -> None:
     with start_demo("--json", temporary=tmp_path) as demo:
-        stdout, stderr = demo.communicate(timeout=200)
+        stdout, stderr = demo.communicate(timeout=PATIENCE)
     assert demo.returncode == 0, stderr
     answer = json.loads(stdout)
     found = {
@@ -495,7 +496,7 @@ def test_a_signal_ends_the_demo_and_all_that_it_started(tmp_path: Path) -> None:
         url = f"http://{listening.group(1)}"
         assert answers(url)
         demo.send_signal(signal.SIGTERM)
-        demo.communicate(timeout=30)
+        demo.communicate(timeout=PATIENCE)
     assert demo.returncode == 128 + signal.SIGTERM
     assert list(tmp_path.iterdir()) == []
     assert not answers(url)
@@ -503,6 +504,6 @@ def test_a_signal_ends_the_demo_and_all_that_it_started(tmp_path: Path) -> None:
 
 def test_a_wrong_option_is_named() -> None:
     with start_demo("--port", "99999", temporary=Path("/nonexistent")) as demo:
-        _, stderr = demo.communicate(timeout=30)
+        _, stderr = demo.communicate(timeout=PATIENCE)
     assert demo.returncode == 2
     assert "0 to 65535" in stderr

@@ -20,6 +20,7 @@ from src.chain.errors import (
 from src.chain.etherscan import EtherscanClient
 from src.chain.facts import FirstTransaction
 from tests.fake_chain import ETHERSCAN_LIMIT, NO_TRANSACTIONS, etherscan_answer
+from tests.waiting import PATIENCE
 
 ADDRESS = "0x" + "ab" * 20
 KEY = "PLANTEDETHERSCANKEY"
@@ -28,7 +29,7 @@ KEY = "PLANTEDETHERSCANKEY"
 def ask(server: HTTPServer, body: str | Any, status: int = 200) -> FirstTransaction:
     text = body if isinstance(body, str) else json.dumps(body)
     server.expect_request("/v2/api").respond_with_data(text, status=status)
-    client = EtherscanClient(server.url_for("/v2/api"), KEY, 1, timeout=5.0)
+    client = EtherscanClient(server.url_for("/v2/api"), KEY, 1, timeout=PATIENCE)
     try:
         return client.first_transaction(ADDRESS)
     finally:
@@ -45,7 +46,7 @@ def test_first_transaction_is_read_and_the_v2_request_is_right(httpserver: HTTPS
 
 def test_url_without_a_path_gets_the_v2_path_and_no_key_sends_none(httpserver: HTTPServer) -> None:
     httpserver.expect_request("/v2/api").respond_with_json(etherscan_answer())
-    EtherscanClient(httpserver.url_for(""), None, 1, timeout=5.0).first_transaction(ADDRESS)
+    EtherscanClient(httpserver.url_for(""), None, 1, timeout=PATIENCE).first_transaction(ADDRESS)
     ((request, _),) = httpserver.log
     assert "apikey" not in request.args
 

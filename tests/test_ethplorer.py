@@ -15,6 +15,7 @@ from src.chain.errors import (
 )
 from src.chain.ethplorer import EthplorerClient
 from src.chain.facts import TokenInfo
+from tests.waiting import PATIENCE
 
 TOKEN = "0x" + "cd" * 20
 KEY = "PLANTEDETHPLORERKEY"
@@ -25,7 +26,7 @@ def ask(server: HTTPServer, body: Any, status: int = 200) -> TokenInfo:
     server.expect_request(f"/getTokenInfo/{TOKEN}", query_string={"apiKey": KEY}).respond_with_data(
         text, status=status
     )
-    return EthplorerClient(server.url_for(""), KEY, timeout=5.0).token_info(TOKEN)
+    return EthplorerClient(server.url_for(""), KEY, timeout=PATIENCE).token_info(TOKEN)
 
 
 def answer(**changes: object) -> dict[str, object]:

@@ -4,6 +4,7 @@ import logging
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from src.chain.fact_cache import FactCache, LruCache
 from src.chain.fact_store import FILE_NAME, FactStore
 from src.chain.facts import FirstTransaction, TokenInfo
 from src.demo.processes import supervised
+from tests.waiting import FakeClock
 
 USDC = "0xa0b86991c6218b36c1d19d4a2e9eb0ce3606eb48"
 INFO = TokenInfo("USD Coin", "USDC", 6)
@@ -37,6 +39,22 @@ def test_facts_and_counters_survive_a_restart(tmp_path: Path) -> None:
     again.close()
 
 
+def test_increments_are_written_after_a_while(tmp_path: Path) -> None:
+    clock = FakeClock()
+    store, other = FactStore(tmp_path, 1, clock=clock), FactStore(tmp_path, 1)
+    store.increment("alerts")
+    clock.now += 9.9
+    store.increment("alerts")
+    assert other.counter("alerts") == 0
+    clock.now += 0.1
+    store.increment("alerts")
+    store.increment("alerts")
+    again = FactStore(tmp_path, 1)
+    assert again.counter("alerts") == 3
+    for opened in (store, other, again):
+        opened.close()
+
+
 def test_chains_do_not_share_facts_or_counters(tmp_path: Path) -> None:
     ethereum, polygon = FactStore(tmp_path, 1), FactStore(tmp_path, 137)
     ethereum.put_token_infos({USDC: INFO})
@@ -60,7 +78,8 @@ def test_oldest_facts_go_when_the_bound_is_reached(tmp_path: Path) -> None:
     store = FactStore(tmp_path, 1, max_facts=100)
     for number in range(1000):
         store.put_token_infos({address(number): INFO})
-    (rows,) = sqlite3.connect(tmp_path / FILE_NAME).execute("SELECT count(*) FROM token").fetchone()
+    with closing(sqlite3.connect(tmp_path / FILE_NAME)) as other:
+        (rows,) = other.execute("SELECT count(*) FROM token").fetchone()
     assert rows <= 200
     assert store.token_info(address(999)) == INFO
     assert store.token_info(address(0)) is None
@@ -70,6 +89,7 @@ def test_oldest_facts_go_when_the_bound_is_reached(tmp_path: Path) -> None:
 def test_two_processes_write_one_file(tmp_path: Path) -> None:
     script = """
 import sys
+from contextlib import closing
 from pathlib import Path
 from src.chain.fact_store import FactStore
 from src.chain.facts import TokenInfo

@@ -1,11 +1,11 @@
-"""Every fault of every source: the finding, its lateness, what is remembered, what comes back.
+"""Every fault of every source: the finding, that it comes, what is remembered, what comes back.
 
-One source is asked and breaks, in one way at a time. `docs/reliability.md` shows the table.
+One source is asked and breaks, in one way at a time. `docs/reliability.md` shows the table. Nothing
+but the deadline ends a wait here, see `start_bot`: a test that returns has not waited for longer.
 """
 
 import gzip
 import json
-import time
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +14,7 @@ import pytest
 from werkzeug import Request, Response
 
 import src.agent
+from src.chain.circuit_breaker import DEFAULT_PAUSE_SECONDS
 from src.chain.erc20 import MULTICALL3
 from src.chain.fact_store import FactStore
 from src.settings import load_settings
@@ -21,13 +22,11 @@ from src.utils.findings import as_text
 from tests import raw_server
 from tests.conftest import ALICE, BLOCK, TIMESTAMP, UNKNOWN_TOKEN, event_of, transfer_log
 from tests.fake_chain import FakeNode, block_timestamp, etherscan_answer, serve, usual_token
-from tests.forta_bridge import wait_until
 from tests.raw_server import Behaviour, Proxy, responding
+from tests.waiting import PATIENCE, FakeClock, wait_until
 
 KEY = "planted-key"
 DEADLINE_SECONDS = 0.2
-MARGIN_SECONDS = 1.5
-"""For a busy machine; a request's own time-out, which nothing may wait for, is 5 seconds."""
 MOST_BYTES = 24 * 2**20
 """Memory that one transaction may take, whatever a source sends."""
 AGE = "account_active_period_in_minutes"
@@ -108,9 +107,9 @@ def proxy() -> Iterator[Proxy]:
 
 @pytest.fixture
 def start(start_bot, tmp_path, proxy):
-    """Start the bot with one source, behind the proxy."""
+    """Start the bot with one source, behind the proxy; a deadline of None is none."""
 
-    def start(source: str, **changes: str) -> None:
+    def start(source: str, deadline: float | None = DEADLINE_SECONDS, **options) -> None:
         of_source = {
             "node": {"JSON_RPC_URL": proxy.url},
             "etherscan": {"ETHERSCAN_URL": f"{proxy.url}/api"},
@@ -119,7 +118,8 @@ def start(start_bot, tmp_path, proxy):
         start_bot(
             **of_source,
             CACHE_DIR=str(tmp_path),
-            **{"LOOKUP_DEADLINE_SECONDS": str(DEADLINE_SECONDS)} | changes,
+            **({} if deadline is None else {"LOOKUP_DEADLINE_SECONDS": str(deadline)}),
+            **options,
         )
 
     return start
@@ -129,9 +129,7 @@ def handle(token: str = UNKNOWN_TOKEN, sender: str = ALICE):
     log = transfer_log(token=token, sender=sender, amount=5 * 10**18)
     event = event_of([log])
     event.transaction.from_ = sender
-    began = time.monotonic()
     (finding,) = src.agent.handle_transaction(event)
-    assert time.monotonic() - began < DEADLINE_SECONDS + MARGIN_SECONDS
     assert finding.alert_id in {"NORMAL-TOKEN-TRANSFERS-TX", "ANOMALOUS-TOKEN-TRANSFERS-TX"}
     assert KEY not in finding.toJson()
     return finding.metadata
@@ -203,26 +201,33 @@ def test_half_open_connections_are_not_waited_for_and_given_up(start, proxy, sou
 
 
 @pytest.mark.parametrize("source", SOURCES)
-def test_a_dead_source_costs_time_a_few_times_only_and_comes_back_by_itself(
-    start, proxy, source, monkeypatch
-):
-    monkeypatch.setattr("src.chain.circuit_breaker.DEFAULT_PAUSE_SECONDS", 0.5)
-    start(source)
+def test_a_dead_source_costs_time_a_few_times_only_and_comes_back_by_itself(start, proxy, source):
+    clock = FakeClock()
+    start(source, deadline=None, clock=clock)
     proxy.break_with(raw_server.reset)
     number = iter(range(1, 10**6))
 
     def another():
+        clock.now += 1  # so that no rate limit is reached
         return handle(f"0x{next(number):040x}", f"0x{next(number):040x}")
 
     def is_presumed_dead():
         return any(problem.startswith(source) for problem in src.agent.BOT.lookups.health())
 
+    def failed():
+        return src.agent.BOT.lookups.usage()[source].outcomes["failed"]
+
     wait_until(lambda: another() and is_presumed_dead())
-    asked = src.agent.BOT.lookups.usage()[source].outcomes["failed"]
+    before = failed()
     for _ in range(20):
         another()
-    assert src.agent.BOT.lookups.usage()[source].outcomes["failed"] <= asked + 4
+    assert failed() == before
+    clock.now += DEFAULT_PAUSE_SECONDS
+    another()
+    assert failed() == before + 1
     proxy.mend()
+    assert not knows(source, handle())
+    clock.now += DEFAULT_PAUSE_SECONDS
     wait_until(lambda: knows(source, handle()))
     assert not is_presumed_dead()
 
@@ -254,9 +259,7 @@ def test_an_owner_store_that_fails_costs_the_keys_and_little_time(
             "FORTA_JWT_PROVIDER_PORT": port,
             "FORTA_OWNER_STORE_URL": store_url,
         }
-        began = time.monotonic()
         settings = load_settings(environ, project_root=tmp_path, home=tmp_path, arguments=[])
-        assert time.monotonic() - began < DEADLINE_SECONDS + MARGIN_SECONDS
     assert settings.owner_store_failed
     assert settings.etherscan_api_key is None
 
@@ -264,7 +267,7 @@ def test_an_owner_store_that_fails_costs_the_keys_and_little_time(
 def test_keys_that_the_owner_store_did_not_give_at_start_come_later_by_themselves(
     start_bot, monkeypatch, proxy
 ):
-    monkeypatch.setattr("src.settings._OWNER_STORE_TIMEOUT_SECONDS", DEADLINE_SECONDS)
+    monkeypatch.setattr("src.settings._OWNER_STORE_TIMEOUT_SECONDS", PATIENCE)
     monkeypatch.setattr("src.utils.late_keys._FIRST_PAUSE_SECONDS", 0.1)
 
     def answer(request: Request) -> Response:
@@ -355,7 +358,7 @@ def test_a_search_that_breaks_off_at_any_step_leaves_no_wrong_age(start_bot, tmp
         return node.answer(request)
 
     with serve(answer) as url:
-        start_bot(JSON_RPC_URL=url, CACHE_DIR=str(tmp_path), LOOKUP_DEADLINE_SECONDS="10")
+        start_bot(JSON_RPC_URL=url, CACHE_DIR=str(tmp_path))
         assert handle()[AGE] == "unknown"
         assert_nothing_remembered(tmp_path)
         left = 10**6

@@ -4,6 +4,7 @@ import random
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from fuzz.target import Bench, Violation
 from fuzz.targets import TARGETS
@@ -56,3 +57,8 @@ def test_a_page_of_ours_is_fine() -> None:
 def test_a_number_that_is_not_finite_is_noticed(value: object) -> None:
     with pytest.raises(Violation):
         _check_finite(value)
+
+
+def test_properties_are_tried_on_the_same_examples_here_and_on_others_by_the_fuzzer() -> None:
+    assert settings.get_profile("project").derandomize
+    assert not settings.get_profile("explore").derandomize

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from werkzeug import Request, Response
 
+from src.chain.circuit_breaker import DEFAULT_PAUSE_SECONDS
 from src.chain.errors import (
     DeadlineExceeded,
     MalformedAnswer,
@@ -34,6 +35,7 @@ from tests.fake_chain import (
     serve,
     usual_token,
 )
+from tests.waiting import FOR_EVER, PATIENCE, FakeClock, wait_until
 
 USDC = "0xa0b86991c6218b36c1d19d4a2e9eb0ce3606eb48"
 TOKENS = [f"0x{number:040x}" for number in range(0xA0, 0xA5)]
@@ -42,9 +44,6 @@ BLOCK = 20_000_000
 INFO = TokenInfo("Some Token", "SOME", 18)
 KEY = "planted-secret-key"
 PLENTY = (Rate(1000, 0.001),)
-
-# Longer than any test may run: only the deadline ends a wait.
-FOR_EVER = 3600.0
 
 
 @pytest.fixture
@@ -76,7 +75,9 @@ class World:
     def lookups(self, **settings: Any) -> Lookups:
         defaults: dict[str, Any] = {
             "json_rpc_url": self.node_url,
-            "deadline_seconds": 30.0,
+            "deadline_seconds": FOR_EVER,
+            "timeout_seconds": FOR_EVER,
+            "search_seconds": FOR_EVER,
             "etherscan_rates": PLENTY,
             "ethplorer_rates": PLENTY,
             "node_requests_per_second": 10_000,
@@ -231,9 +232,7 @@ def test_broken_explorer_gives_way_to_the_node_within_the_deadline(
         etherscan_url=url,
         ethplorer_url=url,
         ethplorer_api_key=KEY,
-        timeout_seconds=FOR_EVER,
-        deadline_seconds=60.0,
-        patience_share=0.005,
+        patience_share=0.3 / FOR_EVER,
     )
     with lookups.transaction():
         lookups.prefetch(TOKENS, SENDER, BLOCK)
@@ -252,7 +251,6 @@ def test_deadline_ends_all_waiting_of_a_transaction(
         ethplorer_url=url,
         ethplorer_api_key=KEY,
         deadline_seconds=0.2,
-        timeout_seconds=FOR_EVER,
     )
     with lookups.transaction() as deadline:
         lookups.prefetch(TOKENS, SENDER, BLOCK)
@@ -275,24 +273,32 @@ def test_exhausted_rate_limit_of_an_explorer_gives_way_without_waiting(world: Wo
 
 
 def test_exhausted_rate_limit_of_the_node_does_not_hold_up_a_transaction(world: World) -> None:
-    lookups = world.lookups(node_requests_per_second=1, deadline_seconds=0.1)
-    assert lookups.token_info(TOKENS[0]) == INFO
+    clock = FakeClock()  # the second never ends
+    lookups = world.lookups(node_requests_per_second=1, deadline_seconds=0.1, clock=clock)
+    lookups.prefetch(TOKENS[:1], None)
+    wait_until(lambda: lookups.knows(TOKENS[:1], None))
     with pytest.raises(DeadlineExceeded):
         lookups.token_info(TOKENS[1])
+    assert world.node.calls == ["eth_call"]
+    clock.now += 1
+    wait_until(lambda: lookups.knows(TOKENS[:2], None))
 
 
 def test_dead_source_is_not_asked_again_and_again_and_shows_in_health(world: World) -> None:
     asked: list[str] = []
+    clock = FakeClock()
 
     def answer(request: Request) -> Response:
         asked.append(request.path)
         return Response("", 500)
 
-    lookups = world.lookups(json_rpc_url=None, etherscan_url=world.serve(answer))
-    for number in range(50):
-        with pytest.raises(SourceError):
-            lookups.first_transaction(f"0x{number:040x}")
-    assert len(asked) == 5
+    lookups = world.lookups(json_rpc_url=None, etherscan_url=world.serve(answer), clock=clock)
+    for trials in range(3):
+        for number in range(50):
+            with pytest.raises(SourceError):
+                lookups.first_transaction(f"0x{number:040x}")
+        assert len(asked) == 5 + trials
+        clock.now += DEFAULT_PAUSE_SECONDS
     assert lookups.health() == ["etherscan does not answer and is asked only now and then"]
 
 
@@ -372,7 +378,7 @@ def test_identical_requests_in_flight_are_joined(world: World) -> None:
 
     def hold(method: str) -> None:
         arrived.set()
-        release.wait(30)
+        release.wait(PATIENCE)
 
     world.node.before = hold
     lookups = world.lookups()
@@ -383,7 +389,7 @@ def test_identical_requests_in_flight_are_joined(world: World) -> None:
     ]
     for thread in threads:
         thread.start()
-    arrived.wait(30)
+    assert arrived.wait(PATIENCE)
     release.set()
     for thread in threads:
         thread.join()
@@ -393,7 +399,7 @@ def test_identical_requests_in_flight_are_joined(world: World) -> None:
 
 def test_late_answer_fills_the_cache(world: World) -> None:
     release = threading.Event()
-    world.node.before = lambda method: release.wait(30) and None
+    world.node.before = lambda method: release.wait(PATIENCE) and None
     lookups = world.lookups(deadline_seconds=0.05)
     with pytest.raises(DeadlineExceeded):
         lookups.token_info(TOKENS[0])
@@ -407,8 +413,8 @@ def test_late_answer_fills_the_cache(world: World) -> None:
 def test_search_of_a_distant_node_goes_on_in_the_background(world: World) -> None:
     release = threading.Event()
     searching = "eth_getTransactionCount"
-    world.node.before = lambda method: (method == searching and release.wait(30)) and None
-    lookups = world.lookups(deadline_seconds=FOR_EVER, patience_share=1e-6)
+    world.node.before = lambda method: (method == searching and release.wait(PATIENCE)) and None
+    lookups = world.lookups(patience_share=1e-6)
     with lookups.transaction() as deadline:
         lookups.prefetch(TOKENS, SENDER, BLOCK)
         assert not deadline.passed

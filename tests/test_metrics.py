@@ -14,6 +14,7 @@ from src import agent
 from src.demo.processes import supervised
 from src.monitoring import metrics
 from tests.conftest import UNKNOWN_TOKEN, event_of, transfer_log
+from tests.waiting import PATIENCE
 
 ROOT = Path(__file__).parent.parent
 
@@ -100,7 +101,7 @@ def test_the_bots_work_moves_its_metrics(start_bot, monkeypatch):
     start_bot(METRICS_PORT="0", ANOMALY_THRESHOLD="0")
     bot = agent.BOT
     url = f"http://127.0.0.1:{bot.metrics.port}/metrics"
-    before = requests.get(url, timeout=10).text
+    before = requests.get(url, timeout=PATIENCE).text
     agent.handle_transaction(event_of([]))
     agent.handle_transaction(event_of([transfer_log(UNKNOWN_TOKEN)]))
     agent.handle_transaction(event_of([transfer_log()], transaction={"hash": "0x1"}))

@@ -50,7 +50,7 @@ def bot(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bridge]:
             {
                 "JSON_RPC_URL": node_url,
                 "ETHERSCAN_URL": explorer_url,
-                "LOOKUP_DEADLINE_SECONDS": "10",
+                "LOOKUP_DEADLINE_SECONDS": "25",
             },
         ) as bridge,
     ):

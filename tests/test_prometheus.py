@@ -4,7 +4,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from tests.conftest import UNKNOWN_TOKEN, event_of, transfer_log
 from tests.fake_chain import FakeNode, serve, usual_token
 from tests.object_store import free_ports
 from tests.test_metrics import named_metrics
+from tests.waiting import PATIENCE, wait_until
 
 ROOT = Path(__file__).parent.parent
 DEPLOY = ROOT / "deploy"
@@ -100,10 +100,10 @@ def prometheus(folder, targets):
     ]  # fmt: skip
     with (
         (folder / "prometheus.log").open("wb") as log,
-        running(command, folder=folder, patience=0, stdout=log, stderr=log),
+        running(command, folder=folder, patience=0, stdout=log, stderr=log) as process,
     ):
         url = f"http://127.0.0.1:{port}"
-        until(lambda: requests.get(f"{url}/-/ready", timeout=2).ok)
+        wait_until(lambda: is_up(f"{url}/-/ready"), process)
         yield url
 
 
@@ -121,28 +121,23 @@ def service(folder):
     command = [sys.executable, "-m", "src.service", "--port", str(port), "--workers", "2"]
     with (
         (folder / "service.log").open("wb") as log,
-        running(command, folder=folder, patience=30, cwd=ROOT, env=env, stdout=log, stderr=log),
+        running(
+            command, folder=folder, patience=30, cwd=ROOT, env=env, stdout=log, stderr=log
+        ) as process,
     ):
-        until(lambda: requests.get(f"http://127.0.0.1:{port}/metrics", timeout=2).ok, 90)
+        wait_until(lambda: is_up(f"http://127.0.0.1:{port}/metrics"), process)
         yield f"127.0.0.1:{port}"
 
 
-def until(ready, seconds=30):
-    """Poll: what is waited for is another process's doing."""
-    deadline = time.monotonic() + seconds
-    while True:
-        try:
-            if ready():
-                return
-        except requests.RequestException:
-            pass
-        if time.monotonic() > deadline:
-            raise TimeoutError
-        time.sleep(0.2)
+def is_up(url):
+    try:
+        return requests.get(url, timeout=PATIENCE).ok
+    except requests.ConnectionError:
+        return False
 
 
 def values(url, name):
-    answer = requests.get(f"{url}/api/v1/query", params={"query": name}, timeout=10).json()
+    answer = requests.get(f"{url}/api/v1/query", params={"query": name}, timeout=PATIENCE).json()
     assert answer["status"] == "success", answer
     return {
         tuple(sorted(sample["metric"].items())): sample["value"][1]
@@ -188,7 +183,7 @@ def test_every_metric_that_dashboard_and_rules_name_moves_under_traffic(start_bo
         scraper = stack.enter_context(prometheus(tmp_path, {"bot": target}))
         send_traffic(1)
         names = sorted(named_metrics())
-        until(lambda: all(values(scraper, name) for name in names if name != "fraud_rate"))
+        wait_until(lambda: all(values(scraper, name) for name in names if name != "fraud_rate"))
         before = {name: values(scraper, name) for name in names}
         send_traffic(2)
 
@@ -196,22 +191,25 @@ def test_every_metric_that_dashboard_and_rules_name_moves_under_traffic(start_bo
             return [name for name in names if values(scraper, name) == before[name]]
 
         try:
-            until(lambda: not still())
-        except TimeoutError:
-            pytest.fail(f"these never moved: {still()}")
-        until(lambda: values(scraper, "token_transfers:scored:rate1h"))
+            wait_until(lambda: not still())
+        except AssertionError as error:
+            error.add_note(f"these never moved: {still()}")
+            raise
+        wait_until(lambda: values(scraper, "token_transfers:scored:rate1h"))
         agent.BOT.metrics.close()
 
 
 def test_the_service_is_scraped_whichever_worker_answers(tmp_path):
     program("prometheus")
     with service(tmp_path) as target, prometheus(tmp_path, {"service": target}) as scraper:
-        requests.get(f"http://{target}/docs", timeout=10)
+        requests.get(f"http://{target}/docs", timeout=PATIENCE)
         name = "token_transfers_http_requests_total"
-        until(lambda: values(scraper, name))
+        wait_until(lambda: values(scraper, name))
         before = sum(float(value) for value in values(scraper, name).values())
         for _ in range(20):
-            requests.get(f"http://{target}/docs", timeout=10)
-        until(lambda: sum(float(value) for value in values(scraper, name).values()) >= before + 20)
+            requests.get(f"http://{target}/docs", timeout=PATIENCE)
+        wait_until(
+            lambda: sum(float(value) for value in values(scraper, name).values()) >= before + 20
+        )
         assert values(scraper, "up")
         assert values(scraper, "token_transfers_model_info")

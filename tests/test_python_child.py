@@ -13,8 +13,9 @@ import pytest
 from src.chain.fact_store import FILE_NAME
 from tests.conftest import ALICE, BOB, UNKNOWN_TOKEN, USDC, transfer_log
 from tests.fake_chain import FakeNode, serve, usual_token
-from tests.forta_bridge import production_bot, production_process, transaction_event, wait_until
+from tests.forta_bridge import production_bot, production_process, transaction_event
 from tests.raw_server import hang, raw_server
+from tests.waiting import PATIENCE, wait_until
 
 pytestmark = pytest.mark.integration
 
@@ -53,7 +54,7 @@ def test_a_killed_child_ends_the_whole_bot_with_a_code(tmp_path, empty_project):
     with production_bot(tmp_path, {}, empty_project()) as bridge:
         assert bridge.evaluate(payment()).status == 2
         python_child(bridge).send_signal(signal.SIGKILL)
-        assert bridge.process.wait(timeout=10) == 128 + signal.SIGKILL
+        assert bridge.process.wait(PATIENCE) == 128 + signal.SIGKILL
     assert "SIGKILL" in (tmp_path / "bot.log").read_text()
 
 
@@ -66,9 +67,9 @@ def test_a_child_killed_with_a_transaction_in_flight_leaves_no_caller_waiting(
     )
     with production_bot(tmp_path, {}, empty_project(source)) as bridge:
         with pytest.raises(grpc.RpcError) as error:
-            bridge.evaluate(payment(), timeout=10)
+            bridge.evaluate(payment())
         assert error.value.code() is grpc.StatusCode.UNAVAILABLE
-        assert bridge.process.wait(timeout=10) == 128 + signal.SIGKILL
+        assert bridge.process.wait(PATIENCE) == 128 + signal.SIGKILL
 
 
 @pytest.mark.parametrize("statement", ["sys.exit(0)", "sys.exit(3)", "raise ValueError('why')"])
@@ -81,8 +82,8 @@ def test_a_child_that_ends_by_itself_ends_the_bot_and_its_last_words_are_logged(
     )
     with production_bot(tmp_path, {}, empty_project(source)) as bridge:
         with pytest.raises(grpc.RpcError):
-            bridge.evaluate(payment(), timeout=10)
-        assert bridge.process.wait(timeout=10) > 0
+            bridge.evaluate(payment())
+        assert bridge.process.wait(PATIENCE) > 0
     log = (tmp_path / "bot.log").read_text()
     assert "last words" in log
     assert ("ValueError: why" in log) is ("ValueError" in statement)
@@ -91,7 +92,7 @@ def test_a_child_that_ends_by_itself_ends_the_bot_and_its_last_words_are_logged(
 def test_a_bot_whose_import_fails_does_not_live_on_deaf(tmp_path, empty_project):
     project = empty_project(f"import does_not_exist\n{EMPTY_BOT}")
     with production_process(tmp_path, {}, project) as (process, _):
-        assert process.wait(timeout=30) > 0
+        assert process.wait(PATIENCE) > 0
     assert "No module named 'does_not_exist'" in (tmp_path / "bot.log").read_text()
 
 
@@ -100,8 +101,8 @@ def test_no_child_outlives_the_cli(tmp_path, empty_project, number):
     with production_bot(tmp_path, {}, empty_project()) as bridge:
         child = python_child(bridge)
         bridge.process.send_signal(number)
-        bridge.process.wait(timeout=10)
-        child.wait(timeout=10)
+        bridge.process.wait(PATIENCE)
+        child.wait(PATIENCE)
 
 
 def test_the_real_bot_ends_when_the_kernel_takes_its_memory(tmp_path):
@@ -112,8 +113,8 @@ def test_the_real_bot_ends_when_the_kernel_takes_its_memory(tmp_path):
         group = [psutil.Process(bridge.process.pid), child]
         child.send_signal(signal.SIGKILL)
         with pytest.raises(grpc.RpcError):
-            bridge.evaluate(payment(), timeout=10)
-        _, alive = psutil.wait_procs(group, timeout=10)
+            bridge.evaluate(payment())
+        _, alive = psutil.wait_procs(group, PATIENCE)
         assert not alive
 
 
@@ -123,16 +124,16 @@ def test_a_bot_that_is_ended_in_the_middle_of_a_transaction_goes_on_after_a_rest
 ):
     """As a container is stopped: the signal goes to all processes, the cache stays."""
     folder = tmp_path / "cache"
-    settings = {"CACHE_DIR": str(folder), "LOOKUP_DEADLINE_SECONDS": "20"}
+    settings = {"CACHE_DIR": str(folder), "LOOKUP_DEADLINE_SECONDS": "25"}
     node = FakeNode(tokens={UNKNOWN_TOKEN: usual_token()}, sent_in_blocks={ALICE: [1]})
     with raw_server(hang) as url, production_bot(tmp_path, settings | {"JSON_RPC_URL": url}) as bot:
         assert bot.initialize().status == 2
         group = [psutil.Process(bot.process.pid), python_child(bot)]
         with ThreadPoolExecutor(1) as caller:
-            answer = caller.submit(bot.evaluate, payment(UNKNOWN_TOKEN), timeout=15)
+            answer = caller.submit(bot.evaluate, payment(UNKNOWN_TOKEN))
             wait_until(lambda: len(group[1].net_connections()) > 0)
             os.killpg(bot.process.pid, number)
-            _, alive = psutil.wait_procs(group, timeout=5)
+            _, alive = psutil.wait_procs(group, PATIENCE)
             assert not alive
             assert isinstance(answer.exception(), grpc.RpcError)
     with (

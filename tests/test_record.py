@@ -6,7 +6,6 @@ import random
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from src.demo.processes import supervised
 from tests.fake_chain import FakeNode, usual_token
 from tests.recording_chain import ROOT, play
 from tests.test_recording import make_block, make_log
+from tests.waiting import PATIENCE, wait_until
 
 Json = dict[str, Any]
 FAST = ["--requests-per-second", "5000"]
@@ -125,6 +125,11 @@ def test_a_recording_is_the_chain_to_the_last_field(
     assert "2 tokens;" in said
 
 
+def asked(url: str, request: Request) -> Response:
+    """What the node there answers to a request."""
+    return Response(requests.post(url, json=json.loads(request.data), timeout=PATIENCE).content)
+
+
 @pytest.mark.integration
 def test_receipts_one_by_one_are_the_same_recording(
     chain: Chain, httpserver: HTTPServer, tmp_path: Path
@@ -134,12 +139,22 @@ def test_receipts_one_by_one_are_the_same_recording(
         if call["method"] == "eth_getBlockReceipts":
             error = {"code": -32601, "message": "the method is not available"}
             return Response(json.dumps({"jsonrpc": "2.0", "id": call["id"], "error": error}))
-        return Response(requests.post(chain.url, json=json.loads(request.data), timeout=10).content)
+        return asked(chain.url, request)
 
     httpserver.expect_request("/").respond_with_handler(without_block_receipts)
     assert record(chain.url, tmp_path / "one", 0, 15) == 0
     assert record(httpserver.url_for("/"), tmp_path / "other", 0, 15) == 0
     assert recorded_blocks(tmp_path / "one") == recorded_blocks(tmp_path / "other")
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from src.chain.record import main
+from tests.killing import kill_at
+kill_at(int(sys.argv[1]), Path(sys.argv[2]))
+sys.exit(main(sys.argv[3:]))
+"""
 
 
 @pytest.mark.integration
@@ -149,31 +164,34 @@ def test_a_recording_killed_at_ten_points_resumes_to_the_same(
     chain.mine(50)
     head = int(chain.rpc("eth_blockNumber"), 16)
     chance = random.Random(8)
-    requests_left = 0
+    requests_left = -1
     process: subprocess.Popen[bytes]
 
     def kill_after_some(request: Request) -> Response:
         nonlocal requests_left
         requests_left -= 1
         if requests_left == 0:
-            time.sleep(0.03 * chance.random())  # others are answered, parts are written
             process.send_signal(signal.SIGKILL)
-        return Response(requests.post(chain.url, json=json.loads(request.data), timeout=10).content)
+        return asked(chain.url, request)
 
     httpserver.expect_request("/").respond_with_handler(kill_after_some)
     url, out = httpserver.url_for("/"), tmp_path / "killed"
     arguments = ["--url", url, "--out", str(out), "--from-block", "0", "--to-block", str(head)]
-    command = [sys.executable, "-m", "src.chain.record", *arguments, *FAST]
-    command += ["--blocks-per-part", "3", "--workers", "2"]
+    arguments += [*FAST, "--blocks-per-part", "3", "--workers", "2"]
     lengths = []
-    for _ in range(10):
-        requests_left = chance.randint(1, 20)
-        process = subprocess.Popen(supervised(command), cwd=ROOT, stderr=subprocess.DEVNULL)
-        assert process.wait(60) == -signal.SIGKILL
+    for kill in range(10):  # by turns after a number of requests and at a step with the files
+        command = ["-m", "src.chain.record"]
+        if kill % 2:
+            command = ["-c", KILLED, str(chance.randint(8, 24)), str(out)]
+        else:
+            requests_left = chance.randint(1, 20)
+        process = subprocess.Popen(
+            supervised([sys.executable, *command, *arguments]), cwd=ROOT, stderr=subprocess.DEVNULL
+        )
+        assert process.wait(PATIENCE) == -signal.SIGKILL
         lengths.append(len(find_parts(out)) if out.exists() else 0)
     assert lengths == sorted(lengths)
     assert 0 < lengths[-1] < head // 3
-    requests_left = -1
     assert record(url, out, 0, head) == 0
     assert record(chain.url, tmp_path / "undisturbed", 0, head) == 0
     assert recorded_blocks(out) == recorded_blocks(tmp_path / "undisturbed")
@@ -194,11 +212,9 @@ def test_a_stopped_recording_keeps_what_it_has_and_says_how_to_resume(
         env=os.environ | {"JSON_RPC_URL": node.url},
         stderr=subprocess.PIPE,
     )
-    until = time.monotonic() + 60
-    while node.asked.count("eth_getBlockReceipts") < 4 and time.monotonic() < until:
-        time.sleep(0.05)
+    wait_until(lambda: node.asked.count("eth_getBlockReceipts") >= 4, process)
     process.send_signal(signal.SIGTERM)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=PATIENCE)
     assert process.returncode == 128 + signal.SIGTERM
     assert b"the same command resumes" in said
     assert b"0123456789abcdef" not in said
@@ -366,7 +382,7 @@ def test_one_refusal_does_not_end_the_asking_for_whole_blocks(node: Node, tmp_pa
 
 
 def test_a_low_rate_with_many_workers_is_kept_and_no_error(node: Node, tmp_path: Path) -> None:
-    slow = ["--requests-per-second", "3", "--workers", "50", "--timeout", "0.2"]
+    slow = ["--requests-per-second", "1", "--workers", "50", "--timeout", "0.9"]
     assert record(node.url, tmp_path, 7, 7, "--no-verify", "--no-tokens", *slow) == 0
     assert len(recorded_blocks(tmp_path)) == 1
 

@@ -30,6 +30,7 @@ from src.chain.recording_rows import (
     token_standard,
 )
 from src.chain.transfers import TRANSFER_TOPIC
+from tests.waiting import PATIENCE
 
 TOKEN = "0x" + "70" * 20
 SENDER, RECIPIENT = "0x" + "a1" * 20, "0x" + "b2" * 20
@@ -358,7 +359,7 @@ with open_writer(Path({str(tmp_path)!r}), 1) as writer:
     except OSError as error:
         sys.exit(7)
 """
-    done = subprocess.run([sys.executable, "-c", script], check=False, timeout=60)
+    done = subprocess.run([sys.executable, "-c", script], check=False, timeout=PATIENCE)
     assert done.returncode == 7
     assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "recording.json"]
 

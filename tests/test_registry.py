@@ -24,6 +24,7 @@ from src.training.registry import (
 from src.training.store import Store, StoreError
 from src.training.train import MODEL_FILE
 from tests.object_store import ACCESS_KEY, BUCKET, SECRET_KEY, object_store
+from tests.waiting import PATIENCE
 
 
 def make_bundle(folder: Path, version: int) -> Path:
@@ -186,7 +187,7 @@ def test_promotions_at_once_leave_one_whole_champion_and_lose_no_step(url, bundl
     def promote(model_id):
         try:
             registry = Registry(Store(url))
-            start.wait(30)
+            start.wait(PATIENCE)
             registry.promote(model_id)
         except Exception as error:  # noqa: BLE001  a thread cannot fail a test by itself
             errors.append(error)

@@ -34,6 +34,7 @@ from src.demo.forta_cli import run_cli
 from src.demo.processes import supervised
 from tests.recording_chain import NAME, ROOT, SYMBOL, play
 from tests.test_recording import SENDER, TOKEN, block_hash, make_block, make_log
+from tests.waiting import PATIENCE
 
 UNKNOWN_HASH = "0x" + "99" * 32
 NOT_RECORDED = -32001
@@ -54,7 +55,7 @@ def serve(folder: Path) -> Iterator[str]:
 
 def post(url: str, body: Any) -> Any:
     data = body if isinstance(body, bytes) else json.dumps(body)
-    return requests.post(url, data=data, timeout=10).json()
+    return requests.post(url, data=data, timeout=PATIENCE).json()
 
 
 def ask(url: str, method: str, *params: Any) -> Any:
@@ -441,13 +442,18 @@ def test_a_batch_is_answered_in_order_without_its_notifications(small: str) -> N
 
 
 def test_a_notification_has_no_answer(small: str) -> None:
-    response = requests.post(small, data=b'{"jsonrpc": "2.0", "method": "eth_chainId"}', timeout=10)
+    response = requests.post(
+        small, data=b'{"jsonrpc": "2.0", "method": "eth_chainId"}', timeout=PATIENCE
+    )
     assert (response.status_code, response.content) == (204, b"")
 
 
 def test_bodies_are_bounded(small: str) -> None:
-    assert requests.post(small, data=b" " * (MAX_REQUEST_BYTES + 1), timeout=10).status_code == 413
-    assert requests.post(small, data=iter([b"{}"]), timeout=10).status_code == 411
+    assert (
+        requests.post(small, data=b" " * (MAX_REQUEST_BYTES + 1), timeout=PATIENCE).status_code
+        == 413
+    )
+    assert requests.post(small, data=iter([b"{}"]), timeout=PATIENCE).status_code == 411
     assert ask(small, "eth_chainId") == "0x1"
 
 
@@ -534,7 +540,7 @@ def test_the_command_says_what_it_serves_and_stops_at_once(
         url = said[3].strip().removeprefix("export JSON_RPC_URL=")
         assert ask(url, "eth_chainId") == "0x1"
         process.send_signal(number)
-        assert process.wait(10) == 0
+        assert process.wait(PATIENCE) == 0
     assert f"Replaying chain 1 at {url}: 2 blocks (10-11), 3 transactions" in said[0]
     assert said[1].startswith("1 more are not served")
     assert said[3:] == [

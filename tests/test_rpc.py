@@ -23,19 +23,20 @@ from src.chain.errors import (
 from src.chain.rate_limit import Rate, RateLimit
 from src.chain.rpc import JsonRpcClient
 from tests import raw_server
+from tests.waiting import PATIENCE, FakeClock
 
 KEY = "planted-api-key-0123456789"
 
 
 def client(url: str, **options: Any) -> JsonRpcClient:
-    return JsonRpcClient(f"{url}/v3/{KEY}?token={KEY}", **{"timeout": 0.3, **options})
+    return JsonRpcClient(f"{url}/v3/{KEY}?token={KEY}", **{"timeout": PATIENCE, **options})
 
 
 def serve(
     server: HTTPServer, body: str | bytes, status: int = 200, **headers: str
 ) -> JsonRpcClient:
     server.expect_request(f"/v3/{KEY}").respond_with_data(body, status=status, headers=headers)
-    return client(server.url_for(""), timeout=5.0)
+    return client(server.url_for(""))
 
 
 def test_result_is_returned_and_request_is_json_rpc(httpserver: HTTPServer) -> None:
@@ -46,7 +47,7 @@ def test_result_is_returned_and_request_is_json_rpc(httpserver: HTTPServer) -> N
         return Response(f'{{"jsonrpc":"2.0","id":{seen[-1]["id"]},"result":"0x10"}}')
 
     httpserver.expect_request(f"/v3/{KEY}").respond_with_handler(answer)
-    assert client(httpserver.url_for(""), timeout=5.0).call("eth_blockNumber", []) == "0x10"
+    assert client(httpserver.url_for("")).call("eth_blockNumber", []) == "0x10"
     assert seen[0]["method"] == "eth_blockNumber"
     assert seen[0]["params"] == []
 
@@ -138,12 +139,12 @@ def test_json_rpc_errors_are_typed(
 )
 def test_broken_transport_is_unavailable(behaviour: raw_server.Behaviour) -> None:
     with raw_server.raw_server(behaviour) as url, pytest.raises(SourceUnavailable):
-        client(url).call("eth_chainId", [])
+        client(url, timeout=0.3).call("eth_chainId", [])
 
 
 def test_endless_answer_is_cut_off() -> None:
     with raw_server.raw_server(raw_server.endless_body) as url, pytest.raises(MalformedAnswer):
-        client(url, timeout=20.0, max_bytes=1 << 20).call("eth_chainId", [])
+        client(url, max_bytes=1 << 20).call("eth_chainId", [])
 
 
 def test_compressed_bomb_is_cut_off(httpserver: HTTPServer) -> None:
@@ -151,7 +152,7 @@ def test_compressed_bomb_is_cut_off(httpserver: HTTPServer) -> None:
         gzip.compress(b" " * (8 << 20)), headers={"Content-Encoding": "gzip"}
     )
     with pytest.raises(MalformedAnswer):
-        client(httpserver.url_for(""), timeout=20.0, max_bytes=1 << 20).call("eth_chainId", [])
+        client(httpserver.url_for(""), max_bytes=1 << 20).call("eth_chainId", [])
 
 
 def test_redirect_is_not_followed(httpserver: HTTPServer) -> None:
@@ -164,7 +165,7 @@ def test_connections_are_kept_and_cookies_are_not(httpserver: HTTPServer) -> Non
     httpserver.expect_request(f"/v3/{KEY}").respond_with_data(
         '{"id":1,"result":"0x1"}', headers={"Set-Cookie": "track=1"}
     )
-    node = client(httpserver.url_for(""), timeout=5.0)
+    node = client(httpserver.url_for(""))
     node.call("m", [])
     node.call("m", [])
     assert all("Cookie" not in request.headers for request, _ in httpserver.log)
@@ -175,7 +176,7 @@ def test_own_rate_limit_is_an_error_when_the_turn_comes_after_the_deadline(
 ) -> None:
     httpserver.expect_request(f"/v3/{KEY}").respond_with_data('{"id":1,"result":"0x1"}')
     limit = RateLimit(Rate(1, 3600.0))
-    node = client(httpserver.url_for(""), timeout=5.0, rate_limit=limit)
+    node = client(httpserver.url_for(""), rate_limit=limit)
     assert node.call("m", []) == "0x1"
     with pytest.raises(DeadlineExceeded):
         node.call("m", [], deadline=Deadline.after(0.01))
@@ -197,7 +198,7 @@ def test_no_failure_shows_the_url_or_the_key(
         f'{{"id":1,"error":{{"code":-1,"message":"bad project id {KEY}"}}}}'
     )
     httpserver.expect_ordered_request(f"/v3/{KEY}").respond_with_data(KEY)
-    serving = client(httpserver.url_for(""), timeout=5.0)
+    serving = client(httpserver.url_for(""))
     told = [repr(serving), str(serving)]
     with raw_server.raw_server(raw_server.reset) as resetting:
         nodes = [serving, serving, serving, client(resetting), client("http://127.0.0.1:1")]
@@ -224,5 +225,15 @@ def test_rate_limit_allows_no_burst_beyond_its_window() -> None:
 
 
 def test_rate_limit_lets_the_next_through_after_the_window() -> None:
-    limit = RateLimit(Rate(1, 0.01))
-    assert all(limit.acquire(Deadline.after(10)) for _ in range(3))
+    clock = FakeClock()
+    limit = RateLimit(Rate(2, 10.0), Rate(3, 60.0), clock=clock, sleep=clock.sleep)
+    began = clock.now
+    passed = []
+    for _ in range(5):
+        assert limit.acquire(Deadline.after(60, clock))
+        passed.append(clock.now - began)
+    assert passed == [0, 0, 10, 60, 60]
+    assert limit.waited_seconds == 60
+    assert not limit.acquire(Deadline.after(9.9, clock))
+    assert limit.acquire(Deadline.after(10, clock))
+    assert clock.now - began == 70

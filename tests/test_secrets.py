@@ -15,6 +15,7 @@ from src.settings import load_settings
 from tests.conftest import ALICE, BOB, TIMESTAMP, UNKNOWN_TOKEN, transfer_log
 from tests.fake_chain import serve
 from tests.forta_bridge import production_bot, transaction_event
+from tests.waiting import PATIENCE
 
 ROOT = Path(__file__).parent.parent
 SECRETS = {
@@ -84,7 +85,7 @@ def test_no_planted_key_leaves_the_bot(tmp_path):
             assert len(response.findings) >= 1
             said.append(str(response))
         said.append(str(bot.health_check()))
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=PATIENCE) as answer:
             metrics = answer.read().decode()
     logged = (tmp_path / "bot.log").read_text(errors="replace")
     kept = b"".join(path.read_bytes() for path in cache.rglob("*") if path.is_file())

@@ -32,6 +32,7 @@ from src.training.store import Store, StoreError
 from tests.conftest import ALICE
 from tests.fake_chain import serve
 from tests.service_chain import BASE_URL, THEFT, sqlite_url
+from tests.waiting import PATIENCE
 
 ROOT = Path(__file__).parent.parent
 SECRETS = {
@@ -166,7 +167,7 @@ def test_no_planted_key_leaves_a_command(echo: str, tmp_path: Path, command: lis
     child = subprocess.run(
         [sys.executable, "-m", *arguments, *patience],
         cwd=ROOT, env=environment(echo, tmp_path) | {"FORTA_API_URL": echo}, capture_output=True,
-        text=True, check=False, timeout=200,
+        text=True, check=False, timeout=PATIENCE,
     )  # fmt: skip
     said = child.stdout + child.stderr
     assert said
@@ -201,9 +202,9 @@ def test_clients_and_their_errors_show_no_key_however_they_are_printed(echo: str
     node = f"{echo}/{SECRETS['node']}?token={SECRETS['node query']}"
     clients: dict[str, tuple[Any, Any]] = {}
     rpc = JsonRpcClient(node)
-    etherscan = EtherscanClient(f"{echo}/api", SECRETS["etherscan"], 1, timeout=5)
-    ethplorer = EthplorerClient(echo, SECRETS["ethplorer"], timeout=5)
-    http = HttpClient("x", node, timeout=5, max_bytes=10, secrets=(SECRETS["forta"],))
+    etherscan = EtherscanClient(f"{echo}/api", SECRETS["etherscan"], 1, timeout=PATIENCE)
+    ethplorer = EthplorerClient(echo, SECRETS["ethplorer"], timeout=PATIENCE)
+    http = HttpClient("x", node, timeout=PATIENCE, max_bytes=10, secrets=(SECRETS["forta"],))
     forta = FortaApi(SECRETS["forta"], url=echo, sleep=lambda _: None)
     clients["node"] = rpc, lambda: rpc.call("eth_call", [])
     clients["etherscan"] = etherscan, lambda: etherscan.first_transaction(ALICE)
@@ -213,7 +214,7 @@ def test_clients_and_their_errors_show_no_key_however_they_are_printed(echo: str
         forta,
         lambda: list(forta.alerts_of_day("0x", date.min)),
     )
-    clients["owner store"] = None, lambda: fetch_owner_secrets(node, node, timeout=5)
+    clients["owner store"] = None, lambda: fetch_owner_secrets(node, node, timeout=PATIENCE)
     for name, (client, ask) in clients.items():
         with pytest.raises((SourceError, NotFound)) as caught:
             ask()

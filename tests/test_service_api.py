@@ -1,7 +1,6 @@
 """Every endpoint over the embedded demo's chain, on SQLite and PostgreSQL."""
 
 import json
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from src.service.app import create_app
 from tests.conftest import transfer_log
 from tests.service_chain import BASE_URL, HEAD, THEFT, common_settings, service_settings
 from tests.service_databases import KINDS, database_url
+from tests.waiting import wait_until
 
 WHOLE = {"start_block": 0, "end_block": HEAD}
 
@@ -44,13 +44,12 @@ def problem_of(answer: httpx.Response, status: int) -> str:
 
 def finished(client: TestClient, answer: httpx.Response) -> dict[str, Any]:
     assert answer.status_code == 202
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        job = client.get(answer.headers["location"]).json()
-        if job["status"] not in {"queued", "running"}:
-            return dict(job)
-        time.sleep(0.05)
-    raise AssertionError("the job did not end")
+
+    def job() -> dict[str, Any]:
+        return dict(client.get(answer.headers["location"]).json())
+
+    wait_until(lambda: job()["status"] not in {"queued", "running"})
+    return job()
 
 
 def test_a_pre_trained_model_is_wanted_before_any_was_trained(client: TestClient) -> None:

@@ -28,6 +28,7 @@ from src.service.security import OPEN_PATHS
 from src.service.settings import load_service_settings
 from tests.service_chain import BASE_URL, THEFT, common_settings, service_settings, sqlite_url
 from tests.test_service_security import KEY, keyed
+from tests.waiting import FOR_EVER, PATIENCE
 
 FILLED = {"{tx_hash}": THEFT, "{alert}": "1", "{path:path}": "x"}
 
@@ -248,8 +249,10 @@ def test_a_mistake_of_ours_says_nothing_of_itself(
 # Heads of requests, on a real socket
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[tuple[str, int]]:
+@contextmanager
+def served(patience: float) -> Iterator[tuple[str, int]]:
+    """The server's address; it waits so many seconds for a request's head."""
+
     async def app(scope: Any, receive: Any, send: Any) -> None:
         size, more = 0, True
         while more:
@@ -259,23 +262,29 @@ def server() -> Iterator[tuple[str, int]]:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": str(size).encode()})
 
-    class Impatient(protocol.BoundedProtocol):
-        head_seconds = 0.5
+    class Protocol(protocol.BoundedProtocol):
+        head_seconds = patience
 
     listening = socket.create_server(("127.0.0.1", 0))
     running = uvicorn.Server(
-        uvicorn.Config(app, http=Impatient, ws="none", lifespan="off", log_level="error")
+        uvicorn.Config(app, http=Protocol, ws="none", lifespan="off", log_level="error")
     )
     thread = threading.Thread(target=running.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()
     yield listening.getsockname()
     running.should_exit = True
-    thread.join(20)
+    thread.join(PATIENCE)
     listening.close()
 
 
+@pytest.fixture(scope="module")
+def server() -> Iterator[tuple[str, int]]:
+    with served(FOR_EVER) as address:
+        yield address
+
+
 def exchange(address: tuple[str, int], *parts: bytes) -> bytes:
-    with socket.create_connection(address, timeout=20) as connection:
+    with socket.create_connection(address, PATIENCE) as connection:
         try:
             for part in parts:
                 connection.sendall(part)
@@ -310,8 +319,8 @@ def test_an_endless_head_is_not_kept(server: tuple[str, int], start: bytes, endl
     assert not answer or answer.split(b" ", 2)[1] in {b"431", b"400"}
 
 
-def test_a_head_that_never_ends_is_not_waited_for(server: tuple[str, int]) -> None:
-    with socket.create_connection(server, timeout=20) as connection:
+def test_a_head_that_never_ends_is_not_waited_for() -> None:
+    with served(0.2) as address, socket.create_connection(address, PATIENCE) as connection:
         connection.sendall(HEAD)
         assert b" 408 " in connection.recv(1000)
         assert connection.recv(1000) == b""

@@ -21,6 +21,7 @@ from tests.service_chain import (
     service_settings,
     sqlite_url,
 )
+from tests.waiting import PATIENCE, wait_until
 
 Change = Callable[[str, Any], Any]
 RANGE = {"start_block": 380, "end_block": 385}
@@ -38,7 +39,7 @@ def spoiled(node_url: str, change: Change) -> Iterator[str]:
 
     def answer(request: Request) -> Response:
         body = request.get_json()
-        honest = requests.post(node_url, json=body, timeout=10).json()
+        honest = requests.post(node_url, json=body, timeout=PATIENCE).json()
         changed = change(body["method"], honest)
         if isinstance(changed, Response):
             return changed
@@ -170,19 +171,14 @@ def test_a_job_can_be_cancelled(node_url: str, tmp_path: Path) -> None:
 
     def wait(method: str, honest: Any) -> Any:
         if method == "eth_getBlockReceipts":
-            gate.wait(5)
+            gate.wait(PATIENCE)
         return honest
 
     with spoiled(node_url, wait) as url, client_of(url, tmp_path, direct_blocks=0) as client:
         job = client.post("/anomaly_detection/", json=RANGE).json()
         assert client.delete(job["url"]).status_code == 200
         gate.set()
-        for _ in range(200):
-            status = client.get(job["url"]).json()["status"]
-            if status == "cancelled":
-                break
-            threading.Event().wait(0.05)
-        assert status == "cancelled"
+        wait_until(lambda: client.get(job["url"]).json()["status"] == "cancelled")
 
 
 def test_the_total_supply_is_a_feature_for_those_who_want_it(node_url: str, tmp_path: Path) -> None:

@@ -12,9 +12,11 @@ from starlette.testclient import TestClient
 
 from src.service.app import create_app
 from src.service.guard import is_too_deep
+from src.service.security import ClientLimits
 from src.service.settings import ServiceSettings, load_common_settings, load_service_settings
 from src.settings import SettingsError
 from tests.service_chain import BASE_URL, common_settings, service_settings, sqlite_url
+from tests.waiting import FOR_EVER, FakeClock, wait_until
 
 KEY, OTHER_KEY = "k" * 32, "o" * 32
 
@@ -139,12 +141,27 @@ def test_a_harmless_request_id_is_kept_and_any_other_replaced(local: TestClient)
     assert hostile["x-request-id"] != "a b;c"
 
 
-def test_one_client_too_many_times_is_told_to_wait(tmp_path: Path) -> None:
-    with open_client(tmp_path, requests_per_second=1) as client:
+def test_one_client_too_many_times_is_told_to_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Four requests in four seconds, had one the time to wait for the fifth.
+    monkeypatch.setattr("src.service.security._BURST_SECONDS", FOR_EVER)
+    with open_client(tmp_path, requests_per_second=4 / FOR_EVER) as client:
         answers = [client.get("/alerts") for _ in range(6)]
         assert [answer.status_code for answer in answers] == [200] * 4 + [429] * 2
         assert answers[-1].headers["retry-after"] == "1"
         assert client.get("/healthz").status_code == 200
+
+
+def test_each_client_has_bursts_of_four_seconds_worth() -> None:
+    clock = FakeClock()
+    limits = ClientLimits(1.0, clock)
+    assert [limits.allows("ann") for _ in range(5)] == [True] * 4 + [False]
+    assert limits.allows("bob")
+    clock.now += 3.9
+    assert not limits.allows("ann")
+    clock.now += 0.1
+    assert [limits.allows("ann") for _ in range(5)] == [True] * 4 + [False]
 
 
 def test_origins_that_are_named_may_call(tmp_path: Path) -> None:
@@ -158,13 +175,8 @@ def test_origins_that_are_named_may_call(tmp_path: Path) -> None:
 
 def test_feedback_carries_the_keys_name(public: TestClient) -> None:
     headers = {"X-API-Key": OTHER_KEY}
-    for _ in range(100):
-        alerts = public.get("/alerts", headers=headers).json()
-        if alerts:
-            break
-        import time
-
-        time.sleep(0.1)
+    wait_until(lambda: public.get("/alerts", headers=headers).json())
+    alerts = public.get("/alerts", headers=headers).json()
     url = f"/alerts/{alerts[0]['id']}/feedback"
     answer = public.post(url, json={"is_true_alarm": False}, headers=headers).json()
     assert [said["author"] for said in answer["feedback"]] == ["bob"]

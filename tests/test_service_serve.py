@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,9 +17,17 @@ import requests
 from src.demo.processes import supervised
 from src.service.__main__ import main
 from tests.service_chain import THEFT, sqlite_url
+from tests.waiting import PATIENCE, wait_until
 
 pytestmark = pytest.mark.integration
 ROOT = Path(__file__).parent.parent
+
+
+def is_ready(url: str) -> bool:
+    try:
+        return requests.get(f"{url}/readyz", timeout=PATIENCE).status_code == 200
+    except requests.ConnectionError:
+        return False
 
 
 @contextmanager
@@ -34,48 +41,49 @@ def serving(folder: Path, **environment: str) -> Iterator[tuple[str, "subprocess
             [sys.executable, "-m", "src.service", "--port", str(port), "--workers", "2"], folder
         ),
         cwd=ROOT,
-        env={**own, "DATABASE_URL": sqlite_url(folder), "TMPDIR": str(folder), **environment},
+        env={
+            **own,
+            "DATABASE_URL": sqlite_url(folder),
+            "TMPDIR": str(folder),
+            "LOOKUP_DEADLINE_SECONDS": "25",
+            **environment,
+        },
         stderr=subprocess.PIPE,
         text=True,
     )
     url = f"http://127.0.0.1:{port}"
     try:
-        deadline = time.monotonic() + 120
-        while time.monotonic() < deadline:
-            try:
-                if requests.get(f"{url}/readyz", timeout=5).status_code == 200:
-                    break
-            except requests.RequestException:
-                time.sleep(0.2)
+        wait_until(lambda: is_ready(url), process)
         yield url, process
     finally:
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=60)
+        process.communicate(timeout=PATIENCE)
 
 
 def test_two_workers_serve_the_demo_and_stop_in_good_order(tmp_path: Path) -> None:
     with serving(tmp_path) as (url, process):
         answers = {
-            requests.post(f"{url}/transactions/{THEFT}/decision", timeout=30).text
+            requests.post(f"{url}/transactions/{THEFT}/decision", timeout=PATIENCE).text
             for _ in range(20)
         }
         assert len(answers) == 1
         whole = {"start_block": 0, "end_block": 385}
-        entries = requests.post(f"{url}/anomaly_detection/", json=whole, timeout=60).json()
+        entries = requests.post(f"{url}/anomaly_detection/", json=whole, timeout=PATIENCE).json()
         assert entries
         job = requests.post(
             f"{url}/anomaly_detection/",
             json=whole,
             headers={"Prefer": "respond-async"},
-            timeout=30,
+            timeout=PATIENCE,
         ).json()
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline and job["status"] in {"queued", "running"}:
-            job = requests.get(url + job["url"], timeout=30).json()
-            time.sleep(0.1)
-        assert job["status"] == "done"
+
+        def status() -> str:
+            return str(requests.get(url + job["url"], timeout=PATIENCE).json()["status"])
+
+        wait_until(lambda: status() not in {"queued", "running"}, process)
+        assert status() == "done"
         # The sum over both workers, whichever is asked.
-        text = requests.get(f"{url}/metrics", timeout=30).text
+        text = requests.get(f"{url}/metrics", timeout=PATIENCE).text
         line = r'http_requests_total\{method="POST",route="/transactions/\{tx_hash\}/decision",'
         (count,) = re.findall(line + r'status="200"\} (\S+)', text)
         assert float(count) == 20

@@ -35,6 +35,7 @@ from tests.conftest import ALICE, BOB, TIMESTAMP, USDC
 from tests.service_chain import BASE_URL, HEAD, THEFT, common_settings, service_settings, sqlite_url
 from tests.service_databases import KINDS, database_url
 from tests.test_registry import make_bundle
+from tests.waiting import wait_until
 
 
 def counted(name: str, **labels: str) -> float:
@@ -118,10 +119,7 @@ def test_a_promoted_model_decides_without_a_restart(
     with TestClient(app, base_url=BASE_URL) as client:
         assert version_of_decision() == VERSIONS[0]
         registry.promote(VERSIONS[1])
-        deadline = time.monotonic() + 30
-        while client.get("/models").json()["detection"]["version"] == VERSIONS[0]:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        wait_until(lambda: client.get("/models").json()["detection"]["version"] != VERSIONS[0])
         assert version_of_decision() == VERSIONS[1]
 
 

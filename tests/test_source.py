@@ -17,6 +17,7 @@ from src.chain.errors import (
 )
 from src.chain.rate_limit import Rate, RateLimit
 from src.chain.source import Source
+from tests.waiting import FakeClock
 
 
 @pytest.fixture
@@ -151,15 +152,21 @@ def test_closed_source_refuses(source: Source[int]) -> None:
     assert isinstance(answer, SourceUnavailable)
 
 
-def test_open_circuit_lets_one_trial_through_and_closes_on_success() -> None:
-    breaker = CircuitBreaker(threshold=1, pause=0.0)
+def test_open_circuit_lets_one_trial_through_a_pause_and_closes_on_success() -> None:
+    clock = FakeClock()
+    breaker = CircuitBreaker(threshold=1, pause=30.0, clock=clock)
     breaker.failed()
     assert breaker.is_open
+    clock.now += 29.9
+    assert not breaker.allow()
+    clock.now += 0.1
     assert [breaker.allow(), breaker.allow()] == [True, False]
     breaker.abandoned()
     assert breaker.allow()
     breaker.failed()
     assert breaker.is_open
+    assert not breaker.allow()  # a trial that fails begins another pause
+    clock.now += 30.0
     assert breaker.allow()
     breaker.succeeded()
     assert not breaker.is_open

@@ -30,6 +30,7 @@ from tests.recording_chain import call_data, creation_code
 from tests.service_chain import HEAD, THEFT, common_settings, service_settings
 from tests.service_databases import KINDS, database_url
 from tests.test_service_database import alert, transaction
+from tests.waiting import PATIENCE, wait_until
 
 SECRET = "a shared secret"
 
@@ -47,7 +48,7 @@ def watching_chain(
     database: Database, url: str, *, channels: tuple[str, ...] = (), **changes: Any
 ) -> Iterator[Watcher]:
     settings = service_settings("", **changes)
-    decider = Decider(common_settings(url, lookup_deadline_seconds=5.0))
+    decider = Decider(common_settings(url))
     node = NodeReader(url, requests_per_second=10_000, verify=True, patience=0.2)
     try:
         yield Watcher(database, node, decider, settings, 1, list(channels))
@@ -94,27 +95,31 @@ def test_the_first_start_begins_at_the_head(database: Database) -> None:
 def test_a_failing_node_ends_nothing(database: Database, tmp_path: Path) -> None:
     failing = threading.Event()
     failing.set()
+    failed: list[Request] = []
     with embedded_node() as honest:
 
         def answer(request: Request) -> Response:
             if failing.is_set():
+                failed.append(request)
                 return Response("", 503)
-            return Response(requests.post(honest, json=request.get_json(), timeout=9).content)
+            return Response(
+                requests.post(honest, json=request.get_json(), timeout=PATIENCE).content
+            )
 
         stop = threading.Event()
         with serve(answer) as url, watching_chain(database, url, block_seconds=1.0) as watcher:
             thread = threading.Thread(target=watcher.run, args=(stop,))
             thread.start()
-            time.sleep(0.5)
+            wait_until(lambda: len(failed) >= 3)
             failing.clear()
-            deadline = time.monotonic() + 30
-            while time.monotonic() < deadline:
+
+            def has_watched() -> bool:
                 with database.reading() as connection:
-                    if watching.last_watched(connection, 1) is not None:
-                        break
-                time.sleep(0.05)
+                    return watching.last_watched(connection, 1) is not None
+
+            wait_until(has_watched)
             stop.set()
-            thread.join(30)
+            thread.join(PATIENCE)
         assert not thread.is_alive()
     assert stored(database, THEFT)[0] is False
 
@@ -190,7 +195,7 @@ def test_a_node_that_lags_behind_is_no_reorganisation(database: Database) -> Non
 
         def answer(request: Request) -> Response:
             body = request.get_json()
-            honest = requests.post(local.url, json=body, timeout=9).json()
+            honest = requests.post(local.url, json=body, timeout=PATIENCE).json()
             if body["method"] == "eth_blockNumber":
                 honest["result"] = hex(int(honest["result"], 16) - lag)
             if body["method"] == "eth_getBlockByNumber" and int(body["params"][0], 16) > 5 - lag:

@@ -4,9 +4,7 @@ import json
 import os
 import re
 import socket
-import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -33,6 +31,7 @@ from src.service.records import Token
 from src.service.web import charts, flow, forms, wording
 from src.service.web.models import stability_index
 from src.service.web.rendering import environment
+from tests.waiting import PATIENCE, wait_until
 
 CHROMIUM = os.environ.get("CHROMIUM_PATH") or which("chromium") or which("chromium-browser")
 NO_CHROMIUM = "NO CHROMIUM: the web pages were not driven; install Debian's chromium"
@@ -45,6 +44,7 @@ CHROMIUM_OPTIONS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+expect.set_options(timeout=PATIENCE * 1000)
 PAGES = ("/ui/", "/ui/?span=all", "/ui/alerts", "/ui/ranges", "/ui/models")
 HOSTILE = "<img src=x onerror=document.title='owned'>"
 RIGHT_TO_LEFT = "\u202eאבג CDSU"
@@ -255,32 +255,30 @@ def service(folder: Path, **settings: str) -> Iterator[str]:
         "CACHE_DIR": str(folder / "cache"),
         "TMPDIR": str(folder),
         "ANALYSIS_DIRECT_BLOCKS": "10",
+        "LOOKUP_DEADLINE_SECONDS": "25",
         **settings,
     }
     command = [sys.executable, "-m", "src.service", "--port", str(port), "--workers", "1"]
     log = folder / "service.log"
-    with (
-        log.open("wb") as output,
-        running(
-            command, folder=folder, patience=30, cwd=ROOT, env=environ, stdout=output, stderr=output
-        ) as process,
-    ):
-        base = f"http://127.0.0.1:{port}"
-        _wait_until(lambda: _get(f"{base}/readyz") is not None, process, log)
-        yield base
-
-
-def _wait_until(is_so, process: subprocess.Popen, log: Path) -> None:
-    until = time.monotonic() + 120
-    while not is_so():
-        if process.poll() is not None or time.monotonic() > until:
-            pytest.fail(f"the service is not as expected:\n{log.read_text()[-3000:]}")
-        time.sleep(0.2)
+    try:
+        with (
+            log.open("wb") as output,
+            running(
+                command, folder=folder, patience=30, cwd=ROOT, env=environ,
+                stdout=output, stderr=output,
+            ) as process,
+        ):  # fmt: skip
+            base = f"http://127.0.0.1:{port}"
+            wait_until(lambda: _get(f"{base}/readyz") is not None, process)
+            yield base
+    except AssertionError as error:
+        error.add_note(log.read_text()[-3000:])
+        raise
 
 
 def _get(url: str):
     try:
-        with urllib.request.urlopen(url, timeout=10) as answer:
+        with urllib.request.urlopen(url, timeout=PATIENCE) as answer:
             return json.loads(answer.read())
     except OSError:
         return None
@@ -305,10 +303,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def demo(browser: Browser, home: Path) -> Iterator[str]:
     """The service on its embedded demo, all of whose transactions are decided."""
     with service(home) as base:
-        until = time.monotonic() + 60
-        while not (_get(f"{base}/alerts?alert_id=ANOMALOUS-TOKEN-TRANSFERS-TX") or []):
-            assert time.monotonic() < until, (home / "service.log").read_text()[-3000:]
-            time.sleep(0.3)
+        wait_until(lambda: _get(f"{base}/alerts?alert_id=ANOMALOUS-TOKEN-TRANSFERS-TX"))
         yield base
 
 
@@ -316,6 +311,7 @@ def demo(browser: Browser, home: Path) -> Iterator[str]:
 def quiet_page(browser: Browser, **options) -> Iterator[Page]:
     """A page that must log no error, and ask no other site for anything."""
     context: BrowserContext = browser.new_context(**options)
+    context.set_default_timeout(PATIENCE * 1000)
     page = context.new_page()
     errors: list[str] = []
     page.on("console", lambda said: said.type in ("error", "warning") and errors.append(said.text))
@@ -611,7 +607,6 @@ def test_a_range_of_a_local_chain_is_analysed_to_its_end(browser: Browser, tmp_p
                 tmp_path,
                 JSON_RPC_URL=chain.url,
                 JSON_RPC_REQUESTS_PER_SECOND="2000",
-                LOOKUP_DEADLINE_SECONDS="10",
             ) as base,
             quiet_page(browser) as page,
         ):
@@ -619,7 +614,7 @@ def test_a_range_of_a_local_chain_is_analysed_to_its_end(browser: Browser, tmp_p
             expect(page.get_by_label("Last block")).to_have_value(str(head))
             page.get_by_label("First block").fill("0")
             page.get_by_role("button", name="Analyse").click()
-            page.wait_for_url("**/ui/analyses/*", timeout=60_000)
+            page.wait_for_url("**/ui/analyses/*")
             marked = page.get_by_role("group", name="Value against gas cost, anomalies marked")
             anomaly = marked.locator("a:has(circle.k-anomaly)").first
             expect(anomaly).to_be_visible()
@@ -634,6 +629,6 @@ def test_a_range_of_a_local_chain_is_analysed_to_its_end(browser: Browser, tmp_p
             page.goto(f"{base}/ui/ranges")
             page.get_by_label("Model").select_option("latest")
             page.get_by_role("button", name="Analyse").click()
-            page.wait_for_url("**/ui/analyses/*", timeout=60_000)
+            page.wait_for_url("**/ui/analyses/*")
             page.goto(f"{base}/ui/models")
             expect(page.get_by_role("region", name="Registry")).to_contain_text("gas cost")

@@ -6,6 +6,7 @@ would go out one after another; here only the counting is locked.
 
 import threading
 import time
+from collections.abc import Callable
 
 DEFAULT_PAUSE_SECONDS = 30.0
 
@@ -17,9 +18,16 @@ class CircuitBreaker:
     `abandoned` after it.
     """
 
-    def __init__(self, *, threshold: int = 5, pause: float | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        threshold: int = 5,
+        pause: float = DEFAULT_PAUSE_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._threshold = threshold
-        self._pause = DEFAULT_PAUSE_SECONDS if pause is None else pause
+        self._pause = pause
+        self._clock = clock
         self._failures = 0
         self._opened_at: float | None = None
         self._on_trial = False
@@ -35,7 +43,7 @@ class CircuitBreaker:
         with self._lock:
             if self._opened_at is None:
                 return True
-            if self._on_trial or time.monotonic() - self._opened_at < self._pause:
+            if self._on_trial or self._clock() - self._opened_at < self._pause:
                 return False
             self._on_trial = True
             return True
@@ -53,7 +61,7 @@ class CircuitBreaker:
             self._failures += 1
             self._on_trial = False
             if self._failures >= self._threshold:
-                self._opened_at = time.monotonic()
+                self._opened_at = self._clock()
 
     def abandoned(self) -> None:
         """The request was not sent after all."""

@@ -1,27 +1,29 @@
 """A point in time until which an answer is of use, handed down through every wait."""
 
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Self
 
 
 @dataclass(frozen=True, slots=True)
 class Deadline:
-    """A moment on the monotonic clock, in seconds."""
+    """A moment on a clock, by default the monotonic one, in seconds."""
 
     at: float
+    clock: Callable[[], float] = field(default=time.monotonic, repr=False)
 
     @classmethod
-    def after(cls, seconds: float) -> Self:
+    def after(cls, seconds: float, clock: Callable[[], float] = time.monotonic) -> Self:
         """The deadline `seconds` from now."""
-        return cls(time.monotonic() + seconds)
+        return cls(clock() + seconds, clock)
 
     @property
     def remaining(self) -> float:
         """Seconds left, never negative."""
-        return max(0.0, self.at - time.monotonic())
+        return max(0.0, self.at - self.clock())
 
     @property
     def passed(self) -> bool:
         """Whether the moment has come."""
-        return time.monotonic() >= self.at
+        return self.clock() >= self.at

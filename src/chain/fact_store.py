@@ -8,7 +8,7 @@ import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -56,11 +56,18 @@ class FactStore:
         folder: where the file lives, made if missing; None keeps counters in memory and no facts.
         chain_id: part of every key.
         max_facts: rows of each kind at most; the oldest go first.
+        clock: seconds, never going back: says when increments are due to be written.
     """
 
     def __init__(
-        self, folder: Path | None, chain_id: int, *, max_facts: int = DEFAULT_MAX_FACTS
+        self,
+        folder: Path | None,
+        chain_id: int,
+        *,
+        max_facts: int = DEFAULT_MAX_FACTS,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._clock = clock
         self._chain_id = chain_id
         self._max_facts = max_facts
         self._reader: sqlite3.Connection | None = None
@@ -72,7 +79,7 @@ class FactStore:
         self._counters: dict[str, int] = {}
         self._increments: dict[str, int] = {}
         self._counter_lock = threading.Lock()
-        self._flush_at = time.monotonic() + _FLUSH_SECONDS
+        self._flush_at = self._clock() + _FLUSH_SECONDS
         if folder is not None:
             self._open(folder)
 
@@ -131,7 +138,7 @@ class FactStore:
             if name not in self._increments and len(self._increments) >= _MAX_COUNTERS:
                 return
             self._increments[name] = self._increments.get(name, 0) + by
-            due = time.monotonic() >= self._flush_at
+            due = self._clock() >= self._flush_at
         if due:
             self.flush()
 
@@ -146,7 +153,7 @@ class FactStore:
     def flush(self) -> None:
         """Write the increments; what cannot be written is kept for the next time."""
         with self._counter_lock:
-            self._flush_at = time.monotonic() + _FLUSH_SECONDS
+            self._flush_at = self._clock() + _FLUSH_SECONDS
             if self._writer is None or not self._increments:
                 return
             try:
@@ -239,8 +246,12 @@ class FactStore:
 
 def _connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=_BUSY_TIMEOUT_SECONDS, check_same_thread=False)
-    # Readers and one writer at a time, in any number of processes; a crash of the machine may cost
-    # the last facts, which can be asked again.
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = NORMAL")
+    try:
+        # Readers and one writer at a time, in any number of processes; a crash of the machine may
+        # cost the last facts, which can be asked again.
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+    except BaseException:
+        connection.close()
+        raise
     return connection

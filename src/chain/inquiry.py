@@ -39,12 +39,24 @@ class Stage(Generic[T]):
 class Inquiry(Generic[T]):
     """The search for one kind of fact about several addresses.
 
+    Args:
+        addresses: what is sought.
+        stages: whom to ask, in order.
+        clock: the deadline's, seconds: says when patience with a stage ends.
+
     Attributes:
         found: address -> fact.
         failures: address -> why there is none, from the last source that said so.
     """
 
-    def __init__(self, addresses: Collection[str], stages: Sequence[Stage[T]]) -> None:
+    def __init__(
+        self,
+        addresses: Collection[str],
+        stages: Sequence[Stage[T]],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._clock = clock
         self.found: dict[str, T] = {}
         self.failures: dict[str, SourceError | NotFound] = {}
         self._open = set(addresses)
@@ -58,11 +70,11 @@ class Inquiry(Generic[T]):
         """Whether nothing more will come, or nothing worth waiting for."""
         if self._stages:
             return not self._open
-        return not (self._open and self._running) or time.monotonic() >= self._abandon_at
+        return not (self._open and self._running) or self._clock() >= self._abandon_at
 
     @property
     def next_step_at(self) -> float:
-        """When, on the monotonic clock, patience with the current stage ends."""
+        """When, on the clock, patience with the current stage ends."""
         return self._next_stage_at if self._stages else self._abandon_at
 
     def running(self) -> set[Future[T]]:
@@ -74,8 +86,8 @@ class Inquiry(Generic[T]):
         self._collect()
         while self._open and self._stages and self._stage_is_over():
             stage = self._stages.pop(0)
-            self._next_stage_at = _from_now(stage.patience)
-            self._abandon_at = _from_now(stage.abandon_after)
+            self._next_stage_at = self._from_now(stage.patience)
+            self._abandon_at = self._from_now(stage.abandon_after)
             self._running += stage.ask(self._open_to(stage)).items()
             self._collect()
 
@@ -95,7 +107,10 @@ class Inquiry(Generic[T]):
         )
 
     def _stage_is_over(self) -> bool:
-        return not self._running or time.monotonic() >= self._next_stage_at
+        return not self._running or self._clock() >= self._next_stage_at
+
+    def _from_now(self, seconds: float | None) -> float:
+        return _NEVER if seconds is None else self._clock() + seconds
 
     def _collect(self) -> None:
         still_running = []
@@ -129,10 +144,6 @@ def run(inquiries: Sequence[Inquiry[Any]], deadline: Deadline) -> None:
                 next_step_at = min(next_step_at, inquiry.next_step_at)
         if not running or deadline.passed:
             break
-        wait(running, max(0.0, next_step_at - time.monotonic()), FIRST_COMPLETED)
+        wait(running, max(0.0, next_step_at - deadline.clock()), FIRST_COMPLETED)
     for inquiry in inquiries:
         inquiry.give_up()
-
-
-def _from_now(seconds: float | None) -> float:
-    return _NEVER if seconds is None else time.monotonic() + seconds

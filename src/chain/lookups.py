@@ -11,7 +11,7 @@ node; first transactions from memory, disk, Etherscan or a compatible explorer, 
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,7 +28,7 @@ from src.chain.facts import FirstTransaction, TokenInfo
 from src.chain.inquiry import Inquiry, run
 from src.chain.rate_limit import Rate, RateLimit
 from src.chain.rpc import JsonRpcClient
-from src.chain.sources import Sources, SourceUsage
+from src.chain.sources import SEARCH_SECONDS, Sources, SourceUsage
 from src.chain.transfers import normalise_address
 from src.chain.well_known import WellKnownTokens, load_well_known_tokens
 
@@ -277,6 +277,8 @@ def build_lookups(
     node_requests_per_second: int = NODE_REQUESTS_PER_SECOND,
     etherscan_rates: Collection[Rate] = ETHERSCAN_RATES,
     ethplorer_rates: Collection[Rate] | None = None,
+    search_seconds: float = SEARCH_SECONDS,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Lookups:
     """Wire the look-ups. Opens the cache, sends nothing.
 
@@ -297,35 +299,47 @@ def build_lookups(
         node_requests_per_second: requests allowed to the node.
         etherscan_rates: requests allowed to the explorer.
         ethplorer_rates: requests allowed to Ethplorer; None for those of the kind of key.
+        search_seconds: a search of the node for a first transaction is given up after that many.
+        clock: seconds, never going back: of the rate limits and circuit breakers.
     """
-    store = FactStore(cache_dir, chain_id)
-    cache = FactCache(store)
-    sources = Sources(cache, patience=deadline_seconds * patience_share)
-
-    def add_explorers(etherscan_key: str | None, ethplorer_key: str | None) -> None:
-        own_ethplorer = ethplorer_url.rstrip("/") != ETHPLORER_URL
-        is_told = chain_id == MAINNET or own_ethplorer
-        if ethplorer_key and is_told and not sources.has("ethplorer"):
-            free = ethplorer_key == ETHPLORER_FREE_KEY
-            rates = ethplorer_rates or (ETHPLORER_FREE_RATES if free else ETHPLORER_RATES)
-            ethplorer = EthplorerClient(ethplorer_url, ethplorer_key, timeout=timeout_seconds)
-            sources.add_ethplorer(ethplorer, rates)
-        own_etherscan = etherscan_url.rstrip("/") != ETHERSCAN_URL
-        if (etherscan_key or own_etherscan) and not sources.has("etherscan"):
-            sources.add_etherscan(
-                EtherscanClient(etherscan_url, etherscan_key, chain_id, timeout=timeout_seconds),
-                etherscan_rates,
-            )
-
-    add_explorers(etherscan_api_key, ethplorer_api_key)
-    if json_rpc_url:
-        node = JsonRpcClient(
-            json_rpc_url,
-            timeout=timeout_seconds,
-            max_bytes=_METADATA_MAX_BYTES,
-            rate_limit=RateLimit(Rate(node_requests_per_second, 1.0)),
+    with ExitStack() as opening:  # a client refuses a URL that is none
+        store = FactStore(cache_dir, chain_id)
+        opening.callback(store.close)
+        cache = FactCache(store)
+        sources = Sources(
+            cache,
+            patience=deadline_seconds * patience_share,
+            search_seconds=search_seconds,
+            clock=clock,
         )
-        sources.add_node(node, node_requests_per_second)
+
+        def add_explorers(etherscan_key: str | None, ethplorer_key: str | None) -> None:
+            own_ethplorer = ethplorer_url.rstrip("/") != ETHPLORER_URL
+            is_told = chain_id == MAINNET or own_ethplorer
+            if ethplorer_key and is_told and not sources.has("ethplorer"):
+                free = ethplorer_key == ETHPLORER_FREE_KEY
+                rates = ethplorer_rates or (ETHPLORER_FREE_RATES if free else ETHPLORER_RATES)
+                ethplorer = EthplorerClient(ethplorer_url, ethplorer_key, timeout=timeout_seconds)
+                sources.add_ethplorer(ethplorer, rates)
+            own_etherscan = etherscan_url.rstrip("/") != ETHERSCAN_URL
+            if (etherscan_key or own_etherscan) and not sources.has("etherscan"):
+                sources.add_etherscan(
+                    EtherscanClient(
+                        etherscan_url, etherscan_key, chain_id, timeout=timeout_seconds
+                    ),
+                    etherscan_rates,
+                )
+
+        add_explorers(etherscan_api_key, ethplorer_api_key)
+        if json_rpc_url:
+            node = JsonRpcClient(
+                json_rpc_url,
+                timeout=timeout_seconds,
+                max_bytes=_METADATA_MAX_BYTES,
+                rate_limit=RateLimit(Rate(node_requests_per_second, 1.0), clock=clock),
+            )
+            sources.add_node(node, node_requests_per_second)
+        opening.pop_all()
     well_known = load_well_known_tokens(chain_id)
     return Lookups(
         sources,

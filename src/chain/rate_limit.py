@@ -7,6 +7,7 @@ lets six requests through in its first second, and explorers count exactly.
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from src.chain.deadline import Deadline
@@ -28,9 +29,21 @@ class RateLimit:
     """Several rates that all must hold, shared by any number of threads.
 
     Memory is bounded by the largest `Rate.requests`: one timestamp each.
+
+    Args:
+        rates: what the source allows.
+        clock: seconds, never going back.
+        sleep: waits that many seconds.
     """
 
-    def __init__(self, *rates: Rate) -> None:
+    def __init__(
+        self,
+        *rates: Rate,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], object] = time.sleep,
+    ) -> None:
+        self._clock = clock
+        self._sleep = sleep
         self._windows = [(rate.seconds, deque[float](maxlen=rate.requests)) for rate in rates]
         self._lock = threading.Lock()
         self.waited_seconds = 0.0  # by all threads together, so far
@@ -44,7 +57,7 @@ class RateLimit:
         while (wait := self._acquire()) > 0.0:
             if wait > deadline.remaining:
                 return False
-            time.sleep(wait)
+            self._sleep(wait)
             with self._lock:
                 self.waited_seconds += wait
         return True
@@ -52,7 +65,7 @@ class RateLimit:
     def _acquire(self) -> float:
         """Take a place and return 0, or return the seconds until the next place is free."""
         with self._lock:
-            now = time.monotonic()
+            now = self._clock()
             wait = max(
                 (
                     taken[0] + seconds - now

@@ -1,5 +1,6 @@
 """The order in which sources are asked, and what protects each of them."""
 
+import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future
@@ -20,10 +21,12 @@ from src.chain.rate_limit import Rate, RateLimit
 from src.chain.rpc import JsonRpcClient
 from src.chain.source import Source
 
+SEARCH_SECONDS = 30.0
+"""A search of the node for a first transaction is given up after that many."""
+
 # A search is some 30 requests: half of the node's requests are left to everything else.
 _REQUESTS_PER_SEARCH = 30
 _SEARCH_RATE_SECONDS = 10.0  # a burst of searches may use up ten seconds' share at once
-_SEARCH_SECONDS = 30.0
 
 T = TypeVar("T")
 
@@ -58,11 +61,22 @@ class Sources:
         patience: seconds after which the node is asked although an explorer may still answer, and
             after which a search of the node is left to itself: it is long where the node is far,
             and its answer will serve the sender's next transaction.
+        search_seconds: a search of the node is given up after that many.
+        clock: seconds, never going back: of the rate limits and circuit breakers.
     """
 
-    def __init__(self, cache: FactCache, *, patience: float) -> None:
+    def __init__(
+        self,
+        cache: FactCache,
+        *,
+        patience: float,
+        search_seconds: float = SEARCH_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._cache = cache
         self._patience = patience
+        self._search_seconds = search_seconds
+        self._clock = clock
         self._ethplorer_stages: list[Stage[TokenInfo]] = []
         self._node_stages: list[Stage[TokenInfo]] = []
         self._etherscan_stages: list[Stage[FirstTransaction]] = []
@@ -74,7 +88,10 @@ class Sources:
         """Ask Ethplorer for token metadata, at no more than these rates."""
         self._clients.append(client)
         source = self._source(
-            "ethplorer", self._cache.keep_token_infos, RateLimit(*rates), threads=8
+            "ethplorer",
+            self._cache.keep_token_infos,
+            RateLimit(*rates, clock=self._clock),
+            threads=8,
         )
         self._ethplorer_stages.append(
             Stage(_one_by_one(source, client.token_info), patience=self._patience)
@@ -83,7 +100,9 @@ class Sources:
     def add_etherscan(self, client: EtherscanClient, rates: Collection[Rate]) -> None:
         """Ask an explorer for first transactions, at no more than these rates."""
         self._clients.append(client)
-        source = self._source("etherscan", self._cache.keep_first_transactions, RateLimit(*rates))
+        source = self._source(
+            "etherscan", self._cache.keep_first_transactions, RateLimit(*rates, clock=self._clock)
+        )
         self._etherscan_stages.append(
             Stage(_one_by_one(source, client.first_transaction), patience=self._patience)
         )
@@ -91,14 +110,14 @@ class Sources:
     def add_node(self, node: JsonRpcClient, requests_per_second: int) -> None:
         """Ask the node for both; its client holds the rate limit, a share of it is for searches."""
         self._clients.append(node)
-        breaker = CircuitBreaker()
+        breaker = CircuitBreaker(clock=self._clock)
         keep_tokens = self._cache.keep_token_infos
         together = self._source("node", keep_tokens, breaker=breaker)
         alone = self._source("node", keep_tokens, breaker=breaker, threads=8)
         searches = self._source(
             "node",
             self._cache.keep_first_transactions,
-            RateLimit(_search_rate(requests_per_second)),
+            RateLimit(_search_rate(requests_per_second), clock=self._clock),
             breaker=breaker,
         )
         self._node_stages += [
@@ -114,7 +133,7 @@ class Sources:
                 _one_by_one(
                     searches,
                     lambda address: first_outgoing_transaction(
-                        node, address, block_number, Deadline.after(_SEARCH_SECONDS)
+                        node, address, block_number, Deadline.after(self._search_seconds)
                     ),
                 ),
                 abandon_after=self._patience,
@@ -171,7 +190,7 @@ class Sources:
     ) -> Source[T]:
         source = Source(
             name,
-            breaker=breaker or CircuitBreaker(),
+            breaker=breaker or CircuitBreaker(clock=self._clock),
             keep=keep,
             rate_limit=rate_limit,
             threads=threads,

@@ -35,7 +35,7 @@ from src.demo.scenarios import SCENARIOS, Played, play
 from src.demo.world import GENESIS, build
 
 # Our own node needs no sparing, and a busy machine needs time.
-_BOT_SETTINGS: Final = {"JSON_RPC_REQUESTS_PER_SECOND": "1000", "LOOKUP_DEADLINE_SECONDS": "10"}
+_BOT_SETTINGS: Final = {"JSON_RPC_REQUESTS_PER_SECOND": "1000", "LOOKUP_DEADLINE_SECONDS": "25"}
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 

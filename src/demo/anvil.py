@@ -26,9 +26,9 @@ from src.demo.processes import running
 BLOCK_SECONDS: Final = 12
 """Time between blocks on Ethereum, in seconds."""
 
-_START_SECONDS: Final = 20.0
-_RPC_SECONDS: Final = 30.0
-_RECEIPT_SECONDS: Final = 10.0
+_START_SECONDS: Final = 120.0
+_RPC_SECONDS: Final = 120.0
+_RECEIPT_SECONDS: Final = 120.0
 _POLL_SECONDS: Final = 0.005
 _GAS_LIMIT: Final = 12_000_000
 _MAX_FEE: Final = 100 * 10**9  # wei a gas

@@ -23,7 +23,7 @@ SOURCES: Final = Path(__file__).resolve().parent / "contracts"
 CACHE: Final = ROOT / ".cache" / "demo-contracts"
 
 _COMPILER: Final = Path(__file__).resolve().parent / "compile.mjs"
-_COMPILER_SECONDS: Final = 120
+_COMPILER_SECONDS: Final = 600
 _SETTINGS: Final = {
     "optimizer": {"enabled": True, "runs": 200},
     "evmVersion": "shanghai",

@@ -59,7 +59,7 @@ def run_cli(
     home: Path,
     project: Path = ROOT,
     settings: Mapping[str, str] | None = None,
-    timeout: float = 120.0,
+    timeout: float = 600.0,
 ) -> CliResult:
     """Run the CLI as the npm scripts do, in a project folder against a node.
 

@@ -39,7 +39,7 @@ from src.utils.constants import SECONDS_PER_MINUTE
 logger = logging.getLogger(__name__)
 
 # The embedded node is our own: it needs no sparing, and a busy machine needs time.
-_EMBEDDED = {"json_rpc_requests_per_second": 10_000, "lookup_deadline_seconds": 10.0}
+_EMBEDDED_DEADLINE_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,15 @@ class Service:
             database.migrate()
             if is_demo:
                 url = opening.enter_context(embedded_node())
-                common = replace(common, json_rpc_url=url, chain_id=1, **_EMBEDDED)  # type: ignore[arg-type]
+                common = replace(
+                    common,
+                    json_rpc_url=url,
+                    chain_id=1,
+                    json_rpc_requests_per_second=10_000,
+                    lookup_deadline_seconds=max(
+                        common.lookup_deadline_seconds, _EMBEDDED_DEADLINE_SECONDS
+                    ),
+                )
             assert common.json_rpc_url is not None  # noqa: S101  set just above
             fraud = load_fraud(settings, common.model_public_key)
             decider = Decider(common, supervised=as_detector(fraud))

@@ -6,8 +6,9 @@ import hashlib
 import hmac
 import math
 import threading
+import time
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from urllib.parse import urlsplit
 
 from src.chain.rate_limit import Rate, RateLimit
@@ -62,9 +63,11 @@ class ClientLimits:
 
     Args:
         per_second: of one client, in this process.
+        clock: seconds, never going back.
     """
 
-    def __init__(self, per_second: float) -> None:
+    def __init__(self, per_second: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._rate = Rate(max(1, math.ceil(per_second * _BURST_SECONDS)), _BURST_SECONDS)
         self._limits: OrderedDict[str, RateLimit] = OrderedDict()
         self._lock = threading.Lock()
@@ -74,7 +77,7 @@ class ClientLimits:
         with self._lock:
             limit = self._limits.get(client)
             if limit is None:
-                limit = self._limits[client] = RateLimit(self._rate)
+                limit = self._limits[client] = RateLimit(self._rate, clock=self._clock)
             self._limits.move_to_end(client)
             if len(self._limits) > _MAX_CLIENTS:
                 self._limits.popitem(last=False)

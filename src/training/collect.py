@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -176,12 +176,16 @@ def main(arguments: list[str] | None = None) -> int:
             rate_limit=RateLimit(Rate(settings.json_rpc_requests_per_second, 1.0)),
             connections=options.workers,
         )
-        with closing(client), logging_redirect_tqdm():
+        explorer = _explorer(settings)
+        with ExitStack() as opened, logging_redirect_tqdm():
+            opened.callback(client.close)
+            if explorer is not None:
+                opened.callback(explorer.close)
             transactions, transfers = collect(
                 client,
                 wanted,
                 options.out,
-                explorer=_explorer(settings),
+                explorer=explorer,
                 workers=options.workers,
                 patience=options.patience,
             )

@@ -11,7 +11,7 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,13 +45,21 @@ class AddressList:
     Args:
         location: a file's path or an http(s) URL. It may hold a key: it appears in no message.
         refresh_seconds: between two readings of a URL.
+        clock: seconds, never going back: gives the list's age.
 
     Raises:
         AddressListError: a file that is not there or not a list, so that a typing error is noticed
             at start. A URL that fails is tried again in the background instead.
     """
 
-    def __init__(self, location: str, *, refresh_seconds: float) -> None:
+    def __init__(
+        self,
+        location: str,
+        *,
+        refresh_seconds: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._clock = clock
         self._refresh_seconds = refresh_seconds
         self._labels: Mapping[str, str] | None = None
         self._read_at = 0.0
@@ -79,7 +87,7 @@ class AddressList:
         labels = self._labels
         if labels is None:
             return None
-        age_minutes = (time.monotonic() - self._read_at) / 60
+        age_minutes = (self._clock() - self._read_at) / 60
         found: dict[str, KnownBad] = {}
         for address, role in ((sender, "sender"), (to, "contract called")):
             if address is not None and address in labels:
@@ -94,7 +102,7 @@ class AddressList:
         """What is wrong with the list, for people, or None."""
         if self._labels is None:
             return "the list of bad addresses could not be read so far"
-        age = time.monotonic() - self._read_at
+        age = self._clock() - self._read_at
         if age > _STALE_REFRESHES * self._refresh_seconds:
             return f"the list of bad addresses is {age / 3600:.1f} hours old"
         return None
@@ -126,7 +134,7 @@ class AddressList:
             status = path.stat()
             stamp = (status.st_mtime_ns, status.st_size)
             if stamp == self._stamp:
-                self._read_at = time.monotonic()
+                self._read_at = self._clock()
                 return
             if status.st_size > MAX_BYTES:
                 raise AddressListError(f"{path.name} is larger than {MAX_BYTES} bytes")
@@ -139,7 +147,7 @@ class AddressList:
     def _use(self, labels: Mapping[str, str]) -> None:
         changed = labels != self._labels
         self._labels = labels  # one assignment: readers see the old list or the new one
-        self._read_at = time.monotonic()
+        self._read_at = self._clock()
         if changed:
             logger.info("the list of bad addresses has %d entries", len(labels))
 
