@@ -109,9 +109,11 @@ function plan(layer) {
 /** Run one step of the set-up; it leaves a trace for the next owner of the lock while it runs. */
 async function step(what, command, ...args) {
   let trace = null;
+  let group = null;
   const options = { cwd: root, stdio: ["ignore", 2, 2], detached: true };
   try {
     const { code, signal } = await run(command, args, options, (pid) => {
+      group = pid;
       trace = join(lockFolder, `${STEP}${pid}`);
       symlinkSync(`${pid} ${processOf(pid)?.start}`, trace);
     });
@@ -119,6 +121,7 @@ async function step(what, command, ...args) {
     if (signal) throw new Error(`ended by ${signal}`);
     if (code !== 0) throw new Error(`exit code ${code}, see above`);
   } catch (error) {
+    if (group !== null) endGroup(group, "SIGKILL"); // what outlived its parent
     throw error instanceof Stopped ? error : new Error(`${what}: ${error.message}`);
   } finally {
     if (trace !== null) rmSync(trace, { force: true });
