@@ -31,7 +31,6 @@ ENV PATH=/opt/venv/bin:/app/node_modules/.bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     NUMBA_CPU_NAME=x86-64-v2 \
     NUMBA_CPU_FEATURES=+sse3,+ssse3,+sse4.1,+sse4.2,+popcnt,+cx16 \
-    NUMBA_CACHE_LOCATOR_CLASSES=src.detection.kernel_cache.ShippedKernels \
     NUMBA_NUM_THREADS=1 \
     OMP_NUM_THREADS=1 \
     OPENBLAS_NUM_THREADS=1 \

@@ -2,9 +2,8 @@
 
 numba keeps compiled kernels in `__pycache__` and refuses a folder that it cannot write, even when
 all that it needs is in there: the bot would compile for half a minute at every start, or on a
-read-only root file system not start at all. The image therefore names this locator:
-
-    NUMBA_CACHE_LOCATOR_CLASSES=src.detection.kernel_cache.ShippedKernels
+read-only root file system not start at all. `src/__init__.py` therefore names this locator, unless
+`NUMBA_CACHE_DIR` says where the kernels go.
 """
 
 import atexit
