@@ -4,7 +4,6 @@ Every line compares two measurements of this run, taken alternately: on a shared
 hold where seconds do not. Exit code 0 when every promise holds, else 1.
 """
 
-import argparse
 import logging
 import sys
 from collections.abc import Callable
@@ -13,8 +12,17 @@ from pathlib import Path
 
 from benchmarks import bridge, handler, kernels, start_up
 from benchmarks.report import Line, table, write_json
+from src import cli
 
 DEFAULT_OUT = Path(__file__).parent / "results" / "latest.json"
+
+_EPILOG = """\
+examples:
+  npm run bench
+  npm run bench -- --quick --only kernels --out latest.json
+
+exit codes: 0 every promise holds, 1 one does not, 2 wrong usage or failed.
+"""
 
 CORES = 0.2
 """What a scan node gives a bot."""
@@ -49,15 +57,18 @@ GROUPS: dict[str, Callable[[Effort], Found]] = {
 }  # fmt: skip
 
 
+@cli.command("bench", failure=cli.WRONG_USAGE)
 def main(arguments: list[str] | None = None) -> int:
     """Run; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="npm run bench --", description=__doc__)
+    parser = cli.parser("bench", __doc__, _EPILOG)
     parser.add_argument("--quick", action="store_true", help="a minute instead of several")
     parser.add_argument(
         "--only", action="append", choices=GROUPS, metavar="NAME",
         help=f"one group of lines, repeatable: {', '.join(GROUPS)}",
     )  # fmt: skip
-    parser.add_argument("--out", type=Path, default=DEFAULT_OUT, help="the JSON file")
+    parser.add_argument(
+        "--out", type=cli.output_file, default=str(DEFAULT_OUT), help="the JSON file"
+    )
     options = parser.parse_args(arguments)
     logging.disable(logging.INFO)
     lines: list[Line] = []

@@ -1,4 +1,4 @@
-"""Throughput, memory and proportion of the backtest: `python -m benchmarks.backtest_bench`.
+"""Throughput, memory and proportion of the backtest: `npm run bench:backtest`.
 
 Multiplies real transactions: copies get other hashes, other accounts, other amounts and later
 blocks, so that neither accounts nor inputs of the model repeat more than in reality. Each run is a
@@ -6,7 +6,6 @@ process of its own, so that its memory can be seen: the sum over it and its work
 several of them share counting once. Of several runs of a size, the one of median time is shown.
 """
 
-import argparse
 import json
 import os
 import subprocess
@@ -24,9 +23,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from src import cli
+from src.chain.recording_dataset import is_dataset
+
 PROJECT = Path(__file__).resolve().parents[1]
 DEFAULT_DATA = PROJECT.parent / "shared" / "data"
 
+_EPILOG = """\
+Other options go to `npm run backtest`.
+
+examples:
+  npm run bench:backtest -- --transfers 1e6
+  npm run bench:backtest -- --data DIR --runs 1 --workers 2
+"""
 _BLOCK_SECONDS = 12
 _FIRST_BLOCK = 15_000_000
 _FIRST_TIME = 1_655_778_535
@@ -123,7 +132,7 @@ def _measure(data: Path, out: Path, options: list[str]) -> dict[str, float]:
     memory.over.set()
     memory.join()
     if status:
-        raise SystemExit(f"the backtest failed: {status}")
+        raise cli.CommandError("the backtest failed, as it says above")
     seconds = time.perf_counter() - started
     timing = json.loads((out / "timing.json").read_text())
     return {
@@ -155,19 +164,30 @@ class _Memory(threading.Thread):
             self.peak = max(self.peak, total)
 
 
-def main() -> int:
+@cli.command("bench:backtest")
+def main(arguments: list[str] | None = None) -> int:
     """Measure and print one line a size, as a table and as JSON."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, default=DEFAULT_DATA, help="a data set to multiply")
+    parser = cli.parser("bench:backtest", __doc__, _EPILOG)
     parser.add_argument(
-        "--transfers", type=float, nargs="+", default=[1e6, 3e6, 10e6], help="sizes (1e6 3e6 10e6)"
+        "--data", type=cli.path, default=DEFAULT_DATA, help="a data set to multiply"
     )
-    parser.add_argument("--runs", type=int, default=3, help="of each size; the median counts (3)")
     parser.add_argument(
-        "--kept", type=Path, metavar="FOLDER",
+        "--transfers",
+        type=cli.number(1),
+        nargs="+",
+        default=[1e6, 3e6, 10e6],
+        help="sizes (1e6 3e6 10e6)",
+    )
+    parser.add_argument(
+        "--runs", type=cli.positive, default=3, help="of each size; the median counts (3)"
+    )
+    parser.add_argument(
+        "--kept", type=cli.output_folder, metavar="FOLDER",
         help="where the multiplied data is kept, and taken from the next time",
     )  # fmt: skip
-    options, rest = parser.parse_known_args()
+    options, rest = parser.parse_known_args(arguments)
+    if not is_dataset(options.data):
+        parser.error(f"{options.data} is no data set (transactions.parquet, transfers.parquet)")
     lines = []
     print("transfers   seconds   transfers/s   CPU s   peak MB")
     for size in options.transfers:

@@ -5,7 +5,6 @@ number, alternately: straight from the node, and over a connection with latency 
 process of its own). Each run is a process; what it takes for one block is its start-up, taken off.
 """
 
-import argparse
 import asyncio
 import gzip
 import json
@@ -26,11 +25,16 @@ from urllib.parse import urlsplit
 import requests
 
 from benchmarks.report import Line, table
+from src import cli
 from src.demo.anvil import Chain, anvil
 from src.demo.contracts import compile_contracts
 
 PROJECT = Path(__file__).resolve().parents[1]
 
+_EPILOG = """\
+example:
+  npm run bench:record -- --blocks 20 --rounds 1
+"""
 _TOKENS = 20
 _PEOPLE = 3_000
 _START_SECONDS = 60
@@ -136,7 +140,7 @@ def run(url: str, first: int, last: int, out: Path, workers: int | None) -> dict
     process = subprocess.Popen(command, cwd=PROJECT, stdout=nowhere, stderr=nowhere)
     _, status, usage = os.wait4(process.pid, 0)
     if status:
-        raise SystemExit(f"the recording failed: {status}")
+        raise cli.CommandError("the recording failed")
     return {
         "seconds": time.perf_counter() - started,
         "cpu_seconds": usage.ru_utime + usage.ru_stime,
@@ -156,14 +160,17 @@ def answers(chain: Chain, first: int, last: int) -> bytes:
     return json.dumps(found, separators=(",", ":")).encode()
 
 
-def main() -> int:
+@cli.command("bench:record")
+def main(arguments: list[str] | None = None) -> int:
     """Measure and print a table, and JSON."""
-    parser = argparse.ArgumentParser(prog="npm run bench:record --", description=__doc__)
-    parser.add_argument("--blocks", type=int, default=60, help="blocks to record (60)")
-    parser.add_argument("--transactions", type=int, default=180, help="in each block (180)")
-    parser.add_argument("--latency", type=float, default=20.0, help="milliseconds (20)")
-    parser.add_argument("--rounds", type=int, default=2, help="runs of each kind (2)")
-    options = parser.parse_args()
+    parser = cli.parser("bench:record", __doc__, _EPILOG)
+    parser.add_argument("--blocks", type=cli.positive, default=60, help="blocks to record (60)")
+    parser.add_argument(
+        "--transactions", type=cli.positive, default=180, help="in each block (180)"
+    )
+    parser.add_argument("--latency", type=cli.number(0), default=20.0, help="milliseconds (20)")
+    parser.add_argument("--rounds", type=cli.positive, default=2, help="runs of each kind (2)")
+    options = parser.parse_args(arguments)
     with (
         anvil(timestamp=1_700_000_000) as chain,
         tempfile.TemporaryDirectory(prefix="record-bench-") as folder,

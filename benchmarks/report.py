@@ -11,6 +11,8 @@ import numba
 import numpy as np
 import sklearn
 
+from src.files import write_file
+
 _UNITS = (("s", 1.0), ("ms", 1e-3), ("us", 1e-6))
 
 
@@ -110,5 +112,4 @@ def write_json(path: Path, lines: Sequence[Line], skipped: Sequence[str]) -> Non
         "lines": [{**asdict(line), "ratio": line.ratio, "holds": line.holds} for line in lines],
         "skipped": list(skipped),
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    write_file(path, (json.dumps(document, indent=2) + "\n").encode())

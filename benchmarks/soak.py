@@ -18,7 +18,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 from benchmarks.hostile import FILL, HostileTraffic
@@ -27,6 +26,8 @@ from benchmarks.soak_bots import Subject, Usage, in_process, through_bridge
 from benchmarks.soak_oracle import PRIMARY, Said, Verdict, oracle_process
 from benchmarks.sources import Conduct, sources
 from benchmarks.start_up import MEMORY_MB
+from src import cli
+from src.files import write_file
 from src.utils.constants import INVALID_ALERT_ID
 
 ALLOWED_GROWTH_MB = 10.0
@@ -34,6 +35,14 @@ ALLOWED_GROWTH_MB = 10.0
 
 ALLOWED_LATE_SHARE = 1e-4
 """On a machine with other work a few transactions wait for the processor."""
+
+_EPILOG = """\
+examples:
+  npm run soak -- --transactions 10000
+  npm run soak -- --minutes 30 --through-bridge --json soak.json
+
+exit codes: 0 holds, 1 does not hold, 2 wrong usage or failed.
+"""
 
 LATE_SECONDS = 0.5
 """An answer is late that takes longer than the look-ups' deadline and this margin together."""
@@ -275,44 +284,40 @@ def _document(outcome: Outcome) -> dict[str, Any]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="npm run soak --",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = cli.parser("soak", __doc__, _EPILOG)
     parser.add_argument(
-        "--transactions", type=int, metavar="N",
+        "--transactions", type=cli.positive, metavar="N",
         help=f"how many at most; default: {DEFAULT_TRANSACTIONS}, without limit if a time is given",
     )  # fmt: skip
-    parser.add_argument("--minutes", type=float, help="for how long at most")
-    parser.add_argument("--seconds", type=float, help="the same in seconds")
-    parser.add_argument("--seed", type=int, default=1, help="same seed, same transactions")
+    parser.add_argument("--minutes", type=cli.positive_number, help="for how long at most")
+    parser.add_argument("--seconds", type=cli.positive_number, help="the same in seconds")
+    parser.add_argument("--seed", type=cli.natural, default=1, help="same seed, same transactions")
     parser.add_argument(
         "--through-bridge", action="store_true",
         help="through the real forta-agent and gRPC, as on a scan node",
     )  # fmt: skip
     parser.add_argument(
-        "--recording", type=Path, default=DEFAULT_RECORDING, metavar="FOLDER",
+        "--recording", type=cli.path, default=DEFAULT_RECORDING, metavar="FOLDER",
         help="half of the transactions are drawn from this recording or data set; default: that of "
         "the demo's contracts",
     )  # fmt: skip
     parser.add_argument(
-        "--budget-ms", type=float, default=(_DEADLINE_SECONDS + LATE_SECONDS) * 1000, metavar="MS",
+        "--budget-ms", type=cli.positive_number, metavar="MS",
+        default=(_DEADLINE_SECONDS + LATE_SECONDS) * 1000,
         help="an answer that takes longer is late; default: %(default)g",
     )  # fmt: skip
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there as well")
+    parser.add_argument(
+        "--json", type=cli.output_file, metavar="FILE", help="write the figures there as well"
+    )
     return parser
 
 
+@cli.command("soak", failure=cli.WRONG_USAGE)
 def main(arguments: list[str] | None = None) -> int:
     """Run; returns the exit code."""
     parser = _parser()
     options = parser.parse_args(arguments)
     seconds = options.seconds if options.minutes is None else options.minutes * 60
-    if options.transactions is not None and options.transactions < 1:
-        parser.error("--transactions must be at least 1")
-    if seconds is not None and not seconds > 0:
-        parser.error("--minutes and --seconds must be above 0")
     transactions = options.transactions
     if transactions is None and seconds is None:
         transactions = DEFAULT_TRANSACTIONS
@@ -343,7 +348,7 @@ def main(arguments: list[str] | None = None) -> int:
     print(outcome.report())
     print(f"DOES NOT HOLD: {', '.join(failures)}" if failures else "holds")
     if options.json is not None:
-        options.json.write_text(json.dumps(_document(outcome), indent=2) + "\n")
+        write_file(options.json, (json.dumps(_document(outcome), indent=2) + "\n").encode())
     return 1 if failures else 0
 
 

@@ -8,7 +8,8 @@
 
 `properties` are the Hypothesis tests below `tests/`: `npm test` has them try the same examples each
 time, here they try others. Each of the other targets runs in a process of its own. Exit code 0:
-everything held; 1: something did not; the report names the input. Two engines: `atheris`
+everything held; 1: something did not, and the report names the input; 2: wrong usage, or the report
+cannot be written. Two engines: `atheris`
 (libFuzzer: inputs are chosen by the code that they reach) and `random` (several times as many
 inputs, chosen blindly). `auto` takes both, half of the time or inputs each, where atheris is
 installed (requirements-fuzz.txt; Linux), else random alone.
@@ -30,7 +31,9 @@ from typing import Any
 
 from fuzz.target import KINDS, Target
 from fuzz.targets import TARGETS
+from src import cli
 from src.demo.processes import supervised
+from src.files import write_file
 
 PROPERTIES = "properties"
 
@@ -194,22 +197,25 @@ def summary(outcomes: Sequence[Outcome]) -> str:
     return f"{sum(outcome.inputs for outcome in outcomes):,} inputs; findings: {kinds}"
 
 
-def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="npm run fuzz --",
-        description=__doc__.split("\n\n")[0] if __doc__ else None,
-        epilog="Targets: " + "; ".join(f"{t.name}: {t.about}" for t in TARGETS.values()),
-    )
+def _parse(arguments: list[str] | None) -> argparse.Namespace:
+    targets = "\n".join(f"  {target.name:10} {target.about}" for target in TARGETS.values())
+    parser = cli.parser("fuzz", __doc__, f"targets:\n{targets}\n")
     length = parser.add_mutually_exclusive_group()
-    length.add_argument("--seconds", type=float, help="of all targets together (default: 60)")
-    length.add_argument("--inputs", type=int, help="of all targets together")
+    length.add_argument(
+        "--seconds", type=cli.positive_number, help="of all targets together (default: 60)"
+    )
+    length.add_argument("--inputs", type=cli.positive, help="of all targets together")
     parser.add_argument(
         "--target", action="append", choices=sorted([*TARGETS, PROPERTIES]), help="may be repeated"
     )
     parser.add_argument("--engine", choices=("auto", "atheris", "random"), default="auto")
-    parser.add_argument("--seed", type=int, help="(default: 1; chance for the properties)")
-    parser.add_argument("--replay", metavar="HEX", help="try this one input of one --target")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the report there")
+    parser.add_argument("--seed", type=cli.natural, help="(default: 1; chance for the properties)")
+    parser.add_argument(
+        "--replay", type=_hexadecimal, metavar="HEX", help="try this one input of one --target"
+    )
+    parser.add_argument(
+        "--json", type=cli.output_file, metavar="FILE", help="also write the report there"
+    )
     options = parser.parse_args(arguments)
     if options.replay is not None and (
         len(options.target or ()) != 1 or options.target == [PROPERTIES]
@@ -223,6 +229,13 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
+def _hexadecimal(text: str) -> str:
+    try:
+        return bytes.fromhex(text).hex()
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not bytes in hexadecimal") from None
+
+
 def _replay(name: str, content: str) -> int:
     with _scratch() as folder:
         job = {"target": name, "inputs": None, "seconds": None, "folder": str(folder)}
@@ -230,7 +243,8 @@ def _replay(name: str, content: str) -> int:
         return subprocess.run(command, cwd=_ROOT, check=False).returncode
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+@cli.command("fuzz", failure=cli.WRONG_USAGE)
+def main(arguments: list[str] | None = None) -> int:
     """Run the command line; the exit code."""
     options = _parse(arguments)
     if options.replay is not None:
@@ -261,7 +275,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     if options.json:
         content = [{name: getattr(o, name) for name in Outcome.__slots__} for o in outcomes]
-        options.json.write_text(json.dumps(content, indent=1) + "\n")
+        write_file(options.json, (json.dumps(content, indent=1) + "\n").encode())
     held = not any(outcome.findings for outcome in outcomes)
     if PROPERTIES in wanted:
         held = properties_hold(options.seed) and held

@@ -28,6 +28,7 @@ import grpc
 import psutil
 
 from scripts.container_engine import Engine, EngineError, find_engine
+from src import cli
 from tests.forta_bridge import Bridge, connect, free_port, transaction_event
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -45,6 +46,11 @@ TRANSFER = "0xddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef"
 SENDER = "0x" + "a1" * 20
 SUCCESS = 2  # ResponseStatus in the protocol
 SCORED = {"NORMAL-TOKEN-TRANSFERS-TX", "ANOMALOUS-TOKEN-TRANSFERS-TX"}
+_EPILOG = """\
+examples:
+  npm run image:check
+  npm run image:check -- --no-build --transactions 50
+"""
 GREEDY_AGENT = """
 def handle_transaction(_event):
     return []
@@ -83,23 +89,20 @@ class Report:
             self.failures.append(name)
 
 
+@cli.command("image:check")
 def main(arguments: list[str] | None = None) -> int:
     """Build, run and judge; returns the exit code."""
     options = _parser().parse_args(arguments)
     report = Report()
     with tempfile.TemporaryDirectory(prefix="image-check-") as scratch:
-        try:
-            engine = find_engine(Path(scratch))
-            if not options.no_build:
-                seconds = _timed(lambda: engine.build(ROOT, IMAGE))
-                report.note("build", f"{seconds:.0f} s")
-            _check_image(engine, report)
-            _check_container(engine, report, Path(scratch), options.transactions)
-            _check_killed_child(engine, report, Path(scratch))
-            _check_out_of_memory(engine, report, Path(scratch))
-        except EngineError as error:
-            sys.stderr.write(f"image:check: {error}\n")
-            return 1
+        engine = find_engine(Path(scratch))
+        if not options.no_build:
+            seconds = _timed(lambda: engine.build(ROOT, IMAGE))
+            report.note("build", f"{seconds:.0f} s")
+        _check_image(engine, report)
+        _check_container(engine, report, Path(scratch), options.transactions)
+        _check_killed_child(engine, report, Path(scratch))
+        _check_out_of_memory(engine, report, Path(scratch))
     if report.failures:
         sys.stderr.write(f"image:check: {len(report.failures)} did not hold: ")
         sys.stderr.write(f"{', '.join(report.failures)}\n")
@@ -108,16 +111,12 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="npm run image:check --",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = cli.parser("image:check", __doc__, _EPILOG)
     parser.add_argument(
         "--no-build", action="store_true", help=f"check {IMAGE} as it was built before"
     )
     parser.add_argument(
-        "--transactions", type=int, default=200, metavar="N", help="to time (default: 200)"
+        "--transactions", type=cli.natural, default=200, metavar="N", help="to time (default: 200)"
     )
     return parser
 

@@ -4,12 +4,11 @@ One for the bot's image (Python and Node packages), one for the service's (Pytho
 with the hashes that they are installed by. The operating system's packages are the base images'.
 """
 
-import argparse
 import base64
 import json
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from cyclonedx.model import HashAlgorithm, HashType
@@ -20,12 +19,19 @@ from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 from packageurl import PackageURL
 
+from src import cli
+from src.files import write_file
+
 _ROOT = Path(__file__).resolve().parent.parent
 # By the bill's file: the Python lock of the image, and whether Node is in it.
 BILLS = {
     "sbom.json": ("requirements.txt", True),
     "sbom-service.json": ("requirements-service.txt", False),
 }
+_EPILOG = """\
+example:
+  npm run sbom -- --out build
+"""
 _PINNED = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)((?:[^\n]*\\\n)*[^\n]*)", re.MULTILINE)
 _SHA256 = re.compile(r"--hash=sha256:([0-9a-f]{64})")
 
@@ -90,17 +96,19 @@ def bill(python_lock: str, node_lock: str | None, project: dict[str, str]) -> st
     return text
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+@cli.command("sbom")
+def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns its exit code."""
-    parser = argparse.ArgumentParser(prog="npm run sbom --", description=__doc__)
-    parser.add_argument("--out", type=Path, default=_ROOT / "build", metavar="DIR", help="(build)")
+    parser = cli.parser("sbom", __doc__, _EPILOG)
+    parser.add_argument(
+        "--out", type=cli.output_folder, default=str(_ROOT / "build"), metavar="DIR", help="(build)"
+    )
     options = parser.parse_args(arguments)
-    options.out.mkdir(parents=True, exist_ok=True)
     project = json.loads((_ROOT / "package.json").read_text())
     for name, (python_lock, has_node) in BILLS.items():
         node_lock = (_ROOT / "package-lock.json").read_text() if has_node else None
         text = bill((_ROOT / python_lock).read_text(), node_lock, project)
-        (options.out / name).write_text(text + "\n")
+        write_file(options.out / name, (text + "\n").encode())
         sys.stdout.write(f"{options.out / name}: {len(json.loads(text)['components'])} packages\n")
     return 0
 

@@ -2,31 +2,34 @@
 
 import argparse
 import sys
-from pathlib import Path
 
+from src import cli
 from src.detection.detectors import DETECTORS
-from src.detection.policy import Mode, Policy, PolicyError
-from src.settings import DEFAULT_POLICY_PATH, SettingsError, model_public_key
+from src.detection.policy import Mode, Policy
+from src.settings import DEFAULT_POLICY_PATH, model_public_key
 from src.utils.judge import load_policy
 
 _DESCRIPTION = """\
 Check a policy file as the bot would at its start, and say what it does. A mistake is named with its
 line. See docs/policy.md.
 """
-_EPILOG = "exit codes: 0 valid, 1 refused, 2 wrong usage."
+_EPILOG = """\
+examples:
+  npm run policy -- --check policy.yaml --chain 1
+  npm run policy -- --detectors
+
+exit codes: 0 valid, 1 refused, 2 wrong usage.
+"""
 
 
+@cli.command("policy")
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     options = _parse(arguments)
     if options.detectors:
         sys.stdout.write(_describe_detectors())
         return 0
-    try:
-        policy = load_policy(options.check, model_public_key())
-    except (PolicyError, SettingsError) as error:
-        sys.stderr.write(f"policy: {error}\n")
-        return 1
+    policy = load_policy(options.check, model_public_key())
     sys.stdout.write(f"{options.check} is valid.\n{_describe(policy, options.chain)}")
     return 0
 
@@ -62,15 +65,16 @@ def _describe_detectors() -> str:
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="npm run policy --",
-        description=_DESCRIPTION,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = cli.parser("policy", _DESCRIPTION, _EPILOG)
     add = parser.add_argument
-    add("--check", type=Path, metavar="FILE", default=DEFAULT_POLICY_PATH, help="(policy.yaml)")
-    add("--chain", type=int, metavar="ID", default=1, help="show what runs on this chain (1)")
+    add("--check", type=cli.path, metavar="FILE", default=DEFAULT_POLICY_PATH, help="(policy.yaml)")
+    add(
+        "--chain",
+        type=cli.natural,
+        metavar="ID",
+        default=1,
+        help="show what runs on this chain (1)",
+    )
     add("--detectors", action="store_true", help="list the detectors and their parameters")
     return parser.parse_args(arguments)
 

@@ -22,6 +22,7 @@ from src.chain.errors import SourceError
 from src.chain.http import is_http_url
 from src.chain.json_text import without_comments
 from src.detection.signature import is_key, public_key
+from src.files import reason
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 DEFAULT_MODEL_PATH = PROJECT_ROOT / "isolation_forest.pkl"
@@ -179,11 +180,11 @@ def load_settings(
         ethplorer_url=_get(values, "ETHPLORER_URL", ethplorer.DEFAULT_URL, _url),
         ethplorer_api_key=_get(values, "ETHPLORER_API_KEY", None, _key),
         anomaly_threshold=_get(values, "ANOMALY_THRESHOLD", None, _number(0.0, 1.0)),
-        model_path=_get(values, "MODEL_PATH", DEFAULT_MODEL_PATH, _path),
+        model_path=_get(values, "MODEL_PATH", DEFAULT_MODEL_PATH, read_path),
         model_public_key=_model_public_key(env, values),
-        challenger_model_path=_get(values, "CHALLENGER_MODEL_PATH", None, _path),
-        supervised_model_path=_get(values, "SUPERVISED_MODEL_PATH", None, _path),
-        policy_path=_get(values, "POLICY_PATH", DEFAULT_POLICY_PATH, _path),
+        challenger_model_path=_get(values, "CHALLENGER_MODEL_PATH", None, read_path),
+        supervised_model_path=_get(values, "SUPERVISED_MODEL_PATH", None, read_path),
+        policy_path=_get(values, "POLICY_PATH", DEFAULT_POLICY_PATH, read_path),
         normal_findings=_get(values, "NORMAL_FINDINGS", 1, _normal_findings),
         metrics_port=_get(values, "METRICS_PORT", None, _whole_number(0, 65_535)),
         metrics_address=_get(values, "METRICS_ADDRESS", "127.0.0.1", _address),
@@ -200,7 +201,7 @@ def load_settings(
             DEFAULT_REPEAT_WINDOW_MINUTES,
             _number(0.0, 10_080.0),
         ),
-        cache_dir=_get(values, "CACHE_DIR", None, _path),
+        cache_dir=_get(values, "CACHE_DIR", None, read_path),
         lookup_deadline_seconds=_get(
             values,
             "LOOKUP_DEADLINE_SECONDS",
@@ -304,7 +305,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except OSError as error:
-        logger.warning("%s cannot be read (%s)", path.name, type(error).__name__)
+        logger.warning("%s cannot be read (%s)", path.name, reason(error))
         return {}
     try:
         document = json.loads(without_comments(text))
@@ -357,7 +358,8 @@ def _address(name: str, text: str) -> str:
         raise SettingsError(name, "an IP address of this machine, 0.0.0.0 for all") from None
 
 
-def _path(name: str, text: str) -> Path:
+def read_path(name: str, text: str) -> Path:
+    """The path that a setting names. Raises SettingsError."""
     try:
         return Path(text).expanduser()
     except RuntimeError:
@@ -380,7 +382,7 @@ def _normal_findings(name: str, text: str) -> int:
 def _file_or_url(name: str, text: str) -> str:
     if "://" in text:
         return _url(name, text)
-    return str(_path(name, text))
+    return str(read_path(name, text))
 
 
 def _home() -> Path:

@@ -298,7 +298,7 @@ def test_the_command_line_tells_the_whole_story(url, bundles, tmp_path, capsys, 
         captured = capsys.readouterr()
         return code, captured.out + captured.err
 
-    assert "holds no models yet" in run("list")[1]
+    assert "npm run models -- add . --promote" in run("list")[1]
     assert run("add", str(bundles[0]), "--promote")[0] == 0
     assert "is the challenger" in run("add", str(bundles[1]))[1]
     assert "training" in json.loads(run("show", "challenger")[1])

@@ -13,9 +13,12 @@ from typing import Any
 
 import pytest
 import requests
+from sqlalchemy import text
 
 from src.demo.processes import supervised
+from src.service import report
 from src.service.__main__ import main
+from src.service.database.engine import Database
 from tests.service_chain import THEFT, sqlite_url
 from tests.waiting import PATIENCE, wait_until
 
@@ -110,3 +113,53 @@ def test_the_settings_can_be_checked(
     monkeypatch.delenv("JSON_RPC_URL", raising=False)
     assert main(["--check"]) == 0
     assert "fine" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["FRAUD_MODEL_PATH", "DRIFT_REFERENCE"])
+def test_a_file_that_a_setting_names_and_is_not_there_is_told(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", sqlite_url(tmp_path))
+    monkeypatch.delenv("JSON_RPC_URL", raising=False)
+    monkeypatch.setenv(name, str(tmp_path / "mistyped"))
+    assert main(["--check"]) == 2
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert told.startswith(f"serve: {name}")
+    assert "mistyped" in told
+
+
+def test_a_database_of_later_code_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", sqlite_url(tmp_path))
+    database = Database(sqlite_url(tmp_path))
+    database.migrate()
+    with database.writing() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = 'later'"))
+    database.close()
+    assert main(["--check"]) == 2
+    told = capsys.readouterr().err
+    assert "was written by a newer version of this program: update the program" in told
+    assert "Traceback" not in told
+
+
+def test_a_file_that_is_no_database_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "report.html").write_text("<html>" * 1000)
+    monkeypatch.setenv("DATABASE_URL", f"sqlite:///{tmp_path / 'report.html'}")
+    assert main(["--check"]) == 2
+    told = capsys.readouterr().err
+    assert "cannot be used (file is not a database); see DATABASE_URL" in told
+
+
+def test_a_report_without_a_node_is_of_the_embedded_demo(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As a user has it: forta.config.json names a node for the CLI, which is not running.
+    for name in [name for name in os.environ if name.startswith("JSON_RPC")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("DATABASE_URL", sqlite_url(tmp_path))
+    out = tmp_path / "report.html"
+    assert report.main([THEFT, "--out", str(out)]) == 0
+    assert THEFT in out.read_text()

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import traceback
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 from pytest_httpserver import HTTPServer
 
+from src.service.settings import load_service_settings
 from src.settings import SETTINGS, Settings, SettingsError, load_settings
 from tests import raw_server
 
@@ -284,14 +286,57 @@ def test_secrets_are_not_in_the_repr(tmp_path: Path) -> None:
     assert KEY not in repr(settings)
 
 
-def test_example_documents_every_setting_and_loads() -> None:
-    bot, service = (REPOSITORY / ".env.example").read_text().split("# --- The analysis service")
+# Not for people to set: they come from the scan node, from CI or from the terminal.
+GIVEN = {
+    "FORTA_JWT_PROVIDER_HOST",
+    "FORTA_JWT_PROVIDER_PORT",
+    "GITHUB_SHA",
+    "JSON_RPC_HOST",
+    "JSON_RPC_PORT",
+    "NO_COLOR",
+    "PROMETHEUS_MULTIPROC_DIR",
+    "SOURCE_DATE_EPOCH",
+}
 
-    def names(text: str) -> set[str]:
-        lines = (line for line in text.splitlines() if not line.startswith("#"))
-        return {line.split("=")[0] for line in lines if "=" in line}
 
-    assert names(bot) == {*SETTINGS, "FORTA_OWNER_STORE_URL"}
-    described = (REPOSITORY / "docs" / "service.md").read_text()
-    deployed = (REPOSITORY / "docs" / "deploy.md").read_text()
-    assert {name for name in names(service) if name not in described + deployed} == set()
+class Noting(dict[str, str]):
+    """An empty environment that notes what is looked for in it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+
+    def get(self, name: str, default: Any = None) -> Any:
+        self.names.add(name)
+        return super().get(name, default)
+
+
+def names_in_the_code() -> set[str]:
+    environment = Noting()
+    load_settings(environment, arguments=[])
+    load_service_settings(environment)
+    text = "".join(path.read_text() for path in (REPOSITORY / "src").rglob("*.py"))
+    read = r'environ(?:\.get\(|\[)"([A-Z_]+)"|env\.get\("([A-Z_]+)"|_VARIABLE = "([A-Z_]+)"'
+    found = {name for names in re.findall(read, text) for name in names if name}
+    return (environment.names | found) - GIVEN
+
+
+def names_in_the_deployment() -> set[str]:
+    text = "".join(path.read_text() for path in (REPOSITORY / "deploy").glob("compose*.yaml"))
+    return set(re.findall(r"\$\{([A-Z_]+)", text)) | set(
+        re.findall(r"^ +environment: ([A-Z_]+)$", text, re.MULTILINE)
+    )
+
+
+def test_the_example_lists_every_setting_and_no_other() -> None:
+    lines = (REPOSITORY / ".env.example").read_text().splitlines()
+    listed = [line.partition("=")[0] for line in lines if line and not line.startswith("#")]
+    assert len(set(listed)) == len(listed)
+    assert set(listed) == names_in_the_code() | names_in_the_deployment()
+
+
+def test_every_setting_of_the_service_is_described() -> None:
+    environment = Noting()
+    load_service_settings(environment)
+    documents = "".join(path.read_text() for path in (REPOSITORY / "docs").glob("*.md"))
+    assert {name for name in environment.names if name not in documents} == set()

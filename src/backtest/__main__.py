@@ -12,6 +12,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from src import cli
 from src.backtest.compare import MINUTES_PER_ALERT, as_html, as_text, compare
 from src.backtest.errors import BacktestError
 from src.backtest.memory import keep_freed_memory
@@ -19,7 +20,6 @@ from src.backtest.output import REPORT, Output
 from src.backtest.plan import DEFAULT_SLICE_ROWS
 from src.backtest.run import LAST_BLOCK, Options, Plan, backtest
 from src.chain import record
-from src.chain.options import natural, positive
 from src.chain.recording_fetch import DEFAULT_PATIENCE
 from src.settings import load_settings
 
@@ -52,6 +52,7 @@ exit codes: 0 done, 1 failed (what is done stays, the same command resumes), 2 w
 """
 
 
+@cli.command("backtest", resumes=True)
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     parser = _parser()
@@ -63,15 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error("--from-block is after --to-block")
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
     keep_freed_memory()
-    try:
-        return _run(options)
-    except KeyboardInterrupt:
-        return _fail("interrupted; the same command resumes", 130)
-    except OSError as error:
-        place = error.filename or options.out
-        return _fail(f"{place}: {error.strerror or error}; the same command resumes")
-    except (ValueError, RuntimeError) as error:
-        return _fail(str(error))
+    return _run(options)
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -188,48 +181,47 @@ def _summarise(out: Path, summary: dict[str, Any]) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="npm run backtest --",
-        description=_DESCRIPTION,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = cli.parser("backtest", _DESCRIPTION, _EPILOG)
     add = parser.add_argument
-    add("--data", type=Path, metavar="DATA", help="the history; see below")
-    add("--out", type=Path, required=True, metavar="OUT", help="the folder of this run")
-    add("--from-block", type=natural, metavar="A", help="first block, included")
-    add("--to-block", type=natural, metavar="B", help="last block, included")
+    add("--data", type=cli.path, metavar="DATA", help="the history; see below")
+    add(
+        "--out", type=cli.output_folder, required=True, metavar="OUT", help="the folder of this run"
+    )
+    add("--from-block", type=cli.natural, metavar="A", help="first block, included")
+    add("--to-block", type=cli.natural, metavar="B", help="last block, included")
     add("--url", metavar="URL", help=f"the node ({record.URL_VARIABLE})")
     add(
         "--patience",
-        type=float,
+        type=cli.positive_number,
         default=DEFAULT_PATIENCE,
         metavar="S",
         help=f"seconds to keep asking a node that fails ({DEFAULT_PATIENCE:g})",
     )
     asked = parser.add_argument_group("what if")
     add = asked.add_argument
-    add("--model", type=Path, metavar="M", help="a model file ($MODEL_PATH, else the project's)")
-    add("--policy", type=Path, metavar="P", help="a policy ($POLICY_PATH, else policy.yaml)")
+    add(
+        "--model", type=cli.path, metavar="M", help="a model file ($MODEL_PATH, else the project's)"
+    )
+    add("--policy", type=cli.path, metavar="P", help="a policy ($POLICY_PATH, else policy.yaml)")
     add(
         "--threshold",
-        type=_share,
+        type=cli.share,
         metavar="T",
         help="score from which a transaction is an anomaly ($ANOMALY_THRESHOLD, else the model's)",
     )
-    add("--compare-with", type=Path, metavar="RUN", help="say what changed against another run")
+    add("--compare-with", type=cli.path, metavar="RUN", help="say what changed against another run")
     add(
         "--minutes-per-alert",
-        type=float,
+        type=cli.positive_number,
         default=MINUTES_PER_ALERT,
         metavar="N",
         help=f"a person's time for one alert, for the cost ({MINUTES_PER_ALERT:g})",
     )
     add = parser.add_argument_group("details").add_argument
-    add("--chain", type=natural, metavar="ID", help="chain id ($FORTA_CHAIN_ID, else 1)")
+    add("--chain", type=cli.natural, metavar="ID", help="chain id ($FORTA_CHAIN_ID, else 1)")
     add(
         "--exploits",
-        type=Path,
+        type=cli.path,
         metavar="FILE",
         help="known exploits: .csv, .csv.gz or .parquet with tx_hash and maybe their "
         "transfers, see docs/backtest.md (the data set's own)",
@@ -239,32 +231,20 @@ def _parser() -> argparse.ArgumentParser:
     add("--master", metavar="URL", help="Spark's master, such as spark://host:7077 or local[2]")
     add(
         "--workers",
-        type=positive,
+        type=cli.positive,
         default=os.cpu_count() or 1,
         metavar="N",
         help="processes of the local engine (one a core)",
     )
     add(
         "--slice-rows",
-        type=positive,
+        type=cli.positive,
         default=DEFAULT_SLICE_ROWS,
         metavar="N",
         help="rows of transactions and transfers worked on at once by a worker; less takes less "
         f"memory, more is faster ({DEFAULT_SLICE_ROWS:,})",
     )
     return parser
-
-
-def _share(text: str) -> float:
-    value = float(text)
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError("a number from 0 to 1")
-    return value
-
-
-def _fail(problem: str, code: int = 1) -> int:
-    sys.stderr.write(f"backtest: {problem}\n")
-    return code
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from src.backtest.errors import BacktestError
 from src.chain.recording import find_parts, is_recording
+from src.files import reason
 
 TRANSACTIONS = "transactions"
 TRANSFERS = "transfers"
@@ -344,5 +345,5 @@ def schema_of(path: Path) -> pa.Schema:
 def unreadable(path: Path, error: Exception) -> BacktestError:
     """What to say of a file that cannot be read."""
     return BacktestError(
-        f"{path}: cannot be read, it is truncated, damaged or no parquet file: {error}"
+        f"{path}: cannot be read, it is truncated, damaged or no parquet file: {reason(error)}"
     )

@@ -14,10 +14,8 @@ gives the same files whatever the engine and however often it was interrupted.
 """
 
 import json
-import os
-import uuid
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -27,6 +25,7 @@ import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
 from src.backtest.errors import BacktestError
+from src.files import UNFINISHED, reason, whole_file
 
 RUN: Final = "run.json"
 JOURNAL: Final = "journal"
@@ -36,7 +35,6 @@ SUMMARY: Final = "summary.json"
 REPORT: Final = "report.html"
 UNKNOWN_DAY: Final = "unknown"
 
-_UNFINISHED = ".unfinished-"
 _WORKER_LOCK = ".worker-{}.lock"
 _LAST_SLICE_SECONDS = 30.0
 _SELDOM_TWICE = ("tx_hash", "from_address", "model_explanations")
@@ -114,7 +112,7 @@ class Output:
             for part in parts:
                 path = self.folder / part.table / f"day={part.day}" / f"{name}.parquet"
                 path.parent.mkdir(parents=True, exist_ok=True)
-                with _appearing_whole(path) as unfinished:
+                with whole_file(path) as unfinished:
                     _write_table(part, unfinished)
                 sizes[path.relative_to(self.folder).as_posix()] = path.stat().st_size
             text = json.dumps({"parts": sizes, **entry}, sort_keys=True)
@@ -132,7 +130,7 @@ class Output:
         """
         path = self.folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _appearing_whole(path) as unfinished:
+        with whole_file(path) as unfinished:
             unfinished.write_text(text, encoding="utf-8")
 
     def entries(self) -> dict[str, dict[str, Any]]:
@@ -153,7 +151,7 @@ class Output:
         try:
             found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise BacktestError(f"{path}: cannot be read: {error}; delete it") from None
+            raise BacktestError(f"{path}: cannot be read: {reason(error)}; delete it") from None
         return found
 
     def run(self) -> dict[str, Any]:
@@ -167,7 +165,7 @@ class Output:
         except FileNotFoundError:
             raise BacktestError(f"{self.folder}: holds no backtest ({RUN} is missing)") from None
         except ValueError as error:
-            raise BacktestError(f"{self.folder / RUN}: is damaged: {error}") from None
+            raise BacktestError(f"{self.folder / RUN}: is damaged: {reason(error)}") from None
         return found
 
     def summary(self) -> dict[str, Any]:
@@ -208,11 +206,11 @@ class Output:
                 written.update(parts)
             else:
                 (self.folder / JOURNAL / f"{name}.json").unlink()
-        for path in self.folder.glob(f"{_UNFINISHED}*"):
+        for path in self.folder.glob(f"{UNFINISHED}*"):
             path.unlink()
         for table in (DECISIONS, ALERTS, JOURNAL):
             for path in (self.folder / table).rglob("*"):
-                half = path.name.startswith(_UNFINISHED)
+                half = path.name.startswith(UNFINISHED)
                 if path.is_file() and (half or (table != JOURNAL and path not in written)):
                     path.unlink()
 
@@ -224,26 +222,3 @@ def _write_table(part: Part, path: Path) -> None:
         write_statistics=["block_number", "block_timestamp", "anomaly_score"],
         store_schema=False,
     )  # fmt: skip
-
-
-@contextmanager
-def _appearing_whole(path: Path) -> Iterator[Path]:
-    """A path to write to; it becomes `path` once it is complete on the disk."""
-    unfinished = path.with_name(f"{_UNFINISHED}{uuid.uuid4().hex}-{path.name}")
-    try:
-        yield unfinished
-        _sync(unfinished)
-        unfinished.replace(path)
-    except BaseException:
-        with suppress(OSError):
-            unfinished.unlink()
-        raise
-    _sync(path.parent)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

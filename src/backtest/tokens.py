@@ -14,6 +14,7 @@ from src.chain.text import sanitise_text
 from src.chain.transfers import normalise_address
 from src.chain.well_known import load_well_known_tokens
 from src.detection.evidence import TokenFact
+from src.files import reason
 
 TOKENS_FILE = "tokens.csv.gz"
 
@@ -56,4 +57,4 @@ def _symbols(folder: Path) -> Iterator[tuple[str, str]]:
                 if token is not None:
                     yield token, row.get("symbol") or ""
     except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error) as error:
-        raise BacktestError(f"{path}: cannot be read: {error}") from error
+        raise BacktestError(f"{path}: cannot be read: {reason(error)}") from error

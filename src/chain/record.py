@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
@@ -19,8 +18,8 @@ import pyarrow.compute as pc
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from src import cli
 from src.chain.errors import SourceError
-from src.chain.options import natural, positive
 from src.chain.rate_limit import Rate, RateLimit
 from src.chain.recording import Recording, RecordingError, RecordingWriter, open_writer
 from src.chain.recording_fetch import (
@@ -80,6 +79,7 @@ class _StopFlag:
             raise _Stopped(self.number)
 
 
+@cli.command("record", resumes=True)
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     options = _parse(arguments)
@@ -89,15 +89,13 @@ def main(arguments: list[str] | None = None) -> int:
         with _stop_flag() as stop, logging_redirect_tqdm():
             tokens_missed = record(options, stop)
     except _Stopped as stopped:
-        return _fail(f"stopped by {stopped}; the same command resumes", stopped.exit_code)
+        raise cli.CommandError(
+            f"stopped by {stopped}; the same command resumes", exit_code=stopped.exit_code
+        ) from None
     except UnverifiedBlock as error:
-        return _fail(f"{error}. Use another node, or --no-verify to record it flagged as such")
-    except SourceError as error:
-        return _fail(f"{error}; the same command resumes")
-    except ValueError as error:  # the folder or the URL does not fit
-        return _fail(str(error))
-    except OSError as error:
-        return _fail(f"{options.out}: {error.strerror or error}; the same command resumes")
+        raise cli.CommandError(
+            f"{error}. Use another node, or --no-verify to record it flagged as such"
+        ) from error
     _summarise(options, tokens_missed, time.monotonic() - started)
     return 0
 
@@ -203,36 +201,39 @@ def _interval() -> float:
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="npm run record --",
-        description=_DESCRIPTION,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = cli.parser("record", _DESCRIPTION, _EPILOG)
     add = parser.add_argument
-    add("--from-block", type=natural, required=True, metavar="A", help="first block, included")
-    add("--to-block", type=natural, required=True, metavar="B", help="last block, included")
-    add("--out", type=Path, required=True, metavar="DIR", help="the recording's folder")
+    add("--from-block", type=cli.natural, required=True, metavar="A", help="first block, included")
+    add("--to-block", type=cli.natural, required=True, metavar="B", help="last block, included")
+    add(
+        "--out", type=cli.output_folder, required=True, metavar="DIR", help="the recording's folder"
+    )
     add("--url", default=os.environ.get(URL_VARIABLE), help=f"the node (default: ${URL_VARIABLE})")
-    add("--workers", type=positive, default=8, metavar="N", help="blocks fetched at once (8)")
+    add("--workers", type=cli.positive, default=8, metavar="N", help="blocks fetched at once (8)")
     add(
         "--requests-per-second",
-        type=positive,
+        type=cli.positive,
         default=25,
         metavar="N",
         help="most requests to the node in any second (25)",
     )
-    add("--timeout", type=_seconds, default=30.0, metavar="S", help="seconds for a request (30)")
+    add(
+        "--timeout",
+        type=cli.positive_number,
+        default=30.0,
+        metavar="S",
+        help="seconds for a request (30)",
+    )
     add(
         "--patience",
-        type=_seconds,
+        type=cli.positive_number,
         default=DEFAULT_PATIENCE,
         metavar="S",
         help="seconds to keep asking a node that fails (120)",
     )
     add(
         "--blocks-per-part",
-        type=positive,
+        type=cli.positive,
         default=100,
         metavar="N",
         help="most blocks in a part: so many are fetched again after a kill (100)",
@@ -257,13 +258,6 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     return options
 
 
-def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not 0 < seconds < float("inf"):
-        raise argparse.ArgumentTypeError("a positive number of seconds")
-    return seconds
-
-
 def _summarise(options: argparse.Namespace, tokens_missed: int, seconds: float) -> None:
     recording = Recording(options.out)
     blocks = recording.blocks(["n_transactions", "receipts_root_verified"])
@@ -280,11 +274,6 @@ def _summarise(options: argparse.Namespace, tokens_missed: int, seconds: float) 
         f" {size:.1f} MB, {seconds:.0f} s.\n"
         f"Next: npm run replay -- --data {options.out}\n"
     )
-
-
-def _fail(problem: str, code: int = 1) -> int:
-    sys.stderr.write(f"record: {problem}\n")
-    return code
 
 
 if __name__ == "__main__":

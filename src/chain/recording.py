@@ -11,7 +11,6 @@ of `recording_rows`; `tokens.parquet` holds the metadata of the tokens first see
 """
 
 import json
-import os
 import re
 import shutil
 from collections.abc import Iterable, Iterator
@@ -34,13 +33,13 @@ from src.chain.recording_rows import (
     Row,
 )
 from src.chain.transfers import TRANSFER_TOPIC
+from src.files import UNFINISHED, reason, sync, write_file
 
 FORMAT = "recorded-blocks"
 VERSION = 1
 MANIFEST = "recording.json"
 
 _PART = re.compile(r"blocks-(\d{12})-(\d{12})")
-_UNFINISHED = ".unfinished-"
 _PARTS_IN_MEMORY = 4
 
 TOKEN_SCHEMA = pa.schema(
@@ -208,7 +207,7 @@ class RecordingWriter:
             "tokens": (answers, TOKEN_SCHEMA),
         }
         path = self.folder / f"blocks-{first:012d}-{last:012d}"
-        unfinished = self.folder / f"{_UNFINISHED}{path.name}"
+        unfinished = self.folder / f"{UNFINISHED}{path.name}"
         try:
             unfinished.mkdir()
             for name, (table_rows, schema) in tables.items():
@@ -217,13 +216,13 @@ class RecordingWriter:
                 pq.write_table(
                     table, file, compression="zstd", compression_level=9, write_page_checksum=True
                 )
-                _sync(file)
-            _sync(unfinished)
+                sync(file)
+            sync(unfinished)
             unfinished.rename(path)
         except OSError:
             shutil.rmtree(unfinished, ignore_errors=True)  # a full disk needs the room
             raise
-        _sync(self.folder)
+        sync(self.folder)
         part = Part(first, last, path)
         self.parts = sorted([*self.parts, part])
         self._known_tokens.update(answer["token_address"] for answer in answers)
@@ -271,8 +270,11 @@ def _prepare(folder: Path, chain_id: int) -> None:
     recorded = _read_manifest(folder)
     if recorded != chain_id:
         raise RecordingError(f"{folder}: is of chain {recorded}, the node is of chain {chain_id}")
-    for left_over in folder.glob(f"{_UNFINISHED}*"):
-        shutil.rmtree(left_over)
+    for left_over in folder.glob(f"{UNFINISHED}*"):
+        if left_over.is_dir():
+            shutil.rmtree(left_over)
+        else:
+            left_over.unlink()
 
 
 def is_recording(folder: Path) -> bool:
@@ -306,7 +308,7 @@ def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
             table = file.read(columns)
         table.validate(full=True)  # offsets within their buffers, text that is UTF-8
     except (OSError, ValueError, pa.ArrowException) as error:
-        raise RecordingError(f"{path}: cannot be read: {error}") from error
+        raise RecordingError(f"{path}: cannot be read: {reason(error)}") from error
     missing = set(columns or ()) - set(table.column_names)
     if missing:
         raise RecordingError(f"{path}: has no column {', '.join(sorted(missing))}")
@@ -323,21 +325,9 @@ def _read_manifest(folder: Path) -> int:
     except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         if isinstance(error, RecordingError):
             raise
-        raise RecordingError(f"{folder}: is no recording ({MANIFEST}: {error})") from error
+        raise RecordingError(f"{folder}: is no recording ({MANIFEST}: {reason(error)})") from error
 
 
 def _write_manifest(folder: Path, chain_id: int) -> None:
     manifest = {"format": FORMAT, "version": VERSION, "chain_id": chain_id}
-    unfinished = folder / f"{_UNFINISHED}{MANIFEST}"
-    unfinished.write_text(json.dumps(manifest, indent=2) + "\n")
-    _sync(unfinished)
-    unfinished.rename(folder / MANIFEST)
-
-
-def _sync(path: Path) -> None:
-    """Have the disk hold what was written to this file or folder."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    write_file(folder / MANIFEST, (json.dumps(manifest, indent=2) + "\n").encode())

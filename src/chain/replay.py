@@ -9,12 +9,14 @@ import time
 from pathlib import Path
 from types import FrameType
 
+from src import cli
 from src.chain.recording import Recording, RecordingError, is_recording
 from src.chain.recording_dataset import is_dataset
 from src.chain.replay_chain import RecordedChain, RecordingSource
 from src.chain.replay_dataset import DatasetSource
 from src.chain.replay_methods import ReplayMethods
 from src.chain.replay_server import RpcServer
+from src.files import reason
 
 DEFAULT_PORT = 8545
 _POLL_SECONDS = 0.1
@@ -34,20 +36,19 @@ examples:
 """
 
 
+@cli.command("replay")
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     options = _parse(arguments)
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(message)s")
     started = time.monotonic()
-    try:
-        chain, left_out = open_chain(options.data)
-    except (RecordingError, ValueError) as error:
-        return _fail(str(error))
+    chain, left_out = open_chain(options.data)
     try:
         server = RpcServer((options.host, options.port), ReplayMethods(chain).methods)
     except OSError as error:
-        problem = error.strerror or error
-        return _fail(f"{options.host}:{options.port}: {problem}; choose another with --port")
+        raise cli.CommandError(
+            f"{options.host}:{options.port}: {reason(error)}; choose another with --port"
+        ) from error
     _announce(chain, server.url, left_out, time.monotonic() - started)
     _serve(server)
     return 0
@@ -75,18 +76,17 @@ def open_chain(folder: Path) -> tuple[RecordedChain, int]:
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="npm run replay --",
-        description=_DESCRIPTION,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = cli.parser("replay", _DESCRIPTION, _EPILOG)
     parser.add_argument(
-        "--data", type=Path, required=True, metavar="DIR", help="a recording, or a data set folder"
+        "--data",
+        type=cli.path,
+        required=True,
+        metavar="DIR",
+        help="a recording, or a data set folder",
     )
     parser.add_argument(
         "--port",
-        type=_port,
+        type=cli.port,
         default=DEFAULT_PORT,
         metavar="N",
         help=f"port to listen on, 0 for any free one (default: {DEFAULT_PORT})",
@@ -95,13 +95,6 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         "--host", default="127.0.0.1", help="address to listen on (default: %(default)s)"
     )
     return parser.parse_args(arguments)
-
-
-def _port(text: str) -> int:
-    port = int(text)
-    if not 0 <= port < 2**16:
-        raise argparse.ArgumentTypeError("a port is between 0 and 65535")
-    return port
 
 
 def _announce(chain: RecordedChain, url: str, left_out: int, seconds: float) -> None:
@@ -150,11 +143,6 @@ def _serve(server: RpcServer) -> None:
         threading.Thread(target=server.serve_forever, args=(_POLL_SECONDS,), daemon=True).start()
         stop.wait()
         server.shutdown()
-
-
-def _fail(problem: str) -> int:
-    sys.stderr.write(f"replay: {problem}\n")
-    return 1
 
 
 if __name__ == "__main__":

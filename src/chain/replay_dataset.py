@@ -31,6 +31,7 @@ from src.chain.recording import RecordingError, Tables, TokenAnswers
 from src.chain.recording_dataset import load_transactions, load_transfers
 from src.chain.recording_rows import ANY_BLOOM, BLOCK_SCHEMA, LOG_SCHEMA, TRANSACTION_SCHEMA, Json
 from src.chain.transfers import TRANSFER_TOPIC
+from src.files import reason
 
 TOKENS_FILE = "tokens.csv.gz"
 MAINNET = 1
@@ -69,7 +70,9 @@ class DatasetSource:
         except (KeyError, pa.ArrowException, ValueError) as error:
             if isinstance(error, RecordingError):
                 raise
-            raise RecordingError(f"{folder}: is not in the data-set layout: {error}") from error
+            raise RecordingError(
+                f"{folder}: is not in the data-set layout: {reason(error)}"
+            ) from error
         self.incomplete_blocks = frozenset(rows["block_number"].to_pylist()) - set(complete)
 
     def blocks(self, columns: list[str]) -> pa.Table:
@@ -98,7 +101,7 @@ class DatasetSource:
                 table = pa_csv.read_csv(file).select(["address", "name", "symbol", "decimals"])
             rows = table.to_pylist()
         except (OSError, KeyError, pa.ArrowException) as error:
-            raise RecordingError(f"{path}: cannot be read: {error}") from error
+            raise RecordingError(f"{path}: cannot be read: {reason(error)}") from error
         return {
             row["address"].lower(): TokenAnswers(
                 row["address"].lower(),

@@ -7,9 +7,7 @@ and the lock file's compiler stay the same.
 
 import hashlib
 import json
-import os
 import subprocess
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +15,8 @@ from shutil import which
 from typing import Any, Final
 
 from eth_abi.abi import decode, encode
+
+from src.files import write_file
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 SOURCES: Final = Path(__file__).resolve().parent / "contracts"
@@ -167,12 +167,8 @@ def _read(path: Path) -> dict[str, dict[str, Any]] | None:
 
 
 def _write(path: Path, output: dict[str, dict[str, Any]]) -> None:
-    """Write by way of a temporary file: a reader never sees half of it. A cache is optional."""
+    """Keep the output for the next time. A cache is optional."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, partial = tempfile.mkstemp(dir=path.parent, suffix=".partial")
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump(output, file)
-        Path(partial).replace(path)
+        write_file(path, json.dumps(output).encode())
     except OSError:
         return

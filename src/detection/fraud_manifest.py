@@ -15,6 +15,7 @@ from src.detection.errors import ModelMalformed, ModelMissing, ModelTampered
 from src.detection.fraud_pipeline import CLASSIFIERS
 from src.detection.manifest import manifest_path
 from src.detection.signature import problem_with
+from src.files import reason
 
 FORMAT: Final = 1
 KIND: Final = "supervised"
@@ -86,7 +87,7 @@ def read_fraud_manifest(model_path: Path, public_key: str | None = None) -> Frau
         OverflowError,
         RecursionError,
     ) as error:
-        raise ModelMalformed(f"{path.name}: {type(error).__name__}: {str(error)[:300]}") from error
+        raise ModelMalformed(f"{path.name}: {reason(error)[:300]}") from error
 
 
 def _parse(content: Any) -> FraudManifest:

@@ -13,6 +13,7 @@ from typing import Any
 
 from src.detection.errors import ModelMalformed, ModelMissing, ModelTampered
 from src.detection.signature import problem_with
+from src.files import reason
 
 FORMAT = 1
 
@@ -106,7 +107,7 @@ def read_manifest(model_path: Path, public_key: str | None = None) -> Manifest:
         OverflowError,
         RecursionError,
     ) as error:
-        raise ModelMalformed(f"{path.name}: {type(error).__name__}: {str(error)[:300]}") from error
+        raise ModelMalformed(f"{path.name}: {reason(error)[:300]}") from error
 
 
 def _parse(content: Any) -> Manifest:

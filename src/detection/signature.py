@@ -12,6 +12,8 @@ imported only where a key is set.
 import re
 from pathlib import Path
 
+from src.files import reason
+
 _KEY = re.compile(r"[0-9a-fA-F]{64}")
 # A signature of ours is of use for nothing else that the key may sign.
 _PURPOSE = b"anomalous-token-transfers file v1\n"
@@ -72,7 +74,7 @@ def problem_with(path: Path, content: bytes, public_key: str) -> str | None:
     except FileNotFoundError:
         return f"{signature_path(path).name} is missing, and MODEL_PUBLIC_KEY asks for a signature"
     except (OSError, UnicodeDecodeError) as error:
-        return f"{signature_path(path).name} cannot be read ({type(error).__name__})"
+        return f"{signature_path(path).name} cannot be read ({reason(error)})"
     if not is_signed(content, signature, public_key):
         return f"{path.name} is not signed by the key of MODEL_PUBLIC_KEY"
     return None

@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
+from src import cli
 from src.detection.features import FEATURE_NAMES
 from src.detection.model import Model, load_model
+from src.files import reason, write_file
 from src.monitoring import metrics
 from src.monitoring.drift_measures import Distribution
 from src.monitoring.drift_sample import TrafficSample, parse_sample, sample_of
@@ -18,7 +20,6 @@ from src.monitoring.drift_verdict import Drift, Levels, Verdict, compare
 from src.monitoring.page import Section, to_html
 from src.monitoring.pictures import COLOURS, draw
 from src.settings import load_settings
-from src.training.bundle import write_atomically
 from src.training.dataset import load_background
 
 EXIT_CODES = {Verdict.OK: 0, Verdict.WATCH: 3, Verdict.RETRAIN: 4}
@@ -32,6 +33,7 @@ scale of values, the mix of tokens and the anomaly rate.
 _EPILOG = """\
 A sample is a folder (a data set or a recording) or what --save-reference wrote.
 
+examples:
   npm run drift -- --reference data/training --save-reference reference.json
   npm run drift -- --reference reference.json --current data/last-week --html drift.html
 
@@ -53,7 +55,7 @@ def read_sample(path: Path, model: Model, *, as_reference: bool) -> TrafficSampl
         try:
             return parse_sample(path.read_text(encoding="utf-8"))
         except ValueError as error:
-            raise ValueError(f"{path}: {error}") from None
+            raise ValueError(f"{path}: {reason(error)}") from None
     data = load_background(path)
     blocks = data.facts["block_number"].to_numpy(dtype=np.int64)
     return sample_of(model, data.batch, blocks if as_reference else None)
@@ -147,30 +149,27 @@ def to_page(drift: Drift, levels: Levels) -> str:
     )
 
 
+@cli.command("drift")
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     options = _parse(arguments)
     levels = Levels(least=options.least)
-    try:
-        settings = load_settings()
-        model = load_model(
-            options.model or settings.model_path,
-            available_inputs=FEATURE_NAMES,
-            public_key=settings.model_public_key,
-        )
-        reference = read_sample(options.reference, model, as_reference=True)
-        if options.save_reference:
-            write_atomically(options.save_reference, reference.to_json().encode())
-        if options.current is None:
-            return 0
-        drift = compare(reference, read_sample(options.current, model, as_reference=False), levels)
-        if options.html:
-            write_atomically(options.html, to_page(drift, levels).encode())
-        if options.json:
-            write_atomically(options.json, to_json(drift).encode())
-    except (ValueError, RuntimeError, OSError) as error:
-        sys.stderr.write(f"drift: {error}\n")
-        return 1
+    settings = load_settings()
+    model = load_model(
+        options.model or settings.model_path,
+        available_inputs=FEATURE_NAMES,
+        public_key=settings.model_public_key,
+    )
+    reference = read_sample(options.reference, model, as_reference=True)
+    if options.save_reference:
+        write_file(options.save_reference, reference.to_json().encode())
+    if options.current is None:
+        return 0
+    drift = compare(reference, read_sample(options.current, model, as_reference=False), levels)
+    if options.html:
+        write_file(options.html, to_page(drift, levels).encode())
+    if options.json:
+        write_file(options.json, to_json(drift).encode())
     sys.stdout.write(f"{drift.verdict.name.lower()}\n")
     sys.stdout.write("".join(f"  {reason}\n" for reason in drift.reasons))
     return EXIT_CODES[drift.verdict]
@@ -193,26 +192,32 @@ def _picture(reference: Distribution, current: Distribution) -> bytes:
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="npm run drift --",
-        description=_DESCRIPTION,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = cli.parser("drift", _DESCRIPTION, _EPILOG)
     add = parser.add_argument
-    add("--reference", type=Path, required=True, metavar="R", help="what the model was trained on")
-    add("--current", type=Path, metavar="C", help="the traffic of today")
-    add("--model", type=Path, metavar="FILE", help="the model ($MODEL_PATH, else the project's)")
-    add("--save-reference", type=Path, metavar="FILE", help="write R as a small file for later")
-    add("--html", type=Path, metavar="FILE", help="write the report")
-    add("--json", type=Path, metavar="FILE", help="write the outcome for machines")
-    add("--least", type=int, default=Levels().least, metavar="N",
+    add(
+        "--reference",
+        type=cli.path,
+        required=True,
+        metavar="R",
+        help="what the model was trained on",
+    )
+    add("--current", type=cli.path, metavar="C", help="the traffic of today")
+    add(
+        "--model", type=cli.path, metavar="FILE", help="the model ($MODEL_PATH, else the project's)"
+    )
+    add(
+        "--save-reference",
+        type=cli.output_file,
+        metavar="FILE",
+        help="write R as a small file for later",
+    )
+    add("--html", type=cli.output_file, metavar="FILE", help="write the report")
+    add("--json", type=cli.output_file, metavar="FILE", help="write the outcome for machines")
+    add("--least", type=cli.whole(2), default=Levels().least, metavar="N",
         help="transactions that a sample must have (%(default)s)")  # fmt: skip
     options = parser.parse_args(arguments)
     if options.current is None and options.save_reference is None:
         parser.error("--current or --save-reference is needed")
-    if options.least < 2:
-        parser.error("--least must be 2 or more")
     return options
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from src.detection.features import FEATURE_NAMES, TokenProfile, feature_table
 from src.detection.model import Model
 from src.detection.transfer_batch import TransferBatch
+from src.files import reason
 from src.monitoring.drift_measures import (
     Categories,
     Distribution,
@@ -98,7 +99,7 @@ def parse_sample(text: str) -> TrafficSample:
             Categories(counts, size, Noise(**tokens["noise"])),
         )
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
-        raise ValueError(f"not a sample of traffic: {type(error).__name__}: {error}") from None
+        raise ValueError(f"not a sample of traffic: {reason(error)}") from None
 
 
 def _column(content: dict[str, Any]) -> Distribution:

@@ -12,15 +12,14 @@ from pathlib import Path
 import pandas as pd
 from tqdm import tqdm
 
-from src.chain.errors import SourceError
-from src.chain.http import is_http_url
+from src import cli
 from src.detection.manifest import read_manifest
+from src.files import write_file
 from src.monitoring.alert_pictures import day_pictures
 from src.monitoring.alert_statistics import DailyStatistics, alerts_table, daily_statistics
 from src.monitoring.forta_api import DEFAULT_URL, PAGE_SIZE, FortaApi
 from src.monitoring.page import Section, to_html
 from src.settings import load_settings, model_public_key
-from src.training.bundle import write_atomically
 
 KEY_VARIABLE = "FORTA_API_KEY"
 URL_VARIABLE = "FORTA_API_URL"
@@ -34,6 +33,7 @@ five most anomalous transactions.
 _EPILOG = f"""\
 The key stands in ${KEY_VARIABLE}. notebooks/daily_model_stats.ipynb shows the same, step by step.
 
+example:
   npm run stats -- --bot 0x... --date 2026-01-31 --html day.html
 
 exit codes: 0 done, 1 the API failed or the day has no alerts, 2 wrong usage.
@@ -101,29 +101,26 @@ def to_page(table: pd.DataFrame, statistics: DailyStatistics, title: str) -> str
     )
 
 
+@cli.command("stats")
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     options = _parse(arguments)
-    try:
-        rate = options.expected_rate
-        if rate is None:
-            rate = expected_rate(load_settings().model_path)
-        table = fetch_day(
-            options.bot,
-            options.date,
-            key=os.environ.get(KEY_VARIABLE) or None,
-            url=options.url,
-            chain_id=options.chain,
-        )
-        statistics = daily_statistics(table, rate)
-        if options.html:
-            title = f"Alerts of {options.date} by {options.bot[:10]}"
-            write_atomically(options.html, to_page(table, statistics, title).encode())
-        if options.json:
-            write_atomically(options.json, to_json(statistics).encode())
-    except (SourceError, ValueError, RuntimeError, OSError) as error:
-        sys.stderr.write(f"stats: {error}\n")
-        return 1
+    rate = options.expected_rate
+    if rate is None:
+        rate = expected_rate(load_settings().model_path)
+    table = fetch_day(
+        options.bot,
+        options.date,
+        key=os.environ.get(KEY_VARIABLE) or None,
+        url=options.url,
+        chain_id=options.chain,
+    )
+    statistics = daily_statistics(table, rate)
+    if options.html:
+        title = f"Alerts of {options.date} by {options.bot[:10]}"
+        write_file(options.html, to_page(table, statistics, title).encode())
+    if options.json:
+        write_file(options.json, to_json(statistics).encode())
     sys.stdout.write(to_text(statistics))
     return 0
 
@@ -157,31 +154,28 @@ def _bot(text: str) -> str:
     return bot
 
 
-def _url(text: str) -> str:
-    if not is_http_url(text):
-        raise argparse.ArgumentTypeError("an http:// or https:// URL")
-    return text
+def _day(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a day: YYYY-MM-DD") from None
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="npm run stats --",
-        description=_DESCRIPTION,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = cli.parser("stats", _DESCRIPTION, _EPILOG)
     add = parser.add_argument
     yesterday = datetime.now(UTC).date() - timedelta(days=1)
     add("--bot", type=_bot, required=True, metavar="ID", help="the bot's id")
-    add("--date", type=date.fromisoformat, default=yesterday, metavar="D",
+    add("--date", type=_day, default=yesterday, metavar="D",
         help="the UTC day, YYYY-MM-DD (yesterday)")  # fmt: skip
-    add("--chain", type=int, default=1, metavar="N", help="the chain (1)")
-    add("--expected-rate", type=float, metavar="R",
+    add("--chain", type=cli.natural, default=1, metavar="N", help="the chain (1)")
+    add("--expected-rate", type=cli.share, metavar="R",
         help="anomaly rate to compare with, 0 to 1 (that of the model's training)")  # fmt: skip
-    add("--url", type=_url, default=os.environ.get(URL_VARIABLE) or DEFAULT_URL, metavar="URL",
+    add("--url", type=cli.http_url, metavar="URL",
+        default=os.environ.get(URL_VARIABLE) or DEFAULT_URL,
         help=f"the API (${URL_VARIABLE}, else {DEFAULT_URL})")  # fmt: skip
-    add("--html", type=Path, metavar="FILE", help="write the report with pictures")
-    add("--json", type=Path, metavar="FILE", help="write the figures for machines")
+    add("--html", type=cli.output_file, metavar="FILE", help="write the report with pictures")
+    add("--json", type=cli.output_file, metavar="FILE", help="write the figures for machines")
     return parser.parse_args(arguments)
 
 

@@ -11,18 +11,16 @@ from pathlib import Path
 
 import uvicorn
 
-from src.detection.errors import ModelError
-from src.detection.policy import PolicyError
+from src import cli
 from src.monitoring import metrics
-from src.service.database.engine import Database, DatabaseError
+from src.service.database.engine import Database
 from src.service.settings import (
+    MAX_WORKERS,
     ServiceSettings,
     database_url,
     load_common_settings,
     load_service_settings,
 )
-from src.settings import SettingsError
-from src.utils.address_list import AddressListError
 from src.utils.logger import log_to_stderr
 
 _KEEP_ALIVE_SECONDS = 30
@@ -37,9 +35,12 @@ examples:
   npm run serve
   JSON_RPC_URL=http://127.0.0.1:8545 npm run serve -- --workers 4
   SERVICE_API_KEYS=alice:$(openssl rand -hex 24) npm run serve -- --host 0.0.0.0
+
+exit codes: 0 stopped in good order, 1 a worker could not start, 2 wrong options or settings.
 """
 
 
+@cli.command("serve", failure=cli.WRONG_USAGE)
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     options = _parse(arguments)
@@ -47,12 +48,8 @@ def main(arguments: list[str] | None = None) -> int:
         if (value := getattr(options, name)) is not None:
             os.environ[f"SERVICE_{name.upper()}"] = str(value)
     log_to_stderr()
-    try:
-        settings = load_service_settings()
-        _prepare(settings, check_all=options.check)
-    except (SettingsError, DatabaseError, ModelError, PolicyError, AddressListError) as error:
-        sys.stderr.write(f"serve: {error}\n")
-        return 2
+    settings = load_service_settings()
+    _prepare(settings, check_all=options.check)
     if options.check:
         sys.stdout.write("The settings, the database, the model and the policy are fine.\n")
         return 0
@@ -113,15 +110,12 @@ def _announce(settings: ServiceSettings) -> None:
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="npm run serve --",
-        description="The analysis service: API, web pages, database.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = cli.parser("serve", "The analysis service: API, web pages, database.", _EPILOG)
     parser.add_argument("--host", help="address to listen on (127.0.0.1)")
-    parser.add_argument("--port", type=int, metavar="N", help="port (8080)")
-    parser.add_argument("--workers", type=int, metavar="N", help="processes (2)")
+    parser.add_argument("--port", type=cli.port, metavar="N", help="port (8080)")
+    parser.add_argument(
+        "--workers", type=cli.whole(1, MAX_WORKERS), metavar="N", help="processes (2)"
+    )
     parser.add_argument(
         "--check", action="store_true", help="check settings, database, model and policy, and end"
     )

@@ -5,6 +5,7 @@ import threading
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Self
 
 from src.chain.errors import NotFound, SourceError
@@ -28,12 +29,14 @@ from src.service.periodic import Periodic
 from src.service.problems import Problem, problem_of_source
 from src.service.records import LoadedTransaction
 from src.service.settings import (
+    DEFAULT_DRIFT_REFERENCE,
+    DEFAULT_FRAUD_MODEL,
     ServiceSettings,
     database_url,
     load_common_settings,
     load_service_settings,
 )
-from src.settings import Settings
+from src.settings import Settings, SettingsError
 from src.utils.constants import SECONDS_PER_MINUTE
 
 logger = logging.getLogger(__name__)
@@ -112,7 +115,7 @@ class Service:
                     database,
                     decider,
                     common.chain_id,
-                    settings.drift_reference,
+                    drift_reference(settings),
                     settings.drift_interval_minutes * SECONDS_PER_MINUTE,
                 )
                 looking = Periodic("drift", LOOK_SECONDS, check.check_if_due)
@@ -198,12 +201,32 @@ def store_outcome(
 
 
 def load_fraud(settings: ServiceSettings, public_key: str | None) -> SupervisedModel | None:
-    """The supervised model, or None where there is no file. Raises ModelError for a bad one."""
+    """The supervised model; None where no setting names one and none was trained.
+
+    Raises:
+        ModelError: it cannot be used, or is not where FRAUD_MODEL_PATH says.
+    """
     try:
-        return load_fraud_model(settings.fraud_model_path, public_key=public_key)
-    except ModelMissing:
-        logger.info("no supervised model at %s", settings.fraud_model_path)
+        return load_fraud_model(
+            settings.fraud_model_path or DEFAULT_FRAUD_MODEL, public_key=public_key
+        )
+    except ModelMissing as error:
+        if settings.fraud_model_path is not None:
+            raise ModelMissing(f"FRAUD_MODEL_PATH: {error}") from None
+        logger.info("no supervised model at %s", DEFAULT_FRAUD_MODEL)
         return None
+
+
+def drift_reference(settings: ServiceSettings) -> Path:
+    """The sample that checks for drift compare with; it may be missing only where none is named.
+
+    Raises:
+        SettingsError: DRIFT_REFERENCE names no file.
+    """
+    named = settings.drift_reference
+    if named is not None and not named.is_file():
+        raise SettingsError("DRIFT_REFERENCE", f"a file; {named} is none")
+    return named or DEFAULT_DRIFT_REFERENCE
 
 
 def as_detector(model: SupervisedModel | None) -> SupervisedModel | None:

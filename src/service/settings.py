@@ -13,13 +13,16 @@ from pathlib import Path
 
 from src.chain.http import is_http_url
 from src.detection.actions import Action
-from src.settings import PROJECT_ROOT, Settings, SettingsError, load_settings
+from src.settings import PROJECT_ROOT, Settings, SettingsError, load_settings, read_path
 
 FEATURES = ("value", "gas_cost", "supply_share")
 """What the batch analysis can look at, one number a transaction and token."""
 
 DEFAULT_DATABASE = PROJECT_ROOT / ".cache" / "service.db"
+DEFAULT_FRAUD_MODEL = PROJECT_ROOT / "fraud_model" / "fraud_model.npz"
+DEFAULT_DRIFT_REFERENCE = PROJECT_ROOT / "drift_reference.json"
 DEMO_DATABASE = PROJECT_ROOT / ".cache" / "service-demo.db"
+MAX_WORKERS = 64
 _MIN_KEY_CHARACTERS = 16
 _NO_NODE = "no-node.invalid"
 _ON = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
@@ -61,7 +64,8 @@ class ServiceSettings:
         features: columns of the analysis' forest.
         contamination: share of transactions that the forest calls anomalies.
         random_state: of the forest.
-        fraud_model_path: the supervised model; its endpoints say 404 while there is none.
+        fraud_model_path: the supervised model; None for the one that `npm run train:fraud` writes,
+            where it is there: its endpoints say 404 while there is none.
         notify_urls: Apprise URLs that are told of alerts.
         webhook_urls, webhook_secret: receivers of signed JSON.
         webhook_allow_private: whether receivers may be in private networks.
@@ -72,7 +76,8 @@ class ServiceSettings:
         store_url: the registry whose champion decides; None for the model of the checkout.
         model_refresh_seconds: between two looks at the registry.
         drift_interval_minutes: between two checks for drift; 0 for none.
-        drift_reference: the sample of training's traffic that checks compare with.
+        drift_reference: the sample of training's traffic that checks compare with; None for
+            DEFAULT_DRIFT_REFERENCE, where it is there.
     """
 
     host: str = "127.0.0.1"
@@ -94,7 +99,7 @@ class ServiceSettings:
     features: tuple[str, ...] = ("value", "gas_cost")
     contamination: float = 0.001
     random_state: int = 42
-    fraud_model_path: Path = PROJECT_ROOT / "fraud_model" / "fraud_model.npz"
+    fraud_model_path: Path | None = None
     notify_urls: tuple[str, ...] = field(default=(), repr=False)
     webhook_urls: tuple[str, ...] = field(default=(), repr=False)
     webhook_secret: str | None = field(default=None, repr=False)
@@ -106,7 +111,7 @@ class ServiceSettings:
     store_url: str | None = field(default=None, repr=False)
     model_refresh_seconds: float = 60.0
     drift_interval_minutes: float = 60.0
-    drift_reference: Path = PROJECT_ROOT / "drift_reference.json"
+    drift_reference: Path | None = None
 
     @property
     def is_public(self) -> bool:
@@ -128,7 +133,7 @@ def load_service_settings(environ: Mapping[str, str] | None = None) -> ServiceSe
     settings = ServiceSettings(
         host=read.text("SERVICE_HOST", usual.host),
         port=read.whole("SERVICE_PORT", usual.port, 0, 65_535),
-        workers=read.whole("SERVICE_WORKERS", usual.workers, 1, 64),
+        workers=read.whole("SERVICE_WORKERS", usual.workers, 1, MAX_WORKERS),
         database_url=read.text("DATABASE_URL", "") or None,
         api_keys=_api_keys(read.words("SERVICE_API_KEYS")),
         allowed_hosts=read.words("SERVICE_ALLOWED_HOSTS"),
@@ -147,7 +152,7 @@ def load_service_settings(environ: Mapping[str, str] | None = None) -> ServiceSe
         features=_features(read.words("ANALYSIS_FEATURES")) or usual.features,
         contamination=read.number("ANALYSIS_CONTAMINATION", usual.contamination, 1e-6, 0.5),
         random_state=read.whole("ANALYSIS_RANDOM_STATE", usual.random_state, 0, 2**32 - 1),
-        fraud_model_path=Path(read.text("FRAUD_MODEL_PATH", str(usual.fraud_model_path))),
+        fraud_model_path=read.path("FRAUD_MODEL_PATH"),
         notify_urls=read.words("NOTIFY_URLS"),
         webhook_urls=_webhooks(read.words("WEBHOOK_URLS")),
         webhook_secret=read.text("WEBHOOK_SECRET", "") or None,
@@ -163,7 +168,7 @@ def load_service_settings(environ: Mapping[str, str] | None = None) -> ServiceSe
         drift_interval_minutes=read.number(
             "DRIFT_INTERVAL_MINUTES", usual.drift_interval_minutes, 0, 100_000
         ),
-        drift_reference=Path(read.text("DRIFT_REFERENCE", str(usual.drift_reference))),
+        drift_reference=read.path("DRIFT_REFERENCE"),
     )
     _check_together(settings)
     return settings
@@ -216,6 +221,10 @@ class _Reader:
         if not (text.isascii() and text.isdigit() and len(text) < 20 and low <= int(text) <= high):
             raise SettingsError(name, f"a whole number from {low} to {high}")
         return int(text)
+
+    def path(self, name: str) -> Path | None:
+        text = self.text(name, "")
+        return read_path(name, text) if text else None
 
     def optional_whole(self, name: str) -> int | None:
         return self.whole(name, 0, 0, 2**62) if self.text(name, "") else None

@@ -11,14 +11,13 @@ import threading
 from contextlib import ExitStack
 from types import FrameType
 
+from src import cli
 from src.chain.errors import SourceError
 from src.chain.recording_fetch import UnverifiedBlock
 from src.detection.counterparties import CounterpartyBook
-from src.detection.errors import ModelError
-from src.detection.policy import PolicyError
 from src.monitoring import metrics
 from src.monitoring.usage import UsageReporter
-from src.service.database.engine import Database, DatabaseError
+from src.service.database.engine import Database
 from src.service.decider import Decider
 from src.service.engine import as_detector, load_fraud
 from src.service.model_refresh import model_refresh
@@ -32,9 +31,9 @@ from src.service.settings import (
 )
 from src.service.watcher import Watcher
 from src.settings import Settings, SettingsError
-from src.utils.address_list import AddressListError
 from src.utils.logger import log_to_stderr
 
+_DESCRIPTION = "Follow a chain's head: decide about every transaction, store, notify."
 _EPILOG = """\
 Receivers: NOTIFY_URLS (Apprise: Slack, Telegram, Discord, e-mail ...) and WEBHOOK_URLS, signed with
 WEBHOOK_SECRET; from action NOTIFY_FROM on. docs/service.md lists all settings.
@@ -42,9 +41,12 @@ WEBHOOK_SECRET; from action NOTIFY_FROM on. docs/service.md lists all settings.
 examples:
   JSON_RPC_URL=http://127.0.0.1:8545 npm run watch
   JSON_RPC_URL=... NOTIFY_URLS=tgram://TOKEN/CHAT npm run watch -- --from-block 20000000
+
+exit codes: 0 stopped in good order, 1 failed, 2 wrong options or settings.
 """
 
 
+@cli.command("watch", failure=cli.WRONG_USAGE)
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     options = _parse(arguments)
@@ -61,18 +63,10 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         settings, common = load_service_settings(), load_common_settings()
         if common.json_rpc_url is None:
-            return _fail("JSON_RPC_URL must name the node to follow", 2)
+            raise SettingsError("JSON_RPC_URL", "set: it names the node to follow")
         return watch(settings, common, stop, once=options.once)
-    except (
-        SettingsError,
-        DatabaseError,
-        ModelError,
-        PolicyError,
-        AddressListError,
-    ) as error:
-        return _fail(str(error), 2)
     except (SourceError, UnverifiedBlock, OSError) as error:
-        return _fail(str(error), 1)
+        raise cli.CommandError(cli.described(error), exit_code=1) from error
 
 
 def watch(
@@ -130,15 +124,10 @@ def watch(
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="npm run watch --",
-        description="Follow a chain's head: decide about every transaction, store, notify.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = cli.parser("watch", _DESCRIPTION, _EPILOG)
     parser.add_argument(
         "--from-block",
-        type=int,
+        type=cli.natural,
         metavar="N",
         help="first block at the very first start (the head); later starts resume",
     )
@@ -146,11 +135,6 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         "--once", action="store_true", help="catch up with the head, send what is due, and end"
     )
     return parser.parse_args(arguments)
-
-
-def _fail(problem: str, code: int) -> int:
-    sys.stderr.write(f"watch: {problem}\n")
-    return code
 
 
 if __name__ == "__main__":

@@ -2,8 +2,6 @@
 
 import hashlib
 import importlib.metadata
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ from numpy.typing import NDArray
 from sklearn.ensemble import IsolationForest
 
 from src.detection.manifest import Manifest, TokenAmounts, manifest_path
+from src.files import write_file
 
 GOLDEN_ROWS = 16
 SCORE_QUANTILES = 1001
@@ -70,25 +69,6 @@ def write_bundle(
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     # The manifest last: until it is there, an earlier one refuses the new file as tampered with.
-    write_atomically(path, content)
-    write_atomically(manifest_path(path), manifest.to_json().encode())
+    write_file(path, content)
+    write_file(manifest_path(path), manifest.to_json().encode())
     return manifest
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that it appears whole or not at all.
-
-    Raises:
-        OSError: the disk.
-    """
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise

@@ -19,10 +19,10 @@ import pandas as pd
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from src import cli
 from src.chain.deadline import Deadline
 from src.chain.errors import NotFound, SourceError
 from src.chain.etherscan import EtherscanClient
-from src.chain.options import natural, positive
 from src.chain.rate_limit import Rate, RateLimit
 from src.chain.recording import Recording, RecordingError, open_writer
 from src.chain.recording_dataset import (
@@ -31,10 +31,11 @@ from src.chain.recording_dataset import (
     load_transactions,
     load_transfers,
 )
-from src.chain.recording_fetch import BlockFetcher, Node, UnverifiedBlock
+from src.chain.recording_fetch import BlockFetcher, Node
 from src.chain.rpc import JsonRpcClient
+from src.files import write_file
 from src.settings import Settings, load_settings
-from src.training.bundle import write_atomically
+from src.training.dataset import COLLECTED
 from src.training.tables import read_table, require_columns
 
 AGE_COLUMN = "sender_age_minutes"
@@ -55,7 +56,7 @@ The node is JSON_RPC_URL. With ETHERSCAN_API_KEY set, the column sender_age_minu
 sender was (training does not use it).
 
 examples:
-  npm run collect -- --blocks training_manifest.csv --out data/same-as-shipped
+  npm run collect -- --blocks training_manifest.csv
   npm run collect -- --from-block 18000000 --to-block 18000099 --out data/august
 
 exit codes: 0 collected, 1 failed, 2 wrong usage.
@@ -157,41 +158,38 @@ def collect(
     return _write_tables(folder, wanted, out, explorer)
 
 
+@cli.command("collect", resumes=True)
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(message)s")
     options = _parse(arguments)
-    try:
-        settings = load_settings()
-        url = options.url or settings.json_rpc_url
-        if not url:
-            raise ValueError("no node: set JSON_RPC_URL, or give --url")
-        if options.blocks:
-            wanted = read_block_list(options.blocks)
-        else:
-            wanted = [WantedBlock(n) for n in range(options.from_block, options.to_block + 1)]
-        client = JsonRpcClient(
-            url,
-            timeout=30.0,
-            rate_limit=RateLimit(Rate(settings.json_rpc_requests_per_second, 1.0)),
-            connections=options.workers,
+    settings = load_settings()
+    url = options.url or settings.json_rpc_url
+    if not url:
+        raise cli.CommandError("no node: set JSON_RPC_URL, or give --url")
+    if options.blocks:
+        wanted = read_block_list(options.blocks)
+    else:
+        wanted = [WantedBlock(n) for n in range(options.from_block, options.to_block + 1)]
+    client = JsonRpcClient(
+        url,
+        timeout=30.0,
+        rate_limit=RateLimit(Rate(settings.json_rpc_requests_per_second, 1.0)),
+        connections=options.workers,
+    )
+    explorer = _explorer(settings)
+    with ExitStack() as opened, logging_redirect_tqdm():
+        opened.callback(client.close)
+        if explorer is not None:
+            opened.callback(explorer.close)
+        transactions, transfers = collect(
+            client,
+            wanted,
+            options.out,
+            explorer=explorer,
+            workers=options.workers,
+            patience=options.patience,
         )
-        explorer = _explorer(settings)
-        with ExitStack() as opened, logging_redirect_tqdm():
-            opened.callback(client.close)
-            if explorer is not None:
-                opened.callback(explorer.close)
-            transactions, transfers = collect(
-                client,
-                wanted,
-                options.out,
-                explorer=explorer,
-                workers=options.workers,
-                patience=options.patience,
-            )
-    except (SourceError, UnverifiedBlock, ValueError, OSError) as error:
-        sys.stderr.write(f"collect: {error}; the same command resumes\n")
-        return 1
     sys.stdout.write(
         f"{options.out} holds {len(wanted):,} blocks, {transactions:,} transactions, "
         f"{transfers:,} token transfers.\nNext: npm run train -- --data {options.out} --out DIR\n"
@@ -238,8 +236,8 @@ def _write_tables(
         moving = transactions["n_erc20_transfers"] > 0
         ages = _sender_ages(transactions[moving], explorer)
         transactions = transactions.assign(**{AGE_COLUMN: ages})
-    write_atomically(out / TRANSFERS_FILE, transfers.to_parquet(index=False))
-    write_atomically(out / TRANSACTIONS_FILE, transactions.to_parquet(index=False))
+    write_file(out / TRANSFERS_FILE, transfers.to_parquet(index=False))
+    write_file(out / TRANSACTIONS_FILE, transactions.to_parquet(index=False))
     return len(transactions), len(transfers)
 
 
@@ -271,22 +269,23 @@ def _explorer(settings: Settings) -> EtherscanClient | None:
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="npm run collect --",
-        description=_DESCRIPTION,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = cli.parser("collect", _DESCRIPTION, _EPILOG)
     add = parser.add_argument
-    add("--blocks", type=Path, metavar="FILE", help="CSV with block_number (and block_hash)")
-    add("--from-block", type=natural, metavar="A", help="first block, included")
-    add("--to-block", type=natural, metavar="B", help="last block, included")
-    add("--out", type=Path, required=True, metavar="DIR", help="where the tables go")
+    add("--blocks", type=cli.path, metavar="FILE", help="CSV with block_number (and block_hash)")
+    add("--from-block", type=cli.natural, metavar="A", help="first block, included")
+    add("--to-block", type=cli.natural, metavar="B", help="last block, included")
+    add(
+        "--out",
+        type=cli.output_folder,
+        default=str(COLLECTED),
+        metavar="DIR",
+        help="where the tables go (data/training, which training reads by default)",
+    )
     add("--url", default=os.environ.get("JSON_RPC_URL"), help="the node (default: $JSON_RPC_URL)")
-    add("--workers", type=positive, default=4, metavar="N", help="blocks fetched at once (4)")
+    add("--workers", type=cli.positive, default=4, metavar="N", help="blocks fetched at once (4)")
     add(
         "--patience",
-        type=float,
+        type=cli.positive_number,
         default=120.0,
         metavar="S",
         help="seconds to keep asking a node that fails (120)",

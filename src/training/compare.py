@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from src import cli
 from src.detection.features import FEATURE_NAMES
 from src.detection.model import ANOMALY, Model, load_model
+from src.files import write_file
 from src.settings import model_public_key
-from src.training.bundle import write_atomically
-from src.training.dataset import default_folder, load_background
+from src.training.dataset import NO_DATA, default_folder, load_background
 from src.training.evaluation_sets import load_benign_fixtures, load_exploits
 from src.training.score import score_set
 from src.training.tables import TransactionSet
@@ -29,6 +30,10 @@ compare.json.
 _EPILOG = """\
 DIR is a recording or a data set; exploits are compared where it lists them. Each model is taken at
 its own threshold. A model has seen its own training transactions: its scores there flatter it.
+
+example:
+  npm run compare -- --champion isolation_forest.pkl --challenger new/isolation_forest.pkl \\
+    --data DIR
 
 exit codes: 0 compared, 1 the data or a model cannot be used, 2 wrong usage.
 """
@@ -175,25 +180,21 @@ def _changes(title: str, rows: list[dict[str, Any]]) -> list[str]:
     return lines
 
 
+@cli.command("compare")
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     options = _parse(arguments)
-    try:
-        champion, challenger = Contender.load(options.champion), Contender.load(options.challenger)
-        loaded = {
-            "background": load_background(options.data),
-            "exploits": load_exploits(options.data),
-            "benign hard cases": load_benign_fixtures(options.data),
-        }
-        sets = {name: data for name, data in loaded.items() if data is not None}
-        report = compare(champion, challenger, sets)
-        options.out.mkdir(parents=True, exist_ok=True)
-        content = json.dumps(report, indent=1, allow_nan=False) + "\n"
-        write_atomically(options.out / "compare.json", content.encode())
-        write_atomically(options.out / "compare.md", to_markdown(report).encode())
-    except (ValueError, RuntimeError, OSError) as error:
-        sys.stderr.write(f"compare: {error}\n")
-        return 1
+    champion, challenger = Contender.load(options.champion), Contender.load(options.challenger)
+    loaded = {
+        "background": load_background(options.data),
+        "exploits": load_exploits(options.data),
+        "benign hard cases": load_benign_fixtures(options.data),
+    }
+    sets = {name: data for name, data in loaded.items() if data is not None}
+    report = compare(champion, challenger, sets)
+    content = json.dumps(report, indent=1, allow_nan=False) + "\n"
+    write_file(options.out / "compare.json", content.encode())
+    write_file(options.out / "compare.md", to_markdown(report).encode())
     for name, found in report["sets"].items():
         sys.stdout.write(
             f"{name}: {found['champion_alerts']} alerts of the champion, "
@@ -205,20 +206,21 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="npm run compare --",
-        description=_DESCRIPTION,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = cli.parser("compare", _DESCRIPTION, _EPILOG)
     add = parser.add_argument
-    add("--champion", type=Path, metavar="FILE", required=True, help="the model in use")
-    add("--challenger", type=Path, metavar="FILE", required=True, help="the other model")
-    add("--data", type=Path, metavar="DIR", default=default_folder(), help="the data set")
-    add("--out", type=Path, metavar="DIR", default=Path("evaluation"), help="(evaluation)")
+    add("--champion", type=cli.path, metavar="FILE", required=True, help="the model in use")
+    add("--challenger", type=cli.path, metavar="FILE", required=True, help="the other model")
+    add("--data", type=cli.path, metavar="DIR", default=default_folder(), help="the data set")
+    add(
+        "--out",
+        type=cli.output_folder,
+        metavar="DIR",
+        default="evaluation",
+        help="(evaluation)",
+    )
     options = parser.parse_args(arguments)
     if options.data is None:
-        parser.error("no data: name a data set or a recording with --data DIR")
+        parser.error(NO_DATA)
     return options
 
 

@@ -14,7 +14,7 @@ from src.chain.recording_dataset import (
     TRANSFERS_FILE,
     is_dataset,
 )
-from src.training.bundle import write_atomically
+from src.files import write_file
 from src.training.dataset import EXPLOITS_FILE
 from src.training.sample import EXPLOIT_TRANSFERS_FILE
 from src.training.store import Store
@@ -85,5 +85,5 @@ def _fetch(store: Store, data_id: str, target: Path) -> Path | None:
         content = store.read(f"data/{data_id}/{name}")
         if hashlib.sha256(content).hexdigest() != digest:
             raise TableError(f"{store.name}/data/{data_id}/{name} was cut short or changed")
-        write_atomically(path, content)
+        write_file(path, content)
     return target

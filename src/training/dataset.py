@@ -32,11 +32,19 @@ _BACKGROUND_COLUMNS = (
 )
 _PROJECT = Path(__file__).resolve().parents[2]
 
+COLLECTED = _PROJECT / "data" / "training"
+"""Where `npm run collect` writes by default."""
+
+NO_DATA = (
+    "no data: collect the blocks of the shipped model from a node with `JSON_RPC_URL=... npm run "
+    "collect -- --blocks training_manifest.csv`, or name a folder with --data DIR"
+)
+
 
 def default_folder() -> Path | None:
-    """The shared data set beside the checkout, where there is one."""
-    folder = _PROJECT.parent / "shared" / "data"
-    return folder if is_dataset(folder) else None
+    """What was collected, else the shared data set beside the checkout; None without either."""
+    folders = (COLLECTED, _PROJECT.parent / "shared" / "data")
+    return next((folder for folder in folders if is_dataset(folder)), None)
 
 
 def load_background(folder: Path) -> TransactionSet:

@@ -9,10 +9,11 @@ from typing import Any
 
 from tqdm import tqdm
 
+from src import cli
 from src.detection.manifest import read_manifest
+from src.files import write_file
 from src.settings import DEFAULT_MODEL_PATH, PROJECT_ROOT, model_public_key
-from src.training.bundle import write_atomically
-from src.training.dataset import default_folder
+from src.training.dataset import NO_DATA, default_folder
 from src.training.evaluation import FOREST, Evaluated, evaluate
 from src.training.figures import draw_all
 from src.training.model_card import model_card
@@ -32,31 +33,32 @@ The figures are of the model's parameters, cross-fitted: a transaction is scored
 has not seen its block. DIR needs the exploits besides the transactions; sections whose data are not
 there are left out.
 
+examples:
+  npm run evaluate -- --data DIR
+  npm run evaluate -- --data DIR --out evaluation/august --repetitions 200
+
 exit codes: 0 evaluated, 1 the data cannot be used, 2 wrong usage.
 """
 
 
+@cli.command("evaluate")
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     options = _parse(arguments)
     started = time.monotonic()
-    try:
-        with tqdm(unit="step", disable=not sys.stderr.isatty()) as progress:
+    with tqdm(unit="step", disable=not sys.stderr.isatty()) as progress:
 
-            def report(what: str) -> None:
-                progress.set_description(what)
-                progress.update()
+        def report(what: str) -> None:
+            progress.set_description(what)
+            progress.update()
 
-            evaluated = evaluate(options.data, repetitions=options.repetitions, report=report)
-        write_report(options.out, evaluated)
-        if options.model_card:
-            manifest = read_manifest(DEFAULT_MODEL_PATH, model_public_key())
-            figures = _tagged(evaluated, manifest.sha256)
-            write_atomically(PROJECT_ROOT / EVALUATION_FILE, _json(figures))
-            write_atomically(PROJECT_ROOT / CARD_FILE, model_card(figures, manifest).encode())
-    except (ValueError, RuntimeError, OSError) as error:
-        sys.stderr.write(f"evaluate: {error}\n")
-        return 1
+        evaluated = evaluate(options.data, repetitions=options.repetitions, report=report)
+    write_report(options.out, evaluated)
+    if options.model_card:
+        manifest = read_manifest(DEFAULT_MODEL_PATH, model_public_key())
+        figures = _tagged(evaluated, manifest.sha256)
+        write_file(PROJECT_ROOT / EVALUATION_FILE, _json(figures))
+        write_file(PROJECT_ROOT / CARD_FILE, model_card(figures, manifest).encode())
     forest = evaluated.figures["detectors"][FOREST]
     sys.stdout.write(
         f"AUC {forest['auc']['all']['auc']:.3f}; {forest['recall']['0.4%']['recall']:.0%} of the "
@@ -72,10 +74,10 @@ def write_report(out: Path, evaluated: Evaluated) -> None:
     figures = evaluated.figures
     pictures = draw_all(figures, evaluated.detectors)
     for name, content in pictures.items():
-        write_atomically(out / name, content)
-    write_atomically(out / EVALUATION_FILE, _json(figures))
-    write_atomically(out / "evaluation.md", to_markdown(figures, pictures, TITLE).encode())
-    write_atomically(out / "evaluation.html", to_html(figures, pictures, TITLE).encode())
+        write_file(out / name, content)
+    write_file(out / EVALUATION_FILE, _json(figures))
+    write_file(out / "evaluation.md", to_markdown(figures, pictures, TITLE).encode())
+    write_file(out / "evaluation.html", to_html(figures, pictures, TITLE).encode())
 
 
 def _tagged(evaluated: Evaluated, sha256: str) -> dict[str, Any]:
@@ -97,28 +99,28 @@ def _rounded(value: Any) -> Any:
     return value
 
 
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("a number from 1 on")
-    return number
-
-
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="npm run evaluate --",
-        description=_DESCRIPTION,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = cli.parser("evaluate", _DESCRIPTION, _EPILOG)
     add = parser.add_argument
-    add("--data", type=Path, metavar="DIR", default=default_folder(), help="the data set")
-    add("--out", type=Path, metavar="DIR", default=Path("evaluation"), help="(evaluation)")
-    add("--repetitions", type=_positive, metavar="N", default=1000, help="of each bootstrap (1000)")
+    add("--data", type=cli.path, metavar="DIR", default=default_folder(), help="the data set")
+    add(
+        "--out",
+        type=cli.output_folder,
+        metavar="DIR",
+        default="evaluation",
+        help="(evaluation)",
+    )
+    add(
+        "--repetitions",
+        type=cli.positive,
+        metavar="N",
+        default=1000,
+        help="of each bootstrap (1000)",
+    )
     add("--model-card", action="store_true", help="also write the project's MODEL_CARD.md")
     options = parser.parse_args(arguments)
     if options.data is None:
-        parser.error("no data: name a data set with known exploits with --data DIR")
+        parser.error(NO_DATA)
     return options
 
 

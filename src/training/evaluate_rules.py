@@ -9,6 +9,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from src import cli
 from src.detection.actions import Action
 from src.detection.detectors.base import Equipment
 from src.detection.evidence import Evidence
@@ -16,10 +17,10 @@ from src.detection.features import FEATURE_NAMES
 from src.detection.model import load_model
 from src.detection.panel import Panel
 from src.detection.policy import Mode, Policy
+from src.files import write_file
 from src.settings import load_settings
 from src.training import rule_cases
-from src.training.bundle import write_atomically
-from src.training.dataset import default_folder
+from src.training.dataset import NO_DATA, default_folder
 from src.training.statistics import share_interval
 from src.utils.judge import load_policy
 
@@ -30,7 +31,12 @@ _DESCRIPTION = """\
 Judge ordinary transactions, known exploits and recorded address poisoning with the detectors of a
 policy, one after the other and together. Writes rules.md and rules.json.
 """
-_EPILOG = "exit codes: 0 evaluated, 1 the data or the policy cannot be used, 2 wrong usage."
+_EPILOG = """\
+example:
+  npm run evaluate:rules -- --data DIR --policy policy.yaml
+
+exit codes: 0 evaluated, 1 the data or the policy cannot be used, 2 wrong usage.
+"""
 
 
 def evaluate_rules(policy: Policy, equipment: Equipment, sets: dict[str, list[Evidence]]) -> Any:
@@ -171,45 +177,47 @@ def collect(folder: Path, facts: rule_cases.Facts) -> dict[str, list[Evidence]]:
     return sets
 
 
+@cli.command("evaluate:rules")
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     options = _parse(arguments)
-    try:
-        rule_cases.need_dataset(options.data)
-        settings = load_settings()
-        policy = load_policy(options.policy or settings.policy_path, settings.model_public_key)
-        model = load_model(settings.model_path, FEATURE_NAMES, public_key=settings.model_public_key)
-        threshold = settings.anomaly_threshold
-        if threshold is None:
-            threshold = model.manifest.anomaly_threshold
-        facts = rule_cases.Facts(model, rule_cases.read_symbols(options.data))
-        equipment = Equipment(threshold, model.manifest.token_amounts)
-        report = evaluate_rules(policy, equipment, collect(options.data, facts))
-        report["model_version"] = model.version
-        options.out.mkdir(parents=True, exist_ok=True)
-        write_atomically(options.out / "rules.json", (json.dumps(report, indent=1) + "\n").encode())
-        write_atomically(options.out / "rules.md", to_markdown(report).encode())
-    except (ValueError, RuntimeError, OSError) as error:
-        sys.stderr.write(f"evaluate:rules: {error}\n")
-        return 1
+    rule_cases.need_dataset(options.data)
+    settings = load_settings()
+    policy = load_policy(options.policy or settings.policy_path, settings.model_public_key)
+    model = load_model(settings.model_path, FEATURE_NAMES, public_key=settings.model_public_key)
+    threshold = settings.anomaly_threshold
+    if threshold is None:
+        threshold = model.manifest.anomaly_threshold
+    facts = rule_cases.Facts(model, rule_cases.read_symbols(options.data))
+    equipment = Equipment(threshold, model.manifest.token_amounts)
+    report = evaluate_rules(policy, equipment, collect(options.data, facts))
+    report["model_version"] = model.version
+    write_file(options.out / "rules.json", (json.dumps(report, indent=1) + "\n").encode())
+    write_file(options.out / "rules.md", to_markdown(report).encode())
     sys.stdout.write(f"{to_markdown(report)}\nWritten to {options.out}/rules.md and rules.json.\n")
     return 0
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="npm run evaluate:rules --",
-        description=_DESCRIPTION,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = cli.parser("evaluate:rules", _DESCRIPTION, _EPILOG)
     add = parser.add_argument
-    add("--data", type=Path, metavar="DIR", default=default_folder(), help="the data set")
-    add("--policy", type=Path, metavar="FILE", help="(the setting POLICY_PATH, else policy.yaml)")
-    add("--out", type=Path, metavar="DIR", default=Path("evaluation"), help="(evaluation)")
+    add("--data", type=cli.path, metavar="DIR", default=default_folder(), help="the data set")
+    add(
+        "--policy",
+        type=cli.path,
+        metavar="FILE",
+        help="(the setting POLICY_PATH, else policy.yaml)",
+    )
+    add(
+        "--out",
+        type=cli.output_folder,
+        metavar="DIR",
+        default="evaluation",
+        help="(evaluation)",
+    )
     options = parser.parse_args(arguments)
     if options.data is None:
-        parser.error("no data: name a data set with --data DIR")
+        parser.error(NO_DATA)
     return options
 
 

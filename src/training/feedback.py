@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from src.files import reason
 from src.training.tables import TableError, read_table, require_columns
 
 _HASH_LENGTH = 66
@@ -57,7 +58,7 @@ def _table(path: Path) -> pd.DataFrame:
     try:
         rows = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise TableError(f"{path}: cannot be read: {error}") from None
+        raise TableError(f"{path}: cannot be read: {reason(error)}") from None
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise TableError(f"{path}: must be a list of objects")
     return pd.DataFrame(rows, columns=None if rows else ["tx_hash", "is_true_alarm"])

@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
+from src import cli
 from src.detection.fraud_manifest import FraudManifest
 from src.detection.manifest import manifest_path
+from src.files import write_file
 from src.training import fraud_figures, fraud_report
-from src.training.bundle import write_atomically
 from src.training.fraud_bundle import MODEL_FILE, write_fraud_bundle
 from src.training.fraud_candidates import candidates
 from src.training.fraud_selection import (
@@ -44,10 +45,11 @@ cross-validation, search the best one's parameters, choose a threshold, measure 
 and write model, manifest, report and pictures. The same rows give the same bytes.
 """
 _EPILOG = """\
+examples:
   npm run train:fraud -- --data creditcard.csv --label Class
   npm run train:fraud -- --data accounts.csv.gz --label FLAG --ignore Index Address
 
-A table of labelled token transfers: python -m src.training.fraud_dataset --help
+A table of labelled token transfers: npm run train:fraud:dataset -- --help
 
 exit codes: 0 trained, 1 the data cannot be used, 2 wrong usage.
 """
@@ -74,6 +76,7 @@ class Options:
     jobs: int = 1
 
 
+@cli.command("train:fraud")
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     parser = _parser()
@@ -87,25 +90,21 @@ def main(arguments: list[str] | None = None) -> int:
     def say(step: str) -> None:
         sys.stderr.write(f"train:fraud: {time.monotonic() - started:6.1f} s  {step}\n")
 
-    try:
-        say(f"reading {given.data}")
-        key = configured_key()
-        table = load_labelled(
-            given.data,
-            given.label,
-            ignore=given.ignore,
-            group=given.group,
-            positive=given.positive,
-        )
-        for note in table.notes:
-            say(note)
-        source = {"file": given.data.name, "label": given.label, "group": given.group}
-        manifest = train(table, given.out, source, created_at=created_at, options=options, say=say)
-        if key:
-            write_signature(manifest_path(given.out / MODEL_FILE), key)
-    except (ValueError, OSError) as error:
-        sys.stderr.write(f"train:fraud: {error}\n")
-        return 1
+    say(f"reading {given.data}")
+    key = configured_key()
+    table = load_labelled(
+        given.data,
+        given.label,
+        ignore=given.ignore,
+        group=given.group,
+        positive=given.positive,
+    )
+    for note in table.notes:
+        say(note)
+    source = {"file": given.data.name, "label": given.label, "group": given.group}
+    manifest = train(table, given.out, source, created_at=created_at, options=options, say=say)
+    if key:
+        write_signature(manifest_path(given.out / MODEL_FILE), key)
     test = manifest.training["hold_out"]["metrics"]
     figures = ", ".join(f"{metric} {test[metric]['value']:.3f}" for metric in METRICS)
     sys.stdout.write(
@@ -176,10 +175,10 @@ def train(
     pictures = fraud_figures.draw_all(compared, test["confusion"], curves, chosen.threshold)
     out.mkdir(parents=True, exist_ok=True)
     for name, content in pictures.items():
-        write_atomically(out / name, content)
+        write_file(out / name, content)
     text = json.dumps(figures, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
-    write_atomically(out / "report.json", text.encode())
-    write_atomically(out / "report.md", fraud_report.markdown(figures).encode())
+    write_file(out / "report.json", text.encode())
+    write_file(out / "report.md", fraud_report.markdown(figures).encode())
     return write_fraud_bundle(
         out / MODEL_FILE,
         name=chosen.winner.name,
@@ -280,14 +279,9 @@ def _created_at(parser: argparse.ArgumentParser, given: int | None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="npm run train:fraud --",
-        description=_DESCRIPTION,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = cli.parser("train:fraud", _DESCRIPTION, _EPILOG)
     add = parser.add_argument
-    add("--data", type=Path, metavar="FILE", required=True, help="the labelled table")
+    add("--data", type=cli.path, metavar="FILE", required=True, help="the labelled table")
     add("--label", metavar="COLUMN", required=True, help="the column to predict, 0 or 1")
     add("--positive", metavar="VALUE", help="the label's value that means fraud, if not 1")
     add("--ignore", metavar="COLUMN", nargs="+", default=[], help="columns that are no inputs")
@@ -296,48 +290,37 @@ def _parser() -> argparse.ArgumentParser:
         metavar="COLUMN",
         help="rows with the same value stay on one side of every split (an account, a block)",
     )
-    add("--out", type=Path, metavar="DIR", default=DEFAULT_OUT, help="(fraud_model)")
+    add(
+        "--out",
+        type=cli.output_folder,
+        metavar="DIR",
+        default=str(DEFAULT_OUT),
+        help="(fraud_model)",
+    )
     add(
         "--min-precision",
-        type=_share,
+        type=cli.number(0, 1, above=True),
         metavar="P",
         help="choose the threshold with the best recall at this precision (default: the best F1)",
     )
-    add("--folds", type=_at_least(2), metavar="N", default=5, help="of cross-validation (5)")
-    add("--trees", type=_at_least(1), metavar="N", default=200, help="of the random forest (200)")
+    add("--folds", type=cli.whole(2), metavar="N", default=5, help="of cross-validation (5)")
+    add("--trees", type=cli.whole(1), metavar="N", default=200, help="of the random forest (200)")
     add(
         "--svm-rows",
-        type=_at_least(10),
+        type=cli.whole(10),
         metavar="N",
         default=10_000,
         help="fit the SVM on so many rows at most, the larger class thinned (10,000)",
     )
-    add("--seed", type=_at_least(0), metavar="N", default=0, help="of every draw (0)")
-    add("--jobs", type=_at_least(1), metavar="N", default=1, help="processes (1)")
+    add("--seed", type=cli.whole(0), metavar="N", default=0, help="of every draw (0)")
+    add("--jobs", type=cli.whole(1), metavar="N", default=1, help="processes (1)")
     add(
         "--created-at",
-        type=int,
+        type=cli.natural,
         metavar="SECONDS",
         help="the model's version, Unix seconds ($SOURCE_DATE_EPOCH, else now)",
     )
     return parser
-
-
-def _share(text: str) -> float:
-    value = float(text)
-    if not 0 < value <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is not above 0 and at most 1")
-    return value
-
-
-def _at_least(lowest: int) -> Any:
-    def whole_number(text: str) -> int:
-        value = int(text)
-        if value < lowest:
-            raise argparse.ArgumentTypeError(f"{text} is below {lowest}")
-        return value
-
-    return whole_number
 
 
 if __name__ == "__main__":

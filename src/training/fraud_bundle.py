@@ -13,7 +13,7 @@ from sklearn.pipeline import Pipeline
 
 from src.detection.fraud_manifest import FraudManifest
 from src.detection.manifest import manifest_path
-from src.training.bundle import write_atomically
+from src.files import write_file
 
 MODEL_FILE = "fraud_model.npz"
 GOLDEN_ROWS = 16
@@ -69,8 +69,8 @@ def write_fraud_bundle(
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     # The manifest last: until it is there, an earlier one refuses the new file as tampered with.
-    write_atomically(path, content)
-    write_atomically(manifest_path(path), manifest.to_json().encode())
+    write_file(path, content)
+    write_file(manifest_path(path), manifest.to_json().encode())
     return manifest
 
 

@@ -13,7 +13,6 @@ can be the policy's supervised detector. What makes it honest:
 The isolation forest is never trained on any of this.
 """
 
-import argparse
 import io
 import sys
 from pathlib import Path
@@ -22,12 +21,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from src.detection.errors import ModelError
+from src import cli
 from src.detection.features import FEATURE_NAMES, TokenProfile, feature_table
 from src.detection.manifest import read_manifest
+from src.files import write_file
 from src.settings import model_public_key
-from src.training.bundle import write_atomically
-from src.training.dataset import default_folder, load_background
+from src.training.dataset import NO_DATA, default_folder, load_background
 from src.training.evaluation_sets import call_view, clusters, load_exploits
 from src.training.fit import fold_of_blocks, profile_tokens, select_rows
 from src.training.hyperparameters import Hyperparameters
@@ -41,10 +40,13 @@ FACTS = ("tx_hash", "derivation")
 _PROJECT = Path(__file__).resolve().parents[2]
 _MODEL = _PROJECT / "isolation_forest.pkl"
 
+_NAME = "train:fraud:dataset"
 _DESCRIPTION = """\
 Write the features of known exploits and of ordinary transactions as a labelled table.
 """
 _EPILOG = """\
+example:
+  npm run train:fraud:dataset -- --data DIR --out labelled.csv.gz
 then:
   npm run train:fraud -- --data TABLE --label exploit --group group --ignore tx_hash derivation
 
@@ -121,18 +123,22 @@ def _part(
     return table
 
 
+@cli.command(_NAME)
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns its exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m src.training.fraud_dataset",
-        description=_DESCRIPTION,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = cli.parser(_NAME, _DESCRIPTION, _EPILOG)
     add = parser.add_argument
-    add("--data", type=Path, metavar="DIR", default=default_folder(), help="the data set")
-    add("--out", type=Path, metavar="TABLE", required=True, help="a .parquet or .csv.gz file")
-    add("--model", type=Path, metavar="FILE", default=_MODEL, help="whose token amounts to take")
+    add("--data", type=cli.path, metavar="DIR", default=default_folder(), help="the data set")
+    add(
+        "--out",
+        type=cli.output_file,
+        metavar="TABLE",
+        required=True,
+        help="a .parquet or .csv.gz file",
+    )
+    add(
+        "--model", type=cli.path, metavar="FILE", default=_MODEL, help="whose token amounts to take"
+    )
     add(
         "--view",
         choices=("calls", "logs"),
@@ -141,27 +147,22 @@ def main(arguments: list[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     if options.data is None:
-        parser.error("no data: name a data set with --data DIR")
+        parser.error(NO_DATA)
     if not options.out.name.endswith((".parquet", ".csv.gz", ".csv")):
         parser.error(f"{options.out}: name a .parquet, .csv or .csv.gz file")
-    try:
-        sys.stderr.write(f"fraud_dataset: reading {options.data}\n")
-        exploits = load_exploits(options.data)
-        if exploits is None:
-            raise ValueError(f"{options.data}: holds no exploit transfers")
-        background = load_background(options.data)
-        profile = TokenProfile.from_amounts(
-            read_manifest(options.model, model_public_key()).token_amounts
-        )
-        if options.view == "calls":
-            background, exploits = call_view(background), call_view(exploits)
-        sys.stderr.write("fraud_dataset: computing features\n")
-        table = labelled_features(background, exploits, profile)
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(options.out, _as_bytes(table, options.out.name))
-    except (ValueError, OSError, ModelError) as error:
-        sys.stderr.write(f"fraud_dataset: {error}\n")
-        return 1
+    sys.stderr.write(f"{_NAME}: reading {options.data}\n")
+    exploits = load_exploits(options.data)
+    if exploits is None:
+        raise ValueError(f"{options.data}: holds no exploit transfers")
+    background = load_background(options.data)
+    profile = TokenProfile.from_amounts(
+        read_manifest(options.model, model_public_key()).token_amounts
+    )
+    if options.view == "calls":
+        background, exploits = call_view(background), call_view(exploits)
+    sys.stderr.write(f"{_NAME}: computing features\n")
+    table = labelled_features(background, exploits, profile)
+    write_file(options.out, _as_bytes(table, options.out.name))
     n_groups = table.groupby(LABEL)[GROUP].nunique()
     sys.stdout.write(
         f"{options.out}: {len(table):,} transactions, {int(table[LABEL].sum())} exploits of "

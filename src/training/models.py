@@ -9,10 +9,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from src.settings import SettingsError, model_public_key
-from src.training.registry import EVALUATION_FILE, MANIFEST_FILE, Registry, RegistryError
+from src import cli
+from src.settings import model_public_key
+from src.training.registry import EVALUATION_FILE, MANIFEST_FILE, Registry
 from src.training.registry_records import CHAMPION
-from src.training.store import StoreError, open_store
+from src.training.store import open_store
 
 _PROJECT = Path(__file__).resolve().parents[2]
 _SHOWN = ("anomaly_threshold", "sklearn_version", "sha256")
@@ -21,6 +22,7 @@ _DESCRIPTION = "Look after the models in a folder or an S3 bucket."
 _EPILOG = """\
 MODEL is an id, the unique beginning of one, or champion, challenger, previous.
 
+examples:
   npm run models -- add . --promote          put the bundle of this checkout in, as champion
   npm run models -- list
   npm run models -- diff champion challenger
@@ -32,16 +34,17 @@ exit codes: 0 done, 1 refused or failed, 2 wrong usage.
 """
 
 
+@cli.command("models")
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     options = _parse(arguments)
-    try:
-        registry = Registry(open_store(options.store), public_key=model_public_key())
-        output = options.run(registry, options)
-    except (RegistryError, StoreError, SettingsError, OSError) as error:
-        sys.stderr.write(f"models: {error}\n")
-        return 1
-    sys.stdout.write(output)
+    store = open_store(options.store)
+    if options.run is not _add and not store.exists():
+        raise cli.CommandError(
+            f"there is no store at {store.name}; `npm run models -- add . --promote` makes one"
+        )
+    registry = Registry(store, public_key=model_public_key())
+    sys.stdout.write(options.run(registry, options))
     return 0
 
 
@@ -175,12 +178,7 @@ def _date(seconds: int) -> str:
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="npm run models --",
-        description=_DESCRIPTION,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = cli.parser("models", _DESCRIPTION, _EPILOG)
     parser.add_argument(
         "--store", metavar="URL", help="a folder or s3://bucket/prefix ($STORE_URL)"
     )
@@ -195,7 +193,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     show = command("show", _show, "one model: manifest, evaluation, data, code version")
     show.add_argument("model", nargs="?", default=CHAMPION, metavar="MODEL")
     add = command("add", _add, "add the bundle in a folder as challenger")
-    add.add_argument("bundle", type=Path, metavar="DIR")
+    add.add_argument("bundle", type=cli.path, metavar="DIR")
     add.add_argument("--promote", action="store_true", help="make it the champion at once")
     promote = command("promote", _promote, "make a model the champion")
     promote.add_argument("model", nargs="?", default="challenger", metavar="MODEL")
@@ -207,7 +205,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     diff.add_argument("other", metavar="MODEL")
     pull = command("pull", _pull, "download and verify a model, for MODEL_PATH")
     pull.add_argument("model", nargs="?", default=CHAMPION, metavar="MODEL")
-    pull.add_argument("--to", type=Path, required=True, metavar="DIR")
+    pull.add_argument("--to", type=cli.output_folder, required=True, metavar="DIR")
     command("history", _history, "every promotion and rollback")
     return parser.parse_args(arguments)
 

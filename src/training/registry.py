@@ -23,7 +23,7 @@ from src.detection.features import FEATURE_NAMES
 from src.detection.manifest import manifest_path
 from src.detection.model import load_model
 from src.detection.signature import signature_path
-from src.training.bundle import write_atomically
+from src.files import write_file
 from src.training.registry_records import (
     ALIASES,
     PREVIOUS,
@@ -177,7 +177,7 @@ class Registry:
         target = folder / entry.id
         target.mkdir(parents=True, exist_ok=True)
         for name, content in contents.items():
-            write_atomically(target / name, content)
+            write_file(target / name, content)
         link = folder / f".{CURRENT}.{uuid.uuid4().hex}"
         link.symlink_to(entry.id, target_is_directory=True)
         link.replace(folder / CURRENT)

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from src.files import reason
+
 CHAMPION, CHALLENGER, PREVIOUS = ALIASES = ("champion", "challenger", "previous")
 
 _FORMAT = 1
@@ -123,7 +125,7 @@ def _parse(kind: type[Any], content: bytes) -> Any:
             raise RecordMalformed("another format")
         return kind(**fields)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise RecordMalformed(f"{type(error).__name__}: {error}") from None
+        raise RecordMalformed(reason(error)) from None
 
 
 def _is_time(value: object) -> bool:

@@ -12,29 +12,28 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
+from src import cli
 from src.chain.deadline import Deadline
-from src.chain.errors import SourceError
 from src.chain.quantities import as_int
 from src.chain.rate_limit import Rate, RateLimit
-from src.chain.recording_fetch import UnverifiedBlock
 from src.chain.rpc import JsonRpcClient
 from src.detection.features import FEATURE_NAMES
 from src.detection.manifest import manifest_path
 from src.detection.model import load_model
+from src.files import write_file
 from src.monitoring.page import Section, to_html
 from src.settings import load_settings, model_public_key
-from src.training.bundle import write_atomically
 from src.training.collect import WantedBlock, collect
 from src.training.data_store import fetch_data, put_data
 from src.training.feedback import Feedback, read_feedback
 from src.training.gate import Check, Tolerances, judge
 from src.training.hyperparameters import Hyperparameters
 from src.training.models import code_version
-from src.training.registry import Registry, RegistryError
+from src.training.registry import Registry
 from src.training.registry_records import CHAMPION
 from src.training.retraining_data import prepare
 from src.training.sign import configured_key, write_signature
-from src.training.store import Store, StoreError, open_store
+from src.training.store import Store, open_store
 from src.training.train import MODEL_FILE, train
 
 REFUSED = 3
@@ -260,18 +259,16 @@ def _unknown(outcome: Outcome) -> str:
     )
 
 
+@cli.command("retrain")
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     options = _parse(arguments)
     try:
         outcome = _run(options)
-        if options.report:
-            _write(outcome, options.report)
-    except (
-        RegistryError, StoreError, SourceError, UnverifiedBlock, ValueError, RuntimeError, OSError,
-    ) as error:  # fmt: skip
-        sys.stderr.write(f"retrain: {error}\nretrain: nothing was promoted\n")
-        return 1
+    except (OSError, ValueError, RuntimeError) as error:
+        raise cli.CommandError(f"{cli.described(error)}; nothing was promoted") from error
+    if options.report:
+        _write(outcome, options.report)
     sys.stdout.write(to_markdown(outcome))
     return 0 if outcome.passed else REFUSED
 
@@ -312,10 +309,9 @@ def _say(text: str) -> None:
 
 
 def _write(outcome: Outcome, folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / "retraining.json", to_json(outcome).encode())
-    write_atomically(folder / "retraining.md", to_markdown(outcome).encode())
-    write_atomically(folder / "retraining.html", to_page(outcome).encode())
+    write_file(folder / "retraining.json", to_json(outcome).encode())
+    write_file(folder / "retraining.md", to_markdown(outcome).encode())
+    write_file(folder / "retraining.html", to_page(outcome).encode())
 
 
 def _parameter(text: str) -> tuple[str, int | float]:
@@ -324,43 +320,50 @@ def _parameter(text: str) -> tuple[str, int | float]:
     if name not in known or not isinstance(known[name], int | float):
         numeric = [key for key, default in known.items() if isinstance(default, int | float)]
         raise argparse.ArgumentTypeError(f"NAME=VALUE, NAME one of {', '.join(numeric)}")
-    return name, (int if isinstance(known[name], int) else float)(value)
+    return name, (cli.natural if isinstance(known[name], int) else cli.number(0))(value)
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="npm run retrain --",
-        description=_DESCRIPTION,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = cli.parser("retrain", _DESCRIPTION, _EPILOG)
     add = parser.add_argument
     add("--store", metavar="URL", help="a folder or s3://bucket/prefix ($STORE_URL)")
-    add("--data", type=Path, action="append", default=[], metavar="DIR",
+    add("--data", type=cli.path, action="append", default=[], metavar="DIR",
         help="put this data set into the store too; may be repeated")  # fmt: skip
     add(
         "--collect",
-        type=int,
+        type=cli.natural,
         default=0,
         metavar="N",
         help="collect N recent blocks ($JSON_RPC_URL)",
     )
-    add("--days", type=float, default=7.0, metavar="D", help="... of the last D days (7)")
-    add("--feedback", type=Path, action="append", default=[], metavar="FILE",
+    add(
+        "--days",
+        type=cli.positive_number,
+        default=7.0,
+        metavar="D",
+        help="... of the last D days (7)",
+    )
+    add("--feedback", type=cli.path, action="append", default=[], metavar="FILE",
         help="verdicts, CSV or JSON: tx_hash, is_true_alarm; may be repeated")  # fmt: skip
-    add("--alert-budget", type=float, default=Tolerances().alert_budget, metavar="R",
+    add("--alert-budget", type=cli.number(0, 1, above=True), metavar="R",
+        default=Tolerances().alert_budget,
         help="share of ordinary transactions that may be flagged (%(default)s)")  # fmt: skip
     add("--parameter", type=_parameter, action="append", default=[], metavar="NAME=VALUE",
         help="another hyperparameter than the project's; may be repeated")  # fmt: skip
-    add("--report", type=Path, metavar="DIR", help="write the report as HTML, Markdown and JSON")
-    add("--cache", type=Path, metavar="DIR", help="keep downloaded data sets here")
-    add("--created-at", type=int, metavar="SECONDS", help="the challenger's version (now)")
-    add("--jobs", type=int, default=1, metavar="N", help="processes that fit trees (1)")
+    add(
+        "--report",
+        type=cli.output_folder,
+        metavar="DIR",
+        help="write the report as HTML, Markdown and JSON",
+    )
+    add("--cache", type=cli.output_folder, metavar="DIR", help="keep downloaded data sets here")
+    add("--created-at", type=cli.natural, metavar="SECONDS", help="the challenger's version (now)")
+    add("--jobs", type=cli.positive, default=1, metavar="N", help="processes that fit trees (1)")
     add("--dry-run", action="store_true", help="judge, keep and promote nothing")
     options = parser.parse_args(arguments)
     options.parameter = dict(options.parameter)
-    if options.collect < 0 or options.days <= 0 or not 0 < options.alert_budget < 1:
-        parser.error("--collect, --days and --alert-budget must be positive, the budget below 1")
+    if options.alert_budget == 1:
+        parser.error("--alert-budget must be below 1")
     return options
 
 

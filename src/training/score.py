@@ -14,10 +14,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from src import cli
 from src.detection.features import FEATURE_NAMES, TokenProfile, feature_table
 from src.detection.model import ANOMALY, NORMAL, Model, load_model
+from src.files import write_file
 from src.settings import load_settings
-from src.training.bundle import write_atomically
 from src.training.tables import (
     TRANSACTION_COLUMNS,
     TRANSFER_COLUMNS,
@@ -39,6 +40,9 @@ _EPILOG = """\
 Output columns: tx_hash, anomaly_score (0 to 1), anomaly_percentile (share of training transactions
 with a lower score, in percent), prediction (ANOMALY or NORMAL); with --explain model_explanations,
 a JSON list of the ten features that weigh most, each with its value and signed weight.
+
+example:
+  npm run score -- --transactions transactions.csv --transfers transfers.csv --out scores.csv
 
 exit codes: 0 scored, 1 a table or the model cannot be used, 2 wrong usage.
 """
@@ -73,33 +77,30 @@ def score_set(
     return table
 
 
+@cli.command("score")
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     options = _parse(arguments)
-    try:
-        settings = load_settings()
-        model = load_model(
-            options.model or settings.model_path,
-            available_inputs=FEATURE_NAMES,
-            public_key=settings.model_public_key,
-        )
-        threshold = options.threshold
-        if threshold is None:
-            threshold = settings.anomaly_threshold
-        if threshold is None:
-            threshold = model.manifest.anomaly_threshold
-        transactions = read_table(options.transactions, TRANSACTION_COLUMNS)
-        transfers = read_table(options.transfers, TRANSFER_COLUMNS)
-        started = time.perf_counter()
-        data = TransactionSet.from_tables(transactions, transfers, what=str(options.transfers))
-        table = score_set(model, data, threshold=threshold, explain=options.explain)
-        seconds = time.perf_counter() - started
-        order = transactions["tx_hash"].drop_duplicates()
-        table = table.set_index("tx_hash").reindex(order[order.isin(table["tx_hash"])])
-        _write(table.reset_index(), options.out)
-    except (ValueError, RuntimeError, OSError) as error:
-        sys.stderr.write(f"score: {error}\n")
-        return 1
+    settings = load_settings()
+    model = load_model(
+        options.model or settings.model_path,
+        available_inputs=FEATURE_NAMES,
+        public_key=settings.model_public_key,
+    )
+    threshold = options.threshold
+    if threshold is None:
+        threshold = settings.anomaly_threshold
+    if threshold is None:
+        threshold = model.manifest.anomaly_threshold
+    transactions = read_table(options.transactions, TRANSACTION_COLUMNS)
+    transfers = read_table(options.transfers, TRANSFER_COLUMNS)
+    started = time.perf_counter()
+    data = TransactionSet.from_tables(transactions, transfers, what=str(options.transfers))
+    table = score_set(model, data, threshold=threshold, explain=options.explain)
+    seconds = time.perf_counter() - started
+    order = transactions["tx_hash"].drop_duplicates()
+    table = table.set_index("tx_hash").reindex(order[order.isin(table["tx_hash"])])
+    _write(table.reset_index(), options.out)
     anomalies = int((table["prediction"] == ANOMALY).sum())
     sys.stderr.write(
         f"{options.out}: {len(table):,} transactions scored in {seconds:.1f} s, {anomalies:,} "
@@ -112,45 +113,36 @@ def main(arguments: list[str] | None = None) -> int:
 def _write(table: pd.DataFrame, path: Path) -> None:
     name = path.name.lower()
     if name.endswith(".parquet"):
-        write_atomically(path, table.to_parquet(index=False))
+        write_file(path, table.to_parquet(index=False))
         return
     text = table.to_csv(index=False, lineterminator="\n").encode()
     if name.endswith(".gz"):
         text = gzip.compress(text, mtime=0)
-    write_atomically(path, text)
+    write_file(path, text)
 
 
 def _output(text: str) -> Path:
     if not text.lower().endswith((".parquet", ".csv", ".csv.gz")):
         raise argparse.ArgumentTypeError("a name that ends in .parquet, .csv or .csv.gz")
-    return Path(text)
-
-
-def _share(text: str) -> float:
-    value = float(text)
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError("a number from 0 to 1")
-    return value
+    return cli.output_file(text)
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="npm run score --",
-        description=_DESCRIPTION,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = cli.parser("score", _DESCRIPTION, _EPILOG)
     add = parser.add_argument
-    add("--transactions", type=Path, required=True, metavar="T", help="one row a transaction")
-    add("--transfers", type=Path, required=True, metavar="R", help="one row a transfer")
+    add("--transactions", type=cli.path, required=True, metavar="T", help="one row a transaction")
+    add("--transfers", type=cli.path, required=True, metavar="R", help="one row a transfer")
     add("--out", type=_output, required=True, metavar="F", help="where the scores go")
     add("--explain", action="store_true", help="add the ten features that weigh most")
     add(
-        "--model", type=Path, metavar="FILE", help="another model ($MODEL_PATH, else the project's)"
+        "--model",
+        type=cli.path,
+        metavar="FILE",
+        help="another model ($MODEL_PATH, else the project's)",
     )
     add(
         "--threshold",
-        type=_share,
+        type=cli.share,
         metavar="S",
         help="score from which a transaction is an anomaly ($ANOMALY_THRESHOLD, else the model's)",
     )

@@ -1,17 +1,18 @@
 """Sign what the bot loads: `npm run sign`."""
 
-import argparse
 import os
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
+from src import cli
 from src.detection.manifest import manifest_path
 from src.detection.signature import is_key, new_private_key, public_key, sign, signature_path
-from src.training.bundle import write_atomically
+from src.files import write_file
 
 _MODELS = (".pkl", ".npz")
+_DESCRIPTION = "Sign models and policies with the private key in MODEL_SIGNING_KEY."
 _EPILOG = """\
+examples:
   npm run sign -- --new-key                      a private and a public key
   MODEL_SIGNING_KEY=... npm run sign -- isolation_forest.pkl policy.yaml
 
@@ -23,15 +24,13 @@ exit codes: 0 signed, 1 a file cannot be read or written, 2 wrong usage.
 """
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+@cli.command("sign")
+def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns its exit code."""
-    parser = argparse.ArgumentParser(
-        prog="npm run sign --",
-        description="Sign models and policies with the private key in MODEL_SIGNING_KEY.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = cli.parser("sign", _DESCRIPTION, _EPILOG)
+    parser.add_argument(
+        "files", nargs="*", type=cli.path, help="model files (.pkl, .npz), policies"
     )
-    parser.add_argument("files", nargs="*", type=Path, help="model files (.pkl, .npz), policies")
     parser.add_argument("--new-key", action="store_true", help="make a key pair and print it")
     options = parser.parse_args(arguments)
     if options.new_key:
@@ -43,11 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("files and MODEL_SIGNING_KEY (64 hexadecimal digits) are needed, or --new-key")
     for file in options.files:
         path = manifest_path(file) if file.suffix in _MODELS else file
-        try:
-            write_signature(path, key)
-        except OSError as error:
-            sys.stderr.write(f"sign: {path}: {error.strerror}\n")
-            return 1
+        write_signature(path, key)
         sys.stdout.write(f"{signature_path(path)}\n")
     return 0
 
@@ -67,7 +62,7 @@ def configured_key() -> str | None:
 def write_signature(path: Path, private_key: str) -> None:
     """Write the signature of a file beside it. Raises OSError."""
     signature = sign(path.read_bytes(), private_key)
-    write_atomically(signature_path(path), f"{signature}\n".encode())
+    write_file(signature_path(path), f"{signature}\n".encode())
 
 
 if __name__ == "__main__":

@@ -14,6 +14,8 @@ from urllib.parse import urlsplit
 import fsspec  # type: ignore[import-untyped]
 from fsspec.implementations.local import LocalFileSystem  # type: ignore[import-untyped]
 
+from src.files import reason
+
 STORE_VARIABLE = "STORE_URL"
 
 _TAKEN_CODES = frozenset({"PreconditionFailed", "412", "ConditionalRequestConflict", "409"})
@@ -47,6 +49,18 @@ class Store:
             raise StoreError(f"the store's URL cannot be used: {_words(error)}") from None
         self._is_local = isinstance(self._files, LocalFileSystem)
         self.name = f"{self._protocol()}{self._root}"
+
+    def exists(self) -> bool:
+        """Whether there is a store: its folder, or its bucket.
+
+        Raises:
+            StoreError: that cannot be found out.
+        """
+        root = self._root if self._is_local else self._root.split("/")[0]
+        try:
+            return bool(self._files.exists(root))
+        except Exception as error:  # noqa: BLE001  as in `create`
+            raise StoreError(f"{self.name} cannot be read: {_words(error)}") from None
 
     def create(self, name: str, content: bytes) -> bool:
         """Write a new object; False when the name is taken. It appears whole or not at all.
@@ -152,4 +166,4 @@ def _is_taken(error: BaseException) -> bool:
 
 def _words(error: BaseException) -> str:
     """An error's words on one line, cut short."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+    return reason(error)[:200]

@@ -14,6 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from src.detection.transfer_batch import TransferBatch, amounts_from_decimals
+from src.files import reason
 
 TRANSACTION_COLUMNS = ("tx_hash", "from_address")
 TRANSFER_COLUMNS = (
@@ -55,7 +56,7 @@ def read_table(path: Path, required: Sequence[str] = ()) -> pd.DataFrame:
     except (OSError, ValueError, EOFError) as error:
         if isinstance(error, TableError):
             raise
-        raise TableError(f"{path}: cannot be read: {error}") from error
+        raise TableError(f"{path}: cannot be read: {reason(error)}") from error
     require_columns(table, required, str(path))
     return table
 

@@ -6,7 +6,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from src import cli
 from src.detection.manifest import read_manifest
+from src.files import reason
 from src.settings import load_settings
 from src.training.evaluate import EVALUATION_FILE
 
@@ -15,6 +17,10 @@ Find the threshold at which the model raises as many false alerts as you can loo
 of known exploits that it then flags. Read from the evaluation beside the model.
 """
 _EPILOG = """\
+examples:
+  npm run threshold -- --alerts-per-day 200
+  npm run threshold -- --rate 0.004
+
 Use the threshold:  ANOMALY_THRESHOLD=0.7 npm start
 
 exit codes: 0 found, 1 no evaluation of this model or no such threshold, 2 wrong usage.
@@ -47,20 +53,17 @@ def threshold_for(figures: dict[str, Any], rate: float) -> dict[str, Any]:
     return next(point for point in points if point["background"] <= rate)
 
 
+@cli.command("threshold")
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     options = _parse(arguments)
-    try:
-        settings = load_settings()
-        model_path = options.model or settings.model_path
-        manifest = read_manifest(model_path, settings.model_public_key)
-        figures = _evaluation_of(model_path.parent / EVALUATION_FILE, manifest.sha256)
-        a_day = options.transactions_per_day or figures["data"]["transactions_with_transfers_a_day"]
-        rate = options.rate if options.rate is not None else options.alerts_per_day / a_day
-        point = threshold_for(figures, rate)
-    except (ValueError, RuntimeError, OSError) as error:
-        sys.stderr.write(f"threshold: {error}\n")
-        return 1
+    settings = load_settings()
+    model_path = options.model or settings.model_path
+    manifest = read_manifest(model_path, settings.model_public_key)
+    figures = _evaluation_of(model_path.parent / EVALUATION_FILE, manifest.sha256)
+    a_day = options.transactions_per_day or figures["data"]["transactions_with_transfers_a_day"]
+    rate = options.rate if options.rate is not None else options.alerts_per_day / a_day
+    point = threshold_for(figures, rate)
     if options.json:
         sys.stdout.write(json.dumps({"transactions_a_day": a_day, **point}) + "\n")
         return 0
@@ -84,6 +87,8 @@ def _evaluation_of(path: Path, sha256: str) -> dict[str, Any]:
         raise NoThreshold(
             f"{path} is missing: make it with `npm run evaluate -- --model-card`"
         ) from None
+    except ValueError as error:
+        raise NoThreshold(f"{path}: {reason(error)}") from error
     if figures.get("model_sha256") != sha256:
         raise NoThreshold(
             f"{path} is of another model: evaluate this one with `npm run evaluate -- --model-card`"
@@ -91,32 +96,27 @@ def _evaluation_of(path: Path, sha256: str) -> dict[str, Any]:
     return figures
 
 
-def _positive(text: str) -> float:
-    number = float(text)
-    if not 0 < number < float("inf"):
-        raise argparse.ArgumentTypeError("a positive number")
-    return number
-
-
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="npm run threshold --",
-        description=_DESCRIPTION,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = cli.parser("threshold", _DESCRIPTION, _EPILOG)
     budget = parser.add_mutually_exclusive_group(required=True)
-    budget.add_argument("--alerts-per-day", type=_positive, metavar="N", help="false alerts a day")
-    budget.add_argument("--rate", type=_positive, metavar="R", help="share flagged, e.g. 0.004")
+    budget.add_argument(
+        "--alerts-per-day", type=cli.positive_number, metavar="N", help="false alerts a day"
+    )
+    budget.add_argument(
+        "--rate", type=cli.number(0, 1, above=True), metavar="R", help="share flagged, e.g. 0.004"
+    )
     add = parser.add_argument
     add(
         "--transactions-per-day",
-        type=_positive,
+        type=cli.positive_number,
         metavar="N",
         help="transactions with token transfers a day (default: as in the blocks evaluated)",
     )
     add(
-        "--model", type=Path, metavar="FILE", help="another model ($MODEL_PATH, else the project's)"
+        "--model",
+        type=cli.path,
+        metavar="FILE",
+        help="another model ($MODEL_PATH, else the project's)",
     )
     add("--json", action="store_true", help="print JSON")
     return parser.parse_args(arguments)

@@ -11,10 +11,19 @@ from typing import NoReturn
 import numpy as np
 from tqdm import tqdm
 
+from src import cli
 from src.detection.features import FEATURE_NAMES
 from src.detection.manifest import Manifest, manifest_path
-from src.training.bundle import write_atomically, write_bundle
-from src.training.dataset import DataIdentity, as_json, block_list, default_folder, load_background
+from src.files import write_file
+from src.training.bundle import write_bundle
+from src.training.dataset import (
+    NO_DATA,
+    DataIdentity,
+    as_json,
+    block_list,
+    default_folder,
+    load_background,
+)
 from src.training.fit import cross_fit, fit
 from src.training.hyperparameters import Hyperparameters
 from src.training.sign import configured_key, write_signature
@@ -36,20 +45,15 @@ exit codes: 0 trained, 1 the data cannot be used, 2 wrong usage.
 """
 
 
+@cli.command("train")
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     options = _parse(arguments)
     started = time.monotonic()
-    try:
-        key = configured_key()
-        manifest = train(
-            options.data, options.out, created_at=options.created_at, jobs=options.jobs
-        )
-        if key:
-            write_signature(manifest_path(options.out / MODEL_FILE), key)
-    except (ValueError, OSError) as error:
-        sys.stderr.write(f"train: {error}\n")
-        return 1
+    key = configured_key()
+    manifest = train(options.data, options.out, created_at=options.created_at, jobs=options.jobs)
+    if key:
+        write_signature(manifest_path(options.out / MODEL_FILE), key)
     data = manifest.training["data"]
     sys.stdout.write(
         f"{options.out / MODEL_FILE}: model {manifest.model_version}, "
@@ -116,7 +120,7 @@ def train(
                 "scores": "cross-fitted by whole blocks, natural mix of transactions",
             },
         )
-        write_atomically(out / BLOCKS_FILE, block_list(data, model.profile_rows).encode())
+        write_file(out / BLOCKS_FILE, block_list(data, model.profile_rows).encode())
     return manifest
 
 
@@ -126,25 +130,26 @@ def _step(progress: "tqdm[NoReturn]", name: str) -> None:
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="npm run train --",
-        description=_DESCRIPTION,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = cli.parser("train", _DESCRIPTION, _EPILOG)
     add = parser.add_argument
-    add("--data", type=Path, metavar="DIR", default=default_folder(), help="the transactions")
-    add("--out", type=Path, metavar="DIR", default=_PROJECT, help="for the bundle (the project)")
+    add("--data", type=cli.path, metavar="DIR", default=default_folder(), help="the transactions")
+    add(
+        "--out",
+        type=cli.output_folder,
+        metavar="DIR",
+        default=str(_PROJECT),
+        help="for the bundle (the project)",
+    )
     add(
         "--created-at",
-        type=int,
+        type=cli.natural,
         metavar="SECONDS",
         help="the model's version, Unix seconds ($SOURCE_DATE_EPOCH, else now)",
     )
-    add("--jobs", type=int, metavar="N", default=1, help="processes that fit trees (1)")
+    add("--jobs", type=cli.positive, metavar="N", default=1, help="processes that fit trees (1)")
     options = parser.parse_args(arguments)
     if options.data is None:
-        parser.error("no data: name a data set or a recording with --data DIR")
+        parser.error(NO_DATA)
     if options.created_at is None:
         epoch = os.environ.get("SOURCE_DATE_EPOCH")
         try:

@@ -20,6 +20,7 @@ from src.chain.http import HttpClient, is_http_url
 from src.chain.text import sanitise_text
 from src.chain.transfers import ZERO_ADDRESS, Transfer, normalise_address
 from src.detection.evidence import KnownBad, ListMatches
+from src.files import reason
 
 SOURCE = "address list"
 MAX_BYTES = 64 * 1024 * 1024
@@ -140,7 +141,7 @@ class AddressList:
                 raise AddressListError(f"{path.name} is larger than {MAX_BYTES} bytes")
             text = path.read_text(encoding="utf-8-sig", errors="replace")
         except OSError as error:
-            raise AddressListError(f"{path.name}: {type(error).__name__}") from None
+            raise AddressListError(f"{path.name}: {reason(error)}") from None
         self._use(parse_text(text))
         self._stamp = stamp
 

@@ -27,6 +27,7 @@ from src.detection.model import Model, load_model
 from src.detection.panel import Panel
 from src.detection.policy import Policy, PolicyError, parse_policy
 from src.detection.signature import problem_with
+from src.files import reason
 from src.settings import Settings
 from src.utils.address_list import AddressList
 from src.utils.constants import SECONDS_PER_MINUTE
@@ -199,7 +200,7 @@ def read_policy(path: Path, public_key: str | None = None) -> str:
         content = path.read_bytes()
         text = content.decode()
     except (OSError, UnicodeDecodeError) as error:
-        kind = "no such file" if isinstance(error, FileNotFoundError) else type(error).__name__
+        kind = "no such file" if isinstance(error, FileNotFoundError) else reason(error)
         raise PolicyError(str(path), None, f"cannot be read: {kind}") from None
     if public_key is not None and (problem := problem_with(path, content, public_key)):
         raise PolicyError(path.name, None, problem)

@@ -7,9 +7,12 @@ from typing import Any, Final
 
 import alembic.command
 from alembic.config import Config
+from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, Insert, Table, create_engine, event, make_url, text
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import ArgumentError, OperationalError
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
+
+from src.files import reason
 
 MIGRATIONS: Final = Path(__file__).parent.parent / "migrations"
 
@@ -66,7 +69,7 @@ class Database:
         """Bring the tables up to date. Safe when several processes do it at once.
 
         Raises:
-            DatabaseError: the database does not answer.
+            DatabaseError: the database does not answer, is none, or is newer than this code.
         """
         try:
             with self.writing() as connection:
@@ -74,10 +77,19 @@ class Database:
                     lock = text("SELECT pg_advisory_xact_lock(:key)")
                     connection.execute(lock, {"key": _MIGRATION_LOCK})
                 alembic.command.upgrade(alembic_config(connection), "head")
-        except OperationalError as error:
-            where = self.engine.url.render_as_string(hide_password=True)
-            reason = str(error.orig).splitlines()[0] if error.orig else type(error).__name__
-            raise DatabaseError(f"{where} does not answer ({reason}); see DATABASE_URL") from None
+        except CommandError:  # the only revision that it cannot know is one of later code
+            raise DatabaseError(
+                f"{self._where} was written by a newer version of this program: update the program,"
+                " or name another database in DATABASE_URL"
+            ) from None
+        except DBAPIError as error:
+            said = str(error.orig).splitlines()[0] if error.orig else "no reason given"
+            problem = "does not answer" if isinstance(error, OperationalError) else "cannot be used"
+            raise DatabaseError(f"{self._where} {problem} ({said}); see DATABASE_URL") from None
+
+    @property
+    def _where(self) -> str:
+        return self.engine.url.render_as_string(hide_password=True)
 
     def is_ready(self) -> bool:
         """Whether the database answers and has our tables."""
@@ -155,7 +167,12 @@ def _engine(url: str) -> Engine:
 def _sqlite_engine(file: str) -> Engine:
     if file in {"", ":memory:"}:
         raise DatabaseError("DATABASE_URL: SQLite needs a file, several processes share it")
-    Path(file).parent.mkdir(parents=True, exist_ok=True)
+    try:
+        Path(file).parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DatabaseError(
+            f"sqlite:///{file}: its folder cannot be made ({reason(error)}); see DATABASE_URL"
+        ) from None
     engine = create_engine(
         f"sqlite:///{file}",
         pool_size=_POOL_SIZE,

@@ -1,0 +1,232 @@
+"""The frame of every command: its parser, kinds of arguments, errors in one line, exit codes.
+
+    @command("train")
+    def main(arguments: list[str] | None = None) -> int:
+        options = _parse(arguments)      # made by `parser("train", ...)`
+        ...
+
+A command raises what is wrong; the frame says it as `train: what is wrong; what to do` on stderr.
+Exit codes: 0 done, 1 failed (2 where 1 is a verdict), 2 wrong usage, 130 interrupted, 141 when what
+read our output went away; a command documents those of its own.
+"""
+
+import argparse
+import functools
+import math
+import os
+import select
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import NoReturn, ParamSpec
+
+from src.chain.errors import SourceError
+from src.files import check_output_file, check_output_folder, reason
+
+WRONG_USAGE = 2
+INTERRUPTED = 130
+_PIPE_CLOSED = 141  # 128 + SIGPIPE, as a shell shows it
+_MAX_DIGITS = 18
+_RESUMES = "; the same command resumes"
+
+P = ParamSpec("P")
+
+
+class CommandError(Exception):
+    """A command cannot go on. The message says what is wrong and what to do.
+
+    Args:
+        message: for people, one line.
+        exit_code: of the process; None for the command's usual one.
+    """
+
+    def __init__(self, message: str, *, exit_code: int | None = None) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+def command(
+    name: str, *, failure: int = 1, resumes: bool = False
+) -> Callable[[Callable[P, int]], Callable[P, int]]:
+    """Make a `main` the command `npm run NAME`: its errors are one line and an exit code.
+
+    Exceptions that no kind of bad input explains (a KeyError, say) stay tracebacks: they are ours.
+
+    Args:
+        name: of the npm script.
+        failure: the exit code for errors.
+        resumes: whether the same command takes up the work after an interruption.
+    """
+    hint = _RESUMES if resumes else ""
+
+    def frame(main: Callable[P, int]) -> Callable[P, int]:
+        @functools.wraps(main)
+        def run(*args: P.args, **kwargs: P.kwargs) -> int:
+            try:
+                code = main(*args, **kwargs)
+                sys.stdout.flush()
+            except CommandError as error:
+                code = failure if error.exit_code is None else error.exit_code
+                _say(name, str(error))
+            except KeyboardInterrupt:
+                code = INTERRUPTED
+                _say(name, f"interrupted{hint}")
+            except (SourceError, OSError) as error:
+                if isinstance(error, BrokenPipeError) and _nobody_reads():
+                    code = _PIPE_CLOSED
+                else:
+                    code = failure
+                    _say(name, f"{described(error)}{hint}")
+            except MemoryError:
+                code = failure
+                _say(name, "not enough memory")
+            except (ValueError, RuntimeError) as error:
+                code = failure
+                _say(name, described(error))
+            finally:
+                _flush()
+            return code
+
+        return run
+
+    return frame
+
+
+def described(error: BaseException) -> str:
+    """An exception for people: its path, where it has one, and its reason."""
+    path = getattr(error, "filename", None)
+    return (
+        f"{os.fsdecode(path)}: {reason(error)}" if isinstance(path, str | bytes) else reason(error)
+    )
+
+
+def parser(name: str, description: str | None, epilog: str) -> argparse.ArgumentParser:
+    """The parser of the command `npm run NAME`.
+
+    Args:
+        name: of the npm script.
+        description: what the command does, shown as it is written.
+        epilog: shown last, as it is written: at least an example, and exit codes of its own.
+    """
+    return _Parser(
+        prog=f"npm run {name} --",
+        description=description,
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, where argparse would print the usage as well."""
+
+    def error(self, message: str) -> NoReturn:
+        name = self.prog.split()[2]
+        self.exit(WRONG_USAGE, f"{name}: {message}; see {self.prog} --help\n")
+
+
+# Kinds of arguments, for the `type` of `add_argument`.
+
+
+def whole(low: int, high: int | None = None) -> Callable[[str], int]:
+    """A whole number from `low` to `high`."""
+    allowed = f"a whole number from {low} {'up' if high is None else f'to {high}'}"
+
+    def read(text: str) -> int:
+        digits = text.strip().removeprefix("-")
+        fits = digits.isascii() and digits.isdigit() and len(digits) <= _MAX_DIGITS
+        if not fits or int(text) < low or (high is not None and int(text) > high):
+            raise argparse.ArgumentTypeError(f"{_shown(text)} is not {allowed}")
+        return int(text)
+
+    return read
+
+
+natural = whole(0)
+positive = whole(1)
+port = whole(0, 65_535)
+
+
+def number(low: float, high: float = math.inf, *, above: bool = False) -> Callable[[str], float]:
+    """A number from `low` to `high`, both included; with `above`, `low` itself is not."""
+    end = f"{' and at most' if above else ' to'} {high:g}" if high < math.inf else ""
+    allowed = f"a number {'above' if above else 'from'} {low:g}{end}"
+
+    def read(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        fits = low <= value <= high and math.isfinite(value) and not (above and value == low)
+        if not fits:
+            raise argparse.ArgumentTypeError(f"{_shown(text)} is not {allowed}")
+        return value
+
+    return read
+
+
+share = number(0, 1)
+positive_number = number(0, above=True)
+
+
+def path(text: str) -> Path:
+    """A path; empty, as an unset variable of a shell leaves it, it is refused."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("the path is empty")
+    return Path(text)
+
+
+def output_file(text: str) -> Path:
+    """A path that a file can be written to, looked at before the work instead of after it."""
+    file = path(text)
+    try:
+        check_output_file(file)
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"{described(error)}; name another file") from None
+    return file
+
+
+def output_folder(text: str) -> Path:
+    """A path of a folder that files can be written into; it need not exist."""
+    folder = path(text)
+    try:
+        check_output_folder(folder)
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"{described(error)}; name another folder") from None
+    return folder
+
+
+def http_url(text: str) -> str:
+    """An address of a server."""
+    from src.chain.http import is_http_url  # noqa: PLC0415 - `requests` is a slow import
+
+    if not is_http_url(text):
+        raise argparse.ArgumentTypeError("the value is not an http:// or https:// URL")
+    return text
+
+
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= 40 else f"{text[:37]}...")
+
+
+def _say(name: str, text: str) -> None:
+    with suppress(OSError):
+        sys.stderr.write(f"{name}: {text}\n")
+
+
+def _nobody_reads() -> bool:
+    """Whether standard output is a pipe whose reader has gone, as `head` does."""
+    with suppress(OSError, ValueError):
+        pipes = select.poll()
+        pipes.register(sys.stdout.fileno(), 0)
+        return any(event & (select.POLLERR | select.POLLHUP) for _, event in pipes.poll(0))
+    return False
+
+
+def _flush() -> None:
+    """Write out what was printed, or drop it: Python's own attempt at exit prints a traceback."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        with suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,165 @@
+"""Whole files: written so that they appear complete or not at all, and errors about them in words.
+
+An output path may also name what is no regular file, such as `/dev/stdout` or a named pipe.
+Renaming a file over it would replace it, so it is written to as a stream.
+"""
+
+import errno
+import json
+import os
+import stat
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from uuid import uuid4
+
+UNFINISHED = ".unfinished-"
+"""How the names of files begin that are still being written, or that a kill left behind."""
+
+_STANDARD_STREAMS = (1, 2)
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file so that it appears whole or not at all; missing folders are made.
+
+    A device, a pipe, or what standard output already goes to is written to as a stream.
+
+    Raises:
+        OSError: it cannot be written; the error names `path`.
+    """
+    with _naming(path):
+        stream = _open_stream(path)
+        if stream is not None:
+            with os.fdopen(stream, "wb") as file:
+                file.write(content)
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(path) as unfinished:
+            unfinished.write_bytes(content)
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A path to write to, which becomes the regular file `path` when the block ends in good order.
+
+    The content is on the disk before it takes the name. A file that was there before keeps its
+    permissions; a symbolic link keeps pointing where it did.
+
+    Raises:
+        OSError: the disk; nothing half-written is left behind, and the error names `path`.
+    """
+    with _naming(path):
+        target = Path(os.path.realpath(path))
+        if _status(target) is not None and not target.is_file():
+            raise OSError(errno.EINVAL, "Is not a regular file", str(path))
+        unfinished = target.with_name(f"{UNFINISHED}{uuid4().hex}")
+        try:
+            yield unfinished
+            if (before := _status(target)) is not None:
+                unfinished.chmod(stat.S_IMODE(before.st_mode))
+            sync(unfinished)
+            unfinished.replace(target)
+        except BaseException:
+            with suppress(OSError):
+                unfinished.unlink()
+            raise
+        sync(target.parent)
+
+
+def sync(path: Path) -> None:
+    """Have the disk hold what was written to this file or folder."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def check_output_file(path: Path) -> None:
+    """Raise the OSError that `write_file` would, as far as that can be seen before the work."""
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "Is a folder, not a file", str(path))
+    if path.exists() and not path.is_file():
+        if not _may(path, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return
+    check_output_folder(Path(os.path.realpath(path)).parent, named=path)
+
+
+def check_output_folder(path: Path, *, named: Path | None = None) -> None:
+    """Raise the OSError that writing into a folder would, made where it is missing.
+
+    Args:
+        path: the folder.
+        named: the path that the error names; None for the folder.
+    """
+    shown = str(named or path)
+    existing = path.absolute()
+    while not existing.exists() and existing != existing.parent:
+        existing = existing.parent
+    if not existing.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, f"{existing} is not a folder", shown)
+    if not _may(existing, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), shown)
+
+
+def reason(error: BaseException) -> str:
+    """What an exception says, on one line and in words that are not Python's.
+
+    An OSError's path is left out: who writes the message knows the path that the user gave.
+    """
+    if isinstance(error, OSError) and error.errno and error.strerror:
+        # pyarrow's says how it came about, paths and all.
+        return os.strerror(error.errno) if "Detail:" in error.strerror else error.strerror
+    if isinstance(error, UnicodeError):
+        return "not UTF-8 text"
+    if isinstance(error, json.JSONDecodeError):
+        return f"not JSON (line {error.lineno}, column {error.colno})"
+    if isinstance(error, KeyError):
+        return f"{error.args[0]!r} is missing"
+    if isinstance(error, TypeError | AttributeError):
+        return "of an unexpected form"
+    if isinstance(error, RecursionError):
+        return "nested too deeply"
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _open_stream(path: Path) -> int | None:
+    """A descriptor to write a stream to, or None where `path` is to be a regular file."""
+    status = _status(path)
+    if status is None:
+        return None
+    for number in _STANDARD_STREAMS:
+        # A second opening of a redirected /dev/stdout would write over what we printed.
+        with suppress(OSError):
+            if os.path.samestat(status, os.fstat(number)):
+                sys.stdout.flush()
+                return os.dup(number)
+    if stat.S_ISREG(status.st_mode):
+        return None
+    if stat.S_ISDIR(status.st_mode):
+        raise IsADirectoryError(errno.EISDIR, "Is a folder, not a file", str(path))
+    return os.open(path, os.O_WRONLY)
+
+
+def _may(path: Path, mode: int) -> bool:
+    return os.access(path, mode, effective_ids=os.access in os.supports_effective_ids)
+
+
+def _status(path: Path) -> os.stat_result | None:
+    try:
+        return path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Have errors name the path that was given, never that of an unfinished file."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from None
