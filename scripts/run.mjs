@@ -30,14 +30,9 @@ function parse(args) {
   return { layer, command: args[0], args: args.slice(1) };
 }
 
-function environment(command) {
+function environment() {
   const path = [venvBin, join(nodeModules, ".bin"), process.env.PATH].join(delimiter);
-  const env = { ...process.env, PATH: path, VIRTUAL_ENV: venv };
-  if (command === "forta-agent") {
-    const guard = JSON.stringify(join(root, "scripts", "end_with_python.cjs"));
-    env.NODE_OPTIONS = `${process.env.NODE_OPTIONS ?? ""} --require=${guard}`.trim();
-  }
-  return env;
+  return { ...process.env, PATH: path, VIRTUAL_ENV: venv };
 }
 
 async function main() {
@@ -49,7 +44,7 @@ async function main() {
     if (!changed) say(`Nothing to do: the ${layer} packages are there.`);
     return 0;
   }
-  const { code } = await run(command, args, { cwd: root, stdio: "inherit", env: environment(command) });
+  const { code } = await run(command, args, { cwd: root, stdio: "inherit", env: environment() });
   return code;
 }
 

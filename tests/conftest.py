@@ -143,7 +143,7 @@ def start_bot(bundle_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ca
         if "LOOKUP_DEADLINE_SECONDS" not in settings:
             patient |= {"deadline_seconds": FOR_EVER}
 
-        def build(**options: Any) -> Lookups:
+        def build(**options: Any) -> "Lookups":
             return build_lookups(**options | patient)
 
         monkeypatch.setattr(data_processing, "build_lookups", build)
