@@ -8,7 +8,7 @@ import pytest
 from werkzeug import Response
 
 from src.chain.transfers import ZERO_ADDRESS, Transfer
-from src.utils.address_list import AddressList, AddressListError, parse_addresses, parse_text
+from src.decision.address_list import AddressList, AddressListError, parse_addresses, parse_text
 from tests.conftest import ALICE, BOB, USDC
 from tests.fake_chain import serve
 
@@ -91,7 +91,7 @@ def test_sender_contract_and_counterparties_are_found(tmp_path, listed):
 
 
 def test_a_changed_file_is_read_again_and_a_broken_one_is_not_used(tmp_path, listed, monkeypatch):
-    monkeypatch.setattr("src.utils.address_list._FILE_CHECK_SECONDS", 0.01)
+    monkeypatch.setattr("src.decision.address_list._FILE_CHECK_SECONDS", 0.01)
     path = tmp_path / "bad.csv"
     path.write_text(ALICE)
     addresses = listed(path)
@@ -104,7 +104,7 @@ def test_a_changed_file_is_read_again_and_a_broken_one_is_not_used(tmp_path, lis
 
 
 def test_a_url_is_read_in_the_background_and_stays_in_use_while_it_fails(listed, monkeypatch):
-    monkeypatch.setattr("src.utils.address_list._RETRY_SECONDS", 0.01)
+    monkeypatch.setattr("src.decision.address_list._RETRY_SECONDS", 0.01)
     answers = [Response("oops", status=500)]
     asked = threading.Semaphore(0)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import uvicorn
 
+from src.decision.address_list import AddressListError
 from src.detection.errors import ModelError
 from src.detection.policy import PolicyError
 from src.monitoring import metrics
@@ -22,7 +23,6 @@ from src.service.settings import (
     load_service_settings,
 )
 from src.settings import SettingsError
-from src.utils.address_list import AddressListError
 from src.utils.logger import log_to_stderr
 
 _KEEP_ALIVE_SECONDS = 30

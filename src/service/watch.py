@@ -13,6 +13,7 @@ from types import FrameType
 
 from src.chain.errors import SourceError
 from src.chain.recording_fetch import UnverifiedBlock
+from src.decision.address_list import AddressListError
 from src.detection.counterparties import CounterpartyBook
 from src.detection.errors import ModelError
 from src.detection.policy import PolicyError
@@ -32,7 +33,6 @@ from src.service.settings import (
 )
 from src.service.watcher import Watcher
 from src.settings import Settings, SettingsError
-from src.utils.address_list import AddressListError
 from src.utils.logger import log_to_stderr
 
 _EPILOG = """\
