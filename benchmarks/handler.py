@@ -12,9 +12,8 @@ from benchmarks.report import Line
 from benchmarks.sources import Conduct, running_bot, sources
 from benchmarks.timing import Timing, interleaved, median, once
 from benchmarks.traffic import Traffic
-from src.detection.assessment import Assessor
+from src.detection.assessment import EXPLAINED_INPUTS, Assessor
 from src.detection.features import TokenProfile
-from src.utils.constants import EXPLANATION_FEATURES
 
 SIZES = (1, TRANSFERS, 37, 200)
 COLD_DELAY_SECONDS = 0.150
@@ -59,13 +58,11 @@ def warm(*, rounds: int, round_seconds: float) -> Iterator[Line]:
             times["ours"].cpu, times["filter_log"].cpu,
             "forta_agent filter_log", limit=IDLE_SECONDS,
         )  # fmt: skip
-        rows = sample_rows(TokenProfile.from_amounts(bot.model.manifest.token_amounts))
+        rows = sample_rows(TokenProfile.from_amounts(bot.pipeline.model.manifest.token_amounts))
         rival = Rival(rows)
         each = cycle(rows)
-        forgetful = replace(
-            bot,
-            assessor=Assessor(bot.model, attributions=EXPLANATION_FEATURES, remembered=0),
-        )
+        assessor = Assessor(bot.pipeline.model, attributions=EXPLAINED_INPUTS, remembered=0)
+        forgetful = replace(bot, pipeline=replace(bot.pipeline, assessor=assessor))
         either = cycle([*[bot] * ROWS_SEEN_FOR_ONE_NEW, forgetful])
         against = f"scikit-learn + LIME ({LIME_SAMPLES} samples), nothing else"
         for size in SIZES:

@@ -23,11 +23,11 @@ from benchmarks.hostile import HostileTraffic
 from benchmarks.recorded import recorded_transactions
 from benchmarks.sources import FIRST_TRANSACTION
 from benchmarks.traffic import WELL_KNOWN
+from src.decision.tokens import MAX_SHOWN_TOKENS
 from src.settings import DEFAULT_MODEL_PATH
 from src.utils.constants import (
     ANOMALOUS_ALERT_ID,
     INVALID_ALERT_ID,
-    MAX_TOKENS_IN_METADATA,
     NORMAL_ALERT_ID,
 )
 
@@ -180,7 +180,7 @@ def _problems(
         "ANOMALY" if alert_id == ANOMALOUS_ALERT_ID else "NORMAL"
     ):
         yield f"{alert_id} with the prediction {metadata.get('prediction')}"
-    if len(tokens) <= MAX_TOKENS_IN_METADATA:
+    if len(tokens) <= MAX_SHOWN_TOKENS:
         yield from _wrong_amounts(metadata, transfers)
 
 

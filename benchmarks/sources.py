@@ -80,7 +80,7 @@ def running_bot(settings: Mapping[str, str]) -> Iterator[src.agent.Bot]:
     try:
         yield bot
     finally:
-        bot.lookups.close()
+        bot.close()
         src.agent.BOT = None
         for name in settings:
             del os.environ[name]

@@ -128,7 +128,7 @@ def start_bot(bundle_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ca
     for name in SETTINGS:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(src.agent, "BOT", None)
-    monkeypatch.setattr(data_processing, "_sources", None)
+    monkeypatch.setattr(data_processing, "_in_use", None)
 
     def start(*, clock: Callable[[], float] = time.monotonic, **settings: str) -> None:
         for name, value in {
@@ -151,5 +151,4 @@ def start_bot(bundle_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ca
 
     yield start
     if src.agent.BOT is not None:
-        src.agent.BOT.lookups.close()
-        src.agent.BOT.judge.close()
+        src.agent.BOT.close()

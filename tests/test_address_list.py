@@ -7,7 +7,7 @@ import pytest
 from werkzeug import Response
 
 from src.chain.transfers import ZERO_ADDRESS, Transfer
-from src.utils.address_list import AddressList, AddressListError, parse_addresses, parse_text
+from src.decision.address_list import AddressList, AddressListError, parse_addresses, parse_text
 from tests.conftest import ALICE, BOB, USDC
 from tests.fake_chain import serve
 from tests.waiting import FOR_EVER, FakeClock, wait_until
@@ -68,7 +68,7 @@ def test_a_file_that_is_not_there_refuses_the_start(tmp_path):
 
 
 def test_sender_contract_and_counterparties_are_found(tmp_path, listed, monkeypatch):
-    monkeypatch.setattr("src.utils.address_list._FILE_CHECK_SECONDS", FOR_EVER)
+    monkeypatch.setattr("src.decision.address_list._FILE_CHECK_SECONDS", FOR_EVER)
     clock = FakeClock()
     path = tmp_path / "bad.csv"
     path.write_text(f"{ALICE},thief\n{BOB},fence\n")
@@ -85,14 +85,14 @@ def test_sender_contract_and_counterparties_are_found(tmp_path, listed, monkeypa
 
 
 def test_a_changed_file_is_read_again_and_a_broken_one_is_not_used(tmp_path, listed, monkeypatch):
-    monkeypatch.setattr("src.utils.address_list._FILE_CHECK_SECONDS", 0.01)
+    monkeypatch.setattr("src.decision.address_list._FILE_CHECK_SECONDS", 0.01)
     read = []
 
     def parse(text):
         read.append(text)
         return parse_text(text)
 
-    monkeypatch.setattr("src.utils.address_list.parse_text", parse)
+    monkeypatch.setattr("src.decision.address_list.parse_text", parse)
     path, changed = tmp_path / "bad.csv", tmp_path / "changed.csv"
     path.write_text(ALICE)
     addresses = listed(path)
@@ -106,7 +106,7 @@ def test_a_changed_file_is_read_again_and_a_broken_one_is_not_used(tmp_path, lis
 
 
 def test_a_url_is_read_in_the_background_and_stays_in_use_while_it_fails(listed, monkeypatch):
-    monkeypatch.setattr("src.utils.address_list._RETRY_SECONDS", 0.01)
+    monkeypatch.setattr("src.decision.address_list._RETRY_SECONDS", 0.01)
     answers = [Response("oops", status=500)]
     asked = []
     clock = FakeClock()

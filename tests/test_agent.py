@@ -12,11 +12,13 @@ from hypothesis import strategies as st
 from werkzeug import Response
 
 from src import agent
+from src.chain.facts import token_info
 from src.chain.text import BRIDGE_MARKERS
+from src.decision.pipeline import Pipeline
 from src.detection.errors import ModelMissing, ModelTampered
+from src.detection.features import feature_row
 from src.detection.model import load_model
 from src.settings import SettingsError
-from src.utils import data_processing
 from tests import raw_server
 from tests.conftest import (
     ALICE,
@@ -125,13 +127,12 @@ def test_an_anomalous_transaction(start_bot):
     assert f"{label.confidence:.3f}" == finding.metadata["anomaly_score"]
 
 
-def test_the_threshold_is_compared_with_the_unrounded_score(start_bot, bundle_path):
+def test_the_threshold_is_compared_with_the_unrounded_score(start_bot):
     start_bot()
     event = event_of([transfer_log()])
-    row = data_processing.feature_row(
-        agent.decode_transfers(event.logs), ALICE, data_processing._current().profile
-    )
-    score = float(load_model(bundle_path, agent.FEATURE_NAMES).score(row[np.newaxis])[0])
+    pipeline = agent.BOT.pipeline
+    row = feature_row(agent.decode_transfers(event.logs), ALICE, pipeline.profile)
+    score = float(pipeline.model.score(row[np.newaxis])[0])
     assert score != round(score, 3)
     for threshold, prediction in (
         (score, "ANOMALY"),
@@ -226,9 +227,10 @@ HOSTILE_NAMES = [
 
 
 @pytest.mark.parametrize("name", HOSTILE_NAMES, ids=range(len(HOSTILE_NAMES)))
-def test_no_token_name_breaks_the_bridge(start_bot, monkeypatch, name):
+def test_no_token_name_breaks_the_bridge(start_bot, name):
     start_bot()
-    monkeypatch.setattr(data_processing, "get_token_info", lambda token: (name, name, 18))
+    info = token_info("a source", name, name, 18)
+    agent.BOT.lookups._cache.keep_token_infos({UNKNOWN_TOKEN: info})
     line = json.dumps(agent.handle_transaction(event_of([transfer_log(UNKNOWN_TOKEN)])),
                       default=lambda finding: finding.toJson())  # fmt: skip
     assert not any(marker in line for marker in BRIDGE_MARKERS)
@@ -350,7 +352,7 @@ def test_an_internal_error_is_an_invalid_finding_without_its_text(start_bot, mon
     def explode(*_, **__):
         raise KeyError("secret-value")
 
-    monkeypatch.setattr(agent, "get_features", explode)
+    monkeypatch.setattr(Pipeline, "features", explode)
     finding = handle(event_of([transfer_log()]))
     assert finding["alert_id"] == "INVALID-TOKEN-TRANSFERS-TX"
     assert finding["metadata"]["reason"] == "internal error: KeyError"

@@ -6,8 +6,8 @@ import pytest
 from forta_agent import FindingSeverity, FindingType
 
 from src import agent
+from src.decision.address_list import AddressListError
 from src.detection.policy import PolicyError
-from src.utils.address_list import AddressListError
 from tests.conftest import (
     ALICE,
     BOB,
@@ -123,8 +123,7 @@ def test_repeats_are_remembered_over_a_restart(start_bot, tmp_path):
     for expected in (2, 1):
         start_bot(CACHE_DIR=str(tmp_path), **QUIET)
         assert len(handle(transfer_log(sender=CAROL, amount=0))) == expected
-        agent.BOT.lookups.close()
-        agent.BOT.judge.close()
+        agent.BOT.close()
         agent.BOT = None
 
 

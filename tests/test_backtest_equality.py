@@ -53,7 +53,7 @@ class Handled:
     Attributes:
         row: the model's inputs; None where it was not asked.
         assessment: its answer.
-        decision: the panel's.
+        decision: of all detectors.
         findings: as they leave the bot.
     """
 
@@ -109,22 +109,23 @@ def handle(
             )
             bot = agent.BOT
             assert bot is not None
-            assessor, judge = Spy(bot.assessor, "assess"), Spy(bot.judge, "decide")
-            monkeypatch.setattr(agent, "BOT", replace(bot, assessor=assessor, judge=judge))
+            assessor = Spy(bot.pipeline.assessor, "assess")
+            pipeline = Spy(replace(bot.pipeline, assessor=assessor), "assess")
+            monkeypatch.setattr(agent, "BOT", replace(bot, pipeline=pipeline))
             for transaction in sorted(history, key=lambda t: (t.block, t.index, t.tx_hash)):
                 if not transaction.transfers:
                     continue
                 assessor.passed.clear()
-                judge.passed.clear()
+                pipeline.passed.clear()
                 findings = agent.handle_transaction(event_of(transaction))
                 row, assessment = None, None
                 if assessor.passed:
                     ((row,), assessment) = assessor.passed[-1]
-                ((_, decision),) = judge.passed
+                ((_, result),) = pipeline.passed
                 found[transaction.tx_hash] = Handled(
                     None if row is None else row.tolist(),
                     assessment,
-                    decision,
+                    result.decision,
                     [json.loads(finding.toJson()) for finding in findings],
                 )
         return found

@@ -3,10 +3,14 @@
 import math
 
 import pytest
+from eth_utils import to_checksum_address
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from src import agent
 from src.chain.errors import NotFound, SourceError
+from src.chain.facts import Facts, token_info
+from src.chain.transactions import TransactionFacts
 from src.chain.transfers import Transfer
 from src.detection.features import FEATURE_NAMES
 from src.utils import data_processing
@@ -17,7 +21,7 @@ from src.utils.data_processing import (
     get_token_info,
     valid_features,
 )
-from tests.conftest import ALICE, BOB, TIMESTAMP, UNKNOWN_TOKEN, USDC
+from tests.conftest import ALICE, BLOCK, BOB, TIMESTAMP, TX_HASH, UNKNOWN_TOKEN, USDC
 from tests.fake_chain import NO_TRANSACTIONS, FakeNode, etherscan_answer, serve, usual_token
 from tests.test_agent import answering
 
@@ -140,7 +144,8 @@ def test_without_initialize_the_helpers_use_the_settings_and_the_model_in_place(
     valid, features = get_features(ALICE, TIMESTAMP, [transfer()])
     assert valid
     assert features["USDC_value"] == 1
-    data_processing._current().lookups.close()
+    _, lookups = data_processing._in_use
+    lookups.close()
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
@@ -150,16 +155,54 @@ def test_without_initialize_the_helpers_use_the_settings_and_the_model_in_place(
     symbol=st.text(max_size=40),
 )
 def test_values_are_finite_whatever_amounts_and_decimals(start_bot, amounts, decimals, symbol):
-    if data_processing._sources is None:
+    if agent.BOT is None:
         start_bot()
-    original = data_processing.get_token_info
-    data_processing.get_token_info = lambda token: (symbol, symbol, decimals)
-    try:
-        transfers = [transfer(UNKNOWN_TOKEN, amount=a, index=i) for i, a in enumerate(amounts)]
-        valid, features = get_features(ALICE, TIMESTAMP, transfers)
-    finally:
-        data_processing.get_token_info = original
-    assert valid
+    pipeline = agent.BOT.pipeline
+    transfers = [transfer(UNKNOWN_TOKEN, amount=a, index=i) for i, a in enumerate(amounts)]
+    transaction = TransactionFacts(TX_HASH, ALICE, BOB, 1, TIMESTAMP, BLOCK)
+    facts = Facts({UNKNOWN_TOKEN: token_info("a source", symbol, symbol, decimals)})
+    features = pipeline.features(transaction, transfers, facts)
+    assert pipeline.problem_with(features) is None
     value = features["max_single_token_transfers_value"]
     assert math.isfinite(value)
     assert value == sum(amounts) / 10**decimals
+
+
+def filtered(token, sender, recipient, amount, **more):
+    """An event as web3 and `TransactionEvent.filter_log` return it: with checksummed addresses."""
+    arguments = {"from": to_checksum_address(sender), "to": recipient, "value": amount}
+    return {"address": to_checksum_address(token), "args": arguments, **more}
+
+
+def test_events_of_filter_log_give_the_same_features_as_decoded_transfers(start_bot):
+    start_bot()
+    transfers = [transfer(), transfer(WETH, BOB, ALICE, 5 * 10**17, 1), transfer(amount=7, index=2)]
+    events = [filtered(*one[:4], logIndex=one.log_index) for one in transfers]
+    sender = to_checksum_address(ALICE)
+    assert get_features(sender, TIMESTAMP, events) == get_features(ALICE, TIMESTAMP, transfers)
+
+
+def test_arguments_of_other_names_count_in_their_order(start_bot):
+    start_bot()
+    event = {"address": USDC, "args": {"src": ALICE, "dst": BOB, "wad": 10**6}}
+    assert get_features(ALICE, TIMESTAMP, [event]) == get_features(ALICE, TIMESTAMP, [transfer()])
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"address": USDC},
+        {"address": "USDC", "args": {"from": ALICE, "to": BOB, "value": 1}},
+        {"address": USDC, "args": {"from": ALICE, "to": BOB}},
+        {"address": USDC, "args": {"from": ALICE, "to": None, "value": 1}},
+        {"address": USDC, "args": {"from": ALICE, "to": BOB, "value": -1}},
+        {"address": USDC, "args": {"from": ALICE, "to": BOB, "value": 2**256}},
+        {"address": USDC, "args": {"from": ALICE, "to": BOB, "value": "1"}},
+    ],
+)
+def test_what_is_no_transfer_event_is_refused(start_bot, event):
+    start_bot()
+    with pytest.raises(ValueError, match="transfer event"):
+        get_features(ALICE, TIMESTAMP, [event])
+    with pytest.raises(ValueError, match="at least one transfer"):
+        get_features(ALICE, TIMESTAMP, [])

@@ -108,7 +108,7 @@ def test_an_impersonated_token_is_reviewed():
     row = (UNKNOWN_TOKEN, ALICE, BOB, 5)
     fake = {UNKNOWN_TOKEN: TokenFact("UЅDC", impersonates=True)}
     assert judge("impersonated_token", row, tokens=fake).action is Action.REVIEW
-    real = {USDC: TokenFact("USDC", well_known=True)}
+    real = {USDC: TokenFact("USDC")}
     assert judge("impersonated_token", (USDC, ALICE, BOB, 5), tokens=real).action is Action.ALLOW
 
 

@@ -268,7 +268,7 @@ def test_keys_that_the_owner_store_did_not_give_at_start_come_later_by_themselve
     start_bot, monkeypatch, proxy
 ):
     monkeypatch.setattr("src.settings._OWNER_STORE_TIMEOUT_SECONDS", PATIENCE)
-    monkeypatch.setattr("src.utils.late_keys._FIRST_PAUSE_SECONDS", 0.1)
+    monkeypatch.setattr("src.chain.late_keys._FIRST_PAUSE_SECONDS", 0.1)
 
     def answer(request: Request) -> Response:
         if request.path.endswith("/create"):
@@ -296,13 +296,13 @@ def test_keys_that_the_owner_store_did_not_give_at_start_come_later_by_themselve
 def test_an_address_list_that_fails_costs_no_finding_and_is_read_as_soon_as_it_is_back(
     start_bot, monkeypatch, fault
 ):
-    monkeypatch.setattr("src.utils.address_list._RETRY_SECONDS", 0.1)
+    monkeypatch.setattr("src.decision.address_list._RETRY_SECONDS", 0.1)
     with serve(lambda _: Response(json.dumps([ALICE]))) as url:
         proxy = Proxy(url)
         proxy.break_with(FAULTS[fault])
         try:
             start_bot(ADDRESS_LIST=proxy.url, LOOKUP_DEADLINE_SECONDS=str(DEADLINE_SECONDS))
-            addresses = src.agent.BOT.judge.addresses
+            addresses = src.agent.BOT.pipeline.addresses
             handle()
             assert len(addresses) == 0
             assert addresses.problem() is not None

@@ -14,6 +14,8 @@ import pytest
 
 import src.agent
 from src.backtest import __main__ as backtest
+from src.decision.__main__ import main as policy_main
+from src.decision.pipeline import Pipeline
 from src.detection.errors import ModelTampered
 from src.detection.features import FEATURE_NAMES
 from src.detection.manifest import manifest_path
@@ -21,7 +23,6 @@ from src.detection.model import load_model
 from src.detection.policy import PolicyError
 from src.detection.signature import new_private_key, public_key, signature_path
 from src.monitoring import drift, stats
-from src.policy import main as policy_main
 from src.service.decider import Decider
 from src.service.engine import Service
 from src.settings import SettingsError, load_settings, model_public_key
@@ -32,7 +33,6 @@ from src.training.registry import BundleRefused, Registry
 from src.training.retrain import main as retrain_main
 from src.training.sign import main as sign_main
 from src.training.store import Store
-from src.utils.judge import Judge
 from tests.conftest import event_of, transfer_log
 from tests.service_chain import common_settings, service_settings, sqlite_url
 
@@ -80,8 +80,9 @@ def test_a_policy_is_parsed_from_verified_text_alone() -> None:
     assert users == [
         "src/backtest/job.py",
         "src/backtest/run.py",
+        "src/decision/pipeline.py",
+        "src/decision/policy_file.py",
         "src/detection/policy.py",
-        "src/utils/judge.py",
     ]
 
 
@@ -227,7 +228,7 @@ def test_the_further_models_of_the_bot_must_be_signed_too(
     settings = load_settings(project_root=tmp_path, home=tmp_path, arguments=())
     model = load_model(keyed, FEATURE_NAMES, public_key=settings.model_public_key)
     with pytest.raises(ModelTampered, match=r"\.sig is missing"):
-        Judge.from_settings(settings, model, 0.5)
+        Pipeline.from_settings(settings, model)
 
 
 def test_watch_mode_and_the_service_decide_with_one_loader(keyed: Path) -> None:
@@ -270,8 +271,7 @@ def test_from_a_new_key_to_a_bot_that_refuses_a_tampered_model(
     finding = src.agent.handle_transaction(event_of([transfer_log()]))[0]
     assert finding.metadata["model_version"] == "1650000000"
     assert src.agent.BOT is not None
-    src.agent.BOT.lookups.close()
-    src.agent.BOT.judge.close()
+    src.agent.BOT.close()
     monkeypatch.setattr(src.agent, "BOT", None)
 
     honest = bundle.read_bytes()

@@ -22,6 +22,7 @@ from src.chain.errors import (
     RequestRefused,
     SourceError,
 )
+from src.chain.facts import Unknown
 from src.chain.lookups import FirstTransaction, Lookups, TokenInfo, build_lookups
 from src.chain.rate_limit import Rate
 from tests import raw_server
@@ -104,22 +105,39 @@ def ethplorer_answer(request: Request) -> Response:
 def test_well_known_token_needs_no_source() -> None:
     lookups = build_lookups()
     assert lookups.token_info(USDC.upper().replace("0X", "0x")).symbol == "USDC"
-    assert lookups.well_known_token(USDC) == lookups.token_info(USDC)
+    assert lookups.well_known.get(USDC) == lookups.token_info(USDC)
     lookups.close()
 
 
 def test_what_is_known_is_told_without_asking(world: World) -> None:
     lookups = world.lookups()
-    assert lookups.knows([USDC], None)
-    assert not lookups.knows([USDC, TOKENS[0]], None)
-    assert not lookups.knows([USDC], SENDER)
+    assert list(lookups.gather([USDC], None).tokens) == [USDC]
     assert world.node.calls == []
-    lookups.prefetch(TOKENS[:1], SENDER, BLOCK)
+    facts = lookups.gather([TOKENS[0], USDC], SENDER, BLOCK)
+    assert list(facts.tokens) == [TOKENS[0], USDC]
+    assert facts.tokens[TOKENS[0]] == INFO
+    assert facts.first_transaction == FirstTransaction(block_timestamp(1_000_000), "node")
     asked = len(world.node.calls)
     assert asked > 0
-    assert lookups.knows([USDC, TOKENS[0]], SENDER)
-    assert not lookups.knows(TOKENS[:2], SENDER)
+    assert lookups.gather([TOKENS[0], USDC], SENDER, BLOCK) == facts
     assert len(world.node.calls) == asked
+
+
+def test_what_nobody_knows_is_a_fact_of_its_own() -> None:
+    lookups = build_lookups()
+    facts = lookups.gather([TOKENS[0], USDC], SENDER)
+    assert list(facts.tokens) == [USDC]
+    assert facts.first_transaction == Unknown("look-up: no source to ask")
+    lookups.close()
+
+
+def test_an_account_without_a_transaction_is_new_and_asked_about_again(world: World) -> None:
+    world.node.sent_in_blocks = {}
+    lookups = world.lookups()
+    for _ in range(2):
+        asked = len(world.node.calls)
+        assert lookups.gather([USDC], SENDER, BLOCK).first_transaction is None
+        assert len(world.node.calls) > asked
 
 
 def test_nothing_configured_is_a_typed_failure() -> None:
@@ -469,22 +487,22 @@ def test_nothing_grows_with_hostile_addresses(world: World) -> None:
 )
 def test_fake_token_with_a_well_known_symbol_is_seen(symbol: str) -> None:
     lookups = build_lookups()
-    assert lookups.impersonates_well_known(symbol, TOKENS[0])
-    assert not lookups.impersonates_well_known(symbol, USDC)
+    assert lookups.well_known.is_impersonated(symbol, TOKENS[0])
+    assert not lookups.well_known.is_impersonated(symbol, USDC)
     lookups.close()
 
 
 @pytest.mark.parametrize("symbol", ["", "UNHEARDOF", "USDCC", "\u67f4\u72ac"])
 def test_other_symbols_impersonate_nobody(symbol: str) -> None:
     lookups = build_lookups()
-    assert not lookups.impersonates_well_known(symbol, TOKENS[0])
+    assert not lookups.well_known.is_impersonated(symbol, TOKENS[0])
     lookups.close()
 
 
 def test_other_chains_have_no_built_in_list() -> None:
     lookups = build_lookups(chain_id=137)
-    assert lookups.well_known_token(USDC) is None
-    assert not lookups.impersonates_well_known("USDC", TOKENS[0])
+    assert lookups.well_known.get(USDC) is None
+    assert not lookups.well_known.is_impersonated("USDC", TOKENS[0])
     lookups.close()
 
 

@@ -11,6 +11,7 @@ import pytest
 import requests
 
 from src import agent
+from src.decision.pipeline import Pipeline
 from src.demo.processes import supervised
 from src.monitoring import metrics
 from tests.conftest import UNKNOWN_TOKEN, event_of, transfer_log
@@ -105,7 +106,7 @@ def test_the_bots_work_moves_its_metrics(start_bot, monkeypatch):
     agent.handle_transaction(event_of([]))
     agent.handle_transaction(event_of([transfer_log(UNKNOWN_TOKEN)]))
     agent.handle_transaction(event_of([transfer_log()], transaction={"hash": "0x1"}))
-    monkeypatch.setattr(agent, "get_features", lambda *_, **__: {}["no"])
+    monkeypatch.setattr(Pipeline, "features", lambda *_: {}["no"])
     agent.handle_transaction(event_of([transfer_log()]))
     bot.metrics.close()
     after = scrape()
@@ -127,7 +128,7 @@ def test_the_bots_work_moves_its_metrics(start_bot, monkeypatch):
     assert moved('token_transfers_source_requests_total{outcome="failed",source="node"}') > 0
     assert moved('token_transfers_cache_requests_total{cache="tokens",result="miss"}') > 0
     assert 'alert_id="ANOMALOUS-TOKEN-TRANSFERS-TX"' in after
-    manifest = bot.model.manifest
+    manifest = bot.pipeline.model.manifest
     assert f'model_version="{manifest.model_version}",sha256="{manifest.sha256}"' in after
 
 

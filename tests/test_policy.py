@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from src import policy as command
+from src.decision import __main__ as command
 from src.detection.detectors import DETECTORS
 from src.detection.detectors.base import Equipment
 from src.detection.panel import Panel
@@ -53,7 +53,7 @@ def test_the_documentation_describes_every_detector_and_parameter():
 def test_every_alert_is_documented():
     text = (REPOSITORY / "docs" / "alerts.md").read_text()
     for detector in DETECTORS.values():
-        assert detector.ALERT_ID is None or f"`{detector.ALERT_ID}`" in text
+        assert detector.ALERT is None or f"`{detector.ALERT.id}`" in text
 
 
 def test_a_detector_has_its_defaults():

@@ -13,12 +13,13 @@ import pytest
 from sklearn.ensemble import IsolationForest
 
 from src.chain.transfers import Transfer
+from src.decision.tokens import TokenView
 from src.detection.errors import ModelMalformed
 from src.service.analysis import TrainedForest, feature_matrix, ranked, token_moves, train
-from src.service.records import LoadedTransaction, Token
+from src.service.records import LoadedTransaction
 from tests.conftest import ALICE, BOB, TIMESTAMP, UNKNOWN_TOKEN, USDC
 
-TOKENS = {USDC: Token(USDC, "USD Coin", "USDC", 6)}
+TOKENS = {USDC: TokenView(USDC, "USD Coin", "USDC", 6)}
 INPUTS = ("value", "gas_cost")
 
 
@@ -106,7 +107,7 @@ def test_unknown_decimals_count_as_the_usual_ones() -> None:
 def test_tokens_of_one_name_are_told_apart() -> None:
     one = transaction(1, 5)
     both = replace(one, transfers=(*one.transfers, Transfer(UNKNOWN_TOKEN, ALICE, BOB, 5, 9)))
-    tokens = TOKENS | {UNKNOWN_TOKEN: Token(UNKNOWN_TOKEN, "x", "USDC", 6)}
+    tokens = TOKENS | {UNKNOWN_TOKEN: TokenView(UNKNOWN_TOKEN, "x", "USDC", 6)}
     labels = {move.label for move in token_moves([both], tokens)}
     assert labels == {f"USDC ({USDC})", f"USDC ({UNKNOWN_TOKEN})"}
 

@@ -10,6 +10,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from src.chain.transfers import Transfer
+from src.decision.tokens import TokenView
 from src.service.database import (
     alerts,
     analyses,
@@ -22,7 +23,7 @@ from src.service.database import (
 )
 from src.service.database.engine import Database, DatabaseError
 from src.service.database.tables import metadata
-from src.service.records import LoadedTransaction, Token
+from src.service.records import LoadedTransaction
 from tests.conftest import ALICE, BOB, TIMESTAMP, TX_HASH, USDC
 from tests.service_databases import KINDS, database_url
 
@@ -83,6 +84,7 @@ def alert(**changes: object) -> alerts.NewAlert:
         alert_id="ANOMALOUS-TOKEN-TRANSFERS-TX",
         name="Anomalous Transaction",
         description="",
+        reason="",
         severity="Critical",
         action=2,
         score=0.75,
@@ -259,7 +261,7 @@ def test_the_overview_counts_what_is_in_the_chain(database: Database) -> None:
     store_alert(database)
     store_alert(database, tx_hash=OTHER_HASH)
     with database.writing() as connection:
-        chain.store_tokens(connection, 1, [Token(USDC, "USD Coin", "USDC", 6)])
+        chain.store_tokens(connection, 1, [TokenView(USDC, "USD Coin", "USDC", 6)])
         decisions.store_decision(connection, decision(score=1.0), {})
         decisions.store_decision(connection, decision(tx_hash=OTHER_HASH), {})
         chain.mark_orphaned(connection, 1, [NEW_BLOCK_HASH])

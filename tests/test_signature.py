@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from src.decision.policy_file import load_policy
 from src.detection.errors import ModelTampered
 from src.detection.features import FEATURE_NAMES
 from src.detection.manifest import manifest_path
@@ -16,7 +17,6 @@ from src.detection.policy import PolicyError
 from src.detection.signature import is_signed, new_private_key, public_key, sign
 from src.settings import SettingsError, load_settings
 from src.training import sign as command
-from src.utils.judge import load_policy
 
 ROOT = Path(__file__).parent.parent
 # RFC 8032, section 7.1, TEST 1.

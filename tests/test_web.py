@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from src.chain.transfers import ZERO_ADDRESS, Transfer
+from src.decision.tokens import TokenView
 from src.demo.anvil import anvil
 from src.demo.contracts import ROOT, compile_contracts
 from src.demo.processes import running
@@ -27,7 +28,6 @@ from src.service import report
 from src.service.database.chain import store_tokens
 from src.service.database.engine import Database
 from src.service.problems import Problem
-from src.service.records import Token
 from src.service.web import charts, flow, forms, wording
 from src.service.web.models import stability_index
 from src.service.web.rendering import environment
@@ -445,7 +445,7 @@ def test_names_of_tokens_are_inert(demo: str, home: Path, page: Page) -> None:
     (first, second), names = (rows[0][0], rows[1][0]), (HOSTILE, RIGHT_TO_LEFT)
     with database.writing() as connection:
         # As if the sanitiser had let them through: the templates must stand alone.
-        hostile = [Token(a, n, n, 18) for a, n in zip((first, second), names, strict=True)]
+        hostile = [TokenView(a, n, n, 18) for a, n in zip((first, second), names, strict=True)]
         store_tokens(connection, 1, hostile)
     database.close()
     for path in (f"/ui/transactions/{tx_hash}", "/ui/alerts", "/ui/?span=all"):
@@ -492,7 +492,7 @@ def test_no_name_of_a_token_becomes_markup(demo: str, home: Path, page: Page) ->
     clean = {"scripts": 0, "frames": 0, "attributes": [], "title": False}
     for name in ESCAPES:
         with database.writing() as connection:
-            store_tokens(connection, 1, [Token(token, name, name, 18)])
+            store_tokens(connection, 1, [TokenView(token, name, name, 18)])
         for path in (f"/ui/transactions/{tx_hash}", "/ui/alerts"):
             page.goto(f"{demo}{path}")
             for shown in page.locator("bdi:visible").filter(has_text=name[:8]).all()[:2]:

@@ -4,6 +4,7 @@ import hashlib
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from fuzz.data import Data
@@ -41,9 +42,7 @@ class _World:
         from src.chain.lookups import Lookups  # noqa: PLC0415
         from src.chain.sources import Sources  # noqa: PLC0415
         from src.chain.well_known import load_well_known_tokens  # noqa: PLC0415
-        from src.detection.features import TokenProfile  # noqa: PLC0415
         from src.settings import SETTINGS  # noqa: PLC0415
-        from src.utils.data_processing import FeatureSources, use_sources  # noqa: PLC0415
 
         for name in SETTINGS:
             os.environ.pop(name, None)
@@ -52,9 +51,9 @@ class _World:
         bot = src.agent.BOT
         assert bot is not None
         self.handle: Callable[[Any], list[Any]] = src.agent.handle_transaction
-        self.threshold = bot.threshold
-        self.inputs: Sequence[str] = bot.model.inputs
-        self.amounts: Mapping[str, Any] = bot.model.manifest.token_amounts
+        self.threshold = bot.pipeline.threshold
+        self.inputs: Sequence[str] = bot.pipeline.model.inputs
+        self.amounts: Mapping[str, Any] = bot.pipeline.model.manifest.token_amounts
         self.model_path = bot.settings.model_path
         self.cache = FactCache(FactStore(None, 1))
         lookups = Lookups(
@@ -64,8 +63,7 @@ class _World:
             load_well_known_tokens(1),
             deadline_seconds=1.0,
         )
-        profile = TokenProfile.from_amounts(self.amounts)
-        use_sources(FeatureSources(lookups, tuple(self.inputs), profile))
+        src.agent.BOT = replace(bot, lookups=lookups)
 
     def hostile_token(self, data: Data) -> tuple[str, int | None]:
         """A token whose metadata a source gave: its address and decimals, None if refused."""

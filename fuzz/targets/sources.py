@@ -194,7 +194,7 @@ def _forta(bench: Bench) -> Callable[[bytes], None]:
 
 def _addresses(bench: Bench) -> Callable[[bytes], None]:
     from src.chain.transfers import normalise_address  # noqa: PLC0415
-    from src.utils.address_list import AddressListError, parse_text  # noqa: PLC0415
+    from src.decision.address_list import AddressListError, parse_text  # noqa: PLC0415
 
     listed = [_ADDRESS, "0x" + "B2" * 20]
     forms: tuple[Any, ...] = (

@@ -19,17 +19,16 @@ from src.backtest.prefilter import (
     look_alike_rows,
     owners,
 )
+from src.decision.tokens import shown_tokens
 from src.detection.actions import Decision, decide
-from src.detection.assessment import Assessment
+from src.detection.assessment import EXPLAINED_INPUTS, Assessment
 from src.detection.counterparties import CounterpartyBook
 from src.detection.detectors.base import Equipment
 from src.detection.evidence import Evidence, LookAlike, TokenFact
 from src.detection.model import Attribution, Model
 from src.detection.panel import Panel
 from src.detection.policy import Mode, Policy
-from src.utils.shown_tokens import shown_tokens
 
-EXPLAINED_INPUTS = 10
 EXPLANATIONS_REMEMBERED = 10_000
 """About 1.5 kB each."""
 

@@ -16,10 +16,12 @@ from src.backtest.assemble import TransactionBatch
 from src.backtest.columns import hex_column
 from src.backtest.decisions import Judged
 from src.backtest.judge import Scores
+from src.decision.alerts import Alert, alerts_of
 from src.detection.actions import Action, Verdict
 from src.detection.model import ANOMALY, NORMAL, Attribution
 
 INVALID: Final = "INVALID"
+UNSCORED: Final = "the transaction could not be scored"
 _PREDICTIONS = pa.array([NORMAL, ANOMALY, INVALID])
 _ACTIONS = pa.array([action.name for action in Action])
 
@@ -113,10 +115,24 @@ def decision_rows(
 
 
 def alert_table(decisions: pa.Table, rows: SliceRows, judged: Mapping[int, Judged]) -> pa.Table:
-    """The rows of `decisions` that raise an alert, with reasons and explanations as JSON."""
+    """The rows of `decisions` that raise an alert, with their alerts, reasons and explanations."""
     table = decisions.take(pa.array(rows.alerts))
-    answers = [judged[position] for position in rows.alerts.tolist()]
+    positions = rows.alerts.tolist()
+    answers = [judged[position] for position in positions]
     columns = {
+        "alerts": [
+            _alerts(
+                alerts_of(
+                    answer.decision,
+                    sender,
+                    is_anomaly=bool(rows.anomaly[position]),
+                    problem=UNSCORED if np.isnan(rows.score[position]) else None,
+                )
+            )
+            for position, sender, answer in zip(
+                positions, table["from_address"].to_pylist(), answers, strict=True
+            )
+        ],
         "reasons": [_verdicts(answer.decision.reasons) for answer in answers],
         "shadow_reasons": [_verdicts(answer.decision.shadow) for answer in answers],
         "model_explanations": [
@@ -131,6 +147,22 @@ def alert_table(decisions: pa.Table, rows: SliceRows, judged: Mapping[int, Judge
 @lru_cache(maxsize=10_000)  # anomalies are a few shapes again and again
 def _explanation(attributions: tuple[Attribution, ...]) -> str:
     return json.dumps([{"feature": f, "value": v, "weight": w} for f, v, w in attributions])
+
+
+def _alerts(alerts: Sequence[Alert]) -> str:
+    return json.dumps(
+        [
+            {
+                "alert_id": alert.spec.id,
+                "name": alert.spec.title,
+                "description": alert.description,
+                "severity": alert.severity.value,
+                "action": alert.action.name,
+                "reason": alert.reason,
+            }
+            for alert in alerts
+        ]
+    )
 
 
 def _verdicts(verdicts: Sequence[Verdict]) -> str:

@@ -19,10 +19,10 @@ from src.backtest.report import report
 from src.backtest.shuffle import remove_copy, shuffled
 from src.backtest.spark_engine import run_on_spark
 from src.backtest.summary import summarise
+from src.decision.policy_file import read_policy
 from src.detection.manifest import read_manifest
 from src.detection.policy import parse_policy
 from src.settings import model_public_key
-from src.utils.judge import read_policy
 
 LAST_BLOCK = 2**62
 TIMING = "timing.json"

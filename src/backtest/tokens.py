@@ -32,7 +32,6 @@ def token_facts(folder: Path, chain_id: int) -> dict[str, TokenFact]:
         known = well_known.get(address)
         facts[address] = TokenFact(
             symbol if known is None else known.symbol,
-            well_known=known is not None,
             impersonates=well_known.is_impersonated(symbol, address),
         )
     return facts

@@ -2,8 +2,8 @@
 
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping
-from typing import Generic, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Generic, NamedTuple, TypeVar
 
 from src.chain.fact_store import FactStore
 from src.chain.facts import FirstTransaction, TokenInfo
@@ -14,6 +14,14 @@ DEFAULT_MEMORY_FACTS = 10_000
 V = TypeVar("V")
 
 
+class CacheInfo(NamedTuple):
+    """How a cache was used; the names are those of `functools.lru_cache`."""
+
+    hits: int
+    misses: int
+    currsize: int
+
+
 class LruCache(Generic[V]):
     """A bounded mapping that forgets what was not used for longest. Thread-safe."""
 
@@ -21,15 +29,24 @@ class LruCache(Generic[V]):
         self._max_size = max_size
         self._entries: OrderedDict[str, V] = OrderedDict()
         self._lock = threading.Lock()
+        self._hits = 0
+        self._misses = 0
 
     def __len__(self) -> int:
         return len(self._entries)
+
+    def info(self) -> CacheInfo:
+        """How it was used so far."""
+        return CacheInfo(self._hits, self._misses, len(self))
 
     def get(self, key: str) -> V | None:
         """The value, now the most recently used one, or None."""
         with self._lock:
             value = self._entries.get(key)
-            if value is not None:
+            if value is None:
+                self._misses += 1
+            else:
+                self._hits += 1
                 self._entries.move_to_end(key)
             return value
 
@@ -49,6 +66,11 @@ class FactCache:
         self._store = store
         self._tokens: LruCache[TokenInfo] = LruCache(memory_facts)
         self._firsts: LruCache[FirstTransaction] = LruCache(memory_facts)
+
+    @property
+    def infos(self) -> dict[str, Callable[[], CacheInfo]]:
+        """How to ask each cache in memory how it was used."""
+        return {"tokens": self._tokens.info, "first_transactions": self._firsts.info}
 
     def token_info(self, address: str) -> TokenInfo | None:
         """The token's metadata, or None when it is unknown."""

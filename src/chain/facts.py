@@ -5,7 +5,8 @@ passes here first: text is sanitised, numbers are checked for what is possible.
 """
 
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from src.chain.errors import MalformedAnswer
 from src.chain.text import sanitise_text
@@ -35,6 +36,17 @@ class TokenInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class Unknown:
+    """A fact that could not be had.
+
+    Attributes:
+        reason: why, for people.
+    """
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class FirstTransaction:
     """An address's first transaction.
 
@@ -46,6 +58,19 @@ class FirstTransaction:
 
     timestamp: int
     source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the outside world knows of one transaction, gathered before anything is computed.
+
+    Attributes:
+        tokens: metadata by token address; tokens of which nothing is known are left out.
+        first_transaction: the sender's; None where it has none yet.
+    """
+
+    tokens: Mapping[str, TokenInfo] = field(default_factory=dict)
+    first_transaction: FirstTransaction | Unknown | None = Unknown("not looked up")
 
 
 def token_info(source: str, name: object, symbol: object, decimals: object) -> TokenInfo:

@@ -3,14 +3,13 @@
 Order of sources: token metadata from the built-in list, memory, disk, Ethplorer (with a key), the
 node; first transactions from memory, disk, Etherscan or a compatible explorer, the node.
 
-    with lookups.transaction():                      # one deadline for all of this
-        lookups.prefetch(tokens, sender, block_number)
-        info = lookups.token_info(token)             # known now, or fails without another wait
+    facts = lookups.gather(tokens, sender, block_number)   # all of a transaction, one deadline
+    info = lookups.token_info(token)                       # one of them alone
 """
 
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -22,9 +21,9 @@ from src.chain.etherscan import DEFAULT_URL as ETHERSCAN_URL
 from src.chain.etherscan import EtherscanClient
 from src.chain.ethplorer import DEFAULT_URL as ETHPLORER_URL
 from src.chain.ethplorer import EthplorerClient
-from src.chain.fact_cache import FactCache
+from src.chain.fact_cache import CacheInfo, FactCache
 from src.chain.fact_store import FactStore
-from src.chain.facts import FirstTransaction, TokenInfo
+from src.chain.facts import Facts, FirstTransaction, TokenInfo, Unknown
 from src.chain.inquiry import Inquiry, run
 from src.chain.rate_limit import Rate, RateLimit
 from src.chain.rpc import JsonRpcClient
@@ -122,11 +121,10 @@ class Lookups:
             failure = scope.token_failures.get(address)
             if failure is not None:
                 raise failure
-            inquiry = self._token_inquiry([address])
-            self._run(scope, inquiry, None)
-            if address in inquiry.found:
-                return inquiry.found[address]
-            raise inquiry.failures[address]
+            infos, _ = self._ask(scope, [address], None)
+            if address in infos.found:
+                return infos.found[address]
+            raise infos.failures[address]
 
     def first_transaction(self, address: str, block_number: int | None = None) -> FirstTransaction:
         """The address's first transaction.
@@ -148,11 +146,45 @@ class Lookups:
             failure = scope.first_failures.get(address)
             if failure is not None:
                 raise failure
-            inquiry = self._first_inquiry(address, block_number)
-            self._run(scope, None, inquiry)
-            if address in inquiry.found:
-                return inquiry.found[address]
-            raise inquiry.failures[address]
+            _, firsts = self._ask(scope, (), address, block_number)
+            if address in firsts.found:
+                return firsts.found[address]
+            raise firsts.failures[address]
+
+    def gather(
+        self, tokens: Collection[str], account: str | None, block_number: int | None = None
+    ) -> Facts:
+        """All facts about one transaction, the unknown ones asked for at once. Never raises.
+
+        Args:
+            tokens: lowercase addresses.
+            account: its sender, likewise, or None.
+            block_number: see `first_transaction`.
+
+        Returns:
+            When all have come or the transaction's deadline has passed; tokens in the given order.
+        """
+        known: dict[str, TokenInfo] = {}
+        missing = []
+        for token in tokens:
+            info = self._known_token(token)
+            if info is not None:
+                known[token] = info
+            else:
+                missing.append(token)
+        first: FirstTransaction | Unknown | None = Unknown("no sender")
+        if account is not None:
+            first = self._cache.first_transaction(account)
+        if missing or first is None:
+            with self._within_transaction() as scope:
+                asked = account if first is None else None
+                infos, firsts = self._ask(scope, missing, asked, block_number)
+            if missing:
+                known |= infos.found
+                known = {token: known[token] for token in tokens if token in known}
+            if asked is not None:
+                first = _first_of(firsts, asked)
+        return Facts(known, first)
 
     def prefetch(
         self, tokens: Collection[str], account: str | None, block_number: int | None = None
@@ -173,40 +205,22 @@ class Lookups:
             unknown = [token for token in unknown if token not in scope.token_failures]
             if account in scope.first_failures:
                 account = None
-            self._run(
-                scope,
-                self._token_inquiry(unknown) if unknown else None,
-                self._first_inquiry(account, block_number) if account else None,
-            )
-
-    def knows(self, tokens: Collection[str], account: str | None) -> bool:
-        """Whether all that `prefetch` would ask for is known. Asks nobody, and costs little.
-
-        Args:
-            tokens: lowercase addresses.
-            account: likewise, or None.
-        """
-        for token in tokens:
-            if self._known_token(token) is None:
-                return False
-        return account is None or self._cache.first_transaction(account) is not None
+            self._ask(scope, unknown, account, block_number)
 
     def add_explorers(self, etherscan_api_key: str | None, ethplorer_api_key: str | None) -> None:
         """From now on ask the explorers too whose keys these are; None for no key."""
         if self._add_explorers is not None:
             self._add_explorers(etherscan_api_key, ethplorer_api_key)
 
-    def known_token(self, address: str) -> TokenInfo | None:
-        """The token's metadata where it is known already, or None. Asks nobody."""
-        return self._known_token(address)
+    @property
+    def well_known(self) -> WellKnownTokens:
+        """The built-in list of the chain's well-known tokens."""
+        return self._well_known
 
-    def well_known_token(self, address: str) -> TokenInfo | None:
-        """The metadata of a token of the built-in list, or None."""
-        return self._well_known.get(address.lower())
-
-    def impersonates_well_known(self, symbol: str, address: str) -> bool:
-        """Whether `symbol` reads like a well-known token's though `address` is not one."""
-        return self._well_known.is_impersonated(symbol, address.lower())
+    @property
+    def caches(self) -> dict[str, Callable[[], CacheInfo]]:
+        """How to ask each cache in memory for its hits, misses and size."""
+        return self._cache.infos
 
     def increment(self, name: str, by: int = 1) -> None:
         """Add to a named counter that survives restarts. Costs about a microsecond."""
@@ -240,26 +254,25 @@ class Lookups:
     def _known_token(self, address: str) -> TokenInfo | None:
         return self._well_known.get(address) or self._cache.token_info(address)
 
-    def _token_inquiry(self, addresses: Sequence[str]) -> Inquiry[TokenInfo]:
-        return Inquiry(addresses, self._sources.token_stages())
-
-    def _first_inquiry(self, address: str, block_number: int | None) -> Inquiry[FirstTransaction]:
-        return Inquiry([address], self._sources.first_transaction_stages(block_number))
-
-    def _run(
+    def _ask(
         self,
         scope: _Scope,
-        tokens: Inquiry[TokenInfo] | None,
-        first: Inquiry[FirstTransaction] | None,
-    ) -> None:
+        tokens: Collection[str],
+        account: str | None,
+        block_number: int | None = None,
+    ) -> tuple[Inquiry[TokenInfo], Inquiry[FirstTransaction]]:
+        """Ask for the metadata of tokens and for the first transaction of an account, at once."""
+        infos = Inquiry(tokens, self._sources.token_stages() if tokens else ())
+        accounts = () if account is None else (account,)
+        stages = self._sources.first_transaction_stages(block_number) if accounts else ()
+        firsts = Inquiry(accounts, stages)
         begun = time.perf_counter()
-        run([inquiry for inquiry in (tokens, first) if inquiry is not None], scope.deadline)
+        run([infos, firsts], scope.deadline)
         if self.on_wait is not None:
             self.on_wait(time.perf_counter() - begun)
-        if tokens is not None:
-            scope.token_failures.update(tokens.failures)
-        if first is not None:
-            scope.first_failures.update(first.failures)
+        scope.token_failures.update(infos.failures)
+        scope.first_failures.update(firsts.failures)
+        return infos, firsts
 
 
 def build_lookups(
@@ -349,6 +362,14 @@ def build_lookups(
         deadline_seconds=deadline_seconds,
         add_explorers=add_explorers,
     )
+
+
+def _first_of(firsts: Inquiry[FirstTransaction], account: str) -> FirstTransaction | Unknown | None:
+    """The account's first transaction, None where it has none yet, or why it is not known."""
+    failure = firsts.failures.get(account)
+    if isinstance(failure, NotFound):
+        return None
+    return firsts.found.get(account) or Unknown(str(failure))
 
 
 def _address(value: str) -> str:

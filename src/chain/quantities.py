@@ -1,6 +1,8 @@
 """Integers as they reach us: numbers, decimal or hex strings, from hands we do not trust."""
 
-from typing import Any
+from typing import Any, Final
+
+SECONDS_PER_MINUTE: Final = 60
 
 _HEX_DIGITS = frozenset("0123456789abcdefABCDEF")
 _MAX_DIGITS = 80  # a uint256 has 78 decimal and 66 hex digits

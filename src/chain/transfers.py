@@ -8,7 +8,7 @@ has four topics and no data. Anything else is not a transfer: logs are written b
 malformed one is skipped, never an error.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 from src.chain.quantities import as_int
@@ -100,6 +100,35 @@ def decode_transfers(logs: Iterable[RawLog] | None) -> list[Transfer]:
             transfers.append(transfer)
     transfers.sort(key=lambda transfer: transfer.log_index)
     return transfers
+
+
+def transfer_of_event(event: Mapping[str, Any], position: int) -> Transfer:
+    """The transfer in an event that web3 or forta_agent has decoded.
+
+    Args:
+        event: `{"address": ..., "args": {"from": ..., "to": ..., "value": ...}}`, with `logIndex`
+            where it is known. Arguments of other names count in their order.
+        position: its place among the events, for those without `logIndex`.
+
+    Raises:
+        ValueError: it is not an ERC-20 transfer.
+    """
+    arguments = event.get("args")
+    if not isinstance(arguments, Mapping):
+        raise ValueError("a transfer event has no args")
+    names = ("from", "to", "value")
+    named = all(name in arguments for name in names)
+    values = [arguments[name] for name in names] if named else list(arguments.values())
+    token = normalise_address(event.get("address"))
+    if token is None or len(values) != len(names):
+        raise ValueError("a transfer event has an address and the args from, to and value")
+    payer, payee, amount = normalise_address(values[0]), normalise_address(values[1]), values[2]
+    if payer is None or payee is None:
+        raise ValueError("from and to of a transfer event are addresses")
+    if isinstance(amount, bool) or not isinstance(amount, int) or not 0 <= amount < 2**256:
+        raise ValueError("the value of a transfer event is a uint256")
+    index = as_int(event.get("logIndex"))
+    return Transfer(token, payer, payee, amount, position if index is None else index)
 
 
 def normalise_address(value: Any) -> str | None:

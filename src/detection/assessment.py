@@ -2,11 +2,15 @@
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from src.detection.model import Attribution, Explanation, Model
+
+EXPLAINED_INPUTS: Final = 10
+"""Inputs that an explanation names, most weighty first."""
 
 DEFAULT_REMEMBERED = 2048
 """Assessments kept, about 2 kB each."""

@@ -7,23 +7,34 @@ None, and a detector that needs it says so.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Protocol
 
 from src.detection.assessment import Assessment
 from src.detection.transfer_batch import ZERO_ADDRESS, TransferLike
 
 
+class TokenLike(Protocol):
+    """What detectors read of a token moved; see `TokenFact`."""
+
+    @property
+    def symbol(self) -> str:
+        """Sanitised, possibly empty."""
+
+    @property
+    def impersonates(self) -> bool:
+        """Whether it reads like a well-known token's, though it is another contract."""
+
+
 @dataclass(frozen=True, slots=True)
 class TokenFact:
-    """What is known of a token moved.
+    """What a table of transactions knows of a token.
 
     Attributes:
         symbol: sanitised, possibly empty.
-        well_known: on the built-in list, by its address.
         impersonates: its symbol reads like a well-known token's, though it is another contract.
     """
 
     symbol: str
-    well_known: bool = False
     impersonates: bool = False
 
 
@@ -104,7 +115,7 @@ class Evidence:
     account_age_minutes: float | None = None
     assessment: Assessment | None = None
     features: Mapping[str, float] = field(default_factory=dict)
-    tokens: Mapping[str, TokenFact] = field(default_factory=dict)
+    tokens: Mapping[str, TokenLike] = field(default_factory=dict)
     known_bad: ListMatches | None = None
     look_alikes: tuple[LookAlike, ...] = ()
 

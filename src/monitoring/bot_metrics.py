@@ -1,14 +1,12 @@
 """What the Forta bot tells of its work, when METRICS_PORT asks for it."""
 
-import hashlib
 import time
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 
 from src.chain.lookups import Lookups
-from src.detection.model import Model
+from src.decision.pipeline import Pipeline, Result
 from src.monitoring import metrics
-from src.monitoring.usage import CacheInfo, UsageReporter
+from src.monitoring.usage import CacheInfo, UsageReporter, pipeline_in_use, transaction_assessed
 
 
 class BotMetrics:
@@ -17,39 +15,19 @@ class BotMetrics:
     Args:
         port: where; 0 for any free one, then see `port`.
         address: the interface.
-        model: the one in use.
-        threshold: score from which a transaction is an anomaly.
-        policy: the policy's file, or None.
+        pipeline: the one in use.
         lookups: reported on.
-        caches: `cache_info` of caches, by name.
 
     Raises:
         OSError: the port is taken.
     """
 
-    def __init__(
-        self,
-        port: int,
-        address: str,
-        *,
-        model: Model,
-        threshold: float,
-        policy: Path | None,
-        lookups: Lookups,
-        caches: Mapping[str, CacheInfo],
-    ) -> None:
+    def __init__(self, port: int, address: str, *, pipeline: Pipeline, lookups: Lookups) -> None:
         self._server, _ = metrics.serve(port, address)
         self.port = self._server.server_port
-        manifest = model.manifest
-        metrics.model_in_use(
-            version=model.version,
-            sha256=manifest.sha256,
-            sklearn_version=manifest.sklearn_version,
-            threshold=threshold,
-            expected_anomaly_rate=1 - model.percentile(threshold) / 100,
-        )
-        if policy is not None and policy.is_file():
-            metrics.policy_in_use(hashlib.sha256(policy.read_bytes()).hexdigest())
+        pipeline_in_use(pipeline)
+        caches: dict[str, Callable[[], CacheInfo]] = {**lookups.caches}
+        caches["assessments"] = pipeline.assessor.cache_info
         self._usage = UsageReporter(lookups, caches)
         self._usage.start()
 
@@ -59,16 +37,11 @@ class BotMetrics:
         if not transfers:
             metrics.transaction_seen("none")
 
-    def scored(
-        self, score: float, *, is_anomaly: bool, feature_seconds: float, prediction_seconds: float
-    ) -> None:
-        """A transaction was scored."""
-        metrics.transaction_scored(score, prediction_seconds, is_anomaly=is_anomaly)
-        metrics.stage_took("features", feature_seconds)
-
-    def invalid(self, reason: str) -> None:
-        """A transaction could not be scored: `age`, `input` or `error`."""
-        metrics.transaction_invalid(reason)
+    def assessed(self, result: Result, feature_seconds: float) -> None:
+        """A transaction was assessed; `feature_seconds` include waiting for the outside world."""
+        transaction_assessed(result)
+        if result.assessment is not None:
+            metrics.stage_took("features", feature_seconds)
 
     def failed(self, kind: str) -> None:
         """The handler caught an exception of this class."""

@@ -4,18 +4,33 @@ They count in plain integers, which costs a look-up nothing; here the growth sin
 added to the metrics, every few seconds and not for every transaction.
 """
 
+import hashlib
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
-from functools import _CacheInfo
-from typing import TypeAlias
+from typing import Protocol
 
 from src.chain.lookups import Lookups, SourceUsage
+from src.decision.pipeline import Pipeline, Result
 from src.monitoring import metrics
 
-CacheInfo: TypeAlias = Callable[[], _CacheInfo]
-
 INTERVAL_SECONDS = 5.0
+
+
+class CacheInfo(Protocol):
+    """What a cache counts, as `functools.lru_cache` names it."""
+
+    @property
+    def hits(self) -> int:
+        """Questions that it could answer."""
+
+    @property
+    def misses(self) -> int:
+        """Questions that it could not answer."""
+
+    @property
+    def currsize(self) -> int:
+        """Its entries."""
 
 
 class UsageReporter:
@@ -26,7 +41,7 @@ class UsageReporter:
         caches: `cache_info` of caches, by name.
     """
 
-    def __init__(self, lookups: Lookups, caches: Mapping[str, CacheInfo]) -> None:
+    def __init__(self, lookups: Lookups, caches: Mapping[str, Callable[[], CacheInfo]]) -> None:
         self._lookups = lookups
         self._caches = dict(caches)
         self._asked: dict[str, tuple[int, int]] = {}
@@ -70,3 +85,26 @@ class UsageReporter:
     def _run(self) -> None:
         while not self._stopped.wait(INTERVAL_SECONDS):
             self.report()
+
+
+def pipeline_in_use(pipeline: Pipeline) -> None:
+    """Tell which model and which policy decide from now on."""
+    metrics.policy_in_use(hashlib.sha256(pipeline.policy.encode()).hexdigest())
+    model, threshold = pipeline.model, pipeline.threshold
+    metrics.model_in_use(
+        version=model.version,
+        sha256=model.manifest.sha256,
+        sklearn_version=model.manifest.sklearn_version,
+        threshold=threshold,
+        expected_anomaly_rate=1 - model.percentile(threshold) / 100,
+    )
+
+
+def transaction_assessed(result: Result) -> None:
+    """Count an assessed transaction: its score, or why it has none."""
+    if result.assessment is None:
+        metrics.transaction_invalid("age" if result.has_impossible_age else "input")
+        return
+    metrics.transaction_scored(
+        result.assessment.score, result.scoring_seconds, is_anomaly=result.is_anomaly
+    )

@@ -13,15 +13,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from src.decision.tokens import TokenView, decimals_of, labels_in
 from src.detection.forest import Forest
 from src.detection.forest_file import read_forest
 from src.service.database.analyses import AnalysisRow
-from src.service.records import LoadedTransaction, Token
+from src.service.records import LoadedTransaction
 
 MIN_ROWS = 2
 """Rows that training needs: one alone is neither usual nor unusual."""
 
-_USUAL_DECIMALS = 18
 _LARGEST = float(np.finfo(np.float32).max)
 
 
@@ -63,7 +63,7 @@ class TrainedForest:
 
 def token_moves(
     transactions: Iterable[LoadedTransaction],
-    tokens: Mapping[str, Token],
+    tokens: Mapping[str, TokenView],
     supplies: Mapping[str, int] | None = None,
 ) -> list[TokenMove]:
     """What each transaction moved of each token, ordered by hash and token.
@@ -80,16 +80,15 @@ def token_moves(
         amounts: dict[str, int] = {}
         for transfer in transaction.transfers:
             amounts[transfer.token] = amounts.get(transfer.token, 0) + transfer.amount
-        labels = _labels(list(amounts), tokens)
+        labels = labels_in(amounts, tokens)
         for address, amount in amounts.items():
-            token = tokens.get(address)
             supply = (supplies or {}).get(address, 0)
             moves.append(
                 TokenMove(
                     tx_hash=transaction.tx_hash,
                     token=address,
                     label=labels[address],
-                    value=amount / 10 ** (token.decimals if token else _USUAL_DECIMALS),
+                    value=amount / 10 ** decimals_of(address, tokens),
                     gas_cost=transaction.gas_cost,
                     supply_share=amount / supply if supply else 0.0,
                 )
@@ -148,13 +147,3 @@ def ranked(
         for move, score in zip(moves, scores, strict=True)
     ]
     return sorted(rows, key=lambda row: (row.rank, row.token))
-
-
-def _labels(addresses: Sequence[str], tokens: Mapping[str, Token]) -> dict[str, str]:
-    """What people call each token, unique within the transaction."""
-    labels = {a: tokens[a].label if a in tokens else a for a in addresses}
-    names = list(labels.values())
-    return {
-        address: label if names.count(label) == 1 or label == address else f"{label} ({address})"
-        for address, label in labels.items()
-    }

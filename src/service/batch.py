@@ -11,6 +11,7 @@ from typing import Any, Final
 from src.chain.errors import MalformedAnswer, NotFound, RequestRefused, SourceError
 from src.chain.lookups import Lookups
 from src.chain.recording_fetch import UnverifiedBlock
+from src.decision.tokens import TokenView, token_view
 from src.detection.errors import ModelError
 from src.monitoring import metrics
 from src.service.analysis import (
@@ -27,7 +28,7 @@ from src.service.database.engine import Database
 from src.service.database.registry import RegisteredModel, latest_model, register_model
 from src.service.node import LoadedBlock, NodeReader
 from src.service.problems import Problem, problem_of_source
-from src.service.records import LoadedTransaction, Token
+from src.service.records import LoadedTransaction
 from src.service.settings import ServiceSettings
 
 NO_MODEL: Final = "No models found in the registry, train a model first to use a pre-trained one."
@@ -232,13 +233,13 @@ class Analyst:
 
     def _tokens(
         self, addresses: Collection[str], checkpoint: Callable[[], None]
-    ) -> dict[str, Token]:
+    ) -> dict[str, TokenView]:
         """What the tokens are called and their decimals, as far as they say.
 
         Raises:
             SourceError: nobody answered, so that the same analysis later could differ.
         """
-        found: dict[str, Token] = {}
+        found: dict[str, TokenView] = {}
         unknown = sorted(addresses)
         failure: SourceError | None = None
         for _ in range(_TOKEN_ROUNDS):
@@ -257,10 +258,7 @@ class Analyst:
                             failure = error
                             missing.append(address)
                             continue
-                        impersonates = self._lookups.impersonates_well_known(info.symbol, address)
-                        found[address] = Token(
-                            address, info.name, info.symbol, info.decimals, impersonates
-                        )
+                        found[address] = token_view(address, info, self._lookups.well_known)
             unknown = missing
             if not unknown:
                 return found

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Self
 
 from src.chain.errors import NotFound, SourceError
+from src.chain.quantities import SECONDS_PER_MINUTE
 from src.detection.errors import ModelMissing
 from src.detection.features import FEATURE_NAMES
 from src.detection.fraud_model import SupervisedModel, load_fraud_model
@@ -37,7 +38,6 @@ from src.service.settings import (
     load_service_settings,
 )
 from src.settings import Settings, SettingsError
-from src.utils.constants import SECONDS_PER_MINUTE
 
 logger = logging.getLogger(__name__)
 

@@ -4,6 +4,7 @@ import logging
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from src.decision.address_list import AddressListError
 from src.detection.errors import ModelError
 from src.detection.policy import PolicyError
 from src.monitoring import metrics
@@ -13,7 +14,6 @@ from src.service.settings import ServiceSettings
 from src.settings import SettingsError
 from src.training.registry import Registry, RegistryError
 from src.training.store import Store, StoreError
-from src.utils.address_list import AddressListError
 
 logger = logging.getLogger(__name__)
 

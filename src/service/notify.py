@@ -226,6 +226,7 @@ def as_json(alert: Alert) -> dict[str, Any]:
         "alert_id": alert.alert_id,
         "name": alert.name,
         "description": alert.description,
+        "reason": alert.reason,
         "severity": alert.severity,
         "action": Action(alert.action).name,
         "chain_id": alert.chain_id,
@@ -237,7 +238,8 @@ def as_json(alert: Alert) -> dict[str, Any]:
 
 
 def _text(alert: Alert) -> str:
-    lines = [alert.description, f"Transaction {alert.tx_hash} on chain {alert.chain_id}"]
+    lines = [alert.description, *([alert.reason] if alert.reason else [])]
+    lines.append(f"Transaction {alert.tx_hash} on chain {alert.chain_id}")
     if alert.block_timestamp is not None and alert.block_timestamp < 2**37:
         moment = datetime.fromtimestamp(alert.block_timestamp, UTC)
         lines.append(f"Block {alert.block_number}, {moment:%Y-%m-%d %H:%M:%S} UTC")

@@ -39,28 +39,3 @@ class LoadedTransaction:
     def gas_cost(self) -> float:
         """What the transaction's gas cost, ETH; exact until this last division."""
         return (self.gas_used or 0) * (self.gas_price or 0) / WEI_PER_ETHER
-
-
-@dataclass(frozen=True, slots=True)
-class Token:
-    """A token as people know it.
-
-    Attributes:
-        address: lowercase.
-        name, symbol: sanitised, possibly empty.
-        decimals: the exponent between raw units and token units.
-        impersonates: reads like a well-known token though it is another contract.
-    """
-
-    address: str
-    name: str
-    symbol: str
-    decimals: int
-    impersonates: bool = False
-
-    @property
-    def label(self) -> str:
-        """The symbol where nobody can mistake it, else with the address, else the address."""
-        if not self.symbol:
-            return self.address
-        return f"{self.symbol} ({self.address})" if self.impersonates else self.symbol

@@ -10,6 +10,7 @@ from typing import Any
 from tqdm import tqdm
 
 from src import cli
+from src.decision.policy_file import load_policy
 from src.detection.actions import Action
 from src.detection.detectors.base import Equipment
 from src.detection.evidence import Evidence
@@ -22,7 +23,6 @@ from src.settings import load_settings
 from src.training import rule_cases
 from src.training.dataset import NO_DATA, default_folder
 from src.training.statistics import share_interval
-from src.utils.judge import load_policy
 
 MOST_FALSE_ALARMS = 0.005
 """Share of the background that a detector may flag and still be on by default."""

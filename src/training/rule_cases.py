@@ -82,7 +82,7 @@ class Facts:
 
     def _token(self, token: str) -> TokenFact | None:
         if (known := self._well_known.get(token)) is not None:
-            return TokenFact(known.symbol, well_known=True)
+            return TokenFact(known.symbol)
         symbol = self._symbols.get(token)
         if symbol is None:
             return None

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from src import cli
+from src.detection.assessment import EXPLAINED_INPUTS
 from src.detection.features import FEATURE_NAMES, TokenProfile, feature_table
 from src.detection.model import ANOMALY, NORMAL, Model, load_model
 from src.files import write_file
@@ -25,7 +26,6 @@ from src.training.tables import (
     TransactionSet,
     read_table,
 )
-from src.utils.constants import EXPLANATION_FEATURES
 
 _DESCRIPTION = f"""\
 Score transactions in tables, as the bot would: one row out for each transaction with an ERC-20
@@ -69,7 +69,7 @@ def score_set(
             json.dumps(
                 [
                     {"feature": why.feature, "value": why.value, "weight": why.weight}
-                    for why in model.explain(row, EXPLANATION_FEATURES)
+                    for why in model.explain(row, EXPLAINED_INPUTS)
                 ]
             )
             for row in rows

@@ -15,19 +15,14 @@ from typing import Any, ClassVar, NamedTuple
 
 from forta_agent import EntityType, Finding, FindingSeverity, FindingType, Label
 
-from src.detection.actions import Action, Decision, Status, Verdict
+from src.chain.transactions import TransactionFacts
+from src.chain.transfers import ZERO_ADDRESS, Transfer
+from src.decision.alerts import UNKNOWN, Alert
+from src.decision.pipeline import Result
+from src.detection.actions import Decision, Status, Verdict
 from src.detection.assessment import DEFAULT_REMEMBERED, Assessment
 from src.detection.model import ANOMALY, NORMAL
-from src.utils.constants import (
-    ANOMALOUS_ALERT_ID,
-    ATTACKER_LABEL,
-    INVALID_ALERT_ID,
-    MAX_ADDRESSES,
-    NORMAL_ALERT_ID,
-    RULE_ALERTS,
-)
-
-UNKNOWN = "unknown"
+from src.utils.constants import ATTACKER_LABEL, MAX_ADDRESSES
 
 _WITHOUT_ESCAPES = json.JSONEncoder(ensure_ascii=False)
 
@@ -62,14 +57,14 @@ class FindingContext(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class TokenTransfersFinding(ABC):
-    """Base of the bot's findings: turns what is known of a transaction into a Forta finding."""
+    """Base of the bot's findings: turns an alert about a transaction into a Forta finding.
 
-    ALERT_ID: ClassVar[str]
-    NAME: ClassVar[str]
-    DESCRIPTION: ClassVar[str]
-    SEVERITY: ClassVar[FindingSeverity]
-    TYPE: ClassVar[FindingType]
+    Attributes:
+        alert: id, name, description and severity.
+        context: what the metadata say.
+    """
 
+    alert: Alert
     context: FindingContext
 
     def metadata(self) -> dict[str, str]:
@@ -91,35 +86,19 @@ class TokenTransfersFinding(ABC):
         """Labels that the finding carries; none by default."""
         return []
 
-    def alert_id(self) -> str:
-        """What people filter by."""
-        return self.ALERT_ID
-
-    def name(self) -> str:
-        """The alert in words."""
-        return self.NAME
-
-    def description(self) -> str:
-        """What the sender did; `{sender}` stands for its address."""
-        return self.DESCRIPTION
-
-    def severity(self) -> FindingSeverity:
-        """How bad it is."""
-        return self.SEVERITY
-
     def emit_finding(self) -> Finding:
         """Build the Forta finding."""
-        context = self.context
+        alert, context = self.alert, self.context
         moment = datetime.now(UTC)
         if context.timestamp is not None:
             moment = datetime.fromtimestamp(context.timestamp, UTC)
         return Finding(
             {
-                "name": self.name(),
-                "description": self.description().format(sender=context.from_address),
-                "alert_id": self.alert_id(),
-                "severity": self.severity(),
-                "type": self.TYPE,
+                "name": alert.spec.title,
+                "description": alert.description,
+                "alert_id": alert.spec.id,
+                "severity": FindingSeverity[alert.severity.value],
+                "type": FindingType.Suspicious if alert.is_suspicious else FindingType.Info,
                 "protocol": context.protocol,
                 "metadata": self.metadata(),
                 "addresses": list(context.addresses[:MAX_ADDRESSES]),
@@ -160,30 +139,25 @@ class ScoredTransaction(TokenTransfersFinding):
 
 
 class NormalTransaction(ScoredTransaction):
-    """A transaction whose score lies below the threshold."""
+    """A transaction whose score lies below the threshold: the alert `NORMAL`, Info."""
 
     __slots__ = ()
-    ALERT_ID = NORMAL_ALERT_ID
-    NAME = "Normal Transaction"
-    DESCRIPTION = "{sender} executed normal tx with token transfers"
-    SEVERITY = FindingSeverity.Info
-    TYPE = FindingType.Info
     PREDICTION = NORMAL
 
 
 class AnomalousTransaction(ScoredTransaction):
-    """A transaction whose score reaches the threshold."""
+    """A transaction whose score reaches the threshold: the alert `ANOMALOUS`, Critical.
+
+    Only Info, and without a label, where the policy scoped the model out.
+    """
 
     __slots__ = ()
-    ALERT_ID = ANOMALOUS_ALERT_ID
-    NAME = "Anomalous Transaction"
-    DESCRIPTION = "{sender} executed anomalous tx with token transfers"
-    SEVERITY = FindingSeverity.Critical
-    TYPE = FindingType.Suspicious
     PREDICTION = ANOMALY
 
     def labels(self) -> list[Label]:
         """Label the transaction as an attacker's, with the score as confidence."""
+        if not self.alert.is_suspicious:
+            return []
         return [
             Label(
                 {
@@ -196,56 +170,28 @@ class AnomalousTransaction(ScoredTransaction):
         ]
 
 
-@dataclass(frozen=True, slots=True)
 class InvalidModelFeatures(TokenTransfersFinding):
-    """A transaction that could not be scored, and why."""
+    """A transaction that could not be scored: the alert `INVALID`, Low."""
 
-    ALERT_ID = INVALID_ALERT_ID
-    NAME = "Invalid Model Features"
-    DESCRIPTION = "Model input generation failed for tx executed by {sender}"
-    SEVERITY = FindingSeverity.Low
-    TYPE = FindingType.Info
-
-    reason: str
+    __slots__ = ()
 
     def metadata(self) -> dict[str, str]:
         """The common metadata and the reason; no score."""
-        return {**super(InvalidModelFeatures, self).metadata(), "reason": self.reason}
+        return {**super().metadata(), "reason": self.alert.reason}
 
 
 @dataclass(frozen=True, slots=True)
 class RuleTriggered(TokenTransfersFinding):
-    """What a rule has to say of a transaction that the model does not call anomalous.
+    """A rule's own alert, about a transaction that is not reported as anomalous.
 
     Attributes:
         verdict: the rule's, `REVIEW` or `BLOCK`.
-        rule_alert_id: a key of `RULE_ALERTS`.
         count: transactions that the finding stands for: this one, and those like it that were held
             back since the last finding.
     """
 
-    TYPE = FindingType.Suspicious
-
     verdict: Verdict
-    rule_alert_id: str
     count: int = 1
-
-    def alert_id(self) -> str:
-        """The rule's own."""
-        return self.rule_alert_id
-
-    def name(self) -> str:
-        """The rule's own."""
-        return RULE_ALERTS[self.rule_alert_id][0]
-
-    def description(self) -> str:
-        """The rule's own."""
-        return RULE_ALERTS[self.rule_alert_id][1]
-
-    def severity(self) -> FindingSeverity:
-        """Critical for `BLOCK`, High for `REVIEW`."""
-        is_block = self.verdict.action is Action.BLOCK
-        return FindingSeverity.Critical if is_block else FindingSeverity.High
 
     def metadata(self) -> dict[str, str]:
         """The common metadata, the rule's reason and how often it applied."""
@@ -253,9 +199,40 @@ class RuleTriggered(TokenTransfersFinding):
             **super(RuleTriggered, self).metadata(),
             "detector": self.verdict.detector,
             "detector_action": self.verdict.action.name,
-            "reason": self.verdict.reason,
+            "reason": self.alert.reason,
             "count": str(self.count),
         }
+
+
+def finding_of(
+    alert: Alert, context: FindingContext, result: Result, *, alert_rate: float, count: int = 1
+) -> TokenTransfersFinding:
+    """The finding that reports an alert.
+
+    Args:
+        alert: one of the result's.
+        context: what its metadata say.
+        result: the pipeline's.
+        alert_rate: see `ScoredTransaction`.
+        count: see `RuleTriggered`.
+    """
+    if alert.verdict is not None:
+        return RuleTriggered(alert, context, alert.verdict, count)
+    if result.assessment is None:
+        return InvalidModelFeatures(alert, context)
+    kind = AnomalousTransaction if result.is_anomaly else NormalTransaction
+    return kind(alert, context, result.assessment, alert_rate, result.scoring_seconds)
+
+
+def involved_addresses(transaction: TransactionFacts, transfers: Sequence[Transfer]) -> list[str]:
+    """The sender, then tokens and accounts in the order of the logs, each once."""
+    involved: dict[str, None] = {transaction.sender: None} if transaction.sender else {}
+    for transfer in transfers:
+        involved[transfer.token] = involved[transfer.sender] = involved[transfer.recipient] = None
+        if len(involved) > MAX_ADDRESSES:
+            break
+    involved.pop(ZERO_ADDRESS, None)
+    return list(involved)[:MAX_ADDRESSES]
 
 
 def decision_metadata(decision: Decision | None) -> dict[str, str]:

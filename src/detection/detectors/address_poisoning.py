@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import ClassVar, Self
 
 from src.detection.actions import Action, Verdict
-from src.detection.detectors.base import Equipment, Parameter, count
+from src.detection.detectors.base import AlertSpec, Equipment, Parameter, count
 from src.detection.evidence import Evidence, LookAlike
 from src.detection.transfer_batch import ZERO_ADDRESS, TransferLike
 
@@ -25,7 +25,11 @@ class AddressPoisoningDetector:
     """
 
     NAME: ClassVar[str] = "address_poisoning"
-    ALERT_ID: ClassVar[str | None] = "ADDRESS-POISONING"
+    ALERT: ClassVar[AlertSpec | None] = AlertSpec(
+        "ADDRESS-POISONING",
+        "Address Poisoning",
+        "{sender} executed tx that poisons an address book",
+    )
     SUMMARY: ClassVar[str] = (
         "A look-alike of an account's counterparty, or zero or counterfeit transfers out of "
         "accounts that have not signed."

@@ -1,5 +1,6 @@
-"""What a detector is, what it may be told, and what it is given when it is made."""
+"""The Detector protocol, its alert and policy parameters, and its construction context."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Protocol, Self
@@ -7,6 +8,38 @@ from typing import ClassVar, Protocol, Self
 from src.detection.actions import Status, Verdict
 from src.detection.evidence import Evidence
 from src.detection.manifest import TokenAmounts
+
+_ALERT_ID = re.compile(r"[A-Z0-9]+(-[A-Z0-9]+)*")
+_MAX_ALERT_ID = 64
+_MAX_ALERT_TITLE = 128
+
+
+@dataclass(frozen=True, slots=True)
+class AlertSpec:
+    """How an alert reads. People filter by these texts: they are part of the public interface.
+
+    Attributes:
+        id: unique among all alerts; upper-case words joined by hyphens, at most 64 characters.
+        title: the alert in a few words, at most 128 characters.
+        description: what the sender did; `{sender}` stands for its address.
+
+    Raises:
+        ValueError: the id is not of this form, or a text is empty or too long.
+    """
+
+    id: str
+    title: str
+    description: str
+
+    def __post_init__(self) -> None:
+        if not _ALERT_ID.fullmatch(self.id) or len(self.id) > _MAX_ALERT_ID:
+            raise ValueError(f"{self.id!r} is not an alert id such as DRAINED-ACCOUNT")
+        if not 0 < len(self.title) <= _MAX_ALERT_TITLE or not self.description:
+            raise ValueError(f"{self.id}: the title or the description is empty or too long")
+
+    def describe(self, sender: str) -> str:
+        """The description with the sender's address in its place."""
+        return self.description.replace("{sender}", sender)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +97,8 @@ class Detector(Protocol):
     """
 
     NAME: ClassVar[str]
-    ALERT_ID: ClassVar[str | None]
-    """Of the finding that the detector raises on its own; None where the primary one says it."""
+    ALERT: ClassVar[AlertSpec | None]
+    """The alert that the detector raises on its own; None where the primary one reports it."""
     SUMMARY: ClassVar[str]
     PARAMETERS: ClassVar[Mapping[str, Parameter]]
 

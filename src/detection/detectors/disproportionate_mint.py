@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import ClassVar, Self
 
 from src.detection.actions import Action, Verdict
-from src.detection.detectors.base import Equipment, Parameter
+from src.detection.detectors.base import AlertSpec, Equipment, Parameter
 from src.detection.detectors.fresh_account_large_value import large_amount
 from src.detection.evidence import Evidence
 from src.detection.manifest import TokenAmounts
@@ -21,7 +21,11 @@ class DisproportionateMintDetector:
     """
 
     NAME: ClassVar[str] = "disproportionate_mint"
-    ALERT_ID: ClassVar[str | None] = "DISPROPORTIONATE-MINT"
+    ALERT: ClassVar[AlertSpec | None] = AlertSpec(
+        "DISPROPORTIONATE-MINT",
+        "Disproportionate Mint",
+        "{sender} executed tx that mints out of proportion",
+    )
     SUMMARY: ClassVar[str] = "Far more of a token is minted than its transfers usually move."
     PARAMETERS: ClassVar[Mapping[str, Parameter]] = {
         "min_deviations": Parameter(

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import ClassVar, Self
 
 from src.detection.actions import Action, Verdict
-from src.detection.detectors.base import Equipment, Parameter
+from src.detection.detectors.base import AlertSpec, Equipment, Parameter
 from src.detection.evidence import Evidence
 
 _SILENT = Verdict("drained_account")
@@ -18,7 +18,11 @@ class DrainedAccountDetector:
     """
 
     NAME: ClassVar[str] = "drained_account"
-    ALERT_ID: ClassVar[str | None] = "DRAINED-ACCOUNT"
+    ALERT: ClassVar[AlertSpec | None] = AlertSpec(
+        "DRAINED-ACCOUNT",
+        "Drained Account",
+        "{sender} executed tx that drains an account",
+    )
     SUMMARY: ClassVar[str] = "An account that did not sign loses several tokens and receives none."
     PARAMETERS: ClassVar[Mapping[str, Parameter]] = {
         "min_tokens": Parameter(3, 1, 1000, "Tokens lost from which to review.", whole=True),

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import ClassVar, Self
 
 from src.detection.actions import Action, Verdict
-from src.detection.detectors.base import Equipment, Parameter, count
+from src.detection.detectors.base import AlertSpec, Equipment, Parameter, count
 from src.detection.evidence import Evidence
 from src.detection.transfer_batch import ZERO_ADDRESS
 
@@ -20,7 +20,11 @@ class FlashLoanProfitDetector:
     """
 
     NAME: ClassVar[str] = "flash_loan_profit"
-    ALERT_ID: ClassVar[str | None] = "FLASH-LOAN-PROFIT"
+    ALERT: ClassVar[AlertSpec | None] = AlertSpec(
+        "FLASH-LOAN-PROFIT",
+        "Flash Loan Profit",
+        "{sender} executed tx with a profitable flash loan",
+    )
     SUMMARY: ClassVar[str] = "A loan repaid within the transaction leaves the sender's side richer."
     PARAMETERS: ClassVar[Mapping[str, Parameter]] = {
         "min_transfers": Parameter(

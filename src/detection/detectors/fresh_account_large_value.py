@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import ClassVar, Self
 
 from src.detection.actions import Action, Verdict
-from src.detection.detectors.base import Equipment, Parameter, missing
+from src.detection.detectors.base import AlertSpec, Equipment, Parameter, missing
 from src.detection.evidence import Evidence
 from src.detection.manifest import TokenAmounts
 
@@ -20,7 +20,11 @@ class FreshAccountLargeValueDetector:
     """
 
     NAME: ClassVar[str] = "fresh_account_large_value"
-    ALERT_ID: ClassVar[str | None] = "FRESH-ACCOUNT-LARGE-VALUE"
+    ALERT: ClassVar[AlertSpec | None] = AlertSpec(
+        "FRESH-ACCOUNT-LARGE-VALUE",
+        "Fresh Account Large Value",
+        "{sender}, a fresh account, executed tx of extraordinarily large value",
+    )
     SUMMARY: ClassVar[str] = (
         "A new account orders a transfer far above what its token usually sees."
     )

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import ClassVar, Self
 
 from src.detection.actions import Action, Verdict
-from src.detection.detectors.base import Equipment, Parameter
+from src.detection.detectors.base import AlertSpec, Equipment, Parameter
 from src.detection.evidence import Evidence
 
 _SILENT = Verdict("impersonated_token")
@@ -14,7 +14,11 @@ class ImpersonatedTokenDetector:
     """`REVIEW` when a token bears a well-known token's symbol, look-alike letters included."""
 
     NAME: ClassVar[str] = "impersonated_token"
-    ALERT_ID: ClassVar[str | None] = "IMPERSONATED-TOKEN"
+    ALERT: ClassVar[AlertSpec | None] = AlertSpec(
+        "IMPERSONATED-TOKEN",
+        "Impersonated Token",
+        "{sender} executed tx with a token that impersonates a well-known one",
+    )
     SUMMARY: ClassVar[str] = "A token moved bears a well-known token's symbol at another address."
     PARAMETERS: ClassVar[Mapping[str, Parameter]] = {}
 

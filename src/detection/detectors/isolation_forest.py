@@ -6,7 +6,7 @@ from typing import ClassVar, Self
 
 from src.detection.actions import Action, Verdict
 from src.detection.assessment import DEFAULT_REMEMBERED
-from src.detection.detectors.base import Equipment, Parameter, missing
+from src.detection.detectors.base import AlertSpec, Equipment, Parameter, missing
 from src.detection.evidence import Evidence
 
 
@@ -14,7 +14,7 @@ class IsolationForestDetector:
     """`REVIEW` from the anomaly threshold on, `BLOCK` from a higher one."""
 
     NAME: ClassVar[str] = "isolation_forest"
-    ALERT_ID: ClassVar[str | None] = None
+    ALERT: ClassVar[AlertSpec | None] = None
     SUMMARY: ClassVar[str] = "The anomaly score of the transaction's shape and amounts."
     PARAMETERS: ClassVar[Mapping[str, Parameter]] = {
         "review_at": Parameter(

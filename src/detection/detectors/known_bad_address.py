@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import ClassVar, Self
 
 from src.detection.actions import Action, Verdict
-from src.detection.detectors.base import Equipment, Parameter, missing
+from src.detection.detectors.base import AlertSpec, Equipment, Parameter, missing
 from src.detection.evidence import Evidence
 
 _NO_LIST = missing("known_bad_address", "no list of bad addresses could be read so far")
@@ -15,7 +15,11 @@ class KnownBadAddressDetector:
     """`BLOCK` when the sender or the contract called is listed, `REVIEW` for a counterparty."""
 
     NAME: ClassVar[str] = "known_bad_address"
-    ALERT_ID: ClassVar[str | None] = "KNOWN-BAD-ADDRESS"
+    ALERT: ClassVar[AlertSpec | None] = AlertSpec(
+        "KNOWN-BAD-ADDRESS",
+        "Known Bad Address",
+        "{sender} executed tx with a listed bad address",
+    )
     SUMMARY: ClassVar[str] = "An involved address is on the operator's list (setting ADDRESS_LIST)."
     PARAMETERS: ClassVar[Mapping[str, Parameter]] = {}
 

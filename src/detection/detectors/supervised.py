@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import ClassVar, Self
 
 from src.detection.actions import Action, Verdict
-from src.detection.detectors.base import Equipment, Parameter, SupervisedModel, missing
+from src.detection.detectors.base import AlertSpec, Equipment, Parameter, SupervisedModel, missing
 from src.detection.evidence import Evidence
 
 
@@ -12,7 +12,11 @@ class SupervisedDetector:
     """`REVIEW` and `BLOCK` from a probability of fraud on."""
 
     NAME: ClassVar[str] = "supervised"
-    ALERT_ID: ClassVar[str | None] = "SUPERVISED-MODEL-FRAUD"
+    ALERT: ClassVar[AlertSpec | None] = AlertSpec(
+        "SUPERVISED-MODEL-FRAUD",
+        "Supervised Model Fraud",
+        "{sender} executed tx that the supervised model takes for fraud",
+    )
     SUMMARY: ClassVar[str] = "The probability of fraud by a model trained on labelled transactions."
     PARAMETERS: ClassVar[Mapping[str, Parameter]] = {
         "review_at": Parameter(0.5, 0, 1, "Probability from which to review."),

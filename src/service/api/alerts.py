@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool
 from starlette.responses import Response
 
 from src.chain.text import sanitise_text
+from src.decision.alerts import Severity
 from src.detection.actions import Action
 from src.service.api.common import (
     MAX_INT64,
@@ -32,7 +33,6 @@ from src.service.problems import Problem, responses
 router = APIRouter(tags=["Alerts"])
 
 MAX_NOTE = 500
-Severity = Literal["Info", "Low", "Medium", "High", "Critical"]
 ActionName = Literal["ALLOW", "REVIEW", "BLOCK"]
 _Time = Annotated[int | None, Query(ge=0, le=MAX_INT64, description="Block time, Unix seconds.")]
 _Text = Annotated[str | None, Query(max_length=100)]
@@ -54,6 +54,7 @@ class AlertView(BaseModel):
     alert_id: str
     name: str
     description: str
+    reason: str = Field(description="What the rules say, or why there is no score; may be empty.")
     severity: str
     action: str
     transaction_hash: str
@@ -174,6 +175,7 @@ def _view(alert: Alert, *, details: bool) -> AlertView:
         alert_id=alert.alert_id,
         name=alert.name,
         description=alert.description,
+        reason=alert.reason,
         severity=alert.severity,
         action=Action(alert.action).name,
         transaction_hash=alert.tx_hash,

@@ -6,11 +6,12 @@ from typing import Any, Final, Literal
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, and_, case, false, func, select, true
 
+from src.decision.alerts import Severity
 from src.service.database.engine import upsert
 from src.service.database.tables import alerts, feedback, transfers
 
 SortKey = Literal["time", "score", "severity", "action"]
-SEVERITIES: Final = ("Info", "Low", "Medium", "High", "Critical")
+SEVERITIES: Final = tuple(severity.value for severity in Severity)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,7 @@ class NewAlert:
     alert_id: str
     name: str
     description: str
+    reason: str
     severity: str
     action: int
     score: float | None
@@ -49,6 +51,7 @@ class Alert:
         id: of the row.
         chain_id, tx_hash, block_number, block_timestamp, from_address: the transaction.
         alert_id, name, description, severity: as in Forta findings.
+        reason: why it was raised, for people; may be empty.
         action: `Action`'s value.
         score: or None where the transaction could not be scored.
         orphaned: the transaction's block was replaced, and it is in no newer one.
@@ -62,6 +65,7 @@ class Alert:
     alert_id: str
     name: str
     description: str
+    reason: str
     severity: str
     action: int
     score: float | None

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, Row, delete, exists, or_, select, update
 
 from src.chain.transfers import Transfer
+from src.decision.tokens import TokenView
 from src.service.database.engine import insert_missing, put
 from src.service.database.tables import (
     alerts,
@@ -16,7 +17,7 @@ from src.service.database.tables import (
     transactions,
     transfers,
 )
-from src.service.records import LoadedTransaction, Token
+from src.service.records import LoadedTransaction
 
 _CHUNK = 500
 
@@ -42,7 +43,7 @@ def store_transactions(
         insert_missing(connection, transfers, rows)
 
 
-def store_tokens(connection: Connection, chain_id: int, known: Iterable[Token]) -> None:
+def store_tokens(connection: Connection, chain_id: int, known: Iterable[TokenView]) -> None:
     """Store what tokens call themselves; the newest word stands."""
     for chunk in _chunks(known):
         put(connection, tokens, [_token_row(chain_id, token) for token in chunk])
@@ -124,15 +125,15 @@ def newest_transfers(
 
 def find_tokens(
     connection: Connection, chain_id: int, addresses: Collection[str]
-) -> dict[str, Token]:
+) -> dict[str, TokenView]:
     """The stored tokens among `addresses`, by address."""
-    found: dict[str, Token] = {}
+    found: dict[str, TokenView] = {}
     for chunk in _chunks(sorted(addresses)):
         rows = connection.execute(
             select(tokens).where(tokens.c.chain_id == chain_id).where(tokens.c.address.in_(chunk))
         )
         for row in rows:
-            found[row.address] = Token(
+            found[row.address] = TokenView(
                 row.address, row.name, row.symbol, row.decimals, row.impersonates
             )
     return found
@@ -232,7 +233,7 @@ def _transfer_row(chain_id: int, one: LoadedTransaction, transfer: Transfer) -> 
     }
 
 
-def _token_row(chain_id: int, token: Token) -> dict[str, Any]:
+def _token_row(chain_id: int, token: TokenView) -> dict[str, Any]:
     return {
         "chain_id": chain_id,
         "address": token.address,

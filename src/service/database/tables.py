@@ -141,6 +141,7 @@ alerts = Table(
     Column("alert_id", String(64), nullable=False),
     Column("name", String(128), nullable=False),
     Column("description", Text, nullable=False),
+    Column("reason", Text, nullable=False, server_default=""),
     Column("severity", String(16), nullable=False),
     Column("action", SmallInteger, nullable=False),
     Column("score", Double),

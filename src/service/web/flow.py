@@ -6,11 +6,11 @@ get stops in the columns between; the order within a column follows the neighbou
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from src.chain.transfers import ZERO_ADDRESS, Transfer
-from src.service.records import Token
+from src.decision.tokens import TokenView, decimals_of, label_of
 from src.service.web.wording import amount, short
 
 MAX_ACCOUNTS = 24
@@ -23,7 +23,7 @@ _MIN_HEIGHT = 44.0
 _GAP = 30.0
 _MARGIN = 16.0
 _SWEEPS = 6
-_USUAL_DECIMALS = 18
+_MAX_SYMBOL = 14
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +114,7 @@ class _Stop:
 
 def lay_out(
     transfers: Sequence[Transfer],
-    tokens: Mapping[str, Token],
+    tokens: Mapping[str, TokenView],
     *,
     sender: str | None,
     to: str | None,
@@ -251,7 +251,7 @@ def _arrows(
     moves: Sequence[_Move],
     chains: Sequence[Sequence[str]],
     stops: Mapping[str, _Stop],
-    tokens: Mapping[str, Token],
+    tokens: Mapping[str, TokenView],
     colors: Mapping[str, int],
 ) -> list[Arrow]:
     ports = _ports(chains, stops)
@@ -345,19 +345,17 @@ def _middle(stop: _Stop) -> float:
     return stop.y + stop.height / 2
 
 
-def _label(move: _Move, tokens: Mapping[str, Token]) -> str:
-    token = tokens.get(move.token)
-    decimals = token.decimals if token else _USUAL_DECIMALS
+def _label(move: _Move, tokens: Mapping[str, TokenView]) -> str:
+    decimals = decimals_of(move.token, tokens)
     return f"{amount(move.raw, decimals)} {_name(move.token, tokens)}"
 
 
-def _name(address: str, tokens: Mapping[str, Token]) -> str:
-    """What people call a token; one that pretends to be another is told by its address."""
+def _name(address: str, tokens: Mapping[str, TokenView]) -> str:
+    """What people call a token, short enough for the picture."""
     token = tokens.get(address)
-    if token is None or not token.symbol:
-        return short(address)
-    symbol = token.symbol if len(token.symbol) <= 14 else f"{token.symbol[:13]}…"
-    return f"{symbol} ({short(address)})" if token.impersonates else symbol
+    if token is not None and len(token.symbol) > _MAX_SYMBOL:
+        token = replace(token, symbol=f"{token.symbol[: _MAX_SYMBOL - 1]}…")
+    return label_of(address, token, written=short(address))
 
 
 def _steps(steps: Sequence[int]) -> str:

@@ -72,6 +72,7 @@ def tokens_moved(
     for row in rows:
         own = found.setdefault(row.tx_hash, [])
         if len(own) < _MAX_TOKENS_SHOWN:
+            # In a list of alerts there is no room for both: a dubious symbol gives way.
             plain = row.symbol and not row.impersonates
             own.append((row.token, row.symbol if plain else row.token))
     return found

@@ -7,12 +7,13 @@ from typing import Any
 from sqlalchemy import Connection
 
 from src.chain.transfers import Transfer
+from src.decision.tokens import TokenView, decimals_of, label_of
 from src.detection.features import FEATURES
 from src.detection.model import Model
 from src.service.database.alerts import Alert, AlertFilter, list_alerts
 from src.service.database.chain import find_tokens, find_transaction
 from src.service.database.decisions import StoredDecision, find_features, newest_decision
-from src.service.records import LoadedTransaction, Token
+from src.service.records import LoadedTransaction
 from src.service.web.charts import Chart, signed_bars
 from src.service.web.evaluation import FeatureInTraining, read_evaluation
 from src.service.web.flow import Flow, lay_out
@@ -21,7 +22,6 @@ from src.service.web.wording import amount, exact_amount, short, signed, words
 
 MAX_TRANSFERS = 200
 MAX_NETS = 200
-_USUAL_DECIMALS = 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,32 +130,23 @@ def view_transaction(
     )
 
 
-def label_of(address: str, tokens: Mapping[str, Token]) -> str:
-    """What people call a token, told by its address where that could mislead."""
-    token = tokens.get(address)
-    if token is None or not token.symbol:
-        return short(address)
-    return f"{token.symbol} ({short(address)})" if token.impersonates else token.symbol
+def _label(address: str, tokens: Mapping[str, TokenView]) -> str:
+    return label_of(address, tokens.get(address), written=short(address))
 
 
-def _decimals(address: str, tokens: Mapping[str, Token]) -> int:
-    token = tokens.get(address)
-    return token.decimals if token else _USUAL_DECIMALS
-
-
-def _move(one: Transfer, tokens: Mapping[str, Token]) -> Move:
-    decimals = _decimals(one.token, tokens)
+def _move(one: Transfer, tokens: Mapping[str, TokenView]) -> Move:
+    decimals = decimals_of(one.token, tokens)
     return Move(
         payer=one.sender,
         payee=one.recipient,
         amount=amount(one.amount, decimals),
         exact=exact_amount(one.amount, decimals),
         token=one.token,
-        label=label_of(one.token, tokens),
+        label=_label(one.token, tokens),
     )
 
 
-def _nets(transfers: Sequence[Transfer], tokens: Mapping[str, Token]) -> list[Net]:
+def _nets(transfers: Sequence[Transfer], tokens: Mapping[str, TokenView]) -> list[Net]:
     """Gains and losses, accounts in order of appearance; what comes out even is left out."""
     nets: dict[str, dict[str, int]] = {}
     for one in transfers:
@@ -166,11 +157,11 @@ def _nets(transfers: Sequence[Transfer], tokens: Mapping[str, Token]) -> list[Ne
     return [
         Net(
             account=account,
-            amount=amount(abs(net), _decimals(token, tokens)),
-            exact=exact_amount(abs(net), _decimals(token, tokens)),
+            amount=amount(abs(net), decimals_of(token, tokens)),
+            exact=exact_amount(abs(net), decimals_of(token, tokens)),
             is_gain=net > 0,
             token=token,
-            label=label_of(token, tokens),
+            label=_label(token, tokens),
         )
         for account, own in nets.items()
         for token, net in own.items()

@@ -31,7 +31,7 @@ class _Seen:
     held_back: int
 
 
-class RepeatFilter:
+class Deduplicator:
     """Says whether a finding is new, and how many like it were held back. Thread-safe.
 
     Args:

@@ -4,10 +4,10 @@ import argparse
 import sys
 
 from src import cli
+from src.decision.policy_file import load_policy
 from src.detection.detectors import DETECTORS
 from src.detection.policy import Mode, Policy
 from src.settings import DEFAULT_POLICY_PATH, model_public_key
-from src.utils.judge import load_policy
 
 _DESCRIPTION = """\
 Check a policy file as the bot would at its start, and say what it does. A mistake is named with its

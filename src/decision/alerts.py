@@ -1,0 +1,146 @@
+"""From a decision to its alerts: the one definition for the bot, the service and the backtest.
+
+Every transaction with transfers has one primary alert, which follows from its score. A rule that
+asks for more than `ALLOW` raises its own beside it, except on an anomalous transaction: there the
+rules' reasons stand in the anomalous alert.
+"""
+
+from collections.abc import Mapping
+from enum import StrEnum, unique
+from typing import Final, NamedTuple
+
+from src.detection.actions import Action, Decision, Status, Verdict
+from src.detection.detectors import DETECTORS
+from src.detection.detectors.base import AlertSpec
+from src.detection.detectors.isolation_forest import IsolationForestDetector
+
+UNKNOWN: Final = "unknown"
+"""Stands for a sender or a value that could not be had."""
+
+NORMAL: Final = AlertSpec(
+    "NORMAL-TOKEN-TRANSFERS-TX",
+    "Normal Transaction",
+    "{sender} executed normal tx with token transfers",
+)
+ANOMALOUS: Final = AlertSpec(
+    "ANOMALOUS-TOKEN-TRANSFERS-TX",
+    "Anomalous Transaction",
+    "{sender} executed anomalous tx with token transfers",
+)
+INVALID: Final = AlertSpec(
+    "INVALID-TOKEN-TRANSFERS-TX",
+    "Invalid Model Features",
+    "Model input generation failed for tx executed by {sender}",
+)
+
+
+@unique
+class Severity(StrEnum):
+    """How bad an alert is, in the words of Forta findings, least severe first."""
+
+    INFO = "Info"
+    LOW = "Low"
+    MEDIUM = "Medium"
+    HIGH = "High"
+    CRITICAL = "Critical"
+
+
+SEVERITY_OF: Final[Mapping[Action, Severity]] = {
+    Action.ALLOW: Severity.INFO,
+    Action.REVIEW: Severity.HIGH,
+    Action.BLOCK: Severity.CRITICAL,
+}
+"""The severity of a rule's alert, by the action that the rule asks for."""
+
+
+class Alert(NamedTuple):
+    """One alert about one transaction. A tuple, since every transaction has one.
+
+    Attributes:
+        spec: which alert it is.
+        description: what the sender did.
+        severity: how bad it is.
+        action: what it asks for.
+        reason: for people: what the rules say, or why there is no score; "" where nobody says
+            anything. The score is not in it.
+        verdict: the rule's; None for a primary alert.
+    """
+
+    spec: AlertSpec
+    description: str
+    severity: Severity
+    action: Action
+    reason: str
+    verdict: Verdict | None = None
+
+    @property
+    def is_suspicious(self) -> bool:
+        """Whether it says something against the transaction."""
+        return self.severity in (Severity.HIGH, Severity.CRITICAL)
+
+
+def alerts_of(
+    decision: Decision, sender: str | None, *, is_anomaly: bool, problem: str | None = None
+) -> list[Alert]:
+    """The alerts about one transaction with transfers, the primary one first.
+
+    An anomaly for whose transaction the policy scoped the model out is reported as `Info`, asks for
+    nothing and leaves the rules' alerts alone.
+
+    Args:
+        decision: of all detectors.
+        sender: the transaction's, or None.
+        is_anomaly: whether its score reaches the anomaly threshold.
+        problem: why it could not be scored, or None.
+    """
+    if problem is not None:
+        primary = invalid_alert(sender, problem)
+    elif not is_anomaly:
+        primary = _alert(NORMAL, sender, Severity.INFO, Action.ALLOW, "")
+    elif (scoped_out := _scoped_out(decision)) is not None:
+        primary = _alert(ANOMALOUS, sender, Severity.INFO, Action.ALLOW, scoped_out.reason)
+    else:
+        rules = "; ".join([verdict.reason for verdict, _ in _rules(decision)])
+        return [_alert(ANOMALOUS, sender, Severity.CRITICAL, decision.action, rules)]
+    if decision.action is Action.ALLOW:
+        return [primary]
+    return [primary, *[_rule_alert(verdict, spec, sender) for verdict, spec in _rules(decision)]]
+
+
+def invalid_alert(sender: str | None, problem: str) -> Alert:
+    """The primary alert about a transaction that could not be scored."""
+    return _alert(INVALID, sender, Severity.LOW, Action.ALLOW, problem)
+
+
+def _rules(decision: Decision) -> list[tuple[Verdict, AlertSpec]]:
+    """The rules that ask for more than `ALLOW`, with their alerts, the deciding one first."""
+    return [
+        (verdict, spec)
+        for verdict in decision.reasons
+        if verdict.action is not Action.ALLOW
+        and (spec := DETECTORS[verdict.detector].ALERT) is not None
+    ]
+
+
+def _rule_alert(verdict: Verdict, spec: AlertSpec, sender: str | None) -> Alert:
+    severity = SEVERITY_OF[verdict.action]
+    return _alert(spec, sender, severity, verdict.action, verdict.reason, verdict)
+
+
+def _scoped_out(decision: Decision) -> Verdict | None:
+    """The verdict that says that the policy does not apply the model to this transaction."""
+    for verdict in (*decision.reasons, *decision.shadow):
+        if verdict.detector == IsolationForestDetector.NAME:
+            return verdict if verdict.status is Status.OUT_OF_SCOPE else None
+    return None
+
+
+def _alert(
+    spec: AlertSpec,
+    sender: str | None,
+    severity: Severity,
+    action: Action,
+    reason: str,
+    verdict: Verdict | None = None,
+) -> Alert:
+    return Alert(spec, spec.describe(sender or UNKNOWN), severity, action, reason, verdict)

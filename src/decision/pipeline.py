@@ -1,0 +1,384 @@
+"""The one pipeline: from a transaction and the facts about it to a decision and its alerts.
+
+    facts = lookups.gather(shown_tokens(transfers), sender, block_number)   # asks the outside world
+    result = pipeline.assess(transaction, transfers, facts)                 # computes
+
+The bot, the service, watch mode and replay all decide this way; a backtest runs its table form.
+"""
+
+import hashlib
+import logging
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from src.chain.facts import Facts
+from src.chain.lookups import Lookups, build_lookups
+from src.chain.quantities import SECONDS_PER_MINUTE
+from src.chain.transactions import TransactionFacts
+from src.chain.transfers import Transfer
+from src.chain.well_known import WellKnownTokens, load_well_known_tokens
+from src.decision.address_list import AddressList
+from src.decision.alerts import Alert, alerts_of
+from src.decision.policy_file import read_policy
+from src.decision.readable_features import (
+    ACCOUNT_AGE,
+    account_age,
+    readable_features,
+    reserved_symbols,
+)
+from src.decision.tokens import TokenView, token_view
+from src.detection.actions import Decision, Status, Verdict
+from src.detection.assessment import EXPLAINED_INPUTS, Assessment, Assessor
+from src.detection.challenger import NAME as CHALLENGER
+from src.detection.challenger import Challenger
+from src.detection.counterparties import CounterpartyBook
+from src.detection.detectors.base import Equipment, SupervisedModel
+from src.detection.errors import InvalidInput, ModelIncompatible
+from src.detection.evidence import Evidence
+from src.detection.features import FEATURE_NAMES, TokenProfile, feature_row
+from src.detection.fraud_model import load_fraud_model
+from src.detection.model import ANOMALY, NORMAL, Model, load_model
+from src.detection.panel import Panel
+from src.detection.policy import parse_policy
+from src.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+
+class Result(NamedTuple):
+    """What the pipeline made of one transaction. A tuple, since every transaction has one.
+
+    Attributes:
+        features: by name; None stands for what could not be had.
+        tokens: what is known of the tokens moved, by address.
+        assessment: score and explanation; None where it could not be scored.
+        problem: why it could not be scored, or None.
+        is_anomaly: whether the score reaches the anomaly threshold.
+        decision: of all detectors.
+        alerts: the primary one first.
+        feature_seconds, scoring_seconds: how long these steps took.
+    """
+
+    features: dict[str, Any]
+    tokens: Mapping[str, TokenView]
+    assessment: Assessment | None
+    problem: str | None
+    is_anomaly: bool
+    decision: Decision
+    alerts: list[Alert]
+    feature_seconds: float
+    scoring_seconds: float
+
+    @property
+    def prediction(self) -> str | None:
+        """ANOMALY or NORMAL; None where there is no score."""
+        if self.assessment is None:
+            return None
+        return ANOMALY if self.is_anomaly else NORMAL
+
+    @property
+    def has_impossible_age(self) -> bool:
+        """Whether it was not scored because a source claims a first transaction after this one."""
+        return self.problem is not None and self.problem.startswith(ACCOUNT_AGE)
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """Everything that a decision needs besides the transaction and the facts about it.
+
+    Thread-safe. It never changes: another model is another pipeline, see `with_model`. What
+    outlives it (the list of addresses, the memory of counterparties) is shared with the next one.
+
+    Attributes:
+        model, assessor: what scores and explains.
+        threshold: score from which a transaction is an anomaly.
+        profile: what the model knows of tokens' amounts.
+        panel: the policy's detectors.
+        policy: the text that they come from.
+        chain_id, well_known: the chain and its well-known tokens.
+        reserved: symbols that would take other features' names.
+        supervised: the classifier of the `supervised` detector, or None.
+        challenger: a second model, which scores in shadow, or None.
+        addresses: the list of known bad addresses, or None.
+        counterparties: those seen so far; None to look at each transaction by itself.
+    """
+
+    model: Model
+    assessor: Assessor
+    threshold: float
+    profile: TokenProfile
+    panel: Panel
+    policy: str
+    chain_id: int
+    well_known: WellKnownTokens
+    reserved: frozenset[str]
+    supervised: SupervisedModel | None = None
+    challenger: Challenger | None = None
+    addresses: AddressList | None = None
+    counterparties: CounterpartyBook | None = None
+
+    @classmethod
+    def from_settings(
+        cls,
+        settings: Settings,
+        model: Model,
+        *,
+        supervised: SupervisedModel | None = None,
+        counterparties: CounterpartyBook | None = None,
+    ) -> Self:
+        """Read the policy, the list and the further models that the settings name.
+
+        Args:
+            settings: name them.
+            model: what scores.
+            supervised: takes the place of the one that the settings name.
+            counterparties: see the attribute.
+
+        Raises:
+            PolicyError, AddressListError, ModelError: what is named cannot be used. Going on
+                without it would be a bot that does something else than its operator wants.
+        """
+        challenger = None
+        if settings.challenger_model_path is not None:
+            challenger = Challenger(
+                load_model(
+                    settings.challenger_model_path,
+                    FEATURE_NAMES,
+                    public_key=settings.model_public_key,
+                )
+            )
+            logger.info("challenger %s scores in shadow", challenger.model.version)
+        supervised = supervised or _load_supervised(
+            settings.supervised_model_path, settings.model_public_key
+        )
+        pipeline = cls._build(settings, model, supervised, challenger, counterparties)
+        # Last, as from here on it reads in the background.
+        return replace(pipeline, addresses=_open_list(settings))
+
+    def with_model(self, settings: Settings, model: Model) -> "Pipeline":
+        """The same pipeline around another model; the policy file is read again.
+
+        Raises:
+            PolicyError: the policy cannot be used.
+        """
+        built = self._build(settings, model, self.supervised, self.challenger, self.counterparties)
+        return replace(built, addresses=self.addresses)
+
+    @classmethod
+    def _build(
+        cls,
+        settings: Settings,
+        model: Model,
+        supervised: SupervisedModel | None,
+        challenger: Challenger | None,
+        counterparties: CounterpartyBook | None,
+    ) -> Self:
+        threshold = settings.anomaly_threshold
+        if threshold is None:
+            threshold = model.manifest.anomaly_threshold
+        amounts = model.manifest.token_amounts
+        text = read_policy(settings.policy_path, settings.model_public_key)
+        policy = parse_policy(text, settings.policy_path.name)
+        equipment = Equipment(threshold, amounts, supervised)
+        panel = Panel.from_policy(policy, settings.chain_id, equipment)
+        logger.info(
+            "policy %s: %s",
+            settings.policy_path.name,
+            ", ".join(f"{name} {mode}" for name, mode in panel.detectors) or "no detector",
+        )
+        return cls(
+            model=model,
+            assessor=Assessor(model, attributions=EXPLAINED_INPUTS),
+            threshold=threshold,
+            profile=TokenProfile.from_amounts(amounts),
+            panel=panel,
+            policy=text,
+            chain_id=settings.chain_id,
+            well_known=load_well_known_tokens(settings.chain_id),
+            reserved=reserved_symbols(model.inputs),
+            supervised=supervised,
+            challenger=challenger,
+            counterparties=counterparties,
+        )
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Of everything that a decision depends on besides the transaction and the facts."""
+        version = self.supervised.version if self.supervised is not None else ""
+        digest, chain = self.model.manifest.sha256, str(self.chain_id)
+        parts = (digest, self.policy, repr(self.threshold), version, chain)
+        return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
+
+    def assess(
+        self, transaction: TransactionFacts, transfers: Sequence[Transfer], facts: Facts
+    ) -> Result:
+        """Make the features of one transaction, score them and decide. Asks nobody.
+
+        Args:
+            transaction: without its logs.
+            transfers: its ERC-20 transfers in log order, at least one.
+            facts: see `Lookups.gather`.
+        """
+        started = time.perf_counter()
+        features = self.features(transaction, transfers, facts)
+        problem = self.problem_with(features)
+        made = time.perf_counter()
+        assessment = None
+        if problem is None:
+            try:
+                assessment = self.assessor.assess(self.row(features))
+            except InvalidInput as error:
+                problem = str(error)
+        scored = time.perf_counter()
+        tokens = self.tokens(facts)
+        is_anomaly = assessment is not None and assessment.score >= self.threshold
+        decision = self._decide(transaction, transfers, features, assessment, tokens)
+        sender = transaction.sender
+        alerts = alerts_of(decision, sender, is_anomaly=is_anomaly, problem=problem)
+        return Result(
+            features, tokens, assessment, problem, is_anomaly, decision, alerts,
+            feature_seconds=made - started, scoring_seconds=scored - made,
+        )  # fmt: skip
+
+    def features(
+        self, transaction: TransactionFacts, transfers: Sequence[Transfer], facts: Facts
+    ) -> dict[str, Any]:
+        """The features of one transaction, by name: the model's, then those for people."""
+        features: dict[str, Any] = {}
+        if transaction.sender is not None:
+            row = feature_row(transfers, transaction.sender, self.profile)
+            features.update(zip(FEATURE_NAMES, row.tolist(), strict=True))
+        features.update(readable_features(transfers, self.tokens(facts), self.reserved))
+        features.update(
+            account_age(transaction.sender, transaction.timestamp, facts.first_transaction)
+        )
+        return features
+
+    def problem_with(self, features: Mapping[str, Any]) -> str | None:
+        """Why features must not be scored, or None when they may."""
+        age = features.get(ACCOUNT_AGE)
+        if age is not None and not age >= 0:
+            return f"{ACCOUNT_AGE} is {age}: a first transaction after this one"
+        inputs = self.model.inputs
+        # Nearly always all are there. What is no number is left to the closer look below.
+        try:
+            if all(map(math.isfinite, [features[name] for name in inputs])):
+                return None
+        except (KeyError, TypeError, OverflowError):
+            pass
+        for name in inputs:
+            value = features.get(name)
+            if not isinstance(value, (int, float)) or not math.isfinite(value):
+                return f"model input {name} is missing or not finite"
+        return None
+
+    def row(self, features: Mapping[str, Any]) -> NDArray[np.float64]:
+        """The model's row of valid features, shape (number of inputs,)."""
+        return np.array([features[name] for name in self.model.inputs], dtype=np.float64)
+
+    def tokens(self, facts: Facts) -> dict[str, TokenView]:
+        """What is known of the tokens, by address."""
+        known = self.well_known
+        return {token: token_view(token, info, known) for token, info in facts.tokens.items()}
+
+    def problems(self) -> list[str]:
+        """What is in trouble without making the answers wrong, for people to read."""
+        problem = self.addresses.problem() if self.addresses is not None else None
+        return [problem] if problem is not None else []
+
+    def close(self) -> None:
+        """End what runs in the background."""
+        if self.addresses is not None:
+            self.addresses.close()
+
+    def _decide(
+        self,
+        transaction: TransactionFacts,
+        transfers: Sequence[Transfer],
+        features: Mapping[str, Any],
+        assessment: Assessment | None,
+        tokens: Mapping[str, TokenView],
+    ) -> Decision:
+        sender, to = transaction.sender, transaction.to
+        age = features.get(ACCOUNT_AGE)
+        # An empty book or list is false, so they are compared with None.
+        book = CounterpartyBook() if self.counterparties is None else self.counterparties
+        listed = None if self.addresses is None else self.addresses.match(sender, to, transfers)
+        evidence = Evidence(
+            transfers=transfers,
+            sender=sender,
+            to=to,
+            chain_id=self.chain_id,
+            block_number=transaction.block_number,
+            timestamp=transaction.timestamp,
+            nonce=transaction.nonce,
+            # An age below zero is a source's mistake, which says nothing of the account.
+            account_age_minutes=age if age is not None and age >= 0 else None,
+            assessment=assessment,
+            features=features,
+            tokens=tokens,
+            known_bad=listed,
+            look_alikes=book.enter(transfers, sender),
+        )
+        if self.challenger is None:
+            return self.panel.decide(evidence)
+        return self.panel.decide(evidence, also=[_challenge(self.challenger, transfers, sender)])
+
+
+def open_lookups(settings: Settings) -> Lookups:
+    """The look-ups that the settings describe; sends nothing."""
+    return build_lookups(
+        chain_id=settings.chain_id,
+        json_rpc_url=settings.json_rpc_url,
+        etherscan_url=settings.etherscan_url,
+        etherscan_api_key=settings.etherscan_api_key,
+        ethplorer_url=settings.ethplorer_url,
+        ethplorer_api_key=settings.ethplorer_api_key,
+        cache_dir=settings.cache_dir,
+        deadline_seconds=settings.lookup_deadline_seconds,
+        node_requests_per_second=settings.json_rpc_requests_per_second,
+    )
+
+
+def _open_list(settings: Settings) -> AddressList | None:
+    if settings.address_list is None:
+        return None
+    refresh = settings.address_list_refresh_minutes * SECONDS_PER_MINUTE
+    return AddressList(settings.address_list, refresh_seconds=refresh)
+
+
+def _load_supervised(path: Path | None, public_key: str | None) -> SupervisedModel | None:
+    """The classifier for the `supervised` detector, which must live on a transaction's features."""
+    if path is None:
+        return None
+    supervised = load_fraud_model(path, public_key=public_key)
+    unknown = [name for name in supervised.inputs if name not in FEATURE_NAMES]
+    if unknown:
+        raise ModelIncompatible(
+            f"{path.name} needs inputs that a transaction does not have: {', '.join(unknown[:5])}. "
+            "Train it on token transfers: npm run train:fraud:dataset, then npm run train:fraud"
+        )
+    return supervised
+
+
+def _challenge(
+    challenger: Challenger, transfers: Sequence[Transfer], sender: str | None
+) -> Verdict:
+    if sender is None:
+        status, reason = Status.MISSING_INPUTS, "the transaction has no sender"
+    else:
+        try:
+            return challenger.evaluate(transfers, sender)
+        # What a challenger does must never cost the champion's answer.
+        except Exception as error:
+            logger.exception("the challenger failed")
+            status, reason = Status.FAILED, type(error).__name__
+    return Verdict(CHALLENGER, reason=reason, status=status, shadow=True)

@@ -1,0 +1,33 @@
+"""Reading the policy file, whose signature is checked where a key is configured."""
+
+from pathlib import Path
+
+from src.detection.policy import Policy, PolicyError, parse_policy
+from src.detection.signature import problem_with
+from src.files import reason
+
+
+def load_policy(path: Path, public_key: str | None = None) -> Policy:
+    """Read a policy file, which must carry a signature by `public_key` where there is one.
+
+    Raises:
+        PolicyError: it cannot be read, is not signed, or is not valid.
+    """
+    return parse_policy(read_policy(path, public_key), path.name)
+
+
+def read_policy(path: Path, public_key: str | None = None) -> str:
+    """The text of a policy file, which must carry a signature by `public_key` where there is one.
+
+    Raises:
+        PolicyError: it cannot be read, or is not signed.
+    """
+    try:
+        content = path.read_bytes()
+        text = content.decode()
+    except (OSError, UnicodeDecodeError) as error:
+        kind = "no such file" if isinstance(error, FileNotFoundError) else reason(error)
+        raise PolicyError(str(path), None, f"cannot be read: {kind}") from None
+    if public_key is not None and (problem := problem_with(path, content, public_key)):
+        raise PolicyError(path.name, None, problem)
+    return text
