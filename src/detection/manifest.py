@@ -42,8 +42,8 @@ class Manifest:
         anomaly_threshold: scores from here on are anomalies, unless the operator says otherwise.
         score_quantiles: scores of the training transactions at equidistant ranks, ascending, from
             the lowest to the highest.
-        golden_rows: inputs of a few rows; the model must reproduce `golden_scores` bit for bit.
-        golden_scores: their scores, by scikit-learn.
+        golden_rows: inputs of a few rows.
+        golden_scores: their scores, by scikit-learn; the model must reproduce them.
         token_amounts: training amounts of the tokens that the model knows, by contract address.
         training: identity of the data set, hyper-parameters and figures, for people.
     """
