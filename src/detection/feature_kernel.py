@@ -309,7 +309,7 @@ def _excess(value: float, token: int, profile: Profile) -> float:
     if known < 0 or value <= 0.0:
         return 0.0
     excess = (math.log10(value) - profile.center[known]) / profile.scale[known] - EXCESS_START
-    return min(max(excess, 0.0), EXCESS_CAP)
+    return float(min(max(excess, 0.0), EXCESS_CAP))
 
 
 @numba.njit(nogil=True)
@@ -329,14 +329,14 @@ def _fill_amounts(
             out[_TAKEN_EXCESS] = max(out[_TAKEN_EXCESS], excess)
 
 
-_TRANSFERS_TYPE = numba.types.NamedTuple(
+_TRANSFERS_TYPE = numba.types.NamedTuple(  # type: ignore[no-untyped-call]
     [
         numba.int64[::1], numba.int32[::1], numba.int32[::1], numba.int32[::1],
         numba.float64[::1], numba.int32[::1],
     ],
     Transfers,
 )  # fmt: skip
-_PROFILE_TYPE = numba.types.NamedTuple(
+_PROFILE_TYPE = numba.types.NamedTuple(  # type: ignore[no-untyped-call]
     [numba.int32[::1], numba.float64[::1], numba.float64[::1]], Profile
 )
 

@@ -136,8 +136,9 @@ class Model:
         first = np.searchsorted(quantiles, scores)
         end = np.searchsorted(quantiles, scores, side="right")
         between = np.interp(scores, quantiles, ranks)
-        percents: NDArray[np.float64] = np.where(first < end, (first + end - 1) / 2, between)
-        return percents / ranks[-1] * 100
+        rank = np.where(first < end, (first + end - 1) / 2, between)
+        percents: NDArray[np.float64] = rank / ranks[-1] * 100
+        return percents
 
     def _as_model_rows(self, rows: NDArray[np.float64]) -> NDArray[np.float32]:
         if rows.ndim != 2 or rows.shape[1] != len(self.inputs):

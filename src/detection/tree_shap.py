@@ -62,7 +62,7 @@ class _Trees(NamedTuple):
     split_starts: NDArray[np.int64]
 
 
-_TREES_TYPE = numba.types.NamedTuple(
+_TREES_TYPE = numba.types.NamedTuple(  # type: ignore[no-untyped-call]
     [
         numba.int32[::1], numba.int32[::1], numba.float32[::1], numba.int32[::1],
         numba.int32[::1], numba.float64[::1], numba.int32[::1], numba.float64[::1],
