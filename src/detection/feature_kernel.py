@@ -119,14 +119,14 @@ class _Accounts(NamedTuple):
     """What the accounts of a transaction did.
 
     Attributes:
-        count: how many there are.
+        total: how many there are.
         relayed: most transfers that one account both received and sent.
         outsider_loss: most tokens of which one account but the origin ends poorer.
         origin_present: whether the origin is one of them.
         origin_gain, origin_loss: numbers of tokens of which the origin ends richer and poorer.
     """
 
-    count: int
+    total: int
     relayed: int
     outsider_loss: int
     origin_present: bool
@@ -236,7 +236,7 @@ def _most_between_two(transaction: _Transaction) -> int:
     for i in range(len(keys)):
         payer, payee = transaction.payer[i], transaction.payee[i]
         keys[i] = _pair_key(min(payer, payee), max(payer, payee))
-    return np.bincount(_numbered(keys)[0]).max()
+    return int(np.bincount(_numbered(keys)[0]).max())
 
 
 @numba.njit(nogil=True)
@@ -291,7 +291,7 @@ def _fill_structure(inner: _Transaction, flows: _Flows, out: NDArray[np.float64]
     out[_LEGS_PER_TOKEN] = max(0.0, math.log2(min(payers, payees) / tokens))
     out[_PASS_THROUGH] = math.log2(1.0 + pass_through)
     out[_THROUGH_DEGREE] = math.log2(1.0 + accounts.relayed)
-    out[_DENSITY] = max(0.0, hops.distinct / accounts.count - 1.0)
+    out[_DENSITY] = max(0.0, hops.distinct / accounts.total - 1.0)
     out[_OUTSIDER_LOSS] = math.log2(1.0 + accounts.outsider_loss)
     if not accounts.origin_present:
         out[_ORIGIN_ABSENT] = 1.0
