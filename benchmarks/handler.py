@@ -21,6 +21,11 @@ COLD_DELAY_SECONDS = 0.150
 # What the project promises.
 IDLE_SECONDS = 20e-6
 WARM_SECONDS = 0.25e-3
+"""Traffic as it is: rows of inputs repeat."""
+
+NEW_ROWS_SECONDS = 0.5e-3
+"""A stream of nothing but new rows."""
+
 COLD_SECONDS = 0.4
 TIMES_FASTER = 200
 
@@ -64,6 +69,7 @@ def warm(*, rounds: int, round_seconds: float) -> Iterator[Line]:
         assessor = Assessor(bot.pipeline.model, attributions=EXPLAINED_INPUTS, remembered=0)
         forgetful = replace(bot, pipeline=replace(bot.pipeline, assessor=assessor))
         either = cycle([*[bot] * ROWS_SEEN_FOR_ONE_NEW, forgetful])
+        limits = {"seen": WARM_SECONDS, "mixed": WARM_SECONDS, "new": NEW_ROWS_SECONDS}
         against = f"scikit-learn + LIME ({LIME_SAMPLES} samples), nothing else"
         for size in SIZES:
             events = cycle(traffic.events(size, _EVENTS, senders))
@@ -83,7 +89,7 @@ def warm(*, rounds: int, round_seconds: float) -> Iterator[Line]:
                 yield Line(
                     "handler", f"{size} transfers, {rows_are}", times[name].cpu,
                     times["rival"].cpu, against,
-                    limit=WARM_SECONDS if promised else None,
+                    limit=limits[name] if promised else None,
                     ratio_limit=TIMES_FASTER if promised else None,
                 )  # fmt: skip
 

@@ -17,7 +17,6 @@ from benchmarks.report import Line
 from benchmarks.timing import Call, interleaved
 from benchmarks.traffic import Traffic
 from src.chain.transfers import decode_transfers
-from src.detection.feature_kernel import transaction_features
 from src.detection.features import FEATURE_NAMES, TokenProfile, feature_row, feature_table
 from src.detection.model import Model, load_model
 from src.detection.transfer_batch import TransferBatch
@@ -121,10 +120,14 @@ def measure(*, rounds: int, round_seconds: float) -> list[Line]:
                 "forta_agent filter_log": lambda: rewritten.filter_log(TRANSFER_ABI),
             },
         ),
-        *lines(
+        Line(
+            "kernels",
             f"features of {TRANSFERS} transfers",
-            lambda: feature_row(*next(decoded), profile),
-            {"the same code, not compiled": lambda: _interpreted(*next(decoded), profile)},
+            interleaved(
+                {"": lambda: feature_row(*next(decoded), profile)},
+                rounds=rounds,
+                round_seconds=round_seconds,
+            )[""].cpu,
         ),
         *lines(
             "score a row",
@@ -157,12 +160,3 @@ def _decode_with_eth_abi(event: Any) -> list[Any]:
         decode(types, b"".join(bytes.fromhex(word[2:]) for word in (*log.topics[1:], log.data)))
         for log in event.logs
     ]
-
-
-def _interpreted(transfers: Any, sender: str, profile: TokenProfile) -> Any:
-    batch = TransferBatch.from_transactions([(transfers, sender)])
-    known = np.array([profile.index.get(token, -1) for token in batch.token_addresses], np.int32)
-    return transaction_features.py_func(
-        batch.offsets, batch.token, batch.sender, batch.recipient, batch.amount, batch.origin,
-        batch.n_accounts, known, profile.center, profile.scale,
-    )  # fmt: skip

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,9 @@ from src.detection.errors import (
 )
 from src.detection.features import FEATURE_NAMES
 from src.detection.manifest import manifest_path
-from src.detection.model import load_model
+from src.detection.model import Attribution, explanation_json, load_model
+from src.detection.tree_shap import Explainer
+from tests.forests import fitted, flattened, training_rows
 
 
 @pytest.fixture
@@ -141,6 +144,45 @@ def test_an_assessment_is_what_the_model_says_remembered_or_not(bundle):
         assert assessment.score == model.score(row[np.newaxis])[0]
         assert assessment.percentile == model.percentile(assessment.score)
         assert list(assessment.attributions) == model.explain(row)[:10]
+
+
+def test_inputs_are_explained_by_weight_ties_in_their_order(bundle):
+    table = training_rows()
+    table[:, 4] = table[:, 7] = 1.0  # never split on, like column 1: three inputs of weight 0
+    forest = flattened(fitted(table))
+    names = FEATURE_NAMES[: forest.n_features]
+    loaded = load_model(bundle, FEATURE_NAMES)
+    model = replace(
+        loaded,
+        manifest=replace(loaded.manifest, inputs=names),
+        forest=forest,
+        explainer=Explainer.for_forest(forest),
+    )
+    for row in table[:200].astype(np.float64):
+        explained = model.explain(row)
+        assert [one.feature for one in explained[-3:]] == [names[1], names[4], names[7]]
+        indices = [names.index(one.feature) for one in explained]
+        ranks = [(-abs(one.weight), i) for one, i in zip(explained, indices, strict=True)]
+        assert ranks == sorted(ranks)
+        assert [one.value for one in explained] == row[indices].tolist()
+        assert model.explain(row, 3) == explained[:3]
+
+
+def test_explanation_is_json_of_rounded_numbers_whatever_their_size():
+    attributions = [
+        Attribution('a "quoted" name', 1e12 + 0.5, -0.25),
+        Attribution("größe\n", 1 / 3, 60.0),
+        Attribution("density", -0.0, 0.0),
+    ]
+    assert json.loads(explanation_json(attributions)) == [
+        {"feature": 'a "quoted" name', "value": 1e12 + 0.5, "weight": -0.25, "factor": 0.8409},
+        {"feature": "größe\n", "value": 0.333333, "weight": 60.0, "factor": 2.0**60},
+        {"feature": "density", "value": 0.0, "weight": 0.0, "factor": 1.0},
+    ]
+    assert explanation_json([Attribution("x", 1.0, 0.5)]) == (
+        '[{"feature": "x", "value": 1.000000, "weight": 0.500000, "factor": 1.4142}]'
+    )
+    assert explanation_json([]) == "[]"
 
 
 def test_percentiles_run_from_0_to_100_and_never_fall(bundle):

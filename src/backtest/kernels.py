@@ -12,8 +12,6 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from src.backtest.hex_lanes import DIGITS, two_words
-
 ADDRESS_BYTES = 20
 WORD_BYTES = 32
 
@@ -94,8 +92,7 @@ def parse_bytes(
     width = words.shape[1]
     good = np.zeros(count, np.bool_)
     length = 2 * n_bytes + 2 if is_text else n_bytes
-    pairs = width // 2 if is_text else 0  # of words that are read as such
-    groups = n_bytes // 4 - 4 * pairs  # groups of 32 bits before those
+    groups = n_bytes // 4  # of 32 bits
     for i in range(count):
         for column in range(width):
             words[i, column] = 0
@@ -109,7 +106,7 @@ def parse_bytes(
                 continue
             at += np.uint64(2)
         for group in range(groups):
-            column = width - 1 - 2 * pairs - (groups - 1 - group) // 2
+            column = width - 1 - (groups - 1 - group) // 2
             if is_text:
                 value, faults = _eight_digits(_eight_bytes(data, at))
                 wrong |= faults
@@ -120,11 +117,6 @@ def parse_bytes(
                     value = (value << np.uint64(8)) | np.uint64(data[at])
                     at += np.uint64(1)
             words[i, column] = (words[i, column] << np.uint64(32)) | value
-        for pair in range(pairs):
-            column = width - 2 * (pairs - pair)
-            words[i, column], words[i, column + 1], faults = two_words(data, at)
-            wrong |= faults
-            at += np.uint64(DIGITS)
         if wrong:
             for column in range(width):
                 words[i, column] = 0

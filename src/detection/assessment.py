@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from src.detection.model import Attribution, Explanation, Model
+from src.detection.model import Attribution, Model, explanation_json
 
 EXPLAINED_INPUTS: Final = 10
 """Inputs that an explanation names, most weighty first."""
@@ -24,20 +24,15 @@ class Assessment:
         score: anomaly score in [0, 1], unrounded.
         percentile: share of training transactions with a lower score, in percent.
         base_score: where the explanation starts: score = base_score * product of all factors.
-        explanation: the inputs that weigh most; None where nobody asked.
-        explanation_json: the same as a JSON list, see `ExplanationForm`.
+        attributions: the inputs that weigh most, most weighty first.
+        explanation_json: the same as a JSON list, see `model.explanation_json`.
     """
 
     score: float
     percentile: float
     base_score: float
-    explanation: Explanation | None = None
+    attributions: tuple[Attribution, ...] = ()
     explanation_json: str = "[]"
-
-    @property
-    def attributions(self) -> list[Attribution]:
-        """The inputs that weigh most, most weighty first."""
-        return self.explanation.attributions if self.explanation is not None else []
 
 
 class Assessor:
@@ -72,11 +67,12 @@ class Assessor:
 
     def _assess(self, content: bytes) -> Assessment:
         row = np.frombuffer(content, dtype=np.float64)
-        score, explanation = self._model.score_and_explain(row, self._attributions)
+        score = float(self._model.score(row[np.newaxis])[0])
+        attributions = tuple(self._model.explain(row, self._attributions))
         return Assessment(
             score=score,
             percentile=self._model.percentile(score),
             base_score=self._base_score,
-            explanation=explanation,
-            explanation_json=explanation.as_json(),
+            attributions=attributions,
+            explanation_json=explanation_json(attributions),
         )

@@ -1,15 +1,13 @@
 """The compiled kernel behind `features`: all features of one or many transactions in one pass.
 
-Written as loops over scratch arrays because it runs once a transaction, live and in batches: about
-3 microseconds for five transfers. What each feature means stands in `features.FEATURES`.
-
-Two rules shape it. *Inner* transfers are those with neither side the zero address; every structural
-feature reads those alone. And a transaction's accounts, tokens and (token, account) flows get dense
-local numbers in order of first appearance, so that work is linear in the transfers whatever the
-size of the batch: marks carry the transaction's number instead of being cleared.
+What each feature means is documented in `features.FEATURES`. *Inner* transfers are those with
+neither side the zero address; every structural feature reads those alone. A *flow* is what one
+account receives and sends of one token. Accounts, tokens, flows and hops get dense numbers in order
+of first appearance, so that work is linear in the transfers.
 """
 
 import math
+from typing import NamedTuple
 
 import numba
 import numpy as np
@@ -25,8 +23,6 @@ EXCESS_CAP = 4.0
 """Beyond this much excess, more says nothing more."""
 
 N_FEATURES = 18
-
-_KIND_BITS = 6  # see `_kind`
 
 _ZERO_ACCOUNT = 0  # `TransferBatch` gives the zero address this id
 
@@ -53,318 +49,314 @@ _ZERO_ACCOUNT = 0  # `TransferBatch` gives the zero address this id
 ) = range(N_FEATURES)
 
 
-@numba.njit(
-    numba.int64(numba.int64[::1], numba.int64[::1], numba.int64, numba.int64),
-    cache=True, nogil=True,
-)  # fmt: skip
-def _slot(keys: NDArray[np.int64], stamps: NDArray[np.int64], stamp: int, key: int) -> np.int64:
-    """Index of `key` in an open-addressing table, or of the free place where it belongs."""
-    mask = len(keys) - 1
-    # The finaliser of SplitMix64 (Steele, Lea, Flood 2014): consecutive keys spread evenly.
-    mixed = np.uint64(key)
-    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    mixed ^= mixed >> np.uint64(31)
-    index = np.int64(mixed & np.uint64(mask))
-    while stamps[index] == stamp and keys[index] != key:
-        index = (index + 1) & mask
-    return index
+class Transfers(NamedTuple):
+    """The arrays of a `TransferBatch`. Ids are not checked here."""
+
+    offsets: NDArray[np.int64]
+    token: NDArray[np.int32]
+    sender: NDArray[np.int32]
+    recipient: NDArray[np.int32]
+    amount: NDArray[np.float64]
+    origin: NDArray[np.int32]
 
 
-@numba.njit(numba.float64(numba.float64, numba.float64, numba.float64), cache=True, nogil=True)
-def _excess(value: float, center: float, scale: float) -> float:
-    """Robust z of log10(value) beyond EXCESS_START, between 0 and EXCESS_CAP."""
-    excess = (math.log10(value) - center) / scale - EXCESS_START
-    return min(max(excess, 0.0), EXCESS_CAP)
+class Profile(NamedTuple):
+    """What training transfers of each token moved.
 
-
-@numba.njit(inline="always")
-def _kind(payer: int, payee: int, origin: int, amount: float) -> int:
-    """All that a transaction's only transfer can have to do with its accounts, as a number."""
-    return (
-        (payer == _ZERO_ACCOUNT)
-        + 2 * (payee == _ZERO_ACCOUNT)
-        + 4 * (payer == payee)
-        + 8 * (payer == origin)
-        + 16 * (payee == origin)
-        + 32 * (amount > 0.0)
-    )
-
-
-@numba.njit(
-    numba.float64[:, ::1](
-        numba.int64[::1], numba.int32[::1], numba.int32[::1], numba.int32[::1],
-        numba.float64[::1], numba.int32[::1], numba.int64, numba.int32[::1],
-        numba.float64[::1], numba.float64[::1],
-    ),
-    cache=True, nogil=True,
-)  # fmt: skip
-def transaction_features(
-    offsets: NDArray[np.int64],
-    token: NDArray[np.int32],
-    sender: NDArray[np.int32],
-    recipient: NDArray[np.int32],
-    amount: NDArray[np.float64],
-    origin: NDArray[np.int32],
-    n_accounts: int,
-    token_known: NDArray[np.int32],
-    profile_center: NDArray[np.float64],
-    profile_scale: NDArray[np.float64],
-) -> NDArray[np.float64]:
-    """Features of all transactions, shape (n_tx, N_FEATURES).
-
-    The first seven arguments are those of `TransferBatch`; ids are not checked here.
-
-    Args:
-        offsets: transaction t has the transfers offsets[t]:offsets[t + 1], in log order.
-        token: id of each transfer's token, in [0, len(token_known)).
-        sender: id of the account debited, in [0, n_accounts).
-        recipient: id of the account credited.
-        amount: raw units, finite and not negative.
-        origin: id of each transaction's sender; it may be in no transfer.
-        n_accounts: number of account ids.
-        token_known: the token's row in the profile arrays, or -1, by token id.
-        profile_center: median of log10(raw amount) of a known token's training transfers.
-        profile_scale: their robust standard deviation, positive.
+    Attributes:
+        row: by token id, the token's row in the other arrays; -1 where it is not known.
+        center: median of log10(raw amount) of a known token's training transfers.
+        scale: their robust standard deviation, positive.
     """
-    n_tx = len(offsets) - 1
-    longest = 1
-    for tx in range(n_tx):
-        longest = max(longest, offsets[tx + 1] - offsets[tx])
+
+    row: NDArray[np.int32]
+    center: NDArray[np.float64]
+    scale: NDArray[np.float64]
+
+
+class _Transaction(NamedTuple):
+    """One transaction's transfers in log order, and the id of its sender."""
+
+    token: NDArray[np.int32]
+    payer: NDArray[np.int32]
+    payee: NDArray[np.int32]
+    amount: NDArray[np.float64]
+    origin: int
+
+
+class _Flows(NamedTuple):
+    """What each account received and sent of each token, one entry a (token, account).
+
+    Attributes:
+        of_payer, of_payee: one entry a transfer: the flows of its two sides.
+        token, account: whose flow it is.
+        net: received minus sent.
+        lowest: the lowest that `net` was on the way, at most 0.
+        gross: received plus sent. Transfers from an account to itself count in neither.
+        received, sent: numbers of transfers.
+    """
+
+    of_payer: NDArray[np.int64]
+    of_payee: NDArray[np.int64]
+    token: NDArray[np.int64]
+    account: NDArray[np.int64]
+    net: NDArray[np.float64]
+    lowest: NDArray[np.float64]
+    gross: NDArray[np.float64]
+    received: NDArray[np.int64]
+    sent: NDArray[np.int64]
+
+
+class _Hops(NamedTuple):
+    """Counts of hops, see `features.FEATURES`: distinct ones, reverse ones, repaid ones."""
+
+    distinct: int
+    reverse: int
+    repaid: int
+
+
+class _Accounts(NamedTuple):
+    """What the accounts of a transaction did.
+
+    Attributes:
+        total: how many there are.
+        relayed: most transfers that one account both received and sent.
+        outsider_loss: most tokens of which one account but the origin ends poorer.
+        origin_present: whether the origin is one of them.
+        origin_gain, origin_loss: numbers of tokens of which the origin ends richer and poorer.
+    """
+
+    total: int
+    relayed: int
+    outsider_loss: int
+    origin_present: bool
+    origin_gain: int
+    origin_loss: int
+
+
+@numba.njit(nogil=True)
+def _numbered(keys: NDArray[np.int64]) -> tuple[NDArray[np.int64], int]:
+    """Number distinct keys in order of first appearance: each key's number, and how many."""
     capacity = 8
-    while capacity < 4 * longest:
+    while capacity < 2 * len(keys):
         capacity *= 2
-    radix = np.int64(2 * longest + 1)
+    mask = capacity - 1
+    first = np.full(capacity, -1, np.int64)  # an open-addressing table of positions in `keys`
+    numbers = np.empty(len(keys), np.int64)
+    count = 0
+    for i in range(len(keys)):
+        # The finaliser of SplitMix64 (Steele, Lea, Flood 2014): consecutive keys spread evenly.
+        mixed = np.uint64(keys[i])
+        mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        slot = np.int64((mixed ^ (mixed >> np.uint64(31))) & np.uint64(mask))
+        while first[slot] >= 0 and keys[first[slot]] != keys[i]:
+            slot = (slot + 1) & mask
+        if first[slot] < 0:
+            first[slot] = i
+            numbers[i] = count
+            count += 1
+        else:
+            numbers[i] = numbers[first[slot]]
+    return numbers, count
 
-    features = np.empty((n_tx, N_FEATURES), np.float64)
-    account_stamp = np.full(n_accounts, -1, np.int64)
-    account_slot = np.zeros(n_accounts, np.int64)
-    token_stamp = np.full(len(token_known), -1, np.int64)
-    token_slot = np.zeros(len(token_known), np.int64)
 
-    edge_key = np.zeros(capacity, np.int64)
-    edge_stamp = np.full(capacity, -1, np.int64)
-    edge_moved = np.zeros(capacity, np.float64)
-    pair_key = np.zeros(capacity, np.int64)
-    pair_stamp = np.full(capacity, -1, np.int64)
-    pair_count = np.zeros(capacity, np.int64)
-    flow_key = np.zeros(capacity, np.int64)
-    flow_stamp = np.full(capacity, -1, np.int64)
+@numba.njit(nogil=True)
+def _pair_key(one: int, other: int) -> np.int64:
+    """Two ids, below 2**31, as one key."""
+    return np.int64(one) << 32 | np.int64(other)
 
-    # One entry a (token, account) in order of first appearance; at most two a transfer.
-    flow_of = np.zeros(capacity, np.int64)
-    flow_account = np.zeros(2 * longest, np.int64)
-    flow_token = np.zeros(2 * longest, np.int64)
-    flow_net = np.zeros(2 * longest, np.float64)  # inner transfers
-    flow_low = np.zeros(2 * longest, np.float64)
-    flow_gross = np.zeros(2 * longest, np.float64)
-    flow_in = np.zeros(2 * longest, np.int64)
-    flow_out = np.zeros(2 * longest, np.int64)
-    flow_all_net = np.zeros(2 * longest, np.float64)  # with mints and burns
-    flow_all_gross = np.zeros(2 * longest, np.float64)
 
-    in_count = np.zeros(2 * longest, np.int64)
-    out_count = np.zeros(2 * longest, np.int64)
-    gained = np.zeros(2 * longest, np.int64)
-    lost = np.zeros(2 * longest, np.int64)
-    inner_token = np.zeros(longest, np.int64)
+@numba.njit(nogil=True)
+def _inner_of(transaction: _Transaction) -> _Transaction:
+    """The transaction with its inner transfers alone; itself if it has no others."""
+    token, payer, payee, amount, origin = transaction
+    n_inner = 0
+    for i in range(len(token)):
+        n_inner += _ZERO_ACCOUNT not in (payer[i], payee[i])
+    if n_inner == len(token):  # as most: copies would be a good part of a backtest's work
+        return transaction
+    kept = np.flatnonzero((payer != _ZERO_ACCOUNT) & (payee != _ZERO_ACCOUNT))
+    return _Transaction(token[kept], payer[kept], payee[kept], amount[kept], origin)
 
-    # Most transactions have one transfer, and all whose amount is nothing special look like one of
-    # a few: the features of the first of its kind are copied.
-    first_of_kind = np.full(1 << _KIND_BITS, -1, np.int64)
 
+@numba.njit(nogil=True)
+def _flows_of(transaction: _Transaction) -> _Flows:
+    """Follow the transfers in order."""
+    token, payer, payee, amount, _ = transaction
+    keys = np.empty(2 * len(token), np.int64)
+    for i in range(len(token)):
+        keys[2 * i] = _pair_key(token[i], payer[i])
+        keys[2 * i + 1] = _pair_key(token[i], payee[i])
+    numbers, count = _numbered(keys)
+    flows = _Flows(
+        numbers[::2], numbers[1::2], np.empty(count, np.int64), np.empty(count, np.int64),
+        np.zeros(count), np.zeros(count), np.zeros(count),
+        np.zeros(count, np.int64), np.zeros(count, np.int64),
+    )  # fmt: skip
+    for i in range(len(token)):
+        out, into = flows.of_payer[i], flows.of_payee[i]
+        flows.token[out] = flows.token[into] = token[i]
+        flows.account[out], flows.account[into] = payer[i], payee[i]
+        flows.sent[out] += 1
+        flows.received[into] += 1
+        if out != into:
+            flows.net[out] -= amount[i]
+            flows.net[into] += amount[i]
+            flows.gross[out] += amount[i]
+            flows.gross[into] += amount[i]
+            flows.lowest[out] = min(flows.lowest[out], flows.net[out])
+    return flows
+
+
+@numba.njit(nogil=True)
+def _hops_of(flows: _Flows, amount: NDArray[np.float64]) -> _Hops:
+    """Count hops: transfers that move a token from one account to another, and back."""
+    keys = np.empty(2 * len(amount), np.int64)
+    for i in range(len(amount)):  # a token's two flows say from where to where it moves
+        keys[2 * i] = _pair_key(flows.of_payer[i], flows.of_payee[i])
+        keys[2 * i + 1] = _pair_key(flows.of_payee[i], flows.of_payer[i])
+    numbers, count = _numbered(keys)
+    made, moved = np.zeros(count, np.bool_), np.zeros(count)
+    reverse = repaid = 0
+    for i in range(len(amount)):
+        hop, opposite = numbers[2 * i], numbers[2 * i + 1]
+        made[hop] = True
+        moved[hop] += amount[i]
+        if hop != opposite and made[opposite]:
+            reverse += 1
+            repaid += amount[i] >= moved[opposite] * (1.0 - NET_TOLERANCE)
+    return _Hops(made.sum(), reverse, repaid)
+
+
+@numba.njit(nogil=True)
+def _most_between_two(transaction: _Transaction) -> int:
+    """Largest number of transfers between the same two accounts, in either direction."""
+    keys = np.empty(len(transaction.payer), np.int64)
+    for i in range(len(keys)):
+        payer, payee = transaction.payer[i], transaction.payee[i]
+        keys[i] = _pair_key(min(payer, payee), max(payer, payee))
+    return int(np.bincount(_numbered(keys)[0]).max())
+
+
+@numba.njit(nogil=True)
+def _accounts_of(flows: _Flows, origin: int) -> _Accounts:
+    """Add up each account's flows."""
+    numbers, count = _numbered(flows.account)
+    received, sent = np.zeros(count, np.int64), np.zeros(count, np.int64)
+    gained, lost = np.zeros(count, np.int64), np.zeros(count, np.int64)
+    origin_number = -1
+    for flow in range(len(numbers)):
+        account = numbers[flow]
+        if flows.account[flow] == origin:
+            origin_number = account
+        received[account] += flows.received[flow]
+        sent[account] += flows.sent[flow]
+        tolerance = NET_TOLERANCE * flows.gross[flow]
+        gained[account] += flows.net[flow] > tolerance
+        lost[account] += flows.net[flow] < -tolerance
+    relayed = outsider_loss = 0
+    for account in range(count):
+        relayed = max(relayed, min(received[account], sent[account]))
+        if account != origin_number:
+            outsider_loss = max(outsider_loss, lost[account])
+    if origin_number < 0:
+        return _Accounts(count, relayed, outsider_loss, False, 0, 0)
+    origin_gain, origin_loss = gained[origin_number], lost[origin_number]
+    return _Accounts(count, relayed, outsider_loss, True, origin_gain, origin_loss)
+
+
+@numba.njit(nogil=True)
+def _fill_structure(inner: _Transaction, flows: _Flows, out: NDArray[np.float64]) -> None:
+    """Fill the structural features of a transaction that has inner transfers."""
+    n = len(inner.token)
+    hops = _hops_of(flows, inner.amount)
+    accounts = _accounts_of(flows, inner.origin)
+    _, tokens = _numbered(inner.token.astype(np.int64))
+    payers = payees = restored = pass_through = 0
+    for flow in range(len(flows.net)):
+        tolerance = NET_TOLERANCE * flows.gross[flow]
+        sent, received = flows.sent[flow] > 0, flows.received[flow] > 0
+        payers += sent
+        payees += received
+        pass_through += sent and received and abs(flows.net[flow]) <= tolerance
+        restored += flows.lowest[flow] < -tolerance and flows.net[flow] >= -tolerance
+
+    out[_REVERSE_HOPS] = math.log2(1.0 + hops.reverse)
+    out[_REVERSE_SHARE] = hops.reverse / n
+    out[_REPAID_HOPS] = math.log2(1.0 + hops.repaid)
+    out[_RESTORED_BALANCES] = math.log2(1.0 + restored)
+    out[_PAIR_HOPS] = math.log2(_most_between_two(inner))
+    out[_EDGE_REPEATS] = math.log2(n / hops.distinct)
+    out[_LEGS_PER_TOKEN] = max(0.0, math.log2(min(payers, payees) / tokens))
+    out[_PASS_THROUGH] = math.log2(1.0 + pass_through)
+    out[_THROUGH_DEGREE] = math.log2(1.0 + accounts.relayed)
+    out[_DENSITY] = max(0.0, hops.distinct / accounts.total - 1.0)
+    out[_OUTSIDER_LOSS] = math.log2(1.0 + accounts.outsider_loss)
+    if not accounts.origin_present:
+        out[_ORIGIN_ABSENT] = 1.0
+        out[_UNATTENDED_LOSS] = out[_OUTSIDER_LOSS]
+    if accounts.origin_loss == 0:
+        out[_ORIGIN_FREE_GAIN] = math.log2(1.0 + accounts.origin_gain)
+        out[_UNFUNDED_RETURNS] = out[_REVERSE_HOPS]
+        out[_UNFUNDED_PAIR_HOPS] = out[_PAIR_HOPS]
+
+
+@numba.njit(nogil=True)
+def _excess(value: float, token: int, profile: Profile) -> float:
+    """Robust z of log10(value) beyond EXCESS_START, 0 to EXCESS_CAP; 0 for unknown tokens."""
+    known = profile.row[token]
+    if known < 0 or value <= 0.0:
+        return 0.0
+    excess = (math.log10(value) - profile.center[known]) / profile.scale[known] - EXCESS_START
+    return float(min(max(excess, 0.0), EXCESS_CAP))
+
+
+@numba.njit(nogil=True)
+def _fill_amounts(
+    transaction: _Transaction, flows: _Flows, profile: Profile, out: NDArray[np.float64]
+) -> None:
+    """Fill the features that compare amounts, mints and burns included."""
+    token, payer, _, amount, origin = transaction
+    for i in range(len(token)):
+        if payer[i] != origin:
+            excess = _excess(amount[i], token[i], profile)
+            out[_FOREIGN_EXCESS] = max(out[_FOREIGN_EXCESS], excess)
+    for flow in range(len(flows.net)):
+        loss = -flows.net[flow]
+        if loss > NET_TOLERANCE * flows.gross[flow] and flows.account[flow] != origin:
+            excess = _excess(loss, flows.token[flow], profile)
+            out[_TAKEN_EXCESS] = max(out[_TAKEN_EXCESS], excess)
+
+
+_TRANSFERS_TYPE = numba.types.NamedTuple(  # type: ignore[no-untyped-call]
+    [
+        numba.int64[::1], numba.int32[::1], numba.int32[::1], numba.int32[::1],
+        numba.float64[::1], numba.int32[::1],
+    ],
+    Transfers,
+)  # fmt: skip
+_PROFILE_TYPE = numba.types.NamedTuple(  # type: ignore[no-untyped-call]
+    [numba.int32[::1], numba.float64[::1], numba.float64[::1]], Profile
+)
+
+
+@numba.njit(numba.float64[:, ::1](_TRANSFERS_TYPE, _PROFILE_TYPE), cache=True, nogil=True)
+def transaction_features(transfers: Transfers, profile: Profile) -> NDArray[np.float64]:
+    """Features of all transactions, shape (n_tx, N_FEATURES)."""
+    n_tx = len(transfers.offsets) - 1
+    features = np.zeros((n_tx, N_FEATURES), np.float64)
     for tx in range(n_tx):
-        if offsets[tx + 1] - offsets[tx] == 1:
-            row = offsets[tx]
-            known = token_known[token[row]]
-            if (
-                known < 0
-                or amount[row] == 0.0
-                or _excess(amount[row], profile_center[known], profile_scale[known]) == 0.0
-            ):
-                kind = _kind(sender[row], recipient[row], origin[tx], amount[row])
-                earlier = first_of_kind[kind]
-                if earlier >= 0:
-                    for column in range(N_FEATURES):
-                        features[tx, column] = features[earlier, column]
-                    continue
-                first_of_kind[kind] = tx
-
-        n_local = 0
-        n_local_tokens = 0
-        n_flows = 0
-        inner = 0
-        edges = 0
-        reverse = 0
-        repaid = 0
-        pair_hops = 1
-        foreign_excess = 0.0
-
-        for row in range(offsets[tx], offsets[tx + 1]):
-            payer_id = sender[row]
-            payee_id = recipient[row]
-            token_id = token[row]
-            value = amount[row]
-            if token_stamp[token_id] != tx:
-                token_stamp[token_id] = tx
-                token_slot[token_id] = n_local_tokens
-                inner_token[n_local_tokens] = 0
-                n_local_tokens += 1
-            for account_id in (payer_id, payee_id):
-                if account_stamp[account_id] != tx:
-                    account_stamp[account_id] = tx
-                    account_slot[account_id] = n_local
-                    in_count[n_local] = 0
-                    out_count[n_local] = 0
-                    gained[n_local] = 0
-                    lost[n_local] = 0
-                    n_local += 1
-            payer = account_slot[payer_id]
-            payee = account_slot[payee_id]
-            coin = token_slot[token_id]
-            is_inner = _ZERO_ACCOUNT not in (payer_id, payee_id)
-
-            known = token_known[token_id]
-            if known >= 0 and value > 0.0 and payer_id != origin[tx]:
-                z = _excess(value, profile_center[known], profile_scale[known])
-                foreign_excess = max(foreign_excess, z)
-
-            # Net flows: the payer first, then the payee (a self-transfer leaves the net at zero).
-            for side in range(2):
-                account = payer if side == 0 else payee
-                key = coin * radix + account
-                slot = _slot(flow_key, flow_stamp, tx, key)
-                if flow_stamp[slot] != tx:
-                    flow_stamp[slot] = tx
-                    flow_key[slot] = key
-                    flow_of[slot] = n_flows
-                    flow_account[n_flows] = account
-                    flow_token[n_flows] = token_id
-                    flow_net[n_flows] = 0.0
-                    flow_low[n_flows] = 0.0
-                    flow_gross[n_flows] = 0.0
-                    flow_in[n_flows] = 0
-                    flow_out[n_flows] = 0
-                    flow_all_net[n_flows] = 0.0
-                    flow_all_gross[n_flows] = 0.0
-                    n_flows += 1
-                flow = flow_of[slot]
-                signed = -value if side == 0 else value
-                if payer != payee:
-                    flow_all_net[flow] += signed
-                    flow_all_gross[flow] += value
-                if is_inner:
-                    if side == 0:
-                        flow_out[flow] += 1
-                    else:
-                        flow_in[flow] += 1
-                    if payer != payee:
-                        flow_net[flow] += signed
-                        flow_gross[flow] += value
-                        flow_low[flow] = min(flow_low[flow], flow_net[flow])
-
-            if not is_inner:
-                continue
-            inner += 1
-            inner_token[coin] += 1
-            out_count[payer] += 1
-            in_count[payee] += 1
-
-            key = (coin * radix + payer) * radix + payee
-            slot = _slot(edge_key, edge_stamp, tx, key)
-            if edge_stamp[slot] != tx:
-                edge_stamp[slot] = tx
-                edge_key[slot] = key
-                edge_moved[slot] = 0.0
-                edges += 1
-            edge_moved[slot] += value
-
-            if payer != payee:
-                key = (coin * radix + payee) * radix + payer
-                slot = _slot(edge_key, edge_stamp, tx, key)
-                if edge_stamp[slot] == tx:
-                    reverse += 1
-                    if value >= edge_moved[slot] * (1.0 - NET_TOLERANCE):
-                        repaid += 1
-
-            key = min(payer, payee) * radix + max(payer, payee)
-            slot = _slot(pair_key, pair_stamp, tx, key)
-            if pair_stamp[slot] != tx:
-                pair_stamp[slot] = tx
-                pair_key[slot] = key
-                pair_count[slot] = 0
-            pair_count[slot] += 1
-            pair_hops = max(pair_hops, pair_count[slot])
-
-        has_zero = account_stamp[_ZERO_ACCOUNT] == tx
-        zero_slot = account_slot[_ZERO_ACCOUNT] if has_zero else -1
-        origin_slot = account_slot[origin[tx]] if account_stamp[origin[tx]] == tx else -1
-
-        payers = 0
-        payees = 0
-        restored = 0
-        pass_through = 0
-        taken_excess = 0.0
-        for flow in range(n_flows):
-            account = flow_account[flow]
-            if flow_out[flow] > 0:
-                payers += 1
-            if flow_in[flow] > 0:
-                payees += 1
-            tolerance = NET_TOLERANCE * flow_gross[flow]
-            if flow_in[flow] > 0 and flow_out[flow] > 0 and abs(flow_net[flow]) <= tolerance:
-                pass_through += 1
-            if flow_low[flow] < -tolerance and flow_net[flow] >= -tolerance:
-                restored += 1
-            if flow_net[flow] > tolerance:
-                gained[account] += 1
-            elif flow_net[flow] < -tolerance:
-                lost[account] += 1
-            known = token_known[flow_token[flow]]
-            is_loss = flow_all_net[flow] < -NET_TOLERANCE * flow_all_gross[flow]
-            if is_loss and known >= 0 and account != origin_slot:
-                z = _excess(-flow_all_net[flow], profile_center[known], profile_scale[known])
-                taken_excess = max(taken_excess, z)
-
-        tokens = 0
-        for coin in range(n_local_tokens):
-            if inner_token[coin] > 0:
-                tokens += 1
-        accounts = 0
-        relay = 0
-        outsider_loss = 0
-        for account in range(n_local):
-            if account == zero_slot or in_count[account] + out_count[account] == 0:
-                continue
-            accounts += 1
-            relay = max(relay, min(in_count[account], out_count[account]))
-            if account != origin_slot:
-                outsider_loss = max(outsider_loss, lost[account])
-        absent = origin_slot < 0 or in_count[origin_slot] + out_count[origin_slot] == 0
-        free_gain = 0
-        if not absent and lost[origin_slot] == 0:
-            free_gain = gained[origin_slot]
-
-        out = features[tx]
-        out[:] = 0.0
-        if inner > 0:
-            out[_REVERSE_HOPS] = math.log2(1.0 + reverse)
-            out[_REVERSE_SHARE] = reverse / inner
-            out[_REPAID_HOPS] = math.log2(1.0 + repaid)
-            out[_RESTORED_BALANCES] = math.log2(1.0 + restored)
-            out[_PAIR_HOPS] = math.log2(pair_hops)
-            out[_EDGE_REPEATS] = math.log2(inner / edges)
-            out[_LEGS_PER_TOKEN] = max(0.0, math.log2(min(payers, payees) / tokens))
-            out[_PASS_THROUGH] = math.log2(1.0 + pass_through)
-            out[_THROUGH_DEGREE] = math.log2(1.0 + relay)
-            out[_DENSITY] = max(0.0, edges / accounts - 1.0)
-            out[_ORIGIN_ABSENT] = 1.0 if absent else 0.0
-            out[_OUTSIDER_LOSS] = math.log2(1.0 + outsider_loss)
-            out[_UNATTENDED_LOSS] = out[_OUTSIDER_LOSS] if absent else 0.0
-            out[_ORIGIN_FREE_GAIN] = math.log2(1.0 + free_gain)
-            if absent or lost[origin_slot] == 0:
-                out[_UNFUNDED_RETURNS] = out[_REVERSE_HOPS]
-                out[_UNFUNDED_PAIR_HOPS] = out[_PAIR_HOPS]
-        out[_FOREIGN_EXCESS] = foreign_excess
-        out[_TAKEN_EXCESS] = taken_excess
+        begin, end = transfers.offsets[tx], transfers.offsets[tx + 1]
+        transaction = _Transaction(
+            transfers.token[begin:end], transfers.sender[begin:end],
+            transfers.recipient[begin:end], transfers.amount[begin:end], transfers.origin[tx],
+        )  # fmt: skip
+        flows = _flows_of(transaction)
+        _fill_amounts(transaction, flows, profile, features[tx])
+        inner = _inner_of(transaction)
+        if len(inner.token) < len(transaction.token):
+            flows = _flows_of(inner)
+        if len(inner.token) > 0:
+            _fill_structure(inner, flows, features[tx])
     return features

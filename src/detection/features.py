@@ -23,7 +23,7 @@ from typing import Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from src.detection.feature_kernel import transaction_features
+from src.detection.feature_kernel import Profile, Transfers, transaction_features
 from src.detection.manifest import TokenAmounts
 from src.detection.transfer_batch import TransferBatch, TransferLike
 
@@ -119,20 +119,12 @@ class TokenProfile:
 
 def feature_table(batch: TransferBatch, profile: TokenProfile) -> NDArray[np.float64]:
     """Features of a batch, shape (n_tx, len(FEATURE_NAMES)), columns as FEATURE_NAMES."""
-    known = np.array(
-        [profile.index.get(address, -1) for address in batch.token_addresses], dtype=np.int32
-    )
+    rows = [profile.index.get(address, -1) for address in batch.token_addresses]
     table: NDArray[np.float64] = transaction_features(
-        batch.offsets,
-        batch.token,
-        batch.sender,
-        batch.recipient,
-        batch.amount,
-        batch.origin,
-        batch.n_accounts,
-        known,
-        profile.center,
-        profile.scale,
+        Transfers(
+            batch.offsets, batch.token, batch.sender, batch.recipient, batch.amount, batch.origin
+        ),
+        Profile(np.array(rows, dtype=np.int32), profile.center, profile.scale),
     )
     return table
 

@@ -5,12 +5,12 @@ One scoring path for live handling, replay, batches and training reports.
 
 import hashlib
 import importlib.metadata
-from collections.abc import Sequence
+import json
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,11 +21,10 @@ from src.detection.errors import (
     ModelMissing,
     ModelTampered,
 )
-from src.detection.explanation import Explainer
-from src.detection.explanation_text import ExplanationForm
 from src.detection.forest import Forest, as_float32
 from src.detection.forest_file import ForestContents, read_forest
 from src.detection.manifest import Manifest, read_manifest
+from src.detection.tree_shap import Explainer
 
 NORMAL = "NORMAL"
 ANOMALY = "ANOMALY"
@@ -54,31 +53,17 @@ class Attribution(NamedTuple):
         return float(2.0**self.weight)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Explanation:
-    """The inputs of one row that weigh most.
+def explanation_json(attributions: Iterable[Attribution]) -> str:
+    """Attributions as the JSON list that findings carry.
 
-    Attributes:
-        form: knows the names of the inputs.
-        row: values of all inputs.
-        weights: their weights, see `Attribution`.
-        order: the inputs that weigh most, most weighty first.
+    Values and signed weights have six decimals, factors (2**weight) four.
     """
-
-    form: ExplanationForm
-    row: NDArray[np.float64]
-    weights: NDArray[np.float64]
-    order: NDArray[np.int64]
-
-    @property
-    def attributions(self) -> list[Attribution]:
-        """One record an input, most weighty first."""
-        names, row, weights = self.form.names, self.row.tolist(), self.weights.tolist()
-        return [Attribution(names[i], row[i], weights[i]) for i in self.order.tolist()]
-
-    def as_json(self) -> str:
-        """These inputs as a JSON list, see `ExplanationForm`."""
-        return self.form.write(self.row, self.weights, self.order)
+    listed = [
+        f'{{"feature": {json.dumps(one.feature)}, "value": {one.value:.6f}, '
+        f'"weight": {one.weight:.6f}, "factor": {one.factor:.4f}}}'
+        for one in attributions
+    ]
+    return f"[{', '.join(listed)}]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +74,6 @@ class Model:
     forest: Forest
     explainer: Explainer
     score_quantiles: NDArray[np.float64]
-    form: ExplanationForm
 
     @property
     def version(self) -> str:
@@ -132,29 +116,14 @@ class Model:
         Raises:
             InvalidInput: a value is missing, not finite, or too large for float32.
         """
-        cast = self._as_model_rows(row[np.newaxis])[0]
-        return self._explanation(cast, row, most).attributions
-
-    def score_and_explain(
-        self, row: NDArray[np.float64], most: int | None = None
-    ) -> tuple[float, Explanation]:
-        """What `score` and `explain` say of one row, which is looked at once.
-
-        Raises:
-            InvalidInput: a value is missing, not finite, or too large for float32.
-        """
-        rows = self._as_model_rows(row[np.newaxis])
-        return float(self.forest.score(rows)[0]), self._explanation(rows[0], row, most)
-
-    def _explanation(
-        self, row: NDArray[np.float32], shown: NDArray[np.float64], most: int | None
-    ) -> Explanation:
-        weights, ranked = self.explainer.ranked_weights(row)
-        return Explanation(self.form, shown, weights, ranked[:most])
+        weights = self.explainer.weights(self._as_model_rows(row[np.newaxis])[0])
+        heaviest = np.argsort(-np.abs(weights), kind="stable")[:most].tolist()
+        values, weights = row.tolist(), weights.tolist()
+        return [Attribution(self.inputs[i], values[i], weights[i]) for i in heaviest]
 
     def percentile(self, score: float) -> float:
         """The percentile of one score, see `percentiles`."""
-        return float(_percentile(self.score_quantiles, score))
+        return float(self.percentiles(np.array([score]))[0])
 
     def percentiles(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
         """Share of training transactions with a lower score, in percent, 0 to 100, shape (n,).
@@ -162,9 +131,14 @@ class Model:
         Transactions with the very same score count half, since most traffic is the same few shapes.
         Unlike the score it means the same for every model version.
         """
-        shares = np.empty(len(scores))
-        _percentiles(self.score_quantiles, np.ascontiguousarray(scores, dtype=np.float64), shares)
-        return shares
+        quantiles = self.score_quantiles
+        ranks = np.arange(len(quantiles))
+        first = np.searchsorted(quantiles, scores)
+        end = np.searchsorted(quantiles, scores, side="right")
+        between = np.interp(scores, quantiles, ranks)
+        rank = np.where(first < end, (first + end - 1) / 2, between)
+        percents: NDArray[np.float64] = rank / ranks[-1] * 100
+        return percents
 
     def _as_model_rows(self, rows: NDArray[np.float64]) -> NDArray[np.float32]:
         if rows.ndim != 2 or rows.shape[1] != len(self.inputs):
@@ -176,36 +150,6 @@ class Model:
             column = int(np.flatnonzero(~finite)[0])
             raise InvalidInput(f"input {self.inputs[column]} is missing or not finite")
         return cast
-
-
-_READ_ONLY = numba.types.Array(numba.float64, 1, "C", readonly=True)
-
-
-@numba.njit(numba.float64(_READ_ONLY, numba.float64), cache=True, nogil=True)
-def _percentile(quantiles: NDArray[np.float64], score: float) -> float:
-    """See `Model.percentile`: interpolated between two quantiles, the middle of a run of equals."""
-    ranks = len(quantiles) - 1
-    below = np.searchsorted(quantiles, score)
-    through = np.searchsorted(quantiles, score, side="right")
-    if below < through:
-        rank = float(below + through - 1) / 2
-    elif below == 0:
-        rank = 0.0
-    elif below > ranks:
-        rank = float(ranks)
-    else:
-        low, high = quantiles[below - 1], quantiles[below]
-        rank = float(below - 1 + (score - low) / (high - low))
-    return rank / ranks * 100
-
-
-@numba.njit(numba.void(_READ_ONLY, _READ_ONLY, numba.float64[::1]), cache=True, nogil=True)
-def _percentiles(
-    quantiles: NDArray[np.float64], scores: NDArray[np.float64], shares: NDArray[np.float64]
-) -> None:
-    """Fill `shares` with the percentiles of `scores`."""
-    for i in range(len(scores)):
-        shares[i] = _percentile(quantiles, scores[i])
 
 
 def load_model(
@@ -266,8 +210,7 @@ def _verified(manifest: Manifest, contents: ForestContents) -> Model:
         )
     forest = Forest.from_contents(contents)
     quantiles = np.array(manifest.score_quantiles)
-    form = ExplanationForm.for_inputs(manifest.inputs)
-    model = Model(manifest, forest, Explainer.for_forest(forest), quantiles, form)
+    model = Model(manifest, forest, Explainer.for_forest(forest), quantiles)
     scores = model.score(np.array(manifest.golden_rows, dtype=np.float64))
     worst = float(np.abs(scores - np.array(manifest.golden_scores)).max())
     if not worst <= _GOLDEN_TOLERANCE:

@@ -10,25 +10,11 @@ import sys
 import numpy as np
 from numba.core.registry import CPUDispatcher
 
-from src.detection import (
-    explanation_text,
-    feature_kernel,
-    forest,
-    forest_paths,
-    model,
-    shapley_kernel,
-)
+from src.detection import feature_kernel, forest, tree_shap
 from src.detection.features import FEATURE_NAMES, TokenProfile, feature_table
 from src.detection.transfer_batch import TransferBatch
 
-KERNEL_MODULES = (
-    feature_kernel,
-    forest,
-    forest_paths,
-    shapley_kernel,
-    explanation_text,
-    model,
-)
+KERNEL_MODULES = (feature_kernel, forest, tree_shap)
 
 
 def compiled_kernels() -> list[str]:
