@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from src.chain.recording import RecordingError, is_recording
 from src.chain.recording_dataset import is_dataset, load_transactions, load_transfers
+from src.settings import PROJECT_ROOT
 from src.training.tables import TableError, TransactionSet, read_table, require_columns
 
 EXPLOITS_FILE = "exploit_transactions.csv.gz"
@@ -30,9 +31,8 @@ _BACKGROUND_COLUMNS = (
     "full_block",
     "all_logs",
 )
-_PROJECT = Path(__file__).resolve().parents[2]
 
-COLLECTED = _PROJECT / "data" / "training"
+COLLECTED = PROJECT_ROOT / "data" / "training"
 """Where `npm run collect` writes by default."""
 
 NO_DATA = (
@@ -43,7 +43,7 @@ NO_DATA = (
 
 def default_folder() -> Path | None:
     """What was collected, else the shared data set beside the checkout; None without either."""
-    folders = (COLLECTED, _PROJECT.parent / "shared" / "data")
+    folders = (COLLECTED, PROJECT_ROOT.parent / "shared" / "data")
     return next((folder for folder in folders if is_dataset(folder)), None)
 
 

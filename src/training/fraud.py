@@ -20,6 +20,7 @@ from src import cli
 from src.detection.fraud_manifest import FraudManifest
 from src.detection.manifest import manifest_path
 from src.files import write_file
+from src.settings import PROJECT_ROOT
 from src.training import fraud_figures, fraud_report
 from src.training.fraud_bundle import MODEL_FILE, write_fraud_bundle
 from src.training.fraud_candidates import candidates
@@ -36,8 +37,7 @@ from src.training.fraud_selection import (
 from src.training.fraud_table import LabelledTable, load_labelled
 from src.training.sign import configured_key, write_signature
 
-_PROJECT = Path(__file__).resolve().parents[2]
-DEFAULT_OUT = _PROJECT / "fraud_model"
+DEFAULT_OUT = PROJECT_ROOT / "fraud_model"
 
 _DESCRIPTION = """\
 Train a supervised model on a labelled CSV (also .gz) or parquet file: compare four classifiers by

@@ -15,7 +15,6 @@ The isolation forest is never trained on any of this.
 
 import io
 import sys
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -25,7 +24,7 @@ from src import cli
 from src.detection.features import FEATURE_NAMES, TokenProfile, feature_table
 from src.detection.manifest import read_manifest
 from src.files import write_file
-from src.settings import model_public_key
+from src.settings import PROJECT_ROOT, model_public_key
 from src.training.dataset import NO_DATA, default_folder, load_background
 from src.training.evaluation_sets import call_view, clusters, load_exploits
 from src.training.fit import fold_of_blocks, profile_tokens, select_rows
@@ -37,8 +36,7 @@ GROUP = "group"
 FACTS = ("tx_hash", "derivation")
 """Columns that are no inputs: `--label exploit --group group --ignore tx_hash derivation`."""
 
-_PROJECT = Path(__file__).resolve().parents[2]
-_MODEL = _PROJECT / "isolation_forest.pkl"
+_MODEL = PROJECT_ROOT / "isolation_forest.pkl"
 
 _NAME = "train:fraud:dataset"
 _DESCRIPTION = """\

@@ -6,16 +6,14 @@ import os
 import subprocess
 import sys
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from src import cli
-from src.settings import model_public_key
+from src.settings import PROJECT_ROOT, model_public_key
 from src.training.registry import EVALUATION_FILE, MANIFEST_FILE, Registry
 from src.training.registry_records import CHAMPION
 from src.training.store import open_store
 
-_PROJECT = Path(__file__).resolve().parents[2]
 _SHOWN = ("anomaly_threshold", "sklearn_version", "sha256")
 
 _DESCRIPTION = "Look after the models in a folder or an S3 bucket."
@@ -55,7 +53,7 @@ def code_version() -> str:
     try:
         answer = subprocess.run(
             ["git", "describe", "--always", "--dirty", "--abbrev=40"],  # noqa: S607
-            cwd=_PROJECT,
+            cwd=PROJECT_ROOT,
             capture_output=True,
             text=True,
             check=True,

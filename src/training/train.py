@@ -15,6 +15,7 @@ from src import cli
 from src.detection.features import FEATURE_NAMES
 from src.detection.manifest import Manifest, manifest_path
 from src.files import write_file
+from src.settings import PROJECT_ROOT
 from src.training.bundle import write_bundle
 from src.training.dataset import (
     NO_DATA,
@@ -30,7 +31,6 @@ from src.training.sign import configured_key, write_signature
 
 MODEL_FILE = "isolation_forest.pkl"
 BLOCKS_FILE = "training_manifest.csv"
-_PROJECT = Path(__file__).resolve().parents[2]
 
 _DESCRIPTION = """\
 Train the Isolation Forest on recorded mainnet transactions and write the model bundle: the model
@@ -137,7 +137,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         "--out",
         type=cli.output_folder,
         metavar="DIR",
-        default=str(_PROJECT),
+        default=str(PROJECT_ROOT),
         help="for the bundle (the project)",
     )
     add(
