@@ -85,7 +85,7 @@ COPY package.json policy.yaml* evaluation.json isolation_forest.pkl \
 COPY src ./src
 RUN python3 -m compileall -q --invalidation-mode unchecked-hash src \
     && python3 -m src.detection.precompile \
-    && python3 -c 'import src.service.app, src.service.watch' \
+    && python3 -c 'import src.service.app, src.service.watch.__main__' \
     && chmod -R a+rX,go-w /app /opt/venv
 
 

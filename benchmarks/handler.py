@@ -13,7 +13,7 @@ from benchmarks.sources import Conduct, running_bot, sources
 from benchmarks.timing import Timing, interleaved, median, once
 from benchmarks.traffic import Traffic
 from src.detection.assessment import EXPLAINED_INPUTS, Assessor
-from src.detection.features import TokenProfile
+from src.detection.features.definitions import TokenProfile
 
 SIZES = (1, TRANSFERS, 37, 200)
 COLD_DELAY_SECONDS = 0.150

@@ -17,9 +17,14 @@ from benchmarks.report import Line
 from benchmarks.timing import Call, interleaved
 from benchmarks.traffic import Traffic
 from src.chain.transfers import decode_transfers
-from src.detection.features import FEATURE_NAMES, TokenProfile, feature_row, feature_table
-from src.detection.model import Model, load_model
-from src.detection.transfer_batch import TransferBatch
+from src.detection.features.batch import TransferBatch
+from src.detection.features.definitions import (
+    FEATURE_NAMES,
+    TokenProfile,
+    feature_row,
+    feature_table,
+)
+from src.detection.forest.model import Model, load_model
 from src.settings import DEFAULT_MODEL_PATH
 
 TRANSFERS = 5

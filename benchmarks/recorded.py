@@ -46,7 +46,7 @@ def recorded_transactions(folder: Path) -> list[RecordedTransaction]:
     Raises:
         RecordingError: the folder is no recording and no data set.
     """
-    from src.chain.recording_dataset import load_transactions, load_transfers  # noqa: PLC0415
+    from src.chain.recording.dataset import load_transactions, load_transfers  # noqa: PLC0415
 
     transfers: dict[str, list[tuple[str, str, str, str]]] = defaultdict(list)
     order = [("tx_hash", "ascending"), ("log_index", "ascending")]

@@ -84,7 +84,7 @@ class Oracle:
     def __init__(self, traffic: HostileTraffic, model_path: Path = DEFAULT_MODEL_PATH) -> None:
         import dill  # noqa: PLC0415 - only the oracle's process needs it
 
-        from src.detection.manifest import read_manifest  # noqa: PLC0415
+        from src.detection.forest.manifest import read_manifest  # noqa: PLC0415
 
         manifest = read_manifest(model_path)
         self._traffic = traffic

@@ -23,8 +23,8 @@ from forta_agent import Finding, TransactionEvent
 from forta_agent.receipt import Log
 
 from src.chain.facts import Facts
-from src.chain.late_keys import ExplorerKeys, fetch_keys_later
-from src.chain.lookups import Lookups
+from src.chain.lookups.late_keys import ExplorerKeys, fetch_keys_later
+from src.chain.lookups.lookups import Lookups
 from src.chain.quantities import SECONDS_PER_MINUTE
 from src.chain.transactions import TransactionFacts
 from src.chain.transfers import TRANSFER_TOPIC, Transfer, decode_transfers
@@ -32,10 +32,10 @@ from src.decision.alerts import NORMAL, UNKNOWN, invalid_alert
 from src.decision.deduplication import Deduplicator
 from src.decision.pipeline import Pipeline, Result, open_lookups
 from src.decision.tokens import shown_tokens
-from src.detection.actions import Decision
 from src.detection.counterparties import CounterpartyBook
-from src.detection.features import FEATURE_NAMES
-from src.detection.model import load_model
+from src.detection.features.definitions import FEATURE_NAMES
+from src.detection.forest.model import load_model
+from src.detection.records import Decision
 from src.monitoring.bot_metrics import BotMetrics
 from src.settings import Settings, load_settings
 from src.utils import data_processing

@@ -198,7 +198,7 @@ def output_folder(text: str) -> Path:
 
 def http_url(text: str) -> str:
     """An address of a server."""
-    from src.chain.http import is_http_url  # noqa: PLC0415 - `requests` is a slow import
+    from src.chain.clients.http import is_http_url  # noqa: PLC0415 - `requests` is a slow import
 
     if not is_http_url(text):
         raise argparse.ArgumentTypeError("the value is not an http:// or https:// URL")

@@ -17,10 +17,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
 
-from src.chain import etherscan, ethplorer, owner_store
+from src.chain.clients import etherscan, ethplorer, owner_store
+from src.chain.clients.http import is_http_url
+from src.chain.clients.json_text import without_comments
 from src.chain.errors import SourceError
-from src.chain.http import is_http_url
-from src.chain.json_text import without_comments
 from src.detection.signature import is_key, public_key
 from src.files import reason
 

@@ -19,7 +19,7 @@ from tests.waiting import FOR_EVER
 if TYPE_CHECKING:
     from forta_agent import TransactionEvent
 
-    from src.chain.lookups import Lookups
+    from src.chain.lookups.lookups import Lookups
 
 # What a busy machine makes slow is not wrong. The same examples each time, so that a failure is of
 # the change at hand; `npm run fuzz` tries others.
@@ -88,7 +88,7 @@ def bundle_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import numpy as np
     from sklearn.ensemble import IsolationForest
 
-    from src.detection.features import FEATURE_NAMES
+    from src.detection.features.definitions import FEATURE_NAMES
     from src.training.bundle import write_bundle
 
     rng = np.random.default_rng(0)
@@ -121,7 +121,7 @@ def start_bot(bundle_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ca
     rate limits and circuit breakers.
     """
     import src.agent
-    from src.chain.lookups import build_lookups
+    from src.chain.lookups.lookups import build_lookups
     from src.settings import SETTINGS
     from src.utils import data_processing
 

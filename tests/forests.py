@@ -4,8 +4,8 @@ import dill
 import numpy as np
 from sklearn.ensemble import IsolationForest
 
-from src.detection.forest import Forest
-from src.detection.forest_file import read_forest
+from src.detection.forest.forest import Forest
+from src.detection.forest.forest_file import read_forest
 
 
 def fitted(rows, **parameters):

@@ -1,8 +1,8 @@
 """The features in plain Python with exact integers: an independent definition to test against.
 
-Written from the definitions in `src.detection.features`, not from the kernel: dictionaries, sets
-and fractions instead of scratch arrays; amounts stay integers, and a net is zero by exact
-comparison with the relative tolerance.
+Written from the definitions in `src.detection.features.definitions`, not from the kernel:
+dictionaries, sets and fractions instead of scratch arrays; amounts stay integers, and a net is zero
+by exact comparison with the relative tolerance.
 """
 
 import math

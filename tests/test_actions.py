@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from src.detection.actions import Action, Status, Verdict, decide
 from src.detection.evidence import Evidence
-from src.detection.panel import Panel
 from src.detection.policy import Match, Scope
+from src.detection.records import Action, Status, Verdict, decide
+from src.detection.suite import Panel
 from tests.conftest import ALICE, BOB
 
 names = st.sampled_from(["forest", "list", "poisoning", "loan"])

@@ -16,8 +16,8 @@ from src.chain.facts import token_info
 from src.chain.text import BRIDGE_MARKERS
 from src.decision.pipeline import Pipeline
 from src.detection.errors import ModelMissing, ModelTampered
-from src.detection.features import feature_row
-from src.detection.model import load_model
+from src.detection.features.definitions import feature_row
+from src.detection.forest.model import load_model
 from src.settings import SettingsError
 from tests import raw_server
 from tests.conftest import (

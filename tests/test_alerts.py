@@ -11,11 +11,11 @@ from forta_agent import FindingSeverity, FindingType
 from src import agent
 from src.chain.transfers import ZERO_ADDRESS
 from src.decision.alerts import ANOMALOUS, INVALID, NORMAL, SEVERITY_OF, Severity, alerts_of
-from src.detection.actions import Action, Status, Verdict, decide
 from src.detection.detectors import DETECTORS
 from src.detection.detectors.base import AlertSpec
-from src.detection.features import FEATURE_NAMES
-from src.detection.model import load_model
+from src.detection.features.definitions import FEATURE_NAMES
+from src.detection.forest.model import load_model
+from src.detection.records import Action, Status, Verdict, decide
 from src.settings import PROJECT_ROOT
 from tests.conftest import ALICE, BOB, TX_HASH, UNKNOWN_TOKEN, USDC, event_of, transfer_log
 from tests.fake_chain import FakeNode, serve, usual_token

@@ -14,29 +14,30 @@ from hypothesis import given
 from hypothesis import strategies as st
 from werkzeug import Response
 
-from src.backtest import columns, join_kernels, kernels, look_alike_kernel
 from src.backtest.__main__ import main
-from src.backtest.assemble import assemble
-from src.backtest.columns import SECRET
-from src.backtest.decisions import Decider
 from src.backtest.errors import BacktestError
-from src.backtest.judge import Cells, Scorer
-from src.backtest.layouts import detect
-from src.backtest.output import Output, Part
-from src.backtest.plan import Slice, whole_table
-from src.backtest.prefilter import CONDITIONS, Surroundings, candidates
-from src.backtest.reading import SliceReader
-from src.chain.receipts_root import receipts_root
-from src.detection.actions import Action
+from src.backtest.kernels import arrow, joins, look_alikes
+from src.backtest.output.output import Output, Part
+from src.backtest.reading import columns
+from src.backtest.reading.assemble import assemble
+from src.backtest.reading.columns import SECRET
+from src.backtest.reading.layouts import detect
+from src.backtest.reading.plan import Slice, whole_table
+from src.backtest.reading.reading import SliceReader
+from src.backtest.scoring.decisions import Decider
+from src.backtest.scoring.prefilter import CONDITIONS, Surroundings, candidates
+from src.backtest.scoring.scoring import Cells, Scorer
+from src.chain.recording.receipts_root import receipts_root
 from src.detection.assessment import Assessor
 from src.detection.counterparties import CounterpartyBook
 from src.detection.detectors import DETECTORS
 from src.detection.detectors.base import Equipment
 from src.detection.evidence import Evidence, TokenFact
-from src.detection.features import FEATURE_NAMES, TokenProfile, feature_row
-from src.detection.model import load_model
-from src.detection.panel import Panel
+from src.detection.features.definitions import FEATURE_NAMES, TokenProfile, feature_row
+from src.detection.forest.model import load_model
 from src.detection.policy import parse_policy
+from src.detection.records import Action
+from src.detection.suite import Panel
 from src.settings import PROJECT_ROOT
 from src.training.dataset import default_folder
 from tests.backtest_data import (
@@ -125,7 +126,7 @@ def test_amounts_are_exact_and_round_like_pythons(values):
     words, good = columns.parsed_amounts(pa.chunked_array([[str(v) for v in values]], pa.string()))
     assert good.all()
     assert columns.integers(words) == values
-    assert kernels.to_floats(words).tolist() == [float(v) for v in values]
+    assert arrow.to_floats(words).tolist() == [float(v) for v in values]
 
 
 @pytest.mark.parametrize("bits", [53, 54, 64, 65, 117, 118, 128, 192, 255])
@@ -135,7 +136,7 @@ def test_amounts_between_two_floats_round_to_even(bits):
     near += [2**bits + k * half + d for k in (1, 2, 3) for d in (-1, 0, 1)]
     near = [v for v in near if 0 <= v < 2**256]
     words, _ = columns.parsed_amounts(pa.chunked_array([[str(v) for v in near]]))
-    assert kernels.to_floats(words).tolist() == [float(v) for v in near]
+    assert arrow.to_floats(words).tolist() == [float(v) for v in near]
 
 
 @pytest.mark.parametrize(
@@ -188,7 +189,7 @@ def test_cut_columns_with_gaps_are_read_as_they_are(kind):
 @given(st.lists(st.integers(0, 5)), st.integers(0, 2**64 - 1))
 def test_rows_are_numbered_by_first_appearance_whatever_the_seed(values, seed):
     words = np.array(values, np.uint64).reshape(-1, 1)
-    number, first = kernels.number_rows(words, np.uint64(seed))
+    number, first = arrow.number_rows(words, np.uint64(seed))
     order = list(dict.fromkeys(values))
     assert number.tolist() == [order.index(value) for value in values]
     assert first.tolist() == [values.index(value) for value in order]
@@ -196,7 +197,7 @@ def test_rows_are_numbered_by_first_appearance_whatever_the_seed(values, seed):
 
 def test_thousands_of_rows_are_numbered_as_well():
     values = np.random.default_rng(0).integers(0, 5_000, 20_000).tolist()  # the table grows thrice
-    number, first = kernels.number_rows(np.array(values, np.uint64).reshape(-1, 1), np.uint64(7))
+    number, first = arrow.number_rows(np.array(values, np.uint64).reshape(-1, 1), np.uint64(7))
     order = {value: place for place, value in enumerate(dict.fromkeys(values))}
     assert number.tolist() == [order[value] for value in values]
     assert first.tolist() == [values.index(value) for value in order]
@@ -224,7 +225,7 @@ def test_some_values_are_parsed_as_among_all(texts, cut, some, as_dictionary):
 def test_rows_are_found_where_they_stand_first_whatever_the_secret(keys, wanted, half):
     words = [np.array([[v, 7 * v] for v in values], np.uint64) for values in (keys, wanted)]
     secret = np.array([2 * half + 1, 1, 1, 1], np.uint64)
-    found = join_kernels.find_rows(*(w.reshape(-1, 2) for w in words), secret)
+    found = joins.find_rows(*(w.reshape(-1, 2) for w in words), secret)
     assert found.tolist() == [keys.index(v) if v in keys else -1 for v in wanted]
 
 
@@ -245,7 +246,7 @@ def test_accounts_are_numbered_by_transaction(transactions):
     def words(accounts):
         return np.array([[a, 2**64 - 1 if a else 0, a] for a in accounts], np.uint64).reshape(-1, 3)
 
-    sender, recipient, origin, called, most = join_kernels.number_accounts(
+    sender, recipient, origin, called, most = joins.number_accounts(
         np.cumsum([0, *sizes]), words([a for a, _ in moves]), words([b for _, b in moves]),
         words([o for _, o, _ in transactions]), words([c or 0 for _, _, c in transactions]),
         np.array([c is not None for _, _, c in transactions], np.bool_), SECRET,
@@ -275,9 +276,7 @@ def test_look_alikes_are_searched_where_they_can_be(moves):
     )  # fmt: skip
     payer = np.array([a for a, _ in moves], np.int32)
     payee = np.array([b for _, b in moves], np.int32)
-    found = look_alike_kernel.may_look_alike(
-        payer, payee, words[payer], words[payee], 12, 16, SECRET
-    )
+    found = look_alikes.may_look_alike(payer, payee, words[payer], words[payee], 12, 16, SECRET)
     entered = [(row, *pair) for row, (a, b) in enumerate(moves) for pair in ((a, b), (b, a))
                if a != b and 0 not in (a, b)]  # fmt: skip
     expected = {
@@ -294,7 +293,7 @@ def test_look_alikes_are_searched_where_they_can_be(moves):
 
 def test_many_distinct_rows_keep_their_numbers():
     words = np.arange(20_000, dtype=np.uint64).reshape(-1, 1)
-    number, _ = kernels.number_rows(np.concatenate([words, words[::-1]]), np.uint64(1))
+    number, _ = arrow.number_rows(np.concatenate([words, words[::-1]]), np.uint64(1))
     assert (number[:20_000] == number[20_000:][::-1]).all()
 
 
@@ -316,7 +315,7 @@ def test_every_layout_gives_what_live_handling_gives(tmp_path, model, history, l
 
 @pytest.mark.skipif(default_folder() is None, reason="the data set is not at hand")
 def test_real_transactions_get_what_live_handling_gives(tmp_path, model):
-    from src.backtest.tokens import token_facts
+    from src.backtest.reading.tokens import token_facts
     from src.chain.transfers import Transfer
     from tests.backtest_data import Transaction
 

@@ -25,10 +25,10 @@ from forta_agent import create_transaction_event
 
 from src import agent
 from src.chain.transfers import Transfer
-from src.detection.actions import Decision
 from src.detection.assessment import Assessment
-from src.detection.features import FEATURE_NAMES
-from src.detection.model import Model, load_model
+from src.detection.features.definitions import FEATURE_NAMES
+from src.detection.forest.model import Model, load_model
+from src.detection.records import Decision
 from src.settings import PROJECT_ROOT
 from src.training.dataset import default_folder
 from tests.backtest_data import Transaction, hostile_history, write_dataset, write_etl

@@ -21,9 +21,9 @@ import pytest
 from pytest_httpserver import HTTPServer
 
 from src.backtest.__main__ import main
-from src.chain import record
-from src.chain.receipts_root import receipts_root
-from src.chain.recording import find_parts
+from src.chain.recording import __main__ as record
+from src.chain.recording.format import find_parts
+from src.chain.recording.receipts_root import receipts_root
 from src.settings import PROJECT_ROOT
 from tests.backtest_data import Transaction, hostile_history, write_dataset, write_etl
 from tests.test_backtest import THRESHOLD, content_of, run

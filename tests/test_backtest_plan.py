@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 from hypothesis import given
 from hypothesis import strategies as st
 
-from src.backtest.layouts import TableFiles
-from src.backtest.plan import BlockIndex, common_breaks, cut_blocks, index_blocks
+from src.backtest.reading.layouts import TableFiles
+from src.backtest.reading.plan import BlockIndex, common_breaks, cut_blocks, index_blocks
 
 
 def index_of(folder: Path, *files: list[int], row_group_size: int = 1_000_000) -> BlockIndex:

@@ -20,14 +20,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from src.backtest import output
 from src.backtest.errors import BacktestError
-from src.backtest.job import Job
-from src.backtest.local_engine import METHOD, run_locally
-from src.backtest.output import Output
-from src.backtest.plan import Slice, Span
-from src.backtest.reading import SliceTables
-from src.backtest.shares import Shares
+from src.backtest.executors.job import Job
+from src.backtest.executors.local import METHOD, run_locally
+from src.backtest.executors.shares import Shares
+from src.backtest.output.output import Output, output
+from src.backtest.reading.plan import Slice, Span
+from src.backtest.reading.reading import SliceTables
 from src.demo.processes import supervised
 from src.settings import PROJECT_ROOT
 from tests.backtest_data import hostile_history, write_etl
@@ -227,9 +226,9 @@ def test_a_killed_worker_is_told_and_the_same_command_resumes(
 COMMAND = """
 import signal, sys, time
 from pathlib import Path
-from src.backtest import local_engine
+from src.backtest.executors import local as local_engine
 from src.backtest.__main__ import main
-from src.backtest.job import Job
+from src.backtest.executors.job import Job
 do, go_on = Job.run, Path(sys.argv[1])
 local_engine._GRACE_SECONDS = float(sys.argv[2])
 def held_up(self, part, tables):

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from pytest_httpserver import HTTPServer
 
-from src.chain.recording_dataset import load_transfers
+from src.chain.recording.dataset import load_transfers
 from src.demo.anvil import Chain, anvil
 from src.settings import SETTINGS
 from src.training.collect import AGE_COLUMN, WantedBlock, main, read_block_list

@@ -12,7 +12,7 @@ from src.chain.errors import NotFound, SourceError
 from src.chain.facts import Facts, token_info
 from src.chain.transactions import TransactionFacts
 from src.chain.transfers import Transfer
-from src.detection.features import FEATURE_NAMES
+from src.detection.features.definitions import FEATURE_NAMES
 from src.utils import data_processing
 from src.utils.data_processing import (
     get_account_active_period,

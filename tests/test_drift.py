@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from src.detection.features import FEATURE_NAMES
-from src.detection.model import load_model
-from src.detection.transfer_batch import TransferBatch
-from src.monitoring import drift as command
+from src.detection.features.batch import TransferBatch
+from src.detection.features.definitions import FEATURE_NAMES
+from src.detection.forest.model import load_model
 from src.monitoring import metrics
-from src.monitoring.drift_measures import Categories, Distribution, bin_edges, effect
-from src.monitoring.drift_sample import VALUE_SCALE, parse_sample, sample_of
-from src.monitoring.drift_verdict import TOKEN_MIX, Levels, TooFew, Verdict, compare
+from src.monitoring.drift import __main__ as command
+from src.monitoring.drift.measures import Categories, Distribution, bin_edges, effect
+from src.monitoring.drift.sample import VALUE_SCALE, parse_sample, sample_of
+from src.monitoring.drift.verdict import TOKEN_MIX, Levels, TooFew, Verdict, compare
 from src.training.dataset import default_folder, load_background
 from src.training.hyperparameters import Hyperparameters
 from src.training.sample import write_sample
@@ -200,7 +200,7 @@ def test_a_file_that_is_no_sample_is_refused(text):
 def test_categories_that_are_new_count_together():
     before = Categories({"a": 500, "b": 500}, 1000)
     after = Categories({"a": 250, "b": 250, "c": 500}, 1000)
-    from src.monitoring.drift_measures import categorical_effect
+    from src.monitoring.drift.measures import categorical_effect
 
     assert categorical_effect(before, after).psi > 1
     assert categorical_effect(before, before).psi == pytest.approx(0, abs=1e-9)

@@ -5,10 +5,10 @@ from eth_abi.abi import encode
 from hypothesis import given
 from hypothesis import strategies as st
 
+from src.chain.clients.rpc import JsonRpcClient
 from src.chain.erc20 import decode_text, token_info_alone, token_infos
 from src.chain.errors import MalformedAnswer, RequestRefused
 from src.chain.facts import TokenInfo
-from src.chain.rpc import JsonRpcClient
 from tests.fake_chain import FakeNode, abi_string, abi_uint, serve, usual_token
 
 TOKENS = [f"0x{number:040x}" for number in range(1, 121)]

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pytest_httpserver import HTTPServer
 
+from src.chain.clients.etherscan import EtherscanClient
 from src.chain.errors import (
     MalformedAnswer,
     NotFound,
@@ -17,7 +18,6 @@ from src.chain.errors import (
     SourceError,
     SourceUnavailable,
 )
-from src.chain.etherscan import EtherscanClient
 from src.chain.facts import FirstTransaction
 from tests.fake_chain import ETHERSCAN_LIMIT, NO_TRANSACTIONS, etherscan_answer
 from tests.waiting import PATIENCE

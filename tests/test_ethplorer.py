@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from pytest_httpserver import HTTPServer
 
+from src.chain.clients.ethplorer import EthplorerClient
 from src.chain.errors import (
     MalformedAnswer,
     RateLimited,
@@ -13,7 +14,6 @@ from src.chain.errors import (
     SourceError,
     SourceUnavailable,
 )
-from src.chain.ethplorer import EthplorerClient
 from src.chain.facts import TokenInfo
 from tests.waiting import PATIENCE
 

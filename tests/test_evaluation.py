@@ -9,18 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from src.detection.features import FEATURE_NAMES
-from src.training import evaluate as evaluate_command
-from src.training.ablations import GROUPS
-from src.training.baselines import largest_single_token_count, transfer_count
+from src.detection.features.definitions import FEATURE_NAMES
 from src.training.dataset import default_folder, load_background
-from src.training.evaluation import FOREST, evaluate
-from src.training.evaluation_sets import call_view, clusters, load_exploits
-from src.training.hyperparameters import Hyperparameters
-from src.training.model_card import model_card
-from src.training.report import to_html, to_markdown
-from src.training.sample import write_sample
-from src.training.statistics import (
+from src.training.evaluation import __main__ as evaluate_command
+from src.training.evaluation.ablations import GROUPS
+from src.training.evaluation.baselines import largest_single_token_count, transfer_count
+from src.training.evaluation.measure import FOREST, evaluate
+from src.training.evaluation.model_card import model_card
+from src.training.evaluation.report import to_html, to_markdown
+from src.training.evaluation.sets import call_view, clusters, load_exploits
+from src.training.evaluation.statistics import (
     Bootstrap,
     Scored,
     auc,
@@ -29,8 +27,10 @@ from src.training.statistics import (
     recall_at,
     share_interval,
 )
+from src.training.evaluation.threshold import NoThreshold, threshold_for
+from src.training.hyperparameters import Hyperparameters
+from src.training.sample import write_sample
 from src.training.tables import TableError
-from src.training.threshold import NoThreshold, threshold_for
 from src.training.train import MODEL_FILE, train
 
 SMALL = Hyperparameters(n_estimators=20, max_samples=128)
@@ -229,7 +229,7 @@ def test_a_budget_beyond_the_evaluation_is_refused(rate):
 
 
 def test_the_shipped_evaluation_is_of_the_shipped_model(capsys, pytestconfig, monkeypatch):
-    from src.training.threshold import main
+    from src.training.evaluation.threshold import main
 
     for name in ("MODEL_PATH", "ANOMALY_THRESHOLD"):
         monkeypatch.delenv(name, raising=False)

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from src.chain.fact_cache import FactCache, LruCache
-from src.chain.fact_store import FILE_NAME, FactStore
 from src.chain.facts import FirstTransaction, TokenInfo
+from src.chain.lookups.cache import FactCache, LruCache
+from src.chain.lookups.store import FILE_NAME, FactStore
 from src.demo.processes import supervised
 from tests.waiting import FakeClock
 
@@ -91,7 +91,7 @@ def test_two_processes_write_one_file(tmp_path: Path) -> None:
 import sys
 from contextlib import closing
 from pathlib import Path
-from src.chain.fact_store import FactStore
+from src.chain.lookups.store import FactStore
 from src.chain.facts import TokenInfo
 store = FactStore(Path(sys.argv[1]), 1)
 for number in range(100):

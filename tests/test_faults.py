@@ -14,7 +14,7 @@ import pytest
 from werkzeug import Request, Response
 
 import src.agent
-from src.chain.fact_store import FILE_NAME, FactStore
+from src.chain.lookups.store import FILE_NAME, FactStore
 from src.chain.transfers import TRANSFER_TOPIC
 from src.demo.processes import supervised
 from tests import raw_server
@@ -293,7 +293,7 @@ def test_a_cache_survives_a_kill_at_any_moment(tmp_path):
 import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from src.chain.fact_store import FactStore
+from src.chain.lookups.store import FactStore
 from src.chain.facts import TokenInfo
 store = FactStore(Path(sys.argv[2]), 1)
 start = int(sys.argv[3])

@@ -14,9 +14,9 @@ import pytest
 from werkzeug import Request, Response
 
 import src.agent
-from src.chain.circuit_breaker import DEFAULT_PAUSE_SECONDS
+from src.chain.clients.circuit_breaker import DEFAULT_PAUSE_SECONDS
 from src.chain.erc20 import MULTICALL3
-from src.chain.fact_store import FactStore
+from src.chain.lookups.store import FactStore
 from src.settings import load_settings
 from src.utils.findings import as_text
 from tests import raw_server
@@ -268,7 +268,7 @@ def test_keys_that_the_owner_store_did_not_give_at_start_come_later_by_themselve
     start_bot, monkeypatch, proxy
 ):
     monkeypatch.setattr("src.settings._OWNER_STORE_TIMEOUT_SECONDS", PATIENCE)
-    monkeypatch.setattr("src.chain.late_keys._FIRST_PAUSE_SECONDS", 0.1)
+    monkeypatch.setattr("src.chain.lookups.late_keys._FIRST_PAUSE_SECONDS", 0.1)
 
     def answer(request: Request) -> Response:
         if request.path.endswith("/create"):

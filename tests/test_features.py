@@ -9,10 +9,15 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from src.chain.transfers import ZERO_ADDRESS, Transfer
-from src.detection.feature_kernel import N_FEATURES
-from src.detection.features import FEATURE_NAMES, TokenProfile, feature_row, feature_table
-from src.detection.manifest import TokenAmounts
-from src.detection.transfer_batch import TransferBatch
+from src.detection.features.batch import TransferBatch
+from src.detection.features.definitions import (
+    FEATURE_NAMES,
+    TokenProfile,
+    feature_row,
+    feature_table,
+)
+from src.detection.features.kernel import N_FEATURES
+from src.detection.forest.manifest import TokenAmounts
 from tests.reference_features import reference_features
 
 UINT256 = 2**256 - 1

@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from src.chain.clients.rpc import JsonRpcClient
 from src.chain.errors import MalformedAnswer, NotFound, RequestRefused
 from src.chain.facts import FirstTransaction
-from src.chain.first_outgoing import first_outgoing_transaction
-from src.chain.rpc import JsonRpcClient
+from src.chain.lookups.first_transaction import first_outgoing_transaction
 from tests.fake_chain import FakeNode, block_timestamp, serve
 
 SENDER = "0x" + "5e" * 20

@@ -11,8 +11,8 @@ import pytest
 from sklearn.ensemble import IsolationForest, RandomForestClassifier
 
 from src.detection.errors import ModelMalformed
-from src.detection.forest import Forest
-from src.detection.forest_file import average_path_length, read_forest
+from src.detection.forest.forest import Forest
+from src.detection.forest.forest_file import average_path_length, read_forest
 from tests.forests import fitted, flattened, training_rows
 
 
@@ -79,7 +79,8 @@ def test_reading_a_forest_does_not_import_scikit_learn(tmp_path):
     path = tmp_path / "forest.pkl"
     path.write_bytes(dill.dumps(fitted(training_rows())))
     code = (
-        "import sys; from pathlib import Path; from src.detection.forest_file import read_forest;"
+        "import sys; from pathlib import Path;"
+        "from src.detection.forest.forest_file import read_forest;"
         f"read_forest(Path({str(path)!r}).read_bytes());"
         "assert not {'sklearn', 'scipy', 'pandas'} & set(sys.modules)"
     )

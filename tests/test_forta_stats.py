@@ -5,9 +5,9 @@ import json
 import pytest
 
 from src.chain.errors import MalformedAnswer, RequestRefused, SourceUnavailable
-from src.monitoring import stats
-from src.monitoring.alert_statistics import alerts_table, by_hour, daily_statistics
-from src.monitoring.forta_api import ATTEMPTS, FortaApi
+from src.monitoring.forta_alerts import __main__ as stats
+from src.monitoring.forta_alerts.api import ATTEMPTS, FortaApi
+from src.monitoring.forta_alerts.statistics import alerts_table, by_hour, daily_statistics
 from src.utils.constants import ANOMALOUS_ALERT_ID as ANOMALOUS
 from src.utils.constants import INVALID_ALERT_ID as INVALID
 from src.utils.constants import NORMAL_ALERT_ID as NORMAL

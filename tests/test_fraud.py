@@ -23,14 +23,14 @@ from src.detection.errors import (
     ModelMissing,
     ModelTampered,
 )
-from src.detection.fraud_manifest import read_fraud_manifest
-from src.detection.fraud_model import InvalidInputs, load_fraud_model, read_pipeline
-from src.detection.manifest import manifest_path
-from src.training import fraud
-from src.training.fraud_bundle import MODEL_FILE, pipeline_arrays, write_fraud_bundle
-from src.training.fraud_candidates import ThinnedSVC, candidates
-from src.training.fraud_selection import choose_threshold, figures_of, hold_out
-from src.training.fraud_table import load_labelled
+from src.detection.forest.manifest import manifest_path
+from src.detection.supervised.manifest import read_fraud_manifest
+from src.detection.supervised.model import InvalidInputs, load_fraud_model, read_pipeline
+from src.training.supervised import __main__ as fraud
+from src.training.supervised.bundle import MODEL_FILE, pipeline_arrays, write_fraud_bundle
+from src.training.supervised.candidates import ThinnedSVC, candidates
+from src.training.supervised.selection import choose_threshold, figures_of, hold_out
+from src.training.supervised.table import load_labelled
 
 INPUTS = ("Time", "V1", "V2", "Amount")
 QUICK = ("--trees", "10", "--folds", "3", "--created-at", "1700000000")

@@ -6,14 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from src.detection.features import FEATURE_NAMES, TokenProfile
-from src.detection.fraud_model import load_fraud_model
-from src.training import fraud, fraud_dataset
+from src.detection.features.definitions import FEATURE_NAMES, TokenProfile
+from src.detection.supervised.model import load_fraud_model
 from src.training.dataset import load_background
-from src.training.evaluation_sets import load_exploits
-from src.training.fraud_bundle import MODEL_FILE
-from src.training.fraud_dataset import attack_groups, labelled_features
+from src.training.evaluation.sets import load_exploits
 from src.training.sample import write_sample
+from src.training.supervised import __main__ as fraud
+from src.training.supervised import dataset as fraud_dataset
+from src.training.supervised.bundle import MODEL_FILE
+from src.training.supervised.dataset import attack_groups, labelled_features
 
 
 @pytest.fixture(scope="module")

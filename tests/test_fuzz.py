@@ -28,7 +28,9 @@ def test_a_target_runs(name: str, tmp_path: Path) -> None:
 
 
 def test_what_numba_compiles_is_not_instrumented() -> None:
-    assert {"src.detection.forest", "src.detection.tree_shap"} <= set(compiled_modules())
+    assert {"src.detection.forest.forest", "src.detection.forest.tree_shap"} <= set(
+        compiled_modules()
+    )
     assert "src.agent" not in compiled_modules()
 
 

@@ -5,10 +5,10 @@ import json
 import pytest
 from werkzeug import Response
 
+from src.chain.clients.http import HttpClient
+from src.chain.clients.rpc import JsonRpcClient
 from src.chain.errors import RequestRefused
-from src.chain.http import HttpClient
 from src.chain.quantities import as_int
-from src.chain.rpc import JsonRpcClient
 from tests.fake_chain import serve
 
 

@@ -7,12 +7,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from src.chain.fact_store import FILE_NAME, FactStore
 from src.chain.facts import TokenInfo
-from src.chain.recording import MANIFEST, Recording, RecordingError, read_table
+from src.chain.lookups.store import FILE_NAME, FactStore
+from src.chain.recording.format import MANIFEST, Recording, RecordingError, read_table
 from src.detection.errors import ModelMalformed
-from src.detection.forest_file import read_forest
-from src.detection.manifest import manifest_path, read_manifest
+from src.detection.forest.forest_file import read_forest
+from src.detection.forest.manifest import manifest_path, read_manifest
 
 TOKEN = "0x" + "77" * 20
 

@@ -4,7 +4,7 @@ from collections.abc import Collection
 from concurrent.futures import Future
 
 from src.chain.errors import DeadlineExceeded, SourceUnavailable
-from src.chain.inquiry import Inquiry, Stage
+from src.chain.lookups.fallback import Inquiry, Stage
 from tests.waiting import FakeClock
 
 TOKEN = "0x" + "a0" * 20

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from src.chain.json_text import is_nested_deeper, without_comments
+from src.chain.clients.json_text import is_nested_deeper, without_comments
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(alphabet='"\\[]{}/*a\n\u225b\u5b22'),

@@ -17,22 +17,25 @@ from src.backtest import __main__ as backtest
 from src.decision.__main__ import main as policy_main
 from src.decision.pipeline import Pipeline
 from src.detection.errors import ModelTampered
-from src.detection.features import FEATURE_NAMES
-from src.detection.manifest import manifest_path
-from src.detection.model import load_model
+from src.detection.features.definitions import FEATURE_NAMES
+from src.detection.forest.manifest import manifest_path
+from src.detection.forest.model import load_model
 from src.detection.policy import PolicyError
 from src.detection.signature import new_private_key, public_key, signature_path
-from src.monitoring import drift, stats
+from src.monitoring.drift import __main__ as drift
+from src.monitoring.forta_alerts import __main__ as stats
+from src.registry import __main__ as models
+from src.registry.registry import BundleRefused, Registry
+from src.registry.sign import main as sign_main
+from src.registry.store import Store
+from src.service.context import Service
 from src.service.decider import Decider
-from src.service.engine import Service
 from src.settings import SettingsError, load_settings, model_public_key
-from src.training import compare, models, score, threshold
-from src.training.fraud_bundle import write_fraud_bundle
-from src.training.fraud_candidates import candidates
-from src.training.registry import BundleRefused, Registry
-from src.training.retrain import main as retrain_main
-from src.training.sign import main as sign_main
-from src.training.store import Store
+from src.training import score
+from src.training.evaluation import compare, threshold
+from src.training.retraining.__main__ import main as retrain_main
+from src.training.supervised.bundle import write_fraud_bundle
+from src.training.supervised.candidates import candidates
 from tests.conftest import event_of, transfer_log
 from tests.service_chain import common_settings, service_settings, sqlite_url
 
@@ -78,7 +81,7 @@ def test_a_policy_is_parsed_from_verified_text_alone() -> None:
     ]
     # The backtest's job parses what its run read by `read_policy`.
     assert users == [
-        "src/backtest/job.py",
+        "src/backtest/executors/job.py",
         "src/backtest/run.py",
         "src/decision/pipeline.py",
         "src/decision/policy_file.py",
@@ -253,7 +256,7 @@ def test_from_a_new_key_to_a_bot_that_refuses_a_tampered_model(
 
     def sign(*arguments: str, **environment: str) -> str:
         child = subprocess.run(
-            [sys.executable, "-m", "src.training.sign", *arguments],
+            [sys.executable, "-m", "src.registry.sign", *arguments],
             cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True, check=True,
         )  # fmt: skip
         return child.stdout

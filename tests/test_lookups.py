@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from werkzeug import Request, Response
 
-from src.chain.circuit_breaker import DEFAULT_PAUSE_SECONDS
+from src.chain.clients.circuit_breaker import DEFAULT_PAUSE_SECONDS
+from src.chain.clients.rate_limit import Rate
 from src.chain.errors import (
     DeadlineExceeded,
     MalformedAnswer,
@@ -23,8 +24,7 @@ from src.chain.errors import (
     SourceError,
 )
 from src.chain.facts import Unknown
-from src.chain.lookups import FirstTransaction, Lookups, TokenInfo, build_lookups
-from src.chain.rate_limit import Rate
+from src.chain.lookups.lookups import FirstTransaction, Lookups, TokenInfo, build_lookups
 from tests import raw_server
 from tests.fake_chain import (
     ETHERSCAN_LIMIT,

@@ -16,10 +16,10 @@ from src.detection.errors import (
     ModelMissing,
     ModelTampered,
 )
-from src.detection.features import FEATURE_NAMES
-from src.detection.manifest import manifest_path
-from src.detection.model import Attribution, explanation_json, load_model
-from src.detection.tree_shap import Explainer
+from src.detection.features.definitions import FEATURE_NAMES
+from src.detection.forest.manifest import manifest_path
+from src.detection.forest.model import Attribution, explanation_json, load_model
+from src.detection.forest.tree_shap import Explainer
 from tests.forests import fitted, flattened, training_rows
 
 

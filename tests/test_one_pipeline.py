@@ -22,12 +22,12 @@ from forta_agent import FindingSeverity
 from src import agent
 from src.decision.alerts import ANOMALOUS, INVALID, NORMAL
 from src.detection.counterparties import CounterpartyBook
-from src.detection.features import FEATURE_NAMES
-from src.detection.model import load_model
+from src.detection.features.definitions import FEATURE_NAMES
+from src.detection.forest.model import load_model
+from src.service.context import store_outcome
 from src.service.database.alerts import AlertFilter, list_alerts
 from src.service.database.engine import Database
 from src.service.decider import Decider
-from src.service.engine import store_outcome
 from src.service.node import NodeReader
 from src.service.records import LoadedTransaction
 from src.settings import PROJECT_ROOT

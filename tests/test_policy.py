@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from src.decision import __main__ as command
 from src.detection.detectors import DETECTORS
 from src.detection.detectors.base import Equipment
-from src.detection.panel import Panel
 from src.detection.policy import Mode, PolicyError, parse_policy
+from src.detection.suite import Panel
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 ADDRESS = "0x" + "1e" * 20

@@ -10,7 +10,7 @@ import grpc
 import psutil
 import pytest
 
-from src.chain.fact_store import FILE_NAME
+from src.chain.lookups.store import FILE_NAME
 from tests.conftest import ALICE, BOB, UNKNOWN_TOKEN, USDC, transfer_log
 from tests.fake_chain import FakeNode, serve, usual_token
 from tests.forta_bridge import production_bot, production_process, transaction_event

@@ -15,9 +15,9 @@ import requests
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
-from src.chain.record import main
-from src.chain.recording import Recording, RecordingError, find_parts
-from src.chain.recording_rows import BlockRows, decode_block
+from src.chain.recording.__main__ import main
+from src.chain.recording.format import Recording, RecordingError, find_parts
+from src.chain.recording.rows import BlockRows, decode_block
 from src.demo.anvil import Chain, anvil
 from src.demo.processes import supervised
 from tests.fake_chain import FakeNode, usual_token
@@ -150,7 +150,7 @@ def test_receipts_one_by_one_are_the_same_recording(
 KILLED = """
 import sys
 from pathlib import Path
-from src.chain.record import main
+from src.chain.recording.__main__ import main
 from tests.killing import kill_at
 kill_at(int(sys.argv[1]), Path(sys.argv[2]))
 sys.exit(main(sys.argv[3:]))
@@ -180,7 +180,7 @@ def test_a_recording_killed_at_ten_points_resumes_to_the_same(
     arguments += [*FAST, "--blocks-per-part", "3", "--workers", "2"]
     lengths = []
     for kill in range(10):  # by turns after a number of requests and at a step with the files
-        command = ["-m", "src.chain.record"]
+        command = ["-m", "src.chain.recording"]
         if kill % 2:
             command = ["-c", KILLED, str(chance.randint(8, 24)), str(out)]
         else:
@@ -207,7 +207,7 @@ def test_a_stopped_recording_keeps_what_it_has_and_says_how_to_resume(
     node.failures["eth_getBlockReceipts"] = [node.blocks["0x7"].receipts]
     arguments = ["--from-block", "7", "--to-block", "8", "--out", str(tmp_path), "--workers", "1"]
     process = subprocess.Popen(
-        supervised([sys.executable, "-m", "src.chain.record", *arguments, "--no-verify"]),
+        supervised([sys.executable, "-m", "src.chain.recording", *arguments, "--no-verify"]),
         cwd=ROOT,
         env=os.environ | {"JSON_RPC_URL": node.url},
         stderr=subprocess.PIPE,

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trie.hexary import HexaryTrie
 
-from src.chain.receipts_root import receipts_root
-from src.chain.recording import (
+from src.chain.recording.dataset import load_transactions, load_transfers
+from src.chain.recording.format import (
     Recording,
     RecordingError,
     RecordingWriter,
@@ -21,8 +21,8 @@ from src.chain.recording import (
     find_parts,
     open_writer,
 )
-from src.chain.recording_dataset import load_transactions, load_transfers
-from src.chain.recording_rows import (
+from src.chain.recording.receipts_root import receipts_root
+from src.chain.recording.rows import (
     BlockRows,
     RecordedBlock,
     decode_block,
@@ -347,7 +347,7 @@ def test_a_full_disk_leaves_nothing_half_written(tmp_path: Path) -> None:
     script = f"""
 import resource, signal, sys
 from pathlib import Path
-from src.chain.recording import open_writer
+from src.chain.recording.format import open_writer
 from tests.test_recording import rows_of
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 with open_writer(Path({str(tmp_path)!r}), 1) as writer:

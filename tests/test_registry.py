@@ -10,18 +10,18 @@ import numpy as np
 import pytest
 from sklearn.ensemble import IsolationForest
 
-from src.detection.features import FEATURE_NAMES
-from src.detection.model import load_model
-from src.training import models
-from src.training.bundle import write_bundle
-from src.training.registry import (
+from src.detection.features.definitions import FEATURE_NAMES
+from src.detection.forest.model import load_model
+from src.registry import __main__ as models
+from src.registry.registry import (
     ENTRY_FILE,
     BundleRefused,
     ChampionChanged,
     Registry,
     RegistryError,
 )
-from src.training.store import Store, StoreError
+from src.registry.store import Store, StoreError
+from src.training.bundle import write_bundle
 from src.training.train import MODEL_FILE
 from tests.object_store import ACCESS_KEY, BUCKET, SECRET_KEY, object_store
 from tests.waiting import PATIENCE

@@ -19,15 +19,15 @@ import requests
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from src.chain.clients.rpc import JsonRpcClient
 from src.chain.erc20 import token_infos
 from src.chain.errors import RequestRefused
-from src.chain.record import main as record
-from src.chain.recording import open_writer
-from src.chain.recording_rows import encode_block
-from src.chain.replay import main, open_chain
-from src.chain.replay_methods import ReplayMethods
-from src.chain.replay_server import MAX_BATCH, MAX_REQUEST_BYTES, RpcServer
-from src.chain.rpc import JsonRpcClient
+from src.chain.recording.__main__ import main as record
+from src.chain.recording.format import open_writer
+from src.chain.recording.rows import encode_block
+from src.chain.replay.__main__ import main, open_chain
+from src.chain.replay.methods import ReplayMethods
+from src.chain.replay.server import MAX_BATCH, MAX_REQUEST_BYTES, RpcServer
 from src.chain.transfers import TRANSFER_TOPIC
 from src.demo.anvil import Chain, anvil
 from src.demo.forta_cli import run_cli
@@ -531,7 +531,15 @@ def test_a_data_sets_token_list_answers_calls(dataset: Path) -> None:
 def test_the_command_says_what_it_serves_and_stops_at_once(
     dataset: Path, number: signal.Signals
 ) -> None:
-    command = [sys.executable, "-m", "src.chain.replay", "--data", str(dataset), "--port", "0"]
+    command = [
+        sys.executable,
+        "-m",
+        "src.chain.replay.__main__",
+        "--data",
+        str(dataset),
+        "--port",
+        "0",
+    ]
     with subprocess.Popen(
         supervised(command), cwd=ROOT, stdout=subprocess.PIPE, text=True
     ) as process:

@@ -9,22 +9,22 @@ import pandas as pd
 import pytest
 
 from src import agent
-from src.detection.features import FEATURE_NAMES
-from src.detection.model import load_model
+from src.detection.features.definitions import FEATURE_NAMES
+from src.detection.forest.model import load_model
 from src.detection.signature import new_private_key, public_key
-from src.training import models
-from src.training import retrain as command
-from src.training.data_store import fetch_data, put_data
+from src.registry import __main__ as models
+from src.registry.data_sets import fetch_data, put_data
+from src.registry.registry import BundleRefused, ChampionChanged, Registry
+from src.registry.store import Store
 from src.training.dataset import load_background
-from src.training.feedback import Feedback, read_feedback
-from src.training.gate import Tolerances, judge
-from src.training.golden_shapes import misjudged
 from src.training.hyperparameters import Hyperparameters
-from src.training.registry import BundleRefused, ChampionChanged, Registry
-from src.training.retrain import REFUSED, retrain
-from src.training.retraining_data import held_out_blocks, prepare
+from src.training.retraining import __main__ as command
+from src.training.retraining.__main__ import REFUSED, retrain
+from src.training.retraining.data import held_out_blocks, prepare
+from src.training.retraining.feedback import Feedback, read_feedback
+from src.training.retraining.gate import Tolerances, judge
+from src.training.retraining.golden_shapes import misjudged
 from src.training.sample import write_sample
-from src.training.store import Store
 from src.training.tables import TableError
 from src.training.train import MODEL_FILE, train
 from tests.conftest import event_of, transfer_log

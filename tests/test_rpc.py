@@ -11,7 +11,9 @@ import pytest
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
-from src.chain.deadline import Deadline
+from src.chain.clients.deadline import Deadline
+from src.chain.clients.rate_limit import Rate, RateLimit
+from src.chain.clients.rpc import JsonRpcClient
 from src.chain.errors import (
     DeadlineExceeded,
     MalformedAnswer,
@@ -20,8 +22,6 @@ from src.chain.errors import (
     SourceError,
     SourceUnavailable,
 )
-from src.chain.rate_limit import Rate, RateLimit
-from src.chain.rpc import JsonRpcClient
 from tests import raw_server
 from tests.waiting import PATIENCE, FakeClock
 

@@ -7,11 +7,11 @@ import pandas as pd
 import pytest
 
 from src.chain.transfers import TRANSFER_TOPIC, decode_transfers
-from src.detection.features import FEATURE_NAMES, TokenProfile, feature_row
-from src.detection.model import load_model
+from src.detection.features.definitions import FEATURE_NAMES, TokenProfile, feature_row
+from src.detection.forest.model import load_model
+from src.training.evaluation.threshold import main as threshold_main
 from src.training.sample import write_sample
 from src.training.score import main
-from src.training.threshold import main as threshold_main
 from tests.conftest import ALICE, BOB, UNKNOWN_TOKEN, USDC, topic, word
 
 

@@ -16,19 +16,19 @@ from fastapi.routing import iter_route_contexts
 from starlette.testclient import TestClient
 from werkzeug import Request, Response
 
+from src.chain.clients.etherscan import EtherscanClient
+from src.chain.clients.ethplorer import EthplorerClient
+from src.chain.clients.http import HttpClient
+from src.chain.clients.owner_store import fetch_owner_secrets
+from src.chain.clients.rpc import JsonRpcClient
 from src.chain.errors import NotFound, SourceError
-from src.chain.etherscan import EtherscanClient
-from src.chain.ethplorer import EthplorerClient
-from src.chain.http import HttpClient
-from src.chain.owner_store import fetch_owner_secrets
-from src.chain.rpc import JsonRpcClient
 from src.detection.signature import public_key
-from src.monitoring.forta_api import FortaApi
+from src.monitoring.forta_alerts.api import FortaApi
+from src.registry.store import Store, StoreError
 from src.service.app import create_app
 from src.service.database.engine import Database, DatabaseError
 from src.service.settings import load_service_settings
 from src.settings import Settings, load_settings
-from src.training.store import Store, StoreError
 from tests.conftest import ALICE
 from tests.fake_chain import serve
 from tests.service_chain import BASE_URL, THEFT, sqlite_url
@@ -151,19 +151,19 @@ def test_no_planted_key_leaves_the_service(
 @pytest.mark.parametrize(
     "command",
     [
-        ["src.service.watch", "--once"],
+        ["src.service.watch.__main__", "--once"],
         ["src.service", "--check"],
         ["src.backtest", "--from-block", "1", "--to-block", "2", "--out", "OUT"],
-        ["src.chain.record", "--from-block", "1", "--to-block", "2", "--out", "OUT"],
+        ["src.chain.recording.__main__", "--from-block", "1", "--to-block", "2", "--out", "OUT"],
         ["src.training.collect", "--blocks", "manifest.csv", "--out", "OUT"],
-        ["src.monitoring.stats", "--bot", "0x" + "ab" * 32, "--date", "2024-05-30"],
-        ["src.training.models", "--store", "s3://planted-store-secret@no-bucket/x", "list"],
+        ["src.monitoring.forta_alerts.__main__", "--bot", "0x" + "ab" * 32, "--date", "2024-05-30"],
+        ["src.registry.__main__", "--store", "s3://planted-store-secret@no-bucket/x", "list"],
     ],
     ids=lambda command: command[0],
 )
 def test_no_planted_key_leaves_a_command(echo: str, tmp_path: Path, command: list[str]) -> None:
     arguments = [str(tmp_path / "out") if word == "OUT" else word for word in command]
-    patience = ["--patience", "0.1"] if "src.chain.record" in command else []
+    patience = ["--patience", "0.1"] if "src.chain.recording.__main__" in command else []
     child = subprocess.run(
         [sys.executable, "-m", *arguments, *patience],
         cwd=ROOT, env=environment(echo, tmp_path) | {"FORTA_API_URL": echo}, capture_output=True,
@@ -179,7 +179,7 @@ def test_no_planted_key_leaves_a_command(echo: str, tmp_path: Path, command: lis
 def test_signing_says_the_signature_and_not_the_key(tmp_path: Path) -> None:
     (tmp_path / "policy.yaml").write_text("x")
     child = subprocess.run(
-        [sys.executable, "-m", "src.training.sign", str(tmp_path / "policy.yaml")],
+        [sys.executable, "-m", "src.registry.sign", str(tmp_path / "policy.yaml")],
         cwd=ROOT, env={**os.environ, "MODEL_SIGNING_KEY": SECRETS["signing"]},
         capture_output=True, text=True, check=True,
     )  # fmt: skip
@@ -255,7 +255,7 @@ def test_a_store_that_cannot_be_used_is_named_without_credentials(
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_the_queue_of_notifications_knows_receivers_by_fingerprint(tmp_path: Path) -> None:
-    from src.service.notify import channels_of
+    from src.service.watch.notify import channels_of
 
     settings = load_service_settings(environment("http://127.0.0.1:1", tmp_path))
     names = [channel.name for channel in channels_of(settings)]

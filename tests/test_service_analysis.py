@@ -15,7 +15,7 @@ from sklearn.ensemble import IsolationForest
 from src.chain.transfers import Transfer
 from src.decision.tokens import TokenView
 from src.detection.errors import ModelMalformed
-from src.service.analysis import TrainedForest, feature_matrix, ranked, token_moves, train
+from src.service.analysis.detector import TrainedForest, feature_matrix, ranked, token_moves, train
 from src.service.records import LoadedTransaction
 from tests.conftest import ALICE, BOB, TIMESTAMP, UNKNOWN_TOKEN, USDC
 

@@ -10,8 +10,8 @@ from sklearn.base import clone
 from starlette.testclient import TestClient
 
 from src.service.app import create_app
-from src.training.fraud_bundle import write_fraud_bundle
-from src.training.fraud_candidates import candidates
+from src.training.supervised.bundle import write_fraud_bundle
+from src.training.supervised.candidates import candidates
 from tests.service_chain import BASE_URL, common_settings, service_settings, sqlite_url
 
 INPUTS = ("Time", *(f"V{number}" for number in range(1, 29)), "Amount")

@@ -21,11 +21,11 @@ from fastapi.routing import iter_route_contexts
 from pytest_httpserver import HTTPServer
 from starlette.testclient import TestClient
 
-from src.service import outbound, protocol
 from src.service.app import create_app
-from src.service.notify import Webhook
-from src.service.security import OPEN_PATHS
+from src.service.http import outbound, protocol
+from src.service.http.security import OPEN_PATHS
 from src.service.settings import load_service_settings
+from src.service.watch.notify import Webhook
 from tests.service_chain import BASE_URL, THEFT, common_settings, service_settings, sqlite_url
 from tests.test_service_security import KEY, keyed
 from tests.waiting import FOR_EVER, PATIENCE

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
 from src.service.app import create_app
-from src.service.guard import is_too_deep
-from src.service.security import ClientLimits
+from src.service.http.guard import is_too_deep
+from src.service.http.security import ClientLimits
 from src.service.settings import ServiceSettings, load_common_settings, load_service_settings
 from src.settings import SettingsError
 from tests.service_chain import BASE_URL, common_settings, service_settings, sqlite_url
@@ -145,7 +145,7 @@ def test_one_client_too_many_times_is_told_to_wait(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Four requests in four seconds, had one the time to wait for the fifth.
-    monkeypatch.setattr("src.service.security._BURST_SECONDS", FOR_EVER)
+    monkeypatch.setattr("src.service.http.security._BURST_SECONDS", FOR_EVER)
     with open_client(tmp_path, requests_per_second=4 / FOR_EVER) as client:
         answers = [client.get("/alerts") for _ in range(6)]
         assert [answer.status_code for answer in answers] == [200] * 4 + [429] * 2

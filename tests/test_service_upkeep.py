@@ -13,23 +13,23 @@ from prometheus_client import REGISTRY
 from starlette.testclient import TestClient
 
 from src.chain.transfers import Transfer
-from src.detection.transfer_batch import TransferBatch
-from src.monitoring.drift_sample import sample_of
-from src.monitoring.drift_verdict import Verdict
+from src.detection.features.batch import TransferBatch
+from src.monitoring.drift.sample import sample_of
+from src.monitoring.drift.verdict import Verdict
+from src.registry.registry import Registry
+from src.registry.store import Store
 from src.service.app import create_app
 from src.service.database.chain import store_transactions
-from src.service.database.chores import outcome_of
 from src.service.database.engine import Database
+from src.service.database.scheduled_tasks import outcome_of
 from src.service.decider import Decider
 from src.service.drift_check import DriftCheck
 from src.service.embedded import embedded_node
 from src.service.model_refresh import ModelRefresher
 from src.service.records import LoadedTransaction
 from src.service.settings import load_service_settings
-from src.service.watch import main
+from src.service.watch.__main__ import main
 from src.settings import SettingsError
-from src.training.registry import Registry
-from src.training.store import Store
 from src.training.train import MODEL_FILE
 from tests.conftest import ALICE, BOB, TIMESTAMP, USDC
 from tests.service_chain import BASE_URL, HEAD, THEFT, common_settings, service_settings, sqlite_url

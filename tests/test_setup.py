@@ -492,7 +492,7 @@ def test_a_command_imports_what_its_layer_installs(name: str, layer: str, module
     available = locked(layer)
     distributions = packages_distributions()
     # Installed on demand: `npm run setup:spark`.
-    imported = third_parties(module).items() - {("pyspark", "src.backtest.spark_engine")}
+    imported = third_parties(module).items() - {("pyspark", "src.backtest.executors.spark")}
     missing = {
         package: by
         for package, by in imported

@@ -10,13 +10,13 @@ import pytest
 
 from src.decision.policy_file import load_policy
 from src.detection.errors import ModelTampered
-from src.detection.features import FEATURE_NAMES
-from src.detection.manifest import manifest_path
-from src.detection.model import load_model
+from src.detection.features.definitions import FEATURE_NAMES
+from src.detection.forest.manifest import manifest_path
+from src.detection.forest.model import load_model
 from src.detection.policy import PolicyError
 from src.detection.signature import is_signed, new_private_key, public_key, sign
+from src.registry import sign as command
 from src.settings import SettingsError, load_settings
-from src.training import sign as command
 
 ROOT = Path(__file__).parent.parent
 # RFC 8032, section 7.1, TEST 1.
@@ -113,5 +113,5 @@ def test_new_keys_belong_together(capsys):
 
 def test_no_key_no_library():
     """Whoever signs nothing pays nothing for it at start."""
-    code = "import sys, src.detection.model; sys.exit('Crypto' in sys.modules)"
+    code = "import sys, src.detection.forest.model; sys.exit('Crypto' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

@@ -5,7 +5,8 @@ from collections.abc import Iterator, Mapping
 
 import pytest
 
-from src.chain.circuit_breaker import CircuitBreaker
+from src.chain.clients.circuit_breaker import CircuitBreaker
+from src.chain.clients.rate_limit import Rate, RateLimit
 from src.chain.errors import (
     DeadlineExceeded,
     MalformedAnswer,
@@ -15,8 +16,7 @@ from src.chain.errors import (
     SourceError,
     SourceUnavailable,
 )
-from src.chain.rate_limit import Rate, RateLimit
-from src.chain.source import Source
+from src.chain.lookups.source import Source
 from tests.waiting import FakeClock
 
 

@@ -9,8 +9,8 @@ import pytest
 
 from src import agent
 from src.detection.errors import ModelIncompatible
-from src.detection.features import FEATURE_NAMES
-from src.training import fraud
+from src.detection.features.definitions import FEATURE_NAMES
+from src.training.supervised import __main__ as fraud
 from tests.conftest import ALICE, BOB, event_of, transfer_log
 
 POLICY = "version: 1\ndetectors:\n  supervised: {mode: on, review_at: 0.5, block_at: 0.95}\n"

@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from src.detection.features import FEATURE_NAMES
-from src.detection.manifest import read_manifest
-from src.detection.model import load_model
+from src.detection.features.definitions import FEATURE_NAMES
+from src.detection.forest.manifest import read_manifest
+from src.detection.forest.model import load_model
 from src.training.dataset import DataIdentity, default_folder, load_background
 from src.training.fit import cross_fit, fit, fold_of_blocks, profile_tokens, select_rows
 from src.training.hyperparameters import Hyperparameters

@@ -4,9 +4,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from src.chain.transfers import ZERO_ADDRESS, Transfer
-from src.detection.features import TokenProfile, feature_table
-from src.detection.manifest import TokenAmounts
-from src.detection.transfer_batch import TransferBatch, amounts_from_decimals
+from src.detection.features.batch import TransferBatch, amounts_from_decimals
+from src.detection.features.definitions import TokenProfile, feature_table
+from src.detection.forest.manifest import TokenAmounts
 
 UINT256 = 2**256 - 1
 PROFILE = TokenProfile.from_amounts({"0xa": TokenAmounts(3.0, 0.5)})

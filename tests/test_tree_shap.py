@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import shap
 
-from src.detection.forest import LEAF, Forest
-from src.detection.tree_shap import Explainer
+from src.detection.forest.forest import LEAF, Forest
+from src.detection.forest.tree_shap import Explainer
 from tests.forests import fitted, flattened, training_rows
 
 

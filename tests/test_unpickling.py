@@ -29,10 +29,10 @@ import pytest
 from sklearn.ensemble import IsolationForest
 
 from src.detection.errors import ModelMalformed
-from src.detection.features import FEATURE_NAMES
-from src.detection.forest_file import read_forest
-from src.detection.manifest import manifest_path
-from src.detection.model import load_model
+from src.detection.features.definitions import FEATURE_NAMES
+from src.detection.forest.forest_file import read_forest
+from src.detection.forest.manifest import manifest_path
+from src.detection.forest.model import load_model
 from tests.forests import fitted, training_rows
 
 ROOT = Path(__file__).parent.parent
@@ -189,8 +189,8 @@ _LOADER = """
 import encodings.raw_unicode_escape, functools, importlib.metadata, json, sys
 from pathlib import Path
 from src.detection.errors import ModelError
-from src.detection.features import FEATURE_NAMES
-from src.detection.model import load_model
+from src.detection.features.definitions import FEATURE_NAMES
+from src.detection.forest.model import load_model
 
 # Looks for scikit-learn's version in files: once, before anything is watched.
 importlib.metadata.version = functools.cache(importlib.metadata.version)
@@ -301,7 +301,7 @@ def test_the_gadgets_would_run_where_anything_is_unpickled(tmp_path: Path) -> No
 
 def test_an_honest_file_names_nothing_but_what_is_known(bundle_path: Path) -> None:
     """The list of names is no longer than a forest needs."""
-    from src.detection.forest_file import _ALLOWED
+    from src.detection.forest.forest_file import _ALLOWED
 
     strings: list[str] = []
     names = set()

@@ -16,15 +16,15 @@ from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
 from src.demo.anvil import Chain, anvil
-from src.detection.actions import Action
+from src.detection.records import Action
 from src.service.database import alerts, chain, decisions, watching
 from src.service.database.engine import Database
 from src.service.decider import Decider
 from src.service.embedded import embedded_node
 from src.service.node import NodeReader
-from src.service.notify import AppriseChannel, Channel, Notifier, Webhook, signature
-from src.service.watch import main
-from src.service.watcher import Watcher
+from src.service.watch.__main__ import main
+from src.service.watch.notify import AppriseChannel, Channel, Notifier, Webhook, signature
+from src.service.watch.watcher import Watcher
 from tests.fake_chain import serve
 from tests.recording_chain import call_data, creation_code
 from tests.service_chain import HEAD, THEFT, common_settings, service_settings

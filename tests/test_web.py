@@ -27,8 +27,8 @@ from src.demo.world import GENESIS, build
 from src.service import report
 from src.service.database.chain import store_tokens
 from src.service.database.engine import Database
-from src.service.problems import Problem
-from src.service.web import charts, flow, forms, wording
+from src.service.http.problems import Problem
+from src.service.web import charts, flow, formatting, forms
 from src.service.web.models import stability_index
 from src.service.web.rendering import environment
 from tests.waiting import PATIENCE, wait_until
@@ -66,17 +66,18 @@ ADDRESSES = ["0x" + f"{i:02x}" * 20 for i in range(1, 13)]
     ],
 )
 def test_amounts_are_short_enough_for_a_picture(raw: int, decimals: int, shown: str) -> None:
-    assert wording.amount(raw, decimals) == shown
+    assert formatting.amount(raw, decimals) == shown
 
 
 def test_an_exact_amount_keeps_every_digit() -> None:
-    assert wording.exact_amount(2**256 - 1, 18).replace(",", "").replace(".", "") == str(2**256 - 1)
+    amount = formatting.exact_amount(2**256 - 1, 18)
+    assert amount.replace(",", "").replace(".", "") == str(2**256 - 1)
 
 
 @settings(deadline=None)
 @given(st.floats(allow_nan=False) | st.integers(-(10**40), 10**40))
 def test_no_time_is_too_strange_to_show(seconds: float) -> None:
-    assert wording.moment(seconds).endswith("UTC")
+    assert formatting.moment(seconds).endswith("UTC")
 
 
 @pytest.mark.parametrize(

@@ -37,10 +37,10 @@ class _World:
 
     def __init__(self) -> None:
         import src.agent  # noqa: PLC0415 - the code under attack
-        from src.chain.fact_cache import FactCache  # noqa: PLC0415
-        from src.chain.fact_store import FactStore  # noqa: PLC0415
-        from src.chain.lookups import Lookups  # noqa: PLC0415
-        from src.chain.sources import Sources  # noqa: PLC0415
+        from src.chain.lookups.cache import FactCache  # noqa: PLC0415
+        from src.chain.lookups.lookups import Lookups  # noqa: PLC0415
+        from src.chain.lookups.sources import Sources  # noqa: PLC0415
+        from src.chain.lookups.store import FactStore  # noqa: PLC0415
         from src.chain.well_known import load_well_known_tokens  # noqa: PLC0415
         from src.settings import SETTINGS  # noqa: PLC0415
 

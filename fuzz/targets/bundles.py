@@ -46,9 +46,9 @@ def _fraud_bundle(folder: Path) -> tuple[Path, dict[str, Any], bytes]:
     import numpy as np  # noqa: PLC0415
     from sklearn.base import clone  # noqa: PLC0415
 
-    from src.detection.manifest import manifest_path  # noqa: PLC0415
-    from src.training.fraud_bundle import write_fraud_bundle  # noqa: PLC0415
-    from src.training.fraud_candidates import candidates  # noqa: PLC0415
+    from src.detection.forest.manifest import manifest_path  # noqa: PLC0415
+    from src.training.supervised.bundle import write_fraud_bundle  # noqa: PLC0415
+    from src.training.supervised.candidates import candidates  # noqa: PLC0415
 
     rows = np.random.default_rng(0).normal(size=(200, len(_INPUTS)))
     (candidate,) = [one for one in candidates(0) if one.name == "LogisticRegression"]
@@ -65,9 +65,9 @@ def _bundle(bench: Bench) -> Callable[[bytes], None]:
     import numpy as np  # noqa: PLC0415
 
     from src.detection.errors import InvalidInput, ModelError  # noqa: PLC0415
-    from src.detection.fraud_model import load_fraud_model  # noqa: PLC0415
-    from src.detection.manifest import manifest_path  # noqa: PLC0415
-    from src.detection.model import load_model  # noqa: PLC0415
+    from src.detection.forest.manifest import manifest_path  # noqa: PLC0415
+    from src.detection.forest.model import load_model  # noqa: PLC0415
+    from src.detection.supervised.model import load_fraud_model  # noqa: PLC0415
 
     forest, fraud = _forest_bundle(bench.folder), _fraud_bundle(bench.folder)
     rows = np.random.default_rng(1).normal(size=(8, len(_INPUTS)))
@@ -138,11 +138,11 @@ def _signature(bench: Bench) -> Callable[[bytes], None]:
 
 
 def _registry(bench: Bench) -> Callable[[bytes], None]:
-    from src.training.registry import Registry, RegistryError  # noqa: PLC0415
-    from src.training.store import Store, StoreError  # noqa: PLC0415
+    from src.registry.registry import Registry, RegistryError  # noqa: PLC0415
+    from src.registry.store import Store, StoreError  # noqa: PLC0415
 
     path, manifest, model = _forest_bundle(bench.folder)
-    from src.detection import features  # noqa: PLC0415
+    from src.detection.features import definitions as features  # noqa: PLC0415
 
     names = list(features.FEATURE_NAMES)[: len(_INPUTS)]
     described = manifest | {"inputs": names, "sha256": hashlib.sha256(model).hexdigest()}

@@ -41,7 +41,7 @@ def _numbers(bench: Bench) -> Callable[[bytes], None]:
     from src.chain.errors import MalformedAnswer  # noqa: PLC0415
     from src.chain.facts import first_transaction, whole_number  # noqa: PLC0415
     from src.chain.quantities import as_int  # noqa: PLC0415
-    from src.detection.transfer_batch import amounts_from_decimals  # noqa: PLC0415
+    from src.detection.features.batch import amounts_from_decimals  # noqa: PLC0415
 
     def value_of(data: Data) -> object:
         number = data.integer()

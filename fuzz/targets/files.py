@@ -16,7 +16,7 @@ _SECRET = "PLANTED-SECRET"
 
 def _manifest(bench: Bench) -> Callable[[bytes], None]:
     from src.detection.errors import ModelError  # noqa: PLC0415
-    from src.detection.manifest import read_manifest  # noqa: PLC0415
+    from src.detection.forest.manifest import read_manifest  # noqa: PLC0415
 
     shipped = json.loads((_ROOT / "isolation_forest.manifest.json").read_text())
     for field, kept in (("score_quantiles", 4), ("golden_rows", 2), ("golden_scores", 2)):
@@ -44,8 +44,8 @@ def _forest(bench: Bench) -> Callable[[bytes], None]:
     from sklearn.ensemble import IsolationForest  # noqa: PLC0415
 
     from src.detection.errors import ModelMalformed  # noqa: PLC0415
-    from src.detection.forest import Forest  # noqa: PLC0415
-    from src.detection.forest_file import read_forest  # noqa: PLC0415
+    from src.detection.forest.forest import Forest  # noqa: PLC0415
+    from src.detection.forest.forest_file import read_forest  # noqa: PLC0415
 
     rows = np.random.default_rng(0).normal(size=(64, 3)).astype(np.float32)
     fitted = IsolationForest(n_estimators=3, max_samples=16, random_state=0).fit(rows)
@@ -75,8 +75,8 @@ def _supervised(bench: Bench) -> Callable[[bytes], None]:
     import numpy as np  # noqa: PLC0415
 
     from src.detection.errors import InvalidInput, ModelMalformed  # noqa: PLC0415
-    from src.detection.fraud_manifest import FraudManifest  # noqa: PLC0415
-    from src.detection.fraud_model import SupervisedModel, read_pipeline  # noqa: PLC0415
+    from src.detection.supervised.manifest import FraudManifest  # noqa: PLC0415
+    from src.detection.supervised.model import SupervisedModel, read_pipeline  # noqa: PLC0415
 
     inputs = ("Amount", "Time")
     honest: dict[str, Any] = {
@@ -202,8 +202,8 @@ def _cache(bench: Bench) -> Callable[[bytes], None]:
     import logging  # noqa: PLC0415
     import time  # noqa: PLC0415
 
-    from src.chain.fact_store import FILE_NAME, FactStore  # noqa: PLC0415
     from src.chain.facts import FirstTransaction, TokenInfo  # noqa: PLC0415
+    from src.chain.lookups.store import FILE_NAME, FactStore  # noqa: PLC0415
 
     logging.getLogger("src").setLevel(logging.CRITICAL)
     addresses = [f"0x{number:040x}" for number in range(20)]
@@ -238,7 +238,7 @@ def _recording(bench: Bench) -> Callable[[bytes], None]:
     import pyarrow as pa  # noqa: PLC0415
     import pyarrow.parquet as pq  # noqa: PLC0415
 
-    from src.chain.recording import RecordingError, read_table  # noqa: PLC0415
+    from src.chain.recording.format import RecordingError, read_table  # noqa: PLC0415
 
     path = bench.folder / "table.parquet"
     table = pa.table({"token_address": [f"0x{n:040x}" for n in range(9)], "amount": ["1"] * 9})
@@ -260,7 +260,7 @@ def _recording(bench: Bench) -> Callable[[bytes], None]:
 def _recordings(bench: Bench) -> Callable[[bytes], None]:
     import shutil  # noqa: PLC0415
 
-    from src.chain.recording import MANIFEST, Recording, RecordingError  # noqa: PLC0415
+    from src.chain.recording.format import MANIFEST, Recording, RecordingError  # noqa: PLC0415
 
     folder = bench.folder / "recording"
     shutil.copytree(_ROOT / "src/service/demo_blocks", folder)
@@ -291,7 +291,7 @@ def _recordings(bench: Bench) -> Callable[[bytes], None]:
 
 
 def _json_rpc_requests(bench: Bench) -> Callable[[bytes], None]:
-    from src.chain.replay_server import RpcServer  # noqa: PLC0415
+    from src.chain.replay.server import RpcServer  # noqa: PLC0415
 
     def echo(block: Any, full: Any = False) -> Any:
         return [block, full]

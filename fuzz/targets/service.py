@@ -256,8 +256,8 @@ def _fraud_model(bench: Bench) -> Any:
     import numpy as np  # noqa: PLC0415
     from sklearn.base import clone  # noqa: PLC0415
 
-    from src.training.fraud_bundle import write_fraud_bundle  # noqa: PLC0415
-    from src.training.fraud_candidates import candidates  # noqa: PLC0415
+    from src.training.supervised.bundle import write_fraud_bundle  # noqa: PLC0415
+    from src.training.supervised.candidates import candidates  # noqa: PLC0415
 
     rows = np.random.default_rng(0).normal(size=(200, len(_INPUTS)))
     (candidate,) = [one for one in candidates(0) if one.name == "LogisticRegression"]

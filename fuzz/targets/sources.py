@@ -52,7 +52,7 @@ def _asking(
 
 
 def _etherscan(bench: Bench) -> Callable[[bytes], None]:
-    from src.chain.etherscan import EtherscanClient  # noqa: PLC0415
+    from src.chain.clients.etherscan import EtherscanClient  # noqa: PLC0415
 
     client = EtherscanClient(_URL, _KEY, 1, timeout=5)
 
@@ -67,7 +67,7 @@ def _etherscan(bench: Bench) -> Callable[[bytes], None]:
 
 
 def _ethplorer(bench: Bench) -> Callable[[bytes], None]:
-    from src.chain.ethplorer import EthplorerClient  # noqa: PLC0415
+    from src.chain.clients.ethplorer import EthplorerClient  # noqa: PLC0415
 
     client = EthplorerClient(_URL, _KEY, timeout=5)
 
@@ -89,10 +89,10 @@ def _ethplorer(bench: Bench) -> Callable[[bytes], None]:
 def _node(bench: Bench) -> Callable[[bytes], None]:
     from eth_abi.abi import encode  # noqa: PLC0415
 
+    from src.chain.clients.rpc import JsonRpcClient  # noqa: PLC0415
     from src.chain.erc20 import token_info_alone, token_infos  # noqa: PLC0415
     from src.chain.errors import SourceError  # noqa: PLC0415
-    from src.chain.first_outgoing import first_outgoing_transaction  # noqa: PLC0415
-    from src.chain.rpc import JsonRpcClient  # noqa: PLC0415
+    from src.chain.lookups.first_transaction import first_outgoing_transaction  # noqa: PLC0415
 
     client = JsonRpcClient(_URL, timeout=5, max_bytes=4 * 2**20)
 
@@ -130,7 +130,7 @@ def _node(bench: Bench) -> Callable[[bytes], None]:
 
 
 def _owner(bench: Bench) -> Callable[[bytes], None]:
-    from src.chain import http, owner_store  # noqa: PLC0415
+    from src.chain.clients import http, owner_store  # noqa: PLC0415
 
     token = {"token": "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJib3QifQ." + _KEY}
     document = {"ETHERSCAN_API_KEY": _KEY, "apiKeys": {"ETHPLORER_API_KEY": _KEY}, "other": [1]}
@@ -160,8 +160,8 @@ def _owner(bench: Bench) -> Callable[[bytes], None]:
 def _forta(bench: Bench) -> Callable[[bytes], None]:
     from datetime import date  # noqa: PLC0415
 
-    from src.monitoring.alert_statistics import alerts_table, daily_statistics  # noqa: PLC0415
-    from src.monitoring.forta_api import FortaApi  # noqa: PLC0415
+    from src.monitoring.forta_alerts.api import FortaApi  # noqa: PLC0415
+    from src.monitoring.forta_alerts.statistics import alerts_table, daily_statistics  # noqa: PLC0415
 
     api = FortaApi(_KEY, url=_URL, page_size=2, sleep=lambda _: None)
     alert = {

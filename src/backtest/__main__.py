@@ -13,14 +13,14 @@ from typing import Any
 from tqdm import tqdm
 
 from src import cli
-from src.backtest.compare import MINUTES_PER_ALERT, as_html, as_text, compare
 from src.backtest.errors import BacktestError
-from src.backtest.memory import keep_freed_memory
-from src.backtest.output import REPORT, Output
-from src.backtest.plan import DEFAULT_SLICE_ROWS
+from src.backtest.executors.memory import keep_freed_memory
+from src.backtest.output.compare import MINUTES_PER_ALERT, as_html, as_text, compare
+from src.backtest.output.output import REPORT, Output
+from src.backtest.reading.plan import DEFAULT_SLICE_ROWS
 from src.backtest.run import LAST_BLOCK, Options, Plan, backtest
-from src.chain import record
-from src.chain.recording_fetch import DEFAULT_PATIENCE
+from src.chain.recording import __main__ as record
+from src.chain.recording.fetch import DEFAULT_PATIENCE
 from src.settings import load_settings
 
 _DESCRIPTION = """\

@@ -9,18 +9,25 @@ from pathlib import Path
 from typing import Any
 
 from src.backtest.errors import BacktestError
-from src.backtest.exploits import KnownExploits, known_exploits
-from src.backtest.job import Job
-from src.backtest.layouts import Export, detect
-from src.backtest.local_engine import run_locally
-from src.backtest.output import REPORT, SUMMARY, Output
-from src.backtest.plan import Slice, common_breaks, cut_blocks, identity, index_blocks, whole_table
-from src.backtest.report import report
-from src.backtest.shuffle import remove_copy, shuffled
-from src.backtest.spark_engine import run_on_spark
-from src.backtest.summary import summarise
+from src.backtest.executors.job import Job
+from src.backtest.executors.local import run_locally
+from src.backtest.executors.spark import run_on_spark
+from src.backtest.output.exploits import KnownExploits, known_exploits
+from src.backtest.output.output import REPORT, SUMMARY, Output
+from src.backtest.output.report import report
+from src.backtest.output.summary import summarise
+from src.backtest.reading.layouts import Export, detect
+from src.backtest.reading.plan import (
+    Slice,
+    common_breaks,
+    cut_blocks,
+    identity,
+    index_blocks,
+    whole_table,
+)
+from src.backtest.reading.shuffle import remove_copy, shuffled
 from src.decision.policy_file import read_policy
-from src.detection.manifest import read_manifest
+from src.detection.forest.manifest import read_manifest
 from src.detection.policy import parse_policy
 from src.settings import model_public_key
 

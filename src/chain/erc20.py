@@ -12,10 +12,10 @@ from eth_abi.abi import decode, encode
 from eth_abi.exceptions import DecodingError
 from eth_utils.crypto import keccak
 
-from src.chain.deadline import Deadline
+from src.chain.clients.deadline import Deadline
+from src.chain.clients.rpc import JsonRpcClient
 from src.chain.errors import MalformedAnswer, RequestRefused, SourceError
 from src.chain.facts import MAX_NAME_LENGTH, TokenInfo, token_info
-from src.chain.rpc import JsonRpcClient
 
 SOURCE = "node"
 MULTICALL3 = "0xca11bde05977b3631167028862be2a173976ca11"

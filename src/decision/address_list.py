@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from src.chain.clients.http import HttpClient, is_http_url
 from src.chain.errors import SourceError
-from src.chain.http import HttpClient, is_http_url
 from src.chain.text import sanitise_text
 from src.chain.transfers import ZERO_ADDRESS, Transfer, normalise_address
 from src.detection.evidence import KnownBad, ListMatches

@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from enum import StrEnum, unique
 from typing import Final, NamedTuple
 
-from src.detection.actions import Action, Decision, Status, Verdict
 from src.detection.detectors import DETECTORS
 from src.detection.detectors.base import AlertSpec
 from src.detection.detectors.isolation_forest import IsolationForestDetector
+from src.detection.records import Action, Decision, Status, Verdict
 
 UNKNOWN: Final = "unknown"
 """Stands for a sender or a value that could not be had."""

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from src.chain.facts import Facts
-from src.chain.lookups import Lookups, build_lookups
+from src.chain.lookups.lookups import Lookups, build_lookups
 from src.chain.quantities import SECONDS_PER_MINUTE
 from src.chain.transactions import TransactionFacts
 from src.chain.transfers import Transfer
@@ -35,7 +35,6 @@ from src.decision.readable_features import (
     reserved_symbols,
 )
 from src.decision.tokens import TokenView, token_view
-from src.detection.actions import Decision, Status, Verdict
 from src.detection.assessment import EXPLAINED_INPUTS, Assessment, Assessor
 from src.detection.challenger import NAME as CHALLENGER
 from src.detection.challenger import Challenger
@@ -43,11 +42,12 @@ from src.detection.counterparties import CounterpartyBook
 from src.detection.detectors.base import Equipment, SupervisedModel
 from src.detection.errors import InvalidInput, ModelIncompatible
 from src.detection.evidence import Evidence
-from src.detection.features import FEATURE_NAMES, TokenProfile, feature_row
-from src.detection.fraud_model import load_fraud_model
-from src.detection.model import ANOMALY, NORMAL, Model, load_model
-from src.detection.panel import Panel
+from src.detection.features.definitions import FEATURE_NAMES, TokenProfile, feature_row
+from src.detection.forest.model import ANOMALY, NORMAL, Model, load_model
 from src.detection.policy import parse_policy
+from src.detection.records import Decision, Status, Verdict
+from src.detection.suite import Panel
+from src.detection.supervised.model import load_fraud_model
 from src.settings import Settings
 
 logger = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ from typing import Final, TextIO
 
 from src.chain.text import sanitise_text
 from src.demo.outcome import ANOMALOUS, INVALID, NORMAL, Outcome, Reason
-from src.detection.features import FEATURES
+from src.detection.features.definitions import FEATURES
 
 _BAR_CELLS: Final = 24
 _REASONS: Final = 5

@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from src.detection.model import Attribution, Model, explanation_json
+from src.detection.forest.model import Attribution, Model, explanation_json
 
 EXPLAINED_INPUTS: Final = 10
 """Inputs that an explanation names, most weighty first."""

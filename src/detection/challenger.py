@@ -5,11 +5,11 @@ from functools import lru_cache
 
 import numpy as np
 
-from src.detection.actions import Action, Verdict
 from src.detection.assessment import DEFAULT_REMEMBERED
-from src.detection.features import FEATURE_NAMES, TokenProfile, feature_row
-from src.detection.model import Model
-from src.detection.transfer_batch import TransferLike
+from src.detection.features.batch import TransferLike
+from src.detection.features.definitions import FEATURE_NAMES, TokenProfile, feature_row
+from src.detection.forest.model import Model
+from src.detection.records import Action, Verdict
 
 NAME = "challenger"
 

@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Protocol
 
 from src.detection.assessment import Assessment
-from src.detection.transfer_batch import ZERO_ADDRESS, TransferLike
+from src.detection.features.batch import ZERO_ADDRESS, TransferLike
 
 
 class TokenLike(Protocol):

@@ -10,9 +10,10 @@ import sys
 import numpy as np
 from numba.core.registry import CPUDispatcher
 
-from src.detection import feature_kernel, forest, tree_shap
-from src.detection.features import FEATURE_NAMES, TokenProfile, feature_table
-from src.detection.transfer_batch import TransferBatch
+from src.detection.features import kernel as feature_kernel
+from src.detection.features.batch import TransferBatch
+from src.detection.features.definitions import FEATURE_NAMES, TokenProfile, feature_table
+from src.detection.forest import forest, tree_shap
 
 KERNEL_MODULES = (feature_kernel, forest, tree_shap)
 

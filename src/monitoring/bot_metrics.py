@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 
-from src.chain.lookups import Lookups
+from src.chain.lookups.lookups import Lookups
 from src.decision.pipeline import Pipeline, Result
 from src.monitoring import metrics
 from src.monitoring.usage import CacheInfo, UsageReporter, pipeline_in_use, transaction_assessed

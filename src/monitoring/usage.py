@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from src.chain.lookups import Lookups, SourceUsage
+from src.chain.lookups.lookups import Lookups, SourceUsage
 from src.decision.pipeline import Pipeline, Result
 from src.monitoring import metrics
 

@@ -69,7 +69,7 @@ def _serve(settings: ServiceSettings) -> int:
             host=settings.host,
             port=settings.port,
             workers=settings.workers,
-            http="src.service.protocol:BoundedProtocol",
+            http="src.service.http.protocol:BoundedProtocol",
             ws="none",
             access_log=False,
             log_level="warning",
@@ -90,7 +90,7 @@ def _prepare(settings: ServiceSettings, *, check_all: bool) -> None:
     database.migrate()
     database.close()
     if check_all:  # what only workers need otherwise
-        from src.service.engine import Service  # noqa: PLC0415
+        from src.service.context import Service  # noqa: PLC0415
 
         Service.open(settings, common).close()
 

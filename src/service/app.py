@@ -24,9 +24,9 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from src.chain.text import sanitise_text
 from src.monitoring import metrics
 from src.service.api import alerts, analysis, decisions, fraud, models, operations
-from src.service.engine import Service
-from src.service.guard import App, Guard
-from src.service.problems import MEDIA_TYPE, Problem, ProblemDocument, our_mistake
+from src.service.context import Service
+from src.service.http.guard import App, Guard
+from src.service.http.problems import MEDIA_TYPE, Problem, ProblemDocument, our_mistake
 from src.service.settings import ServiceSettings, load_service_settings
 from src.settings import Settings
 from src.utils.logger import log_to_stderr

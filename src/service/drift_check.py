@@ -6,13 +6,13 @@ import time
 from pathlib import Path
 from typing import Final
 
-from src.detection.transfer_batch import TransferBatch
-from src.monitoring.drift import publish, read_sample, to_json
-from src.monitoring.drift_sample import sample_of
-from src.monitoring.drift_verdict import Drift, Verdict, compare
+from src.detection.features.batch import TransferBatch
+from src.monitoring.drift.__main__ import publish, read_sample, to_json
+from src.monitoring.drift.sample import sample_of
+from src.monitoring.drift.verdict import Drift, Verdict, compare
 from src.service.database.chain import newest_transfers
-from src.service.database.chores import claim_chore, finish_chore
 from src.service.database.engine import Database
+from src.service.database.scheduled_tasks import claim_chore, finish_chore
 from src.service.decider import Decider
 
 logger = logging.getLogger(__name__)

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from src.chain.replay import open_chain
-from src.chain.replay_methods import ReplayMethods
-from src.chain.replay_server import RpcServer
+from src.chain.replay.__main__ import open_chain
+from src.chain.replay.methods import ReplayMethods
+from src.chain.replay.server import RpcServer
 
 DEMO_BLOCKS = Path(__file__).parent / "demo_blocks"
 _POLL_SECONDS = 0.1

@@ -11,12 +11,12 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
+from src.chain.clients.rate_limit import Rate, RateLimit
+from src.chain.clients.rpc import JsonRpcClient
 from src.chain.errors import MalformedAnswer, RequestRefused
 from src.chain.quantities import as_int
-from src.chain.rate_limit import Rate, RateLimit
-from src.chain.recording_fetch import BlockFetcher, Node
-from src.chain.recording_rows import BlockRows, Row
-from src.chain.rpc import JsonRpcClient
+from src.chain.recording.fetch import BlockFetcher, Node
+from src.chain.recording.rows import BlockRows, Row
 from src.chain.transfers import Transfer, decode_transfer, normalise_address
 from src.service.records import LoadedTransaction
 

@@ -13,8 +13,8 @@ from markupsafe import Markup
 
 from src import cli
 from src.files import write_file
-from src.service.engine import Service
-from src.service.problems import Problem
+from src.service.context import Service
+from src.service.http.problems import Problem
 from src.service.settings import load_common_settings, load_service_settings
 from src.service.web import transactions
 from src.service.web.rendering import STATIC, environment, explorer_of

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from src.chain.http import is_http_url
-from src.detection.actions import Action
+from src.chain.clients.http import is_http_url
+from src.detection.records import Action
 from src.settings import PROJECT_ROOT, Settings, SettingsError, load_settings, read_path
 
 FEATURES = ("value", "gas_cost", "supply_share")

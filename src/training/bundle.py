@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.ensemble import IsolationForest
 
-from src.detection.manifest import Manifest, TokenAmounts, manifest_path
+from src.detection.forest.manifest import Manifest, TokenAmounts, manifest_path
 from src.files import write_file
 
 GOLDEN_ROWS = 16

@@ -20,19 +20,19 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from src import cli
-from src.chain.deadline import Deadline
+from src.chain.clients.deadline import Deadline
+from src.chain.clients.etherscan import EtherscanClient
+from src.chain.clients.rate_limit import Rate, RateLimit
+from src.chain.clients.rpc import JsonRpcClient
 from src.chain.errors import NotFound, SourceError
-from src.chain.etherscan import EtherscanClient
-from src.chain.rate_limit import Rate, RateLimit
-from src.chain.recording import Recording, RecordingError, open_writer
-from src.chain.recording_dataset import (
+from src.chain.recording.dataset import (
     TRANSACTIONS_FILE,
     TRANSFERS_FILE,
     load_transactions,
     load_transfers,
 )
-from src.chain.recording_fetch import BlockFetcher, Node
-from src.chain.rpc import JsonRpcClient
+from src.chain.recording.fetch import BlockFetcher, Node
+from src.chain.recording.format import Recording, RecordingError, open_writer
 from src.files import write_file
 from src.settings import Settings, load_settings
 from src.training.dataset import COLLECTED

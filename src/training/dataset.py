@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from src.chain.recording import RecordingError, is_recording
-from src.chain.recording_dataset import is_dataset, load_transactions, load_transfers
+from src.chain.recording.dataset import is_dataset, load_transactions, load_transfers
+from src.chain.recording.format import RecordingError, is_recording
 from src.settings import PROJECT_ROOT
 from src.training.tables import TableError, TransactionSet, read_table, require_columns
 

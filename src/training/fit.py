@@ -14,8 +14,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.ensemble import IsolationForest
 
-from src.detection.features import FEATURE_NAMES, TokenProfile, feature_table
-from src.detection.manifest import TokenAmounts
+from src.detection.features.definitions import FEATURE_NAMES, TokenProfile, feature_table
+from src.detection.forest.manifest import TokenAmounts
 from src.training.hyperparameters import Hyperparameters
 from src.training.tables import TransactionSet
 

@@ -16,8 +16,8 @@ import pandas as pd
 
 from src import cli
 from src.detection.assessment import EXPLAINED_INPUTS
-from src.detection.features import FEATURE_NAMES, TokenProfile, feature_table
-from src.detection.model import ANOMALY, NORMAL, Model, load_model
+from src.detection.features.definitions import FEATURE_NAMES, TokenProfile, feature_table
+from src.detection.forest.model import ANOMALY, NORMAL, Model, load_model
 from src.files import write_file
 from src.settings import load_settings
 from src.training.tables import (

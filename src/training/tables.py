@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from src.detection.transfer_batch import TransferBatch, amounts_from_decimals
+from src.detection.features.batch import TransferBatch, amounts_from_decimals
 from src.files import reason
 
 TRANSACTION_COLUMNS = ("tx_hash", "from_address")

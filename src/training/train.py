@@ -12,9 +12,10 @@ import numpy as np
 from tqdm import tqdm
 
 from src import cli
-from src.detection.features import FEATURE_NAMES
-from src.detection.manifest import Manifest, manifest_path
+from src.detection.features.definitions import FEATURE_NAMES
+from src.detection.forest.manifest import Manifest, manifest_path
 from src.files import write_file
+from src.registry.sign import configured_key, write_signature
 from src.settings import PROJECT_ROOT
 from src.training.bundle import write_bundle
 from src.training.dataset import (
@@ -27,7 +28,6 @@ from src.training.dataset import (
 )
 from src.training.fit import cross_fit, fit
 from src.training.hyperparameters import Hyperparameters
-from src.training.sign import configured_key, write_signature
 
 MODEL_FILE = "isolation_forest.pkl"
 BLOCKS_FILE = "training_manifest.csv"

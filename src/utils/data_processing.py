@@ -9,14 +9,14 @@ from functools import lru_cache
 from typing import Any
 
 from src.chain.errors import NotFound
-from src.chain.lookups import Lookups
+from src.chain.lookups.lookups import Lookups
 from src.chain.quantities import SECONDS_PER_MINUTE
 from src.chain.transactions import TransactionFacts
 from src.chain.transfers import Transfer, normalise_address, transfer_of_event
 from src.decision.pipeline import Pipeline, open_lookups
 from src.decision.tokens import shown_tokens
-from src.detection.features import FEATURE_NAMES
-from src.detection.model import load_model
+from src.detection.features.definitions import FEATURE_NAMES
+from src.detection.forest.model import load_model
 from src.settings import load_settings
 
 _in_use: tuple[Pipeline, Lookups] | None = None

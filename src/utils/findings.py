@@ -19,9 +19,9 @@ from src.chain.transactions import TransactionFacts
 from src.chain.transfers import ZERO_ADDRESS, Transfer
 from src.decision.alerts import UNKNOWN, Alert
 from src.decision.pipeline import Result
-from src.detection.actions import Decision, Status, Verdict
 from src.detection.assessment import DEFAULT_REMEMBERED, Assessment
-from src.detection.model import ANOMALY, NORMAL
+from src.detection.forest.model import ANOMALY, NORMAL
+from src.detection.records import Decision, Status, Verdict
 from src.utils.constants import ATTACKER_LABEL, MAX_ADDRESSES
 
 _WITHOUT_ESCAPES = json.JSONEncoder(ensure_ascii=False)

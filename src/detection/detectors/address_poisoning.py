@@ -10,10 +10,10 @@ Poisoning Attack", CCS 2024.)
 from collections.abc import Mapping
 from typing import ClassVar, Self
 
-from src.detection.actions import Action, Verdict
 from src.detection.detectors.base import AlertSpec, Equipment, Parameter, count
 from src.detection.evidence import Evidence, LookAlike
-from src.detection.transfer_batch import ZERO_ADDRESS, TransferLike
+from src.detection.features.batch import ZERO_ADDRESS, TransferLike
+from src.detection.records import Action, Verdict
 
 _SILENT = Verdict("address_poisoning")
 

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Protocol, Self
 
-from src.detection.actions import Status, Verdict
 from src.detection.evidence import Evidence
-from src.detection.manifest import TokenAmounts
+from src.detection.forest.manifest import TokenAmounts
+from src.detection.records import Status, Verdict
 
 _ALERT_ID = re.compile(r"[A-Z0-9]+(-[A-Z0-9]+)*")
 _MAX_ALERT_ID = 64

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import ClassVar, Self
 
-from src.detection.actions import Action, Verdict
 from src.detection.detectors.base import AlertSpec, Equipment, Parameter, count
 from src.detection.evidence import Evidence
-from src.detection.transfer_batch import ZERO_ADDRESS
+from src.detection.features.batch import ZERO_ADDRESS
+from src.detection.records import Action, Verdict
 
 _SILENT = Verdict("flash_loan_profit")
 

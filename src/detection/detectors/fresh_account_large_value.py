@@ -4,10 +4,10 @@ import math
 from collections.abc import Mapping
 from typing import ClassVar, Self
 
-from src.detection.actions import Action, Verdict
 from src.detection.detectors.base import AlertSpec, Equipment, Parameter, missing
 from src.detection.evidence import Evidence
-from src.detection.manifest import TokenAmounts
+from src.detection.forest.manifest import TokenAmounts
+from src.detection.records import Action, Verdict
 
 _SILENT = Verdict("fresh_account_large_value")
 

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import ClassVar, Self
 
-from src.detection.actions import Action, Verdict
 from src.detection.detectors.base import AlertSpec, Equipment, Parameter
 from src.detection.evidence import Evidence
+from src.detection.records import Action, Verdict
 
 _SILENT = Verdict("impersonated_token")
 

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import ClassVar, Self
 
-from src.detection.actions import Action, Verdict
 from src.detection.assessment import DEFAULT_REMEMBERED
 from src.detection.detectors.base import AlertSpec, Equipment, Parameter, missing
 from src.detection.evidence import Evidence
+from src.detection.records import Action, Verdict
 
 
 class IsolationForestDetector:

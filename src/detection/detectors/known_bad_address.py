@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import ClassVar, Self
 
-from src.detection.actions import Action, Verdict
 from src.detection.detectors.base import AlertSpec, Equipment, Parameter, missing
 from src.detection.evidence import Evidence
+from src.detection.records import Action, Verdict
 
 _NO_LIST = missing("known_bad_address", "no list of bad addresses could be read so far")
 _SILENT = Verdict("known_bad_address")

@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from src.chain.text import sanitise_text
 from src.decision.alerts import Severity
-from src.detection.actions import Action
+from src.detection.records import Action
 from src.service.api.common import (
     MAX_INT64,
     Limit,
@@ -19,6 +19,7 @@ from src.service.api.common import (
     page_headers,
     transaction_link,
 )
+from src.service.context import Service
 from src.service.database.alerts import (
     Alert,
     AlertFilter,
@@ -27,8 +28,7 @@ from src.service.database.alerts import (
     give_feedback,
     list_alerts,
 )
-from src.service.engine import Service
-from src.service.problems import Problem, responses
+from src.service.http.problems import Problem, responses
 
 router = APIRouter(tags=["Alerts"])
 

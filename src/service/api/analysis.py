@@ -10,6 +10,7 @@ from fastapi import APIRouter, Header, Query
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt
 from starlette.responses import Response
 
+from src.service.analysis.batch import Cancelled, RangeRequest
 from src.service.api.common import (
     Limit,
     Offset,
@@ -18,7 +19,7 @@ from src.service.api.common import (
     page_headers,
     transaction_link,
 )
-from src.service.batch import Cancelled, RangeRequest
+from src.service.context import Service
 from src.service.database import jobs
 from src.service.database.analyses import (
     Analysis,
@@ -26,8 +27,7 @@ from src.service.database.analyses import (
     analysis_rows_of,
     find_analysis,
 )
-from src.service.engine import Service
-from src.service.problems import Problem, responses
+from src.service.http.problems import Problem, responses
 
 router = APIRouter(tags=["Batch analysis"])
 

@@ -7,8 +7,8 @@ from fastapi import Depends, Path, Query, Request
 from starlette.responses import Response
 
 from src.chain.transfers import normalise_address
-from src.service.engine import Service
-from src.service.problems import Problem
+from src.service.context import Service
+from src.service.http.problems import Problem
 
 MAX_INT64 = 2**63 - 1
 HASH_PATTERN = "^0x[0-9a-fA-F]{64}$"

@@ -8,12 +8,12 @@ from starlette.responses import Response
 
 from src.chain.quantities import as_int
 from src.chain.transfers import normalise_address
-from src.detection.actions import Action
+from src.detection.records import Action
 from src.service.api.common import MAX_INT64, ServiceDep, TxHash, json_response
 from src.service.database.decisions import StoredDecision, find_features
 from src.service.decider import FOREST
+from src.service.http.problems import responses
 from src.service.node import transfers_of
-from src.service.problems import responses
 from src.service.records import LoadedTransaction
 
 router = APIRouter(tags=["Decisions"])

@@ -7,11 +7,11 @@ from fastapi import APIRouter, Body
 from pydantic import BaseModel, Field
 
 from src.chain.text import sanitise_text
-from src.detection.fraud_model import InvalidInputs, SupervisedModel
+from src.detection.supervised.model import InvalidInputs, SupervisedModel
 from src.monitoring import metrics
 from src.service.api.common import ServiceDep
-from src.service.engine import Service
-from src.service.problems import Problem, responses
+from src.service.context import Service
+from src.service.http.problems import Problem, responses
 
 router = APIRouter(tags=["Supervised model"])
 

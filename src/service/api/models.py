@@ -7,9 +7,9 @@ from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from src.service.api.common import Limit, Offset, ServiceDep, page_headers
+from src.service.context import Service
 from src.service.database.registry import RegisteredModel, list_models
-from src.service.engine import Service
-from src.service.problems import responses
+from src.service.http.problems import responses
 
 router = APIRouter(tags=["Models"])
 

@@ -7,7 +7,7 @@ from starlette.responses import Response
 from src.chain.errors import NotFound, SourceError
 from src.monitoring import metrics
 from src.service.api.common import ServiceDep
-from src.service.problems import responses
+from src.service.http.problems import responses
 
 router = APIRouter(tags=["Operations"])
 

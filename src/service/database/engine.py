@@ -14,7 +14,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 
 from src.files import reason
 
-MIGRATIONS: Final = Path(__file__).parent.parent / "migrations"
+MIGRATIONS: Final = Path(__file__).parent / "migrations"
 
 _BUSY_SECONDS: Final = 30
 _POOL_SIZE: Final = 20

@@ -5,10 +5,10 @@ from typing import Any, Final, cast
 from urllib.parse import urlencode
 
 from src.chain.text import sanitise_text
-from src.detection.actions import Action
+from src.detection.records import Action
 from src.service.api.common import address_or_none
+from src.service.context import Service
 from src.service.database.alerts import SEVERITIES, AlertFilter, SortKey, list_alerts
-from src.service.engine import Service
 from src.service.web.forms import choice_or_none, time_or_none, whole_or_none
 from src.service.web.queries import known_alert_ids, tokens_moved
 

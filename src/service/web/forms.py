@@ -14,7 +14,7 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import Response
 
-from src.service.problems import Problem
+from src.service.http.problems import Problem
 
 FIELD: Final = "csrf"
 _COOKIE: Final = "ui_csrf"

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from src.detection.errors import ModelError
-from src.detection.features import FEATURES
-from src.detection.manifest import Manifest, read_manifest
+from src.detection.features.definitions import FEATURES
+from src.detection.forest.manifest import Manifest, read_manifest
+from src.service.context import Service
 from src.service.database.registry import list_models
 from src.service.database.statistics import block_times, overview
-from src.service.engine import Service
 from src.service.web.charts import expected_shares
 from src.service.web.evaluation import read_evaluation
 

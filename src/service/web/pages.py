@@ -14,7 +14,7 @@ from starlette.types import Scope
 from src.chain.text import sanitise_text
 from src.service.api.alerts import MAX_NOTE, save_feedback
 from src.service.api.common import service_of
-from src.service.problems import Problem
+from src.service.http.problems import Problem
 from src.service.web import alerts, models, overview, ranges, transactions
 from src.service.web.forms import back_to, check_token, keep_token, token_of
 from src.service.web.rendering import STATIC, explorer_of, page

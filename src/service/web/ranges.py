@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from src.chain.errors import NotFound, SourceError
 from src.service.api import analysis as api
+from src.service.context import Service
 from src.service.database.analyses import (
     AnalysisRow,
     analysis_rows_of,
@@ -15,11 +16,10 @@ from src.service.database.analyses import (
 )
 from src.service.database.jobs import list_jobs
 from src.service.database.registry import find_model
-from src.service.engine import Service
-from src.service.problems import Problem
+from src.service.http.problems import Problem
 from src.service.web.charts import Chart, log_log
+from src.service.web.formatting import number, short
 from src.service.web.forms import whole_or_none
-from src.service.web.wording import number, short
 
 MAX_POINTS: Final = 3_000
 _LISTED: Final = 100

@@ -8,9 +8,9 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.responses import HTMLResponse
 
-from src.detection.actions import Action
+from src.detection.records import Action
 from src.service.api.common import EXPLORERS
-from src.service.web import wording as text
+from src.service.web import formatting as text
 
 _HERE = Path(__file__).parent
 STATIC = _HERE / "static"

@@ -8,8 +8,8 @@ from sqlalchemy import Connection
 
 from src.chain.transfers import Transfer
 from src.decision.tokens import TokenView, decimals_of, label_of
-from src.detection.features import FEATURES
-from src.detection.model import Model
+from src.detection.features.definitions import FEATURES
+from src.detection.forest.model import Model
 from src.service.database.alerts import Alert, AlertFilter, list_alerts
 from src.service.database.chain import find_tokens, find_transaction
 from src.service.database.decisions import StoredDecision, find_features, newest_decision
@@ -17,8 +17,8 @@ from src.service.records import LoadedTransaction
 from src.service.web.charts import Chart, signed_bars
 from src.service.web.evaluation import FeatureInTraining, read_evaluation
 from src.service.web.flow import Flow, lay_out
+from src.service.web.formatting import amount, exact_amount, short, signed, words
 from src.service.web.queries import Company, company_of
-from src.service.web.wording import amount, exact_amount, short, signed, words
 
 MAX_TRANSFERS = 200
 MAX_NETS = 200

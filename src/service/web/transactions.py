@@ -4,8 +4,8 @@ import re
 from typing import Any, Final
 
 from src.service.api.common import HASH_PATTERN
-from src.service.engine import Service
-from src.service.problems import Problem
+from src.service.context import Service
+from src.service.http.problems import Problem
 from src.service.web.transaction_view import view_transaction
 
 _HASH: Final = re.compile(HASH_PATTERN.strip("^$"))

@@ -1,0 +1,1 @@
+"""Where slices run: processes of this machine, or Spark."""

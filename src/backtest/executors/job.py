@@ -1,0 +1,198 @@
+"""One slice of a backtest, from parquet to decisions on the disk: what every engine runs."""
+
+import time
+from collections import Counter
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from src.backtest.output.output import ALERTS, DECISIONS, UNKNOWN_DAY, Output, Part
+from src.backtest.output.rows import SliceRows, alert_table, decision_rows
+from src.backtest.reading.assemble import assemble
+from src.backtest.reading.layouts import Export
+from src.backtest.reading.plan import Slice
+from src.backtest.reading.reading import SliceTables
+from src.backtest.reading.tokens import token_facts
+from src.backtest.scoring.decisions import Decider
+from src.backtest.scoring.scoring import Scorer
+from src.detection.features.definitions import FEATURE_NAMES
+from src.detection.forest.model import load_model
+from src.detection.policy import parse_policy
+from src.detection.records import Action
+
+TOP = 20
+HISTOGRAM_BINS = 100
+
+_SECONDS_PER_DAY = 86_400
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to do with each slice. Can be sent to other machines that see the same folders.
+
+    Attributes:
+        export: the data.
+        tokens_folder: where symbols of tokens are looked for.
+        out: the folder of the run.
+        model_path: the model file.
+        policy_text: the policy, as in its file.
+        policy_name: of that file, for errors.
+        chain_id: the chain.
+        threshold: score from which a transaction is an anomaly.
+        exploits: hashes of known exploits.
+        with_features: whether the model's inputs stand beside each decision.
+        public_key: whose signature the model must carry; None for nobody's.
+    """
+
+    export: Export
+    tokens_folder: Path
+    out: Path
+    model_path: Path
+    policy_text: str
+    policy_name: str
+    chain_id: int
+    threshold: float
+    exploits: frozenset[str]
+    with_features: bool = False
+    public_key: str | None = None
+
+    def run(self, part: Slice, tables: SliceTables) -> dict[str, Any]:
+        """Do one slice; its files and journal entry are on the disk when this returns.
+
+        Raises:
+            BacktestError: the data.
+            OSError: the disk.
+        """
+        started = time.thread_time()
+        scorer, decider = self._judges
+        batch = assemble(tables)
+        scores = scorer.score(batch)
+        judged = decider.decide(batch, scores)
+        rows = decision_rows(batch, scores, judged, self.threshold)
+        parts = []
+        day = batch.timestamp // _SECONDS_PER_DAY
+        names = scorer.model.inputs if self.with_features else ()
+        table = rows.table(scores, names)
+        alerts = alert_table(table, rows, judged)
+        alert_day = day[rows.alerts]
+        for number in _days(day):
+            name = _day_name(number)
+            inside = day == number
+            whole = table if inside.all() else table.filter(inside)
+            parts.append(Part(DECISIONS, name, whole))
+            if (alert_day == number).any():
+                parts.append(Part(ALERTS, name, alerts.filter(alert_day == number)))
+        entry = {
+            **self._summary(rows, day),
+            "first_block": part.first,
+            "last_block": part.last,
+            "transfers": len(batch.payer),
+            "orphans": batch.orphans,
+            "cpu_seconds": round(time.thread_time() - started, 3),
+        }
+        Output(self.out).write_slice(part.name, parts, entry)
+        return entry
+
+    def judge(self, tables: SliceTables) -> list[dict[str, Any]]:
+        """What would be decided about transactions, for the report; writes nothing.
+
+        Raises:
+            BacktestError: the tables.
+        """
+        scorer, decider = self._judges
+        batch = assemble(tables)
+        scores = scorer.score(batch)
+        rows = decision_rows(batch, scores, decider.decide(batch, scores), self.threshold)
+        return [rows.facts(position) for position in range(len(batch))]
+
+    def prepare(self) -> None:
+        """Load the model, the policy and what is known of tokens, once a process."""
+        _ = self._judges
+
+    def on(self, export: Export) -> Self:
+        """The same job on another copy of the data."""
+        return replace(self, export=export)
+
+    def _summary(self, rows: SliceRows, day: NDArray[np.int64]) -> dict[str, Any]:
+        """What the report needs of a slice."""
+        detectors: Counter[str] = Counter()
+        shadow: Counter[str] = Counter()
+        for judged in rows.judged.values():
+            detectors.update(v.detector for v in judged.decision.reasons if v.action)
+            shadow.update(v.detector for v in judged.decision.shadow if v.action)
+        scored = rows.score[~np.isnan(rows.score)]
+        histogram = np.histogram(scored, HISTOGRAM_BINS, (0, 1))[0]
+        days = {}
+        for number in _days(day):
+            inside = day == number
+            days[_day_name(number)] = {
+                "transactions": int(inside.sum()),
+                "anomalies": int(rows.anomaly[inside].sum()),
+                **{
+                    action.name.lower(): int((rows.action[inside] == action).sum())
+                    for action in Action
+                },
+            }
+        best = np.flatnonzero(rows.score >= self.threshold)
+        best = best[np.lexsort((best, -rows.score[best]))][:TOP]
+        return {
+            "transactions": len(rows.score),
+            "without_sender": int(np.isnan(rows.score).sum()),
+            "days": days,
+            "detectors": dict(sorted(detectors.items())),
+            "shadow": dict(sorted(shadow.items())),
+            "histogram": histogram.tolist(),
+            "top": [rows.facts(position) for position in best.tolist()],
+            "exploits": self._exploits(rows),
+        }
+
+    def _exploits(self, rows: SliceRows) -> list[dict[str, Any]]:
+        if not self.exploits:
+            return []
+        known = pc.is_in(rows.tx_hash, _hash_set(self.exploits)).to_numpy(zero_copy_only=False)
+        return [rows.facts(position) for position in np.flatnonzero(known).tolist()]
+
+    @cached_property
+    def _judges(self) -> tuple[Scorer, Decider]:
+        return _judges(
+            self.model_path, self.policy_text, self.policy_name, self.chain_id, self.threshold,
+            self.tokens_folder, self.public_key,
+        )  # fmt: skip
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_judges"}
+
+
+@lru_cache(maxsize=2)
+def _judges(
+    model_path: Path, policy_text: str, policy_name: str, chain_id: int, threshold: float,
+    tokens_folder: Path, public_key: str | None,
+) -> tuple[Scorer, Decider]:  # fmt: skip
+    """Loaded once a process, whichever slices it gets."""
+    model = load_model(model_path, available_inputs=FEATURE_NAMES, public_key=public_key)
+    policy = parse_policy(policy_text, policy_name)
+    facts = token_facts(tokens_folder, chain_id)
+    return Scorer(model), Decider(model, policy, chain_id, threshold, facts)
+
+
+@lru_cache(maxsize=2)
+def _hash_set(hashes: frozenset[str]) -> Any:
+    return pa.array(sorted(hashes), pa.large_string())
+
+
+def _days(day: NDArray[np.int64]) -> list[int]:
+    """The distinct ones, in order; nearly always one or two in long runs."""
+    begins = np.flatnonzero(np.diff(day, prepend=day[:1] - 1))
+    return sorted(set(day[begins].tolist()))
+
+
+def _day_name(number: int) -> str:
+    if number < 0:
+        return UNKNOWN_DAY
+    return str(np.datetime64(number, "D"))

@@ -1,0 +1,1 @@
+"""What a run writes: decisions, alerts, reports, comparisons."""

@@ -1,0 +1,189 @@
+"""Decisions and alerts as tables."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from src.backtest.kernels import arrow
+from src.backtest.reading.assemble import TransactionBatch
+from src.backtest.reading.columns import hex_column
+from src.backtest.scoring.decisions import Judged
+from src.backtest.scoring.scoring import Scores
+from src.decision.alerts import Alert, alerts_of
+from src.detection.forest.model import ANOMALY, NORMAL, Attribution
+from src.detection.records import Action, Verdict
+
+INVALID: Final = "INVALID"
+UNSCORED: Final = "the transaction could not be scored"
+_PREDICTIONS = pa.array([NORMAL, ANOMALY, INVALID])
+_ACTIONS = pa.array([action.name for action in Action])
+
+
+@dataclass(frozen=True, slots=True)
+class SliceRows:
+    """One slice's decisions, columns of one entry a transaction.
+
+    Attributes:
+        judged: those that detectors had something to say about, by position.
+        alerts: positions of those that are more than allowed, or anomalies; shadow included.
+        anomaly: whether the score reaches the threshold.
+        action, shadow_action: as numbers of `Action`.
+    """
+
+    tx_hash: pa.Array
+    from_address: pa.Array
+    batch: TransactionBatch
+    judged: Mapping[int, Judged]
+    alerts: NDArray[np.int64]
+    score: NDArray[np.float64]
+    percentile: NDArray[np.float64]
+    anomaly: NDArray[np.bool_]
+    action: NDArray[np.int8]
+    shadow_action: NDArray[np.int8]
+
+    def table(self, scores: Scores, feature_names: Sequence[str]) -> pa.Table:
+        """The decisions; with these features."""
+        unscored = np.isnan(self.score)
+        prediction = np.where(unscored, 2, self.anomaly).astype(np.int8)
+        columns = {
+            "tx_hash": self.tx_hash,
+            "block_number": _known(self.batch.block_number),
+            "block_timestamp": _known(self.batch.timestamp),
+            "tx_index": _known(self.batch.tx_index),
+            "from_address": self.from_address,
+            "n_transfers": pa.array(self.batch.transfers.n_transfers),
+            "anomaly_score": pa.array(self.score, mask=unscored),
+            "anomaly_percentile": pa.array(self.percentile, mask=unscored),
+            "prediction": pa.DictionaryArray.from_arrays(prediction, _PREDICTIONS),
+            "action": pa.DictionaryArray.from_arrays(self.action, _ACTIONS),
+            "shadow_action": pa.DictionaryArray.from_arrays(self.shadow_action, _ACTIONS),
+        }
+        for column, name in enumerate(feature_names):
+            columns[name] = pa.array(scores.features[:, column], mask=unscored)
+        return pa.table(columns)
+
+    def facts(self, position: int) -> dict[str, Any]:
+        """One transaction for the report."""
+        judged = self.judged.get(position)
+        deciding = judged.decision.deciding if judged else None
+        score = float(self.score[position])
+        offsets = self.batch.transfers.offsets
+        return {
+            "tx_hash": self.tx_hash[position].as_py(),
+            "block_number": _or_none(self.batch.block_number[position]),
+            "from_address": self.from_address[position].as_py(),
+            "n_transfers": int(offsets[position + 1] - offsets[position]),
+            "anomaly_score": None if np.isnan(score) else score,
+            "anomaly": bool(self.anomaly[position]),
+            "action": Action(int(self.action[position])).name,
+            "reason": deciding.reason if deciding else "",
+        }
+
+
+def decision_rows(
+    batch: TransactionBatch, scores: Scores, judged: Mapping[int, Judged], threshold: float
+) -> SliceRows:
+    """Put decisions side by side with scores."""
+    action = np.zeros(len(batch), np.int8)
+    shadow = np.zeros(len(batch), np.int8)
+    for position, answer in judged.items():
+        action[position] = answer.decision.action
+        shadow[position] = max((verdict.action for verdict in answer.decision.shadow), default=0)
+    anomaly = scores.score >= threshold
+    senders = hex_column(batch.sender, arrow.ADDRESS_BYTES)
+    if not batch.has_sender.all():
+        senders = pc.if_else(batch.has_sender, senders, pa.scalar(None, senders.type))
+    return SliceRows(
+        tx_hash=hex_column(batch.tx_hash, arrow.WORD_BYTES),
+        from_address=senders,
+        batch=batch,
+        judged=judged,
+        alerts=np.flatnonzero(anomaly | (action > 0) | (shadow > 0)),
+        score=scores.score,
+        percentile=scores.percentile,
+        anomaly=anomaly,
+        action=action,
+        shadow_action=shadow,
+    )
+
+
+def alert_table(decisions: pa.Table, rows: SliceRows, judged: Mapping[int, Judged]) -> pa.Table:
+    """The rows of `decisions` that raise an alert, with their alerts, reasons and explanations."""
+    table = decisions.take(pa.array(rows.alerts))
+    positions = rows.alerts.tolist()
+    answers = [judged[position] for position in positions]
+    columns = {
+        "alerts": [
+            _alerts(
+                alerts_of(
+                    answer.decision,
+                    sender,
+                    is_anomaly=bool(rows.anomaly[position]),
+                    problem=UNSCORED if np.isnan(rows.score[position]) else None,
+                )
+            )
+            for position, sender, answer in zip(
+                positions, table["from_address"].to_pylist(), answers, strict=True
+            )
+        ],
+        "reasons": [_verdicts(answer.decision.reasons) for answer in answers],
+        "shadow_reasons": [_verdicts(answer.decision.shadow) for answer in answers],
+        "model_explanations": [
+            _explanation(answer.explanation) if answer.explanation else None for answer in answers
+        ],
+    }
+    for name, values in columns.items():
+        table = table.append_column(name, pa.array(values, pa.large_string()))
+    return table
+
+
+@lru_cache(maxsize=10_000)  # anomalies are a few shapes again and again
+def _explanation(attributions: tuple[Attribution, ...]) -> str:
+    return json.dumps([{"feature": f, "value": v, "weight": w} for f, v, w in attributions])
+
+
+def _alerts(alerts: Sequence[Alert]) -> str:
+    return json.dumps(
+        [
+            {
+                "alert_id": alert.spec.id,
+                "name": alert.spec.title,
+                "description": alert.description,
+                "severity": alert.severity.value,
+                "action": alert.action.name,
+                "reason": alert.reason,
+            }
+            for alert in alerts
+        ]
+    )
+
+
+def _verdicts(verdicts: Sequence[Verdict]) -> str:
+    return f"[{', '.join(map(_verdict, verdicts))}]"
+
+
+@lru_cache(maxsize=1_024)  # the forest says the same few things again and again
+def _verdict(verdict: Verdict) -> str:
+    return json.dumps(
+        {
+            "detector": verdict.detector,
+            "action": verdict.action.name,
+            "status": str(verdict.status),
+            "reason": verdict.reason,
+        }
+    )
+
+
+def _or_none(number: np.int64) -> int | None:
+    return int(number) if number >= 0 else None
+
+
+def _known(values: NDArray[np.int64]) -> pa.Array:
+    return pa.array(values, mask=values < 0)

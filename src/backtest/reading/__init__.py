@@ -1,0 +1,1 @@
+"""From exported files to transactions with their transfers."""

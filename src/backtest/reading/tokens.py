@@ -1,0 +1,59 @@
+"""What an export tells of tokens: their symbols, and who pretends to be a well-known one."""
+
+import csv
+import gzip
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from src.backtest.errors import BacktestError
+from src.chain.erc20 import decode_text
+from src.chain.facts import MAX_SYMBOL_LENGTH
+from src.chain.recording.format import Recording, is_recording
+from src.chain.text import sanitise_text
+from src.chain.transfers import normalise_address
+from src.chain.well_known import load_well_known_tokens
+from src.detection.evidence import TokenFact
+from src.files import reason
+
+TOKENS_FILE = "tokens.csv.gz"
+
+
+def token_facts(folder: Path, chain_id: int) -> dict[str, TokenFact]:
+    """What is known of tokens, by address: from the recording, or `tokens.csv.gz` beside the data.
+
+    Raises:
+        BacktestError: the file cannot be read.
+    """
+    well_known = load_well_known_tokens(chain_id)
+    facts = {}
+    for address, text in _symbols(folder):
+        symbol = sanitise_text(text, MAX_SYMBOL_LENGTH)
+        known = well_known.get(address)
+        facts[address] = TokenFact(
+            symbol if known is None else known.symbol,
+            impersonates=well_known.is_impersonated(symbol, address),
+        )
+    return facts
+
+
+def _symbols(folder: Path) -> Iterator[tuple[str, str]]:
+    if is_recording(folder):
+        for address, answers in Recording(folder).tokens().items():
+            try:
+                data = bytes.fromhex((answers.symbol or "0x").removeprefix("0x"))
+            except ValueError:  # whatever a contract answers
+                continue
+            yield address, decode_text(data)
+        return
+    path = folder / TOKENS_FILE
+    if not path.is_file():
+        return
+    try:
+        with gzip.open(path, "rt", encoding="utf-8", newline="") as file:
+            for row in csv.DictReader(file):
+                token = normalise_address(row.get("address"))
+                if token is not None:
+                    yield token, row.get("symbol") or ""
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error) as error:
+        raise BacktestError(f"{path}: cannot be read: {reason(error)}") from error

@@ -1,0 +1,293 @@
+"""Decisions of a batch: the same panel of detectors as in live handling, where it has to look."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from src.backtest.kernels import arrow
+from src.backtest.reading.assemble import TransactionBatch
+from src.backtest.reading.columns import hex_texts, integers, numbered
+from src.backtest.scoring.prefilter import (
+    BLIND_TO_TRANSFERS,
+    Surroundings,
+    candidates,
+    look_alike_rows,
+    owners,
+)
+from src.backtest.scoring.scoring import Scores
+from src.decision.tokens import shown_tokens
+from src.detection.assessment import EXPLAINED_INPUTS, Assessment
+from src.detection.counterparties import CounterpartyBook
+from src.detection.detectors.base import Equipment
+from src.detection.evidence import Evidence, LookAlike, TokenFact
+from src.detection.forest.model import Attribution, Model
+from src.detection.policy import Mode, Policy
+from src.detection.records import Decision, decide
+from src.detection.suite import Panel
+
+EXPLANATIONS_REMEMBERED = 10_000
+"""About 1.5 kB each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A transaction that detectors were asked about.
+
+    Attributes:
+        decision: theirs.
+        explanation: of the score of an anomaly, the inputs that weigh most; else empty.
+    """
+
+    decision: Decision
+    explanation: tuple[Attribution, ...] = ()
+
+
+class Decider:
+    """Decides about batches. Thread-safe.
+
+    The counterparties that an account had are known within a batch: history before it is not seen,
+    as after a restart of the bot.
+
+    Args:
+        model: the model; its features are the evidence's.
+        policy: which detectors run.
+        chain_id: on which chain.
+        threshold: score from which a transaction is an anomaly.
+        tokens: what is known of tokens, by address.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        policy: Policy,
+        chain_id: int,
+        threshold: float,
+        tokens: Mapping[str, TokenFact],
+    ) -> None:
+        self._model = model
+        self._chain_id = chain_id
+        self._threshold = threshold
+        self._amounts = model.manifest.token_amounts
+        self._tokens = tokens
+        self._impersonators = frozenset(a for a, fact in tokens.items() if fact.impersonates)
+        equipment = Equipment(threshold, self._amounts)
+        self._panel = Panel.from_policy(policy, chain_id, equipment)
+        self._columns = {name: column for column, name in enumerate(model.inputs)}
+        self._assessed: dict[bytes, Assessment] = {}
+        self._weighed: dict[bytes, tuple[Attribution, ...]] = {}
+        self._explained: dict[bytes, tuple[Attribution, ...]] = {}
+        self._running = {
+            name: entry.parameters
+            for name, entry in policy.for_chain(chain_id).items()
+            if entry.mode is not Mode.OFF
+        }
+        self._alone = {
+            name: Panel.from_policy(_only(policy, name, chain_id), chain_id, equipment)
+            for name in self._running
+        }
+
+    def decide(self, batch: TransactionBatch, scores: Scores) -> dict[int, Judged]:
+        """Decisions by position; what is not in there is allowed, by the detectors in shadow too.
+
+        Anomalies by the threshold are always in there, for their explanation.
+        """
+        alike = look_alike_rows(batch) if "address_poisoning" in self._running else None
+        look_alikes = {} if alike is None else _look_alikes(batch, alike)
+        is_alike = np.zeros(len(batch), np.bool_)
+        is_alike[list(look_alikes)] = True
+        anomalies = np.flatnonzero(scores.score >= self._threshold).tolist()
+        asked: dict[int, list[str]] = {position: [] for position in anomalies}
+        shown = np.zeros(len(batch), np.bool_)
+        for name, parameters in self._running.items():
+            around = Surroundings(
+                parameters, self._threshold, self._amounts, self._impersonators, is_alike
+            )
+            wanted = candidates(name, batch, scores, around)
+            if name not in BLIND_TO_TRANSFERS:
+                shown |= wanted
+            for position in np.flatnonzero(wanted).tolist():
+                asked.setdefault(position, []).append(name)
+        positions = np.array(sorted(asked), np.int64)
+        judged = {}
+        facts = self.evidence(batch, scores, positions, look_alikes, shown[positions])
+        is_anomaly = frozenset(anomalies)
+        for position, names in asked.items():
+            evidence = facts[position]
+            if evidence.transfers:
+                said = [self._alone[name].decide(evidence) for name in names]
+                if position not in is_anomaly and not any(map(_asks, said)):
+                    continue  # most who are asked have nothing to say
+                decision = self._together(evidence, names, said)
+            else:
+                decision = self._panel.decide(evidence)
+            if position in is_anomaly:
+                judged[position] = Judged(decision, self._explanation(position, scores))
+            elif _asks(decision):
+                judged[position] = Judged(decision)
+        return judged
+
+    def _together(self, facts: Evidence, names: list[str], said: list[Decision]) -> Decision:
+        """The decision of all, of whom these were asked already. The others need no transfers."""
+        others = self._panel.decide(replace(facts, transfers=(), tokens={}, look_alikes=()))
+        verdicts = [v for v in (*others.reasons, *others.shadow) if v.detector not in names]
+        for decision in said:
+            verdicts += (*decision.reasons, *decision.shadow)
+        return decide(verdicts)
+
+    def _explanation(self, position: int, scores: Scores) -> tuple[Attribution, ...]:
+        """The inputs that weigh most, the same object for the same row."""
+        row = scores.features[position]
+        known = self._explained.get(content := row.tobytes())
+        if known is None:
+            weights = self._weights(row, scores.cell_names[scores.cell[position]])
+            column, values = self._columns, row.tolist()
+            known = tuple(
+                [Attribution(name, values[column[name]], weight) for name, _, weight in weights]
+            )
+            if len(self._explained) >= EXPLANATIONS_REMEMBERED:
+                self._explained = {}
+            self._explained[content] = known
+        return known
+
+    def _weights(self, row: NDArray[np.float64], cell: bytes) -> tuple[Attribution, ...]:
+        """The explanation of a row. All rows of a cell have the same weights."""
+        known = self._weighed.get(cell)
+        if known is None:
+            known = tuple(self._model.explain(row, EXPLAINED_INPUTS))
+            if len(self._weighed) >= EXPLANATIONS_REMEMBERED:
+                self._weighed = {}
+            self._weighed[cell] = known
+        return known
+
+    def _assessment(self, position: int, scores: Scores) -> Assessment:
+        """Score and percentile, one object for a cell: detectors remember what they said of it."""
+        name = scores.cell_names[scores.cell[position]]
+        known = self._assessed.get(name)
+        if known is None:
+            score, percentile = float(scores.score[position]), float(scores.percentile[position])
+            known = Assessment(score, percentile, self._model.base_score)
+            if len(self._assessed) >= EXPLANATIONS_REMEMBERED:
+                self._assessed = {}
+            self._assessed[name] = known
+        return known
+
+    def evidence(
+        self,
+        batch: TransactionBatch,
+        scores: Scores,
+        positions: NDArray[np.int64],
+        look_alikes: Mapping[int, tuple[LookAlike, ...]],
+        shown: NDArray[np.bool_],
+    ) -> dict[int, Evidence]:
+        """What detectors see of these transactions, by position; without explanations.
+
+        Args:
+            batch: the transactions.
+            scores: theirs.
+            positions: which of them.
+            look_alikes: by position.
+            shown: of each, whether its transfers are shown; the others look as if they had none.
+        """
+        moved = transfers_of(batch, positions[shown])
+        senders = hex_texts(batch.sender[positions], arrow.ADDRESS_BYTES)
+        called = hex_texts(batch.to[positions], arrow.ADDRESS_BYTES)
+        found = {}
+        for at, position in enumerate(positions.tolist()):
+            has_sender = bool(batch.has_sender[position])
+            row = scores.features[position]
+            transfers = moved.get(position, ())
+            tokens = [token for token in shown_tokens(transfers) if token in self._tokens]
+            found[position] = Evidence(
+                transfers=transfers,
+                sender=senders[at] if has_sender else None,
+                to=called[at] if batch.has_to[position] else None,
+                chain_id=self._chain_id,
+                block_number=int(batch.block_number[position]),
+                timestamp=_or_none(batch.timestamp[position]),
+                nonce=_or_none(batch.nonce[position]),
+                assessment=self._assessment(position, scores) if has_sender else None,
+                features=(
+                    dict(zip(self._model.inputs, row.tolist(), strict=True)) if has_sender else {}
+                ),
+                tokens={token: self._tokens[token] for token in tokens},
+                look_alikes=look_alikes.get(position, ()),
+            )
+        return found
+
+
+def _only(policy: Policy, name: str, chain_id: int) -> Policy:
+    """The policy with one detector, as it runs on a chain."""
+    return replace(policy, detectors={name: policy.for_chain(chain_id)[name]}, chains={})
+
+
+def _asks(decision: Decision) -> bool:
+    return bool(decision.action or any(verdict.action for verdict in decision.shadow))
+
+
+class MovedTransfer(NamedTuple):
+    """A transfer as detectors read it (`TransferLike`)."""
+
+    token: str
+    sender: str
+    recipient: str
+    amount: int
+
+
+# What `MovedTransfer._make` does, without a Python call for each.
+_make_transfer = partial(tuple.__new__, MovedTransfer)
+
+
+def transfers_of(
+    batch: TransactionBatch, positions: NDArray[np.int64]
+) -> dict[int, list[MovedTransfer]]:
+    """The transfers of some transactions as records, amounts exact, by position."""
+    offsets = batch.transfers.offsets
+    counts = offsets[positions + 1] - offsets[positions]
+    ends = np.cumsum(counts)
+    rows = np.repeat(offsets[positions] - ends + counts, counts) + np.arange(counts.sum())
+    records = _records(batch, rows)
+    return {
+        position: records[end - count : end]
+        for position, count, end in zip(
+            positions.tolist(), counts.tolist(), ends.tolist(), strict=True
+        )
+    }
+
+
+def _records(batch: TransactionBatch, rows: NDArray[np.int64]) -> list[MovedTransfer]:
+    """The transfers in these rows; an account's address is one text, however often it occurs."""
+    number, first = numbered(words := np.concatenate([batch.payer[rows], batch.payee[rows]]))
+    texts = np.array(hex_texts(words[first], arrow.ADDRESS_BYTES), object)
+    named = texts[number].tolist()
+    addresses = np.array(batch.transfers.token_addresses, object)
+    tokens = addresses[batch.transfers.token[rows]].tolist()
+    amounts = integers(batch.amount[rows])
+    columns = zip(tokens, named[: len(rows)], named[len(rows) :], amounts, strict=True)
+    return list(map(_make_transfer, columns))
+
+
+def _look_alikes(
+    batch: TransactionBatch, marked: NDArray[np.bool_]
+) -> dict[int, tuple[LookAlike, ...]]:
+    """The look-alikes of each transaction that has some; only marked transfers can be in one."""
+    rows = np.flatnonzero(marked)
+    entered: dict[int, list[MovedTransfer]] = {}
+    for position, record in zip(owners(batch, rows).tolist(), _records(batch, rows), strict=True):
+        entered.setdefault(position, []).append(record)
+    positions = np.array(list(entered), np.int64)
+    senders = hex_texts(batch.sender[positions], arrow.ADDRESS_BYTES)
+    book = CounterpartyBook(4 * len(rows) + 2)  # forgets nothing
+    found = {}
+    for sender, (position, transfers) in zip(senders, entered.items(), strict=True):
+        pairs = book.enter(transfers, sender if batch.has_sender[position] else None)
+        if pairs:
+            found[position] = pairs
+    return found
+
+
+def _or_none(number: np.int64) -> int | None:
+    return int(number) if number >= 0 else None

@@ -1,0 +1,96 @@
+"""First transactions from Etherscan's API V2 or an explorer that speaks the same."""
+
+from typing import Any
+from urllib.parse import urlsplit
+
+from src.chain.clients.http import HttpClient
+from src.chain.errors import MalformedAnswer, NotFound, RateLimited, RequestRefused
+from src.chain.facts import FirstTransaction, first_transaction
+
+SOURCE = "etherscan"
+_V2_PATH = "/v2/api"
+DEFAULT_URL = f"https://api.etherscan.io{_V2_PATH}"
+
+_MAX_BYTES = 256 * 1024
+_LIMIT_WORDS = ("rate limit", "max calls", "too many", "limit reached")
+
+
+class EtherscanClient:
+    """`module=account&action=txlist` of Etherscan V2; Blockscout instances answer it without a key.
+
+    Args:
+        url: the API's address, e.g. "https://eth.blockscout.com/api"; without a path, "/v2/api"
+            is added.
+        api_key: None or "" for explorers that need none.
+        chain_id: the chain asked about.
+        timeout: seconds for one request.
+    """
+
+    def __init__(self, url: str, api_key: str | None, chain_id: int, *, timeout: float) -> None:
+        self._api_key = api_key
+        self._chain_id = chain_id
+        if urlsplit(url).path in ("", "/"):
+            url = url.rstrip("/") + _V2_PATH
+        self._http = HttpClient(
+            SOURCE, url, timeout=timeout, max_bytes=_MAX_BYTES, secrets=(api_key or "",)
+        )
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(chain_id={self._chain_id})"
+
+    def first_transaction(self, address: str) -> FirstTransaction:
+        """The first transaction from or to `address`.
+
+        Raises:
+            NotFound: the address has none yet.
+            SourceError: no usable answer.
+        """
+        params = {
+            "chainid": str(self._chain_id),
+            "module": "account",
+            "action": "txlist",
+            "address": address,
+            "startblock": "0",
+            "endblock": "99999999999",
+            "page": "1",
+            "offset": "1",
+            "sort": "asc",
+        }
+        if self._api_key:
+            params["apikey"] = self._api_key
+        return self._read(self._http.get(params=params), address)
+
+    def close(self) -> None:
+        """Close the kept connections."""
+        self._http.close()
+
+    def _read(self, answer: Any, address: str) -> FirstTransaction:
+        if not isinstance(answer, dict):
+            raise MalformedAnswer(SOURCE, "answer is not an object")
+        result = answer.get("result")
+        if str(answer.get("status")) != "1":
+            self._raise_refusal(answer.get("message"), result)
+        if not isinstance(result, list) or not result or not isinstance(result[0], dict):
+            raise MalformedAnswer(SOURCE, "answer without a transaction")
+        transaction = result[0]
+        if not _concerns(transaction, address):
+            raise MalformedAnswer(SOURCE, "answer about another address")
+        return first_transaction(SOURCE, transaction.get("timeStamp"))
+
+    def _raise_refusal(self, message: object, result: object) -> None:
+        words = self._http.quote(message)
+        if words.lower().startswith("no transactions found"):
+            raise NotFound("the address has no transaction")
+        if isinstance(result, str):
+            words = f"{words}: {self._http.quote(result)}"
+        if any(limit in words.lower() for limit in _LIMIT_WORDS):
+            raise RateLimited(SOURCE, words)
+        if message is None:
+            raise MalformedAnswer(SOURCE, "answer without a status")
+        raise RequestRefused(SOURCE, words)
+
+
+def _concerns(transaction: dict[str, Any], address: str) -> bool:
+    parties = [transaction.get(field) for field in ("from", "to", "contractAddress")]
+    named = [party.lower() for party in parties if isinstance(party, str) and party]
+    return not named or address.lower() in named

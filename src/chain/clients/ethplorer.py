@@ -1,0 +1,55 @@
+"""Token metadata from Ethplorer."""
+
+from src.chain.clients.http import HttpClient
+from src.chain.errors import MalformedAnswer, RateLimited, RequestRefused
+from src.chain.facts import TokenInfo, token_info
+
+SOURCE = "ethplorer"
+DEFAULT_URL = "https://api.ethplorer.io"
+
+_MAX_BYTES = 256 * 1024
+
+
+class EthplorerClient:
+    """`getTokenInfo` of Ethplorer (Ethereum mainnet).
+
+    Args:
+        url: the API's address.
+        api_key: a personal key, or "freekey".
+        timeout: seconds for one request.
+    """
+
+    def __init__(self, url: str, api_key: str, *, timeout: float) -> None:
+        self._api_key = api_key
+        self._http = HttpClient(
+            SOURCE, url, timeout=timeout, max_bytes=_MAX_BYTES, secrets=(api_key,)
+        )
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}()"
+
+    def token_info(self, address: str) -> TokenInfo:
+        """The metadata of the token at `address`. Raises `SourceError` subclasses.
+
+        Ethplorer answers unknown contracts with empty fields, so an answer without a symbol is
+        malformed here: the contract itself may say more.
+        """
+        answer = self._http.get(f"/getTokenInfo/{address}", {"apiKey": self._api_key})
+        if not isinstance(answer, dict):
+            raise MalformedAnswer(SOURCE, "answer is not an object")
+        if (error := answer.get("error")) is not None:
+            words = self._http.quote(error.get("message") if isinstance(error, dict) else error)
+            if "limit" in words.lower():
+                raise RateLimited(SOURCE, words)
+            raise RequestRefused(SOURCE, words)
+        told = answer.get("address")
+        if isinstance(told, str) and told.lower() != address.lower():
+            raise MalformedAnswer(SOURCE, "answer about another token")
+        info = token_info(SOURCE, answer.get("name"), answer.get("symbol"), answer.get("decimals"))
+        if not info.symbol:
+            raise MalformedAnswer(SOURCE, "symbol missing")
+        return info
+
+    def close(self) -> None:
+        """Close the kept connections."""
+        self._http.close()

@@ -1,0 +1,68 @@
+"""The secrets that a bot's owner keeps at Forta, read in production with the bot's own token.
+
+The scan node runs a token provider beside the bot; the store gives the owner's document to whoever
+brings a token of one of the owner's bots.
+"""
+
+import threading
+from typing import Any
+
+from src.chain.clients.http import HttpClient
+from src.chain.errors import MalformedAnswer, SourceError, SourceUnavailable
+
+SOURCE = "owner store"
+DEFAULT_URL = "https://research.forta.network/database/owner/secrets.json"
+TOKEN_PROVIDER_PORT = 8515
+
+_MAX_BYTES = 256 * 1024
+
+
+def fetch_owner_secrets(
+    token_provider_url: str, store_url: str, *, timeout: float
+) -> dict[str, Any]:
+    """The owner's secrets document.
+
+    Args:
+        token_provider_url: the scan node's token provider, e.g. "http://forta-jwt-provider:8515".
+        store_url: the document's address.
+        timeout: seconds for all of it, name resolution included.
+
+    Raises:
+        SourceError: no usable answer in time.
+    """
+    outcome: list[dict[str, Any] | SourceError] = []
+
+    def fetch() -> None:
+        try:
+            outcome.append(_fetch(token_provider_url, store_url, timeout))
+        except SourceError as error:
+            outcome.append(error)
+
+    # Resolving a name has no time-out of its own, so it is not waited for in this thread.
+    thread = threading.Thread(target=fetch, name="owner-store", daemon=True)
+    thread.start()
+    thread.join(timeout)
+    if not outcome:
+        raise SourceUnavailable(SOURCE, "timed out")
+    if isinstance(outcome[0], SourceError):
+        raise outcome[0]
+    return outcome[0]
+
+
+def _fetch(token_provider_url: str, store_url: str, timeout: float) -> dict[str, Any]:
+    provider = HttpClient(SOURCE, token_provider_url, timeout=timeout, max_bytes=_MAX_BYTES)
+    try:
+        answer = provider.post({"claims": {}}, "/create")
+    finally:
+        provider.close()
+    token = answer.get("token") if isinstance(answer, dict) else None
+    if not isinstance(token, str) or not token.isascii() or not token.isprintable():
+        raise MalformedAnswer(SOURCE, "the token provider gave no token")
+    store = HttpClient(SOURCE, store_url, timeout=timeout, max_bytes=_MAX_BYTES)
+    try:
+        secrets = store.get(headers={"Authorization": f"Bearer {token}"})
+    finally:
+        store.close()
+    if not isinstance(secrets, dict):
+        raise MalformedAnswer(SOURCE, "the document is not a JSON object")
+    return secrets

@@ -1,0 +1,81 @@
+"""Client-side rate limits: ask no source more often than it allows.
+
+The limit is a sliding window, not a token bucket: a bucket of three refilled three times a second
+lets six requests through in its first second, and explorers count exactly.
+"""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from src.chain.clients.deadline import Deadline
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """At most `requests` in any window of `seconds`."""
+
+    requests: int
+    seconds: float
+
+    def __post_init__(self) -> None:
+        if self.requests < 1 or self.seconds <= 0:
+            raise ValueError("a rate needs at least one request in a positive number of seconds")
+
+
+class RateLimit:
+    """Several rates that all must hold, shared by any number of threads.
+
+    Memory is bounded by the largest `Rate.requests`: one timestamp each.
+
+    Args:
+        rates: what the source allows.
+        clock: seconds, never going back.
+        sleep: waits that many seconds.
+    """
+
+    def __init__(
+        self,
+        *rates: Rate,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], object] = time.sleep,
+    ) -> None:
+        self._clock = clock
+        self._sleep = sleep
+        self._windows = [(rate.seconds, deque[float](maxlen=rate.requests)) for rate in rates]
+        self._lock = threading.Lock()
+        self.waited_seconds = 0.0  # by all threads together, so far
+
+    def try_acquire(self) -> bool:
+        """Take the right to one request now, or return False. Never waits."""
+        return self._acquire() == 0.0
+
+    def acquire(self, deadline: Deadline) -> bool:
+        """Wait for the right to one request; False when it would come only after the deadline."""
+        while (wait := self._acquire()) > 0.0:
+            if wait > deadline.remaining:
+                return False
+            self._sleep(wait)
+            with self._lock:
+                self.waited_seconds += wait
+        return True
+
+    def _acquire(self) -> float:
+        """Take a place and return 0, or return the seconds until the next place is free."""
+        with self._lock:
+            now = self._clock()
+            wait = max(
+                (
+                    taken[0] + seconds - now
+                    for seconds, taken in self._windows
+                    if len(taken) == taken.maxlen
+                ),
+                default=0.0,
+            )
+            if wait > 0.0:
+                return wait
+            for _, taken in self._windows:
+                taken.append(now)
+            return 0.0

@@ -1,0 +1,1 @@
+"""Token metadata and first transactions, from one source after another, cached."""

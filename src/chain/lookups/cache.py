@@ -1,0 +1,106 @@
+"""Facts kept in memory and on disk. Only facts: no failure and no "not found" comes here."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from typing import Generic, NamedTuple, TypeVar
+
+from src.chain.facts import FirstTransaction, TokenInfo
+from src.chain.lookups.store import FactStore
+
+DEFAULT_MEMORY_FACTS = 10_000
+"""Of each kind; about 300 bytes each."""
+
+V = TypeVar("V")
+
+
+class CacheInfo(NamedTuple):
+    """How a cache was used; the names are those of `functools.lru_cache`."""
+
+    hits: int
+    misses: int
+    currsize: int
+
+
+class LruCache(Generic[V]):
+    """A bounded mapping that forgets what was not used for longest. Thread-safe."""
+
+    def __init__(self, max_size: int) -> None:
+        self._max_size = max_size
+        self._entries: OrderedDict[str, V] = OrderedDict()
+        self._lock = threading.Lock()
+        self._hits = 0
+        self._misses = 0
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def info(self) -> CacheInfo:
+        """How it was used so far."""
+        return CacheInfo(self._hits, self._misses, len(self))
+
+    def get(self, key: str) -> V | None:
+        """The value, now the most recently used one, or None."""
+        with self._lock:
+            value = self._entries.get(key)
+            if value is None:
+                self._misses += 1
+            else:
+                self._hits += 1
+                self._entries.move_to_end(key)
+            return value
+
+    def put(self, key: str, value: V) -> None:
+        """Keep `value`, dropping the least recently used one when full."""
+        with self._lock:
+            self._entries[key] = value
+            self._entries.move_to_end(key)
+            if len(self._entries) > self._max_size:
+                self._entries.popitem(last=False)
+
+
+class FactCache:
+    """Memory first, then disk."""
+
+    def __init__(self, store: FactStore, *, memory_facts: int = DEFAULT_MEMORY_FACTS) -> None:
+        self._store = store
+        self._tokens: LruCache[TokenInfo] = LruCache(memory_facts)
+        self._firsts: LruCache[FirstTransaction] = LruCache(memory_facts)
+
+    @property
+    def infos(self) -> dict[str, Callable[[], CacheInfo]]:
+        """How to ask each cache in memory how it was used."""
+        return {"tokens": self._tokens.info, "first_transactions": self._firsts.info}
+
+    def token_info(self, address: str) -> TokenInfo | None:
+        """The token's metadata, or None when it is unknown."""
+        info = self._tokens.get(address)
+        if info is None and (info := self._store.token_info(address)) is not None:
+            self._tokens.put(address, info)
+        return info
+
+    def first_transaction(self, address: str) -> FirstTransaction | None:
+        """The address's first transaction, or None when it is unknown."""
+        first = self._firsts.get(address)
+        if first is None and (first := self._store.first_transaction(address)) is not None:
+            self._firsts.put(address, first)
+        return first
+
+    def keep_token_infos(self, infos: Mapping[str, TokenInfo]) -> None:
+        """Keep metadata by token address.
+
+        A contract without a symbol may yet be given one (a proxy before its initialisation), so
+        that answer is not kept.
+        """
+        lasting = {address: info for address, info in infos.items() if info.symbol}
+        for address, info in lasting.items():
+            self._tokens.put(address, info)
+        self._store.put_token_infos(lasting)
+
+    def keep_first_transactions(self, firsts: Mapping[str, FirstTransaction]) -> None:
+        """Keep first transactions by address; an explorer's word replaces the node's."""
+        for address, first in firsts.items():
+            if first.source == "node" and self._firsts.get(address) is not None:
+                continue
+            self._firsts.put(address, first)
+        self._store.put_first_transactions(firsts)

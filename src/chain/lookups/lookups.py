@@ -1,0 +1,379 @@
+"""What the bot asks the outside world: token metadata and first transactions.
+
+Order of sources: token metadata from the built-in list, memory, disk, Ethplorer (with a key), the
+node; first transactions from memory, disk, Etherscan or a compatible explorer, the node.
+
+    facts = lookups.gather(tokens, sender, block_number)   # all of a transaction, one deadline
+    info = lookups.token_info(token)                       # one of them alone
+"""
+
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator
+from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from src.chain.clients.deadline import Deadline
+from src.chain.clients.etherscan import DEFAULT_URL as ETHERSCAN_URL
+from src.chain.clients.etherscan import EtherscanClient
+from src.chain.clients.ethplorer import DEFAULT_URL as ETHPLORER_URL
+from src.chain.clients.ethplorer import EthplorerClient
+from src.chain.clients.rate_limit import Rate, RateLimit
+from src.chain.clients.rpc import JsonRpcClient
+from src.chain.errors import NotFound, RequestRefused, SourceError
+from src.chain.facts import Facts, FirstTransaction, TokenInfo, Unknown
+from src.chain.lookups.cache import CacheInfo, FactCache
+from src.chain.lookups.fallback import Inquiry, run
+from src.chain.lookups.sources import SEARCH_SECONDS, Sources, SourceUsage
+from src.chain.lookups.store import FactStore
+from src.chain.transfers import normalise_address
+from src.chain.well_known import WellKnownTokens, load_well_known_tokens
+
+__all__ = ["FirstTransaction", "Lookups", "SourceUsage", "TokenInfo", "build_lookups"]
+
+MAINNET = 1
+
+# What the sources allow; the scan node's proxy answers HTTP 429 beyond 50 a second.
+NODE_REQUESTS_PER_SECOND = 50
+ETHERSCAN_RATES = (Rate(3, 1.0), Rate(100_000, 86_400.0))
+ETHPLORER_RATES = (Rate(10, 1.0),)
+ETHPLORER_FREE_KEY = "freekey"
+ETHPLORER_FREE_RATES = (Rate(2, 1.0), Rate(100, 3_600.0), Rate(1_000, 86_400.0))
+
+_METADATA_MAX_BYTES = 4 * 1024 * 1024
+
+
+@dataclass(slots=True)
+class _Scope:
+    """One transaction: its deadline, and what already failed, so that nothing is asked twice."""
+
+    deadline: Deadline
+    token_failures: dict[str, SourceError | NotFound] = field(default_factory=dict)
+    first_failures: dict[str, SourceError | NotFound] = field(default_factory=dict)
+
+
+_scope: ContextVar[_Scope | None] = ContextVar("lookups_transaction", default=None)
+
+
+class Lookups:
+    """The one way to facts from outside. Made by `build_lookups`. Thread-safe.
+
+    Args:
+        sources: where to ask.
+        cache: facts known already.
+        store: the cache's disk, and the counters.
+        well_known: the built-in list.
+        deadline_seconds: all waiting for one transaction together.
+        add_explorers: adds explorers whose API keys came later.
+    """
+
+    def __init__(
+        self,
+        sources: Sources,
+        cache: FactCache,
+        store: FactStore,
+        well_known: WellKnownTokens,
+        *,
+        deadline_seconds: float,
+        add_explorers: Callable[[str | None, str | None], object] | None = None,
+    ) -> None:
+        self._sources = sources
+        self._add_explorers = add_explorers
+        self._cache = cache
+        self._store = store
+        self._well_known = well_known
+        self._deadline_seconds = deadline_seconds
+        self.on_wait: Callable[[float], object] | None = None
+        """Told how many seconds a transaction waited each time that it did."""
+        self.closed = threading.Event()
+        """Set by `close`."""
+
+    @contextmanager
+    def transaction(self) -> Iterator[Deadline]:
+        """The span of one transaction: one deadline for all its look-ups, each fact asked once.
+
+        Look-ups outside of such a span have a deadline each. A span within a span is part of it.
+        """
+        outer = _scope.get()
+        if outer is not None:
+            yield outer.deadline
+            return
+        scope = _Scope(Deadline.after(self._deadline_seconds))
+        token = _scope.set(scope)
+        try:
+            yield scope.deadline
+        finally:
+            _scope.reset(token)
+
+    def token_info(self, address: str) -> TokenInfo:
+        """The token's metadata.
+
+        Raises:
+            SourceError: it is not known, and no source gave a usable answer in time.
+        """
+        address = _address(address)
+        known = self._known_token(address)
+        if known is not None:
+            return known
+        with self._within_transaction() as scope:
+            failure = scope.token_failures.get(address)
+            if failure is not None:
+                raise failure
+            infos, _ = self._ask(scope, [address], None)
+            if address in infos.found:
+                return infos.found[address]
+            raise infos.failures[address]
+
+    def first_transaction(self, address: str, block_number: int | None = None) -> FirstTransaction:
+        """The address's first transaction.
+
+        Args:
+            address: the account.
+            block_number: the block of the transaction at hand: spares the node a search where the
+                account is new. None for the newest block.
+
+        Raises:
+            NotFound: the address has no transaction yet: an answer, and never cached.
+            SourceError: it is not known, and no source gave a usable answer in time.
+        """
+        address = _address(address)
+        known = self._cache.first_transaction(address)
+        if known is not None:
+            return known
+        with self._within_transaction() as scope:
+            failure = scope.first_failures.get(address)
+            if failure is not None:
+                raise failure
+            _, firsts = self._ask(scope, (), address, block_number)
+            if address in firsts.found:
+                return firsts.found[address]
+            raise firsts.failures[address]
+
+    def gather(
+        self, tokens: Collection[str], account: str | None, block_number: int | None = None
+    ) -> Facts:
+        """All facts about one transaction, the unknown ones asked for at once. Never raises.
+
+        Args:
+            tokens: lowercase addresses.
+            account: its sender, likewise, or None.
+            block_number: see `first_transaction`.
+
+        Returns:
+            When all have come or the transaction's deadline has passed; tokens in the given order.
+        """
+        known: dict[str, TokenInfo] = {}
+        missing = []
+        for token in tokens:
+            info = self._known_token(token)
+            if info is not None:
+                known[token] = info
+            else:
+                missing.append(token)
+        first: FirstTransaction | Unknown | None = Unknown("no sender")
+        if account is not None:
+            first = self._cache.first_transaction(account)
+        if missing or first is None:
+            with self._within_transaction() as scope:
+                asked = account if first is None else None
+                infos, firsts = self._ask(scope, missing, asked, block_number)
+            if missing:
+                known |= infos.found
+                known = {token: known[token] for token in tokens if token in known}
+            if asked is not None:
+                first = _first_of(firsts, asked)
+        return Facts(known, first)
+
+    def prefetch(
+        self, tokens: Collection[str], account: str | None, block_number: int | None = None
+    ) -> None:
+        """Ask for all unknown facts of one transaction at once. Never raises on a failure.
+
+        Returns when all have come or the transaction's deadline has passed; what comes later is
+        cached all the same. Within `transaction`, what failed here fails at once afterwards.
+        """
+        addresses = {normalise_address(token) for token in tokens}
+        unknown = [token for token in addresses if token and not self._known_token(token)]
+        account = normalise_address(account)
+        if account is not None and self._cache.first_transaction(account) is not None:
+            account = None
+        if not unknown and account is None:
+            return
+        with self._within_transaction() as scope:
+            unknown = [token for token in unknown if token not in scope.token_failures]
+            if account in scope.first_failures:
+                account = None
+            self._ask(scope, unknown, account, block_number)
+
+    def add_explorers(self, etherscan_api_key: str | None, ethplorer_api_key: str | None) -> None:
+        """From now on ask the explorers too whose keys these are; None for no key."""
+        if self._add_explorers is not None:
+            self._add_explorers(etherscan_api_key, ethplorer_api_key)
+
+    @property
+    def well_known(self) -> WellKnownTokens:
+        """The built-in list of the chain's well-known tokens."""
+        return self._well_known
+
+    @property
+    def caches(self) -> dict[str, Callable[[], CacheInfo]]:
+        """How to ask each cache in memory for its hits, misses and size."""
+        return self._cache.infos
+
+    def increment(self, name: str, by: int = 1) -> None:
+        """Add to a named counter that survives restarts. Costs about a microsecond."""
+        self._store.increment(name, by)
+
+    def counter(self, name: str) -> int:
+        """A named counter's value."""
+        return self._store.counter(name)
+
+    def health(self) -> list[str]:
+        """The sources that are not asked at present because they failed, for people to read."""
+        return self._sources.problems()
+
+    def usage(self) -> dict[str, SourceUsage]:
+        """How each source was used so far, by its name."""
+        return self._sources.usage()
+
+    def close(self) -> None:
+        """Stop asking, write the counters and close connections and files."""
+        self.closed.set()
+        self._sources.close()
+        self._store.close()
+
+    @contextmanager
+    def _within_transaction(self) -> Iterator[_Scope]:
+        with self.transaction():
+            scope = _scope.get()
+            assert scope is not None  # noqa: S101
+            yield scope
+
+    def _known_token(self, address: str) -> TokenInfo | None:
+        return self._well_known.get(address) or self._cache.token_info(address)
+
+    def _ask(
+        self,
+        scope: _Scope,
+        tokens: Collection[str],
+        account: str | None,
+        block_number: int | None = None,
+    ) -> tuple[Inquiry[TokenInfo], Inquiry[FirstTransaction]]:
+        """Ask for the metadata of tokens and for the first transaction of an account, at once."""
+        infos = Inquiry(tokens, self._sources.token_stages() if tokens else ())
+        accounts = () if account is None else (account,)
+        stages = self._sources.first_transaction_stages(block_number) if accounts else ()
+        firsts = Inquiry(accounts, stages)
+        begun = time.perf_counter()
+        run([infos, firsts], scope.deadline)
+        if self.on_wait is not None:
+            self.on_wait(time.perf_counter() - begun)
+        scope.token_failures.update(infos.failures)
+        scope.first_failures.update(firsts.failures)
+        return infos, firsts
+
+
+def build_lookups(
+    *,
+    json_rpc_url: str | None = None,
+    etherscan_url: str = ETHERSCAN_URL,
+    etherscan_api_key: str | None = None,
+    ethplorer_url: str = ETHPLORER_URL,
+    ethplorer_api_key: str | None = None,
+    chain_id: int = MAINNET,
+    cache_dir: Path | None = None,
+    deadline_seconds: float = 1.0,
+    timeout_seconds: float = 5.0,
+    patience_share: float = 0.3,
+    node_requests_per_second: int = NODE_REQUESTS_PER_SECOND,
+    etherscan_rates: Collection[Rate] = ETHERSCAN_RATES,
+    ethplorer_rates: Collection[Rate] | None = None,
+    search_seconds: float = SEARCH_SECONDS,
+    clock: Callable[[], float] = time.monotonic,
+) -> Lookups:
+    """Wire the look-ups. Opens the cache, sends nothing.
+
+    Args:
+        json_rpc_url: the node; None to do without.
+        etherscan_url: Etherscan V2 or a compatible explorer. A URL without a path gets `/v2/api`.
+        etherscan_api_key: needed by Etherscan itself: without a key it is not asked.
+        ethplorer_url: Ethplorer, which knows mainnet only: at its own address other chains are not
+            asked about there.
+        ethplorer_api_key: without a key Ethplorer is not asked.
+        chain_id: the chain of all addresses.
+        cache_dir: where facts survive restarts; None for memory only.
+        deadline_seconds: all waiting for one transaction together.
+        timeout_seconds: one request, in the background; may well exceed the deadline.
+        patience_share: the share of the deadline after which the node is asked although an
+            explorer may still answer, and after which a search of the node goes on in the
+            background.
+        node_requests_per_second: requests allowed to the node.
+        etherscan_rates: requests allowed to the explorer.
+        ethplorer_rates: requests allowed to Ethplorer; None for those of the kind of key.
+        search_seconds: a search of the node for a first transaction is given up after that many.
+        clock: seconds, never going back: of the rate limits and circuit breakers.
+    """
+    with ExitStack() as opening:  # a client refuses a URL that is none
+        store = FactStore(cache_dir, chain_id)
+        opening.callback(store.close)
+        cache = FactCache(store)
+        sources = Sources(
+            cache,
+            patience=deadline_seconds * patience_share,
+            search_seconds=search_seconds,
+            clock=clock,
+        )
+
+        def add_explorers(etherscan_key: str | None, ethplorer_key: str | None) -> None:
+            own_ethplorer = ethplorer_url.rstrip("/") != ETHPLORER_URL
+            is_told = chain_id == MAINNET or own_ethplorer
+            if ethplorer_key and is_told and not sources.has("ethplorer"):
+                free = ethplorer_key == ETHPLORER_FREE_KEY
+                rates = ethplorer_rates or (ETHPLORER_FREE_RATES if free else ETHPLORER_RATES)
+                ethplorer = EthplorerClient(ethplorer_url, ethplorer_key, timeout=timeout_seconds)
+                sources.add_ethplorer(ethplorer, rates)
+            own_etherscan = etherscan_url.rstrip("/") != ETHERSCAN_URL
+            if (etherscan_key or own_etherscan) and not sources.has("etherscan"):
+                sources.add_etherscan(
+                    EtherscanClient(
+                        etherscan_url, etherscan_key, chain_id, timeout=timeout_seconds
+                    ),
+                    etherscan_rates,
+                )
+
+        add_explorers(etherscan_api_key, ethplorer_api_key)
+        if json_rpc_url:
+            node = JsonRpcClient(
+                json_rpc_url,
+                timeout=timeout_seconds,
+                max_bytes=_METADATA_MAX_BYTES,
+                rate_limit=RateLimit(Rate(node_requests_per_second, 1.0), clock=clock),
+            )
+            sources.add_node(node, node_requests_per_second)
+        opening.pop_all()
+    well_known = load_well_known_tokens(chain_id)
+    return Lookups(
+        sources,
+        cache,
+        store,
+        well_known,
+        deadline_seconds=deadline_seconds,
+        add_explorers=add_explorers,
+    )
+
+
+def _first_of(firsts: Inquiry[FirstTransaction], account: str) -> FirstTransaction | Unknown | None:
+    """The account's first transaction, None where it has none yet, or why it is not known."""
+    failure = firsts.failures.get(account)
+    if isinstance(failure, NotFound):
+        return None
+    return firsts.found.get(account) or Unknown(str(failure))
+
+
+def _address(value: str) -> str:
+    address = normalise_address(value)
+    if address is None:
+        raise RequestRefused("look-up", "not an address")
+    return address

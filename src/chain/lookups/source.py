@@ -1,0 +1,168 @@
+"""One outside source of facts, as the look-ups see it: questions go in, futures come out.
+
+`ask` never blocks. Identical questions in flight are joined; a source that is dead (circuit
+breaker), exhausted (rate limit) or swamped (bounded queue) refuses at once, so that the next source
+can be tried. Requests run in the source's own threads with their own time-outs, not with the
+transaction's deadline: an answer that comes too late for its transaction is still kept.
+"""
+
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Generic, TypeAlias, TypeVar
+
+from src.chain.clients.circuit_breaker import CircuitBreaker
+from src.chain.clients.rate_limit import RateLimit
+from src.chain.errors import (
+    DeadlineExceeded,
+    MalformedAnswer,
+    NotFound,
+    RateLimited,
+    SourceError,
+    SourceUnavailable,
+)
+
+Failure: TypeAlias = SourceError | NotFound
+T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
+
+
+class Source(Generic[T]):
+    """Answers questions about addresses, many at once where the source can.
+
+    Args:
+        name: the source's name in errors.
+        breaker: shared by the sources that stand for one server.
+        keep: called with every answer before it is given out, e.g. to cache it.
+        rate_limit: one place is taken for each request; None where the client has its own.
+        threads: requests in flight at most.
+        max_waiting: addresses in flight or queued at most; more are refused.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        breaker: CircuitBreaker,
+        keep: Callable[[Mapping[str, T]], None],
+        rate_limit: RateLimit | None = None,
+        threads: int = 4,
+        max_waiting: int = 256,
+    ) -> None:
+        self.name = name
+        self.breaker = breaker
+        self._keep = keep
+        self._rate_limit = rate_limit
+        self._max_waiting = max_waiting
+        self._in_flight: dict[str, Future[T]] = {}
+        self._lock = threading.Lock()
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix=f"lookup-{name}")
+        self.outcomes: Counter[str] = Counter()  # requests so far: ok, not_found, failed, refused
+        self.seconds = 0.0  # spent waiting for answers so far
+
+    def ask(
+        self,
+        addresses: Collection[str],
+        request: Callable[[list[str]], Mapping[str, T | Failure]],
+    ) -> dict[str, Future[T]]:
+        """Start one request for those `addresses` about which none is in flight.
+
+        `request` answers each of its addresses with a value or a failure, or raises one for all.
+        The futures end with the value, a `SourceError` or `NotFound`.
+        """
+        with self._lock:
+            futures = {a: self._in_flight[a] for a in addresses if a in self._in_flight}
+            new = [address for address in addresses if address not in futures]
+            room = max(0, self._max_waiting - len(self._in_flight))
+            surplus = {address: Future[T]() for address in new[room:]}
+            started = {address: Future[T]() for address in new[:room]}
+            refusal = self._refusal() if started else None
+            if refusal is None:
+                self._in_flight.update(started)
+        futures |= started | surplus
+        self._finish(surplus, {}, SourceUnavailable(self.name, "too many requests waiting"))
+        if refusal is not None:
+            self.outcomes["rate_limited" if isinstance(refusal, RateLimited) else "refused"] += 1
+            self._finish(started, {}, refusal)
+        elif started:
+            try:
+                self._threads.submit(self._run, started, request)
+            except RuntimeError:  # closed
+                self.breaker.abandoned()
+                self._finish(started, {}, SourceUnavailable(self.name, "closed"))
+        return futures
+
+    def close(self) -> None:
+        """Refuse further questions; requests under way end by their own time-outs."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _refusal(self) -> SourceError | None:
+        if not self.breaker.allow():
+            return SourceUnavailable(self.name, "not asked, it failed several times in a row")
+        if self._rate_limit is not None and not self._rate_limit.try_acquire():
+            self.breaker.abandoned()
+            return RateLimited(self.name, "our own rate limit")
+        return None
+
+    def _run(
+        self,
+        started: dict[str, Future[T]],
+        request: Callable[[list[str]], Mapping[str, T | Failure]],
+    ) -> None:
+        answers: Mapping[str, T | Failure] = {}
+        missing: Failure = MalformedAnswer(self.name, "no answer to the question")
+        begun = time.monotonic()
+        try:
+            answers = request(list(started))
+            self._keep(
+                {a: v for a, v in answers.items() if not isinstance(v, SourceError | NotFound)}
+            )
+        except (SourceError, NotFound) as failure:
+            missing = failure
+        except Exception as error:
+            # A fault of ours on unforeseen input must not leave the caller waiting for ever.
+            logger.exception("%s: unexpected error in a look-up", self.name)
+            missing = MalformedAnswer(self.name, f"could not be read ({type(error).__name__})")
+        self._note(missing if not answers else None, time.monotonic() - begun)
+        self._report(missing if not answers else None)
+        self._finish(started, answers, missing)
+
+    def _note(self, failure: Failure | None, seconds: float) -> None:
+        outcome = "failed"
+        if failure is None:
+            outcome = "ok"
+        elif isinstance(failure, NotFound):
+            outcome = "not_found"
+        with self._lock:
+            self.outcomes[outcome] += 1
+            self.seconds += seconds
+
+    def _report(self, failure: Failure | None) -> None:
+        match failure:
+            case SourceUnavailable() | RateLimited():
+                self.breaker.failed()
+            case DeadlineExceeded():
+                self.breaker.abandoned()
+            case _:
+                self.breaker.succeeded()
+
+    def _finish(
+        self,
+        started: dict[str, Future[T]],
+        answers: Mapping[str, T | Failure],
+        missing: Failure,
+    ) -> None:
+        with self._lock:
+            for address, future in started.items():
+                if self._in_flight.get(address) is future:
+                    del self._in_flight[address]
+        for address, future in started.items():
+            answer = answers.get(address, missing)
+            if isinstance(answer, SourceError | NotFound):
+                future.set_exception(answer)
+            else:
+                future.set_result(answer)

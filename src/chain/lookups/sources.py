@@ -1,0 +1,218 @@
+"""The order in which sources are asked, and what protects each of them."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from src.chain.clients.circuit_breaker import CircuitBreaker
+from src.chain.clients.deadline import Deadline
+from src.chain.clients.etherscan import EtherscanClient
+from src.chain.clients.ethplorer import EthplorerClient
+from src.chain.clients.rate_limit import Rate, RateLimit
+from src.chain.clients.rpc import JsonRpcClient
+from src.chain.erc20 import token_info_alone, token_infos
+from src.chain.errors import MalformedAnswer, RequestRefused
+from src.chain.facts import FirstTransaction, TokenInfo
+from src.chain.lookups.cache import FactCache
+from src.chain.lookups.fallback import Stage
+from src.chain.lookups.first_transaction import first_outgoing_transaction
+from src.chain.lookups.source import Source
+
+SEARCH_SECONDS = 30.0
+"""A search of the node for a first transaction is given up after that many."""
+
+# A search is some 30 requests: half of the node's requests are left to everything else.
+_REQUESTS_PER_SEARCH = 30
+_SEARCH_RATE_SECONDS = 10.0  # a burst of searches may use up ten seconds' share at once
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class SourceUsage:
+    """How one source was used so far.
+
+    Attributes:
+        outcomes: requests by outcome: ok, not_found, failed, rate_limited (by ourselves), refused.
+        seconds: waiting for its answers, all threads together.
+        waited_seconds: waiting for our own rate limit.
+        circuit_open: whether it is presumed dead.
+    """
+
+    outcomes: Counter[str] = field(default_factory=Counter)
+    seconds: float = 0.0
+    waited_seconds: float = 0.0
+    circuit_open: bool = False
+
+
+class Sources:
+    """Every configured source with its threads, circuit breaker and rate limit, in order.
+
+    Sources may be added while others are asked.
+
+    Token metadata: Ethplorer, then the node, which is asked for all tokens together and for those
+    that fail one by one. First transactions: the explorer, then the node's nonces.
+
+    Args:
+        cache: keeps every answer, late ones too.
+        patience: seconds after which the node is asked although an explorer may still answer, and
+            after which a search of the node is left to itself: it is long where the node is far,
+            and its answer will serve the sender's next transaction.
+        search_seconds: a search of the node is given up after that many.
+        clock: seconds, never going back: of the rate limits and circuit breakers.
+    """
+
+    def __init__(
+        self,
+        cache: FactCache,
+        *,
+        patience: float,
+        search_seconds: float = SEARCH_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._cache = cache
+        self._patience = patience
+        self._search_seconds = search_seconds
+        self._clock = clock
+        self._ethplorer_stages: list[Stage[TokenInfo]] = []
+        self._node_stages: list[Stage[TokenInfo]] = []
+        self._etherscan_stages: list[Stage[FirstTransaction]] = []
+        self._search: Callable[[int | None], Stage[FirstTransaction]] | None = None
+        self._sources: list[Source[Any]] = []
+        self._clients: list[JsonRpcClient | EtherscanClient | EthplorerClient] = []
+
+    def add_ethplorer(self, client: EthplorerClient, rates: Collection[Rate]) -> None:
+        """Ask Ethplorer for token metadata, at no more than these rates."""
+        self._clients.append(client)
+        source = self._source(
+            "ethplorer",
+            self._cache.keep_token_infos,
+            RateLimit(*rates, clock=self._clock),
+            threads=8,
+        )
+        self._ethplorer_stages.append(
+            Stage(_one_by_one(source, client.token_info), patience=self._patience)
+        )
+
+    def add_etherscan(self, client: EtherscanClient, rates: Collection[Rate]) -> None:
+        """Ask an explorer for first transactions, at no more than these rates."""
+        self._clients.append(client)
+        source = self._source(
+            "etherscan", self._cache.keep_first_transactions, RateLimit(*rates, clock=self._clock)
+        )
+        self._etherscan_stages.append(
+            Stage(_one_by_one(source, client.first_transaction), patience=self._patience)
+        )
+
+    def add_node(self, node: JsonRpcClient, requests_per_second: int) -> None:
+        """Ask the node for both; its client holds the rate limit, a share of it is for searches."""
+        self._clients.append(node)
+        breaker = CircuitBreaker(clock=self._clock)
+        keep_tokens = self._cache.keep_token_infos
+        together = self._source("node", keep_tokens, breaker=breaker)
+        alone = self._source("node", keep_tokens, breaker=breaker, threads=8)
+        searches = self._source(
+            "node",
+            self._cache.keep_first_transactions,
+            RateLimit(_search_rate(requests_per_second), clock=self._clock),
+            breaker=breaker,
+        )
+        self._node_stages += [
+            Stage(lambda addresses: together.ask(addresses, lambda a: token_infos(node, a))),
+            Stage(
+                _one_by_one(alone, lambda address: token_info_alone(node, address)),
+                only_after=(MalformedAnswer, RequestRefused),
+            ),
+        ]
+
+        def search(block_number: int | None) -> Stage[FirstTransaction]:
+            return Stage(
+                _one_by_one(
+                    searches,
+                    lambda address: first_outgoing_transaction(
+                        node, address, block_number, Deadline.after(self._search_seconds)
+                    ),
+                ),
+                abandon_after=self._patience,
+            )
+
+        self._search = search
+
+    def token_stages(self) -> list[Stage[TokenInfo]]:
+        """Whom to ask for token metadata."""
+        return self._ethplorer_stages + self._node_stages
+
+    def first_transaction_stages(self, block_number: int | None) -> list[Stage[FirstTransaction]]:
+        """Whom to ask for a first transaction up to `block_number`."""
+        searches = [] if self._search is None else [self._search(block_number)]
+        return self._etherscan_stages + searches
+
+    def has(self, name: str) -> bool:
+        """Whether a source of this name is configured."""
+        return any(source.name == name for source in self._sources)
+
+    def problems(self) -> list[str]:
+        """The sources that are presumed dead."""
+        dead = {source.name for source in self._sources if source.breaker.is_open}
+        return [f"{name} does not answer and is asked only now and then" for name in sorted(dead)]
+
+    def usage(self) -> dict[str, SourceUsage]:
+        """How each source was used so far, by its name."""
+        used: dict[str, SourceUsage] = {}
+        for source in self._sources:
+            usage = used.setdefault(source.name, SourceUsage())
+            usage.outcomes += source.outcomes
+            usage.seconds += source.seconds
+            usage.circuit_open |= source.breaker.is_open
+        for client in self._clients:
+            if isinstance(client, JsonRpcClient):
+                used["node"].waited_seconds += client.waited_seconds
+        return used
+
+    def close(self) -> None:
+        """Stop asking and close the connections."""
+        for source in self._sources:
+            source.close()
+        for client in self._clients:
+            client.close()
+
+    def _source(
+        self,
+        name: str,
+        keep: Callable[[Mapping[str, T]], None],
+        rate_limit: RateLimit | None = None,
+        *,
+        breaker: CircuitBreaker | None = None,
+        threads: int = 4,
+    ) -> Source[T]:
+        source = Source(
+            name,
+            breaker=breaker or CircuitBreaker(clock=self._clock),
+            keep=keep,
+            rate_limit=rate_limit,
+            threads=threads,
+        )
+        self._sources.append(source)
+        return source
+
+
+def _search_rate(requests_per_second: int) -> Rate:
+    share = requests_per_second * _SEARCH_RATE_SECONDS / 2
+    return Rate(max(1, int(share / _REQUESTS_PER_SEARCH)), _SEARCH_RATE_SECONDS)
+
+
+def _one_by_one(
+    source: Source[T], request: Callable[[str], T]
+) -> Callable[[Collection[str]], Mapping[str, Future[T]]]:
+    """A request for each address, all at the same time."""
+
+    def ask(addresses: Collection[str]) -> Mapping[str, Future[T]]:
+        futures: dict[str, Future[T]] = {}
+        for address in addresses:
+            futures |= source.ask([address], lambda asked: {asked[0]: request(asked[0])})
+        return futures
+
+    return ask

@@ -1,0 +1,1 @@
+"""Recorded ranges of blocks: format, fetching and verification."""

@@ -1,0 +1,280 @@
+"""Record blocks from a node: `npm run record -- --from-block A --to-block B --out DIR`."""
+
+import argparse
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from types import FrameType
+from typing import NoReturn
+
+import pyarrow.compute as pc
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from src import cli
+from src.chain.clients.rate_limit import Rate, RateLimit
+from src.chain.clients.rpc import JsonRpcClient
+from src.chain.errors import SourceError
+from src.chain.recording.fetch import (
+    DEFAULT_PATIENCE,
+    BlockFetcher,
+    Node,
+    UnverifiedBlock,
+)
+from src.chain.recording.format import Recording, RecordingError, RecordingWriter, open_writer
+from src.chain.recording.tokens import TokenFetcher
+
+URL_VARIABLE = "JSON_RPC_URL"
+ROWS_PER_PART = 200_000
+
+_DESCRIPTION = """\
+Record blocks from an Ethereum node: transactions, receipts with all logs, and the metadata of the
+tokens seen, as parquet. Every block's receipts are checked against the root in its header, so that
+no log can be missing. Run the same command again to resume or to extend: what is recorded stays.
+"""
+_EPILOG = """\
+The node's URL is read from the environment variable JSON_RPC_URL unless --url is given. Old blocks
+need a full node that keeps receipts, but no archive node.
+
+examples:
+  JSON_RPC_URL=http://127.0.0.1:8545 \\
+    npm run record -- --from-block 18000000 --to-block 18000099 --out recordings/august
+  npm run replay -- --data recordings/august
+
+exit codes: 0 recorded, 1 failed, 2 wrong usage, 130 or 143 stopped by a signal. What is recorded is
+sound after each of them, and the same command resumes.
+"""
+
+
+class _Stopped(Exception):
+    """A signal asks us to stop."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.exit_code = 128 + number
+
+
+class _StopFlag:
+    """Set by the first SIGINT or SIGTERM; a second one ends the process at once."""
+
+    def __init__(self) -> None:
+        self.number = 0
+        self.event = threading.Event()
+
+    def on_signal(self, number: int, _frame: FrameType | None) -> None:
+        if self.number:
+            os._exit(128 + number)
+        self.number = number
+        self.event.set()
+
+    def check(self) -> None:
+        if self.number:
+            raise _Stopped(self.number)
+
+
+@cli.command("record", resumes=True)
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    options = _parse(arguments)
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(message)s")
+    started = time.monotonic()
+    try:
+        with _stop_flag() as stop, logging_redirect_tqdm():
+            tokens_missed = record(options, stop)
+    except _Stopped as stopped:
+        raise cli.CommandError(
+            f"stopped by {stopped}; the same command resumes", exit_code=stopped.exit_code
+        ) from None
+    except UnverifiedBlock as error:
+        raise cli.CommandError(
+            f"{error}. Use another node, or --no-verify to record it flagged as such"
+        ) from error
+    _summarise(options, tokens_missed, time.monotonic() - started)
+    return 0
+
+
+def record(options: argparse.Namespace, stop: _StopFlag) -> int:
+    """Record what is missing of the range.
+
+    Returns:
+        How many tokens' metadata could not be had.
+
+    Raises:
+        SourceError: the node does not answer, or does not have the blocks.
+        UnverifiedBlock: a block does not verify.
+        ValueError: the folder or the URL does not fit.
+        OSError: the disk.
+    """
+    limit = RateLimit(Rate(options.requests_per_second, 1.0))
+    # More workers than requests a second would only wait for each other, some beyond the time-out.
+    workers = min(options.workers, options.requests_per_second)
+    client = JsonRpcClient(
+        options.url, timeout=options.timeout, rate_limit=limit, connections=workers
+    )
+    node = Node(client, options.patience, stop.event)
+    chain_id, head = (node.quantity(method) for method in ("eth_chainId", "eth_blockNumber"))
+    if options.to_block > head:
+        raise RecordingError(f"--to-block {options.to_block}: the node's newest block is {head}")
+    with (
+        closing(client),
+        open_writer(options.out, chain_id) as writer,
+        ThreadPoolExecutor(workers, "record") as pool,
+    ):
+        return _Recorder(options, stop, node, TokenFetcher(node), writer, pool).run()
+
+
+@dataclass(slots=True)
+class _Recorder:
+    options: argparse.Namespace
+    stop: _StopFlag
+    node: Node
+    tokens: TokenFetcher
+    writer: RecordingWriter
+    pool: ThreadPoolExecutor
+    tokens_missed: int = 0
+
+    def run(self) -> int:
+        options = self.options
+        gaps = self.writer.missing(options.from_block, options.to_block)
+        total = options.to_block - options.from_block + 1
+        done = total - sum(len(gap) for gap in gaps)
+        with tqdm(total=total, initial=done, unit="block", mininterval=_interval()) as progress:
+            try:
+                for gap in gaps:
+                    self._fetch(gap, progress)
+            except (_Stopped, UnverifiedBlock):
+                self._write()  # what is in hand is good
+                raise
+            except SourceError:
+                if self.stop.number:
+                    with suppress(SourceError):
+                        self._write()
+                self.stop.check()
+                raise
+        return self.tokens_missed
+
+    def _fetch(self, gap: range, progress: "tqdm[NoReturn]") -> None:
+        fetcher = BlockFetcher(self.node, verify=self.options.verify)
+        with closing(fetcher.fetch_all(gap, self.pool, 2 * self.options.workers)) as fetched:
+            for rows in fetched:
+                self.writer.add(rows)
+                progress.update()
+                if self._is_full():
+                    self._write()
+                self.stop.check()
+        self._write()
+
+    def _is_full(self) -> bool:
+        many = self.writer.pending_blocks >= self.options.blocks_per_part
+        return many or self.writer.pending_rows >= ROWS_PER_PART
+
+    def _write(self) -> None:
+        wanted = self.writer.unknown_tokens() if self.options.tokens else []
+        answers = self.tokens.fetch_all(wanted, self.pool)
+        self.writer.write(answer for answer in answers if answer is not None)
+        self.tokens_missed += answers.count(None)
+
+
+@contextmanager
+def _stop_flag() -> Iterator[_StopFlag]:
+    """Have SIGINT and SIGTERM set a flag, so that what is fetched is written before we stop."""
+    flag = _StopFlag()
+    signals = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, flag.on_signal) for number in signals}
+    try:
+        yield flag
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _interval() -> float:
+    """Seconds between two reports of progress: rarely where they go to a file."""
+    return 0.1 if sys.stderr.isatty() else 10.0
+
+
+def _parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = cli.parser("record", _DESCRIPTION, _EPILOG)
+    add = parser.add_argument
+    add("--from-block", type=cli.natural, required=True, metavar="A", help="first block, included")
+    add("--to-block", type=cli.natural, required=True, metavar="B", help="last block, included")
+    add(
+        "--out", type=cli.output_folder, required=True, metavar="DIR", help="the recording's folder"
+    )
+    add("--url", default=os.environ.get(URL_VARIABLE), help=f"the node (default: ${URL_VARIABLE})")
+    add("--workers", type=cli.positive, default=8, metavar="N", help="blocks fetched at once (8)")
+    add(
+        "--requests-per-second",
+        type=cli.positive,
+        default=25,
+        metavar="N",
+        help="most requests to the node in any second (25)",
+    )
+    add(
+        "--timeout",
+        type=cli.positive_number,
+        default=30.0,
+        metavar="S",
+        help="seconds for a request (30)",
+    )
+    add(
+        "--patience",
+        type=cli.positive_number,
+        default=DEFAULT_PATIENCE,
+        metavar="S",
+        help="seconds to keep asking a node that fails (120)",
+    )
+    add(
+        "--blocks-per-part",
+        type=cli.positive,
+        default=100,
+        metavar="N",
+        help="most blocks in a part: so many are fetched again after a kill (100)",
+    )
+    add(
+        "--no-verify",
+        dest="verify",
+        action="store_false",
+        help="record blocks also where their receipts do not match the header, flagged as such",
+    )
+    add(
+        "--no-tokens",
+        dest="tokens",
+        action="store_false",
+        help="do not ask for tokens' names, symbols and decimals",
+    )
+    options = parser.parse_args(arguments)
+    if options.from_block > options.to_block:
+        parser.error("--from-block is after --to-block")
+    if not options.url:
+        parser.error(f"no node: set {URL_VARIABLE}, or give --url")
+    return options
+
+
+def _summarise(options: argparse.Namespace, tokens_missed: int, seconds: float) -> None:
+    recording = Recording(options.out)
+    blocks = recording.blocks(["n_transactions", "receipts_root_verified"])
+    transactions = recording.transactions(["n_logs", "n_erc20_transfers"])
+    logs, transfers = (pc.sum(column).as_py() or 0 for column in transactions.columns)
+    unverified = blocks.num_rows - (pc.sum(blocks["receipts_root_verified"]).as_py() or 0)
+    size = sum(file.stat().st_size for file in options.out.rglob("*.parquet")) / 1e6
+    verified = f"{unverified:,} of them NOT verified" if unverified else "all verified"
+    missed = f" ({tokens_missed:,} more could not be had)" if tokens_missed else ""
+    sys.stdout.write(
+        f"{options.out} holds {blocks.num_rows:,} blocks of chain {recording.chain_id}"
+        f" ({verified}), {transactions.num_rows:,} transactions, {logs:,} logs,"
+        f" {transfers:,} ERC-20 transfers, {len(recording.tokens()):,} tokens{missed};"
+        f" {size:.1f} MB, {seconds:.0f} s.\n"
+        f"Next: npm run replay -- --data {options.out}\n"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

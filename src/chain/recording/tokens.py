@@ -1,0 +1,89 @@
+"""The metadata of tokens for a recording: what their contracts answer, word for word."""
+
+import logging
+from collections.abc import Sequence
+from concurrent.futures import Executor
+
+from src.chain.erc20 import (
+    MAX_TOKENS_PER_CALL,
+    METADATA_CALLS,
+    multicall,
+    multicall_results,
+    returned_bytes,
+)
+from src.chain.errors import MalformedAnswer, RequestRefused
+from src.chain.recording.fetch import Node
+from src.chain.recording.format import TokenAnswers
+
+logger = logging.getLogger(__name__)
+
+_LONGEST_ANSWER = 4096  # bytes; a longer name or symbol is an attack on our disk
+# How nodes word it that the contract itself failed; any other refusal says nothing of the token.
+_EVM_FAILURES = ("revert", "opcode", "out of gas", "invalid jump", "stack", "bad instruction")
+
+
+class TokenFetcher:
+    """Asks tokens for `decimals()`, `name()` and `symbol()`, thirty in one Multicall3 request.
+
+    A token of which a call fails there is asked again alone: another one may have burnt the gas
+    that it needed, and that would be recorded as its own word. Where the chain has no Multicall3,
+    all are asked alone.
+    """
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._has_multicall = True
+
+    def fetch_all(self, tokens: Sequence[str], pool: Executor) -> list[TokenAnswers | None]:
+        """What each token answers now; None where the node refuses to say, or at absurd length.
+
+        Raises:
+            SourceError: the node does not answer.
+        """
+        starts = range(0, len(tokens), MAX_TOKENS_PER_CALL)
+        batches = [tokens[start : start + MAX_TOKENS_PER_CALL] for start in starts]
+        together = [found for batch in pool.map(self._ask_together, batches) for found in batch]
+        alone = (token for token, found in zip(tokens, together, strict=True) if found is None)
+        answers = dict(pool.map(self._ask_alone, alone))
+        return [
+            _recorded(token, answers.get(token) if found is None else found)
+            for token, found in zip(tokens, together, strict=True)
+        ]
+
+    def _ask_together(self, tokens: Sequence[str]) -> list[list[bytes | None] | None]:
+        """The answers of each token; None for those that must be asked alone."""
+        if not self._has_multicall or len(tokens) == 1:
+            return [None] * len(tokens)
+        try:
+            data = returned_bytes(self._node.call("eth_call", [multicall(tokens), "latest"]))
+            self._has_multicall &= bool(data)
+            results = multicall_results(data, tokens)
+        except (RequestRefused, MalformedAnswer) as error:
+            logger.info("%s: asking each token alone", error)
+            return [None] * len(tokens)
+        return [
+            [data for _, data in found] if all(success for success, _ in found) else None
+            for found in results
+        ]
+
+    def _ask_alone(self, token: str) -> tuple[str, list[bytes | None] | None]:
+        answers: list[bytes | None] = []
+        for selector in METADATA_CALLS:
+            call = {"to": token, "data": f"0x{selector.hex()}"}
+            try:
+                answers.append(returned_bytes(self._node.call("eth_call", [call, "latest"])))
+            except MalformedAnswer:
+                return token, None
+            except RequestRefused as error:
+                if not any(word in error.problem.lower() for word in _EVM_FAILURES):
+                    logger.info("token %s: %s", token, error)
+                    return token, None
+                answers.append(None)
+        return token, answers
+
+
+def _recorded(token: str, answers: Sequence[bytes | None] | None) -> TokenAnswers | None:
+    if answers is None or any(data and len(data) > _LONGEST_ANSWER for data in answers):
+        return None
+    decimals, name, symbol = (None if data is None else f"0x{data.hex()}" for data in answers)
+    return TokenAnswers(token, name=name, symbol=symbol, decimals=decimals)

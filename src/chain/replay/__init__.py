@@ -1,0 +1,1 @@
+"""Recorded blocks served as an Ethereum node."""

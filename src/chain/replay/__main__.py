@@ -1,0 +1,149 @@
+"""Serve recorded blocks as an Ethereum node: `npm run replay -- --data DIR --port N`."""
+
+import argparse
+import logging
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from types import FrameType
+
+from src import cli
+from src.chain.recording.dataset import is_dataset
+from src.chain.recording.format import Recording, RecordingError, is_recording
+from src.chain.replay.chain import RecordedChain, RecordingSource
+from src.chain.replay.dataset import DatasetSource
+from src.chain.replay.methods import ReplayMethods
+from src.chain.replay.server import RpcServer
+from src.files import reason
+
+DEFAULT_PORT = 8545
+_POLL_SECONDS = 0.1
+
+_DESCRIPTION = """\
+Serve recorded blocks and receipts as an Ethereum node (JSON-RPC over HTTP), so that the bot and any
+other client run on real history with no network and always get the same answers.
+
+What the recording does not hold is answered with JSON-RPC error -32001, never with an invented
+value. Stop with Ctrl-C.
+"""
+_EPILOG = """\
+examples:
+  npm run record -- --from-block 18000000 --to-block 18000009 --out recordings/august
+  npm run replay -- --data recordings/august
+  JSON_RPC_URL=http://127.0.0.1:8545 npm run block -- 18000000 --nocache
+"""
+
+
+@cli.command("replay")
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    options = _parse(arguments)
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(message)s")
+    started = time.monotonic()
+    chain, left_out = open_chain(options.data)
+    try:
+        server = RpcServer((options.host, options.port), ReplayMethods(chain).methods)
+    except OSError as error:
+        raise cli.CommandError(
+            f"{options.host}:{options.port}: {reason(error)}; choose another with --port"
+        ) from error
+    _announce(chain, server.url, left_out, time.monotonic() - started)
+    _serve(server)
+    return 0
+
+
+def open_chain(folder: Path) -> tuple[RecordedChain, int]:
+    """Open a recording or a folder in the data-set layout.
+
+    Returns:
+        The chain, and how many transactions are not served because too little is known of them.
+
+    Raises:
+        RecordingError: the folder is neither, or cannot be read.
+        ValueError: it holds no block.
+    """
+    if is_recording(folder):
+        return RecordedChain(RecordingSource(Recording(folder))), 0
+    if is_dataset(folder):
+        source = DatasetSource(folder)
+        return RecordedChain(source), source.left_out
+    raise RecordingError(
+        f"{folder}: neither a recording (recording.json; `npm run record` makes one) nor a data set"
+        " (transactions.parquet and transfers.parquet)"
+    )
+
+
+def _parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = cli.parser("replay", _DESCRIPTION, _EPILOG)
+    parser.add_argument(
+        "--data",
+        type=cli.path,
+        required=True,
+        metavar="DIR",
+        help="a recording, or a data set folder",
+    )
+    parser.add_argument(
+        "--port",
+        type=cli.port,
+        default=DEFAULT_PORT,
+        metavar="N",
+        help=f"port to listen on, 0 for any free one (default: {DEFAULT_PORT})",
+    )
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="address to listen on (default: %(default)s)"
+    )
+    return parser.parse_args(arguments)
+
+
+def _announce(chain: RecordedChain, url: str, left_out: int, seconds: float) -> None:
+    ranges = chain.ranges()
+    lines = [
+        f"Replaying chain {chain.chain_id} at {url}: {len(chain.numbers):,} blocks"
+        f" ({chain.describe_ranges(3)}), {chain.transaction_count:,} transactions;"
+        f" ready in {seconds:.1f} s."
+    ]
+    if left_out:
+        lines.append(f"{left_out:,} more are not served: who sent them is not recorded.")
+    lines.append("Try, in another terminal:")
+    lines.append(f"  export JSON_RPC_URL={url}")
+    if example := _example(chain):
+        lines.append(f"  npm run tx -- {example} --nocache")
+    lines.append(f"  npm run block -- {chain.head} --nocache")
+    several = [(first, last) for first, last in ranges if first < last]
+    if several:
+        first, last = several[-1]
+        lines.append(f"  npm run range -- {max(first, last - 9)}..{last} --nocache")
+    sys.stdout.write("\n".join(lines) + "\n")
+    sys.stdout.flush()
+
+
+def _example(chain: RecordedChain) -> str:
+    """The hash of a transaction, of one with logs if there is any in the newest blocks."""
+    found = ""
+    for number in reversed(chain.blocks_with_transactions()[-20:]):
+        for receipt in chain.block(number).receipts:
+            found = str(receipt["transactionHash"])
+            if receipt["logs"]:
+                return found
+    return found
+
+
+def _serve(server: RpcServer) -> None:
+    """Serve until SIGTERM or SIGINT."""
+    stop = threading.Event()
+
+    def on_signal(_number: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, on_signal)
+    with server:
+        threading.Thread(target=server.serve_forever, args=(_POLL_SECONDS,), daemon=True).start()
+        stop.wait()
+        server.shutdown()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

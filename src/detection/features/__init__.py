@@ -1,0 +1,1 @@
+"""Features of a transaction's transfers: definitions, kernel and its input arrays."""

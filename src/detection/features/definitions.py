@@ -1,0 +1,138 @@
+"""Features of a transaction's ERC-20 transfers: one definition, for one row and for a table.
+
+A transaction is the ordered list of its ERC-20 `Transfer` logs plus its sender (*origin*,
+`tx.from`). *Inner* transfers are those with neither side the zero address: call frames cannot show
+mints and burns, so every structural feature reads inner transfers only. That makes a transaction
+look the same whether its transfers come from logs or from calls. Mints and burns count in the two
+amount features alone (the zero account is then a payer like any other).
+
+Terms: *net* is an account's received minus sent amount of one token in this transaction; a net
+within `feature_kernel.NET_TOLERANCE` of the gross flow is zero. An *outsider* is any account but
+the origin. Counts enter as log2(1 + count) (or log2(count) where the count is at least 1), so that
+a doubling is one unit. The amount features compare with what the token's own training transfers
+moved, in robust standard deviations of log10(raw amount); tokens without a profile give 0.
+
+Every feature is finite and at least 0; most are 0 for a plain payment. The range stated for each
+holds for n transfers. Nothing reads names or symbols, receipts or gas: live handling has none.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from src.detection.features.batch import TransferBatch, TransferLike
+from src.detection.features.kernel import Profile, Transfers, transaction_features
+from src.detection.forest.manifest import TokenAmounts
+
+FEATURES: Final[Mapping[str, str]] = {
+    "reverse_hops": (
+        "Transfers that send a token back along an earlier hop of the same token and the same two "
+        "accounts (flash loan repaid, swap undone). log2(1 + count), 0 to log2(n)."
+    ),
+    "reverse_share": "Share of the inner transfers that are reverse hops. 0 to 1.",
+    "repaid_hops": (
+        "Reverse hops that bring at least all that the opposite hops had moved so far (a loan "
+        "repaid in full). log2(1 + count), 0 to log2(n)."
+    ),
+    "restored_balances": (
+        "(token, account) balances that go below their start during the transaction and end at or "
+        "above it: lenders made whole, pools drained and refilled. log2(1 + count), 0 to log2(1+n)."
+    ),
+    "pair_hops": (
+        "Largest number of transfers between the same two accounts, any token, either direction. "
+        "log2(count), 0 to log2(n)."
+    ),
+    "edge_repeats": (
+        "Inner transfers per distinct (token, from, to): how often the same move is repeated. "
+        "log2(ratio), 0 to log2(n)."
+    ),
+    "legs_per_token": (
+        "Legs per distinct token, where legs is the smaller of the numbers of (token, payer) and "
+        "(token, payee) combinations; an airdrop or a collection has one leg however long it is. "
+        "log2(ratio), 0 to log2(n)."
+    ),
+    "pass_through": (
+        "(token, account) combinations that receive and send with net zero (routers, attack "
+        "contracts). log2(1 + count), 0 to log2(1 + n)."
+    ),
+    "through_degree": (
+        "Largest min(transfers in, transfers out) of one account: the busiest relay; 0 for "
+        "airdrops and collections. log2(1 + count), 0 to log2(1 + n)."
+    ),
+    "density": (
+        "Distinct (token, from, to) moves per account beyond one: max(0, moves / accounts - 1). "
+        "0 to n - 1, in practice below 10."
+    ),
+    "origin_absent": "1 when the transaction's sender is in no inner transfer, else 0.",
+    "outsider_loss": (
+        "Most tokens of which one outsider ends poorer. log2(1 + count), 0 to log2(1 + n)."
+    ),
+    "unattended_loss": (
+        "outsider_loss when the origin is absent, else 0: tokens leave an account while the one "
+        "who ordered it stays out of sight. 0 to log2(1 + n)."
+    ),
+    "origin_free_gain": (
+        "Tokens of which the origin ends richer while it ends poorer of none. log2(1 + count), "
+        "0 to log2(1 + n)."
+    ),
+    "unfunded_returns": (
+        "reverse_hops when the origin ends poorer of no token, else 0: round trips on other "
+        "people's money. 0 to log2(n)."
+    ),
+    "unfunded_pair_hops": (
+        "pair_hops when the origin ends poorer of no token, else 0. 0 to log2(n)."
+    ),
+    "foreign_excess": (
+        "Largest single transfer not sent by the origin (mints included), against the token's "
+        "training amounts: robust z of log10(raw amount) above 2, capped. 0 to 4."
+    ),
+    "taken_excess": (
+        "Largest net loss of an outsider (or net mint) of one token, against the token's training "
+        "amounts, same unit. 0 to 4."
+    ),
+}
+"""What each feature says, by name, in the order of the columns."""
+
+FEATURE_NAMES: Final[tuple[str, ...]] = tuple(FEATURES)
+
+
+@dataclass(frozen=True, slots=True)
+class TokenProfile:
+    """What training transfers of each known token moved, by contract address."""
+
+    index: Mapping[str, int]
+    center: NDArray[np.float64]
+    scale: NDArray[np.float64]
+
+    @classmethod
+    def from_amounts(cls, amounts: Mapping[str, TokenAmounts]) -> Self:
+        """Build from a manifest's `token_amounts`."""
+        return cls(
+            index={address: row for row, address in enumerate(amounts)},
+            center=np.array([known.center for known in amounts.values()], dtype=np.float64),
+            scale=np.array([known.scale for known in amounts.values()], dtype=np.float64),
+        )
+
+
+def feature_table(batch: TransferBatch, profile: TokenProfile) -> NDArray[np.float64]:
+    """Features of a batch, shape (n_tx, len(FEATURE_NAMES)), columns as FEATURE_NAMES."""
+    rows = [profile.index.get(address, -1) for address in batch.token_addresses]
+    table: NDArray[np.float64] = transaction_features(
+        Transfers(
+            batch.offsets, batch.token, batch.sender, batch.recipient, batch.amount, batch.origin
+        ),
+        Profile(np.array(rows, dtype=np.int32), profile.center, profile.scale),
+    )
+    return table
+
+
+def feature_row(
+    transfers: Sequence[TransferLike], from_address: str, profile: TokenProfile
+) -> NDArray[np.float64]:
+    """Features of one transaction, shape (len(FEATURE_NAMES),)."""
+    batch = TransferBatch.from_transactions([(transfers, from_address)])
+    row: NDArray[np.float64] = feature_table(batch, profile)[0]
+    return row

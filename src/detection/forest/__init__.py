@@ -1,0 +1,1 @@
+"""The Isolation Forest: loading, scoring and explaining."""

@@ -1,0 +1,220 @@
+"""The verified model: loading it, scoring with it, explaining its scores.
+
+One scoring path for live handling, replay, batches and training reports.
+"""
+
+import hashlib
+import importlib.metadata
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from src.detection.errors import (
+    InvalidInput,
+    ModelIncompatible,
+    ModelMalformed,
+    ModelMissing,
+    ModelTampered,
+)
+from src.detection.forest.forest import Forest, as_float32
+from src.detection.forest.forest_file import ForestContents, read_forest
+from src.detection.forest.manifest import Manifest, read_manifest
+from src.detection.forest.tree_shap import Explainer
+
+NORMAL = "NORMAL"
+ANOMALY = "ANOMALY"
+
+_GOLDEN_TOLERANCE = 1e-12
+"""scikit-learn's own scores differ in the last bit between processors: numpy raises 2 to the path
+length with AVX-512 instructions where there are any."""
+
+
+class Attribution(NamedTuple):
+    """What one input did to a score.
+
+    Attributes:
+        feature: name of the input.
+        value: its value in this transaction.
+        weight: exact Shapley value in log2 of the score; positive pushes towards ANOMALY.
+    """
+
+    feature: str
+    value: float
+    weight: float
+
+    @property
+    def factor(self) -> float:
+        """The weight as a factor on the score: the score is the base times all factors."""
+        return float(2.0**self.weight)
+
+
+def explanation_json(attributions: Iterable[Attribution]) -> str:
+    """Attributions as the JSON list that findings carry.
+
+    Values and signed weights have six decimals, factors (2**weight) four.
+    """
+    listed = [
+        f'{{"feature": {json.dumps(one.feature)}, "value": {one.value:.6f}, '
+        f'"weight": {one.weight:.6f}, "factor": {one.factor:.4f}}}'
+        for one in attributions
+    ]
+    return f"[{', '.join(listed)}]"
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A model that has been verified and is ready to score."""
+
+    manifest: Manifest
+    forest: Forest
+    explainer: Explainer
+    score_quantiles: NDArray[np.float64]
+
+    @property
+    def version(self) -> str:
+        """When the model was made, Unix seconds, as findings carry it."""
+        return str(self.manifest.model_version)
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of the inputs, in the order of the columns."""
+        return self.manifest.inputs
+
+    @property
+    def base_score(self) -> float:
+        """Score of a transaction about which nothing is known: where explanations start."""
+        return float(2.0**self.explainer.base)
+
+    def score(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Anomaly scores of rows of inputs, in [0, 1], near 1 = anomalous.
+
+        Args:
+            rows: shape (n, number of inputs), columns in the order of `inputs`.
+
+        Returns:
+            Shape (n,), bit-identical to `abs(IsolationForest.score_samples(rows))`.
+
+        Raises:
+            InvalidInput: a value is missing, not finite, or too large for float32.
+        """
+        return self.forest.score(self._as_model_rows(rows))
+
+    def explain(self, row: NDArray[np.float64], most: int | None = None) -> list[Attribution]:
+        """Attributions of the inputs of one row, most weighty first, ties in the order of inputs.
+
+        `log2(score) = log2(base_score) + sum of the weights of all`, exactly up to rounding.
+
+        Args:
+            row: shape (number of inputs,).
+            most: how many inputs; None for all.
+
+        Raises:
+            InvalidInput: a value is missing, not finite, or too large for float32.
+        """
+        weights = self.explainer.weights(self._as_model_rows(row[np.newaxis])[0])
+        heaviest = np.argsort(-np.abs(weights), kind="stable")[:most].tolist()
+        values, weights = row.tolist(), weights.tolist()
+        return [Attribution(self.inputs[i], values[i], weights[i]) for i in heaviest]
+
+    def percentile(self, score: float) -> float:
+        """The percentile of one score, see `percentiles`."""
+        return float(self.percentiles(np.array([score]))[0])
+
+    def percentiles(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Share of training transactions with a lower score, in percent, 0 to 100, shape (n,).
+
+        Transactions with the very same score count half, since most traffic is the same few shapes.
+        Unlike the score it means the same for every model version.
+        """
+        quantiles = self.score_quantiles
+        ranks = np.arange(len(quantiles))
+        first = np.searchsorted(quantiles, scores)
+        end = np.searchsorted(quantiles, scores, side="right")
+        between = np.interp(scores, quantiles, ranks)
+        rank = np.where(first < end, (first + end - 1) / 2, between)
+        percents: NDArray[np.float64] = rank / ranks[-1] * 100
+        return percents
+
+    def _as_model_rows(self, rows: NDArray[np.float64]) -> NDArray[np.float32]:
+        if rows.ndim != 2 or rows.shape[1] != len(self.inputs):
+            raise InvalidInput(f"rows of {len(self.inputs)} inputs expected, got {rows.shape}")
+        cast = as_float32(rows)
+        if cast is None:
+            with np.errstate(over="ignore"):
+                finite = np.isfinite(rows.astype(np.float32)).all(axis=0)
+            column = int(np.flatnonzero(~finite)[0])
+            raise InvalidInput(f"input {self.inputs[column]} is missing or not finite")
+        return cast
+
+
+def load_model(
+    path: Path, available_inputs: Sequence[str], *, public_key: str | None = None
+) -> Model:
+    """Load a model file that its manifest vouches for, and prove that it scores as it should.
+
+    Args:
+        path: the model file; its manifest lies beside it.
+        available_inputs: names of the features that this code computes.
+        public_key: whose signature the manifest must carry, see `signature`; None for nobody's.
+
+    Raises:
+        ModelMissing, ModelTampered, ModelIncompatible, ModelMalformed: see `errors`.
+    """
+    manifest = read_manifest(path, public_key)
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise ModelMissing(
+            f"model file {path} is missing. Train one with `npm run train`, or set MODEL_PATH."
+        ) from None
+    actual = hashlib.sha256(content).hexdigest()
+    if actual != manifest.sha256:
+        raise ModelTampered(
+            f"{path.name} has SHA-256 {actual}, its manifest says {manifest.sha256}: the file was "
+            "changed, or copied without its manifest. It is not loaded."
+        )
+    _check_sklearn(manifest.sklearn_version)
+    unknown = [name for name in manifest.inputs if name not in available_inputs]
+    if unknown:
+        named = ", ".join(repr(name[:60]) for name in unknown[:5])  # whoever wrote the file did
+        raise ModelIncompatible(
+            f"the model needs inputs that this version does not compute: {named}. "
+            "Train a new model with `npm run train`."
+        )
+    return _verified(manifest, read_forest(content))
+
+
+def _check_sklearn(trained_with: str) -> None:
+    installed = importlib.metadata.version("scikit-learn")
+    if installed != trained_with:
+        raise ModelIncompatible(
+            f"the model was saved by scikit-learn {trained_with}, {installed} is installed: scores "
+            f"may differ without a word. Install scikit-learn=={trained_with} or train again."
+        )
+
+
+def _verified(manifest: Manifest, contents: ForestContents) -> Model:
+    if contents.sklearn_version != manifest.sklearn_version:
+        raise ModelMalformed(
+            f"the file was saved by scikit-learn {contents.sklearn_version}, the manifest says "
+            f"{manifest.sklearn_version}"
+        )
+    if contents.n_features != len(manifest.inputs):
+        raise ModelMalformed(
+            f"the forest has {contents.n_features} inputs, its manifest {len(manifest.inputs)}"
+        )
+    forest = Forest.from_contents(contents)
+    quantiles = np.array(manifest.score_quantiles)
+    model = Model(manifest, forest, Explainer.for_forest(forest), quantiles)
+    scores = model.score(np.array(manifest.golden_rows, dtype=np.float64))
+    worst = float(np.abs(scores - np.array(manifest.golden_scores)).max())
+    if not worst <= _GOLDEN_TOLERANCE:
+        raise ModelMalformed(
+            f"the model does not reproduce its golden rows (largest difference {worst:g})"
+        )
+    return model

@@ -1,0 +1,105 @@
+"""The detectors of a policy, ready to judge: the one path from evidence to a decision.
+
+Live handling, replay and batches all decide through `Panel.decide`.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Self
+
+from src.detection.detectors import DETECTORS
+from src.detection.detectors.base import Detector, Equipment
+from src.detection.evidence import Evidence
+from src.detection.policy import Match, Mode, Policy, Scope
+from src.detection.records import Decision, Status, Verdict, decide
+
+logger = logging.getLogger(__name__)
+
+
+class Panel:
+    """Runs detectors over evidence. Thread-safe.
+
+    Args:
+        counting: the detectors whose actions count.
+        shadow: those that are recorded only.
+        scopes: for whom which of them do not apply.
+    """
+
+    def __init__(
+        self,
+        counting: Sequence[Detector],
+        shadow: Sequence[Detector] = (),
+        scopes: Sequence[Scope] = (),
+    ) -> None:
+        self._detectors = [(d, False) for d in counting] + [(d, True) for d in shadow]
+        self._by_sender = _by_address(scopes, Match.SENDER)
+        self._by_to = _by_address(scopes, Match.TO)
+        self._scoped = bool(scopes)
+
+    @classmethod
+    def from_policy(cls, policy: Policy, chain_id: int, equipment: Equipment) -> Self:
+        """Make the detectors that a policy has on or in shadow on a chain.
+
+        Raises:
+            ValueError: parameters that contradict each other.
+        """
+        made: dict[Mode, list[Detector]] = {Mode.ON: [], Mode.SHADOW: []}
+        for name, entry in policy.for_chain(chain_id).items():
+            if entry.mode is not Mode.OFF:
+                made[entry.mode].append(DETECTORS[name].build(entry.parameters, equipment))
+        scopes = [scope for scope in policy.scopes if not scope.chains or chain_id in scope.chains]
+        return cls(made[Mode.ON], made[Mode.SHADOW], scopes)
+
+    @property
+    def detectors(self) -> list[tuple[str, Mode]]:
+        """Name and mode of each detector that runs."""
+        return [
+            (detector.NAME, Mode.SHADOW if is_shadow else Mode.ON)
+            for detector, is_shadow in self._detectors
+        ]
+
+    def decide(self, evidence: Evidence, *, also: Sequence[Verdict] = ()) -> Decision:
+        """Judge one transaction. Never raises on what a detector does.
+
+        Args:
+            evidence: its facts.
+            also: verdicts that come from elsewhere, such as a challenger model's.
+        """
+        scopes = self._scopes_for(evidence) if self._scoped else ()
+        verdicts = list(also)
+        for detector, is_shadow in self._detectors:
+            try:
+                verdict = _out_of_scope(detector.NAME, scopes) if scopes else None
+                if verdict is None:
+                    verdict = detector.evaluate(evidence)
+            # One detector's fault must not cost the others' word; the decision says that it failed.
+            except Exception as error:
+                logger.exception("detector %s failed", detector.NAME)
+                verdict = Verdict(detector.NAME, reason=type(error).__name__, status=Status.FAILED)
+            if verdict.reason or verdict.action:  # most are silent, and every microsecond counts
+                verdicts.append(replace(verdict, shadow=True) if is_shadow else verdict)
+        return decide(verdicts)
+
+    def _scopes_for(self, evidence: Evidence) -> Sequence[Scope]:
+        return [
+            *self._by_sender.get(evidence.sender or "", ()),
+            *self._by_to.get(evidence.to or "", ()),
+        ]
+
+
+def _out_of_scope(name: str, scopes: Sequence[Scope]) -> Verdict | None:
+    for scope in scopes:
+        if name in scope.detectors:
+            reason = f"{scope.name}: {scope.reason}"
+            return Verdict(name, reason=reason, status=Status.OUT_OF_SCOPE)
+    return None
+
+
+def _by_address(scopes: Sequence[Scope], match: Match) -> dict[str, tuple[Scope, ...]]:
+    found: dict[str, tuple[Scope, ...]] = {}
+    for scope in scopes:
+        if scope.match in (match, Match.EITHER):
+            for address in scope.addresses:
+                found[address] = (*found.get(address, ()), scope)
+    return found

@@ -1,0 +1,1 @@
+"""Supervised classifiers: loading and scoring."""

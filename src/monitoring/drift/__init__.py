@@ -1,0 +1,1 @@
+"""How far traffic has moved from what a model was trained on."""

@@ -1,0 +1,200 @@
+"""What drift is measured on: a sample of traffic as one model sees it, small enough to be kept."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from src.detection.features.batch import TransferBatch
+from src.detection.features.definitions import FEATURE_NAMES, TokenProfile, feature_table
+from src.detection.forest.model import Model
+from src.files import reason
+from src.monitoring.drift.measures import (
+    Categories,
+    Distribution,
+    Noise,
+    categorical_noise,
+)
+
+SCORE = "anomaly_score"
+TRANSFER_COUNT = "transfer_count"
+VALUE_SCALE = "value_scale"
+"""Amounts in robust standard deviations from what the token moved in training, mean over the
+transaction's known tokens. The model's own inputs see only amounts that are far too large."""
+
+UNKNOWN_TOKEN = "unknown"  # noqa: S105  stands for all that have no address here
+_FORMAT = 1
+_SPLITS = 25
+
+
+@dataclass(frozen=True, slots=True)
+class TrafficSample:
+    """Transactions, summarised.
+
+    Attributes:
+        model_version: the model that scored them.
+        size: transactions.
+        anomalies: those at or above the model's threshold.
+        columns: the score, each input, transfers a transaction and the scale of values.
+        tokens: in how many transactions each known token moves; `unknown` for all others together.
+    """
+
+    model_version: str
+    size: int
+    anomalies: int
+    columns: Mapping[str, Distribution]
+    tokens: Categories
+
+    @property
+    def unknown_share(self) -> float:
+        """Share of the transactions that move a token which the model does not know."""
+        return self.tokens.counts.get(UNKNOWN_TOKEN, 0) / self.size
+
+    def to_json(self) -> str:
+        """Serialise, to be kept as the reference."""
+        return json.dumps(
+            {
+                "format": _FORMAT,
+                "model_version": self.model_version,
+                "size": self.size,
+                "anomalies": self.anomalies,
+                "tokens": {
+                    "counts": dict(sorted(self.tokens.counts.items())),
+                    "noise": asdict(self.tokens.noise),
+                },
+                "columns": {
+                    name: {
+                        "size": column.size,
+                        "values": column.values.tolist(),
+                        "shares": [round(share, 9) for share in column.shares.tolist()],
+                        "noise": asdict(column.noise),
+                    }
+                    for name, column in self.columns.items()
+                },
+            },
+            indent=1,
+        )
+
+
+def parse_sample(text: str) -> TrafficSample:
+    """Read what `to_json` wrote.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    try:
+        content: dict[str, Any] = json.loads(text)
+        if content["format"] != _FORMAT:
+            raise ValueError(f"format {content['format']!r}")
+        size, tokens = int(content["size"]), content["tokens"]
+        counts = {str(token): int(count) for token, count in tokens["counts"].items()}
+        return TrafficSample(
+            str(content["model_version"]),
+            size,
+            int(content["anomalies"]),
+            {str(name): _column(column) for name, column in content["columns"].items()},
+            Categories(counts, size, Noise(**tokens["noise"])),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise ValueError(f"not a sample of traffic: {reason(error)}") from None
+
+
+def _column(content: dict[str, Any]) -> Distribution:
+    values = np.array(content["values"], dtype=np.float64)
+    shares = np.array(content["shares"], dtype=np.float64)
+    size = int(content["size"])
+    usable = len(values) and values.shape == shares.shape and size > 0 and (shares >= 0).all()
+    if not usable or not np.isfinite(values).all() or not 0.99 < shares.sum() < 1.01:
+        raise ValueError("a column that is no distribution")
+    return Distribution(values, shares / shares.sum(), size, Noise(**content["noise"]))
+
+
+def sample_of(
+    model: Model, batch: TransferBatch, blocks: NDArray[np.int64] | None = None
+) -> TrafficSample:
+    """Summarise transactions as a model sees them.
+
+    Args:
+        model: the one in use.
+        batch: at least one transaction.
+        blocks: each transaction's block, shape (n,): the noise is measured too, so that the sample
+            can be a reference. None for a current sample.
+    """
+    observed = _observed(model, batch)
+    halves = [] if blocks is None else _halves(blocks)
+    columns = {
+        name: Distribution.of(values[present]).with_noise(
+            values[present], [half[present] for half in halves]
+        )
+        for name, values in observed.items()
+        if (present := np.isfinite(values)).any()
+    }
+    everyone = np.ones(len(batch.n_transfers), dtype=bool)
+    tokens = _tokens(model, batch, everyone)
+    parts = [(_tokens(model, batch, half), _tokens(model, batch, ~half)) for half in halves]
+    return TrafficSample(
+        model_version=model.version,
+        size=len(everyone),
+        anomalies=int((observed[SCORE] >= model.manifest.anomaly_threshold).sum()),
+        columns=columns,
+        tokens=replace(tokens, noise=categorical_noise(parts)),
+    )
+
+
+def _observed(model: Model, batch: TransferBatch) -> dict[str, NDArray[np.float64]]:
+    """Every column; NaN where a transaction has no value."""
+    profile = TokenProfile.from_amounts(model.manifest.token_amounts)
+    table = feature_table(batch, profile)
+    columns = {SCORE: model.score(table[:, [FEATURE_NAMES.index(name) for name in model.inputs]])}
+    columns |= {name: table[:, FEATURE_NAMES.index(name)] for name in model.inputs}
+    columns[TRANSFER_COUNT] = np.log2(batch.n_transfers.astype(np.float64))
+    many = len(batch.n_transfers)
+    owner, known = _owner(batch), _known_tokens(model, batch)
+    measured = (known >= 0) & (batch.amount > 0)
+    deviations = np.log10(batch.amount[measured]) - profile.center[known[measured]]
+    deviations /= profile.scale[known[measured]]
+    counts = np.bincount(owner[measured], minlength=many)
+    sums = np.bincount(owner[measured], deviations, minlength=many)
+    columns[VALUE_SCALE] = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
+    return columns
+
+
+def _tokens(model: Model, batch: TransferBatch, chosen: NDArray[np.bool_]) -> Categories:
+    """In how many of the chosen transactions each known token moves."""
+    owner, known = _owner(batch), _known_tokens(model, batch)
+    here = chosen[owner]
+    moved = np.unique(np.stack([owner[here], known[here]]), axis=1)[1]
+    addresses = list(model.manifest.token_amounts)
+    positions, counts = np.unique(moved, return_counts=True)
+    return Categories(
+        {
+            addresses[position] if position >= 0 else UNKNOWN_TOKEN: count
+            for position, count in zip(positions.tolist(), counts.tolist(), strict=True)
+        },
+        int(chosen.sum()),
+    )
+
+
+def _owner(batch: TransferBatch) -> NDArray[np.int64]:
+    return np.repeat(np.arange(len(batch.n_transfers)), batch.n_transfers)
+
+
+def _known_tokens(model: Model, batch: TransferBatch) -> NDArray[np.int64]:
+    """The position of each transfer's token among those that the model knows, or -1."""
+    position = {address: row for row, address in enumerate(model.manifest.token_amounts)}
+    rows = np.array([position.get(address, -1) for address in batch.token_addresses], dtype=int)
+    known: NDArray[np.int64] = rows[batch.token]
+    return known
+
+
+def _halves(blocks: NDArray[np.int64]) -> list[NDArray[np.bool_]]:
+    """Random halves of the blocks, always the same for the same blocks."""
+    random = np.random.default_rng(0)
+    distinct, row = np.unique(blocks, return_inverse=True)
+    if len(distinct) < 2:
+        return []
+    first = np.arange(len(distinct)) < len(distinct) // 2
+    return [random.permutation(first)[row] for _ in range(_SPLITS)]

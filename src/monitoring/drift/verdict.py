@@ -1,0 +1,164 @@
+"""From effect sizes to a verdict: ok, watch or retrain, with the reasons."""
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from src.monitoring.drift.measures import Effect, categorical_effect, effect
+from src.monitoring.drift.sample import TrafficSample
+
+TOKEN_MIX = "token_mix"  # noqa: S105  a column
+
+
+class TooFew(ValueError):
+    """A sample is too small to say anything. Names the size and the least one."""
+
+
+@enum.unique
+class Verdict(enum.IntEnum):
+    """What to do, least urgent first; the numbers are those of the metric."""
+
+    OK = 0
+    WATCH = 1
+    RETRAIN = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Levels:
+    """From where on drift counts, beyond sampling noise: a value for watch, one for retrain.
+
+    Attributes:
+        psi: population stability index of a column.
+        wasserstein: distance in standard deviations of the reference.
+        rate: factor between the anomaly rates, where their intervals do not touch.
+        unknown: rise of the share of transactions with tokens that the model does not know.
+        least: transactions in each sample.
+    """
+
+    psi: tuple[float, float] = (0.1, 0.25)
+    wasserstein: tuple[float, float] = (0.15, 0.5)
+    rate: tuple[float, float] = (1.5, 3.0)
+    unknown: tuple[float, float] = (0.1, 0.25)
+    least: int = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """The outcome.
+
+    Attributes:
+        verdict: the most urgent of all.
+        reasons: what speaks for it, most urgent first; empty when all is well.
+        effects: of the score, each input, transfer count, value scale and token mix.
+        reference, current: the samples.
+        rates: anomaly rates with 95% intervals: reference, current.
+        unknown: shares of transactions with unknown tokens: reference, current.
+    """
+
+    verdict: Verdict
+    reasons: tuple[str, ...]
+    effects: Mapping[str, Effect]
+    reference: TrafficSample
+    current: TrafficSample
+    rates: tuple[tuple[float, float, float], tuple[float, float, float]]
+    unknown: tuple[float, float]
+
+
+def compare(
+    reference: TrafficSample, current: TrafficSample, levels: Levels | None = None
+) -> Drift:
+    """Compare two samples that the same model scored.
+
+    Raises:
+        TooFew: one of them is too small.
+        ValueError: two models scored them.
+    """
+    levels = levels or Levels()
+    for what, sample in (("reference", reference), ("current", current)):
+        if sample.size < levels.least:
+            raise TooFew(
+                f"the {what} sample has {sample.size:,} transactions, at least {levels.least:,} "
+                "are needed to tell drift from chance"
+            )
+    if reference.model_version != current.model_version:
+        raise ValueError(
+            f"the reference was scored by model {reference.model_version}, the current sample by "
+            f"{current.model_version}: make the reference anew with the model in use"
+        )
+    effects = {
+        name: effect(column, current.columns[name])
+        for name, column in reference.columns.items()
+        if name in current.columns
+    }
+    effects[TOKEN_MIX] = categorical_effect(reference.tokens, current.tokens)
+    found = [
+        (level, reason)
+        for name, moved in effects.items()
+        for level, reason in _of_column(name, moved, levels)
+    ]
+    rates = (_rate(reference), _rate(current))
+    found += _of_rates(*rates, levels)
+    unknown = (reference.unknown_share, current.unknown_share)
+    found += _of_unknown(*unknown, levels)
+    found.sort(key=lambda entry: -entry[0])
+    return Drift(
+        max((level for level, _ in found), default=Verdict.OK),
+        tuple(f"{level.name.lower()}: {reason}" for level, reason in found),
+        effects, reference, current, rates, unknown,
+    )  # fmt: skip
+
+
+def _level(value: float, levels: tuple[float, float]) -> Verdict:
+    watch, retrain = levels
+    if value >= retrain:
+        return Verdict.RETRAIN
+    return Verdict.WATCH if value >= watch else Verdict.OK
+
+
+def _of_column(name: str, moved: Effect, levels: Levels) -> list[tuple[Verdict, str]]:
+    by_psi = _level(moved.psi_excess, levels.psi)
+    by_distance = _level(moved.wasserstein_excess, levels.wasserstein)
+    level = max(by_psi, by_distance)
+    if level is Verdict.OK:
+        return []
+    distance = "" if moved.wasserstein is None else f", moved {moved.wasserstein:.2f} deviations"
+    return [(level, f"{name}: stability index {moved.psi:.2f}{distance}")]
+
+
+def _of_rates(
+    reference: tuple[float, float, float], current: tuple[float, float, float], levels: Levels
+) -> list[tuple[Verdict, str]]:
+    (before, before_low, before_high), (now, low, high) = reference, current
+    if low <= before_high and before_low <= high:
+        return []
+    more, less = max(before, now), min(before, now)
+    level = _level(more / less if less > 0 else float("inf"), levels.rate)
+    if level is Verdict.OK:
+        return []
+    return [
+        (
+            level,
+            f"anomaly rate {now:.2%} ({low:.2%} to {high:.2%}), was {before:.2%} "
+            f"({before_low:.2%} to {before_high:.2%})",
+        )
+    ]
+
+
+def _of_unknown(before: float, now: float, levels: Levels) -> list[tuple[Verdict, str]]:
+    level = _level(now - before, levels.unknown)
+    if level is Verdict.OK:
+        return []
+    return [(level, f"{now:.0%} of the transactions move unknown tokens, was {before:.0%}")]
+
+
+def _rate(sample: TrafficSample) -> tuple[float, float, float]:
+    return (sample.anomalies / sample.size, *wilson(sample.anomalies, sample.size))
+
+
+def wilson(successes: int, trials: int) -> tuple[float, float]:
+    """95% interval of a share, by Wilson (1927); it does not collapse at 0 of n."""
+    z = 1.959963984540054
+    share = successes / trials
+    middle = (share + z**2 / (2 * trials)) / (1 + z**2 / trials)
+    half = z / (1 + z**2 / trials) * (share * (1 - share) / trials + (z / 2 / trials) ** 2) ** 0.5
+    return max(0.0, middle - half), min(1.0, middle + half)

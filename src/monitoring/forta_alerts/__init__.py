@@ -1,0 +1,1 @@
+"""A bot's published alerts, from the Forta API."""

@@ -1,0 +1,174 @@
+"""Statistics of one day of published alerts: what the bot said, and whether it is what training
+led to expect.
+"""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from src.chain.quantities import as_int
+from src.monitoring.drift.verdict import wilson
+from src.utils.constants import ANOMALOUS_ALERT_ID as ANOMALOUS
+from src.utils.constants import INVALID_ALERT_ID as INVALID
+from src.utils.constants import NORMAL_ALERT_ID as NORMAL
+
+SEVERITIES = ("CRITICAL", "HIGH", "MEDIUM", "LOW", "INFO", "UNKNOWN")
+THRESHOLDS = tuple(round(0.4 + 0.05 * step, 2) for step in range(11))
+MOST_ANOMALOUS = 5
+COLUMNS = ("tx_hash", "alert_id", "severity", "block", "time", "score", "model_version")
+
+
+@dataclass(frozen=True, slots=True)
+class DailyStatistics:
+    """One day.
+
+    Attributes:
+        transactions: with exactly one of the bot's three alerts.
+        repeated: alerts about a transaction that had one already; left out.
+        other: further findings, of rules, by alert id.
+        counts: transactions by alert id.
+        anomaly_rate: share of `ANOMALOUS` among all, with its 95% interval.
+        invalid_rate: the same of `INVALID`.
+        expected_anomaly_rate: training's.
+        deviation: of the anomaly rate from the expected one, in percent of it.
+        by_threshold: share of the scored transactions at or above other thresholds.
+        model_versions: transactions by model version.
+        most_anomalous: hash, score and block of the highest scores.
+    """
+
+    transactions: int
+    repeated: int
+    other: dict[str, int]
+    counts: dict[str, int]
+    anomaly_rate: tuple[float, float, float]
+    invalid_rate: tuple[float, float, float]
+    expected_anomaly_rate: float
+    deviation: float | None
+    by_threshold: dict[str, float]
+    model_versions: dict[str, int]
+    most_anomalous: list[dict[str, Any]]
+
+
+def alerts_table(alerts: Iterable[dict[str, Any]]) -> pd.DataFrame:
+    """Alerts as rows of `COLUMNS`; what is missing or no number becomes None or NaN."""
+    table = pd.DataFrame([_row(alert) for alert in alerts], columns=list(COLUMNS))
+    table["time"] = pd.to_datetime(table["time"], utc=True)
+    table["score"] = table["score"].astype(np.float64)
+    return table
+
+
+def primary(table: pd.DataFrame) -> pd.DataFrame:
+    """One alert a transaction, of the bot's three kinds: the first of each."""
+    chosen = table[table["alert_id"].isin([NORMAL, ANOMALOUS, INVALID])]
+    return chosen.drop_duplicates("tx_hash", ignore_index=True)
+
+
+def daily_statistics(table: pd.DataFrame, expected_anomaly_rate: float) -> DailyStatistics:
+    """Statistics of a day's alerts.
+
+    Raises:
+        ValueError: the day has none.
+    """
+    alerts = primary(table)
+    many = len(alerts)
+    if many == 0:
+        raise ValueError("no alerts: the bot was silent, or the id or the date is wrong")
+    counts = {
+        alert_id: int((alerts["alert_id"] == alert_id).sum())
+        for alert_id in (NORMAL, ANOMALOUS, INVALID)
+    }
+    ours = table["alert_id"].isin(counts)
+    anomalies = counts[ANOMALOUS]
+    rate = anomalies / many
+    scores = alerts["score"].dropna()
+    highest = alerts.dropna(subset=["score"]).nlargest(MOST_ANOMALOUS, "score")
+    return DailyStatistics(
+        transactions=many,
+        repeated=int(ours.sum()) - many,
+        other=_count(table[~ours]["alert_id"]),
+        counts=counts,
+        anomaly_rate=(rate, *wilson(anomalies, many)),
+        invalid_rate=(counts[INVALID] / many, *wilson(counts[INVALID], many)),
+        expected_anomaly_rate=expected_anomaly_rate,
+        deviation=(
+            (rate / expected_anomaly_rate - 1) * 100 if expected_anomaly_rate > 0 else None
+        ),
+        by_threshold={
+            f"{threshold:.2f}": float((scores >= threshold).mean()) if len(scores) else 0.0
+            for threshold in THRESHOLDS
+        },
+        model_versions=_count(alerts["model_version"]),
+        most_anomalous=[
+            # A column in which one block is unknown holds the others as floats.
+            {"tx_hash": tx_hash, "score": score, "block": None if pd.isna(block) else int(block)}
+            for tx_hash, score, block in zip(
+                highest["tx_hash"].tolist(), highest["score"].tolist(),
+                highest["block"].tolist(), strict=True,
+            )
+        ],
+    )  # fmt: skip
+
+
+def by_hour(table: pd.DataFrame) -> pd.DataFrame:
+    """Alerts an hour, one column a severity."""
+    counted = (
+        table.dropna(subset=["time"])
+        .groupby([pd.Grouper(key="time", freq="h"), "severity"])
+        .size()
+        .unstack(fill_value=0)
+    )
+    present = [severity for severity in SEVERITIES if severity in counted.columns]
+    return counted[present]
+
+
+def _row(alert: dict[str, Any]) -> dict[str, Any]:
+    source = alert.get("source")
+    source = source if isinstance(source, dict) else {}
+    block = source.get("block")
+    block = block if isinstance(block, dict) else {}
+    metadata = alert.get("metadata")
+    metadata = metadata if isinstance(metadata, dict) else {}
+    severity = str(alert.get("severity")).upper()
+    return {
+        "tx_hash": _text(source.get("transactionHash")) or _text(alert.get("hash")),
+        "alert_id": _text(alert.get("alertId")),
+        "severity": severity if severity in SEVERITIES else "UNKNOWN",
+        "block": as_int(block.get("number")),
+        "time": _time(block.get("timestamp")) or _time(alert.get("createdAt")),
+        "score": _score(metadata.get("anomaly_score")),
+        "model_version": _text(metadata.get("model_version")) or "unknown",
+    }
+
+
+def _text(value: Any) -> str:
+    # JSON may hold half a surrogate pair, which no table can.
+    return value[:100].encode(errors="replace").decode() if isinstance(value, str) else ""
+
+
+def _score(value: Any) -> float:
+    try:
+        score = float(value)
+    except (TypeError, ValueError, OverflowError):
+        return math.nan
+    return score if 0 <= score <= 1 else math.nan
+
+
+def _time(value: Any) -> datetime | None:
+    """The API gives ISO 8601, some versions of it Unix seconds."""
+    try:
+        if isinstance(value, str) and not value.isdigit():
+            stamp = datetime.fromisoformat(value)
+            return stamp if stamp.tzinfo else stamp.replace(tzinfo=UTC)
+        seconds = as_int(value)
+        return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+def _count(column: "pd.Series[str]") -> dict[str, int]:
+    return {str(name): int(count) for name, count in column.value_counts().items()}

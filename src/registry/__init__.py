@@ -1,0 +1,1 @@
+"""Model bundles and data sets that are never changed, and which of them are in use."""

@@ -1,0 +1,351 @@
+"""The model registry: bundles that are never changed, and a ledger that says which is champion.
+
+    models/<id>/...            the bundle's files; entry.json, written last, makes it whole
+    ledger/000000000001.json   who is champion, challenger and previous from this step on
+
+A bundle is named for its content. Every step of the ledger is a new object that only one writer can
+create, so two promotions at once are two steps, one after the other; whoever dies in the middle has
+changed nothing. Digests lead from the ledger to the entry to every file, so a bundle that was cut
+short or tampered with is refused before a byte of it is unpickled.
+"""
+
+import hashlib
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from src.detection.errors import ModelError
+from src.detection.features.definitions import FEATURE_NAMES
+from src.detection.forest.manifest import manifest_path
+from src.detection.forest.model import load_model
+from src.detection.signature import signature_path
+from src.files import write_file
+from src.registry.records import (
+    ALIASES,
+    PREVIOUS,
+    Entry,
+    RecordMalformed,
+    Step,
+    is_id,
+    parse_entry,
+    parse_step,
+)
+from src.registry.store import Store
+from src.training.train import BLOCKS_FILE, MODEL_FILE
+
+MANIFEST_FILE = manifest_path(Path(MODEL_FILE)).name
+EVALUATION_FILE = "evaluation.json"
+ENTRY_FILE = "entry.json"
+CURRENT = "current"
+
+_SIGNATURE_FILE = signature_path(Path(MANIFEST_FILE)).name
+_FILES = (MODEL_FILE, MANIFEST_FILE, _SIGNATURE_FILE, EVALUATION_FILE, BLOCKS_FILE)
+_REQUIRED = (MODEL_FILE, MANIFEST_FILE)
+_ATTEMPTS = 20
+
+
+class RegistryError(RuntimeError):
+    """The registry refuses. The message says why and what to do."""
+
+
+class BundleRefused(RegistryError):
+    """A bundle is not whole, was changed, or does not do what it says."""
+
+
+class ChampionChanged(RegistryError):
+    """Somebody promoted another model in the meantime."""
+
+
+class Registry:
+    """The models of one store.
+
+    Args:
+        store: where they are.
+        clock: Unix seconds.
+        public_key: whose signature bundles must carry to go in or out; None for nobody's.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        clock: Callable[[], float] = time.time,
+        public_key: str | None = None,
+    ) -> None:
+        self.store = store
+        self.public_key = public_key
+        self._clock = clock
+
+    def add(self, bundle: Path, *, code_version: str, evaluation: bytes | None = None) -> Entry:
+        """Add the bundle in a folder; adding it again changes nothing.
+
+        Args:
+            bundle: has the model file and its manifest, perhaps an evaluation and a block list.
+            code_version: commit that trained it.
+            evaluation: JSON, in place of the folder's own.
+
+        Raises:
+            BundleRefused: the bundle does not load.
+            StoreError: the store.
+        """
+        contents = {
+            name: (bundle / name).read_bytes() for name in _FILES if (bundle / name).is_file()
+        }
+        if evaluation is not None:
+            contents[EVALUATION_FILE] = evaluation
+        manifest = _verify(contents, "the bundle", self.public_key)
+        model_id = f"{manifest.model_version}-{manifest.sha256[:12]}"
+        known = self._find(model_id)
+        if known is not None:
+            return known
+        entry = Entry(
+            id=model_id,
+            model_version=manifest.model_version,
+            registered_at=int(self._clock()),
+            code_version=code_version,
+            data=dict(manifest.training.get("data", {})),
+            files={name: _digest(content) for name, content in contents.items()},
+        )
+        for name, content in contents.items():
+            path = f"models/{model_id}/{name}"
+            if not self.store.create(path, content) and self.store.read(path) != content:
+                raise RegistryError(
+                    f"{model_id} was added before with another {name} and not finished; train anew"
+                )
+        self.store.create(f"models/{model_id}/{ENTRY_FILE}", entry.to_bytes())
+        return self.entry(model_id)
+
+    def ids(self) -> list[str]:
+        """The whole bundles, oldest first."""
+        return [model_id for model_id in self.store.children("models") if self._find(model_id)]
+
+    def entry(self, model: str) -> Entry:
+        """The entry of an id or alias.
+
+        Raises:
+            RegistryError: there is none.
+        """
+        return self._entry(self.resolve(model), self.ledger())
+
+    def resolve(self, model: str) -> str:
+        """The id that an alias, an id or the unique beginning of one stands for.
+
+        Raises:
+            RegistryError: there is none.
+        """
+        if model in ALIASES:
+            model_id = getattr(self.ledger(), model)
+            if model_id is None:
+                raise RegistryError(f"there is no {model} in {self.store.name}")
+            return str(model_id)
+        found = [known for known in self.store.children("models") if known.startswith(model)]
+        if model in found:
+            return model
+        if len(found) != 1:
+            which = f"{len(found)} models begin so" if found else "npm run models -- list"
+            raise RegistryError(f"there is no model {model!r} in {self.store.name}: {which}")
+        return found[0]
+
+    def read(self, model: str, name: str) -> bytes:
+        """A file of a bundle, checked against its digest.
+
+        Raises:
+            RegistryError: there is no such model or file.
+            BundleRefused: it was changed.
+        """
+        return self._file(self.entry(model), name)
+
+    def fetch(self, model: str, folder: Path) -> Path:
+        """Download a bundle, verify it, and put it in place: `folder/current` then leads to it.
+
+        The folder holds each bundle under its id; `current` is swung over in one step, so a bot
+        that starts meanwhile finds the old model or the new one, whole.
+
+        Returns:
+            The model file, by its path without `current`.
+
+        Raises:
+            BundleRefused: it is not whole or was changed; `current` stays.
+        """
+        entry = self.entry(model)
+        contents = {name: self._file(entry, name) for name in entry.files}
+        _verify(contents, entry.id, self.public_key)
+        target = folder / entry.id
+        target.mkdir(parents=True, exist_ok=True)
+        for name, content in contents.items():
+            write_file(target / name, content)
+        link = folder / f".{CURRENT}.{uuid.uuid4().hex}"
+        link.symlink_to(entry.id, target_is_directory=True)
+        link.replace(folder / CURRENT)
+        return target / MODEL_FILE
+
+    def ledger(self) -> Step:
+        """The step that holds now."""
+        names = self.store.children("ledger")
+        return self._step(names[-1]) if names else Step()
+
+    def history(self) -> list[Step]:
+        """Every step, oldest first."""
+        return [self._step(name) for name in self.store.children("ledger")]
+
+    def challenge(self, model: str, *, reason: str = "") -> Step:
+        """Make a model the challenger."""
+        model_id = self.resolve(model)
+        return self._advance(
+            model_id, lambda now: replace(now, challenger=model_id), "challenge", reason
+        )
+
+    def promote(self, model: str, *, reason: str = "", expected: str | None = None) -> Step:
+        """Make a model the champion, after it was downloaded and verified.
+
+        Args:
+            model: an id or alias.
+            reason: for people.
+            expected: the id of the champion that it was compared with; None for whichever.
+
+        Raises:
+            ChampionChanged: the champion is not the expected one.
+            BundleRefused: the bundle is not whole.
+        """
+        model_id = self.resolve(model)
+
+        def promoted(now: Step) -> Step:
+            if expected is not None and now.champion != expected:
+                raise ChampionChanged(
+                    f"the champion is now {now.champion}, {model_id} was compared with {expected}: "
+                    "compare again"
+                )
+            if now.champion == model_id:
+                return now
+            challenger = None if now.challenger == model_id else now.challenger
+            return replace(now, champion=model_id, previous=now.champion, challenger=challenger)
+
+        return self._advance(model_id, promoted, "promote", reason)
+
+    def rollback(self, *, reason: str = "") -> Step:
+        """Make the previous champion champion again; a second rollback undoes the first.
+
+        Raises:
+            RegistryError: there is no previous one.
+            BundleRefused: it is not whole.
+        """
+        target = self.resolve(PREVIOUS)
+
+        def back(now: Step) -> Step:
+            if now.previous != target:
+                raise ChampionChanged("somebody promoted a model meanwhile: look, then try again")
+            return replace(now, champion=now.previous, previous=now.champion)
+
+        return self._advance(target, back, "rollback", reason)
+
+    def _advance(
+        self, model_id: str, change: Callable[[Step], Step], action: str, reason: str
+    ) -> Step:
+        """Write the next step; where another writer was quicker, look again and retry."""
+        self._prove(model_id)
+        for _ in range(_ATTEMPTS):
+            now = self.ledger()
+            changed = change(now)
+            if changed is now:
+                return now
+            named = {changed.champion, changed.challenger, changed.previous} - {None}
+            step = replace(
+                changed,
+                number=now.number + 1,
+                digests={
+                    str(name): self._entry_digest(str(name), now)
+                    for name in sorted(map(str, named))
+                },
+                action=action,
+                reason=reason,
+                at=int(self._clock()),
+                writer=uuid.uuid4().hex,
+            )
+            name = f"ledger/{step.number:012d}.json"
+            content = step.to_bytes()
+            # A repeated request, whose first answer was lost, finds its own step.
+            if self.store.create(name, content) or self.store.read(name) == content:
+                return step
+        raise RegistryError("other writers were quicker every time: try again")
+
+    def _prove(self, model_id: str) -> None:
+        entry = self._entry(model_id, self.ledger())
+        contents = {name: self._file(entry, name) for name in entry.files}
+        _verify(contents, model_id, self.public_key)
+
+    def _entry_digest(self, model_id: str, now: Step) -> str:
+        self._entry(model_id, now)
+        return _digest(self.store.read(f"models/{model_id}/{ENTRY_FILE}"))
+
+    def _find(self, model_id: str) -> Entry | None:
+        try:
+            return self._entry(model_id, Step())
+        except RegistryError:
+            return None
+
+    def _entry(self, model_id: str, step: Step) -> Entry:
+        # The id becomes the name of a folder where the bundle is put.
+        if not is_id(model_id):
+            raise RegistryError(f"{model_id[:40]!r} is not an id of a model")
+        try:
+            content = self.store.read(f"models/{model_id}/{ENTRY_FILE}")
+        except FileNotFoundError:
+            raise BundleRefused(
+                f"{model_id} is not whole: its upload was never finished. Add it again."
+            ) from None
+        expected = (step.digests or {}).get(model_id)
+        if expected is not None and _digest(content) != expected:
+            raise BundleRefused(
+                f"{model_id}: {ENTRY_FILE} was changed after the model was given an alias"
+            )
+        try:
+            entry = parse_entry(content, model_id)
+            if not set(_REQUIRED) <= set(entry.files) <= set(_FILES):
+                raise RecordMalformed("its list of files")
+        except RecordMalformed as error:
+            raise BundleRefused(f"{model_id}: {ENTRY_FILE} is malformed: {error}") from None
+        return entry
+
+    def _file(self, entry: Entry, name: str) -> bytes:
+        if name not in entry.files:
+            raise RegistryError(f"{entry.id} has no {name}")
+        try:
+            content = self.store.read(f"models/{entry.id}/{name}")
+        except FileNotFoundError:
+            raise BundleRefused(f"{entry.id} is not whole: {name} is missing") from None
+        if _digest(content) != entry.files[name]:
+            raise BundleRefused(
+                f"{entry.id}: {name} has SHA-256 {_digest(content)}, its entry says "
+                f"{entry.files[name]}: it was cut short or changed. It is not used."
+            )
+        return content
+
+    def _step(self, name: str) -> Step:
+        try:
+            return parse_step(self.store.read(f"ledger/{name}"), name)
+        except RecordMalformed as error:
+            raise RegistryError(f"{self.store.name}/ledger/{name} is malformed: {error}") from None
+
+
+def _verify(contents: Mapping[str, bytes], what: str, public_key: str | None) -> Any:
+    """Load a bundle from its files' contents, as the bot would; return its manifest."""
+    missing = [name for name in _REQUIRED if name not in contents]
+    if missing:
+        raise BundleRefused(f"{what} lacks {', '.join(missing)}")
+    with TemporaryDirectory() as folder:
+        for name in {*_REQUIRED, _SIGNATURE_FILE} & contents.keys():
+            (Path(folder) / name).write_bytes(contents[name])
+        try:
+            return load_model(
+                Path(folder) / MODEL_FILE, FEATURE_NAMES, public_key=public_key
+            ).manifest
+        except ModelError as error:
+            raise BundleRefused(f"{what} is refused: {error}") from None
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

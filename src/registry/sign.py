@@ -1,0 +1,69 @@
+"""Sign what the bot loads: `npm run sign`."""
+
+import os
+import sys
+from pathlib import Path
+
+from src import cli
+from src.detection.forest.manifest import manifest_path
+from src.detection.signature import is_key, new_private_key, public_key, sign, signature_path
+from src.files import write_file
+
+_MODELS = (".pkl", ".npz")
+_DESCRIPTION = "Sign models and policies with the private key in MODEL_SIGNING_KEY."
+_EPILOG = """\
+examples:
+  npm run sign -- --new-key                      a private and a public key
+  MODEL_SIGNING_KEY=... npm run sign -- isolation_forest.pkl policy.yaml
+
+A model's manifest is signed, which vouches for the model file. `npm run train`, `train:fraud` and
+`retrain` sign by themselves where MODEL_SIGNING_KEY is set. What loads models (bot, service,
+commands) wants MODEL_PUBLIC_KEY and never the private key.
+
+exit codes: 0 signed, 1 a file cannot be read or written, 2 wrong usage.
+"""
+
+
+@cli.command("sign")
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    parser = cli.parser("sign", _DESCRIPTION, _EPILOG)
+    parser.add_argument(
+        "files", nargs="*", type=cli.path, help="model files (.pkl, .npz), policies"
+    )
+    parser.add_argument("--new-key", action="store_true", help="make a key pair and print it")
+    options = parser.parse_args(arguments)
+    if options.new_key:
+        private = new_private_key()
+        sys.stdout.write(f"MODEL_SIGNING_KEY={private}\nMODEL_PUBLIC_KEY={public_key(private)}\n")
+        return 0
+    key = os.environ.get("MODEL_SIGNING_KEY", "").strip()
+    if not options.files or not is_key(key):
+        parser.error("files and MODEL_SIGNING_KEY (64 hexadecimal digits) are needed, or --new-key")
+    for file in options.files:
+        path = manifest_path(file) if file.suffix in _MODELS else file
+        write_signature(path, key)
+        sys.stdout.write(f"{signature_path(path)}\n")
+    return 0
+
+
+def configured_key() -> str | None:
+    """The private key that commands that train sign with, None where there is none.
+
+    Raises:
+        ValueError: MODEL_SIGNING_KEY is no key.
+    """
+    key = os.environ.get("MODEL_SIGNING_KEY", "").strip()
+    if key and not is_key(key):
+        raise ValueError("MODEL_SIGNING_KEY must have 64 hexadecimal digits")
+    return key or None
+
+
+def write_signature(path: Path, private_key: str) -> None:
+    """Write the signature of a file beside it. Raises OSError."""
+    signature = sign(path.read_bytes(), private_key)
+    write_file(signature_path(path), f"{signature}\n".encode())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Batch analysis of a range of blocks, and its jobs."""

@@ -1,0 +1,335 @@
+"""Running a batch analysis: from a request to a stored analysis, directly or as a job."""
+
+import hashlib
+import json
+import threading
+import time
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Any, Final
+
+from src.chain.errors import MalformedAnswer, NotFound, RequestRefused, SourceError
+from src.chain.lookups.lookups import Lookups
+from src.chain.recording.fetch import UnverifiedBlock
+from src.decision.tokens import TokenView, token_view
+from src.detection.errors import ModelError
+from src.monitoring import metrics
+from src.service.analysis.detector import (
+    MIN_ROWS,
+    TrainedForest,
+    feature_matrix,
+    ranked,
+    token_moves,
+    train,
+)
+from src.service.database.analyses import Analysis, find_analysis, store_analysis
+from src.service.database.chain import store_tokens, store_transactions
+from src.service.database.engine import Database
+from src.service.database.registry import RegisteredModel, latest_model, register_model
+from src.service.http.problems import Problem, problem_of_source
+from src.service.node import LoadedBlock, NodeReader
+from src.service.records import LoadedTransaction
+from src.service.settings import ServiceSettings
+
+NO_MODEL: Final = "No models found in the registry, train a model first to use a pre-trained one."
+_TOKENS_AT_ONCE: Final = 60
+_TOKEN_ROUNDS: Final = 5
+_VERSION: Final = 1  # of the analysis: part of its identity, so that a changed one is stored anew
+
+
+@dataclass(frozen=True, slots=True)
+class RangeRequest:
+    """A checked request.
+
+    Attributes:
+        start_block, end_block: both included.
+        use_pre_trained_model: score with the registry's latest model instead of training one.
+    """
+
+    start_block: int
+    end_block: int
+    use_pre_trained_model: bool
+
+    @property
+    def total(self) -> int:
+        """How many blocks."""
+        return self.end_block - self.start_block + 1
+
+    def as_json(self) -> dict[str, Any]:
+        """As the job's table keeps it."""
+        return {
+            "start_block": self.start_block,
+            "end_block": self.end_block,
+            "use_pre_trained_model": self.use_pre_trained_model,
+        }
+
+
+class Cancelled(Exception):
+    """Whoever asked does not want the analysis any more, or its time is up."""
+
+
+class Analyst:
+    """Analyses ranges of blocks.
+
+    Args:
+        database: where transactions, models and results go.
+        node: where blocks come from.
+        lookups: where tokens' decimals come from.
+        settings: of the service.
+        chain_id: the chain.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        node: NodeReader,
+        lookups: Lookups,
+        settings: ServiceSettings,
+        chain_id: int,
+    ) -> None:
+        self._database = database
+        self._node = node
+        self._lookups = lookups
+        self._settings = settings
+        self._chain_id = chain_id
+        # Training is heavy on the processor and gains nothing from company.
+        self._training = threading.Lock()
+
+    def check_registry(self, request_uses_model: bool) -> None:
+        """Before anything is asked of the node.
+
+        Raises:
+            Problem: 404, a pre-trained model is wanted and there is none.
+        """
+        if request_uses_model:
+            with self._database.reading() as connection:
+                if latest_model(connection) is None:
+                    raise Problem(404, NO_MODEL)
+
+    def range_of_interval(self, seconds: int) -> tuple[int, int]:
+        """The latest blocks within about `seconds`; the newest block is left out.
+
+        Raises:
+            Problem: 400 for a range over the limit, 502 when the node does not answer.
+        """
+        wanted = max(1, round(seconds / self._settings.block_seconds))
+        self.check_length(wanted, "time_interval_in_seconds")
+        end = self._head() - 1
+        if end < 0:
+            raise Problem(404, "The chain has no block below its newest one yet.")
+        return max(0, end - wanted + 1), end
+
+    def check_length(self, blocks: int, what: str) -> None:
+        """Refuse a range over the limit with 400."""
+        if blocks > self._settings.max_blocks:
+            raise Problem(
+                400,
+                f"{what} comes to {blocks} blocks, the limit is {self._settings.max_blocks}.",
+            )
+
+    def check_head(self, request: RangeRequest) -> None:
+        """Refuse blocks that do not exist yet with 400."""
+        head = self._head()
+        if request.end_block > head:
+            raise Problem(
+                400, f"end_block is {request.end_block}, the node's newest block is {head}."
+            )
+
+    def analyse(self, request: RangeRequest, progress: Callable[[int], None]) -> Analysis:
+        """Load, train or take the latest model, score, store.
+
+        Args:
+            request: what to analyse.
+            progress: told how many blocks are loaded; may raise `Cancelled`.
+
+        Raises:
+            Problem: 404 for no transfers or no model, 422 for too few, 502 and 504 for the node.
+            Cancelled: by `progress`.
+        """
+        self.check_registry(request.use_pre_trained_model)
+        try:
+            return self._analyse(request, progress)
+        except (SourceError, NotFound, UnverifiedBlock) as error:
+            metrics.error_occurred(error)
+            raise problem_of_source(error) from None
+
+    def _analyse(self, request: RangeRequest, progress: Callable[[int], None]) -> Analysis:
+        transactions, last = self._load(request, progress)
+        where = f"blocks {request.start_block} to {request.end_block}"
+        if not transactions:
+            raise Problem(404, f"There are no ERC-20 transfers in {where}.")
+        addresses = {t.token for one in transactions for t in one.transfers}
+        tokens = self._tokens(addresses, lambda: progress(request.total))
+        supplies = {}
+        if "supply_share" in self._settings.features:
+            supplies = self._supplies(addresses, request.end_block)
+        with self._database.writing() as connection:
+            store_tokens(connection, self._chain_id, tokens.values())
+        moves = token_moves(transactions, tokens, supplies)
+        if request.use_pre_trained_model:
+            number, model, forest = self._latest()
+            matrix = feature_matrix(moves, model.inputs)
+        else:
+            if len(moves) < MIN_ROWS:
+                raise Problem(
+                    422,
+                    f"Training needs at least {MIN_ROWS} transfers, {where} have {len(moves)}: "
+                    "use a larger range, or a pre-trained model.",
+                )
+            matrix = feature_matrix(moves, self._settings.features)
+            with self._training:
+                forest = train(
+                    matrix,
+                    contamination=self._settings.contamination,
+                    random_state=self._settings.random_state,
+                )
+            number = self._register(request, last, forest, len(moves), len(transactions))
+        try:
+            rows = ranked(moves, matrix, forest)
+        except (ModelError, ValueError) as error:
+            raise Problem(500, f"The model in the registry cannot be used: {error}.") from None
+        analysis = Analysis(
+            id=self._identity(request, last, forest),
+            chain_id=self._chain_id,
+            start_block=request.start_block,
+            end_block=request.end_block,
+            end_block_hash=last.hash,
+            model=number,
+            n_transactions=len(transactions),
+            n_anomalies=len({row.tx_hash for row in rows if row.is_anomaly}),
+            analysed_at=time.time(),
+        )
+        with self._database.writing() as connection:
+            store_analysis(connection, analysis, rows)
+            return find_analysis(connection, analysis.id) or analysis
+
+    def _load(
+        self, request: RangeRequest, progress: Callable[[int], None]
+    ) -> tuple[list[LoadedTransaction], LoadedBlock]:
+        """The range's transactions, stored as they come."""
+        found: list[LoadedTransaction] = []
+        unstored: list[LoadedTransaction] = []
+        last = None
+        numbers = range(request.start_block, request.end_block + 1)
+        for done, block in enumerate(self._node.blocks(numbers), start=1):
+            last = block
+            # Without a sender it is no user's transaction: some chains have such of their own.
+            sent = [one for one in block.transactions if one.sender is not None]
+            found += sent
+            unstored += sent
+            if len(unstored) > 1_000:
+                self._store(unstored)
+                unstored = []
+            progress(done)
+        self._store(unstored)
+        if last is None:
+            raise MalformedAnswer("node", "no block at all")
+        return found, last
+
+    def _store(self, transactions: list[LoadedTransaction]) -> None:
+        if transactions:
+            with self._database.writing() as connection:
+                store_transactions(connection, self._chain_id, transactions, time.time())
+
+    def _tokens(
+        self, addresses: Collection[str], checkpoint: Callable[[], None]
+    ) -> dict[str, TokenView]:
+        """What the tokens are called and their decimals, as far as they say.
+
+        Raises:
+            SourceError: nobody answered, so that the same analysis later could differ.
+        """
+        found: dict[str, TokenView] = {}
+        unknown = sorted(addresses)
+        failure: SourceError | None = None
+        for _ in range(_TOKEN_ROUNDS):
+            missing = []
+            for start in range(0, len(unknown), _TOKENS_AT_ONCE):
+                checkpoint()
+                chunk = unknown[start : start + _TOKENS_AT_ONCE]
+                with self._lookups.transaction():
+                    self._lookups.prefetch(chunk, None)
+                    for address in chunk:
+                        try:
+                            info = self._lookups.token_info(address)
+                        except (MalformedAnswer, RequestRefused):
+                            continue  # an answer: the contract states no decimals
+                        except SourceError as error:
+                            failure = error
+                            missing.append(address)
+                            continue
+                        found[address] = token_view(address, info, self._lookups.well_known)
+            unknown = missing
+            if not unknown:
+                return found
+        assert failure is not None  # noqa: S101  something is missing, so something failed
+        raise failure
+
+    def _supplies(self, addresses: Collection[str], block: int) -> dict[str, int]:
+        supplies = {}
+        for address in sorted(addresses):
+            try:
+                supplies[address] = self._node.total_supply(address, block)
+            except (MalformedAnswer, RequestRefused):
+                continue  # an answer: the contract states none
+        return supplies
+
+    def _latest(self) -> tuple[int, RegisteredModel, TrainedForest]:
+        with self._database.reading() as connection:
+            latest = latest_model(connection)
+        if latest is None:
+            raise Problem(404, NO_MODEL)
+        model, content = latest
+        forest = TrainedForest(content, model.offset)
+        if forest.sha256 != model.sha256:
+            raise Problem(500, f"Model {model.id} was changed in the registry: it is not used.")
+        return model.id, model, forest
+
+    def _register(
+        self,
+        request: RangeRequest,
+        last: LoadedBlock,
+        forest: TrainedForest,
+        n_rows: int,
+        n_transactions: int,
+    ) -> int:
+        settings = self._settings
+        training = {
+            "chain_id": self._chain_id,
+            "start_block": request.start_block,
+            "end_block": request.end_block,
+            "end_block_hash": last.hash,
+            "rows": n_rows,
+            "transactions": n_transactions,
+            "contamination": settings.contamination,
+            "random_state": settings.random_state,
+        }
+        with self._database.writing() as connection:
+            return register_model(
+                connection,
+                content=forest.content,
+                sha256=forest.sha256,
+                inputs=list(settings.features),
+                offset=forest.offset,
+                training=training,
+                now=time.time(),
+            )
+
+    def _identity(self, request: RangeRequest, last: LoadedBlock, forest: TrainedForest) -> str:
+        parts = [
+            _VERSION,
+            self._chain_id,
+            request.start_block,
+            request.end_block,
+            last.hash,
+            forest.sha256,
+            forest.offset,
+        ]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+    def _head(self) -> int:
+        try:
+            return self._node.head()
+        except SourceError as error:
+            metrics.error_occurred(error)
+            raise problem_of_source(error) from None

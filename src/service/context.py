@@ -1,0 +1,234 @@
+"""Everything that a worker process holds: opened once, shared by all requests."""
+
+import logging
+import threading
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Self
+
+from src.background import Periodic
+from src.chain.errors import NotFound, SourceError
+from src.chain.quantities import SECONDS_PER_MINUTE
+from src.detection.errors import ModelMissing
+from src.detection.features.definitions import FEATURE_NAMES
+from src.detection.supervised.model import SupervisedModel, load_fraud_model
+from src.monitoring import metrics
+from src.monitoring.usage import UsageReporter
+from src.service.analysis.batch import Analyst
+from src.service.analysis.job_runner import JobRunner
+from src.service.database.alerts import store_alerts
+from src.service.database.chain import store_tokens, store_transactions
+from src.service.database.decisions import StoredDecision, find_decision, store_decision
+from src.service.database.engine import Database
+from src.service.decider import Decider, Outcome
+from src.service.drift_check import LOOK_SECONDS, DriftCheck
+from src.service.embedded import embedded_node
+from src.service.http.problems import Problem, problem_of_source
+from src.service.model_refresh import model_refresh
+from src.service.node import NodeReader
+from src.service.records import LoadedTransaction
+from src.service.settings import (
+    DEFAULT_DRIFT_REFERENCE,
+    DEFAULT_FRAUD_MODEL,
+    ServiceSettings,
+    database_url,
+    load_common_settings,
+    load_service_settings,
+)
+from src.settings import Settings, SettingsError
+
+logger = logging.getLogger(__name__)
+
+# The embedded node is our own: it needs no sparing, and a busy machine needs time.
+_EMBEDDED_DEADLINE_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """What requests work with.
+
+    Attributes:
+        settings: of the service.
+        common: the settings shared with the bot.
+        is_demo: whether it serves the embedded recording.
+    """
+
+    settings: ServiceSettings
+    common: Settings
+    is_demo: bool
+    database: Database
+    node: NodeReader
+    decider: Decider
+    analyst: Analyst
+    runner: JobRunner
+    fraud: SupervisedModel | None
+    _opened: ExitStack
+
+    @classmethod
+    def open(cls, settings: ServiceSettings | None = None, common: Settings | None = None) -> Self:
+        """Open what the settings name. Starts the job runner.
+
+        Raises:
+            SettingsError, DatabaseError, ModelError, PolicyError: what is configured cannot be
+                used; the message says what to do.
+        """
+        settings = settings or load_service_settings()
+        common = common or load_common_settings()
+        is_demo = common.json_rpc_url is None
+        with ExitStack() as opening:
+            database = Database(database_url(settings, common))
+            opening.callback(database.close)
+            database.migrate()
+            if is_demo:
+                url = opening.enter_context(embedded_node())
+                common = replace(
+                    common,
+                    json_rpc_url=url,
+                    chain_id=1,
+                    json_rpc_requests_per_second=10_000,
+                    lookup_deadline_seconds=max(
+                        common.lookup_deadline_seconds, _EMBEDDED_DEADLINE_SECONDS
+                    ),
+                )
+            assert common.json_rpc_url is not None  # noqa: S101  set just above
+            fraud = load_fraud(settings, common.model_public_key)
+            decider = Decider(common, supervised=as_detector(fraud))
+            opening.callback(decider.close)
+            usage = UsageReporter(decider.lookups, decider.caches)
+            usage.start()
+            opening.callback(usage.stop)
+            refresh = model_refresh(settings, decider)
+            if refresh is not None:
+                refresh.start()
+                opening.callback(refresh.stop)
+            node = NodeReader(
+                common.json_rpc_url,
+                requests_per_second=common.json_rpc_requests_per_second,
+                verify=settings.verify_blocks,
+                patience=settings.node_patience,
+            )
+            opening.callback(node.close)
+            if settings.drift_interval_minutes:
+                check = DriftCheck(
+                    database,
+                    decider,
+                    common.chain_id,
+                    drift_reference(settings),
+                    settings.drift_interval_minutes * SECONDS_PER_MINUTE,
+                )
+                looking = Periodic("drift", LOOK_SECONDS, check.check_if_due)
+                looking.start()
+                opening.callback(looking.stop)
+            analyst = Analyst(database, node, decider.lookups, settings, common.chain_id)
+            runner = JobRunner(database, analyst)
+            runner.start()
+            opening.callback(runner.stop)
+            service = cls(
+                settings,
+                common,
+                is_demo,
+                database,
+                node,
+                decider,
+                analyst,
+                runner,
+                fraud,
+                opening.pop_all(),
+            )
+        if is_demo:
+            closing = threading.Event()
+            thread = threading.Thread(target=service.decide_all, args=(closing,), daemon=True)
+            thread.start()
+            service._opened.callback(thread.join)
+            service._opened.callback(closing.set)
+        return service
+
+    @property
+    def chain_id(self) -> int:
+        """The chain served."""
+        return self.common.chain_id
+
+    def decision(self, tx_hash: str) -> StoredDecision:
+        """The decision about a transaction of the chain, made now unless it stands already.
+
+        Raises:
+            Problem: 404 for an unknown transaction, 502 or 504 when the node does not answer.
+        """
+        with self.database.reading() as connection:
+            known = find_decision(connection, self.chain_id, tx_hash, self.decider.fingerprint)
+        if known is not None:
+            return known
+        try:
+            transaction = self.node.transaction(tx_hash)
+        except (SourceError, NotFound) as error:
+            metrics.error_occurred(error)
+            raise problem_of_source(error) from None
+        if transaction is None:
+            raise Problem(404, f"The chain has no transaction {tx_hash} in any block.")
+        outcome = self.decider.decide(transaction)
+        store_outcome(self.database, transaction, outcome)
+        return outcome.decision
+
+    def decide_all(self, closing: threading.Event) -> None:
+        """Decide about every transaction of the demo's few blocks, so that there are alerts."""
+        try:
+            for block in self.node.blocks(range(self.node.head() + 1)):
+                for transaction in block.transactions:
+                    if closing.is_set():
+                        return
+                    self.decision(transaction.tx_hash)
+        # In the background, and the pages work without: it must not end anything.
+        except Exception:
+            logger.exception("the demo's transactions could not all be decided")
+
+    def close(self) -> None:
+        """Stop the job runner and close everything."""
+        self._opened.close()
+
+
+def store_outcome(
+    database: Database, transaction: LoadedTransaction, outcome: Outcome
+) -> list[int]:
+    """Store a transaction with what was decided about it; returns the ids of its alerts."""
+    chain_id, now = outcome.decision.chain_id, time.time()
+    with database.writing() as connection:
+        store_transactions(connection, chain_id, [transaction], now)
+        store_tokens(connection, chain_id, outcome.tokens)
+        store_decision(connection, outcome.decision, outcome.features)
+        return store_alerts(connection, outcome.alerts, now)
+
+
+def load_fraud(settings: ServiceSettings, public_key: str | None) -> SupervisedModel | None:
+    """The supervised model; None where no setting names one and none was trained.
+
+    Raises:
+        ModelError: it cannot be used, or is not where FRAUD_MODEL_PATH says.
+    """
+    try:
+        return load_fraud_model(
+            settings.fraud_model_path or DEFAULT_FRAUD_MODEL, public_key=public_key
+        )
+    except ModelMissing as error:
+        if settings.fraud_model_path is not None:
+            raise ModelMissing(f"FRAUD_MODEL_PATH: {error}") from None
+        logger.info("no supervised model at %s", DEFAULT_FRAUD_MODEL)
+        return None
+
+
+def drift_reference(settings: ServiceSettings) -> Path:
+    """The sample that checks for drift compare with; it may be missing only where none is named.
+
+    Raises:
+        SettingsError: DRIFT_REFERENCE names no file.
+    """
+    named = settings.drift_reference
+    if named is not None and not named.is_file():
+        raise SettingsError("DRIFT_REFERENCE", f"a file; {named} is none")
+    return named or DEFAULT_DRIFT_REFERENCE
+
+
+def as_detector(model: SupervisedModel | None) -> SupervisedModel | None:
+    """The supervised model, where it reads what transactions have: a card model does not."""
+    return model if model is not None and set(model.inputs) <= set(FEATURE_NAMES) else None

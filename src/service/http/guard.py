@@ -1,0 +1,212 @@
+"""The outermost layer: everything that holds for every request, whatever it asks for.
+
+Gives each request an id, turns away strangers, floods, other sites' pages, huge, slow and too
+deeply nested bodies, sets the security headers, counts, and turns what nobody caught into a 500
+that says where to look.
+"""
+
+import asyncio
+import json
+import logging
+import re
+import time
+import uuid
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, Final
+
+from src.chain.clients.json_text import is_nested_deeper
+from src.monitoring import metrics
+from src.service.http.problems import MEDIA_TYPE, Problem, our_mistake
+from src.service.http.security import OPEN_PATHS, ClientLimits, Gatekeeper, is_cross_site
+from src.service.settings import ServiceSettings
+
+logger = logging.getLogger(__name__)
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
+
+CONTENT_SECURITY_POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+    "font-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; "
+    "frame-ancestors 'none'"
+)
+_HEADERS: Final = {
+    "content-security-policy": CONTENT_SECURITY_POLICY,
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "permissions-policy": "camera=(), geolocation=(), microphone=()",
+    "cache-control": "no-store",
+}
+_STRICT_TRANSPORT: Final = "max-age=31536000"
+_SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+_BODY_SECONDS: Final = 30.0
+_MAX_DEPTH: Final = 32
+_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{8,64}")
+
+
+class Guard:
+    """ASGI middleware around the whole application."""
+
+    def __init__(self, app: App, settings: ServiceSettings) -> None:
+        self.app = app
+        self._gatekeeper = Gatekeeper(settings)
+        self._limits = ClientLimits(settings.requests_per_second / settings.workers)
+        self._max_body_bytes = settings.max_body_bytes
+        self._cross_origin = bool(settings.cors_origins)
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        """See ASGI."""
+        if scope["type"] == "lifespan":
+            await self.app(scope, receive, send)
+            return
+        if scope["type"] != "http":  # a web socket would be asked for no key: there are none
+            raise RuntimeError(f"no {scope['type']} here")
+        headers = {
+            name.decode("latin-1").lower(): value.decode("latin-1")
+            for name, value in scope["headers"]
+        }
+        answer = _Answer(send, _request_id(headers), is_secure=scope.get("scheme") == "https")
+        state = scope.setdefault("state", {})
+        state["request_id"] = answer.request_id
+        started = time.perf_counter()
+        try:
+            state["client_name"] = self._admit(scope, headers)
+            body = await self._read(scope, headers, receive)
+            await self.app(scope, _replay(body, receive), answer.send)
+        except Problem as problem:
+            await answer.problem(problem)
+        except Exception as error:
+            logger.exception("request %s failed", answer.request_id)
+            metrics.error_occurred(error)
+            await answer.problem(our_mistake())
+        route = getattr(scope.get("route"), "path", None) or "unmatched"
+        seconds = time.perf_counter() - started
+        metrics.request_served(_method(scope), route, answer.status, seconds)
+
+    def _admit(self, scope: MutableMapping[str, Any], headers: dict[str, str]) -> str | None:
+        """The client's name. Raises Problem for whoever is not let in."""
+        path, method = scope["path"], scope["method"]
+        if path not in OPEN_PATHS and not self._gatekeeper.knows_host(headers.get("host", "")):
+            raise Problem(403, "This is not a host that the service answers for.")
+        name = self._gatekeeper.client(headers)
+        address = scope["client"][0] if scope.get("client") else "unknown"
+        if path not in OPEN_PATHS and not self._limits.allows(name or address):
+            raise Problem(429, "Too many requests.", headers={"Retry-After": "1"})
+        if name is None and path not in OPEN_PATHS and not self._is_preflight(method, headers):
+            wants_page = "text/html" in headers.get("accept", "")
+            scheme = 'Basic realm="API key as password"' if wants_page else "Bearer"
+            raise Problem(
+                401,
+                "Show an API key: `Authorization: Bearer KEY` or `X-API-Key: KEY`.",
+                headers={"WWW-Authenticate": scheme},
+            )
+        if method not in _SAFE_METHODS and not self._cross_origin and is_cross_site(headers):
+            raise Problem(403, "Another site's page sent this request.")
+        return name
+
+    def _is_preflight(self, method: str, headers: dict[str, str]) -> bool:
+        asks = "access-control-request-method" in headers
+        return self._cross_origin and method == "OPTIONS" and asks
+
+    async def _read(
+        self, scope: MutableMapping[str, Any], headers: dict[str, str], receive: Receive
+    ) -> bytes:
+        """The whole body, within its limits of size, time and nesting."""
+        if scope["method"] in _SAFE_METHODS:
+            return b""
+        limit = self._max_body_bytes
+        length = headers.get("content-length", "")
+        if length.isdigit() and (len(length) > 18 or int(length) > limit):
+            raise Problem(413, f"The body is larger than {limit} bytes.")
+        body = bytearray()
+        try:
+            async with asyncio.timeout(_BODY_SECONDS):
+                while True:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        raise Problem(400, "The connection ended before the body did.")
+                    body += message.get("body", b"")
+                    if len(body) > limit:
+                        raise Problem(413, f"The body is larger than {limit} bytes.")
+                    if not message.get("more_body"):
+                        break
+        except TimeoutError:
+            raise Problem(408, f"The body took longer than {_BODY_SECONDS:g} seconds.") from None
+        if is_too_deep(body):
+            raise Problem(400, f"The body is nested deeper than {_MAX_DEPTH} levels.")
+        return bytes(body)
+
+
+class _Answer:
+    """Adds our headers to an answer and notes its status."""
+
+    def __init__(self, send: Send, request_id: str, *, is_secure: bool) -> None:
+        self.request_id = request_id
+        self._ours = _HEADERS | (
+            {"strict-transport-security": _STRICT_TRANSPORT} if is_secure else {}
+        )
+        self.status = 500
+        self._send = send
+        self._started = False
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._started = True
+            self.status = message["status"]
+            given = {name.lower() for name, _ in message.get("headers", ())}
+            message["headers"] = [
+                *message.get("headers", ()),
+                *[
+                    (name.encode(), value.encode())
+                    for name, value in self._ours.items()
+                    if name.encode() not in given
+                ],
+                (b"x-request-id", self.request_id.encode()),
+            ]
+        await self._send(message)
+
+    async def problem(self, problem: Problem) -> None:
+        if self._started:  # the client has half an answer: all we can do is end it
+            return
+        body = json.dumps(problem.document(self.request_id)).encode()
+        headers = {"content-type": MEDIA_TYPE, "content-length": str(len(body))} | problem.headers
+        encoded = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+        start = {"type": "http.response.start", "status": problem.status, "headers": encoded}
+        await self.send(start)
+        await self.send({"type": "http.response.body", "body": body})
+
+
+def is_too_deep(body: bytes | bytearray) -> bool:
+    """Whether a JSON text is nested too deeply to be parsed."""
+    return is_nested_deeper(body, _MAX_DEPTH)
+
+
+def _request_id(headers: dict[str, str]) -> str:
+    """The caller's own id, where it is a harmless one, so that logs can be followed through."""
+    given = headers.get("x-request-id", "")
+    return given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """The body once, as one message, then whatever comes."""
+    sent = False
+
+    async def replay() -> Message:
+        nonlocal sent
+        if sent:
+            return await receive()
+        sent = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return replay
+
+
+def _method(scope: MutableMapping[str, Any]) -> str:
+    """The method as a label of a metric: strangers may send any word."""
+    method = str(scope["method"])
+    return method if method in {*_SAFE_METHODS, "POST", "PUT", "PATCH", "DELETE"} else "OTHER"

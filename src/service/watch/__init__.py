@@ -1,0 +1,1 @@
+"""Watch mode: follow a node's head, decide, store, notify."""

@@ -1,0 +1,141 @@
+"""`npm run watch`: follows a node's head without Forta, stores, and notifies.
+
+Exit codes: 0 stopped in good order, 1 failed, 2 wrong options or settings.
+"""
+
+import argparse
+import os
+import signal
+import sys
+import threading
+from contextlib import ExitStack
+from types import FrameType
+
+from src import cli
+from src.chain.errors import SourceError
+from src.chain.recording.fetch import UnverifiedBlock
+from src.detection.counterparties import CounterpartyBook
+from src.monitoring import metrics
+from src.monitoring.usage import UsageReporter
+from src.service.context import as_detector, load_fraud
+from src.service.database.engine import Database
+from src.service.decider import Decider
+from src.service.model_refresh import model_refresh
+from src.service.node import NodeReader
+from src.service.settings import (
+    ServiceSettings,
+    database_url,
+    load_common_settings,
+    load_service_settings,
+)
+from src.service.watch.notify import Notifier, channels_of
+from src.service.watch.watcher import Watcher
+from src.settings import Settings, SettingsError
+from src.utils.logger import log_to_stderr
+
+_DESCRIPTION = "Follow a chain's head: decide about every transaction, store, notify."
+_EPILOG = """\
+Receivers: NOTIFY_URLS (Apprise: Slack, Telegram, Discord, e-mail ...) and WEBHOOK_URLS, signed with
+WEBHOOK_SECRET; from action NOTIFY_FROM on. docs/service.md lists all settings.
+
+examples:
+  JSON_RPC_URL=http://127.0.0.1:8545 npm run watch
+  JSON_RPC_URL=... NOTIFY_URLS=tgram://TOKEN/CHAT npm run watch -- --from-block 20000000
+
+exit codes: 0 stopped in good order, 1 failed, 2 wrong options or settings.
+"""
+
+
+@cli.command("watch", failure=cli.WRONG_USAGE)
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; returns the exit code."""
+    options = _parse(arguments)
+    if options.from_block is not None:
+        os.environ["WATCH_FROM_BLOCK"] = str(options.from_block)
+    log_to_stderr()
+    stop = threading.Event()
+
+    def on_signal(_number: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, on_signal)
+    try:
+        settings, common = load_service_settings(), load_common_settings()
+        if common.json_rpc_url is None:
+            raise SettingsError("JSON_RPC_URL", "set: it names the node to follow")
+        return watch(settings, common, stop, once=options.once)
+    except (SourceError, UnverifiedBlock, OSError) as error:
+        raise cli.CommandError(cli.described(error), exit_code=1) from error
+
+
+def watch(
+    settings: ServiceSettings, common: Settings, stop: threading.Event, *, once: bool = False
+) -> int:
+    """Watch until told to stop; with `once`, until the head is reached and all is sent.
+
+    Raises:
+        SettingsError, DatabaseError, ModelError, PolicyError, AddressListError: what is configured
+            cannot be used.
+        SourceError, UnverifiedBlock: with `once`, the node failed.
+        OSError: the metrics' port is taken.
+    """
+    assert common.json_rpc_url is not None  # noqa: S101  checked by the caller
+    try:
+        channels = channels_of(settings)
+    except ValueError:
+        raise SettingsError("NOTIFY_URLS", "URLs that Apprise knows") from None
+    with ExitStack() as opened:
+        database = Database(database_url(settings, common))
+        opened.callback(database.close)
+        database.migrate()
+        supervised = as_detector(load_fraud(settings, common.model_public_key))
+        decider = Decider(common, supervised=supervised, book=CounterpartyBook())
+        opened.callback(decider.close)
+        usage = UsageReporter(decider.lookups, decider.caches)
+        usage.start()
+        opened.callback(usage.stop)
+        refresh = model_refresh(settings, decider)
+        if refresh is not None:
+            refresh.start()
+            opened.callback(refresh.stop)
+        node = NodeReader(
+            common.json_rpc_url,
+            requests_per_second=common.json_rpc_requests_per_second,
+            verify=settings.verify_blocks,
+            patience=settings.node_patience,
+        )
+        opened.callback(node.close)
+        if settings.metrics_port is not None:
+            server, _ = metrics.serve(settings.metrics_port, common.metrics_address)
+            opened.callback(server.shutdown)
+        notifier = Notifier(database, channels)
+        watcher = Watcher(
+            database, node, decider, settings, common.chain_id, notifier.channel_names
+        )
+        if once:
+            watcher.catch_up(stop)
+            notifier.send_due()
+            return 0
+        notifier.start()
+        opened.callback(notifier.stop)
+        watcher.run(stop)
+    return 0
+
+
+def _parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = cli.parser("watch", _DESCRIPTION, _EPILOG)
+    parser.add_argument(
+        "--from-block",
+        type=cli.natural,
+        metavar="N",
+        help="first block at the very first start (the head); later starts resume",
+    )
+    parser.add_argument(
+        "--once", action="store_true", help="catch up with the head, send what is due, and end"
+    )
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

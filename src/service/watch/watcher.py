@@ -1,0 +1,166 @@
+"""Following the head of a chain: every block once, in order, and back when the chain goes back.
+
+A block's transactions, decisions, alerts and notifications are written in one database transaction
+together with the note that the block is done. So watching resumes exactly where it stopped, however
+it stopped, and nothing stands twice.
+"""
+
+import logging
+import threading
+import time
+
+from src.chain.errors import SourceError
+from src.chain.recording.fetch import UnverifiedBlock
+from src.monitoring import metrics
+from src.service.database.alerts import store_alerts
+from src.service.database.chain import mark_orphaned, store_tokens, store_transactions
+from src.service.database.decisions import store_decision
+from src.service.database.engine import Database
+from src.service.database.watching import (
+    WatchedBlock,
+    add_watched,
+    forget_watched,
+    last_watched,
+    queue_notifications,
+    watched_at,
+)
+from src.service.decider import Decider
+from src.service.node import LoadedBlock, NodeReader
+from src.service.settings import ServiceSettings
+
+logger = logging.getLogger(__name__)
+
+REMEMBERED_BLOCKS = 1_000
+"""How deep a reorganisation can be and still be followed."""
+
+_LONGEST_PAUSE = 30.0
+
+
+class Watcher:
+    """Follows one chain. One a chain and database.
+
+    Args:
+        database: where everything goes.
+        node: the chain.
+        decider: decides about transactions.
+        settings: of the service.
+        chain_id: the chain.
+        channels: names of the receivers of alerts.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        node: NodeReader,
+        decider: Decider,
+        settings: ServiceSettings,
+        chain_id: int,
+        channels: list[str],
+    ) -> None:
+        self._database = database
+        self._node = node
+        self._decider = decider
+        self._settings = settings
+        self._chain_id = chain_id
+        self._channels = channels
+
+    def run(self, stop: threading.Event) -> None:
+        """Follow the head until told to stop, through every failure of the node."""
+        usual = min(max(self._settings.block_seconds / 4, 0.25), 5.0)
+        pause = usual
+        while not stop.is_set():
+            try:
+                self.catch_up(stop)
+                pause = usual
+            except (SourceError, UnverifiedBlock) as error:
+                metrics.error_occurred(error)
+                pause = min(2 * pause, _LONGEST_PAUSE)
+                logger.warning("%s; trying again in %.0f s", error, pause)
+            # Such as a database that is away: nothing is lost, the block is not noted as done.
+            except Exception as error:
+                metrics.error_occurred(error)
+                pause = min(2 * pause, _LONGEST_PAUSE)
+                logger.exception("watching failed; trying again in %.0f s", pause)
+            stop.wait(pause)
+
+    def catch_up(self, stop: threading.Event | None = None) -> int:
+        """Work through all blocks up to the head; returns how many.
+
+        Raises:
+            SourceError, UnverifiedBlock: the node does not answer, or not the truth.
+        """
+        done = 0
+        while not (stop is not None and stop.is_set()):
+            head = self._node.head()
+            last = self._rewind(head)
+            number = self._first(head) if last is None else last.block_number + 1
+            if number > head - self._settings.confirmations:
+                return done
+            (block,) = self._node.blocks([number])
+            if last is not None and block.parent_hash != last.block_hash:
+                continue  # reorganised since we looked: look again
+            self._work(block)
+            done += 1
+            metrics.block_watched(
+                lag_blocks=head - number, lag_seconds=max(0.0, time.time() - block.timestamp)
+            )
+        return done
+
+    def _first(self, head: int) -> int:
+        wanted = self._settings.watch_from
+        newest = max(0, head - self._settings.confirmations)
+        return newest if wanted is None else wanted
+
+    def _rewind(self, head: int) -> WatchedBlock | None:
+        """The last block worked through that is still in the chain; later ones are taken back."""
+        while True:
+            with self._database.reading() as connection:
+                last = last_watched(connection, self._chain_id)
+                at_head = watched_at(connection, self._chain_id, head)
+            if last is None:
+                return None
+            if (
+                head < last.block_number
+                and at_head is not None
+                and self._node.block_hash(head) == at_head.block_hash
+            ):
+                return last  # the same chain, from a node that lags behind
+            if self._node.block_hash(last.block_number) == last.block_hash:
+                return last
+            self._take_back(last)
+
+    def _take_back(self, block: WatchedBlock) -> None:
+        with self._database.writing() as connection:
+            orphaned = mark_orphaned(connection, self._chain_id, [block.block_hash])
+            forget_watched(connection, self._chain_id, block)
+        logger.warning(
+            "block %d was replaced: %d transactions are not in the chain any more",
+            block.block_number,
+            orphaned,
+        )
+
+    def _work(self, block: LoadedBlock) -> None:
+        outcomes = [(one, self._decider.decide(one)) for one in block.transactions]
+        now = time.time()
+        with self._database.writing() as connection:
+            store_transactions(connection, self._chain_id, block.transactions, now)
+            for _, outcome in outcomes:
+                store_tokens(connection, self._chain_id, outcome.tokens)
+                store_decision(connection, outcome.decision, outcome.features)
+                ids = store_alerts(connection, outcome.alerts, now)
+                told = [
+                    number
+                    for number, alert in zip(ids, outcome.alerts, strict=True)
+                    if alert.action >= self._settings.notify_from
+                ]
+                for channel in self._channels:
+                    queue_notifications(connection, told, channel, now)
+            watched = WatchedBlock(block.number, block.hash, block.parent_hash)
+            add_watched(connection, self._chain_id, watched, REMEMBERED_BLOCKS)
+        alerts = sum(len(outcome.alerts) for _, outcome in outcomes)
+        logger.info(
+            "block %d: %d transactions with transfers, %d alerts",
+            block.number,
+            len(outcomes),
+            alerts,
+        )

@@ -1,0 +1,203 @@
+"""Transactions as detectors see them, from the data set: background, exploits, poisoning.
+
+What a row does not hold stays unknown here as well: no sender's age anywhere, no symbol of a token
+that is not on a list, no nonce of an exploit.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from src.chain.recording.dataset import load_transactions, load_transfers
+from src.chain.transfers import Transfer
+from src.chain.well_known import load_well_known_tokens
+from src.detection.assessment import Assessor
+from src.detection.counterparties import CounterpartyBook
+from src.detection.evidence import Evidence, TokenFact
+from src.detection.features.definitions import FEATURE_NAMES, TokenProfile, feature_row
+from src.detection.forest.model import Model
+from src.training.dataset import EXPLOITS_FILE, exploit_hashes
+from src.training.tables import ERC20, TableError, read_table
+
+POISONING_FILE = "poisoning_transfers.csv.gz"
+STRANGER = "0x" + "57" * 20
+"""Stands for the poisoner: the rows name no sender, and it is none of the accounts named."""
+
+# A poisoning row's label -> what it is.
+ATTEMPTS = ("poisoning_zero_value", "poisoning_counterfeit", "poisoning_tiny")
+PAYOFF = "poisoning_payoff"
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One transaction to judge.
+
+    Attributes:
+        tx_hash: its hash.
+        kind: what it is known to be.
+        evidence: its facts.
+        memory: an earlier payment that a bot which watched the victim would remember.
+    """
+
+    tx_hash: str
+    kind: str
+    evidence: Evidence
+    memory: tuple[Transfer, ...] = ()
+
+
+class Facts:
+    """Fills in what the bot knows of any transaction: the model's word and the tokens."""
+
+    def __init__(self, model: Model, symbols: Mapping[str, str]) -> None:
+        self._assessor = Assessor(model, attributions=0)
+        self._profile = TokenProfile.from_amounts(model.manifest.token_amounts)
+        self._columns = [FEATURE_NAMES.index(name) for name in model.inputs]
+        self._well_known = load_well_known_tokens(1)
+        self._symbols = symbols
+
+    def evidence(
+        self,
+        transfers: Sequence[Transfer],
+        sender: str,
+        to: str | None = None,
+        nonce: int | None = None,
+        look_alikes: Any = (),
+    ) -> Evidence:
+        """The evidence of one transaction."""
+        row = feature_row(transfers, sender, self._profile)
+        tokens = {transfer.token for transfer in transfers}
+        return Evidence(
+            transfers=transfers,
+            sender=sender,
+            to=to,
+            nonce=nonce,
+            assessment=self._assessor.assess(row[self._columns]),
+            features=dict(zip(FEATURE_NAMES, row.tolist(), strict=True)),
+            tokens={token: fact for token in tokens if (fact := self._token(token))},
+            look_alikes=look_alikes,
+        )
+
+    def _token(self, token: str) -> TokenFact | None:
+        if (known := self._well_known.get(token)) is not None:
+            return TokenFact(known.symbol)
+        symbol = self._symbols.get(token)
+        if symbol is None:
+            return None
+        return TokenFact(symbol, impersonates=self._well_known.is_impersonated(symbol, token))
+
+
+def read_symbols(folder: Path) -> dict[str, str]:
+    """Symbols of tokens by address, where the folder lists them."""
+    path = folder / "tokens.csv.gz"
+    if not path.is_file():
+        return {}
+    table = read_table(path, ("address", "symbol"))
+    return dict(zip(table["address"].str.lower(), table["symbol"].astype(str), strict=True))
+
+
+def background(folder: Path, facts: Facts) -> Iterator[Case]:
+    """Ordinary transactions of whole blocks, in the chain's order, with a memory as the bot has."""
+    transactions = load_transactions(folder).to_pandas()
+    transfers = load_transfers(folder).to_pandas()
+    complete = transactions["full_block"].astype(bool) & transactions["all_logs"].astype(bool)
+    kept = transactions[complete & ~transactions["tx_hash"].isin(exploit_hashes(folder))]
+    kept = kept.drop_duplicates("tx_hash").sort_values(["block_number", "tx_index"])
+    wanted = set(kept["tx_hash"])
+    rows = transfers[(transfers["token_std"] == ERC20) & transfers["tx_hash"].isin(wanted)]
+    by_hash = _transfers_by_hash(rows, "log_index")
+    book = CounterpartyBook()
+    for tx in kept.itertuples():
+        moved = by_hash.get(str(tx.tx_hash))
+        if moved:
+            sender = str(tx.from_address).lower()
+            to = tx.to_address.lower() if isinstance(tx.to_address, str) else None
+            nonce = getattr(tx, "nonce", None)
+            nonce = None if pd.isna(nonce) else int(nonce)
+            pairs = book.enter(moved, sender)
+            evidence = facts.evidence(moved, sender, to, nonce, pairs)
+            yield Case(str(tx.tx_hash), "background", evidence)
+
+
+def exploits(folder: Path, facts: Facts) -> Iterator[Case]:
+    """Known exploits; most are rebuilt from calls, so that mints and burns are missing."""
+    rows = read_table(folder / "exploit_transfers.csv.gz", ("tx_hash", "tx_from", "seq"))
+    listed = read_table(folder / EXPLOITS_FILE, ("tx_hash", "label"))
+    wanted = set(listed[listed["label"] == "exploit"]["tx_hash"])
+    rows = rows[(rows["preferred"] == 1) & rows["tx_hash"].isin(wanted)]
+    senders = dict(zip(rows["tx_hash"], rows["tx_from"], strict=True))
+    for tx_hash, moved in _transfers_by_hash(rows, "seq").items():
+        yield Case(tx_hash, "exploit", facts.evidence(moved, senders[tx_hash].lower()))
+
+
+def poisoning(folder: Path, facts: Facts) -> Iterator[Case]:
+    """Recorded address poisoning, the rows of one transaction together.
+
+    The rows are single transfers, not whole transactions: what else a transaction moved is unknown,
+    and so is who sent it. An attempt is given a stranger as sender, as it must have had; a payoff
+    its victim. `memory` holds one genuine payment of the victim to the imitated address.
+    """
+    rows = read_table(folder / POISONING_FILE, ("tx_hash", "label", "intended_addr"))
+    rows = rows[rows["label"].isin([*ATTEMPTS, PAYOFF])].reset_index(names="order")
+    for (tx_hash, kind), group in rows.groupby(["tx_hash", "label"], sort=True):
+        moved: list[Transfer] = []
+        memory: list[Transfer] = []
+        for row in group.itertuples():
+            payer, payee = str(row.from_address).lower(), str(row.to_address).lower()
+            token = str(row.token_address).lower()
+            amount = _amount(row.value_raw, zero=kind == "poisoning_zero_value")
+            moved.append(Transfer(token, payer, payee, amount, len(moved)))
+            is_payer = str(row.is_sender_victim).lower().startswith("t")
+            if isinstance(row.intended_addr, str):
+                victim = payer if is_payer else payee
+                memory.append(Transfer(token, victim, row.intended_addr.lower(), 10**6, 0))
+        sender = moved[0].sender if kind == PAYOFF else STRANGER
+        evidence = facts.evidence(moved, sender, moved[0].token)
+        yield Case(str(tx_hash), str(kind), evidence, tuple(memory))
+
+
+def with_memory(case: Case) -> Evidence:
+    """The evidence of a bot that saw the victim pay the imitated address before."""
+    book = CounterpartyBook()
+    for payment in case.memory:
+        book.enter([payment], payment.sender)
+    pairs = book.enter(list(case.evidence.transfers), case.evidence.sender)
+    return replace(case.evidence, look_alikes=pairs)
+
+
+def _transfers_by_hash(rows: pd.DataFrame, order: str) -> dict[str, list[Transfer]]:
+    found: dict[str, list[Transfer]] = {}
+    for row in _sorted(rows, order):
+        found.setdefault(str(row.tx_hash), []).append(
+            Transfer(
+                str(row.token_address).lower(),
+                str(row.from_address).lower(),
+                str(row.to_address).lower(),
+                int(row.value_raw),
+                int(getattr(row, order)),
+            )
+        )
+    return found
+
+
+def _sorted(rows: pd.DataFrame, order: str) -> Iterable[Any]:
+    return rows.sort_values(["tx_hash", order], kind="stable").itertuples()
+
+
+def _amount(value: Any, *, zero: bool) -> int:
+    """The raw amount; some sources rounded it or left it out, which no rule depends on."""
+    if zero:
+        return 0
+    try:
+        return max(1, int(float(value)))
+    except (TypeError, ValueError, OverflowError):
+        return 1
+
+
+def need_dataset(folder: Path) -> None:
+    """Raise TableError naming the first file that the report needs and the folder lacks."""
+    for name in ("transactions.parquet", "transfers.parquet", POISONING_FILE, EXPLOITS_FILE):
+        if not (folder / name).is_file():
+            raise TableError(f"{folder}: lacks {name}")

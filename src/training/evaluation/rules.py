@@ -1,0 +1,225 @@
+"""What every detector of the policy finds and what it costs: `npm run evaluate:rules`."""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from src import cli
+from src.decision.policy_file import load_policy
+from src.detection.detectors.base import Equipment
+from src.detection.evidence import Evidence
+from src.detection.features.definitions import FEATURE_NAMES
+from src.detection.forest.model import load_model
+from src.detection.policy import Mode, Policy
+from src.detection.records import Action
+from src.detection.suite import Panel
+from src.files import write_file
+from src.settings import load_settings
+from src.training.dataset import NO_DATA, default_folder
+from src.training.evaluation import rule_cases
+from src.training.evaluation.statistics import share_interval
+
+MOST_FALSE_ALARMS = 0.005
+"""Share of the background that a detector may flag and still be on by default."""
+
+_DESCRIPTION = """\
+Judge ordinary transactions, known exploits and recorded address poisoning with the detectors of a
+policy, one after the other and together. Writes rules.md and rules.json.
+"""
+_EPILOG = """\
+example:
+  npm run evaluate:rules -- --data DIR --policy policy.yaml
+
+exit codes: 0 evaluated, 1 the data or the policy cannot be used, 2 wrong usage.
+"""
+
+
+def evaluate_rules(policy: Policy, equipment: Equipment, sets: dict[str, list[Evidence]]) -> Any:
+    """Counts of actions for each detector alone, and for the detectors so far together.
+
+    Detectors are taken in the policy's order, those that are off left out; a shadow detector is
+    measured alone and stays out of the sums.
+    """
+    steps = []
+    so_far: list[str] = []
+    entries = policy.for_chain(1)
+    before = {name: _counts(_panel(policy, [], equipment), cases) for name, cases in sets.items()}
+    for detector, entry in entries.items():
+        if entry.mode is Mode.OFF:
+            continue
+        alone = _panel(policy, [detector], equipment)
+        step: dict[str, Any] = {
+            "detector": detector,
+            "mode": str(entry.mode),
+            "alone": {name: _counts(alone, cases) for name, cases in sets.items()},
+            "before": before,
+        }
+        if entry.mode is Mode.ON:
+            so_far.append(detector)
+            together = _panel(policy, so_far, equipment)
+            before = {name: _counts(together, cases) for name, cases in sets.items()}
+        step["after"] = before
+        step["within_limit"] = (
+            step["alone"]["background"]["flagged"]
+            <= MOST_FALSE_ALARMS * step["alone"]["background"]["transactions"]
+        )
+        steps.append(step)
+    return {"steps": steps, "most_false_alarms": MOST_FALSE_ALARMS}
+
+
+def _panel(policy: Policy, names: Sequence[str], equipment: Equipment) -> Panel:
+    entries = {
+        name: type(entry)(Mode.ON, entry.parameters)
+        for name, entry in policy.for_chain(1).items()
+        if name in names
+    }
+    return Panel.from_policy(Policy(entries, {}, policy.scopes), 1, equipment)
+
+
+def _counts(panel: Panel, cases: Iterable[Evidence]) -> dict[str, Any]:
+    actions = [panel.decide(evidence).action for evidence in cases]
+    flagged = sum(action >= Action.REVIEW for action in actions)
+    low, high = share_interval(flagged, len(actions)) if actions else (0.0, 0.0)
+    return {
+        "transactions": len(actions),
+        "flagged": flagged,
+        "blocked": sum(action is Action.BLOCK for action in actions),
+        "share": flagged / len(actions) if actions else None,
+        "interval": [low, high],
+    }
+
+
+def to_markdown(report: Any) -> str:
+    """The report for people."""
+    sets = list(report["steps"][0]["alone"]) if report["steps"] else []
+    lines = [
+        "# What the policy's detectors find and cost",
+        "",
+        "At least `REVIEW`, in transactions; each detector alone. The background is what ordinary "
+        "blocks hold, so it has attacks in it too: a flagged transaction there is a false alarm at "
+        "most. Poisoning rows are single transfers, not whole transactions, without their sender: "
+        '"alone" is the row as it is, "remembered" the same after one genuine payment of the '
+        "victim to the imitated address.",
+        "",
+        f"| Detector | Mode | {' | '.join(sets)} |",
+        f"|---|---|{'---|' * len(sets)}",
+    ]
+    for step in report["steps"]:
+        cells = " | ".join(_cell(step["alone"][name]) for name in sets)
+        lines.append(f"| {step['detector']} | {step['mode']} | {cells} |")
+    lines += [
+        "",
+        "## Before and after each detector",
+        "",
+        "The decision of all detectors that are on, in the policy's order, before and after this "
+        "one joins.",
+        "",
+        f"| Detector | {' | '.join(sets)} |",
+        f"|---|{'---|' * len(sets)}",
+    ]
+    for step in report["steps"]:
+        cells = " | ".join(
+            f"{_share(step['before'][name])} → {_share(step['after'][name])}" for name in sets
+        )
+        lines.append(f"| {step['detector']} | {cells} |")
+    over = [step["detector"] for step in report["steps"] if not step["within_limit"]]
+    limit = f"{report['most_false_alarms']:.1%}"
+    lines += [
+        "",
+        f"Over {limit} of the background: {', '.join(over)}."
+        if over
+        else f"No detector flags more than {limit} of the background.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _cell(counts: Any) -> str:
+    if not counts["transactions"]:
+        return "none"
+    low, high = counts["interval"]
+    blocked = f", {counts['blocked']} blocked" if counts["blocked"] else ""
+    return (
+        f"{counts['flagged']:,} of {counts['transactions']:,} ({_share(counts)}, "
+        f"95%: {low:.2%} to {high:.2%}{blocked})"
+    )
+
+
+def _share(counts: Any) -> str:
+    return "none" if counts["share"] is None else f"{counts['share']:.2%}"
+
+
+def collect(folder: Path, facts: rule_cases.Facts) -> dict[str, list[Evidence]]:
+    """The sets that are judged, by name."""
+    progress = tqdm(unit="tx", disable=not sys.stderr.isatty())
+    sets: dict[str, list[Evidence]] = {"background": []}
+    for case in rule_cases.background(folder, facts):
+        sets["background"].append(case.evidence)
+        progress.update()
+    sets["exploits"] = [case.evidence for case in rule_cases.exploits(folder, facts)]
+    attempts: list[rule_cases.Case] = []
+    payoffs: list[rule_cases.Case] = []
+    for case in rule_cases.poisoning(folder, facts):
+        (payoffs if case.kind == rule_cases.PAYOFF else attempts).append(case)
+        progress.update()
+    progress.close()
+    for kind in rule_cases.ATTEMPTS:
+        name = kind.removeprefix("poisoning_").replace("_", " ")
+        of_kind = [case for case in attempts if case.kind == kind]
+        sets[f"poisoning: {name}, alone"] = [case.evidence for case in of_kind]
+        sets[f"poisoning: {name}, remembered"] = [rule_cases.with_memory(c) for c in of_kind]
+    sets["poisoning: payoff, alone"] = [case.evidence for case in payoffs]
+    sets["poisoning: payoff, remembered"] = [rule_cases.with_memory(case) for case in payoffs]
+    return sets
+
+
+@cli.command("evaluate:rules")
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    options = _parse(arguments)
+    rule_cases.need_dataset(options.data)
+    settings = load_settings()
+    policy = load_policy(options.policy or settings.policy_path, settings.model_public_key)
+    model = load_model(settings.model_path, FEATURE_NAMES, public_key=settings.model_public_key)
+    threshold = settings.anomaly_threshold
+    if threshold is None:
+        threshold = model.manifest.anomaly_threshold
+    facts = rule_cases.Facts(model, rule_cases.read_symbols(options.data))
+    equipment = Equipment(threshold, model.manifest.token_amounts)
+    report = evaluate_rules(policy, equipment, collect(options.data, facts))
+    report["model_version"] = model.version
+    write_file(options.out / "rules.json", (json.dumps(report, indent=1) + "\n").encode())
+    write_file(options.out / "rules.md", to_markdown(report).encode())
+    sys.stdout.write(f"{to_markdown(report)}\nWritten to {options.out}/rules.md and rules.json.\n")
+    return 0
+
+
+def _parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = cli.parser("evaluate:rules", _DESCRIPTION, _EPILOG)
+    add = parser.add_argument
+    add("--data", type=cli.path, metavar="DIR", default=default_folder(), help="the data set")
+    add(
+        "--policy",
+        type=cli.path,
+        metavar="FILE",
+        help="(the setting POLICY_PATH, else policy.yaml)",
+    )
+    add(
+        "--out",
+        type=cli.output_folder,
+        metavar="DIR",
+        default="evaluation",
+        help="(evaluation)",
+    )
+    options = parser.parse_args(arguments)
+    if options.data is None:
+        parser.error(NO_DATA)
+    return options
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Challengers: trained on old and new data, promoted only if no worse."""

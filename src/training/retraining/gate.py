@@ -1,0 +1,273 @@
+"""Whether a challenger may replace the champion: every check, its tolerance and its outcome.
+
+Both models judge the same transactions, which the challenger was not fitted on, and differences are
+bootstrapped on the same resamples, so that what both get wrong alike says nothing. Worse means:
+worse beyond the interval's noise, or by more than a stated drop however wide the interval is.
+"""
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from src.detection.features.definitions import FEATURE_NAMES, TokenProfile, feature_table
+from src.detection.forest.model import Model
+from src.training.evaluation.statistics import (
+    Bootstrap,
+    Scored,
+    auc,
+    interval,
+    recall_at,
+    share_interval,
+)
+from src.training.retraining.data import RetrainingData
+from src.training.retraining.golden_shapes import misjudged
+from src.training.tables import TransactionSet
+
+Floats = NDArray[np.float64]
+
+_CELLS = 20_000_000  # of one bootstrap's table of draws: 160 MB
+_TIMED_ROWS = 20
+_TIMED_ROUNDS = 7
+
+
+@dataclass(frozen=True, slots=True)
+class Tolerances:
+    """What the gate lets pass.
+
+    Attributes:
+        alert_budget: share of ordinary transactions that may be flagged; recall is taken there.
+        auc_drop: largest loss of AUC, also where the interval is too wide to tell.
+        recall_drop: the same of recall at the alert budget.
+        rate_band: the anomaly rate may be this many times the budget, or this part of it.
+        slowdown: scoring and explaining may take this many times as long.
+        background: least held-out transactions.
+        exploits: least known attacks.
+    """
+
+    alert_budget: float = 0.004
+    auc_drop: float = 0.02
+    recall_drop: float = 0.10
+    rate_band: float = 4.0
+    slowdown: float = 1.5
+    background: int = 200
+    exploits: int = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One check's outcome: `champion` and `challenger` are figures for people."""
+
+    name: str
+    passed: bool
+    champion: str
+    challenger: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """One model's scores of every set, at its own threshold."""
+
+    model: Model
+    scored: Scored
+    recent: Floats
+    benign: Floats
+    golden: Floats
+
+    @classmethod
+    def by(cls, model: Model, data: RetrainingData) -> "_Judged":
+        background = _scores(model, data.held_out)
+        blocks = data.held_out.facts["block_number"].to_numpy(dtype=np.int64)
+        scored = Scored(background, blocks, _scores(model, data.exploits), data.exploit_clusters)
+        return cls(
+            model,
+            scored,
+            background[data.recent],
+            _scores(model, data.reported_benign),
+            _scores(model, data.golden_set),
+        )
+
+    @property
+    def threshold(self) -> float:
+        return self.model.manifest.anomaly_threshold
+
+    def flagged(self, scores: Floats) -> int:
+        return int((scores >= self.threshold).sum())
+
+
+def judge(
+    champion: Model,
+    challenger: Model,
+    data: RetrainingData,
+    tolerances: Tolerances | None = None,
+    *,
+    repetitions: int = 1000,
+) -> list[Check]:
+    """Every check, in the order of a report. The challenger may be promoted when all passed."""
+    allowed = tolerances or Tolerances()
+    enough = _enough(data, allowed)
+    if not enough.passed:
+        return [enough]
+    repetitions = max(100, min(repetitions, _CELLS // len(data.held_out)))
+    old, new = _Judged.by(champion, data), _Judged.by(challenger, data)
+    return [
+        enough,
+        *_detection(old, new, allowed, repetitions),
+        _anomaly_rate("anomaly rate, held-out traffic", old, new, "background", allowed),
+        _anomaly_rate("anomaly rate, recent traffic", old, new, "recent", allowed),
+        _golden_cases(old, new, data),
+        _shapes(old, new),
+        _false_alarms(old, new),
+        _speed(old.model, new.model, data.held_out, allowed),
+    ]
+
+
+def _enough(data: RetrainingData, allowed: Tolerances) -> Check:
+    background, exploits = len(data.held_out), len(data.exploits)
+    return Check(
+        "enough to judge by",
+        background >= allowed.background and exploits >= allowed.exploits,
+        f"{background:,} transactions",
+        f"{exploits} attacks",
+        f"at least {allowed.background} held-out transactions and {allowed.exploits} attacks",
+    )
+
+
+def _detection(old: _Judged, new: _Judged, allowed: Tolerances, repetitions: int) -> list[Check]:
+    ours, theirs = (Bootstrap(side.scored, repetitions=repetitions) for side in (new, old))
+    budget = allowed.alert_budget
+    return [
+        _no_worse(
+            "AUC",
+            auc(old.scored.background, old.scored.exploits),
+            auc(new.scored.background, new.scored.exploits),
+            ours.auc(ours.by_cluster) - theirs.auc(theirs.by_cluster),
+            allowed.auc_drop,
+        ),
+        _no_worse(
+            f"recall at an alert budget of {budget:.2%}",
+            recall_at(old.scored, budget),
+            recall_at(new.scored, budget),
+            ours.recall(ours.by_cluster, budget) - theirs.recall(theirs.by_cluster, budget),
+            allowed.recall_drop,
+        ),
+        _no_worse(
+            "recall at the model's own threshold",
+            float(np.mean(old.scored.exploits >= old.threshold)),
+            float(np.mean(new.scored.exploits >= new.threshold)),
+            ours.detected(ours.by_cluster, new.threshold)
+            - theirs.detected(theirs.by_cluster, old.threshold),
+            allowed.recall_drop,
+        ),
+    ]
+
+
+def _no_worse(name: str, old: float, new: float, differences: Floats, drop: float) -> Check:
+    low, high = interval(differences)
+    passed = high >= 0 and old - new <= drop
+    verdict = "no worse" if passed else "worse"
+    return Check(
+        name,
+        passed,
+        f"{old:.4f}",
+        f"{new:.4f}",
+        f"{verdict}: difference {new - old:+.4f}, interval {low:+.4f} to {high:+.4f}, "
+        f"largest drop allowed {drop:g}",
+    )
+
+
+def _anomaly_rate(name: str, old: _Judged, new: _Judged, which: str, allowed: Tolerances) -> Check:
+    def scores(side: _Judged) -> Floats:
+        return side.recent if which == "recent" else side.scored.background
+
+    flagged, many = new.flagged(scores(new)), len(scores(new))
+    low, high = share_interval(flagged, many)
+    least, most = allowed.alert_budget / allowed.rate_band, allowed.alert_budget * allowed.rate_band
+    return Check(
+        name,
+        high >= least and low <= most,
+        f"{old.flagged(scores(old)) / many:.3%}",
+        f"{flagged / many:.3%}",
+        f"interval {low:.3%} to {high:.3%} of {many:,}; band {least:.3%} to {most:.3%}",
+    )
+
+
+def _golden_cases(old: _Judged, new: _Judged, data: RetrainingData) -> Check:
+    cases = [] if data.golden_set is None else data.golden_set.facts["tx_hash"].tolist()
+
+    def wrong(side: _Judged) -> list[str]:
+        return [
+            tx_hash
+            for tx_hash, score in zip(cases, side.golden, strict=True)
+            if bool(score >= side.threshold) != data.golden[tx_hash]
+        ]
+
+    missing = sorted(set(data.golden) - set(cases))
+    lost = wrong(new)
+    why = "every case as expected" if cases else "the data sets name none (golden_cases.csv)"
+    if lost:
+        why = f"misjudged: {', '.join(lost[:5])}"
+    elif missing:
+        why = f"not in the data: {', '.join(missing[:5])}"
+    return Check(
+        "golden cases", not lost and not missing,
+        f"{len(wrong(old))} of {len(cases)} wrong", f"{len(lost)} of {len(cases)} wrong", why,
+    )  # fmt: skip
+
+
+def _shapes(old: _Judged, new: _Judged) -> Check:
+    before, after = misjudged(old.model), misjudged(new.model)
+    return Check(
+        "golden shapes",
+        not after,
+        f"{len(before)} wrong",
+        f"{len(after)} wrong",
+        f"misjudged: {', '.join(after)}" if after else "payment, swap, airdrop, drained pool",
+    )
+
+
+def _false_alarms(old: _Judged, new: _Judged) -> Check:
+    before, after, many = old.flagged(old.benign), new.flagged(new.benign), len(new.benign)
+    return Check(
+        "false alarms that analysts reported",
+        after <= before,
+        f"{before} of {many} flagged",
+        f"{after} of {many} flagged",
+        "no more of them than before" if many else "none was reported",
+    )
+
+
+def _speed(champion: Model, challenger: Model, data: TransactionSet, allowed: Tolerances) -> Check:
+    """Best of several interleaved rounds: what else the machine does hits both alike."""
+    best = {"champion": np.inf, "challenger": np.inf}
+    rows = {
+        "champion": (champion, _rows(champion, data)[:_TIMED_ROWS]),
+        "challenger": (challenger, _rows(challenger, data)[:_TIMED_ROWS]),
+    }
+    for _ in range(_TIMED_ROUNDS):
+        for name, (model, table) in rows.items():
+            started = time.perf_counter()
+            for row in table:
+                model.score(row[np.newaxis])
+                model.explain(row)
+            best[name] = min(best[name], (time.perf_counter() - started) / len(table))
+    return Check(
+        "speed of scoring and explaining",
+        best["challenger"] <= allowed.slowdown * best["champion"],
+        f"{best['champion'] * 1e6:.0f} microseconds",
+        f"{best['challenger'] * 1e6:.0f} microseconds",
+        f"at most {allowed.slowdown:g} times as long",
+    )
+
+
+def _rows(model: Model, data: TransactionSet) -> Floats:
+    profile = TokenProfile.from_amounts(model.manifest.token_amounts)
+    columns = [FEATURE_NAMES.index(name) for name in model.inputs]
+    rows: Floats = feature_table(data.batch, profile)[:, columns]
+    return rows
+
+
+def _scores(model: Model, data: TransactionSet | None) -> Floats:
+    return np.array([]) if data is None else model.score(_rows(model, data))

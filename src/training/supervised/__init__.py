@@ -1,0 +1,1 @@
+"""Training of supervised classifiers on labelled tables."""

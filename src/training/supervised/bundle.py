@@ -1,0 +1,135 @@
+"""Writes a supervised model: the fitted pipeline as plain arrays, and the manifest for it."""
+
+import hashlib
+import importlib.metadata
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.pipeline import Pipeline
+
+from src.detection.forest.manifest import manifest_path
+from src.detection.supervised.manifest import FraudManifest
+from src.files import write_file
+
+MODEL_FILE = "fraud_model.npz"
+GOLDEN_ROWS = 16
+
+Arrays = dict[str, NDArray[Any]]
+
+
+def write_fraud_bundle(
+    path: Path,
+    *,
+    name: str,
+    pipeline: Pipeline,
+    inputs: tuple[str, ...],
+    label: str,
+    threshold: float,
+    training_rows: NDArray[np.float64],
+    model_version: int,
+    training: Mapping[str, Any],
+) -> FraudManifest:
+    """Write the model file at `path` and its manifest beside it; return the manifest.
+
+    The same arguments give the same bytes. Golden rows are spread evenly over the distinct
+    probabilities of the training rows.
+
+    Args:
+        path: where the model file goes.
+        name: of the classifier, one of `fraud_pipeline.CLASSIFIERS`.
+        pipeline: fitted imputer, scaler and classifier.
+        inputs: names of the columns.
+        label: the column that was learnt.
+        threshold: probabilities from here on are fraud.
+        training_rows: where golden rows are taken from, missing values filled in.
+        model_version: creation time, Unix seconds.
+        training: what people should know of the training, JSON values only.
+    """
+    filled = pipeline.named_steps["imputer"].transform(training_rows)
+    probabilities = pipeline.predict_proba(filled)[:, 1]
+    _, distinct = np.unique(probabilities, return_index=True)
+    places = np.linspace(0, len(distinct) - 1, min(GOLDEN_ROWS, len(distinct))).astype(int)
+    golden = distinct[places]
+    content = _as_bytes(pipeline_arrays(name, pipeline))
+    manifest = FraudManifest(
+        model_version=model_version,
+        sha256=hashlib.sha256(content).hexdigest(),
+        sklearn_version=importlib.metadata.version("scikit-learn"),
+        classifier=name,
+        label=label,
+        inputs=inputs,
+        threshold=threshold,
+        golden_rows=tuple(tuple(row) for row in filled[golden].tolist()),
+        golden_probabilities=tuple(probabilities[golden].tolist()),
+        training=training,
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # The manifest last: until it is there, an earlier one refuses the new file as tampered with.
+    write_file(path, content)
+    write_file(manifest_path(path), manifest.to_json().encode())
+    return manifest
+
+
+def pipeline_arrays(name: str, pipeline: Pipeline) -> Arrays:
+    """The arrays that `detection.fraud_pipeline` lists, of a fitted pipeline."""
+    scaler = pipeline.named_steps["scaler"]
+    classifier = pipeline.named_steps["classifier"]
+    arrays: Arrays = {
+        "classifier": np.array(name),
+        "impute": _floats(pipeline.named_steps["imputer"].statistics_),
+        "mean": _floats(scaler.mean_),
+        "scale": _floats(scaler.scale_),
+    }
+    match name:
+        case "LogisticRegression":
+            arrays["coefficients"] = _floats(classifier.coef_[0])
+            arrays["intercept"] = _floats(classifier.intercept_[0])
+        case "SVM":
+            arrays |= _support_vectors(classifier)
+        case "DecisionTree":
+            arrays |= _trees([classifier.tree_])
+        case "RandomForest":
+            arrays |= _trees([tree.tree_ for tree in classifier.estimators_])
+        case _:
+            raise ValueError(f"no arrays are known for a {name}")
+    return arrays
+
+
+def _support_vectors(classifier: Any) -> Arrays:
+    (calibrated,) = classifier.calibrated_.calibrated_classifiers_
+    (sigmoid,) = calibrated.calibrators
+    machine = calibrated.estimator
+    return {
+        "support": _floats(machine.support_vectors_),
+        "dual": _floats(machine.dual_coef_[0]),
+        "intercept": _floats(machine.intercept_[0]),
+        "gamma": _floats(machine._gamma),
+        "sigmoid": _floats([sigmoid.a_, sigmoid.b_]),
+    }
+
+
+def _trees(trees: list[Any]) -> Arrays:
+    sizes = [tree.node_count for tree in trees]
+    return {
+        "offsets": np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
+        "left": np.concatenate([tree.children_left for tree in trees]).astype(np.int64),
+        "right": np.concatenate([tree.children_right for tree in trees]).astype(np.int64),
+        "feature": np.concatenate([tree.feature for tree in trees]).astype(np.int64),
+        "threshold": _floats(np.concatenate([tree.threshold for tree in trees])),
+        "fraud": _floats(np.concatenate([tree.value[:, 0, 1] for tree in trees])),
+    }
+
+
+def _floats(values: Any) -> NDArray[np.float64]:
+    return np.asarray(values, dtype=np.float64)
+
+
+def _as_bytes(arrays: Arrays) -> bytes:
+    # numpy stamps no time into the archive: the same arrays give the same bytes.
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, allow_pickle=False, **arrays)
+    return buffer.getvalue()

@@ -1,0 +1,96 @@
+"""The fraud report's pictures, as PNG bytes by name. No state of pyplot is touched."""
+
+import io
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from sklearn.metrics import precision_recall_curve
+
+from src.training.supervised.selection import METRICS, Comparison
+
+Floats = NDArray[np.float64]
+
+_DOTS_PER_INCH = 110
+_COLOURS = ("#c23b22", "#30638e", "#edae49", "#7a8793")
+
+
+def confusion_matrix(axes: Axes, confusion: dict[str, int]) -> None:
+    """The hold-out at the threshold; shades are shares of the true class."""
+    counts = np.array(
+        [
+            [confusion["true_negatives"], confusion["false_positives"]],
+            [confusion["false_negatives"], confusion["true_positives"]],
+        ]
+    )
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for (row, column), count in np.ndenumerate(counts):
+        colour = "white" if shares[row, column] > 0.5 else "black"
+        text = f"{count:,}\n{shares[row, column]:.1%}"
+        axes.text(column, row, text, ha="center", va="center", color=colour)
+    axes.set_xticks([0, 1], ["legitimate", "fraud"])
+    axes.set_yticks([0, 1], ["legitimate", "fraud"])
+    axes.set(xlabel="predicted", ylabel="true", title="Hold-out")
+
+
+def comparison_bars(axes: Axes, compared: list[Comparison]) -> None:
+    """Cross-validated means of each metric, whiskers one standard deviation over folds."""
+    width = 0.8 / len(compared)
+    for place, (one, colour) in enumerate(zip(compared, _COLOURS, strict=False)):
+        at = np.arange(len(METRICS)) + (place - (len(compared) - 1) / 2) * width
+        means = [one.mean(metric) for metric in METRICS]
+        spread = [one.deviation(metric) for metric in METRICS]
+        axes.bar(at, means, width, yerr=spread, color=colour, label=one.name, error_kw={"lw": 0.8})
+    axes.set_xticks(np.arange(len(METRICS)), [metric.replace("_", " ") for metric in METRICS])
+    axes.set(ylim=(0, 1.08), ylabel="cross-validated on the training part")
+    axes.legend(loc="lower right", ncol=2)
+
+
+def precision_recall(
+    axes: Axes, curves: dict[str, tuple[NDArray[np.int64], Floats]], threshold: float
+) -> None:
+    """Precision against recall; a dot at the threshold, a dotted line at the share of fraud."""
+    for (name, (labels, probabilities)), colour in zip(curves.items(), _COLOURS, strict=False):
+        precision, recall, _ = precision_recall_curve(labels, probabilities)
+        axes.step(recall, precision, where="post", color=colour, label=name)
+        flagged = probabilities >= threshold
+        if flagged.any():
+            caught = labels[flagged].sum()
+            axes.plot(caught / labels.sum(), caught / flagged.sum(), "o", color=colour)
+        axes.axhline(labels.mean(), color=colour, linewidth=0.8, linestyle=":")
+    axes.set(xlim=(0, 1.02), ylim=(0, 1.05), xlabel="recall", ylabel="precision")
+    axes.legend(loc="lower left")
+
+
+def draw_all(
+    compared: list[Comparison],
+    confusion: dict[str, int],
+    curves: dict[str, tuple[NDArray[np.int64], Floats]],
+    threshold: float,
+) -> dict[str, bytes]:
+    """Draw every picture, by file name."""
+
+    def at_threshold(axes: Axes) -> None:
+        precision_recall(axes, curves, threshold)
+
+    pictures: dict[str, Callable[[Axes], Any]] = {
+        "comparison.png": lambda axes: comparison_bars(axes, compared),
+        "confusion_matrix.png": lambda axes: confusion_matrix(axes, confusion),
+        "precision_recall.png": at_threshold,
+    }
+    return {name: _png(draw) for name, draw in pictures.items()}
+
+
+def _png(draw: Callable[[Axes], Any]) -> bytes:
+    figure = Figure(figsize=(6.4, 4), dpi=_DOTS_PER_INCH, layout="constrained")
+    FigureCanvasAgg(figure)
+    draw(figure.add_subplot())
+    buffer = io.BytesIO()
+    # No software tag and no time: the same figures give the same bytes.
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()

@@ -1,0 +1,285 @@
+"""Which classifier, which parameters, which threshold; and what the held-out rows say of it.
+
+The hold-out is split off first and looked at once, at the end. Everything else is cross-validated
+on the training part: the classifier by average precision (it needs no threshold, and unlike
+accuracy it means something where fraud is rare), its parameters by the same, the threshold on
+probabilities of rows that the model had not seen.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import make_scorer, precision_score, recall_score, roc_auc_score
+from sklearn.model_selection import (
+    GridSearchCV,
+    StratifiedGroupKFold,
+    StratifiedKFold,
+    cross_val_predict,
+    cross_validate,
+)
+from sklearn.pipeline import Pipeline
+
+from src.training.evaluation.statistics import interval
+from src.training.supervised.candidates import Candidate
+from src.training.supervised.table import LabelledTable
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+METRICS = ("precision", "recall", "f1", "average_precision")
+_SCORING = {
+    "precision": make_scorer(precision_score, zero_division=0.0),
+    "recall": make_scorer(recall_score, zero_division=0.0),
+    "f1": "f1",
+    "average_precision": "average_precision",
+}
+HOLD_OUT_PARTS = 4  # one of four is held out
+REPETITIONS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One classifier, cross-validated on the training part; metrics at probability 0.5.
+
+    Attributes:
+        name: of the classifier.
+        folds: values by metric, one a fold.
+    """
+
+    name: str
+    folds: dict[str, list[float]]
+
+    def mean(self, metric: str) -> float:
+        """Mean over the folds."""
+        return float(np.mean(self.folds[metric]))
+
+    def deviation(self, metric: str) -> float:
+        """Standard deviation over the folds."""
+        return float(np.std(self.folds[metric], ddof=1))
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The model that was chosen, and how.
+
+    Attributes:
+        winner: its classifier.
+        pipeline: fitted on the training part.
+        parameters: of the classifier, by the grid search.
+        grid: every combination with its mean average precision.
+        threshold: see `choose_threshold`.
+        out_of_fold: probabilities of the training part by models that had not seen the row.
+    """
+
+    winner: Candidate
+    pipeline: Pipeline
+    parameters: dict[str, Any]
+    grid: list[dict[str, Any]]
+    threshold: float
+    out_of_fold: Floats
+
+
+def hold_out(table: LabelledTable, seed: int) -> tuple[Ints, Ints]:
+    """Rows for training and rows held out (a quarter): stratified, groups whole.
+
+    Raises:
+        ValueError: a class has too few rows or groups to be on both sides.
+    """
+    check_counts(table, HOLD_OUT_PARTS, "to hold a quarter out")
+    train, test = next(iter(_splits(table, np.arange(len(table.rows)), HOLD_OUT_PARTS, seed)))
+    if min(len(np.unique(table.labels[part])) for part in (train, test)) < 2:
+        raise ValueError("the groups are so large that one side of the split has one class only")
+    return train, test
+
+
+def check_counts(table: LabelledTable, parts: int, purpose: str) -> None:
+    """Raise ValueError unless both classes have as many rows (or groups) as there are parts."""
+    for value, name in ((1, "fraud"), (0, "the rest")):
+        rows = table.labels == value
+        units = rows.sum() if table.groups is None else len(np.unique(table.groups[rows]))
+        if units < parts:
+            what = "rows" if table.groups is None else "groups"
+            raise ValueError(f"{units} {what} of {name}: {parts} at least are needed {purpose}")
+
+
+def compare(
+    table: LabelledTable,
+    train: Ints,
+    choices: list[Candidate],
+    *,
+    folds: int,
+    seed: int,
+    jobs: int = 1,
+    on_step: Callable[[str], object] = lambda _: None,
+) -> list[Comparison]:
+    """Cross-validate every classifier on the same folds of the training part."""
+    splits = _splits(table, train, folds, seed)
+    compared = []
+    for candidate in choices:
+        on_step(f"comparing {candidate.name}")
+        scores = cross_validate(
+            candidate.pipeline(),
+            table.rows[train],
+            table.labels[train],
+            cv=splits,
+            scoring=_SCORING,
+            n_jobs=jobs,
+            error_score="raise",
+        )
+        found = {metric: scores[f"test_{metric}"].tolist() for metric in METRICS}
+        compared.append(Comparison(candidate.name, found))
+    return compared
+
+
+def select(
+    table: LabelledTable,
+    train: Ints,
+    winner: Candidate,
+    *,
+    folds: int,
+    seed: int,
+    min_precision: float | None = None,
+    jobs: int = 1,
+    on_step: Callable[[str], object] = lambda _: None,
+) -> Selection:
+    """Grid-search the winner's parameters, choose the threshold, fit on the training part."""
+    rows, labels = table.rows[train], table.labels[train]
+    splits = _splits(table, train, folds, seed)
+    on_step(f"grid search of {winner.name}")
+    search = GridSearchCV(
+        winner.pipeline(),
+        winner.pipeline_grid(),
+        scoring="average_precision",
+        cv=splits,
+        n_jobs=jobs,
+        error_score="raise",
+        refit=True,
+    )
+    search.fit(rows, labels)
+    on_step("threshold")
+    out_of_fold = cross_val_predict(
+        search.best_estimator_, rows, labels, cv=splits, method="predict_proba", n_jobs=jobs
+    )[:, 1]
+    results = search.cv_results_
+    grid = [
+        {"parameters": _plain(parameters), "average_precision": float(mean), "deviation": float(sd)}
+        for parameters, mean, sd in zip(
+            results["params"], results["mean_test_score"], results["std_test_score"], strict=True
+        )
+    ]
+    return Selection(
+        winner,
+        search.best_estimator_,
+        _plain(search.best_params_),
+        grid,
+        choose_threshold(labels, out_of_fold, min_precision),
+        out_of_fold,
+    )
+
+
+def choose_threshold(labels: Ints, probabilities: Floats, min_precision: float | None) -> float:
+    """The threshold with the best F1, or with the best recall at a precision of at least so much.
+
+    Half-way to the next lower probability, so that it does not rest on one row's last bits.
+
+    Raises:
+        ValueError: no threshold reaches the precision.
+    """
+    ordered = probabilities[np.argsort(-probabilities, kind="stable")]
+    hits = np.cumsum(labels[np.argsort(-probabilities, kind="stable")])
+    ends = np.append(np.flatnonzero(np.diff(ordered)), len(ordered) - 1)
+    precision, recall = hits[ends] / (ends + 1), hits[ends] / hits[-1]
+    if min_precision is None:
+        value = 2 * precision * recall / np.maximum(precision + recall, 1e-300)
+    else:
+        value = np.where(precision >= min_precision, recall, -1.0)
+        if value.max() <= 0:
+            raise ValueError(
+                f"no threshold has a precision of {min_precision:g} on the training part; the best "
+                f"is {precision.max():.3f}"
+            )
+    best = int(np.argmax(value))
+    lower = ordered[ends[best + 1]] if best + 1 < len(ends) else 0.0
+    return float((ordered[ends[best]] + lower) / 2)
+
+
+def figures_of(
+    labels: Ints, probabilities: Floats, threshold: float, groups: Ints | None, seed: int
+) -> dict[str, Any]:
+    """Confusion matrix and metrics with 95% bootstrap intervals, resampled by row or by group."""
+    flagged = probabilities >= threshold
+    confusion = {
+        "true_negatives": int((~flagged & (labels == 0)).sum()),
+        "false_positives": int((flagged & (labels == 0)).sum()),
+        "false_negatives": int((~flagged & (labels == 1)).sum()),
+        "true_positives": int((flagged & (labels == 1)).sum()),
+    }
+    weighted = _Weighted(labels, probabilities, flagged)
+    point = weighted.metrics(np.ones(len(labels)))
+    random = np.random.default_rng(seed)
+    _, unit = np.unique(np.arange(len(labels)) if groups is None else groups, return_inverse=True)
+    n_units = int(unit.max()) + 1
+    draws = [
+        weighted.metrics(
+            np.bincount(random.integers(0, n_units, n_units), minlength=n_units)[unit].astype(float)
+        )
+        for _ in range(REPETITIONS)
+    ]
+    metrics = {}
+    for metric, value in point.items():
+        values = np.array([draw[metric] for draw in draws])
+        metrics[metric] = {"value": value, "interval": list(interval(values[~np.isnan(values)]))}
+    return {
+        "confusion": confusion,
+        "metrics": metrics,
+        "roc_auc": float(roc_auc_score(labels, probabilities)),
+        "brier": float(np.mean((probabilities - labels) ** 2)),
+        "share_of_fraud": float(np.mean(labels)),
+    }
+
+
+class _Weighted:
+    """Metrics of fixed predictions under changing weights of the rows."""
+
+    def __init__(self, labels: Ints, probabilities: Floats, flagged: NDArray[np.bool_]) -> None:
+        self._order = np.argsort(-probabilities, kind="stable")
+        ordered = probabilities[self._order]
+        self._ends = np.append(np.flatnonzero(np.diff(ordered)), len(ordered) - 1)
+        self._fraud = labels[self._order].astype(float)
+        self._flagged = flagged[self._order]
+
+    def metrics(self, weights: Floats) -> dict[str, float]:
+        """Each metric; NaN where the draw has no fraud or nothing is flagged."""
+        weights = weights[self._order]
+        fraud = weights * self._fraud
+        total, caught = fraud.sum(), fraud[self._flagged].sum()
+        alarms = weights[self._flagged].sum()
+        if total == 0:
+            return dict.fromkeys(METRICS, float("nan"))
+        hits = np.cumsum(fraud)[self._ends]
+        seen = np.cumsum(weights)[self._ends]
+        precision = np.divide(hits, seen, out=np.zeros_like(hits), where=seen > 0)
+        gain = np.diff(hits / total, prepend=0.0)
+        return {
+            "precision": float(caught / alarms) if alarms else float("nan"),
+            "recall": float(caught / total),
+            "f1": float(2 * caught / (alarms + total)),
+            "average_precision": float((precision * gain).sum()),
+        }
+
+
+def _splits(table: LabelledTable, rows: Ints, parts: int, seed: int) -> list[tuple[Ints, Ints]]:
+    """Stratified folds of some rows, as positions among them; groups whole."""
+    labels = table.labels[rows]
+    if table.groups is None:
+        splitter: Any = StratifiedKFold(parts, shuffle=True, random_state=seed)
+        return list(splitter.split(labels, labels))
+    splitter = StratifiedGroupKFold(parts, shuffle=True, random_state=seed)
+    return list(splitter.split(labels, labels, table.groups[rows]))
+
+
+def _plain(parameters: dict[str, Any]) -> dict[str, Any]:
+    return {name.removeprefix("classifier__"): value for name, value in parameters.items()}

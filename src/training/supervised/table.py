@@ -1,0 +1,225 @@
+"""A labelled table: which columns are inputs, which rows count, and in what order.
+
+What is done to a table is said: every column left out, every repeated row dropped and every missing
+value is in `notes` and `missing`, and from there in the report and the manifest.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from pandas.api.types import is_bool_dtype, is_numeric_dtype
+
+from src.training.evaluation.statistics import auc
+from src.training.tables import TableError, read_table, require_columns
+
+_TOO_GOOD = 0.995  # AUC of one input alone from which it looks like a copy of the label
+_MIN_FOR_LEAK = 20  # rows of a class below which that AUC is an accident
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledTable:
+    """Rows in an order of their own, whatever order the file had.
+
+    Attributes:
+        inputs: names of the columns of `rows`, in the order of the file.
+        rows: shape (n, d), NaN where a value is missing.
+        labels: shape (n,), 1 for fraud, 0 for the rest.
+        groups: shape (n,), rows of one group stay together in every split; None without groups.
+        missing: number of missing values by input, where there are any.
+        notes: what was left out and what to beware of, a sentence each.
+    """
+
+    inputs: tuple[str, ...]
+    rows: NDArray[np.float64]
+    labels: NDArray[np.int64]
+    groups: NDArray[np.int64] | None
+    missing: dict[str, int]
+    notes: tuple[str, ...] = field(default=())
+
+    def identity(self) -> str:
+        """SHA-256 of names, rows and labels: the same in whatever order the file had its rows."""
+        digest = hashlib.sha256("\n".join(self.inputs).encode())
+        digest.update(np.ascontiguousarray(self.rows).tobytes())
+        digest.update(self.labels.astype("<i8").tobytes())
+        return digest.hexdigest()
+
+
+def load_labelled(
+    path: Path,
+    label: str,
+    *,
+    ignore: Sequence[str] = (),
+    group: str | None = None,
+    positive: str | None = None,
+) -> LabelledTable:
+    """Read a CSV (also .gz) or parquet file with a column of labels.
+
+    Args:
+        path: the file.
+        label: the column to predict: 0/1, true/false, or any two values with `positive`.
+        ignore: columns that are no inputs.
+        group: column whose equal values stay on one side of every split; no input.
+        positive: the label's value that means fraud.
+
+    Raises:
+        TableError: the file, a column or a value is not usable; the message says what to do.
+    """
+    if path.name.lower().endswith(".parquet.gz"):
+        raise TableError(f"{path}: parquet is compressed inside; gunzip it first")
+    table = read_table(path)
+    if table.columns.duplicated().any():
+        raise TableError(f"{path}: two columns have the same name")
+    require_columns(table, [label, *ignore, *([group] if group else [])], str(path))
+    labels = _labels(table[label], path, positive)
+    left_out = {label, *ignore, *([group] if group else [])}
+    candidates = table.drop(columns=list(left_out))
+    columns, notes = _numeric(candidates, path)
+    if not columns:
+        raise TableError(f"{path}: no numeric column is left as an input; {' '.join(notes)}")
+    names = tuple(columns)
+    # + 0.0 turns -0.0 into 0.0, which is equal to it but has other bytes.
+    rows = np.column_stack([columns[name] for name in names]) + 0.0
+    groups = None if group is None else _group_numbers(table[group], path)
+    return _ordered(names, rows, labels, groups, notes)
+
+
+def _labels(column: "pd.Series[Any]", path: Path, positive: str | None) -> NDArray[np.int64]:
+    name = column.name
+    n_missing = int(column.isna().sum())
+    if n_missing:
+        raise TableError(f"{path}: {n_missing} rows have no {name}; leave them out first")
+    texts = column.astype(str).str.strip()
+    if is_bool_dtype(column):
+        texts = texts.str.lower().map({"true": "1", "false": "0"})
+    elif is_numeric_dtype(column):
+        texts = column.astype(float).map(lambda number: f"{number:g}")
+    values = sorted(texts.unique().tolist())
+    shown = ", ".join(values[:6]) + (", ..." if len(values) > 6 else "")
+    if positive is None and values != ["0", "1"]:
+        raise TableError(
+            f"{path}: {name} holds {shown}, not both 0 and 1. Name the right column with --label, "
+            "or the value that means fraud with --positive VALUE"
+        )
+    wanted = positive or "1"
+    if len(values) != 2 or wanted not in values:
+        raise TableError(
+            f"{path}: {name} holds {shown}; two values are needed, one of them {wanted}"
+        )
+    return np.asarray(texts == wanted, dtype=np.int64)
+
+
+def _numeric(table: pd.DataFrame, path: Path) -> tuple[dict[str, NDArray[np.float64]], list[str]]:
+    """The usable inputs as float64 columns, and why the others are not."""
+    columns: dict[str, NDArray[np.float64]] = {}
+    reasons: dict[str, list[str]] = {}
+    for name in map(str, table.columns):
+        column = table[name]
+        if not (is_numeric_dtype(column) or is_bool_dtype(column)) or column.dtype.kind == "c":
+            reasons.setdefault("not numeric", []).append(name)
+            continue
+        values = column.to_numpy(dtype=np.float64, na_value=np.nan)
+        if np.isinf(values).any():
+            raise TableError(
+                f"{path}: {name} has infinite values; mend them, or leave it out: --ignore '{name}'"
+            )
+        present = values[~np.isnan(values)]
+        if len(present) == 0:
+            reasons.setdefault("empty", []).append(name)
+        elif (present == present[0]).all() and len(present) == len(values):
+            reasons.setdefault("the same in every row", []).append(name)
+        else:
+            columns[name] = values
+    notes = [f"Left out, {why}: {', '.join(names)}." for why, names in reasons.items()]
+    return columns, notes
+
+
+def _group_numbers(column: "pd.Series[Any]", path: Path) -> NDArray[np.int64]:
+    if column.isna().any():
+        raise TableError(f"{path}: {int(column.isna().sum())} rows have no {column.name}")
+    # By sorted text, so that the numbers do not depend on the order of the rows.
+    _, numbers = np.unique(column.astype(str).to_numpy(dtype=str), return_inverse=True)
+    return numbers.astype(np.int64)
+
+
+def _ordered(
+    names: tuple[str, ...],
+    rows: NDArray[np.float64],
+    labels: NDArray[np.int64],
+    groups: NDArray[np.int64] | None,
+    notes: list[str],
+) -> LabelledTable:
+    keys = [labels, *rows.T[::-1]] if groups is None else [groups, labels, *rows.T[::-1]]
+    order = np.lexsort(keys)
+    rows, labels = rows[order], labels[order]
+    groups = None if groups is None else groups[order]
+    same = np.zeros(len(rows), dtype=bool)
+    same[1:] = ((rows[1:] == rows[:-1]) | (np.isnan(rows[1:]) & np.isnan(rows[:-1]))).all(axis=1)
+    if groups is None:
+        repeated = same.copy()
+        repeated[1:] &= labels[1:] == labels[:-1]
+        if repeated.any():
+            notes.append(
+                f"{int(repeated.sum()):,} rows repeat another one exactly and were dropped: "
+                "otherwise the same row is in training and in the test."
+            )
+            rows, labels, same = rows[~repeated], labels[~repeated], same[~repeated]
+        if same.any():
+            notes.append(f"{int(same.sum())} rows are equal in all inputs but not in the label.")
+    notes += _suspicious(names, rows, labels)
+    empty = np.isnan(rows).sum(axis=0)
+    missing = {name: int(count) for name, count in zip(names, empty, strict=True) if count}
+    if missing:
+        notes.append(
+            f"{sum(missing.values()):,} values are missing, in {len(missing)} inputs: filled with "
+            "the median of the training part."
+        )
+    notes += _telling_gaps(names, rows, labels)
+    return LabelledTable(names, rows, labels, groups, missing, tuple(notes))
+
+
+def _telling_gaps(
+    names: tuple[str, ...], rows: NDArray[np.float64], labels: NDArray[np.int64]
+) -> list[str]:
+    """Whether values are missing in one class only: the gap, filled, still marks the class."""
+    telling: dict[int, list[str]] = {}
+    for column, name in enumerate(names):
+        gaps = labels[np.isnan(rows[:, column])]
+        if len(gaps) >= _MIN_FOR_LEAK and gaps.min() == gaps.max():
+            telling.setdefault(int(gaps[0]), []).append(name)
+    return [
+        f"Values of {len(inputs)} inputs ({inputs[0]}{', ...' if len(inputs) > 1 else ''}) are "
+        f"missing only where the label is {label}: the equal values that fill them may give the "
+        "label away."
+        for label, inputs in sorted(telling.items())
+    ]
+
+
+def _suspicious(
+    names: tuple[str, ...], rows: NDArray[np.float64], labels: NDArray[np.int64]
+) -> list[str]:
+    """Inputs that look like a copy of the label or like the number of the row."""
+    notes = []
+    for column, name in enumerate(names):
+        values = rows[:, column]
+        known = ~np.isnan(values)
+        fraud, rest = values[known & (labels == 1)], values[known & (labels == 0)]
+        if min(len(fraud), len(rest)) >= _MIN_FOR_LEAK:
+            alone = auc(rest, fraud)
+            alone = max(alone, 1 - alone)
+            if alone >= _TOO_GOOD:
+                notes.append(
+                    f"{name} alone tells the classes apart (AUC {alone:.4f}): is it known before"
+                    f" the label is? If not, --ignore '{name}'."
+                )
+        whole = known.all() and (values == np.floor(values)).all()
+        if whole and len(np.unique(values)) == len(values) == int(np.ptp(values)) + 1:
+            notes.append(
+                f"{name} counts the rows: if it is their number and not a fact, --ignore '{name}'."
+            )
+    return notes
