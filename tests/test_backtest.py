@@ -28,6 +28,7 @@ from src.backtest.scoring.decisions import Decider
 from src.backtest.scoring.prefilter import CONDITIONS, Surroundings, candidates
 from src.backtest.scoring.scoring import Cells, Scorer
 from src.chain.recording.receipts_root import receipts_root
+from src.datasets.training_set import default_folder
 from src.detection.assessment import Assessor
 from src.detection.counterparties import CounterpartyBook
 from src.detection.detectors import DETECTORS
@@ -39,7 +40,6 @@ from src.detection.policy import parse_policy
 from src.detection.records import Action
 from src.detection.suite import Panel
 from src.settings import PROJECT_ROOT
-from src.training.dataset import default_folder
 from tests.backtest_data import (
     hostile_history,
     write_cryo,

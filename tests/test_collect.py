@@ -7,11 +7,11 @@ import pytest
 from pytest_httpserver import HTTPServer
 
 from src.chain.recording.dataset import load_transfers
+from src.datasets.tables import read_table
+from src.datasets.training_set import load_background
 from src.demo.anvil import Chain, anvil
 from src.settings import SETTINGS
 from src.training.collect import AGE_COLUMN, WantedBlock, main, read_block_list
-from src.training.dataset import load_background
-from src.training.tables import read_table
 from tests.recording_chain import play
 
 pytestmark = pytest.mark.integration

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from src.datasets.training_set import default_folder, load_background
 from src.detection.features.batch import TransferBatch
 from src.detection.features.definitions import FEATURE_NAMES
 from src.detection.forest.model import load_model
@@ -17,7 +18,6 @@ from src.monitoring.drift import __main__ as command
 from src.monitoring.drift.measures import Categories, Distribution, bin_edges, effect
 from src.monitoring.drift.sample import VALUE_SCALE, parse_sample, sample_of
 from src.monitoring.drift.verdict import TOKEN_MIX, Levels, TooFew, Verdict, compare
-from src.training.dataset import default_folder, load_background
 from src.training.hyperparameters import Hyperparameters
 from src.training.sample import write_sample
 from src.training.train import MODEL_FILE, train

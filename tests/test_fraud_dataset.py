@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from src.datasets.training_set import load_background
 from src.detection.features.definitions import FEATURE_NAMES, TokenProfile
 from src.detection.supervised.model import load_fraud_model
-from src.training.dataset import load_background
 from src.training.evaluation.sets import load_exploits
 from src.training.sample import write_sample
 from src.training.supervised import __main__ as fraud

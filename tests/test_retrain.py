@@ -9,6 +9,8 @@ import pandas as pd
 import pytest
 
 from src import agent
+from src.datasets.tables import TableError
+from src.datasets.training_set import load_background
 from src.detection.features.definitions import FEATURE_NAMES
 from src.detection.forest.model import load_model
 from src.detection.signature import new_private_key, public_key
@@ -16,7 +18,6 @@ from src.registry import __main__ as models
 from src.registry.data_sets import fetch_data, put_data
 from src.registry.registry import BundleRefused, ChampionChanged, Registry
 from src.registry.store import Store
-from src.training.dataset import load_background
 from src.training.hyperparameters import Hyperparameters
 from src.training.retraining import __main__ as command
 from src.training.retraining.__main__ import REFUSED, retrain
@@ -25,7 +26,6 @@ from src.training.retraining.feedback import Feedback, read_feedback
 from src.training.retraining.gate import Tolerances, judge
 from src.training.retraining.golden_shapes import misjudged
 from src.training.sample import write_sample
-from src.training.tables import TableError
 from src.training.train import MODEL_FILE, train
 from tests.conftest import event_of, transfer_log
 from tests.object_store import ACCESS_KEY, BUCKET, SECRET_KEY, object_store

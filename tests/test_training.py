@@ -12,14 +12,19 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from src.datasets.tables import TableError, TransactionSet, read_table
+from src.datasets.training_set import (
+    EXPLOIT_TRANSFERS_FILE,
+    DataIdentity,
+    default_folder,
+    load_background,
+)
 from src.detection.features.definitions import FEATURE_NAMES
 from src.detection.forest.manifest import read_manifest
 from src.detection.forest.model import load_model
-from src.training.dataset import DataIdentity, default_folder, load_background
 from src.training.fit import cross_fit, fit, fold_of_blocks, profile_tokens, select_rows
 from src.training.hyperparameters import Hyperparameters
-from src.training.sample import EXPLOIT_TRANSFERS_FILE, write_sample
-from src.training.tables import TableError, TransactionSet, read_table
+from src.training.sample import write_sample
 from src.training.train import BLOCKS_FILE, MODEL_FILE, main, train
 
 ROOT = Path(__file__).parent.parent

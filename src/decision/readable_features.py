@@ -1,7 +1,7 @@
 """Features for people: counts and values by token symbol, and the sender's age.
 
-The model's inputs are named for what they measure (`detection.features`) and independent of names;
-these stand beside them in every finding.
+The model's inputs are named for what they measure (`detection.features.definitions`) and do not
+depend on names; these stand beside them in every finding.
 """
 
 from collections.abc import Collection, Mapping, Sequence

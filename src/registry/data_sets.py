@@ -14,11 +14,10 @@ from src.chain.recording.dataset import (
     TRANSFERS_FILE,
     is_dataset,
 )
+from src.datasets.tables import TableError
+from src.datasets.training_set import EXPLOIT_TRANSFERS_FILE, EXPLOITS_FILE
 from src.files import write_file
 from src.registry.store import Store
-from src.training.dataset import EXPLOITS_FILE
-from src.training.sample import EXPLOIT_TRANSFERS_FILE
-from src.training.tables import TableError
 
 ENTRY_FILE = "entry.json"
 GOLDEN_CASES_FILE = "golden_cases.csv"

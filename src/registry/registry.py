@@ -35,8 +35,9 @@ from src.registry.records import (
     parse_step,
 )
 from src.registry.store import Store
-from src.training.train import BLOCKS_FILE, MODEL_FILE
 
+MODEL_FILE = "isolation_forest.pkl"
+BLOCKS_FILE = "training_manifest.csv"
 MANIFEST_FILE = manifest_path(Path(MODEL_FILE)).name
 EVALUATION_FILE = "evaluation.json"
 ENTRY_FILE = "entry.json"

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
-from src.background import Periodic
 from src.chain.errors import NotFound, SourceError
 from src.chain.quantities import SECONDS_PER_MINUTE
 from src.detection.errors import ModelMissing
@@ -28,6 +27,7 @@ from src.service.embedded import embedded_node
 from src.service.http.problems import Problem, problem_of_source
 from src.service.model_refresh import model_refresh
 from src.service.node import NodeReader
+from src.service.periodic import Periodic
 from src.service.records import LoadedTransaction
 from src.service.settings import (
     DEFAULT_DRIFT_REFERENCE,

@@ -4,7 +4,6 @@ import logging
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from src.background import Periodic
 from src.decision.address_list import AddressListError
 from src.detection.errors import ModelError
 from src.detection.policy import PolicyError
@@ -12,6 +11,7 @@ from src.monitoring import metrics
 from src.registry.registry import Registry, RegistryError
 from src.registry.store import Store, StoreError
 from src.service.decider import Decider
+from src.service.periodic import Periodic
 from src.service.settings import ServiceSettings
 from src.settings import SettingsError
 

@@ -33,10 +33,10 @@ from src.chain.recording.dataset import (
 )
 from src.chain.recording.fetch import BlockFetcher, Node
 from src.chain.recording.format import Recording, RecordingError, open_writer
+from src.datasets.tables import read_table, require_columns
+from src.datasets.training_set import COLLECTED
 from src.files import write_file
 from src.settings import Settings, load_settings
-from src.training.dataset import COLLECTED
-from src.training.tables import read_table, require_columns
 
 AGE_COLUMN = "sender_age_minutes"
 RECORDING_FOLDER = "recording"

@@ -14,10 +14,10 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.ensemble import IsolationForest
 
+from src.datasets.tables import TransactionSet
 from src.detection.features.definitions import FEATURE_NAMES, TokenProfile, feature_table
 from src.detection.forest.manifest import TokenAmounts
 from src.training.hyperparameters import Hyperparameters
-from src.training.tables import TransactionSet
 
 _NORMAL_CONSISTENCY = 1.4826  # MAD to standard deviation, of a normal distribution
 

@@ -10,11 +10,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from src.training.dataset import EXPLOITS_FILE
+from src.datasets.training_set import EXPLOIT_TRANSFERS_FILE, EXPLOITS_FILE
 
 FIRST_BLOCK = 1_000_000
 FIRST_TIMESTAMP = 1_500_000_000
-EXPLOIT_TRANSFERS_FILE = "exploit_transfers.csv.gz"
 SOURCE = "synthetic"
 
 _TOKENS = 6

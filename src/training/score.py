@@ -15,17 +15,17 @@ import numpy as np
 import pandas as pd
 
 from src import cli
-from src.detection.assessment import EXPLAINED_INPUTS
-from src.detection.features.definitions import FEATURE_NAMES, TokenProfile, feature_table
-from src.detection.forest.model import ANOMALY, NORMAL, Model, load_model
-from src.files import write_file
-from src.settings import load_settings
-from src.training.tables import (
+from src.datasets.tables import (
     TRANSACTION_COLUMNS,
     TRANSFER_COLUMNS,
     TransactionSet,
     read_table,
 )
+from src.detection.assessment import EXPLAINED_INPUTS
+from src.detection.features.definitions import FEATURE_NAMES, TokenProfile, feature_table
+from src.detection.forest.model import ANOMALY, NORMAL, Model, load_model
+from src.files import write_file
+from src.settings import load_settings
 
 _DESCRIPTION = f"""\
 Score transactions in tables, as the bot would: one row out for each transaction with an ERC-20

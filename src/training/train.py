@@ -12,13 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from src import cli
-from src.detection.features.definitions import FEATURE_NAMES
-from src.detection.forest.manifest import Manifest, manifest_path
-from src.files import write_file
-from src.registry.sign import configured_key, write_signature
-from src.settings import PROJECT_ROOT
-from src.training.bundle import write_bundle
-from src.training.dataset import (
+from src.datasets.training_set import (
     NO_DATA,
     DataIdentity,
     as_json,
@@ -26,11 +20,15 @@ from src.training.dataset import (
     default_folder,
     load_background,
 )
+from src.detection.features.definitions import FEATURE_NAMES
+from src.detection.forest.manifest import Manifest, manifest_path
+from src.files import write_file
+from src.registry.registry import BLOCKS_FILE, MODEL_FILE
+from src.registry.sign import configured_key, write_signature
+from src.settings import PROJECT_ROOT
+from src.training.bundle import write_bundle
 from src.training.fit import cross_fit, fit
 from src.training.hyperparameters import Hyperparameters
-
-MODEL_FILE = "isolation_forest.pkl"
-BLOCKS_FILE = "training_manifest.csv"
 
 _DESCRIPTION = """\
 Train the Isolation Forest on recorded mainnet transactions and write the model bundle: the model

@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from src import cli
+from src.datasets.training_set import load_background
 from src.detection.features.definitions import FEATURE_NAMES
 from src.detection.forest.model import Model, load_model
 from src.files import reason, write_file
@@ -20,7 +21,6 @@ from src.monitoring.drift.verdict import Drift, Levels, Verdict, compare
 from src.reports.page import Section, to_html
 from src.reports.pictures import COLOURS, draw
 from src.settings import load_settings
-from src.training.dataset import load_background
 
 EXIT_CODES = {Verdict.OK: 0, Verdict.WATCH: 3, Verdict.RETRAIN: 4}
 _PICTURED = 6

@@ -1,7 +1,7 @@
 """The registry of the batch analysis' models: every training is a row of its own, by time.
 
-The content is a serialised forest. It is read by `detection.forest_file`, which runs nothing in it,
-and its SHA-256 is checked first.
+The content is a serialised forest. `detection.forest.forest_file` reads it and runs nothing in it;
+its SHA-256 is checked first.
 """
 
 from dataclasses import dataclass

@@ -10,10 +10,10 @@ from typing import Any
 from tqdm import tqdm
 
 from src import cli
+from src.datasets.training_set import NO_DATA, default_folder
 from src.detection.forest.manifest import read_manifest
 from src.files import write_file
 from src.settings import DEFAULT_MODEL_PATH, PROJECT_ROOT, model_public_key
-from src.training.dataset import NO_DATA, default_folder
 from src.training.evaluation.figures import draw_all
 from src.training.evaluation.measure import FOREST, Evaluated, evaluate
 from src.training.evaluation.model_card import model_card

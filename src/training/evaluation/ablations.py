@@ -15,12 +15,12 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GroupKFold, cross_val_predict
 
+from src.datasets.tables import TransactionSet
 from src.detection.features.definitions import FEATURE_NAMES, TokenProfile, feature_table
 from src.training.evaluation.sets import call_view, load_calls_background
 from src.training.evaluation.statistics import auc
 from src.training.fit import cross_fit, fit, profile_tokens
 from src.training.hyperparameters import Hyperparameters
-from src.training.tables import TransactionSet
 
 GROUPS: dict[str, tuple[str, ...]] = {
     "round trips": ("reverse_hops", "reverse_share", "repaid_hops", "restored_balances"),

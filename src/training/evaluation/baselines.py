@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.ensemble import IsolationForest
 
+from src.datasets.tables import TransactionSet, read_table
 from src.training.fit import CrossFit, scores_of
-from src.training.tables import TransactionSet, read_table
 
 _VOCABULARY = 20
 _UNKNOWN_DECIMALS = 18

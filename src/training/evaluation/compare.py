@@ -11,14 +11,14 @@ import numpy as np
 import pandas as pd
 
 from src import cli
+from src.datasets.tables import TransactionSet
+from src.datasets.training_set import NO_DATA, default_folder, load_background
 from src.detection.features.definitions import FEATURE_NAMES
 from src.detection.forest.model import ANOMALY, Model, load_model
 from src.files import write_file
 from src.settings import model_public_key
-from src.training.dataset import NO_DATA, default_folder, load_background
 from src.training.evaluation.sets import load_benign_fixtures, load_exploits
 from src.training.score import score_set
-from src.training.tables import TransactionSet
 
 MOST_LISTED = 100
 

@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score
 
+from src.datasets.tables import TableError, TransactionSet
+from src.datasets.training_set import DataIdentity, as_json, load_background
 from src.detection.features.definitions import FEATURE_NAMES
-from src.training.dataset import DataIdentity, as_json, load_background
 from src.training.evaluation.ablations import ablations
 from src.training.evaluation.baselines import (
     largest_single_token_count,
@@ -43,7 +44,6 @@ from src.training.evaluation.statistics import (
 )
 from src.training.fit import CrossFit, cross_fit
 from src.training.hyperparameters import Hyperparameters
-from src.training.tables import TableError, TransactionSet
 
 FOREST = "isolation forest"
 STRATA: dict[str, tuple[int, int]] = {

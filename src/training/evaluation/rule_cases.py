@@ -14,13 +14,13 @@ import pandas as pd
 from src.chain.recording.dataset import load_transactions, load_transfers
 from src.chain.transfers import Transfer
 from src.chain.well_known import load_well_known_tokens
+from src.datasets.tables import ERC20, TableError, read_table
+from src.datasets.training_set import EXPLOITS_FILE, exploit_hashes
 from src.detection.assessment import Assessor
 from src.detection.counterparties import CounterpartyBook
 from src.detection.evidence import Evidence, TokenFact
 from src.detection.features.definitions import FEATURE_NAMES, TokenProfile, feature_row
 from src.detection.forest.model import Model
-from src.training.dataset import EXPLOITS_FILE, exploit_hashes
-from src.training.tables import ERC20, TableError, read_table
 
 POISONING_FILE = "poisoning_transfers.csv.gz"
 STRANGER = "0x" + "57" * 20

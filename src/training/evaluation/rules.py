@@ -10,6 +10,7 @@ from typing import Any
 from tqdm import tqdm
 
 from src import cli
+from src.datasets.training_set import NO_DATA, default_folder
 from src.decision.policy_file import load_policy
 from src.detection.detectors.base import Equipment
 from src.detection.evidence import Evidence
@@ -20,7 +21,6 @@ from src.detection.records import Action
 from src.detection.suite import Panel
 from src.files import write_file
 from src.settings import load_settings
-from src.training.dataset import NO_DATA, default_folder
 from src.training.evaluation import rule_cases
 from src.training.evaluation.statistics import share_interval
 

@@ -11,8 +11,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from src.chain.recording.dataset import TRANSACTIONS_FILE, TRANSFERS_FILE
-from src.training.dataset import EXPLOITS_FILE, exploit_hashes
-from src.training.tables import TransactionSet, read_table
+from src.datasets.tables import TransactionSet, read_table
+from src.datasets.training_set import EXPLOITS_FILE, exploit_hashes
 
 _CANONICAL_TRANSFERS = 20
 

@@ -24,7 +24,7 @@ from src.files import write_file
 from src.registry.__main__ import code_version
 from src.registry.data_sets import fetch_data, put_data
 from src.registry.records import CHAMPION
-from src.registry.registry import Registry
+from src.registry.registry import MODEL_FILE, Registry
 from src.registry.sign import configured_key, write_signature
 from src.registry.store import Store, open_store
 from src.reports.page import Section, to_html
@@ -34,7 +34,7 @@ from src.training.hyperparameters import Hyperparameters
 from src.training.retraining.data import prepare
 from src.training.retraining.feedback import Feedback, read_feedback
 from src.training.retraining.gate import Check, Tolerances, judge
-from src.training.train import MODEL_FILE, train
+from src.training.train import train
 
 REFUSED = 3
 _FINAL_BLOCKS = 64  # newer ones can still be replaced

@@ -16,12 +16,11 @@ from src.chain.recording.dataset import (
     load_transfers,
 )
 from src.chain.recording.format import RecordingError
+from src.datasets.tables import ERC20, TableError, TransactionSet, read_table, require_columns
+from src.datasets.training_set import EXPLOIT_TRANSFERS_FILE, EXPLOITS_FILE, load_background
 from src.registry.data_sets import GOLDEN_CASES_FILE
-from src.training.dataset import EXPLOITS_FILE, load_background
 from src.training.evaluation.sets import clusters, load_exploits
 from src.training.retraining.feedback import Feedback
-from src.training.sample import EXPLOIT_TRANSFERS_FILE
-from src.training.tables import ERC20, TableError, TransactionSet, read_table, require_columns
 
 RECENT_SHARE = 0.34
 """The newest share of the blocks counts as recent traffic."""

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from src.datasets.tables import TableError, read_table, require_columns
 from src.files import reason
-from src.training.tables import TableError, read_table, require_columns
 
 _HASH_LENGTH = 66
 _TRUE, _FALSE = frozenset({"true", "1", "yes"}), frozenset({"false", "0", "no"})

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from src.datasets.tables import TransactionSet
 from src.detection.features.definitions import FEATURE_NAMES, TokenProfile, feature_table
 from src.detection.forest.model import Model
 from src.training.evaluation.statistics import (
@@ -23,7 +24,6 @@ from src.training.evaluation.statistics import (
 )
 from src.training.retraining.data import RetrainingData
 from src.training.retraining.golden_shapes import misjudged
-from src.training.tables import TransactionSet
 
 Floats = NDArray[np.float64]
 

@@ -75,7 +75,7 @@ def write_fraud_bundle(
 
 
 def pipeline_arrays(name: str, pipeline: Pipeline) -> Arrays:
-    """The arrays that `detection.fraud_pipeline` lists, of a fitted pipeline."""
+    """The arrays that `detection.supervised.pipeline` lists, of a fitted pipeline."""
     scaler = pipeline.named_steps["scaler"]
     classifier = pipeline.named_steps["classifier"]
     arrays: Arrays = {

@@ -21,15 +21,15 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from src import cli
+from src.datasets.tables import TransactionSet
+from src.datasets.training_set import NO_DATA, default_folder, load_background
 from src.detection.features.definitions import FEATURE_NAMES, TokenProfile, feature_table
 from src.detection.forest.manifest import read_manifest
 from src.files import write_file
 from src.settings import PROJECT_ROOT, model_public_key
-from src.training.dataset import NO_DATA, default_folder, load_background
 from src.training.evaluation.sets import call_view, clusters, load_exploits
 from src.training.fit import fold_of_blocks, profile_tokens, select_rows
 from src.training.hyperparameters import Hyperparameters
-from src.training.tables import TransactionSet
 
 LABEL = "exploit"
 GROUP = "group"

@@ -15,8 +15,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
+from src.datasets.tables import TableError, read_table, require_columns
 from src.training.evaluation.statistics import auc
-from src.training.tables import TableError, read_table, require_columns
 
 _TOO_GOOD = 0.995  # AUC of one input alone from which it looks like a copy of the label
 _MIN_FOR_LEAK = 20  # rows of a class below which that AUC is an accident
