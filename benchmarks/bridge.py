@@ -19,7 +19,7 @@ from benchmarks.sources import sources
 from benchmarks.start_up import MEMORY_MB
 from benchmarks.traffic import Traffic
 from src.settings import PROJECT_ROOT
-from tests.forta_bridge import Bridge, production_bot, transaction_event
+from tests.support.forta_bridge import Bridge, production_bot, transaction_event
 
 RATE_SHARE = 0.8
 """Share of an empty bot's transactions a second that the project promises with mainnet's mix."""

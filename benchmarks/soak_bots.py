@@ -15,7 +15,7 @@ from forta_agent import create_transaction_event
 import src.agent
 from benchmarks.soak_oracle import COMPARED, Said
 from benchmarks.sources import running_bot
-from tests.forta_bridge import production_bot, transaction_event
+from tests.support.forta_bridge import production_bot, transaction_event
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,8 @@
 
 In a process of its own, so that neither its work nor its memory counts as the bot's, and so that
 none of the bot's caches can help: it makes the same transactions from the same seed, reads their
-logs with eth_abi, computes the features with exact integers (`tests.reference_features`) and has
-scikit-learn score them.
+logs with eth_abi, computes the features with exact integers (`tests.support.reference_features`)
+and has scikit-learn score them.
 """
 
 import math
@@ -128,7 +128,7 @@ class Oracle:
         transfers: Sequence[tuple[str, str, str, int]],
         sender: str,
     ) -> None:
-        from tests.reference_features import reference_features  # noqa: PLC0415
+        from tests.support.reference_features import reference_features  # noqa: PLC0415
 
         features = reference_features(transfers, sender, _ZERO, self._profile)
         self._rows.append([features[name] for name in self._inputs])

@@ -19,7 +19,7 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 import src.agent
 from benchmarks.hostile import hostile_text
 from src.settings import SETTINGS
-from tests.fake_chain import FakeNode, block_timestamp, etherscan_answer, usual_token
+from tests.support.fake_chain import FakeNode, block_timestamp, etherscan_answer, usual_token
 
 _FIRST_BLOCK = 5_144_169
 FIRST_TRANSACTION = block_timestamp(_FIRST_BLOCK)

@@ -7,7 +7,7 @@ from datetime import date
 
 import pytest
 
-from tests.forta_graphql import BOT, DAY, KEY, FortaServer, invent_alerts, serving
+from tests.support.forta_graphql import BOT, DAY, KEY, FortaServer, invent_alerts, serving
 
 _ALERTS = 10_000
 _FAILING_REQUEST = 4

@@ -29,7 +29,7 @@ import psutil
 
 from scripts.container_engine import Engine, EngineError, find_engine
 from src import cli
-from tests.forta_bridge import Bridge, connect, free_port, transaction_event
+from tests.support.forta_bridge import Bridge, connect, free_port, transaction_event
 
 ROOT = Path(__file__).resolve().parent.parent
 IMAGE = "localhost/anomalous-token-transfers:check"

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from src.chain.transfers import TRANSFER_TOPIC
-from tests.early_end import end_in_good_order
-from tests.waiting import FOR_EVER
+from tests.support.early_end import end_in_good_order
+from tests.support.waiting import FOR_EVER
 
 if TYPE_CHECKING:
     from forta_agent import TransactionEvent

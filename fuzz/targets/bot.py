@@ -240,7 +240,7 @@ def _check_features(
     sender: str,
     profile: Mapping[Any, tuple[float, float]],
 ) -> None:
-    from tests.reference_features import reference_features  # noqa: PLC0415
+    from tests.support.reference_features import reference_features  # noqa: PLC0415
 
     if len(transfers) > 40:  # the definition in exact integers is quadratic
         return

@@ -1,0 +1,136 @@
+"""docs/adding-a-detector.md holds: its steps, taken in a copy of the project, add a detector."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from src.chain.transfers import Transfer
+from src.settings import PROJECT_ROOT, SETTINGS
+from tests.backtest.data import Transaction, write_dataset
+from tests.backtest.test_equality import event_of
+from tests.conftest import ALICE, BOB, TX_HASH, USDC
+
+PAGE = PROJECT_ROOT / "docs" / "adding-a-detector.md"
+COPIED = ("src", "policy.yaml", "isolation_forest.pkl", "isolation_forest.manifest.json")
+
+# A transfer there and back.
+ROUND_TRIP = Transaction(
+    TX_HASH, 20_000_000, 0, ALICE, BOB, 9,
+    [Transfer(USDC, ALICE, BOB, 10**6, 0), Transfer(USDC, BOB, ALICE, 10**6, 1)],
+)  # fmt: skip
+
+BOT = """
+import json, sys
+from forta_agent import create_transaction_event
+from src import agent
+
+agent.initialize()
+found = agent.handle_transaction(create_transaction_event(json.load(sys.stdin)))
+print(json.dumps([
+    [f.alert_id, f.name, f.description, f.severity.name, f.metadata["reason"]]
+    for f in found if "detector" in f.metadata
+]))
+agent.BOT.close()
+"""
+SERVICE = """
+import json, sys
+from src.chain.transfers import Transfer
+from src.service.decider import Decider
+from src.service.records import LoadedTransaction
+from src.settings import load_settings
+
+decider = Decider(load_settings())
+*facts, transfers = json.load(sys.stdin)
+moved = tuple(Transfer(*transfer) for transfer in transfers)
+found = decider.decide(LoadedTransaction(*facts, moved)).alerts
+print(json.dumps([[a.alert_id, a.name, a.description, a.severity, a.reason] for a in found]))
+decider.close()
+"""
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", PAGE.read_text(), re.DOTALL | re.MULTILINE)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A copy of the project, compiled kernels included, after the page's three steps."""
+    copy = tmp_path / "project"
+    copy.mkdir()
+    for name in COPIED:
+        source = PROJECT_ROOT / name
+        (shutil.copytree if source.is_dir() else shutil.copy2)(source, copy / name)
+    detector, registration = blocks("python")
+    (switch,) = blocks("yaml")
+    folder = copy / "src" / "detection" / "detectors"
+    (folder / "round_trip.py").write_text(detector)
+    imported, registered = registration.strip("\n").split("\n\n")
+    registry = folder / "__init__.py"
+    text = registry.read_text()
+    before_import, before_class = "from src.detection.detectors.supervised", "\n)\n"
+    assert text.count(before_import) == 1
+    text = text.replace(before_import, f"{imported}\n{before_import}")
+    registry.write_text(text.replace(before_class, f"\n{registered}{before_class}", 1))
+    policy = copy / "policy.yaml"
+    text = policy.read_text()
+    assert text.count("\ndetectors:\n") == 1
+    policy.write_text(text.replace("\ndetectors:\n", f"\ndetectors:\n{switch}"))
+    return copy
+
+
+def run(project: Path, *command: str, given: Any = None) -> str:
+    unset = {name: value for name, value in os.environ.items() if name not in SETTINGS}
+    environment = unset | {"JSON_RPC_URL": "http://127.0.0.1:1", "ANOMALY_THRESHOLD": "1"}
+    environment["PYTHONPATH"] = str(project)
+    child = subprocess.run(
+        [sys.executable, *command],
+        cwd=project, env=environment, input=json.dumps(given), capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert child.returncode == 0, child.stderr
+    return child.stdout
+
+
+@pytest.mark.timeout(900)
+def test_the_three_steps_add_a_detector_to_the_bot_the_service_and_the_backtest(
+    project: Path, tmp_path: Path
+) -> None:
+    assert "on     round_trip" in run(project, "-m", "src.decision", "--check", "policy.yaml")
+
+    event = event_of(ROUND_TRIP)
+    given = {
+        "transaction": {"hash": TX_HASH, "from": ALICE, "to": BOB, "nonce": 9},
+        "block": {"number": ROUND_TRIP.block, "timestamp": ROUND_TRIP.timestamp},
+        "logs": [
+            {"address": log.address, "topics": log.topics, "data": log.data, "logIndex": place}
+            for place, log in enumerate(event.logs)
+        ],
+    }
+    by_bot = json.loads(run(project, "-c", BOT, given=given))
+    loaded = [
+        TX_HASH, ROUND_TRIP.block, "0x" + "b" * 64, ROUND_TRIP.timestamp, 0, ALICE, BOB, 9, None,
+        None, ROUND_TRIP.transfers,
+    ]  # fmt: skip
+    by_service = json.loads(run(project, "-c", SERVICE, given=loaded))
+
+    data, out = tmp_path / "data", tmp_path / "out"
+    write_dataset(data, [ROUND_TRIP])
+    options = ["--data", str(data), "--out", str(out), "--threshold", "1", "--workers", "1"]
+    run(project, "-m", "src.backtest", *options)
+    (table,) = (out / "alerts").glob("day=*/*.parquet")
+    ((_normal, rule),) = map(json.loads, pq.ParquetFile(table).read()["alerts"].to_pylist())
+    by_backtest = [[rule[key] for key in ("alert_id", "name", "description", "severity", "reason")]]
+
+    expected = [
+        "ROUND-TRIP", "Round Trip", f"{ALICE} executed tx in which tokens return to their account",
+        "High", "1 transfer of tokens came back",
+    ]  # fmt: skip
+    assert by_bot == by_service == by_backtest == [expected]

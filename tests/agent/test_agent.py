@@ -1,0 +1,465 @@
+"""The handlers in one process, with real local servers in place of nodes and explorers."""
+
+import gc
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from forta_agent import FindingSeverity, FindingType, create_transaction_event
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from werkzeug import Response
+
+from src import agent
+from src.chain.facts import token_info
+from src.chain.text import BRIDGE_MARKERS
+from src.decision.pipeline import Pipeline
+from src.detection.errors import ModelMissing, ModelTampered
+from src.detection.features.definitions import feature_row
+from src.detection.forest.model import load_model
+from src.settings import SettingsError
+from tests.conftest import (
+    ALICE,
+    BLOCK,
+    BOB,
+    TIMESTAMP,
+    TX_HASH,
+    UNKNOWN_TOKEN,
+    USDC,
+    event_of,
+    transfer_log,
+)
+from tests.support import raw_server
+from tests.support.fake_chain import (
+    ETHERSCAN_LIMIT,
+    NO_TRANSACTIONS,
+    FakeNode,
+    block_timestamp,
+    etherscan_answer,
+    serve,
+    usual_token,
+)
+
+CONTRACT_METADATA = {
+    "from",
+    "transfer_counts",
+    "tokens_type_counts",
+    "token_types",
+    "max_single_token_transfers_name",
+    "max_single_token_transfers_count",
+    "max_single_token_transfers_value",
+    "account_active_period_in_minutes",
+    "model_version",
+    "anomaly_threshold",
+    "feature_generation_response_time",
+}
+SCORED_METADATA = {
+    "prediction",
+    "anomaly_score",
+    "anomaly_percentile",
+    "model_pred_response_time",
+    "model_explanations",
+}
+
+
+PRIMARY = {
+    "NORMAL-TOKEN-TRANSFERS-TX",
+    "ANOMALOUS-TOKEN-TRANSFERS-TX",
+    "INVALID-TOKEN-TRANSFERS-TX",
+}
+
+
+def handle(event):
+    """Handle an event and read the one primary finding as the bridge does."""
+    primary = [f for f in agent.handle_transaction(event) if f.alert_id in PRIMARY]
+    assert len(primary) <= 1
+    return json.loads(primary[0].toJson()) if primary else None
+
+
+def answering(body, status=200):
+    text = body if isinstance(body, str) else json.dumps(body)
+    return lambda request: Response(text, status=status)
+
+
+def test_a_transaction_without_transfers_gives_no_finding(start_bot):
+    start_bot()
+    assert agent.handle_transaction(event_of([])) == []
+    approval = transfer_log() | {"topics": ["0x" + "8c" * 32]}
+    assert agent.handle_transaction(event_of([approval])) == []
+
+
+def test_a_normal_transaction(start_bot):
+    start_bot(ANOMALY_THRESHOLD="1")
+    (finding,) = agent.handle_transaction(event_of([transfer_log(amount=1_500_000)]))
+    assert finding.alert_id == "NORMAL-TOKEN-TRANSFERS-TX"
+    assert finding.name == "Normal Transaction"
+    assert finding.description == f"{ALICE} executed normal tx with token transfers"
+    assert finding.severity is FindingSeverity.Info
+    assert finding.type is FindingType.Info
+    assert finding.protocol == "ethereum"
+    assert finding.labels == []
+    assert finding.timestamp.timestamp() == TIMESTAMP
+    assert finding.addresses == [ALICE, USDC, BOB]
+    metadata = finding.metadata
+    assert metadata.keys() >= CONTRACT_METADATA | SCORED_METADATA
+    assert metadata["from"] == ALICE
+    assert metadata["prediction"] == "NORMAL"
+    assert metadata["model_version"] == "1650000000"
+    assert metadata["USDC_transfers"] == "1"
+    assert metadata["USDC_value"] == "1.5"
+    assert metadata["token_types"] == '["USD Coin-USDC"]'
+    assert metadata["max_single_token_transfers_name"] == "USD Coin-USDC"
+    assert all(isinstance(value, str) for value in metadata.values())
+
+
+def test_an_anomalous_transaction(start_bot):
+    start_bot(ANOMALY_THRESHOLD="0")
+    (finding,) = agent.handle_transaction(event_of([transfer_log()]))
+    assert finding.alert_id == "ANOMALOUS-TOKEN-TRANSFERS-TX"
+    assert finding.name == "Anomalous Transaction"
+    assert finding.description == f"{ALICE} executed anomalous tx with token transfers"
+    assert finding.severity is FindingSeverity.Critical
+    assert finding.type is FindingType.Suspicious
+    assert finding.metadata["prediction"] == "ANOMALY"
+    (label,) = finding.labels
+    assert (label.entity, label.label, int(label.entity_type)) == (TX_HASH, "attacker", 2)
+    assert f"{label.confidence:.3f}" == finding.metadata["anomaly_score"]
+
+
+def test_the_threshold_is_compared_with_the_unrounded_score(start_bot):
+    start_bot()
+    event = event_of([transfer_log()])
+    pipeline = agent.BOT.pipeline
+    row = feature_row(agent.decode_transfers(event.logs), ALICE, pipeline.profile)
+    score = float(pipeline.model.score(row[np.newaxis])[0])
+    assert score != round(score, 3)
+    for threshold, prediction in (
+        (score, "ANOMALY"),
+        (float(np.nextafter(score, 1)), "NORMAL"),
+    ):
+        agent.BOT = None
+        start_bot(ANOMALY_THRESHOLD=repr(threshold))
+        assert handle(event)["metadata"]["prediction"] == prediction
+
+
+def test_the_explanation_names_ten_features_and_adds_up(start_bot, bundle_path):
+    start_bot()
+    logs = [transfer_log(sender=BOB, recipient=ALICE, amount=n + 1) for n in range(6)]
+    event = event_of(logs)
+    metadata = handle(event)["metadata"]
+    explanations = json.loads(metadata["model_explanations"])
+    assert len(explanations) == 10
+    assert [abs(e["weight"]) for e in explanations] == sorted(
+        (abs(e["weight"]) for e in explanations), reverse=True
+    )
+    for entry in explanations:
+        assert entry["factor"] == pytest.approx(2 ** entry["weight"], abs=1e-4)
+        assert float(metadata[entry["feature"]]) == pytest.approx(entry["value"], abs=1e-6)
+    row = np.array([float(metadata[name]) for name in agent.FEATURE_NAMES])
+    model = load_model(bundle_path, agent.FEATURE_NAMES)
+    everything = model.explain(row)
+    product = model.base_score * np.prod([attribution.factor for attribution in everything])
+    assert product == pytest.approx(float(model.score(row[np.newaxis])[0]), rel=1e-9)
+    assert handle(event)["metadata"]["model_explanations"] == metadata["model_explanations"]
+
+
+def test_amounts_are_summed_exactly_and_scaled_once(start_bot):
+    wbtc = "0x2260fac5e5542a773aa44fbcfedf7c193bc2c599"  # 8 decimals
+    start_bot()
+    logs = [transfer_log(wbtc, amount=40_000) for _ in range(100)]  # 0.0004 each
+    metadata = handle(event_of(logs))["metadata"]
+    assert metadata["WBTC_value"] == "0.04"
+    assert metadata["WBTC_transfers"] == "100"
+
+
+def test_the_largest_amount_scores(start_bot):
+    start_bot()
+    finding = handle(event_of([transfer_log(amount=2**256 - 1) for _ in range(3)]))
+    assert finding["metadata"]["prediction"] in {"NORMAL", "ANOMALY"}
+    assert float(finding["metadata"]["USDC_value"]) == 3 * (2**256 - 1) / 10**6
+
+
+def test_a_fake_usdc_never_counts_as_usdc(start_bot):
+    node = FakeNode(tokens={UNKNOWN_TOKEN: usual_token("USD Coin", "USDC", 6)})
+    with serve(node.answer) as url:
+        start_bot(JSON_RPC_URL=url)
+        logs = [transfer_log(USDC, amount=10**6), transfer_log(UNKNOWN_TOKEN, amount=5 * 10**6)]
+        metadata = handle(event_of(logs))["metadata"]
+    assert metadata["USDC_value"] == "1"
+    assert metadata[f"USDC ({UNKNOWN_TOKEN})_value"] == "5"
+    assert json.loads(metadata["token_types"]) == [
+        "USD Coin-USDC",
+        f"USD Coin-USDC ({UNKNOWN_TOKEN})",
+    ]
+
+
+def test_a_look_alike_symbol_is_shown_with_its_address(start_bot):
+    node = FakeNode(tokens={UNKNOWN_TOKEN: usual_token("USD Coin", "UЅDC", 6)})  # Cyrillic Dze
+    with serve(node.answer) as url:
+        start_bot(JSON_RPC_URL=url)
+        metadata = handle(event_of([transfer_log(UNKNOWN_TOKEN)]))["metadata"]
+    assert UNKNOWN_TOKEN in metadata["max_single_token_transfers_name"]
+
+
+def test_a_symbol_cannot_take_the_place_of_another_feature(start_bot):
+    node = FakeNode(tokens={UNKNOWN_TOKEN: usual_token("x", "max_single_token", 0)})
+    with serve(node.answer) as url:
+        start_bot(JSON_RPC_URL=url)
+        logs = [transfer_log(amount=7), transfer_log(amount=7), transfer_log(UNKNOWN_TOKEN)]
+        metadata = handle(event_of(logs))["metadata"]
+    assert metadata["max_single_token_transfers_name"] == "USD Coin-USDC"
+    assert metadata["max_single_token_transfers_count"] == "2"
+
+
+HOSTILE_NAMES = [
+    *BRIDGE_MARKERS,
+    *(f"{marker}:" for marker in BRIDGE_MARKERS),
+    "-!*forta_-!*forta_finding*!-:finding*!-:",
+    "a\x00b\x1b[31m\r\nc\u202e\u200b",
+    "\ud800",
+    "N" * 100_000,
+    '"}]} {"',
+    "%s{0}{{}}",
+    "=cmd()",
+    "",
+]
+
+
+@pytest.mark.parametrize("name", HOSTILE_NAMES, ids=range(len(HOSTILE_NAMES)))
+def test_no_token_name_breaks_the_bridge(start_bot, name):
+    start_bot()
+    info = token_info("a source", name, name, 18)
+    agent.BOT.lookups._cache.keep_token_infos({UNKNOWN_TOKEN: info})
+    line = json.dumps(agent.handle_transaction(event_of([transfer_log(UNKNOWN_TOKEN)])),
+                      default=lambda finding: finding.toJson())  # fmt: skip
+    assert not any(marker in line for marker in BRIDGE_MARKERS)
+    assert len(line) < 10_000
+    (finding,) = map(json.loads, json.loads(line))
+    assert finding["metadata"]["prediction"] in {"NORMAL", "ANOMALY"}
+    assert finding["metadata"]["max_single_token_transfers_name"].isprintable()
+
+
+def test_without_any_source_the_score_stands_and_the_unknown_is_said(start_bot):
+    start_bot()
+    metadata = handle(event_of([transfer_log(UNKNOWN_TOKEN, amount=5)]))["metadata"]
+    assert metadata["prediction"] in {"NORMAL", "ANOMALY"}
+    assert metadata[f"{UNKNOWN_TOKEN}_transfers"] == "1"
+    assert metadata[f"{UNKNOWN_TOKEN}_value"] == "unknown"
+    assert metadata["account_active_period_in_minutes"] == "unknown"
+    assert metadata["account_active_period_in_minutes_source"].startswith("none: node")
+
+
+def test_with_a_node_alone_tokens_and_the_age_are_known(start_bot):
+    node = FakeNode(
+        tokens={UNKNOWN_TOKEN: usual_token()}, sent_in_blocks={ALICE: [BLOCK - 1000, BLOCK]}
+    )
+    with serve(node.answer) as url:
+        start_bot(JSON_RPC_URL=url)
+        metadata = handle(event_of([transfer_log(UNKNOWN_TOKEN, amount=10**18)]))["metadata"]
+    assert metadata["SOME_value"] == "1"
+    age = (TIMESTAMP - block_timestamp(BLOCK - 1000)) / 60
+    assert float(metadata["account_active_period_in_minutes"]) == pytest.approx(age)
+    assert metadata["account_active_period_in_minutes_source"] == "node"
+
+
+@pytest.mark.parametrize(
+    ("answer", "status"),
+    [
+        ({"status": "0", "message": "NOTOK", "result": "error"}, 429),
+        ("oops", 500),
+        ("<html>Just a moment...</html>", 200),
+        ({"status": "1", "message": "OK", "result": []}, 200),
+        (ETHERSCAN_LIMIT, 200),
+        (["surprise"], 200),
+        ("null", 200),
+    ],
+    ids=["429", "500", "html", "empty result", "rate limit with 200", "list", "null"],
+)
+def test_an_etherscan_failure_is_survived_and_not_remembered(start_bot, answer, status):
+    answers = [answering(answer, status)]
+    with serve(lambda request: answers[0](request)) as url:
+        start_bot(ETHERSCAN_URL=url, ETHERSCAN_API_KEY="planted")
+        first = handle(event_of([transfer_log()]))["metadata"]
+        assert first["prediction"] in {"NORMAL", "ANOMALY"}
+        assert first["account_active_period_in_minutes"] == "unknown"
+        assert "planted" not in json.dumps(first)
+        answers[0] = answering(etherscan_answer(str(TIMESTAMP - 600)))
+        # A source that refused is left alone for a moment; a bot that starts anew asks at once.
+        agent.BOT.lookups.close()
+        agent.BOT = None
+        start_bot()
+        second = handle(event_of([transfer_log()]))["metadata"]
+    assert second["account_active_period_in_minutes"] == "10"
+    assert second["account_active_period_in_minutes_source"] == "etherscan"
+    assert second["anomaly_score"] == first["anomaly_score"]
+
+
+def test_a_new_address_has_age_zero_and_is_not_remembered(start_bot):
+    answers = [answering(NO_TRANSACTIONS)]
+    with serve(lambda request: answers[0](request)) as url:
+        start_bot(ETHERSCAN_URL=url, ETHERSCAN_API_KEY="k")
+        metadata = handle(event_of([transfer_log()]))["metadata"]
+        assert metadata["account_active_period_in_minutes"] == "0"
+        answers[0] = answering(etherscan_answer(str(TIMESTAMP - 60)))
+        metadata = handle(event_of([transfer_log()]))["metadata"]
+    assert metadata["account_active_period_in_minutes"] == "1"
+
+
+def test_an_explorer_that_hangs_delays_no_longer_than_the_deadline(start_bot):
+    with raw_server.raw_server(raw_server.hang) as url:
+        start_bot(ETHERSCAN_URL=url, ETHERSCAN_API_KEY="k", LOOKUP_DEADLINE_SECONDS="0.5")
+        metadata = handle(event_of([transfer_log()]))["metadata"]
+        usage = agent.BOT.lookups.usage()["etherscan"]
+    assert not usage.outcomes  # the request goes on, and nothing but the deadline ends the wait
+    assert metadata["prediction"] in {"NORMAL", "ANOMALY"}
+    assert metadata["account_active_period_in_minutes"] == "unknown"
+
+
+def test_a_first_transaction_after_this_one_is_invalid(start_bot):
+    with serve(answering(etherscan_answer(str(TIMESTAMP + 60)))) as url:
+        start_bot(ETHERSCAN_URL=url, ETHERSCAN_API_KEY="k")
+        (finding,) = agent.handle_transaction(event_of([transfer_log()]))
+    assert finding.alert_id == "INVALID-TOKEN-TRANSFERS-TX"
+    assert finding.name == "Invalid Model Features"
+    assert finding.description == f"Model input generation failed for tx executed by {ALICE}"
+    assert finding.severity is FindingSeverity.Low
+    assert finding.type is FindingType.Info
+    assert finding.metadata.keys() >= CONTRACT_METADATA
+    assert "account_active_period_in_minutes is -1.0" in finding.metadata["reason"]
+    assert not SCORED_METADATA & finding.metadata.keys()
+
+
+def test_an_event_without_a_sender_is_invalid(start_bot):
+    start_bot()
+    event = event_of([transfer_log()], transaction={"hash": TX_HASH})
+    finding = handle(event)
+    assert finding["alert_id"] == "INVALID-TOKEN-TRANSFERS-TX"
+    assert finding["metadata"]["from"] == "unknown"
+
+
+def test_numbers_as_strings_are_numbers(start_bot):
+    start_bot(ANOMALY_THRESHOLD="1")
+    block = {"number": str(BLOCK), "timestamp": hex(TIMESTAMP)}
+    finding = handle(event_of([transfer_log()], block=block))
+    assert finding["alert_id"] == "NORMAL-TOKEN-TRANSFERS-TX"
+    assert finding["timestamp"].startswith("2023-11-14 22:13:20")
+
+
+def test_an_internal_error_is_an_invalid_finding_without_its_text(start_bot, monkeypatch):
+    start_bot()
+
+    def explode(*_, **__):
+        raise KeyError("secret-value")
+
+    monkeypatch.setattr(Pipeline, "features", explode)
+    finding = handle(event_of([transfer_log()]))
+    assert finding["alert_id"] == "INVALID-TOKEN-TRANSFERS-TX"
+    assert finding["metadata"]["reason"] == "internal error: KeyError"
+
+
+def test_a_restarted_child_initialises_itself(start_bot):
+    start_bot()
+    agent.BOT.lookups.close()
+    agent.BOT = None
+    assert handle(event_of([transfer_log()]))["metadata"]["prediction"] in {"NORMAL", "ANOMALY"}
+    assert agent.BOT is not None
+
+
+def test_without_a_model_transactions_are_invalid_and_the_bot_is_unhealthy(
+    start_bot, monkeypatch, tmp_path
+):
+    monkeypatch.setenv("MODEL_PATH", str(tmp_path / "absent.pkl"))
+    finding = handle(event_of([transfer_log()]))
+    assert finding["alert_id"] == "INVALID-TOKEN-TRANSFERS-TX"
+    assert finding["metadata"]["reason"] == "internal error: ModelMissing"
+    assert agent.health_check() == ["the model is not loaded"]
+
+
+def test_initialize_refuses_a_missing_or_changed_model(start_bot, bundle_path, tmp_path):
+    with pytest.raises(ModelMissing, match="npm run train"):
+        start_bot(MODEL_PATH=str(tmp_path / "absent.pkl"))
+    changed = tmp_path / "isolation_forest.pkl"
+    changed.write_bytes(bundle_path.read_bytes() + b"\n")
+    manifest = bundle_path.with_suffix(".manifest.json")
+    changed.with_suffix(".manifest.json").write_bytes(manifest.read_bytes())
+    with pytest.raises(ModelTampered, match="SHA-256"):
+        start_bot(MODEL_PATH=str(changed))
+
+
+def test_initialize_refuses_an_impossible_threshold(start_bot):
+    with pytest.raises(SettingsError, match="ANOMALY_THRESHOLD"):
+        start_bot(ANOMALY_THRESHOLD="1.5")
+
+
+def test_initialize_keeps_what_it_loaded_out_of_the_collectors_way(start_bot):
+    gc.unfreeze()
+    start_bot()
+    assert gc.get_freeze_count() > 10 * len(gc.get_objects())
+
+
+def test_initialize_returns_nothing_and_loads_once(start_bot):
+    start_bot()
+    loaded = agent.BOT
+    assert agent.initialize() is None
+    assert agent.BOT is loaded
+    assert agent.health_check() == []
+
+
+def test_the_alert_rate_is_the_share_of_anomalies(start_bot):
+    start_bot(ANOMALY_THRESHOLD="0")
+    assert handle(event_of([transfer_log()]))["metadata"]["alert_rate"] == "1.000000"
+
+
+def test_ten_thousand_tokens_give_one_bounded_finding(start_bot):
+    start_bot()
+    logs = [transfer_log(f"0x{number:040x}", amount=number) for number in range(1, 10_001)]
+    line = agent.handle_transaction(event_of(logs))[0].toJson()
+    assert len(line) < 100_000
+    metadata = json.loads(line)["metadata"]
+    assert metadata["transfer_counts"] == "10000"
+    assert metadata["tokens_type_counts"] == "10000"
+    assert metadata["tokens_omitted"] == "9950"
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda children: (
+        st.lists(children, max_size=3) | st.dictionaries(st.text(max_size=8), children, max_size=3)
+    ),
+    max_leaves=5,
+)
+hostile_logs = st.lists(
+    st.fixed_dictionaries(
+        {
+            "address": st.sampled_from([USDC, UNKNOWN_TOKEN]) | json_values,
+            "topics": st.just(transfer_log()["topics"]) | json_values,
+            "data": st.integers(0, 2**256 - 1).map(lambda n: f"0x{n:064x}") | json_values,
+            "logIndex": json_values,
+            "removed": json_values,
+        }
+    ),
+    max_size=6,
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(
+    logs=hostile_logs,
+    sender=st.just(ALICE) | json_values,
+    tx_hash=st.just(TX_HASH) | json_values,
+    block=st.fixed_dictionaries({"number": json_values, "timestamp": json_values}),
+)
+def test_no_event_can_make_the_handler_raise(start_bot, logs, sender, tx_hash, block):
+    if agent.BOT is None:
+        start_bot()
+    event = create_transaction_event({"block": {}, "transaction": {}, "logs": logs})
+    event.transaction = SimpleNamespace(hash=tx_hash, from_=sender)
+    event.block = SimpleNamespace(**block)
+    findings = agent.handle_transaction(event)
+    primary = [finding for finding in findings if finding.alert_id in PRIMARY]
+    assert len(primary) == bool(agent.decode_transfers(event.logs))
+    for finding in findings:
+        line = finding.toJson()
+        assert not any(marker in line for marker in BRIDGE_MARKERS)
+        assert all(isinstance(value, str) for value in finding.metadata.values())

@@ -1,0 +1,252 @@
+"""The live bot, the service, replay and a backtest raise the same alerts about the same history.
+
+Each goes its whole own way: an event through `handle_transaction`; a loaded transaction through the
+service's decider into its database and out again; the same transaction read back from a replay node
+over JSON-RPC; and the table form of a backtest. Compared are alert ids, severities and every text.
+"""
+
+import csv
+import gzip
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from forta_agent import FindingSeverity
+
+from src import agent
+from src.decision.alerts import ANOMALOUS, INVALID, NORMAL
+from src.detection.counterparties import CounterpartyBook
+from src.detection.features.definitions import FEATURE_NAMES
+from src.detection.forest.model import load_model
+from src.service.context import store_outcome
+from src.service.database.alerts import AlertFilter, list_alerts
+from src.service.database.engine import Database
+from src.service.decider import Decider
+from src.service.node import NodeReader
+from src.service.records import LoadedTransaction
+from src.settings import PROJECT_ROOT
+from tests.backtest.data import Transaction, hostile_history, write_dataset
+from tests.backtest.test_backtest import THRESHOLD, rows_of, run
+from tests.backtest.test_equality import DATA, event_of, real  # noqa: F401  a fixture
+from tests.chain.test_replay import serve
+from tests.service.chain import common_settings
+from tests.service.databases import database_url
+
+TRANSACTIONS = 500
+MODEL = PROJECT_ROOT / "isolation_forest.pkl"
+
+
+class Raised(NamedTuple):
+    """An alert as people see it, wherever."""
+
+    alert_id: str
+    name: str
+    description: str
+    severity: str
+    reason: str
+
+
+Alerts = dict[str, list[Raised]]
+
+
+def generated() -> tuple[list[Transaction], dict[str, str]]:
+    """Transactions that try everything, and their tokens' symbols: some pretend to be another."""
+    tokens = list(load_model(MODEL, FEATURE_NAMES).manifest.token_amounts)
+    history: list[Transaction] = []
+    for seed in range(20):
+        for transaction in hostile_history(seed, tokens=tokens[seed:]):
+            transaction.block += 1_000 * seed
+            if transaction.transfers:
+                history.append(transaction)
+    # Those without a sender come last: a replay node leaves them out, and what they would add to
+    # the memory of counterparties with them.
+    history = sorted(history[:TRANSACTIONS], key=lambda t: t.sender is None)
+    for transaction in history:
+        transaction.block += 10**6 * (transaction.sender is None)
+    seen = dict.fromkeys(m.token for t in history for m in t.transfers)
+    pretended = ["USDC", "usdt", "WETH", "Honest", "<b>", "D\u0430I", ""]
+    return history, {token: pretended[at % len(pretended)] for at, token in enumerate(seen)}
+
+
+def write_history(folder: Path, history: Sequence[Transaction], symbols: dict[str, str]) -> None:
+    """A data set that a backtest reads and a replay node serves."""
+    write_dataset(folder, list(history))
+    path = folder / "transactions.parquet"
+    rows = pq.read_table(path).to_pylist()
+    for row in rows:
+        row |= {
+            "block_hash": f"0x{row['block_number']:064x}",
+            "value_wei": "0",
+            "gas_used": 50_000,
+            "gas_price": "1000000000",
+            "status": 1,
+            "input_selector": "0xa9059cbb",
+            "tx_type": 0,
+            "n_logs": 0,
+            "n_erc20_transfers": 0,
+            "n_erc721_transfers": 0,
+            "n_other_transfer_sig": 0,
+            "full_block": False,  # so that nobody's age can be told, as in a table
+            "receipts_root_verified": False,
+        }
+    pq.write_table(pa.Table.from_pylist(rows), path)
+    path = folder / "transfers.parquet"  # a node serves no log twice
+    unique = {(m["tx_hash"], m["log_index"]): m for m in pq.read_table(path).to_pylist()}
+    pq.write_table(pa.Table.from_pylist(list(unique.values())), path)
+    with gzip.open(folder / "tokens.csv.gz", "wt", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(("address", "symbol", "decimals", "name"))
+        writer.writerows([(token, symbol, 18, symbol) for token, symbol in symbols.items()])
+
+
+def live(history: Sequence[Transaction]) -> Alerts:
+    found = {}
+    for transaction in history:
+        findings = [json.loads(f.toJson()) for f in agent.handle_transaction(event_of(transaction))]
+        assert findings
+        found[transaction.tx_hash] = [
+            Raised(
+                finding["alertId"],
+                finding["name"],
+                finding["description"],
+                FindingSeverity(finding["severity"]).name,
+                _reason(finding),
+            )
+            for finding in findings
+            if finding["alertId"] != NORMAL.id
+        ]
+    return found
+
+
+def _reason(finding: dict[str, Any]) -> str:
+    """A rule's own and an invalid finding say why; an anomalous one has all in its reasons."""
+    metadata = finding["metadata"]
+    if finding["alertId"] != ANOMALOUS.id:
+        return str(metadata["reason"])
+    verdicts = json.loads(metadata["reasons"])
+    for one in verdicts:
+        if one["detector"] == "isolation_forest" and one.get("status") == "out of scope":
+            return str(one["reason"])
+    asking = [one for one in verdicts if one.get("action") in ("REVIEW", "BLOCK")]
+    return "; ".join(one["reason"] for one in asking if one["detector"] != "isolation_forest")
+
+
+def stored(decider: Decider, transactions: Sequence[LoadedTransaction], folder: Path) -> Alerts:
+    """What the service decides and keeps."""
+    database = Database(database_url("sqlite", folder))
+    database.migrate()
+    found: Alerts = {}
+    for transaction in transactions:
+        store_outcome(database, transaction, decider.decide(transaction))
+        found[transaction.tx_hash] = []
+    with database.reading() as connection:
+        alerts, _ = list_alerts(connection, AlertFilter(), sort="time", limit=10_000)
+    database.close()
+    for alert in alerts:
+        found[alert.tx_hash].append(
+            Raised(alert.alert_id, alert.name, alert.description, alert.severity, alert.reason)
+        )
+    return found
+
+
+def backtested(data: Path, out: Path) -> Alerts:
+    assert run(data, out) == 0
+    found: Alerts = {tx_hash: [] for tx_hash in rows_of(out).index}
+    for tx_hash, texts in rows_of(out, "alerts")["alerts"].items():
+        found[tx_hash] = [
+            Raised(a["alert_id"], a["name"], a["description"], a["severity"], a["reason"])
+            for a in json.loads(texts)
+            if a["alert_id"] != NORMAL.id
+        ]
+    return found
+
+
+def loaded(t: Transaction) -> LoadedTransaction:
+    transfers = tuple(sorted(t.transfers, key=lambda transfer: transfer.log_index))
+    return LoadedTransaction(
+        t.tx_hash, t.block, f"0x{t.block:064x}", t.timestamp, t.index, t.sender, t.to, t.nonce,
+        None, None, transfers,
+    )  # fmt: skip
+
+
+@pytest.fixture(params=["generated", "real"])
+def history(request: pytest.FixtureRequest) -> Iterator[tuple[list[Transaction], dict[str, str]]]:
+    if request.param == "generated":
+        yield generated()
+        return
+    if DATA is None:
+        pytest.skip("the data set is not at hand")
+    _, transactions, symbols = request.getfixturevalue("real")
+    newest = transactions[-TRANSACTIONS:]  # the known exploits are last
+    moved = {m.token for t in newest for m in t.transfers}
+    yield newest, {token: symbols[token] for token in moved if token in symbols}
+
+
+@pytest.mark.timeout(900)
+def test_all_ways_to_a_decision_raise_the_same_alerts(
+    start_bot: Any, tmp_path: Path, history: tuple[list[Transaction], dict[str, str]]
+) -> None:
+    transactions, symbols = history
+    transactions.sort(key=lambda t: (t.block, t.index, t.tx_hash))
+    places: Counter[int] = Counter()
+    for transaction in transactions:  # exploits rebuilt from calls have no place in their block
+        transaction.index = places[transaction.block]
+        places[transaction.block] += 1
+        if transaction.nonce is None:
+            transaction.nonce = 0  # as a replay node serves an unknown one
+    assert len(transactions) == TRANSACTIONS
+    data = tmp_path / "data"
+    write_history(data, transactions, symbols)
+    with serve(data) as url, ExitStack() as opened:
+        start_bot(
+            MODEL_PATH=str(MODEL),
+            ANOMALY_THRESHOLD=str(THRESHOLD),
+            JSON_RPC_URL=url,
+            JSON_RPC_REQUESTS_PER_SECOND="10000",
+            LOOKUP_DEADLINE_SECONDS="25",
+            REPEAT_WINDOW_MINUTES="0",
+        )
+        found = live(transactions)
+
+        def decider() -> Decider:
+            settings = common_settings(
+                url, anomaly_threshold=THRESHOLD, lookup_deadline_seconds=25.0
+            )
+            made = Decider(settings, book=CounterpartyBook())
+            opened.callback(made.close)
+            return made
+
+        (tmp_path / "service").mkdir()
+        by_service = stored(decider(), [loaded(t) for t in transactions], tmp_path / "service")
+        node = NodeReader(url, requests_per_second=10_000, verify=False, patience=5.0)
+        opened.callback(node.close)
+        # A replay node does not serve transactions without a sender.
+        served = [t for t in transactions if t.sender is not None]
+        read = [node.transaction(t.tx_hash) for t in served]
+        assert None not in read
+        (tmp_path / "replay").mkdir()
+        by_replay = stored(decider(), [one for one in read if one], tmp_path / "replay")
+    by_backtest = backtested(data, tmp_path / "out")
+
+    kinds = Counter(alert.alert_id for alerts in found.values() for alert in alerts)
+    assert sum(kinds.values()) > 50
+    assert kinds[ANOMALOUS.id] > 10
+    assert by_service.keys() == found.keys()
+    for tx_hash, alerts in found.items():
+        assert sorted(by_service[tx_hash]) == sorted(alerts)
+    assert by_replay.keys() == {t.tx_hash for t in served}
+    for tx_hash, alerts in by_replay.items():
+        assert sorted(alerts) == sorted(found[tx_hash])
+    # A table of alerts leaves out what could not be scored and is not suspicious either.
+    invalid = {tx for tx, alerts in found.items() if INVALID.id in {a.alert_id for a in alerts}}
+    predictions = rows_of(tmp_path / "out")["prediction"]
+    assert set(predictions.index[predictions == "INVALID"]) == invalid
+    for tx_hash, alerts in found.items():
+        suspicious = [alert for alert in alerts if alert.alert_id != INVALID.id]
+        assert [a for a in by_backtest[tx_hash] if a.alert_id != INVALID.id] == suspicious

@@ -1,0 +1,315 @@
+"""The workers of a backtest: processes that may die, fail, be interrupted or be left alone.
+
+Moments are not left to chance: what a worker does at a certain slice is put in its place, and
+forked workers have it from their parent.
+"""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from src.backtest.errors import BacktestError
+from src.backtest.executors.job import Job
+from src.backtest.executors.local import METHOD, run_locally
+from src.backtest.executors.shares import Shares
+from src.backtest.output.output import Output, output
+from src.backtest.reading.plan import Slice, Span
+from src.backtest.reading.reading import SliceTables
+from src.demo.processes import supervised
+from src.settings import PROJECT_ROOT
+from tests.backtest.data import hostile_history, write_etl
+from tests.backtest.test_backtest import THRESHOLD, content_of, run
+from tests.support.waiting import PATIENCE, wait_until
+
+SLICES = ("--slice-rows", "80")
+forked = pytest.mark.skipif(METHOD != "fork", reason="workers would not have what is put in place")
+
+
+@pytest.fixture(scope="module")
+def etl(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("etl")
+    write_etl(folder, hostile_history(seed=5))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory: pytest.TempPathFactory, etl: Path) -> dict[str, bytes]:
+    out = tmp_path_factory.mktemp("alone") / "out"
+    assert run(etl, out, *SLICES, "--workers", "1") == 0
+    assert len(list((out / "journal").iterdir())) > 8
+    return content_of(out)
+
+
+def at_slice(monkeypatch: pytest.MonkeyPatch, index: int, happening: Callable[[], None]) -> None:
+    """Have this happen in whichever worker gets to this slice."""
+    do = Job.run
+
+    def run_or_not(self: Job, part: Slice, tables: SliceTables) -> dict[str, Any]:
+        if part.index == index:
+            happening()
+        return do(self, part, tables)
+
+    monkeypatch.setattr(Job, "run", run_or_not)
+
+
+# How many, and how they are started
+
+
+@pytest.mark.parametrize("workers", [2, 3, 1000])
+def test_any_number_of_workers_gives_the_same_bytes(
+    tmp_path: Path, etl: Path, expected: dict[str, bytes], workers: int
+) -> None:
+    assert run(etl, tmp_path / "out", *SLICES, "--workers", str(workers)) == 0
+    assert content_of(tmp_path / "out") == expected
+
+
+def test_workers_that_are_not_forked_give_the_same_bytes(
+    tmp_path: Path, etl: Path, expected: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("src.backtest.run.run_locally", partial(run_locally, method="spawn"))
+    assert run(etl, tmp_path / "out", *SLICES) == 0
+    assert content_of(tmp_path / "out") == expected
+
+
+def slice_at(index: int, start: int = 0) -> Slice:
+    """A slice of ten rows that begins at this row of a row group."""
+    return Slice(index, index, index, 1, (Span(Path("x"), 0, start, start + 10),), ())
+
+
+@given(
+    starts=st.lists(st.integers(0, 100), max_size=30),
+    workers=st.integers(1, 6),
+    order=st.lists(st.integers(0, 5), max_size=60),
+)
+def test_each_slice_is_taken_once(starts: list[int], workers: int, order: list[int]) -> None:
+    slices = len(starts)
+    parts = [slice_at(index, start) for index, start in enumerate(starts)]
+    shares = Shares(parts, workers)
+    taken: list[list[int]] = [[] for _ in range(workers)]
+    for worker in [*(number % workers for number in order), *range(workers)]:
+        while (part := shares.take(worker)) is not None:
+            taken[worker].append(part.index)
+            if len(taken[worker]) % 2:
+                break
+    while (part := shares.take(0)) is not None:
+        taken[0].append(part.index)
+    assert sorted(index for own in taken for index in own) == list(range(slices))
+
+
+def test_a_share_begins_where_little_is_decoded_in_vain() -> None:
+    begins = {5: 10, 6: 40, 7: 0}  # rows before the slice in its row group
+    shares = Shares([slice_at(index, begins.get(index, 30)) for index in range(12)], 2)
+    assert [part.index for part in (shares.take(0), shares.take(1)) if part] == [0, 7]
+    even = Shares([slice_at(index, 30) for index in range(12)], 2)
+    assert even.take(1) == slice_at(6, 30)
+
+
+def test_workers_of_equal_speed_never_jump() -> None:
+    shares = Shares([slice_at(index) for index in range(12)], 3)
+    taken = [[shares.take(worker) for worker in range(3)] for _ in range(4)]
+    indices = [[part.index for part in own if part] for own in zip(*taken, strict=True)]
+    assert indices == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]]
+    assert shares.take(1) is None
+
+
+def test_who_is_done_takes_half_of_what_another_has_left() -> None:
+    shares = Shares([slice_at(index) for index in range(8)], 2)
+    taken = [part.index for _ in range(8) if (part := shares.take(1))]
+    assert taken == [4, 5, 6, 7, 2, 3, 1, 0]
+
+
+# Errors
+
+
+@forked
+@pytest.mark.parametrize(
+    "error",
+    [
+        BacktestError("transfers: damaged"),
+        OSError(errno.ENOSPC, "No space left on device", "/some/file"),
+        MemoryError("a large array"),
+    ],
+    ids=repr,
+)
+def test_an_error_in_a_worker_keeps_its_type_and_its_words(
+    tmp_path: Path, etl: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail() -> None:
+        raise error
+
+    others = psutil.Process().children()
+    at_slice(monkeypatch, 4, fail)
+    raised: list[BaseException] = []
+
+    def spied(*arguments: Any, **named: Any) -> None:
+        try:
+            run_locally(*arguments, **named)
+        except Exception as found:
+            raised.append(found)
+            raise BacktestError("seen") from found
+
+    monkeypatch.setattr("src.backtest.run.run_locally", spied)
+    assert run(etl, tmp_path / "out", *SLICES) == 1
+    (found,) = raised
+    assert type(found) is type(error)
+    assert str(found) == str(error)
+    assert getattr(found, "filename", None) == getattr(error, "filename", None)
+    assert any("in fail" in note for note in found.__notes__)  # where it was raised
+    assert psutil.Process().children() == others
+
+
+class Peculiar(Exception):
+    """Pickle cannot make it again."""
+
+    def __init__(self, one: str, two: str) -> None:
+        super().__init__(f"{one} and {two}")
+
+
+@forked
+def test_an_error_that_cannot_be_sent_is_told(
+    tmp_path: Path, etl: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def fail() -> None:
+        raise Peculiar("this", "that")
+
+    at_slice(monkeypatch, 4, fail)
+    assert run(etl, tmp_path / "out", *SLICES) == 1
+    assert "Peculiar: this and that" in capfd.readouterr().err
+
+
+@forked
+@pytest.mark.parametrize("last", [False, True], ids=["in the middle", "at the end"])
+def test_a_killed_worker_is_told_and_the_same_command_resumes(
+    tmp_path: Path,
+    etl: Path,
+    expected: dict[str, bytes],
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    last: bool,
+) -> None:
+    parent, out = os.getpid(), tmp_path / "out"
+    others = psutil.Process().children()
+    slices = len({Path(name).name for name in expected if name.startswith("decisions")})
+
+    def die() -> None:
+        assert os.getpid() != parent
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    with monkeypatch.context() as changed:
+        at_slice(changed, slices - 1 if last else 2, die)
+        assert run(etl, out, *SLICES) == 1
+    said = capfd.readouterr().err
+    assert "ended by SIGKILL" in said
+    assert "the same command resumes" in said
+    assert "Traceback" not in said
+    assert psutil.Process().children() == others
+    assert not (out / "summary.json").exists()
+    assert len(list((out / "journal").iterdir())) > 0
+    assert run(etl, out, *SLICES) == 0
+    assert content_of(out) == expected
+
+
+# Interrupts, and a parent that is gone
+
+COMMAND = """
+import signal, sys, time
+from pathlib import Path
+from src.backtest.executors import local as local_engine
+from src.backtest.__main__ import main
+from src.backtest.executors.job import Job
+do, go_on = Job.run, Path(sys.argv[1])
+local_engine._GRACE_SECONDS = float(sys.argv[2])
+def held_up(self, part, tables):
+    entry = do(self, part, tables)
+    while part.index % 5 == 2 and not go_on.exists():
+        time.sleep(0.02)
+    return entry
+Job.run = held_up
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
+sys.exit(main(sys.argv[3:]))
+"""
+
+
+@contextmanager
+def halted_run(
+    etl: Path, out: Path, go_on: Path, grace: float = PATIENCE
+) -> Iterator[tuple["subprocess.Popen[str]", list[psutil.Process]]]:
+    """A run that is in the middle, where its workers wait for a file to appear; and its workers.
+
+    An interrupt waits `grace` seconds for them.
+    """
+    arguments = ["--data", str(etl), "--out", str(out), "--threshold", str(THRESHOLD), *SLICES]
+    with subprocess.Popen(
+        supervised(
+            [sys.executable, "-c", COMMAND, str(go_on), str(grace), *arguments, "--workers", "2"]
+        ),
+        cwd=PROJECT_ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    ) as process:  # fmt: skip
+        try:
+            wait_until(lambda: len(list((out / "journal").glob("[0-9]*.json"))) >= 2)
+            workers = psutil.Process(process.pid).children()
+            assert len(workers) == 2
+            yield process, workers
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+@forked
+def test_a_killed_run_takes_its_workers_along_and_is_gone_on_with_at_once(
+    tmp_path: Path, etl: Path, expected: dict[str, bytes]
+) -> None:
+    out = tmp_path / "out"
+    with halted_run(etl, out, tmp_path / "never") as (process, workers):
+        process.kill()
+        process.wait()
+        assert run(etl, out, *SLICES) == 0
+        assert content_of(out) == expected
+        gone, alive = psutil.wait_procs(workers, PATIENCE)
+        assert len(gone) == 2, alive
+
+
+@forked
+@pytest.mark.parametrize(
+    ("are_stuck", "grace"), [(False, PATIENCE), (True, 0.2)], ids=["end their slices", "are stuck"]
+)
+def test_an_interrupt_ends_all_processes(
+    tmp_path: Path, etl: Path, expected: dict[str, bytes], are_stuck: bool, grace: float
+) -> None:
+    out, go_on = tmp_path / "out", tmp_path / "go on"
+    with halted_run(etl, out, go_on, grace) as (process, workers):
+        os.killpg(process.pid, signal.SIGINT)  # as the terminal sends it
+        if not are_stuck:
+            go_on.touch()
+        _, said = process.communicate()
+        assert process.returncode == 130
+        assert "interrupted; the same command resumes" in said
+        assert "Traceback" not in said
+        assert not any(worker.is_running() for worker in workers)
+    assert not (out / "summary.json").exists()
+    assert run(etl, out, *SLICES) == 0
+    assert content_of(out) == expected
+
+
+def test_a_worker_that_is_still_writing_keeps_another_run_out(
+    tmp_path: Path, etl: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(output, "_LAST_SLICE_SECONDS", 0.1)
+    out = tmp_path / "out"
+    out.mkdir()
+    with Output(out).joined(1):
+        assert run(etl, out, *SLICES) == 1
+    assert "another backtest is writing" in capfd.readouterr().err
+    assert run(etl, out, *SLICES) == 0

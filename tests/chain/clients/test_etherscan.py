@@ -1,0 +1,135 @@
+"""Etherscan's answers become a first transaction, "not found", or a typed failure."""
+
+import contextlib
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pytest_httpserver import HTTPServer
+
+from src.chain.clients.etherscan import EtherscanClient
+from src.chain.errors import (
+    MalformedAnswer,
+    NotFound,
+    RateLimited,
+    RequestRefused,
+    SourceError,
+    SourceUnavailable,
+)
+from src.chain.facts import FirstTransaction
+from tests.support.fake_chain import ETHERSCAN_LIMIT, NO_TRANSACTIONS, etherscan_answer
+from tests.support.waiting import PATIENCE
+
+ADDRESS = "0x" + "ab" * 20
+KEY = "PLANTEDETHERSCANKEY"
+
+
+def ask(server: HTTPServer, body: str | Any, status: int = 200) -> FirstTransaction:
+    text = body if isinstance(body, str) else json.dumps(body)
+    server.expect_request("/v2/api").respond_with_data(text, status=status)
+    client = EtherscanClient(server.url_for("/v2/api"), KEY, 1, timeout=PATIENCE)
+    try:
+        return client.first_transaction(ADDRESS)
+    finally:
+        client.close()
+
+
+def test_first_transaction_is_read_and_the_v2_request_is_right(httpserver: HTTPServer) -> None:
+    assert ask(httpserver, etherscan_answer()) == FirstTransaction(1_500_000_000, "etherscan")
+    ((request, _),) = httpserver.log
+    expected = {"chainid": "1", "module": "account", "action": "txlist", "address": ADDRESS}
+    expected |= {"sort": "asc", "page": "1", "offset": "1", "apikey": KEY}
+    assert expected.items() <= request.args.to_dict().items()
+
+
+def test_url_without_a_path_gets_the_v2_path_and_no_key_sends_none(httpserver: HTTPServer) -> None:
+    httpserver.expect_request("/v2/api").respond_with_json(etherscan_answer())
+    EtherscanClient(httpserver.url_for(""), None, 1, timeout=PATIENCE).first_transaction(ADDRESS)
+    ((request, _),) = httpserver.log
+    assert "apikey" not in request.args
+
+
+def test_new_address_is_not_found(httpserver: HTTPServer) -> None:
+    with pytest.raises(NotFound):
+        ask(httpserver, NO_TRANSACTIONS)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "error"),
+    [
+        (429, "", RateLimited),
+        (500, "", SourceUnavailable),
+        (403, "", RequestRefused),
+        (200, ETHERSCAN_LIMIT, RateLimited),
+        (200, {"status": "0", "message": "Max rate limit reached"}, RateLimited),
+        (200, {"status": "0", "message": "NOTOK", "result": "Invalid API Key"}, RequestRefused),
+        (200, "<html>Just a moment...</html>", MalformedAnswer),
+        (200, "", MalformedAnswer),
+        (200, [], MalformedAnswer),
+        (200, None, MalformedAnswer),
+        (200, "null", MalformedAnswer),
+        (200, {}, MalformedAnswer),
+        (200, {"status": "1", "message": "OK", "result": []}, MalformedAnswer),
+        (200, {"status": "1", "message": "OK", "result": None}, MalformedAnswer),
+        (200, {"status": "1", "message": "OK", "result": "text"}, MalformedAnswer),
+        (200, {"status": "1", "message": "OK", "result": [None]}, MalformedAnswer),
+        (200, {"status": "1", "message": "OK", "result": [{}]}, MalformedAnswer),
+        (200, " " * 300_000 + "{}", MalformedAnswer),
+    ],
+)
+def test_failures_are_typed(
+    httpserver: HTTPServer, status: int, body: Any, error: type[SourceError]
+) -> None:
+    with pytest.raises(error):
+        ask(httpserver, body, status)
+
+
+@pytest.mark.parametrize(
+    "timestamp", ["99999999999", "-5", -5, 0, "0", True, None, "", "abc", 1.5e9, [], "1" * 5000]
+)
+def test_impossible_timestamps_are_malformed(httpserver: HTTPServer, timestamp: object) -> None:
+    with pytest.raises(MalformedAnswer):
+        ask(httpserver, etherscan_answer(timestamp))
+
+
+def test_answer_about_another_address_is_malformed(httpserver: HTTPServer) -> None:
+    answer = etherscan_answer()
+    answer["result"][0] |= {"from": "0x" + "1" * 40, "to": "0x" + "2" * 40}
+    with pytest.raises(MalformedAnswer):
+        ask(httpserver, answer)
+
+
+def test_checksummed_address_in_the_answer_is_recognised(httpserver: HTTPServer) -> None:
+    answer = etherscan_answer()
+    answer["result"][0] |= {"from": "0x" + "1" * 40, "to": "0x" + "AB" * 20}
+    assert ask(httpserver, answer).timestamp == 1_500_000_000
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=10),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["status", "message", "result", "timeStamp", "from"]), inner, max_size=4
+        )
+    ),
+    max_leaves=10,
+)
+
+
+@settings(max_examples=300)
+@given(JSON)
+def test_any_json_gives_a_fact_or_a_typed_failure(answer: Any) -> None:
+    client = EtherscanClient("http://127.0.0.1:9", KEY, 1, timeout=1.0)
+    with contextlib.suppress(SourceError, NotFound):
+        assert client._read(answer, ADDRESS).timestamp > 0
+    client.close()
+
+
+def test_key_is_in_no_error_and_no_repr(httpserver: HTTPServer) -> None:
+    with pytest.raises(RequestRefused) as caught:
+        ask(httpserver, {"status": "0", "message": "NOTOK", "result": f"Invalid API Key {KEY}"})
+    assert "Invalid API Key ***" in str(caught.value)
+    assert KEY not in repr(EtherscanClient("http://h", KEY, 1, timeout=1.0))

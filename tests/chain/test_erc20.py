@@ -1,0 +1,96 @@
+"""Metadata comes from the contracts in one call, and survives what contracts return."""
+
+import pytest
+from eth_abi.abi import encode
+from hypothesis import given
+from hypothesis import strategies as st
+
+from src.chain.clients.rpc import JsonRpcClient
+from src.chain.erc20 import decode_text, token_info_alone, token_infos
+from src.chain.errors import MalformedAnswer, RequestRefused
+from src.chain.facts import TokenInfo
+from tests.support.fake_chain import FakeNode, abi_string, abi_uint, serve, usual_token
+
+TOKENS = [f"0x{number:040x}" for number in range(1, 121)]
+MKR_NAME = b"Maker".ljust(32, b"\0")
+
+
+def test_thirty_tokens_take_one_call() -> None:
+    fake = FakeNode({token: usual_token() for token in TOKENS[:30]})
+    with serve(fake.answer) as url:
+        infos = token_infos(JsonRpcClient(url), TOKENS[:30])
+    assert fake.calls == ["eth_call"]
+    assert infos == dict.fromkeys(TOKENS[:30], TokenInfo("Some Token", "SOME", 18))
+
+
+def test_more_tokens_take_one_call_per_thirty() -> None:
+    fake = FakeNode({token: usual_token() for token in TOKENS})
+    with serve(fake.answer) as url:
+        assert len(token_infos(JsonRpcClient(url), TOKENS)) == len(TOKENS)
+    assert fake.calls == ["eth_call"] * 4
+
+
+def test_bytes32_names_are_read_as_text() -> None:
+    maker = {"name": MKR_NAME, "symbol": b"MKR".ljust(32, b"\0"), "decimals": abi_uint(18)}
+    with serve(FakeNode({TOKENS[0]: maker}).answer) as url:
+        node = JsonRpcClient(url)
+        assert token_infos(node, TOKENS[:1])[TOKENS[0]] == TokenInfo("Maker", "MKR", 18)
+        assert token_info_alone(node, TOKENS[0]) == TokenInfo("Maker", "MKR", 18)
+
+
+def test_one_bad_token_does_not_spoil_the_others() -> None:
+    fake = FakeNode(
+        {
+            TOKENS[0]: usual_token(),
+            TOKENS[1]: usual_token(decimals=10**9),
+            TOKENS[2]: {"name": abi_string("no decimals")},
+            TOKENS[3]: {"decimals": abi_uint(6)},
+        }
+    )
+    with serve(fake.answer) as url:
+        infos = token_infos(JsonRpcClient(url), TOKENS[:5])
+    assert infos[TOKENS[0]] == TokenInfo("Some Token", "SOME", 18)
+    assert infos[TOKENS[3]] == TokenInfo("", "", 6)
+    for bad in (1, 2, 4):
+        assert isinstance(infos[TOKENS[bad]], MalformedAnswer)
+
+
+def test_chain_without_multicall_is_told_apart() -> None:
+    fake = FakeNode({TOKENS[0]: usual_token()}, has_multicall=False)
+    with serve(fake.answer) as url:
+        node = JsonRpcClient(url)
+        with pytest.raises(RequestRefused):
+            token_infos(node, TOKENS[:1])
+        assert token_info_alone(node, TOKENS[0]) == TokenInfo("Some Token", "SOME", 18)
+
+
+def test_token_alone_without_decimals_costs_one_call() -> None:
+    fake = FakeNode({TOKENS[0]: {"name": abi_string("x")}})
+    with serve(fake.answer) as url, pytest.raises(RequestRefused):
+        token_info_alone(JsonRpcClient(url), TOKENS[0])
+    assert fake.calls == ["eth_call"]
+
+
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        (b"", ""),
+        (b"\x01" * 31, ""),
+        (encode(["string"], ["naïve"]), "naïve"),
+        (encode(["bytes"], [b"\xffUSD"]), "\ufffdUSD"),
+        (abi_uint(32) + abi_uint(2**255), ""),
+        (abi_uint(2**255) + abi_uint(5), ""),
+        (abi_uint(32) + abi_uint(3) + b"DAI", "DAI"),
+    ],
+)
+def test_returned_text_is_decoded_or_empty(data: bytes, text: str) -> None:
+    assert decode_text(data) == text
+
+
+@given(st.binary(max_size=200))
+def test_any_returned_bytes_decode_to_some_text(data: bytes) -> None:
+    assert isinstance(decode_text(data), str)
+
+
+def test_long_text_is_cut() -> None:
+    assert len(decode_text(abi_string("A" * 1_000_000))) <= 1024

@@ -1,0 +1,212 @@
+"""Facts survive restarts, several processes share them, and a bad disk costs one warning."""
+
+import logging
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from src.chain.facts import FirstTransaction, TokenInfo
+from src.chain.lookups.cache import FactCache, LruCache
+from src.chain.lookups.store import FILE_NAME, FactStore
+from src.demo.processes import supervised
+from tests.support.waiting import FakeClock
+
+USDC = "0xa0b86991c6218b36c1d19d4a2e9eb0ce3606eb48"
+INFO = TokenInfo("USD Coin", "USDC", 6)
+FROM_NODE = FirstTransaction(1_600_000_000, "node")
+FROM_ETHERSCAN = FirstTransaction(1_500_000_000, "etherscan")
+
+
+def address(number: int) -> str:
+    return f"0x{number:040x}"
+
+
+def test_facts_and_counters_survive_a_restart(tmp_path: Path) -> None:
+    store = FactStore(tmp_path / "new" / "folder", 1)
+    store.put_token_infos({USDC: INFO})
+    store.put_first_transactions({USDC: FROM_NODE})
+    store.increment("alerts", 3)
+    store.close()
+    again = FactStore(tmp_path / "new" / "folder", 1)
+    assert again.token_info(USDC) == INFO
+    assert again.first_transaction(USDC) == FROM_NODE
+    again.increment("alerts")
+    assert again.counter("alerts") == 4
+    again.close()
+
+
+def test_increments_are_written_after_a_while(tmp_path: Path) -> None:
+    clock = FakeClock()
+    store, other = FactStore(tmp_path, 1, clock=clock), FactStore(tmp_path, 1)
+    store.increment("alerts")
+    clock.now += 9.9
+    store.increment("alerts")
+    assert other.counter("alerts") == 0
+    clock.now += 0.1
+    store.increment("alerts")
+    store.increment("alerts")
+    again = FactStore(tmp_path, 1)
+    assert again.counter("alerts") == 3
+    for opened in (store, other, again):
+        opened.close()
+
+
+def test_chains_do_not_share_facts_or_counters(tmp_path: Path) -> None:
+    ethereum, polygon = FactStore(tmp_path, 1), FactStore(tmp_path, 137)
+    ethereum.put_token_infos({USDC: INFO})
+    ethereum.increment("alerts")
+    ethereum.flush()
+    assert polygon.token_info(USDC) is None
+    assert polygon.counter("alerts") == 0
+    ethereum.close()
+    polygon.close()
+
+
+def test_explorer_replaces_the_node_and_not_the_other_way_round(tmp_path: Path) -> None:
+    store = FactStore(tmp_path, 1)
+    for first in (FROM_NODE, FROM_ETHERSCAN, FROM_NODE):
+        store.put_first_transactions({USDC: first})
+    assert store.first_transaction(USDC) == FROM_ETHERSCAN
+    store.close()
+
+
+def test_oldest_facts_go_when_the_bound_is_reached(tmp_path: Path) -> None:
+    store = FactStore(tmp_path, 1, max_facts=100)
+    for number in range(1000):
+        store.put_token_infos({address(number): INFO})
+    with closing(sqlite3.connect(tmp_path / FILE_NAME)) as other:
+        (rows,) = other.execute("SELECT count(*) FROM token").fetchone()
+    assert rows <= 200
+    assert store.token_info(address(999)) == INFO
+    assert store.token_info(address(0)) is None
+    store.close()
+
+
+def test_two_processes_write_one_file(tmp_path: Path) -> None:
+    script = """
+import sys
+from contextlib import closing
+from pathlib import Path
+from src.chain.lookups.store import FactStore
+from src.chain.facts import TokenInfo
+store = FactStore(Path(sys.argv[1]), 1)
+for number in range(100):
+    store.put_token_infos({f"0x{number:039x}{sys.argv[2]}": TokenInfo("n", "S", 18)})
+    store.increment("transactions")
+    store.flush()
+assert store.is_persistent
+store.close()
+"""
+    processes = [
+        subprocess.Popen(supervised([sys.executable, "-c", script, str(tmp_path), name]))
+        for name in "ab"
+    ]
+    assert [process.wait() for process in processes] == [0, 0]
+    store = FactStore(tmp_path, 1)
+    assert store.counter("transactions") == 200
+    assert all(store.token_info(f"0x{99:039x}{name}") for name in "ab")
+    store.close()
+
+
+def corrupt(folder: Path) -> None:
+    (folder / FILE_NAME).write_bytes(b"not a database" * 1000)
+
+
+def read_only(folder: Path) -> None:
+    (folder / FILE_NAME).mkdir()
+
+
+def damaged_inside(folder: Path) -> None:
+    store = FactStore(folder, 1)
+    store.put_token_infos({address(number): INFO for number in range(1000)})
+    store.close()
+    content = bytearray((folder / FILE_NAME).read_bytes())
+    content[4096:] = b"\xff" * (len(content) - 4096)
+    (folder / FILE_NAME).write_bytes(content)
+
+
+@pytest.mark.parametrize("harm", [corrupt, read_only, damaged_inside])
+def test_unusable_disk_costs_one_warning_and_memory_goes_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, harm: object
+) -> None:
+    harm(tmp_path)  # type: ignore[operator]
+    store = FactStore(tmp_path, 1)
+    cache = FactCache(store)
+    for number in range(5):
+        assert cache.token_info(address(number)) is None
+        cache.keep_token_infos({address(number): INFO})
+        cache.keep_first_transactions({address(number): FROM_NODE})
+        assert cache.token_info(address(number)) == INFO
+    store.increment("alerts")
+    store.flush()
+    assert store.counter("alerts") == 1
+    store.close()
+    assert [record.levelno for record in caplog.records] == [logging.WARNING]
+
+
+def test_full_disk_costs_one_warning_and_loses_no_increment(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = FactStore(tmp_path, 1)
+    assert store._writer is not None
+    (pages,) = store._writer.execute("PRAGMA page_count").fetchone()
+    store._writer.execute(f"PRAGMA max_page_count = {pages}")
+    cache = FactCache(store)
+    for number in range(2000):
+        cache.keep_token_infos({address(number): TokenInfo("n" * 64, "S", 18)})
+    assert cache.token_info(address(1999)) is not None
+    store.increment("alerts", 2)
+    store.flush()
+    assert store.counter("alerts") == 2
+    assert len(caplog.records) == 1
+    store.close()
+
+
+def test_impossible_facts_on_disk_are_not_believed(tmp_path: Path) -> None:
+    store = FactStore(tmp_path, 1)
+    with sqlite3.connect(tmp_path / FILE_NAME) as other:
+        other.execute(
+            "INSERT INTO token (chain_id, address, name, symbol, decimals)"
+            " VALUES (1, ?, '!*initialize*!x', 'S', 999999)",
+            (USDC,),
+        )
+        other.execute(
+            "INSERT INTO first_transaction (chain_id, address, timestamp, source)"
+            " VALUES (1, ?, -1, 'node')",
+            (USDC,),
+        )
+    other.close()
+    assert store.token_info(USDC) is None
+    assert store.first_transaction(USDC) is None
+    store.close()
+
+
+def test_contract_without_a_symbol_is_not_kept(tmp_path: Path) -> None:
+    store = FactStore(tmp_path, 1)
+    cache = FactCache(store)
+    cache.keep_token_infos({USDC: TokenInfo("", "", 18)})
+    assert cache.token_info(USDC) is None
+    assert store.token_info(USDC) is None
+    store.close()
+
+
+def test_memory_is_bounded_and_keeps_what_is_used() -> None:
+    cache: LruCache[int] = LruCache(100)
+    cache.put("used", 1)
+    for number in range(10_000):
+        cache.put(str(number), number)
+        assert cache.get("used") == 1
+    assert len(cache) == 100
+
+
+def test_counters_are_bounded() -> None:
+    store = FactStore(None, 1)
+    for number in range(10_000):
+        store.increment(f"name {number}")
+        store.counter(f"name {number}")
+    assert len(store._increments) <= 256
+    assert len(store._counters) <= 256

@@ -1,0 +1,163 @@
+"""A policy is read exactly or refused with the line and the reason."""
+
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from src.decision import __main__ as command
+from src.detection.detectors import DETECTORS
+from src.detection.detectors.base import Equipment
+from src.detection.policy import Mode, PolicyError, parse_policy
+from src.detection.suite import Panel
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+ADDRESS = "0x" + "1e" * 20
+LEAST = "version: 1\ndetectors:\n  isolation_forest: on\n"
+
+
+def refused(text):
+    with pytest.raises(PolicyError) as caught:
+        parse_policy(text, "policy.yaml")
+    return str(caught.value)
+
+
+def with_scope(**changes):
+    entries = {
+        "reason": "known",
+        "detectors": "[isolation_forest]",
+        "addresses": f"[{ADDRESS}]",
+        **changes,
+    }
+    lines = "".join(f"    {key}: {value}\n" for key, value in entries.items())
+    return f"{LEAST}scopes:\n  friends:\n{lines}"
+
+
+def test_the_shipped_policy_is_valid_and_names_every_detector():
+    policy = parse_policy((REPOSITORY / "policy.yaml").read_text())
+    assert policy.detectors.keys() == DETECTORS.keys()
+    running = Panel.from_policy(policy, 1, Equipment()).detectors
+    assert ("isolation_forest", Mode.ON) in running
+    assert "supervised" not in dict(running)
+
+
+def test_the_documentation_describes_every_detector_and_parameter():
+    text = (REPOSITORY / "docs" / "policy.md").read_text()
+    for name, detector in DETECTORS.items():
+        assert f"`{name}`" in text
+        assert all(f"`{parameter}`" in text for parameter in detector.PARAMETERS)
+
+
+def test_every_alert_is_documented():
+    text = (REPOSITORY / "docs" / "alerts.md").read_text()
+    for detector in DETECTORS.values():
+        assert detector.ALERT is None or f"`{detector.ALERT.id}`" in text
+
+
+def test_a_detector_has_its_defaults():
+    entry = parse_policy(LEAST).detectors["isolation_forest"]
+    assert entry.mode is Mode.ON
+    assert entry.parameters == {"review_at": None, "block_at": 0.75}
+
+
+@pytest.mark.parametrize("mode", list(Mode))
+def test_modes_are_words_although_yaml_takes_them_for_booleans(mode):
+    text = f"version: 1\ndetectors: {{drained_account: {mode}}}"
+    assert parse_policy(text).detectors["drained_account"].mode is mode
+
+
+def test_a_chain_overrides_what_it_names_and_keeps_the_rest():
+    policy = parse_policy(
+        LEAST.replace(": on", ": {mode: on, block_at: 0.9}")
+        + "chains:\n  56:\n    detectors:\n      isolation_forest: {mode: shadow, review_at: 0.6}\n"
+    )
+    assert policy.for_chain(1)["isolation_forest"].mode is Mode.ON
+    on_bsc = policy.for_chain(56)["isolation_forest"]
+    assert (on_bsc.mode, on_bsc.parameters) == (Mode.SHADOW, {"review_at": 0.6, "block_at": 0.9})
+
+
+def test_a_scope_is_read():
+    (scope,) = parse_policy(with_scope(match="to", chains="[1, 56]")).scopes
+    assert (scope.name, scope.reason, scope.chains) == ("friends", "known", {1, 56})
+    assert scope.addresses == {ADDRESS}
+
+
+def test_a_scope_of_another_chain_does_not_apply():
+    policy = parse_policy(with_scope(chains="[56]"))
+    assert Panel.from_policy(policy, 1, Equipment())._scoped is False
+    assert Panel.from_policy(policy, 56, Equipment())._scoped is True
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "words"),
+    [
+        ("", 1, "empty"),
+        ("[]", 1, "must be a mapping"),
+        ("version: 2\ndetectors: {isolation_forest: on}", 1, "version must be 1"),
+        ("detectors: {isolation_forest: on}", 1, "'version' is missing"),
+        ("version: 1", 1, "'detectors' is missing"),
+        ("version: 1\ndetectors: {}", 2, "at least one"),
+        (LEAST + "colour: blue\n", 4, "unknown key 'colour'"),
+        (LEAST + "  isolation_forrest: on\n", 4, "unknown detector 'isolation_forrest'; there are"),
+        (LEAST + "  isolation_forest: off\n", 4, "twice in detectors, first in line 3"),
+        ("version: 1\nversion: 1\n", 2, "twice in the policy"),
+        (LEAST.replace(": on", ": maybe"), 3, "is 'maybe'; allowed: on, shadow, off"),
+        (LEAST.replace(": on", ": {block_at: 0.7}"), 3, "lacks mode"),
+        (LEAST.replace(": on", ":\n    mode: on\n    block_at: 1.5"), 5, "from 0 to 1"),
+        (LEAST.replace(": on", ":\n    mode: on\n    block_at: -0.1"), 5, "from 0 to 1"),
+        (LEAST.replace(": on", ":\n    mode: on\n    block_at: .nan"), 5, "from 0 to 1"),
+        (LEAST.replace(": on", ":\n    mode: on\n    block_at: high"), 5, "is 'high'"),
+        (LEAST.replace(": on", ":\n    mode: on\n    blokc_at: 0.7"), 5, "unknown key 'blokc_at'"),
+        (
+            LEAST.replace(": on", ": {mode: on, review_at: 0.9, block_at: 0.8}"),
+            3,
+            "below review_at",
+        ),
+        ("version: 1\ndetectors:\n  drained_account: {mode: on, min_tokens: 2.5}", 3, "a whole"),
+        (LEAST + "chains: {zero: {detectors: {}}}", 4, "not a chain id"),
+        (LEAST + "chains: {0: {detectors: {}}}", 4, "not a chain id"),
+        (with_scope(reason="''"), 6, "must say why"),
+        (with_scope(detectors="[nobody]"), 7, "unknown detector"),
+        (with_scope(detectors="[]"), 7, "list of at least one"),
+        (with_scope(addresses="[0x12]"), 8, "not an address"),
+        (with_scope(addresses=f"[{ADDRESS}, {ADDRESS.upper().replace('X', 'x')}]"), 8, "twice"),
+        (with_scope(match="from"), 9, "allowed: sender, to, either"),
+        ("version: 1\ndetectors: [", 2, "not YAML"),
+        ("a: &a [1]\nb: *a", 2, "aliases"),
+        ("\x00", None, "not YAML"),
+        ("[" * 100_000, 1, "nested too deeply"),
+    ],
+)
+def test_a_mistake_is_refused_with_its_line(text, line, words):
+    message = refused(text)
+    assert words in message
+    assert message.startswith("policy.yaml")
+    if line is not None:
+        assert message.startswith(f"policy.yaml, line {line}: ")
+
+
+@given(
+    st.text(max_size=60) | st.text(alphabet="version: 1\ndetectors[]{}&*!-#'\"|>%@`,", max_size=60)
+)
+def test_any_text_is_read_or_refused(text):
+    with suppress(PolicyError):
+        parse_policy(text)
+
+
+def test_the_command_checks_a_policy(tmp_path, capsys):
+    assert command.main(["--check", str(REPOSITORY / "policy.yaml")]) == 0
+    assert "isolation_forest" in capsys.readouterr().out
+    broken = tmp_path / "broken.yaml"
+    broken.write_text(LEAST.replace(": on", ": perhaps"))
+    assert command.main(["--check", str(broken)]) == 1
+    assert "broken.yaml, line 3" in capsys.readouterr().err
+    assert command.main(["--check", str(tmp_path / "absent.yaml")]) == 1
+    assert "no such file" in capsys.readouterr().err
+
+
+def test_the_command_lists_detectors(capsys):
+    assert command.main(["--detectors"]) == 0
+    listed = capsys.readouterr().out
+    assert all(name in listed for name in DETECTORS)

@@ -1,0 +1,186 @@
+"""Statistics of published alerts, against a local server with the Forta API's schema."""
+
+import json
+
+import pytest
+
+from src.chain.errors import MalformedAnswer, RequestRefused, SourceUnavailable
+from src.monitoring.forta_alerts import __main__ as stats
+from src.monitoring.forta_alerts.api import ATTEMPTS, FortaApi
+from src.monitoring.forta_alerts.statistics import alerts_table, by_hour, daily_statistics
+from src.utils.constants import ANOMALOUS_ALERT_ID as ANOMALOUS
+from src.utils.constants import INVALID_ALERT_ID as INVALID
+from src.utils.constants import NORMAL_ALERT_ID as NORMAL
+from tests.support.forta_graphql import BOT, DAY, KEY, FortaServer, invent_alerts, serving
+
+EXPECTED = 0.0037
+PNG = "data:image/png;base64,iVBOR"
+
+
+@pytest.fixture(scope="module")
+def alerts():
+    return invent_alerts(2_500)
+
+
+def day_of(server, *, key=KEY, page_size=1000, sleep=lambda _: None):
+    with serving(server.answer) as url:
+        api = FortaApi(key, url=url, page_size=page_size, sleep=sleep)
+        found = list(api.alerts_of_day(BOT, DAY))
+        api.close()
+    return found
+
+
+def test_ten_thousand_alerts_come_page_by_page_each_once():
+    alerts = invent_alerts(10_000)
+    server = FortaServer(alerts)
+    server.failures[4] = (502, "<html>bad gateway</html>")
+    found = day_of(server)
+    assert [alert["hash"] for alert in found] == [alert["hash"] for alert in alerts]
+    assert server.requests == 11
+
+
+def test_a_day_without_a_score_leaves_the_figures_json():
+    alerts = invent_alerts(2)
+    for alert in alerts:
+        alert["metadata"] = {"anomaly_score": "NaN"}
+    figures = json.loads(stats.to_json(daily_statistics(alerts_table(alerts), EXPECTED)))
+    assert figures["most_anomalous"] == []
+
+
+@pytest.mark.parametrize("score", [10**400, "1e999", [], None, "٣"])
+def test_an_impossible_score_is_none(score):
+    alerts = invent_alerts(3)
+    alerts[1]["metadata"]["anomaly_score"] = score
+    assert alerts_table(alerts)["score"].isna().tolist() == [False, True, False]
+
+
+def test_a_cursor_at_no_block_is_a_malformed_answer():
+    page = '{"data": {"alerts": {"alerts": [], "pageInfo": {"hasNextPage": true, "endCursor": '
+    page += '{"blockNumber": 1e999, "alertId": "x"}}}}}'
+    server = FortaServer([])
+    server.failures = dict.fromkeys(range(1, ATTEMPTS + 1), (200, page))
+    with pytest.raises(MalformedAnswer):
+        day_of(server)
+
+
+def test_half_a_character_in_an_alert_does_not_end_the_day():
+    alerts = invent_alerts(3)
+    alerts[1]["metadata"]["model_version"] = "\udc68"
+    assert len(alerts_table(alerts)) == 3
+
+
+def test_an_alert_without_a_block_leaves_the_figures_json():
+    alerts = invent_alerts(20)
+    del alerts[3]["source"]["block"]["number"]
+    figures = stats.to_json(daily_statistics(alerts_table(alerts), EXPECTED))
+    blocks = [entry["block"] for entry in json.loads(figures)["most_anomalous"]]
+    assert all(block is None or isinstance(block, int) for block in blocks)
+    assert any(isinstance(block, int) for block in blocks)
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        (500, ""),
+        (429, ""),
+        (200, '{"errors": [{"message": "timeout"}], "data": null}'),
+        (200, "<html>Just a moment...</html>"),
+        (200, "null"),
+        (200, '{"data": {"alerts": null}}'),
+        (200, '{"data": {"alerts": {"alerts": 1, "pageInfo": {"hasNextPage": false}}}}'),
+    ],
+    ids=["500", "429", "errors in 200", "html", "null", "no connection", "no list"],
+)
+def test_a_failing_page_is_asked_for_again(alerts, failure):
+    server = FortaServer(alerts)
+    server.failures = {2: failure, 3: failure}
+    pauses = []
+    assert len(day_of(server, sleep=pauses.append)) == len(alerts)
+    assert len(pauses) == 2
+    assert 0 < pauses[0] <= 1
+    assert 1 <= pauses[1] <= 2
+
+
+def test_an_api_that_stays_down_is_given_up(alerts):
+    server = FortaServer(alerts)
+    server.failures = dict.fromkeys(range(1, 100), (503, ""))
+    with pytest.raises(SourceUnavailable, match="503"):
+        day_of(server)
+    assert server.requests == ATTEMPTS
+
+
+def test_a_wrong_key_is_said_at_once_and_not_shown(alerts):
+    server = FortaServer(alerts)
+    with pytest.raises(RequestRefused, match="UNAUTHENTICATED") as refusal:
+        day_of(server, key="a-wrong-key")
+    assert "a-wrong-key" not in str(refusal.value)
+    assert server.requests == 1
+
+
+def test_a_cursor_that_leads_nowhere_ends_the_paging():
+    cursor = {"blockNumber": 1, "alertId": "0x1"}
+    page = {"alerts": [], "pageInfo": {"hasNextPage": True, "endCursor": cursor}}
+    text = json.dumps({"data": {"alerts": page}})
+    with serving(lambda *_: (200, text)) as url, pytest.raises(MalformedAnswer, match="earlier"):
+        list(FortaApi(None, url=url).alerts_of_day(BOT, DAY))
+
+
+def test_the_statistics_are_those_of_the_alerts(alerts):
+    statistics = daily_statistics(alerts_table(alerts), EXPECTED)
+    kinds = [alert["alertId"] for alert in alerts]
+    assert statistics.transactions == len(alerts)
+    assert statistics.counts == {kind: kinds.count(kind) for kind in (NORMAL, ANOMALOUS, INVALID)}
+    rate, low, high = statistics.anomaly_rate
+    assert rate == pytest.approx(kinds.count(ANOMALOUS) / len(alerts))
+    assert low < rate < high
+    assert statistics.deviation == pytest.approx((rate / EXPECTED - 1) * 100)
+    scores = [float(a["metadata"]["anomaly_score"]) for a in alerts if a["alertId"] != INVALID]
+    assert statistics.by_threshold["0.50"] == pytest.approx(
+        sum(score >= 0.5 for score in scores) / len(scores)
+    )
+    highest = [entry["score"] for entry in statistics.most_anomalous]
+    assert highest == sorted(scores, reverse=True)[:5]
+    assert statistics.model_versions == {"1795219200": len(alerts)}
+
+
+def test_a_transaction_counts_once_and_other_findings_apart(alerts):
+    other = {**alerts[0], "alertId": "ADDRESS-POISONING"}
+    table = alerts_table([*alerts, alerts[0], other])
+    statistics = daily_statistics(table, EXPECTED)
+    assert statistics.transactions == len(alerts)
+    assert statistics.repeated == 1
+    assert statistics.other == {"ADDRESS-POISONING": 1}
+
+
+def test_hours_are_those_of_the_day(alerts):
+    hours = by_hour(alerts_table(alerts))
+    assert len(hours) == 24
+    assert int(hours.to_numpy().sum()) == len(alerts)
+    assert list(hours.columns) == ["CRITICAL", "LOW", "INFO"]
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [None, [], "x", {"anomaly_score": "NaN"}, {"anomaly_score": []}, {"anomaly_score": "1e999"}],
+)
+@pytest.mark.parametrize("source", [None, {"block": 7}, {"block": {"timestamp": "soon"}}])
+def test_strange_alerts_are_survived(alerts, metadata, source):
+    strange = {"hash": "0xff", "alertId": ANOMALOUS, "metadata": metadata, "source": source}
+    statistics = daily_statistics(alerts_table([strange, *alerts[:50]]), EXPECTED)
+    assert statistics.transactions == 51
+    assert all(0 <= entry["score"] <= 1 for entry in statistics.most_anomalous)
+
+
+def test_the_command_writes_a_report_with_every_picture(alerts, monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("FORTA_API_KEY", KEY)
+    page, figures = tmp_path / "day.html", tmp_path / "day.json"
+    with serving(FortaServer(alerts).answer) as url:
+        arguments = ["--bot", BOT, "--date", DAY.isoformat(), "--url", url]
+        assert stats.main([*arguments, "--html", str(page), "--json", str(figures)]) == 0
+        assert "anomaly rate" in capsys.readouterr().out
+        assert page.read_text().count(PNG) == 5
+        assert json.loads(figures.read_text())["transactions"] == len(alerts)
+        assert stats.main([*arguments[:2], "--date", "2020-01-01", "--url", url]) == 1
+        assert "no alerts" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        stats.main(["--bot", "0x1"])

@@ -1,0 +1,185 @@
+"""What the image promises, read from the files; `npm run image:check` builds and runs it."""
+
+import fnmatch
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+FINAL = -1
+
+
+def stages() -> list[list[tuple[str, str]]]:
+    """The instructions of each stage, (name, arguments); the first list precedes every FROM."""
+    text = re.sub(r"^\s*#.*\n", "", (ROOT / "Dockerfile").read_text(), flags=re.MULTILINE)
+    text = re.sub(r"\\\n\s*", "", text)
+    found: list[list[tuple[str, str]]] = [[]]
+    for line in filter(None, text.splitlines()):
+        name, _, arguments = line.partition(" ")
+        if name == "FROM":
+            found.append([])
+        found[-1].append((name, arguments.strip()))
+    return found
+
+
+def arguments_of(name: str, stage: list[tuple[str, str]]) -> list[str]:
+    return [arguments for instruction, arguments in stage if instruction == name]
+
+
+def is_in_build_context(path: str) -> bool:
+    """Whether .dockerignore lets a file through: the last rule that matches it or a parent wins."""
+    included = True
+    parts = path.split("/")
+    candidates = ["/".join(parts[: n + 1]) for n in range(len(parts))]
+    for line in (ROOT / ".dockerignore").read_text().splitlines():
+        rule = line.strip()
+        if not rule or rule.startswith("#"):
+            continue
+        pattern = rule.removeprefix("!")
+        if pattern.startswith("**/"):
+            matches = any(fnmatch.fnmatchcase(part, pattern[3:]) for part in parts)
+        else:
+            matches = any(
+                fnmatch.fnmatchcase(candidate, pattern)
+                and candidate.count("/") == pattern.count("/")
+                for candidate in candidates
+            )
+        if matches:
+            included = rule.startswith("!")
+    return included
+
+
+def test_base_images_are_debian_and_pinned_to_a_version() -> None:
+    defaults = arguments_of("ARG", stages()[0])
+    images = [default.partition("=")[2] for default in defaults]
+    assert len(images) == 2  # Python and Node
+    for image in images:
+        assert re.search(
+            r":\d+\.\d+\.\d+(-slim-bookworm|-bookworm-slim)(@sha256:[0-9a-f]{64})?$", image
+        )
+
+
+def test_build_has_several_stages() -> None:
+    assert len(stages()) > 3
+
+
+def test_final_stage_runs_no_command_that_could_leave_something_behind() -> None:
+    assert arguments_of("RUN", stages()[FINAL]) == []
+
+
+def test_bot_does_not_run_as_root() -> None:
+    (user,) = arguments_of("USER", stages()[FINAL])
+    assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", user)
+
+
+def test_agent_logs_are_enabled() -> None:
+    labels = arguments_of("LABEL", stages()[FINAL])
+    assert 'network.forta.settings.agent-logs.enable="true"' in labels
+
+
+def test_node_runs_in_production_mode() -> None:
+    environment = " ".join(
+        value for stage in stages() for value in arguments_of("ENV", stage)
+    ).split()
+    assert "NODE_ENV=production" in environment
+
+
+def test_cli_is_run_without_npm_or_a_shell_so_that_signals_reach_it() -> None:
+    (entrypoint,) = arguments_of("ENTRYPOINT", stages()[FINAL])
+    (command,) = arguments_of("CMD", stages()[FINAL])
+    assert json.loads(entrypoint) == ["tini", "-g", "--"]
+    assert json.loads(command) == ["forta-agent", "run", "--prod"]
+
+
+def test_cli_ends_when_its_python_child_does() -> None:
+    (environment,) = arguments_of("ENV", stages()[FINAL])
+    guard = "scripts/end_with_python.cjs"
+    assert f"NODE_OPTIONS=--require=/app/{guard}" in environment.split()
+    assert f"{guard} ./scripts/" in arguments_of("COPY", stages()[FINAL])
+    assert is_in_build_context(guard)
+
+
+def test_python_packages_are_installed_by_their_hashes() -> None:
+    installs = [
+        command
+        for stage in stages()
+        for command in arguments_of("RUN", stage)
+        if "pip install" in command
+    ]
+    assert installs
+    for install in installs:
+        assert "--require-hashes" in install
+        assert "--no-deps" in install
+
+
+def test_port_of_the_protocol_is_exposed() -> None:
+    assert arguments_of("EXPOSE", stages()[FINAL]) == ["50051"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "isolation_forest.pkl",
+        "isolation_forest.manifest.json",
+        "package.json",
+        "package-lock.json",
+        "requirements.txt",
+        "src/agent.py",
+        "src/settings.py",
+        "src/chain/well_known_tokens.json",
+        "src/detection/kernel_cache.py",
+        "src/utils/findings.py",
+    ],
+)
+def test_what_the_bot_needs_is_in_the_build_context(path: str) -> None:
+    assert (ROOT / path).exists()
+    assert is_in_build_context(path)
+
+
+@pytest.mark.parametrize("signature", ["isolation_forest.manifest.json.sig", "policy.yaml.sig"])
+def test_signatures_get_into_every_image_where_there_are_any(signature: str) -> None:
+    assert is_in_build_context(signature)
+    copies = [
+        arguments.split()[:-1]
+        for stage in stages()
+        for arguments in arguments_of("COPY", stage)
+        if "isolation_forest.pkl" in arguments
+    ]
+    assert len(copies) == 2  # the bot's and the service's
+    for sources in copies:
+        found = [source for source in sources if fnmatch.fnmatchcase(signature, source)]
+        # By a pattern that also matches the file itself: a build without signatures is no error.
+        assert len(found) == 1
+        assert fnmatch.fnmatchcase(signature.removesuffix(".sig"), found[0])
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "secrets.json",
+        ".env",
+        "src/.env",
+        "src/utils/.env",
+        "keyfiles/UTC--2024-01-01T00-00-00",
+        "forta.config.json",
+        ".git/config",
+        ".cache/blocks.parquet",
+        "tests/agent/test_agent.py",
+        "notebooks/training.ipynb",
+        "node_modules/forta-agent/package.json",
+        ".venv/bin/python",
+        "src/detection/__pycache__/forest.cpython-311.pyc",
+        "scripts/run.mjs",
+        "anything-else",
+    ],
+)
+def test_secrets_data_and_tools_stay_out_of_the_build_context(path: str) -> None:
+    assert not is_in_build_context(path)
+
+
+def test_every_package_that_the_bot_imports_is_in_the_build_context() -> None:
+    for source in [ROOT / "src/agent.py", *(ROOT / "src/utils").glob("*.py")]:
+        for module in re.findall(r"^from (src[\w.]*) import", source.read_text(), re.MULTILINE):
+            assert is_in_build_context(module.replace(".", "/") + ".py"), (source.name, module)

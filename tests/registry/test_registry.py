@@ -1,0 +1,324 @@
+"""The registry, on a folder and on a real S3 server: the same behaviour, asked the same way."""
+
+import json
+import os
+import shutil
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.ensemble import IsolationForest
+
+from src.detection.features.definitions import FEATURE_NAMES
+from src.detection.forest.model import load_model
+from src.registry import __main__ as models
+from src.registry.registry import (
+    ENTRY_FILE,
+    BundleRefused,
+    ChampionChanged,
+    Registry,
+    RegistryError,
+)
+from src.registry.store import Store, StoreError
+from src.training.bundle import write_bundle
+from src.training.train import MODEL_FILE
+from tests.support.object_store import ACCESS_KEY, BUCKET, SECRET_KEY, object_store
+from tests.support.waiting import PATIENCE
+
+
+def make_bundle(folder: Path, version: int) -> Path:
+    rng = np.random.default_rng(version)
+    rows = rng.exponential(size=(200, len(FEATURE_NAMES)))
+    forest = IsolationForest(n_estimators=5, max_samples=32, random_state=version)
+    forest.fit(rows.astype(np.float32))
+    write_bundle(
+        folder / MODEL_FILE,
+        forest=forest,
+        inputs=FEATURE_NAMES,
+        training_rows=rows,
+        token_amounts={},
+        anomaly_threshold=0.6,
+        model_version=version,
+        training={"data": {"transactions": 200, "sha256": "ab"}},
+    )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def bundles(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("bundles")
+    return [make_bundle(folder / str(version), 1_700_000_000 + version) for version in range(3)]
+
+
+@pytest.fixture(scope="module")
+def s3(tmp_path_factory):
+    with object_store(tmp_path_factory.mktemp("s3")) as endpoint:
+        yield endpoint
+
+
+@pytest.fixture(params=["folder", pytest.param("s3", marks=pytest.mark.integration)])
+def url(request, tmp_path, monkeypatch):
+    if request.param == "folder":
+        return str(tmp_path / "store")
+    for name, value in {
+        "AWS_ENDPOINT_URL": request.getfixturevalue("s3"),
+        "AWS_ACCESS_KEY_ID": ACCESS_KEY,
+        "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    return f"s3://{BUCKET}/{request.node.name.replace('[', '-').rstrip(']')}"
+
+
+@pytest.fixture
+def registry(url):
+    return Registry(Store(url))
+
+
+def add_all(registry, bundles):
+    return [registry.add(bundle, code_version="abc").id for bundle in bundles]
+
+
+def test_a_name_is_given_once(url):
+    store = Store(url)
+    assert store.create("a/b", b"one")
+    assert not store.create("a/b", b"two")
+    assert store.read("a/b") == b"one"
+    assert store.children("a") == ["b"]
+    assert store.children("nowhere") == []
+    with pytest.raises(FileNotFoundError):
+        store.read("a/c")
+    with pytest.raises(StoreError, match="not a name within"):
+        store.read("../outside")
+
+
+def test_a_bundle_goes_in_once_and_comes_out_whole(registry, bundles, tmp_path):
+    entry = registry.add(bundles[0], code_version="abc", evaluation=b'{"auc": 1}')
+    assert entry.id.startswith("1700000000-")
+    assert entry.data["transactions"] == 200
+    assert registry.add(bundles[0], code_version="other") == entry
+    assert registry.ids() == [entry.id]
+    path = registry.fetch(entry.id, tmp_path / "models")
+    assert load_model(path, FEATURE_NAMES).version == "1700000000"
+    assert json.loads((path.parent / "evaluation.json").read_text()) == {"auc": 1}
+    assert (tmp_path / "models/current" / MODEL_FILE).resolve() == path.resolve()
+
+
+def test_promotion_and_rollback_move_the_aliases(registry, bundles):
+    first, second, third = add_all(registry, bundles)
+    registry.promote(first)
+    registry.challenge(second)
+    step = registry.promote("challenger", reason="better")
+    assert (step.champion, step.challenger, step.previous) == (second, None, first)
+    registry.promote(third, expected=second)
+    step = registry.rollback()
+    assert (step.champion, step.previous) == (second, third)
+    assert registry.rollback().champion == third
+    assert registry.promote(third) == registry.ledger()  # nothing to do, no step
+    assert [step.action for step in registry.history()] == [
+        "promote", "challenge", "promote", "promote", "rollback", "rollback",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["/{0}", "//{0}", "{0}/x", ".", "x", "1700000000-0123456789AB"])
+def test_a_model_is_put_nowhere_but_into_its_folder(bundles, tmp_path, name):
+    """Whoever writes to the store could else choose where on the bot's disk files are put."""
+    store = tmp_path / "store"
+    registry = Registry(Store(str(store)))
+    registry.promote(registry.add(bundles[0], code_version="abc").id)
+    (honest,) = registry.ids()
+    forged = name.format(str(tmp_path / "elsewhere").lstrip("/"))
+    shutil.copytree(store / "models" / honest, f"{store}/models/{forged}", dirs_exist_ok=True)
+    entry = Path(f"{store}/models/{forged}/{ENTRY_FILE}")
+    entry.write_text(json.dumps(json.loads(entry.read_text()) | {"id": forged}))
+    step = store / "ledger/000000000001.json"
+    fields = json.loads(step.read_text()) | {"champion": forged, "digests": None}
+    step.write_text(json.dumps(fields))
+    for model in ("champion", forged):
+        with pytest.raises(RegistryError):
+            registry.fetch(model, tmp_path / "models")
+    assert not (tmp_path / "elsewhere").exists()
+    assert not list(tmp_path.glob("models/*"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "change"),
+    [
+        ("entry", {"files": [MODEL_FILE, MODEL_FILE.replace(".pkl", ".manifest.json")]}),
+        ("entry", {"files": {MODEL_FILE: 1}}),
+        ("entry", {"model_version": 10**30}),
+        ("entry", {"data": "x"}),
+        ("step", {"digests": "x"}),
+        ("step", {"champion": 7}),
+        ("step", {"at": None}),
+        ("step", {"reason": ["x"]}),
+    ],
+)
+def test_a_forged_record_is_refused_and_named(bundles, tmp_path, kind, change):
+    registry = Registry(Store(str(tmp_path)))
+    entry = registry.add(bundles[0], code_version="abc")
+    registry.promote(entry.id)
+    path = tmp_path / (
+        f"models/{entry.id}/{ENTRY_FILE}" if kind == "entry" else "ledger/000000000001.json"
+    )
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    if kind == "entry":  # a step that vouches for the forged entry
+        ledger = tmp_path / "ledger/000000000001.json"
+        ledger.write_text(json.dumps(json.loads(ledger.read_text()) | {"digests": None}))
+    with pytest.raises(RegistryError, match="malformed"):
+        registry.fetch("champion", tmp_path / "models-here")
+
+
+def test_a_promotion_that_compared_with_another_champion_is_refused(registry, bundles):
+    first, second, third = add_all(registry, bundles)
+    registry.promote(first)
+    registry.promote(second)
+    with pytest.raises(ChampionChanged, match="compare again"):
+        registry.promote(third, expected=first)
+    assert registry.ledger().champion == second
+
+
+def test_promotions_at_once_leave_one_whole_champion_and_lose_no_step(url, bundles):
+    ids = add_all(Registry(Store(url)), bundles)
+    start = threading.Barrier(len(ids))
+    errors = []
+
+    def promote(model_id):
+        try:
+            registry = Registry(Store(url))
+            start.wait(PATIENCE)
+            registry.promote(model_id)
+        except Exception as error:  # noqa: BLE001  a thread cannot fail a test by itself
+            errors.append(error)
+
+    threads = [threading.Thread(target=promote, args=[model_id]) for model_id in ids]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    registry = Registry(Store(url))
+    steps = registry.history()
+    assert [step.number for step in steps] == [1, 2, 3]
+    assert {step.champion for step in steps} == set(ids)
+    assert steps[-1].previous == steps[-2].champion  # each saw the one before it
+    assert registry.entry("champion").id == steps[-1].champion
+
+
+def test_a_crash_between_files_leaves_the_old_champion(registry, bundles, monkeypatch):
+    (first,) = add_all(registry, bundles[:1])
+    registry.promote(first)
+    create = registry.store.create
+
+    def dies(name, content):
+        if name.endswith((ENTRY_FILE, ".manifest.json")):
+            raise KeyboardInterrupt
+        return create(name, content)
+
+    monkeypatch.setattr(registry.store, "create", dies)
+    with pytest.raises(KeyboardInterrupt):
+        registry.add(bundles[1], code_version="abc")
+    monkeypatch.undo()
+    assert registry.ids() == [first]
+    assert registry.ledger().champion == first
+    (torn,) = [name for name in registry.store.children("models") if name != first]
+    for use in (registry.promote, registry.entry):
+        with pytest.raises(BundleRefused, match="not whole"):
+            use(torn)
+    assert registry.add(bundles[1], code_version="abc").id == torn  # once more, to the end
+    assert registry.promote(torn).champion == torn
+
+
+@pytest.mark.parametrize("name", [MODEL_FILE, "isolation_forest.manifest.json", ENTRY_FILE])
+@pytest.mark.parametrize("damage", [lambda content: content[:-9], lambda content: content + b" "])
+def test_a_torn_or_changed_file_is_refused_everywhere(tmp_path, bundles, name, damage):
+    registry = Registry(Store(str(tmp_path / "store")))
+    first, second, _ = add_all(registry, bundles)
+    registry.promote(first)
+    registry.promote(second)
+    registry.fetch("champion", tmp_path / "models")
+    file = tmp_path / "store/models" / first / name
+    file.write_bytes(damage(file.read_bytes()))
+    with pytest.raises(BundleRefused):
+        registry.rollback()
+    with pytest.raises(BundleRefused):
+        registry.fetch(first, tmp_path / "models")
+    assert registry.ledger().champion == second
+    assert (tmp_path / "models/current").resolve().name == second
+
+
+def test_a_bundle_that_lies_about_itself_does_not_get_in(tmp_path, bundles):
+    registry = Registry(Store(str(tmp_path / "store")))
+    shutil.copytree(bundles[0], tmp_path / "bundle")
+    with (tmp_path / "bundle" / MODEL_FILE).open("ab") as file:
+        file.write(b"!")
+    with pytest.raises(BundleRefused, match="SHA-256"):
+        registry.add(tmp_path / "bundle", code_version="abc")
+    assert registry.store.children("models") == []
+
+
+@pytest.mark.integration
+def test_wrong_keys_are_refused_and_not_shown(s3_url_with_wrong_key, bundles):
+    registry = Registry(Store(s3_url_with_wrong_key))
+    with pytest.raises(StoreError) as refusal:
+        registry.add(bundles[0], code_version="abc")
+    assert "wrong-secret" not in str(refusal.value)
+
+
+@pytest.fixture
+def s3_url_with_wrong_key(s3, monkeypatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong-secret")
+    import fsspec
+
+    fsspec.get_filesystem_class("s3").clear_instance_cache()
+    yield f"s3://{BUCKET}/wrong"
+    fsspec.get_filesystem_class("s3").clear_instance_cache()
+
+
+def test_ids_may_be_shortened_while_they_are_unique(tmp_path, bundles):
+    registry = Registry(Store(str(tmp_path)))
+    first, *_ = add_all(registry, bundles)
+    assert registry.resolve(first[:12]) == first
+    with pytest.raises(RegistryError, match="3 models begin so"):
+        registry.resolve("17")
+    with pytest.raises(RegistryError, match="npm run models -- list"):
+        registry.resolve("nothing")
+    with pytest.raises(RegistryError, match="there is no champion"):
+        registry.resolve("champion")
+
+
+def test_the_command_line_tells_the_whole_story(url, bundles, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("STORE_URL", url)
+
+    def run(*arguments):
+        code = models.main(list(arguments))
+        captured = capsys.readouterr()
+        return code, captured.out + captured.err
+
+    assert "npm run models -- add . --promote" in run("list")[1]
+    assert run("add", str(bundles[0]), "--promote")[0] == 0
+    assert "is the challenger" in run("add", str(bundles[1]))[1]
+    assert "training" in json.loads(run("show", "challenger")[1])
+    assert "model_version: 1700000000 -> 1700000001" in run("diff", "champion", "challenger")[1]
+    assert run("diff", "champion", "champion") == (0, "no difference\n")
+    assert run("promote", "challenger", "--reason", "better")[0] == 0
+    listed = run("list")[1].splitlines()
+    assert "previous" in listed[1]
+    assert "champion" in listed[2]
+    assert run("rollback")[0] == 0
+    assert "better" in run("history")[1]
+    code, said = run("pull", "--to", str(tmp_path / "models"))
+    assert code == 0
+    path = said.strip().split("MODEL_PATH=")[1]
+    assert load_model(Path(path), FEATURE_NAMES).version == "1700000000"
+    assert run("promote", "nothing")[0] == 1
+
+
+def test_without_a_store_the_command_says_what_to_set(monkeypatch, capsys):
+    monkeypatch.delenv("STORE_URL", raising=False)
+    assert models.main(["list"]) == 1
+    assert "STORE_URL" in capsys.readouterr().err
+    assert "STORE_URL" not in os.environ

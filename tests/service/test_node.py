@@ -1,0 +1,193 @@
+"""What the API answers when its node fails, lies or is slow: never a bare 500."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from starlette.testclient import TestClient
+from werkzeug import Request, Response
+
+from src.service.app import create_app
+from src.service.embedded import embedded_node
+from tests.service.chain import (
+    BASE_URL,
+    THEFT,
+    common_settings,
+    service_settings,
+    sqlite_url,
+)
+from tests.support.fake_chain import serve
+from tests.support.waiting import PATIENCE, wait_until
+
+Change = Callable[[str, Any], Any]
+RANGE = {"start_block": 380, "end_block": 385}
+
+
+@pytest.fixture(scope="module")
+def node_url() -> Iterator[str]:
+    with embedded_node() as url:
+        yield url
+
+
+@contextmanager
+def spoiled(node_url: str, change: Change) -> Iterator[str]:
+    """The demo's node, with `change(method, answer)` in place of each answer."""
+
+    def answer(request: Request) -> Response:
+        body = request.get_json()
+        honest = requests.post(node_url, json=body, timeout=PATIENCE).json()
+        changed = change(body["method"], honest)
+        if isinstance(changed, Response):
+            return changed
+        return Response(json.dumps(changed))
+
+    with serve(answer) as url:
+        yield url
+
+
+@contextmanager
+def client_of(url: str, folder: Path, **changes: Any) -> Iterator[TestClient]:
+    settings = service_settings(sqlite_url(folder), **changes)
+    app = create_app(settings, common_settings(url))
+    with TestClient(app, base_url=BASE_URL) as client:
+        yield client
+
+
+def on(method: str, put: Callable[[Any], Any]) -> Change:
+    return lambda called, honest: put(honest) if called == method else honest
+
+
+def without_last_receipt(honest: Any) -> Any:
+    return honest | {"result": honest["result"][:-1]}
+
+
+def null_receipt(honest: Any) -> Any:
+    return honest | {"result": [None for _ in honest["result"]]}
+
+
+def forged_log(honest: Any) -> Any:
+    receipts = json.loads(json.dumps(honest["result"]))
+    for receipt in receipts:
+        receipt["logs"] = receipt["logs"][1:]
+    return honest | {"result": receipts}
+
+
+def error_in_a_200(honest: Any) -> Any:
+    return {"jsonrpc": "2.0", "id": honest["id"], "error": {"code": -32000, "message": "oops"}}
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "words"),
+    [
+        (on("eth_getBlockByNumber", error_in_a_200), 502, "JSON-RPC error -32000: oops"),
+        (on("eth_blockNumber", error_in_a_200), 502, "oops"),
+        (on("eth_blockNumber", lambda honest: honest | {"result": "many"}), 502, "quantity"),
+        (on("eth_getBlockReceipts", without_last_receipt), 502, "receipts for"),
+        (on("eth_getBlockReceipts", null_receipt), 502, "misshapen"),
+        (on("eth_getBlockReceipts", forged_log), 502, "logs are missing or wrong"),
+        (on("eth_getBlockByNumber", lambda honest: honest | {"result": None}), 502, "not have it"),
+        (on("eth_getBlockByNumber", lambda _: Response("<html>", 200)), 502, "not JSON"),
+        (on("eth_blockNumber", lambda _: Response("", 503)), 502, "HTTP 503"),
+        (on("eth_blockNumber", lambda _: Response("", 429)), 503, "HTTP 429"),
+    ],
+)
+def test_a_failing_node_is_named_and_its_failure_told(
+    node_url: str, tmp_path: Path, change: Change, status: int, words: str
+) -> None:
+    with spoiled(node_url, change) as url, client_of(url, tmp_path) as client:
+        answer = client.post("/anomaly_detection/", json=RANGE)
+        assert answer.status_code == status, answer.text
+        assert words in answer.json()["detail"]
+        assert url not in answer.text
+        assert client.get("/models").headers["x-total-count"] == "0"
+
+
+def test_a_node_that_is_away_is_a_502_and_not_ready(tmp_path: Path) -> None:
+    with client_of("http://127.0.0.1:1", tmp_path) as client:
+        assert client.post("/anomaly_detection/", json=RANGE).status_code == 502
+        assert client.post(f"/transactions/{THEFT}/decision").status_code == 502
+        answer = client.get("/readyz")
+        assert (answer.status_code, answer.json()["problems"]) == (
+            503,
+            ["the node does not answer"],
+        )
+        assert client.get("/healthz").status_code == 200
+
+
+def test_a_node_of_another_chain_is_not_ready(node_url: str, tmp_path: Path) -> None:
+    other = on("eth_chainId", lambda honest: honest | {"result": "0x89"})
+    with spoiled(node_url, other) as url, client_of(url, tmp_path) as client:
+        assert client.get("/readyz").json()["problems"] == ["the node serves chain 137, not 1"]
+
+
+def test_blocks_in_another_order_of_receipts_are_refused_or_the_same(
+    node_url: str, tmp_path: Path
+) -> None:
+    def reversed_logs(honest: Any) -> Any:
+        receipts = json.loads(json.dumps(honest["result"]))
+        for receipt in receipts:
+            receipt["logs"].reverse()
+        return honest | {"result": receipts}
+
+    answers = []
+    for number, change in enumerate((lambda _, a: a, on("eth_getBlockReceipts", reversed_logs))):
+        folder = tmp_path / str(number)
+        with (
+            spoiled(node_url, change) as url,
+            client_of(url, folder, verify_blocks=False) as client,
+        ):
+            answer = client.post("/anomaly_detection/", json=RANGE, params={"include_normal": True})
+            answers.append(answer.json())
+    assert answers[0] == answers[1]
+    assert answers[0]
+
+
+def test_a_range_that_takes_too_long_is_a_504(node_url: str, tmp_path: Path) -> None:
+    with client_of(node_url, tmp_path, request_seconds=0.0) as client:
+        answer = client.post("/anomaly_detection/", json=RANGE)
+        assert answer.status_code == 504
+        assert "respond-async" in answer.json()["detail"]
+
+
+def test_a_large_range_becomes_a_job_and_too_many_are_refused(
+    node_url: str, tmp_path: Path
+) -> None:
+    with client_of(node_url, tmp_path, direct_blocks=3, max_jobs=1) as client:
+        first = client.post("/anomaly_detection/", json={"start_block": 0, "end_block": 385})
+        assert first.status_code == 202
+        statuses = [client.post("/anomaly_detection/", json=RANGE).status_code for _ in range(3)]
+        assert set(statuses) <= {202, 503}
+        assert 503 in statuses
+
+
+def test_a_job_can_be_cancelled(node_url: str, tmp_path: Path) -> None:
+    import threading
+
+    gate = threading.Event()
+
+    def wait(method: str, honest: Any) -> Any:
+        if method == "eth_getBlockReceipts":
+            gate.wait(PATIENCE)
+        return honest
+
+    with spoiled(node_url, wait) as url, client_of(url, tmp_path, direct_blocks=0) as client:
+        job = client.post("/anomaly_detection/", json=RANGE).json()
+        assert client.delete(job["url"]).status_code == 200
+        gate.set()
+        wait_until(lambda: client.get(job["url"]).json()["status"] == "cancelled")
+
+
+def test_the_total_supply_is_a_feature_for_those_who_want_it(node_url: str, tmp_path: Path) -> None:
+    def supply(method: str, honest: Any) -> Any:
+        return honest | {"result": hex(10**30)} if method == "eth_call" else honest
+
+    # The replay knows no totalSupply: it is played, and everything else about tokens refused.
+    features = ("value", "gas_cost", "supply_share")
+    with spoiled(node_url, supply) as url, client_of(url, tmp_path, features=features) as client:
+        assert client.post("/anomaly_detection/", json=RANGE).status_code == 200
+        (model,) = client.get("/models").json()["registry"]
+        assert model["inputs"] == list(features)

@@ -1,0 +1,84 @@
+"""The API held against its own description: strange and hostile input never gives a 5xx."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from starlette.testclient import TestClient
+
+from src.service.app import create_app
+from tests.service.chain import BASE_URL, common_settings, service_settings, sqlite_url
+
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:.*:ResourceWarning"),
+]
+
+TAKE_ANYTHING = {
+    "GET /healthz",
+    "GET /readyz",
+    "GET /metrics",
+    "GET /jobs/{job_id}",
+    "DELETE /jobs/{job_id}",
+}
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    folder: Path = tmp_path_factory.mktemp("schema")
+    # Few blocks at once: each training takes a tenth of a second.
+    limits = {"max_blocks": 20, "direct_blocks": 10, "max_jobs": 3}
+    app = create_app(service_settings(sqlite_url(folder), **limits), common_settings())
+    with TestClient(app, base_url=BASE_URL) as opened:
+        yield opened
+
+
+def operations() -> list[Any]:
+    guarded: Any = create_app(service_settings("sqlite:///unused.db"), common_settings())
+    schema = schemathesis.openapi.from_dict(guarded.app.openapi())
+    return [found.ok() for found in schema.get_all_operations()]
+
+
+def cases() -> list[Any]:
+    """Every operation with input as described and, where there is such a thing, with other."""
+    return [
+        pytest.param(operation, mode, id=f"{operation.label}-{mode.value}")
+        for operation in operations()
+        for mode in schemathesis.GenerationMode
+        if mode.is_positive or operation.label not in TAKE_ANYTHING
+    ]
+
+
+@pytest.mark.hypothesis
+@pytest.mark.parametrize(("operation", "mode"), cases())
+def test_every_answer_is_as_described_and_none_is_our_mistake(
+    operation: Any, mode: schemathesis.GenerationMode, client: TestClient
+) -> None:
+    documented = {str(code) for code in operation.definition.raw["responses"]}
+
+    @given(case=operation.as_strategy(generation_mode=mode))
+    @settings(max_examples=30, suppress_health_check=list(HealthCheck))
+    def check(case: schemathesis.Case) -> None:
+        answer = send(case, client)
+        # 503 with Retry-After is an honest answer of a queue that is full.
+        assert answer.status_code < 500 or answer.status_code == 503, answer.text
+        assert str(answer.status_code) in documented, answer.text
+        if answer.status_code >= 400:
+            assert answer.headers["content-type"] == "application/problem+json"
+
+    check()
+
+
+def send(case: schemathesis.Case, client: TestClient) -> Any:
+    arguments = case.as_transport_kwargs(base_url=BASE_URL)
+    arguments.pop("cookies", None)
+    headers = {
+        name: value.encode("utf-8", "replace")
+        for name, value in arguments.pop("headers").items()
+        if name.lower() not in {"origin", "host", "content-length"}
+    }
+    path = arguments.pop("url").removeprefix(BASE_URL)
+    return client.request(arguments.pop("method"), path, headers=headers, **arguments)

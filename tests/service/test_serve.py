@@ -1,0 +1,165 @@
+"""`npm run serve` as people start it: several workers, one port, one database."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from sqlalchemy import text
+
+from src.demo.processes import supervised
+from src.service import report
+from src.service.__main__ import main
+from src.service.database.engine import Database
+from tests.service.chain import THEFT, sqlite_url
+from tests.support.waiting import PATIENCE, wait_until
+
+pytestmark = pytest.mark.integration
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def is_ready(url: str) -> bool:
+    try:
+        return requests.get(f"{url}/readyz", timeout=PATIENCE).status_code == 200
+    except requests.ConnectionError:
+        return False
+
+
+@contextmanager
+def serving(folder: Path, **environment: str) -> Iterator[tuple[str, "subprocess.Popen[Any]"]]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    own = {name: value for name, value in os.environ.items() if not name.startswith("JSON_RPC")}
+    process = subprocess.Popen(
+        supervised(
+            [sys.executable, "-m", "src.service", "--port", str(port), "--workers", "2"], folder
+        ),
+        cwd=ROOT,
+        env={
+            **own,
+            "DATABASE_URL": sqlite_url(folder),
+            "TMPDIR": str(folder),
+            "LOOKUP_DEADLINE_SECONDS": "25",
+            **environment,
+        },
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        wait_until(lambda: is_ready(url), process)
+        yield url, process
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=PATIENCE)
+
+
+def test_two_workers_serve_the_demo_and_stop_in_good_order(tmp_path: Path) -> None:
+    with serving(tmp_path) as (url, process):
+        answers = {
+            requests.post(f"{url}/transactions/{THEFT}/decision", timeout=PATIENCE).text
+            for _ in range(20)
+        }
+        assert len(answers) == 1
+        whole = {"start_block": 0, "end_block": 385}
+        entries = requests.post(f"{url}/anomaly_detection/", json=whole, timeout=PATIENCE).json()
+        assert entries
+        job = requests.post(
+            f"{url}/anomaly_detection/",
+            json=whole,
+            headers={"Prefer": "respond-async"},
+            timeout=PATIENCE,
+        ).json()
+
+        def status() -> str:
+            return str(requests.get(url + job["url"], timeout=PATIENCE).json()["status"])
+
+        wait_until(lambda: status() not in {"queued", "running"}, process)
+        assert status() == "done"
+        # The sum over both workers, whichever is asked.
+        text = requests.get(f"{url}/metrics", timeout=PATIENCE).text
+        line = r'http_requests_total\{method="POST",route="/transactions/\{tx_hash\}/decision",'
+        (count,) = re.findall(line + r'status="200"\} (\S+)', text)
+        assert float(count) == 20
+    assert process.returncode == 0
+
+
+def test_wrong_settings_are_told_before_anything_starts(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SERVICE_HOST", "0.0.0.0")
+    assert main(["--check"]) == 2
+    assert "SERVICE_API_KEYS" in capsys.readouterr().err
+    monkeypatch.setenv("SERVICE_HOST", "127.0.0.1")
+    monkeypatch.setenv("DATABASE_URL", "postgresql://u:hunter2@127.0.0.1:1/d")
+    assert main(["--check"]) == 2
+    assert "DATABASE_URL" in (told := capsys.readouterr().err)
+    assert "hunter2" not in told
+
+
+def test_the_settings_can_be_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", sqlite_url(tmp_path))
+    monkeypatch.delenv("JSON_RPC_URL", raising=False)
+    assert main(["--check"]) == 0
+    assert "fine" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["FRAUD_MODEL_PATH", "DRIFT_REFERENCE"])
+def test_a_file_that_a_setting_names_and_is_not_there_is_told(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", sqlite_url(tmp_path))
+    monkeypatch.delenv("JSON_RPC_URL", raising=False)
+    monkeypatch.setenv(name, str(tmp_path / "mistyped"))
+    assert main(["--check"]) == 2
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert told.startswith(f"serve: {name}")
+    assert "mistyped" in told
+
+
+def test_a_database_of_later_code_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", sqlite_url(tmp_path))
+    database = Database(sqlite_url(tmp_path))
+    database.migrate()
+    with database.writing() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = 'later'"))
+    database.close()
+    assert main(["--check"]) == 2
+    told = capsys.readouterr().err
+    assert "was written by a newer version of this program: update the program" in told
+    assert "Traceback" not in told
+
+
+def test_a_file_that_is_no_database_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "report.html").write_text("<html>" * 1000)
+    monkeypatch.setenv("DATABASE_URL", f"sqlite:///{tmp_path / 'report.html'}")
+    assert main(["--check"]) == 2
+    told = capsys.readouterr().err
+    assert "cannot be used (file is not a database); see DATABASE_URL" in told
+
+
+def test_a_report_without_a_node_is_of_the_embedded_demo(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As a user has it: forta.config.json names a node for the CLI, which is not running.
+    for name in [name for name in os.environ if name.startswith("JSON_RPC")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("DATABASE_URL", sqlite_url(tmp_path))
+    out = tmp_path / "report.html"
+    assert report.main([THEFT, "--out", str(out)]) == 0
+    assert THEFT in out.read_text()

@@ -1,0 +1,259 @@
+"""What the service and watch mode do beside their work: usage, drift, new models."""
+
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from prometheus_client import REGISTRY
+from starlette.testclient import TestClient
+
+from src.chain.transfers import Transfer
+from src.detection.features.batch import TransferBatch
+from src.monitoring.drift.sample import sample_of
+from src.monitoring.drift.verdict import Verdict
+from src.registry.registry import Registry
+from src.registry.store import Store
+from src.service.app import create_app
+from src.service.database.chain import store_transactions
+from src.service.database.engine import Database
+from src.service.database.scheduled_tasks import outcome_of
+from src.service.decider import Decider
+from src.service.drift_check import DriftCheck
+from src.service.embedded import embedded_node
+from src.service.model_refresh import ModelRefresher
+from src.service.records import LoadedTransaction
+from src.service.settings import load_service_settings
+from src.service.watch.__main__ import main
+from src.settings import SettingsError
+from src.training.train import MODEL_FILE
+from tests.conftest import ALICE, BOB, TIMESTAMP, USDC
+from tests.registry.test_registry import make_bundle
+from tests.service.chain import BASE_URL, HEAD, THEFT, common_settings, service_settings, sqlite_url
+from tests.service.databases import KINDS, database_url
+from tests.support.waiting import wait_until
+
+
+def counted(name: str, **labels: str) -> float:
+    return REGISTRY.get_sample_value(name, labels) or 0.0
+
+
+def cache_misses() -> float:
+    name = "token_transfers_cache_requests_total"
+    return sum(
+        counted(name, cache=cache, result="miss")
+        for cache in ("tokens", "first_transactions", "assessments")
+    )
+
+
+def test_the_service_reports_its_caches_and_sources(tmp_path: Path) -> None:
+    answered = {"source": "node", "outcome": "ok"}
+    before = cache_misses(), counted("token_transfers_source_requests_total", **answered)
+    app = create_app(service_settings(sqlite_url(tmp_path)), common_settings())
+    with TestClient(app, base_url=BASE_URL) as client:
+        assert client.post(f"/transactions/{THEFT}/decision").status_code == 200
+    assert cache_misses() > before[0]
+    assert counted("token_transfers_source_requests_total", **answered) > before[1]
+
+
+def test_watch_mode_reports_its_caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = cache_misses()
+    with embedded_node() as url:
+        monkeypatch.setenv("JSON_RPC_URL", url)
+        monkeypatch.setenv("DATABASE_URL", sqlite_url(tmp_path))
+        assert main(["--once", "--from-block", str(HEAD - 20)]) == 0
+    assert cache_misses() > before
+
+
+NO_NODE = "http://127.0.0.1:1"
+VERSIONS = ("1700000000", "1700000001", "1700000002")
+
+
+@pytest.fixture(scope="module")
+def bundles(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("bundles")
+    return [make_bundle(folder / version, int(version)) for version in VERSIONS]
+
+
+@pytest.fixture
+def registry(tmp_path: Path, bundles: list[Path]) -> Registry:
+    opened = Registry(Store(str(tmp_path / "store")))
+    for bundle in bundles:
+        opened.add(bundle, code_version="abc")
+    opened.promote(VERSIONS[0])
+    return opened
+
+
+def loaded(number: int = 0) -> LoadedTransaction:
+    return LoadedTransaction(
+        tx_hash=f"0x{number:064x}",
+        block_number=1000 + number // 10,
+        block_hash=f"0x{number // 10:064x}",
+        block_timestamp=TIMESTAMP,
+        tx_index=number % 10,
+        sender=ALICE,
+        to=BOB,
+        nonce=1,
+        gas_used=21_000,
+        gas_price=1,
+        transfers=(Transfer(USDC, ALICE, BOB, 10 ** (number % 12), 0),),
+    )
+
+
+def test_a_promoted_model_decides_without_a_restart(
+    tmp_path: Path, registry: Registry, bundles: list[Path]
+) -> None:
+    settings = service_settings(
+        sqlite_url(tmp_path), store_url=str(tmp_path / "store"), model_refresh_seconds=0.1
+    )
+    app = create_app(settings, common_settings(model_path=bundles[0] / MODEL_FILE))
+
+    def version_of_decision() -> str:
+        answer = client.post(f"/transactions/{THEFT}/decision", params={"details": True})
+        return str(answer.json()["model_version"])
+
+    with TestClient(app, base_url=BASE_URL) as client:
+        assert version_of_decision() == VERSIONS[0]
+        registry.promote(VERSIONS[1])
+        wait_until(lambda: client.get("/models").json()["detection"]["version"] != VERSIONS[0])
+        assert version_of_decision() == VERSIONS[1]
+
+
+def test_a_broken_bundle_keeps_the_model_and_is_told_once(
+    tmp_path: Path, registry: Registry, bundles: list[Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    decider = Decider(common_settings(NO_NODE, model_path=bundles[0] / MODEL_FILE))
+    try:
+        refresher = ModelRefresher(registry, decider)
+        champion = registry.promote(VERSIONS[2]).champion
+        broken = tmp_path / "store" / "models" / str(champion) / MODEL_FILE
+        content = broken.read_bytes()
+        broken.write_bytes(content[:-1])
+        with caplog.at_level(logging.WARNING):
+            refresher.refresh()
+            refresher.refresh()
+        assert decider.model.version == VERSIONS[0]
+        assert decider.decide(loaded()).decision.model_version == VERSIONS[0]
+        warnings = [one.message for one in caplog.records if one.levelno == logging.WARNING]
+        assert len(warnings) == 1
+        assert f"{VERSIONS[0]} stays in use" in warnings[0]
+        broken.write_bytes(content)
+        refresher.refresh()
+        assert decider.model.version == VERSIONS[2]
+    finally:
+        decider.close()
+
+
+def test_a_decision_is_made_with_one_model_while_models_change(bundles: list[Path]) -> None:
+    decider = Decider(common_settings(NO_NODE, model_path=bundles[0] / MODEL_FILE))
+    done = threading.Event()
+    seen: set[tuple[str, str, float | None]] = set()
+
+    def decide() -> None:
+        while not done.is_set():
+            made = decider.decide(loaded()).decision
+            seen.add((made.model_version, made.decider, made.score))
+
+    threads = [threading.Thread(target=decide) for _ in range(3)]
+    try:
+        for thread in threads:
+            thread.start()
+        for turn in range(12):
+            decider.take_model(bundles[1 - turn % 2] / MODEL_FILE)
+    finally:
+        done.set()
+        for thread in threads:
+            thread.join()
+        decider.close()
+    assert {version for version, _, _ in seen} == set(VERSIONS[:2])
+    assert len(seen) == 2
+
+
+@pytest.fixture(params=KINDS)
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    opened = Database(database_url(request.param, tmp_path))
+    opened.migrate()
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="module")
+def decider(bundles: list[Path]) -> Iterator[Decider]:
+    opened = Decider(common_settings(NO_NODE, model_path=bundles[0] / MODEL_FILE))
+    yield opened
+    opened.close()
+
+
+def reference_of(decider: Decider, folder: Path) -> Path:
+    """A reference of payments of one shape, each in a block of ten."""
+    sent = [loaded(number) for number in range(1200)]
+    batch = TransferBatch.from_transactions((one.transfers, ALICE) for one in sent)
+    blocks = np.array([one.block_number for one in sent])
+    path = folder / "reference.json"
+    path.write_text(sample_of(decider.model, batch, blocks).to_json())
+    return path
+
+
+def keep(database: Database, sent: list[LoadedTransaction]) -> None:
+    with database.writing() as connection:
+        store_transactions(connection, 1, sent, time.time())
+
+
+def test_drift_is_checked_when_due_by_one_worker_and_stored(
+    database: Database, decider: Decider, tmp_path: Path
+) -> None:
+    reference = reference_of(decider, tmp_path)
+    keep(database, [loaded(number) for number in range(1200)])
+    checks = [DriftCheck(database, decider, 1, reference, 3600) for _ in range(2)]
+    found = [check.check_if_due() for check in checks]
+    assert found[0] is not None
+    assert found[0].verdict is Verdict.OK
+    assert found[0].current.size == 1200
+    assert found[1] is None
+    with database.reading() as connection:
+        stored = outcome_of(connection, "drift-1")
+    assert stored is not None
+    assert stored["verdict"] == "ok"
+    assert counted("token_transfers_drift_verdict") == 0
+    moved = [
+        replace(one, transfers=tuple(one.transfers[0]._replace(log_index=i) for i in range(4)))
+        for one in map(loaded, range(2000, 4000))
+    ]
+    keep(database, moved)
+    again = DriftCheck(database, decider, 1, reference, 1e-6).check_if_due()
+    assert again is not None
+    assert again.verdict is Verdict.RETRAIN
+    assert counted("token_transfers_drift_verdict") == 2
+
+
+def test_without_a_reference_the_log_says_how_to_make_one(
+    database: Database, decider: Decider, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = counted("token_transfers_drift_checked_timestamp_seconds")
+    with caplog.at_level(logging.INFO):
+        missing = tmp_path / "missing.json"
+        assert DriftCheck(database, decider, 1, missing, 60).check_if_due() is None
+    assert f"--save-reference {missing}" in caplog.text
+    assert counted("token_transfers_drift_checked_timestamp_seconds") == before
+
+
+def test_too_little_traffic_gives_no_verdict(
+    database: Database, decider: Decider, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    reference = reference_of(decider, tmp_path)
+    assert DriftCheck(database, decider, 1, reference, 60).check_if_due() is None
+    keep(database, [loaded(number) for number in range(10)])
+    assert DriftCheck(database, decider, 1, reference, 1e-6).check_if_due() is None
+    assert "no transactions are stored yet" in caplog.text
+    assert "the current sample has 10 transactions" in caplog.text
+
+
+def test_settings_of_upkeep_are_checked() -> None:
+    with pytest.raises(SettingsError, match="DRIFT_INTERVAL_MINUTES"):
+        load_service_settings({"DRIFT_INTERVAL_MINUTES": "-1"})
+    with pytest.raises(SettingsError, match="MODEL_REFRESH_SECONDS"):
+        load_service_settings({"MODEL_REFRESH_SECONDS": "0"})

@@ -1,0 +1,383 @@
+"""Retraining on synthetic data: better is promoted, worse refused, whatever happens on the way."""
+
+import json
+import threading
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from src import agent
+from src.datasets.tables import TableError
+from src.datasets.training_set import load_background
+from src.detection.features.definitions import FEATURE_NAMES
+from src.detection.forest.model import load_model
+from src.detection.signature import new_private_key, public_key
+from src.registry import __main__ as models
+from src.registry.data_sets import fetch_data, put_data
+from src.registry.registry import BundleRefused, ChampionChanged, Registry
+from src.registry.store import Store
+from src.training.hyperparameters import Hyperparameters
+from src.training.retraining import __main__ as command
+from src.training.retraining.__main__ import REFUSED, retrain
+from src.training.retraining.data import held_out_blocks, prepare
+from src.training.retraining.feedback import Feedback, read_feedback
+from src.training.retraining.gate import Tolerances, judge
+from src.training.retraining.golden_shapes import misjudged
+from src.training.sample import write_sample
+from src.training.train import MODEL_FILE, train
+from tests.conftest import event_of, transfer_log
+from tests.support.object_store import ACCESS_KEY, BUCKET, SECRET_KEY, object_store
+
+GOOD = Hyperparameters(n_estimators=60, max_samples=256)
+# Three trees of eight rows know next to nothing.
+POOR = Hyperparameters(n_estimators=3, max_samples=8)
+# Times differ by chance on a busy machine, the anomaly rate by the sample's small size.
+LENIENT = Tolerances(slowdown=100.0, rate_band=20.0)
+QUICK = {"tolerances": LENIENT, "repetitions": 100}
+
+
+@pytest.fixture(scope="module")
+def old_data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data") / "old"
+    write_sample(folder, blocks=30, per_block=40, attacks=15)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def new_data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data") / "new"
+    write_sample(folder, blocks=15, per_block=40, attacks=5, seed=1)
+    shift_blocks(folder / "transactions.parquet", 1000)
+    return folder
+
+
+def shift_blocks(path: Path, by: int) -> None:
+    table = pd.read_parquet(path)
+    table["block_number"] += by
+    table["block_timestamp"] += 12 * by
+    table["block_hash"] = [f"0x{number:064x}" for number in table["block_number"]]
+    table.to_parquet(path, index=False)
+
+
+@pytest.fixture(scope="module")
+def bundles(old_data, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("bundles")
+    train(old_data, folder / "good", created_at=1_700_000_000, parameters=GOOD)
+    train(old_data, folder / "poor", created_at=1_600_000_000, parameters=POOR)
+    return {"good": folder / "good", "poor": folder / "poor"}
+
+
+@pytest.fixture(scope="module")
+def s3(tmp_path_factory):
+    with object_store(tmp_path_factory.mktemp("s3")) as endpoint:
+        yield endpoint
+
+
+@pytest.fixture(params=["folder", pytest.param("s3", marks=pytest.mark.integration)])
+def url(request, tmp_path, monkeypatch):
+    if request.param == "folder":
+        return str(tmp_path / "store")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", request.getfixturevalue("s3"))
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    import fsspec
+
+    fsspec.get_filesystem_class("s3").clear_instance_cache()
+    return f"s3://{BUCKET}/{abs(hash(request.node.name))}"
+
+
+def registry_with(url, bundle):
+    registry = Registry(Store(url))
+    registry.promote(registry.add(bundle, code_version="abc").id)
+    return registry
+
+
+def test_a_better_challenger_is_promoted_and_the_bot_runs_with_it(
+    url, bundles, old_data, new_data, tmp_path, start_bot
+):
+    registry = registry_with(url, bundles["poor"])
+    for folder in (old_data, new_data):
+        put_data(registry.store, folder)
+    outcome = retrain(
+        registry, fetch_data(registry.store, tmp_path / "data"), parameters=GOOD,
+        created_at=1_800_000_000, **QUICK,
+    )  # fmt: skip
+    assert outcome.promoted, outcome.checks
+    assert registry.ledger().champion == outcome.challenger
+    assert json.loads(registry.read("champion", "evaluation.json"))["passed"]
+    registry.fetch("champion", tmp_path / "models")
+    start_bot(MODEL_PATH=str(tmp_path / "models/current" / MODEL_FILE))
+    (finding,) = agent.handle_transaction(event_of([transfer_log()]))
+    assert finding.metadata["model_version"] == "1800000000"
+    registry.rollback()
+    registry.fetch("champion", tmp_path / "models")
+    assert (
+        load_model(tmp_path / "models/current" / MODEL_FILE, FEATURE_NAMES).version == "1600000000"
+    )
+
+
+def test_a_worse_challenger_is_refused_with_the_reason(url, bundles, old_data, tmp_path):
+    registry = registry_with(url, bundles["good"])
+    outcome = retrain(registry, [old_data], parameters=POOR, created_at=1_800_000_000, **QUICK)
+    assert not outcome.promoted
+    failed = {check.name for check in outcome.checks if not check.passed}
+    assert failed & {"AUC", "recall at the model's own threshold", "golden shapes"}
+    step = registry.ledger()
+    assert step.champion.startswith("1700000000")
+    assert step.challenger == outcome.challenger
+
+
+def test_a_signed_challenger_keeps_its_signature_through_the_registry(tmp_path, bundles, old_data):
+    registry = registry_with(str(tmp_path / "store"), bundles["poor"])
+    key = new_private_key()
+    outcome = retrain(registry, [old_data], parameters=GOOD, created_at=9, signing_key=key, **QUICK)
+    assert outcome.promoted
+    path = registry.fetch("champion", tmp_path / "models")
+    model = load_model(path, FEATURE_NAMES, public_key=public_key(key))
+    assert model.version == "9"
+
+
+def test_a_dry_run_keeps_nothing(tmp_path, bundles, old_data):
+    registry = registry_with(str(tmp_path), bundles["poor"])
+    outcome = retrain(registry, [old_data], parameters=GOOD, created_at=9, dry_run=True, **QUICK)
+    assert outcome.passed
+    assert not outcome.promoted
+    assert len(registry.ids()) == 1
+    assert len(registry.history()) == 1
+
+
+@pytest.mark.parametrize("step", ["add", "challenge", "promote"])
+def test_a_crash_in_the_middle_leaves_the_old_champion(
+    tmp_path, bundles, old_data, monkeypatch, step
+):
+    registry = registry_with(str(tmp_path), bundles["poor"])
+    before = registry.ledger().champion
+
+    def dies(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(registry, step, dies)
+    with pytest.raises(KeyboardInterrupt):
+        retrain(registry, [old_data], parameters=GOOD, created_at=9, **QUICK)
+    afterwards = Registry(Store(str(tmp_path)))
+    assert afterwards.ledger().champion == before
+    assert afterwards.fetch("champion", tmp_path / "models").is_file()
+
+
+def test_a_corrupted_champion_is_refused_before_anything_is_trained(tmp_path, bundles, old_data):
+    registry = registry_with(str(tmp_path), bundles["good"])
+    file = tmp_path / "models" / registry.ledger().champion / MODEL_FILE
+    file.write_bytes(file.read_bytes()[:-100])
+    with pytest.raises(BundleRefused, match="cut short or changed"):
+        retrain(registry, [old_data], created_at=9, **QUICK)
+
+
+def test_a_champion_promoted_meanwhile_is_not_overthrown(tmp_path, bundles, old_data, monkeypatch):
+    registry = registry_with(str(tmp_path), bundles["poor"])
+    other = registry.add(bundles["good"], code_version="abc").id
+    add = registry.add
+
+    def meanwhile(*arguments, **keywords):
+        Registry(registry.store).promote(other)
+        return add(*arguments, **keywords)
+
+    monkeypatch.setattr(registry, "add", meanwhile)
+    with pytest.raises(ChampionChanged):
+        retrain(registry, [old_data], parameters=GOOD, created_at=9, **QUICK)
+    assert registry.ledger().champion == other
+
+
+def test_two_retrainings_at_once_leave_one_whole_champion(tmp_path, bundles, old_data):
+    registry_with(str(tmp_path), bundles["poor"])
+    outcomes = []
+
+    def run(created_at):
+        registry = Registry(Store(str(tmp_path)))
+        try:
+            outcomes.append(
+                retrain(registry, [old_data], parameters=GOOD, created_at=created_at, **QUICK)
+            )
+        except ChampionChanged as refusal:
+            outcomes.append(refusal)
+
+    threads = [threading.Thread(target=run, args=[made]) for made in (11, 12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(outcomes) == 2
+    champion = Registry(Store(str(tmp_path))).entry("champion").id
+    promoted = {o.challenger for o in outcomes if not isinstance(o, ChampionChanged) and o.promoted}
+    assert champion in promoted
+
+
+def test_held_out_blocks_are_seen_by_no_challenger(old_data, tmp_path):
+    data = prepare([old_data], Feedback(), tmp_path)
+    seen = set(load_background(data.training).facts["block_number"])
+    held_out = set(data.held_out.facts["block_number"])
+    assert held_out
+    assert not seen & held_out
+    assert held_out | seen == set(load_background(old_data).facts["block_number"])
+    numbers = pd.Series(range(10_000))
+    assert 0.18 < held_out_blocks(numbers).mean() < 0.22
+    assert 0 < data.recent.sum() < len(data.held_out)
+
+
+def test_old_and_new_data_are_joined_and_repeated_ones_count_once(old_data, new_data, tmp_path):
+    both = prepare([old_data, new_data, old_data], Feedback(), tmp_path / "both")
+    facts = load_background(both.training).facts
+    assert facts["block_number"].max() > 1_001_000
+    assert facts["tx_hash"].is_unique
+    assert len(both.exploits) == 20
+
+
+def test_what_analysts_found_leaves_the_background_and_joins_the_attacks(old_data, tmp_path):
+    background = load_background(old_data)
+    found, benign = background.facts["tx_hash"].tolist()[:2]
+    feedback = Feedback(frozenset({found, "0x" + "0" * 64}), frozenset({benign}))
+    data = prepare([old_data], feedback, tmp_path)
+    everywhere = set(load_background(data.training).facts["tx_hash"]) | set(
+        data.held_out.facts["tx_hash"]
+    )
+    assert found not in everywhere
+    assert benign in everywhere
+    assert found in set(data.exploits.facts["tx_hash"])
+    assert data.reported_benign.facts["tx_hash"].tolist() == [benign]
+    assert data.unknown_feedback == ("0x" + "0" * 64,)
+
+
+@pytest.fixture(scope="module")
+def good_and_poor(bundles):
+    return [load_model(bundles[name] / MODEL_FILE, FEATURE_NAMES) for name in ("good", "poor")]
+
+
+def checks_by_name(*arguments, **keywords):
+    return {c.name: c for c in judge(*arguments, repetitions=100, **keywords)}
+
+
+def test_a_model_is_no_worse_than_itself(good_and_poor, old_data, tmp_path):
+    good, _ = good_and_poor
+    checks = checks_by_name(
+        good, good, prepare([old_data], Feedback(), tmp_path), tolerances=LENIENT
+    )
+    assert all(check.passed for check in checks.values()), checks
+    assert "+0.0000" in checks["AUC"].why
+
+
+def test_golden_cases_must_be_kept(good_and_poor, old_data, tmp_path):
+    good, _ = good_and_poor
+    folder = tmp_path / "golden"
+    folder.mkdir()
+    attack = pd.read_csv(old_data / "exploit_transactions.csv.gz")["tx_hash"][0]
+    table = pd.DataFrame({"tx_hash": [attack], "expected": ["ANOMALY"]})
+    for name in old_data.iterdir():
+        (folder / name.name).write_bytes(name.read_bytes())
+    for expected, passes in (("ANOMALY", True), ("NORMAL", False)):
+        table.assign(expected=expected).to_csv(folder / "golden_cases.csv", index=False)
+        data = prepare([folder], Feedback(), tmp_path / expected)
+        assert checks_by_name(good, good, data)["golden cases"].passed is passes
+    table.assign(tx_hash="0x" + "1" * 64).to_csv(folder / "golden_cases.csv", index=False)
+    data = prepare([folder], Feedback(), tmp_path / "missing")
+    assert "not in the data" in checks_by_name(good, good, data)["golden cases"].why
+
+
+def test_false_alarms_that_were_reported_must_not_come_back(good_and_poor, old_data, tmp_path):
+    good, _ = good_and_poor
+    background = load_background(old_data)
+    noisy = load_model_with_threshold(good, 0.0)
+    feedback = Feedback(benign=frozenset(background.facts["tx_hash"].tolist()[:5]))
+    data = prepare([old_data], feedback, tmp_path)
+    checks = checks_by_name(good, noisy, data)
+    assert not checks["false alarms that analysts reported"].passed
+    assert not checks["anomaly rate, recent traffic"].passed
+    assert not checks["golden shapes"].passed
+
+
+def load_model_with_threshold(model, threshold):
+    from dataclasses import replace
+
+    return replace(model, manifest=replace(model.manifest, anomaly_threshold=threshold))
+
+
+def test_a_slower_model_is_refused(good_and_poor, old_data, tmp_path):
+    good, poor = good_and_poor
+    data = prepare([old_data], Feedback(), tmp_path)
+    name = "speed of scoring and explaining"
+    assert not checks_by_name(good, good, data, tolerances=Tolerances(slowdown=0.01))[name].passed
+    assert checks_by_name(good, poor, data)[name].passed
+
+
+def test_too_little_to_judge_by_is_refused(good_and_poor, old_data, tmp_path):
+    good, _ = good_and_poor
+    data = prepare([old_data], Feedback(), tmp_path)
+    (check,) = judge(good, good, data, Tolerances(background=10**6))
+    assert not check.passed
+
+
+def test_the_shipped_model_judges_the_golden_shapes_right():
+    path = Path(__file__).resolve().parents[2] / MODEL_FILE
+    assert misjudged(load_model(path, FEATURE_NAMES)) == []
+
+
+def test_feedback_is_counted_by_transaction(tmp_path):
+    one, two, three = (f"0x{number:064x}" for number in (1, 2, 3))
+    rows = [(one, "true"), (one, "TRUE"), (one, "false"), (two, "0"), (three, "yes"), (three, "no")]
+    table = pd.DataFrame(rows, columns=["tx_hash", "is_true_alarm"])
+    table.to_csv(tmp_path / "feedback.csv", index=False)
+    (tmp_path / "feedback.json").write_text(table.to_json(orient="records"))
+    for name in ("feedback.csv", "feedback.json"):
+        feedback = read_feedback(tmp_path / name)
+        assert feedback == Feedback(frozenset({one}), frozenset({two}), frozenset({three}))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.csv", "tx_hash\n0x1\n", "is_true_alarm"),
+        ("a.csv", "tx_hash,is_true_alarm\n0x1,true\n", "row 1"),
+        ("a.csv", f"tx_hash,is_true_alarm\n0x{1:064x},perhaps\n", "perhaps"),
+        ("a.json", "{}", "list of objects"),
+        ("a.json", "[1]", "list of objects"),
+    ],
+)
+def test_feedback_that_is_none_is_named(tmp_path, name, content, said):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(TableError, match=said):
+        read_feedback(tmp_path / name)
+
+
+def test_a_data_set_in_the_store_that_was_changed_is_refused(old_data, tmp_path):
+    store = Store(str(tmp_path / "store"))
+    data_id = put_data(store, old_data)
+    assert put_data(store, old_data) == data_id
+    (folder,) = fetch_data(store, tmp_path / "one")
+    assert len(load_background(folder)) == len(load_background(old_data))
+    file = tmp_path / "store/data" / data_id / "transfers.parquet"
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(TableError, match="cut short or changed"):
+        fetch_data(store, tmp_path / "two")
+    assert fetch_data(store, tmp_path / "one")  # what was downloaded before is whole
+
+
+def test_the_command_reports_and_its_exit_code_tells(
+    tmp_path, bundles, old_data, monkeypatch, capsys
+):
+    monkeypatch.setenv("STORE_URL", str(tmp_path / "store"))
+    assert command.main(["--data", str(old_data)]) == 1
+    assert "there is no champion" in capsys.readouterr().err
+    assert models.main(["add", str(bundles["good"]), "--promote"]) == 0
+    arguments = ["--parameter", "n_estimators=3", "--parameter", "max_samples=8"]
+    arguments += ["--report", str(tmp_path / "report"), "--created-at", "1800000000"]
+    capsys.readouterr()
+    assert command.main(arguments) == REFUSED
+    assert "Refused: 1800000000-" in capsys.readouterr().out
+    page = (tmp_path / "report/retraining.html").read_text()
+    assert "FAILED" in page
+    written = json.loads((tmp_path / "report/retraining.json").read_text())
+    assert written["passed"] is False
+    assert np.isfinite(written["seconds"])
+    with pytest.raises(SystemExit, match="2"):
+        command.main(["--parameter", "capped_source=x"])
