@@ -24,7 +24,8 @@ from src.backtest.errors import BacktestError
 from src.backtest.executors.job import Job
 from src.backtest.executors.local import METHOD, run_locally
 from src.backtest.executors.shares import Shares
-from src.backtest.output.output import Output, output
+from src.backtest.output import output
+from src.backtest.output.output import Output
 from src.backtest.reading.plan import Slice, Span
 from src.backtest.reading.reading import SliceTables
 from src.demo.processes import supervised

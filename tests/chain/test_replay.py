@@ -534,7 +534,7 @@ def test_the_command_says_what_it_serves_and_stops_at_once(
     command = [
         sys.executable,
         "-m",
-        "src.chain.replay.__main__",
+        "src.chain.replay",
         "--data",
         str(dataset),
         "--port",

@@ -151,19 +151,19 @@ def test_no_planted_key_leaves_the_service(
 @pytest.mark.parametrize(
     "command",
     [
-        ["src.service.watch.__main__", "--once"],
+        ["src.service.watch", "--once"],
         ["src.service", "--check"],
         ["src.backtest", "--from-block", "1", "--to-block", "2", "--out", "OUT"],
-        ["src.chain.recording.__main__", "--from-block", "1", "--to-block", "2", "--out", "OUT"],
+        ["src.chain.recording", "--from-block", "1", "--to-block", "2", "--out", "OUT"],
         ["src.training.collect", "--blocks", "manifest.csv", "--out", "OUT"],
-        ["src.monitoring.forta_alerts.__main__", "--bot", "0x" + "ab" * 32, "--date", "2024-05-30"],
-        ["src.registry.__main__", "--store", "s3://planted-store-secret@no-bucket/x", "list"],
+        ["src.monitoring.forta_alerts", "--bot", "0x" + "ab" * 32, "--date", "2024-05-30"],
+        ["src.registry", "--store", "s3://planted-store-secret@no-bucket/x", "list"],
     ],
     ids=lambda command: command[0],
 )
 def test_no_planted_key_leaves_a_command(echo: str, tmp_path: Path, command: list[str]) -> None:
     arguments = [str(tmp_path / "out") if word == "OUT" else word for word in command]
-    patience = ["--patience", "0.1"] if "src.chain.recording.__main__" in command else []
+    patience = ["--patience", "0.1"] if "src.chain.recording" in command else []
     child = subprocess.run(
         [sys.executable, "-m", *arguments, *patience],
         cwd=ROOT, env=environment(echo, tmp_path) | {"FORTA_API_URL": echo}, capture_output=True,
