@@ -63,7 +63,7 @@ COPY package.json policy.yaml* isolation_forest.pkl isolation_forest.manifest.js
 COPY src ./src
 # What only the service runs stays out. Compiles the kernels, and fails here rather than on the scan
 # node when the bot cannot be imported.
-RUN rm -r src/service src/training \
+RUN rm -r src/service src/training src/registry src/datasets src/reports \
     && python3 -m compileall -q --invalidation-mode unchecked-hash src \
     && python3 -m src.detection.precompile \
     && python3 -c 'import src.agent' \
