@@ -294,12 +294,12 @@ def test_exhausted_rate_limit_of_the_node_does_not_hold_up_a_transaction(world: 
     clock = FakeClock()  # the second never ends
     lookups = world.lookups(node_requests_per_second=1, deadline_seconds=0.1, clock=clock)
     lookups.prefetch(TOKENS[:1], None)
-    wait_until(lambda: lookups.knows(TOKENS[:1], None))
+    wait_until(lambda: lookups._known_token(TOKENS[0]))
     with pytest.raises(DeadlineExceeded):
         lookups.token_info(TOKENS[1])
     assert world.node.calls == ["eth_call"]
     clock.now += 1
-    wait_until(lambda: lookups.knows(TOKENS[:2], None))
+    wait_until(lambda: lookups._known_token(TOKENS[1]))
 
 
 def test_dead_source_is_not_asked_again_and_again_and_shows_in_health(world: World) -> None:

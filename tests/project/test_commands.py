@@ -22,12 +22,10 @@ from src.settings import SETTINGS
 
 ROOT = Path(__file__).resolve().parents[2]
 NOBODY = 65_534
-PYTHON = "node scripts/run.mjs python -m "
+PYTHON = re.compile(r"node scripts/run\.mjs (?:--needs \w+ )?python -m (?!pip )(\S+)")
 SCRIPTS: dict[str, str] = json.loads((ROOT / "package.json").read_text())["scripts"]
 COMMANDS = {
-    name: line.removeprefix(PYTHON).split()[0]
-    for name, line in SCRIPTS.items()
-    if line.startswith(PYTHON) and line.split()[4] not in {"pip", "pytest"}
+    name: found[1] for name, line in SCRIPTS.items() if (found := PYTHON.match(line)) is not None
 }
 
 

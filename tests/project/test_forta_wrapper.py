@@ -21,6 +21,7 @@ from werkzeug import Request, Response
 from src.demo.anvil import Chain, anvil
 from src.demo.contracts import ROOT
 from src.demo.forta_cli import cli_environment
+from src.demo.processes import supervised
 from src.demo.world import GENESIS
 from tests.support.forta_bridge import connect, free_port, transaction_event, wait_until
 
@@ -100,7 +101,7 @@ def started(
     log = project.parent / "output.log"
     with log.open("w") as output:
         process = subprocess.Popen(
-            command(*words), cwd=project, env=environment(project.parent, url, **changes),
+            supervised(command(*words)), cwd=project, env=environment(project.parent, url, **changes),
             stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
             start_new_session=True,
         )  # fmt: skip

@@ -20,6 +20,8 @@ from shutil import copytree, which
 
 import pytest
 
+from src.demo.processes import supervised
+
 ROOT = Path(__file__).resolve().parents[2]
 LAYERS = {
     "runtime": "requirements.txt",
@@ -93,7 +95,7 @@ class Project:
         inherited.pop("PYTHON", None)
         path = f"{self.root / 'bin'}{os.pathsep}{inherited['PATH']}"
         process = subprocess.Popen(
-            command,
+            supervised(command),
             cwd=self.root,
             env=inherited | {"PATH": path} | settings,
             stdin=subprocess.DEVNULL,

@@ -126,10 +126,8 @@ def _parse(content: Any) -> Manifest:
         ),
         golden_scores=tuple(_finite("golden_scores", s) for s in content["golden_scores"]),
         token_amounts={
-            str(address): TokenAmounts(
-                _finite("token_amounts", center), _finite("token_amounts", scale)
-            )
-            for address, (center, scale) in content["token_amounts"].items()
+            str(address): _token_amounts(amounts)
+            for address, amounts in content["token_amounts"].items()
         },
         training=dict(content["training"]),
     )
@@ -147,6 +145,12 @@ def _parse(content: Any) -> Manifest:
     if any(amounts.scale <= 0 for amounts in manifest.token_amounts.values()):
         raise ValueError("token_amounts has a scale that is not positive")
     return manifest
+
+
+def _token_amounts(amounts: Any) -> TokenAmounts:
+    if len(amounts) != 2:
+        raise ValueError("token_amounts needs a centre and a scale for each token")
+    return TokenAmounts(*(_finite("token_amounts", number) for number in amounts))
 
 
 def _finite(name: str, value: Any) -> float:
