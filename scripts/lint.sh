@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Style, types and formatting; `--fix` mends what can be mended.
+# Style, types and formatting; `--fix` applies the fixes.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 if [[ "${1:-}" == "--fix" ]]; then

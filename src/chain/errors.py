@@ -2,7 +2,7 @@
 
     SourceError (RuntimeError)
     |-- SourceUnavailable    no answer: connection, time-out, HTTP 5xx, circuit open
-    |-- RateLimited          refused for now: HTTP 429, a rate-limit text, our own token bucket
+    |-- RateLimited          refused for now: HTTP 429, a rate-limit text, our own rate limit
     |-- MalformedAnswer      not what was asked for; also lies such as decimals 10**9
     |-- RequestRefused       the source will not answer this: HTTP 4xx, JSON-RPC error, bad API key
     |-- DeadlineExceeded     the time for this transaction's look-ups ran out
@@ -30,7 +30,7 @@ class SourceUnavailable(SourceError):
 
 
 class RateLimited(SourceError):
-    """Too many requests, by the source's word or by our own token bucket."""
+    """Too many requests, by the source's answer or by our own rate limit."""
 
 
 class MalformedAnswer(SourceError):

@@ -1,7 +1,8 @@
 """Tables of transactions and transfers, from files to the arrays that the features read.
 
-The one place where a table becomes a `TransferBatch`: training, evaluation and batch scoring share
-it, so a transaction has the same features whichever way it comes.
+Training, evaluation, drift and batch scoring read their tables here; a backtest, which reads
+billions of rows, has a reader of its own (`backtest.reading`). Both end in a `TransferBatch`,
+and so in the same features.
 """
 
 from collections.abc import Sequence

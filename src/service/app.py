@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import importlib.util
+import json
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -28,11 +29,10 @@ from src.service.context import Service
 from src.service.http.guard import App, Guard
 from src.service.http.problems import MEDIA_TYPE, Problem, ProblemDocument, our_mistake
 from src.service.settings import ServiceSettings, load_service_settings
-from src.settings import Settings
+from src.settings import PROJECT_ROOT, Settings
 from src.utils.logger import log_to_stderr
 
 TITLE: Final = "Anomalous Token Transfers"
-VERSION: Final = "0.1.0"
 _DESCRIPTION: Final = """\
 Finds anomalous token transfers on Ethereum and tells what to do about them.
 
@@ -64,7 +64,7 @@ def create_app(settings: ServiceSettings | None = None, common: Settings | None 
 
     app = FastAPI(
         title=TITLE,
-        version=VERSION,
+        version=_version(),
         description=_DESCRIPTION,
         lifespan=lifespan,
         docs_url=None,
@@ -91,6 +91,12 @@ def create_app(settings: ServiceSettings | None = None, common: Settings | None 
             expose_headers=["X-Total-Count", "X-Request-ID", "Location"],
         )
     return Guard(app, settings)
+
+
+def _version() -> str:
+    """The project's version, which `package.json` alone states."""
+    package = json.loads((PROJECT_ROOT / "package.json").read_text("utf-8"))
+    return str(package["version"])
 
 
 def _add_pages(app: FastAPI) -> None:
@@ -124,7 +130,7 @@ def _add_docs(app: FastAPI) -> None:
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
             schema = get_openapi(
-                title=TITLE, version=VERSION, description=_DESCRIPTION, routes=app.routes
+                title=TITLE, version=app.version, description=_DESCRIPTION, routes=app.routes
             )
             parts = schema["components"]
             parts["schemas"]["ProblemDocument"] = ProblemDocument.model_json_schema()

@@ -27,7 +27,7 @@ class FittedModel:
     """A forest and what it needs to see a transaction.
 
     Attributes:
-        forest: fitted, float32 rows of `features.FEATURE_NAMES`.
+        forest: fitted, float32 rows of `definitions.FEATURE_NAMES`.
         token_amounts: training amounts of known tokens, by address, sorted.
         profile_rows: the transactions behind `token_amounts`.
         forest_rows: those that the forest was fitted on.

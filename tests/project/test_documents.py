@@ -8,6 +8,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -15,9 +16,15 @@ from pathlib import Path
 from unittest.mock import patch
 
 import pytest
+import yaml
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted([*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/**/*.md")])
+TEMPLATES = [
+    REPOSITORY / ".github" / "pull_request_template.md",
+    *sorted((REPOSITORY / ".github" / "ISSUE_TEMPLATE").iterdir()),
+]
+"""What people fill in on GitHub."""
 SCRIPTS = json.loads((REPOSITORY / "package.json").read_text())["scripts"]
 FORTA_CLI = REPOSITORY / "node_modules/forta-agent/dist/cli/index.js"
 
@@ -127,7 +134,7 @@ def test_a_command_starts_with_a_known_program(command: Command) -> None:
     assert command.words[0] in PROGRAMS
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [*DOCUMENTS, *TEMPLATES], ids=lambda path: path.name)
 def test_every_npm_script_exists(path: Path) -> None:
     assert set(NPM_COMMAND.findall(path.read_text())) - SCRIPTS.keys() == set()
 
@@ -214,10 +221,74 @@ def test_every_link_leads_somewhere(path: Path) -> None:
         assert not anchor or anchor in _anchors(linked), target
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [*DOCUMENTS, *TEMPLATES], ids=lambda path: path.name)
 def test_every_document_that_is_named_exists(path: Path) -> None:
     for name in re.findall(r"\bdocs/[\w-]+\.md\b", path.read_text()):
         assert (REPOSITORY / name).is_file(), name
+
+
+NAMED_FILE = re.compile(r"(?<![\w/.-])(?:src|tests|scripts|benchmarks|fuzz|deploy)/[\w/.-]*\w")
+CODE_SPAN = re.compile(r"`([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)`")
+GUIDES = sorted((REPOSITORY / "docs").glob("adding-*.md"))
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_every_file_of_the_code_that_is_named_exists(path: Path) -> None:
+    named = NAMED_FILE.findall(FENCE.sub("", path.read_text()))
+    assert [name for name in named if not (REPOSITORY / name).exists()] == []
+
+
+@cache
+def _words_of_the_code() -> frozenset[str]:
+    """Every word in the files that a guide may name things of."""
+    files = [REPOSITORY / name for name in (".env.example", "package.json", "policy.yaml")]
+    for folder in ("src", "tests", "scripts"):
+        files += (REPOSITORY / folder).glob("**/*.py")
+    return frozenset(word for file in files for word in re.findall(r"\w+", file.read_text()))
+
+
+@pytest.mark.parametrize("path", GUIDES, ids=lambda path: path.name)
+def test_every_name_in_a_guide_for_contributors_exists(path: Path) -> None:
+    """In the code, or among the lines that the guide itself adds to it."""
+    text = path.read_text()
+    added = {word for block in blocks(path) for word in re.findall(r"\w+", block.text)}
+    words = {word for span in CODE_SPAN.findall(FENCE.sub("", text)) for word in span.split(".")}
+    files = {"py", "md", "yaml", "json", "mjs", "txt"}
+    assert words - _words_of_the_code() - added - files == set()
+
+
+@pytest.mark.parametrize("path", TEMPLATES[1:], ids=lambda path: path.name)
+def test_an_issue_form_has_what_github_asks_for(path: Path) -> None:
+    form = yaml.safe_load(path.read_text())
+    assert form.keys() >= {"name", "description", "body"}
+    questions = [field for field in form["body"] if field["type"] != "markdown"]
+    assert all(question["attributes"]["label"] for question in questions)
+    assert len({question["id"] for question in questions}) == len(questions) > 0
+
+
+def test_commit_hooks_run_what_lint_runs_and_need_no_network() -> None:
+    repositories = yaml.safe_load((REPOSITORY / ".pre-commit-config.yaml").read_text())["repos"]
+    assert [repository["repo"] for repository in repositories] == ["local"]
+    hooks = repositories[0]["hooks"]
+    assert {hook["language"] for hook in hooks} == {"system"}
+    commands = {" ".join(hook["entry"].split()[:2]) for hook in hooks}
+    assert commands == {".venv/bin/ruff check", ".venv/bin/ruff format", ".venv/bin/mypy"}
+    lint = (REPOSITORY / "scripts" / "lint.sh").read_text()
+    assert all(command.removeprefix(".venv/bin/") in lint for command in commands)
+
+
+def test_package_json_alone_states_the_version() -> None:
+    """npm keeps a copy in its lock, by its own rules."""
+    version = json.loads((REPOSITORY / "package.json").read_text())["version"]
+    lock = json.loads((REPOSITORY / "package-lock.json").read_text())
+    assert [lock["version"], lock["packages"][""]["version"]] == [version, version]
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    assert "version" not in project
+    assert "version" in project["dynamic"]
+    stated = re.compile(rf"(?<![\d.]){re.escape(version)}(?![\d.])")
+    files = (path for path in (REPOSITORY / "src").rglob("*.py"))
+    assert [path for path in files if stated.search(path.read_text())] == []
+    assert f"\n## {version}\n" in (REPOSITORY / "CHANGELOG.md").read_text()
 
 
 def test_the_index_lists_every_guide() -> None:

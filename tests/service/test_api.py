@@ -10,6 +10,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from src.service.app import create_app
+from src.settings import PROJECT_ROOT
 from tests.conftest import transfer_log
 from tests.service.chain import BASE_URL, HEAD, THEFT, common_settings, service_settings
 from tests.service.databases import KINDS, database_url
@@ -351,7 +352,10 @@ def test_the_documentation_needs_nothing_from_outside(client: TestClient) -> Non
     for asset in ("swagger-ui-bundle.js", "swagger-ui.css"):
         assert client.get(f"/docs/assets/{asset}").status_code == 200
     assert "sha256-" in page.headers["content-security-policy"]
-    assert client.get("/openapi.json").json()["paths"]["/anomaly_detection/"]
+    description = client.get("/openapi.json").json()
+    assert description["paths"]["/anomaly_detection/"]
+    package = json.loads((PROJECT_ROOT / "package.json").read_text())
+    assert description["info"]["version"] == package["version"]
 
 
 def test_what_is_not_there_is_a_problem_too(client: TestClient) -> None:

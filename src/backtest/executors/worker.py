@@ -45,7 +45,7 @@ def work(
         connection.close()
     _end_with(parent)
     keep_freed_memory()
-    gc.disable()  # see `local_engine.run_locally`
+    gc.disable()  # see `local.run_locally`
     # Until this lock is given back no other run starts. It is taken before the first slice is asked
     # for: a worker that gets one though its parent is gone has held it since the parent lived.
     with Output(job.out).joined(number), suppress(EOFError, OSError):  # nobody listens any more

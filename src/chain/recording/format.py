@@ -7,7 +7,7 @@
 
 A part is written under another name and renamed when it is whole and on the disk, so a part that
 can be seen is complete, whenever the writer was killed. Parts never overlap. The columns are those
-of `recording_rows`; `tokens.parquet` holds the metadata of the tokens first seen in its part.
+of `recording.rows`; `tokens.parquet` holds the metadata of the tokens first seen in its part.
 """
 
 import json

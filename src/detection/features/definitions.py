@@ -7,7 +7,7 @@ look the same whether its transfers come from logs or from calls. Mints and burn
 amount features alone (the zero account is then a payer like any other).
 
 Terms: *net* is an account's received minus sent amount of one token in this transaction; a net
-within `feature_kernel.NET_TOLERANCE` of the gross flow is zero. An *outsider* is any account but
+within `kernel.NET_TOLERANCE` of the gross flow is zero. An *outsider* is any account but
 the origin. Counts enter as log2(1 + count) (or log2(count) where the count is at least 1), so that
 a doubling is one unit. The amount features compare with what the token's own training transfers
 moved, in robust standard deviations of log10(raw amount); tokens without a profile give 0.

@@ -1,6 +1,6 @@
-"""The compiled kernel behind `features`: all features of one or many transactions in one pass.
+"""The compiled kernel behind `definitions`: all features of one or many transactions in one pass.
 
-What each feature means is documented in `features.FEATURES`. *Inner* transfers are those with
+What each feature means is documented in `definitions.FEATURES`. *Inner* transfers are those with
 neither side the zero address; every structural feature reads those alone. A *flow* is what one
 account receives and sends of one token. Accounts, tokens, flows and hops get dense numbers in order
 of first appearance, so that work is linear in the transfers.
@@ -26,7 +26,7 @@ N_FEATURES = 18
 
 _ZERO_ACCOUNT = 0  # `TransferBatch` gives the zero address this id
 
-# Columns, in the order of `features.FEATURES`.
+# Columns, in the order of `definitions.FEATURES`.
 (
     _REVERSE_HOPS,
     _REVERSE_SHARE,
@@ -108,7 +108,7 @@ class _Flows(NamedTuple):
 
 
 class _Hops(NamedTuple):
-    """Counts of hops, see `features.FEATURES`: distinct ones, reverse ones, repaid ones."""
+    """Counts of hops, see `definitions.FEATURES`: distinct ones, reverse ones, repaid ones."""
 
     distinct: int
     reverse: int

@@ -29,7 +29,7 @@ class FraudManifest:
         model_version: when the model was made, Unix seconds.
         sha256: of the model file, hexadecimal.
         sklearn_version: that trained it; the installed one must be exactly this.
-        classifier: one of `fraud_pipeline.CLASSIFIERS`.
+        classifier: one of `pipeline.CLASSIFIERS`.
         label: the column that it learnt to predict.
         inputs: names of the model's inputs, in the order of its columns.
         threshold: probabilities from here on are predicted as fraud.

@@ -196,7 +196,7 @@ def read_pipeline(content: bytes, n_inputs: int) -> FittedPipeline:
     """Read the bytes of a model file. Nothing in them is ever run.
 
     Raises:
-        ModelMalformed: not an .npz file of the arrays that `fraud_pipeline` lists.
+        ModelMalformed: not an .npz file of the arrays that `pipeline` lists.
     """
     try:
         # allow_pickle=False: an array of objects would be a pickle.

@@ -49,7 +49,7 @@ def fetch_day(
     chain_id: int = 1,
     page_size: int = PAGE_SIZE,
 ) -> pd.DataFrame:
-    """A day's alerts as a table, see `alert_statistics.COLUMNS`.
+    """A day's alerts as a table, see `statistics.COLUMNS`.
 
     Raises:
         SourceError: the API gives no answer.

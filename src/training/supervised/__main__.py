@@ -128,7 +128,7 @@ def train(
     """Train on a table and write model, manifest, report and pictures into `out`.
 
     Args:
-        table: see `fraud_table.load_labelled`.
+        table: see `table.load_labelled`.
         out: a folder, made where it is missing.
         source: `file`, `label` and `group`, as the report names them.
         created_at: the model's version, Unix seconds.

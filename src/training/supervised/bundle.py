@@ -40,7 +40,7 @@ def write_fraud_bundle(
 
     Args:
         path: where the model file goes.
-        name: of the classifier, one of `fraud_pipeline.CLASSIFIERS`.
+        name: of the classifier, one of `detection.supervised.pipeline.CLASSIFIERS`.
         pipeline: fitted imputer, scaler and classifier.
         inputs: names of the columns.
         label: the column that was learnt.

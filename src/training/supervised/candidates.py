@@ -89,7 +89,7 @@ class Candidate:
     """A classifier with the parameters that the grid search tries.
 
     Attributes:
-        name: one of `fraud_pipeline.CLASSIFIERS`.
+        name: one of `detection.supervised.pipeline.CLASSIFIERS`.
         classifier: with the parameters of the comparison.
         grid: values by parameter.
     """
