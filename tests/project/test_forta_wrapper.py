@@ -101,8 +101,8 @@ def started(
     log = project.parent / "output.log"
     with log.open("w") as output:
         process = subprocess.Popen(
-            supervised(command(*words)), cwd=project, env=environment(project.parent, url, **changes),
-            stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
+            supervised(command(*words)), cwd=project,
+            env=environment(project.parent, url, **changes), stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
             start_new_session=True,
         )  # fmt: skip
     try:
