@@ -102,7 +102,8 @@ def started(
     with log.open("w") as output:
         process = subprocess.Popen(
             supervised(command(*words)), cwd=project,
-            env=environment(project.parent, url, **changes), stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
+            env=environment(project.parent, url, **changes),
+            stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
             start_new_session=True,
         )  # fmt: skip
     try:
