@@ -315,17 +315,6 @@ def serve(port: int, address: str = "127.0.0.1") -> tuple[WSGIServer, threading.
     return start_http_server(port, address, registry=_exposed())
 
 
-def clear_folder(folder: Path) -> None:
-    """Make the workers' shared folder, and empty it of a former run's files.
-
-    To be called by the parent before any worker starts: what an earlier run left would be added to
-    what this one counts.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    for file in folder.glob("*.db"):
-        file.unlink()
-
-
 class _WorkersCollector(MultiProcessCollector):
     """Adds up what all workers counted; their gauges end with them.
 

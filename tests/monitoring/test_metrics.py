@@ -82,16 +82,6 @@ def test_several_workers_add_up(tmp_path):
     assert "must not become a label" not in scraped
 
 
-def test_what_an_earlier_run_counted_is_not_added(tmp_path):
-    stale = tmp_path / "shared/counter_1.db"
-    stale.parent.mkdir()
-    stale.write_bytes(b"")
-    metrics.clear_folder(stale.parent)
-    assert not stale.exists()
-    metrics.clear_folder(tmp_path / "new")
-    assert (tmp_path / "new").is_dir()
-
-
 def test_the_bot_has_no_metrics_unless_asked(start_bot):
     start_bot()
     assert agent.BOT.metrics is None
