@@ -33,8 +33,6 @@ from src.training.hyperparameters import Hyperparameters
 
 LABEL = "exploit"
 GROUP = "group"
-FACTS = ("tx_hash", "derivation")
-"""Columns that are no inputs: `--label exploit --group group --ignore tx_hash derivation`."""
 
 _MODEL = PROJECT_ROOT / "isolation_forest.pkl"
 
