@@ -179,13 +179,6 @@ def transaction_scored(score: float, seconds: float, *, is_anomaly: bool) -> Non
     _STAGES["score"].observe(seconds)
 
 
-def transactions_scored(scores: Iterable[float], threshold: float) -> None:
-    """Count transactions that were scored together, by a batch or a watched block."""
-    for score in scores:
-        _KINDS["anomalous" if score >= threshold else "normal"].inc()
-        SCORES.observe(score)
-
-
 def transaction_invalid(reason: str) -> None:
     """Count a transaction that could not be scored; `reason` is `age`, `input` or `error`."""
     _KINDS["invalid"].inc()

@@ -22,7 +22,8 @@ ROOT = Path(__file__).resolve().parents[2]
 WORKER = """
 import sys
 from src.monitoring import metrics
-metrics.transactions_scored([0.4, 0.4, 0.9], 0.67)
+for score in (0.4, 0.4, 0.9):
+    metrics.transaction_scored(score, 0.01, is_anomaly=score > 0.67)
 metrics.error_occurred(ValueError("text that must not become a label"))
 for number in range(int(sys.argv[1])):
     metrics.fraud_predicted(is_fraud=number == 0, seconds=0.01)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, delete, func, select, update
+from sqlalchemy import Connection, delete, select, update
 
 from src.service.database.engine import insert_missing, put
 from src.service.database.tables import notifications, watched_blocks
@@ -111,9 +111,3 @@ def note_attempt(
             attempts=notification.attempts + 1, sent_at=sent_at, failure=failure, due_at=next_at
         )
     )
-
-
-def count_unsent(connection: Connection) -> int:
-    """How many notifications are not sent, given up ones included."""
-    query = select(func.count()).select_from(notifications).where(notifications.c.sent_at.is_(None))
-    return connection.execute(query).scalar_one()
