@@ -12,7 +12,6 @@ from eth_abi.abi import decode, encode
 from eth_abi.exceptions import DecodingError
 from eth_utils.crypto import keccak
 
-from src.chain.clients.deadline import Deadline
 from src.chain.clients.rpc import JsonRpcClient
 from src.chain.errors import MalformedAnswer, RequestRefused, SourceError
 from src.chain.facts import MAX_NAME_LENGTH, TokenInfo, token_info
@@ -37,7 +36,7 @@ _LONGEST_TEXT_BYTES = MAX_NAME_LENGTH * 16
 
 
 def token_infos(
-    node: JsonRpcClient, tokens: Collection[str], deadline: Deadline | None = None
+    node: JsonRpcClient, tokens: Collection[str]
 ) -> Mapping[str, TokenInfo | SourceError]:
     """Ask for the metadata of all `tokens`, in one `eth_call` per 30 of them.
 
@@ -48,20 +47,18 @@ def token_infos(
     found: dict[str, TokenInfo | SourceError] = {}
     wanted = list(tokens)
     for start in range(0, len(wanted), MAX_TOKENS_PER_CALL):
-        found.update(_ask_together(node, wanted[start : start + MAX_TOKENS_PER_CALL], deadline))
+        found.update(_ask_together(node, wanted[start : start + MAX_TOKENS_PER_CALL]))
     return found
 
 
-def token_info_alone(
-    node: JsonRpcClient, token: str, deadline: Deadline | None = None
-) -> TokenInfo:
+def token_info_alone(node: JsonRpcClient, token: str) -> TokenInfo:
     """Ask one token for its metadata with plain `eth_call`s. Raises `SourceError` subclasses."""
-    decimals = _eth_call(node, _call(token, _DECIMALS), deadline)
+    decimals = _eth_call(node, _call(token, _DECIMALS))
     _decimals(decimals)  # without decimals there is no use in the other two
     return _token_info(
         decimals,
-        _call_or_nothing(node, token, _NAME, deadline),
-        _call_or_nothing(node, token, _SYMBOL, deadline),
+        _call_or_nothing(node, token, _NAME),
+        _call_or_nothing(node, token, _SYMBOL),
     )
 
 
@@ -102,11 +99,9 @@ def multicall_results(data: bytes, tokens: Collection[str]) -> list[list[tuple[b
     return [list(results[start : start + each]) for start in range(0, len(results), each)]
 
 
-def _ask_together(
-    node: JsonRpcClient, tokens: list[str], deadline: Deadline | None
-) -> dict[str, TokenInfo | SourceError]:
+def _ask_together(node: JsonRpcClient, tokens: list[str]) -> dict[str, TokenInfo | SourceError]:
     call = multicall(tokens)
-    results = multicall_results(_eth_call(node, call, deadline), tokens)
+    results = multicall_results(_eth_call(node, call), tokens)
     found: dict[str, TokenInfo | SourceError] = {}
     for index, token in enumerate(tokens):
         decimals, name, symbol = (
@@ -138,12 +133,10 @@ def _decimals(data: bytes) -> int:
     return int.from_bytes(data[:32])
 
 
-def _call_or_nothing(
-    node: JsonRpcClient, token: str, selector: bytes, deadline: Deadline | None
-) -> bytes:
+def _call_or_nothing(node: JsonRpcClient, token: str, selector: bytes) -> bytes:
     """`name` and `symbol` are optional: a refusal is an answer."""
     try:
-        return _eth_call(node, _call(token, selector), deadline)
+        return _eth_call(node, _call(token, selector))
     except RequestRefused:
         return b""
 
@@ -152,8 +145,8 @@ def _call(to: str, data: bytes, gas: int = _GAS_PER_TOKEN) -> dict[str, str]:
     return {"to": to, "data": f"0x{data.hex()}", "gas": hex(gas)}
 
 
-def _eth_call(node: JsonRpcClient, call: dict[str, str], deadline: Deadline | None) -> bytes:
-    return returned_bytes(node.call("eth_call", [call, "latest"], deadline))
+def _eth_call(node: JsonRpcClient, call: dict[str, str]) -> bytes:
+    return returned_bytes(node.call("eth_call", [call, "latest"]))
 
 
 def returned_bytes(result: object) -> bytes:

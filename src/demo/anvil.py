@@ -140,9 +140,7 @@ class Chain:
 
 
 @contextmanager
-def anvil(
-    *, timestamp: int, chain_id: int = 1, port: int = 0, folder: Path | None = None
-) -> Iterator[Chain]:
+def anvil(*, timestamp: int, port: int = 0, folder: Path | None = None) -> Iterator[Chain]:
     """Run an Anvil chain for the length of the `with` block.
 
     The chain begins at block 0, not at a number of today's mainnet: Anvil has no blocks below its
@@ -150,14 +148,14 @@ def anvil(
 
     Args:
         timestamp: of block 0, Unix seconds.
-        chain_id: the SDK knows the ids of real chains only, so 1 by default.
         port: on the loopback; 0 takes a free one.
         folder: for its log and state; removed if this process is killed. A new one by default.
 
     Raises:
         ChainError: Anvil is missing or does not start.
     """
-    options = ["--chain-id", str(chain_id), "--timestamp", str(timestamp), "--port", str(port)]
+    # The SDK knows the ids of real chains only.
+    options = ["--chain-id", "1", "--timestamp", str(timestamp), "--port", str(port)]
     command = [_binary(), *options, "--host", "127.0.0.1", "--hardfork", "cancun", "--no-cors"]
     with ExitStack() as stack:
         home = folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="anvil-")))

@@ -22,6 +22,7 @@ from src.demo.processes import running
 _CLI: Final = ROOT / "node_modules" / "forta-agent"
 _WRAPPER: Final = ROOT / "scripts" / "forta.mjs"
 _OUTPUT_TAIL: Final = 2_000
+_PATIENCE_SECONDS: Final = 600.0
 _LOOPBACK: Final = "127.0.0.1,localhost"
 
 # Removed, because the CLI or the SDK behaves differently when they are there.
@@ -59,7 +60,6 @@ def run_cli(
     home: Path,
     project: Path = ROOT,
     settings: Mapping[str, str] | None = None,
-    timeout: float = 600.0,
 ) -> CliResult:
     """Run the CLI as the npm scripts do, in a project folder against a node.
 
@@ -70,7 +70,6 @@ def run_cli(
             is removed if this process is killed meanwhile.
         project: the folder with `package.json` and `src/agent.py`.
         settings: further environment variables of the bot.
-        timeout: seconds until the run is given up.
 
     Raises:
         CliError: see the class.
@@ -84,7 +83,7 @@ def run_cli(
         environment |= {"ETHERSCAN_URL": _NOBODY, "ETHPLORER_URL": _NOBODY}
     environment |= settings or {}
     began = time.monotonic()
-    code, output = _run(command, project, environment, home, timeout)
+    code, output = _run(command, project, environment, home)
     if code != 0:
         raise CliError(f"forta-agent ended with exit code {code}:\n{output[-_OUTPUT_TAIL:]}")
     return CliResult(parse_findings(output), output, time.monotonic() - began)
@@ -141,7 +140,7 @@ def parse_findings(output: str) -> dict[str, list[dict[str, Any]]]:
 
 
 def _run(
-    command: list[str], folder: Path, environment: Mapping[str, str], home: Path, timeout: float
+    command: list[str], folder: Path, environment: Mapping[str, str], home: Path
 ) -> tuple[int, str]:
     """Run a command in a session of its own; its exit code and all that it printed.
 
@@ -158,8 +157,10 @@ def _run(
             stderr=subprocess.STDOUT,
         ) as process:
             try:
-                code = process.wait(timeout)
+                code = process.wait(_PATIENCE_SECONDS)
             except subprocess.TimeoutExpired as error:
-                raise CliError(f"forta-agent was not done after {timeout:.0f} s.") from error
+                raise CliError(
+                    f"forta-agent was not done after {_PATIENCE_SECONDS:.0f} s."
+                ) from error
         output.seek(0)
         return code, output.read().decode("utf-8", "replace")

@@ -27,7 +27,7 @@ from prometheus_client import (
 )
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
-from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 MULTIPROCESS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
@@ -179,13 +179,6 @@ def transaction_scored(score: float, seconds: float, *, is_anomaly: bool) -> Non
     _STAGES["score"].observe(seconds)
 
 
-def transactions_scored(scores: Iterable[float], threshold: float) -> None:
-    """Count transactions that were scored together, by a batch or a watched block."""
-    for score in scores:
-        _KINDS["anomalous" if score >= threshold else "normal"].inc()
-        SCORES.observe(score)
-
-
 def transaction_invalid(reason: str) -> None:
     """Count a transaction that could not be scored; `reason` is `age`, `input` or `error`."""
     _KINDS["invalid"].inc()
@@ -315,27 +308,29 @@ def serve(port: int, address: str = "127.0.0.1") -> tuple[WSGIServer, threading.
     return start_http_server(port, address, registry=_exposed())
 
 
-def worker_ended(pid: int) -> None:
-    """Forget the gauges of a worker that is gone. Called by the server's parent process."""
-    if os.environ.get(MULTIPROCESS_VARIABLE):
-        mark_process_dead(pid)  # type: ignore[no-untyped-call]
+class _WorkersCollector(MultiProcessCollector):
+    """Adds up what all workers counted; their gauges end with them.
 
-
-def clear_folder(folder: Path) -> None:
-    """Make the workers' shared folder, and empty it of a former run's files.
-
-    To be called by the parent before any worker starts: what an earlier run left would be added to
-    what this one counts.
+    prometheus_client leaves that to the server's parent process, and uvicorn's has no hook for the
+    end of a worker. A worker may also be killed, so that it cannot clean up itself.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    for file in folder.glob("*.db"):
-        file.unlink()
+
+    def __init__(self, folder: str) -> None:
+        super().__init__(None, folder)  # type: ignore[no-untyped-call]
+        self._folder = Path(folder)
+
+    def collect(self) -> Iterable[Metric]:
+        for file in self._folder.glob("gauge_live*.db"):
+            if not _is_running(int(file.stem.rpartition("_")[2])):
+                file.unlink(missing_ok=True)  # another worker may be collecting too
+        metrics: Iterable[Metric] = super().collect()  # type: ignore[no-untyped-call]
+        return metrics
 
 
 class _Exposed(Collector):
     """What is recorded, and `fraud_rate`, which is a share and so cannot be summed over workers."""
 
-    def __init__(self, recorded: CollectorRegistry) -> None:
+    def __init__(self, recorded: Collector) -> None:
         self._recorded = recorded
 
     def collect(self) -> Iterator[Metric]:
@@ -355,13 +350,20 @@ class _Exposed(Collector):
 
 
 def _exposed() -> CollectorRegistry:
-    recorded = REGISTRY
-    if os.environ.get(MULTIPROCESS_VARIABLE):
-        recorded = CollectorRegistry()
-        MultiProcessCollector(recorded)  # type: ignore[no-untyped-call]
+    folder = os.environ.get(MULTIPROCESS_VARIABLE)
     exposed = CollectorRegistry(auto_describe=False)
-    exposed.register(_Exposed(recorded))
+    exposed.register(_Exposed(_WorkersCollector(folder) if folder else REGISTRY))
     return exposed
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # it runs as another user
+        pass
+    return True
 
 
 def _use(info: Gauge, labels: tuple[str, ...]) -> None:

@@ -66,20 +66,12 @@ class Registry:
 
     Args:
         store: where they are.
-        clock: Unix seconds.
         public_key: whose signature bundles must carry to go in or out; None for nobody's.
     """
 
-    def __init__(
-        self,
-        store: Store,
-        *,
-        clock: Callable[[], float] = time.time,
-        public_key: str | None = None,
-    ) -> None:
+    def __init__(self, store: Store, *, public_key: str | None = None) -> None:
         self.store = store
         self.public_key = public_key
-        self._clock = clock
 
     def add(self, bundle: Path, *, code_version: str, evaluation: bytes | None = None) -> Entry:
         """Add the bundle in a folder; adding it again changes nothing.
@@ -106,7 +98,7 @@ class Registry:
         entry = Entry(
             id=model_id,
             model_version=manifest.model_version,
-            registered_at=int(self._clock()),
+            registered_at=int(time.time()),
             code_version=code_version,
             data=dict(manifest.training.get("data", {})),
             files={name: _digest(content) for name, content in contents.items()},
@@ -263,7 +255,7 @@ class Registry:
                 },
                 action=action,
                 reason=reason,
-                at=int(self._clock()),
+                at=int(time.time()),
                 writer=uuid.uuid4().hex,
             )
             name = f"ledger/{step.number:012d}.json"

@@ -7,7 +7,6 @@ import argparse
 import os
 import sys
 import tempfile
-from pathlib import Path
 
 import uvicorn
 
@@ -55,8 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     with tempfile.TemporaryDirectory(prefix="metrics-", ignore_cleanup_errors=True) as folder:
         if settings.workers > 1:  # read by the workers, which start with our environment
-            os.environ.setdefault(metrics.MULTIPROCESS_VARIABLE, folder)
-            metrics.clear_folder(Path(os.environ[metrics.MULTIPROCESS_VARIABLE]))
+            os.environ[metrics.MULTIPROCESS_VARIABLE] = folder
         _announce(settings)
         return _serve(settings)
 

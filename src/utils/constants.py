@@ -4,8 +4,6 @@ from typing import Final
 
 from src.decision.alerts import ANOMALOUS, INVALID, NORMAL
 
-BOT_NAME: Final = "anomalous-token-transfers"
-
 # Alert ids are the public interface of the bot, see docs/alerts.md.
 NORMAL_ALERT_ID: Final = NORMAL.id
 ANOMALOUS_ALERT_ID: Final = ANOMALOUS.id

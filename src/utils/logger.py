@@ -38,10 +38,10 @@ def get_logger(name: str) -> logging.Logger:
     return logging.getLogger(name)
 
 
-def log_to_stderr(level: str = "INFO") -> None:
-    """Send the project's log to stderr, once; calling again changes the level only."""
+def log_to_stderr() -> None:
+    """Send the project's log to stderr, once, however often it is called."""
     logger = logging.getLogger(_ROOT)
-    logger.setLevel(level.upper())
+    logger.setLevel(logging.INFO)
     if any(getattr(handler, "is_ours", False) for handler in logger.handlers):
         return
     handler = logging.StreamHandler(sys.stderr)

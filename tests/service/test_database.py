@@ -1,5 +1,6 @@
 """The database layer, the same on SQLite and PostgreSQL."""
 
+import math
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -317,7 +318,7 @@ def test_an_analysis_stored_twice_stands_once(database: Database) -> None:
             connection, analysis.id, anomalies_only=False, limit=1, offset=1
         )
         marked = analyses.analysis_rows_of(connection, analysis.id, anomalies_only=True)
-        assert analyses.list_analyses(connection) == ([analysis], 1)
+        assert analyses.latest_analyses(connection, 10) == [analysis]
     assert (found, page, marked) == (rows, rows[1:], rows[:1])
 
 
@@ -430,15 +431,6 @@ def test_watched_blocks_and_notifications_are_kept(database: Database) -> None:
         watching.note_attempt(connection, due, sent_at=None, failure="HTTP 500", next_at=5.0)
         assert watching.due_notifications(connection, "c", 4.0, max_attempts=2) == []
         (due,) = watching.due_notifications(connection, "c", 5.0, max_attempts=2)
-        assert watching.count_unsent(connection) == 1
         watching.note_attempt(connection, due, sent_at=6.0, failure=None, next_at=6.0)
-        assert watching.count_unsent(connection) == 0
+        assert watching.due_notifications(connection, "c", math.inf, max_attempts=9) == []
     assert last == watching.WatchedBlock(2, "0x2", "0x1")
-
-
-def test_similar_transactions_share_sender_or_contract(database: Database) -> None:
-    same_sender = transaction(tx_hash=OTHER_HASH, to=BOB)
-    stranger = transaction(tx_hash="0x" + "ee" * 32, sender=BOB, to=BOB)
-    store(database, transaction(), same_sender, stranger)
-    with database.reading() as connection:
-        assert chain.similar_transactions(connection, 1, transaction()) == [OTHER_HASH]

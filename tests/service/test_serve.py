@@ -1,5 +1,6 @@
 """`npm run serve` as people start it: several workers, one port, one database."""
 
+import hashlib
 import os
 import re
 import signal
@@ -19,11 +20,16 @@ from src.demo.processes import supervised
 from src.service import report
 from src.service.__main__ import main
 from src.service.database.engine import Database
+from src.settings import DEFAULT_POLICY_PATH
 from tests.service.chain import THEFT, sqlite_url
 from tests.support.waiting import PATIENCE, wait_until
 
 pytestmark = pytest.mark.integration
 ROOT = Path(__file__).resolve().parents[2]
+DECISIONS = (
+    'token_transfers_http_requests_total{method="POST",'
+    'route="/transactions/{tx_hash}/decision",status="200"}'
+)
 
 
 def is_ready(url: str) -> bool:
@@ -31,6 +37,18 @@ def is_ready(url: str) -> bool:
         return requests.get(f"{url}/readyz", timeout=PATIENCE).status_code == 200
     except requests.ConnectionError:
         return False
+
+
+def value_of(url: str, sample: str) -> float | None:
+    """The sample's value, the sum over all workers whichever answers; None where it is not."""
+    text = requests.get(f"{url}/metrics", timeout=PATIENCE).text
+    values: list[str] = re.findall(rf"^{re.escape(sample)} (\S+)$", text, re.MULTILINE)
+    return float(values[0]) if values else None
+
+
+def policy_gauge(policy: Path) -> str:
+    digest = hashlib.sha256(policy.read_bytes()).hexdigest()
+    return f'token_transfers_policy_info{{sha256="{digest}"}}'
 
 
 @contextmanager
@@ -85,12 +103,38 @@ def test_two_workers_serve_the_demo_and_stop_in_good_order(tmp_path: Path) -> No
 
         wait_until(lambda: status() not in {"queued", "running"}, process)
         assert status() == "done"
-        # The sum over both workers, whichever is asked.
-        text = requests.get(f"{url}/metrics", timeout=PATIENCE).text
-        line = r'http_requests_total\{method="POST",route="/transactions/\{tx_hash\}/decision",'
-        (count,) = re.findall(line + r'status="200"\} (\S+)', text)
-        assert float(count) == 20
+        assert value_of(url, DECISIONS) == 20
     assert process.returncode == 0
+
+
+def test_gauges_of_a_killed_worker_end_and_its_counts_stay(tmp_path: Path) -> None:
+    """Each policy has a gauge of its own, so that a worker's gauges can be told from another's."""
+    policy = tmp_path / "policy.yaml"
+    policy.write_text(DEFAULT_POLICY_PATH.read_text())
+
+    def workers() -> set[int]:
+        files = tmp_path.glob("metrics-*/gauge_livemax_*.db")
+        return {int(file.stem.split("_")[-1]) for file in files}
+
+    with serving(tmp_path, POLICY_PATH=str(policy)) as (url, process):
+        old = policy_gauge(policy)
+        wait_until(lambda: len(workers()) == 2, process)
+        for _ in range(10):
+            requests.post(f"{url}/transactions/{THEFT}/decision", timeout=PATIENCE)
+        first, second = workers()
+        assert value_of(url, old) == 1
+
+        with policy.open("a") as text:
+            text.write("# of the workers to come\n")
+        new = policy_gauge(policy)
+        os.kill(first, signal.SIGKILL)
+        wait_until(lambda: value_of(url, new) == 1, process)
+        assert value_of(url, old) == 1
+
+        os.kill(second, signal.SIGKILL)
+        wait_until(lambda: value_of(url, old) is None, process)
+        assert value_of(url, new) == 1
+        assert value_of(url, DECISIONS) == 10
 
 
 def test_wrong_settings_are_told_before_anything_starts(

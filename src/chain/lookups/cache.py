@@ -8,7 +8,7 @@ from typing import Generic, NamedTuple, TypeVar
 from src.chain.facts import FirstTransaction, TokenInfo
 from src.chain.lookups.store import FactStore
 
-DEFAULT_MEMORY_FACTS = 10_000
+MEMORY_FACTS = 10_000
 """Of each kind; about 300 bytes each."""
 
 V = TypeVar("V")
@@ -62,10 +62,10 @@ class LruCache(Generic[V]):
 class FactCache:
     """Memory first, then disk."""
 
-    def __init__(self, store: FactStore, *, memory_facts: int = DEFAULT_MEMORY_FACTS) -> None:
+    def __init__(self, store: FactStore) -> None:
         self._store = store
-        self._tokens: LruCache[TokenInfo] = LruCache(memory_facts)
-        self._firsts: LruCache[FirstTransaction] = LruCache(memory_facts)
+        self._tokens: LruCache[TokenInfo] = LruCache(MEMORY_FACTS)
+        self._firsts: LruCache[FirstTransaction] = LruCache(MEMORY_FACTS)
 
     @property
     def infos(self) -> dict[str, Callable[[], CacheInfo]]:

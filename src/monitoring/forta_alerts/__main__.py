@@ -15,7 +15,7 @@ from tqdm import tqdm
 from src import cli
 from src.detection.forest.manifest import read_manifest
 from src.files import write_file
-from src.monitoring.forta_alerts.api import DEFAULT_URL, PAGE_SIZE, FortaApi
+from src.monitoring.forta_alerts.api import DEFAULT_URL, FortaApi
 from src.monitoring.forta_alerts.pictures import day_pictures
 from src.monitoring.forta_alerts.statistics import DailyStatistics, alerts_table, daily_statistics
 from src.reports.page import Section, to_html
@@ -47,14 +47,13 @@ def fetch_day(
     key: str | None = None,
     url: str = DEFAULT_URL,
     chain_id: int = 1,
-    page_size: int = PAGE_SIZE,
 ) -> pd.DataFrame:
     """A day's alerts as a table, see `statistics.COLUMNS`.
 
     Raises:
         SourceError: the API gives no answer.
     """
-    with closing(FortaApi(key, url=url, page_size=page_size)) as api:
+    with closing(FortaApi(key, url=url)) as api:
         alerts = api.alerts_of_day(bot, day, chain_id=chain_id)
         return alerts_table(tqdm(alerts, unit="alert", disable=not sys.stderr.isatty()))
 

@@ -12,7 +12,6 @@ from src.service.http.problems import Problem
 
 MAX_INT64 = 2**63 - 1
 HASH_PATTERN = "^0x[0-9a-fA-F]{64}$"
-ADDRESS_PATTERN = "^0x[0-9a-fA-F]{40}$"
 
 EXPLORERS = {
     1: "https://etherscan.io",

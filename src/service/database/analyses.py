@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, select
+from sqlalchemy import Connection, Row, select
 
 from src.service.database.engine import insert_missing
 from src.service.database.tables import analyses, analysis_rows
@@ -79,14 +79,11 @@ def find_analysis(connection: Connection, identity: str) -> Analysis | None:
     return None if row is None else _analysis(row)
 
 
-def list_analyses(
-    connection: Connection, *, limit: int = 50, offset: int = 0
-) -> tuple[list[Analysis], int]:
-    """A page of analyses, newest first, and how many there are in all."""
-    total = connection.execute(select(func.count()).select_from(analyses)).scalar_one()
+def latest_analyses(connection: Connection, limit: int) -> list[Analysis]:
+    """The newest analyses, newest first."""
     order = analyses.c.analysed_at.desc(), analyses.c.id
-    page = select(analyses).order_by(*order).limit(limit).offset(offset)
-    return [_analysis(row) for row in connection.execute(page)], total
+    rows = connection.execute(select(analyses).order_by(*order).limit(limit))
+    return [_analysis(row) for row in rows]
 
 
 def analysis_rows_of(

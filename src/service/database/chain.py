@@ -1,10 +1,10 @@
 """Transactions, transfers and tokens: what the chain says, as it says it now."""
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from itertools import islice
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Row, delete, exists, or_, select, update
+from sqlalchemy import Connection, Row, delete, exists, select, update
 
 from src.chain.transfers import Transfer
 from src.decision.tokens import TokenView
@@ -137,30 +137,6 @@ def find_tokens(
                 row.address, row.name, row.symbol, row.decimals, row.impersonates
             )
     return found
-
-
-def similar_transactions(
-    connection: Connection, chain_id: int, transaction: LoadedTransaction, limit: int = 10
-) -> Sequence[str]:
-    """Hashes of other transactions of the same sender or to the same contract, newest first."""
-    same = [
-        column == value
-        for column, value in (
-            (transactions.c.from_address, transaction.sender),
-            (transactions.c.to_address, transaction.to),
-        )
-        if value is not None
-    ]
-    if not same:
-        return []
-    return connection.scalars(
-        select(transactions.c.tx_hash)
-        .where(transactions.c.chain_id == chain_id)
-        .where(transactions.c.tx_hash != transaction.tx_hash)
-        .where(or_(*same))
-        .order_by(transactions.c.block_number.desc(), transactions.c.tx_index.desc())
-        .limit(limit)
-    ).all()
 
 
 def _block_hashes(

@@ -6,7 +6,7 @@ another worker when the work is due next.
 
 from typing import Any
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, update
 
 from src.service.database.engine import insert_missing
 from src.service.database.tables import chores
@@ -37,9 +37,3 @@ def finish_chore(connection: Connection, name: str, now: float, outcome: Json) -
     connection.execute(
         update(chores).where(chores.c.name == name).values(finished_at=now, outcome=outcome)
     )
-
-
-def outcome_of(connection: Connection, name: str) -> Json | None:
-    """What came of a chore the last time, or None."""
-    found = connection.scalar(select(chores.c.outcome).where(chores.c.name == name))
-    return None if found is None else dict(found)

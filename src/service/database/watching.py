@@ -2,11 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
-from sqlalchemy import Connection, delete, func, select, update
+from sqlalchemy import Connection, delete, select, update
 
 from src.service.database.engine import insert_missing, put
 from src.service.database.tables import notifications, watched_blocks
+
+_MAX_DUE: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +82,9 @@ def queue_notifications(
 
 
 def due_notifications(
-    connection: Connection, channel: str, now: float, max_attempts: int, limit: int = 100
+    connection: Connection, channel: str, now: float, max_attempts: int
 ) -> list[DueNotification]:
-    """Unsent notifications whose time has come, oldest first."""
+    """At most `_MAX_DUE` unsent notifications whose time has come, oldest first."""
     rows = connection.execute(
         select(notifications.c.alert, notifications.c.channel, notifications.c.attempts)
         .where(notifications.c.channel == channel)
@@ -89,7 +92,7 @@ def due_notifications(
         .where(notifications.c.due_at <= now)
         .where(notifications.c.attempts < max_attempts)
         .order_by(notifications.c.due_at, notifications.c.alert)
-        .limit(limit)
+        .limit(_MAX_DUE)
     )
     return [DueNotification(row.alert, row.channel, row.attempts) for row in rows]
 
@@ -111,9 +114,3 @@ def note_attempt(
             attempts=notification.attempts + 1, sent_at=sent_at, failure=failure, due_at=next_at
         )
     )
-
-
-def count_unsent(connection: Connection) -> int:
-    """How many notifications are not sent, given up ones included."""
-    query = select(func.count()).select_from(notifications).where(notifications.c.sent_at.is_(None))
-    return connection.execute(query).scalar_one()

@@ -31,11 +31,6 @@ class Gatekeeper:
         hosts = settings.allowed_hosts or (() if settings.api_keys else _LOOPBACK_HOSTS)
         self._hosts = frozenset(host.lower() for host in hosts)
 
-    @property
-    def needs_key(self) -> bool:
-        """Whether requests must show a key."""
-        return bool(self._keys)
-
     def client(self, headers: Mapping[str, str]) -> str | None:
         """The name of the key that a request shows, or None when it shows none of ours."""
         if not self._keys:

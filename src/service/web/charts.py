@@ -16,6 +16,8 @@ HEIGHT = 250.0
 LEFT, RIGHT, TOP, BOTTOM = 52.0, 12.0, 14.0, 34.0
 _PLOT_WIDTH = WIDTH - LEFT - RIGHT
 _PLOT_HEIGHT = HEIGHT - TOP - BOTTOM
+_SIGNED_WIDTH = 320.0
+_LABELS = 6  # about as many columns are labelled on an axis
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,15 +74,12 @@ class Chart:
     bottom: float = HEIGHT - BOTTOM
 
 
-def stacked_bars(
-    columns: Sequence[tuple[str, Mapping[str, int]]], kinds: Sequence[str], *, labels: int = 6
-) -> Chart:
+def stacked_bars(columns: Sequence[tuple[str, Mapping[str, int]]], kinds: Sequence[str]) -> Chart:
     """Counts over time, the kinds of a column stacked in the order of `kinds`.
 
     Args:
         columns: (label, kind -> count), in order; columns without counts included.
         kinds: bottom first.
-        labels: about how many columns are labelled on the axis.
     """
     highest = max((sum(counts.values()) for _, counts in columns), default=0)
     top, ticks = _count_axis(highest)
@@ -98,7 +97,7 @@ def stacked_bars(
                 bars.append(
                     Bar(x + gap / 2, floor, step - gap, height, kind, f"{label}: {count} {kind}")
                 )
-    every = max(1, math.ceil(len(columns) / labels))
+    every = max(1, math.ceil(len(columns) / _LABELS))
     x_ticks = tuple(
         Tick(LEFT + (position + 0.5) * step, label)
         for position, (label, _) in enumerate(columns)
@@ -185,22 +184,24 @@ def log_log(values: Iterable[tuple[float, float, str, str, str]]) -> Chart:
     return Chart(points=points, x_ticks=x_ticks, y_ticks=flipped)
 
 
-def signed_bars(values: Sequence[tuple[str, float, str]], *, width: float = 320.0) -> Chart:
+def signed_bars(values: Sequence[tuple[str, float, str]]) -> Chart:
     """Horizontal bars to both sides of a middle line.
 
     Args:
         values: (kind, value, title), top first.
-        width: of the whole.
     """
     largest = max((abs(value) for _, value, _ in values), default=0.0) or 1.0
-    row, middle = 26.0, width / 2
+    row, middle = 26.0, _SIGNED_WIDTH / 2
     bars = []
     for position, (kind, value, title) in enumerate(values):
         length = abs(value) / largest * (middle - 4)
         x = middle if value >= 0 else middle - length
         bars.append(Bar(x, position * row + 5, max(length, 1.0), row - 10, kind, title))
     return Chart(
-        bars=tuple(bars), width=width, height=row * max(1, len(values)), marker=Tick(middle, "")
+        bars=tuple(bars),
+        width=_SIGNED_WIDTH,
+        height=row * max(1, len(values)),
+        marker=Tick(middle, ""),
     )
 
 

@@ -4,7 +4,6 @@ import functools
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Self
 
 from src.settings import PROJECT_ROOT
@@ -89,10 +88,10 @@ class Evaluation:
 
 
 @functools.lru_cache(maxsize=4)
-def read_evaluation(model_sha256: str, path: Path = EVALUATION_PATH) -> Evaluation | None:
+def read_evaluation(model_sha256: str) -> Evaluation | None:
     """The evaluation of this very model; None where there is none, or it is another one's."""
     try:
-        found = Evaluation.from_json(json.loads(path.read_text(encoding="utf-8")))
+        found = Evaluation.from_json(json.loads(EVALUATION_PATH.read_text(encoding="utf-8")))
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return found if found.model_sha256 == model_sha256 else None

@@ -16,7 +16,6 @@ from starlette.responses import Response
 
 from src.service.http.problems import Problem
 
-FIELD: Final = "csrf"
 _COOKIE: Final = "ui_csrf"
 _TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{32,64}")
 _BACK: Final = re.compile(r"/ui/[A-Za-z0-9/_-]*(?:\?[A-Za-z0-9_=&%.:+-]*)?(?:#[a-z0-9-]+)?")

@@ -14,6 +14,7 @@ COMPARED: Final = 2_000
 """Newest transactions that one is compared with."""
 
 _MAX_TOKENS_SHOWN: Final = 4
+_MAX_SIMILAR: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +86,6 @@ def company_of(
     decider: str,
     model_version: str,
     inputs: Sequence[str],
-    *,
-    limit: int = 8,
 ) -> Company | None:
     """The newest decided transactions beside one; None where it or all others lack features."""
     rows = connection.execute(
@@ -136,7 +135,7 @@ def company_of(
     table = np.array([values for _, values in others])
     spread = table.std(axis=0)
     distances = np.sqrt((((table - row) / np.where(spread > 0, spread, 1.0)) ** 2).mean(axis=1))
-    nearest = np.argsort(distances, kind="stable")[:limit]
+    nearest = np.argsort(distances, kind="stable")[:_MAX_SIMILAR]
     below = ((table < row).sum(axis=0) + (table == row).sum(axis=0) / 2) / len(table)
     return Company(
         compared=len(table),

@@ -12,7 +12,7 @@ from src.service.database.analyses import (
     AnalysisRow,
     analysis_rows_of,
     find_analysis,
-    list_analyses,
+    latest_analyses,
 )
 from src.service.database.jobs import list_jobs
 from src.service.database.registry import find_model
@@ -33,7 +33,7 @@ def read(service: Service) -> dict[str, Any]:
     except (SourceError, NotFound):
         head = None
     with service.database.reading() as connection:
-        analyses, _ = list_analyses(connection, limit=_EARLIER)
+        analyses = latest_analyses(connection, _EARLIER)
         jobs, _ = list_jobs(connection, limit=_EARLIER)
         has_model = any(True for one in analyses if one.chain_id == service.chain_id)
     return {

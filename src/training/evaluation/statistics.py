@@ -67,10 +67,10 @@ def cluster_weights(clusters: Ints) -> Floats:
 
 
 class Bootstrap:
-    """Resamples one detector's scores; resampling is the same for every detector of a seed."""
+    """Resamples one detector's scores; the resampling is the same for every detector."""
 
-    def __init__(self, scored: Scored, *, seed: int = 0, repetitions: int = REPETITIONS) -> None:
-        random = np.random.default_rng(seed)
+    def __init__(self, scored: Scored, *, repetitions: int = REPETITIONS) -> None:
+        random = np.random.default_rng(0)
         self._scored = scored
         order = np.argsort(scored.background, kind="stable")
         self._ordered = scored.background[order]

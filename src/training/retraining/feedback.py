@@ -19,17 +19,15 @@ _TRUE, _FALSE = frozenset({"true", "1", "yes"}), frozenset({"false", "0", "no"})
 
 @dataclass(frozen=True, slots=True)
 class Feedback:
-    """The analysts' word on transactions, by hash.
+    """The analysts' word on transactions, by hash; those on which they are even are left out.
 
     Attributes:
         attacks: true alarms.
         benign: false alarms.
-        disputed: as many said the one as the other; used for nothing.
     """
 
     attacks: frozenset[str] = frozenset()
     benign: frozenset[str] = frozenset()
-    disputed: frozenset[str] = frozenset()
 
 
 def read_feedback(path: Path) -> Feedback:
@@ -47,9 +45,7 @@ def read_feedback(path: Path) -> Feedback:
         votes[_hash(tx_hash, path, row)].append(_verdict(verdict, path, row))
     attacks = {tx for tx, said in votes.items() if 2 * sum(said) > len(said)}
     benign = {tx for tx, said in votes.items() if 2 * sum(said) < len(said)}
-    return Feedback(
-        frozenset(attacks), frozenset(benign), frozenset(votes.keys() - attacks - benign)
-    )
+    return Feedback(frozenset(attacks), frozenset(benign))
 
 
 def _table(path: Path) -> pd.DataFrame:

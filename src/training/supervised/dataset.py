@@ -33,8 +33,6 @@ from src.training.hyperparameters import Hyperparameters
 
 LABEL = "exploit"
 GROUP = "group"
-FACTS = ("tx_hash", "derivation")
-"""Columns that are no inputs: `--label exploit --group group --ignore tx_hash derivation`."""
 
 _MODEL = PROJECT_ROOT / "isolation_forest.pkl"
 
@@ -56,7 +54,6 @@ def labelled_features(
     background: TransactionSet,
     exploits: TransactionSet,
     profile: TokenProfile,
-    parameters: Hyperparameters | None = None,
 ) -> pd.DataFrame:
     """The table: the features, `exploit` (0 or 1), `group`, `tx_hash`, `derivation`.
 
@@ -64,11 +61,10 @@ def labelled_features(
         background: with `block_number`, `source` and `tx_hash` among its facts.
         exploits: with `protocol` and `derivation` among its facts.
         profile: token amounts as the live model knows them, for the exploits.
-        parameters: how token amounts are learnt, for the background; None for the project's.
     """
     parts = [
         _part(
-            _cross_fitted(background, parameters or Hyperparameters()),
+            _cross_fitted(background, Hyperparameters()),
             background,
             [f"block {number}" for number in background.facts["block_number"].tolist()],
             is_exploit=False,
