@@ -23,7 +23,8 @@ from src.demo.contracts import ROOT
 from src.demo.forta_cli import cli_environment
 from src.demo.processes import supervised
 from src.demo.world import GENESIS
-from tests.support.forta_bridge import connect, free_port, transaction_event, wait_until
+from tests.support.forta_bridge import connect, free_port, transaction_event
+from tests.support.waiting import PATIENCE, wait_until
 
 pytestmark = pytest.mark.integration
 
@@ -89,7 +90,7 @@ def environment(home: Path, url: str = "", **changes: str) -> dict[str, str]:
 def run(project: Path, *words: str, url: str = "", **changes: str) -> Any:
     return subprocess.run(
         command(*words), cwd=project, env=environment(project.parent, url, **changes),
-        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=False,
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE, check=False,
     )  # fmt: skip
 
 
@@ -255,17 +256,17 @@ def test_a_live_run_waits_for_a_lagging_node_and_leaves_nothing_behind(
         if lagging and body["method"] == "eth_getBlockByNumber":
             lagging = False
             return Response(json.dumps({"jsonrpc": "2.0", "id": body["id"], "result": None}))
-        return Response(requests.post(chain.url, json=body, timeout=60).content)
+        return Response(requests.post(chain.url, json=body, timeout=PATIENCE).content)
 
     httpserver.expect_request("/").respond_with_handler(answer)
     with started(project, "start", url=httpserver.url_for("/")) as (process, log):
-        wait_until(lambda: "1 findings for transaction" in log.read_text(), 120)
+        wait_until(lambda: "1 findings for transaction" in log.read_text(), process)
         assert "start: the node does not have block 1; asking again" in log.read_text()
         children = psutil.Process(process.pid).children(recursive=True)
         assert any("python" in child.name() for child in children)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 128 + signal.SIGTERM
-        assert psutil.wait_procs(children, 60)[1] == []
+        assert process.wait(PATIENCE) == 128 + signal.SIGTERM
+        assert psutil.wait_procs(children, PATIENCE)[1] == []
     assert not Path(finding(log.read_text())["metadata"]["config"]).parent.exists()
 
 
@@ -281,9 +282,9 @@ def test_start_dev_hands_its_options_to_the_cli(project: Path) -> None:
     # nodemon starts the script of its working directory.
     (project / "scripts").symlink_to(ROOT / "scripts")
     with started(project, "start:dev", "--config", str(named)) as (process, log):
-        wait_until(lambda: f"{DEAD_NODE} does not answer" in log.read_text(), 120)
+        wait_until(lambda: f"{DEAD_NODE} does not answer" in log.read_text(), process)
         process.send_signal(signal.SIGTERM)
-        process.wait(60)
+        process.wait(PATIENCE)
 
 
 def test_start_prod_serves_as_on_a_scan_node(project: Path) -> None:
@@ -292,7 +293,7 @@ def test_start_prod_serves_as_on_a_scan_node(project: Path) -> None:
     event = transaction_event(tx_hash=HASH, sender="0x" + "a1" * 20, logs=[])
     with (
         started(project, "start:prod", **scan_node) as (process, _),
-        connect(int(port), project.parent, process, timeout=120) as bridge,
+        connect(int(port), project.parent, process, timeout=PATIENCE) as bridge,
     ):
         (seen,) = bridge.evaluate(event).findings
         assert seen.metadata["environment"] == "production"
@@ -307,7 +308,7 @@ def test_keyfile_makes_a_key_once_that_only_its_user_can_read(project: Path) -> 
     assert cancelled.stderr == "keyfile: no key was made: no password was given\n"
     made = subprocess.run(
         command("keyfile"), cwd=project, env=environment(project.parent),
-        input="a password\r", capture_output=True, text=True, timeout=120, check=False,
+        input="a password\r", capture_output=True, text=True, timeout=PATIENCE, check=False,
     )  # fmt: skip
     assert made.returncode == 0, made.stderr
     (key,) = (project.parent / ".forta").glob("UTC--*")

@@ -15,6 +15,7 @@ import requests
 from s3fs import S3FileSystem
 
 from src.demo.processes import running
+from tests.support.waiting import PATIENCE
 
 ACCESS_KEY, SECRET_KEY = "test-access", "test-secret-of-the-tests"
 BUCKET = "models"
@@ -81,10 +82,10 @@ def object_store(folder: Path) -> Iterator[str]:
 def _make_bucket(endpoint: str, process: subprocess.Popen, log: Path) -> None:
     import s3fs
 
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE
     while True:
         try:
-            requests.get(endpoint, timeout=2)
+            requests.get(endpoint, timeout=PATIENCE)
             files = s3fs.S3FileSystem(
                 key=ACCESS_KEY, secret=SECRET_KEY, endpoint_url=endpoint, skip_instance_cache=True
             )
