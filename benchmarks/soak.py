@@ -59,7 +59,7 @@ _CONDUCT = Conduct(
 _DEADLINE_SECONDS = 0.05
 _NODE_REQUESTS_PER_SECOND = "200"
 _BUCKETS_PER_DOUBLING = 8
-_SHORTEST_SECONDS = 1e-6
+_MIN_SECONDS = 1e-6
 
 Tell = Callable[[Sequence[Said] | None], None]
 
@@ -74,7 +74,7 @@ class Latencies:
     def add(self, seconds: float) -> None:
         """Count one answer."""
         self.longest = max(self.longest, seconds)
-        doublings = math.log2(max(seconds, _SHORTEST_SECONDS) / _SHORTEST_SECONDS)
+        doublings = math.log2(max(seconds, _MIN_SECONDS) / _MIN_SECONDS)
         self._classes[math.ceil(doublings * _BUCKETS_PER_DOUBLING)] += 1
 
     def quantile(self, share: float) -> float:
@@ -83,7 +83,7 @@ class Latencies:
         for number in sorted(self._classes):
             wanted -= self._classes[number]
             if wanted <= 0:
-                return float(_SHORTEST_SECONDS * 2 ** (number / _BUCKETS_PER_DOUBLING))
+                return float(_MIN_SECONDS * 2 ** (number / _BUCKETS_PER_DOUBLING))
         return 0.0
 
 

@@ -32,7 +32,7 @@ MAX_TOKENS_PER_CALL = 30
 # Plenty for honest tokens, and a bound on what a hostile one can make the node compute.
 _GAS_PER_TOKEN = 1_000_000
 
-_LONGEST_TEXT_BYTES = MAX_NAME_LENGTH * 16
+_MAX_TEXT_BYTES = MAX_NAME_LENGTH * 16
 
 
 def token_infos(
@@ -71,7 +71,7 @@ def decode_text(data: bytes) -> str:
         return data.rstrip(b"\0").decode("utf-8", "replace")
     # As bytes, because contracts return invalid UTF-8; not strict, because some do not pad.
     text = _decode("bytes", data)
-    return "" if text is None else bytes(text[:_LONGEST_TEXT_BYTES]).decode("utf-8", "replace")
+    return "" if text is None else bytes(text[:_MAX_TEXT_BYTES]).decode("utf-8", "replace")
 
 
 def multicall(tokens: Collection[str]) -> dict[str, str]:

@@ -19,7 +19,7 @@ LIST_CHAIN_ID = 1
 
 # What reads alike within ASCII, whatever the typeface; capitals only where they themselves do.
 _ASCII_LOOK_ALIKES = {"l": "i", "1": "i", "|": "i", "0": "o"}
-_LONGEST_SYMBOL = 64
+_MAX_SYMBOL_LENGTH = 64
 
 
 class WellKnownTokens:
@@ -53,7 +53,7 @@ class WellKnownTokens:
 
     def _keys(self, symbol: str) -> set[str]:
         """The case-blind forms of a symbol as it is written and as it reads."""
-        text = "".join(sanitise_text(symbol, _LONGEST_SYMBOL).split())
+        text = "".join(sanitise_text(symbol, _MAX_SYMBOL_LENGTH).split())
         decomposed = unicodedata.normalize("NFKD", text)
         bare = "".join(c for c in decomposed if not unicodedata.combining(c))
         keys = {bare.casefold(), bare.translate(self._look_alikes).casefold()}

@@ -46,7 +46,7 @@ from src.detection.features.definitions import FEATURE_NAMES, TokenProfile, feat
 from src.detection.forest.model import ANOMALY, NORMAL, Model, load_model
 from src.detection.policy import parse_policy
 from src.detection.records import Decision, Status, Verdict
-from src.detection.suite import Panel
+from src.detection.suite import DetectorSuite
 from src.detection.supervised.model import load_fraud_model
 from src.settings import Settings
 
@@ -101,7 +101,7 @@ class Pipeline:
         model, assessor: what scores and explains.
         threshold: score from which a transaction is an anomaly.
         profile: what the model knows of tokens' amounts.
-        panel: the policy's detectors.
+        suite: the policy's detectors.
         policy: the text that they come from.
         chain_id, well_known: the chain and its well-known tokens.
         reserved: symbols that would take other features' names.
@@ -115,7 +115,7 @@ class Pipeline:
     assessor: Assessor
     threshold: float
     profile: TokenProfile
-    panel: Panel
+    suite: DetectorSuite
     policy: str
     chain_id: int
     well_known: WellKnownTokens
@@ -188,18 +188,18 @@ class Pipeline:
         text = read_policy(settings.policy_path, settings.model_public_key)
         policy = parse_policy(text, settings.policy_path.name)
         equipment = Equipment(threshold, amounts, supervised)
-        panel = Panel.from_policy(policy, settings.chain_id, equipment)
+        suite = DetectorSuite.from_policy(policy, settings.chain_id, equipment)
         logger.info(
             "policy %s: %s",
             settings.policy_path.name,
-            ", ".join(f"{name} {mode}" for name, mode in panel.detectors) or "no detector",
+            ", ".join(f"{name} {mode}" for name, mode in suite.detectors) or "no detector",
         )
         return cls(
             model=model,
             assessor=Assessor(model, attributions=EXPLAINED_INPUTS),
             threshold=threshold,
             profile=TokenProfile.from_amounts(amounts),
-            panel=panel,
+            suite=suite,
             policy=text,
             chain_id=settings.chain_id,
             well_known=load_well_known_tokens(settings.chain_id),
@@ -329,8 +329,8 @@ class Pipeline:
             look_alikes=book.enter(transfers, sender),
         )
         if self.challenger is None:
-            return self.panel.decide(evidence)
-        return self.panel.decide(evidence, also=[_challenge(self.challenger, transfers, sender)])
+            return self.suite.decide(evidence)
+        return self.suite.decide(evidence, also=[_challenge(self.challenger, transfers, sender)])
 
 
 def open_lookups(settings: Settings) -> Lookups:

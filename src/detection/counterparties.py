@@ -19,8 +19,8 @@ DEFAULT_REMEMBERED = 40_000
 
 _HEAD = slice(2, 2 + FIRST_DIGITS)
 _TAIL = slice(-LAST_DIGITS, None)
-_MOST_LOOK_ALIKES = 100
-_MOST_TRANSFERS = 1000  # so that one airdrop cannot flush the memory
+_MAX_LOOK_ALIKES = 100
+_MAX_TRANSFERS = 1000  # so that one airdrop cannot flush the memory
 
 
 class CounterpartyBook:
@@ -51,7 +51,7 @@ class CounterpartyBook:
         """
         found: dict[tuple[str, str], LookAlike] = {}
         with self._lock:
-            for transfer in transfers[:_MOST_TRANSFERS]:
+            for transfer in transfers[:_MAX_TRANSFERS]:
                 payer, payee = transfer.sender, transfer.recipient
                 if payer in (payee, ZERO_ADDRESS) or payee == ZERO_ADDRESS:
                     continue
@@ -62,7 +62,7 @@ class CounterpartyBook:
                     if known is not None and known[0] == other and known[1] >= on_purpose:
                         continue  # nothing new, as nearly always
                     earlier = self._enter(key, other, on_purpose)
-                    if earlier is not None and len(found) < _MOST_LOOK_ALIKES:
+                    if earlier is not None and len(found) < _MAX_LOOK_ALIKES:
                         found.setdefault(
                             (account, other), LookAlike(account, other, *earlier, on_purpose)
                         )

@@ -1,6 +1,6 @@
 """The detectors of a policy, ready to judge: the one path from evidence to a decision.
 
-Live handling, replay and batches all decide through `Panel.decide`.
+Live handling, replay and batches all decide through `DetectorSuite.decide`.
 """
 
 import logging
@@ -17,7 +17,7 @@ from src.detection.records import Decision, Status, Verdict, decide
 logger = logging.getLogger(__name__)
 
 
-class Panel:
+class DetectorSuite:
     """Runs detectors over evidence. Thread-safe.
 
     Args:

@@ -96,7 +96,7 @@ class Decider:
     @property
     def detectors(self) -> list[tuple[str, str]]:
         """Name and mode of each detector that runs."""
-        return [(name, str(mode)) for name, mode in self.pipeline.panel.detectors]
+        return [(name, str(mode)) for name, mode in self.pipeline.suite.detectors]
 
     @property
     def caches(self) -> dict[str, Callable[[], CacheInfo]]:

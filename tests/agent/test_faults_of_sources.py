@@ -27,7 +27,7 @@ from tests.support.waiting import PATIENCE, FakeClock, wait_until
 
 KEY = "planted-key"
 DEADLINE_SECONDS = 0.2
-MOST_BYTES = 24 * 2**20
+MAX_BYTES = 24 * 2**20
 """Memory that one transaction may take, whatever a source sends."""
 AGE = "account_active_period_in_minutes"
 OTHER_TOKEN = "0x" + "78" * 20
@@ -160,7 +160,7 @@ def assert_survived(start, proxy, folder, source, behaviour) -> None:
     tracemalloc.start()
     try:
         metadata = handle()
-        assert tracemalloc.get_traced_memory()[1] < MOST_BYTES
+        assert tracemalloc.get_traced_memory()[1] < MAX_BYTES
     finally:
         tracemalloc.stop()
     assert metadata[f"{UNKNOWN_TOKEN}_value"] == "unknown"

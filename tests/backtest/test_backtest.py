@@ -24,7 +24,7 @@ from src.backtest.reading.columns import SECRET
 from src.backtest.reading.layouts import detect
 from src.backtest.reading.plan import Slice, whole_table
 from src.backtest.reading.reading import SliceReader
-from src.backtest.scoring.decisions import Decider
+from src.backtest.scoring.decisions import BatchDecider
 from src.backtest.scoring.prefilter import CONDITIONS, Surroundings, candidates
 from src.backtest.scoring.scoring import Cells, Scorer
 from src.chain.recording.receipts_root import receipts_root
@@ -38,7 +38,7 @@ from src.detection.features.definitions import FEATURE_NAMES, TokenProfile, feat
 from src.detection.forest.model import load_model
 from src.detection.policy import parse_policy
 from src.detection.records import Action
-from src.detection.suite import Panel
+from src.detection.suite import DetectorSuite
 from src.settings import PROJECT_ROOT
 from tests.backtest.data import (
     hostile_history,
@@ -94,7 +94,7 @@ def live(model, history, facts=None):
     """Every transaction by itself, through the functions of live handling."""
     facts = facts or {}
     profile = TokenProfile.from_amounts(model.manifest.token_amounts)
-    panel = Panel.from_policy(
+    suite = DetectorSuite.from_policy(
         parse_policy(POLICY), 1, Equipment(THRESHOLD, model.manifest.token_amounts)
     )
     assessor = Assessor(model, attributions=10)
@@ -114,7 +114,7 @@ def live(model, history, facts=None):
             {m.token: facts[m.token] for m in t.transfers if m.token in facts},
             None, book.enter(t.transfers, t.sender),
         )  # fmt: skip
-        found[t.tx_hash] = (row, assessment, panel.decide(evidence), evidence)
+        found[t.tx_hash] = (row, assessment, suite.decide(evidence), evidence)
     return found
 
 
@@ -425,7 +425,7 @@ def test_no_condition_hides_a_transaction_from_its_detector(tmp_path, model, see
     expected = live(model, history, facts)
     alike = np.array([bool(expected[h][3].look_alikes) for h in hashes])
     amounts = model.manifest.token_amounts
-    decided = Decider(model, policy, 1, THRESHOLD, facts).decide(batch, scores)
+    decided = BatchDecider(model, policy, 1, THRESHOLD, facts).decide(batch, scores)
     for position, tx_hash in enumerate(hashes):
         decision = expected[tx_hash][2]
         if position in decided:

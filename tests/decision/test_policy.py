@@ -11,7 +11,7 @@ from src.decision import __main__ as command
 from src.detection.detectors import DETECTORS
 from src.detection.detectors.base import Equipment
 from src.detection.policy import Mode, PolicyError, parse_policy
-from src.detection.suite import Panel
+from src.detection.suite import DetectorSuite
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 ADDRESS = "0x" + "1e" * 20
@@ -38,7 +38,7 @@ def with_scope(**changes):
 def test_the_shipped_policy_is_valid_and_names_every_detector():
     policy = parse_policy((REPOSITORY / "policy.yaml").read_text())
     assert policy.detectors.keys() == DETECTORS.keys()
-    running = Panel.from_policy(policy, 1, Equipment()).detectors
+    running = DetectorSuite.from_policy(policy, 1, Equipment()).detectors
     assert ("isolation_forest", Mode.ON) in running
     assert "supervised" not in dict(running)
 
@@ -86,8 +86,8 @@ def test_a_scope_is_read():
 
 def test_a_scope_of_another_chain_does_not_apply():
     policy = parse_policy(with_scope(chains="[56]"))
-    assert Panel.from_policy(policy, 1, Equipment())._scoped is False
-    assert Panel.from_policy(policy, 56, Equipment())._scoped is True
+    assert DetectorSuite.from_policy(policy, 1, Equipment())._scoped is False
+    assert DetectorSuite.from_policy(policy, 56, Equipment())._scoped is True
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from src.detection.evidence import Evidence
 from src.detection.policy import Match, Scope
 from src.detection.records import Action, Status, Verdict, decide
-from src.detection.suite import Panel
+from src.detection.suite import DetectorSuite
 from tests.conftest import ALICE, BOB
 
 names = st.sampled_from(["forest", "list", "poisoning", "loan"])
@@ -47,8 +47,8 @@ def test_actions_are_ordered_by_severity():
 
 def test_nothing_to_say_is_allow():
     assert decide([]).action is Action.ALLOW
-    assert Panel([]).decide(EVIDENCE).action is Action.ALLOW
-    assert Panel([]).decide(EVIDENCE).reasons == ()
+    assert DetectorSuite([]).decide(EVIDENCE).action is Action.ALLOW
+    assert DetectorSuite([]).decide(EVIDENCE).reasons == ()
 
 
 @given(verdicts, decided | undecided)
@@ -112,8 +112,8 @@ def test_who_has_not_decided_cannot_ask_for_anything(status):
     )
 )
 def test_a_detector_that_fails_is_named_and_costs_nothing(members):
-    whole = Panel([Saying(*member) for member in members]).decide(EVIDENCE)
-    working = Panel([Saying(*m) for m in members if m[1] is not None]).decide(EVIDENCE)
+    whole = DetectorSuite([Saying(*member) for member in members]).decide(EVIDENCE)
+    working = DetectorSuite([Saying(*m) for m in members if m[1] is not None]).decide(EVIDENCE)
     assert whole.action is working.action
     failed = {v.detector for v in whole.reasons if v.status is Status.FAILED}
     assert failed == {name for name, action in members if action is None}
@@ -121,7 +121,7 @@ def test_a_detector_that_fails_is_named_and_costs_nothing(members):
 
 
 def test_a_shadow_detector_is_recorded_apart():
-    decision = Panel([Saying("rule", Action.REVIEW)], [Saying("new", Action.BLOCK)]).decide(
+    decision = DetectorSuite([Saying("rule", Action.REVIEW)], [Saying("new", Action.BLOCK)]).decide(
         EVIDENCE
     )
     assert decision.action is Action.REVIEW
@@ -146,8 +146,10 @@ def scope(match=Match.EITHER, address=ALICE, detectors=("rule",)):
     ],
 )
 def test_a_scope_switches_off_its_own_detector_and_says_so(chosen, applies):
-    panel = Panel([Saying("rule", Action.BLOCK), Saying("other", Action.REVIEW)], scopes=[chosen])
-    decision = panel.decide(EVIDENCE)
+    suite = DetectorSuite(
+        [Saying("rule", Action.BLOCK), Saying("other", Action.REVIEW)], scopes=[chosen]
+    )
+    decision = suite.decide(EVIDENCE)
     assert decision.action is (Action.REVIEW if applies else Action.BLOCK)
     out = [v for v in decision.reasons if v.status is Status.OUT_OF_SCOPE]
     assert [v.reason for v in out] == ["friends: we know them"] * applies

@@ -288,7 +288,11 @@ def test_alerts_are_listed_filtered_and_judged(client: TestClient) -> None:
         f"/alerts/{alert['id']}/feedback", json={"is_true_alarm": True, "note": note}
     ).json()
     (said,) = judged["feedback"]
-    assert (said["author"], said["is_true_alarm"], said["note"]) == ("local", True, "seen before")
+    assert (said["author"], said["is_true_alarm"], said["note"]) == (
+        "local",
+        True,
+        "seen before",
+    )
     by_sender = {"sender": alert["from_address"], "severity": "Critical", "with_feedback": True}
     found = client.get("/alerts", params=by_sender)
     assert [one["id"] for one in found.json()] == [alert["id"]]

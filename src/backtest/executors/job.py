@@ -19,7 +19,7 @@ from src.backtest.reading.layouts import Export
 from src.backtest.reading.plan import Slice
 from src.backtest.reading.reading import SliceTables
 from src.backtest.reading.tokens import token_facts
-from src.backtest.scoring.decisions import Decider
+from src.backtest.scoring.decisions import BatchDecider
 from src.backtest.scoring.scoring import Scorer
 from src.detection.features.definitions import FEATURE_NAMES
 from src.detection.forest.model import load_model
@@ -159,7 +159,7 @@ class Job:
         return [rows.facts(position) for position in np.flatnonzero(known).tolist()]
 
     @cached_property
-    def _judges(self) -> tuple[Scorer, Decider]:
+    def _judges(self) -> tuple[Scorer, BatchDecider]:
         return _judges(
             self.model_path, self.policy_text, self.policy_name, self.chain_id, self.threshold,
             self.tokens_folder, self.public_key,
@@ -173,12 +173,12 @@ class Job:
 def _judges(
     model_path: Path, policy_text: str, policy_name: str, chain_id: int, threshold: float,
     tokens_folder: Path, public_key: str | None,
-) -> tuple[Scorer, Decider]:  # fmt: skip
+) -> tuple[Scorer, BatchDecider]:  # fmt: skip
     """Loaded once a process, whichever slices it gets."""
     model = load_model(model_path, available_inputs=FEATURE_NAMES, public_key=public_key)
     policy = parse_policy(policy_text, policy_name)
     facts = token_facts(tokens_folder, chain_id)
-    return Scorer(model), Decider(model, policy, chain_id, threshold, facts)
+    return Scorer(model), BatchDecider(model, policy, chain_id, threshold, facts)
 
 
 @lru_cache(maxsize=2)

@@ -27,7 +27,7 @@ from src.settings import PROJECT_ROOT
 
 _POLL_SECONDS = 0.5
 _SCHEMA = "position long, transfers long"
-_MOST_FAILURES = "8"
+_MAX_FAILURES = "8"
 _JAVA = "Java 17 or newer on PATH or in JAVA_HOME; Debian: apt-get install default-jre-headless"
 
 Done = Callable[[dict[str, Any]], None]
@@ -56,7 +56,7 @@ def run_on_spark(job: Job, slices: Sequence[Slice], master: str | None, done: Do
     warnings.filterwarnings("ignore", "PySpark does not yet fully support pandas", FutureWarning)
     builder = SparkSession.builder.appName("backtest")
     # Losing a machine is not the slice's fault; damaged data fails at once, see `_work`.
-    builder = builder.config("spark.task.maxFailures", _MOST_FAILURES)
+    builder = builder.config("spark.task.maxFailures", _MAX_FAILURES)
     builder = builder.config("spark.ui.showConsoleProgress", "false")
     # A task starts no thread of its own and holds one slice: about 600 MB.
     builder = builder.config("spark.sql.execution.arrow.maxRecordsPerBatch", "1")

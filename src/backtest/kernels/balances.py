@@ -8,8 +8,8 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-_LONGEST_FOR_LOANS = 64
-_LONGEST_FOR_DRAINS = 512
+_MAX_TRANSFERS_FOR_LOANS = 64
+_MAX_TRANSFERS_FOR_DRAINS = 512
 """The search takes more than linear time: a longer transaction is for the detector itself."""
 
 _TOLERANCE = 1e-9
@@ -151,7 +151,7 @@ def may_profit(
         if not looked_at[tx]:
             continue
         start, stop = offsets[tx], offsets[tx + 1]
-        if stop - start > _LONGEST_FOR_LOANS:
+        if stop - start > _MAX_TRANSFERS_FOR_LOANS:
             found[tx] = True
             continue
         for back in range(start, stop):
@@ -268,7 +268,7 @@ def may_be_drained(
             paid[who] += 1
             if paid[who] != min_tokens:  # each account is looked at once
                 continue
-            if stop - start > _LONGEST_FOR_DRAINS or _loses(
+            if stop - start > _MAX_TRANSFERS_FOR_DRAINS or _loses(
                 token, sender, recipient, amount, words, start, stop, who, min_tokens
             ):
                 found[tx] = True

@@ -28,7 +28,7 @@ svg { width: 100%; display: block } .bar { fill: var(--review) } .stop { fill: v
 .key { color: var(--review) } .key.s { color: var(--stop) }
 """
 _HEIGHT = 120  # of a chart, in its own units; its width is 1000
-_MOST_DAYS = 4_000
+_MAX_DAYS = 4_000
 
 
 def report(summary: Mapping[str, Any]) -> str:
@@ -94,7 +94,7 @@ def _alerts_a_day(days: Mapping[str, Mapping[str, int]]) -> str:
             escape(day),
             *(_number(counts[name]) for name in ("transactions", "anomalies", "review", "block")),
         )
-        for day, counts in list(days.items())[-_MOST_DAYS:]
+        for day, counts in list(days.items())[-_MAX_DAYS:]
     ]
     left_out = len(days) - len(rows)
     by_day = table(

@@ -1,4 +1,4 @@
-"""Decisions of a batch: the same panel of detectors as in live handling, where it has to look."""
+"""Decisions of a batch: the same suite of detectors as in live handling, where it has to look."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -27,7 +27,7 @@ from src.detection.evidence import Evidence, LookAlike, TokenFact
 from src.detection.forest.model import Attribution, Model
 from src.detection.policy import Mode, Policy
 from src.detection.records import Decision, decide
-from src.detection.suite import Panel
+from src.detection.suite import DetectorSuite
 
 EXPLANATIONS_REMEMBERED = 10_000
 """About 1.5 kB each."""
@@ -46,7 +46,7 @@ class Judged:
     explanation: tuple[Attribution, ...] = ()
 
 
-class Decider:
+class BatchDecider:
     """Decides about batches. Thread-safe.
 
     The counterparties that an account had are known within a batch: history before it is not seen,
@@ -75,7 +75,7 @@ class Decider:
         self._tokens = tokens
         self._impersonators = frozenset(a for a, fact in tokens.items() if fact.impersonates)
         equipment = Equipment(threshold, self._amounts)
-        self._panel = Panel.from_policy(policy, chain_id, equipment)
+        self._suite = DetectorSuite.from_policy(policy, chain_id, equipment)
         self._columns = {name: column for column, name in enumerate(model.inputs)}
         self._assessed: dict[bytes, Assessment] = {}
         self._weighed: dict[bytes, tuple[Attribution, ...]] = {}
@@ -86,7 +86,7 @@ class Decider:
             if entry.mode is not Mode.OFF
         }
         self._alone = {
-            name: Panel.from_policy(_only(policy, name, chain_id), chain_id, equipment)
+            name: DetectorSuite.from_policy(_only(policy, name, chain_id), chain_id, equipment)
             for name in self._running
         }
 
@@ -123,7 +123,7 @@ class Decider:
                     continue  # most who are asked have nothing to say
                 decision = self._together(evidence, names, said)
             else:
-                decision = self._panel.decide(evidence)
+                decision = self._suite.decide(evidence)
             if position in is_anomaly:
                 judged[position] = Judged(decision, self._explanation(position, scores))
             elif _asks(decision):
@@ -132,7 +132,7 @@ class Decider:
 
     def _together(self, facts: Evidence, names: list[str], said: list[Decision]) -> Decision:
         """The decision of all, of whom these were asked already. The others need no transfers."""
-        others = self._panel.decide(replace(facts, transfers=(), tokens={}, look_alikes=()))
+        others = self._suite.decide(replace(facts, transfers=(), tokens={}, look_alikes=()))
         verdicts = [v for v in (*others.reasons, *others.shadow) if v.detector not in names]
         for decision in said:
             verdicts += (*decision.reasons, *decision.shadow)

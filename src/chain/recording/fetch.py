@@ -29,9 +29,9 @@ logger = logging.getLogger(__name__)
 DEFAULT_PATIENCE = 120.0
 
 _FIRST_PAUSE = 0.5
-_LONGEST_PAUSE = 15.0
+_MAX_BACKOFF = 15.0
 _TRIES_OF_A_BLOCK = 3
-_MOST_REFUSALS = 3  # one may be of a node that is behind; three are of one without the method
+_MAX_REFUSALS = 3  # one may be of a node that is behind; three are of one without the method
 
 
 class UnverifiedBlock(ValueError):
@@ -71,7 +71,7 @@ class Node:
                     raise
                 logger.info("%s; trying again in %.1f s", error, pause)
             self.stop.wait(pause)
-            pause = min(2 * pause, _LONGEST_PAUSE)
+            pause = min(2 * pause, _MAX_BACKOFF)
 
     def quantity(self, method: str) -> int:
         """The number that a method without parameters answers."""
@@ -135,7 +135,7 @@ class BlockFetcher:
         return RecordedBlock(block, self._receipts(number, transactions))
 
     def _receipts(self, number: int, transactions: list[Json]) -> list[Json]:
-        if self._refusals >= _MOST_REFUSALS:
+        if self._refusals >= _MAX_REFUSALS:
             return self._receipts_one_by_one(transactions)
         try:
             answer = self._node.call("eth_getBlockReceipts", [hex(number)])

@@ -17,7 +17,7 @@ from src.chain.recording.format import TokenAnswers
 
 logger = logging.getLogger(__name__)
 
-_LONGEST_ANSWER = 4096  # bytes; a longer name or symbol is an attack on our disk
+_MAX_ANSWER_BYTES = 4096  # bytes; a longer name or symbol is an attack on our disk
 # How nodes word it that the contract itself failed; any other refusal says nothing of the token.
 _EVM_FAILURES = ("revert", "opcode", "out of gas", "invalid jump", "stack", "bad instruction")
 
@@ -83,7 +83,7 @@ class TokenFetcher:
 
 
 def _recorded(token: str, answers: Sequence[bytes | None] | None) -> TokenAnswers | None:
-    if answers is None or any(data and len(data) > _LONGEST_ANSWER for data in answers):
+    if answers is None or any(data and len(data) > _MAX_ANSWER_BYTES for data in answers):
         return None
     decimals, name, symbol = (None if data is None else f"0x{data.hex()}" for data in answers)
     return TokenAnswers(token, name=name, symbol=symbol, decimals=decimals)

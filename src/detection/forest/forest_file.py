@@ -170,7 +170,7 @@ _ALLOWED: Mapping[tuple[str, str], Callable[..., Any] | type] = {
 }
 
 
-_LONGEST_UNBUILT = 100  # c(n) of any number of rows that fits into memory
+_MAX_UNBUILT_LENGTH = 100  # c(n) of any number of rows that fits into memory
 
 
 # dill writes MEMOIZE instead. Ten bytes of these make the unpickler fill gigabytes.
@@ -272,7 +272,7 @@ def _tree(
     # In this order, as scikit-learn adds them: floating-point sums depend on it.
     with np.errstate(all="ignore"):  # infinities of a broken file are refused just below
         depth_value = np.asarray(depth, dtype=np.float64) + unbuilt - 1.0
-    if not ((depth_value >= 0) & (depth_value <= n_nodes + _LONGEST_UNBUILT)).all():
+    if not ((depth_value >= 0) & (depth_value <= n_nodes + _MAX_UNBUILT_LENGTH)).all():
         raise ValueError("a path length is impossible")
     feature = np.asarray(subset)[feature]
     if (feature < 0).any() or (feature >= n_features).any():

@@ -27,7 +27,7 @@ Masks = Sequence[NDArray[np.bool_]]
 
 MAX_POINTS = 256
 _DECIMALS = 6
-_LEAST_MASS = 0.02
+_MIN_MASS = 0.02
 _NOISE_QUANTILE = 0.95
 
 
@@ -163,7 +163,7 @@ def bin_edges(reference: Distribution) -> Floats:
     are bins of their own, joined with their neighbours until each bin holds enough, and never more
     than about ten bins. What is above a dominating value is a bin however rare it is.
     """
-    least = max(_LEAST_MASS, (1 - float(reference.shares.max())) / 10)
+    least = max(_MIN_MASS, (1 - float(reference.shares.max())) / 10)
     edges, held = [], 0.0
     for value, share in zip(reference.values, reference.shares, strict=True):
         held += share
@@ -200,7 +200,7 @@ def _noise(measured: Sequence[tuple[float, float, float]]) -> Noise:
 
 def _categorical_psi(reference: Categories, current: Categories) -> float:
     total = sum(reference.counts.values()) or 1
-    kept = sorted(n for n, count in reference.counts.items() if count / total >= _LEAST_MASS)
+    kept = sorted(n for n, count in reference.counts.items() if count / total >= _MIN_MASS)
 
     def shares(counts: Mapping[str, int]) -> Floats:
         many = sum(counts.values()) or 1

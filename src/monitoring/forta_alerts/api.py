@@ -18,7 +18,7 @@ _SOURCE = "forta api"
 _TIMEOUT_SECONDS = 60.0
 _MAX_BYTES = 128 * 1024 * 1024
 _MAX_PAGES = 10_000
-_LONGEST_PAUSE_SECONDS = 30.0
+_MAX_BACKOFF_SECONDS = 30.0
 # The request itself is wrong: asking again gives the same answer.
 _FINAL_CODES = frozenset(
     {"BAD_USER_INPUT", "FORBIDDEN", "GRAPHQL_PARSE_FAILED", "GRAPHQL_VALIDATION_FAILED",
@@ -111,7 +111,7 @@ class FortaApi:
             except (SourceUnavailable, RateLimited, MalformedAnswer) as failure:
                 if attempt == ATTEMPTS:
                     raise
-                pause = min(_LONGEST_PAUSE_SECONDS, 2.0 ** (attempt - 1))
+                pause = min(_MAX_BACKOFF_SECONDS, 2.0 ** (attempt - 1))
                 logger.warning("%s; attempt %d of %d", failure, attempt, ATTEMPTS)
                 # Spread, so that several who were refused together do not come back together.
                 self._sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311

@@ -19,7 +19,7 @@ from src.utils.constants import NORMAL_ALERT_ID as NORMAL
 
 SEVERITIES = ("CRITICAL", "HIGH", "MEDIUM", "LOW", "INFO", "UNKNOWN")
 THRESHOLDS = tuple(round(0.4 + 0.05 * step, 2) for step in range(11))
-MOST_ANOMALOUS = 5
+TOP_ANOMALOUS = 5
 COLUMNS = ("tx_hash", "alert_id", "severity", "block", "time", "score", "model_version")
 
 
@@ -86,7 +86,7 @@ def daily_statistics(table: pd.DataFrame, expected_anomaly_rate: float) -> Daily
     anomalies = counts[ANOMALOUS]
     rate = anomalies / many
     scores = alerts["score"].dropna()
-    highest = alerts.dropna(subset=["score"]).nlargest(MOST_ANOMALOUS, "score")
+    highest = alerts.dropna(subset=["score"]).nlargest(TOP_ANOMALOUS, "score")
     return DailyStatistics(
         transactions=many,
         repeated=int(ours.sum()) - many,

@@ -167,7 +167,13 @@ def find_alert(connection: Connection, number: int) -> Alert | None:
 
 
 def give_feedback(
-    connection: Connection, number: int, author: str, *, is_true_alarm: bool, note: str, now: float
+    connection: Connection,
+    number: int,
+    author: str,
+    *,
+    is_true_alarm: bool,
+    note: str,
+    now: float,
 ) -> None:
     """Store what an author says of an alert, in place of what the same author said before."""
     said = {"is_true_alarm": is_true_alarm, "note": note, "given_at": now}

@@ -33,7 +33,7 @@ SIGNATURE_HEADER: Final = "X-Signature"
 TIMESTAMP_HEADER: Final = "X-Timestamp"
 
 _FIRST_PAUSE = 5.0
-_LONGEST_PAUSE = 3_600.0
+_MAX_BACKOFF = 3_600.0
 _TIMEOUT = 10.0
 _POLL_SECONDS = 1.0
 _STOP_SECONDS = 15.0
@@ -188,7 +188,7 @@ class Notifier:
         if failure is not None:
             metrics.error_occurred("NotificationFailed")
             logger.warning("notification to %s failed: %s", channel.name, failure)
-        pause = min(self._first_pause * 2**notification.attempts, _LONGEST_PAUSE)
+        pause = min(self._first_pause * 2**notification.attempts, _MAX_BACKOFF)
         with self._database.writing() as connection:
             note_attempt(
                 connection,

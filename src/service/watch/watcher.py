@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 REMEMBERED_BLOCKS = 1_000
 """How deep a reorganisation can be and still be followed."""
 
-_LONGEST_PAUSE = 30.0
+_MAX_BACKOFF = 30.0
 
 
 class Watcher:
@@ -74,12 +74,12 @@ class Watcher:
                 pause = usual
             except (SourceError, UnverifiedBlock) as error:
                 metrics.error_occurred(error)
-                pause = min(2 * pause, _LONGEST_PAUSE)
+                pause = min(2 * pause, _MAX_BACKOFF)
                 logger.warning("%s; trying again in %.0f s", error, pause)
             # Such as a database that is away: nothing is lost, the block is not noted as done.
             except Exception as error:
                 metrics.error_occurred(error)
-                pause = min(2 * pause, _LONGEST_PAUSE)
+                pause = min(2 * pause, _MAX_BACKOFF)
                 logger.exception("watching failed; trying again in %.0f s", pause)
             stop.wait(pause)
 

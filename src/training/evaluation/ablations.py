@@ -33,7 +33,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
 """The features by what they look at."""
 
 _DOMINANT = "once-upon-context"
-_LEAST_ROWS = 200
+_MIN_ROWS = 200
 _RATE = 0.004
 
 Row = dict[str, Any]
@@ -58,7 +58,7 @@ def ablations(
         )
     for name, train, test, tested in _splits(background, exploits, parameters):
         report(name)
-        if min(train.sum(), test.sum()) >= _LEAST_ROWS and tested.any():
+        if min(train.sum(), test.sum()) >= _MIN_ROWS and tested.any():
             rows.append(_split(name, background, train, test, exploits, tested, parameters))
     rows.extend(_views(folder, background, exploits, parameters, report))
     return rows
@@ -177,7 +177,7 @@ def _derivation_guess(
     times = background.facts["block_timestamp"].astype("int64")
     years = pd.to_datetime(times, unit="s").dt.year.to_numpy()
     same_years = (years >= 2020) & (years <= 2022)
-    if same_years.sum() < _LEAST_ROWS:
+    if same_years.sum() < _MIN_ROWS:
         same_years[:] = True
     table = np.concatenate(
         [feature_table(background.batch, profile)[same_years], feature_table(calls.batch, profile)]

@@ -20,7 +20,7 @@ from src.settings import model_public_key
 from src.training.evaluation.sets import load_benign_fixtures, load_exploits
 from src.training.score import score_set
 
-MOST_LISTED = 100
+MAX_LISTED = 100
 
 _DESCRIPTION = """\
 Score the same transactions with two model bundles: where they disagree and by how much, what would
@@ -124,7 +124,7 @@ def _rank_correlation(rows: pd.DataFrame) -> float | None:
 
 def _listed(rows: pd.DataFrame) -> list[dict[str, Any]]:
     """Those about which the models differ most, in an order that depends on nothing else."""
-    ordered = rows.sort_values(["gap", "tx_hash"], ascending=[False, True]).head(MOST_LISTED)
+    ordered = rows.sort_values(["gap", "tx_hash"], ascending=[False, True]).head(MAX_LISTED)
     return [
         {str(key): value for key, value in row.items() if key != "gap" and value is not None}
         for row in ordered.to_dict("records")

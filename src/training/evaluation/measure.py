@@ -57,7 +57,7 @@ STRATA: dict[str, tuple[int, int]] = {
 }
 """Ranges of the number of transfers, both ends included."""
 
-_LEAST_ROWS = 5  # a stratum with fewer of either kind gets no figure
+_MIN_ROWS = 5  # a stratum with fewer of either kind gets no figure
 _CURVE = tuple(np.round(np.arange(0.40, 0.9001, 0.005), 3).tolist())
 _FOLD_SEEDS = (1, 2, 3)
 _SLOTS_A_DAY = 7200  # 12 seconds each
@@ -173,7 +173,7 @@ def _detector_figures(
 ) -> Figures:
     strata: Figures = {}
     for name, (background, exploits) in masks.items():
-        if min(background.sum(), exploits.sum()) < _LEAST_ROWS:
+        if min(background.sum(), exploits.sum()) < _MIN_ROWS:
             continue
         part = scored.where(background, exploits)
         bootstrap = Bootstrap(part, repetitions=repetitions)

@@ -18,13 +18,13 @@ from src.detection.features.definitions import FEATURE_NAMES
 from src.detection.forest.model import load_model
 from src.detection.policy import Mode, Policy
 from src.detection.records import Action
-from src.detection.suite import Panel
+from src.detection.suite import DetectorSuite
 from src.files import write_file
 from src.settings import load_settings
 from src.training.evaluation import rule_cases
 from src.training.evaluation.statistics import share_interval
 
-MOST_FALSE_ALARMS = 0.005
+MAX_FALSE_ALARMS = 0.005
 """Share of the background that a detector may flag and still be on by default."""
 
 _DESCRIPTION = """\
@@ -48,11 +48,11 @@ def evaluate_rules(policy: Policy, equipment: Equipment, sets: dict[str, list[Ev
     steps = []
     so_far: list[str] = []
     entries = policy.for_chain(1)
-    before = {name: _counts(_panel(policy, [], equipment), cases) for name, cases in sets.items()}
+    before = {name: _counts(_suite(policy, [], equipment), cases) for name, cases in sets.items()}
     for detector, entry in entries.items():
         if entry.mode is Mode.OFF:
             continue
-        alone = _panel(policy, [detector], equipment)
+        alone = _suite(policy, [detector], equipment)
         step: dict[str, Any] = {
             "detector": detector,
             "mode": str(entry.mode),
@@ -61,28 +61,28 @@ def evaluate_rules(policy: Policy, equipment: Equipment, sets: dict[str, list[Ev
         }
         if entry.mode is Mode.ON:
             so_far.append(detector)
-            together = _panel(policy, so_far, equipment)
+            together = _suite(policy, so_far, equipment)
             before = {name: _counts(together, cases) for name, cases in sets.items()}
         step["after"] = before
         step["within_limit"] = (
             step["alone"]["background"]["flagged"]
-            <= MOST_FALSE_ALARMS * step["alone"]["background"]["transactions"]
+            <= MAX_FALSE_ALARMS * step["alone"]["background"]["transactions"]
         )
         steps.append(step)
-    return {"steps": steps, "most_false_alarms": MOST_FALSE_ALARMS}
+    return {"steps": steps, "most_false_alarms": MAX_FALSE_ALARMS}
 
 
-def _panel(policy: Policy, names: Sequence[str], equipment: Equipment) -> Panel:
+def _suite(policy: Policy, names: Sequence[str], equipment: Equipment) -> DetectorSuite:
     entries = {
         name: type(entry)(Mode.ON, entry.parameters)
         for name, entry in policy.for_chain(1).items()
         if name in names
     }
-    return Panel.from_policy(Policy(entries, {}, policy.scopes), 1, equipment)
+    return DetectorSuite.from_policy(Policy(entries, {}, policy.scopes), 1, equipment)
 
 
-def _counts(panel: Panel, cases: Iterable[Evidence]) -> dict[str, Any]:
-    actions = [panel.decide(evidence).action for evidence in cases]
+def _counts(suite: DetectorSuite, cases: Iterable[Evidence]) -> dict[str, Any]:
+    actions = [suite.decide(evidence).action for evidence in cases]
     flagged = sum(action >= Action.REVIEW for action in actions)
     low, high = share_interval(flagged, len(actions)) if actions else (0.0, 0.0)
     return {
