@@ -13,7 +13,8 @@ training rows that do), the Shapley value of feature i at a leaf of value v is t
 t in [0, 1] of v * (o_i - z_i) * product over j != i of F_j(t), F_j(t) = o_j * t + z_j * (1 - t):
 the expectation over a uniformly random ordering, t being the share of features that came before.
 The integrand is a polynomial of degree below the number of distinct features on the path, so
-Gauss-Legendre quadrature with half as many points is exact.
+Gauss-Legendre quadrature with half as many points is exact. Points are taken in blocks of a size
+that the compiler knows, which unrolls its loops: one block is exact up to twelve distinct features.
 
 At a split on feature f let `above` be the product of the factors on the path, o, z and F those of f
 there (all 1 if the path has not split on f yet), o_left, z_left and F_left those of the left child,
@@ -27,7 +28,6 @@ pass up for the sums: linear in the nodes, without TreeSHAP's quadratic extend a
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numba
 import numpy as np
@@ -35,41 +35,26 @@ from numpy.typing import NDArray
 
 from src.detection.forest.forest import LEAF, Forest
 
+_BLOCK = 6
+"""Quadrature points that one pass over the trees evaluates."""
 
-class _Trees(NamedTuple):
-    """What the kernel reads; arrays of one entry a node, unless another length is given.
-
-    Attributes:
-        roots: n_trees + 1 entries: tree t has the nodes roots[t]:roots[t + 1], parents before their
-            children.
-        feature, threshold, left, right, depth_value: as in `Forest`.
-        entered: at a split, the nearest node on the path to it (itself included) that was entered
-            by a split on the same feature; the tree's root if there is none.
-        share: z of the feature by which the node was entered; 1 at roots.
-        splits: all nodes that are no leaves, in order.
-        split_starts: n_trees + 1 entries: where the splits of each tree begin in `splits`.
-    """
-
-    roots: NDArray[np.int32]
-    feature: NDArray[np.int32]
-    threshold: NDArray[np.float32]
-    left: NDArray[np.int32]
-    right: NDArray[np.int32]
-    depth_value: NDArray[np.float64]
-    entered: NDArray[np.int32]
-    share: NDArray[np.float64]
-    splits: NDArray[np.int64]
-    split_starts: NDArray[np.int64]
-
-
-_TREES_TYPE = numba.types.NamedTuple(  # type: ignore[no-untyped-call]
+_SPLIT = np.dtype(
     [
-        numba.int32[::1], numba.int32[::1], numba.float32[::1], numba.int32[::1],
-        numba.int32[::1], numba.float64[::1], numba.int32[::1], numba.float64[::1],
-        numba.int64[::1], numba.int64[::1],
+        ("share", np.float64),  # z of the feature on the path to the split; 1 if not split on yet
+        ("share_left", np.float64),  # z of the feature at the left child
+        ("threshold", np.float32),
+        ("feature", np.uint32),
+        ("left", np.uint32),
+        ("right", np.uint32),
+        ("entered", np.uint32),  # nearest node on the path entered by a split on the same feature
     ],
-    _Trees,
-)  # fmt: skip
+    align=True,
+)
+"""A split as the kernel reads it.
+
+Nodes are numbered within their tree: splits first, parents before their children, then leaves. The
+root, 0, counts as entered by all features. Unsigned numbers spare numba its test for negative ones.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,39 +70,59 @@ class Explainer:
     n_features: int
     denominator: float
     base: float
-    _trees: _Trees
-    _points: NDArray[np.float64]
+    _splits: NDArray[np.void]  # of all trees, one after another
+    _starts: NDArray[np.int64]  # n_trees + 1 entries: tree t has the splits starts[t]:starts[t + 1]
+    _leaf_values: NDArray[np.float64]  # of all trees; a tree has one leaf more than splits
+    _points: NDArray[np.float64]  # shape (blocks, _BLOCK)
     _point_weights: NDArray[np.float64]
 
     @classmethod
     def for_forest(cls, forest: Forest) -> "Explainer":
         """Prepare a forest."""
-        splits = np.flatnonzero(forest.feature != LEAF)
-        parent = np.full(len(forest.feature), LEAF, dtype=np.int32)
-        parent[forest.left[splits]] = splits
-        parent[forest.right[splits]] = splits
+        is_leaf = forest.feature == LEAF
+        splits = np.flatnonzero(~is_leaf)
+        left, right = forest.left[splits], forest.right[splits]
+        parent = np.full(len(is_leaf), LEAF, dtype=np.int32)
+        parent[left] = parent[right] = splits
         root = np.repeat(forest.roots[:-1], np.diff(forest.roots))
         entered, share = root.copy(), np.ones(len(root))
         max_distinct = _follow_paths(forest.feature, forest.cover, parent, entered, share)
-        nodes, weights = np.polynomial.legendre.leggauss(max(1, -(-max_distinct // 2)))
+
+        number = np.empty(len(root), dtype=np.int64)
+        number[np.lexsort((is_leaf, root))] = np.arange(len(root))
+        number -= root
+        prepared = np.empty(len(splits), dtype=_SPLIT)
+        prepared["share"] = share[entered[splits]]
+        prepared["share_left"] = share[left]
+        prepared["threshold"] = forest.threshold[splits]
+        prepared["feature"] = forest.feature[splits]
+        prepared["left"] = number[left]
+        prepared["right"] = number[right]
+        prepared["entered"] = number[entered[splits]]
+
+        n_blocks = max(1, -(-max_distinct // (2 * _BLOCK)))
+        nodes, weights = np.polynomial.legendre.leggauss(n_blocks * _BLOCK)
         expected = float(np.sum(forest.depth_value * forest.cover / forest.cover[root]))
         return cls(
             n_features=forest.n_features,
             denominator=forest.denominator,
             base=-expected / forest.denominator if forest.denominator else -1.0,
-            _trees=_Trees(
-                forest.roots, forest.feature, forest.threshold, forest.left, forest.right,
-                forest.depth_value, entered, share, splits, np.searchsorted(splits, forest.roots),
-            ),
-            _points=(nodes + 1) / 2,  # from [-1, 1] to [0, 1]
-            _point_weights=weights / 2,
-        )  # fmt: skip
+            _splits=prepared,
+            _starts=np.searchsorted(splits, forest.roots),
+            _leaf_values=forest.depth_value[is_leaf],
+            _points=(nodes.reshape(n_blocks, _BLOCK) + 1) / 2,  # from [-1, 1] to [0, 1]
+            _point_weights=weights.reshape(n_blocks, _BLOCK) / 2,
+        )
 
     def weights(self, row: NDArray[np.float32]) -> NDArray[np.float64]:
         """Signed weight of each input, shape (n_features,), in log2 of the score."""
         weights = np.zeros(self.n_features)
         if self.denominator:
-            _shapley(row, self._trees, self._points, self._point_weights, weights)
+            for points, point_weights in zip(self._points, self._point_weights, strict=True):
+                _shapley(
+                    row, self._splits, self._starts, self._leaf_values, points, point_weights,
+                    weights,
+                )  # fmt: skip
             weights /= -self.denominator
         return weights
 
@@ -136,7 +141,12 @@ def _follow_paths(
     entered: NDArray[np.int32],
     share: NDArray[np.float64],
 ) -> int:
-    """Fill `entered` and `share`, see `_Trees`; return the most distinct features on a path."""
+    """Follow all paths down; return the most distinct features on one of them.
+
+    Fills `entered` (at a split: the nearest node on the path to it, itself included, that was
+    entered by a split on the same feature; stays the tree's root if there is none) and `share` (z
+    of the feature by which the node was entered; stays 1 at roots).
+    """
     distinct = np.zeros(len(feature), np.int64)
     for node in range(len(feature)):  # parents come before their children
         above = parent[node]
@@ -154,54 +164,53 @@ def _follow_paths(
 
 @numba.njit(
     numba.void(
-        numba.float32[::1], _TREES_TYPE, numba.float64[::1], numba.float64[::1],
-        numba.float64[::1],
+        numba.float32[::1], numba.from_dtype(_SPLIT)[::1], numba.int64[::1], numba.float64[::1],
+        numba.float64[::1], numba.float64[::1], numba.float64[::1],
     ),
     cache=True, nogil=True, error_model="numpy",
 )  # fmt: skip
 def _shapley(
     row: NDArray[np.float32],
-    trees: _Trees,
+    all_splits: NDArray[np.void],
+    starts: NDArray[np.int64],
+    leaf_values: NDArray[np.float64],
     points: NDArray[np.float64],
     point_weights: NDArray[np.float64],
     phi: NDArray[np.float64],
 ) -> None:
-    """Add to phi, shape (features,), the Shapley values of the path length over all trees."""
-    n_points = len(points)
-    largest = np.diff(trees.roots).max()
+    """Add to phi, shape (features,), one block's part of the Shapley values of the path length."""
+    largest = 2 * np.diff(starts).max() + 1
     follows = np.ones(largest)  # o of the feature by which a node was entered
-    to_left = np.empty((largest, n_points))  # F_left / F
-    above = np.empty((largest, n_points))  # later the effect: what S_left - S_right is weighted by
-    below = np.empty((largest, n_points))  # S
-    integrand = np.zeros((len(phi), n_points))
+    to_left = np.empty((largest, _BLOCK))  # F_left / F
+    above = np.empty((largest, _BLOCK))  # on the way up: what S_left - S_right is multiplied by
+    below = np.empty((largest, _BLOCK))  # S
 
-    for tree in range(len(trees.roots) - 1):
-        root, size = trees.roots[tree], trees.roots[tree + 1] - trees.roots[tree]
-        splits = trees.splits[trees.split_starts[tree] : trees.split_starts[tree + 1]]
+    for tree in range(len(starts) - 1):
+        splits = all_splits[starts[tree] : starts[tree + 1]]
+        n_splits = len(splits)
         above[0] = point_weights
-        for i in range(size):
-            for k in range(n_points):
-                below[i, k] = trees.depth_value[root + i]
-        for node in splits:
-            i = node - root
-            left, right = trees.left[node] - root, trees.right[node] - root
-            o, z = follows[trees.entered[node] - root], trees.share[trees.entered[node]]
-            o_left = o * (row[trees.feature[node]] <= trees.threshold[node])
-            z_left = trees.share[trees.left[node]]
+        for i in range(n_splits + 1):
+            for k in range(_BLOCK):
+                below[n_splits + i, k] = leaf_values[starts[tree] + tree + i]
+        for i in range(n_splits):
+            split = splits[i]
+            left, right = split.left, split.right
+            o, z, z_left = follows[split.entered], split.share, split.share_left
+            o_left = o * (row[split.feature] <= split.threshold)
             follows[left], follows[right] = o_left, o - o_left
-            for k in range(n_points):
-                t, not_t = points[k], 1.0 - points[k]
-                inverse = 1.0 / (o * t + z * not_t)
-                to_left[i, k] = (o_left * t + z_left * not_t) * inverse
-                above[left, k] = above[i, k] * to_left[i, k]
-                above[right, k] = above[i, k] - above[left, k]
-                above[i, k] *= (o_left * z - z_left * o) * (inverse * inverse)
-        for node in splits[::-1]:
-            i, feature = node - root, trees.feature[node]
-            left, right = trees.left[node] - root, trees.right[node] - root
-            for k in range(n_points):
+            for k in range(_BLOCK):
+                here = above[i, k]
+                inverse = 1.0 / (z + (o - z) * points[k])
+                to_left[i, k] = (z_left + (o_left - z_left) * points[k]) * inverse
+                above[left, k] = here * to_left[i, k]
+                above[right, k] = here - above[left, k]
+                above[i, k] = here * (o_left * z - z_left * o) * (inverse * inverse)
+        for i in range(n_splits - 1, -1, -1):
+            split = splits[i]
+            left, right = split.left, split.right
+            integral = 0.0
+            for k in range(_BLOCK):
                 difference = below[left, k] - below[right, k]
-                integrand[feature, k] += above[i, k] * difference
+                integral += above[i, k] * difference
                 below[i, k] = below[right, k] + to_left[i, k] * difference
-    for i in range(len(phi)):
-        phi[i] += integrand[i].sum()
+            phi[split.feature] += integral
