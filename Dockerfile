@@ -74,10 +74,10 @@ RUN rm -r src/service src/training src/registry src/datasets src/reports \
 FROM base AS service-build
 
 SHELL ["/bin/bash", "-o", "pipefail", "-c"]
-COPY requirements-service.txt ./
+COPY requirements/service.txt ./requirements/
 RUN python3 -m venv /opt/venv \
     && pip install --no-cache-dir --no-compile --no-deps --require-hashes \
-        -r requirements-service.txt \
+        -r requirements/service.txt \
     && pip uninstall --yes pip setuptools \
     && python3 -m compileall -q --invalidation-mode unchecked-hash /opt/venv
 COPY package.json policy.yaml* evaluation.json isolation_forest.pkl \

@@ -12,7 +12,7 @@ everything held; 1: something did not, and the report names the input; 2: wrong 
 cannot be written. Two engines: `atheris`
 (libFuzzer: inputs are chosen by the code that they reach) and `random` (several times as many
 inputs, chosen blindly). `auto` takes both, half of the time or inputs each, where atheris is
-installed (requirements-fuzz.txt; Linux), else random alone.
+installed (requirements/fuzz.txt; Linux), else random alone.
 """
 
 import argparse
@@ -224,7 +224,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     if options.engine == "atheris" and not importlib.util.find_spec("atheris"):
         parser.error(
             "atheris is not installed: .venv/bin/python -m pip install --no-deps --require-hashes"
-            " -r requirements-fuzz.txt"
+            " -r requirements/fuzz.txt"
         )
     return options
 

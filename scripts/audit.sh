@@ -4,7 +4,7 @@
 set -uo pipefail
 cd "$(dirname "$0")/.."
 status=0
-for lock in requirements*.txt; do
+for lock in requirements.txt requirements/*.txt; do
     echo "== $lock"
     pip-audit --strict --require-hashes --disable-pip --progress-spinner off -r "$lock" || status=1
 done

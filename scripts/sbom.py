@@ -26,7 +26,7 @@ _ROOT = Path(__file__).resolve().parent.parent
 # By the bill's file: the Python lock of the image, and whether Node is in it.
 BILLS = {
     "sbom.json": ("requirements.txt", True),
-    "sbom-service.json": ("requirements-service.txt", False),
+    "sbom-service.json": ("requirements/service.txt", False),
 }
 _EPILOG = """\
 example:

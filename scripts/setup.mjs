@@ -15,8 +15,8 @@ export const nodeModules = join(root, "node_modules");
 
 const LOCKS = {
   runtime: "requirements.txt",
-  service: "requirements-service.txt",
-  dev: "requirements-dev.txt",
+  service: "requirements/service.txt",
+  dev: "requirements/dev.txt",
 };
 /** Least first. */
 export const LAYERS = Object.keys(LOCKS);

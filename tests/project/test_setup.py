@@ -25,8 +25,8 @@ from src.demo.processes import supervised
 ROOT = Path(__file__).resolve().parents[2]
 LAYERS = {
     "runtime": "requirements.txt",
-    "service": "requirements-service.txt",
-    "dev": "requirements-dev.txt",
+    "service": "requirements/service.txt",
+    "dev": "requirements/dev.txt",
 }
 
 PYTHON = """#!/bin/bash
@@ -68,6 +68,7 @@ class Project:
         (root / "package.json").write_text(json.dumps(package))
         (root / "package-lock.json").write_text("{}")
         for name in LAYERS.values():
+            (root / name).parent.mkdir(exist_ok=True)
             (root / name).write_text("")
         self.python("python3.13", "3.13.0")
         for name in ("python3.12", "python3.11", "python3", "python"):
@@ -186,9 +187,9 @@ def test_a_command_that_needs_more_adds_to_what_is_there(project: Project) -> No
     project.run()
     project.log()
     project.run("--needs", "service", "true")
-    assert project.log() == ["pip requirements-service.txt"]
+    assert project.log() == ["pip requirements/service.txt"]
     project.run("--needs", "dev", "true")
-    assert project.log() == ["pip requirements-dev.txt"]
+    assert project.log() == ["pip requirements/dev.txt"]
     project.run("--needs", "service", "true")
     project.run("true")
     assert project.log() == []
@@ -204,7 +205,7 @@ def test_a_setup_with_nothing_to_do_says_so(project: Project) -> None:
 
 def test_the_last_layer_named_counts(project: Project) -> None:
     project.run("--needs", "dev", "--needs", "service")
-    assert "pip requirements-service.txt" in project.log()
+    assert "pip requirements/service.txt" in project.log()
 
 
 @pytest.mark.parametrize("arguments", [("--needs", "all"), ("--needs",), ("--help",)])
