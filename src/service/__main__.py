@@ -7,6 +7,7 @@ import argparse
 import os
 import sys
 import tempfile
+from contextlib import closing
 
 import uvicorn
 
@@ -84,9 +85,8 @@ def _serve(settings: ServiceSettings) -> int:
 def _prepare(settings: ServiceSettings, *, check_all: bool) -> None:
     """Find what is wrong before any worker starts, and bring the tables up to date once."""
     common = load_common_settings()
-    database = Database(database_url(settings, common))
-    database.migrate()
-    database.close()
+    with closing(Database(database_url(settings, common))) as database:
+        database.migrate()
     if check_all:  # what only workers need otherwise
         from src.service.context import Service  # noqa: PLC0415
 
