@@ -46,7 +46,7 @@ def _fraud_bundle(folder: Path) -> tuple[Path, dict[str, Any], bytes]:
     import numpy as np  # noqa: PLC0415
     from sklearn.base import clone  # noqa: PLC0415
 
-    from src.detection.forest.manifest import manifest_path  # noqa: PLC0415
+    from src.detection.bundle_files import manifest_path  # noqa: PLC0415
     from src.training.supervised.bundle import write_fraud_bundle  # noqa: PLC0415
     from src.training.supervised.candidates import candidates  # noqa: PLC0415
 
@@ -64,8 +64,8 @@ def _fraud_bundle(folder: Path) -> tuple[Path, dict[str, Any], bytes]:
 def _bundle(bench: Bench) -> Callable[[bytes], None]:
     import numpy as np  # noqa: PLC0415
 
+    from src.detection.bundle_files import manifest_path  # noqa: PLC0415
     from src.detection.errors import InvalidInput, ModelError  # noqa: PLC0415
-    from src.detection.forest.manifest import manifest_path  # noqa: PLC0415
     from src.detection.forest.model import load_model  # noqa: PLC0415
     from src.detection.supervised.model import load_fraud_model  # noqa: PLC0415
 

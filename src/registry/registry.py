@@ -18,9 +18,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from src.detection.bundle_files import manifest_path
 from src.detection.errors import ModelError
 from src.detection.features.definitions import FEATURE_NAMES
-from src.detection.forest.manifest import manifest_path
 from src.detection.forest.model import load_model
 from src.detection.signature import signature_path
 from src.files import write_file

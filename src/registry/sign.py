@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from src import cli
-from src.detection.forest.manifest import manifest_path
+from src.detection.bundle_files import manifest_path
 from src.detection.signature import is_key, new_private_key, public_key, sign, signature_path
 from src.files import write_file
 

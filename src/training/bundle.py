@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.ensemble import IsolationForest
 
-from src.detection.forest.manifest import Manifest, TokenAmounts, manifest_path
+from src.detection.bundle_files import manifest_path
+from src.detection.forest.manifest import Manifest, TokenAmounts
 from src.files import write_file
 
 GOLDEN_ROWS = 16

@@ -20,8 +20,9 @@ from src.datasets.training_set import (
     default_folder,
     load_background,
 )
+from src.detection.bundle_files import manifest_path
 from src.detection.features.definitions import FEATURE_NAMES
-from src.detection.forest.manifest import Manifest, manifest_path
+from src.detection.forest.manifest import Manifest
 from src.files import write_file
 from src.registry.registry import BLOCKS_FILE, MODEL_FILE
 from src.registry.sign import configured_key, write_signature

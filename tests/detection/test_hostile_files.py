@@ -10,9 +10,10 @@ import pytest
 from src.chain.facts import TokenInfo
 from src.chain.lookups.store import FILE_NAME, FactStore
 from src.chain.recording.format import MANIFEST, Recording, RecordingError, read_table
+from src.detection.bundle_files import manifest_path
 from src.detection.errors import ModelMalformed
 from src.detection.forest.forest_file import read_forest
-from src.detection.forest.manifest import manifest_path, read_manifest
+from src.detection.forest.manifest import read_manifest
 
 TOKEN = "0x" + "77" * 20
 

@@ -16,9 +16,9 @@ import src.agent
 from src.backtest import __main__ as backtest
 from src.decision.__main__ import main as policy_main
 from src.decision.pipeline import Pipeline
+from src.detection.bundle_files import manifest_path
 from src.detection.errors import ModelTampered
 from src.detection.features.definitions import FEATURE_NAMES
-from src.detection.forest.manifest import manifest_path
 from src.detection.forest.model import load_model
 from src.detection.policy import PolicyError
 from src.detection.signature import new_private_key, public_key, signature_path

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from src.detection.assessment import Assessor
+from src.detection.bundle_files import manifest_path
 from src.detection.errors import (
     InvalidInput,
     ModelIncompatible,
@@ -17,7 +18,6 @@ from src.detection.errors import (
     ModelTampered,
 )
 from src.detection.features.definitions import FEATURE_NAMES
-from src.detection.forest.manifest import manifest_path
 from src.detection.forest.model import Attribution, explanation_json, load_model
 from src.detection.forest.tree_shap import Explainer
 from tests.support.forests import fitted, flattened, training_rows

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from src.decision.policy_file import load_policy
+from src.detection.bundle_files import manifest_path
 from src.detection.errors import ModelTampered
 from src.detection.features.definitions import FEATURE_NAMES
-from src.detection.forest.manifest import manifest_path
 from src.detection.forest.model import load_model
 from src.detection.policy import PolicyError
 from src.detection.signature import is_signed, new_private_key, public_key, sign

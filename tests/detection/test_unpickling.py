@@ -28,10 +28,10 @@ import numpy as np
 import pytest
 from sklearn.ensemble import IsolationForest
 
+from src.detection.bundle_files import manifest_path
 from src.detection.errors import ModelMalformed
 from src.detection.features.definitions import FEATURE_NAMES
 from src.detection.forest.forest_file import read_forest
-from src.detection.forest.manifest import manifest_path
 from src.detection.forest.model import load_model
 from tests.support.forests import fitted, training_rows
 

@@ -17,13 +17,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.base import clone
 
+from src.detection.bundle_files import manifest_path
 from src.detection.errors import (
     ModelIncompatible,
     ModelMalformed,
     ModelMissing,
     ModelTampered,
 )
-from src.detection.forest.manifest import manifest_path
 from src.detection.supervised.manifest import read_fraud_manifest
 from src.detection.supervised.model import InvalidInputs, load_fraud_model, read_pipeline
 from src.training.supervised import __main__ as fraud

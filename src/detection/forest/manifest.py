@@ -11,9 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from src.detection.errors import ModelMalformed, ModelMissing, ModelTampered
-from src.detection.signature import problem_with
-from src.files import reason
+from src.detection.bundle_files import read_manifest_file
 
 FORMAT = 1
 
@@ -70,11 +68,6 @@ class Manifest:
         return json.dumps(content, indent=1, ensure_ascii=True, allow_nan=False) + "\n"
 
 
-def manifest_path(model_path: Path) -> Path:
-    """Where the manifest of a model file lies: beside it, `.manifest.json` for the extension."""
-    return model_path.with_suffix(".manifest.json")
-
-
 def read_manifest(model_path: Path, public_key: str | None = None) -> Manifest:
     """Read and validate the manifest of a model file.
 
@@ -87,27 +80,7 @@ def read_manifest(model_path: Path, public_key: str | None = None) -> Manifest:
         ModelTampered: it is not signed by that key.
         ModelMalformed: it is not valid; the message names the field.
     """
-    path = manifest_path(model_path)
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise ModelMissing(
-            f"{path.name} is missing beside {model_path.name}: a model without its manifest is not "
-            "loaded. Train one with `npm run train`, or copy both files."
-        ) from None
-    if public_key is not None and (problem := problem_with(path, content, public_key)):
-        raise ModelTampered(f"{problem}: {model_path.name} is not loaded.")
-    try:
-        return _parse(json.loads(content.decode()))
-    except (
-        KeyError,
-        TypeError,
-        ValueError,
-        AttributeError,
-        OverflowError,
-        RecursionError,
-    ) as error:
-        raise ModelMalformed(f"{path.name}: {reason(error)[:300]}") from error
+    return read_manifest_file(model_path, public_key, _parse, command="train")
 
 
 def _parse(content: Any) -> Manifest:

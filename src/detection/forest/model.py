@@ -3,7 +3,6 @@
 One scoring path for live handling, replay, batches and training reports.
 """
 
-import hashlib
 import importlib.metadata
 import json
 from collections.abc import Iterable, Sequence
@@ -14,12 +13,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from src.detection.bundle_files import read_vouched_file
 from src.detection.errors import (
     InvalidInput,
     ModelIncompatible,
     ModelMalformed,
-    ModelMissing,
-    ModelTampered,
 )
 from src.detection.forest.forest import Forest, as_float32
 from src.detection.forest.forest_file import ForestContents, read_forest
@@ -166,18 +164,9 @@ def load_model(
         ModelMissing, ModelTampered, ModelIncompatible, ModelMalformed: see `errors`.
     """
     manifest = read_manifest(path, public_key)
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise ModelMissing(
-            f"model file {path} is missing. Train one with `npm run train`, or set MODEL_PATH."
-        ) from None
-    actual = hashlib.sha256(content).hexdigest()
-    if actual != manifest.sha256:
-        raise ModelTampered(
-            f"{path.name} has SHA-256 {actual}, its manifest says {manifest.sha256}: the file was "
-            "changed, or copied without its manifest. It is not loaded."
-        )
+    content = read_vouched_file(
+        path, manifest.sha256, remedy="Train one with `npm run train`, or set MODEL_PATH."
+    )
     _check_sklearn(manifest.sklearn_version)
     unknown = [name for name in manifest.inputs if name not in available_inputs]
     if unknown:

@@ -11,11 +11,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from src.detection.errors import ModelMalformed, ModelMissing, ModelTampered
-from src.detection.forest.manifest import manifest_path
-from src.detection.signature import problem_with
+from src.detection.bundle_files import read_manifest_file
 from src.detection.supervised.pipeline import CLASSIFIERS
-from src.files import reason
 
 FORMAT: Final = 1
 KIND: Final = "supervised"
@@ -67,27 +64,7 @@ def read_fraud_manifest(model_path: Path, public_key: str | None = None) -> Frau
         ModelTampered: it is not signed by that key.
         ModelMalformed: it is not valid; the message says why.
     """
-    path = manifest_path(model_path)
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise ModelMissing(
-            f"{path.name} is missing beside {model_path.name}: a model without its manifest is not "
-            "loaded. Train one with `npm run train:fraud`, or copy both files."
-        ) from None
-    if public_key is not None and (problem := problem_with(path, content, public_key)):
-        raise ModelTampered(f"{problem}: {model_path.name} is not loaded.")
-    try:
-        return _parse(json.loads(content.decode("utf-8")))
-    except (
-        KeyError,
-        TypeError,
-        ValueError,
-        AttributeError,
-        OverflowError,
-        RecursionError,
-    ) as error:
-        raise ModelMalformed(f"{path.name}: {reason(error)[:300]}") from error
+    return read_manifest_file(model_path, public_key, _parse, command="train:fraud")
 
 
 def _parse(content: Any) -> FraudManifest:

@@ -11,7 +11,6 @@ InvalidInput (ValueError)
 +-- InvalidInputs   names what is missing, unknown, not numeric, not finite
 """
 
-import hashlib
 import importlib.metadata
 import io
 import math
@@ -24,12 +23,11 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from src.detection.bundle_files import read_vouched_file
 from src.detection.errors import (
     InvalidInput,
     ModelIncompatible,
     ModelMalformed,
-    ModelMissing,
-    ModelTampered,
 )
 from src.detection.supervised.manifest import FraudManifest, read_fraud_manifest
 from src.detection.supervised.pipeline import FittedPipeline, PipelineMalformed
@@ -170,18 +168,9 @@ def load_fraud_model(path: Path, *, public_key: str | None = None) -> Supervised
         ModelMissing, ModelTampered, ModelIncompatible, ModelMalformed: see `errors`.
     """
     manifest = read_fraud_manifest(path, public_key)
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise ModelMissing(
-            f"model file {path} is missing. Train one with `npm run train:fraud`."
-        ) from None
-    actual = hashlib.sha256(content).hexdigest()
-    if actual != manifest.sha256:
-        raise ModelTampered(
-            f"{path.name} has SHA-256 {actual}, its manifest says {manifest.sha256}: the file was "
-            "changed, or copied without its manifest. It is not loaded."
-        )
+    content = read_vouched_file(
+        path, manifest.sha256, remedy="Train one with `npm run train:fraud`."
+    )
     installed = importlib.metadata.version("scikit-learn")
     if installed != manifest.sklearn_version:
         raise ModelIncompatible(

@@ -17,8 +17,8 @@ from src.chain.clients.deadline import Deadline
 from src.chain.clients.rate_limit import Rate, RateLimit
 from src.chain.clients.rpc import JsonRpcClient
 from src.chain.quantities import as_int
+from src.detection.bundle_files import manifest_path
 from src.detection.features.definitions import FEATURE_NAMES
-from src.detection.forest.manifest import manifest_path
 from src.detection.forest.model import load_model
 from src.files import write_file
 from src.registry.__main__ import code_version

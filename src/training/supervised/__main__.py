@@ -17,7 +17,7 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from src import cli
-from src.detection.forest.manifest import manifest_path
+from src.detection.bundle_files import manifest_path
 from src.detection.supervised.manifest import FraudManifest
 from src.files import write_file
 from src.registry.sign import configured_key, write_signature

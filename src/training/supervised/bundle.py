@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
 
-from src.detection.forest.manifest import manifest_path
+from src.detection.bundle_files import manifest_path
 from src.detection.supervised.manifest import FraudManifest
 from src.files import write_file
 

@@ -1,0 +1,86 @@
+"""A model file and the manifest beside it: reading both, refusing what does not belong together.
+
+The same for every kind of model; what a manifest holds is the kind's own.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from src.detection.errors import ModelMalformed, ModelMissing, ModelTampered
+from src.detection.signature import problem_with
+from src.files import reason
+
+_MAX_REASON_LENGTH = 300  # the reason quotes the file, which anybody may have written
+
+T = TypeVar("T")
+
+
+def manifest_path(model_path: Path) -> Path:
+    """Where the manifest of a model file lies: beside it, `.manifest.json` for the extension."""
+    return model_path.with_suffix(".manifest.json")
+
+
+def read_manifest_file(
+    model_path: Path, public_key: str | None, parse: Callable[[Any], T], *, command: str
+) -> T:
+    """Read and parse the manifest beside a model file.
+
+    Args:
+        model_path: the model file.
+        public_key: whose signature the manifest must carry, see `signature`; None for nobody's.
+        parse: from the JSON's value to the manifest; raises built-in errors for what is wrong.
+        command: the npm script that makes such models.
+
+    Raises:
+        ModelMissing: there is none.
+        ModelTampered: it is not signed by that key.
+        ModelMalformed: it is not valid; the message says why.
+    """
+    path = manifest_path(model_path)
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise ModelMissing(
+            f"{path.name} is missing beside {model_path.name}: a model without its manifest is not "
+            f"loaded. Train one with `npm run {command}`, or copy both files."
+        ) from None
+    if public_key is not None and (problem := problem_with(path, content, public_key)):
+        raise ModelTampered(f"{problem}: {model_path.name} is not loaded.")
+    try:
+        return parse(json.loads(content.decode()))
+    except (
+        KeyError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        OverflowError,
+        RecursionError,
+    ) as error:
+        raise ModelMalformed(f"{path.name}: {reason(error)[:_MAX_REASON_LENGTH]}") from error
+
+
+def read_vouched_file(path: Path, sha256: str, *, remedy: str) -> bytes:
+    """The content of a model file, which must have the SHA-256 that its manifest states.
+
+    Args:
+        path: the model file.
+        sha256: hexadecimal, from the manifest.
+        remedy: what to do where the file is missing, a sentence.
+
+    Raises:
+        ModelMissing, ModelTampered: see `errors`.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise ModelMissing(f"model file {path} is missing. {remedy}") from None
+    actual = hashlib.sha256(content).hexdigest()
+    if actual != sha256:
+        raise ModelTampered(
+            f"{path.name} has SHA-256 {actual}, its manifest says {sha256}: the file was "
+            "changed, or copied without its manifest. It is not loaded."
+        )
+    return content
