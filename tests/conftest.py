@@ -23,8 +23,14 @@ if TYPE_CHECKING:
 
 # What a busy machine makes slow is not wrong. The same examples each time, so that a failure is of
 # the change at hand; `npm run fuzz` tries others.
+# Every setting is given: what is left out, Hypothesis takes from a profile of its own where the
+# variable CI is set.
 settings.register_profile(
-    "explore", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
+    "explore",
+    deadline=None,
+    derandomize=False,
+    suppress_health_check=[HealthCheck.too_slow],
+    print_blob=True,
 )
 settings.register_profile("project", settings.get_profile("explore"), derandomize=True)
 settings.load_profile("project")
