@@ -48,6 +48,7 @@ from src.utils.findings import (
     involved_addresses,
 )
 from src.utils.logger import get_logger, log_to_stderr
+from src.variables import reveal
 
 LOGGER = get_logger(__name__)
 
@@ -243,7 +244,7 @@ def _explorer_keys() -> ExplorerKeys | None:
     settings = load_settings()
     if settings.owner_store_failed:
         return None
-    return ExplorerKeys(settings.etherscan_api_key, settings.ethplorer_api_key)
+    return ExplorerKeys(reveal(settings.etherscan_api_key), reveal(settings.ethplorer_api_key))
 
 
 def _serve_metrics(settings: Settings, pipeline: Pipeline, lookups: Lookups) -> BotMetrics | None:

@@ -8,56 +8,41 @@ describes them all.
 import ipaddress
 import json
 import logging
-import math
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from src.chain.clients import etherscan, ethplorer, owner_store
-from src.chain.clients.http import is_http_url
 from src.chain.clients.json_text import without_comments
 from src.chain.errors import SourceError
 from src.detection.signature import is_key, public_key
 from src.files import reason
+from src.variables import (
+    FILE_OR_URL,
+    KEY,
+    PATH,
+    PORT,
+    URL,
+    Kind,
+    Secret,
+    SettingsError,
+    number,
+    read_fields,
+    setting,
+    variables,
+    whole_number,
+)
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 DEFAULT_MODEL_PATH = PROJECT_ROOT / "isolation_forest.pkl"
 DEFAULT_POLICY_PATH = PROJECT_ROOT / "policy.yaml"
 CONFIG_NAME = "forta.config.json"
 """The Forta CLI's configuration file, in the project and in `~/.forta`."""
-DEFAULT_ADDRESS_LIST_REFRESH_MINUTES = 60.0
-DEFAULT_REPEAT_WINDOW_MINUTES = 60.0
-DEFAULT_LOOKUP_DEADLINE_SECONDS = 1.0
-DEFAULT_JSON_RPC_REQUESTS_PER_SECOND = 50
-"""What the scan node's JSON-RPC proxy allows."""
 
-SETTINGS = (
-    "JSON_RPC_URL",
-    "JSON_RPC_REQUESTS_PER_SECOND",
-    "ETHERSCAN_URL",
-    "ETHERSCAN_API_KEY",
-    "ETHPLORER_URL",
-    "ETHPLORER_API_KEY",
-    "ANOMALY_THRESHOLD",
-    "MODEL_PATH",
-    "MODEL_PUBLIC_KEY",
-    "CHALLENGER_MODEL_PATH",
-    "SUPERVISED_MODEL_PATH",
-    "POLICY_PATH",
-    "NORMAL_FINDINGS",
-    "METRICS_PORT",
-    "METRICS_ADDRESS",
-    "ADDRESS_LIST",
-    "ADDRESS_LIST_REFRESH_MINUTES",
-    "REPEAT_WINDOW_MINUTES",
-    "CACHE_DIR",
-    "LOOKUP_DEADLINE_SECONDS",
-    "FORTA_CHAIN_ID",
-)
 _SECRETS = ("ETHERSCAN_API_KEY", "ETHPLORER_API_KEY")
 
 # The docs give a transaction 30 seconds in all.
@@ -65,17 +50,32 @@ _MAX_LOOKUP_DEADLINE_SECONDS = 25.0
 _OWNER_STORE_TIMEOUT_SECONDS = 4.0
 _MAX_FILE_BYTES = 1024 * 1024
 
-T = TypeVar("T")
-
 logger = logging.getLogger(__name__)
 
 
-class SettingsError(ValueError):
-    """A setting has a value that it cannot have. Names the setting and what it can be."""
+def _public_key(text: str) -> str:
+    if not is_key(text):
+        raise ValueError
+    return text
 
-    def __init__(self, name: str, allowed: str) -> None:
-        super().__init__(f"{name} must be {allowed}")
-        self.name = name
+
+def _normal_findings(text: str) -> int:
+    if text in ("all", "off"):
+        return int(text == "all")
+    kind, _, one_in = text.partition(":")
+    if kind != "sampled":
+        raise ValueError
+    return whole_number(1, 1_000_000_000).parse(one_in)
+
+
+_PUBLIC_KEY = Kind("an Ed25519 key of 64 hexadecimal digits", _public_key)
+_ADDRESS = Kind(
+    "an IP address of this machine, 0.0.0.0 for all", lambda text: str(ipaddress.ip_address(text))
+)
+_NORMAL_FINDINGS = Kind(
+    "all, off, or sampled:K with K a whole number, one in K is emitted", _normal_findings
+)
+_WEEK = 10_080.0  # minutes
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,28 +111,43 @@ class Settings:
             loading again later may give more.
     """
 
-    json_rpc_url: str | None = field(default=None, repr=False)
-    json_rpc_requests_per_second: int = DEFAULT_JSON_RPC_REQUESTS_PER_SECOND
-    etherscan_url: str = field(default=etherscan.DEFAULT_URL, repr=False)
-    etherscan_api_key: str | None = field(default=None, repr=False)
-    ethplorer_url: str = field(default=ethplorer.DEFAULT_URL, repr=False)
-    ethplorer_api_key: str | None = field(default=None, repr=False)
-    anomaly_threshold: float | None = None
-    model_path: Path = DEFAULT_MODEL_PATH
-    model_public_key: str | None = None
-    challenger_model_path: Path | None = None
-    supervised_model_path: Path | None = None
-    policy_path: Path = DEFAULT_POLICY_PATH
-    normal_findings: int = 1
-    metrics_port: int | None = None
-    metrics_address: str = "127.0.0.1"
-    address_list: str | None = field(default=None, repr=False)
-    address_list_refresh_minutes: float = DEFAULT_ADDRESS_LIST_REFRESH_MINUTES
-    repeat_window_minutes: float = DEFAULT_REPEAT_WINDOW_MINUTES
-    cache_dir: Path | None = None
-    lookup_deadline_seconds: float = DEFAULT_LOOKUP_DEADLINE_SECONDS
-    chain_id: int = 1
+    json_rpc_url: str | None = setting("JSON_RPC_URL", URL, None, secret=True)
+    # What the scan node's JSON-RPC proxy allows.
+    json_rpc_requests_per_second: int = setting(
+        "JSON_RPC_REQUESTS_PER_SECOND",
+        whole_number(1, 10_000),
+        50,
+    )
+    etherscan_url: str = setting("ETHERSCAN_URL", URL, etherscan.DEFAULT_URL, secret=True)
+    etherscan_api_key: Secret | None = setting("ETHERSCAN_API_KEY", KEY, None, secret=True)
+    ethplorer_url: str = setting("ETHPLORER_URL", URL, ethplorer.DEFAULT_URL, secret=True)
+    ethplorer_api_key: Secret | None = setting("ETHPLORER_API_KEY", KEY, None, secret=True)
+    anomaly_threshold: float | None = setting("ANOMALY_THRESHOLD", number(0.0, 1.0), None)
+    model_path: Path = setting("MODEL_PATH", PATH, DEFAULT_MODEL_PATH)
+    # In errors as if it were secret: people confuse the two halves of a key.
+    model_public_key: str | None = setting("MODEL_PUBLIC_KEY", _PUBLIC_KEY, None, secret=True)
+    challenger_model_path: Path | None = setting("CHALLENGER_MODEL_PATH", PATH, None)
+    supervised_model_path: Path | None = setting("SUPERVISED_MODEL_PATH", PATH, None)
+    policy_path: Path = setting("POLICY_PATH", PATH, DEFAULT_POLICY_PATH)
+    normal_findings: int = setting("NORMAL_FINDINGS", _NORMAL_FINDINGS, 1)
+    metrics_port: int | None = setting("METRICS_PORT", PORT, None)
+    metrics_address: str = setting("METRICS_ADDRESS", _ADDRESS, "127.0.0.1")
+    address_list: str | None = setting("ADDRESS_LIST", FILE_OR_URL, None, secret=True)
+    address_list_refresh_minutes: float = setting(
+        "ADDRESS_LIST_REFRESH_MINUTES", number(0.01, _WEEK), 60.0
+    )
+    repeat_window_minutes: float = setting("REPEAT_WINDOW_MINUTES", number(0.0, _WEEK), 60.0)
+    cache_dir: Path | None = setting("CACHE_DIR", PATH, None)
+    lookup_deadline_seconds: float = setting(
+        "LOOKUP_DEADLINE_SECONDS",
+        number(0.01, _MAX_LOOKUP_DEADLINE_SECONDS),
+        1.0,
+    )
+    chain_id: int = setting("FORTA_CHAIN_ID", whole_number(1, 2**63 - 1), 1)
     owner_store_failed: bool = False
+
+
+SETTINGS = variables(Settings)
 
 
 def load_settings(
@@ -167,50 +182,12 @@ def load_settings(
         except SourceError as error:
             owner_store_failed = True
             logger.warning("going on without the secrets of the owner store: %s", error)
-    return Settings(
-        json_rpc_url=_json_rpc_url(env, values, project_root, home or _home(), arguments),
-        json_rpc_requests_per_second=_get(
-            values,
-            "JSON_RPC_REQUESTS_PER_SECOND",
-            DEFAULT_JSON_RPC_REQUESTS_PER_SECOND,
-            _whole_number(1, 10_000),
-        ),
-        etherscan_url=_get(values, "ETHERSCAN_URL", etherscan.DEFAULT_URL, _url),
-        etherscan_api_key=_get(values, "ETHERSCAN_API_KEY", None, _key),
-        ethplorer_url=_get(values, "ETHPLORER_URL", ethplorer.DEFAULT_URL, _url),
-        ethplorer_api_key=_get(values, "ETHPLORER_API_KEY", None, _key),
-        anomaly_threshold=_get(values, "ANOMALY_THRESHOLD", None, _number(0.0, 1.0)),
-        model_path=_get(values, "MODEL_PATH", DEFAULT_MODEL_PATH, read_path),
-        model_public_key=_model_public_key(env, values),
-        challenger_model_path=_get(values, "CHALLENGER_MODEL_PATH", None, read_path),
-        supervised_model_path=_get(values, "SUPERVISED_MODEL_PATH", None, read_path),
-        policy_path=_get(values, "POLICY_PATH", DEFAULT_POLICY_PATH, read_path),
-        normal_findings=_get(values, "NORMAL_FINDINGS", 1, _normal_findings),
-        metrics_port=_get(values, "METRICS_PORT", None, _whole_number(0, 65_535)),
-        metrics_address=_get(values, "METRICS_ADDRESS", "127.0.0.1", _address),
-        address_list=_get(values, "ADDRESS_LIST", None, _file_or_url),
-        address_list_refresh_minutes=_get(
-            values,
-            "ADDRESS_LIST_REFRESH_MINUTES",
-            DEFAULT_ADDRESS_LIST_REFRESH_MINUTES,
-            _number(0.01, 10_080.0),
-        ),
-        repeat_window_minutes=_get(
-            values,
-            "REPEAT_WINDOW_MINUTES",
-            DEFAULT_REPEAT_WINDOW_MINUTES,
-            _number(0.0, 10_080.0),
-        ),
-        cache_dir=_get(values, "CACHE_DIR", None, read_path),
-        lookup_deadline_seconds=_get(
-            values,
-            "LOOKUP_DEADLINE_SECONDS",
-            DEFAULT_LOOKUP_DEADLINE_SECONDS,
-            _number(0.01, _MAX_LOOKUP_DEADLINE_SECONDS),
-        ),
-        chain_id=_get(values, "FORTA_CHAIN_ID", 1, _whole_number(1, 2**63 - 1)),
-        owner_store_failed=owner_store_failed,
+    given = read_fields(Settings, values)
+    given["json_rpc_url"] = _json_rpc_url(
+        env, given.get("json_rpc_url"), project_root, home or _home(), arguments
     )
+    given["model_public_key"] = given.get("model_public_key") or _public_half(env)
+    return Settings(**given, owner_store_failed=owner_store_failed)
 
 
 def model_public_key(
@@ -230,13 +207,13 @@ def model_public_key(
     """
     env = os.environ if environ is None else environ
     values = _only_settings(_read_json(project_root / "secrets.json"))
-    values |= {name: env[name] for name in ("MODEL_PUBLIC_KEY",) if env.get(name, "").strip()}
-    return _get(values, "MODEL_PUBLIC_KEY", None, _public_key)
+    text = env.get("MODEL_PUBLIC_KEY", "").strip() or values.get("MODEL_PUBLIC_KEY", "").strip()
+    return _PUBLIC_KEY.read("MODEL_PUBLIC_KEY", text, secret=True) if text else None
 
 
 def _json_rpc_url(
     env: Mapping[str, str],
-    values: Mapping[str, str],
+    own: str | None,
     project_root: Path,
     home: Path,
     arguments: Sequence[str] | None,
@@ -249,11 +226,12 @@ def _json_rpc_url(
     named = _named_config(sys.argv if arguments is None else arguments)
     if named is not None and (url := _config_url(project_root / named)):
         return url
-    if "JSON_RPC_URL" in values:
-        return _url("JSON_RPC_URL", values["JSON_RPC_URL"])
+    if own:
+        return own
     if host := env.get("JSON_RPC_HOST", "").strip():
         port = env.get("JSON_RPC_PORT", "").strip()
-        return _url("JSON_RPC_HOST", f"http://{host}:{port}" if port else f"http://{host}")
+        url = f"http://{host}:{port}" if port else f"http://{host}"
+        return URL.read("JSON_RPC_HOST", url, secret=True)
     if named is None and (url := _config_url(project_root / CONFIG_NAME)):
         return url
     return _config_url(home / ".forta" / CONFIG_NAME)
@@ -263,7 +241,7 @@ def _config_url(path: Path) -> str | None:
     """The node's URL in a configuration file of the Forta CLI, or None."""
     url = _read_json(path).get("jsonRpcUrl")
     if isinstance(url, str) and url.strip():
-        return _url(f"jsonRpcUrl in {path.name}", url.strip())
+        return URL.read(f"jsonRpcUrl in {path.name}", url.strip(), secret=True)
     return None
 
 
@@ -278,9 +256,10 @@ def _named_config(arguments: Sequence[str]) -> str | None:
 def _ask_owner_store(env: Mapping[str, str]) -> dict[str, Any]:
     host = env["FORTA_JWT_PROVIDER_HOST"]
     port = env.get("FORTA_JWT_PROVIDER_PORT") or str(owner_store.TOKEN_PROVIDER_PORT)
+    store = env.get("FORTA_OWNER_STORE_URL") or owner_store.DEFAULT_URL
     return owner_store.fetch_owner_secrets(
-        _url("FORTA_JWT_PROVIDER_HOST", f"http://{host}:{port}"),
-        _url("FORTA_OWNER_STORE_URL", env.get("FORTA_OWNER_STORE_URL") or owner_store.DEFAULT_URL),
+        URL.read("FORTA_JWT_PROVIDER_HOST", f"http://{host}:{port}", secret=True),
+        URL.read("FORTA_OWNER_STORE_URL", store, secret=True),
         timeout=_OWNER_STORE_TIMEOUT_SECONDS,
     )
 
@@ -316,73 +295,17 @@ def _read_json(path: Path) -> dict[str, Any]:
     return document
 
 
-def _get(values: Mapping[str, str], name: str, default: T, read: Callable[[str, str], T]) -> T:
-    return read(name, values[name].strip()) if name in values else default
-
-
-def _url(name: str, text: str) -> str:
-    if not is_http_url(text):
-        raise SettingsError(name, "an http:// or https:// URL")
-    return text
-
-
-def _key(name: str, text: str) -> str:
-    if not text.isascii() or not text.isprintable() or " " in text:
-        raise SettingsError(name, "a key of printable ASCII characters")
-    return text
-
-
-def _model_public_key(env: Mapping[str, str], values: Mapping[str, str]) -> str | None:
-    """The key that models must be signed with; its private half, if that is what is there, will do.
+def _public_half(env: Mapping[str, str]) -> str | None:
+    """The key that models must be signed with, from its private half, if that is what is there.
 
     A setting that names a key must never be passed over, though the private one does not belong
     where the bot runs.
     """
     private = env.get("MODEL_SIGNING_KEY", "").strip()
-    if private and "MODEL_PUBLIC_KEY" not in values:
-        logger.warning("MODEL_SIGNING_KEY is private: give the bot MODEL_PUBLIC_KEY instead")
-        return public_key(_public_key("MODEL_SIGNING_KEY", private))
-    return _get(values, "MODEL_PUBLIC_KEY", None, _public_key)
-
-
-def _public_key(name: str, text: str) -> str:
-    if not is_key(text):
-        raise SettingsError(name, "an Ed25519 key of 64 hexadecimal digits")
-    return text
-
-
-def _address(name: str, text: str) -> str:
-    try:
-        return str(ipaddress.ip_address(text))
-    except ValueError:
-        raise SettingsError(name, "an IP address of this machine, 0.0.0.0 for all") from None
-
-
-def read_path(name: str, text: str) -> Path:
-    """The path that a setting names. Raises SettingsError."""
-    try:
-        return Path(text).expanduser()
-    except RuntimeError:
-        raise SettingsError(name, "a path; this user has no home folder for ~") from None
-
-
-def _normal_findings(name: str, text: str) -> int:
-    fixed = {"all": 1, "off": 0}
-    if text in fixed:
-        return fixed[text]
-    kind, _, number = text.partition(":")
-    if kind == "sampled":
-        try:
-            return _whole_number(1, 1_000_000_000)(name, number)
-        except SettingsError:
-            pass
-    raise SettingsError(name, "all, off, or sampled:K with K a whole number, one in K is emitted")
-
-
-def _file_or_url(name: str, text: str) -> str:
-    if "://" in text:
-        return _url(name, text)
-    return str(read_path(name, text))
+    if not private:
+        return None
+    logger.warning("MODEL_SIGNING_KEY is private: give the bot MODEL_PUBLIC_KEY instead")
+    return public_key(_PUBLIC_KEY.read("MODEL_SIGNING_KEY", private, secret=True))
 
 
 def _home() -> Path:
@@ -390,25 +313,3 @@ def _home() -> Path:
         return Path.home()
     except RuntimeError:  # a container's user without an entry in /etc/passwd
         return Path("/")
-
-
-def _number(low: float, high: float) -> Callable[[str, str], float]:
-    def read(name: str, text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
-        if not low <= value <= high:
-            raise SettingsError(name, f"a number from {low:g} to {high:g}")
-        return value
-
-    return read
-
-
-def _whole_number(low: int, high: int) -> Callable[[str, str], int]:
-    def read(name: str, text: str) -> int:
-        if not (text.isascii() and text.isdigit() and len(text) < 20 and low <= int(text) <= high):
-            raise SettingsError(name, f"a whole number from {low} to {high}")
-        return int(text)
-
-    return read

@@ -49,6 +49,7 @@ from src.detection.records import Decision, Status, Verdict
 from src.detection.suite import DetectorSuite
 from src.detection.supervised.model import load_fraud_model
 from src.settings import Settings
+from src.variables import reveal
 
 logger = logging.getLogger(__name__)
 
@@ -339,9 +340,9 @@ def open_lookups(settings: Settings) -> Lookups:
         chain_id=settings.chain_id,
         json_rpc_url=settings.json_rpc_url,
         etherscan_url=settings.etherscan_url,
-        etherscan_api_key=settings.etherscan_api_key,
+        etherscan_api_key=reveal(settings.etherscan_api_key),
         ethplorer_url=settings.ethplorer_url,
-        ethplorer_api_key=settings.ethplorer_api_key,
+        ethplorer_api_key=reveal(settings.ethplorer_api_key),
         cache_dir=settings.cache_dir,
         deadline_seconds=settings.lookup_deadline_seconds,
         node_requests_per_second=settings.json_rpc_requests_per_second,

@@ -37,7 +37,8 @@ from src.service.settings import (
     load_common_settings,
     load_service_settings,
 )
-from src.settings import Settings, SettingsError
+from src.settings import Settings
+from src.variables import SettingsError
 
 logger = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from src.registry.store import Store, StoreError
 from src.service.decider import Decider
 from src.service.periodic import Periodic
 from src.service.settings import ServiceSettings
-from src.settings import SettingsError
+from src.variables import SettingsError
 
 logger = logging.getLogger(__name__)
 

@@ -5,15 +5,29 @@ All come from the environment; `docs/service.md` describes them. Secrets appear 
 
 import hashlib
 import ipaddress
-import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from src.chain.clients.http import is_http_url
 from src.detection.records import Action
-from src.settings import PROJECT_ROOT, Settings, SettingsError, load_settings, read_path
+from src.settings import PROJECT_ROOT, Settings, load_settings
+from src.variables import (
+    PATH,
+    PORT,
+    SWITCH,
+    TEXT,
+    URL,
+    WORDS,
+    Kind,
+    Secret,
+    SettingsError,
+    number,
+    one_of,
+    read_fields,
+    setting,
+    whole_number,
+)
 
 FEATURES = ("value", "gas_cost", "supply_share")
 """What the batch analysis can look at, one number a transaction and token."""
@@ -25,7 +39,6 @@ DEMO_DATABASE = PROJECT_ROOT / ".cache" / "service-demo.db"
 MAX_WORKERS = 64
 _MIN_KEY_CHARACTERS = 16
 _NO_NODE = "no-node.invalid"
-_ON = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +52,41 @@ class ApiKey:
 
     name: str
     digest: bytes = field(repr=False)
+
+
+def _api_keys(text: str) -> tuple[ApiKey, ...]:
+    keys = []
+    for position, word in enumerate(WORDS.parse(text), start=1):
+        name, colon, key = word.partition(":")
+        if not colon:
+            name, key = f"key-{position}", word
+        if len(key) < _MIN_KEY_CHARACTERS or not (name.isascii() and 0 < len(name) <= 64):
+            raise ValueError
+        keys.append(ApiKey(name, hashlib.sha256(key.encode()).digest()))
+    return tuple(keys)
+
+
+def _urls(text: str) -> tuple[str, ...]:
+    return tuple(URL.parse(word) for word in WORDS.parse(text))
+
+
+def _features(text: str) -> tuple[str, ...]:
+    words = WORDS.parse(text)
+    if not words or len(set(words)) < len(words) or not set(words) <= set(FEATURES):
+        raise ValueError
+    return words
+
+
+_API_KEYS = Kind(
+    f"NAME:KEY with keys of at least {_MIN_KEY_CHARACTERS} characters, separated by commas; make "
+    "one with `openssl rand -hex 24`",
+    _api_keys,
+)
+_ORIGINS = Kind("origins such as https://example.org", _urls)
+_WEBHOOKS = Kind("http:// or https:// URLs, separated by blanks", _urls)
+_FEATURES = Kind(f"some of {', '.join(FEATURES)}, each once", _features)
+_ACTION = one_of({action.name: action for action in Action})
+_ANY_SECRET = Kind("text", Secret)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,38 +128,42 @@ class ServiceSettings:
             DEFAULT_DRIFT_REFERENCE, where it is there.
     """
 
-    host: str = "127.0.0.1"
-    port: int = 8080
-    workers: int = 2
-    database_url: str | None = field(default=None, repr=False)
-    api_keys: tuple[ApiKey, ...] = ()
-    allowed_hosts: tuple[str, ...] = ()
-    cors_origins: tuple[str, ...] = ()
-    requests_per_second: int = 100
-    max_body_bytes: int = 4 * 1024 * 1024
-    max_blocks: int = 10_000
-    direct_blocks: int = 500
-    max_jobs: int = 20
-    request_seconds: float = 120.0
-    node_patience: float = 5.0
-    verify_blocks: bool = True
-    block_seconds: float = 12.0
-    features: tuple[str, ...] = ("value", "gas_cost")
-    contamination: float = 0.001
-    random_state: int = 42
-    fraud_model_path: Path | None = None
-    notify_urls: tuple[str, ...] = field(default=(), repr=False)
-    webhook_urls: tuple[str, ...] = field(default=(), repr=False)
-    webhook_secret: str | None = field(default=None, repr=False)
-    webhook_allow_private: bool = False
-    notify_from: Action = Action.REVIEW
-    confirmations: int = 0
-    watch_from: int | None = None
-    metrics_port: int | None = None
-    store_url: str | None = field(default=None, repr=False)
-    model_refresh_seconds: float = 60.0
-    drift_interval_minutes: float = 60.0
-    drift_reference: Path | None = None
+    host: str = setting("SERVICE_HOST", TEXT, "127.0.0.1")
+    port: int = setting("SERVICE_PORT", PORT, 8080)
+    workers: int = setting("SERVICE_WORKERS", whole_number(1, MAX_WORKERS), 2)
+    database_url: str | None = setting("DATABASE_URL", TEXT, None, secret=True)
+    api_keys: tuple[ApiKey, ...] = setting("SERVICE_API_KEYS", _API_KEYS, (), secret=True)
+    allowed_hosts: tuple[str, ...] = setting("SERVICE_ALLOWED_HOSTS", WORDS, ())
+    cors_origins: tuple[str, ...] = setting("SERVICE_CORS_ORIGINS", _ORIGINS, ())
+    requests_per_second: int = setting(
+        "SERVICE_REQUESTS_PER_SECOND", whole_number(1, 1_000_000), 100
+    )
+    max_body_bytes: int = setting(
+        "SERVICE_MAX_BODY_BYTES", whole_number(1024, 2**30), 4 * 1024 * 1024
+    )
+    max_blocks: int = setting("ANALYSIS_MAX_BLOCKS", whole_number(1, 10_000_000), 10_000)
+    direct_blocks: int = setting("ANALYSIS_DIRECT_BLOCKS", whole_number(0, 10_000), 500)
+    max_jobs: int = setting("ANALYSIS_MAX_JOBS", whole_number(1, 10_000), 20)
+    request_seconds: float = setting("SERVICE_REQUEST_SECONDS", number(1, 3_600), 120.0)
+    node_patience: float = setting("NODE_PATIENCE_SECONDS", number(0, 600), 5.0)
+    verify_blocks: bool = setting("VERIFY_BLOCKS", SWITCH, True)
+    block_seconds: float = setting("BLOCK_SECONDS", number(0.05, 3_600), 12.0)
+    features: tuple[str, ...] = setting("ANALYSIS_FEATURES", _FEATURES, ("value", "gas_cost"))
+    contamination: float = setting("ANALYSIS_CONTAMINATION", number(1e-6, 0.5), 0.001)
+    random_state: int = setting("ANALYSIS_RANDOM_STATE", whole_number(0, 2**32 - 1), 42)
+    fraud_model_path: Path | None = setting("FRAUD_MODEL_PATH", PATH, None)
+    notify_urls: tuple[str, ...] = setting("NOTIFY_URLS", WORDS, (), secret=True)
+    webhook_urls: tuple[str, ...] = setting("WEBHOOK_URLS", _WEBHOOKS, (), secret=True)
+    webhook_secret: Secret | None = setting("WEBHOOK_SECRET", _ANY_SECRET, None, secret=True)
+    webhook_allow_private: bool = setting("WEBHOOK_ALLOW_PRIVATE", SWITCH, False)
+    notify_from: Action = setting("NOTIFY_FROM", _ACTION, Action.REVIEW)
+    confirmations: int = setting("WATCH_CONFIRMATIONS", whole_number(0, 10_000), 0)
+    watch_from: int | None = setting("WATCH_FROM_BLOCK", whole_number(0, 2**62), None)
+    metrics_port: int | None = setting("WATCH_METRICS_PORT", PORT, None)
+    store_url: str | None = setting("STORE_URL", TEXT, None, secret=True)
+    model_refresh_seconds: float = setting("MODEL_REFRESH_SECONDS", number(1, 86_400), 60.0)
+    drift_interval_minutes: float = setting("DRIFT_INTERVAL_MINUTES", number(0, 100_000), 60.0)
+    drift_reference: Path | None = setting("DRIFT_REFERENCE", PATH, None)
 
     @property
     def is_public(self) -> bool:
@@ -128,48 +180,8 @@ def load_service_settings(environ: Mapping[str, str] | None = None) -> ServiceSe
     Raises:
         SettingsError: a setting has an impossible value, or they contradict each other.
     """
-    read = _Reader(os.environ if environ is None else environ)
-    usual = ServiceSettings()
-    settings = ServiceSettings(
-        host=read.text("SERVICE_HOST", usual.host),
-        port=read.whole("SERVICE_PORT", usual.port, 0, 65_535),
-        workers=read.whole("SERVICE_WORKERS", usual.workers, 1, MAX_WORKERS),
-        database_url=read.text("DATABASE_URL", "") or None,
-        api_keys=_api_keys(read.words("SERVICE_API_KEYS")),
-        allowed_hosts=read.words("SERVICE_ALLOWED_HOSTS"),
-        cors_origins=_origins(read.words("SERVICE_CORS_ORIGINS")),
-        requests_per_second=read.whole(
-            "SERVICE_REQUESTS_PER_SECOND", usual.requests_per_second, 1, 1_000_000
-        ),
-        max_body_bytes=read.whole("SERVICE_MAX_BODY_BYTES", usual.max_body_bytes, 1024, 2**30),
-        max_blocks=read.whole("ANALYSIS_MAX_BLOCKS", usual.max_blocks, 1, 10_000_000),
-        direct_blocks=read.whole("ANALYSIS_DIRECT_BLOCKS", usual.direct_blocks, 0, 10_000),
-        max_jobs=read.whole("ANALYSIS_MAX_JOBS", usual.max_jobs, 1, 10_000),
-        request_seconds=read.number("SERVICE_REQUEST_SECONDS", usual.request_seconds, 1, 3_600),
-        node_patience=read.number("NODE_PATIENCE_SECONDS", usual.node_patience, 0, 600),
-        verify_blocks=read.switch("VERIFY_BLOCKS", default=usual.verify_blocks),
-        block_seconds=read.number("BLOCK_SECONDS", usual.block_seconds, 0.05, 3_600),
-        features=_features(read.words("ANALYSIS_FEATURES")) or usual.features,
-        contamination=read.number("ANALYSIS_CONTAMINATION", usual.contamination, 1e-6, 0.5),
-        random_state=read.whole("ANALYSIS_RANDOM_STATE", usual.random_state, 0, 2**32 - 1),
-        fraud_model_path=read.path("FRAUD_MODEL_PATH"),
-        notify_urls=read.words("NOTIFY_URLS"),
-        webhook_urls=_webhooks(read.words("WEBHOOK_URLS")),
-        webhook_secret=read.text("WEBHOOK_SECRET", "") or None,
-        webhook_allow_private=read.switch("WEBHOOK_ALLOW_PRIVATE", default=False),
-        notify_from=_action(read.text("NOTIFY_FROM", usual.notify_from.name)),
-        confirmations=read.whole("WATCH_CONFIRMATIONS", usual.confirmations, 0, 10_000),
-        watch_from=read.optional_whole("WATCH_FROM_BLOCK"),
-        metrics_port=read.optional_whole("WATCH_METRICS_PORT"),
-        store_url=read.text("STORE_URL", "") or None,
-        model_refresh_seconds=read.number(
-            "MODEL_REFRESH_SECONDS", usual.model_refresh_seconds, 1, 86_400
-        ),
-        drift_interval_minutes=read.number(
-            "DRIFT_INTERVAL_MINUTES", usual.drift_interval_minutes, 0, 100_000
-        ),
-        drift_reference=read.path("DRIFT_REFERENCE"),
-    )
+    env = os.environ if environ is None else environ
+    settings = ServiceSettings(**read_fields(ServiceSettings, env))
     _check_together(settings)
     return settings
 
@@ -203,85 +215,3 @@ def _check_together(settings: ServiceSettings) -> None:
         )
     if settings.webhook_urls and not settings.webhook_secret:
         raise SettingsError("WEBHOOK_SECRET", "set together with WEBHOOK_URLS: they are signed")
-
-
-class _Reader:
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        self._environ = environ
-
-    def text(self, name: str, default: str) -> str:
-        return self._environ.get(name, "").strip() or default
-
-    def words(self, name: str) -> tuple[str, ...]:
-        """What is separated by commas or blanks."""
-        return tuple(self._environ.get(name, "").replace(",", " ").split())
-
-    def whole(self, name: str, default: int, low: int, high: int) -> int:
-        text = self.text(name, str(default))
-        if not (text.isascii() and text.isdigit() and len(text) < 20 and low <= int(text) <= high):
-            raise SettingsError(name, f"a whole number from {low} to {high}")
-        return int(text)
-
-    def path(self, name: str) -> Path | None:
-        text = self.text(name, "")
-        return read_path(name, text) if text else None
-
-    def optional_whole(self, name: str) -> int | None:
-        return self.whole(name, 0, 0, 2**62) if self.text(name, "") else None
-
-    def number(self, name: str, default: float, low: float, high: float) -> float:
-        try:
-            value = float(self.text(name, str(default)))
-        except ValueError:
-            value = math.nan
-        if not low <= value <= high:
-            raise SettingsError(name, f"a number from {low:g} to {high:g}")
-        return value
-
-    def switch(self, name: str, *, default: bool) -> bool:
-        text = self.text(name, str(default)).lower()
-        if text not in _ON:
-            raise SettingsError(name, "true or false")
-        return _ON[text]
-
-
-def _api_keys(words: tuple[str, ...]) -> tuple[ApiKey, ...]:
-    keys = []
-    for number, word in enumerate(words, start=1):
-        name, colon, key = word.partition(":")
-        if not colon:
-            name, key = f"key-{number}", word
-        if len(key) < _MIN_KEY_CHARACTERS or not (name.isascii() and 0 < len(name) <= 64):
-            raise SettingsError(
-                "SERVICE_API_KEYS",
-                f"NAME:KEY with keys of at least {_MIN_KEY_CHARACTERS} characters, separated by "
-                "commas; make one with `openssl rand -hex 24`",
-            )
-        keys.append(ApiKey(name, hashlib.sha256(key.encode()).digest()))
-    return tuple(keys)
-
-
-def _origins(words: tuple[str, ...]) -> tuple[str, ...]:
-    if not all(is_http_url(word) for word in words):
-        raise SettingsError("SERVICE_CORS_ORIGINS", "origins such as https://example.org")
-    return words
-
-
-def _webhooks(words: tuple[str, ...]) -> tuple[str, ...]:
-    if not all(is_http_url(word) for word in words):
-        raise SettingsError("WEBHOOK_URLS", "http:// or https:// URLs, separated by blanks")
-    return words
-
-
-def _features(words: tuple[str, ...]) -> tuple[str, ...]:
-    if len(set(words)) < len(words) or not set(words) <= set(FEATURES):
-        raise SettingsError("ANALYSIS_FEATURES", f"some of {', '.join(FEATURES)}, each once")
-    return words
-
-
-def _action(name: str) -> Action:
-    try:
-        return Action[name.upper()]
-    except KeyError:
-        names = ", ".join(action.name for action in Action)
-        raise SettingsError("NOTIFY_FROM", f"one of {names}") from None

@@ -37,6 +37,7 @@ from src.datasets.tables import read_table, require_columns
 from src.datasets.training_set import COLLECTED
 from src.files import write_file
 from src.settings import Settings, load_settings
+from src.variables import reveal
 
 AGE_COLUMN = "sender_age_minutes"
 RECORDING_FOLDER = "recording"
@@ -261,11 +262,10 @@ def _sender_ages(transactions: pd.DataFrame, explorer: EtherscanClient) -> "pd.S
 
 
 def _explorer(settings: Settings) -> EtherscanClient | None:
-    if not settings.etherscan_api_key:
+    key = reveal(settings.etherscan_api_key)
+    if not key:
         return None
-    return EtherscanClient(
-        settings.etherscan_url, settings.etherscan_api_key, settings.chain_id, timeout=10.0
-    )
+    return EtherscanClient(settings.etherscan_url, key, settings.chain_id, timeout=10.0)
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:

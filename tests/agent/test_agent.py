@@ -18,7 +18,7 @@ from src.decision.pipeline import Pipeline
 from src.detection.errors import ModelMissing, ModelTampered
 from src.detection.features.definitions import feature_row
 from src.detection.forest.model import load_model
-from src.settings import SettingsError
+from src.variables import SettingsError
 from tests.conftest import (
     ALICE,
     BLOCK,

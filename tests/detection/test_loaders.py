@@ -30,12 +30,13 @@ from src.registry.sign import main as sign_main
 from src.registry.store import Store
 from src.service.context import Service
 from src.service.decider import Decider
-from src.settings import SettingsError, load_settings, model_public_key
+from src.settings import load_settings, model_public_key
 from src.training import score
 from src.training.evaluation import compare, threshold
 from src.training.retraining.__main__ import main as retrain_main
 from src.training.supervised.bundle import write_fraud_bundle
 from src.training.supervised.candidates import candidates
+from src.variables import SettingsError
 from tests.conftest import event_of, transfer_log
 from tests.service.chain import common_settings, service_settings, sqlite_url
 

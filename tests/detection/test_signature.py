@@ -16,7 +16,8 @@ from src.detection.forest.model import load_model
 from src.detection.policy import PolicyError
 from src.detection.signature import is_signed, new_private_key, public_key, sign
 from src.registry import sign as command
-from src.settings import SettingsError, load_settings
+from src.settings import load_settings
+from src.variables import SettingsError
 
 ROOT = Path(__file__).resolve().parents[2]
 # RFC 8032, section 7.1, TEST 1.

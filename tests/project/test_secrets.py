@@ -126,7 +126,7 @@ def test_settings_do_not_show_their_keys(tmp_path):
     for name in [name for name in environ if name.startswith("FORTA")]:
         del environ[name]
     settings = load_settings(environ, project_root=tmp_path, home=tmp_path, arguments=())
-    assert settings.etherscan_api_key == SECRETS["etherscan"]
+    assert settings.etherscan_api_key.value == SECRETS["etherscan"]
     assert not planted(repr(settings))
 
 

@@ -11,7 +11,8 @@ import pytest
 from pytest_httpserver import HTTPServer
 
 from src.service.settings import load_service_settings
-from src.settings import SETTINGS, Settings, SettingsError, load_settings
+from src.settings import SETTINGS, Settings, load_settings
+from src.variables import Secret, SettingsError
 from tests.support import raw_server
 
 KEY = "planted-api-key-0123456789"
@@ -71,9 +72,9 @@ def test_every_setting_is_read_from_the_environment(tmp_path: Path) -> None:
         json_rpc_url="https://node/v3/abc",
         json_rpc_requests_per_second=10,
         etherscan_url="https://eth.blockscout.com/api",
-        etherscan_api_key="k1",
+        etherscan_api_key=Secret("k1"),
         ethplorer_url="http://ethplorer",
-        ethplorer_api_key="k2",
+        ethplorer_api_key=Secret("k2"),
         anomaly_threshold=0.6,
         model_path=Path("/models/m.pkl"),
         model_public_key="ab" * 32,
@@ -122,8 +123,8 @@ def test_environment_wins_over_the_secrets_file(tmp_path: Path) -> None:
         | {"ETHERSCAN_API_KEY": "file", "apiKeys": {"ETHPLORER_API_KEY": "nested"}},
     )
     settings = load(tmp_path, ETHERSCAN_API_KEY="environment")
-    assert settings.etherscan_api_key == "environment"
-    assert settings.ethplorer_api_key == "nested"
+    assert settings.etherscan_api_key == Secret("environment")
+    assert settings.ethplorer_api_key == Secret("nested")
     assert settings.anomaly_threshold == 0.7
 
 
@@ -191,6 +192,20 @@ def test_impossible_value_names_the_setting_and_not_the_value(
     assert isinstance(caught.value, ValueError)
 
 
+def test_impossible_value_is_shown_unless_it_may_be_a_secret(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load(tmp_path, ANOMALY_THRESHOLD="high\n")
+    assert str(caught.value) == "ANOMALY_THRESHOLD must be a number from 0 to 1 (it is 'high')"
+    with pytest.raises(SettingsError) as caught:
+        load_service_settings({"VERIFY_BLOCKS": "x" * 500})
+    assert str(caught.value).startswith("VERIFY_BLOCKS must be true or false (it is 'xxx")
+    assert len(str(caught.value)) < 200
+    for name in ("SERVICE_API_KEYS", "WEBHOOK_URLS"):
+        with pytest.raises(SettingsError, match=f"^{name} must be ") as caught:
+            load_service_settings({name: KEY[:12]})
+        assert KEY[:12] not in "".join(traceback.format_exception(caught.value))
+
+
 def test_impossible_host_and_port_are_named(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="JSON_RPC_HOST"):
         load(tmp_path, JSON_RPC_HOST="proxy", JSON_RPC_PORT="many")
@@ -220,8 +235,8 @@ def test_keys_come_from_the_owner_store_in_production(
         headers={"Authorization": "Bearer header.payload.signature"},
     ).respond_with_json({"apiKeys": {"ETHERSCAN_API_KEY": "store", "ETHPLORER_API_KEY": "store"}})
     settings = load(tmp_path, **production(httpserver), ETHPLORER_API_KEY="environment")
-    assert settings.etherscan_api_key == "store"
-    assert settings.ethplorer_api_key == "environment"
+    assert settings.etherscan_api_key == Secret("store")
+    assert settings.ethplorer_api_key == Secret("environment")
     assert not settings.owner_store_failed
 
 
@@ -284,6 +299,9 @@ def test_secrets_are_not_in_the_repr(tmp_path: Path) -> None:
         ETHPLORER_API_KEY=KEY,
     )
     assert KEY not in repr(settings)
+    key = settings.etherscan_api_key
+    assert KEY not in f"{key} {key!r} {[key]} {json.dumps(key, default=str)}"
+    assert key == Secret(KEY)
 
 
 # Not for people to set: they come from the scan node, from CI or from the terminal.

@@ -14,7 +14,7 @@ from src.service.app import create_app
 from src.service.http.guard import is_too_deep
 from src.service.http.security import ClientLimits
 from src.service.settings import ServiceSettings, load_common_settings, load_service_settings
-from src.settings import SettingsError
+from src.variables import SettingsError
 from tests.service.chain import BASE_URL, common_settings, service_settings, sqlite_url
 from tests.support.waiting import FOR_EVER, FakeClock, wait_until
 

@@ -30,8 +30,8 @@ from src.service.model_refresh import ModelRefresher
 from src.service.records import LoadedTransaction
 from src.service.settings import load_service_settings
 from src.service.watch.__main__ import main
-from src.settings import SettingsError
 from src.training.train import MODEL_FILE
+from src.variables import SettingsError
 from tests.conftest import ALICE, BOB, TIMESTAMP, USDC
 from tests.registry.test_registry import make_bundle
 from tests.service.chain import BASE_URL, HEAD, THEFT, common_settings, service_settings, sqlite_url

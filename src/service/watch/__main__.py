@@ -30,8 +30,9 @@ from src.service.settings import (
 )
 from src.service.watch.notify import Notifier, channels_of
 from src.service.watch.watcher import Watcher
-from src.settings import Settings, SettingsError
+from src.settings import Settings
 from src.utils.logger import log_to_stderr
+from src.variables import SettingsError
 
 _DESCRIPTION = "Follow a chain's head: decide about every transaction, store, notify."
 _EPILOG = """\

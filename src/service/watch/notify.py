@@ -25,6 +25,7 @@ from src.service.database.engine import Database
 from src.service.database.watching import DueNotification, due_notifications, note_attempt
 from src.service.http import outbound
 from src.service.settings import ServiceSettings
+from src.variables import reveal
 
 logger = logging.getLogger(__name__)
 
@@ -207,7 +208,9 @@ def channels_of(settings: ServiceSettings) -> list[Channel]:
         ValueError: Apprise does not know a URL; the message does not show it.
     """
     webhooks: list[Channel] = [
-        Webhook(url, settings.webhook_secret or "", allow_private=settings.webhook_allow_private)
+        Webhook(
+            url, reveal(settings.webhook_secret) or "", allow_private=settings.webhook_allow_private
+        )
         for url in settings.webhook_urls
     ]
     return webhooks + [AppriseChannel(url) for url in settings.notify_urls]

@@ -1,0 +1,166 @@
+"""Typed variables: a setting is declared once, as a field that knows its variable and its kind.
+
+`port: int = setting("SERVICE_PORT", whole_number(0, 65_535), 8080)` in a dataclass declares one,
+and `read_fields` reads them all.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from src.chain.clients.http import is_http_url
+
+_MAX_SHOWN_CHARACTERS = 80
+_SWITCH = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+
+T = TypeVar("T")
+D = TypeVar("D")
+
+
+class SettingsError(ValueError):
+    """A setting has a value that it cannot have. Names the setting and what it can be.
+
+    Args:
+        name: the setting's variable, or a file.
+        allowed: what it can be.
+        given: what it is, where that is no secret.
+    """
+
+    def __init__(self, name: str, allowed: str, given: str | None = None) -> None:
+        shown = "" if given is None else f" (it is {given[:_MAX_SHOWN_CHARACTERS]!r})"
+        super().__init__(f"{name} must be {allowed}{shown}")
+        self.name = name
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """A key that no repr, log line or message shows; only `value` does."""
+
+    value: str = field(repr=False)
+
+
+def reveal(secret: Secret | None) -> str | None:
+    """The text of a secret that may be unset."""
+    return secret.value if secret else None
+
+
+@dataclass(frozen=True, slots=True)
+class Kind(Generic[T]):
+    """What a setting can be.
+
+    Attributes:
+        allowed: in words, for the error: "VARIABLE must be ...".
+        parse: the value that a text means; raises ValueError when it means none.
+    """
+
+    allowed: str
+    parse: Callable[[str], T]
+
+    def read(self, name: str, text: str, *, secret: bool = False) -> T:
+        """The value of the setting `name`. Raises SettingsError, without the text of a secret."""
+        try:
+            return self.parse(text)
+        except ValueError:  # raised anew outside: the first error may repeat a secret
+            pass
+        raise SettingsError(name, self.allowed, None if secret else text)
+
+
+def setting(name: str, kind: Kind[T], default: D, *, secret: bool = False) -> T | D:
+    """A field of a dataclass that `read_fields` reads.
+
+    Args:
+        name: the variable that holds it.
+        kind: what it can be.
+        default: while the variable is unset or blank.
+        secret: it is, or may hold, a key: neither a repr nor an error shows it.
+    """
+    metadata = {"variable": name, "kind": kind, "secret": secret}
+    declared: Any = field(default=default, repr=not secret, metadata=metadata)
+    return declared  # type: ignore[no-any-return]
+
+
+def variables(settings: type) -> tuple[str, ...]:
+    """The variables behind the fields of a dataclass of settings."""
+    return tuple(entry.metadata["variable"] for entry in fields(settings) if entry.metadata)
+
+
+def read_fields(settings: type, values: Mapping[str, str]) -> dict[str, Any]:
+    """The fields of a dataclass of settings whose variables are set, checked.
+
+    Raises:
+        SettingsError: a setting has an impossible value.
+    """
+    given = {}
+    for entry in fields(settings):
+        name = entry.metadata.get("variable", "")
+        if text := values.get(name, "").strip():
+            secret = entry.metadata["secret"]
+            given[entry.name] = entry.metadata["kind"].read(name, text, secret=secret)
+    return given
+
+
+def whole_number(low: int, high: int) -> Kind[int]:
+    """Decimal digits, from `low` to `high`."""
+
+    def parse(text: str) -> int:
+        if not (text.isascii() and text.isdigit() and len(text) < 20 and low <= int(text) <= high):
+            raise ValueError
+        return int(text)
+
+    return Kind(f"a whole number from {low} to {high}", parse)
+
+
+def number(low: float, high: float) -> Kind[float]:
+    """A decimal number from `low` to `high`."""
+
+    def parse(text: str) -> float:
+        if not low <= (value := float(text)) <= high:  # NaN is in no range
+            raise ValueError
+        return value
+
+    return Kind(f"a number from {low:g} to {high:g}", parse)
+
+
+def one_of(values: Mapping[str, T]) -> Kind[T]:
+    """One of some words, in capital or small letters."""
+    by_word = {word.lower(): value for word, value in values.items()}
+
+    def parse(text: str) -> T:
+        if text.lower() not in by_word:
+            raise ValueError
+        return by_word[text.lower()]
+
+    return Kind(f"one of {', '.join(values)}", parse)
+
+
+def _url(text: str) -> str:
+    if not is_http_url(text):
+        raise ValueError
+    return text
+
+
+def _key(text: str) -> Secret:
+    if not text.isascii() or not text.isprintable() or " " in text:
+        raise ValueError
+    return Secret(text)
+
+
+def _path(text: str) -> Path:
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise ValueError from None
+
+
+TEXT = Kind("text", str)
+WORDS = Kind("words separated by commas or blanks", lambda t: tuple(t.replace(",", " ").split()))
+PORT = whole_number(0, 65_535)
+URL = Kind("an http:// or https:// URL", _url)
+PATH = Kind("a path; this user has no home folder for ~", _path)
+KEY = Kind("a key of printable ASCII characters", _key)
+FILE_OR_URL = Kind(
+    "an http:// or https:// URL, or a file",
+    lambda text: _url(text) if "://" in text else str(_path(text)),
+)
+SWITCH = Kind("true or false", one_of(_SWITCH).parse)
