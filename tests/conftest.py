@@ -127,7 +127,7 @@ def start_bot(bundle_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ca
     rate limits and circuit breakers.
     """
     import src.agent
-    from src.chain.lookups.lookups import build_lookups
+    from src.chain.lookups.build import build_lookups
     from src.settings import SETTINGS
     from src.utils import data_processing
 

@@ -202,7 +202,7 @@ def _cache(bench: Bench) -> Callable[[bytes], None]:
     import logging  # noqa: PLC0415
     import time  # noqa: PLC0415
 
-    from src.chain.facts import FirstTransaction, TokenInfo  # noqa: PLC0415
+    from src.chain.facts import Deployment, FirstTransaction, TokenInfo  # noqa: PLC0415
     from src.chain.lookups.store import FILE_NAME, FactStore  # noqa: PLC0415
 
     logging.getLogger("src").setLevel(logging.CRITICAL)
@@ -210,6 +210,7 @@ def _cache(bench: Bench) -> Callable[[bytes], None]:
     store = FactStore(bench.folder, 1)
     store.put_token_infos({address: TokenInfo("Name", "SYM", 18) for address in addresses})
     store.put_first_transactions({a: FirstTransaction(1_500_000_000, "node") for a in addresses})
+    store.put_deployments({address: Deployment(7, 9) for address in addresses})
     store.increment("scored", 5)
     store.close()
     path = bench.folder / FILE_NAME
@@ -226,6 +227,14 @@ def _cache(bench: Bench) -> Callable[[bytes], None]:
                 bench.reached["facts"] += 1
             if (first := store.first_transaction(address)) is not None:
                 check_first_transaction(first, time.time())
+            if (known := store.deployment(address)) is not None:
+                expect(
+                    all(
+                        block is None or block >= 0 for block in (known.absent_at, known.present_at)
+                    ),
+                    "mismatch",
+                    "a contract deployed in an impossible block",
+                )
         store.put_token_infos({"0x" + "f" * 40: TokenInfo("New", "NEW", 0)})
         store.increment("scored")
         expect(store.counter("scored") >= 1, "mismatch", "a counter that lost our increment")

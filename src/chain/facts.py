@@ -6,7 +6,7 @@ passes here first: text is sanitised, numbers are checked for what is possible.
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from src.chain.errors import MalformedAnswer
 from src.chain.text import sanitise_text
@@ -61,16 +61,74 @@ class FirstTransaction:
 
 
 @dataclass(frozen=True, slots=True)
+class CodeAt:
+    """Whether a contract had been deployed by the end of a block.
+
+    Attributes:
+        contract: lowercase address.
+        block: the block's number.
+        exists: whether there was code at the address.
+    """
+
+    contract: str
+    block: int
+    exists: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """When a contract was deployed, as far as questions about single blocks have shown.
+
+    Attributes:
+        absent_at: the newest block at which it is known not to have existed, or None.
+        present_at: the oldest block at which it is known to have existed, or None.
+    """
+
+    absent_at: int | None = None
+    present_at: int | None = None
+
+    def existed_at(self, block: int) -> bool | None:
+        """Whether it existed at the end of a block; None where that is not known.
+
+        A contract that was seen once counts as existing ever after.
+        """
+        if self.present_at is not None and block >= self.present_at:
+            return True
+        if self.absent_at is not None and block <= self.absent_at:
+            return False
+        return None
+
+    def with_answer(self, answer: CodeAt) -> "Deployment":
+        """What is known after one more answer."""
+        if answer.exists:
+            known = self.present_at
+            return replace(
+                self, present_at=answer.block if known is None else min(known, answer.block)
+            )
+        known = self.absent_at
+        return replace(self, absent_at=answer.block if known is None else max(known, answer.block))
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """What the outside world knows of one transaction, gathered before anything is computed.
 
     Attributes:
         tokens: metadata by token address; tokens of which nothing is known are left out.
         first_transaction: the sender's; None where it has none yet.
+        reputations: by token address, whether it is known: True for well-known tokens and contracts
+            that existed a day before, False for younger contracts. Where nobody could say, the
+            token is left out, and counts as known.
     """
 
     tokens: Mapping[str, TokenInfo] = field(default_factory=dict)
     first_transaction: FirstTransaction | Unknown | None = Unknown("not looked up")
+    reputations: Mapping[str, bool] = field(default_factory=dict)
+
+    @property
+    def tokens_without_reputation(self) -> frozenset[str]:
+        """Tokens whose contract is younger than a day: their events may be its author's fiction."""
+        return frozenset(token for token, is_known in self.reputations.items() if not is_known)
 
 
 def token_info(source: str, name: object, symbol: object, decimals: object) -> TokenInfo:
@@ -89,6 +147,17 @@ def first_transaction(source: str, timestamp: object) -> FirstTransaction:
     if seconds is None or not 0 < seconds <= time.time() + _CLOCK_TOLERANCE_SECONDS:
         raise MalformedAnswer(source, "timestamp missing or impossible")
     return FirstTransaction(seconds, source)
+
+
+def deployment(source: str, absent_at: object, present_at: object) -> Deployment:
+    """Check what `source` says of a contract's deployment. Raises `MalformedAnswer`."""
+    blocks = []
+    for value in (absent_at, present_at):
+        number = whole_number(value)
+        if value is not None and (number is None or number < 0):
+            raise MalformedAnswer(source, "block number impossible")
+        blocks.append(number)
+    return Deployment(*blocks)
 
 
 def whole_number(value: object) -> int | None:

@@ -20,7 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from src.chain.facts import Facts
-from src.chain.lookups.lookups import Lookups, build_lookups
+from src.chain.lookups.build import build_lookups
+from src.chain.lookups.lookups import Lookups
 from src.chain.quantities import SECONDS_PER_MINUTE
 from src.chain.transactions import TransactionFacts
 from src.chain.transfers import Transfer

@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from src.chain.networks import NETWORKS
 from src.decision.alerts import ANOMALOUS, INVALID, NORMAL
 
 # Alert ids are the public interface of the bot, see docs/alerts.md.
@@ -15,13 +16,5 @@ ATTACKER_LABEL: Final = "attacker"
 MAX_ADDRESSES: Final = 50
 """Addresses in a finding; the scan node keeps no more."""
 
-PROTOCOLS: Final = {
-    1: "ethereum",
-    10: "optimism",
-    56: "bsc",
-    137: "polygon",
-    250: "fantom",
-    42161: "arbitrum",
-    43114: "avalanche",
-}
+PROTOCOLS: Final = {chain_id: network.name for chain_id, network in NETWORKS.items()}
 """Name of the chain in a finding, by chain id."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from src.chain.facts import FirstTransaction, TokenInfo
+from src.chain.facts import CodeAt, Deployment, FirstTransaction, TokenInfo
 from src.chain.lookups.cache import FactCache, LruCache
 from src.chain.lookups.store import FILE_NAME, FactStore
 from src.demo.processes import supervised
@@ -72,6 +72,19 @@ def test_explorer_replaces_the_node_and_not_the_other_way_round(tmp_path: Path) 
         store.put_first_transactions({USDC: first})
     assert store.first_transaction(USDC) == FROM_ETHERSCAN
     store.close()
+
+
+def test_deployments_are_joined_with_what_is_stored(tmp_path: Path) -> None:
+    store, other = FactStore(tmp_path, 1), FactStore(tmp_path, 1)
+    for known in (Deployment(5, None), Deployment(None, 90), Deployment(3, 80), Deployment(7, 99)):
+        store.put_deployments({USDC: known})
+    assert other.deployment(USDC) == Deployment(7, 80)
+    cache = FactCache(other)
+    cache.keep_code_answers({"any key": CodeAt(USDC, 40, exists=True)})
+    assert cache.existed_at(USDC, 40)
+    assert store.deployment(USDC) == Deployment(7, 40)
+    store.close()
+    other.close()
 
 
 def test_oldest_facts_go_when_the_bound_is_reached(tmp_path: Path) -> None:
@@ -179,9 +192,15 @@ def test_impossible_facts_on_disk_are_not_believed(tmp_path: Path) -> None:
             " VALUES (1, ?, -1, 'node')",
             (USDC,),
         )
+        other.execute(
+            "INSERT INTO deployment (chain_id, address, absent_at, present_at)"
+            " VALUES (1, ?, -7, 'soon')",
+            (USDC,),
+        )
     other.close()
     assert store.token_info(USDC) is None
     assert store.first_transaction(USDC) is None
+    assert store.deployment(USDC) is None
     store.close()
 
 

@@ -24,7 +24,8 @@ from src.chain.errors import (
     SourceError,
 )
 from src.chain.facts import Unknown
-from src.chain.lookups.lookups import FirstTransaction, Lookups, TokenInfo, build_lookups
+from src.chain.lookups.build import build_lookups
+from src.chain.lookups.lookups import FirstTransaction, Lookups, TokenInfo
 from tests.support import raw_server
 from tests.support.fake_chain import (
     ETHERSCAN_LIMIT,

@@ -46,13 +46,17 @@ class FakeNode:
     """A node that knows some tokens and the blocks in which accounts sent transactions.
 
     `tokens` maps an address to what its `name`, `symbol` and `decimals` return; what is missing
-    reverts. `before` is called with each method before it is answered.
+    reverts. `deployed_in_block` has the contracts that were not there from the first block on;
+    states before `oldest_state` are pruned. `before` is called with each method before it is
+    answered.
     """
 
     tokens: dict[str, dict[str, bytes]] = field(default_factory=dict)
     sent_in_blocks: dict[str, list[int]] = field(default_factory=dict)
     head: int = 20_000_000
     has_multicall: bool = True
+    deployed_in_block: dict[str, int] = field(default_factory=dict)
+    oldest_state: int = 0
     before: Callable[[str], None] = lambda method: None
     calls: list[str] = field(default_factory=list)
 
@@ -73,6 +77,11 @@ class FakeNode:
     def eth_getTransactionCount(self, address: str, block: str) -> str:  # noqa: N802
         sent = self.sent_in_blocks.get(address, [])
         return hex(sum(number <= int(block, 16) for number in sent))
+
+    def eth_getCode(self, address: str, block: str) -> str:  # noqa: N802
+        if int(block, 16) < self.oldest_state:
+            raise ValueError("missing trie node")
+        return "0x6000" if self.deployed_in_block.get(address, 0) <= int(block, 16) else "0x"
 
     def eth_getBlockByNumber(self, block: str, _full: bool) -> dict[str, str]:  # noqa: N802
         return {"timestamp": hex(block_timestamp(int(block, 16)))}

@@ -5,7 +5,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Generic, NamedTuple, TypeVar
 
-from src.chain.facts import FirstTransaction, TokenInfo
+from src.chain.facts import CodeAt, Deployment, FirstTransaction, TokenInfo
 from src.chain.lookups.store import FactStore
 
 MEMORY_FACTS = 10_000
@@ -66,11 +66,16 @@ class FactCache:
         self._store = store
         self._tokens: LruCache[TokenInfo] = LruCache(MEMORY_FACTS)
         self._firsts: LruCache[FirstTransaction] = LruCache(MEMORY_FACTS)
+        self._deployments: LruCache[Deployment] = LruCache(MEMORY_FACTS)
 
     @property
     def infos(self) -> dict[str, Callable[[], CacheInfo]]:
         """How to ask each cache in memory how it was used."""
-        return {"tokens": self._tokens.info, "first_transactions": self._firsts.info}
+        return {
+            "tokens": self._tokens.info,
+            "first_transactions": self._firsts.info,
+            "deployments": self._deployments.info,
+        }
 
     def token_info(self, address: str) -> TokenInfo | None:
         """The token's metadata, or None when it is unknown."""
@@ -85,6 +90,10 @@ class FactCache:
         if first is None and (first := self._store.first_transaction(address)) is not None:
             self._firsts.put(address, first)
         return first
+
+    def existed_at(self, contract: str, block: int) -> bool | None:
+        """Whether a contract existed at the end of a block, or None when that is not known."""
+        return self._deployment(contract).existed_at(block)
 
     def keep_token_infos(self, infos: Mapping[str, TokenInfo]) -> None:
         """Keep metadata by token address.
@@ -104,3 +113,21 @@ class FactCache:
                 continue
             self._firsts.put(address, first)
         self._store.put_first_transactions(firsts)
+
+    def keep_code_answers(self, answers: Mapping[str, CodeAt]) -> None:
+        """Keep whether contracts existed at a block; joined with what is known already."""
+        learnt: dict[str, Deployment] = {}
+        for answer in answers.values():
+            known = learnt.get(answer.contract) or self._deployment(answer.contract)
+            learnt[answer.contract] = known.with_answer(answer)
+        for contract, known in learnt.items():
+            self._deployments.put(contract, known)
+        self._store.put_deployments(learnt)
+
+    def _deployment(self, contract: str) -> Deployment:
+        known = self._deployments.get(contract)
+        if known is None:
+            # That the disk knows nothing is remembered too: a node without old states never does.
+            known = self._store.deployment(contract) or Deployment()
+            self._deployments.put(contract, known)
+        return known

@@ -1,7 +1,8 @@
-"""What the bot asks the outside world: token metadata and first transactions.
+"""What the bot asks the outside world: token metadata, first transactions, contracts' ages.
 
 Order of sources: token metadata from the built-in list, memory, disk, Ethplorer (with a key), the
-node; first transactions from memory, disk, Etherscan or a compatible explorer, the node.
+node; first transactions from memory, disk, Etherscan or a compatible explorer, the node; whether a
+token's contract existed a day before from memory, disk, the node.
 
     facts = lookups.gather(tokens, sender, block_number)   # all of a transaction, one deadline
     info = lookups.token_info(token)                       # one of them alone
@@ -10,39 +11,23 @@ node; first transactions from memory, disk, Etherscan or a compatible explorer, 
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from src.chain.clients.deadline import Deadline
-from src.chain.clients.etherscan import DEFAULT_URL as ETHERSCAN_URL
-from src.chain.clients.etherscan import EtherscanClient
-from src.chain.clients.ethplorer import DEFAULT_URL as ETHPLORER_URL
-from src.chain.clients.ethplorer import EthplorerClient
-from src.chain.clients.rate_limit import Rate, RateLimit
-from src.chain.clients.rpc import JsonRpcClient
 from src.chain.errors import NotFound, RequestRefused, SourceError
-from src.chain.facts import Facts, FirstTransaction, TokenInfo, Unknown
+from src.chain.facts import CodeAt, Facts, FirstTransaction, TokenInfo, Unknown
+from src.chain.lookups import deployment
 from src.chain.lookups.cache import CacheInfo, FactCache
 from src.chain.lookups.fallback import Inquiry, run
-from src.chain.lookups.sources import SEARCH_SECONDS, Sources, SourceUsage
+from src.chain.lookups.sources import Sources, SourceUsage
 from src.chain.lookups.store import FactStore
+from src.chain.networks import block_a_day_before
 from src.chain.transfers import normalise_address
-from src.chain.well_known import WellKnownTokens, load_well_known_tokens
+from src.chain.well_known import WellKnownTokens
 
-__all__ = ["FirstTransaction", "Lookups", "SourceUsage", "TokenInfo", "build_lookups"]
-
-MAINNET = 1
-
-# What the sources allow; the scan node's proxy answers HTTP 429 beyond 50 a second.
-NODE_REQUESTS_PER_SECOND = 50
-ETHERSCAN_RATES = (Rate(3, 1.0), Rate(100_000, 86_400.0))
-ETHPLORER_RATES = (Rate(10, 1.0),)
-ETHPLORER_FREE_KEY = "freekey"
-ETHPLORER_FREE_RATES = (Rate(2, 1.0), Rate(100, 3_600.0), Rate(1_000, 86_400.0))
-
-_METADATA_MAX_BYTES = 4 * 1024 * 1024
+__all__ = ["FirstTransaction", "Lookups", "SourceUsage", "TokenInfo"]
 
 
 @dataclass(slots=True)
@@ -58,13 +43,14 @@ _scope: ContextVar[_Scope | None] = ContextVar("lookups_transaction", default=No
 
 
 class Lookups:
-    """The one way to facts from outside. Made by `build_lookups`. Thread-safe.
+    """The one way to facts from outside. Made by `build.build_lookups`. Thread-safe.
 
     Args:
         sources: where to ask.
         cache: facts known already.
         store: the cache's disk, and the counters.
         well_known: the built-in list.
+        chain_id: the chain.
         deadline_seconds: all waiting for one transaction together.
         add_explorers: adds explorers whose API keys came later.
     """
@@ -76,6 +62,7 @@ class Lookups:
         store: FactStore,
         well_known: WellKnownTokens,
         *,
+        chain_id: int,
         deadline_seconds: float,
         add_explorers: Callable[[str | None, str | None], object] | None = None,
     ) -> None:
@@ -84,6 +71,7 @@ class Lookups:
         self._cache = cache
         self._store = store
         self._well_known = well_known
+        self._chain_id = chain_id
         self._deadline_seconds = deadline_seconds
         self.on_wait: Callable[[float], object] | None = None
         """Told how many seconds a transaction waited each time that it did."""
@@ -121,7 +109,7 @@ class Lookups:
             failure = scope.token_failures.get(address)
             if failure is not None:
                 raise failure
-            infos, _ = self._ask(scope, [address], None)
+            infos, *_ = self._ask(scope, [address], None)
             if address in infos.found:
                 return infos.found[address]
             raise infos.failures[address]
@@ -146,7 +134,7 @@ class Lookups:
             failure = scope.first_failures.get(address)
             if failure is not None:
                 raise failure
-            _, firsts = self._ask(scope, (), address, block_number)
+            _, firsts, _ = self._ask(scope, (), address, block_number)
             if address in firsts.found:
                 return firsts.found[address]
             raise firsts.failures[address]
@@ -165,26 +153,41 @@ class Lookups:
             When all have come or the transaction's deadline has passed; tokens in the given order.
         """
         known: dict[str, TokenInfo] = {}
-        missing = []
+        reputations: dict[str, bool] = {}
+        missing, unaged = [], []
+        day_before = block_a_day_before(block_number, self._chain_id)
         for token in tokens:
-            info = self._known_token(token)
+            info = self._well_known.get(token)
+            if info is not None:
+                known[token] = info
+                reputations[token] = True
+                continue
+            info = self._cache.token_info(token)
             if info is not None:
                 known[token] = info
             else:
                 missing.append(token)
+            existed = self._cache.existed_at(token, day_before) if day_before is not None else None
+            if existed is not None:
+                reputations[token] = existed
+            elif day_before is not None and self._sources.code_stages():
+                unaged.append(token)
         first: FirstTransaction | Unknown | None = Unknown("no sender")
         if account is not None:
             first = self._cache.first_transaction(account)
-        if missing or first is None:
+        if missing or unaged or first is None:
             with self._within_transaction() as scope:
                 asked = account if first is None else None
-                infos, firsts = self._ask(scope, missing, asked, block_number)
+                contracts = [deployment.question(token, day_before or 0) for token in unaged]
+                infos, firsts, codes = self._ask(scope, missing, asked, block_number, contracts)
             if missing:
                 known |= infos.found
                 known = {token: known[token] for token in tokens if token in known}
             if asked is not None:
                 first = _first_of(firsts, asked)
-        return Facts(known, first)
+            for answer in codes.found.values():
+                reputations[answer.contract] = answer.exists
+        return Facts(known, first, reputations)
 
     def prefetch(
         self, tokens: Collection[str], account: str | None, block_number: int | None = None
@@ -260,108 +263,24 @@ class Lookups:
         tokens: Collection[str],
         account: str | None,
         block_number: int | None = None,
-    ) -> tuple[Inquiry[TokenInfo], Inquiry[FirstTransaction]]:
-        """Ask for the metadata of tokens and for the first transaction of an account, at once."""
+        contracts: Collection[str] = (),
+    ) -> tuple[Inquiry[TokenInfo], Inquiry[FirstTransaction], Inquiry[CodeAt]]:
+        """Ask at once for metadata of tokens, an account's first transaction, contracts' ages.
+
+        `contracts` are `deployment.question`s.
+        """
         infos = Inquiry(tokens, self._sources.token_stages() if tokens else ())
         accounts = () if account is None else (account,)
         stages = self._sources.first_transaction_stages(block_number) if accounts else ()
         firsts = Inquiry(accounts, stages)
+        codes = Inquiry(contracts, self._sources.code_stages() if contracts else ())
         begun = time.perf_counter()
-        run([infos, firsts], scope.deadline)
+        run([infos, firsts, codes], scope.deadline)
         if self.on_wait is not None:
             self.on_wait(time.perf_counter() - begun)
         scope.token_failures.update(infos.failures)
         scope.first_failures.update(firsts.failures)
-        return infos, firsts
-
-
-def build_lookups(
-    *,
-    json_rpc_url: str | None = None,
-    etherscan_url: str = ETHERSCAN_URL,
-    etherscan_api_key: str | None = None,
-    ethplorer_url: str = ETHPLORER_URL,
-    ethplorer_api_key: str | None = None,
-    chain_id: int = MAINNET,
-    cache_dir: Path | None = None,
-    deadline_seconds: float = 1.0,
-    timeout_seconds: float = 5.0,
-    patience_share: float = 0.3,
-    node_requests_per_second: int = NODE_REQUESTS_PER_SECOND,
-    etherscan_rates: Collection[Rate] = ETHERSCAN_RATES,
-    ethplorer_rates: Collection[Rate] | None = None,
-    search_seconds: float = SEARCH_SECONDS,
-    clock: Callable[[], float] = time.monotonic,
-) -> Lookups:
-    """Wire the look-ups. Opens the cache, sends nothing.
-
-    Args:
-        json_rpc_url: the node; None to do without.
-        etherscan_url: Etherscan V2 or a compatible explorer. A URL without a path gets `/v2/api`.
-        etherscan_api_key: needed by Etherscan itself: without a key it is not asked.
-        ethplorer_url: Ethplorer, which knows mainnet only: at its own address other chains are not
-            asked about there.
-        ethplorer_api_key: without a key Ethplorer is not asked.
-        chain_id: the chain of all addresses.
-        cache_dir: where facts survive restarts; None for memory only.
-        deadline_seconds: all waiting for one transaction together.
-        timeout_seconds: one request, in the background; may well exceed the deadline.
-        patience_share: the share of the deadline after which the node is asked although an
-            explorer may still answer, and after which a search of the node goes on in the
-            background.
-        node_requests_per_second: requests allowed to the node.
-        etherscan_rates: requests allowed to the explorer.
-        ethplorer_rates: requests allowed to Ethplorer; None for those of the kind of key.
-        search_seconds: a search of the node for a first transaction is given up after that many.
-        clock: seconds, never going back: of the rate limits and circuit breakers.
-    """
-    with ExitStack() as opening:  # a client refuses a URL that is none
-        store = FactStore(cache_dir, chain_id)
-        opening.callback(store.close)
-        cache = FactCache(store)
-        sources = Sources(
-            cache,
-            patience=deadline_seconds * patience_share,
-            search_seconds=search_seconds,
-            clock=clock,
-        )
-
-        def add_explorers(etherscan_key: str | None, ethplorer_key: str | None) -> None:
-            own_ethplorer = ethplorer_url.rstrip("/") != ETHPLORER_URL
-            is_told = chain_id == MAINNET or own_ethplorer
-            if ethplorer_key and is_told and not sources.has("ethplorer"):
-                free = ethplorer_key == ETHPLORER_FREE_KEY
-                rates = ethplorer_rates or (ETHPLORER_FREE_RATES if free else ETHPLORER_RATES)
-                ethplorer = EthplorerClient(ethplorer_url, ethplorer_key, timeout=timeout_seconds)
-                sources.add_ethplorer(ethplorer, rates)
-            own_etherscan = etherscan_url.rstrip("/") != ETHERSCAN_URL
-            if (etherscan_key or own_etherscan) and not sources.has("etherscan"):
-                sources.add_etherscan(
-                    EtherscanClient(
-                        etherscan_url, etherscan_key, chain_id, timeout=timeout_seconds
-                    ),
-                    etherscan_rates,
-                )
-
-        add_explorers(etherscan_api_key, ethplorer_api_key)
-        if json_rpc_url:
-            node = JsonRpcClient(
-                json_rpc_url,
-                timeout=timeout_seconds,
-                max_bytes=_METADATA_MAX_BYTES,
-                rate_limit=RateLimit(Rate(node_requests_per_second, 1.0), clock=clock),
-            )
-            sources.add_node(node, node_requests_per_second)
-        opening.pop_all()
-    well_known = load_well_known_tokens(chain_id)
-    return Lookups(
-        sources,
-        cache,
-        store,
-        well_known,
-        deadline_seconds=deadline_seconds,
-        add_explorers=add_explorers,
-    )
+        return infos, firsts, codes
 
 
 def _first_of(firsts: Inquiry[FirstTransaction], account: str) -> FirstTransaction | Unknown | None:

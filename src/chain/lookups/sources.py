@@ -15,7 +15,8 @@ from src.chain.clients.rate_limit import Rate, RateLimit
 from src.chain.clients.rpc import JsonRpcClient
 from src.chain.erc20 import token_info_alone, token_infos
 from src.chain.errors import MalformedAnswer, RequestRefused
-from src.chain.facts import FirstTransaction, TokenInfo
+from src.chain.facts import CodeAt, FirstTransaction, TokenInfo
+from src.chain.lookups import deployment
 from src.chain.lookups.cache import FactCache
 from src.chain.lookups.fallback import Stage
 from src.chain.lookups.first_transaction import first_outgoing_transaction
@@ -26,7 +27,11 @@ SEARCH_SECONDS = 30.0
 
 # A search is some 30 requests: half of the node's requests are left to everything else.
 _REQUESTS_PER_SEARCH = 30
-_SEARCH_RATE_SECONDS = 10.0  # a burst of searches may use up ten seconds' share at once
+_SHARE_SECONDS = 10.0  # a burst of searches may use up ten seconds' share at once
+
+_NO_HISTORY = (
+    "the node does not tell which contracts existed a day ago: every token counts as known"
+)
 
 T = TypeVar("T")
 
@@ -54,7 +59,8 @@ class Sources:
     Sources may be added while others are asked.
 
     Token metadata: Ethplorer, then the node, which is asked for all tokens together and for those
-    that fail one by one. First transactions: the explorer, then the node's nonces.
+    that fail one by one. First transactions: the explorer, then the node's nonces. Contracts' ages:
+    the node, whose old states have a circuit breaker of their own, since many nodes have none.
 
     Args:
         cache: keeps every answer, late ones too.
@@ -81,6 +87,7 @@ class Sources:
         self._node_stages: list[Stage[TokenInfo]] = []
         self._etherscan_stages: list[Stage[FirstTransaction]] = []
         self._search: Callable[[int | None], Stage[FirstTransaction]] | None = None
+        self._code_stages: list[Stage[CodeAt]] = []
         self._sources: list[Source[Any]] = []
         self._clients: list[JsonRpcClient | EtherscanClient | EthplorerClient] = []
 
@@ -108,7 +115,10 @@ class Sources:
         )
 
     def add_node(self, node: JsonRpcClient, requests_per_second: int) -> None:
-        """Ask the node for both; its client holds the rate limit, a share of it is for searches."""
+        """Ask the node for all; its client holds the rate limit.
+
+        Half of it is for what metadata must not wait for: searches, and contracts' ages.
+        """
         self._clients.append(node)
         breaker = CircuitBreaker(clock=self._clock)
         keep_tokens = self._cache.keep_token_infos
@@ -117,8 +127,17 @@ class Sources:
         searches = self._source(
             "node",
             self._cache.keep_first_transactions,
-            RateLimit(_search_rate(requests_per_second), clock=self._clock),
+            RateLimit(_share(requests_per_second, _REQUESTS_PER_SEARCH), clock=self._clock),
             breaker=breaker,
+        )
+        old_states = self._source(
+            deployment.SOURCE,
+            self._cache.keep_code_answers,
+            RateLimit(_share(requests_per_second, 1), clock=self._clock),
+            threads=8,
+        )
+        self._code_stages.append(
+            Stage(_one_by_one(old_states, lambda key: deployment.code_at(node, key)))
         )
         self._node_stages += [
             Stage(lambda addresses: together.ask(addresses, lambda a: token_infos(node, a))),
@@ -150,6 +169,10 @@ class Sources:
         searches = [] if self._search is None else [self._search(block_number)]
         return self._etherscan_stages + searches
 
+    def code_stages(self) -> list[Stage[CodeAt]]:
+        """Whom to ask whether contracts existed at an earlier block."""
+        return self._code_stages
+
     def has(self, name: str) -> bool:
         """Whether a source of this name is configured."""
         return any(source.name == name for source in self._sources)
@@ -157,7 +180,12 @@ class Sources:
     def problems(self) -> list[str]:
         """The sources that are presumed dead."""
         dead = {source.name for source in self._sources if source.breaker.is_open}
-        return [f"{name} does not answer and is asked only now and then" for name in sorted(dead)]
+        return [
+            _NO_HISTORY
+            if name == deployment.SOURCE
+            else f"{name} does not answer and is asked only now and then"
+            for name in sorted(dead)
+        ]
 
     def usage(self) -> dict[str, SourceUsage]:
         """How each source was used so far, by its name."""
@@ -199,9 +227,9 @@ class Sources:
         return source
 
 
-def _search_rate(requests_per_second: int) -> Rate:
-    share = requests_per_second * _SEARCH_RATE_SECONDS / 2
-    return Rate(max(1, int(share / _REQUESTS_PER_SEARCH)), _SEARCH_RATE_SECONDS)
+def _share(requests_per_second: int, requests_each: int) -> Rate:
+    share = requests_per_second * _SHARE_SECONDS / 2
+    return Rate(max(1, int(share / requests_each)), _SHARE_SECONDS)
 
 
 def _one_by_one(

@@ -13,7 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from src.chain.errors import MalformedAnswer
-from src.chain.facts import FirstTransaction, TokenInfo, first_transaction, token_info
+from src.chain.facts import (
+    Deployment,
+    FirstTransaction,
+    TokenInfo,
+    deployment,
+    first_transaction,
+    token_info,
+)
 
 FILE_NAME = "facts.sqlite"
 DEFAULT_MAX_FACTS = 1_000_000
@@ -38,6 +45,10 @@ CREATE TABLE IF NOT EXISTS first_transaction (
     id INTEGER PRIMARY KEY, chain_id INTEGER NOT NULL, address TEXT NOT NULL,
     timestamp INTEGER NOT NULL, source TEXT NOT NULL,
     UNIQUE (chain_id, address));
+CREATE TABLE IF NOT EXISTS deployment (
+    id INTEGER PRIMARY KEY, chain_id INTEGER NOT NULL, address TEXT NOT NULL,
+    absent_at INTEGER, present_at INTEGER,
+    UNIQUE (chain_id, address));
 CREATE TABLE IF NOT EXISTS counter (
     chain_id INTEGER NOT NULL, name TEXT NOT NULL, value INTEGER NOT NULL,
     PRIMARY KEY (chain_id, name));
@@ -47,7 +58,7 @@ logger = logging.getLogger(__name__)
 
 
 class FactStore:
-    """Token metadata, first transactions and counters of one chain.
+    """Token metadata, first transactions, contracts' ages and counters of one chain.
 
     Reading and writing use a connection each, so that a reader does not wait for a writer. No
     method raises on a failing disk. Thread-safe.
@@ -75,7 +86,7 @@ class FactStore:
         self._read_lock = threading.Lock()
         self._write_lock = threading.Lock()
         self._warned = False
-        self._writes = {"token": 0, "first_transaction": 0}
+        self._writes = {"token": 0, "first_transaction": 0, "deployment": 0}
         self._counters: dict[str, int] = {}
         self._increments: dict[str, int] = {}
         self._counter_lock = threading.Lock()
@@ -106,6 +117,15 @@ class FactStore:
             self._warn(error)
             return None
 
+    def deployment(self, address: str) -> Deployment | None:
+        """When the contract was deployed, or None when nothing is stored."""
+        row = self._row("SELECT absent_at, present_at FROM deployment", address)
+        try:
+            return row and deployment("cache", *row)
+        except MalformedAnswer as error:
+            self._warn(error)
+            return None
+
     def put_token_infos(self, infos: Mapping[str, TokenInfo]) -> None:
         """Store metadata by token address; what is stored already stays."""
         self._insert(
@@ -129,6 +149,22 @@ class FactStore:
             [
                 (self._chain_id, address, first.timestamp, first.source)
                 for address, first in firsts.items()
+            ],
+        )
+
+    def put_deployments(self, deployments: Mapping[str, Deployment]) -> None:
+        """Store when contracts were deployed, by address; joined with what is stored already."""
+        self._insert(
+            "deployment",
+            "INSERT INTO deployment (chain_id, address, absent_at, present_at)"
+            " VALUES (?, ?, ?, ?) ON CONFLICT (chain_id, address) DO UPDATE SET"
+            " absent_at = max(coalesce(absent_at, excluded.absent_at),"
+            " coalesce(excluded.absent_at, absent_at)),"
+            " present_at = min(coalesce(present_at, excluded.present_at),"
+            " coalesce(excluded.present_at, present_at))",
+            [
+                (self._chain_id, address, known.absent_at, known.present_at)
+                for address, known in deployments.items()
             ],
         )
 

@@ -1,0 +1,119 @@
+"""Wires the look-ups: which sources there are, and how often each may be asked."""
+
+import time
+from collections.abc import Callable, Collection
+from contextlib import ExitStack
+from pathlib import Path
+
+from src.chain.clients.etherscan import DEFAULT_URL as ETHERSCAN_URL
+from src.chain.clients.etherscan import EtherscanClient
+from src.chain.clients.ethplorer import DEFAULT_URL as ETHPLORER_URL
+from src.chain.clients.ethplorer import EthplorerClient
+from src.chain.clients.rate_limit import Rate, RateLimit
+from src.chain.clients.rpc import JsonRpcClient
+from src.chain.lookups.cache import FactCache
+from src.chain.lookups.lookups import Lookups
+from src.chain.lookups.sources import SEARCH_SECONDS, Sources
+from src.chain.lookups.store import FactStore
+from src.chain.well_known import load_well_known_tokens
+
+MAINNET = 1
+
+# What the sources allow; the scan node's proxy answers HTTP 429 beyond 50 a second.
+NODE_REQUESTS_PER_SECOND = 50
+ETHERSCAN_RATES = (Rate(3, 1.0), Rate(100_000, 86_400.0))
+ETHPLORER_RATES = (Rate(10, 1.0),)
+ETHPLORER_FREE_KEY = "freekey"
+ETHPLORER_FREE_RATES = (Rate(2, 1.0), Rate(100, 3_600.0), Rate(1_000, 86_400.0))
+
+_METADATA_MAX_BYTES = 4 * 1024 * 1024
+
+
+def build_lookups(
+    *,
+    json_rpc_url: str | None = None,
+    etherscan_url: str = ETHERSCAN_URL,
+    etherscan_api_key: str | None = None,
+    ethplorer_url: str = ETHPLORER_URL,
+    ethplorer_api_key: str | None = None,
+    chain_id: int = MAINNET,
+    cache_dir: Path | None = None,
+    deadline_seconds: float = 1.0,
+    timeout_seconds: float = 5.0,
+    patience_share: float = 0.3,
+    node_requests_per_second: int = NODE_REQUESTS_PER_SECOND,
+    etherscan_rates: Collection[Rate] = ETHERSCAN_RATES,
+    ethplorer_rates: Collection[Rate] | None = None,
+    search_seconds: float = SEARCH_SECONDS,
+    clock: Callable[[], float] = time.monotonic,
+) -> Lookups:
+    """Wire the look-ups. Opens the cache, sends nothing.
+
+    Args:
+        json_rpc_url: the node; None to do without.
+        etherscan_url: Etherscan V2 or a compatible explorer. A URL without a path gets `/v2/api`.
+        etherscan_api_key: needed by Etherscan itself: without a key it is not asked.
+        ethplorer_url: Ethplorer, which knows mainnet only: at its own address other chains are not
+            asked about there.
+        ethplorer_api_key: without a key Ethplorer is not asked.
+        chain_id: the chain of all addresses.
+        cache_dir: where facts survive restarts; None for memory only.
+        deadline_seconds: all waiting for one transaction together.
+        timeout_seconds: one request, in the background; may well exceed the deadline.
+        patience_share: the share of the deadline after which the node is asked although an
+            explorer may still answer, and after which a search of the node goes on in the
+            background.
+        node_requests_per_second: requests allowed to the node.
+        etherscan_rates: requests allowed to the explorer.
+        ethplorer_rates: requests allowed to Ethplorer; None for those of the kind of key.
+        search_seconds: a search of the node for a first transaction is given up after that many.
+        clock: seconds, never going back: of the rate limits and circuit breakers.
+    """
+    with ExitStack() as opening:  # a client refuses a URL that is none
+        store = FactStore(cache_dir, chain_id)
+        opening.callback(store.close)
+        cache = FactCache(store)
+        sources = Sources(
+            cache,
+            patience=deadline_seconds * patience_share,
+            search_seconds=search_seconds,
+            clock=clock,
+        )
+
+        def add_explorers(etherscan_key: str | None, ethplorer_key: str | None) -> None:
+            own_ethplorer = ethplorer_url.rstrip("/") != ETHPLORER_URL
+            is_told = chain_id == MAINNET or own_ethplorer
+            if ethplorer_key and is_told and not sources.has("ethplorer"):
+                free = ethplorer_key == ETHPLORER_FREE_KEY
+                rates = ethplorer_rates or (ETHPLORER_FREE_RATES if free else ETHPLORER_RATES)
+                ethplorer = EthplorerClient(ethplorer_url, ethplorer_key, timeout=timeout_seconds)
+                sources.add_ethplorer(ethplorer, rates)
+            own_etherscan = etherscan_url.rstrip("/") != ETHERSCAN_URL
+            if (etherscan_key or own_etherscan) and not sources.has("etherscan"):
+                sources.add_etherscan(
+                    EtherscanClient(
+                        etherscan_url, etherscan_key, chain_id, timeout=timeout_seconds
+                    ),
+                    etherscan_rates,
+                )
+
+        add_explorers(etherscan_api_key, ethplorer_api_key)
+        if json_rpc_url:
+            node = JsonRpcClient(
+                json_rpc_url,
+                timeout=timeout_seconds,
+                max_bytes=_METADATA_MAX_BYTES,
+                rate_limit=RateLimit(Rate(node_requests_per_second, 1.0), clock=clock),
+            )
+            sources.add_node(node, node_requests_per_second)
+        opening.pop_all()
+    well_known = load_well_known_tokens(chain_id)
+    return Lookups(
+        sources,
+        cache,
+        store,
+        well_known,
+        chain_id=chain_id,
+        deadline_seconds=deadline_seconds,
+        add_explorers=add_explorers,
+    )
