@@ -36,7 +36,7 @@ from src.decision.readable_features import (
     reserved_symbols,
 )
 from src.decision.tokens import TokenView, token_view
-from src.detection.assessment import EXPLAINED_INPUTS, Assessment, Assessor
+from src.detection.assessment import EXPLAINED_INPUTS, Assessor
 from src.detection.challenger import NAME as CHALLENGER
 from src.detection.challenger import Challenger
 from src.detection.counterparties import CounterpartyBook
@@ -46,7 +46,7 @@ from src.detection.evidence import Evidence
 from src.detection.features.definitions import FEATURE_NAMES, TokenProfile, feature_row
 from src.detection.forest.model import ANOMALY, NORMAL, Model, load_model
 from src.detection.policy import parse_policy
-from src.detection.records import Decision, Status, Verdict
+from src.detection.records import Assessment, Decision, Status, Verdict
 from src.detection.suite import DetectorSuite
 from src.detection.supervised.model import load_fraud_model
 from src.settings import Settings

@@ -12,7 +12,7 @@ from typing import Final
 
 from src.chain.facts import TokenInfo
 from src.chain.well_known import WellKnownTokens
-from src.detection.features.batch import TransferLike
+from src.detection.records import TransferLike
 
 MAX_SHOWN_TOKENS: Final = 50
 """Tokens of one transaction that are looked up and detailed; the others are counted."""

@@ -1,38 +1,16 @@
 """What the model says of one transaction: score, percentile and explanation together."""
 
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from src.detection.forest.model import Attribution, Model, explanation_json
+from src.detection.forest.model import Model, explanation_json
+from src.detection.records import REMEMBERED_ASSESSMENTS, Assessment
 
 EXPLAINED_INPUTS: Final = 10
 """Inputs that an explanation names, most weighty first."""
-
-DEFAULT_REMEMBERED = 2048
-"""Assessments kept, about 2 kB each."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Assessment:
-    """The model's word on one row of inputs.
-
-    Attributes:
-        score: anomaly score in [0, 1], unrounded.
-        percentile: share of training transactions with a lower score, in percent.
-        base_score: where the explanation starts: score = base_score * product of all factors.
-        attributions: the inputs that weigh most, most weighty first.
-        explanation_json: the same as a JSON list, see `model.explanation_json`.
-    """
-
-    score: float
-    percentile: float
-    base_score: float
-    attributions: tuple[Attribution, ...] = ()
-    explanation_json: str = "[]"
 
 
 class Assessor:
@@ -49,7 +27,7 @@ class Assessor:
     """
 
     def __init__(
-        self, model: Model, *, attributions: int, remembered: int = DEFAULT_REMEMBERED
+        self, model: Model, *, attributions: int, remembered: int = REMEMBERED_ASSESSMENTS
     ) -> None:
         self._model = model
         self._attributions = attributions

@@ -5,11 +5,9 @@ from functools import lru_cache
 
 import numpy as np
 
-from src.detection.assessment import DEFAULT_REMEMBERED
-from src.detection.features.batch import TransferLike
 from src.detection.features.definitions import FEATURE_NAMES, TokenProfile, feature_row
 from src.detection.forest.model import Model
-from src.detection.records import Action, Verdict
+from src.detection.records import REMEMBERED_ASSESSMENTS, Action, TransferLike, Verdict
 
 NAME = "challenger"
 
@@ -26,7 +24,7 @@ class Challenger:
         self.threshold = model.manifest.anomaly_threshold
         self._profile = TokenProfile.from_amounts(model.manifest.token_amounts)
         self._columns = [FEATURE_NAMES.index(name) for name in model.inputs]
-        self._verdict_of = lru_cache(DEFAULT_REMEMBERED)(self._judge)
+        self._verdict_of = lru_cache(REMEMBERED_ASSESSMENTS)(self._judge)
 
     def evaluate(self, transfers: Sequence[TransferLike], sender: str) -> Verdict:
         """Its verdict in shadow, with its score and version in the reason.

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Sequence
 
 from src.detection.evidence import LookAlike
-from src.detection.features.batch import ZERO_ADDRESS, TransferLike
+from src.detection.records import ZERO_ADDRESS, TransferLike
 
 FIRST_DIGITS = 3
 LAST_DIGITS = 4

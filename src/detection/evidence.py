@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Protocol
 
-from src.detection.assessment import Assessment
-from src.detection.features.batch import ZERO_ADDRESS, TransferLike
+from src.detection.records import ZERO_ADDRESS, Assessment, TransferLike
 
 
 class TokenLike(Protocol):

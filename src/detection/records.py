@@ -1,4 +1,6 @@
-"""What to do about a transaction: actions in order of severity, verdicts, and the decision.
+"""What is known and decided of a transaction: the records, and nothing that is slow to import.
+
+A transfer, the model's assessment, actions in order of severity, verdicts, and the decision.
 
 Callers act on the `Action` alone. Scores, thresholds, models and rules stay behind it and can
 change without anyone noticing. The decision is the most drastic verdict that counts, so another
@@ -9,6 +11,69 @@ import enum
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple, Protocol
+
+ZERO_ADDRESS = "0x" + "0" * 40
+REMEMBERED_ASSESSMENTS = 2048
+"""Assessments kept, about 2 kB each, and what is derived from them."""
+
+
+class TransferLike(Protocol):
+    """What the core reads of a transfer; `chain.transfers.Transfer` has this shape."""
+
+    @property
+    def token(self) -> str:
+        """Contract address."""
+
+    @property
+    def sender(self) -> str:
+        """Account debited."""
+
+    @property
+    def recipient(self) -> str:
+        """Account credited."""
+
+    @property
+    def amount(self) -> int:
+        """Raw token units."""
+
+
+class Attribution(NamedTuple):
+    """What one input did to a score.
+
+    Attributes:
+        feature: name of the input.
+        value: its value in this transaction.
+        weight: exact Shapley value in log2 of the score; positive pushes towards ANOMALY.
+    """
+
+    feature: str
+    value: float
+    weight: float
+
+    @property
+    def factor(self) -> float:
+        """The weight as a factor on the score: the score is the base times all factors."""
+        return float(2.0**self.weight)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Assessment:
+    """The model's result for one row of inputs.
+
+    Attributes:
+        score: anomaly score in [0, 1], unrounded.
+        percentile: share of training transactions with a lower score, in percent.
+        base_score: where the explanation starts: score = base_score * product of all factors.
+        attributions: the inputs that weigh most, most weighty first.
+        explanation_json: the same as a JSON list, see `forest.model.explanation_json`.
+    """
+
+    score: float
+    percentile: float
+    base_score: float
+    attributions: tuple[Attribution, ...] = ()
+    explanation_json: str = "[]"
 
 
 @enum.unique
@@ -35,7 +100,7 @@ _ALLOW, _DECIDED = Action.ALLOW, Status.DECIDED  # looking a member up takes ten
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """One detector's word on one transaction.
+    """One detector's result for a transaction.
 
     Attributes:
         detector: the detector's name.

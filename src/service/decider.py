@@ -14,13 +14,12 @@ from src.chain.transactions import TransactionFacts
 from src.decision.alerts import NORMAL, Alert
 from src.decision.pipeline import Pipeline, Result, open_lookups
 from src.decision.tokens import TokenView, shown_tokens
-from src.detection.assessment import Assessment
 from src.detection.counterparties import CounterpartyBook
 from src.detection.detectors.base import SupervisedModel
 from src.detection.detectors.isolation_forest import IsolationForestDetector
 from src.detection.features.definitions import FEATURE_NAMES
 from src.detection.forest.model import Model, load_model
-from src.detection.records import Action, Verdict
+from src.detection.records import Action, Assessment, Verdict
 from src.monitoring import metrics
 from src.monitoring.usage import CacheInfo, pipeline_in_use, transaction_assessed
 from src.service.database.alerts import NewAlert

@@ -19,9 +19,8 @@ from src.chain.transactions import TransactionFacts
 from src.chain.transfers import ZERO_ADDRESS, Transfer
 from src.decision.alerts import UNKNOWN, Alert
 from src.decision.pipeline import Result
-from src.detection.assessment import DEFAULT_REMEMBERED, Assessment
 from src.detection.forest.model import ANOMALY, NORMAL
-from src.detection.records import Decision, Status, Verdict
+from src.detection.records import REMEMBERED_ASSESSMENTS, Assessment, Decision, Status, Verdict
 from src.utils.constants import ATTACKER_LABEL, MAX_ADDRESSES
 
 _WITHOUT_ESCAPES = json.JSONEncoder(ensure_ascii=False)
@@ -245,7 +244,7 @@ def decision_metadata(decision: Decision | None) -> dict[str, str]:
     return metadata
 
 
-@lru_cache(maxsize=DEFAULT_REMEMBERED)
+@lru_cache(maxsize=REMEMBERED_ASSESSMENTS)
 def _as_json(verdicts: tuple[Verdict, ...]) -> str:
     return _WITHOUT_ESCAPES.encode(
         [
@@ -276,7 +275,7 @@ def as_text(value: Any) -> str:
     return str(value)
 
 
-@lru_cache(maxsize=DEFAULT_REMEMBERED)  # features take the same few values again and again
+@lru_cache(maxsize=REMEMBERED_ASSESSMENTS)  # features take the same few values again and again
 def _number_as_text(value: float) -> str:
     # repr() is exact; a whole number reads better without ".0".
     return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)

@@ -8,7 +8,7 @@ from src.backtest.kernels.balances import may_profit
 from src.backtest.scoring.decisions import MovedTransfer
 from src.detection.detectors.flash_loan_profit import FlashLoanProfitDetector
 from src.detection.evidence import Evidence
-from src.detection.features.batch import ZERO_ADDRESS
+from src.detection.records import ZERO_ADDRESS
 
 ACCOUNTS = [ZERO_ADDRESS, *(f"0x{number:040x}" for number in range(1, 5))]
 TOKENS = [f"0x{number:040x}" for number in range(100, 102)]

@@ -26,10 +26,9 @@ from forta_agent import create_transaction_event
 from src import agent
 from src.chain.transfers import Transfer
 from src.datasets.training_set import default_folder
-from src.detection.assessment import Assessment
 from src.detection.features.definitions import FEATURE_NAMES
 from src.detection.forest.model import Model, load_model
-from src.detection.records import Decision
+from src.detection.records import Assessment, Decision
 from src.settings import PROJECT_ROOT
 from tests.backtest.data import Transaction, hostile_history, write_dataset, write_etl
 from tests.backtest.test_backtest import THRESHOLD, rows_of, run

@@ -5,13 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from src.chain.transfers import ZERO_ADDRESS, Transfer
-from src.detection.assessment import Assessment
 from src.detection.counterparties import CounterpartyBook
 from src.detection.detectors import DETECTORS
 from src.detection.detectors.base import Equipment
 from src.detection.evidence import Evidence, KnownBad, ListMatches, TokenFact
 from src.detection.forest.manifest import TokenAmounts
-from src.detection.records import Action, Status
+from src.detection.records import Action, Assessment, Status
 from tests.conftest import ALICE, BOB, UNKNOWN_TOKEN, USDC
 
 CAROL = "0x" + "c3" * 20

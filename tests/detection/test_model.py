@@ -18,8 +18,9 @@ from src.detection.errors import (
     ModelTampered,
 )
 from src.detection.features.definitions import FEATURE_NAMES
-from src.detection.forest.model import Attribution, explanation_json, load_model
+from src.detection.forest.model import explanation_json, load_model
 from src.detection.forest.tree_shap import Explainer
+from src.detection.records import Attribution
 from tests.support.forests import fitted, flattened, training_rows
 
 

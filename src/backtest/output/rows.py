@@ -17,8 +17,8 @@ from src.backtest.reading.columns import hex_column
 from src.backtest.scoring.decisions import Judged
 from src.backtest.scoring.scoring import Scores
 from src.decision.alerts import Alert, alerts_of
-from src.detection.forest.model import ANOMALY, NORMAL, Attribution
-from src.detection.records import Action, Verdict
+from src.detection.forest.model import ANOMALY, NORMAL
+from src.detection.records import Action, Attribution, Verdict
 
 INVALID: Final = "INVALID"
 UNSCORED: Final = "the transaction could not be scored"

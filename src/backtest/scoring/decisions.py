@@ -20,13 +20,13 @@ from src.backtest.scoring.prefilter import (
 )
 from src.backtest.scoring.scoring import Scores
 from src.decision.tokens import shown_tokens
-from src.detection.assessment import EXPLAINED_INPUTS, Assessment
+from src.detection.assessment import EXPLAINED_INPUTS
 from src.detection.counterparties import CounterpartyBook
 from src.detection.detectors.base import Equipment
 from src.detection.evidence import Evidence, LookAlike, TokenFact
-from src.detection.forest.model import Attribution, Model
+from src.detection.forest.model import Model
 from src.detection.policy import Mode, Policy
-from src.detection.records import Decision, decide
+from src.detection.records import Assessment, Attribution, Decision, decide
 from src.detection.suite import DetectorSuite
 
 EXPLANATIONS_REMEMBERED = 10_000

@@ -12,8 +12,7 @@ from typing import ClassVar, Self
 
 from src.detection.detectors.base import AlertSpec, Equipment, Parameter, count
 from src.detection.evidence import Evidence, LookAlike
-from src.detection.features.batch import ZERO_ADDRESS, TransferLike
-from src.detection.records import Action, Verdict
+from src.detection.records import ZERO_ADDRESS, Action, TransferLike, Verdict
 
 _SILENT = Verdict("address_poisoning")
 

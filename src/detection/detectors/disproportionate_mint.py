@@ -6,9 +6,8 @@ from typing import ClassVar, Self
 from src.detection.detectors.base import AlertSpec, Equipment, Parameter
 from src.detection.detectors.fresh_account_large_value import large_amount
 from src.detection.evidence import Evidence
-from src.detection.features.batch import ZERO_ADDRESS
 from src.detection.forest.manifest import TokenAmounts
-from src.detection.records import Action, Verdict
+from src.detection.records import ZERO_ADDRESS, Action, Verdict
 
 _SILENT = Verdict("disproportionate_mint")
 

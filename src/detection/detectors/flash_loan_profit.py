@@ -5,8 +5,7 @@ from typing import ClassVar, Self
 
 from src.detection.detectors.base import AlertSpec, Equipment, Parameter, count
 from src.detection.evidence import Evidence
-from src.detection.features.batch import ZERO_ADDRESS
-from src.detection.records import Action, Verdict
+from src.detection.records import ZERO_ADDRESS, Action, Verdict
 
 _SILENT = Verdict("flash_loan_profit")
 

@@ -4,10 +4,9 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import ClassVar, Self
 
-from src.detection.assessment import DEFAULT_REMEMBERED
 from src.detection.detectors.base import AlertSpec, Equipment, Parameter, missing
 from src.detection.evidence import Evidence
-from src.detection.records import Action, Verdict
+from src.detection.records import REMEMBERED_ASSESSMENTS, Action, Verdict
 
 
 class IsolationForestDetector:
@@ -32,7 +31,7 @@ class IsolationForestDetector:
         self.review_at = review_at
         self.block_at = block_at
         # The same few scores come again and again.
-        self._judge = lru_cache(DEFAULT_REMEMBERED)(self._judge_afresh)
+        self._judge = lru_cache(REMEMBERED_ASSESSMENTS)(self._judge_afresh)
 
     @classmethod
     def build(cls, parameters: Mapping[str, float | None], equipment: Equipment) -> Self:
@@ -65,6 +64,6 @@ class IsolationForestDetector:
         )
 
 
-@lru_cache(DEFAULT_REMEMBERED)  # the same object, which what follows knows at a glance
+@lru_cache(REMEMBERED_ASSESSMENTS)  # the same object, which what follows knows at a glance
 def _verdict(action: Action, reason: str) -> Verdict:
     return Verdict(IsolationForestDetector.NAME, action, reason)

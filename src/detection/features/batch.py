@@ -6,34 +6,14 @@ A single live transaction is a batch of one: live handling, training and batches
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Protocol, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-ZERO_ADDRESS = "0x" + "0" * 40
+from src.detection.records import ZERO_ADDRESS, TransferLike
 
 _UINT256_DIGITS = 78
-
-
-class TransferLike(Protocol):
-    """What a batch reads of a transfer; `chain.transfers.Transfer` has this shape."""
-
-    @property
-    def token(self) -> str:
-        """Contract address."""
-
-    @property
-    def sender(self) -> str:
-        """Account debited."""
-
-    @property
-    def recipient(self) -> str:
-        """Account credited."""
-
-    @property
-    def amount(self) -> int:
-        """Raw token units."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,9 +23,10 @@ from typing import Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from src.detection.features.batch import TransferBatch, TransferLike
+from src.detection.features.batch import TransferBatch
 from src.detection.features.kernel import Profile, Transfers, transaction_features
 from src.detection.forest.manifest import TokenAmounts
+from src.detection.records import TransferLike
 
 FEATURES: Final[Mapping[str, str]] = {
     "reverse_hops": (

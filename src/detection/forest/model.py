@@ -8,7 +8,6 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +22,7 @@ from src.detection.forest.forest import Forest, as_float32
 from src.detection.forest.forest_file import ForestContents, read_forest
 from src.detection.forest.manifest import Manifest, read_manifest
 from src.detection.forest.tree_shap import Explainer
+from src.detection.records import Attribution
 
 NORMAL = "NORMAL"
 ANOMALY = "ANOMALY"
@@ -30,25 +30,6 @@ ANOMALY = "ANOMALY"
 _GOLDEN_TOLERANCE = 1e-12
 """scikit-learn's own scores differ in the last bit between processors: numpy raises 2 to the path
 length with AVX-512 instructions where there are any."""
-
-
-class Attribution(NamedTuple):
-    """What one input did to a score.
-
-    Attributes:
-        feature: name of the input.
-        value: its value in this transaction.
-        weight: exact Shapley value in log2 of the score; positive pushes towards ANOMALY.
-    """
-
-    feature: str
-    value: float
-    weight: float
-
-    @property
-    def factor(self) -> float:
-        """The weight as a factor on the score: the score is the base times all factors."""
-        return float(2.0**self.weight)
 
 
 def explanation_json(attributions: Iterable[Attribution]) -> str:
