@@ -80,8 +80,8 @@ RUN python3 -m venv /opt/venv \
         -r requirements/service.txt \
     && pip uninstall --yes pip setuptools \
     && python3 -m compileall -q --invalidation-mode unchecked-hash /opt/venv
-COPY package.json policy.yaml* evaluation.json isolation_forest.pkl \
-    isolation_forest.manifest.json* ./
+COPY package.json policy.yaml* isolation_forest.pkl isolation_forest.manifest.json* ./
+COPY docs/model/evaluation.json ./docs/model/
 COPY src ./src
 RUN python3 -m compileall -q --invalidation-mode unchecked-hash src \
     && python3 -m src.detection.precompile \

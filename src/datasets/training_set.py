@@ -38,7 +38,7 @@ COLLECTED = PROJECT_ROOT / "data" / "training"
 
 NO_DATA = (
     "no data: collect the blocks of the shipped model from a node with `JSON_RPC_URL=... npm run "
-    "collect -- --blocks training_manifest.csv`, or name a folder with --data DIR"
+    "collect -- --blocks docs/model/training_manifest.csv`, or name a folder with --data DIR"
 )
 
 

@@ -9,8 +9,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from src import cli
+from src.registry.bundle import EVALUATION_FILE, MANIFEST_FILE
 from src.registry.records import CHAMPION
-from src.registry.registry import EVALUATION_FILE, MANIFEST_FILE, Registry
+from src.registry.registry import Registry
 from src.registry.store import open_store
 from src.settings import PROJECT_ROOT, model_public_key
 

@@ -18,12 +18,18 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from src.detection.bundle_files import manifest_path
 from src.detection.errors import ModelError
 from src.detection.features.definitions import FEATURE_NAMES
 from src.detection.forest.model import load_model
-from src.detection.signature import signature_path
 from src.files import write_file
+from src.registry.bundle import (
+    BLOCKS_FILE,
+    EVALUATION_FILE,
+    MANIFEST_FILE,
+    MODEL_FILE,
+    SIGNATURE_FILE,
+    bundle_file,
+)
 from src.registry.records import (
     ALIASES,
     PREVIOUS,
@@ -36,15 +42,10 @@ from src.registry.records import (
 )
 from src.registry.store import Store
 
-MODEL_FILE = "isolation_forest.pkl"
-BLOCKS_FILE = "training_manifest.csv"
-MANIFEST_FILE = manifest_path(Path(MODEL_FILE)).name
-EVALUATION_FILE = "evaluation.json"
 ENTRY_FILE = "entry.json"
 CURRENT = "current"
 
-_SIGNATURE_FILE = signature_path(Path(MANIFEST_FILE)).name
-_FILES = (MODEL_FILE, MANIFEST_FILE, _SIGNATURE_FILE, EVALUATION_FILE, BLOCKS_FILE)
+_FILES = (MODEL_FILE, MANIFEST_FILE, SIGNATURE_FILE, EVALUATION_FILE, BLOCKS_FILE)
 _REQUIRED = (MODEL_FILE, MANIFEST_FILE)
 _ATTEMPTS = 20
 
@@ -77,7 +78,8 @@ class Registry:
         """Add the bundle in a folder; adding it again changes nothing.
 
         Args:
-            bundle: has the model file and its manifest, perhaps an evaluation and a block list.
+            bundle: has the model file and its manifest, perhaps an evaluation and a block list; see
+                `bundle_file`.
             code_version: commit that trained it.
             evaluation: JSON, in place of the folder's own.
 
@@ -85,9 +87,8 @@ class Registry:
             BundleRefused: the bundle does not load.
             StoreError: the store.
         """
-        contents = {
-            name: (bundle / name).read_bytes() for name in _FILES if (bundle / name).is_file()
-        }
+        paths = {name: bundle_file(bundle, name) for name in _FILES}
+        contents = {name: path.read_bytes() for name, path in paths.items() if path.is_file()}
         if evaluation is not None:
             contents[EVALUATION_FILE] = evaluation
         manifest = _verify(contents, "the bundle", self.public_key)
@@ -330,7 +331,7 @@ def _verify(contents: Mapping[str, bytes], what: str, public_key: str | None) ->
     if missing:
         raise BundleRefused(f"{what} lacks {', '.join(missing)}")
     with TemporaryDirectory() as folder:
-        for name in {*_REQUIRED, _SIGNATURE_FILE} & contents.keys():
+        for name in {*_REQUIRED, SIGNATURE_FILE} & contents.keys():
             (Path(folder) / name).write_bytes(contents[name])
         try:
             return load_model(

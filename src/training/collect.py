@@ -57,7 +57,7 @@ The node is JSON_RPC_URL. With ETHERSCAN_API_KEY set, the column sender_age_minu
 sender was (training does not use it).
 
 examples:
-  npm run collect -- --blocks training_manifest.csv
+  npm run collect -- --blocks docs/model/training_manifest.csv
   npm run collect -- --from-block 18000000 --to-block 18000099 --out data/august
 
 exit codes: 0 collected, 1 failed, 2 wrong usage.

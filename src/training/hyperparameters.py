@@ -1,7 +1,7 @@
 """Every choice that makes the model what it is, in one place, with its reason.
 
-What was tried besides, and what it gave, stands in MODEL_LOG.md. The values travel with the model
-in its manifest.
+What was tried besides, and what it gave, is in docs/model/MODEL_LOG.md. The values travel with the
+model in its manifest.
 """
 
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ class Hyperparameters:
         min_token_scale: least robust standard deviation of log10(amount): a token that always moved
             the same amount must not make every other amount extraordinary.
         folds: parts, of whole blocks, for cross-fitted scores.
-        anomaly_threshold: the shipped threshold, see MODEL_CARD.md for its reason.
+        anomaly_threshold: the shipped threshold, see docs/model/MODEL_CARD.md for its reason.
     """
 
     n_estimators: int = 150

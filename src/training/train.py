@@ -24,7 +24,7 @@ from src.detection.bundle_files import manifest_path
 from src.detection.features.definitions import FEATURE_NAMES
 from src.detection.forest.manifest import Manifest
 from src.files import write_file
-from src.registry.registry import BLOCKS_FILE, MODEL_FILE
+from src.registry.bundle import BLOCKS_FILE, MODEL_FILE, bundle_file
 from src.registry.sign import configured_key, write_signature
 from src.settings import PROJECT_ROOT
 from src.training.bundle import write_bundle
@@ -37,7 +37,8 @@ file, its manifest, and the list of the blocks it was trained on. The same data 
 """
 _EPILOG = """\
 DIR is a folder with transactions.parquet and transfers.parquet, or a recording:
-  JSON_RPC_URL=http://127.0.0.1:8545 npm run collect -- --blocks training_manifest.csv --out DIR
+  export JSON_RPC_URL=http://127.0.0.1:8545
+  npm run collect -- --blocks docs/model/training_manifest.csv --out DIR
   npm run train -- --data DIR
 
 exit codes: 0 trained, 1 the data cannot be used, 2 wrong usage.
@@ -75,7 +76,7 @@ def train(
 
     Args:
         data_folder: a data set or a recording.
-        out: where MODEL_FILE, its manifest and BLOCKS_FILE go.
+        out: where MODEL_FILE, its manifest and BLOCKS_FILE go, see `bundle_file`.
         created_at: the model's version, Unix seconds.
         parameters: the choices; None for the project's.
         jobs: processes that fit trees; the bytes are the same.
@@ -119,7 +120,7 @@ def train(
                 "scores": "cross-fitted by whole blocks, natural mix of transactions",
             },
         )
-        write_file(out / BLOCKS_FILE, block_list(data, model.profile_rows).encode())
+        write_file(bundle_file(out, BLOCKS_FILE), block_list(data, model.profile_rows).encode())
     return manifest
 
 

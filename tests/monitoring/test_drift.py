@@ -18,9 +18,10 @@ from src.monitoring.drift import __main__ as command
 from src.monitoring.drift.measures import Categories, Distribution, bin_edges, effect
 from src.monitoring.drift.sample import VALUE_SCALE, parse_sample, sample_of
 from src.monitoring.drift.verdict import TOKEN_MIX, Levels, TooFew, Verdict, compare
+from src.registry.bundle import MODEL_FILE
 from src.training.hyperparameters import Hyperparameters
 from src.training.sample import write_sample
-from src.training.train import MODEL_FILE, train
+from src.training.train import train
 
 PER_BLOCK = 25
 SIZE = 1000

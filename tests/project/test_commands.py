@@ -265,10 +265,15 @@ def test_where_there_are_no_data_the_command_that_collects_some_is_named(
     models = ["--champion", "x", "--challenger", "y"] if name == "compare" else []
     assert run(name, models) == 2
     said = capsys.readouterr().err
-    assert "npm run collect -- --blocks training_manifest.csv" in said
+    assert "npm run collect -- --blocks docs/model/training_manifest.csv" in said
     # That is a command: nothing is wrong with it but that it has no node here.
     monkeypatch.delenv("STORE_URL", raising=False)
-    collect = ["--blocks", str(ROOT / "training_manifest.csv"), "--url", "http://127.0.0.1:1"]
+    collect = [
+        "--blocks",
+        str(ROOT / "docs/model/training_manifest.csv"),
+        "--url",
+        "http://127.0.0.1:1",
+    ]
     assert run("collect", [*collect, "--patience", "0.01"]) == 1
     assert "node" in capsys.readouterr().err
 

@@ -303,7 +303,7 @@ def test_front_page_and_model_card_state_what_is_found_of_new_attacks() -> None:
         r"^Of (\d+) .*? flags (\d+) \((\d+%)\).*?; AUC (\S+ \(\S+\))\.", measured, re.M
     )
     assert sentence is not None
-    assert sentence[0] in (REPOSITORY / "MODEL_CARD.md").read_text()
+    assert sentence[0] in (REPOSITORY / "docs/model/MODEL_CARD.md").read_text()
     attacks, flagged, share, auc = sentence.groups()
     front_page = (REPOSITORY / "README.md").read_text()
     assert f"| {attacks} mainnet attacks" in front_page

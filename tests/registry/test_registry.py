@@ -13,6 +13,7 @@ from sklearn.ensemble import IsolationForest
 from src.detection.features.definitions import FEATURE_NAMES
 from src.detection.forest.model import load_model
 from src.registry import __main__ as models
+from src.registry.bundle import BLOCKS_FILE, EVALUATION_FILE, MODEL_FILE
 from src.registry.registry import (
     ENTRY_FILE,
     BundleRefused,
@@ -21,8 +22,8 @@ from src.registry.registry import (
     RegistryError,
 )
 from src.registry.store import Store, StoreError
+from src.settings import PROJECT_ROOT
 from src.training.bundle import write_bundle
-from src.training.train import MODEL_FILE
 from tests.support.object_store import ACCESS_KEY, BUCKET, SECRET_KEY, object_store
 from tests.support.waiting import PATIENCE
 
@@ -103,6 +104,13 @@ def test_a_bundle_goes_in_once_and_comes_out_whole(registry, bundles, tmp_path):
     assert load_model(path, FEATURE_NAMES).version == "1700000000"
     assert json.loads((path.parent / "evaluation.json").read_text()) == {"auc": 1}
     assert (tmp_path / "models/current" / MODEL_FILE).resolve() == path.resolve()
+
+
+def test_the_bundle_of_this_checkout_includes_its_evaluation_and_its_blocks(registry):
+    entry = registry.add(PROJECT_ROOT, code_version="abc")
+    assert {MODEL_FILE, EVALUATION_FILE, BLOCKS_FILE} <= entry.files.keys()
+    blocks = (PROJECT_ROOT / "docs/model" / BLOCKS_FILE).read_bytes()
+    assert registry.read(entry.id, BLOCKS_FILE) == blocks
 
 
 def test_promotion_and_rollback_move_the_aliases(registry, bundles):

@@ -17,6 +17,7 @@ from src.chain.transfers import Transfer
 from src.detection.features.batch import TransferBatch
 from src.monitoring.drift.sample import sample_of
 from src.monitoring.drift.verdict import Verdict
+from src.registry.bundle import MODEL_FILE
 from src.registry.registry import Registry
 from src.registry.store import Store
 from src.service.app import create_app
@@ -30,7 +31,6 @@ from src.service.model_refresh import ModelRefresher
 from src.service.records import LoadedTransaction
 from src.service.settings import load_service_settings
 from src.service.watch.__main__ import main
-from src.training.train import MODEL_FILE
 from src.variables import SettingsError
 from tests.conftest import ALICE, BOB, TIMESTAMP, USDC
 from tests.registry.test_registry import make_bundle

@@ -132,6 +132,8 @@ def test_neither_a_range_nor_a_list_is_wrong_usage(options, tmp_path):
 
 
 def test_the_shipped_block_list_is_one(pytestconfig):
-    blocks = read_block_list(pytestconfig.rootpath / "training_manifest.csv")
-    assert len(blocks) == len(read_table(pytestconfig.rootpath / "training_manifest.csv"))
+    blocks = read_block_list(pytestconfig.rootpath / "docs/model/training_manifest.csv")
+    assert len(blocks) == len(
+        read_table(pytestconfig.rootpath / "docs/model/training_manifest.csv")
+    )
     assert all(block.block_hash and block.source for block in blocks)

@@ -12,6 +12,7 @@ from sklearn.metrics import roc_auc_score
 from src.datasets.tables import TableError
 from src.datasets.training_set import default_folder, load_background
 from src.detection.features.definitions import FEATURE_NAMES
+from src.registry.bundle import MODEL_FILE
 from src.training.evaluation import __main__ as evaluate_command
 from src.training.evaluation.ablations import GROUPS
 from src.training.evaluation.baselines import largest_single_token_count, transfer_count
@@ -31,7 +32,7 @@ from src.training.evaluation.statistics import (
 from src.training.evaluation.threshold import NoThreshold, threshold_for
 from src.training.hyperparameters import Hyperparameters
 from src.training.sample import write_sample
-from src.training.train import MODEL_FILE, train
+from src.training.train import train
 
 SMALL = Hyperparameters(n_estimators=20, max_samples=128)
 

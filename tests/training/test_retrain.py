@@ -15,6 +15,7 @@ from src.detection.features.definitions import FEATURE_NAMES
 from src.detection.forest.model import load_model
 from src.detection.signature import new_private_key, public_key
 from src.registry import __main__ as models
+from src.registry.bundle import MODEL_FILE
 from src.registry.data_sets import fetch_data, put_data
 from src.registry.registry import BundleRefused, ChampionChanged, Registry
 from src.registry.store import Store
@@ -26,7 +27,7 @@ from src.training.retraining.feedback import Feedback, read_feedback
 from src.training.retraining.gate import Tolerances, judge
 from src.training.retraining.golden_shapes import misjudged
 from src.training.sample import write_sample
-from src.training.train import MODEL_FILE, train
+from src.training.train import train
 from tests.conftest import event_of, transfer_log
 from tests.support.object_store import ACCESS_KEY, BUCKET, SECRET_KEY, object_store
 

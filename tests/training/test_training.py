@@ -22,10 +22,11 @@ from src.datasets.training_set import (
 from src.detection.features.definitions import FEATURE_NAMES
 from src.detection.forest.manifest import read_manifest
 from src.detection.forest.model import load_model
+from src.registry.bundle import BLOCKS_FILE, MODEL_FILE, bundle_file
 from src.training.fit import cross_fit, fit, fold_of_blocks, profile_tokens, select_rows
 from src.training.hyperparameters import Hyperparameters
 from src.training.sample import write_sample
-from src.training.train import BLOCKS_FILE, MODEL_FILE, main, train
+from src.training.train import main, train
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = Hyperparameters(n_estimators=10, max_samples=64)
@@ -213,7 +214,7 @@ def test_the_sample_says_that_it_is_invented_and_is_the_same_each_time(sample, t
 def test_the_shipped_bundle_is_the_one_that_its_manifest_describes():
     model = load_model(ROOT / MODEL_FILE, FEATURE_NAMES)
     assert model.inputs == FEATURE_NAMES
-    blocks = pd.read_csv(ROOT / BLOCKS_FILE)
+    blocks = pd.read_csv(bundle_file(ROOT, BLOCKS_FILE))
     assert len(blocks) == model.manifest.training["data"]["blocks"]
     assert blocks["block_hash"].is_unique
     plain_payment = model.score(np.zeros((1, len(FEATURE_NAMES))))[0]
@@ -225,7 +226,7 @@ def test_training_on_the_shared_data_gives_the_shipped_model(tmp_path):
     shipped = read_manifest(ROOT / MODEL_FILE)
     manifest = train(default_folder(), tmp_path, created_at=shipped.model_version)
     assert json.loads(manifest.to_json())["training"]["data"] == shipped.training["data"]
-    assert (tmp_path / BLOCKS_FILE).read_text() == (ROOT / BLOCKS_FILE).read_text()
+    assert (tmp_path / BLOCKS_FILE).read_text() == (bundle_file(ROOT, BLOCKS_FILE)).read_text()
     trained = load_model(tmp_path / MODEL_FILE, FEATURE_NAMES)
     rows = np.array(shipped.golden_rows)
     # Not the bytes: another processor's log10 may differ in the last bit.

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
+from src.registry.bundle import EVALUATION_FILE, bundle_file
 from src.settings import PROJECT_ROOT
 
-EVALUATION_PATH = PROJECT_ROOT / "evaluation.json"
+EVALUATION_PATH = bundle_file(PROJECT_ROOT, EVALUATION_FILE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,14 +13,13 @@ from src import cli
 from src.datasets.training_set import NO_DATA, default_folder
 from src.detection.forest.manifest import read_manifest
 from src.files import write_file
+from src.registry.bundle import CARD_FILE, EVALUATION_FILE, bundle_file
 from src.settings import DEFAULT_MODEL_PATH, PROJECT_ROOT, model_public_key
 from src.training.evaluation.figures import draw_all
 from src.training.evaluation.measure import FOREST, Evaluated, evaluate
 from src.training.evaluation.model_card import model_card
 from src.training.evaluation.report import to_html, to_markdown
 
-EVALUATION_FILE = "evaluation.json"
-CARD_FILE = "MODEL_CARD.md"
 TITLE = "Evaluation of the anomaly model"
 
 _DESCRIPTION = """\
@@ -57,8 +56,8 @@ def main(arguments: list[str] | None = None) -> int:
     if options.model_card:
         manifest = read_manifest(DEFAULT_MODEL_PATH, model_public_key())
         figures = _tagged(evaluated, manifest.sha256)
-        write_file(PROJECT_ROOT / EVALUATION_FILE, _json(figures))
-        write_file(PROJECT_ROOT / CARD_FILE, model_card(figures, manifest).encode())
+        write_file(bundle_file(PROJECT_ROOT, EVALUATION_FILE), _json(figures))
+        write_file(bundle_file(PROJECT_ROOT, CARD_FILE), model_card(figures, manifest).encode())
     forest = evaluated.figures["detectors"][FOREST]
     sys.stdout.write(
         f"AUC {forest['auc']['all']['auc']:.3f}; {forest['recall']['0.4%']['recall']:.0%} of the "
@@ -117,7 +116,11 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         default=1000,
         help="of each bootstrap (1000)",
     )
-    add("--model-card", action="store_true", help="also write the project's MODEL_CARD.md")
+    add(
+        "--model-card",
+        action="store_true",
+        help="also write the card and the figures in docs/model",
+    )
     options = parser.parse_args(arguments)
     if options.data is None:
         parser.error(NO_DATA)

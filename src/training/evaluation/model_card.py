@@ -1,4 +1,4 @@
-"""MODEL_CARD.md, from the evaluation's figures and the model's manifest."""
+"""docs/model/MODEL_CARD.md, from the evaluation's figures and the model's manifest."""
 
 import re
 from datetime import UTC, datetime
@@ -83,7 +83,7 @@ def model_card(figures: Figures, manifest: Manifest) -> str:
 def _on_new_attacks(manifest: Manifest) -> str:
     """The sentence that docs/known_exploits.md has on attacks that were new to the authors."""
     text = KNOWN_EXPLOITS.read_text()
-    link = "[docs/known_exploits.md](docs/known_exploits.md)"
+    link = "[known exploits](../known_exploits.md)"
     measured = re.search(r"^Of \d+ .*?\)\.", text, re.MULTILINE)
     if measured is None or f"(version {manifest.model_version}," not in text:
         return f"On attacks that were new to the authors this version was not measured ({link})."

@@ -9,8 +9,8 @@ from typing import Any
 from src import cli
 from src.detection.forest.manifest import read_manifest
 from src.files import reason
+from src.registry.bundle import EVALUATION_FILE, bundle_file
 from src.settings import load_settings
-from src.training.evaluation.__main__ import EVALUATION_FILE
 
 _DESCRIPTION = """\
 Find the threshold at which the model raises as many false alerts as you can look at, and the share
@@ -60,7 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
     settings = load_settings()
     model_path = options.model or settings.model_path
     manifest = read_manifest(model_path, settings.model_public_key)
-    figures = _evaluation_of(model_path.parent / EVALUATION_FILE, manifest.sha256)
+    figures = _evaluation_of(bundle_file(model_path.parent, EVALUATION_FILE), manifest.sha256)
     a_day = options.transactions_per_day or figures["data"]["transactions_with_transfers_a_day"]
     rate = options.rate if options.rate is not None else options.alerts_per_day / a_day
     point = threshold_for(figures, rate)

@@ -22,9 +22,10 @@ from src.detection.features.definitions import FEATURE_NAMES
 from src.detection.forest.model import load_model
 from src.files import write_file
 from src.registry.__main__ import code_version
+from src.registry.bundle import MODEL_FILE
 from src.registry.data_sets import fetch_data, put_data
 from src.registry.records import CHAMPION
-from src.registry.registry import MODEL_FILE, Registry
+from src.registry.registry import Registry
 from src.registry.sign import configured_key, write_signature
 from src.registry.store import Store, open_store
 from src.reports.page import Section, to_html

@@ -1,0 +1,26 @@
+"""The files of a model's bundle, and the folder in which each of them lies."""
+
+from pathlib import Path
+
+from src.detection.bundle_files import manifest_path
+from src.detection.signature import signature_path
+from src.settings import DEFAULT_MODEL_PATH, PROJECT_ROOT
+
+MODEL_FILE = DEFAULT_MODEL_PATH.name
+MANIFEST_FILE = manifest_path(DEFAULT_MODEL_PATH).name
+SIGNATURE_FILE = signature_path(Path(MANIFEST_FILE)).name
+BLOCKS_FILE = "training_manifest.csv"
+EVALUATION_FILE = "evaluation.json"
+CARD_FILE = "MODEL_CARD.md"
+
+_DOCUMENTS = (BLOCKS_FILE, EVALUATION_FILE, CARD_FILE)
+
+
+def bundle_file(folder: Path, name: str) -> Path:
+    """Where a file of the bundle in `folder` lies: in it, but the project's documents apart.
+
+    The root of the project has the model, its manifest and its signature, which the bot loads; the
+    documents about that model are in `docs/model`.
+    """
+    is_project = folder.resolve() == PROJECT_ROOT
+    return (folder / "docs" / "model" if is_project and name in _DOCUMENTS else folder) / name
