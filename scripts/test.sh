@@ -4,4 +4,4 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 if (($# == 0)); then set -- --cov; fi
-exec python -m pytest -n auto --dist loadfile --nbmake --nbmake-timeout=1800 "$@"
+exec python -m pytest -n auto --dist loadfile "$@"

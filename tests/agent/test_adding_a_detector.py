@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -27,32 +26,37 @@ ROUND_TRIP = Transaction(
     [Transfer(USDC, ALICE, BOB, 10**6, 0), Transfer(USDC, BOB, ALICE, 10**6, 1)],
 )  # fmt: skip
 
-BOT = """
+# The bot, the service and a backtest, in one process that imports once what they have in common.
+DECIDE = """
 import json, sys
 from forta_agent import create_transaction_event
 from src import agent
-
-agent.initialize()
-found = agent.handle_transaction(create_transaction_event(json.load(sys.stdin)))
-print(json.dumps([
-    [f.alert_id, f.name, f.description, f.severity.name, f.metadata["reason"]]
-    for f in found if "detector" in f.metadata
-]))
-agent.BOT.close()
-"""
-SERVICE = """
-import json, sys
+from src.backtest.__main__ import main as backtest
 from src.chain.transfers import Transfer
+from src.decision.__main__ import main as check
 from src.service.decider import Decider
 from src.service.records import LoadedTransaction
 from src.settings import load_settings
 
+given = json.load(sys.stdin)
+assert check(["--check", "policy.yaml"]) == 0
+agent.initialize()
+found = agent.handle_transaction(create_transaction_event(given["event"]))
+by_bot = [
+    [f.alert_id, f.name, f.description, f.severity.name, f.metadata["reason"]]
+    for f in found if "detector" in f.metadata
+]
+agent.BOT.close()
+
 decider = Decider(load_settings())
-*facts, transfers = json.load(sys.stdin)
+*facts, transfers = given["loaded"]
 moved = tuple(Transfer(*transfer) for transfer in transfers)
 found = decider.decide(LoadedTransaction(*facts, moved)).alerts
-print(json.dumps([[a.alert_id, a.name, a.description, a.severity, a.reason] for a in found]))
+by_service = [[a.alert_id, a.name, a.description, a.severity, a.reason] for a in found]
 decider.close()
+
+assert backtest(given["backtest"]) == 0
+print(json.dumps([by_bot, by_service]))
 """
 
 
@@ -86,45 +90,42 @@ def project(tmp_path: Path) -> Path:
     return copy
 
 
-def run(project: Path, *command: str, given: Any = None) -> str:
-    unset = {name: value for name, value in os.environ.items() if name not in SETTINGS}
-    environment = unset | {"JSON_RPC_URL": "http://127.0.0.1:1", "ANOMALY_THRESHOLD": "1"}
-    environment["PYTHONPATH"] = str(project)
-    child = subprocess.run(
-        [sys.executable, *command],
-        cwd=project, env=environment, input=json.dumps(given), capture_output=True, text=True,
-        check=False,
-    )  # fmt: skip
-    assert child.returncode == 0, child.stderr
-    return child.stdout
-
-
+@pytest.mark.integration
 @pytest.mark.timeout(900)
 def test_the_three_steps_add_a_detector_to_the_bot_the_service_and_the_backtest(
     project: Path, tmp_path: Path
 ) -> None:
-    assert "on     round_trip" in run(project, "-m", "src.decision", "--check", "policy.yaml")
-
     event = event_of(ROUND_TRIP)
-    given = {
-        "transaction": {"hash": TX_HASH, "from": ALICE, "to": BOB, "nonce": 9},
-        "block": {"number": ROUND_TRIP.block, "timestamp": ROUND_TRIP.timestamp},
-        "logs": [
-            {"address": log.address, "topics": log.topics, "data": log.data, "logIndex": place}
-            for place, log in enumerate(event.logs)
-        ],
-    }
-    by_bot = json.loads(run(project, "-c", BOT, given=given))
-    loaded = [
-        TX_HASH, ROUND_TRIP.block, "0x" + "b" * 64, ROUND_TRIP.timestamp, 0, ALICE, BOB, 9, None,
-        None, ROUND_TRIP.transfers,
-    ]  # fmt: skip
-    by_service = json.loads(run(project, "-c", SERVICE, given=loaded))
-
     data, out = tmp_path / "data", tmp_path / "out"
     write_dataset(data, [ROUND_TRIP])
-    options = ["--data", str(data), "--out", str(out), "--threshold", "1", "--workers", "1"]
-    run(project, "-m", "src.backtest", *options)
+    given = {
+        "event": {
+            "transaction": {"hash": TX_HASH, "from": ALICE, "to": BOB, "nonce": 9},
+            "block": {"number": ROUND_TRIP.block, "timestamp": ROUND_TRIP.timestamp},
+            "logs": [
+                {"address": log.address, "topics": log.topics, "data": log.data, "logIndex": place}
+                for place, log in enumerate(event.logs)
+            ],
+        },
+        "loaded": [
+            TX_HASH, ROUND_TRIP.block, "0x" + "b" * 64, ROUND_TRIP.timestamp, 0, ALICE, BOB, 9,
+            None, None, ROUND_TRIP.transfers,
+        ],
+        "backtest": [
+            "--data", str(data), "--out", str(out), "--threshold", "1", "--workers", "1",
+        ],
+    }  # fmt: skip
+    unset = {name: value for name, value in os.environ.items() if name not in SETTINGS}
+    environment = unset | {"JSON_RPC_URL": "http://127.0.0.1:1", "ANOMALY_THRESHOLD": "1"}
+    child = subprocess.run(
+        [sys.executable, "-c", DECIDE],
+        cwd=project, env=environment | {"PYTHONPATH": str(project)}, input=json.dumps(given),
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert child.returncode == 0, child.stderr
+    assert "on     round_trip" in child.stdout
+    by_bot, by_service = json.loads(child.stdout.splitlines()[-1])
+
     (table,) = (out / "alerts").glob("day=*/*.parquet")
     ((_normal, rule),) = map(json.loads, pq.ParquetFile(table).read()["alerts"].to_pylist())
     by_backtest = [[rule[key] for key in ("alert_id", "name", "description", "severity", "reason")]]

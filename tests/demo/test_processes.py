@@ -46,7 +46,7 @@ def of(temporary: Path) -> list[psutil.Process]:
 
 
 def stopped_run(which: str) -> list[str]:
-    without = [f"-pno:{plugin}" for plugin in ("cacheprovider", "nbmake", "pytest_httpserver")]
+    without = [f"-pno:{plugin}" for plugin in ("cacheprovider", "pytest_httpserver")]
     script = str(ROOT / "tests" / "support" / "stopped_run.py")
     return [
         sys.executable, "-m", "pytest", "-n", "1", "--timeout=0", *without, "-k", which, script

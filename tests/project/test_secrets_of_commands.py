@@ -148,31 +148,51 @@ def test_no_planted_key_leaves_the_service(
     assert planted(files_below(tmp_path)) == []
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        ["src.service.watch", "--once"],
-        ["src.service", "--check"],
-        ["src.backtest", "--from-block", "1", "--to-block", "2", "--out", "OUT"],
-        ["src.chain.recording", "--from-block", "1", "--to-block", "2", "--out", "OUT"],
-        ["src.training.collect", "--blocks", "manifest.csv", "--out", "OUT"],
-        ["src.monitoring.forta_alerts", "--bot", "0x" + "ab" * 32, "--date", "2024-05-30"],
-        ["src.registry", "--store", "s3://planted-store-secret@no-bucket/x", "list"],
-    ],
-    ids=lambda command: command[0],
-)
-def test_no_planted_key_leaves_a_command(echo: str, tmp_path: Path, command: list[str]) -> None:
-    arguments = [str(tmp_path / "out") if word == "OUT" else word for word in command]
-    patience = ["--patience", "0.1"] if "src.chain.recording" in command else []
+COMMANDS = (
+    ["src.service.watch", "--once"],
+    ["src.service", "--check"],
+    ["src.backtest", "--from-block", "1", "--to-block", "2", "--out", "OUT"],
+    ["src.chain.recording", "--from-block", "1", "--to-block", "2", "--out", "OUT",
+     "--patience", "0.1"],
+    ["src.training.collect", "--blocks", "manifest.csv", "--out", "OUT"],
+    ["src.monitoring.forta_alerts", "--bot", "0x" + "ab" * 32, "--date", "2024-05-30"],
+    ["src.registry", "--store", "s3://planted-store-secret@no-bucket/x", "list"],
+)  # fmt: skip
+# As `python -m` each, one after the other, so that what they have in common is imported once; and
+# nobody waits between one attempt and the next.
+RUN_ALL = """
+import json, runpy, sys, time
+
+time.sleep = lambda seconds: None
+for module, *arguments in json.load(sys.stdin):
+    sys.argv = [module, *arguments]
+    try:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+    except SystemExit:
+        pass
+    for stream in (sys.stdout, sys.stderr):
+        print("END OF " + module, file=stream, flush=True)
+"""
+
+
+@pytest.mark.integration
+def test_no_planted_key_leaves_a_command(echo: str, tmp_path: Path) -> None:
+    commands = [
+        [str(tmp_path / f"out-{command[0]}") if word == "OUT" else word for word in command]
+        for command in COMMANDS
+    ]
     child = subprocess.run(
-        [sys.executable, "-m", *arguments, *patience],
+        [sys.executable, "-c", RUN_ALL],
         cwd=ROOT, env=environment(echo, tmp_path) | {"FORTA_API_URL": echo}, capture_output=True,
-        text=True, check=False, timeout=PATIENCE,
+        input=json.dumps(commands), text=True, check=True, timeout=PATIENCE,
     )  # fmt: skip
-    said = child.stdout + child.stderr
-    assert said
-    assert "Traceback" not in said
-    assert planted(said) == []
+    out, err = child.stdout, child.stderr
+    for module, *_ in commands:
+        own, out = out.split(f"END OF {module}\n", 1)
+        told, err = err.split(f"END OF {module}\n", 1)
+        assert own + told, module
+        assert "Traceback" not in own + told, module
+        assert planted(own + told) == [], module
     assert planted(files_below(tmp_path)) == []
 
 
