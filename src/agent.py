@@ -118,7 +118,7 @@ def initialize() -> None:
     gc.freeze()
     LOGGER.info(
         "model %s ready: %d trees, %d inputs, threshold %g",
-        model.version, model.forest.n_trees, len(model.inputs), pipeline.threshold,
+        model.version, model.forest.trees.n_trees, len(model.inputs), pipeline.threshold,
     )  # fmt: skip
 
 

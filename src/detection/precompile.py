@@ -13,9 +13,9 @@ from numba.core.registry import CPUDispatcher
 from src.detection.features import kernel as feature_kernel
 from src.detection.features.batch import TransferBatch
 from src.detection.features.definitions import FEATURE_NAMES, TokenProfile, feature_table
-from src.detection.forest import forest, tree_shap
+from src.detection.trees import tree_shap, trees
 
-KERNEL_MODULES = (feature_kernel, forest, tree_shap)
+KERNEL_MODULES = (feature_kernel, trees, tree_shap)
 
 
 def compiled_kernels() -> list[str]:

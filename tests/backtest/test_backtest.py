@@ -379,7 +379,7 @@ def assert_like_live(out, expected, model, least_alerts=5):
 
 @given(data=st.data())
 def test_rows_of_one_cell_have_one_score_and_one_explanation(model, data):
-    forest = model.forest
+    forest = model.forest.trees
     rows = np.empty((2, forest.n_features))
     for column in range(forest.n_features):
         edges = [-np.inf, *np.unique(forest.threshold[forest.feature == column]).tolist(), 1e30]
@@ -398,7 +398,7 @@ def test_rows_of_one_cell_have_one_score_and_one_explanation(model, data):
 
 
 def test_a_threshold_parts_cells_and_what_is_not_finite_is_no_cell_of_others(model):
-    forest = model.forest
+    forest = model.forest.trees
     column = int(forest.feature[0])
     edge = float(forest.threshold[0])
     above = float(np.nextafter(np.float32(edge), np.float32(np.inf)))

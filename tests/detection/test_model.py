@@ -19,7 +19,6 @@ from src.detection.errors import (
 )
 from src.detection.features.definitions import FEATURE_NAMES
 from src.detection.forest.model import explanation_json, load_model
-from src.detection.forest.tree_shap import Explainer
 from src.detection.records import Attribution
 from tests.support.forests import fitted, flattened, training_rows
 
@@ -52,7 +51,7 @@ def test_a_whole_bundle_loads(bundle):
 
 def test_the_shipped_bundle_is_whole():
     model = load_model(Path(__file__).resolve().parents[2] / "isolation_forest.pkl", FEATURE_NAMES)
-    assert model.forest.n_trees >= 100
+    assert model.forest.trees.n_trees >= 100
 
 
 def test_a_model_without_its_manifest_is_missing(bundle):
@@ -151,13 +150,13 @@ def test_inputs_are_explained_by_weight_ties_in_their_order(bundle):
     table = training_rows()
     table[:, 4] = table[:, 7] = 1.0  # never split on, like column 1: three inputs of weight 0
     forest = flattened(fitted(table))
-    names = FEATURE_NAMES[: forest.n_features]
+    names = FEATURE_NAMES[: forest.trees.n_features]
     loaded = load_model(bundle, FEATURE_NAMES)
     model = replace(
         loaded,
         manifest=replace(loaded.manifest, inputs=names),
         forest=forest,
-        explainer=Explainer.for_forest(forest),
+        explainer=forest.explainer(),
     )
     for row in table[:200].astype(np.float64):
         explained = model.explain(row)

@@ -28,9 +28,7 @@ def test_a_target_runs(name: str, tmp_path: Path) -> None:
 
 
 def test_what_numba_compiles_is_not_instrumented() -> None:
-    assert {"src.detection.forest.forest", "src.detection.forest.tree_shap"} <= set(
-        compiled_modules()
-    )
+    assert {"src.detection.trees.trees", "src.detection.trees.tree_shap"} <= set(compiled_modules())
     assert "src.agent" not in compiled_modules()
 
 

@@ -15,8 +15,8 @@ from src.backtest.kernels.arrow import cell_codes
 from src.backtest.reading.assemble import TransactionBatch
 from src.backtest.reading.columns import numbered
 from src.detection.features.definitions import FEATURE_NAMES, TokenProfile, feature_table
-from src.detection.forest.forest import Forest
 from src.detection.forest.model import Model
+from src.detection.trees.trees import Trees
 
 CELLS_REMEMBERED = 100_000
 """About 250 bytes each. A slice has some two thousand."""
@@ -44,17 +44,15 @@ class Scores:
 
 
 class Cells:
-    """Tells rows apart as a forest does.
+    """Tells rows apart as trees do.
 
     All that a tree does with a row is to hold an input, as float32, against a threshold. Rows that
     lie between the same thresholds in every input take the same way through all trees: they have
     the same score and the same Shapley values to the last bit.
     """
 
-    def __init__(self, forest: Forest) -> None:
-        split_at = [
-            np.unique(forest.threshold[forest.feature == i]) for i in range(forest.n_features)
-        ]
+    def __init__(self, trees: Trees) -> None:
+        split_at = [np.unique(trees.threshold[trees.feature == i]) for i in range(trees.n_features)]
         self._thresholds = np.concatenate([np.zeros(0, np.float32), *split_at])
         self._starts = np.cumsum([0, *map(len, split_at)])
 
@@ -78,7 +76,7 @@ class Scorer:
         self.model = model
         self._profile = TokenProfile.from_amounts(model.manifest.token_amounts)
         self._columns = [FEATURE_NAMES.index(name) for name in model.inputs]
-        self._cells = Cells(model.forest)
+        self._cells = Cells(model.forest.trees)
         self._known: dict[bytes, float] = {}
 
     def score(self, batch: TransactionBatch) -> Scores:

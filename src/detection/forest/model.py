@@ -18,11 +18,12 @@ from src.detection.errors import (
     ModelIncompatible,
     ModelMalformed,
 )
-from src.detection.forest.forest import Forest, as_float32
+from src.detection.forest.forest import Forest
 from src.detection.forest.forest_file import ForestContents, read_forest
 from src.detection.forest.manifest import Manifest, read_manifest
-from src.detection.forest.tree_shap import Explainer
 from src.detection.records import Attribution
+from src.detection.trees.tree_shap import Explainer
+from src.detection.trees.trees import as_float32
 
 NORMAL = "NORMAL"
 ANOMALY = "ANOMALY"
@@ -180,7 +181,7 @@ def _verified(manifest: Manifest, contents: ForestContents) -> Model:
         )
     forest = Forest.from_contents(contents)
     quantiles = np.array(manifest.score_quantiles)
-    model = Model(manifest, forest, Explainer.for_forest(forest), quantiles)
+    model = Model(manifest, forest, forest.explainer(), quantiles)
     scores = model.score(np.array(manifest.golden_rows, dtype=np.float64))
     worst = float(np.abs(scores - np.array(manifest.golden_scores)).max())
     if not worst <= _GOLDEN_TOLERANCE:

@@ -12,7 +12,6 @@ InvalidInput (ValueError)
 """
 
 import importlib.metadata
-import io
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -29,8 +28,9 @@ from src.detection.errors import (
     ModelIncompatible,
     ModelMalformed,
 )
+from src.detection.npz import read_arrays
 from src.detection.supervised.manifest import FraudManifest, read_fraud_manifest
-from src.detection.supervised.pipeline import FittedPipeline, PipelineMalformed
+from src.detection.supervised.pipeline import FittedPipeline
 
 # Trees reproduce scikit-learn's bits; sums of products differ in the last ones between processors.
 _GOLDEN_TOLERANCE: Final = 1e-9
@@ -188,17 +188,8 @@ def read_pipeline(content: bytes, n_inputs: int) -> FittedPipeline:
         ModelMalformed: not an .npz file of the arrays that `pipeline` lists.
     """
     try:
-        # allow_pickle=False: an array of objects would be a pickle.
-        with np.load(io.BytesIO(content), allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    # Bytes that are no .npz make numpy, zipfile and zlib raise nearly anything.
-    except Exception as error:
-        raise ModelMalformed(
-            f"the model file is not an .npz file of plain numbers ({type(error).__name__})"
-        ) from error
-    try:
-        return FittedPipeline.from_arrays(arrays, n_inputs)
-    except PipelineMalformed as error:
+        return FittedPipeline.from_arrays(read_arrays(content), n_inputs)
+    except ModelMalformed as error:
         raise ModelMalformed(f"the model file is not a fitted pipeline: {error}") from error
 
 

@@ -18,24 +18,21 @@ The arrays, by name; d inputs throughout:
     RandomForest              leaves, else relative to the tree), feature, threshold, fraud: (n,)
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Protocol, Self
+from typing import Final, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from src.detection.errors import ModelMalformed
+from src.detection.npz import Arrays, floats, ints
+from src.detection.trees.trees import Trees
+
 Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-Arrays = Mapping[str, NDArray[Any]]
 
 CLASSIFIERS: Final = ("RandomForest", "LogisticRegression", "SVM", "DecisionTree")
 
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
-
-
-class PipelineMalformed(ValueError):
-    """The arrays are not those of a fitted pipeline."""
 
 
 class Classifier(Protocol):
@@ -46,85 +43,32 @@ class Classifier(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Trees:
-    """A decision tree, or a forest as the mean of its trees."""
+class MeanOfTrees:
+    """A decision tree, or a forest as the mean of its trees' shares of fraud."""
 
-    roots: Ints
-    left: Ints
-    right: Ints
-    feature: Ints
-    threshold: Floats
-    fraud: Floats
+    trees: Trees
 
     @classmethod
     def from_arrays(cls, arrays: Arrays, n_inputs: int) -> Self:
-        """Check that every walk stays inside and ends, and make node numbers absolute.
-
-        Raises:
-            PipelineMalformed: it would not.
-        """
-        left, right, feature = (_ints(arrays, name) for name in ("left", "right", "feature"))
-        threshold, fraud = (_floats(arrays, name, 1) for name in ("threshold", "fraud"))
-        offsets = _ints(arrays, "offsets")
-        n_nodes = len(left)
-        if not all(len(column) == n_nodes for column in (right, feature, threshold, fraud)):
-            raise PipelineMalformed("the trees' columns differ in length")
-        sizes = np.diff(offsets)
-        if len(offsets) < 2 or offsets[0] != 0 or offsets[-1] != n_nodes or (sizes < 1).any():
-            raise PipelineMalformed("the trees' offsets do not cover the nodes")
-        root = np.repeat(offsets[:-1], sizes)
-        last = np.repeat(offsets[1:], sizes)
-        is_leaf = left == -1
-        at = np.arange(n_nodes)
-        # Children after their parent and inside the tree: then every walk ends at a leaf.
-        for child in (left, right):
-            target = child + root
-            if ((child < 0) != is_leaf).any() or (
-                ~is_leaf & ((target <= at) | (target >= last))
-            ).any():
-                raise PipelineMalformed("a tree's nodes do not form a tree")
-        if (~is_leaf & ((feature < 0) | (feature >= n_inputs))).any():
-            raise PipelineMalformed("a tree splits on an input that does not exist")
+        """Raise ModelMalformed unless these are trees whose leaves hold shares."""
+        fraud = floats(arrays, "fraud")
         if (fraud < 0).any() or (fraud > 1).any():
-            raise PipelineMalformed("a leaf's share of fraud lies outside [0, 1]")
+            raise ModelMalformed("a leaf's share of fraud lies outside [0, 1]")
         return cls(
-            roots=offsets[:-1],
-            left=np.where(is_leaf, at, left + root),
-            right=np.where(is_leaf, at, right + root),
-            feature=np.where(is_leaf, 0, feature),
-            threshold=threshold,
-            fraud=fraud,
+            Trees.from_columns(
+                n_inputs,
+                offsets=ints(arrays, "offsets"),
+                left=ints(arrays, "left"),
+                right=ints(arrays, "right"),
+                feature=ints(arrays, "feature"),
+                threshold=floats(arrays, "threshold"),
+                value=fraud,
+            )
         )
 
     def probabilities(self, scaled: Floats) -> Floats:
         """See `Classifier`; compares float32 values with the thresholds, as scikit-learn does."""
-        rows = scaled.astype(np.float32)
-        total = np.zeros(len(rows))
-        # Tree by tree for tables, in scikit-learn's order of addition; all at once for one row.
-        if len(rows) == 1:
-            return self._one(rows[0])
-        for root in self.roots.tolist():
-            total += self.fraud[self._leaves(rows, np.full(len(rows), root))]
-        return total / len(self.roots)
-
-    def _leaves(self, rows: NDArray[np.float32], node: Ints) -> Ints:
-        at = np.arange(len(rows))
-        while True:
-            goes_left = rows[at, self.feature[node]] <= self.threshold[node]
-            following = np.where(goes_left, self.left[node], self.right[node])
-            if np.array_equal(following, node):
-                return node
-            node = following
-
-    def _one(self, row: NDArray[np.float32]) -> Floats:
-        node = self.roots
-        while True:
-            goes_left = row[self.feature[node]] <= self.threshold[node]
-            following = np.where(goes_left, self.left[node], self.right[node])
-            if np.array_equal(following, node):
-                # cumsum adds one after the other, as the loop over trees does; sum would pair up.
-                return np.cumsum(self.fraud[node])[-1:] / len(self.roots)
-            node = following
+        return self.trees.sums(scaled.astype(np.float32, order="C")) / self.trees.n_trees
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,10 +80,10 @@ class Logistic:
 
     @classmethod
     def from_arrays(cls, arrays: Arrays, n_inputs: int) -> Self:
-        """Raise PipelineMalformed unless there is a coefficient for every input."""
-        coefficients = _floats(arrays, "coefficients", 1)
+        """Raise ModelMalformed unless there is a coefficient for every input."""
+        coefficients = floats(arrays, "coefficients")
         _expect_columns(coefficients, n_inputs, "coefficients")
-        return cls(coefficients, float(_floats(arrays, "intercept", 0)))
+        return cls(coefficients, float(floats(arrays, "intercept", 0)))
 
     def probabilities(self, scaled: Floats) -> Floats:
         """See `Classifier`."""
@@ -158,14 +102,14 @@ class RadialSupportVectors:
 
     @classmethod
     def from_arrays(cls, arrays: Arrays, n_inputs: int) -> Self:
-        """Raise PipelineMalformed unless vectors, weights and inputs agree in number."""
-        support, dual = _floats(arrays, "support", 2), _floats(arrays, "dual", 1)
-        sigmoid = _floats(arrays, "sigmoid", 1)
-        gamma = float(_floats(arrays, "gamma", 0))
+        """Raise ModelMalformed unless vectors, weights and inputs agree in number."""
+        support, dual = floats(arrays, "support", 2), floats(arrays, "dual")
+        sigmoid = floats(arrays, "sigmoid")
+        gamma = float(floats(arrays, "gamma", 0))
         _expect_columns(support, n_inputs, "support")
         if len(support) != len(dual) or len(dual) == 0 or len(sigmoid) != 2 or gamma <= 0:
-            raise PipelineMalformed("the support vector machine's arrays do not fit together")
-        return cls(support, dual, float(_floats(arrays, "intercept", 0)), gamma, sigmoid)
+            raise ModelMalformed("the support vector machine's arrays do not fit together")
+        return cls(support, dual, float(floats(arrays, "intercept", 0)), gamma, sigmoid)
 
     def probabilities(self, scaled: Floats) -> Floats:
         """See `Classifier`."""
@@ -193,17 +137,17 @@ class FittedPipeline:
         """Build from the arrays that the module's docstring lists.
 
         Raises:
-            PipelineMalformed: one is missing, of another shape, or not finite.
+            ModelMalformed: one is missing, of another shape, or not finite.
         """
         try:
             name = str(arrays["classifier"])
         except KeyError:
-            raise PipelineMalformed("the array classifier is missing") from None
-        impute, mean, scale = (_floats(arrays, key, 1) for key in ("impute", "mean", "scale"))
+            raise ModelMalformed("the array classifier is missing") from None
+        impute, mean, scale = (floats(arrays, key) for key in ("impute", "mean", "scale"))
         for key, column in (("impute", impute), ("mean", mean), ("scale", scale)):
             _expect_columns(column, n_inputs, key)
         if (scale <= 0).any():
-            raise PipelineMalformed("a scale is not positive")
+            raise ModelMalformed("a scale is not positive")
         classifier: Classifier
         match name:
             case "LogisticRegression":
@@ -211,9 +155,9 @@ class FittedPipeline:
             case "SVM":
                 classifier = RadialSupportVectors.from_arrays(arrays, n_inputs)
             case "RandomForest" | "DecisionTree":
-                classifier = Trees.from_arrays(arrays, n_inputs)
+                classifier = MeanOfTrees.from_arrays(arrays, n_inputs)
             case _:
-                raise PipelineMalformed(f"classifier {name!r} is none of {', '.join(CLASSIFIERS)}")
+                raise ModelMalformed(f"classifier {name!r} is none of {', '.join(CLASSIFIERS)}")
         return cls(name, impute, mean, scale, classifier)
 
     def too_large(self, rows: Floats) -> NDArray[np.bool_]:
@@ -240,28 +184,4 @@ def _expit(values: Floats) -> Floats:
 
 def _expect_columns(values: Floats, n_inputs: int, name: str) -> None:
     if values.shape[-1] != n_inputs:
-        raise PipelineMalformed(f"{name} is for {values.shape[-1]} inputs, not {n_inputs}")
-
-
-def _floats(arrays: Arrays, name: str, dimensions: int) -> Floats:
-    values = _array(arrays, name, dimensions)
-    if values.dtype != np.float64 or not np.isfinite(values).all():
-        raise PipelineMalformed(f"the array {name} is not of finite float64 numbers")
-    return values
-
-
-def _ints(arrays: Arrays, name: str) -> Ints:
-    values = _array(arrays, name, 1)
-    if values.dtype != np.int64:
-        raise PipelineMalformed(f"the array {name} is not of int64 numbers")
-    return values
-
-
-def _array(arrays: Arrays, name: str, dimensions: int) -> NDArray[Any]:
-    try:
-        values = arrays[name]
-    except KeyError:
-        raise PipelineMalformed(f"the array {name} is missing") from None
-    if values.ndim != dimensions:
-        raise PipelineMalformed(f"the array {name} has {values.ndim} dimensions")
-    return values
+        raise ModelMalformed(f"{name} is for {values.shape[-1]} inputs, not {n_inputs}")

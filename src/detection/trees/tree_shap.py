@@ -1,12 +1,12 @@
-"""Exact Shapley values of a forest's score: which inputs made it what it is, and by how much.
+"""Exact Shapley values of a sum over trees: which inputs made it what it is, and by how much.
 
-A forest's score is 2**(-length / c), so log2(score) = -length / c is a sum over trees, and the
-path-dependent TreeSHAP game (Lundberg et al., Nature Machine Intelligence 2020, algorithm 1;
-`shap.TreeExplainer(forest)` with its default background) explains it exactly:
+The path-dependent TreeSHAP game (Lundberg et al., Nature Machine Intelligence 2020, algorithm 1;
+`shap.TreeExplainer(model)` with its default background) explains such a sum exactly:
 
-    log2(score) = base + sum of weights,        score = 2**base * product of 2**weight
+    output = base + sum of weights
 
-so a weight is a *factor* on the score: 2**weight. Positive pushes towards ANOMALY.
+The attack model's output is such a sum. An isolation forest's score is 2**(-length / c), and
+log2(score) = -length / c is one too: there a weight is a *factor* on the score, 2**weight.
 
 Method. With o_j in {0, 1} (would the row follow the path's splits on feature j?) and z_j (share of
 training rows that do), the Shapley value of feature i at a leaf of value v is the integral over
@@ -33,7 +33,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from src.detection.forest.forest import LEAF, Forest
+from src.detection.trees.trees import LEAF, Trees
 
 _BLOCK = 6
 """Quadrature points that one pass over the trees evaluates."""
@@ -59,16 +59,18 @@ root, 0, counts as entered by all features. Unsigned numbers spare numba its tes
 
 @dataclass(frozen=True, slots=True)
 class Explainer:
-    """Explains rows of one forest. Holds what does not depend on the row.
+    """Explains rows of one model, whose output is offset + sum of leaf values / divisor.
+
+    Holds what does not depend on the row.
 
     Attributes:
-        n_features: inputs of the forest.
-        denominator: of the forest's score.
-        base: log2 of the score of a row about which nothing is known.
+        n_features: inputs of the model.
+        divisor: of the sum of leaf values.
+        base: output for a row about which nothing is known.
     """
 
     n_features: int
-    denominator: float
+    divisor: float
     base: float
     _splits: NDArray[np.void]  # of all trees, one after another
     _starts: NDArray[np.int64]  # n_trees + 1 entries: tree t has the splits starts[t]:starts[t + 1]
@@ -77,16 +79,16 @@ class Explainer:
     _point_weights: NDArray[np.float64]
 
     @classmethod
-    def for_forest(cls, forest: Forest) -> "Explainer":
-        """Prepare a forest."""
-        is_leaf = forest.feature == LEAF
+    def for_trees(cls, trees: Trees, *, divisor: float = 1.0, offset: float = 0.0) -> "Explainer":
+        """Prepare trees."""
+        is_leaf = trees.feature == LEAF
         splits = np.flatnonzero(~is_leaf)
-        left, right = forest.left[splits], forest.right[splits]
+        left, right = trees.left[splits], trees.right[splits]
         parent = np.full(len(is_leaf), LEAF, dtype=np.int32)
         parent[left] = parent[right] = splits
-        root = np.repeat(forest.roots[:-1], np.diff(forest.roots))
+        root = np.repeat(trees.roots[:-1], np.diff(trees.roots))
         entered, share = root.copy(), np.ones(len(root))
-        max_distinct = _follow_paths(forest.feature, forest.cover, parent, entered, share)
+        max_distinct = _follow_paths(trees.feature, trees.cover, parent, entered, share)
 
         number = np.empty(len(root), dtype=np.int64)
         number[np.lexsort((is_leaf, root))] = np.arange(len(root))
@@ -94,36 +96,34 @@ class Explainer:
         prepared = np.empty(len(splits), dtype=_SPLIT)
         prepared["share"] = share[entered[splits]]
         prepared["share_left"] = share[left]
-        prepared["threshold"] = forest.threshold[splits]
-        prepared["feature"] = forest.feature[splits]
+        prepared["threshold"] = trees.threshold[splits]
+        prepared["feature"] = trees.feature[splits]
         prepared["left"] = number[left]
         prepared["right"] = number[right]
         prepared["entered"] = number[entered[splits]]
 
         n_blocks = max(1, -(-max_distinct // (2 * _BLOCK)))
         nodes, weights = np.polynomial.legendre.leggauss(n_blocks * _BLOCK)
-        expected = float(np.sum(forest.depth_value * forest.cover / forest.cover[root]))
+        expected = float(np.sum(trees.value * trees.cover / trees.cover[root]))
         return cls(
-            n_features=forest.n_features,
-            denominator=forest.denominator,
-            base=-expected / forest.denominator if forest.denominator else -1.0,
+            n_features=trees.n_features,
+            divisor=divisor,
+            base=offset + expected / divisor,
             _splits=prepared,
-            _starts=np.searchsorted(splits, forest.roots),
-            _leaf_values=forest.depth_value[is_leaf],
+            _starts=np.searchsorted(splits, trees.roots),
+            _leaf_values=trees.value[is_leaf],
             _points=(nodes.reshape(n_blocks, _BLOCK) + 1) / 2,  # from [-1, 1] to [0, 1]
             _point_weights=weights.reshape(n_blocks, _BLOCK) / 2,
         )
 
     def weights(self, row: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Signed weight of each input, shape (n_features,), in log2 of the score."""
+        """Signed weight of each input, shape (n_features,), in the unit of the output."""
         weights = np.zeros(self.n_features)
-        if self.denominator:
-            for points, point_weights in zip(self._points, self._point_weights, strict=True):
-                _shapley(
-                    row, self._splits, self._starts, self._leaf_values, points, point_weights,
-                    weights,
-                )  # fmt: skip
-            weights /= -self.denominator
+        for points, point_weights in zip(self._points, self._point_weights, strict=True):
+            _shapley(
+                row, self._splits, self._starts, self._leaf_values, points, point_weights, weights
+            )
+        weights /= self.divisor
         return weights
 
 
@@ -178,7 +178,7 @@ def _shapley(
     point_weights: NDArray[np.float64],
     phi: NDArray[np.float64],
 ) -> None:
-    """Add to phi, shape (features,), one block's part of the Shapley values of the path length."""
+    """Add to phi, shape (features,), one block's part of the Shapley values of the sum."""
     largest = 2 * np.diff(starts).max() + 1
     follows = np.ones(largest)  # o of the feature by which a node was entered
     to_left = np.empty((largest, _BLOCK))  # F_left / F

@@ -1,0 +1,1 @@
+"""Sums of leaf values over decision trees, and their exact explanation."""
