@@ -1,1 +1,1 @@
-"""What HTML reports share: one page, one style of pictures."""
+"""What reports share: one page, one style of pictures, Markdown."""

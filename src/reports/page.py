@@ -12,12 +12,17 @@ _PAGE = """<!DOCTYPE html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title}</title>
 <style>
-body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto }}
-body {{ padding: 0 1rem }}
+:root {{ color-scheme: light dark;
+  --text: #1b1f24; --back: #fff; --line: #d8dee4; --quiet: #57606a }}
+@media (prefers-color-scheme: dark) {{
+  :root {{ --text: #e6edf3; --back: #0d1117; --line: #30363d; --quiet: #9198a1 }}
+}}
+body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem;
+  color: var(--text); background: var(--back) }}
 table {{ border-collapse: collapse; font-size: .9rem }}
-th, td {{ border-bottom: 1px solid #ccc; padding: .2rem .6rem; text-align: left }}
+th, td {{ border-bottom: 1px solid var(--line); padding: .2rem .6rem; text-align: left }}
 td {{ overflow-wrap: anywhere }}
-figure {{ margin: 1.5rem 0 }} img {{ max-width: 100% }} figcaption {{ color: #555 }}
+figure {{ margin: 1.5rem 0 }} img {{ max-width: 100% }} figcaption {{ color: var(--quiet) }}
 </style>
 </head>
 <body>
@@ -48,9 +53,22 @@ class Section:
 
 
 def to_html(title: str, sections: Sequence[Section]) -> str:
-    """The whole page."""
-    body = "\n".join(_section(section) for section in sections)
+    """A page of sections."""
+    return page(title, "\n".join(_section(section) for section in sections))
+
+
+def page(title: str, body: str) -> str:
+    """A whole HTML file; `body` is HTML, below a heading of the title."""
     return _PAGE.format(title=html.escape(title), body=body)
+
+
+def figure(caption: str, png: bytes) -> str:
+    """A picture, inside the page itself, with its caption."""
+    shown, encoded = html.escape(caption), base64.b64encode(png).decode()
+    return (
+        f'<figure><img alt="{shown}" src="data:image/png;base64,{encoded}">'
+        f"<figcaption>{shown}</figcaption></figure>"
+    )
 
 
 def _section(section: Section) -> str:
@@ -61,13 +79,7 @@ def _section(section: Section) -> str:
         parts.append(_row("th", section.header))
         parts += [_row("td", row) for row in section.rows]
         parts.append("</table>")
-    for caption, picture in section.pictures:
-        encoded = base64.b64encode(picture).decode()
-        shown = html.escape(caption)
-        parts.append(
-            f'<figure><img alt="{shown}" src="data:image/png;base64,{encoded}">'
-            f"<figcaption>{shown}</figcaption></figure>"
-        )
+    parts += [figure(caption, picture) for caption, picture in section.pictures]
     return "\n".join(parts)
 
 

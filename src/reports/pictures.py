@@ -7,11 +7,20 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-COLOURS = ("#7a8793", "#c23b22", "#30638e", "#edae49", "#66a182")
-_DOTS_PER_INCH = 100
+GREY, RED, ORANGE, YELLOW, BLUE, PALE = (
+    "#7a8793", "#c23b22", "#e07a3f", "#edae49", "#30638e", "#bbbbbb",
+)  # fmt: skip
+USUAL, ALARM = GREY, RED
+"""What is ordinary or was there before, and what stands out from it."""
+SERIES = (RED, BLUE, YELLOW, GREY)
+"""Several curves of one kind, in this order."""
+SEVERITIES = {
+    "CRITICAL": RED, "HIGH": ORANGE, "MEDIUM": YELLOW, "LOW": BLUE, "INFO": GREY, "UNKNOWN": PALE,
+}  # fmt: skip
+_DOTS_PER_INCH = 110
 
 
-def draw(paint: Callable[[Axes], object], *, inches: tuple[float, float] = (8.0, 3.2)) -> bytes:
+def draw(paint: Callable[[Axes], object], *, inches: tuple[float, float] = (6.4, 4.0)) -> bytes:
     """Let `paint` draw on empty axes and return the picture."""
     figure = Figure(figsize=inches, dpi=_DOTS_PER_INCH, layout="constrained")
     FigureCanvasAgg(figure)
@@ -19,5 +28,6 @@ def draw(paint: Callable[[Axes], object], *, inches: tuple[float, float] = (8.0,
     axes.spines[["top", "right"]].set_visible(False)
     paint(axes)
     content = io.BytesIO()
+    # No software tag and no time: the same figures give the same bytes.
     figure.savefig(content, format="png", metadata={"Software": None})
     return content.getvalue()

@@ -19,7 +19,7 @@ from src.monitoring.drift.measures import Distribution
 from src.monitoring.drift.sample import TrafficSample, parse_sample, sample_of
 from src.monitoring.drift.verdict import Drift, Levels, Verdict, compare
 from src.reports.page import Section, to_html
-from src.reports.pictures import COLOURS, draw
+from src.reports.pictures import ALARM, USUAL, draw
 from src.settings import load_settings
 
 EXIT_CODES = {Verdict.OK: 0, Verdict.WATCH: 3, Verdict.RETRAIN: 4}
@@ -182,7 +182,7 @@ def _rate(share: float, span: list[float]) -> str:
 def _picture(reference: Distribution, current: Distribution) -> bytes:
     def paint(axes: Axes) -> None:
         for side, colour, label in zip(
-            (reference, current), COLOURS, ("reference", "current"), strict=False
+            (reference, current), (USUAL, ALARM), ("reference", "current"), strict=False
         ):
             axes.step(side.values, np.cumsum(side.shares), where="post", color=colour, label=label)
         axes.set(ylabel="share at or below", ylim=(0, 1.02))

@@ -1,6 +1,6 @@
 """A picture of each of a day's statistics, as PNG bytes."""
 
-from collections.abc import Mapping
+from collections.abc import Callable
 
 import matplotlib.dates
 import numpy as np
@@ -8,34 +8,28 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from src.monitoring.forta_alerts.statistics import DailyStatistics, by_hour, primary
-from src.reports.pictures import COLOURS, draw
+from src.reports.pictures import ALARM, BLUE, SEVERITIES, USUAL, YELLOW, draw
 from src.utils.constants import ANOMALOUS_ALERT_ID, INVALID_ALERT_ID, NORMAL_ALERT_ID
 
-_SEVERITY_COLOURS: Mapping[str, str] = {
-    "CRITICAL": "#c23b22",
-    "HIGH": "#e07a3f",
-    "MEDIUM": "#edae49",
-    "LOW": "#30638e",
-    "INFO": "#7a8793",
-    "UNKNOWN": "#bbbbbb",
-}
+_INCHES = (8.0, 3.2)
 
 
 def day_pictures(table: pd.DataFrame, statistics: DailyStatistics) -> dict[str, bytes]:
     """Every picture by its caption."""
-    return {
-        "Share of each alert id": draw(lambda axes: _shares(axes, statistics)),
-        "Alerts an hour, by severity": draw(lambda axes: _hours(axes, table)),
-        "Anomaly rate against training's": draw(lambda axes: _rates(axes, statistics)),
-        "Anomaly scores": draw(lambda axes: _scores(axes, table)),
-        "Anomaly rate at other thresholds": draw(lambda axes: _thresholds(axes, statistics)),
+    pictures: dict[str, Callable[[Axes], object]] = {
+        "Share of each alert id": lambda axes: _shares(axes, statistics),
+        "Alerts an hour, by severity": lambda axes: _hours(axes, table),
+        "Anomaly rate against training's": lambda axes: _rates(axes, statistics),
+        "Anomaly scores": lambda axes: _scores(axes, table),
+        "Anomaly rate at other thresholds": lambda axes: _thresholds(axes, statistics),
     }
+    return {caption: draw(paint, inches=_INCHES) for caption, paint in pictures.items()}
 
 
 def _shares(axes: Axes, statistics: DailyStatistics) -> None:
     kinds = (NORMAL_ALERT_ID, ANOMALOUS_ALERT_ID, INVALID_ALERT_ID)
     shares = [statistics.counts[kind] / statistics.transactions for kind in kinds]
-    bars = axes.barh(kinds, shares, color=(COLOURS[0], COLOURS[1], COLOURS[3]))
+    bars = axes.barh(kinds, shares, color=(USUAL, ALARM, YELLOW))
     axes.bar_label(bars, [f"{share:.2%}" for share in shares], padding=4)
     axes.set(xlabel="share of transactions", xlim=(0, 1.15))
     axes.invert_yaxis()
@@ -48,7 +42,7 @@ def _hours(axes: Axes, table: pd.DataFrame) -> None:
         counts = hours[severity].to_numpy(dtype=np.float64)
         axes.bar(
             hours.index.to_numpy(), counts, width=1 / 26, bottom=bottom, align="edge",
-            color=_SEVERITY_COLOURS[str(severity)], label=str(severity).lower(),
+            color=SEVERITIES[str(severity)], label=str(severity).lower(),
         )  # fmt: skip
         bottom += counts
     clock = matplotlib.dates.DateFormatter("%H:%M")  # type: ignore[no-untyped-call]
@@ -64,7 +58,7 @@ def _rates(axes: Axes, statistics: DailyStatistics) -> None:
         ["training", "this day"],
         [statistics.expected_anomaly_rate, rate],
         yerr=[[0, max(0.0, rate - low)], [0, max(0.0, high - rate)]],
-        color=COLOURS[:2],
+        color=(USUAL, ALARM),
         capsize=6,
     )
     if statistics.deviation is not None:
@@ -74,13 +68,13 @@ def _rates(axes: Axes, statistics: DailyStatistics) -> None:
 
 def _scores(axes: Axes, table: pd.DataFrame) -> None:
     scores = primary(table)["score"].dropna()
-    axes.hist(scores, bins=np.linspace(0.2, 1, 81).tolist(), color=COLOURS[0])
+    axes.hist(scores, bins=np.linspace(0.2, 1, 81).tolist(), color=USUAL)
     axes.set(yscale="log", xlabel="anomaly score", ylabel="transactions")
 
 
 def _thresholds(axes: Axes, statistics: DailyStatistics) -> None:
     thresholds = [float(threshold) for threshold in statistics.by_threshold]
     shares = np.array(list(statistics.by_threshold.values()))
-    axes.plot(thresholds, np.where(shares > 0, shares, np.nan), marker="o", color=COLOURS[2])
+    axes.plot(thresholds, np.where(shares > 0, shares, np.nan), marker="o", color=BLUE)
     axes.axhline(statistics.expected_anomaly_rate or np.nan, color="black", linewidth=1, ls=":")
     axes.set(yscale="log", xlabel="threshold", ylabel="share of anomalies")

@@ -1,30 +1,23 @@
 """The evaluation's pictures, as PNG bytes by name. No state of pyplot is touched."""
 
-import io
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
+from src.reports.pictures import ALARM, BLUE, SERIES, USUAL, draw
 from src.training.evaluation.statistics import Scored
-
-_DOTS_PER_INCH = 110
-_BACKGROUND, _EXPLOIT = "#7a8793", "#c23b22"
-_COLOURS = ("#c23b22", "#30638e", "#edae49", "#7a8793")
 
 
 def draw_all(figures: dict[str, Any], detectors: dict[str, Scored]) -> dict[str, bytes]:
     """Draw every picture of a report, by file name."""
     forest = next(iter(detectors.values()))
     return {
-        "scores.png": _png(lambda axes: score_distributions(axes, forest, figures["threshold"])),
-        "recall.png": _png(lambda axes: recall_curves(axes, detectors)),
-        "strata.png": _png(lambda axes: strata_bars(axes, figures["detectors"]), wide=True),
-        "budget.png": _png(lambda axes: alert_budget(axes, figures)),
-        "ablations.png": _png(lambda axes: ablation_dots(axes, figures), wide=True, tall=True),
+        "scores.png": draw(lambda axes: score_distributions(axes, forest, figures["threshold"])),
+        "recall.png": draw(lambda axes: recall_curves(axes, detectors)),
+        "strata.png": draw(lambda axes: strata_bars(axes, figures["detectors"]), inches=(9, 4)),
+        "budget.png": draw(lambda axes: alert_budget(axes, figures)),
+        "ablations.png": draw(lambda axes: ablation_dots(axes, figures), inches=(9, 5)),
     }
 
 
@@ -32,8 +25,8 @@ def score_distributions(axes: Axes, scored: Scored, threshold: float) -> None:
     """Histograms of background and exploits, each as shares of its own, counts on a log axis."""
     bins = np.linspace(0.25, 0.9, 66).tolist()
     for scores, colour, label in (
-        (scored.background, _BACKGROUND, f"background ({len(scored.background):,})"),
-        (scored.exploits, _EXPLOIT, f"exploits ({len(scored.exploits)})"),
+        (scored.background, USUAL, f"background ({len(scored.background):,})"),
+        (scored.exploits, ALARM, f"exploits ({len(scored.exploits)})"),
     ):
         weights = np.full(len(scores), 1 / len(scores))
         axes.hist(scores, bins=bins, weights=weights, color=colour, alpha=0.7, label=label)
@@ -46,7 +39,7 @@ def score_distributions(axes: Axes, scored: Scored, threshold: float) -> None:
 def recall_curves(axes: Axes, detectors: dict[str, Scored]) -> None:
     """Exploits flagged against background flagged, log axis: the left end is where bots live."""
     rates = np.logspace(-3.5, 0, 200)
-    for (name, scored), colour in zip(detectors.items(), _COLOURS, strict=False):
+    for (name, scored), colour in zip(detectors.items(), SERIES, strict=False):
         thresholds = np.quantile(scored.background, 1 - rates)
         recall = (scored.exploits[None, :] >= thresholds[:, None]).mean(axis=1)
         axes.plot(rates, recall, label=name, color=colour)
@@ -59,7 +52,7 @@ def strata_bars(axes: Axes, detectors: dict[str, Any]) -> None:
     """AUC by number of transfers with intervals by row."""
     strata = list(next(iter(detectors.values()))["auc"])
     width = 0.8 / len(detectors)
-    for place, (name, colour) in enumerate(zip(detectors, _COLOURS, strict=False)):
+    for place, (name, colour) in enumerate(zip(detectors, SERIES, strict=False)):
         rows = [detectors[name]["auc"][stratum] for stratum in strata]
         values = np.array([row["auc"] for row in rows])
         spread = np.array([row["by_row"] for row in rows]).T
@@ -77,8 +70,8 @@ def alert_budget(axes: Axes, figures: dict[str, Any]) -> None:
     points = figures["operating_points"]
     thresholds = [point["threshold"] for point in points]
     for key, spread, colour, label in (
-        ("background", "background_by_block", _BACKGROUND, "background"),
-        ("recall", "by_cluster", _EXPLOIT, "exploits"),
+        ("background", "background_by_block", USUAL, "background"),
+        ("recall", "by_cluster", ALARM, "exploits"),
     ):
         low, high = np.array([point[spread] for point in points]).T
         axes.plot(thresholds, [point[key] for point in points], color=colour, label=label)
@@ -93,22 +86,10 @@ def ablation_dots(axes: Axes, figures: dict[str, Any]) -> None:
     rows = [row for row in figures["ablations"] if row["exploits"]]
     names = [row["name"] for row in rows]
     values = [row["auc"] for row in rows]
-    axes.plot(values, np.arange(len(rows)), "o", color=_COLOURS[1])
+    axes.plot(values, np.arange(len(rows)), "o", color=BLUE)
     axes.grid(axis="y", linewidth=0.3)
     axes.set_yticks(np.arange(len(rows)), names, fontsize=7)
     full = next(iter(figures["detectors"].values()))["auc"]["all"]["auc"]
     axes.axvline(full, color="black", linewidth=1)
     axes.set(xlim=(min(0.9, *values), 1.0), xlabel="AUC (line: the full model, cross-fitted)")
     axes.invert_yaxis()
-
-
-def _png(draw: Callable[[Axes], None], *, wide: bool = False, tall: bool = False) -> bytes:
-    figure = Figure(
-        figsize=(9 if wide else 6.4, 5 if tall else 4), dpi=_DOTS_PER_INCH, layout="constrained"
-    )
-    FigureCanvasAgg(figure)
-    draw(figure.add_subplot())
-    buffer = io.BytesIO()
-    # No software tag and no time: the same figures give the same bytes.
-    figure.savefig(buffer, format="png", metadata={"Software": None})
-    return buffer.getvalue()

@@ -6,8 +6,9 @@ from typing import Any
 
 from src.detection.features.definitions import FEATURES
 from src.detection.forest.manifest import Manifest
+from src.reports.markdown import table
 from src.settings import PROJECT_ROOT
-from src.training.evaluation.report import limits, percent_span, sections, span, table
+from src.training.evaluation.report import limits, percent_span, sections, span
 
 Figures = dict[str, Any]
 

@@ -1,9 +1,11 @@
 """The evaluation as a text a person can read: Markdown, and HTML with the pictures inside."""
 
-import base64
 import html
 from collections.abc import Iterable, Sequence
 from typing import Any
+
+from src.reports.markdown import markdown_to_html, table
+from src.reports.page import figure, page
 
 Figures = dict[str, Any]
 
@@ -91,45 +93,12 @@ def to_markdown(figures: Figures, pictures: Iterable[str], title: str) -> str:
 
 def to_html(figures: Figures, pictures: dict[str, bytes], title: str) -> str:
     """The whole report as one HTML file that needs no other."""
-    body = [f"<h1>{html.escape(title)}</h1>"]
+    body = []
     for heading, paragraphs in sections(figures):
         body.append(f"<h2>{html.escape(heading)}</h2>")
-        body += [_html_paragraph(paragraph) for paragraph in paragraphs if paragraph]
-    for name, content in pictures.items():
-        encoded = base64.b64encode(content).decode()
-        caption = html.escape(TITLES[name])
-        body.append(
-            f'<figure><img alt="{caption}" src="data:image/png;base64,{encoded}">'
-            f"<figcaption>{caption}</figcaption></figure>"
-        )
-    return _PAGE.format(title=html.escape(title), body="\n".join(body))
-
-
-_PAGE = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-<style>
-body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto }}
-body {{ padding: 0 1rem }}
-table {{ border-collapse: collapse; font-size: .9rem }}
-th, td {{ border-bottom: 1px solid #ccc; padding: .2rem .6rem; text-align: left }}
-figure {{ margin: 1.5rem 0 }} img {{ max-width: 100% }} figcaption {{ color: #555 }}
-</style>
-</head>
-<body>
-{body}
-</body>
-</html>
-"""
-
-
-def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+        body += [markdown_to_html(paragraph) for paragraph in paragraphs if paragraph]
+    body += [figure(TITLES[name], content) for name, content in pictures.items()]
+    return page(title, "\n".join(body))
 
 
 def span(interval: Sequence[float], digits: int = 3) -> str:
@@ -319,33 +288,3 @@ def _counts(counts: dict[str, int]) -> str:
 
 def _bullets(lines: Iterable[str]) -> str:
     return "\n".join(f"- {line}" for line in lines)
-
-
-def _html_paragraph(markdown: str) -> str:
-    """Our own Markdown as HTML: paragraphs, bullets, tables, bold and code; all of it escaped."""
-    blocks = []
-    for block in markdown.split("\n\n"):
-        lines = block.split("\n")
-        if lines[0].startswith("| "):
-            cells = [[_html_text(c) for c in line[2:-2].split(" | ")] for line in lines]
-            head = "".join(f"<th>{cell}</th>" for cell in cells[0])
-            body = "".join(
-                "<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in cells[2:]
-            )
-            blocks.append(f"<table><tr>{head}</tr>{body}</table>")
-        elif lines[0].startswith("- "):
-            items = "".join(f"<li>{_html_text(line[2:])}</li>" for line in lines)
-            blocks.append(f"<ul>{items}</ul>")
-        else:
-            blocks.append(f"<p>{_html_text(block)}</p>")
-    return "\n".join(blocks)
-
-
-def _html_text(text: str) -> str:
-    escaped = html.escape(text)
-    for mark, tag in (("**", "b"), ("`", "code")):
-        pieces = escaped.split(mark)
-        escaped = pieces[0] + "".join(
-            f"<{'/' * (place % 2)}{tag}>{piece}" for place, piece in enumerate(pieces[1:])
-        )
-    return escaped

@@ -1,22 +1,17 @@
 """The fraud report's pictures, as PNG bytes by name. No state of pyplot is touched."""
 
-import io
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from sklearn.metrics import precision_recall_curve
 
+from src.reports.pictures import SERIES, draw
 from src.training.supervised.selection import METRICS, Comparison
 
 Floats = NDArray[np.float64]
-
-_DOTS_PER_INCH = 110
-_COLOURS = ("#c23b22", "#30638e", "#edae49", "#7a8793")
 
 
 def confusion_matrix(axes: Axes, confusion: dict[str, int]) -> None:
@@ -41,7 +36,7 @@ def confusion_matrix(axes: Axes, confusion: dict[str, int]) -> None:
 def comparison_bars(axes: Axes, compared: list[Comparison]) -> None:
     """Cross-validated means of each metric, whiskers one standard deviation over folds."""
     width = 0.8 / len(compared)
-    for place, (one, colour) in enumerate(zip(compared, _COLOURS, strict=False)):
+    for place, (one, colour) in enumerate(zip(compared, SERIES, strict=False)):
         at = np.arange(len(METRICS)) + (place - (len(compared) - 1) / 2) * width
         means = [one.mean(metric) for metric in METRICS]
         spread = [one.deviation(metric) for metric in METRICS]
@@ -55,7 +50,7 @@ def precision_recall(
     axes: Axes, curves: dict[str, tuple[NDArray[np.int64], Floats]], threshold: float
 ) -> None:
     """Precision against recall; a dot at the threshold, a dotted line at the share of fraud."""
-    for (name, (labels, probabilities)), colour in zip(curves.items(), _COLOURS, strict=False):
+    for (name, (labels, probabilities)), colour in zip(curves.items(), SERIES, strict=False):
         precision, recall, _ = precision_recall_curve(labels, probabilities)
         axes.step(recall, precision, where="post", color=colour, label=name)
         flagged = probabilities >= threshold
@@ -83,14 +78,4 @@ def draw_all(
         "confusion_matrix.png": lambda axes: confusion_matrix(axes, confusion),
         "precision_recall.png": at_threshold,
     }
-    return {name: _png(draw) for name, draw in pictures.items()}
-
-
-def _png(draw: Callable[[Axes], Any]) -> bytes:
-    figure = Figure(figsize=(6.4, 4), dpi=_DOTS_PER_INCH, layout="constrained")
-    FigureCanvasAgg(figure)
-    draw(figure.add_subplot())
-    buffer = io.BytesIO()
-    # No software tag and no time: the same figures give the same bytes.
-    figure.savefig(buffer, format="png", metadata={"Software": None})
-    return buffer.getvalue()
+    return {name: draw(paint) for name, paint in pictures.items()}

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from src.reports.markdown import table
 from src.training.supervised.selection import METRICS
 
 Figures = dict[str, Any]
@@ -131,7 +132,7 @@ def _comparison_table(figures: Figures) -> str:
         + [f"{one[metric]['mean']:.3f} ± {one[metric]['deviation']:.3f}" for metric in METRICS]
         for one in figures["comparison"]
     ]
-    return _table(["classifier", *(_TITLES[metric] for metric in METRICS)], rows)
+    return table(["classifier", *(_TITLES[metric] for metric in METRICS)], rows)
 
 
 def _grid_table(figures: Figures) -> str:
@@ -142,7 +143,7 @@ def _grid_table(figures: Figures) -> str:
         ]
         for one in figures["grid"]
     ]
-    return _table(["parameters", "average precision"], rows)
+    return table(["parameters", "average precision"], rows)
 
 
 def _hold_out_table(test: Figures) -> str:
@@ -153,7 +154,7 @@ def _hold_out_table(test: Figures) -> str:
         rows.append([_TITLES[metric], f"{found['value']:.3f}", f"{low:.3f} to {high:.3f}"])
     rows.append(["area under the ROC curve", f"{test['roc_auc']:.4f}", ""])
     rows.append(["Brier score of the probability", f"{test['brier']:.4f}", ""])
-    return _table(["metric", "value", "95% interval"], rows)
+    return table(["metric", "value", "95% interval"], rows)
 
 
 def _confusion_text(confusion: dict[str, int]) -> str:
@@ -163,8 +164,3 @@ def _confusion_text(confusion: dict[str, int]) -> str:
         f"{caught:,} of {caught + missed:,} frauds found, {alarms:,} false alarms among "
         f"{alarms + passed:,} legitimate rows."
     )
-
-
-def _table(head: list[str], rows: list[list[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

@@ -1,0 +1,40 @@
+"""The Markdown that reports are written in: making tables, and the same as HTML."""
+
+import html
+from collections.abc import Iterable, Sequence
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def markdown_to_html(markdown: str) -> str:
+    """Markdown of ours as HTML: paragraphs, bullets, tables, bold and code; all of it escaped."""
+    blocks = []
+    for block in markdown.split("\n\n"):
+        lines = block.split("\n")
+        if lines[0].startswith("| "):
+            cells = [[_text(c) for c in line[2:-2].split(" | ")] for line in lines]
+            head = "".join(f"<th>{cell}</th>" for cell in cells[0])
+            body = "".join(
+                "<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in cells[2:]
+            )
+            blocks.append(f"<table><tr>{head}</tr>{body}</table>")
+        elif lines[0].startswith("- "):
+            items = "".join(f"<li>{_text(line[2:])}</li>" for line in lines)
+            blocks.append(f"<ul>{items}</ul>")
+        else:
+            blocks.append(f"<p>{_text(block)}</p>")
+    return "\n".join(blocks)
+
+
+def _text(text: str) -> str:
+    escaped = html.escape(text)
+    for mark, tag in (("**", "b"), ("`", "code")):
+        pieces = escaped.split(mark)
+        escaped = pieces[0] + "".join(
+            f"<{'/' * (place % 2)}{tag}>{piece}" for place, piece in enumerate(pieces[1:])
+        )
+    return escaped
