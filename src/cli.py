@@ -21,6 +21,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn, ParamSpec
 
+from src.chain.clients.urls import is_http_url
 from src.chain.errors import SourceError
 from src.files import check_output_file, check_output_folder, reason
 
@@ -198,8 +199,6 @@ def output_folder(text: str) -> Path:
 
 def http_url(text: str) -> str:
     """An address of a server."""
-    from src.chain.clients.http import is_http_url  # noqa: PLC0415 - `requests` is a slow import
-
     if not is_http_url(text):
         raise argparse.ArgumentTypeError("the value is not an http:// or https:// URL")
     return text

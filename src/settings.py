@@ -16,8 +16,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from src.chain.clients import etherscan, ethplorer, owner_store
 from src.chain.clients.json_text import without_comments
+from src.chain.clients.urls import ETHERSCAN_URL, ETHPLORER_URL, OWNER_STORE_URL
 from src.chain.errors import SourceError
 from src.detection.signature import is_key, public_key
 from src.files import reason
@@ -118,9 +118,9 @@ class Settings:
         whole_number(1, 10_000),
         50,
     )
-    etherscan_url: str = setting("ETHERSCAN_URL", URL, etherscan.DEFAULT_URL, secret=True)
+    etherscan_url: str = setting("ETHERSCAN_URL", URL, ETHERSCAN_URL, secret=True)
     etherscan_api_key: Secret | None = setting("ETHERSCAN_API_KEY", KEY, None, secret=True)
-    ethplorer_url: str = setting("ETHPLORER_URL", URL, ethplorer.DEFAULT_URL, secret=True)
+    ethplorer_url: str = setting("ETHPLORER_URL", URL, ETHPLORER_URL, secret=True)
     ethplorer_api_key: Secret | None = setting("ETHPLORER_API_KEY", KEY, None, secret=True)
     anomaly_threshold: float | None = setting("ANOMALY_THRESHOLD", number(0.0, 1.0), None)
     model_path: Path = setting("MODEL_PATH", PATH, DEFAULT_MODEL_PATH)
@@ -254,9 +254,11 @@ def _named_config(arguments: Sequence[str]) -> str | None:
 
 
 def _ask_owner_store(env: Mapping[str, str]) -> dict[str, Any]:
+    from src.chain.clients import owner_store  # noqa: PLC0415 - `requests` is a slow import
+
     host = env["FORTA_JWT_PROVIDER_HOST"]
     port = env.get("FORTA_JWT_PROVIDER_PORT") or str(owner_store.TOKEN_PROVIDER_PORT)
-    store = env.get("FORTA_OWNER_STORE_URL") or owner_store.DEFAULT_URL
+    store = env.get("FORTA_OWNER_STORE_URL") or OWNER_STORE_URL
     return owner_store.fetch_owner_secrets(
         URL.read("FORTA_JWT_PROVIDER_HOST", f"http://{host}:{port}", secret=True),
         URL.read("FORTA_OWNER_STORE_URL", store, secret=True),

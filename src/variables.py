@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from src.chain.clients.http import is_http_url
+from src.chain.clients.urls import is_http_url
 
 _MAX_SHOWN_CHARACTERS = 80
 _SWITCH = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}

@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from src.chain.clients.http import HttpClient, is_http_url
+from src.chain.clients.http import HttpClient
+from src.chain.clients.urls import is_http_url
 from src.chain.errors import SourceError
 from src.chain.text import sanitise_text
 from src.chain.transfers import ZERO_ADDRESS, Transfer, normalise_address

@@ -21,13 +21,15 @@ from fastapi.routing import iter_route_contexts
 from pytest_httpserver import HTTPServer
 from starlette.testclient import TestClient
 
+from src.chain.clients import transport
 from src.service.app import create_app
-from src.service.http import outbound, protocol
+from src.service.http import protocol
 from src.service.http.security import OPEN_PATHS
 from src.service.settings import load_service_settings
 from src.service.watch.notify import Webhook
 from tests.service.chain import BASE_URL, THEFT, common_settings, service_settings, sqlite_url
 from tests.service.test_security import KEY, keyed
+from tests.support import raw_server
 from tests.support.waiting import FOR_EVER, PATIENCE
 
 FILLED = {"{tx_hash}": THEFT, "{alert}": "1", "{path:path}": "x"}
@@ -353,14 +355,14 @@ def test_an_honest_request_is_heard_twice_on_one_connection(
      "2001:0:7f00:1::", "2001:db8::1", "::127.0.0.1", "no address", ""],
 )  # fmt: skip
 def test_an_address_within_is_private(address: str) -> None:
-    assert not outbound.is_public(address)
+    assert not transport.is_public(address)
 
 
 @pytest.mark.parametrize(
     "address", ["1.1.1.1", "93.184.216.34", "2606:4700::1111", "::ffff:1.1.1.1"]
 )
 def test_an_address_of_the_internet_is_public(address: str) -> None:
-    assert outbound.is_public(address)
+    assert transport.is_public(address)
 
 
 @pytest.mark.parametrize(
@@ -387,6 +389,25 @@ def test_a_redirect_is_not_followed(httpserver: HTTPServer) -> None:
     webhook = Webhook(httpserver.url_for("/"), "secret", allow_private=True)
     assert webhook.send(an_alert()) == "HTTP 302"
     assert [request.path for request, _ in httpserver.log] == ["/"]
+
+
+def test_a_receiver_that_never_ends_its_head_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("src.service.watch.notify._TIMEOUT", 0.2)
+    with raw_server.raw_server(raw_server.drip_head) as url:
+        assert Webhook(url, "secret", allow_private=True).send(an_alert()) == "timed out"
+
+
+def test_an_answer_without_end_is_not_read() -> None:
+    with raw_server.raw_server(raw_server.endless_body) as url:
+        assert Webhook(url, "secret", allow_private=True).send(an_alert()) is None
+
+
+def test_a_receiver_gets_the_address_that_was_given(httpserver: HTTPServer) -> None:
+    httpserver.expect_request("/hooks/a/", query_string="key=b/").respond_with_data("")
+    webhook = Webhook(httpserver.url_for("/hooks/a/?key=b/"), "secret", allow_private=True)
+    assert webhook.send(an_alert()) is None
 
 
 def an_alert() -> Any:
@@ -434,7 +455,7 @@ def test_the_address_that_was_checked_is_the_one_that_is_connected_to(
     url = f"http://rebinding.example:{httpserver.port}/"
     with resolving(monkeypatch, ["93.184.216.34"], ["127.0.0.1"]) as asked:
         monkeypatch.setattr(socket.socket, "connect", connect)
-        assert Webhook(url, "secret").send(an_alert()) == "ConnectionError"
+        assert Webhook(url, "secret").send(an_alert()) == "connection failed (ConnectionError)"
     assert connected == ["93.184.216.34"]
     assert asked == ["rebinding.example"]
     assert httpserver.log == []
@@ -457,7 +478,7 @@ def certified(name: str, folder: Path) -> tuple[Path, ssl.SSLContext]:
 @pytest.mark.skipif(which("openssl") is None, reason="NO OPENSSL: TLS of webhooks was not tried")
 def test_tls_still_proves_the_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     bundle, context = certified("hooks.example", tmp_path)
-    monkeypatch.setattr(outbound, "is_public", lambda _: True)
+    monkeypatch.setattr(transport, "is_public", lambda _: True)
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(bundle))
     with HTTPServer(host="127.0.0.1", ssl_context=context) as server:
         server.expect_request("/").respond_with_data("")
@@ -465,7 +486,7 @@ def test_tls_still_proves_the_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
             good = Webhook(f"https://hooks.example:{server.port}/", "secret").send(an_alert())
             other = Webhook(f"https://other.example:{server.port}/", "secret").send(an_alert())
         heard = [request.host for request, _ in server.log]
-    assert (good, other) == (None, "SSLError")
+    assert (good, other) == (None, "connection failed (SSLError)")
     assert heard == [f"hooks.example:{server.port}"]
 
 

@@ -9,7 +9,6 @@ from src.chain.facts import FirstTransaction, first_transaction
 
 SOURCE = "etherscan"
 _V2_PATH = "/v2/api"
-DEFAULT_URL = f"https://api.etherscan.io{_V2_PATH}"
 
 _MAX_BYTES = 256 * 1024
 _LIMIT_WORDS = ("rate limit", "max calls", "too many", "limit reached")

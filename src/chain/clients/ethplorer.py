@@ -5,7 +5,6 @@ from src.chain.errors import MalformedAnswer, RateLimited, RequestRefused
 from src.chain.facts import TokenInfo, token_info
 
 SOURCE = "ethplorer"
-DEFAULT_URL = "https://api.ethplorer.io"
 
 _MAX_BYTES = 256 * 1024
 

@@ -11,7 +11,6 @@ from src.chain.clients.http import HttpClient
 from src.chain.errors import MalformedAnswer, SourceError, SourceUnavailable
 
 SOURCE = "owner store"
-DEFAULT_URL = "https://research.forta.network/database/owner/secrets.json"
 TOKEN_PROVIDER_PORT = 8515
 
 _MAX_BYTES = 256 * 1024

@@ -5,12 +5,11 @@ from collections.abc import Callable, Collection
 from contextlib import ExitStack
 from pathlib import Path
 
-from src.chain.clients.etherscan import DEFAULT_URL as ETHERSCAN_URL
 from src.chain.clients.etherscan import EtherscanClient
-from src.chain.clients.ethplorer import DEFAULT_URL as ETHPLORER_URL
 from src.chain.clients.ethplorer import EthplorerClient
 from src.chain.clients.rate_limit import Rate, RateLimit
 from src.chain.clients.rpc import JsonRpcClient
+from src.chain.clients.urls import ETHERSCAN_URL, ETHPLORER_URL
 from src.chain.lookups.cache import FactCache
 from src.chain.lookups.lookups import Lookups
 from src.chain.lookups.sources import SEARCH_SECONDS, Sources

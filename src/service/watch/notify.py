@@ -15,15 +15,16 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 
-import requests
 from sqlalchemy.exc import SQLAlchemyError
 
+from src.chain.clients.http import HttpClient
+from src.chain.clients.transport import PrivateAddress
+from src.chain.errors import SourceUnavailable
 from src.detection.records import Action
 from src.monitoring import metrics
 from src.service.database.alerts import Alert, find_alert
 from src.service.database.engine import Database
 from src.service.database.watching import DueNotification, due_notifications, note_attempt
-from src.service.http import outbound
 from src.service.settings import ServiceSettings
 from src.variables import reveal
 
@@ -60,13 +61,15 @@ class Webhook:
     Args:
         url: of the receiver.
         secret: shared with it.
-        allow_private: whether the receiver may be in a private network, see `outbound`.
+        allow_private: whether the receiver may be in a private network, see
+            `chain.clients.transport`.
     """
 
     def __init__(self, url: str, secret: str, *, allow_private: bool = False) -> None:
         self.name = _fingerprint("webhook", url)
-        self._url = url
-        self._allow_private = allow_private
+        self._http = HttpClient(
+            "webhook", url, timeout=_TIMEOUT, max_bytes=0, public_only=not allow_private
+        )
         self._secret = secret.encode()
 
     def send(self, alert: Alert) -> str | None:
@@ -80,22 +83,11 @@ class Webhook:
             SIGNATURE_HEADER: signature(self._secret, timestamp, body),
         }
         try:
-            with (
-                outbound.session(allow_private=self._allow_private) as session,
-                session.post(
-                    self._url,
-                    data=body,
-                    headers=headers,
-                    timeout=_TIMEOUT,
-                    allow_redirects=False,
-                    stream=True,  # the answer's body does not matter, however long it is
-                ) as response,
-            ):
-                status = response.status_code
-        except outbound.PrivateAddress:
+            status = self._http.deliver(body, headers)
+        except PrivateAddress:
             return "a private address, see WEBHOOK_ALLOW_PRIVATE"
-        except requests.RequestException as error:
-            return type(error).__name__
+        except SourceUnavailable as error:
+            return error.problem
         return None if 200 <= status < 300 else f"HTTP {status}"
 
 

@@ -1,0 +1,184 @@
+"""Connections that bound what a stranger at the other end can do.
+
+What `requests` leaves open is closed here:
+
+- its time-out bounds each read, so a server that drips one byte a second holds a thread for ever:
+  here it bounds the whole answer, head and body;
+- a receiver that somebody gave us is a name, and whoever runs the name decides where it points: at
+  this machine, at the database beside it, or at the address where a cloud hands out credentials.
+  So each address is checked when the connection is opened, and the connection goes to the address
+  that was checked: a name that points elsewhere a moment later gains nothing. TLS still proves the
+  name.
+"""
+
+import io
+import ipaddress
+import logging
+import socket
+import time
+from http.client import HTTPResponse
+from http.cookiejar import DefaultCookiePolicy
+from typing import Any, Final, cast
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager, ProxyManager
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
+
+USER_AGENT = "anomalous-token-transfers"
+
+# Ranges that lead to IPv4 addresses of the holder's choice: NAT64, 6to4, Teredo.
+_TUNNELS: Final = tuple(
+    ipaddress.IPv6Network(text)
+    for text in ("64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/32")
+)
+
+
+class PrivateAddress(Exception):
+    """The name leads into a private network; nothing was sent.
+
+    Not an OSError: urllib3 would take it for a connection that failed.
+    """
+
+
+def is_public(address: str) -> bool:
+    """Whether an IP address is one of the open internet.
+
+    Loopback, private, link-local (with the clouds' metadata), shared, reserved, multicast and
+    unspecified ones are not, nor is any of them written as an IPv6 address.
+    """
+    try:
+        ip: ipaddress.IPv4Address | ipaddress.IPv6Address = ipaddress.ip_address(
+            address.partition("%")[0]
+        )
+    except ValueError:
+        return False
+    if isinstance(ip, ipaddress.IPv6Address):
+        if ip.ipv4_mapped is not None:
+            ip = ip.ipv4_mapped
+        elif any(ip in tunnel for tunnel in _TUNNELS):
+            return False
+    return ip.is_global and not ip.is_multicast and not ip.is_reserved
+
+
+def session(connections: int, *, public_only: bool = False) -> requests.Session:
+    """A session whose time-outs bound whole answers, without cookies.
+
+    Args:
+        connections: connections kept open.
+        public_only: raise PrivateAddress instead of connecting to a private network. Where the
+            environment names a proxy, the proxy resolves names, and what it may reach is its own
+            affair.
+    """
+    # At DEBUG urllib3 logs each request's path and query, and with them the keys.
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.INFO)
+    opened = requests.Session()
+    opened.headers["User-Agent"] = USER_AGENT
+    opened.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+    adapter = _Adapter(connections, _Public if public_only else _Timed)
+    opened.mount("http://", adapter)
+    opened.mount("https://", adapter)
+    return opened
+
+
+def _connect(connection: HTTPConnection) -> socket.socket:
+    """Open a connection to the first public address of a host; refuse all if any is private.
+
+    A name with a public and a private address is no accident: the second is for the next try.
+    """
+    host, port = connection._dns_host, connection.port
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise NewConnectionError(
+            connection, f"name not resolved ({type(error).__name__})"
+        ) from None
+    if not found or not all(is_public(str(address[0])) for *_, address in found):
+        raise PrivateAddress("the receiver's name leads into a private network")
+    failure: OSError | None = None
+    for family, kind, protocol, _, address in found:
+        opened = socket.socket(family, kind, protocol)
+        try:
+            if isinstance(connection.timeout, int | float):
+                opened.settimeout(connection.timeout)
+            opened.connect(address)
+        except OSError as error:
+            opened.close()
+            failure = error
+        else:
+            opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            return opened
+    if isinstance(failure, TimeoutError):
+        raise ConnectTimeoutError(connection, "timed out") from failure
+    raise NewConnectionError(connection, type(failure).__name__) from failure
+
+
+class _TimedSocket(io.RawIOBase):
+    """A socket's byte stream with one time limit for all reads together."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._stream = cast(io.RawIOBase, sock.makefile("rb", buffering=0))
+        timeout = sock.gettimeout()
+        self._expires = None if timeout is None else time.monotonic() + timeout
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        if self._expires is not None:
+            remaining = self._expires - time.monotonic()
+            if remaining <= 0:
+                raise TimeoutError("the answer took too long")
+            self._sock.settimeout(remaining)
+        return self._stream.readinto(buffer)
+
+    def close(self) -> None:
+        self._stream.close()
+        super().close()
+
+
+class _TimedResponse(HTTPResponse):
+    def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
+        super().__init__(sock, *args, **kwargs)
+        self.fp.close()
+        self.fp = io.BufferedReader(_TimedSocket(sock))
+
+
+class _Timed:
+    """What our connections are, besides urllib3's."""
+
+    response_class = _TimedResponse
+
+
+class _Public(_Timed):
+    def _new_conn(self) -> socket.socket:
+        return _connect(cast(HTTPConnection, self))
+
+
+class _Adapter(HTTPAdapter):
+    """Opens connections of a kind."""
+
+    def __init__(self, connections: int, kind: type[_Timed]) -> None:
+        self._kind = kind
+        super().__init__(pool_connections=2, pool_maxsize=connections)
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs)
+        _use(self.poolmanager, self._kind)
+
+    def proxy_manager_for(self, *args: Any, **kwargs: Any) -> ProxyManager:
+        manager = cast(ProxyManager, super().proxy_manager_for(*args, **kwargs))
+        _use(manager, _Timed)  # the operator's own proxy may well be in a private network
+        return manager
+
+
+def _use(manager: PoolManager, kind: type[_Timed]) -> None:
+    manager.pool_classes_by_scheme = {
+        scheme: type("Pool", (pool,), {"ConnectionCls": type("Connection", (kind, connection), {})})
+        for scheme, pool, connection in (
+            ("http", HTTPConnectionPool, HTTPConnection),
+            ("https", HTTPSConnectionPool, HTTPSConnection),
+        )
+    }
