@@ -63,7 +63,7 @@ def warm(*, rounds: int, round_seconds: float) -> Iterator[Line]:
             times["ours"].cpu, times["filter_log"].cpu,
             "forta_agent filter_log", limit=IDLE_SECONDS,
         )  # fmt: skip
-        rows = sample_rows(TokenProfile.from_amounts(bot.pipeline.model.manifest.token_amounts))
+        rows = sample_rows(TokenProfile.from_manifest(bot.pipeline.model.manifest))
         rival = Rival(rows)
         each = cycle(rows)
         assessor = Assessor(bot.pipeline.model, attributions=EXPLAINED_INPUTS, remembered=0)

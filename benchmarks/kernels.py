@@ -98,7 +98,7 @@ def sample_rows(profile: TokenProfile, n: int = 2000) -> NDArray[np.float64]:
 def measure(*, rounds: int, round_seconds: float) -> list[Line]:
     """All lines of this group."""
     model = shipped_model()
-    profile = TokenProfile.from_amounts(model.manifest.token_amounts)
+    profile = TokenProfile.from_manifest(model.manifest)
     rows = sample_rows(profile)
     rival = Rival(rows)
     tree_shap = shap.TreeExplainer(rival.forest)

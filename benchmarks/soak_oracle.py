@@ -94,6 +94,7 @@ class Oracle:
         self._profile = {
             token: (known.center, known.scale) for token, known in manifest.token_amounts.items()
         }
+        self._eth = manifest.reference_values.eth_per_unit
         self._rows: list[list[float]] = []
         self._said: list[tuple[int, str, str]] = []
         self.verdict = Verdict()
@@ -130,7 +131,7 @@ class Oracle:
     ) -> None:
         from tests.support.reference_features import reference_features  # noqa: PLC0415
 
-        features = reference_features(transfers, sender, _ZERO, self._profile)
+        features = reference_features(transfers, sender, _ZERO, self._profile, self._eth)
         self._rows.append([features[name] for name in self._inputs])
         self._said.append((number, alert_id, metadata["anomaly_score"]))
         if len(self._rows) == _ROWS:

@@ -200,7 +200,7 @@ class Pipeline:
             model=model,
             assessor=Assessor(model, attributions=EXPLAINED_INPUTS),
             threshold=threshold,
-            profile=TokenProfile.from_amounts(amounts),
+            profile=TokenProfile.from_manifest(model.manifest),
             suite=suite,
             policy=text,
             chain_id=settings.chain_id,

@@ -22,7 +22,7 @@ class Challenger:
     def __init__(self, model: Model) -> None:
         self.model = model
         self.threshold = model.manifest.anomaly_threshold
-        self._profile = TokenProfile.from_amounts(model.manifest.token_amounts)
+        self._profile = TokenProfile.from_manifest(model.manifest)
         self._columns = [FEATURE_NAMES.index(name) for name in model.inputs]
         self._verdict_of = lru_cache(REMEMBERED_ASSESSMENTS)(self._judge)
 

@@ -8,6 +8,7 @@ read-only root file system not start at all. `src/__init__.py` therefore names t
 
 import atexit
 import functools
+import hashlib
 import shutil
 import tempfile
 from pathlib import Path
@@ -16,7 +17,18 @@ from numba.core.caching import InTreeCacheLocator
 
 
 class ShippedKernels(InTreeCacheLocator):
-    """The kernels beside the sources, also where that folder is read-only."""
+    """The kernels beside the sources, also where that folder is read-only.
+
+    A kernel is compiled together with the functions that it calls, and numba looks at the file of
+    the kernel alone. Here a change to any source of its folder makes it stale.
+    """
+
+    def get_source_stamp(self) -> str:
+        """A digest of the sources in the folder."""
+        digest = hashlib.sha256()
+        for path in sorted(Path(self._py_file).parent.glob("*.py")):
+            digest.update(path.read_bytes())
+        return digest.hexdigest()
 
     def ensure_cache_path(self) -> None:
         """Go on with a private folder of links where numba's own choice cannot be written.

@@ -11,11 +11,12 @@ import numpy as np
 from numba.core.registry import CPUDispatcher
 
 from src.detection.features import kernel as feature_kernel
+from src.detection.features import view
 from src.detection.features.batch import TransferBatch
 from src.detection.features.definitions import FEATURE_NAMES, TokenProfile, feature_table
 from src.detection.trees import tree_shap, trees
 
-KERNEL_MODULES = (feature_kernel, trees, tree_shap)
+KERNEL_MODULES = (feature_kernel, view, trees, tree_shap)
 
 
 def compiled_kernels() -> list[str]:
@@ -31,7 +32,8 @@ def compiled_kernels() -> list[str]:
 def main() -> int:
     """Compile or load every kernel and run the features once; returns the exit code."""
     profile = TokenProfile.from_amounts({})
-    table = feature_table(TransferBatch.from_transactions([([], "0x" + "1" * 40)]), profile)
+    batch = TransferBatch.from_transactions([([], "0x" + "1" * 40)])
+    table = feature_table(batch, profile, "larger")
     if table.shape != (1, len(FEATURE_NAMES)) or np.any(table):
         sys.stderr.write("precompile: the feature kernel does not work on this machine\n")
         return 1

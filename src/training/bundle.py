@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from sklearn.ensemble import IsolationForest
 
 from src.detection.bundle_files import manifest_path
+from src.detection.features.reference_values import NO_VALUES, ReferenceValues
 from src.detection.forest.manifest import Manifest, TokenAmounts
 from src.files import write_file
 
@@ -30,6 +31,7 @@ def write_bundle(
     model_version: int,
     training: Mapping[str, Any],
     training_scores: NDArray[np.float64] | None = None,
+    reference_values: ReferenceValues = NO_VALUES,
 ) -> Manifest:
     """Write the model file at `path` and its manifest beside it; return the manifest.
 
@@ -47,6 +49,7 @@ def write_bundle(
         training: what people should know of the training, JSON values only.
         training_scores: scores behind the percentile. Best cross-fitted, so that they are those of
             transactions that the forest has not seen; None for the forest's of `training_rows`.
+        reference_values: what reference tokens were worth.
     """
     scores = np.abs(forest.score_samples(training_rows.astype(np.float32)))
     behind_percentile = scores if training_scores is None else training_scores
@@ -67,6 +70,7 @@ def write_bundle(
         golden_scores=tuple(scores[golden].tolist()),
         token_amounts=token_amounts,
         training=training,
+        reference_values=reference_values,
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     # The manifest last: until it is there, an earlier one refuses the new file as tampered with.

@@ -15,9 +15,17 @@ from numpy.typing import NDArray
 from sklearn.ensemble import IsolationForest
 
 from src.datasets.tables import TransactionSet
-from src.detection.features.definitions import FEATURE_NAMES, TokenProfile, feature_table
+from src.detection.features.definitions import (
+    DEFAULT_FORM,
+    FEATURE_NAMES,
+    FOREST_INPUTS,
+    Form,
+    TokenProfile,
+    feature_table,
+)
 from src.detection.forest.manifest import TokenAmounts
 from src.training.hyperparameters import Hyperparameters
+from src.training.reference_values import load_reference_values
 
 _NORMAL_CONSISTENCY = 1.4826  # MAD to standard deviation, of a normal distribution
 
@@ -27,11 +35,12 @@ class FittedModel:
     """A forest and what it needs to see a transaction.
 
     Attributes:
-        forest: fitted, float32 rows of `definitions.FEATURE_NAMES`.
+        forest: fitted, float32 rows of the chosen features.
         token_amounts: training amounts of known tokens, by address, sorted.
         profile_rows: the transactions behind `token_amounts`.
         forest_rows: those that the forest was fitted on.
-        columns: the features that the forest reads, by position; all of them but in ablations.
+        columns: the features that the forest reads, by position.
+        form: what features are computed from.
     """
 
     forest: IsolationForest
@@ -39,10 +48,16 @@ class FittedModel:
     profile_rows: NDArray[np.int64]
     forest_rows: NDArray[np.int64]
     columns: NDArray[np.int64]
+    form: Form
+
+    @property
+    def profile(self) -> TokenProfile:
+        """What the model knows of tokens."""
+        return TokenProfile.from_amounts(self.token_amounts, load_reference_values())
 
     def features(self, data: TransactionSet) -> NDArray[np.float64]:
         """The feature table of other transactions, as this model sees them."""
-        table = feature_table(data.batch, TokenProfile.from_amounts(self.token_amounts))
+        table = feature_table(data.batch, self.profile, self.form)
         chosen: NDArray[np.float64] = table[:, self.columns]
         return chosen
 
@@ -62,7 +77,8 @@ def fit(
     parameters: Hyperparameters,
     *,
     allowed: NDArray[np.bool_] | None = None,
-    features: Sequence[str] = FEATURE_NAMES,
+    features: Sequence[str] = FOREST_INPUTS,
+    form: Form = DEFAULT_FORM,
     jobs: int = 1,
 ) -> FittedModel:
     """Fit the model on the allowed transactions of a set.
@@ -71,7 +87,8 @@ def fit(
         data: with `tx_hash` and `source` among its facts.
         parameters: the choices.
         allowed: shape (n,), which transactions may be seen; None for all.
-        features: what the forest reads; fewer than all for ablations.
+        features: what the forest reads; fewer for ablations.
+        form: what features are computed from.
         jobs: processes that fit trees; the result is the same.
 
     Raises:
@@ -84,9 +101,9 @@ def fit(
             "transactions with token transfers at least"
         )
     token_amounts = profile_tokens(data, profile_rows, parameters)
-    profile = TokenProfile.from_amounts(token_amounts)
+    profile = TokenProfile.from_amounts(token_amounts, load_reference_values())
     columns = np.array([FEATURE_NAMES.index(name) for name in features])
-    table = feature_table(data.batch, profile)[np.ix_(forest_rows, columns)]
+    table = feature_table(data.batch, profile, form)[np.ix_(forest_rows, columns)]
     forest = IsolationForest(
         n_estimators=parameters.n_estimators,
         max_samples=min(parameters.max_samples, len(forest_rows)),
@@ -96,7 +113,7 @@ def fit(
     )
     forest.fit(table.astype(np.float32))
     forest.set_params(n_jobs=None)  # how it was fitted is no part of what it is
-    return FittedModel(forest, token_amounts, profile_rows, forest_rows, columns)
+    return FittedModel(forest, token_amounts, profile_rows, forest_rows, columns, form)
 
 
 def select_rows(
@@ -173,7 +190,8 @@ def cross_fit(
     data: TransactionSet,
     parameters: Hyperparameters,
     *,
-    features: Sequence[str] = FEATURE_NAMES,
+    features: Sequence[str] = FOREST_INPUTS,
+    form: Form = DEFAULT_FORM,
     jobs: int = 1,
     on_fold: Callable[[], object] = lambda: None,
 ) -> CrossFit:
@@ -190,7 +208,7 @@ def cross_fit(
     scores = np.zeros(len(data))
     for held_out in present.tolist():
         allowed = fold != held_out
-        model = fit(data, parameters, allowed=allowed, features=features, jobs=jobs)
+        model = fit(data, parameters, allowed=allowed, features=features, form=form, jobs=jobs)
         scores[fold == held_out] = model.score(data)[fold == held_out]
         models[held_out] = model
         on_fold()

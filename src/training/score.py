@@ -52,7 +52,7 @@ def score_set(
     model: Model, data: TransactionSet, *, threshold: float, explain: bool = False
 ) -> pd.DataFrame:
     """Score the transactions of a set; the columns are those of the command's output."""
-    profile = TokenProfile.from_amounts(model.manifest.token_amounts)
+    profile = TokenProfile.from_manifest(model.manifest)
     columns = [FEATURE_NAMES.index(name) for name in model.inputs]
     rows = feature_table(data.batch, profile)[:, columns]
     scores = model.score(rows)

@@ -21,7 +21,7 @@ from src.datasets.training_set import (
     load_background,
 )
 from src.detection.bundle_files import manifest_path
-from src.detection.features.definitions import FEATURE_NAMES
+from src.detection.features.definitions import FOREST_INPUTS
 from src.detection.forest.manifest import Manifest
 from src.files import write_file
 from src.registry.bundle import BLOCKS_FILE, MODEL_FILE, bundle_file
@@ -30,6 +30,7 @@ from src.settings import PROJECT_ROOT
 from src.training.bundle import write_bundle
 from src.training.fit import cross_fit, fit
 from src.training.hyperparameters import Hyperparameters
+from src.training.reference_values import load_reference_values
 
 _DESCRIPTION = """\
 Train the Isolation Forest on recorded mainnet transactions and write the model bundle: the model
@@ -98,10 +99,11 @@ def train(
         manifest = write_bundle(
             out / MODEL_FILE,
             forest=model.forest,
-            inputs=FEATURE_NAMES,
+            inputs=FOREST_INPUTS,
             training_rows=model.features(data),
             training_scores=crossed.scores,
             token_amounts=model.token_amounts,
+            reference_values=load_reference_values(),
             anomaly_threshold=parameters.anomaly_threshold,
             model_version=created_at,
             training={

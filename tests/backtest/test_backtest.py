@@ -93,7 +93,7 @@ def content_of(out):
 def live(model, history, facts=None):
     """Every transaction by itself, through the functions of live handling."""
     facts = facts or {}
-    profile = TokenProfile.from_amounts(model.manifest.token_amounts)
+    profile = TokenProfile.from_manifest(model.manifest)
     suite = DetectorSuite.from_policy(
         parse_policy(POLICY), 1, Equipment(THRESHOLD, model.manifest.token_amounts)
     )

@@ -17,6 +17,7 @@ from src.detection.features.definitions import (
     feature_table,
 )
 from src.detection.features.kernel import N_FEATURES
+from src.detection.features.reference_values import ReferenceValue, ReferenceValues
 from src.detection.forest.manifest import TokenAmounts
 from src.detection.precompile import compiled_kernels
 from tests.support.reference_features import reference_features
@@ -29,7 +30,14 @@ AMOUNTS = {
     TOKENS[1]: TokenAmounts(6.0, 1.5),
     TOKENS[2]: TokenAmounts(0.0, 0.7),
 }
-PROFILE = TokenProfile.from_amounts(AMOUNTS)
+VALUES = ReferenceValues(
+    "2024-01-01",
+    (
+        ReferenceValue(1, TOKENS[1], "WETH", 18, 1.0),
+        ReferenceValue(1, TOKENS[3], "ETH0", 0, 0.25),
+    ),
+)
+PROFILE = TokenProfile.from_amounts(AMOUNTS, VALUES)
 
 # Small integers give exact ties and zero nets; huge ones try the range. Not mixed near the
 # tolerance: float sums and exact sums agree there only up to rounding.
@@ -85,7 +93,7 @@ def moves(*parts):
 def expected(transfers, origin):
     profile = {token: (known.center, known.scale) for token, known in AMOUNTS.items()}
     plain = [(t.token, t.sender, t.recipient, t.amount) for t in transfers]
-    return reference_features(plain, origin, ZERO_ADDRESS, profile)
+    return reference_features(plain, origin, ZERO_ADDRESS, profile, VALUES.eth_per_unit)
 
 
 @settings(max_examples=600, deadline=None)
@@ -143,8 +151,11 @@ def test_addresses_are_names_only(many, names):
 
 
 def test_a_plain_payment_is_all_zeros():
-    features = named(moves((3, 1, 2, 5)))
-    assert not any(features.values())
+    features = named(moves((4, 1, 2, 5)))
+    assert {name for name, value in features.items() if value} == {
+        "max_in_degree",
+        "max_out_degree",
+    }
 
 
 def test_a_flash_loan_round_trip_is_seen():
@@ -161,6 +172,26 @@ def test_mints_and_burns_do_not_count_in_the_structure():
     inner = moves((3, 2, 3, 100), (3, 3, 2, 101))
     with_mint = [*inner, *moves((3, 0, 4, 10**20), (3, 4, 0, 10**20))]
     assert named(inner) == named(with_mint)
+
+
+def test_value_kept_and_lost_is_counted_in_eth():
+    # A lender (2), the sender's contract (3) and a pool (4) that gives too much.
+    attack = moves((3, 2, 3, 400), (3, 3, 4, 400), (3, 4, 3, 800), (3, 3, 2, 400))
+    features = named(attack)
+    kept = np.log10(1 + 10 * 100)
+    assert features["kept_value"] == pytest.approx(kept)
+    assert features["reversed_kept_value"] == pytest.approx(kept)
+    assert features["lost_value"] == pytest.approx(kept)
+    # A token of no known value changes neither, unless its loss makes the contract pay itself.
+    assert named([*attack, *moves((0, 4, 3, 7))])["kept_value"] == pytest.approx(kept)
+    assert named([*attack, *moves((0, 3, 4, 7))])["kept_value"] == 0.0
+    assert named(moves((3, 2, 3, 10**9), (3, 3, 4, 1)))["kept_value"] == 5.0
+
+
+def test_the_share_that_does_not_come_back_is_counted_from_one_percent_on():
+    assert named(moves((4, 2, 3, 100), (4, 3, 2, 90)))["round_loss"] == pytest.approx(1.0)
+    assert named(moves((4, 2, 3, 1000), (4, 3, 2, 991)))["round_loss"] == 0.0
+    assert named(moves((4, 2, 3, 100)))["round_loss"] == 0.0
 
 
 def test_the_amount_features_are_capped_robust_deviations_and_0_for_unknown_tokens():
@@ -203,5 +234,5 @@ def test_precompiling_reaches_every_kernel_and_says_nothing():
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     compiled = " ".join(compiled_kernels())
-    for kernel in ("transaction_features", "_leaf_sums", "_shapley"):
+    for kernel in ("transaction_features", "view_of", "_leaf_sums", "_shapley"):
         assert kernel in compiled

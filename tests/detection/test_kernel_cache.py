@@ -59,6 +59,15 @@ def test_writable_folder_holds_the_kernels_beside_the_source(source: Path) -> No
     assert len(kernel_files(source)) == 2
 
 
+def test_a_change_beside_the_source_makes_its_kernels_stale(source: Path) -> None:
+    helper = source.with_name("helper.py")
+    helper.write_text("STEP = 1\n")
+    load(source)
+    assert sum(load(source).stats.cache_hits.values()) == 1
+    helper.write_text("STEP = 2\n")
+    assert not load(source).stats.cache_hits
+
+
 def test_read_only_folder_serves_the_kernels_that_it_holds(source: Path, read_only: Any) -> None:
     load(source)
     read_only(source)

@@ -132,7 +132,7 @@ def test_rows_that_are_not_finite_in_float32_are_never_scored(bundle, bad):
 
 
 def test_rows_of_another_width_are_refused(bundle):
-    with pytest.raises(InvalidInput, match="18 inputs expected"):
+    with pytest.raises(InvalidInput, match=f"{len(FEATURE_NAMES)} inputs expected"):
         load_model(bundle, FEATURE_NAMES).score(rows()[:, :5])
 
 

@@ -9,6 +9,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Mapping, Sequence
 from fractions import Fraction
+from types import MappingProxyType
 
 Transfer = tuple[Hashable, Hashable, Hashable, int]  # token, from, to, raw amount
 TOLERANCE = Fraction(1, 10**9)
@@ -24,8 +25,17 @@ def reference_features(
     origin: Hashable,
     zero: Hashable,
     profile: Mapping[Hashable, tuple[float, float]],
+    eth: Mapping[Hashable, float] = MappingProxyType({}),
 ) -> dict[str, float]:
-    """Features of one transaction; ``profile`` maps a token to (center, scale)."""
+    """Features of one transaction.
+
+    Args:
+        transfers: in log order.
+        origin: the sender.
+        zero: the zero address.
+        profile: by token, (center, scale).
+        eth: by token, the value of one raw unit.
+    """
     inner = [t for t in transfers if t[1] != zero and t[2] != zero]
 
     # --- round trips
@@ -50,18 +60,25 @@ def reference_features(
         return 0 if abs(net) <= tolerance else (1 if net > 0 else -1)
 
     moved = histories(inner)
+    payers = {(t, a) for t, a, _, _ in inner}
+    payees = {(t, b) for t, _, b, _ in inner}
     restored = 0
     wins: Counter[Hashable] = Counter()
     losses: Counter[Hashable] = Counter()
-    for (_, account), moves in moved.items():
+    worth: Counter[Hashable] = Counter()
+    round_losses = [Fraction(0)]
+    for (token, account), moves in moved.items():
         low = min(sum(moves[: i + 1]) for i in range(len(moves)))
         if low < -TOLERANCE * sum(map(abs, moves)) and sign(moves) >= 0:
             restored += 1
         wins[account] += sign(moves) > 0
         losses[account] += sign(moves) < 0
+        if sign(moves):
+            worth[account] += sum(moves) * Fraction(eth.get(token, 0.0))
+        sent_amount = -sum(move for move in moves if move < 0)
+        if sign(moves) < 0 and (token, account) in payers & payees:
+            round_losses.append(Fraction(-sum(moves), sent_amount))
 
-    payers = {(t, a) for t, a, _, _ in inner}
-    payees = {(t, b) for t, _, b, _ in inner}
     pass_through = sum(sign(moved.get(key, [])) == 0 for key in payers & payees)
 
     # --- graph
@@ -74,6 +91,14 @@ def reference_features(
     absent = origin not in accounts
     unfunded = losses[origin] == 0
     outsider_loss = max((losses[a] for a in accounts if a != origin), default=0)
+
+    # --- value
+    kept = max((worth[a] for a in accounts if sent[a] and received[a] and not losses[a]), default=0)
+    origin_kept = worth[origin] if unfunded else 0
+    lost = max((-worth[a] for a in accounts if a != origin), default=0)
+
+    def magnitude(value: Fraction | int) -> float:
+        return min(5.0, math.log10(1 + 10 * max(0, value)))
 
     # --- amounts, mints and burns included
     foreign = [
@@ -110,4 +135,18 @@ def reference_features(
     values["unfunded_pair_hops"] = values["pair_hops"] if unfunded else 0.0
     values["foreign_excess"] = max(foreign, default=0.0)
     values["taken_excess"] = max(taken, default=0.0)
+    both_ways = payers & payees
+    share = max(round_losses)
+    values["round_loss"] = max(0.0, math.log10(share) + 2) if share else 0.0
+    values["max_in_degree"] = log1(max(received.values(), default=0))
+    values["max_out_degree"] = log1(max(sent.values(), default=0))
+    values["round_flows"] = log1(len(both_ways))
+    values["transfers_per_account"] = (
+        max(0.0, math.log2(len(inner) / len(accounts))) if inner else 0.0
+    )
+    tokens_of_edge = Counter((a, b) for _, a, b in edges)
+    values["two_token_edges"] = log1(sum(count > 1 for count in tokens_of_edge.values()))
+    values["kept_value"] = magnitude(kept)
+    values["reversed_kept_value"] = magnitude(max(kept, origin_kept)) if reverse else 0.0
+    values["lost_value"] = magnitude(lost)
     return values

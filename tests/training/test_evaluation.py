@@ -11,7 +11,7 @@ from sklearn.metrics import roc_auc_score
 
 from src.datasets.tables import TableError
 from src.datasets.training_set import default_folder, load_background
-from src.detection.features.definitions import FEATURE_NAMES
+from src.detection.features.definitions import FOREST_INPUTS
 from src.registry.bundle import MODEL_FILE
 from src.training.evaluation import __main__ as evaluate_command
 from src.training.evaluation.ablations import GROUPS
@@ -144,9 +144,9 @@ def test_baselines_count_transfers(sample):
     assert (largest < total).any()
 
 
-def test_the_groups_of_the_ablations_are_all_features_once():
+def test_the_groups_of_the_ablations_are_all_inputs_once():
     named = [name for group in GROUPS.values() for name in group]
-    assert sorted(named) == sorted(FEATURE_NAMES)
+    assert sorted(named) == sorted(FOREST_INPUTS)
 
 
 def test_the_report_states_every_section_and_is_self_contained(evaluated, tmp_path):
@@ -202,7 +202,7 @@ def test_the_model_card_states_the_model_and_its_threshold(sample, evaluated, tm
     assert "2023-11-14" in card
     assert "this version was not measured" in card  # docs/known_exploits.md is of the shipped model
     assert f"Shipped: **{SMALL.anomaly_threshold:g}**" in card
-    for name in FEATURE_NAMES:
+    for name in FOREST_INPUTS:
         assert f"`{name}`" in card
 
 

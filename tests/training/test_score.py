@@ -54,7 +54,7 @@ def test_scores_are_those_of_the_live_path_to_the_last_bit(sample, tmp_path, mod
     scores = read(out).set_index("tx_hash")
     senders = pd.read_parquet(sample / "transactions.parquet").set_index("tx_hash")["from_address"]
     model = load_model(model_path, FEATURE_NAMES)
-    profile = TokenProfile.from_amounts(model.manifest.token_amounts)
+    profile = TokenProfile.from_manifest(model.manifest)
     assert len(scores) == 100
     for tx_hash, rows in pd.read_parquet(sample / "transfers.parquet").groupby("tx_hash"):
         logs = [RawLog(row, row.log_index) for row in rows.itertuples()]

@@ -19,7 +19,7 @@ from src.datasets.training_set import (
     default_folder,
     load_background,
 )
-from src.detection.features.definitions import FEATURE_NAMES
+from src.detection.features.definitions import FEATURE_NAMES, FOREST_INPUTS
 from src.detection.forest.manifest import read_manifest
 from src.detection.forest.model import load_model
 from src.registry.bundle import BLOCKS_FILE, MODEL_FILE, bundle_file
@@ -213,11 +213,11 @@ def test_the_sample_says_that_it_is_invented_and_is_the_same_each_time(sample, t
 
 def test_the_shipped_bundle_is_the_one_that_its_manifest_describes():
     model = load_model(ROOT / MODEL_FILE, FEATURE_NAMES)
-    assert model.inputs == FEATURE_NAMES
+    assert model.inputs == FOREST_INPUTS
     blocks = pd.read_csv(bundle_file(ROOT, BLOCKS_FILE))
     assert len(blocks) == model.manifest.training["data"]["blocks"]
     assert blocks["block_hash"].is_unique
-    plain_payment = model.score(np.zeros((1, len(FEATURE_NAMES))))[0]
+    plain_payment = model.score(np.zeros((1, len(FOREST_INPUTS))))[0]
     assert plain_payment < model.manifest.anomaly_threshold
 
 

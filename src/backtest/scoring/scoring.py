@@ -74,7 +74,7 @@ class Scorer:
 
     def __init__(self, model: Model) -> None:
         self.model = model
-        self._profile = TokenProfile.from_amounts(model.manifest.token_amounts)
+        self._profile = TokenProfile.from_manifest(model.manifest)
         self._columns = [FEATURE_NAMES.index(name) for name in model.inputs]
         self._cells = Cells(model.forest.trees)
         self._known: dict[bytes, float] = {}

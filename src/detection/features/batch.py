@@ -3,14 +3,15 @@
 A single live transaction is a batch of one: live handling, training and batches share the kernel.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from src.detection.features.flows import Transfers
 from src.detection.records import ZERO_ADDRESS, TransferLike
 
 _UINT256_DIGITS = 78
@@ -27,6 +28,7 @@ class TransferBatch:
         origin: int32, shape (n_tx,): account id of the transaction's sender.
         token_addresses: address of each token id.
         n_accounts: number of account ids.
+        account_addresses: address of each account id; empty where only ids were at hand.
     """
 
     offsets: NDArray[np.int64]
@@ -37,6 +39,7 @@ class TransferBatch:
     origin: NDArray[np.int32]
     token_addresses: Sequence[str]
     n_accounts: int
+    account_addresses: Sequence[str] = ()
 
     @classmethod
     def from_transactions(cls, transactions: Iterable[tuple[Sequence[TransferLike], str]]) -> Self:
@@ -66,6 +69,7 @@ class TransferBatch:
             origin=np.array(origin, dtype=np.int32),
             token_addresses=list(tokens),
             n_accounts=len(accounts),
+            account_addresses=list(accounts),
         )
 
     @classmethod
@@ -104,6 +108,31 @@ class TransferBatch:
             origin=_ids(origin, accounts),
             token_addresses=list(tokens),
             n_accounts=len(accounts),
+            account_addresses=list(accounts),
+        )
+
+    @property
+    def arrays(self) -> Transfers:
+        """What the kernels read."""
+        return Transfers(
+            self.offsets, self.token, self.sender, self.recipient, self.amount, self.origin
+        )
+
+    def without(self, tokens: Collection[str]) -> Self:
+        """Leave out transfers of these tokens, where others remain in the transaction."""
+        left_out = np.array([address in tokens for address in self.token_addresses], dtype=bool)
+        remains = ~left_out[self.token]
+        transaction = np.repeat(np.arange(self.n_transactions), self.n_transfers)
+        left = np.bincount(transaction[remains], minlength=self.n_transactions)
+        remains |= (left == 0)[transaction]
+        counts = np.bincount(transaction[remains], minlength=self.n_transactions)
+        return replace(
+            self,
+            offsets=np.concatenate([[0], np.cumsum(counts)]),
+            token=self.token[remains],
+            sender=self.sender[remains],
+            recipient=self.recipient[remains],
+            amount=self.amount[remains],
         )
 
     @property

@@ -18,14 +18,17 @@ holds for n transfers. Nothing reads names or symbols, receipts or gas: live han
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import Final, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from src.detection.features.batch import TransferBatch
-from src.detection.features.kernel import Profile, Transfers, transaction_features
-from src.detection.forest.manifest import TokenAmounts
+from src.detection.features.flows import Transfers
+from src.detection.features.kernel import Profile, transaction_features
+from src.detection.features.reference_values import NO_VALUES, ReferenceValues
+from src.detection.features.view import view_of
+from src.detection.forest.manifest import Manifest, TokenAmounts
 from src.detection.records import TransferLike
 
 FEATURES: Final[Mapping[str, str]] = {
@@ -94,46 +97,116 @@ FEATURES: Final[Mapping[str, str]] = {
         "Largest net loss of an outsider (or net mint) of one token, against the token's training "
         "amounts, same unit. 0 to 4."
     ),
+    "round_loss": (
+        "Largest share (out - in) / out of a token that an account sends and does not get back, "
+        "among (token, account) combinations that both receive and send. log10(share) + 2, floored "
+        "at 0 (1%). 0 to 2."
+    ),
+    "max_in_degree": "Most transfers into one account. log2(1 + count), 0 to log2(1 + n).",
+    "max_out_degree": "Most transfers out of one account. log2(1 + count), 0 to log2(1 + n).",
+    "round_flows": (
+        "(token, account) combinations that both receive and send. log2(1 + count), 0 to "
+        "log2(1 + n)."
+    ),
+    "transfers_per_account": (
+        "Inner transfers per account. log2(ratio), floored at 0. 0 to log2(n)."
+    ),
+    "two_token_edges": (
+        "Ordered pairs of accounts between which more than one token moves in that direction. "
+        "log2(1 + count), 0 to log2(1 + n / 2)."
+    ),
+    "kept_value": (
+        "Largest value kept by an account that both paid and was paid and ends poorer of no token. "
+        "log10(1 + 10 * ETH), capped. 0 to 5."
+    ),
+    "reversed_kept_value": (
+        "The larger of kept_value and what the origin keeps if it ends poorer of no token; 0 "
+        "without a reverse hop. 0 to 5."
+    ),
+    "lost_value": (
+        "Largest value by which an outsider ends poorer, all tokens together. "
+        "log10(1 + 10 * ETH), capped. 0 to 5."
+    ),
 }
 """What each feature says, by name, in the order of the columns."""
 
 FEATURE_NAMES: Final[tuple[str, ...]] = tuple(FEATURES)
 
+FOREST_INPUTS: Final[tuple[str, ...]] = FEATURE_NAMES[: FEATURE_NAMES.index("round_loss")]
+"""What the Isolation Forest reads. The others vary among ordinary transactions as well: to a forest
+they are noise, to a model that learns from attacks they are not."""
+
+Form = Literal["logged", "view", "larger"]
+"""What features are computed from: the transfers as logged, their `view`, or the larger of both."""
+
+DEFAULT_FORM: Final[Form] = "logged"
+
 
 @dataclass(frozen=True, slots=True)
 class TokenProfile:
-    """What training transfers of each known token moved, by contract address."""
+    """What training transfers of each known token moved, and what reference tokens are worth.
+
+    Attributes:
+        index: by contract address, the token's row in `center` and `scale`.
+        center: median of log10(raw amount).
+        scale: its robust standard deviation.
+        values: by contract address, ETH per raw unit; tokens without one count as worth nothing.
+    """
 
     index: Mapping[str, int]
     center: NDArray[np.float64]
     scale: NDArray[np.float64]
+    values: Mapping[str, float]
 
     @classmethod
-    def from_amounts(cls, amounts: Mapping[str, TokenAmounts]) -> Self:
-        """Build from a manifest's `token_amounts`."""
+    def from_manifest(cls, manifest: Manifest) -> Self:
+        """What the model of that manifest knows of tokens."""
+        return cls.from_amounts(manifest.token_amounts, manifest.reference_values)
+
+    @classmethod
+    def from_amounts(
+        cls, amounts: Mapping[str, TokenAmounts], values: ReferenceValues = NO_VALUES
+    ) -> Self:
+        """Build from a manifest's `token_amounts` and `reference_values`."""
         return cls(
             index={address: row for row, address in enumerate(amounts)},
             center=np.array([known.center for known in amounts.values()], dtype=np.float64),
             scale=np.array([known.scale for known in amounts.values()], dtype=np.float64),
+            values=values.eth_per_unit,
         )
 
+    def values_of(self, batch: TransferBatch) -> NDArray[np.float64]:
+        """By token id of a batch, what one raw unit is worth in ETH; 0 where it is not known."""
+        values = [self.values.get(address, 0.0) for address in batch.token_addresses]
+        return np.array(values, dtype=np.float64)
 
-def feature_table(batch: TransferBatch, profile: TokenProfile) -> NDArray[np.float64]:
+
+def feature_table(
+    batch: TransferBatch, profile: TokenProfile, form: Form = DEFAULT_FORM
+) -> NDArray[np.float64]:
     """Features of a batch, shape (n_tx, len(FEATURE_NAMES)), columns as FEATURE_NAMES."""
     rows = [profile.index.get(address, -1) for address in batch.token_addresses]
-    table: NDArray[np.float64] = transaction_features(
-        Transfers(
-            batch.offsets, batch.token, batch.sender, batch.recipient, batch.amount, batch.origin
-        ),
-        Profile(np.array(rows, dtype=np.int32), profile.center, profile.scale),
-    )
-    return table
+    values = profile.values_of(batch)
+    known = Profile(values, np.array(rows, dtype=np.int32), profile.center, profile.scale)
+    transfers = batch.arrays
+    if form == "logged":
+        return _features(transfers, known)
+    in_view = _features(view_of(transfers, values, batch.n_accounts).transfers, known)
+    return in_view if form == "view" else np.maximum(_features(transfers, known), in_view)
 
 
 def feature_row(
-    transfers: Sequence[TransferLike], from_address: str, profile: TokenProfile
+    transfers: Sequence[TransferLike],
+    from_address: str,
+    profile: TokenProfile,
+    form: Form = DEFAULT_FORM,
 ) -> NDArray[np.float64]:
     """Features of one transaction, shape (len(FEATURE_NAMES),)."""
     batch = TransferBatch.from_transactions([(transfers, from_address)])
-    row: NDArray[np.float64] = feature_table(batch, profile)[0]
+    row: NDArray[np.float64] = feature_table(batch, profile, form)[0]
     return row
+
+
+def _features(transfers: Transfers, profile: Profile) -> NDArray[np.float64]:
+    table: NDArray[np.float64] = transaction_features(transfers, profile)
+    return table

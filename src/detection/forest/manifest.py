@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from src.detection.bundle_files import read_manifest_file
+from src.detection.features.reference_values import NO_VALUES, ReferenceValues
 
 FORMAT = 1
 
@@ -45,6 +46,7 @@ class Manifest:
         golden_scores: their scores, by scikit-learn; the model must reproduce them.
         token_amounts: training amounts of the tokens that the model knows, by contract address.
         training: identity of the data set, hyper-parameters and figures, for people.
+        reference_values: what reference tokens were worth; manifests of before it have none.
     """
 
     model_version: int
@@ -57,6 +59,7 @@ class Manifest:
     golden_scores: tuple[float, ...]
     token_amounts: Mapping[str, TokenAmounts]
     training: Mapping[str, Any] = field(default_factory=dict)
+    reference_values: ReferenceValues = NO_VALUES
 
     def to_json(self) -> str:
         """Serialise; the same manifest gives the same bytes."""
@@ -103,6 +106,11 @@ def _parse(content: Any) -> Manifest:
             for address, amounts in content["token_amounts"].items()
         },
         training=dict(content["training"]),
+        reference_values=(
+            ReferenceValues.parse(content["reference_values"])
+            if "reference_values" in content
+            else NO_VALUES
+        ),
     )
     json.dumps(manifest.training, allow_nan=False)  # for people, but finite all the same
     if not 0 <= manifest.anomaly_threshold <= 1:

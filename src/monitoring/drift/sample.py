@@ -146,7 +146,7 @@ def sample_of(
 
 def _observed(model: Model, batch: TransferBatch) -> dict[str, NDArray[np.float64]]:
     """Every column; NaN where a transaction has no value."""
-    profile = TokenProfile.from_amounts(model.manifest.token_amounts)
+    profile = TokenProfile.from_manifest(model.manifest)
     table = feature_table(batch, profile)
     columns = {SCORE: model.score(table[:, [FEATURE_NAMES.index(name) for name in model.inputs]])}
     columns |= {name: table[:, FEATURE_NAMES.index(name)] for name in model.inputs}

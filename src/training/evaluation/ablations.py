@@ -16,11 +16,12 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GroupKFold, cross_val_predict
 
 from src.datasets.tables import TransactionSet
-from src.detection.features.definitions import FEATURE_NAMES, TokenProfile, feature_table
+from src.detection.features.definitions import FOREST_INPUTS, TokenProfile, feature_table
 from src.training.evaluation.sets import call_view, load_calls_background
 from src.training.evaluation.statistics import auc
 from src.training.fit import cross_fit, fit, profile_tokens
 from src.training.hyperparameters import Hyperparameters
+from src.training.reference_values import load_reference_values
 
 GROUPS: dict[str, tuple[str, ...]] = {
     "round trips": ("reverse_hops", "reverse_share", "repaid_hops", "restored_balances"),
@@ -51,7 +52,7 @@ def ablations(
     rows: list[Row] = []
     for name, group in GROUPS.items():
         report(f"without {name}")
-        left = [feature for feature in FEATURE_NAMES if feature not in group]
+        left = [feature for feature in FOREST_INPUTS if feature not in group]
         crossed = cross_fit(background, parameters, features=left)
         rows.append(
             _row(f"without {name}", background, crossed.scores, exploits, crossed.score(exploits))
@@ -173,7 +174,9 @@ def _derivation_guess(
     0.5 is a coin; the sets are of the same years and folds are of whole blocks.
     """
     every_row = np.arange(len(background))
-    profile = TokenProfile.from_amounts(profile_tokens(background, every_row, parameters))
+    profile = TokenProfile.from_amounts(
+        profile_tokens(background, every_row, parameters), load_reference_values()
+    )
     times = background.facts["block_timestamp"].astype("int64")
     years = pd.to_datetime(times, unit="s").dt.year.to_numpy()
     same_years = (years >= 2020) & (years <= 2022)

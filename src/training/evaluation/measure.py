@@ -16,7 +16,7 @@ from sklearn.metrics import average_precision_score
 
 from src.datasets.tables import TableError, TransactionSet
 from src.datasets.training_set import DataIdentity, as_json, load_background
-from src.detection.features.definitions import FEATURE_NAMES
+from src.detection.features.definitions import FOREST_INPUTS
 from src.training.evaluation.ablations import ablations
 from src.training.evaluation.baselines import (
     largest_single_token_count,
@@ -300,7 +300,7 @@ def _hard_cases(
         labelled = calls.facts["mev_label"].notna().to_numpy(dtype=bool)
         add("labelled MEV", crossed.score(calls)[labelled])
     arbitrage = np.zeros(len(background), dtype=bool)
-    absent = FEATURE_NAMES.index("origin_absent")
+    absent = FOREST_INPUTS.index("origin_absent")
     for fold, model in crossed.models.items():
         held_out = crossed.fold == fold
         arbitrage[held_out] = model.features(background)[held_out, absent] > 0
@@ -367,7 +367,7 @@ def _single_features(
             "background_not_zero": float(np.mean(ours[:, column] > 0)),
             "exploits_not_zero": float(np.mean(theirs[:, column] > 0)),
         }
-        for column, name in enumerate(FEATURE_NAMES)
+        for column, name in enumerate(FOREST_INPUTS)
     }
 
 

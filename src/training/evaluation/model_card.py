@@ -59,7 +59,7 @@ def model_card(figures: Figures, manifest: Manifest) -> str:
         "`MODEL_LOG.md`.",
         "## Inputs",
         "No input reads a name or a symbol, a receipt, gas, or an address's history.",
-        table(["feature", "meaning"], [[f"`{k}`", v] for k, v in FEATURES.items()]),
+        table(["feature", "meaning"], [[f"`{name}`", FEATURES[name]] for name in manifest.inputs]),
         "## Discrimination",
         *titled["What was compared"],
         *titled["Discrimination"],

@@ -53,7 +53,7 @@ class Facts:
 
     def __init__(self, model: Model, symbols: Mapping[str, str]) -> None:
         self._assessor = Assessor(model, attributions=0)
-        self._profile = TokenProfile.from_amounts(model.manifest.token_amounts)
+        self._profile = TokenProfile.from_manifest(model.manifest)
         self._columns = [FEATURE_NAMES.index(name) for name in model.inputs]
         self._well_known = load_well_known_tokens(1)
         self._symbols = symbols

@@ -263,7 +263,7 @@ def _speed(champion: Model, challenger: Model, data: TransactionSet, allowed: To
 
 
 def _rows(model: Model, data: TransactionSet) -> Floats:
-    profile = TokenProfile.from_amounts(model.manifest.token_amounts)
+    profile = TokenProfile.from_manifest(model.manifest)
     columns = [FEATURE_NAMES.index(name) for name in model.inputs]
     rows: Floats = feature_table(data.batch, profile)[:, columns]
     return rows

@@ -71,7 +71,7 @@ SHAPES = (
 
 def misjudged(model: Model) -> list[str]:
     """The shapes that a model judges wrongly at its own threshold, with its scores."""
-    profile = TokenProfile.from_amounts(model.manifest.token_amounts)
+    profile = TokenProfile.from_manifest(model.manifest)
     columns = [FEATURE_NAMES.index(name) for name in model.inputs]
     wrong = []
     for shape in SHAPES:

@@ -30,6 +30,7 @@ from src.settings import PROJECT_ROOT, model_public_key
 from src.training.evaluation.sets import call_view, clusters, load_exploits
 from src.training.fit import fold_of_blocks, profile_tokens, select_rows
 from src.training.hyperparameters import Hyperparameters
+from src.training.reference_values import load_reference_values
 
 LABEL = "exploit"
 GROUP = "group"
@@ -101,7 +102,9 @@ def _cross_fitted(data: TransactionSet, parameters: Hyperparameters) -> NDArray[
     table = np.zeros((len(data), len(FEATURE_NAMES)))
     for held_out in np.unique(fold).tolist():
         profile_rows, _ = select_rows(data, parameters, fold != held_out)
-        profile = TokenProfile.from_amounts(profile_tokens(data, profile_rows, parameters))
+        profile = TokenProfile.from_amounts(
+            profile_tokens(data, profile_rows, parameters), load_reference_values()
+        )
         table[fold == held_out] = feature_table(data.batch, profile)[fold == held_out]
     return table
 
@@ -149,9 +152,7 @@ def main(arguments: list[str] | None = None) -> int:
     if exploits is None:
         raise ValueError(f"{options.data}: holds no exploit transfers")
     background = load_background(options.data)
-    profile = TokenProfile.from_amounts(
-        read_manifest(options.model, model_public_key()).token_amounts
-    )
+    profile = TokenProfile.from_manifest(read_manifest(options.model, model_public_key()))
     if options.view == "calls":
         background, exploits = call_view(background), call_view(exploits)
     sys.stderr.write(f"{_NAME}: computing features\n")
