@@ -28,7 +28,6 @@ from src.backtest.scoring.decisions import BatchDecider
 from src.backtest.scoring.prefilter import CONDITIONS, Surroundings, candidates
 from src.backtest.scoring.scoring import Cells, Scorer
 from src.chain.recording.receipts_root import receipts_root
-from src.datasets.training_set import default_folder
 from src.detection.assessment import Assessor
 from src.detection.counterparties import CounterpartyBook
 from src.detection.detectors import DETECTORS
@@ -313,39 +312,6 @@ def test_every_layout_gives_what_live_handling_gives(tmp_path, model, history, l
     assert_like_live(out, live(model, history), model)
 
 
-@pytest.mark.skipif(default_folder() is None, reason="the data set is not at hand")
-def test_real_transactions_get_what_live_handling_gives(tmp_path, model):
-    from src.backtest.reading.tokens import token_facts
-    from src.chain.transfers import Transfer
-    from tests.backtest.data import Transaction
-
-    data, out = default_folder(), tmp_path / "out"
-    assert run(data, out, "--features") == 0
-    moved = pd.read_parquet(data / "transfers.parquet")
-    moved = moved[moved["token_std"] == "erc20"].sort_values("log_index", kind="stable")
-    by_hash = {
-        tx: [Transfer(*m) for m in group.itertuples(index=False)]
-        for tx, group in moved.assign(value_raw=moved["value_raw"].map(int)).groupby("tx_hash")[
-            ["token_address", "from_address", "to_address", "value_raw", "log_index"]
-        ]
-    }
-    facts = pd.read_parquet(data / "transactions.parquet").sort_values(
-        ["block_number", "tx_index", "tx_hash"]
-    )
-    real = [
-        Transaction(
-            t.tx_hash, t.block_number, -1 if pd.isna(t.tx_index) else int(t.tx_index),
-            t.from_address if isinstance(t.from_address, str) else None,
-            t.to_address if isinstance(t.to_address, str) else None,
-            None if pd.isna(t.nonce) else int(t.nonce), by_hash[t.tx_hash],
-        )
-        for t in facts.itertuples()
-        if t.tx_hash in by_hash
-    ]  # fmt: skip
-    assert len(real) > 10_000
-    assert_like_live(out, live(model, real, token_facts(data, 1)), model, least_alerts=50)
-
-
 def assert_like_live(out, expected, model, least_alerts=5):
     decisions, alerts = rows_of(out), rows_of(out, "alerts")
     assert set(decisions.index) == set(expected)
@@ -480,6 +446,7 @@ def test_unordered_tables_are_put_in_order(tmp_path, history):
     assert rows_of(out)[scores].loc[straight.index].equals(straight)
 
 
+@pytest.mark.integration
 def test_a_run_killed_at_ten_moments_resumes_to_the_same_output(tmp_path, etl):
     undisturbed, out = tmp_path / "undisturbed", tmp_path / "out"
     more = ["--slice-rows", "20", "--workers", "2"]
@@ -506,6 +473,7 @@ def test_what_no_journal_vouches_for_is_done_again(tmp_path, etl):
     assert content_of(out) == expected
 
 
+@pytest.mark.integration
 def test_a_full_disk_is_an_error_and_leaves_nothing_half_written(tmp_path, etl):
     out = tmp_path / "out"
     code = (

@@ -18,7 +18,7 @@ amounts = st.one_of(st.integers(0, 4), st.integers(0, 4).map(lambda x: x * (2**2
 moves = st.tuples(st.integers(0, 1), st.integers(0, 4), st.integers(0, 4), amounts)
 
 
-@settings(max_examples=1_500, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(st.lists(moves, min_size=3, max_size=9), st.integers(1, 4), st.integers(-1, 4))
 @example([(0, 2, 1, 9), (0, 1, 2, 5), (0, 1, 2, 4), (1, 3, 1, 1)], 1, -1)  # back in two parts
 @example([(0, 2, 1, 9), (0, 1, 2, 5), (0, 2, 1, 1), (0, 1, 2, 5), (1, 3, 1, 1)], 1, -1)

@@ -57,6 +57,7 @@ def expected(tmp_path_factory: pytest.TempPathFactory, etl: Path) -> dict[str, b
 # A kill while the data is put in order
 
 
+@pytest.mark.integration
 def test_a_run_over_unordered_data_killed_at_ten_moments_resumes(
     tmp_path: Path, history: list[Transaction]
 ) -> None:

@@ -76,6 +76,7 @@ def test_any_number_of_workers_gives_the_same_bytes(
     assert content_of(tmp_path / "out") == expected
 
 
+@pytest.mark.integration
 def test_workers_that_are_not_forked_give_the_same_bytes(
     tmp_path: Path, etl: Path, expected: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -269,6 +270,7 @@ def halted_run(
 
 
 @forked
+@pytest.mark.integration
 def test_a_killed_run_takes_its_workers_along_and_is_gone_on_with_at_once(
     tmp_path: Path, etl: Path, expected: dict[str, bytes]
 ) -> None:
@@ -286,6 +288,7 @@ def test_a_killed_run_takes_its_workers_along_and_is_gone_on_with_at_once(
 @pytest.mark.parametrize(
     ("are_stuck", "grace"), [(False, PATIENCE), (True, 0.2)], ids=["end their slices", "are stuck"]
 )
+@pytest.mark.integration
 def test_an_interrupt_ends_all_processes(
     tmp_path: Path, etl: Path, expected: dict[str, bytes], are_stuck: bool, grace: float
 ) -> None:

@@ -342,6 +342,7 @@ def test_a_writer_that_failed_leaves_no_lock(tmp_path: Path) -> None:
     write_blocks(tmp_path, 10)
 
 
+@pytest.mark.integration
 def test_a_full_disk_leaves_nothing_half_written(tmp_path: Path) -> None:
     # The kernel refuses to write files over 4 kB, in a process of its own.
     script = f"""

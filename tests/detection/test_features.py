@@ -96,7 +96,7 @@ def expected(transfers, origin):
     return reference_features(plain, origin, ZERO_ADDRESS, profile, VALUES.eth_per_unit)
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(transactions)
 @example([(moves((0, 1, 1, UINT256), (0, 0, 0, 7), (3, 1, 0, 0)), ACCOUNTS[1])])
 def test_the_kernel_computes_what_the_definitions_say(many):
@@ -109,7 +109,7 @@ def test_the_kernel_computes_what_the_definitions_say(many):
         np.testing.assert_allclose(row, list(wanted.values()), rtol=1e-12, atol=1e-12)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(transactions)
 def test_a_row_alone_is_its_row_in_a_table_to_the_bit(many):
     table = table_of(many)
@@ -225,6 +225,7 @@ def test_an_empty_batch_and_an_empty_profile_work():
     assert named(moves((0, 2, 3, UINT256)), profile=profile)["taken_excess"] == 0.0
 
 
+@pytest.mark.integration
 def test_precompiling_reaches_every_kernel_and_says_nothing():
     done = subprocess.run(
         [sys.executable, "-m", "src.detection.precompile"],

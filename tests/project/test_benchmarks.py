@@ -293,6 +293,7 @@ def test_a_process_in_a_cpu_group_is_there_and_the_group_goes_with_it():
     assert not group.folder.exists()
 
 
+@pytest.mark.integration
 def test_a_soak_writes_its_figures(tmp_path):
     path = tmp_path / "soak.json"
     assert soak_run.main(["--transactions", "40", "--json", str(path)]) == 0

@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
 from shutil import copytree, which
@@ -436,6 +437,7 @@ def test_the_exit_code_of_the_command_is_passed_on(project: Project) -> None:
 # The project's own scripts and documents
 
 
+@cache
 def locked(layer: str) -> set[str]:
     text = (ROOT / LAYERS[layer]).read_text()
     return {normalised(name) for name in re.findall(r"^([\w.-]+)(?:\[.*\])?==", text, re.M)}
@@ -450,6 +452,18 @@ def source_of(module: str) -> Path | None:
     return next((f for f in (path.with_suffix(".py"), path / "__init__.py") if f.exists()), None)
 
 
+@cache
+def imports_of(source: Path) -> tuple[str, ...]:
+    """The full names of what a file of ours imports, wherever in it."""
+    names = []
+    for node in ast.walk(ast.parse(source.read_text())):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names += [f"{node.module}.{alias.name}" for alias in node.names]
+    return tuple(names)
+
+
 def third_parties(module: str) -> dict[str, str]:
     """Packages that are imported anywhere below a module of ours, and by which module of ours."""
     found: dict[str, str] = {}
@@ -462,19 +476,20 @@ def third_parties(module: str) -> dict[str, str]:
             if name in seen or source is None:
                 continue
             seen.add(name)
-            for node in ast.walk(ast.parse(source.read_text())):
-                names = []
-                if isinstance(node, ast.Import):
-                    names = [alias.name for alias in node.names]
-                elif isinstance(node, ast.ImportFrom):
-                    names = [f"{node.module}.{alias.name}" for alias in node.names]
-                for imported in names:
-                    top = imported.partition(".")[0]
-                    if (ROOT / top).is_dir():
-                        left.append(imported)
-                    elif top not in sys.stdlib_module_names:
-                        found.setdefault(top, name)
+            for imported in imports_of(source):
+                top = imported.partition(".")[0]
+                if (ROOT / top).is_dir():
+                    left.append(imported)
+                elif top not in sys.stdlib_module_names:
+                    found.setdefault(top, name)
     return found
+
+
+@cache
+def providers() -> dict[str, set[str]]:
+    """The distributions that are installed here, by the package that they bring."""
+    found = packages_distributions().items()
+    return {package: {normalised(one) for one in names} for package, names in found}
 
 
 def commands_of_layers() -> list[tuple[str, str, str]]:
@@ -493,13 +508,10 @@ def commands_of_layers() -> list[tuple[str, str, str]]:
 @pytest.mark.parametrize(("name", "layer", "module"), commands_of_layers())
 def test_a_command_imports_what_its_layer_installs(name: str, layer: str, module: str) -> None:
     available = locked(layer)
-    distributions = packages_distributions()
     # Installed on demand: `npm run setup:spark`.
     imported = third_parties(module).items() - {("pyspark", "src.backtest.executors.spark")}
     missing = {
-        package: by
-        for package, by in imported
-        if not {normalised(one) for one in distributions.get(package, [])} & available
+        package: by for package, by in imported if not providers().get(package, set()) & available
     }
     assert not missing, f"npm run {name}"
 

@@ -81,33 +81,7 @@ def serving(folder: Path, **environment: str) -> Iterator[tuple[str, "subprocess
         process.communicate(timeout=PATIENCE)
 
 
-def test_two_workers_serve_the_demo_and_stop_in_good_order(tmp_path: Path) -> None:
-    with serving(tmp_path) as (url, process):
-        answers = {
-            requests.post(f"{url}/transactions/{THEFT}/decision", timeout=PATIENCE).text
-            for _ in range(20)
-        }
-        assert len(answers) == 1
-        whole = {"start_block": 0, "end_block": 385}
-        entries = requests.post(f"{url}/anomaly_detection/", json=whole, timeout=PATIENCE).json()
-        assert entries
-        job = requests.post(
-            f"{url}/anomaly_detection/",
-            json=whole,
-            headers={"Prefer": "respond-async"},
-            timeout=PATIENCE,
-        ).json()
-
-        def status() -> str:
-            return str(requests.get(url + job["url"], timeout=PATIENCE).json()["status"])
-
-        wait_until(lambda: status() not in {"queued", "running"}, process)
-        assert status() == "done"
-        assert value_of(url, DECISIONS) == 20
-    assert process.returncode == 0
-
-
-def test_gauges_of_a_killed_worker_end_and_its_counts_stay(tmp_path: Path) -> None:
+def test_two_workers_serve_outlive_kills_and_stop_in_good_order(tmp_path: Path) -> None:
     """Each policy has a gauge of its own, so that a worker's gauges can be told from another's."""
     policy = tmp_path / "policy.yaml"
     policy.write_text(DEFAULT_POLICY_PATH.read_text())
@@ -119,8 +93,13 @@ def test_gauges_of_a_killed_worker_end_and_its_counts_stay(tmp_path: Path) -> No
     with serving(tmp_path, POLICY_PATH=str(policy)) as (url, process):
         old = policy_gauge(policy)
         wait_until(lambda: len(workers()) == 2, process)
-        for _ in range(10):
-            requests.post(f"{url}/transactions/{THEFT}/decision", timeout=PATIENCE)
+        answers = {
+            requests.post(f"{url}/transactions/{THEFT}/decision", timeout=PATIENCE).text
+            for _ in range(20)
+        }
+        assert len(answers) == 1
+        analyse_twice(url, process)
+        assert value_of(url, DECISIONS) == 20
         first, second = workers()
         assert value_of(url, old) == 1
 
@@ -134,7 +113,27 @@ def test_gauges_of_a_killed_worker_end_and_its_counts_stay(tmp_path: Path) -> No
         os.kill(second, signal.SIGKILL)
         wait_until(lambda: value_of(url, old) is None, process)
         assert value_of(url, new) == 1
-        assert value_of(url, DECISIONS) == 10
+        assert value_of(url, DECISIONS) == 20
+    assert process.returncode == 0
+
+
+def analyse_twice(url: str, process: "subprocess.Popen[Any]") -> None:
+    """Have the whole chain analysed, in the request and as a job."""
+    whole = {"start_block": 0, "end_block": 385}
+    entries = requests.post(f"{url}/anomaly_detection/", json=whole, timeout=PATIENCE).json()
+    assert entries
+    job = requests.post(
+        f"{url}/anomaly_detection/",
+        json=whole,
+        headers={"Prefer": "respond-async"},
+        timeout=PATIENCE,
+    ).json()
+
+    def status() -> str:
+        return str(requests.get(url + job["url"], timeout=PATIENCE).json()["status"])
+
+    wait_until(lambda: status() not in {"queued", "running"}, process)
+    assert status() == "done"
 
 
 def test_wrong_settings_are_told_before_anything_starts(

@@ -19,7 +19,6 @@ def few(stack: ExitStack, folder: Path) -> None:
 def every(stack: ExitStack, folder: Path) -> None:
     from playwright.sync_api import sync_playwright
 
-    from tests.monitoring.test_prometheus import prometheus, service
     from tests.service.test_web import CHROMIUM, CHROMIUM_OPTIONS
     from tests.support.forta_bridge import production_bot
     from tests.support.object_store import object_store
@@ -30,8 +29,6 @@ def every(stack: ExitStack, folder: Path) -> None:
         production_bot(new(folder / "bot"), {"MODEL_PATH": os.environ["MODEL_PATH"]})
     )
     bot.initialize()
-    target = stack.enter_context(service(new(folder / "service")))
-    stack.enter_context(prometheus(new(folder / "prometheus"), {"service": target}))
     chromium = stack.enter_context(sync_playwright()).chromium
     chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_OPTIONS).new_page()
 
