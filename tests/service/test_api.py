@@ -23,11 +23,20 @@ WHOLE = {"start_block": 0, "end_block": HEAD}
 def client(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[TestClient]:
-    folder: Path = tmp_path_factory.mktemp("service")
-    settings = service_settings(database_url(request.param, folder))
-    app = create_app(settings, common_settings())
-    with TestClient(app, base_url=BASE_URL) as opened:
-        yield opened
+    with opened(request.param, tmp_path_factory.mktemp("service")) as client:
+        yield client
+
+
+def opened(kind: str, folder: Path) -> TestClient:
+    """The service with an empty database, once it is entered."""
+    settings = service_settings(database_url(kind, folder))
+    return TestClient(create_app(settings, common_settings()), base_url=BASE_URL)
+
+
+@pytest.fixture(scope="module")
+def whole(client: TestClient) -> httpx.Response:
+    """The answer about the whole chain, normal transactions included."""
+    return detect(client, WHOLE, include_normal=True)
 
 
 def detect(client: TestClient, body: Any, **query: Any) -> httpx.Response:
@@ -53,23 +62,23 @@ def finished(client: TestClient, answer: httpx.Response) -> dict[str, Any]:
     return job()
 
 
-def test_a_pre_trained_model_is_wanted_before_any_was_trained(client: TestClient) -> None:
-    # First in this module: nothing is trained yet. The range is beyond the head, so that the
-    # node's word would be another one: it was not asked.
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_pre_trained_model_is_wanted_before_any_was_trained(kind: str, tmp_path: Path) -> None:
+    # The range is beyond the head, so that the node's word would be another: it was not asked.
     wanted = {"start_block": 9_000, "end_block": 9_001, "use_pre_trained_model": True}
-    assert problem_of(detect(client, wanted), 404) == (
-        "No models found in the registry, train a model first to use a pre-trained one."
-    )
+    with opened(kind, tmp_path) as client:
+        assert problem_of(detect(client, wanted), 404) == (
+            "No models found in the registry, train a model first to use a pre-trained one."
+        )
 
 
 def test_an_analysis_answers_one_entry_a_transaction_most_anomalous_first(
-    client: TestClient,
+    whole: httpx.Response,
 ) -> None:
-    answer = detect(client, WHOLE, include_normal=True)
-    assert answer.status_code == 200
-    entries = answer.json()
+    assert whole.status_code == 200
+    entries = whole.json()
     hashes = [entry["transaction_hash"] for entry in entries]
-    assert len(hashes) == len(set(hashes)) == int(answer.headers["x-total-count"]) == 46
+    assert len(hashes) == len(set(hashes)) == int(whole.headers["x-total-count"]) == 46
     scores = [float(entry["anomaly_score"]) for entry in entries]
     assert scores == sorted(scores, reverse=True)
     theft = next(entry for entry in entries if entry["transaction_hash"] == THEFT)
@@ -86,16 +95,16 @@ def test_an_analysis_answers_one_entry_a_transaction_most_anomalous_first(
     assert len(theft["anomaly_score"].split(".")[1]) == 4
 
 
-def test_without_further_ado_only_anomalies_are_answered(client: TestClient) -> None:
-    answer = detect(client, WHOLE)
-    everything = detect(client, WHOLE, include_normal=True).json()
-    assert 0 < len(answer.json()) < 5
-    assert answer.json() == everything[: len(answer.json())]
+def test_without_further_ado_only_anomalies_are_answered(
+    client: TestClient, whole: httpx.Response
+) -> None:
+    answer = detect(client, WHOLE).json()
+    assert 0 < len(answer) < 5
+    assert answer == whole.json()[: len(answer)]
 
 
-def test_the_same_range_gives_the_same_answer_and_stands_once(client: TestClient) -> None:
-    first, second = (detect(client, WHOLE, include_normal=True) for _ in range(2))
-    assert first.content == second.content
+def test_the_same_range_gives_the_same_answer(client: TestClient, whole: httpx.Response) -> None:
+    assert detect(client, WHOLE, include_normal=True).content == whole.content
 
 
 def test_the_older_form_has_one_entry_a_transaction_and_token(client: TestClient) -> None:
@@ -114,14 +123,12 @@ def test_the_older_form_has_one_entry_a_transaction_and_token(client: TestClient
     }
 
 
-def test_results_are_paged_by_transaction(client: TestClient) -> None:
-    everything = detect(client, WHOLE, include_normal=True).json()
+def test_results_are_paged_by_transaction(client: TestClient, whole: httpx.Response) -> None:
     page = detect(client, WHOLE, include_normal=True, limit=5, offset=3).json()
-    assert page == everything[3:8]
+    assert page == whole.json()[3:8]
 
 
-def test_a_trained_model_serves_later_ranges(client: TestClient) -> None:
-    detect(client, WHOLE)
+def test_a_trained_model_serves_later_ranges(client: TestClient, whole: httpx.Response) -> None:
     before = client.get("/models").headers["x-total-count"]
     wanted = {"start_block": 380, "end_block": HEAD, "use_pre_trained_model": True}
     answer = detect(client, wanted, include_normal=True)
@@ -143,10 +150,10 @@ def test_an_interval_overrides_the_range_and_leaves_the_newest_block_out(
     client: TestClient,
 ) -> None:
     wanted = {"start_block": 9, "end_block": 3, "time_interval_in_seconds": 12 * 20}
-    answer = client.post(
-        "/anomaly_detection/", json=wanted, headers={"Prefer": "respond-async"}
-    ).json()
-    assert (answer["start_block"], answer["end_block"]) == (HEAD - 20, HEAD - 1)
+    answer = client.post("/anomaly_detection/", json=wanted, headers={"Prefer": "respond-async"})
+    job = answer.json()
+    assert (job["start_block"], job["end_block"]) == (HEAD - 20, HEAD - 1)
+    finished(client, answer)
 
 
 @pytest.mark.parametrize(
@@ -196,13 +203,14 @@ def test_a_body_that_is_no_json_is_the_callers_mistake(
     problem_of(answer, status)
 
 
-def test_a_job_runs_to_its_end_and_its_result_is_paged(client: TestClient) -> None:
+def test_a_job_runs_to_its_end_and_its_result_is_paged(
+    client: TestClient, whole: httpx.Response
+) -> None:
     answer = client.post("/anomaly_detection/", json=WHOLE, headers={"Prefer": "respond-async"})
     job = finished(client, answer)
     assert (job["status"], job["blocks_done"], job["blocks_total"]) == ("done", 386, 386)
-    direct = detect(client, WHOLE, include_normal=True).json()
     page = client.get(job["result_url"], params={"include_normal": True, "limit": 3, "offset": 2})
-    assert page.json() == direct[2:5]
+    assert page.json() == whole.json()[2:5]
     assert job["id"] in [one["id"] for one in client.get("/jobs").json()]
     assert "ended already" in problem_of(client.delete(job["url"]), 409)
 
