@@ -1,11 +1,13 @@
 """A model file and the manifest beside it: reading both, refusing what does not belong together.
 
-The same for every kind of model; what a manifest holds is the kind's own.
+The same for every kind of model, as are a few fields of every manifest; the others are the kind's
+own.
 """
 
 import hashlib
 import json
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -60,6 +62,56 @@ def read_manifest_file(
         RecursionError,
     ) as error:
         raise ModelMalformed(f"{path.name}: {reason(error)[:_MAX_REASON_LENGTH]}") from error
+
+
+def common_fields(content: Any) -> dict[str, Any]:
+    """The fields that the manifest of every kind has, checked.
+
+    Args:
+        content: the manifest's JSON.
+
+    Returns:
+        `model_version`, `sha256`, `inputs`, `golden_rows` with a value for each input, `training`.
+
+    Raises:
+        ValueError, TypeError, KeyError, AttributeError: one is missing or impossible.
+    """
+    inputs = tuple(str(name) for name in content["inputs"])
+    golden_rows = tuple(finite("golden_rows", row) for row in content["golden_rows"])
+    training = dict(content["training"])
+    json.dumps(training, allow_nan=False)  # for people, but finite all the same
+    if not inputs or len(set(inputs)) != len(inputs):
+        raise ValueError("inputs are empty or repeat a name")
+    if any(len(row) != len(inputs) for row in golden_rows):
+        raise ValueError("a golden row has another number of values than there are inputs")
+    return {
+        "model_version": int(content["model_version"]),
+        "sha256": str(content["sha256"]),
+        "inputs": inputs,
+        "golden_rows": golden_rows,
+        "training": training,
+    }
+
+
+def finite(name: str, values: Iterable[Any]) -> tuple[float, ...]:
+    """Finite numbers of a manifest's field; raises ValueError, which names it."""
+    numbers = tuple(float(value) for value in values)
+    if not all(map(math.isfinite, numbers)):
+        raise ValueError(f"{name} has a value that is not finite")
+    return numbers
+
+
+def share(name: str, value: Any) -> float:
+    """A number from 0 to 1 of a manifest's field; raises ValueError, which names it."""
+    (number,) = finite(name, [value])
+    if not 0 <= number <= 1:
+        raise ValueError(f"{name} {number} is outside [0, 1]")
+    return number
+
+
+def manifest_text(content: dict[str, Any]) -> str:
+    """A manifest as its file has it; the same content gives the same text."""
+    return json.dumps(content, indent=1, ensure_ascii=True, allow_nan=False) + "\n"
 
 
 def read_vouched_file(path: Path, sha256: str, *, remedy: str) -> bytes:

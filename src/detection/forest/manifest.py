@@ -4,14 +4,18 @@
 parsed and validated before a byte of the model file is looked at.
 """
 
-import json
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from src.detection.bundle_files import read_manifest_file
+from src.detection.bundle_files import (
+    common_fields,
+    finite,
+    manifest_text,
+    read_manifest_file,
+    share,
+)
 from src.detection.features.reference_values import NO_VALUES, ReferenceValues
 
 FORMAT = 1
@@ -68,7 +72,7 @@ class Manifest:
             address: [amounts.center, amounts.scale]
             for address, amounts in sorted(self.token_amounts.items())
         }
-        return json.dumps(content, indent=1, ensure_ascii=True, allow_nan=False) + "\n"
+        return manifest_text(content)
 
 
 def read_manifest(model_path: Path, public_key: str | None = None) -> Manifest:
@@ -89,38 +93,24 @@ def read_manifest(model_path: Path, public_key: str | None = None) -> Manifest:
 def _parse(content: Any) -> Manifest:
     if content["format"] != FORMAT:
         raise ValueError(f"format {content['format']!r}; this code reads {FORMAT}")
-    inputs = tuple(str(name) for name in content["inputs"])
     manifest = Manifest(
-        model_version=int(content["model_version"]),
-        sha256=str(content["sha256"]),
+        **common_fields(content),
         sklearn_version=str(content["sklearn_version"]),
-        inputs=inputs,
-        anomaly_threshold=_finite("anomaly_threshold", content["anomaly_threshold"]),
-        score_quantiles=tuple(_finite("score_quantiles", q) for q in content["score_quantiles"]),
-        golden_rows=tuple(
-            tuple(_finite("golden_rows", value) for value in row) for row in content["golden_rows"]
-        ),
-        golden_scores=tuple(_finite("golden_scores", s) for s in content["golden_scores"]),
+        anomaly_threshold=share("anomaly_threshold", content["anomaly_threshold"]),
+        score_quantiles=finite("score_quantiles", content["score_quantiles"]),
+        golden_scores=finite("golden_scores", content["golden_scores"]),
         token_amounts={
             str(address): _token_amounts(amounts)
             for address, amounts in content["token_amounts"].items()
         },
-        training=dict(content["training"]),
         reference_values=(
             ReferenceValues.parse(content["reference_values"])
             if "reference_values" in content
             else NO_VALUES
         ),
     )
-    json.dumps(manifest.training, allow_nan=False)  # for people, but finite all the same
-    if not 0 <= manifest.anomaly_threshold <= 1:
-        raise ValueError(f"anomaly_threshold {manifest.anomaly_threshold} is outside [0, 1]")
-    if not inputs or len(set(inputs)) != len(inputs):
-        raise ValueError("inputs are empty or repeat a name")
     if len(manifest.golden_rows) != len(manifest.golden_scores) or not manifest.golden_rows:
         raise ValueError("golden_rows and golden_scores are empty or differ in number")
-    if any(len(row) != len(inputs) for row in manifest.golden_rows):
-        raise ValueError("a golden row has another number of values than there are inputs")
     if len(manifest.score_quantiles) < 2:
         raise ValueError("score_quantiles needs two values at least")
     if any(amounts.scale <= 0 for amounts in manifest.token_amounts.values()):
@@ -131,11 +121,4 @@ def _parse(content: Any) -> Manifest:
 def _token_amounts(amounts: Any) -> TokenAmounts:
     if len(amounts) != 2:
         raise ValueError("token_amounts needs a centre and a scale for each token")
-    return TokenAmounts(*(_finite("token_amounts", number) for number in amounts))
-
-
-def _finite(name: str, value: Any) -> float:
-    number = float(value)
-    if not math.isfinite(number):
-        raise ValueError(f"{name} has a value that is not finite")
-    return number
+    return TokenAmounts(*finite("token_amounts", amounts))

@@ -4,14 +4,18 @@
 a byte of the model file is looked at.
 """
 
-import json
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from src.detection.bundle_files import read_manifest_file
+from src.detection.bundle_files import (
+    common_fields,
+    finite,
+    manifest_text,
+    read_manifest_file,
+    share,
+)
 from src.detection.supervised.pipeline import CLASSIFIERS
 
 FORMAT: Final = 1
@@ -49,7 +53,7 @@ class FraudManifest:
     def to_json(self) -> str:
         """Serialise; the same manifest gives the same bytes."""
         content = {"format": FORMAT, "kind": KIND, **asdict(self)}
-        return json.dumps(content, indent=1, ensure_ascii=True, allow_nan=False) + "\n"
+        return manifest_text(content)
 
 
 def read_fraud_manifest(model_path: Path, public_key: str | None = None) -> FraudManifest:
@@ -71,38 +75,15 @@ def _parse(content: Any) -> FraudManifest:
     if content["format"] != FORMAT or content["kind"] != KIND:
         raise ValueError(f"format {content['format']!r} of kind {content['kind']!r}")
     manifest = FraudManifest(
-        model_version=int(content["model_version"]),
-        sha256=str(content["sha256"]),
+        **common_fields(content),
         sklearn_version=str(content["sklearn_version"]),
         classifier=str(content["classifier"]),
         label=str(content["label"]),
-        inputs=tuple(str(name) for name in content["inputs"]),
-        threshold=_finite("threshold", content["threshold"]),
-        golden_rows=tuple(
-            tuple(_finite("golden_rows", value) for value in row) for row in content["golden_rows"]
-        ),
-        golden_probabilities=tuple(
-            _finite("golden_probabilities", p) for p in content["golden_probabilities"]
-        ),
-        training=dict(content["training"]),
+        threshold=share("threshold", content["threshold"]),
+        golden_probabilities=finite("golden_probabilities", content["golden_probabilities"]),
     )
     if manifest.classifier not in CLASSIFIERS:
         raise ValueError(f"classifier {manifest.classifier!r} is none of {', '.join(CLASSIFIERS)}")
-    if not 0 <= manifest.threshold <= 1:
-        raise ValueError(f"threshold {manifest.threshold} is outside [0, 1]")
-    if not manifest.inputs or len(set(manifest.inputs)) != len(manifest.inputs):
-        raise ValueError("inputs are empty or repeat a name")
-    if (
-        not manifest.golden_rows
-        or len(manifest.golden_rows) != len(manifest.golden_probabilities)
-        or any(len(row) != len(manifest.inputs) for row in manifest.golden_rows)
-    ):
-        raise ValueError("golden rows, their probabilities and the inputs differ in number")
+    if len(manifest.golden_rows) != len(manifest.golden_probabilities) or not manifest.golden_rows:
+        raise ValueError("golden_rows and golden_probabilities are empty or differ in number")
     return manifest
-
-
-def _finite(name: str, value: Any) -> float:
-    number = float(value)
-    if not math.isfinite(number):
-        raise ValueError(f"{name} has a value that is not finite")
-    return number
