@@ -5,25 +5,29 @@ types, and not an id, which becomes the name of a folder.
 """
 
 import json
-import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict
+from typing import Annotated, Any, Literal, TypeVar
 
-from src.files import reason
+from pydantic import ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
 
 CHAMPION, CHALLENGER, PREVIOUS = ALIASES = ("champion", "challenger", "previous")
 
-_FORMAT = 1
-_LATEST = 2**37  # Unix seconds that a calendar still knows
-_ID = re.compile(r"[0-9]{1,20}-[0-9a-f]{12}", re.ASCII)
+_MAX_PROBLEM = 300  # characters: a record may be wrong in many places
+_STRICT = ConfigDict(strict=True, extra="forbid")
+
+ModelId = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,20}-[0-9a-f]{12}$")]
+Seconds = Annotated[int, Field(ge=0, lt=2**37)]  # Unix time that a calendar still knows
+
+T = TypeVar("T")
 
 
 class RecordMalformed(ValueError):
     """An entry or a step is not one. The message says what is wrong with it."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, config=_STRICT)
 class Entry:
     """What the registry knows of one bundle.
 
@@ -36,19 +40,20 @@ class Entry:
         files: SHA-256 by file name.
     """
 
-    id: str
-    model_version: int
-    registered_at: int
+    id: ModelId
+    model_version: Seconds
+    registered_at: Seconds
     code_version: str
     data: Mapping[str, Any]
     files: Mapping[str, str]
+    format: Literal[1] = 1
 
     def to_bytes(self) -> bytes:
         """Serialise; the same entry gives the same bytes."""
-        return _json_bytes({"format": _FORMAT, **asdict(self)})
+        return _json_bytes(asdict(self))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, config=_STRICT)
 class Step:
     """One step of the ledger: which model has which alias from here on.
 
@@ -63,14 +68,15 @@ class Step:
     """
 
     number: int = 0
-    champion: str | None = None
-    challenger: str | None = None
-    previous: str | None = None
+    champion: ModelId | None = None
+    challenger: ModelId | None = None
+    previous: ModelId | None = None
     digests: Mapping[str, str] | None = None
     action: str = ""
     reason: str = ""
-    at: int = 0
+    at: Seconds = 0
     writer: str = ""
+    format: Literal[1] = 1
 
     def aliases_of(self, model_id: str) -> list[str]:
         """The aliases that a model has."""
@@ -78,64 +84,43 @@ class Step:
 
     def to_bytes(self) -> bytes:
         """Serialise; the same step gives the same bytes."""
-        return _json_bytes({"format": _FORMAT, **asdict(self)})
+        return _json_bytes(asdict(self))
 
 
-def is_id(text: object) -> bool:
+def is_id(text: str) -> bool:
     """Whether it has the form of a model's id."""
-    return isinstance(text, str) and _ID.fullmatch(text) is not None
+    try:
+        TypeAdapter(ModelId).validate_python(text)
+    except ValidationError:
+        return False
+    return True
 
 
 def parse_entry(content: bytes, model_id: str) -> Entry:
     """Read the entry of a model. Raises RecordMalformed."""
-    entry: Entry = _parse(Entry, content)
-    good = (
-        entry.id == model_id
-        and _is_time(entry.model_version)
-        and _is_time(entry.registered_at)
-        and isinstance(entry.code_version, str)
-        and isinstance(entry.data, dict)
-        and _maps_text(entry.files)
-    )
-    if not good:
-        raise RecordMalformed("another model, or a field of another type")
+    entry = _parse(Entry, content)
+    if entry.id != model_id:
+        raise RecordMalformed("another model")
     return entry
 
 
 def parse_step(content: bytes, name: str) -> Step:
     """Read the step of the ledger that has this name. Raises RecordMalformed."""
-    step: Step = _parse(Step, content)
-    good = (
-        isinstance(step.number, int)
-        and name == f"{step.number:012d}.json"
-        and all(getattr(step, a) is None or is_id(getattr(step, a)) for a in ALIASES)
-        and (step.digests is None or _maps_text(step.digests))
-        and _is_time(step.at)
-        and all(isinstance(text, str) for text in (step.action, step.reason, step.writer))
-    )
-    if not good:
-        raise RecordMalformed("another number, no model's id, or a field of another type")
+    step = _parse(Step, content)
+    if name != f"{step.number:012d}.json":
+        raise RecordMalformed("another number")
     return step
 
 
-def _parse(kind: type[Any], content: bytes) -> Any:
+def _parse(kind: type[T], content: bytes) -> T:
     try:
-        fields = json.loads(content)
-        if fields.pop("format") != _FORMAT:
-            raise RecordMalformed("another format")
-        return kind(**fields)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise RecordMalformed(reason(error)) from None
-
-
-def _is_time(value: object) -> bool:
-    return isinstance(value, int) and 0 <= value < _LATEST
-
-
-def _maps_text(value: object) -> bool:
-    return isinstance(value, dict) and all(
-        isinstance(part, str) for pair in value.items() for part in pair
-    )
+        return TypeAdapter(kind).validate_json(content)
+    except ValidationError as error:
+        problems = error.errors(include_url=False, include_input=False)
+        told = "; ".join(
+            f"{'.'.join(map(str, one['loc']))}: {one['msg']}".lstrip(": ") for one in problems
+        )
+    raise RecordMalformed(told[:_MAX_PROBLEM])
 
 
 def _json_bytes(content: Mapping[str, Any]) -> bytes:
