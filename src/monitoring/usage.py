@@ -13,6 +13,7 @@ from typing import Protocol
 from src.chain.lookups.lookups import Lookups, SourceUsage
 from src.decision.pipeline import Pipeline, Result
 from src.monitoring import metrics
+from src.monitoring.periodic import Periodic
 
 INTERVAL_SECONDS = 5.0
 
@@ -47,7 +48,7 @@ class UsageReporter:
         self._asked: dict[str, tuple[int, int]] = {}
         self._used: dict[str, SourceUsage] = {}
         self._lock = threading.Lock()
-        self._stopped = threading.Event()
+        self._reporting = Periodic("metrics", INTERVAL_SECONDS, self.report)
         lookups.on_wait = lambda seconds: metrics.stage_took("lookup", seconds)
 
     def report(self) -> None:
@@ -75,16 +76,12 @@ class UsageReporter:
 
     def start(self) -> None:
         """Report every `INTERVAL_SECONDS`, in a daemon thread."""
-        threading.Thread(target=self._run, name="metrics", daemon=True).start()
+        self._reporting.start()
 
     def stop(self) -> None:
         """Report a last time and no more."""
-        self._stopped.set()
+        self._reporting.stop()
         self.report()
-
-    def _run(self) -> None:
-        while not self._stopped.wait(INTERVAL_SECONDS):
-            self.report()
 
 
 def pipeline_in_use(pipeline: Pipeline) -> None:

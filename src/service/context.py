@@ -10,10 +10,12 @@ from typing import Self
 
 from src.chain.errors import NotFound, SourceError
 from src.chain.quantities import SECONDS_PER_MINUTE
+from src.detection.counterparties import CounterpartyBook
 from src.detection.errors import ModelMissing
 from src.detection.features.definitions import FEATURE_NAMES
 from src.detection.supervised.model import SupervisedModel, load_fraud_model
 from src.monitoring import metrics
+from src.monitoring.periodic import Periodic
 from src.monitoring.usage import UsageReporter
 from src.service.analysis.batch import Analyst
 from src.service.analysis.job_runner import JobRunner
@@ -27,7 +29,6 @@ from src.service.embedded import embedded_node
 from src.service.http.problems import Problem, problem_of_source
 from src.service.model_refresh import model_refresh
 from src.service.node import NodeReader
-from src.service.periodic import Periodic
 from src.service.records import LoadedTransaction
 from src.service.settings import (
     DEFAULT_DRIFT_REFERENCE,
@@ -93,24 +94,9 @@ class Service:
                         common.lookup_deadline_seconds, _EMBEDDED_DEADLINE_SECONDS
                     ),
                 )
-            assert common.json_rpc_url is not None  # noqa: S101  set just above
             fraud = load_fraud(settings, common.model_public_key)
-            decider = Decider(common, supervised=as_detector(fraud))
-            opening.callback(decider.close)
-            usage = UsageReporter(decider.lookups, decider.caches)
-            usage.start()
-            opening.callback(usage.stop)
-            refresh = model_refresh(settings, decider)
-            if refresh is not None:
-                refresh.start()
-                opening.callback(refresh.stop)
-            node = NodeReader(
-                common.json_rpc_url,
-                requests_per_second=common.json_rpc_requests_per_second,
-                verify=settings.verify_blocks,
-                patience=settings.node_patience,
-            )
-            opening.callback(node.close)
+            decider = open_decider(opening, settings, common, fraud)
+            node = open_node(opening, settings, common)
             if settings.drift_interval_minutes:
                 check = DriftCheck(
                     database,
@@ -119,9 +105,7 @@ class Service:
                     drift_reference(settings),
                     settings.drift_interval_minutes * SECONDS_PER_MINUTE,
                 )
-                looking = Periodic("drift", LOOK_SECONDS, check.check_if_due)
-                looking.start()
-                opening.callback(looking.stop)
+                opening.enter_context(Periodic("drift", LOOK_SECONDS, check.check_if_due))
             analyst = Analyst(database, node, decider.lookups, settings, common.chain_id)
             runner = JobRunner(database, analyst)
             runner.start()
@@ -187,6 +171,41 @@ class Service:
     def close(self) -> None:
         """Stop the job runner and close everything."""
         self._opened.close()
+
+
+def open_decider(
+    opening: ExitStack,
+    settings: ServiceSettings,
+    common: Settings,
+    fraud: SupervisedModel | None,
+    book: CounterpartyBook | None = None,
+) -> Decider:
+    """The decider, kept up to date and reported until `opening` closes.
+
+    Raises:
+        SettingsError, ModelError, PolicyError, AddressListError: what is configured cannot be used.
+    """
+    decider = Decider(common, supervised=as_detector(fraud), book=book)
+    opening.callback(decider.close)
+    usage = UsageReporter(decider.lookups, decider.caches)
+    usage.start()
+    opening.callback(usage.stop)
+    if (refresh := model_refresh(settings, decider)) is not None:
+        opening.enter_context(refresh)
+    return decider
+
+
+def open_node(opening: ExitStack, settings: ServiceSettings, common: Settings) -> NodeReader:
+    """The node that JSON_RPC_URL names, which must be set, until `opening` closes."""
+    assert common.json_rpc_url is not None  # noqa: S101
+    node = NodeReader(
+        common.json_rpc_url,
+        requests_per_second=common.json_rpc_requests_per_second,
+        verify=settings.verify_blocks,
+        patience=settings.node_patience,
+    )
+    opening.callback(node.close)
+    return node
 
 
 def store_outcome(

@@ -8,10 +8,10 @@ from src.decision.address_list import AddressListError
 from src.detection.errors import ModelError
 from src.detection.policy import PolicyError
 from src.monitoring import metrics
+from src.monitoring.periodic import Periodic
 from src.registry.registry import Registry, RegistryError
 from src.registry.store import Store, StoreError
 from src.service.decider import Decider
-from src.service.periodic import Periodic
 from src.service.settings import ServiceSettings
 from src.variables import SettingsError
 

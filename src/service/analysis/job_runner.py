@@ -10,6 +10,7 @@ import uuid
 from sqlalchemy.exc import SQLAlchemyError
 
 from src.monitoring import metrics
+from src.monitoring.periodic import Periodic
 from src.service.analysis.batch import Analyst, Cancelled, RangeRequest
 from src.service.database import jobs
 from src.service.database.engine import Database
@@ -19,7 +20,6 @@ logger = logging.getLogger(__name__)
 
 _POLL_SECONDS = 0.5
 _REPORT_SECONDS = 0.5
-_STOP_SECONDS = 10.0
 
 
 class JobRunner:
@@ -34,37 +34,23 @@ class JobRunner:
         self._database = database
         self._analyst = analyst
         self._worker = f"{socket.gethostname()[:24]}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-        self._stop = threading.Event()
-        self._wake = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="jobs", daemon=True)
+        self._running = Periodic("jobs", _POLL_SECONDS, self._work_off)
 
     def start(self) -> None:
         """Begin in a thread of its own."""
-        self._thread.start()
+        self._running.start()
 
     def wake(self) -> None:
         """Look at the queue now: a job was added."""
-        self._wake.set()
+        self._running.wake()
 
     def stop(self) -> None:
         """Stop; a job under way goes back to the queue."""
-        self._stop.set()
-        self._wake.set()
-        self._thread.join(_STOP_SECONDS)
+        self._running.stop()
 
-    def _run(self) -> None:
-        while not self._stop.is_set():
-            try:
-                job = self._claim()
-                if job is not None:
-                    self._work(job)
-                    continue
-            # The thread must outlive a database that is away for a while, and any fault of ours.
-            except Exception as error:
-                logger.exception("the job runner failed")
-                metrics.error_occurred(error)
-            self._wake.wait(_POLL_SECONDS)
-            self._wake.clear()
+    def _work_off(self) -> None:
+        while not self._running.stopping.is_set() and (job := self._claim()) is not None:
+            self._work(job)
 
     def _claim(self) -> jobs.Job | None:
         with self._database.reading() as connection:  # most looks find nothing: take no lock
@@ -75,13 +61,13 @@ class JobRunner:
 
     def _work(self, job: jobs.Job) -> None:
         logger.info("job %s: %s", job.id, job.request)
-        reporter = _Reporter(self._database, job.id, self._worker, self._stop)
+        reporter = _Reporter(self._database, job.id, self._worker, self._running.stopping)
         status: jobs.Status = "done"
         analysis, problem = None, None
         try:
             analysis = self._analyst.analyse(RangeRequest(**job.request), reporter.report).id
         except Cancelled:
-            if self._stop.is_set():
+            if self._running.stopping.is_set():
                 with self._database.writing() as connection:
                     jobs.release_job(connection, job.id, self._worker)
                 return
@@ -119,9 +105,7 @@ class _Reporter:
         self._stop = stop
         self._done = 0
         self._cancelled = threading.Event()
-        self._closed = threading.Event()
-        self._thread = threading.Thread(target=self._beat, name="job-progress", daemon=True)
-        self._thread.start()
+        self._beating = Periodic("job-progress", _REPORT_SECONDS, self._beat).start()
 
     def report(self, done: int) -> None:
         self._done = done
@@ -129,18 +113,16 @@ class _Reporter:
             raise Cancelled
 
     def close(self) -> None:
-        self._closed.set()
-        self._thread.join(_STOP_SECONDS)
+        self._beating.stop()
 
     def _beat(self) -> None:
-        while not self._closed.wait(_REPORT_SECONDS):
-            try:
-                with self._database.writing() as connection:
-                    goes_on = jobs.report_progress(
-                        connection, self._job_id, self._worker, self._done, time.time()
-                    )
-            except SQLAlchemyError:
-                logger.warning("job %s: progress could not be written", self._job_id)
-                continue
-            if not goes_on:
-                self._cancelled.set()
+        try:
+            with self._database.writing() as connection:
+                goes_on = jobs.report_progress(
+                    connection, self._job_id, self._worker, self._done, time.time()
+                )
+        except SQLAlchemyError:
+            logger.warning("job %s: progress could not be written", self._job_id)
+            return
+        if not goes_on:
+            self._cancelled.set()

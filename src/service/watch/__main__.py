@@ -16,12 +16,8 @@ from src.chain.errors import SourceError
 from src.chain.recording.fetch import UnverifiedBlock
 from src.detection.counterparties import CounterpartyBook
 from src.monitoring import metrics
-from src.monitoring.usage import UsageReporter
-from src.service.context import as_detector, load_fraud
+from src.service.context import load_fraud, open_decider, open_node
 from src.service.database.engine import Database
-from src.service.decider import Decider
-from src.service.model_refresh import model_refresh
-from src.service.node import NodeReader
 from src.service.settings import (
     ServiceSettings,
     database_url,
@@ -81,7 +77,6 @@ def watch(
         SourceError, UnverifiedBlock: with `once`, the node failed.
         OSError: the metrics' port is taken.
     """
-    assert common.json_rpc_url is not None  # noqa: S101  checked by the caller
     try:
         channels = channels_of(settings)
     except ValueError:
@@ -90,23 +85,9 @@ def watch(
         database = Database(database_url(settings, common))
         opened.callback(database.close)
         database.migrate()
-        supervised = as_detector(load_fraud(settings, common.model_public_key))
-        decider = Decider(common, supervised=supervised, book=CounterpartyBook())
-        opened.callback(decider.close)
-        usage = UsageReporter(decider.lookups, decider.caches)
-        usage.start()
-        opened.callback(usage.stop)
-        refresh = model_refresh(settings, decider)
-        if refresh is not None:
-            refresh.start()
-            opened.callback(refresh.stop)
-        node = NodeReader(
-            common.json_rpc_url,
-            requests_per_second=common.json_rpc_requests_per_second,
-            verify=settings.verify_blocks,
-            patience=settings.node_patience,
-        )
-        opened.callback(node.close)
+        fraud = load_fraud(settings, common.model_public_key)
+        decider = open_decider(opened, settings, common, fraud, CounterpartyBook())
+        node = open_node(opened, settings, common)
         if settings.metrics_port is not None:
             server, _ = metrics.serve(settings.metrics_port, common.metrics_address)
             opened.callback(server.shutdown)

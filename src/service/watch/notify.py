@@ -9,19 +9,17 @@ import hashlib
 import hmac
 import json
 import logging
-import threading
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol
-
-from sqlalchemy.exc import SQLAlchemyError
 
 from src.chain.clients.http import HttpClient
 from src.chain.clients.transport import PrivateAddress
 from src.chain.errors import SourceUnavailable
 from src.detection.records import Action
 from src.monitoring import metrics
+from src.monitoring.periodic import Periodic
 from src.service.database.alerts import Alert, find_alert
 from src.service.database.engine import Database
 from src.service.database.watching import DueNotification, due_notifications, note_attempt
@@ -38,7 +36,6 @@ _FIRST_PAUSE = 5.0
 _MAX_BACKOFF = 3_600.0
 _TIMEOUT = 10.0
 _POLL_SECONDS = 1.0
-_STOP_SECONDS = 15.0
 
 
 class Channel(Protocol):
@@ -124,8 +121,7 @@ class Notifier:
         self._database = database
         self._channels = channels
         self._first_pause = first_pause
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="notify", daemon=True)
+        self._sending = Periodic("notify", _POLL_SECONDS, self.send_due)
 
     @property
     def channel_names(self) -> list[str]:
@@ -135,13 +131,11 @@ class Notifier:
     def start(self) -> None:
         """Begin."""
         if self._channels:
-            self._thread.start()
+            self._sending.start()
 
     def stop(self) -> None:
         """Stop after the notification at hand; what is queued stays queued."""
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join(_STOP_SECONDS)
+        self._sending.stop()
 
     def send_due(self) -> int:
         """Send what is due now; returns how many arrived."""
@@ -150,21 +144,10 @@ class Notifier:
             with self._database.reading() as connection:
                 due = due_notifications(connection, channel.name, time.time(), MAX_ATTEMPTS)
             for notification in due:
-                if self._stop.is_set():
+                if self._sending.stopping.is_set():
                     return arrived
                 arrived += self._send(channel, notification)
         return arrived
-
-    def _run(self) -> None:
-        while not self._stop.wait(_POLL_SECONDS):
-            try:
-                self.send_due()
-            except SQLAlchemyError as error:
-                logger.warning("notifications: the database failed (%s)", type(error).__name__)
-            # The thread must outlive whatever a channel's library does.
-            except Exception as error:
-                logger.exception("notifications failed")
-                metrics.error_occurred(error)
 
     def _send(self, channel: Channel, notification: DueNotification) -> bool:
         with self._database.reading() as connection:

@@ -1,47 +1,65 @@
-"""Work that a process does every so often beside its requests."""
+"""Work that a process does every so often beside everything else."""
 
 import logging
 import threading
 from collections.abc import Callable
+from typing import Self
 
 from src.monitoring import metrics
 
 logger = logging.getLogger(__name__)
 
-_STOP_SECONDS = 10.0
+_STOP_SECONDS = 15.0
 
 
 class Periodic:
     """Calls a function at once and then every so often, in a daemon thread, until stopped.
 
+    As a context manager it starts and stops.
+
     Args:
         name: of the thread, for the log.
         seconds: from the end of one call to the next.
         work: what to do; an exception is logged and does not end the thread.
+
+    Attributes:
+        stopping: set as soon as it is to stop, for work that takes long.
     """
 
     def __init__(self, name: str, seconds: float, work: Callable[[], object]) -> None:
-        self._name = name
+        self.stopping = threading.Event()
         self._seconds = seconds
         self._work = work
-        self._stop = threading.Event()
+        self._wake = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
-    def start(self) -> None:
+    def start(self) -> Self:
         """Begin."""
         self._thread.start()
+        return self
 
-    def stop(self) -> None:
+    def wake(self) -> None:
+        """Call again now, or as soon as the call under way ends."""
+        self._wake.set()
+
+    def stop(self, *_: object) -> None:
         """Call no more; waits a while for a call under way."""
-        self._stop.set()
-        self._thread.join(_STOP_SECONDS)
+        self.stopping.set()
+        self._wake.set()
+        if self._thread.is_alive():
+            self._thread.join(_STOP_SECONDS)
+
+    __enter__ = start
+    __exit__ = stop
 
     def _run(self) -> None:
-        while not self._stop.is_set():
+        while not self.stopping.is_set():
+            self._wake.clear()
             try:
                 self._work()
             # The thread must outlive a database or store that is away, and any fault of ours.
             except Exception as error:
-                logger.exception("%s failed", self._name)
+                logger.exception("%s failed", self._thread.name)
                 metrics.error_occurred(error)
-            self._stop.wait(self._seconds)
+            if not self.stopping.is_set():
+                self._wake.wait(self._seconds)
