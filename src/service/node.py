@@ -16,7 +16,7 @@ from src.chain.clients.rpc import JsonRpcClient
 from src.chain.errors import MalformedAnswer, RequestRefused
 from src.chain.quantities import as_int
 from src.chain.recording.fetch import BlockFetcher, Node
-from src.chain.recording.rows import BlockRows, Row
+from src.chain.recording.rows import BlockRows
 from src.chain.transfers import Transfer, decode_transfer, normalise_address
 from src.service.records import LoadedTransaction
 
@@ -183,26 +183,10 @@ def _loaded_block(rows: BlockRows) -> LoadedBlock:
         parent_hash=block["parent_hash"],
         timestamp=block["block_timestamp"],
         transactions=tuple(
-            _loaded_transaction(row, logs[row["tx_index"]])
+            LoadedTransaction.from_row(row, logs[row["tx_index"]])
             for row in rows.transactions
             if row["tx_index"] in logs
         ),
-    )
-
-
-def _loaded_transaction(row: Row, moved: list[Transfer]) -> LoadedTransaction:
-    return LoadedTransaction(
-        tx_hash=row["tx_hash"],
-        block_number=row["block_number"],
-        block_hash=row["block_hash"],
-        block_timestamp=row["block_timestamp"],
-        tx_index=row["tx_index"],
-        sender=row["from_address"],
-        to=row["to_address"],
-        nonce=row["nonce"],
-        gas_used=row["gas_used"],
-        gas_price=None if row["gas_price"] is None else int(row["gas_price"]),
-        transfers=tuple(sorted(moved, key=lambda transfer: transfer.log_index)),
     )
 
 

@@ -1,6 +1,8 @@
 """Records that the chain reader, the analysis, the database and the answers share."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any, Self
 
 from src.chain.transfers import Transfer
 
@@ -34,6 +36,23 @@ class LoadedTransaction:
     gas_used: int | None
     gas_price: int | None
     transfers: tuple[Transfer, ...]
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any], transfers: Iterable[Transfer]) -> Self:
+        """From a row of the database or of a recorder's block, which name their columns alike."""
+        return cls(
+            tx_hash=row["tx_hash"],
+            block_number=row["block_number"],
+            block_hash=row["block_hash"],
+            block_timestamp=row["block_timestamp"],
+            tx_index=row["tx_index"],
+            sender=row["from_address"],
+            to=row["to_address"],
+            nonce=row["nonce"],
+            gas_used=row["gas_used"],
+            gas_price=None if row["gas_price"] is None else int(row["gas_price"]),
+            transfers=tuple(sorted(transfers, key=lambda transfer: transfer.log_index)),
+        )
 
     @property
     def gas_cost(self) -> float:

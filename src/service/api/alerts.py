@@ -1,6 +1,7 @@
 """Stored alerts, and what analysts say of them."""
 
 import time
+from dataclasses import asdict
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request
@@ -186,14 +187,6 @@ def _view(alert: Alert, *, details: bool) -> AlertView:
         model_version=alert.model_version,
         created_at=alert.created_at,
         etherscan_link=transaction_link(alert.chain_id, alert.tx_hash),
-        feedback=[
-            FeedbackView(
-                author=said.author,
-                is_true_alarm=said.is_true_alarm,
-                note=said.note,
-                given_at=said.given_at,
-            )
-            for said in alert.feedback
-        ],
+        feedback=[FeedbackView(**asdict(said)) for said in alert.feedback],
         anomaly_score=alert.score if details else None,
     )

@@ -1,7 +1,7 @@
 """Alerts, their filters, and what analysts say about them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Final, Literal
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, and_, case, false, func, select, true
@@ -16,7 +16,15 @@ SEVERITIES: Final = tuple(severity.value for severity in Severity)
 
 @dataclass(frozen=True, slots=True)
 class NewAlert:
-    """An alert to store; see `Alert`."""
+    """An alert to store.
+
+    Attributes:
+        chain_id, tx_hash, block_number, block_timestamp, from_address: the transaction.
+        alert_id, name, description, severity: as in Forta findings.
+        reason: why it was raised, for people; may be empty.
+        action: `Action`'s value.
+        score: or None where the transaction could not be scored.
+    """
 
     chain_id: int
     tx_hash: str
@@ -44,35 +52,17 @@ class Feedback:
 
 
 @dataclass(frozen=True, slots=True)
-class Alert:
-    """One alert about one transaction.
+class Alert(NewAlert):
+    """A stored alert.
 
     Attributes:
         id: of the row.
-        chain_id, tx_hash, block_number, block_timestamp, from_address: the transaction.
-        alert_id, name, description, severity: as in Forta findings.
-        reason: why it was raised, for people; may be empty.
-        action: `Action`'s value.
-        score: or None where the transaction could not be scored.
         orphaned: the transaction's block was replaced, and it is in no newer one.
         created_at: Unix seconds.
         feedback: oldest first.
     """
 
     id: int
-    chain_id: int
-    tx_hash: str
-    alert_id: str
-    name: str
-    description: str
-    reason: str
-    severity: str
-    action: int
-    score: float | None
-    model_version: str
-    from_address: str | None
-    block_number: int | None
-    block_timestamp: int | None
     orphaned: bool
     created_at: float
     feedback: tuple[Feedback, ...] = ()
@@ -239,5 +229,5 @@ def _alerts(connection: Connection, query: Select[Any]) -> list[Alert]:
 
 
 def _alert(row: Row[Any], said: list[Feedback]) -> Alert:
-    own = {name: getattr(row, name) for name in Alert.__slots__ if name != "feedback"}
+    own = {one.name: getattr(row, one.name) for one in fields(Alert) if one.name != "feedback"}
     return Alert(**own, feedback=tuple(said))

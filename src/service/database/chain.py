@@ -85,9 +85,9 @@ def find_transaction(
         select(transfers)
         .where(transfers.c.chain_id == chain_id)
         .where(transfers.c.tx_hash == tx_hash)
-        .order_by(transfers.c.log_index)
     )
-    return _loaded(row, tuple(_transfer(one) for one in moved)), bool(row.orphaned)
+    loaded = LoadedTransaction.from_row(dict(row._mapping), map(_transfer, moved))
+    return loaded, bool(row.orphaned)
 
 
 def newest_transfers(
@@ -218,22 +218,6 @@ def _token_row(chain_id: int, token: TokenView) -> dict[str, Any]:
         "decimals": token.decimals,
         "impersonates": token.impersonates,
     }
-
-
-def _loaded(row: Row[Any], moved: tuple[Transfer, ...]) -> LoadedTransaction:
-    return LoadedTransaction(
-        tx_hash=row.tx_hash,
-        block_number=row.block_number,
-        block_hash=row.block_hash,
-        block_timestamp=row.block_timestamp,
-        tx_index=row.tx_index,
-        sender=row.from_address,
-        to=row.to_address,
-        nonce=row.nonce,
-        gas_used=row.gas_used,
-        gas_price=None if row.gas_price is None else int(row.gas_price),
-        transfers=moved,
-    )
 
 
 def _transfer(row: Row[Any]) -> Transfer:

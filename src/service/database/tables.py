@@ -41,6 +41,13 @@ Address = String(42)
 Hash = String(66)
 Amount = String(78)
 
+
+def _of_transaction() -> ForeignKeyConstraint:
+    columns = ("chain_id", "tx_hash")
+    parents = [f"transactions.{name}" for name in columns]
+    return ForeignKeyConstraint(columns, parents, ondelete="CASCADE")
+
+
 transactions = Table(
     "transactions",
     metadata,
@@ -72,11 +79,7 @@ transfers = Table(
     Column("sender", Address, nullable=False),
     Column("recipient", Address, nullable=False),
     Column("amount", Amount, nullable=False),  # raw token units
-    ForeignKeyConstraint(
-        ["chain_id", "tx_hash"],
-        ["transactions.chain_id", "transactions.tx_hash"],
-        ondelete="CASCADE",
-    ),
+    _of_transaction(),
     Index(None, "token"),
 )
 
@@ -99,11 +102,7 @@ features = Table(
     Column("tx_hash", Hash, primary_key=True),
     Column("model_version", String(32), primary_key=True),
     Column("features", JSON, nullable=False),  # name -> value; null: could not be had
-    ForeignKeyConstraint(
-        ["chain_id", "tx_hash"],
-        ["transactions.chain_id", "transactions.tx_hash"],
-        ondelete="CASCADE",
-    ),
+    _of_transaction(),
 )
 
 decisions = Table(
@@ -124,11 +123,7 @@ decisions = Table(
     Column("explanation", JSON),
     Column("invalid_reason", Text),
     Column("decided_at", Double, nullable=False),
-    ForeignKeyConstraint(
-        ["chain_id", "tx_hash"],
-        ["transactions.chain_id", "transactions.tx_hash"],
-        ondelete="CASCADE",
-    ),
+    _of_transaction(),
     Index(None, "decided_at"),
 )
 
@@ -151,11 +146,7 @@ alerts = Table(
     Column("block_timestamp", BigInteger),
     Column("orphaned", Boolean, nullable=False, server_default=false()),
     Column("created_at", Double, nullable=False),
-    ForeignKeyConstraint(
-        ["chain_id", "tx_hash"],
-        ["transactions.chain_id", "transactions.tx_hash"],
-        ondelete="CASCADE",
-    ),
+    _of_transaction(),
     UniqueConstraint("chain_id", "tx_hash", "alert_id"),
     Index(None, "block_timestamp"),
     Index(None, "from_address"),
