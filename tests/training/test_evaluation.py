@@ -13,6 +13,7 @@ from src.datasets.tables import TableError
 from src.datasets.training_set import default_folder, load_background
 from src.detection.features.definitions import FOREST_INPUTS
 from src.registry.bundle import MODEL_FILE
+from src.reports.intervals import share_interval
 from src.training.evaluation import __main__ as evaluate_command
 from src.training.evaluation.ablations import GROUPS
 from src.training.evaluation.baselines import largest_single_token_count, transfer_count
@@ -27,7 +28,6 @@ from src.training.evaluation.statistics import (
     cluster_weights,
     interval,
     recall_at,
-    share_interval,
 )
 from src.training.evaluation.threshold import NoThreshold, threshold_for
 from src.training.hyperparameters import Hyperparameters

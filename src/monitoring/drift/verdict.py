@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from src.monitoring.drift.measures import Effect, categorical_effect, effect
 from src.monitoring.drift.sample import TrafficSample
+from src.reports.intervals import share_interval
 
 TOKEN_MIX = "token_mix"  # noqa: S105  a column
 
@@ -152,13 +153,4 @@ def _of_unknown(before: float, now: float, levels: Levels) -> list[tuple[Verdict
 
 
 def _rate(sample: TrafficSample) -> tuple[float, float, float]:
-    return (sample.anomalies / sample.size, *wilson(sample.anomalies, sample.size))
-
-
-def wilson(successes: int, trials: int) -> tuple[float, float]:
-    """95% interval of a share, by Wilson (1927); it does not collapse at 0 of n."""
-    z = 1.959963984540054
-    share = successes / trials
-    middle = (share + z**2 / (2 * trials)) / (1 + z**2 / trials)
-    half = z / (1 + z**2 / trials) * (share * (1 - share) / trials + (z / 2 / trials) ** 2) ** 0.5
-    return max(0.0, middle - half), min(1.0, middle + half)
+    return (sample.anomalies / sample.size, *share_interval(sample.anomalies, sample.size))

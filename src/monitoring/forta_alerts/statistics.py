@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from src.chain.quantities import as_int
-from src.monitoring.drift.verdict import wilson
+from src.reports.intervals import share_interval
 from src.utils.constants import ANOMALOUS_ALERT_ID as ANOMALOUS
 from src.utils.constants import INVALID_ALERT_ID as INVALID
 from src.utils.constants import NORMAL_ALERT_ID as NORMAL
@@ -92,8 +92,8 @@ def daily_statistics(table: pd.DataFrame, expected_anomaly_rate: float) -> Daily
         repeated=int(ours.sum()) - many,
         other=_count(table[~ours]["alert_id"]),
         counts=counts,
-        anomaly_rate=(rate, *wilson(anomalies, many)),
-        invalid_rate=(counts[INVALID] / many, *wilson(counts[INVALID], many)),
+        anomaly_rate=(rate, *share_interval(anomalies, many)),
+        invalid_rate=(counts[INVALID] / many, *share_interval(counts[INVALID], many)),
         expected_anomaly_rate=expected_anomaly_rate,
         deviation=(
             (rate / expected_anomaly_rate - 1) * 100 if expected_anomaly_rate > 0 else None

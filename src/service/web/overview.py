@@ -1,9 +1,9 @@
 """The overview: what was found in a span of block time, beside what training expects."""
 
-import math
 from dataclasses import dataclass
 from typing import Any, Final
 
+from src.reports.intervals import share_interval
 from src.service.context import Service
 from src.service.database.alerts import SEVERITIES, AlertFilter, list_alerts
 from src.service.database.statistics import SCORE_BINS, Overview, block_times, overview
@@ -15,7 +15,6 @@ SPANS: Final = {"day": _DAY, "week": 7 * _DAY, "month": 30 * _DAY, "all": 0}
 _USUAL_SPAN: Final = "week"
 _COLUMNS: Final = 48
 _BUCKETS: Final = (60, 300, 900, 3_600, 6 * 3_600, 86_400, 7 * 86_400)
-_Z: Final = 1.959964
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +96,8 @@ def rate(numbers: Overview, expected: float) -> Rate:
     scored = numbers.transactions - numbers.invalid
     if not scored:
         return Rate(None, 0.0, 1.0, expected)
-    share, z2 = numbers.anomalies / scored, _Z * _Z
-    center = (share + z2 / (2 * scored)) / (1 + z2 / scored)
-    half = _Z * math.sqrt(share * (1 - share) / scored + z2 / (4 * scored**2)) / (1 + z2 / scored)
-    return Rate(share, max(0.0, center - half), min(1.0, center + half), expected)
+    low, high = share_interval(numbers.anomalies, scored)
+    return Rate(numbers.anomalies / scored, low, high, expected)
 
 
 def _columns(

@@ -17,6 +17,7 @@ from sklearn.metrics import average_precision_score
 from src.datasets.tables import TableError, TransactionSet
 from src.datasets.training_set import DataIdentity, as_json, load_background
 from src.detection.features.definitions import FOREST_INPUTS
+from src.reports.intervals import share_interval
 from src.training.evaluation.ablations import ablations
 from src.training.evaluation.baselines import (
     largest_single_token_count,
@@ -40,7 +41,6 @@ from src.training.evaluation.statistics import (
     cluster_weights,
     interval,
     recall_at,
-    share_interval,
 )
 from src.training.fit import CrossFit, cross_fit
 from src.training.hyperparameters import Hyperparameters

@@ -20,9 +20,9 @@ from src.detection.policy import Mode, Policy
 from src.detection.records import Action
 from src.detection.suite import DetectorSuite
 from src.files import write_file
+from src.reports.intervals import share_interval
 from src.settings import load_settings
 from src.training.evaluation import rule_cases
-from src.training.evaluation.statistics import share_interval
 
 MAX_FALSE_ALARMS = 0.005
 """Share of the background that a detector may flag and still be on by default."""

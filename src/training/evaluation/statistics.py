@@ -135,15 +135,6 @@ def interval(values: Floats) -> Interval:
     return float(low), float(high)
 
 
-def share_interval(successes: int, trials: int) -> Interval:
-    """95% interval of a share, by Wilson (1927); it does not collapse at 0 of n."""
-    z = 1.959963984540054
-    share = successes / trials
-    middle = (share + z**2 / (2 * trials)) / (1 + z**2 / trials)
-    half = z / (1 + z**2 / trials) * np.sqrt(share * (1 - share) / trials + (z / 2 / trials) ** 2)
-    return float(max(0.0, middle - half)), float(min(1.0, middle + half))
-
-
 def _draws(random: np.random.Generator, units: int, repetitions: int) -> Floats:
     """How often each unit is drawn in each repetition."""
     return random.multinomial(units, np.full(units, 1 / units), size=repetitions).astype(np.float64)

@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from src.datasets.tables import TransactionSet
 from src.detection.features.definitions import FEATURE_NAMES, TokenProfile, feature_table
 from src.detection.forest.model import Model
+from src.reports.intervals import share_interval
 from src.training.evaluation.statistics import (
     Bootstrap,
     Scored,
     auc,
     interval,
     recall_at,
-    share_interval,
 )
 from src.training.retraining.data import RetrainingData
 from src.training.retraining.golden_shapes import misjudged
