@@ -44,7 +44,8 @@ def _describe(policy: Policy, chain_id: int) -> str:
         shown = f" ({values})" if values and entry.mode is not Mode.OFF else ""
         lines.append(f"  {entry.mode:6} {name}{shown}")
     lines += [
-        f"  scope  {scope.name}: {len(scope.addresses)} addresses ({scope.match}) without "
+        f"  scope  {scope.name}: {len(scope.addresses)} addresses ({scope.match}"
+        f"{f', only if {scope.only_if}' if scope.only_if else ''}) without "
         f"{', '.join(sorted(scope.detectors))}"
         for scope in policy.scopes
         if not scope.chains or chain_id in scope.chains

@@ -42,7 +42,7 @@ from src.detection.challenger import Challenger
 from src.detection.counterparties import CounterpartyBook
 from src.detection.detectors.base import Equipment, SupervisedModel
 from src.detection.errors import InvalidInput, ModelIncompatible
-from src.detection.evidence import Evidence
+from src.detection.evidence import Evidence, credible
 from src.detection.features.definitions import FEATURE_NAMES, TokenProfile, feature_row
 from src.detection.forest.model import ANOMALY, NORMAL, Model, load_model
 from src.detection.policy import parse_policy
@@ -242,7 +242,8 @@ class Pipeline:
         scored = time.perf_counter()
         tokens = self.tokens(facts)
         is_anomaly = assessment is not None and assessment.score >= self.threshold
-        decision = self._decide(transaction, transfers, features, assessment, tokens)
+        unknown = facts.tokens_without_reputation
+        decision = self._decide(transaction, transfers, features, assessment, tokens, unknown)
         sender = transaction.sender
         alerts = alerts_of(decision, sender, is_anomaly=is_anomaly, problem=problem)
         return Result(
@@ -308,12 +309,15 @@ class Pipeline:
         features: Mapping[str, Any],
         assessment: Assessment | None,
         tokens: Mapping[str, TokenView],
+        unknown: frozenset[str],
     ) -> Decision:
         sender, to = transaction.sender, transaction.to
         age = features.get(ACCOUNT_AGE)
         # An empty book or list is false, so they are compared with None.
         book = CounterpartyBook() if self.counterparties is None else self.counterparties
-        listed = None if self.addresses is None else self.addresses.match(sender, to, transfers)
+        listed = None
+        if self.addresses is not None:
+            listed = self.addresses.match(sender, to, credible(transfers, unknown))
         evidence = Evidence(
             transfers=transfers,
             sender=sender,
@@ -327,6 +331,8 @@ class Pipeline:
             assessment=assessment,
             features=features,
             tokens=tokens,
+            unknown_tokens=unknown,
+            values=self.profile.values,
             known_bad=listed,
             look_alikes=book.enter(transfers, sender),
         )

@@ -7,9 +7,14 @@ None, and a detector that needs it says so.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from src.detection.records import ZERO_ADDRESS, Assessment, TransferLike
+from src.detection.records import NEGLIGIBLE_SHARE, Assessment, TransferLike
+
+if TYPE_CHECKING:
+    from src.detection.parties import Dealing, Parties
+
+T = TypeVar("T", bound=TransferLike)
 
 
 class TokenLike(Protocol):
@@ -102,6 +107,8 @@ class Evidence:
         tokens: what is known of the tokens moved, by address; unknown ones are left out.
         known_bad: what the list of bad addresses says; None without a list.
         look_alikes: counterparties that imitate others.
+        unknown_tokens: tokens without a reputation: their events may say anything.
+        values: ETH for one raw unit, by token; tokens without a reference value are left out.
     """
 
     transfers: Sequence[TransferLike]
@@ -117,17 +124,60 @@ class Evidence:
     tokens: Mapping[str, TokenLike] = field(default_factory=dict)
     known_bad: ListMatches | None = None
     look_alikes: tuple[LookAlike, ...] = ()
+    unknown_tokens: frozenset[str] = frozenset()
+    values: Mapping[str, float] = field(default_factory=dict)
 
     @cached_property
+    def credible_transfers(self) -> Sequence[TransferLike]:
+        """The transfers of tokens with a reputation; all, where none would remain.
+
+        The events of a contract that its author deployed for this transaction are free text.
+        """
+        return credible(self.transfers, self.unknown_tokens)
+
+    @cached_property
+    def parties(self) -> "Parties":
+        """Who dealt with whom in them; see `Parties`."""
+        # Here, for it loads numba: a policy is read without.
+        from src.detection.parties import parties_of  # noqa: PLC0415
+
+        return parties_of(self.credible_transfers, self.sender, self.values)
+
+    @property
+    def dealings(self) -> "Sequence[Dealing]":
+        """The transfers between parties, in log order."""
+        return self.parties.dealings
+
+    @property
     def balances(self) -> Mapping[str, Mapping[str, int]]:
-        """Net change by account and token, raw units, exact; without the zero address."""
-        balances: dict[str, dict[str, int]] = {}
-        for transfer in self.transfers:
-            token, amount = transfer.token, transfer.amount
-            if transfer.sender != ZERO_ADDRESS:
-                payer = balances.setdefault(transfer.sender, {})
-                payer[token] = payer.get(token, 0) - amount
-            if transfer.recipient != ZERO_ADDRESS:
-                payee = balances.setdefault(transfer.recipient, {})
-                payee[token] = payee.get(token, 0) + amount
-        return balances
+        """Net change by party and token, raw units, exact; without the zero address."""
+        return self.parties.balances
+
+    @cached_property
+    def largest_value(self) -> float:
+        """ETH that the largest dealing is worth, as far as the values of its tokens are known."""
+        values = self.values
+        return max((d.amount * values.get(d.token, 0.0) for d in self.dealings), default=0.0)
+
+    def is_negligible(self, token: str, amount: int) -> bool:
+        """Whether a change of a balance is worth next to nothing beside the largest dealing."""
+        value = self.values.get(token, 0.0)
+        return value > 0 and abs(amount) * value < NEGLIGIBLE_SHARE * self.largest_value
+
+    @cached_property
+    def sender_pays(self) -> bool:
+        """Whether the sender ends poorer of a token with a value, by more than a trifle."""
+        if self.sender is None or not any(t.sender == self.sender for t in self.credible_transfers):
+            return False
+        changes = self.balances.get(self.sender, {})
+        return any(
+            amount < 0 and token in self.values and not self.is_negligible(token, amount)
+            for token, amount in changes.items()
+        )
+
+
+def credible(transfers: Sequence[T], unknown_tokens: frozenset[str]) -> Sequence[T]:
+    """Transfers without those of these tokens; all of them, where none would remain."""
+    if not unknown_tokens:
+        return transfers
+    return [t for t in transfers if t.token not in unknown_tokens] or transfers

@@ -20,7 +20,7 @@ MAX_POLICY_BYTES = 4 * 1024 * 1024
 
 _DEEPEST = 16
 _TOP = ("version", "detectors", "chains", "scopes")
-_SCOPE = ("reason", "detectors", "match", "chains", "addresses")
+_SCOPE = ("reason", "detectors", "match", "chains", "only_if", "addresses")
 E = TypeVar("E", bound=StrEnum)
 
 _HEX_DIGITS = frozenset("0123456789abcdef")
@@ -42,6 +42,14 @@ class Match(StrEnum):
     SENDER = "sender"
     TO = "to"
     EITHER = "either"
+
+
+@unique
+class Condition(StrEnum):
+    """What must hold besides for a scope to apply."""
+
+    SENDER_PAYS = "sender_pays"
+    """The sender ends poorer of a token with a reference value, by more than a trifle."""
 
 
 class PolicyError(ValueError):
@@ -76,6 +84,7 @@ class Scope:
         match: which address of the transaction must be one of `addresses`.
         addresses: lowercase.
         chains: where it holds; empty for everywhere.
+        only_if: what must hold besides, or None.
     """
 
     name: str
@@ -84,6 +93,7 @@ class Scope:
     match: Match
     addresses: frozenset[str]
     chains: frozenset[int] = frozenset()
+    only_if: Condition | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +229,7 @@ class _Reader:
         addresses = self._list(self._required(entry, "addresses", node), f"{where}.addresses")
         match = entry.get("match")
         chains = entry.get("chains")
+        only_if = entry.get("only_if")
         return Scope(
             name=key.value,
             reason=" ".join(reason.split()),
@@ -228,6 +239,7 @@ class _Reader:
             chains=frozenset(self._chain(c) for c in self._list(chains, f"{where}.chains"))
             if chains
             else frozenset(),
+            only_if=self._choice(only_if, f"{where}.only_if", Condition) if only_if else None,
         )
 
     def _unique(self, addresses: Iterator[tuple[str, yaml.Node]]) -> Iterator[str]:

@@ -14,6 +14,11 @@ from functools import lru_cache
 from typing import NamedTuple, Protocol
 
 ZERO_ADDRESS = "0x" + "0" * 40
+
+NEGLIGIBLE_SHARE = 0.01
+"""Of the value of a transaction's largest transfer: what is worth less counts as no gain, no loss
+and no money of one's own."""
+
 REMEMBERED_ASSESSMENTS = 2048
 """Assessments kept, about 2 kB each, and what is derived from them."""
 

@@ -11,7 +11,7 @@ from typing import Self
 from src.detection.detectors import DETECTORS
 from src.detection.detectors.base import Detector, Equipment
 from src.detection.evidence import Evidence
-from src.detection.policy import Match, Mode, Policy, Scope
+from src.detection.policy import Condition, Match, Mode, Policy, Scope
 from src.detection.records import Decision, Status, Verdict, decide
 
 logger = logging.getLogger(__name__)
@@ -81,11 +81,25 @@ class DetectorSuite:
                 verdicts.append(replace(verdict, shadow=True) if is_shadow else verdict)
         return decide(verdicts)
 
+    def has_conditions(self, sender: str | None, to: str | None) -> bool:
+        """Whether it depends on the transfers which scopes apply to a transaction."""
+        return any(scope.only_if for scope in self._matching(sender, to))
+
+    def _matching(self, sender: str | None, to: str | None) -> Sequence[Scope]:
+        return [*self._by_sender.get(sender or "", ()), *self._by_to.get(to or "", ())]
+
     def _scopes_for(self, evidence: Evidence) -> Sequence[Scope]:
         return [
-            *self._by_sender.get(evidence.sender or "", ()),
-            *self._by_to.get(evidence.to or "", ()),
+            scope
+            for scope in self._matching(evidence.sender, evidence.to)
+            if scope.only_if is None or _holds(scope.only_if, evidence)
         ]
+
+
+def _holds(condition: Condition, evidence: Evidence) -> bool:
+    match condition:
+        case Condition.SENDER_PAYS:
+            return evidence.sender_pays
 
 
 def _out_of_scope(name: str, scopes: Sequence[Scope]) -> Verdict | None:

@@ -209,3 +209,17 @@ def test_a_detector_that_raises_is_named_in_the_finding(start_bot, monkeypatch):
     assert [(r["detector"], r["reason"]) for r in failed] == [
         ("drained_account", "ZeroDivisionError")
     ]
+
+
+def test_an_event_of_a_token_deployed_for_it_does_not_silence_a_rule(start_bot):
+    lender, victim, own_token = "0x" + "1e" * 20, "0x" + "7c" * 20, "0x" + "0d" * 20
+    tokens = {token: usual_token() for token in (UNKNOWN_TOKEN, own_token)}
+    loan = [(lender, BOB, 1000), (victim, BOB, 50), (BOB, lender, 1000)]
+    logs = [transfer_log(UNKNOWN_TOKEN, *move) for move in loan]
+    event = transfer_log(own_token, ALICE, CAROL, 10**18)  # the sender "pays"
+    for deployed, alerts in ((20_000_000 - 100, ["FLASH-LOAN-PROFIT"]), (0, [])):
+        with serve(FakeNode(tokens, deployed_in_block={own_token: deployed}).answer) as url:
+            start_bot(**QUIET, JSON_RPC_URL=url)
+            _, *rules = handle(event, *logs)
+            assert [rule.alert_id for rule in rules] == alerts
+        agent.BOT = None

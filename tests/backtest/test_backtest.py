@@ -34,8 +34,10 @@ from src.detection.detectors import DETECTORS
 from src.detection.detectors.base import Equipment
 from src.detection.evidence import Evidence, TokenFact
 from src.detection.features.definitions import FEATURE_NAMES, TokenProfile, feature_row
+from src.detection.features.reference_values import ReferenceValue, ReferenceValues
+from src.detection.features.view import view_of
 from src.detection.forest.model import load_model
-from src.detection.policy import parse_policy
+from src.detection.policy import Condition, Match, Scope, parse_policy
 from src.detection.records import Action
 from src.detection.suite import DetectorSuite
 from src.settings import PROJECT_ROOT
@@ -49,6 +51,7 @@ from tests.chain.test_record import Node
 
 POLICY = (PROJECT_ROOT / "policy.yaml").read_text()
 THRESHOLD = 0.6
+RULES = ("flash_loan_profit", "drained_account", "isolation_forest")
 
 
 @pytest.fixture(scope="module")
@@ -89,12 +92,12 @@ def content_of(out):
     }
 
 
-def live(model, history, facts=None):
+def live(model, history, facts=None, policy=None):
     """Every transaction by itself, through the functions of live handling."""
     facts = facts or {}
     profile = TokenProfile.from_manifest(model.manifest)
     suite = DetectorSuite.from_policy(
-        parse_policy(POLICY), 1, Equipment(THRESHOLD, model.manifest.token_amounts)
+        policy or parse_policy(POLICY), 1, Equipment(THRESHOLD, model.manifest.token_amounts)
     )
     assessor = Assessor(model, attributions=10)
     book = CounterpartyBook(10**6)
@@ -111,7 +114,7 @@ def live(model, history, facts=None):
             t.transfers, t.sender, t.to, 1, t.block, t.timestamp, t.nonce, None, assessment,
             {} if row is None else dict(zip(model.inputs, row.tolist(), strict=True)),
             {m.token: facts[m.token] for m in t.transfers if m.token in facts},
-            None, book.enter(t.transfers, t.sender),
+            None, book.enter(t.transfers, t.sender), values=profile.values,
         )  # fmt: skip
         found[t.tx_hash] = (row, assessment, suite.decide(evidence), evidence)
     return found
@@ -381,14 +384,20 @@ def test_no_condition_hides_a_transaction_from_its_detector(tmp_path, model, see
     tokens = list(model.manifest.token_amounts)
     history = hostile_history(seed, tokens=tokens)
     facts = {tokens[1]: TokenFact("USDC", impersonates=True)}
+    values = ReferenceValues("2026-01-01", (ReferenceValue(1, tokens[0], "ONE", 18, 1.0),))
+    model = replace(model, manifest=replace(model.manifest, reference_values=values))
+    called = frozenset(t.to for t in history[:100] if t.to)
+    scope = Scope("some", "why", frozenset(RULES), Match.TO, called, only_if=Condition.SENDER_PAYS)
+    policy = parse_policy(POLICY)
+    policy = replace(policy, scopes=(*policy.scopes, scope))
     write_etl(tmp_path, history)
     export = detect(tmp_path)
     part = Slice(0, 0, 0, 0, whole_table(export.transactions), whole_table(export.transfers))
     batch = assemble(SliceReader(export).read(part))
     scores = Scorer(model).score(batch)
-    policy = parse_policy(POLICY)
     hashes = columns.hex_column(batch.tx_hash, 32).to_pylist()
-    expected = live(model, history, facts)
+    expected = live(model, history, facts, policy)
+    assert any("some: why" in str(decision) for _, _, decision, _ in expected.values())
     alike = np.array([bool(expected[h][3].look_alikes) for h in hashes])
     amounts = model.manifest.token_amounts
     decided = BatchDecider(model, policy, 1, THRESHOLD, facts).decide(batch, scores)
@@ -398,8 +407,12 @@ def test_no_condition_hides_a_transaction_from_its_detector(tmp_path, model, see
             assert decided[position].decision == decision
         else:
             assert decision.action is Action.ALLOW
+    worth = TokenProfile.from_manifest(model.manifest).values_of(batch.transfers)
+    view = view_of(batch.transfers.arrays, worth, batch.transfers.n_accounts)
     for name, entry in policy.for_chain(1).items():
-        around = Surroundings(entry.parameters, THRESHOLD, amounts, frozenset([tokens[1]]), alike)
+        around = Surroundings(
+            entry.parameters, THRESHOLD, amounts, frozenset([tokens[1]]), alike, worth, view
+        )
         seen = candidates(name, batch, scores, around)
         detector = DETECTORS[name].build(entry.parameters, Equipment(THRESHOLD, amounts))
         for position in np.flatnonzero(~seen):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from src.decision import __main__ as command
 from src.detection.detectors import DETECTORS
 from src.detection.detectors.base import Equipment
-from src.detection.policy import Mode, PolicyError, parse_policy
+from src.detection.policy import Condition, Mode, PolicyError, parse_policy
 from src.detection.suite import DetectorSuite
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -84,6 +84,13 @@ def test_a_scope_is_read():
     assert scope.addresses == {ADDRESS}
 
 
+def test_a_scope_may_have_a_condition():
+    (scope,) = parse_policy(with_scope(only_if="sender_pays")).scopes
+    assert scope.only_if is Condition.SENDER_PAYS
+    (scope,) = parse_policy(with_scope()).scopes
+    assert scope.only_if is None
+
+
 def test_a_scope_of_another_chain_does_not_apply():
     policy = parse_policy(with_scope(chains="[56]"))
     assert DetectorSuite.from_policy(policy, 1, Equipment())._scoped is False
@@ -124,6 +131,7 @@ def test_a_scope_of_another_chain_does_not_apply():
         (with_scope(addresses="[0x12]"), 8, "not an address"),
         (with_scope(addresses=f"[{ADDRESS}, {ADDRESS.upper().replace('X', 'x')}]"), 8, "twice"),
         (with_scope(match="from"), 9, "allowed: sender, to, either"),
+        (with_scope(only_if="always"), 9, "allowed: sender_pays"),
         ("version: 1\ndetectors: [", 2, "not YAML"),
         ("a: &a [1]\nb: *a", 2, "aliases"),
         ("\x00", None, "not YAML"),

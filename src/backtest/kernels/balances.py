@@ -8,6 +8,9 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from src.detection.features.flows import TRANSFERS_TYPE, Transfers
+from src.detection.records import NEGLIGIBLE_SHARE
+
 _MAX_TRANSFERS_FOR_LOANS = 64
 _MAX_TRANSFERS_FOR_DRAINS = 512
 """The search takes more than linear time: a longer transaction is for the detector itself."""
@@ -84,19 +87,40 @@ def _may_be_repaid(
 
 
 @numba.njit(cache=True, nogil=True)
+def _trifle(
+    token: NDArray[np.int32],
+    amount: NDArray[np.float64],
+    value: NDArray[np.float64],
+    start: int,
+    stop: int,
+) -> float:
+    """The value from which a change of a balance may count in a transaction."""
+    largest = 0.0
+    for row in range(start, stop):
+        largest = max(largest, amount[row] * value[token[row]])
+    return largest * NEGLIGIBLE_SHARE * (1.0 + _TOLERANCE)
+
+
+@numba.njit(inline="always")
+def _is_in(account: int, side: tuple[np.int32, np.int32, np.int32, np.int32], lender: int) -> bool:
+    """Whether an account is one of these, and neither the lender nor the zero address."""
+    return account in side and account != lender and account > _ZERO_ACCOUNT
+
+
+@numba.njit(cache=True, nogil=True)
 def _gains(
     token: NDArray[np.int32],
     sender: NDArray[np.int32],
     recipient: NDArray[np.int32],
     amount: NDArray[np.float64],
+    value: NDArray[np.float64],
     start: int,
     stop: int,
-    origin: int,
-    called: int,
+    side: tuple[np.int32, np.int32, np.int32, np.int32],
     lender: int,
-    borrower: int,
 ) -> bool:
-    """Whether sender, contract called and borrower, without the lender, may lose no token."""
+    """Whether these accounts together, without the lender, may lose no more than trifles."""
+    trifle = _trifle(token, amount, value, start, stop)
     for one in range(start, stop):
         if _is_repeated(token, start, one):
             continue
@@ -105,52 +129,46 @@ def _gains(
         for row in range(one, stop):
             if token[row] != token[one]:
                 continue
-            payer, payee = sender[row], recipient[row]
-            if payer in (origin, called, borrower) and payer != lender and payer > _ZERO_ACCOUNT:
+            if _is_in(sender[row], side, lender):
                 net -= amount[row]
                 gross += amount[row]
-            if payee in (origin, called, borrower) and payee != lender and payee > _ZERO_ACCOUNT:
+            if _is_in(recipient[row], side, lender):
                 net += amount[row]
                 gross += amount[row]
-        if net < -_TOLERANCE * gross:
+        price = value[token[one]]
+        if net < -_TOLERANCE * gross and not (price > 0.0 and -net * price < trifle):
             return False
     return True
 
 
 @numba.njit(
     numba.boolean[::1](
-        numba.int64[::1], numba.int32[::1], numba.int32[::1], numba.int32[::1],
-        numba.float64[::1], numba.int32[::1], numba.int32[::1], numba.boolean[::1],
+        TRANSFERS_TYPE, numba.float64[::1], numba.int32[::1], numba.int64[::1], numba.int64,
     ),
     cache=True, nogil=True,
 )  # fmt: skip
 def may_profit(
-    offsets: NDArray[np.int64],
-    token: NDArray[np.int32],
-    sender: NDArray[np.int32],
-    recipient: NDArray[np.int32],
-    amount: NDArray[np.float64],
-    origin: NDArray[np.int32],
+    view: Transfers,
+    value: NDArray[np.float64],
     called: NDArray[np.int32],
-    looked_at: NDArray[np.bool_],
+    agent: NDArray[np.int64],
+    min_transfers: int,
 ) -> NDArray[np.bool_]:
     """Transactions in which some loan may be repaid and the sender's side may lose nothing.
 
     Args:
-        offsets: as in `TransferBatch`, and so are
-        token: the tokens,
-        sender: the payers,
-        recipient: the payees,
-        amount: and the amounts.
-        origin: account id of each transaction's sender.
+        view: the transfers between parties, see `features.view`.
+        value: by token id, what one raw unit is worth; 0 where it is not known.
         called: account id of each transaction's `to`, -1 where it has no part in the transfers.
-        looked_at: transactions to look at; the others are False.
+        agent: of each, the account that stands for all that act on others' money, or -1.
+        min_transfers: those with fewer are False.
     """
-    found = np.zeros(len(looked_at), np.bool_)
-    for tx in range(len(looked_at)):
-        if not looked_at[tx]:
-            continue
+    offsets, token, sender, recipient, amount, origin = view
+    found = np.zeros(len(origin), np.bool_)
+    for tx in range(len(origin)):
         start, stop = offsets[tx], offsets[tx + 1]
+        if stop - start < min_transfers:
+            continue
         if stop - start > _MAX_TRANSFERS_FOR_LOANS:
             found[tx] = True
             continue
@@ -158,18 +176,9 @@ def may_profit(
             lender, borrower = recipient[back], sender[back]
             if amount[back] == 0.0 or _ZERO_ACCOUNT in (lender, borrower):
                 continue
-            lent = _may_be_repaid(token, sender, recipient, amount, start, back)
-            if lent and _gains(
-                token,
-                sender,
-                recipient,
-                amount,
-                start,
-                stop,
-                origin[tx],
-                called[tx],
-                lender,
-                borrower,
+            side = (origin[tx], called[tx], borrower, np.int32(agent[tx]))
+            if _may_be_repaid(token, sender, recipient, amount, start, back) and _gains(
+                token, sender, recipient, amount, value, start, stop, side, lender
             ):
                 found[tx] = True
                 break
@@ -183,12 +192,14 @@ def _loses(
     recipient: NDArray[np.int32],
     amount: NDArray[np.float64],
     words: NDArray[np.uint64],
+    value: NDArray[np.float64],
     start: int,
     stop: int,
     who: int,
     min_tokens: int,
 ) -> bool:
-    """Whether an account may lose enough tokens and gain none."""
+    """Whether an account may lose enough tokens and gain no more than trifles."""
+    trifle = _trifle(token, amount, value, start, stop)
     lost = 0
     gained = False
     for one in range(start, stop):
@@ -211,26 +222,23 @@ def _loses(
         is_zero = abs(net) <= doubt and low == 0 and doubt < _HALF_OF_64_BITS
         if net < doubt and gross > 0.0 and not is_zero:
             lost += 1
-        gained |= net > doubt
+        price = value[token[one]]
+        gained |= net > doubt and not (price > 0.0 and net * price < trifle)
     return lost >= min_tokens and not gained
 
 
 @numba.njit(
     numba.boolean[::1](
-        numba.int64[::1], numba.int32[::1], numba.int32[::1], numba.int32[::1],
-        numba.float64[::1], numba.uint64[:, ::1], numba.int32[::1], numba.int32[::1],
-        numba.int64, numba.int64,
+        TRANSFERS_TYPE, numba.uint64[:, ::1], numba.float64[::1], numba.int32[::1],
+        numba.int32[::1], numba.int64, numba.int64,
     ),
     cache=True, nogil=True,
 )  # fmt: skip
 def may_be_drained(
-    offsets: NDArray[np.int64],
-    token: NDArray[np.int32],
-    sender: NDArray[np.int32],
-    recipient: NDArray[np.int32],
-    amount: NDArray[np.float64],
+    view: Transfers,
     words: NDArray[np.uint64],
-    origin: NDArray[np.int32],
+    value: NDArray[np.float64],
+    signer: NDArray[np.int32],
     called: NDArray[np.int32],
     n_accounts: int,
     min_tokens: int,
@@ -238,17 +246,15 @@ def may_be_drained(
     """Transactions in which some account may lose enough tokens and gain none.
 
     Args:
-        offsets: as in `TransferBatch`, and so are
-        token: the tokens,
-        sender: the payers,
-        recipient: the payees,
-        amount: and the amounts.
-        words: the amounts, exact.
-        origin: account id of each transaction's sender, who may lose what it likes, -1 for none,
+        view: the transfers between parties, see `features.view`.
+        words: their amounts, exact.
+        value: by token id, what one raw unit is worth; 0 where it is not known.
+        signer: account id of each transaction's sender, who may lose what it likes, -1 for none,
         called: and so may the contract called, -1 where it has no part in the transfers.
-        n_accounts: number of account ids.
+        n_accounts: number of account ids; those from there on are flash mints.
         min_tokens: enough tokens.
     """
+    offsets, token, sender, recipient, amount, _ = view
     found = np.zeros(len(offsets) - 1, np.bool_)
     stamps = np.full(n_accounts, -1, np.int64)
     paid = np.zeros(n_accounts, np.int64)
@@ -260,7 +266,7 @@ def may_be_drained(
             continue
         for row in range(start, stop):
             who = sender[row]
-            if who == _ZERO_ACCOUNT or who in (origin[tx], called[tx]):
+            if who == _ZERO_ACCOUNT or who >= n_accounts or who in (signer[tx], called[tx]):
                 continue
             if stamps[who] != tx:
                 stamps[who] = tx
@@ -269,7 +275,7 @@ def may_be_drained(
             if paid[who] != min_tokens:  # each account is looked at once
                 continue
             if stop - start > _MAX_TRANSFERS_FOR_DRAINS or _loses(
-                token, sender, recipient, amount, words, start, stop, who, min_tokens
+                token, sender, recipient, amount, words, value, start, stop, who, min_tokens
             ):
                 found[tx] = True
                 break

@@ -24,6 +24,8 @@ from src.detection.assessment import EXPLAINED_INPUTS
 from src.detection.counterparties import CounterpartyBook
 from src.detection.detectors.base import Equipment
 from src.detection.evidence import Evidence, LookAlike, TokenFact
+from src.detection.features.definitions import TokenProfile
+from src.detection.features.view import view_of
 from src.detection.forest.model import Model
 from src.detection.policy import Mode, Policy
 from src.detection.records import Assessment, Attribution, Decision, decide
@@ -72,6 +74,7 @@ class BatchDecider:
         self._chain_id = chain_id
         self._threshold = threshold
         self._amounts = model.manifest.token_amounts
+        self._profile = TokenProfile.from_manifest(model.manifest)
         self._tokens = tokens
         self._impersonators = frozenset(a for a, fact in tokens.items() if fact.impersonates)
         equipment = Equipment(threshold, self._amounts)
@@ -102,10 +105,13 @@ class BatchDecider:
         anomalies = np.flatnonzero(scores.score >= self._threshold).tolist()
         asked: dict[int, list[str]] = {position: [] for position in anomalies}
         shown = np.zeros(len(batch), np.bool_)
+        values = self._profile.values_of(batch.transfers)
+        view = view_of(batch.transfers.arrays, values, batch.transfers.n_accounts)
         for name, parameters in self._running.items():
             around = Surroundings(
-                parameters, self._threshold, self._amounts, self._impersonators, is_alike
-            )
+                parameters, self._threshold, self._amounts, self._impersonators, is_alike, values,
+                view,
+            )  # fmt: skip
             wanted = candidates(name, batch, scores, around)
             if name not in BLIND_TO_TRANSFERS:
                 shown |= wanted
@@ -132,7 +138,9 @@ class BatchDecider:
 
     def _together(self, facts: Evidence, names: list[str], said: list[Decision]) -> Decision:
         """The decision of all, of whom these were asked already. The others need no transfers."""
-        others = self._suite.decide(replace(facts, transfers=(), tokens={}, look_alikes=()))
+        if not self._suite.has_conditions(facts.sender, facts.to):
+            facts = replace(facts, transfers=(), tokens={}, look_alikes=())
+        others = self._suite.decide(facts)
         verdicts = [v for v in (*others.reasons, *others.shadow) if v.detector not in names]
         for decision in said:
             verdicts += (*decision.reasons, *decision.shadow)
@@ -190,11 +198,13 @@ class BatchDecider:
             scores: theirs.
             positions: which of them.
             look_alikes: by position.
-            shown: of each, whether its transfers are shown; the others look as if they had none.
+            shown: of each, whether its transfers are shown; the others look as if they had none,
+                but for those that a scope's condition reads.
         """
-        moved = transfers_of(batch, positions[shown])
         senders = hex_texts(batch.sender[positions], arrow.ADDRESS_BYTES)
         called = hex_texts(batch.to[positions], arrow.ADDRESS_BYTES)
+        read = list(map(self._suite.has_conditions, senders, called))
+        moved = transfers_of(batch, positions[shown | np.array(read, np.bool_)])
         found = {}
         for at, position in enumerate(positions.tolist()):
             has_sender = bool(batch.has_sender[position])
@@ -214,6 +224,7 @@ class BatchDecider:
                     dict(zip(self._model.inputs, row.tolist(), strict=True)) if has_sender else {}
                 ),
                 tokens={token: self._tokens[token] for token in tokens},
+                values=self._profile.values,
                 look_alikes=look_alikes.get(position, ()),
             )
         return found

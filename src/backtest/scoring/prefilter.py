@@ -29,12 +29,11 @@ from src.backtest.reading.columns import SECRET
 from src.backtest.scoring.scoring import Scores
 from src.detection.counterparties import FIRST_DIGITS, LAST_DIGITS
 from src.detection.detectors.fresh_account_large_value import large_amount
-from src.detection.features.definitions import FEATURE_NAMES
+from src.detection.features.view import View
 from src.detection.forest.manifest import TokenAmounts
 
 Mask = NDArray[np.bool_]
 
-_REVERSE_HOPS = FEATURE_NAMES.index("reverse_hops")
 _DIGIT_BITS = 4
 
 
@@ -48,6 +47,8 @@ class Surroundings:
         token_amounts: how much of each known token ordinary transfers move.
         impersonators: contracts whose symbol reads like a well-known token's.
         look_alike: transactions with a counterparty that imitates another.
+        values: by token id, what one raw unit is worth in ETH; 0 where it is not known.
+        view: the transfers between parties.
     """
 
     parameters: Mapping[str, float | None]
@@ -55,6 +56,8 @@ class Surroundings:
     token_amounts: Mapping[str, TokenAmounts]
     impersonators: frozenset[str]
     look_alike: Mask
+    values: NDArray[np.float64]
+    view: View
 
 
 Condition = Callable[[TransactionBatch, Scores, Surroundings], Mask]
@@ -143,27 +146,21 @@ def _fresh_account(batch: TransactionBatch, _scores: Scores, around: Surrounding
     return fresh & _any(batch, transfers.amount >= _large(batch, around)[transfers.token])
 
 
-def _flash_loan(batch: TransactionBatch, scores: Scores, around: Surroundings) -> Mask:
+def _flash_loan(batch: TransactionBatch, _scores: Scores, around: Surroundings) -> Mask:
     min_transfers = around.parameters["min_transfers"]
     assert min_transfers is not None  # noqa: S101  it has a default
-    transfers = batch.transfers
-    returned = scores.all_features[:, _REVERSE_HOPS] > 0
-    to_itself = _any(batch, transfers.sender == transfers.recipient)
-    looked_at = (transfers.n_transfers >= min_transfers) & (returned | to_itself)
-    return may_profit(
-        transfers.offsets, transfers.token, transfers.sender, transfers.recipient,
-        transfers.amount, transfers.origin, batch.called, looked_at,
-    )  # fmt: skip
+    view = around.view
+    return may_profit(view.transfers, around.values, batch.called, view.party, int(min_transfers))
 
 
 def _drained_account(batch: TransactionBatch, _scores: Scores, around: Surroundings) -> Mask:
     min_tokens = around.parameters["min_tokens"]
     assert min_tokens is not None  # noqa: S101  it has a default
-    transfers = batch.transfers
+    view, transfers = around.view, batch.transfers
     return may_be_drained(
-        transfers.offsets, transfers.token, transfers.sender, transfers.recipient,
-        transfers.amount, batch.amount, np.where(batch.has_sender, transfers.origin, np.int32(-1)),
-        batch.called, transfers.n_accounts, int(min_tokens),
+        view.transfers, batch.amount[view.position], around.values,
+        np.where(batch.has_sender, transfers.origin, np.int32(-1)), batch.called,
+        transfers.n_accounts, int(min_tokens),
     )  # fmt: skip
 
 

@@ -77,21 +77,22 @@ class AddressPoisoningDetector:
     def _in_strangers_names(self, evidence: Evidence) -> Verdict:
         if evidence.sender is None:
             return _SILENT
-        acting = {evidence.sender, evidence.to, ZERO_ADDRESS}
+        acting: set[str | None] = {evidence.sender, evidence.to, ZERO_ADDRESS}
         moving: set[str] = set()
-        for transfer in evidence.transfers:
+        for transfer in evidence.credible_transfers:
             if transfer.amount and not self._is_counterfeit(evidence, transfer):
                 moving.update((transfer.sender, transfer.recipient))
-        zero = counterfeit = 0
-        for transfer in evidence.transfers:
-            payer, payee = transfer.sender, transfer.recipient
-            # An account that moves something in earnest takes part; the others are only named.
-            if payer in acting or payer in moving or payee in (ZERO_ADDRESS, payer):
-                continue
-            if self._is_counterfeit(evidence, transfer):
-                counterfeit += 1
-            elif transfer.amount == 0:
-                zero += 1
+        # An account that moves something in earnest takes part; the others are only named.
+        zero = sum(
+            transfer.amount == 0
+            and not self._is_counterfeit(evidence, transfer)
+            and _only_names(transfer, acting, moving)
+            for transfer in evidence.credible_transfers
+        )
+        counterfeit = sum(
+            self._is_counterfeit(evidence, transfer) and _only_names(transfer, acting, moving)
+            for transfer in evidence.transfers
+        )
         said = []
         if zero >= self._min_zero_transfers:
             said.append(f"{count(zero, 'transfer')} of nothing")
@@ -110,6 +111,12 @@ class AddressPoisoningDetector:
     def _is_counterfeit(evidence: Evidence, transfer: TransferLike) -> bool:
         fact = evidence.tokens.get(transfer.token)
         return fact is not None and fact.impersonates
+
+
+def _only_names(transfer: TransferLike, acting: set[str | None], moving: set[str]) -> bool:
+    """Whether a transfer is in the name of an account that neither acts nor moves anything."""
+    payer, payee = transfer.sender, transfer.recipient
+    return payer not in acting and payer not in moving and payee not in (ZERO_ADDRESS, payer)
 
 
 def _is_payoff(pair: LookAlike) -> bool:

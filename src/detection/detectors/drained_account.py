@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import ClassVar, Self
 
-from src.detection.detectors.base import AlertSpec, Equipment, Parameter
+from src.detection.detectors.base import AlertSpec, Equipment, Parameter, count
 from src.detection.evidence import Evidence
 from src.detection.records import Action, Verdict
 
@@ -13,8 +13,8 @@ _SILENT = Verdict("drained_account")
 class DrainedAccountDetector:
     """`REVIEW` when an account that has not signed loses several tokens and gets none.
 
-    Balances are not in a transaction's events: what is seen is that tokens leave one-sidedly, not
-    how much is left.
+    Tokens without a reputation do not count, nor does a trifle that it gets. Balances are not in a
+    transaction's events: what is seen is that tokens leave one-sidedly, not how much is left.
     """
 
     NAME: ClassVar[str] = "drained_account"
@@ -38,18 +38,22 @@ class DrainedAccountDetector:
 
     def evaluate(self, evidence: Evidence) -> Verdict:
         """See `Detector`."""
-        if len(evidence.transfers) < self._min_tokens:
+        transfers = evidence.credible_transfers
+        if len(transfers) < self._min_tokens:
             return _SILENT
-        if len({transfer.token for transfer in evidence.transfers}) < self._min_tokens:
+        if len({transfer.token for transfer in transfers}) < self._min_tokens:
             return _SILENT
+        ours = (evidence.sender, evidence.to, evidence.parties.agent)
         for account, changes in evidence.balances.items():
-            if len(changes) < self._min_tokens or account in (evidence.sender, evidence.to):
+            if len(changes) < self._min_tokens or account in ours:
                 continue
             lost = sum(amount < 0 for amount in changes.values())
-            if lost >= self._min_tokens and not any(amount > 0 for amount in changes.values()):
+            gained = [(token, amount) for token, amount in changes.items() if amount > 0]
+            if lost >= self._min_tokens and all(evidence.is_negligible(*gain) for gain in gained):
                 return Verdict(
                     self.NAME,
                     Action.REVIEW,
-                    f"{account} loses {lost} tokens, receives none and has not signed",
+                    f"{account} loses {count(lost, 'token')}, receives "
+                    f"{'next to nothing' if gained else 'none'} and has not signed",
                 )
         return _SILENT

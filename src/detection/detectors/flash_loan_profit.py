@@ -1,11 +1,14 @@
 """A flash loan after which the sender's side is richer of something and poorer of nothing."""
 
-from collections.abc import Mapping
-from typing import ClassVar, Self
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from src.detection.detectors.base import AlertSpec, Equipment, Parameter, count
 from src.detection.evidence import Evidence
 from src.detection.records import ZERO_ADDRESS, Action, Verdict
+
+if TYPE_CHECKING:
+    from src.detection.parties import Dealing
 
 _SILENT = Verdict("flash_loan_profit")
 
@@ -13,9 +16,11 @@ _SILENT = Verdict("flash_loan_profit")
 class FlashLoanProfitDetector:
     """`REVIEW` when a loan is repaid within the transaction and the sender's side only gains.
 
-    A loan is a token that one account gives another and gets back in full later in the same
-    transaction. The sender's side is the sender, the contract called and the borrower. Arbitrage
-    looks the same: that is what scopes are for.
+    A loan is a token that one party gives another and gets back in full later in the same
+    transaction, a flash mint included. The sender's side is the sender, the contract called, the
+    borrower and all accounts that act on others' money alone. Tokens without a reputation do not
+    count, nor does a trifle that the side ends poorer of. Arbitrage looks the same: that is what
+    scopes are for.
     """
 
     NAME: ClassVar[str] = "flash_loan_profit"
@@ -41,39 +46,49 @@ class FlashLoanProfitDetector:
 
     def evaluate(self, evidence: Evidence) -> Verdict:
         """See `Detector`."""
-        if len(evidence.transfers) < self._min_transfers:
+        transfers = evidence.credible_transfers
+        if len(transfers) < self._min_transfers:
             return _SILENT
-        loan = _repaid_loan(evidence)
-        if loan is None:
+        if len({transfer.token for transfer in transfers}) == len(transfers):
+            return _SILENT  # no token moves twice, as nearly always
+        if len(evidence.dealings) < self._min_transfers:
             return _SILENT
-        token, lender, borrower = loan
+        repayment = _repayment(evidence.dealings)
+        if repayment is None:
+            return _SILENT
+        lender, borrower = repayment.recipient, repayment.sender
         gained: dict[str, int] = {}
-        for account in {evidence.sender, evidence.to, borrower} - {None, lender}:
-            for moved, amount in evidence.balances.get(account or "", {}).items():
+        side = {evidence.sender, evidence.to, borrower, evidence.parties.agent}
+        for party in side - {None, lender}:
+            for moved, amount in evidence.balances.get(party or "", {}).items():
                 gained[moved] = gained.get(moved, 0) + amount
         profits = [moved for moved, amount in gained.items() if amount > 0]
-        if not profits or any(amount < 0 for amount in gained.values()):
+        losses = [moved for moved, amount in gained.items() if amount < 0]
+        if not profits or not all(evidence.is_negligible(token, gained[token]) for token in losses):
             return _SILENT
+        payer, payee = repayment.logged.sender, repayment.logged.recipient
+        to = payee if payee != ZERO_ADDRESS else "the zero address (a flash mint)"
         return Verdict(
             self.NAME,
             Action.REVIEW,
-            f"{borrower} repays token {token} to {lender} within the transaction, and the "
-            f"sender's side ends richer of {count(len(profits), 'token')} and poorer of none",
+            f"{payer} repays token {repayment.token} to {to} within the transaction, and the "
+            f"sender's side ends richer of {count(len(profits), 'token')} and poorer of "
+            f"{'next to nothing' if losses else 'none'}",
         )
 
 
-def _repaid_loan(evidence: Evidence) -> tuple[str, str, str] | None:
-    """The first (token, lender, borrower) whose loan comes back in full, or None."""
+def _repayment(dealings: "Sequence[Dealing]") -> "Dealing | None":
+    """The first dealing that gives back in full what its recipient had lent its sender, or None."""
     lent: dict[tuple[str, str, str], int] = {}
-    for transfer in evidence.transfers:
-        if transfer.amount == 0 or ZERO_ADDRESS in (transfer.sender, transfer.recipient):
+    for dealing in dealings:
+        if dealing.amount == 0 or ZERO_ADDRESS in (dealing.sender, dealing.recipient):
             continue
-        owed = lent.get((transfer.token, transfer.recipient, transfer.sender))
+        owed = lent.get((dealing.token, dealing.recipient, dealing.sender))
         if owed is not None:
-            if transfer.amount >= owed:
-                return transfer.token, transfer.recipient, transfer.sender
-            lent[transfer.token, transfer.recipient, transfer.sender] = owed - transfer.amount
+            if dealing.amount >= owed:
+                return dealing
+            lent[dealing.token, dealing.recipient, dealing.sender] = owed - dealing.amount
         else:
-            key = (transfer.token, transfer.sender, transfer.recipient)
-            lent[key] = lent.get(key, 0) + transfer.amount
+            key = (dealing.token, dealing.sender, dealing.recipient)
+            lent[key] = lent.get(key, 0) + dealing.amount
     return None

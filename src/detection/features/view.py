@@ -32,10 +32,7 @@ from src.detection.features.flows import (
     flows_of,
     numbered,
 )
-
-NEGLIGIBLE_SHARE = 0.01
-"""Of the value of the transaction's largest transfer: an account that falls short by less does not
-count as spending money of its own."""
+from src.detection.records import NEGLIGIBLE_SHARE
 
 
 class View(NamedTuple):

@@ -77,6 +77,7 @@ class Facts:
             assessment=self._assessor.assess(row[self._columns]),
             features=dict(zip(FEATURE_NAMES, row.tolist(), strict=True)),
             tokens={token: fact for token in tokens if (fact := self._token(token))},
+            values=self._profile.values,
             look_alikes=look_alikes,
         )
 

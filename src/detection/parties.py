@@ -1,0 +1,93 @@
+"""Who dealt with whom, when the accounts that act for one another count as one party.
+
+The form of `features.view` with addresses and exact integers, for rules. An attacker chooses which
+of its accounts deals with whom, and puts relays between them, for cents. That changes no party.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from src.detection.features.batch import TransferBatch
+from src.detection.features.view import view_of
+from src.detection.records import ZERO_ADDRESS, TransferLike
+
+FLASH_MINT: Final = "flash mint of "
+"""Before a token's address: the lender of what is minted and burnt in the same transaction."""
+
+
+class Dealing(NamedTuple):
+    """A transfer between two parties.
+
+    Attributes:
+        token, amount: as logged; raw units.
+        sender, recipient: the parties: an account, one that stands for several, a flash mint.
+        logged: the transfer itself, with the accounts that the log names.
+    """
+
+    token: str
+    sender: str
+    recipient: str
+    amount: int
+    logged: TransferLike
+
+
+@dataclass(frozen=True)
+class Parties:
+    """The parties of a transaction.
+
+    Attributes:
+        dealings: the transfers between them, in log order.
+        agent: the account that stands for all that act on the money of others (attack contracts,
+            helpers, routers); None where there is none. It is the sender's where that is one.
+    """
+
+    dealings: Sequence[Dealing]
+    agent: str | None
+
+    @cached_property
+    def balances(self) -> Mapping[str, Mapping[str, int]]:
+        """Net change by party and token, raw units, exact; without zero address and flash mints."""
+        balances: dict[str, dict[str, int]] = {}
+        for token, payer, payee, amount, _ in self.dealings:
+            for party, change in ((payer, -amount), (payee, amount)):
+                if party != ZERO_ADDRESS and not party.startswith(FLASH_MINT):
+                    changes = balances.setdefault(party, {})
+                    changes[token] = changes.get(token, 0) + change
+        return balances
+
+
+def parties_of(
+    transfers: Sequence[TransferLike], sender: str | None, values: Mapping[str, float]
+) -> Parties:
+    """Find the parties of one transaction.
+
+    Args:
+        transfers: in log order.
+        sender: `tx.from`, or None.
+        values: ETH for one raw unit, by token; 0 for those left out.
+    """
+    batch = TransferBatch.from_transactions([(transfers, sender or "")])
+    worth = np.array([values.get(token, 0.0) for token in batch.token_addresses], np.float64)
+    view = view_of(batch.arrays, worth, batch.n_accounts)
+    names: dict[int, str] = {}
+    for ids, addresses in (
+        (batch.sender, [transfer.sender for transfer in transfers]),
+        (batch.recipient, [transfer.recipient for transfer in transfers]),
+    ):
+        names.update(zip(ids.tolist(), addresses, strict=True))
+    for token, address in enumerate(batch.token_addresses):
+        names[batch.n_accounts + token] = FLASH_MINT + address
+    dealings = [
+        Dealing((logged := transfers[at]).token, names[payer], names[payee], logged.amount, logged)
+        for at, payer, payee in zip(
+            view.position.tolist(),
+            view.transfers.sender.tolist(),
+            view.transfers.recipient.tolist(),
+            strict=True,
+        )
+    ]
+    return Parties(dealings, names.get(int(view.party[0])))
