@@ -6,11 +6,8 @@ hold where seconds do not. Exit code 0 when every promise holds, else 1.
 
 import logging
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import bridge, handler, kernels, start_up
 from benchmarks.report import Line, table, write_json
 from src import cli
 
@@ -24,37 +21,7 @@ examples:
 exit codes: 0 every promise holds, 1 one does not, 2 wrong usage or failed.
 """
 
-CORES = 0.2
-"""What a scan node gives a bot."""
-
-
-@dataclass(frozen=True, slots=True)
-class Effort:
-    """How long to measure."""
-
-    rounds: int
-    round_seconds: float
-    bridge_transactions: int
-
-
-FULL = Effort(rounds=5, round_seconds=0.3, bridge_transactions=200)
-QUICK = Effort(rounds=3, round_seconds=0.05, bridge_transactions=30)
-
-Found = tuple[list[Line], list[str]]
-
-GROUPS: dict[str, Callable[[Effort], Found]] = {
-    "kernels": lambda effort: (
-        kernels.measure(rounds=effort.rounds, round_seconds=effort.round_seconds), []
-    ),
-    "handler": lambda effort: (
-        [*handler.warm(rounds=effort.rounds, round_seconds=effort.round_seconds)], []
-    ),
-    "cold": lambda effort: ([*handler.cold(rounds=effort.rounds)], []),
-    "start": lambda effort: ([*start_up.measure(rounds=effort.rounds, cores=CORES)], []),
-    "bridge": lambda effort: bridge.measure(
-        rounds=effort.rounds, transactions=effort.bridge_transactions, cores=CORES
-    ),
-}  # fmt: skip
+GROUPS = ("kernels", "handler", "cold", "start", "bridge")
 
 
 @cli.command("bench", failure=cli.WRONG_USAGE)
@@ -70,12 +37,14 @@ def main(arguments: list[str] | None = None) -> int:
         "--out", type=cli.output_file, default=str(DEFAULT_OUT), help="the JSON file"
     )
     options = parser.parse_args(arguments)
+    from benchmarks import groups  # noqa: PLC0415  --help needs none of it
+
     logging.disable(logging.INFO)
     lines: list[Line] = []
     skipped: list[str] = []
     for name in options.only or GROUPS:
         print(f"measuring: {name} ...", file=sys.stderr, flush=True)
-        found, missing = GROUPS[name](QUICK if options.quick else FULL)
+        found, missing = groups.measure(name, groups.QUICK if options.quick else groups.FULL)
         lines += found
         skipped += missing
     print(table(lines))

@@ -4,12 +4,9 @@ import json
 import platform
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-
-import numba
-import numpy as np
-import sklearn
 
 from src.files import write_file
 
@@ -105,9 +102,9 @@ def write_json(path: Path, lines: Sequence[Line], skipped: Sequence[str]) -> Non
             "machine": platform.machine(),
             "system": platform.platform(),
             "python": platform.python_version(),
-            "numpy": np.__version__,
-            "numba": numba.__version__,
-            "scikit-learn": sklearn.__version__,
+            "numpy": version("numpy"),
+            "numba": version("numba"),
+            "scikit-learn": version("scikit-learn"),
         },
         "lines": [{**asdict(line), "ratio": line.ratio, "holds": line.holds} for line in lines],
         "skipped": list(skipped),

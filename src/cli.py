@@ -2,8 +2,10 @@
 
     @command("train")
     def main(arguments: list[str] | None = None) -> int:
-        options = _parse(arguments)      # made by `parser("train", ...)`
-        ...
+        options = _parse(arguments)       # made by `parser("train", ...)`
+        from src.training.run import run  # what computes is imported when there is work for it
+
+        return run(options)
 
 A command raises what is wrong; the frame says it as `train: what is wrong; what to do` on stderr.
 Exit codes: 0 done, 1 failed (2 where 1 is a verdict), 2 wrong usage, 130 interrupted, 141 when what

@@ -14,18 +14,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from src.datasets.columns import TRANSACTION_COLUMNS, TRANSFER_COLUMNS
 from src.detection.features.batch import TransferBatch, amounts_from_decimals
 from src.files import reason
 
-TRANSACTION_COLUMNS = ("tx_hash", "from_address")
-TRANSFER_COLUMNS = (
-    "tx_hash",
-    "log_index",
-    "token_address",
-    "from_address",
-    "to_address",
-    "value_raw",
-)
 ERC20 = "erc20"
 
 # As text whatever they look like: a uint256 does not survive being read as a number.

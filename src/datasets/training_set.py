@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from src.chain.recording.dataset import is_dataset, load_transactions, load_transfers
 from src.chain.recording.format import RecordingError, is_recording
 from src.datasets.tables import TableError, TransactionSet, read_table, require_columns
-from src.settings import PROJECT_ROOT
 
 EXPLOITS_FILE = "exploit_transactions.csv.gz"
 EXPLOIT_TRANSFERS_FILE = "exploit_transfers.csv.gz"
@@ -32,20 +31,6 @@ _BACKGROUND_COLUMNS = (
     "full_block",
     "all_logs",
 )
-
-COLLECTED = PROJECT_ROOT / "data" / "training"
-"""Where `npm run collect` writes by default."""
-
-NO_DATA = (
-    "no data: collect the blocks of the shipped model from a node with `JSON_RPC_URL=... npm run "
-    "collect -- --blocks docs/model/training_manifest.csv`, or name a folder with --data DIR"
-)
-
-
-def default_folder() -> Path | None:
-    """What was collected, else the shared data set beside the checkout; None without either."""
-    folders = (COLLECTED, PROJECT_ROOT.parent / "shared" / "data")
-    return next((folder for folder in folders if is_dataset(folder)), None)
 
 
 def load_background(folder: Path) -> TransactionSet:

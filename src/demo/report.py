@@ -8,7 +8,6 @@ from typing import Final, TextIO
 
 from src.chain.text import sanitise_text
 from src.demo.outcome import ANOMALOUS, INVALID, NORMAL, Outcome, Reason
-from src.detection.features.definitions import FEATURES
 
 _BAR_CELLS: Final = 24
 _REASONS: Final = 5
@@ -109,6 +108,8 @@ def shorten(transaction_hash: str) -> str:
 
 def _meaning(feature: str) -> str:
     """The first sentence of a feature's description; empty for one that is not ours."""
+    from src.detection.features.definitions import FEATURES  # noqa: PLC0415  brings the kernels
+
     return FEATURES.get(feature, "").partition(". ")[0]
 
 

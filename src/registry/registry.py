@@ -19,8 +19,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from src.detection.errors import ModelError
-from src.detection.features.definitions import FEATURE_NAMES
-from src.detection.forest.model import load_model
 from src.files import write_file
 from src.registry.bundle import (
     BLOCKS_FILE,
@@ -327,6 +325,10 @@ class Registry:
 
 def _verify(contents: Mapping[str, bytes], what: str, public_key: str | None) -> Any:
     """Load a bundle from its files' contents, as the bot would; return its manifest."""
+    # Here, as a registry is mostly read, which needs no kernel.
+    from src.detection.features.definitions import FEATURE_NAMES  # noqa: PLC0415
+    from src.detection.forest.model import load_model  # noqa: PLC0415
+
     missing = [name for name in _REQUIRED if name not in contents]
     if missing:
         raise BundleRefused(f"{what} lacks {', '.join(missing)}")

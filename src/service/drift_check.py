@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from src.detection.features.batch import TransferBatch
-from src.monitoring.drift.__main__ import publish, read_sample, to_json
+from src.monitoring.drift.report import publish, read_sample, to_json
 from src.monitoring.drift.sample import sample_of
 from src.monitoring.drift.verdict import Drift, Verdict, compare
 from src.service.database.chain import newest_transfers

@@ -4,23 +4,12 @@ Exit codes: 0 written, 1 the transaction cannot be had, 2 wrong options or setti
 """
 
 import argparse
-import base64
-import hashlib
 import sys
-from dataclasses import replace
-
-from markupsafe import Markup
 
 from src import cli
-from src.files import write_file
-from src.service.context import Service
-from src.service.http.problems import Problem
-from src.service.settings import load_common_settings, load_service_settings
-from src.service.web import transactions
-from src.service.web.rendering import STATIC, environment, explorer_of
-from src.utils.logger import log_to_stderr
 
 _DESCRIPTION = "Write what is known of a transaction as one self-contained HTML file."
+
 _EPILOG = """\
 What the service's database knows is taken from there; the rest is read from the node and stored.
 Without a node (JSON_RPC_URL) it looks at the embedded demo's blocks. A recording is a node too:
@@ -36,46 +25,11 @@ exit codes: 0 written, 1 the transaction cannot be had, 2 wrong options or setti
 
 @cli.command("report", failure=cli.WRONG_USAGE)
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command; returns the exit code."""
+    """Run the command; returns its exit code."""
     options = _parse(arguments)
-    log_to_stderr()
-    common = load_common_settings()
-    if options.node:
-        common = replace(common, json_rpc_url=options.node)
-    try:
-        tx_hash = transactions.checked_hash(options.hash)
-    except Problem as problem:
-        raise cli.CommandError(problem.detail) from None
-    out = options.out or cli.output_file(f"transaction-{tx_hash[:10]}.html")
-    service = Service.open(load_service_settings(), common)
-    try:
-        content = render(service, tx_hash)
-    except Problem as problem:
-        raise cli.CommandError(problem.detail, exit_code=1) from None
-    finally:
-        service.close()
-    write_file(out, content.encode())
-    sys.stdout.write(f"{out}\n")
-    return 0
+    from src.service.transaction_report import run  # noqa: PLC0415  --help needs none of it
 
-
-def render(service: Service, tx_hash: str) -> str:
-    """The report as HTML. Raises Problem where the transaction cannot be had."""
-    values = transactions.read(service, tx_hash)
-    # As it is parsed: the hash in the policy is of the very text between the tags.
-    style = (STATIC / "style.css").read_text(encoding="utf-8")
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    return (
-        environment()
-        .get_template("report.html")
-        .render(
-            view=values["view"],
-            chain_id=service.chain_id,
-            explorer=explorer_of(service.chain_id, is_demo=service.is_demo),
-            style=Markup(style),  # noqa: S704  our own file
-            style_hash=f"sha256-{digest}",
-        )
-    )
+    return run(options)
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:

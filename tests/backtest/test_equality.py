@@ -25,7 +25,7 @@ from forta_agent import create_transaction_event
 
 from src import agent
 from src.chain.transfers import Transfer
-from src.datasets.training_set import default_folder
+from src.datasets.location import default_folder
 from src.detection.features.definitions import FEATURE_NAMES
 from src.detection.forest.model import Model, load_model
 from src.detection.records import Assessment, Decision

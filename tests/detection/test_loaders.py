@@ -23,7 +23,7 @@ from src.detection.forest.model import load_model
 from src.detection.policy import PolicyError
 from src.detection.signature import new_private_key, public_key, signature_path
 from src.monitoring.drift import __main__ as drift
-from src.monitoring.forta_alerts import __main__ as stats
+from src.monitoring.forta_alerts.report import expected_rate
 from src.registry import __main__ as models
 from src.registry.registry import BundleRefused, Registry
 from src.registry.sign import main as sign_main
@@ -31,8 +31,8 @@ from src.registry.store import Store
 from src.service.context import Service
 from src.service.decider import Decider
 from src.settings import load_settings, model_public_key
-from src.training import score
-from src.training.evaluation import compare, threshold
+from src.training import compare, score
+from src.training.evaluation import threshold
 from src.training.retraining.__main__ import main as retrain_main
 from src.training.supervised.bundle import write_fraud_bundle
 from src.training.supervised.candidates import candidates
@@ -157,9 +157,9 @@ def test_a_command_loads_what_the_key_has_signed(
 
 def test_the_day_s_statistics_compare_with_a_signed_model(keyed: Path) -> None:
     with pytest.raises(ModelTampered):
-        stats.expected_rate(keyed)
+        expected_rate(keyed)
     signed(keyed)
-    assert 0 <= stats.expected_rate(keyed) <= 1
+    assert 0 <= expected_rate(keyed) <= 1
 
 
 def test_the_registry_lets_no_unsigned_bundle_in_or_out(bundle: Path, tmp_path: Path) -> None:

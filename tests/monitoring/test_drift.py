@@ -9,19 +9,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from src.datasets.training_set import default_folder, load_background
+from src.datasets.location import default_folder
+from src.datasets.training_set import load_background
 from src.detection.features.batch import TransferBatch
 from src.detection.features.definitions import FEATURE_NAMES
 from src.detection.forest.model import load_model
 from src.monitoring import metrics
 from src.monitoring.drift import __main__ as command
+from src.monitoring.drift.levels import Levels
 from src.monitoring.drift.measures import Categories, Distribution, bin_edges, effect
+from src.monitoring.drift.report import publish
 from src.monitoring.drift.sample import VALUE_SCALE, parse_sample, sample_of
-from src.monitoring.drift.verdict import TOKEN_MIX, Levels, TooFew, Verdict, compare
+from src.monitoring.drift.verdict import TOKEN_MIX, TooFew, Verdict, compare
 from src.registry.bundle import MODEL_FILE
 from src.training.hyperparameters import Hyperparameters
+from src.training.run import train
 from src.training.sample import write_sample
-from src.training.train import train
 
 PER_BLOCK = 25
 SIZE = 1000
@@ -236,7 +239,7 @@ def test_the_command_writes_reports_and_its_exit_code_tells(
 
 
 def test_the_outcome_reaches_the_metrics(reference):
-    command.publish(compare(reference, replace(reference, anomalies=SIZE)))
+    publish(compare(reference, replace(reference, anomalies=SIZE)))
     text = metrics.render()[0].decode()
     assert "token_transfers_drift_verdict 2.0" in text
     assert 'token_transfers_drift_psi{input="token_mix"}' in text

@@ -7,6 +7,7 @@ import pytest
 from src.chain.errors import MalformedAnswer, RequestRefused, SourceUnavailable
 from src.monitoring.forta_alerts import __main__ as stats
 from src.monitoring.forta_alerts.api import ATTEMPTS, FortaApi
+from src.monitoring.forta_alerts.report import to_json
 from src.monitoring.forta_alerts.statistics import alerts_table, by_hour, daily_statistics
 from src.utils.constants import ANOMALOUS_ALERT_ID as ANOMALOUS
 from src.utils.constants import INVALID_ALERT_ID as INVALID
@@ -43,7 +44,7 @@ def test_a_day_without_a_score_leaves_the_figures_json():
     alerts = invent_alerts(2)
     for alert in alerts:
         alert["metadata"] = {"anomaly_score": "NaN"}
-    figures = json.loads(stats.to_json(daily_statistics(alerts_table(alerts), EXPECTED)))
+    figures = json.loads(to_json(daily_statistics(alerts_table(alerts), EXPECTED)))
     assert figures["most_anomalous"] == []
 
 
@@ -72,7 +73,7 @@ def test_half_a_character_in_an_alert_does_not_end_the_day():
 def test_an_alert_without_a_block_leaves_the_figures_json():
     alerts = invent_alerts(20)
     del alerts[3]["source"]["block"]["number"]
-    figures = stats.to_json(daily_statistics(alerts_table(alerts), EXPECTED))
+    figures = to_json(daily_statistics(alerts_table(alerts), EXPECTED))
     blocks = [entry["block"] for entry in json.loads(figures)["most_anomalous"]]
     assert all(block is None or isinstance(block, int) for block in blocks)
     assert any(isinstance(block, int) for block in blocks)

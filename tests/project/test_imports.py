@@ -1,5 +1,7 @@
-"""What commands load: reading a policy needs no numeric library."""
+"""What commands load: help, and reading a policy, need no numeric library."""
 
+import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +11,10 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 SLOW = {"matplotlib", "numba", "pandas", "scipy", "shap", "sklearn", "web3"}
 """Libraries that take from a quarter of a second to several seconds to import."""
+
+PYTHON = re.compile(r"node scripts/run\.mjs (?:--needs \w+ )?python -m (?!pip )(\S+)")
+SCRIPTS: dict[str, str] = json.loads((ROOT / "package.json").read_text())["scripts"]
+MODULES = sorted({found[1] for line in SCRIPTS.values() if (found := PYTHON.match(line))})
 
 _RUN = """\
 import runpy, sys
@@ -37,3 +43,12 @@ def libraries_loaded_by(module: str, *arguments: str) -> set[str]:
 @pytest.mark.parametrize("arguments", [("--check", "policy.yaml"), ("--detectors",)], ids=str)
 def test_reading_a_policy_loads_no_kernel(arguments: tuple[str, ...]) -> None:
     assert libraries_loaded_by("src.decision", *arguments) & (SLOW | {"numpy"}) == set()
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_help_loads_no_slow_library(module: str) -> None:
+    """The parser is built, and the arguments are read, before anything that computes is imported.
+
+    pyarrow and numpy are allowed: commands that check their arguments against recordings need them.
+    """
+    assert libraries_loaded_by(module, "--help") & SLOW == set()

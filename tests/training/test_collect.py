@@ -11,7 +11,8 @@ from src.datasets.tables import read_table
 from src.datasets.training_set import load_background
 from src.demo.anvil import Chain, anvil
 from src.settings import SETTINGS
-from src.training.collect import AGE_COLUMN, WantedBlock, main, read_block_list
+from src.training.blocks import AGE_COLUMN, WantedBlock, read_block_list
+from src.training.collect import main
 from tests.support.recording_chain import play
 
 pytestmark = pytest.mark.integration

@@ -9,17 +9,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
+from src.datasets.location import default_folder
 from src.datasets.tables import TableError
-from src.datasets.training_set import default_folder, load_background
+from src.datasets.training_set import load_background
 from src.detection.features.definitions import FOREST_INPUTS
 from src.registry.bundle import MODEL_FILE
 from src.reports.intervals import share_interval
-from src.training.evaluation import __main__ as evaluate_command
 from src.training.evaluation.ablations import GROUPS
 from src.training.evaluation.baselines import largest_single_token_count, transfer_count
 from src.training.evaluation.measure import FOREST, evaluate
 from src.training.evaluation.model_card import model_card
 from src.training.evaluation.report import to_html, to_markdown
+from src.training.evaluation.run import write_report
 from src.training.evaluation.sets import call_view, clusters, load_exploits
 from src.training.evaluation.statistics import (
     Bootstrap,
@@ -31,8 +32,8 @@ from src.training.evaluation.statistics import (
 )
 from src.training.evaluation.threshold import NoThreshold, threshold_for
 from src.training.hyperparameters import Hyperparameters
+from src.training.run import train
 from src.training.sample import write_sample
-from src.training.train import train
 
 SMALL = Hyperparameters(n_estimators=20, max_samples=128)
 
@@ -150,7 +151,7 @@ def test_the_groups_of_the_ablations_are_all_inputs_once():
 
 
 def test_the_report_states_every_section_and_is_self_contained(evaluated, tmp_path):
-    evaluate_command.write_report(tmp_path, evaluated)
+    write_report(tmp_path, evaluated)
     markdown = (tmp_path / "evaluation.md").read_text()
     page = (tmp_path / "evaluation.html").read_text()
     for heading in ("Discrimination", "Benign hard cases", "Artefacts", "What it cannot see"):

@@ -14,7 +14,7 @@ from src.training.sample import write_sample
 from src.training.supervised import __main__ as fraud
 from src.training.supervised import dataset as fraud_dataset
 from src.training.supervised.bundle import MODEL_FILE
-from src.training.supervised.dataset import attack_groups, labelled_features
+from src.training.supervised.labelled import attack_groups, labelled_features
 
 
 @pytest.fixture(scope="module")

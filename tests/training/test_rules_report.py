@@ -6,8 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from src.training.evaluation import compare
-from src.training.evaluation import rules as evaluate_rules
+from src.training import compare, evaluate_rules
 from src.training.sample import write_sample
 from tests.conftest import ALICE, USDC
 

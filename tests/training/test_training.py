@@ -25,8 +25,9 @@ from src.detection.forest.model import load_model
 from src.registry.bundle import BLOCKS_FILE, MODEL_FILE, bundle_file
 from src.training.fit import cross_fit, fit, fold_of_blocks, profile_tokens, select_rows
 from src.training.hyperparameters import Hyperparameters
+from src.training.run import train
 from src.training.sample import write_sample
-from src.training.train import main, train
+from src.training.train import main
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = Hyperparameters(n_estimators=10, max_samples=64)

@@ -22,7 +22,6 @@ from src.backtest.errors import BacktestError
 from src.backtest.reading.columns import numbers
 from src.backtest.reading.layouts import Export, TableFiles, unreadable
 
-DEFAULT_SLICE_ROWS = 800_000
 """Rows of transfers and transactions in a slice; about 400 MB while it is worked on."""
 
 _BATCH = 65_536

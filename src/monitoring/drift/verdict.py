@@ -4,6 +4,7 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from src.monitoring.drift.levels import Levels
 from src.monitoring.drift.measures import Effect, categorical_effect, effect
 from src.monitoring.drift.sample import TrafficSample
 from src.reports.intervals import share_interval
@@ -22,25 +23,6 @@ class Verdict(enum.IntEnum):
     OK = 0
     WATCH = 1
     RETRAIN = 2
-
-
-@dataclass(frozen=True, slots=True)
-class Levels:
-    """From where on drift counts, beyond sampling noise: a value for watch, one for retrain.
-
-    Attributes:
-        psi: population stability index of a column.
-        wasserstein: distance in standard deviations of the reference.
-        rate: factor between the anomaly rates, where their intervals do not touch.
-        unknown: rise of the share of transactions with tokens that the model does not know.
-        least: transactions in each sample.
-    """
-
-    psi: tuple[float, float] = (0.1, 0.25)
-    wasserstein: tuple[float, float] = (0.15, 0.5)
-    rate: tuple[float, float] = (1.5, 3.0)
-    unknown: tuple[float, float] = (0.1, 0.25)
-    least: int = 1000
 
 
 @dataclass(frozen=True, slots=True)

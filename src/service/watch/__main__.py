@@ -4,33 +4,12 @@ Exit codes: 0 stopped in good order, 1 failed, 2 wrong options or settings.
 """
 
 import argparse
-import os
-import signal
 import sys
-import threading
-from contextlib import ExitStack
-from types import FrameType
 
 from src import cli
-from src.chain.errors import SourceError
-from src.chain.recording.fetch import UnverifiedBlock
-from src.detection.counterparties import CounterpartyBook
-from src.monitoring import metrics
-from src.service.context import load_fraud, open_decider, open_node
-from src.service.database.engine import Database
-from src.service.settings import (
-    ServiceSettings,
-    database_url,
-    load_common_settings,
-    load_service_settings,
-)
-from src.service.watch.notify import Notifier, channels_of
-from src.service.watch.watcher import Watcher
-from src.settings import Settings
-from src.utils.logger import log_to_stderr
-from src.variables import SettingsError
 
 _DESCRIPTION = "Follow a chain's head: decide about every transaction, store, notify."
+
 _EPILOG = """\
 Receivers: NOTIFY_URLS (Apprise: Slack, Telegram, Discord, e-mail ...) and WEBHOOK_URLS, signed with
 WEBHOOK_SECRET; from action NOTIFY_FROM on. docs/service.md lists all settings.
@@ -45,64 +24,11 @@ exit codes: 0 stopped in good order, 1 failed, 2 wrong options or settings.
 
 @cli.command("watch", failure=cli.WRONG_USAGE)
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command; returns the exit code."""
+    """Run the command; returns its exit code."""
     options = _parse(arguments)
-    if options.from_block is not None:
-        os.environ["WATCH_FROM_BLOCK"] = str(options.from_block)
-    log_to_stderr()
-    stop = threading.Event()
+    from src.service.watch.run import run  # noqa: PLC0415  --help needs none of it
 
-    def on_signal(_number: int, _frame: FrameType | None) -> None:
-        stop.set()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, on_signal)
-    try:
-        settings, common = load_service_settings(), load_common_settings()
-        if common.json_rpc_url is None:
-            raise SettingsError("JSON_RPC_URL", "set: it names the node to follow")
-        return watch(settings, common, stop, once=options.once)
-    except (SourceError, UnverifiedBlock, OSError) as error:
-        raise cli.CommandError(cli.described(error), exit_code=1) from error
-
-
-def watch(
-    settings: ServiceSettings, common: Settings, stop: threading.Event, *, once: bool = False
-) -> int:
-    """Watch until told to stop; with `once`, until the head is reached and all is sent.
-
-    Raises:
-        SettingsError, DatabaseError, ModelError, PolicyError, AddressListError: what is configured
-            cannot be used.
-        SourceError, UnverifiedBlock: with `once`, the node failed.
-        OSError: the metrics' port is taken.
-    """
-    try:
-        channels = channels_of(settings)
-    except ValueError:
-        raise SettingsError("NOTIFY_URLS", "URLs that Apprise knows") from None
-    with ExitStack() as opened:
-        database = Database(database_url(settings, common))
-        opened.callback(database.close)
-        database.migrate()
-        fraud = load_fraud(settings, common.model_public_key)
-        decider = open_decider(opened, settings, common, fraud, CounterpartyBook())
-        node = open_node(opened, settings, common)
-        if settings.metrics_port is not None:
-            server, _ = metrics.serve(settings.metrics_port, common.metrics_address)
-            opened.callback(server.shutdown)
-        notifier = Notifier(database, channels)
-        watcher = Watcher(
-            database, node, decider, settings, common.chain_id, notifier.channel_names
-        )
-        if once:
-            watcher.catch_up(stop)
-            notifier.send_due()
-            return 0
-        notifier.start()
-        opened.callback(notifier.stop)
-        watcher.run(stop)
-    return 0
+    return run(options)
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:

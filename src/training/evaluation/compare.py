@@ -10,33 +10,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from src import cli
 from src.datasets.tables import TransactionSet
-from src.datasets.training_set import NO_DATA, default_folder, load_background
+from src.datasets.training_set import load_background
 from src.detection.features.definitions import FEATURE_NAMES
 from src.detection.forest.model import ANOMALY, Model, load_model
 from src.files import write_file
 from src.settings import model_public_key
 from src.training.evaluation.sets import load_benign_fixtures, load_exploits
-from src.training.score import score_set
+from src.training.scoring import score_set
 
 MAX_LISTED = 100
-
-_DESCRIPTION = """\
-Score the same transactions with two model bundles: where they disagree and by how much, what would
-change in alerts, and the exploits that one finds and the other misses. Writes compare.md and
-compare.json.
-"""
-_EPILOG = """\
-DIR is a recording or a data set; exploits are compared where it lists them. Each model is taken at
-its own threshold. A model has seen its own training transactions: its scores there flatter it.
-
-example:
-  npm run compare -- --champion isolation_forest.pkl --challenger new/isolation_forest.pkl \\
-    --data DIR
-
-exit codes: 0 compared, 1 the data or a model cannot be used, 2 wrong usage.
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +38,29 @@ class Contender:
     def table(self, data: TransactionSet) -> pd.DataFrame:
         """Scores and predictions, one row a transaction."""
         return score_set(self.model, data, threshold=self.threshold)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Carry the command out with its parsed arguments; returns its exit code."""
+    champion, challenger = Contender.load(options.champion), Contender.load(options.challenger)
+    loaded = {
+        "background": load_background(options.data),
+        "exploits": load_exploits(options.data),
+        "benign hard cases": load_benign_fixtures(options.data),
+    }
+    sets = {name: data for name, data in loaded.items() if data is not None}
+    report = compare(champion, challenger, sets)
+    content = json.dumps(report, indent=1, allow_nan=False) + "\n"
+    write_file(options.out / "compare.json", content.encode())
+    write_file(options.out / "compare.md", to_markdown(report).encode())
+    for name, found in report["sets"].items():
+        sys.stdout.write(
+            f"{name}: {found['champion_alerts']} alerts of the champion, "
+            f"{found['challenger_alerts']} of the challenger, {found['both']} of both, "
+            f"of {found['transactions']:,}.\n"
+        )
+    sys.stdout.write(f"Read {options.out / 'compare.md'}.\n")
+    return 0
 
 
 def compare(
@@ -178,51 +184,3 @@ def _changes(title: str, rows: list[dict[str, Any]]) -> list[str]:
         for row in rows
     ]
     return lines
-
-
-@cli.command("compare")
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command; returns its exit code."""
-    options = _parse(arguments)
-    champion, challenger = Contender.load(options.champion), Contender.load(options.challenger)
-    loaded = {
-        "background": load_background(options.data),
-        "exploits": load_exploits(options.data),
-        "benign hard cases": load_benign_fixtures(options.data),
-    }
-    sets = {name: data for name, data in loaded.items() if data is not None}
-    report = compare(champion, challenger, sets)
-    content = json.dumps(report, indent=1, allow_nan=False) + "\n"
-    write_file(options.out / "compare.json", content.encode())
-    write_file(options.out / "compare.md", to_markdown(report).encode())
-    for name, found in report["sets"].items():
-        sys.stdout.write(
-            f"{name}: {found['champion_alerts']} alerts of the champion, "
-            f"{found['challenger_alerts']} of the challenger, {found['both']} of both, "
-            f"of {found['transactions']:,}.\n"
-        )
-    sys.stdout.write(f"Read {options.out / 'compare.md'}.\n")
-    return 0
-
-
-def _parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = cli.parser("compare", _DESCRIPTION, _EPILOG)
-    add = parser.add_argument
-    add("--champion", type=cli.path, metavar="FILE", required=True, help="the model in use")
-    add("--challenger", type=cli.path, metavar="FILE", required=True, help="the other model")
-    add("--data", type=cli.path, metavar="DIR", default=default_folder(), help="the data set")
-    add(
-        "--out",
-        type=cli.output_folder,
-        metavar="DIR",
-        default="evaluation",
-        help="(evaluation)",
-    )
-    options = parser.parse_args(arguments)
-    if options.data is None:
-        parser.error(NO_DATA)
-    return options
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -9,8 +9,6 @@ from typing import Any
 
 from tqdm import tqdm
 
-from src import cli
-from src.datasets.training_set import NO_DATA, default_folder
 from src.decision.policy_file import load_policy
 from src.detection.detectors.base import Equipment
 from src.detection.evidence import Evidence
@@ -27,16 +25,24 @@ from src.training.evaluation import rule_cases
 MAX_FALSE_ALARMS = 0.005
 """Share of the background that a detector may flag and still be on by default."""
 
-_DESCRIPTION = """\
-Judge ordinary transactions, known exploits and recorded address poisoning with the detectors of a
-policy, one after the other and together. Writes rules.md and rules.json.
-"""
-_EPILOG = """\
-example:
-  npm run evaluate:rules -- --data DIR --policy policy.yaml
 
-exit codes: 0 evaluated, 1 the data or the policy cannot be used, 2 wrong usage.
-"""
+def run(options: argparse.Namespace) -> int:
+    """Carry the command out with its parsed arguments; returns its exit code."""
+    rule_cases.need_dataset(options.data)
+    settings = load_settings()
+    policy = load_policy(options.policy or settings.policy_path, settings.model_public_key)
+    model = load_model(settings.model_path, FEATURE_NAMES, public_key=settings.model_public_key)
+    threshold = settings.anomaly_threshold
+    if threshold is None:
+        threshold = model.manifest.anomaly_threshold
+    facts = rule_cases.Facts(model, rule_cases.read_symbols(options.data))
+    equipment = Equipment(threshold, model.manifest.token_amounts)
+    report = evaluate_rules(policy, equipment, collect(options.data, facts))
+    report["model_version"] = model.version
+    write_file(options.out / "rules.json", (json.dumps(report, indent=1) + "\n").encode())
+    write_file(options.out / "rules.md", to_markdown(report).encode())
+    sys.stdout.write(f"{to_markdown(report)}\nWritten to {options.out}/rules.md and rules.json.\n")
+    return 0
 
 
 def evaluate_rules(policy: Policy, equipment: Equipment, sets: dict[str, list[Evidence]]) -> Any:
@@ -175,51 +181,3 @@ def collect(folder: Path, facts: rule_cases.Facts) -> dict[str, list[Evidence]]:
     sets["poisoning: payoff, alone"] = [case.evidence for case in payoffs]
     sets["poisoning: payoff, remembered"] = [rule_cases.with_memory(case) for case in payoffs]
     return sets
-
-
-@cli.command("evaluate:rules")
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command; returns its exit code."""
-    options = _parse(arguments)
-    rule_cases.need_dataset(options.data)
-    settings = load_settings()
-    policy = load_policy(options.policy or settings.policy_path, settings.model_public_key)
-    model = load_model(settings.model_path, FEATURE_NAMES, public_key=settings.model_public_key)
-    threshold = settings.anomaly_threshold
-    if threshold is None:
-        threshold = model.manifest.anomaly_threshold
-    facts = rule_cases.Facts(model, rule_cases.read_symbols(options.data))
-    equipment = Equipment(threshold, model.manifest.token_amounts)
-    report = evaluate_rules(policy, equipment, collect(options.data, facts))
-    report["model_version"] = model.version
-    write_file(options.out / "rules.json", (json.dumps(report, indent=1) + "\n").encode())
-    write_file(options.out / "rules.md", to_markdown(report).encode())
-    sys.stdout.write(f"{to_markdown(report)}\nWritten to {options.out}/rules.md and rules.json.\n")
-    return 0
-
-
-def _parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = cli.parser("evaluate:rules", _DESCRIPTION, _EPILOG)
-    add = parser.add_argument
-    add("--data", type=cli.path, metavar="DIR", default=default_folder(), help="the data set")
-    add(
-        "--policy",
-        type=cli.path,
-        metavar="FILE",
-        help="(the setting POLICY_PATH, else policy.yaml)",
-    )
-    add(
-        "--out",
-        type=cli.output_folder,
-        metavar="DIR",
-        default="evaluation",
-        help="(evaluation)",
-    )
-    options = parser.parse_args(arguments)
-    if options.data is None:
-        parser.error(NO_DATA)
-    return options
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,52 +1,18 @@
 """Renew the model: `npm run retrain`. Collect, train, judge, promote or refuse, and say why."""
 
 import argparse
-import json
 import sys
-import time
-from collections.abc import Callable, Sequence
-from contextlib import closing
-from dataclasses import asdict, dataclass, fields, replace
-from pathlib import Path
-from tempfile import TemporaryDirectory
-
-import numpy as np
+from dataclasses import fields
 
 from src import cli
-from src.chain.clients.deadline import Deadline
-from src.chain.clients.rate_limit import Rate, RateLimit
-from src.chain.clients.rpc import JsonRpcClient
-from src.chain.quantities import as_int
-from src.detection.bundle_files import manifest_path
-from src.detection.features.definitions import FEATURE_NAMES
-from src.detection.forest.model import load_model
-from src.files import write_file
-from src.registry.__main__ import code_version
-from src.registry.bundle import MODEL_FILE
-from src.registry.data_sets import fetch_data, put_data
-from src.registry.records import CHAMPION
-from src.registry.registry import Registry
-from src.registry.sign import configured_key, write_signature
-from src.registry.store import Store, open_store
-from src.reports.page import Section, to_html
-from src.settings import load_settings, model_public_key
-from src.training.collect import WantedBlock, collect
 from src.training.hyperparameters import Hyperparameters
-from src.training.retraining.data import prepare
-from src.training.retraining.feedback import Feedback, read_feedback
-from src.training.retraining.gate import Check, Tolerances, judge
-from src.training.train import train
-
-REFUSED = 3
-_FINAL_BLOCKS = 64  # newer ones can still be replaced
-_BLOCKS_A_DAY = 7_200
-
-Report = Callable[[str], object]
+from src.training.retraining.tolerances import Tolerances
 
 _DESCRIPTION = """\
 Train a challenger on old and new data, judge it and the champion on the same held-out blocks, known
 attacks, recent traffic and analysts' feedback, and promote it only if it is no worse.
 """
+
 _EPILOG = """\
 The store (STORE_URL: a folder or s3://bucket/prefix) holds the models and the data sets. The first
 champion is put in by hand:  npm run models -- add . --promote
@@ -62,257 +28,13 @@ report says why.
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What came of a retraining.
-
-    Attributes:
-        champion: id of the model that was to be beaten.
-        challenger: id of the new one.
-        checks: the gate's.
-        promoted: whether the challenger is champion now.
-        dry_run: whether it was not to be.
-        data: ids of the data sets.
-        unknown_feedback: hashes that no data set has.
-        seconds: all of it.
-    """
-
-    champion: str
-    challenger: str
-    checks: tuple[Check, ...]
-    promoted: bool
-    dry_run: bool
-    data: tuple[str, ...]
-    unknown_feedback: tuple[str, ...]
-    seconds: float
-
-    @property
-    def passed(self) -> bool:
-        """Whether every check passed."""
-        return all(check.passed for check in self.checks)
-
-
-def retrain(
-    registry: Registry,
-    folders: Sequence[Path],
-    *,
-    feedback: Feedback | None = None,
-    parameters: Hyperparameters | None = None,
-    tolerances: Tolerances | None = None,
-    created_at: int | None = None,
-    dry_run: bool = False,
-    jobs: int = 1,
-    repetitions: int = 1000,
-    signing_key: str | None = None,
-    report: Report = lambda _: None,
-) -> Outcome:
-    """Train a challenger, judge it, promote it or not. Interrupted anywhere, the champion stays.
-
-    Args:
-        registry: has a champion.
-        folders: the data sets, old and new.
-        feedback: analysts' verdicts.
-        parameters: of the challenger; None for the project's.
-        tolerances: of the gate.
-        created_at: the challenger's version, Unix seconds; None for now.
-        dry_run: judge only; the challenger is not kept.
-        jobs: processes that fit trees.
-        repetitions: of each bootstrap.
-        signing_key: signs the challenger; None to leave it unsigned.
-        report: told what is being done.
-
-    Raises:
-        RegistryError, StoreError: there is no champion, or it is not whole, or was replaced
-            meanwhile.
-        ValueError: the data cannot be used.
-    """
-    started = time.monotonic()
-    made = int(time.time()) if created_at is None else created_at
-    champion = registry.entry(CHAMPION)
-    with TemporaryDirectory(prefix="retrain-") as temporary:
-        work = Path(temporary)
-        report(f"champion {champion.id}: downloading and verifying")
-        old = load_model(
-            registry.fetch(champion.id, work / "champion"),
-            FEATURE_NAMES,
-            public_key=registry.public_key,
-        )
-        report(f"joining {len(folders)} data sets")
-        data = prepare(folders, feedback or Feedback(), work / "data")
-        report("training the challenger")
-        bundle = work / "challenger"
-        bundle.mkdir()
-        train(data.training, bundle, created_at=made, parameters=parameters, jobs=jobs)
-        if signing_key:
-            write_signature(manifest_path(bundle / MODEL_FILE), signing_key)
-        new = load_model(bundle / MODEL_FILE, FEATURE_NAMES, public_key=registry.public_key)
-        report("judging both")
-        checks = tuple(judge(old, new, data, tolerances, repetitions=repetitions))
-        outcome = Outcome(
-            champion=champion.id,
-            challenger=f"{new.version}-{new.manifest.sha256[:12]}",
-            checks=checks,
-            promoted=False,
-            dry_run=dry_run,
-            data=tuple(folder.name for folder in folders),
-            unknown_feedback=data.unknown_feedback,
-            seconds=time.monotonic() - started,
-        )
-        if dry_run:
-            return outcome
-        report(f"keeping the challenger {outcome.challenger}")
-        entry = registry.add(
-            bundle, code_version=code_version(), evaluation=to_json(outcome).encode()
-        )
-        registry.challenge(entry.id, reason="retraining")
-        if outcome.passed:
-            report("promoting it")
-            registry.promote(
-                entry.id, expected=champion.id, reason="retraining: every check passed"
-            )
-            outcome = replace(outcome, promoted=True)
-    return replace(outcome, seconds=time.monotonic() - started)
-
-
-def collect_recent(store: Store, blocks: int, days: float, work: Path) -> str:
-    """Collect blocks spread evenly over the last days and put them into the store as a data set.
-
-    Returns:
-        The data set's id.
-
-    Raises:
-        SourceError, UnverifiedBlock, ValueError: the node cannot give them.
-    """
-    settings = load_settings()
-    if not settings.json_rpc_url:
-        raise ValueError("no node to collect from: set JSON_RPC_URL")
-    limit = RateLimit(Rate(settings.json_rpc_requests_per_second, 1.0))
-    with closing(JsonRpcClient(settings.json_rpc_url, timeout=30.0, rate_limit=limit)) as client:
-        head = as_int(client.call("eth_blockNumber", [], Deadline.after(30.0)))
-        if head is None:
-            raise ValueError("the node does not tell its newest block")
-        last = max(0, head - _FINAL_BLOCKS)
-        first = max(0, last - int(days * _BLOCKS_A_DAY))
-        numbers = sorted(set(np.linspace(first, last, blocks).astype(int).tolist()))
-        collect(client, [WantedBlock(number) for number in numbers], work)
-    return put_data(store, work)
-
-
-def to_json(outcome: Outcome) -> str:
-    """The outcome for machines; it is kept with the challenger as its evaluation."""
-    content = {**asdict(outcome), "passed": outcome.passed}
-    return json.dumps(content, indent=1, allow_nan=False) + "\n"
-
-
-def to_markdown(outcome: Outcome) -> str:
-    """The outcome for people, at the terminal and in a pull request."""
-    lines = [
-        f"## {_verdict(outcome)}",
-        "",
-        "| check | | champion | challenger | |",
-        "|---|---|---|---|---|",
-    ]
-    lines += [" ".join(["|", " | ".join(row), "|"]) for row in _rows(outcome)]
-    if outcome.unknown_feedback:
-        lines += ["", _unknown(outcome)]
-    return "\n".join(lines) + "\n"
-
-
-def to_page(outcome: Outcome) -> str:
-    """The outcome as an HTML page."""
-    paragraphs = [
-        f"Champion {outcome.champion}, challenger {outcome.challenger}, data sets "
-        f"{', '.join(outcome.data)}, {outcome.seconds:.0f} s."
-    ]
-    if outcome.unknown_feedback:
-        paragraphs.append(_unknown(outcome))
-    header = ("check", "", "champion", "challenger", "")
-    return to_html("Retraining", [Section(_verdict(outcome), paragraphs, header, _rows(outcome))])
-
-
-def _verdict(outcome: Outcome) -> str:
-    failed = [check.name for check in outcome.checks if not check.passed]
-    if failed:
-        return f"Refused: {outcome.challenger} fails {', '.join(failed)}"
-    if outcome.dry_run:
-        return f"Would be promoted: {outcome.challenger}"
-    return f"Promoted: {outcome.challenger}"
-
-
-def _rows(outcome: Outcome) -> list[tuple[str, str, str, str, str]]:
-    return [
-        (
-            check.name,
-            "ok" if check.passed else "FAILED",
-            check.champion,
-            check.challenger,
-            check.why,
-        )
-        for check in outcome.checks
-    ]
-
-
-def _unknown(outcome: Outcome) -> str:
-    shown = ", ".join(outcome.unknown_feedback[:5])
-    return (
-        f"{len(outcome.unknown_feedback)} transactions with feedback are in no data set ({shown}): "
-        "collect their blocks to use it."
-    )
-
-
 @cli.command("retrain")
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     options = _parse(arguments)
-    try:
-        outcome = _run(options)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise cli.CommandError(f"{cli.described(error)}; nothing was promoted") from error
-    if options.report:
-        _write(outcome, options.report)
-    sys.stdout.write(to_markdown(outcome))
-    return 0 if outcome.passed else REFUSED
+    from src.training.retraining.run import run  # noqa: PLC0415  --help needs none of it
 
-
-def _run(options: argparse.Namespace) -> Outcome:
-    key = configured_key()
-    store = open_store(options.store)
-    verdicts = [read_feedback(path) for path in options.feedback]
-    feedback = Feedback(
-        attacks=frozenset().union(*(said.attacks for said in verdicts)),
-        benign=frozenset().union(*(said.benign for said in verdicts)),
-    )
-    with TemporaryDirectory(prefix="retrain-data-") as work:
-        for folder in options.data:
-            put_data(store, folder)
-        if options.collect:
-            _say(f"collecting {options.collect} blocks of the last {options.days:g} days")
-            collect_recent(store, options.collect, options.days, Path(work) / "collected")
-        folders = fetch_data(store, options.cache or Path(work) / "data")
-        return retrain(
-            Registry(store, public_key=model_public_key()),
-            folders,
-            feedback=Feedback(
-                feedback.attacks - feedback.benign, feedback.benign - feedback.attacks
-            ),
-            parameters=Hyperparameters(**options.parameter),
-            tolerances=Tolerances(alert_budget=options.alert_budget),
-            created_at=options.created_at,
-            dry_run=options.dry_run,
-            jobs=options.jobs,
-            signing_key=key,
-            report=_say,
-        )
-
-
-def _say(text: str) -> None:
-    sys.stderr.write(f"{text} ...\n")
-
-
-def _write(outcome: Outcome, folder: Path) -> None:
-    write_file(folder / "retraining.json", to_json(outcome).encode())
-    write_file(folder / "retraining.md", to_markdown(outcome).encode())
-    write_file(folder / "retraining.html", to_page(outcome).encode())
+    return run(options)
 
 
 def _parameter(text: str) -> tuple[str, int | float]:

@@ -24,35 +24,13 @@ from src.training.evaluation.statistics import (
 )
 from src.training.retraining.data import RetrainingData
 from src.training.retraining.golden_shapes import misjudged
+from src.training.retraining.tolerances import Tolerances
 
 Floats = NDArray[np.float64]
 
 _CELLS = 20_000_000  # of one bootstrap's table of draws: 160 MB
 _TIMED_ROWS = 20
 _TIMED_ROUNDS = 7
-
-
-@dataclass(frozen=True, slots=True)
-class Tolerances:
-    """What the gate lets pass.
-
-    Attributes:
-        alert_budget: share of ordinary transactions that may be flagged; recall is taken there.
-        auc_drop: largest loss of AUC, also where the interval is too wide to tell.
-        recall_drop: the same of recall at the alert budget.
-        rate_band: the anomaly rate may be this many times the budget, or this part of it.
-        slowdown: scoring and explaining may take this many times as long.
-        background: least held-out transactions.
-        exploits: least known attacks.
-    """
-
-    alert_budget: float = 0.004
-    auc_drop: float = 0.02
-    recall_drop: float = 0.10
-    rate_band: float = 4.0
-    slowdown: float = 1.5
-    background: int = 200
-    exploits: int = 10
 
 
 @dataclass(frozen=True, slots=True)

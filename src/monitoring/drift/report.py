@@ -1,0 +1,176 @@
+"""Compare two samples of traffic, and the outcome as a page, as JSON and as metrics."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from src.datasets.training_set import load_background
+from src.detection.features.definitions import FEATURE_NAMES
+from src.detection.forest.model import Model, load_model
+from src.files import reason, write_file
+from src.monitoring import metrics
+from src.monitoring.drift.levels import Levels
+from src.monitoring.drift.measures import Distribution
+from src.monitoring.drift.sample import TrafficSample, parse_sample, sample_of
+from src.monitoring.drift.verdict import Drift, Verdict, compare
+from src.reports.page import Section, to_html
+from src.reports.pictures import ALARM, USUAL, draw
+from src.settings import load_settings
+
+EXIT_CODES = {Verdict.OK: 0, Verdict.WATCH: 3, Verdict.RETRAIN: 4}
+
+_PICTURED = 6
+
+_MAX_SAMPLE_BYTES = 16 * 1024 * 1024
+
+
+def run(options: argparse.Namespace) -> int:
+    """Carry the command out with its parsed arguments; returns its exit code."""
+    levels = Levels(least=options.least)
+    settings = load_settings()
+    model = load_model(
+        options.model or settings.model_path,
+        available_inputs=FEATURE_NAMES,
+        public_key=settings.model_public_key,
+    )
+    reference = read_sample(options.reference, model, as_reference=True)
+    if options.save_reference:
+        write_file(options.save_reference, reference.to_json().encode())
+    if options.current is None:
+        return 0
+    drift = compare(reference, read_sample(options.current, model, as_reference=False), levels)
+    if options.html:
+        write_file(options.html, to_page(drift, levels).encode())
+    if options.json:
+        write_file(options.json, to_json(drift).encode())
+    sys.stdout.write(f"{drift.verdict.name.lower()}\n")
+    sys.stdout.write("".join(f"  {reason}\n" for reason in drift.reasons))
+    return EXIT_CODES[drift.verdict]
+
+
+def read_sample(path: Path, model: Model, *, as_reference: bool) -> TrafficSample:
+    """A sample of traffic from a folder or a file.
+
+    Raises:
+        ValueError: it cannot be used; the message says why.
+        OSError: it cannot be read.
+    """
+    if path.is_file():
+        if path.stat().st_size > _MAX_SAMPLE_BYTES:
+            raise ValueError(f"{path}: too large for a sample")
+        try:
+            return parse_sample(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(f"{path}: {reason(error)}") from None
+    data = load_background(path)
+    blocks = data.facts["block_number"].to_numpy(dtype=np.int64)
+    return sample_of(model, data.batch, blocks if as_reference else None)
+
+
+def publish(drift: Drift) -> None:
+    """Tell the outcome to the metrics."""
+    metrics.drift_checked(
+        int(drift.verdict),
+        {name: moved.psi for name, moved in drift.effects.items()},
+        {
+            name: moved.wasserstein
+            for name, moved in drift.effects.items()
+            if moved.wasserstein is not None
+        },
+    )
+
+
+def to_json(drift: Drift) -> str:
+    """The outcome for machines."""
+    (before, *before_span), (now, *now_span) = drift.rates
+    content: dict[str, Any] = {
+        "verdict": drift.verdict.name.lower(),
+        "reasons": list(drift.reasons),
+        "model_version": drift.reference.model_version,
+        "transactions": {"reference": drift.reference.size, "current": drift.current.size},
+        "anomaly_rate": {
+            "reference": before, "reference_interval": before_span,
+            "current": now, "current_interval": now_span,
+        },
+        "unknown_tokens": {"reference": drift.unknown[0], "current": drift.unknown[1]},
+        "effects": {
+            name: {
+                "psi": moved.psi,
+                "psi_noise": moved.psi_noise,
+                "wasserstein": moved.wasserstein,
+                "wasserstein_noise": moved.wasserstein_noise,
+            }
+            for name, moved in drift.effects.items()
+        },
+    }  # fmt: skip
+    return json.dumps(content, indent=1, allow_nan=False) + "\n"
+
+
+def to_page(drift: Drift, levels: Levels) -> str:
+    """The outcome for people."""
+    (before, *before_span), (now, *now_span) = drift.rates
+    ordered = sorted(drift.effects.items(), key=lambda item: -item[1].psi_excess)
+    rows = [
+        (
+            name,
+            f"{moved.psi:.3f}",
+            f"{moved.psi_noise:.3f}",
+            "" if moved.wasserstein is None else f"{moved.wasserstein:.3f}",
+            "" if moved.wasserstein is None else f"{moved.wasserstein_noise:.3f}",
+        )
+        for name, moved in ordered
+    ]
+    numeric = [name for name, _ in ordered if name in drift.reference.columns][:_PICTURED]
+    pictures = [
+        (name, _picture(drift.reference.columns[name], drift.current.columns[name]))
+        for name in numeric
+        if name in drift.current.columns
+    ]
+    return to_html(
+        f"Drift: {drift.verdict.name.lower()}",
+        [
+            Section("Why", drift.reasons or ("Nothing moved beyond sampling noise.",)),
+            Section(
+                "Samples",
+                (f"Scored by model {drift.reference.model_version}.",),
+                ("", "reference", "current"),
+                (
+                    ("transactions", f"{drift.reference.size:,}", f"{drift.current.size:,}"),
+                    ("anomaly rate", _rate(before, before_span), _rate(now, now_span)),
+                    ("with unknown tokens", *(f"{share:.1%}" for share in drift.unknown)),
+                ),
+            ),
+            Section(
+                "Effect sizes",
+                (
+                    f"Beyond noise, a stability index of {levels.psi[0]:g} or a move of "
+                    f"{levels.wasserstein[0]:g} deviations is to be watched, {levels.psi[1]:g} or "
+                    f"{levels.wasserstein[1]:g} calls for retraining.",
+                ),
+                ("column", "stability index", "its noise", "moved, deviations", "its noise"),
+                rows,
+                pictures,
+            ),
+        ],
+    )
+
+
+def _rate(share: float, span: list[float]) -> str:
+    return f"{share:.2%} ({span[0]:.2%} to {span[1]:.2%})"
+
+
+def _picture(reference: Distribution, current: Distribution) -> bytes:
+    def paint(axes: Axes) -> None:
+        for side, colour, label in zip(
+            (reference, current), (USUAL, ALARM), ("reference", "current"), strict=False
+        ):
+            axes.step(side.values, np.cumsum(side.shares), where="post", color=colour, label=label)
+        axes.set(ylabel="share at or below", ylim=(0, 1.02))
+        axes.legend(frameon=False)
+
+    return draw(paint, inches=(6.0, 2.2))

@@ -1,0 +1,248 @@
+"""Fetch blocks and write them as the tables that training reads."""
+
+import argparse
+import logging
+import sys
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import pandas as pd
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from src import cli
+from src.chain.clients.deadline import Deadline
+from src.chain.clients.etherscan import EtherscanClient
+from src.chain.clients.rate_limit import Rate, RateLimit
+from src.chain.clients.rpc import JsonRpcClient
+from src.chain.errors import NotFound, SourceError
+from src.chain.recording.dataset import (
+    TRANSACTIONS_FILE,
+    TRANSFERS_FILE,
+    load_transactions,
+    load_transfers,
+)
+from src.chain.recording.fetch import BlockFetcher, Node
+from src.chain.recording.format import Recording, RecordingError, open_writer
+from src.datasets.tables import read_table, require_columns
+from src.files import write_file
+from src.settings import Settings, load_settings
+from src.variables import reveal
+
+AGE_COLUMN = "sender_age_minutes"
+
+RECORDING_FOLDER = "recording"
+
+_BLOCKS_A_PART = 50
+
+_EXPLORER_REQUESTS_A_SECOND = 5
+
+_SECONDS_A_MINUTE = 60
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class WantedBlock:
+    """A block to fetch.
+
+    Attributes:
+        number: its number.
+        block_hash: the hash that it must have; None where unknown.
+        source: what its transactions say of where they come from; training thins one source, so a
+            list made by training names them.
+    """
+
+    number: int
+    block_hash: str | None = None
+    source: str | None = None
+
+
+def run(options: argparse.Namespace) -> int:
+    """Carry the command out with its parsed arguments; returns its exit code."""
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(message)s")
+    settings = load_settings()
+    url = options.url or settings.json_rpc_url
+    if not url:
+        raise cli.CommandError("no node: set JSON_RPC_URL, or give --url")
+    if options.blocks:
+        wanted = read_block_list(options.blocks)
+    else:
+        wanted = [WantedBlock(n) for n in range(options.from_block, options.to_block + 1)]
+    client = JsonRpcClient(
+        url,
+        timeout=30.0,
+        rate_limit=RateLimit(Rate(settings.json_rpc_requests_per_second, 1.0)),
+        connections=options.workers,
+    )
+    explorer = _explorer(settings)
+    with ExitStack() as opened, logging_redirect_tqdm():
+        opened.callback(client.close)
+        if explorer is not None:
+            opened.callback(explorer.close)
+        transactions, transfers = collect(
+            client,
+            wanted,
+            options.out,
+            explorer=explorer,
+            workers=options.workers,
+            patience=options.patience,
+        )
+    sys.stdout.write(
+        f"{options.out} holds {len(wanted):,} blocks, {transactions:,} transactions, "
+        f"{transfers:,} token transfers.\nNext: npm run train -- --data {options.out} --out DIR\n"
+    )
+    return 0
+
+
+def read_block_list(path: Path) -> list[WantedBlock]:
+    """Blocks of a CSV file with the column block_number, and block_hash and source where known.
+
+    Raises:
+        ValueError: the file is not one.
+    """
+    table = read_table(path)
+    require_columns(table, ("block_number",), str(path))
+    numbers = pd.to_numeric(table["block_number"], errors="coerce")
+    if numbers.isna().any() or (numbers < 0).any() or (numbers % 1 != 0).any():
+        raise ValueError(f"{path}: block_number has values that are no block numbers")
+    known = [
+        [text if isinstance(text, str) else None for text in table[name].tolist()]
+        if name in table.columns
+        else [None] * len(table)
+        for name in ("block_hash", "source")
+    ]
+    wanted = {
+        int(number): WantedBlock(int(number), block_hash, source)
+        for number, block_hash, source in zip(numbers.tolist(), *known, strict=True)
+    }
+    return [wanted[number] for number in sorted(wanted)]
+
+
+def collect(
+    client: JsonRpcClient,
+    wanted: Sequence[WantedBlock],
+    out: Path,
+    *,
+    explorer: EtherscanClient | None = None,
+    workers: int = 4,
+    patience: float = 120.0,
+) -> tuple[int, int]:
+    """Fetch what is missing and write the tables.
+
+    Args:
+        client: the node.
+        wanted: blocks in ascending order.
+        out: gets TRANSACTIONS_FILE, TRANSFERS_FILE and the recording that they are made from.
+        explorer: asked for each sender's first transaction; None to leave the column out.
+        workers: blocks fetched at once.
+        patience: seconds to keep asking a node that fails.
+
+    Returns:
+        Number of transactions and of token transfers.
+
+    Raises:
+        SourceError: the node does not answer.
+        UnverifiedBlock: a block's receipts do not verify.
+        RecordingError: the folder holds something else, or a block has another hash than wanted.
+    """
+    if not wanted:
+        raise RecordingError("the list of blocks is empty")
+    folder = out / RECORDING_FOLDER
+    node = Node(client, patience)
+    head = node.quantity("eth_blockNumber")
+    if wanted[-1].number > head:
+        raise RecordingError(f"block {wanted[-1].number}: the node's newest block is {head}")
+    fetcher = BlockFetcher(node)
+    with (
+        open_writer(folder, node.quantity("eth_chainId")) as writer,
+        ThreadPoolExecutor(workers, "collect") as pool,
+        tqdm(total=len(wanted), unit="block", disable=not sys.stderr.isatty()) as progress,
+    ):
+        for run in _runs(block.number for block in wanted):
+            gaps = writer.missing(run[0], run[-1])
+            progress.update(len(run) - sum(map(len, gaps)))
+            for gap in gaps:
+                for start in range(gap.start, gap.stop, _BLOCKS_A_PART):
+                    part = range(start, min(start + _BLOCKS_A_PART, gap.stop))
+                    with closing(fetcher.fetch_all(part, pool, 2 * workers)) as fetched:
+                        for rows in fetched:
+                            writer.add(rows)
+                            progress.update()
+                    writer.write()
+    _check_hashes(folder, wanted)
+    return _write_tables(folder, wanted, out, explorer)
+
+
+def _runs(numbers: Iterable[int]) -> list[list[int]]:
+    """Consecutive numbers, grouped: what a recording keeps as one part."""
+    ordered = sorted(numbers)
+    runs = [[number] for number in ordered[:1]]
+    for before, number in pairwise(ordered):
+        if number == before + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return runs
+
+
+def _check_hashes(folder: Path, wanted: Sequence[WantedBlock]) -> None:
+    table = Recording(folder).blocks(["block_number", "block_hash"]).to_pydict()
+    found = dict(zip(table["block_number"], table["block_hash"], strict=True))
+    for block in wanted:
+        if block.block_hash and found[block.number] != block.block_hash.lower():
+            raise RecordingError(
+                f"block {block.number} of this node is {found[block.number]}, the list says "
+                f"{block.block_hash}: the node is of another chain"
+            )
+
+
+def _write_tables(
+    folder: Path, wanted: Sequence[WantedBlock], out: Path, explorer: EtherscanClient | None
+) -> tuple[int, int]:
+    numbers = {block.number for block in wanted}
+    transactions = load_transactions(folder).to_pandas()
+    transactions = transactions[transactions["block_number"].isin(numbers)]
+    sources = {block.number: block.source for block in wanted if block.source}
+    blocks, recorded = transactions["block_number"].tolist(), transactions["source"].tolist()
+    named = [sources.get(block, source) for block, source in zip(blocks, recorded, strict=True)]
+    transactions = transactions.assign(source=named)
+    transfers = load_transfers(folder).to_pandas()
+    transfers = transfers[transfers["tx_hash"].isin(set(transactions["tx_hash"]))]
+    if explorer is not None:
+        moving = transactions["n_erc20_transfers"] > 0
+        ages = _sender_ages(transactions[moving], explorer)
+        transactions = transactions.assign(**{AGE_COLUMN: ages})
+    write_file(out / TRANSFERS_FILE, transfers.to_parquet(index=False))
+    write_file(out / TRANSACTIONS_FILE, transactions.to_parquet(index=False))
+    return len(transactions), len(transfers)
+
+
+def _sender_ages(transactions: pd.DataFrame, explorer: EtherscanClient) -> "pd.Series[float]":
+    """Minutes since each sender's first transaction, missing where the explorer does not say."""
+    limit = RateLimit(Rate(_EXPLORER_REQUESTS_A_SECOND, 1.0))
+    first: dict[str, int | None] = {}
+    senders = dict.fromkeys(transactions["from_address"].dropna().tolist())
+    for sender in tqdm(senders, unit="sender", disable=not sys.stderr.isatty()):
+        limit.acquire(Deadline.after(_SECONDS_A_MINUTE))
+        try:
+            first[sender] = explorer.first_transaction(sender).timestamp
+        except NotFound:
+            first[sender] = None
+        except SourceError as error:
+            logger.warning("age of sender %s unknown: %s", sender, error)
+            first[sender] = None
+    started = transactions["from_address"].map(first).astype("float64")
+    times = transactions["block_timestamp"].astype("float64")
+    return (times - started) / _SECONDS_A_MINUTE
+
+
+def _explorer(settings: Settings) -> EtherscanClient | None:
+    key = reveal(settings.etherscan_api_key)
+    if not key:
+        return None
+    return EtherscanClient(settings.etherscan_url, key, settings.chain_id, timeout=10.0)

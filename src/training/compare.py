@@ -1,0 +1,56 @@
+"""Champion against challenger on the same data: `npm run compare`."""
+
+import argparse
+import sys
+
+from src import cli
+from src.datasets.location import NO_DATA, default_folder
+
+_DESCRIPTION = """\
+Score the same transactions with two model bundles: where they disagree and by how much, what would
+change in alerts, and the exploits that one finds and the other misses. Writes compare.md and
+compare.json.
+"""
+
+_EPILOG = """\
+DIR is a recording or a data set; exploits are compared where it lists them. Each model is taken at
+its own threshold. A model has seen its own training transactions: its scores there flatter it.
+
+example:
+  npm run compare -- --champion isolation_forest.pkl --challenger new/isolation_forest.pkl \\
+    --data DIR
+
+exit codes: 0 compared, 1 the data or a model cannot be used, 2 wrong usage.
+"""
+
+
+@cli.command("compare")
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    options = _parse(arguments)
+    from src.training.evaluation.compare import run  # noqa: PLC0415  --help needs none of it
+
+    return run(options)
+
+
+def _parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = cli.parser("compare", _DESCRIPTION, _EPILOG)
+    add = parser.add_argument
+    add("--champion", type=cli.path, metavar="FILE", required=True, help="the model in use")
+    add("--challenger", type=cli.path, metavar="FILE", required=True, help="the other model")
+    add("--data", type=cli.path, metavar="DIR", default=default_folder(), help="the data set")
+    add(
+        "--out",
+        type=cli.output_folder,
+        metavar="DIR",
+        default="evaluation",
+        help="(evaluation)",
+    )
+    options = parser.parse_args(arguments)
+    if options.data is None:
+        parser.error(NO_DATA)
+    return options
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,55 @@
+"""What every detector of the policy finds and what it costs: `npm run evaluate:rules`."""
+
+import argparse
+import sys
+
+from src import cli
+from src.datasets.location import NO_DATA, default_folder
+
+_DESCRIPTION = """\
+Judge ordinary transactions, known exploits and recorded address poisoning with the detectors of a
+policy, one after the other and together. Writes rules.md and rules.json.
+"""
+
+_EPILOG = """\
+example:
+  npm run evaluate:rules -- --data DIR --policy policy.yaml
+
+exit codes: 0 evaluated, 1 the data or the policy cannot be used, 2 wrong usage.
+"""
+
+
+@cli.command("evaluate:rules")
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    options = _parse(arguments)
+    from src.training.evaluation.rules import run  # noqa: PLC0415  --help needs none of it
+
+    return run(options)
+
+
+def _parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = cli.parser("evaluate:rules", _DESCRIPTION, _EPILOG)
+    add = parser.add_argument
+    add("--data", type=cli.path, metavar="DIR", default=default_folder(), help="the data set")
+    add(
+        "--policy",
+        type=cli.path,
+        metavar="FILE",
+        help="(the setting POLICY_PATH, else policy.yaml)",
+    )
+    add(
+        "--out",
+        type=cli.output_folder,
+        metavar="DIR",
+        default="evaluation",
+        help="(evaluation)",
+    )
+    options = parser.parse_args(arguments)
+    if options.data is None:
+        parser.error(NO_DATA)
+    return options
+
+
+if __name__ == "__main__":
+    sys.exit(main())

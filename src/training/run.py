@@ -1,0 +1,111 @@
+"""A training run: data set in, model bundle out."""
+
+import argparse
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import NoReturn
+
+import numpy as np
+from tqdm import tqdm
+
+from src.datasets.training_set import (
+    DataIdentity,
+    as_json,
+    block_list,
+    load_background,
+)
+from src.detection.bundle_files import manifest_path
+from src.detection.features.definitions import FOREST_INPUTS
+from src.detection.forest.manifest import Manifest
+from src.files import write_file
+from src.registry.bundle import BLOCKS_FILE, MODEL_FILE, bundle_file
+from src.registry.sign import configured_key, write_signature
+from src.training.bundle import write_bundle
+from src.training.fit import cross_fit, fit
+from src.training.hyperparameters import Hyperparameters
+from src.training.reference_values import load_reference_values
+
+
+def run(options: argparse.Namespace) -> int:
+    """Carry the command out with its parsed arguments; returns its exit code."""
+    started = time.monotonic()
+    key = configured_key()
+    manifest = train(options.data, options.out, created_at=options.created_at, jobs=options.jobs)
+    if key:
+        write_signature(manifest_path(options.out / MODEL_FILE), key)
+    data = manifest.training["data"]
+    sys.stdout.write(
+        f"{options.out / MODEL_FILE}: model {manifest.model_version}, "
+        f"{manifest.training['forest_transactions']:,} of {data['transactions']:,} transactions "
+        f"of {data['blocks']:,} blocks, {len(manifest.token_amounts)} token profiles, threshold "
+        f"{manifest.anomaly_threshold:g}, {time.monotonic() - started:.0f} s.\n"
+    )
+    return 0
+
+
+def train(
+    data_folder: Path,
+    out: Path,
+    *,
+    created_at: int,
+    parameters: Hyperparameters | None = None,
+    jobs: int = 1,
+) -> Manifest:
+    """Train on a folder and write the bundle into `out`.
+
+    Args:
+        data_folder: a data set or a recording.
+        out: where MODEL_FILE, its manifest and BLOCKS_FILE go, see `bundle_file`.
+        created_at: the model's version, Unix seconds.
+        parameters: the choices; None for the project's.
+        jobs: processes that fit trees; the bytes are the same.
+
+    Raises:
+        ValueError: the data cannot be used; the message says why.
+        OSError: a file cannot be read or written.
+    """
+    parameters = parameters or Hyperparameters()
+    with tqdm(
+        total=parameters.folds + 3, unit="step", desc="reading", disable=not sys.stderr.isatty()
+    ) as progress:
+        data = load_background(data_folder)
+        _step(progress, "cross-fitting")
+        crossed = cross_fit(data, parameters, jobs=jobs, on_fold=progress.update)
+        _step(progress, "fitting")
+        model = fit(data, parameters, jobs=jobs)
+        _step(progress, "writing")
+        manifest = write_bundle(
+            out / MODEL_FILE,
+            forest=model.forest,
+            inputs=FOREST_INPUTS,
+            training_rows=model.features(data),
+            training_scores=crossed.scores,
+            token_amounts=model.token_amounts,
+            reference_values=load_reference_values(),
+            anomaly_threshold=parameters.anomaly_threshold,
+            model_version=created_at,
+            training={
+                "data": as_json(DataIdentity.of(data, model.profile_rows)),
+                "forest_transactions": len(model.forest_rows),
+                "selection": (
+                    "whole blocks with every log, at least one ERC-20 transfer, known exploits "
+                    "left out, each hash once; capped source and single transfers thinned by "
+                    "digits of the hash"
+                ),
+                "hyperparameters": asdict(parameters),
+                "background_transactions": len(data),
+                "background_share_flagged": float(
+                    np.mean(crossed.scores >= parameters.anomaly_threshold)
+                ),
+                "scores": "cross-fitted by whole blocks, natural mix of transactions",
+            },
+        )
+        write_file(bundle_file(out, BLOCKS_FILE), block_list(data, model.profile_rows).encode())
+    return manifest
+
+
+def _step(progress: "tqdm[NoReturn]", name: str) -> None:
+    progress.set_description(name)
+    progress.update()

@@ -1,0 +1,249 @@
+"""A training run of a supervised model: labelled table in, model bundle and report out."""
+
+import argparse
+import json
+import sys
+import time
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+
+from src.detection.bundle_files import manifest_path
+from src.detection.supervised.manifest import FraudManifest
+from src.files import write_file
+from src.registry.sign import configured_key, write_signature
+from src.training.supervised import report
+from src.training.supervised.bundle import MODEL_FILE, write_fraud_bundle
+from src.training.supervised.candidates import candidates
+from src.training.supervised.figures import draw_all
+from src.training.supervised.selection import (
+    METRICS,
+    Comparison,
+    Selection,
+    check_counts,
+    compare,
+    figures_of,
+    hold_out,
+    select,
+)
+from src.training.supervised.table import LabelledTable, load_labelled
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What may be chosen.
+
+    Attributes:
+        seed: of every draw.
+        folds: of the cross-validation, 2 or more.
+        min_precision: the threshold's precision on the training part; None for the best F1.
+        trees: in the random forest.
+        svm_rows: that the SVM is fitted on at most: its time grows by the square.
+        jobs: processes; the bytes are the same.
+    """
+
+    seed: int = 0
+    folds: int = 5
+    min_precision: float | None = None
+    trees: int = 200
+    svm_rows: int = 10_000
+    jobs: int = 1
+
+
+def run(options: argparse.Namespace) -> int:
+    """Carry the command out with its parsed arguments; returns its exit code."""
+    chosen = Options(
+        options.seed,
+        options.folds,
+        options.min_precision,
+        options.trees,
+        options.svm_rows,
+        options.jobs,
+    )
+    started = time.monotonic()
+
+    def say(step: str) -> None:
+        sys.stderr.write(f"train:fraud: {time.monotonic() - started:6.1f} s  {step}\n")
+
+    say(f"reading {options.data}")
+    key = configured_key()
+    table = load_labelled(
+        options.data,
+        options.label,
+        ignore=options.ignore,
+        group=options.group,
+        positive=options.positive,
+    )
+    for note in table.notes:
+        say(note)
+    source = {"file": options.data.name, "label": options.label, "group": options.group}
+    manifest = train(
+        table, options.out, source, created_at=options.created_at, options=chosen, say=say
+    )
+    if key:
+        write_signature(manifest_path(options.out / MODEL_FILE), key)
+    test = manifest.training["hold_out"]["metrics"]
+    figures = ", ".join(f"{metric} {test[metric]['value']:.3f}" for metric in METRICS)
+    sys.stdout.write(
+        f"{options.out / MODEL_FILE}: {manifest.classifier}, {len(manifest.inputs)} inputs, "
+        f"threshold {manifest.threshold:.4f}; held out: {figures}. "
+        f"Read {options.out / 'report.md'}.\n"
+    )
+    return 0
+
+
+def train(
+    table: LabelledTable,
+    out: Path,
+    source: dict[str, Any],
+    *,
+    created_at: int,
+    options: Options | None = None,
+    say: Any = lambda _: None,
+) -> FraudManifest:
+    """Train on a table and write model, manifest, report and pictures into `out`.
+
+    Args:
+        table: see `table.load_labelled`.
+        out: a folder, made where it is missing.
+        source: `file`, `label` and `group`, as the report names them.
+        created_at: the model's version, Unix seconds.
+        options: what may be chosen; None for the defaults.
+        say: called with a sentence at every step.
+
+    Raises:
+        ValueError: the data cannot be used; the message says why.
+        OSError: a file cannot be written.
+    """
+    options = options or Options()
+    seed, folds, jobs = options.seed, options.folds, options.jobs
+    train_rows, test_rows = hold_out(table, seed)
+    check_counts(_part(table, train_rows), folds, f"for {folds} folds of the training part")
+    choices = candidates(seed, trees=options.trees, svm_rows=options.svm_rows)
+    with warnings.catch_warnings():
+        # Slow convergence of a candidate shows in its scores; a line for each fit helps nobody.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        compared = compare(
+            table, train_rows, choices, folds=folds, seed=seed, jobs=jobs, on_step=say
+        )
+        for one in compared:
+            say(f"{one.name}: average precision {one.mean('average_precision'):.3f}")
+        best = max(range(len(compared)), key=lambda at: compared[at].mean("average_precision"))
+        chosen = select(
+            table,
+            train_rows,
+            choices[best],
+            folds=folds,
+            seed=seed,
+            min_precision=options.min_precision,
+            jobs=jobs,
+            on_step=say,
+        )
+    say("measuring on the rows held out")
+    labels = table.labels[test_rows]
+    probabilities = chosen.pipeline.predict_proba(table.rows[test_rows])[:, 1]
+    groups = None if table.groups is None else table.groups[test_rows]
+    test = figures_of(labels, probabilities, chosen.threshold, groups, seed)
+    figures = _figures(table, (train_rows, test_rows), source, options, compared, chosen, test)
+    curves = {
+        "held out": (labels, probabilities),
+        "training part, out of fold": (table.labels[train_rows], chosen.out_of_fold),
+    }
+    pictures = draw_all(compared, test["confusion"], curves, chosen.threshold)
+    out.mkdir(parents=True, exist_ok=True)
+    for name, content in pictures.items():
+        write_file(out / name, content)
+    text = json.dumps(figures, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+    write_file(out / "report.json", text.encode())
+    write_file(out / "report.md", report.markdown(figures).encode())
+    return write_fraud_bundle(
+        out / MODEL_FILE,
+        name=chosen.winner.name,
+        pipeline=chosen.pipeline,
+        inputs=table.inputs,
+        label=str(source["label"]),
+        threshold=chosen.threshold,
+        training_rows=table.rows[train_rows],
+        model_version=created_at,
+        training={
+            "data": figures["data"],
+            "imputer": "median of the training part",
+            "missing_values": table.missing,
+            "parameters": chosen.parameters,
+            "threshold_rule": _threshold_rule(options),
+            "seed": seed,
+            "folds": folds,
+            "cross_validated": {
+                one["name"]: one["average_precision"] for one in figures["comparison"]
+            },
+            "hold_out": test,
+        },
+    )
+
+
+def _figures(
+    table: LabelledTable,
+    rows: tuple[Any, Any],
+    source: dict[str, Any],
+    options: Options,
+    compared: list[Comparison],
+    chosen: Selection,
+    test: dict[str, Any],
+) -> dict[str, Any]:
+    """Everything that the report says."""
+    train_rows, test_rows = rows
+    return {
+        "data": {
+            **source,
+            "sha256": table.identity(),
+            "rows": len(table.rows),
+            "fraud": int(table.labels.sum()),
+            "training_rows": len(train_rows),
+            "training_fraud": int(table.labels[train_rows].sum()),
+            "hold_out_rows": len(test_rows),
+            "hold_out_fraud": int(table.labels[test_rows].sum()),
+            "hold_out_fraud_groups": _fraud_groups(table, test_rows),
+            "missing_values": table.missing,
+            "notes": list(table.notes),
+        },
+        "inputs": list(table.inputs),
+        "seed": options.seed,
+        "folds": options.folds,
+        "min_precision": options.min_precision,
+        "comparison": [
+            {
+                "name": one.name,
+                **{
+                    metric: {"mean": one.mean(metric), "deviation": one.deviation(metric)}
+                    for metric in METRICS
+                },
+            }
+            for one in compared
+        ],
+        "classifier": chosen.winner.name,
+        "parameters": chosen.parameters,
+        "grid": chosen.grid,
+        "threshold": chosen.threshold,
+        "hold_out": test,
+    }
+
+
+def _threshold_rule(options: Options) -> str:
+    if options.min_precision is None:
+        return "best F1 of the training part's out-of-fold probabilities"
+    return f"best recall at a precision of {options.min_precision:g}, out of fold"
+
+
+def _fraud_groups(table: LabelledTable, rows: Any) -> int | None:
+    if table.groups is None:
+        return None
+    return len(np.unique(table.groups[rows][table.labels[rows] == 1]))
+
+
+def _part(table: LabelledTable, rows: Any) -> LabelledTable:
+    groups = None if table.groups is None else table.groups[rows]
+    return LabelledTable(table.inputs, table.rows[rows], table.labels[rows], groups, {})
