@@ -94,11 +94,11 @@ def bundle_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import numpy as np
     from sklearn.ensemble import IsolationForest
 
-    from src.detection.features.definitions import FEATURE_NAMES
+    from src.detection.features.definitions import FOREST_INPUTS
     from src.training.bundle import write_bundle
 
     rng = np.random.default_rng(0)
-    shape = (2000, len(FEATURE_NAMES))
+    shape = (2000, len(FOREST_INPUTS))
     rows = np.round(rng.exponential(size=shape), 1) * (rng.random(shape) < 0.1)
     forest = IsolationForest(n_estimators=50, max_samples=128, random_state=0).fit(
         rows.astype(np.float32)
@@ -107,7 +107,7 @@ def bundle_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_bundle(
         path,
         forest=forest,
-        inputs=FEATURE_NAMES,
+        inputs=FOREST_INPUTS,
         training_rows=rows,
         training_scores=np.abs(forest.score_samples(rows.astype(np.float32))),
         token_amounts={},

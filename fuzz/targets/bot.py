@@ -53,7 +53,9 @@ class _World:
         self.handle: Callable[[Any], list[Any]] = src.agent.handle_transaction
         self.threshold = bot.pipeline.threshold
         self.inputs: Sequence[str] = bot.pipeline.model.inputs
-        self.amounts: Mapping[str, Any] = bot.pipeline.model.manifest.token_amounts
+        manifest = bot.pipeline.model.manifest
+        self.amounts: Mapping[str, Any] = manifest.token_amounts
+        self.eth: Mapping[str, float] = manifest.reference_values.eth_per_unit
         self.model_path = bot.settings.model_path
         self.cache = FactCache(FactStore(None, 1))
         lookups = Lookups(
@@ -170,7 +172,7 @@ def _events(bench: Bench) -> Callable[[bytes], None]:
             expect("anomaly_score" not in metadata, "mismatch", "an impossible age was scored")
             bench.reached["invalid"] += 1
             return
-        _check_features(metadata, transfers, sender, profile)
+        _check_features(metadata, transfers, sender, profile, world.eth)
         row = [float(metadata[name]) for name in world.inputs]
         judge.compare(row, metadata["anomaly_score"], metadata["prediction"])
         bench.reached["scored"] += 1
@@ -239,12 +241,13 @@ def _check_features(
     transfers: Sequence[_ExpectedTransfer],
     sender: str,
     profile: Mapping[Any, tuple[float, float]],
+    eth: Mapping[Any, float],
 ) -> None:
     from tests.support.reference_features import reference_features  # noqa: PLC0415
 
     if len(transfers) > 40:  # the definition in exact integers is quadratic
         return
-    for name, wanted in reference_features(transfers, sender, _ZERO, profile).items():
+    for name, wanted in reference_features(transfers, sender, _ZERO, profile, eth).items():
         got = float(metadata[name])
         expect(abs(got - wanted) <= 1e-9, "mismatch", f"{name} is {got}, exactly {wanted}")
 

@@ -205,7 +205,7 @@ class Pipeline:
             policy=text,
             chain_id=settings.chain_id,
             well_known=load_well_known_tokens(settings.chain_id),
-            reserved=reserved_symbols(model.inputs),
+            reserved=reserved_symbols(FEATURE_NAMES),
             supervised=supervised,
             challenger=challenger,
             counterparties=counterparties,
@@ -254,7 +254,7 @@ class Pipeline:
     def features(
         self, transaction: TransactionFacts, transfers: Sequence[Transfer], facts: Facts
     ) -> dict[str, Any]:
-        """The features of one transaction, by name: the model's, then those for people."""
+        """The features of one transaction, by name: for models, then for people."""
         features: dict[str, Any] = {}
         if transaction.sender is not None:
             row = feature_row(transfers, transaction.sender, self.profile)

@@ -28,15 +28,15 @@ _NAMES: Final = frozenset(
 )
 
 
-def reserved_symbols(inputs: Collection[str]) -> frozenset[str]:
+def reserved_symbols(others: Collection[str]) -> frozenset[str]:
     """Symbols whose features would take the names of others.
 
     Args:
-        inputs: the model's.
+        others: names of features for models.
     """
     return frozenset(
         name.removesuffix(suffix)
-        for name in _NAMES.union(inputs)
+        for name in _NAMES.union(others)
         for suffix in ("_transfers", "_value")
         if name.endswith(suffix)
     )

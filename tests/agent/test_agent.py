@@ -16,7 +16,7 @@ from src.chain.facts import token_info
 from src.chain.text import BRIDGE_MARKERS
 from src.decision.pipeline import Pipeline
 from src.detection.errors import ModelMissing, ModelTampered
-from src.detection.features.definitions import feature_row
+from src.detection.features.definitions import FOREST_INPUTS, feature_row
 from src.detection.forest.model import load_model
 from src.variables import SettingsError
 from tests.conftest import (
@@ -131,7 +131,8 @@ def test_the_threshold_is_compared_with_the_unrounded_score(start_bot):
     start_bot()
     event = event_of([transfer_log()])
     pipeline = agent.BOT.pipeline
-    row = feature_row(agent.decode_transfers(event.logs), ALICE, pipeline.profile)
+    features = feature_row(agent.decode_transfers(event.logs), ALICE, pipeline.profile)
+    row = features[: len(FOREST_INPUTS)]
     score = float(pipeline.model.score(row[np.newaxis])[0])
     assert score != round(score, 3)
     for threshold, prediction in (
@@ -156,7 +157,7 @@ def test_the_explanation_names_ten_features_and_adds_up(start_bot, bundle_path):
     for entry in explanations:
         assert entry["factor"] == pytest.approx(2 ** entry["weight"], abs=1e-4)
         assert float(metadata[entry["feature"]]) == pytest.approx(entry["value"], abs=1e-6)
-    row = np.array([float(metadata[name]) for name in agent.FEATURE_NAMES])
+    row = np.array([float(metadata[name]) for name in FOREST_INPUTS])
     model = load_model(bundle_path, agent.FEATURE_NAMES)
     everything = model.explain(row)
     product = model.base_score * np.prod([attribution.factor for attribution in everything])

@@ -12,7 +12,7 @@ from src.chain.errors import NotFound, SourceError
 from src.chain.facts import Facts, token_info
 from src.chain.transactions import TransactionFacts
 from src.chain.transfers import Transfer
-from src.detection.features.definitions import FEATURE_NAMES
+from src.detection.features.definitions import FEATURE_NAMES, FOREST_INPUTS
 from src.utils import data_processing
 from src.utils.data_processing import (
     get_account_active_period,
@@ -119,10 +119,19 @@ def test_valid_features_needs_every_input_finite_and_no_negative_age(start_bot):
     assert valid_features(good | {"account_active_period_in_minutes": None})
     assert not valid_features(good | {"account_active_period_in_minutes": -0.1})
     assert not valid_features(good | {"account_active_period_in_minutes": math.nan})
-    for name in FEATURE_NAMES:
+    for name in FOREST_INPUTS:
         assert not valid_features({key: good[key] for key in good if key != name})
         for bad in (math.nan, math.inf, None, "1"):
             assert not valid_features(good | {name: bad})
+
+
+def test_a_token_cannot_take_the_name_of_a_feature(start_bot):
+    node = FakeNode(tokens={UNKNOWN_TOKEN: usual_token("Kept", "kept", 0)})
+    with serve(node.answer) as url:
+        start_bot(JSON_RPC_URL=url)
+        _, features = get_features(ALICE, TIMESTAMP, [transfer(UNKNOWN_TOKEN, amount=7)])
+    assert features["kept_value"] == 0.0
+    assert features[f"kept ({UNKNOWN_TOKEN})_value"] == 7
 
 
 def test_two_unknown_tokens_of_one_symbol_are_told_apart(start_bot):

@@ -17,7 +17,7 @@ from src.detection.errors import (
     ModelMissing,
     ModelTampered,
 )
-from src.detection.features.definitions import FEATURE_NAMES
+from src.detection.features.definitions import FOREST_INPUTS
 from src.detection.forest.model import explanation_json, load_model
 from src.detection.records import Attribution
 from tests.support.forests import fitted, flattened, training_rows
@@ -38,50 +38,50 @@ def edit_manifest(bundle: Path, **changes: object) -> None:
 
 
 def rows(n: int = 50) -> np.ndarray:
-    return np.random.default_rng(5).random((n, len(FEATURE_NAMES)))
+    return np.random.default_rng(5).random((n, len(FOREST_INPUTS)))
 
 
 def test_a_whole_bundle_loads(bundle):
-    model = load_model(bundle, FEATURE_NAMES)
+    model = load_model(bundle, FOREST_INPUTS)
     assert model.version == "1650000000"
-    assert model.inputs == FEATURE_NAMES
+    assert model.inputs == FOREST_INPUTS
     scores = model.score(rows())
     assert ((scores > 0) & (scores < 1)).all()
 
 
 def test_the_shipped_bundle_is_whole():
-    model = load_model(Path(__file__).resolve().parents[2] / "isolation_forest.pkl", FEATURE_NAMES)
+    model = load_model(Path(__file__).resolve().parents[2] / "isolation_forest.pkl", FOREST_INPUTS)
     assert model.forest.trees.n_trees >= 100
 
 
 def test_a_model_without_its_manifest_is_missing(bundle):
     manifest_path(bundle).unlink()
     with pytest.raises(ModelMissing, match=r"manifest\.json is missing"):
-        load_model(bundle, FEATURE_NAMES)
+        load_model(bundle, FOREST_INPUTS)
 
 
 def test_another_scikit_learn_is_an_error_that_names_both(bundle):
     edit_manifest(bundle, sklearn_version="1.2.0")
     with pytest.raises(ModelIncompatible, match=r"1\.2\.0.*is installed"):
-        load_model(bundle, FEATURE_NAMES)
+        load_model(bundle, FOREST_INPUTS)
 
 
 def test_an_input_that_is_not_computed_is_named(bundle):
-    with pytest.raises(ModelIncompatible, match=FEATURE_NAMES[3]):
-        load_model(bundle, [name for name in FEATURE_NAMES if name != FEATURE_NAMES[3]])
+    with pytest.raises(ModelIncompatible, match=FOREST_INPUTS[3]):
+        load_model(bundle, [name for name in FOREST_INPUTS if name != FOREST_INPUTS[3]])
 
 
 def test_a_swapped_file_is_tampered_with(bundle):
     bundle.write_bytes(bundle.read_bytes()[:-1])
     with pytest.raises(ModelTampered, match="SHA-256"):
-        load_model(bundle, FEATURE_NAMES)
+        load_model(bundle, FOREST_INPUTS)
 
 
 def test_model_that_does_not_reproduce_its_golden_rows_is_refused(bundle):
     golden = json.loads(manifest_path(bundle).read_text())["golden_scores"]
     edit_manifest(bundle, golden_scores=[golden[0] + 1e-10, *golden[1:]])
     with pytest.raises(ModelMalformed, match="golden rows"):
-        load_model(bundle, FEATURE_NAMES)
+        load_model(bundle, FOREST_INPUTS)
 
 
 @pytest.mark.parametrize(
@@ -96,6 +96,7 @@ def test_model_that_does_not_reproduce_its_golden_rows_is_refused(bundle):
         ({"score_quantiles": [0.5]}, "two values"),
         ({"token_amounts": {"0x": [1.0, 0.0]}}, "not positive"),
         ({"token_amounts": {"0x": [1.0]}}, "token_amounts"),
+        ({"reference_values": {"date": "", "tokens": [{}]}}, "'chain_id' is missing"),
         ({"model_version": None}, "unexpected form"),
         ({"golden_rows": 7}, "unexpected form"),
     ],
@@ -104,40 +105,40 @@ def test_model_that_does_not_reproduce_its_golden_rows_is_refused(bundle):
 def test_a_broken_manifest_is_refused_with_the_reason(bundle, changes, said):
     edit_manifest(bundle, **changes)
     with pytest.raises(ModelMalformed, match=said):
-        load_model(bundle, FEATURE_NAMES)
+        load_model(bundle, FOREST_INPUTS)
 
 
 def test_golden_score_of_a_processor_that_rounds_otherwise_is_accepted(bundle):
     golden = json.loads(manifest_path(bundle).read_text())["golden_scores"]
     edit_manifest(bundle, golden_scores=[float(np.nextafter(golden[0], 1)), *golden[1:]])
-    load_model(bundle, FEATURE_NAMES)
+    load_model(bundle, FOREST_INPUTS)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"format": 1}', "[" * 50])
 def test_a_manifest_that_is_no_manifest_is_refused(bundle, text):
     manifest_path(bundle).write_text(text)
     with pytest.raises(ModelMalformed):
-        load_model(bundle, FEATURE_NAMES)
+        load_model(bundle, FOREST_INPUTS)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e39])
 def test_rows_that_are_not_finite_in_float32_are_never_scored(bundle, bad):
-    model = load_model(bundle, FEATURE_NAMES)
+    model = load_model(bundle, FOREST_INPUTS)
     table = rows()
     table[3, 2] = bad
-    with pytest.raises(InvalidInput, match=FEATURE_NAMES[2]):
+    with pytest.raises(InvalidInput, match=FOREST_INPUTS[2]):
         model.score(table)
     with pytest.raises(InvalidInput):
         Assessor(model, attributions=10).assess(table[3])
 
 
 def test_rows_of_another_width_are_refused(bundle):
-    with pytest.raises(InvalidInput, match=f"{len(FEATURE_NAMES)} inputs expected"):
-        load_model(bundle, FEATURE_NAMES).score(rows()[:, :5])
+    with pytest.raises(InvalidInput, match=f"{len(FOREST_INPUTS)} inputs expected"):
+        load_model(bundle, FOREST_INPUTS).score(rows()[:, :5])
 
 
 def test_an_assessment_is_what_the_model_says_remembered_or_not(bundle):
-    model = load_model(bundle, FEATURE_NAMES)
+    model = load_model(bundle, FOREST_INPUTS)
     assessor = Assessor(model, attributions=10, remembered=4)
     for row in np.concatenate([rows(8), rows(8)]):
         assessment = assessor.assess(row)
@@ -150,8 +151,8 @@ def test_inputs_are_explained_by_weight_ties_in_their_order(bundle):
     table = training_rows()
     table[:, 4] = table[:, 7] = 1.0  # never split on, like column 1: three inputs of weight 0
     forest = flattened(fitted(table))
-    names = FEATURE_NAMES[: forest.trees.n_features]
-    loaded = load_model(bundle, FEATURE_NAMES)
+    names = FOREST_INPUTS[: forest.trees.n_features]
+    loaded = load_model(bundle, FOREST_INPUTS)
     model = replace(
         loaded,
         manifest=replace(loaded.manifest, inputs=names),
@@ -186,7 +187,7 @@ def test_explanation_is_json_of_rounded_numbers_whatever_their_size():
 
 
 def test_percentiles_run_from_0_to_100_and_never_fall(bundle):
-    model = load_model(bundle, FEATURE_NAMES)
+    model = load_model(bundle, FOREST_INPUTS)
     percentiles = model.percentiles(np.linspace(0, 1, 500))
     assert (percentiles[0], percentiles[-1]) == (0, 100)
     assert (np.diff(percentiles) >= 0).all()

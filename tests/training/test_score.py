@@ -58,7 +58,8 @@ def test_scores_are_those_of_the_live_path_to_the_last_bit(sample, tmp_path, mod
     assert len(scores) == 100
     for tx_hash, rows in pd.read_parquet(sample / "transfers.parquet").groupby("tx_hash"):
         logs = [RawLog(row, row.log_index) for row in rows.itertuples()]
-        row = feature_row(decode_transfers(logs), senders[tx_hash], profile)
+        features = feature_row(decode_transfers(logs), senders[tx_hash], profile)
+        row = features[[FEATURE_NAMES.index(name) for name in model.inputs]]
         live = model.score(row[np.newaxis])[0]
         assert scores.anomaly_score[tx_hash] == live
         assert scores.anomaly_percentile[tx_hash] == model.percentile(live)
@@ -126,7 +127,7 @@ def test_explanations_are_the_models_and_sorted_by_weight(tmp_path, model_path):
     assert score(*small_tables(tmp_path), out, "--explain") == 0
     reasons = json.loads(read(out)["model_explanations"][0])
     model = load_model(model_path, FEATURE_NAMES)
-    wanted = model.explain(np.zeros(len(FEATURE_NAMES)))[:10]
+    wanted = model.explain(np.zeros(len(model.inputs)))[:10]
     assert [(r["feature"], r["value"], r["weight"]) for r in reasons] == [
         (w.feature, w.value, w.weight) for w in wanted
     ]
