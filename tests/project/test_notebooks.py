@@ -25,8 +25,8 @@ def run(name: str, before: str = "") -> None:
 
 
 def test_training_is_told_on_invented_transactions() -> None:
-    run("training.ipynb", "from src.datasets import training_set\n"
-        "training_set.default_folder = lambda: None")  # fmt: skip
+    run("training.ipynb", "from src.datasets import location\n"
+        "location.default_folder = lambda: None")  # fmt: skip
 
 
 def test_a_day_of_alerts_is_told_although_a_page_fails(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,11 +12,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from src.datasets.location import default_folder
 from src.datasets.tables import TableError, TransactionSet, read_table
 from src.datasets.training_set import (
     EXPLOIT_TRANSFERS_FILE,
     DataIdentity,
-    default_folder,
     load_background,
 )
 from src.detection.features.definitions import FEATURE_NAMES, FOREST_INPUTS
