@@ -1,13 +1,12 @@
 """The Forta bot: the handlers that the forta-agent CLI calls.
 
-    initialize           loads the dill-serialised Isolation Forest once, with all that goes with it
-    handle_transaction   decodes the transfers, asks for facts, makes features, scores, emits
-    health_check         says whether the answers can be trusted
+    initialize           loads the dill-serialised Isolation Forest, the policy and the sources once
+  handle_transaction   decodes transfers, looks up facts, computes features, scores, emits findings
+  health_check         reports errors that make findings unreliable
 
-The CLI finds the handlers by lines that start with `def NAME`, hands over one event at a time and
-ends the process when one raises. So a handler never raises: whatever goes wrong with a transaction
-becomes an explicit invalid finding. `initialize` may raise: a bot without a trustworthy model must
-not start.
+The CLI finds the handlers by lines that start with `def NAME`, passes one event at a time and
+ends the process if one raises. So a handler never raises: an error becomes an explicit invalid
+finding. `initialize` may raise: a bot without a verified model must not start.
 """
 
 import gc
@@ -57,7 +56,7 @@ _RECURSION_LIMIT = 1_000  # Python's own default
 
 @dataclass(frozen=True)
 class Bot:
-    """What `initialize` prepares once and every transaction uses."""
+    """The state that `initialize` creates and every transaction uses."""
 
     settings: Settings
     pipeline: Pipeline
@@ -72,7 +71,7 @@ class Bot:
         return f"{version}/scored", f"{version}/anomalies"
 
     def close(self) -> None:
-        """End what runs in the background and close files and connections."""
+        """Stop background threads and close files and connections."""
         self.pipeline.close()
         self.deduplicator.close()
         self.lookups.close()
@@ -85,8 +84,8 @@ def initialize() -> None:
     """Load and verify the model, the policy and the sources, once.
 
     Raises:
-        ModelError, SettingsError, PolicyError, AddressListError: the bot cannot give trustworthy
-            answers; the message says why.
+        ModelError, SettingsError, PolicyError, AddressListError: the configuration is invalid; the
+            message says why.
     """
     global BOT  # noqa: PLW0603  the CLI calls plain functions, so the bot is a module global
     if BOT is not None:
@@ -112,8 +111,8 @@ def initialize() -> None:
     data_processing.use(pipeline, lookups)
     metrics = _serve_metrics(settings, pipeline, lookups)
     BOT = Bot(settings, pipeline, lookups, deduplicator, metrics)
-    # What is there now stays. Looking through it takes the collector 60 ms of CPU, which on a scan
-    # node is a third of a second in the middle of a transaction.
+    # Exclude the loaded objects from garbage collection. Scanning them takes 60 ms of CPU, which on
+    # a scan node is a third of a second in the middle of a transaction.
     gc.collect()
     gc.freeze()
     LOGGER.info(
@@ -125,8 +124,8 @@ def initialize() -> None:
 def handle_transaction(transaction_event: TransactionEvent) -> list[Finding]:
     """Assess one transaction.
 
-    No finding without an ERC-20 transfer; else one primary finding (normal ones as far as
-    NORMAL_FINDINGS wants them) and one for each rule that asks for more than it.
+    Without ERC-20 transfers there is no finding; else one primary finding (normal ones according
+    to NORMAL_FINDINGS) and one for each rule that requests a more severe action.
     """
     started = time.perf_counter()
     transaction = TransactionFacts.from_event(transaction_event)
@@ -152,9 +151,11 @@ def handle_transaction(transaction_event: TransactionEvent) -> list[Finding]:
             ids = [finding.alert.spec.id for finding in findings]
             bot.metrics.emitted(ids, result.decision.action.name, started)
         return [finding.emit_finding() for finding in findings]
-    except MemoryError:  # logging needs memory that is only there once the exception has gone
+    except (
+        MemoryError
+    ):  # logging needs memory that is only available once the exception is released
         kind = "MemoryError"
-    # An exception ends the process and loses the queue; hostile input must not be able to.
+    # An exception would end the process and lose the queue, which hostile input could exploit.
     except Exception as error:
         LOGGER.exception("transaction %s could not be scored", transaction.tx_hash)
         kind = type(error).__name__
@@ -166,9 +167,9 @@ def handle_transaction(transaction_event: TransactionEvent) -> list[Finding]:
 
 
 def health_check() -> list[str]:
-    """Errors that make the bot's answers untrustworthy; empty when healthy.
+    """Errors that make the bot's findings unreliable; empty when healthy.
 
-    A source that is down is not one: scores do not depend on it, and findings say what is unknown.
+    A source that is down is not one: scores do not depend on it, and findings mark unknown values.
     """
     if BOT is None:
         return ["the model is not loaded"]
@@ -178,7 +179,7 @@ def health_check() -> list[str]:
 
 
 def _ready() -> Bot:
-    """The bot; a child that the CLI restarted gets transactions before `initialize`."""
+    """The bot. A child restarted by the CLI gets transactions before `initialize`."""
     if BOT is None:
         initialize()
     assert BOT is not None  # noqa: S101  set by `initialize`
@@ -188,7 +189,7 @@ def _ready() -> Bot:
 def _findings(
     bot: Bot, transaction: TransactionFacts, result: Result, context: FindingContext
 ) -> Iterator[TokenTransfersFinding]:
-    """A finding for each alert, without normal ones left out by sampling and repeats of rules."""
+    """A finding for each alert, except normal ones dropped by sampling and repeated rule alerts."""
     alert_rate = _count(bot, is_anomaly=result.is_anomaly) if result.assessment else 0.0
     for alert in result.alerts:
         count: int | None = 1
@@ -248,7 +249,7 @@ def _explorer_keys() -> ExplorerKeys | None:
 
 
 def _serve_metrics(settings: Settings, pipeline: Pipeline, lookups: Lookups) -> BotMetrics | None:
-    """The metrics, where METRICS_PORT asks for them. A bot does its work without them too."""
+    """The metrics server if METRICS_PORT is set. The bot also runs if it cannot start."""
     if settings.metrics_port is None:
         return None
     try:
@@ -261,9 +262,9 @@ def _serve_metrics(settings: Settings, pipeline: Pipeline, lookups: Lookups) -> 
 
 
 def _prove_decoding(pipeline: Pipeline) -> None:
-    """Decode and assess a known log, so that a blind bot does not start.
+    """Decode and assess a known log, so that a bot that cannot decode does not start.
 
-    It also pays for the first call of every kernel here rather than on the first transaction.
+    This also makes the slow first call of every kernel before the first transaction.
     """
     account = "0x" + "1" * 40
     log = Log(
@@ -278,7 +279,7 @@ def _prove_decoding(pipeline: Pipeline) -> None:
     if [transfer.amount for transfer in transfers] != [7]:
         raise RuntimeError("decoding a known Transfer log failed: the bot would be blind")
     known = TransactionFacts("", account, None, None, None, None)
-    # Without the memory of counterparties: these two have never dealt with each other.
+    # Without the counterparty memory, which must not contain these accounts.
     result = replace(pipeline, counterparties=None).assess(known, transfers, Facts())
     if result.assessment is None:
         raise RuntimeError(f"a known transfer could not be scored: {result.problem}")

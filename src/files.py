@@ -1,7 +1,7 @@
-"""Whole files: written so that they appear complete or not at all, and errors about them in words.
+"""Atomic file writes, and readable messages for file errors.
 
-An output path may also name what is no regular file, such as `/dev/stdout` or a named pipe.
-Renaming a file over it would replace it, so it is written to as a stream.
+An output path may also be a special file, such as `/dev/stdout` or a named pipe. Renaming a file
+over it would replace it, so it is written as a stream.
 """
 
 import errno
@@ -15,18 +15,18 @@ from pathlib import Path
 from uuid import uuid4
 
 UNFINISHED = ".unfinished-"
-"""How the names of files begin that are still being written, or that a kill left behind."""
+"""Prefix of the names of unfinished files, which a kill can leave behind."""
 
 _STANDARD_STREAMS = (1, 2)
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """Write a file so that it appears whole or not at all; missing folders are made.
+    """Write a file atomically; creates missing folders.
 
-    A device, a pipe, or what standard output already goes to is written to as a stream.
+    A device, a pipe, or the target of standard output is written as a stream.
 
     Raises:
-        OSError: it cannot be written; the error names `path`.
+        OSError: writing failed; the error names `path`.
     """
     with _naming(path):
         stream = _open_stream(path)
@@ -41,13 +41,13 @@ def write_file(path: Path, content: bytes) -> None:
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """A path to write to, which becomes the regular file `path` when the block ends in good order.
+    """A temporary path, which is renamed to the regular file `path` if the block succeeds.
 
-    The content is on the disk before it takes the name. A file that was there before keeps its
-    permissions; a symbolic link keeps pointing where it did.
+    The content is synced to disk before the rename. The permissions of an existing file are kept;
+    a symbolic link keeps its target.
 
     Raises:
-        OSError: the disk; nothing half-written is left behind, and the error names `path`.
+        OSError: writing failed; no partial file is left behind, and the error names `path`.
     """
     with _naming(path):
         target = Path(os.path.realpath(path))
@@ -68,7 +68,7 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 def sync(path: Path) -> None:
-    """Have the disk hold what was written to this file or folder."""
+    """Sync this file or folder to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -77,7 +77,7 @@ def sync(path: Path) -> None:
 
 
 def check_output_file(path: Path) -> None:
-    """Raise the OSError that `write_file` would, as far as that can be seen before the work."""
+    """Raise the OSError that `write_file` would raise, as far as it can be detected in advance."""
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, "Is a folder, not a file", str(path))
     if path.exists() and not path.is_file():
@@ -88,7 +88,7 @@ def check_output_file(path: Path) -> None:
 
 
 def check_output_folder(path: Path, *, named: Path | None = None) -> None:
-    """Raise the OSError that writing into a folder would, made where it is missing.
+    """Raise the OSError that writing into a folder would raise; creates a missing folder.
 
     Args:
         path: the folder.
@@ -105,12 +105,12 @@ def check_output_folder(path: Path, *, named: Path | None = None) -> None:
 
 
 def reason(error: BaseException) -> str:
-    """What an exception says, on one line and in words that are not Python's.
+    """An exception's message on one line, in plain words.
 
-    An OSError's path is left out: who writes the message knows the path that the user gave.
+    Omits the path of an OSError: the caller states the path that the user gave.
     """
     if isinstance(error, OSError) and error.errno and error.strerror:
-        # pyarrow's says how it came about, paths and all.
+        # pyarrow's messages include internals and paths.
         return os.strerror(error.errno) if "Detail:" in error.strerror else error.strerror
     if isinstance(error, UnicodeError):
         return "not UTF-8 text"
@@ -131,7 +131,7 @@ def _open_stream(path: Path) -> int | None:
     if status is None:
         return None
     for number in _STANDARD_STREAMS:
-        # A second opening of a redirected /dev/stdout would write over what we printed.
+        # Opening a redirected /dev/stdout again would overwrite what was printed.
         with suppress(OSError):
             if os.path.samestat(status, os.fstat(number)):
                 sys.stdout.flush()
@@ -156,7 +156,7 @@ def _status(path: Path) -> os.stat_result | None:
 
 @contextmanager
 def _naming(path: Path) -> Iterator[None]:
-    """Have errors name the path that was given, never that of an unfinished file."""
+    """Make errors name the given path instead of the temporary one."""
     try:
         yield
     except OSError as error:

@@ -1,1 +1,1 @@
-"""The outside world: transfers, nodes, explorers, recordings of blocks."""
+"""Access to the chain: transfers, nodes, explorers, recordings of blocks."""

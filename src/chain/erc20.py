@@ -1,8 +1,8 @@
-"""Token metadata from the contracts themselves, by `eth_call`.
+"""Token metadata read from the contracts with `eth_call`.
 
 `decimals`, `name` and `symbol` of all tokens of a transaction go into one `eth_call` to Multicall3.
-Where Multicall3 is not deployed, or a token spoils the common call (by burning its gas, say), the
-tokens are asked one by one.
+If Multicall3 is not deployed, or one token makes the common call fail (for example by burning its
+gas), the tokens are called one by one.
 """
 
 from collections.abc import Collection, Mapping
@@ -24,12 +24,12 @@ _DECIMALS = keccak(text="decimals()")[:4]
 _NAME = keccak(text="name()")[:4]
 _SYMBOL = keccak(text="symbol()")[:4]
 METADATA_CALLS = (_DECIMALS, _NAME, _SYMBOL)
-"""Selectors of `decimals()`, `name()` and `symbol()`, in the order of their answers."""
+"""Selectors of `decimals()`, `name()` and `symbol()`, in the order of their results."""
 _AGGREGATE3 = keccak(text="aggregate3((address,bool,bytes)[])")[:4]
 
-# With the gas below: what every node grants one call.
+# With the gas limit below, a call that every node accepts.
 MAX_TOKENS_PER_CALL = 30
-# Plenty for honest tokens, and a bound on what a hostile one can make the node compute.
+# Enough for honest tokens, and a bound on the work that a hostile one can cause on the node.
 _GAS_PER_TOKEN = 1_000_000
 
 _MAX_TEXT_BYTES = MAX_NAME_LENGTH * 16
@@ -38,11 +38,11 @@ _MAX_TEXT_BYTES = MAX_NAME_LENGTH * 16
 def token_infos(
     node: JsonRpcClient, tokens: Collection[str]
 ) -> Mapping[str, TokenInfo | SourceError]:
-    """Ask for the metadata of all `tokens`, in one `eth_call` per 30 of them.
+    """Read the metadata of all `tokens`, with one `eth_call` per 30 of them.
 
-    Returns for each token its metadata or why there is none. Raises `SourceError` subclasses when
-    the call itself fails: `MalformedAnswer` or `RequestRefused` means that asking for each token
-    alone, with `token_info_alone`, may still succeed.
+    Returns for each token its metadata or the reason why there is none. Raises `SourceError`
+    subclasses if the call itself fails; after `MalformedAnswer` or `RequestRefused`, single calls
+    with `token_info_alone` may still succeed.
     """
     found: dict[str, TokenInfo | SourceError] = {}
     wanted = list(tokens)
@@ -52,9 +52,9 @@ def token_infos(
 
 
 def token_info_alone(node: JsonRpcClient, token: str) -> TokenInfo:
-    """Ask one token for its metadata with plain `eth_call`s. Raises `SourceError` subclasses."""
+    """Read one token's metadata with plain `eth_call`s. Raises `SourceError` subclasses."""
     decimals = _eth_call(node, _call(token, _DECIMALS))
-    _decimals(decimals)  # without decimals there is no use in the other two
+    _decimals(decimals)  # without decimals the other two are useless
     return _token_info(
         decimals,
         _call_or_nothing(node, token, _NAME),
@@ -65,7 +65,7 @@ def token_info_alone(node: JsonRpcClient, token: str) -> TokenInfo:
 def decode_text(data: bytes) -> str:
     """The text a `name()` or `symbol()` returned: an ABI string, or `bytes32` as in MKR and SAI.
 
-    Anything else is "". Invalid UTF-8 is replaced. Only the beginning of a long text is looked at.
+    Anything else is "". Invalid UTF-8 is replaced. Long texts are truncated.
     """
     if len(data) == 32:
         return data.rstrip(b"\0").decode("utf-8", "replace")
@@ -75,27 +75,27 @@ def decode_text(data: bytes) -> str:
 
 
 def multicall(tokens: Collection[str]) -> dict[str, str]:
-    """The `eth_call` that asks all these tokens (`MAX_TOKENS_PER_CALL` at most)."""
+    """The `eth_call` that queries all these tokens (`MAX_TOKENS_PER_CALL` at most)."""
     calls = [(token, True, selector) for token in tokens for selector in METADATA_CALLS]
     data = _AGGREGATE3 + encode(["(address,bool,bytes)[]"], [calls])
     return _call(MULTICALL3, data, _GAS_PER_TOKEN * len(tokens))
 
 
 def multicall_results(data: bytes, tokens: Collection[str]) -> list[list[tuple[bool, bytes]]]:
-    """What each token answered to `METADATA_CALLS`: whether it did, and the returned bytes.
+    """Each token's results of `METADATA_CALLS`: success, and the returned bytes.
 
     Raises:
         RequestRefused: the chain has no Multicall3.
-        MalformedAnswer: the data is not the answer to `multicall(tokens)`.
+        MalformedAnswer: the data is not the result of `multicall(tokens)`.
     """
     if not data:
         raise RequestRefused(SOURCE, "no Multicall3 on this chain")
     results = _decode("(bool,bytes)[]", data)
     if results is None:
-        raise MalformedAnswer(SOURCE, "multicall answer does not decode")
+        raise MalformedAnswer(SOURCE, "the multicall result does not decode")
     each = len(METADATA_CALLS)
     if len(results) != each * len(tokens):
-        raise MalformedAnswer(SOURCE, "multicall answered another number of calls")
+        raise MalformedAnswer(SOURCE, "the multicall result has the wrong number of entries")
     return [list(results[start : start + each]) for start in range(0, len(results), each)]
 
 
@@ -115,7 +115,7 @@ def _ask_together(node: JsonRpcClient, tokens: list[str]) -> dict[str, TokenInfo
 
 
 def _decode(abi_type: str, data: bytes) -> Any:
-    """The single ABI value in `data`, or None when it is not one."""
+    """The single ABI value in `data`, or None if it does not decode."""
     try:
         (value,) = decode([abi_type], data, strict=False)
     except (DecodingError, OverflowError, RecursionError, ValueError):
@@ -134,7 +134,7 @@ def _decimals(data: bytes) -> int:
 
 
 def _call_or_nothing(node: JsonRpcClient, token: str, selector: bytes) -> bytes:
-    """`name` and `symbol` are optional: a refusal is an answer."""
+    """Read an optional `name` or `symbol`: a refusal means that there is none."""
     try:
         return _eth_call(node, _call(token, selector))
     except RequestRefused:
@@ -150,7 +150,7 @@ def _eth_call(node: JsonRpcClient, call: dict[str, str]) -> bytes:
 
 
 def returned_bytes(result: object) -> bytes:
-    """What an `eth_call` returned. Raises `MalformedAnswer` where it is not `0x` and bytes."""
+    """The result of an `eth_call`. Raises `MalformedAnswer` unless it is `0x` and bytes."""
     if isinstance(result, str) and result.startswith("0x") and result.isascii():
         try:
             return bytes.fromhex(result[2:])

@@ -1,18 +1,18 @@
-"""Why a question to the outside world has no answer.
+"""Errors of external sources: nodes and explorers.
 
     SourceError (RuntimeError)
-    |-- SourceUnavailable    no answer: connection, time-out, HTTP 5xx, circuit open
+    |-- SourceUnavailable    no answer: connection, timeout, HTTP 5xx, circuit open
     |-- RateLimited          refused for now: HTTP 429, a rate-limit text, our own rate limit
-    |-- MalformedAnswer      not what was asked for; also lies such as decimals 10**9
-    |-- RequestRefused       the source will not answer this: HTTP 4xx, JSON-RPC error, bad API key
-    |-- DeadlineExceeded     the time for this transaction's look-ups ran out
-    +-- NotConfigured        no source is configured that could answer
+    |-- MalformedAnswer      not a valid answer; also impossible values such as decimals 10**9
+  |-- RequestRefused       the source rejects the request: HTTP 4xx, JSON-RPC error, bad API key
+  |-- DeadlineExceeded     the time for this transaction's lookups ran out
+  +-- NotConfigured        no source is configured that could answer
 
     NotFound (LookupError)   an *answer*: the thing does not exist (a new address has no first
-                             transaction). True now, not for ever: never cached.
+                             transaction). May change later, so it is never cached.
 
-A `SourceError` is a failure, not an answer: nothing that raises one is ever cached. Messages name
-the source and the problem and never contain a URL's query, a header or a key.
+A `SourceError` is a failure, not an answer, and is never cached. Messages name the source and the
+problem and never contain a URL's query, a header or a key.
 """
 
 
@@ -26,23 +26,23 @@ class SourceError(RuntimeError):
 
 
 class SourceUnavailable(SourceError):
-    """Connection refused or reset, time-out, HTTP 5xx, or the circuit breaker is open."""
+    """Connection refused or reset, timeout, HTTP 5xx, or the circuit breaker is open."""
 
 
 class RateLimited(SourceError):
-    """Too many requests, by the source's answer or by our own rate limit."""
+    """Too many requests, according to the source or our own rate limit."""
 
 
 class MalformedAnswer(SourceError):
-    """The answer is not of the documented shape or is impossible."""
+    """The response has an unexpected format or impossible values."""
 
 
 class RequestRefused(SourceError):
-    """The source understood the request and refuses it: HTTP 4xx or a JSON-RPC error."""
+    """The source rejects the request: HTTP 4xx or a JSON-RPC error."""
 
 
 class DeadlineExceeded(SourceError):
-    """The deadline for this transaction's look-ups has passed."""
+    """The deadline for this transaction's lookups has passed."""
 
 
 class NotConfigured(SourceError):
@@ -50,4 +50,4 @@ class NotConfigured(SourceError):
 
 
 class NotFound(LookupError):
-    """The source answers that the thing does not exist (yet)."""
+    """The source answers that the object does not exist (yet)."""

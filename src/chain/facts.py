@@ -1,7 +1,7 @@
-"""Facts about the chain, and the gate through which outside answers become facts.
+"""Facts about the chain, and the validation of external data that becomes a fact.
 
-A fact does not change, so it may be kept for ever. Whatever a source, the disk or a contract says
-passes here first: text is sanitised, numbers are checked for what is possible.
+A fact does not change, so it may be cached for ever. Data from sources, disk or contracts is
+validated here first: text is sanitised, and impossible numbers are rejected.
 """
 
 import time
@@ -37,10 +37,10 @@ class TokenInfo:
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """A fact that could not be had.
+    """A fact that is unavailable.
 
     Attributes:
-        reason: why, for people.
+        reason: human-readable.
     """
 
     reason: str
@@ -52,8 +52,8 @@ class FirstTransaction:
 
     Attributes:
         timestamp: Unix seconds.
-        source: "etherscan" where incoming transactions count too, "node" where only outgoing ones
-            do: two different quantities, so it is recorded which one answered.
+        source: "etherscan", which includes incoming transactions, or "node", which knows only
+            outgoing ones: two different quantities, so the source is recorded.
     """
 
     timestamp: int
@@ -77,7 +77,7 @@ class CodeAt:
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """When a contract was deployed, as far as questions about single blocks have shown.
+    """When a contract was deployed, as far as known from queries for single blocks.
 
     Attributes:
         absent_at: the newest block at which it is known not to have existed, or None.
@@ -88,9 +88,9 @@ class Deployment:
     present_at: int | None = None
 
     def existed_at(self, block: int) -> bool | None:
-        """Whether it existed at the end of a block; None where that is not known.
+        """Whether it existed at the end of a block; None if unknown.
 
-        A contract that was seen once counts as existing ever after.
+        A contract that existed once counts as existing in all later blocks.
         """
         if self.present_at is not None and block >= self.present_at:
             return True
@@ -99,7 +99,7 @@ class Deployment:
         return None
 
     def with_answer(self, answer: CodeAt) -> "Deployment":
-        """What is known after one more answer."""
+        """The combination with another observation."""
         if answer.exists:
             known = self.present_at
             return replace(
@@ -111,14 +111,14 @@ class Deployment:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What the outside world knows of one transaction, gathered before anything is computed.
+    """External facts about one transaction, gathered before anything is computed.
 
     Attributes:
-        tokens: metadata by token address; tokens of which nothing is known are left out.
-        first_transaction: the sender's; None where it has none yet.
+        tokens: metadata by token address, without unknown tokens.
+        first_transaction: the sender's; None if it has none yet.
         reputations: by token address, whether it is known: True for well-known tokens and contracts
-            that existed a day before, False for younger contracts. Where nobody could say, the
-            token is left out, and counts as known.
+            that existed a day before, False for younger contracts. If this is unknown, the token
+            is left out and counts as known.
     """
 
     tokens: Mapping[str, TokenInfo] = field(default_factory=dict)
@@ -132,7 +132,7 @@ class Facts:
 
 
 def token_info(source: str, name: object, symbol: object, decimals: object) -> TokenInfo:
-    """Check and sanitise what `source` says of a token. Raises `MalformedAnswer`."""
+    """Validate and sanitise a source's data on a token. Raises `MalformedAnswer`."""
     number = whole_number(decimals)
     if number is None or not 0 <= number <= MAX_DECIMALS:
         raise MalformedAnswer(source, "decimals missing or impossible")
@@ -142,7 +142,7 @@ def token_info(source: str, name: object, symbol: object, decimals: object) -> T
 
 
 def first_transaction(source: str, timestamp: object) -> FirstTransaction:
-    """Check what `source` says of a first transaction's time. Raises `MalformedAnswer`."""
+    """Validate a source's time of a first transaction. Raises `MalformedAnswer`."""
     seconds = whole_number(timestamp)
     if seconds is None or not 0 < seconds <= time.time() + _CLOCK_TOLERANCE_SECONDS:
         raise MalformedAnswer(source, "timestamp missing or impossible")
@@ -150,7 +150,7 @@ def first_transaction(source: str, timestamp: object) -> FirstTransaction:
 
 
 def deployment(source: str, absent_at: object, present_at: object) -> Deployment:
-    """Check what `source` says of a contract's deployment. Raises `MalformedAnswer`."""
+    """Validate a source's data on a contract's deployment. Raises `MalformedAnswer`."""
     blocks = []
     for value in (absent_at, present_at):
         number = whole_number(value)

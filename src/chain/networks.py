@@ -1,4 +1,4 @@
-"""The chains that the code knows by name: one record each."""
+"""The chains known by name: one record each."""
 
 from typing import Final, NamedTuple
 
@@ -10,8 +10,8 @@ class Network(NamedTuple):
     """A chain.
 
     Attributes:
-        name: as findings give it.
-        seconds_per_block: roughly, and as of today where it has changed over the years.
+        name: as in findings.
+        seconds_per_block: approximate; the present value if it has changed over the years.
     """
 
     name: str
@@ -33,11 +33,11 @@ NETWORKS: Final = {
 def block_a_day_before(block_number: int | None, chain_id: int) -> int | None:
     """A block between 24 and 25 hours older, the same one for all blocks of an hour.
 
-    Questions about it can then be answered from memory for an hour, and every node that looks at a
-    transaction asks about the same block.
+    Queries about it can then be answered from the cache for an hour, and every scan node that
+    handles a transaction queries the same block.
 
     Returns:
-        None where the block or the chain is unknown, or the chain was younger than that.
+        None if the block or the chain is unknown, or the chain was younger than that.
     """
     network = NETWORKS.get(chain_id)
     if network is None or block_number is None:

@@ -1,4 +1,4 @@
-"""Integers as they reach us: numbers, decimal or hex strings, from hands we do not trust."""
+"""Parsing of integers from untrusted input: numbers, decimal or hex strings."""
 
 from typing import Any, Final
 

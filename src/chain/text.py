@@ -1,9 +1,9 @@
-"""Text from strangers, made harmless.
+"""Sanitising of untrusted text.
 
 Anyone can deploy a token with any name. A name reaches findings, logs and consumers, and the
-bridge between the Forta CLI and Python is one line of text that is searched for markers: a token
-named like a marker breaks that line and ends the process. So every outside string passes
-`sanitise_text` before it is stored, logged or emitted.
+bridge between the Forta CLI and Python searches a line of text for markers: a token named like a
+marker breaks that line and ends the process. So every external string passes `sanitise_text`
+before it is stored, logged or emitted.
 """
 
 import re
@@ -15,11 +15,11 @@ BRIDGE_MARKERS = (
     "!*initialize*!",
     "!*health_check*!",
 )
-"""What the bridge searches its lines for (each may be followed by a colon)."""
+"""Markers that the bridge searches its lines for (each may be followed by a colon)."""
 
 _MARKER = re.compile(r"-?!\*(?:forta_finding|initialize|health_check)\*!-?:?", re.IGNORECASE)
 
-# Normalisation can turn one character into 18: look at no more input than this many per output.
+# Normalisation can turn one character into 18: read at most this many characters per output one.
 _INPUT_FACTOR = 4
 
 # Control, format (zero-width, bidirectional), surrogate, private use, unassigned, line and
@@ -35,8 +35,8 @@ def sanitise_text(value: object, max_length: int = 64) -> str:
 
     NFKC-normalised, without control, format, surrogate, private-use, unassigned and invisible
     characters and without stacks of combining marks; runs of blanks become one space; at most
-    `max_length` characters. What is not a string becomes "". Idempotent. The cost is bounded by
-    `max_length`, not by the input.
+    `max_length` characters. Anything but a string becomes "". Idempotent. The cost is
+    bounded by `max_length`, not by the input.
     """
     if not isinstance(value, str):
         return ""
@@ -45,7 +45,7 @@ def sanitise_text(value: object, max_length: int = 64) -> str:
     text = value[: max_length * _INPUT_FACTOR]
     if text.isascii() and text.isprintable() and "!" not in text:
         return " ".join(text.split())[:max_length].strip()
-    # Each pass shortens the text or leaves it, once it is normalised: a fixed point is near.
+    # Once normalised, each pass shortens the text or leaves it unchanged, so a fixed point is near.
     while (cleaned := _clean(text, max_length)) != text:
         text = cleaned
     return text
@@ -53,7 +53,7 @@ def sanitise_text(value: object, max_length: int = 64) -> str:
 
 def _clean(text: str, max_length: int) -> str:
     text = _drop_invisible(unicodedata.normalize("NFKC", text))
-    # A blank in place of the marker: its neighbours cannot join to a new one.
+    # Replaced by a blank, so that its neighbours cannot form a new marker.
     text = _MARKER.sub(" ", text)
     text = " ".join(text.split())
     return text[:max_length].strip()

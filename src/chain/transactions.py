@@ -1,4 +1,4 @@
-"""The facts of a transaction that detection needs, from an event whose fields may be wrong."""
+"""The fields of a transaction that detection needs, from an event with unreliable fields."""
 
 from typing import Any, NamedTuple, Self
 
@@ -11,13 +11,13 @@ _HASH_LENGTH = 66
 
 
 class TransactionFacts(NamedTuple):
-    """A transaction without its logs. A tuple, since one is made of each transaction.
+    """A transaction without its logs. A tuple, since one is created per transaction.
 
     Attributes:
-        tx_hash: lowercase; "" where the event has none.
-        sender: `tx.from`, lowercase, or None where the event has no valid address.
+        tx_hash: lowercase; "" if the event has none.
+        sender: `tx.from`, lowercase, or None if the event has no valid address.
         to: `tx.to`, lowercase; None for a contract creation or an invalid one.
-        nonce: transactions that the sender had sent before, or None.
+        nonce: number of earlier transactions of the sender, or None.
         timestamp: of the block, Unix seconds, or None.
         block_number: or None.
     """

@@ -1,11 +1,11 @@
 """ERC-20 Transfer events: the record and its decoding from raw logs.
 
-Every entry point (live handling, replay, recordings, training) decodes through here.
+Every entry point (live handling, replay, recordings, training) uses this decoder.
 
 An ERC-20 transfer is a log with topic0 = keccak256("Transfer(address,address,uint256)"), exactly
 three topics and exactly 32 bytes of data. ERC-721 shares the topic but indexes the token id, so it
-has four topics and no data. Anything else is not a transfer: logs are written by strangers, so a
-malformed one is skipped, never an error.
+has four topics and no data. Anything else is not a transfer: logs are untrusted, so malformed ones
+are skipped without an error.
 """
 
 from collections.abc import Iterable, Mapping
@@ -21,7 +21,7 @@ _PREFIXES = ("0x", "0X")
 
 
 class RawLog(Protocol):
-    """What decoding reads of a log; `forta_agent.receipt.Log` has this shape."""
+    """The fields of a log that decoding reads; `forta_agent.receipt.Log` has them."""
 
     address: Any
     topics: Any
@@ -29,14 +29,14 @@ class RawLog(Protocol):
 
 
 class Transfer(NamedTuple):
-    """One ERC-20 transfer. A tuple, since making one is a good part of decoding it.
+    """One ERC-20 transfer. A tuple, since creating it is a large part of the decoding time.
 
     Attributes:
         token: contract address, lowercase `0x` + 40 hex digits.
         sender: account debited, same form; the zero address for a mint.
         recipient: account credited, same form; the zero address for a burn.
         amount: raw token units, 0 <= amount < 2**256.
-        log_index: position of the log in its block (or, where unknown, in its transaction).
+        log_index: position of the log in its block (or, if unknown, in its transaction).
     """
 
     token: str
@@ -47,9 +47,9 @@ class Transfer(NamedTuple):
 
 
 def decode_transfer(address: Any, topics: Any, data: Any, log_index: int) -> Transfer | None:
-    """Decode one raw log, or return None when it is not a well-formed ERC-20 transfer.
+    """Decode one raw log, or return None if it is not a well-formed ERC-20 transfer.
 
-    The upper 12 bytes of an address topic are ignored, as the EVM and indexers do.
+    The upper 12 bytes of an address topic are ignored, as in the EVM and in indexers.
     """
     if not isinstance(topics, (list, tuple)) or len(topics) != 3:
         return None
@@ -107,8 +107,8 @@ def transfer_of_event(event: Mapping[str, Any], position: int) -> Transfer:
 
     Args:
         event: `{"address": ..., "args": {"from": ..., "to": ..., "value": ...}}`, with `logIndex`
-            where it is known. Arguments of other names count in their order.
-        position: its place among the events, for those without `logIndex`.
+            if known. Arguments with other names are read by position.
+        position: its index among the events, for those without `logIndex`.
 
     Raises:
         ValueError: it is not an ERC-20 transfer.
@@ -124,27 +124,27 @@ def transfer_of_event(event: Mapping[str, Any], position: int) -> Transfer:
         raise ValueError("a transfer event has an address and the args from, to and value")
     payer, payee, amount = normalise_address(values[0]), normalise_address(values[1]), values[2]
     if payer is None or payee is None:
-        raise ValueError("from and to of a transfer event are addresses")
+        raise ValueError("from and to of a transfer event must be addresses")
     if isinstance(amount, bool) or not isinstance(amount, int) or not 0 <= amount < 2**256:
-        raise ValueError("the value of a transfer event is a uint256")
+        raise ValueError("the value of a transfer event must be a uint256")
     index = as_int(event.get("logIndex"))
     return Transfer(token, payer, payee, amount, position if index is None else index)
 
 
 def normalise_address(value: Any) -> str | None:
-    """Return the address as lowercase `0x` + 40 hex digits, or None when it is not one."""
+    """Return the address as lowercase `0x` + 40 hex digits, or None if it is invalid."""
     if not _is_hex(value, _ADDRESS) or _bytes(value[2:]) is None:
         return None
     return str(value.lower())
 
 
 def _is_hex(value: Any, length: int) -> bool:
-    """Whether it may be such a text; its digits are still to be looked at."""
+    """Whether the length and the prefix fit; the digits are not checked."""
     return isinstance(value, str) and len(value) == length and value.startswith(_PREFIXES)
 
 
 def _bytes(digits: str) -> bytes | None:
-    """The bytes that these hex digits stand for; None where they are anything else."""
+    """The bytes that these hex digits encode; None if they are invalid."""
     try:
         # Unlike `int(_, 16)` it takes no underscores, signs and digits of other scripts. It skips
         # blanks, but then too few bytes are left.

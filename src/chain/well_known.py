@@ -1,7 +1,7 @@
-"""The built-in list of well-known tokens, and who pretends to be one of them.
+"""The built-in list of well-known tokens, and the detection of impersonations.
 
-Anyone can deploy a token called USDC. A token is known by its address; a symbol that reads like a
-well-known one at another address is an impersonation.
+Anyone can deploy a token called USDC. A token is identified by its address; a symbol that looks
+like a well-known one at another address is an impersonation.
 """
 
 import json
@@ -17,7 +17,7 @@ TOKEN_LIST_PATH = Path(__file__).with_name("well_known_tokens.json")
 LOOK_ALIKES_PATH = Path(__file__).with_name("look_alikes.json")
 LIST_CHAIN_ID = 1
 
-# What reads alike within ASCII, whatever the typeface; capitals only where they themselves do.
+# ASCII characters that look alike in any typeface; capitals only if they do so themselves.
 _ASCII_LOOK_ALIKES = {"l": "i", "1": "i", "|": "i", "0": "o"}
 _MAX_SYMBOL_LENGTH = 64
 
@@ -27,7 +27,7 @@ class WellKnownTokens:
 
     Args:
         tokens: lowercase address -> metadata.
-        look_alikes: non-ASCII character -> the ASCII text it reads like.
+        look_alikes: non-ASCII character -> the ASCII text it looks like.
     """
 
     def __init__(self, tokens: Mapping[str, TokenInfo], look_alikes: Mapping[str, str]) -> None:
@@ -43,16 +43,16 @@ class WellKnownTokens:
         return self._tokens.get(address)
 
     def is_impersonated(self, symbol: str, address: str) -> bool:
-        """Whether `symbol` reads like a well-known token's though `address` is not one.
+        """Whether `symbol` looks like a well-known token's but `address` is another contract.
 
         Compared without regard to case, compatibility forms, accents, invisible characters and
-        Unicode's look-alike letters, digits and signs (UTS #39). Not seen: added or swapped
-        letters ("USDCC", "UDSC") and pairs that read like one letter ("rn" for "m").
+        Unicode's look-alike letters, digits and signs (UTS #39). Not detected: added or swapped
+        letters ("USDCC", "UDSC") and pairs that look like one letter ("rn" for "m").
         """
         return address not in self._tokens and not self._symbols.isdisjoint(self._keys(symbol))
 
     def _keys(self, symbol: str) -> set[str]:
-        """The case-blind forms of a symbol as it is written and as it reads."""
+        """The case-insensitive forms of a symbol: as written, and with look-alikes replaced."""
         text = "".join(sanitise_text(symbol, _MAX_SYMBOL_LENGTH).split())
         decomposed = unicodedata.normalize("NFKD", text)
         bare = "".join(c for c in decomposed if not unicodedata.combining(c))
@@ -62,7 +62,7 @@ class WellKnownTokens:
 
 
 def load_well_known_tokens(chain_id: int) -> WellKnownTokens:
-    """The built-in list; empty for chains that have none."""
+    """The built-in list; empty for chains without one."""
     if chain_id != LIST_CHAIN_ID:
         return WellKnownTokens({}, {})
     rows = _read(TOKEN_LIST_PATH)["tokens"]

@@ -1,8 +1,8 @@
-"""Tables of transactions and transfers, from files to the arrays that the features read.
+"""Reads tables of transactions and transfers into arrays for the features.
 
-Training, evaluation, drift and batch scoring read their tables here; a backtest, which reads
-billions of rows, has a reader of its own (`backtest.reading`). Both end in a `TransferBatch`,
-and so in the same features.
+Training, evaluation, drift and batch scoring use this reader; backtests, which read billions of
+rows, have a separate one (`backtest.reading`). Both produce a `TransferBatch`, and so the same
+features.
 """
 
 from collections.abc import Sequence
@@ -20,14 +20,14 @@ from src.files import reason
 
 ERC20 = "erc20"
 
-# As text whatever they look like: a uint256 does not survive being read as a number.
+# Always read as text: a uint256 would lose digits as a number.
 _TEXT_COLUMNS = dict.fromkeys(
     ("value_raw", "value_wei", "gas_price", "tx_hash", "from_address", "to_address"), str
 )
 
 
 class TableError(ValueError):
-    """A table cannot be read or lacks what is needed; the message names it."""
+    """A table is unreadable or incomplete; the message names it."""
 
 
 def read_table(path: Path, required: Sequence[str] = ()) -> pd.DataFrame:
@@ -43,7 +43,7 @@ def read_table(path: Path, required: Sequence[str] = ()) -> pd.DataFrame:
         elif name.endswith((".csv", ".csv.gz")):
             table = pd.read_csv(path, dtype=_TEXT_COLUMNS, low_memory=False)
         else:
-            raise TableError(f"{path}: is neither .parquet nor .csv nor .csv.gz")
+            raise TableError(f"{path}: must be a .parquet, .csv or .csv.gz file")
     except FileNotFoundError:
         raise TableError(f"{path}: no such file") from None
     except (OSError, ValueError, EOFError) as error:
@@ -55,7 +55,7 @@ def read_table(path: Path, required: Sequence[str] = ()) -> pd.DataFrame:
 
 
 def require_columns(table: pd.DataFrame, required: Sequence[str], what: str) -> None:
-    """Raise TableError naming the columns that a table lacks."""
+    """Raise TableError if a table lacks columns."""
     missing = [column for column in required if column not in table.columns]
     if missing:
         raise TableError(
@@ -66,11 +66,11 @@ def require_columns(table: pd.DataFrame, required: Sequence[str], what: str) -> 
 
 @dataclass(frozen=True, slots=True)
 class TransactionSet:
-    """Transactions that move ERC-20 tokens.
+    """Transactions with ERC-20 transfers.
 
     Attributes:
-        facts: one row a transaction, index 0 to n - 1, with `tx_hash`, `from_address` and what
-            else the source has; `n_transfers` is the number of its ERC-20 transfers.
+        facts: one row per transaction, index 0 to n - 1, with `tx_hash`, `from_address` and other
+            columns of the source; `n_transfers` is the number of its ERC-20 transfers.
         batch: their transfers, transactions in the same order.
     """
 
@@ -83,18 +83,18 @@ class TransactionSet:
     ) -> Self:
         """Join the two tables: sorted by hash, each transaction and each log once.
 
-        Transactions without an ERC-20 transfer are left out, and so are transfers of transactions
-        that are not there. Where a column `token_std` is there, other standards are left out.
+        Transactions without ERC-20 transfers are dropped, and so are transfers of unknown
+        transactions and, if there is a column `token_std`, transfers of other standards.
 
         Raises:
-            TableError: a column is missing or a value is not what it should be.
+            TableError: a column is missing or a value is invalid.
         """
         require_columns(transactions, TRANSACTION_COLUMNS, f"transactions of {what}")
         require_columns(transfers, TRANSFER_COLUMNS, f"transfers of {what}")
         rows = transfers
         if "token_std" in rows.columns:
             rows = rows[rows["token_std"] == ERC20]
-        # Lists and dictionaries: an order of magnitude faster here than columns of strings.
+        # Lists and dictionaries are an order of magnitude faster here than string columns.
         wanted = set(transactions["tx_hash"].tolist()).intersection(rows["tx_hash"].tolist())
         facts = transactions[transactions["tx_hash"].isin(wanted)]
         facts = facts.sort_values("tx_hash", kind="stable").drop_duplicates("tx_hash")
@@ -132,5 +132,5 @@ class TransactionSet:
 
 
 def _addresses(column: "pd.Series[str]") -> list[str]:
-    """Lowercase addresses; a missing one (unknown sender) becomes the empty text."""
+    """Lowercase addresses; a missing one (unknown sender) becomes ""."""
     return [text.lower() if isinstance(text, str) else "" for text in column.tolist()]

@@ -1,7 +1,7 @@
 """The training set: real transactions of whole, completely recorded blocks.
 
 A folder in the data-set layout or a recording (`npm run record`, `npm run collect`). Known exploits
-are taken out by their hashes where the folder lists them: the forest never sees one.
+listed in the folder are removed by their hashes, so the forest is never trained on one.
 """
 
 import hashlib
@@ -37,7 +37,7 @@ def load_background(folder: Path) -> TransactionSet:
     """Ordinary transactions with ERC-20 transfers, of whole blocks with every log, no exploits.
 
     Raises:
-        TableError: the folder is not readable as one, or holds no such transaction.
+        TableError: the folder is unreadable, or contains no such transaction.
     """
     if not is_recording(folder) and not is_dataset(folder):
         raise TableError(
@@ -55,12 +55,12 @@ def load_background(folder: Path) -> TransactionSet:
     kept = transactions[complete & ~transactions["tx_hash"].isin(exploits)]
     background = TransactionSet.from_tables(kept, transfers, what=str(folder))
     if len(background) == 0:
-        raise TableError(f"{folder}: no transaction of a whole block moves an ERC-20 token")
+        raise TableError(f"{folder}: no transaction of a complete block has ERC-20 transfers")
     return background
 
 
 def exploit_hashes(folder: Path) -> frozenset[str]:
-    """Hashes of known exploits listed in the folder; empty where it lists none."""
+    """Hashes of known exploits listed in the folder; may be empty."""
     path = folder / EXPLOITS_FILE
     if not path.is_file():
         return frozenset()
@@ -70,7 +70,7 @@ def exploit_hashes(folder: Path) -> frozenset[str]:
 
 @dataclass(frozen=True, slots=True)
 class DataIdentity:
-    """What a data set is, for the manifest: the same transactions have the same identity."""
+    """The identity of a data set for the manifest; equal transactions have the same identity."""
 
     sha256: str
     transactions: int
@@ -84,9 +84,7 @@ class DataIdentity:
 
     @classmethod
     def of(cls, data: TransactionSet, rows: NDArray[np.int64]) -> "DataIdentity":
-        """Identity of some transactions of a set; `sha256` is over their sorted hashes, a line
-        each.
-        """
+        """Identity of selected transactions; `sha256` is of their sorted hashes, one per line."""
         facts = data.facts.iloc[rows]
         lines = "".join(f"{tx_hash}\n" for tx_hash in sorted(facts["tx_hash"].tolist()))
         blocks = facts["block_number"].astype("int64")
@@ -108,7 +106,7 @@ class DataIdentity:
 
 
 def block_list(data: TransactionSet, rows: NDArray[np.int64]) -> str:
-    """The blocks of some transactions as CSV text: number, hash, source, transactions used."""
+    """The blocks of transactions as CSV text: number, hash, source, transactions used."""
     facts = data.facts.iloc[rows]
     blocks = facts.groupby(["block_number", "block_hash", "source"], sort=True).size()
     table: pd.DataFrame = blocks.rename("transactions_used").reset_index()

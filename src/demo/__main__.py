@@ -2,12 +2,12 @@
 
     npm run demo [-- --json | --keep | --port N]
 
-Starts a local chain with well-known tokens, plays everyday transactions and a theft on it, runs the
-real `forta-agent` CLI on them and shows what the bot found. Everything it starts or writes is gone
-when it ends, however it ends.
+Starts a local chain with well-known tokens, runs everyday transactions and a theft on it, runs the
+real `forta-agent` CLI on them and shows the bot's findings. All processes and files are removed at
+the end, even if the demo is killed.
 
-Exit codes: 0 when the bot answered as it should, 1 when not or when something failed, 2 for wrong
-options, 128 + the signal's number when stopped by a signal.
+Exit codes: 0 the findings are as expected, 1 they are not or something failed, 2 wrong options,
+128 + the signal's number if stopped by a signal.
 """
 
 import argparse
@@ -35,27 +35,27 @@ from src.demo.report import Report
 from src.demo.scenarios import SCENARIOS, Played, play
 from src.demo.world import GENESIS, build
 
-# Our own node needs no sparing, and a busy machine needs time.
+# The local node has no rate limit to respect, but a busy machine needs more time.
 _BOT_SETTINGS: Final = {"JSON_RPC_REQUESTS_PER_SECOND": "1000", "LOOKUP_DEADLINE_SECONDS": "25"}
 _DESCRIPTION: Final = """\
 The bot's main job on a local chain: no key, no network, under a minute.
 """
 _EPILOG: Final = """\
-ANOMALY_THRESHOLD and MODEL_PATH of the environment apply here too.
+ANOMALY_THRESHOLD and MODEL_PATH of the environment apply to the demo too.
 
 examples:
   npm run demo
   npm run demo -- --json
   npm run demo -- --keep --port 8545
 
-exit codes: 0 the bot answered as it should, 1 it did not or something failed, 2 wrong usage,
+exit codes: 0 the findings are as expected, 1 they are not or something failed, 2 wrong usage,
 128 + N stopped by signal N.
 """
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class _Stopped(SystemExit):
-    """A signal asks us to stop: unwinds the `with` blocks, which clean up."""
+    """A signal requested the end: unwinds the `with` blocks, which clean up."""
 
 
 @cli.command("demo")
@@ -65,7 +65,7 @@ def main(arguments: list[str] | None = None) -> int:
     for number in _SIGNALS:
         signal.signal(number, _stop)
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # a terminal that knows no block characters
+        sys.stdout.reconfigure(errors="replace")  # a terminal without block characters
     return _run(options)
 
 
@@ -78,7 +78,7 @@ def _run(options: argparse.Namespace) -> int:
         _say("Starting a local chain ...")
         with anvil(timestamp=GENESIS, port=options.port, folder=home) as chain:
             played = _play(chain, code)
-            _say("Running the bot on them with the forta-agent CLI; some seconds ...")
+            _say("Running the bot on them with the forta-agent CLI; this takes some seconds ...")
             hashes = ",".join(one.transaction_hash for one in played)
             result = run_cli(
                 "tx", hashes, json_rpc_url=chain.url, home=home, settings=_BOT_SETTINGS
@@ -91,7 +91,7 @@ def _run(options: argparse.Namespace) -> int:
             else:
                 _print_report(outcomes)
             for problem in problems:
-                _say(f"Not as expected: {problem}")
+                _say(f"Unexpected result: {problem}")
             if problems:
                 _say(_advice(result.output))
             if options.keep:
@@ -117,8 +117,8 @@ def _print_report(outcomes: list[Outcome]) -> None:
     anomalous = [o for o in outcomes if o.answer == judging.ANOMALOUS]
     most = max(anomalous, key=lambda o: o.score or 0.0, default=None)
     if most is not None:
-        report.finding(most)  # first, for it is long: what sums up stands where the eye ends
-    report.heading("What the bot found")
+        report.finding(most)  # first, since it is long: the summary follows at the end
+    report.heading("Findings")
     report.table(outcomes)
     if most is not None:
         report.reasons(most)
@@ -126,7 +126,7 @@ def _print_report(outcomes: list[Outcome]) -> None:
     for command, purpose in (
         ("npm run demo -- --keep", "keep this chain running, to try the bot's other modes on it"),
         ("npm run demo -- --json", "the same for scripts"),
-        ("npm run tx -- HASH", "a transaction of your own node; the README says how"),
+        ("npm run tx -- HASH", "a transaction of your own node; see the README"),
         ("npm start", "the bot on every new block of that node"),
     ):
         report.line(f"  {command:<26}{purpose}")
@@ -140,7 +140,7 @@ def _advice(output: str) -> str:
 
 
 def _keep(chain: Chain, cache: Path, outcomes: list[Outcome]) -> None:
-    """Say how to use the chain, and hold it until a signal comes."""
+    """Print how to use the chain, and keep it running until a signal."""
     blocks = int(chain.rpc("eth_blockNumber"), 16)
     last = outcomes[-1].played.transaction_hash
     _say(f"The chain stays at {chain.url} until Ctrl-C. In another terminal:")
@@ -174,7 +174,7 @@ def _say(text: str) -> None:
 
 
 def _stop(number: int, _frame: FrameType | None) -> None:
-    # A terminal's Ctrl-C comes twice, from the terminal and from npm: once is enough.
+    # A terminal's Ctrl-C arrives twice, from the terminal and from npm.
     for other in _SIGNALS:
         signal.signal(other, signal.SIG_IGN)
     raise _Stopped(128 + number)

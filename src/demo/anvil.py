@@ -37,7 +37,7 @@ _LISTENING: Final = re.compile(rb"Listening on (?:\S+:)?(\d+)\s")
 
 
 class ChainError(RuntimeError):
-    """The local chain does not start, does not answer, or refuses; the message says what to do."""
+    """The local chain does not start, or returns no or an error response. Says what to do."""
 
 
 class Chain:
@@ -51,7 +51,7 @@ class Chain:
     def __init__(self, url: str) -> None:
         self.url = url
         self._session = requests.Session()
-        self._session.trust_env = False  # no proxy between us and the loopback
+        self._session.trust_env = False  # no proxy for loopback
         self.accounts: list[str] = [account.lower() for account in self.rpc("eth_accounts")]
         self._time = int(self.rpc("eth_getBlockByNumber", "latest", False)["timestamp"], 16)
 
@@ -59,7 +59,7 @@ class Chain:
         """Call a JSON-RPC method and return its result.
 
         Raises:
-            ChainError: no answer, or an error as the answer.
+            ChainError: no response, or an error response.
         """
         request = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
         try:
@@ -112,7 +112,7 @@ class Chain:
         return str(receipt["contractAddress"]).lower()
 
     def put_at(self, address: str, contract: Contract) -> None:
-        """Put a contract's code at an address of our choice. No constructor runs."""
+        """Put a contract's code at a given address. No constructor runs."""
         self.rpc("anvil_setCode", address, contract.runtime_code)
 
     def call(self, to: str, data: str, *types: str) -> tuple[Any, ...]:
@@ -120,7 +120,7 @@ class Chain:
         return decode_result(types, self.rpc("eth_call", {"to": to, "data": data}, "latest"))
 
     def set_nonce(self, account: str, nonce: int) -> None:
-        """Make an account look as if it had sent this many transactions by the latest block."""
+        """Set the number of transactions that an account has sent by the latest block."""
         self.rpc("anvil_setNonce", account, hex(nonce))
 
     def mine(self, blocks: int, seconds: int = BLOCK_SECONDS) -> None:
@@ -154,7 +154,7 @@ def anvil(*, timestamp: int, port: int = 0, folder: Path | None = None) -> Itera
     Raises:
         ChainError: Anvil is missing or does not start.
     """
-    # The SDK knows the ids of real chains only.
+    # The SDK only accepts ids of real chains.
     options = ["--chain-id", "1", "--timestamp", str(timestamp), "--port", str(port)]
     command = [_binary(), *options, "--host", "127.0.0.1", "--hardfork", "cancun", "--no-cors"]
     with ExitStack() as stack:
@@ -176,7 +176,7 @@ def anvil(*, timestamp: int, port: int = 0, folder: Path | None = None) -> Itera
 
 
 def _binary() -> str:
-    """Anvil itself rather than npm's wrapper around it: one process less to start and to stop."""
+    """The Anvil binary instead of npm's wrapper, which would be a second process."""
     packages = ROOT / "node_modules" / "@foundry-rs"
     for candidate in sorted(packages.glob("anvil-*/bin/anvil*")):
         if os.access(candidate, os.X_OK):
@@ -199,7 +199,7 @@ def _wait_for_port(process: "subprocess.Popen[bytes]", log: Path, port: int) -> 
         if process.poll() is not None:
             break
         time.sleep(_POLL_SECONDS)
-    said = log.read_text("utf-8", "replace").strip()[-500:] or "it said nothing"
+    said = log.read_text("utf-8", "replace").strip()[-500:] or "no output"
     if "in use" in said.lower():
-        raise ChainError(f"Port {port} is taken: choose another with --port, or 0 for a free one.")
+        raise ChainError(f"Port {port} is in use: choose another with --port, or 0 for a free one.")
     raise ChainError(f"Anvil did not start ({said}). Try `npm ci`, then the command again.")

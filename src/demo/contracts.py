@@ -1,4 +1,4 @@
-"""The demo's Solidity contracts: compilation, call data, and where compiled code is kept.
+"""The demo's Solidity contracts: compilation, call data, and a cache of compiled code.
 
 `solc` is the npm package of the project's lock file, a WebAssembly build that needs a second or two
 to start, so its output is kept under `.cache/` and used for as long as the sources, the settings
@@ -27,7 +27,7 @@ _COMPILER_SECONDS: Final = 600
 _SETTINGS: Final = {
     "optimizer": {"enabled": True, "runs": 200},
     "evmVersion": "shanghai",
-    # No hash of the metadata in the code: the same sources give the same addresses and hashes.
+    # Without a metadata hash in the code, the same sources give the same addresses and hashes.
     "metadata": {"bytecodeHash": "none", "appendCBOR": False},
     "outputSelection": {
         "*": {"*": ["evm.bytecode.object", "evm.deployedBytecode.object", "evm.methodIdentifiers"]}
@@ -74,7 +74,7 @@ def decode_result(types: tuple[str, ...], data: str) -> tuple[Any, ...]:
 
 
 def compile_contracts(cache: Path = CACHE) -> dict[str, Contract]:
-    """Compile every contract of the demo, or take it from the cache.
+    """Compile every contract of the demo, or load it from the cache.
 
     Returns:
         The contracts by name.
@@ -167,7 +167,7 @@ def _read(path: Path) -> dict[str, dict[str, Any]] | None:
 
 
 def _write(path: Path, output: dict[str, dict[str, Any]]) -> None:
-    """Keep the output for the next time. A cache is optional."""
+    """Cache the output; errors are ignored."""
     try:
         write_file(path, json.dumps(output).encode())
     except OSError:

@@ -1,7 +1,7 @@
 """Runs the real `forta-agent` CLI on the project's bot and reads the findings that it prints.
 
-The user's own surroundings stay out of it: `~/.forta` (configuration and a block cache that does
-not tell chains apart), API keys, proxies and Forta's production variables.
+The user's environment is isolated from it: `~/.forta` (configuration and a block cache that does
+not distinguish chains), API keys, proxies and Forta's production variables.
 """
 
 import json
@@ -25,28 +25,28 @@ _OUTPUT_TAIL: Final = 2_000
 _PATIENCE_SECONDS: Final = 600.0
 _LOOPBACK: Final = "127.0.0.1,localhost"
 
-# Removed, because the CLI or the SDK behaves differently when they are there.
+# Removed, because they change the behaviour of the CLI or the SDK.
 _FORTA_VARIABLES: Final = re.compile(r"NODE_ENV|AGENT_GRPC_PORT|JSON_RPC_(HOST|PORT)|FORTA_.*")
 _SOURCE_VARIABLES: Final = re.compile(r"(ETHERSCAN|ETHPLORER)_(URL|API_KEY)")
-_NOBODY: Final = "http://127.0.0.1:9"  # the discard port: refused at once
+_NOBODY: Final = "http://127.0.0.1:9"  # the discard port: connections are refused immediately
 
-# One line of the CLI begins so; the findings follow as JSON objects over many lines, with commas.
+# The CLI's heading, followed by the findings as multi-line JSON objects, separated by commas.
 _FINDINGS_LINE: Final = re.compile(r"^(\d+) findings for transaction (0x[0-9a-f]{64}) ?", re.M)
 
 
 class CliError(RuntimeError):
-    """The CLI ended with an error, too late, or printed what cannot be read."""
+    """The CLI failed, timed out, or printed unreadable output."""
 
 
 @dataclass(frozen=True, slots=True)
 class CliResult:
-    """What one run of the CLI gave.
+    """The result of a run of the CLI.
 
     Attributes:
-        findings: for each transaction that the bot was shown, its findings as the CLI prints them
-            (`severity` and `type` by name).
-        output: everything printed, the bot's log included.
-        seconds: how long it took.
+        findings: the findings of each transaction, as printed by the CLI (`severity` and `type` by
+            name).
+        output: everything printed, including the bot's log.
+        seconds: duration of the run.
     """
 
     findings: dict[str, list[dict[str, Any]]]
@@ -66,8 +66,8 @@ def run_cli(
     Args:
         arguments: such as `"tx", "0x...,0x..."` or `"range", "10..12"`.
         json_rpc_url: the node, for the CLI and for the bot.
-        home: a folder of our own; the CLI's and the bot's caches and temporary files go there. It
-            is removed if this process is killed meanwhile.
+        home: a folder for the caches and temporary files of the CLI and the bot. It is removed if
+            this process is killed meanwhile.
         project: the folder with `package.json` and `src/agent.py`.
         settings: further environment variables of the bot.
 
@@ -79,7 +79,7 @@ def run_cli(
     command = ["node", str(_WRAPPER), *arguments]
     environment = cli_environment(json_rpc_url, home)
     if (project / "secrets.json").exists():
-        # Keys in there cannot be hidden by the environment, but they can be led nowhere.
+        # The environment cannot hide keys in secrets.json, but it can redirect their URLs.
         environment |= {"ETHERSCAN_URL": _NOBODY, "ETHPLORER_URL": _NOBODY}
     environment |= settings or {}
     began = time.monotonic()
@@ -90,10 +90,10 @@ def run_cli(
 
 
 def cli_environment(json_rpc_url: str, home: Path) -> dict[str, str]:
-    """The environment for the CLI and the bot beneath it: ours, without what points elsewhere.
+    """The environment of the CLI and the bot: this one, without variables for other nodes and keys.
 
-    The first `python3` on its PATH, which the CLI starts the bot with, is the one running now.
-    `MODEL_PATH` and `ANOMALY_THRESHOLD` pass through: they choose how it judges, not its node.
+    The first `python3` on its PATH, with which the CLI starts the bot, is the running interpreter.
+    `MODEL_PATH` and `ANOMALY_THRESHOLD` are passed on.
     """
     environment = {
         name: value
@@ -116,10 +116,10 @@ def cli_environment(json_rpc_url: str, home: Path) -> dict[str, str]:
 
 
 def parse_findings(output: str) -> dict[str, list[dict[str, Any]]]:
-    """Read the findings out of what the CLI printed, log lines among it or not.
+    """Parse the findings in the CLI's output, possibly mixed with log lines.
 
     Raises:
-        CliError: fewer findings can be read than the CLI says it printed.
+        CliError: the output has fewer findings than the CLI's heading states.
     """
     decoder = json.JSONDecoder()
     found: dict[str, list[dict[str, Any]]] = {}
@@ -142,9 +142,10 @@ def parse_findings(output: str) -> dict[str, list[dict[str, Any]]]:
 def _run(
     command: list[str], folder: Path, environment: Mapping[str, str], home: Path
 ) -> tuple[int, str]:
-    """Run a command in a session of its own; its exit code and all that it printed.
+    """Run a command in its own session; returns its exit code and output.
 
-    Into a file: Node writes to a pipe in its own time, and the CLI exits before all is through.
+    The output goes to a file, because Node writes to pipes asynchronously and the CLI exits before
+    everything is written.
     """
     with tempfile.TemporaryFile() as output:
         with running(
@@ -160,7 +161,7 @@ def _run(
                 code = process.wait(_PATIENCE_SECONDS)
             except subprocess.TimeoutExpired as error:
                 raise CliError(
-                    f"forta-agent was not done after {_PATIENCE_SECONDS:.0f} s."
+                    f"forta-agent did not finish within {_PATIENCE_SECONDS:.0f} s."
                 ) from error
         output.seek(0)
         return code, output.read().decode("utf-8", "replace")

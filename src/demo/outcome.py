@@ -1,4 +1,4 @@
-"""What the bot said about each scenario, and whether that is what the demo promises."""
+"""The bot's finding for each scenario, compared with the expected one."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -21,13 +21,13 @@ _ANSWERS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """One feature that weighs in a score.
+    """One feature's contribution to a score.
 
     Attributes:
         feature: its name.
         value: of the feature in this transaction.
         weight: signed; positive pushes towards ANOMALOUS.
-        factor: what it multiplies the score by.
+        factor: multiplies the score.
     """
 
     feature: str
@@ -38,7 +38,7 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A played scenario with the bot's answer.
+    """A scenario with the bot's finding.
 
     Attributes:
         played: the scenario and its transaction.
@@ -52,22 +52,22 @@ class Outcome:
 
     @property
     def score(self) -> float | None:
-        """The anomaly score in [0, 1]; None where nothing was scored."""
+        """The anomaly score in [0, 1]; None if there is none."""
         return self._number("anomaly_score")
 
     @property
     def threshold(self) -> float | None:
-        """The score from which on the bot says ANOMALOUS."""
+        """Scores at or above it are ANOMALOUS."""
         return self._number("anomaly_threshold")
 
     @property
     def transfers_seen(self) -> float | None:
-        """How many transfers the bot counted."""
+        """The number of transfers that the bot counted."""
         return self._number("transfer_counts")
 
     @property
     def reasons(self) -> list[Reason]:
-        """The features that weigh most in the score, weightiest first."""
+        """The features with the largest weights, largest first."""
         explanations = json.loads(self._metadata().get("model_explanations", "[]"))
         return [
             Reason(str(e["feature"]), float(e["value"]), float(e["weight"]), float(e["factor"]))
@@ -75,7 +75,7 @@ class Outcome:
         ]
 
     def as_json(self) -> dict[str, Any]:
-        """For `--json`: facts of the chain and the finding, unchanged."""
+        """The output of `--json`: data of the chain and the unchanged finding."""
         return {
             "scenario": self.played.scenario.key,
             "title": self.played.scenario.title,
@@ -105,20 +105,20 @@ def judge(
 
 
 def problems(outcomes: Sequence[Outcome]) -> list[str]:
-    """What is not as the demo promises, in sentences; empty when all is well."""
+    """Differences from the expected results, as sentences; empty if there are none."""
     found = []
     for outcome in outcomes:
         scenario, transfers = outcome.played.scenario, len(outcome.played.transfers)
         if scenario.expected not in (None, outcome.answer):
             found.append(f'"{scenario.title}" should be {scenario.expected}, not {outcome.answer}.')
         elif transfers and outcome.finding is None:
-            found.append(f'"{scenario.title}" moves tokens, but the bot says nothing about it.')
+            found.append(f'"{scenario.title}" moves tokens, but the bot emitted no finding.')
         seen = outcome.transfers_seen
         if seen is not None and seen != transfers:
             found.append(f'"{scenario.title}" has {transfers} transfers; the bot saw {seen:g}.')
     answers = {outcome.answer for outcome in outcomes}
     missing = [answer for answer in (NORMAL, ANOMALOUS) if answer not in answers]
-    return found + [f"Not one transaction is {answer}." for answer in missing]
+    return found + [f"No transaction is {answer}." for answer in missing]
 
 
 def _outcome(played: Played, findings: Sequence[Mapping[str, Any]]) -> Outcome:

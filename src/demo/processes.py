@@ -1,13 +1,14 @@
-"""Child processes that never outlive the process that started them.
+"""Child processes that end with the process that started them, even if it is killed.
 
     with running(["anvil", "--port", "0"], folder=home) as process:
         ...
 
 `finally` blocks and exit handlers do not run in a process that is killed. The command is therefore
 started through this file, run as a script: it forks a watcher, then becomes the command, so that
-process id, signals and exit code are the command's own. When the process that asked for the command
-ends first, in whatever way, the watcher ends the command's process group and removes its folder.
-Only Linux can tell of the end of any process without a race; elsewhere nothing is watched.
+process id, signals and exit code are the command's own. If the calling process ends first, in any
+way, the watcher ends the command's process group and removes its folder.
+
+Only Linux reports the end of an arbitrary process without a race; elsewhere there is no watcher.
 """
 
 import os
@@ -27,10 +28,10 @@ _POLL_SECONDS: Final = 0.2
 
 
 def supervised(command: Sequence[str | Path], folder: Path | None = None) -> list[str]:
-    """The command to start instead of `command`, so that it ends when this process does.
+    """The command to start instead of `command`, so that it ends with this process.
 
-    It leads a process group and session of its own: a Ctrl-C in the terminal reaches this process
-    alone, which stops its servers in good order.
+    It leads its own process group and session: a Ctrl-C in the terminal reaches only this process,
+    which then stops its servers.
 
     Args:
         command: the program and its arguments.
@@ -56,7 +57,7 @@ def running(
     Args:
         command: the program and its arguments.
         folder: removed if this process ends before the command.
-        patience: seconds to end in after SIGTERM, before SIGKILL.
+        patience: seconds between SIGTERM and SIGKILL.
         options: of `subprocess.Popen`.
     """
     with subprocess.Popen(
@@ -73,7 +74,7 @@ def stop(process: "subprocess.Popen[Any]", patience: float = _PATIENCE_SECONDS) 
 
     Args:
         process: started with `supervised` or `start_new_session`.
-        patience: seconds to end in after SIGTERM, before SIGKILL.
+        patience: seconds between SIGTERM and SIGKILL.
     """
     for number, seconds in ((signal.SIGTERM, patience), (signal.SIGKILL, None)):
         with suppress(ProcessLookupError, PermissionError):
@@ -96,11 +97,11 @@ def _main(caller: int, folder: str, command: list[str]) -> None:
             os.wait()
             os.execvp(command[0], command)
     shutil.rmtree(folder, ignore_errors=True)
-    sys.exit("the process that asked for this command is gone")
+    sys.exit("the process that started this command has ended")
 
 
 def _watch(ended: int, group: int, folder: str) -> None:
-    """Wait for the end of the caller or of the group, as a process of our own. Never returns."""
+    """In the watcher process: wait for the end of the caller or of the group. Never returns."""
     os.setsid()
     if os.fork():
         os._exit(0)  # the watcher is no child of the command
@@ -108,7 +109,7 @@ def _watch(ended: int, group: int, folder: str) -> None:
     nowhere = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):
         os.dup2(nowhere, stream)
-    os.closerange(3, ended)  # pipes and sockets that the command inherits are not for us
+    os.closerange(3, ended)  # close the pipes and sockets of the command
     os.closerange(ended + 1, os.sysconf("SC_OPEN_MAX"))
     while not select.select([ended], [], [], _POLL_SECONDS)[0]:
         if not _signal(group, 0):
@@ -118,7 +119,7 @@ def _watch(ended: int, group: int, folder: str) -> None:
     while _signal(group, 0) and time.monotonic() < give_up:
         time.sleep(_POLL_SECONDS)
     _signal(group, signal.SIGKILL)
-    # What has left the group, as PostgreSQL's workers do, ends by itself and may write until then.
+    # Processes that left the group, such as PostgreSQL's workers, may write until they end.
     give_up = time.monotonic() + _PATIENCE_SECONDS
     while folder and os.path.lexists(folder) and time.monotonic() < give_up:
         shutil.rmtree(folder, ignore_errors=True)

@@ -36,7 +36,7 @@ class Report:
         self.line()
 
     def table(self, outcomes: Sequence[Outcome]) -> None:
-        """Write one row a transaction, with its score drawn against the threshold."""
+        """Write one row per transaction, with its score drawn against the threshold."""
         threshold = next((o.threshold for o in outcomes if o.threshold is not None), None)
         titles = max(len(outcome.played.scenario.title) for outcome in outcomes)
         columns = f"  {{:<{titles}}}  {{:<11}}  {{:>9}}  {{:>6}}  {{:<10}}  {{:>5}}"
@@ -57,11 +57,11 @@ class Report:
         if threshold is not None:
             self.line()
             self.line(
-                f"  The line in the bars is the threshold: ANOMALOUS begins at {threshold:g}."
+                f"  The line in the bars is the threshold, {threshold:g}: ANOMALOUS at or above it."
             )
 
     def reasons(self, outcome: Outcome) -> None:
-        """Write which features weigh most in a transaction's score, as factors on it."""
+        """Write the features with the largest weights in a transaction's score, as factors."""
         reasons = outcome.reasons[:_REASONS]
         if not reasons:
             return
@@ -83,7 +83,7 @@ class Report:
     def finding(self, outcome: Outcome) -> None:
         """Write a finding in full, as JSON."""
         self.heading(f'"{outcome.played.scenario.title}": the finding as Forta receives it')
-        # ASCII: nothing that a token's creator wrote can steer the terminal.
+        # ASCII, so that a token's name cannot control the terminal.
         self.line(textwrap.indent(json.dumps(outcome.finding, indent=2), "  "))
 
     def _paint(self, text: str, colour: str) -> str:
@@ -102,7 +102,7 @@ def draw_score(score: float, threshold: float | None, cells: int = _BAR_CELLS) -
 
 
 def shorten(transaction_hash: str) -> str:
-    """The two ends of a hash: enough to recognise it."""
+    """A hash shortened to its beginning and end."""
     return f"{transaction_hash[:6]}…{transaction_hash[-4:]}"
 
 

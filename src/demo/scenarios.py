@@ -1,4 +1,4 @@
-"""What happens on the demo's chain: everyday transactions, two attempts to deceive, one theft."""
+"""The demo's transactions: everyday ones, two attempts to deceive, one theft."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -30,9 +30,9 @@ class Scenario:
 
     Attributes:
         key: its short name.
-        title: what it is, in a few words.
-        expected: the finding that the demo insists on ("NORMAL", "ANOMALOUS", `NO_FINDING`);
-            None where either answer is defensible.
+        title: a short description.
+        expected: the required finding ("NORMAL", "ANOMALOUS", `NO_FINDING`); None if either is
+            acceptable.
         play: sends it and returns the receipt.
     """
 
@@ -195,4 +195,4 @@ SCENARIOS: Final = (
     Scenario("marker", "Token with a hostile name", None, _marker),
     Scenario("theft", "Flash loan empties a lending pool", "ANOMALOUS", _theft),
 )
-"""Everything the demo plays, in order."""
+"""All scenarios of the demo, in order."""

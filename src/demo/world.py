@@ -1,6 +1,6 @@
-"""The stage of the demo: well-known tokens, markets, a lender, a lending pool, people with a past.
+"""The demo's initial state: well-known tokens, markets, a lender, a lending pool, old accounts.
 
-Tokens stand at their real mainnet addresses, because the bot knows tokens by address alone.
+Tokens are at their real mainnet addresses, because the bot identifies tokens by address.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ GENESIS: Final = 1_704_067_200
 
 _QUIET_BLOCKS: Final = 300
 _QUIET_SECONDS: Final = 12 * 3600
-"""Empty blocks, twelve hours apart: 150 days in which accounts grow old."""
+"""Empty blocks, twelve hours apart: 150 days, so that accounts have an age."""
 
 _UNLIMITED: Final = 2**256 - 1
 
@@ -99,7 +99,7 @@ class World:
 
 
 def build(chain: Chain, code: Mapping[str, Contract]) -> World:
-    """Deploy the whole stage and let some time pass, so that accounts have an age.
+    """Deploy all contracts and let some time pass, so that accounts have an age.
 
     Raises:
         ChainError: the chain refused a transaction.
@@ -151,7 +151,7 @@ def new_token(
     decimals: int = 18,
     price: float = 0,
 ) -> TokenSpec:
-    """Deploy a token of any name at an address of its own."""
+    """Deploy a token with any name at a new address."""
     address = chain.deploy(sender, code["Token"])
     spec = TokenSpec(address, name, symbol, decimals, price)
     _initialise(chain, code, sender, spec)
@@ -159,7 +159,7 @@ def new_token(
 
 
 def mint(world: World, spec: TokenSpec, to: str, amount: float) -> None:
-    """Create whole tokens from nothing for an account."""
+    """Mint whole tokens for an account."""
     data = world.code["Token"].call("mint(address,uint256)", to, spec.units(amount))
     world.chain.send(world.people.deployer, to=spec.address, data=data)
 

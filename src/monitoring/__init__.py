@@ -1,1 +1,1 @@
-"""What operators see of the running system: metrics, drift, statistics of published alerts."""
+"""Monitoring for operators: metrics, drift, statistics of published alerts."""

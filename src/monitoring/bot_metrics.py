@@ -1,4 +1,4 @@
-"""What the Forta bot tells of its work, when METRICS_PORT asks for it."""
+"""The Forta bot's metrics, if METRICS_PORT is set."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -13,13 +13,13 @@ class BotMetrics:
     """Serves the metrics over HTTP and records what the handlers did.
 
     Args:
-        port: where; 0 for any free one, then see `port`.
+        port: to listen on; 0 for any free one, then see `port`.
         address: the interface.
         pipeline: the one in use.
-        lookups: reported on.
+        lookups: the sources to report.
 
     Raises:
-        OSError: the port is taken.
+        OSError: the port is in use.
     """
 
     def __init__(self, port: int, address: str, *, pipeline: Pipeline, lookups: Lookups) -> None:
@@ -38,7 +38,7 @@ class BotMetrics:
             metrics.transaction_seen("none")
 
     def assessed(self, result: Result, feature_seconds: float) -> None:
-        """A transaction was assessed; `feature_seconds` include waiting for the outside world."""
+        """A transaction was assessed; `feature_seconds` include waiting for sources."""
         transaction_assessed(result)
         if result.assessment is not None:
             metrics.stage_took("features", feature_seconds)

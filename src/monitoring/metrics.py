@@ -1,9 +1,10 @@
 """Every metric of the bot, the service and watch mode: declared here, recorded through here.
 
-Several workers of one service add up when `PROMETHEUS_MULTIPROC_DIR` names a folder that they share
-before this module is imported; `render` then reads the sum over all workers, whichever is asked.
-Label values come from small closed sets: never an address, a hash, a message or anything else that
-a stranger chooses.
+If `PROMETHEUS_MULTIPROC_DIR` names a folder shared by the workers of a service before this module
+is imported, `render` returns the sum over all workers in any of them.
+
+Label values come from small closed sets: never an address, a hash, a message or other untrusted
+text.
 
 docs/monitoring.md lists the metrics for operators.
 """
@@ -33,7 +34,7 @@ from prometheus_client.registry import Collector
 MULTIPROCESS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 _PREFIX = "token_transfers"
 
-# From 50 microseconds, a warm transaction, to the 30 seconds that the docs give one.
+# From 50 microseconds (a warm transaction) to 30 seconds (the documented limit for one).
 _LATENCY_BUCKETS = (
     5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 5e-2,
     0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
@@ -72,7 +73,7 @@ STAGE_LATENCY = Histogram(
     buckets=_LATENCY_BUCKETS,
 )
 CACHE_REQUESTS = Counter(
-    f"{_PREFIX}_cache_requests", "Questions to a cache, by cache and result: hit, miss.",
+    f"{_PREFIX}_cache_requests", "Cache requests, by cache and result: hit, miss.",
     ["cache", "result"],
 )  # fmt: skip
 CACHE_ENTRIES = Gauge(
@@ -81,12 +82,12 @@ CACHE_ENTRIES = Gauge(
 )  # fmt: skip
 SOURCE_REQUESTS = Counter(
     f"{_PREFIX}_source_requests",
-    "Questions to a source outside, by outcome: ok, not_found, failed; not sent: rate_limited, "
+    "Requests to an external source, by outcome: ok, not_found, failed; not sent: rate_limited, "
     "refused (circuit open).",
     ["source", "outcome"],
 )
 SOURCE_SECONDS = Counter(
-    f"{_PREFIX}_source_seconds", "Seconds spent waiting for a source's answers.", ["source"]
+    f"{_PREFIX}_source_seconds", "Seconds spent waiting for a source's responses.", ["source"]
 )
 RATE_LIMIT_WAITS = Counter(
     f"{_PREFIX}_rate_limit_wait_seconds",
@@ -95,12 +96,12 @@ RATE_LIMIT_WAITS = Counter(
 )
 CIRCUIT_OPEN = Gauge(
     f"{_PREFIX}_circuit_open",
-    "1 while a source is presumed dead and asked only now and then, in any worker.",
+    "1 while a source's circuit breaker is open in any worker.",
     ["source"],
     multiprocess_mode="livemax",
 )
 MODEL_INFO = Gauge(
-    f"{_PREFIX}_model_info", "1 for the models in use, 0 for those that were.",
+    f"{_PREFIX}_model_info", "1 for the models in use, 0 for earlier ones.",
     ["model_version", "sha256", "sklearn_version"],
     multiprocess_mode="livemax",
 )  # fmt: skip
@@ -113,7 +114,7 @@ EXPECTED_ANOMALY_RATE = Gauge(
     multiprocess_mode="livemostrecent",
 )  # fmt: skip
 POLICY_INFO = Gauge(
-    f"{_PREFIX}_policy_info", "1 for the policy in use, 0 for those that were.", ["sha256"],
+    f"{_PREFIX}_policy_info", "1 for the policy in use, 0 for earlier ones.", ["sha256"],
     multiprocess_mode="livemax",
 )  # fmt: skip
 WATCH_LAG_BLOCKS = Gauge(
@@ -121,7 +122,7 @@ WATCH_LAG_BLOCKS = Gauge(
     multiprocess_mode="livemostrecent",
 )  # fmt: skip
 WATCH_LAG_SECONDS = Gauge(
-    f"{_PREFIX}_watch_lag_seconds", "Age of the last block watched when it was done.",
+    f"{_PREFIX}_watch_lag_seconds", "Age of the last watched block when it was processed.",
     multiprocess_mode="livemostrecent",
 )  # fmt: skip
 WATCH_BLOCKS = Counter(f"{_PREFIX}_watch_blocks", "Blocks watched.")
@@ -149,7 +150,7 @@ HTTP_REQUESTS = Counter(
     ["method", "route", "status"],
 )  # fmt: skip
 HTTP_LATENCY = Histogram(
-    f"{_PREFIX}_http_request_latency_seconds", "Answering time by route template.", ["route"],
+    f"{_PREFIX}_http_request_latency_seconds", "Response time, by route template.", ["route"],
     buckets=_LATENCY_BUCKETS,
 )  # fmt: skip
 
@@ -202,7 +203,7 @@ def stage_took(stage: str, seconds: float) -> None:
 
 @contextmanager
 def stage(name: str) -> Iterator[None]:
-    """Observe how long the body takes, also when it raises."""
+    """Observe the duration of the body, also if it raises."""
     started = time.perf_counter()
     try:
         yield
@@ -211,7 +212,7 @@ def stage(name: str) -> Iterator[None]:
 
 
 def cache_asked(cache: str, *, hits: int = 0, misses: int = 0, entries: int | None = None) -> None:
-    """Count questions to a cache and tell its size."""
+    """Count requests to a cache and set its size."""
     CACHE_REQUESTS.labels(cache, "hit").inc(hits)
     CACHE_REQUESTS.labels(cache, "miss").inc(misses)
     if entries is not None:
@@ -226,14 +227,14 @@ def source_used(
     waited_seconds: float,
     circuit_open: bool,
 ) -> None:
-    """Count further questions to a source, and tell whether it is presumed dead.
+    """Count new requests to a source, and set whether its circuit breaker is open.
 
     Args:
         source: its name.
-        outcomes: questions by outcome.
-        seconds: waiting for its answers.
+        outcomes: requests by outcome.
+        seconds: waiting for its responses.
         waited_seconds: waiting for our own rate limit.
-        circuit_open: whether it is presumed dead.
+        circuit_open: whether the circuit breaker is open.
     """
     for outcome, many in outcomes.items():
         SOURCE_REQUESTS.labels(source, outcome).inc(many)
@@ -250,26 +251,26 @@ def model_in_use(
     threshold: float,
     expected_anomaly_rate: float,
 ) -> None:
-    """Tell which model scores from now on. `expected_anomaly_rate` is training's share, 0 to 1."""
+    """Set the model in use. `expected_anomaly_rate` is the share in training, 0 to 1."""
     _use(MODEL_INFO, (version, sha256, sklearn_version))
     MODEL_THRESHOLD.set(threshold)
     EXPECTED_ANOMALY_RATE.set(expected_anomaly_rate)
 
 
 def policy_in_use(sha256: str) -> None:
-    """Tell which policy decides from now on, by the digest of its file."""
+    """Set the policy in use, by the digest of its file."""
     _use(POLICY_INFO, (sha256,))
 
 
 def block_watched(*, lag_blocks: int, lag_seconds: float) -> None:
-    """Count a watched block and tell how far watching is behind the head of the chain."""
+    """Count a watched block and set the lag behind the head of the chain."""
     WATCH_BLOCKS.inc()
     WATCH_LAG_BLOCKS.set(lag_blocks)
     WATCH_LAG_SECONDS.set(lag_seconds)
 
 
 def drift_checked(verdict: int, psi: Mapping[str, float], wasserstein: Mapping[str, float]) -> None:
-    """Tell the outcome of a drift check: 0 ok, 1 watch, 2 retrain; effect sizes by input."""
+    """Set the result of a drift check: 0 ok, 1 watch, 2 retrain; effect sizes by input."""
     for name, value in psi.items():
         DRIFT_PSI.labels(name).set(value)
     for name, value in wasserstein.items():
@@ -300,16 +301,16 @@ def serve(port: int, address: str = "127.0.0.1") -> tuple[WSGIServer, threading.
 
     Args:
         port: 0 for any free one.
-        address: the interface; a container must say `0.0.0.0` to be scraped from outside.
+        address: the interface; a container needs `0.0.0.0` to be scraped from outside.
 
     Raises:
-        OSError: the port is taken.
+        OSError: the port is in use.
     """
     return start_http_server(port, address, registry=_exposed())
 
 
 class _WorkersCollector(MultiProcessCollector):
-    """Adds up what all workers counted; their gauges end with them.
+    """Sums the metrics of all workers; the gauges of a dead worker are removed.
 
     prometheus_client leaves that to the server's parent process, and uvicorn's has no hook for the
     end of a worker. A worker may also be killed, so that it cannot clean up itself.
@@ -328,7 +329,7 @@ class _WorkersCollector(MultiProcessCollector):
 
 
 class _Exposed(Collector):
-    """What is recorded, and `fraud_rate`, which is a share and so cannot be summed over workers."""
+    """The recorded metrics, and `fraud_rate`, a share that cannot be summed over workers."""
 
     def __init__(self, recorded: Collector) -> None:
         self._recorded = recorded

@@ -13,7 +13,7 @@ _STOP_SECONDS = 15.0
 
 
 class Periodic:
-    """Calls a function at once and then every so often, in a daemon thread, until stopped.
+    """Calls a function immediately and then periodically, in a daemon thread, until stopped.
 
     As a context manager it starts and stops.
 
@@ -57,7 +57,7 @@ class Periodic:
             self._wake.clear()
             try:
                 self._work()
-            # The thread must outlive a database or store that is away, and any fault of ours.
+            # The thread must survive an unavailable database or store, and any bug.
             except Exception as error:
                 logger.exception("%s failed", self._thread.name)
                 metrics.error_occurred(error)

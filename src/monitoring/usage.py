@@ -1,7 +1,7 @@
-"""Carries what caches and sources count by themselves over to the metrics.
+"""Transfers the counters of caches and sources to the metrics.
 
-They count in plain integers, which costs a look-up nothing; here the growth since the last time is
-added to the metrics, every few seconds and not for every transaction.
+Caches and sources count in plain integers, which costs a lookup nothing; every few seconds the
+increase is added to the metrics.
 """
 
 import hashlib
@@ -19,15 +19,15 @@ INTERVAL_SECONDS = 5.0
 
 
 class CacheInfo(Protocol):
-    """What a cache counts, as `functools.lru_cache` names it."""
+    """A cache's counters, with the names of `functools.lru_cache`."""
 
     @property
     def hits(self) -> int:
-        """Questions that it could answer."""
+        """Requests found in the cache."""
 
     @property
     def misses(self) -> int:
-        """Questions that it could not answer."""
+        """Requests not found in the cache."""
 
     @property
     def currsize(self) -> int:
@@ -35,10 +35,10 @@ class CacheInfo(Protocol):
 
 
 class UsageReporter:
-    """Reports what has happened since it last did.
+    """Reports the changes since its last report.
 
     Args:
-        lookups: whose sources are reported; also told where to report waits.
+        lookups: the sources to report; it is also made to report its waits.
         caches: `cache_info` of caches, by name.
     """
 
@@ -52,7 +52,7 @@ class UsageReporter:
         lookups.on_wait = lambda seconds: metrics.stage_took("lookup", seconds)
 
     def report(self) -> None:
-        """Add what happened since the last report to the metrics."""
+        """Add the changes since the last report to the metrics."""
         with self._lock:
             for name, info in self._caches.items():
                 now = info()
@@ -85,7 +85,7 @@ class UsageReporter:
 
 
 def pipeline_in_use(pipeline: Pipeline) -> None:
-    """Tell which model and which policy decide from now on."""
+    """Set the model and the policy in use."""
     metrics.policy_in_use(hashlib.sha256(pipeline.policy.encode()).hexdigest())
     model, threshold = pipeline.model, pipeline.threshold
     metrics.model_in_use(
@@ -98,7 +98,7 @@ def pipeline_in_use(pipeline: Pipeline) -> None:
 
 
 def transaction_assessed(result: Result) -> None:
-    """Count an assessed transaction: its score, or why it has none."""
+    """Count an assessed transaction: its score, or the reason why it has none."""
     if result.assessment is None:
         metrics.transaction_invalid("age" if result.has_impossible_age else "input")
         return

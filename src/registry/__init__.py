@@ -1,1 +1,1 @@
-"""Model bundles and data sets that are never changed, and which of them are in use."""
+"""Immutable model bundles and data sets, and which of them are in use."""

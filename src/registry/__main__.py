@@ -17,12 +17,12 @@ from src.settings import PROJECT_ROOT, model_public_key
 
 _SHOWN = ("anomaly_threshold", "sklearn_version", "sha256")
 
-_DESCRIPTION = "Look after the models in a folder or an S3 bucket."
+_DESCRIPTION = "Manage the models in a folder or an S3 bucket."
 _EPILOG = """\
 MODEL is an id, the unique beginning of one, or champion, challenger, previous.
 
 examples:
-  npm run models -- add . --promote          put the bundle of this checkout in, as champion
+  npm run models -- add . --promote          add the bundle of this checkout as champion
   npm run models -- list
   npm run models -- diff champion challenger
   npm run models -- promote challenger --reason "fewer false alarms on routers"
@@ -40,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
     store = open_store(options.store)
     if options.run is not _add and not store.exists():
         raise cli.CommandError(
-            f"there is no store at {store.name}; `npm run models -- add . --promote` makes one"
+            f"no store at {store.name}; create one with `npm run models -- add . --promote`"
         )
     registry = Registry(store, public_key=model_public_key())
     sys.stdout.write(options.run(registry, options))
@@ -48,7 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def code_version() -> str:
-    """The commit of this code: `$GITHUB_SHA`, else git's word, else "unknown"."""
+    """The commit of this code: from `$GITHUB_SHA`, else from git, else "unknown"."""
     if os.environ.get("GITHUB_SHA"):
         return os.environ["GITHUB_SHA"]
     try:
@@ -66,7 +66,7 @@ def code_version() -> str:
 
 
 def differences(one: Any, other: Any, path: str = "") -> list[tuple[str, Any, Any]]:
-    """Where two JSON values differ: path, value here, value there; None where it is missing."""
+    """Differences between two JSON values: path, left and right value; None if missing."""
     if isinstance(one, dict) and isinstance(other, dict):
         found = []
         for key in sorted(one.keys() | other.keys()):
@@ -164,7 +164,7 @@ def _history(registry: Registry, _options: argparse.Namespace) -> str:
         f"{'  ' + step.reason if step.reason else ''}\n"
         for step in registry.history()
     ]
-    return "".join(lines) or "nothing happened yet\n"
+    return "".join(lines) or "no history yet\n"
 
 
 def _short(value: Any) -> str:
@@ -188,24 +188,24 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         added.set_defaults(run=run)
         return added
 
-    command("list", _list, "every whole model and its aliases")
-    show = command("show", _show, "one model: manifest, evaluation, data, code version")
+    command("list", _list, "list the complete models and their aliases")
+    show = command("show", _show, "show a model: manifest, evaluation, data, code version")
     show.add_argument("model", nargs="?", default=CHAMPION, metavar="MODEL")
     add = command("add", _add, "add the bundle in a folder as challenger")
     add.add_argument("bundle", type=cli.path, metavar="DIR")
-    add.add_argument("--promote", action="store_true", help="make it the champion at once")
+    add.add_argument("--promote", action="store_true", help="also make it the champion")
     promote = command("promote", _promote, "make a model the champion")
     promote.add_argument("model", nargs="?", default="challenger", metavar="MODEL")
     promote.add_argument("--reason", default="by hand", help="why, for the history")
-    rollback = command("rollback", _rollback, "make the previous champion champion again")
+    rollback = command("rollback", _rollback, "return to the previous champion")
     rollback.add_argument("--reason", default="by hand", help="why, for the history")
-    diff = command("diff", _diff, "where two models differ")
+    diff = command("diff", _diff, "show the differences between two models")
     diff.add_argument("one", metavar="MODEL")
     diff.add_argument("other", metavar="MODEL")
     pull = command("pull", _pull, "download and verify a model, for MODEL_PATH")
     pull.add_argument("model", nargs="?", default=CHAMPION, metavar="MODEL")
     pull.add_argument("--to", type=cli.output_folder, required=True, metavar="DIR")
-    command("history", _history, "every promotion and rollback")
+    command("history", _history, "list all promotions and rollbacks")
     return parser.parse_args(arguments)
 
 

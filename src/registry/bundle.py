@@ -1,4 +1,4 @@
-"""The files of a model's bundle, and the folder in which each of them lies."""
+"""The files of a model's bundle, and their folders."""
 
 from pathlib import Path
 
@@ -17,10 +17,10 @@ _DOCUMENTS = (BLOCKS_FILE, EVALUATION_FILE, CARD_FILE)
 
 
 def bundle_file(folder: Path, name: str) -> Path:
-    """Where a file of the bundle in `folder` lies: in it, but the project's documents apart.
+    """The path of a file of the bundle in `folder`.
 
-    The root of the project has the model, its manifest and its signature, which the bot loads; the
-    documents about that model are in `docs/model`.
+    In the project, the root contains the model, its manifest and its signature, which the bot
+    loads; the documents about the model are in `docs/model`. Elsewhere all files are in `folder`.
     """
     is_project = folder.resolve() == PROJECT_ROOT
     return (folder / "docs" / "model" if is_project and name in _DOCUMENTS else folder) / name

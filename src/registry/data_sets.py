@@ -1,8 +1,8 @@
 """Data sets in the store, so that a challenger is trained on old and new data together.
 
-    data/<id>/transactions.parquet, transfers.parquet, ...; entry.json, written last, makes it whole
+  data/<id>/transactions.parquet, transfers.parquet, ...; entry.json is written last
 
-Training on the new data alone forgets what the old taught.
+A model trained on new data alone would lose what the old data taught.
 """
 
 import hashlib
@@ -31,17 +31,17 @@ FILES = (
 
 
 def put_data(store: Store, folder: Path) -> str:
-    """Put a folder's data set into the store; the same files are the same data set.
+    """Add a folder's data set to the store; equal files are the same data set.
 
     Returns:
-        Its id, for its content.
+        Its id, derived from its content.
 
     Raises:
-        TableError: the folder is no data set.
-        StoreError: the store.
+        TableError: the folder is not a data set.
+        StoreError: the store failed.
     """
     if not is_dataset(folder):
-        raise TableError(f"{folder}: no data set ({TRANSACTIONS_FILE}, {TRANSFERS_FILE})")
+        raise TableError(f"{folder}: not a data set ({TRANSACTIONS_FILE}, {TRANSFERS_FILE})")
     contents = {name: (folder / name).read_bytes() for name in FILES if (folder / name).is_file()}
     files = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
     entry = (json.dumps({"files": files}, indent=1, sort_keys=True) + "\n").encode()
@@ -53,14 +53,14 @@ def put_data(store: Store, folder: Path) -> str:
 
 
 def fetch_data(store: Store, folder: Path) -> list[Path]:
-    """Download every whole data set of the store that is not in `folder` yet.
+    """Download every complete data set of the store that is not in `folder` yet.
 
     Returns:
-        A folder each, in the order of the ids.
+        One folder per data set, ordered by id.
 
     Raises:
-        TableError: a data set was cut short or changed.
-        StoreError: the store.
+        TableError: a data set is truncated or was modified.
+        StoreError: the store failed.
     """
     return [
         found
@@ -75,7 +75,7 @@ def _fetch(store: Store, data_id: str, target: Path) -> Path | None:
     except FileNotFoundError:
         return None  # an upload that was never finished
     if hashlib.sha256(entry).hexdigest()[:16] != data_id:
-        raise TableError(f"{store.name}/data/{data_id}: {ENTRY_FILE} was changed")
+        raise TableError(f"{store.name}/data/{data_id}: {ENTRY_FILE} was modified")
     target.mkdir(parents=True, exist_ok=True)
     for name, digest in json.loads(entry)["files"].items():
         path = target / name
@@ -83,6 +83,6 @@ def _fetch(store: Store, data_id: str, target: Path) -> Path | None:
             continue
         content = store.read(f"data/{data_id}/{name}")
         if hashlib.sha256(content).hexdigest() != digest:
-            raise TableError(f"{store.name}/data/{data_id}/{name} was cut short or changed")
+            raise TableError(f"{store.name}/data/{data_id}/{name} is truncated or was modified")
         write_file(path, content)
     return target

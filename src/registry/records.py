@@ -1,7 +1,7 @@
-"""What the registry writes down of models: an entry each, and the steps of its ledger.
+"""The registry's records: one entry per model, and the steps of its ledger.
 
-Both are read from a store that others may write to, so nothing in them is taken on trust: not the
-types, and not an id, which becomes the name of a folder.
+Both are read from a store that others may write to, so all types are validated, and so are ids,
+which become folder names.
 """
 
 import json
@@ -24,16 +24,16 @@ T = TypeVar("T")
 
 
 class RecordMalformed(ValueError):
-    """An entry or a step is not one. The message says what is wrong with it."""
+    """An entry or a step is malformed. The message says why."""
 
 
 @dataclass(frozen=True, slots=True, config=_STRICT)
 class Entry:
-    """What the registry knows of one bundle.
+    """The registry's entry of a bundle.
 
     Attributes:
         id: `<model_version>-<first 12 digits of the model file's SHA-256>`.
-        model_version: when the model was made, Unix seconds.
+        model_version: creation time of the model, Unix seconds.
         registered_at: Unix seconds.
         code_version: commit that trained it, or "unknown".
         data: identity of the training data, from the manifest.
@@ -55,16 +55,16 @@ class Entry:
 
 @dataclass(frozen=True, slots=True, config=_STRICT)
 class Step:
-    """One step of the ledger: which model has which alias from here on.
+    """One step of the ledger: the aliases from this step on.
 
     Attributes:
         number: 0 before the first.
         champion, challenger, previous: ids, or None.
-        digests: SHA-256 of the entry of every model that has an alias.
+        digests: SHA-256 of the entry of every model with an alias.
         action: promote, rollback, challenge.
-        reason: for people.
+        reason: human-readable.
         at: Unix seconds.
-        writer: tells whose step it is.
+        writer: unique id of the writer.
     """
 
     number: int = 0
@@ -79,7 +79,7 @@ class Step:
     format: Literal[1] = 1
 
     def aliases_of(self, model_id: str) -> list[str]:
-        """The aliases that a model has."""
+        """The aliases of a model."""
         return [alias for alias in ALIASES if getattr(self, alias) == model_id]
 
     def to_bytes(self) -> bytes:

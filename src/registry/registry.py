@@ -1,12 +1,12 @@
-"""The model registry: bundles that are never changed, and a ledger that says which is champion.
+"""The model registry: immutable bundles, and a ledger that records the champion.
 
-    models/<id>/...            the bundle's files; entry.json, written last, makes it whole
-    ledger/000000000001.json   who is champion, challenger and previous from this step on
+  models/<id>/...            the bundle's files; entry.json is written last
+  ledger/000000000001.json   champion, challenger and previous champion from this step on
 
-A bundle is named for its content. Every step of the ledger is a new object that only one writer can
-create, so two promotions at once are two steps, one after the other; whoever dies in the middle has
-changed nothing. Digests lead from the ledger to the entry to every file, so a bundle that was cut
-short or tampered with is refused before a byte of it is unpickled.
+A bundle's id is derived from its content. Every ledger step is a new object that only one writer
+can create, so two simultaneous promotions become two consecutive steps, and a writer that dies
+in between has changed nothing. The ledger holds the digests of entries, and entries those of their
+files, so a truncated or modified bundle is rejected before it is read.
 """
 
 import hashlib
@@ -49,23 +49,23 @@ _ATTEMPTS = 20
 
 
 class RegistryError(RuntimeError):
-    """The registry refuses. The message says why and what to do."""
+    """A request to the registry failed. The message says why and what to do."""
 
 
 class BundleRefused(RegistryError):
-    """A bundle is not whole, was changed, or does not do what it says."""
+    """A bundle is incomplete, was modified, or fails verification."""
 
 
 class ChampionChanged(RegistryError):
-    """Somebody promoted another model in the meantime."""
+    """Another model was promoted in the meantime."""
 
 
 class Registry:
     """The models of one store.
 
     Args:
-        store: where they are.
-        public_key: whose signature bundles must carry to go in or out; None for nobody's.
+        store: contains the models.
+        public_key: bundles must be signed with its private key; None to skip this check.
     """
 
     def __init__(self, store: Store, *, public_key: str | None = None) -> None:
@@ -76,10 +76,10 @@ class Registry:
         """Add the bundle in a folder; adding it again changes nothing.
 
         Args:
-            bundle: has the model file and its manifest, perhaps an evaluation and a block list; see
-                `bundle_file`.
+            bundle: contains the model file and its manifest, optionally an evaluation and a block
+                list; see `bundle_file`.
             code_version: commit that trained it.
-            evaluation: JSON, in place of the folder's own.
+            evaluation: JSON, instead of the folder's.
 
         Raises:
             BundleRefused: the bundle does not load.
@@ -106,28 +106,28 @@ class Registry:
             path = f"models/{model_id}/{name}"
             if not self.store.create(path, content) and self.store.read(path) != content:
                 raise RegistryError(
-                    f"{model_id} was added before with another {name} and not finished; train anew"
+                    f"an unfinished upload of {model_id} has another {name}; train the model again"
                 )
         self.store.create(f"models/{model_id}/{ENTRY_FILE}", entry.to_bytes())
         return self.entry(model_id)
 
     def ids(self) -> list[str]:
-        """The whole bundles, oldest first."""
+        """The complete bundles, oldest first."""
         return [model_id for model_id in self.store.children("models") if self._find(model_id)]
 
     def entry(self, model: str) -> Entry:
         """The entry of an id or alias.
 
         Raises:
-            RegistryError: there is none.
+            RegistryError: it does not exist.
         """
         return self._entry(self.resolve(model), self.ledger())
 
     def resolve(self, model: str) -> str:
-        """The id that an alias, an id or the unique beginning of one stands for.
+        """The id for an alias, an id or a unique prefix of an id.
 
         Raises:
-            RegistryError: there is none.
+            RegistryError: it does not exist.
         """
         if model in ALIASES:
             model_id = getattr(self.ledger(), model)
@@ -138,7 +138,7 @@ class Registry:
         if model in found:
             return model
         if len(found) != 1:
-            which = f"{len(found)} models begin so" if found else "npm run models -- list"
+            which = f"{len(found)} models have this prefix" if found else "npm run models -- list"
             raise RegistryError(f"there is no model {model!r} in {self.store.name}: {which}")
         return found[0]
 
@@ -147,21 +147,21 @@ class Registry:
 
         Raises:
             RegistryError: there is no such model or file.
-            BundleRefused: it was changed.
+            BundleRefused: it was modified.
         """
         return self._file(self.entry(model), name)
 
     def fetch(self, model: str, folder: Path) -> Path:
-        """Download a bundle, verify it, and put it in place: `folder/current` then leads to it.
+        """Download a bundle, verify it, and point `folder/current` to it.
 
-        The folder holds each bundle under its id; `current` is swung over in one step, so a bot
-        that starts meanwhile finds the old model or the new one, whole.
+        The folder contains each bundle under its id; `current` is switched atomically, so a bot
+        that starts meanwhile finds the complete old or new model.
 
         Returns:
-            The model file, by its path without `current`.
+            The path of the model file, without `current`.
 
         Raises:
-            BundleRefused: it is not whole or was changed; `current` stays.
+            BundleRefused: it is incomplete or was modified; `current` is unchanged.
         """
         entry = self.entry(model)
         contents = {name: self._file(entry, name) for name in entry.files}
@@ -176,7 +176,7 @@ class Registry:
         return target / MODEL_FILE
 
     def ledger(self) -> Step:
-        """The step that holds now."""
+        """The current step."""
         names = self.store.children("ledger")
         return self._step(names[-1]) if names else Step()
 
@@ -192,23 +192,23 @@ class Registry:
         )
 
     def promote(self, model: str, *, reason: str = "", expected: str | None = None) -> Step:
-        """Make a model the champion, after it was downloaded and verified.
+        """Make a model the champion, after downloading and verifying it.
 
         Args:
             model: an id or alias.
-            reason: for people.
-            expected: the id of the champion that it was compared with; None for whichever.
+            reason: human-readable.
+            expected: the id of the champion that it was compared with; None for any.
 
         Raises:
             ChampionChanged: the champion is not the expected one.
-            BundleRefused: the bundle is not whole.
+            BundleRefused: the bundle is incomplete.
         """
         model_id = self.resolve(model)
 
         def promoted(now: Step) -> Step:
             if expected is not None and now.champion != expected:
                 raise ChampionChanged(
-                    f"the champion is now {now.champion}, {model_id} was compared with {expected}: "
+                    f"the champion is now {now.champion}; {model_id} was compared with {expected}: "
                     "compare again"
                 )
             if now.champion == model_id:
@@ -219,17 +219,19 @@ class Registry:
         return self._advance(model_id, promoted, "promote", reason)
 
     def rollback(self, *, reason: str = "") -> Step:
-        """Make the previous champion champion again; a second rollback undoes the first.
+        """Return to the previous champion; a second rollback undoes the first.
 
         Raises:
-            RegistryError: there is no previous one.
-            BundleRefused: it is not whole.
+            RegistryError: there is no previous champion.
+            BundleRefused: its bundle is incomplete.
         """
         target = self.resolve(PREVIOUS)
 
         def back(now: Step) -> Step:
             if now.previous != target:
-                raise ChampionChanged("somebody promoted a model meanwhile: look, then try again")
+                raise ChampionChanged(
+                    "another model was promoted meanwhile: check the history, then try again"
+                )
             return replace(now, champion=now.previous, previous=now.champion)
 
         return self._advance(target, back, "rollback", reason)
@@ -237,7 +239,7 @@ class Registry:
     def _advance(
         self, model_id: str, change: Callable[[Step], Step], action: str, reason: str
     ) -> Step:
-        """Write the next step; where another writer was quicker, look again and retry."""
+        """Write the next step; if another writer was faster, reread the ledger and retry."""
         self._prove(model_id)
         for _ in range(_ATTEMPTS):
             now = self.ledger()
@@ -259,10 +261,10 @@ class Registry:
             )
             name = f"ledger/{step.number:012d}.json"
             content = step.to_bytes()
-            # A repeated request, whose first answer was lost, finds its own step.
+            # A retried request, whose first response was lost, finds its own step.
             if self.store.create(name, content) or self.store.read(name) == content:
                 return step
-        raise RegistryError("other writers were quicker every time: try again")
+        raise RegistryError("other writers were faster in every attempt: try again")
 
     def _prove(self, model_id: str) -> None:
         entry = self._entry(model_id, self.ledger())
@@ -280,19 +282,19 @@ class Registry:
             return None
 
     def _entry(self, model_id: str, step: Step) -> Entry:
-        # The id becomes the name of a folder where the bundle is put.
+        # The id becomes a folder name.
         if not is_id(model_id):
-            raise RegistryError(f"{model_id[:40]!r} is not an id of a model")
+            raise RegistryError(f"{model_id[:40]!r} is not a model id")
         try:
             content = self.store.read(f"models/{model_id}/{ENTRY_FILE}")
         except FileNotFoundError:
             raise BundleRefused(
-                f"{model_id} is not whole: its upload was never finished. Add it again."
+                f"{model_id} is incomplete: its upload was not finished. Add it again."
             ) from None
         expected = (step.digests or {}).get(model_id)
         if expected is not None and _digest(content) != expected:
             raise BundleRefused(
-                f"{model_id}: {ENTRY_FILE} was changed after the model was given an alias"
+                f"{model_id}: {ENTRY_FILE} was modified after the model got an alias"
             )
         try:
             entry = parse_entry(content, model_id)
@@ -308,11 +310,11 @@ class Registry:
         try:
             content = self.store.read(f"models/{entry.id}/{name}")
         except FileNotFoundError:
-            raise BundleRefused(f"{entry.id} is not whole: {name} is missing") from None
+            raise BundleRefused(f"{entry.id} is incomplete: {name} is missing") from None
         if _digest(content) != entry.files[name]:
             raise BundleRefused(
-                f"{entry.id}: {name} has SHA-256 {_digest(content)}, its entry says "
-                f"{entry.files[name]}: it was cut short or changed. It is not used."
+                f"{entry.id}: {name} has SHA-256 {_digest(content)}, but its entry states "
+                f"{entry.files[name]}: the file is truncated or was modified. It is not used."
             )
         return content
 
@@ -340,7 +342,7 @@ def _verify(contents: Mapping[str, bytes], what: str, public_key: str | None) ->
                 Path(folder) / MODEL_FILE, FEATURE_NAMES, public_key=public_key
             ).manifest
         except ModelError as error:
-            raise BundleRefused(f"{what} is refused: {error}") from None
+            raise BundleRefused(f"{what} is invalid: {error}") from None
 
 
 def _digest(content: bytes) -> str:

@@ -1,4 +1,4 @@
-"""Sign what the bot loads: `npm run sign`."""
+"""Sign models and policies: `npm run sign`."""
 
 import os
 import sys
@@ -13,14 +13,14 @@ _MODELS = (".pkl", ".npz")
 _DESCRIPTION = "Sign models and policies with the private key in MODEL_SIGNING_KEY."
 _EPILOG = """\
 examples:
-  npm run sign -- --new-key                      a private and a public key
+  npm run sign -- --new-key                      print a private and a public key
   MODEL_SIGNING_KEY=... npm run sign -- isolation_forest.pkl policy.yaml
 
-A model's manifest is signed, which vouches for the model file. `npm run train`, `train:fraud` and
-`retrain` sign by themselves where MODEL_SIGNING_KEY is set. What loads models (bot, service,
-commands) wants MODEL_PUBLIC_KEY and never the private key.
+The signature of a model covers its manifest, which contains the hash of the model file. If
+MODEL_SIGNING_KEY is set, `npm run train`, `train:fraud` and `retrain` sign automatically. Programs
+that load models (bot, service, commands) need MODEL_PUBLIC_KEY and never the private key.
 
-exit codes: 0 signed, 1 a file cannot be read or written, 2 wrong usage.
+exit codes: 0 signed, 1 a file is unreadable or not writable, 2 wrong usage.
 """
 
 
@@ -39,7 +39,9 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     key = os.environ.get("MODEL_SIGNING_KEY", "").strip()
     if not options.files or not is_key(key):
-        parser.error("files and MODEL_SIGNING_KEY (64 hexadecimal digits) are needed, or --new-key")
+        parser.error(
+            "pass files and set MODEL_SIGNING_KEY (64 hexadecimal digits), or pass --new-key"
+        )
     for file in options.files:
         path = manifest_path(file) if file.suffix in _MODELS else file
         write_signature(path, key)
@@ -48,10 +50,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def configured_key() -> str | None:
-    """The private key that commands that train sign with, None where there is none.
+    """The private key for signing trained models, or None.
 
     Raises:
-        ValueError: MODEL_SIGNING_KEY is no key.
+        ValueError: MODEL_SIGNING_KEY is not a key.
     """
     key = os.environ.get("MODEL_SIGNING_KEY", "").strip()
     if key and not is_key(key):
@@ -60,7 +62,7 @@ def configured_key() -> str | None:
 
 
 def write_signature(path: Path, private_key: str) -> None:
-    """Write the signature of a file beside it. Raises OSError."""
+    """Write the signature of a file next to it. Raises OSError."""
     signature = sign(path.read_bytes(), private_key)
     write_file(signature_path(path), f"{signature}\n".encode())
 

@@ -1,7 +1,7 @@
-"""Where models and data sets are kept: a local folder or an S3 bucket, chosen by `STORE_URL`.
+"""The storage of models and data sets: a local folder or an S3 bucket, chosen by `STORE_URL`.
 
-One primitive carries everything: `create` writes a new object whole, or says that its name is
-taken, atomically, whoever else tries at the same time. Nothing is ever overwritten or deleted.
+It has one write operation: `create` atomically writes a new object or reports that its name is
+taken, also with concurrent writers. Nothing is ever overwritten or deleted.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ _TAKEN_CODES = frozenset({"PreconditionFailed", "412", "ConditionalRequestConfli
 
 
 class StoreError(RuntimeError):
-    """The store cannot be used. The message names the store without credentials."""
+    """The store is unusable. The message names the store without credentials."""
 
 
 class Store:
@@ -34,16 +34,16 @@ class Store:
             `AWS_SECRET_ACCESS_KEY`, `AWS_ENDPOINT_URL`, ...) or the machine's role.
 
     Raises:
-        StoreError: the URL names no store that can be used.
+        StoreError: the URL is not a usable store.
     """
 
     def __init__(self, url: str) -> None:
         if not url.strip():
             raise StoreError(f"no store: set {STORE_VARIABLE} to a folder or s3://bucket/prefix")
         if "@" in urlsplit(url).netloc:
-            raise StoreError("the store's URL holds credentials: give them as AWS_... variables")
+            raise StoreError("the store's URL contains credentials: pass them in AWS_... variables")
         try:
-            # A listing that fsspec remembers would hide what another process has just promoted.
+            # A listing cached by fsspec would hide new objects of other processes.
             self._files, self._root = fsspec.core.url_to_fs(url, use_listings_cache=False)
         except (ImportError, ValueError, OSError) as error:
             raise StoreError(f"the store's URL cannot be used: {_words(error)}") from None
@@ -51,10 +51,10 @@ class Store:
         self.name = f"{self._protocol()}{self._root}"
 
     def exists(self) -> bool:
-        """Whether there is a store: its folder, or its bucket.
+        """Whether the folder or the bucket exists.
 
         Raises:
-            StoreError: that cannot be found out.
+            StoreError: this is unknown.
         """
         root = self._root if self._is_local else self._root.split("/")[0]
         try:
@@ -63,7 +63,7 @@ class Store:
             raise StoreError(f"{self.name} cannot be read: {_words(error)}") from None
 
     def create(self, name: str, content: bytes) -> bool:
-        """Write a new object; False when the name is taken. It appears whole or not at all.
+        """Write a new object atomically; False if the name is taken.
 
         Raises:
             StoreError: the store cannot be written.
@@ -85,7 +85,7 @@ class Store:
         """The content of an object.
 
         Raises:
-            FileNotFoundError: there is none of this name.
+            FileNotFoundError: it does not exist.
             StoreError: the store cannot be read.
         """
         try:
@@ -97,7 +97,7 @@ class Store:
         return content
 
     def children(self, folder: str) -> list[str]:
-        """Names directly below a folder, sorted; empty where there is no such folder.
+        """Names directly below a folder, sorted; empty if the folder does not exist.
 
         Raises:
             StoreError: the store cannot be read.
@@ -126,13 +126,13 @@ def open_store(url: str | None) -> Store:
     """The store at `url`, else at `$STORE_URL`.
 
     Raises:
-        StoreError: neither is given, or it cannot be used.
+        StoreError: neither is given, or it is unusable.
     """
     return Store(url or os.environ.get(STORE_VARIABLE, ""))
 
 
 def _create_file(path: Path, content: bytes) -> bool:
-    """Write a file under a name of its own, then give it the wanted name unless that is taken."""
+    """Write a file under a temporary name, then link it to its name unless that is taken."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
@@ -151,7 +151,7 @@ def _create_file(path: Path, content: bytes) -> bool:
 
 
 def _is_taken(error: BaseException) -> bool:
-    """Whether an S3 error, or one that it was made from, says that a condition did not hold."""
+    """Whether an S3 error, or its cause, is a failed precondition."""
     seen: BaseException | None = error
     while seen is not None:
         response: Any = getattr(seen, "response", None)
@@ -165,5 +165,5 @@ def _is_taken(error: BaseException) -> bool:
 
 
 def _words(error: BaseException) -> str:
-    """An error's words on one line, cut short."""
+    """An error's message on one line, truncated."""
     return reason(error)[:200]

@@ -1,1 +1,1 @@
-"""What reports share: one page, one style of pictures, Markdown."""
+"""Shared parts of reports: HTML page, plot style, Markdown."""

@@ -1,4 +1,4 @@
-"""The Markdown that reports are written in: making tables, and the same as HTML."""
+"""Markdown of reports: tables, and conversion to HTML."""
 
 import html
 from collections.abc import Iterable, Sequence
@@ -11,7 +11,7 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def markdown_to_html(markdown: str) -> str:
-    """Markdown of ours as HTML: paragraphs, bullets, tables, bold and code; all of it escaped."""
+    """Convert a report's Markdown to HTML: paragraphs, bullets, tables, bold, code; all escaped."""
     blocks = []
     for block in markdown.split("\n\n"):
         lines = block.split("\n")

@@ -1,4 +1,4 @@
-"""A report as one HTML file that needs no other. Text is escaped: it may come from strangers."""
+"""A report as a self-contained HTML file. Text is escaped, since it may be untrusted."""
 
 import base64
 import html
@@ -42,7 +42,7 @@ class Section:
         paragraphs: plain text.
         header: the columns of its table; empty for none.
         rows: the table's cells.
-        pictures: captions and PNG images.
+        pictures: captions and PNG plots.
     """
 
     heading: str
@@ -58,12 +58,12 @@ def to_html(title: str, sections: Sequence[Section]) -> str:
 
 
 def page(title: str, body: str) -> str:
-    """A whole HTML file; `body` is HTML, below a heading of the title."""
+    """A complete HTML file; `body` is HTML, below a heading with the title."""
     return _PAGE.format(title=html.escape(title), body=body)
 
 
 def figure(caption: str, png: bytes) -> str:
-    """A picture, inside the page itself, with its caption."""
+    """A plot embedded in the page, with its caption."""
     shown, encoded = html.escape(caption), base64.b64encode(png).decode()
     return (
         f'<figure><img alt="{shown}" src="data:image/png;base64,{encoded}">'

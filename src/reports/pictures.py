@@ -1,4 +1,4 @@
-"""Pictures of reports, as PNG bytes. No state of pyplot is touched."""
+"""Plots of reports, as PNG bytes, without pyplot's global state."""
 
 import io
 from collections.abc import Callable
@@ -11,9 +11,9 @@ GREY, RED, ORANGE, YELLOW, BLUE, PALE = (
     "#7a8793", "#c23b22", "#e07a3f", "#edae49", "#30638e", "#bbbbbb",
 )  # fmt: skip
 USUAL, ALARM = GREY, RED
-"""What is ordinary or was there before, and what stands out from it."""
+"""Colours of ordinary or earlier data, and of what stands out."""
 SERIES = (RED, BLUE, YELLOW, GREY)
-"""Several curves of one kind, in this order."""
+"""Colours of several curves, in this order."""
 SEVERITIES = {
     "CRITICAL": RED, "HIGH": ORANGE, "MEDIUM": YELLOW, "LOW": BLUE, "INFO": GREY, "UNKNOWN": PALE,
 }  # fmt: skip
@@ -21,13 +21,13 @@ _DOTS_PER_INCH = 110
 
 
 def draw(paint: Callable[[Axes], object], *, inches: tuple[float, float] = (6.4, 4.0)) -> bytes:
-    """Let `paint` draw on empty axes and return the picture."""
+    """Let `paint` draw on empty axes and return the plot."""
     figure = Figure(figsize=inches, dpi=_DOTS_PER_INCH, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     axes.spines[["top", "right"]].set_visible(False)
     paint(axes)
     content = io.BytesIO()
-    # No software tag and no time: the same figures give the same bytes.
+    # Without software tag and time, the same data give the same bytes.
     figure.savefig(content, format="png", metadata={"Software": None})
     return content.getvalue()

@@ -1,6 +1,6 @@
 """`npm run serve`: the analysis service, several workers behind one port.
 
-Exit codes: 0 stopped in good order, 1 a worker could not start, 2 wrong options or settings.
+Exit codes: 0 stopped normally, 1 a worker could not start, 2 wrong options or settings.
 """
 
 import argparse
@@ -28,15 +28,15 @@ _SHUTDOWN_SECONDS = 20
 _CONNECTIONS = 1_000
 
 _EPILOG = """\
-Without a node (JSON_RPC_URL) it serves recorded blocks of a local chain, so that there is something
-to look at. Options win over settings of the environment: docs/service.md lists them.
+Without a node (JSON_RPC_URL) it serves recorded blocks of a local chain as demo data. Options
+override settings of the environment, which docs/service.md lists.
 
 examples:
   npm run serve
   JSON_RPC_URL=http://127.0.0.1:8545 npm run serve -- --workers 4
   SERVICE_API_KEYS=alice:$(openssl rand -hex 24) npm run serve -- --host 0.0.0.0
 
-exit codes: 0 stopped in good order, 1 a worker could not start, 2 wrong options or settings.
+exit codes: 0 stopped normally, 1 a worker could not start, 2 wrong options or settings.
 """
 
 
@@ -51,10 +51,10 @@ def main(arguments: list[str] | None = None) -> int:
     settings = load_service_settings()
     _prepare(settings, check_all=options.check)
     if options.check:
-        sys.stdout.write("The settings, the database, the model and the policy are fine.\n")
+        sys.stdout.write("Settings, database, model and policy are valid.\n")
         return 0
     with tempfile.TemporaryDirectory(prefix="metrics-", ignore_cleanup_errors=True) as folder:
-        if settings.workers > 1:  # read by the workers, which start with our environment
+        if settings.workers > 1:  # read by the workers, which inherit the environment
             os.environ[metrics.MULTIPROCESS_VARIABLE] = folder
         _announce(settings)
         return _serve(settings)
@@ -83,11 +83,11 @@ def _serve(settings: ServiceSettings) -> int:
 
 
 def _prepare(settings: ServiceSettings, *, check_all: bool) -> None:
-    """Find what is wrong before any worker starts, and bring the tables up to date once."""
+    """Check the configuration and migrate the database once, before any worker starts."""
     common = load_common_settings()
     with closing(Database(database_url(settings, common))) as database:
         database.migrate()
-    if check_all:  # what only workers need otherwise
+    if check_all:  # otherwise needed only by workers
         from src.service.context import Service  # noqa: PLC0415
 
         Service.open(settings, common).close()
@@ -99,7 +99,7 @@ def _announce(settings: ServiceSettings) -> None:
     demo = (
         ""
         if load_common_settings().json_rpc_url
-        else " (embedded demo; JSON_RPC_URL makes it real)"
+        else " (demo data; set JSON_RPC_URL for a real chain)"
     )
     sys.stderr.write(
         f"Serving http://{shown}:{settings.port}{demo}, {settings.workers} workers."
@@ -115,7 +115,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         "--workers", type=cli.whole(1, MAX_WORKERS), metavar="N", help="processes (2)"
     )
     parser.add_argument(
-        "--check", action="store_true", help="check settings, database, model and policy, and end"
+        "--check", action="store_true", help="check settings, database, model and policy, and exit"
     )
     return parser.parse_args(arguments)
 

@@ -1,4 +1,4 @@
-"""The application: routers, errors and documentation put together."""
+"""The ASGI application: routers, error handlers and documentation."""
 
 import base64
 import hashlib
@@ -34,10 +34,10 @@ from src.utils.logger import log_to_stderr
 
 TITLE: Final = "Anomalous Token Transfers"
 _DESCRIPTION: Final = """\
-Finds anomalous token transfers on Ethereum and tells what to do about them.
+Finds anomalous token transfers on Ethereum and decides whether to allow, review or block them.
 
-Errors are [problem details](https://www.rfc-editor.org/rfc/rfc9457): 4xx say what to change in the
-request, 5xx carry the id under which the log has more.
+Errors are [problem details](https://www.rfc-editor.org/rfc/rfc9457): 4xx state what to change in
+the request, 5xx contain the request id for the service's log.
 """
 _DOCS_ASSETS: Final = Path(fastapi_offline.__file__).parent / "static"
 _INLINE_SCRIPT: Final = re.compile(r"<script>(.*?)</script>", re.DOTALL)
@@ -45,11 +45,11 @@ _MAX_ERRORS: Final = 20
 
 
 def create_app(settings: ServiceSettings | None = None, common: Settings | None = None) -> App:
-    """Build the application; the service opens when the server starts it.
+    """Build the application; the service opens when the server starts.
 
     Args:
-        settings: of the service; None for the environment's.
-        common: settings shared with the bot; None for the environment's.
+        settings: of the service; None to read the environment.
+        common: settings shared with the bot; None to read the environment.
     """
     log_to_stderr()
     settings = settings or load_service_settings()
@@ -94,20 +94,20 @@ def create_app(settings: ServiceSettings | None = None, common: Settings | None 
 
 
 def _version() -> str:
-    """The project's version, which `package.json` alone states."""
+    """The project's version, from `package.json`."""
     package = json.loads((PROJECT_ROOT / "package.json").read_text("utf-8"))
     return str(package["version"])
 
 
 def _add_pages(app: FastAPI) -> None:
-    """The web pages, which live in a package of their own."""
+    """Add the web pages."""
     found = importlib.util.find_spec("src.service.web")
     if found is not None and found.origin is not None:
         importlib.import_module("src.service.web").add_pages(app)
 
 
 def _add_docs(app: FastAPI) -> None:
-    """`/docs` from files of our own: it works without internet, and under a strict CSP."""
+    """`/docs` from local files: works without internet access and under a strict CSP."""
     app.mount("/docs/assets", StaticFiles(directory=_DOCS_ASSETS), name="docs-assets")
 
     @app.get("/docs", include_in_schema=False)
@@ -172,14 +172,12 @@ def _add_error_handlers(app: FastAPI) -> None:
         if not isinstance(error, OperationalError | NoConnection):
             raise error
         metrics.error_occurred(error)
-        busy = Problem(
-            503, "The database does not answer at present.", headers={"Retry-After": "5"}
-        )
+        busy = Problem(503, "The database is unavailable.", headers={"Retry-After": "5"})
         return _answer(request, busy)
 
     @app.exception_handler(Exception)
     async def on_mistake(request: Request, error: Exception) -> Response:
-        del error  # the guard, to whom it goes on, logs it
+        del error  # the guard logs it
         return _answer(request, our_mistake())
 
 

@@ -1,4 +1,4 @@
-"""Everything that a worker process holds: opened once, shared by all requests."""
+"""The shared state of a worker process, opened once and used by all requests."""
 
 import logging
 import threading
@@ -43,13 +43,13 @@ from src.variables import SettingsError
 
 logger = logging.getLogger(__name__)
 
-# The embedded node is our own: it needs no sparing, and a busy machine needs time.
+# The embedded node has no rate limit to respect, but a busy machine needs more time.
 _EMBEDDED_DEADLINE_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """What requests work with.
+    """The shared state of all requests of a worker.
 
     Attributes:
         settings: of the service.
@@ -70,11 +70,11 @@ class Service:
 
     @classmethod
     def open(cls, settings: ServiceSettings | None = None, common: Settings | None = None) -> Self:
-        """Open what the settings name. Starts the job runner.
+        """Open everything that the settings configure, and start the job runner.
 
         Raises:
-            SettingsError, DatabaseError, ModelError, PolicyError: what is configured cannot be
-                used; the message says what to do.
+            SettingsError, DatabaseError, ModelError, PolicyError: the configuration is unusable;
+                the message says what to do.
         """
         settings = settings or load_service_settings()
         common = common or load_common_settings()
@@ -136,7 +136,7 @@ class Service:
         return self.common.chain_id
 
     def decision(self, tx_hash: str) -> StoredDecision:
-        """The decision about a transaction of the chain, made now unless it stands already.
+        """The stored decision on a transaction of the chain, or a new one.
 
         Raises:
             Problem: 404 for an unknown transaction, 502 or 504 when the node does not answer.
@@ -151,22 +151,22 @@ class Service:
             metrics.error_occurred(error)
             raise problem_of_source(error) from None
         if transaction is None:
-            raise Problem(404, f"The chain has no transaction {tx_hash} in any block.")
+            raise Problem(404, f"No block of the chain contains transaction {tx_hash}.")
         outcome = self.decider.decide(transaction)
         store_outcome(self.database, transaction, outcome)
         return outcome.decision
 
     def decide_all(self, closing: threading.Event) -> None:
-        """Decide about every transaction of the demo's few blocks, so that there are alerts."""
+        """Decide on every transaction of the demo's blocks, so that there are alerts."""
         try:
             for block in self.node.blocks(range(self.node.head() + 1)):
                 for transaction in block.transactions:
                     if closing.is_set():
                         return
                     self.decision(transaction.tx_hash)
-        # In the background, and the pages work without: it must not end anything.
+        # Runs in the background, and the pages work without it.
         except Exception:
-            logger.exception("the demo's transactions could not all be decided")
+            logger.exception("could not decide all transactions of the demo")
 
     def close(self) -> None:
         """Stop the job runner and close everything."""
@@ -211,7 +211,7 @@ def open_node(opening: ExitStack, settings: ServiceSettings, common: Settings) -
 def store_outcome(
     database: Database, transaction: LoadedTransaction, outcome: Outcome
 ) -> list[int]:
-    """Store a transaction with what was decided about it; returns the ids of its alerts."""
+    """Store a transaction with its decision; returns the ids of its alerts."""
     chain_id, now = outcome.decision.chain_id, time.time()
     with database.writing() as connection:
         store_transactions(connection, chain_id, [transaction], now)
@@ -221,10 +221,10 @@ def store_outcome(
 
 
 def load_fraud(settings: ServiceSettings, public_key: str | None) -> SupervisedModel | None:
-    """The supervised model; None where no setting names one and none was trained.
+    """The supervised model; None if none is configured and none was trained.
 
     Raises:
-        ModelError: it cannot be used, or is not where FRAUD_MODEL_PATH says.
+        ModelError: it is unusable, or FRAUD_MODEL_PATH does not exist.
     """
     try:
         return load_fraud_model(
@@ -238,17 +238,17 @@ def load_fraud(settings: ServiceSettings, public_key: str | None) -> SupervisedM
 
 
 def drift_reference(settings: ServiceSettings) -> Path:
-    """The sample that checks for drift compare with; it may be missing only where none is named.
+    """The reference of drift checks; the default may be missing, a configured one may not.
 
     Raises:
-        SettingsError: DRIFT_REFERENCE names no file.
+        SettingsError: DRIFT_REFERENCE is not a file.
     """
     named = settings.drift_reference
     if named is not None and not named.is_file():
-        raise SettingsError("DRIFT_REFERENCE", f"a file; {named} is none")
+        raise SettingsError("DRIFT_REFERENCE", f"a file; {named} does not exist")
     return named or DEFAULT_DRIFT_REFERENCE
 
 
 def as_detector(model: SupervisedModel | None) -> SupervisedModel | None:
-    """The supervised model, where it reads what transactions have: a card model does not."""
+    """The supervised model if its inputs are transaction features (a card model's are not)."""
     return model if model is not None and set(model.inputs) <= set(FEATURE_NAMES) else None

@@ -1,7 +1,4 @@
-"""From a loaded transaction to a decision, its alerts and everything a reader may ask for.
-
-The same pipeline as the bot's; what is stored afterwards is the caller's business.
-"""
+"""Decides on loaded transactions with the bot's pipeline, and raises alerts. Stores nothing."""
 
 import time
 from collections.abc import Callable
@@ -28,18 +25,18 @@ from src.service.records import LoadedTransaction
 from src.settings import Settings
 
 FOREST: Final = IsolationForestDetector.NAME
-"""The detector whose reasons name the score."""
+"""The detector whose reasons contain the score."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What was decided about one transaction.
+    """The decision on one transaction, with its features and alerts.
 
     Attributes:
-        decision: to store and to answer.
-        features: by name; None stands for what could not be had.
-        alerts: what people should hear of; none for an ordinary transaction.
-        tokens: what its tokens call themselves, as far as it is known.
+        decision: in the form that is stored.
+        features: by name; None for unavailable ones.
+        alerts: none for an ordinary transaction.
+        tokens: names and symbols of its tokens, as far as known.
     """
 
     decision: StoredDecision
@@ -49,17 +46,17 @@ class Outcome:
 
 
 class Decider:
-    """Decides about transactions. Thread-safe; one a process, as the look-ups are shared.
+    """Decides on transactions. Thread-safe; one per process, since it shares its lookups.
 
     Args:
-        settings: the common settings, with the node to ask.
-        supervised: the supervised model for its detector, where there is one.
-        book: counterparties seen so far; None to look at each transaction by itself, so that the
-            answer does not depend on what was asked before.
+        settings: the common settings, including the node.
+        supervised: the supervised model for its detector, if any.
+        book: counterparties seen so far; None to decide on each transaction by itself, so that
+            decisions do not depend on earlier requests.
 
     Raises:
-        ModelError, PolicyError, AddressListError: the model, the policy or the list cannot be
-            trusted; the message says why.
+        ModelError, PolicyError, AddressListError: the model, the policy or the list is invalid;
+            the message says why.
     """
 
     def __init__(
@@ -84,12 +81,12 @@ class Decider:
 
     @property
     def threshold(self) -> float:
-        """Scores from here on are anomalies."""
+        """Scores at or above it are anomalies."""
         return self.pipeline.threshold
 
     @property
     def fingerprint(self) -> str:
-        """Of the model, the policy and what else decides."""
+        """Identifies the model, the policy and everything else that affects decisions."""
         return self.pipeline.fingerprint
 
     @property
@@ -99,26 +96,26 @@ class Decider:
 
     @property
     def caches(self) -> dict[str, Callable[[], CacheInfo]]:
-        """How to ask each cache in memory for its hits, misses and size."""
+        """Functions that return the hits, misses and size of each memory cache."""
         return {**self.lookups.caches, "assessments": self._assessments}
 
     def _assessments(self) -> CacheInfo:
         return self.pipeline.assessor.cache_info()
 
     def take_model(self, path: Path) -> None:
-        """Decide with another model from now on; on an error everything stays as it was.
+        """Switch to another model; on an error the current one stays in use.
 
-        Decisions under way end with the pipeline that they began with.
+        Decisions in progress are completed with the old pipeline.
 
         Raises:
-            ModelError, PolicyError: the model or the policy cannot be used.
+            ModelError, PolicyError: the model or the policy is unusable.
         """
         self.pipeline = self.pipeline.with_model(self.settings, _load(self.settings, path))
         pipeline_in_use(self.pipeline)
 
     def decide(self, transaction: LoadedTransaction) -> Outcome:
-        """Decide about one transaction. One without ERC-20 transfers is allowed."""
-        pipeline = self.pipeline  # one from beginning to end, also while another is taken
+        """Decide on one transaction. One without ERC-20 transfers is allowed."""
+        pipeline = self.pipeline  # the same one throughout, even if the model changes meanwhile
         transfers = transaction.transfers
         if not transfers:
             metrics.transaction_seen("none")
@@ -139,7 +136,7 @@ class Decider:
         return Outcome(stored, result.features, alerts, list(result.tokens.values()))
 
     def close(self) -> None:
-        """Stop asking and close the caches."""
+        """Stop the lookups and close the caches."""
         self.pipeline.close()
         self.lookups.close()
 
@@ -162,7 +159,7 @@ def _facts_of(transaction: LoadedTransaction) -> TransactionFacts:
 def _stored(
     pipeline: Pipeline, transaction: LoadedTransaction, result: Result | None
 ) -> StoredDecision:
-    """The decision to store; without a result, that of a transaction without transfers."""
+    """The decision to store; the result is None for a transaction without transfers."""
     assessment = result.assessment if result else None
     return StoredDecision(
         chain_id=pipeline.chain_id,

@@ -1,4 +1,4 @@
-"""Compares the newest stored traffic with the model's reference, every so often."""
+"""Periodically compares the newest stored traffic with the model's drift reference."""
 
 import json
 import logging
@@ -19,20 +19,20 @@ logger = logging.getLogger(__name__)
 
 CHORE: Final = "drift"
 LOOK_SECONDS: Final = 60.0
-"""How often a worker looks whether a check is due."""
+"""Interval at which a worker checks whether a drift check is due."""
 
 _TRANSACTIONS: Final = 5_000
 
 
 class DriftCheck:
-    """Checks for drift when that is due, in one of the workers.
+    """Checks for drift when a check is due, in one of the workers.
 
     Args:
         database: holds the traffic, when the next check is due, and the last outcome.
         decider: whose model is in use.
         chain_id: the chain.
-        reference: what `npm run drift -- --save-reference` wrote.
-        every_seconds: between two checks.
+        reference: file written by `npm run drift -- --save-reference`.
+        every_seconds: interval between checks.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class DriftCheck:
         self._every_seconds = every_seconds
 
     def check_if_due(self) -> Drift | None:
-        """Check, store and publish the outcome; None where none is due or nothing can be said."""
+        """Check, store and publish the result; None if no check is due or possible."""
         name = f"{CHORE}-{self._chain_id}"
         with self._database.writing() as connection:
             if not claim_chore(connection, name, time.time(), self._every_seconds):
@@ -59,14 +59,14 @@ class DriftCheck:
             drift = self._compare()
         except FileNotFoundError:
             logger.info(
-                "no check for drift: there is no reference at %s; `npm run drift -- --reference "
-                "data/training --save-reference %s` makes one",
+                "no drift check: no reference at %s; create one with `npm run drift -- --reference "
+                "data/training --save-reference %s`",
                 self._reference,
                 self._reference,
             )
             return None
         except (ValueError, OSError) as error:
-            logger.warning("no check for drift: %s", error)
+            logger.warning("no drift check: %s", error)
             return None
         publish(drift)
         with self._database.writing() as connection:

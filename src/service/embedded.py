@@ -1,6 +1,6 @@
-"""The embedded demo: recorded blocks of a local chain, served to ourselves as a node.
+"""The embedded demo: recorded blocks of a local chain, served as a node to this process.
 
-A fresh clone with no configuration has something to look at. The recording was made by the demo's
+It gives a fresh clone demo data without configuration. The recording was made with the demo's
 scenarios (`npm run demo -- --keep`) and `npm run record`.
 """
 

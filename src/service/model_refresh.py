@@ -1,4 +1,4 @@
-"""Takes the registry's champion into use without a restart."""
+"""Switches to the registry's champion without a restart."""
 
 import logging
 from pathlib import Path
@@ -19,11 +19,11 @@ logger = logging.getLogger(__name__)
 
 
 class ModelRefresher:
-    """Looks at the registry, and has the decider take a champion that it does not have yet.
+    """Checks the registry and switches the decider to a new champion.
 
     Args:
-        registry: whose champion decides.
-        decider: to be kept up to date.
+        registry: supplies the champion.
+        decider: uses the champion.
     """
 
     def __init__(self, registry: Registry, decider: Decider) -> None:
@@ -32,7 +32,7 @@ class ModelRefresher:
         self._warned = ""
 
     def refresh(self) -> None:
-        """Take the champion, if it is another one and whole; else keep the model and warn once."""
+        """Switch to a new, valid champion; if it is invalid, keep the model and warn once."""
         try:
             self._take_champion()
         except (
@@ -54,14 +54,14 @@ class ModelRefresher:
         with TemporaryDirectory() as folder:
             path = self._registry.fetch(str(champion), Path(folder))
             self._decider.take_model(path)
-        logger.info("model %s is in use, the champion of the registry", champion)
+        logger.info("switched to model %s, the champion of the registry", champion)
 
 
 def model_refresh(settings: ServiceSettings, decider: Decider) -> Periodic | None:
-    """The refresher that the settings ask for, to be started; None where they name no registry.
+    """The configured refresher, not yet started; None if no registry is configured.
 
     Raises:
-        SettingsError: STORE_URL names no store that can be used.
+        SettingsError: STORE_URL is not a usable store.
     """
     if settings.store_url is None:
         return None

@@ -1,7 +1,7 @@
 """Reading blocks and transactions from a node, as `LoadedTransaction`s.
 
-Blocks come through the recorder's fetcher, which checks that their receipts hash to the root in the
-header: a node that leaves out a log is found out, not believed.
+Blocks are read with the recorder's fetcher, which checks that their receipts hash to the root in
+the header, and so detects a node that omits a log.
 """
 
 import threading
@@ -29,7 +29,7 @@ _INT64_MAX = 2**63 - 1
 
 @dataclass(frozen=True, slots=True)
 class LoadedBlock:
-    """A block and those of its transactions that have ERC-20 transfers."""
+    """A block with those of its transactions that have ERC-20 transfers."""
 
     number: int
     hash: str
@@ -43,9 +43,9 @@ class NodeReader:
 
     Args:
         url: of the node's JSON-RPC.
-        requests_per_second: that the node allows.
-        verify: refuse blocks whose receipts do not hash to their header's root.
-        patience: seconds to go on asking a node that fails.
+        requests_per_second: the node's rate limit.
+        verify: reject blocks whose receipts do not hash to their header's root.
+        patience: seconds to retry a failing node.
     """
 
     def __init__(
@@ -72,11 +72,11 @@ class NodeReader:
         return self._node.quantity("eth_blockNumber")
 
     def blocks(self, numbers: Sequence[int]) -> Iterator[LoadedBlock]:
-        """Read blocks, in order, some ahead of the reader.
+        """Read blocks in order, with read-ahead.
 
         Raises:
-            SourceError: the node does not answer, or the chain was reorganised while we read.
-            UnverifiedBlock: what it answers is incomplete or contradicts itself.
+            SourceError: the node does not answer, or the chain was reorganised meanwhile.
+            UnverifiedBlock: the node's response is incomplete or inconsistent.
         """
         previous: LoadedBlock | None = None
         with closing(self._fetcher.fetch_all(numbers, self._pool, 2 * _AT_ONCE)) as fetched:
@@ -88,21 +88,21 @@ class NodeReader:
                     and block.parent_hash != previous.hash
                 ):
                     raise MalformedAnswer(
-                        "node", f"block {block.number} does not follow from the one before it"
+                        "node", f"block {block.number} is not the child of the previous block"
                     )
                 yield block
                 previous = block
 
     def block_hash(self, number: int) -> str | None:
-        """The hash of the block at a height now, or None when there is none. Raises SourceError."""
+        """The present hash of the block at a height, or None. Raises SourceError."""
         block = self._client.call("eth_getBlockByNumber", [hex(number), False])
         return _hash(block.get("hash")) if isinstance(block, dict) else None
 
     def transaction(self, tx_hash: str) -> LoadedTransaction | None:
-        """One transaction of the chain, or None when it is in no block.
+        """One transaction of the chain, or None if it is in no block.
 
         Raises:
-            SourceError: the node does not answer, or garbles.
+            SourceError: the node does not answer, or the response is malformed.
         """
         try:
             receipt = self._client.call("eth_getTransactionReceipt", [tx_hash])
@@ -113,14 +113,14 @@ class NodeReader:
         if receipt is None:
             return None
         if not isinstance(receipt, dict) or not isinstance(receipt.get("logs"), list):
-            raise MalformedAnswer("node", "a receipt is no object with logs")
+            raise MalformedAnswer("node", "a receipt is not an object with logs")
         number, block_hash = as_int(receipt.get("blockNumber")), _hash(receipt.get("blockHash"))
         block = self._client.call("eth_getBlockByNumber", [receipt.get("blockNumber"), False])
         timestamp = as_int(block.get("timestamp")) if isinstance(block, dict) else None
         if number is None or block_hash is None or timestamp is None:
             raise MalformedAnswer("node", "a receipt without a block, or a block without a time")
         if _hash(block.get("hash")) != block_hash:
-            raise MalformedAnswer("node", "the chain was reorganised while we read; try again")
+            raise MalformedAnswer("node", "the chain was reorganised during the request; try again")
         sent = self._client.call("eth_getTransactionByHash", [tx_hash])
         logs = [log for log in receipt["logs"] if isinstance(log, dict)]
         return LoadedTransaction(
@@ -146,14 +146,14 @@ class NodeReader:
         return supply
 
     def close(self) -> None:
-        """Stop asking and close the connections."""
+        """Cancel requests and close the connections."""
         self._stop.set()
         self._pool.shutdown(wait=False, cancel_futures=True)
         self._client.close()
 
 
 def transfers_of(logs: Sequence[dict[str, Any]]) -> tuple[Transfer, ...]:
-    """The ERC-20 transfers among raw logs as JSON-RPC gives them, in log order."""
+    """The ERC-20 transfers among raw JSON-RPC logs, in log order."""
     found = []
     for position, log in enumerate(logs):
         index = _bounded(as_int(log.get("logIndex")))
@@ -197,5 +197,5 @@ def _hash(value: Any) -> str | None:
 
 
 def _bounded(number: int | None) -> int | None:
-    """What a database's integer can hold, or None."""
+    """The number if it fits into a database integer, else None."""
     return number if number is not None and number <= _INT64_MAX else None

@@ -1,4 +1,4 @@
-"""Records that the chain reader, the analysis, the database and the answers share."""
+"""Records shared by the chain reader, the analysis, the database and the API."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -17,11 +17,11 @@ class LoadedTransaction:
         tx_hash, block_hash: lowercase.
         block_timestamp: Unix seconds.
         tx_index: position in the block.
-        sender: `tx.from`, lowercase, or None where the node gives no valid address.
+        sender: `tx.from`, lowercase, or None if it is not a valid address.
         to: `tx.to`, lowercase, or None for a contract creation.
-        nonce: transactions that the sender had sent before, or None.
+        nonce: number of earlier transactions of the sender, or None.
         gas_used: units of gas, or None.
-        gas_price: effective, wei a unit, or None.
+        gas_price: effective, wei per unit, or None.
         transfers: in log order.
     """
 
@@ -56,5 +56,5 @@ class LoadedTransaction:
 
     @property
     def gas_cost(self) -> float:
-        """What the transaction's gas cost, ETH; exact until this last division."""
+        """The gas cost in ETH; exact except for the final division."""
         return (self.gas_used or 0) * (self.gas_price or 0) / WEI_PER_ETHER

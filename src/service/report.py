@@ -1,6 +1,6 @@
-"""`npm run report -- 0xHASH`: one transaction as one HTML file that needs nothing else.
+"""`npm run report -- 0xHASH`: one transaction as a self-contained HTML file.
 
-Exit codes: 0 written, 1 the transaction cannot be had, 2 wrong options or settings.
+Exit codes: 0 written, 1 the transaction is unavailable, 2 wrong options or settings.
 """
 
 import argparse
@@ -11,15 +11,15 @@ from src import cli
 _DESCRIPTION = "Write what is known of a transaction as one self-contained HTML file."
 
 _EPILOG = """\
-What the service's database knows is taken from there; the rest is read from the node and stored.
-Without a node (JSON_RPC_URL) it looks at the embedded demo's blocks. A recording is a node too:
-serve it with `npm run replay` and name its address with --node.
+The report uses the service's database; missing data is read from the node and stored. Without a
+node (JSON_RPC_URL) it uses the demo's blocks. To use a recording, serve it with `npm run replay`
+and pass its URL with --node.
 
 examples:
   npm run report -- 0xHASH
   npm run report -- 0xHASH --node http://127.0.0.1:8545 --out report.html
 
-exit codes: 0 written, 1 the transaction cannot be had, 2 wrong options or settings.
+exit codes: 0 written, 1 the transaction is unavailable, 2 wrong options or settings.
 """
 
 
@@ -37,7 +37,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("hash", help="the transaction's hash")
     parser.add_argument("--node", type=cli.http_url, metavar="URL", help="JSON-RPC to read it from")
     parser.add_argument(
-        "--out", type=cli.output_file, metavar="FILE", help="where to write (by the hash)"
+        "--out", type=cli.output_file, metavar="FILE", help="output file (named after the hash)"
     )
     return parser.parse_args(arguments)
 

@@ -30,7 +30,7 @@ from src.variables import (
 )
 
 FEATURES = ("value", "gas_cost", "supply_share")
-"""What the batch analysis can look at, one number a transaction and token."""
+"""Features of the batch analysis: one number per transaction and token."""
 
 DEFAULT_DATABASE = PROJECT_ROOT / ".cache" / "service.db"
 DEFAULT_FRAUD_MODEL = PROJECT_ROOT / "fraud_model" / "fraud_model.npz"
@@ -43,10 +43,10 @@ _NO_NODE = "no-node.invalid"
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """A key that a client shows; only its hash is kept.
+    """A client's API key, of which only the hash is kept.
 
     Attributes:
-        name: who it was given to; feedback carries it.
+        name: the key's owner; recorded with feedback.
         digest: SHA-256 of the key.
     """
 
@@ -94,38 +94,38 @@ class ServiceSettings:
     """The service's settings.
 
     Attributes:
-        host, port: where to listen.
-        workers: processes that serve.
+        host, port: listen address.
+        workers: number of worker processes.
         database_url: None for SQLite in `.cache/`.
-        api_keys: who may use the service; without any it serves the loopback only.
-        allowed_hosts: values of `Host` to answer to; empty for any (loopback ones without keys).
+        api_keys: clients of the service; without any it listens on loopback only.
+        allowed_hosts: accepted values of `Host`; empty for any (loopback ones without keys).
         cors_origins: web origins whose scripts may call the API.
-        requests_per_second: that one client may send, bursts of four seconds' worth allowed.
+        requests_per_second: rate limit per client, with bursts of four seconds' worth.
         max_body_bytes: largest request body.
         max_blocks: largest range of an analysis.
-        direct_blocks: largest range that is answered at once; larger ones become jobs.
-        max_jobs: jobs that may wait or run.
-        request_seconds: longest that a direct analysis may take.
-        node_patience: seconds to go on asking a node that fails.
-        verify_blocks: refuse blocks whose receipts do not hash to the root in the header.
-        block_seconds: time between blocks, to turn an interval into a range.
+        direct_blocks: largest range that is answered directly; larger ones become jobs.
+        max_jobs: maximum number of waiting and running jobs.
+        request_seconds: time limit of a direct analysis.
+        node_patience: seconds to retry a failing node.
+        verify_blocks: reject blocks whose receipts do not hash to the root in the header.
+        block_seconds: time between blocks, to convert an interval into a range.
         features: columns of the analysis' forest.
-        contamination: share of transactions that the forest calls anomalies.
-        random_state: of the forest.
-        fraud_model_path: the supervised model; None for the one that `npm run train:fraud` writes,
-            where it is there: its endpoints say 404 while there is none.
-        notify_urls: Apprise URLs that are told of alerts.
+        contamination: share of transactions that the forest classifies as anomalies.
+        random_state: seed of the forest.
+        fraud_model_path: the supervised model; None for the output of `npm run train:fraud`, if it
+            exists. Without a model its endpoints answer 404.
+        notify_urls: Apprise URLs that receive alerts.
         webhook_urls, webhook_secret: receivers of signed JSON.
         webhook_allow_private: whether receivers may be in private networks.
-        notify_from: least drastic action that is told.
+        notify_from: lowest action that is notified.
         confirmations: blocks that watch mode stays behind the head.
-        watch_from: first block to watch at the very first start; None for the head.
-        metrics_port: where watch mode serves its metrics; None for nowhere.
-        store_url: the registry whose champion decides; None for the model of the checkout.
-        model_refresh_seconds: between two looks at the registry.
-        drift_interval_minutes: between two checks for drift; 0 for none.
-        drift_reference: the sample of training's traffic that checks compare with; None for
-            DEFAULT_DRIFT_REFERENCE, where it is there.
+        watch_from: first block to watch on the first start; None for the head.
+        metrics_port: port of watch mode's metrics; None for none.
+        store_url: the registry whose champion is used; None for the model of the checkout.
+        model_refresh_seconds: interval between checks of the registry.
+        drift_interval_minutes: interval between drift checks; 0 for none.
+        drift_reference: the sample of training traffic to compare with; None for
+            DEFAULT_DRIFT_REFERENCE, if it exists.
     """
 
     host: str = setting("SERVICE_HOST", TEXT, "127.0.0.1")
@@ -167,7 +167,7 @@ class ServiceSettings:
 
     @property
     def is_public(self) -> bool:
-        """Whether others than this machine can reach the service."""
+        """Whether the service is reachable from other machines."""
         try:
             return not ipaddress.ip_address(self.host).is_loopback
         except ValueError:
@@ -178,7 +178,7 @@ def load_service_settings(environ: Mapping[str, str] | None = None) -> ServiceSe
     """Read the service's settings from the environment.
 
     Raises:
-        SettingsError: a setting has an impossible value, or they contradict each other.
+        SettingsError: a setting is invalid, or settings contradict each other.
     """
     env = os.environ if environ is None else environ
     settings = ServiceSettings(**read_fields(ServiceSettings, env))
@@ -189,10 +189,10 @@ def load_service_settings(environ: Mapping[str, str] | None = None) -> ServiceSe
 def load_common_settings(environ: Mapping[str, str] | None = None) -> Settings:
     """The settings shared with the bot; no `json_rpc_url` means the embedded demo.
 
-    The Forta CLI's configuration, which names a node for local runs, does not count here.
+    The node in the Forta CLI's configuration, which is for local runs, is ignored.
 
     Raises:
-        SettingsError: a setting has an impossible value.
+        SettingsError: a setting is invalid.
     """
     env = os.environ if environ is None else environ
     settings = load_settings({"JSON_RPC_HOST": _NO_NODE, **env})
@@ -202,7 +202,7 @@ def load_common_settings(environ: Mapping[str, str] | None = None) -> Settings:
 
 
 def database_url(settings: ServiceSettings, common: Settings) -> str:
-    """The configured database, or a file; the demo has one of its own."""
+    """The configured database, or an SQLite file; the demo has a separate file."""
     default = DEMO_DATABASE if common.json_rpc_url is None else DEFAULT_DATABASE
     return settings.database_url or f"sqlite:///{default}"
 
@@ -214,4 +214,6 @@ def _check_together(settings: ServiceSettings) -> None:
             f"set while the service listens beyond loopback (SERVICE_HOST={settings.host})",
         )
     if settings.webhook_urls and not settings.webhook_secret:
-        raise SettingsError("WEBHOOK_SECRET", "set together with WEBHOOK_URLS: they are signed")
+        raise SettingsError(
+            "WEBHOOK_SECRET", "set together with WEBHOOK_URLS, to sign the requests"
+        )

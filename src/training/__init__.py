@@ -1,1 +1,1 @@
-"""From recorded transactions to a model bundle, and its honest evaluation."""
+"""Training a model bundle from recorded transactions, and its evaluation."""

@@ -1,4 +1,4 @@
-"""Writes a model bundle: the dill file of the forest and the manifest that vouches for it."""
+"""Writes a model bundle: the dill file of the forest, and its manifest."""
 
 import hashlib
 import importlib.metadata
@@ -33,17 +33,17 @@ def write_bundle(
     training_scores: NDArray[np.float64] | None = None,
     reference_values: ReferenceValues = NO_VALUES,
 ) -> Manifest:
-    """Write the model file at `path` and its manifest beside it; return the manifest.
+    """Write the model file at `path` and its manifest next to it; return the manifest.
 
-    The same arguments give the same bytes. Each file appears whole or not at all. Golden rows are
-    spread evenly over the distinct scores, so that they exercise the whole range.
+    The output is deterministic, and each file is written atomically. Golden rows are spread evenly
+    over the distinct scores, so that they cover the whole range.
 
     Args:
-        path: where the model file goes.
+        path: of the model file.
         forest: fitted on float32 rows of `inputs`.
         inputs: names of the columns.
-        training_rows: float64, shape (n, len(inputs)): where golden rows are taken from.
-        token_amounts: what the model knows of tokens, by address.
+        training_rows: float64, shape (n, len(inputs)): the source of golden rows.
+        token_amounts: the tokens' training amounts, by address.
         anomaly_threshold: the shipped threshold.
         model_version: creation time, Unix seconds.
         training: what people should know of the training, JSON values only.
@@ -53,7 +53,7 @@ def write_bundle(
     """
     scores = np.abs(forest.score_samples(training_rows.astype(np.float32)))
     behind_percentile = scores if training_scores is None else training_scores
-    # Among distinct scores: most transactions are the same few shapes.
+    # Among distinct scores, since most transactions have the same few shapes.
     _, distinct = np.unique(scores, return_index=True)
     golden = distinct[np.linspace(0, len(distinct) - 1, GOLDEN_ROWS).astype(int)]
     content = dill.dumps(forest, protocol=4)
@@ -73,7 +73,7 @@ def write_bundle(
         reference_values=reference_values,
     )
     path.parent.mkdir(parents=True, exist_ok=True)
-    # The manifest last: until it is there, an earlier one refuses the new file as tampered with.
+    # The manifest last: until then, an earlier one rejects the new file because of its hash.
     write_file(path, content)
     write_file(manifest_path(path), manifest.to_json().encode())
     return manifest

@@ -1,7 +1,7 @@
 """Collect a training set from a node: `npm run collect -- --blocks FILE --out DIR`.
 
-What comes out has the layout that `npm run train` reads. Blocks may be scattered: a training set is
-a list of block numbers, and anyone with a node that has them gets the same set.
+The output has the layout that `npm run train` reads. Blocks need not be consecutive: a training set
+is a list of block numbers, and anyone with a node that has them gets the same set.
 """
 
 import argparse
@@ -18,8 +18,8 @@ command again to resume.
 """
 
 _EPILOG = """\
-The node is JSON_RPC_URL. With ETHERSCAN_API_KEY set, the column sender_age_minutes says how old the
-sender was (training does not use it).
+The node is JSON_RPC_URL. If ETHERSCAN_API_KEY is set, the column sender_age_minutes contains the
+sender's age (training does not use it).
 
 examples:
   npm run collect -- --blocks docs/model/training_manifest.csv
@@ -49,21 +49,27 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         type=cli.output_folder,
         default=str(COLLECTED),
         metavar="DIR",
-        help="where the tables go (data/training, which training reads by default)",
+        help="output folder (data/training, the default of training)",
     )
     add("--url", default=os.environ.get("JSON_RPC_URL"), help="the node (default: $JSON_RPC_URL)")
-    add("--workers", type=cli.positive, default=4, metavar="N", help="blocks fetched at once (4)")
+    add(
+        "--workers",
+        type=cli.positive,
+        default=4,
+        metavar="N",
+        help="blocks fetched in parallel (4)",
+    )
     add(
         "--patience",
         type=cli.positive_number,
         default=120.0,
         metavar="S",
-        help="seconds to keep asking a node that fails (120)",
+        help="seconds to retry a failing node (120)",
     )
     options = parser.parse_args(arguments)
     is_range = options.from_block is not None and options.to_block is not None
     if is_range == bool(options.blocks):
-        parser.error("either --blocks FILE, or --from-block A and --to-block B")
+        parser.error("pass either --blocks FILE, or --from-block A and --to-block B")
     if is_range and options.from_block > options.to_block:
         parser.error("--from-block is after --to-block")
     return options

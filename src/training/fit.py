@@ -1,8 +1,7 @@
-"""Fits the model: which transactions, which token amounts, which forest; and cross-fitted scores.
+"""Fits the model: selects transactions, fits token amounts and the forest, cross-fits scores.
 
-Nothing here draws a random number but the forest's own seed: transactions are chosen by digits of
-their hashes, folds by a digest of their block numbers. So the same transactions give the same model
-in whatever order they come.
+The only randomness is the forest's seed: transactions are chosen by digits of their hashes, folds
+by a digest of their block numbers. So the same transactions give the same model in any order.
 """
 
 import hashlib
@@ -32,7 +31,7 @@ _NORMAL_CONSISTENCY = 1.4826  # MAD to standard deviation, of a normal distribut
 
 @dataclass(frozen=True, slots=True)
 class FittedModel:
-    """A forest and what it needs to see a transaction.
+    """A fitted forest with the token amounts behind its features.
 
     Attributes:
         forest: fitted, float32 rows of the chosen features.
@@ -97,8 +96,8 @@ def fit(
     profile_rows, forest_rows = select_rows(data, parameters, allowed)
     if len(forest_rows) < 2:
         raise ValueError(
-            f"only {len(forest_rows)} transactions to fit on: record more blocks, a few hundred "
-            "transactions with token transfers at least"
+            f"only {len(forest_rows)} transactions to fit on: record more blocks, with at least a "
+            "few hundred token-transfer transactions"
         )
     token_amounts = profile_tokens(data, profile_rows, parameters)
     profile = TokenProfile.from_amounts(token_amounts, load_reference_values())
@@ -130,7 +129,7 @@ def select_rows(
     draw = np.array([int(hashes[row][-8:], 16) for row in capped], dtype=np.int64)
     capped = capped[np.argsort(draw, kind="stable")][:limit]
     profile_rows = np.sort(np.concatenate([others, capped]))
-    # The cap took low draws of the last digits; the digits before them decide the thinning.
+    # The cap uses the last digits of the hash; the digits before them decide the thinning.
     keep = parameters.single_transfer_share * 2**32
     thinned = np.array([int(hashes[row][-16:-8], 16) < keep for row in profile_rows], dtype=bool)
     is_single = data.n_transfers[profile_rows] == 1
@@ -157,7 +156,7 @@ def profile_tokens(
 
 
 def fold_of_blocks(data: TransactionSet, folds: int) -> NDArray[np.int64]:
-    """Each transaction's fold; a block is in one fold whole."""
+    """Each transaction's fold; blocks are not split."""
     digests = {
         block: int.from_bytes(hashlib.sha256(str(block).encode()).digest(), "big") % folds
         for block in data.facts["block_number"].unique().tolist()
@@ -167,12 +166,12 @@ def fold_of_blocks(data: TransactionSet, folds: int) -> NDArray[np.int64]:
 
 @dataclass(frozen=True, slots=True)
 class CrossFit:
-    """Models that were each fitted without one fold, and the fold's transactions scored by it.
+    """Models fitted without one fold each, and their scores of that fold's transactions.
 
     Attributes:
         fold: each transaction's fold.
         models: by fold.
-        scores: each transaction's score by the model that saw neither it nor its block.
+        scores: each transaction's score by the model fitted without its block.
     """
 
     fold: NDArray[np.int64]
@@ -198,12 +197,12 @@ def cross_fit(
     """Score every transaction by a model that was fitted on the other folds' blocks.
 
     Raises:
-        ValueError: the transactions are all of one fold.
+        ValueError: all transactions are in one fold.
     """
     fold = fold_of_blocks(data, parameters.folds)
     present = np.unique(fold)
     if len(present) < 2:
-        raise ValueError("the transactions are of too few blocks: scores cannot be cross-fitted")
+        raise ValueError("the transactions are from too few blocks to cross-fit scores")
     models = {}
     scores = np.zeros(len(data))
     for held_out in present.tolist():

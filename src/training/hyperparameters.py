@@ -1,7 +1,7 @@
-"""Every choice that makes the model what it is, in one place, with its reason.
+"""The hyperparameters of the model, with their reasons.
 
-What was tried besides, and what it gave, is in docs/model/MODEL_LOG.md. The values travel with the
-model in its manifest.
+docs/model/MODEL_LOG.md records other values that were tried. The manifest of a model contains its
+values.
 """
 
 from dataclasses import dataclass
@@ -13,15 +13,15 @@ class Hyperparameters:
 
     Attributes:
         n_estimators: trees. From 100 to 300 nothing differs beyond the seeds.
-        max_samples: rows a tree. More rows hold more of the rare complex but benign transactions:
+        max_samples: rows per tree. More rows contain more rare complex but benign transactions:
             64 rows cost 0.02 of AUC within five or more transfers; beyond 1,024 nothing is gained.
         max_features: share of features a tree sees. Less than all is worse.
         random_state: 0 by convention, never chosen by its result.
         single_transfer_share: share of single-transfer transactions that the forest is fitted on.
-            They are two thirds of the traffic and nearly all alike: with all of them every split
-            is spent on them; with none the model knows nothing of them.
+            They are two thirds of the traffic and nearly identical: with all of them every split
+            is spent on them; with none the model has never seen one.
         capped_source: a source of whole blocks full of plain transfers ...
-        capped_source_share: ... and the share of the training transactions that it may have.
+        capped_source_share: ... and its maximum share of the training transactions.
         min_token_transfers: tokens with fewer positive transfers in training have no profile.
         min_token_scale: least robust standard deviation of log10(amount): a token that always moved
             the same amount must not make every other amount extraordinary.

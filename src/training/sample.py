@@ -1,7 +1,7 @@
-"""Synthetic transactions, for tests and for the notebook where no recorded data is at hand.
+"""Synthetic transactions for tests, and for the notebook if there is no recorded data.
 
-**Invented**: shapes and proportions are a caricature of mainnet. A model trained on them shows that
-the machinery works and nothing else; no figure that comes of them says anything about real attacks.
+**Invented**: shapes and proportions only caricature mainnet. A model trained on them shows that the
+code works; its figures say nothing about real attacks.
 """
 
 from dataclasses import dataclass, field
@@ -93,14 +93,14 @@ class _Inventor:
 def write_sample(
     folder: Path, *, blocks: int = 40, per_block: int = 40, attacks: int = 20, seed: int = 0
 ) -> None:
-    """Write synthetic background and attacks in the layout of the data set; the same each time.
+    """Write synthetic background and attacks in the data-set layout; deterministic.
 
     Args:
-        folder: gets transactions.parquet, transfers.parquet and the two tables of exploits.
-        blocks: blocks of background.
-        per_block: background transactions in a block.
-        attacks: synthetic attacks; they are in none of the blocks.
-        seed: of everything that is drawn.
+        folder: for transactions.parquet, transfers.parquet and the two tables of exploits.
+        blocks: number of background blocks.
+        per_block: background transactions per block.
+        attacks: number of synthetic attacks, which are outside the blocks.
+        seed: of all random draws.
     """
     random = np.random.default_rng(seed)
     inventor = _Inventor(random)

@@ -1,7 +1,7 @@
 """Score tables of transactions: `npm run score -- --transactions T --transfers R --out F`.
 
-The same decoding of amounts, features and model as the live bot: the same transfers get the same
-score to the last bit.
+Uses the live bot's decoding of amounts, features and model: equal transfers get bit-identical
+scores.
 """
 
 import argparse
@@ -12,24 +12,24 @@ from src import cli
 from src.datasets.columns import TRANSACTION_COLUMNS, TRANSFER_COLUMNS
 
 _DESCRIPTION = f"""\
-Score transactions in tables, as the bot would: one row out for each transaction with an ERC-20
+Score transactions in tables, as the bot does: one output row for each transaction with an ERC-20
 transfer, in the order of the table of transactions.
 
 Tables are .parquet, .csv or .csv.gz with the columns
   transactions: {", ".join(TRANSACTION_COLUMNS)}
   transfers:    {", ".join(TRANSFER_COLUMNS)}
-                (value_raw: decimal uint256; a column token_std other than erc20 is left out)
+                (value_raw: decimal uint256; rows with a token_std other than erc20 are ignored)
 """
 
 _EPILOG = """\
 Output columns: tx_hash, anomaly_score (0 to 1), anomaly_percentile (share of training transactions
 with a lower score, in percent), prediction (ANOMALY or NORMAL); with --explain model_explanations,
-a JSON list of the ten features that weigh most, each with its value and signed weight.
+a JSON list of the ten features with the largest weights, each with value and signed weight.
 
 example:
   npm run score -- --transactions transactions.csv --transfers transfers.csv --out scores.csv
 
-exit codes: 0 scored, 1 a table or the model cannot be used, 2 wrong usage.
+exit codes: 0 scored, 1 a table or the model is unusable, 2 wrong usage.
 """
 
 
@@ -51,10 +51,10 @@ def _output(text: str) -> Path:
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = cli.parser("score", _DESCRIPTION, _EPILOG)
     add = parser.add_argument
-    add("--transactions", type=cli.path, required=True, metavar="T", help="one row a transaction")
-    add("--transfers", type=cli.path, required=True, metavar="R", help="one row a transfer")
-    add("--out", type=_output, required=True, metavar="F", help="where the scores go")
-    add("--explain", action="store_true", help="add the ten features that weigh most")
+    add("--transactions", type=cli.path, required=True, metavar="T", help="one row per transaction")
+    add("--transfers", type=cli.path, required=True, metavar="R", help="one row per transfer")
+    add("--out", type=_output, required=True, metavar="F", help="output file")
+    add("--explain", action="store_true", help="add the ten features with the largest weights")
     add(
         "--model",
         type=cli.path,

@@ -1,4 +1,4 @@
-"""Train the model: `npm run train`. Data set in, model bundle out, the same bytes each time."""
+"""Train the model: `npm run train`. Writes a model bundle from a data set, reproducibly."""
 
 import argparse
 import os
@@ -11,7 +11,7 @@ from src.settings import PROJECT_ROOT
 
 _DESCRIPTION = """\
 Train the Isolation Forest on recorded mainnet transactions and write the model bundle: the model
-file, its manifest, and the list of the blocks it was trained on. The same data give the same bytes.
+file, its manifest, and the list of its training blocks. The same data give the same bytes.
 """
 
 _EPILOG = """\
@@ -20,7 +20,7 @@ DIR is a folder with transactions.parquet and transfers.parquet, or a recording:
   npm run collect -- --blocks docs/model/training_manifest.csv --out DIR
   npm run train -- --data DIR
 
-exit codes: 0 trained, 1 the data cannot be used, 2 wrong usage.
+exit codes: 0 trained, 1 the data is unusable, 2 wrong usage.
 """
 
 
@@ -50,7 +50,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         metavar="SECONDS",
         help="the model's version, Unix seconds ($SOURCE_DATE_EPOCH, else now)",
     )
-    add("--jobs", type=cli.positive, metavar="N", default=1, help="processes that fit trees (1)")
+    add("--jobs", type=cli.positive, metavar="N", default=1, help="number of processes (1)")
     options = parser.parse_args(arguments)
     if options.data is None:
         parser.error(NO_DATA)

@@ -1,1 +1,1 @@
-"""What the handlers use: constants, feature building, findings, logging."""
+"""Helpers of the handlers: constants, features, findings, logging."""

@@ -1,4 +1,4 @@
-"""Constants of the bot that its users see. What can be configured is in `settings`."""
+"""Public constants of the bot. Configurable values are in `settings`."""
 
 from typing import Final
 
@@ -10,11 +10,11 @@ NORMAL_ALERT_ID: Final = NORMAL.id
 ANOMALOUS_ALERT_ID: Final = ANOMALOUS.id
 INVALID_ALERT_ID: Final = INVALID.id
 
-# The label that an anomalous transaction carries, and its entity type by Forta's convention.
+# The label of an anomalous transaction, and its entity type by Forta's convention.
 ATTACKER_LABEL: Final = "attacker"
 
 MAX_ADDRESSES: Final = 50
-"""Addresses in a finding; the scan node keeps no more."""
+"""Maximum number of addresses in a finding, as limited by the scan node."""
 
 PROTOCOLS: Final = {chain_id: network.name for chain_id, network in NETWORKS.items()}
 """Name of the chain in a finding, by chain id."""

@@ -1,7 +1,7 @@
-"""The helpers that Forta bots of this kind share: a thin face on the pipeline and its look-ups.
+"""The common helpers of Forta bots: thin wrappers of the pipeline and its lookups.
 
-They ask the outside world at most once for a fact: answers are cached, failures are not. `use` says
-whose face they are; without it, that of the model and the settings in place.
+They query sources at most once for a fact: answers are cached, failures are not. `use` sets the
+pipeline and the lookups; without it, they use the configured model and settings.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ _in_use: tuple[Pipeline, Lookups] | None = None
 
 
 def use(pipeline: Pipeline, lookups: Lookups) -> None:
-    """Answer from these from now on. Nothing but the helpers here depends on it."""
+    """Use this pipeline and these lookups from now on. Affects only the helpers of this module."""
     global _in_use  # noqa: PLW0603  the helpers' signatures are fixed, so this is their state
     _in_use = pipeline, lookups
     get_first_tx_timestamp.cache_clear()
@@ -44,8 +44,8 @@ def get_first_tx_timestamp(address: str) -> int:
     """Unix seconds of the first transaction of an address.
 
     Raises:
-        NotFound: it has none yet. An answer, but not a lasting one: asked again next time.
-        SourceError: no source returned an answer. Not cached either.
+        NotFound: it has none yet. Not cached, since this may change.
+        SourceError: no source returned an answer. Not cached.
     """
     _, lookups = _current()
     return lookups.first_transaction(address).timestamp
@@ -88,15 +88,15 @@ def get_features(
     """Features of one transaction.
 
     Args:
-        from_address: its sender, or None where the event lacks it.
-        tx_timestamp: of its block, Unix seconds, or None where the event lacks it.
-        transfer_events: its ERC-20 transfers in log order, at least one; decoded, or as
-            `TransactionEvent.filter_log` returns them: `{"address": ..., "args": {...}}`.
+        from_address: its sender, or None if the event lacks it.
+        tx_timestamp: of its block, Unix seconds, or None if the event lacks it.
+        transfer_events: its ERC-20 transfers in log order, at least one; decoded, or as returned
+            by `TransactionEvent.filter_log`: `{"address": ..., "args": {...}}`.
         block_number: of its block, which bounds the search for the first transaction.
 
     Returns:
-        Whether the features are valid (see `valid_features`) and the features by name. What could
-        not be had is None.
+        Whether the features are valid (see `valid_features`), and the features by name, with None
+        for unavailable ones.
 
     Raises:
         ValueError: there is no event, or one is not a transfer.

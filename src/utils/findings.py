@@ -1,8 +1,8 @@
-"""The findings that the bot emits, one class each, on one base.
+"""The bot's findings, with a common base class.
 
 Alert ids, names and descriptions are the bot's public interface: people filter the Forta API by
-them. What Forta hashes (name, description, alert id, severity, type, addresses) depends on the
-transaction and the score's class alone, so that every scan node reports the same alert.
+them. The fields that Forta hashes (name, description, alert id, severity, type, addresses) depend
+only on the transaction and the score's class, so that every scan node reports the same alert.
 """
 
 import json
@@ -27,7 +27,7 @@ _WITHOUT_ESCAPES = json.JSONEncoder(ensure_ascii=False)
 
 
 class FindingContext(NamedTuple):
-    """What every finding says, scored or not. A tuple, since one is made of each transaction.
+    """The common data of all findings. A tuple, since one is created per transaction.
 
     Attributes:
         tx_hash: of the transaction.
@@ -35,11 +35,11 @@ class FindingContext(NamedTuple):
         timestamp: of its block, Unix seconds, or None.
         protocol: name of the chain.
         addresses: involved addresses, the sender first.
-        features: what was computed, by name; None stands for what could not be had.
-        model_version: when the model was made, Unix seconds.
-        anomaly_threshold: scores from here on are anomalies; None before the model is loaded.
-        feature_seconds: time that the features took, look-ups included.
-        decision: what to do about it; None where nothing could be decided.
+        features: by name; None for unavailable ones.
+        model_version: creation time of the model, Unix seconds.
+        anomaly_threshold: scores at or above it are anomalies; None before the model is loaded.
+        feature_seconds: time to compute the features, including lookups.
+        decision: None if no decision was possible.
     """
 
     tx_hash: str
@@ -60,14 +60,14 @@ class TokenTransfersFinding(ABC):
 
     Attributes:
         alert: id, name, description and severity.
-        context: what the metadata say.
+        context: data for the metadata.
     """
 
     alert: Alert
     context: FindingContext
 
     def metadata(self) -> dict[str, str]:
-        """The finding's metadata. All values are strings: the bridge garbles anything else."""
+        """The finding's metadata. All values are strings: the bridge corrupts other types."""
         context = self.context
         return {
             **{  # most are numbers, and each microsecond counts
@@ -82,7 +82,7 @@ class TokenTransfersFinding(ABC):
         }
 
     def labels(self) -> list[Label]:
-        """Labels that the finding carries; none by default."""
+        """Labels of the finding; none by default."""
         return []
 
     def emit_finding(self) -> Finding:
@@ -109,12 +109,12 @@ class TokenTransfersFinding(ABC):
 
 @dataclass(frozen=True, slots=True)
 class ScoredTransaction(TokenTransfersFinding):
-    """Base of the findings about a transaction that the model scored.
+    """Base of the findings for scored transactions.
 
     Attributes:
-        assessment: what the model says.
+        assessment: the model's result.
         alert_rate: share of anomalies among all transactions that this model has scored here.
-        prediction_seconds: time that scoring and explaining took.
+        prediction_seconds: time to score and explain.
     """
 
     PREDICTION: ClassVar[str]
@@ -124,7 +124,7 @@ class ScoredTransaction(TokenTransfersFinding):
     prediction_seconds: float
 
     def metadata(self) -> dict[str, str]:
-        """The common metadata and what the model says."""
+        """The common metadata and the model's result."""
         return {
             **super(ScoredTransaction, self).metadata(),
             "prediction": self.PREDICTION,
@@ -138,7 +138,7 @@ class ScoredTransaction(TokenTransfersFinding):
 
 
 class NormalTransaction(ScoredTransaction):
-    """A transaction whose score lies below the threshold: the alert `NORMAL`, Info."""
+    """A transaction with a score below the threshold: the alert `NORMAL`, Info."""
 
     __slots__ = ()
     PREDICTION = NORMAL
@@ -147,7 +147,7 @@ class NormalTransaction(ScoredTransaction):
 class AnomalousTransaction(ScoredTransaction):
     """A transaction whose score reaches the threshold: the alert `ANOMALOUS`, Critical.
 
-    Only Info, and without a label, where the policy scoped the model out.
+    Only Info, and without a label, if the policy scoped the model out.
     """
 
     __slots__ = ()
@@ -181,19 +181,19 @@ class InvalidModelFeatures(TokenTransfersFinding):
 
 @dataclass(frozen=True, slots=True)
 class RuleTriggered(TokenTransfersFinding):
-    """A rule's own alert, about a transaction that is not reported as anomalous.
+    """A rule's alert, for a transaction that is not reported as anomalous.
 
     Attributes:
         verdict: the rule's, `REVIEW` or `BLOCK`.
-        count: transactions that the finding stands for: this one, and those like it that were held
-            back since the last finding.
+        count: number of transactions represented by the finding: this one, and similar ones that
+            were suppressed since the last finding.
     """
 
     verdict: Verdict
     count: int = 1
 
     def metadata(self) -> dict[str, str]:
-        """The common metadata, the rule's reason and how often it applied."""
+        """The common metadata, the rule's reason and the number of transactions."""
         return {
             **super(RuleTriggered, self).metadata(),
             "detector": self.verdict.detector,
@@ -235,7 +235,7 @@ def involved_addresses(transaction: TransactionFacts, transfers: Sequence[Transf
 
 
 def decision_metadata(decision: Decision | None) -> dict[str, str]:
-    """The action, its reasons, deciding one first, and what detectors in shadow would have said."""
+    """The action, its reasons, deciding one first, and the results of detectors in shadow."""
     if decision is None:
         return {}
     metadata = {"action": decision.action.name, "reasons": _as_json(decision.reasons)}
@@ -263,7 +263,7 @@ def _as_json(verdicts: tuple[Verdict, ...]) -> str:
 
 
 def as_text(value: Any) -> str:
-    """A metadata value as text that consumers can read back; None, for unknown, is `UNKNOWN`."""
+    """A metadata value as text that consumers can parse; None (unknown) becomes `UNKNOWN`."""
     if isinstance(value, float):  # first, as most are
         return _number_as_text(value)
     if isinstance(value, str):

@@ -12,7 +12,7 @@ _REPEAT_SECONDS = 60.0
 
 
 class _OncePerMinute(logging.Filter):
-    """Lets a message template through once a minute and counts what it held back."""
+    """Passes each message template once a minute and counts the suppressed messages."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -39,7 +39,7 @@ def get_logger(name: str) -> logging.Logger:
 
 
 def log_to_stderr() -> None:
-    """Send the project's log to stderr, once, however often it is called."""
+    """Send the project's log to stderr; idempotent."""
     logger = logging.getLogger(_ROOT)
     logger.setLevel(logging.INFO)
     if any(getattr(handler, "is_ours", False) for handler in logger.handlers):

@@ -137,7 +137,7 @@ def test_a_theft_that_looks_normal_is_a_problem() -> None:
     outcomes = judge([NORMAL, THEFT], {HASH: [finding("NORMAL")], OTHER_HASH: [finding("NORMAL")]})
     assert problems(outcomes) == [
         '"Title of theft" should be ANOMALOUS, not NORMAL.',
-        "Not one transaction is ANOMALOUS.",
+        "No transaction is ANOMALOUS.",
     ]
 
 
@@ -145,7 +145,7 @@ def test_silence_about_a_transfer_is_a_problem() -> None:
     silent = Played(scenario("any"), "0x" + "ee" * 32, ZERO_ADDRESS, transfers(2))
     found = {HASH: [finding("NORMAL")], OTHER_HASH: [finding("ANOMALOUS")]}
     assert problems(judge([NORMAL, THEFT, silent], found)) == [
-        '"Title of any" moves tokens, but the bot says nothing about it.'
+        '"Title of any" moves tokens, but the bot emitted no finding.'
     ]
 
 

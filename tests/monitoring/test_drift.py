@@ -182,7 +182,7 @@ def test_few_transactions_say_nothing(model, traffic, reference):
 
 
 def test_two_models_scores_are_not_compared(reference):
-    with pytest.raises(ValueError, match="make the reference anew"):
+    with pytest.raises(ValueError, match="create a new reference"):
         compare(reference, replace(reference, model_version="8"))
 
 

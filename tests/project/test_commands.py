@@ -171,7 +171,7 @@ WRONG = [
     ("fuzz", "--json READONLY/x.json", "READONLY/x.json: Permission denied"),
     ("fuzz", "--json FOLDER", "Is a folder, not a file"),
     ("image:check", "--transactions x", "'x' is not a whole number"),
-    ("models", "--store MISSING list", "there is no store at MISSING"),
+    ("models", "--store MISSING list", "no store at MISSING"),
     ("models", "--store LOCKED/x list", "LOCKED"),
     ("models", "--store FOLDER add MISSING", "isolation_forest.pkl"),
     ("models", "--store FOLDER promote nonsense", "nonsense"),

@@ -232,7 +232,7 @@ def test_a_crash_between_files_leaves_the_old_champion(registry, bundles, monkey
     assert registry.ledger().champion == first
     (torn,) = [name for name in registry.store.children("models") if name != first]
     for use in (registry.promote, registry.entry):
-        with pytest.raises(BundleRefused, match="not whole"):
+        with pytest.raises(BundleRefused, match="incomplete"):
             use(torn)
     assert registry.add(bundles[1], code_version="abc").id == torn  # once more, to the end
     assert registry.promote(torn).champion == torn
@@ -290,7 +290,7 @@ def test_ids_may_be_shortened_while_they_are_unique(tmp_path, bundles):
     registry = Registry(Store(str(tmp_path)))
     first, *_ = add_all(registry, bundles)
     assert registry.resolve(first[:12]) == first
-    with pytest.raises(RegistryError, match="3 models begin so"):
+    with pytest.raises(RegistryError, match="3 models have this prefix"):
         registry.resolve("17")
     with pytest.raises(RegistryError, match="npm run models -- list"):
         registry.resolve("nothing")

@@ -375,7 +375,7 @@ def test_a_webhook_does_not_reach_this_machine(httpserver: HTTPServer, host: str
     assert httpserver.log == []
 
 
-PRIVATE = "a private address, see WEBHOOK_ALLOW_PRIVATE"
+PRIVATE = "private address, see WEBHOOK_ALLOW_PRIVATE"
 
 
 def test_a_webhook_reaches_a_private_network_where_that_is_wanted(httpserver: HTTPServer) -> None:

@@ -393,12 +393,12 @@ def test_feedback_stays_with_the_alert_and_the_reader_stays_where_they_are(
     note = row.get_by_role("textbox", name="Note")
     note.fill("<b>drill</b> of ours")
     note.press("Enter")  # gives no verdict that nobody chose
-    row.get_by_role("button", name="False alarm").click()
+    row.get_by_role("button", name="False positive").click()
     assert "sort=severity" in page.url
-    expect(row).to_contain_text("False alarm (local): <b>drill</b> of ours")
-    row.get_by_role("button", name="True alarm").click()
-    expect(row).to_contain_text("True alarm (local)")
-    expect(row).not_to_contain_text("False alarm (local)")
+    expect(row).to_contain_text("False positive (local): <b>drill</b> of ours")
+    row.get_by_role("button", name="True positive").click()
+    expect(row).to_contain_text("True positive (local)")
+    expect(row).not_to_contain_text("False positive (local)")
     page.goto(f"{demo}/ui/alerts?judged=yes")
     expect(page.locator("tbody tr")).to_have_count(1)
 
@@ -427,9 +427,9 @@ def test_a_transaction_is_told_as_picture_table_and_reasons(demo: str, page: Pag
     gains = page.get_by_role("region", name="Gains and losses")
     assert gains.locator("td.gain").count() > 0
     assert gains.locator("td.loss").count() > 0
-    why = page.get_by_role("region", name="Why this score")
+    why = page.get_by_role("region", name="Explanation of the score")
     assert why.locator("tbody tr").count() == why.locator("rect").count() == 10
-    features = page.get_by_role("region", name="Features beside what is usual")
+    features = page.get_by_role("region", name="Features compared with usual values")
     assert features.locator("tbody tr").count() == 18
     page.get_by_role("region", name="Similar transactions").get_by_role("link").first.click()
     expect(page.get_by_role("heading", level=1)).to_contain_text("Transaction")
@@ -528,10 +528,10 @@ def test_models_are_described(demo: str, page: Page) -> None:
         ("/ui/alerts?action=EXPLODE", 400, "action must be one of"),
         ("/ui/alerts?token=0x12", 422, "token must be an address"),
         ("/ui/transactions?tx=hello", 422, "64 hex digits"),
-        ("/ui/jobs/nothing", 404, "no such job"),
-        ("/ui/analyses/nothing", 404, "no such analysis"),
-        ("/ui/elsewhere", 404, "no page"),
-        ("/ui/transactions/0x" + "00" * 32, 404, "no transaction"),
+        ("/ui/jobs/nothing", 404, "Job not found"),
+        ("/ui/analyses/nothing", 404, "Analysis not found"),
+        ("/ui/elsewhere", 404, "does not exist"),
+        ("/ui/transactions/0x" + "00" * 32, 404, "No block of the chain contains"),
     ],
 )
 def test_mistakes_are_told_as_pages(

@@ -65,5 +65,5 @@ def test_a_folder_without_exploits_ends_with_the_reason(sample, tmp_path, capsys
         (tmp_path / name).write_bytes((sample / name).read_bytes())
     out = tmp_path / "table.parquet"
     assert fraud_dataset.main(["--data", str(tmp_path), "--out", str(out)]) == 1
-    assert "holds no exploit transfers" in capsys.readouterr().err
+    assert "contains no exploit transfers" in capsys.readouterr().err
     assert not out.exists()

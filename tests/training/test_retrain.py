@@ -173,7 +173,7 @@ def test_a_corrupted_champion_is_refused_before_anything_is_trained(tmp_path, bu
     registry = registry_with(str(tmp_path), bundles["good"])
     file = tmp_path / "models" / registry.ledger().champion / MODEL_FILE
     file.write_bytes(file.read_bytes()[:-100])
-    with pytest.raises(BundleRefused, match="cut short or changed"):
+    with pytest.raises(BundleRefused, match="truncated or was modified"):
         retrain(registry, [old_data], created_at=9, **QUICK)
 
 
@@ -307,7 +307,7 @@ def load_model_with_threshold(model, threshold):
 def test_a_slower_model_is_refused(good_and_poor, old_data, tmp_path):
     good, poor = good_and_poor
     data = prepare([old_data], Feedback(), tmp_path)
-    name = "speed of scoring and explaining"
+    name = "time to score and explain"
     assert not checks_by_name(good, good, data, tolerances=Tolerances(slowdown=0.01))[name].passed
     assert checks_by_name(good, poor, data)[name].passed
 
@@ -359,7 +359,7 @@ def test_a_data_set_in_the_store_that_was_changed_is_refused(old_data, tmp_path)
     assert len(load_background(folder)) == len(load_background(old_data))
     file = tmp_path / "store/data" / data_id / "transfers.parquet"
     file.write_bytes(file.read_bytes()[:-1])
-    with pytest.raises(TableError, match="cut short or changed"):
+    with pytest.raises(TableError, match="truncated or was modified"):
         fetch_data(store, tmp_path / "two")
     assert fetch_data(store, tmp_path / "one")  # what was downloaded before is whole
 

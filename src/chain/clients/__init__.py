@@ -1,1 +1,1 @@
-"""Clients of what answers over the network: nodes, explorers, the owner store; and their limits."""
+"""Clients of external services (nodes, explorers, the owner store) and their limits."""

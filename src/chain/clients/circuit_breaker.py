@@ -1,7 +1,7 @@
-"""Stop asking a source that does not answer, and try it again now and then.
+"""A circuit breaker: stops requests to a failing source, with occasional trial requests.
 
-The usual package, pybreaker, holds a lock while the guarded call runs, so that requests to a source
-would go out one after another; here only the counting is locked.
+The common package, pybreaker, holds a lock during the guarded call, which would serialise requests
+to a source; here only the counting is locked.
 """
 
 import threading
@@ -12,10 +12,10 @@ DEFAULT_PAUSE_SECONDS = 30.0
 
 
 class CircuitBreaker:
-    """Opens after `threshold` failures in a row; lets one trial through every `pause` seconds.
+    """Opens after `threshold` failures in a row; allows one trial every `pause` seconds.
 
-    The caller asks `allow` before a request and reports exactly one of `succeeded`, `failed` or
-    `abandoned` after it.
+    Callers call `allow` before a request and exactly one of `succeeded`, `failed` or `abandoned`
+    after it.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class CircuitBreaker:
 
     @property
     def is_open(self) -> bool:
-        """Whether the source is presumed dead (a trial may be under way)."""
+        """Whether the circuit is open (a trial request may be in flight)."""
         return self._opened_at is not None
 
     def allow(self) -> bool:
@@ -49,14 +49,14 @@ class CircuitBreaker:
             return True
 
     def succeeded(self) -> None:
-        """The source answered, be it with a refusal."""
+        """The source answered, possibly with an error."""
         with self._lock:
             self._failures = 0
             self._opened_at = None
             self._on_trial = False
 
     def failed(self) -> None:
-        """The source did not answer, or has had enough of us."""
+        """The source did not answer, or rate-limited the request."""
         with self._lock:
             self._failures += 1
             self._on_trial = False
@@ -64,6 +64,6 @@ class CircuitBreaker:
                 self._opened_at = self._clock()
 
     def abandoned(self) -> None:
-        """The request was not sent after all."""
+        """The request was not sent."""
         with self._lock:
             self._on_trial = False

@@ -1,4 +1,4 @@
-"""A point in time until which an answer is of use, handed down through every wait."""
+"""A deadline that is passed down to every wait."""
 
 import time
 from collections.abc import Callable
@@ -25,5 +25,5 @@ class Deadline:
 
     @property
     def passed(self) -> bool:
-        """Whether the moment has come."""
+        """Whether the deadline has passed."""
         return self.clock() >= self.at

@@ -1,4 +1,4 @@
-"""First transactions from Etherscan's API V2 or an explorer that speaks the same."""
+"""First transactions from Etherscan's API V2 or a compatible explorer."""
 
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,9 +20,9 @@ class EtherscanClient:
     Args:
         url: the API's address, e.g. "https://eth.blockscout.com/api"; without a path, "/v2/api"
             is added.
-        api_key: None or "" for explorers that need none.
-        chain_id: the chain asked about.
-        timeout: seconds for one request.
+        api_key: None or "" for explorers without keys.
+        chain_id: the chain to query.
+        timeout: seconds per request.
     """
 
     def __init__(self, url: str, api_key: str | None, chain_id: int, *, timeout: float) -> None:
@@ -42,7 +42,7 @@ class EtherscanClient:
 
         Raises:
             NotFound: the address has none yet.
-            SourceError: no usable answer.
+            SourceError: no usable response.
         """
         params = {
             "chainid": str(self._chain_id),
@@ -60,20 +60,20 @@ class EtherscanClient:
         return self._read(self._http.get(params=params), address)
 
     def close(self) -> None:
-        """Close the kept connections."""
+        """Close the pooled connections."""
         self._http.close()
 
     def _read(self, answer: Any, address: str) -> FirstTransaction:
         if not isinstance(answer, dict):
-            raise MalformedAnswer(SOURCE, "answer is not an object")
+            raise MalformedAnswer(SOURCE, "response is not an object")
         result = answer.get("result")
         if str(answer.get("status")) != "1":
             self._raise_refusal(answer.get("message"), result)
         if not isinstance(result, list) or not result or not isinstance(result[0], dict):
-            raise MalformedAnswer(SOURCE, "answer without a transaction")
+            raise MalformedAnswer(SOURCE, "response without a transaction")
         transaction = result[0]
         if not _concerns(transaction, address):
-            raise MalformedAnswer(SOURCE, "answer about another address")
+            raise MalformedAnswer(SOURCE, "response for another address")
         return first_transaction(SOURCE, transaction.get("timeStamp"))
 
     def _raise_refusal(self, message: object, result: object) -> None:
@@ -85,7 +85,7 @@ class EtherscanClient:
         if any(limit in words.lower() for limit in _LIMIT_WORDS):
             raise RateLimited(SOURCE, words)
         if message is None:
-            raise MalformedAnswer(SOURCE, "answer without a status")
+            raise MalformedAnswer(SOURCE, "response without a status")
         raise RequestRefused(SOURCE, words)
 
 

@@ -15,7 +15,7 @@ class EthplorerClient:
     Args:
         url: the API's address.
         api_key: a personal key, or "freekey".
-        timeout: seconds for one request.
+        timeout: seconds per request.
     """
 
     def __init__(self, url: str, api_key: str, *, timeout: float) -> None:
@@ -30,12 +30,12 @@ class EthplorerClient:
     def token_info(self, address: str) -> TokenInfo:
         """The metadata of the token at `address`. Raises `SourceError` subclasses.
 
-        Ethplorer answers unknown contracts with empty fields, so an answer without a symbol is
-        malformed here: the contract itself may say more.
+        Ethplorer returns empty fields for unknown contracts, so a response without a symbol counts
+        as malformed: the contract itself may have one.
         """
         answer = self._http.get(f"/getTokenInfo/{address}", {"apiKey": self._api_key})
         if not isinstance(answer, dict):
-            raise MalformedAnswer(SOURCE, "answer is not an object")
+            raise MalformedAnswer(SOURCE, "response is not an object")
         if (error := answer.get("error")) is not None:
             words = self._http.quote(error.get("message") if isinstance(error, dict) else error)
             if "limit" in words.lower():
@@ -43,12 +43,12 @@ class EthplorerClient:
             raise RequestRefused(SOURCE, words)
         told = answer.get("address")
         if isinstance(told, str) and told.lower() != address.lower():
-            raise MalformedAnswer(SOURCE, "answer about another token")
+            raise MalformedAnswer(SOURCE, "response for another token")
         info = token_info(SOURCE, answer.get("name"), answer.get("symbol"), answer.get("decimals"))
         if not info.symbol:
             raise MalformedAnswer(SOURCE, "symbol missing")
         return info
 
     def close(self) -> None:
-        """Close the kept connections."""
+        """Close the pooled connections."""
         self._http.close()

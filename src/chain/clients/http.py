@@ -1,10 +1,10 @@
-"""HTTP to one source: JSON in, JSON out, with everything bounded and every failure typed.
+"""JSON over HTTP for one source, with bounded time and size and typed errors.
 
-`transport` bounds the time. Besides:
+`transport` bounds the time. In addition to `requests`, this client
 
-- a body of `requests` has no size limit: here it has;
-- its exceptions carry the URL, and with it API keys: here messages are our own;
-- redirects would carry a key to another host: here they are refused.
+- limits the size of the response body;
+- writes its own error messages, because those of `requests` contain the URL and with it API keys;
+- rejects redirects, which would send a key to another host.
 """
 
 import json
@@ -37,14 +37,14 @@ class HttpClient:
     Args:
         source: the source's name in errors, e.g. "etherscan".
         url: the base URL, http or https. It may hold a key: it appears in no error, log or repr.
-        timeout: seconds to connect, and again for the whole answer, head and body.
-        max_bytes: largest answer accepted, after decompression.
-        connections: connections kept open.
-        secrets: texts to blank out wherever a source's own words are repeated.
-        public_only: whether a private network must not be reached, see `transport`.
+        timeout: seconds to connect, and again for the whole response, head and body.
+        max_bytes: largest accepted response, after decompression.
+        connections: size of the connection pool.
+        secrets: texts to redact when a source's message is repeated.
+        public_only: reject addresses in private networks, see `transport`.
 
     Raises:
-        ValueError: the URL is not one; the message does not show it.
+        ValueError: the URL is invalid; the message does not contain it.
     """
 
     def __init__(
@@ -93,29 +93,31 @@ class HttpClient:
         return self._exchange("POST", path, timeout, json=body, headers=headers)
 
     def deliver(self, body: bytes, headers: dict[str, str]) -> int:
-        """POST bytes and return the status, whatever it is; the answer's body is not read.
+        """POST bytes and return the status, whatever it is; the response body is not read.
 
         Raises:
             SourceUnavailable: the receiver did not answer.
-            PrivateAddress: it is in a private network.
+            PrivateAddress: the receiver is in a private network.
         """
         request = {"data": body, "headers": headers}
         return self._send("POST", self._url, None, request, is_read=False)[0]
 
     def quote(self, words: object) -> str:
-        """A source's own words, made fit for an error message: short, printable, without keys."""
-        # Cut last: half a key would not be found.
+        """A source's message, sanitised for an error: short, printable, without keys."""
+        # Truncate last: half a key would not be found.
         text = sanitise_text(words, 2 * _MAX_MESSAGE_CHARACTERS)
-        was_cut = len(text) >= 2 * _MAX_MESSAGE_CHARACTERS - 1  # a blank at the end goes as well
+        was_cut = len(text) >= 2 * _MAX_MESSAGE_CHARACTERS - 1  # also a trailing blank
         for secret in self._secrets:
             text = text.replace(secret, "***")
-        for secret in self._secrets if was_cut else ():  # half of one, where the cut went through
+        for secret in (
+            self._secrets if was_cut else ()
+        ):  # half of a placeholder, if truncated within it
             part = next((n for n in range(len(secret) - 1, 0, -1) if text.endswith(secret[:n])), 0)
             text = text[: len(text) - part]
         return text[:_MAX_MESSAGE_CHARACTERS].strip()
 
     def close(self) -> None:
-        """Close the kept connections."""
+        """Close the pooled connections."""
         self._session.close()
 
     def _exchange(self, method: str, path: str, timeout: float | None, **request: Any) -> Any:
@@ -162,7 +164,7 @@ class HttpClient:
         for chunk in response.iter_content(_CHUNK_BYTES):
             body += chunk
             if len(body) > self._max_bytes:
-                raise MalformedAnswer(self.source, f"answer over {self._max_bytes} bytes")
+                raise MalformedAnswer(self.source, f"response larger than {self._max_bytes} bytes")
             if time.monotonic() > expires:
                 raise TimeoutError
         return bytes(body)
@@ -186,4 +188,4 @@ class HttpClient:
                 return json.loads(text)
         except ValueError:
             pass
-        raise MalformedAnswer(self.source, "answer is not JSON")
+        raise MalformedAnswer(self.source, "response is not JSON")

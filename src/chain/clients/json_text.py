@@ -1,14 +1,14 @@
-"""Looking at JSON from outside before it is parsed, in time that grows with its length alone.
+"""Checks of untrusted JSON text before it is parsed, in linear time.
 
-A pattern for a string that insists on the closing quote takes minutes for 100 kB of escaped quotes
-without one, since it looks for the end anew from each of them, and nothing else of the process runs
-meanwhile. Here nothing is read twice.
+A regular expression for a string that requires the closing quote takes minutes for 100 kB of
+escaped quotes without one, because it searches for the end again from each of them, and blocks the
+whole process. The patterns here read nothing twice.
 """
 
 import json
 import re
 
-# What is not closed reaches to the end; possessive, so that nothing is tried a second way.
+# An unclosed string extends to the end; possessive quantifiers prevent backtracking.
 _STRING_OR_COMMENT = re.compile(
     r'"(?:[^"\\]++|\\.)*+"?|//[^\r\n]*+|/\*(?:[^*]++|\*(?!/))*+(?:\*/)?', re.DOTALL
 )
@@ -17,18 +17,18 @@ _NO_BRACKET = re.compile(r"[^\[\]{}]++")
 
 
 def is_nested_deeper(text: str | bytes | bytearray, levels: int) -> bool:
-    """Whether arrays and objects are nested deeper than so many levels in a JSON text.
+    """Whether arrays and objects in a JSON text are nested deeper than a limit.
 
-    Bytes are read in the encoding in which `json.loads` would read them.
+    Bytes are decoded as `json.loads` does.
 
-    The parser recurses in C, and py_ecc, which web3 brings along, raises Python's recursion limit:
+    The parser recurses in C, and py_ecc, a dependency of web3, raises Python's recursion limit:
     without this check a text of a hundred thousand brackets ends the process.
     """
     if not isinstance(text, str):
         try:  # as the parser does
             text = text.decode(json.detect_encoding(text), "surrogatepass")
         except UnicodeDecodeError:
-            return False  # nor does the parser go on
+            return False  # the parser stops here too
     if text.count("[") + text.count("{") <= levels:
         return False
     depth = 0
@@ -41,5 +41,5 @@ def is_nested_deeper(text: str | bytes | bytearray, levels: int) -> bool:
 
 
 def without_comments(text: str) -> str:
-    """JSON as the Forta CLI reads it, `//` and `/* */` comments allowed, as JSON."""
+    """Strip `//` and `/* */` comments, which the Forta CLI allows in JSON."""
     return _STRING_OR_COMMENT.sub(lambda match: match[0] if match[0][0] == '"' else " ", text)

@@ -1,7 +1,7 @@
-"""The secrets that a bot's owner keeps at Forta, read in production with the bot's own token.
+"""Reads the owner's secrets from Forta's owner store, in production, with the bot's token.
 
-The scan node runs a token provider beside the bot; the store gives the owner's document to whoever
-brings a token of one of the owner's bots.
+The scan node runs a token provider for the bot; the store returns the owner's document for a token
+of one of the owner's bots.
 """
 
 import threading
@@ -24,10 +24,10 @@ def fetch_owner_secrets(
     Args:
         token_provider_url: the scan node's token provider, e.g. "http://forta-jwt-provider:8515".
         store_url: the document's address.
-        timeout: seconds for all of it, name resolution included.
+        timeout: seconds in total, including name resolution.
 
     Raises:
-        SourceError: no usable answer in time.
+        SourceError: no usable response in time.
     """
     outcome: list[dict[str, Any] | SourceError] = []
 
@@ -37,7 +37,7 @@ def fetch_owner_secrets(
         except SourceError as error:
             outcome.append(error)
 
-    # Resolving a name has no time-out of its own, so it is not waited for in this thread.
+    # Name resolution has no timeout, so it runs in another thread.
     thread = threading.Thread(target=fetch, name="owner-store", daemon=True)
     thread.start()
     thread.join(timeout)
@@ -56,7 +56,7 @@ def _fetch(token_provider_url: str, store_url: str, timeout: float) -> dict[str,
         provider.close()
     token = answer.get("token") if isinstance(answer, dict) else None
     if not isinstance(token, str) or not token.isascii() or not token.isprintable():
-        raise MalformedAnswer(SOURCE, "the token provider gave no token")
+        raise MalformedAnswer(SOURCE, "the token provider returned no token")
     store = HttpClient(SOURCE, store_url, timeout=timeout, max_bytes=_MAX_BYTES)
     try:
         secrets = store.get(headers={"Authorization": f"Bearer {token}"})

@@ -1,7 +1,7 @@
-"""Client-side rate limits: ask no source more often than it allows.
+"""Client-side rate limits for sources.
 
 The limit is a sliding window, not a token bucket: a bucket of three refilled three times a second
-lets six requests through in its first second, and explorers count exactly.
+allows six requests in its first second, and explorers count exactly.
 """
 
 import threading
@@ -26,14 +26,14 @@ class Rate:
 
 
 class RateLimit:
-    """Several rates that all must hold, shared by any number of threads.
+    """Enforces several rates at once, for any number of threads.
 
     Memory is bounded by the largest `Rate.requests`: one timestamp each.
 
     Args:
-        rates: what the source allows.
-        clock: seconds, never going back.
-        sleep: waits that many seconds.
+        rates: limits of the source.
+        clock: monotonic, in seconds.
+        sleep: waits for a number of seconds.
     """
 
     def __init__(
@@ -49,11 +49,11 @@ class RateLimit:
         self.waited_seconds = 0.0  # by all threads together, so far
 
     def try_acquire(self) -> bool:
-        """Take the right to one request now, or return False. Never waits."""
+        """Acquire a permit for one request, or return False. Never waits."""
         return self._acquire() == 0.0
 
     def acquire(self, deadline: Deadline) -> bool:
-        """Wait for the right to one request; False when it would come only after the deadline."""
+        """Wait for a permit for one request; False if it would come after the deadline."""
         while (wait := self._acquire()) > 0.0:
             if wait > deadline.remaining:
                 return False
@@ -63,7 +63,7 @@ class RateLimit:
         return True
 
     def _acquire(self) -> float:
-        """Take a place and return 0, or return the seconds until the next place is free."""
+        """Acquire a permit and return 0, or return the seconds until the next one."""
         with self._lock:
             now = self._clock()
             wait = max(

@@ -1,7 +1,7 @@
-"""JSON-RPC to an Ethereum node.
+"""A JSON-RPC client for an Ethereum node.
 
-One request at a time: the scan node's proxy refuses batch arrays, so many `eth_call`s go through
-Multicall3 instead (see `erc20`).
+It sends no batches, which the scan node's proxy rejects; many `eth_call`s go through Multicall3
+instead (see `erc20`).
 """
 
 from typing import Any
@@ -14,11 +14,11 @@ from src.chain.errors import DeadlineExceeded, MalformedAnswer, RateLimited, Req
 DEFAULT_MAX_BYTES = 64 * 1024 * 1024
 """A block with its receipts stays well below this."""
 
-# HTTP pairs every answer with its request, so one id will do.
+# HTTP pairs every response with its request, so one id is enough.
 _REQUEST_ID = 1
 _LIMIT_EXCEEDED_CODES = frozenset({-32005, 429})
 _LIMIT_WORDS = ("rate limit", "too many requests", "request limit")
-# A contract chooses the words with which it reverts: "execution reverted: rate limit".
+# A contract chooses its revert message: "execution reverted: rate limit".
 _EXECUTION_WORDS = ("revert", "execution", "gas")
 
 
@@ -28,10 +28,10 @@ class JsonRpcClient:
     Args:
         url: the node's URL, http or https. Node URLs hold API keys in their path: the URL appears
             in no error, log or repr.
-        timeout: seconds to connect, and again for the whole answer.
-        max_bytes: largest answer accepted.
-        rate_limit: waited for before each request; None for no limit. May be shared by clients.
-        connections: connections kept open.
+        timeout: seconds to connect, and again for the whole response.
+        max_bytes: largest accepted response.
+        rate_limit: applied before each request; None for no limit. May be shared by clients.
+        connections: size of the connection pool.
     """
 
     def __init__(
@@ -53,26 +53,26 @@ class JsonRpcClient:
 
     @property
     def waited_seconds(self) -> float:
-        """Time that requests have waited for the rate limit so far, all threads together."""
+        """Total time that requests of all threads have waited for the rate limit."""
         return 0.0 if self._rate_limit is None else self._rate_limit.waited_seconds
 
     def call(self, method: str, params: list[Any], deadline: Deadline | None = None) -> Any:
         """Return the `result` of one request, which may be None (e.g. an unknown block).
 
-        `deadline` bounds the wait for the rate limit and the request together; without one the
-        request has the client's time-out and the rate limit is waited for that long at most.
+        `deadline` bounds the wait for the rate limit and the request together; without one, the
+        client's timeout applies to the request and to the wait.
 
         Raises:
-            SourceUnavailable: no answer, a time-out, HTTP 5xx.
-            RateLimited: HTTP 429 or a limit error of the node.
+            SourceUnavailable: no answer, a timeout, HTTP 5xx.
+            RateLimited: HTTP 429 or a rate-limit error of the node.
             RequestRefused: a JSON-RPC error, or another HTTP 4xx.
-            DeadlineExceeded: the request's turn would have come after the deadline.
-            MalformedAnswer: the answer is not JSON-RPC, or too large.
+            DeadlineExceeded: the rate limit allows the request only after the deadline.
+            MalformedAnswer: the response is not JSON-RPC, or too large.
         """
         timeout = self._http.timeout
         until = deadline or Deadline.after(timeout)
         if self._rate_limit is not None and not self._rate_limit.acquire(until):
-            raise DeadlineExceeded("node", "no turn within our own rate limit")
+            raise DeadlineExceeded("node", "our own rate limit is exhausted")
         if deadline is not None:
             timeout = min(timeout, deadline.remaining)
             if timeout <= 0:
@@ -81,19 +81,19 @@ class JsonRpcClient:
         return self._result(self._http.post(request, timeout=timeout))
 
     def close(self) -> None:
-        """Close the kept connections."""
+        """Close the pooled connections."""
         self._http.close()
 
     def _result(self, answer: Any) -> Any:
         if not isinstance(answer, dict):
-            raise MalformedAnswer("node", "answer is not a JSON-RPC object")
+            raise MalformedAnswer("node", "response is not a JSON-RPC object")
         error = answer.get("error")
         if error is not None:
             raise self._refusal(error)
         if answer.get("id") != _REQUEST_ID:
-            raise MalformedAnswer("node", "answer to another request")
+            raise MalformedAnswer("node", "response to another request")
         if "result" not in answer:
-            raise MalformedAnswer("node", "answer without a result")
+            raise MalformedAnswer("node", "response without a result")
         return answer["result"]
 
     def _refusal(self, error: Any) -> RateLimited | RequestRefused:

@@ -1,14 +1,13 @@
-"""Connections that bound what a stranger at the other end can do.
+"""HTTP connections that limit what an untrusted server can do.
 
-What `requests` leaves open is closed here:
+They close two gaps of `requests`:
 
-- its time-out bounds each read, so a server that drips one byte a second holds a thread for ever:
-  here it bounds the whole answer, head and body;
-- a receiver that somebody gave us is a name, and whoever runs the name decides where it points: at
-  this machine, at the database beside it, or at the address where a cloud hands out credentials.
-  So each address is checked when the connection is opened, and the connection goes to the address
-  that was checked: a name that points elsewhere a moment later gains nothing. TLS still proves the
-  name.
+- its timeout applies to each read, so a server that sends one byte a second blocks a thread for
+  ever: here it bounds the whole response, head and body;
+- the owner of a host name decides where it points: to this machine, to the database, or to a
+  cloud's metadata address with credentials. So each address is checked when the connection is
+  opened, and the connection goes to the checked address, which prevents DNS rebinding. TLS still
+  verifies the name.
 """
 
 import io
@@ -28,7 +27,7 @@ from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 
 USER_AGENT = "anomalous-token-transfers"
 
-# Ranges that lead to IPv4 addresses of the holder's choice: NAT64, 6to4, Teredo.
+# Ranges that map to arbitrary IPv4 addresses: NAT64, 6to4, Teredo.
 _TUNNELS: Final = tuple(
     ipaddress.IPv6Network(text)
     for text in ("64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/32")
@@ -36,17 +35,17 @@ _TUNNELS: Final = tuple(
 
 
 class PrivateAddress(Exception):
-    """The name leads into a private network; nothing was sent.
+    """The host name resolves to a private network; nothing was sent.
 
-    Not an OSError: urllib3 would take it for a connection that failed.
+    Not an OSError: urllib3 would treat it as a failed connection.
     """
 
 
 def is_public(address: str) -> bool:
-    """Whether an IP address is one of the open internet.
+    """Whether an IP address is public.
 
-    Loopback, private, link-local (with the clouds' metadata), shared, reserved, multicast and
-    unspecified ones are not, nor is any of them written as an IPv6 address.
+    Loopback, private, link-local (including cloud metadata), shared, reserved, multicast and
+    unspecified addresses are not, nor are their IPv6 forms.
     """
     try:
         ip: ipaddress.IPv4Address | ipaddress.IPv6Address = ipaddress.ip_address(
@@ -63,15 +62,14 @@ def is_public(address: str) -> bool:
 
 
 def session(connections: int, *, public_only: bool = False) -> requests.Session:
-    """A session whose time-outs bound whole answers, without cookies.
+    """A session without cookies, whose timeouts bound whole responses.
 
     Args:
-        connections: connections kept open.
-        public_only: raise PrivateAddress instead of connecting to a private network. Where the
-            environment names a proxy, the proxy resolves names, and what it may reach is its own
-            affair.
+        connections: size of the connection pool.
+        public_only: raise PrivateAddress instead of connecting to a private network. If the
+            environment configures a proxy, the proxy resolves names and this check does not apply.
     """
-    # At DEBUG urllib3 logs each request's path and query, and with them the keys.
+    # At DEBUG level urllib3 logs each request's path and query, which contain keys.
     logging.getLogger("urllib3.connectionpool").setLevel(logging.INFO)
     opened = requests.Session()
     opened.headers["User-Agent"] = USER_AGENT
@@ -83,9 +81,9 @@ def session(connections: int, *, public_only: bool = False) -> requests.Session:
 
 
 def _connect(connection: HTTPConnection) -> socket.socket:
-    """Open a connection to the first public address of a host; refuse all if any is private.
+    """Connect to the first reachable address of a host; reject the host if any is private.
 
-    A name with a public and a private address is no accident: the second is for the next try.
+    A name with a public and a private address suggests an attack that uses the second on a retry.
     """
     host, port = connection._dns_host, connection.port
     try:
@@ -95,7 +93,7 @@ def _connect(connection: HTTPConnection) -> socket.socket:
             connection, f"name not resolved ({type(error).__name__})"
         ) from None
     if not found or not all(is_public(str(address[0])) for *_, address in found):
-        raise PrivateAddress("the receiver's name leads into a private network")
+        raise PrivateAddress("the receiver's host name resolves to a private network")
     failure: OSError | None = None
     for family, kind, protocol, _, address in found:
         opened = socket.socket(family, kind, protocol)
@@ -115,7 +113,7 @@ def _connect(connection: HTTPConnection) -> socket.socket:
 
 
 class _TimedSocket(io.RawIOBase):
-    """A socket's byte stream with one time limit for all reads together."""
+    """A socket's byte stream with one time limit for all reads."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
@@ -130,7 +128,7 @@ class _TimedSocket(io.RawIOBase):
         if self._expires is not None:
             remaining = self._expires - time.monotonic()
             if remaining <= 0:
-                raise TimeoutError("the answer took too long")
+                raise TimeoutError("the response took too long")
             self._sock.settimeout(remaining)
         return self._stream.readinto(buffer)
 
@@ -147,7 +145,7 @@ class _TimedResponse(HTTPResponse):
 
 
 class _Timed:
-    """What our connections are, besides urllib3's."""
+    """Behaviour that our connections add to urllib3's."""
 
     response_class = _TimedResponse
 
@@ -158,7 +156,7 @@ class _Public(_Timed):
 
 
 class _Adapter(HTTPAdapter):
-    """Opens connections of a kind."""
+    """Uses our connection classes."""
 
     def __init__(self, connections: int, kind: type[_Timed]) -> None:
         self._kind = kind
@@ -170,7 +168,7 @@ class _Adapter(HTTPAdapter):
 
     def proxy_manager_for(self, *args: Any, **kwargs: Any) -> ProxyManager:
         manager = cast(ProxyManager, super().proxy_manager_for(*args, **kwargs))
-        _use(manager, _Timed)  # the operator's own proxy may well be in a private network
+        _use(manager, _Timed)  # the operator's proxy may be in a private network
         return manager
 
 

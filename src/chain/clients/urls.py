@@ -1,4 +1,4 @@
-"""URLs of sources: the usual ones, which are ones at all, and what in one may be a key."""
+"""URLs of sources: defaults, validation, and the parts that may be keys."""
 
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -19,7 +19,7 @@ def is_http_url(text: str) -> bool:
 
 
 def secrets_of_url(url: str) -> set[str]:
-    """What in a URL may be a key: credentials, path segments and query values of some length."""
+    """Parts of a URL that may be keys: credentials, long path segments and query values."""
     parts = urlsplit(url)
     candidates = [parts.username or "", parts.password or "", *parts.path.split("/")]
     candidates += [value for _, value in parse_qsl(parts.query)]

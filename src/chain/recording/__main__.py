@@ -35,9 +35,9 @@ URL_VARIABLE = "JSON_RPC_URL"
 ROWS_PER_PART = 200_000
 
 _DESCRIPTION = """\
-Record blocks from an Ethereum node: transactions, receipts with all logs, and the metadata of the
-tokens seen, as parquet. Every block's receipts are checked against the root in its header, so that
-no log can be missing. Run the same command again to resume or to extend: what is recorded stays.
+Record blocks from an Ethereum node as parquet: transactions, receipts with all logs, and token
+metadata. Every block's receipts are checked against the root in its header, so that no log can be
+missing. Run the same command again to resume or to extend a recording.
 """
 _EPILOG = """\
 The node's URL is read from the environment variable JSON_RPC_URL unless --url is given. Old blocks
@@ -48,13 +48,13 @@ examples:
     npm run record -- --from-block 18000000 --to-block 18000099 --out recordings/august
   npm run replay -- --data recordings/august
 
-exit codes: 0 recorded, 1 failed, 2 wrong usage, 130 or 143 stopped by a signal. What is recorded is
-sound after each of them, and the same command resumes.
+exit codes: 0 recorded, 1 failed, 2 wrong usage, 130 or 143 stopped by a signal. The recording is
+consistent in every case, and the same command resumes.
 """
 
 
 class _Stopped(Exception):
-    """A signal asks us to stop."""
+    """A signal requested the end of the command."""
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
@@ -94,26 +94,26 @@ def main(arguments: list[str] | None = None) -> int:
         ) from None
     except UnverifiedBlock as error:
         raise cli.CommandError(
-            f"{error}. Use another node, or --no-verify to record it flagged as such"
+            f"{error}. Use another node, or --no-verify to record it as unverified"
         ) from error
     _summarise(options, tokens_missed, time.monotonic() - started)
     return 0
 
 
 def record(options: argparse.Namespace, stop: _StopFlag) -> int:
-    """Record what is missing of the range.
+    """Record the missing blocks of the range.
 
     Returns:
-        How many tokens' metadata could not be had.
+        The number of tokens whose metadata is unavailable.
 
     Raises:
         SourceError: the node does not answer, or does not have the blocks.
         UnverifiedBlock: a block does not verify.
-        ValueError: the folder or the URL does not fit.
-        OSError: the disk.
+        ValueError: the folder or the URL is invalid.
+        OSError: the disk failed.
     """
     limit = RateLimit(Rate(options.requests_per_second, 1.0))
-    # More workers than requests a second would only wait for each other, some beyond the time-out.
+    # More workers than requests per second would only wait, some beyond the timeout.
     workers = min(options.workers, options.requests_per_second)
     client = JsonRpcClient(
         options.url, timeout=options.timeout, rate_limit=limit, connections=workers
@@ -121,7 +121,9 @@ def record(options: argparse.Namespace, stop: _StopFlag) -> int:
     node = Node(client, options.patience, stop.event)
     chain_id, head = (node.quantity(method) for method in ("eth_chainId", "eth_blockNumber"))
     if options.to_block > head:
-        raise RecordingError(f"--to-block {options.to_block}: the node's newest block is {head}")
+        raise RecordingError(
+            f"--to-block {options.to_block}: the node's newest block is only {head}"
+        )
     with (
         closing(client),
         open_writer(options.out, chain_id) as writer,
@@ -150,7 +152,7 @@ class _Recorder:
                 for gap in gaps:
                     self._fetch(gap, progress)
             except (_Stopped, UnverifiedBlock):
-                self._write()  # what is in hand is good
+                self._write()  # write the blocks fetched so far
                 raise
             except SourceError:
                 if self.stop.number:
@@ -184,7 +186,7 @@ class _Recorder:
 
 @contextmanager
 def _stop_flag() -> Iterator[_StopFlag]:
-    """Have SIGINT and SIGTERM set a flag, so that what is fetched is written before we stop."""
+    """Make SIGINT and SIGTERM set a flag, so that fetched blocks are written before the end."""
     flag = _StopFlag()
     signals = (signal.SIGINT, signal.SIGTERM)
     before = {number: signal.signal(number, flag.on_signal) for number in signals}
@@ -196,7 +198,7 @@ def _stop_flag() -> Iterator[_StopFlag]:
 
 
 def _interval() -> float:
-    """Seconds between two reports of progress: rarely where they go to a file."""
+    """Seconds between two progress lines; longer if they go to a file."""
     return 0.1 if sys.stderr.isatty() else 10.0
 
 
@@ -209,52 +211,58 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         "--out", type=cli.output_folder, required=True, metavar="DIR", help="the recording's folder"
     )
     add("--url", default=os.environ.get(URL_VARIABLE), help=f"the node (default: ${URL_VARIABLE})")
-    add("--workers", type=cli.positive, default=8, metavar="N", help="blocks fetched at once (8)")
+    add(
+        "--workers",
+        type=cli.positive,
+        default=8,
+        metavar="N",
+        help="blocks fetched in parallel (8)",
+    )
     add(
         "--requests-per-second",
         type=cli.positive,
         default=25,
         metavar="N",
-        help="most requests to the node in any second (25)",
+        help="maximum requests to the node per second (25)",
     )
     add(
         "--timeout",
         type=cli.positive_number,
         default=30.0,
         metavar="S",
-        help="seconds for a request (30)",
+        help="timeout of a request in seconds (30)",
     )
     add(
         "--patience",
         type=cli.positive_number,
         default=DEFAULT_PATIENCE,
         metavar="S",
-        help="seconds to keep asking a node that fails (120)",
+        help="seconds to retry a failing node (120)",
     )
     add(
         "--blocks-per-part",
         type=cli.positive,
         default=100,
         metavar="N",
-        help="most blocks in a part: so many are fetched again after a kill (100)",
+        help="maximum blocks per part, all of which are fetched again after a kill (100)",
     )
     add(
         "--no-verify",
         dest="verify",
         action="store_false",
-        help="record blocks also where their receipts do not match the header, flagged as such",
+        help="also record blocks whose receipts do not match the header, as unverified",
     )
     add(
         "--no-tokens",
         dest="tokens",
         action="store_false",
-        help="do not ask for tokens' names, symbols and decimals",
+        help="do not record tokens' names, symbols and decimals",
     )
     options = parser.parse_args(arguments)
     if options.from_block > options.to_block:
         parser.error("--from-block is after --to-block")
     if not options.url:
-        parser.error(f"no node: set {URL_VARIABLE}, or give --url")
+        parser.error(f"no node: set {URL_VARIABLE} or pass --url")
     return options
 
 
@@ -266,7 +274,7 @@ def _summarise(options: argparse.Namespace, tokens_missed: int, seconds: float) 
     unverified = blocks.num_rows - (pc.sum(blocks["receipts_root_verified"]).as_py() or 0)
     size = sum(file.stat().st_size for file in options.out.rglob("*.parquet")) / 1e6
     verified = f"{unverified:,} of them NOT verified" if unverified else "all verified"
-    missed = f" ({tokens_missed:,} more could not be had)" if tokens_missed else ""
+    missed = f" ({tokens_missed:,} more are unavailable)" if tokens_missed else ""
     sys.stdout.write(
         f"{options.out} holds {blocks.num_rows:,} blocks of chain {recording.chain_id}"
         f" ({verified}), {transactions.num_rows:,} transactions, {logs:,} logs,"

@@ -1,7 +1,7 @@
-"""Transactions and their token transfers as two plain tables, the form that training reads.
+"""Transactions and their token transfers as two plain tables, the input of training.
 
-Two kinds of folder give the same tables: a recording made by `record`, and the *data-set layout*,
-`transactions.parquet` and `transfers.parquet` as researchers exchange them.
+Two kinds of folder have the same tables: a recording by `npm run record`, and the *data-set layout*
+with `transactions.parquet` and `transfers.parquet`, which researchers exchange.
 """
 
 from collections.abc import Iterator
@@ -61,7 +61,7 @@ def is_dataset(folder: Path) -> bool:
 
 
 def load_transactions(folder: Path) -> pa.Table:
-    """One row a transaction, in the data-set layout, from either kind of folder.
+    """One row per transaction, in the data-set layout, from either kind of folder.
 
     Columns: tx_hash, block_number, block_timestamp (Unix seconds), from_address, to_address, nonce,
     value_wei and gas_price (decimal strings, wei), gas_used, status, tx_index, tx_type,
@@ -90,7 +90,7 @@ def load_transactions(folder: Path) -> pa.Table:
 
 
 def load_transfers(folder: Path) -> pa.Table:
-    """One row a token transfer (`TRANSFER_SCHEMA`), from either kind of folder.
+    """One row per token transfer (`TRANSFER_SCHEMA`), from either kind of folder.
 
     Raises:
         RecordingError: the folder is neither kind, or cannot be read.
@@ -101,7 +101,7 @@ def load_transfers(folder: Path) -> pa.Table:
 
 
 def iterate_transfers(recording: Recording) -> Iterator[pa.RecordBatch]:
-    """The transfers of a recording, one batch (`TRANSFER_SCHEMA`) a part."""
+    """The transfers of a recording, one batch (`TRANSFER_SCHEMA`) per part."""
     for part in recording.parts:
         logs = read_table(part.path / "logs.parquet", _LOG_COLUMNS)
         logs = logs.filter(pc.equal(logs["topic0"], TRANSFER_TOPIC))

@@ -1,7 +1,7 @@
 """Blocks with receipts, fetched from a node for a recording.
 
-Patient where the bot is not: a recording of a million blocks must outlive a node that restarts. And
-distrustful: a block counts only when its receipts hash to the root in its header.
+Unlike the bot, it retries for long: a recording of a million blocks must survive a restart of the
+node. A block is accepted only if its receipts hash to the root in its header.
 """
 
 import logging
@@ -31,21 +31,21 @@ DEFAULT_PATIENCE = 120.0
 _FIRST_PAUSE = 0.5
 _MAX_BACKOFF = 15.0
 _TRIES_OF_A_BLOCK = 3
-_MAX_REFUSALS = 3  # one may be of a node that is behind; three are of one without the method
+_MAX_REFUSALS = 3  # one failure may come from a lagging node; three mean that the method is missing
 
 
 class UnverifiedBlock(ValueError):
-    """What the node gives for a block is incomplete or contradicts itself, every time."""
+    """The node's data for a block is incomplete or inconsistent, in every attempt."""
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A node that is asked again, after growing pauses, while it fails.
+    """A node whose failing requests are retried with exponential backoff.
 
     Attributes:
         client: the connection.
-        patience: seconds after which a request that keeps failing is given up.
-        stop: once set, a failing request is given up at once.
+        patience: seconds after which a failing request is given up.
+        stop: once set, a failing request is given up immediately.
     """
 
     client: JsonRpcClient
@@ -53,10 +53,10 @@ class Node:
     stop: threading.Event = field(default_factory=threading.Event)
 
     def call(self, method: str, params: list[Any]) -> Any:
-        """The result of a request, which is not null: a null is taken for a node that lags behind.
+        """The result of a request, never null: a null is treated as a lagging node and retried.
 
         Raises:
-            SourceError: after `patience` without an answer; at once when the node refuses.
+            SourceError: after `patience` without an answer, or immediately if the node refuses.
         """
         pause = _FIRST_PAUSE
         give_up = time.monotonic() + self.patience
@@ -64,7 +64,7 @@ class Node:
             try:
                 result = self.client.call(method, params)
                 if result is None:
-                    raise SourceUnavailable("node", f"{method}: the node does not have it")
+                    raise SourceUnavailable("node", f"{method}: the node returned null")
                 return result
             except (SourceUnavailable, RateLimited, MalformedAnswer, DeadlineExceeded) as error:
                 if self.stop.is_set() or time.monotonic() + pause > give_up:
@@ -74,35 +74,37 @@ class Node:
             pause = min(2 * pause, _MAX_BACKOFF)
 
     def quantity(self, method: str) -> int:
-        """The number that a method without parameters answers."""
+        """The number returned by a method without parameters."""
         number = parse_quantity(self.call(method, []))
         if number is None:
-            raise MalformedAnswer("node", f"{method} did not answer a quantity")
+            raise MalformedAnswer("node", f"{method} did not return a quantity")
         return number
 
 
 class BlockFetcher:
-    """Fetches blocks and checks that nothing is missing. Safe to use from several threads.
+    """Fetches blocks and checks that they are complete. Thread-safe.
 
     Args:
-        node: where from.
-        verify: refuse a block whose receipts do not hash to its header's root.
+        node: the source.
+        verify: reject blocks whose receipts do not hash to their header's root.
     """
 
     def __init__(self, node: Node, *, verify: bool = True) -> None:
         self._node = node
         self._verify = verify
-        self._refusals = 0  # of eth_getBlockReceipts, one after the other
+        self._refusals = 0  # failures of eth_getBlockReceipts in a row
 
     def fetch(self, number: int) -> BlockRows:
         """Fetch one block.
 
         Raises:
             SourceError: the node does not answer.
-            UnverifiedBlock: what it answers is incomplete or does not verify.
+            UnverifiedBlock: its data is incomplete or does not verify.
         """
         problem = ""
-        for _ in range(_TRIES_OF_A_BLOCK):  # a reorganisation or a node behind a balancer may pass
+        for _ in range(
+            _TRIES_OF_A_BLOCK
+        ):  # may be temporary: a reorganisation, or a lagging node behind a load balancer
             recorded = self._fetch_once(number)
             verified, problem = _check_receipts(recorded)
             if not problem or not self._verify:
@@ -115,7 +117,7 @@ class BlockFetcher:
     def fetch_all(
         self, numbers: Sequence[int], pool: Executor, at_once: int
     ) -> Generator[BlockRows, None, None]:
-        """Fetch blocks, `at_once` ahead of the reader, and give them in order."""
+        """Fetch blocks, up to `at_once` in advance, and yield them in order."""
         remaining = iter(numbers)
         ahead: list[Future[BlockRows]] = []
         try:
@@ -141,12 +143,12 @@ class BlockFetcher:
             answer = self._node.call("eth_getBlockReceipts", [hex(number)])
         except RequestRefused as error:
             receipts = self._receipts_one_by_one(transactions)
-            logger.info("no eth_getBlockReceipts (%s): asking for each receipt", error)
+            logger.info("no eth_getBlockReceipts (%s): requesting each receipt", error)
             self._refusals += 1
             return receipts
         self._refusals = 0
         if not isinstance(answer, list):
-            raise MalformedAnswer("node", f"the receipts of block {number} are no list")
+            raise MalformedAnswer("node", f"the receipts of block {number} are not a list")
         return answer
 
     def _receipts_one_by_one(self, transactions: list[Json]) -> list[Json]:
@@ -157,7 +159,7 @@ class BlockFetcher:
 
 
 def _check_receipts(recorded: RecordedBlock) -> tuple[bool, str]:
-    """Whether the receipts hash to the header's root, and what is wrong with the block if not."""
+    """Whether the receipts hash to the header's root, and a description of the problem if not."""
     receipts = recorded.receipts
     if len(receipts) != len(recorded.block["transactions"]):
         wanted = len(recorded.block["transactions"])

@@ -1,13 +1,13 @@
-"""A recording: a range of blocks in a folder, written piece by piece, readable by anything.
+"""A recording: a range of blocks in a folder of parquet files, written in parts.
 
     DIR/
-      recording.json                          what this is: format, version, chain id
+      recording.json                          format, version, chain id
       blocks-000018000000-000018000099/       a part: consecutive blocks, both ends included
         blocks.parquet transactions.parquet logs.parquet tokens.parquet
 
-A part is written under another name and renamed when it is whole and on the disk, so a part that
-can be seen is complete, whenever the writer was killed. Parts never overlap. The columns are those
-of `recording.rows`; `tokens.parquet` holds the metadata of the tokens first seen in its part.
+A part is written under a temporary name and renamed after it is complete and synced to disk, so
+every visible part is complete, even if the writer was killed. Parts never overlap. The columns are
+those of `recording.rows`; `tokens.parquet` holds the metadata of tokens first seen in its part.
 """
 
 import json
@@ -49,15 +49,15 @@ TOKEN_SCHEMA = pa.schema(
 
 
 class RecordingError(ValueError):
-    """The folder is no recording, is damaged, or does not fit what is to be added."""
+    """The folder is not a recording, is corrupt, or does not match the blocks to add."""
 
 
 @dataclass(frozen=True, slots=True)
 class TokenAnswers:
-    """What a token's contract answers to `name()`, `symbol()` and `decimals()`.
+    """A token contract's results of `name()`, `symbol()` and `decimals()`.
 
-    Each is the returned data as the node gave it (`0x...`, ABI-encoded, possibly empty), or None
-    where the call reverts.
+    Each is the data returned by the node (`0x...`, ABI-encoded, possibly empty), or None if the
+    call reverts.
     """
 
     token_address: str
@@ -83,13 +83,13 @@ class Tables(NamedTuple):
 
 
 class Recording:
-    """A recording, for reading. Safe to use from several threads."""
+    """A recording, for reading. Thread-safe."""
 
     def __init__(self, folder: Path) -> None:
         """Open a recording.
 
         Raises:
-            RecordingError: the folder is none, or its parts overlap.
+            RecordingError: the folder is not a recording, or its parts overlap.
         """
         self.folder = folder
         self.chain_id = _read_manifest(folder)
@@ -97,7 +97,7 @@ class Recording:
         self._tables = lru_cache(maxsize=_PARTS_IN_MEMORY)(self._read_tables)
 
     def tables(self, part: Part) -> Tables:
-        """The tables of one part; the last few stay in memory."""
+        """The tables of one part; the last few are cached."""
         return self._tables(part)
 
     def blocks(self, columns: list[str]) -> pa.Table:
@@ -109,7 +109,7 @@ class Recording:
         return self._all("transactions", columns, TRANSACTION_SCHEMA)
 
     def tokens(self) -> dict[str, TokenAnswers]:
-        """What is recorded of the tokens seen, by address."""
+        """The recorded token metadata, by address."""
         rows = self._all("tokens", TOKEN_SCHEMA.names, TOKEN_SCHEMA).to_pylist()
         return {row["token_address"]: TokenAnswers(**row) for row in rows}
 
@@ -123,11 +123,11 @@ class Recording:
         try:
             return pa.concat_tables([empty, *tables])
         except pa.ArrowException as error:
-            raise RecordingError(f"{self.folder}: {name}: columns of other types") from error
+            raise RecordingError(f"{self.folder}: {name}: columns have unexpected types") from error
 
 
 class RecordingWriter:
-    """Adds blocks to a recording, in parts; made by `open_writer`, which keeps others out."""
+    """Adds blocks to a recording, in parts; created by `open_writer`, which locks the folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -137,12 +137,12 @@ class RecordingWriter:
 
     @property
     def pending_rows(self) -> int:
-        """Rows added and not yet written."""
+        """Rows that are added but not yet written."""
         return sum(1 + len(rows.transactions) + len(rows.logs) for rows in self._blocks)
 
     @property
     def pending_blocks(self) -> int:
-        """Blocks added and not yet written."""
+        """Blocks that are added but not yet written."""
         return len(self._blocks)
 
     def missing(self, first: int, last: int) -> list[range]:
@@ -162,8 +162,8 @@ class RecordingWriter:
         """Add the next block.
 
         Raises:
-            RecordingError: it does not follow the one before, by number or by parent hash, or does
-                not join with the parts already written: the chain was reorganised in between.
+            RecordingError: it does not follow the previous block, by number or by parent hash, or
+                does not match the parts already written: the chain was reorganised.
         """
         block = rows.block
         before = self._blocks[-1].block if self._blocks else self._edge(block["block_number"] - 1)
@@ -174,25 +174,26 @@ class RecordingWriter:
             if parent and child and child["parent_hash"] != parent["block_hash"]:
                 raise RecordingError(
                     f"block {child['block_number']} does not descend from the block"
-                    f" {parent['block_number']} in hand: the chain was reorganised, or the node"
-                    " is another chain's; remove the part that holds the orphan and record again"
+                    f" {parent['block_number']} in the recording: the chain was reorganised, or the"
+                    " node is on another chain; remove the part with the orphaned block and record"
+                    " again"
                 )
         self._blocks.append(rows)
 
     def unknown_tokens(self) -> list[str]:
-        """Contracts whose pending logs are Transfers and of which nothing is recorded yet."""
+        """Contracts with Transfer events in pending blocks, and without recorded metadata."""
         logs = (log for rows in self._blocks for log in rows.logs)
         found = {log["address"]: None for log in logs if log["topic0"] == TRANSFER_TOPIC}
         return [address for address in found if address and address not in self._known_tokens]
 
     def write(self, tokens: Iterable[TokenAnswers] = ()) -> Part | None:
-        """Write the pending blocks as one part; it is complete on the disk when this returns.
+        """Write the pending blocks as one part; it is synced to disk when this returns.
 
         Returns:
-            The part, or None where nothing is pending.
+            The part, or None if nothing is pending.
 
         Raises:
-            OSError: the disk; nothing of the part is left, and its blocks are still pending.
+            OSError: the disk failed; the part is removed, and its blocks are still pending.
         """
         if not self._blocks:
             return None
@@ -220,7 +221,7 @@ class RecordingWriter:
             sync(unfinished)
             unfinished.rename(path)
         except OSError:
-            shutil.rmtree(unfinished, ignore_errors=True)  # a full disk needs the room
+            shutil.rmtree(unfinished, ignore_errors=True)  # free the space of a full disk
             raise
         sync(self.folder)
         part = Part(first, last, path)
@@ -230,7 +231,7 @@ class RecordingWriter:
         return part
 
     def _edge(self, number: int) -> Row | None:
-        """The written block of this number, where it is the first or last of its part."""
+        """The written block of this number, if it is the first or last of its part."""
         for part in self.parts:
             if number in (part.first, part.last):
                 columns = ["block_number", "block_hash", "parent_hash"]
@@ -241,20 +242,20 @@ class RecordingWriter:
 
 @contextmanager
 def open_writer(folder: Path, chain_id: int) -> Iterator[RecordingWriter]:
-    """Open a recording for adding blocks, making it where there is none.
+    """Open a recording for adding blocks; creates it if it does not exist.
 
-    Blocks added and not written are gone when the context is left.
+    Blocks that are not written when the context ends are lost.
 
     Raises:
-        RecordingError: another process is writing to it, it is of another chain, or the folder
-            holds something else.
+        RecordingError: another process is writing to it, it is for another chain, or the folder
+            contains something else.
     """
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / ".lock")
     try:
         lock.acquire(blocking=False)
     except Timeout:
-        raise RecordingError(f"{folder}: another process is recording into it") from None
+        raise RecordingError(f"{folder}: another process is recording into this folder") from None
     try:
         _prepare(folder, chain_id)
         yield RecordingWriter(folder)
@@ -265,11 +266,13 @@ def open_writer(folder: Path, chain_id: int) -> Iterator[RecordingWriter]:
 def _prepare(folder: Path, chain_id: int) -> None:
     if not (folder / MANIFEST).exists():
         if any(not entry.name.startswith(".") for entry in folder.iterdir()):
-            raise RecordingError(f"{folder}: not empty and no recording; name another folder")
+            raise RecordingError(f"{folder}: not empty and not a recording; choose another folder")
         _write_manifest(folder, chain_id)
     recorded = _read_manifest(folder)
     if recorded != chain_id:
-        raise RecordingError(f"{folder}: is of chain {recorded}, the node is of chain {chain_id}")
+        raise RecordingError(
+            f"{folder}: was recorded on chain {recorded}, but the node is on chain {chain_id}"
+        )
     for left_over in folder.glob(f"{UNFINISHED}*"):
         if left_over.is_dir():
             shutil.rmtree(left_over)
@@ -278,7 +281,7 @@ def _prepare(folder: Path, chain_id: int) -> None:
 
 
 def is_recording(folder: Path) -> bool:
-    """Whether the folder says of itself that it is a recording."""
+    """Whether the folder has the manifest of a recording."""
     return (folder / MANIFEST).is_file()
 
 
@@ -303,10 +306,10 @@ def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
         RecordingError: it cannot be read, or a column is missing.
     """
     try:
-        # Not `pq.read_table`: it imports pandas, a second of every start.
+        # Not `pq.read_table`, which imports pandas and delays each start by a second.
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             table = file.read(columns)
-        table.validate(full=True)  # offsets within their buffers, text that is UTF-8
+        table.validate(full=True)  # checks offsets and UTF-8
     except (OSError, ValueError, pa.ArrowException) as error:
         raise RecordingError(f"{path}: cannot be read: {reason(error)}") from error
     missing = set(columns or ()) - set(table.column_names)
@@ -320,12 +323,14 @@ def _read_manifest(folder: Path) -> int:
     try:
         manifest = json.loads((folder / MANIFEST).read_text())
         if (manifest["format"], manifest["version"]) != (FORMAT, VERSION):
-            raise RecordingError(f"{folder}: is of a format or version that is unknown here")
+            raise RecordingError(f"{folder}: unsupported format or version")
         return int(manifest["chain_id"])
     except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         if isinstance(error, RecordingError):
             raise
-        raise RecordingError(f"{folder}: is no recording ({MANIFEST}: {reason(error)})") from error
+        raise RecordingError(
+            f"{folder}: is not a recording ({MANIFEST}: {reason(error)})"
+        ) from error
 
 
 def _write_manifest(folder: Path, chain_id: int) -> None:

@@ -4,9 +4,9 @@ A header commits to its receipts by the root of a Merkle-Patricia trie that maps
 index to its receipt (yellow paper 4.4.2; typed receipts: EIP-2718; status in place of the
 intermediate state root since Byzantium: EIP-658).
 
-All entries are known before the first node is made, so the root is hashed from the leaves up
-without a trie that could be changed or read: an eighth of the time of py-trie, which the tests hold
-it against, where checking was most of what recording a block costs.
+All entries are known in advance, so the root is hashed from the leaves up without building a trie.
+This takes an eighth of the time of py-trie, which the tests compare it with and whose use dominated
+the cost of recording a block.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,7 +23,7 @@ _Entry = tuple[str, bytes]  # key as hex digits, value
 
 
 def receipts_root(receipts: Sequence[Mapping[str, Any]]) -> str:
-    """Compute the root over a block's receipts, as JSON-RPC gives them, in transaction order.
+    """Compute the root over a block's receipts in JSON-RPC form, in transaction order.
 
     Returns:
         The root as lowercase `0x` + 64 hex digits, to compare with the header's `receiptsRoot`.
@@ -36,7 +36,7 @@ def receipts_root(receipts: Sequence[Mapping[str, Any]]) -> str:
         try:
             entries.append((_rlp_integer(index).hex(), _encoded(receipt)))
         except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
-            raise ValueError(f"receipt {index} is misshapen: {error!r}") from error
+            raise ValueError(f"receipt {index} is malformed: {error!r}") from error
     entries.sort()
     return "0x" + keccak(_node(entries, 0) if entries else _EMPTY).hex()
 
@@ -63,9 +63,9 @@ def _encoded(receipt: Mapping[str, Any]) -> bytes:
 
 
 def _node(entries: Sequence[_Entry], depth: int) -> bytes:
-    """The RLP of the node over these entries, in order of their keys, which agree up to `depth`.
+    """The RLP of the node over these entries, sorted by keys with a common prefix of `depth`.
 
-    No key is the beginning of another one, since RLP is not: no branch has a value of its own.
+    No key is a prefix of another one, since RLP is prefix-free, so branches have no values.
     """
     first, value = entries[0]
     if len(entries) == 1:
@@ -90,7 +90,7 @@ def _node(entries: Sequence[_Entry], depth: int) -> bytes:
 
 
 def _reference(node: bytes) -> bytes:
-    """How a node stands in the one above: itself where it is short, else its hash."""
+    """A node's reference in its parent: the node itself if it is short, else its hash."""
     return node if len(node) < _HASH_BYTES else _rlp_bytes(keccak(node))
 
 
@@ -102,7 +102,7 @@ def _path(digits: str, *, leaf: bool) -> bytes:
 
 def _rlp_hex(text: str) -> bytes:
     content = bytes.fromhex(text[2:])
-    if not text.startswith("0x") or len(text) != 2 + 2 * len(content):  # spaces are let through
+    if not text.startswith("0x") or len(text) != 2 + 2 * len(content):  # accepts spaces
         raise ValueError("not hexadecimal")
     return _rlp_bytes(content)
 
@@ -118,7 +118,7 @@ def _rlp_bytes(content: bytes) -> bytes:
 
 
 def _rlp_list(items: Iterable[bytes]) -> bytes:
-    """The list of items that are RLP already."""
+    """The RLP list of already encoded items."""
     content = b"".join(items)
     return _rlp_head(len(content), 0xC0) + content
 

@@ -1,10 +1,10 @@
 """Blocks, transactions and logs as flat table rows, without loss.
 
-A node's answer is a tree of JSON objects; a recording keeps it as three tables that any parquet
-reader can query. What the columns say is not stored twice: beside them stands only the *difference*
-between the node's object and the object that the columns alone would give (`extra`, JSON). So
-`decode_block(encode_block(x)) == x` for every field that a node sends, known to us or not, and
-`extra` holds little but signatures, blooms and what is peculiar to a chain.
+A node's response is a tree of JSON objects; a recording stores it as three tables that any parquet
+reader can query. The column `extra` holds, as JSON, only the *difference* between the node's object
+and the object that can be rebuilt from the other columns. So `decode_block(encode_block(x)) == x`
+for every field that a node sends, known or unknown, and `extra` holds little but signatures, blooms
+and chain-specific fields.
 """
 
 import json
@@ -21,7 +21,7 @@ Json = dict[str, Any]
 Row = dict[str, Any]
 
 ANY_BLOOM = "0x" + "ff" * 256
-"""A bloom filter that excludes nothing: the honest one where the true one is unknown."""
+"""A bloom filter that matches everything, for blocks whose true one is unknown."""
 
 _INT64_MAX = 2**63 - 1
 _HASH = re.compile(r"0x[0-9a-fA-F]{64}")
@@ -82,7 +82,7 @@ LOG_SCHEMA = pa.schema(
 
 @dataclass(frozen=True, slots=True)
 class RecordedBlock:
-    """One block as a node answers it.
+    """One block as returned by a node.
 
     Attributes:
         block: `eth_getBlockByNumber(number, true)`.
@@ -107,13 +107,13 @@ def encode_block(recorded: RecordedBlock, *, receipts_root_verified: bool) -> Bl
 
     Raises:
         ValueError: a field that identifies the block, a transaction or a log is missing or
-            misshapen, or the receipts are not those of the transactions.
+            malformed, or the receipts do not match the transactions.
     """
     block = recorded.block
     number, timestamp = _required(block, "number"), _required(block, "timestamp")
     transactions = block.get("transactions")
     if not isinstance(transactions, list) or len(transactions) != len(recorded.receipts):
-        raise ValueError(f"block {number}: as many receipts as transactions are needed")
+        raise ValueError(f"block {number}: the numbers of receipts and transactions differ")
     header = {key: value for key, value in block.items() if key != "transactions"}
     block_row: Row = {
         "block_number": number,
@@ -151,8 +151,8 @@ def decode_block(rows: BlockRows) -> RecordedBlock:
 
 
 def token_standard(topics: Sequence[str | None], data: Any) -> str | None:
-    """What a log with these topics moves: "erc20", "erc721", "unknown" (the Transfer signature in
-    a form of neither standard), or None when it is no Transfer log.
+    """The kind of a Transfer log: "erc20", "erc721", "unknown" (the Transfer signature with topics
+    of neither standard), or None for other logs.
     """
     given = [topic for topic in topics if topic is not None]
     if not given or not isinstance(given[0], str) or given[0].lower() != TRANSFER_TOPIC:
@@ -165,11 +165,13 @@ def token_standard(topics: Sequence[str | None], data: Any) -> str | None:
 def _transaction_row(index: int, transaction: Json, receipt: Json, block: Row) -> Row:
     transaction_hash = _hash(transaction, "hash")
     if _required(transaction, "transactionIndex") != index:
-        raise ValueError(f"transaction {transaction_hash} is not at its index {index}")
+        raise ValueError(f"transaction {transaction_hash} does not have its index {index}")
     if _hash(receipt, "transactionHash") != transaction_hash:
-        raise ValueError(f"the receipt of transaction {transaction_hash} is of another one")
+        raise ValueError(
+            f"the receipt of transaction {transaction_hash} belongs to another transaction"
+        )
     if not block["block_hash"] == _hash(transaction, "blockHash") == _hash(receipt, "blockHash"):
-        raise ValueError(f"transaction {transaction_hash} or its receipt is of another block")
+        raise ValueError(f"transaction {transaction_hash} or its receipt belongs to another block")
     logs = receipt.get("logs")
     if not isinstance(logs, list) or not all(isinstance(log, dict) for log in logs):
         raise ValueError(f"the receipt of transaction {transaction_hash} has no list of logs")
@@ -219,7 +221,7 @@ def _log_row(log: Json, transaction: Row) -> Row:
 
 
 def _plain_transaction(row: Row) -> Json:
-    """The transaction that the columns alone give."""
+    """The transaction rebuilt from the columns without `extra`."""
     return _position(row) | {
         "hash": row["tx_hash"],
         "from": row["from_address"],
@@ -234,7 +236,7 @@ def _plain_transaction(row: Row) -> Json:
 
 
 def _plain_receipt(row: Row) -> Json:
-    """The receipt, without logs, that the columns alone give."""
+    """The receipt, without logs, rebuilt from the columns without `extra`."""
     return _position(row) | {
         "transactionHash": row["tx_hash"],
         "from": row["from_address"],
@@ -250,7 +252,7 @@ def _plain_receipt(row: Row) -> Json:
 
 
 def _plain_log(row: Row, transaction: Row) -> Json:
-    """The log that the columns alone give."""
+    """The log rebuilt from the columns without `extra`."""
     return _position(transaction) | {
         "transactionHash": row["tx_hash"],
         "blockTimestamp": _quantity(transaction["block_timestamp"]),
@@ -271,7 +273,7 @@ def _position(row: Row) -> Json:
 
 
 def _difference(actual: Mapping[str, Any], plain: Json) -> str | None:
-    """What turns `plain` into `actual`, as JSON; None for nothing."""
+    """The difference from `plain` to `actual` as JSON; None if they are equal."""
     change = {
         key: value
         for key, value in actual.items()
@@ -301,17 +303,17 @@ def _topics(log: Json) -> list[str]:
     topics = log.get("topics")
     if not isinstance(topics, list):
         return []
-    # Lowercase, so that readers need not care; `extra` keeps the node's own.
+    # Normalised to lowercase; `extra` keeps the node's spelling.
     return [topic.lower() for topic in topics if _text(topic) is not None]
 
 
 def _text(value: Any) -> str | None:
-    # Parquet strings are UTF-8: what is not, such as a lone surrogate, goes into `extra`.
+    # Parquet strings are UTF-8: other text, such as a lone surrogate, goes into `extra`.
     return value if isinstance(value, str) and value.isascii() else None
 
 
 def _int64(value: Any) -> int | None:
-    """A JSON-RPC quantity that a column can hold, or None: then `extra` keeps what was sent."""
+    """A JSON-RPC quantity that fits into a column, or None: then `extra` keeps the original."""
     number = parse_quantity(value)
     return number if number is not None and number <= _INT64_MAX else None
 
@@ -334,7 +336,7 @@ def parse_quantity(value: Any) -> int | None:
 def _required(source: Json, key: str) -> int:
     number = _int64(source.get(key))
     if number is None:
-        raise ValueError(f"{key} is missing or no quantity")
+        raise ValueError(f"{key} is missing or not a quantity")
     return number
 
 
@@ -342,4 +344,4 @@ def _hash(source: Json, key: str) -> str:
     value = source.get(key)
     if isinstance(value, str) and _HASH.fullmatch(value):
         return value.lower()
-    raise ValueError(f"{key} is missing or no hash")
+    raise ValueError(f"{key} is missing or not a hash")

@@ -1,4 +1,4 @@
-"""The metadata of tokens for a recording: what their contracts answer, word for word."""
+"""The metadata of tokens for a recording: the raw results of their contracts."""
 
 import logging
 from collections.abc import Sequence
@@ -17,17 +17,17 @@ from src.chain.recording.format import TokenAnswers
 
 logger = logging.getLogger(__name__)
 
-_MAX_ANSWER_BYTES = 4096  # bytes; a longer name or symbol is an attack on our disk
-# How nodes word it that the contract itself failed; any other refusal says nothing of the token.
+_MAX_ANSWER_BYTES = 4096  # bytes; a longer name or symbol is an attempt to fill the disk
+# Messages of nodes for a failure of the contract itself; other errors say nothing about the token.
 _EVM_FAILURES = ("revert", "opcode", "out of gas", "invalid jump", "stack", "bad instruction")
 
 
 class TokenFetcher:
-    """Asks tokens for `decimals()`, `name()` and `symbol()`, thirty in one Multicall3 request.
+    """Calls `decimals()`, `name()` and `symbol()` of tokens, thirty tokens per Multicall3 request.
 
-    A token of which a call fails there is asked again alone: another one may have burnt the gas
-    that it needed, and that would be recorded as its own word. Where the chain has no Multicall3,
-    all are asked alone.
+    If a token's call fails there, it is repeated alone: another token may have burnt the gas, and
+    the failure must not be recorded as the token's own. If the chain has no Multicall3, all tokens
+    are called alone.
     """
 
     def __init__(self, node: Node) -> None:
@@ -35,7 +35,7 @@ class TokenFetcher:
         self._has_multicall = True
 
     def fetch_all(self, tokens: Sequence[str], pool: Executor) -> list[TokenAnswers | None]:
-        """What each token answers now; None where the node refuses to say, or at absurd length.
+        """The present metadata of each token; None if the node refuses, or the result is too long.
 
         Raises:
             SourceError: the node does not answer.
@@ -51,7 +51,7 @@ class TokenFetcher:
         ]
 
     def _ask_together(self, tokens: Sequence[str]) -> list[list[bytes | None] | None]:
-        """The answers of each token; None for those that must be asked alone."""
+        """The results of each token; None for those that must be called alone."""
         if not self._has_multicall or len(tokens) == 1:
             return [None] * len(tokens)
         try:
@@ -59,7 +59,7 @@ class TokenFetcher:
             self._has_multicall &= bool(data)
             results = multicall_results(data, tokens)
         except (RequestRefused, MalformedAnswer) as error:
-            logger.info("%s: asking each token alone", error)
+            logger.info("%s: calling each token alone", error)
             return [None] * len(tokens)
         return [
             [data for _, data in found] if all(success for success, _ in found) else None

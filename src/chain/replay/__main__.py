@@ -22,10 +22,10 @@ DEFAULT_PORT = 8545
 _POLL_SECONDS = 0.1
 
 _DESCRIPTION = """\
-Serve recorded blocks and receipts as an Ethereum node (JSON-RPC over HTTP), so that the bot and any
-other client run on real history with no network and always get the same answers.
+Serve recorded blocks and receipts as an Ethereum node (JSON-RPC over HTTP), so that the bot and
+other clients can run on real history without a network and get reproducible responses.
 
-What the recording does not hold is answered with JSON-RPC error -32001, never with an invented
+Requests for data that is not in the recording get the JSON-RPC error -32001, never an invented
 value. Stop with Ctrl-C.
 """
 _EPILOG = """\
@@ -58,11 +58,11 @@ def open_chain(folder: Path) -> tuple[RecordedChain, int]:
     """Open a recording or a folder in the data-set layout.
 
     Returns:
-        The chain, and how many transactions are not served because too little is known of them.
+        The chain, and the number of transactions that are not served because of missing fields.
 
     Raises:
-        RecordingError: the folder is neither, or cannot be read.
-        ValueError: it holds no block.
+        RecordingError: the folder is neither, or is unreadable.
+        ValueError: it contains no block.
     """
     if is_recording(folder):
         return RecordedChain(RecordingSource(Recording(folder))), 0
@@ -70,7 +70,7 @@ def open_chain(folder: Path) -> tuple[RecordedChain, int]:
         source = DatasetSource(folder)
         return RecordedChain(source), source.left_out
     raise RecordingError(
-        f"{folder}: neither a recording (recording.json; `npm run record` makes one) nor a data set"
+        f"{folder}: neither a recording (recording.json, from `npm run record`) nor a data set"
         " (transactions.parquet and transfers.parquet)"
     )
 
@@ -105,8 +105,8 @@ def _announce(chain: RecordedChain, url: str, left_out: int, seconds: float) -> 
         f" ready in {seconds:.1f} s."
     ]
     if left_out:
-        lines.append(f"{left_out:,} more are not served: who sent them is not recorded.")
-    lines.append("Try, in another terminal:")
+        lines.append(f"{left_out:,} more are not served: their senders are not recorded.")
+    lines.append("In another terminal, try:")
     lines.append(f"  export JSON_RPC_URL={url}")
     if example := _example(chain):
         lines.append(f"  npm run tx -- {example} --nocache")
@@ -120,7 +120,7 @@ def _announce(chain: RecordedChain, url: str, left_out: int, seconds: float) -> 
 
 
 def _example(chain: RecordedChain) -> str:
-    """The hash of a transaction, of one with logs if there is any in the newest blocks."""
+    """The hash of a transaction, with logs if the newest blocks have one."""
     found = ""
     for number in reversed(chain.blocks_with_transactions()[-20:]):
         for receipt in chain.block(number).receipts:

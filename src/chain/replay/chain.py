@@ -1,7 +1,7 @@
-"""The recorded part of a chain, looked up by number and hash: what a replayed node knows.
+"""The recorded part of a chain, with lookup by number and hash.
 
-`Unrecorded` stands between "does not exist" and "is not in this recording": a replay that answered
-`null` for a block that it does not have would tell a client that there is no such block.
+`Unrecorded` distinguishes "is not in this recording" from "does not exist": a `null` for an
+unrecorded block would tell a client that there is no such block.
 """
 
 from bisect import bisect_left, bisect_right
@@ -24,11 +24,11 @@ _AUTHORISING_TYPE = 4  # EIP-7702: raises the nonces of accounts other than the 
 
 
 class Unrecorded(LookupError):
-    """The recording does not say. The message is for the client."""
+    """The recording does not contain the data. The message is for the client."""
 
 
 class BlockSource(Protocol):
-    """Where recorded blocks come from."""
+    """A source of recorded blocks."""
 
     @property
     def chain_id(self) -> int:
@@ -36,7 +36,7 @@ class BlockSource(Protocol):
 
     @property
     def incomplete_blocks(self) -> frozenset[int]:
-        """Blocks of which not every transaction is recorded."""
+        """Blocks with unrecorded transactions."""
 
     def blocks(self, columns: list[str]) -> pa.Table:
         """These columns of all blocks, ordered by number."""
@@ -45,14 +45,14 @@ class BlockSource(Protocol):
         """These columns of all transactions, ordered by block and index."""
 
     def tables_of(self, number: int) -> Tables:
-        """Tables that hold this block, among others."""
+        """Tables that contain this block, possibly with others."""
 
     def tokens(self) -> dict[str, TokenAnswers]:
         """Token metadata by address."""
 
 
 class RecordingSource:
-    """A recording made by `record`."""
+    """A recording by `npm run record`."""
 
     incomplete_blocks: frozenset[int] = frozenset()
 
@@ -71,9 +71,9 @@ class RecordingSource:
 
 
 class RecordedChain:
-    """Look-ups over a `BlockSource`. Safe to use from several threads.
+    """Lookups in a `BlockSource`. Thread-safe.
 
-    Holds 16 bytes a transaction; blocks are read when they are asked for.
+    Uses 16 bytes per transaction; blocks are read on demand.
     """
 
     def __init__(self, source: BlockSource) -> None:
@@ -81,14 +81,14 @@ class RecordedChain:
 
         Raises:
             RecordingError: a file cannot be read.
-            ValueError: there is no block.
+            ValueError: there are no blocks.
         """
         self.chain_id = source.chain_id
         self._source = source
         blocks = source.blocks(["block_number", "block_hash"])
         self.numbers: list[int] = blocks["block_number"].to_pylist()
         if not self.numbers:
-            raise ValueError("there is no block in this recording")
+            raise ValueError("the recording contains no blocks")
         hashes = blocks["block_hash"].to_pylist()
         self._number_of_hash: dict[str, int] = dict(zip(hashes, self.numbers, strict=True))
         transactions = source.transactions(["tx_hash", "block_number"])
@@ -146,7 +146,7 @@ class RecordedChain:
         """The blocks from `first` to `last`, both included.
 
         Raises:
-            Unrecorded: not all of them are recorded; raised before the first one is given.
+            Unrecorded: not all of them are recorded; raised before the first one is returned.
         """
         if not self._has_all(first, last):
             missing = next(n for n in range(first, last + 1) if not self._has_all(n, n))
@@ -164,14 +164,14 @@ class RecordedChain:
         return ", ".join(shown) + (f" and {more} more ranges" if more else "")
 
     def nonce_after(self, address: str, number: int) -> int:
-        """How many transactions the account has sent up to and including this block.
+        """The number of transactions that the account has sent up to and including this block.
 
-        It is known where recorded transactions bound it from both sides, or from one with all
-        blocks between recorded. (A contract, or an account that runs one by EIP-7702, also counts
-        the contracts that it creates: of such an account nothing is known without transactions.)
+        It is known if recorded transactions bound it from both sides, or from one side with all
+        blocks between recorded. (The nonce of a contract, or of an account with code by EIP-7702,
+        also counts the contracts that it creates, so it is unknown without transactions.)
 
         Raises:
-            Unrecorded: the recorded transactions do not tell.
+            Unrecorded: it does not follow from the recorded transactions.
         """
         block_numbers, nonces = self._sent.get(address.lower(), ([], []))
         position = bisect_right(block_numbers, number)
@@ -183,9 +183,7 @@ class RecordedChain:
             return at_least
         if at_most is not None and self._nothing_else(number + 1, block_numbers[position]):
             return at_most
-        raise Unrecorded(
-            f"the recorded transactions do not tell the nonce of {address} after block {number}"
-        )
+        raise Unrecorded(f"the nonce of {address} after block {number} is not in this recording")
 
     def _read_block(self, number: int) -> RecordedBlock:
         if not self._has_all(number, number):

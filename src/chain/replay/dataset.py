@@ -1,7 +1,7 @@
-"""The data-set layout served as a chain: what it records, and neutral values for what it does not.
+"""Serves the data-set layout as a chain, with neutral values for unrecorded fields.
 
-The layout knows transactions and their Transfer logs, not whole blocks. Recorded, and served as
-recorded: hashes, numbers, timestamps, positions, sender, recipient, nonce, value, gas used, gas
+The layout contains transactions and their Transfer logs, not whole blocks. Recorded, and served
+unchanged: hashes, numbers, timestamps, positions, sender, recipient, nonce, value, gas used, gas
 price, status, type, the first four bytes of the input, Transfer logs. Synthesised, so that clients
 find every field in its JSON-RPC shape:
 
@@ -13,7 +13,7 @@ find every field in its JSON-RPC shape:
 - `input` ends after its selector.
 
 Transactions without a recorded sender, position or block hash (exports that hold transfers only)
-are left out: they could only be served with an invented sender.
+are not served, since their sender would have to be invented.
 """
 
 import gzip
@@ -88,7 +88,7 @@ class DatasetSource:
         return self._tables
 
     def tokens(self) -> dict[str, TokenAnswers]:
-        """The metadata in `tokens.csv.gz`, where there is one."""
+        """The metadata in `tokens.csv.gz`, if it exists."""
         return self._tokens
 
     @cached_property
@@ -167,7 +167,7 @@ def _running_sum(groups: pa.ChunkedArray, values: pa.ChunkedArray) -> pa.Array:
 
 
 def _blocks(rows: pa.Table) -> pa.Table:
-    """The blocks of the transactions, with headers that hold what is known of them."""
+    """The blocks of the transactions, with the known fields in their headers."""
     keys = ["block_number", "block_hash", "block_timestamp", "receipts_root_verified"]
     grouped = rows.group_by("block_number", use_threads=False).aggregate(
         [(key, "first") for key in keys[1:]] + [("gas_used", "sum"), ("tx_hash", "count")]
@@ -217,7 +217,7 @@ def _header(number: int, block_hash: str, parent_hash: str, timestamp: int, gas_
 
 
 def _logs(transfers: pa.Table, transactions: pa.Table) -> pa.Table:
-    """Transfer events as the logs that they were decoded from."""
+    """Transfer events encoded as logs."""
     position = pc.index_in(transfers["tx_hash"], transactions["tx_hash"])
     known = pc.is_valid(position)
     transfers, position = transfers.filter(known), position.filter(known)

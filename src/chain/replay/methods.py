@@ -1,8 +1,8 @@
 """The JSON-RPC methods of a replayed node.
 
-A method takes its parameters as JSON and returns JSON, or raises `RpcError`. Nothing is made up:
-what the recording does not tell is error -32001 (EIP-1474 "resource not found"), never `null`, `0x`
-or 0, which would claim that there is no such thing.
+A method takes its parameters as JSON and returns JSON, or raises `RpcError`. Data that is not in
+the recording is error -32001 (EIP-1474 "resource not found"), never `null`, `0x` or 0, which would
+claim that it does not exist.
 """
 
 import re
@@ -38,7 +38,7 @@ Method = Callable[..., Any]
 
 
 class RpcError(Exception):
-    """A JSON-RPC error answer."""
+    """A JSON-RPC error response."""
 
     def __init__(self, code: int, message: str) -> None:
         super().__init__(message)
@@ -47,7 +47,7 @@ class RpcError(Exception):
 
 
 class ReplayMethods:
-    """The methods over one recorded chain. Safe to call from several threads."""
+    """The methods for one recorded chain. Thread-safe."""
 
     def __init__(self, chain: RecordedChain) -> None:
         self._chain = chain
@@ -113,15 +113,15 @@ class ReplayMethods:
         return [log for log in logs if _matches(log, addresses, topics)]
 
     def get_transaction_count(self, address: Any, block: Any = "latest") -> str:
-        """`eth_getTransactionCount`, where the recorded nonces tell it."""
+        """`eth_getTransactionCount`, if it follows from the recorded nonces."""
         account = _lower_address(address)
         number = min(self._number(block), self._chain.head)
         nonce: int = self._recorded(self._chain.nonce_after, account, number)
         return hex(nonce)
 
     def call(self, transaction: Any, block: Any = "latest", *_: Any) -> str:
-        """`eth_call` of a token's `name()`, `symbol()` and `decimals()`, where they are recorded,
-        and of Multicall3's `aggregate3` over such calls.
+        """`eth_call` of a token's `name()`, `symbol()` and `decimals()`, if recorded, and of
+        Multicall3's `aggregate3` with such calls.
         """
         self._number(block)
         if not isinstance(transaction, dict):
@@ -152,13 +152,13 @@ class ReplayMethods:
         return encode(["(bool,bytes)[]"], [results])
 
     def _metadata(self, token: str, payload: bytes) -> str | None:
-        """The returned data; None where the call reverts."""
+        """The returned data; None if the call reverts."""
         name = _METADATA_OF_SELECTOR.get(payload[:_SELECTOR_BYTES])
         recorded = self._chain.tokens.get(token)
         if name is None or recorded is None:
             raise RpcError(
                 NOT_RECORDED,
-                f"this call to {token} is not in the recording, which holds name(), symbol() and"
+                f"this call to {token} is not in the recording, which contains name(), symbol() and"
                 f" decimals() of {len(self._chain.tokens)} tokens",
             )
         answer: str | None = getattr(recorded, name)
@@ -179,7 +179,7 @@ class ReplayMethods:
         return number
 
     def _number(self, block: Any) -> int:
-        """The number meant by a quantity, a tag, or an EIP-1898 object."""
+        """The block number of a quantity, a tag, or an EIP-1898 object."""
         if isinstance(block, dict):
             if "blockHash" in block:
                 return self._number_of(block["blockHash"])
@@ -203,13 +203,13 @@ class ReplayMethods:
 
 def _lower_address(address: Any) -> str:
     if not isinstance(address, str) or not _ADDRESS.fullmatch(address):
-        raise RpcError(INVALID_PARAMS, "an address is 0x and 40 hex digits")
+        raise RpcError(INVALID_PARAMS, "an address must be 0x and 40 hex digits")
     return address.lower()
 
 
 def _check_hash(value: Any) -> None:
     if not isinstance(value, str) or not _HASH.fullmatch(value):
-        raise RpcError(INVALID_PARAMS, "a hash is 0x and 64 hex digits")
+        raise RpcError(INVALID_PARAMS, "a hash must be 0x and 64 hex digits")
 
 
 def _block(recorded: RecordedBlock, full: Any) -> Json:

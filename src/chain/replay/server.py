@@ -1,7 +1,7 @@
-"""JSON-RPC 2.0 over HTTP, for the methods of a replayed node.
+"""A JSON-RPC 2.0 server over HTTP for the methods of a replayed node.
 
-Each connection has a thread of its own and may stay open. Requests come from strangers' programs:
-what is not a request gets the error that JSON-RPC 2.0 defines for it, and sizes are bounded.
+Each connection has its own thread and may stay open. Requests are untrusted: invalid ones get the
+error that JSON-RPC 2.0 defines, and sizes are bounded.
 """
 
 import inspect
@@ -36,7 +36,7 @@ class RpcServer(ThreadingHTTPServer):
         methods: by name; each takes a request's positional parameters and may raise `RpcError`.
 
     Raises:
-        OSError: the address is in use or not ours.
+        OSError: the address is in use or not local.
     """
 
     daemon_threads = True
@@ -49,12 +49,12 @@ class RpcServer(ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        """Where clients reach the server."""
+        """The URL of the server."""
         host, port = self.server_address[:2]
         return f"http://{host!s}:{port}"
 
     def answer(self, body: bytes) -> _Answer | list[_Answer] | None:
-        """Answer the body of a request; None when it asks for no answer (notifications)."""
+        """The response to a request body; None for notifications."""
         try:
             request = json.loads(body)
         except (ValueError, RecursionError):
@@ -64,16 +64,18 @@ class RpcServer(ThreadingHTTPServer):
         if not request:
             return _error(None, INVALID_REQUEST, "an empty batch")
         if len(request) > MAX_BATCH:
-            return _error(None, INVALID_REQUEST, f"a batch holds at most {MAX_BATCH} requests")
+            return _error(
+                None, INVALID_REQUEST, f"a batch may contain at most {MAX_BATCH} requests"
+            )
         answers = [self._answer_one(one) for one in request]
         return [answer for answer in answers if answer is not None] or None
 
     def _answer_one(self, request: Any) -> _Answer | None:
         if not isinstance(request, dict) or not isinstance(request.get("method"), str):
-            return _error(None, INVALID_REQUEST, "a request is an object with a method")
+            return _error(None, INVALID_REQUEST, "a request must be an object with a method")
         identity = request.get("id")
         if isinstance(identity, bool) or not isinstance(identity, str | int | float | None):
-            return _error(None, INVALID_REQUEST, "an id is a string, a number or null")
+            return _error(None, INVALID_REQUEST, "an id must be a string, a number or null")
         answer = self._call(identity, request["method"], request.get("params", []))
         return answer if "id" in request else None
 
@@ -81,22 +83,22 @@ class RpcServer(ThreadingHTTPServer):
         method = self.methods.get(name)
         if method is None:
             known = ", ".join(sorted(self.methods))
-            message = f"a recording does not answer {name[:64]}, only {known}"
+            message = f"a recording does not support {name[:64]}, only {known}"
             return _error(identity, METHOD_NOT_FOUND, message)
         if not isinstance(params, list):
             return _error(identity, INVALID_PARAMS, "params must be a list")
         if not _accepts(method, params):
-            return _error(identity, INVALID_PARAMS, f"{name} takes other parameters")
+            return _error(identity, INVALID_PARAMS, f"{name} does not take these parameters")
         try:
             return {"jsonrpc": "2.0", "id": identity, "result": method(*params)}
         except RpcError as error:
             return _error(identity, error.code, error.message)
-        except Exception:  # the connection's boundary: the client is told, we keep serving
+        except Exception:  # the client gets an error, the server continues
             logger.exception("%s failed", name)
             return _error(identity, INTERNAL_ERROR, "internal error, see the log of the replay")
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002
-        """A client that went away is no error."""
+        """Ignore the error of a client that disconnected."""
         logger.debug("connection lost", exc_info=True)
 
 

@@ -1,1 +1,1 @@
-"""How far traffic has moved from what a model was trained on."""
+"""Drift of traffic from a model's training data."""

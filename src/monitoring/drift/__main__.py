@@ -1,4 +1,4 @@
-"""Has traffic moved away from what the model knows? `npm run drift -- --reference R ...`."""
+"""Check traffic for drift: `npm run drift -- --reference R ...`."""
 
 import argparse
 import sys
@@ -7,18 +7,18 @@ from src import cli
 from src.monitoring.drift.levels import Levels
 
 _DESCRIPTION = """\
-Compare two samples of traffic: the score and every input of the model, transfers a transaction, the
+Compare two samples of traffic: the score and every model input, transfers per transaction, the
 scale of values, the mix of tokens and the anomaly rate.
 """
 
 _EPILOG = """\
-A sample is a folder (a data set or a recording) or what --save-reference wrote.
+A sample is a folder (a data set or a recording) or a file written by --save-reference.
 
 examples:
   npm run drift -- --reference data/training --save-reference reference.json
   npm run drift -- --reference reference.json --current data/last-week --html drift.html
 
-exit codes: 0 ok, 1 failed, or too few transactions to say anything, 2 wrong usage, 3 watch,
+exit codes: 0 ok, 1 failed, or too few transactions, 2 wrong usage, 3 watch,
 4 retrain.
 """
 
@@ -40,9 +40,9 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         type=cli.path,
         required=True,
         metavar="R",
-        help="what the model was trained on",
+        help="traffic of the model's training",
     )
-    add("--current", type=cli.path, metavar="C", help="the traffic of today")
+    add("--current", type=cli.path, metavar="C", help="current traffic")
     add(
         "--model", type=cli.path, metavar="FILE", help="the model ($MODEL_PATH, else the project's)"
     )
@@ -50,15 +50,15 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         "--save-reference",
         type=cli.output_file,
         metavar="FILE",
-        help="write R as a small file for later",
+        help="save R as a small file for later use",
     )
     add("--html", type=cli.output_file, metavar="FILE", help="write the report")
-    add("--json", type=cli.output_file, metavar="FILE", help="write the outcome for machines")
+    add("--json", type=cli.output_file, metavar="FILE", help="write the result as JSON")
     add("--least", type=cli.whole(2), default=Levels().least, metavar="N",
-        help="transactions that a sample must have (%(default)s)")  # fmt: skip
+        help="minimum number of transactions per sample (%(default)s)")  # fmt: skip
     options = parser.parse_args(arguments)
     if options.current is None and options.save_reference is None:
-        parser.error("--current or --save-reference is needed")
+        parser.error("pass --current or --save-reference")
     return options
 
 

@@ -1,9 +1,9 @@
-"""Effect sizes of drift: how far two samples differ, not how sure one is that they do.
+"""Effect sizes of drift: how far two samples differ, not how certain the difference is.
 
-A test's p-value falls with the sample until everything is "significant"; these do not grow with it.
-What they do have is a floor of sampling noise. It is measured on the reference, between halves of
-it, and taken off: transactions of one block resemble each other, so the noise is several times
-that of independent ones, and formulas for those would raise false alarms.
+A test's p-value falls with the sample size until everything is "significant"; effect sizes do not
+grow with it. They have a floor of sampling noise, which is measured between halves of the reference
+and subtracted: transactions of one block resemble each other, so the noise is several times that of
+independent ones, and formulas for independent samples would raise false alarms.
 
 Population stability index: sum over bins of (q - p) ln(q / p), the symmetric Kullback-Leibler
 divergence of the binned samples; customary readings are 0.1 for some drift and 0.25 for a lot. Its
@@ -33,7 +33,7 @@ _NOISE_QUANTILE = 0.95
 
 @dataclass(frozen=True, slots=True)
 class Noise:
-    """How large the measures are without drift: times 1/n + 1/m, and times the root of it."""
+    """The measures without drift: factors of 1/n + 1/m, and of its square root."""
 
     psi: float = 0.0
     wasserstein: float = 0.0
@@ -46,8 +46,8 @@ class Distribution:
     Attributes:
         values: ascending, distinct, shape (k,), k at most 2 * `MAX_POINTS`.
         shares: of each, adding up to 1.
-        size: observations behind it.
-        noise: measured on it.
+        size: number of observations.
+        noise: of this column.
     """
 
     values: Floats
@@ -59,8 +59,8 @@ class Distribution:
     def of(cls, observations: Floats) -> Self:
         """Summarise observations.
 
-        Values that occur often stand for themselves: most traffic is the same few shapes. The
-        others are joined with their neighbours where there are too many.
+        Frequent values are kept exactly: most traffic has the same few shapes. If there are too
+        many others, neighbours are merged.
         """
         rounded = np.round(observations.astype(np.float64), _DECIMALS) + 0.0
         values, counts = np.unique(rounded, return_counts=True)
@@ -75,7 +75,7 @@ class Distribution:
         return cls(values, counts / counts.sum(), len(observations))
 
     def with_noise(self, observations: Floats, halves: Masks) -> Self:
-        """The same with its noise, measured between halves of the observations behind it."""
+        """A copy with its noise, measured between halves of the observations."""
         measured = [
             _raw(self.of(observations[half]), self.of(observations[~half]))
             for half in halves
@@ -92,12 +92,12 @@ class Distribution:
 
 @dataclass(frozen=True, slots=True)
 class Categories:
-    """How often each category occurs.
+    """The number of occurrences of each category.
 
     Attributes:
         counts: by name.
-        size: transactions behind it.
-        noise: measured on it.
+        size: number of transactions.
+        noise: of this mix.
     """
 
     counts: Mapping[str, int]
@@ -111,9 +111,9 @@ class Effect:
 
     Attributes:
         psi: population stability index.
-        psi_noise: what it may be without drift.
+        psi_noise: its value without drift.
         wasserstein: in standard deviations of the reference; None for categories.
-        wasserstein_noise: what it may be without drift.
+        wasserstein_noise: its value without drift.
     """
 
     psi: float
@@ -133,7 +133,7 @@ class Effect:
 
 
 def effect(reference: Distribution, current: Distribution) -> Effect:
-    """How far a numeric column moved."""
+    """The drift of a numeric column."""
     psi, distance = _raw(reference, current)[:2]
     scarcity = 1 / reference.size + 1 / current.size
     noise = reference.noise
@@ -141,7 +141,7 @@ def effect(reference: Distribution, current: Distribution) -> Effect:
 
 
 def categorical_effect(reference: Categories, current: Categories) -> Effect:
-    """How far the mix of categories moved; those below 2% of the reference count together."""
+    """The drift of a mix of categories; those below 2% of the reference are merged."""
     scarcity = 1 / reference.size + 1 / current.size
     return Effect(_categorical_psi(reference, current), reference.noise.psi * scarcity)
 
@@ -157,11 +157,11 @@ def categorical_noise(halves: Sequence[tuple[Categories, Categories]]) -> Noise:
 
 
 def bin_edges(reference: Distribution) -> Floats:
-    """Upper ends of all bins but the last, such that each holds some mass of the reference.
+    """Upper ends of all bins but the last, such that each contains enough mass of the reference.
 
-    Most inputs are counts and mostly zero: deciles would be all the same value. So distinct values
-    are bins of their own, joined with their neighbours until each bin holds enough, and never more
-    than about ten bins. What is above a dominating value is a bin however rare it is.
+    Most inputs are counts and mostly zero, so all deciles would be the same value. Instead, each
+    distinct value starts as a bin, and neighbouring bins are merged until each contains enough, for
+    at most about ten bins. Values above a dominating value form a bin, however rare they are.
     """
     least = max(_MIN_MASS, (1 - float(reference.shares.max())) / 10)
     edges, held = [], 0.0
@@ -171,7 +171,7 @@ def bin_edges(reference: Distribution) -> Floats:
             edges.append(value)
             held = 0.0
     if len(edges) > 1 and held < least:
-        edges.pop()  # what is left joins the last bin
+        edges.pop()  # merge the rest into the last bin
     return np.array(edges)
 
 
@@ -182,7 +182,7 @@ def _raw(reference: Distribution, current: Distribution) -> tuple[float, float, 
     distance = wasserstein_distance(
         reference.values, current.values, reference.shares, current.shares
     )
-    # A reference that is all one value has no spread; then the distance itself is the measure.
+    # A constant reference has no spread; then the measure is the distance itself.
     spread = reference.spread or 1.0
     scarcity = 1 / reference.size + 1 / current.size
     return _psi(p, q, reference.size, current.size), float(distance) / spread, scarcity
@@ -217,7 +217,7 @@ def _binned(side: Distribution, edges: Floats) -> Floats:
 
 
 def _psi(p: Floats, q: Floats, n: int, m: int) -> float:
-    """Half an observation is added to each bin: an empty one is not infinitely surprising."""
+    """Adds half an observation to each bin, so that an empty bin does not give infinity."""
     bins = len(p)
     p = (p * n + 0.5) / (n + 0.5 * bins)
     q = (q * m + 0.5) / (m + 0.5 * bins)

@@ -1,4 +1,4 @@
-"""What drift is measured on: a sample of traffic as one model sees it, small enough to be kept."""
+"""The input of drift checks: a compact sample of traffic, scored by one model."""
 
 import json
 from collections.abc import Mapping
@@ -22,8 +22,8 @@ from src.monitoring.drift.measures import (
 SCORE = "anomaly_score"
 TRANSFER_COUNT = "transfer_count"
 VALUE_SCALE = "value_scale"
-"""Amounts in robust standard deviations from what the token moved in training, mean over the
-transaction's known tokens. The model's own inputs see only amounts that are far too large."""
+"""Amounts in robust standard deviations from the token's training amounts, averaged over the
+transaction's known tokens. The model's inputs only react to amounts that are far too large."""
 
 UNKNOWN_TOKEN = "unknown"  # noqa: S105  stands for all that have no address here
 _FORMAT = 1
@@ -32,14 +32,14 @@ _SPLITS = 25
 
 @dataclass(frozen=True, slots=True)
 class TrafficSample:
-    """Transactions, summarised.
+    """A summary of transactions.
 
     Attributes:
         model_version: the model that scored them.
         size: transactions.
         anomalies: those at or above the model's threshold.
-        columns: the score, each input, transfers a transaction and the scale of values.
-        tokens: in how many transactions each known token moves; `unknown` for all others together.
+        columns: the score, each input, transfers per transaction and the scale of values.
+        tokens: number of transactions that move each known token; `unknown` for all others.
     """
 
     model_version: str
@@ -50,11 +50,11 @@ class TrafficSample:
 
     @property
     def unknown_share(self) -> float:
-        """Share of the transactions that move a token which the model does not know."""
+        """Share of the transactions that move a token unknown to the model."""
         return self.tokens.counts.get(UNKNOWN_TOKEN, 0) / self.size
 
     def to_json(self) -> str:
-        """Serialise, to be kept as the reference."""
+        """Serialise, for use as a reference."""
         return json.dumps(
             {
                 "format": _FORMAT,
@@ -80,10 +80,10 @@ class TrafficSample:
 
 
 def parse_sample(text: str) -> TrafficSample:
-    """Read what `to_json` wrote.
+    """Read the output of `to_json`.
 
     Raises:
-        ValueError: it is something else.
+        ValueError: the text is not a sample.
     """
     try:
         content: dict[str, Any] = json.loads(text)
@@ -108,14 +108,14 @@ def _column(content: dict[str, Any]) -> Distribution:
     size = int(content["size"])
     usable = len(values) and values.shape == shares.shape and size > 0 and (shares >= 0).all()
     if not usable or not np.isfinite(values).all() or not 0.99 < shares.sum() < 1.01:
-        raise ValueError("a column that is no distribution")
+        raise ValueError("a column is not a distribution")
     return Distribution(values, shares / shares.sum(), size, Noise(**content["noise"]))
 
 
 def sample_of(
     model: Model, batch: TransferBatch, blocks: NDArray[np.int64] | None = None
 ) -> TrafficSample:
-    """Summarise transactions as a model sees them.
+    """Summarise transactions for a model.
 
     Args:
         model: the one in use.
@@ -163,7 +163,7 @@ def _observed(model: Model, batch: TransferBatch) -> dict[str, NDArray[np.float6
 
 
 def _tokens(model: Model, batch: TransferBatch, chosen: NDArray[np.bool_]) -> Categories:
-    """In how many of the chosen transactions each known token moves."""
+    """The number of selected transactions that move each known token."""
     owner, known = _owner(batch), _known_tokens(model, batch)
     here = chosen[owner]
     moved = np.unique(np.stack([owner[here], known[here]]), axis=1)[1]
@@ -183,7 +183,7 @@ def _owner(batch: TransferBatch) -> NDArray[np.int64]:
 
 
 def _known_tokens(model: Model, batch: TransferBatch) -> NDArray[np.int64]:
-    """The position of each transfer's token among those that the model knows, or -1."""
+    """The index of each transfer's token among those known to the model, or -1."""
     position = {address: row for row, address in enumerate(model.manifest.token_amounts)}
     rows = np.array([position.get(address, -1) for address in batch.token_addresses], dtype=int)
     known: NDArray[np.int64] = rows[batch.token]

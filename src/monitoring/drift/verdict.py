@@ -13,12 +13,12 @@ TOKEN_MIX = "token_mix"  # noqa: S105  a column
 
 
 class TooFew(ValueError):
-    """A sample is too small to say anything. Names the size and the least one."""
+    """A sample is too small for a verdict. The message states its size and the minimum."""
 
 
 @enum.unique
 class Verdict(enum.IntEnum):
-    """What to do, least urgent first; the numbers are those of the metric."""
+    """The recommended action, least urgent first; the values are those of the metric."""
 
     OK = 0
     WATCH = 1
@@ -27,11 +27,11 @@ class Verdict(enum.IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """The outcome.
+    """The result of a comparison.
 
     Attributes:
         verdict: the most urgent of all.
-        reasons: what speaks for it, most urgent first; empty when all is well.
+        reasons: most urgent first; empty for OK.
         effects: of the score, each input, transfer count, value scale and token mix.
         reference, current: the samples.
         rates: anomaly rates with 95% intervals: reference, current.
@@ -50,23 +50,23 @@ class Drift:
 def compare(
     reference: TrafficSample, current: TrafficSample, levels: Levels | None = None
 ) -> Drift:
-    """Compare two samples that the same model scored.
+    """Compare two samples scored by the same model.
 
     Raises:
         TooFew: one of them is too small.
-        ValueError: two models scored them.
+        ValueError: they were scored by different models.
     """
     levels = levels or Levels()
     for what, sample in (("reference", reference), ("current", current)):
         if sample.size < levels.least:
             raise TooFew(
-                f"the {what} sample has {sample.size:,} transactions, at least {levels.least:,} "
-                "are needed to tell drift from chance"
+                f"the {what} sample has {sample.size:,} transactions, but at least "
+                f"{levels.least:,} are needed to distinguish drift from chance"
             )
     if reference.model_version != current.model_version:
         raise ValueError(
             f"the reference was scored by model {reference.model_version}, the current sample by "
-            f"{current.model_version}: make the reference anew with the model in use"
+            f"{current.model_version}: create a new reference with the model in use"
         )
     effects = {
         name: effect(column, current.columns[name])

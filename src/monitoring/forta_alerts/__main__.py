@@ -15,13 +15,13 @@ URL_VARIABLE = "FORTA_API_URL"
 _BOT_ID_LENGTH = 66
 
 _DESCRIPTION = """\
-Read a day's alerts of a bot from the Forta API and say what they show: the anomaly and invalid
-rates, their deviation from training's, severities over the day, scores, other thresholds, and the
+Read a day's alerts of a bot from the Forta API and report statistics: the anomaly and invalid
+rates, their deviation from training, severities over the day, scores, other thresholds, and the
 five most anomalous transactions.
 """
 
 _EPILOG = f"""\
-The key stands in ${KEY_VARIABLE}. notebooks/daily_model_stats.ipynb shows the same, step by step.
+Set the API key in ${KEY_VARIABLE}. notebooks/daily_model_stats.ipynb shows the same, step by step.
 
 example:
   npm run stats -- --bot 0x... --date 2026-01-31 --html day.html
@@ -44,7 +44,7 @@ def _bot(text: str) -> str:
     bot = text.strip().lower()
     hexadecimal = bot.startswith("0x") and all(digit in "0123456789abcdef" for digit in bot[2:])
     if len(bot) != _BOT_ID_LENGTH or not hexadecimal:
-        raise argparse.ArgumentTypeError("a bot id: 0x and 64 hexadecimal digits")
+        raise argparse.ArgumentTypeError("a bot id (0x and 64 hexadecimal digits)")
     return bot
 
 
@@ -68,8 +68,8 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     add("--url", type=cli.http_url, metavar="URL",
         default=os.environ.get(URL_VARIABLE) or DEFAULT_URL,
         help=f"the API (${URL_VARIABLE}, else {DEFAULT_URL})")  # fmt: skip
-    add("--html", type=cli.output_file, metavar="FILE", help="write the report with pictures")
-    add("--json", type=cli.output_file, metavar="FILE", help="write the figures for machines")
+    add("--html", type=cli.output_file, metavar="FILE", help="write the report with plots as HTML")
+    add("--json", type=cli.output_file, metavar="FILE", help="write the statistics as JSON")
     return parser.parse_args(arguments)
 
 

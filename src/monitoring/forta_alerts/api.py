@@ -19,7 +19,7 @@ _TIMEOUT_SECONDS = 60.0
 _MAX_BYTES = 128 * 1024 * 1024
 _MAX_PAGES = 10_000
 _MAX_BACKOFF_SECONDS = 30.0
-# The request itself is wrong: asking again gives the same answer.
+# The request itself is wrong: a retry gives the same response.
 _FINAL_CODES = frozenset(
     {"BAD_USER_INPUT", "FORBIDDEN", "GRAPHQL_PARSE_FAILED", "GRAPHQL_VALIDATION_FAILED",
      "UNAUTHENTICATED"}
@@ -47,13 +47,13 @@ logger = logging.getLogger(__name__)
 
 
 class FortaApi:
-    """Asks for alerts; repeats a page that fails, with growing pauses.
+    """Reads alerts; retries failing pages with exponential backoff.
 
     Args:
-        key: sent as a bearer token; None for an endpoint that needs none.
+        key: sent as a bearer token; None for an endpoint without keys.
         url: the endpoint.
-        page_size: alerts a page.
-        sleep: waits that many seconds.
+        page_size: alerts per page.
+        sleep: waits for a number of seconds.
     """
 
     def __init__(
@@ -76,9 +76,9 @@ class FortaApi:
         """Every alert of a bot about blocks of one UTC day, oldest first.
 
         Raises:
-            RequestRefused: the API will not answer this: key, bot, or query.
+            RequestRefused: the API rejects the key, the bot, or the query.
             SourceUnavailable, RateLimited: it failed `ATTEMPTS` times in a row.
-            MalformedAnswer: not what the schema says, or a cursor that leads nowhere.
+            MalformedAnswer: the response violates the schema, or a cursor is invalid.
         """
         wanted: dict[str, Any] = {
             "first": self._page_size,
@@ -95,7 +95,7 @@ class FortaApi:
                 return
             position = (cursor["blockNumber"], cursor["alertId"])
             if position in seen:
-                raise MalformedAnswer(_SOURCE, "a cursor leads back to an earlier page")
+                raise MalformedAnswer(_SOURCE, "a cursor points back to an earlier page")
             seen.add(position)
             wanted = {**wanted, "after": cursor}
         raise MalformedAnswer(_SOURCE, f"more than {_MAX_PAGES} pages")
@@ -113,7 +113,7 @@ class FortaApi:
                     raise
                 pause = min(_MAX_BACKOFF_SECONDS, 2.0 ** (attempt - 1))
                 logger.warning("%s; attempt %d of %d", failure, attempt, ATTEMPTS)
-                # Spread, so that several who were refused together do not come back together.
+                # With jitter, so that clients that were rejected together do not retry together.
                 self._sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311
         raise AssertionError("the last attempt returns or raises")
 
@@ -121,7 +121,7 @@ class FortaApi:
         body = {"query": QUERY, "variables": {"input": wanted}}
         answer = self._http.post(body, headers=self._headers)
         if not isinstance(answer, dict):
-            raise MalformedAnswer(_SOURCE, "answer is not an object")
+            raise MalformedAnswer(_SOURCE, "response is not an object")
         errors = answer.get("errors")
         if errors:
             raise self._failure(errors)
@@ -139,7 +139,7 @@ class FortaApi:
 
 
 def _read(data: Any) -> tuple[list[Alert], dict[str, Any] | None]:
-    """A page's alerts and where the next one begins."""
+    """A page's alerts and the cursor of the next page."""
     try:
         connection = data["alerts"]
         alerts = connection["alerts"]

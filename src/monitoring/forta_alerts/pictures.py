@@ -1,4 +1,4 @@
-"""A picture of each of a day's statistics, as PNG bytes."""
+"""Plots of a day's statistics, as PNG bytes."""
 
 from collections.abc import Callable
 
@@ -15,11 +15,11 @@ _INCHES = (8.0, 3.2)
 
 
 def day_pictures(table: pd.DataFrame, statistics: DailyStatistics) -> dict[str, bytes]:
-    """Every picture by its caption."""
+    """All plots by caption."""
     pictures: dict[str, Callable[[Axes], object]] = {
         "Share of each alert id": lambda axes: _shares(axes, statistics),
-        "Alerts an hour, by severity": lambda axes: _hours(axes, table),
-        "Anomaly rate against training's": lambda axes: _rates(axes, statistics),
+        "Alerts per hour, by severity": lambda axes: _hours(axes, table),
+        "Anomaly rate, compared with training": lambda axes: _rates(axes, statistics),
         "Anomaly scores": lambda axes: _scores(axes, table),
         "Anomaly rate at other thresholds": lambda axes: _thresholds(axes, statistics),
     }
@@ -47,7 +47,7 @@ def _hours(axes: Axes, table: pd.DataFrame) -> None:
         bottom += counts
     clock = matplotlib.dates.DateFormatter("%H:%M")  # type: ignore[no-untyped-call]
     axes.xaxis.set_major_formatter(clock)
-    axes.set(ylabel="alerts an hour", xlabel="UTC")
+    axes.set(ylabel="alerts per hour", xlabel="UTC")
     if len(hours.columns):
         axes.legend(frameon=False, ncols=3)
 

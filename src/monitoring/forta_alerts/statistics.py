@@ -1,6 +1,4 @@
-"""Statistics of one day of published alerts: what the bot said, and whether it is what training
-led to expect.
-"""
+"""Statistics of one day of published alerts, compared with the training data."""
 
 import math
 from collections.abc import Iterable
@@ -28,13 +26,13 @@ class DailyStatistics:
     """One day.
 
     Attributes:
-        transactions: with exactly one of the bot's three alerts.
-        repeated: alerts about a transaction that had one already; left out.
-        other: further findings, of rules, by alert id.
+        transactions: number of transactions with one of the bot's three primary alerts.
+        repeated: further primary alerts of the same transactions, which are ignored.
+        other: rule findings, by alert id.
         counts: transactions by alert id.
         anomaly_rate: share of `ANOMALOUS` among all, with its 95% interval.
         invalid_rate: the same of `INVALID`.
-        expected_anomaly_rate: training's.
+        expected_anomaly_rate: in training.
         deviation: of the anomaly rate from the expected one, in percent of it.
         by_threshold: share of the scored transactions at or above other thresholds.
         model_versions: transactions by model version.
@@ -55,7 +53,7 @@ class DailyStatistics:
 
 
 def alerts_table(alerts: Iterable[dict[str, Any]]) -> pd.DataFrame:
-    """Alerts as rows of `COLUMNS`; what is missing or no number becomes None or NaN."""
+    """Alerts as rows of `COLUMNS`; missing and invalid values become None or NaN."""
     table = pd.DataFrame([_row(alert) for alert in alerts], columns=list(COLUMNS))
     table["time"] = pd.to_datetime(table["time"], utc=True)
     table["score"] = table["score"].astype(np.float64)
@@ -63,7 +61,7 @@ def alerts_table(alerts: Iterable[dict[str, Any]]) -> pd.DataFrame:
 
 
 def primary(table: pd.DataFrame) -> pd.DataFrame:
-    """One alert a transaction, of the bot's three kinds: the first of each."""
+    """The first primary alert of each transaction."""
     chosen = table[table["alert_id"].isin([NORMAL, ANOMALOUS, INVALID])]
     return chosen.drop_duplicates("tx_hash", ignore_index=True)
 
@@ -77,7 +75,7 @@ def daily_statistics(table: pd.DataFrame, expected_anomaly_rate: float) -> Daily
     alerts = primary(table)
     many = len(alerts)
     if many == 0:
-        raise ValueError("no alerts: the bot was silent, or the id or the date is wrong")
+        raise ValueError("no alerts: the bot did not run, or the id or the date is wrong")
     counts = {
         alert_id: int((alerts["alert_id"] == alert_id).sum())
         for alert_id in (NORMAL, ANOMALOUS, INVALID)
@@ -104,7 +102,7 @@ def daily_statistics(table: pd.DataFrame, expected_anomaly_rate: float) -> Daily
         },
         model_versions=_count(alerts["model_version"]),
         most_anomalous=[
-            # A column in which one block is unknown holds the others as floats.
+            # If one block is unknown, the column's other values are floats.
             {"tx_hash": tx_hash, "score": score, "block": None if pd.isna(block) else int(block)}
             for tx_hash, score, block in zip(
                 highest["tx_hash"].tolist(), highest["score"].tolist(),
@@ -115,7 +113,7 @@ def daily_statistics(table: pd.DataFrame, expected_anomaly_rate: float) -> Daily
 
 
 def by_hour(table: pd.DataFrame) -> pd.DataFrame:
-    """Alerts an hour, one column a severity."""
+    """Alerts per hour, one column per severity."""
     counted = (
         table.dropna(subset=["time"])
         .groupby([pd.Grouper(key="time", freq="h"), "severity"])
@@ -146,7 +144,7 @@ def _row(alert: dict[str, Any]) -> dict[str, Any]:
 
 
 def _text(value: Any) -> str:
-    # JSON may hold half a surrogate pair, which no table can.
+    # JSON may contain lone surrogates, which tables cannot hold.
     return value[:100].encode(errors="replace").decode() if isinstance(value, str) else ""
 
 
@@ -159,7 +157,7 @@ def _score(value: Any) -> float:
 
 
 def _time(value: Any) -> datetime | None:
-    """The API gives ISO 8601, some versions of it Unix seconds."""
+    """Parses ISO 8601, or Unix seconds, which some versions of the API return."""
     try:
         if isinstance(value, str) and not value.isdigit():
             stamp = datetime.fromisoformat(value)

@@ -1,4 +1,4 @@
-"""Running a batch analysis: from a request to a stored analysis, directly or as a job."""
+"""Runs a batch analysis, from a request to a stored result, directly or as a job."""
 
 import hashlib
 import json
@@ -34,12 +34,12 @@ from src.service.settings import ServiceSettings
 NO_MODEL: Final = "No models found in the registry, train a model first to use a pre-trained one."
 _TOKENS_AT_ONCE: Final = 60
 _TOKEN_ROUNDS: Final = 5
-_VERSION: Final = 1  # of the analysis: part of its identity, so that a changed one is stored anew
+_VERSION: Final = 1  # of the algorithm; part of an analysis' id, so that a change gives a new one
 
 
 @dataclass(frozen=True, slots=True)
 class RangeRequest:
-    """A checked request.
+    """A validated request.
 
     Attributes:
         start_block, end_block: both included.
@@ -52,11 +52,11 @@ class RangeRequest:
 
     @property
     def total(self) -> int:
-        """How many blocks."""
+        """The number of blocks."""
         return self.end_block - self.start_block + 1
 
     def as_json(self) -> dict[str, Any]:
-        """As the job's table keeps it."""
+        """As stored in the jobs table."""
         return {
             "start_block": self.start_block,
             "end_block": self.end_block,
@@ -65,16 +65,16 @@ class RangeRequest:
 
 
 class Cancelled(Exception):
-    """Whoever asked does not want the analysis any more, or its time is up."""
+    """The analysis was cancelled, or its time limit is exceeded."""
 
 
 class Analyst:
     """Analyses ranges of blocks.
 
     Args:
-        database: where transactions, models and results go.
-        node: where blocks come from.
-        lookups: where tokens' decimals come from.
+        database: stores transactions, models and results.
+        node: supplies the blocks.
+        lookups: supplies the tokens' decimals.
         settings: of the service.
         chain_id: the chain.
     """
@@ -92,14 +92,14 @@ class Analyst:
         self._lookups = lookups
         self._settings = settings
         self._chain_id = chain_id
-        # Training is heavy on the processor and gains nothing from company.
+        # Training is CPU-bound: concurrent analyses would only slow each other down.
         self._training = threading.Lock()
 
     def check_registry(self, request_uses_model: bool) -> None:
-        """Before anything is asked of the node.
+        """Check the registry, before any request to the node.
 
         Raises:
-            Problem: 404, a pre-trained model is wanted and there is none.
+            Problem: 404 if a pre-trained model is requested and there is none.
         """
         if request_uses_model:
             with self._database.reading() as connection:
@@ -107,7 +107,7 @@ class Analyst:
                     raise Problem(404, NO_MODEL)
 
     def range_of_interval(self, seconds: int) -> tuple[int, int]:
-        """The latest blocks within about `seconds`; the newest block is left out.
+        """The latest blocks within about `seconds`, without the newest block.
 
         Raises:
             Problem: 400 for a range over the limit, 502 when the node does not answer.
@@ -116,31 +116,31 @@ class Analyst:
         self.check_length(wanted, "time_interval_in_seconds")
         end = self._head() - 1
         if end < 0:
-            raise Problem(404, "The chain has no block below its newest one yet.")
+            raise Problem(404, "The chain has only one block, and the newest is excluded.")
         return max(0, end - wanted + 1), end
 
     def check_length(self, blocks: int, what: str) -> None:
-        """Refuse a range over the limit with 400."""
+        """Raise Problem 400 for a range over the limit."""
         if blocks > self._settings.max_blocks:
             raise Problem(
                 400,
-                f"{what} comes to {blocks} blocks, the limit is {self._settings.max_blocks}.",
+                f"{what} covers {blocks} blocks, the limit is {self._settings.max_blocks}.",
             )
 
     def check_head(self, request: RangeRequest) -> None:
-        """Refuse blocks that do not exist yet with 400."""
+        """Raise Problem 400 for blocks that do not exist yet."""
         head = self._head()
         if request.end_block > head:
             raise Problem(
-                400, f"end_block is {request.end_block}, the node's newest block is {head}."
+                400, f"end_block is {request.end_block}, but the node's newest block is {head}."
             )
 
     def analyse(self, request: RangeRequest, progress: Callable[[int], None]) -> Analysis:
-        """Load, train or take the latest model, score, store.
+        """Load the blocks, train or load a model, score, store.
 
         Args:
-            request: what to analyse.
-            progress: told how many blocks are loaded; may raise `Cancelled`.
+            request: the range and the model.
+            progress: called with the number of loaded blocks; may raise `Cancelled`.
 
         Raises:
             Problem: 404 for no transfers or no model, 422 for too few, 502 and 504 for the node.
@@ -157,7 +157,7 @@ class Analyst:
         transactions, last = self._load(request, progress)
         where = f"blocks {request.start_block} to {request.end_block}"
         if not transactions:
-            raise Problem(404, f"There are no ERC-20 transfers in {where}.")
+            raise Problem(404, f"No ERC-20 transfers in {where}.")
         addresses = {t.token for one in transactions for t in one.transfers}
         tokens = self._tokens(addresses, lambda: progress(request.total))
         supplies = {}
@@ -173,7 +173,7 @@ class Analyst:
             if len(moves) < MIN_ROWS:
                 raise Problem(
                     422,
-                    f"Training needs at least {MIN_ROWS} transfers, {where} have {len(moves)}: "
+                    f"Training needs at least {MIN_ROWS} transfers, but {where} have {len(moves)}: "
                     "use a larger range, or a pre-trained model.",
                 )
             matrix = feature_matrix(moves, self._settings.features)
@@ -187,7 +187,7 @@ class Analyst:
         try:
             rows = ranked(moves, matrix, forest)
         except (ModelError, ValueError) as error:
-            raise Problem(500, f"The model in the registry cannot be used: {error}.") from None
+            raise Problem(500, f"The model in the registry is unusable: {error}.") from None
         analysis = Analysis(
             id=self._identity(request, last, forest),
             chain_id=self._chain_id,
@@ -206,14 +206,14 @@ class Analyst:
     def _load(
         self, request: RangeRequest, progress: Callable[[int], None]
     ) -> tuple[list[LoadedTransaction], LoadedBlock]:
-        """The range's transactions, stored as they come."""
+        """The range's transactions; stores them as they are loaded."""
         found: list[LoadedTransaction] = []
         unstored: list[LoadedTransaction] = []
         last = None
         numbers = range(request.start_block, request.end_block + 1)
         for done, block in enumerate(self._node.blocks(numbers), start=1):
             last = block
-            # Without a sender it is no user's transaction: some chains have such of their own.
+            # Some chains have system transactions without a sender.
             sent = [one for one in block.transactions if one.sender is not None]
             found += sent
             unstored += sent
@@ -234,10 +234,10 @@ class Analyst:
     def _tokens(
         self, addresses: Collection[str], checkpoint: Callable[[], None]
     ) -> dict[str, TokenView]:
-        """What the tokens are called and their decimals, as far as they say.
+        """Names and decimals of the tokens, as far as their contracts state them.
 
         Raises:
-            SourceError: nobody answered, so that the same analysis later could differ.
+            SourceError: no source returned an answer, so a later analysis could differ.
         """
         found: dict[str, TokenView] = {}
         unknown = sorted(addresses)
@@ -253,7 +253,7 @@ class Analyst:
                         try:
                             info = self._lookups.token_info(address)
                         except (MalformedAnswer, RequestRefused):
-                            continue  # an answer: the contract states no decimals
+                            continue  # a valid result: the contract states no decimals
                         except SourceError as error:
                             failure = error
                             missing.append(address)
@@ -271,7 +271,7 @@ class Analyst:
             try:
                 supplies[address] = self._node.total_supply(address, block)
             except (MalformedAnswer, RequestRefused):
-                continue  # an answer: the contract states none
+                continue  # a valid result: the contract states no supply
         return supplies
 
     def _latest(self) -> tuple[int, RegisteredModel, TrainedForest]:
@@ -282,7 +282,7 @@ class Analyst:
         model, content = latest
         forest = TrainedForest(content, model.offset)
         if forest.sha256 != model.sha256:
-            raise Problem(500, f"Model {model.id} was changed in the registry: it is not used.")
+            raise Problem(500, f"Model {model.id} in the registry was modified and is not used.")
         return model.id, model, forest
 
     def _register(

@@ -1,9 +1,8 @@
 """The batch analysis: an Isolation Forest over the transfers of a range of blocks. Pure.
 
-One row a transaction and token: the amount of the token that the transaction moved in all its
-transfers together, and what the transaction's gas cost. A transaction's score is the highest among
-its rows. Rows are put in one order before anything looks at them, so the same blocks give the same
-answer in whatever order they arrive.
+One row per transaction and token: the total amount of the token that the transaction moved, and the
+transaction's gas cost. A transaction's score is the highest of its rows. Rows are sorted first, so
+the same blocks give the same result in any order.
 """
 
 import hashlib
@@ -20,19 +19,19 @@ from src.service.database.analyses import AnalysisRow
 from src.service.records import LoadedTransaction
 
 MIN_ROWS = 2
-"""Rows that training needs: one alone is neither usual nor unusual."""
+"""Minimum number of rows for training: a single row is neither usual nor unusual."""
 
 _LARGEST = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True, slots=True)
 class TokenMove:
-    """What one transaction moved of one token.
+    """The amount of one token that a transaction moved.
 
     Attributes:
         value: in token units.
         gas_cost: of the whole transaction, ETH.
-        supply_share: the value as a share of the token's total supply; 0 where that is unknown.
+        supply_share: the value as a share of the token's total supply; 0 if that is unknown.
     """
 
     tx_hash: str
@@ -45,10 +44,10 @@ class TokenMove:
 
 @dataclass(frozen=True, slots=True)
 class TrainedForest:
-    """A fitted forest as the registry keeps it.
+    """A fitted forest as stored in the registry.
 
     Attributes:
-        content: serialised; read without running anything in it.
+        content: serialised; read without running code in it.
         offset: scikit-learn's `offset_`: a row is an anomaly when its score is above `-offset`.
     """
 
@@ -66,14 +65,14 @@ def token_moves(
     tokens: Mapping[str, TokenView],
     supplies: Mapping[str, int] | None = None,
 ) -> list[TokenMove]:
-    """What each transaction moved of each token, ordered by hash and token.
+    """The amount of each token that each transaction moved, ordered by hash and token.
 
-    Amounts are summed exactly and scaled once. A token whose decimals nobody knows counts with 18.
+    Amounts are summed exactly and scaled once. Unknown decimals count as 18.
 
     Args:
         transactions: with transfers.
-        tokens: what is known of them, by address.
-        supplies: total supply in raw units, by address, as far as it is known.
+        tokens: token metadata by address.
+        supplies: known total supplies in raw units, by address.
     """
     moves = []
     for transaction in transactions:
@@ -97,7 +96,7 @@ def token_moves(
 
 
 def feature_matrix(moves: Sequence[TokenMove], inputs: Sequence[str]) -> NDArray[np.float32]:
-    """The forest's rows, shape (n, len(inputs)); what float32 cannot hold becomes its largest."""
+    """The forest's rows, shape (n, len(inputs)); values are clipped to the range of float32."""
     rows = [[getattr(move, name) for name in inputs] for move in moves]
     table = np.array(rows, dtype=np.float64).reshape(len(moves), len(inputs))
     return np.ascontiguousarray(np.clip(table, 0.0, _LARGEST), dtype=np.float32)
@@ -105,7 +104,7 @@ def feature_matrix(moves: Sequence[TokenMove], inputs: Sequence[str]) -> NDArray
 
 def train(matrix: NDArray[np.float32], *, contamination: float, random_state: int) -> TrainedForest:
     """Fit a forest; the same rows in the same order give the same bytes."""
-    # Seconds and 160 MB that a worker need not pay before it trains.
+    # Imported late: they take seconds and 160 MB, which a worker without training does not need.
     import dill  # noqa: PLC0415
     from sklearn.ensemble import IsolationForest  # noqa: PLC0415
 
@@ -120,12 +119,12 @@ def ranked(
     """Score and rank: the most anomalous transaction first, ties by hash.
 
     Raises:
-        ModelMalformed: the registry's content is no forest.
-        ValueError: a forest of other inputs.
+        ModelMalformed: the registry's content is not a forest.
+        ValueError: the forest has another number of inputs.
     """
     contents = read_forest(forest.content)
     if contents.n_features != matrix.shape[1]:
-        raise ValueError(f"a forest of {contents.n_features} inputs, not {matrix.shape[1]}")
+        raise ValueError(f"the forest has {contents.n_features} inputs, expected {matrix.shape[1]}")
     scores = Forest.from_contents(contents).score(matrix).tolist()
     highest: dict[str, float] = {}
     for move, score in zip(moves, scores, strict=True):

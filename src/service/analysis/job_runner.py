@@ -23,11 +23,11 @@ _REPORT_SECONDS = 0.5
 
 
 class JobRunner:
-    """Claims jobs from the database and runs them until told to stop.
+    """Claims jobs from the database and runs them until stopped.
 
     Args:
         database: holds the queue.
-        analyst: does the work.
+        analyst: runs the analyses.
     """
 
     def __init__(self, database: Database, analyst: Analyst) -> None:
@@ -53,7 +53,7 @@ class JobRunner:
             self._work(job)
 
     def _claim(self) -> jobs.Job | None:
-        with self._database.reading() as connection:  # most looks find nothing: take no lock
+        with self._database.reading() as connection:  # mostly the queue is empty: take no lock
             if not jobs.count_active_jobs(connection):
                 return None
         with self._database.writing() as connection:
@@ -75,11 +75,11 @@ class JobRunner:
         except Problem as known:
             status, problem = "failed", known.document()
         except SQLAlchemyError:
-            raise  # nothing can be written now; another worker takes over later
+            raise  # the database is unavailable; another worker takes over later
         except Exception as error:
             logger.exception("job %s failed", job.id)
             metrics.error_occurred(error)
-            detail = f"Our mistake, see the log for job {job.id}."
+            detail = f"Internal error. Quote job {job.id} when you report it."
             status, problem = "failed", Problem(500, detail).document()
         finally:
             reporter.close()
@@ -96,7 +96,7 @@ class JobRunner:
 
 
 class _Reporter:
-    """Tells the database how far a job is and that its worker lives, also while it trains."""
+    """Writes a job's progress and its worker's heartbeat, also during training."""
 
     def __init__(self, database: Database, job_id: str, worker: str, stop: threading.Event) -> None:
         self._database = database

@@ -1,4 +1,4 @@
-"""Stored alerts, and what analysts say of them."""
+"""Stored alerts and feedback on them."""
 
 import time
 from dataclasses import asdict
@@ -40,7 +40,7 @@ _Text = Annotated[str | None, Query(max_length=100)]
 
 
 class FeedbackView(BaseModel):
-    """What one person says of an alert."""
+    """One person's feedback on an alert."""
 
     author: str
     is_true_alarm: bool
@@ -55,14 +55,14 @@ class AlertView(BaseModel):
     alert_id: str
     name: str
     description: str
-    reason: str = Field(description="What the rules say, or why there is no score; may be empty.")
+    reason: str = Field(description="The rules' reasons, or why there is no score; may be empty.")
     severity: str
     action: str
     transaction_hash: str
     from_address: str | None
     block_number: int | None
     block_timestamp: int | None
-    orphaned: bool = Field(description="The transaction is not in the chain any more.")
+    orphaned: bool = Field(description="The transaction is no longer in the chain.")
     model_version: str
     created_at: float
     etherscan_link: str
@@ -101,7 +101,7 @@ def get_alerts(
     limit: Limit = 50,
     offset: Offset = 0,
 ) -> list[AlertView]:
-    """A page of alerts; `X-Total-Count` says how many match in all."""
+    """A page of alerts; `X-Total-Count` is the total number of matches."""
     wanted = AlertFilter(
         since=since,
         until=until,
@@ -123,7 +123,7 @@ def get_alerts(
 
 @router.get("/alerts/{alert}", summary="One alert", responses=responses(404))
 def get_alert(alert: int, service: ServiceDep, details: bool = False) -> AlertView:
-    """An alert with what was said of it."""
+    """An alert with its feedback."""
     return _view(_found(alert, service), details=details)
 
 
@@ -133,7 +133,7 @@ def get_alert(alert: int, service: ServiceDep, details: bool = False) -> AlertVi
 def post_feedback(
     alert: int, said: FeedbackRequest, service: ServiceDep, request: Request
 ) -> AlertView:
-    """Said again by the same person, it replaces what they said before."""
+    """Replaces earlier feedback by the same person."""
     save_feedback(
         service,
         alert,
@@ -147,7 +147,7 @@ def post_feedback(
 def save_feedback(
     service: Service, alert: int, *, author: str, is_true_alarm: bool, note: str
 ) -> None:
-    """Store what an author says of an alert. Raises Problem 404 where there is no such alert."""
+    """Store an author's feedback on an alert. Raises Problem 404 for an unknown alert."""
     _found(alert, service)
     with service.database.writing() as connection:
         give_feedback(
@@ -166,7 +166,7 @@ def _found(number: int, service: Service) -> Alert:
         with service.database.reading() as connection:
             alert = find_alert(connection, number)
     if alert is None:
-        raise Problem(404, "There is no such alert.")
+        raise Problem(404, "Alert not found.")
     return alert
 
 

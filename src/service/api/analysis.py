@@ -1,4 +1,4 @@
-"""`POST /anomaly_detection/`: the batch analysis, and the jobs that large ranges become."""
+"""`POST /anomaly_detection/`: the batch analysis, and jobs for large ranges."""
 
 import threading
 import time
@@ -48,8 +48,8 @@ class AnalysisRequest(BaseModel):
     end_block: StrictInt | None = Field(None, description="Last block, included; 0 or more.")
     time_interval_in_seconds: StrictInt = Field(
         0,
-        description="Above 0: the latest blocks within about that many seconds, whatever the range "
-        "says. The newest block is left out, since it may not be served yet.",
+        description="Above 0: the latest blocks within about that many seconds, not the range. "
+        "The newest block is excluded, since it may not be served yet.",
     )
     use_pre_trained_model: StrictBool = Field(
         False,
@@ -93,26 +93,26 @@ class JobView(BaseModel):
     created_at: float = Field(description="Unix seconds.")
     started_at: float | None
     finished_at: float | None
-    analysis: str | None = Field(description="Its result, when it is done.")
+    analysis: str | None = Field(description="The id of its result, once it is done.")
     problem: dict[str, Any] | None = Field(description="Why it failed, RFC 9457.")
     url: str
     result_url: str
 
 
 PerTransfer = Annotated[
-    bool, Query(description="The older form: one entry a transaction and token, all strings.")
+    bool, Query(description="The older form: one entry per transaction and token, all strings.")
 ]
 IncludeNormal = Annotated[
-    bool, Query(description="Every transaction of the range, not the anomalies alone.")
+    bool, Query(description="Every transaction of the range, not only anomalies.")
 ]
 
 
 @router.post(
     "/anomaly_detection/",
-    summary="Find the anomalous transactions of a range of blocks",
+    summary="Find anomalous transactions in a range of blocks",
     response_model=list[TransactionEntry] | list[TransferEntry],
     responses=responses(404, 502, 504)
-    | {202: {"model": JobView, "description": "A job; see Location."}},
+    | {202: {"model": JobView, "description": "A job was created; see Location."}},
 )
 def detect_anomalies(
     request: AnalysisRequest,
@@ -121,11 +121,11 @@ def detect_anomalies(
     include_normal: IncludeNormal = False,
     limit: Limit | None = None,
     offset: Offset = 0,
-    prefer: Annotated[str, Header(description="`respond-async` makes any range a job.")] = "",
+    prefer: Annotated[str, Header(description="`respond-async` runs any range as a job.")] = "",
 ) -> Response:
-    """Answers the anomalies, most anomalous first; `X-Total-Count` says how many there are.
+    """The anomalies, most anomalous first; `X-Total-Count` is their number.
 
-    A large range is answered with 202 and a job. The same blocks always give the same answer.
+    A large range is answered with 202 and a job. The same blocks always give the same result.
     """
     wanted = _checked(request, service)
     if wanted.total > service.settings.direct_blocks or "respond-async" in prefer.lower():
@@ -136,7 +136,7 @@ def detect_anomalies(
 
 @router.get("/jobs", summary="Jobs, newest first", responses=responses())
 def list_all_jobs(service: ServiceDep, limit: Limit = 50, offset: Offset = 0) -> list[JobView]:
-    """Jobs that wait, run or have ended."""
+    """Waiting, running and finished jobs."""
     with service.database.reading() as connection:
         found, _ = jobs.list_jobs(connection, limit=limit, offset=offset)
     return [_view(job) for job in found]
@@ -144,15 +144,15 @@ def list_all_jobs(service: ServiceDep, limit: Limit = 50, offset: Offset = 0) ->
 
 @router.get("/jobs/{job_id}", summary="A job and its progress", responses=responses(404))
 def get_job(job_id: str, service: ServiceDep) -> JobView:
-    """How far a job is."""
+    """The progress of a job."""
     return _view(_job(job_id, service))
 
 
 @router.delete("/jobs/{job_id}", summary="Cancel a job", responses=responses(404, 409))
 def cancel(job_id: str, service: ServiceDep) -> JobView:
-    """A waiting job ends at once, a running one at its next block."""
+    """A waiting job stops immediately, a running one at its next block."""
     if not _job(job_id, service).is_active:
-        raise Problem(409, "The job has ended already.")
+        raise Problem(409, "The job has already ended.")
     with service.database.writing() as connection:
         job = jobs.cancel_job(connection, job_id, time.time())
     assert job is not None  # noqa: S101  found just above, and jobs are never deleted
@@ -173,19 +173,19 @@ def get_result(
     limit: Limit = 100,
     offset: Offset = 0,
 ) -> Response:
-    """As `/anomaly_detection/` answers; pages count transactions."""
+    """In the format of `/anomaly_detection/`; pages count transactions."""
     job = _job(job_id, service)
     if job.analysis is None:
         raise Problem(409, f"The job has no result: it is {job.status}.")
     with service.database.reading() as connection:
         analysis = find_analysis(connection, job.analysis)
     if analysis is None:
-        raise Problem(404, "The job's result is gone.")
+        raise Problem(404, "The job's result no longer exists.")
     return _entries(service, analysis, per_transfer, include_normal, limit, offset)
 
 
 def _checked(request: AnalysisRequest, service: Service) -> RangeRequest:
-    """The range to analyse. Problems in the order: the request, the registry, the node."""
+    """The range to analyse. Checks the request first, then the registry, then the node."""
     start, end = request.start_block, request.end_block
     interval = request.time_interval_in_seconds
     for name, value in (
@@ -196,7 +196,7 @@ def _checked(request: AnalysisRequest, service: Service) -> RangeRequest:
         if value is not None and value < 0:
             raise Problem(400, f"{name} is {_short(value)}: it must not be negative.")
         if value is not None and value > _MAX_BLOCK:
-            raise Problem(400, f"{name} is larger than any chain: {_short(value)}.")
+            raise Problem(400, f"{name} is larger than any block number: {_short(value)}.")
     analyst, use_model = service.analyst, request.use_pre_trained_model
     if interval == 0:
         if start is None or end is None:
@@ -219,7 +219,7 @@ def _analyse_now(wanted: RangeRequest, service: Service) -> Analysis:
     if not _direct.acquire(blocking=False):
         raise Problem(
             503,
-            "Other analyses are running: try again, or send `Prefer: respond-async` for a job.",
+            "Another analysis is running: retry, or send `Prefer: respond-async` to create a job.",
             headers={"Retry-After": "5"},
         )
     until = time.monotonic() + service.settings.request_seconds
@@ -233,8 +233,8 @@ def _analyse_now(wanted: RangeRequest, service: Service) -> Analysis:
     except Cancelled:
         raise Problem(
             504,
-            f"The range took longer than {service.settings.request_seconds:g} seconds: "
-            "send `Prefer: respond-async` for a job.",
+            f"The analysis took longer than {service.settings.request_seconds:g} seconds: "
+            "send `Prefer: respond-async` to create a job.",
         ) from None
     finally:
         _direct.release()
@@ -309,7 +309,7 @@ def _job(job_id: str, service: Service) -> jobs.Job:
         with service.database.reading() as connection:
             found = jobs.find_job(connection, job_id)
     if found is None:
-        raise Problem(404, "There is no such job.")
+        raise Problem(404, "Job not found.")
     return found
 
 
@@ -333,5 +333,5 @@ def _view(job: jobs.Job) -> JobView:
 
 
 def _short(number: int) -> str:
-    """A number that a stranger chose, fit for a message."""
+    """A client's number, shortened for a message."""
     return str(number) if abs(number) < 10**30 else f"{'-' if number < 0 else ''}10^30 or more"

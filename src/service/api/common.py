@@ -1,4 +1,4 @@
-"""What the routers share: the service at hand, checked path and query values, pages."""
+"""Shared by the routers: the service, validated path and query values, pagination."""
 
 import json
 from typing import Annotated, Any
@@ -36,12 +36,12 @@ TxHash = Annotated[
     str,
     Path(pattern=HASH_PATTERN, description="Hash of a transaction: 0x and 64 hex digits."),
 ]
-Limit = Annotated[int, Query(ge=1, le=1_000, description="Most entries of the page.")]
+Limit = Annotated[int, Query(ge=1, le=1_000, description="Maximum number of entries on the page.")]
 Offset = Annotated[int, Query(ge=0, le=1_000_000, description="Entries to skip.")]
 
 
 def address_or_none(name: str, value: str | None) -> str | None:
-    """A query's address, lowercase. Raises Problem 422 for what is none."""
+    """An address of the query, lowercase. Raises Problem 422 if it is invalid."""
     if value is None:
         return None
     address = normalise_address(value)
@@ -51,18 +51,18 @@ def address_or_none(name: str, value: str | None) -> str | None:
 
 
 def transaction_link(chain_id: int, tx_hash: str) -> str:
-    """Where people look at a transaction."""
+    """The URL of a transaction in a block explorer."""
     return f"{EXPLORERS.get(chain_id, EXPLORERS[1])}/tx/{tx_hash}"
 
 
 def json_response(
     content: Any, *, status: int = 200, headers: dict[str, str] | None = None
 ) -> Response:
-    """JSON of values that are ours; quicker than a model's round trip."""
+    """A JSON response from trusted values, without validation by a model."""
     body = json.dumps(content, allow_nan=False, separators=(",", ":"))
     return Response(body, status, headers, "application/json")
 
 
 def page_headers(total: int) -> dict[str, str]:
-    """Tells how many entries there are in all."""
+    """The header with the total number of entries."""
     return {"X-Total-Count": str(total)}

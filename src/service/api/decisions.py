@@ -1,4 +1,4 @@
-"""What to do about a transaction: an action and the reasons; the score only for those who ask."""
+"""Decisions on transactions: action and reasons; the score only with details."""
 
 from typing import Annotated, Any
 
@@ -23,7 +23,7 @@ _Quantity = Annotated[int | str | None, Field(description="A number, decimal or 
 
 
 class RawLog(BaseModel):
-    """A log as JSON-RPC or a Forta event gives it; further members are passed over."""
+    """A log as in JSON-RPC or a Forta event; other members are ignored."""
 
     address: Annotated[str, Field(max_length=100)]
     topics: Annotated[list[Annotated[str, Field(max_length=100)]], Field(max_length=4)]
@@ -50,7 +50,7 @@ class BlockPart(BaseModel):
 
 
 class TransactionEvent(BaseModel):
-    """A transaction event as Forta gives it, or no more than its raw logs."""
+    """A Forta transaction event, or only its raw logs."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -80,7 +80,7 @@ class TransactionEvent(BaseModel):
 
 
 class Reason(BaseModel):
-    """One detector's word."""
+    """One detector's result."""
 
     detector: str
     action: str
@@ -89,7 +89,7 @@ class Reason(BaseModel):
 
 
 class DecisionAnswer(BaseModel):
-    """What to do, and why. Members below `reasons` stand only in answers with details."""
+    """An action and its reasons. Members after `reasons` are present only with details."""
 
     transaction_hash: str
     action: str = Field(description="ALLOW, REVIEW or BLOCK, in this order of severity.")
@@ -111,12 +111,12 @@ Details = Annotated[bool, Query(description="Also the score, the features and th
 
 @router.post(
     "/transactions/{tx_hash}/decision",
-    summary="Decide about a transaction of the chain",
+    summary="Decide on a transaction on the chain",
     response_model=DecisionAnswer,
     responses=responses(404, 502, 504),
 )
 def decide_transaction(tx_hash: TxHash, service: ServiceDep, details: Details = False) -> Response:
-    """Decided once for a model and a policy: asked again, the same answer comes at once."""
+    """Decided once per model and policy; later requests return the stored decision."""
     decision = service.decision(tx_hash.lower())
     features = None
     if details:
@@ -129,14 +129,14 @@ def decide_transaction(tx_hash: TxHash, service: ServiceDep, details: Details = 
 
 @router.post(
     "/decisions",
-    summary="Decide about a transaction event or raw logs",
+    summary="Decide on a transaction event or raw logs",
     response_model=DecisionAnswer,
     responses=responses(),
 )
 def decide_event(
     event: TransactionEvent, service: ServiceDep, details: Details = False
 ) -> Response:
-    """Nothing is stored: what a caller sends need not be in the chain."""
+    """Nothing is stored: the transaction need not be on the chain."""
     outcome = service.decider.decide(_loaded(event))
     features = outcome.features if details else None
     return json_response(answer_of(outcome.decision, features, details=details))
@@ -145,7 +145,7 @@ def decide_event(
 def answer_of(
     decision: StoredDecision, features: dict[str, Any] | None, *, details: bool
 ) -> dict[str, Any]:
-    """A decision as the API answers it. Without details nothing in it tells the score."""
+    """A decision as a response. Without details it does not reveal the score."""
     answer: dict[str, Any] = {
         "transaction_hash": decision.tx_hash,
         "action": Action(decision.action).name,
@@ -169,7 +169,7 @@ def answer_of(
 
 
 def _without_score(reason: dict[str, Any], decision: StoredDecision) -> dict[str, Any]:
-    """The forest's own words name its score: say the same without the number."""
+    """The forest's reason contains its score: replace it by the percentile."""
     if reason["detector"] != FOREST or decision.percentile is None:
         return reason
     words = f"more unusual than {decision.percentile:.1f}% of the training transactions"

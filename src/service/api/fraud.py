@@ -16,7 +16,7 @@ from src.service.http.problems import Problem, responses
 router = APIRouter(tags=["Supervised model"])
 
 _MAX_DETAIL = 2_000
-_NO_MODEL = "There is no supervised model here: train one with `npm run train:fraud`."
+_NO_MODEL = "No supervised model is installed: train one with `npm run train:fraud`."
 _EXAMPLE = {"Time": 406, "V1": -2.312, "V2": 1.952, "Amount": 0.0}
 _Inputs = Annotated[
     dict[str, Any],
@@ -42,7 +42,7 @@ class Probability(BaseModel):
 
 @router.post("/predict_fraud", summary="Fraud or not", responses=responses(404))
 def predict_fraud(inputs: _Inputs, service: ServiceDep) -> Prediction:
-    """The probability against the model's threshold."""
+    """1 if the probability reaches the model's threshold, else 0."""
     probability, is_fraud = _predict(inputs, service)
     del probability
     return Prediction(prediction=int(is_fraud))
@@ -50,7 +50,7 @@ def predict_fraud(inputs: _Inputs, service: ServiceDep) -> Prediction:
 
 @router.post("/predict", summary="Probability of fraud", responses=responses(404))
 def predict(inputs: _Inputs, service: ServiceDep) -> Probability:
-    """Among inputs as they were in training."""
+    """For inputs with the distribution of the training data."""
     return Probability(fraud_probability=_predict(inputs, service)[0])
 
 
@@ -59,7 +59,7 @@ def _predict(inputs: dict[str, Any], service: Service) -> tuple[float, bool]:
     if model is None:
         raise Problem(404, _NO_MODEL)
     if not inputs:
-        raise Problem(422, f"Nothing was sent; the model needs {', '.join(model.inputs)}.")
+        raise Problem(422, f"The request has no inputs; the model needs {', '.join(model.inputs)}.")
     started = time.perf_counter()
     try:
         probability = model.predict_proba(inputs)

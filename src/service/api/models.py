@@ -50,14 +50,14 @@ class Models(BaseModel):
 
     detection: DetectionModel
     supervised: SupervisedModelView | None
-    registry: list[BatchModel] = Field(description="Of the batch analysis, newest first.")
+    registry: list[BatchModel] = Field(description="Models of the batch analysis, newest first.")
 
 
 @router.get("/models", summary="Models in use and in the registry", responses=responses())
 def get_models(
     service: ServiceDep, response: Response, limit: Limit = 50, offset: Offset = 0
 ) -> Models:
-    """`X-Total-Count` says how many models the registry has."""
+    """`X-Total-Count` is the number of models in the registry."""
     with service.database.reading() as connection:
         registered, total = list_models(connection, limit=limit, offset=offset)
     response.headers.update(page_headers(total))

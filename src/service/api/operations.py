@@ -13,32 +13,32 @@ router = APIRouter(tags=["Operations"])
 
 
 class Health(BaseModel):
-    """Whether the process answers."""
+    """Liveness of the process."""
 
     status: str = Field(examples=["ok"])
 
 
 class Readiness(BaseModel):
-    """Whether requests can be served, and what is in trouble if not."""
+    """Whether requests can be served, and the problems if not."""
 
     ready: bool
     problems: list[str]
 
 
-@router.get("/healthz", summary="Whether the process lives", responses=responses())
+@router.get("/healthz", summary="Liveness probe", responses=responses())
 async def healthz() -> Health:
-    """Asks nobody: a restart would not help what is outside."""
+    """Makes no network call: a restart would not fix an external failure."""
     return Health(status="ok")
 
 
 @router.get(
     "/readyz",
-    summary="Whether requests can be served",
+    summary="Readiness probe",
     response_model=Readiness,
     responses=responses() | {503: {"model": Readiness, "description": "Not ready"}},
 )
 def readyz(service: ServiceDep, response: Response) -> Readiness:
-    """Asks the database and the node."""
+    """Queries the database and the node."""
     problems = [] if service.database.is_ready() else ["the database does not answer"]
     try:
         chain_id = service.node.chain_id()
@@ -53,6 +53,6 @@ def readyz(service: ServiceDep, response: Response) -> Readiness:
 
 @router.get("/metrics", summary="Prometheus metrics of all workers", responses=responses())
 def get_metrics() -> Response:
-    """In Prometheus' text format."""
+    """In the Prometheus text format."""
     content, media_type = metrics.render()
     return Response(content, headers={"content-type": media_type})

@@ -1,1 +1,1 @@
-"""The service's database: tables, transactions, and one module a subject to read and write it."""
+"""The service's database: tables, transactions, and one module per subject with its queries."""

@@ -1,4 +1,4 @@
-"""Alerts, their filters, and what analysts say about them."""
+"""Alerts, their filters, and feedback."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -43,7 +43,7 @@ class NewAlert:
 
 @dataclass(frozen=True, slots=True)
 class Feedback:
-    """What one person says of one alert."""
+    """One person's feedback on an alert."""
 
     author: str
     is_true_alarm: bool
@@ -70,7 +70,7 @@ class Alert(NewAlert):
 
 @dataclass(frozen=True, slots=True)
 class AlertFilter:
-    """Which alerts; None does not restrict.
+    """Conditions on alerts; None does not restrict.
 
     Attributes:
         since, until: block time, Unix seconds, both included.
@@ -80,8 +80,8 @@ class AlertFilter:
         sender: the transaction's sender, lowercase.
         alert_id: exactly this one.
         tx_hash: of this transaction.
-        with_feedback: with any, or without.
-        orphaned: only those, or none of those.
+        with_feedback: only alerts with feedback, or only those without.
+        orphaned: only orphaned alerts, or none of them.
     """
 
     since: int | None = None
@@ -97,9 +97,9 @@ class AlertFilter:
 
 
 def store_alerts(connection: Connection, new: Sequence[NewAlert], now: float) -> list[int]:
-    """Store alerts; one that stands already for this transaction stays as it is.
+    """Store alerts; an existing alert of the same transaction stays unchanged.
 
-    Unless it was orphaned: then it is in the chain again, as it is now.
+    An orphaned one is replaced, since its transaction is on the chain again.
 
     Returns:
         The ids of all of them, in order.
@@ -137,7 +137,7 @@ def list_alerts(
     limit: int = 50,
     offset: int = 0,
 ) -> tuple[list[Alert], int]:
-    """A page of alerts with their feedback, and how many there are in all."""
+    """A page of alerts with their feedback, and the total number."""
     condition = _condition(wanted)
     total = connection.execute(
         select(func.count()).select_from(alerts).where(condition)
@@ -165,7 +165,7 @@ def give_feedback(
     note: str,
     now: float,
 ) -> None:
-    """Store what an author says of an alert, in place of what the same author said before."""
+    """Store an author's feedback on an alert; replaces the author's earlier feedback."""
     said = {"is_true_alarm": is_true_alarm, "note": note, "given_at": now}
     connection.execute(
         upsert(connection, feedback)

@@ -1,4 +1,4 @@
-"""Results of the batch analysis: the same analysis stands once."""
+"""Results of the batch analysis; equal analyses are stored once."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -20,12 +20,12 @@ class AnalysisRow:
         rank: of the transaction, 0 = most anomalous; its tokens share it.
         token: address.
         tx_hash: the transaction.
-        label: what people call the token; unique within the transaction.
+        label: the token's display name; unique within the transaction.
         value: amount moved, in token units.
         gas_cost: ETH.
         score: of this transaction and token, in [0, 1], near 1 = anomalous.
-        tx_score: of the transaction: its highest.
-        is_anomaly: the forest calls the transaction an anomaly.
+        tx_score: of the transaction: the highest of its rows.
+        is_anomaly: whether the forest classifies the transaction as an anomaly.
     """
 
     rank: int
@@ -44,8 +44,8 @@ class Analysis:
     """A finished analysis without its rows.
 
     Attributes:
-        id: SHA-256 of everything that determines the answer.
-        model: id of the registry's model that scored.
+        id: SHA-256 of everything that determines the result.
+        model: id in the registry of the model used.
     """
 
     id: str
@@ -60,7 +60,7 @@ class Analysis:
 
 
 def store_analysis(connection: Connection, analysis: Analysis, rows: Iterable[AnalysisRow]) -> None:
-    """Store an analysis; the same one again changes nothing."""
+    """Store an analysis; storing it again changes nothing."""
     head = {name: getattr(analysis, name) for name in Analysis.__slots__}
     insert_missing(connection, analyses, [head])
     chunk: list[dict[str, Any]] = []
@@ -96,8 +96,8 @@ def analysis_rows_of(
 ) -> Sequence[AnalysisRow]:
     """Rows of the transactions ranked `offset` to `offset + limit`, most anomalous first.
 
-    Anomalies have the first ranks, so a page holds the same transactions with and without the
-    others.
+    Anomalies have the first ranks, so the rank of an anomaly is the same with and without the
+    other transactions.
     """
     query = (
         select(analysis_rows)

@@ -1,4 +1,4 @@
-"""Transactions, transfers and tokens: what the chain says, as it says it now."""
+"""Transactions, transfers and tokens in their present state on the chain."""
 
 from collections.abc import Collection, Iterable, Iterator
 from itertools import islice
@@ -27,9 +27,9 @@ T = TypeVar("T")
 def store_transactions(
     connection: Connection, chain_id: int, loaded: Iterable[LoadedTransaction], now: float
 ) -> None:
-    """Store transactions and their transfers; what is there already stands once.
+    """Store transactions and their transfers; existing rows are kept.
 
-    A transaction that a reorganisation moved to another block is to be decided about anew.
+    A transaction that a reorganisation moved to another block has to be decided again.
     """
     for chunk in _chunks(loaded):
         known = _block_hashes(connection, chain_id, [one.tx_hash for one in chunk])
@@ -44,16 +44,16 @@ def store_transactions(
 
 
 def store_tokens(connection: Connection, chain_id: int, known: Iterable[TokenView]) -> None:
-    """Store what tokens call themselves; the newest word stands."""
+    """Store names and symbols of tokens; replaces earlier ones."""
     for chunk in _chunks(known):
         put(connection, tokens, [_token_row(chain_id, token) for token in chunk])
 
 
 def mark_orphaned(connection: Connection, chain_id: int, block_hashes: Collection[str]) -> int:
-    """Mark the transactions of replaced blocks, and their alerts, as not in the chain.
+    """Mark the transactions of replaced blocks and their alerts as orphaned.
 
     Returns:
-        How many transactions that were.
+        The number of transactions.
     """
     gone = (
         select(transactions.c.tx_hash)
@@ -93,7 +93,7 @@ def find_transaction(
 def newest_transfers(
     connection: Connection, chain_id: int, limit: int
 ) -> list[tuple[list[Transfer], str]]:
-    """Transfers in log order and sender of the newest transactions that have both, in no order."""
+    """Transfers in log order and sender of the newest transactions with both; in no fixed order."""
     newest = (
         select(transactions.c.chain_id, transactions.c.tx_hash, transactions.c.from_address)
         .where(transactions.c.chain_id == chain_id)
@@ -151,9 +151,9 @@ def _block_hashes(
 
 
 def _move(connection: Connection, chain_id: int, moved: LoadedTransaction) -> None:
-    """Forget what held in the former block: log indexes, ages and so decisions differ in the new.
+    """Delete a transaction's rows for its old block: log indexes, ages and decisions may differ.
 
-    Its alerts wait as orphaned until a new decision raises them again.
+    Its alerts stay orphaned until a new decision raises them again.
     """
     for table in (transfers, decisions, features):
         connection.execute(

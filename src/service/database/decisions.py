@@ -1,4 +1,4 @@
-"""Decisions and the features that they stand on."""
+"""Decisions and the features that they are based on."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -13,21 +13,21 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class StoredDecision:
-    """What was decided about one transaction.
+    """The decision on one transaction.
 
     Attributes:
         chain_id, tx_hash: the transaction.
         decider: fingerprint of the model and the policy that decided.
-        model_version: creation time of the model, Unix seconds, as findings carry it.
+        model_version: creation time of the model, Unix seconds, as in findings.
         action: `Action`'s value.
-        reasons: verdicts that say something, the deciding one first, as objects with `detector`,
+        reasons: verdicts with a reason, the deciding one first, as objects with `detector`,
             `action`, `reason`, `status`.
-        shadow: the same of detectors in shadow.
-        score: unrounded, None where the transaction could not be scored.
+        shadow: the same for detectors in shadow.
+        score: unrounded, None if the transaction could not be scored.
         percentile: share of training transactions with a lower score, percent.
-        threshold: scores from here on are anomalies.
+        threshold: scores at or above it are anomalies.
         prediction: NORMAL, ANOMALY, or None.
-        explanation: objects with `feature`, `value`, `weight`, `factor`, most weighty first.
+        explanation: objects with `feature`, `value`, `weight`, `factor`, largest weight first.
         invalid_reason: why it could not be scored, or None.
         decided_at: Unix seconds.
     """
@@ -69,7 +69,7 @@ def store_decision(connection: Connection, decision: StoredDecision, named: Json
 def find_decision(
     connection: Connection, chain_id: int, tx_hash: str, decider: str
 ) -> StoredDecision | None:
-    """The decision of this decider, unless the transaction is orphaned or was not decided."""
+    """The decision by this decider; None if there is none or the transaction is orphaned."""
     row = connection.execute(
         select(decisions)
         .join(
@@ -86,7 +86,7 @@ def find_decision(
 
 
 def newest_decision(connection: Connection, chain_id: int, tx_hash: str) -> StoredDecision | None:
-    """The newest decision about a transaction, whoever decided; for people to look at."""
+    """The newest decision on a transaction by any decider, for display."""
     row = connection.execute(
         select(decisions)
         .where(decisions.c.chain_id == chain_id)
@@ -100,7 +100,7 @@ def newest_decision(connection: Connection, chain_id: int, tx_hash: str) -> Stor
 def find_features(
     connection: Connection, chain_id: int, tx_hash: str, model_version: str
 ) -> Json | None:
-    """The features that a decision stands on, by name; None stands for what could not be had."""
+    """The features that a decision is based on, by name; None for unavailable ones."""
     found = connection.scalar(
         select(features.c.features)
         .where(features.c.chain_id == chain_id)

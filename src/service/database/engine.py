@@ -1,4 +1,4 @@
-"""Opening the database, its two kinds of transactions, and bringing its tables up to date."""
+"""Opening and migrating the database; read and write transactions."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -41,7 +41,7 @@ class Database:
         """Open the database at an SQLAlchemy URL; `postgresql://` means psycopg 3.
 
         Raises:
-            DatabaseError: the URL is none of SQLite or PostgreSQL.
+            DatabaseError: the URL is not for SQLite or PostgreSQL.
         """
         self.engine = _engine(url)
 
@@ -66,10 +66,10 @@ class Database:
             yield connection
 
     def migrate(self) -> None:
-        """Bring the tables up to date. Safe when several processes do it at once.
+        """Migrate the tables. Safe if several processes do it at once.
 
         Raises:
-            DatabaseError: the database does not answer, is none, or is newer than this code.
+            DatabaseError: the database does not answer, is invalid, or is newer than this code.
         """
         try:
             with self.writing() as connection:
@@ -77,7 +77,7 @@ class Database:
                     lock = text("SELECT pg_advisory_xact_lock(:key)")
                     connection.execute(lock, {"key": _MIGRATION_LOCK})
                 alembic.command.upgrade(alembic_config(connection), "head")
-        except CommandError:  # the only revision that it cannot know is one of later code
+        except CommandError:  # only newer code writes a revision that this one does not know
             raise DatabaseError(
                 f"{self._where} was written by a newer version of this program: update the program,"
                 " or name another database in DATABASE_URL"
@@ -92,7 +92,7 @@ class Database:
         return self.engine.url.render_as_string(hide_password=True)
 
     def is_ready(self) -> bool:
-        """Whether the database answers and has our tables."""
+        """Whether the database answers and has the service's tables."""
         try:
             with self.reading() as connection:
                 connection.execute(text("SELECT 1 FROM alembic_version"))
@@ -114,18 +114,18 @@ def alembic_config(connection: Connection) -> Config:
 
 
 def upsert(connection: Connection, table: Table) -> "sqlite.Insert | postgresql.Insert":
-    """An INSERT that knows ON CONFLICT, for the database at hand."""
+    """An INSERT with ON CONFLICT, in the database's dialect."""
     return sqlite.insert(table) if _is_sqlite(connection) else postgresql.insert(table)
 
 
 def insert_missing(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
-    """Insert the rows that are not there yet; those that are stay as they are."""
+    """Insert the rows that do not exist yet; existing rows stay unchanged."""
     if rows:
         connection.execute(upsert(connection, table).on_conflict_do_nothing(), rows)
 
 
 def put(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
-    """Insert rows; where the primary key is there already, replace the other columns."""
+    """Insert rows; if the primary key exists, replace the other columns."""
     if not rows:
         return
     statement = upsert(connection, table)
@@ -143,7 +143,9 @@ def _engine(url: str) -> Engine:
     try:
         parsed = make_url(url)
     except ArgumentError:
-        raise DatabaseError("DATABASE_URL is no URL: sqlite:///FILE or postgresql://...") from None
+        raise DatabaseError(
+            "DATABASE_URL is not a URL: use sqlite:///FILE or postgresql://..."
+        ) from None
     if parsed.drivername in {"postgres", "postgresql"}:
         parsed = parsed.set(drivername="postgresql+psycopg")
     match parsed.get_backend_name():
@@ -161,17 +163,19 @@ def _engine(url: str) -> Engine:
         case "sqlite":
             return _sqlite_engine(str(parsed.database or ""))
         case other:
-            raise DatabaseError(f"DATABASE_URL names {other}: SQLite or PostgreSQL is supported")
+            raise DatabaseError(
+                f"DATABASE_URL names {other}: only SQLite and PostgreSQL are supported"
+            )
 
 
 def _sqlite_engine(file: str) -> Engine:
     if file in {"", ":memory:"}:
-        raise DatabaseError("DATABASE_URL: SQLite needs a file, several processes share it")
+        raise DatabaseError("DATABASE_URL: SQLite needs a file, since several processes share it")
     try:
         Path(file).parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DatabaseError(
-            f"sqlite:///{file}: its folder cannot be made ({reason(error)}); see DATABASE_URL"
+            f"sqlite:///{file}: cannot create its folder ({reason(error)}); see DATABASE_URL"
         ) from None
     engine = create_engine(
         f"sqlite:///{file}",

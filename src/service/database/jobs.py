@@ -1,7 +1,7 @@
 """The queue of large analyses, shared by all workers.
 
-A worker claims the oldest job and keeps saying that it is alive. A job whose worker died is claimed
-by another one, a few times at most, since the job itself may be what kills them.
+A worker claims the oldest job and sends heartbeats. If the worker dies, another one claims the job,
+for a limited number of attempts, since the job itself may be what kills the workers.
 """
 
 from dataclasses import dataclass
@@ -24,14 +24,14 @@ class Job:
     """One large analysis.
 
     Attributes:
-        request: as it was asked for, with the range that it came to.
+        request: the request, with the resolved range.
         status: queued, running, done, failed or cancelled.
         done, total: blocks.
-        cancel_requested: somebody wants it to stop.
-        problem: RFC 9457 problem details, when it failed.
-        analysis: id of its result, when it is done.
+        cancel_requested: a client has cancelled it.
+        problem: RFC 9457 problem details, if it failed.
+        analysis: id of its result, if it is done.
         created_at, started_at, finished_at: Unix seconds.
-        attempts: how many workers have begun it.
+        attempts: number of workers that have started it.
     """
 
     id: str
@@ -49,12 +49,12 @@ class Job:
 
     @property
     def is_active(self) -> bool:
-        """Whether it waits or runs."""
+        """Whether it is queued or running."""
         return self.status in ACTIVE
 
 
 def add_job(connection: Connection, identity: str, request: Json, total: int, now: float) -> None:
-    """Put a job at the end of the queue."""
+    """Append a job to the queue."""
     connection.execute(
         insert(jobs).values(
             id=identity,
@@ -69,7 +69,7 @@ def add_job(connection: Connection, identity: str, request: Json, total: int, no
 
 
 def count_active_jobs(connection: Connection) -> int:
-    """How many jobs wait or run."""
+    """The number of queued and running jobs."""
     query = select(func.count()).select_from(jobs).where(jobs.c.status.in_(ACTIVE))
     return connection.execute(query).scalar_one()
 
@@ -81,7 +81,7 @@ def find_job(connection: Connection, identity: str) -> Job | None:
 
 
 def list_jobs(connection: Connection, *, limit: int = 50, offset: int = 0) -> tuple[list[Job], int]:
-    """A page of jobs, newest first, and how many there are in all."""
+    """A page of jobs, newest first, and the total number."""
     total = connection.execute(select(func.count()).select_from(jobs)).scalar_one()
     order = jobs.c.created_at.desc(), jobs.c.id
     page = select(jobs).order_by(*order).limit(limit).offset(offset)
@@ -89,7 +89,7 @@ def list_jobs(connection: Connection, *, limit: int = 50, offset: int = 0) -> tu
 
 
 def claim_job(connection: Connection, worker: str, now: float) -> Job | None:
-    """Take the oldest job that waits or whose worker died; None when there is none."""
+    """Claim the oldest job that is queued or whose worker died; None if there is none."""
     dead = and_(jobs.c.status == "running", jobs.c.alive_at < now - DEAD_AFTER_SECONDS)
     row = connection.execute(
         select(jobs)
@@ -121,10 +121,10 @@ def claim_job(connection: Connection, worker: str, now: float) -> Job | None:
 def report_progress(
     connection: Connection, identity: str, worker: str, done: int, now: float
 ) -> bool:
-    """Say how far a job has come and that its worker lives.
+    """Record a job's progress and its worker's heartbeat.
 
     Returns:
-        Whether to go on: not when it was cancelled or another worker has it.
+        Whether to continue: False if it was cancelled or another worker has it.
     """
     ours = and_(jobs.c.id == identity, jobs.c.worker == worker, jobs.c.status == "running")
     connection.execute(update(jobs).where(ours).values(done=done, alive_at=now))
@@ -144,9 +144,9 @@ def finish_job(
     analysis: str | None = None,
     problem: Json | None = None,
 ) -> None:
-    """End a job of this worker; nothing when another worker has it.
+    """Finish a job of this worker; does nothing if another worker has it.
 
-    One that was cancelled in the meantime ends as that, even when its work is done.
+    A job that was cancelled in the meantime ends as cancelled, even if its work is done.
     """
     values: Json = {"status": status, "finished_at": now, "analysis": analysis, "problem": problem}
     if status == "done":
@@ -161,7 +161,7 @@ def finish_job(
 
 
 def release_job(connection: Connection, identity: str, worker: str) -> None:
-    """Give a job back to the queue: its worker stops in good order."""
+    """Return a job to the queue, because its worker shuts down."""
     connection.execute(
         update(jobs)
         .where(jobs.c.id == identity, jobs.c.worker == worker, jobs.c.status == "running")
@@ -170,7 +170,7 @@ def release_job(connection: Connection, identity: str, worker: str) -> None:
 
 
 def cancel_job(connection: Connection, identity: str, now: float) -> Job | None:
-    """Ask a job to stop; one that waits stops at once, one that has ended stays as it is."""
+    """Cancel a job; a queued one stops immediately, a finished one stays unchanged."""
     connection.execute(
         update(jobs)
         .where(jobs.c.id == identity, jobs.c.status == "queued")
@@ -192,7 +192,7 @@ def _finish_unclaimed(connection: Connection, row: Row[Any], now: float) -> None
             "type": "about:blank",
             "title": "Internal Server Error",
             "status": 500,
-            "detail": f"given up after {row.attempts} workers ended in the middle of it",
+            "detail": f"gave up after {row.attempts} workers died while running it",
         }
     connection.execute(update(jobs).where(jobs.c.id == row.id).values(values))
 

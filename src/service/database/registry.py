@@ -1,7 +1,7 @@
-"""The registry of the batch analysis' models: every training is a row of its own, by time.
+"""The model registry of the batch analysis: one row per training, ordered by time.
 
-The content is a serialised forest. `detection.forest.forest_file` reads it and runs nothing in it;
-its SHA-256 is checked first.
+The content is a serialised forest. After its SHA-256 is checked, `detection.forest.forest_file`
+reads it without running any code in it.
 """
 
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class RegisteredModel:
         sha256: of the content, hex.
         inputs: names of the columns.
         offset: scikit-learn's `offset_`: rows with `-score` below it are anomalies.
-        training: what it was trained on and how.
+        training: its training data and parameters.
     """
 
     id: int
@@ -48,7 +48,7 @@ def register_model(
     training: Json,
     now: float,
 ) -> int:
-    """Add a model; returns its id. Two at the same moment are two rows."""
+    """Add a model; returns its id. Two models of the same time are two rows."""
     result = connection.execute(
         insert(models)
         .values(
@@ -67,14 +67,14 @@ def register_model(
 def list_models(
     connection: Connection, *, limit: int = 50, offset: int = 0
 ) -> tuple[list[RegisteredModel], int]:
-    """A page of models, newest first, and how many there are in all."""
+    """A page of models, newest first, and the total number."""
     total = connection.execute(select(func.count()).select_from(models)).scalar_one()
     newest = select(*_WITHOUT_CONTENT).order_by(models.c.id.desc()).limit(limit).offset(offset)
     return [_model(row) for row in connection.execute(newest)], total
 
 
 def latest_model(connection: Connection) -> tuple[RegisteredModel, bytes] | None:
-    """The newest model and its content, or None when nothing was trained yet."""
+    """The newest model and its content, or None if none was trained yet."""
     row = connection.execute(select(models).order_by(models.c.id.desc()).limit(1)).first()
     return None if row is None else (_model(row), row.content)
 

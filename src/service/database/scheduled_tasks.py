@@ -1,7 +1,7 @@
-"""Regular work that one worker at a time does for all workers.
+"""Periodic tasks that one worker at a time runs for all workers.
 
-A claim moves the due time on, so it is a lease as well: whoever claims and dies is followed by
-another worker when the work is due next.
+A claim moves the due time forward and so acts as a lease: if the worker dies, another one runs the
+task when it is due next.
 """
 
 from typing import Any
@@ -15,14 +15,14 @@ Json = dict[str, Any]
 
 
 def claim_chore(connection: Connection, name: str, now: float, every_seconds: float) -> bool:
-    """Take a chore that is due; False when it is not, or another worker has just taken it.
+    """Claim a task that is due; False if it is not, or another worker has just claimed it.
 
     Args:
-        connection: one that writes.
-        name: of the chore.
+        connection: of a write transaction.
+        name: of the task.
         now: Unix seconds.
-        every_seconds: until it is due again. A due time further away, from a longer interval that
-            was set before, does not count.
+        every_seconds: until it is due again. A later due time, from a longer interval that was
+            configured before, is ignored.
     """
     insert_missing(connection, chores, [{"name": name, "due_at": now}])
     is_due = (chores.c.due_at <= now) | (chores.c.due_at > now + every_seconds)
@@ -33,7 +33,7 @@ def claim_chore(connection: Connection, name: str, now: float, every_seconds: fl
 
 
 def finish_chore(connection: Connection, name: str, now: float, outcome: Json) -> None:
-    """Store what came of a chore."""
+    """Store the result of a task."""
     connection.execute(
         update(chores).where(chores.c.name == name).values(finished_at=now, outcome=outcome)
     )

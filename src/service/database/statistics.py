@@ -1,4 +1,4 @@
-"""What the overview shows: counts over a span of block time."""
+"""Statistics of the overview: counts over a span of block time."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +13,7 @@ SCORE_BINS = 50
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """How often something occurs: its key, what people call it, and the number."""
+    """The number of occurrences of a key, with its display name."""
 
     key: str
     label: str
@@ -22,12 +22,12 @@ class Count:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """Numbers of a span of block time, orphaned transactions left out.
+    """Statistics of a span of block time, without orphaned transactions.
 
     Attributes:
-        transactions: decided ones.
-        anomalies: among them.
-        invalid: among them, could not be scored.
+        transactions: decided transactions.
+        anomalies: anomalies among them.
+        invalid: those among them that could not be scored.
         alerts_over_time: (start of the bucket in Unix seconds, severity, count), by time.
         score_histogram: counts in `SCORE_BINS` equal bins over [0, 1].
         actions: action -> decided transactions.
@@ -46,13 +46,13 @@ class Overview:
 
     @property
     def anomaly_rate(self) -> float | None:
-        """Share of anomalies among the scored ones, or None when none was scored."""
+        """Share of anomalies among the scored ones, or None if none was scored."""
         scored = self.transactions - self.invalid
         return self.anomalies / scored if scored else None
 
 
 def block_times(connection: Connection, chain_id: int) -> tuple[int, int] | None:
-    """The first and last block time of decided transactions, or None when there are none."""
+    """The first and last block time of decided transactions, or None if there are none."""
     row = connection.execute(
         select(func.min(transactions.c.block_timestamp), func.max(transactions.c.block_timestamp))
         .select_from(_decided)
@@ -71,7 +71,7 @@ def overview(
     bucket_seconds: int,
     top: int = 10,
 ) -> Overview:
-    """The numbers of one span of block time, both ends included, as one decider sees it."""
+    """The statistics of a span of block time, both ends included, for one decider."""
     decided = _decided_within(chain_id, decider, since, until)
     alerted = and_(
         alerts.c.chain_id == chain_id,

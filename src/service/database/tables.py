@@ -1,9 +1,9 @@
 """The tables, the same on SQLite and PostgreSQL.
 
 Conventions: addresses and hashes are lowercase `0x` text. Amounts are decimal text, since no column
-holds a uint256 in both databases. Times are Unix seconds: whole for the chain's, with fractions for
-ours (`*_at`). Every text from outside has passed `sanitise_text`. Each row has its natural key as a
-primary or unique key, so that writing it twice leaves it once.
+type holds a uint256 in both databases. Times are Unix seconds: whole for the chain's, with
+fractions for the service's (`*_at`). External text has passed `sanitise_text`. The natural key of
+each row is a primary or unique key, so that writing it twice stores it once.
 """
 
 from sqlalchemy import (
@@ -35,7 +35,7 @@ metadata = MetaData(
     }
 )
 
-# SQLite numbers rows by itself only in a column of type INTEGER.
+# SQLite assigns row numbers only in a column of type INTEGER.
 RowId = BigInteger().with_variant(Integer, "sqlite")
 Address = String(42)
 Hash = String(66)
@@ -62,7 +62,7 @@ transactions = Table(
     Column("nonce", BigInteger),
     Column("gas_used", BigInteger),
     Column("gas_price", Amount),  # wei
-    # Not in the chain any more: its block was replaced and the transaction is in no newer one.
+    # No longer in the chain: its block was replaced, and no newer block contains the transaction.
     Column("orphaned", Boolean, nullable=False, server_default=false()),
     Column("stored_at", Double, nullable=False),
     Index(None, "chain_id", "block_number"),
@@ -91,7 +91,7 @@ tokens = Table(
     Column("name", String(128), nullable=False),
     Column("symbol", String(64), nullable=False),
     Column("decimals", Integer, nullable=False),
-    # Reads like a well-known token though it is another contract.
+    # The symbol looks like a well-known token's, but the contract is another one.
     Column("impersonates", Boolean, nullable=False, server_default=false()),
 )
 
@@ -110,7 +110,7 @@ decisions = Table(
     metadata,
     Column("chain_id", BigInteger, primary_key=True),
     Column("tx_hash", Hash, primary_key=True),
-    # Of the model, the policy and what else decides: another one decides anew.
+    # Fingerprint of the model, the policy and everything else that affects decisions.
     Column("decider", String(64), primary_key=True),
     Column("model_version", String(32), nullable=False),
     Column("action", SmallInteger, nullable=False),
@@ -171,7 +171,7 @@ models = Table(
     Column("sha256", String(64), nullable=False),
     Column("inputs", JSON, nullable=False),  # names of the columns
     Column("offset", Double, nullable=False),  # scikit-learn's offset_: scores below are anomalies
-    Column("training", JSON, nullable=False),  # what it was trained on and how
+    Column("training", JSON, nullable=False),  # its training data and parameters
     Column("content", LargeBinary, nullable=False),
     Index(None, "created_at"),
 )
@@ -179,7 +179,7 @@ models = Table(
 analyses = Table(
     "analyses",
     metadata,
-    # SHA-256 of everything that determines the answer: the same analysis stands once.
+    # SHA-256 of everything that determines the result, so that equal analyses are stored once.
     Column("id", String(64), primary_key=True),
     Column("chain_id", BigInteger, nullable=False),
     Column("start_block", BigInteger, nullable=False),
@@ -195,7 +195,7 @@ analysis_rows = Table(
     "analysis_rows",
     metadata,
     Column("analysis", ForeignKey("analyses.id", ondelete="CASCADE"), primary_key=True),
-    # Rank of the transaction, 0 = most anomalous; its tokens stand together.
+    # Rank of the transaction, 0 = most anomalous; shared by its tokens.
     Column("rank", Integer, primary_key=True, autoincrement=False),
     Column("token", Address, primary_key=True),
     Column("tx_hash", Hash, nullable=False),
@@ -203,7 +203,7 @@ analysis_rows = Table(
     Column("value", Double, nullable=False),  # in token units
     Column("gas_cost", Double, nullable=False),  # ETH
     Column("score", Double, nullable=False),  # of this transaction and token
-    Column("tx_score", Double, nullable=False),  # of the transaction: its highest
+    Column("tx_score", Double, nullable=False),  # of the transaction: the highest of its rows
     Column("is_anomaly", Boolean, nullable=False),  # the transaction, by its highest score
 )
 
@@ -216,12 +216,12 @@ jobs = Table(
     Column("done", Integer, nullable=False),  # blocks
     Column("total", Integer, nullable=False),
     Column("cancel_requested", Boolean, nullable=False, server_default=false()),
-    Column("problem", JSON),  # RFC 9457, when it failed
+    Column("problem", JSON),  # RFC 9457, if it failed
     Column("analysis", ForeignKey("analyses.id")),
     Column("created_at", Double, nullable=False),
     Column("started_at", Double),
     Column("finished_at", Double),
-    # The worker that runs it proves that it is alive: a job whose worker died is taken over.
+    # Heartbeat of the worker that runs it: if the worker dies, another one takes the job over.
     Column("worker", String(64)),
     Column("alive_at", Double),
     Column("attempts", Integer, nullable=False),
@@ -249,12 +249,12 @@ notifications = Table(
     Index(None, "due_at"),
 )
 
-# Regular work that one worker at a time does for all, such as the check for drift.
+# Periodic tasks that one worker at a time runs for all, such as the drift check.
 chores = Table(
     "chores",
     metadata,
     Column("name", String(64), primary_key=True),
-    Column("due_at", Double, nullable=False),  # nobody begins before; a claim moves it on
+    Column("due_at", Double, nullable=False),  # not started before; a claim moves it forward
     Column("finished_at", Double),
-    Column("outcome", JSON),  # of the last time that it was done
+    Column("outcome", JSON),  # of the last run
 )

@@ -1,4 +1,4 @@
-"""Where watch mode stands, and the notifications that wait to be sent."""
+"""The progress of watch mode, and the queue of notifications."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ _MAX_DUE: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class WatchedBlock:
-    """A block that watch mode has worked through."""
+    """A block that watch mode has processed."""
 
     block_number: int
     block_hash: str
@@ -31,7 +31,7 @@ class DueNotification:
 
 
 def last_watched(connection: Connection, chain_id: int) -> WatchedBlock | None:
-    """The highest block worked through, or None at the very start."""
+    """The highest processed block, or None on the first start."""
     row = connection.execute(
         select(watched_blocks)
         .where(watched_blocks.c.chain_id == chain_id)
@@ -42,7 +42,7 @@ def last_watched(connection: Connection, chain_id: int) -> WatchedBlock | None:
 
 
 def watched_at(connection: Connection, chain_id: int, number: int) -> WatchedBlock | None:
-    """The block worked through at a height, as far back as they are remembered."""
+    """The processed block at a height, or None if it is unknown or too far back."""
     row = connection.execute(
         select(watched_blocks)
         .where(watched_blocks.c.chain_id == chain_id)
@@ -52,7 +52,7 @@ def watched_at(connection: Connection, chain_id: int, number: int) -> WatchedBlo
 
 
 def add_watched(connection: Connection, chain_id: int, block: WatchedBlock, keep: int) -> None:
-    """Note a block as worked through; only the last `keep` blocks are remembered."""
+    """Record a block as processed; only the last `keep` blocks are kept."""
     row = {name: getattr(block, name) for name in WatchedBlock.__slots__}
     put(connection, watched_blocks, [row | {"chain_id": chain_id}])
     connection.execute(
@@ -63,7 +63,7 @@ def add_watched(connection: Connection, chain_id: int, block: WatchedBlock, keep
 
 
 def forget_watched(connection: Connection, chain_id: int, block: WatchedBlock) -> None:
-    """Take back a block that was replaced."""
+    """Remove a block that was replaced."""
     connection.execute(
         delete(watched_blocks)
         .where(watched_blocks.c.chain_id == chain_id)
@@ -74,7 +74,7 @@ def forget_watched(connection: Connection, chain_id: int, block: WatchedBlock) -
 def queue_notifications(
     connection: Connection, alert_ids: Sequence[int], channel: str, now: float
 ) -> None:
-    """Queue one notification an alert; what is queued or sent already stands once."""
+    """Queue one notification per alert, unless it is already queued or sent."""
     rows = [
         {"alert": alert, "channel": channel, "attempts": 0, "due_at": now} for alert in alert_ids
     ]
@@ -84,7 +84,7 @@ def queue_notifications(
 def due_notifications(
     connection: Connection, channel: str, now: float, max_attempts: int
 ) -> list[DueNotification]:
-    """At most `_MAX_DUE` unsent notifications whose time has come, oldest first."""
+    """At most `_MAX_DUE` unsent notifications that are due, oldest first."""
     rows = connection.execute(
         select(notifications.c.alert, notifications.c.channel, notifications.c.attempts)
         .where(notifications.c.channel == channel)
@@ -105,7 +105,7 @@ def note_attempt(
     failure: str | None,
     next_at: float,
 ) -> None:
-    """Note how sending went: sent, or failed and due again at `next_at`."""
+    """Record the result of sending: sent, or failed and due again at `next_at`."""
     connection.execute(
         update(notifications)
         .where(notifications.c.alert == notification.alert)

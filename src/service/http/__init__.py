@@ -1,1 +1,1 @@
-"""What holds for every request: limits, keys, errors, the protocol."""
+"""Checks and limits for every request: authentication, rate limits, errors, the HTTP protocol."""

@@ -1,8 +1,8 @@
-"""The outermost layer: everything that holds for every request, whatever it asks for.
+"""The outermost ASGI middleware, which applies to every request.
 
-Gives each request an id, turns away strangers, floods, other sites' pages, huge, slow and too
-deeply nested bodies, sets the security headers, counts, and turns what nobody caught into a 500
-that says where to look.
+Assigns a request id, rejects unauthenticated, cross-site and too frequent requests and bodies that
+are too large, slow or deeply nested, sets the security headers, counts requests, and turns uncaught
+exceptions into a 500 with the request id.
 """
 
 import asyncio
@@ -64,8 +64,8 @@ class Guard:
         if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
             return
-        if scope["type"] != "http":  # a web socket would be asked for no key: there are none
-            raise RuntimeError(f"no {scope['type']} here")
+        if scope["type"] != "http":  # web sockets would bypass authentication
+            raise RuntimeError(f"unsupported scope type {scope['type']}")
         headers = {
             name.decode("latin-1").lower(): value.decode("latin-1")
             for name, value in scope["headers"]
@@ -89,10 +89,10 @@ class Guard:
         metrics.request_served(_method(scope), route, answer.status, seconds)
 
     def _admit(self, scope: MutableMapping[str, Any], headers: dict[str, str]) -> str | None:
-        """The client's name. Raises Problem for whoever is not let in."""
+        """The client's name. Raises Problem for a request that is not allowed."""
         path, method = scope["path"], scope["method"]
         if path not in OPEN_PATHS and not self._gatekeeper.knows_host(headers.get("host", "")):
-            raise Problem(403, "This is not a host that the service answers for.")
+            raise Problem(403, "Unknown host: add it to SERVICE_ALLOWED_HOSTS.")
         name = self._gatekeeper.client(headers)
         address = scope["client"][0] if scope.get("client") else "unknown"
         if path not in OPEN_PATHS and not self._limits.allows(name or address):
@@ -102,11 +102,11 @@ class Guard:
             scheme = 'Basic realm="API key as password"' if wants_page else "Bearer"
             raise Problem(
                 401,
-                "Show an API key: `Authorization: Bearer KEY` or `X-API-Key: KEY`.",
+                "Send an API key: `Authorization: Bearer KEY` or `X-API-Key: KEY`.",
                 headers={"WWW-Authenticate": scheme},
             )
         if method not in _SAFE_METHODS and not self._cross_origin and is_cross_site(headers):
-            raise Problem(403, "Another site's page sent this request.")
+            raise Problem(403, "Cross-site request rejected.")
         return name
 
     def _is_preflight(self, method: str, headers: dict[str, str]) -> bool:
@@ -116,7 +116,7 @@ class Guard:
     async def _read(
         self, scope: MutableMapping[str, Any], headers: dict[str, str], receive: Receive
     ) -> bytes:
-        """The whole body, within its limits of size, time and nesting."""
+        """The complete body. Raises Problem beyond the limits of size, time and nesting."""
         if scope["method"] in _SAFE_METHODS:
             return b""
         limit = self._max_body_bytes
@@ -129,7 +129,7 @@ class Guard:
                 while True:
                     message = await receive()
                     if message["type"] == "http.disconnect":
-                        raise Problem(400, "The connection ended before the body did.")
+                        raise Problem(400, "The connection closed before the body was complete.")
                     body += message.get("body", b"")
                     if len(body) > limit:
                         raise Problem(413, f"The body is larger than {limit} bytes.")
@@ -143,7 +143,7 @@ class Guard:
 
 
 class _Answer:
-    """Adds our headers to an answer and notes its status."""
+    """Adds the security headers to a response and records its status."""
 
     def __init__(self, send: Send, request_id: str, *, is_secure: bool) -> None:
         self.request_id = request_id
@@ -171,7 +171,7 @@ class _Answer:
         await self._send(message)
 
     async def problem(self, problem: Problem) -> None:
-        if self._started:  # the client has half an answer: all we can do is end it
+        if self._started:  # a partial response was sent: it can only be cut short
             return
         body = json.dumps(problem.document(self.request_id)).encode()
         headers = {"content-type": MEDIA_TYPE, "content-length": str(len(body))} | problem.headers
@@ -187,13 +187,13 @@ def is_too_deep(body: bytes | bytearray) -> bool:
 
 
 def _request_id(headers: dict[str, str]) -> str:
-    """The caller's own id, where it is a harmless one, so that logs can be followed through."""
+    """The client's own request id if it is well-formed, to correlate logs; else a new one."""
     given = headers.get("x-request-id", "")
     return given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:
-    """The body once, as one message, then whatever comes."""
+    """Receives the body once, as one message, then the messages that follow."""
     sent = False
 
     async def replay() -> Message:
@@ -207,6 +207,6 @@ def _replay(body: bytes, receive: Receive) -> Receive:
 
 
 def _method(scope: MutableMapping[str, Any]) -> str:
-    """The method as a label of a metric: strangers may send any word."""
+    """The method as a metric label: clients may send any word."""
     method = str(scope["method"])
     return method if method in {*_SAFE_METHODS, "POST", "PUT", "PATCH", "DELETE"} else "OTHER"

@@ -1,8 +1,8 @@
-"""What goes wrong for a caller, as RFC 9457 problem details.
+"""Errors of the API as RFC 9457 problem details.
 
-Every error of the API is an object with `type`, `title`, `status`, `detail` and `request_id`. 4xx
-means the caller's mistake and says which; 5xx means ours or the node's, to be found in the log by
-the request id. Nothing in it comes from an exception's text that could hold a secret.
+Every error is an object with `type`, `title`, `status`, `detail` and `request_id`. 4xx states what
+is wrong with the request; 5xx is an error of the service or the node, which the log describes under
+the request id. Details never contain the text of an exception that could hold a secret.
 """
 
 from collections.abc import Mapping
@@ -18,13 +18,13 @@ MEDIA_TYPE = "application/problem+json"
 
 
 class Problem(Exception):
-    """A problem to tell the caller.
+    """An error response for the client.
 
     Args:
         status: HTTP status.
         detail: what is wrong, for this request.
-        headers: further headers of the answer.
-        extra: further members of the object.
+        headers: additional response headers.
+        extra: additional members of the object.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class Problem(Exception):
         self.extra = extra
 
     def document(self, request_id: str | None = None) -> dict[str, Any]:
-        """The problem as the answer's object."""
+        """The response body."""
         known = {
             "type": "about:blank",
             "title": HTTPStatus(self.status).phrase,
@@ -59,14 +59,16 @@ class ProblemDocument(BaseModel):
     title: str = Field(examples=["Bad Request"])
     status: int
     detail: str = Field(description="What is wrong with this request.")
-    request_id: str | None = Field(default=None, description="Names the request in our log.")
+    request_id: str | None = Field(
+        default=None, description="Identifies the request in the service's log."
+    )
     errors: list[dict[str, Any]] | None = Field(
-        default=None, description="Each input that is wrong: where it stands and why."
+        default=None, description="Each invalid input: its location and the reason."
     )
 
 
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """OpenAPI's description of these problems, and of those that any request can have."""
+    """The OpenAPI description of these errors, and of those common to all requests."""
     everywhere = (400, 401, 403, 408, 413, 415, 422, 429, 500, 503)
     schema = {"$ref": "#/components/schemas/ProblemDocument"}
     return {
@@ -79,14 +81,16 @@ def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def our_mistake() -> Problem:
-    """What is said of an exception that nobody expected: nothing of itself."""
-    return Problem(500, "Our mistake; the log has it by the request id.")
+    """The problem for an unexpected exception, without its text."""
+    return Problem(500, "Internal error. Quote the request id when you report it.")
 
 
 def problem_of_source(error: SourceError | NotFound | UnverifiedBlock) -> Problem:
-    """What a failing node means for the caller: 502, or 504 when it took too long."""
+    """The problem for a failure of the node: 502, or 504 for a timeout."""
     if isinstance(error, DeadlineExceeded):
-        return Problem(504, f"The node took too long: {error}.")
+        return Problem(504, f"The node timed out: {error}.")
     if isinstance(error, RateLimited):
-        return Problem(503, f"The node limits us: {error}.", headers={"Retry-After": "5"})
-    return Problem(502, f"The node's answer cannot be used: {error}.")
+        return Problem(
+            503, f"The node's rate limit is exceeded: {error}.", headers={"Retry-After": "5"}
+        )
+    return Problem(502, f"The node's response is unusable: {error}.")

@@ -1,8 +1,8 @@
-"""HTTP/1.1 as uvicorn speaks it, with a bound on what a stranger can make it keep.
+"""uvicorn's HTTP/1.1 protocol with limits on the size and the duration of request heads.
 
-The parser takes a head of any size, and waits for its end for any time, before the application
-hears of the request and can refuse it. Here a request's line and headers must arrive whole, within
-limits of size and time; chunk headers and trailers count towards the size as well.
+uvicorn buffers a head of any size, for any time, before the application sees the request and can
+reject it. Here the request line and the headers must be complete within limits of size and time;
+chunk headers and trailers count towards the size as well.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ _TOO_SLOW: Final = b"408 Request Timeout"
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """uvicorn's protocol, whose heads are bounded; one object a connection."""
+    """uvicorn's protocol with bounded heads; one object per connection."""
 
     head_seconds = HEAD_SECONDS
 
@@ -73,7 +73,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._wait_no_more()
         if self.transport.is_closing():
             return
-        # In the middle of an answer nothing can be said any more.
+        # After the start of a response no error can be sent any more.
         if self.cycle is None or self.cycle.response_complete:
             self.transport.write(
                 b"HTTP/1.1 " + status + b"\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"

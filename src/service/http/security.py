@@ -1,4 +1,4 @@
-"""Who may ask, and how often."""
+"""Authentication, host and origin checks, and rate limits."""
 
 import base64
 import binascii
@@ -15,7 +15,7 @@ from src.chain.clients.rate_limit import Rate, RateLimit
 from src.service.settings import ServiceSettings
 
 LOCAL = "local"
-"""The name of whoever uses a service without keys, which only this machine can reach."""
+"""The client name on a service without keys, which only this machine can reach."""
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 _LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "[::1]", "::1")
@@ -24,7 +24,7 @@ _MAX_CLIENTS = 10_000
 
 
 class Gatekeeper:
-    """Knows the keys. Keys are compared by hash and in constant time."""
+    """Checks API keys, by hash and in constant time."""
 
     def __init__(self, settings: ServiceSettings) -> None:
         self._keys = settings.api_keys
@@ -32,7 +32,7 @@ class Gatekeeper:
         self._hosts = frozenset(host.lower() for host in hosts)
 
     def client(self, headers: Mapping[str, str]) -> str | None:
-        """The name of the key that a request shows, or None when it shows none of ours."""
+        """The name of the request's key, or None without a valid key."""
         if not self._keys:
             return LOCAL
         shown = hashlib.sha256(_shown_key(headers).encode("utf-8", "replace")).digest()
@@ -40,13 +40,13 @@ class Gatekeeper:
         return found[0] if found else None
 
     def knows_host(self, host: str) -> bool:
-        """Whether a `Host` is ours: a stranger's page could point its own name at our address."""
+        """Whether a `Host` is allowed: prevents DNS rebinding by other sites."""
         name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
         return not self._hosts or name.lower() in self._hosts
 
 
 def is_cross_site(headers: Mapping[str, str]) -> bool:
-    """Whether another site's page sends this request: browsers attach what they know to it."""
+    """Whether a page of another site sent this request; browsers attach credentials to it."""
     if headers.get("sec-fetch-site") in {"cross-site", "same-site"}:
         return True
     origin = headers.get("origin")
@@ -54,10 +54,10 @@ def is_cross_site(headers: Mapping[str, str]) -> bool:
 
 
 class ClientLimits:
-    """One rate limit a client, for the most recent clients.
+    """One rate limit per client, for the most recent clients.
 
     Args:
-        per_second: of one client, in this process.
+        per_second: requests of one client in this process.
         clock: seconds, never going back.
     """
 
@@ -68,7 +68,7 @@ class ClientLimits:
         self._lock = threading.Lock()
 
     def allows(self, client: str) -> bool:
-        """Count a request of a client; False when it is one too many."""
+        """Count a request of a client; False if it exceeds the limit."""
         with self._lock:
             limit = self._limits.get(client)
             if limit is None:

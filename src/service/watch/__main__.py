@@ -1,6 +1,6 @@
-"""`npm run watch`: follows a node's head without Forta, stores, and notifies.
+"""`npm run watch`: follows a node's head without Forta, stores decisions, and notifies.
 
-Exit codes: 0 stopped in good order, 1 failed, 2 wrong options or settings.
+Exit codes: 0 stopped normally, 1 failed, 2 wrong options or settings.
 """
 
 import argparse
@@ -11,14 +11,14 @@ from src import cli
 _DESCRIPTION = "Follow a chain's head: decide about every transaction, store, notify."
 
 _EPILOG = """\
-Receivers: NOTIFY_URLS (Apprise: Slack, Telegram, Discord, e-mail ...) and WEBHOOK_URLS, signed with
-WEBHOOK_SECRET; from action NOTIFY_FROM on. docs/service.md lists all settings.
+Actions from NOTIFY_FROM on are sent to NOTIFY_URLS (Apprise: Slack, Telegram, Discord, e-mail ...)
+and to WEBHOOK_URLS, signed with WEBHOOK_SECRET. docs/service.md lists all settings.
 
 examples:
   JSON_RPC_URL=http://127.0.0.1:8545 npm run watch
   JSON_RPC_URL=... NOTIFY_URLS=tgram://TOKEN/CHAT npm run watch -- --from-block 20000000
 
-exit codes: 0 stopped in good order, 1 failed, 2 wrong options or settings.
+exit codes: 0 stopped normally, 1 failed, 2 wrong options or settings.
 """
 
 
@@ -37,10 +37,12 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         "--from-block",
         type=cli.natural,
         metavar="N",
-        help="first block at the very first start (the head); later starts resume",
+        help="first block on the first start (default: the head); later starts resume",
     )
     parser.add_argument(
-        "--once", action="store_true", help="catch up with the head, send what is due, and end"
+        "--once",
+        action="store_true",
+        help="catch up with the head, send due notifications, and exit",
     )
     return parser.parse_args(arguments)
 

@@ -1,7 +1,7 @@
-"""Telling people and programs of alerts: Apprise's channels and signed webhooks.
+"""Alert notifications through Apprise channels and signed webhooks.
 
-Notifications are queued in the database in the same transaction as the alert, and sent from there
-until they arrive or are given up: neither a restart nor a receiver that is away loses one. A
+Notifications are queued in the database in the same transaction as the alert, and retried until
+they are delivered or given up, so that neither a restart nor an unavailable receiver loses one. A
 receiver may get the same notification twice, with the same id.
 """
 
@@ -43,21 +43,21 @@ class Channel(Protocol):
 
     @property
     def name(self) -> str:
-        """Names the receiver in the database; a fingerprint, since its URL holds secrets."""
+        """The receiver's name in the database: a fingerprint, since its URL contains secrets."""
 
     def send(self, alert: Alert) -> str | None:
-        """Send; why it failed, without secrets, or None when it arrived."""
+        """Send; returns None, or the reason of the failure, without secrets."""
 
 
 class Webhook:
-    """A URL that gets JSON, signed so that the receiver knows that it is from us and fresh.
+    """A URL that receives JSON, signed so that the receiver can verify origin and age.
 
     `X-Signature` is `sha256=` and the hex HMAC-SHA256, with the shared secret, of the value of
     `X-Timestamp`, a dot, and the body.
 
     Args:
         url: of the receiver.
-        secret: shared with it.
+        secret: shared with the receiver.
         allow_private: whether the receiver may be in a private network, see
             `chain.clients.transport`.
     """
@@ -82,14 +82,14 @@ class Webhook:
         try:
             status = self._http.deliver(body, headers)
         except PrivateAddress:
-            return "a private address, see WEBHOOK_ALLOW_PRIVATE"
+            return "private address, see WEBHOOK_ALLOW_PRIVATE"
         except SourceUnavailable as error:
             return error.problem
         return None if 200 <= status < 300 else f"HTTP {status}"
 
 
 class AppriseChannel:
-    """Slack, Telegram, Discord, e-mail and what else Apprise knows, by its URL."""
+    """Slack, Telegram, Discord, e-mail or another Apprise service, by its URL."""
 
     def __init__(self, url: str) -> None:
         import apprise  # noqa: PLC0415 - heavy, and rarely configured
@@ -97,22 +97,22 @@ class AppriseChannel:
         self.name = _fingerprint("apprise", url)
         self._apprise = apprise.Apprise()
         if not self._apprise.add(url):
-            raise ValueError("NOTIFY_URLS: one of them is no URL that Apprise knows")
+            raise ValueError("NOTIFY_URLS: Apprise does not support one of the URLs")
 
     def send(self, alert: Alert) -> str | None:
         """See `Channel`."""
         action = Action(alert.action).name
         sent = self._apprise.notify(title=f"{action}: {alert.name}", body=_text(alert))
-        return None if sent else "Apprise could not deliver it"
+        return None if sent else "Apprise could not deliver the notification"
 
 
 class Notifier:
-    """Sends what is queued, in a thread of its own.
+    """Sends queued notifications in a background thread.
 
     Args:
         database: holds the queue.
         channels: the receivers.
-        first_pause: seconds before the second attempt; doubled for each further one.
+        first_pause: seconds before the second attempt; doubled for each further attempt.
     """
 
     def __init__(
@@ -125,7 +125,7 @@ class Notifier:
 
     @property
     def channel_names(self) -> list[str]:
-        """Where alerts are to be queued for."""
+        """Names of the channels to queue alerts for."""
         return [channel.name for channel in self._channels]
 
     def start(self) -> None:
@@ -138,7 +138,7 @@ class Notifier:
         self._sending.stop()
 
     def send_due(self) -> int:
-        """Send what is due now; returns how many arrived."""
+        """Send due notifications; returns the number of delivered ones."""
         arrived = 0
         for channel in self._channels:
             with self._database.reading() as connection:
@@ -153,10 +153,10 @@ class Notifier:
         with self._database.reading() as connection:
             alert = find_alert(connection, notification.alert)
         failure = None
-        if alert is not None and not alert.orphaned:  # nobody wants to hear of what did not happen
+        if alert is not None and not alert.orphaned:  # orphaned alerts are not sent
             try:
                 failure = channel.send(alert)
-            # A channel's own library may raise anything; the queue must go on.
+            # A channel's library may raise anything; the queue must continue.
             except Exception as error:
                 logger.exception("channel %s failed", channel.name)
                 failure = type(error).__name__
@@ -177,10 +177,10 @@ class Notifier:
 
 
 def channels_of(settings: ServiceSettings) -> list[Channel]:
-    """The receivers that the settings name.
+    """The configured receivers.
 
     Raises:
-        ValueError: Apprise does not know a URL; the message does not show it.
+        ValueError: Apprise does not support a URL; the message does not contain it.
     """
     webhooks: list[Channel] = [
         Webhook(
@@ -192,13 +192,13 @@ def channels_of(settings: ServiceSettings) -> list[Channel]:
 
 
 def signature(secret: bytes, timestamp: str, body: bytes) -> str:
-    """What `X-Signature` must say of a webhook's timestamp and body."""
+    """The value of `X-Signature` for a webhook's timestamp and body."""
     digest = hmac.new(secret, timestamp.encode() + b"." + body, hashlib.sha256)
     return f"sha256={digest.hexdigest()}"
 
 
 def as_json(alert: Alert) -> dict[str, Any]:
-    """An alert as webhooks get it."""
+    """An alert in the format of webhooks."""
     return {
         "id": alert.id,
         "alert_id": alert.alert_id,

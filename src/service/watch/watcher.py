@@ -1,8 +1,8 @@
-"""Following the head of a chain: every block once, in order, and back when the chain goes back.
+"""Follows the head of a chain: every block once, in order, and handles reorganisations.
 
-A block's transactions, decisions, alerts and notifications are written in one database transaction
-together with the note that the block is done. So watching resumes exactly where it stopped, however
-it stopped, and nothing stands twice.
+A block's transactions, decisions, alerts and notifications are written in one database transaction,
+which also marks the block as processed. So watching resumes exactly where it stopped, after any
+interruption, without duplicates.
 """
 
 import logging
@@ -31,18 +31,18 @@ from src.service.settings import ServiceSettings
 logger = logging.getLogger(__name__)
 
 REMEMBERED_BLOCKS = 1_000
-"""How deep a reorganisation can be and still be followed."""
+"""Maximum depth of a reorganisation that can be followed."""
 
 _MAX_BACKOFF = 30.0
 
 
 class Watcher:
-    """Follows one chain. One a chain and database.
+    """Follows one chain. Run one watcher per chain and database.
 
     Args:
-        database: where everything goes.
-        node: the chain.
-        decider: decides about transactions.
+        database: stores the results.
+        node: the chain's node.
+        decider: decides on transactions.
         settings: of the service.
         chain_id: the chain.
         channels: names of the receivers of alerts.
@@ -65,7 +65,7 @@ class Watcher:
         self._channels = channels
 
     def run(self, stop: threading.Event) -> None:
-        """Follow the head until told to stop, through every failure of the node."""
+        """Follow the head until stopped; retries after failures of the node."""
         usual = min(max(self._settings.block_seconds / 4, 0.25), 5.0)
         pause = usual
         while not stop.is_set():
@@ -76,7 +76,7 @@ class Watcher:
                 metrics.error_occurred(error)
                 pause = min(2 * pause, _MAX_BACKOFF)
                 logger.warning("%s; trying again in %.0f s", error, pause)
-            # Such as a database that is away: nothing is lost, the block is not noted as done.
+            # For example, the database is unavailable: nothing is lost, the block is not done.
             except Exception as error:
                 metrics.error_occurred(error)
                 pause = min(2 * pause, _MAX_BACKOFF)
@@ -84,10 +84,10 @@ class Watcher:
             stop.wait(pause)
 
     def catch_up(self, stop: threading.Event | None = None) -> int:
-        """Work through all blocks up to the head; returns how many.
+        """Process all blocks up to the head; returns their number.
 
         Raises:
-            SourceError, UnverifiedBlock: the node does not answer, or not the truth.
+            SourceError, UnverifiedBlock: the node does not answer, or its data is inconsistent.
         """
         done = 0
         while not (stop is not None and stop.is_set()):
@@ -98,7 +98,7 @@ class Watcher:
                 return done
             (block,) = self._node.blocks([number])
             if last is not None and block.parent_hash != last.block_hash:
-                continue  # reorganised since we looked: look again
+                continue  # reorganised in the meantime: start again
             self._work(block)
             done += 1
             metrics.block_watched(
@@ -112,7 +112,7 @@ class Watcher:
         return newest if wanted is None else wanted
 
     def _rewind(self, head: int) -> WatchedBlock | None:
-        """The last block worked through that is still in the chain; later ones are taken back."""
+        """The last processed block that is still in the chain; later ones are removed."""
         while True:
             with self._database.reading() as connection:
                 last = last_watched(connection, self._chain_id)
@@ -124,7 +124,7 @@ class Watcher:
                 and at_head is not None
                 and self._node.block_hash(head) == at_head.block_hash
             ):
-                return last  # the same chain, from a node that lags behind
+                return last  # the same chain, but the node lags behind
             if self._node.block_hash(last.block_number) == last.block_hash:
                 return last
             self._take_back(last)
@@ -134,7 +134,7 @@ class Watcher:
             orphaned = mark_orphaned(connection, self._chain_id, [block.block_hash])
             forget_watched(connection, self._chain_id, block)
         logger.warning(
-            "block %d was replaced: %d transactions are not in the chain any more",
+            "block %d was replaced: %d transactions are no longer in the chain",
             block.block_number,
             orphaned,
         )

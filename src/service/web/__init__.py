@@ -1,4 +1,4 @@
-"""The web pages: server-rendered, small, without anything from other sites."""
+"""The web pages: rendered on the server, with no content from other sites."""
 
 from src.service.web.pages import add_pages, router
 

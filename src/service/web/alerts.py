@@ -1,4 +1,4 @@
-"""The page of alerts: from the address' query to a filter, and the links that change it."""
+"""The page of alerts: turns the URL's query into a filter, and links into other queries."""
 
 from collections.abc import Mapping
 from typing import Any, Final, cast
@@ -23,7 +23,7 @@ def read(service: Service, query: Mapping[str, str]) -> dict[str, Any]:
     """What `alerts.html` shows.
 
     Raises:
-        Problem: 400 or 422, a value of the query makes no sense; the message names it.
+        Problem: 400 or 422 for an invalid value in the query; the message names it.
     """
     given = {name: query.get(name, "").strip()[:100] for name in _FIELDS}
     sort = cast(SortKey, choice_or_none("sort", query.get("sort", ""), _SORTS) or "time")

@@ -1,8 +1,8 @@
 """Geometry of the charts: from numbers to coordinates that a template draws as SVG. Pure.
 
-Charts are SVG made here, so that no script, no style attribute and nothing from elsewhere is
-needed: the pages work under a strict Content-Security-Policy and inside a single-file report. Every
-chart's numbers also stand in a table beside it.
+Server-side SVG needs no script, style attribute or external resource, so the pages work under a
+strict Content-Security-Policy and in a single-file report. A table next to each chart shows the
+same numbers.
 """
 
 import math
@@ -30,7 +30,7 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A rectangle, what it means in words, and the class that colours it."""
+    """A rectangle with its description and its CSS class."""
 
     x: float
     y: float
@@ -53,11 +53,11 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """What a template needs to draw a chart.
+    """A chart as input of a template.
 
     Attributes:
         line: points of a polyline, as SVG writes them; "" for none.
-        marker: where a vertical line stands, with its label; None for none.
+        marker: position and label of a vertical line; None for none.
     """
 
     bars: tuple[Bar, ...] = ()
@@ -115,13 +115,13 @@ def histogram(
 ) -> Chart:
     """Shares of a histogram over [0, 1] as bars, expected shares as a line, square-root scale.
 
-    The rare scores are the ones of interest: on a linear scale they would be invisible.
+    The rare, high scores matter most and would be invisible on a linear scale.
 
     Args:
         counts: in equal bins over [0, 1].
         expected: shares in the same bins.
-        marker: where a line stands, in [0, 1].
-        marker_label: what the line means.
+        marker: position of a vertical line, in [0, 1].
+        marker_label: its label.
     """
     total = sum(counts)
     shares = [count / total if total else 0.0 for count in counts]
@@ -161,7 +161,7 @@ def histogram(
 
 
 def log_log(values: Iterable[tuple[float, float, str, str, str]]) -> Chart:
-    """A scatter plot with logarithmic axes; what is zero stands on the axis itself.
+    """A scatter plot with logarithmic axes; zeros are drawn on the axis.
 
     Args:
         values: (x, y, kind, title, key) of each point; drawn in this order.

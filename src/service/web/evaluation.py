@@ -1,4 +1,4 @@
-"""The committed evaluation, as far as the pages show it."""
+"""The parts of the committed evaluation that the pages show."""
 
 import functools
 import json
@@ -14,12 +14,12 @@ EVALUATION_PATH = bundle_file(PROJECT_ROOT, EVALUATION_FILE)
 
 @dataclass(frozen=True, slots=True)
 class FeatureInTraining:
-    """How telling one feature is.
+    """How well one feature separates exploits from ordinary transactions.
 
     Attributes:
         background: share of ordinary transactions in which it is not zero.
         exploits: share of known exploits in which it is not zero.
-        auc: how well it alone tells them apart.
+        auc: of this feature alone.
     """
 
     background: float
@@ -39,14 +39,14 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What was measured of one model.
+    """The evaluation of one model.
 
     Attributes:
-        model_sha256: of the model file that was measured.
-        background, exploits: transactions that it was measured on.
+        model_sha256: of the evaluated model file.
+        background, exploits: number of evaluated transactions.
         auc: of each detector on all transactions.
         recall: of the model, by share of background flagged.
-        features: each input by itself.
+        features: each input on its own.
         background_flagged, exploits_flagged: at the model's threshold.
     """
 
@@ -61,7 +61,7 @@ class Evaluation:
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Self:
-        """Take what is shown. Raises KeyError, TypeError or ValueError for another format."""
+        """Parse an evaluation. Raises KeyError, TypeError or ValueError for another format."""
         detectors = content["detectors"]
         model = next(iter(detectors.values()))
         flagged = content["by_stratum_at_threshold"]["all"]
@@ -90,7 +90,7 @@ class Evaluation:
 
 @functools.lru_cache(maxsize=4)
 def read_evaluation(model_sha256: str) -> Evaluation | None:
-    """The evaluation of this very model; None where there is none, or it is another one's."""
+    """The evaluation of this model; None if there is none, or it is for another model."""
     try:
         found = Evaluation.from_json(json.loads(EVALUATION_PATH.read_text(encoding="utf-8")))
     except (OSError, ValueError, KeyError, TypeError):

@@ -1,8 +1,8 @@
 """The flow of tokens between accounts as a layered graph. Pure, and the same on every run.
 
-The method of Sugiyama, Tagawa and Toda (1981): accounts stand in columns, so that transfers run
-from left to right as far as they can; those that go back are turned for the layout alone; long ones
-get stops in the columns between; the order within a column follows the neighbours' mean position.
+The method of Sugiyama, Tagawa and Toda (1981): accounts are assigned to columns so that most
+transfers run from left to right; backward edges are reversed for the layout; long edges get dummy
+nodes in the columns between; the order within a column follows the neighbours' mean position.
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,8 +31,8 @@ class Box:
     """An account.
 
     Attributes:
-        label: short address, or what it is.
-        role: sender, contract, zero or other: decides the colour.
+        label: short address, or a description.
+        role: sender, contract, zero or other; determines the colour.
         note: the role in words, "" for an ordinary account.
     """
 
@@ -68,11 +68,11 @@ class Arrow:
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """The picture.
+    """The laid-out graph.
 
     Attributes:
         tokens: (colour, name) of each token, for the legend.
-        left_out: transfers that the picture has no room for; the table has them.
+        left_out: transfers that do not fit into the graph; the table lists them.
     """
 
     boxes: tuple[Box, ...]
@@ -85,7 +85,7 @@ class Flow:
 
 @dataclass(slots=True)
 class _Move:
-    """Transfers of one token between the same two accounts, in one go."""
+    """Transfers of one token between the same two accounts, merged."""
 
     payer: str
     payee: str
@@ -96,7 +96,7 @@ class _Move:
 
 @dataclass(slots=True)
 class _Stop:
-    """A place in a column: an account, or where a long arrow passes."""
+    """A node in a column: an account, or a dummy node of a long edge."""
 
     key: str
     column: int
@@ -119,13 +119,13 @@ def lay_out(
     sender: str | None,
     to: str | None,
 ) -> Flow:
-    """Draw the transfers of one transaction.
+    """Lay out the transfers of one transaction.
 
     Args:
         transfers: in log order.
-        tokens: what is known of them, by address.
+        tokens: token metadata by address.
         sender: of the transaction.
-        to: what the transaction called, None for a contract creation.
+        to: the called address, None for a contract creation.
     """
     moves, left_out = _moves(transfers)
     columns = _columns(moves)
@@ -151,7 +151,7 @@ def lay_out(
 
 
 def _moves(transfers: Sequence[Transfer]) -> tuple[list[_Move], int]:
-    """Transfers put together by accounts and token, as many as the picture can hold."""
+    """Transfers grouped by accounts and token, as many as fit."""
     found: dict[tuple[str, str, str], _Move] = {}
     accounts: dict[str, None] = {}
     left_out = 0
@@ -171,7 +171,7 @@ def _moves(transfers: Sequence[Transfer]) -> tuple[list[_Move], int]:
 
 
 def _columns(moves: Sequence[_Move]) -> dict[str, int]:
-    """The column of each account: the longest way to it, accounts ordered by first appearance."""
+    """The column of each account: the longest path to it, accounts in order of first appearance."""
     seen: dict[str, None] = {}
     for move in moves:
         seen.update(dict.fromkeys((move.payer, move.payee)))
@@ -187,7 +187,7 @@ def _columns(moves: Sequence[_Move]) -> dict[str, int]:
 
 
 def _chain(number: int, move: _Move, stops: dict[str, _Stop]) -> list[str]:
-    """The stops of an arrow from left to right, new ones added; empty for a move to oneself."""
+    """The nodes of an edge from left to right, with new dummy nodes; empty for a self-loop."""
     ends = sorted((stops[move.payer], stops[move.payee]), key=lambda stop: stop.column)
     first, last = ends
     if first.column == last.column:
@@ -201,7 +201,7 @@ def _chain(number: int, move: _Move, stops: dict[str, _Stop]) -> list[str]:
 
 
 def _ordered(stops: Mapping[str, _Stop], chains: Sequence[Sequence[str]]) -> list[list[str]]:
-    """The stops of each column from top to bottom, with few crossings."""
+    """The nodes of each column from top to bottom, with few crossings."""
     depth = max((stop.column for stop in stops.values()), default=-1) + 1
     order: list[list[str]] = [[] for _ in range(depth)]
     for stop in stops.values():
@@ -225,7 +225,7 @@ def _ordered(stops: Mapping[str, _Stop], chains: Sequence[Sequence[str]]) -> lis
 def _by_neighbours(
     column: Sequence[str], neighbours: Mapping[str, Sequence[str]], place: Mapping[str, int]
 ) -> list[str]:
-    """A column ordered by the mean position of the neighbours; without any, by its own."""
+    """A column ordered by the neighbours' mean position, or by its own if there are none."""
     means = {}
     for position, key in enumerate(column):
         known = [place[other] for other in neighbours[key]]
@@ -234,7 +234,7 @@ def _by_neighbours(
 
 
 def _place(stops: Mapping[str, _Stop], order: Sequence[Sequence[str]]) -> float:
-    """Set the stops' heights, each column in the middle; returns the height of the whole."""
+    """Set the nodes' heights, each column centred; returns the total height."""
     heights = [
         sum(stops[key].height for key in column) + _GAP * (len(column) - 1) for column in order
     ]
@@ -286,7 +286,7 @@ def _arrows(
 def _ports(
     chains: Sequence[Sequence[str]], stops: Mapping[str, _Stop]
 ) -> dict[tuple[int, str, str], float]:
-    """How high each arrow leaves (R) or reaches (L) each stop: ordered as the other ends are."""
+    """The height at which each edge leaves (R) or reaches (L) a node, ordered by its other end."""
     sides: dict[tuple[str, str], list[tuple[float, int]]] = {}
     for number, chain in enumerate(chains):
         for near, far in pairwise(chain):
@@ -306,7 +306,7 @@ def _points(
     stops: Mapping[str, _Stop],
     ports: Mapping[tuple[int, str, str], float],
 ) -> list[tuple[float, float]]:
-    """Pairs of points from left to right: out of one stop, into the next."""
+    """Pairs of points from left to right: from one node into the next."""
     points = []
     for near, far in pairwise(chain):
         points.append((_x(stops[near]) + _NODE_WIDTH, ports[number, near, "R"]))
@@ -317,7 +317,7 @@ def _points(
 def _curve(points: Sequence[tuple[float, float]]) -> str:
     parts = [f"M{points[0][0]:.1f},{points[0][1]:.1f}"]
     for position, ((x1, y1), (x2, y2)) in enumerate(pairwise(points)):
-        if position % 2:  # past a stop
+        if position % 2:  # through a dummy node
             parts.append(f"L{x2:.1f},{y2:.1f}")
         else:
             middle = (x1 + x2) / 2
@@ -351,7 +351,7 @@ def _label(move: _Move, tokens: Mapping[str, TokenView]) -> str:
 
 
 def _name(address: str, tokens: Mapping[str, TokenView]) -> str:
-    """What people call a token, short enough for the picture."""
+    """A token's label, shortened to fit."""
     token = tokens.get(address)
     if token is not None and len(token.symbol) > _MAX_SYMBOL:
         token = replace(token, symbol=f"{token.symbol[: _MAX_SYMBOL - 1]}…")
@@ -359,5 +359,5 @@ def _name(address: str, tokens: Mapping[str, TokenView]) -> str:
 
 
 def _steps(steps: Sequence[int]) -> str:
-    """The first transfer's place, and how many there are in one arrow."""
+    """The position of the first transfer, and the number of merged transfers."""
     return f"#{steps[0]}" if len(steps) == 1 else f"#{steps[0]} ({len(steps)}×)"

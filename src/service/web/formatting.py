@@ -1,4 +1,4 @@
-"""Numbers, times and names as people read them. Pure."""
+"""Human-readable numbers, times and names. Pure."""
 
 import math
 from datetime import UTC, datetime
@@ -9,7 +9,7 @@ _SCIENTIFIC_FROM = Decimal(10) ** 15
 
 
 def amount(raw: int, decimals: int) -> str:
-    """A token amount in token units, short enough for a picture: six significant digits."""
+    """A token amount in token units, with six significant digits."""
     value = _EXACT.scaleb(Decimal(raw), -decimals)
     size = abs(value)
     if size >= _SCIENTIFIC_FROM:
@@ -26,7 +26,7 @@ def exact_amount(raw: int, decimals: int) -> str:
 
 
 def number(value: float | None) -> str:
-    """A feature's or a chart's number: three decimals at most, more where it is tiny."""
+    """A number with at most three decimals, more if it is tiny."""
     if value is None or not math.isfinite(value):
         return "–"
     size = abs(value)
@@ -45,7 +45,7 @@ def percent(share: float | None) -> str:
 
 
 def signed(value: float) -> str:
-    """A weight with its sign; a true minus, as wide as the plus."""
+    """A weight with its sign; uses the minus sign U+2212, which is as wide as the plus."""
     return f"{value:+.3f}".replace("-", "−")
 
 
@@ -70,7 +70,7 @@ def words(name: str) -> str:
 
 
 def _utc(seconds: float) -> datetime:
-    """The latest time that Python knows stands for whatever a node says beyond it."""
+    """Times beyond Python's range are clamped to its latest time."""
     return datetime.fromtimestamp(min(max(seconds, 0.0), 253_402_300_799.0), UTC)
 
 

@@ -1,8 +1,8 @@
-"""Forms of strangers and of our own pages: telling them apart, and reading values.
+"""CSRF protection of forms, and parsing of their values.
 
-The service's guard already refuses what a browser calls cross-site. Beside it, each form carries
-the random value of a cookie that only our own pages can read (double submit): it needs no state
-that several workers would have to share, and no login.
+The guard already rejects requests that a browser marks as cross-site. In addition, each form
+carries the random value of a cookie that only pages of this service can read (double submit), which
+needs neither state shared by workers nor a login.
 """
 
 import re
@@ -23,13 +23,13 @@ _WHOLE: Final = re.compile(r"[0-9]{1,16}")
 
 
 def token_of(request: Request) -> str:
-    """The form token of this browser, a new one where it has none."""
+    """The CSRF token of this browser, a new one if it has none."""
     given = request.cookies.get(_COOKIE, "")
     return given if _TOKEN.fullmatch(given) else secrets.token_urlsafe(32)
 
 
 def keep_token(request: Request, response: Response, token: str) -> None:
-    """Have the browser remember the token."""
+    """Set the token's cookie."""
     if request.cookies.get(_COOKIE) != token:
         response.set_cookie(
             _COOKIE,
@@ -42,19 +42,19 @@ def keep_token(request: Request, response: Response, token: str) -> None:
 
 
 def check_token(request: Request, sent: str) -> None:
-    """Refuse a form that is not our own page's with 403."""
+    """Raise Problem 403 for a form with a missing or wrong token."""
     kept = request.cookies.get(_COOKIE, "")
     if not (_TOKEN.fullmatch(kept) and secrets.compare_digest(kept.encode(), sent.encode())):
-        raise Problem(403, "This form is too old or not ours. Go back, reload the page, try again.")
+        raise Problem(403, "The form has expired. Go back, reload the page and try again.")
 
 
 def back_to(sent: str, default: str) -> str:
-    """Where a form wants to return to, if it is one of our own pages."""
+    """The page that a form returns to, if it belongs to this service."""
     return sent if len(sent) < 2_000 and _BACK.fullmatch(sent) else default
 
 
 def whole_or_none(name: str, sent: str) -> int | None:
-    """A form's whole number, None where it is empty. Raises Problem 400 for anything else."""
+    """A form's whole number, None if it is empty. Raises Problem 400 if it is invalid."""
     if not sent.strip():
         return None
     if not _WHOLE.fullmatch(sent.strip()):
@@ -75,7 +75,7 @@ def time_or_none(name: str, sent: str) -> int | None:
 def choice_or_none(
     name: str, sent: str, choices: Mapping[str, int] | tuple[str, ...]
 ) -> str | None:
-    """One of the choices, None where it is empty. Raises Problem 400 for anything else."""
+    """One of the choices, None if it is empty. Raises Problem 400 if it is invalid."""
     if not sent:
         return None
     if sent not in choices:

@@ -26,12 +26,12 @@ _BINS = 10
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """How far the stored scores are from training's.
+    """Drift of the stored scores from the training scores.
 
     Attributes:
         index: population stability index over ten bins of equal training share.
-        scored: transactions that it stands on.
-        verdict: in words.
+        scored: number of transactions.
+        verdict: human-readable.
     """
 
     index: float
@@ -73,7 +73,7 @@ def _manifest_or_none(path: Path, public_key: str | None) -> Manifest | None:
 
 
 def _drift(service: Service, manifest: Manifest) -> Drift | None:
-    """Of the scores stored so far, by this model; None while there are none."""
+    """The drift of the scores stored for this model; None if there are none."""
     with service.database.reading() as connection:
         times = block_times(connection, service.chain_id)
         if times is None:
@@ -93,17 +93,17 @@ def _drift(service: Service, manifest: Manifest) -> Drift | None:
         return None
     index = stability_index(counts, expected_shares(manifest.score_quantiles, len(counts)))
     if scored < _FEW:
-        return Drift(index, scored, f"too few to judge: {_FEW} are needed")
+        return Drift(index, scored, f"not enough: at least {_FEW} are needed")
     if index >= _RETRAIN:
-        return Drift(index, scored, "the scores are not as in training: retrain")
+        return Drift(index, scored, "the scores differ from training: retrain")
     return Drift(index, scored, "watch it" if index >= _WATCH else "as in training")
 
 
 def stability_index(counts: Sequence[int], expected: Sequence[float]) -> float:
     """Population stability index of a histogram against expected shares of the same bins.
 
-    Neighbouring bins are put together until each is expected to hold a tenth; shares below one in
-    a thousand count as one in a thousand, so that an empty bin does not decide alone.
+    Neighbouring bins are merged until each is expected to hold a tenth; shares below one in
+    a thousand count as one in a thousand, so that an empty bin does not dominate the index.
     """
     total, index = sum(counts), 0.0
     share, usual, left = 0.0, 0.0, 1.0

@@ -1,4 +1,4 @@
-"""The overview: what was found in a span of block time, beside what training expects."""
+"""The overview: results in a span of block time, compared with training."""
 
 from dataclasses import dataclass
 from typing import Any, Final
@@ -19,10 +19,10 @@ _BUCKETS: Final = (60, 300, 900, 3_600, 6 * 3_600, 86_400, 7 * 86_400)
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """An anomaly rate beside the expected one.
+    """An anomaly rate and the expected one.
 
     Attributes:
-        value: None when nothing was scored.
+        value: None if nothing was scored.
         low, high: Wilson's 95 % interval.
         expected: of the training transactions.
     """

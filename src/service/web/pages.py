@@ -1,4 +1,4 @@
-"""The pages' addresses: what each reads, and which template shows it."""
+"""The routes of the web pages."""
 
 from collections.abc import Callable, Coroutine
 from typing import Annotated, Any, Final, Literal
@@ -20,20 +20,20 @@ from src.service.web.forms import back_to, check_token, keep_token, token_of
 from src.service.web.rendering import STATIC, explorer_of, page
 
 _TITLES: Final = {
-    400: "This cannot be done as it stands",
-    403: "This is refused",
-    404: "There is nothing here",
-    422: "This is not understood",
+    400: "Bad request",
+    403: "Forbidden",
+    404: "Page not found",
+    422: "Invalid input",
     429: "Too many requests",
-    502: "The node cannot be used",
-    503: "Not at present",
-    504: "The node takes too long",
+    502: "The node failed",
+    503: "Service unavailable",
+    504: "The node timed out",
 }
 _Text = Annotated[str, Form(max_length=2_000)]
 
 
 class PageRoute(APIRoute):
-    """Shows problems to people: as a page, not as JSON."""
+    """Renders problems as HTML pages instead of JSON."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """See APIRoute."""
@@ -67,19 +67,19 @@ def add_pages(app: FastAPI) -> None:
 
 @router.get("/")
 def home() -> Response:
-    """The overview is the front page."""
+    """Redirects to the overview."""
     return RedirectResponse("/ui/", 307)
 
 
 @router.get("/ui/")
 def show_overview(request: Request, span: str = "") -> Response:
-    """What was found lately."""
+    """Recent results."""
     return _shown(request, "overview.html", "overview", overview.read(service_of(request), span))
 
 
 @router.get("/ui/alerts")
 def show_alerts(request: Request) -> Response:
-    """Alerts to filter, sort and judge."""
+    """Alerts, with filter, sorting and feedback."""
     values = alerts.read(service_of(request), request.query_params)
     return _shown(request, "alerts.html", "alerts", values)
 
@@ -93,7 +93,7 @@ def post_feedback(
     note: Annotated[str, Form(max_length=MAX_NOTE)] = "",
     back: _Text = "",
 ) -> Response:
-    """What the analyst says of an alert; then back to where they were."""
+    """Stores feedback on an alert, then returns to the page it came from."""
     check_token(request, csrf)
     save_feedback(
         service_of(request),
@@ -113,7 +113,7 @@ def find_transaction(tx: str = "") -> Response:
 
 @router.get("/ui/transactions/{tx_hash}")
 def show_transaction(request: Request, tx_hash: str) -> Response:
-    """What happened in one transaction."""
+    """One transaction."""
     values = transactions.read(service_of(request), transactions.checked_hash(tx_hash))
     return _shown(request, "transaction.html", "transaction", values)
 
@@ -132,7 +132,7 @@ def start_range(
     end_block: _Text = "",
     model: _Text = "",
 ) -> Response:
-    """Start an analysis as a job."""
+    """Starts an analysis as a job."""
     check_token(request, csrf)
     job = ranges.start(
         service_of(request), start_block, end_block, use_pre_trained_model=model == "latest"
@@ -142,7 +142,7 @@ def start_range(
 
 @router.get("/ui/jobs/{job_id}")
 def show_job(request: Request, job_id: str) -> Response:
-    """A job's progress; its result once there is one."""
+    """A job's progress, or its result once it is done."""
     values = ranges.read_job(service_of(request), job_id)
     if values["job"].analysis is not None:
         return RedirectResponse(f"/ui/analyses/{values['job'].analysis}", 303)
@@ -151,7 +151,7 @@ def show_job(request: Request, job_id: str) -> Response:
 
 @router.post("/ui/jobs/{job_id}/cancel")
 def cancel_job(request: Request, job_id: str, csrf: _Text = "") -> Response:
-    """Stop a job."""
+    """Cancels a job."""
     check_token(request, csrf)
     ranges.stop(service_of(request), job_id)
     return RedirectResponse(f"/ui/jobs/{job_id}", 303)
@@ -159,21 +159,21 @@ def cancel_job(request: Request, job_id: str, csrf: _Text = "") -> Response:
 
 @router.get("/ui/analyses/{identity}")
 def show_analysis(request: Request, identity: str) -> Response:
-    """The two pictures of an analysis, and its anomalies."""
+    """The plots and anomalies of an analysis."""
     values = ranges.read_analysis(service_of(request), identity)
     return _shown(request, "analysis.html", "ranges", values)
 
 
 @router.get("/ui/models")
 def show_models(request: Request) -> Response:
-    """The models and what is known of them."""
+    """The models and their evaluation."""
     return _shown(request, "models.html", "models", models.read(service_of(request)))
 
 
 @router.get("/ui/{path:path}")
 def show_nothing(path: str) -> Response:
-    """Whatever else is asked for."""
-    raise Problem(404, f"There is no page /ui/{sanitise_text(path, 80)}.")
+    """404 for other paths."""
+    raise Problem(404, f"The page /ui/{sanitise_text(path, 80)} does not exist.")
 
 
 def _shown(request: Request, template: str, section: str, values: dict[str, Any]) -> Response:
@@ -200,7 +200,7 @@ def _problem_page(request: Request, status: int, detail: str, headers: dict[str,
         code=status,
         section="",
         is_demo=service.is_demo,
-        title=_TITLES.get(status, "Something is wrong"),
+        title=_TITLES.get(status, "Internal error"),
         detail=detail,
         request_id=request.state.request_id,
     )
@@ -209,7 +209,7 @@ def _problem_page(request: Request, status: int, detail: str, headers: dict[str,
 
 
 class _KeptFiles(StaticFiles):
-    """Static files that browsers may keep: their addresses change with their content."""
+    """Static files that browsers may cache: their URLs change with their content."""
 
     async def get_response(self, path: str, scope: Scope) -> Response:
         response = await super().get_response(path, scope)

@@ -1,4 +1,4 @@
-"""What only the pages read from the database."""
+"""Database queries of the web pages."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from sqlalchemy import Connection, and_, select
 from src.service.database.tables import alerts, decisions, features, tokens, transactions, transfers
 
 COMPARED: Final = 2_000
-"""Newest transactions that one is compared with."""
+"""Number of newest transactions to compare with."""
 
 _MAX_TOKENS_SHOWN: Final = 4
 _MAX_SIMILAR: Final = 8
@@ -36,12 +36,12 @@ class Similar:
 
 @dataclass(frozen=True, slots=True)
 class Company:
-    """The newest transactions, to see one beside them.
+    """A transaction compared with the newest ones.
 
     Attributes:
-        compared: how many they are.
-        below: input -> share of them with a lower value, those with the same value counted half.
-        similar: the nearest.
+        compared: number of transactions compared with.
+        below: input -> share of them with a lower value; equal values count half.
+        similar: the nearest ones.
     """
 
     compared: int
@@ -50,7 +50,7 @@ class Company:
 
 
 def known_alert_ids(connection: Connection, chain_id: int) -> Sequence[str]:
-    """The alert ids that occur."""
+    """The alert ids in the database."""
     found = select(alerts.c.alert_id).where(alerts.c.chain_id == chain_id).distinct()
     return connection.scalars(found.order_by(alerts.c.alert_id)).all()
 
@@ -73,7 +73,7 @@ def tokens_moved(
     for row in rows:
         own = found.setdefault(row.tx_hash, [])
         if len(own) < _MAX_TOKENS_SHOWN:
-            # In a list of alerts there is no room for both: a dubious symbol gives way.
+            # A list of alerts has no room for symbol and address: a dubious symbol is left out.
             plain = row.symbol and not row.impersonates
             own.append((row.token, row.symbol if plain else row.token))
     return found
@@ -87,7 +87,7 @@ def company_of(
     model_version: str,
     inputs: Sequence[str],
 ) -> Company | None:
-    """The newest decided transactions beside one; None where it or all others lack features."""
+    """Compares a transaction with the newest ones; None if it or all others lack features."""
     rows = connection.execute(
         select(
             features.c.tx_hash,
@@ -155,7 +155,7 @@ def company_of(
 
 
 def _row(named: dict[str, object], inputs: Sequence[str]) -> NDArray[np.float64] | None:
-    """The model's inputs, or None where one is missing."""
+    """The model's inputs, or None if one is missing."""
     values = [named.get(name) for name in inputs]
     if not all(isinstance(value, int | float) for value in values):
         return None

@@ -1,4 +1,4 @@
-"""The pages of the batch analysis: the form, a job's progress, the two pictures."""
+"""The pages of the batch analysis: the form, a job's progress, the plots."""
 
 import json
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ _EARLIER: Final = 10
 
 
 def read(service: Service) -> dict[str, Any]:
-    """What `ranges.html` shows; without a node, all but the newest block."""
+    """Values of `ranges.html`; without the newest block if the node fails."""
     try:
         head = service.node.head()
     except (SourceError, NotFound):
@@ -49,7 +49,7 @@ def start(service: Service, first: str, last: str, *, use_pre_trained_model: boo
     """Start a job from the form's fields; returns its id.
 
     Raises:
-        Problem: 400 to 504, as the API's endpoint.
+        Problem: 400 to 504, as for the API's endpoint.
     """
     wanted = api.AnalysisRequest(
         start_block=whole_or_none("First block", first),
@@ -76,7 +76,7 @@ def read_analysis(service: Service, identity: str) -> dict[str, Any]:
     with service.database.reading() as connection:
         analysis = find_analysis(connection, identity[:64])
         if analysis is None:
-            raise Problem(404, "There is no such analysis.")
+            raise Problem(404, "Analysis not found.")
         rows = analysis_rows_of(connection, analysis.id, anomalies_only=False, limit=MAX_POINTS)
         model = find_model(connection, analysis.model)
     listed = [(rank, list(own)) for rank, own in groupby(rows[: 20 * _LISTED], lambda r: r.rank)]
@@ -91,7 +91,7 @@ def read_analysis(service: Service, identity: str) -> dict[str, Any]:
 
 
 def _scatter(rows: Sequence[AnalysisRow], *, marked: bool) -> Chart:
-    """Value against gas cost; the anomalies drawn last, so that nothing covers them."""
+    """Value against gas cost; anomalies are drawn last, on top."""
     ordered = sorted(rows, key=lambda row: (row.is_anomaly, -row.rank, row.token))
     return log_log(
         (

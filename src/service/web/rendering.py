@@ -1,4 +1,4 @@
-"""From values to HTML: one Jinja environment that escapes everything."""
+"""HTML rendering with one Jinja environment, which escapes everything."""
 
 import functools
 import hashlib
@@ -18,7 +18,7 @@ STATIC = _HERE / "static"
 
 @functools.cache
 def environment() -> Environment:
-    """The templates' environment; a name that a template misspells is an error."""
+    """The templates' environment; an undefined name in a template is an error."""
     made = Environment(
         loader=FileSystemLoader(_HERE / "templates"),
         autoescape=True,
@@ -41,25 +41,25 @@ def environment() -> Environment:
 
 
 def page(template: str, *, status: int = 200, **values: Any) -> HTMLResponse:
-    """A page as an answer.
+    """A page as a response.
 
     Args:
         template: file name in `templates/`.
         status: HTTP status.
-        **values: what the template needs.
+        **values: values of the template.
     """
     content = environment().get_template(template).render(values)
-    # The browser tells our own forms' origin, which the service checks, and other sites nothing.
+    # Browsers then send `Origin` with our forms, which the guard checks, but no referrer to others.
     return HTMLResponse(content, status, {"referrer-policy": "same-origin"})
 
 
 def explorer_of(chain_id: int, *, is_demo: bool) -> str | None:
-    """Where people look at transactions; None for chains that no explorer knows."""
+    """The block explorer's URL; None for chains without one."""
     return None if is_demo else EXPLORERS.get(chain_id)
 
 
 @functools.cache
 def _asset(name: str) -> str:
-    """The URL of a static file; it changes with the content, so that browsers may keep it."""
+    """The URL of a static file; it changes with the content, so that browsers may cache it."""
     digest = hashlib.sha256((STATIC / name).read_bytes()).hexdigest()
     return f"/ui/static/{name}?{digest[:12]}"

@@ -1,4 +1,4 @@
-"""Everything that the page and the report say of one transaction."""
+"""The contents of a transaction's page and report."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ MAX_NETS = 200
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """A transfer for people. `token` is the address, `label` what people call it."""
+    """A transfer for display. `token` is the address, `label` the token's display name."""
 
     payer: str
     payee: str
@@ -38,7 +38,7 @@ class Move:
 
 @dataclass(frozen=True, slots=True)
 class Net:
-    """What one account gained or lost of one token in the whole transaction."""
+    """An account's gain or loss of one token over the whole transaction."""
 
     account: str
     amount: str
@@ -50,13 +50,13 @@ class Net:
 
 @dataclass(frozen=True, slots=True)
 class FeatureRow:
-    """One of the model's inputs beside what is usual.
+    """One of the model's inputs, compared with usual values.
 
     Attributes:
-        meaning: for people, from the feature's definition.
-        usual: training's figures, None where the evaluation is another model's.
+        meaning: from the feature's definition.
+        usual: values from the evaluation, None if the model was not evaluated.
         below: share of the newest stored transactions with a lower value, or None.
-        weight: its part in the score, or None where the explanation leaves it out.
+        weight: its contribution to the score, or None if the explanation omits it.
     """
 
     name: str
@@ -69,7 +69,7 @@ class FeatureRow:
 
 @dataclass(frozen=True, slots=True)
 class TransactionView:
-    """A transaction as the page shows it; see the parts."""
+    """The contents of a transaction's page."""
 
     transaction: LoadedTransaction
     orphaned: bool
@@ -89,7 +89,7 @@ class TransactionView:
 def view_transaction(
     connection: Connection, chain_id: int, tx_hash: str, model: Model
 ) -> TransactionView | None:
-    """Put together what the database knows; None where it does not know the transaction."""
+    """Read the view from the database; None if the transaction is not stored."""
     found = find_transaction(connection, chain_id, tx_hash)
     if found is None:
         return None
@@ -147,7 +147,7 @@ def _move(one: Transfer, tokens: Mapping[str, TokenView]) -> Move:
 
 
 def _nets(transfers: Sequence[Transfer], tokens: Mapping[str, TokenView]) -> list[Net]:
-    """Gains and losses, accounts in order of appearance; what comes out even is left out."""
+    """Gains and losses, accounts in order of appearance, without balanced ones."""
     nets: dict[str, dict[str, int]] = {}
     for one in transfers:
         payer = nets.setdefault(one.sender, {})
@@ -175,7 +175,7 @@ def _features(
     weights: Sequence[Mapping[str, Any]],
     company: Company | None,
 ) -> list[FeatureRow]:
-    """The model's inputs, most weighty first."""
+    """The model's inputs, largest weight first."""
     if named is None:
         return []
     evaluation = read_evaluation(model.manifest.sha256)

@@ -12,14 +12,14 @@ _HASH: Final = re.compile(HASH_PATTERN.strip("^$"))
 
 
 def checked_hash(text: str) -> str:
-    """A transaction's hash as the database has it. Raises Problem 422 for anything else."""
+    """A transaction hash in lower case. Raises Problem 422 if it is invalid."""
     if not _HASH.fullmatch(text.strip()):
-        raise Problem(422, "A transaction's hash is 0x and 64 hex digits.")
+        raise Problem(422, "A transaction hash must be 0x and 64 hex digits.")
     return text.strip().lower()
 
 
 def read(service: Service, tx_hash: str) -> dict[str, Any]:
-    """What `transaction.html` shows; decides about the transaction if nobody has yet.
+    """Values of `transaction.html`; decides on the transaction unless a decision is stored.
 
     Raises:
         Problem: 404 for an unknown transaction, 502 to 504 when the node fails.
@@ -27,10 +27,10 @@ def read(service: Service, tx_hash: str) -> dict[str, Any]:
     problem = None
     try:
         service.decision(tx_hash)
-    except Problem as failed:  # what is stored can be shown all the same
+    except Problem as failed:  # stored values can still be shown
         problem = failed
     with service.database.reading() as connection:
         view = view_transaction(connection, service.chain_id, tx_hash, service.decider.model)
     if view is None:
-        raise problem or Problem(404, f"The chain has no transaction {tx_hash} in any block.")
+        raise problem or Problem(404, f"No block of the chain contains transaction {tx_hash}.")
     return {"view": view, "trouble": problem.detail if problem else None}

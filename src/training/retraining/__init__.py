@@ -1,1 +1,1 @@
-"""Challengers: trained on old and new data, promoted only if no worse."""
+"""Retraining: challengers are trained on old and new data and promoted only if no worse."""

@@ -1,4 +1,4 @@
-"""Renew the model: `npm run retrain`. Collect, train, judge, promote or refuse, and say why."""
+"""Retrain the model: `npm run retrain`. Collects, trains, compares, and promotes or refuses."""
 
 import argparse
 import sys
@@ -9,18 +9,18 @@ from src.training.hyperparameters import Hyperparameters
 from src.training.retraining.tolerances import Tolerances
 
 _DESCRIPTION = """\
-Train a challenger on old and new data, judge it and the champion on the same held-out blocks, known
-attacks, recent traffic and analysts' feedback, and promote it only if it is no worse.
+Train a challenger on old and new data, compare it with the champion on the same held-out blocks,
+known attacks, recent traffic and analysts' feedback, and promote it only if it is no worse.
 """
 
 _EPILOG = """\
 The store (STORE_URL: a folder or s3://bucket/prefix) holds the models and the data sets. The first
-champion is put in by hand:  npm run models -- add . --promote
+champion is added by hand:  npm run models -- add . --promote
 
 examples:
-  npm run retrain -- --collect 100              100 blocks of the last week join the data sets
+  npm run retrain -- --collect 100              also collect 100 blocks of the last week
   npm run retrain -- --data data/august --feedback feedback.csv
-  npm run retrain -- --dry-run                  judge, promote nothing
+  npm run retrain -- --dry-run                  compare only
   npm run models -- rollback                    undo a promotion
 
 exit codes: 0 promoted (or would be), 1 failed, nothing promoted, 2 wrong usage, 3 refused: the
@@ -51,7 +51,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("--store", metavar="URL", help="a folder or s3://bucket/prefix ($STORE_URL)")
     add("--data", type=cli.path, action="append", default=[], metavar="DIR",
-        help="put this data set into the store too; may be repeated")  # fmt: skip
+        help="add this data set to the store; may be repeated")  # fmt: skip
     add(
         "--collect",
         type=cli.natural,
@@ -72,17 +72,17 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         default=Tolerances().alert_budget,
         help="share of ordinary transactions that may be flagged (%(default)s)")  # fmt: skip
     add("--parameter", type=_parameter, action="append", default=[], metavar="NAME=VALUE",
-        help="another hyperparameter than the project's; may be repeated")  # fmt: skip
+        help="override a hyperparameter; may be repeated")  # fmt: skip
     add(
         "--report",
         type=cli.output_folder,
         metavar="DIR",
         help="write the report as HTML, Markdown and JSON",
     )
-    add("--cache", type=cli.output_folder, metavar="DIR", help="keep downloaded data sets here")
+    add("--cache", type=cli.output_folder, metavar="DIR", help="cache downloaded data sets here")
     add("--created-at", type=cli.natural, metavar="SECONDS", help="the challenger's version (now)")
     add("--jobs", type=cli.positive, default=1, metavar="N", help="processes that fit trees (1)")
-    add("--dry-run", action="store_true", help="judge, keep and promote nothing")
+    add("--dry-run", action="store_true", help="compare only; store and promote nothing")
     options = parser.parse_args(arguments)
     options.parameter = dict(options.parameter)
     if options.alert_budget == 1:

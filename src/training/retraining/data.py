@@ -1,4 +1,4 @@
-"""Old and new data as one, parted into what a challenger may see and what both are judged by."""
+"""Joins old and new data, and splits them into training data and evaluation data."""
 
 import hashlib
 from collections.abc import Sequence
@@ -31,19 +31,19 @@ _EXPLOIT = "exploit"
 
 @dataclass(frozen=True, slots=True)
 class RetrainingData:
-    """What the parting gives.
+    """The split data.
 
     Attributes:
-        training: a folder in the data-set layout, without the held-out blocks and without attacks.
-        held_out: background that neither model was fitted on: blocks chosen by a digest of their
-            number, so that they are the same in every retraining.
+        training: a folder in the data-set layout, without held-out blocks and attacks.
+        held_out: background for evaluation: blocks chosen by a digest of their number, so that
+            they are the same in every retraining.
         recent: which of `held_out` are of the newest blocks, shape (n,).
         exploits: known attacks, those of the analysts included.
-        exploit_clusters: a number each, the same for runs of one attack.
-        reported_benign: transactions that analysts called false alarms.
+        exploit_clusters: cluster numbers; runs of one attack share a number.
+        reported_benign: transactions that analysts reported as false alarms.
         golden: hash -> whether it must be an anomaly; kept by every model.
         golden_set: their transactions.
-        unknown_feedback: hashes that no data set has: collect their blocks to use them.
+        unknown_feedback: hashes that are in no data set.
     """
 
     training: Path
@@ -58,7 +58,7 @@ class RetrainingData:
 
 
 def prepare(folders: Sequence[Path], feedback: Feedback, work: Path) -> RetrainingData:
-    """Join data sets and part them.
+    """Join data sets and split them.
 
     Args:
         folders: data sets or recordings; a transaction that is in several counts once.
@@ -66,7 +66,7 @@ def prepare(folders: Sequence[Path], feedback: Feedback, work: Path) -> Retraini
         work: an empty folder for the joined tables.
 
     Raises:
-        TableError: a folder cannot be used, or there is nothing to judge by.
+        TableError: a folder is unusable, or there is no evaluation data.
     """
     transactions, transfers = _joined(folders)
     exploits, exploit_transfers = _exploits(folders, transactions, transfers, feedback)
@@ -83,7 +83,7 @@ def prepare(folders: Sequence[Path], feedback: Feedback, work: Path) -> Retraini
     background = load_background(known)
     attacks = load_exploits(known)
     if attacks is None:
-        raise TableError("no known exploits with transfers: nothing to judge recall by")
+        raise TableError("no known exploits with transfers: recall cannot be measured")
     golden = _golden(folders)
     hashes = set(transactions["tx_hash"]) | set(exploit_transfers["tx_hash"])
     return RetrainingData(
@@ -100,7 +100,7 @@ def prepare(folders: Sequence[Path], feedback: Feedback, work: Path) -> Retraini
 
 
 def held_out_blocks(numbers: "pd.Series[int]") -> NDArray[np.bool_]:
-    """Whether each block is held out: one in five, by a digest of its number, for ever."""
+    """Whether each block is held out: one in five, by a digest of its number, never changed."""
     chosen = {
         number: hashlib.sha256(f"held out {number}".encode()).digest()[0] % _HELD_OUT_ONE_IN == 0
         for number in numbers.unique().tolist()
@@ -109,14 +109,14 @@ def held_out_blocks(numbers: "pd.Series[int]") -> NDArray[np.bool_]:
 
 
 def recent_blocks(timestamps: "pd.Series[int]") -> NDArray[np.bool_]:
-    """Which transactions are of the newest blocks."""
+    """Which transactions are in the newest blocks."""
     times = timestamps.to_numpy(dtype=np.int64)
     return np.asarray(times >= np.quantile(np.unique(times), 1 - RECENT_SHARE))
 
 
 def _joined(folders: Sequence[Path]) -> tuple[pd.DataFrame, pd.DataFrame]:
     if not folders:
-        raise TableError("no data: name a data set with --data DIR, or put one into the store")
+        raise TableError("no data: pass a data set with --data DIR, or add one to the store")
     try:
         transactions = [load_transactions(folder).to_pandas() for folder in folders]
         transfers = [load_transfers(folder).to_pandas() for folder in folders]

@@ -1,4 +1,4 @@
-"""What analysts said of alerts: an export of verdicts, as CSV or JSON.
+"""Analysts' feedback on alerts, exported as CSV or JSON.
 
 Columns: `tx_hash`, `is_true_alarm` (true or false), and, if known, `author`, `given_at`, `note`.
 """
@@ -19,11 +19,11 @@ _TRUE, _FALSE = frozenset({"true", "1", "yes"}), frozenset({"false", "0", "no"})
 
 @dataclass(frozen=True, slots=True)
 class Feedback:
-    """The analysts' word on transactions, by hash; those on which they are even are left out.
+    """Transaction hashes by the analysts' majority verdict; ties are dropped.
 
     Attributes:
-        attacks: true alarms.
-        benign: false alarms.
+        attacks: true positives.
+        benign: false positives.
     """
 
     attacks: frozenset[str] = frozenset()
@@ -31,10 +31,10 @@ class Feedback:
 
 
 def read_feedback(path: Path) -> Feedback:
-    """Read an export. Several authors' verdicts on one transaction are counted, the majority wins.
+    """Read an export. If authors disagree on a transaction, the majority wins.
 
     Raises:
-        TableError: the file is not one; the message names the row.
+        TableError: the file is invalid; the message names the row.
     """
     table = _table(path)
     require_columns(table, ("tx_hash", "is_true_alarm"), str(path))
@@ -78,4 +78,4 @@ def _verdict(value: object, path: Path, row: int) -> bool:
         return True
     if text in _FALSE:
         return False
-    raise TableError(f"{path}, row {row}: is_true_alarm is {text[:80]!r}; true or false")
+    raise TableError(f"{path}, row {row}: is_true_alarm is {text[:80]!r}; it must be true or false")

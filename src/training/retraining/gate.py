@@ -1,8 +1,8 @@
-"""Whether a challenger may replace the champion: every check, its tolerance and its outcome.
+"""The checks that decide whether a challenger may replace the champion.
 
-Both models judge the same transactions, which the challenger was not fitted on, and differences are
-bootstrapped on the same resamples, so that what both get wrong alike says nothing. Worse means:
-worse beyond the interval's noise, or by more than a stated drop however wide the interval is.
+Both models score the same transactions, which the challenger was not fitted on, and differences are
+bootstrapped on the same resamples, so that common errors cancel out. A challenger is worse if it is
+worse beyond the interval's noise, or by more than a stated drop for any width of the interval.
 """
 
 import time
@@ -35,7 +35,7 @@ _TIMED_ROUNDS = 7
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One check's outcome: `champion` and `challenger` are figures for people."""
+    """One check's result: `champion` and `challenger` are human-readable figures."""
 
     name: str
     passed: bool
@@ -46,7 +46,7 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class _Judged:
-    """One model's scores of every set, at its own threshold."""
+    """One model's scores of all sets, with its threshold."""
 
     model: Model
     scored: Scored
@@ -83,7 +83,7 @@ def judge(
     *,
     repetitions: int = 1000,
 ) -> list[Check]:
-    """Every check, in the order of a report. The challenger may be promoted when all passed."""
+    """All checks, in the order of the report. The challenger may be promoted if all pass."""
     allowed = tolerances or Tolerances()
     enough = _enough(data, allowed)
     if not enough.passed:
@@ -105,7 +105,7 @@ def judge(
 def _enough(data: RetrainingData, allowed: Tolerances) -> Check:
     background, exploits = len(data.held_out), len(data.exploits)
     return Check(
-        "enough to judge by",
+        "enough evaluation data",
         background >= allowed.background and exploits >= allowed.exploits,
         f"{background:,} transactions",
         f"{exploits} attacks",
@@ -184,9 +184,9 @@ def _golden_cases(old: _Judged, new: _Judged, data: RetrainingData) -> Check:
 
     missing = sorted(set(data.golden) - set(cases))
     lost = wrong(new)
-    why = "every case as expected" if cases else "the data sets name none (golden_cases.csv)"
+    why = "every case as expected" if cases else "the data sets contain none (golden_cases.csv)"
     if lost:
-        why = f"misjudged: {', '.join(lost[:5])}"
+        why = f"wrong: {', '.join(lost[:5])}"
     elif missing:
         why = f"not in the data: {', '.join(missing[:5])}"
     return Check(
@@ -202,7 +202,7 @@ def _shapes(old: _Judged, new: _Judged) -> Check:
         not after,
         f"{len(before)} wrong",
         f"{len(after)} wrong",
-        f"misjudged: {', '.join(after)}" if after else "payment, swap, airdrop, drained pool",
+        f"wrong: {', '.join(after)}" if after else "payment, swap, airdrop, drained pool",
     )
 
 
@@ -213,12 +213,12 @@ def _false_alarms(old: _Judged, new: _Judged) -> Check:
         after <= before,
         f"{before} of {many} flagged",
         f"{after} of {many} flagged",
-        "no more of them than before" if many else "none was reported",
+        "no more than before" if many else "none reported",
     )
 
 
 def _speed(champion: Model, challenger: Model, data: TransactionSet, allowed: Tolerances) -> Check:
-    """Best of several interleaved rounds: what else the machine does hits both alike."""
+    """Best of several interleaved rounds, so that other load affects both models alike."""
     best = {"champion": np.inf, "challenger": np.inf}
     rows = {
         "champion": (champion, _rows(champion, data)[:_TIMED_ROWS]),
@@ -232,7 +232,7 @@ def _speed(champion: Model, challenger: Model, data: TransactionSet, allowed: To
                 model.explain(row)
             best[name] = min(best[name], (time.perf_counter() - started) / len(table))
     return Check(
-        "speed of scoring and explaining",
+        "time to score and explain",
         best["challenger"] <= allowed.slowdown * best["champion"],
         f"{best['champion'] * 1e6:.0f} microseconds",
         f"{best['challenger'] * 1e6:.0f} microseconds",

@@ -1,8 +1,8 @@
-"""Shapes that every model must judge right, whatever it was trained on.
+"""Synthetic transactions that every model must classify correctly.
 
-They need no data: a plain payment, a swap and an airdrop are never anomalies, a flash loan that
-empties a pool in rounds always is. A challenger that fails here has learnt something else than its
-task, however good its figures are.
+They need no data: a plain payment, a swap and an airdrop are never anomalies; a flash loan that
+drains a pool in rounds always is. A challenger that fails here is wrong, however good its other
+figures are.
 """
 
 from dataclasses import dataclass
@@ -27,9 +27,9 @@ class Shape:
     """One transaction, sent by `_SENDER`.
 
     Attributes:
-        name: for people.
+        name: human-readable.
         moves: token, payer, payee, raw amount.
-        is_anomaly: what it must be judged.
+        is_anomaly: the required classification.
     """
 
     name: str

@@ -1,6 +1,6 @@
-"""Train a supervised model: `npm run train:fraud`. Labelled table in, model bundle and report out.
+"""Train a supervised model from a labelled table: `npm run train:fraud`.
 
-The same rows give the same bytes, in whatever order they come.
+The same rows give the same bytes, in any order.
 """
 
 import argparse
@@ -15,8 +15,8 @@ DEFAULT_OUT = PROJECT_ROOT / "fraud_model"
 
 _DESCRIPTION = """\
 Train a supervised model on a labelled CSV (also .gz) or parquet file: compare four classifiers by
-cross-validation, search the best one's parameters, choose a threshold, measure it on rows held out,
-and write model, manifest, report and pictures. The same rows give the same bytes.
+cross-validation, search the best one's parameters, choose a threshold, evaluate it on held-out
+rows, and write model, manifest, report and plots. The same rows give the same bytes.
 """
 
 _EPILOG = """\
@@ -24,9 +24,9 @@ examples:
   npm run train:fraud -- --data creditcard.csv --label Class
   npm run train:fraud -- --data accounts.csv.gz --label FLAG --ignore Index Address
 
-A table of labelled token transfers: npm run train:fraud:dataset -- --help
+To create a table of labelled token transfers: npm run train:fraud:dataset -- --help
 
-exit codes: 0 trained, 1 the data cannot be used, 2 wrong usage.
+exit codes: 0 trained, 1 the data is unusable, 2 wrong usage.
 """
 
 
@@ -57,7 +57,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--data", type=cli.path, metavar="FILE", required=True, help="the labelled table")
     add("--label", metavar="COLUMN", required=True, help="the column to predict, 0 or 1")
     add("--positive", metavar="VALUE", help="the label's value that means fraud, if not 1")
-    add("--ignore", metavar="COLUMN", nargs="+", default=[], help="columns that are no inputs")
+    add(
+        "--ignore",
+        metavar="COLUMN",
+        nargs="+",
+        default=[],
+        help="columns to exclude from the inputs",
+    )
     add(
         "--group",
         metavar="COLUMN",
@@ -76,16 +82,28 @@ def _parser() -> argparse.ArgumentParser:
         metavar="P",
         help="choose the threshold with the best recall at this precision (default: the best F1)",
     )
-    add("--folds", type=cli.whole(2), metavar="N", default=5, help="of cross-validation (5)")
-    add("--trees", type=cli.whole(1), metavar="N", default=200, help="of the random forest (200)")
+    add(
+        "--folds",
+        type=cli.whole(2),
+        metavar="N",
+        default=5,
+        help="folds of the cross-validation (5)",
+    )
+    add(
+        "--trees",
+        type=cli.whole(1),
+        metavar="N",
+        default=200,
+        help="trees of the random forest (200)",
+    )
     add(
         "--svm-rows",
         type=cli.whole(10),
         metavar="N",
         default=10_000,
-        help="fit the SVM on so many rows at most, the larger class thinned (10,000)",
+        help="maximum rows of the SVM; thins the larger class (10,000)",
     )
-    add("--seed", type=cli.whole(0), metavar="N", default=0, help="of every draw (0)")
+    add("--seed", type=cli.whole(0), metavar="N", default=0, help="seed of all random draws (0)")
     add("--jobs", type=cli.whole(1), metavar="N", default=1, help="processes (1)")
     add(
         "--created-at",

@@ -1,4 +1,4 @@
-"""Writes a supervised model: the fitted pipeline as plain arrays, and the manifest for it."""
+"""Writes a supervised model: the fitted pipeline as plain arrays, and its manifest."""
 
 import hashlib
 import importlib.metadata
@@ -33,21 +33,21 @@ def write_fraud_bundle(
     model_version: int,
     training: Mapping[str, Any],
 ) -> FraudManifest:
-    """Write the model file at `path` and its manifest beside it; return the manifest.
+    """Write the model file at `path` and its manifest next to it; return the manifest.
 
-    The same arguments give the same bytes. Golden rows are spread evenly over the distinct
+    The output is deterministic. Golden rows are spread evenly over the distinct
     probabilities of the training rows.
 
     Args:
-        path: where the model file goes.
+        path: of the model file.
         name: of the classifier, one of `detection.supervised.pipeline.CLASSIFIERS`.
         pipeline: fitted imputer, scaler and classifier.
         inputs: names of the columns.
-        label: the column that was learnt.
-        threshold: probabilities from here on are fraud.
-        training_rows: where golden rows are taken from, missing values filled in.
+        label: the label column.
+        threshold: probabilities at or above it are fraud.
+        training_rows: the source of golden rows, with missing values filled in.
         model_version: creation time, Unix seconds.
-        training: what people should know of the training, JSON values only.
+        training: description of the training, JSON values only.
     """
     filled = pipeline.named_steps["imputer"].transform(training_rows)
     probabilities = pipeline.predict_proba(filled)[:, 1]
@@ -68,14 +68,14 @@ def write_fraud_bundle(
         training=training,
     )
     path.parent.mkdir(parents=True, exist_ok=True)
-    # The manifest last: until it is there, an earlier one refuses the new file as tampered with.
+    # The manifest last: until then, an earlier one rejects the new file because of its hash.
     write_file(path, content)
     write_file(manifest_path(path), manifest.to_json().encode())
     return manifest
 
 
 def pipeline_arrays(name: str, pipeline: Pipeline) -> Arrays:
-    """The arrays that `detection.supervised.pipeline` lists, of a fitted pipeline."""
+    """The arrays of a fitted pipeline, as listed in `detection.supervised.pipeline`."""
     scaler = pipeline.named_steps["scaler"]
     classifier = pipeline.named_steps["classifier"]
     arrays: Arrays = {
@@ -129,7 +129,7 @@ def _floats(values: Any) -> NDArray[np.float64]:
 
 
 def _as_bytes(arrays: Arrays) -> bytes:
-    # numpy stamps no time into the archive: the same arrays give the same bytes.
+    # numpy writes no time stamps into the archive, so the same arrays give the same bytes.
     buffer = io.BytesIO()
     np.savez_compressed(buffer, allow_pickle=False, **arrays)
     return buffer.getvalue()

@@ -1,7 +1,7 @@
-"""The four classifiers that are compared, each in `Pipeline(imputer, StandardScaler, classifier)`.
+"""The four compared classifiers, each in `Pipeline(imputer, StandardScaler, classifier)`.
 
-No class weights: they would move the probability away from the training part's share of fraud, and
-what weights are for is done by the threshold.
+Class weights are not used: they would shift the probability away from the training part's share of
+fraud, and the threshold serves the same purpose.
 """
 
 from collections.abc import Mapping
@@ -28,9 +28,9 @@ _PLATT_FOLDS = 3
 class ThinnedSVC(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
     """An SVC on at most `max_rows` rows, with a calibrated probability (Platt 1999).
 
-    An SVC takes time by the square of its rows. Of more than `max_rows`, a drawn part of the larger
-    class stays in, and weighs for all of it. The calibration is cross-validated by row, also where
-    the outer splits are by group.
+    An SVC's time grows quadratically with its rows. If there are more than `max_rows`, a weighted
+    sample of the larger class represents all of it. The calibration is cross-validated by row, even
+    if the outer splits are by group.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class ThinnedSVC(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sklea
         return probabilities
 
     def predict(self, rows: NDArray[np.float64]) -> NDArray[np.int64]:
-        """1 where the probability of fraud is a half or more."""
+        """1 if the probability of fraud is at least 0.5."""
         return (self.predict_proba(rows)[:, 1] >= 0.5).astype(np.int64)
 
     def _thin(self, labels: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
@@ -99,7 +99,7 @@ class Candidate:
     grid: Mapping[str, tuple[Any, ...]]
 
     def pipeline(self) -> Pipeline:
-        """Imputer, scaler and classifier, unfitted: the scaler sees what `fit` is given."""
+        """Unfitted imputer, scaler and classifier; `fit` then fits the scaler on its rows only."""
         return Pipeline(
             [
                 ("imputer", SimpleImputer(strategy="median", keep_empty_features=True)),
@@ -109,7 +109,7 @@ class Candidate:
         )
 
     def pipeline_grid(self) -> dict[str, list[Any]]:
-        """The grid by the names that the pipeline's parameters have."""
+        """The grid with the pipeline's parameter names."""
         return {f"classifier__{name}": list(values) for name, values in self.grid.items()}
 
 
@@ -117,9 +117,9 @@ def candidates(seed: int, *, trees: int = 200, svm_rows: int = 10_000) -> list[C
     """The four classifiers, most often the best first.
 
     Args:
-        seed: of everything that draws.
+        seed: of all random draws.
         trees: in the random forest.
-        svm_rows: that the SVM is fitted on at most.
+        svm_rows: maximum rows of the SVM.
     """
     return [
         Candidate(

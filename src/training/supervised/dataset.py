@@ -1,16 +1,17 @@
 """Labelled token transfers as a table for `npm run train:fraud`: exploits against ordinary blocks.
 
-One row a transaction, with the features that live handling computes, so that a model trained on it
-can be the policy's supervised detector. What makes it honest:
+One row per transaction, with the same features as in live handling, so that a model trained on it
+can be the policy's supervised detector. Precautions against leakage:
 
-- Most exploits are rebuilt from call frames, which show no mint and no burn. So mints and burns are
-  left out of every transaction (`--view calls`), else the classifier learns how rows were recorded.
-- The token amounts behind two of the features are those of *other* blocks for every background
-  transaction: its own would make it look more ordinary than any exploit can.
-- `group` holds the block of a background transaction. Exploits of one protocol, and exploits with
-  the same transfer graph, are one group: a split by it never tests on runs of a known attack.
+- Most exploits are rebuilt from call frames, which show no mints and burns. So mints and burns are
+  removed from every transaction (`--view calls`); otherwise the classifier would learn how rows
+  were recorded.
+- For background transactions, the token amounts behind two of the features come from *other*
+  blocks: their own would make them look more ordinary than any exploit can.
+- `group` is the block of a background transaction. Exploits of one protocol, and exploits with the
+  same transfer graph, are one group: a split by group never tests on runs of a known attack.
 
-The isolation forest is never trained on any of this.
+The isolation forest is not trained on this table.
 """
 
 import sys
@@ -33,7 +34,7 @@ example:
 then:
   npm run train:fraud -- --data TABLE --label exploit --group group --ignore tx_hash derivation
 
-exit codes: 0 written, 1 the data cannot be used, 2 wrong usage.
+exit codes: 0 written, 1 the data is unusable, 2 wrong usage.
 """
 
 
@@ -51,13 +52,17 @@ def main(arguments: list[str] | None = None) -> int:
         help="a .parquet or .csv.gz file",
     )
     add(
-        "--model", type=cli.path, metavar="FILE", default=_MODEL, help="whose token amounts to take"
+        "--model",
+        type=cli.path,
+        metavar="FILE",
+        default=_MODEL,
+        help="model with the token amounts",
     )
     add(
         "--view",
         choices=("calls", "logs"),
         default="calls",
-        help="calls: leave out mints and burns, which most exploits' records cannot show (default)",
+        help="calls: remove mints and burns, which most exploit records do not contain (default)",
     )
     options = parser.parse_args(arguments)
     if options.data is None:

@@ -1,4 +1,4 @@
-"""The fraud report's pictures, as PNG bytes by name. No state of pyplot is touched."""
+"""The fraud report's plots, as PNG bytes by name, without pyplot's global state."""
 
 from collections.abc import Callable
 from typing import Any
@@ -68,7 +68,7 @@ def draw_all(
     curves: dict[str, tuple[NDArray[np.int64], Floats]],
     threshold: float,
 ) -> dict[str, bytes]:
-    """Draw every picture, by file name."""
+    """All plots by file name."""
 
     def at_threshold(axes: Axes) -> None:
         precision_recall(axes, curves, threshold)

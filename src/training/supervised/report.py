@@ -1,4 +1,4 @@
-"""The training report of a supervised model, as Markdown from the figures of its JSON."""
+"""The training report of a supervised model as Markdown, from its JSON."""
 
 from typing import Any
 
@@ -33,8 +33,8 @@ def markdown(figures: Figures) -> str:
         f"Cross-validated in {figures['folds']} folds of the training part, mean and standard "
         "deviation over the folds; precision, recall and F1 at probability 0.5. Each is the last "
         "step of a pipeline whose imputer (median) and StandardScaler are fitted on the fold's "
-        "training rows alone. Accuracy is left out: where fraud is rare, calling nothing fraud "
-        "has a high one.",
+        "training rows only. Accuracy is omitted: if fraud is rare, a classifier that never "
+        "predicts fraud has a high one.",
         _comparison_table(figures),
         "![comparison](comparison.png)",
         f"**{figures['classifier']}** has the highest average precision. Its grid search, by the "
@@ -57,7 +57,7 @@ def markdown(figures: Figures) -> str:
 
 
 def caveats(figures: Figures) -> list[str]:
-    """What the figures do not show, plainly."""
+    """Limitations of the figures."""
     data, test = figures["data"], figures["hold_out"]
     share = test["share_of_fraud"]
     precision = test["metrics"]["precision"]["value"]

@@ -1,9 +1,9 @@
-"""Which classifier, which parameters, which threshold; and what the held-out rows say of it.
+"""Selects classifier, parameters and threshold, and evaluates them on the hold-out.
 
-The hold-out is split off first and looked at once, at the end. Everything else is cross-validated
-on the training part: the classifier by average precision (it needs no threshold, and unlike
-accuracy it means something where fraud is rare), its parameters by the same, the threshold on
-probabilities of rows that the model had not seen.
+The hold-out is split off first and used once, at the end. Everything else is cross-validated
+on the training part: the classifier and its parameters by average precision (which needs no
+threshold and, unlike accuracy, is meaningful if fraud is rare), the threshold on out-of-fold
+probabilities.
 """
 
 from collections.abc import Callable
@@ -46,7 +46,7 @@ class Comparison:
 
     Attributes:
         name: of the classifier.
-        folds: values by metric, one a fold.
+        folds: values by metric, one per fold.
     """
 
     name: str
@@ -63,7 +63,7 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """The model that was chosen, and how.
+    """The selected model.
 
     Attributes:
         winner: its classifier.
@@ -71,7 +71,7 @@ class Selection:
         parameters: of the classifier, by the grid search.
         grid: every combination with its mean average precision.
         threshold: see `choose_threshold`.
-        out_of_fold: probabilities of the training part by models that had not seen the row.
+        out_of_fold: probabilities of the training part by models not fitted on the row.
     """
 
     winner: Candidate
@@ -91,18 +91,18 @@ def hold_out(table: LabelledTable, seed: int) -> tuple[Ints, Ints]:
     check_counts(table, HOLD_OUT_PARTS, "to hold a quarter out")
     train, test = next(iter(_splits(table, np.arange(len(table.rows)), HOLD_OUT_PARTS, seed)))
     if min(len(np.unique(table.labels[part])) for part in (train, test)) < 2:
-        raise ValueError("the groups are so large that one side of the split has one class only")
+        raise ValueError("the groups are too large: one side of the split has only one class")
     return train, test
 
 
 def check_counts(table: LabelledTable, parts: int, purpose: str) -> None:
-    """Raise ValueError unless both classes have as many rows (or groups) as there are parts."""
+    """Raise ValueError unless both classes have at least one row (or group) per part."""
     for value, name in ((1, "fraud"), (0, "the rest")):
         rows = table.labels == value
         units = rows.sum() if table.groups is None else len(np.unique(table.groups[rows]))
         if units < parts:
             what = "rows" if table.groups is None else "groups"
-            raise ValueError(f"{units} {what} of {name}: {parts} at least are needed {purpose}")
+            raise ValueError(f"{units} {what} of {name}: at least {parts} are needed {purpose}")
 
 
 def compare(
@@ -181,9 +181,9 @@ def select(
 
 
 def choose_threshold(labels: Ints, probabilities: Floats, min_precision: float | None) -> float:
-    """The threshold with the best F1, or with the best recall at a precision of at least so much.
+    """The threshold with the best F1, or with the best recall at a minimum precision.
 
-    Half-way to the next lower probability, so that it does not rest on one row's last bits.
+    Half-way to the next lower probability, so that it does not depend on rounding.
 
     Raises:
         ValueError: no threshold reaches the precision.
@@ -242,7 +242,7 @@ def figures_of(
 
 
 class _Weighted:
-    """Metrics of fixed predictions under changing weights of the rows."""
+    """Metrics of fixed predictions with different row weights."""
 
     def __init__(self, labels: Ints, probabilities: Floats, flagged: NDArray[np.bool_]) -> None:
         self._order = np.argsort(-probabilities, kind="stable")
@@ -252,7 +252,7 @@ class _Weighted:
         self._flagged = flagged[self._order]
 
     def metrics(self, weights: Floats) -> dict[str, float]:
-        """Each metric; NaN where the draw has no fraud or nothing is flagged."""
+        """Each metric; NaN if the draw has no fraud or nothing is flagged."""
         weights = weights[self._order]
         fraud = weights * self._fraud
         total, caught = fraud.sum(), fraud[self._flagged].sum()
@@ -272,7 +272,7 @@ class _Weighted:
 
 
 def _splits(table: LabelledTable, rows: Ints, parts: int, seed: int) -> list[tuple[Ints, Ints]]:
-    """Stratified folds of some rows, as positions among them; groups whole."""
+    """Stratified folds of rows, as positions; groups are not split."""
     labels = table.labels[rows]
     if table.groups is None:
         splitter: Any = StratifiedKFold(parts, shuffle=True, random_state=seed)

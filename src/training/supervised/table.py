@@ -1,7 +1,7 @@
-"""A labelled table: which columns are inputs, which rows count, and in what order.
+"""Reads a labelled table: selects input columns and rows, and sorts the rows.
 
-What is done to a table is said: every column left out, every repeated row dropped and every missing
-value is in `notes` and `missing`, and from there in the report and the manifest.
+Every excluded column, dropped duplicate and missing value is recorded in `notes` and `missing`,
+and from there in the report and the manifest.
 """
 
 import hashlib
@@ -18,21 +18,21 @@ from pandas.api.types import is_bool_dtype, is_numeric_dtype
 from src.datasets.tables import TableError, read_table, require_columns
 from src.training.evaluation.statistics import auc
 
-_TOO_GOOD = 0.995  # AUC of one input alone from which it looks like a copy of the label
-_MIN_FOR_LEAK = 20  # rows of a class below which that AUC is an accident
+_TOO_GOOD = 0.995  # AUC of a single input above which it is suspected to be a copy of the label
+_MIN_FOR_LEAK = 20  # minimum rows per class for that check
 
 
 @dataclass(frozen=True, slots=True)
 class LabelledTable:
-    """Rows in an order of their own, whatever order the file had.
+    """Rows in a canonical order, independent of the file's.
 
     Attributes:
         inputs: names of the columns of `rows`, in the order of the file.
-        rows: shape (n, d), NaN where a value is missing.
+        rows: shape (n, d), NaN for missing values.
         labels: shape (n,), 1 for fraud, 0 for the rest.
         groups: shape (n,), rows of one group stay together in every split; None without groups.
-        missing: number of missing values by input, where there are any.
-        notes: what was left out and what to beware of, a sentence each.
+        missing: number of missing values by input, if any.
+        notes: exclusions and warnings, one sentence each.
     """
 
     inputs: tuple[str, ...]
@@ -43,7 +43,7 @@ class LabelledTable:
     notes: tuple[str, ...] = field(default=())
 
     def identity(self) -> str:
-        """SHA-256 of names, rows and labels: the same in whatever order the file had its rows."""
+        """SHA-256 of names, rows and labels, independent of the order of the file's rows."""
         digest = hashlib.sha256("\n".join(self.inputs).encode())
         digest.update(np.ascontiguousarray(self.rows).tobytes())
         digest.update(self.labels.astype("<i8").tobytes())
@@ -63,12 +63,12 @@ def load_labelled(
     Args:
         path: the file.
         label: the column to predict: 0/1, true/false, or any two values with `positive`.
-        ignore: columns that are no inputs.
-        group: column whose equal values stay on one side of every split; no input.
+        ignore: columns to exclude from the inputs.
+        group: column whose equal values stay on one side of every split; not an input.
         positive: the label's value that means fraud.
 
     Raises:
-        TableError: the file, a column or a value is not usable; the message says what to do.
+        TableError: the file, a column or a value is unusable; the message says what to do.
     """
     if path.name.lower().endswith(".parquet.gz"):
         raise TableError(f"{path}: parquet is compressed inside; gunzip it first")
@@ -81,9 +81,9 @@ def load_labelled(
     candidates = table.drop(columns=list(left_out))
     columns, notes = _numeric(candidates, path)
     if not columns:
-        raise TableError(f"{path}: no numeric column is left as an input; {' '.join(notes)}")
+        raise TableError(f"{path}: no numeric column is usable as an input; {' '.join(notes)}")
     names = tuple(columns)
-    # + 0.0 turns -0.0 into 0.0, which is equal to it but has other bytes.
+    # + 0.0 turns -0.0 into 0.0, which is equal but has other bytes.
     rows = np.column_stack([columns[name] for name in names]) + 0.0
     groups = None if group is None else _group_numbers(table[group], path)
     return _ordered(names, rows, labels, groups, notes)
@@ -93,7 +93,7 @@ def _labels(column: "pd.Series[Any]", path: Path, positive: str | None) -> NDArr
     name = column.name
     n_missing = int(column.isna().sum())
     if n_missing:
-        raise TableError(f"{path}: {n_missing} rows have no {name}; leave them out first")
+        raise TableError(f"{path}: {n_missing} rows have no {name}; remove them first")
     texts = column.astype(str).str.strip()
     if is_bool_dtype(column):
         texts = texts.str.lower().map({"true": "1", "false": "0"})
@@ -115,7 +115,7 @@ def _labels(column: "pd.Series[Any]", path: Path, positive: str | None) -> NDArr
 
 
 def _numeric(table: pd.DataFrame, path: Path) -> tuple[dict[str, NDArray[np.float64]], list[str]]:
-    """The usable inputs as float64 columns, and why the others are not."""
+    """The usable inputs as float64 columns, and the reasons for excluding others."""
     columns: dict[str, NDArray[np.float64]] = {}
     reasons: dict[str, list[str]] = {}
     for name in map(str, table.columns):
@@ -126,7 +126,7 @@ def _numeric(table: pd.DataFrame, path: Path) -> tuple[dict[str, NDArray[np.floa
         values = column.to_numpy(dtype=np.float64, na_value=np.nan)
         if np.isinf(values).any():
             raise TableError(
-                f"{path}: {name} has infinite values; mend them, or leave it out: --ignore '{name}'"
+                f"{path}: {name} has infinite values; fix them, or exclude it: --ignore '{name}'"
             )
         present = values[~np.isnan(values)]
         if len(present) == 0:
@@ -135,14 +135,14 @@ def _numeric(table: pd.DataFrame, path: Path) -> tuple[dict[str, NDArray[np.floa
             reasons.setdefault("the same in every row", []).append(name)
         else:
             columns[name] = values
-    notes = [f"Left out, {why}: {', '.join(names)}." for why, names in reasons.items()]
+    notes = [f"Excluded, {why}: {', '.join(names)}." for why, names in reasons.items()]
     return columns, notes
 
 
 def _group_numbers(column: "pd.Series[Any]", path: Path) -> NDArray[np.int64]:
     if column.isna().any():
         raise TableError(f"{path}: {int(column.isna().sum())} rows have no {column.name}")
-    # By sorted text, so that the numbers do not depend on the order of the rows.
+    # Numbered by sorted text, so that the numbers do not depend on the order of the rows.
     _, numbers = np.unique(column.astype(str).to_numpy(dtype=str), return_inverse=True)
     return numbers.astype(np.int64)
 
@@ -165,8 +165,8 @@ def _ordered(
         repeated[1:] &= labels[1:] == labels[:-1]
         if repeated.any():
             notes.append(
-                f"{int(repeated.sum()):,} rows repeat another one exactly and were dropped: "
-                "otherwise the same row is in training and in the test."
+                f"{int(repeated.sum()):,} exact duplicates were dropped: "
+                "otherwise the same row could be in training and in the test."
             )
             rows, labels, same = rows[~repeated], labels[~repeated], same[~repeated]
         if same.any():
@@ -186,7 +186,7 @@ def _ordered(
 def _telling_gaps(
     names: tuple[str, ...], rows: NDArray[np.float64], labels: NDArray[np.int64]
 ) -> list[str]:
-    """Whether values are missing in one class only: the gap, filled, still marks the class."""
+    """Warn if values are missing in one class only: the filled values still reveal the class."""
     telling: dict[int, list[str]] = {}
     for column, name in enumerate(names):
         gaps = labels[np.isnan(rows[:, column])]
@@ -203,7 +203,7 @@ def _telling_gaps(
 def _suspicious(
     names: tuple[str, ...], rows: NDArray[np.float64], labels: NDArray[np.int64]
 ) -> list[str]:
-    """Inputs that look like a copy of the label or like the number of the row."""
+    """Warn about inputs that look like a copy of the label or like a row number."""
     notes = []
     for column, name in enumerate(names):
         values = rows[:, column]
@@ -214,12 +214,10 @@ def _suspicious(
             alone = max(alone, 1 - alone)
             if alone >= _TOO_GOOD:
                 notes.append(
-                    f"{name} alone tells the classes apart (AUC {alone:.4f}): is it known before"
-                    f" the label is? If not, --ignore '{name}'."
+                    f"{name} alone separates the classes (AUC {alone:.4f}): is it known before"
+                    f" the label is? If not, use --ignore '{name}'."
                 )
         whole = known.all() and (values == np.floor(values)).all()
         if whole and len(np.unique(values)) == len(values) == int(np.ptp(values)) + 1:
-            notes.append(
-                f"{name} counts the rows: if it is their number and not a fact, --ignore '{name}'."
-            )
+            notes.append(f"{name} looks like a row number: if it is, use --ignore '{name}'.")
     return notes

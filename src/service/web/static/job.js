@@ -1,4 +1,4 @@
-// Follows a job by the API and loads the page anew when it has ended.
+// Polls a job's status through the API and reloads the page when the job has ended.
 "use strict";
 (() => {
   const POLL_MS = 1000;
@@ -18,7 +18,7 @@
       bar.value = now.blocks_done;
       text.textContent =
         now.status === "queued"
-          ? "Waiting for its turn"
+          ? "Waiting in the queue"
           : now.blocks_done < now.blocks_total
             ? `${now.blocks_done} of ${now.blocks_total} blocks read`
             : "All blocks read; scoring";
@@ -28,7 +28,7 @@
       }
     } catch {
       failures += 1;
-      if (failures === 5) text.textContent = "The service does not answer; still trying";
+      if (failures === 5) text.textContent = "The service does not answer; retrying";
     }
     setTimeout(look, POLL_MS);
   }

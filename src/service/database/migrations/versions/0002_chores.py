@@ -1,4 +1,4 @@
-"""Regular work that one worker at a time does for all."""
+"""Periodic tasks that one worker at a time runs for all."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""Why each alert was raised, beside what it says of the sender."""
+"""The reason of each alert, in addition to its description."""
 
 import sqlalchemy as sa
 from alembic import op
