@@ -1,4 +1,4 @@
-"""History at scale: what the bot would have said, over a day, a year or the whole chain."""
+"""Backtesting of the bot on historical data, from a day to the whole chain."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""What the bot would have said: `npm run backtest -- --data D --out OUT`."""
+"""Run a backtest: `npm run backtest -- --data D --out OUT`."""
 
 import argparse
 import os
@@ -12,9 +12,9 @@ from src.chain.recording.fetch import DEFAULT_PATIENCE
 DEFAULT_SLICE_ROWS = 800_000
 
 _DESCRIPTION = """\
-Say what the bot would have said of a history: decode, build features, score and decide every
-transaction with ERC-20 transfers, with the code of the live bot. Run the same command again after
-an interruption: what is done stays, and the result is the same.
+Run the bot on historical data: decode, compute features, score and decide every transaction with
+ERC-20 transfers, with the code of the live bot. After an interruption, run the same command again
+to resume; the result is the same.
 """
 
 _EPILOG = """\
@@ -24,10 +24,10 @@ DATA is a folder with one of
   ethereum-etl        transactions and token_transfers, as parquet
   cryo                transactions and erc20_transfers or logs (and blocks where transactions lack
                       the timestamp)
-told apart by their columns, in any number of files. Without --data the range is recorded from the
-node ($JSON_RPC_URL) first, into OUT.recording, and stays there for further runs.
+detected by their columns, in any number of files. Without --data the range is first recorded from
+the node ($JSON_RPC_URL) into OUT.recording, which is kept for further runs.
 
-OUT gets decisions/ and alerts/ (parquet, by day), summary.json and report.html.
+The output in OUT is decisions/ and alerts/ (parquet, by day), summary.json and report.html.
 
 examples:
   npm run backtest -- --data recordings/august --out runs/august
@@ -36,7 +36,7 @@ examples:
     --compare-with runs/august
   npm run backtest -- --data /mnt/chain --out /mnt/run --engine spark --master spark://head:7077
 
-exit codes: 0 done, 1 failed (what is done stays, the same command resumes), 2 wrong usage,
+exit codes: 0 done, 1 failed (the same command resumes), 2 wrong usage,
 130 interrupted.
 """
 
@@ -47,7 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = _parser()
     options = parser.parse_args(arguments)
     if options.data is None and (options.from_block is None or options.to_block is None):
-        parser.error("name --data, or --from-block and --to-block to take from the node")
+        parser.error("pass --data, or --from-block and --to-block to record from the node")
     first, last = options.from_block or 0, options.to_block
     if last is not None and first > last:
         parser.error("--from-block is after --to-block")
@@ -71,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
         type=cli.positive_number,
         default=DEFAULT_PATIENCE,
         metavar="S",
-        help=f"seconds to keep asking a node that fails ({DEFAULT_PATIENCE:g})",
+        help=f"seconds to retry a failing node ({DEFAULT_PATIENCE:g})",
     )
     asked = parser.add_argument_group("what if")
     add = asked.add_argument
@@ -85,13 +85,13 @@ def _parser() -> argparse.ArgumentParser:
         metavar="T",
         help="score from which a transaction is an anomaly ($ANOMALY_THRESHOLD, else the model's)",
     )
-    add("--compare-with", type=cli.path, metavar="RUN", help="say what changed against another run")
+    add("--compare-with", type=cli.path, metavar="RUN", help="report the changes from another run")
     add(
         "--minutes-per-alert",
         type=cli.positive_number,
         default=MINUTES_PER_ALERT,
         metavar="N",
-        help=f"a person's time for one alert, for the cost ({MINUTES_PER_ALERT:g})",
+        help=f"minutes to review one alert, for the cost ({MINUTES_PER_ALERT:g})",
     )
     add = parser.add_argument_group("details").add_argument
     add("--chain", type=cli.natural, metavar="ID", help="chain id ($FORTA_CHAIN_ID, else 1)")
@@ -102,7 +102,7 @@ def _parser() -> argparse.ArgumentParser:
         help="known exploits: .csv, .csv.gz or .parquet with tx_hash and maybe their "
         "transfers, see docs/backtest.md (the data set's own)",
     )
-    add("--features", action="store_true", help="write the model's inputs beside each decision")
+    add("--features", action="store_true", help="write the model's inputs with each decision")
     add("--engine", choices=("local", "spark"), default="local", help="where to run (local)")
     add("--master", metavar="URL", help="Spark's master, such as spark://host:7077 or local[2]")
     add(
@@ -110,15 +110,15 @@ def _parser() -> argparse.ArgumentParser:
         type=cli.positive,
         default=os.cpu_count() or 1,
         metavar="N",
-        help="processes of the local engine (one a core)",
+        help="processes of the local engine (one per core)",
     )
     add(
         "--slice-rows",
         type=cli.positive,
         default=DEFAULT_SLICE_ROWS,
         metavar="N",
-        help="rows of transactions and transfers worked on at once by a worker; less takes less "
-        f"memory, more is faster ({DEFAULT_SLICE_ROWS:,})",
+        help="rows of transactions and transfers per slice; smaller slices need less memory, "
+        f"larger ones are faster ({DEFAULT_SLICE_ROWS:,})",
     )
     return parser
 

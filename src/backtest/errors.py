@@ -1,5 +1,5 @@
-"""What can go wrong with a backtest in ways that its user can mend."""
+"""Errors of a backtest that the user can fix."""
 
 
 class BacktestError(ValueError):
-    """The data, the options or the output folder cannot be used; the message says what to do."""
+    """The data, the options or the output folder is unusable; the message says what to do."""

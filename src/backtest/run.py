@@ -1,4 +1,4 @@
-"""A backtest from its options to its report, whatever the engine."""
+"""A backtest from its options to its report, for every engine."""
 
 import hashlib
 import json
@@ -37,17 +37,17 @@ TIMING = "timing.json"
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What is asked of a backtest.
+    """Options of a backtest.
 
     Attributes:
-        data: the folder of the history.
+        data: the folder with the historical data.
         out: the folder of the run.
         model, policy: files.
         threshold: None for the model's own.
         chain_id: the chain.
-        exploits: a list of known exploits, or None for those beside the data.
-        first, last: blocks outside are left out.
-        features: whether the inputs stand beside each decision.
+        exploits: a list of known exploits, or None for that in the data folder.
+        first, last: blocks outside are ignored.
+        features: whether to write the inputs with each decision.
         slice_rows: rows of transactions and transfers in a slice.
         engine: "local" or "spark".
         workers: processes of the local engine.
@@ -72,12 +72,12 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is to be done.
+    """The work of a run.
 
     Attributes:
-        job: what to do with each slice.
-        slices: all of them, in order.
-        pending: those that are not done yet.
+        job: processes each slice.
+        slices: all slices, in order.
+        pending: unfinished slices.
     """
 
     job: Job
@@ -89,16 +89,16 @@ Started = Callable[[Plan], Callable[[dict[str, Any]], None]]
 
 
 def backtest(options: Options, started: Started) -> dict[str, Any]:
-    """Run, or go on with, a backtest; returns its summary.
+    """Run or resume a backtest; returns its summary.
 
     Args:
-        options: what is asked.
-        started: called with the plan; what it returns is called with each journal entry.
+        options: of the run.
+        started: called with the plan; returns a callback for journal entries.
 
     Raises:
-        BacktestError: the data, the options or the folder.
-        OSError: the disk.
-        RuntimeError: the model, a worker that was killed, or the cluster.
+        BacktestError: the data, the options or the folder is unusable.
+        OSError: the disk failed.
+        RuntimeError: the model is unusable, a worker was killed, or the cluster failed.
     """
     begun = time.perf_counter()
     public_key = model_public_key()
@@ -137,12 +137,12 @@ def backtest(options: Options, started: Started) -> dict[str, Any]:
     }
     output = Output(options.out)
     with output.opened(asked):
-        listed = _listed(job, exploits)  # first: a damaged list is told before the long work
+        listed = _listed(job, exploits)  # first, to report a corrupt list before the long work
         job, slices = _sliced(job, options)
         done = output.entries()
         names = {part.name for part in slices}
         for name in done.keys() - names:
-            raise BacktestError(f"{options.out}: has a slice {name} that this data does not")
+            raise BacktestError(f"{options.out}: contains a slice {name} that is not in this data")
         plan = Plan(job, slices, [part for part in slices if part.name not in done])
         report_progress = started(plan)
         if plan.pending and options.engine == "spark":
@@ -160,7 +160,7 @@ def backtest(options: Options, started: Started) -> dict[str, Any]:
 
 
 def _listed(job: Job, exploits: KnownExploits) -> list[dict[str, Any]]:
-    """What is decided about the exploits whose transfers are listed."""
+    """The decisions on exploits that are listed with transfers."""
     if exploits.tables is None:
         return []
     try:
@@ -170,7 +170,7 @@ def _listed(job: Job, exploits: KnownExploits) -> list[dict[str, Any]]:
 
 
 def _sliced(job: Job, options: Options) -> tuple[Job, list[Slice]]:
-    """The slices, and the job on what they refer to."""
+    """The slices, and the job for the data that they refer to."""
     export, first, last = job.export, options.first, options.last
     transactions = index_blocks(export.transactions)
     whole = first == 0 and last == LAST_BLOCK

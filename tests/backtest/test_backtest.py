@@ -525,7 +525,7 @@ def test_another_question_does_not_go_on_with_a_run(tmp_path, etl, capsys):
 def test_a_folder_with_something_else_is_left_alone(tmp_path, etl, capsys):
     (tmp_path / "letter.txt").write_text("dear")
     assert run(etl, tmp_path) == 1
-    assert "not empty and no backtest" in capsys.readouterr().err
+    assert "not empty and not a backtest" in capsys.readouterr().err
 
 
 def test_a_failed_write_leaves_no_file_under_its_name(tmp_path):
@@ -556,7 +556,7 @@ def test_a_missing_column_is_named(tmp_path, history):
 def test_missing_transactions_are_named(tmp_path, history):
     write_etl(tmp_path, history)
     (tmp_path / "transactions.parquet").unlink()
-    with pytest.raises(BacktestError, match="has no transactions"):
+    with pytest.raises(BacktestError, match="contains no transactions"):
         detect(tmp_path)
 
 

@@ -1,1 +1,1 @@
-"""Where slices run: processes of this machine, or Spark."""
+"""Execution of slices: local processes or Spark."""

@@ -1,4 +1,4 @@
-"""One slice of a backtest, from parquet to decisions on the disk: what every engine runs."""
+"""Processes one slice of a backtest, from parquet to decisions on disk; used by all engines."""
 
 import time
 from collections import Counter
@@ -34,11 +34,11 @@ _SECONDS_PER_DAY = 86_400
 
 @dataclass(frozen=True)
 class Job:
-    """What to do with each slice. Can be sent to other machines that see the same folders.
+    """Processes slices. Can be pickled and sent to other machines with the same folders.
 
     Attributes:
         export: the data.
-        tokens_folder: where symbols of tokens are looked for.
+        tokens_folder: folder with the tokens' symbols.
         out: the folder of the run.
         model_path: the model file.
         policy_text: the policy, as in its file.
@@ -46,8 +46,8 @@ class Job:
         chain_id: the chain.
         threshold: score from which a transaction is an anomaly.
         exploits: hashes of known exploits.
-        with_features: whether the model's inputs stand beside each decision.
-        public_key: whose signature the model must carry; None for nobody's.
+        with_features: whether to write the model's inputs with each decision.
+        public_key: the model must be signed with its private key; None to skip this check.
     """
 
     export: Export
@@ -63,11 +63,11 @@ class Job:
     public_key: str | None = None
 
     def run(self, part: Slice, tables: SliceTables) -> dict[str, Any]:
-        """Do one slice; its files and journal entry are on the disk when this returns.
+        """Process one slice; its files and journal entry are synced to disk when this returns.
 
         Raises:
-            BacktestError: the data.
-            OSError: the disk.
+            BacktestError: the data is unusable.
+            OSError: the disk failed.
         """
         started = time.thread_time()
         scorer, decider = self._judges
@@ -100,10 +100,10 @@ class Job:
         return entry
 
     def judge(self, tables: SliceTables) -> list[dict[str, Any]]:
-        """What would be decided about transactions, for the report; writes nothing.
+        """Decisions on transactions, for the report; writes nothing.
 
         Raises:
-            BacktestError: the tables.
+            BacktestError: the tables are unusable.
         """
         scorer, decider = self._judges
         batch = assemble(tables)
@@ -112,7 +112,7 @@ class Job:
         return [rows.facts(position) for position in range(len(batch))]
 
     def prepare(self) -> None:
-        """Load the model, the policy and what is known of tokens, once a process."""
+        """Load the model, the policy and the token metadata, once per process."""
         _ = self._judges
 
     def on(self, export: Export) -> Self:
@@ -120,7 +120,7 @@ class Job:
         return replace(self, export=export)
 
     def _summary(self, rows: SliceRows, day: NDArray[np.int64]) -> dict[str, Any]:
-        """What the report needs of a slice."""
+        """The values of a slice for the report."""
         detectors: Counter[str] = Counter()
         shadow: Counter[str] = Counter()
         for judged in rows.judged.values():
@@ -174,7 +174,7 @@ def _judges(
     model_path: Path, policy_text: str, policy_name: str, chain_id: int, threshold: float,
     tokens_folder: Path, public_key: str | None,
 ) -> tuple[Scorer, BatchDecider]:  # fmt: skip
-    """Loaded once a process, whichever slices it gets."""
+    """Loaded once per process."""
     model = load_model(model_path, available_inputs=FEATURE_NAMES, public_key=public_key)
     policy = parse_policy(policy_text, policy_name)
     facts = token_facts(tokens_folder, chain_id)

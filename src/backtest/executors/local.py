@@ -1,4 +1,4 @@
-"""Runs slices on this machine: a process a core, since detectors and tables are made in Python."""
+"""Runs slices on this machine, one process per core, since detectors and tables need the GIL."""
 
 import gc
 import multiprocessing
@@ -22,27 +22,27 @@ Done = Callable[[dict[str, Any]], None]
 Method = Literal["fork", "spawn"]
 
 METHOD: Final[Method] = "fork" if sys.platform == "linux" else "spawn"
-"""A forked worker has the loaded model and the compiled kernels at once and shares their memory;
+"""A forked worker shares the loaded model and the compiled kernels with its parent;
 elsewhere system libraries do not allow it, and each worker takes two seconds to start."""
 
 _GRACE_SECONDS = 10.0
-"""How long workers may go on with the slices that they are at, after an error or an interrupt."""
+"""Seconds that workers have to finish their current slices after an error or an interrupt."""
 
 
 def run_locally(
     job: Job, slices: Sequence[Slice], workers: int, done: Done, method: Method = METHOD
 ) -> None:
-    """Do all slices, `workers` at a time; `done` is called with the journal entry of each.
+    """Process all slices, `workers` at a time; calls `done` with each journal entry.
 
     Raises:
-        BacktestError: the data.
-        OSError: the disk.
+        BacktestError: the data is unusable.
+        OSError: the disk failed.
         RuntimeError: a worker was killed.
     """
     job.prepare()
     workers = min(workers, len(slices))
-    # What a slice leaves behind is freed without the collector, which is set off again and again by
-    # records that are in use: looking through them takes longer than making them.
+    # Slices create no reference cycles, but the many records in use would trigger the garbage
+    # collector again and again, and scanning them takes longer than creating them.
     gc.disable()
     try:
         if workers > 1:
@@ -57,7 +57,7 @@ def run_locally(
 
 
 def _deal(shares: Shares, crew: dict[Connection, BaseProcess], done: Done) -> None:
-    """Give each worker a slice whenever it has none, until all are done."""
+    """Send a slice to each idle worker, until all are done."""
     numbers = {pipe: number for number, pipe in enumerate(crew)}
     busy = set(crew)
     while busy:
@@ -79,7 +79,7 @@ def _deal(shares: Shares, crew: dict[Connection, BaseProcess], done: Done) -> No
 
 
 def _ended(process: BaseProcess) -> RuntimeError:
-    """What to say of a worker that is gone."""
+    """The error for a worker that died."""
     process.join(_GRACE_SECONDS)
     code = process.exitcode
     how = f"with exit code {code}"
@@ -87,13 +87,13 @@ def _ended(process: BaseProcess) -> RuntimeError:
         how = f"by {signal.Signals(-code).name}"
     hint = ""
     if code == -signal.SIGKILL:
-        hint = " (as where memory runs out: fewer --workers or less --slice-rows take less)"
+        hint = " (possibly out of memory: use fewer --workers or smaller --slice-rows)"
     return RuntimeError(f"a worker process was ended {how}{hint}; the same command resumes")
 
 
 @contextmanager
 def _crew(job: Job, workers: int, method: Method) -> Iterator[dict[Connection, BaseProcess]]:
-    """Worker processes by the pipes to them; they are gone at the end, whatever happened."""
+    """Worker processes by their pipes; all are ended with the context."""
     context: Any = multiprocessing.get_context(method)
     crew: dict[Connection, BaseProcess] = {}
     try:
@@ -110,13 +110,13 @@ def _crew(job: Job, workers: int, method: Method) -> Iterator[dict[Connection, B
                 # Native threads of numpy's libraries, which are made for being forked.
                 warnings.filterwarnings("ignore", ".*multi-threaded", DeprecationWarning)
                 process.start()
-            theirs.close()  # else the end of the worker would not be seen
+            theirs.close()  # else the end of the worker could not be detected
             crew[ours] = process
         yield crew
     finally:
         try:
             for pipe in crew:
-                pipe.close()  # who is at a slice ends after it
+                pipe.close()  # a busy worker ends after its slice
             for process in crew.values():
                 process.join(_GRACE_SECONDS)
         finally:

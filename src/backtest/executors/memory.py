@@ -9,11 +9,11 @@ _LARGE = 1 << 30
 
 
 def keep_freed_memory() -> None:
-    """Have the C library keep large buffers instead of giving each back to the kernel.
+    """Make the C library keep large buffers instead of returning them to the kernel.
 
-    Every slice needs the same large buffers again, and getting them page by page from the kernel
-    takes a third of the time. One arena, since the others cannot hold large buffers. Does nothing
-    where the C library is not glibc.
+    Every slice needs the same large buffers again, and page faults take a third of the time. Uses
+    one arena, since the others cannot hold large buffers. Does nothing if the C library is not
+    glibc.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt

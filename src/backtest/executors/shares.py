@@ -1,4 +1,4 @@
-"""Who does which slices: runs of neighbours, evened out at the end."""
+"""Assignment of slices to workers: runs of neighbours, balanced at the end."""
 
 from collections import deque
 from collections.abc import Sequence
@@ -9,16 +9,16 @@ from src.backtest.reading.plan import Slice
 
 _MANY = 4  # slices of a worker, from which on one more or less matters little
 _DECODING = 0.33
-"""What it takes to decode a row, as a share of all that is done for it."""
+"""Cost of decoding a row, as a share of the total cost of a row."""
 
 
 class Shares:
-    """Deals slices out to workers, each a run of neighbours.
+    """Assigns slices to workers, in runs of neighbours.
 
-    A worker that goes on where its last slice ended decodes each row of a file once (see
-    `SliceReader`); one that jumps decodes a row group from its beginning again. So each starts with
-    a share of the history, and only who has done all of that takes half of what the one who is
-    furthest behind has left.
+    A worker that continues where its last slice ended decodes each row of a file once (see
+    `SliceReader`); one that jumps decodes a row group from its beginning again. So each worker
+    starts with a share of the history, and when it is done takes half of the largest remaining
+    share.
     """
 
     def __init__(self, slices: Sequence[Slice], workers: int) -> None:
@@ -26,7 +26,7 @@ class Shares:
         self._left = [deque(slices[start:end]) for start, end in pairwise(ends)]
 
     def take(self, worker: int) -> Slice | None:
-        """The next slice for this worker; None where all are taken."""
+        """The next slice for this worker; None if all are assigned."""
         own = self._left[worker]
         if not own:
             longest = max(self._left, key=len)
@@ -36,7 +36,7 @@ class Shares:
 
 
 def _ends(slices: Sequence[Slice], workers: int) -> list[int]:
-    """Where shares end: the next slice had better be one that is read from a file's beginning."""
+    """Ends of the shares, preferably before slices at the beginning of a file."""
     ends = [len(slices) * number // workers for number in range(workers + 1)]
     if len(slices) < _MANY * workers:
         return ends
@@ -54,5 +54,5 @@ def _rows(part: Slice) -> int:
 
 
 def _in_vain(part: Slice) -> int:
-    """Rows before the slice in its row groups, which have to be decoded as well."""
+    """Rows before the slice in its row groups, which must be decoded too."""
     return sum(spans[0].start for spans in (part.transactions, part.transfers) if spans)

@@ -1,9 +1,9 @@
 """Runs slices on Apache Spark: `--engine spark`.
 
-Spark decides where a slice is done, and again when an executor is lost. Each task gets slices as
+Spark schedules the slices and reschedules them when an executor is lost. Each task gets slices as
 Arrow batches (`mapInArrow`), reads their row groups, and writes their part files and journal
-entries as the local engine does: the code is the same, so the output is the same, and a slice that
-is done twice is written twice with the same content. No data is shuffled through Spark.
+entries with the code of the local engine, so the output is the same, and a slice that runs twice is
+written twice with the same content. There is no shuffle.
 
 The data, the model and the output folder must have the same paths on all machines (NFS, a mounted
 bucket), and the project with its dependencies must be installed on all of them.
@@ -34,14 +34,14 @@ Done = Callable[[dict[str, Any]], None]
 
 
 def run_on_spark(job: Job, slices: Sequence[Slice], master: str | None, done: Done) -> None:
-    """Do all slices on a cluster; `done` is called with the journal entry of each.
+    """Process all slices on a cluster; calls `done` with each journal entry.
 
     Raises:
-        BacktestError: PySpark or Java is not installed, or the data cannot be used.
-        RuntimeError: the cluster gave up.
+        BacktestError: PySpark or Java is not installed, or the data is unusable.
+        RuntimeError: the Spark job failed.
     """
     try:
-        # Installed on demand: hundreds of megabytes that one engine alone needs.
+        # Installed on demand: hundreds of megabytes that only this engine needs.
         from pyspark.errors import (  # type: ignore[import-not-found,unused-ignore] # noqa: PLC0415
             PySparkException,
         )
@@ -55,13 +55,13 @@ def run_on_spark(job: Job, slices: Sequence[Slice], master: str | None, done: Do
     # Of parts of PySpark that this job does not use.
     warnings.filterwarnings("ignore", "PySpark does not yet fully support pandas", FutureWarning)
     builder = SparkSession.builder.appName("backtest")
-    # Losing a machine is not the slice's fault; damaged data fails at once, see `_work`.
+    # Retry after the loss of a machine; corrupt data fails immediately, see `_work`.
     builder = builder.config("spark.task.maxFailures", _MAX_FAILURES)
     builder = builder.config("spark.ui.showConsoleProgress", "false")
     # A task starts no thread of its own and holds one slice: about 600 MB.
     builder = builder.config("spark.sql.execution.arrow.maxRecordsPerBatch", "1")
     builder = builder.config("spark.executorEnv.PYTHONPATH", str(PROJECT_ROOT))
-    # Spark reads this variable alone; the driver's interpreter has what the job needs.
+    # Spark only reads this variable; the driver's interpreter has the dependencies.
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     if master is not None:
         builder = builder.master(master)
@@ -70,7 +70,7 @@ def run_on_spark(job: Job, slices: Sequence[Slice], master: str | None, done: Do
         session = builder.getOrCreate()
         try:
             with watch:
-                # One partition a slice: what is lost with a machine is one slice a core.
+                # One partition per slice, so that a lost machine loses one slice per core.
                 positions = session.range(0, len(slices), 1, numPartitions=len(slices))
                 positions.mapInArrow(_work(job, list(slices)), _SCHEMA).collect()
         finally:
@@ -78,13 +78,13 @@ def run_on_spark(job: Job, slices: Sequence[Slice], master: str | None, done: Do
     except PySparkException as error:
         if "JAVA_GATEWAY_EXITED" in str(error):
             raise BacktestError(f"--engine spark needs {_JAVA}") from error
-        raise RuntimeError(f"Spark gave up: {str(error)[:2000]}") from error
+        raise RuntimeError(f"the Spark job failed: {str(error)[:2000]}") from error
 
 
 def _work(
     job: Job, slices: list[Slice]
 ) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
-    """What a task does with its batches of positions."""
+    """Processes a task's batches of slice positions."""
 
     def work(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         reader = SliceReader(job.export)

@@ -1,6 +1,6 @@
-"""A worker process of the local engine: gets slices through a pipe and answers with their entries.
+"""A worker process of the local engine: receives slices through a pipe and returns their entries.
 
-It takes no more than one slice at a time, and ends when nobody is at the other end of the pipe.
+It processes one slice at a time, and ends when the other end of the pipe is closed.
 """
 
 import ctypes
@@ -22,7 +22,7 @@ from src.backtest.reading.plan import Slice
 from src.backtest.reading.reading import SliceReader
 
 READY = None
-"""What a worker says first."""
+"""The first message of a worker."""
 
 _PR_SET_PDEATHSIG = 1
 
@@ -30,25 +30,27 @@ _PR_SET_PDEATHSIG = 1
 def work(
     job: Job, number: int, parent: int, pipe: Connection, inherited: Sequence[Connection]
 ) -> None:
-    """Do the slices that come through the pipe, until it is closed.
+    """Process slices from the pipe until it is closed.
 
     Args:
-        job: what to do with each.
+        job: processes a slice.
         number: of this worker, from 0.
-        parent: process id of who sends the slices.
-        pipe: gets slices; answers are `READY`, then a journal entry each, or what was raised.
-        inherited: other pipes' ends that a forked process has; they must not stay open in it, or
-            who listens at their other ends would not see that the parent is gone.
+        parent: process id of the sender.
+        pipe: receives slices; sends `READY`, then a journal entry or an exception per slice.
+        inherited: ends of other pipes in a forked process, which must be closed here so that other
+            workers detect the end of the parent.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all; the parent says what follows
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # Ctrl-C reaches all processes; the parent handles it
     for connection in inherited:
         connection.close()
     _end_with(parent)
     keep_freed_memory()
     gc.disable()  # see `local.run_locally`
-    # Until this lock is given back no other run starts. It is taken before the first slice is asked
-    # for: a worker that gets one though its parent is gone has held it since the parent lived.
-    with Output(job.out).joined(number), suppress(EOFError, OSError):  # nobody listens any more
+    # While this lock is held, no other run starts. It is taken before the first slice is requested,
+    # so a worker that gets a slice after its parent ended has held it since before that.
+    with Output(job.out).joined(number), suppress(EOFError, OSError):  # the parent has ended
         pipe.send(READY)
         reader = SliceReader(job.export)
         while True:
@@ -56,7 +58,7 @@ def work(
 
 
 def _answer(job: Job, reader: SliceReader, part: Slice) -> Any:
-    """The journal entry of a slice, or what was raised instead, as bytes for the pipe."""
+    """The journal entry of a slice, or the exception, as bytes for the pipe."""
     try:
         return ForkingPickler.dumps(job.run(part, reader.read(part)))
     except Exception as error:  # noqa: BLE001  raised again by the parent
@@ -71,9 +73,9 @@ def _answer(job: Job, reader: SliceReader, part: Slice) -> Any:
 
 
 def _end_with(parent: int) -> None:
-    """Have the kernel end this process with its parent, even in the middle of a slice.
+    """Make the kernel kill this process when its parent ends, even during a slice.
 
-    Where the kernel is not Linux, the process ends after the slice that it is at.
+    On other systems than Linux, the process ends after its current slice.
     """
     if sys.platform == "linux":
         with suppress(OSError, AttributeError):

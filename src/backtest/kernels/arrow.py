@@ -1,4 +1,4 @@
-"""Compiled loops between Arrow's buffers and the flat arrays that the features read.
+"""Compiled conversions between Arrow's buffers and the flat arrays of the features.
 
 Addresses, hashes and amounts become rows of 64-bit words, most significant first: 20 bytes take
 three words, 32 bytes four. Comparing words is exact and several times faster than comparing text.

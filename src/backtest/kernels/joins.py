@@ -1,7 +1,7 @@
-"""Compiled loops that bring transactions and their transfers together.
+"""Compiled loops that join transactions and their transfers.
 
-Exports are nearly always in order already, and then nothing here sorts: each loop passes once over
-its rows and says so where the order does not hold.
+Exports are nearly always sorted already, and then nothing here sorts: each loop makes one pass over
+its rows and reports if they are not sorted.
 """
 
 import numba
@@ -191,12 +191,12 @@ def group_ends(
     return offsets
 
 
-# Here and in the loops that call them: numba counts references to the arrays that a function gets,
-# unless it can see that this is in vain, as where there are few arrays and ways out. Counting takes
-# longer than the search.
+# Here and in the calling loops: numba counts references to array arguments unless it can prove this
+# unnecessary, as in functions with few arrays and return statements. Counting takes longer than the
+# search.
 @numba.njit(cache=True, nogil=True)
 def _among_few(known: NDArray[np.uint64], count: int, words: NDArray[np.uint64], row: int) -> int:
-    """The number of an address among those that are known; `count` if it is new."""
+    """The number of an address among the known ones; `count` if it is new."""
     for number in range(1, count):
         if (
             known[number, 2] == words[row, 2]

@@ -1,4 +1,4 @@
-"""The compiled loop that finds accounts with counterparties whose addresses read alike."""
+"""The compiled search for accounts with counterparties whose addresses look alike."""
 
 import numba
 import numpy as np

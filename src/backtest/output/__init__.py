@@ -1,1 +1,1 @@
-"""What a run writes: decisions, alerts, reports, comparisons."""
+"""Output of a run: decisions, alerts, reports, comparisons."""

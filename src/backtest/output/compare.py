@@ -1,4 +1,4 @@
-"""What another model, policy or threshold changes: two runs over the same data, side by side."""
+"""Compares two runs over the same data with different models, policies or thresholds."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -22,11 +22,11 @@ _ORDER = {"ALLOW": 0, "REVIEW": 1, "BLOCK": 2}
 
 @dataclass(slots=True)
 class Change:
-    """Alerts that one run has and the other has not, or has otherwise.
+    """Alerts that differ between the runs.
 
     Attributes:
         counts: by kind: gained, lost, raised, lowered, same.
-        listed: some of each kind but the last, first blocks first.
+        listed: examples of each kind but the last, ordered by block.
     """
 
     counts: dict[str, int] = field(
@@ -35,7 +35,7 @@ class Change:
     listed: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
     def add(self, kind: str, row: Mapping[str, Any]) -> None:
-        """Count one, list it while there is room."""
+        """Count an alert, and list it if there is room."""
         self.counts[kind] += 1
         shown = self.listed.setdefault(kind, [])
         if kind != "same" and len(shown) < _LISTED:
@@ -46,14 +46,14 @@ def compare(before: Path, after: Path, *, minutes_per_alert: float) -> dict[str,
     """Compare two finished runs over the same data.
 
     Raises:
-        BacktestError: a run is unfinished, over other data, or has another list of exploits.
+        BacktestError: a run is unfinished, or the data or the lists of exploits differ.
     """
     old, new = _summary(before), _summary(after)
     if old["run"]["exploits"] != new["run"]["exploits"]:
-        raise BacktestError(f"{before} and {after} are held against different lists of exploits")
+        raise BacktestError(f"{before} and {after} use different lists of exploits")
     for name in ("data", "first_block", "last_block", "layout", "chain_id"):
         if old["run"][name] != new["run"][name]:
-            raise BacktestError(f"{before} and {after} are over different data ({name} differs)")
+            raise BacktestError(f"{before} and {after} use different data ({name} differs)")
     change = _changes(before, after)
     caught = {
         key: {t["tx_hash"] for t in run["exploits"]["transactions"] if t["action"] != "ALLOW"}
@@ -97,7 +97,7 @@ def as_html(comparison: Mapping[str, Any]) -> str:
         ("alerts", comparison["alerts"], ",d"),
         ("of these to block", comparison["block"], ",d"),
         ("alerts a day", comparison["alerts_a_day"], ",.1f"),
-        (f"hours to look at them, {minutes}", comparison["hours"], ",.1f"),
+        (f"hours to review them, {minutes}", comparison["hours"], ",.1f"),
         ("hours a day", comparison["hours_a_day"], ",.2f"),
         (f"known exploits caught, of {exploits['judged']:,}", exploits["caught"], ",d"),
         *((f"by {name}", values, ",d") for name, values in comparison["detectors"].items()),
@@ -147,7 +147,7 @@ def as_text(comparison: Mapping[str, Any]) -> str:
 
 
 def _changes(before: Path, after: Path) -> Change:
-    """Slice by slice, so that memory holds the alerts of one only."""
+    """Reads slice by slice, to keep only one slice's alerts in memory."""
     change = Change()
     names = sorted(Output(before).entries().keys() | Output(after).entries().keys())
     for name in names:

@@ -1,16 +1,16 @@
-"""The folder that a run writes, so that a kill at any moment loses nothing and doubles nothing.
+"""The output folder of a run, which stays consistent if the run is killed at any moment.
 
     OUT/
-      run.json                              what was asked: data, model, threshold, policy
+      run.json                              the run's data, model, threshold, policy
       decisions/day=2023-05-01/FIRST-LAST.parquet   one row a transaction, by block and position
       alerts/day=2023-05-01/FIRST-LAST.parquet      one row a transaction that is not simply allowed
       journal/FIRST-LAST.json               a slice is done when this file is there
       summary.json report.html              made of the journal when all slices are done
 
-Every file is written under another name, put on the disk, and renamed. A slice's part files come
-first, its journal entry last. Parts without an entry are of a slice that was interrupted: they are
-removed and the slice is done again. Nothing depends on who does a slice or when, so the same run
-gives the same files whatever the engine and however often it was interrupted.
+Every file is written under a temporary name, synced to disk, and renamed. A slice's part files are
+written first, its journal entry last. Parts without an entry belong to an interrupted slice: they
+are removed and the slice is repeated. Nothing depends on the worker or the time, so a run gives the
+same files with every engine and after any interruptions.
 """
 
 import json
@@ -65,14 +65,14 @@ class Output:
 
     @contextmanager
     def opened(self, run: Mapping[str, Any]) -> Iterator[None]:
-        """Start or go on with a run; keeps other writers out.
+        """Start or resume a run; locks the folder.
 
         Raises:
-            BacktestError: the folder holds another run or something else, or is in use.
+            BacktestError: the folder contains another run or something else, or is in use.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         with self._locked(".lock"):
-            # Of a run that was killed, workers may still be at their last slices.
+            # Workers of a killed run may still be processing their last slices.
             for path in self.folder.glob(_WORKER_LOCK.format("*")):
                 with self._locked(path.name, _LAST_SLICE_SECONDS):
                     pass
@@ -118,7 +118,7 @@ class Output:
             text = json.dumps({"parts": sizes, **entry}, sort_keys=True)
             self.write_text(f"{JOURNAL}/{name}.json", text)
         except BaseException:
-            for written in sizes:  # a full disk needs the room
+            for written in sizes:  # free the space of a full disk
                 (self.folder / written).unlink(missing_ok=True)
             raise
 
@@ -151,28 +151,30 @@ class Output:
         try:
             found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise BacktestError(f"{path}: cannot be read: {reason(error)}; delete it") from None
+            raise BacktestError(f"{path}: is unreadable: {reason(error)}; delete it") from None
         return found
 
     def run(self) -> dict[str, Any]:
-        """What was asked of this run.
+        """The options of this run.
 
         Raises:
-            BacktestError: the folder holds no run.
+            BacktestError: the folder does not contain a run.
         """
         try:
             found: dict[str, Any] = json.loads((self.folder / RUN).read_text(encoding="utf-8"))
         except FileNotFoundError:
-            raise BacktestError(f"{self.folder}: holds no backtest ({RUN} is missing)") from None
+            raise BacktestError(
+                f"{self.folder}: does not contain a backtest ({RUN} is missing)"
+            ) from None
         except ValueError as error:
-            raise BacktestError(f"{self.folder / RUN}: is damaged: {reason(error)}") from None
+            raise BacktestError(f"{self.folder / RUN}: is corrupt: {reason(error)}") from None
         return found
 
     def summary(self) -> dict[str, Any]:
-        """What came of this run.
+        """The summary of this run.
 
         Raises:
-            BacktestError: the folder holds no finished run.
+            BacktestError: the folder does not contain a finished run.
         """
         self.run()
         try:
@@ -186,19 +188,21 @@ class Output:
     def _prepare(self, run: dict[str, Any]) -> None:
         if not (self.folder / RUN).exists():
             if any(not entry.name.startswith(".") for entry in self.folder.iterdir()):
-                raise BacktestError(f"{self.folder}: not empty and no backtest; name another --out")
+                raise BacktestError(
+                    f"{self.folder}: not empty and not a backtest; choose another --out"
+                )
             self.write_text(RUN, json.dumps(run, indent=2, sort_keys=True) + "\n")
         before = self.run()
         changed = [key for key in run.keys() | before.keys() if run.get(key) != before.get(key)]
         if changed:
             raise BacktestError(
-                f"{self.folder}: holds a backtest with another {', '.join(sorted(changed))}; name "
+                f"{self.folder}: contains a run with another {', '.join(sorted(changed))}; choose "
                 "another --out, or delete the folder"
             )
         self._remove_interrupted()
 
     def _remove_interrupted(self) -> None:
-        """Remove what no journal entry vouches for, and entries whose parts are gone."""
+        """Remove files without a journal entry, and entries without their files."""
         written: set[Path] = set()
         for name, entry in self.entries().items():
             parts = {self.folder / path: size for path, size in entry["parts"].items()}

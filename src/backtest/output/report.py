@@ -1,4 +1,4 @@
-"""The report of a run as one HTML file that needs nothing else."""
+"""The report of a run as a self-contained HTML file."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
@@ -62,7 +62,7 @@ def _headline(summary: Mapping[str, Any]) -> str:
     exploits = summary["exploits"]
     tiles = [
         (_number(alerts), f"alerts, {share:.3%} of transactions"),
-        (f"{alerts / days:,.1f}", f"alerts a day, over {days:,} with blocks"),
+        (f"{alerts / days:,.1f}", f"alerts per day, over {days:,} days with blocks"),
         (_number(summary["block"]), "of the alerts ask to block"),
         (_number(summary["anomalies"]), "anomalies by the model"),
     ]
@@ -106,7 +106,7 @@ def _alerts_a_day(days: Mapping[str, Mapping[str, int]]) -> str:
     return (
         f'<h2>Alerts a day</h2><p class="quiet"><span class="key">review</span> and '
         f'<span class="key s">block</span>, at most {highest:,} a day; without days that have no '
-        f"blocks</p>{_chart(bars, 'alerts a day')}{_axis(names[0], names[-1])}"
+        f"blocks</p>{_chart(bars, 'alerts per day')}{_axis(names[0], names[-1])}"
         f"<details><summary>The {len(days):,} days as a table</summary>{by_day}</details>"
     )
 
@@ -143,7 +143,7 @@ def _exploits(exploits: Mapping[str, Any]) -> str:
     unseen = exploits["listed"] - judged
     if unseen:
         note += f"; {unseen:,} more are listed by their hashes alone and not in the data"
-    # What was missed is what one reads this for.
+    # Missed exploits first: they matter most to the reader.
     order = {"ALLOW": 0, "REVIEW": 1, "BLOCK": 2}
     rows = [
         (
@@ -181,7 +181,7 @@ def _top(rows: Sequence[Mapping[str, Any]]) -> str:
 def _histogram(bins: Sequence[int], threshold: float) -> str:
     if not any(bins):
         return ""
-    # Logarithmic: the tail is what matters, and it is a thousandth of the bulk.
+    # Logarithmic, since the tail matters and is a thousandth of the bulk.
     heights = [1 + log10(count) if count else 0.0 for count in bins]
     highest, width = max(heights), 1000 / len(bins)
     bars = [

@@ -28,11 +28,11 @@ _ACTIONS = pa.array([action.name for action in Action])
 
 @dataclass(frozen=True, slots=True)
 class SliceRows:
-    """One slice's decisions, columns of one entry a transaction.
+    """One slice's decisions, in columns with one entry per transaction.
 
     Attributes:
-        judged: those that detectors had something to say about, by position.
-        alerts: positions of those that are more than allowed, or anomalies; shadow included.
+        judged: transactions with verdicts of detectors, by position.
+        alerts: positions of anomalies and of `REVIEW` and `BLOCK`, including shadow actions.
         anomaly: whether the score reaches the threshold.
         action, shadow_action: as numbers of `Action`.
     """
@@ -144,7 +144,7 @@ def alert_table(decisions: pa.Table, rows: SliceRows, judged: Mapping[int, Judge
     return table
 
 
-@lru_cache(maxsize=10_000)  # anomalies are a few shapes again and again
+@lru_cache(maxsize=10_000)  # anomalies have few distinct shapes
 def _explanation(attributions: tuple[Attribution, ...]) -> str:
     return json.dumps([{"feature": f, "value": v, "weight": w} for f, v, w in attributions])
 
@@ -169,7 +169,7 @@ def _verdicts(verdicts: Sequence[Verdict]) -> str:
     return f"[{', '.join(map(_verdict, verdicts))}]"
 
 
-@lru_cache(maxsize=1_024)  # the forest says the same few things again and again
+@lru_cache(maxsize=1_024)  # the forest has few distinct verdicts
 def _verdict(verdict: Verdict) -> str:
     return json.dumps(
         {

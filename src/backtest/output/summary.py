@@ -1,4 +1,4 @@
-"""The sum of a run's journal: what the report shows and what comparisons read."""
+"""The summary of a run's journal, for the report and for comparisons."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -15,14 +15,14 @@ def summarise(
 ) -> dict[str, Any]:
     """Add up the journal's entries, in order of the blocks.
 
-    The same entries give the same summary: nothing of clocks or engines is in it.
+    The summary is deterministic: it does not depend on clocks or engines.
 
     Args:
-        run: what was asked.
+        run: options of the run.
         entries: the journal.
-        exploits: hashes of known ones.
-        listed: what was decided about known ones whose transfers came with their list; those that
-            are in the data count once, as there.
+        exploits: hashes of known exploits.
+        listed: decisions on exploits that are listed with transfers; those that are also in the
+            data count once, with the decision on the data.
     """
     totals: Counter[str] = Counter()
     days: dict[str, Counter[str]] = {}

@@ -39,9 +39,9 @@ class TransactionBatch:
         to: words of `tx.to`; `has_to` where there is one and it is known.
         called: account id of `to` in `transfers`; -1 where it has no part in them.
         transfers: what the features read; account ids are those of each transaction by itself.
-        payer, payee: words of the addresses, shape (n_transfers, 3).
+        payer, payee: address words, shape (n_transfers, 3).
         amount: words, exact, shape (n_transfers, 4).
-        orphans: transfers whose transaction is not there.
+        orphans: number of transfers without a transaction.
     """
 
     tx_hash: Words
@@ -80,12 +80,12 @@ class _Transfers:
 def assemble(tables: SliceTables) -> TransactionBatch:
     """Join transfers to their transactions; each transaction and each log counts once.
 
-    Of rows that are there twice the first one counts. Logs that are no ERC-20 transfers are left
-    out, malformed ones too, as in live handling. In a table of *transfers*, a malformed value is
-    damage and an error.
+    Of duplicate rows the first one counts. Logs that are not ERC-20 transfers are ignored,
+    including malformed ones, as in live handling. In a table of *transfers*, a malformed value is
+    an error.
 
     Raises:
-        BacktestError: damage, or a column of a type that cannot hold its values.
+        BacktestError: the data is corrupt, or a column has an unsuitable type.
     """
     transfers = (
         _from_logs(tables.transfers)
@@ -204,7 +204,7 @@ def _from_transfers(table: pa.Table) -> _Transfers:
 
 
 def _from_logs(table: pa.Table) -> _Transfers:
-    """The logs that `chain.transfers.decode_transfer` takes for ERC-20 transfers, decoded alike."""
+    """The ERC-20 transfers among the logs, decoded as in `chain.transfers.decode_transfer`."""
     topic0, is_transfer = parsed_bytes(table["topic0"], arrow.WORD_BYTES)
     is_transfer &= (topic0 == _TRANSFER_TOPIC).all(axis=1)
     is_transfer &= pc.is_null(table["topic3"]).to_numpy()
@@ -252,7 +252,7 @@ def _timestamps(tables: SliceTables) -> NDArray[np.int64]:
 
 
 def _called(table: pa.Table, rows: NDArray[np.int64]) -> tuple[Words, NDArray[np.bool_]]:
-    """What these transactions call, and where it is known that they call something."""
+    """The addresses that these transactions call, and which of them are known."""
     if "to_address" in table.column_names:
         return parsed_bytes(table["to_address"], arrow.ADDRESS_BYTES, rows)
     return np.zeros((len(rows), 3), np.uint64), np.zeros(len(rows), np.bool_)
@@ -272,5 +272,5 @@ def _require(
         found = repr(column[row].as_py())[:100]
         raise BacktestError(
             f"{table}: {name} of {int((~good).sum()):,} rows is not {what}, the first is {found}; "
-            "the export is damaged or of another layout"
+            "the export is corrupt or uses an unsupported layout"
         )

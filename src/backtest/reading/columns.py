@@ -30,7 +30,7 @@ def parsed_bytes(
         rows: which of them, in rising order; None for all.
 
     Returns:
-        Words, shape (n, ceil(n_bytes / 8)), and which values were well-formed: a null is not.
+        Words, shape (n, ceil(n_bytes / 8)), and which values are well-formed (nulls are not).
     """
     count = len(column) if rows is None else len(rows)
     words = np.empty((count, -(-n_bytes // 8)), np.uint64)
@@ -53,7 +53,7 @@ def parsed_bytes(
             place = index.to_numpy()
             if rows is not None:
                 place = place[inside]
-            # There is nothing to clip, but else numpy fills a buffer first, in case there were.
+            # mode="clip" never clips here, but avoids a temporary buffer in numpy.
             np.take(values, place, axis=0, out=words[part], mode="clip")
             np.take(well, place, out=good[part], mode="clip")
         else:
@@ -96,7 +96,7 @@ def parsed_amounts(column: pa.ChunkedArray) -> tuple[Words, NDArray[np.bool_]]:
     """Unsigned 256-bit amounts: decimal text, integers, or 32 bytes, most significant first.
 
     Raises:
-        BacktestError: the column is of a type that cannot hold such an amount exactly.
+        BacktestError: the column's type cannot represent such amounts exactly.
     """
     kind = column.type
     if pa.types.is_dictionary(kind):
@@ -123,12 +123,12 @@ def numbers(column: pa.ChunkedArray, name: str) -> NDArray[np.int64]:
     """Whole numbers as int64; -1 for null.
 
     Raises:
-        BacktestError: the column holds something else.
+        BacktestError: the column has another type.
     """
     try:
         column = column.cast(pa.int64())
     except pa.ArrowException as error:
-        raise BacktestError(f"column {name} is not of whole numbers: {error}") from None
+        raise BacktestError(f"column {name} must contain whole numbers: {error}") from None
     if column.null_count:
         column = pc.fill_null(column, -1)
     return np.require(column.to_numpy(), np.int64, ["C", "W"])
@@ -194,7 +194,7 @@ def _text_or_bytes(array: pa.Array) -> tuple[arrow.Offsets, NDArray[np.uint8], b
     is_large = pa.types.is_large_string(kind) or pa.types.is_large_binary(kind)
     is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
     if not is_text and not is_large and not pa.types.is_binary(kind):
-        raise BacktestError(f"a column of {kind} holds neither text nor bytes")
+        raise BacktestError(f"a column of {kind} contains neither text nor bytes")
     width = np.dtype(np.int64 if is_large else np.int32)
     _, offsets, data = array.buffers()
     if len(array) == 0:

@@ -1,8 +1,8 @@
-"""The common layouts of exported blocks, and which of them a folder holds.
+"""The common layouts of exported blocks, and their detection.
 
-Files are told apart by their columns, not by their names, so it does not matter how an export was
-cut into files. A file that lacks columns of the table that it resembles is an error that names
-them; one that resembles none (traces, contracts, ...) is left out.
+Files are identified by their columns, not by their names, so an export may be split into files in
+any way. If a file resembles a table but lacks columns, the error names them; a file that resembles
+none (traces, contracts, ...) is ignored.
 """
 
 from collections.abc import Mapping, Sequence
@@ -195,15 +195,15 @@ class TableFiles:
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """What a folder holds.
+    """The tables of a folder.
 
     Attributes:
-        folder: where.
+        folder: the folder.
         layout: name of the layout.
-        transactions: one row a transaction.
-        transfers: one row a transfer or a log.
-        blocks: one row a block, where transactions do not bear their time.
-        left_out: files of other kinds.
+        transactions: one row per transaction.
+        transfers: one row per transfer or log.
+        blocks: one row per block, if transactions have no timestamp.
+        left_out: ignored files of other kinds.
     """
 
     folder: Path
@@ -215,7 +215,7 @@ class Export:
 
 
 def detect(folder: Path) -> Export:
-    """Find out what a folder holds.
+    """Detect the tables of a folder.
 
     Raises:
         BacktestError: no known layout, a mixture, an unreadable file, or a missing column.
@@ -243,14 +243,14 @@ def detect(folder: Path) -> Export:
                 del found[layout, kind]
     if not found:
         raise BacktestError(
-            f"{folder}: holds no parquet file in a known layout (a recording, transactions and "
+            f"{folder}: no parquet file has a supported layout (a recording, transactions and "
             "transfers of the data set, ethereum-etl's transactions and token_transfers, cryo's "
             "transactions and erc20_transfers or logs)"
         )
     layouts = sorted({layout for layout, _ in found})
     if len(layouts) > 1:
         raise BacktestError(
-            f"{folder}: holds several layouts ({', '.join(layouts)}); name a folder with one"
+            f"{folder}: contains several layouts ({', '.join(layouts)}); use a folder with one"
         )
     tables = {
         kind: TableFiles(kind, tuple(paths), columns[layout, kind])
@@ -264,13 +264,13 @@ def _export(
 ) -> Export:
     if TRANSACTIONS not in tables:
         raise BacktestError(
-            f"{folder}: has no transactions ({layout}). The features need each transaction's "
+            f"{folder}: contains no transactions ({layout}). The features need each transaction's "
             f"sender: export transactions as well{_of_other_kinds(left_out)}"
         )
     transfers = tables.get(TRANSFERS) or tables.get(LOGS)
     if transfers is None:
         raise BacktestError(
-            f"{folder}: has transactions ({layout}) but no transfers or logs"
+            f"{folder}: contains transactions ({layout}) but no transfers or logs"
             f"{_of_other_kinds(left_out)}"
         )
     transactions, blocks = tables[TRANSACTIONS], tables.get(BLOCKS)
@@ -343,7 +343,5 @@ def schema_of(path: Path) -> pa.Schema:
 
 
 def unreadable(path: Path, error: Exception) -> BacktestError:
-    """What to say of a file that cannot be read."""
-    return BacktestError(
-        f"{path}: cannot be read, it is truncated, damaged or no parquet file: {reason(error)}"
-    )
+    """The error for an unreadable file."""
+    return BacktestError(f"{path}: truncated, corrupt or not a parquet file: {reason(error)}")

@@ -1,4 +1,4 @@
-"""Cuts a history into slices: ranges of whole blocks, small enough to hold in memory.
+"""Splits a history into slices: ranges of whole blocks that fit into memory.
 
 A transaction's rows must be in one slice, so slices are cut between blocks. Only the column of
 block numbers is read for that, run-length encoded: 20 million blocks take 300 MB.
@@ -28,7 +28,7 @@ _BATCH = 65_536
 _NEAR = 0.35  # of a slice
 _NO_BLOCKS: NDArray[np.int64] = np.zeros(0, np.int64)
 _EVEN = ((24, 12), (2, 2))
-"""From so many slices on their number is a multiple, so that workers end at about the same time."""
+"""From this number of slices on, it is rounded to a multiple, so that workers end together."""
 
 _FOOTER = 8  # bytes: its length and the magic number
 
@@ -51,7 +51,7 @@ class Slice:
         index: position among the slices.
         first, last: block numbers.
         n_transfers: rows of the table of transfers or logs.
-        transactions, transfers, blocks: where to read.
+        transactions, transfers, blocks: row ranges to read.
     """
 
     index: int
@@ -81,7 +81,7 @@ class _Runs:
 
 @dataclass(frozen=True, slots=True)
 class BlockIndex:
-    """Where a table's blocks are; `ordered` when rows never go back to an earlier block."""
+    """The block index of a table; `ordered` if its rows are sorted by block."""
 
     groups: tuple[_Runs, ...]
     ordered: bool
@@ -105,7 +105,7 @@ class BlockIndex:
         return np.array([group.values[0] for group in self.groups], np.int64)
 
     def breaks_at(self, blocks: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Before which of these blocks a row group ends: none holds rows from both sides."""
+        """Which of these blocks start a row group, so that no group has rows from both sides."""
         lasts = np.array([-1, *(group.values[-1] for group in self.groups)], np.int64)
         return lasts[np.searchsorted(self.begins(), blocks)] < blocks
 
@@ -152,7 +152,7 @@ def _runs(path: Path, column: str) -> list[_Runs]:
 
 def _runs_of_group(file: pq.ParquetFile, path: Path, row_group: int, column: str) -> _Runs:
     values, ends, rows = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)], 0
-    # Batch by batch, so that what is looked at several times is in the processor's cache.
+    # Batch by batch, to stay in the CPU cache.
     for batch in file.iter_batches(_BATCH, [row_group], [column], use_threads=False):
         blocks = numbers(pa.chunked_array([batch.column(0)]), column)
         if blocks.min() < 0:
@@ -167,9 +167,9 @@ def _runs_of_group(file: pq.ParquetFile, path: Path, row_group: int, column: str
 
 
 def common_breaks(tables: Sequence[BlockIndex]) -> NDArray[np.int64]:
-    """Blocks with which a row group of the first table begins, and none of another goes on.
+    """Blocks at which a row group of the first table begins and no group of another continues.
 
-    Who begins to read there decodes nothing in vain. Most exports are cut into files alike.
+    Reading from there decodes nothing unnecessarily. Most exports split their tables alike.
     """
     begins = tables[0].begins()
     return begins[np.all([table.breaks_at(begins) for table in tables], axis=0)]

@@ -1,4 +1,4 @@
-"""Reads a slice's rows, with our names for the columns."""
+"""Reads a slice's rows and renames the columns."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ _REFERENCE_BYTES = 8
 
 @dataclass(frozen=True, slots=True)
 class SliceTables:
-    """A slice's rows as they were exported: not checked, not ordered, possibly doubled."""
+    """A slice's rows as exported: not validated, not sorted, possibly with duplicates."""
 
     transactions: pa.Table
     transfers: pa.Table
@@ -28,10 +28,10 @@ class SliceTables:
 
 
 class SliceReader:
-    """Reads slices. Those that follow one another continue where the last one ended.
+    """Reads slices. Consecutive slices continue where the last one ended.
 
-    A row group can only be read from its beginning and often holds several slices: reading in
-    order decodes each row once. For one thread at a time.
+    A row group can only be read from its beginning and often contains several slices, so reading
+    in order decodes each row once. Not thread-safe.
     """
 
     def __init__(self, export: Export) -> None:
@@ -40,7 +40,7 @@ class SliceReader:
         self._blocks = None if export.blocks is None else _Cursor(export.blocks)
 
     def read(self, part: Slice) -> SliceTables:
-        """Read what a slice consists of.
+        """Read the rows of a slice.
 
         Raises:
             BacktestError: a file cannot be read.
@@ -111,10 +111,10 @@ def _batches(span: Span, columns: list[str]) -> Iterator[pa.RecordBatch]:
 
 
 def _repeating(group: pq.RowGroupMetaData, columns: list[str]) -> list[str]:
-    """Columns of text or bytes that the file holds as references to a few values.
+    """Dictionary-encoded columns of text or bytes.
 
-    Left as that, each value is parsed once, not each row. A column that outgrew its dictionary
-    holds most values in full, and would have to be given one anew.
+    If the encoding is kept, each distinct value is parsed once instead of each row. A column that
+    outgrew its dictionary has most values in plain form and would have to be encoded again.
     """
     chunks = [group.column(i) for i in range(group.num_columns)]
     return [

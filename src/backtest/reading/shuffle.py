@@ -1,8 +1,8 @@
-"""Puts an export in order of blocks, on disk, where its files are not or do not tell their blocks.
+"""Sorts an export by block, on disk, if its files are not sorted or have no block numbers.
 
-One pass over each table, in bounded memory: rows go to the file of their slice. Where transfers
-bear no block number it is taken from their transactions, which costs 60 bytes of memory for each
-transaction: right for sets of up to some tens of millions.
+It makes one pass over each table, in bounded memory, and writes each row to the file of its slice.
+If transfers have no block number, it is taken from their transactions, which takes 60 bytes of
+memory per transaction and is suitable for up to some tens of millions.
 """
 
 import shutil
@@ -28,14 +28,14 @@ _BUFFERED_ROWS = 1_000_000
 def shuffled(
     export: Export, workspace: Path, slice_rows: int, first: int, last: int
 ) -> tuple[Export, list[Slice]]:
-    """Cut an export into slices by copying its rows; a copy that is complete is used again.
+    """Split an export into slices by copying its rows; a complete copy is reused.
 
     Args:
-        export: what to cut.
-        workspace: where the copy goes.
-        slice_rows: rows of both tables in a slice.
-        first: blocks before are left out.
-        last: blocks after are left out.
+        export: the data.
+        workspace: folder for the copy.
+        slice_rows: rows of both tables per slice.
+        first: earlier blocks are ignored.
+        last: later blocks are ignored.
 
     Raises:
         BacktestError: a file cannot be read.
@@ -43,7 +43,7 @@ def shuffled(
     """
     transactions = index_blocks(export.transactions)
     blocks, rows = transactions.counts()
-    # Where the transfers are is not known yet: as many for each transaction as on average.
+    # The transfers' blocks are not known yet: assume the average number per transaction.
     transfers = sum(span.stop for span in whole_table(export.transfers))
     all_rows = rows * (1 + -(-transfers // max(1, transactions.rows)))
     ranges = cut_blocks([(blocks, all_rows)], slice_rows, first, last)
@@ -76,7 +76,7 @@ def _bucket(table: TableFiles, index: int) -> TableFiles:
 
 
 def remove_copy(workspace: Path) -> None:
-    """Remove what `shuffled` wrote."""
+    """Remove the output of `shuffled`."""
     shutil.rmtree(workspace / _ORDERED, ignore_errors=True)
 
 
@@ -106,7 +106,7 @@ def _copy(export: Export, ranges: list[tuple[int, int]], folder: Path) -> None:
                     buckets.add(batch, slice_of(block))
         unfinished.rename(folder)
     except BaseException:
-        shutil.rmtree(unfinished, ignore_errors=True)  # a full disk needs the room
+        shutil.rmtree(unfinished, ignore_errors=True)  # free the space of a full disk
         raise
 
 

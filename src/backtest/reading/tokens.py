@@ -1,4 +1,4 @@
-"""What an export tells of tokens: their symbols, and who pretends to be a well-known one."""
+"""Token metadata of an export: symbols, and impersonators of well-known tokens."""
 
 import csv
 import gzip
@@ -20,7 +20,7 @@ TOKENS_FILE = "tokens.csv.gz"
 
 
 def token_facts(folder: Path, chain_id: int) -> dict[str, TokenFact]:
-    """What is known of tokens, by address: from the recording, or `tokens.csv.gz` beside the data.
+    """Token metadata by address, from the recording or `tokens.csv.gz` in the data folder.
 
     Raises:
         BacktestError: the file cannot be read.

@@ -1,4 +1,4 @@
-"""Decisions of a batch: the same suite of detectors as in live handling, where it has to look."""
+"""Decisions on batches, with the detectors of live handling after a prefilter."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -37,11 +37,11 @@ EXPLANATIONS_REMEMBERED = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A transaction that detectors were asked about.
+    """A transaction that was evaluated by detectors.
 
     Attributes:
-        decision: theirs.
-        explanation: of the score of an anomaly, the inputs that weigh most; else empty.
+        decision: of the detectors.
+        explanation: for an anomaly, the inputs with the largest weights; else empty.
     """
 
     decision: Decision
@@ -49,17 +49,17 @@ class Judged:
 
 
 class BatchDecider:
-    """Decides about batches. Thread-safe.
+    """Decides on batches. Thread-safe.
 
-    The counterparties that an account had are known within a batch: history before it is not seen,
-    as after a restart of the bot.
+    The earlier counterparties of an account are known within a batch only, as after a restart of
+    the bot.
 
     Args:
         model: the model; its features are the evidence's.
         policy: which detectors run.
         chain_id: on which chain.
         threshold: score from which a transaction is an anomaly.
-        tokens: what is known of tokens, by address.
+        tokens: token metadata by address.
     """
 
     def __init__(
@@ -94,9 +94,9 @@ class BatchDecider:
         }
 
     def decide(self, batch: TransactionBatch, scores: Scores) -> dict[int, Judged]:
-        """Decisions by position; what is not in there is allowed, by the detectors in shadow too.
+        """Decisions by position; missing transactions are `ALLOW`, also by detectors in shadow.
 
-        Anomalies by the threshold are always in there, for their explanation.
+        Anomalies are always included, for their explanation.
         """
         alike = look_alike_rows(batch) if "address_poisoning" in self._running else None
         look_alikes = {} if alike is None else _look_alikes(batch, alike)
@@ -126,7 +126,7 @@ class BatchDecider:
             if evidence.transfers:
                 said = [self._alone[name].decide(evidence) for name in names]
                 if position not in is_anomaly and not any(map(_asks, said)):
-                    continue  # most who are asked have nothing to say
+                    continue  # most verdicts are ALLOW
                 decision = self._together(evidence, names, said)
             else:
                 decision = self._suite.decide(evidence)
@@ -147,7 +147,7 @@ class BatchDecider:
         return decide(verdicts)
 
     def _explanation(self, position: int, scores: Scores) -> tuple[Attribution, ...]:
-        """The inputs that weigh most, the same object for the same row."""
+        """The inputs with the largest weights; the same object for equal rows."""
         row = scores.features[position]
         known = self._explained.get(content := row.tobytes())
         if known is None:
@@ -172,7 +172,7 @@ class BatchDecider:
         return known
 
     def _assessment(self, position: int, scores: Scores) -> Assessment:
-        """Score and percentile, one object for a cell: detectors remember what they said of it."""
+        """Score and percentile, one object per cell, since detectors cache their verdicts by it."""
         name = scores.cell_names[scores.cell[position]]
         known = self._assessed.get(name)
         if known is None:
@@ -191,12 +191,12 @@ class BatchDecider:
         look_alikes: Mapping[int, tuple[LookAlike, ...]],
         shown: NDArray[np.bool_],
     ) -> dict[int, Evidence]:
-        """What detectors see of these transactions, by position; without explanations.
+        """The evidence for detectors on these transactions, by position; without explanations.
 
         Args:
             batch: the transactions.
-            scores: theirs.
-            positions: which of them.
+            scores: of the transactions.
+            positions: the selected ones.
             look_alikes: by position.
             shown: of each, whether its transfers are shown; the others look as if they had none,
                 but for those that a scope's condition reads.

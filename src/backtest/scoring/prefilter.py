@@ -1,13 +1,14 @@
-"""Which transactions a detector may have something to say about: cheap conditions over arrays.
+"""Cheap vectorised conditions that select the transactions for each detector.
 
-Detectors are Python and take tens of microseconds a transaction, history has billions. So each has
-a condition here that is *necessary* for it to ask for more than `ALLOW`: what fails the condition
-need not be shown to it. A condition may let through too much, never too little: the tests hold
-every one against its detector on all transactions. A detector without one here sees everything.
+Detectors are written in Python and take tens of microseconds per transaction, but a history has
+billions. So each has a condition here that is *necessary* for a verdict other than `ALLOW`:
+transactions that fail it need not be evaluated. A condition may select too many transactions, never
+too few: the tests compare each one with its detector on all transactions. A detector without a
+condition evaluates everything.
 
-What fails the condition may still need the detector's word, because another one asks for something
-or as an anomaly. It then gets to see the transaction without its transfers: they must not change
-what it says there, which the tests hold as well.
+A transaction that fails a detector's condition may still need its verdict, because another detector
+reports it or because it is an anomaly. The detector then gets the transaction without its
+transfers, which must not change the verdict; the tests check this as well.
 """
 
 from collections.abc import Callable, Mapping
@@ -39,13 +40,13 @@ _DIGIT_BITS = 4
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What conditions read besides transactions and scores.
+    """Inputs of the conditions besides transactions and scores.
 
     Attributes:
         parameters: the detector's, from the policy.
-        anomaly_threshold: score from which a transaction is an anomaly.
-        token_amounts: how much of each known token ordinary transfers move.
-        impersonators: contracts whose symbol reads like a well-known token's.
+        anomaly_threshold: scores at or above it are anomalies.
+        token_amounts: usual amounts of each known token.
+        impersonators: contracts whose symbol looks like a well-known token's.
         look_alike: transactions with a counterparty that imitates another.
         values: by token id, what one raw unit is worth in ETH; 0 where it is not known.
         view: the transfers between parties.
@@ -66,7 +67,7 @@ Condition = Callable[[TransactionBatch, Scores, Surroundings], Mask]
 def candidates(
     detector: str, batch: TransactionBatch, scores: Scores, around: Surroundings
 ) -> Mask:
-    """Transactions that this detector must see, shape (n_tx,)."""
+    """Transactions that this detector must evaluate, shape (n_tx,)."""
     condition = CONDITIONS.get(detector)
     if condition is None:
         return np.ones(len(batch), np.bool_)
@@ -100,12 +101,12 @@ def _any(batch: TransactionBatch, rows: Mask) -> Mask:
 
 
 def _listed(batch: TransactionBatch, wanted: frozenset[str]) -> Mask:
-    """Which token ids are of these tokens."""
+    """Which token ids belong to these tokens."""
     return np.array([token in wanted for token in batch.transfers.token_addresses], np.bool_)
 
 
 def _large(batch: TransactionBatch, around: Surroundings) -> NDArray[np.float64]:
-    """From which amount on a transfer is large, by token id; infinite for unknown tokens."""
+    """The threshold of large amounts by token id; infinite for unknown tokens."""
     deviations = around.parameters["min_deviations"]
     assert deviations is not None  # noqa: S101  it has a default
     known = around.token_amounts
@@ -129,7 +130,7 @@ def _impersonated_token(batch: TransactionBatch, _scores: Scores, around: Surrou
 
 
 def _address_poisoning(batch: TransactionBatch, _scores: Scores, around: Surroundings) -> Mask:
-    """A look-alike, or nothing moves in the name of a stranger who moves nothing in earnest."""
+    """A look-alike, or zero transfers in the name of an account without real transfers."""
     transfers = batch.transfers
     return around.look_alike | names_strangers(
         transfers.offsets, transfers.token, transfers.sender, transfers.recipient,
@@ -165,7 +166,7 @@ def _drained_account(batch: TransactionBatch, _scores: Scores, around: Surroundi
 
 
 def _disproportionate_mint(batch: TransactionBatch, _scores: Scores, around: Surroundings) -> Mask:
-    """Burns, which count against mints, are left out of account."""
+    """Ignores burns, which the detector subtracts from mints."""
     transfers = batch.transfers
     return may_mint(
         transfers.offsets, transfers.token, transfers.sender, transfers.amount,

@@ -1,8 +1,8 @@
-"""What the bot says of a batch of transactions: features, scores, predictions, explanations.
+"""Features, scores, predictions and explanations of batches of transactions.
 
-The same kernel and the same model as in live handling. Most traffic is the same few shapes (9,076
-real transactions have 504 distinct rows of inputs), and rows that differ often differ in nothing
-that the trees ask about. So each *cell* is scored once: the rows between the same thresholds.
+Uses the kernel and the model of live handling. Most traffic has the same few shapes (9,076 real
+transactions have 504 distinct rows of inputs), and different rows often fall between the same
+thresholds of all trees. Such rows form a *cell*, and each cell is scored once.
 """
 
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ CELLS_REMEMBERED = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """One row a transaction; `score` and `percentile` are NaN where there is no score.
+    """One row per transaction; `score` and `percentile` are NaN if there is no score.
 
     Attributes:
         all_features: shape (n, len(FEATURE_NAMES)), of every transaction.
@@ -44,11 +44,11 @@ class Scores:
 
 
 class Cells:
-    """Tells rows apart as trees do.
+    """Groups rows that all trees treat alike.
 
-    All that a tree does with a row is to hold an input, as float32, against a threshold. Rows that
-    lie between the same thresholds in every input take the same way through all trees: they have
-    the same score and the same Shapley values to the last bit.
+    A tree only compares inputs, as float32, with thresholds. Rows between the same thresholds in
+    every input take the same path through all trees, so their scores and Shapley values are
+    bit-identical.
     """
 
     def __init__(self, trees: Trees) -> None:
@@ -59,7 +59,7 @@ class Cells:
     def of(self, rows: NDArray[np.float64]) -> tuple[NDArray[np.intp], list[bytes]]:
         """The number of each row's cell, and the names of the cells.
 
-        A row that is no model input (not finite as float32) is in a cell of its kind alone.
+        Rows that are not valid inputs (not finite as float32) have separate cells.
         """
         number, first = numbered(rows.view(np.uint64))
         codes = cell_codes(rows[first], self._thresholds, self._starts)
