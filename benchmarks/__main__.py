@@ -1,7 +1,7 @@
-"""Measure the bot: `npm run bench`. A table on stdout, everything in a JSON file.
+"""Benchmark the bot: `npm run bench`. Prints a table and writes a JSON file.
 
-Every line compares two measurements of this run, taken alternately: on a shared machine ratios
-hold where seconds do not. Exit code 0 when every promise holds, else 1.
+Every line compares two measurements of this run, taken alternately: on a shared machine, ratios
+are stable while seconds are not. Exit code 0 if all limits are met, else 1.
 """
 
 import logging
@@ -18,7 +18,7 @@ examples:
   npm run bench
   npm run bench -- --quick --only kernels --out latest.json
 
-exit codes: 0 every promise holds, 1 one does not, 2 wrong usage or failed.
+exit codes: 0 all limits are met, 1 one is not, 2 wrong usage or failed.
 """
 
 GROUPS = ("kernels", "handler", "cold", "start", "bridge")

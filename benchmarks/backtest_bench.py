@@ -1,9 +1,9 @@
-"""Throughput, memory and proportion of the backtest: `npm run bench:backtest`.
+"""Throughput, memory and scaling of the backtest: `npm run bench:backtest`.
 
-Multiplies real transactions: copies get other hashes, other accounts, other amounts and later
-blocks, so that neither accounts nor inputs of the model repeat more than in reality. Each run is a
-process of its own, so that its memory can be seen: the sum over it and its workers, a page that
-several of them share counting once. Of several runs of a size, the one of median time is shown.
+Multiplies real transactions: copies get other hashes, accounts and amounts and later blocks, so
+that accounts and model inputs repeat no more than in reality. Each run is a separate process, whose
+memory is measured as the sum over it and its workers, with shared pages counted once. Of several
+runs of a size, the one with the median time is shown.
 """
 
 import json
@@ -132,7 +132,7 @@ def _measure(data: Path, out: Path, options: list[str]) -> dict[str, float]:
     memory.over.set()
     memory.join()
     if status:
-        raise cli.CommandError("the backtest failed, as it says above")
+        raise cli.CommandError("the backtest failed, see above")
     seconds = time.perf_counter() - started
     timing = json.loads((out / "timing.json").read_text())
     return {
@@ -187,7 +187,7 @@ def main(arguments: list[str] | None = None) -> int:
     )  # fmt: skip
     options, rest = parser.parse_known_args(arguments)
     if not is_dataset(options.data):
-        parser.error(f"{options.data} is no data set (transactions.parquet, transfers.parquet)")
+        parser.error(f"{options.data} is not a data set (transactions.parquet, transfers.parquet)")
     lines = []
     print("transfers   seconds   transfers/s   CPU s   peak MB")
     for size in options.transfers:

@@ -1,4 +1,4 @@
-"""Through the real `forta-agent run --prod`, one transaction in flight, against an empty bot."""
+"""The real `forta-agent run --prod` with one transaction in flight, compared with an empty bot."""
 
 import random
 import statistics
@@ -90,7 +90,7 @@ def measure(*, rounds: int, transactions: int, cores: float) -> tuple[list[Line]
     lines = list(_compare(rounds, transactions, None, ""))
     with cpu_group(cores) as group:
         if group is None:
-            return lines, [f"{cores:g} CPU: no control group can be made here"]
+            return lines, [f"{cores:g} CPU: cannot create a control group"]
         # One group for both bots: one transaction is in flight, so one of them always rests.
         lines += _compare(max(1, rounds // 2), transactions, group, f", {cores:g} CPU")
     return lines, []

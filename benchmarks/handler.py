@@ -43,7 +43,7 @@ _PAUSE_SECONDS = 1.1  # the explorer's rate limit must not be what is measured
 
 
 def warm(*, rounds: int, round_seconds: float) -> Iterator[Line]:
-    """Nothing is asked of the outside world, as for tokens and senders seen before."""
+    """No external requests, as for known tokens and senders."""
     traffic = Traffic(3)
     senders = [traffic.address() for _ in range(_SENDERS)]
     rewritten = _without_transfers(traffic.event(TRANSFERS))
@@ -95,7 +95,7 @@ def warm(*, rounds: int, round_seconds: float) -> Iterator[Line]:
 
 
 def cold(*, rounds: int) -> Iterator[Line]:
-    """Five tokens and a sender that nobody has seen; node and explorer answer after 150 ms."""
+    """Five unknown tokens and an unknown sender; node and explorer answer after 150 ms."""
     traffic = Traffic(4)
     together: list[Timing] = []
     one_by_one: list[Timing] = []

@@ -1,9 +1,9 @@
-"""`python -m benchmarks.service_load`: how the analysis service bears many clients at once.
+"""`python -m benchmarks.service_load`: load test of the analysis service with many clients.
 
-Starts the service with its embedded demo on a new SQLite database, and lets clients ask for
-decisions about known transactions and write feedback, each at its own pace as a client does that
-waits for an answer before it asks again. Then checks that every write that was acknowledged is
-there. Prints a table, or JSON; exit code 1 when an answer was an error or a write is missing.
+Starts the service with its embedded demo on a new SQLite database. Clients request decisions on
+known transactions and write feedback, each waiting for a response before the next request. Then
+checks that every acknowledged write is stored. Prints a table, or JSON; exit code 1 if a response
+was an error or a write is missing.
 """
 
 import argparse

@@ -1,12 +1,12 @@
 """Many recorded and hostile transactions, failing sources, one bot: `npm run soak`.
 
 Feeds one bot for a stated time, or with a stated number of transactions, while its node and its
-explorer fail, hang and at times are down, and reports what was lost, late or wrong, memory over
-time and processor time a transaction. What is right is worked out by an oracle of its own, in
-another process: with eth_abi, exact integers and scikit-learn.
+explorer fail, hang and are temporarily down, and reports lost, late and wrong findings, memory over
+time and CPU time per transaction. An oracle in another process computes the expected findings with
+eth_abi, exact integers and scikit-learn.
 
-Exit code 0 when nothing was lost or wrong, hardly anything late, and memory stayed where it was
-once the caches had filled; else 1.
+Exit code 0 if nothing was lost or wrong, hardly anything late, and memory did not grow after the
+caches had filled; else 1.
 """
 
 import argparse
@@ -20,11 +20,11 @@ examples:
   npm run soak -- --transactions 10000
   npm run soak -- --minutes 30 --through-bridge --json soak.json
 
-exit codes: 0 holds, 1 does not hold, 2 wrong usage or failed.
+exit codes: 0 passed, 1 not passed, 2 wrong usage or failed.
 """
 
 LATE_SECONDS = 0.5
-"""An answer is late that takes longer than the look-ups' deadline and this margin together."""
+"""An answer is late if it takes longer than the lookup deadline plus this margin."""
 
 DEFAULT_TRANSACTIONS = 1_000_000
 

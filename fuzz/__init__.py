@@ -1,1 +1,1 @@
-"""Fuzzing of everything that reads what strangers write: `npm run fuzz`."""
+"""Fuzzing of all code that reads untrusted input: `npm run fuzz`."""

@@ -1,18 +1,17 @@
-"""`npm run fuzz`: attack everything that reads what strangers write, and report what gave way.
+"""`npm run fuzz`: fuzz all code that reads untrusted input, and report findings.
 
-    npm run fuzz                                   every target, a minute in all, and properties
-    npm run fuzz -- --inputs 10000000              as many inputs in all, spread over the targets
+  npm run fuzz                                   every target, a minute in total, and properties
+  npm run fuzz -- --inputs 10000000              so many inputs in total, over all targets
     npm run fuzz -- --target events --seconds 600
     npm run fuzz -- --target properties            the tests' properties, on new examples
-    npm run fuzz -- --target events --replay HEX   one input again, with its traceback
+    npm run fuzz -- --target events --replay HEX   replay one input, with its traceback
 
-`properties` are the Hypothesis tests below `tests/`: `npm test` has them try the same examples each
-time, here they try others. Each of the other targets runs in a process of its own. Exit code 0:
-everything held; 1: something did not, and the report names the input; 2: wrong usage, or the report
-cannot be written. Two engines: `atheris`
-(libFuzzer: inputs are chosen by the code that they reach) and `random` (several times as many
-inputs, chosen blindly). `auto` takes both, half of the time or inputs each, where atheris is
-installed (requirements/fuzz.txt; Linux), else random alone.
+`properties` are the Hypothesis tests below `tests/`: `npm test` uses the same examples each time,
+this command generates new ones. Each of the other targets runs in its own process. Exit code 0: no
+findings; 1: findings, with the inputs in the report; 2: wrong usage, or the report is not writable.
+There are two engines: `atheris` (libFuzzer, coverage-guided) and `random` (several times as many
+inputs, without guidance). `auto` uses both, with half of the time or inputs each, if atheris is
+installed (requirements/fuzz.txt; Linux), else only random.
 """
 
 import argparse
@@ -38,7 +37,7 @@ from src.files import write_file
 PROPERTIES = "properties"
 
 _ROOT = Path(__file__).resolve().parent.parent
-# No progress for so long is a hang; importing and compiling at the start may take a while.
+# Without progress for this long, a target hangs; importing and compiling at the start is slow.
 _HANG_SECONDS = 60.0
 _START_SECONDS = 240.0
 _POLL_SECONDS = 0.5
@@ -48,7 +47,7 @@ _SHOWN_HEX = 200
 
 @dataclass(slots=True)
 class Outcome:
-    """What one target did under one engine, over all its processes."""
+    """The result of one target with one engine, over all its processes."""
 
     target: str
     engine: str
@@ -63,7 +62,7 @@ class Outcome:
 def run_target(
     target: Target, engine: str, seed: int, *, inputs: int | None, seconds: float | None
 ) -> Outcome:
-    """Run one target until it has had its inputs or its time; a dead process is replaced."""
+    """Run one target until its inputs or its time are used up; restarts dead processes."""
     outcome = Outcome(target.name, engine, 0, 0.0, 0.0, 0, {}, [])
     for restart in range(_MAX_RESTARTS + 1):
         left_inputs = None if inputs is None else inputs - outcome.inputs
@@ -80,7 +79,7 @@ def run_target(
 
 
 def _run_process(job: dict[str, Any], folder: Path, outcome: Outcome) -> bool:
-    """Run one process to its end and add what it did; whether it finished in good order."""
+    """Run one process to its end and add its results; returns whether it exited normally."""
     log = folder / "log"
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -116,7 +115,7 @@ def _run_process(job: dict[str, Any], folder: Path, outcome: Outcome) -> bool:
 
 
 def _wait(process: subprocess.Popen[bytes], report: Path) -> bool:
-    """Wait for the process; end it and return True when it makes no progress."""
+    """Wait for the process; if it makes no progress, kill it and return True."""
     last: tuple[int, float] | None = None
     since = time.monotonic()
     while process.poll() is None:
@@ -134,7 +133,7 @@ def _wait(process: subprocess.Popen[bytes], report: Path) -> bool:
 
 
 def properties_hold(seed: int | None) -> bool:
-    """Have the tests' properties tried on examples that follow from the seed, or from chance."""
+    """Run the property tests on examples from the seed, or on random ones."""
     command = [sys.executable, "-m", "pytest", "-q", "-m", "hypothesis", "tests"]
     command += ["--hypothesis-profile=explore"]
     if seed is not None:
@@ -168,7 +167,7 @@ def engines(wanted: str) -> list[str]:
 
 
 def show(outcome: Outcome) -> str:
-    """One line on an outcome, and a paragraph on each finding."""
+    """One line per result, and a paragraph per finding."""
     rate = outcome.inputs / outcome.seconds if outcome.seconds else 0.0
     reached = ", ".join(f"{name} {count:,}" for name, count in outcome.reached.items())
     lines = [
@@ -182,7 +181,7 @@ def show(outcome: Outcome) -> str:
         lines.append(f"    at {found['place']}")
         shown = found["input"] if len(found["input"]) <= _SHOWN_HEX else "(in the --json report)"
         lines.append(
-            f"    again: npm run fuzz -- --target {outcome.target} --replay {shown or '00'}"
+            f"    replay: npm run fuzz -- --target {outcome.target} --replay {shown or '00'}"
         )
     return "\n".join(lines)
 
@@ -211,7 +210,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--engine", choices=("auto", "atheris", "random"), default="auto")
     parser.add_argument("--seed", type=cli.natural, help="(default: 1; chance for the properties)")
     parser.add_argument(
-        "--replay", type=_hexadecimal, metavar="HEX", help="try this one input of one --target"
+        "--replay", type=_hexadecimal, metavar="HEX", help="replay this input of one --target"
     )
     parser.add_argument(
         "--json", type=cli.output_file, metavar="FILE", help="also write the report there"
@@ -220,7 +219,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     if options.replay is not None and (
         len(options.target or ()) != 1 or options.target == [PROPERTIES]
     ):
-        parser.error("--replay needs exactly one --target, which has inputs")
+        parser.error("--replay needs exactly one --target other than properties")
     if options.engine == "atheris" and not importlib.util.find_spec("atheris"):
         parser.error(
             "atheris is not installed: .venv/bin/python -m pip install --no-deps --require-hashes"

@@ -1,4 +1,4 @@
-"""Turns a fuzzer's bytes into the values that strangers send.
+"""Turns a fuzzer's bytes into hostile values.
 
 One decoder for both engines: coverage-guided fuzzing changes the bytes, and a byte decides one
 thing, so that a small change of the bytes is a small change of the value.
@@ -49,7 +49,7 @@ class Data:
 
     @property
     def left(self) -> int:
-        """Bytes that nothing has used yet."""
+        """The number of unused bytes."""
         return len(self._content) - self._at
 
     def byte(self) -> int:
@@ -84,7 +84,7 @@ class Data:
         return self.byte() % chances == chances - 1
 
     def uint(self) -> int:
-        """A number that somebody chose to hurt, or any of up to 32 bytes."""
+        """A known hostile number, or any of up to 32 bytes."""
         if self.one_in(2):
             return abs(self.pick(NUMBERS))
         return int.from_bytes(self.take(1 + self.byte() % 32))
@@ -94,7 +94,7 @@ class Data:
         return -self.uint() if self.one_in(4) else self.uint()
 
     def text(self) -> str:
-        """Text that somebody chose to hurt, pieces of it joined, or any."""
+        """Known hostile text, a combination of such pieces, or any text."""
         kind = self.byte() % 4
         if kind == 0:
             return self.pick(TEXTS)

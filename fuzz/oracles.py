@@ -1,4 +1,4 @@
-"""What must hold, said a second time and in another way than the code under attack says it."""
+"""Properties that must hold, implemented independently of the code under test."""
 
 import json
 import math

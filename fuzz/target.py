@@ -1,4 +1,4 @@
-"""What a target is, and how it says that a property does not hold."""
+"""The definition of a target, and the exception for violated properties."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -9,7 +9,7 @@ KINDS = ("crash", "hang", "non-finite", "marker", "leak", "mismatch")
 
 
 class Violation(AssertionError):
-    """A property does not hold.
+    """A property is violated.
 
     Attributes:
         kind: one of `KINDS`.
@@ -22,7 +22,7 @@ class Violation(AssertionError):
 
 @dataclass(slots=True)
 class Bench:
-    """What a target is given: a folder of its own, and counters of what its inputs reached."""
+    """A target's environment: a folder, and counters of what its inputs reached."""
 
     folder: Path
     reached: Counter[str] = field(default_factory=Counter)
@@ -30,14 +30,14 @@ class Bench:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Code under attack.
+    """Code under test.
 
     Attributes:
         name: for the command line.
-        about: what is attacked and what must hold, one line.
-        prepare: imports the code and returns what tries one input; it raises `Violation`, or
-            whatever the code under attack should not have raised.
-        inputs_share: of a run's inputs, relative to the other targets: small where each is dear.
+        about: the code under test and its property, on one line.
+        prepare: imports the code and returns a function that tries one input; it raises
+            `Violation`, or an exception that the code should not have raised.
+        inputs_share: of a run's inputs, relative to the other targets; small for slow targets.
         time_share: of a run's time.
     """
 

@@ -1,7 +1,7 @@
-"""Runs one target in a process of its own, which it may take down with it.
+"""Runs one target in a separate process, which it may crash.
 
-The input under way stands in a shared file before it is tried, so that after a crash or a hang the
-parent has it. Progress is written about twice a second.
+The current input is written to a shared file before it is tried, so that the parent has it after a
+crash or a hang. Progress is written about twice a second.
 """
 
 import contextlib
@@ -29,7 +29,7 @@ _ROOT = Path(__file__).resolve().parent.parent
 
 
 class Run:
-    """One target's run: tries inputs, notes what happens."""
+    """One target's run: tries inputs and records the results."""
 
     def __init__(
         self, name: str, folder: Path, *, inputs: int | None, seconds: float | None
@@ -81,10 +81,10 @@ class Run:
             self.report(finished=over)
         if over:
             sys.stderr.flush()
-            os._exit(0)  # libFuzzer has no other way to stop in good order
+            os._exit(0)  # libFuzzer has no other way to stop normally
 
     def report(self, finished: bool = False) -> None:
-        """Write what has been seen so far, whole or not at all."""
+        """Write the results so far, atomically."""
         content = {
             "inputs": self.tried,
             "seconds": round(time.monotonic() - self._started, 1),
@@ -137,7 +137,7 @@ def _instrumented() -> contextlib.AbstractContextManager[object]:
 
 
 def run_atheris(run: Run, seed: int, corpus: Path) -> None:
-    """Let libFuzzer choose the inputs by the code that they reach."""
+    """Run libFuzzer, which chooses inputs by code coverage."""
     import atheris  # noqa: PLC0415 - optional
 
     corpus.mkdir(exist_ok=True)

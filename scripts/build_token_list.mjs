@@ -2,10 +2,10 @@
 //
 //   node scripts/build_token_list.mjs
 //
-// Run it to take newer lists: raise a version below, run, look at the difference, commit. The
-// packages are fetched into a temporary folder and are no dependency of the project. Their licences
-// (ISC, MIT, MIT with Unicode data) allow this; the better-known Uniswap list is GPL-3.0-or-later,
-// which this project's licence cannot take in.
+// To update the lists, raise a version below, run this script, review the diff and commit it. The
+// packages are downloaded into a temporary folder and are not dependencies of the project. Their
+// licences (ISC, MIT, MIT with Unicode data) allow this; the better-known Uniswap list is
+// GPL-3.0-or-later, which is incompatible with this project's licence.
 
 import { execFileSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -98,7 +98,7 @@ function isAscii(text) {
   return [...text].every((character) => character.codePointAt(0) < 128);
 }
 
-// One entry a line, so that differences can be read.
+// One entry per line, for readable diffs.
 function write(name, content) {
   const text = JSON.stringify(content, null, 1)
     .replace(/\[\n\s+("(?:[^"\\]|\\.)*"),\n\s+("(?:[^"\\]|\\.)*"),\n\s+(\d+)\n\s+\]/g, "[$1, $2, $3]");

@@ -1,8 +1,8 @@
 // Adds to package-lock.json the platform packages of Anvil that npm left out.
 //
-// npm leaves an optional dependency out of the lock when the registry that made the lock does not
-// serve it, and then refuses `npm ci` everywhere for the lock being incomplete. The entries name
-// version, system and processor only: npm skips those of other systems.
+// npm omits an optional dependency from the lock if the registry used for locking does not serve it,
+// and then rejects `npm ci` everywhere because the lock is incomplete. The entries only contain
+// version, system and CPU: npm skips those for other systems.
 import { readFileSync, writeFileSync } from "node:fs";
 
 const CPU = { amd64: "x64", arm64: "arm64" };

@@ -37,7 +37,7 @@ RUN ln -s ../lib/node_modules/npm/bin/npm-cli.js /usr/local/bin/npm
 
 
 class EngineError(RuntimeError):
-    """The engine, or what it was asked to do, failed. Says what to do next."""
+    """The engine or a command failed. The message says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +128,7 @@ class Engine:
         say(f"pulling {image} ...")
         if self.succeeds(["pull", image], timeout=_PULL_SECONDS):
             return image
-        say("it cannot be pulled: using a stand-in")
+        say("cannot pull it: using a substitute")
         python = f"localhost/stand-in-python:{_DEBIAN}"
         if not self.succeeds(["image", "inspect", python]):
             self._import_debian(python)
@@ -142,8 +142,8 @@ class Engine:
     def _import_debian(self, tag: str) -> None:
         if not shutil.which("mmdebstrap"):
             raise EngineError(
-                "base images cannot be pulled, and mmdebstrap, which makes stand-ins for them, is "
-                "not installed: apt-get install mmdebstrap"
+                "base images cannot be pulled, and mmdebstrap, which builds substitutes, is not "
+                "installed: apt-get install mmdebstrap"
             )
         say(f"making a base image of Debian {_DEBIAN} packages ...")
         archive = self.scratch / "base.tar"
@@ -160,7 +160,7 @@ class Engine:
     def _add_node(self, base: str, tag: str) -> None:
         node, npm = shutil.which("node"), shutil.which("npm")
         if not node or not npm:
-            raise EngineError("no Node on PATH to make a stand-in for its base image of")
+            raise EngineError("no Node on PATH to build a substitute for its base image")
         folder = self.scratch / "node"
         folder.mkdir()
         shutil.copy(Path(node).resolve(), folder / "node")

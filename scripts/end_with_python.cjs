@@ -1,10 +1,10 @@
 // Ends the forta-agent CLI as soon as its Python child has ended. The container's
 // NODE_OPTIONS=--require=... loads this into the CLI, forta.mjs does so for the npm scripts.
 //
-// The CLI notices a child that raised while a transaction was in flight, and no other: when the
-// kernel kills the child for want of memory it lives on, keeps the port open and answers nothing,
-// until the scan node's patience with missing health checks (15 minutes) is over. A process that
-// ends is restarted within a minute. Nothing is polled, and no further process is needed.
+// The CLI only notices a child that raised while a transaction was in flight. If the kernel's
+// out-of-memory killer kills the child, the CLI keeps running with its port open and answers nothing
+// until the scan node gives up after 15 minutes without health checks. A process that exits is
+// restarted within a minute. This needs no polling and no additional process.
 "use strict";
 
 const { subscribe } = require("node:diagnostics_channel");
@@ -16,7 +16,7 @@ subscribe("child_process", ({ process: child }) => {
   const end = () => {
     const { exitCode, signalCode } = child;
     const how = signalCode ?? `exit code ${exitCode}`;
-    process.stderr.write(`the Python child has ended (${how}): ending as well\n`);
+    process.stderr.write(`the Python child has ended (${how}): exiting\n`);
     process.exit(signalCode ? 128 + constants.signals[signalCode] : exitCode || 1);
   };
   child.once("exit", () => {

@@ -19,7 +19,7 @@ const require = createRequire(import.meta.url);
 const CONFIG = "forta.config.json";
 const NODE_TIMEOUT_MS = 30_000;
 
-// What the CLI asks a node for and does not expect to be missing.
+// Objects that the CLI requests from a node and does not expect to be missing.
 const ITEMS = {
   eth_getBlockByHash: "block",
   eth_getBlockByNumber: "block",
@@ -35,7 +35,7 @@ const quote = (value) => {
   return text.length > 80 ? `${text.slice(0, 80)}...` : text;
 };
 
-// Each check returns what is wrong, or nothing.
+// Each check returns an error message, or nothing.
 const each = (check) => (list) => list.split(",").map(check).find(Boolean);
 
 const checkTransaction = (text) =>
@@ -75,7 +75,7 @@ function checkFile(path) {
 
 // The modes, by the names of the npm scripts. `run` are the arguments of `forta-agent run` for modes
 // that need a node; `value` is the argument that a mode requires and `check` its check; `patience` is
-// for how many seconds a lagging node is asked again.
+// for how many seconds requests to a lagging node are retried.
 const LOCAL = { config: { type: "string" }, nocache: { type: "boolean" } };
 const MODES = {
   start: {
@@ -171,7 +171,7 @@ function readJson(path, { optional = false } = {}) {
     const value = require("jsonc").jsonc.parse(text); // comments are allowed, as in the CLI
     if (value instanceof Object && !Array.isArray(value)) return value;
   } catch {
-    // What the parser says quotes the file, which may hold secrets.
+    // The parser's message quotes the file, which may contain secrets.
   }
   return fail(`${path} is not a JSON object`);
 }
@@ -195,7 +195,7 @@ function configuration(named) {
   return { ...local, jsonRpcUrl: url.trim() };
 }
 
-// The URL may hold a key, so only this user can read the file, and it is gone when we are.
+// The URL may contain a key, so the file is readable by this user only and removed at exit.
 function write(config) {
   const folder = mkdtempSync(join(tmpdir(), "forta-"));
   process.on("exit", () => rmSync(folder, { recursive: true, force: true }));
@@ -219,8 +219,8 @@ async function checkNode(url) {
   fail(`the node at ${new URL(url).origin} does not answer (${why}); JSON_RPC_URL or --config FILE names another`, 1);
 }
 
-// A node that lags behind, one of several behind a load balancer say, answers null for the newest
-// block, and the CLI ends with a TypeError. Ask again for a while, then say it in words.
+// A lagging node, for example one of several behind a load balancer, returns null for the newest
+// block, and the CLI ends with a TypeError. Retry for a while, then print a readable error.
 function expectAnswers(url, patience) {
   const { JsonRpcProvider } = require("ethers").providers;
   const { send } = JsonRpcProvider.prototype;
@@ -231,7 +231,7 @@ function expectAnswers(url, patience) {
       const [id] = parameters;
       const item = `${ITEMS[method]} ${isHash(id) ? id : Number(id)}`;
       if (second >= patience) throw new Error(`the node at ${new URL(url).origin} does not have ${item} (yet)`);
-      if (second === 0) process.stderr.write(`${mode}: the node does not have ${item}; asking again ...\n`);
+      if (second === 0) process.stderr.write(`${mode}: the node does not have ${item}; retrying ...\n`);
       await sleep(1000);
     }
   };
@@ -252,7 +252,7 @@ async function makeKey() {
   process.off("beforeExit", noPassword);
 }
 
-// A signal ends the bot, the CLI's Python child, as well; the end of the bot ends the CLI.
+// A signal also ends the bot, the CLI's Python child; the end of the bot ends the CLI.
 function endTogether() {
   const children = new Set();
   subscribe("child_process", ({ process: child }) => children.add(child));

@@ -1,13 +1,13 @@
-"""Builds the bot's image and holds it to what a scan node expects: `npm run image:check`.
+"""Builds the bot's image and checks it under the limits of a scan node: `npm run image:check`.
 
-Runs the image as a scan node does, and a little harder: read-only root file system, 0.2 CPU,
-1000 MB, not root. Then: gRPC answers, Initialize, a plain and a hostile transaction, health, the
-latency of many transactions, memory, SIGTERM. Then it kills the Python child, and has the kernel
-kill another for want of memory: both containers must end with a code, so that they are restarted.
-Prints every figure; exit code 1 when one does not hold.
+Runs the image with slightly stricter limits than a scan node: read-only root file system, 0.2 CPU,
+1000 MB, not root. It checks gRPC, Initialize, a plain and a hostile transaction, health, the
+latency of many transactions, memory and SIGTERM. Then it kills the Python child, and lets the
+kernel's out-of-memory killer kill another: both containers must exit with an error code, so that
+they are restarted. Prints all measurements; exit code 1 if a check fails.
 
-Needs Linux and Docker, or Podman 4. Where base images cannot be pulled, stand-ins of the same names
-are made of Debian packages (mmdebstrap) and this machine's Node.
+Needs Linux and Docker, or Podman 4. If base images cannot be pulled, substitutes with the same
+names are built from Debian packages (mmdebstrap) and the local Node.
 """
 
 # ruff: noqa: S108 - paths inside the container
@@ -73,7 +73,7 @@ sys.exit(not kernels or any(d.stats.cache_misses or not d.stats.cache_hits for d
 
 @dataclass
 class Report:
-    """What was measured, and what did not hold."""
+    """Measurements and failed checks."""
 
     failures: list[str] = field(default_factory=list)
 
@@ -84,14 +84,14 @@ class Report:
 
     def expect(self, holds: bool, name: str, value: str) -> None:
         """Print a figure that must hold."""
-        self.note(name, value if holds else f"{value}   <-- does not hold")
+        self.note(name, value if holds else f"{value}   <-- failed")
         if not holds:
             self.failures.append(name)
 
 
 @cli.command("image:check")
 def main(arguments: list[str] | None = None) -> int:
-    """Build, run and judge; returns the exit code."""
+    """Build, run and check the image; returns the exit code."""
     options = _parser().parse_args(arguments)
     report = Report()
     with tempfile.TemporaryDirectory(prefix="image-check-") as scratch:
@@ -104,7 +104,7 @@ def main(arguments: list[str] | None = None) -> int:
         _check_killed_child(engine, report, Path(scratch))
         _check_out_of_memory(engine, report, Path(scratch))
     if report.failures:
-        sys.stderr.write(f"image:check: {len(report.failures)} did not hold: ")
+        sys.stderr.write(f"image:check: {len(report.failures)} checks failed: ")
         sys.stderr.write(f"{', '.join(report.failures)}\n")
         return 1
     return 0
@@ -113,7 +113,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = cli.parser("image:check", __doc__, _EPILOG)
     parser.add_argument(
-        "--no-build", action="store_true", help=f"check {IMAGE} as it was built before"
+        "--no-build", action="store_true", help=f"check {IMAGE} without building it"
     )
     parser.add_argument(
         "--transactions", type=cli.natural, default=200, metavar="N", help="to time (default: 200)"
@@ -225,7 +225,7 @@ def _check_killed_child(engine: Engine, report: Report, scratch: Path) -> None:
 
 
 def _check_out_of_memory(engine: Engine, report: Report, scratch: Path) -> None:
-    """The same when the kernel kills it: with handlers that take more than there is."""
+    """The same with the kernel's out-of-memory killer: handlers allocate more than the limit."""
     agent = scratch / "agent.py"
     agent.write_text(GREEDY_AGENT)
     # Without the prefix Python would take the bytecode that the image has for the module.

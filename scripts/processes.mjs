@@ -1,4 +1,4 @@
-// Processes: which of them live, who started this one, and children that end with it.
+// Processes: whether they are alive, the parent of this one, and children that end with it.
 import { spawn, spawnSync } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
 import { constants } from "node:os";
@@ -94,7 +94,7 @@ export function endChildrenWithUs() {
   };
   process.on("SIGTERM", stop).on("SIGHUP", stop);
   process.on("SIGINT", () => {
-    // Ctrl-C has reached the children, too. Most programs take a second one as "now, at any price".
+    // Ctrl-C has already reached the children. Most programs treat a second one as a forced exit.
     if (processOf(process.pid)?.foreground) stoppedBy ??= "SIGINT";
     else stop("SIGINT");
   });

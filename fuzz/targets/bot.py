@@ -1,4 +1,4 @@
-"""The whole handler: events in, findings out, each held against an independent second path."""
+"""The complete handler: findings are compared with an independent implementation."""
 
 import hashlib
 import os
@@ -255,8 +255,8 @@ def _check_features(
 TARGETS = (
     Target(
         "events",
-        "events through handle_transaction: one valid finding, features and score as exact"
-        " arithmetic and scikit-learn say",
+        "events through handle_transaction: one valid finding, with features and score equal to"
+        " exact arithmetic and scikit-learn",
         _events,
         3.0,
         time_share=3.0,

@@ -1,4 +1,4 @@
-"""What vouches for models, forged: bundles whose manifest matches, signatures, the registry."""
+"""Forged model bundles with matching manifests, signatures, and the registry."""
 
 import hashlib
 import json
@@ -186,19 +186,19 @@ def _registry(bench: Bench) -> Callable[[bytes], None]:
 TARGETS = (
     Target(
         "bundle",
-        "models with a manifest forged to match: numbers in [0, 1] or a refusal",
+        "models with a manifest forged to match: numbers in [0, 1] or an error",
         _bundle,
         1,
     ),
     Target(
         "signature",
-        "signatures, files and keys: believed only what that key has signed",
+        "signatures, files and keys: accepted only if that key signed the file",
         _signature,
         0.5,
     ),
     Target(
         "registry",
-        "ledgers, entries and files of the registry: the champion in its place, or a refusal",
+        "ledgers, entries and files of the registry: the champion in its folder, or an error",
         _registry,
         0.3,
     ),

@@ -116,10 +116,10 @@ def _abi(bench: Bench) -> Callable[[bytes], None]:
 
 
 TARGETS = (
-    Target("logs", "a raw log is the transfer that eth_abi reads in it, or none", _logs, 25),
+    Target("logs", "a raw log decodes to the same transfer as with eth_abi, or to none", _logs, 25),
     Target(
-        "numbers", "counts, times, amounts in every notation: the number or a refusal", _numbers, 30
+        "numbers", "counts, times, amounts in every notation: the number or an error", _numbers, 30
     ),
     Target("text", "names and symbols: short, printable, stable, without markers", _text, 18),
-    Target("abi", "what name() and symbol() return, whole and damaged", _abi, 18),
+    Target("abi", "return values of name() and symbol(), valid and corrupt", _abi, 18),
 )

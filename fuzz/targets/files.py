@@ -1,4 +1,4 @@
-"""Files that somebody may have swapped or damaged, and settings that somebody mistyped."""
+"""Replaced or corrupt files, and invalid settings."""
 
 import dataclasses
 import json
@@ -321,27 +321,27 @@ def _json_rpc_requests(bench: Bench) -> Callable[[bytes], None]:
 
 
 TARGETS = (
-    Target("manifest", "model manifests: a valid one or a refusal", _manifest, 2),
-    Target("forest", "model files: a forest that scores in [0, 1] or a refusal", _forest, 2),
+    Target("manifest", "model manifests: a valid one or an error", _manifest, 2),
+    Target("forest", "model files: a forest that scores in [0, 1] or an error", _forest, 2),
     Target(
         "supervised",
-        "supervised models and inputs: a probability in [0, 1] or a refusal that is typed",
+        "supervised models and inputs: a probability in [0, 1] or a typed error",
         _supervised,
         0.5,
     ),
     Target(
         "settings",
-        "environment, secrets.json, forta.config.json: no crash, no key said",
+        "environment, secrets.json, forta.config.json: no crash, no key disclosed",
         _settings,
         0.2,
     ),
-    Target("policy", "policy files: a policy or the line of the mistake", _policy, 0.1),
-    Target("cache", "damaged cache files: facts that are possible, counters go on", _cache, 0.5),
-    Target("recording", "damaged parquet files: a table or a refusal", _recording, 1.5),
-    Target("recordings", "damaged recordings: their tables or a refusal", _recordings, 0.2),
+    Target("policy", "policy files: a policy or an error with its line", _policy, 0.1),
+    Target("cache", "corrupt cache files: only possible facts, counters keep working", _cache, 0.5),
+    Target("recording", "corrupt parquet files: a table or an error", _recording, 1.5),
+    Target("recordings", "corrupt recordings: their tables or an error", _recordings, 0.2),
     Target(
         "requests",
-        "requests to the replay's JSON-RPC server: an answer for each",
+        "requests to the replay's JSON-RPC server: a response to each",
         _json_rpc_requests,
         14,
     ),

@@ -360,16 +360,16 @@ def _pages(bench: Bench) -> Callable[[bytes], None]:
 TARGETS = (
     Target(
         "api",
-        "requests to every route of the service's API: an answer that is not our mistake, with"
-        " its headers, without secrets, and without a key nothing",
+        "requests to every route of the service's API: no internal error, the security headers,"
+        " no secrets, and nothing without a key",
         _api,
         0.2,
         time_share=2.0,
     ),
     Target(
         "pages",
-        "requests to every page and form: as the API's, and no script, handler or address in a"
-        " page that a stranger wrote",
+        "requests to every page and form: as for the API, and no script, event handler or link"
+        " from untrusted text",
         _pages,
         0.05,
         time_share=2.0,

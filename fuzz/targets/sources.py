@@ -1,4 +1,4 @@
-"""Answers of explorers and nodes, through the real clients: a possible fact or a typed failure."""
+"""Responses of explorers and nodes, through the real clients: a possible fact or a typed error."""
 
 import dataclasses
 import json
@@ -227,34 +227,34 @@ def _addresses(bench: Bench) -> Callable[[bytes], None]:
 TARGETS = (
     Target(
         "etherscan",
-        "any answer of an explorer: a possible time or a typed failure",
+        "any explorer response: a possible time or a typed error",
         _etherscan,
         0.8,
     ),
     Target(
         "ethplorer",
-        "any answer about a token: harmless metadata or a typed failure",
+        "any token response: sanitised metadata or a typed error",
         _ethplorer,
         0.8,
     ),
     Target(
-        "node", "any JSON-RPC answer, ABI included: a possible fact or a typed failure", _node, 0.8
+        "node", "any JSON-RPC response, ABI included: a possible fact or a typed error", _node, 0.8
     ),
     Target(
         "owner",
-        "answers of Forta's token provider and owner store: a document or a typed failure",
+        "responses of Forta's token provider and owner store: a document or a typed error",
         _owner,
         0.3,
     ),
     Target(
         "forta",
-        "answers of the Forta API: a table of alerts with scores in [0, 1], or a typed failure",
+        "responses of the Forta API: a table of alerts with scores in [0, 1], or a typed error",
         _forta,
         0.3,
     ),
     Target(
         "addresses",
-        "lists of addresses, JSON and CSV: addresses with harmless labels, or a refusal",
+        "lists of addresses, JSON and CSV: addresses with sanitised labels, or an error",
         _addresses,
         1,
     ),

@@ -283,7 +283,7 @@ def test_a_soak_that_cannot_be_is_refused(arguments, capsys):
 def test_a_process_in_a_cpu_group_is_there_and_the_group_goes_with_it():
     with cpu_group(0.2) as group:
         if group is None:
-            pytest.skip("no control group can be made here")
+            pytest.skip("cannot create a control group")
         sleeper = subprocess.Popen(
             supervised([sys.executable, "-c", "input()"]), stdin=subprocess.PIPE
         )

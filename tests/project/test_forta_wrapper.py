@@ -261,7 +261,7 @@ def test_a_live_run_waits_for_a_lagging_node_and_leaves_nothing_behind(
     httpserver.expect_request("/").respond_with_handler(answer)
     with started(project, "start", url=httpserver.url_for("/")) as (process, log):
         wait_until(lambda: "1 findings for transaction" in log.read_text(), process)
-        assert "start: the node does not have block 1; asking again" in log.read_text()
+        assert "start: the node does not have block 1; retrying" in log.read_text()
         children = psutil.Process(process.pid).children(recursive=True)
         assert any("python" in child.name() for child in children)
         process.send_signal(signal.SIGTERM)
