@@ -22,7 +22,7 @@ from src.settings import load_settings
 
 
 class _Bar(tqdm):  # type: ignore[type-arg]  # a class of strings alone at run time
-    """A bar without a thread that watches over it: workers are forked from this process."""
+    """A progress bar without a monitor thread, since workers are forked from this process."""
 
     monitor_interval = 0
 
@@ -34,7 +34,7 @@ class _Progress:
         self._bar: _Bar | None = None
 
     def started(self, plan: Plan) -> Callable[[dict[str, Any]], None]:
-        """Show the bar; returns what is to be called with each journal entry."""
+        """Show the bar; returns a callback for journal entries."""
         total = sum(part.n_transfers for part in plan.slices)
         pending = {part.name: part.n_transfers for part in plan.pending}
         bar = self._bar = _Bar(
@@ -66,7 +66,7 @@ def run(options: argparse.Namespace) -> int:
 def _run(options: argparse.Namespace) -> int:
     settings = load_settings()
     if options.compare_with is not None:
-        Output(options.compare_with).summary()  # what cannot be compared with is told at once
+        Output(options.compare_with).summary()  # fail early if the runs cannot be compared
     data = options.data
     if data is None:
         data = options.out.with_name(f"{options.out.name}.recording")
@@ -111,7 +111,7 @@ def _record(options: argparse.Namespace, folder: Path) -> int:
     if options.url:
         arguments += ["--url", options.url]
     elif not os.environ.get(record.URL_VARIABLE):
-        raise BacktestError(f"no node: set {record.URL_VARIABLE}, or give --url or --data")
+        raise BacktestError(f"no node: set {record.URL_VARIABLE}, or pass --url or --data")
     return record.main(arguments)
 
 
@@ -126,13 +126,13 @@ def _summarise(out: Path, summary: dict[str, Any]) -> None:
     unknown = ""
     if summary["transfers_without_transaction"]:
         unknown += (
-            f"  {summary['transfers_without_transaction']:,} transfers are left out: their "
+            f"  {summary['transfers_without_transaction']:,} transfers are ignored: their "
             "transactions are not in the data\n"
         )
     if summary["without_sender"]:
         unknown += (
-            f"  {summary['without_sender']:,} transactions are not scored: the data does not tell "
-            "who sent them\n"
+            f"  {summary['without_sender']:,} transactions are not scored: their senders are not "
+            "in the data\n"
         )
     sys.stdout.write(
         f"{summary['transactions']:,} transactions with {summary['transfers']:,} ERC-20 transfers: "

@@ -6,15 +6,15 @@ from src.chain.recording.dataset import is_dataset
 from src.settings import PROJECT_ROOT
 
 COLLECTED = PROJECT_ROOT / "data" / "training"
-"""Where `npm run collect` writes by default."""
+"""Default output folder of `npm run collect`."""
 
 NO_DATA = (
     "no data: collect the blocks of the shipped model from a node with `JSON_RPC_URL=... npm run "
-    "collect -- --blocks docs/model/training_manifest.csv`, or name a folder with --data DIR"
+    "collect -- --blocks docs/model/training_manifest.csv`, or pass a folder with --data DIR"
 )
 
 
 def default_folder() -> Path | None:
-    """What was collected, else the shared data set beside the checkout; None without either."""
+    """The collected data set, else the shared one next to the checkout, else None."""
     folders = (COLLECTED, PROJECT_ROOT.parent / "shared" / "data")
     return next((folder for folder in folders if is_dataset(folder)), None)

@@ -107,7 +107,7 @@ def shorten(transaction_hash: str) -> str:
 
 
 def _meaning(feature: str) -> str:
-    """The first sentence of a feature's description; empty for one that is not ours."""
+    """The first sentence of a feature's description; empty for an unknown feature."""
     from src.detection.features.definitions import FEATURES  # noqa: PLC0415  brings the kernels
 
     return FEATURES.get(feature, "").partition(". ")[0]

@@ -20,7 +20,7 @@ class Periodic:
     Args:
         name: of the thread, for the log.
         seconds: from the end of one call to the next.
-        work: what to do; an exception is logged and does not end the thread.
+        work: the function; an exception is logged and does not end the thread.
 
     Attributes:
         stopping: set as soon as it is to stop, for work that takes long.
@@ -43,7 +43,7 @@ class Periodic:
         self._wake.set()
 
     def stop(self, *_: object) -> None:
-        """Call no more; waits a while for a call under way."""
+        """Stop; waits for a limited time for a call in progress."""
         self.stopping.set()
         self._wake.set()
         if self._thread.is_alive():

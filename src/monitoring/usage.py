@@ -79,7 +79,7 @@ class UsageReporter:
         self._reporting.start()
 
     def stop(self) -> None:
-        """Report a last time and no more."""
+        """Report once more and stop."""
         self._reporting.stop()
         self.report()
 

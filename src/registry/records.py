@@ -49,7 +49,7 @@ class Entry:
     format: Literal[1] = 1
 
     def to_bytes(self) -> bytes:
-        """Serialise; the same entry gives the same bytes."""
+        """Serialise deterministically."""
         return _json_bytes(asdict(self))
 
 
@@ -83,12 +83,12 @@ class Step:
         return [alias for alias in ALIASES if getattr(self, alias) == model_id]
 
     def to_bytes(self) -> bytes:
-        """Serialise; the same step gives the same bytes."""
+        """Serialise deterministically."""
         return _json_bytes(asdict(self))
 
 
 def is_id(text: str) -> bool:
-    """Whether it has the form of a model's id."""
+    """Whether a value has the form of a model id."""
     try:
         TypeAdapter(ModelId).validate_python(text)
     except ValidationError:
@@ -97,7 +97,7 @@ def is_id(text: str) -> bool:
 
 
 def parse_entry(content: bytes, model_id: str) -> Entry:
-    """Read the entry of a model. Raises RecordMalformed."""
+    """Parse the entry of a model. Raises RecordMalformed."""
     entry = _parse(Entry, content)
     if entry.id != model_id:
         raise RecordMalformed("another model")
@@ -105,7 +105,7 @@ def parse_entry(content: bytes, model_id: str) -> Entry:
 
 
 def parse_step(content: bytes, name: str) -> Step:
-    """Read the step of the ledger that has this name. Raises RecordMalformed."""
+    """Parse the ledger step with this name. Raises RecordMalformed."""
     step = _parse(Step, content)
     if name != f"{step.number:012d}.json":
         raise RecordMalformed("another number")

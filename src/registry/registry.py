@@ -326,7 +326,7 @@ class Registry:
 
 
 def _verify(contents: Mapping[str, bytes], what: str, public_key: str | None) -> Any:
-    """Load a bundle from its files' contents, as the bot would; return its manifest."""
+    """Load a bundle from its files' contents, as the bot does; return its manifest."""
     # Here, as a registry is mostly read, which needs no kernel.
     from src.detection.features.definitions import FEATURE_NAMES  # noqa: PLC0415
     from src.detection.forest.model import load_model  # noqa: PLC0415

@@ -4,7 +4,7 @@ import math
 
 
 def share_interval(successes: int, trials: int) -> tuple[float, float]:
-    """95% interval of a share, by Wilson (1927); it does not collapse at 0 of n."""
+    """95% interval of a share (Wilson, 1927), which does not collapse at 0 of n."""
     z = 1.959963984540054
     share = successes / trials
     middle = (share + z**2 / (2 * trials)) / (1 + z**2 / trials)

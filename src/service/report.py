@@ -8,7 +8,7 @@ import sys
 
 from src import cli
 
-_DESCRIPTION = "Write what is known of a transaction as one self-contained HTML file."
+_DESCRIPTION = "Write a report on a transaction as a self-contained HTML file."
 
 _EPILOG = """\
 The report uses the service's database; missing data is read from the node and stored. Without a

@@ -42,9 +42,9 @@ def run(options: argparse.Namespace) -> int:
 
 
 def render(service: Service, tx_hash: str) -> str:
-    """The report as HTML. Raises Problem where the transaction cannot be had."""
+    """The report as HTML. Raises Problem if the transaction is unavailable."""
     values = transactions.read(service, tx_hash)
-    # As it is parsed: the hash in the policy is of the very text between the tags.
+    # Exactly as parsed: the hash in the CSP is of the text between the tags.
     style = (STATIC / "style.css").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     return (

@@ -52,9 +52,9 @@ class WantedBlock:
 
     Attributes:
         number: its number.
-        block_hash: the hash that it must have; None where unknown.
-        source: what its transactions say of where they come from; training thins one source, so a
-            list made by training names them.
+        block_hash: its expected hash; None if unknown.
+        source: the source to record for its transactions; training thins one source, so lists
+            written by training contain it.
     """
 
     number: int
@@ -100,16 +100,16 @@ def run(options: argparse.Namespace) -> int:
 
 
 def read_block_list(path: Path) -> list[WantedBlock]:
-    """Blocks of a CSV file with the column block_number, and block_hash and source where known.
+    """Blocks of a CSV file with the column block_number, and optionally block_hash and source.
 
     Raises:
-        ValueError: the file is not one.
+        ValueError: the file is invalid.
     """
     table = read_table(path)
     require_columns(table, ("block_number",), str(path))
     numbers = pd.to_numeric(table["block_number"], errors="coerce")
     if numbers.isna().any() or (numbers < 0).any() or (numbers % 1 != 0).any():
-        raise ValueError(f"{path}: block_number has values that are no block numbers")
+        raise ValueError(f"{path}: block_number has invalid values")
     known = [
         [text if isinstance(text, str) else None for text in table[name].tolist()]
         if name in table.columns
@@ -132,15 +132,15 @@ def collect(
     workers: int = 4,
     patience: float = 120.0,
 ) -> tuple[int, int]:
-    """Fetch what is missing and write the tables.
+    """Fetch missing blocks and write the tables.
 
     Args:
         client: the node.
         wanted: blocks in ascending order.
-        out: gets TRANSACTIONS_FILE, TRANSFERS_FILE and the recording that they are made from.
-        explorer: asked for each sender's first transaction; None to leave the column out.
-        workers: blocks fetched at once.
-        patience: seconds to keep asking a node that fails.
+        out: folder for TRANSACTIONS_FILE, TRANSFERS_FILE and the recording behind them.
+        explorer: queried for each sender's first transaction; None to omit the column.
+        workers: blocks fetched in parallel.
+        patience: seconds to retry a failing node.
 
     Returns:
         Number of transactions and of token transfers.
@@ -148,7 +148,7 @@ def collect(
     Raises:
         SourceError: the node does not answer.
         UnverifiedBlock: a block's receipts do not verify.
-        RecordingError: the folder holds something else, or a block has another hash than wanted.
+        RecordingError: the folder contains something else, or a block has an unexpected hash.
     """
     if not wanted:
         raise RecordingError("the list of blocks is empty")
@@ -156,7 +156,7 @@ def collect(
     node = Node(client, patience)
     head = node.quantity("eth_blockNumber")
     if wanted[-1].number > head:
-        raise RecordingError(f"block {wanted[-1].number}: the node's newest block is {head}")
+        raise RecordingError(f"block {wanted[-1].number}: the node's newest block is only {head}")
     fetcher = BlockFetcher(node)
     with (
         open_writer(folder, node.quantity("eth_chainId")) as writer,
@@ -179,7 +179,7 @@ def collect(
 
 
 def _runs(numbers: Iterable[int]) -> list[list[int]]:
-    """Consecutive numbers, grouped: what a recording keeps as one part."""
+    """Groups of consecutive numbers, which a recording stores as one part."""
     ordered = sorted(numbers)
     runs = [[number] for number in ordered[:1]]
     for before, number in pairwise(ordered):
@@ -196,8 +196,8 @@ def _check_hashes(folder: Path, wanted: Sequence[WantedBlock]) -> None:
     for block in wanted:
         if block.block_hash and found[block.number] != block.block_hash.lower():
             raise RecordingError(
-                f"block {block.number} of this node is {found[block.number]}, the list says "
-                f"{block.block_hash}: the node is of another chain"
+                f"block {block.number} of this node is {found[block.number]}, but the list states "
+                f"{block.block_hash}: the node is on another chain"
             )
 
 
@@ -223,7 +223,7 @@ def _write_tables(
 
 
 def _sender_ages(transactions: pd.DataFrame, explorer: EtherscanClient) -> "pd.Series[float]":
-    """Minutes since each sender's first transaction, missing where the explorer does not say."""
+    """Minutes since each sender's first transaction; missing if the explorer does not know."""
     limit = RateLimit(Rate(_EXPLORER_REQUESTS_A_SECOND, 1.0))
     first: dict[str, int | None] = {}
     senders = dict.fromkeys(transactions["from_address"].dropna().tolist())

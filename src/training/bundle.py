@@ -46,9 +46,9 @@ def write_bundle(
         token_amounts: the tokens' training amounts, by address.
         anomaly_threshold: the shipped threshold.
         model_version: creation time, Unix seconds.
-        training: what people should know of the training, JSON values only.
-        training_scores: scores behind the percentile. Best cross-fitted, so that they are those of
-            transactions that the forest has not seen; None for the forest's of `training_rows`.
+        training: description of the training, JSON values only.
+        training_scores: scores behind the percentile, preferably cross-fitted, so that they are
+            for unseen transactions; None for the forest's scores of `training_rows`.
         reference_values: what reference tokens were worth.
     """
     scores = np.abs(forest.score_samples(training_rows.astype(np.float32)))

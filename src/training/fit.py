@@ -37,7 +37,7 @@ class FittedModel:
         forest: fitted, float32 rows of the chosen features.
         token_amounts: training amounts of known tokens, by address, sorted.
         profile_rows: the transactions behind `token_amounts`.
-        forest_rows: those that the forest was fitted on.
+        forest_rows: the transactions that the forest was fitted on.
         columns: the features that the forest reads, by position.
         form: what features are computed from.
     """
@@ -55,7 +55,7 @@ class FittedModel:
         return TokenProfile.from_amounts(self.token_amounts, load_reference_values())
 
     def features(self, data: TransactionSet) -> NDArray[np.float64]:
-        """The feature table of other transactions, as this model sees them."""
+        """The feature table of other transactions for this model."""
         table = feature_table(data.batch, self.profile, self.form)
         chosen: NDArray[np.float64] = table[:, self.columns]
         return chosen
@@ -111,7 +111,7 @@ def fit(
         n_jobs=jobs,
     )
     forest.fit(table.astype(np.float32))
-    forest.set_params(n_jobs=None)  # how it was fitted is no part of what it is
+    forest.set_params(n_jobs=None)  # not part of the fitted model
     return FittedModel(forest, token_amounts, profile_rows, forest_rows, columns, form)
 
 

@@ -57,14 +57,14 @@ def train(
 
     Args:
         data_folder: a data set or a recording.
-        out: where MODEL_FILE, its manifest and BLOCKS_FILE go, see `bundle_file`.
+        out: folder for MODEL_FILE, its manifest and BLOCKS_FILE, see `bundle_file`.
         created_at: the model's version, Unix seconds.
-        parameters: the choices; None for the project's.
-        jobs: processes that fit trees; the bytes are the same.
+        parameters: the hyperparameters; None for the project's.
+        jobs: number of processes; does not change the result.
 
     Raises:
-        ValueError: the data cannot be used; the message says why.
-        OSError: a file cannot be read or written.
+        ValueError: the data is unusable; the message says why.
+        OSError: a file is unreadable or not writable.
     """
     parameters = parameters or Hyperparameters()
     with tqdm(

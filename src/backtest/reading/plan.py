@@ -22,7 +22,7 @@ from src.backtest.errors import BacktestError
 from src.backtest.reading.columns import numbers
 from src.backtest.reading.layouts import Export, TableFiles, unreadable
 
-"""Rows of transfers and transactions in a slice; about 400 MB while it is worked on."""
+"""Rows of transfers and transactions per slice; takes about 400 MB during processing."""
 
 _BATCH = 65_536
 _NEAR = 0.35  # of a slice

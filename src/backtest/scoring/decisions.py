@@ -137,7 +137,7 @@ class BatchDecider:
         return judged
 
     def _together(self, facts: Evidence, names: list[str], said: list[Decision]) -> Decision:
-        """The decision of all, of whom these were asked already. The others need no transfers."""
+        """The combined decision, given some verdicts. The other detectors need no transfers."""
         if not self._suite.has_conditions(facts.sender, facts.to):
             facts = replace(facts, transfers=(), tokens={}, look_alikes=())
         others = self._suite.decide(facts)

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Levels:
-    """From where on drift counts, beyond sampling noise: a value for watch, one for retrain.
+    """Drift thresholds beyond sampling noise, one for watch and one for retrain.
 
     Attributes:
         psi: population stability index of a column.
         wasserstein: distance in standard deviations of the reference.
-        rate: factor between the anomaly rates, where their intervals do not touch.
-        unknown: rise of the share of transactions with tokens that the model does not know.
-        least: transactions in each sample.
+        rate: factor between the anomaly rates, if their intervals do not overlap.
+        unknown: rise of the share of transactions with tokens unknown to the model.
+        least: minimum number of transactions per sample.
     """
 
     psi: tuple[float, float] = (0.1, 0.25)

@@ -57,8 +57,8 @@ def read_sample(path: Path, model: Model, *, as_reference: bool) -> TrafficSampl
     """A sample of traffic from a folder or a file.
 
     Raises:
-        ValueError: it cannot be used; the message says why.
-        OSError: it cannot be read.
+        ValueError: it is unusable; the message says why.
+        OSError: it is unreadable.
     """
     if path.is_file():
         if path.stat().st_size > _MAX_SAMPLE_BYTES:
@@ -148,9 +148,9 @@ def to_page(drift: Drift, levels: Levels) -> str:
             Section(
                 "Effect sizes",
                 (
-                    f"Beyond noise, a stability index of {levels.psi[0]:g} or a move of "
-                    f"{levels.wasserstein[0]:g} deviations is to be watched, {levels.psi[1]:g} or "
-                    f"{levels.wasserstein[1]:g} calls for retraining.",
+                    f"Beyond noise, a stability index of {levels.psi[0]:g} or a distance of "
+                    f"{levels.wasserstein[0]:g} deviations means watch, {levels.psi[1]:g} or "
+                    f"{levels.wasserstein[1]:g} means retrain.",
                 ),
                 ("column", "stability index", "its noise", "moved, deviations", "its noise"),
                 rows,

@@ -145,7 +145,7 @@ def sample_of(
 
 
 def _observed(model: Model, batch: TransferBatch) -> dict[str, NDArray[np.float64]]:
-    """Every column; NaN where a transaction has no value."""
+    """Every column; NaN if a transaction has no value."""
     profile = TokenProfile.from_manifest(model.manifest)
     table = feature_table(batch, profile)
     columns = {SCORE: model.score(table[:, [FEATURE_NAMES.index(name) for name in model.inputs]])}

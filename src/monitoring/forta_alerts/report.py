@@ -64,7 +64,7 @@ def expected_rate(model_path: Path) -> float:
     """The share of training transactions that a model flags at its threshold.
 
     Raises:
-        ModelError: the model has no usable manifest.
+        ModelError: the model's manifest is unusable.
     """
     manifest = read_manifest(model_path, model_public_key())
     stated = manifest.training.get("background_share_flagged")
@@ -85,7 +85,7 @@ def to_text(statistics: DailyStatistics) -> str:
 
 
 def to_page(table: pd.DataFrame, statistics: DailyStatistics, title: str) -> str:
-    """The statistics and their pictures for people."""
+    """The statistics and their plots as HTML."""
     pictures = list(day_pictures(table, statistics).items())
     worst = [
         (entry["tx_hash"], f"{entry['score']:.3f}", str(entry["block"]))

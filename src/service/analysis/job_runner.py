@@ -37,15 +37,15 @@ class JobRunner:
         self._running = Periodic("jobs", _POLL_SECONDS, self._work_off)
 
     def start(self) -> None:
-        """Begin in a thread of its own."""
+        """Start the background thread."""
         self._running.start()
 
     def wake(self) -> None:
-        """Look at the queue now: a job was added."""
+        """Check the queue now, because a job was added."""
         self._running.wake()
 
     def stop(self) -> None:
-        """Stop; a job under way goes back to the queue."""
+        """Stop; a running job returns to the queue."""
         self._running.stop()
 
     def _work_off(self) -> None:

@@ -101,7 +101,7 @@ features = Table(
     Column("chain_id", BigInteger, primary_key=True),
     Column("tx_hash", Hash, primary_key=True),
     Column("model_version", String(32), primary_key=True),
-    Column("features", JSON, nullable=False),  # name -> value; null: could not be had
+    Column("features", JSON, nullable=False),  # name -> value; null: unavailable
     _of_transaction(),
 )
 

@@ -8,7 +8,7 @@ import sys
 
 from src import cli
 
-_DESCRIPTION = "Follow a chain's head: decide about every transaction, store, notify."
+_DESCRIPTION = "Follow a chain's head: decide on every transaction, store decisions, notify."
 
 _EPILOG = """\
 Actions from NOTIFY_FROM on are sent to NOTIFY_URLS (Apprise: Slack, Telegram, Discord, e-mail ...)

@@ -134,7 +134,7 @@ class Notifier:
             self._sending.start()
 
     def stop(self) -> None:
-        """Stop after the notification at hand; what is queued stays queued."""
+        """Stop after the current notification; queued ones stay queued."""
         self._sending.stop()
 
     def send_due(self) -> int:

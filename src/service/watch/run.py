@@ -51,11 +51,11 @@ def run(options: argparse.Namespace) -> int:
 def watch(
     settings: ServiceSettings, common: Settings, stop: threading.Event, *, once: bool = False
 ) -> int:
-    """Watch until told to stop; with `once`, until the head is reached and all is sent.
+    """Watch until stopped; with `once`, until the head is reached and all notifications are sent.
 
     Raises:
-        SettingsError, DatabaseError, ModelError, PolicyError, AddressListError: what is configured
-            cannot be used.
+        SettingsError, DatabaseError, ModelError, PolicyError, AddressListError: the configuration
+            is unusable.
         SourceError, UnverifiedBlock: with `once`, the node failed.
         OSError: the metrics' port is taken.
     """

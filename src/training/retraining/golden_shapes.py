@@ -70,7 +70,7 @@ SHAPES = (
 
 
 def misjudged(model: Model) -> list[str]:
-    """The shapes that a model judges wrongly at its own threshold, with its scores."""
+    """The shapes that a model misclassifies at its threshold, with their scores."""
     profile = TokenProfile.from_manifest(model.manifest)
     columns = [FEATURE_NAMES.index(name) for name in model.inputs]
     wrong = []

@@ -49,17 +49,17 @@ Report = Callable[[str], object]
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of a retraining.
+    """The result of a retraining.
 
     Attributes:
-        champion: id of the model that was to be beaten.
-        challenger: id of the new one.
-        checks: the gate's.
-        promoted: whether the challenger is champion now.
-        dry_run: whether it was not to be.
+        champion: id of the champion at the start.
+        challenger: id of the new model.
+        checks: results of the gate.
+        promoted: whether the challenger became champion.
+        dry_run: whether promotion was disabled.
         data: ids of the data sets.
-        unknown_feedback: hashes that no data set has.
-        seconds: all of it.
+        unknown_feedback: transaction hashes that are in no data set.
+        seconds: total duration.
     """
 
     champion: str
@@ -103,7 +103,7 @@ def retrain(
     signing_key: str | None = None,
     report: Report = lambda _: None,
 ) -> Outcome:
-    """Train a challenger, judge it, promote it or not. Interrupted anywhere, the champion stays.
+    """Train a challenger, compare it, and promote it or not. If interrupted, the champion stays.
 
     Args:
         registry: has a champion.
@@ -112,16 +112,16 @@ def retrain(
         parameters: of the challenger; None for the project's.
         tolerances: of the gate.
         created_at: the challenger's version, Unix seconds; None for now.
-        dry_run: judge only; the challenger is not kept.
-        jobs: processes that fit trees.
+        dry_run: compare only; the challenger is not stored.
+        jobs: number of processes.
         repetitions: of each bootstrap.
         signing_key: signs the challenger; None to leave it unsigned.
-        report: told what is being done.
+        report: called with a progress message.
 
     Raises:
-        RegistryError, StoreError: there is no champion, or it is not whole, or was replaced
+        RegistryError, StoreError: there is no champion, or it is incomplete, or was replaced
             meanwhile.
-        ValueError: the data cannot be used.
+        ValueError: the data is unusable.
     """
     started = time.monotonic()
     made = int(time.time()) if created_at is None else created_at
@@ -157,7 +157,7 @@ def retrain(
         )
         if dry_run:
             return outcome
-        report(f"keeping the challenger {outcome.challenger}")
+        report(f"storing the challenger {outcome.challenger}")
         entry = registry.add(
             bundle, code_version=code_version(), evaluation=to_json(outcome).encode()
         )
@@ -172,13 +172,13 @@ def retrain(
 
 
 def collect_recent(store: Store, blocks: int, days: float, work: Path) -> str:
-    """Collect blocks spread evenly over the last days and put them into the store as a data set.
+    """Collect blocks spread evenly over the last days and store them as a data set.
 
     Returns:
         The data set's id.
 
     Raises:
-        SourceError, UnverifiedBlock, ValueError: the node cannot give them.
+        SourceError, UnverifiedBlock, ValueError: the node cannot supply them.
     """
     settings = load_settings()
     if not settings.json_rpc_url:
@@ -196,13 +196,13 @@ def collect_recent(store: Store, blocks: int, days: float, work: Path) -> str:
 
 
 def to_json(outcome: Outcome) -> str:
-    """The outcome for machines; it is kept with the challenger as its evaluation."""
+    """The result as JSON, which is stored with the challenger as its evaluation."""
     content = {**asdict(outcome), "passed": outcome.passed}
     return json.dumps(content, indent=1, allow_nan=False) + "\n"
 
 
 def to_markdown(outcome: Outcome) -> str:
-    """The outcome for people, at the terminal and in a pull request."""
+    """The result as Markdown, for the terminal and for pull requests."""
     lines = [
         f"## {_verdict(outcome)}",
         "",

@@ -5,16 +5,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Tolerances:
-    """What the gate lets pass.
+    """Tolerances of the gate.
 
     Attributes:
-        alert_budget: share of ordinary transactions that may be flagged; recall is taken there.
-        auc_drop: largest loss of AUC, also where the interval is too wide to tell.
-        recall_drop: the same of recall at the alert budget.
-        rate_band: the anomaly rate may be this many times the budget, or this part of it.
-        slowdown: scoring and explaining may take this many times as long.
-        background: least held-out transactions.
-        exploits: least known attacks.
+        alert_budget: share of ordinary transactions that may be flagged; recall is measured there.
+        auc_drop: largest loss of AUC, even if the interval is too wide for a verdict.
+        recall_drop: the same for recall at the alert budget.
+        rate_band: the anomaly rate must be within this factor of the alert budget.
+        slowdown: largest factor on the time to score and explain.
+        background: minimum number of held-out transactions.
+        exploits: minimum number of known attacks.
     """
 
     alert_budget: float = 0.004

@@ -68,7 +68,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.data is None:
         parser.error(NO_DATA)
     if not options.out.name.endswith((".parquet", ".csv.gz", ".csv")):
-        parser.error(f"{options.out}: name a .parquet, .csv or .csv.gz file")
+        parser.error(f"{options.out}: must be a .parquet, .csv or .csv.gz file")
     from src.training.supervised.labelled import run  # noqa: PLC0415  --help needs none of it
 
     return run(options)

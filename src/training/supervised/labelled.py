@@ -55,7 +55,7 @@ def labelled_features(
     Args:
         background: with `block_number`, `source` and `tx_hash` among its facts.
         exploits: with `protocol` and `derivation` among its facts.
-        profile: token amounts as the live model knows them, for the exploits.
+        profile: the live model's token amounts, for the exploits.
     """
     parts = [
         _part(
@@ -76,7 +76,7 @@ def labelled_features(
 
 
 def attack_groups(exploits: TransactionSet) -> list[str]:
-    """A name for each exploit, the same for those that share a protocol or a transfer graph."""
+    """A group name for each exploit; equal for the same protocol or transfer graph."""
     protocols = (
         exploits.facts["protocol"].astype("string").fillna("").str.strip().str.lower().tolist()
     )
@@ -91,7 +91,7 @@ def attack_groups(exploits: TransactionSet) -> list[str]:
 
 
 def _cross_fitted(data: TransactionSet, parameters: Hyperparameters) -> NDArray[np.float64]:
-    """Features with token amounts learnt from the blocks of other folds."""
+    """Features with token amounts fitted on the blocks of other folds."""
     fold = fold_of_blocks(data, parameters.folds)
     table = np.zeros((len(data), len(FEATURE_NAMES)))
     for held_out in np.unique(fold).tolist():

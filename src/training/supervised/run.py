@@ -35,15 +35,15 @@ from src.training.supervised.table import LabelledTable, load_labelled
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What may be chosen.
+    """Options of the training.
 
     Attributes:
-        seed: of every draw.
+        seed: of all random draws.
         folds: of the cross-validation, 2 or more.
         min_precision: the threshold's precision on the training part; None for the best F1.
         trees: in the random forest.
-        svm_rows: that the SVM is fitted on at most: its time grows by the square.
-        jobs: processes; the bytes are the same.
+        svm_rows: maximum rows of the SVM, whose time grows quadratically.
+        jobs: number of processes; does not change the result.
     """
 
     seed: int = 0
@@ -90,7 +90,7 @@ def run(options: argparse.Namespace) -> int:
     figures = ", ".join(f"{metric} {test[metric]['value']:.3f}" for metric in METRICS)
     sys.stdout.write(
         f"{options.out / MODEL_FILE}: {manifest.classifier}, {len(manifest.inputs)} inputs, "
-        f"threshold {manifest.threshold:.4f}; held out: {figures}. "
+        f"threshold {manifest.threshold:.4f}; hold-out: {figures}. "
         f"Read {options.out / 'report.md'}.\n"
     )
     return 0
@@ -105,19 +105,19 @@ def train(
     options: Options | None = None,
     say: Any = lambda _: None,
 ) -> FraudManifest:
-    """Train on a table and write model, manifest, report and pictures into `out`.
+    """Train on a table and write model, manifest, report and plots into `out`.
 
     Args:
         table: see `table.load_labelled`.
-        out: a folder, made where it is missing.
+        out: a folder, created if missing.
         source: `file`, `label` and `group`, as the report names them.
         created_at: the model's version, Unix seconds.
-        options: what may be chosen; None for the defaults.
-        say: called with a sentence at every step.
+        options: None for the defaults.
+        say: called with a message at every step.
 
     Raises:
-        ValueError: the data cannot be used; the message says why.
-        OSError: a file cannot be written.
+        ValueError: the data is unusable; the message says why.
+        OSError: a file is not writable.
     """
     options = options or Options()
     seed, folds, jobs = options.seed, options.folds, options.jobs
@@ -125,7 +125,7 @@ def train(
     check_counts(_part(table, train_rows), folds, f"for {folds} folds of the training part")
     choices = candidates(seed, trees=options.trees, svm_rows=options.svm_rows)
     with warnings.catch_warnings():
-        # Slow convergence of a candidate shows in its scores; a line for each fit helps nobody.
+        # Slow convergence of a candidate shows in its scores; a warning per fit does not help.
         warnings.simplefilter("ignore", ConvergenceWarning)
         compared = compare(
             table, train_rows, choices, folds=folds, seed=seed, jobs=jobs, on_step=say
