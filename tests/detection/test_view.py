@@ -13,9 +13,9 @@ from src.detection.features.definitions import (
     feature_row,
     feature_table,
 )
-from src.detection.features.parties import lender, parties
 from src.detection.features.reference_values import ReferenceValue, ReferenceValues
 from src.detection.forest.manifest import TokenAmounts
+from src.detection.parties import FLASH_MINT, Parties, parties_of
 from tests.support.reference_features import reference_features
 from tests.support.reference_view import reference_view
 
@@ -60,13 +60,29 @@ def moves(*parts):
     ]
 
 
+def parties(transfers, origin=ORIGIN) -> Parties:
+    return parties_of(transfers, origin, VALUES.eth_per_unit)
+
+
+def merged(transfers, origin=ORIGIN):
+    """Accounts that act for another one, and the one that they act for."""
+    found = parties(transfers, origin)
+    left = {party for dealing in found.dealings for party in (dealing.sender, dealing.recipient)}
+    return {
+        account: found.agent
+        for transfer in transfers
+        for account in (transfer.sender, transfer.recipient)
+        if found.agent is not None and account not in left
+    }
+
+
 def seen(transfers, origin=ORIGIN):
     """The view in the form of `moves`, by position; a lender is named by its token."""
-    lenders = {lender(token): f"lender {place}" for place, token in enumerate(TOKENS)}
+    lenders = {FLASH_MINT + token: f"lender {place}" for place, token in enumerate(TOKENS)}
     names = lenders | {address: place for place, address in enumerate(ACCOUNTS)}
     return [
         (TOKENS.index(t.token), names[t.sender], names[t.recipient], t.amount)
-        for t in parties(transfers, origin, PROFILE).transfers
+        for t in parties(transfers, origin).dealings
     ]
 
 
@@ -85,10 +101,10 @@ def test_the_kernel_sees_what_the_definition_says(transaction):
     eth = VALUES.eth_per_unit
     wanted = reference_view(plain, origin, ZERO_ADDRESS, eth)
     named_lenders = [
-        tuple(lender(side[1]) if isinstance(side, tuple) else side for side in move)
+        tuple(FLASH_MINT + side[1] if isinstance(side, tuple) else side for side in move)
         for move in wanted
     ]
-    found = parties(transfers, origin, PROFILE).transfers
+    found = parties(transfers, origin).dealings
     assert [(t.token, t.sender, t.recipient, t.amount) for t in found] == named_lenders
 
     profile = {token: (known.center, known.scale) for token, known in AMOUNTS.items()}
@@ -145,8 +161,8 @@ def test_shells_are_one_account_and_the_sender_stands_for_them_if_it_is_one():
     # Lender 2, contracts 3 and 4, pool 5: 3 borrows, hands over to 4, which trades and repays.
     attack = moves((0, 2, 3, 95), (0, 3, 4, 90), (0, 4, 5, 80), (1, 5, 4, 7), (0, 4, 2, 10))
     assert seen(attack) == [(0, 2, 3, 95), (0, 3, 5, 80), (1, 5, 3, 7), (0, 3, 2, 10)]
-    assert parties(attack, ORIGIN, PROFILE).merged == {ACCOUNTS[4]: ACCOUNTS[3]}
-    assert parties(attack, ACCOUNTS[4], PROFILE).merged == {ACCOUNTS[3]: ACCOUNTS[4]}
+    assert merged(attack) == {ACCOUNTS[4]: ACCOUNTS[3]}
+    assert merged(attack, ACCOUNTS[4]) == {ACCOUNTS[3]: ACCOUNTS[4]}
 
 
 def test_a_flash_mint_is_a_loan():
@@ -162,12 +178,12 @@ def test_a_small_stake_of_its_own_does_not_hide_a_shell():
     def attack(stake):
         return moves((0, 3, 4, stake), (0, 2, 3, 10_000), (0, 3, 5, 4_000), (0, 3, 4, 5_000))
 
-    assert parties(attack(99), ACCOUNTS[3], PROFILE).merged == {}
+    assert merged(attack(99), ACCOUNTS[3]) == {}
     assert len(seen(attack(99))) == 4
     # 3 is a shell or not; relay 4 sends on, so that merging shows.
     relayed = moves((0, 4, 3, 5_000), (0, 4, 5, 1))
-    assert parties([*attack(99), *relayed], ORIGIN, PROFILE).merged == {ACCOUNTS[4]: ACCOUNTS[3]}
-    assert parties([*attack(100), *relayed], ORIGIN, PROFILE).merged == {}
+    assert merged([*attack(99), *relayed]) == {ACCOUNTS[4]: ACCOUNTS[3]}
+    assert merged([*attack(100), *relayed]) == {}
 
 
 def test_tokens_left_out_go_only_where_others_remain():
