@@ -59,7 +59,8 @@ RUN python3 -m venv /opt/venv \
 COPY --from=node /usr/local/bin/node /usr/local/bin/node
 RUN strip --strip-unneeded /usr/local/bin/node && node --version
 # With their signatures (*.sig), where there are any: SECURITY.md.
-COPY package.json policy.yaml* isolation_forest.pkl isolation_forest.manifest.json* ./
+COPY package.json policy.yaml* isolation_forest.pkl isolation_forest.manifest.json* \
+    attack_model.npz attack_model.manifest.json* ./
 COPY src ./src
 # What only the service runs stays out. Compiles the kernels, and fails here rather than on the scan
 # node when the bot cannot be imported.
@@ -80,7 +81,8 @@ RUN python3 -m venv /opt/venv \
         -r requirements/service.txt \
     && pip uninstall --yes pip setuptools \
     && python3 -m compileall -q --invalidation-mode unchecked-hash /opt/venv
-COPY package.json policy.yaml* isolation_forest.pkl isolation_forest.manifest.json* ./
+COPY package.json policy.yaml* isolation_forest.pkl isolation_forest.manifest.json* \
+    attack_model.npz attack_model.manifest.json* ./
 COPY docs/model/evaluation.json ./docs/model/
 COPY src ./src
 RUN python3 -m compileall -q --invalidation-mode unchecked-hash src \

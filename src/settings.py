@@ -94,7 +94,9 @@ class Settings:
         model_path: the model file; its manifest lies beside it.
         model_public_key: whose signature models and the policy must carry; None for nobody's.
         challenger_model_path: a second model that scores in shadow, or None.
-        supervised_model_path: the classifier of the policy's `supervised` detector, or None.
+        attack_model_path: the attack model; None for the one beside the model, where there is one.
+        supervised_model_path: an own classifier, which takes the place of the attack score in the
+            policy's `supervised` detector, or None.
         policy_path: which detectors run, and how.
         normal_findings: how many normal transactions there are to one finding: 1 for a finding
             each, 0 for none.
@@ -127,6 +129,7 @@ class Settings:
     # In errors as if it were secret: people confuse the two halves of a key.
     model_public_key: str | None = setting("MODEL_PUBLIC_KEY", _PUBLIC_KEY, None, secret=True)
     challenger_model_path: Path | None = setting("CHALLENGER_MODEL_PATH", PATH, None)
+    attack_model_path: Path | None = setting("ATTACK_MODEL_PATH", PATH, None)
     supervised_model_path: Path | None = setting("SUPERVISED_MODEL_PATH", PATH, None)
     policy_path: Path = setting("POLICY_PATH", PATH, DEFAULT_POLICY_PATH)
     normal_findings: int = setting("NORMAL_FINDINGS", _NORMAL_FINDINGS, 1)

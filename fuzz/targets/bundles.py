@@ -61,15 +61,46 @@ def _fraud_bundle(folder: Path) -> tuple[Path, dict[str, Any], bytes]:
     return path, json.loads(manifest_path(path).read_text()), path.read_bytes()
 
 
+def _attack_bundle(folder: Path) -> tuple[Path, dict[str, Any], bytes, Any]:
+    """An attack model, and the forest that it was calibrated with."""
+    import numpy as np  # noqa: PLC0415
+
+    from src.detection.bundle_files import ATTACK_MODEL_FILE, manifest_path  # noqa: PLC0415
+    from src.detection.features.definitions import FEATURE_NAMES  # noqa: PLC0415
+    from src.detection.forest.model import load_model  # noqa: PLC0415
+    from src.settings import DEFAULT_MODEL_PATH  # noqa: PLC0415
+    from src.training.attack.bundle import Calibration, write_attack_bundle  # noqa: PLC0415
+    from src.training.attack.fit import (  # noqa: PLC0415
+        AttackParameters,
+        fit_trees,
+        outputs_of,
+    )
+
+    names = FEATURE_NAMES[:3]
+    rows = np.random.default_rng(0).normal(size=(200, len(names)))
+    is_attack, forest_scores = rows[:, 0] > 1, np.linspace(0.3, 0.8, 200)
+    quick = AttackParameters(n_estimators=3, max_leaf_nodes=4)
+    classifier = fit_trees(rows, is_attack, np.ones(len(rows)), quick)
+    forest = load_model(DEFAULT_MODEL_PATH, FEATURE_NAMES)
+    path = folder / ATTACK_MODEL_FILE
+    write_attack_bundle(
+        path, classifier=classifier, inputs=names, forest_sha256=forest.manifest.sha256,
+        calibration=Calibration.of(forest_scores, outputs_of(classifier, rows)), golden=rows,
+        golden_forest_scores=forest_scores, model_version=1_650_000_000, training={},
+    )  # fmt: skip
+    return path, json.loads(manifest_path(path).read_text()), path.read_bytes(), forest
+
+
 def _bundle(bench: Bench) -> Callable[[bytes], None]:
     import numpy as np  # noqa: PLC0415
 
+    from src.detection.attack.model import load_attack_model  # noqa: PLC0415
     from src.detection.bundle_files import manifest_path  # noqa: PLC0415
     from src.detection.errors import InvalidInput, ModelError  # noqa: PLC0415
     from src.detection.forest.model import load_model  # noqa: PLC0415
     from src.detection.supervised.model import load_fraud_model  # noqa: PLC0415
 
-    forest, fraud = _forest_bundle(bench.folder), _fraud_bundle(bench.folder)
+    *attack, shipped = _attack_bundle(bench.folder)
     rows = np.random.default_rng(1).normal(size=(8, len(_INPUTS)))
 
     def probabilities(path: Path) -> Any:
@@ -78,15 +109,23 @@ def _bundle(bench: Bench) -> Callable[[bytes], None]:
     def scores(path: Path) -> Any:
         return load_model(path, _INPUTS).score(rows)
 
+    def attack_scores(path: Path) -> Any:
+        return load_attack_model(path, shipped).scores(rows, np.linspace(0, 1, len(rows)))
+
+    kinds = (
+        (*_forest_bundle(bench.folder), scores),
+        (*_fraud_bundle(bench.folder), probabilities),
+        (*attack, attack_scores),
+    )
+
     def one(content: bytes) -> None:
         data = Data(content)
-        is_forest = data.byte() % 2 == 0
-        path, manifest, honest = forest if is_forest else fraud
+        path, manifest, honest, judge = data.pick(kinds)
         written = data.damaged(honest) if data.one_in(2) else honest
         path.write_bytes(written)
         manifest_path(path).write_bytes(_manifest_of(data, manifest, written))
         try:
-            numbers = scores(path) if is_forest else probabilities(path)
+            numbers = judge(path)
         except (ModelError, InvalidInput) as error:
             expect(len(str(error)) < 10_000, "leak", f"a message of {len(str(error))} characters")
             bench.reached["refused"] += 1

@@ -78,6 +78,7 @@ def _run(options: argparse.Namespace) -> int:
         data=data,
         out=options.out,
         model=options.model or settings.model_path,
+        attack_model=None if options.model else settings.attack_model_path,
         policy=options.policy or settings.policy_path,
         threshold=settings.anomaly_threshold if threshold is None else threshold,
         chain_id=settings.chain_id if options.chain is None else options.chain,

@@ -27,6 +27,7 @@ from src.backtest.reading.plan import (
 )
 from src.backtest.reading.shuffle import remove_copy, shuffled
 from src.decision.policy_file import read_policy
+from src.detection.bundle_files import ATTACK_MODEL_FILE, manifest_path
 from src.detection.forest.manifest import read_manifest
 from src.detection.policy import parse_policy
 from src.settings import model_public_key
@@ -43,6 +44,7 @@ class Options:
         data: the folder with the historical data.
         out: the folder of the run.
         model, policy: files.
+        attack_model: a file; None for the one beside the model, where there is one.
         threshold: None for the model's own.
         chain_id: the chain.
         exploits: a list of known exploits, or None for that in the data folder.
@@ -58,6 +60,7 @@ class Options:
     out: Path
     model: Path
     policy: Path
+    attack_model: Path | None
     threshold: float | None
     chain_id: int
     exploits: Path | None
@@ -117,6 +120,7 @@ def backtest(options: Options, started: Started) -> dict[str, Any]:
         chain_id=options.chain_id,
         threshold=manifest.anomaly_threshold if options.threshold is None else options.threshold,
         exploits=exploits.hashes,
+        attack_model_path=options.attack_model and options.attack_model.resolve(),
         with_features=options.features,
         public_key=public_key,
     )
@@ -129,6 +133,7 @@ def backtest(options: Options, started: Started) -> dict[str, Any]:
         "slice_rows": options.slice_rows,
         "model": manifest.sha256,
         "model_version": manifest.model_version,
+        "attack_model": _attack_model_digest(options),
         "policy": hashlib.sha256(text.encode()).hexdigest(),
         "policy_name": options.policy.name,
         "threshold": job.threshold,
@@ -157,6 +162,15 @@ def backtest(options: Options, started: Started) -> dict[str, Any]:
         output.write_text(TIMING, json.dumps(timing) + "\n")
         remove_copy(options.out)
     return summary
+
+
+def _attack_model_digest(options: Options) -> str | None:
+    """What tells the attack model from others; None where there is none."""
+    path = options.attack_model or options.model.with_name(ATTACK_MODEL_FILE)
+    try:
+        return hashlib.sha256(manifest_path(path).read_bytes()).hexdigest()
+    except FileNotFoundError:
+        return None
 
 
 def _listed(job: Job, exploits: KnownExploits) -> list[dict[str, Any]]:

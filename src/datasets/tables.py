@@ -6,7 +6,7 @@ features.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
@@ -120,6 +120,21 @@ class TransactionSet:
         except ValueError as error:
             raise TableError(f"transfers of {what}: {error}") from error
         return cls(facts.assign(n_transfers=counts), batch)
+
+    def where(self, chosen: NDArray[np.bool_]) -> Self:
+        """The chosen transactions, shape (n,), in the same order."""
+        batch, counts = self.batch, self.n_transfers
+        kept = np.repeat(chosen, counts)
+        part = replace(
+            batch,
+            offsets=np.concatenate([[0], np.cumsum(counts[chosen])]).astype(np.int64),
+            token=batch.token[kept],
+            sender=batch.sender[kept],
+            recipient=batch.recipient[kept],
+            amount=batch.amount[kept],
+            origin=batch.origin[chosen],
+        )
+        return type(self)(self.facts[chosen].reset_index(drop=True), part)
 
     def __len__(self) -> int:
         """Return the number of transactions."""

@@ -35,20 +35,25 @@ from src.decision.readable_features import (
     readable_features,
     reserved_symbols,
 )
+from src.decision.second_opinion import (
+    OpenedAttackModel,
+    SecondOpinion,
+    explained_from,
+    open_attack_model,
+    open_own_classifier,
+)
 from src.decision.tokens import TokenView, token_view
 from src.detection.assessment import EXPLAINED_INPUTS, Assessor
-from src.detection.challenger import NAME as CHALLENGER
 from src.detection.challenger import Challenger
 from src.detection.counterparties import CounterpartyBook
 from src.detection.detectors.base import Equipment, SupervisedModel
-from src.detection.errors import InvalidInput, ModelIncompatible
+from src.detection.errors import InvalidInput
 from src.detection.evidence import Evidence, credible
 from src.detection.features.definitions import FEATURE_NAMES, TokenProfile, feature_row
 from src.detection.forest.model import ANOMALY, NORMAL, Model, load_model
 from src.detection.policy import parse_policy
-from src.detection.records import Assessment, Decision, Status, Verdict
+from src.detection.records import Assessment, AttackAssessment, Decision
 from src.detection.suite import DetectorSuite
-from src.detection.supervised.model import load_fraud_model
 from src.settings import Settings
 from src.variables import reveal
 
@@ -62,6 +67,7 @@ class Result(NamedTuple):
         features: by name; None stands for what could not be had.
         tokens: what is known of the tokens moved, by address.
         assessment: score and explanation; None where it could not be scored.
+        attack: attack score and explanation; None where there is none.
         problem: why it could not be scored, or None.
         is_anomaly: whether the score reaches the anomaly threshold.
         decision: of all detectors.
@@ -72,6 +78,7 @@ class Result(NamedTuple):
     features: dict[str, Any]
     tokens: Mapping[str, TokenView]
     assessment: Assessment | None
+    attack: AttackAssessment | None
     problem: str | None
     is_anomaly: bool
     decision: Decision
@@ -101,13 +108,14 @@ class Pipeline:
 
     Attributes:
         model, assessor: what scores and explains.
+        attack: what gives attack scores, or says why there are none.
         threshold: score from which a transaction is an anomaly.
         profile: what the model knows of tokens' amounts.
         suite: the policy's detectors.
         policy: the text that they come from.
         chain_id, well_known: the chain and its well-known tokens.
         reserved: symbols that would take other features' names.
-        supervised: the classifier of the `supervised` detector, or None.
+        supervised: the operator's own classifier for the `supervised` detector, or None.
         challenger: a second model, which scores in shadow, or None.
         addresses: the list of known bad addresses, or None.
         counterparties: those seen so far; None to look at each transaction by itself.
@@ -115,6 +123,7 @@ class Pipeline:
 
     model: Model
     assessor: Assessor
+    attack: SecondOpinion
     threshold: float
     profile: TokenProfile
     suite: DetectorSuite
@@ -148,30 +157,34 @@ class Pipeline:
             PolicyError, AddressListError, ModelError: what is named cannot be used. Going on
                 without it would be a bot that does something else than its operator wants.
         """
+        key = settings.model_public_key
         challenger = None
         if settings.challenger_model_path is not None:
             challenger = Challenger(
-                load_model(
-                    settings.challenger_model_path,
-                    FEATURE_NAMES,
-                    public_key=settings.model_public_key,
-                )
+                load_model(settings.challenger_model_path, FEATURE_NAMES, public_key=key)
             )
             logger.info("challenger %s scores in shadow", challenger.model.version)
-        supervised = supervised or _load_supervised(
-            settings.supervised_model_path, settings.model_public_key
-        )
-        pipeline = cls._build(settings, model, supervised, challenger, counterparties)
+        supervised = supervised or open_own_classifier(settings.supervised_model_path, key)
+        attack = open_attack_model(settings.attack_model_path, settings.model_path, model, key)
+        pipeline = cls._build(settings, model, attack, supervised, challenger, counterparties)
         # Last, as from here on it reads in the background.
         return replace(pipeline, addresses=_open_list(settings))
 
-    def with_model(self, settings: Settings, model: Model) -> "Pipeline":
+    def with_model(self, settings: Settings, model: Model, path: Path) -> "Pipeline":
         """The same pipeline around another model; the policy file is read again.
 
+        Args:
+            settings: name the policy.
+            model: what scores from now on.
+            path: its file; the attack model for it lies beside.
+
         Raises:
-            PolicyError: the policy cannot be used.
+            PolicyError, ModelError: the policy or the attack model cannot be used.
         """
-        built = self._build(settings, model, self.supervised, self.challenger, self.counterparties)
+        attack = open_attack_model(None, path, model, settings.model_public_key)
+        built = self._build(
+            settings, model, attack, self.supervised, self.challenger, self.counterparties
+        )
         return replace(built, addresses=self.addresses)
 
     @classmethod
@@ -179,6 +192,7 @@ class Pipeline:
         cls,
         settings: Settings,
         model: Model,
+        attack: OpenedAttackModel,
         supervised: SupervisedModel | None,
         challenger: Challenger | None,
         counterparties: CounterpartyBook | None,
@@ -189,18 +203,27 @@ class Pipeline:
         amounts = model.manifest.token_amounts
         text = read_policy(settings.policy_path, settings.model_public_key)
         policy = parse_policy(text, settings.policy_path.name)
-        equipment = Equipment(threshold, amounts, supervised)
+        equipment = Equipment(threshold, amounts, supervised, attack.problem)
         suite = DetectorSuite.from_policy(policy, settings.chain_id, equipment)
         logger.info(
             "policy %s: %s",
             settings.policy_path.name,
             ", ".join(f"{name} {mode}" for name, mode in suite.detectors) or "no detector",
         )
+        assessor = Assessor(model, attributions=EXPLAINED_INPUTS)
+        profile = TokenProfile.from_manifest(model.manifest)
         return cls(
             model=model,
-            assessor=Assessor(model, attributions=EXPLAINED_INPUTS),
+            assessor=assessor,
+            attack=SecondOpinion(
+                attack,
+                assessor,
+                model.inputs,
+                profile,
+                explain_from=explained_from(policy, settings.chain_id, supervised),
+            ),
             threshold=threshold,
-            profile=TokenProfile.from_manifest(model.manifest),
+            profile=profile,
             suite=suite,
             policy=text,
             chain_id=settings.chain_id,
@@ -216,7 +239,8 @@ class Pipeline:
         """Of everything that a decision depends on besides the transaction and the facts."""
         version = self.supervised.version if self.supervised is not None else ""
         digest, chain = self.model.manifest.sha256, str(self.chain_id)
-        parts = (digest, self.policy, repr(self.threshold), version, chain)
+        attack = repr(self.attack.model and self.attack.model.manifest.identity)
+        parts = (digest, attack, self.policy, repr(self.threshold), version, chain)
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
 
     def assess(
@@ -239,15 +263,18 @@ class Pipeline:
                 assessment = self.assessor.assess(self.row(features))
             except InvalidInput as error:
                 problem = str(error)
+        unknown = facts.tokens_without_reputation
+        attack = self.attack.assess(transfers, transaction.sender, features, assessment, unknown)
         scored = time.perf_counter()
         tokens = self.tokens(facts)
         is_anomaly = assessment is not None and assessment.score >= self.threshold
-        unknown = facts.tokens_without_reputation
-        decision = self._decide(transaction, transfers, features, assessment, tokens, unknown)
+        decision = self._decide(
+            transaction, transfers, features, assessment, attack, tokens, unknown
+        )
         sender = transaction.sender
         alerts = alerts_of(decision, sender, is_anomaly=is_anomaly, problem=problem)
         return Result(
-            features, tokens, assessment, problem, is_anomaly, decision, alerts,
+            features, tokens, assessment, attack, problem, is_anomaly, decision, alerts,
             feature_seconds=made - started, scoring_seconds=scored - made,
         )  # fmt: skip
 
@@ -294,8 +321,9 @@ class Pipeline:
 
     def problems(self) -> list[str]:
         """What is in trouble without making the answers wrong, for people to read."""
-        problem = self.addresses.problem() if self.addresses is not None else None
-        return [problem] if problem is not None else []
+        listed = self.addresses.problem() if self.addresses is not None else None
+        scored = f"no attack scores: {self.attack.problem}" if self.attack.problem else None
+        return [problem for problem in (listed, scored) if problem is not None]
 
     def close(self) -> None:
         """End what runs in the background."""
@@ -308,6 +336,7 @@ class Pipeline:
         transfers: Sequence[Transfer],
         features: Mapping[str, Any],
         assessment: Assessment | None,
+        attack: AttackAssessment | None,
         tokens: Mapping[str, TokenView],
         unknown: frozenset[str],
     ) -> Decision:
@@ -329,6 +358,7 @@ class Pipeline:
             # An age below zero is a source's mistake, which says nothing of the account.
             account_age_minutes=age if age is not None and age >= 0 else None,
             assessment=assessment,
+            attack=attack,
             features=features,
             tokens=tokens,
             unknown_tokens=unknown,
@@ -338,7 +368,7 @@ class Pipeline:
         )
         if self.challenger is None:
             return self.suite.decide(evidence)
-        return self.suite.decide(evidence, also=[_challenge(self.challenger, transfers, sender)])
+        return self.suite.decide(evidence, also=[self.challenger.verdict(transfers, sender)])
 
 
 def open_lookups(settings: Settings) -> Lookups:
@@ -361,32 +391,3 @@ def _open_list(settings: Settings) -> AddressList | None:
         return None
     refresh = settings.address_list_refresh_minutes * SECONDS_PER_MINUTE
     return AddressList(settings.address_list, refresh_seconds=refresh)
-
-
-def _load_supervised(path: Path | None, public_key: str | None) -> SupervisedModel | None:
-    """The classifier for the `supervised` detector, which must live on a transaction's features."""
-    if path is None:
-        return None
-    supervised = load_fraud_model(path, public_key=public_key)
-    unknown = [name for name in supervised.inputs if name not in FEATURE_NAMES]
-    if unknown:
-        raise ModelIncompatible(
-            f"{path.name} needs inputs that a transaction does not have: {', '.join(unknown[:5])}. "
-            "Train it on token transfers: npm run train:fraud:dataset, then npm run train:fraud"
-        )
-    return supervised
-
-
-def _challenge(
-    challenger: Challenger, transfers: Sequence[Transfer], sender: str | None
-) -> Verdict:
-    if sender is None:
-        status, reason = Status.MISSING_INPUTS, "the transaction has no sender"
-    else:
-        try:
-            return challenger.evaluate(transfers, sender)
-        # What a challenger does must never cost the champion's answer.
-        except Exception as error:
-            logger.exception("the challenger failed")
-            status, reason = Status.FAILED, type(error).__name__
-    return Verdict(CHALLENGER, reason=reason, status=status, shadow=True)

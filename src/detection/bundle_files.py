@@ -15,6 +15,9 @@ from src.detection.errors import ModelMalformed, ModelMissing, ModelTampered
 from src.detection.signature import problem_with
 from src.files import reason
 
+ATTACK_MODEL_FILE = "attack_model.npz"
+"""The attack model lies beside the isolation forest that it was calibrated with."""
+
 _MAX_REASON_LENGTH = 300  # the reason quotes the file, which anybody may have written
 
 T = TypeVar("T")

@@ -1,5 +1,6 @@
 """A second model that scores in shadow: recorded beside the first one's word, never counted."""
 
+import logging
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -7,7 +8,9 @@ import numpy as np
 
 from src.detection.features.definitions import FEATURE_NAMES, TokenProfile, feature_row
 from src.detection.forest.model import Model
-from src.detection.records import REMEMBERED_ASSESSMENTS, Action, TransferLike, Verdict
+from src.detection.records import REMEMBERED_ASSESSMENTS, Action, Status, TransferLike, Verdict
+
+logger = logging.getLogger(__name__)
 
 NAME = "challenger"
 
@@ -34,6 +37,19 @@ class Challenger:
         """
         row = feature_row(transfers, sender, self._profile)[self._columns]
         return self._verdict_of(row.tobytes())
+
+    def verdict(self, transfers: Sequence[TransferLike], sender: str | None) -> Verdict:
+        """As `evaluate`, but whatever goes wrong is a verdict: it must not cost the champion's."""
+        if sender is None:
+            status, reason = Status.MISSING_INPUTS, "the transaction has no sender"
+        else:
+            try:
+                return self.evaluate(transfers, sender)
+            # Also what nobody thought of.
+            except Exception as error:
+                logger.exception("the challenger failed")
+                status, reason = Status.FAILED, type(error).__name__
+        return Verdict(NAME, reason=reason, status=status, shadow=True)
 
     def _judge(self, content: bytes) -> Verdict:
         row = np.frombuffer(content, dtype=np.float64)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from src.detection.records import NEGLIGIBLE_SHARE, Assessment, TransferLike
+from src.detection.records import NEGLIGIBLE_SHARE, Assessment, AttackAssessment, TransferLike
 
 if TYPE_CHECKING:
     from src.detection.parties import Dealing, Parties
@@ -103,6 +103,7 @@ class Evidence:
         nonce: transactions that the sender had sent before, or None.
         account_age_minutes: since the sender's first transaction, or None.
         assessment: the model's word, or None where the transaction could not be scored.
+        attack: the attack model's result, or None where there is no attack score.
         features: the model's inputs by name; empty where they could not be made.
         tokens: what is known of the tokens moved, by address; unknown ones are left out.
         known_bad: what the list of bad addresses says; None without a list.
@@ -126,6 +127,7 @@ class Evidence:
     look_alikes: tuple[LookAlike, ...] = ()
     unknown_tokens: frozenset[str] = frozenset()
     values: Mapping[str, float] = field(default_factory=dict)
+    attack: AttackAssessment | None = None
 
     @cached_property
     def credible_transfers(self) -> Sequence[TransferLike]:

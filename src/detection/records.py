@@ -49,7 +49,8 @@ class Attribution(NamedTuple):
     Attributes:
         feature: name of the input.
         value: its value in this transaction.
-        weight: exact Shapley value in log2 of the score; positive pushes towards ANOMALY.
+        weight: exact Shapley value; positive pushes up. In log2 of the forest's score, or in the
+            unit of the attack model's output.
     """
 
     feature: str
@@ -58,7 +59,7 @@ class Attribution(NamedTuple):
 
     @property
     def factor(self) -> float:
-        """The weight as a factor on the score: the score is the base times all factors."""
+        """The weight as a factor on the forest's score, which is the base times all factors."""
         return float(2.0**self.weight)
 
 
@@ -79,6 +80,29 @@ class Assessment:
     base_score: float
     attributions: tuple[Attribution, ...] = ()
     explanation_json: str = "[]"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AttackAssessment:
+    """The attack model's result for one transaction.
+
+    Attributes:
+        score: attack score in [0, 1), unrounded, see `attack.model`.
+        version: of the model.
+        attributions: the inputs that weigh most, most weighty first; empty below the score from
+            which the assessor explains.
+        explanation_json: the same as a JSON list, see `forest.model.explanation_json`.
+    """
+
+    score: float
+    version: str
+    attributions: tuple[Attribution, ...] = ()
+    explanation_json: str = "[]"
+
+    @property
+    def percentile(self) -> float:
+        """Share of background transactions that rank lower, in percent."""
+        return 100 * self.score
 
 
 @enum.unique

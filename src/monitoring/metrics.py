@@ -43,6 +43,7 @@ _SCORE_BUCKETS = (
     0.3, 0.325, 0.35, 0.375, 0.4, 0.425, 0.45, 0.475, 0.5,
     0.55, 0.6, 0.65, 0.67, 0.7, 0.75, 0.8, 0.9, 1.0,
 )  # fmt: skip
+_ATTACK_SCORE_BUCKETS = (0.5, 0.9, 0.95, 0.99, 0.996, 0.998, 0.999, 0.9999)
 
 TRANSACTIONS = Counter(
     f"{_PREFIX}_transactions",
@@ -59,6 +60,11 @@ INVALID_INPUTS = Counter(
 )
 ERRORS = Counter("error_count", "Errors, by kind (the class of the exception).", ["kind"])
 SCORES = Histogram(f"{_PREFIX}_anomaly_score", "Anomaly scores, 0 to 1.", buckets=_SCORE_BUCKETS)
+ATTACK_SCORES = Histogram(
+    f"{_PREFIX}_attack_score",
+    "Attack scores: share of ordinary transactions that rank lower, 0 to 1.",
+    buckets=_ATTACK_SCORE_BUCKETS,
+)
 PREDICTION_LATENCY = Histogram(
     "prediction_latency_seconds",
     "Scoring and explaining one input, by model: isolation_forest, fraud.",
@@ -172,10 +178,14 @@ def transaction_seen(kind: str) -> None:
     _KINDS[kind].inc()
 
 
-def transaction_scored(score: float, seconds: float, *, is_anomaly: bool) -> None:
-    """Count a scored transaction with its score; `seconds` is for scoring and explaining."""
+def transaction_scored(
+    score: float, seconds: float, *, is_anomaly: bool, attack_score: float | None = None
+) -> None:
+    """Count a scored transaction with its scores; `seconds` is for scoring and explaining."""
     _KINDS["anomalous" if is_anomaly else "normal"].inc()
     SCORES.observe(score)
+    if attack_score is not None:
+        ATTACK_SCORES.observe(attack_score)
     _FOREST_LATENCY.observe(seconds)
     _STAGES["score"].observe(seconds)
 

@@ -103,5 +103,8 @@ def transaction_assessed(result: Result) -> None:
         metrics.transaction_invalid("age" if result.has_impossible_age else "input")
         return
     metrics.transaction_scored(
-        result.assessment.score, result.scoring_seconds, is_anomaly=result.is_anomaly
+        result.assessment.score,
+        result.scoring_seconds,
+        is_anomaly=result.is_anomaly,
+        attack_score=result.attack.score if result.attack else None,
     )

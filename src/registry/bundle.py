@@ -2,13 +2,20 @@
 
 from pathlib import Path
 
-from src.detection.bundle_files import manifest_path
+from src.detection.bundle_files import ATTACK_MODEL_FILE, manifest_path
 from src.detection.signature import signature_path
 from src.settings import DEFAULT_MODEL_PATH, PROJECT_ROOT
 
 MODEL_FILE = DEFAULT_MODEL_PATH.name
 MANIFEST_FILE = manifest_path(DEFAULT_MODEL_PATH).name
 SIGNATURE_FILE = signature_path(Path(MANIFEST_FILE)).name
+ATTACK_MANIFEST_FILE = manifest_path(Path(ATTACK_MODEL_FILE)).name
+ATTACK_FILES = (
+    ATTACK_MODEL_FILE,
+    ATTACK_MANIFEST_FILE,
+    signature_path(Path(ATTACK_MANIFEST_FILE)).name,
+)
+"""The attack model for the bundle's forest, where there is one."""
 BLOCKS_FILE = "training_manifest.csv"
 EVALUATION_FILE = "evaluation.json"
 CARD_FILE = "MODEL_CARD.md"

@@ -16,11 +16,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
+from src.detection.attack.manifest import AttackManifest
+from src.detection.bundle_files import ATTACK_MODEL_FILE
 from src.detection.errors import ModelError
+from src.detection.forest.manifest import Manifest
 from src.files import write_file
 from src.registry.bundle import (
+    ATTACK_FILES,
     BLOCKS_FILE,
     EVALUATION_FILE,
     MANIFEST_FILE,
@@ -43,7 +46,7 @@ from src.registry.store import Store
 ENTRY_FILE = "entry.json"
 CURRENT = "current"
 
-_FILES = (MODEL_FILE, MANIFEST_FILE, SIGNATURE_FILE, EVALUATION_FILE, BLOCKS_FILE)
+_FILES = (MODEL_FILE, MANIFEST_FILE, SIGNATURE_FILE, *ATTACK_FILES, EVALUATION_FILE, BLOCKS_FILE)
 _REQUIRED = (MODEL_FILE, MANIFEST_FILE)
 _ATTEMPTS = 20
 
@@ -76,8 +79,8 @@ class Registry:
         """Add the bundle in a folder; adding it again changes nothing.
 
         Args:
-            bundle: contains the model file and its manifest, optionally an evaluation and a block
-                list; see `bundle_file`.
+            bundle: contains the model file and its manifest, optionally an attack model for it, an
+                evaluation and a block list; see `bundle_file`.
             code_version: commit that trained it.
             evaluation: JSON, instead of the folder's.
 
@@ -89,8 +92,8 @@ class Registry:
         contents = {name: path.read_bytes() for name, path in paths.items() if path.is_file()}
         if evaluation is not None:
             contents[EVALUATION_FILE] = evaluation
-        manifest = _verify(contents, "the bundle", self.public_key)
-        model_id = f"{manifest.model_version}-{manifest.sha256[:12]}"
+        manifest, attack = _verify(contents, "the bundle", self.public_key)
+        model_id = bundle_id(manifest, attack)
         known = self._find(model_id)
         if known is not None:
             return known
@@ -325,9 +328,20 @@ class Registry:
             raise RegistryError(f"{self.store.name}/ledger/{name} is malformed: {error}") from None
 
 
-def _verify(contents: Mapping[str, bytes], what: str, public_key: str | None) -> Any:
-    """Load a bundle from its files' contents, as the bot does; return its manifest."""
+def bundle_id(forest: Manifest, attack: AttackManifest | None) -> str:
+    """The id of a bundle: the forest's version, and a digest of its models."""
+    digest = forest.sha256
+    if attack is not None:
+        digest = _digest(repr((forest.sha256, attack.identity)).encode())
+    return f"{forest.model_version}-{digest[:12]}"
+
+
+def _verify(
+    contents: Mapping[str, bytes], what: str, public_key: str | None
+) -> tuple[Manifest, AttackManifest | None]:
+    """Load a bundle from its files' contents, as the bot would; return its models' manifests."""
     # Here, as a registry is mostly read, which needs no kernel.
+    from src.detection.attack.model import load_attack_model  # noqa: PLC0415
     from src.detection.features.definitions import FEATURE_NAMES  # noqa: PLC0415
     from src.detection.forest.model import load_model  # noqa: PLC0415
 
@@ -335,12 +349,15 @@ def _verify(contents: Mapping[str, bytes], what: str, public_key: str | None) ->
     if missing:
         raise BundleRefused(f"{what} lacks {', '.join(missing)}")
     with TemporaryDirectory() as folder:
-        for name in {*_REQUIRED, SIGNATURE_FILE} & contents.keys():
+        for name in {*_REQUIRED, SIGNATURE_FILE, *ATTACK_FILES} & contents.keys():
             (Path(folder) / name).write_bytes(contents[name])
         try:
-            return load_model(
-                Path(folder) / MODEL_FILE, FEATURE_NAMES, public_key=public_key
-            ).manifest
+            model = load_model(Path(folder) / MODEL_FILE, FEATURE_NAMES, public_key=public_key)
+            if contents.keys().isdisjoint(ATTACK_FILES):
+                return model.manifest, None
+            path = Path(folder) / ATTACK_MODEL_FILE
+            attack = load_attack_model(path, model, public_key=public_key)
+            return model.manifest, attack.manifest
         except ModelError as error:
             raise BundleRefused(f"{what} is invalid: {error}") from None
 

@@ -16,7 +16,7 @@ from src.detection.detectors.base import SupervisedModel
 from src.detection.detectors.isolation_forest import IsolationForestDetector
 from src.detection.features.definitions import FEATURE_NAMES
 from src.detection.forest.model import Model, load_model
-from src.detection.records import Action, Assessment, Verdict
+from src.detection.records import Action, Assessment, AttackAssessment, Verdict
 from src.monitoring import metrics
 from src.monitoring.usage import CacheInfo, pipeline_in_use, transaction_assessed
 from src.service.database.alerts import NewAlert
@@ -110,7 +110,7 @@ class Decider:
         Raises:
             ModelError, PolicyError: the model or the policy is unusable.
         """
-        self.pipeline = self.pipeline.with_model(self.settings, _load(self.settings, path))
+        self.pipeline = self.pipeline.with_model(self.settings, _load(self.settings, path), path)
         pipeline_in_use(self.pipeline)
 
     def decide(self, transaction: LoadedTransaction) -> Outcome:
@@ -161,6 +161,7 @@ def _stored(
 ) -> StoredDecision:
     """The decision to store; the result is None for a transaction without transfers."""
     assessment = result.assessment if result else None
+    attack = result.attack if result else None
     return StoredDecision(
         chain_id=pipeline.chain_id,
         tx_hash=transaction.tx_hash,
@@ -174,6 +175,9 @@ def _stored(
         threshold=pipeline.threshold,
         prediction=result.prediction if result else None,
         explanation=_explanation(assessment) if assessment else None,
+        attack_score=attack.score if attack else None,
+        attack_model_version=attack.version if attack else None,
+        attack_explanation=_attack_explanation(attack) if attack else None,
         invalid_reason=result.problem if result else None,
         decided_at=time.time(),
     )
@@ -190,6 +194,7 @@ def _new_alert(transaction: LoadedTransaction, stored: StoredDecision, alert: Al
         severity=str(alert.severity),
         action=int(alert.action),
         score=stored.score,
+        attack_score=stored.attack_score,
         model_version=stored.model_version,
         from_address=transaction.sender,
         block_number=transaction.block_number,
@@ -207,6 +212,10 @@ def _explanation(assessment: Assessment) -> list[dict[str, Any]]:
         }
         for one in assessment.attributions
     ]
+
+
+def _attack_explanation(attack: AttackAssessment) -> list[dict[str, Any]] | None:
+    return [one._asdict() for one in attack.attributions] or None
 
 
 def _as_json(verdict: Verdict) -> dict[str, Any]:

@@ -24,7 +24,13 @@ Tables are .parquet, .csv or .csv.gz with the columns
 _EPILOG = """\
 Output columns: tx_hash, anomaly_score (0 to 1), anomaly_percentile (share of training transactions
 with a lower score, in percent), prediction (ANOMALY or NORMAL); with --explain model_explanations,
-a JSON list of the ten features with the largest weights, each with value and signed weight.
+a JSON list of the ten features with the largest weights, each with value and signed weight. With
+an attack model also attack_score (share of ordinary transactions that rank lower, 0 to 1) and
+attack_percentile (the same in percent); with --explain attack_explanations.
+
+--token-facts lists tokens without a reputation, for example newly deployed ones: a CSV file with
+the columns address and known (true or false). Tokens that are not listed count as known. The attack
+score is then the larger of that of all transfers and that of the known tokens' transfers.
 
 example:
   npm run score -- --transactions transactions.csv --transfers transfers.csv --out scores.csv
@@ -54,6 +60,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     add("--transactions", type=cli.path, required=True, metavar="T", help="one row per transaction")
     add("--transfers", type=cli.path, required=True, metavar="R", help="one row per transfer")
     add("--out", type=_output, required=True, metavar="F", help="output file")
+    add("--token-facts", type=cli.path, metavar="FILE", help="which tokens are known, see below")
     add("--explain", action="store_true", help="add the ten features with the largest weights")
     add(
         "--model",

@@ -20,7 +20,14 @@ from src.chain.transfers import ZERO_ADDRESS, Transfer
 from src.decision.alerts import UNKNOWN, Alert
 from src.decision.pipeline import Result
 from src.detection.forest.model import ANOMALY, NORMAL
-from src.detection.records import REMEMBERED_ASSESSMENTS, Assessment, Decision, Status, Verdict
+from src.detection.records import (
+    REMEMBERED_ASSESSMENTS,
+    Assessment,
+    AttackAssessment,
+    Decision,
+    Status,
+    Verdict,
+)
 from src.utils.constants import ATTACKER_LABEL, MAX_ADDRESSES
 
 _WITHOUT_ESCAPES = json.JSONEncoder(ensure_ascii=False)
@@ -113,6 +120,7 @@ class ScoredTransaction(TokenTransfersFinding):
 
     Attributes:
         assessment: the model's result.
+        attack: the attack model's result, or None.
         alert_rate: share of anomalies among all transactions that this model has scored here.
         prediction_seconds: time to score and explain.
     """
@@ -120,6 +128,7 @@ class ScoredTransaction(TokenTransfersFinding):
     PREDICTION: ClassVar[str]
 
     assessment: Assessment
+    attack: AttackAssessment | None
     alert_rate: float
     prediction_seconds: float
 
@@ -134,6 +143,7 @@ class ScoredTransaction(TokenTransfersFinding):
             "model_pred_response_time": f"{self.prediction_seconds:.6f}",
             "model_explanations": self.assessment.explanation_json,
             "model_explanations_base_score": f"{self.assessment.base_score:.4f}",
+            **attack_metadata(self.attack),
         }
 
 
@@ -220,7 +230,14 @@ def finding_of(
     if result.assessment is None:
         return InvalidModelFeatures(alert, context)
     kind = AnomalousTransaction if result.is_anomaly else NormalTransaction
-    return kind(alert, context, result.assessment, alert_rate, result.scoring_seconds)
+    return kind(
+        alert,
+        context,
+        result.assessment,
+        result.attack,
+        alert_rate,
+        result.scoring_seconds,
+    )
 
 
 def involved_addresses(transaction: TransactionFacts, transfers: Sequence[Transfer]) -> list[str]:
@@ -232,6 +249,20 @@ def involved_addresses(transaction: TransactionFacts, transfers: Sequence[Transf
             break
     involved.pop(ZERO_ADDRESS, None)
     return list(involved)[:MAX_ADDRESSES]
+
+
+def attack_metadata(attack: AttackAssessment | None) -> dict[str, str]:
+    """The attack score with enough digits for the tail; explained where it asks for attention."""
+    if attack is None:  # the reasons of the decision say why
+        return {}
+    metadata = {
+        "attack_score": f"{attack.score:.6f}",
+        "attack_percentile": f"{attack.percentile:.4f}",
+        "attack_model_version": attack.version,
+    }
+    if attack.attributions:
+        metadata["attack_explanations"] = attack.explanation_json
+    return metadata
 
 
 def decision_metadata(decision: Decision | None) -> dict[str, str]:

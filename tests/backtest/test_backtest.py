@@ -28,6 +28,7 @@ from src.backtest.scoring.decisions import BatchDecider
 from src.backtest.scoring.prefilter import CONDITIONS, Surroundings, candidates
 from src.backtest.scoring.scoring import Cells, Scorer
 from src.chain.recording.receipts_root import receipts_root
+from src.decision.second_opinion import SecondOpinion, open_attack_model
 from src.detection.assessment import Assessor
 from src.detection.counterparties import CounterpartyBook
 from src.detection.detectors import DETECTORS
@@ -92,6 +93,11 @@ def content_of(out):
     }
 
 
+def attack_of(model):
+    """The shipped attack model, as these tests use the shipped forest."""
+    return open_attack_model(None, PROJECT_ROOT / "isolation_forest.pkl", model, None)
+
+
 def live(model, history, facts=None, policy=None):
     """Every transaction by itself, through the functions of live handling."""
     facts = facts or {}
@@ -100,14 +106,16 @@ def live(model, history, facts=None, policy=None):
         policy or parse_policy(POLICY), 1, Equipment(THRESHOLD, model.manifest.token_amounts)
     )
     assessor = Assessor(model, attributions=10)
+    second = SecondOpinion(attack_of(model), assessor, model.inputs, profile, explain_from=1)
     book = CounterpartyBook(10**6)
     found = {}
     for t in sorted(history, key=lambda t: (t.block, t.index)):
         if not t.transfers:
             continue
-        assessment, row = None, None
+        assessment, row, features = None, None, {}
         if t.sender is not None:
             row = feature_row(t.transfers, t.sender, profile)
+            features = dict(zip(FEATURE_NAMES, row.tolist(), strict=True))
             row = row[[FEATURE_NAMES.index(name) for name in model.inputs]]
             assessment = assessor.assess(row)
         evidence = Evidence(
@@ -115,6 +123,7 @@ def live(model, history, facts=None, policy=None):
             {} if row is None else dict(zip(model.inputs, row.tolist(), strict=True)),
             {m.token: facts[m.token] for m in t.transfers if m.token in facts},
             None, book.enter(t.transfers, t.sender), values=profile.values,
+            attack=second.assess(t.transfers, t.sender, features, assessment, frozenset()),
         )  # fmt: skip
         found[t.tx_hash] = (row, assessment, suite.decide(evidence), evidence)
     return found
@@ -394,13 +403,15 @@ def test_no_condition_hides_a_transaction_from_its_detector(tmp_path, model, see
     export = detect(tmp_path)
     part = Slice(0, 0, 0, 0, whole_table(export.transactions), whole_table(export.transfers))
     batch = assemble(SliceReader(export).read(part))
-    scores = Scorer(model).score(batch)
+    scores = Scorer(model, attack_of(model).model).score(batch)
     hashes = columns.hex_column(batch.tx_hash, 32).to_pylist()
     expected = live(model, history, facts, policy)
     assert any("some: why" in str(decision) for _, _, decision, _ in expected.values())
     alike = np.array([bool(expected[h][3].look_alikes) for h in hashes])
     amounts = model.manifest.token_amounts
-    decided = BatchDecider(model, policy, 1, THRESHOLD, facts).decide(batch, scores)
+    decided = BatchDecider(model, policy, 1, THRESHOLD, facts, attack_of(model)).decide(
+        batch, scores
+    )
     for position, tx_hash in enumerate(hashes):
         decision = expected[tx_hash][2]
         if position in decided:
@@ -430,7 +441,7 @@ def test_the_hostile_history_makes_every_detector_of_the_policy_speak(model):
         facts = {tokens[1]: TokenFact("USDC", impersonates=True)}
         for *_, decision, _ in live(model, hostile_history(seed, tokens=tokens), facts).values():
             spoke |= {v.detector for v in decision.reasons if v.action}
-    need_inputs = {"known_bad_address", "supervised"}
+    need_inputs = {"known_bad_address"}
     assert spoke == set(CONDITIONS) - need_inputs
 
 

@@ -28,7 +28,7 @@ from src.chain.transfers import Transfer
 from src.datasets.location import default_folder
 from src.detection.features.definitions import FEATURE_NAMES
 from src.detection.forest.model import Model, load_model
-from src.detection.records import Assessment, Decision
+from src.detection.records import Assessment, AttackAssessment, Decision
 from src.settings import PROJECT_ROOT
 from tests.backtest.data import Transaction, hostile_history, write_dataset, write_etl
 from tests.backtest.test_backtest import THRESHOLD, rows_of, run
@@ -58,6 +58,7 @@ class Handled:
 
     row: list[float] | None
     assessment: Assessment | None
+    attack: AttackAssessment | None
     decision: Decision
     findings: list[dict[str, Any]]
 
@@ -124,6 +125,7 @@ def handle(
                 found[transaction.tx_hash] = Handled(
                     None if row is None else row.tolist(),
                     assessment,
+                    result.attack,
                     result.decision,
                     [json.loads(finding.toJson()) for finding in findings],
                 )
@@ -173,6 +175,8 @@ def assert_same(out: Path, live: dict[str, Handled], inputs: tuple[str, ...]) ->
         else:
             score, percentile = one.assessment.score, one.assessment.percentile
             assert (table["anomaly_score"], table["anomaly_percentile"]) == (score, percentile)
+            assert one.attack is not None
+            assert table["attack_score"] == one.attack.score
             assert one.row is not None
             assert bits([table[name] for name in inputs]) == bits(one.row)
             anomaly = score >= THRESHOLD
@@ -180,6 +184,12 @@ def assert_same(out: Path, live: dict[str, Handled], inputs: tuple[str, ...]) ->
             primary = shown[f"{'ANOMALOUS' if anomaly else 'NORMAL'}-TOKEN-TRANSFERS-TX"]
             assert primary["anomaly_score"] == f"{table['anomaly_score']:.3f}"
             assert primary["action"] == table["action"]
+            assert primary["attack_score"] == f"{table['attack_score']:.6f}"
+            if one.attack.attributions:
+                assert json.loads(alerts[tx_hash]["attack_explanations"]) == [
+                    {"feature": w.feature, "value": w.value, "weight": w.weight}
+                    for w in one.attack.attributions
+                ]
         alert = alerts.pop(tx_hash, None)
         if alert is None:
             assert table["prediction"] != "ANOMALY"

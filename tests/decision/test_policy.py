@@ -40,7 +40,7 @@ def test_the_shipped_policy_is_valid_and_names_every_detector():
     assert policy.detectors.keys() == DETECTORS.keys()
     running = DetectorSuite.from_policy(policy, 1, Equipment()).detectors
     assert ("isolation_forest", Mode.ON) in running
-    assert "supervised" not in dict(running)
+    assert ("supervised", Mode.ON) in running
 
 
 def test_the_documentation_describes_every_detector_and_parameter():

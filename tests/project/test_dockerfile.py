@@ -123,6 +123,8 @@ def test_port_of_the_protocol_is_exposed() -> None:
     [
         "isolation_forest.pkl",
         "isolation_forest.manifest.json",
+        "attack_model.npz",
+        "attack_model.manifest.json",
         "package.json",
         "package-lock.json",
         "requirements.txt",
@@ -138,7 +140,10 @@ def test_what_the_bot_needs_is_in_the_build_context(path: str) -> None:
     assert is_in_build_context(path)
 
 
-@pytest.mark.parametrize("signature", ["isolation_forest.manifest.json.sig", "policy.yaml.sig"])
+@pytest.mark.parametrize(
+    "signature",
+    ["isolation_forest.manifest.json.sig", "attack_model.manifest.json.sig", "policy.yaml.sig"],
+)
 def test_signatures_get_into_every_image_where_there_are_any(signature: str) -> None:
     assert is_in_build_context(signature)
     copies = [

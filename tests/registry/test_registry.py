@@ -10,10 +10,17 @@ import numpy as np
 import pytest
 from sklearn.ensemble import IsolationForest
 
+from src.detection.bundle_files import ATTACK_MODEL_FILE
 from src.detection.features.definitions import FEATURE_NAMES
 from src.detection.forest.model import load_model
 from src.registry import __main__ as models
-from src.registry.bundle import BLOCKS_FILE, EVALUATION_FILE, MODEL_FILE
+from src.registry.bundle import (
+    ATTACK_MANIFEST_FILE,
+    BLOCKS_FILE,
+    EVALUATION_FILE,
+    MANIFEST_FILE,
+    MODEL_FILE,
+)
 from src.registry.registry import (
     ENTRY_FILE,
     BundleRefused,
@@ -24,6 +31,7 @@ from src.registry.registry import (
 from src.registry.store import Store, StoreError
 from src.settings import PROJECT_ROOT
 from src.training.bundle import write_bundle
+from tests.support.attack import write_small_attack_model
 from tests.support.object_store import ACCESS_KEY, BUCKET, SECRET_KEY, object_store
 from tests.support.waiting import PATIENCE
 
@@ -330,3 +338,38 @@ def test_without_a_store_the_command_says_what_to_set(monkeypatch, capsys):
     assert models.main(["list"]) == 1
     assert "STORE_URL" in capsys.readouterr().err
     assert "STORE_URL" not in os.environ
+
+
+# The attack model beside the forest
+
+
+def with_attack_model(bundle: Path, folder: Path, seed: int = 0) -> Path:
+    shutil.copytree(bundle, folder)
+    forest = load_model(folder / MODEL_FILE, FEATURE_NAMES)
+    write_small_attack_model(forest, folder=folder, seed=seed)
+    return folder
+
+
+def test_an_attack_model_travels_with_its_forest(bundles, tmp_path):
+    registry = Registry(Store(str(tmp_path / "store")))
+    folder = with_attack_model(bundles[0], tmp_path / "bundle")
+    alone = registry.add(bundles[0], code_version="abc")
+    both = registry.add(folder, code_version="abc")
+    other = registry.add(with_attack_model(bundles[0], tmp_path / "other", 1), code_version="abc")
+    assert len({alone.id, both.id, other.id}) == 3
+    assert registry.add(folder, code_version="abc").id == both.id
+    path = registry.fetch(both.id, tmp_path / "out")
+    for name in (ATTACK_MODEL_FILE, ATTACK_MANIFEST_FILE):
+        assert path.with_name(name).read_bytes() == (folder / name).read_bytes()
+
+
+def test_an_attack_model_of_another_forest_is_refused(bundles, tmp_path):
+    registry = Registry(Store(str(tmp_path / "store")))
+    folder = with_attack_model(bundles[0], tmp_path / "bundle")
+    for name in (MODEL_FILE, MANIFEST_FILE):
+        shutil.copy(bundles[1] / name, folder / name)
+    with pytest.raises(BundleRefused, match="calibrated"):
+        registry.add(folder, code_version="abc")
+    (folder / ATTACK_MODEL_FILE).unlink()
+    with pytest.raises(BundleRefused, match="attack_model"):
+        registry.add(folder, code_version="abc")

@@ -72,6 +72,9 @@ def decision(**changes: object) -> decisions.StoredDecision:
         threshold=0.5,
         prediction="ANOMALY",
         explanation=[],
+        attack_score=0.9997,
+        attack_model_version="1660000000",
+        attack_explanation=[{"feature": "density", "value": 2.0, "weight": 0.5}],
         invalid_reason=None,
         decided_at=5.5,
     )
@@ -89,6 +92,7 @@ def alert(**changes: object) -> alerts.NewAlert:
         severity="Critical",
         action=2,
         score=0.75,
+        attack_score=0.9997,
         model_version="1650000000",
         from_address=ALICE,
         block_number=100,

@@ -1,18 +1,21 @@
 """Batch scoring: the same figures as the live path, from any kind of table."""
 
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from src.chain.transfers import TRANSFER_TOPIC, decode_transfers
+from src.detection.bundle_files import manifest_path
 from src.detection.features.definitions import FEATURE_NAMES, TokenProfile, feature_row
 from src.detection.forest.model import load_model
 from src.training.evaluation.threshold import main as threshold_main
 from src.training.sample import write_sample
 from src.training.score import main
 from tests.conftest import ALICE, BOB, UNKNOWN_TOKEN, USDC, topic, word
+from tests.support.attack import write_small_attack_model
 
 
 @pytest.fixture(scope="module")
@@ -188,3 +191,76 @@ def test_percentiles_rise_from_0_to_100_and_count_ties_half(model_path):
 def test_the_threshold_of_another_model_is_refused(tmp_path, capsys, bundle_path):
     assert threshold_main(["--rate", "0.004", "--model", str(bundle_path)]) == 1
     assert "npm run evaluate -- --model-card" in capsys.readouterr().err
+
+
+# The attack score
+
+
+@pytest.fixture
+def with_attack_model(bundle_path, tmp_path, monkeypatch):
+    for file in (bundle_path, manifest_path(bundle_path)):
+        shutil.copy(file, tmp_path / file.name)
+    path = tmp_path / bundle_path.name
+    forest = load_model(path, FEATURE_NAMES)
+    write_small_attack_model(forest, folder=tmp_path)
+    monkeypatch.setenv("MODEL_PATH", str(path))
+    return forest
+
+
+def test_attack_scores_are_there_where_an_attack_model_is(sample, tmp_path, with_attack_model):
+    out = tmp_path / "scores.parquet"
+    tables = (sample / "transactions.parquet", sample / "transfers.parquet")
+    assert score(*tables, out, "--explain") == 0
+    scores = read(out)
+    assert scores.attack_score.between(0, 1, inclusive="left").all()
+    assert (scores.attack_percentile == 100 * scores.attack_score).all()
+    assert len(json.loads(scores.attack_explanations[0])) == 10
+
+
+def test_without_an_attack_model_there_is_no_column_and_the_report_says_so(
+    sample, tmp_path, capsys
+):
+    out = tmp_path / "scores.csv"
+    assert score(sample / "transactions.parquet", sample / "transfers.parquet", out) == 0
+    assert "attack_score" not in read(out).columns
+    assert "no attack scores: no attack model is loaded" in capsys.readouterr().err
+
+
+def test_transfers_of_unknown_tokens_never_lower_an_attack_score(
+    sample, tmp_path, with_attack_model
+):
+    transfers = pd.read_parquet(sample / "transfers.parquet")
+    transactions = pd.read_parquet(sample / "transactions.parquet")
+    added = transfers.drop_duplicates("tx_hash").assign(
+        token_address=UNKNOWN_TOKEN, log_index=10_000, value_raw="1"
+    )
+    more = tmp_path / "more.parquet"
+    pd.concat([transfers, added]).to_parquet(more)
+    (tmp_path / "facts.csv").write_text(
+        f"address,known\n{UNKNOWN_TOKEN.upper()},false\n{USDC},true\n"
+    )
+
+    def scored(path, *options):
+        out = tmp_path / "scores.parquet"
+        assert score(sample / "transactions.parquet", path, out, *options) == 0
+        return read(out).set_index("tx_hash").attack_score[transactions.tx_hash]
+
+    plain = scored(sample / "transfers.parquet")
+    guarded = scored(more, "--token-facts", str(tmp_path / "facts.csv"))
+    assert (guarded >= plain).all()
+    assert (scored(more) <= guarded).all()
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("address\n", "known"),
+        ("address,known\n0x1,perhaps\n", "line 2: known must be true or false"),
+    ],
+)
+def test_token_facts_that_are_none_are_refused(sample, tmp_path, capsys, text, complaint):
+    (tmp_path / "facts.csv").write_text(text)
+    tables = (sample / "transactions.parquet", sample / "transfers.parquet")
+    options = ("--token-facts", str(tmp_path / "facts.csv"))
+    assert score(*tables, tmp_path / "scores.csv", *options) == 1
+    assert complaint in capsys.readouterr().err

@@ -21,6 +21,7 @@ from src.backtest.reading.reading import SliceTables
 from src.backtest.reading.tokens import token_facts
 from src.backtest.scoring.decisions import BatchDecider
 from src.backtest.scoring.scoring import Scorer
+from src.decision.second_opinion import open_attack_model
 from src.detection.features.definitions import FEATURE_NAMES
 from src.detection.forest.model import load_model
 from src.detection.policy import parse_policy
@@ -41,6 +42,7 @@ class Job:
         tokens_folder: folder with the tokens' symbols.
         out: the folder of the run.
         model_path: the model file.
+        attack_model_path: the attack model; None for the one beside the model, where there is one.
         policy_text: the policy, as in its file.
         policy_name: of that file, for errors.
         chain_id: the chain.
@@ -59,6 +61,7 @@ class Job:
     chain_id: int
     threshold: float
     exploits: frozenset[str]
+    attack_model_path: Path | None = None
     with_features: bool = False
     public_key: str | None = None
 
@@ -162,7 +165,7 @@ class Job:
     def _judges(self) -> tuple[Scorer, BatchDecider]:
         return _judges(
             self.model_path, self.policy_text, self.policy_name, self.chain_id, self.threshold,
-            self.tokens_folder, self.public_key,
+            self.tokens_folder, self.public_key, self.attack_model_path,
         )  # fmt: skip
 
     def __getstate__(self) -> dict[str, Any]:
@@ -172,13 +175,15 @@ class Job:
 @lru_cache(maxsize=2)
 def _judges(
     model_path: Path, policy_text: str, policy_name: str, chain_id: int, threshold: float,
-    tokens_folder: Path, public_key: str | None,
+    tokens_folder: Path, public_key: str | None, attack_model_path: Path | None,
 ) -> tuple[Scorer, BatchDecider]:  # fmt: skip
     """Loaded once per process."""
     model = load_model(model_path, available_inputs=FEATURE_NAMES, public_key=public_key)
+    attack = open_attack_model(attack_model_path, model_path, model, public_key)
     policy = parse_policy(policy_text, policy_name)
     facts = token_facts(tokens_folder, chain_id)
-    return Scorer(model), BatchDecider(model, policy, chain_id, threshold, facts)
+    decider = BatchDecider(model, policy, chain_id, threshold, facts, attack)
+    return Scorer(model, attack.model), decider
 
 
 @lru_cache(maxsize=2)

@@ -149,6 +149,7 @@ def _exploits(exploits: Mapping[str, Any]) -> str:
         (
             '<span class="missed">missed</span>' if row["action"] == "ALLOW" else row["action"],
             _score(row["anomaly_score"]),
+            _score(row["attack_score"], 4),
             f"<code>{escape(row['tx_hash'])}</code>",
             _number(row["block_number"]) if row["in_data"] else "listed",
             f'<span class="long">{escape(row["reason"])}</span>',
@@ -158,7 +159,7 @@ def _exploits(exploits: Mapping[str, Any]) -> str:
             key=lambda row: (order[row["action"]], row["anomaly_score"] or 0.0, row["tx_hash"]),
         )
     ]
-    names = ("action", "score", "transaction", "block", "reason")
+    names = ("action", "score", "attack score", "transaction", "block", "reason")
     return f"<h2>Known exploits</h2>{table(names, rows, note=note)}"
 
 
@@ -166,6 +167,7 @@ def _top(rows: Sequence[Mapping[str, Any]]) -> str:
     cells = [
         (
             _score(row["anomaly_score"]),
+            _score(row["attack_score"], 4),
             row["action"],
             f"<code>{escape(row['tx_hash'])}</code>",
             _number(row["block_number"]),
@@ -174,8 +176,8 @@ def _top(rows: Sequence[Mapping[str, Any]]) -> str:
         )
         for row in rows
     ]
-    names = ("score", "action", "transaction", "block", "sender", "transfers")
-    return f"<h2>Top anomalies</h2>{table(names, cells, numeric=5)}"
+    names = ("score", "attack score", "action", "transaction", "block", "sender", "transfers")
+    return f"<h2>Top anomalies</h2>{table(names, cells, numeric=6)}"
 
 
 def _histogram(bins: Sequence[int], threshold: float) -> str:
@@ -261,5 +263,5 @@ def _number(value: int | None) -> str:
     return "none" if value is None else f"{value:,}"
 
 
-def _score(value: float | None) -> str:
-    return "none" if value is None else f"{value:.3f}"
+def _score(value: float | None, digits: int = 3) -> str:
+    return "none" if value is None else f"{value:.{digits}f}"

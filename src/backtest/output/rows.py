@@ -44,6 +44,7 @@ class SliceRows:
     alerts: NDArray[np.int64]
     score: NDArray[np.float64]
     percentile: NDArray[np.float64]
+    attack: NDArray[np.float64]
     anomaly: NDArray[np.bool_]
     action: NDArray[np.int8]
     shadow_action: NDArray[np.int8]
@@ -59,8 +60,10 @@ class SliceRows:
             "tx_index": _known(self.batch.tx_index),
             "from_address": self.from_address,
             "n_transfers": pa.array(self.batch.transfers.n_transfers),
-            "anomaly_score": pa.array(self.score, mask=unscored),
-            "anomaly_percentile": pa.array(self.percentile, mask=unscored),
+            "anomaly_score": _scored(self.score),
+            "anomaly_percentile": _scored(self.percentile),
+            "attack_score": _scored(self.attack),
+            "attack_percentile": _scored(100 * self.attack),
             "prediction": pa.DictionaryArray.from_arrays(prediction, _PREDICTIONS),
             "action": pa.DictionaryArray.from_arrays(self.action, _ACTIONS),
             "shadow_action": pa.DictionaryArray.from_arrays(self.shadow_action, _ACTIONS),
@@ -73,14 +76,14 @@ class SliceRows:
         """One transaction for the report."""
         judged = self.judged.get(position)
         deciding = judged.decision.deciding if judged else None
-        score = float(self.score[position])
         offsets = self.batch.transfers.offsets
         return {
             "tx_hash": self.tx_hash[position].as_py(),
             "block_number": _or_none(self.batch.block_number[position]),
             "from_address": self.from_address[position].as_py(),
             "n_transfers": int(offsets[position + 1] - offsets[position]),
-            "anomaly_score": None if np.isnan(score) else score,
+            "anomaly_score": _score(self.score[position]),
+            "attack_score": _score(self.attack[position]),
             "anomaly": bool(self.anomaly[position]),
             "action": Action(int(self.action[position])).name,
             "reason": deciding.reason if deciding else "",
@@ -108,6 +111,7 @@ def decision_rows(
         alerts=np.flatnonzero(anomaly | (action > 0) | (shadow > 0)),
         score=scores.score,
         percentile=scores.percentile,
+        attack=scores.attack,
         anomaly=anomaly,
         action=action,
         shadow_action=shadow,
@@ -137,6 +141,10 @@ def alert_table(decisions: pa.Table, rows: SliceRows, judged: Mapping[int, Judge
         "shadow_reasons": [_verdicts(answer.decision.shadow) for answer in answers],
         "model_explanations": [
             _explanation(answer.explanation) if answer.explanation else None for answer in answers
+        ],
+        "attack_explanations": [
+            _explanation(answer.attack_explanation) if answer.attack_explanation else None
+            for answer in answers
         ],
     }
     for name, values in columns.items():
@@ -179,6 +187,14 @@ def _verdict(verdict: Verdict) -> str:
             "reason": verdict.reason,
         }
     )
+
+
+def _score(score: np.float64) -> float | None:
+    return None if np.isnan(score) else float(score)
+
+
+def _scored(scores: NDArray[np.float64]) -> pa.Array:
+    return pa.array(scores, mask=np.isnan(scores))
 
 
 def _or_none(number: np.int64) -> int | None:

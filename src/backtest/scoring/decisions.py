@@ -19,8 +19,10 @@ from src.backtest.scoring.prefilter import (
     owners,
 )
 from src.backtest.scoring.scoring import Scores
+from src.decision.second_opinion import OpenedAttackModel, explained_from
 from src.decision.tokens import shown_tokens
 from src.detection.assessment import EXPLAINED_INPUTS
+from src.detection.attack.reputation import columns_of
 from src.detection.counterparties import CounterpartyBook
 from src.detection.detectors.base import Equipment
 from src.detection.evidence import Evidence, LookAlike, TokenFact
@@ -28,7 +30,7 @@ from src.detection.features.definitions import TokenProfile
 from src.detection.features.view import view_of
 from src.detection.forest.model import Model
 from src.detection.policy import Mode, Policy
-from src.detection.records import Assessment, Attribution, Decision, decide
+from src.detection.records import Assessment, AttackAssessment, Attribution, Decision, decide
 from src.detection.suite import DetectorSuite
 
 EXPLANATIONS_REMEMBERED = 10_000
@@ -42,10 +44,12 @@ class Judged:
     Attributes:
         decision: of the detectors.
         explanation: for an anomaly, the inputs with the largest weights; else empty.
+        attack_explanation: the same for an attack score that requests more than `ALLOW`.
     """
 
     decision: Decision
     explanation: tuple[Attribution, ...] = ()
+    attack_explanation: tuple[Attribution, ...] = ()
 
 
 class BatchDecider:
@@ -60,6 +64,7 @@ class BatchDecider:
         chain_id: on which chain.
         threshold: score from which a transaction is an anomaly.
         tokens: token metadata by address.
+        attack: the attack model, or why there is none.
     """
 
     def __init__(
@@ -69,6 +74,7 @@ class BatchDecider:
         chain_id: int,
         threshold: float,
         tokens: Mapping[str, TokenFact],
+        attack: OpenedAttackModel,
     ) -> None:
         self._model = model
         self._chain_id = chain_id
@@ -77,7 +83,9 @@ class BatchDecider:
         self._profile = TokenProfile.from_manifest(model.manifest)
         self._tokens = tokens
         self._impersonators = frozenset(a for a, fact in tokens.items() if fact.impersonates)
-        equipment = Equipment(threshold, self._amounts)
+        self._attack = attack.model
+        self._explain_attack_from = explained_from(policy, chain_id, None)
+        equipment = Equipment(threshold, self._amounts, no_attack_score=attack.problem)
         self._suite = DetectorSuite.from_policy(policy, chain_id, equipment)
         self._columns = {name: column for column, name in enumerate(model.inputs)}
         self._assessed: dict[bytes, Assessment] = {}
@@ -130,10 +138,12 @@ class BatchDecider:
                 decision = self._together(evidence, names, said)
             else:
                 decision = self._suite.decide(evidence)
-            if position in is_anomaly:
-                judged[position] = Judged(decision, self._explanation(position, scores))
-            elif _asks(decision):
-                judged[position] = Judged(decision)
+            if position in is_anomaly or _asks(decision):
+                judged[position] = Judged(
+                    decision,
+                    self._explanation(position, scores) if position in is_anomaly else (),
+                    self._attack_explanation(position, scores),
+                )
         return judged
 
     def _together(self, facts: Evidence, names: list[str], said: list[Decision]) -> Decision:
@@ -160,6 +170,17 @@ class BatchDecider:
                 self._explained = {}
             self._explained[content] = known
         return known
+
+    def _attack_explanation(self, position: int, scores: Scores) -> tuple[Attribution, ...]:
+        if self._attack is None or not scores.attack[position] >= self._explain_attack_from:
+            return ()
+        row = scores.all_features[position, columns_of(self._attack.inputs)]
+        return tuple(self._attack.explain(row, EXPLAINED_INPUTS))
+
+    def _attack_assessment(self, position: int, scores: Scores) -> AttackAssessment | None:
+        if self._attack is None or np.isnan(scores.attack[position]):
+            return None
+        return AttackAssessment(float(scores.attack[position]), self._attack.version)
 
     def _weights(self, row: NDArray[np.float64], cell: bytes) -> tuple[Attribution, ...]:
         """The explanation of a row. All rows of a cell have the same weights."""
@@ -220,6 +241,7 @@ class BatchDecider:
                 timestamp=_or_none(batch.timestamp[position]),
                 nonce=_or_none(batch.nonce[position]),
                 assessment=self._assessment(position, scores) if has_sender else None,
+                attack=self._attack_assessment(position, scores),
                 features=(
                     dict(zip(self._model.inputs, row.tolist(), strict=True)) if has_sender else {}
                 ),

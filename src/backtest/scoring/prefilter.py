@@ -30,6 +30,7 @@ from src.backtest.reading.columns import SECRET
 from src.backtest.scoring.scoring import Scores
 from src.detection.counterparties import FIRST_DIGITS, LAST_DIGITS
 from src.detection.detectors.fresh_account_large_value import large_amount
+from src.detection.detectors.supervised import ATTACK_REVIEW_AT
 from src.detection.features.view import View
 from src.detection.forest.manifest import TokenAmounts
 
@@ -122,6 +123,11 @@ def _isolation_forest(_batch: TransactionBatch, scores: Scores, around: Surround
     return scores.score >= (around.anomaly_threshold if review_at is None else review_at)
 
 
+def _supervised(_batch: TransactionBatch, scores: Scores, around: Surroundings) -> Mask:
+    review_at = around.parameters["review_at"]
+    return scores.attack >= (ATTACK_REVIEW_AT if review_at is None else review_at)
+
+
 def _impersonated_token(batch: TransactionBatch, _scores: Scores, around: Surroundings) -> Mask:
     listed = _listed(batch, around.impersonators)
     if not listed.any():
@@ -186,5 +192,5 @@ CONDITIONS: Final[Mapping[str, Condition]] = {
     "drained_account": _drained_account,
     "disproportionate_mint": _disproportionate_mint,
     "known_bad_address": lambda batch, _scores, _around: np.zeros(len(batch), np.bool_),
-    "supervised": lambda batch, _scores, _around: np.zeros(len(batch), np.bool_),
+    "supervised": _supervised,
 }

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from src.backtest.kernels.arrow import cell_codes
 from src.backtest.reading.assemble import TransactionBatch
 from src.backtest.reading.columns import numbered
+from src.detection.attack.model import AttackModel
+from src.detection.attack.reputation import columns_of
 from src.detection.features.definitions import FEATURE_NAMES, TokenProfile, feature_table
 from src.detection.forest.model import Model
 from src.detection.trees.trees import Trees
@@ -24,13 +26,14 @@ CELLS_REMEMBERED = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """One row per transaction; `score` and `percentile` are NaN if there is no score.
+    """One row per transaction; scores and percentiles are NaN if there is no score.
 
     Attributes:
         all_features: shape (n, len(FEATURE_NAMES)), of every transaction.
         features: the model's inputs of those, shape (n, number of inputs).
         score: in [0, 1].
         percentile: share of training transactions with a lower score, in percent.
+        attack: attack score in [0, 1); NaN everywhere without an attack model.
         cell: number of the distinct cell of each row, and
         cell_names: what tells each cell from all others, in other batches too.
     """
@@ -39,6 +42,7 @@ class Scores:
     features: NDArray[np.float64]
     score: NDArray[np.float64]
     percentile: NDArray[np.float64]
+    attack: NDArray[np.float64]
     cell: NDArray[np.intp]
     cell_names: list[bytes]
 
@@ -70,10 +74,16 @@ class Cells:
 
 
 class Scorer:
-    """Scores batches. Thread-safe."""
+    """Scores batches. Thread-safe.
 
-    def __init__(self, model: Model) -> None:
+    Args:
+        model: the isolation forest.
+        attack: the attack model that was calibrated with it, or None.
+    """
+
+    def __init__(self, model: Model, attack: AttackModel | None = None) -> None:
         self.model = model
+        self._attack = attack
         self._profile = TokenProfile.from_manifest(model.manifest)
         self._columns = [FEATURE_NAMES.index(name) for name in model.inputs]
         self._cells = Cells(model.forest.trees)
@@ -89,9 +99,22 @@ class Scorer:
         distinct = self._scores(features, cell, names)
         percentiles = self.model.percentiles(distinct)
         score, percentile = distinct[cell], percentiles[cell]
+        attack = self._attack_scores(all_features, score)
         if not batch.has_sender.all():
-            score[~batch.has_sender] = percentile[~batch.has_sender] = np.nan
-        return Scores(all_features, features, score, percentile, cell, names)
+            for column in (score, percentile, attack):
+                column[~batch.has_sender] = np.nan
+        return Scores(all_features, features, score, percentile, attack, cell, names)
+
+    def _attack_scores(
+        self, all_features: NDArray[np.float64], score: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Attack scores of all transactions; each distinct row is scored once."""
+        if self._attack is None or not len(score):
+            return np.full(len(score), np.nan)
+        number, first = numbered(all_features.view(np.uint64))
+        rows = all_features[first][:, columns_of(self._attack.inputs)]
+        scores: NDArray[np.float64] = self._attack.scores(rows, score[first])[number]
+        return scores
 
     def _scores(
         self, features: NDArray[np.float64], cell: NDArray[np.intp], names: list[bytes]

@@ -82,12 +82,14 @@ class Equipment:
     Attributes:
         anomaly_threshold: score from which a transaction is an anomaly.
         token_amounts: how much of each known token ordinary transfers move, by address.
-        supervised: the supervised model, where there is one.
+        supervised: the operator's own classifier, where there is one.
+        no_attack_score: why transactions have no attack score; "" where they have.
     """
 
     anomaly_threshold: float = 0.5
     token_amounts: Mapping[str, TokenAmounts] = field(default_factory=dict)
     supervised: SupervisedModel | None = None
+    no_attack_score: str = ""
 
 
 class Detector(Protocol):

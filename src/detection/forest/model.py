@@ -33,16 +33,22 @@ _GOLDEN_TOLERANCE = 1e-12
 length with AVX-512 instructions where there are any."""
 
 
-def explanation_json(attributions: Iterable[Attribution]) -> str:
+def explanation_json(attributions: Iterable[Attribution], *, factors: bool = True) -> str:
     """Attributions as the JSON list that findings carry.
 
     Values and signed weights have six decimals, factors (2**weight) four.
+
+    Args:
+        attributions: what to list.
+        factors: whether weights are in log2 of a score, so that they are factors on it.
     """
-    listed = [
-        f'{{"feature": {json.dumps(one.feature)}, "value": {one.value:.6f}, '
-        f'"weight": {one.weight:.6f}, "factor": {one.factor:.4f}}}'
-        for one in attributions
-    ]
+    listed = []
+    for one in attributions:
+        factor = f', "factor": {one.factor:.4f}' if factors else ""
+        listed.append(
+            f'{{"feature": {json.dumps(one.feature)}, "value": {one.value:.6f}, '
+            f'"weight": {one.weight:.6f}{factor}}}'
+        )
     return f"[{', '.join(listed)}]"
 
 

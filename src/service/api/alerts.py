@@ -68,6 +68,7 @@ class AlertView(BaseModel):
     etherscan_link: str
     feedback: list[FeedbackView]
     anomaly_score: float | None = Field(None, description="Only with details=true.")
+    attack_score: float | None = Field(None, description="Only with details=true.")
 
 
 class FeedbackRequest(BaseModel):
@@ -189,4 +190,5 @@ def _view(alert: Alert, *, details: bool) -> AlertView:
         etherscan_link=transaction_link(alert.chain_id, alert.tx_hash),
         feedback=[FeedbackView(**asdict(said)) for said in alert.feedback],
         anomaly_score=alert.score if details else None,
+        attack_score=alert.attack_score if details else None,
     )

@@ -99,6 +99,14 @@ class DecisionAnswer(BaseModel):
     anomaly_percentile: float | None = None
     anomaly_threshold: float | None = None
     model_version: str | None = None
+    attack_score: float | None = Field(
+        None, description="Share of ordinary transactions that rank lower, 0 to 1."
+    )
+    attack_percentile: float | None = Field(None, description="The same in percent.")
+    attack_model_version: str | None = None
+    attack_explanation: list[dict[str, Any]] | None = Field(
+        None, description="Where the attack score asks for more than ALLOW."
+    )
     invalid_reason: str | None = None
     features: dict[str, Any] | None = None
     explanation: list[dict[str, Any]] | None = None
@@ -160,12 +168,20 @@ def answer_of(
         "anomaly_percentile": decision.percentile,
         "anomaly_threshold": decision.threshold,
         "model_version": decision.model_version,
+        "attack_score": decision.attack_score,
+        "attack_percentile": _percent(decision.attack_score),
+        "attack_model_version": decision.attack_model_version,
+        "attack_explanation": decision.attack_explanation or [],
         "invalid_reason": decision.invalid_reason,
         "features": features or {},
         "explanation": decision.explanation or [],
         "shadow": decision.shadow,
         "decided_at": decision.decided_at,
     }
+
+
+def _percent(share: float | None) -> float | None:
+    return None if share is None else 100 * share
 
 
 def _without_score(reason: dict[str, Any], decision: StoredDecision) -> dict[str, Any]:

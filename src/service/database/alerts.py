@@ -35,6 +35,7 @@ class NewAlert:
     severity: str
     action: int
     score: float | None
+    attack_score: float | None
     model_version: str
     from_address: str | None
     block_number: int | None

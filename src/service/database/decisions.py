@@ -28,6 +28,10 @@ class StoredDecision:
         threshold: scores at or above it are anomalies.
         prediction: NORMAL, ANOMALY, or None.
         explanation: objects with `feature`, `value`, `weight`, `factor`, largest weight first.
+        attack_score: unrounded, None if there is none.
+        attack_model_version: of the attack model behind it.
+        attack_explanation: as `explanation`, without factors; None below the score from which the
+            policy requests a review.
         invalid_reason: why it could not be scored, or None.
         decided_at: Unix seconds.
     """
@@ -44,6 +48,9 @@ class StoredDecision:
     threshold: float | None
     prediction: str | None
     explanation: list[Json] | None
+    attack_score: float | None
+    attack_model_version: str | None
+    attack_explanation: list[Json] | None
     invalid_reason: str | None
     decided_at: float
 

@@ -121,6 +121,9 @@ decisions = Table(
     Column("threshold", Double),
     Column("prediction", String(8)),  # NORMAL, ANOMALY or null
     Column("explanation", JSON),
+    Column("attack_score", Double),  # null: there is none
+    Column("attack_model_version", String(32)),
+    Column("attack_explanation", JSON),
     Column("invalid_reason", Text),
     Column("decided_at", Double, nullable=False),
     _of_transaction(),
@@ -140,6 +143,7 @@ alerts = Table(
     Column("severity", String(16), nullable=False),
     Column("action", SmallInteger, nullable=False),
     Column("score", Double),
+    Column("attack_score", Double),
     Column("model_version", String(32), nullable=False),
     Column("from_address", Address),
     Column("block_number", BigInteger),

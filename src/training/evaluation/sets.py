@@ -3,6 +3,7 @@
 Each loader returns None where the folder lacks the files: the report then lacks the section.
 """
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from src.chain.recording.dataset import TRANSACTIONS_FILE, TRANSFERS_FILE
 from src.datasets.tables import TransactionSet, read_table
 from src.datasets.training_set import EXPLOITS_FILE, exploit_hashes
+from src.detection.features.batch import TransferBatch
 
 _CANONICAL_TRANSFERS = 20
 
@@ -126,18 +128,21 @@ def call_view(data: TransactionSet) -> TransactionSet:
     )
 
 
-def clusters(data: TransactionSet) -> NDArray[np.int64]:
-    """A number for each transaction, the same for those with the same transfer graph.
+def clusters(*sets: TransactionSet) -> NDArray[np.int64]:
+    """A number for each transaction of all sets, the same for those with the same transfer graph.
 
     One attack is often run many times. Its runs are not independent cases. The graph is that of the
     first 20 transfers, tokens and accounts numbered in order of appearance.
     """
-    batch = data.batch
     shapes: dict[tuple[int, ...], int] = {}
-    numbers = []
+    graphs = [graph for data in sets for graph in _graphs(data.batch)]
+    return np.array([shapes.setdefault(graph, len(shapes)) for graph in graphs], dtype=np.int64)
+
+
+def _graphs(batch: TransferBatch) -> Iterator[tuple[int, ...]]:
     for first, last in zip(batch.offsets[:-1], batch.offsets[1:], strict=True):
         seen: dict[tuple[str, int], int] = {}
-        shape = tuple(
+        yield tuple(
             seen.setdefault(part, len(seen))
             for row in range(first, min(last, first + _CANONICAL_TRANSFERS))
             for part in (
@@ -146,8 +151,6 @@ def clusters(data: TransactionSet) -> NDArray[np.int64]:
                 ("account", int(batch.recipient[row])),
             )
         )
-        numbers.append(shapes.setdefault(shape, len(shapes)))
-    return np.array(numbers, dtype=np.int64)
 
 
 def _senders(rows: pd.DataFrame, columns: list[str]) -> pd.DataFrame:

@@ -26,6 +26,7 @@ RECENT_SHARE = 0.34
 """The newest share of the blocks counts as recent traffic."""
 
 _HELD_OUT_ONE_IN = 5
+_KEPT_ATTACKS_ONE_IN = 3
 _EXPLOIT = "exploit"
 
 
@@ -55,6 +56,24 @@ class RetrainingData:
     golden: dict[str, bool]
     golden_set: TransactionSet | None
     unknown_feedback: tuple[str, ...]
+
+    @property
+    def kept_attacks(self) -> NDArray[np.bool_]:
+        """Attacks that attack models are judged by and not trained on: whole clusters, shape (n,).
+
+        Chosen by a digest of the first hash of a cluster, so that they are the same each time.
+        """
+        hashes = self.exploits.facts["tx_hash"].tolist()
+        first: dict[int, str] = {}
+        for cluster, tx_hash in zip(self.exploit_clusters.tolist(), hashes, strict=True):
+            first[cluster] = min(tx_hash, first.get(cluster, tx_hash))
+        kept = {cluster for cluster, tx_hash in first.items() if _is_kept(tx_hash)}
+        return np.array([cluster in kept for cluster in self.exploit_clusters.tolist()], bool)
+
+
+def _is_kept(tx_hash: str) -> bool:
+    digest = hashlib.sha256(tx_hash.encode()).digest()
+    return int.from_bytes(digest[:8], "big") % _KEPT_ATTACKS_ONE_IN == 0
 
 
 def prepare(folders: Sequence[Path], feedback: Feedback, work: Path) -> RetrainingData:

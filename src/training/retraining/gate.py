@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from src.datasets.tables import TransactionSet
+from src.detection.attack.model import AttackModel
+from src.detection.attack.reputation import score_table
 from src.detection.features.definitions import FEATURE_NAMES, TokenProfile, feature_table
 from src.detection.forest.model import Model
 from src.reports.intervals import share_interval
@@ -53,9 +55,11 @@ class _Judged:
     recent: Floats
     benign: Floats
     golden: Floats
+    attack: AttackModel | None
+    second: Scored
 
     @classmethod
-    def by(cls, model: Model, data: RetrainingData) -> "_Judged":
+    def by(cls, model: Model, attack: AttackModel | None, data: RetrainingData) -> "_Judged":
         background = _scores(model, data.held_out)
         blocks = data.held_out.facts["block_number"].to_numpy(dtype=np.int64)
         scored = Scored(background, blocks, _scores(model, data.exploits), data.exploit_clusters)
@@ -65,6 +69,8 @@ class _Judged:
             background[data.recent],
             _scores(model, data.reported_benign),
             _scores(model, data.golden_set),
+            attack,
+            _second_opinion(model, attack, data, scored),
         )
 
     @property
@@ -81,20 +87,27 @@ def judge(
     data: RetrainingData,
     tolerances: Tolerances | None = None,
     *,
+    champion_attack: AttackModel | None = None,
+    challenger_attack: AttackModel | None = None,
     repetitions: int = 1000,
 ) -> list[Check]:
-    """All checks, in the order of the report. The challenger may be promoted if all pass."""
+    """All checks, in the order of the report. The challenger may be promoted if all pass.
+
+    The attack models are those beside the forests, if any.
+    """
     allowed = tolerances or Tolerances()
     enough = _enough(data, allowed)
     if not enough.passed:
         return [enough]
     repetitions = max(100, min(repetitions, _CELLS // len(data.held_out)))
-    old, new = _Judged.by(champion, data), _Judged.by(challenger, data)
+    old = _Judged.by(champion, champion_attack, data)
+    new = _Judged.by(challenger, challenger_attack, data)
     return [
         enough,
         *_detection(old, new, allowed, repetitions),
         _anomaly_rate("anomaly rate, held-out traffic", old, new, "background", allowed),
         _anomaly_rate("anomaly rate, recent traffic", old, new, "recent", allowed),
+        *_attack_checks(old, new, allowed, repetitions),
         _golden_cases(old, new, data),
         _shapes(old, new),
         _false_alarms(old, new),
@@ -140,6 +153,62 @@ def _detection(old: _Judged, new: _Judged, allowed: Tolerances, repetitions: int
             allowed.recall_drop,
         ),
     ]
+
+
+def _attack_checks(
+    old: _Judged, new: _Judged, allowed: Tolerances, repetitions: int
+) -> list[Check]:
+    """Of the attack scores, on attacks that the challenger's attack model was not trained on."""
+    if old.attack is None and new.attack is None:
+        return []
+    if new.attack is None:
+        return [Check("attack model", False, "there", "missing", "too few attacks to train one on")]
+    budget = allowed.alert_budget
+    ours, theirs = (Bootstrap(side.second, repetitions=repetitions) for side in (new, old))
+    flagged, many = int((new.second.background >= 1 - budget).sum()), len(new.second.background)
+    low, high = share_interval(flagged, many)
+    least, most = budget / allowed.rate_band, budget * allowed.rate_band
+    return [
+        _no_worse(
+            "attack score, AUC",
+            auc(old.second.background, old.second.exploits),
+            auc(new.second.background, new.second.exploits),
+            ours.auc(ours.by_cluster) - theirs.auc(theirs.by_cluster),
+            allowed.auc_drop,
+        ),
+        _no_worse(
+            f"attack score, recall at an alert budget of {budget:.2%}",
+            recall_at(old.second, budget),
+            recall_at(new.second, budget),
+            ours.recall(ours.by_cluster, budget) - theirs.recall(theirs.by_cluster, budget),
+            allowed.recall_drop,
+        ),
+        Check(
+            "attack score, share of held-out traffic over the budget's score",
+            high >= least and low <= most,
+            "" if old.attack is None else f"{np.mean(old.second.background >= 1 - budget):.3%}",
+            f"{flagged / many:.3%}",
+            f"interval {low:.3%} to {high:.3%} of {many:,}; band {least:.3%} to {most:.3%}",
+        ),
+    ]
+
+
+def _second_opinion(
+    model: Model, attack: AttackModel | None, data: RetrainingData, scored: Scored
+) -> Scored:
+    """Attack scores of the background and of the attacks kept from training.
+
+    Without an attack model the anomaly score stands in: what a challenger's has to beat.
+    """
+    kept = data.kept_attacks
+    attacks = data.exploits.where(kept)
+    groups = np.unique(data.exploit_clusters[kept], return_inverse=True)[1]
+    if attack is None:
+        return Scored(scored.background, scored.blocks, scored.exploits[kept], groups)
+    background, exploits = (
+        score_table(attack, model, some.batch).scores for some in (data.held_out, attacks)
+    )
+    return Scored(background, scored.blocks, exploits, groups)
 
 
 def _no_worse(name: str, old: float, new: float, differences: Floats, drop: float) -> Check:

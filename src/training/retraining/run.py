@@ -17,22 +17,26 @@ from src.chain.clients.deadline import Deadline
 from src.chain.clients.rate_limit import Rate, RateLimit
 from src.chain.clients.rpc import JsonRpcClient
 from src.chain.quantities import as_int
-from src.detection.bundle_files import manifest_path
+from src.datasets.training_set import load_background
+from src.decision.second_opinion import open_attack_model
+from src.detection.bundle_files import ATTACK_MODEL_FILE, manifest_path
 from src.detection.features.definitions import FEATURE_NAMES
-from src.detection.forest.model import load_model
+from src.detection.forest.model import Model, load_model
 from src.files import write_file
 from src.registry.__main__ import code_version
 from src.registry.bundle import MODEL_FILE
 from src.registry.data_sets import fetch_data, put_data
 from src.registry.records import CHAMPION
-from src.registry.registry import Registry
+from src.registry.registry import Registry, bundle_id
 from src.registry.sign import configured_key, write_signature
 from src.registry.store import Store, open_store
 from src.reports.page import Section, to_html
 from src.settings import load_settings, model_public_key
+from src.training.attack.data import LabelledTransactions
+from src.training.attack.train import train_attack
 from src.training.blocks import WantedBlock, collect
 from src.training.hyperparameters import Hyperparameters
-from src.training.retraining.data import prepare
+from src.training.retraining.data import RetrainingData, prepare
 from src.training.retraining.feedback import Feedback, read_feedback
 from src.training.retraining.gate import Check, judge
 from src.training.retraining.tolerances import Tolerances
@@ -129,11 +133,9 @@ def retrain(
     with TemporaryDirectory(prefix="retrain-") as temporary:
         work = Path(temporary)
         report(f"champion {champion.id}: downloading and verifying")
-        old = load_model(
-            registry.fetch(champion.id, work / "champion"),
-            FEATURE_NAMES,
-            public_key=registry.public_key,
-        )
+        path = registry.fetch(champion.id, work / "champion")
+        old = load_model(path, FEATURE_NAMES, public_key=registry.public_key)
+        old_attack = open_attack_model(None, path, old, registry.public_key).model
         report(f"joining {len(folders)} data sets")
         data = prepare(folders, feedback or Feedback(), work / "data")
         report("training the challenger")
@@ -143,11 +145,28 @@ def retrain(
         if signing_key:
             write_signature(manifest_path(bundle / MODEL_FILE), signing_key)
         new = load_model(bundle / MODEL_FILE, FEATURE_NAMES, public_key=registry.public_key)
+        if not data.kept_attacks.all():
+            report("training its attack model")
+            _train_attack_model(data, new, bundle, created_at=made, jobs=jobs)
+            if signing_key:
+                write_signature(manifest_path(bundle / ATTACK_MODEL_FILE), signing_key)
+        path = bundle / MODEL_FILE
+        new_attack = open_attack_model(None, path, new, registry.public_key).model
         report("judging both")
-        checks = tuple(judge(old, new, data, tolerances, repetitions=repetitions))
+        checks = tuple(
+            judge(
+                old,
+                new,
+                data,
+                tolerances,
+                champion_attack=old_attack,
+                challenger_attack=new_attack,
+                repetitions=repetitions,
+            )
+        )
         outcome = Outcome(
             champion=champion.id,
-            challenger=f"{new.version}-{new.manifest.sha256[:12]}",
+            challenger=bundle_id(new.manifest, new_attack.manifest if new_attack else None),
             checks=checks,
             promoted=False,
             dry_run=dry_run,
@@ -169,6 +188,15 @@ def retrain(
             )
             outcome = replace(outcome, promoted=True)
     return replace(outcome, seconds=time.monotonic() - started)
+
+
+def _train_attack_model(
+    data: RetrainingData, forest: Model, out: Path, *, created_at: int, jobs: int
+) -> None:
+    background = load_background(data.training)
+    learned = data.exploits.where(~data.kept_attacks)
+    labelled = LabelledTransactions.of(background, [learned])
+    train_attack(labelled, forest, out, created_at=created_at, jobs=jobs)
 
 
 def collect_recent(store: Store, blocks: int, days: float, work: Path) -> str:

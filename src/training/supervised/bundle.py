@@ -2,7 +2,6 @@
 
 import hashlib
 import importlib.metadata
-import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,11 +13,10 @@ from sklearn.pipeline import Pipeline
 from src.detection.bundle_files import manifest_path
 from src.detection.supervised.manifest import FraudManifest
 from src.files import write_file
+from src.training.trees import Arrays, npz_bytes, tree_columns
 
 MODEL_FILE = "fraud_model.npz"
 GOLDEN_ROWS = 16
-
-Arrays = dict[str, NDArray[Any]]
 
 
 def write_fraud_bundle(
@@ -54,7 +52,7 @@ def write_fraud_bundle(
     _, distinct = np.unique(probabilities, return_index=True)
     places = np.linspace(0, len(distinct) - 1, min(GOLDEN_ROWS, len(distinct))).astype(int)
     golden = distinct[places]
-    content = _as_bytes(pipeline_arrays(name, pipeline))
+    content = npz_bytes(pipeline_arrays(name, pipeline))
     manifest = FraudManifest(
         model_version=model_version,
         sha256=hashlib.sha256(content).hexdigest(),
@@ -113,23 +111,9 @@ def _support_vectors(classifier: Any) -> Arrays:
 
 
 def _trees(trees: list[Any]) -> Arrays:
-    sizes = [tree.node_count for tree in trees]
-    return {
-        "offsets": np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
-        "left": np.concatenate([tree.children_left for tree in trees]).astype(np.int64),
-        "right": np.concatenate([tree.children_right for tree in trees]).astype(np.int64),
-        "feature": np.concatenate([tree.feature for tree in trees]).astype(np.int64),
-        "threshold": _floats(np.concatenate([tree.threshold for tree in trees])),
-        "fraud": _floats(np.concatenate([tree.value[:, 0, 1] for tree in trees])),
-    }
+    shares = np.concatenate([tree.value[:, 0, 1] for tree in trees])
+    return {**tree_columns(trees), "fraud": _floats(shares)}
 
 
 def _floats(values: Any) -> NDArray[np.float64]:
     return np.asarray(values, dtype=np.float64)
-
-
-def _as_bytes(arrays: Arrays) -> bytes:
-    # numpy writes no time stamps into the archive, so the same arrays give the same bytes.
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, allow_pickle=False, **arrays)
-    return buffer.getvalue()

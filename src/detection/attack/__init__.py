@@ -1,0 +1,1 @@
+"""The attack model: trees trained on known attacks, ranked together with the isolation forest."""

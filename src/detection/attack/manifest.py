@@ -1,0 +1,133 @@
+"""The manifest beside an attack model: what it is, what it was calibrated with, how to verify it.
+
+`attack_model.npz` is described by `attack_model.manifest.json`, which is parsed and validated
+before a byte of the model file is looked at.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from src.detection.attack.ranking import Ranking
+from src.detection.bundle_files import read_manifest_file
+
+FORMAT: Final = 1
+KIND: Final = "attack"
+
+
+@dataclass(frozen=True, slots=True)
+class AttackManifest:
+    """Describes one trained attack model.
+
+    Attributes:
+        model_version: when the model was made, Unix seconds.
+        sha256: of the model file, hexadecimal.
+        forest_sha256: of the isolation forest that it was calibrated with.
+        inputs: names of the model's inputs, in the order of its columns.
+        unit: of the trees' output and its explanation, for people ("log-odds", ...).
+        forest_ranking: of the forest's scores on background that the forest was not fitted on.
+        trees_ranking: of the trees' outputs on background that the trees were not fitted on.
+        combined_ranking: of the combination of the two surprises on the same background.
+        background: number of transactions behind the rankings.
+        golden_rows: inputs of a few rows.
+        golden_outputs: the trees' outputs for them, by scikit-learn; the model must reproduce them.
+        golden_forest_scores: a forest's score for each of them, and
+        golden_attack_scores: the attack scores that follow.
+        training: identity of the data, parameters and figures, for people.
+    """
+
+    model_version: int
+    sha256: str
+    forest_sha256: str
+    inputs: tuple[str, ...]
+    unit: str
+    forest_ranking: Ranking
+    trees_ranking: Ranking
+    combined_ranking: Ranking
+    background: int
+    golden_rows: tuple[tuple[float, ...], ...]
+    golden_outputs: tuple[float, ...]
+    golden_forest_scores: tuple[float, ...]
+    golden_attack_scores: tuple[float, ...]
+    training: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def identity(self) -> tuple[int, str, str]:
+        """What tells it from every other: version, model and forest."""
+        return self.model_version, self.sha256, self.forest_sha256
+
+    def to_json(self) -> str:
+        """Serialise; the same manifest gives the same bytes."""
+        content: dict[str, Any] = {"format": FORMAT, "kind": KIND}
+        for name in AttackManifest.__slots__:
+            value = getattr(self, name)
+            if isinstance(value, Ranking):
+                value = {"values": value.values.tolist(), "surprises": value.surprises.tolist()}
+            content[name] = value
+        return json.dumps(content, indent=1, ensure_ascii=True, allow_nan=False) + "\n"
+
+
+def read_attack_manifest(model_path: Path, public_key: str | None = None) -> AttackManifest:
+    """Read and validate the manifest of an attack model file.
+
+    Args:
+        model_path: the model file; its manifest lies beside it.
+        public_key: whose signature the manifest must carry, see `signature`; None for nobody's.
+
+    Raises:
+        ModelMissing: there is none.
+        ModelTampered: it is not signed by that key.
+        ModelMalformed: it is not valid; the message says why.
+    """
+    return read_manifest_file(model_path, public_key, _parse, command="train:attack")
+
+
+def _parse(content: Any) -> AttackManifest:
+    if content["format"] != FORMAT or content["kind"] != KIND:
+        raise ValueError(f"format {content['format']!r} of kind {content['kind']!r}")
+    manifest = AttackManifest(
+        model_version=int(content["model_version"]),
+        sha256=str(content["sha256"]),
+        forest_sha256=str(content["forest_sha256"]),
+        inputs=tuple(str(name) for name in content["inputs"]),
+        unit=str(content["unit"]),
+        forest_ranking=_ranking(content["forest_ranking"]),
+        trees_ranking=_ranking(content["trees_ranking"]),
+        combined_ranking=_ranking(content["combined_ranking"]),
+        background=int(content["background"]),
+        golden_rows=tuple(_finite("golden_rows", row) for row in content["golden_rows"]),
+        golden_outputs=_finite("golden_outputs", content["golden_outputs"]),
+        golden_forest_scores=_finite("golden_forest_scores", content["golden_forest_scores"]),
+        golden_attack_scores=_finite("golden_attack_scores", content["golden_attack_scores"]),
+        training=dict(content["training"]),
+    )
+    json.dumps(manifest.training, allow_nan=False)  # for people, but finite all the same
+    if not manifest.inputs or len(set(manifest.inputs)) != len(manifest.inputs):
+        raise ValueError("inputs are empty or repeat a name")
+    if any(len(row) != len(manifest.inputs) for row in manifest.golden_rows):
+        raise ValueError("a golden row has another number of values than there are inputs")
+    golden = (
+        manifest.golden_outputs,
+        manifest.golden_forest_scores,
+        manifest.golden_attack_scores,
+    )
+    if not manifest.golden_rows or any(len(one) != len(manifest.golden_rows) for one in golden):
+        raise ValueError("golden rows and their scores are empty or differ in number")
+    return manifest
+
+
+def _ranking(content: Any) -> Ranking:
+    columns = (np.array(_finite("a ranking", content[key])) for key in ("values", "surprises"))
+    return Ranking(*columns)
+
+
+def _finite(name: str, values: Any) -> tuple[float, ...]:
+    numbers = tuple(float(value) for value in values)
+    if not all(map(math.isfinite, numbers)):
+        raise ValueError(f"{name} has a value that is not finite")
+    return numbers

@@ -1,0 +1,1 @@
+"""The attack model: labelled transactions, the trees, their calibration, the bundle."""

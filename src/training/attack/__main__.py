@@ -1,0 +1,62 @@
+"""Train the attack model: `npm run train:attack`. Labelled data in, model bundle out."""
+
+import argparse
+import os
+import sys
+import time
+
+from src import cli
+from src.datasets.location import NO_DATA, default_folder
+from src.settings import DEFAULT_MODEL_PATH, PROJECT_ROOT
+
+_STEPS = 5
+
+_DESCRIPTION = """\
+Train the attack model on recorded mainnet transactions and known attacks, calibrate it together
+with the isolation forest, and write its bundle. The same data give the same bytes.
+"""
+_EPILOG = """\
+DIR is the folder that the isolation forest was trained on; beside the transactions it lists known
+attacks (exploit_transactions.csv.gz, exploit_transfers.csv.gz). A folder of replays has
+replay_exploit_transactions.csv.gz and replay_exploit_transfers.csv.gz.
+
+exit codes: 0 trained, 1 the data or the forest cannot be used, 2 wrong usage.
+"""
+
+
+@cli.command("train:attack")
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    options = _parse(arguments)
+    from src.training.attack.command import run  # noqa: PLC0415  --help needs none of it
+
+    return run(options)
+
+
+def _parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = cli.parser("train:attack", _DESCRIPTION, _EPILOG)
+    add = parser.add_argument
+    add("--data", type=cli.path, metavar="DIR", default=default_folder(), help="the transactions")
+    add("--replays", type=cli.path, action="append", default=[], metavar="DIR",
+        help="a folder of exploit replays; may be repeated")  # fmt: skip
+    add("--model", type=cli.path, metavar="FILE", default=DEFAULT_MODEL_PATH,
+        help="the isolation forest that it stands beside (the project's)")  # fmt: skip
+    add("--out", type=cli.output_folder, metavar="DIR", default=str(PROJECT_ROOT),
+        help="for the bundle (the project)")  # fmt: skip
+    add("--created-at", type=cli.natural, metavar="SECONDS",
+        help="the model's version, Unix seconds ($SOURCE_DATE_EPOCH, else now)")  # fmt: skip
+    add("--jobs", type=cli.positive, metavar="N", default=1, help="processes that fit trees (1)")
+    options = parser.parse_args(arguments)
+    if options.data is None:
+        parser.error(NO_DATA)
+    if options.created_at is None:
+        epoch = os.environ.get("SOURCE_DATE_EPOCH")
+        try:
+            options.created_at = int(epoch) if epoch else int(time.time())
+        except ValueError:
+            parser.error(f"SOURCE_DATE_EPOCH={epoch!r} is not a number of seconds")
+    return options
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,124 @@
+"""What the attack model learns from: ordinary transactions and known attacks, with weights."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from src.datasets.tables import TableError, TransactionSet, read_table
+from src.datasets.training_set import load_background
+from src.detection.features.batch import TransferBatch
+from src.detection.features.definitions import FEATURE_NAMES
+from src.training.evaluation.sets import clusters, load_exploits, to_router
+
+REPLAYS_FILE = "replay_exploit_transactions.csv.gz"
+REPLAY_TRANSFERS_FILE = "replay_exploit_transfers.csv.gz"
+
+_ARBITRAGE_TRANSFERS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledTransactions:
+    """Background and attacks.
+
+    Attributes:
+        background: ordinary transactions of whole blocks.
+        attacks: sets of known attacks.
+        attack_weights: of all of them, in order: one in all for each transfer graph.
+    """
+
+    background: TransactionSet
+    attacks: tuple[TransactionSet, ...]
+    attack_weights: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, background: TransactionSet, attacks: Sequence[TransactionSet]) -> Self:
+        """Weigh the attacks by their transfer graphs."""
+        graphs = clusters(*attacks)
+        return cls(background, tuple(attacks), 1.0 / np.bincount(graphs)[graphs])
+
+
+def load_labelled(folder: Path, replays: Sequence[Path] = ()) -> LabelledTransactions:
+    """Read the background and the exploits of a data set, and the exploit replays of others.
+
+    Raises:
+        TableError: there is no background or no attack, or a file cannot be read.
+    """
+    background = load_background(folder)
+    exploits = load_exploits(folder)
+    attacks = [exploits] if exploits is not None else []
+    for one in replays:
+        replayed = load_replays(one)
+        attacks += [replayed, with_beneficiaries(replayed)]
+    if not attacks:
+        raise TableError(
+            f"{folder}: no known attacks (exploit_transactions.csv.gz, exploit_transfers.csv.gz), "
+            "and no folder of replays: nothing to learn from"
+        )
+    return LabelledTransactions.of(background, attacks)
+
+
+def load_replays(folder: Path) -> TransactionSet:
+    """Replayed exploits that are in no other set, with `chain`, `date`, `protocol` and `classes`.
+
+    Raises:
+        TableError: the folder has none, or a file cannot be read.
+    """
+    path = folder / REPLAYS_FILE
+    listed = read_table(path, ("tx_hash", "tx_from", "fresh", "chain", "date", "protocol"))
+    rows = read_table(folder / REPLAY_TRANSFERS_FILE, ("tx_hash", "seq"))
+    facts = listed[listed["fresh"].astype(bool)].rename(columns={"tx_from": "from_address"})
+    rows = rows.drop(columns=["log_index"], errors="ignore").rename(columns={"seq": "log_index"})
+    found = TransactionSet.from_tables(facts, rows, what=str(path))
+    if len(found) == 0:
+        raise TableError(f"{path}: no replay of an exploit that moves an ERC-20 token")
+    return found
+
+
+def with_beneficiaries(data: TransactionSet) -> TransactionSet:
+    """The same transactions as if the account that gains most had sent each.
+
+    A replay is sent by the account named in a write-up, or an invented one, and seldom forwards the
+    loot to it: a model that is trained on that sender alone learns the replays.
+    """
+    batch = data.batch
+    origin = batch.origin.copy()
+    for row in range(len(data)):
+        origin[row] = _beneficiary(batch, row)
+    return TransactionSet(data.facts, replace(batch, origin=origin))
+
+
+def looks_like_arbitrage(data: TransactionSet, features: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which transactions move tokens as arbitrage does, shape (n,).
+
+    Their sender is absent, they have three or more transfers, and call no known router.
+
+    Args:
+        data: with `to_address` among its facts.
+        features: the table of its features, columns as FEATURE_NAMES.
+    """
+    is_absent = features[:, FEATURE_NAMES.index("origin_absent")] > 0
+    found: NDArray[np.bool_] = (
+        is_absent & (data.n_transfers >= _ARBITRAGE_TRANSFERS) & ~to_router(data)
+    )
+    return found
+
+
+def _beneficiary(batch: TransferBatch, row: int) -> int:
+    """The account that ends richer of most tokens, less those of which it ends poorer."""
+    net: dict[tuple[int, int], float] = {}
+    for at in range(batch.offsets[row], batch.offsets[row + 1]):
+        token, amount = int(batch.token[at]), float(batch.amount[at])
+        for account, change in (
+            (int(batch.sender[at]), -amount),
+            (int(batch.recipient[at]), amount),
+        ):
+            net[account, token] = net.get((account, token), 0.0) + change
+    gains: dict[int, int] = {}
+    for (account, _), change in net.items():
+        if account != 0:  # the zero address
+            gains[account] = gains.get(account, 0) + (change > 0) - (change < 0)
+    return max(gains, key=lambda account: gains[account], default=int(batch.origin[row]))

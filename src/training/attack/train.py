@@ -1,0 +1,136 @@
+"""Train the attack model for an isolation forest: cross-fit both, calibrate, fit on everything."""
+
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from src.datasets.training_set import DataIdentity, as_json
+from src.detection.attack.manifest import AttackManifest
+from src.detection.bundle_files import ATTACK_MODEL_FILE
+from src.detection.features.definitions import FEATURE_NAMES, TokenProfile, feature_table
+from src.detection.forest.model import Model
+from src.training.attack.bundle import Calibration, write_attack_bundle
+from src.training.attack.data import LabelledTransactions, looks_like_arbitrage
+from src.training.attack.fit import AttackParameters, fit_trees, outputs_of
+from src.training.fit import cross_fit, select_rows
+from src.training.hyperparameters import Hyperparameters
+
+Progress = Callable[[str], object]
+
+
+class OtherData(ValueError):
+    """The forest was trained on other data than the attack model is to be calibrated on."""
+
+
+def train_attack(
+    data: LabelledTransactions,
+    forest: Model,
+    out: Path,
+    *,
+    created_at: int,
+    parameters: AttackParameters | None = None,
+    jobs: int = 1,
+    on_progress: Progress = lambda _: None,
+) -> AttackManifest:
+    """Train and write the bundle into `out`.
+
+    Args:
+        data: its background is what the forest was trained on.
+        forest: the isolation forest in use.
+        out: where ATTACK_MODEL_FILE and its manifest go.
+        created_at: the model's version, Unix seconds.
+        parameters: the choices; None for the project's.
+        jobs: processes that fit trees; the bytes are the same.
+        on_progress: called with what is being done.
+
+    Raises:
+        OtherData: the forest was trained on other data.
+        OSError: a file cannot be read or written.
+    """
+    parameters = parameters or AttackParameters()
+    used = _hyperparameters(forest)
+    profile_rows, _ = select_rows(data.background, used)
+    identity = DataIdentity.of(data.background, profile_rows)
+    trained_on = forest.manifest.training.get("data", {}).get("sha256")
+    if identity.sha256 != trained_on:
+        raise OtherData(
+            f"these are not the transactions that the forest {forest.version} was trained "
+            "on, so its scores cannot be calibrated with them: run `npm run train` on them first"
+        )
+    on_progress("cross-fitting the forest")
+    crossed = cross_fit(data.background, used, jobs=jobs)
+    on_progress("cross-fitting the trees")
+    outputs = np.zeros(len(data.background))
+    values = forest.manifest.reference_values
+    for fold, model in crossed.models.items():
+        held_out = crossed.fold == fold
+        profile = TokenProfile.from_amounts(model.token_amounts, values)
+        classifier = _fit(data, profile, parameters, allowed=~held_out, jobs=jobs)
+        rows = feature_table(data.background.batch, profile)[held_out]
+        outputs[held_out] = outputs_of(classifier, rows)
+    calibration = Calibration.of(crossed.scores, outputs)
+    on_progress("fitting")
+    profile = TokenProfile.from_manifest(forest.manifest)
+    classifier = _fit(data, profile, parameters, jobs=jobs)
+    on_progress("writing")
+    rows = np.concatenate(
+        [feature_table(one.batch, profile) for one in (data.background, *data.attacks)]
+    )
+    columns = [FEATURE_NAMES.index(name) for name in forest.inputs]
+    return write_attack_bundle(
+        out / ATTACK_MODEL_FILE,
+        classifier=classifier,
+        calibration=calibration,
+        inputs=FEATURE_NAMES,
+        forest_sha256=forest.manifest.sha256,
+        golden=rows,
+        golden_forest_scores=forest.score(rows[:, columns]),
+        model_version=created_at,
+        training=_training(data, identity, parameters),
+    )
+
+
+def _fit(
+    data: LabelledTransactions,
+    profile: TokenProfile,
+    parameters: AttackParameters,
+    *,
+    allowed: NDArray[np.bool_] | None = None,
+    jobs: int,
+) -> Any:
+    """Fit the trees on the allowed background and all attacks."""
+    background = feature_table(data.background.batch, profile)
+    attacks = np.concatenate([feature_table(one.batch, profile) for one in data.attacks])
+    is_arbitrage = looks_like_arbitrage(data.background, background)
+    weights = np.where(is_arbitrage, parameters.arbitrage_weight, 1.0)
+    if allowed is not None:
+        background, weights = background[allowed], weights[allowed]
+    return fit_trees(
+        np.concatenate([background, attacks]),
+        np.arange(len(background) + len(attacks)) >= len(background),
+        np.concatenate([weights, data.attack_weights]),
+        parameters,
+        jobs=jobs,
+    )
+
+
+def _hyperparameters(forest: Model) -> Hyperparameters:
+    """Those that the forest was trained with."""
+    return Hyperparameters(**forest.manifest.training.get("hyperparameters", {}))
+
+
+def _training(
+    data: LabelledTransactions, identity: DataIdentity, parameters: AttackParameters
+) -> dict[str, Any]:
+    return {
+        "data": as_json(identity),
+        "background_transactions": len(data.background),
+        "attacks": sum(len(one) for one in data.attacks),
+        "attack_graphs": round(float(data.attack_weights.sum())),
+        "parameters": asdict(parameters),
+        "calibration": "cross-fitted by whole blocks, natural mix of transactions",
+    }
