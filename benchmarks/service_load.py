@@ -92,7 +92,7 @@ async def one_client(
         started = time.perf_counter()
         if writes:
             alert, note = draw.choice(ids), f"client {number} write {count}"
-            body = {"is_true_alarm": True, "note": note}
+            body = {"is_true_positive": True, "note": note}
             status, _, _ = await connection.ask("POST", f"/alerts/{alert}/feedback", body)
             if status == 200:
                 results.acknowledged[alert, f"client-{number}"] = note

@@ -41,7 +41,7 @@ _BODIES: Mapping[str, Any] = {
         "block": {"number": 20_000_000, "timestamp": "0x6650a1b0"},
         "logs": [_LOG, _LOG | {"logIndex": 2}],
     },
-    "/alerts/{alert}/feedback": {"is_true_alarm": False, "note": "known"},
+    "/alerts/{alert}/feedback": {"is_true_positive": False, "note": "known"},
     "/predict": {"Amount": 1.5, "Time": 2},
     "/predict_fraud": {"Amount": 1.5, "Time": 2},
 }

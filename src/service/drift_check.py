@@ -12,7 +12,7 @@ from src.monitoring.drift.sample import sample_of
 from src.monitoring.drift.verdict import Drift, Verdict, compare
 from src.service.database.chain import newest_transfers
 from src.service.database.engine import Database
-from src.service.database.scheduled_tasks import claim_chore, finish_chore
+from src.service.database.scheduled_tasks import claim_task, finish_task
 from src.service.decider import Decider
 
 logger = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ class DriftCheck:
         """Check, store and publish the result; None if no check is due or possible."""
         name = f"{CHORE}-{self._chain_id}"
         with self._database.writing() as connection:
-            if not claim_chore(connection, name, time.time(), self._every_seconds):
+            if not claim_task(connection, name, time.time(), self._every_seconds):
                 return None
         try:
             drift = self._compare()
@@ -70,7 +70,7 @@ class DriftCheck:
             return None
         publish(drift)
         with self._database.writing() as connection:
-            finish_chore(connection, name, time.time(), json.loads(to_json(drift)))
+            finish_task(connection, name, time.time(), json.loads(to_json(drift)))
         logger.log(
             logging.INFO if drift.verdict is Verdict.OK else logging.WARNING,
             "drift: %s",

@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import alembic.command
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from sqlalchemy import text
 
 from src.chain.transfers import Transfer
 from src.decision.tokens import TokenView
@@ -22,7 +24,7 @@ from src.service.database import (
     statistics,
     watching,
 )
-from src.service.database.engine import Database, DatabaseError
+from src.service.database.engine import Database, DatabaseError, alembic_config
 from src.service.database.tables import metadata
 from src.service.records import LoadedTransaction
 from tests.conftest import ALICE, BOB, TIMESTAMP, TX_HASH, USDC
@@ -121,6 +123,21 @@ def test_migrations_make_the_tables_that_the_code_describes(database: Database) 
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
 
 
+def test_feedback_is_kept_when_its_column_is_renamed(database: Database) -> None:
+    store(database, transaction())
+    number = store_alert(database)
+    with database.writing() as connection:
+        alembic.command.downgrade(alembic_config(connection), "0003")
+        connection.execute(
+            text("INSERT INTO feedback VALUES (:alert, 'ann', :verdict, 'bot', 3.0)"),
+            {"alert": number, "verdict": True},
+        )
+        assert connection.scalar(text("SELECT is_true_alarm FROM feedback"))
+    database.migrate()
+    (found,) = listed(database)
+    assert found.feedback == (alerts.Feedback("ann", True, "bot", 3.0),)
+
+
 def test_several_processes_may_migrate_at_once(tmp_path: Path) -> None:
     opened = [Database(database_url("sqlite", tmp_path)) for _ in range(4)]
     threads = [threading.Thread(target=one.migrate) for one in opened]
@@ -190,7 +207,7 @@ def test_an_alert_stored_twice_keeps_its_id_and_feedback(database: Database) -> 
     with database.writing() as connection:
         for verdict in (True, False):
             alerts.give_feedback(
-                connection, number, "ann", is_true_alarm=verdict, note="bot", now=3.0
+                connection, number, "ann", is_true_positive=verdict, note="bot", now=3.0
             )
     assert store_alert(database) == number
     (found,) = listed(database)
@@ -230,7 +247,7 @@ def test_alerts_are_filtered(
         block_timestamp=TIMESTAMP + 9,
     )
     with database.writing() as connection:
-        alerts.give_feedback(connection, first, "ann", is_true_alarm=True, note="", now=3.0)
+        alerts.give_feedback(connection, first, "ann", is_true_positive=True, note="", now=3.0)
     names = {TX_HASH: "a", OTHER_HASH: "b"}
     assert {names[one.tx_hash] for one in listed(database, **wanted)} == expected
 
@@ -395,7 +412,7 @@ def test_no_write_is_lost_with_several_writers(database: Database) -> None:
         for number in range(20):
             with database.writing() as connection:
                 alerts.give_feedback(
-                    connection, 1, f"{author}-{number}", is_true_alarm=True, note="", now=1.0
+                    connection, 1, f"{author}-{number}", is_true_positive=True, note="", now=1.0
                 )
 
     store_alert(database)

@@ -178,7 +178,7 @@ def test_feedback_carries_the_keys_name(public: TestClient) -> None:
     wait_until(lambda: public.get("/alerts", headers=headers).json())
     alerts = public.get("/alerts", headers=headers).json()
     url = f"/alerts/{alerts[0]['id']}/feedback"
-    answer = public.post(url, json={"is_true_alarm": False}, headers=headers).json()
+    answer = public.post(url, json={"is_true_positive": False}, headers=headers).json()
     assert [said["author"] for said in answer["feedback"]] == ["bob"]
 
 

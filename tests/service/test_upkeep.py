@@ -23,7 +23,7 @@ from src.registry.store import Store
 from src.service.app import create_app
 from src.service.database.chain import store_transactions
 from src.service.database.engine import Database
-from src.service.database.tables import chores
+from src.service.database.tables import scheduled_tasks
 from src.service.decider import Decider
 from src.service.drift_check import DriftCheck
 from src.service.embedded import embedded_node
@@ -216,7 +216,9 @@ def test_drift_is_checked_when_due_by_one_worker_and_stored(
     assert found[0].current.size == 1200
     assert found[1] is None
     with database.reading() as connection:
-        stored = connection.scalar(select(chores.c.outcome).where(chores.c.name == "drift-1"))
+        stored = connection.scalar(
+            select(scheduled_tasks.c.outcome).where(scheduled_tasks.c.name == "drift-1")
+        )
     assert stored is not None
     assert stored["verdict"] == "ok"
     assert counted("token_transfers_drift_verdict") == 0

@@ -327,10 +327,12 @@ def test_the_shipped_model_judges_the_golden_shapes_right():
 def test_feedback_is_counted_by_transaction(tmp_path):
     one, two, three = (f"0x{number:064x}" for number in (1, 2, 3))
     rows = [(one, "true"), (one, "TRUE"), (one, "false"), (two, "0"), (three, "yes"), (three, "no")]
-    table = pd.DataFrame(rows, columns=["tx_hash", "is_true_alarm"])
+    table = pd.DataFrame(rows, columns=["tx_hash", "is_true_positive"])
     table.to_csv(tmp_path / "feedback.csv", index=False)
     (tmp_path / "feedback.json").write_text(table.to_json(orient="records"))
-    for name in ("feedback.csv", "feedback.json"):
+    old = table.rename(columns={"is_true_positive": "is_true_alarm"})
+    old.to_csv(tmp_path / "old.csv", index=False)
+    for name in ("feedback.csv", "feedback.json", "old.csv"):
         feedback = read_feedback(tmp_path / name)
         assert feedback == Feedback(frozenset({one}), frozenset({two}))  # three is disputed
 
@@ -338,9 +340,9 @@ def test_feedback_is_counted_by_transaction(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("a.csv", "tx_hash\n0x1\n", "is_true_alarm"),
-        ("a.csv", "tx_hash,is_true_alarm\n0x1,true\n", "row 1"),
-        ("a.csv", f"tx_hash,is_true_alarm\n0x{1:064x},perhaps\n", "perhaps"),
+        ("a.csv", "tx_hash\n0x1\n", "is_true_positive"),
+        ("a.csv", "tx_hash,is_true_positive\n0x1,true\n", "row 1"),
+        ("a.csv", f"tx_hash,is_true_positive\n0x{1:064x},perhaps\n", "perhaps"),
         ("a.json", "{}", "list of objects"),
         ("a.json", "[1]", "list of objects"),
     ],

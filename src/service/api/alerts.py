@@ -5,7 +5,7 @@ from dataclasses import asdict
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request
-from pydantic import BaseModel, ConfigDict, Field, StrictBool
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, StrictBool
 from starlette.responses import Response
 
 from src.chain.text import sanitise_text
@@ -38,12 +38,15 @@ ActionName = Literal["ALLOW", "REVIEW", "BLOCK"]
 _Time = Annotated[int | None, Query(ge=0, le=MAX_INT64, description="Block time, Unix seconds.")]
 _Text = Annotated[str | None, Query(max_length=100)]
 
+# The second is the old name, accepted for one more release.
+_VERDICT_NAMES = AliasChoices("is_true_positive", "is_true_alarm")
+
 
 class FeedbackView(BaseModel):
     """One person's feedback on an alert."""
 
     author: str
-    is_true_alarm: bool
+    is_true_positive: bool
     note: str
     given_at: float
 
@@ -76,10 +79,10 @@ class FeedbackRequest(BaseModel):
 
     model_config = ConfigDict(
         extra="forbid",
-        json_schema_extra={"examples": [{"is_true_alarm": False, "note": "known MEV bot"}]},
+        json_schema_extra={"examples": [{"is_true_positive": False, "note": "known MEV bot"}]},
     )
 
-    is_true_alarm: StrictBool
+    is_true_positive: Annotated[StrictBool, Field(validation_alias=_VERDICT_NAMES)]
     note: Annotated[str, Field(max_length=MAX_NOTE)] = ""
 
 
@@ -139,14 +142,14 @@ def post_feedback(
         service,
         alert,
         author=request.state.client_name,
-        is_true_alarm=said.is_true_alarm,
+        is_true_positive=said.is_true_positive,
         note=said.note,
     )
     return _view(_found(alert, service), details=False)
 
 
 def save_feedback(
-    service: Service, alert: int, *, author: str, is_true_alarm: bool, note: str
+    service: Service, alert: int, *, author: str, is_true_positive: bool, note: str
 ) -> None:
     """Store an author's feedback on an alert. Raises Problem 404 for an unknown alert."""
     _found(alert, service)
@@ -155,7 +158,7 @@ def save_feedback(
             connection,
             alert,
             author,
-            is_true_alarm=is_true_alarm,
+            is_true_positive=is_true_positive,
             note=sanitise_text(note, MAX_NOTE),
             now=time.time(),
         )

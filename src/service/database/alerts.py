@@ -47,7 +47,7 @@ class Feedback:
     """One person's feedback on an alert."""
 
     author: str
-    is_true_alarm: bool
+    is_true_positive: bool
     note: str
     given_at: float
 
@@ -162,12 +162,12 @@ def give_feedback(
     number: int,
     author: str,
     *,
-    is_true_alarm: bool,
+    is_true_positive: bool,
     note: str,
     now: float,
 ) -> None:
     """Store an author's feedback on an alert; replaces the author's earlier feedback."""
-    said = {"is_true_alarm": is_true_alarm, "note": note, "given_at": now}
+    said = {"is_true_positive": is_true_positive, "note": note, "given_at": now}
     connection.execute(
         upsert(connection, feedback)
         .values(alert=number, author=author, **said)
@@ -224,7 +224,7 @@ def _alerts(connection: Connection, query: Select[Any]) -> list[Alert]:
         .where(feedback.c.alert.in_([row.id for row in rows]))
         .order_by(feedback.c.given_at)
     ):
-        word = Feedback(row.author, row.is_true_alarm, row.note, row.given_at)
+        word = Feedback(row.author, row.is_true_positive, row.note, row.given_at)
         said.setdefault(row.alert, []).append(word)
     return [_alert(row, said.get(row.id, [])) for row in rows]
 

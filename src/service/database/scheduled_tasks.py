@@ -9,12 +9,12 @@ from typing import Any
 from sqlalchemy import Connection, update
 
 from src.service.database.engine import insert_missing
-from src.service.database.tables import chores
+from src.service.database.tables import scheduled_tasks
 
 Json = dict[str, Any]
 
 
-def claim_chore(connection: Connection, name: str, now: float, every_seconds: float) -> bool:
+def claim_task(connection: Connection, name: str, now: float, every_seconds: float) -> bool:
     """Claim a task that is due; False if it is not, or another worker has just claimed it.
 
     Args:
@@ -24,16 +24,20 @@ def claim_chore(connection: Connection, name: str, now: float, every_seconds: fl
         every_seconds: until it is due again. A later due time, from a longer interval that was
             configured before, is ignored.
     """
-    insert_missing(connection, chores, [{"name": name, "due_at": now}])
-    is_due = (chores.c.due_at <= now) | (chores.c.due_at > now + every_seconds)
+    insert_missing(connection, scheduled_tasks, [{"name": name, "due_at": now}])
+    is_due = (scheduled_tasks.c.due_at <= now) | (scheduled_tasks.c.due_at > now + every_seconds)
     claimed = connection.execute(
-        update(chores).where(chores.c.name == name, is_due).values(due_at=now + every_seconds)
+        update(scheduled_tasks)
+        .where(scheduled_tasks.c.name == name, is_due)
+        .values(due_at=now + every_seconds)
     )
     return claimed.rowcount == 1
 
 
-def finish_chore(connection: Connection, name: str, now: float, outcome: Json) -> None:
+def finish_task(connection: Connection, name: str, now: float, outcome: Json) -> None:
     """Store the result of a task."""
     connection.execute(
-        update(chores).where(chores.c.name == name).values(finished_at=now, outcome=outcome)
+        update(scheduled_tasks)
+        .where(scheduled_tasks.c.name == name)
+        .values(finished_at=now, outcome=outcome)
     )

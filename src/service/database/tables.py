@@ -162,7 +162,7 @@ feedback = Table(
     metadata,
     Column("alert", ForeignKey("alerts.id", ondelete="CASCADE"), primary_key=True),
     Column("author", String(64), primary_key=True),
-    Column("is_true_alarm", Boolean, nullable=False),
+    Column("is_true_positive", Boolean, nullable=False),
     Column("note", Text, nullable=False),
     Column("given_at", Double, nullable=False),
 )
@@ -254,8 +254,8 @@ notifications = Table(
 )
 
 # Periodic tasks that one worker at a time runs for all, such as the drift check.
-chores = Table(
-    "chores",
+scheduled_tasks = Table(
+    "scheduled_tasks",
     metadata,
     Column("name", String(64), primary_key=True),
     Column("due_at", Double, nullable=False),  # not started before; a claim moves it forward

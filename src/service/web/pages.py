@@ -99,7 +99,7 @@ def post_feedback(
         service_of(request),
         alert,
         author=request.state.client_name,
-        is_true_alarm=verdict == "true",
+        is_true_positive=verdict == "true",
         note=note,
     )
     return RedirectResponse(back_to(back, "/ui/alerts"), 303)

@@ -67,7 +67,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         help="... of the last D days (7)",
     )
     add("--feedback", type=cli.path, action="append", default=[], metavar="FILE",
-        help="verdicts, CSV or JSON: tx_hash, is_true_alarm; may be repeated")  # fmt: skip
+        help="verdicts, CSV or JSON: tx_hash, is_true_positive; may be repeated")  # fmt: skip
     add("--alert-budget", type=cli.number(0, 1, above=True), metavar="R",
         default=Tolerances().alert_budget,
         help="share of ordinary transactions that may be flagged (%(default)s)")  # fmt: skip

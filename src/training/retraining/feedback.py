@@ -1,6 +1,7 @@
 """Analysts' feedback on alerts, exported as CSV or JSON.
 
-Columns: `tx_hash`, `is_true_alarm` (true or false), and, if known, `author`, `given_at`, `note`.
+Columns: `tx_hash`, `is_true_positive` (true or false), and, if known, `author`, `given_at`, `note`.
+Exports of earlier versions call the verdict `is_true_alarm`.
 """
 
 import json
@@ -14,6 +15,7 @@ from src.datasets.tables import TableError, read_table, require_columns
 from src.files import reason
 
 _HASH_LENGTH = 66
+_OLD_NAMES = {"is_true_alarm": "is_true_positive"}
 _TRUE, _FALSE = frozenset({"true", "1", "yes"}), frozenset({"false", "0", "no"})
 
 
@@ -37,14 +39,16 @@ def read_feedback(path: Path) -> Feedback:
         TableError: the file is invalid; the message names the row.
     """
     table = _table(path)
-    require_columns(table, ("tx_hash", "is_true_alarm"), str(path))
+    if "is_true_positive" not in table.columns:
+        table = table.rename(columns=_OLD_NAMES)
+    require_columns(table, ("tx_hash", "is_true_positive"), str(path))
     votes: dict[str, list[bool]] = defaultdict(list)
     for row, (tx_hash, verdict) in enumerate(
-        zip(table["tx_hash"].tolist(), table["is_true_alarm"].tolist(), strict=True), start=1
+        zip(table["tx_hash"].tolist(), table["is_true_positive"].tolist(), strict=True), start=1
     ):
         votes[_hash(tx_hash, path, row)].append(_verdict(verdict, path, row))
-    attacks = {tx for tx, said in votes.items() if 2 * sum(said) > len(said)}
-    benign = {tx for tx, said in votes.items() if 2 * sum(said) < len(said)}
+    attacks = {tx for tx, verdicts in votes.items() if 2 * sum(verdicts) > len(verdicts)}
+    benign = {tx for tx, verdicts in votes.items() if 2 * sum(verdicts) < len(verdicts)}
     return Feedback(frozenset(attacks), frozenset(benign))
 
 
@@ -57,7 +61,7 @@ def _table(path: Path) -> pd.DataFrame:
         raise TableError(f"{path}: cannot be read: {reason(error)}") from None
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise TableError(f"{path}: must be a list of objects")
-    return pd.DataFrame(rows, columns=None if rows else ["tx_hash", "is_true_alarm"])
+    return pd.DataFrame(rows, columns=None if rows else ["tx_hash", "is_true_positive"])
 
 
 def _hash(value: object, path: Path, row: int) -> str:
@@ -78,4 +82,6 @@ def _verdict(value: object, path: Path, row: int) -> bool:
         return True
     if text in _FALSE:
         return False
-    raise TableError(f"{path}, row {row}: is_true_alarm is {text[:80]!r}; it must be true or false")
+    raise TableError(
+        f"{path}, row {row}: is_true_positive is {text[:80]!r}; it must be true or false"
+    )
