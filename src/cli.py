@@ -1,15 +1,15 @@
-"""The frame of every command: its parser, kinds of arguments, errors in one line, exit codes.
+"""The common frame of all commands: parser, argument types, one-line errors, exit codes.
 
     @command("train")
     def main(arguments: list[str] | None = None) -> int:
-        options = _parse(arguments)       # made by `parser("train", ...)`
-        from src.training.run import run  # what computes is imported when there is work for it
+        options = _parse(arguments)       # uses `parser("train", ...)`
+    from src.training.run import run  # heavy imports only when there is work to do
 
         return run(options)
 
-A command raises what is wrong; the frame says it as `train: what is wrong; what to do` on stderr.
-Exit codes: 0 done, 1 failed (2 where 1 is a verdict), 2 wrong usage, 130 interrupted, 141 when what
-read our output went away; a command documents those of its own.
+A command raises an error; the frame prints it as `train: what is wrong; what to do` on stderr.
+Exit codes: 0 done, 1 failed (2 if 1 is a verdict), 2 wrong usage, 130 interrupted, 141 if the
+reader of the output has closed the pipe; commands document their own codes.
 """
 
 import argparse
@@ -37,10 +37,10 @@ P = ParamSpec("P")
 
 
 class CommandError(Exception):
-    """A command cannot go on. The message says what is wrong and what to do.
+    """A command failed. The message says what is wrong and what to do.
 
     Args:
-        message: for people, one line.
+        message: human-readable, one line.
         exit_code: of the process; None for the command's usual one.
     """
 
@@ -52,14 +52,14 @@ class CommandError(Exception):
 def command(
     name: str, *, failure: int = 1, resumes: bool = False
 ) -> Callable[[Callable[P, int]], Callable[P, int]]:
-    """Make a `main` the command `npm run NAME`: its errors are one line and an exit code.
+    """Make a `main` the command `npm run NAME`: its errors become one line and an exit code.
 
-    Exceptions that no kind of bad input explains (a KeyError, say) stay tracebacks: they are ours.
+    Exceptions that bad input cannot cause (such as a KeyError) keep their traceback: they are bugs.
 
     Args:
         name: of the npm script.
         failure: the exit code for errors.
-        resumes: whether the same command takes up the work after an interruption.
+        resumes: whether the same command resumes after an interruption.
     """
     hint = _RESUMES if resumes else ""
 
@@ -97,7 +97,7 @@ def command(
 
 
 def described(error: BaseException) -> str:
-    """An exception for people: its path, where it has one, and its reason."""
+    """An exception as a readable message: its path, if it has one, and its reason."""
     path = getattr(error, "filename", None)
     return (
         f"{os.fsdecode(path)}: {reason(error)}" if isinstance(path, str | bytes) else reason(error)
@@ -109,8 +109,8 @@ def parser(name: str, description: str | None, epilog: str) -> argparse.Argument
 
     Args:
         name: of the npm script.
-        description: what the command does, shown as it is written.
-        epilog: shown last, as it is written: at least an example, and exit codes of its own.
+        description: what the command does, shown verbatim.
+        epilog: shown last, verbatim: at least an example, and the command's own exit codes.
     """
     return _Parser(
         prog=f"npm run {name} --",
@@ -121,14 +121,14 @@ def parser(name: str, description: str | None, epilog: str) -> argparse.Argument
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line, where argparse would print the usage as well."""
+    """Reports errors in one line, without argparse's usage text."""
 
     def error(self, message: str) -> NoReturn:
         name = self.prog.split()[2]
         self.exit(WRONG_USAGE, f"{name}: {message}; see {self.prog} --help\n")
 
 
-# Kinds of arguments, for the `type` of `add_argument`.
+# Argument types, for the `type` of `add_argument`.
 
 
 def whole(low: int, high: int | None = None) -> Callable[[str], int]:
@@ -173,19 +173,19 @@ positive_number = number(0, above=True)
 
 
 def path(text: str) -> Path:
-    """A path; empty, as an unset variable of a shell leaves it, it is refused."""
+    """A path; rejects an empty one, such as from an unset shell variable."""
     if not text.strip():
         raise argparse.ArgumentTypeError("the path is empty")
     return Path(text)
 
 
 def output_file(text: str) -> Path:
-    """A path that a file can be written to, looked at before the work instead of after it."""
+    """A path that a file can be written to; checked before the work instead of after it."""
     file = path(text)
     try:
         check_output_file(file)
     except OSError as error:
-        raise argparse.ArgumentTypeError(f"{described(error)}; name another file") from None
+        raise argparse.ArgumentTypeError(f"{described(error)}; choose another file") from None
     return file
 
 
@@ -195,7 +195,7 @@ def output_folder(text: str) -> Path:
     try:
         check_output_folder(folder)
     except OSError as error:
-        raise argparse.ArgumentTypeError(f"{described(error)}; name another folder") from None
+        raise argparse.ArgumentTypeError(f"{described(error)}; choose another folder") from None
     return folder
 
 
@@ -216,7 +216,7 @@ def _say(name: str, text: str) -> None:
 
 
 def _nobody_reads() -> bool:
-    """Whether standard output is a pipe whose reader has gone, as `head` does."""
+    """Whether standard output is a pipe whose reader has closed it, like `head`."""
     with suppress(OSError, ValueError):
         pipes = select.poll()
         pipes.register(sys.stdout.fileno(), 0)
@@ -225,7 +225,7 @@ def _nobody_reads() -> bool:
 
 
 def _flush() -> None:
-    """Write out what was printed, or drop it: Python's own attempt at exit prints a traceback."""
+    """Flush the output, or drop it: Python's own attempt at exit would print a traceback."""
     try:
         sys.stdout.flush()
     except OSError:

@@ -1,8 +1,8 @@
-"""Every setting and secret of the bot, in one typed place.
+"""All settings and secrets of the bot.
 
-Each setting is looked for in the environment, then in `secrets.json` beside `package.json` (for
-work on one's own machine), then, in production, in the owner's document at Forta. `.env.example`
-describes them all.
+Each setting is read from the environment, then from `secrets.json` next to `package.json` (for
+local work), then, in production, from the owner's document at Forta. `.env.example` documents all
+of them.
 """
 
 import ipaddress
@@ -45,7 +45,7 @@ CONFIG_NAME = "forta.config.json"
 
 _SECRETS = ("ETHERSCAN_API_KEY", "ETHPLORER_API_KEY")
 
-# The docs give a transaction 30 seconds in all.
+# The documented limit for a transaction is 30 seconds.
 _MAX_LOOKUP_DEADLINE_SECONDS = 25.0
 _OWNER_STORE_TIMEOUT_SECONDS = 4.0
 _MAX_FILE_BYTES = 1024 * 1024
@@ -83,16 +83,16 @@ class Settings:
     """The bot's settings.
 
     Attributes:
-        json_rpc_url: the node; None when there is none.
-        json_rpc_requests_per_second: requests that the node allows.
+        json_rpc_url: the node, or None.
+        json_rpc_requests_per_second: the node's rate limit.
         etherscan_url: Etherscan V2 or a compatible explorer.
-        etherscan_api_key: None when there is none.
+        etherscan_api_key: the key, or None.
         ethplorer_url: Ethplorer's API.
-        ethplorer_api_key: None when there is none.
-        anomaly_threshold: score from which a transaction is an anomaly, in [0, 1]; None for the
-            model's own.
-        model_path: the model file; its manifest lies beside it.
-        model_public_key: whose signature models and the policy must carry; None for nobody's.
+        ethplorer_api_key: the key, or None.
+        anomaly_threshold: scores at or above it are anomalies, in [0, 1]; None for the model's own.
+        model_path: the model file; its manifest must be in the same folder.
+        model_public_key: models and the policy must be signed with its private key; None to skip
+            this check.
         challenger_model_path: a second model that scores in shadow, or None.
         attack_model_path: the attack model; None for the one beside the model, where there is one.
         supervised_model_path: an own classifier, which takes the place of the attack score in the
@@ -103,18 +103,18 @@ class Settings:
         metrics_port: where Prometheus metrics are served; 0 for any free port, None for nowhere.
         metrics_address: the interface of that port.
         address_list: path or URL of known bad addresses, or None.
-        address_list_refresh_minutes: between two readings of a URL.
-        repeat_window_minutes: how long findings of rules like one emitted are counted instead of
-            emitted; 0 for never.
-        cache_dir: where facts survive restarts; None for memory only.
-        lookup_deadline_seconds: all waiting for the outside world for one transaction.
-        chain_id: the chain watched.
+        address_list_refresh_minutes: interval between reads of a URL.
+        repeat_window_minutes: time during which repeated rule findings are counted instead of
+            emitted; 0 disables this.
+        cache_dir: folder for facts across restarts; None for memory only.
+        lookup_deadline_seconds: total time to wait for sources per transaction.
+        chain_id: the chain of the bot.
         owner_store_failed: whether the owner's document at Forta could not be read, so that
-            loading again later may give more.
+            loading it later may add keys.
     """
 
     json_rpc_url: str | None = setting("JSON_RPC_URL", URL, None, secret=True)
-    # What the scan node's JSON-RPC proxy allows.
+    # The rate limit of the scan node's JSON-RPC proxy.
     json_rpc_requests_per_second: int = setting(
         "JSON_RPC_REQUESTS_PER_SECOND",
         whole_number(1, 10_000),
@@ -126,7 +126,7 @@ class Settings:
     ethplorer_api_key: Secret | None = setting("ETHPLORER_API_KEY", KEY, None, secret=True)
     anomaly_threshold: float | None = setting("ANOMALY_THRESHOLD", number(0.0, 1.0), None)
     model_path: Path = setting("MODEL_PATH", PATH, DEFAULT_MODEL_PATH)
-    # In errors as if it were secret: people confuse the two halves of a key.
+    # Treated as secret in errors, since people confuse the two halves of a key pair.
     model_public_key: str | None = setting("MODEL_PUBLIC_KEY", _PUBLIC_KEY, None, secret=True)
     challenger_model_path: Path | None = setting("CHALLENGER_MODEL_PATH", PATH, None)
     attack_model_path: Path | None = setting("ATTACK_MODEL_PATH", PATH, None)
@@ -162,8 +162,8 @@ def load_settings(
 ) -> Settings:
     """Read all settings.
 
-    Asks Forta's owner store only in production (`FORTA_JWT_PROVIDER_HOST` is set) and only for keys
-    that are nowhere else, for a few seconds at most; a failing store costs a warning and the keys.
+    Queries Forta's owner store only in production (`FORTA_JWT_PROVIDER_HOST` is set), only for keys
+    that are not set elsewhere, and for a few seconds at most; if it fails, a warning is logged.
 
     Args:
         environ: the environment; None for the process's own.
@@ -173,7 +173,7 @@ def load_settings(
             the Forta CLI and SDK understand it; None for the process's own.
 
     Raises:
-        SettingsError: a setting has an impossible value, or a file is not JSON.
+        SettingsError: a setting is invalid, or a file is not JSON.
     """
     env = os.environ if environ is None else environ
     values = _only_settings(_read_json(project_root / "secrets.json"))
@@ -184,7 +184,7 @@ def load_settings(
             values = _only_settings(_ask_owner_store(env)) | values
         except SourceError as error:
             owner_store_failed = True
-            logger.warning("going on without the secrets of the owner store: %s", error)
+            logger.warning("continuing without the secrets of the owner store: %s", error)
     given = read_fields(Settings, values)
     given["json_rpc_url"] = _json_rpc_url(
         env, given.get("json_rpc_url"), project_root, home or _home(), arguments
@@ -196,17 +196,17 @@ def load_settings(
 def model_public_key(
     environ: Mapping[str, str] | None = None, *, project_root: Path = PROJECT_ROOT
 ) -> str | None:
-    """Whose signature models and policies must carry, for commands that need no other setting.
+    """The public key for signatures of models and policies, for commands without other settings.
 
-    Beside `MODEL_SIGNING_KEY`, which commands that train sign with, only `MODEL_PUBLIC_KEY` counts
-    here.
+    `MODEL_SIGNING_KEY`, which training commands use, is ignored here; only `MODEL_PUBLIC_KEY`
+    counts.
 
     Args:
         environ: the environment; None for the process's own.
         project_root: where `secrets.json` is.
 
     Raises:
-        SettingsError: it is no key, or the file is not JSON.
+        SettingsError: it is not a key, or the file is not JSON.
     """
     env = os.environ if environ is None else environ
     values = _only_settings(_read_json(project_root / "secrets.json"))
@@ -221,9 +221,9 @@ def _json_rpc_url(
     home: Path,
     arguments: Sequence[str] | None,
 ) -> str | None:
-    """The node: that of `--config FILE`, our own setting, the scan node's, that of the Forta CLI.
+    """The node's URL: from `--config FILE`, our setting, the scan node, or the Forta CLI's file.
 
-    `scripts/forta.mjs` resolves it in the same order for the CLI. Never the SDK's default, which
+    `scripts/forta.mjs` uses the same order for the CLI. The SDK's default is never used, since it
     does not answer.
     """
     named = _named_config(sys.argv if arguments is None else arguments)
@@ -270,7 +270,7 @@ def _ask_owner_store(env: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _only_settings(document: Mapping[str, Any]) -> dict[str, str]:
-    """Our settings in a document of secrets: at its top or, as Forta's bots do, in `apiKeys`."""
+    """Our settings in a secrets document: at its top level or, as usual at Forta, in `apiKeys`."""
     nested = document.get("apiKeys")
     flat = {**(nested if isinstance(nested, dict) else {}), **document}
     return {
@@ -293,7 +293,7 @@ def _read_json(path: Path) -> dict[str, Any]:
         return {}
     try:
         document = json.loads(without_comments(text))
-    except (ValueError, RecursionError):  # what it says repeats the file, and with it the secrets
+    except (ValueError, RecursionError):  # its message quotes the file, which contains secrets
         document = None
     if not isinstance(document, dict):
         raise SettingsError(path.name, "a JSON object")
@@ -301,10 +301,10 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _public_half(env: Mapping[str, str]) -> str | None:
-    """The key that models must be signed with, from its private half, if that is what is there.
+    """The public key of a private key, if only the private one is set.
 
-    A setting that names a key must never be passed over, though the private one does not belong
-    where the bot runs.
+    A key setting must never be ignored, although the private key does not belong where the bot
+    runs.
     """
     private = env.get("MODEL_SIGNING_KEY", "").strip()
     if not private:
@@ -316,5 +316,5 @@ def _public_half(env: Mapping[str, str]) -> str | None:
 def _home() -> Path:
     try:
         return Path.home()
-    except RuntimeError:  # a container's user without an entry in /etc/passwd
+    except RuntimeError:  # a container user without an entry in /etc/passwd
         return Path("/")

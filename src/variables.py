@@ -1,4 +1,4 @@
-"""Typed variables: a setting is declared once, as a field that knows its variable and its kind.
+"""Typed settings: each is declared once, as a field with its variable and its kind.
 
 `port: int = setting("SERVICE_PORT", whole_number(0, 65_535), 8080)` in a dataclass declares one,
 and `read_fields` reads them all.
@@ -19,12 +19,12 @@ D = TypeVar("D")
 
 
 class SettingsError(ValueError):
-    """A setting has a value that it cannot have. Names the setting and what it can be.
+    """A setting has an invalid value. The message names the setting and the allowed values.
 
     Args:
         name: the setting's variable, or a file.
-        allowed: what it can be.
-        given: what it is, where that is no secret.
+        allowed: description of the allowed values.
+        given: the invalid value, unless it is secret.
     """
 
     def __init__(self, name: str, allowed: str, given: str | None = None) -> None:
@@ -47,11 +47,11 @@ def reveal(secret: Secret | None) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Kind(Generic[T]):
-    """What a setting can be.
+    """The type of a setting.
 
     Attributes:
-        allowed: in words, for the error: "VARIABLE must be ...".
-        parse: the value that a text means; raises ValueError when it means none.
+        allowed: description for the error "VARIABLE must be ...".
+        parse: parses a text; raises ValueError if it is invalid.
     """
 
     allowed: str
@@ -61,7 +61,7 @@ class Kind(Generic[T]):
         """The value of the setting `name`. Raises SettingsError, without the text of a secret."""
         try:
             return self.parse(text)
-        except ValueError:  # raised anew outside: the first error may repeat a secret
+        except ValueError:  # raised outside `except`: the original error may contain a secret
             pass
         raise SettingsError(name, self.allowed, None if secret else text)
 
@@ -71,9 +71,9 @@ def setting(name: str, kind: Kind[T], default: D, *, secret: bool = False) -> T 
 
     Args:
         name: the variable that holds it.
-        kind: what it can be.
-        default: while the variable is unset or blank.
-        secret: it is, or may hold, a key: neither a repr nor an error shows it.
+        kind: its type.
+        default: used if the variable is unset or blank.
+        secret: it is, or may contain, a key, which no repr and no error shows.
     """
     metadata = {"variable": name, "kind": kind, "secret": secret}
     declared: Any = field(default=default, repr=not secret, metadata=metadata)
@@ -86,10 +86,10 @@ def variables(settings: type) -> tuple[str, ...]:
 
 
 def read_fields(settings: type, values: Mapping[str, str]) -> dict[str, Any]:
-    """The fields of a dataclass of settings whose variables are set, checked.
+    """The validated fields of a dataclass of settings whose variables are set.
 
     Raises:
-        SettingsError: a setting has an impossible value.
+        SettingsError: a setting is invalid.
     """
     given = {}
     for entry in fields(settings):
@@ -123,7 +123,7 @@ def number(low: float, high: float) -> Kind[float]:
 
 
 def one_of(values: Mapping[str, T]) -> Kind[T]:
-    """One of some words, in capital or small letters."""
+    """One of several words, case-insensitive."""
     by_word = {word.lower(): value for word, value in values.items()}
 
     def parse(text: str) -> T:

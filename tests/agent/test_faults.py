@@ -256,7 +256,7 @@ sys.stderr.write(f"scored {scored}\\n")
     child = run_child(body, CACHE_DIR=str(tmp_path))
     assert child.returncode == 0, child.stderr
     assert "scored 300" in child.stderr
-    assert child.stderr.count("cannot be used") == 1
+    assert child.stderr.count("is unusable") == 1
     assert child.stdout == ""
     with sqlite3.connect(tmp_path / FILE_NAME) as database:
         assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)

@@ -1,4 +1,4 @@
-"""Wires the look-ups: which sources there are, and how often each may be asked."""
+"""Builds the lookups: the configured sources and their rate limits."""
 
 import time
 from collections.abc import Callable, Collection
@@ -18,7 +18,7 @@ from src.chain.well_known import load_well_known_tokens
 
 MAINNET = 1
 
-# What the sources allow; the scan node's proxy answers HTTP 429 beyond 50 a second.
+# Rate limits of the sources; the scan node's proxy returns HTTP 429 above 50 per second.
 NODE_REQUESTS_PER_SECOND = 50
 ETHERSCAN_RATES = (Rate(3, 1.0), Rate(100_000, 86_400.0))
 ETHPLORER_RATES = (Rate(10, 1.0),)
@@ -46,27 +46,27 @@ def build_lookups(
     search_seconds: float = SEARCH_SECONDS,
     clock: Callable[[], float] = time.monotonic,
 ) -> Lookups:
-    """Wire the look-ups. Opens the cache, sends nothing.
+    """Build the lookups. Opens the cache, sends no requests.
 
     Args:
-        json_rpc_url: the node; None to do without.
+        json_rpc_url: the node, or None.
         etherscan_url: Etherscan V2 or a compatible explorer. A URL without a path gets `/v2/api`.
-        etherscan_api_key: needed by Etherscan itself: without a key it is not asked.
-        ethplorer_url: Ethplorer, which knows mainnet only: at its own address other chains are not
-            asked about there.
-        ethplorer_api_key: without a key Ethplorer is not asked.
+        etherscan_api_key: required by Etherscan itself, which is not used without a key.
+        ethplorer_url: Ethplorer, which supports mainnet only: its own URL is not used for other
+            chains.
+        ethplorer_api_key: without a key Ethplorer is not used.
         chain_id: the chain of all addresses.
-        cache_dir: where facts survive restarts; None for memory only.
-        deadline_seconds: all waiting for one transaction together.
-        timeout_seconds: one request, in the background; may well exceed the deadline.
-        patience_share: the share of the deadline after which the node is asked although an
-            explorer may still answer, and after which a search of the node goes on in the
+        cache_dir: folder for facts across restarts; None for memory only.
+        deadline_seconds: total time to wait per transaction.
+        timeout_seconds: of one background request; may exceed the deadline.
+        patience_share: the share of the deadline after which the node is queried although an
+            explorer may still answer, and after which a search of the node continues in the
             background.
-        node_requests_per_second: requests allowed to the node.
-        etherscan_rates: requests allowed to the explorer.
-        ethplorer_rates: requests allowed to Ethplorer; None for those of the kind of key.
-        search_seconds: a search of the node for a first transaction is given up after that many.
-        clock: seconds, never going back: of the rate limits and circuit breakers.
+        node_requests_per_second: rate limit of the node.
+        etherscan_rates: rate limits of the explorer.
+        ethplorer_rates: rate limits of Ethplorer; None for those of the kind of key.
+        search_seconds: time limit of a search of the node for a first transaction.
+        clock: of the rate limits and circuit breakers; monotonic, in seconds.
     """
     with ExitStack() as opening:  # a client refuses a URL that is none
         store = FactStore(cache_dir, chain_id)

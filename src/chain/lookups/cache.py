@@ -1,4 +1,4 @@
-"""Facts kept in memory and on disk. Only facts: no failure and no "not found" comes here."""
+"""Caches facts in memory and on disk. Failures and "not found" are never cached."""
 
 import threading
 from collections import OrderedDict
@@ -15,7 +15,7 @@ V = TypeVar("V")
 
 
 class CacheInfo(NamedTuple):
-    """How a cache was used; the names are those of `functools.lru_cache`."""
+    """Usage of a cache, with the names of `functools.lru_cache`."""
 
     hits: int
     misses: int
@@ -23,7 +23,7 @@ class CacheInfo(NamedTuple):
 
 
 class LruCache(Generic[V]):
-    """A bounded mapping that forgets what was not used for longest. Thread-safe."""
+    """A bounded mapping that evicts the least recently used entry. Thread-safe."""
 
     def __init__(self, max_size: int) -> None:
         self._max_size = max_size
@@ -36,7 +36,7 @@ class LruCache(Generic[V]):
         return len(self._entries)
 
     def info(self) -> CacheInfo:
-        """How it was used so far."""
+        """Its usage so far."""
         return CacheInfo(self._hits, self._misses, len(self))
 
     def get(self, key: str) -> V | None:
@@ -51,7 +51,7 @@ class LruCache(Generic[V]):
             return value
 
     def put(self, key: str, value: V) -> None:
-        """Keep `value`, dropping the least recently used one when full."""
+        """Store `value`, evicting the least recently used one if full."""
         with self._lock:
             self._entries[key] = value
             self._entries.move_to_end(key)
@@ -70,7 +70,7 @@ class FactCache:
 
     @property
     def infos(self) -> dict[str, Callable[[], CacheInfo]]:
-        """How to ask each cache in memory how it was used."""
+        """Functions that return the usage of each memory cache."""
         return {
             "tokens": self._tokens.info,
             "first_transactions": self._firsts.info,
@@ -107,7 +107,7 @@ class FactCache:
         self._store.put_token_infos(lasting)
 
     def keep_first_transactions(self, firsts: Mapping[str, FirstTransaction]) -> None:
-        """Keep first transactions by address; an explorer's word replaces the node's."""
+        """Cache first transactions by address; an explorer's value replaces the node's."""
         for address, first in firsts.items():
             if first.source == "node" and self._firsts.get(address) is not None:
                 continue
@@ -127,7 +127,7 @@ class FactCache:
     def _deployment(self, contract: str) -> Deployment:
         known = self._deployments.get(contract)
         if known is None:
-            # That the disk knows nothing is remembered too: a node without old states never does.
+            # A miss on disk is cached too, since with a node without old states it stays one.
             known = self._store.deployment(contract) or Deployment()
             self._deployments.put(contract, known)
         return known

@@ -1,7 +1,7 @@
-"""Facts sought from one source after another, several kinds at once, until a deadline.
+"""Looks up facts from several sources in order, several kinds at once, until a deadline.
 
-The thread that needs the facts drives the inquiry and only waits on futures: whatever a source
-does, it waits no longer than the deadline.
+The thread that needs the facts drives the inquiry and only waits on futures, so no source can make
+it wait longer than the deadline.
 """
 
 import time
@@ -24,10 +24,10 @@ class Stage(Generic[T]):
 
     Attributes:
         ask: starts the requests; see `Source.ask`.
-        patience: seconds after which the next stage is begun although this one still runs (its
-            answer counts all the same if it is the first); None to wait for all its answers.
-        abandon_after: seconds after which, no source being left, this one is waited for no longer.
-        only_after: the failures after which this source can help; None for any.
+        patience: seconds after which the next stage starts although this one still runs (its
+            answer counts if it is the first); None to wait for all its answers.
+        abandon_after: seconds to wait for this source if no other source is left.
+        only_after: the failures after which this source is useful; None for any.
     """
 
     ask: Callable[[Collection[str]], Mapping[str, Future[T]]]
@@ -40,9 +40,9 @@ class Inquiry(Generic[T]):
     """The search for one kind of fact about several addresses.
 
     Args:
-        addresses: what is sought.
-        stages: whom to ask, in order.
-        clock: the deadline's, seconds: says when patience with a stage ends.
+        addresses: to look up.
+        stages: sources, in order.
+        clock: of the deadline, in seconds; also decides when a stage's patience ends.
 
     Attributes:
         found: address -> fact.
@@ -74,7 +74,7 @@ class Inquiry(Generic[T]):
 
     @property
     def next_step_at(self) -> float:
-        """When, on the clock, patience with the current stage ends."""
+        """The time at which the current stage's patience ends."""
         return self._next_stage_at if self._stages else self._abandon_at
 
     def running(self) -> set[Future[T]]:
@@ -82,7 +82,7 @@ class Inquiry(Generic[T]):
         return {future for _, future in self._running}
 
     def advance(self) -> None:
-        """Collect what has come and begin the next stage when its time has come."""
+        """Collect results and start the next stage when it is due."""
         self._collect()
         while self._open and self._stages and self._stage_is_over():
             stage = self._stages.pop(0)
@@ -92,7 +92,7 @@ class Inquiry(Generic[T]):
             self._collect()
 
     def give_up(self) -> None:
-        """Note why there is no fact about the addresses that are still open."""
+        """Record why there is no fact about the remaining addresses."""
         for address in self._open:
             if self._running:
                 self.failures[address] = DeadlineExceeded("look-up", "no answer in time")
@@ -127,7 +127,7 @@ class Inquiry(Generic[T]):
                 self._open.discard(address)
             elif isinstance(failure, SourceError | NotFound):
                 self.failures[address] = failure
-                if isinstance(failure, NotFound):  # an answer: nobody else need be asked
+                if isinstance(failure, NotFound):  # a valid answer: no other source is needed
                     self._open.discard(address)
         self._running = still_running
 

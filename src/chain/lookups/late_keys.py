@@ -1,4 +1,4 @@
-"""API keys that could not be had at start: asked for again until the owner's store answers."""
+"""API keys that were unavailable at start: retries until the owner store answers."""
 
 import logging
 import threading
@@ -21,12 +21,12 @@ class ExplorerKeys(NamedTuple):
 
 
 def fetch_keys_later(lookups: Lookups, load: Callable[[], ExplorerKeys | None]) -> None:
-    """Try again in the background, after growing pauses, until there is an answer.
+    """Retry in the background, with exponential backoff, until there is an answer.
 
     Args:
-        lookups: asks the explorers as soon as their keys are there. Closing it ends the trying.
-        load: the keys, or None where the store still does not answer. A ValueError is logged and
-            counts as no answer.
+        lookups: uses the explorers as soon as their keys are available. Closing it ends retries.
+        load: returns the keys, or None if the store still does not answer. A ValueError is logged
+            and counts as no answer.
     """
 
     def fetch() -> None:

@@ -1,4 +1,4 @@
-"""What the bot asks the outside world: token metadata, first transactions, contracts' ages.
+"""The bot's lookups of external facts: token metadata, first transactions, contracts' ages.
 
 Order of sources: token metadata from the built-in list, memory, disk, Ethplorer (with a key), the
 node; first transactions from memory, disk, Etherscan or a compatible explorer, the node; whether a
@@ -32,7 +32,7 @@ __all__ = ["FirstTransaction", "Lookups", "SourceUsage", "TokenInfo"]
 
 @dataclass(slots=True)
 class _Scope:
-    """One transaction: its deadline, and what already failed, so that nothing is asked twice."""
+    """One transaction: its deadline and its failures, so that nothing is requested twice."""
 
     deadline: Deadline
     token_failures: dict[str, SourceError | NotFound] = field(default_factory=dict)
@@ -43,15 +43,15 @@ _scope: ContextVar[_Scope | None] = ContextVar("lookups_transaction", default=No
 
 
 class Lookups:
-    """The one way to facts from outside. Made by `build.build_lookups`. Thread-safe.
+    """The only access to external facts. Created by `build.build_lookups`. Thread-safe.
 
     Args:
-        sources: where to ask.
-        cache: facts known already.
-        store: the cache's disk, and the counters.
+        sources: the configured sources.
+        cache: of known facts.
+        store: the cache on disk, and the counters.
         well_known: the built-in list.
         chain_id: the chain.
-        deadline_seconds: all waiting for one transaction together.
+        deadline_seconds: total time to wait per transaction.
         add_explorers: adds explorers whose API keys came later.
     """
 
@@ -74,15 +74,15 @@ class Lookups:
         self._chain_id = chain_id
         self._deadline_seconds = deadline_seconds
         self.on_wait: Callable[[float], object] | None = None
-        """Told how many seconds a transaction waited each time that it did."""
+        """Called with the seconds of each wait of a transaction."""
         self.closed = threading.Event()
         """Set by `close`."""
 
     @contextmanager
     def transaction(self) -> Iterator[Deadline]:
-        """The span of one transaction: one deadline for all its look-ups, each fact asked once.
+        """The context of one transaction: one deadline for all lookups, one request per fact.
 
-        Look-ups outside of such a span have a deadline each. A span within a span is part of it.
+        Lookups outside such a context have a deadline each. A nested context joins the outer one.
         """
         outer = _scope.get()
         if outer is not None:
@@ -119,12 +119,12 @@ class Lookups:
 
         Args:
             address: the account.
-            block_number: the block of the transaction at hand: spares the node a search where the
-                account is new. None for the newest block.
+            block_number: the current transaction's block, which avoids a long search of the node
+                if the account is new. None for the newest block.
 
         Raises:
-            NotFound: the address has no transaction yet: an answer, and never cached.
-            SourceError: it is not known, and no source gave a usable answer in time.
+            NotFound: the address has no transaction yet. Never cached.
+            SourceError: it is unknown, and no source returned a usable answer in time.
         """
         address = _address(address)
         known = self._cache.first_transaction(address)
@@ -142,7 +142,7 @@ class Lookups:
     def gather(
         self, tokens: Collection[str], account: str | None, block_number: int | None = None
     ) -> Facts:
-        """All facts about one transaction, the unknown ones asked for at once. Never raises.
+        """All facts about one transaction; requests unknown ones in parallel. Never raises.
 
         Args:
             tokens: lowercase addresses.
@@ -150,7 +150,8 @@ class Lookups:
             block_number: see `first_transaction`.
 
         Returns:
-            When all have come or the transaction's deadline has passed; tokens in the given order.
+            The facts, when all are known or the transaction's deadline has passed; tokens in the
+            given order.
         """
         known: dict[str, TokenInfo] = {}
         reputations: dict[str, bool] = {}
@@ -192,10 +193,10 @@ class Lookups:
     def prefetch(
         self, tokens: Collection[str], account: str | None, block_number: int | None = None
     ) -> None:
-        """Ask for all unknown facts of one transaction at once. Never raises on a failure.
+        """Request all unknown facts of one transaction in parallel. Never raises on a failure.
 
-        Returns when all have come or the transaction's deadline has passed; what comes later is
-        cached all the same. Within `transaction`, what failed here fails at once afterwards.
+        Returns when all are known or the transaction's deadline has passed; later answers are
+        still cached. Within `transaction`, facts that failed here fail immediately afterwards.
         """
         addresses = {normalise_address(token) for token in tokens}
         unknown = [token for token in addresses if token and not self._known_token(token)]
@@ -211,7 +212,7 @@ class Lookups:
             self._ask(scope, unknown, account, block_number)
 
     def add_explorers(self, etherscan_api_key: str | None, ethplorer_api_key: str | None) -> None:
-        """From now on ask the explorers too whose keys these are; None for no key."""
+        """Also use the explorers with these keys from now on; None for no key."""
         if self._add_explorers is not None:
             self._add_explorers(etherscan_api_key, ethplorer_api_key)
 
@@ -222,7 +223,7 @@ class Lookups:
 
     @property
     def caches(self) -> dict[str, Callable[[], CacheInfo]]:
-        """How to ask each cache in memory for its hits, misses and size."""
+        """Functions that return the hits, misses and size of each memory cache."""
         return self._cache.infos
 
     def increment(self, name: str, by: int = 1) -> None:
@@ -234,15 +235,15 @@ class Lookups:
         return self._store.counter(name)
 
     def health(self) -> list[str]:
-        """The sources that are not asked at present because they failed, for people to read."""
+        """Messages about sources that are not queried at present because they failed."""
         return self._sources.problems()
 
     def usage(self) -> dict[str, SourceUsage]:
-        """How each source was used so far, by its name."""
+        """The usage of each source so far, by name."""
         return self._sources.usage()
 
     def close(self) -> None:
-        """Stop asking, write the counters and close connections and files."""
+        """Stop requests, write the counters and close connections and files."""
         self.closed.set()
         self._sources.close()
         self._store.close()
@@ -284,7 +285,7 @@ class Lookups:
 
 
 def _first_of(firsts: Inquiry[FirstTransaction], account: str) -> FirstTransaction | Unknown | None:
-    """The account's first transaction, None where it has none yet, or why it is not known."""
+    """The account's first transaction, None if it has none yet, or why it is unknown."""
     failure = firsts.failures.get(account)
     if isinstance(failure, NotFound):
         return None

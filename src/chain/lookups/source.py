@@ -1,9 +1,9 @@
-"""One outside source of facts, as the look-ups see it: questions go in, futures come out.
+"""One external source of facts with an asynchronous interface: requests return futures.
 
-`ask` never blocks. Identical questions in flight are joined; a source that is dead (circuit
-breaker), exhausted (rate limit) or swamped (bounded queue) refuses at once, so that the next source
-can be tried. Requests run in the source's own threads with their own time-outs, not with the
-transaction's deadline: an answer that comes too late for its transaction is still kept.
+`ask` never blocks. Identical requests in flight are joined; if the circuit breaker is open, the
+rate limit is exhausted or the bounded queue is full, it fails immediately, so that the next source
+can be tried. Requests run in the source's own threads with their own timeouts, not with the
+transaction's deadline: an answer that is too late for its transaction is still cached.
 """
 
 import logging
@@ -32,15 +32,15 @@ logger = logging.getLogger(__name__)
 
 
 class Source(Generic[T]):
-    """Answers questions about addresses, many at once where the source can.
+    """Looks up facts about addresses, several per request if the source supports it.
 
     Args:
         name: the source's name in errors.
-        breaker: shared by the sources that stand for one server.
-        keep: called with every answer before it is given out, e.g. to cache it.
-        rate_limit: one place is taken for each request; None where the client has its own.
-        threads: requests in flight at most.
-        max_waiting: addresses in flight or queued at most; more are refused.
+        breaker: shared by the sources of one server.
+        keep: called with every answer before it is returned, e.g. to cache it.
+        rate_limit: applied to each request; None if the client has its own.
+        threads: maximum number of requests in flight.
+        max_waiting: maximum number of addresses in flight or queued; more are rejected.
     """
 
     def __init__(
@@ -69,9 +69,9 @@ class Source(Generic[T]):
         addresses: Collection[str],
         request: Callable[[list[str]], Mapping[str, T | Failure]],
     ) -> dict[str, Future[T]]:
-        """Start one request for those `addresses` about which none is in flight.
+        """Start one request for those `addresses` that have none in flight.
 
-        `request` answers each of its addresses with a value or a failure, or raises one for all.
+        `request` returns a value or a failure for each address, or raises a failure for all.
         The futures end with the value, a `SourceError` or `NotFound`.
         """
         with self._lock:
@@ -97,7 +97,7 @@ class Source(Generic[T]):
         return futures
 
     def close(self) -> None:
-        """Refuse further questions; requests under way end by their own time-outs."""
+        """Reject further requests; requests in flight end with their own timeouts."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _refusal(self) -> SourceError | None:
@@ -124,8 +124,8 @@ class Source(Generic[T]):
         except (SourceError, NotFound) as failure:
             missing = failure
         except Exception as error:
-            # A fault of ours on unforeseen input must not leave the caller waiting for ever.
-            logger.exception("%s: unexpected error in a look-up", self.name)
+            # A bug on unforeseen input must not make the caller wait for ever.
+            logger.exception("%s: unexpected error in a lookup", self.name)
             missing = MalformedAnswer(self.name, f"could not be read ({type(error).__name__})")
         self._note(missing if not answers else None, time.monotonic() - begun)
         self._report(missing if not answers else None)

@@ -1,4 +1,4 @@
-"""The order in which sources are asked, and what protects each of them."""
+"""The order of sources, with their rate limits and circuit breakers."""
 
 import time
 from collections import Counter
@@ -23,9 +23,9 @@ from src.chain.lookups.first_transaction import first_outgoing_transaction
 from src.chain.lookups.source import Source
 
 SEARCH_SECONDS = 30.0
-"""A search of the node for a first transaction is given up after that many."""
+"""Time limit in seconds of a search of the node for a first transaction."""
 
-# A search is some 30 requests: half of the node's requests are left to everything else.
+# A search takes some 30 requests: half of the node's rate limit is reserved for other requests.
 _REQUESTS_PER_SEARCH = 30
 _SHARE_SECONDS = 10.0  # a burst of searches may use up ten seconds' share at once
 
@@ -38,13 +38,13 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class SourceUsage:
-    """How one source was used so far.
+    """The usage of one source so far.
 
     Attributes:
         outcomes: requests by outcome: ok, not_found, failed, rate_limited (by ourselves), refused.
-        seconds: waiting for its answers, all threads together.
+        seconds: waiting for its responses, over all threads.
         waited_seconds: waiting for our own rate limit.
-        circuit_open: whether it is presumed dead.
+        circuit_open: whether its circuit breaker is open.
     """
 
     outcomes: Counter[str] = field(default_factory=Counter)
@@ -56,19 +56,19 @@ class SourceUsage:
 class Sources:
     """Every configured source with its threads, circuit breaker and rate limit, in order.
 
-    Sources may be added while others are asked.
+    Sources may be added while others are in use.
 
-    Token metadata: Ethplorer, then the node, which is asked for all tokens together and for those
-    that fail one by one. First transactions: the explorer, then the node's nonces. Contracts' ages:
-    the node, whose old states have a circuit breaker of their own, since many nodes have none.
+    Token metadata: Ethplorer, then the node, with one request for all tokens and single requests
+    for those that fail. First transactions: the explorer, then the node's nonces. Contracts' ages:
+    the node, with a separate circuit breaker for old states, which many nodes lack.
 
     Args:
-        cache: keeps every answer, late ones too.
-        patience: seconds after which the node is asked although an explorer may still answer, and
-            after which a search of the node is left to itself: it is long where the node is far,
-            and its answer will serve the sender's next transaction.
-        search_seconds: a search of the node is given up after that many.
-        clock: seconds, never going back: of the rate limits and circuit breakers.
+        cache: stores every answer, including late ones.
+        patience: seconds after which the node is queried although an explorer may still answer,
+            and after which a search of the node continues in the background: it takes long with a
+            distant node, and its result serves the sender's next transaction.
+        search_seconds: time limit of a search of the node.
+        clock: of the rate limits and circuit breakers; monotonic, in seconds.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class Sources:
         self._clients: list[JsonRpcClient | EtherscanClient | EthplorerClient] = []
 
     def add_ethplorer(self, client: EthplorerClient, rates: Collection[Rate]) -> None:
-        """Ask Ethplorer for token metadata, at no more than these rates."""
+        """Use Ethplorer for token metadata, with these rate limits."""
         self._clients.append(client)
         source = self._source(
             "ethplorer",
@@ -105,7 +105,7 @@ class Sources:
         )
 
     def add_etherscan(self, client: EtherscanClient, rates: Collection[Rate]) -> None:
-        """Ask an explorer for first transactions, at no more than these rates."""
+        """Use an explorer for first transactions, with these rate limits."""
         self._clients.append(client)
         source = self._source(
             "etherscan", self._cache.keep_first_transactions, RateLimit(*rates, clock=self._clock)
@@ -115,9 +115,9 @@ class Sources:
         )
 
     def add_node(self, node: JsonRpcClient, requests_per_second: int) -> None:
-        """Ask the node for all; its client holds the rate limit.
+        """Use the node for all facts; its client applies the rate limit.
 
-        Half of it is for what metadata must not wait for: searches, and contracts' ages.
+        Half of the rate is for searches and contracts' ages, so that metadata does not wait.
         """
         self._clients.append(node)
         breaker = CircuitBreaker(clock=self._clock)
@@ -161,16 +161,16 @@ class Sources:
         self._search = search
 
     def token_stages(self) -> list[Stage[TokenInfo]]:
-        """Whom to ask for token metadata."""
+        """The sources of token metadata."""
         return self._ethplorer_stages + self._node_stages
 
     def first_transaction_stages(self, block_number: int | None) -> list[Stage[FirstTransaction]]:
-        """Whom to ask for a first transaction up to `block_number`."""
+        """The sources of a first transaction up to `block_number`."""
         searches = [] if self._search is None else [self._search(block_number)]
         return self._etherscan_stages + searches
 
     def code_stages(self) -> list[Stage[CodeAt]]:
-        """Whom to ask whether contracts existed at an earlier block."""
+        """The sources of contracts' existence at an earlier block."""
         return self._code_stages
 
     def has(self, name: str) -> bool:
@@ -178,7 +178,7 @@ class Sources:
         return any(source.name == name for source in self._sources)
 
     def problems(self) -> list[str]:
-        """The sources that are presumed dead."""
+        """Messages about sources with an open circuit breaker."""
         dead = {source.name for source in self._sources if source.breaker.is_open}
         return [
             _NO_HISTORY
@@ -188,7 +188,7 @@ class Sources:
         ]
 
     def usage(self) -> dict[str, SourceUsage]:
-        """How each source was used so far, by its name."""
+        """The usage of each source so far, by name."""
         used: dict[str, SourceUsage] = {}
         for source in self._sources:
             usage = used.setdefault(source.name, SourceUsage())
@@ -201,7 +201,7 @@ class Sources:
         return used
 
     def close(self) -> None:
-        """Stop asking and close the connections."""
+        """Stop requests and close the connections."""
         for source in self._sources:
             source.close()
         for client in self._clients:

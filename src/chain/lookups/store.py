@@ -1,7 +1,7 @@
 """Facts and counters on disk, in one SQLite file that several processes may share.
 
-The disk is a help, not a need: when it is full, read-only or corrupt, one warning is logged and the
-bot goes on from memory.
+The disk is optional: if it is full, read-only or corrupt, one warning is logged and the bot
+continues with the memory cache.
 """
 
 import logging
@@ -29,7 +29,7 @@ DEFAULT_MAX_FACTS = 1_000_000
 _BUSY_TIMEOUT_SECONDS = 0.25
 _FLUSH_SECONDS = 10.0
 _MAX_COUNTERS = 256
-# The size is checked once in so many writes, and then this share of the oldest facts goes.
+# The size is checked once per so many writes; then this share of the oldest facts is deleted.
 _WRITES_BETWEEN_CHECKS = 256
 _SHARE_DROPPED = 0.1
 
@@ -64,10 +64,10 @@ class FactStore:
     method raises on a failing disk. Thread-safe.
 
     Args:
-        folder: where the file lives, made if missing; None keeps counters in memory and no facts.
+        folder: of the file, created if missing; None keeps counters in memory and no facts.
         chain_id: part of every key.
-        max_facts: rows of each kind at most; the oldest go first.
-        clock: seconds, never going back: says when increments are due to be written.
+        max_facts: maximum rows of each kind; the oldest are deleted first.
+        clock: decides when increments are written; monotonic, in seconds.
     """
 
     def __init__(
@@ -118,7 +118,7 @@ class FactStore:
             return None
 
     def deployment(self, address: str) -> Deployment | None:
-        """When the contract was deployed, or None when nothing is stored."""
+        """When the contract was deployed, or None if nothing is stored."""
         row = self._row("SELECT absent_at, present_at FROM deployment", address)
         try:
             return row and deployment("cache", *row)
@@ -139,7 +139,7 @@ class FactStore:
         )
 
     def put_first_transactions(self, firsts: Mapping[str, FirstTransaction]) -> None:
-        """Store first transactions by address; an explorer's word replaces the node's."""
+        """Store first transactions by address; an explorer's value replaces the node's."""
         self._insert(
             "first_transaction",
             "INSERT INTO first_transaction (chain_id, address, timestamp, source)"
@@ -187,7 +187,7 @@ class FactStore:
             return self._counters.get(name, 0) + self._increments.get(name, 0)
 
     def flush(self) -> None:
-        """Write the increments; what cannot be written is kept for the next time."""
+        """Write the increments; those that cannot be written are kept for the next attempt."""
         with self._counter_lock:
             self._flush_at = self._clock() + _FLUSH_SECONDS
             if self._writer is None or not self._increments:
@@ -273,8 +273,8 @@ class FactStore:
         if not self._warned:
             self._warned = True
             logger.warning(
-                "the cache folder (CACHE_DIR) cannot be used (%s): going on from memory;"
-                " if %s is damaged, delete it",
+                "the cache folder (CACHE_DIR) is unusable (%s): continuing in memory;"
+                " if %s is corrupt, delete it",
                 error if isinstance(error, sqlite3.Error) else type(error).__name__,
                 FILE_NAME,
             )
