@@ -1,1 +1,1 @@
-"""From a transaction and the facts about it to a decision and its alerts."""
+"""Decides on transactions and raises alerts."""

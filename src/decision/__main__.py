@@ -10,15 +10,15 @@ from src.detection.policy import Mode, Policy
 from src.settings import DEFAULT_POLICY_PATH, model_public_key
 
 _DESCRIPTION = """\
-Check a policy file as the bot would at its start, and say what it does. A mistake is named with its
-line. See docs/policy.md.
+Check a policy file as the bot does at its start, and show what it configures. Errors name the line.
+See docs/policy.md.
 """
 _EPILOG = """\
 examples:
   npm run policy -- --check policy.yaml --chain 1
   npm run policy -- --detectors
 
-exit codes: 0 valid, 1 refused, 2 wrong usage.
+exit codes: 0 valid, 1 invalid, 2 wrong usage.
 """
 
 
@@ -74,7 +74,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         type=cli.natural,
         metavar="ID",
         default=1,
-        help="show what runs on this chain (1)",
+        help="show the policy for this chain (1)",
     )
     add("--detectors", action="store_true", help="list the detectors and their parameters")
     return parser.parse_args(arguments)

@@ -2,8 +2,8 @@
 
 The list may be a JSON array of addresses, a JSON array of objects with `address` and `label` (or
 `comment`), a JSON object of address to label, or, as a file, lines of `address,label`. A file is
-read again as soon as it changes; a URL is asked again after a while. What was read last stays in
-use while the source fails, and the findings show its age.
+read again as soon as it changes; a URL is read again periodically. While the source fails, the last
+list stays in use, and the findings show its age.
 """
 
 import csv
@@ -38,20 +38,20 @@ logger = logging.getLogger(__name__)
 
 
 class AddressListError(ValueError):
-    """The list cannot be read as one. The message names the first entry that is wrong."""
+    """The list is invalid. The message names the first invalid entry."""
 
 
 class AddressList:
-    """Knows which addresses are listed. Thread-safe; `close` ends the background reading.
+    """The list with its background refresh. Thread-safe; `close` ends the refresh.
 
     Args:
-        location: a file's path or an http(s) URL. It may hold a key: it appears in no message.
-        refresh_seconds: between two readings of a URL.
-        clock: seconds, never going back: gives the list's age.
+        location: a file's path or an http(s) URL. It may contain a key: it appears in no message.
+        refresh_seconds: interval between reads of a URL.
+        clock: for the list's age; monotonic, in seconds.
 
     Raises:
-        AddressListError: a file that is not there or not a list, so that a typing error is noticed
-            at start. A URL that fails is tried again in the background instead.
+        AddressListError: the file is missing or invalid, so that a mistake is noticed at start. A
+            URL that fails is retried in the background instead.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class AddressList:
     def match(
         self, sender: str | None, to: str | None, transfers: Iterable[Transfer]
     ) -> ListMatches | None:
-        """The listed ones among a transaction's addresses; None while there is no list yet."""
+        """The listed addresses among a transaction's; None while there is no list yet."""
         labels = self._labels
         if labels is None:
             return None
@@ -101,7 +101,7 @@ class AddressList:
         return ListMatches(tuple(found.values()), age_minutes)
 
     def problem(self) -> str | None:
-        """What is wrong with the list, for people, or None."""
+        """A message about a problem with the list, or None."""
         if self._labels is None:
             return "the list of bad addresses could not be read so far"
         age = self._clock() - self._read_at
@@ -110,7 +110,7 @@ class AddressList:
         return None
 
     def close(self) -> None:
-        """End the background reading."""
+        """Stop the background refresh."""
         self._stop.set()
         if self._client is not None:
             self._client.close()
@@ -158,7 +158,7 @@ def parse_text(text: str) -> dict[str, str]:
     """Addresses and labels of a file: JSON, or lines of `address,label`.
 
     Raises:
-        AddressListError: it is neither, or holds something else than addresses.
+        AddressListError: it is neither, or contains something other than addresses.
     """
     if text.lstrip()[:1] in ("[", "{"):
         try:

@@ -1,8 +1,8 @@
-"""From a decision to its alerts: the one definition for the bot, the service and the backtest.
+"""The alerts of a decision, for the bot, the service and the backtest.
 
 Every transaction with transfers has one primary alert, which follows from its score. A rule that
-asks for more than `ALLOW` raises its own beside it, except on an anomalous transaction: there the
-rules' reasons stand in the anomalous alert.
+requests more than `ALLOW` raises an additional alert, except for an anomalous transaction, whose
+alert lists the rules' reasons.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from src.detection.detectors.isolation_forest import IsolationForestDetector
 from src.detection.records import Action, Decision, Status, Verdict
 
 UNKNOWN: Final = "unknown"
-"""Stands for a sender or a value that could not be had."""
+"""Text for an unknown sender or value."""
 
 NORMAL: Final = AlertSpec(
     "NORMAL-TOKEN-TRANSFERS-TX",
@@ -36,7 +36,7 @@ INVALID: Final = AlertSpec(
 
 @unique
 class Severity(StrEnum):
-    """How bad an alert is, in the words of Forta findings, least severe first."""
+    """The severity of an alert, as in Forta findings, least severe first."""
 
     INFO = "Info"
     LOW = "Low"
@@ -50,19 +50,19 @@ SEVERITY_OF: Final[Mapping[Action, Severity]] = {
     Action.REVIEW: Severity.HIGH,
     Action.BLOCK: Severity.CRITICAL,
 }
-"""The severity of a rule's alert, by the action that the rule asks for."""
+"""The severity of a rule's alert, by the action that the rule requests."""
 
 
 class Alert(NamedTuple):
     """One alert about one transaction. A tuple, since every transaction has one.
 
     Attributes:
-        spec: which alert it is.
+        spec: id, title and description template.
         description: what the sender did.
-        severity: how bad it is.
-        action: what it asks for.
-        reason: for people: what the rules say, or why there is no score; "" where nobody says
-            anything. The score is not in it.
+        severity: of the alert.
+        action: requested by it.
+        reason: human-readable: the rules' reasons, or why there is no score; may be "". Does not
+            contain the score.
         verdict: the rule's; None for a primary alert.
     """
 
@@ -75,7 +75,7 @@ class Alert(NamedTuple):
 
     @property
     def is_suspicious(self) -> bool:
-        """Whether it says something against the transaction."""
+        """Whether it reports a suspicion."""
         return self.severity in (Severity.HIGH, Severity.CRITICAL)
 
 
@@ -84,8 +84,8 @@ def alerts_of(
 ) -> list[Alert]:
     """The alerts about one transaction with transfers, the primary one first.
 
-    An anomaly for whose transaction the policy scoped the model out is reported as `Info`, asks for
-    nothing and leaves the rules' alerts alone.
+    If the policy scoped the model out, an anomaly is reported as `Info`, requests nothing and does
+    not absorb the rules' alerts.
 
     Args:
         decision: of all detectors.
@@ -113,7 +113,7 @@ def invalid_alert(sender: str | None, problem: str) -> Alert:
 
 
 def _rules(decision: Decision) -> list[tuple[Verdict, AlertSpec]]:
-    """The rules that ask for more than `ALLOW`, with their alerts, the deciding one first."""
+    """The rules that request more than `ALLOW`, with their alerts, the deciding one first."""
     return [
         (verdict, spec)
         for verdict in decision.reasons
@@ -128,7 +128,7 @@ def _rule_alert(verdict: Verdict, spec: AlertSpec, sender: str | None) -> Alert:
 
 
 def _scoped_out(decision: Decision) -> Verdict | None:
-    """The verdict that says that the policy does not apply the model to this transaction."""
+    """The verdict of a model that the policy scoped out for this transaction."""
     for verdict in (*decision.reasons, *decision.shadow):
         if verdict.detector == IsolationForestDetector.NAME:
             return verdict if verdict.status is Status.OUT_OF_SCOPE else None

@@ -1,8 +1,8 @@
-"""One finding instead of a flood: the same sender, contract and alert within a window.
+"""Deduplicates findings with the same sender, contract and alert within a time window.
 
-The first is emitted at once. Those that follow within the window are counted; the next finding
-after it says how many were held back. Time is the blocks' own, so that a replay gives the same
-findings as the live run. With a folder, what was emitted survives a restart.
+The first finding is emitted immediately. Further ones within the window are counted; the next
+finding after the window states how many were suppressed. Time is block time, so that a replay gives
+the same findings as the live run. With a folder, the state survives a restart.
 """
 
 import logging
@@ -14,7 +14,7 @@ from pathlib import Path
 
 FILE_NAME = "repeats.sqlite"
 DEFAULT_REMEMBERED = 10_000
-"""Combinations of sender, contract and alert kept, about 300 bytes each."""
+"""Maximum number of stored combinations of sender, contract and alert, of about 300 bytes each."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS repeat (
@@ -32,13 +32,14 @@ class _Seen:
 
 
 class Deduplicator:
-    """Says whether a finding is new, and how many like it were held back. Thread-safe.
+    """Decides whether a finding is new, and counts suppressed ones. Thread-safe.
 
     Args:
-        window_seconds: 0 lets everything through.
-        folder: where it is remembered; None for memory only.
+        window_seconds: 0 disables deduplication.
+        folder: for the stored state; None for memory only.
         chain_id: part of every key.
-        remembered: combinations kept; the oldest goes first, and a finding like it is then new.
+        remembered: maximum number of combinations; the oldest is dropped, and its next finding is
+            new again.
     """
 
     def __init__(
@@ -64,20 +65,20 @@ class Deduplicator:
     def count(
         self, alert_id: str, sender: str, contract: str | None, timestamp: int | None
     ) -> int | None:
-        """How many transactions a finding stands for, or None when it is held back.
+        """The number of transactions that a finding represents, or None if it is suppressed.
 
         Args:
-            alert_id: the reason of the finding.
+            alert_id: of the finding.
             sender: of the transaction.
-            contract: that it calls, or None.
-            timestamp: of its block, Unix seconds; without one nothing is held back.
+            contract: the called contract, or None.
+            timestamp: of its block, Unix seconds; without one nothing is suppressed.
         """
         if self._window <= 0 or timestamp is None:
             return 1
         key = f"{self._chain_id}/{alert_id}/{sender}/{contract}"
         with self._lock:
             seen = self._seen.get(key)
-            # Blocks may come out of order (a range run backwards), so the distance counts.
+            # Blocks may arrive out of order (a range run backwards): compare the absolute distance.
             if seen is not None and abs(timestamp - seen.since) < self._window:
                 self._remember(key, _Seen(seen.since, seen.held_back + 1))
                 return None
@@ -137,7 +138,7 @@ class Deduplicator:
 
     def _give_up(self, error: Exception) -> None:
         logger.warning(
-            "repeated findings are counted in memory only: %s cannot be used (%s)",
+            "repeated findings are counted in memory only: %s is unusable (%s)",
             FILE_NAME,
             type(error).__name__,
         )

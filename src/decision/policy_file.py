@@ -1,4 +1,4 @@
-"""Reading the policy file, whose signature is checked where a key is configured."""
+"""Reads the policy file and, if a key is configured, checks its signature."""
 
 from pathlib import Path
 
@@ -8,19 +8,19 @@ from src.files import reason
 
 
 def load_policy(path: Path, public_key: str | None = None) -> Policy:
-    """Read a policy file, which must carry a signature by `public_key` where there is one.
+    """Read a policy file, which must be signed if there is a `public_key`.
 
     Raises:
-        PolicyError: it cannot be read, is not signed, or is not valid.
+        PolicyError: it is unreadable, not signed, or invalid.
     """
     return parse_policy(read_policy(path, public_key), path.name)
 
 
 def read_policy(path: Path, public_key: str | None = None) -> str:
-    """The text of a policy file, which must carry a signature by `public_key` where there is one.
+    """The text of a policy file, which must be signed if there is a `public_key`.
 
     Raises:
-        PolicyError: it cannot be read, or is not signed.
+        PolicyError: it is unreadable, or not signed.
     """
     try:
         content = path.read_bytes()

@@ -1,7 +1,7 @@
-"""Features for people: counts and values by token symbol, and the sender's age.
+"""Human-readable features: counts and values by token symbol, and the sender's age.
 
-The model's inputs are named for what they measure (`detection.features.definitions`) and do not
-depend on names; these stand beside them in every finding.
+The model's inputs (`detection.features.definitions`) do not depend on token names; every finding
+contains these features in addition.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -29,7 +29,7 @@ _NAMES: Final = frozenset(
 
 
 def reserved_symbols(others: Collection[str]) -> frozenset[str]:
-    """Symbols whose features would take the names of others.
+    """Symbols whose features would have the names of other features.
 
     Args:
         others: names of features for models.
@@ -49,11 +49,11 @@ def readable_features(
 
     Args:
         transfers: in log order, at least one.
-        tokens: what is known of the tokens, by address.
+        tokens: token metadata by address.
         reserved: see `reserved_symbols`.
 
     Returns:
-        By name; the value of a token of which nothing is known is None.
+        Features by name; the value of an unknown token is None.
     """
     counts: dict[str, int] = {}
     amounts: dict[str, int] = {}  # exact, in raw units
@@ -88,7 +88,7 @@ def readable_features(
 def account_age(
     sender: str | None, timestamp: int | None, first: FirstTransaction | Unknown | None
 ) -> dict[str, Any]:
-    """The sender's age in minutes and who said so.
+    """The sender's age in minutes, and its source.
 
     Args:
         sender: the transaction's.

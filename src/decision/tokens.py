@@ -1,7 +1,7 @@
-"""Tokens as people see them: which of a transaction's are shown, and what each is called.
+"""The display of tokens: which tokens of a transaction are shown, and their labels.
 
-A token is known by its address; its symbol is decoration that anyone may choose. So a symbol that
-could be mistaken for another token's is followed by the address.
+A token is identified by its address; anyone can choose its symbol. So a symbol that could be
+mistaken for another token's is followed by the address.
 """
 
 from collections import Counter
@@ -15,23 +15,23 @@ from src.chain.well_known import WellKnownTokens
 from src.detection.records import TransferLike
 
 MAX_SHOWN_TOKENS: Final = 50
-"""Tokens of one transaction that are looked up and detailed; the others are counted."""
+"""Maximum number of a transaction's tokens that are looked up and shown; others are counted."""
 
 USUAL_DECIMALS: Final = 18
-"""Of a token that states none."""
+"""Decimals of a token that states none."""
 
 _REMEMBERED = 4_096
 
 
 @dataclass(frozen=True, slots=True)
 class TokenView:
-    """A token and what is to be known before its symbol is believed.
+    """A token's metadata, and whether its symbol is trustworthy.
 
     Attributes:
         address: lowercase.
         name, symbol: sanitised, possibly empty.
         decimals: the exponent between raw units and token units.
-        impersonates: its symbol reads like a well-known token's, though it is another contract.
+        impersonates: its symbol looks like a well-known token's, but it is another contract.
         well_known: on the built-in list, by its address.
     """
 
@@ -44,20 +44,20 @@ class TokenView:
 
     @property
     def label(self) -> str:
-        """What people call it, see `label_of`."""
+        """Its label, see `label_of`."""
         return label_of(self.address, self)
 
 
 def label_of(
     address: str, token: TokenView | None, *, written: str | None = None, ambiguous: bool = False
 ) -> str:
-    """What people call a token: its symbol where nobody can mistake it, else with the address.
+    """The label of a token: its symbol, followed by the address if it could be mistaken.
 
     Args:
         address: the token's.
-        token: what is known of it, or None.
-        written: how the address is written, such as shortened; None for in full.
-        ambiguous: whether the symbol means something else too where the label stands.
+        token: its metadata, or None.
+        written: the displayed form of the address, such as shortened; None for the full address.
+        ambiguous: whether the symbol has another meaning in this context.
     """
     shown = written or address
     if token is None or not token.symbol:
@@ -66,7 +66,7 @@ def label_of(
 
 
 def decimals_of(address: str, tokens: Mapping[str, TokenView]) -> int:
-    """The token's decimals; where nobody knows them, the usual number."""
+    """The token's decimals, or the usual number if they are unknown."""
     token = tokens.get(address)
     return USUAL_DECIMALS if token is None else token.decimals
 
@@ -76,12 +76,12 @@ def labels_in(
     tokens: Mapping[str, TokenView],
     reserved: Collection[str] = frozenset(),
 ) -> dict[str, str]:
-    """What people call tokens that stand side by side, by address; no two are called alike.
+    """Unique labels of tokens that are shown together, by address.
 
     Args:
         addresses: the tokens.
-        tokens: what is known of them.
-        reserved: symbols that mean something else here.
+        tokens: token metadata by address.
+        reserved: symbols with another meaning in this context.
     """
     known = [tokens[address] for address in addresses if address in tokens]
     claims = Counter([token.symbol.casefold() for token in known]) if len(known) > 1 else {}
@@ -98,7 +98,7 @@ def labels_in(
 
 @lru_cache(_REMEMBERED)
 def token_view(address: str, info: TokenInfo, well_known: WellKnownTokens) -> TokenView:
-    """A token with this metadata, held against the built-in list."""
+    """A token with this metadata, compared with the built-in list."""
     return TokenView(
         address,
         info.name,
@@ -110,7 +110,7 @@ def token_view(address: str, info: TokenInfo, well_known: WellKnownTokens) -> To
 
 
 def shown_tokens(transfers: Sequence[TransferLike]) -> Collection[str]:
-    """Tokens in the order of the logs; where there are too many, those with most transfers."""
+    """Tokens in log order; if there are too many, those with the most transfers."""
     tokens = dict.fromkeys([transfer.token for transfer in transfers])
     if len(tokens) <= MAX_SHOWN_TOKENS:
         return tokens
@@ -118,5 +118,5 @@ def shown_tokens(transfers: Sequence[TransferLike]) -> Collection[str]:
 
 
 def most_moved(counts: Mapping[str, int]) -> list[str]:
-    """Tokens with most transfers first, as many as are shown; by address where they are equal."""
+    """The shown tokens, most transfers first, then by address."""
     return sorted(counts, key=lambda token: (-counts[token], token))[:MAX_SHOWN_TOKENS]

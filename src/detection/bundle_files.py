@@ -1,4 +1,4 @@
-"""A model file and the manifest beside it: reading both, refusing what does not belong together.
+"""Reads a model file and its manifest, and rejects them if they do not belong together.
 
 The same for every kind of model, as are a few fields of every manifest; the others are the kind's
 own.
@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 
 def manifest_path(model_path: Path) -> Path:
-    """Where the manifest of a model file lies: beside it, `.manifest.json` for the extension."""
+    """The path of a model file's manifest: next to it, with the extension `.manifest.json`."""
     return model_path.with_suffix(".manifest.json")
 
 
@@ -49,8 +49,8 @@ def read_manifest_file(
         content = path.read_bytes()
     except FileNotFoundError:
         raise ModelMissing(
-            f"{path.name} is missing beside {model_path.name}: a model without its manifest is not "
-            f"loaded. Train one with `npm run {command}`, or copy both files."
+            f"{path.name} is missing next to {model_path.name}. A model needs its manifest: train "
+            f"one with `npm run {command}`, or copy both files."
         ) from None
     if public_key is not None and (problem := problem_with(path, content, public_key)):
         raise ModelTampered(f"{problem}: {model_path.name} is not loaded.")
@@ -135,7 +135,7 @@ def read_vouched_file(path: Path, sha256: str, *, remedy: str) -> bytes:
     actual = hashlib.sha256(content).hexdigest()
     if actual != sha256:
         raise ModelTampered(
-            f"{path.name} has SHA-256 {actual}, its manifest says {sha256}: the file was "
-            "changed, or copied without its manifest. It is not loaded."
+            f"{path.name} has SHA-256 {actual}, but its manifest states {sha256}: the file was "
+            "modified, or copied without its manifest. It is not loaded."
         )
     return content

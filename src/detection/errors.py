@@ -1,4 +1,4 @@
-"""Why a model cannot be used or a transaction cannot be scored.
+"""Errors of models and of their inputs.
 
 ModelError (RuntimeError)
 |-- ModelMissing        the model file or its manifest is not there

@@ -1,7 +1,7 @@
-"""The policy: which detectors run, how, on which chain, and for whom they do not apply.
+"""The policy: the detectors, their parameters, overrides by chain, and scopes.
 
-Text in, a verified `Policy` out. Every mistake is refused with its line: a bot that guesses what
-its operator meant is worse than one that does not start.
+Parses the text into a validated `Policy`. Every mistake is an error with its line: a bot that
+guesses what its operator meant is worse than one that does not start.
 """
 
 import math
@@ -37,7 +37,7 @@ class Mode(StrEnum):
 
 @unique
 class Match(StrEnum):
-    """Which of a transaction's addresses a scope looks at."""
+    """The addresses of a transaction that a scope compares."""
 
     SENDER = "sender"
     TO = "to"
@@ -46,14 +46,14 @@ class Match(StrEnum):
 
 @unique
 class Condition(StrEnum):
-    """What must hold besides for a scope to apply."""
+    """Additional conditions of a scope."""
 
     SENDER_PAYS = "sender_pays"
     """The sender ends poorer of a token with a reference value, by more than a trifle."""
 
 
 class PolicyError(ValueError):
-    """The policy file cannot be used. Names the file, the line and what is allowed."""
+    """The policy file is invalid. The message names the file, the line and the allowed values."""
 
     def __init__(self, name: str, line: int | None, problem: str) -> None:
         super().__init__(f"{name}, line {line}: {problem}" if line else f"{name}: {problem}")
@@ -75,16 +75,16 @@ class DetectorPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """For whom some detectors do not apply.
+    """An exception for some detectors.
 
     Attributes:
-        name: short; it stands in the decision.
-        reason: why, for people.
-        detectors: those that are switched off for a transaction that matches.
+        name: short; shown in the decision.
+        reason: human-readable.
+        detectors: switched off for a matching transaction.
         match: which address of the transaction must be one of `addresses`.
         addresses: lowercase.
-        chains: where it holds; empty for everywhere.
-        only_if: what must hold besides, or None.
+        chains: where it applies; empty for all chains.
+        only_if: an additional condition, or None.
     """
 
     name: str
@@ -98,11 +98,11 @@ class Scope:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What `parse_policy` read.
+    """A parsed policy.
 
     Attributes:
         detectors: by name, in the order of the file.
-        chains: what differs on a chain, by chain id.
+        chains: overrides by chain id.
         scopes: in the order of the file.
     """
 
@@ -170,7 +170,7 @@ class _Reader:
         return root
 
     def _check_shape(self, text: str) -> None:
-        """Refuse what would cost the composer its stack or a fortune in time."""
+        """Reject input that would overflow the YAML composer's stack or take very long."""
         depth = 0
         for event in yaml.parse(text, Loader=yaml.SafeLoader):
             if isinstance(event, yaml.CollectionStartEvent):
@@ -221,7 +221,7 @@ class _Reader:
         entry = self._mapping(node, where, _SCOPE)
         reason = self._text(self._required(entry, "reason", node), f"{where}.reason").strip()
         if not reason:
-            raise self._error(entry["reason"], f"{where}.reason must say why")
+            raise self._error(entry["reason"], f"{where}.reason must not be empty")
         detectors = [
             self._detector_name(item)
             for item in self._list(self._required(entry, "detectors", node), f"{where}.detectors")
@@ -254,7 +254,7 @@ class _Reader:
         name = self._text(node, "a detector")
         if name not in DETECTORS:
             raise self._error(
-                node, f"unknown detector {name!r}; there are {', '.join(sorted(DETECTORS))}"
+                node, f"unknown detector {name!r}; known: {', '.join(sorted(DETECTORS))}"
             )
         return name
 
@@ -271,7 +271,7 @@ class _Reader:
             text = self._text(key, f"a key of {where}")
             if text in first:
                 raise self._error(
-                    key, f"{text!r} stands twice in {where}, first in line {first[text]}"
+                    key, f"duplicate key {text!r} in {where} (first defined on line {first[text]})"
                 )
             first[text] = key.start_mark.line + 1
             yield key, value

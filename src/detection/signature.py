@@ -1,9 +1,9 @@
-"""Ed25519 signatures of files: who made the model, not only whether it is whole.
+"""Ed25519 signatures of files, which prove the author of a model.
 
-A manifest vouches for its model file, but whoever can replace both can write a new manifest. A
-signature cannot be made without the private key, which stays where models are trained. Ed25519
-rather than an HMAC: a bot runs on strangers' machines, and the key that checks an HMAC also makes
-one. `file` is vouched for by the hexadecimal signature in `file.sig` beside it.
+A manifest contains the hash of its model file, but whoever can replace both can write a new
+manifest. A signature requires the private key, which stays where models are trained. Ed25519 is
+used instead of an HMAC because a bot runs on other people's machines, and the key that verifies an
+HMAC can also create one. The hexadecimal signature of `file` is in `file.sig` next to it.
 
 Keys are 64 hexadecimal digits. The library is pycryptodome, which the Forta SDK brings along; it is
 imported only where a key is set.
@@ -72,7 +72,7 @@ def problem_with(path: Path, content: bytes, public_key: str) -> str | None:
     try:
         signature = signature_path(path).read_text(encoding="ascii")
     except FileNotFoundError:
-        return f"{signature_path(path).name} is missing, and MODEL_PUBLIC_KEY asks for a signature"
+        return f"{signature_path(path).name} is missing, but MODEL_PUBLIC_KEY requires a signature"
     except (OSError, UnicodeDecodeError) as error:
         return f"{signature_path(path).name} cannot be read ({reason(error)})"
     if not is_signed(content, signature, public_key):

@@ -93,7 +93,7 @@ def flash_loan_theft():
     return [*logs, log_of(USDC, ATTACKER, BOB, 10**12)]
 
 
-def test_the_bot_says_it_is_healthy(bot):
+def test_health_check_succeeds(bot):
     assert bot.health_check().status == 2
 
 

@@ -73,7 +73,7 @@ def test_a_child_killed_with_a_transaction_in_flight_leaves_no_caller_waiting(
 
 
 @pytest.mark.parametrize("statement", ["sys.exit(0)", "sys.exit(3)", "raise ValueError('why')"])
-def test_a_child_that_ends_by_itself_ends_the_bot_and_its_last_words_are_logged(
+def test_a_child_that_exits_ends_the_bot_and_its_output_is_logged(
     tmp_path, empty_project, statement
 ):
     source = (

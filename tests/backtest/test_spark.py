@@ -57,7 +57,7 @@ def test_spark_gives_the_same_bytes_as_one_machine(tmp_path, data, expected):
     assert content_of(tmp_path / "out") == expected
 
 
-def test_without_java_it_says_what_to_install(tmp_path, data):
+def test_the_error_without_java_names_the_package(tmp_path, data):
     tools = tmp_path / "bin"  # what PySpark's scripts call, and no Java
     tools.mkdir()
     for name in ("bash", "env", "dirname", "ps", "uname", "nice"):

@@ -55,7 +55,7 @@ def test_one_bad_token_does_not_spoil_the_others() -> None:
         assert isinstance(infos[TOKENS[bad]], MalformedAnswer)
 
 
-def test_chain_without_multicall_is_told_apart() -> None:
+def test_a_chain_without_multicall_is_detected() -> None:
     fake = FakeNode({TOKENS[0]: usual_token()}, has_multicall=False)
     with serve(fake.answer) as url:
         node = JsonRpcClient(url)

@@ -200,7 +200,7 @@ def test_a_recording_killed_at_ten_points_resumes_to_the_same(
 
 
 @pytest.mark.integration
-def test_a_stopped_recording_keeps_what_it_has_and_says_how_to_resume(
+def test_a_stopped_recording_keeps_its_blocks_and_prints_how_to_resume(
     node: Node, tmp_path: Path
 ) -> None:
     node.answers["eth_getBlockReceipts"] = None  # block 7 comes, then the node is stuck

@@ -310,7 +310,7 @@ def test_above_the_newest_block_there_is_nothing(small: str) -> None:
     assert ask(small, "eth_getLogs", {"fromBlock": "0xd", "toBlock": "0xff"}) == []
 
 
-def test_nonces_are_told_where_the_recorded_ones_bound_them(small: str) -> None:
+def test_nonces_are_served_if_recorded_ones_bound_them(small: str) -> None:
     def nonce(block: int) -> Any:
         return ask(small, "eth_getTransactionCount", SENDER, hex(block))
 
@@ -509,7 +509,7 @@ def test_a_data_sets_transactions_of_unknown_sender_are_left_out(dataset: Path) 
         assert ask(url, "eth_getBlockByNumber", "0x9", False) == NOT_RECORDED
 
 
-def test_a_data_sets_nonces_are_told_only_over_complete_blocks(dataset: Path) -> None:
+def test_nonces_of_a_data_set_are_served_only_for_complete_blocks(dataset: Path) -> None:
     with serve(dataset) as url:
         # Block 10 is not complete: the sender may have sent more in it.
         assert ask(url, "eth_getTransactionCount", SENDER, "0x9") == NOT_RECORDED
@@ -528,7 +528,7 @@ def test_a_data_sets_token_list_answers_calls(dataset: Path) -> None:
 
 @pytest.mark.integration
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_the_command_says_what_it_serves_and_stops_at_once(
+def test_the_command_prints_what_it_serves_and_stops_immediately(
     dataset: Path, number: signal.Signals
 ) -> None:
     command = [
@@ -583,7 +583,7 @@ def test_a_damaged_data_set_is_an_error_that_names_it(
     assert problem in capsys.readouterr().err
 
 
-def test_a_folder_of_neither_kind_is_an_error_that_says_what_is_needed(
+def test_the_error_for_an_unknown_folder_names_the_supported_kinds(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["--data", str(tmp_path), "--port", "0"]) == 1

@@ -142,7 +142,7 @@ def test_on_an_anomaly_the_rules_reasons_stand_in_the_anomalous_alert() -> None:
     assert alert.reason == "drained_account says so"
 
 
-def test_what_could_not_be_scored_says_why_and_keeps_the_rules_alerts() -> None:
+def test_an_invalid_alert_has_a_reason_and_keeps_the_rules_alerts() -> None:
     alerts = alerts_of(decide([review("drained_account")]), None, is_anomaly=False, problem="why")
     assert [alert.spec for alert in alerts] == [INVALID, SPECS["drained_account"]]
     assert (alerts[0].severity, alerts[0].reason) == (Severity.LOW, "why")
@@ -166,7 +166,7 @@ def test_an_anomaly_that_the_policy_scoped_out_is_information(shadow: bool) -> N
     ]
 
 
-def test_the_bot_accuses_nobody_whom_the_policy_scoped_out(
+def test_a_scoped_out_anomaly_is_info_without_a_label(
     start_bot: Callable[..., None], tmp_path: Path
 ) -> None:
     policy = tmp_path / "policy.yaml"

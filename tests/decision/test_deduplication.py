@@ -13,7 +13,7 @@ def count(repeats, timestamp, alert_id="DRAINED-ACCOUNT", sender=ALICE, contract
     return repeats.count(alert_id, sender, contract, timestamp)
 
 
-def test_repeats_within_the_window_are_counted_and_told_afterwards():
+def test_repeats_within_the_window_are_counted_in_the_next_finding():
     repeats = Deduplicator(600)
     assert [count(repeats, t) for t in (1000, 1000, 1300, 1599)] == [1, None, None, None]
     assert count(repeats, 1600) == 4

@@ -150,7 +150,7 @@ print("after")
     assert output == b"before\ncontent\nafter\n"
 
 
-def test_reasons_are_in_words(tmp_path: Path) -> None:
+def test_reasons_are_readable(tmp_path: Path) -> None:
     assert reason(PermissionError(errno.EACCES, "Permission denied", "/x")) == "Permission denied"
     with pytest.raises(UnicodeDecodeError) as not_text:
         b"\xff".decode()

@@ -235,7 +235,9 @@ def test_a_named_file_counts_more_than_json_rpc_url(project: Path, chain: Chain)
     assert finding(result.stdout)["description"] == block["transactions"][0]
 
 
-def test_a_block_that_the_node_does_not_have_is_said_in_words(project: Path, chain: Chain) -> None:
+def test_a_block_that_the_node_does_not_have_is_a_readable_error(
+    project: Path, chain: Chain
+) -> None:
     result = run(project, "block", "999999", url=chain.url)
     assert result.returncode == 1
     assert f"the node at {chain.url} does not have block 999999 (yet)" in result.stderr

@@ -130,7 +130,7 @@ def test_settings_do_not_show_their_keys(tmp_path):
     assert not planted(repr(settings))
 
 
-def test_recording_from_a_node_that_repeats_the_key_neither_says_nor_keeps_it(tmp_path):
+def test_recording_from_a_node_that_echoes_the_key_does_not_disclose_it(tmp_path):
     with serve(echoing) as url:
         node = f"{url}/{SECRETS['node path']}?token={SECRETS['node query']}"
         child = subprocess.run(

@@ -72,7 +72,7 @@ def test_a_key_lets_in(public: TestClient, headers: dict[str, str]) -> None:
     ],
 )
 @pytest.mark.parametrize("path", ["/alerts", "/docs", "/metrics", "/nothing", "/openapi.json"])
-def test_without_a_key_nothing_is_told(
+def test_requests_without_a_key_are_unauthorized(
     public: TestClient, path: str, headers: dict[str, str]
 ) -> None:
     encoded = {name: value.encode("latin-1") for name, value in headers.items()}
@@ -92,7 +92,7 @@ def test_probes_need_no_key(public: TestClient, path: str) -> None:
 
 
 @pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "evil.example:8080"])
-def test_a_strangers_name_for_our_address_is_refused(local: TestClient, host: str) -> None:
+def test_an_unknown_host_header_is_rejected(local: TestClient, host: str) -> None:
     assert local.get("/alerts", headers={"Host": host}).status_code == 403
 
 
@@ -141,7 +141,7 @@ def test_a_harmless_request_id_is_kept_and_any_other_replaced(local: TestClient)
     assert hostile["x-request-id"] != "a b;c"
 
 
-def test_one_client_too_many_times_is_told_to_wait(
+def test_a_client_over_the_rate_limit_gets_429(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Four requests in four seconds, had one the time to wait for the fifth.

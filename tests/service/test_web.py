@@ -534,7 +534,7 @@ def test_models_are_described(demo: str, page: Page) -> None:
         ("/ui/transactions/0x" + "00" * 32, 404, "No block of the chain contains"),
     ],
 )
-def test_mistakes_are_told_as_pages(
+def test_errors_are_shown_as_pages(
     demo: str, browser: Browser, path: str, status: int, words: str
 ) -> None:
     page = browser.new_page()

@@ -147,7 +147,7 @@ def test_hold_out_keeps_groups_whole_and_the_share_of_fraud(tmp_path):
     assert loaded.labels[test].mean() == pytest.approx(loaded.labels.mean(), abs=0.05)
 
 
-def test_text_empty_and_constant_columns_are_left_out_and_said(tmp_path):
+def test_text_empty_and_constant_columns_are_excluded_and_listed(tmp_path):
     table = labelled().assign(part="x", nothing=np.nan, one=1, Address="0x1")
     table.to_csv(tmp_path / "data.csv", index=False)
     loaded = load_labelled(tmp_path / "data.csv", "Class", ignore=["Address"])
@@ -169,7 +169,7 @@ def test_missing_values_are_counted_and_take_the_training_medians(tmp_path):
     assert model.probabilities(row) == model.probabilities(filled)
 
 
-def test_values_missing_in_one_class_only_are_said(tmp_path):
+def test_values_missing_in_one_class_only_give_a_warning(tmp_path):
     table = labelled()
     table["V2"] = table["V2"].where(table["Class"] == 0)
     table.to_csv(tmp_path / "data.csv", index=False)
@@ -186,7 +186,7 @@ def test_repeated_rows_are_dropped_unless_a_group_keeps_them_together(tmp_path):
     assert len(load_labelled(tmp_path / "data.csv", "Class", group="day").rows) == 107
 
 
-def test_an_input_that_gives_the_label_away_is_said(tmp_path):
+def test_an_input_that_reveals_the_label_gives_a_warning(tmp_path):
     labelled().assign(chargeback=lambda rows: rows["Class"] * 2).to_csv(
         tmp_path / "data.csv", index=False
     )
@@ -323,7 +323,7 @@ def test_a_changed_file_is_refused_before_it_is_read(bundle):
         load_fraud_model(bundle)
 
 
-def test_a_missing_file_or_manifest_says_which_command_makes_it(bundle):
+def test_the_error_for_a_missing_file_or_manifest_names_the_command(bundle):
     bundle.unlink()
     with pytest.raises(ModelMissing, match="train:fraud"):
         load_fraud_model(bundle)
