@@ -168,7 +168,7 @@ class Outcome:
             f"late           {self.late:,} over {self.budget_seconds * 1000:.0f} ms; ms: "
             f"{quantiles}, longest {self.latencies.longest * 1000:.0f}",
             f"wrong          {verdict.wrong:,} of {verdict.checked:,}; {verdict.scored:,} scores "
-            "computed again with scikit-learn",
+            "verified with scikit-learn",
             f"findings       {kinds}",
             f"CPU            {self.cpu_seconds * 1000:.2f} ms a transaction",
             f"Python         at {FILL:,}: {filled}",

@@ -99,7 +99,7 @@ class Lookups:
         """The token's metadata.
 
         Raises:
-            SourceError: it is not known, and no source gave a usable answer in time.
+            SourceError: it is unknown, and no source returned a usable answer in time.
         """
         address = _address(address)
         known = self._known_token(address)

@@ -73,7 +73,7 @@ def read_sample(path: Path, model: Model, *, as_reference: bool) -> TrafficSampl
 
 
 def publish(drift: Drift) -> None:
-    """Tell the outcome to the metrics."""
+    """Set the metrics from the result."""
     metrics.drift_checked(
         int(drift.verdict),
         {name: moved.psi for name, moved in drift.effects.items()},
@@ -86,7 +86,7 @@ def publish(drift: Drift) -> None:
 
 
 def to_json(drift: Drift) -> str:
-    """The outcome for machines."""
+    """The result as JSON."""
     (before, *before_span), (now, *now_span) = drift.rates
     content: dict[str, Any] = {
         "verdict": drift.verdict.name.lower(),
@@ -112,7 +112,7 @@ def to_json(drift: Drift) -> str:
 
 
 def to_page(drift: Drift, levels: Levels) -> str:
-    """The outcome for people."""
+    """The result as HTML."""
     (before, *before_span), (now, *now_span) = drift.rates
     ordered = sorted(drift.effects.items(), key=lambda item: -item[1].psi_excess)
     rows = [
@@ -134,7 +134,7 @@ def to_page(drift: Drift, levels: Levels) -> str:
     return to_html(
         f"Drift: {drift.verdict.name.lower()}",
         [
-            Section("Why", drift.reasons or ("Nothing moved beyond sampling noise.",)),
+            Section("Why", drift.reasons or ("No drift beyond sampling noise.",)),
             Section(
                 "Samples",
                 (f"Scored by model {drift.reference.model_version}.",),

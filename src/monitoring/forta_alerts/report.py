@@ -53,7 +53,7 @@ def fetch_day(
     """A day's alerts as a table, see `statistics.COLUMNS`.
 
     Raises:
-        SourceError: the API gives no answer.
+        SourceError: the API does not answer.
     """
     with closing(FortaApi(key, url=url)) as api:
         alerts = api.alerts_of_day(bot, day, chain_id=chain_id)
@@ -75,7 +75,7 @@ def expected_rate(model_path: Path) -> float:
 
 
 def to_json(statistics: DailyStatistics) -> str:
-    """The statistics for machines."""
+    """The statistics as JSON."""
     return json.dumps(asdict(statistics), indent=1, allow_nan=False) + "\n"
 
 
@@ -110,7 +110,7 @@ def _figures(statistics: DailyStatistics) -> list[tuple[str, str]]:
         ("... in training", f"{statistics.expected_anomaly_rate:.3%}"),
         ("... deviation", "unknown" if deviation is None else f"{deviation:+.1f}%"),
         ("invalid rate", _rate(statistics.invalid_rate)),
-        ("repeated alerts, left out", f"{statistics.repeated:,}"),
+        ("repeated alerts, ignored", f"{statistics.repeated:,}"),
     ]
     rows += [(f"alerts {name}", f"{count:,}") for name, count in statistics.other.items()]
     rows += [

@@ -42,7 +42,7 @@ def run(options: argparse.Namespace) -> int:
     try:
         settings, common = load_service_settings(), load_common_settings()
         if common.json_rpc_url is None:
-            raise SettingsError("JSON_RPC_URL", "set: it names the node to follow")
+            raise SettingsError("JSON_RPC_URL", "set to the URL of the node to follow")
         return watch(settings, common, stop, once=options.once)
     except (SourceError, UnverifiedBlock, OSError) as error:
         raise cli.CommandError(cli.described(error), exit_code=1) from error
@@ -57,12 +57,12 @@ def watch(
         SettingsError, DatabaseError, ModelError, PolicyError, AddressListError: the configuration
             is unusable.
         SourceError, UnverifiedBlock: with `once`, the node failed.
-        OSError: the metrics' port is taken.
+        OSError: the metrics port is in use.
     """
     try:
         channels = channels_of(settings)
     except ValueError:
-        raise SettingsError("NOTIFY_URLS", "URLs that Apprise knows") from None
+        raise SettingsError("NOTIFY_URLS", "URLs that Apprise supports") from None
     with ExitStack() as opened:
         database = Database(database_url(settings, common))
         opened.callback(database.close)

@@ -215,7 +215,7 @@ def collect_recent(store: Store, blocks: int, days: float, work: Path) -> str:
     with closing(JsonRpcClient(settings.json_rpc_url, timeout=30.0, rate_limit=limit)) as client:
         head = as_int(client.call("eth_blockNumber", [], Deadline.after(30.0)))
         if head is None:
-            raise ValueError("the node does not tell its newest block")
+            raise ValueError("the node does not return its newest block")
         last = max(0, head - _FINAL_BLOCKS)
         first = max(0, last - int(days * _BLOCKS_A_DAY))
         numbers = sorted(set(np.linspace(first, last, blocks).astype(int).tolist()))
@@ -244,7 +244,7 @@ def to_markdown(outcome: Outcome) -> str:
 
 
 def to_page(outcome: Outcome) -> str:
-    """The outcome as an HTML page."""
+    """The result as an HTML page."""
     paragraphs = [
         f"Champion {outcome.champion}, challenger {outcome.challenger}, data sets "
         f"{', '.join(outcome.data)}, {outcome.seconds:.0f} s."

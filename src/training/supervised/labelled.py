@@ -29,7 +29,7 @@ def run(options: argparse.Namespace) -> int:
     sys.stderr.write(f"train:fraud:dataset: reading {options.data}\n")
     exploits = load_exploits(options.data)
     if exploits is None:
-        raise ValueError(f"{options.data}: holds no exploit transfers")
+        raise ValueError(f"{options.data}: contains no exploit transfers")
     background = load_background(options.data)
     profile = TokenProfile.from_manifest(read_manifest(options.model, model_public_key()))
     if options.view == "calls":

@@ -143,7 +143,7 @@ def train(
             jobs=jobs,
             on_step=say,
         )
-    say("measuring on the rows held out")
+    say("evaluating on the held-out rows")
     labels = table.labels[test_rows]
     probabilities = chosen.pipeline.predict_proba(table.rows[test_rows])[:, 1]
     groups = None if table.groups is None else table.groups[test_rows]
@@ -194,7 +194,7 @@ def _figures(
     chosen: Selection,
     test: dict[str, Any],
 ) -> dict[str, Any]:
-    """Everything that the report says."""
+    """The contents of the report."""
     train_rows, test_rows = rows
     return {
         "data": {
