@@ -97,10 +97,10 @@ class Settings:
         attack_model_path: the attack model; None for the one beside the model, where there is one.
         supervised_model_path: an own classifier, which takes the place of the attack score in the
             policy's `supervised` detector, or None.
-        policy_path: which detectors run, and how.
-        normal_findings: how many normal transactions there are to one finding: 1 for a finding
-            each, 0 for none.
-        metrics_port: where Prometheus metrics are served; 0 for any free port, None for nowhere.
+        policy_path: the policy file, which configures the detectors.
+        normal_findings: emit a finding for one in so many normal transactions; 1 for all, 0 for
+            none.
+        metrics_port: port of the Prometheus metrics; 0 for any free port, None for no metrics.
         metrics_address: the interface of that port.
         address_list: path or URL of known bad addresses, or None.
         address_list_refresh_minutes: interval between reads of a URL.
