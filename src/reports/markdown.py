@@ -10,6 +10,16 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
+def span(interval: Sequence[float], digits: int = 3) -> str:
+    """An interval as text."""
+    return f"{interval[0]:.{digits}f}–{interval[1]:.{digits}f}"
+
+
+def percent_span(interval: Sequence[float], digits: int = 0) -> str:
+    """An interval of shares as text, in percent."""
+    return f"{interval[0] * 100:.{digits}f}–{interval[1] * 100:.{digits}f}%"
+
+
 def markdown_to_html(markdown: str) -> str:
     """Convert a report's Markdown to HTML: paragraphs, bullets, tables, bold, code; all escaped."""
     blocks = []

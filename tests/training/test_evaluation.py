@@ -198,7 +198,7 @@ def test_a_data_set_without_exploits_is_refused(sample, tmp_path):
 
 def test_the_model_card_states_the_model_and_its_threshold(sample, evaluated, tmp_path):
     manifest = train(sample, tmp_path, created_at=1_700_000_000, parameters=SMALL)
-    card = model_card(evaluated.figures, manifest)
+    card = model_card(evaluated.figures, manifest, None)
     assert manifest.sha256 in card
     assert "2023-11-14" in card
     assert "this version was not measured" in card  # docs/known_exploits.md is of the shipped model

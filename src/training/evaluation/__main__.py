@@ -7,9 +7,11 @@ from src import cli
 from src.datasets.location import NO_DATA, default_folder
 
 _DESCRIPTION = """\
-Evaluate on known exploits against ordinary transactions: AUC, average precision and recall with
-intervals, by number of transfers, against baselines in the same run; benign hard cases; artefacts.
-Writes evaluation.md, evaluation.html, evaluation.json and pictures. About a minute.
+Evaluate both models. On attacks that they were not fitted on: AUC and recall with intervals by
+cluster, by number of transfers and class of attack, the alert budget on three backgrounds, what the
+attack score adds, and rewritten attacks. Then the isolation forest alone on the exploits that its
+features were formed on, against baselines in the same run; benign hard cases; artefacts. Writes
+evaluation.md, evaluation.html, evaluation.json and pictures. A few minutes.
 """
 
 _EPILOG = """\
@@ -17,9 +19,14 @@ The figures are of the model's parameters, cross-fitted: a transaction is scored
 has not seen its block. DIR needs the exploits besides the transactions; sections whose data are not
 there are left out.
 
+A folder of rewritten attacks has <evasion>.transactions.csv.gz and <evasion>.transfers.csv.gz for
+each evasion, with a column `evades` (the hash of the attack that was rewritten), and `identity` for
+the attacks as they were sent; costs.csv (evasion, extra_gas_median) states what they cost.
+
 examples:
   npm run evaluate -- --data DIR
   npm run evaluate -- --data DIR --out evaluation/august --repetitions 200
+  npm run evaluate -- --robustness evasions/replays --token-facts token_facts.csv
 
 exit codes: 0 evaluated, 1 the data cannot be used, 2 wrong usage.
 """
@@ -51,6 +58,32 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         metavar="N",
         default=1000,
         help="of each bootstrap (1000)",
+    )
+    add(
+        "--replays",
+        type=cli.path,
+        metavar="DIR",
+        help="exploit replays (data-replays beside the data set, if it is there)",
+    )
+    add(
+        "--blocks",
+        type=cli.path,
+        metavar="DIR",
+        help="whole blocks that no model is fitted on (data-blocks beside the data set)",
+    )
+    add(
+        "--robustness",
+        type=cli.path,
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="attacks rewritten to evade; may be repeated",
+    )
+    add(
+        "--token-facts",
+        type=cli.path,
+        metavar="FILE",
+        help="CSV (address,known): known is 0 for a token without a reputation",
     )
     add(
         "--model-card",

@@ -42,6 +42,7 @@ from src.training.evaluation.statistics import (
     interval,
     recall_at,
 )
+from src.training.evaluation.unseen.evaluate import UnseenData, evaluate_unseen
 from src.training.fit import CrossFit, cross_fit
 from src.training.hyperparameters import Hyperparameters
 
@@ -83,6 +84,7 @@ def evaluate(
     folder: Path,
     *,
     parameters: Hyperparameters | None = None,
+    unseen: UnseenData | None = None,
     repetitions: int = 1000,
     report: Report = lambda _: None,
 ) -> Evaluated:
@@ -91,6 +93,8 @@ def evaluate(
     Args:
         folder: background and exploits; further sets where they are there.
         parameters: None for the project's.
+        unseen: where replays, further blocks and rewritten attacks lie; None for the folders that
+            lie beside this one.
         repetitions: of each bootstrap.
         report: told what is being done.
 
@@ -146,6 +150,14 @@ def evaluate(
     figures["operating_points"] = _operating_points(detectors[FOREST], thresholds, repetitions)
     figures["by_stratum_at_threshold"] = _flagged_by_stratum(
         detectors[FOREST], masks, parameters.anomaly_threshold
+    )
+    figures["unseen"] = evaluate_unseen(
+        folder,
+        background,
+        crossed,
+        unseen or UnseenData.beside(folder),
+        repetitions=repetitions,
+        on_progress=report,
     )
     report("other sets")
     figures["hard_cases"] = _hard_cases(folder, background, crossed, parameters.anomaly_threshold)

@@ -4,11 +4,13 @@ import re
 from datetime import UTC, datetime
 from typing import Any
 
+from src.detection.attack.manifest import AttackManifest
 from src.detection.features.definitions import FEATURES
 from src.detection.forest.manifest import Manifest
-from src.reports.markdown import table
+from src.reports.markdown import percent_span, span, table
 from src.settings import PROJECT_ROOT
-from src.training.evaluation.report import limits, percent_span, sections, span
+from src.training.evaluation.report import limits, sections
+from src.training.evaluation.unseen.report import unseen_sections
 
 Figures = dict[str, Any]
 
@@ -20,26 +22,45 @@ _NOTICE = (
 )
 
 
-def model_card(figures: Figures, manifest: Manifest) -> str:
-    """The card as Markdown."""
+_HISTORY = (
+    "History: an independent judgement of the forest of version 1795219200, which read the "
+    "transfers as logged and stood alone, gave AUC 0.970 on 76 held-out older exploits (75% found "
+    "at 0.4% of held-out background) and AUC 0.952 on 128 held-out mainnet replays (60% found)."
+)
+
+
+def model_card(figures: Figures, manifest: Manifest, attack: AttackManifest | None) -> str:
+    """The card as Markdown.
+
+    Args:
+        figures: of the evaluation.
+        manifest: the isolation forest's.
+        attack: the attack model's, None without one.
+    """
     forest = figures["detectors"]["isolation forest"]
     data = manifest.training["data"]
     chosen = manifest.training["hyperparameters"]
     made = datetime.fromtimestamp(manifest.model_version, UTC).date().isoformat()
     titled = dict(sections(figures))
+    unseen = [heading for heading, _ in unseen_sections(figures)]
     parts = [
         _NOTICE,
-        "# Model card: Isolation Forest on ERC-20 transfers",
-        f"Version {manifest.model_version} ({made}), scikit-learn {manifest.sklearn_version}, "
-        f"SHA-256 `{manifest.sha256}`.",
+        "# Model card: isolation forest and attack model on ERC-20 transfers",
+        f"Isolation forest: version {manifest.model_version} ({made}), scikit-learn "
+        f"{manifest.sklearn_version}, SHA-256 `{manifest.sha256}`.",
+        *_attack_model(attack),
         "## What it is for",
-        "It ranks Ethereum transactions by how unusual their ERC-20 transfers are, one transaction "
-        "at a time, from what a Forta bot sees: the Transfer logs and the sender. It is meant to "
-        "raise a transaction for a person or a rule to look at. It proves no wrongdoing, and its "
-        "score is no probability.",
-        "## Result",
-        f"{_on_new_attacks(manifest)} All further figures are of exploits on which features were "
-        "formed, and so better than what to expect of new ones.",
+        "The isolation forest ranks Ethereum transactions by how unusual their ERC-20 transfers "
+        "are, one transaction at a time, from what a Forta bot sees: the Transfer logs and the "
+        "sender. The attack model is a second opinion, trained on known attacks. Both are meant to "
+        "raise a transaction for a person or a rule to look at. They prove no wrongdoing, and no "
+        "score is a probability of an attack: the attack score is the share of ordinary "
+        "transactions that rank lower.",
+        f"{_on_new_attacks(manifest)}",
+        *(part for heading in unseen for part in (f"## {heading}", *titled[heading])),
+        _HISTORY,
+        "## The forest on the attacks that its features were formed on",
+        "Better than what to expect of new ones.",
         _goals(figures),
         "## Threshold",
         _threshold_text(figures),
@@ -79,6 +100,20 @@ def model_card(figures: Figures, manifest: Manifest) -> str:
         "not more.",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _attack_model(attack: AttackManifest | None) -> list[str]:
+    if attack is None:
+        return []
+    made = datetime.fromtimestamp(attack.model_version, UTC).date().isoformat()
+    training = attack.training
+    return [
+        f"Attack model: version {attack.model_version} ({made}), SHA-256 `{attack.sha256}`; "
+        f"{training['parameters']['n_estimators']} extra trees, trained on "
+        f"{training['attacks']:,} labelled attacks ({training['attack_graphs']:,} transfer graphs) "
+        f"and {training['background_transactions']:,} ordinary transactions, calibrated on those "
+        "by models that had not seen their blocks."
+    ]
 
 
 def _on_new_attacks(manifest: Manifest) -> str:

@@ -1,11 +1,12 @@
 """The evaluation as a text a person can read: Markdown, and HTML with the pictures inside."""
 
 import html
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
-from src.reports.markdown import markdown_to_html, table
+from src.reports.markdown import markdown_to_html, percent_span, span, table
 from src.reports.page import figure, page
+from src.training.evaluation.unseen.report import unseen_sections
 
 Figures = dict[str, Any]
 
@@ -23,9 +24,12 @@ def sections(figures: Figures) -> list[tuple[str, list[str]]]:
     data = figures["data"]
     background = data["background"]
     return [
+        *unseen_sections(figures),
         (
             "What was compared",
             [
+                "From here on: the isolation forest alone, on the exploits that its features were "
+                "formed on.",
                 f"{background['transactions']:,} ordinary transactions with ERC-20 transfers of "
                 f"{background['blocks']} whole blocks ({background['first_date']} to "
                 f"{background['last_date']}) against {data['exploits']} known exploits, which are "
@@ -65,12 +69,17 @@ def limits(figures: Figures) -> list[str]:
         f"(of those with two to four transfers {few['exploits_flagged']} of {few['exploits']}). "
         "They rank high, but one transfer of somebody else's tokens looks the same whether it was "
         "stolen or withdrawn; only a known token in an extraordinary amount can lift one.",
-        "Flash-loan arbitrage: it has the transfer graph of a flash-loan attack. The victim's loss "
-        "shows in prices, which transfers do not carry.",
+        "Flash-loan arbitrage: it has the transfer graph of a flash-loan attack. The attack score "
+        "knows what some 35 reference tokens a chain are worth, not what others are: about half of "
+        "its alarms on ordinary traffic are arbitrage or liquidity management.",
         "Address poisoning, phishing of approvals and small sums: a zero-value or tiny transfer is "
         "ordinary by its structure.",
         "Thefts of ether and of ERC-721 tokens: no ERC-20 transfer, no score.",
-        "Evasion: round trips through fresh addresses, dummy transfers, several transactions.",
+        "Evasion: relays, one account for each dealing and events of tokens without a reputation "
+        "are undone, an attack split over transactions or run on own capital is not. What still "
+        "helps an attacker: ageing a token until it has a reputation; accounts that were funded "
+        "before with at least 1% of the largest flow, so that they spend money of their own; "
+        "moving ether instead of WETH between own accounts, which shows in no Transfer event.",
         f"{data['exploits']} exploits, {data['exploit_clusters']} different ones: no figure of a "
         "stratum is tight, and the ideas for features were formed with some of them in sight.",
         "Most exploit transfers are rebuilt from calls, without mints, burns and fee transfers. "
@@ -99,16 +108,6 @@ def to_html(figures: Figures, pictures: dict[str, bytes], title: str) -> str:
         body += [markdown_to_html(paragraph) for paragraph in paragraphs if paragraph]
     body += [figure(TITLES[name], content) for name, content in pictures.items()]
     return page(title, "\n".join(body))
-
-
-def span(interval: Sequence[float], digits: int = 3) -> str:
-    """An interval as text."""
-    return f"{interval[0]:.{digits}f}–{interval[1]:.{digits}f}"
-
-
-def percent_span(interval: Sequence[float], digits: int = 0) -> str:
-    """An interval of shares as text, in percent."""
-    return f"{interval[0] * 100:.{digits}f}–{interval[1] * 100:.{digits}f}%"
 
 
 def _auc_table(figures: Figures) -> str:

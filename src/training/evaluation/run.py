@@ -9,6 +9,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+from src.detection.attack.manifest import AttackManifest, read_attack_manifest
+from src.detection.bundle_files import ATTACK_MODEL_FILE
 from src.detection.forest.manifest import read_manifest
 from src.files import write_file
 from src.registry.bundle import CARD_FILE, EVALUATION_FILE, bundle_file
@@ -17,6 +19,7 @@ from src.training.evaluation.figures import draw_all
 from src.training.evaluation.measure import FOREST, Evaluated, evaluate
 from src.training.evaluation.model_card import model_card
 from src.training.evaluation.report import to_html, to_markdown
+from src.training.evaluation.unseen.evaluate import UnseenData
 
 TITLE = "Evaluation of the anomaly model"
 
@@ -30,13 +33,19 @@ def run(options: argparse.Namespace) -> int:
             progress.set_description(what)
             progress.update()
 
-        evaluated = evaluate(options.data, repetitions=options.repetitions, report=report)
+        evaluated = evaluate(
+            options.data,
+            unseen=_unseen_data(options),
+            repetitions=options.repetitions,
+            report=report,
+        )
     write_report(options.out, evaluated)
     if options.model_card:
         manifest = read_manifest(DEFAULT_MODEL_PATH, model_public_key())
         figures = _tagged(evaluated, manifest.sha256)
         write_file(bundle_file(PROJECT_ROOT, EVALUATION_FILE), _json(figures))
-        write_file(bundle_file(PROJECT_ROOT, CARD_FILE), model_card(figures, manifest).encode())
+        card = model_card(figures, manifest, _attack_manifest())
+        write_file(bundle_file(PROJECT_ROOT, CARD_FILE), card.encode())
     forest = evaluated.figures["detectors"][FOREST]
     sys.stdout.write(
         f"AUC {forest['auc']['all']['auc']:.3f}; {forest['recall']['0.4%']['recall']:.0%} of the "
@@ -44,6 +53,21 @@ def run(options: argparse.Namespace) -> int:
         f"Read {options.out / 'evaluation.html'} or {options.out / 'evaluation.md'}.\n"
     )
     return 0
+
+
+def _unseen_data(options: argparse.Namespace) -> UnseenData:
+    beside = UnseenData.beside(options.data)
+    return UnseenData(
+        replays=options.replays or beside.replays,
+        blocks=options.blocks or beside.blocks,
+        evasions=options.robustness,
+        token_facts=options.token_facts,
+    )
+
+
+def _attack_manifest() -> AttackManifest | None:
+    path = DEFAULT_MODEL_PATH.parent / ATTACK_MODEL_FILE
+    return read_attack_manifest(path, model_public_key()) if path.exists() else None
 
 
 def write_report(out: Path, evaluated: Evaluated) -> None:

@@ -1,0 +1,142 @@
+"""The attacks that are evaluated, each set by itself, and the folds that they are held out in."""
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+
+from src.datasets.tables import TransactionSet
+from src.training.attack.data import load_replays, with_beneficiaries
+from src.training.evaluation.sets import clusters, load_exploits
+
+OLDER = "older exploits, mainnet"
+OLDER_BSC = "older exploits, BSC"
+REPLAYS = "replays, mainnet"
+REPLAYS_BSC = "replays, BSC"
+REPLAYS_OTHER = "replays, other chains"
+BENEFICIARY = ", sent by the beneficiary"
+"""Ends the name of a set of replays whose sender is the account that gains most."""
+
+_CHAINS = {"ethereum": REPLAYS, "bsc": REPLAYS_BSC}
+_UNNAMED = ("", "nan", "none", "unknown")
+
+
+@dataclass(frozen=True, slots=True)
+class AttackSet:
+    """Attacks that are judged together.
+
+    Attributes:
+        name: of the set.
+        data: the attacks.
+        clusters: by attack, a number that is the same for equal transfer graphs in all sets.
+        folds: by attack, the fold that it is held out in.
+    """
+
+    name: str
+    data: TransactionSet
+    clusters: NDArray[np.int64]
+    folds: NDArray[np.int64]
+
+
+def load_attack_sets(folder: Path, replays: Path | None, folds: int) -> tuple[AttackSet, ...]:
+    """Read every set that is there.
+
+    Attacks with the same transfer graph or of the same protocol are held out together.
+
+    Args:
+        folder: the data set with the older exploits.
+        replays: a folder of exploit replays.
+        folds: how many.
+
+    Raises:
+        TableError: a file cannot be read.
+    """
+    named: dict[str, TransactionSet] = {}
+    for name, chain in ((OLDER, "ethereum"), (OLDER_BSC, "bsc")):
+        found = load_exploits(folder, chain)
+        if found is not None:
+            named[name] = found
+    if replays is not None:
+        replayed = load_replays(replays)
+        belongs = replayed.facts["chain"].map(_CHAINS).fillna(REPLAYS_OTHER).to_numpy(dtype=str)
+        for name in (REPLAYS, REPLAYS_BSC, REPLAYS_OTHER):
+            rows = np.flatnonzero(belongs == name)
+            if len(rows):
+                named[name] = subset(replayed, rows)
+                named[name + BENEFICIARY] = with_beneficiaries(named[name])
+    if not named:
+        return ()
+    numbers = clusters(*named.values())
+    protocols = [
+        name
+        for data in named.values()
+        for name in data.facts["protocol"].map(protocol_name).tolist()
+    ]
+    held_out = _folds(numbers, protocols, folds)
+    ends = np.cumsum([len(data) for data in named.values()])[:-1]
+    parts = zip(named.items(), np.split(numbers, ends), np.split(held_out, ends), strict=True)
+    return tuple(AttackSet(name, data, ours, where) for (name, data), ours, where in parts)
+
+
+def subset(data: TransactionSet, rows: NDArray[np.int64]) -> TransactionSet:
+    """Some transactions of a set, in this order."""
+    batch = data.batch
+    counts = data.n_transfers[rows]
+    starts = np.repeat(batch.offsets[rows], counts)
+    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    taken = starts + np.arange(offsets[-1]) - np.repeat(offsets[:-1], counts)
+    return TransactionSet(
+        data.facts.iloc[rows].reset_index(drop=True),
+        replace(
+            batch,
+            offsets=offsets,
+            token=batch.token[taken],
+            sender=batch.sender[taken],
+            recipient=batch.recipient[taken],
+            amount=batch.amount[taken],
+            origin=batch.origin[rows],
+        ),
+    )
+
+
+def protocol_name(text: object) -> str:
+    """A protocol's name without what varies between lists; empty where it is not known."""
+    name = re.sub(r"[^a-z0-9]", "", str(text).lower())
+    name = re.sub(r"\d+$", "", name) or name
+    name = re.sub(r"(finance|protocol|token|exp|dao|network|labs)$", "", name) or name
+    return "" if name in _UNNAMED else name
+
+
+def attack_classes(data: TransactionSet) -> list[frozenset[str]]:
+    """What kind of attack each is, `area/kind`; several or none."""
+    column = data.facts.get("classes", pd.Series("", index=data.facts.index))
+    return [
+        frozenset(part.strip().removeprefix("vuln/") for part in str(text).split("·"))
+        - {"", "nan"}
+        for text in column.tolist()
+    ]  # fmt: skip
+
+
+def _folds(numbers: NDArray[np.int64], protocols: Sequence[str], folds: int) -> NDArray[np.int64]:
+    """The fold of each attack, by a digest of what its group has in common."""
+    keys = [f"graph {number}" for number in numbers.tolist()]
+    named = [(row, name) for row, name in enumerate(protocols) if name]
+    ids = {key: i for i, key in enumerate(dict.fromkeys([*keys, *(name for _, name in named)]))}
+    rows = np.array([*range(len(keys)), *(row for row, _ in named)])
+    columns = np.array([*(ids[key] for key in keys), *(ids[name] for _, name in named)])
+    size = len(keys) + len(ids)
+    edges = coo_matrix((np.ones(len(rows)), (rows, columns + len(keys))), shape=(size, size))
+    group = connected_components(edges, directed=False)[1][: len(keys)]
+    first = dict(zip(reversed(group.tolist()), reversed(keys), strict=True))
+    digest = {
+        number: int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") % folds
+        for number, key in first.items()
+    }
+    return np.array([digest[number] for number in group.tolist()], dtype=np.int64)

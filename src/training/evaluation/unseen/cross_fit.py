@@ -1,0 +1,150 @@
+"""Both models of each fold, fitted without the fold's blocks and without its attacks."""
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from src.datasets.tables import TransactionSet
+from src.detection.features.definitions import feature_table
+from src.training.attack.bundle import Calibration
+from src.training.attack.data import looks_like_arbitrage
+from src.training.attack.fit import AttackParameters, fit_trees, outputs_of
+from src.training.evaluation.statistics import cluster_weights
+from src.training.evaluation.unseen.attacks import AttackSet
+from src.training.fit import CrossFit, FittedModel, scores_of
+
+FOREST = "isolation forest"
+TREES = "attack trees alone"
+ATTACK_SCORE = "attack score"
+
+Scores = dict[str, NDArray[np.float64]]
+"""By detector: FOREST, TREES and ATTACK_SCORE."""
+
+
+@dataclass(frozen=True, slots=True)
+class JointCrossFit:
+    """The models of all folds, and the background as scored by those that did not see it.
+
+    Attributes:
+        forests: cross-fitted on the background.
+        trees: the attack classifier of each fold.
+        calibration: of both on the cross-fitted background.
+        background: its scores.
+        is_arbitrage: which background transactions look like arbitrage.
+    """
+
+    forests: CrossFit
+    trees: dict[int, Any]
+    calibration: Calibration
+    background: Scores
+    is_arbitrage: NDArray[np.bool_]
+
+    def score(
+        self,
+        data: TransactionSet,
+        folds: NDArray[np.int64] | None = None,
+        *,
+        unknown_tokens: Collection[str] = (),
+    ) -> Scores:
+        """Score other transactions.
+
+        Args:
+            data: the transactions.
+            folds: by transaction, the fold that it was held out in: its models score it. None for
+                the mean over all folds' models.
+            unknown_tokens: those without a reputation. The attack score is then the larger of the
+                one with all tokens and the one without these.
+        """
+        forest, trees = self._outputs(data, folds)
+        scores = {
+            FOREST: forest,
+            TREES: trees,
+            ATTACK_SCORE: self.calibration.attack_scores(forest, trees),
+        }
+        if unknown_tokens:
+            batch = data.batch.without(unknown_tokens)
+            forest, trees = self._outputs(TransactionSet(data.facts, batch), folds)
+            known = self.calibration.attack_scores(forest, trees)
+            scores[ATTACK_SCORE] = np.maximum(scores[ATTACK_SCORE], known)
+        return scores
+
+    def _outputs(
+        self, data: TransactionSet, folds: NDArray[np.int64] | None
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        both = np.zeros((2, len(data)))
+        for fold, model in self.forests.models.items():
+            table = _table(model, data)
+            outputs = np.array(
+                [
+                    scores_of(model.forest, table[:, model.columns]),
+                    outputs_of(self.trees[fold], table),
+                ]
+            )
+            if folds is None:
+                both += outputs / len(self.trees)
+            else:
+                both[:, folds == fold] = outputs[:, folds == fold]
+        return both[0], both[1]
+
+
+def joint_cross_fit(
+    background: TransactionSet,
+    forests: CrossFit,
+    attacks: Sequence[AttackSet],
+    parameters: AttackParameters,
+    *,
+    jobs: int = 1,
+    on_fold: Callable[[], object] = lambda: None,
+) -> JointCrossFit:
+    """Fit each fold's trees and score the background.
+
+    Args:
+        background: what `forests` was cross-fitted on, with `to_address`.
+        forests: of the same folds.
+        attacks: every set, both variants of the sender.
+        parameters: of the trees.
+        jobs: processes that fit trees.
+        on_fold: called after each fold.
+    """
+    numbers = np.concatenate([one.clusters for one in attacks])
+    folds = np.concatenate([one.folds for one in attacks])
+    outputs = np.zeros(len(background))
+    is_arbitrage = np.zeros(len(background), dtype=bool)
+    trees = {}
+    for fold, model in forests.models.items():
+        ordinary = _table(model, background)
+        looks = looks_like_arbitrage(background, ordinary)
+        known = np.concatenate([_table(model, one.data) for one in attacks])[folds != fold]
+        allowed, held_out = forests.fold != fold, forests.fold == fold
+        rows = np.concatenate([ordinary[allowed], known])
+        classifier = fit_trees(
+            rows,
+            np.arange(len(rows)) >= allowed.sum(),
+            np.concatenate(
+                [
+                    np.where(looks[allowed], parameters.arbitrage_weight, 1.0),
+                    cluster_weights(numbers[folds != fold]),
+                ]
+            ),
+            parameters,
+            jobs=jobs,
+        )
+        outputs[held_out] = outputs_of(classifier, ordinary[held_out])
+        is_arbitrage[held_out] = looks[held_out]
+        trees[fold] = classifier
+        on_fold()
+    calibration = Calibration.of(forests.scores, outputs)
+    scores = {
+        FOREST: forests.scores,
+        TREES: outputs,
+        ATTACK_SCORE: calibration.attack_scores(forests.scores, outputs),
+    }
+    return JointCrossFit(forests, trees, calibration, scores, is_arbitrage)
+
+
+def _table(model: FittedModel, data: TransactionSet) -> NDArray[np.float64]:
+    """Every feature as the model of a fold sees it, columns as FEATURE_NAMES."""
+    return feature_table(data.batch, model.profile, model.form)

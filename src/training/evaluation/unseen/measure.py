@@ -1,0 +1,208 @@
+"""Figures of both models on every set of attacks, on three backgrounds, and of what one adds."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from src.datasets.tables import TransactionSet
+from src.datasets.training_set import load_background
+from src.detection.features.definitions import feature_table
+from src.reports.intervals import share_interval
+from src.training.attack.data import looks_like_arbitrage
+from src.training.evaluation.sets import load_calls_background
+from src.training.evaluation.statistics import (
+    Bootstrap,
+    Scored,
+    auc,
+    cluster_weights,
+    interval,
+    recall_at,
+)
+from src.training.evaluation.unseen.attacks import AttackSet, attack_classes
+from src.training.evaluation.unseen.cross_fit import (
+    ATTACK_SCORE,
+    FOREST,
+    TREES,
+    JointCrossFit,
+    Scores,
+)
+
+RATES = (0.001, 0.004)
+DETECTORS = (FOREST, TREES, ATTACK_SCORE)
+TRANSFERS = {"1": (1, 1), "2-4": (2, 4), "5-9": (5, 9), "10-19": (10, 19), "20+": (20, 2**31)}
+
+_RECALL_FOR_ALARMS = 0.6
+_MIN_OF_CLASS = 8
+_MIN_LONG = 5
+
+Figures = dict[str, Any]
+
+
+def unseen_figures(
+    folder: Path,
+    blocks: Path | None,
+    background: TransactionSet,
+    crossed: JointCrossFit,
+    attacks: Sequence[AttackSet],
+    *,
+    repetitions: int,
+    on_progress: Callable[[str], object] = lambda _: None,
+) -> Figures:
+    """All figures on attacks that no fold's model was fitted on.
+
+    Args:
+        folder: the data set, for background that was rebuilt from calls.
+        blocks: further whole blocks, fitted on by no model.
+        background: what the models are cross-fitted on.
+        crossed: the models.
+        attacks: the sets.
+        repetitions: of each bootstrap.
+        on_progress: called with what is being done.
+    """
+    numbers = background.facts["block_number"].to_numpy(dtype=np.int64)
+    sets: Figures = {}
+    for one in attacks:
+        on_progress(one.name)
+        scores = crossed.score(one.data, one.folds)
+        sets[one.name] = _set_figures(background, numbers, crossed, one, scores, repetitions)
+    return {
+        "sets": sets,
+        "alarms": _alarms(crossed),
+        "backgrounds": _backgrounds(folder, blocks, background, crossed),
+    }
+
+
+def _set_figures(
+    background: TransactionSet,
+    blocks: NDArray[np.int64],
+    crossed: JointCrossFit,
+    attacks: AttackSet,
+    scores: Scores,
+    repetitions: int,
+) -> Figures:
+    scored = {
+        name: Scored(crossed.background[name], blocks, scores[name], attacks.clusters)
+        for name in DETECTORS
+    }
+    long = (background.n_transfers >= _MIN_LONG, attacks.data.n_transfers >= _MIN_LONG)
+    bootstraps = {name: Bootstrap(one, repetitions=repetitions) for name, one in scored.items()}
+    figures: Figures = {
+        "attacks": len(attacks.data),
+        "clusters": len(np.unique(attacks.clusters)),
+        "detectors": {name: _detector(one, bootstraps[name], long) for name, one in scored.items()},
+        "added": _added(bootstraps),
+    }
+    thresholds = {name: np.quantile(crossed.background[name], 1 - RATES[1]) for name in DETECTORS}
+    flagged = {name: scores[name] >= thresholds[name] for name in DETECTORS}
+    figures["by_transfers"] = {
+        name: _found(
+            (attacks.data.n_transfers >= low) & (attacks.data.n_transfers <= high), flagged
+        )
+        for name, (low, high) in TRANSFERS.items()
+    }
+    classes = attack_classes(attacks.data)
+    figures["by_class"] = {
+        name: _found(np.array([name in of for of in classes]), flagged)
+        for name in sorted(frozenset().union(*classes))
+        if sum(name in of for of in classes) >= _MIN_OF_CLASS
+    }
+    return figures
+
+
+def _detector(
+    scored: Scored, bootstrap: Bootstrap, long: tuple[NDArray[np.bool_], NDArray[np.bool_]]
+) -> Figures:
+    weights = cluster_weights(scored.clusters)
+    part = scored.where(*long)
+    at = np.quantile(scored.exploits, 1 - _RECALL_FOR_ALARMS)
+    figures: Figures = {
+        "auc": auc(scored.background, scored.exploits),
+        "auc_by_cluster": interval(bootstrap.auc(bootstrap.by_cluster)),
+        "auc_of_clusters": float(
+            np.average(_ranks(scored.background, scored.exploits), weights=weights)
+        ),
+        "auc_5_or_more": auc(part.background, part.exploits) if len(part.exploits) else None,
+        "background_at_60%": float(np.mean(scored.background >= at)),
+    }
+    for rate in RATES:
+        found = scored.exploits >= np.quantile(scored.background, 1 - rate)
+        figures[f"recall_{rate:.1%}"] = {
+            "rows": recall_at(scored, rate),
+            "clusters": float(np.average(found, weights=weights)),
+            "by_cluster": interval(bootstrap.recall(bootstrap.by_cluster, rate)),
+        }
+    return figures
+
+
+def _ranks(background: NDArray[np.float64], scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Share of the background below each score, equal ones half."""
+    ordered = np.sort(background)
+    below = np.searchsorted(ordered, scores, side="left")
+    through = np.searchsorted(ordered, scores, side="right")
+    ranks: NDArray[np.float64] = (below + through) / 2 / len(ordered)
+    return ranks
+
+
+def _added(bootstraps: dict[str, Bootstrap]) -> Figures:
+    """Attack score minus forest on the same resamples, by cluster."""
+    both = [bootstraps[ATTACK_SCORE], bootstraps[FOREST]]
+    gain = {"auc": [one.auc(one.by_cluster) for one in both]}
+    for rate in RATES:
+        gain[f"recall_{rate:.1%}"] = [one.recall(one.by_cluster, rate) for one in both]
+    return {name: interval(ours - theirs) for name, (ours, theirs) in gain.items()}
+
+
+def _found(mask: NDArray[np.bool_], flagged: dict[str, NDArray[np.bool_]]) -> Figures:
+    return {"attacks": int(mask.sum())} | {
+        name: int(flags[mask].sum()) for name, flags in flagged.items()
+    }
+
+
+def _alarms(crossed: JointCrossFit) -> Figures:
+    """How many of the alarms on cross-fitted background look like arbitrage."""
+    figures: Figures = {}
+    for name in DETECTORS:
+        scores = crossed.background[name]
+        for rate in RATES:
+            flagged = scores >= np.quantile(scores, 1 - rate)
+            figures[f"{name} {rate:.1%}"] = {
+                "alarms": int(flagged.sum()),
+                "arbitrage": int((flagged & crossed.is_arbitrage).sum()),
+            }
+    return figures
+
+
+def _backgrounds(
+    folder: Path, blocks: Path | None, background: TransactionSet, crossed: JointCrossFit
+) -> dict[str, Figures]:
+    """What thresholds that were set on the first background flag of others."""
+    others = {"whole blocks, cross-fitted": (background, crossed.background, crossed.is_arbitrage)}
+    more = {
+        "whole blocks rebuilt from calls": load_calls_background(folder),
+        "12 whole blocks of 2023-07-13": None if blocks is None else load_background(blocks),
+    }
+    for name, data in more.items():
+        if data is None:
+            continue
+        model = next(iter(crossed.forests.models.values()))
+        table = feature_table(data.batch, model.profile, model.form)
+        others[name] = (data, crossed.score(data), looks_like_arbitrage(data, table))
+    figures: dict[str, Figures] = {}
+    for name, (data, scores, is_arbitrage) in others.items():
+        figures[name] = {"transactions": len(data), "arbitrage": int(is_arbitrage.sum())}
+        for detector in DETECTORS:
+            threshold = np.quantile(crossed.background[detector], 1 - RATES[1])
+            flagged = scores[detector] >= threshold
+            labelled = data.facts.get("mev_label")
+            figures[name][detector] = {
+                "flagged": int(flagged.sum()),
+                "interval": share_interval(int(flagged.sum()), len(data)),
+                "arbitrage": int((flagged & is_arbitrage).sum()),
+                "labelled_mev": None
+                if labelled is None
+                else [int(flagged[labelled.notna()].sum()), int(labelled.notna().sum())],
+            }
+    return figures
