@@ -38,7 +38,7 @@ from tests.chain.test_replay import serve
 from tests.service.chain import common_settings
 from tests.service.databases import database_url
 
-TRANSACTIONS = 150
+TRANSACTIONS = 500
 MODEL = PROJECT_ROOT / "isolation_forest.pkl"
 
 
@@ -188,7 +188,6 @@ def history(request: pytest.FixtureRequest) -> Iterator[tuple[list[Transaction],
     yield newest, {token: symbols[token] for token in moved if token in symbols}
 
 
-@pytest.mark.timeout(900)
 @pytest.mark.integration
 def test_all_ways_to_a_decision_raise_the_same_alerts(
     start_bot: Any, tmp_path: Path, history: tuple[list[Transaction], dict[str, str]]
