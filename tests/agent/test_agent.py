@@ -1,6 +1,5 @@
-"""The handlers in one process, with real local servers in place of nodes and explorers."""
+"""The handlers in one process: what they find in which transaction."""
 
-import gc
 import json
 from types import SimpleNamespace
 
@@ -9,16 +8,14 @@ import pytest
 from forta_agent import FindingSeverity, FindingType, create_transaction_event
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from werkzeug import Response
 
 from src import agent
 from src.chain.facts import token_info
 from src.chain.text import BRIDGE_MARKERS
 from src.decision.pipeline import Pipeline
-from src.detection.errors import ModelMissing, ModelTampered
 from src.detection.features.definitions import FOREST_INPUTS, feature_row
 from src.detection.forest.model import load_model
-from src.variables import SettingsError
+from tests.agent.handling import PRIMARY, answering, handle
 from tests.conftest import (
     ALICE,
     BLOCK,
@@ -30,12 +27,8 @@ from tests.conftest import (
     event_of,
     transfer_log,
 )
-from tests.support import raw_server
 from tests.support.fake_chain import (
-    ETHERSCAN_LIMIT,
-    NO_TRANSACTIONS,
     FakeNode,
-    block_timestamp,
     etherscan_answer,
     serve,
     usual_token,
@@ -54,6 +47,7 @@ CONTRACT_METADATA = {
     "anomaly_threshold",
     "feature_generation_response_time",
 }
+
 SCORED_METADATA = {
     "prediction",
     "anomaly_score",
@@ -61,25 +55,6 @@ SCORED_METADATA = {
     "model_pred_response_time",
     "model_explanations",
 }
-
-
-PRIMARY = {
-    "NORMAL-TOKEN-TRANSFERS-TX",
-    "ANOMALOUS-TOKEN-TRANSFERS-TX",
-    "INVALID-TOKEN-TRANSFERS-TX",
-}
-
-
-def handle(event):
-    """Handle an event and read the one primary finding as the bridge does."""
-    primary = [f for f in agent.handle_transaction(event) if f.alert_id in PRIMARY]
-    assert len(primary) <= 1
-    return json.loads(primary[0].toJson()) if primary else None
-
-
-def answering(body, status=200):
-    text = body if isinstance(body, str) else json.dumps(body)
-    return lambda request: Response(text, status=status)
 
 
 def test_a_transaction_without_transfers_gives_no_finding(start_bot):
@@ -241,82 +216,6 @@ def test_no_token_name_breaks_the_bridge(start_bot, name):
     assert finding["metadata"]["max_single_token_transfers_name"].isprintable()
 
 
-def test_without_any_source_the_score_stands_and_the_unknown_is_said(start_bot):
-    start_bot()
-    metadata = handle(event_of([transfer_log(UNKNOWN_TOKEN, amount=5)]))["metadata"]
-    assert metadata["prediction"] in {"NORMAL", "ANOMALY"}
-    assert metadata[f"{UNKNOWN_TOKEN}_transfers"] == "1"
-    assert metadata[f"{UNKNOWN_TOKEN}_value"] == "unknown"
-    assert metadata["account_active_period_in_minutes"] == "unknown"
-    assert metadata["account_active_period_in_minutes_source"].startswith("none: node")
-
-
-def test_with_a_node_alone_tokens_and_the_age_are_known(start_bot):
-    node = FakeNode(
-        tokens={UNKNOWN_TOKEN: usual_token()}, sent_in_blocks={ALICE: [BLOCK - 1000, BLOCK]}
-    )
-    with serve(node.answer) as url:
-        start_bot(JSON_RPC_URL=url)
-        metadata = handle(event_of([transfer_log(UNKNOWN_TOKEN, amount=10**18)]))["metadata"]
-    assert metadata["SOME_value"] == "1"
-    age = (TIMESTAMP - block_timestamp(BLOCK - 1000)) / 60
-    assert float(metadata["account_active_period_in_minutes"]) == pytest.approx(age)
-    assert metadata["account_active_period_in_minutes_source"] == "node"
-
-
-@pytest.mark.parametrize(
-    ("answer", "status"),
-    [
-        ({"status": "0", "message": "NOTOK", "result": "error"}, 429),
-        ("oops", 500),
-        ("<html>Just a moment...</html>", 200),
-        ({"status": "1", "message": "OK", "result": []}, 200),
-        (ETHERSCAN_LIMIT, 200),
-        (["surprise"], 200),
-        ("null", 200),
-    ],
-    ids=["429", "500", "html", "empty result", "rate limit with 200", "list", "null"],
-)
-def test_an_etherscan_failure_is_survived_and_not_remembered(start_bot, answer, status):
-    answers = [answering(answer, status)]
-    with serve(lambda request: answers[0](request)) as url:
-        start_bot(ETHERSCAN_URL=url, ETHERSCAN_API_KEY="planted")
-        first = handle(event_of([transfer_log()]))["metadata"]
-        assert first["prediction"] in {"NORMAL", "ANOMALY"}
-        assert first["account_active_period_in_minutes"] == "unknown"
-        assert "planted" not in json.dumps(first)
-        answers[0] = answering(etherscan_answer(str(TIMESTAMP - 600)))
-        # A source that refused is left alone for a moment; a bot that starts anew asks at once.
-        agent.BOT.lookups.close()
-        agent.BOT = None
-        start_bot()
-        second = handle(event_of([transfer_log()]))["metadata"]
-    assert second["account_active_period_in_minutes"] == "10"
-    assert second["account_active_period_in_minutes_source"] == "etherscan"
-    assert second["anomaly_score"] == first["anomaly_score"]
-
-
-def test_a_new_address_has_age_zero_and_is_not_remembered(start_bot):
-    answers = [answering(NO_TRANSACTIONS)]
-    with serve(lambda request: answers[0](request)) as url:
-        start_bot(ETHERSCAN_URL=url, ETHERSCAN_API_KEY="k")
-        metadata = handle(event_of([transfer_log()]))["metadata"]
-        assert metadata["account_active_period_in_minutes"] == "0"
-        answers[0] = answering(etherscan_answer(str(TIMESTAMP - 60)))
-        metadata = handle(event_of([transfer_log()]))["metadata"]
-    assert metadata["account_active_period_in_minutes"] == "1"
-
-
-def test_an_explorer_that_hangs_delays_no_longer_than_the_deadline(start_bot):
-    with raw_server.raw_server(raw_server.hang) as url:
-        start_bot(ETHERSCAN_URL=url, ETHERSCAN_API_KEY="k", LOOKUP_DEADLINE_SECONDS="0.5")
-        metadata = handle(event_of([transfer_log()]))["metadata"]
-        usage = agent.BOT.lookups.usage()["etherscan"]
-    assert not usage.outcomes  # the request goes on, and nothing but the deadline ends the wait
-    assert metadata["prediction"] in {"NORMAL", "ANOMALY"}
-    assert metadata["account_active_period_in_minutes"] == "unknown"
-
-
 def test_a_first_transaction_after_this_one_is_invalid(start_bot):
     with serve(answering(etherscan_answer(str(TIMESTAMP + 60)))) as url:
         start_bot(ETHERSCAN_URL=url, ETHERSCAN_API_KEY="k")
@@ -359,54 +258,6 @@ def test_an_internal_error_is_an_invalid_finding_without_its_text(start_bot, mon
     assert finding["metadata"]["reason"] == "internal error: KeyError"
 
 
-def test_a_restarted_child_initialises_itself(start_bot):
-    start_bot()
-    agent.BOT.lookups.close()
-    agent.BOT = None
-    assert handle(event_of([transfer_log()]))["metadata"]["prediction"] in {"NORMAL", "ANOMALY"}
-    assert agent.BOT is not None
-
-
-def test_without_a_model_transactions_are_invalid_and_the_bot_is_unhealthy(
-    start_bot, monkeypatch, tmp_path
-):
-    monkeypatch.setenv("MODEL_PATH", str(tmp_path / "absent.pkl"))
-    finding = handle(event_of([transfer_log()]))
-    assert finding["alert_id"] == "INVALID-TOKEN-TRANSFERS-TX"
-    assert finding["metadata"]["reason"] == "internal error: ModelMissing"
-    assert agent.health_check() == ["the model is not loaded"]
-
-
-def test_initialize_refuses_a_missing_or_changed_model(start_bot, bundle_path, tmp_path):
-    with pytest.raises(ModelMissing, match="npm run train"):
-        start_bot(MODEL_PATH=str(tmp_path / "absent.pkl"))
-    changed = tmp_path / "isolation_forest.pkl"
-    changed.write_bytes(bundle_path.read_bytes() + b"\n")
-    manifest = bundle_path.with_suffix(".manifest.json")
-    changed.with_suffix(".manifest.json").write_bytes(manifest.read_bytes())
-    with pytest.raises(ModelTampered, match="SHA-256"):
-        start_bot(MODEL_PATH=str(changed))
-
-
-def test_initialize_refuses_an_impossible_threshold(start_bot):
-    with pytest.raises(SettingsError, match="ANOMALY_THRESHOLD"):
-        start_bot(ANOMALY_THRESHOLD="1.5")
-
-
-def test_initialize_keeps_what_it_loaded_out_of_the_collectors_way(start_bot):
-    gc.unfreeze()
-    start_bot()
-    assert gc.get_freeze_count() > 10 * len(gc.get_objects())
-
-
-def test_initialize_returns_nothing_and_loads_once(start_bot):
-    start_bot()
-    loaded = agent.BOT
-    assert agent.initialize() is None
-    assert agent.BOT is loaded
-    assert agent.health_check() == []
-
-
 def test_the_alert_rate_is_the_share_of_anomalies(start_bot):
     start_bot(ANOMALY_THRESHOLD="0")
     assert handle(event_of([transfer_log()]))["metadata"]["alert_rate"] == "1.000000"
@@ -430,6 +281,7 @@ json_values = st.recursive(
     ),
     max_leaves=5,
 )
+
 hostile_logs = st.lists(
     st.fixed_dictionaries(
         {

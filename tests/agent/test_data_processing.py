@@ -21,7 +21,7 @@ from src.utils.data_processing import (
     get_token_info,
     valid_features,
 )
-from tests.agent.test_agent import answering
+from tests.agent.handling import answering
 from tests.conftest import ALICE, BLOCK, BOB, TIMESTAMP, TX_HASH, UNKNOWN_TOKEN, USDC
 from tests.support.fake_chain import NO_TRANSACTIONS, FakeNode, etherscan_answer, serve, usual_token
 

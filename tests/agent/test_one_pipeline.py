@@ -32,9 +32,9 @@ from src.service.node import NodeReader
 from src.service.records import LoadedTransaction
 from src.settings import PROJECT_ROOT
 from tests.backtest.data import Transaction, hostile_history, write_dataset
-from tests.backtest.test_backtest import THRESHOLD, rows_of, run
+from tests.backtest.runs import THRESHOLD, rows_of, run
 from tests.backtest.test_equality import DATA, event_of, real  # noqa: F401  a fixture
-from tests.chain.test_replay import serve
+from tests.chain.replay.served import serve
 from tests.service.chain import common_settings
 from tests.service.databases import database_url
 

@@ -31,7 +31,7 @@ from src.detection.forest.model import Model, load_model
 from src.detection.records import Assessment, AttackAssessment, Decision
 from src.settings import PROJECT_ROOT
 from tests.backtest.data import Transaction, hostile_history, write_dataset, write_etl
-from tests.backtest.test_backtest import THRESHOLD, rows_of, run
+from tests.backtest.runs import THRESHOLD, rows_of, run
 from tests.conftest import transfer_log
 from tests.support.fake_chain import FakeNode, serve, usual_token
 from tests.support.waiting import PATIENCE

@@ -15,7 +15,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from pytest_httpserver import HTTPServer
@@ -26,9 +25,9 @@ from src.chain.recording.format import find_parts
 from src.chain.recording.receipts_root import receipts_root
 from src.settings import PROJECT_ROOT
 from tests.backtest.data import Transaction, hostile_history, write_dataset, write_etl
-from tests.backtest.test_backtest import THRESHOLD, content_of, run
-from tests.chain.test_record import Node, recorded_blocks
-from tests.chain.test_recording import make_block, make_log
+from tests.backtest.runs import THRESHOLD, content_of, run
+from tests.chain.recording.blocks import make_block, make_log
+from tests.chain.recording.node import Node, recorded_blocks
 from tests.support.waiting import wait_until
 
 BLOCKS = 40
@@ -380,61 +379,3 @@ def test_a_flipped_bit_in_a_recording_is_never_taken_for_data(
         path.write_bytes(content)
         shutil.rmtree(out)
     assert refused >= 5
-
-
-@pytest.mark.parametrize("name", ["transactions.parquet", "token_transfers.parquet"])
-def test_a_file_truncated_between_two_runs_is_not_gone_on_with(
-    tmp_path: Path, etl: Path, capfd, name: str
-) -> None:
-    data, out = tmp_path / "data", tmp_path / "out"
-    shutil.copytree(etl, data)
-    assert run(data, out, *SLICES) == 0
-    before = content_of(out)
-    entry = sorted((out / "journal").iterdir())[2]
-    entry.unlink()
-    content = (data / name).read_bytes()
-    (data / name).write_bytes(content[: len(content) // 2])
-    assert run(data, out, *SLICES) == 1
-    assert name in capfd.readouterr().err
-    (data / name).write_bytes(content)
-    assert run(data, out, *SLICES) == 0
-    assert content_of(out) == before
-
-
-@pytest.mark.parametrize("ordered", [True, False], ids=["ordered", "unordered"])
-def test_rows_that_are_there_twice_count_once(
-    tmp_path: Path, etl: Path, history: list[Transaction], ordered: bool
-) -> None:
-    once, twice = tmp_path / "once", tmp_path / "twice"
-    if ordered:
-        shutil.copytree(etl, once)
-    else:
-        write_dataset(once, history)
-    twice.mkdir()
-    for path in once.iterdir():
-        table = pq.read_table(path)
-        if ordered:  # each row follows its double
-            rows = pa.array([row for row in range(len(table)) for _ in range(2)])
-            pq.write_table(table.take(rows), twice / path.name, row_group_size=64)
-        else:  # two exports that overlap
-            pq.write_table(table, twice / path.name)
-            pq.write_table(table.slice(len(table) // 3), twice / f"again-{path.name}")
-    assert run(once, tmp_path / "out-once") == 0
-    assert run(twice, tmp_path / "out-twice") == 0
-    found = [content_of(tmp_path / f"out-{name}") for name in ("once", "twice")]
-    tables = [{k: v for k, v in one.items() if k.endswith(".parquet")} for one in found]
-    assert tables[0] == tables[1] != {}
-
-
-@pytest.mark.parametrize("table", ["transactions", "token_transfers"])
-def test_each_missing_column_is_named(tmp_path: Path, etl: Path, capfd, table: str) -> None:
-    names = pq.read_schema(etl / f"{table}.parquet").names
-    optional = {"to_address", "nonce", "transaction_index"} if table == "transactions" else set()
-    for name in sorted(set(names) - optional):
-        data = tmp_path / name
-        shutil.copytree(etl, data)
-        path = data / f"{table}.parquet"
-        pq.write_table(pq.read_table(path).drop_columns([name]), path)
-        assert run(data, tmp_path / "out") == 1
-        assert name in capfd.readouterr().err
-        assert not (tmp_path / "out" / "summary.json").exists()

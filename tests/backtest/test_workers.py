@@ -31,7 +31,7 @@ from src.backtest.reading.reading import SliceTables
 from src.demo.processes import supervised
 from src.settings import PROJECT_ROOT
 from tests.backtest.data import hostile_history, write_etl
-from tests.backtest.test_backtest import THRESHOLD, content_of, run
+from tests.backtest.runs import THRESHOLD, content_of, run
 from tests.support.waiting import PATIENCE, wait_until
 
 SLICES = ("--slice-rows", "80")

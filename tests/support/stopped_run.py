@@ -19,7 +19,7 @@ def few(stack: ExitStack, folder: Path) -> None:
 def every(stack: ExitStack, folder: Path) -> None:
     from playwright.sync_api import sync_playwright
 
-    from tests.service.test_web import CHROMIUM, CHROMIUM_OPTIONS
+    from tests.service.web.browsing import CHROMIUM, CHROMIUM_OPTIONS
     from tests.support.forta_bridge import production_bot
     from tests.support.object_store import object_store
 

@@ -1,0 +1,151 @@
+"""Data that is missing, damaged or of the wrong kind is named, never taken for whole."""
+
+import shutil
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from src.backtest.errors import BacktestError
+from src.backtest.reading.layouts import detect
+from tests.backtest.data import (
+    Transaction,
+    write_cryo,
+    write_dataset,
+    write_etl,
+)
+from tests.backtest.runs import content_of, run
+
+
+def test_a_missing_column_is_named(tmp_path, history):
+    write_etl(tmp_path, history)
+    path = tmp_path / "token_transfers.parquet"
+    pq.write_table(pq.read_table(path).drop_columns(["value", "log_index"]), path)
+    with pytest.raises(BacktestError, match="token_transfers but lacks the columns log_index, val"):
+        detect(tmp_path)
+
+
+def test_missing_transactions_are_named(tmp_path, history):
+    write_etl(tmp_path, history)
+    (tmp_path / "transactions.parquet").unlink()
+    with pytest.raises(BacktestError, match="contains no transactions"):
+        detect(tmp_path)
+
+
+def test_cryo_without_any_time_says_what_to_export(tmp_path, history):
+    write_cryo(tmp_path, history, logs=False)
+    next(tmp_path.glob("*blocks*")).unlink()
+    with pytest.raises(BacktestError, match="lacks the column timestamp"):
+        detect(tmp_path)
+
+
+def test_two_layouts_in_one_folder_are_refused(tmp_path, history):
+    write_etl(tmp_path / "a", history)
+    write_dataset(tmp_path / "b", history)
+    with pytest.raises(BacktestError, match="several layouts"):
+        detect(tmp_path)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.99])
+def test_a_truncated_file_is_named(tmp_path, history, capsys, share):
+    write_etl(tmp_path / "data", history)
+    path = tmp_path / "data" / "token_transfers.parquet"
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * share)])
+    assert run(tmp_path / "data", tmp_path / "out") == 1
+    error = capsys.readouterr().err
+    assert "token_transfers.parquet" in error
+    assert "truncated" in error
+
+
+def test_damage_inside_a_file_is_named_and_nothing_is_taken_for_whole(tmp_path, history, capsys):
+    write_etl(tmp_path / "data", history)
+    path = tmp_path / "data" / "token_transfers.parquet"
+    content = bytearray(path.read_bytes())
+    content[4 : len(content) // 2] = bytes(len(content) // 2 - 4)
+    path.write_bytes(content)
+    assert run(tmp_path / "data", tmp_path / "out") == 1
+    assert "token_transfers.parquet" in capsys.readouterr().err
+    assert not (tmp_path / "out" / "summary.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [("value", "-1"), ("value", "1e3"), ("to_address", "0x12"), ("transaction_hash", "nonsense")],
+)
+def test_a_damaged_value_is_shown(tmp_path, history, capsys, column, value):
+    write_etl(tmp_path / "data", history)
+    path = tmp_path / "data" / "token_transfers.parquet"
+    table = pq.read_table(path).to_pandas()
+    table.loc[3, column] = value
+    table.to_parquet(path)
+    assert run(tmp_path / "data", tmp_path / "out") == 1
+    assert value in capsys.readouterr().err
+
+
+def test_amounts_as_floats_are_refused(tmp_path, history, capsys):
+    write_etl(tmp_path / "data", history)
+    path = tmp_path / "data" / "token_transfers.parquet"
+    table = pq.read_table(path).to_pandas()
+    table.assign(value=table["value"].astype(float)).to_parquet(path)
+    assert run(tmp_path / "data", tmp_path / "out") == 1
+    assert "double" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["transactions.parquet", "token_transfers.parquet"])
+def test_a_file_truncated_between_two_runs_is_not_gone_on_with(
+    tmp_path: Path, etl: Path, capfd, name: str
+) -> None:
+    data, out = tmp_path / "data", tmp_path / "out"
+    shutil.copytree(etl, data)
+    assert run(data, out, "--slice-rows", "80") == 0
+    before = content_of(out)
+    entry = sorted((out / "journal").iterdir())[2]
+    entry.unlink()
+    content = (data / name).read_bytes()
+    (data / name).write_bytes(content[: len(content) // 2])
+    assert run(data, out, "--slice-rows", "80") == 1
+    assert name in capfd.readouterr().err
+    (data / name).write_bytes(content)
+    assert run(data, out, "--slice-rows", "80") == 0
+    assert content_of(out) == before
+
+
+@pytest.mark.parametrize("ordered", [True, False], ids=["ordered", "unordered"])
+def test_rows_that_are_there_twice_count_once(
+    tmp_path: Path, etl: Path, history: list[Transaction], ordered: bool
+) -> None:
+    once, twice = tmp_path / "once", tmp_path / "twice"
+    if ordered:
+        shutil.copytree(etl, once)
+    else:
+        write_dataset(once, history)
+    twice.mkdir()
+    for path in once.iterdir():
+        table = pq.read_table(path)
+        if ordered:  # each row follows its double
+            rows = pa.array([row for row in range(len(table)) for _ in range(2)])
+            pq.write_table(table.take(rows), twice / path.name, row_group_size=64)
+        else:  # two exports that overlap
+            pq.write_table(table, twice / path.name)
+            pq.write_table(table.slice(len(table) // 3), twice / f"again-{path.name}")
+    assert run(once, tmp_path / "out-once") == 0
+    assert run(twice, tmp_path / "out-twice") == 0
+    found = [content_of(tmp_path / f"out-{name}") for name in ("once", "twice")]
+    tables = [{k: v for k, v in one.items() if k.endswith(".parquet")} for one in found]
+    assert tables[0] == tables[1] != {}
+
+
+@pytest.mark.parametrize("table", ["transactions", "token_transfers"])
+def test_each_missing_column_is_named(tmp_path: Path, etl: Path, capfd, table: str) -> None:
+    names = pq.read_schema(etl / f"{table}.parquet").names
+    optional = {"to_address", "nonce", "transaction_index"} if table == "transactions" else set()
+    for name in sorted(set(names) - optional):
+        data = tmp_path / name
+        shutil.copytree(etl, data)
+        path = data / f"{table}.parquet"
+        pq.write_table(pq.read_table(path).drop_columns([name]), path)
+        assert run(data, tmp_path / "out") == 1
+        assert name in capfd.readouterr().err
+        assert not (tmp_path / "out" / "summary.json").exists()

@@ -1,0 +1,205 @@
+"""A backtest says what live handling says about the same transactions."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from src.backtest.reading import columns
+from src.backtest.reading.assemble import assemble
+from src.backtest.reading.layouts import detect
+from src.backtest.reading.plan import Slice, whole_table
+from src.backtest.reading.reading import SliceReader
+from src.backtest.scoring.decisions import BatchDecider
+from src.backtest.scoring.prefilter import CONDITIONS, Surroundings, candidates
+from src.backtest.scoring.scoring import Cells, Scorer
+from src.decision.second_opinion import SecondOpinion
+from src.detection.assessment import Assessor
+from src.detection.counterparties import CounterpartyBook
+from src.detection.detectors import DETECTORS
+from src.detection.detectors.base import Equipment
+from src.detection.evidence import Evidence, TokenFact
+from src.detection.features.definitions import FEATURE_NAMES, TokenProfile, feature_row
+from src.detection.features.reference_values import ReferenceValue, ReferenceValues
+from src.detection.features.view import view_of
+from src.detection.policy import Condition, Match, Scope, parse_policy
+from src.detection.records import Action
+from src.detection.suite import DetectorSuite
+from src.settings import PROJECT_ROOT
+from tests.backtest.data import (
+    hostile_history,
+    write_cryo,
+    write_dataset,
+    write_etl,
+)
+from tests.backtest.runs import THRESHOLD, attack_of, rows_of, run
+
+POLICY = (PROJECT_ROOT / "policy.yaml").read_text()
+
+RULES = ("flash_loan_profit", "drained_account", "isolation_forest")
+
+
+def live(model, history, facts=None, policy=None):
+    """Every transaction by itself, through the functions of live handling."""
+    facts = facts or {}
+    profile = TokenProfile.from_manifest(model.manifest)
+    suite = DetectorSuite.from_policy(
+        policy or parse_policy(POLICY), 1, Equipment(THRESHOLD, model.manifest.token_amounts)
+    )
+    assessor = Assessor(model, attributions=10)
+    second = SecondOpinion(attack_of(model), assessor, model.inputs, profile, explain_from=1)
+    book = CounterpartyBook(10**6)
+    found = {}
+    for t in sorted(history, key=lambda t: (t.block, t.index)):
+        if not t.transfers:
+            continue
+        assessment, row, features = None, None, {}
+        if t.sender is not None:
+            row = feature_row(t.transfers, t.sender, profile)
+            features = dict(zip(FEATURE_NAMES, row.tolist(), strict=True))
+            row = row[[FEATURE_NAMES.index(name) for name in model.inputs]]
+            assessment = assessor.assess(row)
+        evidence = Evidence(
+            t.transfers, t.sender, t.to, 1, t.block, t.timestamp, t.nonce, None, assessment,
+            {} if row is None else dict(zip(model.inputs, row.tolist(), strict=True)),
+            {m.token: facts[m.token] for m in t.transfers if m.token in facts},
+            None, book.enter(t.transfers, t.sender), values=profile.values,
+            attack=second.assess(t.transfers, t.sender, features, assessment, frozenset()),
+        )  # fmt: skip
+        found[t.tx_hash] = (row, assessment, suite.decide(evidence), evidence)
+    return found
+
+
+@pytest.mark.parametrize("layout", ["data set", "ethereum-etl", "cryo", "cryo logs"])
+def test_every_layout_gives_what_live_handling_gives(tmp_path, model, history, layout):
+    data, out = tmp_path / "data", tmp_path / "out"
+    if layout == "data set":
+        write_dataset(data, history)
+    elif layout == "ethereum-etl":
+        write_etl(data, history)
+    else:
+        write_cryo(data, history, logs=layout == "cryo logs")
+    assert run(data, out, "--features") == 0
+    assert_like_live(out, live(model, history), model)
+
+
+def assert_like_live(out, expected, model, least_alerts=5):
+    decisions, alerts = rows_of(out), rows_of(out, "alerts")
+    assert set(decisions.index) == set(expected)
+    assert decisions.index.is_unique
+    raised = 0
+    for tx_hash, (row, assessment, decision, _) in expected.items():
+        found = decisions.loc[tx_hash]
+        assert found["action"] == decision.action.name
+        if assessment is None:
+            assert found["prediction"] == "INVALID"
+            assert pd.isna(found["anomaly_score"])
+        else:
+            assert found["anomaly_score"] == assessment.score
+            assert found["anomaly_percentile"] == assessment.percentile
+            assert found[list(model.inputs)].tolist() == row.tolist()
+            assert found["prediction"] == ("ANOMALY" if assessment.score >= THRESHOLD else "NORMAL")
+        anomaly = assessment is not None and assessment.score >= THRESHOLD
+        if decision.action or anomaly:
+            raised += 1
+            alert = alerts.loc[tx_hash]
+            assert [r["reason"] for r in json.loads(alert["reasons"])] == [
+                v.reason for v in decision.reasons
+            ]
+        if anomaly:
+            told = json.loads(alerts.loc[tx_hash]["model_explanations"])
+            assert [(w["feature"], w["weight"]) for w in told] == [
+                (w.feature, w.weight) for w in assessment.attributions
+            ]
+    assert raised == len(alerts) >= least_alerts
+
+
+@given(data=st.data())
+def test_rows_of_one_cell_have_one_score_and_one_explanation(model, data):
+    forest = model.forest.trees
+    rows = np.empty((2, forest.n_features))
+    for column in range(forest.n_features):
+        edges = [-np.inf, *np.unique(forest.threshold[forest.feature == column]).tolist(), 1e30]
+        above = data.draw(st.integers(1, len(edges) - 1))
+        low, high = (
+            float(np.nextafter(np.float32(edges[above - 1]), np.float32(np.inf))),
+            edges[above],
+        )
+        rows[:, column] = [data.draw(st.sampled_from([low, high])) for _ in range(2)]
+    cell, names = Cells(forest).of(rows)
+    assert cell.tolist() == [0, 0]
+    assert len(names) == 1
+    assert len(set(model.score(rows).tolist())) == 1
+    weights = [[(why.feature, why.weight) for why in model.explain(row)] for row in rows]
+    assert weights[0] == weights[1]
+
+
+def test_a_threshold_parts_cells_and_what_is_not_finite_is_no_cell_of_others(model):
+    forest = model.forest.trees
+    column = int(forest.feature[0])
+    edge = float(forest.threshold[0])
+    above = float(np.nextafter(np.float32(edge), np.float32(np.inf)))
+    rows = np.zeros((4, forest.n_features))
+    rows[:, column] = [edge, above, np.inf, 1e30]
+    assert Cells(forest).of(rows)[0].tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_no_condition_hides_a_transaction_from_its_detector(tmp_path, model, seed):
+    tokens = list(model.manifest.token_amounts)
+    history = hostile_history(seed, tokens=tokens)
+    facts = {tokens[1]: TokenFact("USDC", impersonates=True)}
+    values = ReferenceValues("2026-01-01", (ReferenceValue(1, tokens[0], "ONE", 18, 1.0),))
+    model = replace(model, manifest=replace(model.manifest, reference_values=values))
+    called = frozenset(t.to for t in history[:100] if t.to)
+    scope = Scope("some", "why", frozenset(RULES), Match.TO, called, only_if=Condition.SENDER_PAYS)
+    policy = parse_policy(POLICY)
+    policy = replace(policy, scopes=(*policy.scopes, scope))
+    write_etl(tmp_path, history)
+    export = detect(tmp_path)
+    part = Slice(0, 0, 0, 0, whole_table(export.transactions), whole_table(export.transfers))
+    batch = assemble(SliceReader(export).read(part))
+    scores = Scorer(model, attack_of(model).model).score(batch)
+    hashes = columns.hex_column(batch.tx_hash, 32).to_pylist()
+    expected = live(model, history, facts, policy)
+    assert any("some: why" in str(decision) for _, _, decision, _ in expected.values())
+    alike = np.array([bool(expected[h][3].look_alikes) for h in hashes])
+    amounts = model.manifest.token_amounts
+    decided = BatchDecider(model, policy, 1, THRESHOLD, facts, attack_of(model)).decide(
+        batch, scores
+    )
+    for position, tx_hash in enumerate(hashes):
+        decision = expected[tx_hash][2]
+        if position in decided:
+            assert decided[position].decision == decision
+        else:
+            assert decision.action is Action.ALLOW
+    worth = TokenProfile.from_manifest(model.manifest).values_of(batch.transfers)
+    view = view_of(batch.transfers.arrays, worth, batch.transfers.n_accounts)
+    for name, entry in policy.for_chain(1).items():
+        around = Surroundings(
+            entry.parameters, THRESHOLD, amounts, frozenset([tokens[1]]), alike, worth, view
+        )
+        seen = candidates(name, batch, scores, around)
+        detector = DETECTORS[name].build(entry.parameters, Equipment(THRESHOLD, amounts))
+        for position in np.flatnonzero(~seen):
+            evidence = expected[hashes[position]][3]
+            said = detector.evaluate(evidence)
+            assert not said.action, (name, hashes[position])
+            blind = replace(evidence, transfers=(), tokens={}, look_alikes=())
+            assert detector.evaluate(blind) == said, (name, hashes[position])
+
+
+def test_the_hostile_history_makes_every_detector_of_the_policy_speak(model):
+    spoke = set()
+    for seed in range(6):
+        tokens = list(model.manifest.token_amounts)
+        facts = {tokens[1]: TokenFact("USDC", impersonates=True)}
+        for *_, decision, _ in live(model, hostile_history(seed, tokens=tokens), facts).values():
+            spoke |= {v.detector for v in decision.reasons if v.action}
+    need_inputs = {"known_bad_address"}
+    assert spoke == set(CONDITIONS) - need_inputs

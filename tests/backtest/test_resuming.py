@@ -1,0 +1,122 @@
+"""Slices, order and interruptions do not change what a run writes."""
+
+import json
+import subprocess
+import sys
+
+import pyarrow as pa
+import pytest
+
+from src.backtest.__main__ import main
+from src.backtest.output.output import Output, Part
+from src.settings import PROJECT_ROOT
+from tests.backtest.data import (
+    write_dataset,
+    write_etl,
+)
+from tests.backtest.runs import THRESHOLD, content_of, rows_of, run
+
+
+def test_slices_change_nothing_but_look_alikes_across_them(tmp_path, etl):
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    assert run(etl, whole) == 0
+    assert run(etl, cut, "--slice-rows", "60") == 0
+    assert len(list((cut / "journal").iterdir())) > 5
+    scores = ["anomaly_score", "block_number", "n_transfers", "prediction"]
+    assert rows_of(whole)[scores].equals(rows_of(cut)[scores].loc[rows_of(whole).index])
+
+
+def test_unordered_tables_are_put_in_order(tmp_path, history):
+    data, out = tmp_path / "data", tmp_path / "out"
+    write_dataset(data, history)
+    write_etl(tmp_path / "etl", history)
+    assert run(data, out, "--slice-rows", "80") == 0
+    assert run(tmp_path / "etl", tmp_path / "straight", "--slice-rows", "80") == 0
+    assert len(list((out / "journal").iterdir())) > 5
+    assert not list(out.glob(".ordered*"))
+    scores = ["anomaly_score", "block_number", "n_transfers", "prediction"]
+    straight = rows_of(tmp_path / "straight")[scores]
+    assert rows_of(out)[scores].loc[straight.index].equals(straight)
+
+
+@pytest.mark.integration
+def test_a_run_killed_at_ten_moments_resumes_to_the_same_output(tmp_path, etl):
+    undisturbed, out = tmp_path / "undisturbed", tmp_path / "out"
+    more = ["--slice-rows", "20", "--workers", "2"]
+    assert run(etl, undisturbed, *more) == 0
+    arguments = ["--data", str(etl), "--out", str(out), "--threshold", str(THRESHOLD), *more]
+    command = [sys.executable, "-m", "tests.backtest.killer", "0", "10", str(out), *arguments]
+    found = subprocess.run(command, cwd=PROJECT_ROOT, capture_output=True, text=True, check=True)
+    assert int(found.stdout) >= 5  # the later ones may find nothing left to do
+    assert run(etl, out, *more) == 0
+    assert content_of(out) == content_of(undisturbed)
+
+
+def test_what_no_journal_vouches_for_is_done_again(tmp_path, etl):
+    out = tmp_path / "out"
+    assert run(etl, out, "--slice-rows", "80") == 0
+    expected = content_of(out)
+    entries = sorted((out / "journal").iterdir())
+    entries[0].unlink()
+    part = json.loads(entries[1].read_text())["parts"]
+    (out / next(iter(part))).write_bytes(b"half")
+    (out / "decisions" / ".unfinished-x").write_bytes(b"half")
+    (out / ".unfinished-x-report.html").write_bytes(b"half")
+    assert run(etl, out, "--slice-rows", "80") == 0
+    assert content_of(out) == expected
+
+
+@pytest.mark.integration
+def test_a_full_disk_is_an_error_and_leaves_nothing_half_written(tmp_path, etl):
+    out = tmp_path / "out"
+    code = (
+        "import resource, sys; from src.backtest.__main__ import main;"
+        "import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (4000, resource.RLIM_INFINITY));"
+        "sys.exit(main(sys.argv[1:]))"
+    )
+    arguments = ["--data", str(etl), "--out", str(out), "--threshold", str(THRESHOLD)]
+    found = subprocess.run(
+        [sys.executable, "-c", code, *arguments], cwd=PROJECT_ROOT, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert found.returncode == 1
+    assert "File too large" in found.stderr
+    assert "resumes" in found.stderr
+    assert "Traceback" not in found.stderr
+    assert list(out.rglob("*.parquet*")) == []
+    assert run(etl, out) == 0
+    assert run(etl, tmp_path / "other") == 0
+    assert content_of(out) == content_of(tmp_path / "other")
+
+
+def test_two_runs_into_one_folder_are_refused(tmp_path, etl, capsys):
+    with Output(tmp_path / "out").opened({}):
+        assert run(etl, tmp_path / "out") == 1
+    assert "another backtest is writing" in capsys.readouterr().err
+
+
+def test_another_question_does_not_go_on_with_a_run(tmp_path, etl, capsys):
+    assert run(etl, tmp_path / "out") == 0
+    assert main(["--data", str(etl), "--out", str(tmp_path / "out"), "--threshold", "0.9"]) == 1
+    assert "another threshold" in capsys.readouterr().err
+
+
+def test_a_folder_with_something_else_is_left_alone(tmp_path, etl, capsys):
+    (tmp_path / "letter.txt").write_text("dear")
+    assert run(etl, tmp_path) == 1
+    assert "not empty and not a backtest" in capsys.readouterr().err
+
+
+def test_a_failed_write_leaves_no_file_under_its_name(tmp_path):
+    output = Output(tmp_path)
+    with pytest.raises(TypeError):
+        output.write_slice("1-2", [Part("decisions", "d", pa.table({"a": [1]}))], {"x": Unjson()})
+    assert not list((tmp_path).rglob("*.json"))
+
+
+class Unjson:
+    """Cannot be written as JSON."""
+
+    def __init__(self) -> None:
+        pass

@@ -1,0 +1,96 @@
+"""What tokens say of themselves is recorded as theirs."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from src.chain.recording.format import Recording
+from tests.chain.recording.blocks import make_block, make_log
+from tests.chain.recording.node import Node, record
+from tests.support.fake_chain import FakeNode, usual_token
+
+
+@pytest.mark.parametrize(
+    ("answer", "recorded"),
+    [
+        ({"code": 3, "message": "execution reverted"}, (None, None, None)),
+        ({"code": -32000, "message": "invalid opcode: INVALID"}, (None, None, None)),
+        ("0x", ("0x", "0x", "0x")),
+        ({"code": -32000, "message": "missing trie node"}, None),
+        ("0x" + "61" * 100_000, None),
+        (17, None),
+    ],
+    ids=["reverts", "invalid", "empty", "pruned", "huge", "number"],
+)
+def test_token_answers_are_recorded_where_they_are_the_tokens_own(
+    node: Node, tmp_path: Path, answer: Any, recorded: tuple[str | None, ...] | None
+) -> None:
+    node.answers["eth_call"] = answer
+    assert record(node.url, tmp_path, 7, 7, "--no-verify") == 0
+    tokens = Recording(tmp_path).tokens().values()
+    assert [(t.name, t.symbol, t.decimals) for t in tokens] == ([recorded] if recorded else [])
+
+
+@pytest.fixture
+def tokens(node: Node) -> FakeNode:
+    """Forty tokens that move in block 7; some are not quite tokens."""
+    addresses = [f"0x{number:040x}" for number in range(1, 41)]
+    node.blocks["0x7"] = make_block(
+        7, [make_log(index, address=address) for index, address in enumerate(addresses)]
+    )
+    known = {a: usual_token(f"Token {a[-2:]}", a[-2:], 18) for a in addresses}
+    del known[addresses[3]]  # no contract
+    del known[addresses[4]]["decimals"]  # reverts
+    known[addresses[5]]["name"] = b"\xff" * 5_000
+    chain = FakeNode(known)
+
+    def call(params: list[Any]) -> Any:
+        try:
+            return chain.eth_call(*params)
+        except ValueError as error:
+            return {"code": 3, "message": str(error)}
+
+    node.answers["eth_call"] = call
+    return chain
+
+
+def test_tokens_are_asked_together(node: Node, tokens: FakeNode, tmp_path: Path) -> None:
+    assert record(node.url, tmp_path / "together", 7, 7, "--no-verify") == 0
+    assert node.asked.count("eth_call") == 2 + 3  # two requests, and the one that reverts alone
+    tokens.has_multicall = False
+    assert record(node.url, tmp_path / "alone", 7, 7, "--no-verify") == 0
+    assert node.asked.count("eth_call") > 100
+    found = Recording(tmp_path / "together").tokens()
+    assert found == Recording(tmp_path / "alone").tokens()
+    assert len(found) == 39  # one has a name of absurd length
+    assert found["0x" + "0" * 39 + "4"].symbol == "0x"
+    assert found["0x" + "0" * 39 + "5"].decimals is None
+
+
+def test_a_token_that_burns_the_gas_of_others_does_not_speak_for_them(
+    node: Node, tokens: FakeNode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert record(node.url, tmp_path / "before", 7, 7, "--no-verify") == 0
+    left = 20
+
+    def starved(token: str, allow_failure: bool, data: bytes) -> tuple[bool, bytes]:
+        nonlocal left
+        left -= 1
+        return FakeNode._try(tokens, token, allow_failure, data) if left > 0 else (False, b"")
+
+    monkeypatch.setattr(tokens, "_try", starved)
+    assert record(node.url, tmp_path / "after", 7, 7, "--no-verify") == 0
+    assert Recording(tmp_path / "before").tokens() == Recording(tmp_path / "after").tokens()
+
+
+def test_one_refusal_does_not_end_the_asking_for_whole_blocks(node: Node, tmp_path: Path) -> None:
+    node.failures["eth_getBlockReceipts"] = [{"code": -32000, "message": "header not found"}]
+    assert record(node.url, tmp_path, 7, 8, "--no-verify", "--workers", "1") == 0
+    assert node.asked.count("eth_getBlockReceipts") == 2
+    assert node.asked.count("eth_getTransactionReceipt") == 1
+
+
+def test_tokens_are_left_out_where_asked_for(node: Node, tmp_path: Path) -> None:
+    assert record(node.url, tmp_path, 7, 7, "--no-verify", "--no-tokens") == 0
+    assert "eth_call" not in node.asked

@@ -1,0 +1,97 @@
+"""Migrations, several writers, and databases that cannot be used."""
+
+import threading
+from pathlib import Path
+
+import alembic.command
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import text
+
+from src.service.database import (
+    alerts,
+    chain,
+)
+from src.service.database.engine import Database, DatabaseError, alembic_config
+from src.service.database.tables import metadata
+from tests.conftest import TX_HASH
+from tests.service.database.rows import listed, store, store_alert, transaction
+from tests.service.databases import database_url
+
+
+def test_migrations_make_the_tables_that_the_code_describes(database: Database) -> None:
+    with database.reading() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+
+
+def test_feedback_is_kept_when_its_column_is_renamed(database: Database) -> None:
+    store(database, transaction())
+    number = store_alert(database)
+    with database.writing() as connection:
+        alembic.command.downgrade(alembic_config(connection), "0003")
+        connection.execute(
+            text("INSERT INTO feedback VALUES (:alert, 'ann', :verdict, 'bot', 3.0)"),
+            {"alert": number, "verdict": True},
+        )
+        assert connection.scalar(text("SELECT is_true_alarm FROM feedback"))
+    database.migrate()
+    (found,) = listed(database)
+    assert found.feedback == (alerts.Feedback("ann", True, "bot", 3.0),)
+
+
+def test_several_processes_may_migrate_at_once(tmp_path: Path) -> None:
+    opened = [Database(database_url("sqlite", tmp_path)) for _ in range(4)]
+    threads = [threading.Thread(target=one.migrate) for one in opened]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(one.is_ready() for one in opened)
+    for one in opened:
+        one.close()
+
+
+def test_an_unknown_kind_of_database_is_refused_by_name() -> None:
+    with pytest.raises(DatabaseError, match="mysql"):
+        Database("mysql://u:hunter2@h/db")
+
+
+def test_a_database_that_does_not_answer_is_named_without_its_password() -> None:
+    opened = Database("postgresql://u:hunter2@127.0.0.1:1/db")
+    with pytest.raises(DatabaseError, match="does not answer") as caught:
+        opened.migrate()
+    assert "hunter2" not in str(caught.value)
+    assert not opened.is_ready()
+
+
+def test_no_write_is_lost_with_several_writers(database: Database) -> None:
+    store(database, transaction())
+
+    def write(author: int) -> None:
+        for number in range(20):
+            with database.writing() as connection:
+                alerts.give_feedback(
+                    connection, 1, f"{author}-{number}", is_true_positive=True, note="", now=1.0
+                )
+
+    store_alert(database)
+    threads = [threading.Thread(target=write, args=(author,)) for author in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    (found,) = listed(database)
+    assert len(found.feedback) == 80
+
+
+def test_a_failed_transaction_leaves_nothing(database: Database) -> None:
+    def fail() -> None:
+        with database.writing() as connection:
+            chain.store_transactions(connection, 1, [transaction()], now=1.0)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    with database.reading() as connection:
+        assert chain.find_transaction(connection, 1, TX_HASH) is None

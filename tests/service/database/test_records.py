@@ -1,0 +1,229 @@
+"""What is stored stands once, is found, counted and kept."""
+
+import math
+
+import pytest
+
+from src.chain.transfers import Transfer
+from src.decision.tokens import TokenView
+from src.service.database import (
+    alerts,
+    analyses,
+    chain,
+    decisions,
+    registry,
+    statistics,
+    watching,
+)
+from src.service.database.engine import Database
+from tests.conftest import ALICE, BOB, TIMESTAMP, TX_HASH, USDC
+from tests.service.database.rows import (
+    BLOCK_HASH,
+    NEW_BLOCK_HASH,
+    OTHER_HASH,
+    decision,
+    listed,
+    store,
+    store_alert,
+    transaction,
+)
+
+
+def test_a_transaction_stored_twice_stands_once_with_exact_amounts(database: Database) -> None:
+    store(database, transaction())
+    store(database, transaction())
+    with database.reading() as connection:
+        assert chain.find_transaction(connection, 1, TX_HASH) == (transaction(), False)
+
+
+def test_a_reorganised_transaction_moves_with_its_alerts_and_transfers(database: Database) -> None:
+    store(database, transaction())
+    store_alert(database)
+    with database.writing() as connection:
+        assert chain.mark_orphaned(connection, 1, [BLOCK_HASH]) == 1
+    assert [one.orphaned for one in listed(database)] == [True]
+    moved = transaction(
+        block_hash=NEW_BLOCK_HASH, block_number=101, transfers=(Transfer(USDC, ALICE, BOB, 5, 9),)
+    )
+    store(database, moved)
+    store_alert(database, block_number=101)  # decided anew
+    assert [(one.orphaned, one.block_number) for one in listed(database)] == [(False, 101)]
+    with database.reading() as connection:
+        assert chain.find_transaction(connection, 1, TX_HASH) == (moved, False)
+
+
+def test_an_orphaned_transaction_has_no_decision(database: Database) -> None:
+    store(database, transaction())
+    with database.writing() as connection:
+        decisions.store_decision(connection, decision(), {"density": 1.0, "age": None})
+        decisions.store_decision(connection, decision(), {"density": 1.0, "age": None})
+    with database.reading() as connection:
+        assert decisions.find_decision(connection, 1, TX_HASH, "d1") == decision()
+        assert decisions.find_decision(connection, 1, TX_HASH, "d2") is None
+        found = decisions.find_features(connection, 1, TX_HASH, "1650000000")
+        assert found == {"density": 1.0, "age": None}
+    with database.writing() as connection:
+        chain.mark_orphaned(connection, 1, [BLOCK_HASH])
+        assert decisions.find_decision(connection, 1, TX_HASH, "d1") is None
+
+
+def test_an_alert_stored_twice_keeps_its_id_and_feedback(database: Database) -> None:
+    store(database, transaction())
+    number = store_alert(database)
+    with database.writing() as connection:
+        for verdict in (True, False):
+            alerts.give_feedback(
+                connection, number, "ann", is_true_positive=verdict, note="bot", now=3.0
+            )
+    assert store_alert(database) == number
+    (found,) = listed(database)
+    assert found.feedback == (alerts.Feedback("ann", False, "bot", 3.0),)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "expected"),
+    [
+        ({}, {"a", "b"}),
+        ({"since": TIMESTAMP + 1}, {"b"}),
+        ({"until": TIMESTAMP}, {"a"}),
+        ({"action": 2}, {"a"}),
+        ({"severity": "Low"}, {"b"}),
+        ({"token": USDC}, {"a"}),
+        ({"sender": BOB}, {"b"}),
+        ({"alert_id": "LOW"}, {"b"}),
+        ({"tx_hash": TX_HASH}, {"a"}),
+        ({"with_feedback": True}, {"a"}),
+        ({"with_feedback": False}, {"b"}),
+        ({"orphaned": True}, set()),
+    ],
+)
+def test_alerts_are_filtered(
+    database: Database, wanted: dict[str, object], expected: set[str]
+) -> None:
+    later = transaction(tx_hash=OTHER_HASH, transfers=())
+    store(database, transaction(), later)
+    first = store_alert(database)
+    store_alert(
+        database,
+        tx_hash=OTHER_HASH,
+        alert_id="LOW",
+        severity="Low",
+        action=1,
+        from_address=BOB,
+        block_timestamp=TIMESTAMP + 9,
+    )
+    with database.writing() as connection:
+        alerts.give_feedback(connection, first, "ann", is_true_positive=True, note="", now=3.0)
+    names = {TX_HASH: "a", OTHER_HASH: "b"}
+    assert {names[one.tx_hash] for one in listed(database, **wanted)} == expected
+
+
+@pytest.mark.parametrize("sort", ["time", "score", "severity", "action"])
+def test_alerts_are_sorted_both_ways_and_paged(database: Database, sort: alerts.SortKey) -> None:
+    store(database, transaction(), transaction(tx_hash=OTHER_HASH))
+    low = store_alert(
+        database, alert_id="LOW", severity="Low", score=None, action=1, block_timestamp=1
+    )
+    high = store_alert(database, tx_hash=OTHER_HASH)
+    with database.reading() as connection:
+        for descending, order in ((True, [high, low]), (False, [low, high])):
+            pages = [
+                alerts.list_alerts(
+                    connection,
+                    alerts.AlertFilter(),
+                    sort=sort,
+                    descending=descending,
+                    limit=1,
+                    offset=offset,
+                )
+                for offset in (0, 1, 2)
+            ]
+            ids = [one.id for page, _ in pages for one in page]
+            expected = [high, low] if sort == "score" else order
+            assert ids == expected  # no score comes last either way
+            assert {total for _, total in pages} == {2}
+
+
+def test_the_overview_counts_what_is_in_the_chain(database: Database) -> None:
+    store(database, transaction(), transaction(tx_hash=OTHER_HASH, block_hash=NEW_BLOCK_HASH))
+    store_alert(database)
+    store_alert(database, tx_hash=OTHER_HASH)
+    with database.writing() as connection:
+        chain.store_tokens(connection, 1, [TokenView(USDC, "USD Coin", "USDC", 6)])
+        decisions.store_decision(connection, decision(score=1.0), {})
+        decisions.store_decision(connection, decision(tx_hash=OTHER_HASH), {})
+        chain.mark_orphaned(connection, 1, [NEW_BLOCK_HASH])
+        found = statistics.overview(
+            connection, 1, "d1", since=TIMESTAMP, until=TIMESTAMP, bucket_seconds=3600
+        )
+        assert statistics.block_times(connection, 1) == (TIMESTAMP, TIMESTAMP)
+    assert (found.transactions, found.anomalies, found.invalid) == (1, 1, 0)
+    assert found.anomaly_rate == 1.0
+    assert found.alerts_over_time == [(TIMESTAMP - TIMESTAMP % 3600, "Critical", 1)]
+    assert found.score_histogram == [0] * 49 + [1]
+    assert found.actions == {2: 1}
+    assert found.top_tokens == [statistics.Count(USDC, "USDC", 1)]
+    assert found.top_senders == [statistics.Count(ALICE, ALICE, 1)]
+
+
+def test_two_trainings_at_the_same_moment_are_two_models(database: Database) -> None:
+    with database.writing() as connection:
+        ids = [
+            registry.register_model(
+                connection,
+                content=content,
+                sha256=content.hex(),
+                inputs=["value"],
+                offset=-0.5,
+                training={},
+                now=7.0,
+            )
+            for content in (b"a", b"b")
+        ]
+        latest = registry.latest_model(connection)
+        listed_models, total = registry.list_models(connection)
+    assert latest is not None
+    assert latest[1] == b"b"
+    assert [one.id for one in listed_models] == ids[::-1]
+    assert total == 2
+
+
+def test_an_analysis_stored_twice_stands_once(database: Database) -> None:
+    with database.writing() as connection:
+        model = registry.register_model(
+            connection, content=b"", sha256="", inputs=[], offset=0.0, training={}, now=1.0
+        )
+        analysis = analyses.Analysis("f" * 64, 1, 5, 6, BLOCK_HASH, model, 2, 1, 1.0)
+        rows = [
+            analyses.AnalysisRow(0, USDC, TX_HASH, "USDC", 1.5, 0.01, 0.7, 0.7, True),
+            analyses.AnalysisRow(1, USDC, OTHER_HASH, "USDC", 1.0, 0.01, 0.4, 0.4, False),
+        ]
+        for _ in range(2):
+            analyses.store_analysis(connection, analysis, rows)
+        found = analyses.analysis_rows_of(connection, analysis.id, anomalies_only=False)
+        page = analyses.analysis_rows_of(
+            connection, analysis.id, anomalies_only=False, limit=1, offset=1
+        )
+        marked = analyses.analysis_rows_of(connection, analysis.id, anomalies_only=True)
+        assert analyses.latest_analyses(connection, 10) == [analysis]
+    assert (found, page, marked) == (rows, rows[1:], rows[:1])
+
+
+def test_watched_blocks_and_notifications_are_kept(database: Database) -> None:
+    store(database, transaction())
+    number = store_alert(database)
+    with database.writing() as connection:
+        for height in (1, 2, 3):
+            block = watching.WatchedBlock(height, f"0x{height}", f"0x{height - 1}")
+            watching.add_watched(connection, 1, block, keep=2)
+        watching.forget_watched(connection, 1, block)
+        last = watching.last_watched(connection, 1)
+        for _ in range(2):
+            watching.queue_notifications(connection, [number], "c", now=1.0)
+        (due,) = watching.due_notifications(connection, "c", 1.0, max_attempts=2)
+        watching.note_attempt(connection, due, sent_at=None, failure="HTTP 500", next_at=5.0)
+        assert watching.due_notifications(connection, "c", 4.0, max_attempts=2) == []
+        (due,) = watching.due_notifications(connection, "c", 5.0, max_attempts=2)
+        watching.note_attempt(connection, due, sent_at=6.0, failure=None, next_at=6.0)
+        assert watching.due_notifications(connection, "c", math.inf, max_attempts=9) == []
+    assert last == watching.WatchedBlock(2, "0x2", "0x1")

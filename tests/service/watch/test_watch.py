@@ -1,0 +1,385 @@
+"""Watch mode on a real local chain: resumes, follows reorganisations, notifies once."""
+
+import hashlib
+import hmac
+import json
+import math
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from pytest_httpserver import HTTPServer
+from werkzeug import Request, Response
+
+from src.demo.anvil import Chain, anvil
+from src.detection.records import Action
+from src.service.database import alerts, chain, decisions, watching
+from src.service.database.engine import Database
+from src.service.decider import Decider
+from src.service.embedded import embedded_node
+from src.service.node import NodeReader
+from src.service.watch.__main__ import main
+from src.service.watch.notify import (
+    MAX_ATTEMPTS,
+    AppriseChannel,
+    Channel,
+    Notifier,
+    Webhook,
+    signature,
+)
+from src.service.watch.watcher import Watcher
+from tests.service.chain import HEAD, THEFT, common_settings, service_settings
+from tests.service.database.rows import alert, transaction
+from tests.service.databases import KINDS, database_url
+from tests.support.fake_chain import serve
+from tests.support.recording_chain import call_data, creation_code
+from tests.support.waiting import PATIENCE, wait_until
+
+SECRET = "a shared secret"
+
+
+@pytest.fixture(params=KINDS)
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    opened = Database(database_url(request.param, tmp_path))
+    opened.migrate()
+    yield opened
+    opened.close()
+
+
+@contextmanager
+def watching_chain(
+    database: Database, url: str, *, channels: tuple[str, ...] = (), **changes: Any
+) -> Iterator[Watcher]:
+    settings = service_settings("", **changes)
+    decider = Decider(common_settings(url))
+    node = NodeReader(url, requests_per_second=10_000, verify=True, patience=0.2)
+    try:
+        yield Watcher(database, node, decider, settings, 1, list(channels))
+    finally:
+        node.close()
+        decider.close()
+
+
+def stored(database: Database, tx_hash: str) -> tuple[bool, int | None]:
+    """Whether a transaction is orphaned, and the action about it."""
+    with database.reading() as connection:
+        found = chain.find_transaction(connection, 1, tx_hash)
+        decision = decisions.newest_decision(connection, 1, tx_hash)
+    assert found is not None
+    return found[1], None if decision is None else decision.action
+
+
+def all_alerts(database: Database) -> list[alerts.Alert]:
+    with database.reading() as connection:
+        return alerts.list_alerts(connection, alerts.AlertFilter(), limit=1000)[0]
+
+
+def test_every_block_is_worked_through_once_and_watching_resumes(database: Database) -> None:
+    with embedded_node() as url:
+        with watching_chain(database, url, watch_from=HEAD - 20, confirmations=5) as watcher:
+            assert watcher.catch_up() == 16
+            assert watcher.catch_up() == 0
+        with watching_chain(database, url) as watcher:
+            assert watcher.catch_up() == 5
+    assert stored(database, THEFT) == (False, int(Action.BLOCK))
+    hashes = [(one.tx_hash, one.alert_id) for one in all_alerts(database)]
+    assert len(hashes) == len(set(hashes))
+
+
+def test_the_first_start_begins_at_the_head(database: Database) -> None:
+    with embedded_node() as url, watching_chain(database, url) as watcher:
+        assert watcher.catch_up() == 1
+        with database.reading() as connection:
+            last = watching.last_watched(connection, 1)
+    assert last is not None
+    assert last.block_number == HEAD
+
+
+def test_a_failing_node_ends_nothing(database: Database, tmp_path: Path) -> None:
+    failing = threading.Event()
+    failing.set()
+    failed: list[Request] = []
+    with embedded_node() as honest:
+
+        def answer(request: Request) -> Response:
+            if failing.is_set():
+                failed.append(request)
+                return Response("", 503)
+            return Response(
+                requests.post(honest, json=request.get_json(), timeout=PATIENCE).content
+            )
+
+        stop = threading.Event()
+        with serve(answer) as url, watching_chain(database, url, block_seconds=1.0) as watcher:
+            thread = threading.Thread(target=watcher.run, args=(stop,))
+            thread.start()
+            wait_until(lambda: len(failed) >= 3)
+            failing.clear()
+
+            def has_watched() -> bool:
+                with database.reading() as connection:
+                    return watching.last_watched(connection, 1) is not None
+
+            wait_until(has_watched)
+            stop.set()
+            thread.join(PATIENCE)
+        assert not thread.is_alive()
+    assert stored(database, THEFT)[0] is False
+
+
+class Token:
+    """An ERC-20 contract on a local chain."""
+
+    def __init__(self, local: Chain) -> None:
+        self.chain = local
+        code = creation_code(
+            "ERC20PresetFixedSupply",
+            ["string", "string", "uint256", "address"],
+            # It impersonates: each transfer of it deserves an alert.
+            "USD Coin",
+            "USDC",
+            2**200,
+            local.accounts[0],
+        )
+        self.address = str(local.send(local.accounts[0], data=code)["contractAddress"])
+
+    def transfer(self, sender: int, recipient: int, amount: int) -> str:
+        accounts = self.chain.accounts
+        data = call_data("0xa9059cbb", ["address", "uint256"], accounts[recipient], amount)
+        receipt = self.chain.send(accounts[sender], to=self.address, data=data)
+        return str(receipt["transactionHash"])
+
+
+@pytest.mark.integration
+def test_a_reorganisation_orphans_what_is_gone_and_nothing_stands_twice(
+    database: Database,
+) -> None:
+    with anvil(timestamp=1_704_067_200) as local:
+        token = Token(local)
+        stays = token.transfer(0, 1, 10**18)
+        snapshot = local.rpc("evm_snapshot")
+        gone = token.transfer(0, 1, 5 * 10**18)
+        moves = token.transfer(1, 2, 10**17)
+        with watching_chain(database, local.url, watch_from=0) as watcher:
+            head = int(local.rpc("eth_blockNumber"), 16)
+            assert watcher.catch_up() == head + 1
+            before = all_alerts(database)
+            assert {one.tx_hash for one in before} >= {stays, gone, moves}
+            # Another chain from here on, one block longer: `moves` comes earlier, `gone` never.
+            raw = local.rpc("eth_getTransactionByHash", moves)
+            local.rpc("evm_revert", snapshot)
+            local._time = int(local.rpc("eth_getBlockByNumber", "latest", False)["timestamp"], 16)
+            again = token.transfer(1, 2, 10**17)
+            assert raw["hash"] == again == moves  # the same transaction in another block
+            local.mine(3)
+            watcher.catch_up()
+        assert stored(database, stays)[0] is False
+        assert stored(database, gone)[0] is True
+        assert stored(database, moves)[0] is False
+        after = all_alerts(database)
+        assert [one.orphaned for one in after if one.tx_hash == gone] != []
+        assert {one.tx_hash for one in after if one.orphaned} == {gone}
+        # What was told of `moves` before is told of it now, and stands once.
+        assert {one.id for one in before} <= {one.id for one in after}
+        keys = [(one.tx_hash, one.alert_id) for one in after]
+        assert len(keys) == len(set(keys))
+        with database.reading() as connection:
+            last = watching.last_watched(connection, 1)
+        assert last is not None
+        number = hex(last.block_number)
+        assert local.rpc("eth_getBlockByNumber", number, False)["hash"] == last.block_hash
+
+
+@pytest.mark.integration
+def test_a_node_that_lags_behind_is_no_reorganisation(database: Database) -> None:
+    with anvil(timestamp=1_704_067_200) as local:
+        local.mine(5)
+        lag = 0
+
+        def answer(request: Request) -> Response:
+            body = request.get_json()
+            honest = requests.post(local.url, json=body, timeout=PATIENCE).json()
+            if body["method"] == "eth_blockNumber":
+                honest["result"] = hex(int(honest["result"], 16) - lag)
+            if body["method"] == "eth_getBlockByNumber" and int(body["params"][0], 16) > 5 - lag:
+                honest["result"] = None
+            return Response(json.dumps(honest))
+
+        with serve(answer) as url, watching_chain(database, url, watch_from=0) as watcher:
+            assert watcher.catch_up() == 6
+            lag = 2
+            assert watcher.catch_up() == 0
+            with database.reading() as connection:
+                last = watching.last_watched(connection, 1)
+    assert last is not None
+    assert last.block_number == 5
+
+
+def one_alert(database: Database, channel: str, **changes: Any) -> int:
+    with database.writing() as connection:
+        chain.store_transactions(connection, 1, [transaction()], 1.0)
+        (number,) = alerts.store_alerts(connection, [alert(**changes)], 1.0)
+        watching.queue_notifications(connection, [number], channel, 1.0)
+    return number
+
+
+def unsent(database: Database, channel: str) -> list[watching.DueNotification]:
+    with database.reading() as connection:
+        return watching.due_notifications(connection, channel, math.inf, MAX_ATTEMPTS)
+
+
+@pytest.fixture
+def sqlite(tmp_path: Path) -> Iterator[Database]:
+    opened = Database(database_url("sqlite", tmp_path))
+    opened.migrate()
+    yield opened
+    opened.close()
+
+
+def test_a_webhook_is_signed_and_sent_once(sqlite: Database) -> None:
+    received: list[Request] = []
+
+    def receive(request: Request) -> Response:
+        request.get_data()
+        received.append(request)
+        return Response("", 204)
+
+    with serve(receive) as url:
+        channel = Webhook(url, SECRET, allow_private=True)
+        number = one_alert(sqlite, channel.name)
+        notifier = Notifier(sqlite, [channel])
+        assert notifier.send_due() == 1
+        assert notifier.send_due() == 0
+    (request,) = received
+    body = request.get_data()
+    told = request.headers["X-Timestamp"].encode() + b"." + body
+    expected = hmac.new(SECRET.encode(), told, hashlib.sha256).hexdigest()
+    assert request.headers["X-Signature"] == f"sha256={expected}"
+    assert signature(SECRET.encode(), "1", b"{}") != signature(b"another", "1", b"{}")
+    document = json.loads(body)
+    assert (document["id"], document["action"]) == (number, "BLOCK")
+    assert "score" not in document
+    assert request.headers["X-Notification-Id"] == str(number)
+
+
+@pytest.mark.parametrize("status", [500, 404, 302])
+def test_a_webhook_that_fails_is_tried_again(
+    sqlite: Database, status: int, httpserver: HTTPServer
+) -> None:
+    httpserver.expect_ordered_request("/").respond_with_data("", status)
+    httpserver.expect_ordered_request("/").respond_with_data("")
+    channel = Webhook(httpserver.url_for("/"), SECRET, allow_private=True)
+    one_alert(sqlite, channel.name)
+    notifier = Notifier(sqlite, [channel], first_pause=0.0)
+    assert [notifier.send_due(), notifier.send_due(), notifier.send_due()] == [0, 1, 0]
+
+
+def test_a_receiver_that_is_away_is_not_asked_again_at_once(sqlite: Database) -> None:
+    channel = Webhook("http://127.0.0.1:1/", SECRET, allow_private=True)
+    one_alert(sqlite, channel.name)
+    notifier = Notifier(sqlite, [channel])
+    assert [notifier.send_due(), notifier.send_due()] == [0, 0]
+    assert len(unsent(sqlite, channel.name)) == 1
+
+
+def test_nobody_hears_of_what_a_reorganisation_took_away(sqlite: Database) -> None:
+    class Silent:
+        name = "silent"
+
+        def send(self, alert: alerts.Alert) -> str | None:
+            raise AssertionError(alert)
+
+    one_alert(sqlite, "silent")
+    with sqlite.writing() as connection:
+        chain.mark_orphaned(connection, 1, [transaction().block_hash])
+    Notifier(sqlite, [Silent()]).send_due()
+    assert unsent(sqlite, "silent") == []
+
+
+def test_a_channel_that_raises_does_not_stop_the_others(sqlite: Database) -> None:
+    sent = []
+
+    class Broken:
+        name = "broken"
+
+        def send(self, alert: alerts.Alert) -> str | None:
+            raise ValueError
+
+    class Sound:
+        name = "sound"
+
+        def send(self, alert: alerts.Alert) -> str | None:
+            sent.append(alert.id)
+            return None
+
+    number = one_alert(sqlite, "broken")
+    with sqlite.writing() as connection:
+        watching.queue_notifications(connection, [number], "sound", 1.0)
+    channels: list[Channel] = [Broken(), Sound()]
+    assert Notifier(sqlite, channels).send_due() == 1
+    assert sent == [number]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_apprise_delivers_to_its_channels(sqlite: Database) -> None:
+    received: list[Any] = []
+
+    def receive(request: Request) -> Response:
+        received.append(request.get_json())
+        return Response("{}")
+
+    with serve(receive) as url:
+        channel = AppriseChannel(url.replace("http://", "json://"))
+        one_alert(sqlite, channel.name)
+        assert Notifier(sqlite, [channel]).send_due() == 1
+    (document,) = received
+    assert document["title"] == "BLOCK: Anomalous Transaction"
+    assert url not in channel.name
+
+
+def test_only_drastic_enough_actions_are_told(database: Database) -> None:
+    with embedded_node() as url:
+        settings: dict[str, Any] = {"watch_from": HEAD - 20, "notify_from": Action.BLOCK}
+        with watching_chain(database, url, channels=("c",), **settings) as watcher:
+            watcher.catch_up()
+    with database.reading() as connection:
+        due = watching.due_notifications(connection, "c", time.time(), 5)
+    told = {one.alert for one in due}
+    blocking = {one.id for one in all_alerts(database) if one.action == Action.BLOCK}
+    assert told == blocking
+    assert told
+
+
+def test_the_command_watches_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", f"sqlite:///{tmp_path / 'watch.db'}")
+    with embedded_node() as url:
+        monkeypatch.setenv("JSON_RPC_URL", url)
+        monkeypatch.setenv("WATCH_FROM_BLOCK", "0")
+        monkeypatch.setenv("JSON_RPC_REQUESTS_PER_SECOND", "10000")
+        assert main(["--once", "--from-block", str(HEAD - 3)]) == 0
+        monkeypatch.setenv("NOTIFY_URLS", "nonsense")
+        assert main(["--once"]) == 2
+        assert "NOTIFY_URLS" in capsys.readouterr().err
+    monkeypatch.delenv("NOTIFY_URLS")
+    monkeypatch.setenv("JSON_RPC_URL", "http://127.0.0.1:1")
+    monkeypatch.setenv("NODE_PATIENCE_SECONDS", "0")
+    assert main(["--once"]) == 1
+    opened = Database(f"sqlite:///{tmp_path / 'watch.db'}")
+    assert stored(opened, THEFT)[0] is False
+    opened.close()
+
+
+def test_without_a_node_there_is_nothing_to_watch(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("JSON_RPC_URL", raising=False)
+    monkeypatch.delenv("JSON_RPC_HOST", raising=False)
+    assert main([]) == 2
+    assert "JSON_RPC_URL" in capsys.readouterr().err

@@ -1,0 +1,99 @@
+"""The service in a process of its own, and what its tests need of a browser."""
+
+import json
+import os
+import socket
+import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from shutil import which
+
+from playwright.sync_api import Browser, BrowserContext, Page, expect
+
+from src.demo.contracts import ROOT
+from src.demo.processes import running
+from tests.support.waiting import PATIENCE, wait_until
+
+CHROMIUM = os.environ.get("CHROMIUM_PATH") or which("chromium") or which("chromium-browser")
+
+CHROMIUM_OPTIONS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+expect.set_options(timeout=PATIENCE * 1000)
+
+
+@contextmanager
+def service(folder: Path, **settings: str) -> Iterator[str]:
+    """The real service in a process of its own, on a database of its own; yields its address."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    unwanted = ("JSON_RPC_URL", "SERVICE_API_KEYS", "DATABASE_URL")
+    environ = {name: value for name, value in os.environ.items() if name not in unwanted}
+    environ |= {
+        "DATABASE_URL": f"sqlite:///{folder / 'service.db'}",
+        "CACHE_DIR": str(folder / "cache"),
+        "TMPDIR": str(folder),
+        "ANALYSIS_DIRECT_BLOCKS": "10",
+        "LOOKUP_DEADLINE_SECONDS": "25",
+        **settings,
+    }
+    command = [sys.executable, "-m", "src.service", "--port", str(port), "--workers", "1"]
+    log = folder / "service.log"
+    try:
+        with (
+            log.open("wb") as output,
+            running(
+                command, folder=folder, patience=30, cwd=ROOT, env=environ,
+                stdout=output, stderr=output,
+            ) as process,
+        ):  # fmt: skip
+            base = f"http://127.0.0.1:{port}"
+            wait_until(lambda: json_at(f"{base}/readyz") is not None, process)
+            yield base
+    except AssertionError as error:
+        error.add_note(log.read_text()[-3000:])
+        raise
+
+
+def json_at(url: str):
+    try:
+        with urllib.request.urlopen(url, timeout=PATIENCE) as answer:
+            return json.loads(answer.read())
+    except OSError:
+        return None
+
+
+@contextmanager
+def quiet_page(browser: Browser, **options) -> Iterator[Page]:
+    """A page that must log no error, and ask no other site for anything."""
+    context: BrowserContext = browser.new_context(**options)
+    context.set_default_timeout(PATIENCE * 1000)
+    page = context.new_page()
+    errors: list[str] = []
+    page.on("console", lambda said: said.type in ("error", "warning") and errors.append(said.text))
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on(
+        "request",
+        lambda asked: (
+            errors.append(asked.url)
+            if not asked.url.startswith(("http://127.0.0.1", "file://", "data:"))
+            else None
+        ),
+    )
+    yield page
+    context.close()
+    assert errors == []
+
+
+def theft(base: str) -> str:
+    return json_at(f"{base}/alerts?alert_id=ANOMALOUS-TOKEN-TRANSFERS-TX")[0]["transaction_hash"]

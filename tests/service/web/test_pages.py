@@ -1,0 +1,171 @@
+"""The pages in a real browser on the real service."""
+
+import re
+from xml.etree import ElementTree
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.service.web.browsing import quiet_page, theft
+
+PAGES = ("/ui/", "/ui/?span=all", "/ui/alerts", "/ui/ranges", "/ui/models")
+
+
+@pytest.mark.integration
+def test_the_front_page_leads_to_what_was_found(demo: str, page: Page) -> None:
+    page.goto(demo)
+    expect(page).to_have_url(f"{demo}/ui/")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Overview")
+    expect(page.get_by_role("img", name="Alerts over time by severity")).to_be_visible()
+    expect(page.get_by_role("img", name="Distribution of anomaly scores")).to_be_visible()
+    page.get_by_role("region", name="Newest alerts").get_by_role("link").first.click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("Transaction")
+
+
+@pytest.mark.integration
+def test_the_keyboard_reaches_the_content_first(demo: str, page: Page) -> None:
+    page.goto(f"{demo}/ui/")
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
+    page.keyboard.press("Enter")
+    assert page.url.endswith("#main")
+
+
+@pytest.mark.integration
+def test_alerts_are_filtered_and_sorted(demo: str, page: Page) -> None:
+    page.goto(f"{demo}/ui/alerts")
+    total = int(re.search(r"of (\d+)", page.locator("caption").inner_text())[1])
+    page.get_by_text("Filter", exact=True).click()
+    page.get_by_label("Severity").select_option("Critical")
+    page.get_by_role("button", name="Apply").click()
+    expect(page.locator("tbody tr")).to_have_count(1)
+    expect(page.locator("tbody")).to_contain_text("Anomalous Transaction")
+    page.get_by_role("link", name="Clear").click()
+    page.get_by_role("link", name="Score").click()
+    expect(page.get_by_role("columnheader", name="Score")).to_have_attribute(
+        "aria-sort", "descending"
+    )
+    scores = [float(text) for text in page.locator("td.num").all_inner_texts()]
+    assert scores == sorted(scores, reverse=True)
+    page.get_by_role("link", name="Score").click()
+    scores = [float(text) for text in page.locator("td.num").all_inner_texts()]
+    assert scores == sorted(scores)
+    page.get_by_role("link", name="Next").click()
+    expect(page.locator("tbody tr")).to_have_count(total - 25)
+
+
+@pytest.mark.integration
+def test_feedback_stays_with_the_alert_and_the_reader_stays_where_they_are(
+    demo: str, page: Page
+) -> None:
+    page.goto(f"{demo}/ui/alerts?sort=severity&order=desc")
+    row = page.locator("tbody tr").first
+    row.locator("summary").click()
+    note = row.get_by_role("textbox", name="Note")
+    note.fill("<b>drill</b> of ours")
+    note.press("Enter")  # gives no verdict that nobody chose
+    row.get_by_role("button", name="False positive").click()
+    assert "sort=severity" in page.url
+    expect(row).to_contain_text("False positive (local): <b>drill</b> of ours")
+    row.get_by_role("button", name="True positive").click()
+    expect(row).to_contain_text("True positive (local)")
+    expect(row).not_to_contain_text("False positive (local)")
+    page.goto(f"{demo}/ui/alerts?judged=yes")
+    expect(page.locator("tbody tr")).to_have_count(1)
+
+
+@pytest.mark.integration
+def test_a_form_without_our_token_is_refused(demo: str, page: Page) -> None:
+    page.goto(f"{demo}/ui/alerts")
+    answer = page.request.post(
+        f"{demo}/ui/alerts/1/feedback", form={"verdict": "true", "csrf": "x" * 40}
+    )
+    assert answer.status == 403
+    assert "text/html" in answer.headers["content-type"]
+    assert page.request.post(f"{demo}/ui/ranges", form={"start_block": "1"}).status == 403
+
+
+@pytest.mark.integration
+def test_a_transaction_is_told_as_picture_table_and_reasons(demo: str, page: Page) -> None:
+    page.goto(f"{demo}/ui/")
+    page.get_by_label("Hash of a transaction").fill(theft(demo))
+    page.get_by_role("button", name="Look up").click()
+    expect(page.get_by_role("region", name="Decision")).to_contain_text("BLOCK")
+    picture = page.get_by_role("img", name=re.compile("Flow of tokens between"))
+    expect(picture).to_be_visible()
+    assert picture.locator("path.arrow").count() > 10
+    ElementTree.fromstring(picture.evaluate("s => new XMLSerializer().serializeToString(s)"))
+    gains = page.get_by_role("region", name="Gains and losses")
+    assert gains.locator("td.gain").count() > 0
+    assert gains.locator("td.loss").count() > 0
+    why = page.get_by_role("region", name="Explanation of the score")
+    assert why.locator("tbody tr").count() == why.locator("rect").count() == 10
+    features = page.get_by_role("region", name="Features compared with usual values")
+    assert features.locator("tbody tr").count() == 18
+    page.get_by_role("region", name="Similar transactions").get_by_role("link").first.click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("Transaction")
+
+
+@pytest.mark.integration
+def test_the_documentation_works_without_inline_styles_or_scripts(demo: str, page: Page) -> None:
+    page.goto(f"{demo}/docs")
+    page.locator(".opblock").filter(has_text="/healthz").locator("button").first.click()
+    page.get_by_role("button", name="Try it out").click()
+    page.get_by_role("button", name="Execute").click()
+    expect(page.locator(".live-responses-table")).to_contain_text("200")
+
+
+@pytest.mark.integration
+def test_models_are_described(demo: str, page: Page) -> None:
+    page.goto(f"{demo}/ui/models")
+    expect(page.get_by_role("region", name="Champion")).to_contain_text("SHA-256")
+    expect(page.get_by_role("region", name="Evaluation")).to_contain_text("known exploits")
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(
+    ("path", "status", "words"),
+    [
+        ("/ui/alerts?action=EXPLODE", 400, "action must be one of"),
+        ("/ui/alerts?token=0x12", 422, "token must be an address"),
+        ("/ui/transactions?tx=hello", 422, "64 hex digits"),
+        ("/ui/jobs/nothing", 404, "Job not found"),
+        ("/ui/analyses/nothing", 404, "Analysis not found"),
+        ("/ui/elsewhere", 404, "does not exist"),
+        ("/ui/transactions/0x" + "00" * 32, 404, "No block of the chain contains"),
+    ],
+)
+def test_errors_are_shown_as_pages(
+    demo: str, browser: Browser, path: str, status: int, words: str
+) -> None:
+    page = browser.new_page()
+    answer = page.goto(f"{demo}{path}")
+    assert answer.status == status
+    expect(page.get_by_role("alert")).to_contain_text(words)
+    page.close()
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_page_fits_a_phone_and_names_its_parts(
+    demo: str, browser: Browser, scheme: str
+) -> None:
+    phone = {"viewport": {"width": 375, "height": 740}, "color_scheme": scheme}
+    with quiet_page(browser, **phone) as page:
+        for path in (*PAGES, f"/ui/transactions/{theft(demo)}"):
+            page.goto(f"{demo}{path}")
+            too_wide = page.evaluate("document.documentElement.scrollWidth - innerWidth")
+            assert too_wide <= 0, path
+            assert page.locator("h1").count() == 1
+            unnamed = page.evaluate(
+                """() => [
+                    ...[...document.querySelectorAll('input:not([type=hidden]), select, progress')]
+                        .filter(e => !e.labels.length),
+                    ...[...document.querySelectorAll('table')].filter(e => !e.caption),
+                    ...[...document.querySelectorAll('svg')].filter(
+                        e => !e.ariaLabel && e.getAttribute('aria-hidden') !== 'true'),
+                ].map(e => e.outerHTML.slice(0, 200))"""
+            )
+            assert unnamed == [], path
+        background = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert (sum(map(int, re.findall(r"\d+", background))) < 300) == (scheme == "dark")

@@ -1,0 +1,97 @@
+"""Names of tokens, which strangers choose, stay text on every page."""
+
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from src.decision.tokens import TokenView
+from src.service.database.chain import store_tokens
+from src.service.database.engine import Database
+from src.service.web.rendering import environment
+from tests.service.web.browsing import theft
+
+HOSTILE = "<img src=x onerror=document.title='owned'>"
+
+RIGHT_TO_LEFT = "\u202eאבג CDSU"
+
+
+def test_templates_escape_what_strangers_write() -> None:
+    template = environment().from_string(
+        '{% from "macros.html" import token, swatch %}'
+        '{{ token(name, name) }}{{ swatch("x", name) }}'
+    )
+    shown = template.render(name=HOSTILE + '"')
+    assert "<img" not in shown
+    assert 'title="&lt;img' in shown
+
+
+@pytest.mark.integration
+def test_names_of_tokens_are_inert(demo: str, home: Path, page: Page) -> None:
+    tx_hash = theft(demo)
+    database = Database(f"sqlite:///{home / 'service.db'}")
+    with database.reading() as connection:
+        rows = connection.exec_driver_sql(
+            "SELECT DISTINCT token FROM transfers WHERE tx_hash = ? ORDER BY token", (tx_hash,)
+        ).all()
+    (first, second), names = (rows[0][0], rows[1][0]), (HOSTILE, RIGHT_TO_LEFT)
+    with database.writing() as connection:
+        # As if the sanitiser had let them through: the templates must stand alone.
+        hostile = [TokenView(a, n, n, 18) for a, n in zip((first, second), names, strict=True)]
+        store_tokens(connection, 1, hostile)
+    database.close()
+    for path in (f"/ui/transactions/{tx_hash}", "/ui/alerts", "/ui/?span=all"):
+        page.goto(f"{demo}{path}")
+        assert page.locator("img").count() == 0
+        assert "owned" not in page.title()
+        expect(page.locator("bdi", has_text="onerror").first).to_be_attached()
+        outside = page.locator("td, th").filter(has_text="אבג").first
+        assert outside.locator("bdi", has_text="אבג").count() == 1
+
+
+FOREIGN = """() => ({
+    scripts: [...document.scripts].filter(s => !s.src.includes('/ui/static/')).length,
+    frames: document.querySelectorAll('iframe, object, embed, img, base').length,
+    attributes: [...document.querySelectorAll('*')].flatMap(e => [...e.attributes]).filter(
+        a => a.name.startsWith('on') || a.name === 'style' ||
+            (/^(href|src|action|formaction|xlink:href)$/.test(a.name) &&
+             /^\\s*(javascript|data|vbscript):/i.test(a.value))).map(a => a.name),
+    title: document.title.includes('owned') || window.owned === true,
+})"""
+
+ESCAPES = (
+    "<script>window.owned = true</script>",
+    '"><script>window.owned = true</script>',
+    "' onmouseover='window.owned = true' x='",
+    '" autofocus onfocus="window.owned = true" x="',
+    "javascript:window.owned=true",
+    "</title><script>window.owned = true</script>",
+    "</svg></table></textarea><iframe srcdoc='<script>parent.owned = true</script>'>",
+    "<svg/onload=window.owned=true>",
+    "{{ 7 * 7 }}{% raw %}${7*7}",
+    "\u202e>tpircs/<\u2066>tpircs<\u2069",
+    "]]><!--",
+)
+
+
+@pytest.mark.integration
+def test_no_name_of_a_token_becomes_markup(demo: str, home: Path, page: Page) -> None:
+    tx_hash = theft(demo)
+    database = Database(f"sqlite:///{home / 'service.db'}")
+    with database.reading() as connection:
+        token = connection.exec_driver_sql(
+            "SELECT MIN(token) FROM transfers WHERE tx_hash = ?", (tx_hash,)
+        ).scalar_one()
+    clean = {"scripts": 0, "frames": 0, "attributes": [], "title": False}
+    for name in ESCAPES:
+        with database.writing() as connection:
+            store_tokens(connection, 1, [TokenView(token, name, name, 18)])
+        for path in (f"/ui/transactions/{tx_hash}", "/ui/alerts"):
+            page.goto(f"{demo}{path}")
+            for shown in page.locator("bdi:visible").filter(has_text=name[:8]).all()[:2]:
+                shown.hover()
+            assert page.evaluate(FOREIGN) == clean, (name, path)
+            assert "49" not in page.title()
+            texts = page.locator("bdi").all_text_contents()
+            assert any(name[:8] in text for text in texts), (name, path)  # shown, and as text
+    database.close()
