@@ -12,7 +12,10 @@ from benchmarks.report import Line
 from benchmarks.sources import Conduct, running_bot, sources
 from benchmarks.timing import Timing, interleaved, median, once
 from benchmarks.traffic import Traffic
+from src.decision.pipeline import Pipeline
+from src.decision.second_opinion import OpenedAttackModel, SecondOpinion
 from src.detection.assessment import EXPLAINED_INPUTS, Assessor
+from src.detection.detectors.supervised import ATTACK_REVIEW_AT
 from src.detection.features.definitions import TokenProfile
 
 SIZES = (1, TRANSFERS, 37, 200)
@@ -66,8 +69,7 @@ def warm(*, rounds: int, round_seconds: float) -> Iterator[Line]:
         rows = sample_rows(TokenProfile.from_manifest(bot.pipeline.model.manifest))
         rival = Rival(rows)
         each = cycle(rows)
-        assessor = Assessor(bot.pipeline.model, attributions=EXPLAINED_INPUTS, remembered=0)
-        forgetful = replace(bot, pipeline=replace(bot.pipeline, assessor=assessor))
+        forgetful = replace(bot, pipeline=_forgetful(bot.pipeline))
         either = cycle([*[bot] * ROWS_SEEN_FOR_ONE_NEW, forgetful])
         limits = {"seen": WARM_SECONDS, "mixed": WARM_SECONDS, "new": NEW_ROWS_SECONDS}
         against = f"scikit-learn + LIME ({LIME_SAMPLES} samples), nothing else"
@@ -92,6 +94,21 @@ def warm(*, rounds: int, round_seconds: float) -> Iterator[Line]:
                     limit=limits[name] if promised else None,
                     ratio_limit=TIMES_FASTER if promised else None,
                 )  # fmt: skip
+
+
+def _forgetful(pipeline: Pipeline) -> Pipeline:
+    """The pipeline with models that remember no row."""
+    model = pipeline.model
+    assessor = Assessor(model, attributions=EXPLAINED_INPUTS, remembered=0)
+    attack = SecondOpinion(
+        OpenedAttackModel(pipeline.attack.model),
+        assessor,
+        model.inputs,
+        pipeline.profile,
+        explain_from=ATTACK_REVIEW_AT,
+        remembered=0,
+    )
+    return replace(pipeline, assessor=assessor, attack=attack)
 
 
 def cold(*, rounds: int) -> Iterator[Line]:

@@ -17,9 +17,13 @@ from benchmarks.report import Line
 from benchmarks.timing import Call, interleaved
 from benchmarks.traffic import Traffic
 from src.chain.transfers import decode_transfers
+from src.detection.attack.model import load_attack_model
+from src.detection.attack.reputation import columns_of
+from src.detection.bundle_files import ATTACK_MODEL_FILE
 from src.detection.features.batch import TransferBatch
 from src.detection.features.definitions import (
     FEATURE_NAMES,
+    FOREST_INPUTS,
     TokenProfile,
     feature_row,
     feature_table,
@@ -29,6 +33,9 @@ from src.settings import DEFAULT_MODEL_PATH
 
 TRANSFERS = 5
 """Transfers of a transaction, where nothing else is said."""
+
+ATTACK_SCORE_SECONDS = 50e-6
+"""What the project promises."""
 
 LIME_SAMPLES = 5000
 """LIME's default."""
@@ -62,7 +69,7 @@ class Rival:
         # The same file that the bot has verified by its hash; see `shipped_model`.
         self.forest: Any = dill.loads(DEFAULT_MODEL_PATH.read_bytes())
         self._lime = LimeTabularExplainer(
-            rows, feature_names=FEATURE_NAMES, mode="regression", random_state=0
+            rows, feature_names=FOREST_INPUTS, mode="regression", random_state=0
         )
 
     def score(self, row: NDArray[np.float64]) -> float:
@@ -91,8 +98,9 @@ def shipped_model() -> Model:
 
 
 def sample_rows(profile: TokenProfile, n: int = 2000) -> NDArray[np.float64]:
-    """Rows of inputs of transactions of 1 to 40 transfers, one a transaction."""
-    return feature_table(_batch(n), profile)
+    """Rows of the forest's inputs of transactions of 1 to 40 transfers, one a transaction."""
+    rows: NDArray[np.float64] = feature_table(_batch(n), profile)[:, columns_of(FOREST_INPUTS)]
+    return rows
 
 
 def measure(*, rounds: int, round_seconds: float) -> list[Line]:
@@ -139,6 +147,7 @@ def measure(*, rounds: int, round_seconds: float) -> list[Line]:
             lambda: model.score(next(each)[np.newaxis]),
             {"scikit-learn score_samples": lambda: rival.score(next(each))},
         ),
+        *_attack_lines(model, profile, rounds=rounds, round_seconds=round_seconds),
         *lines(
             "explain a row",
             lambda: model.explain(next(each)),
@@ -148,6 +157,28 @@ def measure(*, rounds: int, round_seconds: float) -> list[Line]:
             },
         ),
     ]
+
+
+def _attack_lines(
+    forest: Model, profile: TokenProfile, *, rounds: int, round_seconds: float
+) -> Iterator[Line]:
+    """The attack score of one row, and its explanation, which only suspicious ones get."""
+    attack = load_attack_model(DEFAULT_MODEL_PATH.with_name(ATTACK_MODEL_FILE), forest)
+    table = feature_table(_batch(2000), profile)
+    rows, scores = table[:, columns_of(attack.inputs)], np.array([0.5])
+    each = cycle(rows)
+
+    def cpu(call: Call) -> float:
+        timed = interleaved({"": call}, rounds=rounds, round_seconds=round_seconds)
+        return timed[""].cpu
+
+    yield Line(
+        "kernels",
+        "attack score of a row",
+        cpu(lambda: attack.scores(next(each)[np.newaxis], scores)),
+        limit=ATTACK_SCORE_SECONDS,
+    )
+    yield Line("kernels", "explain an attack score", cpu(lambda: attack.explain(next(each))))
 
 
 def _batch(n: int) -> TransferBatch:

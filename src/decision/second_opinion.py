@@ -20,7 +20,7 @@ from src.detection.evidence import credible
 from src.detection.features.definitions import FEATURE_NAMES, TokenProfile, feature_row
 from src.detection.forest.model import Model
 from src.detection.policy import Policy
-from src.detection.records import Assessment, AttackAssessment, TransferLike
+from src.detection.records import REMEMBERED_ASSESSMENTS, Assessment, AttackAssessment, TransferLike
 from src.detection.supervised.model import load_fraud_model
 
 logger = logging.getLogger(__name__)
@@ -85,6 +85,7 @@ class SecondOpinion:
         forest_inputs: the forest's.
         profile: what the forest knows of tokens' amounts.
         explain_from: attack score from which a score is explained.
+        remembered: how many assessments are kept.
     """
 
     def __init__(
@@ -95,6 +96,7 @@ class SecondOpinion:
         profile: TokenProfile,
         *,
         explain_from: float,
+        remembered: int = REMEMBERED_ASSESSMENTS,
     ) -> None:
         self.model, self.problem = opened.model, opened.problem
         self._forest = forest
@@ -102,7 +104,9 @@ class SecondOpinion:
         if opened.model is None:
             self._assessor = None
             return
-        self._assessor = AttackAssessor(opened.model, explain_from=explain_from)
+        self._assessor = AttackAssessor(
+            opened.model, explain_from=explain_from, remembered=remembered
+        )
         self._inputs = opened.model.inputs
         self._columns, self._forest_columns = columns_of(self._inputs), columns_of(forest_inputs)
 

@@ -139,7 +139,9 @@ def test_a_broken_bundle_keeps_the_model_and_is_told_once(
             refresher.refresh()
         assert decider.model.version == VERSIONS[0]
         assert decider.decide(loaded()).decision.model_version == VERSIONS[0]
-        warnings = [one.message for one in caplog.records if one.levelno == logging.WARNING]
+        warnings = [
+            one.message for one in caplog.records if one.name == "src.service.model_refresh"
+        ]
         assert len(warnings) == 1
         assert f"{VERSIONS[0]} stays in use" in warnings[0]
         broken.write_bytes(content)

@@ -11,11 +11,12 @@ import pytest
 from src import agent
 from src.datasets.tables import TableError
 from src.datasets.training_set import load_background
+from src.detection.bundle_files import ATTACK_MODEL_FILE
 from src.detection.features.definitions import FEATURE_NAMES
 from src.detection.forest.model import load_model
 from src.detection.signature import new_private_key, public_key
 from src.registry import __main__ as models
-from src.registry.bundle import MODEL_FILE
+from src.registry.bundle import ATTACK_MANIFEST_FILE, MODEL_FILE
 from src.registry.data_sets import fetch_data, put_data
 from src.registry.registry import BundleRefused, ChampionChanged, Registry
 from src.registry.store import Store
@@ -108,6 +109,8 @@ def test_a_better_challenger_is_promoted_and_the_bot_runs_with_it(
         created_at=1_800_000_000, **QUICK,
     )  # fmt: skip
     assert outcome.promoted, outcome.checks
+    assert any(check.name.startswith("attack score") for check in outcome.checks)
+    assert {ATTACK_MODEL_FILE, ATTACK_MANIFEST_FILE} <= registry.entry("champion").files.keys()
     assert registry.ledger().champion == outcome.challenger
     assert json.loads(registry.read("champion", "evaluation.json"))["passed"]
     registry.fetch("champion", tmp_path / "models")
