@@ -18,7 +18,7 @@ class AttackParameters:
 
     Attributes:
         n_estimators: trees.
-        max_leaf_nodes: leaves of each; bounds the size of the model and the time for a row.
+        max_leaf_nodes: leaves of each. The time to explain a row grows with all leaves together.
         min_samples_leaf: transactions in a leaf at least.
         max_features: share of the inputs that are tried at a split.
         random_state: 0 by convention, never chosen by its result.
@@ -26,8 +26,8 @@ class AttackParameters:
             absent, three or more transfers, no known router): it moves tokens as attacks do.
     """
 
-    n_estimators: int = 200
-    max_leaf_nodes: int = 128
+    n_estimators: int = 100
+    max_leaf_nodes: int = 64
     min_samples_leaf: int = 1
     max_features: float = 0.4
     random_state: int = 0
