@@ -13,7 +13,7 @@ from src.service.database import (
     alerts,
     chain,
 )
-from src.service.database.engine import Database, DatabaseError, alembic_config
+from src.service.database.engine import MIGRATIONS, Database, DatabaseError, alembic_config
 from src.service.database.tables import metadata
 from tests.conftest import TX_HASH
 from tests.service.database.rows import listed, store, store_alert, transaction
@@ -25,11 +25,16 @@ def test_migrations_make_the_tables_that_the_code_describes(database: Database) 
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
 
 
+def test_each_migration_follows_the_one_before() -> None:
+    files = sorted(path.name for path in MIGRATIONS.glob("versions/[0-9]*.py"))
+    assert [name.split("_")[0] for name in files] == [f"{n + 1:04}" for n in range(len(files))]
+
+
 def test_feedback_is_kept_when_its_column_is_renamed(database: Database) -> None:
     store(database, transaction())
     number = store_alert(database)
     with database.writing() as connection:
-        alembic.command.downgrade(alembic_config(connection), "0003")
+        alembic.command.downgrade(alembic_config(connection), "0004")
         connection.execute(
             text("INSERT INTO feedback VALUES (:alert, 'ann', :verdict, 'bot', 3.0)"),
             {"alert": number, "verdict": True},
