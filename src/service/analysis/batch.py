@@ -37,6 +37,10 @@ _TOKEN_ROUNDS: Final = 5
 _VERSION: Final = 1  # of the algorithm; part of an analysis' id, so that a change gives a new one
 
 
+class NoTransfers(Problem):
+    """A range without transfers: nothing to train on, and no result to store."""
+
+
 @dataclass(frozen=True, slots=True)
 class RangeRequest:
     """A validated request.
@@ -143,7 +147,8 @@ class Analyst:
             progress: called with the number of loaded blocks; may raise `Cancelled`.
 
         Raises:
-            Problem: 404 for no transfers or no model, 422 for too few, 502 and 504 for the node.
+            NoTransfers: the range has none.
+            Problem: 404 for no model, 422 for too few transfers, 502 and 504 for the node.
             Cancelled: by `progress`.
         """
         self.check_registry(request.use_pre_trained_model)
@@ -157,7 +162,7 @@ class Analyst:
         transactions, last = self._load(request, progress)
         where = f"blocks {request.start_block} to {request.end_block}"
         if not transactions:
-            raise Problem(404, f"No ERC-20 transfers in {where}.")
+            raise NoTransfers(404, f"No ERC-20 transfers in {where}.")
         addresses = {t.token for one in transactions for t in one.transfers}
         tokens = self._tokens(addresses, lambda: progress(request.total))
         supplies = {}

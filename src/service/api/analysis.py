@@ -10,7 +10,7 @@ from fastapi import APIRouter, Header, Query
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt
 from starlette.responses import Response
 
-from src.service.analysis.batch import Cancelled, RangeRequest
+from src.service.analysis.batch import Cancelled, NoTransfers, RangeRequest
 from src.service.api.common import (
     Limit,
     Offset,
@@ -125,12 +125,16 @@ def detect_anomalies(
 ) -> Response:
     """The anomalies, most anomalous first; `X-Total-Count` is their number.
 
-    A large range is answered with 202 and a job. The same blocks always give the same result.
+    A large range is answered with 202 and a job. The same blocks always give the same result. A
+    range without transfers gives an empty list; a job for one fails, and says so.
     """
     wanted = _checked(request, service)
     if wanted.total > service.settings.direct_blocks or "respond-async" in prefer.lower():
         return _enqueue(wanted, service)
-    analysis = _analyse_now(wanted, service)
+    try:
+        analysis = _analyse_now(wanted, service)
+    except NoTransfers:
+        return json_response([], headers=page_headers(0))
     return _entries(service, analysis, per_transfer, include_normal, limit, offset)
 
 
