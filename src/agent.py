@@ -25,7 +25,7 @@ from src.chain.facts import Facts
 from src.chain.lookups.late_keys import ExplorerKeys, fetch_keys_later
 from src.chain.lookups.lookups import Lookups
 from src.chain.quantities import SECONDS_PER_MINUTE
-from src.chain.transactions import TransactionFacts
+from src.chain.transactions import TransactionFields
 from src.chain.transfers import TRANSFER_TOPIC, Transfer, decode_transfers
 from src.decision.alerts import NORMAL, UNKNOWN, invalid_alert
 from src.decision.deduplication import Deduplicator
@@ -128,7 +128,7 @@ def handle_transaction(transaction_event: TransactionEvent) -> list[Finding]:
     to NORMAL_FINDINGS) and one for each rule that requests a more severe action.
     """
     started = time.perf_counter()
-    transaction = TransactionFacts.from_event(transaction_event)
+    transaction = TransactionFields.from_event(transaction_event)
     transfers: Sequence[Transfer] = ()
     try:
         transfers = decode_transfers(transaction_event.logs)
@@ -187,7 +187,7 @@ def _ready() -> Bot:
 
 
 def _findings(
-    bot: Bot, transaction: TransactionFacts, result: Result, context: FindingContext
+    bot: Bot, transaction: TransactionFields, result: Result, context: FindingContext
 ) -> Iterator[TokenTransfersFinding]:
     """A finding for each alert, except normal ones dropped by sampling and repeated rule alerts."""
     alert_rate = _count(bot, is_anomaly=result.is_anomaly) if result.assessment else 0.0
@@ -221,7 +221,7 @@ def _count(bot: Bot, *, is_anomaly: bool) -> float:
 
 
 def _context(
-    transaction: TransactionFacts,
+    transaction: TransactionFields,
     transfers: Sequence[Transfer],
     features: Mapping[str, Any],
     feature_seconds: float,
@@ -278,7 +278,7 @@ def _prove_decoding(pipeline: Pipeline) -> None:
     transfers = decode_transfers([log])
     if [transfer.amount for transfer in transfers] != [7]:
         raise RuntimeError("decoding a known Transfer log failed: the bot would be blind")
-    known = TransactionFacts("", account, None, None, None, None)
+    known = TransactionFields("", account, None, None, None, None)
     # Without the counterparty memory, which must not contain these accounts.
     result = replace(pipeline, counterparties=None).assess(known, transfers, Facts())
     if result.assessment is None:

@@ -10,7 +10,7 @@ _LATEST_TIMESTAMP = 253_402_300_799  # 9999-12-31 23:59:59 UTC: what calendars c
 _HASH_LENGTH = 66
 
 
-class TransactionFacts(NamedTuple):
+class TransactionFields(NamedTuple):
     """A transaction without its logs. A tuple, since one is created per transaction.
 
     Attributes:

@@ -69,12 +69,12 @@ class TransactionSet:
     """Transactions with ERC-20 transfers.
 
     Attributes:
-        facts: one row per transaction, index 0 to n - 1, with `tx_hash`, `from_address` and other
+        table: one row per transaction, index 0 to n - 1, with `tx_hash`, `from_address` and other
             columns of the source; `n_transfers` is the number of its ERC-20 transfers.
         batch: their transfers, transactions in the same order.
     """
 
-    facts: pd.DataFrame
+    table: pd.DataFrame
     batch: TransferBatch
 
     @classmethod
@@ -96,17 +96,17 @@ class TransactionSet:
             rows = rows[rows["token_std"] == ERC20]
         # Lists and dictionaries are an order of magnitude faster here than string columns.
         wanted = set(transactions["tx_hash"].tolist()).intersection(rows["tx_hash"].tolist())
-        facts = transactions[transactions["tx_hash"].isin(wanted)]
-        facts = facts.sort_values("tx_hash", kind="stable").drop_duplicates("tx_hash")
-        facts = facts.reset_index(drop=True)
-        position = {tx_hash: row for row, tx_hash in enumerate(facts["tx_hash"].tolist())}
+        table = transactions[transactions["tx_hash"].isin(wanted)]
+        table = table.sort_values("tx_hash", kind="stable").drop_duplicates("tx_hash")
+        table = table.reset_index(drop=True)
+        position = {tx_hash: row for row, tx_hash in enumerate(table["tx_hash"].tolist())}
         owner = np.array([position.get(tx, -1) for tx in rows["tx_hash"].tolist()], dtype=np.int64)
         log_index = rows["log_index"].to_numpy(dtype=np.int64)
         order = np.lexsort((log_index, owner))
         order = order[owner[order] >= 0]
         same = np.diff(owner[order], prepend=-1) == 0
         order = order[~(same & (np.diff(log_index[order], prepend=-1) == 0))]
-        counts = np.bincount(owner[order], minlength=len(facts))
+        counts = np.bincount(owner[order], minlength=len(table))
         rows = rows.iloc[order]
         try:
             batch = TransferBatch.from_columns(
@@ -115,11 +115,16 @@ class TransactionSet:
                 sender=_addresses(rows["from_address"]),
                 recipient=_addresses(rows["to_address"]),
                 amount=amounts_from_decimals(map(str, rows["value_raw"].tolist())),
-                origin=_addresses(facts["from_address"]),
+                origin=_addresses(table["from_address"]),
             )
         except ValueError as error:
             raise TableError(f"transfers of {what}: {error}") from error
-        return cls(facts.assign(n_transfers=counts), batch)
+        return cls(table.assign(n_transfers=counts), batch)
+
+    @property
+    def facts(self) -> pd.DataFrame:
+        """The old name of `table`; it goes when its last users have changed."""
+        return self.table
 
     def where(self, chosen: NDArray[np.bool_]) -> Self:
         """The chosen transactions, shape (n,), in the same order."""
@@ -134,11 +139,11 @@ class TransactionSet:
             amount=batch.amount[kept],
             origin=batch.origin[chosen],
         )
-        return type(self)(self.facts[chosen].reset_index(drop=True), part)
+        return type(self)(self.table[chosen].reset_index(drop=True), part)
 
     def __len__(self) -> int:
         """Return the number of transactions."""
-        return len(self.facts)
+        return len(self.table)
 
     @property
     def n_transfers(self) -> NDArray[np.int64]:

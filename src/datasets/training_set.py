@@ -85,14 +85,14 @@ class DataIdentity:
     @classmethod
     def of(cls, data: TransactionSet, rows: NDArray[np.int64]) -> "DataIdentity":
         """Identity of selected transactions; `sha256` is of their sorted hashes, one per line."""
-        facts = data.facts.iloc[rows]
-        lines = "".join(f"{tx_hash}\n" for tx_hash in sorted(facts["tx_hash"].tolist()))
-        blocks = facts["block_number"].astype("int64")
-        times = facts["block_timestamp"].astype("int64")
-        sources = facts["source"].value_counts()
+        table = data.table.iloc[rows]
+        lines = "".join(f"{tx_hash}\n" for tx_hash in sorted(table["tx_hash"].tolist()))
+        blocks = table["block_number"].astype("int64")
+        times = table["block_timestamp"].astype("int64")
+        sources = table["source"].value_counts()
         return cls(
             sha256=hashlib.sha256(lines.encode()).hexdigest(),
-            transactions=len(facts),
+            transactions=len(table),
             transfers=int(data.n_transfers[rows].sum()),
             blocks=int(blocks.nunique()),
             first_block=int(blocks.min()),
@@ -107,8 +107,8 @@ class DataIdentity:
 
 def block_list(data: TransactionSet, rows: NDArray[np.int64]) -> str:
     """The blocks of transactions as CSV text: number, hash, source, transactions used."""
-    facts = data.facts.iloc[rows]
-    blocks = facts.groupby(["block_number", "block_hash", "source"], sort=True).size()
+    chosen = data.table.iloc[rows]
+    blocks = chosen.groupby(["block_number", "block_hash", "source"], sort=True).size()
     table: pd.DataFrame = blocks.rename("transactions_used").reset_index()
     return str(table.to_csv(index=False, lineterminator="\n"))
 

@@ -23,7 +23,7 @@ from src.chain.facts import Facts
 from src.chain.lookups.build import build_lookups
 from src.chain.lookups.lookups import Lookups
 from src.chain.quantities import SECONDS_PER_MINUTE
-from src.chain.transactions import TransactionFacts
+from src.chain.transactions import TransactionFields
 from src.chain.transfers import Transfer
 from src.chain.well_known import WellKnownTokens, load_well_known_tokens
 from src.decision.address_list import AddressList
@@ -244,7 +244,7 @@ class Pipeline:
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
 
     def assess(
-        self, transaction: TransactionFacts, transfers: Sequence[Transfer], facts: Facts
+        self, transaction: TransactionFields, transfers: Sequence[Transfer], facts: Facts
     ) -> Result:
         """Make the features of one transaction, score them and decide. Asks nobody.
 
@@ -279,7 +279,7 @@ class Pipeline:
         )  # fmt: skip
 
     def features(
-        self, transaction: TransactionFacts, transfers: Sequence[Transfer], facts: Facts
+        self, transaction: TransactionFields, transfers: Sequence[Transfer], facts: Facts
     ) -> dict[str, Any]:
         """The features of one transaction, by name: for models, then for people."""
         features: dict[str, Any] = {}
@@ -332,7 +332,7 @@ class Pipeline:
 
     def _decide(
         self,
-        transaction: TransactionFacts,
+        transaction: TransactionFields,
         transfers: Sequence[Transfer],
         features: Mapping[str, Any],
         assessment: Assessment | None,

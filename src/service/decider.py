@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from src.chain.lookups.lookups import Lookups
-from src.chain.transactions import TransactionFacts
+from src.chain.transactions import TransactionFields
 from src.decision.alerts import NORMAL, Alert
 from src.decision.pipeline import Pipeline, Result, open_lookups
 from src.decision.tokens import TokenView, shown_tokens
@@ -122,7 +122,7 @@ class Decider:
             return Outcome(_stored(pipeline, transaction, None), {}, [], [])
         tokens = shown_tokens(transfers)
         facts = self.lookups.gather(tokens, transaction.sender, transaction.block_number)
-        result = pipeline.assess(_facts_of(transaction), transfers, facts)
+        result = pipeline.assess(_fields_of(transaction), transfers, facts)
         transaction_assessed(result)
         metrics.stage_took("features", result.feature_seconds)
         stored = _stored(pipeline, transaction, result)
@@ -145,8 +145,8 @@ def _load(settings: Settings, path: Path) -> Model:
     return load_model(path, available_inputs=FEATURE_NAMES, public_key=settings.model_public_key)
 
 
-def _facts_of(transaction: LoadedTransaction) -> TransactionFacts:
-    return TransactionFacts(
+def _fields_of(transaction: LoadedTransaction) -> TransactionFields:
+    return TransactionFields(
         tx_hash=transaction.tx_hash,
         sender=transaction.sender,
         to=transaction.to,

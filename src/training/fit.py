@@ -83,7 +83,7 @@ def fit(
     """Fit the model on the allowed transactions of a set.
 
     Args:
-        data: with `tx_hash` and `source` among its facts.
+        data: with `tx_hash` and `source` in its table.
         parameters: the choices.
         allowed: shape (n,), which transactions may be seen; None for all.
         features: what the forest reads; fewer for ablations.
@@ -119,9 +119,9 @@ def select_rows(
     data: TransactionSet, parameters: Hyperparameters, allowed: NDArray[np.bool_] | None = None
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Rows for the token amounts and rows for the forest, each in order of the hash."""
-    hashes = data.facts["tx_hash"].tolist()
+    hashes = data.table["tx_hash"].tolist()
     permitted = np.ones(len(data), dtype=bool) if allowed is None else allowed
-    is_capped = (data.facts["source"] == parameters.capped_source).to_numpy(dtype=bool)
+    is_capped = (data.table["source"] == parameters.capped_source).to_numpy(dtype=bool)
     others = np.flatnonzero(permitted & ~is_capped)
     capped = np.flatnonzero(permitted & is_capped)
     share = parameters.capped_source_share
@@ -159,9 +159,9 @@ def fold_of_blocks(data: TransactionSet, folds: int) -> NDArray[np.int64]:
     """Each transaction's fold; blocks are not split."""
     digests = {
         block: int.from_bytes(hashlib.sha256(str(block).encode()).digest(), "big") % folds
-        for block in data.facts["block_number"].unique().tolist()
+        for block in data.table["block_number"].unique().tolist()
     }
-    return np.array([digests[block] for block in data.facts["block_number"].tolist()])
+    return np.array([digests[block] for block in data.table["block_number"].tolist()])
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,7 +94,7 @@ def score_set(
     scores = model.score(rows)
     table = pd.DataFrame(
         {
-            "tx_hash": data.facts["tx_hash"],
+            "tx_hash": data.table["tx_hash"],
             "anomaly_score": scores,
             "anomaly_percentile": model.percentiles(scores),
             "prediction": np.where(scores >= threshold, ANOMALY, NORMAL),

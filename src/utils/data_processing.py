@@ -11,7 +11,7 @@ from typing import Any
 from src.chain.errors import NotFound
 from src.chain.lookups.lookups import Lookups
 from src.chain.quantities import SECONDS_PER_MINUTE
-from src.chain.transactions import TransactionFacts
+from src.chain.transactions import TransactionFields
 from src.chain.transfers import Transfer, normalise_address, transfer_of_event
 from src.decision.pipeline import Pipeline, open_lookups
 from src.decision.tokens import shown_tokens
@@ -109,7 +109,7 @@ def get_features(
         raise ValueError("features need at least one transfer")
     pipeline, lookups = _current()
     sender = normalise_address(from_address)
-    transaction = TransactionFacts("", sender, None, None, tx_timestamp, block_number)
+    transaction = TransactionFields("", sender, None, None, tx_timestamp, block_number)
     facts = lookups.gather(shown_tokens(transfers), sender, block_number)
     features = pipeline.features(transaction, transfers, facts)
     return pipeline.problem_with(features) is None, features

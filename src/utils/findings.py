@@ -15,7 +15,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from forta_agent import EntityType, Finding, FindingSeverity, FindingType, Label
 
-from src.chain.transactions import TransactionFacts
+from src.chain.transactions import TransactionFields
 from src.chain.transfers import ZERO_ADDRESS, Transfer
 from src.decision.alerts import UNKNOWN, Alert
 from src.decision.pipeline import Result
@@ -240,7 +240,7 @@ def finding_of(
     )
 
 
-def involved_addresses(transaction: TransactionFacts, transfers: Sequence[Transfer]) -> list[str]:
+def involved_addresses(transaction: TransactionFields, transfers: Sequence[Transfer]) -> list[str]:
     """The sender, then tokens and accounts in the order of the logs, each once."""
     involved: dict[str, None] = {transaction.sender: None} if transaction.sender else {}
     for transfer in transfers:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from src import agent
 from src.chain.errors import NotFound, SourceError
 from src.chain.facts import Facts, token_info
-from src.chain.transactions import TransactionFacts
+from src.chain.transactions import TransactionFields
 from src.chain.transfers import Transfer
 from src.detection.features.definitions import FEATURE_NAMES, FOREST_INPUTS
 from src.utils import data_processing
@@ -168,7 +168,7 @@ def test_values_are_finite_whatever_amounts_and_decimals(start_bot, amounts, dec
         start_bot()
     pipeline = agent.BOT.pipeline
     transfers = [transfer(UNKNOWN_TOKEN, amount=a, index=i) for i, a in enumerate(amounts)]
-    transaction = TransactionFacts(TX_HASH, ALICE, BOB, 1, TIMESTAMP, BLOCK)
+    transaction = TransactionFields(TX_HASH, ALICE, BOB, 1, TIMESTAMP, BLOCK)
     facts = Facts({UNKNOWN_TOKEN: token_info("a source", symbol, symbol, decimals)})
     features = pipeline.features(transaction, transfers, facts)
     assert pipeline.problem_with(features) is None

@@ -68,13 +68,13 @@ def part(data, rows):
 
 
 def of_blocks(data, chosen):
-    blocks = data.facts["block_number"].to_numpy(dtype=np.int64)
+    blocks = data.table["block_number"].to_numpy(dtype=np.int64)
     rows = np.flatnonzero(np.isin(blocks, chosen))
     return part(data, rows), blocks[rows]
 
 
 def halves(data, seed):
-    blocks = np.random.default_rng(seed).permutation(data.facts["block_number"].unique())
+    blocks = np.random.default_rng(seed).permutation(data.table["block_number"].unique())
     return (
         of_blocks(data, blocks[:BLOCKS_A_SAMPLE]),
         of_blocks(data, blocks[BLOCKS_A_SAMPLE : 2 * BLOCKS_A_SAMPLE]),
@@ -87,7 +87,7 @@ def reference(model, traffic):
 
 
 def test_the_same_traffic_raises_no_alarm_in_200_draws(model, traffic):
-    blocks = traffic.facts["block_number"].unique()
+    blocks = traffic.table["block_number"].unique()
     alarms = 0
     for seed in range(10):
         mixed = np.random.default_rng(seed).permutation(blocks)
@@ -251,8 +251,8 @@ def test_two_eras_of_mainnet_differ_and_one_era_does_not():
 
     data = load_background(default_folder())
     shipped = load_model(DEFAULT_MODEL_PATH, FEATURE_NAMES)
-    years = pd.to_datetime(data.facts["block_timestamp"].astype("int64"), unit="s").dt.year
-    blocks = data.facts["block_number"].to_numpy(dtype=np.int64)
+    years = pd.to_datetime(data.table["block_timestamp"].astype("int64"), unit="s").dt.year
+    blocks = data.table["block_number"].to_numpy(dtype=np.int64)
 
     def era(first, last):
         rows = np.flatnonzero(((years >= first) & (years <= last)).to_numpy())

@@ -46,14 +46,14 @@ def test_every_transaction_stands_once_with_its_block_or_attack_as_group(sample)
     assert len(table) == len(background) + len(exploits)
     assert table["exploit"].sum() == len(exploits)
     blocks = table[table["exploit"] == 0].groupby("group").size()
-    assert len(blocks) == background.facts["block_number"].nunique()
+    assert len(blocks) == background.table["block_number"].nunique()
     assert set(table[table["exploit"] == 1]["group"]).isdisjoint(blocks.index)
     assert np.isfinite(table[list(FEATURE_NAMES)].to_numpy()).all()
 
 
 def test_attacks_on_one_protocol_or_of_one_graph_are_one_group(sample):
     exploits = load_exploits(sample)
-    alone = exploits.facts.assign(protocol=[f"p{row}" for row in range(len(exploits))])
+    alone = exploits.table.assign(protocol=[f"p{row}" for row in range(len(exploits))])
     separate = attack_groups(type(exploits)(alone, exploits.batch))
     together = attack_groups(type(exploits)(alone.assign(protocol="One"), exploits.batch))
     assert len(set(separate)) > 1

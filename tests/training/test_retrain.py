@@ -221,11 +221,11 @@ def test_two_retrainings_at_once_leave_one_whole_champion(tmp_path, bundles, old
 
 def test_held_out_blocks_are_seen_by_no_challenger(old_data, tmp_path):
     data = prepare([old_data], Feedback(), tmp_path)
-    seen = set(load_background(data.training).facts["block_number"])
-    held_out = set(data.held_out.facts["block_number"])
+    seen = set(load_background(data.training).table["block_number"])
+    held_out = set(data.held_out.table["block_number"])
     assert held_out
     assert not seen & held_out
-    assert held_out | seen == set(load_background(old_data).facts["block_number"])
+    assert held_out | seen == set(load_background(old_data).table["block_number"])
     numbers = pd.Series(range(10_000))
     assert 0.18 < held_out_blocks(numbers).mean() < 0.22
     assert 0 < data.recent.sum() < len(data.held_out)
@@ -233,24 +233,24 @@ def test_held_out_blocks_are_seen_by_no_challenger(old_data, tmp_path):
 
 def test_old_and_new_data_are_joined_and_repeated_ones_count_once(old_data, new_data, tmp_path):
     both = prepare([old_data, new_data, old_data], Feedback(), tmp_path / "both")
-    facts = load_background(both.training).facts
-    assert facts["block_number"].max() > 1_001_000
-    assert facts["tx_hash"].is_unique
+    table = load_background(both.training).table
+    assert table["block_number"].max() > 1_001_000
+    assert table["tx_hash"].is_unique
     assert len(both.exploits) == 20
 
 
 def test_what_analysts_found_leaves_the_background_and_joins_the_attacks(old_data, tmp_path):
     background = load_background(old_data)
-    found, benign = background.facts["tx_hash"].tolist()[:2]
+    found, benign = background.table["tx_hash"].tolist()[:2]
     feedback = Feedback(frozenset({found, "0x" + "0" * 64}), frozenset({benign}))
     data = prepare([old_data], feedback, tmp_path)
-    everywhere = set(load_background(data.training).facts["tx_hash"]) | set(
-        data.held_out.facts["tx_hash"]
+    everywhere = set(load_background(data.training).table["tx_hash"]) | set(
+        data.held_out.table["tx_hash"]
     )
     assert found not in everywhere
     assert benign in everywhere
-    assert found in set(data.exploits.facts["tx_hash"])
-    assert data.reported_benign.facts["tx_hash"].tolist() == [benign]
+    assert found in set(data.exploits.table["tx_hash"])
+    assert data.reported_benign.table["tx_hash"].tolist() == [benign]
     assert data.unknown_feedback == ("0x" + "0" * 64,)
 
 
@@ -293,7 +293,7 @@ def test_false_alarms_that_were_reported_must_not_come_back(good_and_poor, old_d
     good, _ = good_and_poor
     background = load_background(old_data)
     noisy = load_model_with_threshold(good, 0.0)
-    feedback = Feedback(benign=frozenset(background.facts["tx_hash"].tolist()[:5]))
+    feedback = Feedback(benign=frozenset(background.table["tx_hash"].tolist()[:5]))
     data = prepare([old_data], feedback, tmp_path)
     checks = checks_by_name(good, noisy, data)
     assert not checks["false alarms that analysts reported"].passed

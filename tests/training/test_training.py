@@ -99,16 +99,16 @@ def test_repeated_rows_count_once(sample, tmp_path, background):
         table = pd.read_parquet(sample / name)
         pd.concat([table, table.head(100)]).to_parquet(folder / name, index=False)
     twice = load_background(folder)
-    assert twice.facts["tx_hash"].tolist() == background.facts["tx_hash"].tolist()
+    assert twice.table["tx_hash"].tolist() == background.table["tx_hash"].tolist()
     assert np.array_equal(twice.batch.amount, background.batch.amount)
 
 
 def test_known_exploits_are_left_out(sample, tmp_path, background):
     folder = shuffled(sample, tmp_path / "listed")
-    listed = background.facts["tx_hash"].tolist()[:3]
+    listed = background.table["tx_hash"].tolist()[:3]
     table = pd.DataFrame({"tx_hash": listed, "label": "exploit"})
     table.to_csv(folder / "exploit_transactions.csv.gz", index=False)
-    assert not set(listed) & set(load_background(folder).facts["tx_hash"])
+    assert not set(listed) & set(load_background(folder).table["tx_hash"])
 
 
 def test_incomplete_blocks_are_left_out(sample, tmp_path):
@@ -118,14 +118,14 @@ def test_incomplete_blocks_are_left_out(sample, tmp_path):
     table.loc[table["block_number"] == first, "full_block"] = False
     table.loc[table["block_number"] == first + 1, "all_logs"] = False
     table.to_parquet(folder / "transactions.parquet", index=False)
-    assert load_background(folder).facts["block_number"].min() == first + 2
+    assert load_background(folder).table["block_number"].min() == first + 2
 
 
 def test_single_transfers_and_the_capped_source_are_thinned(background):
     half = np.arange(len(background)) % 2 == 0
-    facts = background.facts.assign(source=np.where(half, "capped", "other"))
+    table = background.table.assign(source=np.where(half, "capped", "other"))
     parameters = replace(SMALL, capped_source="capped", capped_source_share=0.2)
-    profile_rows, forest_rows = select_rows(replace(background, facts=facts), parameters)
+    profile_rows, forest_rows = select_rows(replace(background, table=table), parameters)
     capped = half[profile_rows].mean()
     assert 0.15 < capped <= 0.2
     singles = (background.n_transfers[profile_rows] == 1).sum()
@@ -150,7 +150,7 @@ def test_token_amounts_are_medians_and_robust_deviations(background):
 
 def test_a_transaction_is_scored_by_a_model_that_has_not_seen_its_block(background):
     crossed = cross_fit(background, SMALL)
-    blocks = background.facts["block_number"].to_numpy()
+    blocks = background.table["block_number"].to_numpy()
     for fold, model in crossed.models.items():
         held_out = set(blocks[crossed.fold == fold])
         assert not held_out & set(blocks[model.profile_rows])
@@ -160,14 +160,14 @@ def test_a_transaction_is_scored_by_a_model_that_has_not_seen_its_block(backgrou
 
 
 def test_a_block_is_in_one_fold_and_folds_do_not_depend_on_the_set(background):
-    table = background.facts.assign(fold=fold_of_blocks(background, 5))
+    table = background.table.assign(fold=fold_of_blocks(background, 5))
     assert (table.groupby("block_number")["fold"].nunique() == 1).all()
     assert table["fold"].nunique() > 2
 
 
 def test_the_identity_is_that_of_the_sorted_hashes(background):
     rows = np.array([3, 1, 2])
-    hashes = sorted(background.facts["tx_hash"].iloc[rows])
+    hashes = sorted(background.table["tx_hash"].iloc[rows])
     digest = hashlib.sha256("".join(f"{h}\n" for h in hashes).encode()).hexdigest()
     identity = DataIdentity.of(background, rows)
     assert identity.sha256 == digest
@@ -179,10 +179,10 @@ def test_too_few_transactions_are_refused_with_what_to_do(background):
     allowed[:1] = True
     with pytest.raises(ValueError, match="record more blocks"):
         fit(background, SMALL, allowed=allowed)
-    one_block = (background.facts["block_number"] == background.facts["block_number"].min()).values
-    facts = background.facts[one_block].reset_index(drop=True)
+    one_block = (background.table["block_number"] == background.table["block_number"].min()).values
+    table = background.table[one_block].reset_index(drop=True)
     with pytest.raises(ValueError, match="too few blocks"):
-        cross_fit(TransactionSet(facts, background.batch), SMALL)
+        cross_fit(TransactionSet(table, background.batch), SMALL)
 
 
 def test_a_folder_that_is_no_data_set_is_named(tmp_path, capsys):

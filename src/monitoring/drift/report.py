@@ -68,7 +68,7 @@ def read_sample(path: Path, model: Model, *, as_reference: bool) -> TrafficSampl
         except ValueError as error:
             raise ValueError(f"{path}: {reason(error)}") from None
     data = load_background(path)
-    blocks = data.facts["block_number"].to_numpy(dtype=np.int64)
+    blocks = data.table["block_number"].to_numpy(dtype=np.int64)
     return sample_of(model, data.batch, blocks if as_reference else None)
 
 

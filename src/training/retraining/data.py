@@ -63,7 +63,7 @@ class RetrainingData:
 
         Chosen by a digest of the first hash of a cluster, so that they are the same each time.
         """
-        hashes = self.exploits.facts["tx_hash"].tolist()
+        hashes = self.exploits.table["tx_hash"].tolist()
         first: dict[int, str] = {}
         for cluster, tx_hash in zip(self.exploit_clusters.tolist(), hashes, strict=True):
             first[cluster] = min(tx_hash, first.get(cluster, tx_hash))
@@ -108,7 +108,7 @@ def prepare(folders: Sequence[Path], feedback: Feedback, work: Path) -> Retraini
     return RetrainingData(
         training=training,
         held_out=background,
-        recent=recent_blocks(background.facts["block_timestamp"]),
+        recent=recent_blocks(background.table["block_timestamp"]),
         exploits=attacks,
         exploit_clusters=clusters(attacks),
         reported_benign=_subset(transactions, transfers, feedback.benign),
@@ -141,11 +141,11 @@ def _joined(folders: Sequence[Path]) -> tuple[pd.DataFrame, pd.DataFrame]:
         transfers = [load_transfers(folder).to_pandas() for folder in folders]
     except RecordingError as error:
         raise TableError(str(error)) from error
-    facts = pd.concat(transactions, ignore_index=True)
-    require_columns(facts, ("tx_hash", "block_number", "block_timestamp"), "transactions")
+    table = pd.concat(transactions, ignore_index=True)
+    require_columns(table, ("tx_hash", "block_number", "block_timestamp"), "transactions")
     rows = pd.concat(transfers, ignore_index=True)
     return (
-        facts.drop_duplicates("tx_hash", ignore_index=True),
+        table.drop_duplicates("tx_hash", ignore_index=True),
         rows.drop_duplicates(["tx_hash", "log_index"], ignore_index=True),
     )
 
@@ -208,20 +208,20 @@ def _golden_set(
     rows = rows[~rows["tx_hash"].isin(transfers["tx_hash"])]
     if "preferred" in rows.columns:
         rows = rows[rows["preferred"] == 1]
-    facts = pd.concat(
-        [transactions[["tx_hash", "from_address"]], exploits.facts[["tx_hash", "from_address"]]]
+    table = pd.concat(
+        [transactions[["tx_hash", "from_address"]], exploits.table[["tx_hash", "from_address"]]]
     )
-    return _subset(facts.drop_duplicates("tx_hash"), pd.concat([transfers, rows]), set(golden))
+    return _subset(table.drop_duplicates("tx_hash"), pd.concat([transfers, rows]), set(golden))
 
 
 def _subset(
     transactions: pd.DataFrame, transfers: pd.DataFrame, hashes: frozenset[str] | set[str]
 ) -> TransactionSet | None:
-    facts = transactions[transactions["tx_hash"].isin(hashes)]
+    table = transactions[transactions["tx_hash"].isin(hashes)]
     rows = transfers[transfers["tx_hash"].isin(hashes)]
     if "token_std" in rows.columns:
         rows = rows[rows["token_std"].fillna(ERC20) == ERC20].drop(columns="token_std")
-    if facts.empty or rows.empty:
+    if table.empty or rows.empty:
         return None
-    found = TransactionSet.from_tables(facts, rows)
+    found = TransactionSet.from_tables(table, rows)
     return found if len(found) else None

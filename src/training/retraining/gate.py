@@ -61,7 +61,7 @@ class _Judged:
     @classmethod
     def by(cls, model: Model, attack: AttackModel | None, data: RetrainingData) -> "_Judged":
         background = _scores(model, data.held_out)
-        blocks = data.held_out.facts["block_number"].to_numpy(dtype=np.int64)
+        blocks = data.held_out.table["block_number"].to_numpy(dtype=np.int64)
         scored = Scored(background, blocks, _scores(model, data.exploits), data.exploit_clusters)
         return cls(
             model,
@@ -242,7 +242,7 @@ def _anomaly_rate(name: str, old: _Judged, new: _Judged, which: str, allowed: To
 
 
 def _golden_cases(old: _Judged, new: _Judged, data: RetrainingData) -> Check:
-    cases = [] if data.golden_set is None else data.golden_set.facts["tx_hash"].tolist()
+    cases = [] if data.golden_set is None else data.golden_set.table["tx_hash"].tolist()
 
     def wrong(side: _Judged) -> list[str]:
         return [

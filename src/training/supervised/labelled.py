@@ -53,15 +53,15 @@ def labelled_features(
     """The table: the features, `exploit` (0 or 1), `group`, `tx_hash`, `derivation`.
 
     Args:
-        background: with `block_number`, `source` and `tx_hash` among its facts.
-        exploits: with `protocol` and `derivation` among its facts.
+        background: with `block_number`, `source` and `tx_hash` in its table.
+        exploits: with `protocol` and `derivation` in its table.
         profile: the live model's token amounts, for the exploits.
     """
     parts = [
         _part(
             _cross_fitted(background, Hyperparameters()),
             background,
-            [f"block {number}" for number in background.facts["block_number"].tolist()],
+            [f"block {number}" for number in background.table["block_number"].tolist()],
             is_exploit=False,
         ),
         _part(
@@ -78,7 +78,7 @@ def labelled_features(
 def attack_groups(exploits: TransactionSet) -> list[str]:
     """A group name for each exploit; equal for the same protocol or transfer graph."""
     protocols = (
-        exploits.facts["protocol"].astype("string").fillna("").str.strip().str.lower().tolist()
+        exploits.table["protocol"].astype("string").fillna("").str.strip().str.lower().tolist()
     )
     graphs = clusters(exploits).tolist()
     group = {graph: graph for graph in graphs}
@@ -109,8 +109,8 @@ def _part(
     table = pd.DataFrame(features, columns=list(FEATURE_NAMES))
     table[LABEL] = int(is_exploit)
     table[GROUP] = groups
-    table["tx_hash"] = data.facts["tx_hash"].to_numpy()
-    table["derivation"] = data.facts["derivation"].to_numpy() if is_exploit else "log"
+    table["tx_hash"] = data.table["tx_hash"].to_numpy()
+    table["derivation"] = data.table["derivation"].to_numpy() if is_exploit else "log"
     return table
 
 
