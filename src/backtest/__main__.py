@@ -51,7 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
     first, last = options.from_block or 0, options.to_block
     if last is not None and first > last:
         parser.error("--from-block is after --to-block")
-    from src.backtest.command import run  # noqa: PLC0415  --help needs none of it
+    from src.backtest.run import run  # noqa: PLC0415  --help needs none of it
 
     return run(options)
 

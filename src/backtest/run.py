@@ -1,232 +1,142 @@
-"""A backtest from its options to its report, for every engine."""
+"""A backtest as a command: its data, its progress and its summary."""
 
-import hashlib
+import argparse
 import json
-import time
+import logging
+import os
+import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from tqdm import tqdm
+
+from src.backtest.backtest import LAST_BLOCK, Options, Plan, backtest
 from src.backtest.errors import BacktestError
-from src.backtest.executors.job import Job
-from src.backtest.executors.local import run_locally
-from src.backtest.executors.spark import run_on_spark
-from src.backtest.output.exploits import KnownExploits, known_exploits
-from src.backtest.output.output import REPORT, SUMMARY, Output
-from src.backtest.output.report import report
-from src.backtest.output.summary import summarise
-from src.backtest.reading.layouts import Export, detect
-from src.backtest.reading.plan import (
-    Slice,
-    common_breaks,
-    cut_blocks,
-    identity,
-    index_blocks,
-    whole_table,
-)
-from src.backtest.reading.shuffle import remove_copy, shuffled
-from src.decision.policy_file import read_policy
-from src.detection.bundle_files import ATTACK_MODEL_FILE, manifest_path
-from src.detection.forest.manifest import read_manifest
-from src.detection.policy import parse_policy
-from src.settings import model_public_key
-
-LAST_BLOCK = 2**62
-TIMING = "timing.json"
+from src.backtest.executors.memory import keep_freed_memory
+from src.backtest.output.compare import as_html, as_text, compare
+from src.backtest.output.output import REPORT, Output
+from src.chain.recording import __main__ as record
+from src.settings import load_settings
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
-    """Options of a backtest.
+class _Bar(tqdm):  # type: ignore[type-arg]  # a class of strings alone at run time
+    """A progress bar without a monitor thread, since workers are forked from this process."""
 
-    Attributes:
-        data: the folder with the historical data.
-        out: the folder of the run.
-        model, policy: files.
-        attack_model: a file; None for the one beside the model, where there is one.
-        threshold: None for the model's own.
-        chain_id: the chain.
-        exploits: a list of known exploits, or None for that in the data folder.
-        first, last: blocks outside are ignored.
-        features: whether to write the inputs with each decision.
-        slice_rows: rows of transactions and transfers in a slice.
-        engine: "local" or "spark".
-        workers: processes of the local engine.
-        spark_master: address of the cluster; None for Spark's own configuration.
-    """
-
-    data: Path
-    out: Path
-    model: Path
-    policy: Path
-    attack_model: Path | None
-    threshold: float | None
-    chain_id: int
-    exploits: Path | None
-    first: int
-    last: int
-    features: bool
-    slice_rows: int
-    engine: str
-    workers: int
-    spark_master: str | None
+    monitor_interval = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """The work of a run.
+class _Progress:
+    """A bar over transfers, with the time left."""
 
-    Attributes:
-        job: processes each slice.
-        slices: all slices, in order.
-        pending: unfinished slices.
-    """
+    def __init__(self) -> None:
+        self._bar: _Bar | None = None
 
-    job: Job
-    slices: list[Slice]
-    pending: list[Slice]
+    def started(self, plan: Plan) -> Callable[[dict[str, Any]], None]:
+        """Show the bar; returns a callback for journal entries."""
+        total = sum(part.n_transfers for part in plan.slices)
+        pending = {part.name: part.n_transfers for part in plan.pending}
+        bar = self._bar = _Bar(
+            total=total,
+            initial=total - sum(pending.values()),
+            unit=" transfers",
+            unit_scale=True,
+            mininterval=0.1 if sys.stderr.isatty() else 10.0,
+        )
+
+        def done(entry: dict[str, Any]) -> None:
+            bar.update(pending[f"{entry['first_block']:012d}-{entry['last_block']:012d}"])
+
+        return done
+
+    def close(self) -> None:
+        """Leave the bar as it is."""
+        if self._bar is not None:
+            self._bar.close()
 
 
-Started = Callable[[Plan], Callable[[dict[str, Any]], None]]
+def run(options: argparse.Namespace) -> int:
+    """Carry the command out with its parsed arguments; returns its exit code."""
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
+    keep_freed_memory()
+    return _run(options)
 
 
-def backtest(options: Options, started: Started) -> dict[str, Any]:
-    """Run or resume a backtest; returns its summary.
-
-    Args:
-        options: of the run.
-        started: called with the plan; returns a callback for journal entries.
-
-    Raises:
-        BacktestError: the data, the options or the folder is unusable.
-        OSError: the disk failed.
-        RuntimeError: the model is unusable, a worker was killed, or the cluster failed.
-    """
-    begun = time.perf_counter()
-    public_key = model_public_key()
-    manifest = read_manifest(options.model, public_key)
-    text = read_policy(options.policy, public_key)
-    parse_policy(text, str(options.policy))
-    exploits = known_exploits(options.exploits, options.data)
-    export = detect(options.data.resolve())
-    job = Job(
-        export=export,
-        tokens_folder=options.data.resolve(),
-        out=options.out.resolve(),
-        model_path=options.model.resolve(),
-        policy_text=text,
-        policy_name=options.policy.name,
-        chain_id=options.chain_id,
-        threshold=manifest.anomaly_threshold if options.threshold is None else options.threshold,
-        exploits=exploits.hashes,
-        attack_model_path=options.attack_model and options.attack_model.resolve(),
-        with_features=options.features,
-        public_key=public_key,
+def _run(options: argparse.Namespace) -> int:
+    settings = load_settings()
+    if options.compare_with is not None:
+        Output(options.compare_with).summary()  # fail early if the runs cannot be compared
+    data = options.data
+    if data is None:
+        data = options.out.with_name(f"{options.out.name}.recording")
+        code = _record(options, data)
+        if code:
+            return code
+    threshold = options.threshold
+    asked = Options(
+        data=data,
+        out=options.out,
+        model=options.model or settings.model_path,
+        attack_model=None if options.model else settings.attack_model_path,
+        policy=options.policy or settings.policy_path,
+        threshold=settings.anomaly_threshold if threshold is None else threshold,
+        chain_id=settings.chain_id if options.chain is None else options.chain,
+        exploits=options.exploits,
+        first=options.from_block or 0,
+        last=LAST_BLOCK if options.to_block is None else options.to_block,
+        features=options.features,
+        slice_rows=options.slice_rows,
+        engine=options.engine,
+        workers=options.workers,
+        spark_master=options.master,
     )
-    asked = {
-        "data": identity(export),
-        "layout": export.layout,
-        "first_block": options.first,
-        "last_block": options.last,
-        "chain_id": options.chain_id,
-        "slice_rows": options.slice_rows,
-        "model": manifest.sha256,
-        "model_version": manifest.model_version,
-        "attack_model": _attack_model_digest(options),
-        "policy": hashlib.sha256(text.encode()).hexdigest(),
-        "policy_name": options.policy.name,
-        "threshold": job.threshold,
-        "exploits": exploits.digest(),
-        "features": options.features,
-    }
-    output = Output(options.out)
-    with output.opened(asked):
-        listed = _listed(job, exploits)  # first, to report a corrupt list before the long work
-        job, slices = _sliced(job, options)
-        done = output.entries()
-        names = {part.name for part in slices}
-        for name in done.keys() - names:
-            raise BacktestError(f"{options.out}: contains a slice {name} that is not in this data")
-        plan = Plan(job, slices, [part for part in slices if part.name not in done])
-        report_progress = started(plan)
-        if plan.pending and options.engine == "spark":
-            run_on_spark(job, plan.pending, options.spark_master, report_progress)
-        elif plan.pending:
-            run_locally(job, plan.pending, options.workers, report_progress)
-        summary = summarise(asked, output.entries().values(), exploits.hashes, listed)
-        output.write_text(SUMMARY, json.dumps(summary, indent=1, sort_keys=True) + "\n")
-        output.write_text(REPORT, report(summary))
-        seconds = round(time.perf_counter() - begun, 3)
-        timing = {"seconds": seconds, "slices": len(plan.pending), "engine": options.engine}
-        output.write_text(TIMING, json.dumps(timing) + "\n")
-        remove_copy(options.out)
-    return summary
+    with closing(_Progress()) as progress:
+        summary = backtest(asked, progress.started)
+    _summarise(options.out, summary)
+    if options.compare_with is not None:
+        changed = compare(
+            options.compare_with, options.out, minutes_per_alert=options.minutes_per_alert
+        )
+        output = Output(options.out)
+        output.write_text("comparison.json", json.dumps(changed, indent=1) + "\n")
+        output.write_text("comparison.html", as_html(changed))
+        sys.stdout.write(f"{as_text(changed)}  {options.out / 'comparison.html'}\n")
+    return 0
 
 
-def _attack_model_digest(options: Options) -> str | None:
-    """What tells the attack model from others; None where there is none."""
-    path = options.attack_model or options.model.with_name(ATTACK_MODEL_FILE)
-    try:
-        return hashlib.sha256(manifest_path(path).read_bytes()).hexdigest()
-    except FileNotFoundError:
-        return None
+def _record(options: argparse.Namespace, folder: Path) -> int:
+    """Record the range with `npm run record`'s own command; returns its exit code."""
+    arguments = ["--from-block", str(options.from_block), "--to-block", str(options.to_block)]
+    arguments += ["--out", str(folder), "--patience", str(options.patience)]
+    if options.url:
+        arguments += ["--url", options.url]
+    elif not os.environ.get(record.URL_VARIABLE):
+        raise BacktestError(f"no node: set {record.URL_VARIABLE}, or pass --url or --data")
+    return record.main(arguments)
 
 
-def _listed(job: Job, exploits: KnownExploits) -> list[dict[str, Any]]:
-    """The decisions on exploits that are listed with transfers."""
-    if exploits.tables is None:
-        return []
-    try:
-        return job.judge(exploits.tables)
-    except BacktestError as error:
-        raise BacktestError(f"{exploits.source}: {error}") from error
-
-
-def _sliced(job: Job, options: Options) -> tuple[Job, list[Slice]]:
-    """The slices, and the job for the data that they refer to."""
-    export, first, last = job.export, options.first, options.last
-    transactions = index_blocks(export.transactions)
-    whole = first == 0 and last == LAST_BLOCK
-    transfers = blocks = None
-    if "block_number" in export.transfers.columns:
-        transfers = index_blocks(export.transfers)
-        blocks = None if export.blocks is None else index_blocks(export.blocks)
-    tables = [transactions, transfers, *([blocks] if blocks else [])]
-    if all(table is not None and table.ordered for table in tables):
-        assert transfers is not None  # noqa: S101  just tested
-        counts = [transactions.counts(), transfers.counts()]
-        breaks = common_breaks([transactions, transfers])
-        ranges = cut_blocks(counts, options.slice_rows, first, last, breaks)
-        slices = []
-        for index, (start, end) in enumerate(ranges):
-            moved = transfers.spans(start, end)
-            slices.append(
-                Slice(
-                    index,
-                    start,
-                    end,
-                    sum(span.stop - span.start for span in moved),
-                    transactions.spans(start, end),
-                    moved,
-                    blocks.spans(start, end) if blocks else (),
-                )
-            )
-        return job, slices
-    moved = whole_table(export.transfers)
-    rows = sum(span.stop for span in moved)
-    if whole and rows + transactions.rows <= options.slice_rows:
-        numbers, _ = transactions.counts()
-        if not len(numbers):
-            return job, []
-        one = Slice(
-            0, int(numbers[0]), int(numbers[-1]), rows,
-            whole_table(export.transactions), moved, _all(export),
-        )  # fmt: skip
-        return job, [one]
-    export, slices = shuffled(export, options.out.resolve(), options.slice_rows, first, last)
-    return job.on(export), slices
-
-
-def _all(export: Export) -> Any:
-    return () if export.blocks is None else whole_table(export.blocks)
+def _summarise(out: Path, summary: dict[str, Any]) -> None:
+    alerts = summary["review"] + summary["block"]
+    exploits = summary["exploits"]
+    known = (
+        f", {exploits['caught']:,} of {exploits['judged']:,} known exploits caught"
+        if exploits["judged"]
+        else ""
+    )
+    unknown = ""
+    if summary["transfers_without_transaction"]:
+        unknown += (
+            f"  {summary['transfers_without_transaction']:,} transfers are ignored: their "
+            "transactions are not in the data\n"
+        )
+    if summary["without_sender"]:
+        unknown += (
+            f"  {summary['without_sender']:,} transactions are not scored: their senders are not "
+            "in the data\n"
+        )
+    sys.stdout.write(
+        f"{summary['transactions']:,} transactions with {summary['transfers']:,} ERC-20 transfers: "
+        f"{summary['anomalies']:,} anomalies, {alerts:,} alerts ({summary['block']:,} to block)"
+        f"{known}\n{unknown}  {out / REPORT}\n"
+    )

@@ -31,8 +31,8 @@ from src.demo.anvil import Chain, anvil
 from src.demo.contracts import Contract, compile_contracts
 from src.demo.forta_cli import run_cli
 from src.demo.outcome import Outcome
-from src.demo.report import Report
 from src.demo.scenarios import SCENARIOS, Played, play
+from src.demo.terminal import Report
 from src.demo.world import GENESIS, build
 
 # The local node has no rate limit to respect, but a busy machine needs more time.

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Final
 
 from src.detection.features.batch import TransferBatch
-from src.monitoring.drift.report import publish, read_sample, to_json
-from src.monitoring.drift.sample import sample_of
+from src.monitoring.drift.drift_report import publish, to_json
+from src.monitoring.drift.sample import read_sample, sample_of
 from src.monitoring.drift.verdict import Drift, Verdict, compare
 from src.service.database.chain import newest_transfers
 from src.service.database.engine import Database

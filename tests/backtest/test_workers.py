@@ -80,7 +80,7 @@ def test_any_number_of_workers_gives_the_same_bytes(
 def test_workers_that_are_not_forked_give_the_same_bytes(
     tmp_path: Path, etl: Path, expected: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("src.backtest.run.run_locally", partial(run_locally, method="spawn"))
+    monkeypatch.setattr("src.backtest.backtest.run_locally", partial(run_locally, method="spawn"))
     assert run(etl, tmp_path / "out", *SLICES) == 0
     assert content_of(tmp_path / "out") == expected
 
@@ -162,7 +162,7 @@ def test_an_error_in_a_worker_keeps_its_type_and_its_words(
             raised.append(found)
             raise BacktestError("seen") from found
 
-    monkeypatch.setattr("src.backtest.run.run_locally", spied)
+    monkeypatch.setattr("src.backtest.backtest.run_locally", spied)
     assert run(etl, tmp_path / "out", *SLICES) == 1
     (found,) = raised
     assert type(found) is type(error)

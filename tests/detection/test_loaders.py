@@ -23,7 +23,7 @@ from src.detection.forest.model import load_model
 from src.detection.policy import PolicyError
 from src.detection.signature import new_private_key, public_key, signature_path
 from src.monitoring.drift import __main__ as drift
-from src.monitoring.forta_alerts.report import expected_rate
+from src.monitoring.forta_alerts.run import expected_rate
 from src.registry import __main__ as models
 from src.registry.registry import BundleRefused, Registry
 from src.registry.sign import main as sign_main
@@ -82,8 +82,8 @@ def test_a_policy_is_parsed_from_verified_text_alone() -> None:
     ]
     # The backtest's job parses what its run read by `read_policy`.
     assert users == [
+        "src/backtest/backtest.py",
         "src/backtest/executors/job.py",
-        "src/backtest/run.py",
         "src/decision/pipeline.py",
         "src/decision/policy_file.py",
         "src/detection/policy.py",

@@ -16,9 +16,9 @@ from src.detection.features.definitions import FEATURE_NAMES
 from src.detection.forest.model import load_model
 from src.monitoring import metrics
 from src.monitoring.drift import __main__ as command
+from src.monitoring.drift.drift_report import publish
 from src.monitoring.drift.levels import Levels
 from src.monitoring.drift.measures import Categories, Distribution, bin_edges, effect
-from src.monitoring.drift.report import publish
 from src.monitoring.drift.sample import VALUE_SCALE, parse_sample, sample_of
 from src.monitoring.drift.verdict import TOKEN_MIX, TooFew, Verdict, compare
 from src.registry.bundle import MODEL_FILE

@@ -7,7 +7,7 @@ import pytest
 from src.chain.errors import MalformedAnswer, RequestRefused, SourceUnavailable
 from src.monitoring.forta_alerts import __main__ as stats
 from src.monitoring.forta_alerts.api import ATTEMPTS, FortaApi
-from src.monitoring.forta_alerts.report import to_json
+from src.monitoring.forta_alerts.daily_report import to_json
 from src.monitoring.forta_alerts.statistics import alerts_table, by_hour, daily_statistics
 from src.utils.constants import ANOMALOUS_ALERT_ID as ANOMALOUS
 from src.utils.constants import INVALID_ALERT_ID as INVALID

@@ -27,7 +27,7 @@ exit codes: 0 ok, 1 failed, or too few transactions, 2 wrong usage, 3 watch,
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     options = _parse(arguments)
-    from src.monitoring.drift.report import run  # noqa: PLC0415  --help needs none of it
+    from src.monitoring.drift.run import run  # noqa: PLC0415  --help needs none of it
 
     return run(options)
 

@@ -3,11 +3,13 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from src.datasets.training_set import load_background
 from src.detection.features.batch import TransferBatch
 from src.detection.features.definitions import FEATURE_NAMES, TokenProfile, feature_table
 from src.detection.forest.model import Model
@@ -27,6 +29,7 @@ transaction's known tokens. The model's inputs only react to amounts that are fa
 
 UNKNOWN_TOKEN = "unknown"  # noqa: S105  stands for all that have no address here
 _FORMAT = 1
+_MAX_SAMPLE_BYTES = 16 * 1024 * 1024
 _SPLITS = 25
 
 
@@ -110,6 +113,25 @@ def _column(content: dict[str, Any]) -> Distribution:
     if not usable or not np.isfinite(values).all() or not 0.99 < shares.sum() < 1.01:
         raise ValueError("a column is not a distribution")
     return Distribution(values, shares / shares.sum(), size, Noise(**content["noise"]))
+
+
+def read_sample(path: Path, model: Model, *, as_reference: bool) -> TrafficSample:
+    """A sample of traffic from a folder or a file.
+
+    Raises:
+        ValueError: it is unusable; the message says why.
+        OSError: it is unreadable.
+    """
+    if path.is_file():
+        if path.stat().st_size > _MAX_SAMPLE_BYTES:
+            raise ValueError(f"{path}: too large for a sample")
+        try:
+            return parse_sample(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(f"{path}: {reason(error)}") from None
+    data = load_background(path)
+    blocks = data.table["block_number"].to_numpy(dtype=np.int64)
+    return sample_of(model, data.batch, blocks if as_reference else None)
 
 
 def sample_of(

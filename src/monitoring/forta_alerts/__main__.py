@@ -35,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     options = _parse(arguments)
     options.key = os.environ.get(KEY_VARIABLE) or None
-    from src.monitoring.forta_alerts.report import run  # noqa: PLC0415  --help needs none of it
+    from src.monitoring.forta_alerts.run import run  # noqa: PLC0415  --help needs none of it
 
     return run(options)
 

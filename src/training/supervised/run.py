@@ -16,7 +16,6 @@ from src.detection.bundle_files import manifest_path
 from src.detection.supervised.manifest import FraudManifest
 from src.files import write_file
 from src.registry.sign import configured_key, write_signature
-from src.training.supervised import report
 from src.training.supervised.bundle import MODEL_FILE, write_fraud_bundle
 from src.training.supervised.candidates import candidates
 from src.training.supervised.figures import draw_all
@@ -31,6 +30,7 @@ from src.training.supervised.selection import (
     select,
 )
 from src.training.supervised.table import LabelledTable, load_labelled
+from src.training.supervised.training_report import markdown
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +159,7 @@ def train(
         write_file(out / name, content)
     text = json.dumps(figures, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
     write_file(out / "report.json", text.encode())
-    write_file(out / "report.md", report.markdown(figures).encode())
+    write_file(out / "report.md", markdown(figures).encode())
     return write_fraud_bundle(
         out / MODEL_FILE,
         name=chosen.winner.name,

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from src.chain.transfers import ZERO_ADDRESS, Transfer
 from src.demo.outcome import judge, problems
-from src.demo.report import Report, draw_score
 from src.demo.scenarios import NO_FINDING, Played, Scenario
+from src.demo.terminal import Report, draw_score
 from src.demo.world import USDC, World
 from tests.demo.chains import HASH, OTHER_HASH
 

@@ -1,75 +1,19 @@
-"""Compare two samples of traffic, and the outcome as a page, as JSON and as metrics."""
+"""The result of a drift check as a page, as JSON and as metrics."""
 
-import argparse
 import json
-import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 
-from src.datasets.training_set import load_background
-from src.detection.features.definitions import FEATURE_NAMES
-from src.detection.forest.model import Model, load_model
-from src.files import reason, write_file
 from src.monitoring import metrics
 from src.monitoring.drift.levels import Levels
 from src.monitoring.drift.measures import Distribution
-from src.monitoring.drift.sample import TrafficSample, parse_sample, sample_of
-from src.monitoring.drift.verdict import Drift, Verdict, compare
+from src.monitoring.drift.verdict import Drift
 from src.reports.page import Section, to_html
 from src.reports.pictures import ALARM, USUAL, draw
-from src.settings import load_settings
-
-EXIT_CODES = {Verdict.OK: 0, Verdict.WATCH: 3, Verdict.RETRAIN: 4}
 
 _PICTURED = 6
-
-_MAX_SAMPLE_BYTES = 16 * 1024 * 1024
-
-
-def run(options: argparse.Namespace) -> int:
-    """Carry the command out with its parsed arguments; returns its exit code."""
-    levels = Levels(least=options.least)
-    settings = load_settings()
-    model = load_model(
-        options.model or settings.model_path,
-        available_inputs=FEATURE_NAMES,
-        public_key=settings.model_public_key,
-    )
-    reference = read_sample(options.reference, model, as_reference=True)
-    if options.save_reference:
-        write_file(options.save_reference, reference.to_json().encode())
-    if options.current is None:
-        return 0
-    drift = compare(reference, read_sample(options.current, model, as_reference=False), levels)
-    if options.html:
-        write_file(options.html, to_page(drift, levels).encode())
-    if options.json:
-        write_file(options.json, to_json(drift).encode())
-    sys.stdout.write(f"{drift.verdict.name.lower()}\n")
-    sys.stdout.write("".join(f"  {reason}\n" for reason in drift.reasons))
-    return EXIT_CODES[drift.verdict]
-
-
-def read_sample(path: Path, model: Model, *, as_reference: bool) -> TrafficSample:
-    """A sample of traffic from a folder or a file.
-
-    Raises:
-        ValueError: it is unusable; the message says why.
-        OSError: it is unreadable.
-    """
-    if path.is_file():
-        if path.stat().st_size > _MAX_SAMPLE_BYTES:
-            raise ValueError(f"{path}: too large for a sample")
-        try:
-            return parse_sample(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise ValueError(f"{path}: {reason(error)}") from None
-    data = load_background(path)
-    blocks = data.table["block_number"].to_numpy(dtype=np.int64)
-    return sample_of(model, data.batch, blocks if as_reference else None)
 
 
 def publish(drift: Drift) -> None:

@@ -1,0 +1,59 @@
+"""A day's alerts as statistics: as text, as a page and as JSON."""
+
+import json
+from dataclasses import asdict
+
+import pandas as pd
+
+from src.monitoring.forta_alerts.pictures import day_pictures
+from src.monitoring.forta_alerts.statistics import DailyStatistics
+from src.reports.page import Section, to_html
+
+
+def to_json(statistics: DailyStatistics) -> str:
+    """The statistics as JSON."""
+    return json.dumps(asdict(statistics), indent=1, allow_nan=False) + "\n"
+
+
+def to_text(statistics: DailyStatistics) -> str:
+    """The statistics for the terminal."""
+    return "".join(f"{name:<28}{value}\n" for name, value in _figures(statistics))
+
+
+def to_page(table: pd.DataFrame, statistics: DailyStatistics, title: str) -> str:
+    """The statistics and their plots as HTML."""
+    pictures = list(day_pictures(table, statistics).items())
+    worst = [
+        (entry["tx_hash"], f"{entry['score']:.3f}", str(entry["block"]))
+        for entry in statistics.most_anomalous
+    ]
+    thresholds = [(name, f"{share:.3%}") for name, share in statistics.by_threshold.items()]
+    return to_html(
+        title,
+        [
+            Section("Figures", (), ("", ""), _figures(statistics), pictures),
+            Section("Other thresholds", (), ("threshold", "anomaly rate"), thresholds),
+            Section("Most anomalous", (), ("transaction", "score", "block"), worst),
+        ],
+    )
+
+
+def _figures(statistics: DailyStatistics) -> list[tuple[str, str]]:
+    deviation = statistics.deviation
+    rows = [
+        ("transactions", f"{statistics.transactions:,}"),
+        ("anomaly rate", _rate(statistics.anomaly_rate)),
+        ("... in training", f"{statistics.expected_anomaly_rate:.3%}"),
+        ("... deviation", "unknown" if deviation is None else f"{deviation:+.1f}%"),
+        ("invalid rate", _rate(statistics.invalid_rate)),
+        ("repeated alerts, ignored", f"{statistics.repeated:,}"),
+    ]
+    rows += [(f"alerts {name}", f"{count:,}") for name, count in statistics.other.items()]
+    rows += [
+        (f"by model {name}", f"{count:,}") for name, count in statistics.model_versions.items()
+    ]
+    return rows
+
+
+def _rate(rate: tuple[float, float, float]) -> str:
+    return f"{rate[0]:.3%} ({rate[1]:.3%} to {rate[2]:.3%})"

@@ -1,0 +1,71 @@
+"""A day's alerts from Forta's API, and their statistics as files."""
+
+import argparse
+import sys
+from contextlib import closing
+from datetime import date
+from pathlib import Path
+
+import pandas as pd
+from tqdm import tqdm
+
+from src.detection.forest.manifest import read_manifest
+from src.files import write_file
+from src.monitoring.forta_alerts.api import DEFAULT_URL, FortaApi
+from src.monitoring.forta_alerts.daily_report import to_json, to_page, to_text
+from src.monitoring.forta_alerts.statistics import alerts_table, daily_statistics
+from src.settings import load_settings, model_public_key
+
+
+def run(options: argparse.Namespace) -> int:
+    """Carry the command out with its parsed arguments; returns its exit code."""
+    rate = options.expected_rate
+    if rate is None:
+        rate = expected_rate(load_settings().model_path)
+    table = fetch_day(
+        options.bot,
+        options.date,
+        key=options.key,
+        url=options.url,
+        chain_id=options.chain,
+    )
+    statistics = daily_statistics(table, rate)
+    if options.html:
+        title = f"Alerts of {options.date} by {options.bot[:10]}"
+        write_file(options.html, to_page(table, statistics, title).encode())
+    if options.json:
+        write_file(options.json, to_json(statistics).encode())
+    sys.stdout.write(to_text(statistics))
+    return 0
+
+
+def fetch_day(
+    bot: str,
+    day: date,
+    *,
+    key: str | None = None,
+    url: str = DEFAULT_URL,
+    chain_id: int = 1,
+) -> pd.DataFrame:
+    """A day's alerts as a table, see `statistics.COLUMNS`.
+
+    Raises:
+        SourceError: the API does not answer.
+    """
+    with closing(FortaApi(key, url=url)) as api:
+        alerts = api.alerts_of_day(bot, day, chain_id=chain_id)
+        return alerts_table(tqdm(alerts, unit="alert", disable=not sys.stderr.isatty()))
+
+
+def expected_rate(model_path: Path) -> float:
+    """The share of training transactions that a model flags at its threshold.
+
+    Raises:
+        ModelError: the model's manifest is unusable.
+    """
+    manifest = read_manifest(model_path, model_public_key())
+    stated = manifest.training.get("background_share_flagged")
+    if isinstance(stated, int | float):
+        return float(stated)
+    above = [score >= manifest.anomaly_threshold for score in manifest.score_quantiles]
+    return sum(above) / len(above)
