@@ -65,8 +65,8 @@ def build(chain: Chain, blocks: int, transactions: int) -> tuple[int, int]:
                 "gas": hex(100_000),
                 "nonce": hex(nonce),
             }
-            asked = {"method": "eth_sendTransaction", "params": [transaction]}
-            batch.append({"jsonrpc": "2.0", "id": nonce, **asked})
+            request = {"method": "eth_sendTransaction", "params": [transaction]}
+            batch.append({"jsonrpc": "2.0", "id": nonce, **request})
             nonce += 1
         requests.post(chain.url, json=batch, timeout=_START_SECONDS).raise_for_status()
         chain.rpc("evm_mine")

@@ -112,9 +112,9 @@ async def check_writes(port: int, key: str, results: Results) -> int:
     _, _, alerts = await connection.ask("GET", "/alerts?limit=1000")
     connection.close()
     found = {
-        (alert["id"], said["author"]): said["note"]
+        (alert["id"], given["author"]): given["note"]
         for alert in alerts
-        for said in alert["feedback"]
+        for given in alert["feedback"]
     }
     return sum(found.get(where) != note for where, note in results.acknowledged.items())
 

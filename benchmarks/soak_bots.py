@@ -13,7 +13,7 @@ import psutil
 from forta_agent import create_transaction_event
 
 import src.agent
-from benchmarks.soak_oracle import COMPARED, Said
+from benchmarks.soak_oracle import COMPARED, ShownFinding
 from benchmarks.sources import running_bot
 from tests.support.forta_bridge import production_bot, transaction_event
 
@@ -43,7 +43,7 @@ class Subject:
         limit_mb: resident memory of Python that is promised, None where it is not the bot's alone.
     """
 
-    handle: Callable[[dict[str, Any]], list[Said]]
+    handle: Callable[[dict[str, Any]], list[ShownFinding]]
     usage: Callable[[], Usage]
     name: str = ""
     limit_mb: float | None = None
@@ -55,7 +55,7 @@ def in_process(settings: Mapping[str, str], _limit_mb: float) -> Iterator[Subjec
     cpu_seconds = 0.0
     process = psutil.Process()
 
-    def handle(event: dict[str, Any]) -> list[Said]:
+    def handle(event: dict[str, Any]) -> list[ShownFinding]:
         nonlocal cpu_seconds
         transaction = create_transaction_event(event)
         began = time.process_time()
@@ -85,7 +85,7 @@ def through_bridge(settings: Mapping[str, str], limit_mb: float) -> Iterator[Sub
         node = psutil.Process(bridge.process.pid)
         (python,) = node.children(recursive=True)
 
-        def handle(event: dict[str, Any]) -> list[Said]:
+        def handle(event: dict[str, Any]) -> list[ShownFinding]:
             answer = bridge.evaluate(
                 transaction_event(
                     tx_hash=event["transaction"]["hash"],

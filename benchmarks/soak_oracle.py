@@ -50,7 +50,7 @@ _MAX_EXAMPLES = 10
 _WAIT_SECONDS = 5.0
 _FINISH_SECONDS = 600.0
 
-Said = tuple[str, Mapping[str, str]]
+ShownFinding = tuple[str, Mapping[str, str]]
 """A finding: its alert id and, of its metadata, what is compared."""
 
 
@@ -96,15 +96,15 @@ class Oracle:
         }
         self._eth = manifest.reference_values.eth_per_unit
         self._rows: list[list[float]] = []
-        self._said: list[tuple[int, str, str]] = []
+        self._shown: list[tuple[int, str, str]] = []
         self.verdict = Verdict()
 
-    def check(self, said: Sequence[Said] | None) -> None:
-        """Compare what the bot said of the next transaction; None where it was lost."""
+    def check(self, findings: Sequence[ShownFinding] | None) -> None:
+        """Compare the findings on the next transaction; None where it was lost."""
         event = self._traffic.transaction().event
         number = self.verdict.checked
         self.verdict.checked += 1
-        primary = [finding for finding in said or () if finding[0] in PRIMARY]
+        primary = [finding for finding in findings or () if finding[0] in PRIMARY]
         if len(primary) != 1:  # counted as lost, or rightly without a finding
             return
         alert_id, metadata = primary[0]
@@ -133,7 +133,7 @@ class Oracle:
 
         features = reference_features(transfers, sender, _ZERO, self._profile, self._eth)
         self._rows.append([features[name] for name in self._inputs])
-        self._said.append((number, alert_id, metadata["anomaly_score"]))
+        self._shown.append((number, alert_id, metadata["anomaly_score"]))
         if len(self._rows) == _ROWS:
             self._compare_scores()
 
@@ -143,7 +143,7 @@ class Oracle:
         if not self._rows:
             return
         scores = -self._forest.score_samples(np.array(self._rows, dtype=np.float32))
-        for (number, alert_id, shown), score in zip(self._said, scores.tolist(), strict=True):
+        for (number, alert_id, shown), score in zip(self._shown, scores.tolist(), strict=True):
             wanted = ANOMALOUS_ALERT_ID if score >= self._threshold else NORMAL_ALERT_ID
             if not abs(float(shown) - score) <= _SCORE_TOLERANCE:
                 self._note(number, f"score {shown}, scikit-learn says {score:.6f}")
@@ -151,7 +151,7 @@ class Oracle:
                 self._note(number, f"{alert_id} at a score of {score:.6f}")
         self.verdict.scored += len(self._rows)
         self._rows.clear()
-        self._said.clear()
+        self._shown.clear()
 
     def _note(self, number: int, problem: str) -> None:
         self.verdict.wrong += 1
@@ -171,12 +171,12 @@ def _problems(
         if metadata.get(name) != str(wanted):
             yield f"{name} {metadata.get(name)}, not {wanted}"
     age = (int(event["block"]["timestamp"], 16) - FIRST_TRANSACTION) / 60
-    told = metadata.get(AGE, "")
-    if told != "unknown" and not math.isclose(float(told or "nan"), age):
-        yield f"age {told}, not {age}"
-    is_impossible = told != "unknown" and age < 0
+    shown = metadata.get(AGE, "")
+    if shown != "unknown" and not math.isclose(float(shown or "nan"), age):
+        yield f"age {shown}, not {age}"
+    is_impossible = shown != "unknown" and age < 0
     if is_impossible != (alert_id == INVALID_ALERT_ID):
-        yield f"{alert_id} at an age of {told}"
+        yield f"{alert_id} at an age of {shown}"
     if not is_impossible and metadata.get("prediction") != (
         "ANOMALY" if alert_id == ANOMALOUS_ALERT_ID else "NORMAL"
     ):
@@ -192,13 +192,13 @@ def _wrong_amounts(
     for token, _, _, amount in transfers:
         totals[token] += amount
     for token, (symbol, decimals) in _SYMBOLS.items():
-        told = metadata.get(f"{symbol}_value")
+        shown = metadata.get(f"{symbol}_value")
         if token in totals:
             wanted = float(Fraction(totals[token], 10**decimals))
-            if told is None or float(told) != wanted:
-                yield f"{symbol}_value {told}, not {wanted!r}"
-        elif told is not None:
-            yield f"{symbol}_value {told} without such a transfer"
+            if shown is None or float(shown) != wanted:
+                yield f"{symbol}_value {shown}, not {wanted!r}"
+        elif shown is not None:
+            yield f"{symbol}_value {shown} without such a transfer"
 
 
 def _decoded(log: Mapping[str, Any]) -> tuple[str, str, str, int] | None:
@@ -208,21 +208,21 @@ def _decoded(log: Mapping[str, Any]) -> tuple[str, str, str, int] | None:
 
 
 class OracleProcess:
-    """The oracle in a process of its own, told what the bot said in batches."""
+    """The oracle in a process of its own, which takes the findings in batches."""
 
     def __init__(self, process: BaseProcess, queue: Any, answer: Connection) -> None:
         self._process = process
         self._queue = queue
         self._answer = answer
-        self._batch: list[Sequence[Said] | None] = []
+        self._batch: list[Sequence[ShownFinding] | None] = []
 
-    def tell(self, said: Iterable[Said] | None) -> None:
-        """What the bot said of the next transaction; None where it was lost.
+    def tell(self, findings: Iterable[ShownFinding] | None) -> None:
+        """Pass on the findings on the next transaction; None where it was lost.
 
         Raises:
             RuntimeError: the oracle has ended.
         """
-        self._batch.append(None if said is None else list(said))
+        self._batch.append(None if findings is None else list(findings))
         if len(self._batch) >= _BATCH:
             self._send(self._batch)
             self._batch = []
@@ -270,8 +270,8 @@ def _serve(seed: int, recording: Path, queue: Any, answer: Connection) -> None:
     try:
         oracle = Oracle(HostileTraffic(seed, recorded_transactions(recording)))
         while (batch := queue.get()) is not None:
-            for said in batch:
-                oracle.check(said)
+            for findings in batch:
+                oracle.check(findings)
         answer.send(oracle.finish())
     except Exception as error:
         answer.send(f"{type(error).__name__}: {error}")

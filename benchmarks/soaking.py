@@ -15,7 +15,7 @@ from benchmarks.hostile import FILL, HostileTraffic
 from benchmarks.recorded import read_apart
 from benchmarks.soak import DEADLINE_SECONDS, LATE_SECONDS
 from benchmarks.soak_bots import Subject, Usage, in_process, through_bridge
-from benchmarks.soak_oracle import PRIMARY, Said, Verdict, oracle_process
+from benchmarks.soak_oracle import PRIMARY, ShownFinding, Verdict, oracle_process
 from benchmarks.sources import Conduct, sources
 from benchmarks.start_up import MEMORY_MB
 from src.files import write_file
@@ -43,7 +43,7 @@ _BUCKETS_PER_DOUBLING = 8
 
 _MIN_SECONDS = 1e-6
 
-Tell = Callable[[Sequence[Said] | None], None]
+OnFindings = Callable[[Sequence[ShownFinding] | None], None]
 
 
 class Latencies:
@@ -86,7 +86,7 @@ class Outcome:
         lost: transactions without exactly the one finding of the model that they should have, or
             with one that they should not have.
         late: answers that took longer than the budget.
-        invalid: transactions that the bot said it cannot score.
+        invalid: transactions that the bot could not score.
         budget_seconds: longer is late.
         limit_mb: resident memory promised for Python, or None.
         start: what was used when the first transaction was fed.
@@ -199,7 +199,7 @@ def run(options: argparse.Namespace) -> int:
                 transactions=options.transactions,
                 seconds=options.seconds,
                 budget_seconds=options.budget_ms / 1000,
-                tell=oracle.tell,
+                on_findings=oracle.tell,
             ):
                 print(outcome.line(), file=sys.stderr, flush=True)
         outcome.verdict = oracle.verdict()
@@ -218,7 +218,7 @@ def soak(
     transactions: int | None,
     seconds: float | None = None,
     budget_seconds: float = LATE_SECONDS,
-    tell: Tell = lambda _: None,
+    on_findings: OnFindings = lambda _: None,
 ) -> Iterator[Outcome]:
     """Feed the subject; yields the outcome so far now and then, and at the end.
 
@@ -228,7 +228,7 @@ def soak(
         transactions: how many at most, or None.
         seconds: for how long at most, or None.
         budget_seconds: longer is late.
-        tell: told what the bot said of each transaction, None where it was lost.
+        on_findings: called with the findings on each transaction, None where it was lost.
     """
     outcome = Outcome(budget_seconds, subject.limit_mb, start=subject.usage())
     started = reported = time.monotonic()
@@ -237,19 +237,19 @@ def soak(
         transaction = traffic.transaction()
         began = time.monotonic()
         try:
-            said = subject.handle(transaction.event)
+            findings = subject.handle(transaction.event)
         except Exception as error:  # noqa: BLE001  whatever is raised, the transaction is lost
             logging.getLogger(__name__).warning("lost: %s", type(error).__name__)
-            said = None
+            findings = None
         now = time.monotonic()
-        tell(said)
+        on_findings(findings)
         outcome.transactions += 1
         outcome.with_transfers += transaction.has_transfers
         outcome.latencies.add(now - began)
         outcome.late += now - began > budget_seconds
         # Rules may add findings of their own; the model's word on a transaction comes once.
-        alerts = [alert_id for alert_id, _ in said or () if alert_id in PRIMARY]
-        if said is None or len(alerts) != int(transaction.has_transfers):
+        alerts = [alert_id for alert_id, _ in findings or () if alert_id in PRIMARY]
+        if findings is None or len(alerts) != int(transaction.has_transfers):
             outcome.lost += 1
         outcome.invalid += INVALID_ALERT_ID in alerts
         if outcome.transactions == FILL:

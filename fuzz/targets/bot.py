@@ -104,19 +104,19 @@ class _ScikitLearn:
         self._forest = dill.loads(world.model_path.read_bytes())
         self._threshold = world.threshold
         self._rows: list[list[float]] = []
-        self._said: list[tuple[str, str]] = []
+        self._shown: list[tuple[str, str]] = []
 
     def compare(self, row: list[float], score: str, prediction: str) -> None:
-        """Note what the bot said of a row; every so many rows hold it against scikit-learn."""
+        """Note the bot's result for a row; every so many rows hold it against scikit-learn."""
         import numpy as np  # noqa: PLC0415
 
         self._rows.append(row)
-        self._said.append((score, prediction))
+        self._shown.append((score, prediction))
         if len(self._rows) < _BATCH:
             return
         scores = -self._forest.score_samples(np.array(self._rows, dtype=np.float32))
-        said, self._rows, self._said = self._said, [], []
-        for (shown, predicted), wanted in zip(said, scores.tolist(), strict=True):
+        compared, self._rows, self._shown = self._shown, [], []
+        for (shown, predicted), wanted in zip(compared, scores.tolist(), strict=True):
             expect(shown == f"{wanted:.3f}", "mismatch", f"score {shown}, scikit-learn {wanted}")
             label = "ANOMALY" if wanted >= self._threshold else "NORMAL"
             expect(predicted == label, "mismatch", f"{predicted} at {wanted}")

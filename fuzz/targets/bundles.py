@@ -154,24 +154,28 @@ def _signature(bench: Bench) -> Callable[[bytes], None]:
 
     def one(content: bytes) -> None:
         data = Data(content)
-        said = data.damaged(signed) if data.one_in(2) else signed
+        content_read = data.damaged(signed) if data.one_in(2) else signed
         written = data.damaged(genuine.encode()) if data.one_in(2) else genuine.encode() + b"\n"
         if data.one_in(8):
             written = data.rest()
         key = data.pick(keys)
         signature_path(path).write_bytes(written)
-        problem = problem_with(path, said, key)
-        vouched = said == signed and key == keys[0]
+        problem = problem_with(path, content_read, key)
+        vouched = content_read == signed and key == keys[0]
         if problem is None:
             same = bytes.fromhex(written.decode().strip()) == bytes.fromhex(genuine)
-            expect(vouched and same, "mismatch", f"{said!r} was believed by {written!r}")
+            expect(vouched and same, "mismatch", f"{content_read!r} was believed by {written!r}")
             bench.reached["believed"] += 1
         else:
             expect(problem.isprintable(), "leak", repr(problem))
             expect(not (vouched and written.strip() == genuine.encode()), "mismatch", problem)
             bench.reached["refused"] += 1
         if data.one_in(16):
-            expect(is_signed(said, sign(said, other), keys[1]), "mismatch", "our own signature")
+            expect(
+                is_signed(content_read, sign(content_read, other), keys[1]),
+                "mismatch",
+                "our own signature",
+            )
 
     return one
 

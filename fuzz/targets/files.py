@@ -164,12 +164,12 @@ def _settings(bench: Bench) -> Callable[[bytes], None]:
             expect(_SECRET not in str(error), "leak", error)
             bench.reached["refused"] += 1
             return
-        said = repr(settings)
+        shown = repr(settings)
         for field in dataclasses.fields(settings):  # a path is no secret, whatever it says
             value = getattr(settings, field.name)
             if isinstance(value, Path):
-                said = said.replace(repr(value), "")
-        expect(_SECRET not in said, "leak", said)
+                shown = shown.replace(repr(value), "")
+        expect(_SECRET not in shown, "leak", shown)
         bench.reached["read"] += 1
 
     return one

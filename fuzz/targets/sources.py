@@ -20,9 +20,9 @@ _TRANSACTION = {"timeStamp": "1500000000", "from": _ADDRESS, "to": "0x" + "b2" *
 
 
 def _expect_failure(error: Exception, bench: Bench) -> None:
-    said = str(error)
-    expect(not any(secret in said for secret in _SECRETS), "leak", said)
-    expect(said.isprintable() and len(said) < 600, "leak", said)
+    message = str(error)
+    expect(not any(secret in message for secret in _SECRETS), "leak", message)
+    expect(message.isprintable() and len(message) < 600, "leak", message)
     bench.reached[type(error).__name__] += 1
 
 

@@ -199,7 +199,7 @@ def _wait_for_port(process: "subprocess.Popen[bytes]", log: Path, port: int) -> 
         if process.poll() is not None:
             break
         time.sleep(_POLL_SECONDS)
-    said = log.read_text("utf-8", "replace").strip()[-500:] or "no output"
-    if "in use" in said.lower():
+    output = log.read_text("utf-8", "replace").strip()[-500:] or "no output"
+    if "in use" in output.lower():
         raise ChainError(f"Port {port} is in use: choose another with --port, or 0 for a free one.")
-    raise ChainError(f"Anvil did not start ({said}). Try `npm ci`, then the command again.")
+    raise ChainError(f"Anvil did not start ({output}). Try `npm ci`, then the command again.")

@@ -18,7 +18,7 @@ from src.detection.detectors.base import Equipment, Parameter
 VERSION = "1"
 MAX_POLICY_BYTES = 4 * 1024 * 1024
 
-_DEEPEST = 16
+_MAX_DEPTH = 16
 _TOP = ("version", "detectors", "chains", "scopes")
 _SCOPE = ("reason", "detectors", "match", "chains", "only_if", "addresses")
 E = TypeVar("E", bound=StrEnum)
@@ -178,7 +178,7 @@ class _Reader:
             elif isinstance(event, yaml.CollectionEndEvent):
                 depth -= 1
             line = event.start_mark.line + 1 if event.start_mark else None
-            if depth > _DEEPEST:
+            if depth > _MAX_DEPTH:
                 raise PolicyError(self._name, line, "nested too deeply")
             if isinstance(event, yaml.AliasEvent):
                 raise PolicyError(self._name, line, "aliases (*name) are not allowed")

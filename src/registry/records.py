@@ -117,10 +117,10 @@ def _parse(kind: type[T], content: bytes) -> T:
         return TypeAdapter(kind).validate_json(content)
     except ValidationError as error:
         problems = error.errors(include_url=False, include_input=False)
-        told = "; ".join(
+        problem = "; ".join(
             f"{'.'.join(map(str, one['loc']))}: {one['msg']}".lstrip(": ") for one in problems
         )
-    raise RecordMalformed(told[:_MAX_PROBLEM])
+    raise RecordMalformed(problem[:_MAX_PROBLEM])
 
 
 def _json_bytes(content: Mapping[str, Any]) -> bytes:

@@ -130,10 +130,12 @@ def test_a_soak_counts_what_is_lost_and_does_not_hold_then():
             raise ValueError("broken")
         return [(NORMAL_ALERT_ID, {}), ("OF-A-RULE", {})] if has_transfers(event) else []
 
-    told = []
-    *_, outcome = soak(subject_of(handle), HostileTraffic(1), transactions=50, tell=told.append)
+    received = []
+    *_, outcome = soak(
+        subject_of(handle), HostileTraffic(1), transactions=50, on_findings=received.append
+    )
     assert (outcome.transactions, outcome.lost) == (50, 1)
-    assert (len(told), told[0]) == (50, None)
+    assert (len(received), received[0]) == (50, None)
     assert outcome.failures() == ["1 lost"]
 
 
@@ -195,30 +197,30 @@ def test_quantiles_of_latencies_are_right_within_a_tenth():
 
 
 @pytest.fixture(scope="module")
-def said():
-    """What the real handler says of the traffic of one seed, sources as in the soak."""
+def handled():
+    """The findings of the real handler on the traffic of one seed, sources as in the soak."""
     recorded = recorded_transactions(DEFAULT_RECORDING)
-    told = []
+    answers = []
     with (
         sources(Conduct(failing_share=0.05, hostile=True)) as settings,
         in_process(settings | {"LOOKUP_DEADLINE_SECONDS": "0.05"}, 0) as subject,
     ):
         for outcome in soak(
-            subject, HostileTraffic(9, recorded), transactions=150, tell=told.append
+            subject, HostileTraffic(9, recorded), transactions=150, on_findings=answers.append
         ):
             assert outcome.lost == 0
-    return recorded, told
+    return recorded, answers
 
 
-def verdict_of(recorded, told):
+def verdict_of(recorded, answers):
     oracle = Oracle(HostileTraffic(9, recorded))
-    for each in told:
+    for each in answers:
         oracle.check(each)
     return oracle.finish()
 
 
-def test_the_oracle_finds_the_bots_findings_right(said):
-    verdict = verdict_of(*said)
+def test_the_oracle_finds_the_bots_findings_right(handled):
+    verdict = verdict_of(*handled)
     assert (verdict.checked, verdict.wrong, verdict.examples) == (150, 0, [])
     assert verdict.scored > 50
 
@@ -235,17 +237,17 @@ def test_the_oracle_finds_the_bots_findings_right(said):
         ("USDC_value", lambda text: str(float(text) + 1e-6)),
     ],
 )
-def test_the_oracle_notices_what_is_not_true(said, name, change):
-    recorded, told = said
+def test_the_oracle_notices_what_is_not_true(handled, name, change):
+    recorded, answers = handled
     index, position, metadata = next(
         (i, j, metadata)
-        for i, findings in enumerate(told)
+        for i, findings in enumerate(answers)
         for j, (alert_id, metadata) in enumerate(findings or ())
         if alert_id == NORMAL_ALERT_ID and (name != "USDC_value" or is_small(metadata.get(name)))
     )
-    findings = list(told[index])
+    findings = list(answers[index])
     findings[position] = (NORMAL_ALERT_ID, metadata | {name: change(metadata[name])})
-    verdict = verdict_of(recorded, [*told[:index], findings, *told[index + 1 :]])
+    verdict = verdict_of(recorded, [*answers[:index], findings, *answers[index + 1 :]])
     assert verdict.wrong == 1
     assert verdict.examples[0].startswith(f"transaction {index}: ")
 
@@ -254,8 +256,8 @@ def is_small(text):
     return text is not None and float(text) < 1e6
 
 
-def test_the_oracle_notices_a_kind_that_does_not_fit_the_score(said):
-    recorded, told = said
+def test_the_oracle_notices_a_kind_that_does_not_fit_the_score(handled):
+    recorded, answers = handled
     swapped = [
         [
             (ANOMALOUS_ALERT_ID, metadata | {"prediction": "ANOMALY"})
@@ -263,7 +265,7 @@ def test_the_oracle_notices_a_kind_that_does_not_fit_the_score(said):
             else (alert_id, metadata)
             for alert_id, metadata in findings
         ]
-        for findings in told
+        for findings in answers
     ]
     assert verdict_of(recorded, swapped).wrong > 50
 

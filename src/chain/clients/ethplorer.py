@@ -41,8 +41,8 @@ class EthplorerClient:
             if "limit" in words.lower():
                 raise RateLimited(SOURCE, words)
             raise RequestRefused(SOURCE, words)
-        told = answer.get("address")
-        if isinstance(told, str) and told.lower() != address.lower():
+        answered = answer.get("address")
+        if isinstance(answered, str) and answered.lower() != address.lower():
             raise MalformedAnswer(SOURCE, "response for another token")
         info = token_info(SOURCE, answer.get("name"), answer.get("symbol"), answer.get("decimals"))
         if not info.symbol:

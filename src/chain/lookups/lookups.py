@@ -178,14 +178,16 @@ class Lookups:
             first = self._cache.first_transaction(account)
         if missing or unaged or first is None:
             with self._within_transaction() as scope:
-                asked = account if first is None else None
+                unknown_sender = account if first is None else None
                 contracts = [deployment.question(token, day_before or 0) for token in unaged]
-                infos, firsts, codes = self._ask(scope, missing, asked, block_number, contracts)
+                infos, firsts, codes = self._ask(
+                    scope, missing, unknown_sender, block_number, contracts
+                )
             if missing:
                 known |= infos.found
                 known = {token: known[token] for token in tokens if token in known}
-            if asked is not None:
-                first = _first_of(firsts, asked)
+            if unknown_sender is not None:
+                first = _first_of(firsts, unknown_sender)
             for answer in codes.found.values():
                 reputations[answer.contract] = answer.exists
         return Facts(known, first, reputations)

@@ -93,18 +93,18 @@ class AddressPoisoningDetector:
             self._is_counterfeit(evidence, transfer) and _only_names(transfer, acting, moving)
             for transfer in evidence.transfers
         )
-        said = []
+        reasons = []
         if zero >= self._min_zero_transfers:
-            said.append(f"{count(zero, 'transfer')} of nothing")
+            reasons.append(f"{count(zero, 'transfer')} of nothing")
         if counterfeit:
-            said.append(f"{count(counterfeit, 'transfer')} of a counterfeit token")
-        if not said:
+            reasons.append(f"{count(counterfeit, 'transfer')} of a counterfeit token")
+        if not reasons:
             return _SILENT
         return Verdict(
             self.NAME,
             Action.REVIEW,
-            f"{' and '.join(said)} in the names of accounts that take no other part and have not "
-            "signed the transaction",
+            f"{' and '.join(reasons)} in the names of accounts that take no other part and have "
+            "not signed the transaction",
         )
 
     @staticmethod

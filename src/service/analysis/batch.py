@@ -139,32 +139,32 @@ class Analyst:
                 400, f"end_block is {request.end_block}, but the node's newest block is {head}."
             )
 
-    def analyse(self, request: RangeRequest, progress: Callable[[int], None]) -> Analysis:
+    def analyse(self, request: RangeRequest, on_progress: Callable[[int], None]) -> Analysis:
         """Load the blocks, train or load a model, score, store.
 
         Args:
             request: the range and the model.
-            progress: called with the number of loaded blocks; may raise `Cancelled`.
+            on_progress: called with the number of loaded blocks; may raise `Cancelled`.
 
         Raises:
             NoTransfers: the range has none.
             Problem: 404 for no model, 422 for too few transfers, 502 and 504 for the node.
-            Cancelled: by `progress`.
+            Cancelled: by `on_progress`.
         """
         self.check_registry(request.use_pre_trained_model)
         try:
-            return self._analyse(request, progress)
+            return self._analyse(request, on_progress)
         except (SourceError, NotFound, UnverifiedBlock) as error:
             metrics.error_occurred(error)
             raise problem_of_source(error) from None
 
-    def _analyse(self, request: RangeRequest, progress: Callable[[int], None]) -> Analysis:
-        transactions, last = self._load(request, progress)
+    def _analyse(self, request: RangeRequest, on_progress: Callable[[int], None]) -> Analysis:
+        transactions, last = self._load(request, on_progress)
         where = f"blocks {request.start_block} to {request.end_block}"
         if not transactions:
             raise NoTransfers(404, f"No ERC-20 transfers in {where}.")
         addresses = {t.token for one in transactions for t in one.transfers}
-        tokens = self._tokens(addresses, lambda: progress(request.total))
+        tokens = self._tokens(addresses, lambda: on_progress(request.total))
         supplies = {}
         if "supply_share" in self._settings.features:
             supplies = self._supplies(addresses, request.end_block)
@@ -209,7 +209,7 @@ class Analyst:
             return find_analysis(connection, analysis.id) or analysis
 
     def _load(
-        self, request: RangeRequest, progress: Callable[[int], None]
+        self, request: RangeRequest, on_progress: Callable[[int], None]
     ) -> tuple[list[LoadedTransaction], LoadedBlock]:
         """The range's transactions; stores them as they are loaded."""
         found: list[LoadedTransaction] = []
@@ -225,7 +225,7 @@ class Analyst:
             if len(unstored) > 1_000:
                 self._store(unstored)
                 unstored = []
-            progress(done)
+            on_progress(done)
         self._store(unstored)
         if last is None:
             raise MalformedAnswer("node", "no block at all")

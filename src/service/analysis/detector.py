@@ -21,7 +21,7 @@ from src.service.records import LoadedTransaction
 MIN_ROWS = 2
 """Minimum number of rows for training: a single row is neither usual nor unusual."""
 
-_LARGEST = float(np.finfo(np.float32).max)
+_MAX_FLOAT32 = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,7 @@ def feature_matrix(moves: Sequence[TokenMove], inputs: Sequence[str]) -> NDArray
     """The forest's rows, shape (n, len(inputs)); values are clipped to the range of float32."""
     rows = [[getattr(move, name) for name in inputs] for move in moves]
     table = np.array(rows, dtype=np.float64).reshape(len(moves), len(inputs))
-    return np.ascontiguousarray(np.clip(table, 0.0, _LARGEST), dtype=np.float32)
+    return np.ascontiguousarray(np.clip(table, 0.0, _MAX_FLOAT32), dtype=np.float32)
 
 
 def train(matrix: NDArray[np.float32], *, contamination: float, random_state: int) -> TrainedForest:

@@ -135,15 +135,15 @@ def get_alert(alert: int, service: ServiceDep, details: bool = False) -> AlertVi
     "/alerts/{alert}/feedback", summary="Say whether an alert was right", responses=responses(404)
 )
 def post_feedback(
-    alert: int, said: FeedbackRequest, service: ServiceDep, request: Request
+    alert: int, given: FeedbackRequest, service: ServiceDep, request: Request
 ) -> AlertView:
     """Replaces earlier feedback by the same person."""
     save_feedback(
         service,
         alert,
         author=request.state.client_name,
-        is_true_positive=said.is_true_positive,
-        note=said.note,
+        is_true_positive=given.is_true_positive,
+        note=given.note,
     )
     return _view(_found(alert, service), details=False)
 
@@ -191,7 +191,7 @@ def _view(alert: Alert, *, details: bool) -> AlertView:
         model_version=alert.model_version,
         created_at=alert.created_at,
         etherscan_link=transaction_link(alert.chain_id, alert.tx_hash),
-        feedback=[FeedbackView(**asdict(said)) for said in alert.feedback],
+        feedback=[FeedbackView(**asdict(one)) for one in alert.feedback],
         anomaly_score=alert.score if details else None,
         attack_score=alert.attack_score if details else None,
     )

@@ -167,11 +167,11 @@ def give_feedback(
     now: float,
 ) -> None:
     """Store an author's feedback on an alert; replaces the author's earlier feedback."""
-    said = {"is_true_positive": is_true_positive, "note": note, "given_at": now}
+    values = {"is_true_positive": is_true_positive, "note": note, "given_at": now}
     connection.execute(
         upsert(connection, feedback)
-        .values(alert=number, author=author, **said)
-        .on_conflict_do_update(index_elements=["alert", "author"], set_=said)
+        .values(alert=number, author=author, **values)
+        .on_conflict_do_update(index_elements=["alert", "author"], set_=values)
     )
 
 
@@ -218,17 +218,17 @@ def _sort_column(sort: SortKey) -> ColumnElement[Any]:
 
 def _alerts(connection: Connection, query: Select[Any]) -> list[Alert]:
     rows = connection.execute(query).all()
-    said: dict[int, list[Feedback]] = {}
+    feedback_of: dict[int, list[Feedback]] = {}
     for row in connection.execute(
         select(feedback)
         .where(feedback.c.alert.in_([row.id for row in rows]))
         .order_by(feedback.c.given_at)
     ):
-        word = Feedback(row.author, row.is_true_positive, row.note, row.given_at)
-        said.setdefault(row.alert, []).append(word)
-    return [_alert(row, said.get(row.id, [])) for row in rows]
+        given = Feedback(row.author, row.is_true_positive, row.note, row.given_at)
+        feedback_of.setdefault(row.alert, []).append(given)
+    return [_alert(row, feedback_of.get(row.id, [])) for row in rows]
 
 
-def _alert(row: Row[Any], said: list[Feedback]) -> Alert:
+def _alert(row: Row[Any], given: list[Feedback]) -> Alert:
     own = {one.name: getattr(row, one.name) for one in fields(Alert) if one.name != "feedback"}
-    return Alert(**own, feedback=tuple(said))
+    return Alert(**own, feedback=tuple(given))

@@ -83,9 +83,9 @@ class Database:
                 " or name another database in DATABASE_URL"
             ) from None
         except DBAPIError as error:
-            said = str(error.orig).splitlines()[0] if error.orig else "no reason given"
+            cause = str(error.orig).splitlines()[0] if error.orig else "no reason given"
             problem = "does not answer" if isinstance(error, OperationalError) else "cannot be used"
-            raise DatabaseError(f"{self._where} {problem} ({said}); see DATABASE_URL") from None
+            raise DatabaseError(f"{self._where} {problem} ({cause}); see DATABASE_URL") from None
 
     @property
     def _where(self) -> str:

@@ -148,13 +148,13 @@ class Watcher:
                 store_tokens(connection, self._chain_id, outcome.tokens)
                 store_decision(connection, outcome.decision, outcome.features)
                 ids = store_alerts(connection, outcome.alerts, now)
-                told = [
+                notified = [
                     number
                     for number, alert in zip(ids, outcome.alerts, strict=True)
                     if alert.action >= self._settings.notify_from
                 ]
                 for channel in self._channels:
-                    queue_notifications(connection, told, channel, now)
+                    queue_notifications(connection, notified, channel, now)
             watched = WatchedBlock(block.number, block.hash, block.parent_hash)
             add_watched(connection, self._chain_id, watched, REMEMBERED_BLOCKS)
         alerts = sum(len(outcome.alerts) for _, outcome in outcomes)

@@ -17,7 +17,7 @@ from src.service.web.charts import expected_shares
 from src.service.web.evaluation import read_evaluation
 
 _LISTED = 25
-_FEW = 200
+_MIN_SCORED = 200
 _RETRAIN = 0.25
 _WATCH = 0.1
 _FLOOR = 1e-3
@@ -92,8 +92,8 @@ def _drift(service: Service, manifest: Manifest) -> Drift | None:
     if not scored:
         return None
     index = stability_index(counts, expected_shares(manifest.score_quantiles, len(counts)))
-    if scored < _FEW:
-        return Drift(index, scored, f"not enough: at least {_FEW} are needed")
+    if scored < _MIN_SCORED:
+        return Drift(index, scored, f"not enough: at least {_MIN_SCORED} are needed")
     if index >= _RETRAIN:
         return Drift(index, scored, "the scores differ from training: retrain")
     return Drift(index, scored, "watch it" if index >= _WATCH else "as in training")

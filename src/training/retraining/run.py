@@ -48,7 +48,7 @@ _FINAL_BLOCKS = 64  # newer ones can still be replaced
 
 _BLOCKS_A_DAY = 7_200
 
-Report = Callable[[str], object]
+Progress = Callable[[str], object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +105,7 @@ def retrain(
     jobs: int = 1,
     repetitions: int = 1000,
     signing_key: str | None = None,
-    report: Report = lambda _: None,
+    on_progress: Progress = lambda _: None,
 ) -> Outcome:
     """Train a challenger, compare it, and promote it or not. If interrupted, the champion stays.
 
@@ -120,7 +120,7 @@ def retrain(
         jobs: number of processes.
         repetitions: of each bootstrap.
         signing_key: signs the challenger; None to leave it unsigned.
-        report: called with a progress message.
+        on_progress: called with a progress message.
 
     Raises:
         RegistryError, StoreError: there is no champion, or it is incomplete, or was replaced
@@ -132,13 +132,13 @@ def retrain(
     champion = registry.entry(CHAMPION)
     with TemporaryDirectory(prefix="retrain-") as temporary:
         work = Path(temporary)
-        report(f"champion {champion.id}: downloading and verifying")
+        on_progress(f"champion {champion.id}: downloading and verifying")
         path = registry.fetch(champion.id, work / "champion")
         old = load_model(path, FEATURE_NAMES, public_key=registry.public_key)
         old_attack = open_attack_model(None, path, old, registry.public_key).model
-        report(f"joining {len(folders)} data sets")
+        on_progress(f"joining {len(folders)} data sets")
         data = prepare(folders, feedback or Feedback(), work / "data")
-        report("training the challenger")
+        on_progress("training the challenger")
         bundle = work / "challenger"
         bundle.mkdir()
         train(data.training, bundle, created_at=made, parameters=parameters, jobs=jobs)
@@ -146,13 +146,13 @@ def retrain(
             write_signature(manifest_path(bundle / MODEL_FILE), signing_key)
         new = load_model(bundle / MODEL_FILE, FEATURE_NAMES, public_key=registry.public_key)
         if not data.kept_attacks.all():
-            report("training its attack model")
+            on_progress("training its attack model")
             _train_attack_model(data, new, bundle, created_at=made, jobs=jobs)
             if signing_key:
                 write_signature(manifest_path(bundle / ATTACK_MODEL_FILE), signing_key)
         path = bundle / MODEL_FILE
         new_attack = open_attack_model(None, path, new, registry.public_key).model
-        report("judging both")
+        on_progress("judging both")
         checks = tuple(
             judge(
                 old,
@@ -176,13 +176,13 @@ def retrain(
         )
         if dry_run:
             return outcome
-        report(f"storing the challenger {outcome.challenger}")
+        on_progress(f"storing the challenger {outcome.challenger}")
         entry = registry.add(
             bundle, code_version=code_version(), evaluation=to_json(outcome).encode()
         )
         registry.challenge(entry.id, reason="retraining")
         if outcome.passed:
-            report("promoting it")
+            on_progress("promoting it")
             registry.promote(
                 entry.id, expected=champion.id, reason="retraining: every check passed"
             )
@@ -290,8 +290,8 @@ def _run(options: argparse.Namespace) -> Outcome:
     store = open_store(options.store)
     verdicts = [read_feedback(path) for path in options.feedback]
     feedback = Feedback(
-        attacks=frozenset().union(*(said.attacks for said in verdicts)),
-        benign=frozenset().union(*(said.benign for said in verdicts)),
+        attacks=frozenset().union(*(one.attacks for one in verdicts)),
+        benign=frozenset().union(*(one.benign for one in verdicts)),
     )
     with TemporaryDirectory(prefix="retrain-data-") as work:
         for folder in options.data:
@@ -312,7 +312,7 @@ def _run(options: argparse.Namespace) -> Outcome:
             dry_run=options.dry_run,
             jobs=options.jobs,
             signing_key=key,
-            report=_say,
+            on_progress=_say,
         )
 
 
