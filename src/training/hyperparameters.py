@@ -39,4 +39,4 @@ class Hyperparameters:
     min_token_transfers: int = 10
     min_token_scale: float = 0.5
     folds: int = 5
-    anomaly_threshold: float = 0.67
+    anomaly_threshold: float = 0.675

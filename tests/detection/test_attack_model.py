@@ -23,7 +23,7 @@ from src.detection.errors import (
     ModelMissing,
     ModelTampered,
 )
-from src.detection.features.definitions import FEATURE_NAMES
+from src.detection.features.definitions import FEATURE_NAMES, FOREST_INPUTS
 from src.detection.forest.model import load_model
 from src.detection.signature import public_key
 from src.detection.trees.tree_shap import Explainer
@@ -34,7 +34,7 @@ from src.training.attack.fit import attack_arrays, fit_trees, outputs_of
 from src.training.trees import npz_bytes
 from tests.support.attack import QUICK, write_small_attack_model
 
-N_INPUTS = len(FEATURE_NAMES)
+N_INPUTS = len(FOREST_INPUTS)
 
 
 @pytest.fixture(scope="module")

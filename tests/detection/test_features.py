@@ -74,12 +74,13 @@ transactions = st.lists(
 )
 
 
-def table_of(many):
-    return feature_table(TransferBatch.from_transactions(many), PROFILE)
+def table_of(many, form="logged"):
+    return feature_table(TransferBatch.from_transactions(many), PROFILE, form)
 
 
 def named(transfers, origin=ACCOUNTS[1], profile=PROFILE):
-    return dict(zip(FEATURE_NAMES, feature_row(transfers, origin, profile).tolist(), strict=True))
+    row = feature_row(transfers, origin, profile, "logged").tolist()
+    return dict(zip(FEATURE_NAMES, row, strict=True))
 
 
 def moves(*parts):
@@ -110,11 +111,11 @@ def test_the_kernel_computes_what_the_definitions_say(many):
 
 
 @settings(max_examples=100, deadline=None)
-@given(transactions)
-def test_a_row_alone_is_its_row_in_a_table_to_the_bit(many):
-    table = table_of(many)
+@given(transactions, st.sampled_from(["logged", "view", "larger"]))
+def test_a_row_alone_is_its_row_in_a_table_to_the_bit(many, form):
+    table = table_of(many, form)
     for row, (transfers, origin) in zip(table, many, strict=True):
-        assert np.array_equal(row, feature_row(transfers, origin, PROFILE))
+        assert np.array_equal(row, feature_row(transfers, origin, PROFILE, form))
 
 
 def test_single_transfers_of_every_kind_have_the_features_that_the_definitions_give():

@@ -12,6 +12,9 @@ the origin. Counts enter as log2(1 + count) (or log2(count) where the count is a
 a doubling is one unit. The amount features compare with what the token's own training transfers
 moved, in robust standard deviations of log10(raw amount); tokens without a profile give 0.
 
+All of this is computed from the transfers as logged and from their `view`, and models read the
+larger of both: relays and fresh accounts of the sender's own cannot hide what the view shows.
+
 Every feature is finite and at least 0; most are 0 for a plain payment. The range stated for each
 holds for n transfers. Nothing reads names or symbols, receipts or gas: live handling has none.
 """
@@ -139,7 +142,7 @@ they are noise, to a model that learns from attacks they are not."""
 Form = Literal["logged", "view", "larger"]
 """What features are computed from: the transfers as logged, their `view`, or the larger of both."""
 
-DEFAULT_FORM: Final[Form] = "logged"
+DEFAULT_FORM: Final[Form] = "larger"
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,8 +48,8 @@ def load_labelled(folder: Path, replays: Sequence[Path] = ()) -> LabelledTransac
         TableError: there is no background or no attack, or a file cannot be read.
     """
     background = load_background(folder)
-    exploits = load_exploits(folder)
-    attacks = [exploits] if exploits is not None else []
+    exploits = (load_exploits(folder, chain) for chain in ("ethereum", "bsc"))
+    attacks = [found for found in exploits if found is not None]
     for one in replays:
         replayed = load_replays(one)
         attacks += [replayed, with_beneficiaries(replayed)]
