@@ -20,6 +20,9 @@ DIR is the folder that the isolation forest was trained on; beside the transacti
 attacks (exploit_transactions.csv.gz, exploit_transfers.csv.gz). A folder of replays has
 replay_exploit_transactions.csv.gz and replay_exploit_transfers.csv.gz.
 
+example:
+  npm run train:attack -- --data data/mainnet --replays data/replays --out models/mine
+
 exit codes: 0 trained, 1 the data or the forest cannot be used, 2 wrong usage.
 """
 

@@ -47,7 +47,8 @@ class Node:
     def _result(self, method: str, params: list[Any]) -> Any:
         if method in self.answers:
             answer = self.answers[method]
-            return answer(params) if callable(answer) else answer
+            is_rule = callable(answer) and not isinstance(answer, Response)
+            return answer(params) if is_rule else answer
         if method == "eth_getBlockByNumber":
             return self.blocks[params[0]].block
         if method == "eth_getBlockReceipts":

@@ -78,7 +78,7 @@ def test_a_block_that_is_not_there_yet_is_named(
     node: Node, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert record(node.url, tmp_path, 7, 9) == 1
-    assert "--to-block 9: the node's newest block is 8" in capsys.readouterr().err
+    assert "--to-block 9: the node's newest block is only 8" in capsys.readouterr().err
 
 
 def test_a_reorganisation_between_two_runs_is_noticed(
