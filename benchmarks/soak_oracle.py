@@ -2,8 +2,8 @@
 
 In a process of its own, so that neither its work nor its memory counts as the bot's, and so that
 none of the bot's caches can help: it makes the same transactions from the same seed, reads their
-logs with eth_abi, computes the features with exact integers (`tests.support.reference_features`)
-and has scikit-learn score them.
+logs with eth_abi, computes the features with exact integers (`tests.support.reference_features`, of
+the transfers as logged and of `reference_view`) and has scikit-learn score them.
 """
 
 import math
@@ -130,9 +130,13 @@ class Oracle:
         sender: str,
     ) -> None:
         from tests.support.reference_features import reference_features  # noqa: PLC0415
+        from tests.support.reference_view import reference_view  # noqa: PLC0415
 
-        features = reference_features(transfers, sender, _ZERO, self._profile, self._eth)
-        self._rows.append([features[name] for name in self._inputs])
+        logged, view = (
+            reference_features(seen, sender, _ZERO, self._profile, self._eth)
+            for seen in (transfers, reference_view(transfers, sender, _ZERO, self._eth))
+        )
+        self._rows.append([max(logged[name], view[name]) for name in self._inputs])
         self._shown.append((number, alert_id, metadata["anomaly_score"]))
         if len(self._rows) == _ROWS:
             self._compare_scores()

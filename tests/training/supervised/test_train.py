@@ -107,7 +107,7 @@ def test_repeated_rows_are_dropped_unless_a_group_keeps_them_together(tmp_path):
     pd.concat([table, table.head(7)]).to_csv(tmp_path / "data.csv", index=False)
     dropped = load_labelled(tmp_path / "data.csv", "Class", ignore=["day"])
     assert len(dropped.rows) == 100
-    assert "7 rows repeat" in " ".join(dropped.notes)
+    assert "7 exact duplicates were dropped" in " ".join(dropped.notes)
     assert len(load_labelled(tmp_path / "data.csv", "Class", group="day").rows) == 107
 
 
@@ -116,7 +116,7 @@ def test_an_input_that_reveals_the_label_gives_a_warning(tmp_path):
         tmp_path / "data.csv", index=False
     )
     notes = " ".join(load_labelled(tmp_path / "data.csv", "Class").notes)
-    assert "chargeback alone tells the classes apart" in notes
+    assert "chargeback alone separates the classes" in notes
 
 
 @pytest.mark.parametrize(
