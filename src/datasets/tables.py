@@ -121,11 +121,6 @@ class TransactionSet:
             raise TableError(f"transfers of {what}: {error}") from error
         return cls(table.assign(n_transfers=counts), batch)
 
-    @property
-    def facts(self) -> pd.DataFrame:
-        """The old name of `table`; it goes when its last users have changed."""
-        return self.table
-
     def where(self, chosen: NDArray[np.bool_]) -> Self:
         """The chosen transactions, shape (n,), in the same order."""
         batch, counts = self.batch, self.n_transfers

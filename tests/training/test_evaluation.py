@@ -134,13 +134,13 @@ def test_the_call_view_has_no_mints_and_burns_and_the_same_other_transfers(sampl
     assert len(shown) < len(background)
     inner = (background.batch.sender != 0) & (background.batch.recipient != 0)
     assert np.array_equal(shown.batch.amount, background.batch.amount[inner])
-    assert shown.facts["n_transfers"].tolist() == shown.n_transfers.tolist()
+    assert shown.table["n_transfers"].tolist() == shown.n_transfers.tolist()
 
 
 def test_baselines_count_transfers(sample):
     background = load_background(sample)
     total, largest = transfer_count(background), largest_single_token_count(background)
-    assert total.tolist() == background.facts["n_transfers"].tolist()
+    assert total.tolist() == background.table["n_transfers"].tolist()
     assert ((largest <= total) & (largest >= 1)).all()
     assert (largest < total).any()
 
@@ -248,5 +248,5 @@ def test_the_shipped_evaluation_is_of_the_shipped_model(capsys, pytestconfig, mo
 def test_exploits_of_the_shared_data_are_never_in_the_background():
     background = load_background(default_folder())
     exploits = load_exploits(default_folder())
-    assert not set(background.facts["tx_hash"]) & set(exploits.facts["tx_hash"])
+    assert not set(background.table["tx_hash"]) & set(exploits.table["tx_hash"])
     assert len(exploits) >= 50

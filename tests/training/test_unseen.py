@@ -103,7 +103,7 @@ def test_attacks_of_one_graph_or_one_protocol_are_held_out_together(folder, tmp_
         {
             "fold": found.folds,
             "graph": found.clusters,
-            "protocol": found.data.facts["protocol"].map(protocol_name),
+            "protocol": found.data.table["protocol"].map(protocol_name),
         }
     )
     assert (folds.groupby("graph")["fold"].nunique() == 1).all()
@@ -132,11 +132,11 @@ def test_a_subset_has_the_transfers_of_its_rows(background):
     first = background.batch.offsets[5]
     assert part.batch.amount[0] == background.batch.amount[first]
     assert part.batch.origin.tolist() == background.batch.origin[rows].tolist()
-    assert part.facts["tx_hash"].tolist() == background.facts["tx_hash"][rows].tolist()
+    assert part.table["tx_hash"].tolist() == background.table["tx_hash"][rows].tolist()
 
 
 def test_classes_are_read_from_the_registrys_text(background):
-    facts = background.facts.iloc[:3].assign(
+    facts = background.table.iloc[:3].assign(
         classes=["vuln/oracle/spot-price · vuln/defi/slippage", "", float("nan")]
     )
     data = TransactionSet(facts.reset_index(drop=True), background.batch)
@@ -171,7 +171,7 @@ def test_tokens_without_a_reputation_cannot_lower_the_attack_score(crossed, atta
     noisy = next(e for e in load_evasions(evasions) if e.name == "own_token").data
     as_sent = crossed.score(one.data, one.folds)[ATTACK_SCORE]
     scores = crossed.score(noisy, one.folds, unknown_tokens={OWN_TOKEN})[ATTACK_SCORE]
-    assert noisy.facts["tx_hash"].tolist() == one.data.facts["tx_hash"].tolist()
+    assert noisy.table["tx_hash"].tolist() == one.data.table["tx_hash"].tolist()
     assert (scores >= as_sent).all()
 
 

@@ -31,7 +31,7 @@ exit codes: 0 trained, 1 the data or the forest cannot be used, 2 wrong usage.
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     options = _parse(arguments)
-    from src.training.attack.command import run  # noqa: PLC0415  --help needs none of it
+    from src.training.attack.run import run  # noqa: PLC0415  --help needs none of it
 
     return run(options)
 

@@ -88,7 +88,7 @@ def with_beneficiaries(data: TransactionSet) -> TransactionSet:
     origin = batch.origin.copy()
     for row in range(len(data)):
         origin[row] = _beneficiary(batch, row)
-    return TransactionSet(data.facts, replace(batch, origin=origin))
+    return TransactionSet(data.table, replace(batch, origin=origin))
 
 
 def looks_like_arbitrage(data: TransactionSet, features: NDArray[np.float64]) -> NDArray[np.bool_]:

@@ -95,10 +95,10 @@ def _splits(
     background: TransactionSet, exploits: TransactionSet, parameters: Hyperparameters
 ) -> Sequence[tuple[str, Mask, Mask, Mask]]:
     """Name, background to train on, background and exploits to test on."""
-    years = pd.to_datetime(background.facts["block_timestamp"].astype("int64"), unit="s").dt.year
+    years = pd.to_datetime(background.table["block_timestamp"].astype("int64"), unit="s").dt.year
     year = years.to_numpy()
-    source = background.facts["source"].to_numpy(dtype=str)
-    dated = pd.to_datetime(exploits.facts["date"], errors="coerce").dt.year.to_numpy()
+    source = background.table["source"].to_numpy(dtype=str)
+    dated = pd.to_datetime(exploits.table["date"], errors="coerce").dt.year.to_numpy()
     everything = np.ones(len(exploits), dtype=bool)
     capped = parameters.capped_source
     return (
@@ -177,7 +177,7 @@ def _derivation_guess(
     profile = TokenProfile.from_amounts(
         profile_tokens(background, every_row, parameters), load_reference_values()
     )
-    times = background.facts["block_timestamp"].astype("int64")
+    times = background.table["block_timestamp"].astype("int64")
     years = pd.to_datetime(times, unit="s").dt.year.to_numpy()
     same_years = (years >= 2020) & (years <= 2022)
     if same_years.sum() < _MIN_ROWS:
@@ -188,8 +188,8 @@ def _derivation_guess(
     is_call = np.concatenate([np.zeros(int(same_years.sum())), np.ones(len(calls))])
     blocks = np.concatenate(
         [
-            background.facts["block_number"].to_numpy(dtype=np.int64)[same_years],
-            calls.facts["block_number"].to_numpy(dtype=np.int64),
+            background.table["block_number"].to_numpy(dtype=np.int64)[same_years],
+            calls.table["block_number"].to_numpy(dtype=np.int64),
         ]
     )
     classifier = RandomForestClassifier(100, random_state=0, min_samples_leaf=5)

@@ -92,7 +92,7 @@ def _compare_set(
     # Thresholds differ, so what matters is how far each is from its own.
     rows = pd.DataFrame(
         {
-            "tx_hash": data.facts["tx_hash"],
+            "tx_hash": data.table["tx_hash"],
             "champion_score": one["anomaly_score"],
             "challenger_score": other["anomaly_score"],
             "champion_percentile": one["anomaly_percentile"],
@@ -100,8 +100,8 @@ def _compare_set(
         }
     )
     for name in ("protocol", "date", "label"):
-        if name in data.facts.columns:
-            rows[name] = data.facts[name].astype(object).where(data.facts[name].notna(), None)
+        if name in data.table.columns:
+            rows[name] = data.table[name].astype(object).where(data.table[name].notna(), None)
     rows["gap"] = np.abs(difference)
     return {
         "transactions": len(data),

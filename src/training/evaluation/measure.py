@@ -113,7 +113,7 @@ def evaluate(
     report("fitting the folds")
     crossed = cross_fit(background, parameters)
     report("baselines")
-    blocks = background.facts["block_number"].to_numpy(dtype=np.int64)
+    blocks = background.table["block_number"].to_numpy(dtype=np.int64)
     groups = clusters(exploits)
     raw = {
         FOREST: (crossed.scores, crossed.score(exploits)),
@@ -133,7 +133,7 @@ def evaluate(
             "exploit_clusters": int(groups.max()) + 1,
             "exploit_derivations": {
                 str(name): int(count)
-                for name, count in exploits.facts["derivation"].value_counts().items()
+                for name, count in exploits.table["derivation"].value_counts().items()
             },
             "transactions_with_transfers_a_day": float(
                 _SLOTS_A_DAY * len(background) / len(np.unique(blocks))
@@ -303,13 +303,13 @@ def _hard_cases(
         add("airdrops, batch payments, random (real logs)", crossed.score(fixtures))
     history = load_protocol_history(folder)
     if history is not None:
-        benign = (history.facts["label"] == "history").to_numpy(dtype=bool)
+        benign = (history.table["label"] == "history").to_numpy(dtype=bool)
         add("benign history of an attacked protocol", crossed.score(history)[benign])
     routed = to_router(background)
     add("aggregator and router swaps", crossed.scores[routed])
     calls = load_calls_background(folder)
-    if calls is not None and "mev_label" in calls.facts.columns:
-        labelled = calls.facts["mev_label"].notna().to_numpy(dtype=bool)
+    if calls is not None and "mev_label" in calls.table.columns:
+        labelled = calls.table["mev_label"].notna().to_numpy(dtype=bool)
         add("labelled MEV", crossed.score(calls)[labelled])
     arbitrage = np.zeros(len(background), dtype=bool)
     absent = FOREST_INPUTS.index("origin_absent")
@@ -335,7 +335,7 @@ def _other_sets(
     sets: dict[str, Figures] = {}
     calls = load_calls_background(folder)
     if calls is not None:
-        blocks = calls.facts["block_number"].to_numpy(dtype=np.int64)
+        blocks = calls.table["block_number"].to_numpy(dtype=np.int64)
         like = replace(scored, background=crossed.score(calls), blocks=blocks)
         bootstrap = Bootstrap(like, repetitions=repetitions)
         sets["exploits against call-derived background"] = {
@@ -356,7 +356,7 @@ def _other_sets(
         }
     history = load_protocol_history(folder)
     if history is not None:
-        labels = history.facts["label"].to_numpy(dtype=str)
+        labels = history.table["label"].to_numpy(dtype=str)
         for label in sorted(set(labels) - {"history"}):
             ours = crossed.score(history)[labels == label]
             sets[f"protocol history with real logs, {label}"] = {

@@ -102,7 +102,7 @@ def load_unusual_defi(folder: Path) -> TransactionSet | None:
 
 def to_router(data: TransactionSet) -> NDArray[np.bool_]:
     """Which transactions call a known aggregator or router."""
-    to_address = data.facts["to_address"].astype("string").str.lower()
+    to_address = data.table["to_address"].astype("string").str.lower()
     return to_address.isin(ROUTERS).to_numpy(dtype=bool)
 
 
@@ -113,7 +113,7 @@ def call_view(data: TransactionSet) -> TransactionSet:
     owner = np.repeat(np.arange(len(data)), data.n_transfers)[inner]
     counts = np.bincount(owner, minlength=len(data))
     left = counts > 0
-    facts = data.facts[left].assign(n_transfers=counts[left]).reset_index(drop=True)
+    facts = data.table[left].assign(n_transfers=counts[left]).reset_index(drop=True)
     return TransactionSet(
         facts,
         replace(

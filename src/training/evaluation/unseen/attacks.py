@@ -65,7 +65,7 @@ def load_attack_sets(folder: Path, replays: Path | None, folds: int) -> tuple[At
             named[name] = found
     if replays is not None:
         replayed = load_replays(replays)
-        belongs = replayed.facts["chain"].map(_CHAINS).fillna(REPLAYS_OTHER).to_numpy(dtype=str)
+        belongs = replayed.table["chain"].map(_CHAINS).fillna(REPLAYS_OTHER).to_numpy(dtype=str)
         for name in (REPLAYS, REPLAYS_BSC, REPLAYS_OTHER):
             rows = np.flatnonzero(belongs == name)
             if len(rows):
@@ -77,7 +77,7 @@ def load_attack_sets(folder: Path, replays: Path | None, folds: int) -> tuple[At
     protocols = [
         name
         for data in named.values()
-        for name in data.facts["protocol"].map(protocol_name).tolist()
+        for name in data.table["protocol"].map(protocol_name).tolist()
     ]
     held_out = _folds(numbers, protocols, folds)
     ends = np.cumsum([len(data) for data in named.values()])[:-1]
@@ -93,7 +93,7 @@ def subset(data: TransactionSet, rows: NDArray[np.int64]) -> TransactionSet:
     offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
     taken = starts + np.arange(offsets[-1]) - np.repeat(offsets[:-1], counts)
     return TransactionSet(
-        data.facts.iloc[rows].reset_index(drop=True),
+        data.table.iloc[rows].reset_index(drop=True),
         replace(
             batch,
             offsets=offsets,
@@ -116,7 +116,7 @@ def protocol_name(text: object) -> str:
 
 def attack_classes(data: TransactionSet) -> list[frozenset[str]]:
     """What kind of attack each is, `area/kind`; several or none."""
-    column = data.facts.get("classes", pd.Series("", index=data.facts.index))
+    column = data.table.get("classes", pd.Series("", index=data.table.index))
     return [
         frozenset(part.strip().removeprefix("vuln/") for part in str(text).split("·"))
         - {"", "nan"}

@@ -66,7 +66,7 @@ class JointCrossFit:
         }
         if unknown_tokens:
             batch = data.batch.without(unknown_tokens)
-            forest, trees = self._outputs(TransactionSet(data.facts, batch), folds)
+            forest, trees = self._outputs(TransactionSet(data.table, batch), folds)
             known = self.calibration.attack_scores(forest, trees)
             scores[ATTACK_SCORE] = np.maximum(scores[ATTACK_SCORE], known)
         return scores

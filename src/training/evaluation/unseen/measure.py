@@ -62,7 +62,7 @@ def unseen_figures(
         repetitions: of each bootstrap.
         on_progress: called with what is being done.
     """
-    numbers = background.facts["block_number"].to_numpy(dtype=np.int64)
+    numbers = background.table["block_number"].to_numpy(dtype=np.int64)
     sets: Figures = {}
     for one in attacks:
         on_progress(one.name)
@@ -196,7 +196,7 @@ def _backgrounds(
         for detector in DETECTORS:
             threshold = np.quantile(crossed.background[detector], 1 - RATES[1])
             flagged = scores[detector] >= threshold
-            labelled = data.facts.get("mev_label")
+            labelled = data.table.get("mev_label")
             figures[name][detector] = {
                 "flagged": int(flagged.sum()),
                 "interval": share_interval(int(flagged.sum()), len(data)),

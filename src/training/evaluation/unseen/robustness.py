@@ -46,7 +46,7 @@ class Evasion:
     @property
     def evades(self) -> list[str]:
         """By transaction, the attack that was rewritten."""
-        return list(map(str, self.data.facts["evades"]))
+        return list(map(str, self.data.table["evades"]))
 
 
 def load_evasions(folder: Path) -> list[Evasion]:
@@ -111,7 +111,7 @@ def robustness(
     folds = {
         tx_hash: fold
         for one in attacks
-        for tx_hash, fold in zip(one.data.facts["tx_hash"], one.folds.tolist(), strict=True)
+        for tx_hash, fold in zip(one.data.table["tx_hash"], one.folds.tolist(), strict=True)
     }
     thresholds = {
         detector: np.quantile(crossed.background[detector], 1 - rate) for detector in _DETECTORS
