@@ -157,6 +157,8 @@ def send_traffic(step):
         agent.handle_transaction(event_of([transfer_log(other_token(step, number))]))
         agent.handle_transaction(event_of([transfer_log()], transaction={"hash": "0x1"}))
     metrics.error_occurred("Example")
+    # The forest of these tests has no attack model beside it.
+    metrics.transaction_scored(0.5, 0.01, is_anomaly=False, attack_score=step / 10)
     metrics.fraud_predicted(is_fraud=step % 2 == 0, seconds=0.001)
     metrics.block_watched(lag_blocks=step, lag_seconds=12.0 * step)
     metrics.drift_checked(step % 3, {"anomaly_score": step / 10}, {"anomaly_score": step / 10})
