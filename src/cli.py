@@ -3,7 +3,7 @@
     @command("train")
     def main(arguments: list[str] | None = None) -> int:
         options = _parse(arguments)       # uses `parser("train", ...)`
-    from src.training.run import run  # heavy imports only when there is work to do
+        from src.training.run import run  # heavy imports only when there is work to do
 
         return run(options)
 
@@ -18,6 +18,7 @@ import math
 import os
 import select
 import sys
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -146,6 +147,19 @@ def whole(low: int, high: int | None = None) -> Callable[[str], int]:
 
 
 natural = whole(0)
+
+
+def add_created_at(parser: argparse.ArgumentParser) -> None:
+    """Add `--created-at`, the version of a model: SOURCE_DATE_EPOCH by default, else now."""
+    parser.add_argument(
+        "--created-at",
+        type=natural,
+        metavar="SECONDS",
+        default=os.environ.get("SOURCE_DATE_EPOCH") or str(int(time.time())),
+        help="the model's version, Unix seconds ($SOURCE_DATE_EPOCH, else now)",
+    )
+
+
 positive = whole(1)
 port = whole(0, 65_535)
 

@@ -1,9 +1,7 @@
 """Train the model: `npm run train`. Writes a model bundle from a data set, reproducibly."""
 
 import argparse
-import os
 import sys
-import time
 
 from src import cli
 from src.datasets.location import NO_DATA, default_folder
@@ -44,22 +42,11 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         default=str(PROJECT_ROOT),
         help="for the bundle (the project)",
     )
-    add(
-        "--created-at",
-        type=cli.natural,
-        metavar="SECONDS",
-        help="the model's version, Unix seconds ($SOURCE_DATE_EPOCH, else now)",
-    )
+    cli.add_created_at(parser)
     add("--jobs", type=cli.positive, metavar="N", default=1, help="number of processes (1)")
     options = parser.parse_args(arguments)
     if options.data is None:
         parser.error(NO_DATA)
-    if options.created_at is None:
-        epoch = os.environ.get("SOURCE_DATE_EPOCH")
-        try:
-            options.created_at = int(epoch) if epoch else int(time.time())
-        except ValueError:
-            parser.error(f"SOURCE_DATE_EPOCH={epoch!r} is not a number of seconds")
     return options
 
 

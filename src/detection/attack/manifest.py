@@ -4,8 +4,6 @@
 before a byte of the model file is looked at.
 """
 
-import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +12,12 @@ from typing import Any, Final
 import numpy as np
 
 from src.detection.attack.ranking import Ranking
-from src.detection.bundle_files import read_manifest_file
+from src.detection.bundle_files import (
+    common_fields,
+    finite,
+    manifest_text,
+    read_manifest_file,
+)
 
 FORMAT: Final = 1
 KIND: Final = "attack"
@@ -69,7 +72,7 @@ class AttackManifest:
             if isinstance(value, Ranking):
                 value = {"values": value.values.tolist(), "surprises": value.surprises.tolist()}
             content[name] = value
-        return json.dumps(content, indent=1, ensure_ascii=True, allow_nan=False) + "\n"
+        return manifest_text(content)
 
 
 def read_attack_manifest(model_path: Path, public_key: str | None = None) -> AttackManifest:
@@ -91,26 +94,17 @@ def _parse(content: Any) -> AttackManifest:
     if content["format"] != FORMAT or content["kind"] != KIND:
         raise ValueError(f"format {content['format']!r} of kind {content['kind']!r}")
     manifest = AttackManifest(
-        model_version=int(content["model_version"]),
-        sha256=str(content["sha256"]),
+        **common_fields(content),
         forest_sha256=str(content["forest_sha256"]),
-        inputs=tuple(str(name) for name in content["inputs"]),
         unit=str(content["unit"]),
         forest_ranking=_ranking(content["forest_ranking"]),
         trees_ranking=_ranking(content["trees_ranking"]),
         combined_ranking=_ranking(content["combined_ranking"]),
         background=int(content["background"]),
-        golden_rows=tuple(_finite("golden_rows", row) for row in content["golden_rows"]),
-        golden_outputs=_finite("golden_outputs", content["golden_outputs"]),
-        golden_forest_scores=_finite("golden_forest_scores", content["golden_forest_scores"]),
-        golden_attack_scores=_finite("golden_attack_scores", content["golden_attack_scores"]),
-        training=dict(content["training"]),
+        golden_outputs=finite("golden_outputs", content["golden_outputs"]),
+        golden_forest_scores=finite("golden_forest_scores", content["golden_forest_scores"]),
+        golden_attack_scores=finite("golden_attack_scores", content["golden_attack_scores"]),
     )
-    json.dumps(manifest.training, allow_nan=False)  # for people, but finite all the same
-    if not manifest.inputs or len(set(manifest.inputs)) != len(manifest.inputs):
-        raise ValueError("inputs are empty or repeat a name")
-    if any(len(row) != len(manifest.inputs) for row in manifest.golden_rows):
-        raise ValueError("a golden row has another number of values than there are inputs")
     golden = (
         manifest.golden_outputs,
         manifest.golden_forest_scores,
@@ -122,12 +116,5 @@ def _parse(content: Any) -> AttackManifest:
 
 
 def _ranking(content: Any) -> Ranking:
-    columns = (np.array(_finite("a ranking", content[key])) for key in ("values", "surprises"))
+    columns = (np.array(finite("a ranking", content[key])) for key in ("values", "surprises"))
     return Ranking(*columns)
-
-
-def _finite(name: str, values: Any) -> tuple[float, ...]:
-    numbers = tuple(float(value) for value in values)
-    if not all(map(math.isfinite, numbers)):
-        raise ValueError(f"{name} has a value that is not finite")
-    return numbers

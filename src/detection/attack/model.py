@@ -20,13 +20,13 @@ from numpy.typing import NDArray
 
 from src.detection.attack.manifest import AttackManifest, read_attack_manifest
 from src.detection.bundle_files import read_vouched_file
-from src.detection.errors import InvalidInput, ModelIncompatible, ModelMalformed
+from src.detection.errors import ModelIncompatible, ModelMalformed
 from src.detection.features.definitions import FEATURE_NAMES
 from src.detection.forest.model import Model
 from src.detection.npz import floats, ints, read_arrays
 from src.detection.records import Attribution
 from src.detection.trees.tree_shap import Explainer
-from src.detection.trees.trees import Trees, as_float32
+from src.detection.trees.trees import Trees, model_rows
 
 TREES_WEIGHT: Final = 2.0
 """How much the trees' surprise counts against the forest's."""
@@ -71,7 +71,7 @@ class AttackModel:
         Raises:
             InvalidInput: a value is missing, not finite, or too large for float32.
         """
-        return self.trees.sums(self._as_model_rows(rows)) + self.offset
+        return self.trees.sums(model_rows(rows, self.inputs)) + self.offset
 
     def scores(
         self, rows: NDArray[np.float64], forest_scores: NDArray[np.float64]
@@ -112,18 +112,7 @@ class AttackModel:
         Raises:
             InvalidInput: a value is missing, not finite, or too large for float32.
         """
-        weights = self.explainer.weights(self._as_model_rows(row[np.newaxis])[0])
-        heaviest = np.argsort(-np.abs(weights), kind="stable")[:most].tolist()
-        values, weights = row.tolist(), weights.tolist()
-        return [Attribution(self.inputs[i], values[i], weights[i]) for i in heaviest]
-
-    def _as_model_rows(self, rows: NDArray[np.float64]) -> NDArray[np.float32]:
-        if rows.ndim != 2 or rows.shape[1] != len(self.inputs):
-            raise InvalidInput(f"rows of {len(self.inputs)} inputs expected, got {rows.shape}")
-        cast = as_float32(rows)
-        if cast is None:
-            raise InvalidInput("an input of the attack model is missing or not finite")
-        return cast
+        return self.explainer.attributions(row, self.inputs, most)
 
 
 def combine(forest: NDArray[np.float64], trees: NDArray[np.float64]) -> NDArray[np.float64]:

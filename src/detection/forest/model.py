@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from src.detection.bundle_files import read_vouched_file
 from src.detection.errors import (
-    InvalidInput,
     ModelIncompatible,
     ModelMalformed,
 )
@@ -23,7 +22,7 @@ from src.detection.forest.forest_file import ForestContents, read_forest
 from src.detection.forest.manifest import Manifest, read_manifest
 from src.detection.records import Attribution
 from src.detection.trees.tree_shap import Explainer
-from src.detection.trees.trees import as_float32
+from src.detection.trees.trees import model_rows
 
 NORMAL = "NORMAL"
 ANOMALY = "ANOMALY"
@@ -88,7 +87,7 @@ class Model:
         Raises:
             InvalidInput: a value is missing, not finite, or too large for float32.
         """
-        return self.forest.score(self._as_model_rows(rows))
+        return self.forest.score(model_rows(rows, self.inputs))
 
     def explain(self, row: NDArray[np.float64], most: int | None = None) -> list[Attribution]:
         """Attributions of the inputs of one row, most weighty first, ties in the order of inputs.
@@ -102,10 +101,7 @@ class Model:
         Raises:
             InvalidInput: a value is missing, not finite, or too large for float32.
         """
-        weights = self.explainer.weights(self._as_model_rows(row[np.newaxis])[0])
-        heaviest = np.argsort(-np.abs(weights), kind="stable")[:most].tolist()
-        values, weights = row.tolist(), weights.tolist()
-        return [Attribution(self.inputs[i], values[i], weights[i]) for i in heaviest]
+        return self.explainer.attributions(row, self.inputs, most)
 
     def percentile(self, score: float) -> float:
         """The percentile of one score, see `percentiles`."""
@@ -125,17 +121,6 @@ class Model:
         rank = np.where(first < end, (first + end - 1) / 2, between)
         percents: NDArray[np.float64] = rank / ranks[-1] * 100
         return percents
-
-    def _as_model_rows(self, rows: NDArray[np.float64]) -> NDArray[np.float32]:
-        if rows.ndim != 2 or rows.shape[1] != len(self.inputs):
-            raise InvalidInput(f"rows of {len(self.inputs)} inputs expected, got {rows.shape}")
-        cast = as_float32(rows)
-        if cast is None:
-            with np.errstate(over="ignore"):
-                finite = np.isfinite(rows.astype(np.float32)).all(axis=0)
-            column = int(np.flatnonzero(~finite)[0])
-            raise InvalidInput(f"input {self.inputs[column]} is missing or not finite")
-        return cast
 
 
 def load_model(

@@ -27,13 +27,15 @@ left and right go on, F_left / F and F_right / F, add up to 1. One pass down for
 pass up for the sums: linear in the nodes, without TreeSHAP's quadratic extend and unwind.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from src.detection.trees.trees import LEAF, Trees
+from src.detection.records import Attribution
+from src.detection.trees.trees import LEAF, Trees, model_rows
 
 _BLOCK = 6
 """Quadrature points that one pass over the trees evaluates."""
@@ -125,6 +127,24 @@ class Explainer:
             )
         weights /= self.divisor
         return weights
+
+    def attributions(
+        self, row: NDArray[np.float64], inputs: Sequence[str], most: int | None = None
+    ) -> list[Attribution]:
+        """Weights of the inputs of one row by name, most weighty first, ties in their order.
+
+        Args:
+            row: shape (n_features,).
+            inputs: names of its columns.
+            most: how many to list; None for all.
+
+        Raises:
+            InvalidInput: see `model_rows`.
+        """
+        weights = self.weights(model_rows(row[np.newaxis], inputs)[0])
+        heaviest = np.argsort(-np.abs(weights), kind="stable")[:most].tolist()
+        values, weights = row.tolist(), weights.tolist()
+        return [Attribution(inputs[i], values[i], weights[i]) for i in heaviest]
 
 
 @numba.njit(

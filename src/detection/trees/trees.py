@@ -8,6 +8,7 @@ every float32 x. Leaf values are added tree by tree, in scikit-learn's order.
 The isolation forest, the attack model and a fraud model's trees are all such sums.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -15,7 +16,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from src.detection.errors import ModelMalformed
+from src.detection.errors import InvalidInput, ModelMalformed
 
 LEAF = -1
 
@@ -107,15 +108,25 @@ class Trees:
         return sums
 
 
-def as_float32(rows: NDArray[np.float64]) -> NDArray[np.float32] | None:
-    """Rows as trees take them, or None where a value is missing or leaves float32's range.
+def model_rows(rows: NDArray[np.float64], inputs: Sequence[str]) -> NDArray[np.float32]:
+    """Rows as trees take them.
 
     Args:
-        rows: shape (n, n_features), of any memory order.
+        rows: shape (n, number of inputs), of any memory order.
+        inputs: names of the columns.
+
+    Raises:
+        InvalidInput: another number of columns; a value is missing or leaves float32's range.
     """
+    if rows.ndim != 2 or rows.shape[1] != len(inputs):
+        raise InvalidInput(f"rows of {len(inputs)} inputs expected, got {rows.shape}")
     with np.errstate(over="ignore"):
         cast = rows.astype(np.float32, order="C")
-    return cast if np.isfinite(cast).all() else None
+    finite = np.isfinite(cast)
+    if not finite.all():
+        column = int(np.flatnonzero(~finite.all(axis=0))[0])
+        raise InvalidInput(f"input {inputs[column]} is missing or not finite")
+    return cast
 
 
 def _check_structure(

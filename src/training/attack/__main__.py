@@ -1,9 +1,7 @@
 """Train the attack model: `npm run train:attack`. Labelled data in, model bundle out."""
 
 import argparse
-import os
 import sys
-import time
 
 from src import cli
 from src.datasets.location import NO_DATA, default_folder
@@ -46,18 +44,11 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         help="the isolation forest that it stands beside (the project's)")  # fmt: skip
     add("--out", type=cli.output_folder, metavar="DIR", default=str(PROJECT_ROOT),
         help="for the bundle (the project)")  # fmt: skip
-    add("--created-at", type=cli.natural, metavar="SECONDS",
-        help="the model's version, Unix seconds ($SOURCE_DATE_EPOCH, else now)")  # fmt: skip
+    cli.add_created_at(parser)
     add("--jobs", type=cli.positive, metavar="N", default=1, help="processes that fit trees (1)")
     options = parser.parse_args(arguments)
     if options.data is None:
         parser.error(NO_DATA)
-    if options.created_at is None:
-        epoch = os.environ.get("SOURCE_DATE_EPOCH")
-        try:
-            options.created_at = int(epoch) if epoch else int(time.time())
-        except ValueError:
-            parser.error(f"SOURCE_DATE_EPOCH={epoch!r} is not a number of seconds")
     return options
 
 

@@ -4,9 +4,7 @@ The same rows give the same bytes, in any order.
 """
 
 import argparse
-import os
 import sys
-import time
 
 from src import cli
 from src.settings import PROJECT_ROOT
@@ -33,22 +31,10 @@ exit codes: 0 trained, 1 the data is unusable, 2 wrong usage.
 @cli.command("train:fraud")
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns its exit code."""
-    parser = _parser()
-    options = parser.parse_args(arguments)
-    options.created_at = _created_at(parser, options.created_at)
+    options = _parser().parse_args(arguments)
     from src.training.supervised.run import run  # noqa: PLC0415  --help needs none of it
 
     return run(options)
-
-
-def _created_at(parser: argparse.ArgumentParser, given: int | None) -> int:
-    if given is not None:
-        return given
-    epoch = os.environ.get("SOURCE_DATE_EPOCH")
-    try:
-        return int(epoch) if epoch else int(time.time())
-    except ValueError:
-        parser.error(f"SOURCE_DATE_EPOCH={epoch!r} is not a number of seconds")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -105,12 +91,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--seed", type=cli.whole(0), metavar="N", default=0, help="seed of all random draws (0)")
     add("--jobs", type=cli.whole(1), metavar="N", default=1, help="processes (1)")
-    add(
-        "--created-at",
-        type=cli.natural,
-        metavar="SECONDS",
-        help="the model's version, Unix seconds ($SOURCE_DATE_EPOCH, else now)",
-    )
+    cli.add_created_at(parser)
     return parser
 
 
