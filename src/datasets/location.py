@@ -1,7 +1,9 @@
 """Where the training data lie on this machine."""
 
+import argparse
 from pathlib import Path
 
+from src import cli
 from src.chain.recording.dataset import is_dataset
 from src.settings import PROJECT_ROOT
 
@@ -18,3 +20,18 @@ def default_folder() -> Path | None:
     """The collected data set, else the shared one next to the checkout, else None."""
     folders = (COLLECTED, PROJECT_ROOT.parent / "shared" / "data")
     return next((folder for folder in folders if is_dataset(folder)), None)
+
+
+def add_data(parser: argparse.ArgumentParser) -> None:
+    """Add `--data`, see `default_folder`; parse with `parse`."""
+    parser.add_argument(
+        "--data", type=cli.path, metavar="DIR", default=default_folder(), help="the data set"
+    )
+
+
+def parse(parser: argparse.ArgumentParser, arguments: list[str] | None) -> argparse.Namespace:
+    """Parse the arguments of a command that needs data; without any it says where to get them."""
+    options = parser.parse_args(arguments)
+    if options.data is None:
+        parser.error(NO_DATA)
+    return options

@@ -4,7 +4,7 @@ import argparse
 import sys
 
 from src import cli
-from src.datasets.location import NO_DATA, default_folder
+from src.datasets import location
 
 _DESCRIPTION = """\
 Score the same transactions with two model bundles: where they disagree and by how much, what would
@@ -38,7 +38,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("--champion", type=cli.path, metavar="FILE", required=True, help="the model in use")
     add("--challenger", type=cli.path, metavar="FILE", required=True, help="the other model")
-    add("--data", type=cli.path, metavar="DIR", default=default_folder(), help="the data set")
+    location.add_data(parser)
     add(
         "--out",
         type=cli.output_folder,
@@ -46,10 +46,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         default="evaluation",
         help="(evaluation)",
     )
-    options = parser.parse_args(arguments)
-    if options.data is None:
-        parser.error(NO_DATA)
-    return options
+    return location.parse(parser, arguments)
 
 
 if __name__ == "__main__":

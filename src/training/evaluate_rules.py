@@ -4,7 +4,7 @@ import argparse
 import sys
 
 from src import cli
-from src.datasets.location import NO_DATA, default_folder
+from src.datasets import location
 
 _DESCRIPTION = """\
 Judge ordinary transactions, known exploits and recorded address poisoning with the detectors of a
@@ -31,7 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = cli.parser("evaluate:rules", _DESCRIPTION, _EPILOG)
     add = parser.add_argument
-    add("--data", type=cli.path, metavar="DIR", default=default_folder(), help="the data set")
+    location.add_data(parser)
     add(
         "--policy",
         type=cli.path,
@@ -45,10 +45,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         default="evaluation",
         help="(evaluation)",
     )
-    options = parser.parse_args(arguments)
-    if options.data is None:
-        parser.error(NO_DATA)
-    return options
+    return location.parse(parser, arguments)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import argparse
 import sys
 
 from src import cli
-from src.datasets.location import NO_DATA, default_folder
+from src.datasets import location
 from src.settings import PROJECT_ROOT
 
 _DESCRIPTION = """\
@@ -34,7 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = cli.parser("train", _DESCRIPTION, _EPILOG)
     add = parser.add_argument
-    add("--data", type=cli.path, metavar="DIR", default=default_folder(), help="the transactions")
+    location.add_data(parser)
     add(
         "--out",
         type=cli.output_folder,
@@ -44,10 +44,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     )
     cli.add_created_at(parser)
     add("--jobs", type=cli.positive, metavar="N", default=1, help="number of processes (1)")
-    options = parser.parse_args(arguments)
-    if options.data is None:
-        parser.error(NO_DATA)
-    return options
+    return location.parse(parser, arguments)
 
 
 if __name__ == "__main__":

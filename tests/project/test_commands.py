@@ -259,12 +259,11 @@ def test_what_is_wrong_is_one_line(
         assert pythonic not in last
 
 
-@pytest.mark.parametrize("name", ["train", "evaluate", "evaluate:rules", "compare"])
+@pytest.mark.parametrize("name", ["train", "train:attack", "evaluate", "evaluate:rules", "compare"])
 def test_where_there_are_no_data_the_command_that_collects_some_is_named(
     name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    module: Any = sys.modules[main_of(name).__module__]
-    monkeypatch.setattr(module, "default_folder", lambda: None)
+    monkeypatch.setattr("src.datasets.location.default_folder", lambda: None)
     models = ["--champion", "x", "--challenger", "y"] if name == "compare" else []
     assert run(name, models) == 2
     said = capsys.readouterr().err

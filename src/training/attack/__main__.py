@@ -4,7 +4,7 @@ import argparse
 import sys
 
 from src import cli
-from src.datasets.location import NO_DATA, default_folder
+from src.datasets import location
 from src.settings import DEFAULT_MODEL_PATH, PROJECT_ROOT
 
 _STEPS = 5
@@ -37,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = cli.parser("train:attack", _DESCRIPTION, _EPILOG)
     add = parser.add_argument
-    add("--data", type=cli.path, metavar="DIR", default=default_folder(), help="the transactions")
+    location.add_data(parser)
     add("--replays", type=cli.path, action="append", default=[], metavar="DIR",
         help="a folder of exploit replays; may be repeated")  # fmt: skip
     add("--model", type=cli.path, metavar="FILE", default=DEFAULT_MODEL_PATH,
@@ -46,10 +46,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         help="for the bundle (the project)")  # fmt: skip
     cli.add_created_at(parser)
     add("--jobs", type=cli.positive, metavar="N", default=1, help="processes that fit trees (1)")
-    options = parser.parse_args(arguments)
-    if options.data is None:
-        parser.error(NO_DATA)
-    return options
+    return location.parse(parser, arguments)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import argparse
 import sys
 
 from src import cli
-from src.datasets.location import NO_DATA, default_folder
+from src.datasets import location
 
 _DESCRIPTION = """\
 Evaluate both models. On attacks that they were not fitted on: AUC and recall with intervals by
@@ -44,7 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = cli.parser("evaluate", _DESCRIPTION, _EPILOG)
     add = parser.add_argument
-    add("--data", type=cli.path, metavar="DIR", default=default_folder(), help="the data set")
+    location.add_data(parser)
     add(
         "--out",
         type=cli.output_folder,
@@ -90,10 +90,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         action="store_true",
         help="also write the card and the figures in docs/model",
     )
-    options = parser.parse_args(arguments)
-    if options.data is None:
-        parser.error(NO_DATA)
-    return options
+    return location.parse(parser, arguments)
 
 
 if __name__ == "__main__":

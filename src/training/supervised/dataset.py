@@ -17,7 +17,7 @@ The isolation forest is not trained on this table.
 import sys
 
 from src import cli
-from src.datasets.location import NO_DATA, default_folder
+from src.datasets import location
 from src.settings import PROJECT_ROOT
 
 _MODEL = PROJECT_ROOT / "isolation_forest.pkl"
@@ -43,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     parser = cli.parser(_NAME, _DESCRIPTION, _EPILOG)
     add = parser.add_argument
-    add("--data", type=cli.path, metavar="DIR", default=default_folder(), help="the data set")
+    location.add_data(parser)
     add(
         "--out",
         type=cli.output_file,
@@ -64,9 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
         default="calls",
         help="calls: remove mints and burns, which most exploit records do not contain (default)",
     )
-    options = parser.parse_args(arguments)
-    if options.data is None:
-        parser.error(NO_DATA)
+    options = location.parse(parser, arguments)
     if not options.out.name.endswith((".parquet", ".csv.gz", ".csv")):
         parser.error(f"{options.out}: must be a .parquet, .csv or .csv.gz file")
     from src.training.supervised.labelled import run  # noqa: PLC0415  --help needs none of it
