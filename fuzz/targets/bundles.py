@@ -33,7 +33,7 @@ def _forest_bundle(folder: Path) -> tuple[Path, dict[str, Any], bytes]:
     fitted = IsolationForest(n_estimators=3, max_samples=16, random_state=0).fit(rows)
     scores = -fitted.score_samples(rows)
     manifest = {
-        "format": 1, "model_version": 1_650_000_000, "sha256": "", "inputs": list(_INPUTS),
+        "format": 2, "model_version": 1_650_000_000, "sha256": "", "inputs": list(_INPUTS),
         "sklearn_version": importlib.metadata.version("scikit-learn"), "anomaly_threshold": 0.5,
         "score_quantiles": sorted(scores.tolist()), "golden_rows": rows[:2].tolist(),
         "golden_scores": scores[:2].tolist(), "training": {},

@@ -23,7 +23,7 @@ class ModelTampered(ModelError):
 
 
 class ModelIncompatible(ModelError):
-    """The scikit-learn version or the inputs differ from what the model was trained with."""
+    """The scikit-learn version or the inputs differ from those that the model was trained with."""
 
 
 class ModelMalformed(ModelError):

@@ -114,7 +114,13 @@ def test_golden_score_of_a_processor_that_rounds_otherwise_is_accepted(bundle):
     load_model(bundle, FOREST_INPUTS)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"format": 1}', "[" * 50])
+def test_a_model_of_other_features_by_the_same_names_is_refused(bundle):
+    edit_manifest(bundle, format=1)
+    with pytest.raises(ModelIncompatible, match="earlier version"):
+        load_model(bundle, FOREST_INPUTS)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"format": 2}', "[" * 50])
 def test_a_manifest_that_is_no_manifest_is_refused(bundle, text):
     manifest_path(bundle).write_text(text)
     with pytest.raises(ModelMalformed):

@@ -16,9 +16,11 @@ from src.detection.bundle_files import (
     read_manifest_file,
     share,
 )
+from src.detection.errors import ModelIncompatible
 from src.detection.features.reference_values import NO_VALUES, ReferenceValues
 
-FORMAT = 1
+FORMAT = 2
+"""Of the manifest, and of what the inputs mean: in format 1 they were of transfers as logged alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +87,18 @@ def read_manifest(model_path: Path, public_key: str | None = None) -> Manifest:
     Raises:
         ModelMissing: there is none.
         ModelTampered: it is not signed by that key.
+        ModelIncompatible: it is of an earlier version.
         ModelMalformed: it is not valid; the message names the field.
     """
     return read_manifest_file(model_path, public_key, _parse, command="train")
 
 
 def _parse(content: Any) -> Manifest:
+    if content["format"] == 1:
+        raise ModelIncompatible(
+            "the model was trained by an earlier version, whose features have the same names and "
+            "other values: its scores would be wrong. Train a new model with `npm run train`."
+        )
     if content["format"] != FORMAT:
         raise ValueError(f"format {content['format']!r}; this code reads {FORMAT}")
     manifest = Manifest(
