@@ -20,7 +20,7 @@ from src.detection.errors import ModelIncompatible
 from src.detection.features.reference_values import NO_VALUES, ReferenceValues
 
 FORMAT = 2
-"""Of the manifest, and of what the inputs mean: in format 1 they were of transfers as logged alone."""
+"""Also of what the inputs mean: in format 1 they were of the transfers as logged alone."""
 
 
 @dataclass(frozen=True, slots=True)
