@@ -24,6 +24,7 @@ from forta_agent.receipt import Log
 from src.chain.facts import Facts
 from src.chain.lookups.late_keys import ExplorerKeys, fetch_keys_later
 from src.chain.lookups.lookups import Lookups
+from src.chain.networks import network
 from src.chain.quantities import SECONDS_PER_MINUTE
 from src.chain.transactions import TransactionFields
 from src.chain.transfers import TRANSFER_TOPIC, Transfer, decode_transfers
@@ -38,7 +39,6 @@ from src.detection.records import Decision
 from src.monitoring.bot_metrics import BotMetrics
 from src.settings import Settings, load_settings
 from src.utils import data_processing
-from src.utils.constants import PROTOCOLS
 from src.utils.findings import (
     FindingContext,
     InvalidModelFeatures,
@@ -231,7 +231,7 @@ def _context(
         tx_hash=transaction.tx_hash or UNKNOWN,
         from_address=transaction.sender or UNKNOWN,
         timestamp=transaction.timestamp,
-        protocol=PROTOCOLS.get(BOT.settings.chain_id, UNKNOWN) if BOT else PROTOCOLS[1],
+        protocol=network(BOT.settings.chain_id if BOT else 1).name,
         addresses=involved_addresses(transaction, transfers),
         features=features,
         model_version=BOT.pipeline.model.version if BOT else UNKNOWN,

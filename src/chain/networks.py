@@ -1,6 +1,15 @@
-"""The chains known by name: one record each."""
+"""The chains known by name: one record each, from `networks.json`.
 
-from typing import Final, NamedTuple
+A chain that is not among them works all the same; what its record would say is unknown.
+"""
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+NETWORKS_PATH = Path(__file__).with_name("networks.json")
+"""Written by `scripts/build_chain_data.mjs`, which says where each fact comes from."""
 
 _SECONDS_PER_HOUR = 3_600
 _HOURS_PER_DAY = 24
@@ -10,24 +19,49 @@ class Network(NamedTuple):
     """A chain.
 
     Attributes:
-        name: as in findings.
-        seconds_per_block: approximate; the present value if it has changed over the years.
+        name: one lower-case word, as in findings; "unknown" for a chain without a record.
+        title: for people.
+        seconds_per_block: approximate; the present value if it has changed over the years. None
+            where it is unknown.
+        explorer: base URL of a block explorer with pages at `/tx/HASH`, `/address/ADDRESS` and
+            `/block/NUMBER`; None where none is known.
+        native_symbol: of the coin that pays for gas, with 18 decimals.
+        wrapped_native: the ERC-20 form of that coin; None where it is unknown.
+        hashed_receipts: whether the receipts that its nodes serve hash to the root in the header.
     """
 
     name: str
-    seconds_per_block: float
+    title: str
+    seconds_per_block: float | None
+    explorer: str | None
+    native_symbol: str
+    wrapped_native: str | None
+    hashed_receipts: bool
 
 
-NETWORKS: Final = {
-    1: Network("ethereum", 12),
-    10: Network("optimism", 2),
-    56: Network("bsc", 0.75),
-    137: Network("polygon", 2),
-    250: Network("fantom", 1),
-    42161: Network("arbitrum", 0.25),
-    43114: Network("avalanche", 2),
-}
-"""By chain id."""
+@cache
+def networks() -> dict[int, Network]:
+    """All chains with a record, by chain id."""
+    rows = json.loads(NETWORKS_PATH.read_text(encoding="utf-8"))["networks"]
+    return {int(chain_id): Network(**row) for chain_id, row in rows.items()}
+
+
+def network(chain_id: int) -> Network:
+    """The record of a chain; one that claims nothing where there is none."""
+    return networks().get(chain_id) or Network(
+        "unknown", f"Chain {chain_id}", None, None, "native coin", None, hashed_receipts=True
+    )
+
+
+def chain_ids_by_name() -> dict[str, int]:
+    """Chain ids by `Network.name`."""
+    return {known.name: chain_id for chain_id, known in networks().items()}
+
+
+def described(chain_id: int) -> str:
+    """A chain for people: "Base (chain 8453)", or "Chain 424242 (no record)"."""
+    known = networks().get(chain_id)
+    return f"{known.title} (chain {chain_id})" if known else f"Chain {chain_id} (no record)"
 
 
 def block_a_day_before(block_number: int | None, chain_id: int) -> int | None:
@@ -39,9 +73,9 @@ def block_a_day_before(block_number: int | None, chain_id: int) -> int | None:
     Returns:
         None if the block or the chain is unknown, or the chain was younger than that.
     """
-    network = NETWORKS.get(chain_id)
-    if network is None or block_number is None:
+    seconds = network(chain_id).seconds_per_block
+    if seconds is None or block_number is None:
         return None
-    hour = round(_SECONDS_PER_HOUR / network.seconds_per_block)
+    hour = round(_SECONDS_PER_HOUR / seconds)
     earlier = (block_number // hour - _HOURS_PER_DAY) * hour
     return earlier if earlier >= 0 else None

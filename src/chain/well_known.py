@@ -15,7 +15,6 @@ from src.chain.text import sanitise_text
 
 TOKEN_LIST_PATH = Path(__file__).with_name("well_known_tokens.json")
 LOOK_ALIKES_PATH = Path(__file__).with_name("look_alikes.json")
-LIST_CHAIN_ID = 1
 
 # ASCII characters that look alike in any typeface; capitals only if they do so themselves.
 _ASCII_LOOK_ALIKES = {"l": "i", "1": "i", "|": "i", "0": "o"}
@@ -42,6 +41,9 @@ class WellKnownTokens:
         """The metadata of a well-known token, or None for any other contract."""
         return self._tokens.get(address)
 
+    def __len__(self) -> int:
+        return len(self._tokens)
+
     def is_impersonated(self, symbol: str, address: str) -> bool:
         """Whether `symbol` looks like a well-known token's but `address` is another contract.
 
@@ -63,9 +65,7 @@ class WellKnownTokens:
 
 def load_well_known_tokens(chain_id: int) -> WellKnownTokens:
     """The built-in list; empty for chains without one."""
-    if chain_id != LIST_CHAIN_ID:
-        return WellKnownTokens({}, {})
-    rows = _read(TOKEN_LIST_PATH)["tokens"]
+    rows = _read(TOKEN_LIST_PATH)["tokens"].get(str(chain_id), {})
     tokens = {address: token_info("built-in list", *row) for address, row in rows.items()}
     return WellKnownTokens(tokens, _read(LOOK_ALIKES_PATH)["characters"])
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Self
 
 from src.chain.errors import NotFound, SourceError
+from src.chain.networks import network
 from src.chain.quantities import SECONDS_PER_MINUTE
 from src.detection.counterparties import CounterpartyBook
 from src.detection.errors import ModelMissing
@@ -198,10 +199,11 @@ def open_decider(
 def open_node(opening: ExitStack, settings: ServiceSettings, common: Settings) -> NodeReader:
     """The node that JSON_RPC_URL names, which must be set, until `opening` closes."""
     assert common.json_rpc_url is not None  # noqa: S101
+    verify = settings.verify_blocks
     node = NodeReader(
         common.json_rpc_url,
         requests_per_second=common.json_rpc_requests_per_second,
-        verify=settings.verify_blocks,
+        verify=network(common.chain_id).hashed_receipts if verify is None else verify,
         patience=settings.node_patience,
     )
     opening.callback(node.close)

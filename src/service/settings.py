@@ -107,8 +107,10 @@ class ServiceSettings:
         max_jobs: maximum number of waiting and running jobs.
         request_seconds: time limit of a direct analysis.
         node_patience: seconds to retry a failing node.
-        verify_blocks: reject blocks whose receipts do not hash to the root in the header.
-        block_seconds: time between blocks, to convert an interval into a range.
+        verify_blocks: reject blocks whose receipts do not hash to the root in the header; None
+            for the chain's own (`Network.hashed_receipts`).
+        block_seconds: time between blocks, to convert an interval into a range; None for the
+            chain's own.
         features: columns of the analysis' forest.
         contamination: share of transactions that the forest classifies as anomalies.
         random_state: seed of the forest.
@@ -146,8 +148,8 @@ class ServiceSettings:
     max_jobs: int = setting("ANALYSIS_MAX_JOBS", whole_number(1, 10_000), 20)
     request_seconds: float = setting("SERVICE_REQUEST_SECONDS", number(1, 3_600), 120.0)
     node_patience: float = setting("NODE_PATIENCE_SECONDS", number(0, 600), 5.0)
-    verify_blocks: bool = setting("VERIFY_BLOCKS", SWITCH, True)
-    block_seconds: float = setting("BLOCK_SECONDS", number(0.05, 3_600), 12.0)
+    verify_blocks: bool | None = setting("VERIFY_BLOCKS", SWITCH, None)
+    block_seconds: float | None = setting("BLOCK_SECONDS", number(0.05, 3_600), None)
     features: tuple[str, ...] = setting("ANALYSIS_FEATURES", _FEATURES, ("value", "gas_cost"))
     contamination: float = setting("ANALYSIS_CONTAMINATION", number(1e-6, 0.5), 0.001)
     random_state: int = setting("ANALYSIS_RANDOM_STATE", whole_number(0, 2**32 - 1), 42)

@@ -52,7 +52,6 @@ def render(service: Service, tx_hash: str) -> str:
         .get_template("report.html")
         .render(
             view=values["view"],
-            chain_id=service.chain_id,
             explorer=explorer_of(service.chain_id, is_demo=service.is_demo),
             style=Markup(style),  # noqa: S704  our own file
             style_hash=f"sha256-{digest}",

@@ -2,7 +2,6 @@
 
 from typing import Final
 
-from src.chain.networks import NETWORKS
 from src.decision.alerts import ANOMALOUS, INVALID, NORMAL
 
 # Alert ids are the public interface of the bot, see docs/alerts.md.
@@ -15,6 +14,3 @@ ATTACKER_LABEL: Final = "attacker"
 
 MAX_ADDRESSES: Final = 50
 """Maximum number of addresses in a finding, as limited by the scan node."""
-
-PROTOCOLS: Final = {chain_id: network.name for chain_id, network in NETWORKS.items()}
-"""Name of the chain in a finding, by chain id."""

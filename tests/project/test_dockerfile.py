@@ -130,6 +130,7 @@ def test_port_of_the_protocol_is_exposed() -> None:
         "requirements.txt",
         "src/agent.py",
         "src/settings.py",
+        "src/chain/networks.json",
         "src/chain/well_known_tokens.json",
         "src/detection/kernel_cache.py",
         "src/utils/findings.py",

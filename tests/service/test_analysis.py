@@ -6,6 +6,7 @@ import random
 import subprocess
 import sys
 from dataclasses import replace
+from typing import Any
 
 import dill
 import numpy as np
@@ -15,8 +16,11 @@ from sklearn.ensemble import IsolationForest
 from src.chain.transfers import Transfer
 from src.decision.tokens import TokenView
 from src.detection.errors import ModelMalformed
+from src.service.analysis.batch import Analyst
 from src.service.analysis.detector import TrainedForest, feature_matrix, ranked, token_moves, train
+from src.service.http.problems import Problem
 from src.service.records import LoadedTransaction
+from src.service.settings import ServiceSettings
 from tests.conftest import ALICE, BOB, TIMESTAMP, UNKNOWN_TOKEN, USDC
 
 TOKENS = {USDC: TokenView(USDC, "USD Coin", "USDC", 6)}
@@ -63,6 +67,29 @@ def test_order_of_transfers_does_not_matter() -> None:
     one = transaction(1, 5, 7, 9)
     other = replace(one, transfers=one.transfers[::-1])
     assert token_moves([one], TOKENS) == token_moves([other], TOKENS)
+
+
+@pytest.mark.parametrize(
+    ("chain_id", "block_seconds", "seconds", "blocks"),
+    [(1, None, 30, 3), (1, None, 36, 3), (8453, None, 30, 15), (42161, None, 1, 4), (1, 10, 30, 3),
+     (424_242, 10, 1, 1)],
+)  # fmt: skip
+def test_an_interval_takes_the_blocks_that_cover_it(
+    chain_id: int, block_seconds: float | None, seconds: int, blocks: int
+) -> None:
+    assert analyst(chain_id, block_seconds).blocks_of_interval(seconds) == blocks
+
+
+def test_an_interval_on_a_chain_of_unknown_speed_is_refused() -> None:
+    with pytest.raises(Problem, match=r"Chain 424242 .* BLOCK_SECONDS"):
+        analyst(424_242, None).blocks_of_interval(30)
+
+
+def analyst(chain_id: int, block_seconds: float | None) -> Analyst:
+    """One that asks nobody."""
+    nobody: Any = None
+    settings = ServiceSettings(block_seconds=block_seconds)
+    return Analyst(nobody, nobody, nobody, settings, chain_id)
 
 
 @pytest.mark.integration

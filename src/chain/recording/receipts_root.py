@@ -15,6 +15,9 @@ from typing import Any
 from eth_utils.crypto import keccak
 
 _LEGACY = 0
+_DEPOSIT = 0x7E
+"""Of the OP stack (Base, Optimism ...). Since the Canyon upgrade two more fields enter the root:
+https://specs.optimism.io/protocol/canyon/overview.html#deposit-transaction-receipt-hash"""
 _EMPTY = b"\x80"  # RLP of the empty string
 _HASH_BYTES = 32
 _BRANCHES = "0123456789abcdef"
@@ -57,8 +60,14 @@ def _encoded(receipt: Mapping[str, Any]) -> bytes:
         for log in receipt["logs"]
     ]
     cumulative_gas = _rlp_integer(int(receipt["cumulativeGasUsed"], 16))
-    body = _rlp_list((outcome, cumulative_gas, _rlp_hex(receipt["logsBloom"]), _rlp_list(logs)))
+    fields = [outcome, cumulative_gas, _rlp_hex(receipt["logsBloom"]), _rlp_list(logs)]
     kind = int(receipt.get("type") or "0x0", 16)
+    if kind == _DEPOSIT and receipt.get("depositReceiptVersion") is not None:
+        fields += [
+            _rlp_integer(int(receipt[name], 16))
+            for name in ("depositNonce", "depositReceiptVersion")
+        ]
+    body = _rlp_list(fields)
     return body if kind == _LEGACY else bytes([kind]) + body
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import threading
 import time
 from collections.abc import Callable, Collection
@@ -10,6 +11,7 @@ from typing import Any, Final
 
 from src.chain.errors import MalformedAnswer, NotFound, RequestRefused, SourceError
 from src.chain.lookups.lookups import Lookups
+from src.chain.networks import described, network
 from src.chain.recording.fetch import UnverifiedBlock
 from src.decision.tokens import TokenView, token_view
 from src.detection.errors import ModelError
@@ -110,14 +112,32 @@ class Analyst:
                 if latest_model(connection) is None:
                     raise Problem(404, NO_MODEL)
 
+    def blocks_of_interval(self, seconds: int) -> int:
+        """How many blocks an interval takes, at least one.
+
+        Raises:
+            Problem: 400 for a range over the limit, or a chain whose time between blocks is
+                unknown.
+        """
+        each = self._settings.block_seconds or network(self._chain_id).seconds_per_block
+        if each is None:
+            raise Problem(
+                400,
+                f"The time between blocks of {described(self._chain_id)} is not known, so an "
+                "interval cannot be converted: give start_block and end_block, or have "
+                "BLOCK_SECONDS set.",
+            )
+        blocks = max(1, math.ceil(seconds / each))
+        self.check_length(blocks, "time_interval_in_seconds")
+        return blocks
+
     def range_of_interval(self, seconds: int) -> tuple[int, int]:
         """The latest blocks within about `seconds`, without the newest block.
 
         Raises:
             Problem: 400 for a range over the limit, 502 when the node does not answer.
         """
-        wanted = max(1, round(seconds / self._settings.block_seconds))
-        self.check_length(wanted, "time_interval_in_seconds")
+        wanted = self.blocks_of_interval(seconds)
         end = self._head() - 1
         if end < 0:
             raise Problem(404, "The chain has only one block, and the newest is excluded.")

@@ -64,7 +64,9 @@ class TransactionEntry(BaseModel):
     token2value: dict[str, float] = Field(
         description="Token -> amount of it that the transaction moved in all, in token units."
     )
-    gas_cost: str = Field(description="ETH, 8 decimals.", examples=["0.00123456"])
+    gas_cost: str = Field(
+        description="In the coin that pays for gas, 8 decimals.", examples=["0.00123456"]
+    )
     anomaly_score: str = Field(description="0 to 1, near 1 = anomalous.", examples=["0.7312"])
     etherscan_link: str
 
@@ -214,7 +216,7 @@ def _checked(request: AnalysisRequest, service: Service) -> RangeRequest:
         analyst.check_registry(use_model)
         analyst.check_head(wanted)
         return wanted
-    analyst.check_length(int(interval / service.settings.block_seconds), "The interval")
+    analyst.blocks_of_interval(interval)
     analyst.check_registry(use_model)
     return RangeRequest(*analyst.range_of_interval(interval), use_model)
 

@@ -6,23 +6,13 @@ from typing import Annotated, Any
 from fastapi import Depends, Path, Query, Request
 from starlette.responses import Response
 
+from src.chain.networks import network
 from src.chain.transfers import normalise_address
 from src.service.context import Service
 from src.service.http.problems import Problem
 
 MAX_INT64 = 2**63 - 1
 HASH_PATTERN = "^0x[0-9a-fA-F]{64}$"
-
-EXPLORERS = {
-    1: "https://etherscan.io",
-    10: "https://optimistic.etherscan.io",
-    56: "https://bscscan.com",
-    137: "https://polygonscan.com",
-    250: "https://ftmscan.com",
-    42161: "https://arbiscan.io",
-    43114: "https://snowtrace.io",
-}
-"""Block explorers by chain id."""
 
 
 def service_of(request: Request) -> Service:
@@ -51,8 +41,9 @@ def address_or_none(name: str, value: str | None) -> str | None:
 
 
 def transaction_link(chain_id: int, tx_hash: str) -> str:
-    """The URL of a transaction in a block explorer."""
-    return f"{EXPLORERS.get(chain_id, EXPLORERS[1])}/tx/{tx_hash}"
+    """The URL of a transaction in the chain's block explorer; "" where none is known."""
+    explorer = network(chain_id).explorer
+    return f"{explorer}/tx/{tx_hash}" if explorer else ""
 
 
 def json_response(

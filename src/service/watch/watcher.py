@@ -10,6 +10,7 @@ import threading
 import time
 
 from src.chain.errors import SourceError
+from src.chain.networks import network
 from src.chain.recording.fetch import UnverifiedBlock
 from src.monitoring import metrics
 from src.service.database.alerts import store_alerts
@@ -34,6 +35,7 @@ REMEMBERED_BLOCKS = 1_000
 """Maximum depth of a reorganisation that can be followed."""
 
 _MAX_BACKOFF = 30.0
+_USUAL_BLOCK_SECONDS = 12.0  # of a chain that does not say
 
 
 class Watcher:
@@ -66,7 +68,8 @@ class Watcher:
 
     def run(self, stop: threading.Event) -> None:
         """Follow the head until stopped; retries after failures of the node."""
-        usual = min(max(self._settings.block_seconds / 4, 0.25), 5.0)
+        seconds = self._settings.block_seconds or network(self._chain_id).seconds_per_block
+        usual = min(max((seconds or _USUAL_BLOCK_SECONDS) / 4, 0.25), 5.0)
         pause = usual
         while not stop.is_set():
             try:

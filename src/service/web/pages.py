@@ -11,6 +11,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
+from src.chain.networks import described
 from src.chain.text import sanitise_text
 from src.service.api.alerts import MAX_NOTE, save_feedback
 from src.service.api.common import service_of
@@ -185,6 +186,7 @@ def _shown(request: Request, template: str, section: str, values: dict[str, Any]
         csrf=token,
         here=f"{request.url.path}{query}",
         is_demo=service.is_demo,
+        chain=described(service.chain_id),
         explorer=explorer_of(service.chain_id, is_demo=service.is_demo),
         **values,
     )
@@ -200,6 +202,7 @@ def _problem_page(request: Request, status: int, detail: str, headers: dict[str,
         code=status,
         section="",
         is_demo=service.is_demo,
+        chain=described(service.chain_id),
         title=_TITLES.get(status, "Internal error"),
         detail=detail,
         request_id=request.state.request_id,

@@ -6,6 +6,7 @@ from itertools import groupby
 from typing import Any, Final
 
 from src.chain.errors import NotFound, SourceError
+from src.chain.networks import network
 from src.service.api import analysis as api
 from src.service.context import Service
 from src.service.database.analyses import (
@@ -80,17 +81,19 @@ def read_analysis(service: Service, identity: str) -> dict[str, Any]:
         rows = analysis_rows_of(connection, analysis.id, anomalies_only=False, limit=MAX_POINTS)
         model = find_model(connection, analysis.model)
     listed = [(rank, list(own)) for rank, own in groupby(rows[: 20 * _LISTED], lambda r: r.rank)]
+    coin = network(analysis.chain_id).native_symbol
     return {
         "analysis": analysis,
+        "coin": coin,
         "model": model,
-        "plain": _scatter(rows, marked=False),
-        "marked": _scatter(rows, marked=True),
+        "plain": _scatter(rows, coin, marked=False),
+        "marked": _scatter(rows, coin, marked=True),
         "listed": listed[:_LISTED],
         "drawn": len({row.tx_hash for row in rows}),
     }
 
 
-def _scatter(rows: Sequence[AnalysisRow], *, marked: bool) -> Chart:
+def _scatter(rows: Sequence[AnalysisRow], coin: str, *, marked: bool) -> Chart:
     """Value against gas cost; anomalies are drawn last, on top."""
     ordered = sorted(rows, key=lambda row: (row.is_anomaly, -row.rank, row.token))
     return log_log(
@@ -99,7 +102,7 @@ def _scatter(rows: Sequence[AnalysisRow], *, marked: bool) -> Chart:
             row.gas_cost,
             "anomaly" if marked and row.is_anomaly else "usual",
             f"{short(row.tx_hash)}: {number(row.value)} {short(row.label)}, gas "
-            f"{row.gas_cost:.6f} ETH, score {row.tx_score:.3f}"
+            f"{row.gas_cost:.6f} {coin}, score {row.tx_score:.3f}"
             + (", anomaly" if row.is_anomaly else ""),
             row.tx_hash,
         )

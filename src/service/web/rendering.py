@@ -8,8 +8,8 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.responses import HTMLResponse
 
+from src.chain.networks import network
 from src.detection.records import Action
-from src.service.api.common import EXPLORERS
 from src.service.web import formatting as text
 
 _HERE = Path(__file__).parent
@@ -55,7 +55,7 @@ def page(template: str, *, status: int = 200, **values: Any) -> HTMLResponse:
 
 def explorer_of(chain_id: int, *, is_demo: bool) -> str | None:
     """The block explorer's URL; None for chains without one."""
-    return None if is_demo else EXPLORERS.get(chain_id)
+    return None if is_demo else network(chain_id).explorer
 
 
 @functools.cache

