@@ -38,6 +38,8 @@ def decoded_transfer(address: Any, topics: Any, data: Any) -> tuple[str, str, st
         return None
     if not isinstance(data, str) or not _WORD.fullmatch(data):
         return None
+    if address.lower() in ("0x" + "f" * 39 + "e", "0x" + "e" * 40):  # native transfers
+        return None
     parties = bytes.fromhex("00" * 12 + topics[1][26:] + "00" * 12 + topics[2][26:])
     sender, recipient = decode(["address", "address"], parties)
     (amount,) = decode(["uint256"], bytes.fromhex(data[2:]))

@@ -27,7 +27,7 @@ from src.chain.lookups.lookups import Lookups
 from src.chain.networks import network
 from src.chain.quantities import SECONDS_PER_MINUTE
 from src.chain.transactions import TransactionFields
-from src.chain.transfers import TRANSFER_TOPIC, Transfer, decode_transfers
+from src.chain.transfers import TRANSFER_TOPIC, Transfer, decode_logs, decode_transfers
 from src.decision.alerts import NORMAL, UNKNOWN, invalid_alert
 from src.decision.deduplication import Deduplicator
 from src.decision.pipeline import Pipeline, Result, open_lookups
@@ -131,7 +131,9 @@ def handle_transaction(transaction_event: TransactionEvent) -> list[Finding]:
     transaction = TransactionFields.from_event(transaction_event)
     transfers: Sequence[Transfer] = ()
     try:
-        transfers = decode_transfers(transaction_event.logs)
+        transfers, native = decode_logs(transaction_event.logs)
+        if native:
+            transaction = transaction._replace(native=native)
         if BOT is not None and BOT.metrics is not None:
             BOT.metrics.decoded(time.perf_counter() - started, transfers=len(transfers))
         if not transfers:

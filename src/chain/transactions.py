@@ -1,17 +1,18 @@
 """The fields of a transaction that detection needs, from an event with unreliable fields."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple, Self
 
 from src.chain.quantities import as_int
 from src.chain.text import sanitise_text
-from src.chain.transfers import normalise_address
+from src.chain.transfers import NativeTransfer, normalise_address
 
 _LATEST_TIMESTAMP = 253_402_300_799  # 9999-12-31 23:59:59 UTC: what calendars can show
 _HASH_LENGTH = 66
 
 
 class TransactionFields(NamedTuple):
-    """A transaction without its logs. A tuple, since one is created per transaction.
+    """A transaction without its ERC-20 transfers. A tuple, since one is created per transaction.
 
     Attributes:
         tx_hash: lowercase; "" if the event has none.
@@ -20,6 +21,10 @@ class TransactionFields(NamedTuple):
         nonce: number of earlier transactions of the sender, or None.
         timestamp: of the block, Unix seconds, or None.
         block_number: or None.
+        value: wei sent with it, or None if unknown.
+        native: its native transfers, in log order, where the chain logs them (EIP-7708): all of
+            them then, internal ones and `value` included. Empty on other chains.
+        gas_cost: wei paid for gas, or None if unknown: an event has no receipt.
     """
 
     tx_hash: str
@@ -28,6 +33,9 @@ class TransactionFields(NamedTuple):
     nonce: int | None
     timestamp: int | None
     block_number: int | None
+    value: int | None = None
+    native: Sequence[NativeTransfer] = ()
+    gas_cost: int | None = None
 
     @classmethod
     def from_event(cls, event: Any) -> Self:
@@ -44,4 +52,5 @@ class TransactionFields(NamedTuple):
             if timestamp is not None and timestamp <= _LATEST_TIMESTAMP
             else None,
             block_number=as_int(getattr(block, "number", None)),
+            value=as_int(getattr(transaction, "value", None)),
         )

@@ -1,4 +1,4 @@
-"""ERC-20 Transfer events: the record and its decoding from raw logs.
+"""ERC-20 and native transfers: the records and their decoding from raw logs.
 
 Every entry point (live handling, replay, recordings, training) uses this decoder.
 
@@ -6,15 +6,26 @@ An ERC-20 transfer is a log with topic0 = keccak256("Transfer(address,address,ui
 three topics and exactly 32 bytes of data. ERC-721 shares the topic but indexes the token id, so it
 has four topics and no data. Anything else is not a transfer: logs are untrusted, so malformed ones
 are skipped without an error.
+
+With EIP-7708, every transfer of the native currency leaves a log that is byte for byte an ERC-20
+transfer, emitted by `SYSTEM_ADDRESS`, where no contract can be deployed. A simulation
+(`eth_simulateV1` with `traceTransfers`) adds the same log with `SIMULATION_ADDRESS`. They are
+decoded as native transfers, never as transfers of a token.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from src.chain.quantities import as_int
 
 TRANSFER_TOPIC = "0xddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef"
 ZERO_ADDRESS = "0x" + "0" * 40
+
+SYSTEM_ADDRESS: Final = "0xfffffffffffffffffffffffffffffffffffffffe"
+SIMULATION_ADDRESS: Final = "0x" + "e" * 40
+NATIVE_EMITTERS: Final = frozenset({SYSTEM_ADDRESS, SIMULATION_ADDRESS})
+"""Emitters of logs about native transfers: no token has one of these addresses."""
 
 _ADDRESS, _WORD = 42, 66  # characters, `0x` included
 _PREFIXES = ("0x", "0X")
@@ -46,10 +57,47 @@ class Transfer(NamedTuple):
     log_index: int
 
 
+class NativeTransfer(NamedTuple):
+    """One transfer of the chain's native currency.
+
+    Attributes:
+        sender: account debited, lowercase.
+        recipient: account credited, likewise.
+        amount: wei, 0 <= amount < 2**256.
+        log_index: position of its log; -1 for a transaction's own value without a log.
+    """
+
+    sender: str
+    recipient: str
+    amount: int
+    log_index: int
+
+
+class DecodedLogs(NamedTuple):
+    """What a transaction's logs move, each in log order.
+
+    Attributes:
+        transfers: of ERC-20 tokens.
+        native: of the native currency; each once, although a simulation may log it twice.
+    """
+
+    transfers: list[Transfer]
+    native: list[NativeTransfer]
+
+
 def decode_transfer(address: Any, topics: Any, data: Any, log_index: int) -> Transfer | None:
     """Decode one raw log, or return None if it is not a well-formed ERC-20 transfer.
 
     The upper 12 bytes of an address topic are ignored, as in the EVM and in indexers.
+    """
+    event = decode_event(address, topics, data, log_index)
+    return None if event is None or event.token in NATIVE_EMITTERS else event
+
+
+def decode_event(address: Any, topics: Any, data: Any, log_index: int) -> Transfer | None:
+    """Decode one raw log of the form of an ERC-20 transfer, native transfers included.
+
+    The `token` of a native transfer is one of `NATIVE_EMITTERS`; `separate` tells them apart.
     """
     if not isinstance(topics, (list, tuple)) or len(topics) != 3:
         return None
@@ -79,27 +127,61 @@ def decode_transfer(address: Any, topics: Any, data: Any, log_index: int) -> Tra
 
 
 def decode_transfers(logs: Iterable[RawLog] | None) -> list[Transfer]:
-    """Decode the ERC-20 transfers among a transaction's logs, in log order.
+    """The ERC-20 transfers among a transaction's logs; see `decode_logs`."""
+    return decode_logs(logs).transfers
+
+
+def decode_logs(logs: Iterable[RawLog] | None) -> DecodedLogs:
+    """Decode the ERC-20 and native transfers among a transaction's logs.
 
     Logs flagged `removed` (orphaned by a reorganisation) are skipped. Never raises on the content
     of a log.
     """
-    transfers: list[Transfer] = []
+    events: list[Transfer] = []
     for position, log in enumerate(logs or ()):
         topics = getattr(log, "topics", None)
         if not topics or getattr(log, "removed", False) is True:
             continue
         index = as_int(getattr(log, "log_index", None))
-        transfer = decode_transfer(
+        event = decode_event(
             getattr(log, "address", None),
             topics,
             getattr(log, "data", None),
             position if index is None else index,
         )
-        if transfer is not None:
-            transfers.append(transfer)
-    transfers.sort(key=lambda transfer: transfer.log_index)
-    return transfers
+        if event is not None:
+            events.append(event)
+    return separate(events)
+
+
+def separate(events: Iterable[Transfer]) -> DecodedLogs:
+    """ERC-20 transfers and native ones, from events of both kinds in any order.
+
+    A node that emits native logs and simulates reports a native transfer with both emitters: of
+    equal transfers, as many count as the emitter with more of them has logged.
+    """
+    transfers: list[Transfer] = []
+    logged: list[Transfer] = []
+    for event in events:
+        (logged if event.token in NATIVE_EMITTERS else transfers).append(event)
+    transfers.sort(key=_log_index)
+    if not logged:  # as nearly always before the fork
+        return DecodedLogs(transfers, [])
+    # The protocol's own logs first: those of a simulation then only fill what is missing.
+    logged.sort(key=lambda event: (event.token != SYSTEM_ADDRESS, event.log_index))
+    counted = Counter(event[1:4] for event in logged if event.token == SYSTEM_ADDRESS)
+    native = []
+    for event in logged:
+        if event.token != SYSTEM_ADDRESS and counted[event[1:4]] > 0:
+            counted[event[1:4]] -= 1
+        else:
+            native.append(NativeTransfer(*event[1:]))
+    native.sort(key=_log_index)
+    return DecodedLogs(transfers, native)
+
+
+def _log_index(event: Transfer | NativeTransfer) -> int:
+    return event.log_index
 
 
 def transfer_of_event(event: Mapping[str, Any], position: int) -> Transfer:

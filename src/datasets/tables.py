@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from src.chain.transfers import NATIVE_EMITTERS
 from src.datasets.columns import TRANSACTION_COLUMNS, TRANSFER_COLUMNS
 from src.detection.features.batch import TransferBatch, amounts_from_decimals
 from src.files import reason
@@ -94,6 +95,9 @@ class TransactionSet:
         rows = transfers
         if "token_std" in rows.columns:
             rows = rows[rows["token_std"] == ERC20]
+        # Exports without that column, and older ones, list native transfers as a token's.
+        tokens = rows["token_address"].tolist()
+        rows = rows.loc[[str(token).lower() not in NATIVE_EMITTERS for token in tokens]]
         # Lists and dictionaries are an order of magnitude faster here than string columns.
         wanted = set(transactions["tx_hash"].tolist()).intersection(rows["tx_hash"].tolist())
         table = transactions[transactions["tx_hash"].isin(wanted)]

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from src.chain.facts import Facts
 from src.chain.lookups.build import build_lookups
 from src.chain.lookups.lookups import Lookups
+from src.chain.networks import network
 from src.chain.quantities import SECONDS_PER_MINUTE
 from src.chain.transactions import TransactionFields
 from src.chain.transfers import Transfer
@@ -347,6 +348,7 @@ class Pipeline:
         listed = None
         if self.addresses is not None:
             listed = self.addresses.match(sender, to, credible(transfers, unknown))
+        chain = network(self.chain_id)
         evidence = Evidence(
             transfers=transfers,
             sender=sender,
@@ -365,6 +367,10 @@ class Pipeline:
             values=self.profile.values,
             known_bad=listed,
             look_alikes=book.enter(transfers, sender),
+            value=transaction.value,
+            native=transaction.native,
+            native_symbol=chain.native_symbol,
+            wrapped_native=chain.wrapped_native,
         )
         if self.challenger is None:
             return self.suite.decide(evidence)

@@ -9,7 +9,14 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from src.detection.records import NEGLIGIBLE_SHARE, Assessment, AttackAssessment, TransferLike
+from src.detection.records import (
+    NATIVE,
+    NEGLIGIBLE_SHARE,
+    Assessment,
+    AttackAssessment,
+    NativeTransferLike,
+    TransferLike,
+)
 
 if TYPE_CHECKING:
     from src.detection.parties import Dealing, Parties
@@ -110,6 +117,11 @@ class Evidence:
         look_alikes: counterparties that imitate others.
         unknown_tokens: tokens without a reputation: their events may say anything.
         values: ETH for one raw unit, by token; tokens without a reference value are left out.
+        value: wei sent with the transaction, or None.
+        native: all native transfers, `value` and internal ones included, where the chain logs
+            them; empty where it does not: internal ones are unknown then.
+        native_symbol: of the native currency.
+        wrapped_native: the contract that holds the native currency as a token, or None.
     """
 
     transfers: Sequence[TransferLike]
@@ -128,6 +140,10 @@ class Evidence:
     unknown_tokens: frozenset[str] = frozenset()
     values: Mapping[str, float] = field(default_factory=dict)
     attack: AttackAssessment | None = None
+    value: int | None = None
+    native: Sequence[NativeTransferLike] = ()
+    native_symbol: str = "ETH"
+    wrapped_native: str | None = None
 
     @cached_property
     def credible_transfers(self) -> Sequence[TransferLike]:
@@ -156,6 +172,22 @@ class Evidence:
         return self.parties.balances
 
     @cached_property
+    def balances_with_native(self) -> Mapping[str, Mapping[str, int]]:
+        """The balances, and what is known of the native currency, as the token `NATIVE`.
+
+        Where internal transfers are unknown, the same as `balances`.
+        """
+        if not self.native:
+            return self.balances
+        return self.parties.balances_with_native(self.native, self.wrapped_native)
+
+    def value_of(self, token: str) -> float:
+        """ETH for one raw unit of a token or of the native currency; 0 if unknown."""
+        if token == NATIVE:
+            token = self.wrapped_native or ""
+        return self.values.get(token, 0.0)
+
+    @cached_property
     def largest_value(self) -> float:
         """ETH that the largest dealing is worth, as far as the values of its tokens are known."""
         values = self.values
@@ -163,17 +195,18 @@ class Evidence:
 
     def is_negligible(self, token: str, amount: int) -> bool:
         """Whether a change of a balance is worth next to nothing beside the largest dealing."""
-        value = self.values.get(token, 0.0)
+        value = self.value_of(token)
         return value > 0 and abs(amount) * value < NEGLIGIBLE_SHARE * self.largest_value
 
     @cached_property
     def sender_pays(self) -> bool:
         """Whether the sender ends poorer of a token with a value, by more than a trifle."""
-        if self.sender is None or not any(t.sender == self.sender for t in self.credible_transfers):
+        payers: list[TransferLike | NativeTransferLike] = [*self.credible_transfers, *self.native]
+        if self.sender is None or not any(one.sender == self.sender for one in payers):
             return False
-        changes = self.balances.get(self.sender, {})
+        changes = self.balances_with_native.get(self.sender, {})
         return any(
-            amount < 0 and token in self.values and not self.is_negligible(token, amount)
+            amount < 0 and self.value_of(token) and not self.is_negligible(token, amount)
             for token, amount in changes.items()
         )
 

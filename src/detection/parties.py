@@ -4,7 +4,7 @@ The form of `features.view` with addresses and exact integers, for rules. An att
 of its accounts deals with whom, and puts relays between them, for cents. That changes no party.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final, NamedTuple
@@ -13,7 +13,7 @@ import numpy as np
 
 from src.detection.features.batch import TransferBatch
 from src.detection.features.view import view_of
-from src.detection.records import ZERO_ADDRESS, TransferLike
+from src.detection.records import NATIVE, ZERO_ADDRESS, NativeTransferLike, TransferLike
 
 FLASH_MINT: Final = "flash mint of "
 """Before a token's address: the lender of what is minted and burnt in the same transaction."""
@@ -47,6 +47,49 @@ class Parties:
 
     dealings: Sequence[Dealing]
     agent: str | None
+
+    @cached_property
+    def members(self) -> frozenset[str]:
+        """The accounts that count as the agent, as far as they deal with others; itself included.
+
+        A relay that passes on what the agent pays is one of them.
+        """
+        found = {self.agent} if self.agent is not None else set()
+        for dealing in self.dealings:
+            if dealing.sender == self.agent:
+                found.add(dealing.logged.sender)
+            if dealing.recipient == self.agent:
+                found.add(dealing.logged.recipient)
+        return frozenset(account for account in found if account is not None)
+
+    def balances_with_native(
+        self, native: Iterable[NativeTransferLike], wrapped: str | None
+    ) -> Mapping[str, Mapping[str, int]]:
+        """The balances, with the native currency as the token `NATIVE`.
+
+        Wrapping and unwrapping leave no ERC-20 transfer on most chains. They are seen in what goes
+        to and comes from the contract of the wrapped currency, which is left out itself.
+
+        Args:
+            native: all native transfers of the transaction.
+            wrapped: that contract, or None.
+        """
+        balances = {party: dict(changes) for party, changes in self.balances.items()}
+
+        def credit(account: str, token: str, change: int) -> None:
+            if account not in (wrapped, ZERO_ADDRESS):
+                party = self.agent if account in self.members else account
+                changes = balances.setdefault(party or account, {})
+                changes[token] = changes.get(token, 0) + change
+
+        for moved in native:
+            credit(moved.sender, NATIVE, -moved.amount)
+            credit(moved.recipient, NATIVE, moved.amount)
+            if wrapped is not None and moved.recipient == wrapped:
+                credit(moved.sender, wrapped, moved.amount)
+            elif wrapped is not None and moved.sender == wrapped:
+                credit(moved.recipient, wrapped, -moved.amount)
+        return balances
 
     @cached_property
     def balances(self) -> Mapping[str, Mapping[str, int]]:

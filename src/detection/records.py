@@ -15,6 +15,11 @@ from typing import NamedTuple, Protocol
 
 ZERO_ADDRESS = "0x" + "0" * 40
 
+NATIVE = "native"
+"""Stands for the chain's native currency where a token's address could; the raw unit is wei."""
+
+NATIVE_DECIMALS = 18
+
 NEGLIGIBLE_SHARE = 0.01
 """Of the value of a transaction's largest transfer: what is worth less counts as no gain, no loss
 and no money of one's own."""
@@ -41,6 +46,22 @@ class TransferLike(Protocol):
     @property
     def amount(self) -> int:
         """Raw token units."""
+
+
+class NativeTransferLike(Protocol):
+    """What the core reads of a native transfer; `chain.transfers.NativeTransfer` has this shape."""
+
+    @property
+    def sender(self) -> str:
+        """Account debited."""
+
+    @property
+    def recipient(self) -> str:
+        """Account credited."""
+
+    @property
+    def amount(self) -> int:
+        """Wei."""
 
 
 class Attribution(NamedTuple):

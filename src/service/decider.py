@@ -153,6 +153,9 @@ def _fields_of(transaction: LoadedTransaction) -> TransactionFields:
         nonce=transaction.nonce,
         timestamp=transaction.block_timestamp,
         block_number=transaction.block_number,
+        value=transaction.value,
+        native=transaction.native,
+        gas_cost=transaction.gas_cost_wei,
     )
 
 

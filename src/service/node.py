@@ -17,7 +17,7 @@ from src.chain.errors import MalformedAnswer, RequestRefused
 from src.chain.quantities import as_int
 from src.chain.recording.fetch import BlockFetcher, Node
 from src.chain.recording.rows import BlockRows
-from src.chain.transfers import Transfer, decode_transfer, normalise_address
+from src.chain.transfers import DecodedLogs, Transfer, decode_event, normalise_address, separate
 from src.service.records import LoadedTransaction
 
 _TIMEOUT = 15.0
@@ -122,7 +122,7 @@ class NodeReader:
         if _hash(block.get("hash")) != block_hash:
             raise MalformedAnswer("node", "the chain was reorganised during the request; try again")
         sent = self._client.call("eth_getTransactionByHash", [tx_hash])
-        logs = [log for log in receipt["logs"] if isinstance(log, dict)]
+        decoded = decoded_logs([log for log in receipt["logs"] if isinstance(log, dict)])
         return LoadedTransaction(
             tx_hash=tx_hash,
             block_number=_bounded(number) or 0,
@@ -134,7 +134,9 @@ class NodeReader:
             nonce=_bounded(as_int(sent.get("nonce"))) if isinstance(sent, dict) else None,
             gas_used=_bounded(as_int(receipt.get("gasUsed"))),
             gas_price=as_int(receipt.get("effectiveGasPrice")),
-            transfers=transfers_of(logs),
+            transfers=tuple(decoded.transfers),
+            native=tuple(decoded.native),
+            value=_wei(sent.get("value")) if isinstance(sent, dict) else None,
         )
 
     def total_supply(self, token: str, block: int) -> int:
@@ -152,20 +154,20 @@ class NodeReader:
         self._client.close()
 
 
-def transfers_of(logs: Sequence[dict[str, Any]]) -> tuple[Transfer, ...]:
-    """The ERC-20 transfers among raw JSON-RPC logs, in log order."""
+def decoded_logs(logs: Sequence[dict[str, Any]]) -> DecodedLogs:
+    """The transfers among raw JSON-RPC logs, in log order."""
     found = []
     for position, log in enumerate(logs):
         index = _bounded(as_int(log.get("logIndex")))
-        transfer = decode_transfer(
+        event = decode_event(
             log.get("address"),
             log.get("topics"),
             log.get("data"),
             position if index is None else index,
         )
-        if transfer is not None and log.get("removed") is not True:
-            found.append(transfer)
-    return tuple(sorted(found, key=lambda transfer: transfer.log_index))
+        if event is not None and log.get("removed") is not True:
+            found.append(event)
+    return separate(found)
 
 
 def _loaded_block(rows: BlockRows) -> LoadedBlock:
@@ -173,9 +175,10 @@ def _loaded_block(rows: BlockRows) -> LoadedBlock:
     for row in rows.logs:
         topics = [row[name] for name in ("topic0", "topic1", "topic2", "topic3")]
         given = [topic for topic in topics if topic is not None]
-        transfer = decode_transfer(row["address"], given, row["data"], row["log_index"])
-        if transfer is not None:
-            logs.setdefault(row["tx_index"], []).append(transfer)
+        event = decode_event(row["address"], given, row["data"], row["log_index"])
+        if event is not None:
+            logs.setdefault(row["tx_index"], []).append(event)
+    moved = {index: separate(events) for index, events in logs.items()}
     block = rows.block
     return LoadedBlock(
         number=block["block_number"],
@@ -183,9 +186,9 @@ def _loaded_block(rows: BlockRows) -> LoadedBlock:
         parent_hash=block["parent_hash"],
         timestamp=block["block_timestamp"],
         transactions=tuple(
-            LoadedTransaction.from_row(row, logs[row["tx_index"]])
+            LoadedTransaction.from_row(row, *moved[row["tx_index"]])
             for row in rows.transactions
-            if row["tx_index"] in logs
+            if row["tx_index"] in moved and moved[row["tx_index"]].transfers
         ),
     )
 
@@ -194,6 +197,11 @@ def _hash(value: Any) -> str | None:
     if isinstance(value, str) and len(value) == 66 and as_int(value) is not None:
         return value.lower()
     return None
+
+
+def _wei(value: Any) -> int | None:
+    number = as_int(value)
+    return number if number is not None and number < 2**256 else None
 
 
 def _bounded(number: int | None) -> int | None:

@@ -4,14 +4,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-from src.chain.transfers import Transfer
+from src.chain.transfers import NativeTransfer, Transfer
 
 WEI_PER_ETHER = 10**18
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedTransaction:
-    """A transaction of a block with its ERC-20 transfers.
+    """A transaction of a block with its transfers.
 
     Attributes:
         tx_hash, block_hash: lowercase.
@@ -22,7 +22,9 @@ class LoadedTransaction:
         nonce: number of earlier transactions of the sender, or None.
         gas_used: units of gas, or None.
         gas_price: effective, wei per unit, or None.
-        transfers: in log order.
+        transfers: of ERC-20 tokens, in log order.
+        native: of the native currency, in log order, where the chain logs them.
+        value: wei sent with it, or None.
     """
 
     tx_hash: str
@@ -36,9 +38,16 @@ class LoadedTransaction:
     gas_used: int | None
     gas_price: int | None
     transfers: tuple[Transfer, ...]
+    native: tuple[NativeTransfer, ...] = ()
+    value: int | None = None
 
     @classmethod
-    def from_row(cls, row: Mapping[str, Any], transfers: Iterable[Transfer]) -> Self:
+    def from_row(
+        cls,
+        row: Mapping[str, Any],
+        transfers: Iterable[Transfer],
+        native: Iterable[NativeTransfer] = (),
+    ) -> Self:
         """From a row of the database or of a recorder's block, which name their columns alike."""
         return cls(
             tx_hash=row["tx_hash"],
@@ -52,9 +61,18 @@ class LoadedTransaction:
             gas_used=row["gas_used"],
             gas_price=None if row["gas_price"] is None else int(row["gas_price"]),
             transfers=tuple(sorted(transfers, key=lambda transfer: transfer.log_index)),
+            native=tuple(sorted(native, key=lambda transfer: transfer.log_index)),
+            value=None if row["value_wei"] is None else int(row["value_wei"]),
         )
+
+    @property
+    def gas_cost_wei(self) -> int | None:
+        """The gas cost in wei, or None if unknown."""
+        if self.gas_used is None or self.gas_price is None:
+            return None
+        return self.gas_used * self.gas_price
 
     @property
     def gas_cost(self) -> float:
         """The gas cost in ETH; exact except for the final division."""
-        return (self.gas_used or 0) * (self.gas_price or 0) / WEI_PER_ETHER
+        return (self.gas_cost_wei or 0) / WEI_PER_ETHER

@@ -12,7 +12,7 @@ from src.chain.errors import NotFound
 from src.chain.lookups.lookups import Lookups
 from src.chain.quantities import SECONDS_PER_MINUTE
 from src.chain.transactions import TransactionFields
-from src.chain.transfers import Transfer, normalise_address, transfer_of_event
+from src.chain.transfers import NATIVE_EMITTERS, Transfer, normalise_address, transfer_of_event
 from src.decision.pipeline import Pipeline, open_lookups
 from src.decision.tokens import shown_tokens
 from src.detection.features.definitions import FEATURE_NAMES
@@ -91,7 +91,8 @@ def get_features(
         from_address: its sender, or None if the event lacks it.
         tx_timestamp: of its block, Unix seconds, or None if the event lacks it.
         transfer_events: its ERC-20 transfers in log order, at least one; decoded, or as returned
-            by `TransactionEvent.filter_log`: `{"address": ..., "args": {...}}`.
+            by `TransactionEvent.filter_log`: `{"address": ..., "args": {...}}`. Native transfers,
+            which look like them, are left out.
         block_number: of its block, which bounds the search for the first transaction.
 
     Returns:
@@ -105,6 +106,7 @@ def get_features(
         event if isinstance(event, Transfer) else transfer_of_event(event, position)
         for position, event in enumerate(transfer_events)
     ]
+    transfers = [transfer for transfer in transfers if transfer.token not in NATIVE_EMITTERS]
     if not transfers:
         raise ValueError("features need at least one transfer")
     pipeline, lookups = _current()

@@ -1,11 +1,17 @@
 from types import SimpleNamespace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from src.chain.transfers import (
+    NATIVE_EMITTERS,
+    SIMULATION_ADDRESS,
+    SYSTEM_ADDRESS,
     TRANSFER_TOPIC,
+    NativeTransfer,
     Transfer,
+    decode_logs,
     decode_transfer,
     decode_transfers,
     normalise_address,
@@ -135,3 +141,48 @@ def test_every_well_formed_transfer_round_trips(amount, accounts):
     topics = [TRANSFER_TOPIC, topic(sender), topic(recipient)]
     decoded = decode_transfer(token, topics, word(amount), 0)
     assert decoded == Transfer(token, sender, recipient, amount, 0)
+
+
+@pytest.mark.parametrize("emitter", [*NATIVE_EMITTERS, SYSTEM_ADDRESS.upper().replace("X", "x")])
+def test_a_native_transfer_is_never_one_of_a_token(emitter: str) -> None:
+    native = log(address=emitter)
+    assert decode_logs([native]) == ([], [NativeTransfer(ALICE, BOB, 7, 3)])
+    assert decode_transfers([native, log(log_index=4)]) == [
+        Transfer(TOKEN.lower(), ALICE, BOB, 7, 4)
+    ]
+    assert decode_transfer(emitter, native.topics, native.data, 0) is None
+
+
+def test_a_simulation_and_the_protocol_log_a_native_transfer_once_each_and_it_counts_once() -> None:
+    twice = [
+        log(address=emitter, data=word(amount), log_index=index)
+        for index, (emitter, amount) in enumerate(
+            [(SIMULATION_ADDRESS, 7), (SYSTEM_ADDRESS, 7), (SYSTEM_ADDRESS, 7), (SYSTEM_ADDRESS, 9),
+             (SIMULATION_ADDRESS, 7), (SIMULATION_ADDRESS, 8)]
+        )
+    ]  # fmt: skip
+    native = decode_logs(twice).native
+    assert [(one.amount, one.log_index) for one in native] == [(7, 1), (7, 2), (9, 3), (8, 5)]
+    assert [one.amount for one in decode_logs(twice[:1] * 2).native] == [7, 7]  # one emitter: two
+
+
+def test_a_burn_of_native_currency_is_no_transfer() -> None:
+    burn = log(address=SYSTEM_ADDRESS, topics=["0x" + "cc" * 32, topic(ALICE)])
+    assert decode_logs([burn]) == ([], [])
+
+
+@given(st.data())
+def test_native_logs_change_no_erc20_transfer(data: st.DataObject) -> None:
+    tokens = st.sampled_from([TOKEN, "0x" + "33" * 20])
+    amounts = st.integers(0, 2**256 - 1)
+    plain = data.draw(st.lists(st.builds(lambda t, a: (t, a), tokens, amounts), max_size=6))
+    mixed = list(plain)
+    for _ in range(data.draw(st.integers(0, 6))):
+        at = data.draw(st.integers(0, len(mixed)))
+        mixed.insert(at, (data.draw(st.sampled_from(sorted(NATIVE_EMITTERS))), data.draw(amounts)))
+
+    def decoded(rows: list[tuple[str, int]]) -> list[tuple[str, str, str, int]]:
+        logs = [log(address=t, data=word(a), log_index=i) for i, (t, a) in enumerate(rows)]
+        return [one[:4] for one in decode_transfers(logs)]
+
+    assert decoded(mixed) == decoded(plain)

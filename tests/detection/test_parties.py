@@ -14,7 +14,7 @@ from src.detection.evidence import Evidence
 from src.detection.forest.manifest import TokenAmounts
 from src.detection.parties import FLASH_MINT, parties_of
 from src.detection.policy import Condition, Match, Scope, parse_policy
-from src.detection.records import ZERO_ADDRESS, Action, Status
+from src.detection.records import NATIVE, ZERO_ADDRESS, Action, Status
 from src.detection.suite import DetectorSuite
 
 
@@ -60,6 +60,12 @@ histories = st.one_of(
     st.lists(moves, min_size=1, max_size=10),
     st.lists(moves, max_size=4).map(lambda more: [*LOAN[:4], *more, *LOAN[4:]]),
 )
+
+
+class Ether(NamedTuple):
+    sender: str
+    recipient: str
+    amount: int
 
 
 def evidence_of(transfers: Sequence[Moved], unknown: Sequence[str] = (), **facts) -> Evidence:
@@ -225,3 +231,58 @@ def test_a_scope_may_ask_that_the_sender_pays(paid: list[Moved], applies: bool) 
     assert (statuses == [Status.OUT_OF_SCOPE]) == applies
     assert suite.has_conditions(SENDER, HUB)
     assert not suite.has_conditions(SENDER, OTHER)
+
+
+# The native currency
+
+
+def test_value_sent_along_is_stated_where_internal_transfers_are_unknown() -> None:
+    def reason(**facts) -> str:
+        (verdict,) = SUITE.decide(evidence_of(LOAN, wrapped_native=WETH, **facts)).reasons
+        return verdict.reason
+
+    assert "sent" not in reason(value=0)
+    told = "the sender has sent 171.612 ETH along, and whether that came back is unknown"
+    assert reason(value=171_612_217_073_962_056_313).endswith(told)
+    back = [Ether(SENDER, HUB, 50), Ether(HUB, SENDER, 50)]
+    assert reason(value=50, native=back).endswith("poorer of none")
+
+
+def test_native_value_that_is_known_to_be_spent_is_a_loss() -> None:
+    spent = [Ether(SENDER, HUB, 500), Ether(HUB, OTHER, 500)]
+    assert actions(LOAN) == {"flash_loan_profit": Action.REVIEW}
+    assert actions(LOAN, value=500, native=spent, wrapped_native=WETH) == {}
+    trifle = [Ether(HUB, OTHER, 5)]  # next to a transfer of 1,100
+    assert actions(LOAN, native=trifle, wrapped_native=WETH) == {"flash_loan_profit": Action.REVIEW}
+
+
+def test_a_gain_in_native_currency_is_a_gain() -> None:
+    loan = [LOAN[0], Moved(GOLD, POOL, HUB, 70), Moved(GOLD, HUB, POOL, 70), LOAN[4]]
+    assert actions(loan) == {}
+    assert actions(loan, native=[Ether(POOL, HUB, 90)]) == {"flash_loan_profit": Action.REVIEW}
+
+
+def test_unwrapping_moves_nothing_but_the_kind_of_currency() -> None:
+    unwrapped = [Ether(WETH, HUB, 100), Ether(HUB, SENDER, 100)]
+    held = LOAN[:-1]  # the loot stays with the hub, or leaves as native currency
+    kept = parties_of(held, SENDER, VALUES)
+    found = kept.balances_with_native(unwrapped, WETH)
+    assert kept.agent is not None
+    assert found[kept.agent][WETH] == 0
+    assert found[SENDER][NATIVE] == 100
+    wrapped = kept.balances_with_native([Ether(HUB, WETH, 30)], WETH)
+    assert (wrapped[kept.agent][WETH], wrapped[kept.agent][NATIVE]) == (130, -30)
+    assert WETH not in found
+
+
+@given(histories, st.lists(st.builds(Ether, *[st.sampled_from(ACCOUNTS)] * 2, st.integers(0, 99))))
+def test_native_transfers_sum_to_nothing_and_change_no_token(
+    transfers: list[Moved], native: list[Ether]
+) -> None:
+    found = parties_of(transfers, SENDER, VALUES)
+    after = found.balances_with_native(native, None)
+    minted = sum(m.amount for m in native if m.sender == ZERO_ADDRESS)
+    burnt = sum(m.amount for m in native if m.recipient == ZERO_ADDRESS)
+    assert sum(own.get(NATIVE, 0) for own in after.values()) == minted - burnt
+    for party, changes in found.balances.items():
+        assert {t: n for t, n in after[party].items() if t != NATIVE} == changes

@@ -20,10 +20,11 @@ from src.backtest.reading.columns import (
     unix_seconds,
 )
 from src.backtest.reading.reading import SliceTables
-from src.chain.transfers import TRANSFER_TOPIC
+from src.chain.transfers import NATIVE_EMITTERS, TRANSFER_TOPIC
 from src.detection.features.batch import TransferBatch
 
 _TRANSFER_TOPIC = np.frombuffer(bytes.fromhex(TRANSFER_TOPIC[2:]), ">u8").astype(np.uint64)
+_NATIVE_EMITTERS = parsed_bytes(pa.chunked_array([sorted(NATIVE_EMITTERS)]), arrow.ADDRESS_BYTES)[0]
 _ERC20 = "erc20"
 _UPPER_ADDRESS = np.uint64(0xFFFFFFFF)  # of a 32-byte word, 20 bytes are the address
 
@@ -193,13 +194,15 @@ def _from_transfers(table: pa.Table) -> _Transfers:
     for name in ("token_address", "from_address", "to_address"):
         words[name], good = parsed_bytes(table[name], arrow.ADDRESS_BYTES)
         _require(good, table[name], "transfers", name, "an address")
-    return _Transfers(
-        _transaction_hashes(table),
-        log_index,
-        words["token_address"],
-        words["from_address"],
-        words["to_address"],
-        amount,
+    return _of_tokens(
+        _Transfers(
+            _transaction_hashes(table),
+            log_index,
+            words["token_address"],
+            words["from_address"],
+            words["to_address"],
+            amount,
+        )
     )
 
 
@@ -222,7 +225,15 @@ def _from_logs(table: pa.Table) -> _Transfers:
         _address_in(payee),
         amount,
     )
-    return transfers if kept.all() else transfers[kept]
+    return _of_tokens(transfers if kept.all() else transfers[kept])
+
+
+def _of_tokens(transfers: _Transfers) -> _Transfers:
+    """Without native transfers, see `chain.transfers`."""
+    is_native = np.zeros(len(transfers.token), np.bool_)
+    for emitter in _NATIVE_EMITTERS:
+        is_native |= (transfers.token == emitter).all(axis=1)
+    return transfers[~is_native] if is_native.any() else transfers
 
 
 def _address_in(words: Words) -> Words:

@@ -21,11 +21,11 @@ TRANSFER_SCHEMA = pa.schema(
     [
         ("tx_hash", pa.string()),
         ("log_index", pa.int64()),
-        ("token_address", pa.string()),
+        ("token_address", pa.string()),  # of a native transfer the emitter of its log
         ("from_address", pa.string()),
         ("to_address", pa.string()),
         ("value_raw", pa.string()),  # decimal uint256; of an ERC-721 transfer the token's id
-        ("token_std", pa.string()),  # "erc20" or "erc721"
+        ("token_std", pa.string()),  # "erc20", "erc721" or "native"
         ("source", pa.string()),
     ]
 )
@@ -107,10 +107,11 @@ def iterate_transfers(recording: Recording) -> Iterator[pa.RecordBatch]:
         logs = logs.filter(pc.equal(logs["topic0"], TRANSFER_TOPIC))
         rows = []
         for log in logs.to_pylist():
-            standard = token_standard([log[f"topic{i}"] for i in range(4)], log["data"])
-            if standard not in ("erc20", "erc721"):
+            topics = [log[f"topic{i}"] for i in range(4)]
+            standard = token_standard(log["address"], topics, log["data"])
+            if standard not in ("erc20", "erc721", "native"):
                 continue
-            amount = log["data"] if standard == "erc20" else log["topic3"]
+            amount = log["topic3"] if standard == "erc721" else log["data"]
             row = {
                 "tx_hash": log["tx_hash"],
                 "log_index": log["log_index"],

@@ -32,7 +32,7 @@ from src.chain.recording.rows import (
     BlockRows,
     Row,
 )
-from src.chain.transfers import TRANSFER_TOPIC
+from src.chain.transfers import NATIVE_EMITTERS, TRANSFER_TOPIC
 from src.files import UNFINISHED, reason, sync, write_file
 
 FORMAT = "recorded-blocks"
@@ -184,7 +184,8 @@ class RecordingWriter:
         """Contracts with Transfer events in pending blocks, and without recorded metadata."""
         logs = (log for rows in self._blocks for log in rows.logs)
         found = {log["address"]: None for log in logs if log["topic0"] == TRANSFER_TOPIC}
-        return [address for address in found if address and address not in self._known_tokens]
+        known = self._known_tokens | NATIVE_EMITTERS
+        return [address for address in found if address and address not in known]
 
     def write(self, tokens: Iterable[TokenAnswers] = ()) -> Part | None:
         """Write the pending blocks as one part; it is synced to disk when this returns.

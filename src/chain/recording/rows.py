@@ -15,7 +15,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from src.chain.transfers import TRANSFER_TOPIC, decode_transfer, normalise_address
+from src.chain.transfers import NATIVE_EMITTERS, TRANSFER_TOPIC, decode_event, normalise_address
 
 Json = dict[str, Any]
 Row = dict[str, Any]
@@ -150,15 +150,16 @@ def decode_block(rows: BlockRows) -> RecordedBlock:
     return RecordedBlock(header | {"transactions": transactions}, receipts)
 
 
-def token_standard(topics: Sequence[str | None], data: Any) -> str | None:
-    """The kind of a Transfer log: "erc20", "erc721", "unknown" (the Transfer signature with topics
-    of neither standard), or None for other logs.
+def token_standard(address: Any, topics: Sequence[str | None], data: Any) -> str | None:
+    """The kind of a Transfer log: "erc20", "erc721", "native" (see `chain.transfers`), "unknown"
+    (the Transfer signature with topics of no standard), or None for other logs.
     """
     given = [topic for topic in topics if topic is not None]
     if not given or not isinstance(given[0], str) or given[0].lower() != TRANSFER_TOPIC:
         return None
-    if decode_transfer("0x" + "0" * 40, given, data, 0) is not None:
-        return "erc20"
+    is_native = normalise_address(address) in NATIVE_EMITTERS
+    if decode_event("0x" + "0" * 40, given, data, 0) is not None:
+        return "native" if is_native else "erc20"
     return "erc721" if len(given) == 4 and data == "0x" else "unknown"
 
 
@@ -175,7 +176,7 @@ def _transaction_row(index: int, transaction: Json, receipt: Json, block: Row) -
     logs = receipt.get("logs")
     if not isinstance(logs, list) or not all(isinstance(log, dict) for log in logs):
         raise ValueError(f"the receipt of transaction {transaction_hash} has no list of logs")
-    standards = [token_standard(_topics(log), log.get("data")) for log in logs]
+    standards = [token_standard(log.get("address"), _topics(log), log.get("data")) for log in logs]
     row: Row = {
         "tx_hash": transaction_hash,
         "block_number": block["block_number"],

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 from src.detection.detectors.base import AlertSpec, Equipment, Parameter, count
 from src.detection.evidence import Evidence
-from src.detection.records import ZERO_ADDRESS, Action, Verdict
+from src.detection.records import NATIVE_DECIMALS, ZERO_ADDRESS, Action, Verdict
 
 if TYPE_CHECKING:
     from src.detection.parties import Dealing
@@ -21,6 +21,9 @@ class FlashLoanProfitDetector:
     borrower and all accounts that act on others' money alone. Tokens without a reputation do not
     count, nor does a trifle that the side ends poorer of. Arbitrage looks the same: that is what
     scopes are for.
+
+    The native currency counts like a token where the chain logs its transfers. Where it does not,
+    the reason states what the sender has sent along: whether it came back is unknown.
     """
 
     NAME: ClassVar[str] = "flash_loan_profit"
@@ -60,7 +63,7 @@ class FlashLoanProfitDetector:
         gained: dict[str, int] = {}
         side = {evidence.sender, evidence.to, borrower, evidence.parties.agent}
         for party in side - {None, lender}:
-            for moved, amount in evidence.balances.get(party or "", {}).items():
+            for moved, amount in evidence.balances_with_native.get(party or "", {}).items():
                 gained[moved] = gained.get(moved, 0) + amount
         profits = [moved for moved, amount in gained.items() if amount > 0]
         losses = [moved for moved, amount in gained.items() if amount < 0]
@@ -73,8 +76,19 @@ class FlashLoanProfitDetector:
             Action.REVIEW,
             f"{payer} repays token {repayment.token} to {to} within the transaction, and the "
             f"sender's side ends richer of {count(len(profits), 'token')} and poorer of "
-            f"{'next to nothing' if losses else 'none'}",
+            f"{'next to nothing' if losses else 'none'}{_sent_along(evidence)}",
         )
+
+
+def _sent_along(evidence: Evidence) -> str:
+    """What is to be said of the value sent where internal transfers are unknown."""
+    if evidence.native or not evidence.value:
+        return ""
+    amount = evidence.value / 10**NATIVE_DECIMALS
+    return (
+        f"; the sender has sent {amount:,.6g} {evidence.native_symbol} along, and whether that came"
+        " back is unknown"
+    )
 
 
 def _repayment(dealings: "Sequence[Dealing]") -> "Dealing | None":

@@ -13,7 +13,7 @@ from src.service.api.common import MAX_INT64, ServiceDep, TxHash, json_response
 from src.service.database.decisions import StoredDecision, find_features
 from src.service.decider import FOREST
 from src.service.http.problems import responses
-from src.service.node import transfers_of
+from src.service.node import decoded_logs
 from src.service.records import LoadedTransaction
 
 router = APIRouter(tags=["Decisions"])
@@ -40,6 +40,7 @@ class TransactionPart(BaseModel):
     from_: Annotated[str, Field(max_length=100)] | None = Field(None, alias="from")
     to: Annotated[str, Field(max_length=100)] | None = None
     nonce: _Quantity = None
+    value: _Quantity = Field(None, description="Wei.")
 
 
 class BlockPart(BaseModel):
@@ -196,6 +197,7 @@ def _loaded(event: TransactionEvent) -> LoadedTransaction:
     transaction, block = event.transaction, event.block
     tx_hash = (transaction.hash or "").lower()
     is_hash = len(tx_hash) == 66 and as_int(tx_hash) is not None
+    decoded = decoded_logs([log.model_dump() for log in event.logs])
     return LoadedTransaction(
         tx_hash=tx_hash if is_hash else "",
         block_number=_bounded(block.number) or 0,
@@ -207,7 +209,9 @@ def _loaded(event: TransactionEvent) -> LoadedTransaction:
         nonce=_bounded(transaction.nonce),
         gas_used=None,
         gas_price=None,
-        transfers=transfers_of([log.model_dump() for log in event.logs]),
+        transfers=tuple(decoded.transfers),
+        native=tuple(decoded.native),
+        value=as_int(transaction.value),
     )
 
 

@@ -6,13 +6,14 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Row, delete, exists, select, update
 
-from src.chain.transfers import Transfer
+from src.chain.transfers import NativeTransfer, Transfer
 from src.decision.tokens import TokenView
 from src.service.database.engine import insert_missing, put
 from src.service.database.tables import (
     alerts,
     decisions,
     features,
+    native_transfers,
     tokens,
     transactions,
     transfers,
@@ -41,6 +42,8 @@ def store_transactions(
             _transfer_row(chain_id, one, transfer) for one in chunk for transfer in one.transfers
         ]
         insert_missing(connection, transfers, rows)
+        native = [_native_row(chain_id, one, moved) for one in chunk for moved in one.native]
+        insert_missing(connection, native_transfers, native)
 
 
 def store_tokens(connection: Connection, chain_id: int, known: Iterable[TokenView]) -> None:
@@ -86,7 +89,14 @@ def find_transaction(
         .where(transfers.c.chain_id == chain_id)
         .where(transfers.c.tx_hash == tx_hash)
     )
-    loaded = LoadedTransaction.from_row(dict(row._mapping), map(_transfer, moved))
+    native = connection.execute(
+        select(native_transfers)
+        .where(native_transfers.c.chain_id == chain_id)
+        .where(native_transfers.c.tx_hash == tx_hash)
+    )
+    loaded = LoadedTransaction.from_row(
+        dict(row._mapping), map(_transfer, moved), map(_native_transfer, native)
+    )
     return loaded, bool(row.orphaned)
 
 
@@ -155,7 +165,7 @@ def _move(connection: Connection, chain_id: int, moved: LoadedTransaction) -> No
 
     Its alerts stay orphaned until a new decision raises them again.
     """
-    for table in (transfers, decisions, features):
+    for table in (transfers, native_transfers, decisions, features):
         connection.execute(
             delete(table)
             .where(table.c.chain_id == chain_id)
@@ -192,6 +202,7 @@ def _transaction_row(chain_id: int, one: LoadedTransaction, now: float) -> dict[
         "nonce": one.nonce,
         "gas_used": one.gas_used,
         "gas_price": None if one.gas_price is None else str(one.gas_price),
+        "value_wei": None if one.value is None else str(one.value),
         "orphaned": False,
         "stored_at": now,
     }
@@ -209,6 +220,11 @@ def _transfer_row(chain_id: int, one: LoadedTransaction, transfer: Transfer) -> 
     }
 
 
+def _native_row(chain_id: int, one: LoadedTransaction, moved: NativeTransfer) -> dict[str, Any]:
+    row = {"chain_id": chain_id, "tx_hash": one.tx_hash, **moved._asdict()}
+    return row | {"amount": str(moved.amount)}
+
+
 def _token_row(chain_id: int, token: TokenView) -> dict[str, Any]:
     return {
         "chain_id": chain_id,
@@ -222,3 +238,7 @@ def _token_row(chain_id: int, token: TokenView) -> dict[str, Any]:
 
 def _transfer(row: Row[Any]) -> Transfer:
     return Transfer(row.token, row.sender, row.recipient, int(row.amount), row.log_index)
+
+
+def _native_transfer(row: Row[Any]) -> NativeTransfer:
+    return NativeTransfer(row.sender, row.recipient, int(row.amount), row.log_index)

@@ -62,6 +62,7 @@ transactions = Table(
     Column("nonce", BigInteger),
     Column("gas_used", BigInteger),
     Column("gas_price", Amount),  # wei
+    Column("value_wei", Amount),
     # No longer in the chain: its block was replaced, and no newer block contains the transaction.
     Column("orphaned", Boolean, nullable=False, server_default=false()),
     Column("stored_at", Double, nullable=False),
@@ -81,6 +82,19 @@ transfers = Table(
     Column("amount", Amount, nullable=False),  # raw token units
     _of_transaction(),
     Index(None, "token"),
+)
+
+# Of the chain's native currency, where it logs them (EIP-7708).
+native_transfers = Table(
+    "native_transfers",
+    metadata,
+    Column("chain_id", BigInteger, primary_key=True),
+    Column("tx_hash", Hash, primary_key=True),
+    Column("log_index", Integer, primary_key=True, autoincrement=False),
+    Column("sender", Address, nullable=False),
+    Column("recipient", Address, nullable=False),
+    Column("amount", Amount, nullable=False),  # wei
+    _of_transaction(),
 )
 
 tokens = Table(

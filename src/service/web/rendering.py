@@ -28,6 +28,7 @@ def environment() -> Environment:
     )
     made.filters.update(
         number=text.number,
+        exact_amount=text.exact_amount,
         percent=text.percent,
         signed=text.signed,
         moment=text.moment,

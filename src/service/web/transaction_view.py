@@ -11,6 +11,7 @@ from src.chain.transfers import Transfer
 from src.decision.tokens import TokenView, decimals_of, label_of
 from src.detection.features.definitions import FEATURES
 from src.detection.forest.model import Model
+from src.detection.records import NATIVE, NATIVE_DECIMALS
 from src.service.database.alerts import Alert, AlertFilter, list_alerts
 from src.service.database.chain import find_tokens, find_transaction
 from src.service.database.decisions import StoredDecision, find_features, newest_decision
@@ -27,7 +28,7 @@ MAX_NETS = 200
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """A transfer for display. `token` is the address, `label` the token's display name."""
+    """A transfer for display. `token` is the address or `NATIVE`, `label` its display name."""
 
     payer: str
     payee: str
@@ -70,7 +71,11 @@ class FeatureRow:
 
 @dataclass(frozen=True, slots=True)
 class TransactionView:
-    """The contents of a transaction's page. `coin` is the symbol of what pays for gas."""
+    """The contents of a transaction's page.
+
+    `coin` is the symbol of what pays for gas; `native_is_known` where the chain has logged all
+    transfers of it.
+    """
 
     chain: str
     coin: str
@@ -87,6 +92,7 @@ class TransactionView:
     weights: list[dict[str, Any]]
     weight_chart: Chart
     company: Company | None
+    native_is_known: bool
 
 
 def view_transaction(
@@ -99,6 +105,9 @@ def view_transaction(
     transaction, orphaned = found
     decision = newest_decision(connection, chain_id, tx_hash)
     tokens = find_tokens(connection, chain_id, {one.token for one in transaction.transfers})
+    symbol = network(chain_id).native_symbol
+    tokens[NATIVE] = TokenView(NATIVE, symbol, symbol, NATIVE_DECIMALS, well_known=True)
+    moved = _moved(transaction)
     alerts, _ = list_alerts(connection, AlertFilter(tx_hash=tx_hash), sort="severity")
     named, company = None, None
     if decision is not None:
@@ -106,17 +115,17 @@ def view_transaction(
         named = find_features(connection, chain_id, tx_hash, version)
         company = company_of(connection, chain_id, tx_hash, decision.decider, version, model.inputs)
     weights = list(decision.explanation or []) if decision else []
-    nets = _nets(transaction.transfers, tokens)
+    nets = _nets(moved, tokens)
     return TransactionView(
         chain=described(chain_id),
-        coin=network(chain_id).native_symbol,
+        coin=symbol,
         transaction=transaction,
         orphaned=orphaned,
         decision=decision,
         alerts=[alert for alert in alerts if alert.chain_id == chain_id],
-        flow=lay_out(transaction.transfers, tokens, sender=transaction.sender, to=transaction.to),
-        moves=[_move(one, tokens) for one in transaction.transfers[:MAX_TRANSFERS]],
-        moves_left_out=max(0, len(transaction.transfers) - MAX_TRANSFERS),
+        flow=lay_out(moved, tokens, sender=transaction.sender, to=transaction.to),
+        moves=[_move(one, tokens) for one in moved[:MAX_TRANSFERS]],
+        moves_left_out=max(0, len(moved) - MAX_TRANSFERS),
         nets=nets[:MAX_NETS],
         nets_left_out=max(0, len(nets) - MAX_NETS),
         features=_features(model, named, weights, company),
@@ -132,7 +141,19 @@ def view_transaction(
             ]
         ),
         company=company,
+        native_is_known=bool(transaction.native),
     )
+
+
+def _moved(transaction: LoadedTransaction) -> list[Transfer]:
+    """All transfers in log order, native ones as those of the token `NATIVE`.
+
+    Where the chain does not log them, the value sent with the transaction is the first one.
+    """
+    native = [Transfer(NATIVE, *one) for one in transaction.native]
+    if not native and transaction.value and transaction.sender and transaction.to:
+        native = [Transfer(NATIVE, transaction.sender, transaction.to, transaction.value, -1)]
+    return sorted([*transaction.transfers, *native], key=lambda one: one.log_index)
 
 
 def _label(address: str, tokens: Mapping[str, TokenView]) -> str:

@@ -4,9 +4,11 @@ from pathlib import Path
 
 from src.chain.recording.dataset import load_transactions, load_transfers
 from src.chain.recording.format import (
+    Recording,
     open_writer,
 )
-from src.chain.transfers import TRANSFER_TOPIC
+from src.chain.transfers import SYSTEM_ADDRESS, TRANSFER_TOPIC
+from src.datasets.training_set import load_background
 from tests.chain.recording.blocks import (
     RECIPIENT,
     SENDER,
@@ -75,3 +77,21 @@ def test_an_empty_recording_reads_as_empty_tables(tmp_path: Path) -> None:
         pass
     assert load_transactions(tmp_path).num_rows == 0
     assert load_transfers(tmp_path).num_rows == 0
+
+
+def test_native_transfers_are_kept_as_such_and_their_emitter_is_no_token(tmp_path: Path) -> None:
+    native = make_log(1, address=SYSTEM_ADDRESS, data=f"0x{7:064x}")
+    with open_writer(tmp_path, 1) as writer:
+        writer.add(rows_of(10, logs=[make_log(), native]))
+        assert writer.unknown_tokens() == [TOKEN]
+        writer.write()
+    token, ether = load_transfers(tmp_path).to_pylist()
+    assert token["token_std"] == "erc20"
+    assert ether | {"tx_hash": ""} == {
+        "tx_hash": "", "log_index": 1, "token_address": SYSTEM_ADDRESS, "from_address": SENDER,
+        "to_address": RECIPIENT, "value_raw": "7", "token_std": "native", "source": "recording",
+    }  # fmt: skip
+    assert load_transactions(tmp_path)["n_erc20_transfers"].to_pylist() == [1]
+    (part,) = Recording(tmp_path).parts
+    assert part.first == part.last == 10
+    assert len(load_background(tmp_path).batch.token) == 1

@@ -19,8 +19,8 @@ from src.chain.recording.rows import (
     encode_block,
     token_standard,
 )
-from src.chain.transfers import TRANSFER_TOPIC
-from tests.chain.recording.blocks import WORD, make_block, make_log
+from src.chain.transfers import SYSTEM_ADDRESS, TRANSFER_TOPIC
+from tests.chain.recording.blocks import TOKEN, WORD, make_block, make_log
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text() | st.sampled_from(["0x", "0x0", "0xZZ"]),
@@ -108,11 +108,12 @@ def test_a_missing_receipt_is_refused() -> None:
 
 def test_token_standards_are_told_apart_by_the_shape_of_the_log() -> None:
     word = "0x" + "0" * 64
-    assert token_standard([TRANSFER_TOPIC, word, word, None], word) == "erc20"
-    assert token_standard([TRANSFER_TOPIC, word, word, word], "0x") == "erc721"
-    assert token_standard([TRANSFER_TOPIC, None, None, None], word * 3) == "unknown"
-    assert token_standard([word, word, word, None], word) is None
-    assert token_standard([None, None, None, None], "0x") is None
+    assert token_standard(TOKEN, [TRANSFER_TOPIC, word, word, None], word) == "erc20"
+    assert token_standard(TOKEN, [TRANSFER_TOPIC, word, word, word], "0x") == "erc721"
+    assert token_standard(TOKEN, [TRANSFER_TOPIC, None, None, None], word * 3) == "unknown"
+    assert token_standard(TOKEN, [word, word, word, None], word) is None
+    assert token_standard(SYSTEM_ADDRESS, [TRANSFER_TOPIC, word, word, None], word) == "native"
+    assert token_standard(TOKEN, [None, None, None, None], "0x") is None
 
 
 def test_a_topic_in_capitals_is_a_transfer_and_survives() -> None:
