@@ -1,4 +1,6 @@
-"""The columns that a table of transactions, and one of transfers, must have."""
+"""The columns that a table of transactions, and one of transfers, must have; labelled tables."""
+
+from dataclasses import dataclass
 
 TRANSACTION_COLUMNS = ("tx_hash", "from_address")
 TRANSFER_COLUMNS = (
@@ -9,3 +11,20 @@ TRANSFER_COLUMNS = (
     "to_address",
     "value_raw",
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """What the columns of a labelled table mean.
+
+    Attributes:
+        label: the column to predict: 0/1, true/false, or any two values with `positive`.
+        ignore: columns to exclude from the inputs.
+        group: column whose equal values stay on one side of every split; not an input.
+        positive: the label's value that means fraud.
+    """
+
+    label: str
+    ignore: tuple[str, ...] = ()
+    group: str | None = None
+    positive: str | None = None

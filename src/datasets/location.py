@@ -1,10 +1,11 @@
-"""Where the training data lie on this machine."""
+"""The options of commands that say where the training data lie, and what they mean."""
 
 import argparse
 from pathlib import Path
 
 from src import cli
 from src.chain.recording.dataset import is_dataset
+from src.datasets.columns import Columns
 from src.settings import PROJECT_ROOT
 
 COLLECTED = PROJECT_ROOT / "data" / "training"
@@ -35,3 +36,20 @@ def parse(parser: argparse.ArgumentParser, arguments: list[str] | None) -> argpa
     if options.data is None:
         parser.error(NO_DATA)
     return options
+
+
+def add_columns(parser: argparse.ArgumentParser, *, required: bool = False) -> None:
+    """Add the options that say what a labelled table's columns mean, for `columns`."""
+    add = parser.add_argument
+    add("--label", metavar="COLUMN", required=required, help="the column to predict, 0 or 1")
+    add("--positive", metavar="VALUE", help="the label's value that means fraud, if not 1")
+    add("--ignore", metavar="COLUMN", nargs="+", default=[], help="columns that are no inputs")
+    add("--group", metavar="COLUMN", help="rows with the same value stay on one side of every "
+        "split (an account, a block)")  # fmt: skip
+
+
+def columns(options: argparse.Namespace) -> Columns | None:
+    """What `add_columns` was given; None without a label."""
+    if options.label is None:
+        return None
+    return Columns(options.label, tuple(options.ignore), options.group, options.positive)

@@ -21,7 +21,7 @@ from src.datasets.tables import TableError, TransactionSet, read_table, require_
 EXPLOITS_FILE = "exploit_transactions.csv.gz"
 EXPLOIT_TRANSFERS_FILE = "exploit_transfers.csv.gz"
 _EXPLOIT_LABELS = ("exploit", "exploit_related")
-_BACKGROUND_COLUMNS = (
+BACKGROUND_COLUMNS = (
     "tx_hash",
     "from_address",
     "block_number",
@@ -49,7 +49,7 @@ def load_background(folder: Path) -> TransactionSet:
         transfers = load_transfers(folder).to_pandas()
     except RecordingError as error:
         raise TableError(str(error)) from error
-    require_columns(transactions, _BACKGROUND_COLUMNS, f"transactions of {folder}")
+    require_columns(transactions, BACKGROUND_COLUMNS, f"transactions of {folder}")
     complete = transactions["full_block"].astype(bool) & transactions["all_logs"].astype(bool)
     exploits = exploit_hashes(folder)
     kept = transactions[complete & ~transactions["tx_hash"].isin(exploits)]

@@ -17,6 +17,7 @@ from src.files import reason
 
 ATTACK_MODEL_FILE = "attack_model.npz"
 """The attack model lies beside the isolation forest that it was calibrated with."""
+FRAUD_MODEL_FILE = "fraud_model.npz"
 
 _MAX_REASON_LENGTH = 300  # the reason quotes the file, which anybody may have written
 

@@ -1,33 +1,39 @@
-"""The model registry at the command line: `npm run models -- list | show | promote | ...`."""
+"""The registry at the command line: `npm run models -- list | show | promote | data | ...`."""
 
 import argparse
 import json
-import os
-import subprocess
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from src import cli
-from src.registry.bundle import EVALUATION_FILE, MANIFEST_FILE
+from src.datasets import location
+from src.registry.bundle import EVALUATION_FILE, KINDS
 from src.registry.records import CHAMPION
-from src.registry.registry import Registry
-from src.registry.store import open_store
-from src.settings import PROJECT_ROOT, model_public_key
+from src.registry.registry import Registry, code_version
+from src.registry.store import Store, open_store
+from src.settings import model_public_key
 
-_SHOWN = ("anomaly_threshold", "sklearn_version", "sha256")
+_SHOWN = ("anomaly_threshold", "classifier", "label", "threshold", "sklearn_version", "sha256")
 
-_DESCRIPTION = "Manage the models in a folder or an S3 bucket."
+_DESCRIPTION = "Manage the models and the data sets in a folder or an S3 bucket."
 _EPILOG = """\
-MODEL is an id, the unique beginning of one, or champion, challenger, previous.
+MODEL is an id, the unique beginning of one, or champion, challenger, previous. Each kind of model
+has its own: forest (the isolation forest and the attack model beside it; attack is the same) and
+fraud.
 
 examples:
   npm run models -- add . --promote          add the bundle of this checkout as champion
-  npm run models -- list
+  npm run models -- add fraud_model --kind fraud --promote
+  npm run models -- list --kind fraud
   npm run models -- diff champion challenger
   npm run models -- promote challenger --reason "fewer false alarms on routers"
   npm run models -- rollback
   npm run models -- pull champion --to models   then MODEL_PATH=models/current/isolation_forest.pkl
+  npm run models -- data add data/august
+  npm run models -- data add creditcard.csv.gz --label Class
+  npm run models -- data withdraw 3f2a --reason "wrong labels"
 
 exit codes: 0 done, 1 refused or failed, 2 wrong usage.
 """
@@ -37,32 +43,9 @@ exit codes: 0 done, 1 refused or failed, 2 wrong usage.
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     options = _parse(arguments)
-    store = open_store(options.store)
-    if options.run is not _add and not store.exists():
-        raise cli.CommandError(
-            f"no store at {store.name}; create one with `npm run models -- add . --promote`"
-        )
-    registry = Registry(store, public_key=model_public_key())
-    sys.stdout.write(options.run(registry, options))
+    store = open_store(options.store, new=options.run in (_add, _add_data))
+    sys.stdout.write(options.run(store, options))
     return 0
-
-
-def code_version() -> str:
-    """The commit of this code: from `$GITHUB_SHA`, else from git, else "unknown"."""
-    if os.environ.get("GITHUB_SHA"):
-        return os.environ["GITHUB_SHA"]
-    try:
-        answer = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=40"],  # noqa: S607
-            cwd=PROJECT_ROOT,
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=10,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return "unknown"
-    return answer.stdout.strip()
 
 
 def differences(one: Any, other: Any, path: str = "") -> list[tuple[str, Any, Any]]:
@@ -76,45 +59,43 @@ def differences(one: Any, other: Any, path: str = "") -> list[tuple[str, Any, An
     return [] if one == other else [(path, one, other)]
 
 
-def _list(registry: Registry, _options: argparse.Namespace) -> str:
+def _registry(store: Store, options: argparse.Namespace) -> Registry:
+    return Registry(store, KINDS[options.kind], public_key=model_public_key())
+
+
+def _list(store: Store, options: argparse.Namespace) -> str:
+    registry = _registry(store, options)
     step = registry.ledger()
-    rows = [("id", "made", "transactions", "code", "alias")]
+    rows = []
     for model_id in registry.ids():
         entry = registry.entry(model_id)
-        rows.append(
-            (
-                entry.id,
-                _date(entry.model_version),
-                f"{entry.data.get('transactions', '?')}",
-                entry.code_version[:12],
-                ", ".join(step.aliases_of(model_id)),
-            )
-        )
-    if len(rows) == 1:
-        return f"{registry.store.name} holds no models yet: npm run models -- add . --promote\n"
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return "".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        + "\n"
-        for row in rows
+        trained_on = entry.data.get("transactions", entry.data.get("rows", "?"))
+        made, aliases = _date(entry.model_version), ", ".join(step.aliases_of(model_id))
+        rows.append((entry.id, made, f"{trained_on}", entry.code_version[:12], aliases))
+    return (
+        _table(("id", "made", "trained on", "code", "alias"), rows)
+        if rows
+        else (f"{store.name} holds no {options.kind} models yet: npm run models -- add\n")
     )
 
 
-def _show(registry: Registry, options: argparse.Namespace) -> str:
+def _show(store: Store, options: argparse.Namespace) -> str:
+    registry = _registry(store, options)
     entry = registry.entry(options.model)
-    manifest = json.loads(registry.read(entry.id, MANIFEST_FILE))
+    manifest = json.loads(registry.read(entry.id, registry.kind.manifest_file))
     evaluation = None
     if EVALUATION_FILE in entry.files:
         evaluation = json.loads(registry.read(entry.id, EVALUATION_FILE))
     shown = {
         "id": entry.id,
+        "kind": registry.kind.name,
         "aliases": registry.ledger().aliases_of(entry.id),
         "made": _date(entry.model_version),
         "registered": _date(entry.registered_at),
         "code_version": entry.code_version,
-        **{name: manifest[name] for name in _SHOWN},
+        **{name: manifest[name] for name in _SHOWN if name in manifest},
         "inputs": manifest["inputs"],
-        "token_profiles": len(manifest["token_amounts"]),
+        "token_profiles": len(manifest.get("token_amounts", ())),
         "training": manifest["training"],
         "files": dict(entry.files),
         "evaluation": evaluation,
@@ -122,28 +103,31 @@ def _show(registry: Registry, options: argparse.Namespace) -> str:
     return json.dumps(shown, indent=1) + "\n"
 
 
-def _add(registry: Registry, options: argparse.Namespace) -> str:
+def _add(store: Store, options: argparse.Namespace) -> str:
+    registry = _registry(store, options)
     entry = registry.add(options.bundle, code_version=code_version())
+    kind = "" if options.kind == "forest" else f" --kind {options.kind}"
     if not options.promote:
         registry.challenge(entry.id, reason="added by hand")
-        return f"{entry.id} is the challenger; npm run models -- promote challenger\n"
+        return f"{entry.id} is the challenger; npm run models -- promote challenger{kind}\n"
     registry.promote(entry.id, reason="added by hand")
     return f"{entry.id} is the champion\n"
 
 
-def _promote(registry: Registry, options: argparse.Namespace) -> str:
-    step = registry.promote(options.model, reason=options.reason)
+def _promote(store: Store, options: argparse.Namespace) -> str:
+    step = _registry(store, options).promote(options.model, reason=options.reason)
     return f"{step.champion} is the champion; before it: {step.previous or 'none'}\n"
 
 
-def _rollback(registry: Registry, options: argparse.Namespace) -> str:
-    step = registry.rollback(reason=options.reason)
+def _rollback(store: Store, options: argparse.Namespace) -> str:
+    step = _registry(store, options).rollback(reason=options.reason)
     return f"{step.champion} is the champion again instead of {step.previous}\n"
 
 
-def _diff(registry: Registry, options: argparse.Namespace) -> str:
+def _diff(store: Store, options: argparse.Namespace) -> str:
+    registry = _registry(store, options)
     lines = []
-    for name in (MANIFEST_FILE, EVALUATION_FILE):
+    for name in (registry.kind.manifest_file, EVALUATION_FILE):
         one, other = (
             json.loads(registry.read(entry.id, name)) if name in entry.files else {}
             for entry in (registry.entry(options.one), registry.entry(options.other))
@@ -153,18 +137,62 @@ def _diff(registry: Registry, options: argparse.Namespace) -> str:
     return "".join(lines) or "no difference\n"
 
 
-def _pull(registry: Registry, options: argparse.Namespace) -> str:
+def _pull(store: Store, options: argparse.Namespace) -> str:
+    registry = _registry(store, options)
     path = registry.fetch(options.model, options.to)
-    return f"{path} verified; MODEL_PATH={options.to / 'current' / path.name}\n"
+    return f"{path} verified; {registry.kind.setting}={options.to / 'current' / path.name}\n"
 
 
-def _history(registry: Registry, _options: argparse.Namespace) -> str:
+def _history(store: Store, options: argparse.Namespace) -> str:
     lines = [
         f"{step.number:>4}  {_date(step.at)}  {step.action:<9}  champion {step.champion}"
         f"{'  ' + step.reason if step.reason else ''}\n"
-        for step in registry.history()
+        for step in _registry(store, options).history()
     ]
     return "".join(lines) or "no history yet\n"
+
+
+def _list_data(store: Store, _options: argparse.Namespace) -> str:
+    from src.registry.data_sets import DataSets  # noqa: PLC0415  --help needs no tables
+
+    rows = [
+        (
+            one.id,
+            one.entry.kind,
+            ", ".join(sorted(one.entry.files)),
+            "" if one.withdrawn is None else f"withdrawn: {one.withdrawn}",
+        )
+        for one in DataSets(store).list()
+    ]
+    return (
+        _table(("id", "kind", "files", ""), rows)
+        if rows
+        else (f"{store.name} holds no data sets yet: npm run models -- data add DIR\n")
+    )
+
+
+def _add_data(store: Store, options: argparse.Namespace) -> str:
+    from src.registry.data_sets import DataSets, checked  # noqa: PLC0415  as above
+
+    data = checked(options.data, location.columns(options))
+    return f"{DataSets(store).add(data)} is stored\n"
+
+
+def _withdraw_data(store: Store, options: argparse.Namespace) -> str:
+    from src.registry.data_sets import DataSets  # noqa: PLC0415  as above
+
+    data = DataSets(store).withdraw(options.data, reason=options.reason)
+    return f"{data.id} is withdrawn: it stays in the store, and is not trained on\n"
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    cells = [header, *rows]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
+    return "".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        + "\n"
+        for row in cells
+    )
 
 
 def _short(value: Any) -> str:
@@ -178,15 +206,20 @@ def _date(seconds: int) -> str:
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = cli.parser("models", _DESCRIPTION, _EPILOG)
-    parser.add_argument(
-        "--store", metavar="URL", help="a folder or s3://bucket/prefix ($STORE_URL)"
-    )
+    _add_store(parser, default=None)
+    _add_kind(parser, default="forest")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def command(name: str, run: Any, about: str) -> argparse.ArgumentParser:
-        added = commands.add_parser(name, help=about, description=about)
+    def command(name: str, run: Any, about: str, among: Any = commands) -> argparse.ArgumentParser:
+        added: argparse.ArgumentParser = among.add_parser(name, help=about, description=about)
         added.set_defaults(run=run)
+        _add_store(added, default=argparse.SUPPRESS)
+        if among is commands:
+            _add_kind(added, default=argparse.SUPPRESS)
         return added
+
+    def reason(added: argparse.ArgumentParser) -> None:
+        added.add_argument("--reason", default="by hand", help="why, for the history")
 
     command("list", _list, "list the complete models and their aliases")
     show = command("show", _show, "show a model: manifest, evaluation, data, code version")
@@ -196,9 +229,8 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     add.add_argument("--promote", action="store_true", help="also make it the champion")
     promote = command("promote", _promote, "make a model the champion")
     promote.add_argument("model", nargs="?", default="challenger", metavar="MODEL")
-    promote.add_argument("--reason", default="by hand", help="why, for the history")
-    rollback = command("rollback", _rollback, "return to the previous champion")
-    rollback.add_argument("--reason", default="by hand", help="why, for the history")
+    reason(promote)
+    reason(command("rollback", _rollback, "return to the previous champion"))
     diff = command("diff", _diff, "show the differences between two models")
     diff.add_argument("one", metavar="MODEL")
     diff.add_argument("other", metavar="MODEL")
@@ -206,7 +238,32 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     pull.add_argument("model", nargs="?", default=CHAMPION, metavar="MODEL")
     pull.add_argument("--to", type=cli.output_folder, required=True, metavar="DIR")
     command("history", _history, "list all promotions and rollbacks")
+    about = "list, add or withdraw the data sets that are trained on"
+    data = commands.add_parser("data", help=about, description=about)
+    actions = data.add_subparsers(required=True, metavar="COMMAND")
+    command("list", _list_data, "list the complete data sets", actions)
+    added = command("add", _add_data, "check a data set and store it", actions)
+    added.add_argument(
+        "data",
+        type=cli.path,
+        metavar="DATA",
+        help="a folder of transactions and transfers, or with --label a labelled table",
+    )
+    location.add_columns(added)
+    withdraw = command("withdraw", _withdraw_data, "train on a data set no longer", actions)
+    withdraw.add_argument("data", metavar="ID", help="its id, or the unique beginning of one")
+    reason(withdraw)
     return parser.parse_args(arguments)
+
+
+def _add_store(parser: argparse.ArgumentParser, *, default: str | None) -> None:
+    about = "a folder or s3://bucket/prefix ($STORE_URL)"
+    parser.add_argument("--store", metavar="URL", default=default, help=about)
+
+
+def _add_kind(parser: argparse.ArgumentParser, *, default: str) -> None:
+    about = "of the models (forest)"
+    parser.add_argument("--kind", choices=list(KINDS), default=default, help=about)
 
 
 if __name__ == "__main__":

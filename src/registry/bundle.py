@@ -1,26 +1,104 @@
-"""The files of a model's bundle, and their folders."""
+"""The kinds of bundles: their files, and how each is proved to be whole.
 
+`forest` holds the isolation forest and, where there is one, the attack model that was calibrated
+with it: the two are added, promoted and fetched together. `fraud` holds a supervised model.
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
 
-from src.detection.bundle_files import ATTACK_MODEL_FILE, manifest_path
+from src.detection.attack.manifest import AttackManifest
+from src.detection.bundle_files import ATTACK_MODEL_FILE, FRAUD_MODEL_FILE, manifest_path
+from src.detection.forest.manifest import Manifest
 from src.detection.signature import signature_path
 from src.settings import DEFAULT_MODEL_PATH, PROJECT_ROOT
 
-MODEL_FILE = DEFAULT_MODEL_PATH.name
-MANIFEST_FILE = manifest_path(DEFAULT_MODEL_PATH).name
-SIGNATURE_FILE = signature_path(Path(MANIFEST_FILE)).name
-ATTACK_MANIFEST_FILE = manifest_path(Path(ATTACK_MODEL_FILE)).name
-ATTACK_FILES = (
-    ATTACK_MODEL_FILE,
-    ATTACK_MANIFEST_FILE,
-    signature_path(Path(ATTACK_MANIFEST_FILE)).name,
+if TYPE_CHECKING:  # imports the kernel
+    from src.detection.supervised.manifest import FraudManifest
+
+
+def _with_manifest(model: str) -> tuple[str, str, str]:
+    """A model file, its manifest and the manifest's signature."""
+    manifest = manifest_path(Path(model))
+    return model, manifest.name, signature_path(manifest).name
+
+
+FOREST_FILES = _with_manifest(DEFAULT_MODEL_PATH.name)
+ATTACK_FILES = _with_manifest(ATTACK_MODEL_FILE)
+FRAUD_FILES = _with_manifest(FRAUD_MODEL_FILE)
+MODEL_FILE, MANIFEST_FILE, SIGNATURE_FILE = FOREST_FILES
+ATTACK_MANIFEST_FILE = ATTACK_FILES[1]
+BLOCKS_FILE: Final = "training_manifest.csv"
+EVALUATION_FILE: Final = "evaluation.json"
+CARD_FILE: Final = "MODEL_CARD.md"
+REPORT_FILE: Final = "report.md"
+REPORT_FILES: Final = (
+    REPORT_FILE,
+    "report.json",
+    "comparison.png",
+    "confusion_matrix.png",
+    "precision_recall.png",
 )
-"""The attack model for the bundle's forest, where there is one."""
-BLOCKS_FILE = "training_manifest.csv"
-EVALUATION_FILE = "evaluation.json"
-CARD_FILE = "MODEL_CARD.md"
+"""What `npm run train:fraud` writes about a model."""
 
 _DOCUMENTS = (BLOCKS_FILE, EVALUATION_FILE, CARD_FILE)
+_DIGEST_DIGITS = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Proved:
+    """What a bundle that loads says of itself.
+
+    Attributes:
+        id: `<model_version>-<12 digits of a digest of its models>`.
+        model_version: creation time of the model, Unix seconds.
+        data: identity of the training data, from the manifest.
+    """
+
+    id: str
+    model_version: int
+    data: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of bundle.
+
+    Attributes:
+        name: as commands have it.
+        folder: prefix of its names in the store.
+        required: the model file and its manifest.
+        optional: other files that belong to it.
+        setting: the variable that names such a model.
+        prove: loads the bundle in a folder as its users would, with a public key or None; raises
+            ModelError.
+    """
+
+    name: str
+    folder: str
+    required: tuple[str, str]
+    optional: tuple[str, ...]
+    setting: str
+    prove: Callable[[Path, str | None], Proved]
+
+    @property
+    def model_file(self) -> str:
+        """The name of the model file."""
+        return self.required[0]
+
+    @property
+    def manifest_file(self) -> str:
+        """The name of the manifest."""
+        return self.required[1]
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Every file of a bundle."""
+        return (*self.required, *self.optional)
 
 
 def bundle_file(folder: Path, name: str) -> Path:
@@ -31,3 +109,61 @@ def bundle_file(folder: Path, name: str) -> Path:
     """
     is_project = folder.resolve() == PROJECT_ROOT
     return (folder / "docs" / "model" if is_project and name in _DOCUMENTS else folder) / name
+
+
+def forest_id(forest: Manifest, attack: AttackManifest | None) -> str:
+    """The id of a bundle: the forest's version, and a digest of its models."""
+    digest = forest.sha256
+    if attack is not None:
+        digest = hashlib.sha256(repr((forest.sha256, attack.identity)).encode()).hexdigest()
+    return f"{forest.model_version}-{digest[:_DIGEST_DIGITS]}"
+
+
+def fraud_id(manifest: "FraudManifest") -> str:
+    """The id of a bundle of a supervised model: its version, and a digest of it."""
+    digest = hashlib.sha256(repr((manifest.sha256, manifest.threshold)).encode()).hexdigest()
+    return f"{manifest.model_version}-{digest[:_DIGEST_DIGITS]}"
+
+
+def _prove_forest(folder: Path, public_key: str | None) -> Proved:
+    # Here, as a registry is mostly read, which needs no kernel.
+    from src.detection.attack.model import load_attack_model  # noqa: PLC0415
+    from src.detection.features.definitions import FEATURE_NAMES  # noqa: PLC0415
+    from src.detection.forest.model import load_model  # noqa: PLC0415
+
+    model = load_model(folder / MODEL_FILE, FEATURE_NAMES, public_key=public_key)
+    attack = None
+    if any((folder / name).exists() for name in ATTACK_FILES):
+        path = folder / ATTACK_MODEL_FILE
+        attack = load_attack_model(path, model, public_key=public_key).manifest
+    manifest = model.manifest
+    data = dict(manifest.training.get("data", {}))
+    return Proved(forest_id(manifest, attack), manifest.model_version, data)
+
+
+def _prove_fraud(folder: Path, public_key: str | None) -> Proved:
+    from src.detection.supervised.model import load_fraud_model  # noqa: PLC0415  as above
+
+    manifest = load_fraud_model(folder / FRAUD_MODEL_FILE, public_key=public_key).manifest
+    data = dict(manifest.training.get("data", {}))
+    return Proved(fraud_id(manifest), manifest.model_version, data)
+
+
+FOREST = Kind(
+    "forest",
+    "",
+    FOREST_FILES[:2],
+    (FOREST_FILES[2], *ATTACK_FILES, EVALUATION_FILE, BLOCKS_FILE),
+    "MODEL_PATH",
+    _prove_forest,
+)
+FRAUD = Kind(
+    "fraud",
+    "fraud/",
+    FRAUD_FILES[:2],
+    (FRAUD_FILES[2], EVALUATION_FILE, *REPORT_FILES),
+    "FRAUD_MODEL_PATH",
+    _prove_fraud,
+)
+KINDS: Mapping[str, Kind] = MappingProxyType({"forest": FOREST, "attack": FOREST, "fraud": FRAUD})
+"""By the names that commands take; an attack model is in the bundle of its forest."""

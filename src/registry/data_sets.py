@@ -1,88 +1,233 @@
 """Data sets in the store, so that a challenger is trained on old and new data together.
 
   data/<id>/transactions.parquet, transfers.parquet, ...; entry.json is written last
+  data/<id>/steps/000000000001.json   withdrawn, or added again; the last step counts
 
+There are two kinds: `transactions`, for the isolation forest and the attack model, and `labelled`,
+a table for the fraud model. Nothing is deleted: a withdrawn data set stays, and is not trained on.
 A model trained on new data alone would lose what the old data taught.
 """
 
 import hashlib
-import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
-from src.chain.recording.dataset import (
-    TRANSACTIONS_FILE,
-    TRANSFERS_FILE,
-    is_dataset,
-)
+from src.chain.recording.dataset import TRANSACTIONS_FILE, TRANSFERS_FILE
+from src.datasets.checks import GOLDEN_CASES_FILE, check_data_set
+from src.datasets.columns import Columns
+from src.datasets.labelled import load_labelled
 from src.datasets.tables import TableError
 from src.datasets.training_set import EXPLOIT_TRANSFERS_FILE, EXPLOITS_FILE
 from src.files import write_file
+from src.registry.records import (
+    DataEntry,
+    DataKind,
+    DataStep,
+    RecordMalformed,
+    parse_record,
+)
 from src.registry.store import Store
 
 ENTRY_FILE = "entry.json"
-GOLDEN_CASES_FILE = "golden_cases.csv"
-FILES = (
-    TRANSACTIONS_FILE,
-    TRANSFERS_FILE,
-    EXPLOITS_FILE,
-    EXPLOIT_TRANSFERS_FILE,
-    GOLDEN_CASES_FILE,
-)
+_TABLES = {".parquet": "table.parquet", ".csv": "table.csv", ".gz": "table.csv.gz"}
+_FILES: Mapping[DataKind, tuple[str, ...]] = {
+    "transactions": (
+        TRANSACTIONS_FILE,
+        TRANSFERS_FILE,
+        EXPLOITS_FILE,
+        EXPLOIT_TRANSFERS_FILE,
+        GOLDEN_CASES_FILE,
+    ),
+    "labelled": tuple(_TABLES.values()),
+}
+_ID_DIGITS = 16
 
 
-def put_data(store: Store, folder: Path) -> str:
-    """Add a folder's data set to the store; equal files are the same data set.
+@dataclass(frozen=True, slots=True)
+class DataSet:
+    """A data set of the store.
 
-    Returns:
-        Its id, derived from its content.
+    Attributes:
+        id: derived from its content.
+        entry: its files and kind.
+        withdrawn: why it is not trained on; None if it is.
+    """
+
+    id: str
+    entry: DataEntry
+    withdrawn: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedData:
+    """A data set on this machine that has been checked and may be stored.
+
+    Attributes:
+        id: of the data set in every store.
+        path: its folder; of a labelled table the file.
+        entry: its files and kind.
+    """
+
+    id: str
+    path: Path
+    entry: DataEntry
+
+
+def checked(path: Path, columns: Columns | None = None) -> CheckedData:
+    """Check a data set before it is stored or trained on.
+
+    Args:
+        path: a folder in the data-set layout, or a labelled table.
+        columns: of a labelled table, what its columns mean.
 
     Raises:
-        TableError: the folder is not a data set.
-        StoreError: the store failed.
+        TableError: it is unusable; the message names column and row.
     """
-    if not is_dataset(folder):
-        raise TableError(f"{folder}: not a data set ({TRANSACTIONS_FILE}, {TRANSFERS_FILE})")
-    contents = {name: (folder / name).read_bytes() for name in FILES if (folder / name).is_file()}
-    files = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
-    entry = (json.dumps({"files": files}, indent=1, sort_keys=True) + "\n").encode()
-    data_id = hashlib.sha256(entry).hexdigest()[:16]
-    for name, content in contents.items():
-        store.create(f"data/{data_id}/{name}", content)
-    store.create(f"data/{data_id}/{ENTRY_FILE}", entry)
-    return data_id
+    if columns is None:
+        check_data_set(path)
+        found = {name: path / name for name in _FILES["transactions"] if (path / name).is_file()}
+        entry = DataEntry(files=_digests(found))
+    else:
+        load_labelled(path, columns)
+        entry = DataEntry(
+            files=_digests({_TABLES[path.suffix.lower()]: path}), kind="labelled", columns=columns
+        )
+    return CheckedData(_id(entry.to_bytes()), path, entry)
 
 
-def fetch_data(store: Store, folder: Path) -> list[Path]:
-    """Download every complete data set of the store that is not in `folder` yet.
+class DataSets:
+    """The data sets of one store."""
 
-    Returns:
-        One folder per data set, ordered by id.
+    def __init__(self, store: Store) -> None:
+        self._store = store
 
-    Raises:
-        TableError: a data set is truncated or was modified.
-        StoreError: the store failed.
-    """
-    return [
-        found
-        for data_id in store.children("data")
-        if (found := _fetch(store, data_id, folder / data_id)) is not None
-    ]
+    def add(self, data: CheckedData) -> str:
+        """Add a data set; equal files are the same one. A withdrawn one is trained on again.
+
+        Returns:
+            Its id.
+
+        Raises:
+            StoreError: the store failed.
+        """
+        is_folder = data.entry.kind == "transactions"
+        for name in data.entry.files:
+            content = (data.path / name if is_folder else data.path).read_bytes()
+            self._store.create(f"data/{data.id}/{name}", content)
+        self._store.create(f"data/{data.id}/{ENTRY_FILE}", data.entry.to_bytes())
+        if self._withdrawn(data.id) is not None:
+            self._step(data.id, withdrawn=False, reason="added again")
+        return data.id
+
+    def list(self, kind: DataKind | None = None) -> list[DataSet]:
+        """The complete data sets, withdrawn ones too, ordered by id.
+
+        Raises:
+            TableError: an entry was modified.
+            StoreError: the store failed.
+        """
+        found = []
+        for data_id in self._store.children("data"):
+            try:
+                content = self._store.read(f"data/{data_id}/{ENTRY_FILE}")
+            except FileNotFoundError:
+                continue  # an upload that was never finished
+            entry = self._parsed(data_id, content)
+            if kind in (None, entry.kind):
+                found.append(DataSet(data_id, entry, self._withdrawn(data_id)))
+        return found
+
+    def withdraw(self, data: str, *, reason: str) -> DataSet:
+        """Train on a data set no longer.
+
+        Args:
+            data: its id, or the unique beginning of one.
+            reason: human-readable.
+
+        Raises:
+            TableError: there is no such data set.
+        """
+        found = [one for one in self.list() if one.id.startswith(data)]
+        if len(found) != 1:
+            which = f"{len(found)} begin with {data}" if found else "npm run models -- data list"
+            raise TableError(f"there is no data set {data!r} in {self._store.name}: {which}")
+        if found[0].withdrawn is None:
+            self._step(found[0].id, withdrawn=True, reason=reason)
+        return found[0]
+
+    def fetch(self, kind: DataKind, folder: Path) -> dict[Path, DataEntry]:
+        """Download every data set of a kind, without the withdrawn ones, that `folder` lacks.
+
+        Returns:
+            One folder per data set, named by its id, with its entry.
+
+        Raises:
+            TableError: a data set is truncated or was modified.
+            StoreError: the store failed.
+        """
+        kept = [one for one in self.list(kind) if one.withdrawn is None]
+        return {self._fetch(one, folder / one.id): one.entry for one in kept}
+
+    def _fetch(self, data: DataSet, target: Path) -> Path:
+        target.mkdir(parents=True, exist_ok=True)
+        for name, digest in data.entry.files.items():
+            path = target / name
+            if path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == digest:
+                continue
+            try:
+                content = self._store.read(f"data/{data.id}/{name}")
+            except FileNotFoundError as error:
+                raise TableError(f"{error} is missing") from None
+            if hashlib.sha256(content).hexdigest() != digest:
+                raise TableError(
+                    f"{self._store.name}/data/{data.id}/{name} is truncated or was modified"
+                )
+            write_file(path, content)
+        return target
+
+    def _parsed(self, data_id: str, content: bytes) -> DataEntry:
+        where = f"{self._store.name}/data/{data_id}"
+        if _id(content) != data_id:
+            raise TableError(f"{where}: {ENTRY_FILE} was modified")
+        try:
+            entry = parse_record(DataEntry, content)
+        except RecordMalformed as error:
+            raise TableError(f"{where}: {ENTRY_FILE} is malformed: {error}") from None
+        # The names become those of files.
+        if not set(entry.files) <= set(_FILES[entry.kind]):
+            raise TableError(f"{where}: {ENTRY_FILE} is malformed: its list of files")
+        return entry
+
+    def _withdrawn(self, data_id: str) -> str | None:
+        names = self._store.children(f"data/{data_id}/steps")
+        if not names:
+            return None
+        try:
+            step = parse_record(DataStep, self._store.read(f"data/{data_id}/steps/{names[-1]}"))
+        except RecordMalformed as error:
+            raise TableError(f"data set {data_id}: {names[-1]} is malformed: {error}") from None
+        return step.reason if step.withdrawn else None
+
+    def _step(self, data_id: str, *, withdrawn: bool, reason: str) -> None:
+        step = DataStep(withdrawn=withdrawn, reason=reason, at=int(time.time()))
+        number = len(self._store.children(f"data/{data_id}/steps"))
+        while True:  # another writer may have taken the number
+            number += 1
+            if self._store.create(f"data/{data_id}/steps/{number:012d}.json", step.to_bytes()):
+                return
 
 
-def _fetch(store: Store, data_id: str, target: Path) -> Path | None:
-    try:
-        entry = store.read(f"data/{data_id}/{ENTRY_FILE}")
-    except FileNotFoundError:
-        return None  # an upload that was never finished
-    if hashlib.sha256(entry).hexdigest()[:16] != data_id:
-        raise TableError(f"{store.name}/data/{data_id}: {ENTRY_FILE} was modified")
-    target.mkdir(parents=True, exist_ok=True)
-    for name, digest in json.loads(entry)["files"].items():
-        path = target / name
-        if path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == digest:
-            continue
-        content = store.read(f"data/{data_id}/{name}")
-        if hashlib.sha256(content).hexdigest() != digest:
-            raise TableError(f"{store.name}/data/{data_id}/{name} is truncated or was modified")
-        write_file(path, content)
-    return target
+def table_of(folder: Path, entry: DataEntry) -> Path:
+    """The file of a labelled data set that was fetched into `folder`."""
+    (name,) = entry.files
+    return folder / name
+
+
+def _digests(paths: Mapping[str, Path]) -> dict[str, str]:
+    return {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in paths.items()}
+
+
+def _id(entry: bytes) -> str:
+    return hashlib.sha256(entry).hexdigest()[:_ID_DIGITS]

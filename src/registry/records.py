@@ -1,6 +1,6 @@
-"""The registry's records: one entry per model, and the steps of its ledger.
+"""The registry's records: one entry per model or data set, and the steps of their histories.
 
-Both are read from a store that others may write to, so all types are validated, and so are ids,
+All are read from a store that others may write to, so all types are validated, and so are ids,
 which become folder names.
 """
 
@@ -12,6 +12,8 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
+from src.datasets.columns import Columns
+
 CHAMPION, CHALLENGER, PREVIOUS = ALIASES = ("champion", "challenger", "previous")
 
 _MAX_PROBLEM = 300  # characters: a record may be wrong in many places
@@ -19,6 +21,8 @@ _STRICT = ConfigDict(strict=True, extra="forbid")
 
 ModelId = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,20}-[0-9a-f]{12}$")]
 Seconds = Annotated[int, Field(ge=0, lt=2**37)]  # Unix time that a calendar still knows
+
+DataKind = Literal["transactions", "labelled"]
 
 T = TypeVar("T")
 
@@ -87,6 +91,46 @@ class Step:
         return _json_bytes(asdict(self))
 
 
+@dataclass(frozen=True, slots=True, config=_STRICT)
+class DataEntry:
+    """The entry of a data set.
+
+    Attributes:
+        files: SHA-256 by file name.
+        kind: what it is for, see `data_sets`.
+        columns: of a labelled table, what its columns mean.
+    """
+
+    files: Mapping[str, str]
+    kind: DataKind = "transactions"
+    columns: Columns | None = None
+
+    def to_bytes(self) -> bytes:
+        """Serialise deterministically; the identity of a data set is derived from this."""
+        if self.kind == "transactions":
+            return _json_bytes({"files": dict(self.files)})
+        return _json_bytes(asdict(self))
+
+
+@dataclass(frozen=True, slots=True, config=_STRICT)
+class DataStep:
+    """A data set was withdrawn, or added again.
+
+    Attributes:
+        withdrawn: whether it is not trained on from this step on.
+        reason: human-readable.
+        at: Unix seconds.
+    """
+
+    withdrawn: bool
+    reason: str
+    at: Seconds
+
+    def to_bytes(self) -> bytes:
+        """Serialise deterministically."""
+        return _json_bytes(asdict(self))
+
+
 def is_id(text: str) -> bool:
     """Whether a value has the form of a model id."""
     try:
@@ -98,7 +142,7 @@ def is_id(text: str) -> bool:
 
 def parse_entry(content: bytes, model_id: str) -> Entry:
     """Parse the entry of a model. Raises RecordMalformed."""
-    entry = _parse(Entry, content)
+    entry = parse_record(Entry, content)
     if entry.id != model_id:
         raise RecordMalformed("another model")
     return entry
@@ -106,13 +150,14 @@ def parse_entry(content: bytes, model_id: str) -> Entry:
 
 def parse_step(content: bytes, name: str) -> Step:
     """Parse the ledger step with this name. Raises RecordMalformed."""
-    step = _parse(Step, content)
+    step = parse_record(Step, content)
     if name != f"{step.number:012d}.json":
         raise RecordMalformed("another number")
     return step
 
 
-def _parse(kind: type[T], content: bytes) -> T:
+def parse_record(kind: type[T], content: bytes) -> T:
+    """Parse a record of this type. Raises RecordMalformed."""
     try:
         return TypeAdapter(kind).validate_json(content)
     except ValidationError as error:

@@ -2,6 +2,7 @@
 
   models/<id>/...            the bundle's files; entry.json is written last
   ledger/000000000001.json   champion, challenger and previous champion from this step on
+  fraud/models/, fraud/ledger/   the same for another kind of model
 
 A bundle's id is derived from its content. Every ledger step is a new object that only one writer
 can create, so two simultaneous promotions become two consecutive steps, and a writer that dies
@@ -10,6 +11,7 @@ files, so a truncated or modified bundle is rejected before it is read.
 """
 
 import hashlib
+import subprocess
 import time
 import uuid
 from collections.abc import Callable, Mapping
@@ -17,20 +19,9 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from src.detection.attack.manifest import AttackManifest
-from src.detection.bundle_files import ATTACK_MODEL_FILE
 from src.detection.errors import ModelError
-from src.detection.forest.manifest import Manifest
 from src.files import write_file
-from src.registry.bundle import (
-    ATTACK_FILES,
-    BLOCKS_FILE,
-    EVALUATION_FILE,
-    MANIFEST_FILE,
-    MODEL_FILE,
-    SIGNATURE_FILE,
-    bundle_file,
-)
+from src.registry.bundle import EVALUATION_FILE, FOREST, Kind, Proved, bundle_file
 from src.registry.records import (
     ALIASES,
     PREVIOUS,
@@ -42,12 +33,11 @@ from src.registry.records import (
     parse_step,
 )
 from src.registry.store import Store
+from src.settings import PROJECT_ROOT
 
 ENTRY_FILE = "entry.json"
 CURRENT = "current"
 
-_FILES = (MODEL_FILE, MANIFEST_FILE, SIGNATURE_FILE, *ATTACK_FILES, EVALUATION_FILE, BLOCKS_FILE)
-_REQUIRED = (MODEL_FILE, MANIFEST_FILE)
 _ATTEMPTS = 20
 
 
@@ -64,23 +54,26 @@ class ChampionChanged(RegistryError):
 
 
 class Registry:
-    """The models of one store.
+    """The models of one kind in one store.
 
     Args:
         store: contains the models.
+        kind: of the models.
         public_key: bundles must be signed with its private key; None to skip this check.
     """
 
-    def __init__(self, store: Store, *, public_key: str | None = None) -> None:
+    def __init__(self, store: Store, kind: Kind = FOREST, *, public_key: str | None = None) -> None:
         self.store = store
+        self.kind = kind
         self.public_key = public_key
+        self._models, self._ledger = f"{kind.folder}models", f"{kind.folder}ledger"
 
     def add(self, bundle: Path, *, code_version: str, evaluation: bytes | None = None) -> Entry:
         """Add the bundle in a folder; adding it again changes nothing.
 
         Args:
-            bundle: contains the model file and its manifest, optionally an attack model for it, an
-                evaluation and a block list; see `bundle_file`.
+            bundle: contains the model file, its manifest, and optionally the other files of its
+                kind; see `bundle_file`.
             code_version: commit that trained it.
             evaluation: JSON, instead of the folder's.
 
@@ -88,35 +81,35 @@ class Registry:
             BundleRefused: the bundle does not load.
             StoreError: the store.
         """
-        paths = {name: bundle_file(bundle, name) for name in _FILES}
+        paths = {name: bundle_file(bundle, name) for name in self.kind.files}
         contents = {name: path.read_bytes() for name, path in paths.items() if path.is_file()}
         if evaluation is not None:
             contents[EVALUATION_FILE] = evaluation
-        manifest, attack = _verify(contents, "the bundle", self.public_key)
-        model_id = bundle_id(manifest, attack)
+        proved = self._proved(contents, "the bundle")
+        model_id = proved.id
         known = self._find(model_id)
         if known is not None:
             return known
         entry = Entry(
             id=model_id,
-            model_version=manifest.model_version,
+            model_version=proved.model_version,
             registered_at=int(time.time()),
             code_version=code_version,
-            data=dict(manifest.training.get("data", {})),
+            data=proved.data,
             files={name: _digest(content) for name, content in contents.items()},
         )
         for name, content in contents.items():
-            path = f"models/{model_id}/{name}"
+            path = f"{self._models}/{model_id}/{name}"
             if not self.store.create(path, content) and self.store.read(path) != content:
                 raise RegistryError(
                     f"an unfinished upload of {model_id} has another {name}; train the model again"
                 )
-        self.store.create(f"models/{model_id}/{ENTRY_FILE}", entry.to_bytes())
+        self.store.create(f"{self._models}/{model_id}/{ENTRY_FILE}", entry.to_bytes())
         return self.entry(model_id)
 
     def ids(self) -> list[str]:
         """The complete bundles, oldest first."""
-        return [model_id for model_id in self.store.children("models") if self._find(model_id)]
+        return [model_id for model_id in self.store.children(self._models) if self._find(model_id)]
 
     def entry(self, model: str) -> Entry:
         """The entry of an id or alias.
@@ -137,7 +130,7 @@ class Registry:
             if model_id is None:
                 raise RegistryError(f"there is no {model} in {self.store.name}")
             return str(model_id)
-        found = [known for known in self.store.children("models") if known.startswith(model)]
+        found = [known for known in self.store.children(self._models) if known.startswith(model)]
         if model in found:
             return model
         if len(found) != 1:
@@ -168,7 +161,7 @@ class Registry:
         """
         entry = self.entry(model)
         contents = {name: self._file(entry, name) for name in entry.files}
-        _verify(contents, entry.id, self.public_key)
+        self._proved(contents, entry.id)
         target = folder / entry.id
         target.mkdir(parents=True, exist_ok=True)
         for name, content in contents.items():
@@ -176,16 +169,16 @@ class Registry:
         link = folder / f".{CURRENT}.{uuid.uuid4().hex}"
         link.symlink_to(entry.id, target_is_directory=True)
         link.replace(folder / CURRENT)
-        return target / MODEL_FILE
+        return target / self.kind.model_file
 
     def ledger(self) -> Step:
         """The current step."""
-        names = self.store.children("ledger")
+        names = self.store.children(self._ledger)
         return self._step(names[-1]) if names else Step()
 
     def history(self) -> list[Step]:
         """Every step, oldest first."""
-        return [self._step(name) for name in self.store.children("ledger")]
+        return [self._step(name) for name in self.store.children(self._ledger)]
 
     def challenge(self, model: str, *, reason: str = "") -> Step:
         """Make a model the challenger."""
@@ -262,21 +255,34 @@ class Registry:
                 at=int(time.time()),
                 writer=uuid.uuid4().hex,
             )
-            name = f"ledger/{step.number:012d}.json"
+            name = f"{self._ledger}/{step.number:012d}.json"
             content = step.to_bytes()
             # A retried request, whose first response was lost, finds its own step.
             if self.store.create(name, content) or self.store.read(name) == content:
                 return step
         raise RegistryError("other writers were faster in every attempt: try again")
 
+    def _proved(self, contents: Mapping[str, bytes], what: str) -> Proved:
+        """Load a bundle from its files' contents, as its users would."""
+        missing = [name for name in self.kind.required if name not in contents]
+        if missing:
+            raise BundleRefused(f"{what} lacks {', '.join(missing)}")
+        with TemporaryDirectory() as folder:
+            for name, content in contents.items():
+                (Path(folder) / name).write_bytes(content)
+            try:
+                return self.kind.prove(Path(folder), self.public_key)
+            except ModelError as error:
+                raise BundleRefused(f"{what} is invalid: {error}") from None
+
     def _prove(self, model_id: str) -> None:
         entry = self._entry(model_id, self.ledger())
         contents = {name: self._file(entry, name) for name in entry.files}
-        _verify(contents, model_id, self.public_key)
+        self._proved(contents, model_id)
 
     def _entry_digest(self, model_id: str, now: Step) -> str:
         self._entry(model_id, now)
-        return _digest(self.store.read(f"models/{model_id}/{ENTRY_FILE}"))
+        return _digest(self.store.read(f"{self._models}/{model_id}/{ENTRY_FILE}"))
 
     def _find(self, model_id: str) -> Entry | None:
         try:
@@ -289,7 +295,7 @@ class Registry:
         if not is_id(model_id):
             raise RegistryError(f"{model_id[:40]!r} is not a model id")
         try:
-            content = self.store.read(f"models/{model_id}/{ENTRY_FILE}")
+            content = self.store.read(f"{self._models}/{model_id}/{ENTRY_FILE}")
         except FileNotFoundError:
             raise BundleRefused(
                 f"{model_id} is incomplete: its upload was not finished. Add it again."
@@ -301,7 +307,7 @@ class Registry:
             )
         try:
             entry = parse_entry(content, model_id)
-            if not set(_REQUIRED) <= set(entry.files) <= set(_FILES):
+            if not set(self.kind.required) <= set(entry.files) <= set(self.kind.files):
                 raise RecordMalformed("its list of files")
         except RecordMalformed as error:
             raise BundleRefused(f"{model_id}: {ENTRY_FILE} is malformed: {error}") from None
@@ -311,7 +317,7 @@ class Registry:
         if name not in entry.files:
             raise RegistryError(f"{entry.id} has no {name}")
         try:
-            content = self.store.read(f"models/{entry.id}/{name}")
+            content = self.store.read(f"{self._models}/{entry.id}/{name}")
         except FileNotFoundError:
             raise BundleRefused(f"{entry.id} is incomplete: {name} is missing") from None
         if _digest(content) != entry.files[name]:
@@ -323,43 +329,35 @@ class Registry:
 
     def _step(self, name: str) -> Step:
         try:
-            return parse_step(self.store.read(f"ledger/{name}"), name)
+            return parse_step(self.store.read(f"{self._ledger}/{name}"), name)
         except RecordMalformed as error:
-            raise RegistryError(f"{self.store.name}/ledger/{name} is malformed: {error}") from None
+            where = f"{self.store.name}/{self._ledger}/{name}"
+            raise RegistryError(f"{where} is malformed: {error}") from None
 
 
-def bundle_id(forest: Manifest, attack: AttackManifest | None) -> str:
-    """The id of a bundle: the forest's version, and a digest of its models."""
-    digest = forest.sha256
-    if attack is not None:
-        digest = _digest(repr((forest.sha256, attack.identity)).encode())
-    return f"{forest.model_version}-{digest[:12]}"
+def code_version() -> str:
+    """The commit of this checkout, by git; "unknown" if it is no repository of its own.
 
+    Unpacked inside another project's repository, git would answer with that one's commit.
+    """
 
-def _verify(
-    contents: Mapping[str, bytes], what: str, public_key: str | None
-) -> tuple[Manifest, AttackManifest | None]:
-    """Load a bundle from its files' contents, as the bot would; return its models' manifests."""
-    # Here, as a registry is mostly read, which needs no kernel.
-    from src.detection.attack.model import load_attack_model  # noqa: PLC0415
-    from src.detection.features.definitions import FEATURE_NAMES  # noqa: PLC0415
-    from src.detection.forest.model import load_model  # noqa: PLC0415
+    def git(*arguments: str) -> str:
+        answer = subprocess.run(  # noqa: S603
+            ["git", *arguments],  # noqa: S607
+            cwd=PROJECT_ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=10,
+        )
+        return answer.stdout.strip()
 
-    missing = [name for name in _REQUIRED if name not in contents]
-    if missing:
-        raise BundleRefused(f"{what} lacks {', '.join(missing)}")
-    with TemporaryDirectory() as folder:
-        for name in {*_REQUIRED, SIGNATURE_FILE, *ATTACK_FILES} & contents.keys():
-            (Path(folder) / name).write_bytes(contents[name])
-        try:
-            model = load_model(Path(folder) / MODEL_FILE, FEATURE_NAMES, public_key=public_key)
-            if contents.keys().isdisjoint(ATTACK_FILES):
-                return model.manifest, None
-            path = Path(folder) / ATTACK_MODEL_FILE
-            attack = load_attack_model(path, model, public_key=public_key)
-            return model.manifest, attack.manifest
-        except ModelError as error:
-            raise BundleRefused(f"{what} is invalid: {error}") from None
+    try:
+        if Path(git("rev-parse", "--show-toplevel")).resolve() != PROJECT_ROOT:
+            return "unknown"
+        return git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
 
 
 def _digest(content: bytes) -> str:

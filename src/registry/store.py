@@ -17,6 +17,8 @@ from fsspec.implementations.local import LocalFileSystem  # type: ignore[import-
 from src.files import reason
 
 STORE_VARIABLE = "STORE_URL"
+CONTENTS = ("models", "fraud", "data")
+"""The folders at the top of a store."""
 
 _TAKEN_CODES = frozenset({"PreconditionFailed", "412", "ConditionalRequestConflict", "409"})
 
@@ -50,17 +52,13 @@ class Store:
         self._is_local = isinstance(self._files, LocalFileSystem)
         self.name = f"{self._protocol()}{self._root}"
 
-    def exists(self) -> bool:
-        """Whether the folder or the bucket exists.
+    def holds_anything(self) -> bool:
+        """Whether there are models or data sets: an empty place is rather a mistyped URL.
 
         Raises:
             StoreError: this is unknown.
         """
-        root = self._root if self._is_local else self._root.split("/")[0]
-        try:
-            return bool(self._files.exists(root))
-        except Exception as error:  # noqa: BLE001  as in `create`
-            raise StoreError(f"{self.name} cannot be read: {_words(error)}") from None
+        return any(self.children(folder) for folder in CONTENTS)
 
     def create(self, name: str, content: bytes) -> bool:
         """Write a new object atomically; False if the name is taken.
@@ -122,13 +120,23 @@ class Store:
         return "" if self._is_local else f"{first}://"
 
 
-def open_store(url: str | None) -> Store:
+def open_store(url: str | None, *, new: bool = False) -> Store:
     """The store at `url`, else at `$STORE_URL`.
 
+    Args:
+        url: see `Store`; None for the variable's.
+        new: whether it may be empty.
+
     Raises:
-        StoreError: neither is given, or it is unusable.
+        StoreError: neither is given, it is unusable, or there is nothing in it.
     """
-    return Store(url or os.environ.get(STORE_VARIABLE, ""))
+    store = Store(url or os.environ.get(STORE_VARIABLE, ""))
+    if not new and not store.holds_anything():
+        raise StoreError(
+            f"there is no store at {store.name}: check the URL, or create one with "
+            "`npm run models -- add . --promote`"
+        )
+    return store
 
 
 def _create_file(path: Path, content: bytes) -> bool:

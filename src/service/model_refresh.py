@@ -9,7 +9,8 @@ from src.detection.errors import ModelError
 from src.detection.policy import PolicyError
 from src.monitoring import metrics
 from src.monitoring.periodic import Periodic
-from src.registry.registry import Registry, RegistryError, bundle_id
+from src.registry.bundle import forest_id
+from src.registry.registry import Registry, RegistryError
 from src.registry.store import Store, StoreError
 from src.service.decider import Decider
 from src.service.settings import ServiceSettings
@@ -49,7 +50,7 @@ class ModelRefresher:
     def _take_champion(self) -> None:
         champion = self._registry.ledger().champion
         attack = self._decider.pipeline.attack.model
-        in_use = bundle_id(self._decider.model.manifest, attack.manifest if attack else None)
+        in_use = forest_id(self._decider.model.manifest, attack.manifest if attack else None)
         if champion in (None, in_use):
             return
         with TemporaryDirectory() as folder:

@@ -17,7 +17,7 @@ from src.detection.forest.model import load_model
 from src.detection.signature import new_private_key, public_key
 from src.registry import __main__ as models
 from src.registry.bundle import ATTACK_MANIFEST_FILE, MODEL_FILE
-from src.registry.data_sets import fetch_data, put_data
+from src.registry.data_sets import DataSets, checked
 from src.registry.registry import BundleRefused, ChampionChanged, Registry
 from src.registry.store import Store
 from src.training.hyperparameters import Hyperparameters
@@ -102,12 +102,14 @@ def test_a_better_challenger_is_promoted_and_the_bot_runs_with_it(
     url, bundles, old_data, new_data, tmp_path, start_bot
 ):
     registry = registry_with(url, bundles["poor"])
-    for folder in (old_data, new_data):
-        put_data(registry.store, folder)
+    stored = DataSets(registry.store)
+    stored.add(checked(old_data))
+    new = checked(new_data)
     outcome = retrain(
-        registry, fetch_data(registry.store, tmp_path / "data"), parameters=GOOD,
-        created_at=1_800_000_000, **QUICK,
+        registry, list(stored.fetch("transactions", tmp_path / "data")), new=[new],
+        parameters=GOOD, created_at=1_800_000_000, **QUICK,
     )  # fmt: skip
+    assert new.id in {one.id for one in stored.list()}
     assert outcome.promoted, outcome.checks
     assert any(check.name.startswith("attack score") for check in outcome.checks)
     assert {ATTACK_MODEL_FILE, ATTACK_MANIFEST_FILE} <= registry.entry("champion").files.keys()
@@ -147,9 +149,13 @@ def test_a_signed_challenger_keeps_its_signature_through_the_registry(tmp_path, 
 
 def test_a_dry_run_keeps_nothing(tmp_path, bundles, old_data):
     registry = registry_with(str(tmp_path), bundles["poor"])
-    outcome = retrain(registry, [old_data], parameters=GOOD, created_at=9, dry_run=True, **QUICK)
+    before = sorted(tmp_path.rglob("*"))
+    outcome = retrain(
+        registry, [], new=[checked(old_data)], parameters=GOOD, created_at=9, dry_run=True, **QUICK
+    )
     assert outcome.passed
     assert not outcome.promoted
+    assert sorted(tmp_path.rglob("*")) == before
     assert len(registry.ids()) == 1
     assert len(registry.history()) == 1
 
@@ -358,15 +364,16 @@ def test_feedback_that_is_none_is_named(tmp_path, name, content, said):
 
 def test_a_data_set_in_the_store_that_was_changed_is_refused(old_data, tmp_path):
     store = Store(str(tmp_path / "store"))
-    data_id = put_data(store, old_data)
-    assert put_data(store, old_data) == data_id
-    (folder,) = fetch_data(store, tmp_path / "one")
+    stored = DataSets(store)
+    data_id = stored.add(checked(old_data))
+    assert stored.add(checked(old_data)) == data_id
+    (folder,) = stored.fetch("transactions", tmp_path / "one")
     assert len(load_background(folder)) == len(load_background(old_data))
     file = tmp_path / "store/data" / data_id / "transfers.parquet"
     file.write_bytes(file.read_bytes()[:-1])
     with pytest.raises(TableError, match="truncated or was modified"):
-        fetch_data(store, tmp_path / "two")
-    assert fetch_data(store, tmp_path / "one")  # what was downloaded before is whole
+        stored.fetch("transactions", tmp_path / "two")
+    assert stored.fetch("transactions", tmp_path / "one")  # what was downloaded before is whole
 
 
 def test_the_command_reports_and_its_exit_code_tells(
@@ -374,9 +381,16 @@ def test_the_command_reports_and_its_exit_code_tells(
 ):
     monkeypatch.setenv("STORE_URL", str(tmp_path / "store"))
     assert command.main(["--data", str(old_data)]) == 1
-    assert "there is no champion" in capsys.readouterr().err
+    assert "there is no store at" in capsys.readouterr().err
     assert models.main(["add", str(bundles["good"]), "--promote"]) == 0
-    arguments = ["--parameter", "n_estimators=3", "--parameter", "max_samples=8"]
+    arguments = [
+        "--data",
+        str(old_data),
+        "--parameter",
+        "n_estimators=3",
+        "--parameter",
+        "max_samples=8",
+    ]
     arguments += ["--report", str(tmp_path / "report"), "--created-at", "1800000000"]
     capsys.readouterr()
     assert command.main(arguments) == REFUSED

@@ -16,9 +16,9 @@ from src.chain.recording.dataset import (
     load_transfers,
 )
 from src.chain.recording.format import RecordingError
+from src.datasets.checks import GOLDEN_CASES_FILE
 from src.datasets.tables import ERC20, TableError, TransactionSet, read_table, require_columns
 from src.datasets.training_set import EXPLOIT_TRANSFERS_FILE, EXPLOITS_FILE, load_background
-from src.registry.data_sets import GOLDEN_CASES_FILE
 from src.training.evaluation.sets import clusters, load_exploits
 from src.training.retraining.feedback import Feedback
 
@@ -204,7 +204,9 @@ def _golden_set(
     exploit_transfers: pd.DataFrame,
     golden: dict[str, bool],
 ) -> TransactionSet | None:
-    rows = exploit_transfers.rename(columns={"seq": "log_index"})
+    # Some lists give the log's index as well: `seq` is there always.
+    rows = exploit_transfers.drop(columns="log_index", errors="ignore")
+    rows = rows.rename(columns={"seq": "log_index"})
     rows = rows[~rows["tx_hash"].isin(transfers["tx_hash"])]
     if "preferred" in rows.columns:
         rows = rows[rows["preferred"] == 1]

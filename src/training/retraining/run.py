@@ -23,13 +23,12 @@ from src.detection.bundle_files import ATTACK_MODEL_FILE, manifest_path
 from src.detection.features.definitions import FEATURE_NAMES
 from src.detection.forest.model import Model, load_model
 from src.files import write_file
-from src.registry.__main__ import code_version
-from src.registry.bundle import MODEL_FILE
-from src.registry.data_sets import fetch_data, put_data
+from src.registry.bundle import MODEL_FILE, forest_id
+from src.registry.data_sets import CheckedData, DataSets, checked
 from src.registry.records import CHAMPION
-from src.registry.registry import Registry, bundle_id
+from src.registry.registry import Registry, code_version
 from src.registry.sign import configured_key, write_signature
-from src.registry.store import Store, open_store
+from src.registry.store import open_store
 from src.reports.page import Section, to_html
 from src.settings import load_settings, model_public_key
 from src.training.attack.data import LabelledTransactions
@@ -85,8 +84,12 @@ def run(options: argparse.Namespace) -> int:
     """Carry the command out with its parsed arguments; returns its exit code."""
     try:
         outcome = _run(options)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise cli.CommandError(f"{cli.described(error)}; nothing was promoted") from error
+    except Exception as error:  # a scheduled job needs a reason and an exit code for any of them
+        what = (
+            "" if isinstance(error, OSError | ValueError | RuntimeError) else type(error).__name__
+        )
+        said = ": ".join(filter(None, (what, cli.described(error))))
+        raise cli.CommandError(f"{said}; nothing was promoted") from error
     if options.report:
         _write(outcome, options.report)
     sys.stdout.write(to_markdown(outcome))
@@ -97,6 +100,7 @@ def retrain(
     registry: Registry,
     folders: Sequence[Path],
     *,
+    new: Sequence[CheckedData] = (),
     feedback: Feedback | None = None,
     parameters: Hyperparameters | None = None,
     tolerances: Tolerances | None = None,
@@ -111,12 +115,13 @@ def retrain(
 
     Args:
         registry: has a champion.
-        folders: the data sets, old and new.
+        folders: the data sets of the store.
+        new: further data sets, which are stored once they have been joined with the others.
         feedback: analysts' verdicts.
         parameters: of the challenger; None for the project's.
         tolerances: of the gate.
         created_at: the challenger's version, Unix seconds; None for now.
-        dry_run: compare only; the challenger is not stored.
+        dry_run: compare only; nothing is stored.
         jobs: number of processes.
         repetitions: of each bootstrap.
         signing_key: signs the challenger; None to leave it unsigned.
@@ -136,41 +141,46 @@ def retrain(
         path = registry.fetch(champion.id, work / "champion")
         old = load_model(path, FEATURE_NAMES, public_key=registry.public_key)
         old_attack = open_attack_model(None, path, old, registry.public_key).model
-        on_progress(f"joining {len(folders)} data sets")
-        data = prepare(folders, feedback or Feedback(), work / "data")
+        added = [one for one in new if one.id not in {folder.name for folder in folders}]
+        everything = [*folders, *(one.path for one in added)]
+        on_progress(f"joining {len(everything)} data sets")
+        data = prepare(everything, feedback or Feedback(), work / "data")
+        if not dry_run:
+            for one in new:
+                DataSets(registry.store).add(one)
         on_progress("training the challenger")
         bundle = work / "challenger"
         bundle.mkdir()
         train(data.training, bundle, created_at=made, parameters=parameters, jobs=jobs)
         if signing_key:
             write_signature(manifest_path(bundle / MODEL_FILE), signing_key)
-        new = load_model(bundle / MODEL_FILE, FEATURE_NAMES, public_key=registry.public_key)
+        forest = load_model(bundle / MODEL_FILE, FEATURE_NAMES, public_key=registry.public_key)
         if not data.kept_attacks.all():
             on_progress("training its attack model")
-            _train_attack_model(data, new, bundle, created_at=made, jobs=jobs)
+            _train_attack_model(data, forest, bundle, created_at=made, jobs=jobs)
             if signing_key:
                 write_signature(manifest_path(bundle / ATTACK_MODEL_FILE), signing_key)
         path = bundle / MODEL_FILE
-        new_attack = open_attack_model(None, path, new, registry.public_key).model
+        attack = open_attack_model(None, path, forest, registry.public_key).model
         on_progress("judging both")
         checks = tuple(
             judge(
                 old,
-                new,
+                forest,
                 data,
                 tolerances,
                 champion_attack=old_attack,
-                challenger_attack=new_attack,
+                challenger_attack=attack,
                 repetitions=repetitions,
             )
         )
         outcome = Outcome(
             champion=champion.id,
-            challenger=bundle_id(new.manifest, new_attack.manifest if new_attack else None),
+            challenger=forest_id(forest.manifest, attack.manifest if attack else None),
             checks=checks,
             promoted=False,
             dry_run=dry_run,
-            data=tuple(folder.name for folder in folders),
+            data=(*(folder.name for folder in folders), *(one.id for one in added)),
             unknown_feedback=data.unknown_feedback,
             seconds=time.monotonic() - started,
         )
@@ -199,11 +209,8 @@ def _train_attack_model(
     train_attack(labelled, forest, out, created_at=created_at, jobs=jobs)
 
 
-def collect_recent(store: Store, blocks: int, days: float, work: Path) -> str:
-    """Collect blocks spread evenly over the last days and store them as a data set.
-
-    Returns:
-        The data set's id.
+def collect_recent(blocks: int, days: float, folder: Path) -> None:
+    """Collect blocks spread evenly over the last days into a folder.
 
     Raises:
         SourceError, UnverifiedBlock, ValueError: the node cannot supply them.
@@ -219,8 +226,7 @@ def collect_recent(store: Store, blocks: int, days: float, work: Path) -> str:
         last = max(0, head - _FINAL_BLOCKS)
         first = max(0, last - int(days * _BLOCKS_A_DAY))
         numbers = sorted(set(np.linspace(first, last, blocks).astype(int).tolist()))
-        collect(client, [WantedBlock(number) for number in numbers], work)
-    return put_data(store, work)
+        collect(client, [WantedBlock(number) for number in numbers], folder)
 
 
 def to_json(outcome: Outcome) -> str:
@@ -287,22 +293,23 @@ def _unknown(outcome: Outcome) -> str:
 
 def _run(options: argparse.Namespace) -> Outcome:
     key = configured_key()
-    store = open_store(options.store)
     verdicts = [read_feedback(path) for path in options.feedback]
     feedback = Feedback(
         attacks=frozenset().union(*(one.attacks for one in verdicts)),
         benign=frozenset().union(*(one.benign for one in verdicts)),
     )
     with TemporaryDirectory(prefix="retrain-data-") as work:
-        for folder in options.data:
-            put_data(store, folder)
+        new = [checked(folder) for folder in options.data]
+        store = open_store(options.store)
         if options.collect:
             _say(f"collecting {options.collect} blocks of the last {options.days:g} days")
-            collect_recent(store, options.collect, options.days, Path(work) / "collected")
-        folders = fetch_data(store, options.cache or Path(work) / "data")
+            collect_recent(options.collect, options.days, Path(work) / "collected")
+            new.append(checked(Path(work) / "collected"))
+        folders = DataSets(store).fetch("transactions", options.cache or Path(work) / "data")
         return retrain(
             Registry(store, public_key=model_public_key()),
-            folders,
+            list(folders),
+            new=new,
             feedback=Feedback(
                 feedback.attacks - feedback.benign, feedback.benign - feedback.attacks
             ),

@@ -7,6 +7,7 @@ import argparse
 import sys
 
 from src import cli
+from src.datasets import location
 from src.settings import PROJECT_ROOT
 
 DEFAULT_OUT = PROJECT_ROOT / "fraud_model"
@@ -41,20 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = cli.parser("train:fraud", _DESCRIPTION, _EPILOG)
     add = parser.add_argument
     add("--data", type=cli.path, metavar="FILE", required=True, help="the labelled table")
-    add("--label", metavar="COLUMN", required=True, help="the column to predict, 0 or 1")
-    add("--positive", metavar="VALUE", help="the label's value that means fraud, if not 1")
-    add(
-        "--ignore",
-        metavar="COLUMN",
-        nargs="+",
-        default=[],
-        help="columns to exclude from the inputs",
-    )
-    add(
-        "--group",
-        metavar="COLUMN",
-        help="rows with the same value stay on one side of every split (an account, a block)",
-    )
+    location.add_columns(parser, required=True)
     add(
         "--out",
         type=cli.output_folder,

@@ -15,7 +15,6 @@ from src.detection.supervised.manifest import FraudManifest
 from src.files import write_file
 from src.training.trees import Arrays, npz_bytes, tree_columns
 
-MODEL_FILE = "fraud_model.npz"
 GOLDEN_ROWS = 16
 
 

@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-from src.detection.bundle_files import manifest_path
+from src.datasets.columns import Columns
+from src.datasets.labelled import LabelledTable, load_labelled
+from src.detection.bundle_files import FRAUD_MODEL_FILE, manifest_path
 from src.detection.supervised.manifest import FraudManifest
 from src.files import write_file
 from src.registry.sign import configured_key, write_signature
-from src.training.supervised.bundle import MODEL_FILE, write_fraud_bundle
+from src.training.supervised.bundle import write_fraud_bundle
 from src.training.supervised.candidates import candidates
 from src.training.supervised.figures import draw_all
 from src.training.supervised.selection import (
@@ -29,7 +31,6 @@ from src.training.supervised.selection import (
     hold_out,
     select,
 )
-from src.training.supervised.table import LabelledTable, load_labelled
 from src.training.supervised.training_report import markdown
 
 
@@ -73,10 +74,7 @@ def run(options: argparse.Namespace) -> int:
     key = configured_key()
     table = load_labelled(
         options.data,
-        options.label,
-        ignore=options.ignore,
-        group=options.group,
-        positive=options.positive,
+        Columns(options.label, tuple(options.ignore), options.group, options.positive),
     )
     for note in table.notes:
         say(note)
@@ -85,11 +83,11 @@ def run(options: argparse.Namespace) -> int:
         table, options.out, source, created_at=options.created_at, options=chosen, say=say
     )
     if key:
-        write_signature(manifest_path(options.out / MODEL_FILE), key)
+        write_signature(manifest_path(options.out / FRAUD_MODEL_FILE), key)
     test = manifest.training["hold_out"]["metrics"]
     figures = ", ".join(f"{metric} {test[metric]['value']:.3f}" for metric in METRICS)
     sys.stdout.write(
-        f"{options.out / MODEL_FILE}: {manifest.classifier}, {len(manifest.inputs)} inputs, "
+        f"{options.out / FRAUD_MODEL_FILE}: {manifest.classifier}, {len(manifest.inputs)} inputs, "
         f"threshold {manifest.threshold:.4f}; hold-out: {figures}. "
         f"Read {options.out / 'report.md'}.\n"
     )
@@ -161,7 +159,7 @@ def train(
     write_file(out / "report.json", text.encode())
     write_file(out / "report.md", markdown(figures).encode())
     return write_fraud_bundle(
-        out / MODEL_FILE,
+        out / FRAUD_MODEL_FILE,
         name=chosen.winner.name,
         pipeline=chosen.pipeline,
         inputs=table.inputs,

@@ -22,9 +22,9 @@ from sklearn.model_selection import (
 )
 from sklearn.pipeline import Pipeline
 
+from src.datasets.labelled import LabelledTable
 from src.training.evaluation.statistics import interval
 from src.training.supervised.candidates import Candidate
-from src.training.supervised.table import LabelledTable
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

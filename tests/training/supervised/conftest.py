@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from src.detection.bundle_files import FRAUD_MODEL_FILE as MODEL_FILE
 from src.detection.bundle_files import manifest_path
-from src.training.supervised.bundle import MODEL_FILE
 from tests.training.supervised.data import labelled, run
 
 

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.base import clone
 
+from src.detection.bundle_files import FRAUD_MODEL_FILE as MODEL_FILE
 from src.detection.bundle_files import manifest_path
 from src.detection.errors import (
     ModelIncompatible,
@@ -20,7 +21,7 @@ from src.detection.errors import (
 )
 from src.detection.supervised.manifest import read_fraud_manifest
 from src.detection.supervised.model import load_fraud_model, read_pipeline
-from src.training.supervised.bundle import MODEL_FILE, pipeline_arrays, write_fraud_bundle
+from src.training.supervised.bundle import pipeline_arrays, write_fraud_bundle
 from src.training.supervised.candidates import candidates
 from tests.training.supervised.data import INPUTS, labelled, vouch_for
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from src.detection.bundle_files import FRAUD_MODEL_FILE as MODEL_FILE
 from src.detection.supervised.model import InvalidInputs, load_fraud_model
-from src.training.supervised.bundle import MODEL_FILE
 from tests.training.supervised.data import INPUTS, a_row
 
 

@@ -6,12 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from src.datasets.columns import Columns
+from src.datasets.labelled import load_labelled
+from src.detection.bundle_files import FRAUD_MODEL_FILE as MODEL_FILE
 from src.detection.supervised.model import load_fraud_model
 from src.training.supervised import __main__ as fraud
-from src.training.supervised.bundle import MODEL_FILE
 from src.training.supervised.candidates import ThinnedSVC
 from src.training.supervised.selection import choose_threshold, figures_of, hold_out
-from src.training.supervised.table import load_labelled
 from tests.training.supervised.data import INPUTS, QUICK, labelled, run
 
 
@@ -53,7 +54,7 @@ def test_same_rows_in_another_order_and_format_give_the_same_bytes(trained, tmp_
 
 
 def test_scaler_is_fitted_on_the_training_part_alone(trained):
-    table = load_labelled(trained.parent / "data.csv", "Class")
+    table = load_labelled(trained.parent / "data.csv", Columns("Class"))
     train, test = hold_out(table, seed=0)
     pipeline = load_fraud_model(trained / MODEL_FILE).pipeline
     np.testing.assert_allclose(pipeline.mean, table.rows[train].mean(axis=0))
@@ -65,7 +66,7 @@ def test_scaler_is_fitted_on_the_training_part_alone(trained):
 def test_hold_out_keeps_groups_whole_and_the_share_of_fraud(tmp_path):
     table = labelled(600).assign(account=lambda rows: [f"a{i % 60}" for i in range(len(rows))])
     table.to_csv(tmp_path / "data.csv", index=False)
-    loaded = load_labelled(tmp_path / "data.csv", "Class", group="account")
+    loaded = load_labelled(tmp_path / "data.csv", Columns("Class", group="account"))
     train, test = hold_out(loaded, seed=0)
     assert loaded.groups is not None
     assert set(loaded.groups[train]).isdisjoint(loaded.groups[test])
@@ -75,7 +76,7 @@ def test_hold_out_keeps_groups_whole_and_the_share_of_fraud(tmp_path):
 def test_text_empty_and_constant_columns_are_excluded_and_listed(tmp_path):
     table = labelled().assign(part="x", nothing=np.nan, one=1, Address="0x1")
     table.to_csv(tmp_path / "data.csv", index=False)
-    loaded = load_labelled(tmp_path / "data.csv", "Class", ignore=["Address"])
+    loaded = load_labelled(tmp_path / "data.csv", Columns("Class", ("Address",)))
     assert loaded.inputs == INPUTS
     said = " ".join(loaded.notes)
     assert "not numeric: part" in said
@@ -98,24 +99,24 @@ def test_values_missing_in_one_class_only_give_a_warning(tmp_path):
     table = labelled()
     table["V2"] = table["V2"].where(table["Class"] == 0)
     table.to_csv(tmp_path / "data.csv", index=False)
-    notes = " ".join(load_labelled(tmp_path / "data.csv", "Class").notes)
+    notes = " ".join(load_labelled(tmp_path / "data.csv", Columns("Class")).notes)
     assert "(V2) are missing only where the label is 1" in notes
 
 
 def test_repeated_rows_are_dropped_unless_a_group_keeps_them_together(tmp_path):
     table = labelled(100).assign(day=1)
     pd.concat([table, table.head(7)]).to_csv(tmp_path / "data.csv", index=False)
-    dropped = load_labelled(tmp_path / "data.csv", "Class", ignore=["day"])
+    dropped = load_labelled(tmp_path / "data.csv", Columns("Class", ("day",)))
     assert len(dropped.rows) == 100
     assert "7 exact duplicates were dropped" in " ".join(dropped.notes)
-    assert len(load_labelled(tmp_path / "data.csv", "Class", group="day").rows) == 107
+    assert len(load_labelled(tmp_path / "data.csv", Columns("Class", group="day")).rows) == 107
 
 
 def test_an_input_that_reveals_the_label_gives_a_warning(tmp_path):
     labelled().assign(chargeback=lambda rows: rows["Class"] * 2).to_csv(
         tmp_path / "data.csv", index=False
     )
-    notes = " ".join(load_labelled(tmp_path / "data.csv", "Class").notes)
+    notes = " ".join(load_labelled(tmp_path / "data.csv", Columns("Class")).notes)
     assert "chargeback alone separates the classes" in notes
 
 
@@ -149,7 +150,7 @@ def test_labels_may_be_text_booleans_or_numbers(tmp_path, values, positive):
     table.assign(Class=[values[label] for label in table["Class"]]).to_parquet(
         tmp_path / "data.parquet"
     )
-    loaded = load_labelled(tmp_path / "data.parquet", "Class", positive=positive)
+    loaded = load_labelled(tmp_path / "data.parquet", Columns("Class", positive=positive))
     assert loaded.labels.sum() == expected
 
 

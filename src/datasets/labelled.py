@@ -15,8 +15,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
+from src.datasets.columns import Columns
 from src.datasets.tables import TableError, read_table, require_columns
-from src.training.evaluation.statistics import auc
 
 _TOO_GOOD = 0.995  # AUC of a single input above which it is suspected to be a copy of the label
 _MIN_FOR_LEAK = 20  # minimum rows per class for that check
@@ -51,49 +51,49 @@ class LabelledTable:
 
 
 def load_labelled(
-    path: Path,
-    label: str,
-    *,
-    ignore: Sequence[str] = (),
-    group: str | None = None,
-    positive: str | None = None,
+    path: Path, columns: Columns, *, inputs: Sequence[str] | None = None
 ) -> LabelledTable:
     """Read a CSV (also .gz) or parquet file with a column of labels.
 
     Args:
         path: the file.
-        label: the column to predict: 0/1, true/false, or any two values with `positive`.
-        ignore: columns to exclude from the inputs.
-        group: column whose equal values stay on one side of every split; not an input.
-        positive: the label's value that means fraud.
+        columns: what its columns mean.
+        inputs: the columns to take, in this order; None for every usable one.
 
     Raises:
         TableError: the file, a column or a value is unusable; the message says what to do.
     """
+    label, ignore, group = columns.label, columns.ignore, columns.group
     if path.name.lower().endswith(".parquet.gz"):
         raise TableError(f"{path}: parquet is compressed inside; gunzip it first")
     table = read_table(path)
     if table.columns.duplicated().any():
         raise TableError(f"{path}: two columns have the same name")
     require_columns(table, [label, *ignore, *([group] if group else [])], str(path))
-    labels = _labels(table[label], path, positive)
-    left_out = {label, *ignore, *([group] if group else [])}
-    candidates = table.drop(columns=list(left_out))
-    columns, notes = _numeric(candidates, path)
-    if not columns:
+    labels = _labels(table[label], path, columns.positive)
+    if inputs is not None:
+        require_columns(table, inputs, str(path))
+        found, notes = _numeric(table[list(inputs)], path, drop=False)
+    else:
+        left_out = {label, *ignore, *([group] if group else [])}
+        found, notes = _numeric(table.drop(columns=list(left_out)), path)
+    if not found:
         raise TableError(f"{path}: no numeric column is usable as an input; {' '.join(notes)}")
-    names = tuple(columns)
+    names = tuple(found)
     # + 0.0 turns -0.0 into 0.0, which is equal but has other bytes.
-    rows = np.column_stack([columns[name] for name in names]) + 0.0
+    rows = np.column_stack([found[name] for name in names]) + 0.0
     groups = None if group is None else _group_numbers(table[group], path)
     return _ordered(names, rows, labels, groups, notes)
 
 
 def _labels(column: "pd.Series[Any]", path: Path, positive: str | None) -> NDArray[np.int64]:
     name = column.name
-    n_missing = int(column.isna().sum())
-    if n_missing:
-        raise TableError(f"{path}: {n_missing} rows have no {name}; remove them first")
+    missing = column.isna().to_numpy(dtype=bool)
+    if missing.any():
+        raise TableError(
+            f"{path}: {int(missing.sum())} rows have no {name}, the first is row "
+            f"{int(missing.argmax()) + 1}; remove them first"
+        )
     texts = column.astype(str).str.strip()
     if is_bool_dtype(column):
         texts = texts.str.lower().map({"true": "1", "false": "0"})
@@ -114,22 +114,38 @@ def _labels(column: "pd.Series[Any]", path: Path, positive: str | None) -> NDArr
     return np.asarray(texts == wanted, dtype=np.int64)
 
 
-def _numeric(table: pd.DataFrame, path: Path) -> tuple[dict[str, NDArray[np.float64]], list[str]]:
-    """The usable inputs as float64 columns, and the reasons for excluding others."""
+def _numeric(
+    table: pd.DataFrame, path: Path, *, drop: bool = True
+) -> tuple[dict[str, NDArray[np.float64]], list[str]]:
+    """The usable inputs as float64 columns, and the reasons for excluding others.
+
+    Raises:
+        TableError: an infinite value, or, unless others may be dropped, a text.
+    """
     columns: dict[str, NDArray[np.float64]] = {}
     reasons: dict[str, list[str]] = {}
     for name in map(str, table.columns):
         column = table[name]
         if not (is_numeric_dtype(column) or is_bool_dtype(column)) or column.dtype.kind == "c":
+            if not drop:
+                texts = pd.to_numeric(column, errors="coerce").isna() & column.notna()
+                row = int(texts.to_numpy(dtype=bool).argmax())
+                raise TableError(
+                    f"{path}, row {row + 1}, column {name}: {str(column.iloc[row])[:80]!r} is not "
+                    "a number"
+                )
             reasons.setdefault("not numeric", []).append(name)
             continue
         values = column.to_numpy(dtype=np.float64, na_value=np.nan)
         if np.isinf(values).any():
             raise TableError(
-                f"{path}: {name} has infinite values; fix them, or exclude it: --ignore '{name}'"
+                f"{path}, row {int(np.isinf(values).argmax()) + 1}: {name} has infinite values; "
+                f"fix them, or exclude it: --ignore '{name}'"
             )
         present = values[~np.isnan(values)]
-        if len(present) == 0:
+        if not drop:
+            columns[name] = values
+        elif len(present) == 0:
             reasons.setdefault("empty", []).append(name)
         elif (present == present[0]).all() and len(present) == len(values):
             reasons.setdefault("the same in every row", []).append(name)
@@ -204,13 +220,15 @@ def _suspicious(
     names: tuple[str, ...], rows: NDArray[np.float64], labels: NDArray[np.int64]
 ) -> list[str]:
     """Warn about inputs that look like a copy of the label or like a row number."""
+    from sklearn.metrics import roc_auc_score  # noqa: PLC0415  heavy, and most readers need none
+
     notes = []
     for column, name in enumerate(names):
         values = rows[:, column]
         known = ~np.isnan(values)
         fraud, rest = values[known & (labels == 1)], values[known & (labels == 0)]
         if min(len(fraud), len(rest)) >= _MIN_FOR_LEAK:
-            alone = auc(rest, fraud)
+            alone = roc_auc_score(labels[known], values[known])
             alone = max(alone, 1 - alone)
             if alone >= _TOO_GOOD:
                 notes.append(
