@@ -13,7 +13,13 @@ from eth_abi.exceptions import DecodingError
 from eth_utils.crypto import keccak
 
 from src.chain.clients.rpc import JsonRpcClient
-from src.chain.errors import MalformedAnswer, RequestRefused, SourceError
+from src.chain.errors import (
+    ExecutionFailed,
+    Failure,
+    MalformedAnswer,
+    NotStated,
+    RequestRefused,
+)
 from src.chain.facts import MAX_NAME_LENGTH, TokenInfo, token_info
 
 SOURCE = "node"
@@ -35,16 +41,14 @@ _GAS_PER_TOKEN = 1_000_000
 _MAX_TEXT_BYTES = MAX_NAME_LENGTH * 16
 
 
-def token_infos(
-    node: JsonRpcClient, tokens: Collection[str]
-) -> Mapping[str, TokenInfo | SourceError]:
+def token_infos(node: JsonRpcClient, tokens: Collection[str]) -> Mapping[str, TokenInfo | Failure]:
     """Read the metadata of all `tokens`, with one `eth_call` per 30 of them.
 
     Returns for each token its metadata or the reason why there is none. Raises `SourceError`
     subclasses if the call itself fails; after `MalformedAnswer` or `RequestRefused`, single calls
     with `token_info_alone` may still succeed.
     """
-    found: dict[str, TokenInfo | SourceError] = {}
+    found: dict[str, TokenInfo | Failure] = {}
     wanted = list(tokens)
     for start in range(0, len(wanted), MAX_TOKENS_PER_CALL):
         found.update(_ask_together(node, wanted[start : start + MAX_TOKENS_PER_CALL]))
@@ -53,7 +57,10 @@ def token_infos(
 
 def token_info_alone(node: JsonRpcClient, token: str) -> TokenInfo:
     """Read one token's metadata with plain `eth_call`s. Raises `SourceError` subclasses."""
-    decimals = _eth_call(node, _call(token, _DECIMALS))
+    try:
+        decimals = _eth_call(node, _call(token, _DECIMALS))
+    except ExecutionFailed as error:
+        raise NotStated(SOURCE, f"the contract states no decimals: {error.problem}") from None
     _decimals(decimals)  # without decimals the other two are useless
     return _token_info(
         decimals,
@@ -99,10 +106,10 @@ def multicall_results(data: bytes, tokens: Collection[str]) -> list[list[tuple[b
     return [list(results[start : start + each]) for start in range(0, len(results), each)]
 
 
-def _ask_together(node: JsonRpcClient, tokens: list[str]) -> dict[str, TokenInfo | SourceError]:
+def _ask_together(node: JsonRpcClient, tokens: list[str]) -> dict[str, TokenInfo | Failure]:
     call = multicall(tokens)
     results = multicall_results(_eth_call(node, call), tokens)
-    found: dict[str, TokenInfo | SourceError] = {}
+    found: dict[str, TokenInfo | Failure] = {}
     for index, token in enumerate(tokens):
         decimals, name, symbol = (
             returned if success else b"" for success, returned in results[index]
@@ -110,7 +117,7 @@ def _ask_together(node: JsonRpcClient, tokens: list[str]) -> dict[str, TokenInfo
         try:
             found[token] = _token_info(decimals, name, symbol)
         except MalformedAnswer as error:
-            found[token] = error
+            found[token] = Failure.of(error)
     return found
 
 
@@ -129,15 +136,15 @@ def _token_info(decimals: bytes, name: bytes, symbol: bytes) -> TokenInfo:
 
 def _decimals(data: bytes) -> int:
     if len(data) < 32:
-        raise MalformedAnswer(SOURCE, "the contract states no decimals")
+        raise NotStated(SOURCE, "the contract states no decimals")
     return int.from_bytes(data[:32])
 
 
 def _call_or_nothing(node: JsonRpcClient, token: str, selector: bytes) -> bytes:
-    """Read an optional `name` or `symbol`: a refusal means that there is none."""
+    """Read an optional `name` or `symbol`: if the contract fails, there is none."""
     try:
         return _eth_call(node, _call(token, selector))
-    except RequestRefused:
+    except ExecutionFailed:
         return b""
 
 

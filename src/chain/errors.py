@@ -2,31 +2,50 @@
 
     SourceError (RuntimeError)
     |-- SourceUnavailable    no answer: connection, timeout, HTTP 5xx, circuit open
+    |   +-- PassingError     an answer that says "not now": "header not found", an unknown error
     |-- RateLimited          refused for now: HTTP 429, a rate-limit text, our own rate limit
-    |-- MalformedAnswer      not a valid answer; also impossible values such as decimals 10**9
-  |-- RequestRefused       the source rejects the request: HTTP 4xx, JSON-RPC error, bad API key
-  |-- DeadlineExceeded     the time for this transaction's lookups ran out
-  +-- NotConfigured        no source is configured that could answer
+    |-- MalformedAnswer      not a valid answer
+    |   +-- NotStated        an *answer*: the contract states no such value, or an impossible one
+    |-- RequestRefused       the source rejects the request: HTTP 4xx, bad API key, no such method
+    |   +-- ExecutionFailed  an *answer*: the contract's code fails (revert, out of gas)
+    |-- DeadlineExceeded     the time for this transaction's lookups ran out
+    +-- NotConfigured        no source is configured that could answer
 
     NotFound (LookupError)   an *answer*: the thing does not exist (a new address has no first
                              transaction). May change later, so it is never cached.
 
 A `SourceError` is a failure, not an answer, and is never cached. Messages name the source and the
-problem and never contain a URL's query, a header or a key.
+problem and never contain a URL's query, a header or a key. What is kept of a failure is a
+`Failure`: an exception's traceback keeps alive whatever its frames refer to, such as a response of
+megabytes.
 """
+
+from dataclasses import dataclass
+from typing import Self
 
 
 class SourceError(RuntimeError):
-    """A source failed to answer. `source` names it: "etherscan", "ethplorer", "node"."""
+    """A source failed to answer.
 
-    def __init__(self, source: str, problem: str) -> None:
+    Args:
+        source: its name: "etherscan", "ethplorer", "node".
+        problem: what is wrong.
+        retry_after: seconds after which the source wants to be asked again, if it says so.
+    """
+
+    def __init__(self, source: str, problem: str, retry_after: float | None = None) -> None:
         super().__init__(f"{source}: {problem}")
         self.source = source
         self.problem = problem
+        self.retry_after = retry_after
 
 
 class SourceUnavailable(SourceError):
     """Connection refused or reset, timeout, HTTP 5xx, or the circuit breaker is open."""
+
+
+class PassingError(SourceUnavailable):
+    """The source answers that it cannot answer now, or with an error of unknown meaning."""
 
 
 class RateLimited(SourceError):
@@ -37,8 +56,21 @@ class MalformedAnswer(SourceError):
     """The response has an unexpected format or impossible values."""
 
 
+class NotStated(MalformedAnswer):
+    """The contract answered, without a usable value: a property of the contract."""
+
+
 class RequestRefused(SourceError):
-    """The source rejects the request: HTTP 4xx or a JSON-RPC error."""
+    """The source rejects the request, and would reject it again.
+
+    `code` is that of the JSON-RPC error, if it is one.
+    """
+
+    code: int | None = None
+
+
+class ExecutionFailed(RequestRefused):
+    """The contract's code fails: a property of the contract, not of the source."""
 
 
 class DeadlineExceeded(SourceError):
@@ -51,3 +83,38 @@ class NotConfigured(SourceError):
 
 class NotFound(LookupError):
     """The source answers that the object does not exist (yet)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What is kept of a failed lookup.
+
+    Attributes:
+        kind: of the exception.
+        source: see `SourceError`; "" for `NotFound`.
+        problem: what is wrong.
+    """
+
+    kind: type[SourceError] | type[NotFound]
+    source: str
+    problem: str
+
+    @classmethod
+    def of(cls, error: SourceError | NotFound) -> Self:
+        """The record of an exception."""
+        if isinstance(error, SourceError):
+            return cls(type(error), error.source, error.problem)
+        return cls(type(error), "", str(error))
+
+    def is_a(self, *kinds: type[Exception]) -> bool:
+        """Whether the exception is of one of these kinds."""
+        return issubclass(self.kind, kinds)
+
+    def error(self) -> SourceError | NotFound:
+        """A new exception, to be raised."""
+        if issubclass(self.kind, SourceError):
+            return self.kind(self.source, self.problem)
+        return self.kind(self.problem)
+
+    def __str__(self) -> str:
+        return str(self.error())

@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from src.chain.errors import MalformedAnswer
+from src.chain.errors import MalformedAnswer, NotStated
 from src.chain.text import sanitise_text
 
 MAX_DECIMALS = 255
@@ -132,10 +132,10 @@ class Facts:
 
 
 def token_info(source: str, name: object, symbol: object, decimals: object) -> TokenInfo:
-    """Validate and sanitise a source's data on a token. Raises `MalformedAnswer`."""
+    """Validate and sanitise a source's data on a token. Raises `NotStated`."""
     number = whole_number(decimals)
     if number is None or not 0 <= number <= MAX_DECIMALS:
-        raise MalformedAnswer(source, "decimals missing or impossible")
+        raise NotStated(source, "decimals missing or impossible")
     return TokenInfo(
         sanitise_text(name, MAX_NAME_LENGTH), sanitise_text(symbol, MAX_SYMBOL_LENGTH), number
     )

@@ -9,6 +9,7 @@ text.
 docs/monitoring.md lists the metrics for operators.
 """
 
+import math
 import os
 import threading
 import time
@@ -123,12 +124,25 @@ POLICY_INFO = Gauge(
     f"{_PREFIX}_policy_info", "1 for the policy in use, 0 for earlier ones.", ["sha256"],
     multiprocess_mode="livemax",
 )  # fmt: skip
+WATCH_STARTED = Gauge(
+    f"{_PREFIX}_watch_started_timestamp_seconds",
+    "When watch mode started, Unix seconds; 0 in other processes.",
+    multiprocess_mode="livemostrecent",
+)
+WATCH_STUCK = Gauge(
+    f"{_PREFIX}_watch_stuck_block",
+    "The block that the node cannot give completely, so that watching stands still; -1 for none.",
+    multiprocess_mode="livemostrecent",
+)
+WATCH_STUCK.set(-1)
 WATCH_LAG_BLOCKS = Gauge(
-    f"{_PREFIX}_watch_lag_blocks", "Blocks between the chain's head and the last one watched.",
+    f"{_PREFIX}_watch_lag_blocks",
+    "Blocks between the chain's head and the last one watched; NaN if unknown.",
     multiprocess_mode="livemostrecent",
 )  # fmt: skip
 WATCH_LAG_SECONDS = Gauge(
-    f"{_PREFIX}_watch_lag_seconds", "Age of the last watched block when it was processed.",
+    f"{_PREFIX}_watch_lag_seconds",
+    "Age of the last watched block when it was processed, or, after a failure, at present.",
     multiprocess_mode="livemostrecent",
 )  # fmt: skip
 WATCH_BLOCKS = Counter(f"{_PREFIX}_watch_blocks", "Blocks watched.")
@@ -275,8 +289,25 @@ def policy_in_use(sha256: str) -> None:
 def block_watched(*, lag_blocks: int, lag_seconds: float) -> None:
     """Count a watched block and set the lag behind the head of the chain."""
     WATCH_BLOCKS.inc()
-    WATCH_LAG_BLOCKS.set(lag_blocks)
-    WATCH_LAG_SECONDS.set(lag_seconds)
+    watch_stuck(None)
+    watch_lags(blocks=lag_blocks, seconds=lag_seconds)
+
+
+def watch_started() -> None:
+    """Note the start of watch mode; its lag is unknown until a block or a failure."""
+    WATCH_STARTED.set_to_current_time()
+    watch_lags(blocks=None, seconds=math.nan)
+
+
+def watch_lags(*, blocks: int | None, seconds: float) -> None:
+    """Set the lag of watch mode; `blocks` is None if the node's head is unknown."""
+    WATCH_LAG_BLOCKS.set(math.nan if blocks is None else blocks)
+    WATCH_LAG_SECONDS.set(seconds)
+
+
+def watch_stuck(block: int | None) -> None:
+    """Set the block at which watch mode stands still; None if it does not."""
+    WATCH_STUCK.set(-1 if block is None else block)
 
 
 def drift_checked(verdict: int, psi: Mapping[str, float], wasserstein: Mapping[str, float]) -> None:

@@ -13,7 +13,9 @@ from typing import Any
 
 from src.chain.clients.rate_limit import Rate, RateLimit
 from src.chain.clients.rpc import JsonRpcClient
-from src.chain.errors import MalformedAnswer, RequestRefused
+from src.chain.clients.rpc_errors import RESOURCE_NOT_FOUND
+from src.chain.erc20 import returned_bytes
+from src.chain.errors import MalformedAnswer, NotStated, RequestRefused
 from src.chain.quantities import as_int
 from src.chain.recording.fetch import BlockFetcher, Node
 from src.chain.recording.rows import BlockRows
@@ -23,7 +25,7 @@ from src.service.records import LoadedTransaction
 _TIMEOUT = 15.0
 _AT_ONCE = 4
 _TOTAL_SUPPLY = "0x18160ddd"
-_RESOURCE_NOT_FOUND = "-32001"  # EIP-1474; most nodes answer null instead
+_WORD_BYTES = 32
 _INT64_MAX = 2**63 - 1
 
 
@@ -95,7 +97,7 @@ class NodeReader:
 
     def block_hash(self, number: int) -> str | None:
         """The present hash of the block at a height, or None. Raises SourceError."""
-        block = self._client.call("eth_getBlockByNumber", [hex(number), False])
+        block = self._node.ask("eth_getBlockByNumber", [hex(number), False])
         return _hash(block.get("hash")) if isinstance(block, dict) else None
 
     def transaction(self, tx_hash: str) -> LoadedTransaction | None:
@@ -105,9 +107,9 @@ class NodeReader:
             SourceError: the node does not answer, or the response is malformed.
         """
         try:
-            receipt = self._client.call("eth_getTransactionReceipt", [tx_hash])
+            receipt = self._node.ask("eth_getTransactionReceipt", [tx_hash])
         except RequestRefused as error:
-            if _RESOURCE_NOT_FOUND in error.problem:
+            if error.code == RESOURCE_NOT_FOUND:
                 return None
             raise
         if receipt is None:
@@ -115,13 +117,13 @@ class NodeReader:
         if not isinstance(receipt, dict) or not isinstance(receipt.get("logs"), list):
             raise MalformedAnswer("node", "a receipt is not an object with logs")
         number, block_hash = as_int(receipt.get("blockNumber")), _hash(receipt.get("blockHash"))
-        block = self._client.call("eth_getBlockByNumber", [receipt.get("blockNumber"), False])
+        block = self._node.ask("eth_getBlockByNumber", [receipt.get("blockNumber"), False])
         timestamp = as_int(block.get("timestamp")) if isinstance(block, dict) else None
         if number is None or block_hash is None or timestamp is None:
             raise MalformedAnswer("node", "a receipt without a block, or a block without a time")
         if _hash(block.get("hash")) != block_hash:
             raise MalformedAnswer("node", "the chain was reorganised during the request; try again")
-        sent = self._client.call("eth_getTransactionByHash", [tx_hash])
+        sent = self._node.ask("eth_getTransactionByHash", [tx_hash])
         decoded = decoded_logs([log for log in receipt["logs"] if isinstance(log, dict)])
         return LoadedTransaction(
             tx_hash=tx_hash,
@@ -140,12 +142,17 @@ class NodeReader:
         )
 
     def total_supply(self, token: str, block: int) -> int:
-        """A token's total supply at a block, raw units. Raises SourceError."""
+        """A token's total supply at a block, raw units.
+
+        Raises:
+            NotStated, ExecutionFailed: the contract states none.
+            SourceError: the node does not answer.
+        """
         call = {"to": token, "data": _TOTAL_SUPPLY}
-        supply = as_int(self._client.call("eth_call", [call, hex(block)]))
-        if supply is None:
-            raise MalformedAnswer("node", "totalSupply() did not return a number")
-        return supply
+        supply = returned_bytes(self._node.call("eth_call", [call, hex(block)]))
+        if len(supply) < _WORD_BYTES:
+            raise NotStated("node", "totalSupply() did not return a number")
+        return int.from_bytes(supply[:_WORD_BYTES])
 
     def close(self) -> None:
         """Cancel requests and close the connections."""

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from src.chain.clients.rpc import JsonRpcClient
 from src.chain.erc20 import decode_text, token_info_alone, token_infos
-from src.chain.errors import MalformedAnswer, RequestRefused
+from src.chain.errors import Failure, NotStated, RequestRefused
 from src.chain.facts import TokenInfo
 from tests.support.fake_chain import FakeNode, abi_string, abi_uint, serve, usual_token
 
@@ -52,7 +52,9 @@ def test_one_bad_token_does_not_spoil_the_others() -> None:
     assert infos[TOKENS[0]] == TokenInfo("Some Token", "SOME", 18)
     assert infos[TOKENS[3]] == TokenInfo("", "", 6)
     for bad in (1, 2, 4):
-        assert isinstance(infos[TOKENS[bad]], MalformedAnswer)
+        info = infos[TOKENS[bad]]
+        assert isinstance(info, Failure)
+        assert info.is_a(NotStated)
 
 
 def test_a_chain_without_multicall_is_detected() -> None:
@@ -66,7 +68,7 @@ def test_a_chain_without_multicall_is_detected() -> None:
 
 def test_token_alone_without_decimals_costs_one_call() -> None:
     fake = FakeNode({TOKENS[0]: {"name": abi_string("x")}})
-    with serve(fake.answer) as url, pytest.raises(RequestRefused):
+    with serve(fake.answer) as url, pytest.raises(NotStated):
         token_info_alone(JsonRpcClient(url), TOKENS[0])
     assert fake.calls == ["eth_call"]
 

@@ -65,15 +65,24 @@ def without_last_receipt(honest: Any) -> Any:
     return honest | {"result": honest["result"][:-1]}
 
 
-def null_receipt(honest: Any) -> Any:
+def null_receipts(honest: Any) -> Any:
     return honest | {"result": [None for _ in honest["result"]]}
 
 
+def without_result(honest: Any) -> Any:
+    return honest | {"result": None}
+
+
 def forged_log(honest: Any) -> Any:
-    receipts = json.loads(json.dumps(honest["result"]))
-    for receipt in receipts:
+    forged = json.loads(json.dumps(honest))
+    result = forged["result"]
+    for receipt in result if isinstance(result, list) else [result]:
         receipt["logs"] = receipt["logs"][1:]
-    return honest | {"result": receipts}
+    return forged
+
+
+def on_receipts(put: Callable[[Any], Any]) -> Change:
+    return lambda called, honest: put(honest) if "Receipt" in called else honest
 
 
 def error_in_a_200(honest: Any) -> Any:
@@ -86,9 +95,8 @@ def error_in_a_200(honest: Any) -> Any:
         (on("eth_getBlockByNumber", error_in_a_200), 502, "JSON-RPC error -32000: oops"),
         (on("eth_blockNumber", error_in_a_200), 502, "oops"),
         (on("eth_blockNumber", lambda honest: honest | {"result": "many"}), 502, "quantity"),
-        (on("eth_getBlockReceipts", without_last_receipt), 502, "receipts for"),
-        (on("eth_getBlockReceipts", null_receipt), 502, "malformed"),
-        (on("eth_getBlockReceipts", forged_log), 502, "logs are missing or wrong"),
+        (on_receipts(without_result), 502, "receipts are not available"),
+        (on_receipts(forged_log), 502, "logs are missing or wrong"),
         (
             on("eth_getBlockByNumber", lambda honest: honest | {"result": None}),
             502,
@@ -108,6 +116,83 @@ def test_a_failing_node_is_named_and_its_failure_told(
         assert words in answer.json()["detail"]
         assert url not in answer.text
         assert client.get("/models").headers["x-total-count"] == "0"
+
+
+@pytest.mark.parametrize("put", [without_last_receipt, null_receipts, forged_log])
+def test_a_block_s_receipts_that_do_not_verify_are_requested_one_by_one(
+    node_url: str, tmp_path: Path, put: Callable[[Any], Any]
+) -> None:
+    change = on("eth_getBlockReceipts", put)
+    with spoiled(node_url, change) as url, client_of(url, tmp_path) as client:
+        assert client.post("/anomaly_detection/", json=RANGE).status_code == 200
+
+
+def first_times(method: str, many: int, put: Callable[[Any], Any]) -> Change:
+    """Spoil only the first `many` answers to a method."""
+    left = [many]
+
+    def change(called: str, honest: Any) -> Any:
+        if called != method or not left[0]:
+            return honest
+        left[0] -= 1
+        return put(honest)
+
+    return change
+
+
+def busy_backend(honest: Any) -> Any:
+    words = "no backend is currently healthy to serve traffic"
+    return {"jsonrpc": "2.0", "id": honest["id"], "error": {"code": -32011, "message": words}}
+
+
+@pytest.mark.parametrize(
+    ("method", "put"),
+    [
+        ("eth_getBlockByNumber", busy_backend),
+        ("eth_blockNumber", busy_backend),
+        ("eth_call", busy_backend),
+        ("eth_call", lambda _: Response("<!DOCTYPE html><title>Just a moment...</title>")),
+        ("eth_call", lambda _: Response("", 429)),
+    ],
+)
+def test_what_fails_for_a_moment_is_requested_again(
+    node_url: str, tmp_path: Path, method: str, put: Callable[[Any], Any]
+) -> None:
+    answers = []
+    for number, change in enumerate((lambda _, a: a, first_times(method, 2, put))):
+        folder = tmp_path / str(number)
+        with (
+            spoiled(node_url, change) as url,
+            client_of(url, folder, node_patience=PATIENCE) as client,
+        ):
+            answer = client.post("/anomaly_detection/", json=RANGE, params={"include_normal": True})
+            assert answer.status_code == 200, answer.text
+            answers.append(answer.json())
+    assert answers[0] == answers[1]
+
+
+@pytest.mark.parametrize(
+    "put",
+    [busy_backend, lambda _: Response("<html>"), lambda _: Response("", 403)],
+    ids=["error", "html", "403"],
+)
+def test_a_refused_look_up_of_a_token_is_an_error_not_a_number(
+    node_url: str, tmp_path: Path, put: Callable[[Any], Any]
+) -> None:
+    with spoiled(node_url, on("eth_call", put)) as url, client_of(url, tmp_path) as client:
+        assert client.post("/anomaly_detection/", json=RANGE).status_code in {502, 503}
+        assert client.get("/models").headers["x-total-count"] == "0"
+
+
+@pytest.mark.parametrize("method", ["eth_getTransactionReceipt", "eth_getBlockByNumber"])
+def test_a_transaction_is_requested_again_too(node_url: str, tmp_path: Path, method: str) -> None:
+    change = first_times(method, 2, busy_backend)
+    with (
+        spoiled(node_url, change) as url,
+        client_of(url, tmp_path, node_patience=PATIENCE) as client,
+    ):
+        answer = client.post(f"/transactions/{THEFT}/decision")
+        assert answer.status_code == 200, answer.text
 
 
 def test_a_node_that_is_away_is_a_502_and_not_ready(tmp_path: Path) -> None:
@@ -187,9 +272,11 @@ def test_a_job_can_be_cancelled(node_url: str, tmp_path: Path) -> None:
 
 def test_the_total_supply_is_a_feature_for_those_who_want_it(node_url: str, tmp_path: Path) -> None:
     def supply(method: str, honest: Any) -> Any:
-        return honest | {"result": hex(10**30)} if method == "eth_call" else honest
+        if method != "eth_call" or "error" not in honest:
+            return honest
+        return {"jsonrpc": "2.0", "id": honest["id"], "result": f"0x{10**30:064x}"}
 
-    # The replay knows no totalSupply: it is played, and everything else about tokens refused.
+    # The replay knows no totalSupply: it is played.
     features = ("value", "gas_cost", "supply_share")
     with spoiled(node_url, supply) as url, client_of(url, tmp_path, features=features) as client:
         assert client.post("/anomaly_detection/", json=RANGE).status_code == 200

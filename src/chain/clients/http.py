@@ -4,18 +4,22 @@
 
 - limits the size of the response body;
 - writes its own error messages, because those of `requests` contain the URL and with it API keys;
-- rejects redirects, which would send a key to another host.
+- rejects redirects, which would send a key to another host;
+- raises nothing while a response's body is at hand: a traceback would keep it alive.
 """
 
 import json
 import time
-from typing import Any
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import Any, Final
 
 import requests
 from urllib3.exceptions import HTTPError
 
 from src.chain.clients import transport
 from src.chain.clients.json_text import is_nested_deeper
+from src.chain.clients.rpc_errors import seconds
 from src.chain.clients.urls import is_http_url, secrets_of_url
 from src.chain.errors import (
     MalformedAnswer,
@@ -29,6 +33,24 @@ from src.chain.text import sanitise_text
 _CHUNK_BYTES = 64 * 1024
 _MAX_MESSAGE_CHARACTERS = 200
 _MAX_DEPTH = 64
+_MAX_ERROR_BYTES = 64 * 1024
+_RETRIED_STATUSES = frozenset({408, 425, 429})
+_NOT_JSON: Final = object()
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A response.
+
+    Attributes:
+        status: HTTP status.
+        answer: the decoded JSON; None for an error status without JSON.
+        retry_after: seconds of its Retry-After header, if any.
+    """
+
+    status: int
+    answer: Any
+    retry_after: float | None
 
 
 class HttpClient:
@@ -92,6 +114,31 @@ class HttpClient:
         """POST `body` as JSON and return the decoded JSON. Raises `SourceError` subclasses."""
         return self._exchange("POST", path, timeout, json=body, headers=headers)
 
+    def exchange(self, body: Any, *, timeout: float | None = None) -> Reply:
+        """POST `body` as JSON and return the response, whatever its status.
+
+        Raises:
+            SourceUnavailable: no response.
+            MalformedAnswer: status 200 without JSON, or a response that is too large.
+        """
+        return self._send("POST", self._url.rstrip("/"), timeout, {"json": body}, _MAX_ERROR_BYTES)
+
+    def failure_of(self, reply: Reply) -> SourceError | None:
+        """The exception for an HTTP status; None for 200."""
+        status, wish = reply.status, reply.retry_after
+        problem = f"HTTP {status}"
+        if status == 200:
+            return None
+        if status == 429:
+            return RateLimited(self.source, problem, wish)
+        if status == 501:  # not implemented, now or later
+            return RequestRefused(self.source, problem)
+        if status >= 500 or status in _RETRIED_STATUSES:
+            return SourceUnavailable(self.source, problem, wish)
+        if 300 <= status < 400:
+            return RequestRefused(self.source, f"{problem}, redirects are not followed")
+        return RequestRefused(self.source, problem)
+
     def deliver(self, body: bytes, headers: dict[str, str]) -> int:
         """POST bytes and return the status, whatever it is; the response body is not read.
 
@@ -100,7 +147,7 @@ class HttpClient:
             PrivateAddress: the receiver is in a private network.
         """
         request = {"data": body, "headers": headers}
-        return self._send("POST", self._url, None, request, is_read=False)[0]
+        return self._send("POST", self._url, None, request, is_delivery=True).status
 
     def quote(self, words: object) -> str:
         """A source's message, sanitised for an error: short, printable, without keys."""
@@ -121,10 +168,11 @@ class HttpClient:
         self._session.close()
 
     def _exchange(self, method: str, path: str, timeout: float | None, **request: Any) -> Any:
-        url = self._url.rstrip("/") + path
-        status, body = self._send(method, url, timeout, request)
-        self._check_status(status)
-        return self._decode(body)
+        reply = self._send(method, self._url.rstrip("/") + path, timeout, request)
+        failure = self.failure_of(reply)
+        if failure is not None:
+            raise failure
+        return reply.answer
 
     def _send(
         self,
@@ -132,60 +180,79 @@ class HttpClient:
         url: str,
         timeout: float | None,
         request: dict[str, Any],
+        max_error_bytes: int = 0,
         *,
-        is_read: bool = True,
-    ) -> tuple[int, bytes]:
-        # The error is raised outside the `except` block, so that it carries no reference to the
-        # original one, whose text holds the URL.
-        failure: SourceError
+        is_delivery: bool = False,
+    ) -> Reply:
+        """Send a request. `max_error_bytes`: read the body of an error status up to this size."""
+        limit = timeout or self.timeout
+        expires = time.monotonic() + limit
+        outcome: Reply | SourceError
         try:
-            limit = timeout or self.timeout
-            expires = time.monotonic() + limit
             with self._session.request(
-                method,
-                url,
-                timeout=limit,
-                stream=True,
-                allow_redirects=False,
-                **request,
+                method, url, timeout=limit, stream=True, allow_redirects=False, **request
             ) as response:
-                status = response.status_code
-                return status, self._body(response, expires) if is_read and status == 200 else b""
-        except SourceError:
-            raise
+                size = self._max_bytes if response.status_code == 200 else max_error_bytes
+                outcome = self._read(response, expires, 0 if is_delivery else size)
         except (requests.Timeout, TimeoutError):
-            failure = SourceUnavailable(self.source, "timed out")
+            outcome = SourceUnavailable(self.source, "timed out")
         except (requests.RequestException, HTTPError, OSError, ValueError) as error:
-            failure = SourceUnavailable(self.source, f"connection failed ({type(error).__name__})")
-        raise failure
+            outcome = SourceUnavailable(self.source, f"connection failed ({type(error).__name__})")
+        # Raised here, so that it carries no reference to the original one, whose text holds the
+        # URL.
+        if isinstance(outcome, SourceError):
+            raise outcome
+        return outcome
 
-    def _body(self, response: requests.Response, expires: float) -> bytes:
-        body = bytearray()
-        for chunk in response.iter_content(_CHUNK_BYTES):
-            body += chunk
-            if len(body) > self._max_bytes:
-                raise MalformedAnswer(self.source, f"response larger than {self._max_bytes} bytes")
-            if time.monotonic() > expires:
-                raise TimeoutError
-        return bytes(body)
+    def _read(
+        self, response: requests.Response, expires: float, max_bytes: int
+    ) -> Reply | SourceError:
+        """The response; its body is read only if it may have a byte."""
+        status, wish = response.status_code, _retry_after(response.headers.get("Retry-After"))
+        if not max_bytes:
+            return Reply(status, None, wish)
+        body = _body(response, expires, max_bytes)
+        answer = _NOT_JSON if body is None else _parsed(body)
+        if status != 200:
+            return Reply(status, None if answer is _NOT_JSON else answer, wish)
+        if body is None:
+            return MalformedAnswer(self.source, f"response larger than {max_bytes} bytes")
+        if answer is _NOT_JSON:
+            return MalformedAnswer(self.source, "response is not JSON")
+        return Reply(status, answer, wish)
 
-    def _check_status(self, status: int) -> None:
-        if status == 200:
-            return
-        if status == 429:
-            raise RateLimited(self.source, "HTTP 429")
-        if status >= 500:
-            raise SourceUnavailable(self.source, f"HTTP {status}")
-        if 300 <= status < 400:
-            raise RequestRefused(self.source, f"HTTP {status}, redirects are not followed")
-        raise RequestRefused(self.source, f"HTTP {status}")
 
-    def _decode(self, body: bytes) -> Any:
-        try:
-            # Decoded here, because `json` would guess at other encodings.
-            text = body.decode("utf-8-sig")
-            if not is_nested_deeper(text, _MAX_DEPTH):
-                return json.loads(text)
-        except ValueError:
-            pass
-        raise MalformedAnswer(self.source, "response is not JSON")
+def _body(response: requests.Response, expires: float, max_bytes: int) -> bytes | None:
+    """The body, decompressed; None if it is too large."""
+    body = bytearray()
+    for chunk in response.iter_content(_CHUNK_BYTES):
+        body += chunk
+        if len(body) > max_bytes:
+            return None
+        if time.monotonic() > expires:
+            raise TimeoutError
+    return bytes(body)
+
+
+def _parsed(body: bytes) -> Any:
+    """The decoded JSON, or `_NOT_JSON`."""
+    try:
+        # Decoded here, because `json` would guess at other encodings.
+        text = body.decode("utf-8-sig")
+        if not is_nested_deeper(text, _MAX_DEPTH):
+            return json.loads(text)
+    except ValueError:
+        pass
+    return _NOT_JSON
+
+
+def _retry_after(header: str | None) -> float | None:
+    """The seconds of a Retry-After header: a number, or a date."""
+    if header is None:
+        return None
+    if (wish := seconds(header)) is not None:
+        return wish
+    try:
+        return seconds(max(0.0, parsedate_to_datetime(header).timestamp() - time.time()))
+    except (ValueError, OverflowError, OSError):
+        return None

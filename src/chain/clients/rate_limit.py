@@ -26,7 +26,7 @@ class Rate:
 
 
 class RateLimit:
-    """Enforces several rates at once, for any number of threads.
+    """Enforces several rates at once, and pauses that a source asks for, for any number of threads.
 
     Memory is bounded by the largest `Rate.requests`: one timestamp each.
 
@@ -46,7 +46,13 @@ class RateLimit:
         self._sleep = sleep
         self._windows = [(rate.seconds, deque[float](maxlen=rate.requests)) for rate in rates]
         self._lock = threading.Lock()
+        self._paused_until = 0.0
         self.waited_seconds = 0.0  # by all threads together, so far
+
+    def pause(self, seconds: float) -> None:
+        """Allow no request for this time: the source asked for it."""
+        with self._lock:
+            self._paused_until = max(self._paused_until, self._clock() + seconds)
 
     def try_acquire(self) -> bool:
         """Acquire a permit for one request, or return False. Never waits."""
@@ -74,6 +80,7 @@ class RateLimit:
                 ),
                 default=0.0,
             )
+            wait = max(wait, self._paused_until - now)
             if wait > 0.0:
                 return wait
             for _, taken in self._windows:

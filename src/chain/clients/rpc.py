@@ -6,20 +6,24 @@ instead (see `erc20`).
 
 from typing import Any
 
+from src.chain.clients import rpc_errors
 from src.chain.clients.deadline import Deadline
-from src.chain.clients.http import HttpClient
+from src.chain.clients.http import HttpClient, Reply
 from src.chain.clients.rate_limit import RateLimit
-from src.chain.errors import DeadlineExceeded, MalformedAnswer, RateLimited, RequestRefused
+from src.chain.errors import (
+    DeadlineExceeded,
+    MalformedAnswer,
+    PassingError,
+    RateLimited,
+    RequestRefused,
+    SourceError,
+)
 
 DEFAULT_MAX_BYTES = 64 * 1024 * 1024
 """A block with its receipts stays well below this."""
 
 # HTTP pairs every response with its request, so one id is enough.
 _REQUEST_ID = 1
-_LIMIT_EXCEEDED_CODES = frozenset({-32005, 429})
-_LIMIT_WORDS = ("rate limit", "too many requests", "request limit")
-# A contract chooses its revert message: "execution reverted: rate limit".
-_EXECUTION_WORDS = ("revert", "execution", "gas")
 
 
 class JsonRpcClient:
@@ -30,7 +34,9 @@ class JsonRpcClient:
             in no error, log or repr.
         timeout: seconds to connect, and again for the whole response.
         max_bytes: largest accepted response.
-        rate_limit: applied before each request; None for no limit. May be shared by clients.
+        rate_limit: applied before each request; None for no limit but the pauses that the node
+            asks for (`Retry-After`, `try_again_in`), which all threads respect. May be shared by
+            clients.
         connections: size of the connection pool.
     """
 
@@ -46,7 +52,7 @@ class JsonRpcClient:
         self._http = HttpClient(
             "node", url, timeout=timeout, max_bytes=max_bytes, connections=connections
         )
-        self._rate_limit = rate_limit
+        self._rate_limit = rate_limit or RateLimit()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
@@ -54,7 +60,7 @@ class JsonRpcClient:
     @property
     def waited_seconds(self) -> float:
         """Total time that requests of all threads have waited for the rate limit."""
-        return 0.0 if self._rate_limit is None else self._rate_limit.waited_seconds
+        return self._rate_limit.waited_seconds
 
     def call(self, method: str, params: list[Any], deadline: Deadline | None = None) -> Any:
         """Return the `result` of one request, which may be None (e.g. an unknown block).
@@ -64,51 +70,62 @@ class JsonRpcClient:
 
         Raises:
             SourceUnavailable: no answer, a timeout, HTTP 5xx.
+            PassingError: a JSON-RPC error that may pass.
             RateLimited: HTTP 429 or a rate-limit error of the node.
-            RequestRefused: a JSON-RPC error, or another HTTP 4xx.
+            RequestRefused: a final JSON-RPC error, or another HTTP 4xx.
+            ExecutionFailed: the called contract fails.
             DeadlineExceeded: the rate limit allows the request only after the deadline.
             MalformedAnswer: the response is not JSON-RPC, or too large.
         """
         timeout = self._http.timeout
         until = deadline or Deadline.after(timeout)
-        if self._rate_limit is not None and not self._rate_limit.acquire(until):
-            raise DeadlineExceeded("node", "our own rate limit is exhausted")
+        if not self._rate_limit.acquire(until):
+            raise DeadlineExceeded("node", "our own rate limit, or a pause that the node asked for")
         if deadline is not None:
             timeout = min(timeout, deadline.remaining)
             if timeout <= 0:
                 raise DeadlineExceeded("node", "no time left for the request")
         request = {"jsonrpc": "2.0", "id": _REQUEST_ID, "method": method, "params": params}
-        return self._result(self._http.post(request, timeout=timeout))
+        outcome = self._outcome(method, self._http.exchange(request, timeout=timeout))
+        if isinstance(outcome, SourceError):
+            if outcome.retry_after is not None:
+                self._rate_limit.pause(outcome.retry_after)
+            raise outcome
+        return outcome["result"]
 
     def close(self) -> None:
         """Close the pooled connections."""
         self._http.close()
 
-    def _result(self, answer: Any) -> Any:
-        if not isinstance(answer, dict):
-            raise MalformedAnswer("node", "response is not a JSON-RPC object")
-        error = answer.get("error")
+    def _outcome(self, method: str, reply: Reply) -> dict[str, Any] | SourceError:
+        """The response object with its result, or the error to raise.
+
+        The error is returned, since raised here it would keep the response alive.
+        """
+        answer = reply.answer
+        error = answer.get("error") if isinstance(answer, dict) else None
+        by_status = self._http.failure_of(reply)
         if error is not None:
-            raise self._refusal(error)
+            # A refusal by HTTP status is final unless the words say otherwise.
+            unknown = RequestRefused if isinstance(by_status, RequestRefused) else PassingError
+            failure = self._failure(method, error, unknown)
+            if isinstance(by_status, RateLimited) and not isinstance(failure, RateLimited):
+                return by_status
+            failure.retry_after = failure.retry_after or reply.retry_after
+            return failure
+        if by_status is not None:
+            return by_status
+        if not isinstance(answer, dict):
+            return MalformedAnswer("node", "response is not a JSON-RPC object")
         if answer.get("id") != _REQUEST_ID:
-            raise MalformedAnswer("node", "response to another request")
+            return MalformedAnswer("node", "response to another request")
         if "result" not in answer:
-            raise MalformedAnswer("node", "response without a result")
-        return answer["result"]
+            return MalformedAnswer("node", "response without a result")
+        return answer
 
-    def _refusal(self, error: Any) -> RateLimited | RequestRefused:
-        code, message = (
-            (error.get("code"), error.get("message")) if isinstance(error, dict) else (None, error)
+    def _failure(self, method: str, error: Any, unknown: type[SourceError]) -> SourceError:
+        given = error if isinstance(error, dict) else {"message": error}
+        words = self._http.quote(given.get("message"))
+        return rpc_errors.failure(
+            method, given.get("code"), words, given.get("data"), unknown=unknown
         )
-        words = self._http.quote(message)
-        if not isinstance(code, int):
-            code = "?"
-        if code in _LIMIT_EXCEEDED_CODES or _tells_of_a_limit(words.lower()):
-            return RateLimited("node", f"JSON-RPC error: {words}")
-        return RequestRefused("node", f"JSON-RPC error {code}: {words}")
-
-
-def _tells_of_a_limit(words: str) -> bool:
-    return any(word in words for word in _LIMIT_WORDS) and not any(
-        word in words for word in _EXECUTION_WORDS
-    )

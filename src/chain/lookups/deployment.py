@@ -2,7 +2,7 @@
 
 from src.chain.clients.rpc import JsonRpcClient
 from src.chain.erc20 import returned_bytes
-from src.chain.errors import MalformedAnswer, RequestRefused, SourceUnavailable
+from src.chain.errors import MalformedAnswer, PassingError, RequestRefused, SourceUnavailable
 from src.chain.facts import CodeAt
 
 SOURCE = "node history"
@@ -29,6 +29,6 @@ def code_at(node: JsonRpcClient, key: str) -> CodeAt:
     contract, _, block = key.partition("@")
     try:
         code = returned_bytes(node.call("eth_getCode", [contract, hex(int(block))]))
-    except (RequestRefused, MalformedAnswer) as error:
+    except (RequestRefused, MalformedAnswer, PassingError) as error:
         raise SourceUnavailable(SOURCE, f"no code at block {block}: {error.problem}") from None
     return CodeAt(contract, int(block), exists=bool(code))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from src.chain.clients.deadline import Deadline
-from src.chain.errors import DeadlineExceeded, NotConfigured, NotFound, SourceError
+from src.chain.errors import DeadlineExceeded, Failure, NotConfigured, NotFound, SourceError
 
 T = TypeVar("T")
 
@@ -58,7 +58,7 @@ class Inquiry(Generic[T]):
     ) -> None:
         self._clock = clock
         self.found: dict[str, T] = {}
-        self.failures: dict[str, SourceError | NotFound] = {}
+        self.failures: dict[str, Failure] = {}
         self._open = set(addresses)
         self._stages = list(stages)
         self._running: list[tuple[str, Future[T]]] = []
@@ -95,16 +95,21 @@ class Inquiry(Generic[T]):
         """Record why there is no fact about the remaining addresses."""
         for address in self._open:
             if self._running:
-                self.failures[address] = DeadlineExceeded("look-up", "no answer in time")
+                self.failures[address] = Failure(DeadlineExceeded, "look-up", "no answer in time")
             else:
-                self.failures.setdefault(address, NotConfigured("look-up", "no source to ask"))
+                nobody = Failure(NotConfigured, "look-up", "no source to ask")
+                self.failures.setdefault(address, nobody)
 
     def _open_to(self, stage: Stage[T]) -> list[str]:
         return sorted(
             address
             for address in self._open
-            if stage.only_after is None or isinstance(self.failures.get(address), stage.only_after)
+            if stage.only_after is None or self._failed_with(address, stage.only_after)
         )
+
+    def _failed_with(self, address: str, kinds: tuple[type[SourceError], ...]) -> bool:
+        failure = self.failures.get(address)
+        return failure is not None and failure.is_a(*kinds)
 
     def _stage_is_over(self) -> bool:
         return not self._running or self._clock() >= self._next_stage_at
@@ -126,7 +131,7 @@ class Inquiry(Generic[T]):
                 self.failures.pop(address, None)
                 self._open.discard(address)
             elif isinstance(failure, SourceError | NotFound):
-                self.failures[address] = failure
+                self.failures[address] = Failure.of(failure)
                 if isinstance(failure, NotFound):  # a valid answer: no other source is needed
                     self._open.discard(address)
         self._running = still_running

@@ -16,7 +16,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 
 from src.chain.clients.deadline import Deadline
-from src.chain.errors import NotFound, RequestRefused, SourceError
+from src.chain.errors import Failure, NotFound, RequestRefused
 from src.chain.facts import CodeAt, Facts, FirstTransaction, TokenInfo, Unknown
 from src.chain.lookups import deployment
 from src.chain.lookups.cache import CacheInfo, FactCache
@@ -35,8 +35,8 @@ class _Scope:
     """One transaction: its deadline and its failures, so that nothing is requested twice."""
 
     deadline: Deadline
-    token_failures: dict[str, SourceError | NotFound] = field(default_factory=dict)
-    first_failures: dict[str, SourceError | NotFound] = field(default_factory=dict)
+    token_failures: dict[str, Failure] = field(default_factory=dict)
+    first_failures: dict[str, Failure] = field(default_factory=dict)
 
 
 _scope: ContextVar[_Scope | None] = ContextVar("lookups_transaction", default=None)
@@ -108,11 +108,11 @@ class Lookups:
         with self._within_transaction() as scope:
             failure = scope.token_failures.get(address)
             if failure is not None:
-                raise failure
+                raise failure.error()
             infos, *_ = self._ask(scope, [address], None)
             if address in infos.found:
                 return infos.found[address]
-            raise infos.failures[address]
+            raise infos.failures[address].error()
 
     def first_transaction(self, address: str, block_number: int | None = None) -> FirstTransaction:
         """The address's first transaction.
@@ -133,11 +133,11 @@ class Lookups:
         with self._within_transaction() as scope:
             failure = scope.first_failures.get(address)
             if failure is not None:
-                raise failure
+                raise failure.error()
             _, firsts, _ = self._ask(scope, (), address, block_number)
             if address in firsts.found:
                 return firsts.found[address]
-            raise firsts.failures[address]
+            raise firsts.failures[address].error()
 
     def gather(
         self, tokens: Collection[str], account: str | None, block_number: int | None = None
@@ -289,7 +289,7 @@ class Lookups:
 def _first_of(firsts: Inquiry[FirstTransaction], account: str) -> FirstTransaction | Unknown | None:
     """The account's first transaction, None if it has none yet, or why it is unknown."""
     failure = firsts.failures.get(account)
-    if isinstance(failure, NotFound):
+    if failure is not None and failure.is_a(NotFound):
         return None
     return firsts.found.get(account) or Unknown(str(failure))
 

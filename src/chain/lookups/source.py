@@ -12,20 +12,21 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Generic, TypeAlias, TypeVar
+from typing import Generic, TypeVar
 
 from src.chain.clients.circuit_breaker import CircuitBreaker
 from src.chain.clients.rate_limit import RateLimit
 from src.chain.errors import (
     DeadlineExceeded,
+    Failure,
     MalformedAnswer,
     NotFound,
+    PassingError,
     RateLimited,
     SourceError,
     SourceUnavailable,
 )
 
-Failure: TypeAlias = SourceError | NotFound
 T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
@@ -71,8 +72,8 @@ class Source(Generic[T]):
     ) -> dict[str, Future[T]]:
         """Start one request for those `addresses` that have none in flight.
 
-        `request` returns a value or a failure for each address, or raises a failure for all.
-        The futures end with the value, a `SourceError` or `NotFound`.
+        `request` returns a value or a failure for each address, or raises one for all. The futures
+        end with the value, or with a `SourceError` or `NotFound` without a traceback.
         """
         with self._lock:
             futures = {a: self._in_flight[a] for a in addresses if a in self._in_flight}
@@ -84,28 +85,31 @@ class Source(Generic[T]):
             if refusal is None:
                 self._in_flight.update(started)
         futures |= started | surplus
-        self._finish(surplus, {}, SourceUnavailable(self.name, "too many requests waiting"))
+        self._finish(surplus, {}, self._unavailable("too many requests waiting"))
         if refusal is not None:
-            self.outcomes["rate_limited" if isinstance(refusal, RateLimited) else "refused"] += 1
+            self.outcomes["rate_limited" if refusal.is_a(RateLimited) else "refused"] += 1
             self._finish(started, {}, refusal)
         elif started:
             try:
                 self._threads.submit(self._run, started, request)
             except RuntimeError:  # closed
                 self.breaker.abandoned()
-                self._finish(started, {}, SourceUnavailable(self.name, "closed"))
+                self._finish(started, {}, self._unavailable("closed"))
         return futures
 
     def close(self) -> None:
         """Reject further requests; requests in flight end with their own timeouts."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    def _refusal(self) -> SourceError | None:
+    def _unavailable(self, problem: str) -> Failure:
+        return Failure(SourceUnavailable, self.name, problem)
+
+    def _refusal(self) -> Failure | None:
         if not self.breaker.allow():
-            return SourceUnavailable(self.name, "not asked, it failed several times in a row")
+            return self._unavailable("not asked, it failed several times in a row")
         if self._rate_limit is not None and not self._rate_limit.try_acquire():
             self.breaker.abandoned()
-            return RateLimited(self.name, "our own rate limit")
+            return Failure(RateLimited, self.name, "our own rate limit")
         return None
 
     def _run(
@@ -114,19 +118,18 @@ class Source(Generic[T]):
         request: Callable[[list[str]], Mapping[str, T | Failure]],
     ) -> None:
         answers: Mapping[str, T | Failure] = {}
-        missing: Failure = MalformedAnswer(self.name, "no answer to the question")
+        missing = Failure(MalformedAnswer, self.name, "no answer to the question")
         begun = time.monotonic()
         try:
             answers = request(list(started))
-            self._keep(
-                {a: v for a, v in answers.items() if not isinstance(v, SourceError | NotFound)}
-            )
+            self._keep({a: v for a, v in answers.items() if not isinstance(v, Failure)})
         except (SourceError, NotFound) as failure:
-            missing = failure
+            missing = Failure.of(failure)
         except Exception as error:
             # A bug on unforeseen input must not make the caller wait for ever.
             logger.exception("%s: unexpected error in a lookup", self.name)
-            missing = MalformedAnswer(self.name, f"could not be read ({type(error).__name__})")
+            problem = f"could not be read ({type(error).__name__})"
+            missing = Failure(MalformedAnswer, self.name, problem)
         self._note(missing if not answers else None, time.monotonic() - begun)
         self._report(missing if not answers else None)
         self._finish(started, answers, missing)
@@ -135,20 +138,21 @@ class Source(Generic[T]):
         outcome = "failed"
         if failure is None:
             outcome = "ok"
-        elif isinstance(failure, NotFound):
+        elif failure.is_a(NotFound):
             outcome = "not_found"
         with self._lock:
             self.outcomes[outcome] += 1
             self.seconds += seconds
 
     def _report(self, failure: Failure | None) -> None:
-        match failure:
-            case SourceUnavailable() | RateLimited():
-                self.breaker.failed()
-            case DeadlineExceeded():
-                self.breaker.abandoned()
-            case _:
-                self.breaker.succeeded()
+        if failure is None or failure.is_a(PassingError):  # it answered
+            self.breaker.succeeded()
+        elif failure.is_a(SourceUnavailable, RateLimited):
+            self.breaker.failed()
+        elif failure.is_a(DeadlineExceeded):
+            self.breaker.abandoned()
+        else:
+            self.breaker.succeeded()
 
     def _finish(
         self,
@@ -162,7 +166,7 @@ class Source(Generic[T]):
                     del self._in_flight[address]
         for address, future in started.items():
             answer = answers.get(address, missing)
-            if isinstance(answer, SourceError | NotFound):
-                future.set_exception(answer)
+            if isinstance(answer, Failure):
+                future.set_exception(answer.error())
             else:
                 future.set_result(answer)

@@ -14,7 +14,7 @@ from src.chain.clients.ethplorer import EthplorerClient
 from src.chain.clients.rate_limit import Rate, RateLimit
 from src.chain.clients.rpc import JsonRpcClient
 from src.chain.erc20 import token_info_alone, token_infos
-from src.chain.errors import MalformedAnswer, RequestRefused
+from src.chain.errors import MalformedAnswer, PassingError, RequestRefused
 from src.chain.facts import CodeAt, FirstTransaction, TokenInfo
 from src.chain.lookups import deployment
 from src.chain.lookups.cache import FactCache
@@ -143,7 +143,7 @@ class Sources:
             Stage(lambda addresses: together.ask(addresses, lambda a: token_infos(node, a))),
             Stage(
                 _one_by_one(alone, lambda address: token_info_alone(node, address)),
-                only_after=(MalformedAnswer, RequestRefused),
+                only_after=(MalformedAnswer, PassingError, RequestRefused),
             ),
         ]
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import FrameType
 from typing import NoReturn
 
@@ -33,6 +33,9 @@ from src.chain.recording.tokens import TokenFetcher
 
 URL_VARIABLE = "JSON_RPC_URL"
 ROWS_PER_PART = 200_000
+_MAX_SHOWN = 20
+
+logger = logging.getLogger(__name__)
 
 _DESCRIPTION = """\
 Record blocks from an Ethereum node as parquet: transactions, receipts with all logs, and token
@@ -87,24 +90,36 @@ def main(arguments: list[str] | None = None) -> int:
     started = time.monotonic()
     try:
         with _stop_flag() as stop, logging_redirect_tqdm():
-            tokens_missed = record(options, stop)
+            outcome = record(options, stop)
     except _Stopped as stopped:
         raise cli.CommandError(
             f"stopped by {stopped}; the same command resumes", exit_code=stopped.exit_code
         ) from None
     except UnverifiedBlock as error:
+        unverified = ", --no-verify to record it as unverified" if error.recordable else ""
         raise cli.CommandError(
-            f"{error}. Use another node, or --no-verify to record it as unverified"
+            f"{error}. Use another node{unverified}, or --skip-unverifiable to leave such blocks"
+            " out"
         ) from error
-    _summarise(options, tokens_missed, time.monotonic() - started)
+    _summarise(options, outcome, time.monotonic() - started)
     return 0
 
 
-def record(options: argparse.Namespace, stop: _StopFlag) -> int:
-    """Record the missing blocks of the range.
+@dataclass(slots=True)
+class _Outcome:
+    """What could not be recorded.
 
-    Returns:
-        The number of tokens whose metadata is unavailable.
+    Attributes:
+        tokens_missed: number of tokens whose metadata is unavailable.
+        skipped: blocks that were left out, with --skip-unverifiable.
+    """
+
+    tokens_missed: int = 0
+    skipped: list[int] = field(default_factory=list)
+
+
+def record(options: argparse.Namespace, stop: _StopFlag) -> _Outcome:
+    """Record the missing blocks of the range.
 
     Raises:
         SourceError: the node does not answer, or does not have the blocks.
@@ -140,9 +155,9 @@ class _Recorder:
     tokens: TokenFetcher
     writer: RecordingWriter
     pool: ThreadPoolExecutor
-    tokens_missed: int = 0
+    outcome: _Outcome = field(default_factory=_Outcome)
 
-    def run(self) -> int:
+    def run(self) -> _Outcome:
         options = self.options
         gaps = self.writer.missing(options.from_block, options.to_block)
         total = options.to_block - options.from_block + 1
@@ -160,11 +175,20 @@ class _Recorder:
                         self._write()
                 self.stop.check()
                 raise
-        return self.tokens_missed
+        return self.outcome
 
     def _fetch(self, gap: range, progress: "tqdm[NoReturn]") -> None:
         fetcher = BlockFetcher(self.node, verify=self.options.verify)
-        with closing(fetcher.fetch_all(gap, self.pool, 2 * self.options.workers)) as fetched:
+
+        def skip(error: UnverifiedBlock) -> None:
+            logger.warning("%s: left out", error)
+            self._write()  # a part has no gaps
+            self.outcome.skipped.append(error.number)
+            progress.update()
+
+        on_unverified = skip if self.options.skip_unverifiable else None
+        fetching = fetcher.fetch_all(gap, self.pool, 2 * self.options.workers, on_unverified)
+        with closing(fetching) as fetched:
             for rows in fetched:
                 self.writer.add(rows)
                 progress.update()
@@ -181,7 +205,7 @@ class _Recorder:
         wanted = self.writer.unknown_tokens() if self.options.tokens else []
         answers = self.tokens.fetch_all(wanted, self.pool)
         self.writer.write(answer for answer in answers if answer is not None)
-        self.tokens_missed += answers.count(None)
+        self.outcome.tokens_missed += answers.count(None)
 
 
 @contextmanager
@@ -253,6 +277,11 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         help="also record blocks whose receipts do not match the header, as unverified",
     )
     add(
+        "--skip-unverifiable",
+        action="store_true",
+        help="leave out blocks that the node has only incomplete or wrong, instead of stopping",
+    )
+    add(
         "--no-tokens",
         dest="tokens",
         action="store_false",
@@ -266,7 +295,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     return options
 
 
-def _summarise(options: argparse.Namespace, tokens_missed: int, seconds: float) -> None:
+def _summarise(options: argparse.Namespace, outcome: _Outcome, seconds: float) -> None:
     recording = Recording(options.out)
     blocks = recording.blocks(["n_transactions", "receipts_root_verified"])
     transactions = recording.transactions(["n_logs", "n_erc20_transfers"])
@@ -274,12 +303,20 @@ def _summarise(options: argparse.Namespace, tokens_missed: int, seconds: float) 
     unverified = blocks.num_rows - (pc.sum(blocks["receipts_root_verified"]).as_py() or 0)
     size = sum(file.stat().st_size for file in options.out.rglob("*.parquet")) / 1e6
     verified = f"{unverified:,} of them NOT verified" if unverified else "all verified"
-    missed = f" ({tokens_missed:,} more are unavailable)" if tokens_missed else ""
+    missed = f" ({outcome.tokens_missed:,} more are unavailable)" if outcome.tokens_missed else ""
+    skipped = ""
+    if outcome.skipped:
+        shown = ", ".join(map(str, outcome.skipped[:_MAX_SHOWN]))
+        more = ", ..." if len(outcome.skipped) > _MAX_SHOWN else ""
+        skipped = (
+            f"{len(outcome.skipped):,} blocks are left out: {shown}{more}."
+            " The same command tries them again.\n"
+        )
     sys.stdout.write(
         f"{options.out} holds {blocks.num_rows:,} blocks of chain {recording.chain_id}"
         f" ({verified}), {transactions.num_rows:,} transactions, {logs:,} logs,"
         f" {transfers:,} ERC-20 transfers, {len(recording.tokens()):,} tokens{missed};"
-        f" {size:.1f} MB, {seconds:.0f} s.\n"
+        f" {size:.1f} MB, {seconds:.0f} s.\n{skipped}"
         f"Next: npm run replay -- --data {options.out}\n"
     )
 

@@ -7,7 +7,7 @@ node. A block is accepted only if its receipts hash to the root in its header.
 import logging
 import threading
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from itertools import islice
@@ -21,8 +21,8 @@ from src.chain.errors import (
     RequestRefused,
     SourceUnavailable,
 )
-from src.chain.recording.receipts_root import receipts_root
 from src.chain.recording.rows import BlockRows, Json, RecordedBlock, encode_block, parse_quantity
+from src.chain.recording.verification import verified_block
 
 logger = logging.getLogger(__name__)
 
@@ -30,12 +30,28 @@ DEFAULT_PATIENCE = 120.0
 
 _FIRST_PAUSE = 0.5
 _MAX_BACKOFF = 15.0
-_TRIES_OF_A_BLOCK = 3
-_MAX_REFUSALS = 3  # one failure may come from a lagging node; three mean that the method is missing
+_TRIES_OF_A_BLOCK = 2
+_BLOCK_RECEIPTS = "eth_getBlockReceipts"
+_PATIENCE_WITH_BLOCK_RECEIPTS = 2.0
+# A node that fails this often in a row is asked for single receipts, and only now and then for a
+# whole block's: one failure may come from a lagging backend.
+_MAX_FAILURES = 3
+_BLOCKS_PER_RETRY = 100
 
 
 class UnverifiedBlock(ValueError):
-    """The node's data for a block is incomplete or inconsistent, in every attempt."""
+    """The node's data for a block is incomplete or inconsistent, in every attempt.
+
+    Args:
+        number: the block.
+        problem: what is wrong.
+        recordable: whether it could be recorded unverified.
+    """
+
+    def __init__(self, number: int, problem: str, *, recordable: bool = False) -> None:
+        super().__init__(f"block {number}: {problem}")
+        self.number = number
+        self.recordable = recordable
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,25 +68,44 @@ class Node:
     patience: float = DEFAULT_PATIENCE
     stop: threading.Event = field(default_factory=threading.Event)
 
-    def call(self, method: str, params: list[Any]) -> Any:
+    def call(self, method: str, params: list[Any], patience: float | None = None) -> Any:
         """The result of a request, never null: a null is treated as a lagging node and retried.
 
+        Args:
+            method: what to ask.
+            params: its parameters.
+            patience: seconds, if other than the node's; being refused for the rate does not count.
+
         Raises:
-            SourceError: after `patience` without an answer, or immediately if the node refuses.
+            SourceError: after `patience` without an answer, or immediately if the node refuses;
+                `MalformedAnswer` if the answer is always null.
         """
+        return self._call(method, params, patience, nullable=False)
+
+    def ask(self, method: str, params: list[Any]) -> Any:
+        """The result of a request, which may be null. Raises SourceError, as `call`."""
+        return self._call(method, params, None, nullable=True)
+
+    def _call(
+        self, method: str, params: list[Any], patience: float | None, *, nullable: bool
+    ) -> Any:
         pause = _FIRST_PAUSE
-        give_up = time.monotonic() + self.patience
+        began = time.monotonic()
+        limit = self.patience if patience is None else min(patience, self.patience)
         while True:
             try:
                 result = self.client.call(method, params)
-                if result is None:
-                    raise SourceUnavailable("node", f"{method}: the node returned null")
+                if result is None and not nullable:
+                    raise MalformedAnswer("node", f"{method}: the node returned null")
                 return result
             except (SourceUnavailable, RateLimited, MalformedAnswer, DeadlineExceeded) as error:
-                if self.stop.is_set() or time.monotonic() + pause > give_up:
+                is_limited = isinstance(error, RateLimited | DeadlineExceeded)
+                give_up = began + (self.patience if is_limited else limit)
+                wait = max(pause, error.retry_after or 0.0)
+                if self.stop.is_set() or time.monotonic() + wait > give_up:
                     raise
-                logger.info("%s; trying again in %.1f s", error, pause)
-            self.stop.wait(pause)
+                logger.info("%s; trying again in %.1f s", error, wait)
+            self.stop.wait(wait)
             pause = min(2 * pause, _MAX_BACKOFF)
 
     def quantity(self, method: str) -> int:
@@ -84,6 +119,8 @@ class Node:
 class BlockFetcher:
     """Fetches blocks and checks that they are complete. Thread-safe.
 
+    A block's receipts are requested together; if they are refused or do not verify, one by one.
+
     Args:
         node: the source.
         verify: reject blocks whose receipts do not hash to their header's root.
@@ -92,7 +129,8 @@ class BlockFetcher:
     def __init__(self, node: Node, *, verify: bool = True) -> None:
         self._node = node
         self._verify = verify
-        self._refusals = 0  # failures of eth_getBlockReceipts in a row
+        self._failures = 0  # of eth_getBlockReceipts in a row
+        self._passed_over = 0  # blocks since it was asked last
 
     def fetch(self, number: int) -> BlockRows:
         """Fetch one block.
@@ -101,77 +139,94 @@ class BlockFetcher:
             SourceError: the node does not answer.
             UnverifiedBlock: its data is incomplete or does not verify.
         """
-        problem = ""
+        problem, recordable = "", False
         for _ in range(
             _TRIES_OF_A_BLOCK
         ):  # may be temporary: a reorganisation, or a lagging node behind a load balancer
-            recorded = self._fetch_once(number)
-            verified, problem = _check_receipts(recorded)
-            if not problem or not self._verify:
-                try:
-                    return encode_block(recorded, receipts_root_verified=verified)
-                except ValueError as error:
-                    problem = str(error)
-        raise UnverifiedBlock(f"block {number}: {problem}")
+            block = self._block(number)
+            together = self._receipts_together(number)
+            if together is not None:
+                rows, problem, _ = self._rows(RecordedBlock(block, together))
+                if rows is not None:
+                    self._failures = 0
+                    return rows
+                logger.info("block %d: %s; requesting each receipt", number, problem)
+            rows, problem, recordable = self._rows(self._one_by_one(number, block))
+            if rows is not None:
+                self._failures += 1
+                return rows
+        raise UnverifiedBlock(number, problem, recordable=recordable)
 
     def fetch_all(
-        self, numbers: Sequence[int], pool: Executor, at_once: int
+        self,
+        numbers: Sequence[int],
+        pool: Executor,
+        at_once: int,
+        on_unverified: Callable[[UnverifiedBlock], object] | None = None,
     ) -> Generator[BlockRows, None, None]:
-        """Fetch blocks, up to `at_once` in advance, and yield them in order."""
+        """Fetch blocks, up to `at_once` in advance, and yield them in order.
+
+        `on_unverified` is called in place of a block that does not verify; without it, the error
+        is raised.
+        """
         remaining = iter(numbers)
         ahead: list[Future[BlockRows]] = []
         try:
             for _ in numbers:
                 wanted = islice(remaining, at_once - len(ahead))
                 ahead.extend(pool.submit(self.fetch, number) for number in wanted)
-                yield ahead.pop(0).result()
+                try:
+                    rows = ahead.pop(0).result()
+                except UnverifiedBlock as error:
+                    if on_unverified is None:
+                        raise
+                    on_unverified(error)
+                else:
+                    yield rows
         finally:
             for future in ahead:
                 future.cancel()
 
-    def _fetch_once(self, number: int) -> RecordedBlock:
+    def _block(self, number: int) -> Json:
         block = self._node.call("eth_getBlockByNumber", [hex(number), True])
         transactions = block.get("transactions") if isinstance(block, dict) else None
         if not isinstance(transactions, list) or not all(isinstance(t, dict) for t in transactions):
             raise MalformedAnswer("node", f"block {number} has no list of transactions")
-        return RecordedBlock(block, self._receipts(number, transactions))
+        found: Json = block
+        return found
 
-    def _receipts(self, number: int, transactions: list[Json]) -> list[Json]:
-        if self._refusals >= _MAX_REFUSALS:
-            return self._receipts_one_by_one(transactions)
+    def _receipts_together(self, number: int) -> list[Json] | None:
+        """The block's receipts by one request; None if they cannot be had in this way."""
+        if self._failures >= _MAX_FAILURES:
+            self._passed_over += 1
+            if self._passed_over % _BLOCKS_PER_RETRY:
+                return None
         try:
-            answer = self._node.call("eth_getBlockReceipts", [hex(number)])
-        except RequestRefused as error:
-            receipts = self._receipts_one_by_one(transactions)
-            logger.info("no eth_getBlockReceipts (%s): requesting each receipt", error)
-            self._refusals += 1
-            return receipts
-        self._refusals = 0
-        if not isinstance(answer, list):
-            raise MalformedAnswer("node", f"the receipts of block {number} are not a list")
-        return answer
+            answer = self._node.call(
+                _BLOCK_RECEIPTS, [hex(number)], patience=_PATIENCE_WITH_BLOCK_RECEIPTS
+            )
+        except (RequestRefused, SourceUnavailable, MalformedAnswer) as error:
+            logger.info("%s: requesting each receipt", error)
+            return None
+        return answer if isinstance(answer, list) else None
 
-    def _receipts_one_by_one(self, transactions: list[Json]) -> list[Json]:
-        return [
-            self._node.call("eth_getTransactionReceipt", [transaction.get("hash")])
-            for transaction in transactions
-        ]
+    def _one_by_one(self, number: int, block: Json) -> RecordedBlock:
+        try:
+            receipts = [
+                self._node.call("eth_getTransactionReceipt", [transaction.get("hash")])
+                for transaction in block["transactions"]
+            ]
+        except (RequestRefused, MalformedAnswer) as error:
+            raise UnverifiedBlock(number, f"its receipts are not available: {error}") from None
+        return RecordedBlock(block, receipts)
 
-
-def _check_receipts(recorded: RecordedBlock) -> tuple[bool, str]:
-    """Whether the receipts hash to the header's root, and a description of the problem if not."""
-    receipts = recorded.receipts
-    if len(receipts) != len(recorded.block["transactions"]):
-        wanted = len(recorded.block["transactions"])
-        return False, f"{len(receipts)} receipts for {wanted} transactions"
-    try:
-        root = receipts_root(receipts)
-    except ValueError as error:
-        return False, str(error)
-    stated = recorded.block.get("receiptsRoot")
-    if root == stated:
-        return True, ""
-    return (
-        False,
-        f"its receipts hash to {root}, its header says {stated}: logs are missing or wrong",
-    )
+    def _rows(self, recorded: RecordedBlock) -> tuple[BlockRows | None, str, bool]:
+        """The rows if the block is acceptable; otherwise what is wrong, and if it is recordable."""
+        verified, problem = verified_block(recorded)
+        try:
+            rows = encode_block(verified or recorded, receipts_root_verified=verified is not None)
+        except ValueError as error:
+            return None, problem or str(error), False
+        if verified is None and self._verify:
+            return None, problem, True
+        return rows, problem, True

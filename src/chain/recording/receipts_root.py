@@ -10,6 +10,7 @@ the cost of recording a block.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from enum import Enum
 from typing import Any
 
 from eth_utils.crypto import keccak
@@ -25,8 +26,25 @@ _BRANCHES = "0123456789abcdef"
 _Entry = tuple[str, bytes]  # key as hex digits, value
 
 
-def receipts_root(receipts: Sequence[Mapping[str, Any]]) -> str:
+class Outcome(Enum):
+    """Which field of a receipt enters the root, if it has both."""
+
+    STATUS = "status"
+    ROOT = "root"
+
+
+def has_state_root(receipt: Mapping[str, Any]) -> bool:
+    """Whether a receipt has a post-state root; some nodes give an empty one beside the status."""
+    root = receipt.get("root")
+    return isinstance(root, str) and len(root) == 2 + 2 * _HASH_BYTES
+
+
+def receipts_root(receipts: Sequence[Mapping[str, Any]], outcome: Outcome = Outcome.STATUS) -> str:
     """Compute the root over a block's receipts in JSON-RPC form, in transaction order.
+
+    Args:
+        receipts: all of the block.
+        outcome: the field that entered the root, of receipts that have both.
 
     Returns:
         The root as lowercase `0x` + 64 hex digits, to compare with the header's `receiptsRoot`.
@@ -37,18 +55,19 @@ def receipts_root(receipts: Sequence[Mapping[str, Any]]) -> str:
     entries: list[_Entry] = []
     for index, receipt in enumerate(receipts):
         try:
-            entries.append((_rlp_integer(index).hex(), _encoded(receipt)))
+            entries.append((_rlp_integer(index).hex(), _encoded(receipt, outcome)))
         except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
             raise ValueError(f"receipt {index} is malformed: {error!r}") from error
     entries.sort()
     return "0x" + keccak(_node(entries, 0) if entries else _EMPTY).hex()
 
 
-def _encoded(receipt: Mapping[str, Any]) -> bytes:
-    if receipt.get("root") is not None:  # before Byzantium: the state root after the transaction
-        outcome = _rlp_hex(receipt["root"])
+def _encoded(receipt: Mapping[str, Any], outcome: Outcome) -> bytes:
+    by_root = receipt.get("status") is None or outcome is Outcome.ROOT
+    if by_root and has_state_root(receipt):  # before Byzantium
+        result = _rlp_hex(receipt["root"])
     else:
-        outcome = _rlp_integer(int(receipt["status"], 16))
+        result = _rlp_integer(int(receipt["status"], 16))
     logs = [
         _rlp_list(
             (
@@ -60,7 +79,7 @@ def _encoded(receipt: Mapping[str, Any]) -> bytes:
         for log in receipt["logs"]
     ]
     cumulative_gas = _rlp_integer(int(receipt["cumulativeGasUsed"], 16))
-    fields = [outcome, cumulative_gas, _rlp_hex(receipt["logsBloom"]), _rlp_list(logs)]
+    fields = [result, cumulative_gas, _rlp_hex(receipt["logsBloom"]), _rlp_list(logs)]
     kind = int(receipt.get("type") or "0x0", 16)
     if kind == _DEPOSIT and receipt.get("depositReceiptVersion") is not None:
         fields += [

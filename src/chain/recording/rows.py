@@ -127,6 +127,8 @@ def encode_block(recorded: RecordedBlock, *, receipts_root_verified: bool) -> Bl
     rows = BlockRows(block_row, [], [])
     for index, transaction in enumerate(transactions):
         receipt = recorded.receipts[index]
+        if not isinstance(receipt, dict):
+            raise ValueError(f"block {number}: receipt {index} is not an object")
         row = _transaction_row(index, transaction, receipt, block_row)
         rows.transactions.append(row)
         rows.logs.extend(_log_row(log, row) for log in receipt["logs"])

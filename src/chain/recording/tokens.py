@@ -11,15 +11,13 @@ from src.chain.erc20 import (
     multicall_results,
     returned_bytes,
 )
-from src.chain.errors import MalformedAnswer, RequestRefused
+from src.chain.errors import ExecutionFailed, MalformedAnswer, PassingError, RequestRefused
 from src.chain.recording.fetch import Node
 from src.chain.recording.format import TokenAnswers
 
 logger = logging.getLogger(__name__)
 
 _MAX_ANSWER_BYTES = 4096  # bytes; a longer name or symbol is an attempt to fill the disk
-# Messages of nodes for a failure of the contract itself; other errors say nothing about the token.
-_EVM_FAILURES = ("revert", "opcode", "out of gas", "invalid jump", "stack", "bad instruction")
 
 
 class TokenFetcher:
@@ -58,7 +56,7 @@ class TokenFetcher:
             data = returned_bytes(self._node.call("eth_call", [multicall(tokens), "latest"]))
             self._has_multicall &= bool(data)
             results = multicall_results(data, tokens)
-        except (RequestRefused, MalformedAnswer) as error:
+        except (RequestRefused, MalformedAnswer, PassingError) as error:
             logger.info("%s: calling each token alone", error)
             return [None] * len(tokens)
         return [
@@ -72,13 +70,15 @@ class TokenFetcher:
             call = {"to": token, "data": f"0x{selector.hex()}"}
             try:
                 answers.append(returned_bytes(self._node.call("eth_call", [call, "latest"])))
-            except MalformedAnswer:
-                return token, None
-            except RequestRefused as error:
-                if not any(word in error.problem.lower() for word in _EVM_FAILURES):
-                    logger.info("token %s: %s", token, error)
-                    return token, None
+            except ExecutionFailed:
                 answers.append(None)
+            except (
+                MalformedAnswer,
+                RequestRefused,
+                PassingError,
+            ) as error:  # says nothing about the token
+                logger.info("token %s: %s", token, error)
+                return token, None
         return token, answers
 
 

@@ -9,7 +9,13 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, Final
 
-from src.chain.errors import MalformedAnswer, NotFound, RequestRefused, SourceError
+from src.chain.errors import (
+    ExecutionFailed,
+    MalformedAnswer,
+    NotFound,
+    NotStated,
+    SourceError,
+)
 from src.chain.lookups.lookups import Lookups
 from src.chain.networks import described, network
 from src.chain.recording.fetch import UnverifiedBlock
@@ -35,7 +41,7 @@ from src.service.settings import ServiceSettings
 
 NO_MODEL: Final = "No models found in the registry, train a model first to use a pre-trained one."
 _TOKENS_AT_ONCE: Final = 60
-_TOKEN_ROUNDS: Final = 5
+_FIRST_PAUSE: Final = 0.5
 _VERSION: Final = 1  # of the algorithm; part of an analysis' id, so that a change gives a new one
 
 
@@ -266,9 +272,11 @@ class Analyst:
         """
         found: dict[str, TokenView] = {}
         unknown = sorted(addresses)
-        failure: SourceError | None = None
-        for _ in range(_TOKEN_ROUNDS):
+        pause = _FIRST_PAUSE
+        give_up = time.monotonic() + self._settings.node_patience
+        while True:
             missing = []
+            failure: SourceError | None = None
             for start in range(0, len(unknown), _TOKENS_AT_ONCE):
                 checkpoint()
                 chunk = unknown[start : start + _TOKENS_AT_ONCE]
@@ -277,25 +285,29 @@ class Analyst:
                     for address in chunk:
                         try:
                             info = self._lookups.token_info(address)
-                        except (MalformedAnswer, RequestRefused):
+                        except NotStated:
                             continue  # a valid result: the contract states no decimals
                         except SourceError as error:
                             failure = error
                             missing.append(address)
                             continue
                         found[address] = token_view(address, info, self._lookups.well_known)
-            unknown = missing
-            if not unknown:
+            if failure is None:
                 return found
-        assert failure is not None  # noqa: S101  something is missing, so something failed
-        raise failure
+            is_progress = len(missing) < len(unknown)
+            if not is_progress and time.monotonic() + pause > give_up:
+                raise failure
+            unknown = missing
+            if not is_progress:
+                time.sleep(pause)
+                pause *= 2
 
     def _supplies(self, addresses: Collection[str], block: int) -> dict[str, int]:
         supplies = {}
         for address in sorted(addresses):
             try:
                 supplies[address] = self._node.total_supply(address, block)
-            except (MalformedAnswer, RequestRefused):
+            except (NotStated, ExecutionFailed):
                 continue  # a valid result: the contract states no supply
         return supplies
 

@@ -5,11 +5,12 @@ which also marks the block as processed. So watching resumes exactly where it st
 interruption, without duplicates.
 """
 
+import contextlib
 import logging
 import threading
 import time
 
-from src.chain.errors import SourceError
+from src.chain.errors import MalformedAnswer, SourceError, SourceUnavailable
 from src.chain.networks import network
 from src.chain.recording.fetch import UnverifiedBlock
 from src.monitoring import metrics
@@ -36,6 +37,7 @@ REMEMBERED_BLOCKS = 1_000
 
 _MAX_BACKOFF = 30.0
 _USUAL_BLOCK_SECONDS = 12.0  # of a chain that does not say
+_MAX_REORGANISATIONS = 5  # while one block is read
 
 
 class Watcher:
@@ -65,23 +67,31 @@ class Watcher:
         self._settings = settings
         self._chain_id = chain_id
         self._channels = channels
+        self._newest = time.time()  # of the last block, or the start
+        self._head: int | None = None
 
     def run(self, stop: threading.Event) -> None:
         """Follow the head until stopped; retries after failures of the node."""
         seconds = self._settings.block_seconds or network(self._chain_id).seconds_per_block
         usual = min(max((seconds or _USUAL_BLOCK_SECONDS) / 4, 0.25), 5.0)
         pause = usual
+        metrics.watch_started()
         while not stop.is_set():
             try:
                 self.catch_up(stop)
                 pause = usual
-            except (SourceError, UnverifiedBlock) as error:
-                metrics.error_occurred(error)
+            except UnverifiedBlock as error:
+                self._failed(error)
+                metrics.watch_stuck(error.number)
+                pause = min(2 * pause, _MAX_BACKOFF)
+                logger.error("stuck: %s; trying again in %.0f s", error, pause)
+            except SourceError as error:
+                self._failed(error)
                 pause = min(2 * pause, _MAX_BACKOFF)
                 logger.warning("%s; trying again in %.0f s", error, pause)
             # For example, the database is unavailable: nothing is lost, the block is not done.
             except Exception as error:
-                metrics.error_occurred(error)
+                self._failed(error)
                 pause = min(2 * pause, _MAX_BACKOFF)
                 logger.exception("watching failed; trying again in %.0f s", pause)
             stop.wait(pause)
@@ -92,18 +102,27 @@ class Watcher:
         Raises:
             SourceError, UnverifiedBlock: the node does not answer, or its data is inconsistent.
         """
-        done = 0
+        done = moved = 0
+        self._head = None
         while not (stop is not None and stop.is_set()):
-            head = self._node.head()
+            head = self._head = self._node.head()
             last = self._rewind(head)
             number = self._first(head) if last is None else last.block_number + 1
             if number > head - self._settings.confirmations:
+                metrics.watch_stuck(None)
                 return done
             (block,) = self._node.blocks([number])
             if last is not None and block.parent_hash != last.block_hash:
+                moved += 1
+                if moved > _MAX_REORGANISATIONS:
+                    raise MalformedAnswer(
+                        "node", f"block {number} does not follow block {number - 1}"
+                    )
                 continue  # reorganised in the meantime: start again
             self._work(block)
             done += 1
+            moved = 0
+            self._newest = block.timestamp
             metrics.block_watched(
                 lag_blocks=head - number, lag_seconds=max(0.0, time.time() - block.timestamp)
             )
@@ -114,21 +133,40 @@ class Watcher:
         newest = max(0, head - self._settings.confirmations)
         return newest if wanted is None else wanted
 
+    def _failed(self, error: Exception) -> None:
+        """Show a failure in the metrics: without it, a watcher that never worked looks healthy."""
+        metrics.error_occurred(error)
+        lag = None
+        if self._head is not None:
+            with contextlib.suppress(Exception), self._database.reading() as connection:
+                last = last_watched(connection, self._chain_id)
+                lag = None if last is None else max(0, self._head - last.block_number)
+        metrics.watch_lags(blocks=lag, seconds=max(0.0, time.time() - self._newest))
+
     def _rewind(self, head: int) -> WatchedBlock | None:
-        """The last processed block that is still in the chain; later ones are removed."""
+        """The last processed block that is still in the chain; later ones are removed.
+
+        A block is removed when another one is at its height, never because a node that lags behind
+        has none there.
+
+        Raises:
+            SourceError: the node has no block where there was one.
+        """
         while True:
             with self._database.reading() as connection:
                 last = last_watched(connection, self._chain_id)
-                at_head = watched_at(connection, self._chain_id, head)
-            if last is None:
+                at = None if last is None else min(head, last.block_number)
+                known = None if at is None else watched_at(connection, self._chain_id, at)
+            if last is None or at is None:
                 return None
-            if (
-                head < last.block_number
-                and at_head is not None
-                and self._node.block_hash(head) == at_head.block_hash
-            ):
-                return last  # the same chain, but the node lags behind
-            if self._node.block_hash(last.block_number) == last.block_hash:
+            seen = None if known is None else self._node.block_hash(at)
+            if known is None or seen is None:
+                raise SourceUnavailable(
+                    "node",
+                    f"it lags behind: its newest block is {head}, and block {last.block_number}"
+                    " was processed already",
+                )
+            if seen == known.block_hash:
                 return last
             self._take_back(last)
 

@@ -7,17 +7,17 @@ from werkzeug import Response
 
 from src.chain.clients.http import HttpClient
 from src.chain.clients.rpc import JsonRpcClient
-from src.chain.errors import RequestRefused
+from src.chain.errors import PassingError
 from src.chain.quantities import as_int
 from tests.support.fake_chain import serve
 
 
 @pytest.mark.parametrize("code", [[], {}, [-32005], "-32005", None, 1.5])
-def test_an_error_code_of_any_shape_is_a_refusal(code):
+def test_an_error_code_of_any_shape_is_an_error(code):
     answer = {"jsonrpc": "2.0", "id": 1, "error": {"code": code, "message": "no"}}
     with (
         serve(lambda _: Response(json.dumps(answer))) as url,
-        pytest.raises(RequestRefused, match=r"JSON-RPC error \?: no"),
+        pytest.raises(PassingError, match=r"JSON-RPC error \?: no"),
     ):
         JsonRpcClient(url).call("eth_call", [])
 

@@ -17,6 +17,7 @@ from src.chain.clients.rpc import JsonRpcClient
 from src.chain.errors import (
     DeadlineExceeded,
     MalformedAnswer,
+    PassingError,
     RateLimited,
     RequestRefused,
     SourceError,
@@ -122,8 +123,8 @@ def test_what_is_not_a_json_rpc_answer_is_malformed(
         ('{"code":-32097,"message":"Too many requests, slow down"}', RateLimited),
         ('{"code":3,"message":"execution reverted: rate limit"}', RequestRefused),
         ('{"code":-32000,"message":"gas request limit"}', RequestRefused),
-        ('"plain text"', RequestRefused),
-        ('{"code":"x","message":[1]}', RequestRefused),
+        ('"plain text"', PassingError),
+        ('{"code":"x","message":[1]}', PassingError),
     ],
 )
 def test_json_rpc_errors_are_typed(

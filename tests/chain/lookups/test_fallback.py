@@ -68,4 +68,4 @@ def test_the_last_source_is_left_to_itself_after_a_while() -> None:
     inquiry.advance()
     assert inquiry.is_done
     inquiry.give_up()
-    assert isinstance(inquiry.failures[TOKEN], DeadlineExceeded)
+    assert inquiry.failures[TOKEN].is_a(DeadlineExceeded)

@@ -9,6 +9,7 @@ from src.chain.clients.circuit_breaker import CircuitBreaker
 from src.chain.clients.rate_limit import Rate, RateLimit
 from src.chain.errors import (
     DeadlineExceeded,
+    Failure,
     MalformedAnswer,
     NotFound,
     RateLimited,
@@ -57,8 +58,9 @@ def test_questions_in_flight_are_joined_and_the_rest_asked_together(source: Sour
 
 
 def test_answers_are_kept_and_failures_are_not(source: Source[int], kept: dict[str, int]) -> None:
-    def request(addresses: list[str]) -> Mapping[str, int | SourceError | NotFound]:
-        return {"good": 1, "bad": MalformedAnswer("test", "x"), "none": NotFound()}
+    def request(addresses: list[str]) -> Mapping[str, int | Failure]:
+        bad, none = Failure.of(MalformedAnswer("test", "x")), Failure.of(NotFound())
+        return {"good": 1, "bad": bad, "none": none}
 
     futures = source.ask(["good", "bad", "none", "forgotten"], request)
     assert futures["good"].result() == 1

@@ -40,8 +40,11 @@ def test_a_missing_receipt_is_refused_even_unverified(
     node: Node, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     node.answers["eth_getBlockReceipts"] = []
-    assert record(node.url, tmp_path, 7, 7, "--no-verify") == 1
-    assert "receipts" in capsys.readouterr().err
+    node.answers["eth_getTransactionReceipt"] = None
+    assert record(node.url, tmp_path, 7, 7, "--no-verify", "--patience", "0.1") == 1
+    said = capsys.readouterr().err
+    assert "its receipts are not available: node: eth_getTransactionReceipt" in said
+    assert "--no-verify" not in said
 
 
 @pytest.mark.parametrize(

@@ -131,8 +131,8 @@ def test_a_recording_killed_at_ten_points_resumes_to_the_same(
 def test_a_stopped_recording_keeps_its_blocks_and_prints_how_to_resume(
     node: Node, tmp_path: Path
 ) -> None:
-    node.answers["eth_getBlockReceipts"] = None  # block 7 comes, then the node is stuck
-    node.failures["eth_getBlockReceipts"] = [node.blocks["0x7"].receipts]
+    node.answers["eth_getBlockByNumber"] = None  # block 7 comes, then the node is stuck
+    node.failures["eth_getBlockByNumber"] = [node.blocks["0x7"].block]
     arguments = ["--from-block", "7", "--to-block", "8", "--out", str(tmp_path), "--workers", "1"]
     process = subprocess.Popen(
         supervised([sys.executable, "-m", "src.chain.recording", *arguments, "--no-verify"]),
@@ -140,7 +140,7 @@ def test_a_stopped_recording_keeps_its_blocks_and_prints_how_to_resume(
         env=os.environ | {"JSON_RPC_URL": node.url},
         stderr=subprocess.PIPE,
     )
-    wait_until(lambda: node.asked.count("eth_getBlockReceipts") >= 4, process)
+    wait_until(lambda: node.asked.count("eth_getBlockByNumber") >= 4, process)
     process.send_signal(signal.SIGTERM)
     _, said = process.communicate(timeout=PATIENCE)
     assert process.returncode == 128 + signal.SIGTERM

@@ -85,7 +85,7 @@ def test_a_token_that_burns_the_gas_of_others_does_not_speak_for_them(
 
 
 def test_one_refusal_does_not_end_the_asking_for_whole_blocks(node: Node, tmp_path: Path) -> None:
-    node.failures["eth_getBlockReceipts"] = [{"code": -32000, "message": "header not found"}]
+    node.failures["eth_getBlockReceipts"] = [{"code": -32601, "message": "no such method"}]
     assert record(node.url, tmp_path, 7, 8, "--no-verify", "--workers", "1") == 0
     assert node.asked.count("eth_getBlockReceipts") == 2
     assert node.asked.count("eth_getTransactionReceipt") == 1

@@ -13,9 +13,11 @@ from typing import Any
 
 import pytest
 import requests
+from prometheus_client import REGISTRY
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
+from src.chain.errors import SourceUnavailable
 from src.demo.anvil import Chain, anvil
 from src.detection.records import Action
 from src.service.database import alerts, chain, decisions, watching
@@ -46,6 +48,14 @@ SECRET = "a shared secret"
 @pytest.fixture(params=KINDS)
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
     opened = Database(database_url(request.param, tmp_path))
+    opened.migrate()
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def sqlite(tmp_path: Path) -> Iterator[Database]:
+    opened = Database(database_url("sqlite", tmp_path))
     opened.migrate()
     yield opened
     opened.close()
@@ -220,6 +230,75 @@ def test_a_node_that_lags_behind_is_no_reorganisation(database: Database) -> Non
     assert last.block_number == 5
 
 
+def test_a_block_that_a_backend_does_not_have_was_not_replaced(sqlite: Database) -> None:
+    missing: set[str] = set()
+    with embedded_node() as honest:
+
+        def answer(request: Request) -> Response:
+            body = request.get_json()
+            if body["method"] == "eth_getBlockByNumber" and body["params"][0] in missing:
+                return Response(json.dumps({"jsonrpc": "2.0", "id": body["id"], "result": None}))
+            return Response(requests.post(honest, json=body, timeout=PATIENCE).content)
+
+        with serve(answer) as url, watching_chain(sqlite, url, watch_from=HEAD - 3) as watcher:
+            watcher.catch_up()
+            missing.add(hex(HEAD))
+            with pytest.raises(SourceUnavailable, match="lags behind"):
+                watcher.catch_up()
+            missing.clear()
+            assert watcher.catch_up() == 0
+    assert all_alerts(sqlite)
+    assert not any(one.orphaned for one in all_alerts(sqlite))
+
+
+def value_of(name: str) -> float:
+    value = REGISTRY.get_sample_value(f"token_transfers_watch_{name}")
+    assert value is not None
+    return value
+
+
+def test_a_watcher_whose_node_is_down_from_the_start_shows_it(sqlite: Database) -> None:
+    stop = threading.Event()
+    failed: list[Request] = []
+
+    def answer(request: Request) -> Response:
+        failed.append(request)
+        if len(failed) > 3:
+            stop.set()
+        return Response("", 503)
+
+    began = time.time()
+    with serve(answer) as url, watching_chain(sqlite, url, block_seconds=1.0) as watcher:
+        watcher.run(stop)
+    assert value_of("started_timestamp_seconds") >= began
+    assert math.isnan(value_of("lag_blocks"))
+    assert value_of("lag_seconds") > 0
+
+
+def test_a_block_that_cannot_be_had_is_named_until_it_can(sqlite: Database) -> None:
+    stop, attempts = threading.Event(), 0
+    with embedded_node() as honest:
+
+        def answer(request: Request) -> Response:
+            nonlocal attempts
+            body = request.get_json()
+            content = requests.post(honest, json=body, timeout=PATIENCE).json()
+            if body["method"] == "eth_getBlockByNumber" and body["params"][0] == hex(HEAD):
+                attempts += 1
+                content["result"]["receiptsRoot"] = "0x" + "11" * 32
+                if attempts == 3:
+                    stop.set()
+            return Response(json.dumps(content))
+
+        with serve(answer) as url, watching_chain(sqlite, url, watch_from=HEAD - 1) as watcher:
+            watcher.run(stop)
+            assert value_of("stuck_block") == HEAD
+            assert value_of("lag_blocks") == 1
+        with watching_chain(sqlite, honest) as watcher:
+            watcher.catch_up()
+            assert value_of("stuck_block") == -1
+
+
 def one_alert(database: Database, channel: str, **changes: Any) -> int:
     with database.writing() as connection:
         chain.store_transactions(connection, 1, [transaction()], 1.0)
@@ -231,14 +310,6 @@ def one_alert(database: Database, channel: str, **changes: Any) -> int:
 def unsent(database: Database, channel: str) -> list[watching.DueNotification]:
     with database.reading() as connection:
         return watching.due_notifications(connection, channel, math.inf, MAX_ATTEMPTS)
-
-
-@pytest.fixture
-def sqlite(tmp_path: Path) -> Iterator[Database]:
-    opened = Database(database_url("sqlite", tmp_path))
-    opened.migrate()
-    yield opened
-    opened.close()
 
 
 def test_a_webhook_is_signed_and_sent_once(sqlite: Database) -> None:

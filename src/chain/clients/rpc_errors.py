@@ -1,0 +1,142 @@
+"""What a node's JSON-RPC error means for whoever asked.
+
+Codes are little help: -32000 is anything from a reverted call to a backend that lags a block
+behind, and providers have codes of their own. So the wording decides first, as nodes (Geth, Erigon,
+Reth, Nethermind, Besu) and providers (proxyd, Infura, Alchemy, QuickNode, Chainstack, Ankr, dRPC)
+write it, then the code. An error that neither explains may pass: it is retried for as long as the
+caller has patience.
+"""
+
+import re
+from typing import Any, Final
+
+from src.chain.errors import (
+    ExecutionFailed,
+    PassingError,
+    RateLimited,
+    RequestRefused,
+    SourceError,
+)
+
+RESOURCE_NOT_FOUND: Final = -32001
+"""EIP-1474; most nodes answer null instead."""
+
+MAX_RETRY_AFTER_SECONDS: Final = 60.0
+"""A node's wish to be left alone is granted for at most this long at a time."""
+
+_REVERTED_CODE = 3
+_NO_SUCH_METHOD_CODES = frozenset({-32601, -32004, 4200})
+_LIMIT_CODES = frozenset({-32005, -32029, -32090, -32097, 429})
+_FINAL_CODES = frozenset({-32700, -32600, -32602, RESOURCE_NOT_FOUND, -32003, 4001, 4100, 4444})
+
+_EXECUTION = re.compile(
+    r"revert|opcode|out of ?gas|gas required exceeds|(invalid|bad) jump|bad instruction"
+    r"|stack ?(under|over|limit)|\bvm (exception|execution error)|\bevm error|write protection"
+    r"|insufficient_gas|invalid_operation"
+)
+# A contract chooses its revert message, and a limit on gas is none on requests.
+_ABOUT_EXECUTION = re.compile(r"\bgas\b|\bexecution\b|\bopcode\b")
+_LIMIT = re.compile(
+    r"rate[ -]?limit|request rate|rate exceeded|too many (request|call|connection)"
+    r"|(requests?|calls?|usage|daily|monthly|plan|tier|capacity|credits?|throughput|rps) limit"
+    r"|limited to \d|limit (reached|exceeded|exhausted)|over capacity|per sec|/ ?s(ec(ond)?)?\b"
+    r"|per (minute|day)|\b[rc]ps\b|compute units|throughput|quota|throttl|slow down|concurren"
+    r"|exceeded (its|your|the) .*(limit|capacity|credits)|(retry|try again) (in|after) \d"
+)
+_NO_SUCH_METHOD = re.compile(
+    r"\bmethods?\b.*\b(not|unsupported|unknown|disabled|unavailable|blocked)\b"
+    r"|(unsupported|unknown|invalid) method|not whitelisted"
+)
+_LAGGING = re.compile(
+    r"\b(header|block)\b.{0,90}\b(not (found|available|exist|yet)|unavailable|out of range)"
+    r"|\b(unknown|missing|no such|(can ?not|could not|failed to) (find|get|load)( the)?)"
+    r" (block|header)|ahead of|beyond (the )?(head|latest|tip)|not (yet )?synced|\bsyncing"
+)
+_GONE = re.compile(
+    r"prun(ed|ing)|missing trie node|archive|historical (state|data)|history|ancient"
+    r"|\bstate\b.*\b(not (available|found)|unavailable|missing)|distance to target block"
+)
+_PASSING = re.compile(
+    r"time[d -]*out|deadline exceeded|temporar|try (it )?again|retry|unavailable|overload|busy"
+    r"|healthy|no (available )?(backend|upstream|server|provider)|gateway|aborted|cancel"
+)
+_REFUSED = re.compile(
+    r"unauthori[sz]ed|not authori[sz]ed|forbidden|authenticat|api[ -]?key|project id|access denied"
+    r"|(invalid|missing) (argument|value|param|request|json|hex|token|key|project)"
+    r"|not (allowed|permitted|supported)|unsupported|disabled|suspended|payment|upgrade your"
+    r"|insufficient funds"
+)
+_WISH_KEYS = ("try_again_in", "retry_after", "backoff_seconds")
+_WISH = re.compile(r"(?:retry|try again) (?:in|after) (\d[\d.]{0,9} ?(?:ms|s|m)?)\b")
+_DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,12})?) ?(ms|us|µs|ns|h|m|s|)")
+_UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
+
+
+def failure(
+    method: str,
+    code: Any,
+    words: str,
+    data: Any = None,
+    *,
+    unknown: type[SourceError] = PassingError,
+) -> SourceError:
+    """The exception for an error object.
+
+    Args:
+        method: what was asked.
+        code: the error's code, whatever it is.
+        words: its message, sanitised.
+        data: its data, whatever it is.
+        unknown: the exception for an error that neither words nor code explain.
+    """
+    number = code if isinstance(code, int) and not isinstance(code, bool) else None
+    kind = _kind(number, words.lower()) or unknown
+    shown = "?" if number is None else number
+    problem = f"{method}: JSON-RPC error {shown}: {words}"
+    error = kind("node", problem, _wish(words, data) if kind is RateLimited else None)
+    if isinstance(error, RequestRefused):
+        error.code = number
+    return error
+
+
+def seconds(value: Any) -> float | None:
+    """A duration such as `Retry-After: 3`, 1.5 or "652.5ms" in seconds, or None. Capped."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    text = str(value).strip()
+    parts = _DURATION.findall(text)
+    if not parts or _DURATION.sub("", text).strip():
+        return None
+    return min(sum(float(n) * _UNITS[unit] for n, unit in parts), MAX_RETRY_AFTER_SECONDS)
+
+
+def _kind(code: int | None, words: str) -> type[SourceError] | None:
+    if code == _REVERTED_CODE or "revert" in words:
+        return ExecutionFailed
+    if code in _LIMIT_CODES or (_LIMIT.search(words) and not _ABOUT_EXECUTION.search(words)):
+        return RateLimited
+    if code in _NO_SUCH_METHOD_CODES or _NO_SUCH_METHOD.search(words):
+        return RequestRefused
+    if _GONE.search(words):
+        return RequestRefused
+    if _LAGGING.search(words):
+        return PassingError
+    if _EXECUTION.search(words):
+        return ExecutionFailed
+    if _PASSING.search(words):
+        return PassingError
+    if code in _FINAL_CODES or _REFUSED.search(words) or _ABOUT_EXECUTION.search(words):
+        return RequestRefused
+    return None
+
+
+def _wish(words: str, data: Any) -> float | None:
+    """When the node wants to be asked again, in seconds."""
+    if isinstance(data, dict):
+        rate = data.get("rate")
+        for source in (data, rate if isinstance(rate, dict) else {}):
+            for key in _WISH_KEYS:
+                if (wish := seconds(source.get(key))) is not None:
+                    return wish
+    match = _WISH.search(words.lower())
+    return None if match is None else seconds(match[1])

@@ -1,0 +1,195 @@
+"""What the errors of real nodes and providers mean, and that their wishes are respected."""
+
+import json
+from typing import Any
+
+import pytest
+from pytest_httpserver import HTTPServer
+from werkzeug import Request, Response
+
+from src.chain.clients import rpc_errors
+from src.chain.clients.deadline import Deadline
+from src.chain.clients.rpc import JsonRpcClient
+from src.chain.errors import (
+    DeadlineExceeded,
+    ExecutionFailed,
+    PassingError,
+    RateLimited,
+    RequestRefused,
+    SourceError,
+    SourceUnavailable,
+)
+from tests.support.fake_chain import serve
+
+_PASSING = [
+    (-32000, "header not found"),
+    (-32000, "unknown block"),
+    (-32001, "block not found: 0x1234"),
+    (-32000, "block with number 105 not found"),
+    (-32602, "block is out of range"),
+    (-32000, "cannot find block 105"),
+    (-32011, "no backend is currently healthy to serve traffic"),
+    (-32010, "backend offline"),
+    (-32015, "gateway timeout"),
+    (-32002, "request timed out"),
+    (-32000, "execution aborted (timeout = 5s)"),
+    (-32603, "Internal error"),
+    (-32000, "failed to find transaction in block"),
+    (19, "Temporary internal error. Please retry, trace-id: 77"),
+    (-32000, "Node is syncing"),
+    (-32000, "something nobody has seen before"),
+    (None, "plain"),
+]
+_LIMITED = [
+    (-32012, "credits limited to 6000/sec"),
+    (-32007, "50/second request limit reached - reduce calls per second or upgrade your account"),
+    (-32005, "daily request count exceeded, request rate limited"),
+    (-32005, "project ID request rate exceeded"),
+    (429, "Your app has exceeded its compute units per second capacity."),
+    (-32005, "You've exceeded the RPS limit available on the current plan."),
+    (-32090, "Too many requests, reason: call rate limit exhausted, retry in 10s"),
+    (-32016, "over rate limit"),
+    (-32012, "backend over capacity"),
+    (15, "You've reached the usage limit for your current plan. See pricing"),
+    (-32001, "Exceeded the quota usage"),
+    (-32000, "request has been throttled"),
+]
+_FINAL = [
+    (-32601, "the method eth_getBlockReceipts does not exist/is not available"),
+    (-32601, "rpc method is not whitelisted"),
+    (-32000, "the method eth_getBlockReceipts is unsupported"),
+    (-32004, "eth_getBlockReceipts is not supported"),
+    (-32600, "Must be authenticated!"),
+    (-32000, "invalid api key"),
+    (-32602, "invalid argument 0: hex string without 0x prefix"),
+    (-32000, "missing trie node 1234 (path ) state 0x12 is not available"),
+    (4444, "pruned history unavailable"),
+    (-32000, "distance to target block exceeds maximum proof window"),
+    (-32001, "Requested resource not found"),
+    (-32000, "insufficient funds for gas * price + value"),
+]
+_CONTRACTS = [
+    (3, "execution reverted: header not found"),
+    (-32000, "execution reverted: rate limit"),
+    (-32015, "VM execution error."),
+    (-32000, "out of gas"),
+    (-32000, "invalid opcode: INVALID"),
+    (-32000, "stack underflow (0 <=> 1)"),
+    (-32603, "Error: VM Exception while processing transaction: reverted with reason string 'x'"),
+    (-32000, "EVM error InvalidJump"),
+]
+
+
+@pytest.mark.parametrize(
+    ("code", "words", "kind"),
+    [
+        (code, words, kind)
+        for errors, kind in (
+            (_PASSING, PassingError),
+            (_LIMITED, RateLimited),
+            (_FINAL, RequestRefused),
+            (_CONTRACTS, ExecutionFailed),
+        )
+        for code, words in errors
+    ],
+)
+def test_an_error_is_classified(code: int | None, words: str, kind: type[SourceError]) -> None:
+    failure = rpc_errors.failure("eth_method", code, words)
+    assert type(failure) is kind
+    assert failure.problem.startswith("eth_method: JSON-RPC error")
+    assert words in failure.problem
+
+
+@pytest.mark.parametrize(
+    ("wish", "expected"),
+    [
+        ("3", 3.0), ("652.52ms", 0.65252), ("1m30s", 60.0), (1.5, 1.5), ("1s500ms", 1.5),
+        ("1h", 60.0), (10**9, 60.0), ("soon", None), (None, None), (True, None), ("", None),
+        ("-5", None), ("9" * 400, 60.0), ([], None), (float("nan"), None),
+    ],
+)  # fmt: skip
+def test_a_wish_is_a_bounded_number_of_seconds(wish: Any, expected: float | None) -> None:
+    assert rpc_errors.seconds(wish) == (expected if expected is None else pytest.approx(expected))
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "error"),
+    [
+        (429, {"Retry-After": "7"}, None),
+        (503, {"Retry-After": "7"}, None),
+        (429, {}, {"code": -32005, "message": "slow", "data": {"try_again_in": "7s"}}),
+        (200, {}, {"code": -32005, "message": "slow", "data": {"try_again_in": "7000ms"}}),
+        (200, {}, {"code": -32005, "message": "x", "data": {"rate": {"backoff_seconds": 7}}}),
+        (200, {}, {"code": -32090, "message": "call rate limit exhausted, retry in 7s"}),
+    ],
+)
+def test_a_node_that_asks_for_a_pause_gets_it_from_all_threads(
+    httpserver: HTTPServer, status: int, headers: dict[str, str], error: Any
+) -> None:
+    body = "" if error is None else json.dumps({"jsonrpc": "2.0", "id": 1, "error": error})
+    httpserver.expect_request("/").respond_with_data(body, status, headers)
+    node = JsonRpcClient(httpserver.url_for("/"))
+    with pytest.raises((RateLimited, SourceUnavailable)) as caught:
+        node.call("m", [])
+    assert caught.value.retry_after == pytest.approx(7.0)
+    with pytest.raises(DeadlineExceeded):  # at once, and nothing is sent
+        node.call("m", [], Deadline.after(1.0))
+    assert len(httpserver.log) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "kind"),
+    [
+        (500, {"code": -32601, "message": "the method does not exist"}, RequestRefused),
+        (500, {"code": -32000, "message": "oops"}, PassingError),
+        (400, {"code": -32019, "message": "block is out of range"}, PassingError),
+        (403, {"code": -1, "message": "no"}, RequestRefused),
+        (429, {"code": -32000, "message": "no"}, RateLimited),
+        (501, None, RequestRefused),
+        (405, None, RequestRefused),
+        (408, None, SourceUnavailable),
+    ],
+)
+def test_the_body_of_an_error_status_is_read(
+    status: int, error: Any, kind: type[SourceError]
+) -> None:
+    def answer(_: Request) -> Response:
+        return Response("no" if error is None else json.dumps({"error": error}), status)
+
+    with serve(answer) as url, pytest.raises(SourceError) as caught:
+        JsonRpcClient(url).call("m", [])
+    assert type(caught.value) is kind
+
+
+def test_a_failure_keeps_no_response_alive() -> None:
+    """Neither a body nor what was decoded from it, by its traceback."""
+    large = "x" * 100_000
+    bodies = [
+        large,
+        json.dumps({"jsonrpc": "2.0", "id": 2, "result": large}),
+        json.dumps(
+            {"jsonrpc": "2.0", "id": 1, "error": {"code": 1, "message": "m", "data": large}}
+        ),
+        json.dumps([large]),
+    ]
+    for body in bodies:
+        with serve(lambda _, body=body: Response(body)) as url:  # type: ignore[misc]
+            node = JsonRpcClient(url, max_bytes=150_000)
+            with pytest.raises(SourceError) as caught:
+                node.call("m", [])
+            assert _held_bytes(caught.value) < 50_000
+        with serve(lambda _, body=body: Response(body)) as url:  # type: ignore[misc]
+            node = JsonRpcClient(url, max_bytes=80_000)
+            with pytest.raises(SourceError) as caught:
+                node.call("m", [])
+            assert _held_bytes(caught.value) < 50_000
+
+
+def _held_bytes(error: BaseException) -> int:
+    """The size of texts and bytes in the local variables of the frames that an error refers to."""
+    total, trace = 0, error.__traceback__
+    while trace is not None:
+        if "/src/" in trace.tb_frame.f_code.co_filename:
+            total += sum(len(repr(value)) for value in trace.tb_frame.f_locals.values())
+        trace = trace.tb_next
+    return total
