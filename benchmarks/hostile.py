@@ -52,10 +52,15 @@ class HostileTraffic:
     Args:
         seed: the same seed, the same transactions.
         recorded: what half of them are drawn from, if there are any.
+        strangers: if not 0, every transaction has so many tokens, and a sender, that nobody has
+            seen, and no other kind is made.
     """
 
-    def __init__(self, seed: int, recorded: Sequence[RecordedTransaction] = ()) -> None:
+    def __init__(
+        self, seed: int, recorded: Sequence[RecordedTransaction] = (), *, strangers: int = 0
+    ) -> None:
         self._random = random.Random(seed)
+        self._strangers = strangers
         self._recorded = recorded
         self._made = 0
         self._tokens = [self._address() for _ in range(200)]
@@ -66,7 +71,9 @@ class HostileTraffic:
         rng = self._random
         self._made += 1
         sender = rng.choice(self._senders)
-        if self._made < FILL and self._made % _FILLING_EVERY == 0:
+        if self._strangers:
+            tokens, sender = [self._address() for _ in range(self._strangers)], self._address()
+        elif self._made < FILL and self._made % _FILLING_EVERY == 0:
             tokens = [self._address() for _ in range(_FILLING_TOKENS)]
         elif rng.random() < _NEW_SHARE:
             tokens, sender = [self._address() for _ in range(3)], self._address()

@@ -18,6 +18,7 @@ from src import cli
 _EPILOG = """\
 examples:
   npm run soak -- --transactions 10000
+  npm run soak -- --hostile-sources --transactions 5000
   npm run soak -- --minutes 30 --through-bridge --json soak.json
 
 exit codes: 0 passed, 1 not passed, 2 wrong usage or failed.
@@ -39,9 +40,9 @@ def main(arguments: list[str] | None = None) -> int:
         options.seconds = options.minutes * 60
     if options.transactions is None and options.seconds is None:
         options.transactions = DEFAULT_TRANSACTIONS
-    from benchmarks.soaking import run  # noqa: PLC0415  --help needs none of it
+    from benchmarks.soaking import run, run_hostile  # noqa: PLC0415  --help needs none of it
 
-    return run(options)
+    return run_hostile(options) if options.hostile_sources else run(options)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -56,6 +57,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--through-bridge", action="store_true",
         help="through the real forta-agent and gRPC, as on a scan node",
+    )  # fmt: skip
+    parser.add_argument(
+        "--hostile-sources", action="store_true",
+        help="every answer of node and explorers is an attack, and every transaction has eight "
+        "unknown tokens; checks memory and that nothing is lost or late",
     )  # fmt: skip
     parser.add_argument(
         "--recording", type=cli.path, default=DEFAULT_RECORDING, metavar="FOLDER",

@@ -25,7 +25,7 @@ _FIRST_BLOCK = 5_144_169
 FIRST_TRANSACTION = block_timestamp(_FIRST_BLOCK)
 """When, by the explorer and the node, everybody's first transaction was, Unix seconds."""
 
-_START_SECONDS = 300  # on a machine with much else to do
+START_SECONDS = 300  # on a machine with much else to do
 _HANGING_SECONDS = 6.0  # longer than a request's time-out
 
 
@@ -59,7 +59,7 @@ def sources(conduct: Conduct = Conduct()) -> Iterator[dict[str, str]]:
     process = context.Process(target=_serve, args=(conduct, sender), daemon=True)
     process.start()
     try:
-        if not receiver.poll(_START_SECONDS):
+        if not receiver.poll(START_SECONDS):
             raise RuntimeError("the local node and explorer did not start")
         url = receiver.recv()
         yield {"JSON_RPC_URL": f"{url}/node", "ETHERSCAN_URL": f"{url}/explorer"}
@@ -87,7 +87,7 @@ def running_bot(settings: Mapping[str, str]) -> Iterator[src.agent.Bot]:
         os.environ.update(kept)
 
 
-class _AnyTokenNode(FakeNode):
+class AnyTokenNode(FakeNode):
     """A node that knows every token, and that every account sent its first transaction at once."""
 
     def __init__(self, hostile: bool) -> None:
@@ -95,6 +95,7 @@ class _AnyTokenNode(FakeNode):
         self._hostile = hostile
 
     def eth_getTransactionCount(self, _address: str, block: str) -> str:  # noqa: N802
+        """0 before the first transaction, 1 after it."""
         return hex(int(int(block, 16) >= _FIRST_BLOCK))
 
     def _view(self, token: str, data: bytes) -> bytes:
@@ -113,7 +114,9 @@ class _Forgetful(list[str]):
         """Forget the item."""
 
 
-class _KeepAlive(WSGIRequestHandler):
+class KeepAlive(WSGIRequestHandler):
+    """HTTP/1.1, without a log."""
+
     protocol_version = "HTTP/1.1"
 
     def log_request(self, *_args: object) -> None:
@@ -122,7 +125,7 @@ class _KeepAlive(WSGIRequestHandler):
 
 def _serve(conduct: Conduct, urls: Connection) -> None:
     started = time.monotonic()
-    node = _AnyTokenNode(conduct.hostile)
+    node = AnyTokenNode(conduct.hostile)
     rng = random.Random(0)
 
     @Request.application
@@ -139,7 +142,7 @@ def _serve(conduct: Conduct, urls: Connection) -> None:
             return node.answer(request)
         return Response(json.dumps(etherscan_answer(str(FIRST_TRANSACTION))))
 
-    server = make_server("127.0.0.1", 0, answer, threaded=True, request_handler=_KeepAlive)
+    server = make_server("127.0.0.1", 0, answer, threaded=True, request_handler=KeepAlive)
     urls.send(f"http://127.0.0.1:{server.server_port}")
     server.serve_forever()
 
