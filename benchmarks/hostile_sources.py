@@ -21,7 +21,7 @@ from werkzeug.serving import make_server
 from benchmarks.sources import FIRST_TRANSACTION, START_SECONDS, AnyTokenNode, KeepAlive
 from tests.support.fake_chain import etherscan_answer
 
-_LARGE = 3_500_000  # bytes; below the limit on a node's response
+_LARGE = 500_000  # bytes; below the limit on a response of the node
 _CHUNK = b" " * 65_536
 _HONEST_SHARE = 0.2
 
@@ -68,14 +68,14 @@ def _long_text(_request: Request, identity: Any) -> Response:
 
 def _long_names(_request: Request, identity: Any) -> Response:
     """Thirty tokens' metadata, if that is what was requested, with names of megabytes."""
-    name = encode(["string"], ["N" * (_LARGE // 200)])
+    name = encode(["string"], ["N" * (_LARGE // 60)])
     entries = [(True, name)] * 90
     result = "0x" + encode(["(bool,bytes)[]"], [entries[:24]]).hex()
     return _json({"jsonrpc": "2.0", "id": identity, "result": result})
 
 
 def _long_error(_request: Request, identity: Any) -> Response:
-    error = {"code": -32000, "message": "m" * (_LARGE // 2), "data": ["d" * 1000] * 1000}
+    error = {"code": -32000, "message": "m" * (_LARGE // 2), "data": ["d" * 1000] * 150}
     return _json({"jsonrpc": "2.0", "id": identity, "error": error, "message": "x" * 100_000})
 
 
@@ -84,11 +84,13 @@ def _error_status(_request: Request, _identity: Any) -> Response:
 
 
 def _another_answer(_request: Request, _identity: Any) -> Response:
-    return _json({"jsonrpc": "2.0", "id": 2, "status": "1", "result": [{"a": "b"}] * 100_000})
+    return _json(
+        {"jsonrpc": "2.0", "id": 2, "status": "1", "result": [{"a": "b"}] * (_LARGE // 12)}
+    )
 
 
 def _not_json(_request: Request, _identity: Any) -> Response:
-    return Response('{"result": [' + "[1], " * (_LARGE // 5))
+    return Response('{"result": [' + "[1], " * (_LARGE // 6))
 
 
 _ATTACKS: tuple[_Answer, ...] = (

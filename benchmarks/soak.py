@@ -61,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--hostile-sources", action="store_true",
         help="every answer of node and explorers is an attack, and every transaction has eight "
-        "unknown tokens; checks memory and that nothing is lost or late",
+        "unknown tokens; checks memory and that nothing is lost",
     )  # fmt: skip
     parser.add_argument(
         "--recording", type=cli.path, default=DEFAULT_RECORDING, metavar="FOLDER",

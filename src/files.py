@@ -1,4 +1,4 @@
-"""Atomic file writes, and readable messages for file errors.
+"""Atomic file writes, bounded reads, and readable messages for file errors.
 
 An output path may also be a special file, such as `/dev/stdout` or a named pipe. Renaming a file
 over it would replace it, so it is written as a stream.
@@ -37,6 +37,25 @@ def write_file(path: Path, content: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(path) as unfinished:
             unfinished.write_bytes(content)
+
+
+def read_file(path: Path, max_bytes: int) -> bytes:
+    """The content of a regular file of at most `max_bytes`.
+
+    Other kinds are refused before they are read: a named pipe blocks the reader for ever, and a
+    device such as `/dev/zero` has no end.
+
+    Raises:
+        OSError: it cannot be read, is not a regular file, or is too large; the error names `path`.
+    """
+    with open(path, "rb", opener=_open_without_waiting) as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "Is not a regular file", str(path))
+        content = file.read(max_bytes + 1) if status.st_size <= max_bytes else None
+    if content is None or len(content) > max_bytes:
+        raise OSError(errno.EFBIG, f"Is larger than {max_bytes:,} bytes", str(path))
+    return content
 
 
 @contextmanager
@@ -123,6 +142,11 @@ def reason(error: BaseException) -> str:
     if isinstance(error, RecursionError):
         return "nested too deeply"
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def _open_without_waiting(path: str, flags: int) -> int:
+    """Opening a pipe for reading waits for a writer otherwise."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _open_stream(path: Path) -> int | None:

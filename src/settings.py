@@ -5,6 +5,7 @@ local work), then, in production, from the owner's document at Forta. `.env.exam
 of them.
 """
 
+import errno
 import ipaddress
 import json
 import logging
@@ -20,7 +21,7 @@ from src.chain.clients.json_text import without_comments
 from src.chain.clients.urls import ETHERSCAN_URL, ETHPLORER_URL, OWNER_STORE_URL
 from src.chain.errors import SourceError
 from src.detection.signature import is_key, public_key
-from src.files import reason
+from src.files import read_file, reason
 from src.variables import (
     FILE_OR_URL,
     KEY,
@@ -283,12 +284,12 @@ def _only_settings(document: Mapping[str, Any]) -> dict[str, str]:
 def _read_json(path: Path) -> dict[str, Any]:
     """A JSON object, with comments as the Forta CLI allows them; empty when there is no file."""
     try:
-        if path.stat().st_size > _MAX_FILE_BYTES:
-            raise SettingsError(path.name, "a JSON file of at most 1 MB")
-        text = path.read_text(encoding="utf-8", errors="replace")
+        text = read_file(path, _MAX_FILE_BYTES).decode("utf-8", errors="replace")
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except OSError as error:
+        if error.errno == errno.EFBIG:
+            raise SettingsError(path.name, "a JSON file of at most 1 MB") from None
         logger.warning("%s cannot be read (%s)", path.name, reason(error))
         return {}
     try:

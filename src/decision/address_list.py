@@ -21,7 +21,7 @@ from src.chain.errors import SourceError
 from src.chain.text import sanitise_text
 from src.chain.transfers import ZERO_ADDRESS, Transfer, normalise_address
 from src.detection.evidence import KnownBad, ListMatches
-from src.files import reason
+from src.files import read_file, reason
 
 SOURCE = "address list"
 MAX_BYTES = 64 * 1024 * 1024
@@ -138,9 +138,7 @@ class AddressList:
             if stamp == self._stamp:
                 self._read_at = self._clock()
                 return
-            if status.st_size > MAX_BYTES:
-                raise AddressListError(f"{path.name} is larger than {MAX_BYTES} bytes")
-            text = path.read_text(encoding="utf-8-sig", errors="replace")
+            text = read_file(path, MAX_BYTES).decode("utf-8-sig", errors="replace")
         except OSError as error:
             raise AddressListError(f"{path.name}: {reason(error)}") from None
         self._use(parse_text(text))

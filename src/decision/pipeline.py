@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, Final, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,6 +57,8 @@ from src.detection.records import Assessment, AttackAssessment, Decision
 from src.detection.suite import DetectorSuite
 from src.settings import Settings
 from src.variables import reveal
+
+NO_SENDER: Final = "the sender is not an address"
 
 logger = logging.getLogger(__name__)
 
@@ -256,7 +258,7 @@ class Pipeline:
         """
         started = time.perf_counter()
         features = self.features(transaction, transfers, facts)
-        problem = self.problem_with(features)
+        problem = NO_SENDER if transaction.sender is None else self.problem_with(features)
         made = time.perf_counter()
         assessment = None
         if problem is None:

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from src.detection.policy import Policy, PolicyError, parse_policy
+from src.detection.policy import MAX_POLICY_BYTES, Policy, PolicyError, parse_policy
 from src.detection.signature import problem_with
-from src.files import reason
+from src.files import read_file, reason
 
 
 def load_policy(path: Path, public_key: str | None = None) -> Policy:
@@ -23,7 +23,7 @@ def read_policy(path: Path, public_key: str | None = None) -> str:
         PolicyError: it is unreadable, or not signed.
     """
     try:
-        content = path.read_bytes()
+        content = read_file(path, MAX_POLICY_BYTES)
         text = content.decode()
     except (OSError, UnicodeDecodeError) as error:
         kind = "no such file" if isinstance(error, FileNotFoundError) else reason(error)

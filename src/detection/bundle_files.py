@@ -13,12 +13,14 @@ from typing import Any, TypeVar
 
 from src.detection.errors import ModelMalformed, ModelMissing, ModelTampered
 from src.detection.signature import problem_with
-from src.files import reason
+from src.files import read_file, reason
 
 ATTACK_MODEL_FILE = "attack_model.npz"
 """The attack model lies beside the isolation forest that it was calibrated with."""
 FRAUD_MODEL_FILE = "fraud_model.npz"
 
+_MAX_MANIFEST_BYTES = 16 * 2**20
+_MAX_MODEL_BYTES = 256 * 2**20
 _MAX_REASON_LENGTH = 300  # the reason quotes the file, which anybody may have written
 
 T = TypeVar("T")
@@ -47,12 +49,14 @@ def read_manifest_file(
     """
     path = manifest_path(model_path)
     try:
-        content = path.read_bytes()
+        content = read_file(path, _MAX_MANIFEST_BYTES)
     except FileNotFoundError:
         raise ModelMissing(
             f"{path.name} is missing next to {model_path.name}. A model needs its manifest: train "
             f"one with `npm run {command}`, or copy both files."
         ) from None
+    except OSError as error:
+        raise ModelMalformed(f"{path.name}: {reason(error)}") from None
     if public_key is not None and (problem := problem_with(path, content, public_key)):
         raise ModelTampered(f"{problem}: {model_path.name} is not loaded.")
     try:
@@ -130,9 +134,11 @@ def read_vouched_file(path: Path, sha256: str, *, remedy: str) -> bytes:
         ModelMissing, ModelTampered: see `errors`.
     """
     try:
-        content = path.read_bytes()
+        content = read_file(path, _MAX_MODEL_BYTES)
     except FileNotFoundError:
         raise ModelMissing(f"model file {path} is missing. {remedy}") from None
+    except OSError as error:
+        raise ModelMalformed(f"model file {path}: {reason(error)}") from None
     actual = hashlib.sha256(content).hexdigest()
     if actual != sha256:
         raise ModelTampered(

@@ -12,10 +12,11 @@ imported only where a key is set.
 import re
 from pathlib import Path
 
-from src.files import reason
+from src.files import read_file, reason
 
 _KEY = re.compile(r"[0-9a-fA-F]{64}")
 # A signature of ours is of use for nothing else that the key may sign.
+_MAX_SIGNATURE_BYTES = 1024
 _PURPOSE = b"anomalous-token-transfers file v1\n"
 
 
@@ -70,7 +71,7 @@ def is_signed(content: bytes, signature: str, public_key: str) -> bool:
 def problem_with(path: Path, content: bytes, public_key: str) -> str | None:
     """Why the content of the file at `path` is not to be trusted, or None when it is signed."""
     try:
-        signature = signature_path(path).read_text(encoding="ascii")
+        signature = read_file(signature_path(path), _MAX_SIGNATURE_BYTES).decode("ascii")
     except FileNotFoundError:
         return f"{signature_path(path).name} is missing, but MODEL_PUBLIC_KEY requires a signature"
     except (OSError, UnicodeDecodeError) as error:

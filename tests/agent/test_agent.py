@@ -230,12 +230,14 @@ def test_a_first_transaction_after_this_one_is_invalid(start_bot):
     assert not SCORED_METADATA & finding.metadata.keys()
 
 
-def test_an_event_without_a_sender_is_invalid(start_bot):
+@pytest.mark.parametrize("sender", [{}, {"from": "0x12"}, {"from": 5}])
+def test_an_event_without_a_valid_sender_is_invalid(start_bot, sender):
     start_bot()
-    event = event_of([transfer_log()], transaction={"hash": TX_HASH})
+    event = event_of([transfer_log()], transaction={"hash": TX_HASH, **sender})
     finding = handle(event)
     assert finding["alert_id"] == "INVALID-TOKEN-TRANSFERS-TX"
     assert finding["metadata"]["from"] == "unknown"
+    assert finding["metadata"]["reason"] == "the sender is not an address"
 
 
 def test_numbers_as_strings_are_numbers(start_bot):

@@ -13,7 +13,7 @@ from src.datasets.training_set import load_background
 from src.detection.features.batch import TransferBatch
 from src.detection.features.definitions import FEATURE_NAMES, TokenProfile, feature_table
 from src.detection.forest.model import Model
-from src.files import reason
+from src.files import read_file, reason
 from src.monitoring.drift.measures import (
     Categories,
     Distribution,
@@ -123,10 +123,8 @@ def read_sample(path: Path, model: Model, *, as_reference: bool) -> TrafficSampl
         OSError: it is unreadable.
     """
     if path.is_file():
-        if path.stat().st_size > _MAX_SAMPLE_BYTES:
-            raise ValueError(f"{path}: too large for a sample")
         try:
-            return parse_sample(path.read_text(encoding="utf-8"))
+            return parse_sample(read_file(path, _MAX_SAMPLE_BYTES).decode())
         except ValueError as error:
             raise ValueError(f"{path}: {reason(error)}") from None
     data = load_background(path)
