@@ -193,6 +193,20 @@ def path(text: str) -> Path:
     return Path(text)
 
 
+def model(text: str) -> Path:
+    """A model file, or a URL of one, which is downloaded; raises DownloadError."""
+    from src.downloads import local_model  # noqa: PLC0415  imports an HTTP client
+
+    return local_model(str(path(text)) if "://" not in text else text)
+
+
+def data_file(text: str) -> Path:
+    """A file of data, or a URL of one, which is downloaded; raises DownloadError."""
+    from src.downloads import local_file  # noqa: PLC0415  as above
+
+    return local_file(str(path(text)) if "://" not in text else text)
+
+
 def output_file(text: str) -> Path:
     """A path that a file can be written to; checked before the work instead of after it."""
     file = path(text)

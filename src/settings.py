@@ -25,6 +25,7 @@ from src.files import read_file, reason
 from src.variables import (
     FILE_OR_URL,
     KEY,
+    MODEL,
     PATH,
     PORT,
     URL,
@@ -126,12 +127,12 @@ class Settings:
     ethplorer_url: str = setting("ETHPLORER_URL", URL, ETHPLORER_URL, secret=True)
     ethplorer_api_key: Secret | None = setting("ETHPLORER_API_KEY", KEY, None, secret=True)
     anomaly_threshold: float | None = setting("ANOMALY_THRESHOLD", number(0.0, 1.0), None)
-    model_path: Path = setting("MODEL_PATH", PATH, DEFAULT_MODEL_PATH)
+    model_path: Path = setting("MODEL_PATH", MODEL, DEFAULT_MODEL_PATH)
     # Treated as secret in errors, since people confuse the two halves of a key pair.
     model_public_key: str | None = setting("MODEL_PUBLIC_KEY", _PUBLIC_KEY, None, secret=True)
-    challenger_model_path: Path | None = setting("CHALLENGER_MODEL_PATH", PATH, None)
-    attack_model_path: Path | None = setting("ATTACK_MODEL_PATH", PATH, None)
-    supervised_model_path: Path | None = setting("SUPERVISED_MODEL_PATH", PATH, None)
+    challenger_model_path: Path | None = setting("CHALLENGER_MODEL_PATH", MODEL, None)
+    attack_model_path: Path | None = setting("ATTACK_MODEL_PATH", MODEL, None)
+    supervised_model_path: Path | None = setting("SUPERVISED_MODEL_PATH", MODEL, None)
     policy_path: Path = setting("POLICY_PATH", PATH, DEFAULT_POLICY_PATH)
     normal_findings: int = setting("NORMAL_FINDINGS", _NORMAL_FINDINGS, 1)
     metrics_port: int | None = setting("METRICS_PORT", PORT, None)

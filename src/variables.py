@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from src.chain.clients.urls import is_http_url
+from src.downloads import FORMS, DownloadError, is_url, local_model
 
 _MAX_SHOWN_CHARACTERS = 80
 _SWITCH = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
@@ -61,6 +62,8 @@ class Kind(Generic[T]):
         """The value of the setting `name`. Raises SettingsError, without the text of a secret."""
         try:
             return self.parse(text)
+        except DownloadError as error:
+            raise SettingsError(name, f"what can be had: {error}") from None
         except ValueError:  # raised outside `except`: the original error may contain a secret
             pass
         raise SettingsError(name, self.allowed, None if secret else text)
@@ -153,11 +156,16 @@ def _path(text: str) -> Path:
         raise ValueError from None
 
 
+def _model(text: str) -> Path:
+    return local_model(text) if is_url(text) else _path(text)
+
+
 TEXT = Kind("text", str)
 WORDS = Kind("words separated by commas or blanks", lambda t: tuple(t.replace(",", " ").split()))
 PORT = whole_number(0, 65_535)
 URL = Kind("an http:// or https:// URL", _url)
 PATH = Kind("a path; this user has no home folder for ~", _path)
+MODEL = Kind(f"a model: {FORMS}", _model)
 KEY = Kind("a key of printable ASCII characters", _key)
 FILE_OR_URL = Kind(
     "an http:// or https:// URL, or a file",

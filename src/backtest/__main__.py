@@ -76,7 +76,10 @@ def _parser() -> argparse.ArgumentParser:
     asked = parser.add_argument_group("what if")
     add = asked.add_argument
     add(
-        "--model", type=cli.path, metavar="M", help="a model file ($MODEL_PATH, else the project's)"
+        "--model",
+        type=cli.model,
+        metavar="M",
+        help="a model ($MODEL_PATH, else the project's)",
     )
     add("--policy", type=cli.path, metavar="P", help="a policy ($POLICY_PATH, else policy.yaml)")
     add(

@@ -10,15 +10,10 @@ from pandas.api.types import is_bool_dtype, is_integer_dtype
 
 from src.chain.recording.dataset import TRANSACTIONS_FILE, TRANSFERS_FILE, is_dataset
 from src.datasets.columns import TRANSFER_COLUMNS
+from src.datasets.location import EXPLOIT_TRANSFERS_FILE, EXPLOITS_FILE, GOLDEN_CASES_FILE
 from src.datasets.tables import TableError, read_table
-from src.datasets.training_set import (
-    BACKGROUND_COLUMNS,
-    EXPLOIT_TRANSFERS_FILE,
-    EXPLOITS_FILE,
-    exploit_hashes,
-)
+from src.datasets.training_set import BACKGROUND_COLUMNS, exploit_hashes
 
-GOLDEN_CASES_FILE: Final = "golden_cases.csv"
 EXPECTED: Final = ("ANOMALY", "NORMAL")
 
 _GENESIS: Final = 1_438_269_973  # Unix seconds of Ethereum's first block, 2015-07-30

@@ -4,12 +4,24 @@ import argparse
 from pathlib import Path
 
 from src import cli
-from src.chain.recording.dataset import is_dataset
+from src.chain.recording.dataset import TRANSACTIONS_FILE, TRANSFERS_FILE, is_dataset
 from src.datasets.columns import Columns
 from src.settings import PROJECT_ROOT
 
 COLLECTED = PROJECT_ROOT / "data" / "training"
 """Default output folder of `npm run collect`."""
+
+EXPLOITS_FILE = "exploit_transactions.csv.gz"
+EXPLOIT_TRANSFERS_FILE = "exploit_transfers.csv.gz"
+GOLDEN_CASES_FILE = "golden_cases.csv"
+DATA_SET_FILES = (
+    TRANSACTIONS_FILE,
+    TRANSFERS_FILE,
+    EXPLOITS_FILE,
+    EXPLOIT_TRANSFERS_FILE,
+    GOLDEN_CASES_FILE,
+)
+"""A data set in a folder; all but the first two may be missing."""
 
 NO_DATA = (
     "no data: collect the blocks of the shipped model from a node with `JSON_RPC_URL=... npm run "
@@ -23,10 +35,23 @@ def default_folder() -> Path | None:
     return next((folder for folder in folders if is_dataset(folder)), None)
 
 
+def data_set(text: str) -> Path:
+    """A folder of a data set, or its s3:// URL, which is downloaded; raises DownloadError."""
+    if "://" not in text:
+        return cli.path(text)
+    from src.downloads import local_folder  # noqa: PLC0415  imports an HTTP client
+
+    return local_folder(text, DATA_SET_FILES)
+
+
 def add_data(parser: argparse.ArgumentParser) -> None:
     """Add `--data`, see `default_folder`; parse with `parse`."""
     parser.add_argument(
-        "--data", type=cli.path, metavar="DIR", default=default_folder(), help="the data set"
+        "--data",
+        type=data_set,
+        metavar="DIR",
+        default=default_folder(),
+        help="the data set, a folder or s3://bucket/prefix",
     )
 
 

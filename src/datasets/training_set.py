@@ -16,10 +16,9 @@ from numpy.typing import NDArray
 
 from src.chain.recording.dataset import is_dataset, load_transactions, load_transfers
 from src.chain.recording.format import RecordingError, is_recording
+from src.datasets.location import EXPLOITS_FILE
 from src.datasets.tables import TableError, TransactionSet, read_table, require_columns
 
-EXPLOITS_FILE = "exploit_transactions.csv.gz"
-EXPLOIT_TRANSFERS_FILE = "exploit_transfers.csv.gz"
 _EXPLOIT_LABELS = ("exploit", "exploit_related")
 BACKGROUND_COLUMNS = (
     "tx_hash",

@@ -174,7 +174,9 @@ def _list_data(store: Store, _options: argparse.Namespace) -> str:
 def _add_data(store: Store, options: argparse.Namespace) -> str:
     from src.registry.data_sets import DataSets, checked  # noqa: PLC0415  as above
 
-    data = checked(options.data, location.columns(options))
+    columns = location.columns(options)
+    read = location.data_set if columns is None else cli.data_file
+    data = checked(read(options.data), columns)
     return f"{DataSets(store).add(data)} is stored\n"
 
 
@@ -245,7 +247,6 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     added = command("add", _add_data, "check a data set and store it", actions)
     added.add_argument(
         "data",
-        type=cli.path,
         metavar="DATA",
         help="a folder of transactions and transfers, or with --label a labelled table",
     )

@@ -14,12 +14,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from src.chain.recording.dataset import TRANSACTIONS_FILE, TRANSFERS_FILE
-from src.datasets.checks import GOLDEN_CASES_FILE, check_data_set
+from src.datasets.checks import check_data_set
 from src.datasets.columns import Columns
 from src.datasets.labelled import load_labelled
+from src.datasets.location import DATA_SET_FILES
 from src.datasets.tables import TableError
-from src.datasets.training_set import EXPLOIT_TRANSFERS_FILE, EXPLOITS_FILE
 from src.files import write_file
 from src.registry.records import (
     DataEntry,
@@ -33,13 +32,7 @@ from src.registry.store import Store
 ENTRY_FILE = "entry.json"
 _TABLES = {".parquet": "table.parquet", ".csv": "table.csv", ".gz": "table.csv.gz"}
 _FILES: Mapping[DataKind, tuple[str, ...]] = {
-    "transactions": (
-        TRANSACTIONS_FILE,
-        TRANSFERS_FILE,
-        EXPLOITS_FILE,
-        EXPLOIT_TRANSFERS_FILE,
-        GOLDEN_CASES_FILE,
-    ),
+    "transactions": DATA_SET_FILES,
     "labelled": tuple(_TABLES.values()),
 }
 _ID_DIGITS = 16

@@ -13,6 +13,7 @@ from pathlib import Path
 from src.detection.records import Action
 from src.settings import PROJECT_ROOT, Settings, load_settings
 from src.variables import (
+    MODEL,
     PATH,
     PORT,
     SWITCH,
@@ -153,7 +154,7 @@ class ServiceSettings:
     features: tuple[str, ...] = setting("ANALYSIS_FEATURES", _FEATURES, ("value", "gas_cost"))
     contamination: float = setting("ANALYSIS_CONTAMINATION", number(1e-6, 0.5), 0.001)
     random_state: int = setting("ANALYSIS_RANDOM_STATE", whole_number(0, 2**32 - 1), 42)
-    fraud_model_path: Path | None = setting("FRAUD_MODEL_PATH", PATH, None)
+    fraud_model_path: Path | None = setting("FRAUD_MODEL_PATH", MODEL, None)
     notify_urls: tuple[str, ...] = setting("NOTIFY_URLS", WORDS, (), secret=True)
     webhook_urls: tuple[str, ...] = setting("WEBHOOK_URLS", _WEBHOOKS, (), secret=True)
     webhook_secret: Secret | None = setting("WEBHOOK_SECRET", _ANY_SECRET, None, secret=True)

@@ -36,8 +36,8 @@ def main(arguments: list[str] | None = None) -> int:
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = cli.parser("compare", _DESCRIPTION, _EPILOG)
     add = parser.add_argument
-    add("--champion", type=cli.path, metavar="FILE", required=True, help="the model in use")
-    add("--challenger", type=cli.path, metavar="FILE", required=True, help="the other model")
+    add("--champion", type=cli.model, metavar="FILE", required=True, help="the model in use")
+    add("--challenger", type=cli.model, metavar="FILE", required=True, help="the other model")
     location.add_data(parser)
     add(
         "--out",

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from src.datasets.training_set import EXPLOIT_TRANSFERS_FILE, EXPLOITS_FILE
+from src.datasets.location import EXPLOIT_TRANSFERS_FILE, EXPLOITS_FILE
 
 FIRST_BLOCK = 1_000_000
 FIRST_TIMESTAMP = 1_500_000_000

@@ -64,7 +64,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     add("--explain", action="store_true", help="add the ten features with the largest weights")
     add(
         "--model",
-        type=cli.path,
+        type=cli.model,
         metavar="FILE",
         help="another model ($MODEL_PATH, else the project's)",
     )

@@ -11,6 +11,7 @@ SRC = Path(__file__).resolve().parents[2] / "src"
 LAYERS = (
     ("files",),
     ("chain", "detection"),
+    ("downloads",),
     ("variables",),
     ("settings", "cli"),
     ("datasets", "decision", "reports"),

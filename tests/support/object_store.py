@@ -98,3 +98,14 @@ def _make_bucket(endpoint: str, process: subprocess.Popen, log: Path) -> None:
             time.sleep(0.3)
         else:
             return
+
+
+def use_object_store(
+    monkeypatch: pytest.MonkeyPatch, endpoint: str, *, secret: str = SECRET_KEY
+) -> None:
+    """Let `s3://` URLs mean this server."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", secret)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    S3FileSystem.clear_instance_cache()

@@ -4,8 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from src.datasets.location import EXPLOIT_TRANSFERS_FILE, EXPLOITS_FILE
 from src.datasets.tables import TableError, TransactionSet
-from src.datasets.training_set import EXPLOIT_TRANSFERS_FILE, EXPLOITS_FILE, load_background
+from src.datasets.training_set import load_background
 from src.training.attack.fit import AttackParameters
 from src.training.evaluation.unseen.attacks import (
     OLDER,

@@ -44,7 +44,10 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     )
     add("--current", type=cli.path, metavar="C", help="current traffic")
     add(
-        "--model", type=cli.path, metavar="FILE", help="the model ($MODEL_PATH, else the project's)"
+        "--model",
+        type=cli.model,
+        metavar="FILE",
+        help="the model ($MODEL_PATH, else the project's)",
     )
     add(
         "--save-reference",

@@ -40,7 +40,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     location.add_data(parser)
     add("--replays", type=cli.path, action="append", default=[], metavar="DIR",
         help="a folder of exploit replays; may be repeated")  # fmt: skip
-    add("--model", type=cli.path, metavar="FILE", default=DEFAULT_MODEL_PATH,
+    add("--model", type=cli.model, metavar="FILE", default=DEFAULT_MODEL_PATH,
         help="the isolation forest that it stands beside (the project's)")  # fmt: skip
     add("--out", type=cli.output_folder, metavar="DIR", default=str(PROJECT_ROOT),
         help="for the bundle (the project)")  # fmt: skip

@@ -14,8 +14,9 @@ import pandas as pd
 from src.chain.recording.dataset import load_transactions, load_transfers
 from src.chain.transfers import Transfer
 from src.chain.well_known import load_well_known_tokens
+from src.datasets.location import EXPLOITS_FILE
 from src.datasets.tables import ERC20, TableError, read_table
-from src.datasets.training_set import EXPLOITS_FILE, exploit_hashes
+from src.datasets.training_set import exploit_hashes
 from src.detection.assessment import Assessor
 from src.detection.counterparties import CounterpartyBook
 from src.detection.evidence import Evidence, TokenFact

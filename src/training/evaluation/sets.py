@@ -12,8 +12,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from src.chain.recording.dataset import TRANSACTIONS_FILE, TRANSFERS_FILE
+from src.datasets.location import EXPLOITS_FILE
 from src.datasets.tables import TransactionSet, read_table
-from src.datasets.training_set import EXPLOITS_FILE, exploit_hashes
+from src.datasets.training_set import exploit_hashes
 from src.detection.features.batch import TransferBatch
 
 _CANONICAL_TRANSFERS = 20

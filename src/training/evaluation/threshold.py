@@ -114,7 +114,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     )
     add(
         "--model",
-        type=cli.path,
+        type=cli.model,
         metavar="FILE",
         help="another model ($MODEL_PATH, else the project's)",
     )

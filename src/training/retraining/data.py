@@ -16,9 +16,9 @@ from src.chain.recording.dataset import (
     load_transfers,
 )
 from src.chain.recording.format import RecordingError
-from src.datasets.checks import GOLDEN_CASES_FILE
+from src.datasets.location import EXPLOIT_TRANSFERS_FILE, EXPLOITS_FILE, GOLDEN_CASES_FILE
 from src.datasets.tables import ERC20, TableError, TransactionSet, read_table, require_columns
-from src.datasets.training_set import EXPLOIT_TRANSFERS_FILE, EXPLOITS_FILE, load_background
+from src.datasets.training_set import load_background
 from src.training.evaluation.sets import clusters, load_exploits
 from src.training.retraining.feedback import Feedback
 

@@ -41,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = cli.parser("train:fraud", _DESCRIPTION, _EPILOG)
     add = parser.add_argument
-    add("--data", type=cli.path, metavar="FILE", required=True, help="the labelled table")
+    add("--data", type=cli.data_file, metavar="FILE", required=True, help="the labelled table")
     location.add_columns(parser, required=True)
     add(
         "--out",

@@ -53,7 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     add(
         "--model",
-        type=cli.path,
+        type=cli.model,
         metavar="FILE",
         default=_MODEL,
         help="model with the token amounts",
