@@ -61,7 +61,8 @@ def check_token_info(info: TokenInfo) -> None:
     """Metadata that may be kept and shown."""
     check_text(info.name, 64)
     check_text(info.symbol, 32)
-    good = type(info.decimals) is int and 0 <= info.decimals <= 255
+    decimals = info.decimals
+    good = decimals is None or (type(decimals) is int and 0 <= decimals <= 255)
     expect(good, "mismatch", f"decimals {info.decimals!r}")
 
 

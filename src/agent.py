@@ -27,7 +27,13 @@ from src.chain.lookups.lookups import Lookups
 from src.chain.networks import network
 from src.chain.quantities import SECONDS_PER_MINUTE
 from src.chain.transactions import TransactionFields
-from src.chain.transfers import TRANSFER_TOPIC, Transfer, decode_logs, decode_transfers
+from src.chain.transfers import (
+    TRANSFER_TOPIC,
+    Transfer,
+    decode_logs,
+    decode_transfers,
+    upgraded_contracts,
+)
 from src.decision.alerts import NORMAL, UNKNOWN, invalid_alert
 from src.decision.deduplication import Deduplicator
 from src.decision.pipeline import Pipeline, Result, open_lookups
@@ -136,6 +142,9 @@ def handle_transaction(transaction_event: TransactionEvent) -> list[Finding]:
             transaction = transaction._replace(native=native)
         if BOT is not None and BOT.metrics is not None:
             BOT.metrics.decoded(time.perf_counter() - started, transfers=len(transfers))
+        upgraded = upgraded_contracts(transaction_event.logs)
+        if upgraded:
+            _ready().lookups.tokens_changed(upgraded)
         if not transfers:
             return []
         bot = _ready()

@@ -81,7 +81,7 @@ class _World:
         except MalformedAnswer:
             return address, None
         self.cache.keep_token_infos({address: info})
-        return address, info.decimals if info.symbol else None
+        return address, info.decimals
 
     def sender(self, data: Data) -> tuple[str, float | None]:
         """A sender and its age in minutes, None if unknown."""

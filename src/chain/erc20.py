@@ -5,7 +5,7 @@ If Multicall3 is not deployed, or one token makes the common call fail (for exam
 gas), the tokens are called one by one.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from eth_abi.abi import decode, encode
@@ -13,14 +13,8 @@ from eth_abi.exceptions import DecodingError
 from eth_utils.crypto import keccak
 
 from src.chain.clients.rpc import JsonRpcClient
-from src.chain.errors import (
-    ExecutionFailed,
-    Failure,
-    MalformedAnswer,
-    NotStated,
-    RequestRefused,
-)
-from src.chain.facts import MAX_NAME_LENGTH, TokenInfo, token_info
+from src.chain.errors import ExecutionFailed, Failure, MalformedAnswer, RequestRefused
+from src.chain.facts import MAX_DECIMALS, MAX_NAME_LENGTH, TokenInfo, token_info
 
 SOURCE = "node"
 MULTICALL3 = "0xca11bde05977b3631167028862be2a173976ca11"
@@ -37,6 +31,7 @@ _AGGREGATE3 = keccak(text="aggregate3((address,bool,bytes)[])")[:4]
 MAX_TOKENS_PER_CALL = 30
 # Enough for honest tokens, and a bound on the work that a hostile one can cause on the node.
 _GAS_PER_TOKEN = 1_000_000
+_GAS_ALONE = 10_000_000
 
 _MAX_TEXT_BYTES = MAX_NAME_LENGTH * 16
 
@@ -44,9 +39,10 @@ _MAX_TEXT_BYTES = MAX_NAME_LENGTH * 16
 def token_infos(node: JsonRpcClient, tokens: Collection[str]) -> Mapping[str, TokenInfo | Failure]:
     """Read the metadata of all `tokens`, with one `eth_call` per 30 of them.
 
-    Returns for each token its metadata or the reason why there is none. Raises `SourceError`
-    subclasses if the call itself fails; after `MalformedAnswer` or `RequestRefused`, single calls
-    with `token_info_alone` may still succeed.
+    Returns for each token its metadata, or an error where one of its calls failed: it may have
+    reverted, or another token burnt the gas. Raises `SourceError` subclasses if the call itself
+    fails; after `MalformedAnswer` or `RequestRefused`, single calls with `token_info_alone` may
+    still succeed.
     """
     found: dict[str, TokenInfo | Failure] = {}
     wanted = list(tokens)
@@ -57,28 +53,38 @@ def token_infos(node: JsonRpcClient, tokens: Collection[str]) -> Mapping[str, To
 
 def token_info_alone(node: JsonRpcClient, token: str) -> TokenInfo:
     """Read one token's metadata with plain `eth_call`s. Raises `SourceError` subclasses."""
-    try:
-        decimals = _eth_call(node, _call(token, _DECIMALS))
-    except ExecutionFailed as error:
-        raise NotStated(SOURCE, f"the contract states no decimals: {error.problem}") from None
-    _decimals(decimals)  # without decimals the other two are useless
-    return _token_info(
-        decimals,
-        _call_or_nothing(node, token, _NAME),
-        _call_or_nothing(node, token, _SYMBOL),
-    )
+    return _token_info(*answers_alone(lambda call: _eth_call(node, call), token))
+
+
+def answers_alone(eth_call: Callable[[dict[str, str]], bytes], token: str) -> list[bytes | None]:
+    """One token's results of `METADATA_CALLS`, each with a call of its own; None if it fails.
+
+    Args:
+        eth_call: calls a contract; raises `ExecutionFailed` if the contract fails, and other
+            `SourceError`s, which this function does not catch, if the node does.
+        token: the token.
+    """
+    answers: list[bytes | None] = []
+    for selector in METADATA_CALLS:
+        try:
+            answers.append(eth_call(_call(token, selector, _GAS_ALONE)))
+        except ExecutionFailed:
+            answers.append(None)
+    return answers
 
 
 def decode_text(data: bytes) -> str:
     """The text a `name()` or `symbol()` returned: an ABI string, or `bytes32` as in MKR and SAI.
 
-    Anything else is "". Invalid UTF-8 is replaced. Long texts are truncated.
+    Anything else is "". Invalid UTF-8 is replaced, if any of it is valid. Long texts are truncated.
     """
     if len(data) == 32:
-        return data.rstrip(b"\0").decode("utf-8", "replace")
-    # As bytes, because contracts return invalid UTF-8; not strict, because some do not pad.
-    text = _decode("bytes", data)
-    return "" if text is None else bytes(text[:_MAX_TEXT_BYTES]).decode("utf-8", "replace")
+        content = data.rstrip(b"\0")
+    else:
+        # As bytes, because contracts return invalid UTF-8; not strict, because some do not pad.
+        content = bytes((_decode("bytes", data) or b"")[:_MAX_TEXT_BYTES])
+    text = content.decode("utf-8", "replace")
+    return text if text.strip("\ufffd") else ""
 
 
 def multicall(tokens: Collection[str]) -> dict[str, str]:
@@ -111,13 +117,10 @@ def _ask_together(node: JsonRpcClient, tokens: list[str]) -> dict[str, TokenInfo
     results = multicall_results(_eth_call(node, call), tokens)
     found: dict[str, TokenInfo | Failure] = {}
     for index, token in enumerate(tokens):
-        decimals, name, symbol = (
-            returned if success else b"" for success, returned in results[index]
-        )
-        try:
-            found[token] = _token_info(decimals, name, symbol)
-        except MalformedAnswer as error:
-            found[token] = Failure.of(error)
+        if all(success for success, _ in results[index]):
+            found[token] = _token_info(*[returned for _, returned in results[index]])
+        else:
+            found[token] = Failure.of(MalformedAnswer(SOURCE, "a call failed among others"))
     return found
 
 
@@ -130,22 +133,16 @@ def _decode(abi_type: str, data: bytes) -> Any:
     return value
 
 
-def _token_info(decimals: bytes, name: bytes, symbol: bytes) -> TokenInfo:
-    return token_info(SOURCE, decode_text(name), decode_text(symbol), _decimals(decimals))
+def _token_info(decimals: bytes | None, name: bytes | None, symbol: bytes | None) -> TokenInfo:
+    return token_info(
+        SOURCE, decode_text(name or b""), decode_text(symbol or b""), _decimals(decimals or b"")
+    )
 
 
-def _decimals(data: bytes) -> int:
-    if len(data) < 32:
-        raise NotStated(SOURCE, "the contract states no decimals")
-    return int.from_bytes(data[:32])
-
-
-def _call_or_nothing(node: JsonRpcClient, token: str, selector: bytes) -> bytes:
-    """Read an optional `name` or `symbol`: if the contract fails, there is none."""
-    try:
-        return _eth_call(node, _call(token, selector))
-    except ExecutionFailed:
-        return b""
+def _decimals(data: bytes) -> int | None:
+    """None if the contract states none, or an impossible number."""
+    number = int.from_bytes(data[:32])
+    return number if len(data) >= 32 and number <= MAX_DECIMALS else None
 
 
 def _call(to: str, data: bytes, gas: int = _GAS_PER_TOKEN) -> dict[str, str]:

@@ -1,14 +1,16 @@
 """Facts about the chain, and the validation of external data that becomes a fact.
 
-A fact does not change, so it may be cached for ever. Data from sources, disk or contracts is
-validated here first: text is sanitised, and impossible numbers are rejected.
+A fact about the past does not change, so it may be cached for ever. A token's metadata does: it
+carries the time when it was read. Data from sources, disk or contracts is validated here first:
+text is sanitised, and impossible numbers are rejected.
 """
 
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Self
 
-from src.chain.errors import MalformedAnswer, NotStated
+from src.chain.errors import MalformedAnswer
 from src.chain.text import sanitise_text
 
 MAX_DECIMALS = 255
@@ -16,6 +18,17 @@ MAX_DECIMALS = 255
 
 MAX_NAME_LENGTH = 64
 MAX_SYMBOL_LENGTH = 32
+
+REFRESH_SECONDS = 86_400.0
+"""Age of a token's metadata from which it is read again in the background."""
+
+EXPIRY_SECONDS = 30 * 86_400.0
+"""Age from which it is read again before it is used; the old value is used if no source answers."""
+
+_RETRY_SECONDS = 600.0
+
+# A contract without a symbol may be given one at any moment (a proxy before its initialisation).
+_SYMBOLLESS_REFRESH_SECONDS, _SYMBOLLESS_EXPIRY_SECONDS = 60.0, 600.0
 
 # The sender's first transaction cannot be later than now; clocks differ a little.
 _CLOCK_TOLERANCE_SECONDS = 900
@@ -25,14 +38,49 @@ _CLOCK_TOLERANCE_SECONDS = 900
 class TokenInfo:
     """A token's metadata as its contract states it: decoration, not identity.
 
+    The three are separate facts, each optional in ERC-20.
+
     Attributes:
-        name, symbol: sanitised, possibly empty (both are optional in ERC-20).
-        decimals: 0 to 255; one token is 10**decimals raw units.
+        name, symbol: sanitised, possibly empty.
+        decimals: 0 to 255; one token is 10**decimals raw units. None if the contract states none,
+            or an impossible number.
+        read_at: when a source stated this, Unix seconds.
     """
 
     name: str
     symbol: str
-    decimals: int
+    decimals: int | None
+    read_at: float = field(default_factory=time.time, compare=False)
+
+    def is_due(self, now: float) -> bool:
+        """Whether it is old enough to be read again in the background."""
+        return self._is_older(now, self._refresh_seconds)
+
+    def is_expired(self, now: float) -> bool:
+        """Whether it is so old that it must be read again before it is used."""
+        if self.is_nothing:
+            return True
+        return self._is_older(now, EXPIRY_SECONDS if self.symbol else _SYMBOLLESS_EXPIRY_SECONDS)
+
+    def put_off(self, now: float) -> Self:
+        """The same, to be read again in a while, as no source answered now."""
+        wait = min(self._refresh_seconds, _RETRY_SECONDS)
+        return replace(self, read_at=now - self._refresh_seconds + wait)
+
+    @property
+    def is_nothing(self) -> bool:
+        """Whether the contract states nothing at all, or the node does not know it yet."""
+        return not self.name and not self.symbol and self.decimals is None
+
+    @property
+    def _refresh_seconds(self) -> float:
+        if self.is_nothing:
+            return 0.0
+        return REFRESH_SECONDS if self.symbol else _SYMBOLLESS_REFRESH_SECONDS
+
+    def _is_older(self, now: float, seconds: float) -> bool:
+        # A time to come means that the clock has been set back: nothing is known about the age.
+        return not 0 <= now - self.read_at < seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,13 +179,31 @@ class Facts:
         return frozenset(token for token, is_known in self.reputations.items() if not is_known)
 
 
-def token_info(source: str, name: object, symbol: object, decimals: object) -> TokenInfo:
-    """Validate and sanitise a source's data on a token. Raises `NotStated`."""
+def token_info(
+    source: str, name: object, symbol: object, decimals: object, read_at: object = None
+) -> TokenInfo:
+    """Validate and sanitise a source's data on a token; decimals may be None.
+
+    Args:
+        source: its name in errors.
+        name: see `TokenInfo`; so are the next two.
+        symbol: likewise.
+        decimals: likewise.
+        read_at: Unix seconds; None for now.
+
+    Raises:
+        MalformedAnswer: the decimals or the time are impossible.
+    """
     number = whole_number(decimals)
-    if number is None or not 0 <= number <= MAX_DECIMALS:
-        raise NotStated(source, "decimals missing or impossible")
+    if decimals is not None and (number is None or not 0 <= number <= MAX_DECIMALS):
+        raise MalformedAnswer(source, "decimals impossible")
+    if read_at is not None and not isinstance(read_at, (int, float)):
+        raise MalformedAnswer(source, "time of reading impossible")
     return TokenInfo(
-        sanitise_text(name, MAX_NAME_LENGTH), sanitise_text(symbol, MAX_SYMBOL_LENGTH), number
+        sanitise_text(name, MAX_NAME_LENGTH),
+        sanitise_text(symbol, MAX_SYMBOL_LENGTH),
+        number,
+        time.time() if read_at is None else read_at,
     )
 
 

@@ -20,6 +20,13 @@ from typing import Any, Final, NamedTuple, Protocol
 from src.chain.quantities import as_int
 
 TRANSFER_TOPIC = "0xddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef"
+UPGRADE_TOPICS = frozenset(
+    {
+        "0xbc7cd75a20ee27fd9adebab32041f755214dbc6bffa90cc0225b39da2e5c2d3b",
+        "0x1cf3b03a6cf19fa2baba4df148e9dcabedea7f8a5c07840e207e5c089be95d3e",
+    }
+)
+"""`Upgraded(address)` and `BeaconUpgraded(address)` of ERC-1967: a proxy's new implementation."""
 ZERO_ADDRESS = "0x" + "0" * 40
 
 SYSTEM_ADDRESS: Final = "0xfffffffffffffffffffffffffffffffffffffffe"
@@ -182,6 +189,18 @@ def separate(events: Iterable[Transfer]) -> DecodedLogs:
 
 def _log_index(event: Transfer | NativeTransfer) -> int:
     return event.log_index
+
+
+def upgraded_contracts(logs: Iterable[RawLog] | None) -> list[str]:
+    """Proxies that state in these logs that they have a new implementation; lowercase addresses."""
+    upgraded = []
+    for log in logs or ():
+        topics = getattr(log, "topics", None)
+        if isinstance(topics, (list, tuple)) and topics and isinstance(topics[0], str):
+            address = normalise_address(getattr(log, "address", None))
+            if topics[0].lower() in UPGRADE_TOPICS and address is not None:
+                upgraded.append(address)
+    return upgraded
 
 
 def transfer_of_event(event: Mapping[str, Any], position: int) -> Transfer:

@@ -53,7 +53,7 @@ def readable_features(
         reserved: see `reserved_symbols`.
 
     Returns:
-        Features by name; the value of an unknown token is None.
+        Features by name; the value of a token with unknown decimals is None.
     """
     counts: dict[str, int] = {}
     amounts: dict[str, int] = {}  # exact, in raw units
@@ -69,7 +69,8 @@ def readable_features(
     for address in shown:
         label, known = labels[address], tokens.get(address)
         # The sum is exact and rounded once, here.
-        value = None if known is None else float(amounts[address] / 10**known.decimals)
+        decimals = None if known is None else known.decimals
+        value = None if decimals is None else float(amounts[address] / 10**decimals)
         features[f"{label}_transfers"] = counts[address]
         features[f"{label}_value"] = value
         values.append(value)

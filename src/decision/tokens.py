@@ -18,7 +18,7 @@ MAX_SHOWN_TOKENS: Final = 50
 """Maximum number of a transaction's tokens that are looked up and shown; others are counted."""
 
 USUAL_DECIMALS: Final = 18
-"""Decimals of a token that states none."""
+"""Decimals assumed for a token whose decimals are unknown."""
 
 _REMEMBERED = 4_096
 
@@ -30,7 +30,7 @@ class TokenView:
     Attributes:
         address: lowercase.
         name, symbol: sanitised, possibly empty.
-        decimals: the exponent between raw units and token units.
+        decimals: the exponent between raw units and token units; None if it states none.
         impersonates: its symbol looks like a well-known token's, but it is another contract.
         well_known: on the built-in list, by its address.
     """
@@ -38,7 +38,7 @@ class TokenView:
     address: str
     name: str
     symbol: str
-    decimals: int
+    decimals: int | None
     impersonates: bool = False
     well_known: bool = False
 
@@ -68,7 +68,7 @@ def label_of(
 def decimals_of(address: str, tokens: Mapping[str, TokenView]) -> int:
     """The token's decimals, or the usual number if they are unknown."""
     token = tokens.get(address)
-    return USUAL_DECIMALS if token is None else token.decimals
+    return USUAL_DECIMALS if token is None or token.decimals is None else token.decimals
 
 
 def labels_in(

@@ -19,7 +19,14 @@ from src.chain.errors import MalformedAnswer, NotStated, RequestRefused
 from src.chain.quantities import as_int
 from src.chain.recording.fetch import BlockFetcher, Node
 from src.chain.recording.rows import BlockRows
-from src.chain.transfers import DecodedLogs, Transfer, decode_event, normalise_address, separate
+from src.chain.transfers import (
+    UPGRADE_TOPICS,
+    DecodedLogs,
+    Transfer,
+    decode_event,
+    normalise_address,
+    separate,
+)
 from src.service.records import LoadedTransaction
 
 _TIMEOUT = 15.0
@@ -31,13 +38,17 @@ _INT64_MAX = 2**63 - 1
 
 @dataclass(frozen=True, slots=True)
 class LoadedBlock:
-    """A block with those of its transactions that have ERC-20 transfers."""
+    """A block with those of its transactions that have ERC-20 transfers.
+
+    `upgraded` are the proxies that got a new implementation in it.
+    """
 
     number: int
     hash: str
     parent_hash: str
     timestamp: int
     transactions: tuple[LoadedTransaction, ...]
+    upgraded: tuple[str, ...]
 
 
 class NodeReader:
@@ -196,6 +207,9 @@ def _loaded_block(rows: BlockRows) -> LoadedBlock:
             LoadedTransaction.from_row(row, *moved[row["tx_index"]])
             for row in rows.transactions
             if row["tx_index"] in moved and moved[row["tx_index"]].transfers
+        ),
+        upgraded=tuple(
+            row["address"].lower() for row in rows.logs if row["topic0"] in UPGRADE_TOPICS
         ),
     )
 

@@ -27,7 +27,6 @@ def use(pipeline: Pipeline, lookups: Lookups) -> None:
     global _in_use  # noqa: PLW0603  the helpers' signatures are fixed, so this is their state
     _in_use = pipeline, lookups
     get_first_tx_timestamp.cache_clear()
-    get_token_info.cache_clear()
 
 
 def _current() -> tuple[Pipeline, Lookups]:
@@ -51,9 +50,11 @@ def get_first_tx_timestamp(address: str) -> int:
     return lookups.first_transaction(address).timestamp
 
 
-@lru_cache(maxsize=4_096)
-def get_token_info(token_address: str) -> tuple[str, str, int]:
+def get_token_info(token_address: str) -> tuple[str, str, int | None]:
     """(name, symbol, decimals) of a token; text is sanitised and may be empty.
+
+    Decimals are None if the contract states none. Cached by the lookups, which read it again when
+    it has become old.
 
     Raises:
         SourceError: no source returned an answer. Not cached.

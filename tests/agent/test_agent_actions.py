@@ -6,6 +6,7 @@ import pytest
 from forta_agent import FindingSeverity, FindingType
 
 from src import agent
+from src.chain.transfers import UPGRADE_TOPICS
 from src.decision.address_list import AddressListError
 from src.detection.policy import PolicyError
 from tests.conftest import (
@@ -87,6 +88,33 @@ def test_an_impersonated_token_raises_a_finding(start_bot):
     node = FakeNode(tokens={UNKNOWN_TOKEN: usual_token("Tether USD", "UЅDT", 6)})
     with serve(node.answer) as url:
         start_bot(JSON_RPC_URL=url, **QUIET)
+        _, rule = handle(transfer_log(UNKNOWN_TOKEN))
+    assert rule.alert_id == "IMPERSONATED-TOKEN"
+
+
+@pytest.mark.parametrize("decimals", [None, 300])
+def test_a_counterfeit_that_states_no_decimals_does_not_evade(start_bot, decimals):
+    views = usual_token("USD Coin", "USDC", decimals or 0)
+    if decimals is None:
+        del views["decimals"]
+    with serve(FakeNode(tokens={UNKNOWN_TOKEN: views}).answer) as url:
+        start_bot(JSON_RPC_URL=url, **QUIET)
+        findings = handle(transfer_log(UNKNOWN_TOKEN, sender=CAROL))
+    assert {"IMPERSONATED-TOKEN", "ADDRESS-POISONING"} <= {one.alert_id for one in findings}
+    metadata = findings[0].metadata
+    assert metadata["action"] == "REVIEW"
+    assert metadata[f"USDC ({UNKNOWN_TOKEN})_transfers"] == "1"
+    assert metadata[f"USDC ({UNKNOWN_TOKEN})_value"] == "unknown"
+
+
+def test_a_token_that_renames_itself_by_an_upgrade_is_recognised(start_bot):
+    node = FakeNode(tokens={UNKNOWN_TOKEN: usual_token("Hello", "HELLO")})
+    upgraded = {"address": UNKNOWN_TOKEN, "topics": [min(UPGRADE_TOPICS), "0x" + "1" * 64]}
+    with serve(node.answer) as url:
+        start_bot(JSON_RPC_URL=url, **QUIET)
+        assert len(handle(transfer_log(UNKNOWN_TOKEN))) == 1
+        node.tokens[UNKNOWN_TOKEN] = usual_token("USD Coin", "USDC", 6)
+        assert handle({**upgraded, "data": "0x", "logIndex": 0}) == []
         _, rule = handle(transfer_log(UNKNOWN_TOKEN))
     assert rule.alert_id == "IMPERSONATED-TOKEN"
 

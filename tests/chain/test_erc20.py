@@ -4,10 +4,11 @@ import pytest
 from eth_abi.abi import encode
 from hypothesis import given
 from hypothesis import strategies as st
+from werkzeug import Request, Response
 
 from src.chain.clients.rpc import JsonRpcClient
 from src.chain.erc20 import decode_text, token_info_alone, token_infos
-from src.chain.errors import Failure, NotStated, RequestRefused
+from src.chain.errors import Failure, MalformedAnswer, RequestRefused, SourceUnavailable
 from src.chain.facts import TokenInfo
 from tests.support.fake_chain import FakeNode, abi_string, abi_uint, serve, usual_token
 
@@ -50,11 +51,12 @@ def test_one_bad_token_does_not_spoil_the_others() -> None:
     with serve(fake.answer) as url:
         infos = token_infos(JsonRpcClient(url), TOKENS[:5])
     assert infos[TOKENS[0]] == TokenInfo("Some Token", "SOME", 18)
-    assert infos[TOKENS[3]] == TokenInfo("", "", 6)
-    for bad in (1, 2, 4):
-        info = infos[TOKENS[bad]]
+    assert infos[TOKENS[1]] == TokenInfo("Some Token", "SOME", None)
+    assert infos[TOKENS[4]] == TokenInfo("", "", None)
+    for failed in (2, 3):  # reverted, or starved of gas
+        info = infos[TOKENS[failed]]
         assert isinstance(info, Failure)
-        assert info.is_a(NotStated)
+        assert info.is_a(MalformedAnswer)
 
 
 def test_a_chain_without_multicall_is_detected() -> None:
@@ -66,9 +68,30 @@ def test_a_chain_without_multicall_is_detected() -> None:
         assert token_info_alone(node, TOKENS[0]) == TokenInfo("Some Token", "SOME", 18)
 
 
-def test_token_alone_without_decimals_costs_one_call() -> None:
-    fake = FakeNode({TOKENS[0]: {"name": abi_string("x")}})
-    with serve(fake.answer) as url, pytest.raises(NotStated):
+@pytest.mark.parametrize("decimals", [None, abi_uint(300), abi_uint(2**255), b"", b"\x06"])
+def test_name_and_symbol_do_not_depend_on_decimals(decimals: bytes | None) -> None:
+    views = usual_token("USD Coin", "USDC") | {"decimals": decimals}
+    fake = FakeNode({TOKENS[0]: {name: view for name, view in views.items() if view is not None}})
+    with serve(fake.answer) as url:
+        info = token_info_alone(JsonRpcClient(url), TOKENS[0])
+    assert info == TokenInfo("USD Coin", "USDC", None)
+
+
+@pytest.mark.parametrize("missing", ["name", "symbol"])
+def test_decimals_do_not_depend_on_name_and_symbol(missing: str) -> None:
+    views = usual_token()
+    del views[missing]
+    with serve(FakeNode({TOKENS[0]: views}).answer) as url:
+        assert token_info_alone(JsonRpcClient(url), TOKENS[0]).decimals == 18
+
+
+def test_a_node_that_refuses_has_said_nothing_about_the_token() -> None:
+    fake = FakeNode({TOKENS[0]: usual_token()})
+
+    def answer(request: Request) -> Response:
+        return Response("", 503) if fake.calls else fake.answer(request)
+
+    with serve(answer) as url, pytest.raises(SourceUnavailable):
         token_info_alone(JsonRpcClient(url), TOKENS[0])
     assert fake.calls == ["eth_call"]
 
@@ -80,6 +103,7 @@ def test_token_alone_without_decimals_costs_one_call() -> None:
         (b"\x01" * 31, ""),
         (encode(["string"], ["naïve"]), "naïve"),
         (encode(["bytes"], [b"\xffUSD"]), "\ufffdUSD"),
+        (b"\xff" * 32, ""),
         (abi_uint(32) + abi_uint(2**255), ""),
         (abi_uint(2**255) + abi_uint(5), ""),
         (abi_uint(32) + abi_uint(3) + b"DAI", "DAI"),

@@ -30,8 +30,8 @@ class EthplorerClient:
     def token_info(self, address: str) -> TokenInfo:
         """The metadata of the token at `address`. Raises `SourceError` subclasses.
 
-        Ethplorer returns empty fields for unknown contracts, so a response without a symbol counts
-        as malformed: the contract itself may have one.
+        Ethplorer returns empty fields for unknown contracts, so a response without a symbol or
+        without decimals counts as malformed: the contract itself may have them.
         """
         answer = self._http.get(f"/getTokenInfo/{address}", {"apiKey": self._api_key})
         if not isinstance(answer, dict):
@@ -45,8 +45,8 @@ class EthplorerClient:
         if isinstance(answered, str) and answered.lower() != address.lower():
             raise MalformedAnswer(SOURCE, "response for another token")
         info = token_info(SOURCE, answer.get("name"), answer.get("symbol"), answer.get("decimals"))
-        if not info.symbol:
-            raise MalformedAnswer(SOURCE, "symbol missing")
+        if not info.symbol or info.decimals is None:
+            raise MalformedAnswer(SOURCE, "symbol or decimals missing")
         return info
 
     def close(self) -> None:

@@ -2,7 +2,8 @@
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from typing import Generic, NamedTuple, TypeVar
 
 from src.chain.facts import CodeAt, Deployment, FirstTransaction, TokenInfo
@@ -96,15 +97,26 @@ class FactCache:
         return self._deployment(contract).existed_at(block)
 
     def keep_token_infos(self, infos: Mapping[str, TokenInfo]) -> None:
-        """Keep metadata by token address.
+        """Keep metadata by token address; replaces what was read earlier.
 
-        A contract without a symbol may yet be given one (a proxy before its initialisation), so
-        that answer is not kept.
+        That a contract states nothing is kept in memory only: the node may not know it yet.
         """
-        lasting = {address: info for address, info in infos.items() if info.symbol}
-        for address, info in lasting.items():
+        for address, info in infos.items():
             self._tokens.put(address, info)
-        self._store.put_token_infos(lasting)
+        self._store.put_token_infos({a: info for a, info in infos.items() if not info.is_nothing})
+
+    def expire_tokens(self, addresses: Collection[str]) -> None:
+        """Have these tokens' metadata read again before it is used next."""
+        known = {address: self.token_info(address) for address in addresses}
+        self.keep_token_infos(
+            {address: replace(info, read_at=0.0) for address, info in known.items() if info}
+        )
+
+    def retry_token_later(self, address: str, now: float) -> None:
+        """Keep the old metadata for a while, as it could not be read again. In memory only."""
+        info = self.token_info(address)
+        if info is not None:
+            self._tokens.put(address, info.put_off(now))
 
     def keep_first_transactions(self, firsts: Mapping[str, FirstTransaction]) -> None:
         """Cache first transactions by address; an explorer's value replaces the node's."""

@@ -2,7 +2,8 @@
 
 Order of sources: token metadata from the built-in list, memory, disk, Ethplorer (with a key), the
 node; first transactions from memory, disk, Etherscan or a compatible explorer, the node; whether a
-token's contract existed a day before from memory, disk, the node.
+token's contract existed a day before from memory, disk, the node. Metadata that is older than a day
+is read again in the background, first from the contract, while the old value is used.
 
     facts = lookups.gather(tokens, sender, block_number)   # all of a transaction, one deadline
     info = lookups.token_info(token)                       # one of them alone
@@ -11,7 +12,8 @@ token's contract existed a day before from memory, disk, the node.
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
@@ -29,12 +31,16 @@ from src.chain.well_known import WellKnownTokens
 
 __all__ = ["FirstTransaction", "Lookups", "SourceUsage", "TokenInfo"]
 
+_REFRESH_DEADLINE_SECONDS = 30.0
+_MAX_REFRESHING = 256
+
 
 @dataclass(slots=True)
 class _Scope:
-    """One transaction: its deadline and its failures, so that nothing is requested twice."""
+    """One transaction: its deadline and what was read, so that nothing is requested twice."""
 
     deadline: Deadline
+    tokens: dict[str, TokenInfo] = field(default_factory=dict)
     token_failures: dict[str, Failure] = field(default_factory=dict)
     first_failures: dict[str, Failure] = field(default_factory=dict)
 
@@ -77,6 +83,8 @@ class Lookups:
         """Called with the seconds of each wait of a transaction."""
         self.closed = threading.Event()
         """Set by `close`."""
+        self._refreshing: set[str] = set()
+        self._refresher = ThreadPoolExecutor(1, thread_name_prefix="refresh")
 
     @contextmanager
     def transaction(self) -> Iterator[Deadline]:
@@ -106,13 +114,11 @@ class Lookups:
         if known is not None:
             return known
         with self._within_transaction() as scope:
-            failure = scope.token_failures.get(address)
-            if failure is not None:
-                raise failure.error()
-            infos, *_ = self._ask(scope, [address], None)
-            if address in infos.found:
-                return infos.found[address]
-            raise infos.failures[address].error()
+            if address not in scope.tokens and address not in scope.token_failures:
+                self._read_tokens(scope, [address], None)
+            if address in scope.tokens:
+                return scope.tokens[address]
+            raise scope.token_failures[address].error()
 
     def first_transaction(self, address: str, block_number: int | None = None) -> FirstTransaction:
         """The address's first transaction.
@@ -163,7 +169,7 @@ class Lookups:
                 known[token] = info
                 reputations[token] = True
                 continue
-            info = self._cache.token_info(token)
+            info = self._current_token(token)
             if info is not None:
                 known[token] = info
             else:
@@ -180,11 +186,11 @@ class Lookups:
             with self._within_transaction() as scope:
                 unknown_sender = account if first is None else None
                 contracts = [deployment.question(token, day_before or 0) for token in unaged]
-                infos, firsts, codes = self._ask(
+                read, firsts, codes = self._read_tokens(
                     scope, missing, unknown_sender, block_number, contracts
                 )
             if missing:
-                known |= infos.found
+                known |= read
                 known = {token: known[token] for token in tokens if token in known}
             if unknown_sender is not None:
                 first = _first_of(firsts, unknown_sender)
@@ -208,10 +214,15 @@ class Lookups:
         if not unknown and account is None:
             return
         with self._within_transaction() as scope:
-            unknown = [token for token in unknown if token not in scope.token_failures]
+            read = scope.token_failures.keys() | scope.tokens.keys()
+            unknown = [token for token in unknown if token not in read]
             if account in scope.first_failures:
                 account = None
-            self._ask(scope, unknown, account, block_number)
+            self._read_tokens(scope, unknown, account, block_number)
+
+    def tokens_changed(self, addresses: Collection[str]) -> None:
+        """Read the metadata of these contracts again before it is used next."""
+        self._cache.expire_tokens(addresses)
 
     def add_explorers(self, etherscan_api_key: str | None, ethplorer_api_key: str | None) -> None:
         """Also use the explorers with these keys from now on; None for no key."""
@@ -247,6 +258,7 @@ class Lookups:
     def close(self) -> None:
         """Stop requests, write the counters and close connections and files."""
         self.closed.set()
+        self._refresher.shutdown(wait=False, cancel_futures=True)
         self._sources.close()
         self._store.close()
 
@@ -258,7 +270,48 @@ class Lookups:
             yield scope
 
     def _known_token(self, address: str) -> TokenInfo | None:
-        return self._well_known.get(address) or self._cache.token_info(address)
+        return self._well_known.get(address) or self._current_token(address)
+
+    def _current_token(self, address: str) -> TokenInfo | None:
+        """Cached metadata, unless it must be read again first; started in the background if due."""
+        info = self._cache.token_info(address)
+        if info is None or not info.is_due(now := time.time()):
+            return info
+        if info.is_expired(now):
+            return None
+        if address not in self._refreshing and len(self._refreshing) < _MAX_REFRESHING:
+            self._refreshing.add(address)
+            with suppress(RuntimeError):  # closed
+                self._refresher.submit(self._refresh, address)
+        return info
+
+    def _refresh(self, address: str) -> None:
+        try:
+            inquiry = Inquiry([address], self._sources.token_stages(contract_first=True))
+            run([inquiry], Deadline.after(_REFRESH_DEADLINE_SECONDS))
+            if address not in inquiry.found:
+                self._cache.retry_token_later(address, time.time())
+        finally:
+            self._refreshing.discard(address)
+
+    def _read_tokens(
+        self,
+        scope: _Scope,
+        tokens: Collection[str],
+        account: str | None,
+        block_number: int | None = None,
+        contracts: Collection[str] = (),
+    ) -> tuple[dict[str, TokenInfo], Inquiry[FirstTransaction], Inquiry[CodeAt]]:
+        """See `_ask`. Metadata that no source returned is the expired one, if there is one."""
+        infos, firsts, codes = self._ask(scope, tokens, account, block_number, contracts)
+        found = dict(infos.found)
+        for address in infos.failures:
+            info = self._cache.token_info(address)
+            if info is not None:
+                self._cache.retry_token_later(address, time.time())
+                found[address] = info
+        scope.tokens.update(found)
+        return found, firsts, codes
 
     def _ask(
         self,
@@ -272,7 +325,8 @@ class Lookups:
 
         `contracts` are `deployment.question`s.
         """
-        infos = Inquiry(tokens, self._sources.token_stages() if tokens else ())
+        known = any(self._cache.token_info(token) for token in tokens)
+        infos = Inquiry(tokens, self._sources.token_stages(contract_first=known) if tokens else ())
         accounts = () if account is None else (account,)
         stages = self._sources.first_transaction_stages(block_number) if accounts else ()
         firsts = Inquiry(accounts, stages)

@@ -160,8 +160,13 @@ class Sources:
 
         self._search = search
 
-    def token_stages(self) -> list[Stage[TokenInfo]]:
-        """The sources of token metadata."""
+    def token_stages(self, *, contract_first: bool = False) -> list[Stage[TokenInfo]]:
+        """The sources of token metadata.
+
+        `contract_first`: what has changed is known to the contract before an explorer knows it.
+        """
+        if contract_first:
+            return self._node_stages + self._ethplorer_stages
         return self._ethplorer_stages + self._node_stages
 
     def first_transaction_stages(self, block_number: int | None) -> list[Stage[FirstTransaction]]:

@@ -39,7 +39,7 @@ _DISK_ERRORS = (sqlite3.Error, UnicodeDecodeError)
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS token (
     id INTEGER PRIMARY KEY, chain_id INTEGER NOT NULL, address TEXT NOT NULL,
-    name TEXT NOT NULL, symbol TEXT NOT NULL, decimals INTEGER NOT NULL,
+    name TEXT NOT NULL, symbol TEXT NOT NULL, decimals INTEGER, read_at REAL NOT NULL,
     UNIQUE (chain_id, address));
 CREATE TABLE IF NOT EXISTS first_transaction (
     id INTEGER PRIMARY KEY, chain_id INTEGER NOT NULL, address TEXT NOT NULL,
@@ -53,6 +53,8 @@ CREATE TABLE IF NOT EXISTS counter (
     chain_id INTEGER NOT NULL, name TEXT NOT NULL, value INTEGER NOT NULL,
     PRIMARY KEY (chain_id, name));
 """
+# Earlier versions kept tokens without the time when they were read: they are read again.
+_SCHEMA_VERSION = 1
 
 logger = logging.getLogger(__name__)
 
@@ -101,7 +103,7 @@ class FactStore:
 
     def token_info(self, address: str) -> TokenInfo | None:
         """The token's metadata, or None when it is not stored."""
-        row = self._row("SELECT name, symbol, decimals FROM token", address)
+        row = self._row("SELECT name, symbol, decimals, read_at FROM token", address)
         try:
             return row and token_info("cache", *row)
         except MalformedAnswer as error:
@@ -127,13 +129,15 @@ class FactStore:
             return None
 
     def put_token_infos(self, infos: Mapping[str, TokenInfo]) -> None:
-        """Store metadata by token address; what is stored already stays."""
+        """Store metadata by token address; replaces what was read earlier."""
         self._insert(
             "token",
-            "INSERT OR IGNORE INTO token (chain_id, address, name, symbol, decimals)"
-            " VALUES (?, ?, ?, ?, ?)",
+            "INSERT INTO token (chain_id, address, name, symbol, decimals, read_at)"
+            " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (chain_id, address) DO UPDATE SET"
+            " name = excluded.name, symbol = excluded.symbol, decimals = excluded.decimals,"
+            " read_at = excluded.read_at",
             [
-                (self._chain_id, address, info.name, info.symbol, info.decimals)
+                (self._chain_id, address, info.name, info.symbol, info.decimals, info.read_at)
                 for address, info in infos.items()
             ],
         )
@@ -222,7 +226,7 @@ class FactStore:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._writer = _connect(folder / FILE_NAME)
-            self._writer.executescript(_SCHEMA)
+            _set_up(self._writer)
             self._reader = _connect(folder / FILE_NAME)
         except (*_DISK_ERRORS, OSError) as error:
             self._warn(error)
@@ -278,6 +282,17 @@ class FactStore:
                 error if isinstance(error, sqlite3.Error) else type(error).__name__,
                 FILE_NAME,
             )
+
+
+def _set_up(writer: sqlite3.Connection) -> None:
+    with writer:
+        writer.execute("BEGIN IMMEDIATE")  # several processes may start at once
+        (version,) = writer.execute("PRAGMA user_version").fetchone()
+        if version < _SCHEMA_VERSION:
+            writer.execute("DROP TABLE IF EXISTS token")
+            writer.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
+        for statement in _SCHEMA.split(";"):
+            writer.execute(statement)
 
 
 def _connect(path: Path) -> sqlite3.Connection:

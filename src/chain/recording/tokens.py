@@ -6,12 +6,12 @@ from concurrent.futures import Executor
 
 from src.chain.erc20 import (
     MAX_TOKENS_PER_CALL,
-    METADATA_CALLS,
+    answers_alone,
     multicall,
     multicall_results,
     returned_bytes,
 )
-from src.chain.errors import ExecutionFailed, MalformedAnswer, PassingError, RequestRefused
+from src.chain.errors import MalformedAnswer, PassingError, RequestRefused
 from src.chain.recording.fetch import Node
 from src.chain.recording.format import TokenAnswers
 
@@ -53,7 +53,7 @@ class TokenFetcher:
         if not self._has_multicall or len(tokens) == 1:
             return [None] * len(tokens)
         try:
-            data = returned_bytes(self._node.call("eth_call", [multicall(tokens), "latest"]))
+            data = self._eth_call(multicall(tokens))
             self._has_multicall &= bool(data)
             results = multicall_results(data, tokens)
         except (RequestRefused, MalformedAnswer, PassingError) as error:
@@ -65,21 +65,14 @@ class TokenFetcher:
         ]
 
     def _ask_alone(self, token: str) -> tuple[str, list[bytes | None] | None]:
-        answers: list[bytes | None] = []
-        for selector in METADATA_CALLS:
-            call = {"to": token, "data": f"0x{selector.hex()}"}
-            try:
-                answers.append(returned_bytes(self._node.call("eth_call", [call, "latest"])))
-            except ExecutionFailed:
-                answers.append(None)
-            except (
-                MalformedAnswer,
-                RequestRefused,
-                PassingError,
-            ) as error:  # says nothing about the token
-                logger.info("token %s: %s", token, error)
-                return token, None
-        return token, answers
+        try:
+            return token, answers_alone(self._eth_call, token)
+        except (MalformedAnswer, RequestRefused, PassingError) as error:
+            logger.info("token %s: %s", token, error)  # which says nothing about the token
+            return token, None
+
+    def _eth_call(self, call: dict[str, str]) -> bytes:
+        return returned_bytes(self._node.call("eth_call", [call, "latest"]))
 
 
 def _recorded(token: str, answers: Sequence[bytes | None] | None) -> TokenAnswers | None:

@@ -107,10 +107,10 @@ class DatasetSource:
                 row["address"].lower(),
                 _text_answer(row["name"]),
                 _text_answer(row["symbol"]),
-                _answer("uint256", int(row["decimals"])),
+                None if row["decimals"] is None else _answer("uint256", int(row["decimals"])),
             )
             for row in rows
-            if row["address"] and row["decimals"] is not None
+            if row["address"]
         }
 
 

@@ -285,8 +285,6 @@ class Analyst:
                     for address in chunk:
                         try:
                             info = self._lookups.token_info(address)
-                        except NotStated:
-                            continue  # a valid result: the contract states no decimals
                         except SourceError as error:
                             failure = error
                             missing.append(address)

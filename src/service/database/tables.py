@@ -104,7 +104,7 @@ tokens = Table(
     Column("address", Address, primary_key=True),
     Column("name", String(128), nullable=False),
     Column("symbol", String(64), nullable=False),
-    Column("decimals", Integer, nullable=False),
+    Column("decimals", Integer),  # null: the contract states none
     # The symbol looks like a well-known token's, but the contract is another one.
     Column("impersonates", Boolean, nullable=False, server_default=false()),
 )

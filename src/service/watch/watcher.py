@@ -181,6 +181,7 @@ class Watcher:
         )
 
     def _work(self, block: LoadedBlock) -> None:
+        self._decider.lookups.tokens_changed(block.upgraded)
         outcomes = [(one, self._decider.decide(one)) for one in block.transactions]
         now = time.time()
         with self._database.writing() as connection:

@@ -183,8 +183,8 @@ def test_impossible_facts_on_disk_are_not_believed(tmp_path: Path) -> None:
     store = FactStore(tmp_path, 1)
     with sqlite3.connect(tmp_path / FILE_NAME) as other:
         other.execute(
-            "INSERT INTO token (chain_id, address, name, symbol, decimals)"
-            " VALUES (1, ?, '!*initialize*!x', 'S', 999999)",
+            "INSERT INTO token (chain_id, address, name, symbol, decimals, read_at)"
+            " VALUES (1, ?, '!*initialize*!x', 'S', 999999, 1)",
             (USDC,),
         )
         other.execute(
@@ -204,12 +204,41 @@ def test_impossible_facts_on_disk_are_not_believed(tmp_path: Path) -> None:
     store.close()
 
 
-def test_contract_without_a_symbol_is_not_kept(tmp_path: Path) -> None:
+def test_what_is_read_again_replaces_what_was_read_earlier(tmp_path: Path) -> None:
+    store = FactStore(tmp_path, 1)
+    renamed = TokenInfo("HELLO", "HELLO", None, read_at=2.0)
+    for info in (TokenInfo("USD Coin", "USDC", 6, read_at=1.0), renamed):
+        store.put_token_infos({USDC: info})
+    assert store.token_info(USDC) == renamed
+    assert store.token_info(USDC).read_at == 2.0  # type: ignore[union-attr]
+    store.close()
+
+
+def test_tokens_of_a_file_without_times_are_read_again(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / FILE_NAME)) as old:
+        old.execute(
+            "CREATE TABLE token (id INTEGER PRIMARY KEY, chain_id INTEGER NOT NULL,"
+            " address TEXT NOT NULL, name TEXT NOT NULL, symbol TEXT NOT NULL,"
+            " decimals INTEGER NOT NULL, UNIQUE (chain_id, address))"
+        )
+        old.execute("INSERT INTO token VALUES (1, 1, ?, 'HELLO', 'HELLO', 18)", (USDC,))
+        old.commit()
+    store = FactStore(tmp_path, 1)
+    assert store.token_info(USDC) is None
+    store.put_token_infos({USDC: INFO})
+    store.close()
+    again = FactStore(tmp_path, 1)
+    assert again.token_info(USDC) == INFO
+    again.close()
+
+
+def test_that_a_contract_states_nothing_is_kept_in_memory_only(tmp_path: Path) -> None:
     store = FactStore(tmp_path, 1)
     cache = FactCache(store)
-    cache.keep_token_infos({USDC: TokenInfo("", "", 18)})
-    assert cache.token_info(USDC) is None
+    cache.keep_token_infos({USDC: TokenInfo("", "", None), address(1): TokenInfo("", "", 18)})
+    assert cache.token_info(USDC) == TokenInfo("", "", None)
     assert store.token_info(USDC) is None
+    assert store.token_info(address(1)) == TokenInfo("", "", 18)
     store.close()
 
 

@@ -143,18 +143,34 @@ def test_dead_source_is_not_asked_again_and_again_and_shows_in_health(world: Wor
     assert lookups.health() == ["etherscan does not answer and is asked only now and then"]
 
 
+def malformed(request: Request) -> Response:
+    return Response(json.dumps({"jsonrpc": "2.0", "id": request.get_json()["id"], "result": "?"}))
+
+
 def test_what_failed_in_a_transaction_is_asked_once_in_it_and_again_in_the_next(
     world: World,
 ) -> None:
     bad = "0x" + "bad0" * 10
-    lookups = world.lookups()
+    lookups = world.lookups(json_rpc_url=world.serve(malformed))
     for calls in (2, 4):  # with the others and alone
         with lookups.transaction():
             lookups.prefetch([bad], None)
             for _ in range(3):
                 with pytest.raises(MalformedAnswer):
                     lookups.token_info(bad)
-        assert len(world.node.calls) == calls
+        assert lookups.usage()["node"].outcomes["failed"] == calls
+
+
+def test_a_contract_that_states_nothing_is_asked_once_in_a_transaction_and_again_in_the_next(
+    world: World,
+) -> None:
+    lookups = world.lookups()
+    for calls in (1, 2):
+        with lookups.transaction():
+            lookups.prefetch([SENDER], None)
+            for _ in range(3):
+                assert lookups.token_info(SENDER) == TokenInfo("", "", None)
+        assert world.node.calls == ["eth_call"] * calls
 
 
 def test_metadata_of_hostile_tokens_is_harmless(world: World) -> None:
@@ -164,8 +180,7 @@ def test_metadata_of_hostile_tokens_is_harmless(world: World) -> None:
     lookups.prefetch(TOKENS, None)
     assert lookups.token_info(TOKENS[0]) == TokenInfo("A" * 64, "US DC", 18)
     assert lookups.token_info(TOKENS[2]) == INFO
-    with pytest.raises(MalformedAnswer):
-        lookups.token_info(TOKENS[1])
+    assert lookups.token_info(TOKENS[1]) == TokenInfo("Some Token", "SOME", None)
 
 
 def test_keys_are_in_no_error_log_or_repr(world: World, caplog: pytest.LogCaptureFixture) -> None:

@@ -9,13 +9,14 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import text
 
+from src.decision.tokens import TokenView
 from src.service.database import (
     alerts,
     chain,
 )
 from src.service.database.engine import MIGRATIONS, Database, DatabaseError, alembic_config
 from src.service.database.tables import metadata
-from tests.conftest import TX_HASH
+from tests.conftest import TX_HASH, USDC
 from tests.service.database.rows import listed, store, store_alert, transaction
 from tests.service.databases import database_url
 
@@ -43,6 +44,16 @@ def test_feedback_is_kept_when_its_column_is_renamed(database: Database) -> None
     database.migrate()
     (found,) = listed(database)
     assert found.feedback == (alerts.Feedback("ann", True, "bot", 3.0),)
+
+
+def test_a_token_without_decimals_is_stored(database: Database) -> None:
+    token = TokenView(USDC, "Points", "PNTS", None)
+    with database.writing() as connection:
+        chain.store_tokens(connection, 1, [token])
+        assert chain.find_tokens(connection, 1, [USDC]) == {USDC: token}
+        alembic.command.downgrade(alembic_config(connection), "0006")
+        assert chain.find_tokens(connection, 1, [USDC]) == {}
+    database.migrate()
 
 
 def test_several_processes_may_migrate_at_once(tmp_path: Path) -> None:
