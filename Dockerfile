@@ -82,7 +82,7 @@ RUN python3 -m venv /opt/venv \
     && pip uninstall --yes pip setuptools \
     && python3 -m compileall -q --invalidation-mode unchecked-hash /opt/venv
 COPY package.json policy.yaml* isolation_forest.pkl isolation_forest.manifest.json* \
-    attack_model.npz attack_model.manifest.json* ./
+    attack_model.npz attack_model.manifest.json* drift_reference.json ./
 COPY docs/model/evaluation.json ./docs/model/
 COPY src ./src
 RUN python3 -m compileall -q --invalidation-mode unchecked-hash src \

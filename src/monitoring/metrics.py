@@ -9,14 +9,16 @@ text.
 docs/monitoring.md lists the metrics for operators.
 """
 
+import json
 import math
 import os
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from wsgiref.simple_server import WSGIServer
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from prometheus_client import (
     REGISTRY,
@@ -155,12 +157,18 @@ DRIFT_WASSERSTEIN = Gauge(
     multiprocess_mode="livemostrecent",
 )  # fmt: skip
 DRIFT_VERDICT = Gauge(
-    f"{_PREFIX}_drift_verdict", "Verdict of the last drift check: 0 ok, 1 watch, 2 retrain.",
+    f"{_PREFIX}_drift_verdict",
+    "Verdict of the last drift check: 0 ok, 1 watch, 2 retrain; -1 before the first.",
     multiprocess_mode="livemostrecent",
 )  # fmt: skip
 DRIFT_CHECKED = Gauge(
-    f"{_PREFIX}_drift_checked_timestamp_seconds", "When drift was last checked, Unix seconds.",
+    f"{_PREFIX}_drift_checked_timestamp_seconds",
+    "When drift was last checked, Unix seconds; NaN before the first check.",
     multiprocess_mode="livemostrecent",
+)  # fmt: skip
+DRIFT_INTERVAL = Gauge(
+    f"{_PREFIX}_drift_interval_seconds", "Between two drift checks; 0 in processes that make none.",
+    multiprocess_mode="livemax",
 )  # fmt: skip
 FRAUD_PREDICTIONS = Counter(
     "fraud_predictions", "Predictions of the fraud service, by prediction: 0, 1.", ["prediction"]
@@ -182,6 +190,11 @@ _STAGES = {
 }
 _FOREST_LATENCY = PREDICTION_LATENCY.labels("isolation_forest")
 _FRAUD_LATENCY = PREDICTION_LATENCY.labels("fraud")
+
+_BEFORE_DRIFT_CHECKS = {
+    f"{_PREFIX}_drift_verdict": -1.0,
+    f"{_PREFIX}_drift_checked_timestamp_seconds": math.nan,
+}
 
 _in_use_lock = threading.Lock()
 _in_use: dict[Gauge, tuple[str, ...]] = {}
@@ -310,6 +323,11 @@ def watch_stuck(block: int | None) -> None:
     WATCH_STUCK.set(-1 if block is None else block)
 
 
+def drift_is_due_every(seconds: float) -> None:
+    """Set the interval between drift checks."""
+    DRIFT_INTERVAL.set(seconds)
+
+
 def drift_checked(verdict: int, psi: Mapping[str, float], wasserstein: Mapping[str, float]) -> None:
     """Set the result of a drift check: 0 ok, 1 watch, 2 retrain; effect sizes by input."""
     for name, value in psi.items():
@@ -337,17 +355,36 @@ def render() -> tuple[bytes, str]:
     return generate_latest(_exposed()), CONTENT_TYPE_LATEST
 
 
-def serve(port: int, address: str = "127.0.0.1") -> tuple[WSGIServer, threading.Thread]:
+def serve(
+    port: int, address: str = "127.0.0.1", problems: Callable[[], list[str]] | None = None
+) -> tuple[WSGIServer, threading.Thread]:
     """Serve the metrics over HTTP from a daemon thread.
 
     Args:
         port: 0 for any free one.
         address: the interface; a container needs `0.0.0.0` to be scraped from outside.
+        problems: why the process is not ready, for `/readyz`; without it that has the metrics too.
 
     Raises:
         OSError: the port is in use.
     """
-    return start_http_server(port, address, registry=_exposed())
+    server, thread = start_http_server(port, address, registry=_exposed())
+    app = server.get_app()
+    if problems is not None and app is not None:
+        server.set_app(_with_readiness(app, problems))
+    return server, thread
+
+
+def _with_readiness(app: WSGIApplication, problems: Callable[[], list[str]]) -> WSGIApplication:
+    def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        if environ.get("PATH_INFO") != "/readyz":
+            return app(environ, start_response)
+        found = problems()
+        status = "503 Service Unavailable" if found else "200 OK"
+        start_response(status, [("Content-Type", "application/json")])
+        return [json.dumps({"ready": not found, "problems": found}).encode()]
+
+    return answer
 
 
 class _WorkersCollector(MultiProcessCollector):
@@ -370,14 +407,25 @@ class _WorkersCollector(MultiProcessCollector):
 
 
 class _Exposed(Collector):
-    """The recorded metrics, and `fraud_rate`, a share that cannot be summed over workers."""
+    """The recorded metrics, completed by what can be said only of all workers together."""
 
     def __init__(self, recorded: Collector) -> None:
         self._recorded = recorded
 
     def collect(self) -> Iterator[Metric]:
         predictions = {"0": 0.0, "1": 0.0}
-        for metric in self._recorded.collect():
+        recorded = list(self._recorded.collect())
+        never_checked = not any(
+            sample.value
+            for metric in recorded
+            if metric.name == f"{_PREFIX}_drift_checked_timestamp_seconds"
+            for sample in metric.samples
+        )
+        for metric in recorded:
+            if never_checked and metric.name in _BEFORE_DRIFT_CHECKS:
+                # A gauge that was never set is 0, which would be "ok", in 1970.
+                value = _BEFORE_DRIFT_CHECKS[metric.name]
+                metric.samples = [sample._replace(value=value) for sample in metric.samples]
             if metric.name == "fraud_predictions":
                 for sample in metric.samples:
                     if sample.name.endswith("_total"):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from src.detection.features.batch import TransferBatch
+from src.monitoring import metrics
 from src.monitoring.drift.drift_report import publish, to_json
 from src.monitoring.drift.sample import read_sample, sample_of
 from src.monitoring.drift.verdict import Drift, Verdict, compare
@@ -48,6 +49,7 @@ class DriftCheck:
         self._chain_id = chain_id
         self._reference = reference
         self._every_seconds = every_seconds
+        metrics.drift_is_due_every(every_seconds)
 
     def check_if_due(self) -> Drift | None:
         """Check, store and publish the result; None if no check is due or possible."""

@@ -100,6 +100,8 @@ class ServiceSettings:
         database_url: None for SQLite in `.cache/`.
         api_keys: clients of the service; without any it listens on loopback only.
         allowed_hosts: accepted values of `Host`; empty for any (loopback ones without keys).
+        public_url: where people open the service's pages, for links in notifications; None for no
+            links.
         cors_origins: web origins whose scripts may call the API.
         requests_per_second: rate limit per client, with bursts of four seconds' worth.
         max_body_bytes: largest request body.
@@ -137,6 +139,7 @@ class ServiceSettings:
     database_url: str | None = setting("DATABASE_URL", TEXT, None, secret=True)
     api_keys: tuple[ApiKey, ...] = setting("SERVICE_API_KEYS", _API_KEYS, (), secret=True)
     allowed_hosts: tuple[str, ...] = setting("SERVICE_ALLOWED_HOSTS", WORDS, ())
+    public_url: str | None = setting("SERVICE_PUBLIC_URL", URL, None)
     cors_origins: tuple[str, ...] = setting("SERVICE_CORS_ORIGINS", _ORIGINS, ())
     requests_per_second: int = setting(
         "SERVICE_REQUESTS_PER_SECOND", whole_number(1, 1_000_000), 100

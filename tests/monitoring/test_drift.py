@@ -1,6 +1,8 @@
 """Drift: silent on the same traffic, loud when tokens, values or shapes move."""
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -22,6 +24,7 @@ from src.monitoring.drift.measures import Categories, Distribution, bin_edges, e
 from src.monitoring.drift.sample import VALUE_SCALE, parse_sample, sample_of
 from src.monitoring.drift.verdict import TOKEN_MIX, TooFew, Verdict, compare
 from src.registry.bundle import MODEL_FILE
+from src.settings import PROJECT_ROOT
 from src.training.hyperparameters import Hyperparameters
 from src.training.run import train
 from src.training.sample import write_sample
@@ -236,6 +239,15 @@ def test_the_command_writes_reports_and_its_exit_code_tells(
     few = ["--reference", saved, "--current", str(folder), "--least", "100000"]
     assert command.main(few) == 1
     assert "at least 100,000" in capsys.readouterr().err
+
+
+def test_before_the_first_check_drift_is_unknown_and_not_ok():
+    code = "from src.monitoring import metrics; print(metrics.render()[0].decode())"
+    told = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=PROJECT_ROOT
+    ).stdout
+    assert "token_transfers_drift_verdict -1.0" in told
+    assert "token_transfers_drift_checked_timestamp_seconds NaN" in told
 
 
 def test_the_outcome_reaches_the_metrics(reference):

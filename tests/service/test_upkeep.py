@@ -15,7 +15,8 @@ from starlette.testclient import TestClient
 
 from src.chain.transfers import Transfer
 from src.detection.features.batch import TransferBatch
-from src.monitoring.drift.sample import sample_of
+from src.detection.forest.manifest import read_manifest
+from src.monitoring.drift.sample import parse_sample, sample_of
 from src.monitoring.drift.verdict import Verdict
 from src.registry.bundle import MODEL_FILE
 from src.registry.registry import Registry
@@ -29,8 +30,9 @@ from src.service.drift_check import DriftCheck
 from src.service.embedded import embedded_node
 from src.service.model_refresh import ModelRefresher
 from src.service.records import LoadedTransaction
-from src.service.settings import load_service_settings
+from src.service.settings import DEFAULT_DRIFT_REFERENCE, load_service_settings
 from src.service.watch.__main__ import main
+from src.settings import PROJECT_ROOT
 from src.variables import SettingsError
 from tests.conftest import ALICE, BOB, TIMESTAMP, USDC
 from tests.registry.test_registry import make_bundle
@@ -233,6 +235,14 @@ def test_drift_is_checked_when_due_by_one_worker_and_stored(
     assert again is not None
     assert again.verdict is Verdict.RETRAIN
     assert counted("token_transfers_drift_verdict") == 2
+
+
+def test_the_shipped_reference_is_of_the_shipped_model() -> None:
+    """If not: `npm run drift -- --reference DATA --save-reference drift_reference.json`."""
+    reference = parse_sample(DEFAULT_DRIFT_REFERENCE.read_text())
+    shipped = read_manifest(PROJECT_ROOT / "isolation_forest.pkl")
+    assert reference.model_version == str(shipped.model_version)
+    assert reference.size > 1000
 
 
 def test_without_a_reference_the_log_says_how_to_make_one(

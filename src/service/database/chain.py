@@ -73,6 +73,16 @@ def mark_orphaned(connection: Connection, chain_id: int, block_hashes: Collectio
     return result.rowcount
 
 
+def transactions_in(connection: Connection, chain_id: int, block_hash: str) -> list[str]:
+    """The hashes of a block's stored transactions."""
+    query = (
+        select(transactions.c.tx_hash)
+        .where(transactions.c.chain_id == chain_id)
+        .where(transactions.c.block_hash == block_hash)
+    )
+    return list(connection.scalars(query))
+
+
 def find_transaction(
     connection: Connection, chain_id: int, tx_hash: str
 ) -> tuple[LoadedTransaction, bool] | None:

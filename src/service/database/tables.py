@@ -255,15 +255,22 @@ watched_blocks = Table(
     Column("parent_hash", Hash, nullable=False),
 )
 
+# At most one row of a kind is due for an alert and a channel; the last one says where it stands.
 notifications = Table(
     "notifications",
     metadata,
-    Column("alert", ForeignKey("alerts.id", ondelete="CASCADE"), primary_key=True),
-    Column("channel", String(64), primary_key=True),  # fingerprint: the URL holds a secret
+    Column("id", RowId, primary_key=True),
+    Column("uuid", String(36), nullable=False),  # what receivers know it by
+    Column("alert", ForeignKey("alerts.id", ondelete="CASCADE"), nullable=False),
+    Column("channel", String(64), nullable=False),  # fingerprint: the URL holds a secret
+    # A reorganisation undid what an earlier, sent row told.
+    Column("is_retraction", Boolean, nullable=False, server_default=false()),
     Column("attempts", Integer, nullable=False),
     Column("due_at", Double, nullable=False),
+    Column("noted_at", Double, nullable=False),  # when it was queued or last tried
     Column("sent_at", Double),
     Column("failure", Text),
+    Index(None, "alert"),
     Index(None, "due_at"),
 )
 

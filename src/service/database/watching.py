@@ -2,14 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
+from uuid import uuid4
 
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import Connection, Select, delete, func, insert, select, update
 
-from src.service.database.engine import insert_missing, put
-from src.service.database.tables import notifications, watched_blocks
+from src.service.database.engine import put
+from src.service.database.tables import alerts, notifications, watched_blocks
 
 _MAX_DUE: Final = 100
+_CHUNK: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,10 +25,22 @@ class WatchedBlock:
 
 @dataclass(frozen=True, slots=True)
 class DueNotification:
-    """A notification to send now."""
+    """A notification to send now.
 
+    Attributes:
+        id: of the row.
+        uuid: the same for each attempt; no other notification ever has it.
+        alert: the alert's id.
+        channel: name of the receiver.
+        is_retraction: takes back what was sent about the alert.
+        attempts: so far.
+    """
+
+    id: int
+    uuid: str
     alert: int
     channel: str
+    is_retraction: bool
     attempts: int
 
 
@@ -74,43 +88,113 @@ def forget_watched(connection: Connection, chain_id: int, block: WatchedBlock) -
 def queue_notifications(
     connection: Connection, alert_ids: Sequence[int], channel: str, now: float
 ) -> None:
-    """Queue one notification per alert, unless it is already queued or sent."""
-    rows = [
-        {"alert": alert, "channel": channel, "attempts": 0, "due_at": now} for alert in alert_ids
-    ]
-    insert_missing(connection, notifications, rows)
+    """Queue one notification per alert, unless it is already queued or sent.
+
+    An alert that was retracted and is raised again is told again; if its retraction is not sent
+    yet, that is dropped instead.
+    """
+    for alert in alert_ids:
+        last = connection.execute(_last_rows([alert], channel)).first()
+        if last is None or (last.is_retraction and last.sent_at is not None):
+            _queue(connection, alert, channel, now, is_retraction=False)
+        elif last.is_retraction:
+            drop_notification(connection, last.id)
+
+
+def retract_notifications(
+    connection: Connection, chain_id: int, tx_hashes: Sequence[str], now: float
+) -> None:
+    """Queue retractions of what was sent about those alerts of transactions that are orphaned.
+
+    What was never tried is not sent at all.
+    """
+    for start in range(0, len(tx_hashes), _CHUNK):
+        gone = connection.scalars(
+            select(alerts.c.id)
+            .where(alerts.c.chain_id == chain_id)
+            .where(alerts.c.tx_hash.in_(tx_hashes[start : start + _CHUNK]))
+            .where(alerts.c.orphaned.is_(True))
+        ).all()
+        for last in connection.execute(_last_rows(gone)).all() if gone else ():
+            if last.is_retraction:
+                continue
+            if last.attempts == 0:
+                drop_notification(connection, last.id)
+            else:  # also if no attempt is known to have succeeded: the receiver may have it
+                _queue(connection, last.alert, last.channel, now, is_retraction=True)
 
 
 def due_notifications(
     connection: Connection, channel: str, now: float, max_attempts: int
 ) -> list[DueNotification]:
-    """At most `_MAX_DUE` unsent notifications that are due, oldest first."""
+    """At most `_MAX_DUE` unsent notifications that are due, oldest first.
+
+    One that was noted later than now is due too: the clock was set back, and its time to be sent
+    may be far away.
+    """
     rows = connection.execute(
-        select(notifications.c.alert, notifications.c.channel, notifications.c.attempts)
+        select(*[notifications.c[name] for name in DueNotification.__slots__])
         .where(notifications.c.channel == channel)
         .where(notifications.c.sent_at.is_(None))
-        .where(notifications.c.due_at <= now)
+        .where((notifications.c.due_at <= now) | (notifications.c.noted_at > now))
         .where(notifications.c.attempts < max_attempts)
-        .order_by(notifications.c.due_at, notifications.c.alert)
+        .order_by(notifications.c.due_at, notifications.c.id)
         .limit(_MAX_DUE)
     )
-    return [DueNotification(row.alert, row.channel, row.attempts) for row in rows]
+    return [DueNotification(*row) for row in rows]
 
 
 def note_attempt(
     connection: Connection,
     notification: DueNotification,
     *,
-    sent_at: float | None,
+    now: float,
     failure: str | None,
-    next_at: float,
+    pause: float,
 ) -> None:
-    """Record the result of sending: sent, or failed and due again at `next_at`."""
-    connection.execute(
+    """Record the result of sending: sent, or failed and due again after `pause` seconds."""
+    updated = connection.execute(
         update(notifications)
-        .where(notifications.c.alert == notification.alert)
-        .where(notifications.c.channel == notification.channel)
+        .where(notifications.c.id == notification.id)
         .values(
-            attempts=notification.attempts + 1, sent_at=sent_at, failure=failure, due_at=next_at
+            attempts=notification.attempts + 1,
+            sent_at=now if failure is None else None,
+            failure=failure,
+            due_at=now + pause,
+            noted_at=now,
+        )
+    )
+    if not updated.rowcount and not notification.is_retraction:
+        # A reorganisation dropped it while it was on its way.
+        alert, channel = notification.alert, notification.channel
+        _queue(connection, alert, channel, now, is_retraction=True)
+
+
+def drop_notification(connection: Connection, number: int) -> None:
+    """Remove a notification that is not to be sent."""
+    connection.execute(delete(notifications).where(notifications.c.id == number))
+
+
+def _last_rows(alert_ids: Sequence[int], channel: str | None = None) -> Select[Any]:
+    """The last notification of each alert and channel."""
+    newest = select(func.max(notifications.c.id)).where(notifications.c.alert.in_(alert_ids))
+    if channel is not None:
+        newest = newest.where(notifications.c.channel == channel)
+    newest = newest.group_by(notifications.c.alert, notifications.c.channel)
+    return select(notifications).where(notifications.c.id.in_(newest))
+
+
+def _queue(
+    connection: Connection, alert: int, channel: str, now: float, *, is_retraction: bool
+) -> None:
+    connection.execute(
+        insert(notifications).values(
+            uuid=str(uuid4()),
+            alert=alert,
+            channel=channel,
+            is_retraction=is_retraction,
+            attempts=0,
+            due_at=now,
+            noted_at=now,
         )
     )

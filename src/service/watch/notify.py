@@ -2,7 +2,8 @@
 
 Notifications are queued in the database in the same transaction as the alert, and retried until
 they are delivered or given up, so that neither a restart nor an unavailable receiver loses one. A
-receiver may get the same notification twice, with the same id.
+receiver may get the same notification twice, with the same id. If a reorganisation removes the
+transaction of an alert that was delivered, a retraction follows.
 """
 
 import hashlib
@@ -10,20 +11,23 @@ import hmac
 import json
 import logging
 import time
-from collections.abc import Sequence
-from datetime import UTC, datetime
-from typing import Any, Final, Protocol
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol
 
 from src.chain.clients.http import HttpClient
 from src.chain.clients.transport import PrivateAddress
 from src.chain.errors import SourceUnavailable
-from src.detection.records import Action
 from src.monitoring import metrics
 from src.monitoring.periodic import Periodic
-from src.service.database.alerts import Alert, find_alert
 from src.service.database.engine import Database
-from src.service.database.watching import DueNotification, due_notifications, note_attempt
+from src.service.database.watching import (
+    DueNotification,
+    drop_notification,
+    due_notifications,
+    note_attempt,
+)
 from src.service.settings import ServiceSettings
+from src.service.watch.message import Message, read_message
 from src.variables import reveal
 
 logger = logging.getLogger(__name__)
@@ -45,7 +49,7 @@ class Channel(Protocol):
     def name(self) -> str:
         """The receiver's name in the database: a fingerprint, since its URL contains secrets."""
 
-    def send(self, alert: Alert) -> str | None:
+    def send(self, message: Message) -> str | None:
         """Send; returns None, or the reason of the failure, without secrets."""
 
 
@@ -69,13 +73,13 @@ class Webhook:
         )
         self._secret = secret.encode()
 
-    def send(self, alert: Alert) -> str | None:
+    def send(self, message: Message) -> str | None:
         """See `Channel`."""
-        body = json.dumps(as_json(alert), separators=(",", ":"), sort_keys=True).encode()
+        body = json.dumps(message.as_json(), separators=(",", ":"), sort_keys=True).encode()
         timestamp = str(int(time.time()))
         headers = {
             "Content-Type": "application/json",
-            "X-Notification-Id": str(alert.id),
+            "X-Notification-Id": message.uuid,
             TIMESTAMP_HEADER: timestamp,
             SIGNATURE_HEADER: signature(self._secret, timestamp, body),
         }
@@ -96,13 +100,24 @@ class AppriseChannel:
 
         self.name = _fingerprint("apprise", url)
         self._apprise = apprise.Apprise()
+        self._types = {
+            "info": apprise.NotifyType.INFO,
+            "warning": apprise.NotifyType.WARNING,
+            "failure": apprise.NotifyType.FAILURE,
+        }
+        # Not markup: a name in it is anybody's.
+        self._text_format = apprise.NotifyFormat.TEXT
         if not self._apprise.add(url):
             raise ValueError("NOTIFY_URLS: Apprise does not support one of the URLs")
 
-    def send(self, alert: Alert) -> str | None:
+    def send(self, message: Message) -> str | None:
         """See `Channel`."""
-        action = Action(alert.action).name
-        sent = self._apprise.notify(title=f"{action}: {alert.name}", body=_text(alert))
+        sent = self._apprise.notify(
+            title=message.title,
+            body=message.text,
+            notify_type=self._types[message.level],
+            body_format=self._text_format,
+        )
         return None if sent else "Apprise could not deliver the notification"
 
 
@@ -113,12 +128,22 @@ class Notifier:
         database: holds the queue.
         channels: the receivers.
         first_pause: seconds before the second attempt; doubled for each further attempt.
+        public_url: where people see the service's pages; None if nowhere.
+        clock: Unix seconds.
     """
 
     def __init__(
-        self, database: Database, channels: Sequence[Channel], first_pause: float = _FIRST_PAUSE
+        self,
+        database: Database,
+        channels: Sequence[Channel],
+        first_pause: float = _FIRST_PAUSE,
+        *,
+        public_url: str | None = None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._database = database
+        self._public_url = public_url
+        self._clock = clock
         self._channels = channels
         self._first_pause = first_pause
         self._sending = Periodic("notify", _POLL_SECONDS, self.send_due)
@@ -142,7 +167,7 @@ class Notifier:
         arrived = 0
         for channel in self._channels:
             with self._database.reading() as connection:
-                due = due_notifications(connection, channel.name, time.time(), MAX_ATTEMPTS)
+                due = due_notifications(connection, channel.name, self._clock(), MAX_ATTEMPTS)
             for notification in due:
                 if self._sending.stopping.is_set():
                     return arrived
@@ -151,28 +176,24 @@ class Notifier:
 
     def _send(self, channel: Channel, notification: DueNotification) -> bool:
         with self._database.reading() as connection:
-            alert = find_alert(connection, notification.alert)
+            message = read_message(connection, notification, self._public_url)
+        if message is None:
+            with self._database.writing() as connection:
+                drop_notification(connection, notification.id)
+            return False
         failure = None
-        if alert is not None and not alert.orphaned:  # orphaned alerts are not sent
-            try:
-                failure = channel.send(alert)
-            # A channel's library may raise anything; the queue must continue.
-            except Exception as error:
-                logger.exception("channel %s failed", channel.name)
-                failure = type(error).__name__
-        now = time.time()
+        try:
+            failure = channel.send(message)
+        # A channel's library may raise anything; the queue must continue.
+        except Exception as error:
+            logger.exception("channel %s failed", channel.name)
+            failure = type(error).__name__
         if failure is not None:
             metrics.error_occurred("NotificationFailed")
             logger.warning("notification to %s failed: %s", channel.name, failure)
         pause = min(self._first_pause * 2**notification.attempts, _MAX_BACKOFF)
         with self._database.writing() as connection:
-            note_attempt(
-                connection,
-                notification,
-                sent_at=now if failure is None else None,
-                failure=failure,
-                next_at=now + pause,
-            )
+            note_attempt(connection, notification, now=self._clock(), failure=failure, pause=pause)
         return failure is None
 
 
@@ -195,33 +216,6 @@ def signature(secret: bytes, timestamp: str, body: bytes) -> str:
     """The value of `X-Signature` for a webhook's timestamp and body."""
     digest = hmac.new(secret, timestamp.encode() + b"." + body, hashlib.sha256)
     return f"sha256={digest.hexdigest()}"
-
-
-def as_json(alert: Alert) -> dict[str, Any]:
-    """An alert in the format of webhooks."""
-    return {
-        "id": alert.id,
-        "alert_id": alert.alert_id,
-        "name": alert.name,
-        "description": alert.description,
-        "reason": alert.reason,
-        "severity": alert.severity,
-        "action": Action(alert.action).name,
-        "chain_id": alert.chain_id,
-        "transaction_hash": alert.tx_hash,
-        "from_address": alert.from_address,
-        "block_number": alert.block_number,
-        "block_timestamp": alert.block_timestamp,
-    }
-
-
-def _text(alert: Alert) -> str:
-    lines = [alert.description, *([alert.reason] if alert.reason else [])]
-    lines.append(f"Transaction {alert.tx_hash} on chain {alert.chain_id}")
-    if alert.block_timestamp is not None and alert.block_timestamp < 2**37:
-        moment = datetime.fromtimestamp(alert.block_timestamp, UTC)
-        lines.append(f"Block {alert.block_number}, {moment:%Y-%m-%d %H:%M:%S} UTC")
-    return "\n".join(lines)
 
 
 def _fingerprint(kind: str, url: str) -> str:

@@ -70,13 +70,15 @@ def watch(
         fraud = load_fraud(settings, common.model_public_key)
         decider = open_decider(opened, settings, common, fraud, CounterpartyBook())
         node = open_node(opened, settings, common)
-        if settings.metrics_port is not None:
-            server, _ = metrics.serve(settings.metrics_port, common.metrics_address)
-            opened.callback(server.shutdown)
-        notifier = Notifier(database, channels)
+        notifier = Notifier(database, channels, public_url=settings.public_url)
         watcher = Watcher(
             database, node, decider, settings, common.chain_id, notifier.channel_names
         )
+        if settings.metrics_port is not None:
+            server, _ = metrics.serve(
+                settings.metrics_port, common.metrics_address, watcher.problems
+            )
+            opened.callback(server.shutdown)
         if once:
             watcher.catch_up(stop)
             notifier.send_due()

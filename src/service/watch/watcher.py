@@ -15,7 +15,12 @@ from src.chain.networks import network
 from src.chain.recording.fetch import UnverifiedBlock
 from src.monitoring import metrics
 from src.service.database.alerts import store_alerts
-from src.service.database.chain import mark_orphaned, store_tokens, store_transactions
+from src.service.database.chain import (
+    mark_orphaned,
+    store_tokens,
+    store_transactions,
+    transactions_in,
+)
 from src.service.database.decisions import store_decision
 from src.service.database.engine import Database
 from src.service.database.watching import (
@@ -24,6 +29,7 @@ from src.service.database.watching import (
     forget_watched,
     last_watched,
     queue_notifications,
+    retract_notifications,
     watched_at,
 )
 from src.service.decider import Decider
@@ -69,6 +75,11 @@ class Watcher:
         self._channels = channels
         self._newest = time.time()  # of the last block, or the start
         self._head: int | None = None
+        self._problem: str | None = "the head of the chain was not reached so far"
+
+    def problems(self) -> list[str]:
+        """Why watching is not in step with the chain, for the readiness probe."""
+        return [] if self._problem is None else [self._problem]
 
     def run(self, stop: threading.Event) -> None:
         """Follow the head until stopped; retries after failures of the node."""
@@ -80,6 +91,7 @@ class Watcher:
             try:
                 self.catch_up(stop)
                 pause = usual
+                self._problem = None
             except UnverifiedBlock as error:
                 self._failed(error)
                 metrics.watch_stuck(error.number)
@@ -136,6 +148,8 @@ class Watcher:
     def _failed(self, error: Exception) -> None:
         """Show a failure in the metrics: without it, a watcher that never worked looks healthy."""
         metrics.error_occurred(error)
+        known = isinstance(error, SourceError | UnverifiedBlock)
+        self._problem = str(error) if known else type(error).__name__
         lag = None
         if self._head is not None:
             with contextlib.suppress(Exception), self._database.reading() as connection:
@@ -172,12 +186,14 @@ class Watcher:
 
     def _take_back(self, block: WatchedBlock) -> None:
         with self._database.writing() as connection:
-            orphaned = mark_orphaned(connection, self._chain_id, [block.block_hash])
+            gone = transactions_in(connection, self._chain_id, block.block_hash)
+            mark_orphaned(connection, self._chain_id, [block.block_hash])
             forget_watched(connection, self._chain_id, block)
+            retract_notifications(connection, self._chain_id, gone, time.time())
         logger.warning(
             "block %d was replaced: %d transactions are no longer in the chain",
             block.block_number,
-            orphaned,
+            len(gone),
         )
 
     def _work(self, block: LoadedBlock) -> None:
@@ -197,6 +213,9 @@ class Watcher:
                 ]
                 for channel in self._channels:
                     queue_notifications(connection, notified, channel, now)
+            # Those of transactions that moved here, and do not deserve their alerts any more.
+            hashes = [one.tx_hash for one in block.transactions]
+            retract_notifications(connection, self._chain_id, hashes, now)
             watched = WatchedBlock(block.number, block.hash, block.parent_hash)
             add_watched(connection, self._chain_id, watched, REMEMBERED_BLOCKS)
         alerts = sum(len(outcome.alerts) for _, outcome in outcomes)

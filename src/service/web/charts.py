@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from src.service.web.formatting import number, percent
+from src.service.formatting import number, percent
 
 WIDTH = 560.0
 HEIGHT = 250.0

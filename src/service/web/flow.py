@@ -11,7 +11,7 @@ from itertools import pairwise
 
 from src.chain.transfers import ZERO_ADDRESS, Transfer
 from src.decision.tokens import TokenView, decimals_of, label_of
-from src.service.web.formatting import amount, short
+from src.service.formatting import amount, short
 
 MAX_ACCOUNTS = 24
 MAX_MOVES = 60

@@ -7,8 +7,8 @@ from src.reports.intervals import share_interval
 from src.service.context import Service
 from src.service.database.alerts import SEVERITIES, AlertFilter, list_alerts
 from src.service.database.statistics import SCORE_BINS, Overview, block_times, overview
+from src.service.formatting import moment
 from src.service.web.charts import expected_shares, histogram, stacked_bars
-from src.service.web.formatting import moment
 
 _DAY: Final = 86_400
 SPANS: Final = {"day": _DAY, "week": 7 * _DAY, "month": 30 * _DAY, "all": 0}

@@ -17,9 +17,9 @@ from src.service.database.analyses import (
 )
 from src.service.database.jobs import list_jobs
 from src.service.database.registry import find_model
+from src.service.formatting import number, short
 from src.service.http.problems import Problem
 from src.service.web.charts import Chart, log_log
-from src.service.web.formatting import number, short
 from src.service.web.forms import whole_or_none
 
 MAX_POINTS: Final = 3_000

@@ -10,7 +10,7 @@ from starlette.responses import HTMLResponse
 
 from src.chain.networks import network
 from src.detection.records import Action
-from src.service.web import formatting as text
+from src.service import formatting as text
 
 _HERE = Path(__file__).parent
 STATIC = _HERE / "static"

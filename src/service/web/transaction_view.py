@@ -8,18 +8,19 @@ from sqlalchemy import Connection
 
 from src.chain.networks import described, network
 from src.chain.transfers import Transfer
-from src.decision.tokens import TokenView, decimals_of, label_of
+from src.decision.tokens import TokenView, decimals_of
 from src.detection.features.definitions import FEATURES
 from src.detection.forest.model import Model
 from src.detection.records import NATIVE, NATIVE_DECIMALS
+from src.service.balances import Net, all_transfers, net_changes, shown_label
 from src.service.database.alerts import Alert, AlertFilter, list_alerts
 from src.service.database.chain import find_tokens, find_transaction
 from src.service.database.decisions import StoredDecision, find_features, newest_decision
+from src.service.formatting import amount, exact_amount, signed, words
 from src.service.records import LoadedTransaction
 from src.service.web.charts import Chart, signed_bars
 from src.service.web.evaluation import FeatureInTraining, read_evaluation
 from src.service.web.flow import Flow, lay_out
-from src.service.web.formatting import amount, exact_amount, short, signed, words
 from src.service.web.queries import Company, company_of
 
 MAX_TRANSFERS = 200
@@ -34,18 +35,6 @@ class Move:
     payee: str
     amount: str
     exact: str
-    token: str
-    label: str
-
-
-@dataclass(frozen=True, slots=True)
-class Net:
-    """An account's gain or loss of one token over the whole transaction."""
-
-    account: str
-    amount: str
-    exact: str
-    is_gain: bool
     token: str
     label: str
 
@@ -107,7 +96,7 @@ def view_transaction(
     tokens = find_tokens(connection, chain_id, {one.token for one in transaction.transfers})
     symbol = network(chain_id).native_symbol
     tokens[NATIVE] = TokenView(NATIVE, symbol, symbol, NATIVE_DECIMALS, well_known=True)
-    moved = _moved(transaction)
+    moved = all_transfers(transaction)
     alerts, _ = list_alerts(connection, AlertFilter(tx_hash=tx_hash), sort="severity")
     named, company = None, None
     if decision is not None:
@@ -115,7 +104,7 @@ def view_transaction(
         named = find_features(connection, chain_id, tx_hash, version)
         company = company_of(connection, chain_id, tx_hash, decision.decider, version, model.inputs)
     weights = list(decision.explanation or []) if decision else []
-    nets = _nets(moved, tokens)
+    nets = net_changes(moved, tokens)
     return TransactionView(
         chain=described(chain_id),
         coin=symbol,
@@ -145,21 +134,6 @@ def view_transaction(
     )
 
 
-def _moved(transaction: LoadedTransaction) -> list[Transfer]:
-    """All transfers in log order, native ones as those of the token `NATIVE`.
-
-    Where the chain does not log them, the value sent with the transaction is the first one.
-    """
-    native = [Transfer(NATIVE, *one) for one in transaction.native]
-    if not native and transaction.value and transaction.sender and transaction.to:
-        native = [Transfer(NATIVE, transaction.sender, transaction.to, transaction.value, -1)]
-    return sorted([*transaction.transfers, *native], key=lambda one: one.log_index)
-
-
-def _label(address: str, tokens: Mapping[str, TokenView]) -> str:
-    return label_of(address, tokens.get(address), written=short(address))
-
-
 def _move(one: Transfer, tokens: Mapping[str, TokenView]) -> Move:
     decimals = decimals_of(one.token, tokens)
     return Move(
@@ -168,31 +142,8 @@ def _move(one: Transfer, tokens: Mapping[str, TokenView]) -> Move:
         amount=amount(one.amount, decimals),
         exact=exact_amount(one.amount, decimals),
         token=one.token,
-        label=_label(one.token, tokens),
+        label=shown_label(one.token, tokens),
     )
-
-
-def _nets(transfers: Sequence[Transfer], tokens: Mapping[str, TokenView]) -> list[Net]:
-    """Gains and losses, accounts in order of appearance, without balanced ones."""
-    nets: dict[str, dict[str, int]] = {}
-    for one in transfers:
-        payer = nets.setdefault(one.sender, {})
-        payer[one.token] = payer.get(one.token, 0) - one.amount
-        payee = nets.setdefault(one.recipient, {})
-        payee[one.token] = payee.get(one.token, 0) + one.amount
-    return [
-        Net(
-            account=account,
-            amount=amount(abs(net), decimals_of(token, tokens)),
-            exact=exact_amount(abs(net), decimals_of(token, tokens)),
-            is_gain=net > 0,
-            token=token,
-            label=_label(token, tokens),
-        )
-        for account, own in nets.items()
-        for token, net in own.items()
-        if net
-    ]
 
 
 def _features(

@@ -3,6 +3,7 @@
 import math
 
 import pytest
+from sqlalchemy import Connection
 
 from src.chain.transfers import Transfer
 from src.decision.tokens import TokenView
@@ -21,6 +22,7 @@ from tests.service.database.rows import (
     BLOCK_HASH,
     NEW_BLOCK_HASH,
     OTHER_HASH,
+    alert,
     decision,
     listed,
     store,
@@ -209,6 +211,78 @@ def test_an_analysis_stored_twice_stands_once(database: Database) -> None:
     assert (found, page, marked) == (rows, rows[1:], rows[:1])
 
 
+def due_now(connection: Connection, now: float) -> list[tuple[int, bool]]:
+    due = watching.due_notifications(connection, "c", now, max_attempts=9)
+    return [(one.alert, one.is_retraction) for one in due]
+
+
+def test_a_notification_that_failed_is_due_at_once_if_the_clock_is_set_back(
+    database: Database,
+) -> None:
+    store(database, transaction())
+    number = store_alert(database)
+    with database.writing() as connection:
+        watching.queue_notifications(connection, [number], "c", now=1000.0)
+        assert due_now(connection, 900.0) == [(number, False)]
+        (due,) = watching.due_notifications(connection, "c", 1000.0, max_attempts=9)
+        watching.note_attempt(connection, due, now=1000.0, failure="HTTP 500", pause=100.0)
+        assert due_now(connection, 1050.0) == []
+        assert due_now(connection, 900.0) == [(number, False)]
+        watching.note_attempt(connection, due, now=900.0, failure="HTTP 500", pause=100.0)
+        assert due_now(connection, 950.0) == []
+
+
+def test_what_was_sent_is_retracted_and_what_was_not_is_dropped(database: Database) -> None:
+    store(database, transaction())
+    number = store_alert(database)
+    hashes = [transaction().tx_hash]
+
+    def send(connection: Connection, now: float) -> str:
+        (due,) = watching.due_notifications(connection, "c", now, max_attempts=9)
+        watching.note_attempt(connection, due, now=now, failure=None, pause=0.0)
+        return due.uuid
+
+    with database.writing() as connection:
+        watching.queue_notifications(connection, [number], "c", now=1.0)
+        watching.retract_notifications(connection, 1, hashes, 2.0)
+        assert due_now(connection, 2.0) == [(number, False)]  # it is not orphaned
+        chain.mark_orphaned(connection, 1, [transaction().block_hash])
+        watching.retract_notifications(connection, 1, hashes, 2.0)
+        assert due_now(connection, 2.0) == []
+
+        alerts.store_alerts(connection, [alert()], 3.0)
+        watching.queue_notifications(connection, [number], "c", now=3.0)
+        ids = {send(connection, 3.0)}
+        chain.mark_orphaned(connection, 1, [transaction().block_hash])
+        for _ in range(2):
+            watching.retract_notifications(connection, 1, hashes, 4.0)
+        assert due_now(connection, 4.0) == [(number, True)]
+        alerts.store_alerts(connection, [alert()], 5.0)  # back before anybody was told
+        watching.queue_notifications(connection, [number], "c", now=5.0)
+        assert due_now(connection, 5.0) == []
+
+        chain.mark_orphaned(connection, 1, [transaction().block_hash])
+        watching.retract_notifications(connection, 1, hashes, 6.0)
+        ids.add(send(connection, 6.0))
+        alerts.store_alerts(connection, [alert()], 7.0)
+        watching.queue_notifications(connection, [number], "c", now=7.0)
+        assert due_now(connection, 7.0) == [(number, False)]
+        ids.add(send(connection, 7.0))
+    assert len(ids) == 3
+
+
+def test_what_a_reorganisation_drops_on_its_way_is_retracted(database: Database) -> None:
+    store(database, transaction())
+    number = store_alert(database)
+    with database.writing() as connection:
+        watching.queue_notifications(connection, [number], "c", now=1.0)
+        (due,) = watching.due_notifications(connection, "c", 1.0, max_attempts=9)
+        chain.mark_orphaned(connection, 1, [transaction().block_hash])
+        watching.retract_notifications(connection, 1, [transaction().tx_hash], 2.0)
+        watching.note_attempt(connection, due, now=3.0, failure=None, pause=0.0)
+        assert due_now(connection, 3.0) == [(number, True)]
+
+
 def test_watched_blocks_and_notifications_are_kept(database: Database) -> None:
     store(database, transaction())
     number = store_alert(database)
@@ -221,9 +295,10 @@ def test_watched_blocks_and_notifications_are_kept(database: Database) -> None:
         for _ in range(2):
             watching.queue_notifications(connection, [number], "c", now=1.0)
         (due,) = watching.due_notifications(connection, "c", 1.0, max_attempts=2)
-        watching.note_attempt(connection, due, sent_at=None, failure="HTTP 500", next_at=5.0)
+        watching.note_attempt(connection, due, now=1.0, failure="HTTP 500", pause=4.0)
         assert watching.due_notifications(connection, "c", 4.0, max_attempts=2) == []
         (due,) = watching.due_notifications(connection, "c", 5.0, max_attempts=2)
-        watching.note_attempt(connection, due, sent_at=6.0, failure=None, next_at=6.0)
+        assert due.attempts == 1
+        watching.note_attempt(connection, due, now=6.0, failure=None, pause=0.0)
         assert watching.due_notifications(connection, "c", math.inf, max_attempts=9) == []
     assert last == watching.WatchedBlock(2, "0x2", "0x1")

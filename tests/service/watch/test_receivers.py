@@ -16,6 +16,7 @@ from pytest_httpserver import HTTPServer
 from src.chain.clients import transport
 from src.service.app import create_app
 from src.service.settings import load_service_settings
+from src.service.watch.message import Message
 from src.service.watch.notify import Webhook
 from tests.service.chain import THEFT, common_settings, service_settings
 from tests.support import raw_server
@@ -46,7 +47,7 @@ def test_an_address_of_the_internet_is_public(address: str) -> None:
 def test_a_webhook_does_not_reach_this_machine(httpserver: HTTPServer, host: str) -> None:
     httpserver.expect_request("/").respond_with_data("")
     webhook = Webhook(f"http://{host}:{httpserver.port}/", "secret")
-    assert webhook.send(an_alert()) == PRIVATE
+    assert webhook.send(a_message()) == PRIVATE
     assert httpserver.log == []
 
 
@@ -56,13 +57,13 @@ PRIVATE = "private address, see WEBHOOK_ALLOW_PRIVATE"
 def test_a_webhook_reaches_a_private_network_where_that_is_wanted(httpserver: HTTPServer) -> None:
     httpserver.expect_request("/").respond_with_data("")
     webhook = Webhook(httpserver.url_for("/"), "secret", allow_private=True)
-    assert webhook.send(an_alert()) is None
+    assert webhook.send(a_message()) is None
 
 
 def test_a_redirect_is_not_followed(httpserver: HTTPServer) -> None:
     httpserver.expect_request("/").respond_with_data("", 302, {"Location": "/inside"})
     webhook = Webhook(httpserver.url_for("/"), "secret", allow_private=True)
-    assert webhook.send(an_alert()) == "HTTP 302"
+    assert webhook.send(a_message()) == "HTTP 302"
     assert [request.path for request, _ in httpserver.log] == ["/"]
 
 
@@ -71,25 +72,28 @@ def test_a_receiver_that_never_ends_its_head_is_not_waited_for(
 ) -> None:
     monkeypatch.setattr("src.service.watch.notify._TIMEOUT", 0.2)
     with raw_server.raw_server(raw_server.drip_head) as url:
-        assert Webhook(url, "secret", allow_private=True).send(an_alert()) == "timed out"
+        assert Webhook(url, "secret", allow_private=True).send(a_message()) == "timed out"
 
 
 def test_an_answer_without_end_is_not_read() -> None:
     with raw_server.raw_server(raw_server.endless_body) as url:
-        assert Webhook(url, "secret", allow_private=True).send(an_alert()) is None
+        assert Webhook(url, "secret", allow_private=True).send(a_message()) is None
 
 
 def test_a_receiver_gets_the_address_that_was_given(httpserver: HTTPServer) -> None:
     httpserver.expect_request("/hooks/a/", query_string="key=b/").respond_with_data("")
     webhook = Webhook(httpserver.url_for("/hooks/a/?key=b/"), "secret", allow_private=True)
-    assert webhook.send(an_alert()) is None
+    assert webhook.send(a_message()) is None
 
 
-def an_alert() -> Any:
+def a_message() -> Message:
     from src.service.database.alerts import Alert
 
     fields = dict.fromkeys(Alert.__dataclass_fields__)
-    return Alert(**(fields | {"id": 1, "action": 2, "chain_id": 1, "tx_hash": THEFT}))  # type: ignore[arg-type]
+    return Message(
+        uuid="5f0c",
+        alert=Alert(**(fields | {"id": 1, "action": 2, "chain_id": 1, "tx_hash": THEFT})),  # type: ignore[arg-type]
+    )
 
 
 Resolver = Callable[..., list[Any]]
@@ -112,7 +116,7 @@ def resolving(monkeypatch: pytest.MonkeyPatch, *answers: list[str]) -> Iterator[
 
 def test_a_name_with_one_private_address_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with resolving(monkeypatch, ["1.1.1.1", "127.0.0.1"]):
-        answer = Webhook("http://both.example/", "secret").send(an_alert())
+        answer = Webhook("http://both.example/", "secret").send(a_message())
     assert answer == PRIVATE
 
 
@@ -130,7 +134,7 @@ def test_the_address_that_was_checked_is_the_one_that_is_connected_to(
     url = f"http://rebinding.example:{httpserver.port}/"
     with resolving(monkeypatch, ["93.184.216.34"], ["127.0.0.1"]) as asked:
         monkeypatch.setattr(socket.socket, "connect", connect)
-        assert Webhook(url, "secret").send(an_alert()) == "connection failed (ConnectionError)"
+        assert Webhook(url, "secret").send(a_message()) == "connection failed (ConnectionError)"
     assert connected == ["93.184.216.34"]
     assert asked == ["rebinding.example"]
     assert httpserver.log == []
@@ -158,8 +162,8 @@ def test_tls_still_proves_the_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     with HTTPServer(host="127.0.0.1", ssl_context=context) as server:
         server.expect_request("/").respond_with_data("")
         with resolving(monkeypatch, ["127.0.0.1"]):
-            good = Webhook(f"https://hooks.example:{server.port}/", "secret").send(an_alert())
-            other = Webhook(f"https://other.example:{server.port}/", "secret").send(an_alert())
+            good = Webhook(f"https://hooks.example:{server.port}/", "secret").send(a_message())
+            other = Webhook(f"https://other.example:{server.port}/", "secret").send(a_message())
         heard = [request.host for request, _ in server.log]
     assert (good, other) == (None, "connection failed (SSLError)")
     assert heard == [f"hooks.example:{server.port}"]

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 import requests
@@ -18,14 +19,17 @@ from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
 from src.chain.errors import SourceUnavailable
+from src.decision.tokens import TokenView
 from src.demo.anvil import Chain, anvil
 from src.detection.records import Action
+from src.monitoring import metrics
 from src.service.database import alerts, chain, decisions, watching
 from src.service.database.engine import Database
 from src.service.decider import Decider
 from src.service.embedded import embedded_node
 from src.service.node import NodeReader
 from src.service.watch.__main__ import main
+from src.service.watch.message import Message, read_message
 from src.service.watch.notify import (
     MAX_ATTEMPTS,
     AppriseChannel,
@@ -35,8 +39,9 @@ from src.service.watch.notify import (
     signature,
 )
 from src.service.watch.watcher import Watcher
+from tests.conftest import ALICE, BOB, USDC
 from tests.service.chain import HEAD, THEFT, common_settings, service_settings
-from tests.service.database.rows import alert, transaction
+from tests.service.database.rows import alert, decision, transaction
 from tests.service.databases import KINDS, database_url
 from tests.support.fake_chain import serve
 from tests.support.recording_chain import call_data, creation_code
@@ -270,6 +275,7 @@ def test_a_watcher_whose_node_is_down_from_the_start_shows_it(sqlite: Database) 
     began = time.time()
     with serve(answer) as url, watching_chain(sqlite, url, block_seconds=1.0) as watcher:
         watcher.run(stop)
+    assert watcher.problems() == ["node: HTTP 503"]
     assert value_of("started_timestamp_seconds") >= began
     assert math.isnan(value_of("lag_blocks"))
     assert value_of("lag_seconds") > 0
@@ -293,6 +299,15 @@ def test_a_block_that_cannot_be_had_is_named_until_it_can(sqlite: Database) -> N
         with serve(answer) as url, watching_chain(sqlite, url, watch_from=HEAD - 1) as watcher:
             watcher.run(stop)
             assert value_of("stuck_block") == HEAD
+            (problem,) = watcher.problems()
+            assert f"block {HEAD}" in problem
+            server, _ = metrics.serve(0, problems=watcher.problems)
+            probed = f"http://127.0.0.1:{server.server_port}"
+            answer = requests.get(f"{probed}/readyz", timeout=PATIENCE)
+            assert (answer.status_code, answer.json()["problems"]) == (503, [problem])
+            assert "stuck_block" in requests.get(f"{probed}/metrics", timeout=PATIENCE).text
+            server.shutdown()
+            server.server_close()
             assert value_of("lag_blocks") == 1
         with watching_chain(sqlite, honest) as watcher:
             watcher.catch_up()
@@ -335,7 +350,10 @@ def test_a_webhook_is_signed_and_sent_once(sqlite: Database) -> None:
     document = json.loads(body)
     assert (document["id"], document["action"]) == (number, "BLOCK")
     assert "score" not in document
-    assert request.headers["X-Notification-Id"] == str(number)
+    assert document["details"]["score"] is not None
+    assert document["links"]["explorer"].endswith(document["transaction_hash"])
+    identity = request.headers["X-Notification-Id"]
+    assert str(UUID(identity)) == identity == document["notification_id"]
 
 
 @pytest.mark.parametrize("status", [500, 404, 302])
@@ -358,12 +376,61 @@ def test_a_receiver_that_is_away_is_not_asked_again_at_once(sqlite: Database) ->
     assert len(unsent(sqlite, channel.name)) == 1
 
 
+def test_a_delivered_alert_that_a_reorganisation_took_away_is_retracted(sqlite: Database) -> None:
+    sent: list[tuple[str, str]] = []
+
+    class Kept:
+        name = "kept"
+
+        def send(self, message: Message) -> str | None:
+            sent.append((message.as_json()["event"], message.title))
+            return None
+
+    one_alert(sqlite, "kept")
+    notifier = Notifier(sqlite, [Kept()])
+    assert notifier.send_due() == 1
+    with sqlite.writing() as connection:
+        chain.mark_orphaned(connection, 1, [transaction().block_hash])
+        watching.retract_notifications(connection, 1, [transaction().tx_hash], time.time())
+    assert notifier.send_due() == 1
+    assert notifier.send_due() == 0
+    title = "BLOCK: Anomalous Transaction"
+    assert sent == [("alert", title), ("retraction", f"Retracted: {title}")]
+
+
+def test_a_message_tells_what_was_gained_and_lost_and_where_to_look(sqlite: Database) -> None:
+    evil = "[click](https://evil.example) @everyone"
+    with sqlite.writing() as connection:
+        tokens = [TokenView(USDC, "USD Coin", evil, 6)]
+        chain.store_tokens(connection, 1, tokens)
+    number = one_alert(sqlite, "c")
+    (due,) = unsent(sqlite, "c")
+    with sqlite.writing() as connection:
+        decisions.store_decision(connection, decision(), {})
+        message = read_message(connection, due, "https://pages.example/")
+    assert message is not None
+    document = message.as_json()
+    assert document["id"] == number
+    assert document["details"]["percentile"] == decision().percentile
+    assert document["details"]["reasons"] == decision().reasons
+    lost, gained = document["details"]["changes"]
+    assert (lost["account"], lost["is_gain"], lost["token"]) == (ALICE, False, USDC)
+    assert (gained["account"], gained["is_gain"]) == (BOB, True)
+    tx_hash = transaction().tx_hash
+    assert document["links"] == {
+        "explorer": f"https://etherscan.io/tx/{tx_hash}",
+        "page": f"https://pages.example/ui/transactions/{tx_hash}",
+    }
+    assert "evil" not in message.text
+    assert "Anomaly score 0.750" in message.text
+
+
 def test_nobody_hears_of_what_a_reorganisation_took_away(sqlite: Database) -> None:
     class Silent:
         name = "silent"
 
-        def send(self, alert: alerts.Alert) -> str | None:
-            raise AssertionError(alert)
+        def send(self, message: Message) -> str | None:
+            raise AssertionError(message)
 
     one_alert(sqlite, "silent")
     with sqlite.writing() as connection:
@@ -378,14 +445,14 @@ def test_a_channel_that_raises_does_not_stop_the_others(sqlite: Database) -> Non
     class Broken:
         name = "broken"
 
-        def send(self, alert: alerts.Alert) -> str | None:
+        def send(self, message: Message) -> str | None:
             raise ValueError
 
     class Sound:
         name = "sound"
 
-        def send(self, alert: alerts.Alert) -> str | None:
-            sent.append(alert.id)
+        def send(self, message: Message) -> str | None:
+            sent.append(message.alert.id)
             return None
 
     number = one_alert(sqlite, "broken")
@@ -410,6 +477,7 @@ def test_apprise_delivers_to_its_channels(sqlite: Database) -> None:
         assert Notifier(sqlite, [channel]).send_due() == 1
     (document,) = received
     assert document["title"] == "BLOCK: Anomalous Transaction"
+    assert document["type"] == "failure"
     assert url not in channel.name
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from src.service.web import formatting
+from src.service import formatting
 
 
 @pytest.mark.parametrize(
