@@ -94,7 +94,7 @@ def alerts_of(
         problem: why it could not be scored, or None.
     """
     if problem is not None:
-        primary = invalid_alert(sender, problem)
+        primary = invalid_alert(sender, problem, decision.action)
     elif not is_anomaly:
         primary = _alert(NORMAL, sender, Severity.INFO, Action.ALLOW, "")
     elif (scoped_out := _scoped_out(decision)) is not None:
@@ -107,9 +107,9 @@ def alerts_of(
     return [primary, *[_rule_alert(verdict, spec, sender) for verdict, spec in _rules(decision)]]
 
 
-def invalid_alert(sender: str | None, problem: str) -> Alert:
+def invalid_alert(sender: str | None, problem: str, action: Action = Action.REVIEW) -> Alert:
     """The primary alert about a transaction that could not be scored."""
-    return _alert(INVALID, sender, Severity.LOW, Action.ALLOW, problem)
+    return _alert(INVALID, sender, Severity.LOW, action, problem)
 
 
 def _rules(decision: Decision) -> list[tuple[Verdict, AlertSpec]]:

@@ -96,11 +96,6 @@ class Result(NamedTuple):
             return None
         return ANOMALY if self.is_anomaly else NORMAL
 
-    @property
-    def has_impossible_age(self) -> bool:
-        """Whether it was not scored because a source claims a first transaction after this one."""
-        return self.problem is not None and self.problem.startswith(ACCOUNT_AGE)
-
 
 @dataclass(frozen=True)
 class Pipeline:

@@ -65,6 +65,7 @@ def readable_features(
     labels = labels_in(shown, tokens, reserved)
     features: dict[str, Any] = {}
     names: list[str] = []
+    types: list[str] = []
     values: list[float | None] = []
     for address in shown:
         label, known = labels[address], tokens.get(address)
@@ -74,10 +75,12 @@ def readable_features(
         features[f"{label}_transfers"] = counts[address]
         features[f"{label}_value"] = value
         values.append(value)
-        names.append(label if known is None or not known.name else f"{known.name}-{label}")
+        name = "" if known is None else known.name
+        names.append(name or label)
+        types.append(f"{name}-{label}" if name else label)
     features["transfer_counts"] = len(transfers)
     features["tokens_type_counts"] = len(counts)
-    features["token_types"] = sorted(names)
+    features["token_types"] = sorted(types)
     features["max_single_token_transfers_name"] = names[0]
     features["max_single_token_transfers_count"] = counts[shown[0]]
     features["max_single_token_transfers_value"] = values[0]
@@ -102,5 +105,8 @@ def account_age(
         return {ACCOUNT_AGE: 0.0, f"{ACCOUNT_AGE}_source": "new address"}
     if isinstance(first, Unknown):
         return {ACCOUNT_AGE: None, f"{ACCOUNT_AGE}_source": f"none: {first.reason}"}
+    if first.timestamp > timestamp:  # a failed lookup, so that no source can take a score away
+        reason = f"{first.source} claims a first transaction after this one"
+        return {ACCOUNT_AGE: None, f"{ACCOUNT_AGE}_source": f"none: {reason}"}
     age = (timestamp - first.timestamp) / SECONDS_PER_MINUTE
     return {ACCOUNT_AGE: age, f"{ACCOUNT_AGE}_source": first.source}

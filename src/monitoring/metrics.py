@@ -58,7 +58,7 @@ FINDINGS = Counter(
 )
 INVALID_INPUTS = Counter(
     f"{_PREFIX}_invalid_inputs",
-    "Transactions that could not be scored: age, input, error.",
+    "Transactions that could not be scored: input, error.",
     ["reason"],
 )
 ERRORS = Counter("error_count", "Errors, by kind (the class of the exception).", ["kind"])
@@ -218,7 +218,7 @@ def transaction_scored(
 
 
 def transaction_invalid(reason: str) -> None:
-    """Count a transaction that could not be scored; `reason` is `age`, `input` or `error`."""
+    """Count a transaction that could not be scored; `reason` is `input` or `error`."""
     _KINDS["invalid"].inc()
     INVALID_INPUTS.labels(reason).inc()
 

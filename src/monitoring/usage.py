@@ -100,7 +100,7 @@ def pipeline_in_use(pipeline: Pipeline) -> None:
 def transaction_assessed(result: Result) -> None:
     """Count an assessed transaction: its score, or the reason why it has none."""
     if result.assessment is None:
-        metrics.transaction_invalid("age" if result.has_impossible_age else "input")
+        metrics.transaction_invalid("input")
         return
     metrics.transaction_scored(
         result.assessment.score,

@@ -22,6 +22,7 @@ from src.decision.pipeline import Result
 from src.detection.forest.model import ANOMALY, NORMAL
 from src.detection.records import (
     REMEMBERED_ASSESSMENTS,
+    Action,
     Assessment,
     AttackAssessment,
     Decision,
@@ -267,8 +268,8 @@ def attack_metadata(attack: AttackAssessment | None) -> dict[str, str]:
 
 def decision_metadata(decision: Decision | None) -> dict[str, str]:
     """The action, its reasons, deciding one first, and the results of detectors in shadow."""
-    if decision is None:
-        return {}
+    if decision is None:  # an error, which is no reason to allow anything
+        return {"action": Action.REVIEW.name}
     metadata = {"action": decision.action.name, "reasons": _as_json(decision.reasons)}
     if decision.shadow:
         metadata["shadow_actions"] = _as_json(decision.shadow)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from src import agent
 from src.chain.facts import token_info
 from src.chain.text import BRIDGE_MARKERS
+from src.chain.well_known import load_well_known_tokens
 from src.decision.pipeline import Pipeline
 from src.detection.features.definitions import FOREST_INPUTS, feature_row
 from src.detection.forest.model import load_model
@@ -84,7 +85,7 @@ def test_a_normal_transaction(start_bot):
     assert metadata["USDC_transfers"] == "1"
     assert metadata["USDC_value"] == "1.5"
     assert metadata["token_types"] == '["USD Coin-USDC"]'
-    assert metadata["max_single_token_transfers_name"] == "USD Coin-USDC"
+    assert metadata["max_single_token_transfers_name"] == "USD Coin"
     assert all(isinstance(value, str) for value in metadata.values())
 
 
@@ -175,7 +176,7 @@ def test_a_look_alike_symbol_is_shown_with_its_address(start_bot):
     with serve(node.answer) as url:
         start_bot(JSON_RPC_URL=url)
         metadata = handle(event_of([transfer_log(UNKNOWN_TOKEN)]))["metadata"]
-    assert UNKNOWN_TOKEN in metadata["max_single_token_transfers_name"]
+    assert UNKNOWN_TOKEN in metadata["token_types"]
 
 
 def test_a_symbol_cannot_take_the_place_of_another_feature(start_bot):
@@ -184,7 +185,7 @@ def test_a_symbol_cannot_take_the_place_of_another_feature(start_bot):
         start_bot(JSON_RPC_URL=url)
         logs = [transfer_log(amount=7), transfer_log(amount=7), transfer_log(UNKNOWN_TOKEN)]
         metadata = handle(event_of(logs))["metadata"]
-    assert metadata["max_single_token_transfers_name"] == "USD Coin-USDC"
+    assert metadata["max_single_token_transfers_name"] == "USD Coin"
     assert metadata["max_single_token_transfers_count"] == "2"
 
 
@@ -216,18 +217,17 @@ def test_no_token_name_breaks_the_bridge(start_bot, name):
     assert finding["metadata"]["max_single_token_transfers_name"].isprintable()
 
 
-def test_a_first_transaction_after_this_one_is_invalid(start_bot):
+def test_a_claim_of_a_first_transaction_after_this_one_takes_no_score_away(start_bot):
+    start_bot()
+    unknown = handle(event_of([transfer_log()]))
     with serve(answering(etherscan_answer(str(TIMESTAMP + 60)))) as url:
+        agent.BOT = None
         start_bot(ETHERSCAN_URL=url, ETHERSCAN_API_KEY="k")
-        (finding,) = agent.handle_transaction(event_of([transfer_log()]))
-    assert finding.alert_id == "INVALID-TOKEN-TRANSFERS-TX"
-    assert finding.name == "Invalid Model Features"
-    assert finding.description == f"Model input generation failed for tx executed by {ALICE}"
-    assert finding.severity is FindingSeverity.Low
-    assert finding.type is FindingType.Info
-    assert finding.metadata.keys() >= CONTRACT_METADATA
-    assert "account_active_period_in_minutes is -1.0" in finding.metadata["reason"]
-    assert not SCORED_METADATA & finding.metadata.keys()
+        finding = handle(event_of([transfer_log()]))
+    metadata = finding["metadata"]
+    assert metadata["anomaly_score"] == unknown["metadata"]["anomaly_score"]
+    assert metadata["account_active_period_in_minutes"] == "unknown"
+    assert "after this one" in metadata["account_active_period_in_minutes_source"]
 
 
 @pytest.mark.parametrize("sender", [{}, {"from": "0x12"}, {"from": 5}])
@@ -238,6 +238,35 @@ def test_an_event_without_a_valid_sender_is_invalid(start_bot, sender):
     assert finding["alert_id"] == "INVALID-TOKEN-TRANSFERS-TX"
     assert finding["metadata"]["from"] == "unknown"
     assert finding["metadata"]["reason"] == "the sender is not an address"
+    assert finding["name"] == "Invalid Model Features"
+    assert finding["description"] == "Model input generation failed for tx executed by unknown"
+    assert finding["severity"] == FindingSeverity.Low
+    assert finding["type"] == FindingType.Info
+    assert finding["metadata"].keys() >= CONTRACT_METADATA
+    assert not SCORED_METADATA & finding["metadata"].keys()
+    assert finding["metadata"]["action"] == "REVIEW"
+
+
+def test_the_policy_may_allow_what_could_not_be_scored(start_bot, tmp_path):
+    policy = tmp_path / "policy.yaml"
+    policy.write_text(
+        "version: 1\ndetectors:\n  isolation_forest: {mode: on, review_unscored: 0}\n"
+    )
+    start_bot(POLICY_PATH=str(policy))
+    finding = handle(event_of([transfer_log()], transaction={"hash": TX_HASH}))
+    assert finding["alert_id"] == "INVALID-TOKEN-TRANSFERS-TX"
+    assert finding["metadata"]["action"] == "ALLOW"
+
+
+def test_two_well_known_tokens_of_one_symbol_are_told_apart(start_bot):
+    start_bot()
+    listed = load_well_known_tokens(1)._tokens
+    first, second = sorted(address for address, info in listed.items() if info.symbol == "KNC")
+    logs = [transfer_log(first), transfer_log(second), transfer_log(second)]
+    metadata = handle(event_of(logs))["metadata"]
+    assert metadata[f"KNC ({first})_transfers"] == "1"
+    assert metadata[f"KNC ({second})_transfers"] == "2"
+    assert "KNC_transfers" not in metadata
 
 
 def test_numbers_as_strings_are_numbers(start_bot):
@@ -258,6 +287,7 @@ def test_an_internal_error_is_an_invalid_finding_without_its_text(start_bot, mon
     finding = handle(event_of([transfer_log()]))
     assert finding["alert_id"] == "INVALID-TOKEN-TRANSFERS-TX"
     assert finding["metadata"]["reason"] == "internal error: KeyError"
+    assert finding["metadata"]["action"] == "REVIEW"
 
 
 def test_the_alert_rate_is_the_share_of_anomalies(start_bot):

@@ -96,7 +96,7 @@ def test_features_count_and_sum_by_token(start_bot):
     assert features["WETH_transfers"] == 1
     assert features["WETH_value"] == 0.5
     assert features["token_types"] == sorted(features["token_types"])
-    assert features["max_single_token_transfers_name"] == "USD Coin-USDC"
+    assert features["max_single_token_transfers_name"] == "USD Coin"
     assert features["max_single_token_transfers_count"] == 2
     assert features["max_single_token_transfers_value"] == 3.5
     assert set(FEATURE_NAMES) <= features.keys()

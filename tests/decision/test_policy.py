@@ -59,7 +59,7 @@ def test_every_alert_is_documented():
 def test_a_detector_has_its_defaults():
     entry = parse_policy(LEAST).detectors["isolation_forest"]
     assert entry.mode is Mode.ON
-    assert entry.parameters == {"review_at": None, "block_at": 0.75}
+    assert entry.parameters == {"review_at": None, "block_at": 0.75, "review_unscored": 1}
 
 
 @pytest.mark.parametrize("mode", list(Mode))
@@ -75,7 +75,8 @@ def test_a_chain_overrides_what_it_names_and_keeps_the_rest():
     )
     assert policy.for_chain(1)["isolation_forest"].mode is Mode.ON
     on_bsc = policy.for_chain(56)["isolation_forest"]
-    assert (on_bsc.mode, on_bsc.parameters) == (Mode.SHADOW, {"review_at": 0.6, "block_at": 0.9})
+    parameters = {"review_at": 0.6, "block_at": 0.9, "review_unscored": 1}
+    assert (on_bsc.mode, on_bsc.parameters) == (Mode.SHADOW, parameters)
 
 
 def test_a_scope_is_read():

@@ -51,12 +51,15 @@ def test_the_forest_reviews_at_the_anomaly_threshold_and_blocks_above(score, act
 
 
 def test_the_forest_says_when_there_is_no_score():
-    assert judge("isolation_forest").status is Status.MISSING_INPUTS
+    assert judge("isolation_forest").action is Action.REVIEW
+    allowed = judge("isolation_forest", parameters={"review_unscored": 0})
+    assert (allowed.action, allowed.status) == (Action.ALLOW, Status.MISSING_INPUTS)
 
 
 def test_a_higher_anomaly_threshold_raises_blocking_along():
     forest = DETECTORS["isolation_forest"].build(
-        {"review_at": None, "block_at": 0.75}, Equipment(anomaly_threshold=0.9)
+        {"review_at": None, "block_at": 0.75, "review_unscored": 1},
+        Equipment(anomaly_threshold=0.9),
     )
     assert forest.evaluate(Evidence([], assessment=assessment(0.8))).action is Action.ALLOW
     assert forest.evaluate(Evidence([], assessment=assessment(0.9))).action is Action.BLOCK

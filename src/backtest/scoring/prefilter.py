@@ -120,7 +120,8 @@ def _large(batch: TransactionBatch, around: Surroundings) -> NDArray[np.float64]
 
 def _isolation_forest(_batch: TransactionBatch, scores: Scores, around: Surroundings) -> Mask:
     review_at = around.parameters["review_at"]
-    return scores.score >= (around.anomaly_threshold if review_at is None else review_at)
+    high = scores.score >= (around.anomaly_threshold if review_at is None else review_at)
+    return high | np.isnan(scores.score) if around.parameters["review_unscored"] else high
 
 
 def _supervised(_batch: TransactionBatch, scores: Scores, around: Surroundings) -> Mask:

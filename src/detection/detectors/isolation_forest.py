@@ -8,9 +8,11 @@ from src.detection.detectors.base import AlertSpec, Equipment, Parameter, missin
 from src.detection.evidence import Evidence
 from src.detection.records import REMEMBERED_ASSESSMENTS, Action, Verdict
 
+_UNSCORED = Verdict("isolation_forest", Action.REVIEW, "the transaction could not be scored")
+
 
 class IsolationForestDetector:
-    """`REVIEW` from the anomaly threshold on, `BLOCK` from a higher one."""
+    """`REVIEW` from the anomaly threshold on or without a score, `BLOCK` from a higher one."""
 
     NAME: ClassVar[str] = "isolation_forest"
     ALERT: ClassVar[AlertSpec | None] = None
@@ -25,11 +27,19 @@ class IsolationForestDetector:
             1,
             "Score from which to block. A higher anomaly threshold raises it along.",
         ),
+        "review_unscored": Parameter(
+            1,
+            0,
+            1,
+            "1 to review a transaction that could not be scored, 0 to allow it.",
+            whole=True,
+        ),
     }
 
-    def __init__(self, review_at: float, block_at: float) -> None:
+    def __init__(self, review_at: float, block_at: float, *, review_unscored: bool = True) -> None:
         self.review_at = review_at
         self.block_at = block_at
+        self.review_unscored = review_unscored
         # The same few scores come again and again.
         self._judge = lru_cache(REMEMBERED_ASSESSMENTS)(self._judge_afresh)
 
@@ -39,15 +49,16 @@ class IsolationForestDetector:
         review_at, block_at = parameters["review_at"], parameters["block_at"]
         assert block_at is not None  # noqa: S101  it has a default
         if review_at is None:
-            return cls(equipment.anomaly_threshold, max(block_at, equipment.anomaly_threshold))
+            review_at = equipment.anomaly_threshold
+            block_at = max(block_at, review_at)
         if block_at < review_at:
             raise ValueError(f"block_at ({block_at:g}) lies below review_at ({review_at:g})")
-        return cls(review_at, block_at)
+        return cls(review_at, block_at, review_unscored=bool(parameters["review_unscored"]))
 
     def evaluate(self, evidence: Evidence) -> Verdict:
         """See `Detector`."""
         if evidence.assessment is None:
-            return missing(self.NAME, "the transaction could not be scored")
+            return _UNSCORED if self.review_unscored else missing(self.NAME, _UNSCORED.reason)
         return self._judge(evidence.assessment.score, evidence.assessment.percentile)
 
     def _judge_afresh(self, score: float, percentile: float) -> Verdict:
