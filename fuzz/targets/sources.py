@@ -91,7 +91,7 @@ def _node(bench: Bench) -> Callable[[bytes], None]:
 
     from src.chain.clients.rpc import JsonRpcClient  # noqa: PLC0415
     from src.chain.erc20 import token_info_alone, token_infos  # noqa: PLC0415
-    from src.chain.errors import SourceError  # noqa: PLC0415
+    from src.chain.errors import Failure  # noqa: PLC0415
     from src.chain.lookups.first_transaction import first_outgoing_transaction  # noqa: PLC0415
 
     client = JsonRpcClient(_URL, timeout=5, max_bytes=4 * 2**20)
@@ -101,7 +101,9 @@ def _node(bench: Bench) -> Callable[[bytes], None]:
 
     def template(data: Data) -> Any:
         if data.one_in(8):
-            error = {"code": data.pick((3, -32005, -32000, "x")), "message": data.text()}
+            wish = {"try_again_in": data.text(), "rate": {"backoff_seconds": data.text()}}
+            code = data.pick((3, -32005, -32000, "x"))
+            error = {"code": code, "message": data.text(), "data": data.pick((wish, [], None))}
             return {"jsonrpc": "2.0", "id": 1, "error": error}
         name = encode(["bytes"], [data.text().encode("utf-8", "replace")])
         returned = [(not data.one_in(8), data.pick((word(data), name, b""))) for _ in range(3)]
@@ -116,8 +118,8 @@ def _node(bench: Bench) -> Callable[[bytes], None]:
         match data.byte() % 3:
             case 0:
                 for info in token_infos(client, [_ADDRESS]).values():
-                    if isinstance(info, SourceError):
-                        _expect_failure(info, bench)
+                    if isinstance(info, Failure):
+                        _expect_failure(info.error(), bench)
                     else:
                         check_token_info(info)
             case 1:

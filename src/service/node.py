@@ -17,7 +17,7 @@ from src.chain.clients.rpc_errors import RESOURCE_NOT_FOUND
 from src.chain.erc20 import returned_bytes
 from src.chain.errors import MalformedAnswer, NotStated, RequestRefused
 from src.chain.quantities import as_int
-from src.chain.recording.fetch import BlockFetcher, Node
+from src.chain.recording.fetch import BlockFetcher, Node, UnverifiedBlock
 from src.chain.recording.rows import BlockRows
 from src.chain.transfers import (
     UPGRADE_TOPICS,
@@ -91,6 +91,15 @@ class NodeReader:
             SourceError: the node does not answer, or the chain was reorganised meanwhile.
             UnverifiedBlock: the node's response is incomplete or inconsistent.
         """
+        try:
+            yield from self._blocks(numbers)
+        except UnverifiedBlock as error:
+            if not error.recordable:
+                raise
+            problem = f"{error.problem}; VERIFY_BLOCKS=false accepts such blocks unverified"
+            raise UnverifiedBlock(error.number, problem, recordable=True) from None
+
+    def _blocks(self, numbers: Sequence[int]) -> Iterator[LoadedBlock]:
         previous: LoadedBlock | None = None
         with closing(self._fetcher.fetch_all(numbers, self._pool, 2 * _AT_ONCE)) as fetched:
             for rows in fetched:

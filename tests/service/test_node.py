@@ -13,6 +13,8 @@ from werkzeug import Request, Response
 
 from src.service.app import create_app
 from src.service.embedded import embedded_node
+from tests.chain.replay.conftest import dataset  # noqa: F401  a fixture
+from tests.chain.replay.served import serve as replayed
 from tests.service.chain import (
     BASE_URL,
     THEFT,
@@ -282,3 +284,20 @@ def test_the_total_supply_is_a_feature_for_those_who_want_it(node_url: str, tmp_
         assert client.post("/anomaly_detection/", json=RANGE).status_code == 200
         (model,) = client.get("/models").json()["registry"]
         assert model["inputs"] == list(features)
+
+
+def test_a_replayed_data_set_is_served_unverified_and_the_error_says_how(
+    dataset: Path,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    blocks = {"start_block": 11, "end_block": 11}
+    with replayed(dataset) as url:
+        with client_of(url, tmp_path, max_blocks=10) as client:
+            answer = client.post("/anomaly_detection/", json=blocks)
+            assert answer.status_code == 502
+            assert "states no receipts root" in answer.json()["detail"]
+            assert "VERIFY_BLOCKS=false" in answer.json()["detail"]
+        with client_of(url, tmp_path, verify_blocks=False) as client:
+            answer = client.post("/anomaly_detection/", json=blocks)
+            assert answer.status_code == 422, answer.text
+            assert "have 1" in answer.json()["detail"]

@@ -51,6 +51,7 @@ class UnverifiedBlock(ValueError):
     def __init__(self, number: int, problem: str, *, recordable: bool = False) -> None:
         super().__init__(f"block {number}: {problem}")
         self.number = number
+        self.problem = problem
         self.recordable = recordable
 
 
