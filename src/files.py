@@ -7,17 +7,20 @@ over it would replace it, so it is written as a stream.
 import errno
 import json
 import os
+import re
 import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 UNFINISHED = ".unfinished-"
 """Prefix of the names of unfinished files, which a kill can leave behind."""
 
 _STANDARD_STREAMS = (1, 2)
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"<>]*")
 
 
 def write_file(path: Path, content: bytes) -> None:
@@ -121,6 +124,19 @@ def check_output_folder(path: Path, *, named: Path | None = None) -> None:
         raise NotADirectoryError(errno.ENOTDIR, f"{existing} is not a folder", shown)
     if not _may(existing, os.W_OK | os.X_OK):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), shown)
+
+
+def only_hosts(text: str) -> str:
+    """The text with each URL in it shortened to scheme and host: all else may be a key."""
+
+    def shortened(found: re.Match[str]) -> str:
+        try:
+            parts = urlsplit(found[0])
+            return f"{parts.scheme}://{parts.hostname or ''}"
+        except ValueError:
+            return "a URL"
+
+    return _URL.sub(shortened, text)
 
 
 def reason(error: BaseException) -> str:

@@ -128,6 +128,9 @@ class AddressList:
                 if not self._stop.is_set():
                     logger.warning("the list of bad addresses stays as it was: %s", error)
                 wait = min(_RETRY_SECONDS, self._refresh_seconds)
+            except Exception:  # a bug on unforeseen input must not end the reading for good
+                logger.exception("the list of bad addresses stays as it was")
+                wait = min(_RETRY_SECONDS, self._refresh_seconds)
             if self._path is not None:
                 wait = min(wait, _FILE_CHECK_SECONDS)
 
@@ -160,9 +163,10 @@ def parse_text(text: str) -> dict[str, str]:
     """
     if text.lstrip()[:1] in ("[", "{"):
         try:
-            return parse_addresses(json.loads(text))
-        except (json.JSONDecodeError, RecursionError):
+            document = json.loads(text)
+        except (ValueError, RecursionError):  # ValueError: also a number of 5,000 digits
             raise AddressListError("the list starts like JSON but is not") from None
+        return parse_addresses(document)
     try:
         rows = [row for row in csv.reader(text.splitlines()) if row and row[0].strip()]
     except csv.Error as error:

@@ -14,12 +14,13 @@ from urllib.parse import urlsplit
 import fsspec  # type: ignore[import-untyped]
 from fsspec.implementations.local import LocalFileSystem  # type: ignore[import-untyped]
 
-from src.files import reason
+from src.files import only_hosts, reason
 
 STORE_VARIABLE = "STORE_URL"
 CONTENTS = ("models", "fraud", "data")
 """The folders at the top of a store."""
 
+_PROTOCOLS = (None, "file", "local", "s3")
 _TAKEN_CODES = frozenset({"PreconditionFailed", "412", "ConditionalRequestConflict", "409"})
 
 
@@ -45,6 +46,11 @@ class Store:
         if "@" in urlsplit(url).netloc:
             raise StoreError("the store's URL contains credentials: pass them in AWS_... variables")
         try:
+            protocol = fsspec.core.split_protocol(url)[0]
+            if protocol not in _PROTOCOLS:
+                raise StoreError(
+                    f"{STORE_VARIABLE} must be a folder or s3://bucket/prefix, not {protocol}://"
+                )
             # A listing cached by fsspec would hide new objects of other processes.
             self._files, self._root = fsspec.core.url_to_fs(url, use_listings_cache=False)
         except (ImportError, ValueError, OSError) as error:
@@ -173,5 +179,5 @@ def _is_taken(error: BaseException) -> bool:
 
 
 def _words(error: BaseException) -> str:
-    """An error's message on one line, truncated."""
-    return reason(error)[:200]
+    """An error's message on one line, truncated; S3's quotes AWS_ENDPOINT_URL."""
+    return only_hosts(reason(error))[:200]

@@ -103,6 +103,32 @@ def test_a_changed_file_is_read_again_and_a_broken_one_is_not_used(tmp_path, lis
     changed.replace(path)
     wait_until(lambda: read.count("broken") >= 2)
     assert len(addresses) == 2
+    number = f"[{'1' * 5000}]"  # `json` raises a plain ValueError for it
+    changed.write_text(number)
+    changed.replace(path)
+    wait_until(lambda: read.count(number) >= 2)
+    changed.write_text(ALICE)
+    changed.replace(path)
+    wait_until(lambda: len(addresses) == 1)
+
+
+def test_the_list_is_read_again_after_any_error(tmp_path, listed, monkeypatch):
+    monkeypatch.setattr("src.decision.address_list._FILE_CHECK_SECONDS", 0.01)
+    path, changed = tmp_path / "bad.csv", tmp_path / "changed.csv"
+    path.write_text(ALICE)
+    addresses = listed(path)
+    failed = []
+
+    def parse(text):
+        if len(failed) < 2:
+            failed.append(text)
+            raise KeyError("a bug")
+        return parse_text(text)
+
+    monkeypatch.setattr("src.decision.address_list.parse_text", parse)
+    changed.write_text(f"{ALICE}\n{BOB}\n")
+    changed.replace(path)
+    wait_until(lambda: len(addresses) == 2)
 
 
 def test_a_url_is_read_in_the_background_and_stays_in_use_while_it_fails(listed, monkeypatch):

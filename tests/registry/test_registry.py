@@ -19,6 +19,7 @@ from src.detection.bundle_files import ATTACK_MODEL_FILE, FRAUD_MODEL_FILE
 from src.detection.features.definitions import FEATURE_NAMES
 from src.detection.forest.model import load_model
 from src.detection.supervised.model import load_fraud_model
+from src.files import only_hosts
 from src.registry import __main__ as models
 from src.registry.bundle import (
     ATTACK_MANIFEST_FILE,
@@ -505,3 +506,15 @@ def test_an_attack_model_of_another_forest_is_refused(bundles, tmp_path):
     (folder / ATTACK_MODEL_FILE).unlink()
     with pytest.raises(BundleRefused, match="attack_model"):
         registry.add(folder, code_version="abc")
+
+
+@pytest.mark.parametrize("protocol", ["http", "https", "memory", "reference", "ftp", "gs", "zip"])
+def test_a_store_is_a_folder_or_a_bucket(protocol):
+    with pytest.raises(StoreError, match="a folder or s3://bucket/prefix"):
+        Store(f"{protocol}://somewhere/else")
+
+
+def test_an_error_of_the_store_names_hosts_only():
+    text = "cannot connect to http://user:word@s3.example:9000/path?key=word or s3://bucket/key"
+    assert only_hosts(text) == "cannot connect to http://s3.example or s3://bucket"
+    assert only_hosts("http://[bad") == "a URL"

@@ -36,6 +36,8 @@ def fetch_owner_secrets(
             outcome.append(_fetch(token_provider_url, store_url, timeout))
         except SourceError as error:
             outcome.append(error)
+        except Exception as error:  # noqa: BLE001  its text may hold a key
+            outcome.append(MalformedAnswer(SOURCE, f"could not be read ({type(error).__name__})"))
 
     # Name resolution has no timeout, so it runs in another thread.
     thread = threading.Thread(target=fetch, name="owner-store", daemon=True)

@@ -34,6 +34,13 @@ _TUNNELS: Final = tuple(
 )
 
 
+# Global by IANA's registry, and still not of the internet: Azure's platform (metadata included),
+# the relay anycast of 6to4, and the site-local addresses of old.
+_INSIDE: Final = tuple(
+    ipaddress.ip_network(text) for text in ("168.63.129.16/32", "192.88.99.0/24", "fec0::/10")
+)
+
+
 class PrivateAddress(Exception):
     """The host name resolves to a private network; nothing was sent.
 
@@ -44,8 +51,8 @@ class PrivateAddress(Exception):
 def is_public(address: str) -> bool:
     """Whether an IP address is public.
 
-    Loopback, private, link-local (including cloud metadata), shared, reserved, multicast and
-    unspecified addresses are not, nor are their IPv6 forms.
+    Loopback, private, link-local and site-local, shared, reserved, multicast and unspecified
+    addresses and those of cloud platforms (metadata) are not, nor are their IPv6 forms.
     """
     try:
         ip: ipaddress.IPv4Address | ipaddress.IPv6Address = ipaddress.ip_address(
@@ -58,6 +65,8 @@ def is_public(address: str) -> bool:
             ip = ip.ipv4_mapped
         elif any(ip in tunnel for tunnel in _TUNNELS):
             return False
+    if any(ip in network for network in _INSIDE):
+        return False
     return ip.is_global and not ip.is_multicast and not ip.is_reserved
 
 

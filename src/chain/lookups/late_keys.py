@@ -38,6 +38,9 @@ def fetch_keys_later(lookups: Lookups, load: Callable[[], ExplorerKeys | None]) 
             except ValueError as error:  # a file has become one that cannot be read
                 logger.warning("settings could not be read again: %s", error)
                 continue
+            except Exception:  # whatever it is, the next attempt may succeed
+                logger.exception("settings could not be read again")
+                continue
             if keys is not None:
                 lookups.add_explorers(keys.etherscan, keys.ethplorer)
                 logger.info("the owner store has answered")

@@ -89,7 +89,12 @@ class Database:
 
     @property
     def _where(self) -> str:
-        return self.engine.url.render_as_string(hide_password=True)
+        """The database without anything that may be a secret: a query holds passwords too."""
+        url = self.engine.url
+        if self.is_sqlite:
+            return f"sqlite:///{url.database}"
+        host = url.host or url.query.get("host") or "this machine"
+        return f"the PostgreSQL database on {host}"
 
     def is_ready(self) -> bool:
         """Whether the database answers and has the service's tables."""
@@ -142,7 +147,7 @@ def _is_sqlite(connection: Connection) -> bool:
 def _engine(url: str) -> Engine:
     try:
         parsed = make_url(url)
-    except ArgumentError:
+    except (ArgumentError, ValueError):  # ValueError: a port that is no number
         raise DatabaseError(
             "DATABASE_URL is not a URL: use sqlite:///FILE or postgresql://..."
         ) from None

@@ -57,7 +57,7 @@ class Guard:
         self._gatekeeper = Gatekeeper(settings)
         self._limits = ClientLimits(settings.requests_per_second / settings.workers)
         self._max_body_bytes = settings.max_body_bytes
-        self._cross_origin = bool(settings.cors_origins)
+        self._origins = frozenset(settings.cors_origins)
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """See ASGI."""
@@ -105,13 +105,13 @@ class Guard:
                 "Send an API key: `Authorization: Bearer KEY` or `X-API-Key: KEY`.",
                 headers={"WWW-Authenticate": scheme},
             )
-        if method not in _SAFE_METHODS and not self._cross_origin and is_cross_site(headers):
+        if method not in _SAFE_METHODS and is_cross_site(headers, self._origins):
             raise Problem(403, "Cross-site request rejected.")
         return name
 
     def _is_preflight(self, method: str, headers: dict[str, str]) -> bool:
         asks = "access-control-request-method" in headers
-        return self._cross_origin and method == "OPTIONS" and asks
+        return headers.get("origin") in self._origins and method == "OPTIONS" and asks
 
     async def _read(
         self, scope: MutableMapping[str, Any], headers: dict[str, str], receive: Receive

@@ -8,7 +8,7 @@ import math
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from urllib.parse import urlsplit
 
 from src.chain.clients.rate_limit import Rate, RateLimit
@@ -45,12 +45,22 @@ class Gatekeeper:
         return not self._hosts or name.lower() in self._hosts
 
 
-def is_cross_site(headers: Mapping[str, str]) -> bool:
-    """Whether a page of another site sent this request; browsers attach credentials to it."""
+def is_cross_site(headers: Mapping[str, str], allowed_origins: Collection[str] = ()) -> bool:
+    """Whether a page of another site sent this request; browsers attach credentials to it.
+
+    Pages of `allowed_origins` may.
+    """
+    origin = headers.get("origin")
+    if origin is not None and origin in allowed_origins:
+        return False
     if headers.get("sec-fetch-site") in {"cross-site", "same-site"}:
         return True
-    origin = headers.get("origin")
-    return origin is not None and urlsplit(origin).netloc != headers.get("host", "")
+    if origin is None:
+        return False
+    try:
+        return urlsplit(origin).netloc != headers.get("host", "")
+    except ValueError:  # no URL
+        return True
 
 
 class ClientLimits:

@@ -59,7 +59,7 @@ def whole_or_none(name: str, sent: str) -> int | None:
         return None
     if not _WHOLE.fullmatch(sent.strip()):
         raise Problem(400, f"{name} must be a whole number of at most 16 digits.")
-    return int(sent)
+    return int(sent.strip())
 
 
 def time_or_none(name: str, sent: str) -> int | None:

@@ -73,9 +73,18 @@ def test_an_unknown_kind_of_database_is_refused_by_name() -> None:
         Database("mysql://u:hunter2@h/db")
 
 
-def test_a_database_that_does_not_answer_is_named_without_its_password() -> None:
-    opened = Database("postgresql://u:hunter2@127.0.0.1:1/db")
-    with pytest.raises(DatabaseError, match="does not answer") as caught:
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://u:hunter2@127.0.0.1:1/db",
+        "postgresql://127.0.0.1:1/db?user=u&password=hunter2",
+        "postgresql:///db?host=127.0.0.1&port=1&password=hunter2&sslpassword=hunter2",
+        "postgresql://hunter2@127.0.0.1:1/hunter2?passfile=/hunter2",
+    ],
+)
+def test_a_database_that_does_not_answer_is_named_without_its_password(url: str) -> None:
+    opened = Database(url)
+    with pytest.raises(DatabaseError, match=r"on 127\.0\.0\.1 does not answer") as caught:
         opened.migrate()
     assert "hunter2" not in str(caught.value)
     assert not opened.is_ready()

@@ -101,6 +101,7 @@ def test_an_unknown_host_header_is_rejected(local: TestClient, host: str) -> Non
     [
         {"Origin": "https://evil.example"},
         {"Origin": "null"},
+        {"Origin": "http://["},
         {"Sec-Fetch-Site": "cross-site"},
     ],
 )
@@ -171,6 +172,11 @@ def test_origins_that_are_named_may_call(tmp_path: Path) -> None:
         assert preflight.headers["access-control-allow-origin"] == "https://app.example"
         headers = {"Origin": "https://app.example", "X-API-Key": KEY}
         assert client.post("/decisions", json={"logs": []}, headers=headers).status_code == 200
+        headers |= {"Sec-Fetch-Site": "cross-site"}
+        assert client.post("/decisions", json={"logs": []}, headers=headers).status_code == 200
+        for other in ("https://evil.example", "null", "http://app.example", "http://["):
+            headers["Origin"] = other
+            assert client.post("/decisions", json={"logs": []}, headers=headers).status_code == 403
 
 
 def test_feedback_carries_the_keys_name(public: TestClient) -> None:

@@ -43,6 +43,7 @@ def test_a_form_s_time_is_a_time_or_a_problem(sent: str) -> None:
     ("read", "sent", "value"),
     [
         (forms.whole_or_none, " 17 ", 17),
+        (forms.whole_or_none, "0\x1f", 0),
         (forms.whole_or_none, "", None),
         (forms.time_or_none, "1970-01-01T01:00", 3600),
         (forms.time_or_none, "", None),
