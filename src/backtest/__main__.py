@@ -8,8 +8,7 @@ from src import cli
 from src.backtest.output.compare import MINUTES_PER_ALERT
 from src.chain.recording import __main__ as record
 from src.chain.recording.fetch import DEFAULT_PATIENCE
-
-DEFAULT_SLICE_ROWS = 800_000
+from src.history.__main__ import add_import_options
 
 _DESCRIPTION = """\
 Run the bot on historical data: decode, compute features, score and decide every transaction with
@@ -18,14 +17,10 @@ to resume; the result is the same.
 """
 
 _EPILOG = """\
-DATA is a folder with one of
-  a recording         npm run record
-  a data set          transactions.parquet, transfers.parquet
-  ethereum-etl        transactions and token_transfers, as parquet
-  cryo                transactions and erc20_transfers or logs (and blocks where transactions lack
-                      the timestamp)
-detected by their columns, in any number of files. Without --data the range is first recorded from
-the node ($JSON_RPC_URL) into OUT.recording, which is kept for further runs.
+DATA is a history store (npm run import), or anything that can be imported: a recording, the data
+set, exports of ethereum-etl, BigQuery, AWS, cryo, Dune or Flipside (npm run import -- --help). It
+is then imported into OUT.store first, which is kept for further runs. Without --data the range is
+first recorded from the node ($JSON_RPC_URL) into OUT.recording, which is kept as well.
 
 The output in OUT is decisions/ and alerts/ (parquet, by day), summary.json and report.html.
 
@@ -59,7 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = cli.parser("backtest", _DESCRIPTION, _EPILOG)
     add = parser.add_argument
-    add("--data", type=cli.path, metavar="DATA", help="the history; see below")
+    add("--data", metavar="DATA", help="the history; see below")
     add(
         "--out", type=cli.output_folder, required=True, metavar="OUT", help="the folder of this run"
     )
@@ -115,14 +110,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="processes of the local engine (one per core)",
     )
-    add(
-        "--slice-rows",
-        type=cli.positive,
-        default=DEFAULT_SLICE_ROWS,
-        metavar="N",
-        help="rows of transactions and transfers per slice; smaller slices need less memory, "
-        f"larger ones are faster ({DEFAULT_SLICE_ROWS:,})",
-    )
+    add_import_options(parser)
     return parser
 
 

@@ -9,27 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from src.backtest.errors import BacktestError
-from src.backtest.executors.job import Job
+from src.backtest.executors.job import Job, Slice
 from src.backtest.executors.local import run_locally
 from src.backtest.executors.spark import run_on_spark
 from src.backtest.output.exploits import KnownExploits, known_exploits
 from src.backtest.output.output import REPORT, SUMMARY, Output
 from src.backtest.output.report import report
 from src.backtest.output.summary import summarise
-from src.backtest.reading.layouts import Export, detect
-from src.backtest.reading.plan import (
-    Slice,
-    common_breaks,
-    cut_blocks,
-    identity,
-    index_blocks,
-    whole_table,
-)
-from src.backtest.reading.shuffle import remove_copy, shuffled
 from src.decision.policy_file import read_policy
 from src.detection.bundle_files import ATTACK_MODEL_FILE, manifest_path
 from src.detection.forest.manifest import read_manifest
 from src.detection.policy import parse_policy
+from src.history.store import Store, open_store
 from src.settings import model_public_key
 
 LAST_BLOCK = 2**62
@@ -41,7 +32,7 @@ class Options:
     """Options of a backtest.
 
     Attributes:
-        data: the folder with the historical data.
+        data: the history store.
         out: the folder of the run.
         model, policy: files.
         attack_model: a file; None for the one beside the model, where there is one.
@@ -50,7 +41,6 @@ class Options:
         exploits: a list of known exploits, or None for that in the data folder.
         first, last: blocks outside are ignored.
         features: whether to write the inputs with each decision.
-        slice_rows: rows of transactions and transfers in a slice.
         engine: "local" or "spark".
         workers: processes of the local engine.
         spark_master: address of the cluster; None for Spark's own configuration.
@@ -67,7 +57,6 @@ class Options:
     first: int
     last: int
     features: bool
-    slice_rows: int
     engine: str
     workers: int
     spark_master: str | None
@@ -91,6 +80,15 @@ class Plan:
 Started = Callable[[Plan], Callable[[dict[str, Any]], None]]
 
 
+def check(model: Path, policy: Path, exploits: Path | None) -> None:
+    """Raise what `backtest` would for an unusable model, policy or list of exploits."""
+    public_key = model_public_key()
+    read_manifest(model, public_key)
+    parse_policy(read_policy(policy, public_key), str(policy))
+    if exploits is not None:
+        known_exploits(exploits, exploits.parent)
+
+
 def backtest(options: Options, started: Started) -> dict[str, Any]:
     """Run or resume a backtest; returns its summary.
 
@@ -99,7 +97,7 @@ def backtest(options: Options, started: Started) -> dict[str, Any]:
         started: called with the plan; returns a callback for journal entries.
 
     Raises:
-        BacktestError: the data, the options or the folder is unusable.
+        BacktestError, HistoryError: the data, the options or the folder is unusable.
         OSError: the disk failed.
         RuntimeError: the model is unusable, a worker was killed, or the cluster failed.
     """
@@ -109,10 +107,9 @@ def backtest(options: Options, started: Started) -> dict[str, Any]:
     text = read_policy(options.policy, public_key)
     parse_policy(text, str(options.policy))
     exploits = known_exploits(options.exploits, options.data)
-    export = detect(options.data.resolve())
+    store = open_store(options.data.resolve())
     job = Job(
-        export=export,
-        tokens_folder=options.data.resolve(),
+        store=store.folder,
         out=options.out.resolve(),
         model_path=options.model.resolve(),
         policy_text=text,
@@ -125,12 +122,11 @@ def backtest(options: Options, started: Started) -> dict[str, Any]:
         public_key=public_key,
     )
     asked = {
-        "data": identity(export),
-        "layout": export.layout,
+        "data": store.identity,
+        "layout": store.layout,
         "first_block": options.first,
         "last_block": options.last,
         "chain_id": options.chain_id,
-        "slice_rows": options.slice_rows,
         "model": manifest.sha256,
         "model_version": manifest.model_version,
         "attack_model": _attack_model_digest(options),
@@ -143,7 +139,7 @@ def backtest(options: Options, started: Started) -> dict[str, Any]:
     output = Output(options.out)
     with output.opened(asked):
         listed = _listed(job, exploits)  # first, to report a corrupt list before the long work
-        job, slices = _sliced(job, options)
+        slices = _slices(store, options)
         done = output.entries()
         names = {part.name for part in slices}
         for name in done.keys() - names:
@@ -160,7 +156,6 @@ def backtest(options: Options, started: Started) -> dict[str, Any]:
         seconds = round(time.perf_counter() - begun, 3)
         timing = {"seconds": seconds, "slices": len(plan.pending), "engine": options.engine}
         output.write_text(TIMING, json.dumps(timing) + "\n")
-        remove_copy(options.out)
     return summary
 
 
@@ -175,58 +170,20 @@ def _attack_model_digest(options: Options) -> str | None:
 
 def _listed(job: Job, exploits: KnownExploits) -> list[dict[str, Any]]:
     """The decisions on exploits that are listed with transfers."""
-    if exploits.tables is None:
-        return []
-    try:
-        return job.judge(exploits.tables)
-    except BacktestError as error:
-        raise BacktestError(f"{exploits.source}: {error}") from error
+    return [] if exploits.transactions is None else job.judge(exploits.transactions)
 
 
-def _sliced(job: Job, options: Options) -> tuple[Job, list[Slice]]:
-    """The slices, and the job for the data that they refer to."""
-    export, first, last = job.export, options.first, options.last
-    transactions = index_blocks(export.transactions)
-    whole = first == 0 and last == LAST_BLOCK
-    transfers = blocks = None
-    if "block_number" in export.transfers.columns:
-        transfers = index_blocks(export.transfers)
-        blocks = None if export.blocks is None else index_blocks(export.blocks)
-    tables = [transactions, transfers, *([blocks] if blocks else [])]
-    if all(table is not None and table.ordered for table in tables):
-        assert transfers is not None  # noqa: S101  just tested
-        counts = [transactions.counts(), transfers.counts()]
-        breaks = common_breaks([transactions, transfers])
-        ranges = cut_blocks(counts, options.slice_rows, first, last, breaks)
-        slices = []
-        for index, (start, end) in enumerate(ranges):
-            moved = transfers.spans(start, end)
+def _slices(store: Store, options: Options) -> list[Slice]:
+    """The slices of the store with these blocks."""
+    slices: list[Slice] = []
+    for part in store.slices:
+        first, last = max(part.first, options.first), min(part.last, options.last)
+        if first <= last:
+            is_cut = (first, last) != (part.first, part.last)
             slices.append(
                 Slice(
-                    index,
-                    start,
-                    end,
-                    sum(span.stop - span.start for span in moved),
-                    transactions.spans(start, end),
-                    moved,
-                    blocks.spans(start, end) if blocks else (),
+                    len(slices), first, last, is_cut, part.transfers, part.orphans,
+                    store.path(part),
                 )
-            )
-        return job, slices
-    moved = whole_table(export.transfers)
-    rows = sum(span.stop for span in moved)
-    if whole and rows + transactions.rows <= options.slice_rows:
-        numbers, _ = transactions.counts()
-        if not len(numbers):
-            return job, []
-        one = Slice(
-            0, int(numbers[0]), int(numbers[-1]), rows,
-            whole_table(export.transactions), moved, _all(export),
-        )  # fmt: skip
-        return job, [one]
-    export, slices = shuffled(export, options.out.resolve(), options.slice_rows, first, last)
-    return job.on(export), slices
-
-
-def _all(export: Export) -> Any:
-    return () if export.blocks is None else whole_table(export.blocks)
+            )  # fmt: skip
+    return slices

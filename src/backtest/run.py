@@ -10,34 +10,28 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
-from src.backtest.backtest import LAST_BLOCK, Options, Plan, backtest
+from src.backtest.backtest import LAST_BLOCK, Options, Plan, backtest, check
 from src.backtest.errors import BacktestError
 from src.backtest.executors.memory import keep_freed_memory
 from src.backtest.output.compare import as_html, as_text, compare
 from src.backtest.output.output import REPORT, Output
 from src.chain.recording import __main__ as record
+from src.history.run import Bar, imported, said
+from src.history.store import is_store
 from src.settings import load_settings
-
-
-class _Bar(tqdm):  # type: ignore[type-arg]  # a class of strings alone at run time
-    """A progress bar without a monitor thread, since workers are forked from this process."""
-
-    monitor_interval = 0
 
 
 class _Progress:
     """A bar over transfers, with the time left."""
 
     def __init__(self) -> None:
-        self._bar: _Bar | None = None
+        self._bar: Bar | None = None
 
     def started(self, plan: Plan) -> Callable[[dict[str, Any]], None]:
         """Show the bar; returns a callback for journal entries."""
         total = sum(part.n_transfers for part in plan.slices)
         pending = {part.name: part.n_transfers for part in plan.pending}
-        bar = self._bar = _Bar(
+        bar = self._bar = Bar(
             total=total,
             initial=total - sum(pending.values()),
             unit=" transfers",
@@ -73,20 +67,23 @@ def _run(options: argparse.Namespace) -> int:
         code = _record(options, data)
         if code:
             return code
+    model = options.model or settings.model_path
+    policy = options.policy or settings.policy_path
+    check(model, policy, options.exploits)  # before the long work
+    data = _stored(data, options)
     threshold = options.threshold
     asked = Options(
         data=data,
         out=options.out,
-        model=options.model or settings.model_path,
+        model=model,
         attack_model=None if options.model else settings.attack_model_path,
-        policy=options.policy or settings.policy_path,
+        policy=policy,
         threshold=settings.anomaly_threshold if threshold is None else threshold,
         chain_id=settings.chain_id if options.chain is None else options.chain,
         exploits=options.exploits,
         first=options.from_block or 0,
         last=LAST_BLOCK if options.to_block is None else options.to_block,
         features=options.features,
-        slice_rows=options.slice_rows,
         engine=options.engine,
         workers=options.workers,
         spark_master=options.master,
@@ -114,6 +111,20 @@ def _record(options: argparse.Namespace, folder: Path) -> int:
     elif not os.environ.get(record.URL_VARIABLE):
         raise BacktestError(f"no node: set {record.URL_VARIABLE}, or pass --url or --data")
     return record.main(arguments)
+
+
+def _stored(data: str | Path, options: argparse.Namespace) -> Path:
+    """The store of the data, which is imported next to the output where it is none."""
+    if is_store(Path(data)):
+        return Path(data)
+    folder: Path = options.out.with_name(f"{options.out.name}.store")
+    is_new = not is_store(folder)
+    store = imported(str(data), folder, options)
+    if is_new:
+        sys.stdout.write(
+            f"{said(store)}  it is kept: further runs are faster with --data {folder}\n"
+        )
+    return folder
 
 
 def _summarise(out: Path, summary: dict[str, Any]) -> None:

@@ -1,7 +1,7 @@
 """Reads tables of transactions and transfers into arrays for the features.
 
 Training, evaluation, drift and batch scoring use this reader; backtests, which read billions of
-rows, have a separate one (`backtest.reading`). Both produce a `TransferBatch`, and so the same
+rows, read a store (`src.history`). Both produce a `TransferBatch`, and so the same
 features.
 """
 

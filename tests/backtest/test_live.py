@@ -9,14 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from src.backtest.reading import columns
-from src.backtest.reading.assemble import assemble
-from src.backtest.reading.layouts import detect
-from src.backtest.reading.plan import Slice, whole_table
-from src.backtest.reading.reading import SliceReader
+from src.backtest.kernels import columns
 from src.backtest.scoring.decisions import BatchDecider
 from src.backtest.scoring.prefilter import CONDITIONS, Surroundings, candidates
 from src.backtest.scoring.scoring import Cells, Scorer
+from src.backtest.scoring.transactions import batch_of
 from src.decision.second_opinion import SecondOpinion
 from src.detection.assessment import Assessor
 from src.detection.counterparties import CounterpartyBook
@@ -29,6 +26,8 @@ from src.detection.features.view import view_of
 from src.detection.policy import Condition, Match, Scope, parse_policy
 from src.detection.records import Action
 from src.detection.suite import DetectorSuite
+from src.history.importing import ImportOptions, import_history
+from src.history.store import read_slice
 from src.settings import PROJECT_ROOT
 from tests.backtest.data import (
     hostile_history,
@@ -159,10 +158,11 @@ def test_no_condition_hides_a_transaction_from_its_detector(tmp_path, model, see
     scope = Scope("some", "why", frozenset(RULES), Match.TO, called, only_if=Condition.SENDER_PAYS)
     policy = parse_policy(POLICY)
     policy = replace(policy, scopes=(*policy.scopes, scope))
-    write_etl(tmp_path, history)
-    export = detect(tmp_path)
-    part = Slice(0, 0, 0, 0, whole_table(export.transactions), whole_table(export.transfers))
-    batch = assemble(SliceReader(export).read(part))
+    write_etl(tmp_path / "etl", history)
+    store = import_history(
+        str(tmp_path / "etl"), tmp_path / "store", ImportOptions(), lambda _: print
+    )
+    batch = batch_of(read_slice(store.path(store.slices[0])))
     scores = Scorer(model, attack_of(model).model).score(batch)
     hashes = columns.hex_column(batch.tx_hash, 32).to_pylist()
     expected = live(model, history, facts, policy)

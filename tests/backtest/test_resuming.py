@@ -20,7 +20,7 @@ from tests.backtest.runs import THRESHOLD, content_of, rows_of, run
 def test_slices_change_nothing_but_look_alikes_across_them(tmp_path, etl):
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     assert run(etl, whole) == 0
-    assert run(etl, cut, "--slice-rows", "60") == 0
+    assert run(etl, cut, "--slice-transfers", "60") == 0
     assert len(list((cut / "journal").iterdir())) > 5
     scores = ["anomaly_score", "block_number", "n_transfers", "prediction"]
     assert rows_of(whole)[scores].equals(rows_of(cut)[scores].loc[rows_of(whole).index])
@@ -30,8 +30,8 @@ def test_unordered_tables_are_put_in_order(tmp_path, history):
     data, out = tmp_path / "data", tmp_path / "out"
     write_dataset(data, history)
     write_etl(tmp_path / "etl", history)
-    assert run(data, out, "--slice-rows", "80") == 0
-    assert run(tmp_path / "etl", tmp_path / "straight", "--slice-rows", "80") == 0
+    assert run(data, out, "--slice-transfers", "60") == 0
+    assert run(tmp_path / "etl", tmp_path / "straight", "--slice-transfers", "60") == 0
     assert len(list((out / "journal").iterdir())) > 5
     assert not list(out.glob(".ordered*"))
     scores = ["anomaly_score", "block_number", "n_transfers", "prediction"]
@@ -42,7 +42,7 @@ def test_unordered_tables_are_put_in_order(tmp_path, history):
 @pytest.mark.integration
 def test_a_run_killed_at_ten_moments_resumes_to_the_same_output(tmp_path, etl):
     undisturbed, out = tmp_path / "undisturbed", tmp_path / "out"
-    more = ["--slice-rows", "20", "--workers", "2"]
+    more = ["--slice-transfers", "20", "--workers", "2"]
     assert run(etl, undisturbed, *more) == 0
     arguments = ["--data", str(etl), "--out", str(out), "--threshold", str(THRESHOLD), *more]
     command = [sys.executable, "-m", "tests.backtest.killer", "0", "10", str(out), *arguments]
@@ -54,7 +54,7 @@ def test_a_run_killed_at_ten_moments_resumes_to_the_same_output(tmp_path, etl):
 
 def test_what_no_journal_vouches_for_is_done_again(tmp_path, etl):
     out = tmp_path / "out"
-    assert run(etl, out, "--slice-rows", "80") == 0
+    assert run(etl, out, "--slice-transfers", "60") == 0
     expected = content_of(out)
     entries = sorted((out / "journal").iterdir())
     entries[0].unlink()
@@ -62,7 +62,7 @@ def test_what_no_journal_vouches_for_is_done_again(tmp_path, etl):
     (out / next(iter(part))).write_bytes(b"half")
     (out / "decisions" / ".unfinished-x").write_bytes(b"half")
     (out / ".unfinished-x-report.html").write_bytes(b"half")
-    assert run(etl, out, "--slice-rows", "80") == 0
+    assert run(etl, out, "--slice-transfers", "60") == 0
     assert content_of(out) == expected
 
 

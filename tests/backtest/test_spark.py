@@ -34,7 +34,7 @@ pytestmark = [
     pytest.mark.skipif(shutil.which("java") is None, reason="Java is not installed"),
 ]
 
-SLICES = ["--slice-rows", "40"]
+SLICES = ["--slice-transfers", "40"]
 
 
 @pytest.fixture(scope="module")

@@ -17,24 +17,19 @@ from typing import Any
 
 import psutil
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from src.backtest.errors import BacktestError
-from src.backtest.executors.job import Job
+from src.backtest.executors.job import Job, Slice
 from src.backtest.executors.local import METHOD, run_locally
-from src.backtest.executors.shares import Shares
 from src.backtest.output import output
 from src.backtest.output.output import Output
-from src.backtest.reading.plan import Slice, Span
-from src.backtest.reading.reading import SliceTables
 from src.demo.processes import supervised
 from src.settings import PROJECT_ROOT
 from tests.backtest.data import hostile_history, write_etl
 from tests.backtest.runs import THRESHOLD, content_of, run
 from tests.support.waiting import PATIENCE, wait_until
 
-SLICES = ("--slice-rows", "80")
+SLICES = ("--slice-transfers", "60")
 forked = pytest.mark.skipif(METHOD != "fork", reason="workers would not have what is put in place")
 
 
@@ -57,10 +52,10 @@ def at_slice(monkeypatch: pytest.MonkeyPatch, index: int, happening: Callable[[]
     """Have this happen in whichever worker gets to this slice."""
     do = Job.run
 
-    def run_or_not(self: Job, part: Slice, tables: SliceTables) -> dict[str, Any]:
+    def run_or_not(self: Job, part: Slice) -> dict[str, Any]:
         if part.index == index:
             happening()
-        return do(self, part, tables)
+        return do(self, part)
 
     monkeypatch.setattr(Job, "run", run_or_not)
 
@@ -83,53 +78,6 @@ def test_workers_that_are_not_forked_give_the_same_bytes(
     monkeypatch.setattr("src.backtest.backtest.run_locally", partial(run_locally, method="spawn"))
     assert run(etl, tmp_path / "out", *SLICES) == 0
     assert content_of(tmp_path / "out") == expected
-
-
-def slice_at(index: int, start: int = 0) -> Slice:
-    """A slice of ten rows that begins at this row of a row group."""
-    return Slice(index, index, index, 1, (Span(Path("x"), 0, start, start + 10),), ())
-
-
-@given(
-    starts=st.lists(st.integers(0, 100), max_size=30),
-    workers=st.integers(1, 6),
-    order=st.lists(st.integers(0, 5), max_size=60),
-)
-def test_each_slice_is_taken_once(starts: list[int], workers: int, order: list[int]) -> None:
-    slices = len(starts)
-    parts = [slice_at(index, start) for index, start in enumerate(starts)]
-    shares = Shares(parts, workers)
-    taken: list[list[int]] = [[] for _ in range(workers)]
-    for worker in [*(number % workers for number in order), *range(workers)]:
-        while (part := shares.take(worker)) is not None:
-            taken[worker].append(part.index)
-            if len(taken[worker]) % 2:
-                break
-    while (part := shares.take(0)) is not None:
-        taken[0].append(part.index)
-    assert sorted(index for own in taken for index in own) == list(range(slices))
-
-
-def test_a_share_begins_where_little_is_decoded_in_vain() -> None:
-    begins = {5: 10, 6: 40, 7: 0}  # rows before the slice in its row group
-    shares = Shares([slice_at(index, begins.get(index, 30)) for index in range(12)], 2)
-    assert [part.index for part in (shares.take(0), shares.take(1)) if part] == [0, 7]
-    even = Shares([slice_at(index, 30) for index in range(12)], 2)
-    assert even.take(1) == slice_at(6, 30)
-
-
-def test_workers_of_equal_speed_never_jump() -> None:
-    shares = Shares([slice_at(index) for index in range(12)], 3)
-    taken = [[shares.take(worker) for worker in range(3)] for _ in range(4)]
-    indices = [[part.index for part in own if part] for own in zip(*taken, strict=True)]
-    assert indices == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]]
-    assert shares.take(1) is None
-
-
-def test_who_is_done_takes_half_of_what_another_has_left() -> None:
-    shares = Shares([slice_at(index) for index in range(8)], 2)
-    taken = [part.index for _ in range(8) if (part := shares.take(1))]
-    assert taken == [4, 5, 6, 7, 2, 3, 1, 0]
 
 
 # Errors
@@ -233,8 +181,8 @@ from src.backtest.__main__ import main
 from src.backtest.executors.job import Job
 do, go_on = Job.run, Path(sys.argv[1])
 local_engine._GRACE_SECONDS = float(sys.argv[2])
-def held_up(self, part, tables):
-    entry = do(self, part, tables)
+def held_up(self, part):
+    entry = do(self, part)
     while part.index % 5 == 2 and not go_on.exists():
         time.sleep(0.02)
     return entry

@@ -15,7 +15,7 @@ LAYERS = (
     ("variables",),
     ("settings", "cli"),
     ("datasets", "decision", "reports"),
-    ("registry", "utils"),
+    ("registry", "utils", "history"),
     ("monitoring",),
     ("agent", "service", "training", "backtest", "demo"),
 )

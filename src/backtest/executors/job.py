@@ -2,10 +2,10 @@
 
 import time
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,18 +14,16 @@ from numpy.typing import NDArray
 
 from src.backtest.output.output import ALERTS, DECISIONS, UNKNOWN_DAY, Output, Part
 from src.backtest.output.rows import SliceRows, alert_table, decision_rows
-from src.backtest.reading.assemble import assemble
-from src.backtest.reading.layouts import Export
-from src.backtest.reading.plan import Slice
-from src.backtest.reading.reading import SliceTables
-from src.backtest.reading.tokens import token_facts
 from src.backtest.scoring.decisions import BatchDecider
 from src.backtest.scoring.scoring import Scorer
+from src.backtest.scoring.tokens import token_facts
+from src.backtest.scoring.transactions import batch_of
 from src.decision.second_opinion import open_attack_model
 from src.detection.features.definitions import FEATURE_NAMES
 from src.detection.forest.model import load_model
 from src.detection.policy import parse_policy
 from src.detection.records import Action
+from src.history.store import read_slice, slice_name
 
 TOP = 20
 HISTOGRAM_BINS = 100
@@ -33,13 +31,48 @@ HISTOGRAM_BINS = 100
 _SECONDS_PER_DAY = 86_400
 
 
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """A slice of a store, or a part of it.
+
+    Attributes:
+        index: number of this slice, from 0.
+        first, last: blocks, included.
+        is_cut: whether other blocks of the file are left out.
+        n_transfers: of the file.
+        orphans: transfers that were left out by the import.
+        path: the file.
+    """
+
+    index: int
+    first: int
+    last: int
+    is_cut: bool
+    n_transfers: int
+    orphans: int
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """Of its files."""
+        return slice_name(self.first, self.last)
+
+    def read(self) -> pa.Table:
+        """Its transactions.
+
+        Raises:
+            HistoryError: the file cannot be read.
+        """
+        blocks = (self.first, self.last) if self.is_cut else (None, None)
+        return read_slice(self.path, *blocks)
+
+
 @dataclass(frozen=True)
 class Job:
     """Processes slices. Can be pickled and sent to other machines with the same folders.
 
     Attributes:
-        export: the data.
-        tokens_folder: folder with the tokens' symbols.
+        store: the history store.
         out: the folder of the run.
         model_path: the model file.
         attack_model_path: the attack model; None for the one beside the model, where there is one.
@@ -52,8 +85,7 @@ class Job:
         public_key: the model must be signed with its private key; None to skip this check.
     """
 
-    export: Export
-    tokens_folder: Path
+    store: Path
     out: Path
     model_path: Path
     policy_text: str
@@ -65,16 +97,16 @@ class Job:
     with_features: bool = False
     public_key: str | None = None
 
-    def run(self, part: Slice, tables: SliceTables) -> dict[str, Any]:
+    def run(self, part: Slice) -> dict[str, Any]:
         """Process one slice; its files and journal entry are synced to disk when this returns.
 
         Raises:
-            BacktestError: the data is unusable.
+            HistoryError: the data is unusable.
             OSError: the disk failed.
         """
         started = time.thread_time()
         scorer, decider = self._judges
-        batch = assemble(tables)
+        batch = batch_of(part.read())
         scores = scorer.score(batch)
         judged = decider.decide(batch, scores)
         rows = decision_rows(batch, scores, judged, self.threshold)
@@ -96,20 +128,16 @@ class Job:
             "first_block": part.first,
             "last_block": part.last,
             "transfers": len(batch.payer),
-            "orphans": batch.orphans,
+            "orphans": part.orphans,
             "cpu_seconds": round(time.thread_time() - started, 3),
         }
         Output(self.out).write_slice(part.name, parts, entry)
         return entry
 
-    def judge(self, tables: SliceTables) -> list[dict[str, Any]]:
-        """Decisions on transactions, for the report; writes nothing.
-
-        Raises:
-            BacktestError: the tables are unusable.
-        """
+    def judge(self, table: pa.Table) -> list[dict[str, Any]]:
+        """Decisions on transactions of the store's form, for the report; writes nothing."""
         scorer, decider = self._judges
-        batch = assemble(tables)
+        batch = batch_of(table)
         scores = scorer.score(batch)
         rows = decision_rows(batch, scores, decider.decide(batch, scores), self.threshold)
         return [rows.facts(position) for position in range(len(batch))]
@@ -117,10 +145,6 @@ class Job:
     def prepare(self) -> None:
         """Load the model, the policy and the token metadata, once per process."""
         _ = self._judges
-
-    def on(self, export: Export) -> Self:
-        """The same job on another copy of the data."""
-        return replace(self, export=export)
 
     def _summary(self, rows: SliceRows, day: NDArray[np.int64]) -> dict[str, Any]:
         """The values of a slice for the report."""
@@ -165,7 +189,7 @@ class Job:
     def _judges(self) -> tuple[Scorer, BatchDecider]:
         return _judges(
             self.model_path, self.policy_text, self.policy_name, self.chain_id, self.threshold,
-            self.tokens_folder, self.public_key, self.attack_model_path,
+            self.store, self.public_key, self.attack_model_path,
         )  # fmt: skip
 
     def __getstate__(self) -> dict[str, Any]:
@@ -175,13 +199,13 @@ class Job:
 @lru_cache(maxsize=2)
 def _judges(
     model_path: Path, policy_text: str, policy_name: str, chain_id: int, threshold: float,
-    tokens_folder: Path, public_key: str | None, attack_model_path: Path | None,
+    store: Path, public_key: str | None, attack_model_path: Path | None,
 ) -> tuple[Scorer, BatchDecider]:  # fmt: skip
     """Loaded once per process."""
     model = load_model(model_path, available_inputs=FEATURE_NAMES, public_key=public_key)
     attack = open_attack_model(attack_model_path, model_path, model, public_key)
     policy = parse_policy(policy_text, policy_name)
-    facts = token_facts(tokens_folder, chain_id)
+    facts = token_facts(store, chain_id)
     decider = BatchDecider(model, policy, chain_id, threshold, facts, attack)
     return Scorer(model, attack.model), decider
 

@@ -12,11 +12,8 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, Final, Literal
 
-from src.backtest.executors.job import Job
-from src.backtest.executors.shares import Shares
+from src.backtest.executors.job import Job, Slice
 from src.backtest.executors.worker import work
-from src.backtest.reading.plan import Slice
-from src.backtest.reading.reading import SliceReader
 
 Done = Callable[[dict[str, Any]], None]
 Method = Literal["fork", "spawn"]
@@ -35,7 +32,7 @@ def run_locally(
     """Process all slices, `workers` at a time; calls `done` with each journal entry.
 
     Raises:
-        BacktestError: the data is unusable.
+        HistoryError: the data is unusable.
         OSError: the disk failed.
         RuntimeError: a worker was killed.
     """
@@ -47,18 +44,17 @@ def run_locally(
     try:
         if workers > 1:
             with _crew(job, workers, method) as crew:
-                _deal(Shares(slices, workers), crew, done)
+                _deal(slices, crew, done)
         else:
-            reader = SliceReader(job.export)
             for part in slices:
-                done(job.run(part, reader.read(part)))
+                done(job.run(part))
     finally:
         gc.enable()
 
 
-def _deal(shares: Shares, crew: dict[Connection, BaseProcess], done: Done) -> None:
-    """Send a slice to each idle worker, until all are done."""
-    numbers = {pipe: number for number, pipe in enumerate(crew)}
+def _deal(slices: Sequence[Slice], crew: dict[Connection, BaseProcess], done: Done) -> None:
+    """Send the next slice to each idle worker, until all are done."""
+    left = iter(slices)
     busy = set(crew)
     while busy:
         for pipe in wait(list(busy)):
@@ -69,7 +65,7 @@ def _deal(shares: Shares, crew: dict[Connection, BaseProcess], done: Done) -> No
                     raise answer
                 if answer is not None:
                     done(answer)
-                part = shares.take(numbers[pipe])
+                part = next(left, None)
                 if part is None:
                     busy.discard(pipe)
                 else:
@@ -87,7 +83,7 @@ def _ended(process: BaseProcess) -> RuntimeError:
         how = f"by {signal.Signals(-code).name}"
     hint = ""
     if code == -signal.SIGKILL:
-        hint = " (possibly out of memory: use fewer --workers or smaller --slice-rows)"
+        hint = " (out of memory? use fewer --workers, or import with fewer --slice-transfers)"
     return RuntimeError(f"a worker process was ended {how}{hint}; the same command resumes")
 
 

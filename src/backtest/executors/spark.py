@@ -1,9 +1,9 @@
 """Runs slices on Apache Spark: `--engine spark`.
 
 Spark schedules the slices and reschedules them when an executor is lost. Each task gets slices as
-Arrow batches (`mapInArrow`), reads their row groups, and writes their part files and journal
-entries with the code of the local engine, so the output is the same, and a slice that runs twice is
-written twice with the same content. There is no shuffle.
+Arrow batches (`mapInArrow`), reads their files of the store, and writes their part files and
+journal entries with the code of the local engine, so the output is the same, and a slice that runs
+twice is written twice with the same content. There is no shuffle.
 
 The data, the model and the output folder must have the same paths on all machines (NFS, a mounted
 bucket), and the project with its dependencies must be installed on all of them.
@@ -19,10 +19,8 @@ from typing import Any
 import pyarrow as pa
 
 from src.backtest.errors import BacktestError
-from src.backtest.executors.job import Job
+from src.backtest.executors.job import Job, Slice
 from src.backtest.output.output import Output
-from src.backtest.reading.plan import Slice
-from src.backtest.reading.reading import SliceReader
 from src.settings import PROJECT_ROOT
 
 _POLL_SECONDS = 0.5
@@ -87,11 +85,10 @@ def _work(
     """Processes a task's batches of slice positions."""
 
     def work(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        reader = SliceReader(job.export)
         for batch in batches:
             for position in batch.column("id").to_pylist():
                 part = slices[position]
-                entry = job.run(part, reader.read(part))
+                entry = job.run(part)
                 yield pa.RecordBatch.from_pydict(
                     {"position": [position], "transfers": [entry["transfers"]]}
                 )

@@ -15,11 +15,9 @@ from multiprocessing.connection import Connection
 from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
-from src.backtest.executors.job import Job
+from src.backtest.executors.job import Job, Slice
 from src.backtest.executors.memory import keep_freed_memory
 from src.backtest.output.output import Output
-from src.backtest.reading.plan import Slice
-from src.backtest.reading.reading import SliceReader
 
 READY = None
 """The first message of a worker."""
@@ -52,15 +50,14 @@ def work(
     # so a worker that gets a slice after its parent ended has held it since before that.
     with Output(job.out).joined(number), suppress(EOFError, OSError):  # the parent has ended
         pipe.send(READY)
-        reader = SliceReader(job.export)
         while True:
-            pipe.send_bytes(_answer(job, reader, pipe.recv()))
+            pipe.send_bytes(_answer(job, pipe.recv()))
 
 
-def _answer(job: Job, reader: SliceReader, part: Slice) -> Any:
+def _answer(job: Job, part: Slice) -> Any:
     """The journal entry of a slice, or the exception, as bytes for the pipe."""
     try:
-        return ForkingPickler.dumps(job.run(part, reader.read(part)))
+        return ForkingPickler.dumps(job.run(part))
     except Exception as error:  # noqa: BLE001  raised again by the parent
         error.add_note("".join(traceback.format_exception(error)))
         error.__traceback__ = error.__context__ = error.__cause__ = None

@@ -4,7 +4,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from src.backtest.kernels.joins import mixed
+from src.backtest.kernels.accounts import mixed
 
 _SHARE = 16_384
 
@@ -54,7 +54,7 @@ def may_look_alike(
         payee: and of the payee.
         head_bits: how many first bits, at most 32,
         tail_bits: and last bits make addresses read alike, at most 32.
-        secret: see `find_rows`.
+        secret: see `number_accounts`.
     """
     count = len(sender)
     shares = 1

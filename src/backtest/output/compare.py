@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from src.backtest.errors import BacktestError
 from src.backtest.output.output import ALERTS, Output
 from src.backtest.output.report import page, table
-from src.backtest.reading.layouts import unreadable
+from src.history.sources import unreadable
 
 MINUTES_PER_ALERT = 5.0
 _LISTED = 50
@@ -181,7 +181,7 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
         with pq.ParquetFile(path) as file:
             yield from file.read(_COLUMNS).to_pylist()
     except (OSError, pa.ArrowException) as error:
-        raise unreadable(path, error) from error
+        raise unreadable(str(path), error) from error
 
 
 def _summary(folder: Path) -> dict[str, Any]:

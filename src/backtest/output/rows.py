@@ -11,11 +11,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from src.backtest.kernels import arrow
-from src.backtest.reading.assemble import TransactionBatch
-from src.backtest.reading.columns import hex_column
+from src.backtest.kernels.columns import hex_column
+from src.backtest.kernels.words import ADDRESS_BYTES, WORD_BYTES
 from src.backtest.scoring.decisions import Judged
 from src.backtest.scoring.scoring import Scores
+from src.backtest.scoring.transactions import TransactionBatch
 from src.decision.alerts import Alert, alerts_of
 from src.detection.forest.model import ANOMALY, NORMAL
 from src.detection.records import Action, Attribution, Verdict
@@ -100,11 +100,11 @@ def decision_rows(
         action[position] = answer.decision.action
         shadow[position] = max((verdict.action for verdict in answer.decision.shadow), default=0)
     anomaly = scores.score >= threshold
-    senders = hex_column(batch.sender, arrow.ADDRESS_BYTES)
+    senders = hex_column(batch.sender, ADDRESS_BYTES)
     if not batch.has_sender.all():
         senders = pc.if_else(batch.has_sender, senders, pa.scalar(None, senders.type))
     return SliceRows(
-        tx_hash=hex_column(batch.tx_hash, arrow.WORD_BYTES),
+        tx_hash=hex_column(batch.tx_hash, WORD_BYTES),
         from_address=senders,
         batch=batch,
         judged=judged,

@@ -8,9 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from src.backtest.kernels import arrow
-from src.backtest.reading.assemble import TransactionBatch
-from src.backtest.reading.columns import hex_texts, integers, numbered
+from src.backtest.kernels.columns import hex_texts, integers, numbered
+from src.backtest.kernels.words import ADDRESS_BYTES
 from src.backtest.scoring.prefilter import (
     BLIND_TO_TRANSFERS,
     Surroundings,
@@ -19,6 +18,7 @@ from src.backtest.scoring.prefilter import (
     owners,
 )
 from src.backtest.scoring.scoring import Scores
+from src.backtest.scoring.transactions import TransactionBatch
 from src.decision.second_opinion import OpenedAttackModel, explained_from
 from src.decision.tokens import shown_tokens
 from src.detection.assessment import EXPLAINED_INPUTS
@@ -222,8 +222,8 @@ class BatchDecider:
             shown: of each, whether its transfers are shown; the others look as if they had none,
                 but for those that a scope's condition reads.
         """
-        senders = hex_texts(batch.sender[positions], arrow.ADDRESS_BYTES)
-        called = hex_texts(batch.to[positions], arrow.ADDRESS_BYTES)
+        senders = hex_texts(batch.sender[positions], ADDRESS_BYTES)
+        called = hex_texts(batch.to[positions], ADDRESS_BYTES)
         read = list(map(self._suite.has_conditions, senders, called))
         moved = transfers_of(batch, positions[shown | np.array(read, np.bool_)])
         found = {}
@@ -294,7 +294,7 @@ def transfers_of(
 def _records(batch: TransactionBatch, rows: NDArray[np.int64]) -> list[MovedTransfer]:
     """The transfers in these rows; an account's address is one text, however often it occurs."""
     number, first = numbered(words := np.concatenate([batch.payer[rows], batch.payee[rows]]))
-    texts = np.array(hex_texts(words[first], arrow.ADDRESS_BYTES), object)
+    texts = np.array(hex_texts(words[first], ADDRESS_BYTES), object)
     named = texts[number].tolist()
     addresses = np.array(batch.transfers.token_addresses, object)
     tokens = addresses[batch.transfers.token[rows]].tolist()
@@ -312,7 +312,7 @@ def _look_alikes(
     for position, record in zip(owners(batch, rows).tolist(), _records(batch, rows), strict=True):
         entered.setdefault(position, []).append(record)
     positions = np.array(list(entered), np.int64)
-    senders = hex_texts(batch.sender[positions], arrow.ADDRESS_BYTES)
+    senders = hex_texts(batch.sender[positions], ADDRESS_BYTES)
     book = CounterpartyBook(4 * len(rows) + 2)  # forgets nothing
     found = {}
     for sender, (position, transfers) in zip(senders, entered.items(), strict=True):

@@ -24,10 +24,10 @@ from src.backtest.kernels.balances import (
     may_profit,
     names_strangers,
 )
+from src.backtest.kernels.columns import SECRET
 from src.backtest.kernels.look_alikes import may_look_alike
-from src.backtest.reading.assemble import TransactionBatch
-from src.backtest.reading.columns import SECRET
 from src.backtest.scoring.scoring import Scores
+from src.backtest.scoring.transactions import TransactionBatch
 from src.detection.counterparties import FIRST_DIGITS, LAST_DIGITS
 from src.detection.detectors.fresh_account_large_value import large_amount
 from src.detection.detectors.supervised import ATTACK_REVIEW_AT

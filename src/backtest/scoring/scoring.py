@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from src.backtest.kernels.arrow import cell_codes
-from src.backtest.reading.assemble import TransactionBatch
-from src.backtest.reading.columns import numbered
+from src.backtest.kernels.columns import numbered
+from src.backtest.kernels.words import cell_codes
+from src.backtest.scoring.transactions import TransactionBatch
 from src.detection.attack.model import AttackModel
 from src.detection.attack.reputation import columns_of
 from src.detection.features.definitions import FEATURE_NAMES, TokenProfile, feature_table

@@ -4,14 +4,15 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from src.backtest.kernels import arrow, joins, look_alikes
-from src.backtest.reading.columns import SECRET
+from src.backtest.kernels import accounts, look_alikes
+from src.backtest.kernels import words as loops
+from src.backtest.kernels.columns import SECRET
 
 
 @given(st.lists(st.integers(0, 5)), st.integers(0, 2**64 - 1))
 def test_rows_are_numbered_by_first_appearance_whatever_the_seed(values, seed):
     words = np.array(values, np.uint64).reshape(-1, 1)
-    number, first = arrow.number_rows(words, np.uint64(seed))
+    number, first = loops.number_rows(words, np.uint64(seed))
     order = list(dict.fromkeys(values))
     assert number.tolist() == [order.index(value) for value in values]
     assert first.tolist() == [values.index(value) for value in order]
@@ -19,18 +20,10 @@ def test_rows_are_numbered_by_first_appearance_whatever_the_seed(values, seed):
 
 def test_thousands_of_rows_are_numbered_as_well():
     values = np.random.default_rng(0).integers(0, 5_000, 20_000).tolist()  # the table grows thrice
-    number, first = arrow.number_rows(np.array(values, np.uint64).reshape(-1, 1), np.uint64(7))
+    number, first = loops.number_rows(np.array(values, np.uint64).reshape(-1, 1), np.uint64(7))
     order = {value: place for place, value in enumerate(dict.fromkeys(values))}
     assert number.tolist() == [order[value] for value in values]
     assert first.tolist() == [values.index(value) for value in order]
-
-
-@given(st.lists(st.integers(0, 5)), st.lists(st.integers(0, 7)), st.integers(0, 2**63 - 1))
-def test_rows_are_found_where_they_stand_first_whatever_the_secret(keys, wanted, half):
-    words = [np.array([[v, 7 * v] for v in values], np.uint64) for values in (keys, wanted)]
-    secret = np.array([2 * half + 1, 1, 1, 1], np.uint64)
-    found = joins.find_rows(*(w.reshape(-1, 2) for w in words), secret)
-    assert found.tolist() == [keys.index(v) if v in keys else -1 for v in wanted]
 
 
 @given(
@@ -47,10 +40,10 @@ def test_accounts_are_numbered_by_transaction(transactions):
     moves = [move for moved, _, _ in transactions for move in moved]
     sizes = [len(moved) for moved, _, _ in transactions]
 
-    def words(accounts):
-        return np.array([[a, 2**64 - 1 if a else 0, a] for a in accounts], np.uint64).reshape(-1, 3)
+    def words(numbers):
+        return np.array([[a, 2**64 - 1 if a else 0, a] for a in numbers], np.uint64).reshape(-1, 3)
 
-    sender, recipient, origin, called, most = joins.number_accounts(
+    sender, recipient, origin, called, most = accounts.number_accounts(
         np.cumsum([0, *sizes]), words([a for a, _ in moves]), words([b for _, b in moves]),
         words([o for _, o, _ in transactions]), words([c or 0 for _, _, c in transactions]),
         np.array([c is not None for _, _, c in transactions], np.bool_), SECRET,
@@ -97,5 +90,5 @@ def test_look_alikes_are_searched_where_they_can_be(moves):
 
 def test_many_distinct_rows_keep_their_numbers():
     words = np.arange(20_000, dtype=np.uint64).reshape(-1, 1)
-    number, _ = arrow.number_rows(np.concatenate([words, words[::-1]]), np.uint64(1))
+    number, _ = loops.number_rows(np.concatenate([words, words[::-1]]), np.uint64(1))
     assert (number[:20_000] == number[20_000:][::-1]).all()

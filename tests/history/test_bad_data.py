@@ -7,8 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from src.backtest.errors import BacktestError
-from src.backtest.reading.layouts import detect
+from src.history.errors import HistoryError
 from tests.backtest.data import (
     Transaction,
     write_cryo,
@@ -16,35 +15,36 @@ from tests.backtest.data import (
     write_etl,
 )
 from tests.backtest.runs import content_of, run
+from tests.history.imports import imported
 
 
 def test_a_missing_column_is_named(tmp_path, history):
     write_etl(tmp_path, history)
     path = tmp_path / "token_transfers.parquet"
     pq.write_table(pq.read_table(path).drop_columns(["value", "log_index"]), path)
-    with pytest.raises(BacktestError, match="token_transfers but lacks the columns log_index, val"):
-        detect(tmp_path)
+    with pytest.raises(HistoryError, match="token_transfers but lacks the columns log_index, val"):
+        imported(tmp_path)
 
 
 def test_missing_transactions_are_named(tmp_path, history):
     write_etl(tmp_path, history)
     (tmp_path / "transactions.parquet").unlink()
-    with pytest.raises(BacktestError, match="contains no transactions"):
-        detect(tmp_path)
+    with pytest.raises(HistoryError, match="contains no transactions"):
+        imported(tmp_path)
 
 
 def test_cryo_without_any_time_says_what_to_export(tmp_path, history):
     write_cryo(tmp_path, history, logs=False)
     next(tmp_path.glob("*blocks*")).unlink()
-    with pytest.raises(BacktestError, match="lacks the column timestamp"):
-        detect(tmp_path)
+    with pytest.raises(HistoryError, match="lacks the column timestamp"):
+        imported(tmp_path)
 
 
 def test_two_layouts_in_one_folder_are_refused(tmp_path, history):
     write_etl(tmp_path / "a", history)
     write_dataset(tmp_path / "b", history)
-    with pytest.raises(BacktestError, match="several layouts"):
-        detect(tmp_path)
+    with pytest.raises(HistoryError, match="several layouts"):
+        imported(tmp_path)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.99])
@@ -99,16 +99,16 @@ def test_a_file_truncated_between_two_runs_is_not_gone_on_with(
 ) -> None:
     data, out = tmp_path / "data", tmp_path / "out"
     shutil.copytree(etl, data)
-    assert run(data, out, "--slice-rows", "80") == 0
+    assert run(data, out, "--slice-transfers", "60") == 0
     before = content_of(out)
     entry = sorted((out / "journal").iterdir())[2]
     entry.unlink()
     content = (data / name).read_bytes()
     (data / name).write_bytes(content[: len(content) // 2])
-    assert run(data, out, "--slice-rows", "80") == 1
+    assert run(data, out, "--slice-transfers", "60") == 1
     assert name in capfd.readouterr().err
     (data / name).write_bytes(content)
-    assert run(data, out, "--slice-rows", "80") == 0
+    assert run(data, out, "--slice-transfers", "60") == 0
     assert content_of(out) == before
 
 

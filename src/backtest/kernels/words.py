@@ -1,12 +1,10 @@
-"""Compiled conversions between Arrow's buffers and the flat arrays of the features.
+"""Compiled loops over addresses, hashes and amounts as rows of 64-bit words.
 
-Addresses, hashes and amounts become rows of 64-bit words, most significant first: 20 bytes take
-three words, 32 bytes four. Comparing words is exact and several times faster than comparing text.
-All release the GIL.
+The most significant word is first: 20 bytes take three words, 32 bytes four. Comparing words is
+exact and several times faster than comparing text. All release the GIL.
 """
 
 import math
-from typing import Any
 
 import numba
 import numpy as np
@@ -15,169 +13,10 @@ from numpy.typing import NDArray
 ADDRESS_BYTES = 20
 WORD_BYTES = 32
 
-Offsets = NDArray[np.int32] | NDArray[np.int64]
-
-_UINT256_DIGITS = 78
-_LIMBS = 8
-
-
 _ONES = np.uint64(0x0101010101010101)
 _LOW = np.uint64(0x0F0F0F0F0F0F0F0F)
-_HIGH = np.uint64(0xF0F0F0F0F0F0F0F0)
 _EVEN_BYTES = np.uint64(0x00FF00FF00FF00FF)
 _EVEN_PAIRS = np.uint64(0x0000FFFF0000FFFF)
-
-
-def _read_only(item: Any) -> Any:
-    """The type of Arrow's buffers, which need not be writable."""
-    return numba.types.Array(item, 1, "C", readonly=True)
-
-
-@numba.njit(inline="always")
-def _eight_bytes(data: NDArray[np.uint8], at: np.uint64) -> np.uint64:
-    """Eight bytes as a number, the first one most significant."""
-    word = np.uint64(0)
-    for k in range(8):
-        word = (word << np.uint64(8)) | np.uint64(data[at + np.uint64(k)])
-    return word
-
-
-@numba.njit(inline="always")
-def _eight_digits(text: np.uint64) -> tuple[np.uint64, np.uint64]:
-    """The number that eight hex digits spell, and 0 if they all are digits.
-
-    All eight at once, a byte each: a letter has bit 6 set and is worth 9 more than its low half;
-    spelling the values out again in lowercase shows whether they were digits.
-    """
-    letter = (text >> np.uint64(6)) & _ONES
-    value = (text & _LOW) + letter * np.uint64(9)
-    is_letter = ((value + np.uint64(6) * _ONES) >> np.uint64(4)) & _ONES
-    spelt = value + np.uint64(0x30) * _ONES + is_letter * np.uint64(0x27)
-    wrong = (spelt ^ (text | (letter << np.uint64(5)))) | (value & _HIGH)
-    value = (value | (value >> np.uint64(4))) & _EVEN_BYTES
-    value = (value | (value >> np.uint64(8))) & _EVEN_PAIRS
-    value = (value | (value >> np.uint64(16))) & np.uint64(0xFFFFFFFF)
-    return value, wrong
-
-
-@numba.njit(
-    [
-        numba.boolean[::1](
-            _read_only(offset), _read_only(numba.uint8), numba.int64[::1], numba.boolean,
-            numba.int64, numba.uint64[:, ::1],
-        )
-        for offset in (numba.int32, numba.int64)
-    ],
-    cache=True, nogil=True,
-)  # fmt: skip
-def parse_bytes(
-    offsets: Offsets,
-    data: NDArray[np.uint8],
-    rows: NDArray[np.int64],
-    is_text: bool,
-    n_bytes: int,
-    words: NDArray[np.uint64],
-) -> NDArray[np.bool_]:
-    """Parse byte strings of a fixed length; returns which were well-formed.
-
-    Args:
-        offsets: value i is data[offsets[i]:offsets[i + 1]].
-        data: the values, one after another.
-        rows: which values.
-        is_text: `0x` and two hex digits a byte, in either case; else the bytes themselves.
-        n_bytes: the length, a multiple of 4.
-        words: filled with those values, right-aligned; 0 where not well-formed.
-    """
-    count = len(rows)
-    width = words.shape[1]
-    good = np.zeros(count, np.bool_)
-    length = 2 * n_bytes + 2 if is_text else n_bytes
-    groups = n_bytes // 4  # of 32 bits
-    for i in range(count):
-        for column in range(width):
-            words[i, column] = 0
-        row = rows[i]
-        if offsets[row + 1] - offsets[row] != length:
-            continue
-        at = np.uint64(offsets[row])
-        wrong = np.uint64(0)
-        if is_text:
-            if data[at] != 48 or data[at + np.uint64(1)] | 32 != 120:  # 0x
-                continue
-            at += np.uint64(2)
-        for group in range(groups):
-            column = width - 1 - (groups - 1 - group) // 2
-            if is_text:
-                value, faults = _eight_digits(_eight_bytes(data, at))
-                wrong |= faults
-                at += np.uint64(8)
-            else:
-                value = np.uint64(0)
-                for _ in range(4):
-                    value = (value << np.uint64(8)) | np.uint64(data[at])
-                    at += np.uint64(1)
-            words[i, column] = (words[i, column] << np.uint64(32)) | value
-        if wrong:
-            for column in range(width):
-                words[i, column] = 0
-        good[i] = wrong == 0
-    return good
-
-
-@numba.njit(
-    [
-        numba.boolean[::1](_read_only(offset), _read_only(numba.uint8), numba.uint64[:, ::1])
-        for offset in (numba.int32, numba.int64)
-    ],
-    cache=True, nogil=True,
-)  # fmt: skip
-def parse_decimals(
-    offsets: Offsets, data: NDArray[np.uint8], words: NDArray[np.uint64]
-) -> NDArray[np.bool_]:
-    """Parse decimal uint256 texts, ASCII digits alone; returns which were well-formed."""
-    count = len(offsets) - 1
-    good = np.zeros(count, np.bool_)
-    limbs = np.zeros(_LIMBS, np.uint64)  # 32 bits each, least significant first
-    mask = np.uint64(0xFFFFFFFF)
-    for i in range(count):
-        start, end = offsets[i], offsets[i + 1]
-        for column in range(4):
-            words[i, column] = 0
-        if end <= start or end - start > _UINT256_DIGITS:
-            continue
-        limbs[:] = 0
-        used = 0
-        well = True
-        position = start
-        while position < end and well:
-            chunk = np.uint64(0)
-            scale = np.uint64(1)
-            stop = min(position + 9, end)
-            while position < stop:
-                digit = np.int64(data[position]) - 48
-                if digit < 0 or digit > 9:
-                    well = False
-                    break
-                chunk = chunk * np.uint64(10) + np.uint64(digit)
-                scale *= np.uint64(10)
-                position += 1
-            carry = chunk
-            for limb in range(used):
-                carry += limbs[limb] * scale
-                limbs[limb] = carry & mask
-                carry >>= np.uint64(32)
-            if carry != 0:
-                if used == _LIMBS:
-                    well = False  # 2**256 or more
-                else:
-                    limbs[used] = carry
-                    used += 1
-        if not well:
-            continue
-        for column in range(4):
-            words[i, 3 - column] = limbs[2 * column] | (limbs[2 * column + 1] << np.uint64(32))
-        good[i] = True
-    return good
 
 
 @numba.njit(numba.float64[::1](numba.uint64[:, ::1]), cache=True, nogil=True)
@@ -330,9 +169,9 @@ def number_rows(
     numba.uint8[::1](numba.uint64[:, ::1], numba.int64), cache=True, nogil=True
 )  # fmt: skip
 def hex_text(words: NDArray[np.uint64], n_bytes: int) -> NDArray[np.uint8]:
-    """`0x` and lowercase hex digits of each row, one after another; `n_bytes` as in `parse_bytes`.
+    """`0x` and lowercase hex digits of each row of `n_bytes` (a multiple of 4), one after another.
 
-    Eight digits at once, a byte each: the reverse of `_eight_digits`.
+    Eight digits at once, a byte each.
     """
     length = 2 * n_bytes + 2
     width = words.shape[1]

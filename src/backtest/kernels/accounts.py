@@ -1,17 +1,9 @@
-"""Compiled loops that join transactions and their transfers.
-
-Exports are nearly always sorted already, and then nothing here sorts: each loop makes one pass over
-its rows and reports if they are not sorted.
-"""
+"""The compiled loop that numbers the accounts of each transaction."""
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
-_TAG = np.uint64(0xFFFFFFFF00000000)
-_ROW = np.uint64(0x00000000FFFFFFFF)
-_FILTER_SHIFT = np.uint64(20)
-_WORD = np.uint64(64)
 _ZERO_ACCOUNT = 0
 _FEW = 16  # transfers of a transaction
 
@@ -33,162 +25,11 @@ def _hash(words: NDArray[np.uint64], row: int, secret: NDArray[np.uint64]) -> np
 
 
 @numba.njit(cache=True, nogil=True)
-def _row_of(entry: np.uint64) -> int:
-    return np.int64(entry & _ROW) - 1  # type: ignore[return-value]  # int64 is numba's int
-
-
-@numba.njit(cache=True, nogil=True)
 def _same(one: NDArray[np.uint64], row: int, two: NDArray[np.uint64], other: int) -> bool:
     for column in range(one.shape[1]):  # noqa: SIM110  numba has no generators in all()
         if one[row, column] != two[other, column]:
             return False
     return True
-
-
-@numba.njit(
-    numba.int64[::1](numba.uint64[:, ::1], numba.uint64[:, ::1], numba.uint64[::1]),
-    cache=True, nogil=True,
-)  # fmt: skip
-def find_rows(
-    keys: NDArray[np.uint64], wanted: NDArray[np.uint64], secret: NDArray[np.uint64]
-) -> NDArray[np.int64]:
-    """The first row of `keys` that equals each row of `wanted`; -1 where there is none.
-
-    Args:
-        keys: the rows to find.
-        wanted: fewer than 2**31; fastest where equal rows follow one another.
-        secret: four odd numbers for the hash; they change nothing in the result, but keep those who
-            choose addresses from choosing collisions.
-    """
-    begins = np.empty(len(wanted), np.int32)  # of each run of equal rows
-    run_of = np.empty(len(wanted), np.int32)
-    runs = 0
-    for row in range(len(wanted)):
-        if row == 0 or not _same(wanted, row, wanted, row - 1):
-            begins[runs] = row
-            runs += 1
-        run_of[row] = runs - 1
-    capacity = 1024
-    while capacity < 2 * runs:
-        capacity *= 2
-    mask = np.uint64(capacity - 1)
-    # The wanted rows are entered and the keys looked up: of all transactions, few have transfers,
-    # and most others are told by one bit, of eight for each place.
-    # An entry is half of the hash and the run + 1, so that a look at the row is rarely in vain.
-    table = np.zeros(capacity, np.uint64)
-    entered = np.zeros(capacity // 8, np.uint64)
-    bits = np.uint64(8 * capacity - 1)
-    alike = np.empty(runs, np.int32)  # the first run that is the same
-    for run in range(runs):
-        row = begins[run]
-        alike[run] = run
-        mixed = _hash(wanted, row, secret)
-        slot = mixed & mask
-        while table[slot] != 0:
-            entry = table[slot]
-            if (entry ^ mixed) & _TAG == 0 and _same(wanted, begins[_row_of(entry)], wanted, row):
-                alike[run] = _row_of(entry)
-                break
-            slot = (slot + np.uint64(1)) & mask
-        else:
-            table[slot] = (mixed & _TAG) | np.uint64(run + 1)
-            bit = (mixed >> _FILTER_SHIFT) & bits
-            entered[bit // _WORD] |= np.uint64(1) << (bit % _WORD)
-    first = np.full(runs, -1, np.int64)
-    following = 0  # the run that comes next if both are in the same order
-    for key in range(len(keys)):
-        if following < runs and _same(wanted, begins[following], keys, key):
-            run = alike[following]
-            if first[run] < 0:
-                first[run] = key
-            following += 1
-            continue
-        mixed = _hash(keys, key, secret)
-        bit = (mixed >> _FILTER_SHIFT) & bits
-        if (entered[bit // _WORD] >> (bit % _WORD)) & np.uint64(1) == 0:
-            continue
-        slot = mixed & mask
-        while table[slot] != 0:
-            entry = table[slot]
-            if (entry ^ mixed) & _TAG == 0:
-                run = _row_of(entry)
-                if _same(wanted, begins[run], keys, key):
-                    if first[run] < 0:
-                        first[run] = key
-                    following = run + 1
-                    break
-            slot = (slot + np.uint64(1)) & mask
-    found = np.empty(len(wanted), np.int64)
-    for row in range(len(wanted)):
-        found[row] = first[alike[run_of[row]]]
-    return found
-
-
-@numba.njit(
-    "Tuple((boolean[::1], int64[::1]))(int64[::1], int64[::1], int64)", cache=True, nogil=True
-)  # fmt: skip
-def first_positions(
-    owner: NDArray[np.int64], position: NDArray[np.int64], count: int
-) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
-    """Which of `count` owners have rows, and the lowest position among those."""
-    has_some = np.zeros(count, np.bool_)
-    lowest = np.zeros(count, np.int64)
-    for row in range(len(owner)):
-        at = owner[row]
-        if not has_some[at] or position[row] < lowest[at]:
-            lowest[at] = position[row]
-        has_some[at] = True
-    return has_some, lowest
-
-
-@numba.njit(
-    numba.boolean(numba.int64[:, ::1], numba.uint64[:, ::1]), cache=True, nogil=True
-)  # fmt: skip
-def is_sorted(numbers: NDArray[np.int64], words: NDArray[np.uint64]) -> bool:
-    """Whether rows are in order, columns of numbers first, words where those are equal."""
-    for row in range(1, len(numbers)):
-        order = 0
-        for column in range(numbers.shape[1]):
-            if numbers[row - 1, column] != numbers[row, column]:
-                order = 1 if numbers[row - 1, column] < numbers[row, column] else -1
-                break
-        if order == 0:
-            for column in range(words.shape[1]):
-                if words[row - 1, column] != words[row, column]:
-                    order = 1 if words[row - 1, column] < words[row, column] else -1
-                    break
-        if order < 0:
-            return False
-    return True
-
-
-@numba.njit(
-    numba.int64[::1](numba.int64[::1], numba.int64[::1], numba.int64), cache=True, nogil=True
-)  # fmt: skip
-def group_ends(
-    place: NDArray[np.int64], position: NDArray[np.int64], count: int
-) -> NDArray[np.int64]:
-    """Offsets of the groups of rows that belong together; empty where rows are not in order.
-
-    Args:
-        place: the group of each row, in [0, count).
-        position: must rise within a group.
-        count: the number of groups.
-
-    Returns:
-        Group g has the rows offsets[g]:offsets[g + 1].
-    """
-    offsets = np.zeros(count + 1, np.int64)
-    for row in range(len(place)):
-        if row > 0 and (
-            place[row] < place[row - 1]
-            or (place[row] == place[row - 1] and position[row] <= position[row - 1])
-        ):
-            return offsets[:0]
-        offsets[place[row] + 1] += 1
-    for group in range(count):
-        offsets[group + 1] += offsets[group]
-    return offsets
 
 
 # Here and in the calling loops: numba counts references to array arguments unless it can prove this
@@ -264,7 +105,8 @@ def number_accounts(
         origin: address of each transaction's sender,
         called: and of the contract that it calls,
         has_called: where there is one.
-        secret: see `find_rows`.
+        secret: four odd numbers for the hash; they change nothing in the result, but keep those who
+            choose addresses from choosing collisions.
 
     Returns:
         Numbers of the payers, the payees, the origins, and the contracts called: -1 for those that

@@ -1,1 +1,0 @@
-"""From exported files to transactions with their transfers."""

@@ -1,0 +1,223 @@
+"""From the rows of an import to the store's form: checked, in order, each transfer once."""
+
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from src.history.errors import HistoryError
+
+HASH: Final = pa.binary(32)
+ADDRESS: Final = pa.binary(20)
+
+TRANSFER: Final = pa.struct(
+    [
+        pa.field("log_index", pa.int64(), nullable=False),
+        pa.field("token_address", ADDRESS, nullable=False),
+        pa.field("from_address", ADDRESS, nullable=False),
+        pa.field("to_address", ADDRESS, nullable=False),
+        pa.field("amount", HASH, nullable=False),  # uint256, the most significant byte first
+    ]
+)
+SCHEMA: Final = pa.schema(
+    [
+        pa.field("block_number", pa.int64()),
+        pa.field("tx_index", pa.int64()),
+        pa.field("tx_hash", HASH, nullable=False),
+        pa.field("block_timestamp", pa.int64()),  # Unix seconds
+        pa.field("nonce", pa.int64()),
+        pa.field("from_address", ADDRESS),
+        pa.field("to_address", ADDRESS),
+        pa.field("transfers", pa.list_(pa.field("element", TRANSFER, nullable=False))),
+    ]
+)
+"""One row a transaction with transfers; what is null is unknown (or, of `to_address`, absent)."""
+
+_OF_TRANSACTION = ("tx_index", "block_timestamp", "nonce", "from_address", "to_address")
+_SECONDS = 10**11
+"""A larger time counts milliseconds, or microseconds, or nanoseconds."""
+_DIGITS = 76
+_WHOLE = r"^[0-9]+(\.0*)?$"
+
+
+class Damaged(ValueError):
+    """A value is none of its kind; `damage.find` says which."""
+
+
+def canonical(rows: pa.Table) -> tuple[pa.Table, int]:
+    """Bring the rows of `sql.statement` into the store's form.
+
+    Returns:
+        A table of `SCHEMA`, and the number of transfers whose transaction is not in the data.
+
+    Raises:
+        Damaged: a value is none of its kind.
+        HistoryError: rows of the same transfer differ.
+    """
+    known = rows["is_known"]
+    orphans = rows.num_rows - (pc.sum(known).as_py() or 0)
+    if orphans:
+        rows = rows.filter(known)
+    rows = rows.combine_chunks()
+    tx_hash = _fixed(rows["tx_hash"], HASH)
+    columns = {
+        "block_number": rows["block_number"],
+        "tx_index": rows["tx_index"],
+        "tx_hash": tx_hash,
+        "log_index": _required(rows["log_index"]),
+        "block_timestamp": _seconds(rows["block_timestamp"]),
+        "nonce": rows["nonce"],
+        "from_address": _fixed(rows["from_address"], ADDRESS, required=False),
+        "to_address": _fixed(rows["to_address"], ADDRESS, required=False),
+        "token_address": _fixed(rows["token_address"], ADDRESS),
+        "payer": _fixed(rows["payer"], ADDRESS),
+        "payee": _fixed(rows["payee"], ADDRESS),
+        "amount": _amounts(rows["amount"], rows["word"]),
+    }
+    table = _once(_in_order(pa.table(columns)))
+    return _nested(table), orphans
+
+
+def _in_order(table: pa.Table) -> pa.Table:
+    """By block, position, transaction and log."""
+    keys = [
+        _filled(table["block_number"]), _filled(table["tx_index"]), *_words(table["tx_hash"]).T,
+        _filled(table["log_index"]),
+    ]  # fmt: skip
+    return table if _is_sorted(keys) else table.take(np.lexsort(keys[::-1]))
+
+
+def _is_sorted(keys: list[NDArray[Any]]) -> bool:
+    """Whether rows are in order of the first key, then the second, and so on."""
+    undecided = np.arange(1, len(keys[0]))  # rows that equal the one before so far
+    for key in keys:
+        before, row = key[undecided - 1], key[undecided]
+        if (row < before).any():
+            return False
+        undecided = undecided[row == before]
+    return True
+
+
+def _once(table: pa.Table) -> pa.Table:
+    """Rows that are there twice once.
+
+    Raises:
+        HistoryError: they differ in something.
+    """
+    if table.num_rows < 2:
+        return table
+    words, log_index = _words(table["tx_hash"]), table["log_index"].to_numpy()
+    again = np.flatnonzero(
+        (words[1:] == words[:-1]).all(axis=1) & (log_index[1:] == log_index[:-1])
+    )
+    if not len(again):
+        return table
+    one, two = table.take(again), table.take(again + 1)
+    for name in table.column_names:
+        equal = pc.equal(one[name], two[name])
+        both = pc.and_(pc.is_null(one[name]), pc.is_null(two[name]))
+        same = pc.fill_null(pc.or_kleene(equal, both), False)
+        if not pc.all(same).as_py():
+            row = pc.index(same, False).as_py()
+            raise HistoryError(
+                f"transaction 0x{one['tx_hash'][row].as_py().hex()} is there twice with another "
+                f"{name} (log {one['log_index'][row]}): leave one of the two exports out"
+            )
+    kept = np.ones(table.num_rows, np.bool_)
+    kept[again + 1] = False
+    return table.filter(pa.array(kept))
+
+
+def _nested(table: pa.Table) -> pa.Table:
+    words = _words(table["tx_hash"])
+    begins = np.ones(len(words), np.bool_)
+    begins[1:] = (words[1:] != words[:-1]).any(axis=1)
+    starts = np.flatnonzero(begins)
+    offsets = np.append(starts, len(words)).astype(np.int32)
+    names = ("log_index", "token_address", "payer", "payee", "amount")
+    struct = pa.StructArray.from_arrays(
+        [table[name].combine_chunks() for name in names], fields=list(TRANSFER)
+    )
+    transfers = pa.ListArray.from_arrays(pa.array(offsets), struct, type=SCHEMA.field(7).type)
+    each = table.take(pa.array(starts))
+    columns = [each[name] for name in ("block_number", "tx_index", "tx_hash")]
+    columns += [each[name] for name in ("block_timestamp", "nonce", "from_address", "to_address")]
+    nested = pa.table([*columns, transfers], schema=SCHEMA)
+    index = nested["tx_index"]
+    if index.null_count:  # then the first log tells the order within a block
+        first = table["log_index"].to_numpy()[starts]
+        keys = [first, _filled(index), _filled(nested["block_number"])]
+        nested = nested.take(pa.array(np.lexsort(keys)))
+    return nested
+
+
+def _fixed(column: pa.ChunkedArray, kind: pa.DataType, *, required: bool = True) -> Any:
+    if required and column.null_count:
+        raise Damaged
+    try:
+        return column.cast(kind)
+    except pa.ArrowException:
+        raise Damaged from None
+
+
+def _required(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    if column.null_count or (len(column) and pc.min(column).as_py() < 0):
+        raise Damaged
+    return column
+
+
+def _seconds(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    for _ in range(3):
+        highest = pc.max(column).as_py()
+        if highest is None or highest < _SECONDS:
+            break
+        column = pc.if_else(pc.less(column, _SECONDS), column, pc.divide(column, 1000))
+    return column
+
+
+def _amounts(texts: pa.ChunkedArray, words: pa.ChunkedArray) -> pa.Array:
+    """32 bytes each, from decimal text, exactly; or the bytes that are there."""
+    if not words.null_count:
+        return _fixed(words, HASH).combine_chunks()
+    text = texts.combine_chunks()
+    if words.null_count < len(words):
+        given = _fixed(words, HASH, required=False).combine_chunks()
+        rest = _amounts_of(text.filter(pc.is_null(given)))
+        return pc.replace_with_mask(given, pc.is_null(given), rest)
+    return _amounts_of(text)
+
+
+def _amounts_of(texts: pa.Array) -> pa.Array:
+    if texts.null_count or not pc.all(pc.match_substring_regex(texts, _WHOLE)).as_py():
+        raise Damaged
+    short = texts
+    long = pc.greater(pc.binary_length(texts), _DIGITS)
+    has_long = pc.any(long).as_py()
+    if has_long:
+        short = pc.if_else(long, "0", texts)
+    numbers = short.cast(pa.decimal256(_DIGITS, 0))
+    content = np.frombuffer(numbers.buffers()[1], np.uint8).reshape(-1, 32)
+    content = content[numbers.offset : numbers.offset + len(numbers), ::-1]
+    content = np.ascontiguousarray(content)
+    if has_long:
+        for row in np.flatnonzero(long.to_numpy(zero_copy_only=False)).tolist():
+            number = int(texts[row].as_py().partition(".")[0])
+            if number >= 2**256:
+                raise Damaged
+            content[row] = np.frombuffer(number.to_bytes(32, "big"), np.uint8)
+    return pa.FixedSizeBinaryArray.from_buffers(HASH, len(texts), [None, pa.py_buffer(content)])
+
+
+def _words(column: pa.ChunkedArray) -> NDArray[np.uint64]:
+    array = column.combine_chunks()
+    content = np.frombuffer(array.buffers()[1] or b"", ">u8").reshape(-1, 4)
+    return content[array.offset : array.offset + len(array)].astype(np.uint64)
+
+
+def _filled(column: pa.ChunkedArray) -> NDArray[np.int64]:
+    if column.null_count:
+        column = pc.fill_null(column, -1)
+    numbers: NDArray[np.int64] = column.to_numpy()
+    return numbers

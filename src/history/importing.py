@@ -1,0 +1,323 @@
+"""Imports an export into a store: `import_history`.
+
+Reading, joining, sorting and spilling are DuckDB's. Files in order of blocks are imported range by
+range, several at once; others in one go, sorted with spilling.
+"""
+
+import errno
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from filelock import FileLock, Timeout
+from numpy.typing import NDArray
+
+from src.chain.recording.format import read_table
+from src.datasets.location import EXPLOIT_TRANSFERS_FILE, EXPLOITS_FILE
+from src.files import UNFINISHED, reason, write_file
+from src.history import damage
+from src.history.canonical import Damaged, canonical
+from src.history.errors import HistoryError
+from src.history.layouts import RECORDING
+from src.history.matching import Export, match
+from src.history.sources import connect, identity, list_files, scan
+from src.history.sql import block_counts, statement, transfers_have_blocks, views
+from src.history.store import (
+    VERSION,
+    Store,
+    StoredSlice,
+    is_store,
+    open_store,
+    slice_name,
+    write_manifest,
+    write_slice,
+)
+from src.history.tokens import symbols, write_symbols
+
+SLICE_TRANSFERS: Final = 500_000
+MEMORY: Final = "1GB"
+PLAN: Final = "plan.json"
+
+_SPILL = ".spill"
+_TWICE = 3
+"""So often a row may be read on average before everything is rather sorted at once."""
+_BATCH = 100_000
+
+Ranges = list[tuple[int, int]]
+Done = Callable[[int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class ImportOptions:
+    """How to import.
+
+    Attributes:
+        columns: names of columns that the user says, see `layouts.custom_tables`.
+        first, last: blocks outside are left out; None for all.
+        slice_transfers: transfers of a slice, about.
+        workers: threads.
+        memory: of the engine, such as `1GB`; it takes up to a quarter more.
+    """
+
+    columns: Mapping[str, str] | None = None
+    first: int | None = None
+    last: int | None = None
+    slice_transfers: int = SLICE_TRANSFERS
+    workers: int = os.cpu_count() or 1
+    memory: str = MEMORY
+
+
+def import_history(
+    source: str, out: Path, options: ImportOptions, planned: Callable[[int], Done]
+) -> Store:
+    """Import an export, or go on with an interrupted import; a complete one is only checked.
+
+    Args:
+        source: a folder, or a bucket's URL, or a glob in a bucket.
+        out: the folder of the store.
+        options: how.
+        planned: called with the number of transfers; returns what is told how many are done.
+
+    Raises:
+        HistoryError: the data or the folder is unusable.
+        OSError: the disk failed.
+    """
+    with _locked(out), closing(connect(options.workers, options.memory, out / _SPILL)) as engine:
+        listed = list_files(source, engine)
+        export = match(source, listed, options.columns)
+        asked = [VERSION, export.layout, options.slice_transfers, options.first, options.last]
+        same = identity(export.files, json.dumps([*asked, sorted((options.columns or {}).items())]))
+        if is_store(out):
+            store = open_store(out)
+            if store.identity != same:
+                raise HistoryError(
+                    f"{out}: was imported from other data; delete it, or change --out"
+                )
+            return store
+        return _Import(export, out, options, engine, same).run(planned)
+
+
+@dataclass(frozen=True, slots=True)
+class _Import:
+    export: Export
+    out: Path
+    options: ImportOptions
+    engine: Any
+    identity: str
+
+    def run(self, planned: Callable[[int], Done]) -> Store:
+        self._prepare()
+        with _errors(self.export, self.engine):
+            for table, name in (
+                (self.export.transactions, "transactions"),
+                (self.export.transfers, "transfers"),
+                (self.export.blocks, "blocks"),
+            ):
+                for view in views(table, name) if table else ():
+                    self.engine.execute(
+                        f"CREATE VIEW {view.name} AS SELECT * FROM {scan(list(view.files))}"
+                    )
+            if self.export.layout == RECORDING:
+                _verify(self.export)
+            ranges, total = self._ranges()
+            slices = self._slices(ranges, planned(total))
+        self._copy_lists()
+        shutil.rmtree(self.out / _SPILL, ignore_errors=True)
+        facts = {
+            "identity": self.identity,
+            "layout": self.export.layout,
+            "source": self.export.source,
+            "notes": list(self.export.notes),
+            "left_out": dict(self.export.left_out),
+            "first_block": self.options.first,
+            "last_block": self.options.last,
+            "slice_transfers": self.options.slice_transfers,
+        }
+        return write_manifest(self.out, facts, slices)
+
+    def _prepare(self) -> None:
+        plan = self.out / PLAN
+        content = (json.dumps({"identity": self.identity}) + "\n").encode()
+        if plan.exists():
+            if plan.read_bytes() != content:
+                raise HistoryError(
+                    f"{self.out}: contains an unfinished import of other data or with other "
+                    "options; delete it, or change --out"
+                )
+        elif any(not entry.name.startswith(".") for entry in self.out.iterdir()):
+            raise HistoryError(f"{self.out}: not empty and not a history store; choose another")
+        write_file(plan, content)
+        for left in self.out.glob(f"{UNFINISHED}*"):
+            left.unlink()
+
+    def _ranges(self) -> tuple[Ranges, int]:
+        """The blocks of each slice, and the number of transfers."""
+        counts = self.engine.execute(block_counts(self.export)).fetchnumpy()
+        if np.ma.is_masked(counts["block_number"]):
+            raise Damaged
+        block, rows = np.asarray(counts["block_number"]), np.asarray(counts["n"])
+        first, last = self.options.first, self.options.last
+        if first is not None and last is not None:
+            inside = (block >= first) & (block <= last)
+            block, rows = block[inside], rows[inside]
+        total = int(rows.sum())
+        if not transfers_have_blocks(self.export):
+            parts = [scan(list(view.files)) for view in views(self.export.transfers, "transfers")]
+            counted = [f"SELECT count(*) AS n FROM {part}" for part in parts]
+            total = self.engine.execute(
+                f"SELECT CAST(sum(n) AS BIGINT) FROM ({' UNION ALL '.join(counted)})"
+            ).fetchall()[0][0]
+        return _cut(block, rows, -(-total // self.options.slice_transfers)), total
+
+    def _slices(self, ranges: Ranges, done: Done) -> list[StoredSlice]:
+        if len(ranges) == 1 or self._are_ordered(ranges):
+            with ThreadPoolExecutor(self.options.workers, "import") as pool:
+                futures = [pool.submit(self._import_range, *part) for part in ranges]
+                slices = []
+                try:
+                    for future in futures:
+                        slices.append(part := future.result())
+                        done(part.transfers)
+                except BaseException:
+                    pool.shutdown(cancel_futures=True)
+                    raise
+            return slices
+        text = statement(self.export, self.options.first, self.options.last)
+        order = "ORDER BY block_number NULLS LAST, tx_index, tx_hash, log_index"
+        reader = self.engine.sql(f"{text} {order}").to_arrow_reader(_BATCH)
+        slices = []
+        for first, last, rows in _split(reader, ranges):
+            slices.append(part := self._write(first, last, rows))
+            done(part.transfers)
+        return slices
+
+    def _are_ordered(self, ranges: Ranges) -> bool:
+        """Whether reading each range by itself reads few rows in vain."""
+        starts = np.array([first for first, _ in ranges])
+        ends = np.array([last for _, last in ranges])
+        rows = read = 0
+        for table in (self.export.transfers, self.export.transactions):
+            for file, columns in table.files:
+                column = columns.get("block_number")
+                groups = None if column is None else file.groups.get(_key(file.columns, column))
+                if groups is None:
+                    return False
+                for low, high, n in groups:
+                    overlaps = np.searchsorted(starts, high, "right") - np.searchsorted(ends, low)
+                    rows += n
+                    read += n * max(0, int(overlaps))
+        return read <= _TWICE * rows
+
+    def _import_range(self, first: int, last: int) -> StoredSlice:
+        path = self.out / f"{slice_name(first, last)}.parquet"
+        if path.is_file():
+            facts = pq.read_metadata(path).metadata or {}
+            return StoredSlice(first, last, int(facts[b"transfers"]), int(facts[b"orphans"]))
+        with closing(self.engine.cursor()) as cursor:
+            rows = cursor.sql(statement(self.export, first, last)).to_arrow_table(_BATCH)
+        return self._write(first, last, rows)
+
+    def _write(self, first: int, last: int, rows: pa.Table) -> StoredSlice:
+        table, orphans = canonical(rows)
+        transfers = rows.num_rows - orphans
+        table = table.replace_schema_metadata(
+            {"transfers": str(transfers), "orphans": str(orphans)}
+        )
+        write_slice(self.out / f"{slice_name(first, last)}.parquet", table)
+        return StoredSlice(first, last, transfers, orphans)
+
+    def _copy_lists(self) -> None:
+        if "://" in self.export.source:
+            return
+        folder = Path(self.export.source)
+        write_symbols(self.out, symbols(folder))
+        for name in (EXPLOITS_FILE, EXPLOIT_TRANSFERS_FILE):
+            if (folder / name).is_file():
+                write_file(self.out / name, (folder / name).read_bytes())
+
+
+def _key(columns: Mapping[str, Any], column: Any) -> str:
+    return next(short for short, found in columns.items() if found is column)
+
+
+def _cut(block: NDArray[np.int64], rows: NDArray[np.int64], parts: int) -> Ranges:
+    """Ranges of whole blocks with about the same number of rows each."""
+    if not len(block):
+        return []
+    total = np.cumsum(rows)
+    goals = total[-1] / max(parts, 1) * np.arange(1, parts)
+    ends = np.unique(np.append(np.searchsorted(total, goals), len(block) - 1))
+    starts = np.append(0, ends[:-1] + 1)
+    return [(int(block[a]), int(block[b])) for a, b in zip(starts, ends, strict=True)]
+
+
+def _split(
+    batches: Iterator[pa.RecordBatch], ranges: Sequence[tuple[int, int]]
+) -> Iterator[tuple[int, int, pa.Table]]:
+    """The rows of each range, from rows in order of the blocks; unknown blocks come last."""
+    left = list(ranges)
+    pending: list[pa.RecordBatch] = []
+    schema = None
+    for batch in batches:
+        schema, rest = batch.schema, batch
+        block = batch.column("block_number").fill_null(left[-1][1]).to_numpy()
+        while len(left) > 1 and block[-1] > left[0][1]:
+            cut = int(np.searchsorted(block, left[0][1], "right"))
+            pending.append(rest.slice(0, cut))
+            yield *left.pop(0), pa.Table.from_batches(pending)
+            pending, rest, block = [], rest.slice(cut), block[cut:]
+        pending.append(rest)
+    if schema is not None:
+        yield *left[0], pa.Table.from_batches(pending, schema)
+
+
+def _verify(export: Export) -> None:
+    """Read the recording's pages with their checksums, which the engine does not."""
+    for table in export.tables:
+        for file, columns in table.files:
+            read_table(Path(file.path), [column.name for column in columns.values()])
+
+
+@contextmanager
+def _errors(export: Export, engine: Any) -> Iterator[None]:
+    """Name the file and the value that an engine or a check does not."""
+    try:
+        yield
+    except (duckdb.Error, Damaged, pa.ArrowException) as error:
+        text = str(error)
+        if "No space left on device" in text:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
+        if isinstance(error, duckdb.OutOfMemoryException):
+            raise HistoryError(
+                "the import needs more memory or room for temporary files: use a larger --memory "
+                f"or fewer --workers ({reason(error)})"
+            ) from error
+        with closing(engine.cursor()) as cursor:  # the other may be in the middle of something
+            found = damage.find(export, cursor)
+        if found is None:
+            found = HistoryError(f"{export.source}: cannot be read: {reason(error)}")
+        raise found from error
+
+
+@contextmanager
+def _locked(out: Path) -> Iterator[None]:
+    out.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(out / ".lock")
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        raise HistoryError(f"{out}: another import is writing to it") from None
+    try:
+        yield
+    finally:
+        lock.release()

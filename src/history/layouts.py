@@ -1,0 +1,186 @@
+"""The tables that tools export, as declarations: the columns by our names, and how files are told.
+
+A declaration says `ours=theirs|or_theirs`, and `ours` alone where both are the same. The names of
+columns are compared in lower case with underscores, so `blockNumber` and `BLOCK_NUMBER` are
+`block_number`.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+TRANSACTIONS: Final = "transactions"
+TRANSFERS: Final = "transfers"
+LOGS: Final = "logs"
+BLOCKS: Final = "blocks"
+
+RECORDING: Final = "recording"
+CUSTOM: Final = "--columns"
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """One kind of table in one layout.
+
+    Attributes:
+        layout: the tool or data set that writes it.
+        kind: `TRANSACTIONS`, `TRANSFERS`, `LOGS` or `BLOCKS`.
+        called: the tool's own name of it, which tells its files.
+        required: the names that a column may have, by our name for it.
+        optional: the same of columns that may be missing: what they hold is then unknown.
+    """
+
+    layout: str
+    kind: str
+    called: str
+    required: Mapping[str, tuple[str, ...]]
+    optional: Mapping[str, tuple[str, ...]]
+
+
+def _columns(text: str) -> dict[str, tuple[str, ...]]:
+    pairs = (item.partition("=") for item in text.split())
+    return {ours: tuple((theirs or ours).split("|")) for ours, _, theirs in pairs}
+
+
+def _table(layout: str, kind: str, called: str, required: str, optional: str = "") -> Table:
+    return Table(layout, kind, called, _columns(required), _columns(optional))
+
+
+_TOPICS = "topic0 topic1 topic2 topic3"
+
+TABLES: Final = (
+    _table(
+        RECORDING, TRANSACTIONS, "transactions",
+        "tx_hash block_number block_timestamp from_address",
+        "to_address nonce tx_index",
+    ),
+    _table(
+        RECORDING, LOGS, "logs",
+        f"tx_hash block_number log_index token_address=address data {_TOPICS}",
+    ),
+    _table(
+        "data set", TRANSACTIONS, "transactions",
+        "tx_hash block_number block_timestamp from_address",
+        "to_address nonce tx_index",
+    ),
+    _table(
+        "data set", TRANSFERS, "transfers",
+        "tx_hash log_index token_address from_address to_address amount=value_raw",
+        "block_number token_std",
+    ),
+    # Also BigQuery's `crypto_ethereum` and the public data on AWS, which have the same columns.
+    _table(
+        "ethereum-etl", TRANSACTIONS, "transactions", "tx_hash=hash block_number from_address",
+        "block_timestamp to_address nonce tx_index=transaction_index",
+    ),
+    _table(
+        "ethereum-etl", TRANSFERS, "token_transfers",
+        "tx_hash=transaction_hash block_number log_index token_address from_address to_address "
+        "amount=value",
+    ),
+    _table(
+        "ethereum-etl", LOGS, "logs",
+        "tx_hash=transaction_hash block_number log_index token_address=address data topics",
+    ),
+    _table(
+        "ethereum-etl", BLOCKS, "blocks", "block_number=number block_timestamp=timestamp"
+    ),
+    _table(
+        "cryo", TRANSACTIONS, "transactions", "tx_hash=transaction_hash block_number from_address",
+        "block_timestamp=timestamp to_address nonce tx_index=transaction_index",
+    ),
+    _table(
+        "cryo", TRANSFERS, "erc20_transfers",
+        "tx_hash=transaction_hash block_number log_index token_address=erc20 from_address "
+        "to_address amount=value_binary|value_string|value",
+    ),
+    _table(
+        "cryo", LOGS, "logs",
+        f"tx_hash=transaction_hash block_number log_index token_address=address data {_TOPICS}",
+    ),
+    _table(
+        "cryo", BLOCKS, "blocks", "block_number block_timestamp=timestamp block_hash"
+    ),
+    _table(
+        "Dune", TRANSACTIONS, "transactions",
+        "tx_hash=hash block_number block_timestamp=block_time from_address=from",
+        "to_address=to nonce tx_index=index",
+    ),
+    _table(
+        "Dune", TRANSFERS, "evt_transfer",
+        "tx_hash=evt_tx_hash block_number=evt_block_number log_index=evt_index "
+        "token_address=contract_address from_address=from to_address=to amount=value",
+    ),
+    _table(
+        "Flipside", TRANSACTIONS, "fact_transactions",
+        "tx_hash block_number block_timestamp from_address",
+        "to_address nonce tx_index=tx_position|position",
+    ),
+    _table(
+        "Flipside", TRANSFERS, "ez_token_transfers",
+        "tx_hash block_number log_index=event_index token_address=contract_address from_address "
+        "to_address amount=raw_amount_precise",
+    ),
+)  # fmt: skip
+
+OTHERS: Final = (
+    "approvals", "balance_diffs", "balance_reads", "balances", "code_diffs", "code_reads",
+    "contracts", "erc20_approvals", "erc20_balances", "erc20_metadata", "erc20_supplies",
+    "erc721_metadata", "erc721_transfers", "exploit_transactions", "exploit_transfers",
+    "four_byte_counts", "geth_calls", "internal_transactions", "native_transfers", "nft_transfers",
+    "nonce_diffs", "receipts", "state_diffs", "storage_diffs", "storage_reads", "tokens", "traces",
+    "withdrawals",
+)  # fmt: skip
+"""Tables that are exported beside ours, some with the very columns of ours."""
+
+_CALLED = sorted({*(table.called for table in TABLES), *OTHERS}, key=len, reverse=True)
+_NAME = re.compile(rf"(?:^|[^a-z0-9_]|__)({'|'.join(_CALLED)})(?![a-z0-9])")
+_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+
+
+def column_name(name: str) -> str:
+    """A column's name in lower case with underscores."""
+    return _CAMEL.sub("_", name.strip()).lower()
+
+
+def table_name(path: str) -> str | None:
+    """The table that a file or one of its folders is named after; None where none is."""
+    for piece in reversed(path.split("/")):
+        found = _NAME.search(column_name(piece))
+        if found:
+            return found[1]
+    return None
+
+
+def custom_tables(columns: Mapping[str, str]) -> tuple[Table, ...]:
+    """The tables of a layout that the user describes.
+
+    Args:
+        columns: the file's name by ours, or by table and ours (`transfers.tx_hash`).
+    """
+    mine = [table for table in TABLES if table.layout == "data set"]
+    mine += [table for table in TABLES if table.layout == "cryo" and table.kind in (LOGS, BLOCKS)]
+
+    def named(table: Table, names: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+        found: dict[str, tuple[str, ...]] = {}
+        for ours in names:
+            theirs = columns.get(f"{table.kind}.{ours}", columns.get(ours, ours))
+            found[ours] = (column_name(theirs),)
+        return found
+
+    return tuple(
+        Table(CUSTOM, table.kind, table.called, named(table, required), named(table, optional))
+        for table in mine
+        for required, optional in [_for_custom(table)]
+    )
+
+
+def _for_custom(
+    table: Table,
+) -> tuple[Mapping[str, tuple[str, ...]], Mapping[str, tuple[str, ...]]]:
+    required, optional = dict(table.required), dict(table.optional)
+    if table.kind == TRANSACTIONS and "block_timestamp" in required:
+        optional["block_timestamp"] = required.pop("block_timestamp")
+    required.pop("block_hash", None)
+    return required, optional

@@ -1,0 +1,277 @@
+"""Which files of an export are which of its tables, by their names and columns."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from src.chain.recording.format import is_recording
+from src.history.errors import HistoryError
+from src.history.layouts import (
+    BLOCKS,
+    LOGS,
+    OTHERS,
+    RECORDING,
+    TABLES,
+    TRANSACTIONS,
+    TRANSFERS,
+    Table,
+    custom_tables,
+    table_name,
+)
+from src.history.sources import DECIMAL, FLOAT, INTEGER, Column, File, Listed
+
+_EXACT_AMOUNTS = frozenset({DECIMAL, INTEGER, "text", "bytes"})
+
+
+@dataclass(frozen=True, slots=True)
+class TableFiles:
+    """The files of one table.
+
+    Attributes:
+        table: what it is.
+        files: in order of their names, each with its columns by our names.
+    """
+
+    table: Table
+    files: tuple[tuple[File, Mapping[str, Column]], ...]
+
+    def missing(self) -> tuple[str, ...]:
+        """Columns that no file has."""
+        present = {ours for _, columns in self.files for ours in columns}
+        return tuple(ours for ours in self.table.optional if ours not in present)
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    """The tables of an export.
+
+    Attributes:
+        source: as given.
+        layout: its name.
+        transactions, transfers: `transfers` may be logs.
+        blocks: where transactions have no time.
+        left_out: the reason by file.
+        notes: what the user should know.
+    """
+
+    source: str
+    layout: str
+    transactions: TableFiles
+    transfers: TableFiles
+    blocks: TableFiles | None
+    left_out: Mapping[str, str]
+    notes: tuple[str, ...]
+
+    @property
+    def tables(self) -> tuple[TableFiles, ...]:
+        """All that are read."""
+        found = (self.transactions, self.transfers, self.blocks)
+        return tuple(table for table in found if table is not None)
+
+    @property
+    def files(self) -> tuple[File, ...]:
+        """All that are read."""
+        return tuple(file for table in self.tables for file, _ in table.files)
+
+
+def match(source: str, listed: Listed, columns: Mapping[str, str] | None = None) -> Export:
+    """Find the tables of an export.
+
+    Args:
+        source: as given.
+        listed: its files.
+        columns: names of columns that the user says, see `layouts.custom_tables`.
+
+    Raises:
+        HistoryError: no known layout, several, or a table that lacks a column or is missing.
+    """
+    if columns:
+        tables: Iterable[Table] = custom_tables(columns)
+    else:
+        recorded = "://" not in source and is_recording(Path(source))
+        tables = [table for table in TABLES if (table.layout == RECORDING) == recorded]
+    found: dict[tuple[str, str], list[File]] = {}
+    problems: dict[tuple[str, str], str] = {}
+    left_out = dict(listed.left_out)
+    for file in listed.files:
+        name = table_name(file.name)
+        if name in OTHERS:
+            left_out[file.name] = f"{name}, another table"
+            continue
+        named = [table for table in tables if table.called == name] or list(tables)
+        fitting, missing = _best(named, file)
+        if missing and name is None:
+            left_out[file.name] = "its columns are those of no table"
+            continue
+        for table in fitting:
+            key = (table.layout, table.kind)
+            found.setdefault(key, [])
+            if missing:
+                problems.setdefault(key, _lacks(file, table, missing))
+            else:
+                found[key].append(file)
+    layouts = _complete(found)
+    if len(layouts) > 1:
+        raise HistoryError(
+            f"{source}: contains several layouts ({', '.join(layouts)}); use a folder with one"
+        )
+    if not layouts:
+        raise _incomplete(source, found, problems, left_out)
+    by_key = {(table.layout, table.kind): table for table in tables}
+    return _Chosen(source, layouts[0], by_key, found, problems, left_out).export()
+
+
+@dataclass(frozen=True, slots=True)
+class _Chosen:
+    source: str
+    layout: str
+    tables: Mapping[tuple[str, str], Table]
+    found: Mapping[tuple[str, str], list[File]]
+    problems: Mapping[tuple[str, str], str]
+    left_out: dict[str, str]
+
+    def export(self) -> Export:
+        notes = []
+        transactions = self._read(TRANSACTIONS)
+        has_transfers, has_logs = ((self.layout, kind) in self.found for kind in (TRANSFERS, LOGS))
+        # cryo's transfers are ERC-20 alone; other tools' have NFTs, which logs tell apart.
+        prefers_logs = self.layout != "cryo" and has_logs and not self._is_broken(LOGS)
+        kind = TRANSFERS if has_transfers and not prefers_logs else LOGS
+        other = LOGS if kind == TRANSFERS else TRANSFERS
+        for file in self.found.get((self.layout, other), ()):
+            self.left_out[file.name] = f"{other}: the same transfers are in the {kind}"
+        if self.layout == "ethereum-etl" and kind == TRANSFERS:
+            notes.append(
+                "token_transfers does not tell NFTs from ERC-20 tokens: an NFT counts as a "
+                "transfer whose amount is its id; with the table logs beside it they are told apart"
+            )
+        moved = self._read(kind)
+        blocks = None
+        if any("block_timestamp" not in columns for _, columns in transactions.files):
+            if not self.found.get((self.layout, BLOCKS)):
+                named = self.tables[self.layout, TRANSACTIONS].optional["block_timestamp"][0]
+                file = next(f for f, names in transactions.files if "block_timestamp" not in names)
+                raise HistoryError(
+                    f"{file.path}: lacks the column {named}, and there are no blocks to take it "
+                    f"from: export transactions with {named}, or blocks as well"
+                )
+            blocks = self._read(BLOCKS)
+        for file in self.found.get((self.layout, BLOCKS), ()) if blocks is None else ():
+            self.left_out[file.name] = "blocks: the transactions have their time"
+        notes += [
+            f"{table.table.called} without {', '.join(missing)}: unknown"
+            for table in (transactions, moved)
+            if (missing := [n for n in table.missing() if n not in ("block_number", "token_std")])
+        ]
+        notes += _partly_missing(transactions)
+        return Export(
+            self.source, self.layout, transactions, moved, blocks, self.left_out, tuple(notes)
+        )
+
+    def _is_broken(self, kind: str) -> bool:
+        return (self.layout, kind) in self.problems
+
+    def _read(self, kind: str) -> TableFiles:
+        key = (self.layout, kind)
+        if key in self.problems:
+            raise HistoryError(self.problems[key])
+        table = self.tables[key]
+        files = tuple((file, _names(table, file)) for file in self.found[key])
+        for file, columns in files:
+            amount = columns.get("amount")
+            if amount is not None and amount.kind not in _EXACT_AMOUNTS:
+                kind_of = "double" if amount.kind == FLOAT else amount.kind
+                raise HistoryError(
+                    f"{file.path}: the column {amount.name} is {kind_of}, which is not an exact "
+                    "uint256: export it as decimal text, or export the table logs instead"
+                )
+        return TableFiles(table, files)
+
+
+def _names(table: Table, file: File) -> dict[str, Column]:
+    """The file's columns by our names; of several for an amount the first exact one."""
+    names = {}
+    for ours, theirs in {**table.required, **table.optional}.items():
+        present = [file.columns[name] for name in theirs if name in file.columns]
+        exact = [column for column in present if column.kind in _EXACT_AMOUNTS]
+        if ours == "amount" and exact:
+            present = exact
+        if present:
+            names[ours] = present[0]
+    return names
+
+
+def _best(tables: list[Table], file: File) -> tuple[list[Table], list[str]]:
+    """The tables that a file fits best, and the columns that it lacks."""
+    lacking = {i: _missing(table, file) for i, table in enumerate(tables)}
+    fitting = [i for i, missing in lacking.items() if not missing]
+    if fitting:
+        most = max(len(tables[i].required) for i in fitting)
+        return [tables[i] for i in fitting if len(tables[i].required) == most], []
+    nearest = min(lacking, key=lambda i: len(lacking[i]) / len(tables[i].required))
+    return [tables[nearest]], lacking[nearest]
+
+
+def _missing(table: Table, file: File) -> list[str]:
+    return [
+        " or ".join(theirs)
+        for theirs in table.required.values()
+        if not any(name in file.columns for name in theirs)
+    ]
+
+
+def _lacks(file: File, table: Table, missing: list[str]) -> str:
+    present = ", ".join(column.name for column in file.columns.values())
+    return (
+        f"{file.path}: looks like {table.layout}'s {table.called} but lacks the column"
+        f"{'s' * (len(missing) > 1)} {', '.join(missing)}; it has {present}. Names can be given "
+        "with --columns"
+    )
+
+
+def _complete(found: Mapping[tuple[str, str], list[File]]) -> list[str]:
+    layouts = {layout for layout, _ in found}
+    return sorted(
+        layout
+        for layout in layouts
+        if (layout, TRANSACTIONS) in found
+        and ((layout, TRANSFERS) in found or (layout, LOGS) in found)
+    )
+
+
+def _incomplete(
+    source: str,
+    found: Mapping[tuple[str, str], list[File]],
+    problems: Mapping[tuple[str, str], str],
+    left_out: Mapping[str, str],
+) -> HistoryError:
+    if problems:
+        return HistoryError(next(iter(problems.values())))
+    others = "".join(
+        f". Left out: {name} ({why})" for name, why in list(left_out.items())[:5]
+    ) + f" and {len(left_out) - 5} more" * (len(left_out) > 5)
+    for layout, kind in found:
+        if kind == TRANSACTIONS:
+            return HistoryError(
+                f"{source}: contains transactions ({layout}) but no transfers or logs{others}"
+            )
+        if kind in (TRANSFERS, LOGS):
+            return HistoryError(
+                f"{source}: contains no transactions ({layout}). The features need each "
+                f"transaction's sender: export transactions as well{others}"
+            )
+    return HistoryError(
+        f"{source}: no file has a supported layout (a recording, the data set, ethereum-etl, "
+        "BigQuery, AWS, cryo, Dune, Flipside); --columns ours=theirs,... describes another"
+        f"{others}"
+    )
+
+
+def _partly_missing(table: TableFiles) -> list[str]:
+    """What some files lack and others have."""
+    gone = set(table.missing())
+    return [
+        f"{file.name} without {', '.join(missing)}: unknown"
+        for file, columns in table.files
+        if (missing := [n for n in table.table.optional if n not in columns and n not in gone])
+    ]

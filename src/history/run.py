@@ -1,0 +1,71 @@
+"""An import as a command: its progress and its summary."""
+
+import argparse
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+
+from tqdm import tqdm
+
+from src.history.importing import Done, ImportOptions, import_history
+from src.history.store import Store
+
+_SHOWN = 8
+_LAST_BLOCK = 2**62
+
+
+class Bar(tqdm):  # type: ignore[type-arg]  # a class of strings alone at run time
+    """A progress bar without a monitor thread, since workers are forked from this process."""
+
+    monitor_interval = 0
+
+
+def run(options: argparse.Namespace) -> int:
+    """Carry the command out with its parsed arguments; returns its exit code."""
+    store = imported(options.data, options.out, options)
+    sys.stdout.write(f"{said(store)}Next: npm run backtest -- --data {store.folder} --out OUT\n")
+    return 0
+
+
+def imported(source: str, out: Path, options: argparse.Namespace) -> Store:
+    """Import with the options of a command, with a bar over transfers."""
+    first, last = options.from_block, options.to_block
+    is_range = first is not None or last is not None
+    asked = ImportOptions(
+        columns=options.columns,
+        first=(first or 0) if is_range else None,
+        last=(_LAST_BLOCK if last is None else last) if is_range else None,
+        slice_transfers=options.slice_transfers,
+        workers=options.workers,
+        memory=options.memory,
+    )
+    with ExitStack() as stack:
+
+        def planned(total: int) -> Done:
+            interval = 0.1 if sys.stderr.isatty() else 10.0
+            bar = Bar(
+                desc="import", total=total, unit=" transfers", unit_scale=True, mininterval=interval
+            )
+            stack.callback(bar.close)
+
+            def done(count: int) -> None:
+                bar.update(count)
+
+            return done
+
+        return import_history(source, out, asked, planned)
+
+
+def said(store: Store) -> str:
+    """What was imported, left out and not known, for the user."""
+    transfers = sum(part.transfers for part in store.slices)
+    orphans = sum(part.orphans for part in store.slices)
+    lines = [f"{store.folder} holds {transfers:,} transfers ({store.layout})."]
+    if orphans:
+        lines.append(f"  {orphans:,} transfers are ignored: their transactions are not in the data")
+    lines += [f"  {note}" for note in store.facts["notes"][:_SHOWN]]
+    left_out = list(store.facts["left_out"].items())
+    lines += [f"  left out: {name} ({why})" for name, why in left_out[:_SHOWN]]
+    if len(left_out) > _SHOWN:
+        lines.append(f"  left out: {len(left_out) - _SHOWN} more files, see store.json")
+    return "\n".join(lines) + "\n"

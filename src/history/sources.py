@@ -1,0 +1,312 @@
+"""The files of an export: what they are by content, their columns and types, and their blocks."""
+
+import gzip
+import hashlib
+import math
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import duckdb
+import fsspec  # type: ignore[import-untyped]
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from src.chain.recording.format import find_parts, is_recording
+from src.files import reason
+from src.history.errors import HistoryError
+from src.history.layouts import column_name
+
+PARQUET: Final = "parquet"
+CSV: Final = "csv"
+JSON: Final = "json"
+
+TEXT: Final = "text"
+BYTES: Final = "bytes"
+INTEGER: Final = "integer"
+DECIMAL: Final = "decimal"
+FLOAT: Final = "float"
+TIME: Final = "time"
+LIST: Final = "list"
+NOTHING: Final = "nothing"
+"""The type of a column without a value."""
+
+_PARQUET_MAGIC = b"PAR1"
+_GZIP_MAGIC = b"\x1f\x8b"
+_ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+_SUFFIXES = {".csv": CSV, ".tsv": CSV, ".json": JSON, ".jsonl": JSON, ".ndjson": JSON}
+_END = 65_536
+_FOOTER = 8  # bytes: its length and the magic number
+_MAX_DIGITS = 38
+"""DuckDB reads decimals with more as floating-point numbers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a file.
+
+    Attributes:
+        name: as in the file.
+        kind: `TEXT`, `BYTES`, `INTEGER`, `DECIMAL`, `FLOAT`, `TIME`, `LIST`,
+            `NOTHING`, or another type's name.
+    """
+
+    name: str
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file with a table.
+
+    Attributes:
+        path: for the engine, also of a bucket.
+        name: relative to the export.
+        form: `PARQUET`, `CSV` or `JSON`.
+        compression: of CSV and JSON, `none`, `gzip` or `zstd`.
+        columns: by their names in lower case with underscores.
+        groups: by column, the lowest and highest value and the number of rows of each row group.
+    """
+
+    path: str
+    name: str
+    form: str
+    columns: dict[str, Column]
+    compression: str = "none"
+    groups: dict[str, list[tuple[float, float, int]]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """The files of an export, and those that hold no table, with the reason."""
+
+    files: tuple[File, ...]
+    left_out: dict[str, str]
+
+
+def connect(workers: int = 1, memory: str = "1GB", spill: Path | None = None) -> Any:
+    """An engine of one's own, which reads buckets through fsspec."""
+    options: dict[str, Any] = {
+        "threads": workers,
+        "memory_limit": memory,
+        "preserve_insertion_order": False,
+        "autoinstall_known_extensions": False,
+        "autoload_known_extensions": False,
+    }
+    if spill is not None:
+        options["temp_directory"] = str(spill)
+    connection = duckdb.connect(config=options)
+    connection.execute("SET TimeZone = 'UTC'")
+    return connection
+
+
+def list_files(source: str, connection: Any) -> Listed:
+    """The tables in a folder, a bucket, or a glob of either.
+
+    If there is a parquet file, only parquet files count; else CSV, else JSON.
+
+    Raises:
+        HistoryError: nothing is there, or a file is unreadable.
+    """
+    found, left_out = [], {}
+    for path, name in _paths(source, connection):
+        form = _form(path)
+        if form is None:
+            left_out[name] = "neither parquet nor CSV nor JSON"
+        else:
+            found.append((form, path, name))
+    forms = [form for form in (PARQUET, CSV, JSON) if any(form == f for f, *_ in found)]
+    files = []
+    for form, path, name in found:
+        if form != forms[0]:
+            left_out[name] = f"{form} beside {forms[0]}"
+            continue
+        try:
+            files.append(_file(path, name, form, connection))
+        except HistoryError:
+            if form != JSON:  # of which there are many kinds
+                raise
+            left_out[name] = "not JSON lines"
+    if not files:
+        raise HistoryError(
+            f"{source}: no parquet, CSV or JSON file in it; see docs/backtest.md for the layouts"
+        )
+    return Listed(tuple(files), left_out)
+
+
+def identity(files: tuple[File, ...], rest: str) -> str:
+    """Hash of what the files hold, by their names, sizes, and footers or ends.
+
+    A parquet file's footer lists every column chunk with its size, place and statistics.
+    """
+    digest = hashlib.sha256(rest.encode())
+    for file in files:
+        with opened(file.path) as stream:
+            size = stream.seek(0, 2)
+            head, length = b"", _END
+            if file.form == PARQUET:
+                stream.seek(max(0, size - _FOOTER))
+                length = int.from_bytes(stream.read(4), "little") + _FOOTER
+            else:
+                stream.seek(0)
+                head = stream.read(_END)
+            stream.seek(max(0, size - length))
+            content = hashlib.sha256(head + stream.read()).digest()
+        digest.update(f"\n{file.name}\n{size}\n".encode() + content)
+    return digest.hexdigest()
+
+
+def opened(path: str) -> Any:
+    """A file of a folder or a bucket, for reading."""
+    if "://" in path:
+        return fsspec.open(path, "rb").open()
+    return Path(path).open("rb")
+
+
+def unreadable(path: str, error: Exception) -> HistoryError:
+    """The error for a file that cannot be read."""
+    return HistoryError(f"{path}: truncated, corrupt or not of its kind: {reason(error)}")
+
+
+def _paths(source: str, connection: Any) -> Iterator[tuple[str, str]]:
+    """Paths and names of all files, in order of the names."""
+    if "://" in source:
+        protocol = source.partition("://")[0]
+        system, root = fsspec.url_to_fs(source)
+        connection.register_filesystem(system)
+        names = system.glob(root) if any(c in root for c in "*?[") else system.find(root)
+        for path in sorted(names):
+            name = path.removeprefix(root).strip("/") or path.rpartition("/")[2]
+            if not _is_hidden(name):
+                yield f"{protocol}://{path}", name
+        return
+    folder = Path(source)
+    if is_recording(folder):
+        for part in find_parts(folder):
+            for table in ("transactions", "logs"):
+                path = part.path / f"{table}.parquet"
+                yield str(path), path.relative_to(folder).as_posix()
+    elif folder.is_dir():
+        names = []
+        for place, folders, files in os.walk(folder, followlinks=True):
+            folders[:] = [name for name in folders if not _is_hidden(name)]
+            names += [Path(place) / name for name in files if not _is_hidden(name)]
+        for path in sorted(names):
+            yield str(path), path.relative_to(folder).as_posix()
+    else:
+        raise HistoryError(f"{folder}: no such folder")
+
+
+def _is_hidden(name: str) -> bool:
+    return any(piece.startswith((".", "_")) for piece in name.split("/"))
+
+
+def _form(path: str) -> str | None:
+    """What a file is: parquet by its content, others by their names."""
+    try:
+        with opened(path) as stream:
+            head = stream.read(4)
+    except OSError as error:
+        raise unreadable(path, error) from error
+    suffixes = [suffix.lower() for suffix in Path(path).suffixes[-2:]]
+    if head == _PARQUET_MAGIC or suffixes[-1:] in ([".parquet"], [".parq"], [".pq"]):
+        return PARQUET
+    for suffix in reversed(suffixes):
+        if suffix in _SUFFIXES:
+            return _SUFFIXES[suffix]
+    if head.startswith(b"{"):
+        return JSON
+    if not suffixes and head.startswith(_GZIP_MAGIC):
+        with opened(path) as stream, gzip.open(stream) as content:
+            return JSON if content.read(1) == b"{" else CSV
+    return None
+
+
+def _file(path: str, name: str, form: str, connection: Any) -> File:
+    try:
+        if form == PARQUET:
+            return _parquet(path, name)
+        file = File(path, name, form, {}, _compression(path))
+        names = connection.sql(f"select * from {scan([file])} limit 0").columns
+    except (OSError, pa.ArrowException, duckdb.Error) as error:
+        raise unreadable(path, error) from error
+    columns = {column_name(name): Column(name, TEXT) for name in names}
+    return File(path, name, form, columns, file.compression)
+
+
+def _compression(path: str) -> str:
+    with opened(path) as stream:
+        head = stream.read(4)
+    if head.startswith(_GZIP_MAGIC):
+        return "gzip"
+    return "zstd" if head == _ZSTD_MAGIC else "none"
+
+
+def _parquet(path: str, name: str) -> File:
+    with opened(path) as stream, pq.ParquetFile(stream) as file:
+        schema, metadata = file.schema_arrow, file.metadata
+        columns = {column_name(n): Column(n, kind_of(schema.field(n).type)) for n in schema.names}
+        places = {metadata.schema.column(i).path: i for i in range(len(metadata.schema))}
+        groups: dict[str, list[tuple[float, float, int]]] = {}
+        for short, column in columns.items():
+            if column.kind != INTEGER or column.name not in places:
+                continue
+            groups[short] = []
+            for number in range(metadata.num_row_groups):
+                group = metadata.row_group(number)
+                found = group.column(places[column.name]).statistics
+                known = found is not None and found.has_min_max
+                low, high = (found.min, found.max) if known else (-math.inf, math.inf)
+                groups[short].append((low, high, group.num_rows))
+    return File(path, name, PARQUET, columns, groups=groups)
+
+
+def kind_of(kind: pa.DataType) -> str:
+    """The kind of a column of this type, see `Column`."""
+    types = pa.types
+    if types.is_null(kind):
+        return NOTHING
+    if types.is_dictionary(kind):
+        return kind_of(kind.value_type)
+    if types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind):
+        return TEXT
+    if types.is_binary(kind) or types.is_large_binary(kind) or types.is_binary_view(kind):
+        return BYTES
+    if types.is_fixed_size_binary(kind):
+        return BYTES
+    if types.is_integer(kind):
+        return INTEGER
+    if types.is_decimal(kind):
+        return DECIMAL if kind.precision <= _MAX_DIGITS else f"{kind}, more than DuckDB reads"
+    if types.is_floating(kind):
+        return FLOAT
+    if types.is_timestamp(kind):
+        return TIME
+    if types.is_list(kind) or types.is_large_list(kind):
+        return LIST
+    return str(kind)
+
+
+def scan(files: list[File]) -> str:
+    """The files of one form as a table function of DuckDB."""
+    paths = ", ".join(quoted(_literal(file.path)) for file in files)
+    if files[0].form == PARQUET:
+        return f"read_parquet([{paths}], hive_partitioning=false)"
+    more = f"hive_partitioning=false, compression='{files[0].compression}'"
+    if files[0].form == CSV:
+        return f"read_csv([{paths}], header=true, all_varchar=true, {more})"
+    names = ", ".join(f"{quoted(c.name)}: 'VARCHAR'" for c in files[0].columns.values())
+    columns = f", columns={{{names}}}" if names else ""
+    return f"read_json([{paths}], format='newline_delimited', {more}{columns})"
+
+
+def quoted(text: str) -> str:
+    """A literal of SQL."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _literal(path: str) -> str:
+    """A path that a glob matches alone."""
+    return "".join(f"[{c}]" if c in "*?[" else c for c in path)

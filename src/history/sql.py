@@ -1,0 +1,239 @@
+"""The SQL of an import, which is the same text for DuckDB and Spark.
+
+Each table of an export is a view for each set of equal types of columns; the statement brings all
+to our names and types, and joins transfers to their transactions. Names and amounts that are no
+values of their kind are refused afterwards, see `canonical` and `damage`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from src.chain.transfers import NATIVE_EMITTERS, TRANSFER_TOPIC
+from src.history.layouts import LOGS
+from src.history.matching import Export, TableFiles
+from src.history.sources import BYTES, LIST, NOTHING, PARQUET, TEXT, TIME, Column, File
+
+_HASH, _ADDRESS = 32, 20
+_LENGTHS = {
+    "tx_hash": _HASH, "token_address": _ADDRESS, "from_address": _ADDRESS, "to_address": _ADDRESS,
+}  # fmt: skip
+_TRANSFER_DIGITS = TRANSFER_TOPIC[2:]
+_NATIVE = ", ".join(f"unhex('{emitter[2:]}')" for emitter in sorted(NATIVE_EMITTERS))
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """Files with the same columns of the same types.
+
+    Attributes:
+        name: of the view.
+        files: what it shows.
+        columns: the files' columns by our names.
+    """
+
+    name: str
+    files: tuple[File, ...]
+    columns: Mapping[str, Column]
+
+
+def views(table: TableFiles, name: str) -> list[View]:
+    """The files of a table, those with equal columns together."""
+    alike: dict[tuple[object, ...], list[File]] = {}
+    columns: dict[tuple[object, ...], Mapping[str, Column]] = {}
+    for file, names in table.files:
+        order = () if file.form == PARQUET else tuple(file.columns)  # CSV is read by position
+        key = (
+            file.form,
+            file.compression,
+            order,
+            *sorted((ours, c.name, c.kind) for ours, c in names.items()),
+        )
+        alike.setdefault(key, []).append(file)
+        columns[key] = names
+    return [
+        View(f"{name}_{number}", tuple(files), columns[key])
+        for number, (key, files) in enumerate(alike.items())
+    ]
+
+
+def statement(export: Export, first: int | None = None, last: int | None = None) -> str:
+    """The transfers of a range of blocks with what is known of their transactions, in no order.
+
+    Args:
+        export: the tables.
+        first: of the range, included; None for everything.
+        last: of the range, included.
+    """
+    transactions = _union(
+        [_transactions(view) for view in views(export.transactions, "transactions")], first, last
+    )
+    has_blocks = transfers_have_blocks(export)
+    join = "LEFT JOIN" if has_blocks or first is None else "JOIN"
+    read = _logs if export.transfers.table.kind == LOGS else _transfers
+    transfers = _union(
+        [read(view) for view in views(export.transfers, "transfers")],
+        first if has_blocks else None,
+        last,
+    )
+    time, blocks = "t.block_timestamp", ""
+    if export.blocks is not None:
+        known = _union([_blocks(view) for view in views(export.blocks, "blocks")], first, last)
+        time = "coalesce(t.block_timestamp, b.block_timestamp)"
+        blocks = f" LEFT JOIN ({known}) b ON t.block_number = b.block_number"
+    return (
+        "SELECT t.block_number, t.tx_index, m.tx_hash, m.log_index, "
+        f"{time} AS block_timestamp, t.nonce, t.from_address, t.to_address, m.token_address, "
+        "m.payer, m.payee, m.amount, m.word, t.tx_hash IS NOT NULL AS is_known "
+        f"FROM ({transfers}) m {join} ({transactions}) t ON m.tx_hash = t.tx_hash{blocks} "
+        f"WHERE coalesce(m.token_address NOT IN ({_NATIVE}), true)"
+    )
+
+
+def transfers_have_blocks(export: Export) -> bool:
+    """Whether each transfer says its block."""
+    return all("block_number" in names for _, names in export.transfers.files)
+
+
+def block_counts(export: Export) -> str:
+    """Rows of transfers by block; of transactions where transfers do not say their block."""
+    has_blocks = transfers_have_blocks(export)
+    table, name = (
+        (export.transfers, "transfers") if has_blocks else (export.transactions, "transactions")
+    )
+    parts = [
+        f"SELECT {_number(view.columns['block_number'])} AS block_number FROM {view.name}"
+        for view in views(table, name)
+    ]
+    return (
+        f"SELECT block_number, count(*) AS n FROM ({' UNION ALL '.join(parts)}) "
+        "GROUP BY block_number ORDER BY block_number"
+    )
+
+
+def _union(parts: list[str], first: int | None, last: int | None) -> str:
+    where = f" WHERE block_number BETWEEN {first} AND {last}" if first is not None else ""
+    return " UNION ALL ".join(f"SELECT * FROM ({part}) part{where}" for part in parts)
+
+
+def _transactions(view: View) -> str:
+    names = view.columns
+    return (
+        f"SELECT {_bytes(names['tx_hash'], _HASH)} AS tx_hash, "
+        f"{_number(names.get('block_number'))} AS block_number, "
+        f"{_time(names.get('block_timestamp'))} AS block_timestamp, "
+        f"{_number(names.get('tx_index'))} AS tx_index, {_number(names.get('nonce'))} AS nonce, "
+        f"{_bytes(names['from_address'], _ADDRESS)} AS from_address, "
+        f"{_bytes(names.get('to_address'), _ADDRESS)} AS to_address FROM {view.name}"
+    )
+
+
+def _transfers(view: View) -> str:
+    names = view.columns
+    blocks = (
+        f", {_number(names['block_number'])} AS block_number" if "block_number" in names else ""
+    )
+    standard = names.get("token_std")
+    where = f" WHERE {_name(standard)} = 'erc20'" if standard is not None else ""
+    return (
+        f"SELECT {_bytes(names['tx_hash'], _HASH)} AS tx_hash, "
+        f"{_number(names['log_index'])} AS log_index, "
+        f"{_bytes(names['token_address'], _ADDRESS)} AS token_address, "
+        f"{_bytes(names['from_address'], _ADDRESS)} AS payer, "
+        f"{_bytes(names['to_address'], _ADDRESS)} AS payee, "
+        f"{_amount(names['amount'])}{blocks} FROM {view.name}{where}"
+    )
+
+
+def _logs(view: View) -> str:
+    """ERC-20 transfers among logs, decoded as in `chain.transfers.decode_transfer`."""
+    names = view.columns
+    topics = [_topic(names, number) for number in range(4)]
+    inner = (
+        f"SELECT {_bytes(names['tx_hash'], _HASH)} AS tx_hash, "
+        f"{_number(names['log_index'])} AS log_index, "
+        f"{_digits(names['token_address'])} AS token, {_digits(names['data'])} AS word, "
+        f"{topics[0]} AS topic0, {topics[1]} AS topic1, {topics[2]} AS topic2, "
+        f"{topics[3]} AS topic3, {_number(names['block_number'])} AS block_number FROM {view.name}"
+    )
+    return (
+        "SELECT tx_hash, log_index, unhex(token) AS token_address, "
+        "unhex(substr(topic1, 25, 40)) AS payer, unhex(substr(topic2, 25, 40)) AS payee, "
+        f"CAST(NULL AS VARCHAR) AS amount, unhex(word) AS word, block_number FROM ({inner}) l "
+        f"WHERE lower(topic0) = '{_TRANSFER_DIGITS}' AND length(token) = 40 "
+        "AND length(topic1) = 64 AND length(topic2) = 64 AND topic3 IS NULL AND length(word) = 64"
+    )
+
+
+def _blocks(view: View) -> str:
+    return (
+        f"SELECT {_number(view.columns['block_number'])} AS block_number, "
+        f"{_time(view.columns['block_timestamp'])} AS block_timestamp FROM {view.name}"
+    )
+
+
+def _topic(names: Mapping[str, Column], number: int) -> str:
+    if "topics" not in names:
+        return _digits(names[f"topic{number}"])
+    column = names["topics"]
+    text = _name(column)
+    if column.kind == LIST:
+        text = f"array_to_string({text}, ',')"
+    part = f"split_part(translate({text}, '[]\"'' ', ''), ',', {number + 1})"
+    return f"nullif(replace(replace({part}, '0x', ''), '0X', ''), '')"
+
+
+def _digits(column: Column) -> str:
+    """The hex digits of a value, without 0x."""
+    name = _name(column)
+    if column.kind == BYTES:
+        return f"hex({name})"
+    if column.kind == NOTHING:
+        return "CAST(NULL AS VARCHAR)"
+    text = f"CASE WHEN substr({name}, 1, 2) IN ('0x', '0X') THEN substr({name}, 3) ELSE {name} END"
+    return f"nullif({text}, '')"
+
+
+def _bytes(column: Column | None, length: int) -> str:
+    if column is None or column.kind == NOTHING:
+        return "unhex(NULL)"
+    name = _name(column)
+    if column.kind == BYTES:
+        return name
+    return (
+        f"CASE WHEN length({name}) = {2 * length + 2} AND substr({name}, 1, 2) IN ('0x', '0X') "
+        f"THEN unhex(substr({name}, 3)) WHEN length({name}) = {2 * length} THEN unhex({name}) "
+        f"ELSE unhex(nullif({name} || '?', '?')) END"  # no digits: an error, or null in Spark
+    )
+
+
+def _amount(column: Column) -> str:
+    """Decimal text, or 32 bytes: cryo's `value_binary` is either bytes or hex."""
+    if column.kind == BYTES or column.name.lower().endswith("_binary"):
+        return f"CAST(NULL AS VARCHAR) AS amount, {_bytes(column, _HASH)} AS word"
+    text = _name(column) if column.kind == TEXT else f"CAST({_name(column)} AS VARCHAR)"
+    return f"{text} AS amount, unhex(NULL) AS word"
+
+
+def _number(column: Column | None) -> str:
+    if column is None or column.kind == NOTHING:
+        return "CAST(NULL AS BIGINT)"
+    return f"CAST({_name(column)} AS BIGINT)"
+
+
+def _time(column: Column | None) -> str:
+    """Unix time in the unit of the source, which `canonical` tells by its size."""
+    if column is None or column.kind == NOTHING:
+        return "CAST(NULL AS BIGINT)"
+    name = _name(column)
+    if column.kind == TIME:
+        return f"CAST(floor(epoch({name})) AS BIGINT)"
+    if column.kind == TEXT:
+        return (
+            f"CASE WHEN translate({name}, '0123456789', '') = '' THEN CAST({name} AS BIGINT) "
+            f"ELSE CAST(floor(epoch(CAST({name} AS TIMESTAMPTZ))) AS BIGINT) END"
+        )
+    return f"CAST({name} AS BIGINT)"
+
+
+def _name(column: Column) -> str:
+    return '"' + column.name.replace('"', '""') + '"'

@@ -1,0 +1,52 @@
+"""Symbols of tokens that stand beside a history."""
+
+import csv
+import gzip
+import io
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from src.chain.erc20 import decode_text
+from src.chain.recording.format import Recording, is_recording
+from src.chain.transfers import normalise_address
+from src.files import reason, write_file
+from src.history.errors import HistoryError
+from src.history.store import TOKENS_FILE
+
+
+def symbols(folder: Path) -> Iterator[tuple[str, str]]:
+    """Address and symbol of each token, from a recording or the file `tokens.csv.gz` in a folder.
+
+    Raises:
+        HistoryError: the file cannot be read.
+    """
+    if is_recording(folder):
+        for address, answers in Recording(folder).tokens().items():
+            try:
+                data = bytes.fromhex((answers.symbol or "0x").removeprefix("0x"))
+            except ValueError:  # whatever a contract answers
+                continue
+            yield address, decode_text(data)
+        return
+    path = folder / TOKENS_FILE
+    if not path.is_file():
+        return
+    try:
+        with gzip.open(path, "rt", encoding="utf-8", newline="") as file:
+            for row in csv.DictReader(file):
+                token = normalise_address(row.get("address"))
+                if token is not None:
+                    yield token, row.get("symbol") or ""
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error) as error:
+        raise HistoryError(f"{path}: cannot be read: {reason(error)}") from error
+
+
+def write_symbols(folder: Path, found: Iterator[tuple[str, str]]) -> None:
+    """Write `tokens.csv.gz` into a folder, where there is a token."""
+    text = io.StringIO()
+    rows = list(found)
+    if rows:
+        csv.writer(text, lineterminator="\n").writerows([("address", "symbol"), *rows])
+        content = gzip.compress(text.getvalue().encode(), mtime=0)
+        write_file(folder / TOKENS_FILE, content)
