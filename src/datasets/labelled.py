@@ -5,8 +5,8 @@ and from there in the report and the manifest.
 """
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,8 @@ class LabelledTable:
         rows: shape (n, d), NaN for missing values.
         labels: shape (n,), 1 for fraud, 0 for the rest.
         groups: shape (n,), rows of one group stay together in every split; None without groups.
+        draws: shape (n,), numbers in [0, 1) by a digest of the row's inputs, or of its group's
+            name: the same in every table that has the row.
         missing: number of missing values by input, if any.
         notes: exclusions and warnings, one sentence each.
     """
@@ -39,8 +41,9 @@ class LabelledTable:
     rows: NDArray[np.float64]
     labels: NDArray[np.int64]
     groups: NDArray[np.int64] | None
+    draws: NDArray[np.float64]
     missing: dict[str, int]
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
 
     def identity(self) -> str:
         """SHA-256 of names, rows and labels, independent of the order of the file's rows."""
@@ -50,18 +53,59 @@ class LabelledTable:
         return digest.hexdigest()
 
 
-def load_labelled(
-    path: Path, columns: Columns, *, inputs: Sequence[str] | None = None
-) -> LabelledTable:
-    """Read a CSV (also .gz) or parquet file with a column of labels.
+@dataclass(frozen=True, slots=True)
+class LabelledRows:
+    """The rows of one source, in its order.
 
-    Args:
-        path: the file.
-        columns: what its columns mean.
-        inputs: the columns to take, in this order; None for every usable one.
+    Attributes:
+        inputs: names of the columns of `rows`.
+        rows: shape (n, d), NaN for missing values.
+        labels: shape (n,), 1 for fraud, 0 for the rest.
+        groups: names of the rows' groups; None without groups.
+        notes: exclusions, one sentence each.
+    """
+
+    inputs: tuple[str, ...]
+    rows: NDArray[np.float64]
+    labels: NDArray[np.int64]
+    groups: list[str] | None = None
+    notes: tuple[str, ...] = ()
+
+
+def load_labelled(path: Path, columns: Columns) -> LabelledTable:
+    """Read a CSV (also .gz) or parquet file with a column of labels.
 
     Raises:
         TableError: the file, a column or a value is unusable; the message says what to do.
+    """
+    return join_labelled([read_labelled(path, columns)])
+
+
+def join_labelled(parts: Sequence[LabelledRows]) -> LabelledTable:
+    """One table of several sources with the same inputs; a row that is in two counts once.
+
+    A row without a group is a group of its own where others have one.
+    """
+    names = parts[0].inputs
+    rows = np.concatenate([part.rows for part in parts])
+    labels = np.concatenate([part.labels for part in parts])
+    groups = None
+    if any(part.groups is not None for part in parts):
+        groups = [
+            name
+            for part in parts
+            for name in (part.groups or [f"row {digest}" for digest in _digests(names, part.rows)])
+        ]
+    return _ordered(names, rows, labels, groups, [note for part in parts for note in part.notes])
+
+
+def read_labelled(
+    path: Path, columns: Columns, *, inputs: Sequence[str] | None = None
+) -> LabelledRows:
+    """Read the rows of a file; with `inputs` exactly those columns, in this order.
+
+    Raises:
+        TableError: as `load_labelled`.
     """
     label, ignore, group = columns.label, columns.ignore, columns.group
     if path.name.lower().endswith(".parquet.gz"):
@@ -82,8 +126,8 @@ def load_labelled(
     names = tuple(found)
     # + 0.0 turns -0.0 into 0.0, which is equal but has other bytes.
     rows = np.column_stack([found[name] for name in names]) + 0.0
-    groups = None if group is None else _group_numbers(table[group], path)
-    return _ordered(names, rows, labels, groups, notes)
+    groups = None if group is None else _group_names(table[group], path)
+    return LabelledRows(names, rows, labels, groups, tuple(notes))
 
 
 def _labels(column: "pd.Series[Any]", path: Path, positive: str | None) -> NDArray[np.int64]:
@@ -155,24 +199,42 @@ def _numeric(
     return columns, notes
 
 
-def _group_numbers(column: "pd.Series[Any]", path: Path) -> NDArray[np.int64]:
+def _group_names(column: "pd.Series[Any]", path: Path) -> list[str]:
     if column.isna().any():
         raise TableError(f"{path}: {int(column.isna().sum())} rows have no {column.name}")
-    # Numbered by sorted text, so that the numbers do not depend on the order of the rows.
-    _, numbers = np.unique(column.astype(str).to_numpy(dtype=str), return_inverse=True)
-    return numbers.astype(np.int64)
+    names: list[str] = column.astype(str).tolist()
+    return names
+
+
+def _digests(names: tuple[str, ...], rows: NDArray[np.float64]) -> list[str]:
+    """A digest of each row's inputs by name, whatever the order of the columns."""
+    by_name = np.ascontiguousarray(rows[:, np.argsort(names)])
+    by_name[np.isnan(by_name)] = np.nan  # one of many bit patterns
+    return [hashlib.sha256(row.tobytes()).hexdigest() for row in by_name]
+
+
+def _draws(digests: Iterable[str]) -> NDArray[np.float64]:
+    return np.array([int(digest[:13], 16) / 16**13 for digest in digests], dtype=np.float64)
 
 
 def _ordered(
     names: tuple[str, ...],
     rows: NDArray[np.float64],
     labels: NDArray[np.int64],
-    groups: NDArray[np.int64] | None,
+    group_names: list[str] | None,
     notes: list[str],
 ) -> LabelledTable:
+    groups = None
+    if group_names is None:
+        draws = _draws(_digests(names, rows))
+    else:
+        draws = _draws(hashlib.sha256(name.encode()).hexdigest() for name in group_names)
+        # Numbered by sorted text, so that the numbers do not depend on the order of the rows.
+        _, numbers = np.unique(np.array(group_names, dtype=str), return_inverse=True)
+        groups = numbers.astype(np.int64)
     keys = [labels, *rows.T[::-1]] if groups is None else [groups, labels, *rows.T[::-1]]
     order = np.lexsort(keys)
-    rows, labels = rows[order], labels[order]
+    rows, labels, draws = rows[order], labels[order], draws[order]
     groups = None if groups is None else groups[order]
     same = np.zeros(len(rows), dtype=bool)
     same[1:] = ((rows[1:] == rows[:-1]) | (np.isnan(rows[1:]) & np.isnan(rows[:-1]))).all(axis=1)
@@ -185,6 +247,7 @@ def _ordered(
                 "otherwise the same row could be in training and in the test."
             )
             rows, labels, same = rows[~repeated], labels[~repeated], same[~repeated]
+            draws = draws[~repeated]
         if same.any():
             notes.append(f"{int(same.sum())} rows are equal in all inputs but not in the label.")
     notes += _suspicious(names, rows, labels)
@@ -196,7 +259,7 @@ def _ordered(
             "the median of the training part."
         )
     notes += _telling_gaps(names, rows, labels)
-    return LabelledTable(names, rows, labels, groups, missing, tuple(notes))
+    return LabelledTable(names, rows, labels, groups, draws, missing, tuple(notes))
 
 
 def _telling_gaps(

@@ -185,6 +185,23 @@ class Pipeline:
         )
         return replace(built, addresses=self.addresses)
 
+    def with_supervised(self, settings: Settings, supervised: SupervisedModel | None) -> "Pipeline":
+        """The same pipeline with another own classifier; the policy file is read again.
+
+        Raises:
+            PolicyError, ModelError: the policy or the settings' classifier cannot be used.
+        """
+        built = self._build(
+            settings,
+            self.model,
+            OpenedAttackModel(self.attack.model, self.attack.problem),
+            supervised
+            or open_own_classifier(settings.supervised_model_path, settings.model_public_key),
+            self.challenger,
+            self.counterparties,
+        )
+        return replace(built, addresses=self.addresses)
+
     @classmethod
     def _build(
         cls,

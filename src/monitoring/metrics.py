@@ -114,6 +114,11 @@ MODEL_INFO = Gauge(
     ["model_version", "sha256", "sklearn_version"],
     multiprocess_mode="livemax",
 )  # fmt: skip
+FRAUD_MODEL_INFO = Gauge(
+    f"{_PREFIX}_fraud_model_info", "1 for the fraud model in use, 0 for earlier ones.",
+    ["model_version", "sha256", "classifier"],
+    multiprocess_mode="livemax",
+)  # fmt: skip
 MODEL_THRESHOLD = Gauge(
     f"{_PREFIX}_anomaly_threshold", "Score from which a transaction is an anomaly.",
     multiprocess_mode="livemostrecent",
@@ -292,6 +297,11 @@ def model_in_use(
     _use(MODEL_INFO, (version, sha256, sklearn_version))
     MODEL_THRESHOLD.set(threshold)
     EXPECTED_ANOMALY_RATE.set(expected_anomaly_rate)
+
+
+def fraud_model_in_use(*, version: str, sha256: str, classifier: str) -> None:
+    """Set the fraud model in use."""
+    _use(FRAUD_MODEL_INFO, (version, sha256, classifier))
 
 
 def policy_in_use(sha256: str) -> None:

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
 
@@ -148,10 +149,13 @@ def _add_docs(app: FastAPI) -> None:
 def _add_error_handlers(app: FastAPI) -> None:
     @app.exception_handler(Problem)
     async def on_problem(request: Request, problem: Problem) -> Response:
+        if problem.status == HTTPStatus.UNPROCESSABLE_ENTITY:
+            metrics.error_occurred(problem.kind)
         return _answer(request, problem)
 
     @app.exception_handler(RequestValidationError)
     async def on_invalid(request: Request, error: RequestValidationError) -> Response:
+        metrics.error_occurred(error)
         errors = [
             {
                 "where": [sanitise_text(str(part)) for part in one["loc"]],

@@ -12,9 +12,6 @@ from src.chain.errors import NotFound, SourceError
 from src.chain.networks import network
 from src.chain.quantities import SECONDS_PER_MINUTE
 from src.detection.counterparties import CounterpartyBook
-from src.detection.errors import ModelMissing
-from src.detection.features.definitions import FEATURE_NAMES
-from src.detection.supervised.model import SupervisedModel, load_fraud_model
 from src.monitoring import metrics
 from src.monitoring.periodic import Periodic
 from src.monitoring.usage import UsageReporter
@@ -28,7 +25,7 @@ from src.service.decider import Decider, Outcome
 from src.service.drift_check import LOOK_SECONDS, DriftCheck
 from src.service.embedded import embedded_node
 from src.service.http.problems import Problem, problem_of_source
-from src.service.model_refresh import model_refresh
+from src.service.model_refresh import FraudModel, model_refresh
 from src.service.node import NodeReader
 from src.service.records import LoadedTransaction
 from src.service.settings import (
@@ -46,6 +43,9 @@ logger = logging.getLogger(__name__)
 
 # The embedded node has no rate limit to respect, but a busy machine needs more time.
 _EMBEDDED_DEADLINE_SECONDS = 10.0
+
+# A thousandth of the demo's few dozen transactions is one: the counterfeit, and not the theft.
+_DEMO_CONTAMINATION = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class Service:
     decider: Decider
     analyst: Analyst
     runner: JobRunner
-    fraud: SupervisedModel | None
+    fraud: FraudModel
     _opened: ExitStack
 
     @classmethod
@@ -85,6 +85,8 @@ class Service:
             opening.callback(database.close)
             database.migrate()
             if is_demo:
+                contamination = max(settings.contamination, _DEMO_CONTAMINATION)
+                settings = replace(settings, contamination=contamination)
                 url = opening.enter_context(embedded_node())
                 common = replace(
                     common,
@@ -95,7 +97,7 @@ class Service:
                         common.lookup_deadline_seconds, _EMBEDDED_DEADLINE_SECONDS
                     ),
                 )
-            fraud = load_fraud(settings, common.model_public_key)
+            fraud = FraudModel(fraud_model_path(settings), common.model_public_key)
             decider = open_decider(opening, settings, common, fraud)
             node = open_node(opening, settings, common)
             if settings.drift_interval_minutes:
@@ -178,20 +180,22 @@ def open_decider(
     opening: ExitStack,
     settings: ServiceSettings,
     common: Settings,
-    fraud: SupervisedModel | None,
+    fraud: FraudModel,
     book: CounterpartyBook | None = None,
 ) -> Decider:
     """The decider, kept up to date and reported until `opening` closes.
 
     Raises:
-        SettingsError, ModelError, PolicyError, AddressListError: what is configured cannot be used.
+        SettingsError, ModelError, PolicyError, AddressListError, RegistryError: what is configured
+            cannot be used.
     """
-    decider = Decider(common, supervised=as_detector(fraud), book=book)
+    decider = Decider(common, supervised=fraud.detector, book=book)
     opening.callback(decider.close)
+    fraud.serve(decider)
     usage = UsageReporter(decider.lookups, decider.caches)
     usage.start()
     opening.callback(usage.stop)
-    if (refresh := model_refresh(settings, decider)) is not None:
+    if (refresh := model_refresh(settings, decider, fraud)) is not None:
         opening.enter_context(refresh)
     return decider
 
@@ -222,21 +226,19 @@ def store_outcome(
         return store_alerts(connection, outcome.alerts, now)
 
 
-def load_fraud(settings: ServiceSettings, public_key: str | None) -> SupervisedModel | None:
-    """The supervised model; None if none is configured and none was trained.
+def fraud_model_path(settings: ServiceSettings) -> Path | None:
+    """The supervised model to start with; None if none is named and none was trained.
 
     Raises:
-        ModelError: it is unusable, or FRAUD_MODEL_PATH does not exist.
+        SettingsError: FRAUD_MODEL_PATH is not a file.
     """
-    try:
-        return load_fraud_model(
-            settings.fraud_model_path or DEFAULT_FRAUD_MODEL, public_key=public_key
-        )
-    except ModelMissing as error:
-        if settings.fraud_model_path is not None:
-            raise ModelMissing(f"FRAUD_MODEL_PATH: {error}") from None
+    named = settings.fraud_model_path
+    if named is not None and not named.is_file():
+        raise SettingsError("FRAUD_MODEL_PATH", f"a model; {named} does not exist")
+    if named is None and not DEFAULT_FRAUD_MODEL.is_file():
         logger.info("no supervised model at %s", DEFAULT_FRAUD_MODEL)
         return None
+    return named or DEFAULT_FRAUD_MODEL
 
 
 def drift_reference(settings: ServiceSettings) -> Path:
@@ -249,8 +251,3 @@ def drift_reference(settings: ServiceSettings) -> Path:
     if named is not None and not named.is_file():
         raise SettingsError("DRIFT_REFERENCE", f"a file; {named} does not exist")
     return named or DEFAULT_DRIFT_REFERENCE
-
-
-def as_detector(model: SupervisedModel | None) -> SupervisedModel | None:
-    """The supervised model if its inputs are transaction features (a card model's are not)."""
-    return model if model is not None and set(model.inputs) <= set(FEATURE_NAMES) else None

@@ -113,6 +113,15 @@ class Decider:
         self.pipeline = self.pipeline.with_model(self.settings, _load(self.settings, path), path)
         pipeline_in_use(self.pipeline)
 
+    def take_supervised(self, model: SupervisedModel | None) -> None:
+        """Switch the policy's supervised detector to another classifier; None for none.
+
+        Raises:
+            PolicyError: the policy is unusable.
+        """
+        self.pipeline = self.pipeline.with_supervised(self.settings, model)
+        pipeline_in_use(self.pipeline)
+
     def decide(self, transaction: LoadedTransaction) -> Outcome:
         """Decide on one transaction. One without ERC-20 transfers is allowed."""
         pipeline = self.pipeline  # the same one throughout, even if the model changes meanwhile

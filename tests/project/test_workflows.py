@@ -1,13 +1,32 @@
 """The workflows on GitHub: whose code they run, and with which rights."""
 
+import os
 import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 import yaml
 
-WORKFLOWS = sorted((Path(__file__).resolve().parents[2] / ".github" / "workflows").glob("*.yml"))
+from src.registry.bundle import FRAUD
+from src.registry.registry import Registry
+from src.registry.store import Store
+from tests.registry.test_registry import small_fraud_bundle
+from tests.support.object_store import (
+    ACCESS_KEY,
+    BUCKET,
+    SECRET_KEY,
+    object_store,
+    use_object_store,
+)
+
+ROOT = Path(__file__).resolve().parents[2]
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 
 
 def documents() -> list[Any]:
@@ -50,3 +69,82 @@ def test_no_script_holds_what_strangers_may_write(path: Path) -> None:
     for script in re.findall(r"run: \|\n((?: {10,}.*\n)+)|run: (.+)", path.read_text()):
         for expression in re.findall(r"\$\{\{(.*?)\}\}", "".join(script)):
             assert expression.strip() in {"github.run_number"}, expression
+
+
+# The retraining's own step, run as GitHub runs it, against a real S3 server
+
+
+@pytest.fixture(scope="module")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with object_store(tmp_path_factory.mktemp("s3")) as endpoint:
+        yield endpoint
+
+
+@pytest.fixture
+def retrain(tmp_path: Path, s3: str) -> Callable[..., tuple[int, str]]:
+    """Runs the step with these variables; returns its exit code and what it said."""
+    document = yaml.safe_load((WORKFLOWS[0].parent / "retrain.yml").read_text())
+    job = document["jobs"]["retrain"]
+    (script,) = [step["run"] for step in job["steps"] if step.get("name") == "Retrain"]
+    # `npm` as the step calls it, without the installation that a checkout begins with.
+    (tmp_path / "npm").write_text(
+        f"#!{sys.executable}\n"
+        "import json, os, sys\n"
+        f"root = {str(ROOT)!r}\n"
+        "scripts = json.load(open(f'{root}/package.json'))['scripts']\n"
+        "module = scripts[sys.argv[3]].rsplit(' ', 1)[1]\n"
+        "os.environ['PYTHONPATH'] = root\n"
+        "os.execv(sys.executable, [sys.executable, '-m', module, *sys.argv[5:]])\n"
+    )
+    (tmp_path / "npm").chmod(0o755)
+
+    def run(**variables: str) -> tuple[int, str]:
+        summary = tmp_path / "summary"
+        summary.write_text("")
+        environment = dict.fromkeys(job["env"], "") | {
+            "PATH": f"{tmp_path}:{os.environ['PATH']}",
+            "HOME": str(tmp_path),
+            "GITHUB_STEP_SUMMARY": str(summary),
+            "AWS_ENDPOINT_URL": s3,
+            "AWS_ACCESS_KEY_ID": ACCESS_KEY,
+            "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "STORE_URL": f"s3://{BUCKET}/workflow",
+            **variables,
+        }
+        done = subprocess.run(
+            ["bash", "-e", "-c", script],
+            cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        return done.returncode, summary.read_text() + done.stderr
+
+    return run
+
+
+@pytest.mark.integration
+def test_the_workflow_retrains_what_has_a_champion(
+    retrain: Callable[..., tuple[int, str]],
+    s3: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    code, said = retrain(KIND="fraud", STORE_URL="")
+    assert (code, "set the secret STORE_URL" in said) == (0, True)
+    code, said = retrain(KIND="fraud")
+    assert (code, "there is no store at" in said) == (1, True)
+    use_object_store(monkeypatch, s3)
+    registry = Registry(Store(f"s3://{BUCKET}/workflow"), FRAUD)
+    bundle = small_fraud_bundle(tmp_path / "bundle", 7)
+    registry.promote(registry.add(bundle, code_version="abc").id)
+    code, said = retrain(KIND="forest")
+    assert (code, "No champion of kind forest" in said) == (0, True)
+    code, said = retrain(KIND="fraud", AWS_SECRET_ACCESS_KEY="wrong-secret")
+    assert (code, "wrong-secret" in said) == (1, False)
+    random = np.random.default_rng(0)
+    table = pd.DataFrame(random.normal(size=(80, 2)), columns=["V1", "V2"])
+    table.assign(Class=(table["V1"] > 1).astype(int)).to_csv(tmp_path / "new.csv", index=False)
+    code, said = retrain(KIND="fraud", DATA=str(tmp_path / "new.csv"), LABEL="Class")
+    assert code == 0, said  # a refusal, with its reason, is an outcome and not a failure
+    assert "Refused" in said
+    assert "at least 200 held-out rows" in said
+    assert registry.ledger().challenger is not None

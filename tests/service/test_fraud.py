@@ -9,6 +9,7 @@ import pytest
 from sklearn.base import clone
 from starlette.testclient import TestClient
 
+from src.service.api.fraud import MAX_BATCH
 from src.service.app import create_app
 from src.training.supervised.bundle import write_fraud_bundle
 from src.training.supervised.candidates import candidates
@@ -34,8 +35,9 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
         threshold=0.5,
         training_rows=rows,
         model_version=1_650_000_000,
-        training={},
+        training={"data": {"rows": 400}},
     )
+    (folder / "report.md").write_text("# The report")
     path = folder / "fraud_model.npz"
     settings = service_settings(sqlite_url(folder), fraud_model_path=path)
     with TestClient(create_app(settings, common_settings()), base_url=BASE_URL) as opened:
@@ -91,6 +93,55 @@ def test_names_of_strangers_come_back_harmless(client: TestClient, name: str) ->
     assert name not in detail
     assert detail.isprintable()
     assert "*!" not in detail
+
+
+def errors(client: TestClient) -> float:
+    lines = client.get("/metrics").text.splitlines()
+    return sum(float(one.split()[-1]) for one in lines if one.startswith("error_count_total{"))
+
+
+@pytest.mark.parametrize("content", [b"{}", b"", b"[]", b"[1]", b'{"V1": "x"}', b'"text"'])
+@pytest.mark.parametrize("path", ["/predict", "/predict_fraud"])
+def test_every_422_is_counted(client: TestClient, path: str, content: bytes) -> None:
+    before = errors(client)
+    answer = client.post(path, content=content, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 422
+    assert errors(client) == before + 1
+
+
+def test_a_problem_lists_names_by_what_is_wrong(client: TestClient) -> None:
+    body = {name: 0 for name in INPUTS if name != "V7"} | {"V8": "x", "V9": 10**400, "V99": 1}
+    problem = client.post("/predict", json=body).json()
+    assert problem["missing"] == ["V7"]
+    assert problem["unknown"] == ["V99"]
+    assert problem["not_numeric"] == ["V8"]
+    assert problem["not_finite"] == ["V9"]
+
+
+def test_a_batch_gives_a_probability_for_each(client: TestClient) -> None:
+    single = [client.post("/predict", json=one).json() for one in (USUAL, FRAUD)]
+    assert client.post("/predict", json=[USUAL, FRAUD]).json() == single
+    answer = client.post("/predict", json=[USUAL, USUAL | {"V1": None}])
+    assert answer.status_code == 422
+    assert answer.json()["detail"].startswith("entry 1: not a number: V1")
+    assert client.post("/predict", json=[USUAL] * (MAX_BATCH + 1)).status_code == 422
+
+
+@pytest.mark.parametrize("path", ["/predict", "/predict_fraud"])
+def test_the_documented_example_is_accepted(client: TestClient, path: str) -> None:
+    body = client.get("/openapi.json").json()["paths"][path]["post"]["requestBody"]
+    (example,) = body["content"]["application/json"]["schema"]["examples"]
+    assert set(example) == set(INPUTS)
+    assert client.post(path, json=example).status_code == 200
+
+
+def test_the_model_comes_with_its_card(client: TestClient) -> None:
+    card = client.get("/models/fraud").json()
+    assert card["card"] == "# The report"
+    assert (card["classifier"], card["label"]) == ("LogisticRegression", "Class")
+    assert card["training"] == {"data": {"rows": 400}}
+    metrics = client.get("/metrics").text
+    assert f'sha256="{card["sha256"]}"' in metrics
 
 
 def test_nothing_at_all_is_a_422(client: TestClient) -> None:

@@ -21,6 +21,7 @@ TAKE_ANYTHING = {
     "GET /healthz",
     "GET /readyz",
     "GET /metrics",
+    "GET /models/fraud",
     "GET /jobs/{job_id}",
     "DELETE /jobs/{job_id}",
 }

@@ -18,24 +18,25 @@ from src.detection.features.batch import TransferBatch
 from src.detection.forest.manifest import read_manifest
 from src.monitoring.drift.sample import parse_sample, sample_of
 from src.monitoring.drift.verdict import Verdict
-from src.registry.bundle import MODEL_FILE
+from src.registry.bundle import FRAUD, MODEL_FILE
 from src.registry.registry import Registry
 from src.registry.store import Store
 from src.service.app import create_app
+from src.service.context import Service
 from src.service.database.chain import store_transactions
 from src.service.database.engine import Database
 from src.service.database.tables import scheduled_tasks
 from src.service.decider import Decider
 from src.service.drift_check import DriftCheck
 from src.service.embedded import embedded_node
-from src.service.model_refresh import ModelRefresher
+from src.service.model_refresh import forest_refresher
 from src.service.records import LoadedTransaction
 from src.service.settings import DEFAULT_DRIFT_REFERENCE, load_service_settings
 from src.service.watch.__main__ import main
 from src.settings import PROJECT_ROOT
 from src.variables import SettingsError
 from tests.conftest import ALICE, BOB, TIMESTAMP, USDC
-from tests.registry.test_registry import make_bundle
+from tests.registry.test_registry import make_bundle, small_fraud_bundle
 from tests.service.chain import BASE_URL, HEAD, THEFT, common_settings, service_settings, sqlite_url
 from tests.service.databases import KINDS, database_url
 from tests.support.waiting import wait_until
@@ -126,12 +127,46 @@ def test_a_promoted_model_decides_without_a_restart(
         assert version_of_decision() == VERSIONS[1]
 
 
+def test_a_promoted_fraud_model_predicts_without_a_restart(
+    tmp_path: Path, registry: Registry
+) -> None:
+    models = Registry(registry.store, FRAUD)
+    ids = []
+    for version in (11, 12):
+        bundle = small_fraud_bundle(tmp_path / str(version), version)
+        ids.append(models.add(bundle, code_version="abc").id)
+    models.promote(ids[0])
+    settings = service_settings(
+        sqlite_url(tmp_path), store_url=str(tmp_path / "store"), model_refresh_seconds=0.1
+    )
+    with TestClient(create_app(settings, common_settings()), base_url=BASE_URL) as client:
+
+        def version() -> str:
+            return str(client.get("/models/fraud").json()["version"])
+
+        assert version() == "11"  # the registry's, although no path names one
+        models.promote(ids[1])
+        wait_until(lambda: version() == "12")
+        assert client.post("/predict", json={"V1": 0, "V2": 0}).status_code == 200
+        assert 'fraud_model_info{classifier="LogisticRegression",model_version="12"' in (
+            client.get("/metrics").text
+        )
+        models.rollback()
+        wait_until(lambda: version() == "11")
+
+
+def test_a_store_that_is_none_refuses_the_start(tmp_path: Path) -> None:
+    settings = service_settings(sqlite_url(tmp_path), store_url=str(tmp_path / "typo"))
+    with pytest.raises(SettingsError, match="there is no store at"):
+        Service.open(settings, common_settings())
+
+
 def test_a_broken_bundle_keeps_the_model_and_is_told_once(
     tmp_path: Path, registry: Registry, bundles: list[Path], caplog: pytest.LogCaptureFixture
 ) -> None:
     decider = Decider(common_settings(NO_NODE, model_path=bundles[0] / MODEL_FILE))
     try:
-        refresher = ModelRefresher(registry, decider)
+        refresher = forest_refresher(registry, decider)
         champion = registry.promote(VERSIONS[2]).champion
         broken = tmp_path / "store" / "models" / str(champion) / MODEL_FILE
         content = broken.read_bytes()
@@ -145,7 +180,8 @@ def test_a_broken_bundle_keeps_the_model_and_is_told_once(
             one.message for one in caplog.records if one.name == "src.service.model_refresh"
         ]
         assert len(warnings) == 1
-        assert f"{VERSIONS[0]} stays in use" in warnings[0]
+        assert warnings[0].startswith(f"model {VERSIONS[0]}-")
+        assert "stays in use" in warnings[0]
         broken.write_bytes(content)
         refresher.refresh()
         assert decider.model.version == VERSIONS[2]

@@ -42,7 +42,7 @@ from src.service.settings import ServiceSettings
 NO_MODEL: Final = "No models found in the registry, train a model first to use a pre-trained one."
 _TOKENS_AT_ONCE: Final = 60
 _FIRST_PAUSE: Final = 0.5
-_VERSION: Final = 1  # of the algorithm; part of an analysis' id, so that a change gives a new one
+_VERSION: Final = 2  # of the algorithm; part of an analysis' id, so that a change gives a new one
 
 
 class NoTransfers(Problem):

@@ -141,7 +141,7 @@ def ranked(
             gas_cost=move.gas_cost,
             score=score,
             tx_score=highest[move.tx_hash],
-            is_anomaly=highest[move.tx_hash] > -forest.offset,
+            is_anomaly=score > -forest.offset,
         )
         for move, score in zip(moves, scores, strict=True)
     ]

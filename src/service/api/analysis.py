@@ -278,7 +278,8 @@ def _entries(
             offset=offset,
         )
     if per_transfer:
-        ordered = sorted(rows, key=lambda row: (-row.score, row.tx_hash, row.token))
+        listed = [row for row in rows if include_normal or row.is_anomaly]
+        ordered = sorted(listed, key=lambda row: (-row.score, row.tx_hash, row.token))
         entries = [_transfer_entry(row, analysis.chain_id) for row in ordered]
     else:
         grouped = groupby(rows, key=lambda row: row.rank)

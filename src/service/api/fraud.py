@@ -10,21 +10,38 @@ from src.chain.text import sanitise_text
 from src.detection.supervised.model import InvalidInputs, SupervisedModel
 from src.monitoring import metrics
 from src.service.api.common import ServiceDep
+from src.service.api.models import NO_FRAUD_MODEL
 from src.service.context import Service
 from src.service.http.problems import Problem, responses
 
 router = APIRouter(tags=["Supervised model"])
 
+MAX_BATCH = 1_000
+
 _MAX_DETAIL = 2_000
-_NO_MODEL = "No supervised model is installed: train one with `npm run train:fraud`."
-_EXAMPLE = {"Time": 406, "V1": -2.312, "V2": 1.952, "Amount": 0.0}
-_Inputs = Annotated[
-    dict[str, Any],
-    Body(
-        description="Exactly the model's inputs by name, each a finite number; `GET /models` "
-        "lists them.",
-        examples=[_EXAMPLE],
-    ),
+_MAX_NAMES, _MAX_NAME_CHARACTERS = 100, 64
+# The card-fraud model's inputs; `GET /models/fraud` lists those of the model in use.
+_EXAMPLE = {
+    "Time": 406,
+    **{
+        f"V{number}": value
+        for number, value in enumerate(
+            (-2.312, 1.952, -1.61, 3.998, -0.522, -1.427, -2.537, 1.392, -2.77, -2.772, 3.202,
+             -2.9, -0.595, -4.289, 0.39, -1.141, -2.83, -0.017, 0.417, 0.127, 0.517, -0.035,
+             -0.465, 0.32, 0.045, 0.178, 0.261, -0.143),
+            start=1,
+        )
+    },
+    "Amount": 0.0,
+}  # fmt: skip
+_ABOUT = (
+    "Exactly the model's inputs by name, each a finite number; `GET /models/fraud` lists them. The "
+    "example has those of the card-fraud model."
+)
+_Inputs = Annotated[dict[str, Any], Body(description=_ABOUT, examples=[_EXAMPLE])]
+_InputsOrBatch = Annotated[
+    dict[str, Any] | Annotated[list[dict[str, Any]], Field(min_length=1, max_length=MAX_BATCH)],
+    Body(description=f"{_ABOUT} Or a list of up to {MAX_BATCH:,}.", examples=[_EXAMPLE]),
 ]
 
 
@@ -43,35 +60,52 @@ class Probability(BaseModel):
 @router.post("/predict_fraud", summary="Fraud or not", responses=responses(404))
 def predict_fraud(inputs: _Inputs, service: ServiceDep) -> Prediction:
     """1 if the probability reaches the model's threshold, else 0."""
-    probability, is_fraud = _predict(inputs, service)
-    del probability
-    return Prediction(prediction=int(is_fraud))
+    model = _model(service)
+    return Prediction(prediction=int(_predict(model, inputs) >= model.threshold))
 
 
 @router.post("/predict", summary="Probability of fraud", responses=responses(404))
-def predict(inputs: _Inputs, service: ServiceDep) -> Probability:
-    """For inputs with the distribution of the training data."""
-    return Probability(fraud_probability=_predict(inputs, service)[0])
+def predict(inputs: _InputsOrBatch, service: ServiceDep) -> Probability | list[Probability]:
+    """For inputs with the distribution of the training data; of a list, one for each entry."""
+    model = _model(service)
+    if isinstance(inputs, dict):
+        return Probability(fraud_probability=_predict(model, inputs))
+    return [
+        Probability(fraud_probability=_predict(model, one, f"entry {place}: "))
+        for place, one in enumerate(inputs)
+    ]
 
 
-def _predict(inputs: dict[str, Any], service: Service) -> tuple[float, bool]:
-    model: SupervisedModel | None = service.fraud
-    if model is None:
-        raise Problem(404, _NO_MODEL)
-    if not inputs:
-        raise Problem(422, f"The request has no inputs; the model needs {', '.join(model.inputs)}.")
+def _model(service: Service) -> SupervisedModel:
+    in_use = service.fraud.in_use  # the same one throughout, even if the model changes meanwhile
+    if in_use is None:
+        raise Problem(404, NO_FRAUD_MODEL)
+    return in_use.model
+
+
+def _predict(model: SupervisedModel, inputs: dict[str, Any], where: str = "") -> float:
+    """The probability of one input; raises Problem 422, which `where` begins."""
     started = time.perf_counter()
     try:
         probability = model.predict_proba(inputs)
     except InvalidInputs as error:
-        metrics.error_occurred(error)
+        said = sanitise_text(str(error), _MAX_DETAIL)
+        if not inputs:
+            said = f"The request has no inputs; {said}"
         raise Problem(
             422,
-            f"{sanitise_text(str(error), _MAX_DETAIL)}.",
-            missing=list(error.missing),
-            not_finite=list(error.not_finite),
-            not_numeric=list(error.not_numeric),
+            f"{where}{said}.",
+            kind=type(error).__name__,
+            missing=_names(error.missing),
+            unknown=_names(error.unknown),
+            not_numeric=_names(error.not_numeric),
+            not_finite=_names(error.not_finite),
         ) from None
     is_fraud = probability >= model.threshold
     metrics.fraud_predicted(is_fraud=is_fraud, seconds=time.perf_counter() - started)
-    return probability, is_fraud
+    return probability
+
+
+def _names(names: tuple[str, ...]) -> list[str]:
+    """Names, which a stranger may have chosen, printable and not too many."""
+    return [sanitise_text(name, _MAX_NAME_CHARACTERS) for name in names[:_MAX_NAMES]]

@@ -9,9 +9,12 @@ from starlette.responses import Response
 from src.service.api.common import Limit, Offset, ServiceDep, page_headers
 from src.service.context import Service
 from src.service.database.registry import RegisteredModel, list_models
-from src.service.http.problems import responses
+from src.service.http.problems import Problem, responses
+from src.service.model_refresh import FraudInUse
 
 router = APIRouter(tags=["Models"])
+
+NO_FRAUD_MODEL = "No supervised model is installed: train one with `npm run train:fraud`."
 
 
 class DetectionModel(BaseModel):
@@ -31,8 +34,19 @@ class SupervisedModelView(BaseModel):
 
     version: str
     sha256: str
+    classifier: str
     inputs: list[str]
     threshold: float
+    in_use_since: float = Field(description="Unix seconds.")
+
+
+class FraudModelCard(SupervisedModelView):
+    """The supervised model with all that its training says of it."""
+
+    label: str = Field(description="The column that it predicts.")
+    sklearn_version: str
+    training: dict[str, Any] = Field(description="Data, parameters, and figures on held-out rows.")
+    card: str = Field(description="The training report in Markdown; empty where there is none.")
 
 
 class BatchModel(BaseModel):
@@ -63,8 +77,24 @@ def get_models(
     response.headers.update(page_headers(total))
     return Models(
         detection=_detection(service),
-        supervised=_supervised(service),
+        supervised=_supervised(in_use) if (in_use := service.fraud.in_use) else None,
         registry=[_batch(model) for model in registered],
+    )
+
+
+@router.get("/models/fraud", summary="The supervised model with its card", responses=responses(404))
+def get_fraud_model(service: ServiceDep) -> FraudModelCard:
+    """What it was trained on, how it was chosen, and how it does on held-out rows."""
+    in_use = service.fraud.in_use
+    if in_use is None:
+        raise Problem(404, NO_FRAUD_MODEL)
+    manifest = in_use.model.manifest
+    return FraudModelCard(
+        **_supervised(in_use).model_dump(),
+        label=manifest.label,
+        sklearn_version=manifest.sklearn_version,
+        training=dict(manifest.training),
+        card=in_use.card,
     )
 
 
@@ -81,15 +111,15 @@ def _detection(service: Service) -> DetectionModel:
     )
 
 
-def _supervised(service: Service) -> SupervisedModelView | None:
-    model = service.fraud
-    if model is None:
-        return None
+def _supervised(in_use: FraudInUse) -> SupervisedModelView:
+    model = in_use.model
     return SupervisedModelView(
         version=model.version,
         sha256=model.manifest.sha256,
+        classifier=model.manifest.classifier,
         inputs=list(model.inputs),
         threshold=model.threshold,
+        in_use_since=in_use.since,
     )
 
 

@@ -25,7 +25,7 @@ class AnalysisRow:
         gas_cost: ETH.
         score: of this transaction and token, in [0, 1], near 1 = anomalous.
         tx_score: of the transaction: the highest of its rows.
-        is_anomaly: whether the forest classifies the transaction as an anomaly.
+        is_anomaly: whether the forest classifies this row as an anomaly, and so the transaction.
     """
 
     rank: int
@@ -108,7 +108,8 @@ def analysis_rows_of(
     if limit is not None:
         query = query.where(analysis_rows.c.rank < offset + limit)
     if anomalies_only:
-        query = query.where(analysis_rows.c.is_anomaly.is_(True))
+        flagged = select(analyses.c.n_anomalies).where(analyses.c.id == identity)
+        query = query.where(analysis_rows.c.rank < flagged.scalar_subquery())
     return [_row(row) for row in connection.execute(query)]
 
 

@@ -222,7 +222,7 @@ analysis_rows = Table(
     Column("gas_cost", Double, nullable=False),  # ETH
     Column("score", Double, nullable=False),  # of this transaction and token
     Column("tx_score", Double, nullable=False),  # of the transaction: the highest of its rows
-    Column("is_anomaly", Boolean, nullable=False),  # the transaction, by its highest score
+    Column("is_anomaly", Boolean, nullable=False),  # this row, by its own score
 )
 
 jobs = Table(

@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from src.chain.errors import DeadlineExceeded, NotFound, RateLimited, SourceError
+from src.chain.errors import DeadlineExceeded, NotFound, RateLimited, SourceError, SourceUnavailable
 from src.chain.recording.fetch import UnverifiedBlock
 
 MEDIA_TYPE = "application/problem+json"
@@ -24,6 +24,7 @@ class Problem(Exception):
         status: HTTP status.
         detail: what is wrong, for this request.
         headers: additional response headers.
+        kind: counts it in `error_count`.
         extra: additional members of the object.
     """
 
@@ -33,12 +34,14 @@ class Problem(Exception):
         detail: str,
         *,
         headers: Mapping[str, str] | None = None,
+        kind: str = "Problem",
         **extra: Any,
     ) -> None:
         super().__init__(detail)
         self.status = status
         self.detail = detail
         self.headers = dict(headers or {})
+        self.kind = kind
         self.extra = extra
 
     def document(self, request_id: str | None = None) -> dict[str, Any]:
@@ -93,4 +96,6 @@ def problem_of_source(error: SourceError | NotFound | UnverifiedBlock) -> Proble
         return Problem(
             503, f"The node's rate limit is exceeded: {error}.", headers={"Retry-After": "5"}
         )
+    if isinstance(error, SourceUnavailable):
+        return Problem(502, f"The node does not answer: {error}.")
     return Problem(502, f"The node's response is unusable: {error}.")

@@ -12,8 +12,9 @@ from src.chain.errors import SourceError
 from src.chain.recording.fetch import UnverifiedBlock
 from src.detection.counterparties import CounterpartyBook
 from src.monitoring import metrics
-from src.service.context import load_fraud, open_decider, open_node
+from src.service.context import fraud_model_path, open_decider, open_node
 from src.service.database.engine import Database
+from src.service.model_refresh import FraudModel
 from src.service.settings import (
     ServiceSettings,
     database_url,
@@ -67,7 +68,7 @@ def watch(
         database = Database(database_url(settings, common))
         opened.callback(database.close)
         database.migrate()
-        fraud = load_fraud(settings, common.model_public_key)
+        fraud = FraudModel(fraud_model_path(settings), common.model_public_key)
         decider = open_decider(opened, settings, common, fraud, CounterpartyBook())
         node = open_node(opened, settings, common)
         notifier = Notifier(database, channels, public_url=settings.public_url)

@@ -57,7 +57,7 @@ def read(service: Service) -> dict[str, Any]:
         ],
         "challenger": _manifest_or_none(path, service.common.model_public_key) if path else None,
         "challenger_configured": path is not None,
-        "supervised": service.fraud,
+        "supervised": service.fraud.in_use,
         "registry": registry,
         "registry_total": total,
         "drift": _drift(service, manifest),

@@ -34,6 +34,7 @@ def train_attack(
     created_at: int,
     parameters: AttackParameters | None = None,
     jobs: int = 1,
+    same_data: bool = True,
     on_progress: Progress = lambda _: None,
 ) -> AttackManifest:
     """Train and write the bundle into `out`.
@@ -45,6 +46,8 @@ def train_attack(
         created_at: the model's version, Unix seconds.
         parameters: the choices; None for the project's.
         jobs: processes that fit trees; the bytes are the same.
+        same_data: require that the background is the forest's; without, forests of the same
+            hyperparameters stand in for it in the calibration, which has to be judged afterwards.
         on_progress: called with what is being done.
 
     Raises:
@@ -56,7 +59,7 @@ def train_attack(
     profile_rows, _ = select_rows(data.background, used)
     identity = DataIdentity.of(data.background, profile_rows)
     trained_on = forest.manifest.training.get("data", {}).get("sha256")
-    if identity.sha256 != trained_on:
+    if same_data and identity.sha256 != trained_on:
         raise OtherData(
             f"these are not the transactions that the forest {forest.version} was trained "
             "on, so its scores cannot be calibrated with them: run `npm run train` on them first"

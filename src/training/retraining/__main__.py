@@ -5,12 +5,14 @@ import sys
 from dataclasses import fields
 
 from src import cli
+from src.datasets import location
+from src.registry.bundle import KINDS
 from src.training.hyperparameters import Hyperparameters
 from src.training.retraining.tolerances import Tolerances
 
 _DESCRIPTION = """\
-Train a challenger on old and new data, compare it with the champion on the same held-out blocks,
-known attacks, recent traffic and analysts' feedback, and promote it only if it is no worse.
+Train a challenger on old and new data, compare it with the champion on the same data, which neither
+was trained on, and promote it only if it is no worse.
 """
 
 _EPILOG = """\
@@ -21,6 +23,10 @@ examples:
   npm run retrain -- --collect 100              also collect 100 blocks of the last week
   npm run retrain -- --data data/august --feedback feedback.csv
   npm run retrain -- --dry-run                  compare only
+  npm run retrain -- --kind attack              the attack model alone, for the champion's forest
+  npm run retrain -- --kind fraud --data creditcard.csv --label Class
+  npm run retrain -- --kind fraud --feedback "$DATABASE_URL"
+  npm run retrain -- --kind fraud --simulate-new 0.2
   npm run models -- rollback                    undo a promotion
 
 exit codes: 0 promoted (or would be), 1 failed, nothing promoted, 2 wrong usage, 3 refused: the
@@ -50,8 +56,24 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = cli.parser("retrain", _DESCRIPTION, _EPILOG)
     add = parser.add_argument
     add("--store", metavar="URL", help="a folder or s3://bucket/prefix ($STORE_URL)")
-    add("--data", type=cli.path, action="append", default=[], metavar="DIR",
-        help="add this data set to the store; may be repeated")  # fmt: skip
+    add(
+        "--kind",
+        choices=list(KINDS),
+        default="forest",
+        help="forest: the isolation forest and its attack model; attack: the latter alone; "
+        "fraud: the fraud model (forest)",
+    )
+    add("--data", action="append", default=[], metavar="DATA",
+        help="add this data set, a path or URL, to the store; may be repeated")  # fmt: skip
+    location.add_columns(parser)
+    add("--keep-classifier", action="store_true",
+        help="fraud: train the champion's classifier only, not all four")  # fmt: skip
+    add("--simulate-new", type=cli.number(0, 0.9), metavar="S", default=0.0,
+        help="fraud: a demonstration, in which this share of the rows counts as new")  # fmt: skip
+    add("--trees", type=cli.whole(1), metavar="N", default=200,
+        help="fraud: trees of the random forest (200)")  # fmt: skip
+    add("--folds", type=cli.whole(2), metavar="N", default=5,
+        help="fraud: folds of the cross-validation (5)")  # fmt: skip
     add(
         "--collect",
         type=cli.natural,
@@ -66,8 +88,9 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         metavar="D",
         help="... of the last D days (7)",
     )
-    add("--feedback", type=cli.path, action="append", default=[], metavar="FILE",
-        help="verdicts, CSV or JSON: tx_hash, is_true_positive; may be repeated")  # fmt: skip
+    add("--feedback", action="append", default=[], metavar="SOURCE",
+        help="verdicts: the service's database, or CSV or JSON with tx_hash, is_true_positive; "
+        "may be repeated")  # fmt: skip
     add("--alert-budget", type=cli.number(0, 1, above=True), metavar="R",
         default=Tolerances().alert_budget,
         help="share of ordinary transactions that may be flagged (%(default)s)")  # fmt: skip
@@ -85,6 +108,8 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     add("--dry-run", action="store_true", help="compare only; store and promote nothing")
     options = parser.parse_args(arguments)
     options.parameter = dict(options.parameter)
+    if (options.kind == "fraud") is not (options.label is not None) and options.data:
+        parser.error("a labelled table, --kind fraud and --label COLUMN belong together")
     if options.alert_budget == 1:
         parser.error("--alert-budget must be below 1")
     return options

@@ -1,19 +1,35 @@
-"""Analysts' feedback on alerts, exported as CSV or JSON.
+"""Analysts' feedback on alerts: from the service's database, or exported as CSV or JSON.
 
 Columns: `tx_hash`, `is_true_positive` (true or false), and, if known, `author`, `given_at`, `note`.
 Exports of earlier versions call the verdict `is_true_alarm`.
 """
 
 import json
+import math
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
+from sqlalchemy import create_engine, make_url, text
+from sqlalchemy.exc import SQLAlchemyError
 
+from src.datasets.labelled import LabelledRows
 from src.datasets.tables import TableError, read_table, require_columns
+from src.downloads import local_file
 from src.files import reason
 
+_DATABASES = ("sqlite:", "postgresql:", "postgresql+psycopg:")
+# The service's tables, see `service.database.tables`.
+_FEEDBACK = """
+SELECT DISTINCT a.tx_hash, f.author, f.is_true_positive, CAST(x.features AS TEXT) AS features
+FROM feedback f JOIN alerts a ON a.id = f.alert
+LEFT JOIN features x ON x.chain_id = a.chain_id AND x.tx_hash = a.tx_hash
+  AND x.model_version = a.model_version
+"""
 _HASH_LENGTH = 66
 _OLD_NAMES = {"is_true_alarm": "is_true_positive"}
 _TRUE, _FALSE = frozenset({"true", "1", "yes"}), frozenset({"false", "0", "no"})
@@ -32,6 +48,63 @@ class Feedback:
     benign: frozenset[str] = frozenset()
 
 
+@dataclass(frozen=True, slots=True)
+class AllFeedback:
+    """The feedback of all sources.
+
+    Attributes:
+        of_transactions: by hash.
+        features: of transactions with feedback that a database had, by hash.
+    """
+
+    of_transactions: Feedback
+    features: Mapping[str, Mapping[str, Any]]
+
+    def labelled(self, inputs: Sequence[str]) -> LabelledRows | None:
+        """The transactions whose features have all these inputs, each a group; None if none has."""
+        known = self.of_transactions.attacks | self.of_transactions.benign
+        hashes = [
+            tx_hash
+            for tx_hash, features in sorted(self.features.items())
+            if tx_hash in known and all(_is_number(features.get(name)) for name in inputs)
+        ]
+        if not hashes:
+            return None
+        rows = [[float(self.features[one][name]) for name in inputs] for one in hashes]
+        labels = [int(one in self.of_transactions.attacks) for one in hashes]
+        groups = [f"transaction {one}" for one in hashes]
+        return LabelledRows(tuple(inputs), np.array(rows), np.array(labels, np.int64), groups)
+
+
+def read_all(sources: Sequence[str]) -> AllFeedback:
+    """Read exports and databases; sources that disagree on a transaction cancel out.
+
+    Args:
+        sources: files, URLs of files, or the service's databases (`sqlite:///...`,
+            `postgresql+psycopg://...`).
+
+    Raises:
+        TableError: a source is unusable; the message does not contain a database's password.
+        DownloadError: a file cannot be had.
+    """
+    features: dict[str, Mapping[str, Any]] = {}
+    verdicts = []
+    for source in sources:
+        if source.startswith(_DATABASES):
+            table = _from_database(source)
+            features.update(
+                (str(tx_hash), json.loads(content))
+                for tx_hash, content in zip(table["tx_hash"], table["features"], strict=True)
+                if isinstance(content, str)
+            )
+            verdicts.append(_majority(table, "the feedback of the database"))
+        else:
+            verdicts.append(read_feedback(local_file(source)))
+    attacks = frozenset[str]().union(*(one.attacks for one in verdicts))
+    benign = frozenset[str]().union(*(one.benign for one in verdicts))
+    return AllFeedback(Feedback(attacks - benign, benign - attacks), features)
+
+
 def read_feedback(path: Path) -> Feedback:
     """Read an export. If authors disagree on a transaction, the majority wins.
 
@@ -42,6 +115,10 @@ def read_feedback(path: Path) -> Feedback:
     if "is_true_positive" not in table.columns:
         table = table.rename(columns=_OLD_NAMES)
     require_columns(table, ("tx_hash", "is_true_positive"), str(path))
+    return _majority(table, str(path))
+
+
+def _majority(table: pd.DataFrame, path: str) -> Feedback:
     votes: dict[str, list[bool]] = defaultdict(list)
     for row, (tx_hash, verdict) in enumerate(
         zip(table["tx_hash"].tolist(), table["is_true_positive"].tolist(), strict=True), start=1
@@ -50,6 +127,21 @@ def read_feedback(path: Path) -> Feedback:
     attacks = {tx for tx, verdicts in votes.items() if 2 * sum(verdicts) > len(verdicts)}
     benign = {tx for tx, verdicts in votes.items() if 2 * sum(verdicts) < len(verdicts)}
     return Feedback(frozenset(attacks), frozenset(benign))
+
+
+def _from_database(url: str) -> pd.DataFrame:
+    """One row per author and transaction: tx_hash, is_true_positive, features (JSON or None)."""
+    try:
+        engine = create_engine(url)
+        with engine.connect() as connection:
+            return pd.read_sql(text(_FEEDBACK), connection)
+    except SQLAlchemyError as error:
+        shown = make_url(url).render_as_string(hide_password=True) if "://" in url else ""
+        raise TableError(f"{shown}: no feedback can be read: {type(error).__name__}") from None
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def _table(path: Path) -> pd.DataFrame:
@@ -64,24 +156,24 @@ def _table(path: Path) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=None if rows else ["tx_hash", "is_true_positive"])
 
 
-def _hash(value: object, path: Path, row: int) -> str:
-    text = str(value).strip().lower()
-    digits = text.removeprefix("0x")
-    if len(text) != _HASH_LENGTH or not text.startswith("0x") or not _is_hex(digits):
-        raise TableError(f"{path}, row {row}: {text[:80]!r} is not a transaction hash")
-    return text
+def _hash(value: object, path: str, row: int) -> str:
+    word = str(value).strip().lower()
+    digits = word.removeprefix("0x")
+    if len(word) != _HASH_LENGTH or not word.startswith("0x") or not _is_hex(digits):
+        raise TableError(f"{path}, row {row}: {word[:80]!r} is not a transaction hash")
+    return word
 
 
 def _is_hex(digits: str) -> bool:
     return all(digit in "0123456789abcdef" for digit in digits)
 
 
-def _verdict(value: object, path: Path, row: int) -> bool:
-    text = str(value).strip().lower()
-    if text in _TRUE:
+def _verdict(value: object, path: str, row: int) -> bool:
+    word = str(value).strip().lower()
+    if word in _TRUE:
         return True
-    if text in _FALSE:
+    if word in _FALSE:
         return False
     raise TableError(
-        f"{path}, row {row}: is_true_positive is {text[:80]!r}; it must be true or false"
+        f"{path}, row {row}: is_true_positive is {word[:80]!r}; it must be true or false"
     )

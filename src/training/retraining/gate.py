@@ -130,21 +130,21 @@ def _detection(old: _Judged, new: _Judged, allowed: Tolerances, repetitions: int
     ours, theirs = (Bootstrap(side.scored, repetitions=repetitions) for side in (new, old))
     budget = allowed.alert_budget
     return [
-        _no_worse(
+        no_worse(
             "AUC",
             auc(old.scored.background, old.scored.exploits),
             auc(new.scored.background, new.scored.exploits),
             ours.auc(ours.by_cluster) - theirs.auc(theirs.by_cluster),
             allowed.auc_drop,
         ),
-        _no_worse(
+        no_worse(
             f"recall at an alert budget of {budget:.2%}",
             recall_at(old.scored, budget),
             recall_at(new.scored, budget),
             ours.recall(ours.by_cluster, budget) - theirs.recall(theirs.by_cluster, budget),
             allowed.recall_drop,
         ),
-        _no_worse(
+        no_worse(
             "recall at the model's own threshold",
             float(np.mean(old.scored.exploits >= old.threshold)),
             float(np.mean(new.scored.exploits >= new.threshold)),
@@ -169,14 +169,14 @@ def _attack_checks(
     low, high = share_interval(flagged, many)
     least, most = budget / allowed.rate_band, budget * allowed.rate_band
     return [
-        _no_worse(
+        no_worse(
             "attack score, AUC",
             auc(old.second.background, old.second.exploits),
             auc(new.second.background, new.second.exploits),
             ours.auc(ours.by_cluster) - theirs.auc(theirs.by_cluster),
             allowed.auc_drop,
         ),
-        _no_worse(
+        no_worse(
             f"attack score, recall at an alert budget of {budget:.2%}",
             recall_at(old.second, budget),
             recall_at(new.second, budget),
@@ -211,7 +211,16 @@ def _second_opinion(
     return Scored(background, scored.blocks, exploits, groups)
 
 
-def _no_worse(name: str, old: float, new: float, differences: Floats, drop: float) -> Check:
+def no_worse(name: str, old: float, new: float, differences: Floats, drop: float) -> Check:
+    """Whether a figure is no worse: its paired differences reach 0, and it drops by little.
+
+    Args:
+        name: of the check.
+        old: the champion's figure; higher is better.
+        new: the challenger's.
+        differences: new less old, of each repetition of the bootstrap.
+        drop: largest loss, whatever the interval.
+    """
     low, high = interval(differences)
     passed = high >= 0 and old - new <= drop
     verdict = "no worse" if passed else "worse"

@@ -45,6 +45,7 @@ class Options:
         trees: in the random forest.
         svm_rows: maximum rows of the SVM, whose time grows quadratically.
         jobs: number of processes; does not change the result.
+        classifiers: names of those to compare; empty for all four.
     """
 
     seed: int = 0
@@ -53,6 +54,7 @@ class Options:
     trees: int = 200
     svm_rows: int = 10_000
     jobs: int = 1
+    classifiers: tuple[str, ...] = ()
 
 
 def run(options: argparse.Namespace) -> int:
@@ -101,16 +103,18 @@ def train(
     *,
     created_at: int,
     options: Options | None = None,
+    cuts: tuple[float, float] | None = None,
     say: Any = lambda _: None,
 ) -> FraudManifest:
     """Train on a table and write model, manifest, report and plots into `out`.
 
     Args:
-        table: see `table.load_labelled`.
+        table: see `load_labelled`.
         out: a folder, created if missing.
         source: `file`, `label` and `group`, as the report names them.
         created_at: the model's version, Unix seconds.
         options: None for the defaults.
+        cuts: of an earlier split that is to be repeated, see `Split`.
         say: called with a message at every step.
 
     Raises:
@@ -119,9 +123,14 @@ def train(
     """
     options = options or Options()
     seed, folds, jobs = options.seed, options.folds, options.jobs
-    train_rows, test_rows = hold_out(table, seed)
+    split = hold_out(table, cuts)
+    train_rows, test_rows = split.train, split.test
     check_counts(_part(table, train_rows), folds, f"for {folds} folds of the training part")
-    choices = candidates(seed, trees=options.trees, svm_rows=options.svm_rows)
+    choices = [
+        one
+        for one in candidates(seed, trees=options.trees, svm_rows=options.svm_rows)
+        if not options.classifiers or one.name in options.classifiers
+    ]
     with warnings.catch_warnings():
         # Slow convergence of a candidate shows in its scores; a warning per fit does not help.
         warnings.simplefilter("ignore", ConvergenceWarning)
@@ -179,6 +188,7 @@ def train(
                 one["name"]: one["average_precision"] for one in figures["comparison"]
             },
             "hold_out": test,
+            "hold_out_cuts": list(split.cuts),
         },
     )
 
@@ -244,4 +254,6 @@ def _fraud_groups(table: LabelledTable, rows: Any) -> int | None:
 
 def _part(table: LabelledTable, rows: Any) -> LabelledTable:
     groups = None if table.groups is None else table.groups[rows]
-    return LabelledTable(table.inputs, table.rows[rows], table.labels[rows], groups, {})
+    return LabelledTable(
+        table.inputs, table.rows[rows], table.labels[rows], groups, table.draws[rows], {}
+    )

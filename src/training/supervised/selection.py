@@ -1,6 +1,7 @@
 """Selects classifier, parameters and threshold, and evaluates them on the hold-out.
 
-The hold-out is split off first and used once, at the end. Everything else is cross-validated
+The hold-out is split off first and used once, at the end; it is chosen by digests, so that a row is
+held out in every later training, too. Everything else is cross-validated
 on the training part: the classifier and its parameters by average precision (which needs no
 threshold and, unlike accuracy, is meaningful if fraud is rare), the threshold on out-of-fold
 probabilities.
@@ -82,17 +83,51 @@ class Selection:
     out_of_fold: Floats
 
 
-def hold_out(table: LabelledTable, seed: int) -> tuple[Ints, Ints]:
-    """Rows for training and rows held out (a quarter): stratified, groups whole.
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Rows for training, and rows held out.
+
+    Attributes:
+        train, test: positions of the rows.
+        cuts: rows, or groups, whose draw is below the cut of their class are held out; by class, 0
+            for the rest and 1 for fraud. A later table with the same rows has them on the same
+            sides.
+    """
+
+    train: Ints
+    test: Ints
+    cuts: tuple[float, float]
+
+
+def hold_out(table: LabelledTable, cuts: tuple[float, float] | None = None) -> Split:
+    """Split a quarter of each class off, groups whole, by the digests of rows or groups.
+
+    Args:
+        table: the rows.
+        cuts: of an earlier split, which is repeated and goes on to new rows; None for a quarter.
 
     Raises:
         ValueError: a class has too few rows or groups to be on both sides.
     """
     check_counts(table, HOLD_OUT_PARTS, "to hold a quarter out")
-    train, test = next(iter(_splits(table, np.arange(len(table.rows)), HOLD_OUT_PARTS, seed)))
-    if min(len(np.unique(table.labels[part])) for part in (train, test)) < 2:
-        raise ValueError("the groups are too large: one side of the split has only one class")
-    return train, test
+    units = np.arange(len(table.rows)) if table.groups is None else table.groups
+    _, first, unit = np.unique(units, return_index=True, return_inverse=True)
+    is_fraud = np.bincount(unit, weights=table.labels) > 0  # of units
+    draws = table.draws[first]
+    if cuts is None:
+        cuts = (_cut(draws[~is_fraud]), _cut(draws[is_fraud]))
+    held = (draws < np.where(is_fraud, cuts[1], cuts[0]))[unit]
+    split = Split(np.flatnonzero(~held), np.flatnonzero(held), cuts)
+    if min(len(np.unique(table.labels[part])) for part in (split.train, split.test)) < 2:
+        raise ValueError("one side of the split has only one class: more rows or groups are needed")
+    return split
+
+
+def _cut(draws: Floats) -> float:
+    """The number that a quarter of the draws is below, half-way between two of them."""
+    many = max(1, round(len(draws) / HOLD_OUT_PARTS))
+    ordered = np.sort(draws)
+    return float(ordered[many - 1 : many + 1].mean())
 
 
 def check_counts(table: LabelledTable, parts: int, purpose: str) -> None:
@@ -217,7 +252,7 @@ def figures_of(
         "false_negatives": int((~flagged & (labels == 1)).sum()),
         "true_positives": int((flagged & (labels == 1)).sum()),
     }
-    weighted = _Weighted(labels, probabilities, flagged)
+    weighted = Weighted(labels, probabilities, flagged)
     point = weighted.metrics(np.ones(len(labels)))
     random = np.random.default_rng(seed)
     _, unit = np.unique(np.arange(len(labels)) if groups is None else groups, return_inverse=True)
@@ -241,7 +276,7 @@ def figures_of(
     }
 
 
-class _Weighted:
+class Weighted:
     """Metrics of fixed predictions with different row weights."""
 
     def __init__(self, labels: Ints, probabilities: Floats, flagged: NDArray[np.bool_]) -> None:

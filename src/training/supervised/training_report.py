@@ -26,7 +26,7 @@ def markdown(figures: Figures) -> str:
         f"{data['rows']:,} rows, {data['fraud']:,} of them fraud "
         f"({data['fraud'] / data['rows']:.2%}), {len(figures['inputs'])} inputs. "
         f"{data['training_rows']:,} rows for training, {data['hold_out_rows']:,} held out "
-        f"({data['hold_out_fraud']:,} fraud), stratified"
+        f"({data['hold_out_fraud']:,} fraud), a quarter of each class by digests"
         + (f", each `{data['group']}` whole on one side" if data["group"] else "")
         + f"; SHA-256 of the data `{data['sha256'][:16]}...`, seed {figures['seed']}.",
         "## The four classifiers",

@@ -55,7 +55,8 @@ def test_same_rows_in_another_order_and_format_give_the_same_bytes(trained, tmp_
 
 def test_scaler_is_fitted_on_the_training_part_alone(trained):
     table = load_labelled(trained.parent / "data.csv", Columns("Class"))
-    train, test = hold_out(table, seed=0)
+    split = hold_out(table)
+    train, test = split.train, split.test
     pipeline = load_fraud_model(trained / MODEL_FILE).pipeline
     np.testing.assert_allclose(pipeline.mean, table.rows[train].mean(axis=0))
     assert not np.allclose(pipeline.mean, table.rows.mean(axis=0))
@@ -67,7 +68,8 @@ def test_hold_out_keeps_groups_whole_and_the_share_of_fraud(tmp_path):
     table = labelled(600).assign(account=lambda rows: [f"a{i % 60}" for i in range(len(rows))])
     table.to_csv(tmp_path / "data.csv", index=False)
     loaded = load_labelled(tmp_path / "data.csv", Columns("Class", group="account"))
-    train, test = hold_out(loaded, seed=0)
+    split = hold_out(loaded)
+    train, test = split.train, split.test
     assert loaded.groups is not None
     assert set(loaded.groups[train]).isdisjoint(loaded.groups[test])
     assert loaded.labels[test].mean() == pytest.approx(loaded.labels.mean(), abs=0.05)

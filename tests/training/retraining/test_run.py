@@ -329,7 +329,7 @@ def test_too_little_to_judge_by_is_refused(good_and_poor, old_data, tmp_path):
 
 
 def test_the_shipped_model_judges_the_golden_shapes_right():
-    path = Path(__file__).resolve().parents[2] / MODEL_FILE
+    path = Path(__file__).resolve().parents[3] / MODEL_FILE
     assert misjudged(load_model(path, FEATURE_NAMES)) == []
 
 
@@ -402,3 +402,15 @@ def test_the_command_reports_and_its_exit_code_tells(
     assert np.isfinite(written["seconds"])
     with pytest.raises(SystemExit, match="2"):
         command.main(["--parameter", "capped_source=x"])
+
+
+def test_the_attack_model_is_retrained_for_the_same_forest(tmp_path, bundles, old_data):
+    registry = registry_with(str(tmp_path / "store"), bundles["good"])
+    before = registry.entry("champion")
+    outcome = retrain(registry, [old_data], attack_only=True, created_at=1_800_000_000, **QUICK)
+    assert outcome.promoted, outcome.checks
+    after = registry.entry("champion")
+    assert after.id == outcome.challenger != before.id
+    assert after.files[MODEL_FILE] == before.files[MODEL_FILE]
+    assert ATTACK_MODEL_FILE in after.files
+    assert ATTACK_MODEL_FILE not in before.files

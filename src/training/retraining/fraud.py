@@ -1,0 +1,344 @@
+"""Retraining of the fraud model: join old and new labelled rows, train, judge, promote or refuse.
+
+Champion and challenger are compared on rows that neither was trained on: a row's side of the split
+depends on its digest, and the champion's manifest says where the cut was.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from src.datasets.labelled import LabelledRows, LabelledTable, join_labelled, read_labelled
+from src.detection.bundle_files import FRAUD_MODEL_FILE, manifest_path
+from src.detection.supervised.model import SupervisedModel, load_fraud_model
+from src.registry.bundle import REPORT_FILES, fraud_id
+from src.registry.data_sets import CheckedData, DataSets, table_of
+from src.registry.records import CHAMPION, DataEntry
+from src.registry.registry import Registry
+from src.registry.sign import write_signature
+from src.training.evaluation.statistics import interval
+from src.training.retraining.feedback import AllFeedback
+from src.training.retraining.gate import Check, no_worse
+from src.training.retraining.outcome import Outcome, settle
+from src.training.supervised.run import Options, train
+from src.training.supervised.selection import METRICS, Weighted, hold_out
+
+Floats = NDArray[np.float64]
+
+_TIMED_ROWS, _TIMED_ROUNDS = 20, 7
+_SHIFT = 2**20  # the later digits of a draw are independent of the split, which uses the first
+
+
+@dataclass(frozen=True, slots=True)
+class FraudTolerances:
+    """Tolerances of the gate.
+
+    Attributes:
+        precision_drop, recall_drop, average_precision_drop: largest losses, even if the interval
+            is too wide for a verdict.
+        brier_rise: largest rise of the Brier score, as a share of the champion's.
+        share_band: the mean probability must be within this factor of the share of fraud.
+        slowdown: largest factor on the time of a prediction ...
+        fast: ... unless it takes less than this, in seconds.
+        rows, frauds: minimum number of held-out rows, and of frauds among them.
+    """
+
+    precision_drop: float = 0.05
+    recall_drop: float = 0.05
+    average_precision_drop: float = 0.02
+    brier_rise: float = 0.10
+    share_band: float = 2.0
+    slowdown: float = 1.5
+    fast: float = 0.002
+    rows: int = 200
+    frauds: int = 20
+
+
+def retrain_fraud(
+    registry: Registry,
+    stored: Mapping[Path, DataEntry],
+    *,
+    new: Sequence[CheckedData] = (),
+    feedback: AllFeedback | None = None,
+    options: Options | None = None,
+    tolerances: FraudTolerances | None = None,
+    keep_classifier: bool = False,
+    simulate_new: float = 0.0,
+    created_at: int | None = None,
+    dry_run: bool = False,
+    repetitions: int = 1000,
+    signing_key: str | None = None,
+    on_progress: Callable[[str], object] = lambda _: None,
+) -> Outcome:
+    """Train a challenger, compare it, and promote it or not. If interrupted, the champion stays.
+
+    Args:
+        registry: has a champion of kind `fraud`.
+        stored: the labelled data sets of the store, see `DataSets.fetch`.
+        new: further ones, which are stored once they have been joined with the others.
+        feedback: analysts' verdicts; used if the model's inputs are features of transactions.
+        options: of the training.
+        tolerances: of the gate.
+        keep_classifier: train the champion's classifier only, instead of comparing all four.
+        simulate_new: a demonstration without new data. This share of the training rows counts as
+            new; a model of the other rows takes the champion's place, and nothing is stored.
+        created_at: the challenger's version, Unix seconds; None for now.
+        dry_run: compare only; nothing is stored.
+        repetitions: of the bootstrap.
+        signing_key: signs the challenger; None to leave it unsigned.
+        on_progress: called with a progress message.
+
+    Raises:
+        RegistryError, StoreError: there is no champion, or it is incomplete, or was replaced
+            meanwhile.
+        ValueError: the data is unusable.
+    """
+    started = time.monotonic()
+    made = int(time.time()) if created_at is None else created_at
+    entry = registry.entry(CHAMPION)
+    with TemporaryDirectory(prefix="retrain-") as temporary:
+        work = Path(temporary)
+        on_progress(f"champion {entry.id}: downloading and verifying")
+        champion = load_fraud_model(
+            registry.fetch(entry.id, work / "champion"), public_key=registry.public_key
+        )
+        added = [one for one in new if one.id not in {folder.name for folder in stored}]
+        table, notes = _table(champion, stored, added, feedback)
+        if not dry_run and not simulate_new:
+            for one in new:
+                DataSets(registry.store).add(one)
+        cuts = champion.manifest.training.get("hold_out_cuts")
+        split = hold_out(table, None if cuts is None else (float(cuts[0]), float(cuts[1])))
+        if cuts is None:
+            notes.append("The champion may have been trained on held-out rows: that favours it.")
+        options = options or Options()
+        if keep_classifier:
+            options = replace(options, classifiers=(champion.manifest.classifier,))
+        source = {
+            "file": ", ".join([*(f.name for f in stored), *(one.id for one in added)]),
+            "label": champion.manifest.label,
+            "group": None if table.groups is None else "group",
+        }
+        if simulate_new:
+            old = np.ones(len(table.rows), dtype=bool)
+            old[split.train] = (table.draws[split.train] * _SHIFT % 1) >= simulate_new
+            on_progress(f"training on the {old[split.train].sum():,} old rows")
+            train(_where(table, old), work / "old", source, created_at=made, options=options,
+                  cuts=split.cuts)  # fmt: skip
+            path = work / "old" / FRAUD_MODEL_FILE
+            if signing_key:
+                write_signature(manifest_path(path), signing_key)
+            champion = load_fraud_model(path, public_key=registry.public_key)
+            notes.append(
+                f"A demonstration: {(~old).sum():,} of {len(split.train):,} training rows count as "
+                "new, and a model of the others takes the champion's place. Nothing is stored."
+            )
+        bundle = work / "challenger"
+        on_progress(f"training the challenger on {len(split.train):,} rows")
+        manifest = train(
+            table, bundle, source, created_at=made, options=options, cuts=split.cuts,
+            say=on_progress,
+        )  # fmt: skip
+        if signing_key:
+            write_signature(manifest_path(bundle / FRAUD_MODEL_FILE), signing_key)
+        challenger = load_fraud_model(bundle / FRAUD_MODEL_FILE, public_key=registry.public_key)
+        on_progress("judging both")
+        checks = judge(
+            champion, challenger, _part(table, split.test), tolerances, repetitions=repetitions
+        )
+        outcome = Outcome(
+            champion=fraud_id(champion.manifest),
+            challenger=fraud_id(manifest),
+            checks=tuple(checks),
+            promoted=False,
+            dry_run=dry_run or bool(simulate_new),
+            data=(*(folder.name for folder in stored), *(one.id for one in added)),
+            unknown_feedback=(),
+            seconds=time.monotonic() - started,
+            notes=tuple(notes),
+            pictures={
+                name: (bundle / name).read_bytes() for name in REPORT_FILES if name[-4:] == ".png"
+            },
+        )
+        outcome = settle(registry, bundle, outcome, on_progress)
+    return replace(outcome, seconds=time.monotonic() - started)
+
+
+def judge(
+    champion: SupervisedModel,
+    challenger: SupervisedModel,
+    held_out: LabelledTable,
+    tolerances: FraudTolerances | None = None,
+    *,
+    repetitions: int = 1000,
+) -> list[Check]:
+    """All checks, in the order of the report. The challenger may be promoted if all pass."""
+    allowed = tolerances or FraudTolerances()
+    labels, frauds = held_out.labels, int(held_out.labels.sum())
+    enough = Check(
+        "enough held-out rows",
+        len(labels) >= allowed.rows and frauds >= allowed.frauds,
+        f"{len(labels):,} rows",
+        f"{frauds} frauds",
+        f"at least {allowed.rows} held-out rows and {allowed.frauds} frauds",
+    )
+    if not enough.passed:
+        return [enough]
+    sides = (champion, challenger)
+    old, new = (side.probabilities(held_out.rows) for side in sides)
+    weights = _draws(held_out, repetitions)
+    drops = {
+        "precision": allowed.precision_drop,
+        "recall": allowed.recall_drop,
+        "average_precision": allowed.average_precision_drop,
+    }
+    before, after = (
+        Weighted(labels, scores, scores >= side.threshold)
+        for side, scores in zip(sides, (old, new), strict=True)
+    )
+    whole = np.ones(len(labels))
+    points = before.metrics(whole), after.metrics(whole)
+    pairs = [(before.metrics(one), after.metrics(one)) for one in weights]
+    checks = [enough]
+    for metric in METRICS:
+        if metric in drops:
+            differences = np.array([b[metric] - a[metric] for a, b in pairs])
+            checks.append(
+                no_worse(
+                    metric.replace("_", " "),
+                    _known(points[0][metric]),
+                    _known(points[1][metric]),
+                    differences[np.isfinite(differences)],
+                    drops[metric],
+                )
+            )
+    return [
+        *checks,
+        _calibration(labels, old, new, weights, allowed),
+        _share(labels, old, new, allowed),
+        _speed(champion, challenger, held_out.rows, allowed),
+    ]
+
+
+def _calibration(
+    labels: NDArray[np.int64], old: Floats, new: Floats, weights: Sequence[Floats],
+    allowed: FraudTolerances,
+) -> Check:  # fmt: skip
+    errors = (old - labels) ** 2, (new - labels) ** 2
+    before, after = (float(error.mean()) for error in errors)
+    rises = np.array([np.average(errors[1] - errors[0], weights=one) for one in weights])
+    low, high = interval(rises)
+    most = before * allowed.brier_rise
+    return Check(
+        "calibration (Brier score)",
+        low <= 0 or after - before <= most,
+        f"{before:.5f}",
+        f"{after:.5f}",
+        f"difference {after - before:+.5f}, interval {low:+.5f} to {high:+.5f}, lower is better; "
+        f"worse beyond noise by at most {most:.5f}",
+    )
+
+
+def _share(labels: NDArray[np.int64], old: Floats, new: Floats, allowed: FraudTolerances) -> Check:
+    share, before, after = float(labels.mean()), float(old.mean()), float(new.mean())
+    return Check(
+        "mean probability against the share of fraud",
+        share / allowed.share_band <= after <= share * allowed.share_band,
+        f"{before:.3%}",
+        f"{after:.3%}",
+        f"{share:.3%} of the held-out rows are fraud; within a factor of {allowed.share_band:g}",
+    )
+
+
+def _speed(
+    champion: SupervisedModel, challenger: SupervisedModel, rows: Floats, allowed: FraudTolerances
+) -> Check:
+    """Best of several interleaved rounds, so that other load affects both models alike."""
+    best = [np.inf, np.inf]
+    for _ in range(_TIMED_ROUNDS):
+        for side, model in enumerate((champion, challenger)):
+            started = time.perf_counter()
+            for row in rows[:_TIMED_ROWS]:
+                model.probabilities(row[np.newaxis])
+            best[side] = min(best[side], (time.perf_counter() - started) / _TIMED_ROWS)
+    return Check(
+        "time of a prediction",
+        best[1] <= max(allowed.slowdown * best[0], allowed.fast),
+        f"{best[0] * 1e6:.0f} microseconds",
+        f"{best[1] * 1e6:.0f} microseconds",
+        f"at most {allowed.slowdown:g} times as long, or {allowed.fast * 1e6:.0f} microseconds",
+    )
+
+
+def _table(
+    champion: SupervisedModel,
+    stored: Mapping[Path, DataEntry],
+    added: Sequence[CheckedData],
+    feedback: AllFeedback | None,
+) -> tuple[LabelledTable, list[str]]:
+    """All labelled rows with the champion's inputs, and what is to be said about them."""
+    parts: list[LabelledRows] = []
+    sources = [(table_of(folder, entry), entry) for folder, entry in stored.items()]
+    for path, entry in [*sources, *((one.path, one.entry) for one in added)]:
+        if entry.columns is None:
+            raise ValueError(f"{path}: no labelled table; name its column with --label")
+        parts.append(read_labelled(path, entry.columns, inputs=champion.inputs))
+    if not parts:
+        raise ValueError(
+            "no labelled data: pass a table with --data FILE --label COLUMN, or store one"
+        )
+    notes = []
+    if feedback is not None and (given := feedback.of_transactions):
+        rows = feedback.labelled(champion.inputs)
+        many = len(given.attacks | given.benign)
+        if rows is not None:
+            parts.append(rows)
+        if many:
+            used = 0 if rows is None else len(rows.labels)
+            notes.append(
+                f"{used} of {many} transactions with feedback are rows of the table: the others "
+                "have no stored features with the model's inputs."
+                if used < many
+                else f"{used} transactions with feedback are rows of the table."
+            )
+    table = join_labelled(parts)
+    return table, notes + list(table.notes)
+
+
+def _draws(table: LabelledTable, repetitions: int) -> list[Floats]:
+    """Row weights of each repetition, drawn by row, or by group."""
+    random = np.random.default_rng(0)
+    units = np.arange(len(table.rows)) if table.groups is None else table.groups
+    _, unit = np.unique(units, return_inverse=True)
+    many = int(unit.max()) + 1
+    return [
+        np.bincount(random.integers(0, many, many), minlength=many)[unit].astype(np.float64)
+        for _ in range(repetitions)
+    ]
+
+
+def _part(table: LabelledTable, rows: NDArray[np.int64]) -> LabelledTable:
+    chosen = np.zeros(len(table.rows), dtype=bool)
+    chosen[rows] = True
+    return _where(table, chosen)
+
+
+def _where(table: LabelledTable, chosen: NDArray[np.bool_]) -> LabelledTable:
+    fields: dict[str, Any] = {
+        "rows": table.rows[chosen],
+        "labels": table.labels[chosen],
+        "groups": None if table.groups is None else table.groups[chosen],
+        "draws": table.draws[chosen],
+    }
+    return replace(table, **fields)
+
+
+def _known(value: float) -> float:
+    """A metric; 0 where nothing was flagged."""
+    return 0.0 if np.isnan(value) else value

@@ -1,0 +1,146 @@
+"""The result of a retraining, and its report."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+from src.files import write_file
+from src.registry.registry import Registry, code_version
+from src.reports.page import Section, to_html
+from src.training.retraining.gate import Check
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The result of a retraining.
+
+    Attributes:
+        champion: id of the champion at the start.
+        challenger: id of the new model.
+        checks: results of the gate.
+        promoted: whether the challenger became champion.
+        dry_run: whether promotion was disabled.
+        data: ids of the data sets.
+        unknown_feedback: transaction hashes that are in no data set.
+        seconds: total duration.
+        notes: what else a reader should know, one sentence each.
+        pictures: plots of the report by file name.
+    """
+
+    champion: str
+    challenger: str
+    checks: tuple[Check, ...]
+    promoted: bool
+    dry_run: bool
+    data: tuple[str, ...]
+    unknown_feedback: tuple[str, ...]
+    seconds: float
+    notes: tuple[str, ...] = ()
+    pictures: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+
+    @property
+    def passed(self) -> bool:
+        """Whether every check passed."""
+        return all(check.passed for check in self.checks)
+
+
+def to_json(outcome: Outcome) -> str:
+    """The result as JSON, which is stored with the challenger as its evaluation."""
+    content = {**asdict(outcome), "passed": outcome.passed}
+    content["pictures"] = sorted(outcome.pictures)
+    return json.dumps(content, indent=1, allow_nan=False) + "\n"
+
+
+def to_markdown(outcome: Outcome) -> str:
+    """The result as Markdown, for the terminal and for pull requests."""
+    lines = [
+        f"## {verdict(outcome)}",
+        "",
+        "| check | | champion | challenger | |",
+        "|---|---|---|---|---|",
+    ]
+    lines += [" ".join(["|", " | ".join(row), "|"]) for row in _rows(outcome)]
+    for paragraph in _paragraphs(outcome):
+        lines += ["", paragraph]
+    return "\n".join(lines) + "\n"
+
+
+def to_page(outcome: Outcome) -> str:
+    """The result as an HTML page."""
+    paragraphs = [
+        f"Champion {outcome.champion}, challenger {outcome.challenger}, data sets "
+        f"{', '.join(outcome.data)}, {outcome.seconds:.0f} s."
+    ]
+    paragraphs += _paragraphs(outcome)
+    header = ("check", "", "champion", "challenger", "")
+    pictures = [
+        (Path(name).stem.replace("_", " "), content) for name, content in outcome.pictures.items()
+    ]
+    section = Section(verdict(outcome), paragraphs, header, _rows(outcome), pictures)
+    return to_html("Retraining", [section])
+
+
+def verdict(outcome: Outcome) -> str:
+    """The result in one line."""
+    failed = [check.name for check in outcome.checks if not check.passed]
+    if failed:
+        return f"Refused: {outcome.challenger} fails {', '.join(failed)}"
+    if outcome.dry_run:
+        return f"Would be promoted: {outcome.challenger}"
+    return f"Promoted: {outcome.challenger}"
+
+
+def _rows(outcome: Outcome) -> list[tuple[str, str, str, str, str]]:
+    return [
+        (
+            check.name,
+            "ok" if check.passed else "FAILED",
+            check.champion,
+            check.challenger,
+            check.why,
+        )
+        for check in outcome.checks
+    ]
+
+
+def _paragraphs(outcome: Outcome) -> list[str]:
+    return [*outcome.notes, *([_unknown(outcome)] if outcome.unknown_feedback else [])]
+
+
+def _unknown(outcome: Outcome) -> str:
+    shown = ", ".join(outcome.unknown_feedback[:5])
+    return (
+        f"{len(outcome.unknown_feedback)} transactions with feedback are in no data set ({shown}): "
+        "collect their blocks to use it."
+    )
+
+
+def write(outcome: Outcome, folder: Path) -> None:
+    """Write the report as HTML, Markdown and JSON, with its pictures."""
+    write_file(folder / "retraining.json", to_json(outcome).encode())
+    write_file(folder / "retraining.md", to_markdown(outcome).encode())
+    write_file(folder / "retraining.html", to_page(outcome).encode())
+    for name, content in outcome.pictures.items():
+        write_file(folder / name, content)
+
+
+def settle(
+    registry: Registry, bundle: Path, outcome: Outcome, on_progress: Callable[[str], object]
+) -> Outcome:
+    """Store the challenger with its evaluation, and promote it if it passed; not in a dry run.
+
+    Raises:
+        RegistryError, StoreError: the champion was replaced meanwhile, or the store failed.
+    """
+    if outcome.dry_run:
+        return outcome
+    on_progress(f"storing the challenger {outcome.challenger}")
+    entry = registry.add(bundle, code_version=code_version(), evaluation=to_json(outcome).encode())
+    registry.challenge(entry.id, reason="retraining")
+    if not outcome.passed:
+        return outcome
+    on_progress("promoting it")
+    reason = "retraining: every check passed"
+    registry.promote(entry.id, expected=outcome.champion, reason=reason)
+    return replace(outcome, promoted=True)

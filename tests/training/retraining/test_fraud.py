@@ -1,0 +1,157 @@
+"""Retraining of the fraud model: better is promoted, worse refused, held-out rows stay held out."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from src.datasets.columns import Columns
+from src.datasets.labelled import LabelledRows, join_labelled, load_labelled
+from src.registry import __main__ as models
+from src.registry.bundle import FRAUD
+from src.registry.data_sets import DataSets, checked
+from src.registry.registry import Registry
+from src.registry.store import Store
+from src.training.retraining import __main__ as command
+from src.training.retraining.feedback import AllFeedback, Feedback
+from src.training.retraining.fraud import retrain_fraud
+from src.training.retraining.run import REFUSED
+from src.training.supervised.run import Options, train
+from src.training.supervised.selection import hold_out
+from tests.support.object_store import BUCKET, object_store, use_object_store
+
+LABEL = Columns("Class")
+QUICK = {
+    "options": Options(folds=2, classifiers=("LogisticRegression",)),
+    "repetitions": 50,
+    "created_at": 1_800_000_000,
+}
+
+
+def table_of(rows: int, seed: int, *, shift: float = 3.0) -> pd.DataFrame:
+    """Frauds have a V1 that is higher by `shift`."""
+    random = np.random.default_rng(seed)
+    is_fraud = random.random(rows) < 0.2
+    table = pd.DataFrame(random.normal(size=(rows, 3)), columns=["V1", "V2", "Amount"])
+    table["V1"] += shift * is_fraud
+    return table.assign(Class=is_fraud.astype(int))
+
+
+@pytest.fixture(scope="module")
+def s3(tmp_path_factory):
+    with object_store(tmp_path_factory.mktemp("s3")) as endpoint:
+        yield endpoint
+
+
+@pytest.fixture(params=["folder", pytest.param("s3", marks=pytest.mark.integration)])
+def url(request, tmp_path, monkeypatch):
+    if request.param == "folder":
+        return str(tmp_path / "store")
+    use_object_store(monkeypatch, request.getfixturevalue("s3"))
+    return f"s3://{BUCKET}/{abs(hash(request.node.name))}"
+
+
+@pytest.fixture
+def data(tmp_path):
+    """The old and the new table, checked."""
+    found = []
+    for name, seed in (("old", 0), ("new", 1)):
+        table_of(1200, seed).to_csv(tmp_path / f"{name}.csv", index=False)
+        found.append(checked(tmp_path / f"{name}.csv", LABEL))
+    return found
+
+
+def registry_with(url, tmp_path, table):
+    """A registry whose champion was trained on a table."""
+    table.to_csv(tmp_path / "first.csv", index=False)
+    loaded = load_labelled(tmp_path / "first.csv", LABEL)
+    source = {"file": "first.csv", "label": "Class", "group": None}
+    train(loaded, tmp_path / "first", source, created_at=1_700_000_000, options=QUICK["options"])
+    registry = Registry(Store(url), FRAUD)
+    registry.promote(registry.add(tmp_path / "first", code_version="abc").id)
+    return registry
+
+
+def test_a_better_fraud_model_is_promoted_and_rolled_back(url, data, tmp_path):
+    registry = registry_with(url, tmp_path, table_of(1200, 5, shift=-3.0))
+    before = registry.ledger().champion
+    old, new = data
+    stored = DataSets(registry.store)
+    stored.add(old)
+    outcome = retrain_fraud(
+        registry, stored.fetch("labelled", tmp_path / "data"), new=[new], **QUICK
+    )
+    assert outcome.promoted, outcome.checks
+    assert {one.id for one in stored.list("labelled")} == {old.id, new.id} == set(outcome.data)
+    entry = registry.entry("champion")
+    assert entry.id == outcome.challenger
+    assert {"report.md", "confusion_matrix.png", "evaluation.json"} <= entry.files.keys()
+    assert entry.data["rows"] == 2400
+    assert registry.rollback().champion == before
+
+
+def test_a_worse_fraud_model_is_refused_with_the_reason(tmp_path, data):
+    """A tree that is not pruned is sure of itself, and wrong where the classes overlap."""
+    registry = registry_with(str(tmp_path / "store"), tmp_path, table_of(1200, 0, shift=2.0))
+    table_of(1200, 1, shift=2.0).to_csv(tmp_path / "more.csv", index=False)
+    worse = QUICK | {"options": Options(folds=2, classifiers=("DecisionTree",))}
+    outcome = retrain_fraud(registry, {}, new=[checked(tmp_path / "more.csv", LABEL)], **worse)
+    assert not outcome.promoted
+    assert "average precision" in {one.name for one in outcome.checks if not one.passed}
+    step = registry.ledger()
+    assert step.champion == outcome.champion
+    assert step.challenger == outcome.challenger
+
+
+def test_a_row_is_held_out_in_every_later_table(tmp_path):
+    old, new = table_of(900, 0), table_of(900, 1)
+    inputs = ("V1", "V2", "Amount")
+
+    def rows_of(table, names=inputs):
+        return LabelledRows(names, table[list(names)].to_numpy(), table["Class"].to_numpy())
+
+    first = join_labelled([rows_of(old)])
+    split = hold_out(first)
+    assert 0.24 < len(split.test) / len(first.rows) < 0.26
+    both = join_labelled([rows_of(new), rows_of(old)])
+    again = hold_out(both, split.cuts)
+    trained = {tuple(row) for row in first.rows[split.train].tolist()}
+    assert trained.isdisjoint(tuple(row) for row in both.rows[again.test].tolist())
+    backwards = join_labelled([rows_of(old, inputs[::-1])])
+    assert sorted(backwards.draws) == sorted(first.draws)
+
+
+def test_feedback_becomes_rows_where_the_features_are_known(tmp_path):
+    hashes = [f"0x{number:064x}" for number in range(3)]
+    feedback = AllFeedback(
+        Feedback(frozenset(hashes[:1]), frozenset(hashes[1:])),
+        {hashes[0]: {"V1": 1.0, "V2": 2}, hashes[1]: {"V1": None, "V2": 1.0}},
+    )
+    rows = feedback.labelled(("V2", "V1"))
+    assert rows is not None
+    assert rows.rows.tolist() == [[2.0, 1.0]]
+    assert rows.labels.tolist() == [1]
+    assert feedback.labelled(("V9",)) is None
+
+
+def test_the_command_demonstrates_and_stores_nothing(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("STORE_URL", str(tmp_path / "store"))
+    table_of(600, 0).to_csv(tmp_path / "data.csv", index=False)
+    registry_with(str(tmp_path / "store"), tmp_path, table_of(600, 0))
+    before = sorted((tmp_path / "store").rglob("*"))
+    arguments = ["--kind", "fraud", "--data", str(tmp_path / "data.csv"), "--label", "Class"]
+    quick = ["--keep-classifier", "--folds", "2", "--simulate-new", "0.2"]
+    code = command.main([*arguments, *quick, "--report", str(tmp_path / "report")])
+    said = capsys.readouterr().out
+    assert {0: "Would be promoted", REFUSED: "Refused"}[code] in said
+    assert "A demonstration" in said
+    assert sorted((tmp_path / "store").rglob("*")) == before
+    page = (tmp_path / "report/retraining.html").read_text()
+    assert page.count("data:image/png") == 3
+    assert (tmp_path / "report/confusion_matrix.png").is_file()
+    with pytest.raises(SystemExit, match="2"):
+        command.main(["--data", "data.csv", "--label", "Class"])
+    (tmp_path / "bad.csv").write_text("V1,V2,Amount,Class\n1,2,x,0\n3,4,3,1\n")
+    assert command.main([*arguments, "--data", str(tmp_path / "bad.csv")]) == 1
+    assert "row 1, column Amount: 'x' is not a number" in capsys.readouterr().err
+    assert models.main(["history", "--kind", "fraud"]) == 0
+    assert capsys.readouterr().out.count("promote") == 1
