@@ -10,7 +10,7 @@ from src.detection.forest.model import Model
 from src.training.attack.bundle import Calibration, write_attack_bundle
 from src.training.attack.fit import AttackParameters, fit_trees, outputs_of
 
-QUICK = AttackParameters(n_estimators=8, max_leaf_nodes=16)
+QUICK = AttackParameters(n_estimators=8)
 
 
 def write_small_attack_model(
