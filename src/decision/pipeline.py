@@ -261,7 +261,7 @@ class Pipeline:
     def assess(
         self, transaction: TransactionFields, transfers: Sequence[Transfer], facts: Facts
     ) -> Result:
-        """Make the features of one transaction, score them and decide. Asks nobody.
+        """Make the features of one transaction, score them and decide. Makes no network call.
 
         Args:
             transaction: without its logs.

@@ -52,7 +52,7 @@ def open_attack_model(
         named: ATTACK_MODEL_PATH.
         forest_path: the forest's file.
         forest: the forest in use.
-        public_key: whose signature the manifest must carry; None for nobody's.
+        public_key: whose signature the manifest must carry; None if it needs none.
 
     Raises:
         ModelMissing, ModelIncompatible: the named one.

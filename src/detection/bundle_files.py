@@ -38,7 +38,7 @@ def read_manifest_file(
 
     Args:
         model_path: the model file.
-        public_key: whose signature the manifest must carry, see `signature`; None for nobody's.
+        public_key: whose signature the manifest must carry, see `signature`; None if it needs none.
         parse: from the JSON's value to the manifest; raises built-in errors for what is wrong.
         command: the npm script that makes such models.
 

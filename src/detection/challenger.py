@@ -45,7 +45,7 @@ class Challenger:
         else:
             try:
                 return self.evaluate(transfers, sender)
-            # Also what nobody thought of.
+            # Also errors that were not foreseen.
             except Exception as error:
                 logger.exception("the challenger failed")
                 status, reason = Status.FAILED, type(error).__name__

@@ -80,7 +80,7 @@ def read_attack_manifest(model_path: Path, public_key: str | None = None) -> Att
 
     Args:
         model_path: the model file; its manifest lies beside it.
-        public_key: whose signature the manifest must carry, see `signature`; None for nobody's.
+        public_key: whose signature the manifest must carry, see `signature`; None if it needs none.
 
     Raises:
         ModelMissing: there is none.

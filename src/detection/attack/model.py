@@ -126,7 +126,7 @@ def load_attack_model(path: Path, forest: Model, *, public_key: str | None = Non
     Args:
         path: the .npz file; its manifest lies beside it.
         forest: the isolation forest in use.
-        public_key: whose signature the manifest must carry, see `signature`; None for nobody's.
+        public_key: whose signature the manifest must carry, see `signature`; None if it needs none.
 
     Raises:
         ModelIncompatible: it needs inputs that this code does not compute, or was calibrated with

@@ -95,7 +95,7 @@ class Equipment:
 class Detector(Protocol):
     """One way to look at a transaction. Stateless: the same evidence gives the same verdict.
 
-    `evaluate` may raise: whoever runs it turns that into a verdict that says so.
+    `evaluate` may raise: its caller turns that into a verdict that says so.
     """
 
     NAME: ClassVar[str]

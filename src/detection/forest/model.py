@@ -131,7 +131,7 @@ def load_model(
     Args:
         path: the model file; its manifest lies beside it.
         available_inputs: names of the features that this code computes.
-        public_key: whose signature the manifest must carry, see `signature`; None for nobody's.
+        public_key: whose signature the manifest must carry, see `signature`; None if it needs none.
 
     Raises:
         ModelMissing, ModelTampered, ModelIncompatible, ModelMalformed: see `errors`.

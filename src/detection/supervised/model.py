@@ -162,7 +162,7 @@ def load_fraud_model(path: Path, *, public_key: str | None = None) -> Supervised
 
     Args:
         path: the .npz file; its manifest lies beside it.
-        public_key: whose signature the manifest must carry, see `signature`; None for nobody's.
+        public_key: whose signature the manifest must carry, see `signature`; None if it needs none.
 
     Raises:
         ModelMissing, ModelTampered, ModelIncompatible, ModelMalformed: see `errors`.
