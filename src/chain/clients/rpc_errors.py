@@ -43,6 +43,10 @@ _LIMIT = re.compile(
     r"|per (minute|day)|\b[rc]ps\b|compute units|throughput|quota|throttl|slow down|concurren"
     r"|exceeded (its|your|the) .*(limit|capacity|credits)|(retry|try again) (in|after) \d"
 )
+_TOO_LARGE = re.compile(
+    r"\b(response|result|payload|body|message)\b.{0,30}\b(too (large|big|long)|size|exceed)"
+    r"|\bquery (returned|exceeds)"
+)
 _NO_SUCH_METHOD = re.compile(
     r"\bmethods?\b.*\b(not|unsupported|unknown|disabled|unavailable|blocked)\b"
     r"|(unsupported|unknown|invalid) method|not whitelisted"
@@ -113,6 +117,8 @@ def seconds(value: Any) -> float | None:
 def _kind(code: int | None, words: str) -> type[SourceError] | None:
     if code == _REVERTED_CODE or "revert" in words:
         return ExecutionFailed
+    if _TOO_LARGE.search(words):
+        return RequestRefused
     if code in _LIMIT_CODES or (_LIMIT.search(words) and not _ABOUT_EXECUTION.search(words)):
         return RateLimited
     if code in _NO_SUCH_METHOD_CODES or _NO_SUCH_METHOD.search(words):

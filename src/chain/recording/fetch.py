@@ -33,6 +33,7 @@ _MAX_BACKOFF = 15.0
 _TRIES_OF_A_BLOCK = 2
 _BLOCK_RECEIPTS = "eth_getBlockReceipts"
 _PATIENCE_WITH_BLOCK_RECEIPTS = 2.0
+_LIMITED_FACTOR = 10.0
 # A node that fails this often in a row is asked for single receipts, and only now and then for a
 # whole block's: one failure may come from a lagging backend.
 _MAX_FAILURES = 3
@@ -75,7 +76,7 @@ class Node:
         Args:
             method: what to ask.
             params: its parameters.
-            patience: seconds, if other than the node's; being refused for the rate does not count.
+            patience: seconds, if other than the node's; ten times as many while it limits the rate.
 
         Raises:
             SourceError: after `patience` without an answer, or immediately if the node refuses;
@@ -101,7 +102,9 @@ class Node:
                 return result
             except (SourceUnavailable, RateLimited, MalformedAnswer, DeadlineExceeded) as error:
                 is_limited = isinstance(error, RateLimited | DeadlineExceeded)
-                give_up = began + (self.patience if is_limited else limit)
+                give_up = began + min(
+                    self.patience, _LIMITED_FACTOR * limit if is_limited else limit
+                )
                 wait = max(pause, error.retry_after or 0.0)
                 if self.stop.is_set() or time.monotonic() + wait > give_up:
                     raise
@@ -206,7 +209,9 @@ class BlockFetcher:
             answer = self._node.call(
                 _BLOCK_RECEIPTS, [hex(number)], patience=_PATIENCE_WITH_BLOCK_RECEIPTS
             )
-        except (RequestRefused, SourceUnavailable, MalformedAnswer) as error:
+        except (
+            RequestRefused, SourceUnavailable, MalformedAnswer, RateLimited, DeadlineExceeded,
+        ) as error:  # fmt: skip
             logger.info("%s: requesting each receipt", error)
             return None
         return answer if isinstance(answer, list) else None

@@ -14,6 +14,7 @@ from src.chain.recording.rows import Json, RecordedBlock, parse_quantity
 # (Ethereum itself at 4,370,000).
 _LAST_BLOCK_WITH_STATE_ROOTS = 8_772_000
 _KNOWN_TYPES = frozenset({"0x0", "0x1", "0x2", "0x3", "0x4"})
+_DEPOSIT_TYPE = "0x7e"
 _NO_ROOT = "0x" + "0" * 64
 _ZERO_ADDRESS = "0x" + "0" * 40
 
@@ -32,16 +33,28 @@ def verified_block(recorded: RecordedBlock) -> tuple[RecordedBlock | None, str]:
         return None, "a receipt is malformed: not an object"
     if not isinstance(stated, str) or stated == _NO_ROOT:
         return None, "its header states no receipts root, so nothing can be verified"
+    hashed = [_completed(*pair) for pair in zip(receipts, transactions, strict=True)]
     try:
-        roots = _roots(receipts)
+        roots = _roots(hashed)
         if stated.lower() in roots:
             return recorded, ""
-        if _is_state_sync(receipts) and stated.lower() in _roots(receipts[:-1]):
+        if _is_state_sync(receipts) and stated.lower() in _roots(hashed[:-1]):
             block = recorded.block | {"transactions": transactions[:-1]}
             return replace(recorded, block=block, receipts=receipts[:-1]), ""
     except ValueError as error:
         return None, str(error)
     return None, f"its receipts hash to {roots[0]}, its header says {stated}: {_cause(recorded)}"
+
+
+def _completed(receipt: Json, transaction: Json) -> Json:
+    """The receipt with what some nodes give in the transaction only."""
+    more = {"type": transaction.get("type")}
+    if transaction.get("type") == _DEPOSIT_TYPE:
+        more["depositReceiptVersion"] = transaction.get("depositReceiptVersion")
+        more["depositNonce"] = transaction.get("nonce")
+    return {name: value for name, value in more.items() if value is not None} | {
+        name: value for name, value in receipt.items() if value is not None
+    }
 
 
 def _roots(receipts: Sequence[Json]) -> list[str]:

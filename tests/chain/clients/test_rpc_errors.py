@@ -66,6 +66,9 @@ _FINAL = [
     (4444, "pruned history unavailable"),
     (-32000, "distance to target block exceeds maximum proof window"),
     (-32001, "Requested resource not found"),
+    (-32005, "query returned more than 10000 results"),
+    (-32020, "backend response too large"),
+    (-32000, "response size exceeded the limit of 10 MB"),
     (-32000, "insufficient funds for gas * price + value"),
 ]
 _CONTRACTS = [

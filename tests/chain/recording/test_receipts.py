@@ -107,6 +107,17 @@ def test_a_state_root_beside_a_status_is_either_or_nothing() -> None:
     assert verified_block(sealed(block, by_root))[0] is not None
 
 
+def test_a_receipt_is_completed_from_its_transaction() -> None:
+    block = make_block(7, transaction={"type": "0x2"}, receipt={"type": "0x2"})
+    sealed(block)
+    del block.receipts[0]["type"]
+    assert verified_block(block) == (block, "")
+    nonce = {"nonce": "0x1af6bc1", "depositReceiptVersion": "0x1"}
+    block = make_block(7, transaction={"type": "0x7e"} | nonce, receipt={"type": "0x7e"})
+    root = receipts_root([deposit(depositNonce="0x1af6bc1", depositReceiptVersion="0x1")])
+    assert verified_block(sealed(block, root)) == (block, "")
+
+
 def with_state_sync(block: RecordedBlock, *, in_block: bool = True) -> RecordedBlock:
     sealed(block)
     tx_hash = "0x" + "77" * 32
