@@ -338,14 +338,23 @@ def drift_is_due_every(seconds: float) -> None:
     DRIFT_INTERVAL.set(seconds)
 
 
-def drift_checked(verdict: int, psi: Mapping[str, float], wasserstein: Mapping[str, float]) -> None:
-    """Set the result of a drift check: 0 ok, 1 watch, 2 retrain; effect sizes by input."""
+def drift_checked(
+    verdict: int,
+    psi: Mapping[str, float],
+    wasserstein: Mapping[str, float],
+    *,
+    at: float | None = None,
+) -> None:
+    """Set the result of a drift check: 0 ok, 1 watch, 2 retrain; effect sizes by input.
+
+    `at` is when it was made, Unix seconds; None for now.
+    """
     for name, value in psi.items():
         DRIFT_PSI.labels(name).set(value)
     for name, value in wasserstein.items():
         DRIFT_WASSERSTEIN.labels(name).set(value)
     DRIFT_VERDICT.set(verdict)
-    DRIFT_CHECKED.set_to_current_time()
+    DRIFT_CHECKED.set(time.time() if at is None else at)
 
 
 def fraud_predicted(*, is_fraud: bool, seconds: float) -> None:

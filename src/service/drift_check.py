@@ -6,6 +6,8 @@ import time
 from pathlib import Path
 from typing import Final
 
+from sqlalchemy import Connection
+
 from src.detection.features.batch import TransferBatch
 from src.monitoring import metrics
 from src.monitoring.drift.drift_report import publish, to_json
@@ -13,7 +15,7 @@ from src.monitoring.drift.sample import read_sample, sample_of
 from src.monitoring.drift.verdict import Drift, Verdict, compare
 from src.service.database.chain import newest_transfers
 from src.service.database.engine import Database
-from src.service.database.scheduled_tasks import claim_task, finish_task
+from src.service.database.scheduled_tasks import claim_task, finish_task, last_outcome
 from src.service.decider import Decider
 
 logger = logging.getLogger(__name__)
@@ -49,6 +51,7 @@ class DriftCheck:
         self._chain_id = chain_id
         self._reference = reference
         self._every_seconds = every_seconds
+        self._is_shown = False  # whether this process' metrics have an outcome
         metrics.drift_is_due_every(every_seconds)
 
     def check_if_due(self) -> Drift | None:
@@ -56,6 +59,8 @@ class DriftCheck:
         name = f"{CHORE}-{self._chain_id}"
         with self._database.writing() as connection:
             if not claim_task(connection, name, time.time(), self._every_seconds):
+                if not self._is_shown:
+                    self._show_last(connection, name)
                 return None
         try:
             drift = self._compare()
@@ -71,6 +76,7 @@ class DriftCheck:
             logger.warning("no drift check: %s", error)
             return None
         publish(drift)
+        self._is_shown = True
         with self._database.writing() as connection:
             finish_task(connection, name, time.time(), json.loads(to_json(drift)))
         logger.log(
@@ -79,6 +85,28 @@ class DriftCheck:
             "; ".join((drift.verdict.name.lower(), *drift.reasons)),
         )
         return drift
+
+    def _show_last(self, connection: Connection, name: str) -> None:
+        """Publish what a process before this one, or another worker, found for this model."""
+        finished_at, outcome = last_outcome(connection, name)
+        if outcome is None or outcome.get("model_version") != self._decider.model.version:
+            return
+        effects: dict[str, dict[str, float | None]] = outcome["effects"]
+        measured = {
+            measure: {
+                column: value
+                for column, effect in effects.items()
+                if (value := effect[measure]) is not None
+            }
+            for measure in ("psi", "wasserstein")
+        }
+        metrics.drift_checked(
+            int(Verdict[outcome["verdict"].upper()]),
+            measured["psi"],
+            measured["wasserstein"],
+            at=finished_at,
+        )
+        self._is_shown = True
 
     def _compare(self) -> Drift:
         if not self._reference.is_file():

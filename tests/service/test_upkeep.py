@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from prometheus_client import REGISTRY
-from sqlalchemy import select
+from sqlalchemy import select, update
 from starlette.testclient import TestClient
 
 from src.chain.transfers import Transfer
 from src.detection.features.batch import TransferBatch
 from src.detection.forest.manifest import read_manifest
+from src.monitoring import metrics
 from src.monitoring.drift.sample import parse_sample, sample_of
 from src.monitoring.drift.verdict import Verdict
 from src.registry.bundle import FRAUD, MODEL_FILE
@@ -267,10 +268,19 @@ def test_drift_is_checked_when_due_by_one_worker_and_stored(
         for one in map(loaded, range(2000, 4000))
     ]
     keep(database, moved)
-    again = DriftCheck(database, decider, 1, reference, 1e-6).check_if_due()
+    with database.writing() as connection:
+        connection.execute(update(scheduled_tasks).values(due_at=0.0))
+    again = DriftCheck(database, decider, 1, reference, 3600).check_if_due()
     assert again is not None
     assert again.verdict is Verdict.RETRAIN
     assert counted("token_transfers_drift_verdict") == 2
+    checked = counted("token_transfers_drift_checked_timestamp_seconds")
+    metrics.drift_checked(0, {}, {})
+    # A process that starts afterwards shows what is stored, and since when.
+    assert DriftCheck(database, decider, 1, reference, 3600).check_if_due() is None
+    assert counted("token_transfers_drift_verdict") == 2
+    shown = counted("token_transfers_drift_checked_timestamp_seconds")
+    assert shown == pytest.approx(checked, abs=60)
 
 
 def test_the_shipped_reference_is_of_the_shipped_model() -> None:

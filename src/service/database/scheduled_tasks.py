@@ -6,7 +6,7 @@ task when it is due next.
 
 from typing import Any
 
-from sqlalchemy import Connection, update
+from sqlalchemy import Connection, select, update
 
 from src.service.database.engine import insert_missing
 from src.service.database.tables import scheduled_tasks
@@ -32,6 +32,16 @@ def claim_task(connection: Connection, name: str, now: float, every_seconds: flo
         .values(due_at=now + every_seconds)
     )
     return claimed.rowcount == 1
+
+
+def last_outcome(connection: Connection, name: str) -> tuple[float | None, Json | None]:
+    """When a task was finished last, Unix seconds, and its result; None if it never was."""
+    row = connection.execute(
+        select(scheduled_tasks.c.finished_at, scheduled_tasks.c.outcome).where(
+            scheduled_tasks.c.name == name
+        )
+    ).first()
+    return (None, None) if row is None else (row.finished_at, row.outcome)
 
 
 def finish_task(connection: Connection, name: str, now: float, outcome: Json) -> None:
