@@ -1,8 +1,7 @@
 """Reads tables of transactions and transfers into arrays for the features.
 
-Training, evaluation, drift and batch scoring use this reader; backtests, which read billions of
-rows, read a store (`src.history`). Both produce a `TransferBatch`, and so the same
-features.
+Training, evaluation and drift use this reader; backtests and `npm run score`, which read billions
+of rows, read a store (`src.history`). Both produce a `TransferBatch`, and so the same features.
 """
 
 from collections.abc import Sequence

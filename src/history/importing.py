@@ -92,7 +92,7 @@ def import_history(
         HistoryError: the data or the folder is unusable.
         OSError: the disk failed.
     """
-    with _locked(out), closing(connect(options.workers, options.memory, out / _SPILL)) as engine:
+    with locked(out), closing(connect(options.workers, options.memory, out / _SPILL)) as engine:
         listed = list_files(source, engine)
         export = match(source, listed, options.columns)
         asked = [VERSION, export.layout, options.slice_transfers, options.first, options.last]
@@ -104,11 +104,13 @@ def import_history(
                     f"{out}: was imported from other data; delete it, or change --out"
                 )
             return store
-        return _Import(export, out, options, engine, same).run(planned)
+        return Import(export, out, options, engine, same).run(planned)
 
 
 @dataclass(frozen=True, slots=True)
-class _Import:
+class Import:
+    """An import of these tables; `run` carries it out."""
+
     export: Export
     out: Path
     options: ImportOptions
@@ -116,6 +118,7 @@ class _Import:
     identity: str
 
     def run(self, planned: Callable[[int], Done]) -> Store:
+        """Write the slices and then the manifest, see `import_history`."""
         self._prepare()
         with _errors(self.export, self.engine):
             for table, name in (
@@ -237,9 +240,9 @@ class _Import:
         return StoredSlice(first, last, transfers, orphans)
 
     def _copy_lists(self) -> None:
-        if "://" in self.export.source:
-            return
         folder = Path(self.export.source)
+        if not folder.is_dir():
+            return
         write_symbols(self.out, symbols(folder))
         for name in (EXPLOITS_FILE, EXPLOIT_TRANSFERS_FILE):
             if (folder / name).is_file():
@@ -310,7 +313,8 @@ def _errors(export: Export, engine: Any) -> Iterator[None]:
 
 
 @contextmanager
-def _locked(out: Path) -> Iterator[None]:
+def locked(out: Path) -> Iterator[None]:
+    """Keep other imports out of a folder, which is made where it is missing."""
     out.mkdir(parents=True, exist_ok=True)
     lock = FileLock(out / ".lock")
     try:

@@ -176,6 +176,19 @@ def custom_tables(columns: Mapping[str, str]) -> tuple[Table, ...]:
     )
 
 
+def pair_tables() -> dict[str, Table]:
+    """A table of transactions and one of transfers that need not say their blocks, by kind."""
+    return {
+        TRANSACTIONS: _table(
+            "data set", TRANSACTIONS, "transactions", "tx_hash from_address", "block_number"
+        ),
+        TRANSFERS: _table(
+            "data set", TRANSFERS, "transfers",
+            "tx_hash log_index token_address from_address to_address amount=value_raw", "token_std",
+        ),
+    }  # fmt: skip
+
+
 def _for_custom(
     table: Table,
 ) -> tuple[Mapping[str, tuple[str, ...]], Mapping[str, tuple[str, ...]]]:

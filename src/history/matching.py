@@ -178,14 +178,32 @@ class _Chosen:
         table = self.tables[key]
         files = tuple((file, _names(table, file)) for file in self.found[key])
         for file, columns in files:
-            amount = columns.get("amount")
-            if amount is not None and amount.kind not in _EXACT_AMOUNTS:
-                kind_of = "double" if amount.kind == FLOAT else amount.kind
-                raise HistoryError(
-                    f"{file.path}: the column {amount.name} is {kind_of}, which is not an exact "
-                    "uint256: export it as decimal text, or export the table logs instead"
-                )
+            _check_amount(file, columns)
         return TableFiles(table, files)
+
+
+def fitting(table: Table, file: File) -> TableFiles:
+    """A file as this table.
+
+    Raises:
+        HistoryError: it lacks a column, or its amounts are not exact.
+    """
+    missing = _missing(table, file)
+    if missing:
+        raise HistoryError(_lacks(file, table, missing))
+    names = _names(table, file)
+    _check_amount(file, names)
+    return TableFiles(table, ((file, names),))
+
+
+def _check_amount(file: File, columns: Mapping[str, Column]) -> None:
+    amount = columns.get("amount")
+    if amount is not None and amount.kind not in _EXACT_AMOUNTS:
+        kind_of = "double" if amount.kind == FLOAT else amount.kind
+        raise HistoryError(
+            f"{file.path}: the column {amount.name} is {kind_of}, which is not exact: export it as "
+            "text of a decimal uint256, or export the table logs instead"
+        )
 
 
 def _names(table: Table, file: File) -> dict[str, Column]:

@@ -33,6 +33,8 @@ LIST: Final = "list"
 NOTHING: Final = "nothing"
 """The type of a column without a value."""
 
+NUMBER: Final = "number of the row"
+
 _PARQUET_MAGIC = b"PAR1"
 _GZIP_MAGIC = b"\x1f\x8b"
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
@@ -67,6 +69,7 @@ class File:
         form: `PARQUET`, `CSV` or `JSON`.
         compression: of CSV and JSON, `none`, `gzip` or `zstd`.
         columns: by their names in lower case with underscores.
+        numbered: a column of which each value counts once, to number the rows by `NUMBER`.
         groups: by column, the lowest and highest value and the number of rows of each row group.
     """
 
@@ -75,6 +78,7 @@ class File:
     form: str
     columns: dict[str, Column]
     compression: str = "none"
+    numbered: str = ""
     groups: dict[str, list[tuple[float, float, int]]] = field(default_factory=dict)
 
 
@@ -86,12 +90,14 @@ class Listed:
     left_out: dict[str, str]
 
 
-def connect(workers: int = 1, memory: str = "1GB", spill: Path | None = None) -> Any:
-    """An engine of one's own, which reads buckets through fsspec."""
+def connect(
+    workers: int = 1, memory: str = "1GB", spill: Path | None = None, *, ordered: bool = False
+) -> Any:
+    """An engine of one's own, which reads rows in order if asked to."""
     options: dict[str, Any] = {
         "threads": workers,
         "memory_limit": memory,
-        "preserve_insertion_order": False,
+        "preserve_insertion_order": ordered,
         "autoinstall_known_extensions": False,
         "autoload_known_extensions": False,
     }
@@ -183,7 +189,9 @@ def _paths(source: str, connection: Any) -> Iterator[tuple[str, str]]:
                 yield f"{protocol}://{path}", name
         return
     folder = Path(source)
-    if is_recording(folder):
+    if folder.is_file():
+        yield str(folder), folder.name
+    elif is_recording(folder):
         for part in find_parts(folder):
             for table in ("transactions", "logs"):
                 path = part.path / f"{table}.parquet"
@@ -196,7 +204,7 @@ def _paths(source: str, connection: Any) -> Iterator[tuple[str, str]]:
         for path in sorted(names):
             yield str(path), path.relative_to(folder).as_posix()
     else:
-        raise HistoryError(f"{folder}: no such folder")
+        raise HistoryError(f"{folder}: no such file or folder")
 
 
 def _is_hidden(name: str) -> bool:
@@ -290,7 +298,25 @@ def kind_of(kind: pa.DataType) -> str:
 
 
 def scan(files: list[File]) -> str:
-    """The files of one form as a table function of DuckDB."""
+    """The files of one form as a table of DuckDB."""
+    if not files[0].numbered:
+        return _scan(files)
+    key = "lower(" + identifier(files[0].numbered) + ")"
+    if files[0].columns[column_name(files[0].numbered)].kind == BYTES:
+        key = identifier(files[0].numbered)
+    number = identifier(NUMBER)
+    return (
+        f"(SELECT * FROM (SELECT *, row_number() OVER () AS {number} FROM {_scan(files)}) "
+        f"QUALIFY row_number() OVER (PARTITION BY {key} ORDER BY {number}) = 1)"
+    )
+
+
+def identifier(name: str) -> str:
+    """A name in SQL."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _scan(files: list[File]) -> str:
     paths = ", ".join(quoted(_literal(file.path)) for file in files)
     if files[0].form == PARQUET:
         return f"read_parquet([{paths}], hive_partitioning=false)"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from src.chain.transfers import NATIVE_EMITTERS, TRANSFER_TOPIC
 from src.history.layouts import LOGS
 from src.history.matching import Export, TableFiles
-from src.history.sources import BYTES, LIST, NOTHING, PARQUET, TEXT, TIME, Column, File
+from src.history.sources import BYTES, LIST, NOTHING, PARQUET, TEXT, TIME, Column, File, identifier
 
 _HASH, _ADDRESS = 32, 20
 _LENGTHS = {
@@ -236,4 +236,4 @@ def _time(column: Column | None) -> str:
 
 
 def _name(column: Column) -> str:
-    return '"' + column.name.replace('"', '""') + '"'
+    return identifier(column.name)

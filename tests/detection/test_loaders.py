@@ -14,6 +14,7 @@ import pytest
 
 import src.agent
 from src.backtest import __main__ as backtest
+from src.backtest import score
 from src.decision.__main__ import main as policy_main
 from src.decision.pipeline import Pipeline
 from src.detection.bundle_files import manifest_path
@@ -31,7 +32,7 @@ from src.registry.store import Store
 from src.service.context import Service
 from src.service.decider import Decider
 from src.settings import load_settings, model_public_key
-from src.training import compare, score
+from src.training import compare
 from src.training.evaluation import threshold
 from src.training.retraining.__main__ import main as retrain_main
 from src.training.supervised.bundle import write_fraud_bundle

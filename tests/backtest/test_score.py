@@ -7,15 +7,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from src.backtest.score import main
 from src.chain.transfers import TRANSFER_TOPIC, decode_transfers
 from src.detection.bundle_files import manifest_path
 from src.detection.features.definitions import FEATURE_NAMES, TokenProfile, feature_row
 from src.detection.forest.model import load_model
 from src.training.evaluation.threshold import main as threshold_main
 from src.training.sample import write_sample
-from src.training.score import main
 from tests.conftest import ALICE, BOB, UNKNOWN_TOKEN, USDC, topic, word
 from tests.support.attack import write_small_attack_model
+
+ONE, TWO = (f"0x{digit * 64}" for digit in "ab")
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +92,7 @@ def test_every_kind_of_table_gives_the_same_scores_in_the_order_of_the_input(
 
 def small_tables(tmp_path, **changes):
     transfer = {
-        "tx_hash": "0x1",
+        "tx_hash": ONE,
         "log_index": 0,
         "token_address": USDC,
         "from_address": ALICE,
@@ -99,7 +101,7 @@ def small_tables(tmp_path, **changes):
     }
     transactions, transfers = tmp_path / "transactions.csv", tmp_path / "transfers.csv"
     pd.DataFrame(
-        [{"tx_hash": "0x1", "from_address": ALICE}, {"tx_hash": "0x2", "from_address": BOB}]
+        [{"tx_hash": ONE, "from_address": ALICE}, {"tx_hash": TWO, "from_address": BOB}]
     ).to_csv(transactions, index=False)
     pd.DataFrame([transfer | changes]).to_csv(transfers, index=False)
     return transactions, transfers
@@ -108,7 +110,7 @@ def small_tables(tmp_path, **changes):
 def test_transactions_without_an_erc20_transfer_are_left_out_and_said(tmp_path, capsys):
     out = tmp_path / "scores.csv"
     assert score(*small_tables(tmp_path), out) == 0
-    assert read(out)["tx_hash"].tolist() == ["0x1"]
+    assert read(out)["tx_hash"].tolist() == [ONE]
     assert "1 without an ERC-20 transfer" in capsys.readouterr().err
 
 
@@ -264,3 +266,37 @@ def test_token_facts_that_are_none_are_refused(sample, tmp_path, capsys, text, c
     options = ("--token-facts", str(tmp_path / "facts.csv"))
     assert score(*tables, tmp_path / "scores.csv", *options) == 1
     assert complaint in capsys.readouterr().err
+
+
+# What is not known, and what is spelt otherwise
+
+
+def test_a_transaction_without_a_sender_is_invalid_as_in_a_backtest(sample, tmp_path):
+    table = pd.read_parquet(sample / "transactions.parquet")
+    table.loc[3, "from_address"] = None
+    table.to_parquet(tmp_path / "transactions.parquet")
+    out = tmp_path / "scores.csv"
+    assert score(tmp_path / "transactions.parquet", sample / "transfers.parquet", out) == 0
+    scores = read(out)
+    assert scores["prediction"].tolist().count("INVALID") == 1
+    assert pd.isna(scores["anomaly_score"][3])
+
+
+def test_hashes_in_either_case_are_the_same(sample, tmp_path):
+    table = pd.read_parquet(sample / "transactions.parquet")
+    table["tx_hash"] = table["tx_hash"].str.upper().str.replace("0X", "0x")
+    table.to_csv(tmp_path / "transactions.csv", index=False)
+    one, two = tmp_path / "one.csv", tmp_path / "two.csv"
+    assert score(tmp_path / "transactions.csv", sample / "transfers.parquet", one) == 0
+    assert score(sample / "transactions.parquet", sample / "transfers.parquet", two) == 0
+    assert read(one).equals(read(two))
+
+
+def test_rows_that_are_there_twice_are_scored_once_in_order(sample, tmp_path):
+    for name in ("transactions", "transfers"):
+        table = pd.read_parquet(sample / f"{name}.parquet")
+        pd.concat([table, table[::-1]]).to_parquet(tmp_path / f"{name}.parquet")
+    one, two = tmp_path / "one.csv", tmp_path / "two.csv"
+    assert score(*(tmp_path / f"{n}.parquet" for n in ("transactions", "transfers")), one) == 0
+    assert score(sample / "transactions.parquet", sample / "transfers.parquet", two) == 0
+    assert one.read_bytes() == two.read_bytes()

@@ -1,7 +1,7 @@
 """Score tables of transactions: `npm run score -- --transactions T --transfers R --out F`.
 
-Uses the live bot's decoding of amounts, features and model: equal transfers get bit-identical
-scores.
+A backtest without decisions: the same import, features and models, so equal transfers get
+bit-identical scores.
 """
 
 import argparse
@@ -15,7 +15,7 @@ _DESCRIPTION = f"""\
 Score transactions in tables, as the bot does: one output row for each transaction with an ERC-20
 transfer, in the order of the table of transactions.
 
-Tables are .parquet, .csv or .csv.gz with the columns
+Tables are parquet, CSV or JSON lines, compressed or not, with the columns
   transactions: {", ".join(TRANSACTION_COLUMNS)}
   transfers:    {", ".join(TRANSFER_COLUMNS)}
                 (value_raw: decimal uint256; rows with a token_std other than erc20 are ignored)
@@ -23,7 +23,8 @@ Tables are .parquet, .csv or .csv.gz with the columns
 
 _EPILOG = """\
 Output columns: tx_hash, anomaly_score (0 to 1), anomaly_percentile (share of training transactions
-with a lower score, in percent), prediction (ANOMALY or NORMAL); with --explain model_explanations,
+with a lower score, in percent), prediction (ANOMALY, NORMAL, or INVALID without
+scores where the sender is not known); with --explain model_explanations,
 a JSON list of the ten features with the largest weights, each with value and signed weight. With
 an attack model also attack_score (share of ordinary transactions that rank lower, 0 to 1) and
 attack_percentile (the same in percent); with --explain attack_explanations.
@@ -43,7 +44,7 @@ exit codes: 0 scored, 1 a table or the model is unusable, 2 wrong usage.
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     options = _parse(arguments)
-    from src.training.scoring import run  # noqa: PLC0415  --help needs none of it
+    from src.backtest.score_tables import run  # noqa: PLC0415  --help needs none of it
 
     return run(options)
 

@@ -1,0 +1,179 @@
+"""Scores every transaction of two tables, slice by slice."""
+
+import argparse
+import gzip
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyarrow.csv import CSVWriter
+
+from src.backtest.executors.memory import keep_freed_memory
+from src.backtest.kernels.columns import hex_column
+from src.backtest.kernels.words import WORD_BYTES
+from src.backtest.output.rows import INVALID
+from src.backtest.scoring.scoring import Scorer
+from src.backtest.scoring.transactions import batch_of
+from src.datasets.tables import TableError, read_table
+from src.decision.second_opinion import OpenedAttackModel, open_attack_model
+from src.detection.assessment import EXPLAINED_INPUTS
+from src.detection.attack.reputation import score_table
+from src.detection.features.definitions import FEATURE_NAMES
+from src.detection.forest.model import ANOMALY, NORMAL, load_model
+from src.detection.records import Attribution
+from src.files import write_file
+from src.history.canonical import SCHEMA
+from src.history.pair import import_pair
+from src.history.store import read_slice
+from src.settings import load_settings
+
+_TRUTHS = {"true": True, "1": True, "false": False, "0": False}
+
+
+def run(options: argparse.Namespace) -> int:
+    """Carry the command out with its parsed arguments; returns its exit code."""
+    keep_freed_memory()
+    settings = load_settings()
+    path = options.model or settings.model_path
+    model = load_model(path, available_inputs=FEATURE_NAMES, public_key=settings.model_public_key)
+    named = None if options.model else settings.attack_model_path
+    attack = open_attack_model(named, path, model, settings.model_public_key)
+    unknown = read_token_facts(options.token_facts) if options.token_facts else frozenset()
+    threshold = options.threshold
+    if threshold is None:
+        threshold = settings.anomaly_threshold
+    if threshold is None:
+        threshold = model.manifest.anomaly_threshold
+    scorer = _TableScorer(Scorer(model, attack.model), attack, threshold, unknown, options.explain)
+    started = time.perf_counter()
+    scored = anomalies = 0
+    with tempfile.TemporaryDirectory(prefix="score-") as folder:
+        store, rows = import_pair(options.transactions, options.transfers, Path(folder) / "store")
+        written = Path(folder) / options.out.name
+        with _writing(written) as write:
+            for part in store.slices:
+                table = scorer.table(read_slice(store.path(part)))
+                scored += table.num_rows
+                anomalies += table["prediction"].to_pylist().count(ANOMALY)
+                write(table)
+            if not store.slices:
+                write(scorer.table(SCHEMA.empty_table()))
+        write_file(options.out, written.read_bytes())
+    without = f"; no attack scores: {attack.problem}" if attack.problem else ""
+    sys.stderr.write(
+        f"{options.out}: {scored:,} transactions scored in {time.perf_counter() - started:.1f} s, "
+        f"{anomalies:,} anomalies at threshold {threshold:g}; {rows - scored:,} without an ERC-20 "
+        f"transfer are left out{without}.\n"
+    )
+    return 0
+
+
+@dataclass(frozen=True, slots=True)
+class _TableScorer:
+    """Scores slices.
+
+    Attributes:
+        scorer: of both models.
+        attack: the attack model, or why there is none.
+        threshold: score from which a transaction is an anomaly.
+        unknown: tokens without a reputation.
+        explain: whether to add what weighs most.
+    """
+
+    scorer: Scorer
+    attack: OpenedAttackModel
+    threshold: float
+    unknown: Collection[str]
+    explain: bool
+
+    def table(self, rows: pa.Table) -> pa.Table:
+        """The columns of the command's output, for transactions of a store."""
+        batch = batch_of(rows)
+        scores = self.scorer.score(batch)
+        unscored = np.isnan(scores.score)
+        prediction = np.where(scores.score >= self.threshold, ANOMALY, NORMAL)
+        columns: dict[str, Any] = {
+            "tx_hash": hex_column(batch.tx_hash, WORD_BYTES).cast(pa.string()),
+            "anomaly_score": pa.array(scores.score, mask=unscored),
+            "anomaly_percentile": pa.array(scores.percentile, mask=unscored),
+            "prediction": pa.array(np.where(unscored, INVALID, prediction).tolist(), pa.string()),
+        }
+        model, attack = self.scorer.model, self.attack.model
+        if self.explain:
+            columns["model_explanations"] = _texts(
+                None if gone else model.explain(row, EXPLAINED_INPUTS)
+                for row, gone in zip(scores.features, unscored, strict=True)
+            )
+        if attack is not None:
+            found = scores.attack
+            if self.unknown or self.explain:
+                told = score_table(attack, model, batch.transfers, unknown=self.unknown)
+                found = told.scores
+            columns["attack_score"] = pa.array(found, mask=unscored)
+            columns["attack_percentile"] = pa.array(100 * found, mask=unscored)
+            if self.explain:
+                columns["attack_explanations"] = _texts(
+                    None if gone else attack.explain(row, EXPLAINED_INPUTS)
+                    for row, gone in zip(told.rows, unscored, strict=True)
+                )
+        return pa.table(columns)
+
+
+def read_token_facts(path: Path) -> frozenset[str]:
+    """The tokens that a file of facts says are not known, lowercase.
+
+    Raises:
+        TableError: it is no CSV file with `address` and `known`, or a fact is no true or false.
+    """
+    table = read_table(path, ("address", "known"))
+    known = table["known"].astype(str).str.strip().str.lower()
+    wrong = ~known.isin(_TRUTHS)
+    if wrong.any():
+        line = int(np.flatnonzero(wrong)[0]) + 2
+        raise TableError(f"{path}, line {line}: known must be true or false")
+    return frozenset(table["address"][~known.map(_TRUTHS)].astype(str).str.strip().str.lower())
+
+
+def _texts(explanations: Iterable[Iterable[Attribution] | None]) -> pa.Array:
+    return pa.array(
+        [
+            None
+            if whys is None
+            else json.dumps(
+                [{"feature": w.feature, "value": w.value, "weight": w.weight} for w in whys]
+            )
+            for whys in explanations
+        ],
+        pa.string(),
+    )
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[Callable[[pa.Table], None]]:
+    """What appends a table to a file of the form that its name says."""
+    name = path.name.lower()
+    with ExitStack() as stack:
+        writers: list[Any] = []
+
+        def write(table: pa.Table) -> None:
+            if not writers:
+                if name.endswith(".parquet"):
+                    writers.append(pq.ParquetWriter(path, table.schema))
+                else:
+                    file: Any = path.open("wb")
+                    if name.endswith(".gz"):
+                        file = gzip.GzipFile(fileobj=stack.enter_context(file), mode="wb", mtime=0)
+                    writers.append(CSVWriter(stack.enter_context(file), table.schema))
+                stack.callback(writers[0].close)
+            writers[0].write_table(table)
+
+        yield write

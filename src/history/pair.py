@@ -1,0 +1,49 @@
+"""Imports a table of transactions and one of transfers that need no blocks, in their order."""
+
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+from src.history.errors import HistoryError
+from src.history.importing import Import, ImportOptions, locked
+from src.history.layouts import TRANSACTIONS, TRANSFERS, pair_tables
+from src.history.matching import Export, fitting
+from src.history.sources import NUMBER, Column, connect, list_files, scan
+from src.history.store import Store
+
+
+def import_pair(transactions: Path, transfers: Path, out: Path) -> tuple[Store, int]:
+    """Import two files with the columns of the data set into an empty folder.
+
+    The blocks of the store are the rows of the first file; of equal rows the first one counts.
+
+    Returns:
+        The store, and the number of transactions in the first file, each once.
+
+    Raises:
+        HistoryError: a file lacks a column or holds a value that is none of its kind.
+        OSError: the disk failed.
+    """
+    with (
+        locked(out),
+        closing(connect(memory="600MB", spill=out / ".spill", ordered=True)) as engine,
+    ):
+        tables = {}
+        for kind, path in ((TRANSACTIONS, transactions), (TRANSFERS, transfers)):
+            if not path.is_file():
+                raise HistoryError(f"{path}: no such file")
+            listed = list_files(str(path), engine)
+            (file,) = listed.files
+            if kind == TRANSACTIONS and "tx_hash" in file.columns:
+                numbered = {**file.columns, "block_number": Column(NUMBER, "integer")}
+                file = replace(file, columns=numbered, numbered=file.columns["tx_hash"].name)
+            tables[kind] = fitting(pair_tables()[kind], file)
+        export = Export(
+            str(transfers), "tables", tables[TRANSACTIONS], tables[TRANSFERS], None, {}, ()
+        )
+        (first, _), *_ = tables[TRANSACTIONS].files
+        rows = engine.execute(f"SELECT count(*) FROM {scan([first])}").fetchall()[0][0]
+        store = Import(export, out, ImportOptions(workers=1), engine, "").run(
+            lambda _: lambda _: None
+        )
+    return store, int(rows)
