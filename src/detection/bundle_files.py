@@ -56,7 +56,7 @@ def read_manifest_file(
             f"one with `npm run {command}`, or copy both files."
         ) from None
     except OSError as error:
-        raise ModelMalformed(f"{path.name}: {reason(error)}") from None
+        raise ModelMalformed(f"{path}: {reason(error)}") from None
     if public_key is not None and (problem := problem_with(path, content, public_key)):
         raise ModelTampered(f"{problem}: {model_path.name} is not loaded.")
     try:
