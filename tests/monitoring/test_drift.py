@@ -89,18 +89,18 @@ def reference(model, traffic):
     return sample_of(model, *halves(traffic, 0)[0])
 
 
-def test_the_same_traffic_raises_no_alarm_in_200_draws(model, traffic):
+def test_the_same_traffic_raises_no_alarm_in_60_draws(model, traffic):
     blocks = traffic.table["block_number"].unique()
     alarms = 0
     for seed in range(10):
         mixed = np.random.default_rng(seed).permutation(blocks)
         used, others = mixed[:BLOCKS_A_SAMPLE], mixed[BLOCKS_A_SAMPLE:]
         before = sample_of(model, *of_blocks(traffic, used))
-        for draw in range(20):
+        for draw in range(6):
             now = np.random.default_rng([seed, draw]).choice(others, BLOCKS_A_SAMPLE, replace=False)
             current = sample_of(model, of_blocks(traffic, now)[0])
             alarms += compare(before, current).verdict is not Verdict.OK
-    assert alarms <= 10
+    assert alarms <= 3
 
 
 def shifted(batch: TransferBatch, kind: str) -> TransferBatch:

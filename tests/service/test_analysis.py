@@ -94,17 +94,16 @@ def analyst(chain_id: int, block_seconds: float | None) -> Analyst:
 
 @pytest.mark.integration
 def test_the_hash_seed_does_not_matter() -> None:
+    seed = min({"1", "2"} - {os.environ.get("PYTHONHASHSEED", "random")})
     program = "from tests.service.test_analysis import analysed, usual; print(analysed(usual()))"
-    answers = {
-        subprocess.run(
-            [sys.executable, "-c", program],
-            env={**os.environ, "PYTHONHASHSEED": seed},
-            check=True,
-            capture_output=True,
-        ).stdout
-        for seed in ("1", "2")
-    }
-    assert len(answers) == 1
+    elsewhere = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "PYTHONHASHSEED": seed},
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    assert elsewhere == f"{analysed(usual())}\n"
 
 
 def test_scores_and_anomalies_are_scikit_learns() -> None:

@@ -12,13 +12,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from src.datasets.location import default_folder
+from src.datasets.location import EXPLOIT_TRANSFERS_FILE, default_folder
 from src.datasets.tables import TableError, TransactionSet, read_table
-from src.datasets.training_set import (
-    EXPLOIT_TRANSFERS_FILE,
-    DataIdentity,
-    load_background,
-)
+from src.datasets.training_set import DataIdentity, load_background
 from src.detection.features.definitions import FEATURE_NAMES, FOREST_INPUTS
 from src.detection.forest.manifest import read_manifest
 from src.detection.forest.model import load_model
@@ -76,20 +72,28 @@ def test_the_order_of_rows_and_the_number_of_jobs_change_no_byte(sample, tmp_pat
 
 
 @pytest.mark.integration
-def test_the_hash_seed_changes_no_byte(sample, tmp_path, monkeypatch):
-    monkeypatch.setenv("SOURCE_DATE_EPOCH", "9")
+def test_the_hash_seed_changes_no_byte(sample, tmp_path):
     here, elsewhere = tmp_path / "here", tmp_path / "elsewhere"
-    assert main(["--data", str(sample), "--out", str(here)]) == 0
-    seeds = {"1", "2"} - {os.environ.get("PYTHONHASHSEED")}
+    train(sample, here, created_at=9, parameters=SMALL)
+    program = (
+        "import sys; from pathlib import Path;"
+        "from tests.training.test_training import SMALL, train;"
+        "train(Path(sys.argv[1]), Path(sys.argv[2]), created_at=9, parameters=SMALL)"
+    )
     subprocess.run(
-        [sys.executable, "-m", "src.training.train", "--data", str(sample), "--out", elsewhere],
-        env=os.environ | {"PYTHONHASHSEED": min(seeds)},
+        [sys.executable, "-c", program, str(sample), str(elsewhere)],
+        env=os.environ | {"PYTHONHASHSEED": min({"1", "2"} - {os.environ.get("PYTHONHASHSEED")})},
         cwd=ROOT,
         check=True,
         capture_output=True,
     )
     assert digests(here) == digests(elsewhere)
-    assert read_manifest(here / MODEL_FILE).model_version == 9
+
+
+def test_the_version_can_come_from_the_environment(sample, tmp_path, monkeypatch):
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "9")
+    assert main(["--data", str(sample), "--out", str(tmp_path)]) == 0
+    assert read_manifest(tmp_path / MODEL_FILE).model_version == 9
 
 
 def test_repeated_rows_count_once(sample, tmp_path, background):
