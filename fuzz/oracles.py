@@ -28,7 +28,7 @@ def expect(holds: bool, kind: str, message: object) -> None:
 
 def decoded_transfer(address: Any, topics: Any, data: Any) -> tuple[str, str, str, int] | None:
     """(token, sender, recipient, amount) of a raw log by eth_abi, None for anything else."""
-    if not isinstance(topics, list | tuple) or len(topics) != 3:
+    if not isinstance(topics, list | tuple) or not 1 <= len(topics) <= 3:
         return None
     if not all(isinstance(topic, str) and _WORD.fullmatch(topic) for topic in topics):
         return None
@@ -36,13 +36,16 @@ def decoded_transfer(address: Any, topics: Any, data: Any) -> tuple[str, str, st
         return None
     if not isinstance(address, str) or not re.fullmatch(r"0[xX][0-9a-fA-F]{40}", address, re.ASCII):
         return None
-    if not isinstance(data, str) or not _WORD.fullmatch(data):
+    if not isinstance(data, str) or not re.fullmatch(r"0[xX][0-9a-fA-F]*", data, re.ASCII):
+        return None
+    words = "".join(topic[2:] for topic in topics[1:]) + data[2:]
+    if len(words) != 3 * 64:
         return None
     if address.lower() in ("0x" + "f" * 39 + "e", "0x" + "e" * 40):  # native transfers
         return None
-    parties = bytes.fromhex("00" * 12 + topics[1][26:] + "00" * 12 + topics[2][26:])
+    parties = bytes.fromhex("00" * 12 + words[24:64] + "00" * 12 + words[88:128])
     sender, recipient = decode(["address", "address"], parties)
-    (amount,) = decode(["uint256"], bytes.fromhex(data[2:]))
+    (amount,) = decode(["uint256"], bytes.fromhex(words[128:]))
     return address.lower(), sender, recipient, amount
 
 

@@ -2,10 +2,11 @@
 
 Every entry point (live handling, replay, recordings, training) uses this decoder.
 
-An ERC-20 transfer is a log with topic0 = keccak256("Transfer(address,address,uint256)"), exactly
-three topics and exactly 32 bytes of data. ERC-721 shares the topic but indexes the token id, so it
-has four topics and no data. Anything else is not a transfer: logs are untrusted, so malformed ones
-are skipped without an error.
+An ERC-20 transfer is a log with topic0 = keccak256("Transfer(address,address,uint256)") whose
+topics and 32-byte words of data together are four, at least one of them data. The standard indexes
+both addresses; some old tokens index one or none, and the arguments are then in the data, in order.
+ERC-721 shares the topic but indexes the token id, so it has four topics and no data. Anything else
+is not a transfer: logs are untrusted, so malformed ones are skipped without an error.
 
 With EIP-7708, every transfer of the native currency leaves a log that is byte for byte an ERC-20
 transfer, emitted by `SYSTEM_ADDRESS`, where no contract can be deployed. A simulation
@@ -106,21 +107,21 @@ def decode_event(address: Any, topics: Any, data: Any, log_index: int) -> Transf
 
     The `token` of a native transfer is one of `NATIVE_EMITTERS`; `separate` tells them apart.
     """
-    if not isinstance(topics, (list, tuple)) or len(topics) != 3:
+    if not isinstance(topics, (list, tuple)) or not 1 <= len(topics) <= 3:
         return None
-    topic0, payer, payee = topics
+    topic0, *indexed = topics
     if topic0 != TRANSFER_TOPIC and (
         not isinstance(topic0, str) or topic0.lower() != TRANSFER_TOPIC
     ):
         return None
-    if not (
-        _is_hex(address, _ADDRESS)
-        and _is_hex(payer, _WORD)
-        and _is_hex(payee, _WORD)
-        and _is_hex(data, _WORD)
-    ):
+    if not _is_hex(address, _ADDRESS) or not _is_hex(data, _WORD + 64 * (2 - len(indexed))):
         return None
-    words = _bytes(f"{address[2:]}{payer[2:]}{payee[2:]}{data[2:]}")
+    digits = address[2:]
+    for topic in indexed:
+        if not _is_hex(topic, _WORD):
+            return None
+        digits += topic[2:]
+    words = _bytes(digits + data[2:])
     if words is None:
         return None
     digits = words.hex()

@@ -60,6 +60,24 @@ def test_four_topics_are_an_erc721_transfer_and_not_ours():
     assert decode_transfers([log(topics=[*log().topics, word(1)], data="0x")]) == []
 
 
+@pytest.mark.parametrize("indexed", [0, 1, 2])
+def test_arguments_that_are_not_indexed_are_in_the_data(indexed):
+    words = [topic(ALICE), topic(BOB), word(7)]
+    data = "0x" + "".join(one[2:] for one in words[indexed:])
+    transfers = decode_transfers([log(topics=[TRANSFER_TOPIC, *words[:indexed]], data=data)])
+    assert transfers == decode_transfers([log()])
+
+
+def test_topics_and_words_of_data_are_four_together():
+    words = [topic(ALICE), topic(BOB), word(7), word(8)]
+    for indexed in range(4):
+        for count in range(5):
+            data = "0x" + "".join(one[2:] for one in words[:count])
+            topics = [TRANSFER_TOPIC, *words[:indexed]]
+            found = decode_transfers([log(topics=topics, data=data)])
+            assert len(found) == (indexed < 3 and indexed + count == 3)
+
+
 def test_logs_of_other_shapes_are_skipped():
     others = [
         log(topics=None),

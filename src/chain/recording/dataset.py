@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from src.chain.recording.format import Recording, is_recording, read_table
 from src.chain.recording.rows import token_standard
-from src.chain.transfers import TRANSFER_TOPIC
+from src.chain.transfers import TRANSFER_TOPIC, decode_event
 
 TRANSACTIONS_FILE = "transactions.parquet"
 TRANSFERS_FILE = "transfers.parquet"
@@ -111,14 +111,20 @@ def iterate_transfers(recording: Recording) -> Iterator[pa.RecordBatch]:
             standard = token_standard(log["address"], topics, log["data"])
             if standard not in ("erc20", "erc721", "native"):
                 continue
-            amount = log["topic3"] if standard == "erc721" else log["data"]
+            given = [topic for topic in topics if topic is not None]
+            event = decode_event(log["address"], given, log["data"], log["log_index"])
+            if event is None:  # ERC-721: the token id is indexed
+                payer, payee = "0x" + topics[1][-40:], "0x" + topics[2][-40:]
+                amount = int(topics[3], 16)
+            else:
+                _, payer, payee, amount, _ = event
             row = {
                 "tx_hash": log["tx_hash"],
                 "log_index": log["log_index"],
                 "token_address": log["address"],
-                "from_address": "0x" + log["topic1"][-40:],
-                "to_address": "0x" + log["topic2"][-40:],
-                "value_raw": str(int(amount, 16)),
+                "from_address": payer,
+                "to_address": payee,
+                "value_raw": str(amount),
                 "token_std": standard,
                 "source": _SOURCE,
             }
