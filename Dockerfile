@@ -88,7 +88,8 @@ COPY src ./src
 RUN python3 -m compileall -q --invalidation-mode unchecked-hash src \
     && python3 -m src.detection.precompile \
     && python3 -c 'import src.service.app, src.service.watch.__main__' \
-    && chmod -R a+rX,go-w /app /opt/venv
+    && chmod -R a+rX,go-w /app /opt/venv \
+    && mkdir /data
 
 
 FROM base AS service
@@ -96,13 +97,16 @@ FROM base AS service
 COPY --from=build /usr/bin/tini /usr/bin/tini
 COPY --from=service-build /opt/venv /opt/venv
 COPY --from=service-build /app ./
+COPY --from=service-build --chown=10001:10001 /data /data
 
 USER 10001:10001
-# The database is PostgreSQL, or SQLite in a volume: DATABASE_URL=sqlite:////data/service.db
+# SQLite in a volume, or PostgreSQL by DATABASE_URL. A new volume takes the folder's owner.
+ENV DATABASE_URL=sqlite:////data/service.db
+VOLUME /data
 EXPOSE 8080
 
 HEALTHCHECK --interval=30s --timeout=5s --start-period=2m CMD \
-    ["python3", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8080/healthz', timeout=4)"]
+    ["python3", "-c", "import os, urllib.request as u; u.urlopen(f'http://127.0.0.1:{os.environ.get(\"SERVICE_PORT\") or 8080}/healthz', timeout=4)"]
 
 ENTRYPOINT ["tini", "-g", "--"]
 CMD ["python3", "-m", "src.service", "--host", "0.0.0.0"]

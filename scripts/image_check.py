@@ -14,6 +14,7 @@ names are built from Debian packages (mmdebstrap) and the local Node.
 
 import argparse
 import json
+import shutil
 import statistics
 import sys
 import tempfile
@@ -51,6 +52,7 @@ examples:
   npm run image:check
   npm run image:check -- --no-build --transactions 50
 """
+_PLANTED = "planted-secret"
 GREEDY_AGENT = """
 def handle_transaction(_event):
     return []
@@ -97,7 +99,9 @@ def main(arguments: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="image-check-") as scratch:
         engine = find_engine(Path(scratch))
         if not options.no_build:
-            seconds = _timed(lambda: engine.build(ROOT, IMAGE))
+            context = Path(scratch) / "context"
+            _plant(context)
+            seconds = _timed(lambda: engine.build(context, IMAGE))
             report.note("build", f"{seconds:.0f} s")
         _check_image(engine, report)
         _check_container(engine, report, Path(scratch), options.transactions)
@@ -108,6 +112,16 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stderr.write(f"{', '.join(report.failures)}\n")
         return 1
     return 0
+
+
+def _plant(context: Path) -> None:
+    """A copy of the project with key files where people leave them by mistake."""
+    unneeded = shutil.ignore_patterns(".git", ".venv", "node_modules", ".cache", "__pycache__")
+    shutil.copytree(ROOT, context, ignore=unneeded)
+    for folder in ("", "src", "src/chain", "src/utils", "src/keyfiles", "docs/model"):
+        (context / folder).mkdir(exist_ok=True)
+        for ending in (".json", ".pem", ".key", ".env", ""):
+            (context / folder / f"{_PLANTED}{ending}").write_text("a planted key")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -131,7 +145,7 @@ def _check_image(engine: Engine, report: Report) -> None:
     names = engine.run_once(
         IMAGE, ["find", "/app", "-not", "-path", "*/node_modules/*", "-not", "-path", "/app"]
     )
-    secret = [n for n in names.splitlines() if n.endswith(("secrets.json", ".env", "keyfiles"))]
+    secret = [name for name in names.splitlines() if _PLANTED in name or name.endswith(".env")]
     report.expect(not secret, "secrets in the image", ", ".join(secret) or "none")
     try:
         engine.run_once(IMAGE, ["python3", "-c", CACHED_KERNELS])

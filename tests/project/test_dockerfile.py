@@ -3,6 +3,7 @@
 import fnmatch
 import json
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -37,16 +38,9 @@ def is_in_build_context(path: str) -> bool:
         rule = line.strip()
         if not rule or rule.startswith("#"):
             continue
-        pattern = rule.removeprefix("!")
-        if pattern.startswith("**/"):
-            matches = any(fnmatch.fnmatchcase(part, pattern[3:]) for part in parts)
-        else:
-            matches = any(
-                fnmatch.fnmatchcase(candidate, pattern)
-                and candidate.count("/") == pattern.count("/")
-                for candidate in candidates
-            )
-        if matches:
+        pattern = re.escape(rule.removeprefix("!")).replace(r"\*\*/", "(?:.*/)?")
+        pattern = pattern.replace(r"\*", "[^/]*")
+        if any(re.fullmatch(pattern, candidate) for candidate in candidates):
             included = rule.startswith("!")
     return included
 
@@ -134,6 +128,8 @@ def test_port_of_the_protocol_is_exposed() -> None:
         "src/chain/well_known_tokens.json",
         "src/detection/kernel_cache.py",
         "src/utils/findings.py",
+        "src/service/web/templates/base.html",
+        "src/service/demo_blocks/blocks-000000000000-000000000385/logs.parquet",
     ],
 )
 def test_what_the_bot_needs_is_in_the_build_context(path: str) -> None:
@@ -168,6 +164,12 @@ def test_signatures_get_into_every_image_where_there_are_any(signature: str) -> 
         ".env",
         "src/.env",
         "src/utils/.env",
+        "src/secrets.json",
+        "src/chain/secrets.json",
+        "src/keyfiles/UTC--2024-01-01T00-00-00",
+        "src/id_rsa",
+        "src/service/server.pem",
+        "src/service/web/static/key.js",
         "keyfiles/UTC--2024-01-01T00-00-00",
         "forta.config.json",
         ".git/config",
@@ -183,6 +185,26 @@ def test_signatures_get_into_every_image_where_there_are_any(signature: str) -> 
 )
 def test_secrets_data_and_tools_stay_out_of_the_build_context(path: str) -> None:
     assert not is_in_build_context(path)
+
+
+def test_every_data_file_of_the_sources_is_in_the_build_context() -> None:
+    listed = subprocess.run(
+        ["git", "ls-files", "src"], cwd=ROOT, check=True, capture_output=True, text=True
+    )
+    for path in listed.stdout.splitlines():
+        name = path.rsplit("/", 1)[1]
+        is_left_out = path.startswith(("src/demo/", "src/backtest/")) or name.startswith(".")
+        assert is_in_build_context(path) is not is_left_out, path
+
+
+def test_the_service_keeps_its_database_in_a_volume_of_its_own_user() -> None:
+    service = next(stage for stage in stages() if ("FROM", "base AS service") in stage)
+    (user,) = arguments_of("USER", service)
+    (volume,) = arguments_of("VOLUME", service)
+    assert f"--from=service-build --chown={user} {volume} {volume}" in arguments_of("COPY", service)
+    assert f"DATABASE_URL=sqlite:///{volume}/service.db" in arguments_of("ENV", service)
+    (check,) = arguments_of("HEALTHCHECK", service)
+    assert "SERVICE_PORT" in check
 
 
 def test_every_package_that_the_bot_imports_is_in_the_build_context() -> None:
