@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from src.chain.clients.json_text import without_comments
-from src.chain.clients.urls import ETHERSCAN_URL, ETHPLORER_URL, OWNER_STORE_URL
+from src.chain.clients.urls import ETHERSCAN_URL, ETHPLORER_URL, OWNER_STORE_URL, explorer_api
 from src.chain.errors import SourceError
 from src.detection.signature import is_key, public_key
 from src.files import read_file, reason
@@ -80,6 +80,13 @@ _NORMAL_FINDINGS = Kind(
 _WEEK = 10_080.0  # minutes
 
 
+_EXPLORER = Kind(
+    "the URL of an explorer with Etherscan's API such as Blockscout's, or "
+    f"{ETHERSCAN_URL}, which serves all of Etherscan's chains",
+    explorer_api,
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """The bot's settings.
@@ -122,7 +129,7 @@ class Settings:
         whole_number(1, 10_000),
         50,
     )
-    etherscan_url: str = setting("ETHERSCAN_URL", URL, ETHERSCAN_URL, secret=True)
+    etherscan_url: str = setting("ETHERSCAN_URL", _EXPLORER, ETHERSCAN_URL, secret=True)
     etherscan_api_key: Secret | None = setting("ETHERSCAN_API_KEY", KEY, None, secret=True)
     ethplorer_url: str = setting("ETHPLORER_URL", URL, ETHPLORER_URL, secret=True)
     ethplorer_api_key: Secret | None = setting("ETHPLORER_API_KEY", KEY, None, secret=True)

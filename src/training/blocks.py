@@ -19,7 +19,9 @@ from src.chain.clients.deadline import Deadline
 from src.chain.clients.etherscan import EtherscanClient
 from src.chain.clients.rate_limit import Rate, RateLimit
 from src.chain.clients.rpc import JsonRpcClient
-from src.chain.errors import NotFound, SourceError
+from src.chain.clients.urls import ETHERSCAN_URL
+from src.chain.errors import NotFound, RateLimited, SourceError, SourceUnavailable
+from src.chain.lookups.build import ETHERSCAN_RATES
 from src.chain.recording.dataset import (
     TRANSACTIONS_FILE,
     TRANSFERS_FILE,
@@ -39,7 +41,9 @@ RECORDING_FOLDER = "recording"
 
 _BLOCKS_A_PART = 50
 
-_EXPLORER_REQUESTS_A_SECOND = 5
+_EXPLORER_ATTEMPTS = 5
+_EXPLORER_RETRY_SECONDS = 1.0  # longer with every attempt
+_EXPLORER_FAILURES = 10  # senders in a row after which the explorer is not asked any more
 
 _SECONDS_A_MINUTE = 60
 
@@ -224,25 +228,42 @@ def _write_tables(
 
 def _sender_ages(transactions: pd.DataFrame, explorer: EtherscanClient) -> "pd.Series[float]":
     """Minutes since each sender's first transaction; missing if the explorer does not know."""
-    limit = RateLimit(Rate(_EXPLORER_REQUESTS_A_SECOND, 1.0))
+    limit = RateLimit(*ETHERSCAN_RATES)
     first: dict[str, int | None] = {}
+    failed = 0
     senders = dict.fromkeys(transactions["from_address"].dropna().tolist())
     for sender in tqdm(senders, unit="sender", disable=not sys.stderr.isatty()):
-        limit.acquire(Deadline.after(_SECONDS_A_MINUTE))
         try:
-            first[sender] = explorer.first_transaction(sender).timestamp
-        except NotFound:
-            first[sender] = None
+            first[sender] = _first_transaction(explorer, sender, limit)
+            failed = 0
         except SourceError as error:
             logger.warning("age of sender %s unknown: %s", sender, error)
-            first[sender] = None
+            failed += 1
+        if failed == _EXPLORER_FAILURES:
+            logger.warning("the explorer is not asked for further ages, run again later")
+            break
     started = transactions["from_address"].map(first).astype("float64")
     times = transactions["block_timestamp"].astype("float64")
     return (times - started) / _SECONDS_A_MINUTE
 
 
+def _first_transaction(explorer: EtherscanClient, sender: str, limit: RateLimit) -> int | None:
+    """Unix seconds; None for an address without one. Raises SourceError after some attempts."""
+    for attempt in range(1, _EXPLORER_ATTEMPTS + 1):
+        limit.acquire(Deadline.after(_SECONDS_A_MINUTE))
+        try:
+            return explorer.first_transaction(sender).timestamp
+        except NotFound:
+            return None
+        except (RateLimited, SourceUnavailable) as error:
+            if attempt == _EXPLORER_ATTEMPTS:
+                raise
+            limit.pause(error.retry_after or attempt * _EXPLORER_RETRY_SECONDS)
+    raise AssertionError("the last attempt raises")
+
+
 def _explorer(settings: Settings) -> EtherscanClient | None:
     key = reveal(settings.etherscan_api_key)
-    if not key:
+    if not key and settings.etherscan_url == ETHERSCAN_URL:
         return None
     return EtherscanClient(settings.etherscan_url, key, settings.chain_id, timeout=10.0)

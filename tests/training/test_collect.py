@@ -13,6 +13,7 @@ from src.demo.anvil import Chain, anvil
 from src.settings import SETTINGS
 from src.training.blocks import AGE_COLUMN, WantedBlock, read_block_list
 from src.training.collect import main
+from tests.support.fake_chain import ETHERSCAN_LIMIT
 from tests.support.recording_chain import play
 
 pytestmark = pytest.mark.integration
@@ -86,7 +87,7 @@ def test_a_block_that_is_not_there_yet_is_refused(chain, tmp_path, capsys):
 
 def test_with_an_explorer_the_senders_age_is_added(chain, tmp_path, monkeypatch, httpserver):
     first = {"status": "1", "message": "OK", "result": [{"timeStamp": "1600000000"}]}
-    httpserver.expect_request("/v2/api").respond_with_json(first)
+    httpserver.expect_request("/api").respond_with_json(first)
     monkeypatch.setenv("ETHERSCAN_API_KEY", "k" * 20)
     monkeypatch.setenv("ETHERSCAN_URL", httpserver.url_for("/"))
     assert collect(chain, tmp_path, "--from-block", "0", "--to-block", str(newest(chain))) == 0
@@ -98,10 +99,23 @@ def test_with_an_explorer_the_senders_age_is_added(chain, tmp_path, monkeypatch,
     assert load_background(tmp_path).n_transfers.sum() == 10
 
 
+def test_a_refusal_of_an_explorer_is_repeated(chain, tmp_path, monkeypatch, httpserver):
+    monkeypatch.setattr("src.training.blocks._EXPLORER_RETRY_SECONDS", 0.0)
+    first = {"status": "1", "message": "OK", "result": [{"timeStamp": "1600000000"}]}
+    httpserver.expect_ordered_request("/api").respond_with_json(ETHERSCAN_LIMIT)
+    httpserver.expect_ordered_request("/api").respond_with_data("", status=429)
+    httpserver.expect_request("/api").respond_with_json(first)
+    monkeypatch.setenv("ETHERSCAN_URL", httpserver.url_for("/api/v2"))
+    assert collect(chain, tmp_path, "--from-block", "0", "--to-block", str(newest(chain))) == 0
+    table = pd.read_parquet(tmp_path / "transactions.parquet")
+    assert table[AGE_COLUMN][table["n_erc20_transfers"] > 0].notna().all()
+
+
 def test_an_explorer_that_refuses_costs_the_age_only(
     chain, tmp_path, monkeypatch, httpserver: HTTPServer
 ):
-    httpserver.expect_request("/v2/api").respond_with_data("no", status=500)
+    monkeypatch.setattr("src.training.blocks._EXPLORER_RETRY_SECONDS", 0.0)
+    httpserver.expect_request("/api").respond_with_data("no", status=500)
     monkeypatch.setenv("ETHERSCAN_API_KEY", "k" * 20)
     monkeypatch.setenv("ETHERSCAN_URL", httpserver.url_for("/"))
     assert collect(chain, tmp_path, "--from-block", "0", "--to-block", str(newest(chain))) == 0

@@ -1,16 +1,19 @@
 """First transactions from Etherscan's API V2 or a compatible explorer."""
 
+import re
 from typing import Any
-from urllib.parse import urlsplit
 
 from src.chain.clients.http import HttpClient
+from src.chain.clients.urls import explorer_api
 from src.chain.errors import MalformedAnswer, NotFound, RateLimited, RequestRefused
 from src.chain.facts import FirstTransaction, first_transaction
 
 SOURCE = "etherscan"
-_V2_PATH = "/v2/api"
-
 _MAX_BYTES = 256 * 1024
+_NO_TRANSACTIONS = re.compile(
+    r"(notok[ :-]*)?(no|0|zero) ((normal|matching) )?(transaction|record|txs?\b|txn|data|result)"
+    r"|(transactions?|address|account|records?) (was |were )?not found|address has no transactions"
+)
 _LIMIT_WORDS = ("rate limit", "max calls", "too many", "limit reached")
 
 
@@ -18,8 +21,7 @@ class EtherscanClient:
     """`module=account&action=txlist` of Etherscan V2; Blockscout instances answer it without a key.
 
     Args:
-        url: the API's address, e.g. "https://eth.blockscout.com/api"; without a path, "/v2/api"
-            is added.
+        url: of the explorer, in any form that `explorer_api` understands.
         api_key: None or "" for explorers without keys.
         chain_id: the chain to query.
         timeout: seconds per request.
@@ -28,10 +30,12 @@ class EtherscanClient:
     def __init__(self, url: str, api_key: str | None, chain_id: int, *, timeout: float) -> None:
         self._api_key = api_key
         self._chain_id = chain_id
-        if urlsplit(url).path in ("", "/"):
-            url = url.rstrip("/") + _V2_PATH
         self._http = HttpClient(
-            SOURCE, url, timeout=timeout, max_bytes=_MAX_BYTES, secrets=(api_key or "",)
+            SOURCE,
+            explorer_api(url),
+            timeout=timeout,
+            max_bytes=_MAX_BYTES,
+            secrets=(api_key or "",),
         )
 
     def __repr__(self) -> str:
@@ -78,7 +82,7 @@ class EtherscanClient:
 
     def _raise_refusal(self, message: object, result: object) -> None:
         words = self._http.quote(message)
-        if words.lower().startswith("no transactions found"):
+        if _NO_TRANSACTIONS.match(words.lower()) and not result:
             raise NotFound("the address has no transaction")
         if isinstance(result, str):
             words = f"{words}: {self._http.quote(result)}"

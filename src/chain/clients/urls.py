@@ -1,12 +1,26 @@
 """URLs of sources: defaults, validation, and the parts that may be keys."""
 
-from urllib.parse import parse_qsl, unquote, urlsplit
+import re
+from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
 
 ETHERSCAN_URL = "https://api.etherscan.io/v2/api"
 ETHPLORER_URL = "https://api.ethplorer.io"
 OWNER_STORE_URL = "https://research.forta.network/database/owner/secrets.json"
 
 _MIN_SECRET_CHARACTERS = 6
+_ETHERSCAN_HOSTS = ("etherscan.io", "www.etherscan.io", "api.etherscan.io")
+# Hosts of Etherscan's first API, which ended, and of its sites for other chains. The second API
+# serves them all at one address.
+_ENDED_HOST = re.compile(
+    r"(?:[a-z0-9-]+\.)*(?:etherscan\.io|bscscan\.com|polygonscan\.com|basescan\.org|arbiscan\.io"
+    r"|ftmscan\.com|snowscan\.xyz|lineascan\.build|scrollscan\.com|blastscan\.io"
+    r"|gnosisscan\.io|celoscan\.io|moonscan\.io|cronoscan\.com|sonicscan\.org)"
+)
+# Pages of an explorer, by the first segment of their paths.
+_PAGES = frozenset(
+    {"address", "accounts", "block", "blocks", "tx", "txs", "token", "tokens", "token-transfers"}
+    | {"api-docs", "apis", "stats", "verified-contracts", "search", "search-results", "graphiql"}
+)
 
 
 def is_http_url(text: str) -> bool:
@@ -16,6 +30,32 @@ def is_http_url(text: str) -> bool:
         return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         return False
+
+
+def explorer_api(text: str) -> str:
+    """The API's URL of an explorer, from any of its URLs that people paste.
+
+    Etherscan's is `/v2/api`. That of Blockscout and other explorers with the same API ends in
+    `/api`; a page's path, the REST API's (`/api/v2`) and a query are dropped. Idempotent.
+
+    Raises:
+        ValueError: it is no http(s) URL, or names an API that has ended.
+    """
+    if not is_http_url(text):
+        raise ValueError("not a URL")
+    parts = urlsplit(text)
+    host = (parts.hostname or "").lower()
+    if host in _ETHERSCAN_HOSTS:
+        return ETHERSCAN_URL
+    if _ENDED_HOST.fullmatch(host):
+        raise ValueError(f"{host} has no such API any more")
+    segments = [segment for segment in parts.path.split("/") if segment]
+    if "api" in segments:
+        segments = segments[: segments.index("api")]
+    else:
+        page = next((i for i, segment in enumerate(segments) if segment in _PAGES), len(segments))
+        segments = segments[:page]
+    return urlunsplit((parts.scheme, parts.netloc, "/".join(["", *segments, "api"]), "", ""))
 
 
 def secrets_of_url(url: str) -> set[str]:

@@ -1,5 +1,6 @@
 """Builds the lookups: the configured sources and their rate limits."""
 
+import logging
 import time
 from collections.abc import Callable, Collection
 from contextlib import ExitStack
@@ -9,7 +10,7 @@ from src.chain.clients.etherscan import EtherscanClient
 from src.chain.clients.ethplorer import EthplorerClient
 from src.chain.clients.rate_limit import Rate, RateLimit
 from src.chain.clients.rpc import JsonRpcClient
-from src.chain.clients.urls import ETHERSCAN_URL, ETHPLORER_URL
+from src.chain.clients.urls import ETHERSCAN_URL, ETHPLORER_URL, explorer_api
 from src.chain.lookups.cache import FactCache
 from src.chain.lookups.lookups import Lookups
 from src.chain.lookups.sources import SEARCH_SECONDS, Sources
@@ -17,6 +18,8 @@ from src.chain.lookups.store import FactStore
 from src.chain.well_known import load_well_known_tokens
 
 MAINNET = 1
+
+logger = logging.getLogger(__name__)
 
 # Rate limits of the sources; the scan node's proxy returns HTTP 429 above 50 per second.
 NODE_REQUESTS_PER_SECOND = 50
@@ -52,7 +55,7 @@ def build_lookups(
 
     Args:
         json_rpc_url: the node, or None.
-        etherscan_url: Etherscan V2 or a compatible explorer. A URL without a path gets `/v2/api`.
+        etherscan_url: Etherscan V2 or a compatible explorer, see `explorer_api`.
         etherscan_api_key: required by Etherscan itself, which is not used without a key.
         ethplorer_url: Ethplorer, which supports mainnet only: its own URL is not used for other
             chains.
@@ -89,7 +92,7 @@ def build_lookups(
                 rates = ethplorer_rates or (ETHPLORER_FREE_RATES if free else ETHPLORER_RATES)
                 ethplorer = EthplorerClient(ethplorer_url, ethplorer_key, timeout=timeout_seconds)
                 sources.add_ethplorer(ethplorer, rates)
-            own_etherscan = etherscan_url.rstrip("/") != ETHERSCAN_URL
+            own_etherscan = explorer_api(etherscan_url) != ETHERSCAN_URL
             if (etherscan_key or own_etherscan) and not sources.has("etherscan"):
                 sources.add_etherscan(
                     EtherscanClient(
@@ -99,6 +102,8 @@ def build_lookups(
                 )
 
         add_explorers(etherscan_api_key, ethplorer_api_key)
+        if ethplorer_api_key and not sources.has("ethplorer"):
+            logger.warning("Ethplorer serves mainnet only: it is not used for chain %d", chain_id)
         if json_rpc_url:
             node = JsonRpcClient(
                 json_rpc_url,

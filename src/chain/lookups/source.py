@@ -29,6 +29,8 @@ from src.chain.errors import (
 
 T = TypeVar("T")
 
+_PAUSE_SECONDS = 1.0
+
 logger = logging.getLogger(__name__)
 
 
@@ -63,6 +65,7 @@ class Source(Generic[T]):
         self._lock = threading.Lock()
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix=f"lookup-{name}")
         self.outcomes: Counter[str] = Counter()  # requests so far: ok, not_found, failed, refused
+        self.last_problem = ""
         self.seconds = 0.0  # spent waiting for answers so far
 
     def ask(
@@ -125,6 +128,9 @@ class Source(Generic[T]):
             self._keep({a: v for a, v in answers.items() if not isinstance(v, Failure)})
         except (SourceError, NotFound) as failure:
             missing = Failure.of(failure)
+            if isinstance(failure, RateLimited) and self._rate_limit is not None:
+                # The source's limit is lower than ours: that of another plan, or shared.
+                self._rate_limit.pause(failure.retry_after or _PAUSE_SECONDS)
         except Exception as error:
             # A bug on unforeseen input must not make the caller wait for ever.
             logger.exception("%s: unexpected error in a lookup", self.name)
@@ -140,6 +146,8 @@ class Source(Generic[T]):
             outcome = "ok"
         elif failure.is_a(NotFound):
             outcome = "not_found"
+        if failure is not None:
+            self.last_problem = failure.problem
         with self._lock:
             self.outcomes[outcome] += 1
             self.seconds += seconds

@@ -33,6 +33,9 @@ _NO_HISTORY = (
     "the node does not tell which contracts existed a day ago: every token counts as known"
 )
 
+_EXPLORERS = ("etherscan", "ethplorer")
+_USELESS_AFTER = 5  # requests
+
 T = TypeVar("T")
 
 
@@ -185,12 +188,22 @@ class Sources:
     def problems(self) -> list[str]:
         """Messages about sources with an open circuit breaker."""
         dead = {source.name for source in self._sources if source.breaker.is_open}
-        return [
+        problems = [
             _NO_HISTORY
             if name == deployment.SOURCE
             else f"{name} does not answer and is asked only now and then"
             for name in sorted(dead)
         ]
+        for source in self._sources:
+            outcomes = source.outcomes
+            is_useless = not outcomes["ok"] and not outcomes["not_found"]
+            is_asked = source.name in _EXPLORERS and source.name not in dead
+            if is_asked and is_useless and outcomes["failed"] >= _USELESS_AFTER:
+                problems.append(
+                    f"{source.name} has given no usable answer to {outcomes['failed']} requests:"
+                    f" {source.last_problem}"
+                )
+        return problems
 
     def usage(self) -> dict[str, SourceUsage]:
         """The usage of each source so far, by name."""

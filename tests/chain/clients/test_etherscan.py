@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from pytest_httpserver import HTTPServer
 
 from src.chain.clients.etherscan import EtherscanClient
+from src.chain.clients.urls import explorer_api
 from src.chain.errors import (
     MalformedAnswer,
     NotFound,
@@ -19,6 +20,8 @@ from src.chain.errors import (
     SourceUnavailable,
 )
 from src.chain.facts import FirstTransaction
+from src.settings import load_settings
+from src.variables import SettingsError
 from tests.support.fake_chain import ETHERSCAN_LIMIT, NO_TRANSACTIONS, etherscan_answer
 from tests.support.waiting import PATIENCE
 
@@ -28,8 +31,8 @@ KEY = "PLANTEDETHERSCANKEY"
 
 def ask(server: HTTPServer, body: str | Any, status: int = 200) -> FirstTransaction:
     text = body if isinstance(body, str) else json.dumps(body)
-    server.expect_request("/v2/api").respond_with_data(text, status=status)
-    client = EtherscanClient(server.url_for("/v2/api"), KEY, 1, timeout=PATIENCE)
+    server.expect_request("/api").respond_with_data(text, status=status)
+    client = EtherscanClient(server.url_for("/api"), KEY, 1, timeout=PATIENCE)
     try:
         return client.first_transaction(ADDRESS)
     finally:
@@ -44,8 +47,60 @@ def test_first_transaction_is_read_and_the_v2_request_is_right(httpserver: HTTPS
     assert expected.items() <= request.args.to_dict().items()
 
 
-def test_url_without_a_path_gets_the_v2_path_and_no_key_sends_none(httpserver: HTTPServer) -> None:
-    httpserver.expect_request("/v2/api").respond_with_json(etherscan_answer())
+ANY = "https://scan.example"
+
+
+@pytest.mark.parametrize(
+    ("pasted", "used"),
+    [
+        ("https://etherscan.io", "https://api.etherscan.io/v2/api"),
+        ("https://api.etherscan.io/api", "https://api.etherscan.io/v2/api"),
+        ("https://api.etherscan.io/v2/api?chainid=1", "https://api.etherscan.io/v2/api"),
+        *[
+            (f"{ANY}{path}", f"{ANY}/api")
+            for path in (
+                "", "/", "/api", "/api/", "/api?", "/api?module=account&action=txlist", "/api/v2",
+                "/api/v2/", "/api/eth-rpc", "/api-docs", "/address/0x12?tab=txs", "/txs", "/api#x",
+            )
+        ],
+        (f"{ANY}/eth/mainnet", f"{ANY}/eth/mainnet/api"),
+        (f"{ANY}/eth/mainnet/tx/0x1", f"{ANY}/eth/mainnet/api"),
+        (f"{ANY}/v2/network/evm/43114/etherscan/api", f"{ANY}/v2/network/evm/43114/etherscan/api"),
+        ("http://user:word@10.0.0.1:4000/", "http://user:word@10.0.0.1:4000/api"),
+    ],
+)  # fmt: skip
+def test_any_url_of_an_explorer_leads_to_its_api(pasted: str, used: str) -> None:
+    assert explorer_api(pasted) == used
+    assert explorer_api(used) == used
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["https://api.bscscan.com/api", "https://api-sepolia.etherscan.io/api", "https://arbiscan.io",
+     "scan.example/api", "ftp://scan.example"],
+)  # fmt: skip
+def test_what_cannot_be_an_explorers_api_is_refused_at_start(url: str) -> None:
+    with pytest.raises(ValueError, match=r"any more|not a URL"):
+        explorer_api(url)
+    with pytest.raises(SettingsError, match="ETHERSCAN_URL must be"):
+        load_settings({"ETHERSCAN_URL": url}, arguments=())
+
+
+@pytest.mark.parametrize(
+    "message",
+    ["No transactions found", "No transactions found.", "no transaction found", "No records found",
+     "NOTOK: No transactions found", "No data found", "Address not found", "No transactions"],
+)  # fmt: skip
+@pytest.mark.parametrize("result", [[], None, ""])
+def test_no_transactions_has_more_wordings_than_one(
+    httpserver: HTTPServer, message: str, result: object
+) -> None:
+    with pytest.raises(NotFound):
+        ask(httpserver, {"status": "0", "message": message, "result": result})
+
+
+def test_url_without_a_path_gets_one_and_no_key_sends_none(httpserver: HTTPServer) -> None:
+    httpserver.expect_request("/api").respond_with_json(etherscan_answer())
     EtherscanClient(httpserver.url_for(""), None, 1, timeout=PATIENCE).first_transaction(ADDRESS)
     ((request, _),) = httpserver.log
     assert "apikey" not in request.args

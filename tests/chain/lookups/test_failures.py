@@ -50,11 +50,13 @@ def test_failing_explorer_gives_way_to_the_node(world: World, body: str, status:
 @pytest.mark.parametrize(("body", "status"), FAILURES)
 def test_failure_is_not_remembered(world: World, body: str, status: int) -> None:
     answers = [Response(body, status), Response(json.dumps(etherscan_answer()))]
+    clock = FakeClock()
     lookups = world.lookups(
-        json_rpc_url=None, etherscan_url=world.serve(lambda request: answers.pop(0))
+        json_rpc_url=None, etherscan_url=world.serve(lambda request: answers.pop(0)), clock=clock
     )
     with pytest.raises(SourceError):
         lookups.first_transaction(SENDER)
+    clock.now += 1  # after a rate limit, the source is left alone for this long
     assert lookups.first_transaction(SENDER) == FirstTransaction(1_500_000_000, "etherscan")
     assert lookups.first_transaction(SENDER).timestamp == 1_500_000_000
     assert not answers
@@ -141,6 +143,33 @@ def test_dead_source_is_not_asked_again_and_again_and_shows_in_health(world: Wor
         assert len(asked) == 5 + trials
         clock.now += DEFAULT_PAUSE_SECONDS
     assert lookups.health() == ["etherscan does not answer and is asked only now and then"]
+
+
+def test_an_explorer_that_never_answers_usefully_shows_in_health(world: World) -> None:
+    refusal = json.dumps({"status": "0", "message": "NOTOK", "result": "Invalid API Key"})
+    lookups = world.lookups(etherscan_url=world.serve_text(refusal))
+    for number in range(5):
+        assert not lookups.health()
+        lookups.gather((), f"0x{number:040x}", BLOCK)
+    assert lookups.health() == [
+        "etherscan has given no usable answer to 5 requests: NOTOK: Invalid API Key"
+    ]
+
+
+def test_an_explorer_that_refuses_for_now_is_left_alone_for_a_second(world: World) -> None:
+    asked: list[str] = []
+    clock = FakeClock()
+
+    def answer(request: Request) -> Response:
+        asked.append(request.path)
+        return Response(json.dumps(ETHERSCAN_LIMIT))
+
+    lookups = world.lookups(json_rpc_url=None, etherscan_url=world.serve(answer), clock=clock)
+    for expected in (1, 1, 2):
+        with pytest.raises(RateLimited):
+            lookups.first_transaction(SENDER)
+        assert len(asked) == expected
+        clock.now += 0.6
 
 
 def malformed(request: Request) -> Response:
