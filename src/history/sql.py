@@ -145,7 +145,10 @@ def _transfers(view: View) -> str:
 
 
 def _logs(view: View) -> str:
-    """ERC-20 transfers among logs, decoded as in `chain.transfers.decode_transfer`."""
+    """ERC-20 transfers among logs, decoded as in `chain.transfers.decode_transfer`.
+
+    The arguments are the topics after the first, then the words of the data.
+    """
     names = view.columns
     topics = [_topic(names, number) for number in range(4)]
     inner = (
@@ -155,12 +158,15 @@ def _logs(view: View) -> str:
         f"{topics[0]} AS topic0, {topics[1]} AS topic1, {topics[2]} AS topic2, "
         f"{topics[3]} AS topic3, {_number(names['block_number'])} AS block_number FROM {view.name}"
     )
+    words = "concat(topic1, topic2, word)"  # which leaves NULLs out
     return (
         "SELECT tx_hash, log_index, unhex(token) AS token_address, "
-        "unhex(substr(topic1, 25, 40)) AS payer, unhex(substr(topic2, 25, 40)) AS payee, "
-        f"CAST(NULL AS VARCHAR) AS amount, unhex(word) AS word, block_number FROM ({inner}) l "
-        f"WHERE lower(topic0) = '{_TRANSFER_DIGITS}' AND length(token) = 40 "
-        "AND length(topic1) = 64 AND length(topic2) = 64 AND topic3 IS NULL AND length(word) = 64"
+        f"unhex(substr({words}, 25, 40)) AS payer, unhex(substr({words}, 89, 40)) AS payee, "
+        f"CAST(NULL AS VARCHAR) AS amount, unhex(substr({words}, 129)) AS word, block_number "
+        f"FROM ({inner}) l WHERE lower(topic0) = '{_TRANSFER_DIGITS}' AND length(token) = 40 "
+        "AND coalesce(length(topic1), 64) = 64 AND coalesce(length(topic2), 64) = 64 "
+        "AND (topic1 IS NOT NULL OR topic2 IS NULL) AND topic3 IS NULL "
+        f"AND length(word) >= 64 AND length({words}) = 192"
     )
 
 

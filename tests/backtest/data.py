@@ -152,6 +152,14 @@ def write_etl(folder: Path, history: list[Transaction], *, rows: int = 50) -> No
     _write(folder / "token_transfers.parquet", transfers, rows)
 
 
+def _arguments(moved, indexed):
+    """Topics and data of a Transfer event whose first arguments are indexed, all as a rule."""
+    words = [b"\xff" * 12 + _bytes(moved.sender), bytes(12) + _bytes(moved.recipient)]
+    topics = [*words[:indexed], None, None, None]
+    data = b"".join([*words[indexed:], moved.amount.to_bytes(32, "big")])
+    return {"topic1": topics[0], "topic2": topics[1], "topic3": None, "data": data}
+
+
 def write_cryo(folder: Path, history: list[Transaction], *, logs: bool) -> None:
     """cryo's layout: binary columns, and times in the blocks alone; as transfers or as logs."""
     transactions = [
@@ -178,12 +186,9 @@ def write_cryo(folder: Path, history: list[Transaction], *, logs: bool) -> None:
                 "log_index": m.log_index,
                 "address": _bytes(m.token),
                 "topic0": _bytes(TRANSFER_TOPIC),
-                "topic1": b"\xff" * 12 + _bytes(m.sender),
-                "topic2": bytes(12) + _bytes(m.recipient),
-                "topic3": None,
-                "data": m.amount.to_bytes(32, "big"),
+                **_arguments(m, indexed=2 - position % 3),
             }
-            for where, m in common
+            for position, (where, m) in enumerate(common)
         ]
         first = rows[0]
         rows += [  # not ERC-20: an NFT, a short word, another event
@@ -191,6 +196,8 @@ def write_cryo(folder: Path, history: list[Transaction], *, logs: bool) -> None:
             {**first, "log_index": 20_001, "data": bytes(31)},
             {**first, "log_index": 20_002, "topic0": bytes(32)},
             {**first, "log_index": 20_003, "topic2": None},
+            {**first, "log_index": 20_004, "data": bytes(64)},
+            {**first, "log_index": 20_005, "topic1": None, "data": bytes(64)},
         ]
         rows.sort(key=lambda row: row["block_number"])
         _write(folder / "ethereum__logs__0_to_99.parquet", rows)
