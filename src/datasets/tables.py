@@ -11,6 +11,7 @@ from typing import Self
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from src.chain.transfers import NATIVE_EMITTERS
@@ -19,6 +20,9 @@ from src.detection.features.batch import TransferBatch, amounts_from_decimals
 from src.files import reason
 
 ERC20 = "erc20"
+MAX_ROWS = 100_000_000
+"""More in a parquet file, which takes a few bytes for any number of equal rows, are refused."""
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 # Always read as text: a uint256 would lose digits as a number.
 _TEXT_COLUMNS = dict.fromkeys(
@@ -39,6 +43,7 @@ def read_table(path: Path, required: Sequence[str] = ()) -> pd.DataFrame:
     name = path.name.lower()
     try:
         if name.endswith(".parquet"):
+            _check_size(path)
             table = pd.read_parquet(path)
         elif name.endswith((".csv", ".csv.gz")):
             table = pd.read_csv(path, dtype=_TEXT_COLUMNS, low_memory=False)
@@ -46,12 +51,29 @@ def read_table(path: Path, required: Sequence[str] = ()) -> pd.DataFrame:
             raise TableError(f"{path}: must be a .parquet, .csv or .csv.gz file")
     except FileNotFoundError:
         raise TableError(f"{path}: no such file") from None
+    except MemoryError:
+        raise TableError(f"{path}: does not fit into memory") from None
     except (OSError, ValueError, EOFError) as error:
         if isinstance(error, TableError):
             raise
         raise TableError(f"{path}: cannot be read: {reason(error)}") from error
     require_columns(table, required, str(path))
     return table
+
+
+def csv_text(table: pd.DataFrame) -> str:
+    """A table as CSV in which no cell is a formula, whatever program opens it.
+
+    Text that begins like a formula gets an apostrophe in front, as OWASP advises.
+    """
+    texts = {
+        column: table[column].map(
+            lambda cell: f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell
+        )
+        for column in table.columns
+        if not pd.api.types.is_numeric_dtype(table[column])
+    }
+    return str(table.assign(**texts).to_csv(index=False, lineterminator="\n"))
 
 
 def require_columns(table: pd.DataFrame, required: Sequence[str], what: str) -> None:
@@ -62,6 +84,13 @@ def require_columns(table: pd.DataFrame, required: Sequence[str], what: str) -> 
             f"{what}: lacks the column{'s' * (len(missing) > 1)} {', '.join(missing)}; "
             f"it has {', '.join(map(str, table.columns))}"
         )
+
+
+def _check_size(path: Path) -> None:
+    """Raise TableError for a parquet file whose metadata state more than can be read."""
+    rows = pq.read_metadata(path).num_rows
+    if rows > MAX_ROWS:
+        raise TableError(f"{path}: {rows:,} rows, more than {MAX_ROWS:,}; use `npm run backtest`")
 
 
 @dataclass(frozen=True, slots=True)

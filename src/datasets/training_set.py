@@ -17,7 +17,13 @@ from numpy.typing import NDArray
 from src.chain.recording.dataset import is_dataset, load_transactions, load_transfers
 from src.chain.recording.format import RecordingError, is_recording
 from src.datasets.location import EXPLOITS_FILE
-from src.datasets.tables import TableError, TransactionSet, read_table, require_columns
+from src.datasets.tables import (
+    TableError,
+    TransactionSet,
+    csv_text,
+    read_table,
+    require_columns,
+)
 
 _EXPLOIT_LABELS = ("exploit", "exploit_related")
 BACKGROUND_COLUMNS = (
@@ -109,7 +115,7 @@ def block_list(data: TransactionSet, rows: NDArray[np.int64]) -> str:
     chosen = data.table.iloc[rows]
     blocks = chosen.groupby(["block_number", "block_hash", "source"], sort=True).size()
     table: pd.DataFrame = blocks.rename("transactions_used").reset_index()
-    return str(table.to_csv(index=False, lineterminator="\n"))
+    return csv_text(table)
 
 
 def as_json(identity: DataIdentity) -> dict[str, Any]:

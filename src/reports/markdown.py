@@ -1,13 +1,22 @@
 """Markdown of reports: tables, and conversion to HTML."""
 
 import html
+import re
 from collections.abc import Iterable, Sequence
+
+_MARKUP = re.compile(r"[\\`*\[\]<>|]")
+_REFERENCE = re.compile(r"&amp;#(\d+);")
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A Markdown table."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def plain(text: object) -> str:
+    """Text from data as Markdown that shows as itself: no markup, HTML, link or table column."""
+    return _MARKUP.sub(lambda found: f"&#{ord(found[0])};", " ".join(str(text).split()))
 
 
 def span(interval: Sequence[float], digits: int = 3) -> str:
@@ -41,7 +50,7 @@ def markdown_to_html(markdown: str) -> str:
 
 
 def _text(text: str) -> str:
-    escaped = html.escape(text)
+    escaped = _REFERENCE.sub(r"&#\1;", html.escape(text))
     for mark, tag in (("**", "b"), ("`", "code")):
         pieces = escaped.split(mark)
         escaped = pieces[0] + "".join(

@@ -4,7 +4,7 @@ import html
 from collections.abc import Iterable
 from typing import Any
 
-from src.reports.markdown import markdown_to_html, percent_span, span, table
+from src.reports.markdown import markdown_to_html, percent_span, plain, span, table
 from src.reports.page import figure, page
 from src.training.evaluation.unseen.report import unseen_sections
 
@@ -207,7 +207,7 @@ def _operating_table(figures: Figures) -> str:
 def _hard_cases_table(figures: Figures) -> str:
     rows = [
         [
-            case["name"],
+            plain(case["name"]),
             f"{case['flagged']} of {case['transactions']:,}",
             f"{case['flagged'] / case['transactions']:.1%}",
             percent_span(case["interval"], 1),
@@ -247,7 +247,7 @@ def _other_table(figures: Figures) -> str:
 def _ablation_table(figures: Figures) -> str:
     rows = [
         [
-            row["name"],
+            plain(row["name"]),
             f"{row['background']:,} / {row['exploits']}",
             f"{row['auc']:.3f}",
             "" if row["auc_5_or_more"] is None else f"{row['auc_5_or_more']:.3f}",

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from src.reports.markdown import table
+from src.reports.markdown import plain, table
 from src.training.supervised.selection import METRICS
 
 Figures = dict[str, Any]
@@ -22,12 +22,12 @@ def markdown(figures: Figures) -> str:
     data, test = figures["data"], figures["hold_out"]
     units = "group" if data["group"] else "row"
     parts = [
-        f"# Supervised model on `{data['file']}`, label `{data['label']}`",
+        f"# Supervised model on {plain(data['file'])}, label {plain(data['label'])}",
         f"{data['rows']:,} rows, {data['fraud']:,} of them fraud "
         f"({data['fraud'] / data['rows']:.2%}), {len(figures['inputs'])} inputs. "
         f"{data['training_rows']:,} rows for training, {data['hold_out_rows']:,} held out "
         f"({data['hold_out_fraud']:,} fraud), a quarter of each class by digests"
-        + (f", each `{data['group']}` whole on one side" if data["group"] else "")
+        + (f", each {plain(data['group'])} whole on one side" if data["group"] else "")
         + f"; SHA-256 of the data `{data['sha256'][:16]}...`, seed {figures['seed']}.",
         "## The four classifiers",
         f"Cross-validated in {figures['folds']} folds of the training part, mean and standard "
@@ -49,9 +49,9 @@ def markdown(figures: Figures) -> str:
         "![confusion matrix](confusion_matrix.png)",
         "![precision and recall](precision_recall.png)",
         "## What to beware of",
-        "\n".join(f"- {caveat}" for caveat in caveats(figures)),
+        "\n".join(f"- {plain(caveat)}" for caveat in caveats(figures)),
         "## Inputs",
-        ", ".join(f"`{name}`" for name in figures["inputs"]),
+        ", ".join(map(plain, figures["inputs"])),
     ]
     return "\n\n".join(parts) + "\n"
 
