@@ -1,10 +1,12 @@
 """`npm run serve`: the analysis service, several workers behind one port.
 
-Exit codes: 0 stopped normally, 1 a worker could not start, 2 wrong options or settings.
+Exit codes: 0 stopped normally, 1 a worker could not start or the database's file was deleted,
+2 wrong options or settings.
 """
 
 import argparse
 import os
+import signal
 import sys
 import tempfile
 from contextlib import closing
@@ -13,7 +15,8 @@ import uvicorn
 
 from src import cli
 from src.monitoring import metrics
-from src.service.database.engine import Database
+from src.monitoring.periodic import Periodic
+from src.service.database.engine import Database, DatabaseLost
 from src.service.settings import (
     MAX_WORKERS,
     ServiceSettings,
@@ -26,6 +29,7 @@ from src.utils.logger import log_to_stderr
 _KEEP_ALIVE_SECONDS = 30
 _SHUTDOWN_SECONDS = 20
 _CONNECTIONS = 1_000
+_LOOK_SECONDS = 5.0
 
 _EPILOG = """\
 Without a node (JSON_RPC_URL) it serves recorded blocks of a local chain as demo data. Options
@@ -36,7 +40,8 @@ examples:
   JSON_RPC_URL=http://127.0.0.1:8545 npm run serve -- --workers 4
   SERVICE_API_KEYS=alice:$(openssl rand -hex 24) npm run serve -- --host 0.0.0.0
 
-exit codes: 0 stopped normally, 1 a worker could not start, 2 wrong options or settings.
+exit codes: 0 stopped normally, 1 a worker could not start or the database's file was deleted,
+2 wrong options or settings.
 """
 
 
@@ -57,10 +62,33 @@ def main(arguments: list[str] | None = None) -> int:
         if settings.workers > 1:  # read by the workers, which inherit the environment
             os.environ[metrics.MULTIPROCESS_VARIABLE] = folder
         _announce(settings)
-        return _serve(settings)
+        with closing(Database(database_url(settings, load_common_settings()))) as database:
+            return _serve(settings, database)
 
 
-def _serve(settings: ServiceSettings) -> int:
+def _serve(settings: ServiceSettings, database: Database) -> int:
+    """Serve until stopped, or until the database's file is lost."""
+    lost: list[DatabaseLost] = []
+
+    def look() -> None:
+        try:
+            database.ask()
+        except DatabaseLost as error:
+            if not lost:
+                lost.append(error)
+                os.kill(os.getpid(), signal.SIGTERM)
+        except Exception:  # noqa: BLE001  it may come back; the readiness probe says so meanwhile
+            return
+
+    with Periodic("database", _LOOK_SECONDS, look):
+        code = _run(settings)
+    if lost:
+        sys.stderr.write(f"serve: {lost[0]}\n")
+        return 1
+    return code
+
+
+def _run(settings: ServiceSettings) -> int:
     try:
         uvicorn.run(
             "src.service.app:create_app",

@@ -27,6 +27,7 @@ from src.chain.text import sanitise_text
 from src.monitoring import metrics
 from src.service.api import alerts, analysis, decisions, fraud, models, operations
 from src.service.context import Service
+from src.service.database.engine import DatabaseLost
 from src.service.http.guard import App, Guard
 from src.service.http.problems import MEDIA_TYPE, Problem, ProblemDocument, our_mistake
 from src.service.settings import ServiceSettings, load_service_settings
@@ -178,6 +179,11 @@ def _add_error_handlers(app: FastAPI) -> None:
         metrics.error_occurred(error)
         busy = Problem(503, "The database is unavailable.", headers={"Retry-After": "5"})
         return _answer(request, busy)
+
+    @app.exception_handler(DatabaseLost)
+    async def on_lost_database(request: Request, error: DatabaseLost) -> Response:
+        metrics.error_occurred(error)
+        return _answer(request, Problem(503, "The database's file was deleted or replaced."))
 
     @app.exception_handler(Exception)
     async def on_mistake(request: Request, error: Exception) -> Response:

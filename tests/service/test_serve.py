@@ -206,3 +206,12 @@ def test_a_report_without_a_node_is_of_the_embedded_demo(
     out = tmp_path / "report.html"
     assert report.main([THEFT, "--out", str(out)]) == 0
     assert THEFT in out.read_text()
+
+
+def test_a_deleted_database_ends_the_service_with_a_message(tmp_path: Path) -> None:
+    with serving(tmp_path) as (_, process):
+        Path(sqlite_url(tmp_path).removeprefix("sqlite:///")).unlink()
+        _, said = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 1
+    assert said.splitlines()[-1].startswith("serve: sqlite:///")
+    assert "was deleted or replaced" in said

@@ -29,6 +29,10 @@ class DatabaseError(RuntimeError):
     """The database cannot be opened. The message says what to do and holds no password."""
 
 
+class DatabaseLost(DatabaseError):
+    """The SQLite file was deleted or replaced while it was open: what is written is lost."""
+
+
 class Database:
     """Connections to SQLite or PostgreSQL. Thread-safe; open one in each process.
 
@@ -96,11 +100,15 @@ class Database:
         host = url.host or url.query.get("host") or "this machine"
         return f"the PostgreSQL database on {host}"
 
+    def ask(self) -> None:
+        """Raise whatever is wrong, if the database does not answer or lacks the tables."""
+        with self.reading() as connection:
+            connection.execute(text("SELECT 1 FROM alembic_version"))
+
     def is_ready(self) -> bool:
         """Whether the database answers and has the service's tables."""
         try:
-            with self.reading() as connection:
-                connection.execute(text("SELECT 1 FROM alembic_version"))
+            self.ask()
         except Exception:  # noqa: BLE001 - whatever is wrong, it is not ready
             return False
         return True
@@ -182,6 +190,7 @@ def _sqlite_engine(file: str) -> Engine:
         raise DatabaseError(
             f"sqlite:///{file}: cannot create its folder ({reason(error)}); see DATABASE_URL"
         ) from None
+    same_file = _SameFile(Path(file))
     engine = create_engine(
         f"sqlite:///{file}",
         pool_size=_POOL_SIZE,
@@ -189,14 +198,47 @@ def _sqlite_engine(file: str) -> Engine:
         connect_args={"timeout": _BUSY_SECONDS, "isolation_level": None},
     )
 
+    @event.listens_for(engine, "do_connect")
+    def _before_connecting(*_: Any) -> None:
+        same_file.check()  # SQLite would create an empty file
+
     @event.listens_for(engine, "connect")
     def _configure(connection: Any, _record: Any) -> None:
+        same_file.remember()
         for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
             connection.execute(f"PRAGMA {pragma}").close()
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
+        same_file.check()
         writes = connection.get_execution_options().get(_WRITES)
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine
+
+
+class _SameFile:
+    """Whether a path still leads to the file that was opened first."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._identity: tuple[int, int] | None = None
+
+    def remember(self) -> None:
+        if self._identity is None:
+            self._identity = self._present()
+
+    def check(self) -> None:
+        """Raise DatabaseLost if it leads to another file, or to none."""
+        if self._identity is not None and self._identity != self._present():
+            raise DatabaseLost(
+                f"sqlite:///{self._path} was deleted or replaced while it was in use: nothing more"
+                " is written. Put the file back, or start again with the new one"
+            )
+
+    def _present(self) -> tuple[int, int] | None:
+        try:
+            status = self._path.stat()
+        except OSError:
+            return None
+        return status.st_dev, status.st_ino

@@ -22,7 +22,7 @@ from src.service.database.chain import (
     transactions_in,
 )
 from src.service.database.decisions import store_decision
-from src.service.database.engine import Database
+from src.service.database.engine import Database, DatabaseLost
 from src.service.database.watching import (
     WatchedBlock,
     add_watched,
@@ -101,6 +101,8 @@ class Watcher:
                 self._failed(error)
                 pause = min(2 * pause, _MAX_BACKOFF)
                 logger.warning("%s; trying again in %.0f s", error, pause)
+            except DatabaseLost:
+                raise
             # For example, the database is unavailable: nothing is lost, the block is not done.
             except Exception as error:
                 self._failed(error)

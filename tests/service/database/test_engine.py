@@ -14,7 +14,13 @@ from src.service.database import (
     alerts,
     chain,
 )
-from src.service.database.engine import MIGRATIONS, Database, DatabaseError, alembic_config
+from src.service.database.engine import (
+    MIGRATIONS,
+    Database,
+    DatabaseError,
+    DatabaseLost,
+    alembic_config,
+)
 from src.service.database.tables import metadata
 from tests.conftest import TX_HASH, USDC
 from tests.service.database.rows import listed, store, store_alert, transaction
@@ -120,3 +126,24 @@ def test_a_failed_transaction_leaves_nothing(database: Database) -> None:
         fail()
     with database.reading() as connection:
         assert chain.find_transaction(connection, 1, TX_HASH) is None
+
+
+@pytest.mark.parametrize("is_replaced", [False, True])
+def test_a_file_that_is_deleted_or_replaced_in_use_is_noticed(
+    tmp_path: Path, is_replaced: bool
+) -> None:
+    opened = Database(database_url("sqlite", tmp_path))
+    opened.migrate()
+    store(opened, transaction())
+    file = Path(str(opened.engine.url.database))
+    other = file.with_name("other")
+    file.rename(other)
+    if is_replaced:
+        file.write_bytes(other.read_bytes())
+    with pytest.raises(DatabaseLost, match="was deleted or replaced"):
+        store(opened, transaction())
+    with pytest.raises(DatabaseLost), opened.reading() as connection:
+        connection.execute(text("SELECT 1"))
+    assert not opened.is_ready()
+    assert file.exists() == is_replaced  # no empty file was created
+    opened.close()
