@@ -64,6 +64,7 @@ class _World:
             self.cache,
             FactStore(None, 1),
             load_well_known_tokens(1),
+            chain_id=1,
             deadline_seconds=1.0,
         )
         src.agent.BOT = replace(bot, lookups=lookups)

@@ -66,6 +66,7 @@ class AddressList:
         self._labels: Mapping[str, str] | None = None
         self._read_at = 0.0
         self._stamp: tuple[int, int] | None = None
+        self._broken: str | None = None  # why the present file is not in use
         self._stop = threading.Event()
         self._client: HttpClient | None = None
         self._path: Path | None = None
@@ -104,6 +105,8 @@ class AddressList:
         """A message about a problem with the list, or None."""
         if self._labels is None:
             return "the list of bad addresses could not be read so far"
+        if self._broken is not None:
+            return f"the list of bad addresses stays as it was: {self._broken}"
         age = self._clock() - self._read_at
         if age > _STALE_REFRESHES * self._refresh_seconds:
             return f"the list of bad addresses is {age / 3600:.1f} hours old"
@@ -124,11 +127,14 @@ class AddressList:
                 elif self._path is not None:
                     self._read_file(self._path)
                 wait = self._refresh_seconds
+                self._broken = None
             except (AddressListError, SourceError) as error:
+                self._broken = str(error) if self._path is not None else None
                 if not self._stop.is_set():
                     logger.warning("the list of bad addresses stays as it was: %s", error)
                 wait = min(_RETRY_SECONDS, self._refresh_seconds)
-            except Exception:  # a bug on unforeseen input must not end the reading for good
+            except Exception as error:  # unforeseen input must not end the reading for good
+                self._broken = type(error).__name__
                 logger.exception("the list of bad addresses stays as it was")
                 wait = min(_RETRY_SECONDS, self._refresh_seconds)
             if self._path is not None:

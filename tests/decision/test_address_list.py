@@ -107,9 +107,11 @@ def test_a_changed_file_is_read_again_and_a_broken_one_is_not_used(tmp_path, lis
     changed.write_text(number)
     changed.replace(path)
     wait_until(lambda: read.count(number) >= 2)
+    assert "not" in addresses.problem()
     changed.write_text(ALICE)
     changed.replace(path)
     wait_until(lambda: len(addresses) == 1)
+    wait_until(lambda: addresses.problem() is None)
 
 
 def test_the_list_is_read_again_after_any_error(tmp_path, listed, monkeypatch):
