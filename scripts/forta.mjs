@@ -211,12 +211,26 @@ async function checkNode(url) {
   let why;
   try {
     const answer = await fetchJson({ url, timeout: NODE_TIMEOUT_MS }, JSON.stringify(request));
-    if (answer?.result) return;
+    if (answer?.result) return checkChain(Number(answer.result));
     why = answer?.error?.message ?? "not an Ethereum node";
   } catch (error) {
     why = error.serverError?.code ?? (error.status ? `HTTP ${error.status}` : error.reason ?? error.message);
   }
   fail(`the node at ${new URL(url).origin} does not answer (${why}); JSON_RPC_URL or --config FILE names another`, 1);
+}
+
+// Where FORTA_CHAIN_ID is set elsewhere, the bot itself refuses.
+function checkChain(chainId) {
+  const wanted = process.env.FORTA_CHAIN_ID?.trim();
+  if (wanted && Number(wanted) !== chainId) fail(`FORTA_CHAIN_ID is ${wanted}, but the node is on chain ${chainId}`);
+  return chainId;
+}
+
+// The CLI's cache of blocks, by number, is one for all chains: keep one for each.
+function separateCaches(chainId) {
+  const cache = require("flat-cache");
+  const { load } = cache;
+  cache.load = (name, folder) => load(`${name}-${chainId}`, folder);
 }
 
 // A lagging node, for example one of several behind a load balancer, returns null for the newest
@@ -275,7 +289,7 @@ function help() {
     lines.push(
       "",
       `The node is jsonRpcUrl of --config FILE, else JSON_RPC_URL, else jsonRpcUrl of ${CONFIG}.`,
-      "--nocache writes no blocks to the CLI's cache, which does not tell chains apart.",
+      "--nocache writes no blocks to the CLI's cache, which tells chains apart by their ids only.",
     );
   }
   process.stdout.write(`${lines.join("\n")}\n`);
@@ -321,7 +335,7 @@ if (mode === "keyfile") await makeKey();
 if (command[0] === "run") endTogether();
 if (run) {
   const merged = configuration(values.config);
-  await checkNode(merged.jsonRpcUrl);
+  separateCaches(await checkNode(merged.jsonRpcUrl));
   expectAnswers(merged.jsonRpcUrl, patience);
   config = write(merged);
 }

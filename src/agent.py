@@ -12,19 +12,19 @@ finding. `initialize` may raise: a bot without a verified model must not start.
 import gc
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import sha256
-from typing import Any
+from typing import Any, TypeVar
 
-from forta_agent import Finding, TransactionEvent
+from forta_agent import Finding, Network, TransactionEvent
 from forta_agent.receipt import Log
 
 from src.chain.facts import Facts
 from src.chain.lookups.late_keys import ExplorerKeys, fetch_keys_later
 from src.chain.lookups.lookups import Lookups
-from src.chain.networks import network
+from src.chain.networks import described, network
 from src.chain.quantities import SECONDS_PER_MINUTE
 from src.chain.transactions import TransactionFields
 from src.chain.transfers import (
@@ -43,7 +43,7 @@ from src.detection.features.definitions import FEATURE_NAMES
 from src.detection.forest.model import load_model
 from src.detection.records import Decision
 from src.monitoring.bot_metrics import BotMetrics
-from src.settings import Settings, load_settings
+from src.settings import Settings, load_settings, on_the_nodes_chain
 from src.utils import data_processing
 from src.utils.findings import (
     FindingContext,
@@ -57,6 +57,7 @@ from src.variables import reveal
 
 LOGGER = get_logger(__name__)
 
+F = TypeVar("F")
 _RECURSION_LIMIT = 1_000  # Python's own default
 
 
@@ -83,6 +84,21 @@ class Bot:
         self.lookups.close()
 
 
+class WrongChain(ValueError):
+    """An event is of another chain than the bot."""
+
+
+def _chain_without_a_name(kind: type[Network], chain_id: object) -> Network | None:
+    """A member for a chain that the SDK does not list, whose events it could not even build."""
+    if not isinstance(chain_id, int):
+        return None
+    member = int.__new__(kind, chain_id)
+    member._name_, member._value_ = f"CHAIN_{chain_id}", chain_id
+    return member
+
+
+Network._missing_ = classmethod(_chain_without_a_name)
+
 BOT: Bot | None = None
 
 
@@ -100,10 +116,24 @@ def initialize() -> None:
     # forta-agent's dependencies raise this to 100,000, where deeply nested JSON from a hostile
     # source overflows the C stack and ends the process instead of raising RecursionError.
     sys.setrecursionlimit(_RECURSION_LIMIT)
-    settings = load_settings()
+    BOT = open_bot(load_settings())
+    data_processing.use(BOT.pipeline, BOT.lookups)
+    # Exclude the loaded objects from garbage collection. Scanning them takes 60 ms of CPU, which on
+    # a scan node is a third of a second in the middle of a transaction.
+    gc.collect()
+    gc.freeze()
+
+
+def open_bot(settings: Settings) -> Bot:
+    """Load and verify what the settings name, on the chain of their node.
+
+    Raises:
+        ModelError, SettingsError, PolicyError, AddressListError: the configuration is invalid.
+    """
     model = load_model(  # isolation_forest.pkl, written with dill, held against its manifest
         settings.model_path, available_inputs=FEATURE_NAMES, public_key=settings.model_public_key
     )
+    settings = on_the_nodes_chain(settings)
     pipeline = Pipeline.from_settings(settings, model, counterparties=CounterpartyBook())
     _prove_decoding(pipeline)
     lookups = open_lookups(settings)
@@ -114,17 +144,13 @@ def initialize() -> None:
         folder=settings.cache_dir,
         chain_id=settings.chain_id,
     )
-    data_processing.use(pipeline, lookups)
     metrics = _serve_metrics(settings, pipeline, lookups)
-    BOT = Bot(settings, pipeline, lookups, deduplicator, metrics)
-    # Exclude the loaded objects from garbage collection. Scanning them takes 60 ms of CPU, which on
-    # a scan node is a third of a second in the middle of a transaction.
-    gc.collect()
-    gc.freeze()
     LOGGER.info(
-        "model %s ready: %d trees, %d inputs, threshold %g",
-        model.version, model.forest.trees.n_trees, len(model.inputs), pipeline.threshold,
+        "model %s ready on %s: %d trees, %d inputs, threshold %g",
+        model.version, described(settings.chain_id), model.forest.trees.n_trees,
+        len(model.inputs), pipeline.threshold,
     )  # fmt: skip
+    return Bot(settings, pipeline, lookups, deduplicator, metrics)
 
 
 def handle_transaction(transaction_event: TransactionEvent) -> list[Finding]:
@@ -133,35 +159,55 @@ def handle_transaction(transaction_event: TransactionEvent) -> list[Finding]:
     Without ERC-20 transfers there is no finding; else one primary finding (normal ones according
     to NORMAL_FINDINGS) and one for each rule that requests a more severe action.
     """
+    return assess_event(transaction_event, BOT, TokenTransfersFinding.emit_finding)
+
+
+def assess_event(
+    event: Any, bot: Bot | None, emit: Callable[[TokenTransfersFinding], F]
+) -> list[F]:
+    """The findings for an event of either SDK. Never raises.
+
+    Args:
+        event: a `TransactionEvent`.
+        bot: None for the one that `initialize` makes.
+        emit: makes a finding of the SDK.
+    """
     started = time.perf_counter()
-    transaction = TransactionFields.from_event(transaction_event)
+    transaction = TransactionFields.from_event(event)
     transfers: Sequence[Transfer] = ()
+    reason = ""
     try:
-        transfers, native = decode_logs(transaction_event.logs)
+        transfers, native = decode_logs(event.logs)
         if native:
             transaction = transaction._replace(native=native)
-        if BOT is not None and BOT.metrics is not None:
-            BOT.metrics.decoded(time.perf_counter() - started, transfers=len(transfers))
-        upgraded = upgraded_contracts(transaction_event.logs)
+        if bot is not None and bot.metrics is not None:
+            bot.metrics.decoded(time.perf_counter() - started, transfers=len(transfers))
+        upgraded = upgraded_contracts(event.logs)
         if upgraded:
-            _ready().lookups.tokens_changed(upgraded)
+            bot = bot or _ready()
+            bot.lookups.tokens_changed(upgraded)
         if not transfers:
             return []
-        bot = _ready()
+        bot = bot or _ready()
+        if transaction.chain_id not in (None, bot.settings.chain_id):
+            raise WrongChain(f"{transaction.chain_id}, the bot runs on {bot.settings.chain_id}")
         tokens = shown_tokens(transfers)
         facts = bot.lookups.gather(tokens, transaction.sender, transaction.block_number)
         waited = time.perf_counter() - started
         result = bot.pipeline.assess(transaction, transfers, facts)  # features, score, decision
         feature_seconds = waited + result.feature_seconds
         context = _context(
-            transaction, transfers, result.features, feature_seconds, result.decision
+            bot, transaction, transfers, result.features, feature_seconds, result.decision
         )
         findings = list(_findings(bot, transaction, result, context))
         if bot.metrics is not None:
             bot.metrics.assessed(result, feature_seconds)
             ids = [finding.alert.spec.id for finding in findings]
             bot.metrics.emitted(ids, result.decision.action.name, started)
-        return [finding.emit_finding() for finding in findings]
+        return [emit(finding) for finding in findings]
+    except WrongChain as error:
+        kind, reason = "WrongChain", f"the transaction is of chain {error}"
+        LOGGER.error("transaction %s: %s", transaction.tx_hash, reason)
     except (
         MemoryError
     ):  # logging needs memory that is only available once the exception is released
@@ -170,11 +216,11 @@ def handle_transaction(transaction_event: TransactionEvent) -> list[Finding]:
     except Exception as error:
         LOGGER.exception("transaction %s could not be scored", transaction.tx_hash)
         kind = type(error).__name__
-    if BOT is not None and BOT.metrics is not None:
-        BOT.metrics.failed(kind)
-    context = _context(transaction, transfers, {}, time.perf_counter() - started)
-    alert = invalid_alert(transaction.sender, f"internal error: {kind}")
-    return [InvalidModelFeatures(alert, context).emit_finding()]
+    if bot is not None and bot.metrics is not None:
+        bot.metrics.failed(kind)
+    context = _context(bot, transaction, transfers, {}, time.perf_counter() - started)
+    alert = invalid_alert(transaction.sender, reason or f"internal error: {kind}")
+    return [emit(InvalidModelFeatures(alert, context))]
 
 
 def health_check() -> list[str]:
@@ -232,21 +278,23 @@ def _count(bot: Bot, *, is_anomaly: bool) -> float:
 
 
 def _context(
+    bot: Bot | None,
     transaction: TransactionFields,
     transfers: Sequence[Transfer],
     features: Mapping[str, Any],
     feature_seconds: float,
     decision: Decision | None = None,
 ) -> FindingContext:
+    chain_id = transaction.chain_id or (bot and bot.settings.chain_id)
     return FindingContext(
         tx_hash=transaction.tx_hash or UNKNOWN,
         from_address=transaction.sender or UNKNOWN,
         timestamp=transaction.timestamp,
-        protocol=network(BOT.settings.chain_id if BOT else 1).name,
+        protocol=network(chain_id).name if chain_id else UNKNOWN,
         addresses=involved_addresses(transaction, transfers),
         features=features,
-        model_version=BOT.pipeline.model.version if BOT else UNKNOWN,
-        anomaly_threshold=BOT.pipeline.threshold if BOT else None,
+        model_version=bot.pipeline.model.version if bot else UNKNOWN,
+        anomaly_threshold=bot.pipeline.threshold if bot else None,
         feature_seconds=feature_seconds,
         decision=decision,
     )

@@ -26,6 +26,7 @@ from typing import NoReturn, ParamSpec
 
 from src.chain.clients.urls import is_http_url
 from src.chain.errors import SourceError
+from src.chain.networks import chain_ids_by_name
 from src.files import check_output_file, check_output_folder, reason
 
 WRONG_USAGE = 2
@@ -147,6 +148,18 @@ def whole(low: int, high: int | None = None) -> Callable[[str], int]:
 
 
 natural = whole(0)
+
+
+def chain(text: str) -> int:
+    """A chain by its id, or by its name in findings."""
+    chain_ids = chain_ids_by_name()
+    if text in chain_ids:
+        return chain_ids[text]
+    if not (text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS and int(text) > 0):
+        raise argparse.ArgumentTypeError(
+            f"{_shown(text)} is neither a chain id nor one of {', '.join(sorted(chain_ids))}"
+        )
+    return int(text)
 
 
 def add_created_at(parser: argparse.ArgumentParser) -> None:

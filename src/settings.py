@@ -12,7 +12,8 @@ import logging
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from typing import Any
 from src.chain.clients.json_text import without_comments
 from src.chain.clients.urls import ETHERSCAN_URL, ETHPLORER_URL, OWNER_STORE_URL, explorer_api
 from src.chain.errors import SourceError
+from src.chain.quantities import as_int
 from src.detection.signature import is_key, public_key
 from src.files import read_file, reason
 from src.variables import (
@@ -50,6 +52,8 @@ _SECRETS = ("ETHERSCAN_API_KEY", "ETHPLORER_API_KEY")
 # The documented limit for a transaction is 30 seconds.
 _MAX_LOOKUP_DEADLINE_SECONDS = 25.0
 _OWNER_STORE_TIMEOUT_SECONDS = 4.0
+_NODE_TIMEOUT_SECONDS = 5.0
+MAX_CHAIN_ID = 2**63 - 1
 _MAX_FILE_BYTES = 1024 * 1024
 
 logger = logging.getLogger(__name__)
@@ -117,7 +121,8 @@ class Settings:
             emitted; 0 disables this.
         cache_dir: folder for facts across restarts; None for memory only.
         lookup_deadline_seconds: total time to wait for sources per transaction.
-        chain_id: the chain of the bot.
+        chain_id: the chain of the bot, see `on_the_nodes_chain`.
+        is_chain_set: whether FORTA_CHAIN_ID is set.
         owner_store_failed: whether the owner's document at Forta could not be read, so that
             loading it later may add keys.
     """
@@ -155,7 +160,8 @@ class Settings:
         number(0.01, _MAX_LOOKUP_DEADLINE_SECONDS),
         1.0,
     )
-    chain_id: int = setting("FORTA_CHAIN_ID", whole_number(1, 2**63 - 1), 1)
+    chain_id: int = setting("FORTA_CHAIN_ID", whole_number(1, MAX_CHAIN_ID), 1)
+    is_chain_set: bool = False
     owner_store_failed: bool = False
 
 
@@ -199,7 +205,41 @@ def load_settings(
         env, given.get("json_rpc_url"), project_root, home or _home(), arguments
     )
     given["model_public_key"] = given.get("model_public_key") or _public_half(env)
-    return Settings(**given, owner_store_failed=owner_store_failed)
+    return Settings(
+        **given, is_chain_set="chain_id" in given, owner_store_failed=owner_store_failed
+    )
+
+
+def on_the_nodes_chain(settings: Settings) -> Settings:
+    """The settings with the chain that the node is on, which is asked for it once.
+
+    Raises:
+        SettingsError: FORTA_CHAIN_ID is set to another chain, or is not set and the node does not
+            answer: what is stored or reported under a wrong chain is worse than no start.
+    """
+    if settings.json_rpc_url is None:
+        return settings
+    # `requests` is a slow import
+    from src.chain.clients.rpc import JsonRpcClient  # noqa: PLC0415
+
+    try:
+        with closing(JsonRpcClient(settings.json_rpc_url, timeout=_NODE_TIMEOUT_SECONDS)) as node:
+            chain_id = as_int(node.call("eth_chainId", [])) or 0
+        problem = "eth_chainId returned no chain id"
+    except SourceError as error:
+        chain_id, problem = 0, str(error)
+    if not 0 < chain_id <= MAX_CHAIN_ID:
+        if not settings.is_chain_set:
+            raise SettingsError("FORTA_CHAIN_ID", f"set, since the node does not say it: {problem}")
+        logger.warning(
+            "the node does not say its chain (%s): FORTA_CHAIN_ID is %d", problem, settings.chain_id
+        )
+        return settings
+    if settings.is_chain_set and chain_id != settings.chain_id:
+        raise SettingsError(
+            "FORTA_CHAIN_ID", f"{chain_id}, the chain of the node, or unset", str(settings.chain_id)
+        )
+    return replace(settings, chain_id=chain_id)
 
 
 def model_public_key(

@@ -140,6 +140,7 @@ def start_bot(bundle_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ca
         for name, value in {
             "MODEL_PATH": str(bundle_path),
             "JSON_RPC_URL": "http://127.0.0.1:1",
+            "FORTA_CHAIN_ID": "1",
             **settings,
         }.items():
             monkeypatch.setenv(name, value)

@@ -25,6 +25,7 @@ class TransactionFields(NamedTuple):
         native: its native transfers, in log order, where the chain logs them (EIP-7708): all of
             them then, internal ones and `value` included. Empty on other chains.
         gas_cost: wei paid for gas, or None if unknown: an event has no receipt.
+        chain_id: of the event, or None if it does not say.
     """
 
     tx_hash: str
@@ -36,6 +37,7 @@ class TransactionFields(NamedTuple):
     value: int | None = None
     native: Sequence[NativeTransfer] = ()
     gas_cost: int | None = None
+    chain_id: int | None = None
 
     @classmethod
     def from_event(cls, event: Any) -> Self:
@@ -53,4 +55,5 @@ class TransactionFields(NamedTuple):
             else None,
             block_number=as_int(getattr(block, "number", None)),
             value=as_int(getattr(transaction, "value", None)),
+            chain_id=as_int(getattr(event, "network", None)),
         )

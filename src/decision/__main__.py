@@ -4,10 +4,15 @@ import argparse
 import sys
 
 from src import cli
+from src.chain.networks import described
+from src.chain.well_known import load_well_known_tokens
 from src.decision.policy_file import load_policy
 from src.detection.detectors import DETECTORS
+from src.detection.detectors.base import Need
+from src.detection.errors import ModelError
+from src.detection.forest.manifest import read_manifest
 from src.detection.policy import Mode, Policy
-from src.settings import DEFAULT_POLICY_PATH, model_public_key
+from src.settings import DEFAULT_POLICY_PATH, Settings, load_settings, model_public_key
 
 _DESCRIPTION = """\
 Check a policy file as the bot does at its start, and show what it configures. Errors name the line.
@@ -15,7 +20,7 @@ See docs/policy.md.
 """
 _EPILOG = """\
 examples:
-  npm run policy -- --check policy.yaml --chain 1
+  npm run policy -- --check policy.yaml --chain base
   npm run policy -- --detectors
 
 exit codes: 0 valid, 1 invalid, 2 wrong usage.
@@ -30,13 +35,20 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stdout.write(_describe_detectors())
         return 0
     policy = load_policy(options.check, model_public_key())
-    sys.stdout.write(f"{options.check} is valid.\n{_describe(policy, options.chain)}")
+    settings = load_settings()
+    chain_id = settings.chain_id if options.chain is None else options.chain
+    sys.stdout.write(f"{options.check} is valid.\n{_describe(policy, chain_id, settings)}")
     return 0
 
 
-def _describe(policy: Policy, chain_id: int) -> str:
-    lines = [f"On chain {chain_id}:"]
+def _describe(policy: Policy, chain_id: int, settings: Settings) -> str:
+    lines = [f"On {described(chain_id)}:"]
+    unmet, problem = _unmet_needs(chain_id, settings)
     for name, entry in policy.for_chain(chain_id).items():
+        lacking = sorted(DETECTORS[name].NEEDS & unmet)
+        if lacking and entry.mode is not Mode.OFF:
+            lines.append(f"  -      {name}: no effect, {lacking[0]}")
+            continue
         values = ", ".join(
             f"{parameter} {'the model’s' if value is None else format(value, 'g')}"
             for parameter, value in entry.parameters.items()
@@ -50,7 +62,19 @@ def _describe(policy: Policy, chain_id: int) -> str:
         for scope in policy.scopes
         if not scope.chains or chain_id in scope.chains
     ]
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *problem]) + "\n"
+
+
+def _unmet_needs(chain_id: int, settings: Settings) -> tuple[set[Need], list[str]]:
+    """What the chain and the configured model do not offer, and a line where that is unknown."""
+    unmet = set() if len(load_well_known_tokens(chain_id)) else {Need.WELL_KNOWN_SYMBOLS}
+    try:
+        manifest = read_manifest(settings.model_path, settings.model_public_key)
+    except ModelError as error:
+        return unmet, [f"  ?      what the model knows of amounts: {error}"]
+    if not manifest.token_amounts_on(chain_id):
+        unmet.add(Need.USUAL_AMOUNTS)
+    return unmet, []
 
 
 def _describe_detectors() -> str:
@@ -71,10 +95,9 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     add("--check", type=cli.path, metavar="FILE", default=DEFAULT_POLICY_PATH, help="(policy.yaml)")
     add(
         "--chain",
-        type=cli.natural,
-        metavar="ID",
-        default=1,
-        help="show the policy for this chain (1)",
+        type=cli.chain,
+        metavar="CHAIN",
+        help="show the policy for this chain, by its id or name ($FORTA_CHAIN_ID, else 1)",
     )
     add("--detectors", action="store_true", help="list the detectors and their parameters")
     return parser.parse_args(arguments)

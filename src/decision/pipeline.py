@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from src.chain.facts import Facts
 from src.chain.lookups.build import build_lookups
 from src.chain.lookups.lookups import Lookups
-from src.chain.networks import network
+from src.chain.networks import described, network
 from src.chain.quantities import SECONDS_PER_MINUTE
 from src.chain.transactions import TransactionFields
 from src.chain.transfers import Transfer
@@ -215,16 +215,25 @@ class Pipeline:
         threshold = settings.anomaly_threshold
         if threshold is None:
             threshold = model.manifest.anomaly_threshold
-        amounts = model.manifest.token_amounts
+        chain_id, well_known = settings.chain_id, load_well_known_tokens(settings.chain_id)
         text = read_policy(settings.policy_path, settings.model_public_key)
         policy = parse_policy(text, settings.policy_path.name)
-        equipment = Equipment(threshold, amounts, supervised, attack.problem)
-        suite = DetectorSuite.from_policy(policy, settings.chain_id, equipment)
+        equipment = Equipment(
+            threshold,
+            model.manifest.token_amounts_on(chain_id),
+            supervised,
+            attack.problem,
+            has_token_list=len(well_known) > 0,
+        )
+        suite = DetectorSuite.from_policy(policy, chain_id, equipment)
         logger.info(
-            "policy %s: %s",
+            "policy %s on %s: %s",
             settings.policy_path.name,
+            described(chain_id),
             ", ".join(f"{name} {mode}" for name, mode in suite.detectors) or "no detector",
         )
+        for name, why in suite.lacking.items():
+            logger.warning("%s has no effect: %s", name, why)
         assessor = Assessor(model, attributions=EXPLAINED_INPUTS)
         profile = TokenProfile.from_manifest(model.manifest)
         return cls(
@@ -235,14 +244,14 @@ class Pipeline:
                 assessor,
                 model.inputs,
                 profile,
-                explain_from=explained_from(policy, settings.chain_id, supervised),
+                explain_from=explained_from(policy, chain_id, supervised),
             ),
             threshold=threshold,
             profile=profile,
             suite=suite,
             policy=text,
-            chain_id=settings.chain_id,
-            well_known=load_well_known_tokens(settings.chain_id),
+            chain_id=chain_id,
+            well_known=well_known,
             reserved=reserved_symbols(FEATURE_NAMES),
             supervised=supervised,
             challenger=challenger,

@@ -140,7 +140,9 @@ class Chain:
 
 
 @contextmanager
-def anvil(*, timestamp: int, port: int = 0, folder: Path | None = None) -> Iterator[Chain]:
+def anvil(
+    *, timestamp: int, port: int = 0, folder: Path | None = None, chain_id: int = 1
+) -> Iterator[Chain]:
     """Run an Anvil chain for the length of the `with` block.
 
     The chain begins at block 0, not at a number of today's mainnet: Anvil has no blocks below its
@@ -150,12 +152,14 @@ def anvil(*, timestamp: int, port: int = 0, folder: Path | None = None) -> Itera
         timestamp: of block 0, Unix seconds.
         port: on the loopback; 0 takes a free one.
         folder: for its log and state; removed if this process is killed. A new one by default.
+        chain_id: of the chain.
 
     Raises:
         ChainError: Anvil is missing or does not start.
     """
-    # The SDK only accepts ids of real chains.
-    options = ["--chain-id", "1", "--timestamp", str(timestamp), "--port", str(port)]
+    options = [
+        "--chain-id", str(chain_id), "--timestamp", str(timestamp), "--port", str(port),
+    ]  # fmt: skip
     command = [_binary(), *options, "--host", "127.0.0.1", "--hardfork", "cancun", "--no-cors"]
     with ExitStack() as stack:
         home = folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="anvil-")))

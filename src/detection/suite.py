@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Self
 
 from src.detection.detectors import DETECTORS
-from src.detection.detectors.base import Detector, Equipment
+from src.detection.detectors.base import Detector, Equipment, missing
 from src.detection.evidence import Evidence
 from src.detection.policy import Condition, Match, Mode, Policy, Scope
 from src.detection.records import Decision, Status, Verdict, decide
@@ -24,6 +24,7 @@ class DetectorSuite:
         counting: the detectors whose actions count.
         shadow: those that are recorded only.
         scopes: for whom which of them do not apply.
+        lacking: verdicts for the detectors that lack what they need here.
     """
 
     def __init__(
@@ -31,7 +32,9 @@ class DetectorSuite:
         counting: Sequence[Detector],
         shadow: Sequence[Detector] = (),
         scopes: Sequence[Scope] = (),
+        lacking: Sequence[Verdict] = (),
     ) -> None:
+        self._lacking = tuple(lacking)
         self._detectors = [(d, False) for d in counting] + [(d, True) for d in shadow]
         self._by_sender = _by_address(scopes, Match.SENDER)
         self._by_to = _by_address(scopes, Match.TO)
@@ -45,11 +48,16 @@ class DetectorSuite:
             ValueError: parameters that contradict each other.
         """
         made: dict[Mode, list[Detector]] = {Mode.ON: [], Mode.SHADOW: []}
+        lacking = []
         for name, entry in policy.for_chain(chain_id).items():
-            if entry.mode is not Mode.OFF:
+            if entry.mode is Mode.OFF:
+                continue
+            if why := equipment.lacking(DETECTORS[name].NEEDS):
+                lacking.append(replace(missing(name, why), shadow=entry.mode is Mode.SHADOW))
+            else:
                 made[entry.mode].append(DETECTORS[name].build(entry.parameters, equipment))
         scopes = [scope for scope in policy.scopes if not scope.chains or chain_id in scope.chains]
-        return cls(made[Mode.ON], made[Mode.SHADOW], scopes)
+        return cls(made[Mode.ON], made[Mode.SHADOW], scopes, lacking)
 
     @property
     def detectors(self) -> list[tuple[str, Mode]]:
@@ -59,6 +67,11 @@ class DetectorSuite:
             for detector, is_shadow in self._detectors
         ]
 
+    @property
+    def lacking(self) -> dict[str, str]:
+        """Why a detector that the policy has on or in shadow has no effect here, by its name."""
+        return {verdict.detector: verdict.reason for verdict in self._lacking}
+
     def decide(self, evidence: Evidence, *, also: Sequence[Verdict] = ()) -> Decision:
         """Judge one transaction. Never raises on what a detector does.
 
@@ -67,7 +80,7 @@ class DetectorSuite:
             also: verdicts that come from elsewhere, such as a challenger model's.
         """
         scopes = self._scopes_for(evidence) if self._scoped else ()
-        verdicts = list(also)
+        verdicts = [*also, *self._lacking]
         for detector, is_shadow in self._detectors:
             try:
                 verdict = _out_of_scope(detector.NAME, scopes) if scopes else None

@@ -127,6 +127,10 @@ EXPECTED_ANOMALY_RATE = Gauge(
     f"{_PREFIX}_expected_anomaly_rate", "Share of training transactions at or above the threshold.",
     multiprocess_mode="livemostrecent",
 )  # fmt: skip
+CHAIN_INFO = Gauge(
+    f"{_PREFIX}_chain_info", "1 for the chains whose transactions are assessed.",
+    ["chain_id", "chain"], multiprocess_mode="livemax",
+)  # fmt: skip
 POLICY_INFO = Gauge(
     f"{_PREFIX}_policy_info", "1 for the policy in use, 0 for earlier ones.", ["sha256"],
     multiprocess_mode="livemax",
@@ -307,6 +311,11 @@ def fraud_model_in_use(*, version: str, sha256: str, classifier: str) -> None:
 def policy_in_use(sha256: str) -> None:
     """Set the policy in use, by the digest of its file."""
     _use(POLICY_INFO, (sha256,))
+
+
+def chain_in_use(chain_id: int, name: str) -> None:
+    """Set a chain whose transactions are assessed."""
+    CHAIN_INFO.labels(str(chain_id), name).set(1)
 
 
 def block_watched(*, lag_blocks: int, lag_seconds: float) -> None:

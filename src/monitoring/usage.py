@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from src.chain.lookups.lookups import Lookups, SourceUsage
+from src.chain.networks import network
 from src.decision.pipeline import Pipeline, Result
 from src.monitoring import metrics
 from src.monitoring.periodic import Periodic
@@ -85,7 +86,8 @@ class UsageReporter:
 
 
 def pipeline_in_use(pipeline: Pipeline) -> None:
-    """Set the model and the policy in use."""
+    """Set the model, the policy and the chain in use."""
+    metrics.chain_in_use(pipeline.chain_id, network(pipeline.chain_id).name)
     metrics.policy_in_use(hashlib.sha256(pipeline.policy.encode()).hexdigest())
     model, threshold = pipeline.model, pipeline.threshold
     metrics.model_in_use(

@@ -24,6 +24,7 @@ from src.service.settings import (
     load_common_settings,
     load_service_settings,
 )
+from src.settings import on_the_nodes_chain
 from src.utils.logger import log_to_stderr
 
 _KEEP_ALIVE_SECONDS = 30
@@ -112,7 +113,9 @@ def _run(settings: ServiceSettings) -> int:
 
 def _prepare(settings: ServiceSettings, *, check_all: bool) -> None:
     """Check the configuration and migrate the database once, before any worker starts."""
-    common = load_common_settings()
+    common = on_the_nodes_chain(load_common_settings())
+    if common.json_rpc_url:  # the workers inherit it, and start also while the node is down
+        os.environ["FORTA_CHAIN_ID"] = str(common.chain_id)
     with closing(Database(database_url(settings, common))) as database:
         database.migrate()
     if check_all:  # otherwise needed only by workers

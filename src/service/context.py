@@ -36,7 +36,7 @@ from src.service.settings import (
     load_common_settings,
     load_service_settings,
 )
-from src.settings import Settings
+from src.settings import Settings, on_the_nodes_chain
 from src.variables import SettingsError
 
 logger = logging.getLogger(__name__)
@@ -84,7 +84,9 @@ class Service:
             database = Database(database_url(settings, common))
             opening.callback(database.close)
             database.migrate()
-            if is_demo:
+            if not is_demo:
+                common = on_the_nodes_chain(common)
+            else:
                 contamination = max(settings.contamination, _DEMO_CONTAMINATION)
                 settings = replace(settings, contamination=contamination)
                 url = opening.enter_context(embedded_node())

@@ -91,8 +91,10 @@ class Decider:
 
     @property
     def detectors(self) -> list[tuple[str, str]]:
-        """Name and mode of each detector that runs."""
-        return [(name, str(mode)) for name, mode in self.pipeline.suite.detectors]
+        """Name and mode of each detector that runs, and why others have no effect."""
+        suite = self.pipeline.suite
+        lacking = [(name, f"no effect: {why}") for name, why in suite.lacking.items()]
+        return [(name, str(mode)) for name, mode in suite.detectors] + lacking
 
     @property
     def caches(self) -> dict[str, Callable[[], CacheInfo]]:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -32,7 +32,7 @@ from src.chain.recording.fetch import BlockFetcher, Node
 from src.chain.recording.format import Recording, RecordingError, open_writer
 from src.datasets.tables import read_table, require_columns
 from src.files import write_file
-from src.settings import Settings, load_settings
+from src.settings import Settings, load_settings, on_the_nodes_chain
 from src.variables import reveal
 
 AGE_COLUMN = "sender_age_minutes"
@@ -77,6 +77,7 @@ def run(options: argparse.Namespace) -> int:
         wanted = read_block_list(options.blocks)
     else:
         wanted = [WantedBlock(n) for n in range(options.from_block, options.to_block + 1)]
+    settings = on_the_nodes_chain(replace(settings, json_rpc_url=url))
     client = JsonRpcClient(
         url,
         timeout=30.0,

@@ -17,7 +17,7 @@ from src.decision.pipeline import Pipeline, open_lookups
 from src.decision.tokens import shown_tokens
 from src.detection.features.definitions import FEATURE_NAMES
 from src.detection.forest.model import load_model
-from src.settings import load_settings
+from src.settings import load_settings, on_the_nodes_chain
 
 _in_use: tuple[Pipeline, Lookups] | None = None
 
@@ -31,7 +31,7 @@ def use(pipeline: Pipeline, lookups: Lookups) -> None:
 
 def _current() -> tuple[Pipeline, Lookups]:
     if _in_use is None:
-        settings = load_settings()
+        settings = on_the_nodes_chain(load_settings())
         model = load_model(settings.model_path, FEATURE_NAMES, public_key=settings.model_public_key)
         use(Pipeline.from_settings(settings, model), open_lookups(settings))
     assert _in_use is not None  # noqa: S101  set above

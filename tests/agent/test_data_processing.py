@@ -149,6 +149,7 @@ def test_without_initialize_the_helpers_use_the_settings_and_the_model_in_place(
 ):
     monkeypatch.setenv("MODEL_PATH", str(bundle_path))
     monkeypatch.setenv("JSON_RPC_URL", "http://127.0.0.1:1")
+    monkeypatch.setenv("FORTA_CHAIN_ID", "1")
     valid, features = get_features(ALICE, TIMESTAMP, [transfer()])
     assert valid
     assert features["USDC_value"] == 1

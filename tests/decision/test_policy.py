@@ -166,6 +166,28 @@ def test_the_command_checks_a_policy(tmp_path, capsys):
     assert "no such file" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("chain", "title", "without_effect"),
+    [
+        ("1", "Ethereum (chain 1)", set()),
+        ("base", "Base (chain 8453)", {"fresh_account_large_value", "disproportionate_mint"}),
+        (
+            "424242",
+            "Chain 424242 (no record)",
+            {"impersonated_token", "fresh_account_large_value", "disproportionate_mint"},
+        ),
+    ],
+)
+def test_the_command_says_which_detectors_have_no_effect_on_a_chain(
+    chain, title, without_effect, capsys
+):
+    assert command.main(["--check", str(REPOSITORY / "policy.yaml"), "--chain", chain]) == 0
+    said = capsys.readouterr().out
+    assert f"On {title}:" in said
+    assert {name for name in DETECTORS if f"-      {name}: no effect, " in said} == without_effect
+    assert all(f"on     {name}" in said for name in DETECTORS.keys() - without_effect)
+
+
 def test_the_command_lists_detectors(capsys):
     assert command.main(["--detectors"]) == 0
     listed = capsys.readouterr().out

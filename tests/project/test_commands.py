@@ -180,7 +180,7 @@ WRONG = [
     ("policy", "--check UNREADABLE", "cannot be read: Permission denied"),
     ("policy", "--check BINARY", "cannot be read: not UTF-8 text"),
     ("policy", "--check EMPTY", "the file is empty"),
-    ("policy", "--chain x", "'x' is not a whole number"),
+    ("policy", "--chain x", "'x' is neither a chain id nor one of arbitrum"),
     ("record", "--from-block x --to-block 2 --out MISSING", "'x' is not a whole number from 0 up"),
     ("record", "--from-block 1 --to-block 2 --out MISSING", "JSON_RPC_URL"),
     ("record", "--from-block 1 --to-block 2 --out READONLY/x", "READONLY/x: Permission denied"),

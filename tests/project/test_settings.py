@@ -88,6 +88,7 @@ def test_every_setting_is_read_from_the_environment(tmp_path: Path) -> None:
         cache_dir=Path("/cache"),
         lookup_deadline_seconds=0.5,
         chain_id=137,
+        is_chain_set=True,
     )
 
 

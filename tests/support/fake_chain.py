@@ -71,6 +71,9 @@ class FakeNode:
             answer = {"error": {"code": 3, "message": str(error)}}
         return Response(json.dumps({"jsonrpc": "2.0", "id": body["id"], **answer}))
 
+    def eth_chainId(self) -> str:  # noqa: N802
+        return "0x1"
+
     def eth_blockNumber(self) -> str:  # noqa: N802
         return hex(self.head)
 

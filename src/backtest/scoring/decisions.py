@@ -19,6 +19,7 @@ from src.backtest.scoring.prefilter import (
 )
 from src.backtest.scoring.scoring import Scores
 from src.backtest.scoring.transactions import TransactionBatch
+from src.chain.well_known import load_well_known_tokens
 from src.decision.second_opinion import OpenedAttackModel, explained_from
 from src.decision.tokens import shown_tokens
 from src.detection.assessment import EXPLAINED_INPUTS
@@ -79,13 +80,18 @@ class BatchDecider:
         self._model = model
         self._chain_id = chain_id
         self._threshold = threshold
-        self._amounts = model.manifest.token_amounts
+        self._amounts = model.manifest.token_amounts_on(chain_id)
         self._profile = TokenProfile.from_manifest(model.manifest)
         self._tokens = tokens
         self._impersonators = frozenset(a for a, fact in tokens.items() if fact.impersonates)
         self._attack = attack.model
         self._explain_attack_from = explained_from(policy, chain_id, None)
-        equipment = Equipment(threshold, self._amounts, no_attack_score=attack.problem)
+        equipment = Equipment(
+            threshold,
+            self._amounts,
+            no_attack_score=attack.problem,
+            has_token_list=len(load_well_known_tokens(chain_id)) > 0,
+        )
         self._suite = DetectorSuite.from_policy(policy, chain_id, equipment)
         self._columns = {name: column for column, name in enumerate(model.inputs)}
         self._assessed: dict[bytes, Assessment] = {}

@@ -10,7 +10,7 @@ Poisoning Attack", CCS 2024.)
 from collections.abc import Mapping
 from typing import ClassVar, Self
 
-from src.detection.detectors.base import AlertSpec, Equipment, Parameter, count
+from src.detection.detectors.base import AlertSpec, Equipment, Need, Parameter, count
 from src.detection.evidence import Evidence, LookAlike
 from src.detection.records import ZERO_ADDRESS, Action, TransferLike, Verdict
 
@@ -38,6 +38,7 @@ class AddressPoisoningDetector:
             1, 1, 1000, "Zero transfers in strangers' names from which to review.", whole=True
         ),
     }
+    NEEDS: ClassVar[frozenset[Need]] = frozenset()
 
     def __init__(self, min_zero_transfers: int) -> None:
         self._min_zero_transfers = min_zero_transfers

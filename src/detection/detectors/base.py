@@ -1,8 +1,9 @@
 """The Detector protocol, its alert and policy parameters, and its construction context."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum, unique
 from typing import ClassVar, Protocol, Self
 
 from src.detection.evidence import Evidence
@@ -75,6 +76,14 @@ class SupervisedModel(Protocol):
         """Probability of fraud, 0 to 1. Raises ValueError for a missing or infinite input."""
 
 
+@unique
+class Need(StrEnum):
+    """What a detector cannot work without and some chains do not have; the text says so."""
+
+    WELL_KNOWN_SYMBOLS = "there is no list of this chain's well-known tokens"
+    USUAL_AMOUNTS = "the model knows no usual amounts of this chain's tokens"
+
+
 @dataclass(frozen=True, slots=True)
 class Equipment:
     """What detectors are made with, besides their parameters.
@@ -84,12 +93,22 @@ class Equipment:
         token_amounts: how much of each known token ordinary transfers move, by address.
         supervised: the operator's own classifier, where there is one.
         no_attack_score: why transactions have no attack score; "" where they have.
+        has_token_list: whether the chain's well-known tokens are known.
     """
 
     anomaly_threshold: float = 0.5
     token_amounts: Mapping[str, TokenAmounts] = field(default_factory=dict)
     supervised: SupervisedModel | None = None
     no_attack_score: str = ""
+    has_token_list: bool = True
+
+    def lacking(self, needs: Collection[Need]) -> str:
+        """Why a detector with these needs cannot work; "" where it can."""
+        if Need.WELL_KNOWN_SYMBOLS in needs and not self.has_token_list:
+            return Need.WELL_KNOWN_SYMBOLS
+        if Need.USUAL_AMOUNTS in needs and not self.token_amounts:
+            return Need.USUAL_AMOUNTS
+        return ""
 
 
 class Detector(Protocol):
@@ -103,6 +122,8 @@ class Detector(Protocol):
     """The alert that the detector raises on its own; None where the primary one reports it."""
     SUMMARY: ClassVar[str]
     PARAMETERS: ClassVar[Mapping[str, Parameter]]
+    NEEDS: ClassVar[frozenset[Need]]
+    """Where one is not met, the detector is not asked and the decision says so."""
 
     @classmethod
     def build(cls, parameters: Mapping[str, float | None], equipment: Equipment) -> Self:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import ClassVar, Self
 
-from src.detection.detectors.base import AlertSpec, Equipment, Parameter
+from src.detection.detectors.base import AlertSpec, Equipment, Need, Parameter
 from src.detection.detectors.fresh_account_large_value import large_amount
 from src.detection.evidence import Evidence
 from src.detection.forest.manifest import TokenAmounts
@@ -31,6 +31,7 @@ class DisproportionateMintDetector:
             4, 0, 20, "Robust standard deviations above the token's median from which to review."
         ),
     }
+    NEEDS: ClassVar[frozenset[Need]] = frozenset({Need.USUAL_AMOUNTS})
 
     def __init__(self, token_amounts: Mapping[str, TokenAmounts], *, min_deviations: float) -> None:
         self._large = {

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import ClassVar, Self
 
-from src.detection.detectors.base import AlertSpec, Equipment, Parameter, count
+from src.detection.detectors.base import AlertSpec, Equipment, Need, Parameter, count
 from src.detection.evidence import Evidence
 from src.detection.records import Action, Verdict
 
@@ -27,6 +27,7 @@ class DrainedAccountDetector:
     PARAMETERS: ClassVar[Mapping[str, Parameter]] = {
         "min_tokens": Parameter(3, 1, 1000, "Tokens lost from which to review.", whole=True),
     }
+    NEEDS: ClassVar[frozenset[Need]] = frozenset()
 
     def __init__(self, min_tokens: int) -> None:
         self._min_tokens = min_tokens

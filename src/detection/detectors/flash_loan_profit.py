@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, Self
 
-from src.detection.detectors.base import AlertSpec, Equipment, Parameter, count
+from src.detection.detectors.base import AlertSpec, Equipment, Need, Parameter, count
 from src.detection.evidence import Evidence
 from src.detection.records import NATIVE_DECIMALS, ZERO_ADDRESS, Action, Verdict
 
@@ -38,6 +38,7 @@ class FlashLoanProfitDetector:
             3, 3, 10_000, "Transfers from which a transaction is looked at.", whole=True
         ),
     }
+    NEEDS: ClassVar[frozenset[Need]] = frozenset()
 
     def __init__(self, min_transfers: int) -> None:
         self._min_transfers = min_transfers

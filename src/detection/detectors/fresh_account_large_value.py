@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import ClassVar, Self
 
-from src.detection.detectors.base import AlertSpec, Equipment, Parameter, missing
+from src.detection.detectors.base import AlertSpec, Equipment, Need, Parameter, missing
 from src.detection.evidence import Evidence
 from src.detection.forest.manifest import TokenAmounts
 from src.detection.records import Action, Verdict
@@ -39,6 +39,7 @@ class FreshAccountLargeValueDetector:
             3, 0, 20, "Robust standard deviations above the token's median from which it is large."
         ),
     }
+    NEEDS: ClassVar[frozenset[Need]] = frozenset({Need.USUAL_AMOUNTS})
 
     def __init__(
         self,

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import ClassVar, Self
 
-from src.detection.detectors.base import AlertSpec, Equipment, Parameter
+from src.detection.detectors.base import AlertSpec, Equipment, Need, Parameter
 from src.detection.evidence import Evidence
 from src.detection.records import Action, Verdict
 
@@ -21,6 +21,7 @@ class ImpersonatedTokenDetector:
     )
     SUMMARY: ClassVar[str] = "A token moved bears a well-known token's symbol at another address."
     PARAMETERS: ClassVar[Mapping[str, Parameter]] = {}
+    NEEDS: ClassVar[frozenset[Need]] = frozenset({Need.WELL_KNOWN_SYMBOLS})
 
     @classmethod
     def build(cls, parameters: Mapping[str, float | None], equipment: Equipment) -> Self:  # noqa: ARG003

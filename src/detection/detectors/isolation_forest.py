@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import ClassVar, Self
 
-from src.detection.detectors.base import AlertSpec, Equipment, Parameter, missing
+from src.detection.detectors.base import AlertSpec, Equipment, Need, Parameter, missing
 from src.detection.evidence import Evidence
 from src.detection.records import REMEMBERED_ASSESSMENTS, Action, Verdict
 
@@ -35,6 +35,7 @@ class IsolationForestDetector:
             whole=True,
         ),
     }
+    NEEDS: ClassVar[frozenset[Need]] = frozenset()
 
     def __init__(self, review_at: float, block_at: float, *, review_unscored: bool = True) -> None:
         self.review_at = review_at

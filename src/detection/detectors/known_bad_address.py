@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import ClassVar, Self
 
-from src.detection.detectors.base import AlertSpec, Equipment, Parameter, missing
+from src.detection.detectors.base import AlertSpec, Equipment, Need, Parameter, missing
 from src.detection.evidence import Evidence
 from src.detection.records import Action, Verdict
 
@@ -22,6 +22,7 @@ class KnownBadAddressDetector:
     )
     SUMMARY: ClassVar[str] = "An involved address is on the operator's list (setting ADDRESS_LIST)."
     PARAMETERS: ClassVar[Mapping[str, Parameter]] = {}
+    NEEDS: ClassVar[frozenset[Need]] = frozenset()
 
     @classmethod
     def build(cls, parameters: Mapping[str, float | None], equipment: Equipment) -> Self:  # noqa: ARG003

@@ -3,7 +3,14 @@
 from collections.abc import Mapping
 from typing import ClassVar, Final, Self
 
-from src.detection.detectors.base import AlertSpec, Equipment, Parameter, SupervisedModel, missing
+from src.detection.detectors.base import (
+    AlertSpec,
+    Equipment,
+    Need,
+    Parameter,
+    SupervisedModel,
+    missing,
+)
 from src.detection.evidence import Evidence
 from src.detection.records import Action, Verdict
 
@@ -43,6 +50,7 @@ class SupervisedDetector:
             f"background. Of an own classifier the probability; unset, {CLASSIFIER_BLOCK_AT:g}.",
         ),
     }
+    NEEDS: ClassVar[frozenset[Need]] = frozenset()
 
     def __init__(
         self,

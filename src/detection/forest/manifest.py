@@ -53,6 +53,7 @@ class Manifest:
         token_amounts: training amounts of the tokens that the model knows, by contract address.
         training: identity of the data set, hyper-parameters and figures, for people.
         reference_values: what reference tokens were worth; manifests of before it have none.
+        chain_id: whose transactions it was trained on; mainnet in manifests that do not say.
     """
 
     model_version: int
@@ -66,6 +67,11 @@ class Manifest:
     token_amounts: Mapping[str, TokenAmounts]
     training: Mapping[str, Any] = field(default_factory=dict)
     reference_values: ReferenceValues = NO_VALUES
+    chain_id: int = 1
+
+    def token_amounts_on(self, chain_id: int) -> Mapping[str, TokenAmounts]:
+        """What is usual on a chain: nothing is known of another than the training's."""
+        return self.token_amounts if chain_id == self.chain_id else {}
 
     def to_json(self) -> str:
         """Serialise; the same manifest gives the same bytes."""
@@ -116,6 +122,7 @@ def _parse(content: Any) -> Manifest:
             if "reference_values" in content
             else NO_VALUES
         ),
+        chain_id=int(content.get("chain_id", 1)),
     )
     if len(manifest.golden_rows) != len(manifest.golden_scores) or not manifest.golden_rows:
         raise ValueError("golden_rows and golden_scores are empty or differ in number")

@@ -62,7 +62,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     add("--bot", type=_bot, required=True, metavar="ID", help="the bot's id")
     add("--date", type=_day, default=yesterday, metavar="D",
         help="the UTC day, YYYY-MM-DD (yesterday)")  # fmt: skip
-    add("--chain", type=cli.natural, default=1, metavar="N", help="the chain (1)")
+    add("--chain", type=cli.chain, default=1, metavar="CHAIN", help="id or name (1)")
     add("--expected-rate", type=cli.share, metavar="R",
         help="anomaly rate to compare with, 0 to 1 (that of the model's training)")  # fmt: skip
     add("--url", type=cli.http_url, metavar="URL",

@@ -23,7 +23,7 @@ from src.service.settings import (
 )
 from src.service.watch.notify import Notifier, channels_of
 from src.service.watch.watcher import Watcher
-from src.settings import Settings
+from src.settings import Settings, on_the_nodes_chain
 from src.utils.logger import log_to_stderr
 from src.variables import SettingsError
 
@@ -44,7 +44,7 @@ def run(options: argparse.Namespace) -> int:
         settings, common = load_service_settings(), load_common_settings()
         if common.json_rpc_url is None:
             raise SettingsError("JSON_RPC_URL", "set to the URL of the node to follow")
-        return watch(settings, common, stop, once=options.once)
+        return watch(settings, on_the_nodes_chain(common), stop, once=options.once)
     except (SourceError, UnverifiedBlock, OSError) as error:
         raise cli.CommandError(cli.described(error), exit_code=1) from error
 
