@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from src.chain.networks import networks
 from src.decision import __main__ as command
 from src.detection.detectors import DETECTORS
 from src.detection.detectors.base import Equipment
@@ -186,6 +187,16 @@ def test_the_command_says_which_detectors_have_no_effect_on_a_chain(
     assert f"On {title}:" in said
     assert {name for name in DETECTORS if f"-      {name}: no effect, " in said} == without_effect
     assert all(f"on     {name}" in said for name in DETECTORS.keys() - without_effect)
+
+
+def test_the_shipped_scopes_are_for_known_chains_and_routers_differ_by_chain():
+    policy = parse_policy((REPOSITORY / "policy.yaml").read_text())
+    assert {chain for scope in policy.scopes for chain in scope.chains} <= networks().keys()
+    routers = [scope for scope in policy.scopes if scope.name.startswith("swap_routers")]
+    assert [scope.chains for scope in routers] == [
+        frozenset({chain}) for chain in (1, 10, 56, 137, 250, 8453, 42161, 43114, 59144, 81457)
+    ]
+    assert len({scope.addresses for scope in routers}) == len(routers)
 
 
 def test_the_command_lists_detectors(capsys):
