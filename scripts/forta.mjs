@@ -230,7 +230,7 @@ function checkChain(chainId) {
 function separateCaches(chainId) {
   const cache = require("flat-cache");
   const { load } = cache;
-  cache.load = (name, folder) => load(`${name}-${chainId}`, folder);
+  cache.load = (name, folder) => load.call(cache, `${name}-${chainId}`, folder);
 }
 
 // A lagging node, for example one of several behind a load balancer, returns null for the newest

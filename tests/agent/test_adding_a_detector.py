@@ -116,7 +116,9 @@ def test_the_three_steps_add_a_detector_to_the_bot_the_service_and_the_backtest(
         ],
     }  # fmt: skip
     unset = {name: value for name, value in os.environ.items() if name not in SETTINGS}
-    environment = unset | {"JSON_RPC_URL": "http://127.0.0.1:1", "ANOMALY_THRESHOLD": "1"}
+    environment = unset | {
+        "JSON_RPC_URL": "http://127.0.0.1:1", "FORTA_CHAIN_ID": "1", "ANOMALY_THRESHOLD": "1",
+    }  # fmt: skip
     child = subprocess.run(
         [sys.executable, "-c", DECIDE],
         cwd=project, env=environment | {"PYTHONPATH": str(project)}, input=json.dumps(given),

@@ -22,7 +22,7 @@ from tests.support.forta_bridge import Bridge, production_bot, transaction_event
 pytestmark = pytest.mark.integration
 
 CONTROL_TOKEN = "0x" + "c0" * 20
-MARKER_TOKEN = "0x" + "ee" * 20
+MARKER_TOKEN = "0x" + "ec" * 20
 YOUNGER_SENDER = "0x" + "f7" * 20
 WETH = "0xc02aaa39b223fe8d0a0e5c4f27ead9083c756cc2"
 POOL = "0x" + "70" * 20
