@@ -20,7 +20,7 @@ from typing import Any
 
 from src.chain.clients.json_text import without_comments
 from src.chain.clients.urls import ETHERSCAN_URL, ETHPLORER_URL, OWNER_STORE_URL, explorer_api
-from src.chain.errors import SourceError
+from src.chain.errors import SourceError, SourceUnavailable
 from src.chain.quantities import as_int
 from src.detection.signature import is_key, public_key
 from src.files import read_file, reason
@@ -214,8 +214,9 @@ def on_the_nodes_chain(settings: Settings) -> Settings:
     """The settings with the chain that the node is on, which is asked for it once.
 
     Raises:
-        SettingsError: FORTA_CHAIN_ID is set to another chain, or is not set and the node does not
-            answer: what is stored or reported under a wrong chain is worse than no start.
+        SettingsError: FORTA_CHAIN_ID is set to another chain.
+        SourceUnavailable: it is not set and the node does not say its chain: what is stored or
+            reported under a wrong chain is worse than no start.
     """
     if settings.json_rpc_url is None:
         return settings
@@ -227,10 +228,10 @@ def on_the_nodes_chain(settings: Settings) -> Settings:
             chain_id = as_int(node.call("eth_chainId", [])) or 0
         problem = "eth_chainId returned no chain id"
     except SourceError as error:
-        chain_id, problem = 0, str(error)
+        chain_id, problem = 0, error.problem
     if not 0 < chain_id <= MAX_CHAIN_ID:
         if not settings.is_chain_set:
-            raise SettingsError("FORTA_CHAIN_ID", f"set, since the node does not say it: {problem}")
+            raise SourceUnavailable("node", f"{problem}; set FORTA_CHAIN_ID to go on without it")
         logger.warning(
             "the node does not say its chain (%s): FORTA_CHAIN_ID is %d", problem, settings.chain_id
         )

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from werkzeug import Request, Response
 
+from src.chain.errors import SourceUnavailable
 from src.settings import Settings, load_settings, on_the_nodes_chain
 from src.variables import SettingsError
 from tests.support.fake_chain import FakeNode, serve
@@ -46,7 +47,7 @@ def test_without_a_node_there_is_nobody_to_ask() -> None:
 
 
 def test_a_node_that_does_not_answer_must_not_be_guessed_about() -> None:
-    with pytest.raises(SettingsError, match="FORTA_CHAIN_ID must be set") as caught:
+    with pytest.raises(SourceUnavailable, match="set FORTA_CHAIN_ID") as caught:
         on_the_nodes_chain(Settings(json_rpc_url=NOBODY))
     assert "secret-key" not in str(caught.value)
     known = Settings(json_rpc_url=NOBODY, chain_id=10, is_chain_set=True)
@@ -58,7 +59,7 @@ def test_a_chain_id_that_is_none_is_no_answer(answer: str) -> None:
     def reply(_request: Request) -> Response:
         return Response(f'{{"jsonrpc": "2.0", "id": 1, "result": {answer}}}')
 
-    with serve(reply) as url, pytest.raises(SettingsError, match="must be set"):
+    with serve(reply) as url, pytest.raises(SourceUnavailable, match="no chain id; set FORTA"):
         on_the_nodes_chain(Settings(json_rpc_url=url))
 
 

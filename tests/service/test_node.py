@@ -54,7 +54,7 @@ def spoiled(node_url: str, change: Change) -> Iterator[str]:
 @contextmanager
 def client_of(url: str, folder: Path, **changes: Any) -> Iterator[TestClient]:
     settings = service_settings(sqlite_url(folder), **changes)
-    app = create_app(settings, common_settings(url))
+    app = create_app(settings, common_settings(url, is_chain_set=True))
     with TestClient(app, base_url=BASE_URL) as client:
         yield client
 
@@ -210,8 +210,10 @@ def test_a_node_that_is_away_is_a_502_and_not_ready(tmp_path: Path) -> None:
 
 
 def test_a_node_of_another_chain_is_not_ready(node_url: str, tmp_path: Path) -> None:
-    other = on("eth_chainId", lambda honest: honest | {"result": "0x89"})
+    chain_ids = ["0x1"]
+    other = on("eth_chainId", lambda honest: honest | {"result": chain_ids[-1]})
     with spoiled(node_url, other) as url, client_of(url, tmp_path) as client:
+        chain_ids.append("0x89")
         assert client.get("/readyz").json()["problems"] == ["the node serves chain 137, not 1"]
 
 
