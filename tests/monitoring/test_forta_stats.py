@@ -8,6 +8,7 @@ from src.chain.errors import MalformedAnswer, RequestRefused, SourceUnavailable
 from src.monitoring.forta_alerts import __main__ as stats
 from src.monitoring.forta_alerts.api import ATTEMPTS, FortaApi
 from src.monitoring.forta_alerts.daily_report import to_json
+from src.monitoring.forta_alerts.pictures import day_pictures
 from src.monitoring.forta_alerts.statistics import alerts_table, by_hour, daily_statistics
 from src.utils.constants import ANOMALOUS_ALERT_ID as ANOMALOUS
 from src.utils.constants import INVALID_ALERT_ID as INVALID
@@ -142,6 +143,20 @@ def test_the_statistics_are_those_of_the_alerts(alerts):
     highest = [entry["score"] for entry in statistics.most_anomalous]
     assert highest == sorted(scores, reverse=True)[:5]
     assert statistics.model_versions == {"1795219200": len(alerts)}
+    assert statistics.threshold is None  # no alert states one
+
+
+def test_the_threshold_in_force_is_among_the_others(alerts):
+    stated = [
+        {**one, "metadata": {**one["metadata"], "anomaly_threshold": "0.675"}} for one in alerts
+    ]
+    table = alerts_table(stated)
+    statistics = daily_statistics(table, EXPECTED)
+    assert statistics.threshold == 0.675
+    shares = list(statistics.by_threshold)
+    assert shares[shares.index("0.675") - 1] == "0.65"
+    assert statistics.by_threshold["0.65"] >= statistics.by_threshold["0.675"]
+    assert all(day_pictures(table, statistics).values())
 
 
 def test_a_transaction_counts_once_and_other_findings_apart(alerts):

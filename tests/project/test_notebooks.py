@@ -1,10 +1,12 @@
 """The notebooks run from their first cell to their last, in the kernel that people have."""
 
+import re
 from pathlib import Path
 
 import nbformat
 import pytest
 from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
 
 from tests.support.forta_graphql import BOT, DAY, KEY, FortaServer, invent_alerts, serving
 from tests.support.waiting import FOR_EVER
@@ -27,6 +29,28 @@ def run(name: str, before: str = "") -> None:
 def test_training_is_told_on_invented_transactions() -> None:
     run("training.ipynb", "from src.datasets import location\n"
         "location.default_folder = lambda: None")  # fmt: skip
+
+
+def test_the_sample_day_is_shown_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("FORTA_BOT_ID", raising=False)
+    run("daily_model_stats.ipynb")
+
+
+def test_a_missing_key_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORTA_BOT_ID", BOT)
+    monkeypatch.delenv("FORTA_API_KEY", raising=False)
+    with pytest.raises(CellExecutionError, match="FORTA_API_KEY is not set"):
+        run("daily_model_stats.ipynb")
+
+
+@pytest.mark.parametrize("path", sorted(NOTEBOOKS.glob("*.ipynb")), ids=lambda path: path.stem)
+def test_a_reader_on_github_sees_the_pictures(path: Path) -> None:
+    """The outputs are committed: one picture at least, no error, and no path of a machine."""
+    notebook = nbformat.read(path, as_version=4)
+    outputs = [one for cell in notebook.cells for one in cell.get("outputs", [])]
+    assert sum("image/png" in one.get("data", {}) for one in outputs) >= 5
+    assert not [one for one in outputs if one.output_type in ("error", "stream")]
+    assert not re.search(r"/(home|tmp|work|Users)/", path.read_text())
 
 
 def test_a_day_of_alerts_is_told_although_a_page_fails(monkeypatch: pytest.MonkeyPatch) -> None:

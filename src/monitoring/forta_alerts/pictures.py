@@ -20,7 +20,7 @@ def day_pictures(table: pd.DataFrame, statistics: DailyStatistics) -> dict[str, 
         "Share of each alert id": lambda axes: _shares(axes, statistics),
         "Alerts per hour, by severity": lambda axes: _hours(axes, table),
         "Anomaly rate, compared with training": lambda axes: _rates(axes, statistics),
-        "Anomaly scores": lambda axes: _scores(axes, table),
+        "Anomaly scores": lambda axes: _scores(axes, table, statistics),
         "Anomaly rate at other thresholds": lambda axes: _thresholds(axes, statistics),
     }
     return {caption: draw(paint, inches=_INCHES) for caption, paint in pictures.items()}
@@ -49,7 +49,7 @@ def _hours(axes: Axes, table: pd.DataFrame) -> None:
     axes.xaxis.set_major_formatter(clock)
     axes.set(ylabel="alerts per hour", xlabel="UTC")
     if len(hours.columns):
-        axes.legend(frameon=False, ncols=3)
+        axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.01, 1))
 
 
 def _rates(axes: Axes, statistics: DailyStatistics) -> None:
@@ -66,10 +66,11 @@ def _rates(axes: Axes, statistics: DailyStatistics) -> None:
     axes.set(ylabel="share of anomalies")
 
 
-def _scores(axes: Axes, table: pd.DataFrame) -> None:
+def _scores(axes: Axes, table: pd.DataFrame, statistics: DailyStatistics) -> None:
     scores = primary(table)["score"].dropna()
     axes.hist(scores, bins=np.linspace(0.2, 1, 81).tolist(), color=USUAL)
     axes.set(yscale="log", xlabel="anomaly score", ylabel="transactions")
+    _mark_threshold(axes, statistics)
 
 
 def _thresholds(axes: Axes, statistics: DailyStatistics) -> None:
@@ -78,3 +79,12 @@ def _thresholds(axes: Axes, statistics: DailyStatistics) -> None:
     axes.plot(thresholds, np.where(shares > 0, shares, np.nan), marker="o", color=BLUE)
     axes.axhline(statistics.expected_anomaly_rate or np.nan, color="black", linewidth=1, ls=":")
     axes.set(yscale="log", xlabel="threshold", ylabel="share of anomalies")
+    _mark_threshold(axes, statistics)
+
+
+def _mark_threshold(axes: Axes, statistics: DailyStatistics) -> None:
+    """A line at the threshold in force, if the alerts state it."""
+    if statistics.threshold is not None:
+        label = f"threshold in force, {statistics.threshold:g}"
+        axes.axvline(statistics.threshold, color=ALARM, linewidth=1.2, ls="--", label=label)
+        axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.01, 1))

@@ -18,7 +18,16 @@ from src.utils.constants import NORMAL_ALERT_ID as NORMAL
 SEVERITIES = ("CRITICAL", "HIGH", "MEDIUM", "LOW", "INFO", "UNKNOWN")
 THRESHOLDS = tuple(round(0.4 + 0.05 * step, 2) for step in range(11))
 TOP_ANOMALOUS = 5
-COLUMNS = ("tx_hash", "alert_id", "severity", "block", "time", "score", "model_version")
+COLUMNS = (
+    "tx_hash",
+    "alert_id",
+    "severity",
+    "block",
+    "time",
+    "score",
+    "threshold",
+    "model_version",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +43,8 @@ class DailyStatistics:
         invalid_rate: the same of `INVALID`.
         expected_anomaly_rate: in training.
         deviation: of the anomaly rate from the expected one, in percent of it.
-        by_threshold: share of the scored transactions at or above other thresholds.
+        threshold: the one that most transactions were compared with; None if no alert states it.
+        by_threshold: share of the scored transactions at or above other thresholds, and that one.
         model_versions: transactions by model version.
         most_anomalous: hash, score and block of the highest scores.
     """
@@ -47,6 +57,7 @@ class DailyStatistics:
     invalid_rate: tuple[float, float, float]
     expected_anomaly_rate: float
     deviation: float | None
+    threshold: float | None
     by_threshold: dict[str, float]
     model_versions: dict[str, int]
     most_anomalous: list[dict[str, Any]]
@@ -56,7 +67,7 @@ def alerts_table(alerts: Iterable[dict[str, Any]]) -> pd.DataFrame:
     """Alerts as rows of `COLUMNS`; missing and invalid values become None or NaN."""
     table = pd.DataFrame([_row(alert) for alert in alerts], columns=list(COLUMNS))
     table["time"] = pd.to_datetime(table["time"], utc=True)
-    table["score"] = table["score"].astype(np.float64)
+    table[["score", "threshold"]] = table[["score", "threshold"]].astype(np.float64)
     return table
 
 
@@ -84,6 +95,9 @@ def daily_statistics(table: pd.DataFrame, expected_anomaly_rate: float) -> Daily
     anomalies = counts[ANOMALOUS]
     rate = anomalies / many
     scores = alerts["score"].dropna()
+    stated = alerts["threshold"].dropna()
+    threshold = float(stated.mode().iloc[0]) if len(stated) else None
+    thresholds = sorted({*THRESHOLDS, *([] if threshold is None else [threshold])})
     highest = alerts.dropna(subset=["score"]).nlargest(TOP_ANOMALOUS, "score")
     return DailyStatistics(
         transactions=many,
@@ -96,9 +110,9 @@ def daily_statistics(table: pd.DataFrame, expected_anomaly_rate: float) -> Daily
         deviation=(
             (rate / expected_anomaly_rate - 1) * 100 if expected_anomaly_rate > 0 else None
         ),
+        threshold=threshold,
         by_threshold={
-            f"{threshold:.2f}": float((scores >= threshold).mean()) if len(scores) else 0.0
-            for threshold in THRESHOLDS
+            shown(at): float((scores >= at).mean()) if len(scores) else 0.0 for at in thresholds
         },
         model_versions=_count(alerts["model_version"]),
         most_anomalous=[
@@ -110,6 +124,11 @@ def daily_statistics(table: pd.DataFrame, expected_anomaly_rate: float) -> Daily
             )
         ],
     )  # fmt: skip
+
+
+def shown(threshold: float) -> str:
+    """A threshold as a key of `by_threshold`."""
+    return f"{threshold:.2f}" if threshold in THRESHOLDS else f"{threshold:g}"
 
 
 def by_hour(table: pd.DataFrame) -> pd.DataFrame:
@@ -139,6 +158,7 @@ def _row(alert: dict[str, Any]) -> dict[str, Any]:
         "block": as_int(block.get("number")),
         "time": _time(block.get("timestamp")) or _time(alert.get("createdAt")),
         "score": _score(metadata.get("anomaly_score")),
+        "threshold": _score(metadata.get("anomaly_threshold")),
         "model_version": _text(metadata.get("model_version")) or "unknown",
     }
 
