@@ -35,6 +35,8 @@ ATTACK_MANIFEST_FILE = ATTACK_FILES[1]
 BLOCKS_FILE: Final = "training_manifest.csv"
 EVALUATION_FILE: Final = "evaluation.json"
 CARD_FILE: Final = "MODEL_CARD.md"
+DRIFT_FILE: Final = "drift_reference.json"
+"""A summary of the training traffic, which drift checks compare with."""
 REPORT_FILE: Final = "report.md"
 REPORT_FILES: Final = (
     REPORT_FILE,
@@ -153,7 +155,7 @@ FOREST = Kind(
     "forest",
     "",
     FOREST_FILES[:2],
-    (FOREST_FILES[2], *ATTACK_FILES, EVALUATION_FILE, BLOCKS_FILE),
+    (FOREST_FILES[2], *ATTACK_FILES, EVALUATION_FILE, BLOCKS_FILE, DRIFT_FILE),
     "MODEL_PATH",
     _prove_forest,
 )

@@ -19,6 +19,7 @@ from src.detection.forest.model import Model, load_model
 from src.detection.records import Action, Assessment, AttackAssessment, Verdict
 from src.monitoring import metrics
 from src.monitoring.usage import CacheInfo, pipeline_in_use, transaction_assessed
+from src.registry.bundle import DRIFT_FILE
 from src.service.database.alerts import NewAlert
 from src.service.database.decisions import StoredDecision
 from src.service.records import LoadedTransaction
@@ -71,6 +72,7 @@ class Decider:
         self.pipeline = Pipeline.from_settings(
             settings, model, supervised=supervised, counterparties=book
         )
+        self.drift_reference: bytes | None = None  # the one of a model taken later
         self.lookups: Lookups = open_lookups(settings)
         pipeline_in_use(self.pipeline)
 
@@ -113,6 +115,8 @@ class Decider:
             ModelError, PolicyError: the model or the policy is unusable.
         """
         self.pipeline = self.pipeline.with_model(self.settings, _load(self.settings, path), path)
+        reference = path.with_name(DRIFT_FILE)
+        self.drift_reference = reference.read_bytes() if reference.is_file() else None
         pipeline_in_use(self.pipeline)
 
     def take_supervised(self, model: SupervisedModel | None) -> None:

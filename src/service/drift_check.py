@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 from src.detection.features.batch import TransferBatch
 from src.monitoring import metrics
 from src.monitoring.drift.drift_report import publish, to_json
-from src.monitoring.drift.sample import read_sample, sample_of
+from src.monitoring.drift.sample import parse_sample, read_sample, sample_of
 from src.monitoring.drift.verdict import Drift, Verdict, compare
 from src.service.database.chain import newest_transfers
 from src.service.database.engine import Database
@@ -34,7 +34,8 @@ class DriftCheck:
         database: holds the traffic, when the next check is due, and the last outcome.
         decider: whose model is in use.
         chain_id: the chain.
-        reference: file written by `npm run drift -- --save-reference`.
+        reference: file written by `npm run drift -- --save-reference`, for the model at the start;
+            a bundle of the registry has its own.
         every_seconds: interval between checks.
     """
 
@@ -109,10 +110,14 @@ class DriftCheck:
         self._is_shown = True
 
     def _compare(self) -> Drift:
-        if not self._reference.is_file():
+        model, own = self._decider.model, self._decider.drift_reference
+        if own is None and not self._reference.is_file():
             raise FileNotFoundError
-        model = self._decider.model
-        reference = read_sample(self._reference, model, as_reference=True)
+        reference = (
+            read_sample(self._reference, model, as_reference=True)
+            if own is None
+            else parse_sample(own.decode())
+        )
         with self._database.reading() as connection:
             newest = newest_transfers(connection, self._chain_id, _TRANSACTIONS)
         if not newest:

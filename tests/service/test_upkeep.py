@@ -1,6 +1,7 @@
 """What the service and watch mode do beside their work: usage, drift, new models."""
 
 import logging
+import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ from src.detection.forest.manifest import read_manifest
 from src.monitoring import metrics
 from src.monitoring.drift.sample import parse_sample, sample_of
 from src.monitoring.drift.verdict import Verdict
-from src.registry.bundle import FRAUD, MODEL_FILE
+from src.registry.bundle import DRIFT_FILE, FRAUD, MODEL_FILE
 from src.registry.registry import Registry
 from src.registry.store import Store
 from src.service.app import create_app
@@ -238,6 +239,27 @@ def reference_of(decider: Decider, folder: Path) -> Path:
     path = folder / "reference.json"
     path.write_text(sample_of(decider.model, batch, blocks).to_json())
     return path
+
+
+def test_a_model_of_the_registry_brings_its_own_reference(
+    database: Database, bundles: list[Path], tmp_path: Path
+) -> None:
+    """The file at DRIFT_REFERENCE is of the model at the start."""
+    decider = Decider(common_settings(NO_NODE, model_path=bundles[0] / MODEL_FILE))
+    try:
+        first = reference_of(decider, tmp_path)
+        keep(database, [loaded(number) for number in range(1200)])
+        bundle = tmp_path / "next"
+        shutil.copytree(bundles[1], bundle)
+        decider.take_model(bundle / MODEL_FILE)
+        assert DriftCheck(database, decider, 1, first, 1e-6).check_if_due() is None
+        reference_of(decider, tmp_path).rename(bundle / DRIFT_FILE)
+        decider.take_model(bundle / MODEL_FILE)
+        found = DriftCheck(database, decider, 1, tmp_path / "missing", 1e-6).check_if_due()
+        assert found is not None
+        assert found.reference.model_version == VERSIONS[1]
+    finally:
+        decider.close()
 
 
 def keep(database: Database, sent: list[LoadedTransaction]) -> None:

@@ -9,11 +9,13 @@ from matplotlib.axes import Axes
 from src.monitoring import metrics
 from src.monitoring.drift.levels import Levels
 from src.monitoring.drift.measures import Distribution
+from src.monitoring.drift.sample import TrafficSample
 from src.monitoring.drift.verdict import Drift
 from src.reports.page import Section, to_html
 from src.reports.pictures import ALARM, USUAL, draw
 
 _PICTURED = 6
+_BINS = 40
 
 
 def publish(drift: Drift) -> None:
@@ -36,6 +38,7 @@ def to_json(drift: Drift) -> str:
         "verdict": drift.verdict.name.lower(),
         "reasons": list(drift.reasons),
         "model_version": drift.reference.model_version,
+        "dates": {"reference": drift.reference.dates, "current": drift.current.dates},
         "transactions": {"reference": drift.reference.size, "current": drift.current.size},
         "anomaly_rate": {
             "reference": before, "reference_interval": before_span,
@@ -78,12 +81,16 @@ def to_page(drift: Drift, levels: Levels) -> str:
     return to_html(
         f"Drift: {drift.verdict.name.lower()}",
         [
-            Section("Why", drift.reasons or ("No drift beyond sampling noise.",)),
+            Section(
+                "What drifted, most urgent first",
+                drift.reasons or ("No drift beyond sampling noise.",),
+            ),
             Section(
                 "Samples",
                 (f"Scored by model {drift.reference.model_version}.",),
                 ("", "reference", "current"),
                 (
+                    ("dates", *(_dates(one) for one in (drift.reference, drift.current))),
                     ("transactions", f"{drift.reference.size:,}", f"{drift.current.size:,}"),
                     ("anomaly rate", _rate(before, before_span), _rate(now, now_span)),
                     ("with unknown tokens", *(f"{share:.1%}" for share in drift.unknown)),
@@ -108,13 +115,22 @@ def _rate(share: float, span: list[float]) -> str:
     return f"{share:.2%} ({span[0]:.2%} to {span[1]:.2%})"
 
 
+def _dates(sample: TrafficSample) -> str:
+    return " to ".join(sample.dates) or "unknown"
+
+
 def _picture(reference: Distribution, current: Distribution) -> bytes:
+    """Histograms of both in the same bins: shares, since the samples differ in size."""
+    values = np.concatenate([reference.values, current.values])
+    edges = np.histogram_bin_edges(values, bins=_BINS)
+
     def paint(axes: Axes) -> None:
         for side, colour, label in zip(
             (reference, current), (USUAL, ALARM), ("reference", "current"), strict=False
         ):
-            axes.step(side.values, np.cumsum(side.shares), where="post", color=colour, label=label)
-        axes.set(ylabel="share at or below", ylim=(0, 1.02))
-        axes.legend(frameon=False)
+            shares, _ = np.histogram(side.values, edges, weights=side.shares)
+            axes.stairs(shares, edges, color=colour, label=label, fill=side is reference)
+        axes.set(ylabel="share of transactions", yscale="log")
+        axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.01, 1))
 
     return draw(paint, inches=(6.0, 2.2))

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,7 @@ class TrafficSample:
         anomalies: those at or above the model's threshold.
         columns: the score, each input, transfers per transaction and the scale of values.
         tokens: number of transactions that move each known token; `unknown` for all others.
+        dates: of the first and the last transaction, such as 2024-05-31; empty where unknown.
     """
 
     model_version: str
@@ -50,6 +52,7 @@ class TrafficSample:
     anomalies: int
     columns: Mapping[str, Distribution]
     tokens: Categories
+    dates: tuple[str, ...] = ()
 
     @property
     def unknown_share(self) -> float:
@@ -64,6 +67,7 @@ class TrafficSample:
                 "model_version": self.model_version,
                 "size": self.size,
                 "anomalies": self.anomalies,
+                "dates": list(self.dates),
                 "tokens": {
                     "counts": dict(sorted(self.tokens.counts.items())),
                     "noise": asdict(self.tokens.noise),
@@ -100,6 +104,8 @@ def parse_sample(text: str) -> TrafficSample:
             int(content["anomalies"]),
             {str(name): _column(column) for name, column in content["columns"].items()},
             Categories(counts, size, Noise(**tokens["noise"])),
+            # Samples of earlier versions have none.
+            tuple(date.fromisoformat(one).isoformat() for one in content.get("dates", ())),
         )
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise ValueError(f"not a sample of traffic: {reason(error)}") from None
@@ -129,11 +135,16 @@ def read_sample(path: Path, model: Model, *, as_reference: bool) -> TrafficSampl
             raise ValueError(f"{path}: {reason(error)}") from None
     data = load_background(path)
     blocks = data.table["block_number"].to_numpy(dtype=np.int64)
-    return sample_of(model, data.batch, blocks if as_reference else None)
+    times = data.table["block_timestamp"].to_numpy(dtype=np.int64)
+    return sample_of(model, data.batch, blocks if as_reference else None, times=times)
 
 
 def sample_of(
-    model: Model, batch: TransferBatch, blocks: NDArray[np.int64] | None = None
+    model: Model,
+    batch: TransferBatch,
+    blocks: NDArray[np.int64] | None = None,
+    *,
+    times: NDArray[np.int64] | None = None,
 ) -> TrafficSample:
     """Summarise transactions for a model.
 
@@ -142,6 +153,7 @@ def sample_of(
         batch: at least one transaction.
         blocks: each transaction's block, shape (n,): the noise is measured too, so that the sample
             can be a reference. None for a current sample.
+        times: each transaction's Unix seconds, shape (n,); None where they are unknown.
     """
     observed = _observed(model, batch)
     halves = [] if blocks is None else _halves(blocks)
@@ -161,7 +173,12 @@ def sample_of(
         anomalies=int((observed[SCORE] >= model.manifest.anomaly_threshold).sum()),
         columns=columns,
         tokens=replace(tokens, noise=categorical_noise(parts)),
+        dates=() if times is None else (_date(times.min()), _date(times.max())),
     )
+
+
+def _date(seconds: np.int64) -> str:
+    return datetime.fromtimestamp(int(seconds), UTC).date().isoformat()
 
 
 def _observed(model: Model, batch: TransferBatch) -> dict[str, NDArray[np.float64]]:

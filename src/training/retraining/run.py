@@ -23,7 +23,9 @@ from src.decision.second_opinion import open_attack_model
 from src.detection.bundle_files import ATTACK_MODEL_FILE, manifest_path
 from src.detection.features.definitions import FEATURE_NAMES
 from src.detection.forest.model import Model, load_model
-from src.registry.bundle import BLOCKS_FILE, FOREST_FILES, KINDS, MODEL_FILE, forest_id
+from src.files import write_file
+from src.monitoring.drift.sample import read_sample
+from src.registry.bundle import BLOCKS_FILE, DRIFT_FILE, FOREST_FILES, KINDS, MODEL_FILE, forest_id
 from src.registry.data_sets import CheckedData, DataSets, checked
 from src.registry.records import CHAMPION, DataKind
 from src.registry.registry import Registry
@@ -125,7 +127,7 @@ def retrain(
         bundle = work / "challenger"
         bundle.mkdir()
         if attack_only:
-            for name in (*FOREST_FILES, BLOCKS_FILE):
+            for name in (*FOREST_FILES, BLOCKS_FILE, DRIFT_FILE):
                 if (path.parent / name).is_file():
                     shutil.copy(path.parent / name, bundle / name)
         else:
@@ -134,6 +136,9 @@ def retrain(
             if signing_key:
                 write_signature(manifest_path(bundle / MODEL_FILE), signing_key)
         forest = load_model(bundle / MODEL_FILE, FEATURE_NAMES, public_key=registry.public_key)
+        if not attack_only:
+            reference = read_sample(data.training, forest, as_reference=True)
+            write_file(bundle / DRIFT_FILE, reference.to_json().encode())
         if not data.kept_attacks.all():
             on_progress("training its attack model")
             _train_attack_model(data, forest, bundle, made, jobs, same_data=not attack_only)
