@@ -112,9 +112,10 @@ class FortaApi:
                 if attempt == ATTEMPTS:
                     raise
                 pause = min(_MAX_BACKOFF_SECONDS, 2.0 ** (attempt - 1))
+                wish = min(_MAX_BACKOFF_SECONDS, failure.retry_after or 0.0)
                 logger.warning("%s; attempt %d of %d", failure, attempt, ATTEMPTS)
                 # With jitter, so that clients that were rejected together do not retry together.
-                self._sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311
+                self._sleep(max(wish, pause * random.uniform(0.5, 1.0)))  # noqa: S311
         raise AssertionError("the last attempt returns or raises")
 
     def _data(self, wanted: dict[str, Any]) -> Any:
