@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from src.chain.recording.dataset import is_dataset, load_transactions, load_transfers
-from src.chain.recording.format import RecordingError, is_recording
+from src.chain.recording.format import Recording, RecordingError, is_recording
 from src.datasets.location import EXPLOITS_FILE
 from src.datasets.tables import (
     TableError,
@@ -24,6 +24,9 @@ from src.datasets.tables import (
     read_table,
     require_columns,
 )
+
+RECORDING_FOLDER = "recording"
+"""Where a collected data set keeps the recording that it was made from."""
 
 _EXPLOIT_LABELS = ("exploit", "exploit_related")
 BACKGROUND_COLUMNS = (
@@ -62,6 +65,14 @@ def load_background(folder: Path) -> TransactionSet:
     if len(background) == 0:
         raise TableError(f"{folder}: no transaction of a complete block has ERC-20 transfers")
     return background
+
+
+def chain_id_of(folder: Path) -> int:
+    """The chain of a recording, or of a data set that was collected; mainnet where it says none."""
+    for recorded in (folder, folder / RECORDING_FOLDER):
+        if is_recording(recorded):
+            return Recording(recorded).chain_id
+    return 1
 
 
 def exploit_hashes(folder: Path) -> frozenset[str]:

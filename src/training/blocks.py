@@ -31,13 +31,12 @@ from src.chain.recording.dataset import (
 from src.chain.recording.fetch import BlockFetcher, Node
 from src.chain.recording.format import Recording, RecordingError, open_writer
 from src.datasets.tables import read_table, require_columns
+from src.datasets.training_set import RECORDING_FOLDER
 from src.files import write_file
 from src.settings import Settings, load_settings, on_the_nodes_chain
 from src.variables import reveal
 
 AGE_COLUMN = "sender_age_minutes"
-
-RECORDING_FOLDER = "recording"
 
 _BLOCKS_A_PART = 50
 

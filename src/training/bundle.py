@@ -32,6 +32,7 @@ def write_bundle(
     training: Mapping[str, Any],
     training_scores: NDArray[np.float64] | None = None,
     reference_values: ReferenceValues = NO_VALUES,
+    chain_id: int = 1,
 ) -> Manifest:
     """Write the model file at `path` and its manifest next to it; return the manifest.
 
@@ -50,6 +51,7 @@ def write_bundle(
         training_scores: scores behind the percentile, preferably cross-fitted, so that they are
             for unseen transactions; None for the forest's scores of `training_rows`.
         reference_values: what reference tokens were worth.
+        chain_id: whose transactions the data are.
     """
     scores = np.abs(forest.score_samples(training_rows.astype(np.float32)))
     behind_percentile = scores if training_scores is None else training_scores
@@ -71,6 +73,7 @@ def write_bundle(
         token_amounts=token_amounts,
         training=training,
         reference_values=reference_values,
+        chain_id=chain_id,
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     # The manifest last: until then, an earlier one rejects the new file because of its hash.

@@ -14,6 +14,7 @@ from src.datasets.training_set import (
     DataIdentity,
     as_json,
     block_list,
+    chain_id_of,
     load_background,
 )
 from src.detection.bundle_files import manifest_path
@@ -109,6 +110,7 @@ def train(
                 ),
                 "scores": "cross-fitted by whole blocks, natural mix of transactions",
             },
+            chain_id=chain_id_of(data_folder),
         )
         write_file(bundle_file(out, BLOCKS_FILE), block_list(data, model.profile_rows).encode())
     return manifest
