@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from src.backtest.errors import BacktestError
 from src.backtest.output.output import ALERTS, Output
-from src.backtest.output.report import page, table
+from src.backtest.output.report import page, table, transaction
 from src.history.sources import unreadable
 
 MINUTES_PER_ALERT = 5.0
@@ -65,6 +65,7 @@ def compare(before: Path, after: Path, *, minutes_per_alert: float) -> dict[str,
             for name in ("threshold", "model", "model_version", "policy", "policy_name")
             if old["run"][name] != new["run"][name]
         },
+        "chain_id": new["run"]["chain_id"],
         "alerts": [run["review"] + run["block"] for run in (old, new)],
         "block": [run["block"] for run in (old, new)],
         "alerts_a_day": [_a_day(run) for run in (old, new)],
@@ -105,10 +106,11 @@ def as_html(comparison: Mapping[str, Any]) -> str:
         facts.append((name, *(format(value, form) for value in values)))
     rows = [tuple(map(escape, row)) for row in facts]
     told = [
-        (kind, f"<code>{escape(tx_hash)}</code>")
+        (kind, transaction(tx_hash, comparison["chain_id"]))
         for kind in ("gained", "lost")
         for tx_hash in exploits[kind]
     ]
+    chain_id = comparison["chain_id"]
     body = table(("", "before", "after"), rows, numeric=1) + "<h2>Known exploits</h2>"
     body += table((), told) if told else '<p class="quiet">the same are caught</p>'
     for kind, listed in comparison["transactions"].items():
@@ -116,7 +118,7 @@ def as_html(comparison: Mapping[str, Any]) -> str:
             continue
         cells = [
             (
-                f"<code>{escape(str(row['tx_hash']))}</code>",
+                transaction(str(row["tx_hash"]), chain_id),
                 f"{row['block_number']:,}",
                 "none" if row["anomaly_score"] is None else f"{row['anomaly_score']:.3f}",
                 escape(f"{row['before']} \u2192 {row['after']}"),

@@ -5,6 +5,8 @@ from html import escape
 from math import log10
 from typing import Any
 
+from src.chain.networks import network
+
 _STYLE = """
 :root { color-scheme: light dark; --text: #1b1f24; --back: #fff; --line: #d8dee4; --quiet: #57606a;
   --review: #0969da; --stop: #cf222e; --bad: #a40e26; --tile: #f6f8fa }
@@ -17,7 +19,8 @@ h1 { font-size: 1.6rem; margin-bottom: .2rem } h2 { font-size: 1.15rem; margin-t
 table { border-collapse: collapse; width: 100% } .wide { overflow-x: auto }
 th, td { padding: .25rem .7rem .25rem 0; border-bottom: 1px solid var(--line); text-align: left;
   vertical-align: top } td.n, th.n { text-align: right; font-variant-numeric: tabular-nums }
-code { font-size: .8rem; white-space: nowrap } .long { overflow-wrap: anywhere }
+a { color: inherit } code { font-size: .8rem; white-space: nowrap }
+.long { overflow-wrap: anywhere }
 .missed { color: var(--bad); font-weight: 600 } summary { cursor: pointer; margin: .6rem 0 }
 .tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(11rem, 1fr)); gap: .8rem }
 .tile { background: var(--tile); border-radius: .5rem; padding: .7rem 1rem }
@@ -37,8 +40,8 @@ def report(summary: Mapping[str, Any]) -> str:
         _headline(summary),
         _alerts_a_day(summary["days"]),
         _reasons(summary),
-        _exploits(summary["exploits"]),
-        _top(summary["top"]),
+        _exploits(summary["exploits"], summary["run"]),
+        _top(summary["top"], summary["run"]),
         _histogram(summary["histogram"], summary["run"]["threshold"]),
         _run(summary),
     ]
@@ -133,7 +136,7 @@ def _reasons(summary: Mapping[str, Any]) -> str:
     return f"<h2>By reason</h2>{shown}"
 
 
-def _exploits(exploits: Mapping[str, Any]) -> str:
+def _exploits(exploits: Mapping[str, Any], run: Mapping[str, Any]) -> str:
     if not exploits["listed"]:
         return ""
     in_data, judged = exploits["in_data"], exploits["judged"]
@@ -150,9 +153,9 @@ def _exploits(exploits: Mapping[str, Any]) -> str:
             '<span class="missed">missed</span>' if row["action"] == "ALLOW" else row["action"],
             _score(row["anomaly_score"]),
             _score(row["attack_score"], 4),
-            f"<code>{escape(row['tx_hash'])}</code>",
+            transaction(row["tx_hash"], run["chain_id"]),
             _number(row["block_number"]) if row["in_data"] else "listed",
-            f'<span class="long">{escape(row["reason"])}</span>',
+            f'<span class="long">{escape(_reason(row, run["threshold"]))}</span>',
         )
         for row in sorted(
             exploits["transactions"],
@@ -163,13 +166,13 @@ def _exploits(exploits: Mapping[str, Any]) -> str:
     return f"<h2>Known exploits</h2>{table(names, rows, note=note)}"
 
 
-def _top(rows: Sequence[Mapping[str, Any]]) -> str:
+def _top(rows: Sequence[Mapping[str, Any]], run: Mapping[str, Any]) -> str:
     cells = [
         (
             _score(row["anomaly_score"]),
             _score(row["attack_score"], 4),
             row["action"],
-            f"<code>{escape(row['tx_hash'])}</code>",
+            transaction(row["tx_hash"], run["chain_id"]),
             _number(row["block_number"]),
             f"<code>{escape(row['from_address'] or '')}</code>",
             _number(row["n_transfers"]),
@@ -178,6 +181,26 @@ def _top(rows: Sequence[Mapping[str, Any]]) -> str:
     ]
     names = ("score", "attack score", "action", "transaction", "block", "sender", "transfers")
     return f"<h2>Top anomalies</h2>{table(names, cells, numeric=6)}"
+
+
+def transaction(tx_hash: str, chain_id: int) -> str:
+    """A transaction's hash, with a link to a block explorer where the chain has one."""
+    explorer = network(chain_id).explorer
+    text = f"<code>{escape(tx_hash)}</code>"
+    return (
+        text if explorer is None else f'<a href="{escape(f"{explorer}/tx/{tx_hash}")}">{text}</a>'
+    )
+
+
+def _reason(row: Mapping[str, Any], threshold: float) -> str:
+    """Why a known exploit was caught or missed."""
+    if row["action"] != "ALLOW":
+        return str(row["reason"])
+    if row["anomaly_score"] is None:
+        return "not scored, its sender is not known, and no detector asks for a review"
+    if row["anomaly"]:
+        return f"an anomaly, but the policy asks for no review: {row['reason']}"
+    return f"its score is below the threshold of {threshold:g}, and no detector asks for a review"
 
 
 def _histogram(bins: Sequence[int], threshold: float) -> str:
