@@ -10,6 +10,8 @@ from enum import StrEnum, unique
 from typing import Final, NamedTuple
 
 from src.detection.detectors import DETECTORS
+from src.detection.detectors.arbitrage import ArbitrageDetector
+from src.detection.detectors.balanced import BalancedDetector
 from src.detection.detectors.base import AlertSpec
 from src.detection.detectors.isolation_forest import IsolationForestDetector
 from src.detection.records import Action, Decision, Status, Verdict
@@ -84,7 +86,8 @@ def alerts_of(
 ) -> list[Alert]:
     """The alerts about one transaction with transfers, the primary one first.
 
-    If the policy scoped the model out, an anomaly is reported as `Info`, requests nothing and does
+    An anomaly after which every account has what it had is High, any other Critical. If the policy
+    scoped the model out, an anomaly is reported as `Info`, requests nothing and does
     not absorb the rules' alerts.
 
     Args:
@@ -101,7 +104,8 @@ def alerts_of(
         primary = _alert(ANOMALOUS, sender, Severity.INFO, Action.ALLOW, scoped_out.reason)
     else:
         rules = "; ".join([verdict.reason for verdict, _ in _rules(decision)])
-        return [_alert(ANOMALOUS, sender, Severity.CRITICAL, decision.action, rules)]
+        severity = Severity.HIGH if _names(decision, BalancedDetector.NAME) else Severity.CRITICAL
+        return [_alert(ANOMALOUS, sender, severity, decision.action, rules)]
     if decision.action is Action.ALLOW:
         return [primary]
     return [primary, *[_rule_alert(verdict, spec, sender) for verdict, spec in _rules(decision)]]
@@ -110,6 +114,18 @@ def alerts_of(
 def invalid_alert(sender: str | None, problem: str, action: Action = Action.REVIEW) -> Alert:
     """The primary alert about a transaction that could not be scored."""
     return _alert(INVALID, sender, Severity.LOW, action, problem)
+
+
+def is_arbitrage(decision: Decision) -> bool:
+    """Whether the transaction is named as arbitrage, by a detector that counts."""
+    return _names(decision, ArbitrageDetector.NAME)
+
+
+def _names(decision: Decision, detector: str) -> bool:
+    return any(
+        verdict.detector == detector and verdict.status is Status.DECIDED
+        for verdict in decision.reasons
+    )
 
 
 def _rules(decision: Decision) -> list[tuple[Verdict, AlertSpec]]:

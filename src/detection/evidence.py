@@ -19,6 +19,7 @@ from src.detection.records import (
 )
 
 if TYPE_CHECKING:
+    from src.detection.gains import Gains
     from src.detection.parties import Dealing, Parties
 
 T = TypeVar("T", bound=TransferLike)
@@ -180,6 +181,13 @@ class Evidence:
         if not self.native:
             return self.balances
         return self.parties.balances_with_native(self.native, self.wrapped_native)
+
+    @cached_property
+    def gains(self) -> "Gains":
+        """Who ends richer and poorer of what."""
+        from src.detection.gains import gains_of  # noqa: PLC0415
+
+        return gains_of(self)
 
     def value_of(self, token: str) -> float:
         """ETH for one raw unit of a token or of the native currency; 0 if unknown."""

@@ -17,7 +17,7 @@ from forta_agent import EntityType, Finding, FindingSeverity, FindingType, Label
 
 from src.chain.transactions import TransactionFields
 from src.chain.transfers import ZERO_ADDRESS, Transfer
-from src.decision.alerts import UNKNOWN, Alert
+from src.decision.alerts import UNKNOWN, Alert, is_arbitrage
 from src.decision.pipeline import Result
 from src.detection.forest.model import ANOMALY, NORMAL
 from src.detection.records import (
@@ -29,7 +29,12 @@ from src.detection.records import (
     Status,
     Verdict,
 )
-from src.utils.constants import ATTACKER_LABEL, MAX_ADDRESSES
+from src.utils.constants import (
+    ARBITRAGE_CONFIDENCE,
+    ARBITRAGE_LABEL,
+    ATTACKER_LABEL,
+    MAX_ADDRESSES,
+)
 
 _WITHOUT_ESCAPES = json.JSONEncoder(ensure_ascii=False)
 
@@ -90,8 +95,22 @@ class TokenTransfersFinding(ABC):
         }
 
     def labels(self) -> list[Label]:
-        """Labels of the finding; none by default."""
-        return []
+        """Labels of the finding: `arbitrage` where the transaction is named so."""
+        decision = self.context.decision
+        if decision is None or not is_arbitrage(decision):
+            return []
+        return [self._label(ARBITRAGE_LABEL, ARBITRAGE_CONFIDENCE)]
+
+    def _label(self, label: str, confidence: float) -> Label:
+        """A label of the transaction."""
+        return Label(
+            {
+                "entity": self.context.tx_hash,
+                "entity_type": EntityType.Transaction,
+                "label": label,
+                "confidence": confidence,
+            }
+        )
 
     def emit_finding(self) -> Finding:
         """Build the Forta finding."""
@@ -156,7 +175,7 @@ class NormalTransaction(ScoredTransaction):
 
 
 class AnomalousTransaction(ScoredTransaction):
-    """A transaction whose score reaches the threshold: the alert `ANOMALOUS`, Critical.
+    """A transaction whose score reaches the threshold: the alert `ANOMALOUS`, Critical or High.
 
     Only Info, and without a label, if the policy scoped the model out.
     """
@@ -166,18 +185,10 @@ class AnomalousTransaction(ScoredTransaction):
 
     def labels(self) -> list[Label]:
         """Label the transaction as an attacker's, with the score as confidence."""
+        others = super().labels()
         if not self.alert.is_suspicious:
-            return []
-        return [
-            Label(
-                {
-                    "entity": self.context.tx_hash,
-                    "entity_type": EntityType.Transaction,
-                    "label": ATTACKER_LABEL,
-                    "confidence": round(self.assessment.score, 3),
-                }
-            )
-        ]
+            return others
+        return [self._label(ATTACKER_LABEL, round(self.assessment.score, 3)), *others]
 
 
 class InvalidModelFeatures(TokenTransfersFinding):

@@ -194,3 +194,40 @@ scopes:
     assert other.severity is FindingSeverity.Critical
     assert len(other.labels) == 1
     assert json.loads(other.metadata["reasons"])[0]["action"] == "REVIEW"
+
+
+def test_arbitrage_labels_its_finding_and_changes_nothing_else(
+    start_bot: Callable[..., None], tmp_path: Path
+) -> None:
+    weth, eth = "0xc02aaa39b223fe8d0a0e5c4f27ead9083c756cc2", 10**18
+    second = "0x" + "71" * 20
+
+    def circle() -> list[Any]:
+        return [
+            transfer_log(weth, BOB, POOL, 100 * eth),
+            transfer_log(USDC, POOL, second, 230_000 * 10**6),
+            transfer_log(weth, second, BOB, 101 * eth),
+        ]
+
+    labels, actions = [], []
+    for mode in ("on", "shadow", "off"):
+        policy = tmp_path / f"{mode}.yaml"
+        policy.write_text(f"version: 1\ndetectors:\n  isolation_forest: on\n  arbitrage: {mode}\n")
+        agent.BOT = None
+        start_bot(MODEL_PATH=str(SHIPPED), POLICY_PATH=str(policy), LOOKUP_DEADLINE_SECONDS="1")
+        (found,) = agent.handle_transaction(event_of(circle()))
+        labels.append([(one.entity, one.label, one.confidence) for one in found.labels])
+        actions.append((found.alert_id, found.severity, found.metadata["action"]))
+    assert labels == [[(TX_HASH, "arbitrage", 0.95)], [], []]
+    assert len(set(actions)) == 1
+
+
+def test_an_anomaly_after_which_everybody_has_what_they_had_is_high_and_no_less() -> None:
+    anomaly = Verdict("isolation_forest", Action.BLOCK, "score")
+    balanced = Verdict("balanced", reason="no account ends richer or poorer of any token")
+    (alert,) = alerts_of(decide([anomaly, balanced]), ALICE, is_anomaly=True)
+    assert (alert.severity, alert.action) == (Severity.HIGH, Action.BLOCK)
+    assert alert.is_suspicious
+    shadowed = Verdict("balanced", reason="the same", shadow=True)
+    (alert,) = alerts_of(decide([anomaly, shadowed]), ALICE, is_anomaly=True)
+    assert alert.severity is Severity.CRITICAL

@@ -124,6 +124,11 @@ def _isolation_forest(_batch: TransactionBatch, scores: Scores, around: Surround
     return high | np.isnan(scores.score) if around.parameters["review_unscored"] else high
 
 
+def _informational(_batch: TransactionBatch, scores: Scores, around: Surroundings) -> Mask:
+    """Never asks for more than `ALLOW`: only what is reported anyway needs its word."""
+    return (scores.score >= around.anomaly_threshold) | (scores.attack >= ATTACK_REVIEW_AT)
+
+
 def _supervised(_batch: TransactionBatch, scores: Scores, around: Surroundings) -> Mask:
     review_at = around.parameters["review_at"]
     return scores.attack >= (ATTACK_REVIEW_AT if review_at is None else review_at)
@@ -194,4 +199,6 @@ CONDITIONS: Final[Mapping[str, Condition]] = {
     "disproportionate_mint": _disproportionate_mint,
     "known_bad_address": lambda batch, _scores, _around: np.zeros(len(batch), np.bool_),
     "supervised": _supervised,
+    "arbitrage": _informational,
+    "balanced": _informational,
 }

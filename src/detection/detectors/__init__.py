@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from typing import Final
 
 from src.detection.detectors.address_poisoning import AddressPoisoningDetector
+from src.detection.detectors.arbitrage import ArbitrageDetector
+from src.detection.detectors.balanced import BalancedDetector
 from src.detection.detectors.base import Detector
 from src.detection.detectors.disproportionate_mint import DisproportionateMintDetector
 from src.detection.detectors.drained_account import DrainedAccountDetector
@@ -24,6 +26,8 @@ _CLASSES: tuple[type[Detector], ...] = (
     FlashLoanProfitDetector,
     DrainedAccountDetector,
     DisproportionateMintDetector,
+    ArbitrageDetector,
+    BalancedDetector,
 )
 
 DETECTORS: Final[Mapping[str, type[Detector]]] = {cls.NAME: cls for cls in _CLASSES}
