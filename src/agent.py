@@ -26,17 +26,22 @@ from src.chain.lookups.late_keys import ExplorerKeys, fetch_keys_later
 from src.chain.lookups.lookups import Lookups
 from src.chain.networks import described, network
 from src.chain.quantities import SECONDS_PER_MINUTE
+from src.chain.traces import native_of_traces
 from src.chain.transactions import TransactionFields
 from src.chain.transfers import (
     TRANSFER_TOPIC,
     Transfer,
+    decode_approvals,
     decode_logs,
     decode_transfers,
     upgraded_contracts,
 )
 from src.decision.alerts import NORMAL, UNKNOWN, invalid_alert
 from src.decision.deduplication import Deduplicator
-from src.decision.pipeline import Pipeline, Result, open_lookups
+from src.decision.money import Money
+from src.decision.pipeline import Pipeline, open_lookups
+from src.decision.pricing import with_prices
+from src.decision.result import Result
 from src.decision.tokens import shown_tokens
 from src.detection.counterparties import CounterpartyBook
 from src.detection.features.definitions import FEATURE_NAMES
@@ -178,8 +183,9 @@ def assess_event(
     reason = ""
     try:
         transfers, native = decode_logs(event.logs)
-        if native:
-            transaction = transaction._replace(native=native)
+        if transfers:
+            known = native or native_of_traces(getattr(event, "traces", None))
+            transaction = transaction._replace(native=known)
         if bot is not None and bot.metrics is not None:
             bot.metrics.decoded(time.perf_counter() - started, transfers=len(transfers))
         upgraded = upgraded_contracts(event.logs)
@@ -192,12 +198,26 @@ def assess_event(
         if transaction.chain_id not in (None, bot.settings.chain_id):
             raise WrongChain(f"{transaction.chain_id}, the bot runs on {bot.settings.chain_id}")
         tokens = shown_tokens(transfers)
-        facts = bot.lookups.gather(tokens, transaction.sender, transaction.block_number)
-        waited = time.perf_counter() - started
-        result = bot.pipeline.assess(transaction, transfers, facts)  # features, score, decision
+        with bot.lookups.transaction():  # one deadline for all look-ups
+            called = bot.pipeline.contract_to_date(transaction, transfers)
+            if called is not None or transaction.to is None:
+                approvals = decode_approvals(event.logs)
+                transaction = transaction._replace(approvals=approvals)
+            facts = bot.lookups.gather(
+                tokens, transaction.sender, transaction.block_number, called=called
+            )
+            waited = time.perf_counter() - started
+            result = bot.pipeline.assess(transaction, transfers, facts)  # features, score, decision
+            result = with_prices(bot.pipeline, bot.lookups, transaction, result)
         feature_seconds = waited + result.feature_seconds
         context = _context(
-            bot, transaction, transfers, result.features, feature_seconds, result.decision
+            bot,
+            transaction,
+            transfers,
+            result.features,
+            feature_seconds,
+            result.decision,
+            result.money,
         )
         findings = list(_findings(bot, transaction, result, context))
         if bot.metrics is not None:
@@ -284,6 +304,7 @@ def _context(
     features: Mapping[str, Any],
     feature_seconds: float,
     decision: Decision | None = None,
+    money: Money | None = None,
 ) -> FindingContext:
     chain_id = transaction.chain_id or (bot and bot.settings.chain_id)
     return FindingContext(
@@ -297,6 +318,7 @@ def _context(
         anomaly_threshold=bot.pipeline.threshold if bot else None,
         feature_seconds=feature_seconds,
         decision=decision,
+        money=money,
     )
 
 

@@ -102,6 +102,7 @@ class Settings:
         etherscan_api_key: the key, or None.
         ethplorer_url: Ethplorer's API.
         ethplorer_api_key: the key, or None.
+        price_api_url: a keyless price API in the form of DefiLlama's, or None.
         anomaly_threshold: scores at or above it are anomalies, in [0, 1]; None for the model's own.
         model_path: the model file; its manifest must be in the same folder.
         model_public_key: models and the policy must be signed with its private key; None to skip
@@ -138,6 +139,7 @@ class Settings:
     etherscan_api_key: Secret | None = setting("ETHERSCAN_API_KEY", KEY, None, secret=True)
     ethplorer_url: str = setting("ETHPLORER_URL", URL, ETHPLORER_URL, secret=True)
     ethplorer_api_key: Secret | None = setting("ETHPLORER_API_KEY", KEY, None, secret=True)
+    price_api_url: str | None = setting("PRICE_API_URL", URL, None, secret=True)
     anomaly_threshold: float | None = setting("ANOMALY_THRESHOLD", number(0.0, 1.0), None)
     model_path: Path = setting("MODEL_PATH", MODEL, DEFAULT_MODEL_PATH)
     # Treated as secret in errors, since people confuse the two halves of a key pair.

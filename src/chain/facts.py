@@ -5,6 +5,7 @@ carries the time when it was read. Data from sources, disk or contracts is valid
 text is sanitised, and impossible numbers are rejected.
 """
 
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -15,6 +16,9 @@ from src.chain.text import sanitise_text
 
 MAX_DECIMALS = 255
 """`decimals()` is a uint8."""
+
+_MIN_PRICE, _MAX_PRICE = 1e-18, 1e7
+"""USD for a whole token: nothing real is outside, and 1e30 is an attempt."""
 
 MAX_NAME_LENGTH = 64
 MAX_SYMBOL_LENGTH = 32
@@ -109,6 +113,21 @@ class FirstTransaction:
 
 
 @dataclass(frozen=True, slots=True)
+class Price:
+    """What one token is worth.
+
+    Attributes:
+        usd: for 10**decimals raw units.
+        source: which source says so.
+        decimals: that the source assumes; None where it prices no particular contract.
+    """
+
+    usd: float
+    source: str
+    decimals: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class CodeAt:
     """Whether a contract had been deployed by the end of a block.
 
@@ -167,11 +186,13 @@ class Facts:
         reputations: by token address, whether it is known: True for well-known tokens and contracts
             that existed a day before, False for younger contracts. If this is unknown, the token
             is left out and counts as known.
+        called_existed: whether the contract called had existed a day before; None if unknown.
     """
 
     tokens: Mapping[str, TokenInfo] = field(default_factory=dict)
     first_transaction: FirstTransaction | Unknown | None = Unknown("not looked up")
     reputations: Mapping[str, bool] = field(default_factory=dict)
+    called_existed: bool | None = None
 
     @property
     def tokens_without_reputation(self) -> frozenset[str]:
@@ -213,6 +234,18 @@ def first_transaction(source: str, timestamp: object) -> FirstTransaction:
     if seconds is None or not 0 < seconds <= time.time() + _CLOCK_TOLERANCE_SECONDS:
         raise MalformedAnswer(source, "timestamp missing or impossible")
     return FirstTransaction(seconds, source)
+
+
+def price(source: str, usd: object, decimals: object) -> Price:
+    """Validate a source's price. Raises `MalformedAnswer`."""
+    if isinstance(usd, bool) or not isinstance(usd, int | float) or not math.isfinite(usd):
+        raise MalformedAnswer(source, "price missing or no number")
+    if not _MIN_PRICE <= usd <= _MAX_PRICE:
+        raise MalformedAnswer(source, "price impossible")
+    number = whole_number(decimals)
+    if decimals is not None and (number is None or not 0 <= number <= MAX_DECIMALS):
+        raise MalformedAnswer(source, "decimals impossible")
+    return Price(float(usd), source, number)
 
 
 def deployment(source: str, absent_at: object, present_at: object) -> Deployment:

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple, Self
 
 from src.chain.quantities import as_int
 from src.chain.text import sanitise_text
-from src.chain.transfers import NativeTransfer, normalise_address
+from src.chain.transfers import Approval, NativeTransfer, normalise_address
 
 _LATEST_TIMESTAMP = 253_402_300_799  # 9999-12-31 23:59:59 UTC: what calendars can show
 _HASH_LENGTH = 66
@@ -22,8 +22,9 @@ class TransactionFields(NamedTuple):
         timestamp: of the block, Unix seconds, or None.
         block_number: or None.
         value: wei sent with it, or None if unknown.
-        native: its native transfers, in log order, where the chain logs them (EIP-7708): all of
-            them then, internal ones and `value` included. Empty on other chains.
+        native: all its native transfers, internal ones and `value` included, where the chain logs
+            them (EIP-7708) or there are traces; else None.
+        approvals: of ERC-20 tokens, that it logs.
         gas_cost: wei paid for gas, or None if unknown: an event has no receipt.
         chain_id: of the event, or None if it does not say.
     """
@@ -35,9 +36,10 @@ class TransactionFields(NamedTuple):
     timestamp: int | None
     block_number: int | None
     value: int | None = None
-    native: Sequence[NativeTransfer] = ()
+    native: Sequence[NativeTransfer] | None = None
     gas_cost: int | None = None
     chain_id: int | None = None
+    approvals: Sequence[Approval] = ()
 
     @classmethod
     def from_event(cls, event: Any) -> Self:

@@ -30,6 +30,9 @@ UPGRADE_TOPICS = frozenset(
 """`Upgraded(address)` and `BeaconUpgraded(address)` of ERC-1967: a proxy's new implementation."""
 ZERO_ADDRESS = "0x" + "0" * 40
 
+APPROVAL_TOPIC = "0x8c5be1e5ebec7d5bd14f71427d1e84f3dd0314c0f7b2291e5b200ac8c7c3b925"
+"""keccak256("Approval(address,address,uint256)")"""
+
 SYSTEM_ADDRESS: Final = "0xfffffffffffffffffffffffffffffffffffffffe"
 SIMULATION_ADDRESS: Final = "0x" + "e" * 40
 NATIVE_EMITTERS: Final = frozenset({SYSTEM_ADDRESS, SIMULATION_ADDRESS})
@@ -79,6 +82,15 @@ class NativeTransfer(NamedTuple):
     recipient: str
     amount: int
     log_index: int
+
+
+class Approval(NamedTuple):
+    """One ERC-20 approval: `spender` may move so much of `owner`'s tokens. Addresses lowercase."""
+
+    token: str
+    owner: str
+    spender: str
+    amount: int
 
 
 class DecodedLogs(NamedTuple):
@@ -160,6 +172,28 @@ def decode_logs(logs: Iterable[RawLog] | None) -> DecodedLogs:
         if event is not None:
             events.append(event)
     return separate(events)
+
+
+def decode_approvals(logs: Iterable[RawLog] | None) -> list[Approval]:
+    """The ERC-20 approvals among a transaction's logs, in the order given. Never raises."""
+    found = (
+        decode_approval(
+            getattr(log, "address", None), getattr(log, "topics", None), getattr(log, "data", None)
+        )
+        for log in logs or ()
+    )
+    return [approval for approval in found if approval is not None]
+
+
+def decode_approval(address: Any, topics: Any, data: Any) -> Approval | None:
+    """Decode one raw log, or return None if it is not a well-formed ERC-20 approval."""
+    if not isinstance(topics, (list, tuple)) or len(topics) != 3:
+        return None
+    if not isinstance(topics[0], str) or topics[0].lower() != APPROVAL_TOPIC:
+        return None
+    # It has the form of a transfer.
+    event = decode_event(address, [TRANSFER_TOPIC, *topics[1:]], data, 0)
+    return None if event is None else Approval(*event[:4])
 
 
 def separate(events: Iterable[Transfer]) -> DecodedLogs:

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,10 +25,10 @@ from src.chain.lookups.lookups import Lookups
 from src.chain.networks import described, network
 from src.chain.quantities import SECONDS_PER_MINUTE
 from src.chain.transactions import TransactionFields
-from src.chain.transfers import Transfer
+from src.chain.transfers import ZERO_ADDRESS, Transfer
 from src.chain.well_known import WellKnownTokens, load_well_known_tokens
 from src.decision.address_list import AddressList
-from src.decision.alerts import Alert, alerts_of
+from src.decision.alerts import alerts_of
 from src.decision.policy_file import read_policy
 from src.decision.readable_features import (
     ACCOUNT_AGE,
@@ -36,6 +36,7 @@ from src.decision.readable_features import (
     readable_features,
     reserved_symbols,
 )
+from src.decision.result import Result
 from src.decision.second_opinion import (
     OpenedAttackModel,
     SecondOpinion,
@@ -48,12 +49,13 @@ from src.detection.assessment import EXPLAINED_INPUTS, Assessor
 from src.detection.challenger import Challenger
 from src.detection.counterparties import CounterpartyBook
 from src.detection.detectors.base import Equipment, SupervisedModel
+from src.detection.detectors.fresh_contract_drain import FreshContractDrainDetector
 from src.detection.errors import InvalidInput
 from src.detection.evidence import Evidence, credible
 from src.detection.features.definitions import FEATURE_NAMES, TokenProfile, feature_row
-from src.detection.forest.model import ANOMALY, NORMAL, Model, load_model
+from src.detection.forest.model import Model, load_model
 from src.detection.policy import parse_policy
-from src.detection.records import Assessment, AttackAssessment, Decision
+from src.detection.records import Action, Assessment, AttackAssessment
 from src.detection.suite import DetectorSuite
 from src.settings import Settings
 from src.variables import reveal
@@ -61,40 +63,6 @@ from src.variables import reveal
 NO_SENDER: Final = "the sender is not an address"
 
 logger = logging.getLogger(__name__)
-
-
-class Result(NamedTuple):
-    """What the pipeline made of one transaction. A tuple, since every transaction has one.
-
-    Attributes:
-        features: by name; None stands for what could not be had.
-        tokens: what is known of the tokens moved, by address.
-        assessment: score and explanation; None where it could not be scored.
-        attack: attack score and explanation; None where there is none.
-        problem: why it could not be scored, or None.
-        is_anomaly: whether the score reaches the anomaly threshold.
-        decision: of all detectors.
-        alerts: the primary one first.
-        feature_seconds, scoring_seconds: how long these steps took.
-    """
-
-    features: dict[str, Any]
-    tokens: Mapping[str, TokenView]
-    assessment: Assessment | None
-    attack: AttackAssessment | None
-    problem: str | None
-    is_anomaly: bool
-    decision: Decision
-    alerts: list[Alert]
-    feature_seconds: float
-    scoring_seconds: float
-
-    @property
-    def prediction(self) -> str | None:
-        """ANOMALY or NORMAL; None where there is no score."""
-        if self.assessment is None:
-            return None
-        return ANOMALY if self.is_anomaly else NORMAL
 
 
 @dataclass(frozen=True)
@@ -292,15 +260,39 @@ class Pipeline:
         scored = time.perf_counter()
         tokens = self.tokens(facts)
         is_anomaly = assessment is not None and assessment.score >= self.threshold
-        decision = self._decide(
-            transaction, transfers, features, assessment, attack, tokens, unknown
+        evidence = self._evidence(
+            transaction,
+            transfers,
+            features,
+            assessment,
+            attack,
+            tokens,
+            unknown,
+            called_is_new=_is_new(transaction, facts),
         )
+        also = [self.challenger.verdict(transfers, transaction.sender)] if self.challenger else []
+        decision = self.suite.decide(evidence, also=also)
         sender = transaction.sender
         alerts = alerts_of(decision, sender, is_anomaly=is_anomaly, problem=problem)
+        is_reported = is_anomaly or decision.action is not Action.ALLOW
         return Result(
             features, tokens, assessment, attack, problem, is_anomaly, decision, alerts,
             feature_seconds=made - started, scoring_seconds=scored - made,
+            gains=evidence.gains if is_reported else None,
         )  # fmt: skip
+
+    def contract_to_date(
+        self, transaction: TransactionFields, transfers: Sequence[Transfer]
+    ) -> str | None:
+        """The contract whose age a detector wants to know, for `Lookups.gather`, or None.
+
+        Only where somebody pays who neither signed nor was called.
+        """
+        called = transaction.to
+        if called is None or not self.suite.runs(FreshContractDrainDetector.NAME):
+            return None
+        ours = (transaction.sender, called, ZERO_ADDRESS)
+        return None if all(moved.sender in ours for moved in transfers) else called
 
     def features(
         self, transaction: TransactionFields, transfers: Sequence[Transfer], facts: Facts
@@ -354,7 +346,7 @@ class Pipeline:
         if self.addresses is not None:
             self.addresses.close()
 
-    def _decide(
+    def _evidence(
         self,
         transaction: TransactionFields,
         transfers: Sequence[Transfer],
@@ -363,7 +355,9 @@ class Pipeline:
         attack: AttackAssessment | None,
         tokens: Mapping[str, TokenView],
         unknown: frozenset[str],
-    ) -> Decision:
+        *,
+        called_is_new: bool | None,
+    ) -> Evidence:
         sender, to = transaction.sender, transaction.to
         age = features.get(ACCOUNT_AGE)
         # An empty book or list is false, so they are compared with None.
@@ -372,7 +366,7 @@ class Pipeline:
         if self.addresses is not None:
             listed = self.addresses.match(sender, to, credible(transfers, unknown))
         chain = network(self.chain_id)
-        evidence = Evidence(
+        return Evidence(
             transfers=transfers,
             sender=sender,
             to=to,
@@ -392,12 +386,11 @@ class Pipeline:
             look_alikes=book.enter(transfers, sender),
             value=transaction.value,
             native=transaction.native,
+            called_is_new=called_is_new,
+            approvals=transaction.approvals,
             native_symbol=chain.native_symbol,
             wrapped_native=chain.wrapped_native,
         )
-        if self.challenger is None:
-            return self.suite.decide(evidence)
-        return self.suite.decide(evidence, also=[self.challenger.verdict(transfers, sender)])
 
 
 def open_lookups(settings: Settings) -> Lookups:
@@ -409,10 +402,18 @@ def open_lookups(settings: Settings) -> Lookups:
         etherscan_api_key=reveal(settings.etherscan_api_key),
         ethplorer_url=settings.ethplorer_url,
         ethplorer_api_key=reveal(settings.ethplorer_api_key),
+        price_api_url=settings.price_api_url,
         cache_dir=settings.cache_dir,
         deadline_seconds=settings.lookup_deadline_seconds,
         node_requests_per_second=settings.json_rpc_requests_per_second,
     )
+
+
+def _is_new(transaction: TransactionFields, facts: Facts) -> bool | None:
+    """Whether the contract called is younger than a day; one that is created here is."""
+    if transaction.to is None:
+        return True
+    return None if facts.called_existed is None else not facts.called_existed
 
 
 def _open_list(settings: Settings) -> AddressList | None:

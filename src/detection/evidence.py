@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 from src.detection.records import (
     NATIVE,
     NEGLIGIBLE_SHARE,
+    ApprovalLike,
     Assessment,
     AttackAssessment,
     NativeTransferLike,
@@ -19,8 +20,7 @@ from src.detection.records import (
 )
 
 if TYPE_CHECKING:
-    from src.detection.gains import Gains
-    from src.detection.parties import Dealing, Parties
+    from src.detection.parties import Dealing, Gains, Parties
 
 T = TypeVar("T", bound=TransferLike)
 
@@ -119,8 +119,10 @@ class Evidence:
         unknown_tokens: tokens without a reputation: their events may say anything.
         values: ETH for one raw unit, by token; tokens without a reference value are left out.
         value: wei sent with the transaction, or None.
-        native: all native transfers, `value` and internal ones included, where the chain logs
-            them; empty where it does not: internal ones are unknown then.
+        native: all native transfers, `value` and internal ones included; None where internal ones
+            are unknown.
+        called_is_new: whether the contract called did not exist a day before; None if unknown.
+        approvals: of ERC-20 tokens, that the transaction logs.
         native_symbol: of the native currency.
         wrapped_native: the contract that holds the native currency as a token, or None.
     """
@@ -142,7 +144,9 @@ class Evidence:
     values: Mapping[str, float] = field(default_factory=dict)
     attack: AttackAssessment | None = None
     value: int | None = None
-    native: Sequence[NativeTransferLike] = ()
+    native: Sequence[NativeTransferLike] | None = None
+    called_is_new: bool | None = None
+    approvals: Sequence[ApprovalLike] = ()
     native_symbol: str = "ETH"
     wrapped_native: str | None = None
 
@@ -185,7 +189,7 @@ class Evidence:
     @cached_property
     def gains(self) -> "Gains":
         """Who ends richer and poorer of what."""
-        from src.detection.gains import gains_of  # noqa: PLC0415
+        from src.detection.parties import gains_of  # noqa: PLC0415
 
         return gains_of(self)
 
@@ -209,7 +213,8 @@ class Evidence:
     @cached_property
     def sender_pays(self) -> bool:
         """Whether the sender ends poorer of a token with a value, by more than a trifle."""
-        payers: list[TransferLike | NativeTransferLike] = [*self.credible_transfers, *self.native]
+        native = self.native or ()
+        payers: list[TransferLike | NativeTransferLike] = [*self.credible_transfers, *native]
         if self.sender is None or not any(one.sender == self.sender for one in payers):
             return False
         changes = self.balances_with_native.get(self.sender, {})

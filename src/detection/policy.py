@@ -6,7 +6,7 @@ guesses what its operator meant is worse than one that does not start.
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum, unique
 from typing import TypeVar
 
@@ -20,6 +20,8 @@ MAX_POLICY_BYTES = 4 * 1024 * 1024
 
 _MAX_DEPTH = 16
 _TOP = ("version", "detectors", "chains", "scopes")
+_MIN_GAINED = "min_gained_usd"
+_LEAST_GAIN = Parameter(None, 0.0, 1e12, "USD gained from which the detector applies.")
 _SCOPE = ("reason", "detectors", "match", "chains", "only_if", "addresses")
 E = TypeVar("E", bound=StrEnum)
 
@@ -67,10 +69,12 @@ class DetectorPolicy:
     Attributes:
         mode: on, shadow or off.
         parameters: a value for every parameter of the detector; None for the model's own.
+        min_gained_usd: it does not apply where all gained less than that; None for no such limit.
     """
 
     mode: Mode
     parameters: Mapping[str, float | None]
+    min_gained_usd: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,11 +200,16 @@ class _Reader:
         known = DETECTORS[detector].PARAMETERS
         if isinstance(node, yaml.ScalarNode):  # `detector: shadow`
             mode = self._choice(node, detector, Mode)
-            return DetectorPolicy(mode, base.parameters if base else _defaults(known))
-        entry = self._mapping(node, detector, ("mode", *known))
+            if base is not None:
+                return replace(base, mode=mode)
+            return DetectorPolicy(mode, _defaults(known))
+        entry = self._mapping(node, detector, ("mode", _MIN_GAINED, *known))
         parameters = dict(base.parameters if base else _defaults(known))
+        least = base.min_gained_usd if base else None
+        if _MIN_GAINED in entry:
+            least = self._number(entry[_MIN_GAINED], f"{detector}.{_MIN_GAINED}", _LEAST_GAIN)
         for parameter, value in entry.items():
-            if parameter != "mode":
+            if parameter not in ("mode", _MIN_GAINED):
                 parameters[parameter] = self._number(
                     value, f"{detector}.{parameter}", known[parameter]
                 )
@@ -214,7 +223,7 @@ class _Reader:
             DETECTORS[detector].build(parameters, Equipment(anomaly_threshold=0.0))
         except ValueError as error:
             raise self._error(node, f"{detector}: {error}") from None
-        return DetectorPolicy(mode, parameters)
+        return DetectorPolicy(mode, parameters, least)
 
     def _scope(self, key: yaml.ScalarNode, node: yaml.Node) -> Scope:
         where = f"scopes.{key.value}"

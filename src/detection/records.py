@@ -64,6 +64,22 @@ class NativeTransferLike(Protocol):
         """Wei."""
 
 
+class ApprovalLike(Protocol):
+    """What the core reads of an ERC-20 approval; `chain.transfers.Approval` has this shape."""
+
+    @property
+    def token(self) -> str:
+        """Contract address."""
+
+    @property
+    def owner(self) -> str:
+        """Whose tokens they are."""
+
+    @property
+    def spender(self) -> str:
+        """Who may move them."""
+
+
 class Attribution(NamedTuple):
     """What one input did to a score.
 

@@ -4,15 +4,16 @@ Live handling, replay and batches all decide through `DetectorSuite.decide`.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Self
 
 from src.detection.detectors import DETECTORS
 from src.detection.detectors.base import Detector, Equipment, missing
 from src.detection.evidence import Evidence
 from src.detection.policy import Condition, Match, Mode, Policy, Scope
-from src.detection.records import Decision, Status, Verdict, decide
+from src.detection.records import Action, Decision, Status, Verdict, decide
 
 logger = logging.getLogger(__name__)
 
@@ -25,6 +26,7 @@ class DetectorSuite:
         shadow: those that are recorded only.
         scopes: for whom which of them do not apply.
         lacking: verdicts for the detectors that lack what they need here.
+        least_gains: USD, by detector, see `DetectorPolicy.min_gained_usd`.
     """
 
     def __init__(
@@ -33,8 +35,10 @@ class DetectorSuite:
         shadow: Sequence[Detector] = (),
         scopes: Sequence[Scope] = (),
         lacking: Sequence[Verdict] = (),
+        least_gains: Mapping[str, float] = MappingProxyType({}),
     ) -> None:
         self._lacking = tuple(lacking)
+        self._least_gains = least_gains
         self._detectors = [(d, False) for d in counting] + [(d, True) for d in shadow]
         self._by_sender = _by_address(scopes, Match.SENDER)
         self._by_to = _by_address(scopes, Match.TO)
@@ -49,6 +53,7 @@ class DetectorSuite:
         """
         made: dict[Mode, list[Detector]] = {Mode.ON: [], Mode.SHADOW: []}
         lacking = []
+        least_gains: dict[str, float] = {}
         for name, entry in policy.for_chain(chain_id).items():
             if entry.mode is Mode.OFF:
                 continue
@@ -56,8 +61,10 @@ class DetectorSuite:
                 lacking.append(replace(missing(name, why), shadow=entry.mode is Mode.SHADOW))
             else:
                 made[entry.mode].append(DETECTORS[name].build(entry.parameters, equipment))
+                if entry.min_gained_usd is not None:
+                    least_gains[name] = entry.min_gained_usd
         scopes = [scope for scope in policy.scopes if not scope.chains or chain_id in scope.chains]
-        return cls(made[Mode.ON], made[Mode.SHADOW], scopes, lacking)
+        return cls(made[Mode.ON], made[Mode.SHADOW], scopes, lacking, least_gains)
 
     @property
     def detectors(self) -> list[tuple[str, Mode]]:
@@ -71,6 +78,10 @@ class DetectorSuite:
     def lacking(self) -> dict[str, str]:
         """Why a detector that the policy has on or in shadow has no effect here, by its name."""
         return {verdict.detector: verdict.reason for verdict in self._lacking}
+
+    def runs(self, name: str) -> bool:
+        """Whether a detector runs, in whatever mode."""
+        return any(name == detector.NAME for detector, _ in self._detectors)
 
     def decide(self, evidence: Evidence, *, also: Sequence[Verdict] = ()) -> Decision:
         """Judge one transaction. Never raises on what a detector does.
@@ -93,6 +104,31 @@ class DetectorSuite:
             if verdict.reason or verdict.action:  # most are silent, and every microsecond counts
                 verdicts.append(replace(verdict, shadow=True) if is_shadow else verdict)
         return decide(verdicts)
+
+    def weighed(self, decision: Decision, largest_gain_usd: float | None) -> Decision:
+        """The decision without those detectors for which too little was gained.
+
+        Args:
+            decision: of all detectors.
+            largest_gain_usd: what the sender's side, or another account, has gained at most; None
+                if unknown, which counts as enough.
+        """
+        if largest_gain_usd is None or not self._least_gains:
+            return decision
+        return decide(
+            [
+                self._weighed(verdict, largest_gain_usd)
+                for verdict in (*decision.reasons, *decision.shadow)
+            ]
+        )
+
+    def _weighed(self, verdict: Verdict, gained: float) -> Verdict:
+        least = self._least_gains.get(verdict.detector)
+        if least is None or gained >= least or not verdict.action:
+            return verdict
+        too_little = f"{gained:,.0f} USD gained, less than min_gained_usd {least:,.0f}"
+        reason = f"{too_little}; {verdict.reason}"
+        return replace(verdict, action=Action.ALLOW, reason=reason, status=Status.OUT_OF_SCOPE)
 
     def has_conditions(self, sender: str | None, to: str | None) -> bool:
         """Whether it depends on the transfers which scopes apply to a transaction."""

@@ -4,7 +4,8 @@ import time
 from collections.abc import Callable, Sequence
 
 from src.chain.lookups.lookups import Lookups
-from src.decision.pipeline import Pipeline, Result
+from src.decision.pipeline import Pipeline
+from src.decision.result import Result
 from src.monitoring import metrics
 from src.monitoring.usage import CacheInfo, UsageReporter, pipeline_in_use, transaction_assessed
 

@@ -12,7 +12,8 @@ from typing import Protocol
 
 from src.chain.lookups.lookups import Lookups, SourceUsage
 from src.chain.networks import network
-from src.decision.pipeline import Pipeline, Result
+from src.decision.pipeline import Pipeline
+from src.decision.result import Result
 from src.monitoring import metrics
 from src.monitoring.periodic import Periodic
 

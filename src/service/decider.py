@@ -9,7 +9,9 @@ from typing import Any, Final
 from src.chain.lookups.lookups import Lookups
 from src.chain.transactions import TransactionFields
 from src.decision.alerts import NORMAL, Alert
-from src.decision.pipeline import Pipeline, Result, open_lookups
+from src.decision.pipeline import Pipeline, open_lookups
+from src.decision.pricing import with_prices
+from src.decision.result import Result
 from src.decision.tokens import TokenView, shown_tokens
 from src.detection.counterparties import CounterpartyBook
 from src.detection.detectors.base import SupervisedModel
@@ -136,8 +138,14 @@ class Decider:
             metrics.transaction_seen("none")
             return Outcome(_stored(pipeline, transaction, None), {}, [], [])
         tokens = shown_tokens(transfers)
-        facts = self.lookups.gather(tokens, transaction.sender, transaction.block_number)
-        result = pipeline.assess(_fields_of(transaction), transfers, facts)
+        fields = _fields_of(transaction)
+        with self.lookups.transaction():  # one deadline for all look-ups
+            called = pipeline.contract_to_date(fields, transfers)
+            facts = self.lookups.gather(
+                tokens, transaction.sender, transaction.block_number, called=called
+            )
+            result = pipeline.assess(fields, transfers, facts)
+            result = with_prices(pipeline, self.lookups, fields, result)
         transaction_assessed(result)
         metrics.stage_took("features", result.feature_seconds)
         stored = _stored(pipeline, transaction, result)
@@ -169,8 +177,9 @@ def _fields_of(transaction: LoadedTransaction) -> TransactionFields:
         timestamp=transaction.block_timestamp,
         block_number=transaction.block_number,
         value=transaction.value,
-        native=transaction.native,
+        native=transaction.native or None,  # none logged: the chain may not log them
         gas_cost=transaction.gas_cost_wei,
+        approvals=transaction.approvals,
     )
 
 
@@ -198,6 +207,7 @@ def _stored(
         attack_explanation=_attack_explanation(attack) if attack else None,
         invalid_reason=result.problem if result else None,
         decided_at=time.time(),
+        money=result.money.as_json() if result and result.money else None,
     )
 
 
@@ -213,6 +223,8 @@ def _new_alert(transaction: LoadedTransaction, stored: StoredDecision, alert: Al
         action=int(alert.action),
         score=stored.score,
         attack_score=stored.attack_score,
+        gained_usd=stored.money["gained_usd"] if stored.money else None,
+        lost_usd=stored.money["lost_usd"] if stored.money else None,
         model_version=stored.model_version,
         from_address=transaction.sender,
         block_number=transaction.block_number,

@@ -21,8 +21,10 @@ from src.chain.recording.fetch import BlockFetcher, Node, UnverifiedBlock
 from src.chain.recording.rows import BlockRows
 from src.chain.transfers import (
     UPGRADE_TOPICS,
+    Approval,
     DecodedLogs,
     Transfer,
+    decode_approval,
     decode_event,
     normalise_address,
     separate,
@@ -144,7 +146,8 @@ class NodeReader:
         if _hash(block.get("hash")) != block_hash:
             raise MalformedAnswer("node", "the chain was reorganised during the request; try again")
         sent = self._node.ask("eth_getTransactionByHash", [tx_hash])
-        decoded = decoded_logs([log for log in receipt["logs"] if isinstance(log, dict)])
+        logs = [log for log in receipt["logs"] if isinstance(log, dict)]
+        decoded = decoded_logs(logs)
         return LoadedTransaction(
             tx_hash=tx_hash,
             block_number=_bounded(number) or 0,
@@ -159,6 +162,7 @@ class NodeReader:
             transfers=tuple(decoded.transfers),
             native=tuple(decoded.native),
             value=_wei(sent.get("value")) if isinstance(sent, dict) else None,
+            approvals=approvals_of(logs),
         )
 
     def total_supply(self, token: str, block: int) -> int:
@@ -197,14 +201,25 @@ def decoded_logs(logs: Sequence[dict[str, Any]]) -> DecodedLogs:
     return separate(found)
 
 
+def approvals_of(logs: Sequence[dict[str, Any]]) -> tuple[Approval, ...]:
+    """The ERC-20 approvals among raw JSON-RPC logs."""
+    found = (
+        decode_approval(log.get("address"), log.get("topics"), log.get("data")) for log in logs
+    )
+    return tuple(approval for approval in found if approval is not None)
+
+
 def _loaded_block(rows: BlockRows) -> LoadedBlock:
     logs: dict[int, list[Transfer]] = {}
+    approvals: dict[int, list[Approval]] = {}
     for row in rows.logs:
         topics = [row[name] for name in ("topic0", "topic1", "topic2", "topic3")]
         given = [topic for topic in topics if topic is not None]
         event = decode_event(row["address"], given, row["data"], row["log_index"])
         if event is not None:
             logs.setdefault(row["tx_index"], []).append(event)
+        elif (approval := decode_approval(row["address"], given, row["data"])) is not None:
+            approvals.setdefault(row["tx_index"], []).append(approval)
     moved = {index: separate(events) for index, events in logs.items()}
     block = rows.block
     return LoadedBlock(
@@ -213,7 +228,9 @@ def _loaded_block(rows: BlockRows) -> LoadedBlock:
         parent_hash=block["parent_hash"],
         timestamp=block["block_timestamp"],
         transactions=tuple(
-            LoadedTransaction.from_row(row, *moved[row["tx_index"]])
+            LoadedTransaction.from_row(
+                row, *moved[row["tx_index"]], approvals.get(row["tx_index"], ())
+            )
             for row in rows.transactions
             if row["tx_index"] in moved and moved[row["tx_index"]].transfers
         ),

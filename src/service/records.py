@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-from src.chain.transfers import NativeTransfer, Transfer
+from src.chain.transfers import Approval, NativeTransfer, Transfer
 
 WEI_PER_ETHER = 10**18
 
@@ -25,6 +25,7 @@ class LoadedTransaction:
         transfers: of ERC-20 tokens, in log order.
         native: of the native currency, in log order, where the chain logs them.
         value: wei sent with it, or None.
+        approvals: of ERC-20 tokens; only where it was read from the node.
     """
 
     tx_hash: str
@@ -40,6 +41,7 @@ class LoadedTransaction:
     transfers: tuple[Transfer, ...]
     native: tuple[NativeTransfer, ...] = ()
     value: int | None = None
+    approvals: tuple[Approval, ...] = ()
 
     @classmethod
     def from_row(
@@ -47,6 +49,7 @@ class LoadedTransaction:
         row: Mapping[str, Any],
         transfers: Iterable[Transfer],
         native: Iterable[NativeTransfer] = (),
+        approvals: Iterable[Approval] = (),
     ) -> Self:
         """From a row of the database or of a recorder's block, which name their columns alike."""
         return cls(
@@ -63,6 +66,7 @@ class LoadedTransaction:
             transfers=tuple(sorted(transfers, key=lambda transfer: transfer.log_index)),
             native=tuple(sorted(native, key=lambda transfer: transfer.log_index)),
             value=None if row["value_wei"] is None else int(row["value_wei"]),
+            approvals=tuple(approvals),
         )
 
     @property

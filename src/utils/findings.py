@@ -18,7 +18,8 @@ from forta_agent import EntityType, Finding, FindingSeverity, FindingType, Label
 from src.chain.transactions import TransactionFields
 from src.chain.transfers import ZERO_ADDRESS, Transfer
 from src.decision.alerts import UNKNOWN, Alert, is_arbitrage
-from src.decision.pipeline import Result
+from src.decision.money import Money
+from src.decision.result import Result
 from src.detection.forest.model import ANOMALY, NORMAL
 from src.detection.records import (
     REMEMBERED_ASSESSMENTS,
@@ -53,6 +54,7 @@ class FindingContext(NamedTuple):
         anomaly_threshold: scores at or above it are anomalies; None before the model is loaded.
         feature_seconds: time to compute the features, including lookups.
         decision: None if no decision was possible.
+        money: what was gained and lost; None where nothing is reported.
     """
 
     tx_hash: str
@@ -65,6 +67,7 @@ class FindingContext(NamedTuple):
     anomaly_threshold: float | None
     feature_seconds: float
     decision: Decision | None = None
+    money: Money | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +95,7 @@ class TokenTransfersFinding(ABC):
             "anomaly_threshold": as_text(context.anomaly_threshold),
             "feature_generation_response_time": f"{context.feature_seconds:.6f}",
             **decision_metadata(context.decision),
+            **money_metadata(context.money),
         }
 
     def labels(self) -> list[Label]:
@@ -275,6 +279,22 @@ def attack_metadata(attack: AttackAssessment | None) -> dict[str, str]:
     if attack.attributions:
         metadata["attack_explanations"] = attack.explanation_json
     return metadata
+
+
+def money_metadata(money: Money | None) -> dict[str, str]:
+    """What the sender's side gained and who lost most, in USD, and how each part was priced."""
+    if money is None:
+        return {}
+    values = money.as_json()
+    unknown = [] if money.native_is_known else ["internal native transfers"]
+    return {
+        "gained_usd": as_text(values["gained_usd"]),
+        "lost_usd": as_text(values["lost_usd"]),
+        "lost_by": money.lost_by or "none",
+        "gained": _WITHOUT_ESCAPES.encode(values["gained"]),
+        "lost": _WITHOUT_ESCAPES.encode(values["lost"]),
+        "not_counted": _WITHOUT_ESCAPES.encode(unknown + ([] if money.gas_is_known else ["gas"])),
+    }
 
 
 def decision_metadata(decision: Decision | None) -> dict[str, str]:

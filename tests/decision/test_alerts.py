@@ -17,7 +17,7 @@ from src.detection.features.definitions import FEATURE_NAMES
 from src.detection.forest.model import load_model
 from src.detection.records import Action, Status, Verdict, decide
 from src.settings import PROJECT_ROOT
-from tests.conftest import ALICE, BOB, TX_HASH, UNKNOWN_TOKEN, USDC, event_of, transfer_log
+from tests.conftest import ALICE, BLOCK, BOB, TX_HASH, UNKNOWN_TOKEN, USDC, event_of, transfer_log
 from tests.detection.test_loaders import supervised_model
 from tests.support.fake_chain import FakeNode, serve, usual_token
 
@@ -47,6 +47,12 @@ def with_classifier(folder: Path) -> dict[str, str]:
     }
 
 
+def with_drains_on(folder: Path) -> dict[str, str]:
+    policy = folder / "policy.yaml"
+    policy.write_text("version: 1\ndetectors:\n  fresh_contract_drain: on\n")
+    return {"POLICY_PATH": str(policy)}
+
+
 # What each detector must report: the logs, and the settings that it needs beside the usual ones.
 MATCHING: dict[str, tuple[Callable[[], list[Any]], Callable[[Path], dict[str, str]]]] = {
     "supervised": (lambda: [transfer_log()], with_classifier),
@@ -64,6 +70,10 @@ MATCHING: dict[str, tuple[Callable[[], list[Any]], Callable[[Path], dict[str, st
             transfer_log(sender=BOB, recipient=POOL, amount=1000),
         ],
         lambda _: {},
+    ),
+    "fresh_contract_drain": (
+        lambda: [transfer_log(sender=CAROL, recipient=POOL, amount=10)],
+        with_drains_on,
     ),
     "drained_account": (
         lambda: [
@@ -88,7 +98,10 @@ def test_a_matching_transaction_gives_the_detectors_own_finding(
     start_bot: Callable[..., None], tmp_path: Path, name: str
 ) -> None:
     logs, settings = MATCHING[name]
-    node = FakeNode(tokens={UNKNOWN_TOKEN: usual_token("Tether USD", "UЅDT", 6)})
+    node = FakeNode(
+        tokens={UNKNOWN_TOKEN: usual_token("Tether USD", "UЅDT", 6)},
+        deployed_in_block={BOB: BLOCK - 5} if name == "fresh_contract_drain" else {},
+    )
     with serve(node.answer) as url:
         start_bot(JSON_RPC_URL=url, LOOKUP_DEADLINE_SECONDS="20", **(QUIET | settings(tmp_path)))
         found = agent.handle_transaction(event_of(logs()))

@@ -199,6 +199,8 @@ CONDITIONS: Final[Mapping[str, Condition]] = {
     "disproportionate_mint": _disproportionate_mint,
     "known_bad_address": lambda batch, _scores, _around: np.zeros(len(batch), np.bool_),
     "supervised": _supervised,
+    # The age of contracts is in no history.
+    "fresh_contract_drain": lambda batch, _scores, _around: np.zeros(len(batch), np.bool_),
     "arbitrage": _informational,
     "balanced": _informational,
 }

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from src.chain.clients.etherscan import EtherscanClient
 from src.chain.clients.ethplorer import EthplorerClient
+from src.chain.clients.price_api import PriceApiClient
 from src.chain.clients.rate_limit import Rate, RateLimit
 from src.chain.clients.rpc import JsonRpcClient
 from src.chain.clients.urls import ETHERSCAN_URL, ETHPLORER_URL, explorer_api
@@ -15,6 +16,7 @@ from src.chain.lookups.cache import FactCache
 from src.chain.lookups.lookups import Lookups
 from src.chain.lookups.sources import SEARCH_SECONDS, Sources
 from src.chain.lookups.store import FactStore
+from src.chain.price_feeds import API_NAMES
 from src.chain.well_known import load_well_known_tokens
 
 MAINNET = 1
@@ -25,6 +27,7 @@ logger = logging.getLogger(__name__)
 NODE_REQUESTS_PER_SECOND = 50
 ETHERSCAN_RATES = (Rate(3, 1.0), Rate(100_000, 86_400.0))
 ETHPLORER_RATES = (Rate(10, 1.0),)
+PRICE_API_RATES = (Rate(5, 1.0),)
 ETHPLORER_FREE_KEY = "freekey"
 ETHPLORER_FREE_RATES = (Rate(2, 1.0), Rate(100, 3_600.0), Rate(1_000, 86_400.0))
 
@@ -40,6 +43,7 @@ def build_lookups(
     etherscan_api_key: str | None = None,
     ethplorer_url: str = ETHPLORER_URL,
     ethplorer_api_key: str | None = None,
+    price_api_url: str | None = None,
     chain_id: int = MAINNET,
     cache_dir: Path | None = None,
     deadline_seconds: float = 1.0,
@@ -50,6 +54,7 @@ def build_lookups(
     ethplorer_rates: Collection[Rate] | None = None,
     search_seconds: float = SEARCH_SECONDS,
     clock: Callable[[], float] = time.monotonic,
+    now: Callable[[], float] = time.time,
 ) -> Lookups:
     """Build the lookups. Opens the cache, sends no requests.
 
@@ -60,6 +65,7 @@ def build_lookups(
         ethplorer_url: Ethplorer, which supports mainnet only: its own URL is not used for other
             chains.
         ethplorer_api_key: without a key Ethplorer is not used.
+        price_api_url: a keyless price API in the form of DefiLlama's, or None.
         chain_id: the chain of all addresses.
         cache_dir: folder for facts across restarts; None for memory only.
         deadline_seconds: total time to wait per transaction.
@@ -72,6 +78,7 @@ def build_lookups(
         ethplorer_rates: rate limits of Ethplorer; None for those of the kind of key.
         search_seconds: time limit of a search of the node for a first transaction.
         clock: of the rate limits and circuit breakers; monotonic, in seconds.
+        now: Unix seconds.
     """
     with ExitStack() as opening:  # a client refuses a URL that is none
         store = FactStore(cache_dir, chain_id)
@@ -104,6 +111,9 @@ def build_lookups(
         add_explorers(etherscan_api_key, ethplorer_api_key)
         if ethplorer_api_key and not sources.has("ethplorer"):
             logger.warning("Ethplorer serves mainnet only: it is not used for chain %d", chain_id)
+        if price_api_url and chain_id in API_NAMES:
+            api = PriceApiClient(price_api_url, API_NAMES[chain_id], timeout=timeout_seconds)
+            sources.add_price_api(api, PRICE_API_RATES)
         if json_rpc_url:
             node = JsonRpcClient(
                 json_rpc_url,
@@ -122,4 +132,5 @@ def build_lookups(
         chain_id=chain_id,
         deadline_seconds=deadline_seconds,
         add_explorers=add_explorers,
+        now=now,
     )

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from typing import Generic, NamedTuple, TypeVar
 
-from src.chain.facts import CodeAt, Deployment, FirstTransaction, TokenInfo
+from src.chain.facts import CodeAt, Deployment, FirstTransaction, Price, TokenInfo
 from src.chain.lookups.store import FactStore
 
 MEMORY_FACTS = 10_000
@@ -67,6 +67,7 @@ class FactCache:
         self._store = store
         self._tokens: LruCache[TokenInfo] = LruCache(MEMORY_FACTS)
         self._firsts: LruCache[FirstTransaction] = LruCache(MEMORY_FACTS)
+        self._prices: LruCache[Price] = LruCache(MEMORY_FACTS)  # in memory alone: they age
         self._deployments: LruCache[Deployment] = LruCache(MEMORY_FACTS)
 
     @property
@@ -76,6 +77,7 @@ class FactCache:
             "tokens": self._tokens.info,
             "first_transactions": self._firsts.info,
             "deployments": self._deployments.info,
+            "prices": self._prices.info,
         }
 
     def token_info(self, address: str) -> TokenInfo | None:
@@ -95,6 +97,15 @@ class FactCache:
     def existed_at(self, contract: str, block: int) -> bool | None:
         """Whether a contract existed at the end of a block, or None when that is not known."""
         return self._deployment(contract).existed_at(block)
+
+    def price(self, question: str) -> Price | None:
+        """A price by `lookups.prices.Moment.question`, or None when it is unknown."""
+        return self._prices.get(question)
+
+    def keep_prices(self, prices: Mapping[str, Price]) -> None:
+        """Keep prices, likewise."""
+        for question, known in prices.items():
+            self._prices.put(question, known)
 
     def keep_token_infos(self, infos: Mapping[str, TokenInfo]) -> None:
         """Keep metadata by token address; replaces what was read earlier.

@@ -19,8 +19,8 @@ from dataclasses import dataclass, field
 
 from src.chain.clients.deadline import Deadline
 from src.chain.errors import Failure, NotFound, RequestRefused
-from src.chain.facts import CodeAt, Facts, FirstTransaction, TokenInfo, Unknown
-from src.chain.lookups import deployment
+from src.chain.facts import CodeAt, Facts, FirstTransaction, Price, TokenInfo, Unknown
+from src.chain.lookups import deployment, price_search, prices
 from src.chain.lookups.cache import CacheInfo, FactCache
 from src.chain.lookups.fallback import Inquiry, run
 from src.chain.lookups.sources import Sources, SourceUsage
@@ -59,6 +59,7 @@ class Lookups:
         chain_id: the chain.
         deadline_seconds: total time to wait per transaction.
         add_explorers: adds explorers whose API keys came later.
+        now: Unix seconds.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class Lookups:
         chain_id: int,
         deadline_seconds: float,
         add_explorers: Callable[[str | None, str | None], object] | None = None,
+        now: Callable[[], float] = time.time,
     ) -> None:
         self._sources = sources
         self._add_explorers = add_explorers
@@ -79,6 +81,7 @@ class Lookups:
         self._well_known = well_known
         self._chain_id = chain_id
         self._deadline_seconds = deadline_seconds
+        self._now = now
         self.on_wait: Callable[[float], object] | None = None
         """Called with the seconds of each wait of a transaction."""
         self.closed = threading.Event()
@@ -146,7 +149,12 @@ class Lookups:
             raise firsts.failures[address].error()
 
     def gather(
-        self, tokens: Collection[str], account: str | None, block_number: int | None = None
+        self,
+        tokens: Collection[str],
+        account: str | None,
+        block_number: int | None = None,
+        *,
+        called: str | None = None,
     ) -> Facts:
         """All facts about one transaction; requests unknown ones in parallel. Never raises.
 
@@ -154,6 +162,7 @@ class Lookups:
             tokens: lowercase addresses.
             account: its sender, likewise, or None.
             block_number: see `first_transaction`.
+            called: a contract whose age is wanted too, likewise, or None.
 
         Returns:
             The facts, when all are known or the transaction's deadline has passed; tokens in the
@@ -179,6 +188,11 @@ class Lookups:
                 reputations[token] = existed
             elif day_before is not None and self._sources.code_stages():
                 unaged.append(token)
+        called_existed = None
+        if called is not None and day_before is not None and called not in tokens:
+            called_existed = self._cache.existed_at(called, day_before)
+            if called_existed is None and self._sources.code_stages():
+                unaged.append(called)
         first: FirstTransaction | Unknown | None = Unknown("no sender")
         if account is not None:
             first = self._cache.first_transaction(account)
@@ -195,8 +209,38 @@ class Lookups:
             if unknown_sender is not None:
                 first = _first_of(firsts, unknown_sender)
             for answer in codes.found.values():
-                reputations[answer.contract] = answer.exists
-        return Facts(known, first, reputations)
+                if answer.contract in tokens:
+                    reputations[answer.contract] = answer.exists
+                else:
+                    called_existed = answer.exists
+        if called is not None and called in tokens:
+            called_existed = reputations.get(called)
+        return Facts(known, first, reputations, called_existed)
+
+    def prices(
+        self, tokens: Collection[str], block_number: int | None, timestamp: int | None
+    ) -> dict[str, Price]:
+        """The prices of tokens at a transaction, as far as they are known. Never raises.
+
+        In order: a dollar for stablecoins, a Chainlink feed through the node, Ethplorer, the price
+        API. None of them reads the transaction's own pools.
+
+        Args:
+            tokens: lowercase addresses.
+            block_number: of the transaction's block; None for the newest.
+            timestamp: of that block, Unix seconds; None for now.
+        """
+        moment = prices.moment_of(timestamp, block_number, self._now())
+        found, inquiries = price_search.begin(
+            tokens, moment, self._sources, self._cache, self._well_known, self._chain_id
+        )
+        if inquiries:
+            with self._within_transaction() as scope:
+                begun = time.perf_counter()
+                run(inquiries, scope.deadline)
+                if self.on_wait is not None:
+                    self.on_wait(time.perf_counter() - begun)
+        return found | price_search.answers(inquiries)
 
     def prefetch(
         self, tokens: Collection[str], account: str | None, block_number: int | None = None

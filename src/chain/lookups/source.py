@@ -59,7 +59,7 @@ class Source(Generic[T]):
         self.name = name
         self.breaker = breaker
         self._keep = keep
-        self._rate_limit = rate_limit
+        self.rate_limit = rate_limit
         self._max_waiting = max_waiting
         self._in_flight: dict[str, Future[T]] = {}
         self._lock = threading.Lock()
@@ -110,7 +110,7 @@ class Source(Generic[T]):
     def _refusal(self) -> Failure | None:
         if not self.breaker.allow():
             return self._unavailable("not asked, it failed several times in a row")
-        if self._rate_limit is not None and not self._rate_limit.try_acquire():
+        if self.rate_limit is not None and not self.rate_limit.try_acquire():
             self.breaker.abandoned()
             return Failure(RateLimited, self.name, "our own rate limit")
         return None

@@ -11,15 +11,17 @@ from src.chain.clients.circuit_breaker import CircuitBreaker
 from src.chain.clients.deadline import Deadline
 from src.chain.clients.etherscan import EtherscanClient
 from src.chain.clients.ethplorer import EthplorerClient
+from src.chain.clients.price_api import MAX_TOKENS, PriceApiClient
 from src.chain.clients.rate_limit import Rate, RateLimit
 from src.chain.clients.rpc import JsonRpcClient
 from src.chain.erc20 import token_info_alone, token_infos
-from src.chain.errors import MalformedAnswer, PassingError, RequestRefused
-from src.chain.facts import CodeAt, FirstTransaction, TokenInfo
+from src.chain.errors import Failure, MalformedAnswer, PassingError, RequestRefused
+from src.chain.facts import CodeAt, FirstTransaction, Price, TokenInfo
 from src.chain.lookups import deployment
 from src.chain.lookups.cache import FactCache
 from src.chain.lookups.fallback import Stage
 from src.chain.lookups.first_transaction import first_outgoing_transaction
+from src.chain.lookups.prices import Moment, chainlink_price, token_of
 from src.chain.lookups.source import Source
 
 SEARCH_SECONDS = 30.0
@@ -92,7 +94,9 @@ class Sources:
         self._search: Callable[[int | None], Stage[FirstTransaction]] | None = None
         self._code_stages: list[Stage[CodeAt]] = []
         self._sources: list[Source[Any]] = []
-        self._clients: list[JsonRpcClient | EtherscanClient | EthplorerClient] = []
+        self._feeds: Callable[[Moment, Mapping[str, str]], Stage[Price]] | None = None
+        self._market_prices: list[Callable[[Moment], Stage[Price] | None]] = []
+        self._clients: list[JsonRpcClient | EtherscanClient | EthplorerClient | PriceApiClient] = []
 
     def add_ethplorer(self, client: EthplorerClient, rates: Collection[Rate]) -> None:
         """Use Ethplorer for token metadata, with these rate limits."""
@@ -106,6 +110,36 @@ class Sources:
         self._ethplorer_stages.append(
             Stage(_one_by_one(source, client.token_info), patience=self._patience)
         )
+        prices = self._source(
+            "ethplorer", self._cache.keep_prices, source.rate_limit, breaker=source.breaker
+        )
+
+        def present(moment: Moment) -> Stage[Price] | None:
+            if not moment.is_now:
+                return None
+            return Stage(
+                _one_by_one(prices, lambda key: client.price(token_of(key), moment.timestamp)),
+                patience=self._patience,
+            )
+
+        self._market_prices.append(present)
+
+    def add_price_api(self, client: PriceApiClient, rates: Collection[Rate]) -> None:
+        """Use a keyless API for prices, one request for all tokens, with these rate limits."""
+        self._clients.append(client)
+        source = self._source(
+            "price API", self._cache.keep_prices, RateLimit(*rates, clock=self._clock)
+        )
+
+        def at(moment: Moment) -> Stage[Price]:
+            def request(keys: list[str]) -> Mapping[str, Price | Failure]:
+                tokens = {key: token_of(key) for key in keys[:MAX_TOKENS]}
+                found = client.prices(list(tokens.values()), moment.timestamp, is_now=moment.is_now)
+                return {key: found[token] for key, token in tokens.items()}
+
+            return Stage(lambda keys: source.ask(keys, request))
+
+        self._market_prices.append(at)
 
     def add_etherscan(self, client: EtherscanClient, rates: Collection[Rate]) -> None:
         """Use an explorer for first transactions, with these rate limits."""
@@ -139,6 +173,14 @@ class Sources:
             RateLimit(_share(requests_per_second, 1), clock=self._clock),
             threads=8,
         )
+        feeds = self._source("node", self._cache.keep_prices, breaker=breaker)
+
+        def from_feeds(moment: Moment, feed_of: Mapping[str, str]) -> Stage[Price]:
+            return Stage(
+                _one_by_one(feeds, lambda key: chainlink_price(node, feed_of[key], moment))
+            )
+
+        self._feeds = from_feeds
         self._code_stages.append(
             Stage(_one_by_one(old_states, lambda key: deployment.code_at(node, key)))
         )
@@ -180,6 +222,20 @@ class Sources:
     def code_stages(self) -> list[Stage[CodeAt]]:
         """The sources of contracts' existence at an earlier block."""
         return self._code_stages
+
+    def price_stages(
+        self, moment: Moment, feeds: Mapping[str, str] | None = None
+    ) -> list[Stage[Price]]:
+        """The sources of prices at a moment.
+
+        Args:
+            moment: when.
+            feeds: the feed of each question, where all have one.
+        """
+        stages = [stage for make in self._market_prices if (stage := make(moment)) is not None]
+        if feeds and self._feeds is not None:
+            stages.insert(0, self._feeds(moment, feeds))
+        return stages
 
     def has(self, name: str) -> bool:
         """Whether a source of this name is configured."""

@@ -11,6 +11,7 @@ from src.detection.detectors.disproportionate_mint import DisproportionateMintDe
 from src.detection.detectors.drained_account import DrainedAccountDetector
 from src.detection.detectors.flash_loan_profit import FlashLoanProfitDetector
 from src.detection.detectors.fresh_account_large_value import FreshAccountLargeValueDetector
+from src.detection.detectors.fresh_contract_drain import FreshContractDrainDetector
 from src.detection.detectors.impersonated_token import ImpersonatedTokenDetector
 from src.detection.detectors.isolation_forest import IsolationForestDetector
 from src.detection.detectors.known_bad_address import KnownBadAddressDetector
@@ -26,6 +27,7 @@ _CLASSES: tuple[type[Detector], ...] = (
     FlashLoanProfitDetector,
     DrainedAccountDetector,
     DisproportionateMintDetector,
+    FreshContractDrainDetector,
     ArbitrageDetector,
     BalancedDetector,
 )

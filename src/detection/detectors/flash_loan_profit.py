@@ -83,7 +83,7 @@ class FlashLoanProfitDetector:
 
 def _sent_along(evidence: Evidence) -> str:
     """What is to be said of the value sent where internal transfers are unknown."""
-    if evidence.native or not evidence.value:
+    if evidence.native is not None or not evidence.value:
         return ""
     amount = evidence.value / 10**NATIVE_DECIMALS
     return (

@@ -70,6 +70,12 @@ class AlertView(BaseModel):
     created_at: float
     etherscan_link: str
     feedback: list[FeedbackView]
+    gained_usd: float | None = Field(
+        description="Net gain of the sender's side; null: unknown, which is not zero."
+    )
+    lost_usd: float | None = Field(
+        description="Net loss of the account that lost most; null: unknown, or nobody lost."
+    )
     anomaly_score: float | None = Field(None, description="Only with details=true.")
     attack_score: float | None = Field(None, description="Only with details=true.")
 
@@ -192,6 +198,8 @@ def _view(alert: Alert, *, details: bool) -> AlertView:
         created_at=alert.created_at,
         etherscan_link=transaction_link(alert.chain_id, alert.tx_hash),
         feedback=[FeedbackView(**asdict(one)) for one in alert.feedback],
+        gained_usd=alert.gained_usd,
+        lost_usd=alert.lost_usd,
         anomaly_score=alert.score if details else None,
         attack_score=alert.attack_score if details else None,
     )

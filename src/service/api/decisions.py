@@ -13,7 +13,7 @@ from src.service.api.common import MAX_INT64, ServiceDep, TxHash, json_response
 from src.service.database.decisions import StoredDecision, find_features
 from src.service.decider import FOREST
 from src.service.http.problems import responses
-from src.service.node import decoded_logs
+from src.service.node import approvals_of, decoded_logs
 from src.service.records import LoadedTransaction
 
 router = APIRouter(tags=["Decisions"])
@@ -95,6 +95,11 @@ class DecisionAnswer(BaseModel):
     transaction_hash: str
     action: str = Field(description="ALLOW, REVIEW or BLOCK, in this order of severity.")
     reasons: list[Reason]
+    money: dict[str, Any] | None = Field(
+        None,
+        description="What the sender's side gained, and the account that lost most, in USD, with "
+        "the parts and what priced them; null where nothing is reported.",
+    )
     prediction: str | None = None
     anomaly_score: float | None = None
     anomaly_percentile: float | None = None
@@ -159,6 +164,7 @@ def answer_of(
         "transaction_hash": decision.tx_hash,
         "action": Action(decision.action).name,
         "reasons": decision.reasons,
+        "money": decision.money,
     }
     if not details:
         answer["reasons"] = [_without_score(one, decision) for one in decision.reasons]
@@ -197,7 +203,8 @@ def _loaded(event: TransactionEvent) -> LoadedTransaction:
     transaction, block = event.transaction, event.block
     tx_hash = (transaction.hash or "").lower()
     is_hash = len(tx_hash) == 66 and as_int(tx_hash) is not None
-    decoded = decoded_logs([log.model_dump() for log in event.logs])
+    logs = [log.model_dump() for log in event.logs]
+    decoded = decoded_logs(logs)
     return LoadedTransaction(
         tx_hash=tx_hash if is_hash else "",
         block_number=_bounded(block.number) or 0,
@@ -212,6 +219,7 @@ def _loaded(event: TransactionEvent) -> LoadedTransaction:
         transfers=tuple(decoded.transfers),
         native=tuple(decoded.native),
         value=as_int(transaction.value),
+        approvals=approvals_of(logs),
     )
 
 

@@ -24,6 +24,8 @@ class NewAlert:
         reason: why it was raised, for people; may be empty.
         action: `Action`'s value.
         score: or None where the transaction could not be scored.
+        gained_usd, lost_usd: of the sender's side, and of the account that lost most; None if
+            unknown.
     """
 
     chain_id: int
@@ -36,6 +38,8 @@ class NewAlert:
     action: int
     score: float | None
     attack_score: float | None
+    gained_usd: float | None
+    lost_usd: float | None
     model_version: str
     from_address: str | None
     block_number: int | None

@@ -34,6 +34,8 @@ class StoredDecision:
             policy requests a review.
         invalid_reason: why it could not be scored, or None.
         decided_at: Unix seconds.
+        money: what was gained and lost, see `decision.money.Money.as_json`; None where nothing is
+            reported.
     """
 
     chain_id: int
@@ -53,6 +55,7 @@ class StoredDecision:
     attack_explanation: list[Json] | None
     invalid_reason: str | None
     decided_at: float
+    money: Json | None = None
 
 
 def store_decision(connection: Connection, decision: StoredDecision, named: Json) -> None:

@@ -139,6 +139,7 @@ decisions = Table(
     Column("attack_model_version", String(32)),
     Column("attack_explanation", JSON),
     Column("invalid_reason", Text),
+    Column("money", JSON),  # see `decision.money.Money.as_json`; null where nothing is reported
     Column("decided_at", Double, nullable=False),
     _of_transaction(),
     Index(None, "decided_at"),
@@ -158,6 +159,8 @@ alerts = Table(
     Column("action", SmallInteger, nullable=False),
     Column("score", Double),
     Column("attack_score", Double),
+    Column("gained_usd", Double),  # of the sender's side; null: unknown
+    Column("lost_usd", Double),  # of the account that lost most; null: unknown
     Column("model_version", String(32), nullable=False),
     Column("from_address", Address),
     Column("block_number", BigInteger),

@@ -88,6 +88,13 @@ class Message:
                 f"Anomaly score {decision.score:.3f}, higher than {decision.percentile:.1f} %"
                 " of the training transactions"
             )
+        worth = [
+            f"{what} {usd:,.0f} USD"
+            for what, usd in (("gained", alert.gained_usd), ("lost", alert.lost_usd))
+            if usd is not None
+        ]
+        if worth:
+            lines.append(f"Sender's side and who lost most: {', '.join(worth)}")
         for change in self.changes[:_MAX_CHANGES_IN_TEXT]:
             sign = "+" if change.is_gain else "-"
             lines.append(f"{short(change.account)} {sign}{change.amount} {_plain(change)}")
@@ -118,6 +125,8 @@ class Message:
             "block_number": alert.block_number,
             "block_timestamp": alert.block_timestamp,
             "links": self.links,
+            "gained_usd": alert.gained_usd,
+            "lost_usd": alert.lost_usd,
             "details": {
                 "score": alert.score,
                 "percentile": decision.percentile if decision else None,

@@ -40,6 +40,19 @@ class Move:
 
 
 @dataclass(frozen=True, slots=True)
+class Worth:
+    """What one net change was worth. `usd` is None if unknown, `source` what priced it."""
+
+    who: str
+    amount: str
+    exact: str
+    token: str
+    label: str
+    usd: float | None
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
 class FeatureRow:
     """One of the model's inputs, compared with usual values.
 
@@ -77,6 +90,7 @@ class TransactionView:
     moves_left_out: int
     nets: list[Net]
     nets_left_out: int
+    worth: list[Worth]
     features: list[FeatureRow]
     weights: list[dict[str, Any]]
     weight_chart: Chart
@@ -117,6 +131,7 @@ def view_transaction(
         moves_left_out=max(0, len(moved) - MAX_TRANSFERS),
         nets=nets[:MAX_NETS],
         nets_left_out=max(0, len(nets) - MAX_NETS),
+        worth=_worth(decision, tokens),
         features=_features(model, named, weights, company),
         weights=weights,
         weight_chart=signed_bars(
@@ -144,6 +159,27 @@ def _move(one: Transfer, tokens: Mapping[str, TokenView]) -> Move:
         token=one.token,
         label=shown_label(one.token, tokens),
     )
+
+
+def _worth(decision: StoredDecision | None, tokens: Mapping[str, TokenView]) -> list[Worth]:
+    money = decision.money if decision is not None else None
+    rows = []
+    for who, parts in (("sender's side", "gained"), ("lost most", "lost")):
+        for part in money[parts] if money else ():
+            token, change = part["token"], int(part["amount"])
+            decimals = decimals_of(token, tokens)
+            rows.append(
+                Worth(
+                    who=who,
+                    amount=amount(change, decimals),
+                    exact=exact_amount(change, decimals),
+                    token=token,
+                    label=shown_label(token, tokens),
+                    usd=part["usd"],
+                    source=part["source"],
+                )
+            )
+    return rows
 
 
 def _features(

@@ -71,6 +71,8 @@ def alert(**changes: object) -> alerts.NewAlert:
         action=2,
         score=0.75,
         attack_score=0.9997,
+        gained_usd=1234.5,
+        lost_usd=None,
         model_version="1650000000",
         from_address=ALICE,
         block_number=100,

@@ -1,0 +1,50 @@
+"""Native transfers from a transaction's traces, for chains that do not log them (EIP-7708)."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from src.chain.quantities import as_int
+from src.chain.transfers import NativeTransfer, normalise_address
+
+_WITHOUT_LOG = -1
+
+
+def native_of_traces(traces: Iterable[Any] | None) -> list[NativeTransfer] | None:
+    """All native transfers of a transaction, its own value included.
+
+    Reverted frames, and what they called, have moved nothing. Never raises on their content.
+
+    Args:
+        traces: in the form of `trace_transaction`, as a Forta event has them.
+
+    Returns:
+        None where there are no traces: then only the value sent is known.
+    """
+    frames = [(tuple(getattr(trace, "trace_address", None) or ()), trace) for trace in traces or ()]
+    if not frames:
+        return None
+    reverted = {place for place, trace in frames if getattr(trace, "error", None)}
+    return [
+        moved
+        for place, trace in frames
+        if not any(place[:depth] in reverted for depth in range(len(place) + 1))
+        and (moved := _moved(trace)) is not None
+    ]
+
+
+def _moved(trace: Any) -> NativeTransfer | None:
+    action, result = getattr(trace, "action", None), getattr(trace, "result", None)
+    kind = getattr(trace, "type", None)
+    payer, payee = getattr(action, "from_", None), getattr(action, "to", None)
+    value = as_int(getattr(action, "value", None))
+    if kind == "create":
+        payee = getattr(result, "address", None)
+    elif kind in ("suicide", "selfdestruct"):
+        payer, payee = getattr(action, "address", None), getattr(action, "refund_address", None)
+        value = as_int(getattr(action, "balance", None))
+    elif kind != "call" or getattr(action, "call_type", None) != "call":
+        return None
+    payer, payee = normalise_address(payer), normalise_address(payee)
+    if not value or payer is None or payee is None or payer == payee:
+        return None
+    return NativeTransfer(payer, payee, value, _WITHOUT_LOG)

@@ -1,0 +1,193 @@
+"""What the gains and losses of a transaction were worth, in USD. Pure; prices come as facts.
+
+What has no price is unknown, never zero: a sum with an unknown part is unknown, and its parts are
+shown one by one.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from src.chain.facts import Price
+from src.decision.tokens import TokenView
+from src.detection.parties import Changes, Gains
+from src.detection.records import NATIVE, NATIVE_DECIMALS
+
+MAX_PRICED_TOKENS: Final = 50
+MAX_PARTS: Final = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The net change of one token.
+
+    Attributes:
+        token: its address, or `NATIVE`.
+        amount: raw units; negative for a loss.
+        usd: what that was worth, or None if unknown.
+        source: what priced it; "" if nothing did.
+    """
+
+    token: str
+    amount: int
+    usd: float | None
+    source: str
+
+    def as_json(self) -> dict[str, Any]:
+        """For metadata, the database and the API; amounts as text, since they have 256 bits."""
+        usd = None if self.usd is None else round(self.usd, 2)
+        return {"token": self.token, "amount": str(self.amount), "usd": usd, "source": self.source}
+
+
+@dataclass(frozen=True, slots=True)
+class Money:
+    """Who gained and lost how much.
+
+    Attributes:
+        gained: net changes of the sender's side, see `Gains`; native value and gas included.
+        lost_by: the account that lost most, as far as prices are known; None if none lost.
+        lost: its net changes.
+        largest_gain_usd: what the side, or another account that only gains, has gained at most:
+            loot need not go to the sender. None if unknown.
+        native_is_known: whether internal native transfers are in.
+        gas_is_known: whether gas is.
+    """
+
+    gained: tuple[Part, ...]
+    lost_by: str | None
+    lost: tuple[Part, ...]
+    largest_gain_usd: float | None
+    native_is_known: bool
+    gas_is_known: bool
+
+    @property
+    def gained_usd(self) -> float | None:
+        """Gains less losses of the sender's side; None if a part is unknown."""
+        return _sum(self.gained)
+
+    @property
+    def lost_usd(self) -> float | None:
+        """Losses less gains of the account that lost most; None if a part is unknown, or none."""
+        total = _sum(self.lost)
+        return None if total is None or not self.lost else -total
+
+    def as_json(self) -> dict[str, Any]:
+        """For the database and the API."""
+        return {
+            "gained_usd": _rounded(self.gained_usd),
+            "lost_usd": _rounded(self.lost_usd),
+            "lost_by": self.lost_by,
+            "gained": [part.as_json() for part in self.gained[:MAX_PARTS]],
+            "lost": [part.as_json() for part in self.lost[:MAX_PARTS]],
+            "native_is_known": self.native_is_known,
+            "gas_is_known": self.gas_is_known,
+        }
+
+
+def tokens_to_price(gains: Gains, wrapped_native: str | None) -> list[str]:
+    """The tokens whose prices tell what the gains were worth, the side's own first.
+
+    The native currency is priced as its wrapped form.
+    """
+    named = dict.fromkeys(gains.own)
+    for changes in gains.others.values():
+        named.update(dict.fromkeys(changes))
+    named.setdefault(NATIVE)  # gas
+    tokens = [wrapped_native if token == NATIVE else token for token in named]
+    return [token for token in dict.fromkeys(tokens) if token][:MAX_PRICED_TOKENS]
+
+
+def money_of(
+    gains: Gains,
+    prices: Mapping[str, Price],
+    tokens: Mapping[str, TokenView],
+    *,
+    wrapped_native: str | None,
+    gas_cost: int | None,
+) -> Money:
+    """What the gains were worth.
+
+    Args:
+        gains: of the transaction.
+        prices: of tokens, by address.
+        tokens: their metadata, by address.
+        wrapped_native: the token that the native currency is priced as.
+        gas_cost: wei paid by the sender, or None if unknown.
+    """
+
+    def parts(changes: Changes) -> tuple[Part, ...]:
+        valued = [
+            _part(token, change, prices, tokens.get(token), wrapped_native)
+            for token, change in changes.items()
+        ]
+        return tuple(sorted(valued, key=lambda part: -abs(part.usd or 0.0)))
+
+    own = dict(gains.own)
+    if gas_cost:
+        own[NATIVE] = own.get(NATIVE, 0) - gas_cost
+    gained = parts({token: change for token, change in own.items() if change})
+    others = {account: parts(changes) for account, changes in gains.others.items()}
+    losers = {
+        account: known for account, known in others.items() if any(p.amount < 0 for p in known)
+    }
+    lost_by = min(losers, key=lambda one: _known_sum(losers[one]), default=None)
+    lost = losers[lost_by] if lost_by is not None else ()
+    receivers = [known for account, known in others.items() if account not in losers]
+    return Money(
+        gained,
+        lost_by,
+        lost,
+        _largest([gained, *receivers]) if gains.native_is_known else None,
+        gains.native_is_known,
+        gas_cost is not None,
+    )
+
+
+def _part(
+    token: str,
+    change: int,
+    prices: Mapping[str, Price],
+    view: TokenView | None,
+    wrapped_native: str | None,
+) -> Part:
+    if token == NATIVE:
+        price, decimals = prices.get(wrapped_native or ""), NATIVE_DECIMALS
+    else:
+        price = prices.get(token)
+        known = view.decimals if view is not None else None
+        stated = price.decimals if price is not None else None
+        if known is None and stated is None:
+            price = None
+        elif known is not None and stated is not None and known != stated:
+            price = None  # the source prices another unit, or another token
+        decimals = known if known is not None else stated or 0  # of no use without a price
+    if price is None:
+        return Part(token, change, None, "")
+    return Part(token, change, float(change / 10**decimals) * price.usd, price.source)
+
+
+def _sum(parts: Iterable[Part]) -> float | None:
+    total = 0.0
+    for part in parts:
+        if part.usd is None:
+            return None
+        total += part.usd
+    return total
+
+
+def _known_sum(parts: Iterable[Part]) -> float:
+    return sum(part.usd or 0.0 for part in parts)
+
+
+def _largest(candidates: Iterable[tuple[Part, ...]]) -> float | None:
+    largest = 0.0
+    for parts in candidates:
+        total = _sum(parts)
+        if total is None:
+            return None
+        largest = max(largest, total)
+    return largest
+
+
+def _rounded(usd: float | None) -> float | None:
+    return None if usd is None else round(usd, 2)

@@ -1,0 +1,52 @@
+"""The second step of a decision: what was gained and lost, for transactions that are reported.
+
+Prices are the only facts that are asked for between two steps of the pipeline, since few
+transactions need them. Nothing of the first step, the score least of all, depends on them.
+"""
+
+from collections.abc import Mapping
+
+from src.chain.facts import Price
+from src.chain.lookups.lookups import Lookups
+from src.chain.networks import network
+from src.chain.transactions import TransactionFields
+from src.decision.alerts import alerts_of
+from src.decision.money import money_of, tokens_to_price
+from src.decision.pipeline import Pipeline
+from src.decision.result import Result
+
+
+def with_prices(
+    pipeline: Pipeline, lookups: Lookups, transaction: TransactionFields, result: Result
+) -> Result:
+    """The result with its money. Asks for prices only if something is reported."""
+    if result.gains is None:
+        return result
+    tokens = tokens_to_price(result.gains, network(pipeline.chain_id).wrapped_native)
+    prices = lookups.prices(tokens, transaction.block_number, transaction.timestamp)
+    return priced(pipeline, transaction, result, prices)
+
+
+def priced(
+    pipeline: Pipeline,
+    transaction: TransactionFields,
+    result: Result,
+    prices: Mapping[str, Price],
+) -> Result:
+    """The result with what was gained and lost, and the policy's `min_gained_usd` applied."""
+    if result.gains is None:
+        return result
+    money = money_of(
+        result.gains,
+        prices,
+        result.tokens,
+        wrapped_native=network(pipeline.chain_id).wrapped_native,
+        gas_cost=transaction.gas_cost,
+    )
+    decision = pipeline.suite.weighed(result.decision, money.largest_gain_usd)
+    alerts = result.alerts
+    if decision is not result.decision:
+        alerts = alerts_of(
+            decision, transaction.sender, is_anomaly=result.is_anomaly, problem=result.problem
+        )
+    return result._replace(money=money, decision=decision, alerts=alerts)

@@ -1,0 +1,78 @@
+"""A contract that is new takes the tokens of somebody who neither signed nor was called."""
+
+from collections.abc import Mapping
+from typing import ClassVar, Self
+
+from src.detection.detectors.base import AlertSpec, Equipment, Parameter, count, missing
+from src.detection.evidence import Evidence
+from src.detection.records import NATIVE, ZERO_ADDRESS, Action, Verdict
+
+_SILENT = Verdict("fresh_contract_drain")
+
+
+class FreshContractDrainDetector:
+    """`REVIEW` when a contract younger than a day makes an account lose tokens for nothing.
+
+    The class of attacks that transfers cannot show: a missing authorisation, an abused allowance,
+    one to a few transfers. Evidence from outside: the called contract did not exist a day before
+    (or is created here), and the account that loses has not signed, is not the contract called
+    and gets next to nothing. Events of tokens without a reputation do not count.
+    """
+
+    NAME: ClassVar[str] = "fresh_contract_drain"
+    ALERT: ClassVar[AlertSpec | None] = AlertSpec(
+        "FRESH-CONTRACT-DRAIN",
+        "Fresh Contract Drain",
+        "{sender} executed tx in which a new contract takes an account's tokens",
+    )
+    SUMMARY: ClassVar[str] = "A contract younger than a day takes tokens of an account for nothing."
+    PARAMETERS: ClassVar[Mapping[str, Parameter]] = {
+        "max_transfers": Parameter(
+            20, 1, 10_000, "Transfers up to which a transaction is looked at.", whole=True
+        ),
+    }
+
+    def __init__(self, max_transfers: int) -> None:
+        self._max_transfers = max_transfers
+
+    @classmethod
+    def build(cls, parameters: Mapping[str, float | None], equipment: Equipment) -> Self:  # noqa: ARG003
+        """See `Detector`."""
+        return cls(int(parameters["max_transfers"] or 1))
+
+    def evaluate(self, evidence: Evidence) -> Verdict:
+        """See `Detector`."""
+        if evidence.called_is_new is False or evidence.sender is None:
+            return _SILENT
+        transfers = evidence.credible_transfers
+        ours = (evidence.sender, evidence.to, ZERO_ADDRESS)
+        if len(transfers) > self._max_transfers or all(one.sender in ours for one in transfers):
+            return _SILENT
+        for account, changes in evidence.gains.others.items():
+            lost = [token for token, change in changes.items() if change < 0 and token != NATIVE]
+            gained = [(token, change) for token, change in changes.items() if change > 0]
+            if account in ours or not lost:
+                continue
+            if not all(evidence.is_negligible(*gain) for gain in gained):
+                continue
+            if evidence.called_is_new is None:
+                return missing(self.NAME, "the age of the contract called is unknown")
+            return Verdict(self.NAME, Action.REVIEW, _reason(evidence, account, lost))
+        return _SILENT
+
+
+def _reason(evidence: Evidence, account: str, lost: list[str]) -> str:
+    contract = (
+        "a contract that this transaction creates"
+        if evidence.to is None
+        else f"{evidence.to}, a contract younger than a day,"
+    )
+    spenders = sorted(
+        {one.spender for one in evidence.approvals if one.owner == account and one.token in lost}
+    )
+    allowance = f", by an allowance of {', '.join(spenders)}" if spenders else ""
+    nonce = "" if evidence.nonce is None else f"; the sender's nonce is {evidence.nonce:,}"
+    return (
+        f"{contract} makes {account}, which has not signed, lose {count(len(lost), 'token')} for "
+        f"nothing{allowance}{nonce}"
+    )
