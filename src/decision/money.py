@@ -47,8 +47,8 @@ class Money:
         gained: net changes of the sender's side, see `Gains`; native value and gas included.
         lost_by: the account that lost most, as far as prices are known; None if none lost.
         lost: its net changes.
-        largest_gain_usd: what the side, or another account that only gains, has gained at most:
-            loot need not go to the sender. None if unknown.
+        largest_gain_usd: what the side, or another account, has gained at most: loot need not go to
+            the sender. Of arbitrage what the side has gained: its traders trade. None if unknown.
         native_is_known: whether internal native transfers are in.
         gas_is_known: whether gas is.
     """
@@ -104,6 +104,7 @@ def money_of(
     *,
     wrapped_native: str | None,
     gas_cost: int | None,
+    is_arbitrage: bool,
 ) -> Money:
     """What the gains were worth.
 
@@ -113,6 +114,7 @@ def money_of(
         tokens: their metadata, by address.
         wrapped_native: the token that the native currency is priced as.
         gas_cost: wei paid by the sender, or None if unknown.
+        is_arbitrage: whether the transaction is named so.
     """
 
     def parts(changes: Changes) -> tuple[Part, ...]:
@@ -132,12 +134,12 @@ def money_of(
     }
     lost_by = min(losers, key=lambda one: _known_sum(losers[one]), default=None)
     lost = losers[lost_by] if lost_by is not None else ()
-    receivers = [known for account, known in others.items() if account not in losers]
+    candidates = [gained] if is_arbitrage else [gained, *others.values()]
     return Money(
         gained,
         lost_by,
         lost,
-        _largest([gained, *receivers]) if gains.native_is_known else None,
+        _largest(candidates) if gains.native_is_known else None,
         gains.native_is_known,
         gas_cost is not None,
     )
@@ -180,12 +182,12 @@ def _known_sum(parts: Iterable[Part]) -> float:
 
 
 def _largest(candidates: Iterable[tuple[Part, ...]]) -> float | None:
+    """The largest of these gains, or more: what was paid for it without a price is left out."""
     largest = 0.0
     for parts in candidates:
-        total = _sum(parts)
-        if total is None:
+        if any(part.usd is None and part.amount > 0 for part in parts):
             return None
-        largest = max(largest, total)
+        largest = max(largest, _known_sum(parts))
     return largest
 
 

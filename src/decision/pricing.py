@@ -10,7 +10,7 @@ from src.chain.facts import Price
 from src.chain.lookups.lookups import Lookups
 from src.chain.networks import network
 from src.chain.transactions import TransactionFields
-from src.decision.alerts import alerts_of
+from src.decision.alerts import alerts_of, is_arbitrage
 from src.decision.money import money_of, tokens_to_price
 from src.decision.pipeline import Pipeline
 from src.decision.result import Result
@@ -42,6 +42,7 @@ def priced(
         result.tokens,
         wrapped_native=network(pipeline.chain_id).wrapped_native,
         gas_cost=transaction.gas_cost,
+        is_arbitrage=is_arbitrage(result.decision),
     )
     decision = pipeline.suite.weighed(result.decision, money.largest_gain_usd)
     alerts = result.alerts

@@ -4,6 +4,7 @@ The form of `features.view` with addresses and exact integers, for rules. An att
 of its accounts deals with whom, and puts relays between them, for cents. That changes no party.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,6 +25,9 @@ FLASH_MINT: Final = "flash mint of "
 
 Changes = Mapping[str, int]
 """Net change by token, raw units; the native currency is `NATIVE`. Without zeros."""
+
+_DUST: Final = 10**-6
+"""Of what a transaction moves of a token: a rounding, no loss."""
 
 _OWN_MONEY: Final = 0.01
 """Of the value that an account gains: what it may pay of its own and still act for another."""
@@ -170,7 +174,10 @@ def gains_of(evidence: "Evidence") -> Gains:
     """The gains of one transaction, from its credible transfers."""
     balances = _by_account(evidence)
     acting = {*evidence.parties.members, evidence.to} - {None}
-    side = {one for one in acting if one and _only_gains(evidence, balances.get(one, {}))}
+    moved = Counter[str]()
+    for transfer in evidence.credible_transfers:
+        moved[transfer.token] += transfer.amount
+    side = {one for one in acting if one and _only_gains(evidence, balances.get(one, {}), moved)}
     if evidence.sender:
         side.add(evidence.sender)
     own: dict[str, int] = {}
@@ -206,14 +213,21 @@ def _by_account(evidence: "Evidence") -> dict[str, dict[str, int]]:
             credit(sent.recipient, wrapped, -sent.amount)
     if evidence.native is None and evidence.value and evidence.sender:
         credit(evidence.sender, NATIVE, -evidence.value)
-        if evidence.to in balances and not _only_gains(evidence, balances[evidence.to]):
+        if evidence.to is not None and any(n < 0 for n in balances.get(evidence.to, {}).values()):
             credit(evidence.to, NATIVE, evidence.value)  # it was paid for what it gave
     return balances
 
 
-def _only_gains(evidence: "Evidence", changes: Changes) -> bool:
-    """Whether an account ends poorer of nothing, or of next to nothing beside its gains."""
-    lost = {token: -change for token, change in changes.items() if change < 0}
+def _only_gains(evidence: "Evidence", changes: Changes, moved: Mapping[str, int]) -> bool:
+    """Whether an account ends poorer of nothing: of no more than dust, or a trifle of its gains.
+
+    `moved` is what the transaction moves of each token.
+    """
+    lost = {
+        token: -change
+        for token, change in changes.items()
+        if change < 0 and -change > _DUST * moved.get(token, 0)
+    }
     if not lost:
         return True
     values = {token: change * evidence.value_of(token) for token, change in lost.items()}

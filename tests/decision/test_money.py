@@ -33,8 +33,10 @@ def gains(own, others=None, *, native_is_known=True) -> Gains:
     return Gains(frozenset({SENDER}), own, others or {}, native_is_known)
 
 
-def money(found: Gains, prices=PRICES, gas_cost: int | None = 0) -> Money:
-    return money_of(found, prices, VIEWS, wrapped_native=WETH, gas_cost=gas_cost)
+def money(found: Gains, prices=PRICES, gas_cost: int | None = 0, *, arbitrage=False) -> Money:
+    return money_of(
+        found, prices, VIEWS, wrapped_native=WETH, gas_cost=gas_cost, is_arbitrage=arbitrage
+    )
 
 
 def test_gains_are_net_of_losses_native_value_and_gas() -> None:
@@ -75,6 +77,11 @@ def test_the_largest_gain_may_be_a_strangers_and_is_unknown_without_native_trans
     assert money(gains({GOLD: 100}, others)).largest_gain_usd == 6000.0
     assert money(gains({GOLD: 100}, others, native_is_known=False)).largest_gain_usd is None
     assert money(gains({GOLD: 100}, {OTHER: {HUB: 1}})).largest_gain_usd is None
+    # A thief may pay a little of anything for the loot: a trader's gain counts in full, unless the
+    # trades are named as arbitrage.
+    paid = gains({GOLD: 100}, {OTHER: {WETH: 3 * ETH, HUB: -1}})
+    assert money(paid).largest_gain_usd == 6000.0
+    assert money(paid, arbitrage=True).largest_gain_usd == 3.0
 
 
 def test_prices_are_wanted_for_what_changed_hands_and_for_gas() -> None:
@@ -106,6 +113,17 @@ def test_the_vault_that_was_called_and_paid_is_not_of_the_side() -> None:
     got = found([Moved(WETH, VICTIM, SENDER, 5)], to=VICTIM)
     assert got.own == {WETH: 5}
     assert got.others == {VICTIM: {WETH: -5}}
+
+
+def test_a_rounding_does_not_make_an_account_a_payer() -> None:
+    rounding = [
+        Moved(WETH, POOL, HUB, 50),
+        Moved(GOLD, POOL, HUB, 10**9),
+        Moved(GOLD, HUB, POOL, 10**9 + 9),
+    ]
+    assert found(rounding).own == {WETH: 50, GOLD: -9}
+    loss = [*rounding[:2], Moved(GOLD, HUB, POOL, 2 * 10**9)]
+    assert found(loss).own == {}
 
 
 def test_value_sent_along_is_spent_until_more_is_known() -> None:
