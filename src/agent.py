@@ -200,7 +200,7 @@ def assess_event(
         tokens = shown_tokens(transfers)
         with bot.lookups.transaction():  # one deadline for all look-ups
             called = bot.pipeline.contract_to_date(transaction, transfers)
-            if called is not None or transaction.to is None:
+            if called is not None:
                 approvals = decode_approvals(event.logs)
                 transaction = transaction._replace(approvals=approvals)
             facts = bot.lookups.gather(

@@ -268,7 +268,7 @@ class Pipeline:
             attack,
             tokens,
             unknown,
-            called_is_new=_is_new(transaction, facts),
+            called_is_new=None if facts.called_existed is None else not facts.called_existed,
         )
         also = [self.challenger.verdict(transfers, transaction.sender)] if self.challenger else []
         decision = self.suite.decide(evidence, also=also)
@@ -407,13 +407,6 @@ def open_lookups(settings: Settings) -> Lookups:
         deadline_seconds=settings.lookup_deadline_seconds,
         node_requests_per_second=settings.json_rpc_requests_per_second,
     )
-
-
-def _is_new(transaction: TransactionFields, facts: Facts) -> bool | None:
-    """Whether the contract called is younger than a day; one that is created here is."""
-    if transaction.to is None:
-        return True
-    return None if facts.called_existed is None else not facts.called_existed
 
 
 def _open_list(settings: Settings) -> AddressList | None:

@@ -37,12 +37,6 @@ def test_a_new_contract_that_takes_tokens_for_nothing_is_a_drain(transfers: list
     assert verdict.reason.endswith("for nothing; the sender's nonce is 3")
 
 
-def test_the_contract_may_be_created_by_the_same_transaction() -> None:
-    assert judge(STOLEN, to=None).reason.startswith(
-        "a contract that this transaction creates makes"
-    )
-
-
 def test_an_allowance_is_named_where_the_token_logs_it() -> None:
     approvals = [Approval(WETH, VICTIM, HUB, 0), Approval(WETH, OTHER, POOL, 1)]
     assert f"for nothing, by an allowance of {HUB};" in judge(STOLEN, approvals=approvals).reason
@@ -52,6 +46,7 @@ def test_an_allowance_is_named_where_the_token_logs_it() -> None:
     ("honest", "transfers", "facts"),
     [
         ("an old contract", STOLEN, {"called_is_new": False}),
+        ("a deployment", STOLEN, {"to": None}),
         ("an own smart wallet", [Moved(WETH, HUB, OTHER, 5)], {}),
         (
             "an account-abstraction wallet, through its entry point",

@@ -12,6 +12,7 @@ from src.backtest.kernels.columns import hex_texts, integers, numbered
 from src.backtest.kernels.words import ADDRESS_BYTES
 from src.backtest.scoring.prefilter import (
     BLIND_TO_TRANSFERS,
+    INFORMATIONAL,
     Surroundings,
     candidates,
     look_alike_rows,
@@ -141,7 +142,9 @@ class BatchDecider:
                 said = [self._alone[name].decide(evidence) for name in names]
                 if position not in is_anomaly and not any(map(_asks, said)):
                     continue  # most verdicts are ALLOW
-                decision = self._together(evidence, names, said)
+                more = [name for name in self._running if name in INFORMATIONAL - set(names)]
+                said += [self._alone[name].decide(evidence) for name in more]
+                decision = self._together(evidence, [*names, *more], said)
             else:
                 decision = self._suite.decide(evidence)
             if position in is_anomaly or _asks(decision):

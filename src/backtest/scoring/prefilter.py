@@ -189,6 +189,9 @@ def _disproportionate_mint(batch: TransactionBatch, _scores: Scores, around: Sur
 BLIND_TO_TRANSFERS: Final = frozenset({"isolation_forest", "known_bad_address", "supervised"})
 """Detectors that never read transfers or tokens."""
 
+INFORMATIONAL: Final = frozenset({"arbitrage", "balanced", "fresh_contract_drain"})
+"""Detectors that never ask for more than `ALLOW` here: evaluated on what others report."""
+
 CONDITIONS: Final[Mapping[str, Condition]] = {
     "isolation_forest": _isolation_forest,
     "impersonated_token": _impersonated_token,
@@ -199,8 +202,7 @@ CONDITIONS: Final[Mapping[str, Condition]] = {
     "disproportionate_mint": _disproportionate_mint,
     "known_bad_address": lambda batch, _scores, _around: np.zeros(len(batch), np.bool_),
     "supervised": _supervised,
-    # The age of contracts is in no history.
-    "fresh_contract_drain": lambda batch, _scores, _around: np.zeros(len(batch), np.bool_),
+    "fresh_contract_drain": _informational,  # the age of contracts is in no history
     "arbitrage": _informational,
     "balanced": _informational,
 }

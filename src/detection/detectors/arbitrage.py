@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import ClassVar, Self
 
-from src.detection.detectors.base import AlertSpec, Equipment, Parameter
+from src.detection.detectors.base import AlertSpec, Equipment, Need, Parameter
 from src.detection.evidence import Evidence
 from src.detection.records import NATIVE, ZERO_ADDRESS, Action, Verdict
 
@@ -35,6 +35,7 @@ class ArbitrageDetector:
     ALERT: ClassVar[AlertSpec | None] = None
     LABEL: ClassVar[str] = "arbitrage"
     SUMMARY: ClassVar[str] = "Names atomic arbitrage; asks for nothing."
+    NEEDS: ClassVar[frozenset[Need]] = frozenset()
     PARAMETERS: ClassVar[Mapping[str, Parameter]] = {
         "max_margin": Parameter(0.1, 0.0, 1.0, "Largest profit, as a share of what was paid in."),
         "max_profit": Parameter(5.0, 0.0, 1e6, "Largest profit, ETH by the reference values."),

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import ClassVar, Self
 
-from src.detection.detectors.base import AlertSpec, Equipment, Parameter
+from src.detection.detectors.base import AlertSpec, Equipment, Need, Parameter
 from src.detection.evidence import Evidence
 from src.detection.records import Action, Verdict
 
@@ -22,6 +22,7 @@ class BalancedDetector:
     NAME: ClassVar[str] = "balanced"
     ALERT: ClassVar[AlertSpec | None] = None
     SUMMARY: ClassVar[str] = "Names transactions after which every account has what it had."
+    NEEDS: ClassVar[frozenset[Need]] = frozenset()
     PARAMETERS: ClassVar[Mapping[str, Parameter]] = {}
 
     @classmethod

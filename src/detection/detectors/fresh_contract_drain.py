@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import ClassVar, Self
 
-from src.detection.detectors.base import AlertSpec, Equipment, Parameter, count, missing
+from src.detection.detectors.base import AlertSpec, Equipment, Need, Parameter, count, missing
 from src.detection.evidence import Evidence
 from src.detection.records import NATIVE, ZERO_ADDRESS, Action, Verdict
 
@@ -14,9 +14,9 @@ class FreshContractDrainDetector:
     """`REVIEW` when a contract younger than a day makes an account lose tokens for nothing.
 
     The class of attacks that transfers cannot show: a missing authorisation, an abused allowance,
-    one to a few transfers. Evidence from outside: the called contract did not exist a day before
-    (or is created here), and the account that loses has not signed, is not the contract called
-    and gets next to nothing. Events of tokens without a reputation do not count.
+    one to a few transfers. Evidence from outside: the called contract did not exist a day before,
+    and the account that loses has not signed, is not the contract called and gets next to nothing.
+    Events of tokens without a reputation do not count. A drain by a constructor is not seen.
     """
 
     NAME: ClassVar[str] = "fresh_contract_drain"
@@ -26,6 +26,7 @@ class FreshContractDrainDetector:
         "{sender} executed tx in which a new contract takes an account's tokens",
     )
     SUMMARY: ClassVar[str] = "A contract younger than a day takes tokens of an account for nothing."
+    NEEDS: ClassVar[frozenset[Need]] = frozenset()
     PARAMETERS: ClassVar[Mapping[str, Parameter]] = {
         "max_transfers": Parameter(
             20, 1, 10_000, "Transfers up to which a transaction is looked at.", whole=True
@@ -42,7 +43,7 @@ class FreshContractDrainDetector:
 
     def evaluate(self, evidence: Evidence) -> Verdict:
         """See `Detector`."""
-        if evidence.called_is_new is False or evidence.sender is None:
+        if evidence.called_is_new is False or evidence.sender is None or evidence.to is None:
             return _SILENT
         transfers = evidence.credible_transfers
         ours = (evidence.sender, evidence.to, ZERO_ADDRESS)
@@ -62,17 +63,12 @@ class FreshContractDrainDetector:
 
 
 def _reason(evidence: Evidence, account: str, lost: list[str]) -> str:
-    contract = (
-        "a contract that this transaction creates"
-        if evidence.to is None
-        else f"{evidence.to}, a contract younger than a day,"
-    )
     spenders = sorted(
         {one.spender for one in evidence.approvals if one.owner == account and one.token in lost}
     )
     allowance = f", by an allowance of {', '.join(spenders)}" if spenders else ""
     nonce = "" if evidence.nonce is None else f"; the sender's nonce is {evidence.nonce:,}"
     return (
-        f"{contract} makes {account}, which has not signed, lose {count(len(lost), 'token')} for "
-        f"nothing{allowance}{nonce}"
+        f"{evidence.to}, a contract younger than a day, makes {account}, which has not signed, "
+        f"lose {count(len(lost), 'token')} for nothing{allowance}{nonce}"
     )
