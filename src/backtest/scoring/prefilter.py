@@ -126,7 +126,8 @@ def _isolation_forest(_batch: TransactionBatch, scores: Scores, around: Surround
 
 def _informational(_batch: TransactionBatch, scores: Scores, around: Surroundings) -> Mask:
     """Never asks for more than `ALLOW`: only what is reported anyway needs its word."""
-    return (scores.score >= around.anomaly_threshold) | (scores.attack >= ATTACK_REVIEW_AT)
+    is_reported = (scores.score >= around.anomaly_threshold) | np.isnan(scores.score)
+    return is_reported | (scores.attack >= ATTACK_REVIEW_AT)
 
 
 def _supervised(_batch: TransactionBatch, scores: Scores, around: Surroundings) -> Mask:

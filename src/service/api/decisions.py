@@ -164,12 +164,12 @@ def answer_of(
         "transaction_hash": decision.tx_hash,
         "action": Action(decision.action).name,
         "reasons": decision.reasons,
-        "money": decision.money,
     }
     if not details:
         answer["reasons"] = [_without_score(one, decision) for one in decision.reasons]
         return answer
     return answer | {
+        "money": decision.money,
         "prediction": decision.prediction,
         "anomaly_score": decision.score,
         "anomaly_percentile": decision.percentile,
