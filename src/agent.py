@@ -118,15 +118,22 @@ def initialize() -> None:
     if BOT is not None:
         return
     log_to_stderr()
-    # forta-agent's dependencies raise this to 100,000, where deeply nested JSON from a hostile
-    # source overflows the C stack and ends the process instead of raising RecursionError.
-    sys.setrecursionlimit(_RECURSION_LIMIT)
+    bound_recursion()
     BOT = open_bot(load_settings())
     data_processing.use(BOT.pipeline, BOT.lookups)
     # Exclude the loaded objects from garbage collection. Scanning them takes 60 ms of CPU, which on
     # a scan node is a third of a second in the middle of a transaction.
     gc.collect()
     gc.freeze()
+
+
+def bound_recursion() -> None:
+    """Undo what forta-agent's dependencies do at their import.
+
+    They raise the limit to 100,000, where deeply nested JSON from a hostile source overflows the C
+    stack and ends the process instead of raising RecursionError.
+    """
+    sys.setrecursionlimit(_RECURSION_LIMIT)
 
 
 def open_bot(settings: Settings) -> Bot:
@@ -248,9 +255,14 @@ def health_check() -> list[str]:
 
     A source that is down is not one: scores do not depend on it, and findings mark unknown values.
     """
-    if BOT is None:
+    return health_of(BOT)
+
+
+def health_of(bot: Bot | None) -> list[str]:
+    """See `health_check`."""
+    if bot is None:
         return ["the model is not loaded"]
-    for problem in [*BOT.lookups.health(), *BOT.pipeline.problems()]:
+    for problem in [*bot.lookups.health(), *bot.pipeline.problems()]:
         LOGGER.warning("source in trouble: %s", problem)
     return []
 

@@ -18,6 +18,7 @@ LAYERS = (
     ("registry", "utils", "history"),
     ("monitoring",),
     ("agent", "service", "training", "backtest", "demo"),
+    ("agent_v2",),
 )
 """From the ground up. A room imports from the layers below its own and from itself."""
 

@@ -307,6 +307,7 @@ def test_secrets_are_not_in_the_repr(tmp_path: Path) -> None:
 
 # Not for people to set: they come from the scan node, from CI or from the terminal.
 GIVEN = {
+    "PATH_INFO",
     "FORTA_JWT_PROVIDER_HOST",
     "FORTA_JWT_PROVIDER_PORT",
     "GITHUB_SHA",
@@ -335,7 +336,10 @@ def names_in_the_code() -> set[str]:
     load_settings(environment, arguments=[])
     load_service_settings(environment)
     text = "".join(path.read_text() for path in (REPOSITORY / "src").rglob("*.py"))
-    read = r'environ(?:\.get\(|\[)"([A-Z_]+)"|env\.get\("([A-Z_]+)"|_VARIABLE = "([A-Z_]+)"'
+    read = (
+        r'environ(?:\.get\(|\[)"([A-Z_]+)"|env\.get\("([A-Z_]+)"|_VARIABLE = "([A-Z_]+)"'
+        r'|setting\("([A-Z_]+)"'
+    )
     found = {name for names in re.findall(read, text) for name in names if name}
     return (environment.names | found) - GIVEN
 
