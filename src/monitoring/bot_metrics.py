@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from src.chain.lookups.lookups import Lookups
 from src.decision.pipeline import Pipeline
 from src.decision.result import Result
-from src.monitoring import metrics
+from src.monitoring import exposition, metrics
 from src.monitoring.usage import CacheInfo, UsageReporter, pipeline_in_use, transaction_assessed
 
 
@@ -24,7 +24,7 @@ class BotMetrics:
     """
 
     def __init__(self, port: int, address: str, *, pipeline: Pipeline, lookups: Lookups) -> None:
-        self._server, _ = metrics.serve(port, address)
+        self._server, _ = exposition.serve(port, address)
         self.port = self._server.server_port
         pipeline_in_use(pipeline)
         caches: dict[str, Callable[[], CacheInfo]] = {**lookups.caches}

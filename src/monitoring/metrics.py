@@ -1,7 +1,7 @@
 """Every metric of the bot, the service and watch mode: declared here, recorded through here.
 
 If `PROMETHEUS_MULTIPROC_DIR` names a folder shared by the workers of a service before this module
-is imported, `render` returns the sum over all workers in any of them.
+is imported, `exposition.render` returns the sum over all workers in any of them.
 
 Label values come from small closed sets: never an address, a hash, a message or other untrusted
 text.
@@ -9,33 +9,21 @@ text.
 docs/monitoring.md lists the metrics for operators.
 """
 
-import json
 import math
-import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
-from wsgiref.simple_server import WSGIServer
-from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from prometheus_client import (
-    REGISTRY,
-    CollectorRegistry,
     Counter,
     Gauge,
     Histogram,
-    generate_latest,
-    start_http_server,
 )
-from prometheus_client.exposition import CONTENT_TYPE_LATEST
-from prometheus_client.metrics_core import GaugeMetricFamily, Metric
-from prometheus_client.multiprocess import MultiProcessCollector
-from prometheus_client.registry import Collector
 
 MULTIPROCESS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
-_PREFIX = "token_transfers"
+PREFIX = "token_transfers"
+"""Of the names of our own metrics."""
 
 # From 50 microseconds (a warm transaction) to 30 seconds (the documented limit for one).
 _LATENCY_BUCKETS = (
@@ -49,22 +37,22 @@ _SCORE_BUCKETS = (
 _ATTACK_SCORE_BUCKETS = (0.5, 0.9, 0.95, 0.99, 0.996, 0.998, 0.999, 0.9999)
 
 TRANSACTIONS = Counter(
-    f"{_PREFIX}_transactions",
+    f"{PREFIX}_transactions",
     "Transactions seen, by kind: none (no ERC-20 transfer), normal, anomalous, invalid.",
     ["kind"],
 )
 FINDINGS = Counter(
-    f"{_PREFIX}_findings", "Findings, by alert id and action of the policy.", ["alert_id", "action"]
+    f"{PREFIX}_findings", "Findings, by alert id and action of the policy.", ["alert_id", "action"]
 )
 INVALID_INPUTS = Counter(
-    f"{_PREFIX}_invalid_inputs",
+    f"{PREFIX}_invalid_inputs",
     "Transactions that could not be scored: input, error.",
     ["reason"],
 )
 ERRORS = Counter("error_count", "Errors, by kind (the class of the exception).", ["kind"])
-SCORES = Histogram(f"{_PREFIX}_anomaly_score", "Anomaly scores, 0 to 1.", buckets=_SCORE_BUCKETS)
+SCORES = Histogram(f"{PREFIX}_anomaly_score", "Anomaly scores, 0 to 1.", buckets=_SCORE_BUCKETS)
 ATTACK_SCORES = Histogram(
-    f"{_PREFIX}_attack_score",
+    f"{PREFIX}_attack_score",
     "Attack scores: share of ordinary transactions that rank lower, 0 to 1.",
     buckets=_ATTACK_SCORE_BUCKETS,
 )
@@ -75,119 +63,119 @@ PREDICTION_LATENCY = Histogram(
     buckets=_LATENCY_BUCKETS,
 )
 STAGE_LATENCY = Histogram(
-    f"{_PREFIX}_stage_latency_seconds",
+    f"{PREFIX}_stage_latency_seconds",
     "Stages of one transaction: decode, features (with lookup), lookup, score (with explaining), "
     "total.",
     ["stage"],
     buckets=_LATENCY_BUCKETS,
 )
 CACHE_REQUESTS = Counter(
-    f"{_PREFIX}_cache_requests", "Cache requests, by cache and result: hit, miss.",
+    f"{PREFIX}_cache_requests", "Cache requests, by cache and result: hit, miss.",
     ["cache", "result"],
 )  # fmt: skip
 CACHE_ENTRIES = Gauge(
-    f"{_PREFIX}_cache_entries", "Entries in a cache, summed over workers.", ["cache"],
+    f"{PREFIX}_cache_entries", "Entries in a cache, summed over workers.", ["cache"],
     multiprocess_mode="livesum",
 )  # fmt: skip
 SOURCE_REQUESTS = Counter(
-    f"{_PREFIX}_source_requests",
+    f"{PREFIX}_source_requests",
     "Requests to an external source, by outcome: ok, not_found, failed; not sent: rate_limited, "
     "refused (circuit open).",
     ["source", "outcome"],
 )
 SOURCE_SECONDS = Counter(
-    f"{_PREFIX}_source_seconds", "Seconds spent waiting for a source's responses.", ["source"]
+    f"{PREFIX}_source_seconds", "Seconds spent waiting for a source's responses.", ["source"]
 )
 RATE_LIMIT_WAITS = Counter(
-    f"{_PREFIX}_rate_limit_wait_seconds",
+    f"{PREFIX}_rate_limit_wait_seconds",
     "Seconds that requests waited for our own rate limit, by source.",
     ["source"],
 )
 CIRCUIT_OPEN = Gauge(
-    f"{_PREFIX}_circuit_open",
+    f"{PREFIX}_circuit_open",
     "1 while a source's circuit breaker is open in any worker.",
     ["source"],
     multiprocess_mode="livemax",
 )
 MODEL_INFO = Gauge(
-    f"{_PREFIX}_model_info", "1 for the models in use, 0 for earlier ones.",
+    f"{PREFIX}_model_info", "1 for the models in use, 0 for earlier ones.",
     ["model_version", "sha256", "sklearn_version"],
     multiprocess_mode="livemax",
 )  # fmt: skip
 FRAUD_MODEL_INFO = Gauge(
-    f"{_PREFIX}_fraud_model_info", "1 for the fraud model in use, 0 for earlier ones.",
+    f"{PREFIX}_fraud_model_info", "1 for the fraud model in use, 0 for earlier ones.",
     ["model_version", "sha256", "classifier"],
     multiprocess_mode="livemax",
 )  # fmt: skip
 MODEL_THRESHOLD = Gauge(
-    f"{_PREFIX}_anomaly_threshold", "Score from which a transaction is an anomaly.",
+    f"{PREFIX}_anomaly_threshold", "Score from which a transaction is an anomaly.",
     multiprocess_mode="livemostrecent",
 )  # fmt: skip
 EXPECTED_ANOMALY_RATE = Gauge(
-    f"{_PREFIX}_expected_anomaly_rate", "Share of training transactions at or above the threshold.",
+    f"{PREFIX}_expected_anomaly_rate", "Share of training transactions at or above the threshold.",
     multiprocess_mode="livemostrecent",
 )  # fmt: skip
 CHAIN_INFO = Gauge(
-    f"{_PREFIX}_chain_info", "1 for the chains whose transactions are assessed.",
+    f"{PREFIX}_chain_info", "1 for the chains whose transactions are assessed.",
     ["chain_id", "chain"], multiprocess_mode="livemax",
 )  # fmt: skip
 POLICY_INFO = Gauge(
-    f"{_PREFIX}_policy_info", "1 for the policy in use, 0 for earlier ones.", ["sha256"],
+    f"{PREFIX}_policy_info", "1 for the policy in use, 0 for earlier ones.", ["sha256"],
     multiprocess_mode="livemax",
 )  # fmt: skip
 WATCH_STARTED = Gauge(
-    f"{_PREFIX}_watch_started_timestamp_seconds",
+    f"{PREFIX}_watch_started_timestamp_seconds",
     "When watch mode started, Unix seconds; 0 in other processes.",
     multiprocess_mode="livemostrecent",
 )
 WATCH_STUCK = Gauge(
-    f"{_PREFIX}_watch_stuck_block",
+    f"{PREFIX}_watch_stuck_block",
     "The block that the node cannot give completely, so that watching stands still; -1 for none.",
     multiprocess_mode="livemostrecent",
 )
 WATCH_STUCK.set(-1)
 WATCH_LAG_BLOCKS = Gauge(
-    f"{_PREFIX}_watch_lag_blocks",
+    f"{PREFIX}_watch_lag_blocks",
     "Blocks between the chain's head and the last one watched; NaN if unknown.",
     multiprocess_mode="livemostrecent",
 )  # fmt: skip
 WATCH_LAG_SECONDS = Gauge(
-    f"{_PREFIX}_watch_lag_seconds",
+    f"{PREFIX}_watch_lag_seconds",
     "Age of the last watched block when it was processed, or, after a failure, at present.",
     multiprocess_mode="livemostrecent",
 )  # fmt: skip
-WATCH_BLOCKS = Counter(f"{_PREFIX}_watch_blocks", "Blocks watched.")
+WATCH_BLOCKS = Counter(f"{PREFIX}_watch_blocks", "Blocks watched.")
 DRIFT_PSI = Gauge(
-    f"{_PREFIX}_drift_psi", "Population stability index of the score and each input.", ["input"],
+    f"{PREFIX}_drift_psi", "Population stability index of the score and each input.", ["input"],
     multiprocess_mode="livemostrecent",
 )  # fmt: skip
 DRIFT_WASSERSTEIN = Gauge(
-    f"{_PREFIX}_drift_wasserstein", "Wasserstein distance in spreads of the reference.", ["input"],
+    f"{PREFIX}_drift_wasserstein", "Wasserstein distance in spreads of the reference.", ["input"],
     multiprocess_mode="livemostrecent",
 )  # fmt: skip
 DRIFT_VERDICT = Gauge(
-    f"{_PREFIX}_drift_verdict",
+    f"{PREFIX}_drift_verdict",
     "Verdict of the last drift check: 0 ok, 1 watch, 2 retrain; -1 before the first.",
     multiprocess_mode="livemostrecent",
 )  # fmt: skip
 DRIFT_CHECKED = Gauge(
-    f"{_PREFIX}_drift_checked_timestamp_seconds",
+    f"{PREFIX}_drift_checked_timestamp_seconds",
     "When drift was last checked, Unix seconds; NaN before the first check.",
     multiprocess_mode="livemostrecent",
 )  # fmt: skip
 DRIFT_INTERVAL = Gauge(
-    f"{_PREFIX}_drift_interval_seconds", "Between two drift checks; 0 in processes that make none.",
+    f"{PREFIX}_drift_interval_seconds", "Between two drift checks; 0 in processes that make none.",
     multiprocess_mode="livemax",
 )  # fmt: skip
 FRAUD_PREDICTIONS = Counter(
     "fraud_predictions", "Predictions of the fraud service, by prediction: 0, 1.", ["prediction"]
 )
 HTTP_REQUESTS = Counter(
-    f"{_PREFIX}_http_requests", "HTTP requests, by method, route template and status.",
+    f"{PREFIX}_http_requests", "HTTP requests, by method, route template and status.",
     ["method", "route", "status"],
 )  # fmt: skip
 HTTP_LATENCY = Histogram(
-    f"{_PREFIX}_http_request_latency_seconds", "Response time, by route template.", ["route"],
+    f"{PREFIX}_http_request_latency_seconds", "Response time, by route template.", ["route"],
     buckets=_LATENCY_BUCKETS,
 )  # fmt: skip
 
@@ -199,11 +187,6 @@ _STAGES = {
 }
 _FOREST_LATENCY = PREDICTION_LATENCY.labels("isolation_forest")
 _FRAUD_LATENCY = PREDICTION_LATENCY.labels("fraud")
-
-_BEFORE_DRIFT_CHECKS = {
-    f"{_PREFIX}_drift_verdict": -1.0,
-    f"{_PREFIX}_drift_checked_timestamp_seconds": math.nan,
-}
 
 _in_use_lock = threading.Lock()
 _in_use: dict[Gauge, tuple[str, ...]] = {}
@@ -376,112 +359,6 @@ def request_served(method: str, route: str, status: int, seconds: float) -> None
     """Count an HTTP request. `route` is the template (`/models/{name}`), never the path itself."""
     HTTP_REQUESTS.labels(method, route, str(status)).inc()
     HTTP_LATENCY.labels(route).observe(seconds)
-
-
-def render() -> tuple[bytes, str]:
-    """The metrics of all workers, as text, and its content type."""
-    return generate_latest(_exposed()), CONTENT_TYPE_LATEST
-
-
-def serve(
-    port: int, address: str = "127.0.0.1", problems: Callable[[], list[str]] | None = None
-) -> tuple[WSGIServer, threading.Thread]:
-    """Serve the metrics over HTTP from a daemon thread.
-
-    Args:
-        port: 0 for any free one.
-        address: the interface; a container needs `0.0.0.0` to be scraped from outside.
-        problems: why the process is not ready, for `/readyz`; without it that has the metrics too.
-
-    Raises:
-        OSError: the port is in use.
-    """
-    server, thread = start_http_server(port, address, registry=_exposed())
-    app = server.get_app()
-    if problems is not None and app is not None:
-        server.set_app(_with_readiness(app, problems))
-    return server, thread
-
-
-def _with_readiness(app: WSGIApplication, problems: Callable[[], list[str]]) -> WSGIApplication:
-    def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        if environ.get("PATH_INFO") != "/readyz":
-            return app(environ, start_response)
-        found = problems()
-        status = "503 Service Unavailable" if found else "200 OK"
-        start_response(status, [("Content-Type", "application/json")])
-        return [json.dumps({"ready": not found, "problems": found}).encode()]
-
-    return answer
-
-
-class _WorkersCollector(MultiProcessCollector):
-    """Sums the metrics of all workers; the gauges of a dead worker are removed.
-
-    prometheus_client leaves that to the server's parent process, and uvicorn's has no hook for the
-    end of a worker. A worker may also be killed, so that it cannot clean up itself.
-    """
-
-    def __init__(self, folder: str) -> None:
-        super().__init__(None, folder)  # type: ignore[no-untyped-call]
-        self._folder = Path(folder)
-
-    def collect(self) -> Iterable[Metric]:
-        for file in self._folder.glob("gauge_live*.db"):
-            if not _is_running(int(file.stem.rpartition("_")[2])):
-                file.unlink(missing_ok=True)  # another worker may be collecting too
-        metrics: Iterable[Metric] = super().collect()  # type: ignore[no-untyped-call]
-        return metrics
-
-
-class _Exposed(Collector):
-    """The recorded metrics, completed by what can be said only of all workers together."""
-
-    def __init__(self, recorded: Collector) -> None:
-        self._recorded = recorded
-
-    def collect(self) -> Iterator[Metric]:
-        predictions = {"0": 0.0, "1": 0.0}
-        recorded = list(self._recorded.collect())
-        never_checked = not any(
-            sample.value
-            for metric in recorded
-            if metric.name == f"{_PREFIX}_drift_checked_timestamp_seconds"
-            for sample in metric.samples
-        )
-        for metric in recorded:
-            if never_checked and metric.name in _BEFORE_DRIFT_CHECKS:
-                # A gauge that was never set is 0, which would be "ok", in 1970.
-                value = _BEFORE_DRIFT_CHECKS[metric.name]
-                metric.samples = [sample._replace(value=value) for sample in metric.samples]
-            if metric.name == "fraud_predictions":
-                for sample in metric.samples:
-                    if sample.name.endswith("_total"):
-                        predictions[sample.labels["prediction"]] = sample.value
-            yield metric
-        total = sum(predictions.values())
-        yield GaugeMetricFamily(
-            "fraud_rate",
-            "Share of predictions that say fraud, since the start.",
-            value=predictions["1"] / total if total else 0.0,
-        )
-
-
-def _exposed() -> CollectorRegistry:
-    folder = os.environ.get(MULTIPROCESS_VARIABLE)
-    exposed = CollectorRegistry(auto_describe=False)
-    exposed.register(_Exposed(_WorkersCollector(folder) if folder else REGISTRY))
-    return exposed
-
-
-def _is_running(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # it runs as another user
-        pass
-    return True
 
 
 def _use(info: Gauge, labels: tuple[str, ...]) -> None:

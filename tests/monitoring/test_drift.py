@@ -16,7 +16,7 @@ from src.datasets.training_set import load_background
 from src.detection.features.batch import TransferBatch
 from src.detection.features.definitions import FEATURE_NAMES
 from src.detection.forest.model import load_model
-from src.monitoring import metrics
+from src.monitoring import exposition
 from src.monitoring.drift import __main__ as command
 from src.monitoring.drift.drift_report import publish
 from src.monitoring.drift.levels import Levels
@@ -242,7 +242,7 @@ def test_the_command_writes_reports_and_its_exit_code_tells(
 
 
 def test_before_the_first_check_drift_is_unknown_and_not_ok():
-    code = "from src.monitoring import metrics; print(metrics.render()[0].decode())"
+    code = "from src.monitoring import exposition; print(exposition.render()[0].decode())"
     told = subprocess.run(
         [sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=PROJECT_ROOT
     ).stdout
@@ -252,7 +252,7 @@ def test_before_the_first_check_drift_is_unknown_and_not_ok():
 
 def test_the_outcome_reaches_the_metrics(reference):
     publish(compare(reference, replace(reference, anomalies=SIZE)))
-    text = metrics.render()[0].decode()
+    text = exposition.render()[0].decode()
     assert "token_transfers_drift_verdict 2.0" in text
     assert 'token_transfers_drift_psi{input="token_mix"}' in text
 

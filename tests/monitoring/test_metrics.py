@@ -13,7 +13,7 @@ import requests
 from src import agent
 from src.decision.pipeline import Pipeline
 from src.demo.processes import supervised
-from src.monitoring import metrics
+from src.monitoring import exposition
 from tests.conftest import UNKNOWN_TOKEN, event_of, transfer_log
 from tests.support.waiting import PATIENCE
 
@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 WORKER = """
 import sys
-from src.monitoring import metrics
+from src.monitoring import exposition, metrics
 for score in (0.4, 0.4, 0.9):
     metrics.transaction_scored(score, 0.01, is_anomaly=score > 0.67)
 metrics.error_occurred(ValueError("text that must not become a label"))
@@ -40,8 +40,8 @@ sys.stdin.read()
 """
 SCRAPER = """
 import sys
-from src.monitoring import metrics
-sys.stdout.write(metrics.render()[0].decode())
+from src.monitoring import exposition
+sys.stdout.write(exposition.render()[0].decode())
 """
 
 
@@ -52,7 +52,7 @@ def value(text, sample):
 
 
 def scrape():
-    return metrics.render()[0].decode()
+    return exposition.render()[0].decode()
 
 
 def test_several_workers_add_up(tmp_path):
@@ -124,7 +124,7 @@ def test_the_bots_work_moves_its_metrics(start_bot, monkeypatch):
 
 
 def test_a_taken_port_does_not_keep_the_bot_from_its_work(start_bot):
-    server, _ = metrics.serve(0)
+    server, _ = exposition.serve(0)
     try:
         start_bot(METRICS_PORT=str(server.server_port))
         assert agent.BOT.metrics is None
@@ -170,7 +170,7 @@ def named_metrics():
 
 
 def test_dashboard_and_rules_name_only_metrics_that_exist():
-    metrics.render()
+    exposition.render()
     text = scrape()
     declared = set(re.findall(r"^# TYPE (\S+)", text, re.MULTILINE))
     for name in named_metrics():

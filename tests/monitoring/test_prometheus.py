@@ -13,7 +13,7 @@ import yaml
 
 from src import agent
 from src.demo.processes import running
-from src.monitoring import metrics
+from src.monitoring import exposition, metrics
 from tests.conftest import UNKNOWN_TOKEN, event_of, transfer_log
 from tests.monitoring.test_metrics import named_metrics
 from tests.support.fake_chain import FakeNode, serve, usual_token
@@ -73,7 +73,7 @@ def test_every_alert_that_operators_rely_on_is_tested():
 def test_the_exposition_is_clean():
     outcome = subprocess.run(
         [program("promtool"), "check", "metrics"],
-        check=False, input=metrics.render()[0], capture_output=True,
+        check=False, input=exposition.render()[0], capture_output=True,
     )  # fmt: skip
     # Exit code 3 is advice on names; two are fixed by their contract (error_count, fraud_rate).
     assert outcome.returncode in {0, 3}, outcome.stderr

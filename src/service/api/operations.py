@@ -5,7 +5,7 @@ from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from src.chain.errors import NotFound, SourceError
-from src.monitoring import metrics
+from src.monitoring import exposition
 from src.service.api.common import ServiceDep
 from src.service.http.problems import responses
 
@@ -54,5 +54,5 @@ def readyz(service: ServiceDep, response: Response) -> Readiness:
 @router.get("/metrics", summary="Prometheus metrics of all workers", responses=responses())
 def get_metrics() -> Response:
     """In the Prometheus text format."""
-    content, media_type = metrics.render()
+    content, media_type = exposition.render()
     return Response(content, headers={"content-type": media_type})

@@ -11,7 +11,7 @@ from src import cli
 from src.chain.errors import SourceError
 from src.chain.recording.fetch import UnverifiedBlock
 from src.detection.counterparties import CounterpartyBook
-from src.monitoring import metrics
+from src.monitoring import exposition
 from src.service.context import fraud_model_path, open_decider, open_node
 from src.service.database.engine import Database
 from src.service.model_refresh import FraudModel
@@ -76,7 +76,7 @@ def watch(
             database, node, decider, settings, common.chain_id, notifier.channel_names
         )
         if settings.metrics_port is not None:
-            server, _ = metrics.serve(
+            server, _ = exposition.serve(
                 settings.metrics_port, common.metrics_address, watcher.problems
             )
             opened.callback(server.shutdown)

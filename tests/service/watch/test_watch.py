@@ -22,7 +22,7 @@ from src.chain.errors import SourceUnavailable
 from src.decision.tokens import TokenView
 from src.demo.anvil import Chain, anvil
 from src.detection.records import Action
-from src.monitoring import metrics
+from src.monitoring import exposition
 from src.service.database import alerts, chain, decisions, watching
 from src.service.database.engine import Database
 from src.service.decider import Decider
@@ -301,7 +301,7 @@ def test_a_block_that_cannot_be_had_is_named_until_it_can(sqlite: Database) -> N
             assert value_of("stuck_block") == HEAD
             (problem,) = watcher.problems()
             assert f"block {HEAD}" in problem
-            server, _ = metrics.serve(0, problems=watcher.problems)
+            server, _ = exposition.serve(0, problems=watcher.problems)
             probed = f"http://127.0.0.1:{server.server_port}"
             answer = requests.get(f"{probed}/readyz", timeout=PATIENCE)
             assert (answer.status_code, answer.json()["problems"]) == (503, [problem])
