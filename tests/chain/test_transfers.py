@@ -161,7 +161,9 @@ def test_every_well_formed_transfer_round_trips(amount, accounts):
     assert decoded == Transfer(token, sender, recipient, amount, 0)
 
 
-@pytest.mark.parametrize("emitter", [*sorted(NATIVE_EMITTERS), SYSTEM_ADDRESS.upper().replace("X", "x")])
+@pytest.mark.parametrize(
+    "emitter", [*sorted(NATIVE_EMITTERS), SYSTEM_ADDRESS.upper().replace("X", "x")]
+)
 def test_a_native_transfer_is_never_one_of_a_token(emitter: str) -> None:
     native = log(address=emitter)
     assert decode_logs([native]) == ([], [NativeTransfer(ALICE, BOB, 7, 3)])

@@ -187,7 +187,11 @@ def test_retraining_compares_with_no_unsigned_champion(
 def test_the_service_starts_with_signed_models_alone(keyed: Path, tmp_path: Path) -> None:
     policy = keyed.parent / "policy.yaml"
     common = common_settings(
-        "http://127.0.0.1:1", model_path=keyed, policy_path=policy, model_public_key=KEY
+        "http://127.0.0.1:1",
+        model_path=keyed,
+        policy_path=policy,
+        model_public_key=KEY,
+        is_chain_set=True,
     )
     fraud = supervised_model(tmp_path)
     settings = service_settings(sqlite_url(tmp_path), fraud_model_path=fraud)

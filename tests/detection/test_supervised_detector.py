@@ -17,10 +17,10 @@ POLICY = "version: 1\ndetectors:\n  supervised: {mode: on, review_at: 0.5, block
 
 
 def train(folder: Path, inputs: tuple[str, ...]) -> str:
-    """Fraud is whatever moves in pairs of hops: the third input decides."""
+    """Fraud is whatever moves in pairs of hops: the first input decides."""
     random = np.random.default_rng(0)
     table = pd.DataFrame(random.integers(0, 4, (300, len(inputs))), columns=list(inputs))
-    table["label"] = (table[inputs[2]] > 1).astype(int)
+    table["label"] = (table[inputs[0]] > 1).astype(int)
     table.to_csv(folder / "labelled.csv", index=False)
     arguments = ["--data", str(folder / "labelled.csv"), "--label", "label"]
     quick = ["--out", str(folder), "--trees", "10", "--folds", "3", "--created-at", "1700000000"]

@@ -88,6 +88,7 @@ def environment(url: str, folder: Path) -> dict[str, str]:
         "FORTA_API_KEY": SECRETS["forta"],
         "DATABASE_URL": sqlite_url(folder),
         "CACHE_DIR": str(folder / "cache"),
+        "FORTA_CHAIN_ID": "1",
         "NODE_PATIENCE_SECONDS": "0",
         "LOOKUP_DEADLINE_SECONDS": "1",
     }

@@ -85,8 +85,9 @@ def commands_of_layers() -> list[tuple[str, str, str]]:
 @pytest.mark.parametrize(("name", "layer", "module"), commands_of_layers())
 def test_a_command_imports_what_its_layer_installs(name: str, layer: str, module: str) -> None:
     available = locked(layer)
-    # Installed on demand: `npm run setup:spark`.
-    imported = third_parties(module).items() - {("pyspark", "src.backtest.executors.spark")}
+    # Where these are missing, the command says how to install them.
+    on_demand = {("pyspark", "src.backtest.executors.spark"), ("s3fs", "src.downloads")}
+    imported = third_parties(module).items() - on_demand
     missing = {
         package: by for package, by in imported if not providers().get(package, set()) & available
     }
