@@ -1,4 +1,5 @@
-"""One transaction by itself, a table and Spark give the same, to the last bit.
+"""One transaction by itself and a table give the same, to the last bit; so does Spark, which gives
+the bytes of one machine (`test_spark.py`).
 
 The single transaction goes the whole way of the live bot, `handle_transaction` from an event with
 logs, with a real node that knows its tokens. What the model is given, what it says and what is
@@ -7,12 +8,8 @@ decided is noted on that way; what a finding shows is held against it.
 
 import csv
 import gzip
-import importlib.util
 import json
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -34,15 +31,9 @@ from tests.backtest.data import Transaction, hostile_history, write_dataset, wri
 from tests.backtest.runs import THRESHOLD, rows_of, run
 from tests.conftest import transfer_log
 from tests.support.fake_chain import FakeNode, serve, usual_token
-from tests.support.waiting import PATIENCE
 
 DATA = default_folder()
 SEEDS = (11, 12, 13)
-
-has_spark = importlib.util.find_spec("pyspark") is not None and shutil.which("java") is not None
-needs_spark = pytest.mark.skipif(
-    not has_spark, reason="PySpark (npm run setup:spark) or Java is not installed"
-)
 
 
 @dataclass(frozen=True)
@@ -220,14 +211,6 @@ def write_symbols(folder: Path, symbols: dict[str, str]) -> None:
         csv.writer(file).writerows([("address", "symbol"), *symbols.items()])
 
 
-def on_spark(data: Path, out: Path, *more: str) -> None:
-    environment = os.environ | {"SPARK_LOCAL_IP": "127.0.0.1", "PYSPARK_PYTHON": sys.executable}
-    arguments = ["--data", str(data), "--out", str(out), "--threshold", str(THRESHOLD), *more]
-    command = [sys.executable, "-m", "src.backtest", *arguments, "--features"]
-    command += ["--engine", "spark", "--master", "local[2]"]
-    subprocess.run(command, cwd=PROJECT_ROOT, env=environment, check=True, timeout=PATIENCE)
-
-
 # Generated transactions that try everything
 
 
@@ -264,18 +247,6 @@ def test_hostile_transactions_get_from_tables_what_the_bot_gives_each(
     write_symbols(data, symbols)
     assert run(data, out, "--features") == 0
     assert assert_same(out, handle(history, symbols), model.inputs) > 50
-
-
-@needs_spark
-@pytest.mark.integration
-def test_hostile_transactions_get_on_spark_what_the_bot_gives_each(
-    tmp_path: Path, handle: Any, hostile: Any, model: Model
-) -> None:
-    history, symbols = hostile
-    write_etl(tmp_path / "data", history)
-    write_symbols(tmp_path / "data", symbols)
-    on_spark(tmp_path / "data", tmp_path / "out")
-    assert assert_same(tmp_path / "out", handle(history, symbols), model.inputs) > 50
 
 
 # Real ones
@@ -340,7 +311,7 @@ def text(value: Any) -> str | None:
 
 @pytest.mark.skipif(DATA is None, reason="the data set is not at hand")
 @pytest.mark.integration
-def test_real_transactions_get_from_tables_and_spark_what_the_bot_gives_each(
+def test_real_transactions_get_from_tables_what_the_bot_gives_each(
     tmp_path: Path, handle: Any, real: Any, model: Model
 ) -> None:
     data, history, symbols = real
@@ -348,6 +319,3 @@ def test_real_transactions_get_from_tables_and_spark_what_the_bot_gives_each(
     assert len(live) > 500
     assert run(data, tmp_path / "tables", "--features") == 0
     assert assert_same(tmp_path / "tables", live, model.inputs) > 80
-    if has_spark:
-        on_spark(data, tmp_path / "spark")
-        assert_same(tmp_path / "spark", live, model.inputs)

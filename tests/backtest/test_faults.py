@@ -23,9 +23,8 @@ from src.backtest.__main__ import main
 from src.chain.recording import __main__ as record
 from src.chain.recording.format import find_parts
 from src.chain.recording.receipts_root import receipts_root
-from src.settings import PROJECT_ROOT
 from tests.backtest.data import Transaction, hostile_history, write_dataset, write_etl
-from tests.backtest.runs import THRESHOLD, content_of, run
+from tests.backtest.runs import content_of, run
 from tests.chain.recording.blocks import make_block, make_log
 from tests.chain.recording.node import Node, recorded_blocks
 from tests.support.waiting import wait_until
@@ -51,26 +50,6 @@ def expected(tmp_path_factory: pytest.TempPathFactory, etl: Path) -> dict[str, b
     out = tmp_path_factory.mktemp("undisturbed") / "out"
     assert run(etl, out, *SLICES) == 0
     return content_of(out)
-
-
-# A kill while the data is put in order
-
-
-@pytest.mark.integration
-def test_a_run_over_unordered_data_killed_at_ten_moments_resumes(
-    tmp_path: Path, history: list[Transaction]
-) -> None:
-    data, out = tmp_path / "data", tmp_path / "out"
-    write_dataset(data, history)
-    more = [*SLICES, "--workers", "2"]
-    arguments = ["--data", str(data), "--out", str(out), "--threshold", str(THRESHOLD), *more]
-    command = [sys.executable, "-m", "tests.backtest.killer", "5", "10", str(out), *arguments]
-    found = subprocess.run(command, cwd=PROJECT_ROOT, capture_output=True, text=True, check=True)
-    assert int(found.stdout) >= 5  # the later ones may find nothing left to do
-    assert run(data, out, *more) == 0
-    assert run(data, tmp_path / "undisturbed", *more) == 0
-    assert content_of(out) == content_of(tmp_path / "undisturbed")
-    assert not list(out.glob(".ordered*"))
 
 
 # A disk that fills
@@ -115,7 +94,7 @@ def test_a_full_disk_ends_a_run_which_resumes_when_there_is_room(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="mounts a tmpfs")
-def test_a_disk_that_is_full_of_the_ordered_copy_is_an_error_that_gives_the_room_back(
+def test_a_disk_that_is_full_during_the_import_is_an_error_that_gives_the_room_back(
     tmp_path: Path, history: list[Transaction], capfd
 ) -> None:
     write_dataset(tmp_path / "data", history)
@@ -123,7 +102,6 @@ def test_a_disk_that_is_full_of_the_ordered_copy_is_an_error_that_gives_the_room
         out = tmp_path / "disk" / "out"
         assert run(tmp_path / "data", out, *SLICES) == 1
         assert "No space left on device; the same command resumes" in capfd.readouterr().err
-        assert not list(out.glob(".ordered*"))
         resize(100_000)
         assert run(tmp_path / "data", out, *SLICES) == 0
         assert run(tmp_path / "data", tmp_path / "other", *SLICES) == 0
