@@ -91,6 +91,7 @@ def production_process(
         "TMPDIR": str(tmp_path),
         **_IMAGE_ENVIRONMENT,
         "AGENT_GRPC_PORT": str(port),
+        "FORTA_CHAIN_ID": "1",  # a scan node sets it
         "no_proxy": "127.0.0.1,localhost",
         **settings,
     }
