@@ -169,6 +169,8 @@ def send_traffic(step):
         "example", {"ok": step}, seconds=0.1, waited_seconds=0.1, circuit_open=step % 2 == 0
     )
     metrics.policy_in_use(f"policy {step}")
+    metrics.fraud_model_in_use(version=str(step), sha256="ab", classifier="SVM")
+    metrics.chain_in_use(step, f"chain {step}")
     metrics.request_served("GET", "/", 200, 0.01)
     metrics.model_in_use(
         version=str(step), sha256="ab", sklearn_version="1", threshold=0.6 + step / 100,
