@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -222,15 +223,7 @@ def on_the_nodes_chain(settings: Settings) -> Settings:
     """
     if settings.json_rpc_url is None:
         return settings
-    # `requests` is a slow import
-    from src.chain.clients.rpc import JsonRpcClient  # noqa: PLC0415
-
-    try:
-        with closing(JsonRpcClient(settings.json_rpc_url, timeout=_NODE_TIMEOUT_SECONDS)) as node:
-            chain_id = as_int(node.call("eth_chainId", [])) or 0
-        problem = "eth_chainId returned no chain id"
-    except SourceError as error:
-        chain_id, problem = 0, error.problem
+    chain_id, problem = _chain_of(settings.json_rpc_url)
     if not 0 < chain_id <= MAX_CHAIN_ID:
         if not settings.is_chain_set:
             raise SourceUnavailable("node", f"{problem}; set FORTA_CHAIN_ID to go on without it")
@@ -243,6 +236,29 @@ def on_the_nodes_chain(settings: Settings) -> Settings:
             "FORTA_CHAIN_ID", f"{chain_id}, the chain of the node, or unset", str(settings.chain_id)
         )
     return replace(settings, chain_id=chain_id)
+
+
+def _chain_of(json_rpc_url: str) -> tuple[int, str]:
+    """The chain that the node says, or 0, and why there is none.
+
+    On a thread, since the resolution of a name has no time limit of its own.
+    """
+    answer: list[tuple[int, str]] = []
+
+    def ask() -> None:
+        from src.chain.clients.rpc import JsonRpcClient  # noqa: PLC0415  `requests` is slow to import
+
+        try:
+            with closing(JsonRpcClient(json_rpc_url, timeout=_NODE_TIMEOUT_SECONDS)) as node:
+                chain_id = as_int(node.call("eth_chainId", [])) or 0
+            answer.append((chain_id, "eth_chainId returned no chain id"))
+        except SourceError as error:
+            answer.append((0, error.problem))
+
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    asking.join(2 * _NODE_TIMEOUT_SECONDS)
+    return answer[0] if answer else (0, "no answer in time")
 
 
 def model_public_key(
