@@ -237,7 +237,12 @@ def run_child(body: str, **settings: str) -> subprocess.CompletedProcess[str]:
             ),
         ],
         cwd=ROOT,
-        env={**os.environ, "JSON_RPC_URL": "http://127.0.0.1:1", **settings},
+        env={
+            **os.environ,
+            "JSON_RPC_URL": "http://127.0.0.1:1",
+            "FORTA_CHAIN_ID": "1",
+            **settings,
+        },
         capture_output=True,
         text=True,
         check=False,
