@@ -38,8 +38,9 @@ from src.chain.transfers import (
 )
 from src.decision.alerts import NORMAL, UNKNOWN, invalid_alert
 from src.decision.deduplication import Deduplicator
+from src.decision.lookups import open_lookups
 from src.decision.money import Money
-from src.decision.pipeline import Pipeline, open_lookups
+from src.decision.pipeline import Pipeline
 from src.decision.pricing import with_prices
 from src.decision.result import Result
 from src.decision.tokens import shown_tokens

@@ -153,7 +153,7 @@ def start_bot(bundle_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ca
         def build(**options: Any) -> "Lookups":
             return build_lookups(**options | patient)
 
-        monkeypatch.setattr("src.decision.pipeline.build_lookups", build)
+        monkeypatch.setattr("src.decision.lookups.build_lookups", build)
         src.agent.initialize()
 
     yield start

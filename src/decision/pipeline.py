@@ -20,8 +20,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from src.chain.facts import Facts
-from src.chain.lookups.build import build_lookups
-from src.chain.lookups.lookups import Lookups
 from src.chain.networks import described, network
 from src.chain.quantities import SECONDS_PER_MINUTE
 from src.chain.transactions import TransactionFields
@@ -58,7 +56,6 @@ from src.detection.policy import parse_policy
 from src.detection.records import Action, Assessment, AttackAssessment
 from src.detection.suite import DetectorSuite
 from src.settings import Settings
-from src.variables import reveal
 
 NO_SENDER: Final = "the sender is not an address"
 
@@ -391,22 +388,6 @@ class Pipeline:
             native_symbol=chain.native_symbol,
             wrapped_native=chain.wrapped_native,
         )
-
-
-def open_lookups(settings: Settings) -> Lookups:
-    """The look-ups that the settings describe; sends nothing."""
-    return build_lookups(
-        chain_id=settings.chain_id,
-        json_rpc_url=settings.json_rpc_url,
-        etherscan_url=settings.etherscan_url,
-        etherscan_api_key=reveal(settings.etherscan_api_key),
-        ethplorer_url=settings.ethplorer_url,
-        ethplorer_api_key=reveal(settings.ethplorer_api_key),
-        price_api_url=settings.price_api_url,
-        cache_dir=settings.cache_dir,
-        deadline_seconds=settings.lookup_deadline_seconds,
-        node_requests_per_second=settings.json_rpc_requests_per_second,
-    )
 
 
 def _open_list(settings: Settings) -> AddressList | None:

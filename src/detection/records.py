@@ -28,26 +28,6 @@ REMEMBERED_ASSESSMENTS = 2048
 """Assessments kept, about 2 kB each, and what is derived from them."""
 
 
-class TransferLike(Protocol):
-    """What the core reads of a transfer; `chain.transfers.Transfer` has this shape."""
-
-    @property
-    def token(self) -> str:
-        """Contract address."""
-
-    @property
-    def sender(self) -> str:
-        """Account debited."""
-
-    @property
-    def recipient(self) -> str:
-        """Account credited."""
-
-    @property
-    def amount(self) -> int:
-        """Raw token units."""
-
-
 class NativeTransferLike(Protocol):
     """What the core reads of a native transfer; `chain.transfers.NativeTransfer` has this shape."""
 
@@ -61,7 +41,15 @@ class NativeTransferLike(Protocol):
 
     @property
     def amount(self) -> int:
-        """Wei."""
+        """Raw units: wei, or those of the token."""
+
+
+class TransferLike(NativeTransferLike, Protocol):
+    """What the core reads of a transfer; `chain.transfers.Transfer` has this shape."""
+
+    @property
+    def token(self) -> str:
+        """Contract address."""
 
 
 class ApprovalLike(Protocol):

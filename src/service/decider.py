@@ -9,7 +9,8 @@ from typing import Any, Final
 from src.chain.lookups.lookups import Lookups
 from src.chain.transactions import TransactionFields
 from src.decision.alerts import NORMAL, Alert
-from src.decision.pipeline import Pipeline, open_lookups
+from src.decision.lookups import open_lookups
+from src.decision.pipeline import Pipeline
 from src.decision.pricing import with_prices
 from src.decision.result import Result
 from src.decision.tokens import TokenView, shown_tokens

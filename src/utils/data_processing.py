@@ -13,7 +13,8 @@ from src.chain.lookups.lookups import Lookups
 from src.chain.quantities import SECONDS_PER_MINUTE
 from src.chain.transactions import TransactionFields
 from src.chain.transfers import NATIVE_EMITTERS, Transfer, normalise_address, transfer_of_event
-from src.decision.pipeline import Pipeline, open_lookups
+from src.decision.lookups import open_lookups
+from src.decision.pipeline import Pipeline
 from src.decision.tokens import shown_tokens
 from src.detection.features.definitions import FEATURE_NAMES
 from src.detection.forest.model import load_model

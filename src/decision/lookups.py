@@ -1,0 +1,22 @@
+"""The look-ups that feed the pipeline with facts, opened from the settings."""
+
+from src.chain.lookups.build import build_lookups
+from src.chain.lookups.lookups import Lookups
+from src.settings import Settings
+from src.variables import reveal
+
+
+def open_lookups(settings: Settings) -> Lookups:
+    """The look-ups that the settings describe; sends nothing."""
+    return build_lookups(
+        chain_id=settings.chain_id,
+        json_rpc_url=settings.json_rpc_url,
+        etherscan_url=settings.etherscan_url,
+        etherscan_api_key=reveal(settings.etherscan_api_key),
+        ethplorer_url=settings.ethplorer_url,
+        ethplorer_api_key=reveal(settings.ethplorer_api_key),
+        price_api_url=settings.price_api_url,
+        cache_dir=settings.cache_dir,
+        deadline_seconds=settings.lookup_deadline_seconds,
+        node_requests_per_second=settings.json_rpc_requests_per_second,
+    )
