@@ -16,7 +16,7 @@ from src.service.settings import load_service_settings
 from src.settings import DEFAULT_MODEL_PATH, load_settings
 from src.training.supervised.__main__ import main as train_fraud
 from src.variables import SettingsError
-from tests.registry.test_registry import small_fraud_bundle
+from tests.registry.bundles import small_fraud_bundle
 from tests.support.object_store import BUCKET, object_store, use_object_store
 
 SHIPPED = DEFAULT_MODEL_PATH.parent

@@ -16,7 +16,7 @@ import yaml
 from src.registry.bundle import FRAUD
 from src.registry.registry import Registry
 from src.registry.store import Store
-from tests.registry.test_registry import small_fraud_bundle
+from tests.registry.bundles import small_fraud_bundle
 from tests.support.object_store import (
     ACCESS_KEY,
     BUCKET,

@@ -1,6 +1,5 @@
 """The registry, on a folder and on a real S3 server: the same behaviour, asked the same way."""
 
-import hashlib
 import json
 import os
 import shutil
@@ -8,17 +7,11 @@ import subprocess
 import threading
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
 import pytest
-from sklearn.ensemble import IsolationForest
 
-from src.datasets.columns import Columns
-from src.datasets.tables import TableError
-from src.detection.bundle_files import ATTACK_MODEL_FILE, FRAUD_MODEL_FILE
+from src.detection.bundle_files import ATTACK_MODEL_FILE
 from src.detection.features.definitions import FEATURE_NAMES
 from src.detection.forest.model import load_model
-from src.detection.supervised.model import load_fraud_model
 from src.files import only_hosts
 from src.registry import __main__ as models
 from src.registry.bundle import (
@@ -28,8 +21,6 @@ from src.registry.bundle import (
     MANIFEST_FILE,
     MODEL_FILE,
 )
-from src.registry.data_sets import DataSets, table_of
-from src.registry.records import DataEntry
 from src.registry.registry import (
     ENTRY_FILE,
     BundleRefused,
@@ -40,62 +31,9 @@ from src.registry.registry import (
 )
 from src.registry.store import Store, StoreError
 from src.settings import PROJECT_ROOT
-from src.training.bundle import write_bundle
-from src.training.sample import write_sample
-from src.training.supervised.bundle import write_fraud_bundle
-from src.training.supervised.candidates import candidates
 from tests.support.attack import write_small_attack_model
-from tests.support.object_store import ACCESS_KEY, BUCKET, SECRET_KEY, object_store
+from tests.support.object_store import ACCESS_KEY, BUCKET
 from tests.support.waiting import PATIENCE
-
-
-def make_bundle(folder: Path, version: int) -> Path:
-    rng = np.random.default_rng(version)
-    rows = rng.exponential(size=(200, len(FEATURE_NAMES)))
-    forest = IsolationForest(n_estimators=5, max_samples=32, random_state=version)
-    forest.fit(rows.astype(np.float32))
-    write_bundle(
-        folder / MODEL_FILE,
-        forest=forest,
-        inputs=FEATURE_NAMES,
-        training_rows=rows,
-        token_amounts={},
-        anomaly_threshold=0.6,
-        model_version=version,
-        training={"data": {"transactions": 200, "sha256": "ab"}},
-    )
-    return folder
-
-
-@pytest.fixture(scope="module")
-def bundles(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("bundles")
-    return [make_bundle(folder / str(version), 1_700_000_000 + version) for version in range(3)]
-
-
-@pytest.fixture(scope="module")
-def s3(tmp_path_factory):
-    with object_store(tmp_path_factory.mktemp("s3")) as endpoint:
-        yield endpoint
-
-
-@pytest.fixture(params=["folder", pytest.param("s3", marks=pytest.mark.integration)])
-def url(request, tmp_path, monkeypatch):
-    if request.param == "folder":
-        return str(tmp_path / "store")
-    for name, value in {
-        "AWS_ENDPOINT_URL": request.getfixturevalue("s3"),
-        "AWS_ACCESS_KEY_ID": ACCESS_KEY,
-        "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }.items():
-        monkeypatch.setenv(name, value)
-    return f"s3://{BUCKET}/{request.node.name.replace('[', '-').rstrip(']')}"
-
-
-@pytest.fixture
-def registry(url):
-    return Registry(Store(url))
 
 
 def add_all(registry, bundles):
@@ -353,103 +291,6 @@ def test_a_mistyped_store_is_an_error(url, bundles, capsys):
     for typo in (f"{url}x", f"{url[:-1]}"):
         assert models.main(["list", "--store", typo]) == 1
         assert "there is no store at" in capsys.readouterr().err
-
-
-# Kinds, and data sets
-
-
-@pytest.fixture(scope="module")
-def fraud_bundle(tmp_path_factory):
-    return small_fraud_bundle(tmp_path_factory.mktemp("fraud"), 1_700_000_009)
-
-
-def small_fraud_bundle(folder: Path, version: int) -> Path:
-    """A logistic regression on two inputs."""
-    rng = np.random.default_rng(version)
-    rows = rng.normal(size=(200, 2))
-    candidate = candidates(0)[1]
-    write_fraud_bundle(
-        folder / FRAUD_MODEL_FILE,
-        name=candidate.name,
-        pipeline=candidate.pipeline().fit(rows, (rows.sum(axis=1) > 1).astype(int)),
-        inputs=("V1", "V2"),
-        label="Class",
-        threshold=0.5,
-        training_rows=rows,
-        model_version=version,
-        training={"data": {"rows": 200}},
-    )
-    return folder
-
-
-def test_each_kind_has_its_own_champion(url, bundles, fraud_bundle, tmp_path, capsys, monkeypatch):
-    monkeypatch.setenv("STORE_URL", url)
-
-    def run(*arguments):
-        code = models.main(list(arguments))
-        captured = capsys.readouterr()
-        return code, captured.out + captured.err
-
-    assert run("add", str(bundles[0]), "--promote")[0] == 0
-    assert "holds no fraud models yet" in run("list", "--kind", "fraud")[1]
-    assert run("add", str(fraud_bundle), "--kind", "fraud")[1].endswith("--kind fraud\n")
-    assert run("--kind", "fraud", "promote", "challenger")[0] == 0
-    for kind, version in (
-        ("forest", "1700000000"),
-        ("attack", "1700000000"),
-        ("fraud", "1700000009"),
-    ):
-        (listed,) = run("list", "--kind", kind)[1].splitlines()[1:]
-        assert listed.startswith(version)
-        assert listed.endswith("champion")
-    shown = json.loads(run("show", "--kind", "fraud")[1])
-    assert (shown["classifier"], shown["threshold"]) == ("LogisticRegression", 0.5)
-    code, said = run("pull", "--kind", "fraud", "--to", str(tmp_path / "models"))
-    assert code == 0
-    path = said.strip().split("FRAUD_MODEL_PATH=")[1]
-    assert load_fraud_model(Path(path)).version == "1700000009"
-    assert "lacks fraud_model.npz" in run("add", str(bundles[0]), "--kind", "fraud")[1]
-
-
-def test_a_withdrawn_data_set_stays_and_is_not_trained_on(url, tmp_path, capsys, monkeypatch):
-    monkeypatch.setenv("STORE_URL", url)
-    write_sample(tmp_path / "one", blocks=2, per_block=3, attacks=1)
-    pd.DataFrame({"V1": [0.5, 1.0, 2.0], "Class": [0, 1, 0]}).to_csv(
-        tmp_path / "table.csv", index=False
-    )
-
-    def run(*arguments):
-        code = models.main(["data", *arguments])
-        captured = capsys.readouterr()
-        return code, captured.out + captured.err
-
-    data_id = run("add", str(tmp_path / "one"))[1].split()[0]
-    table_id = run("add", str(tmp_path / "table.csv"), "--label", "Class")[1].split()[0]
-    code, said = run("add", str(tmp_path / "table.csv"), "--label", "Klasse")
-    assert (code, "lacks the column Klasse" in said) == (1, True)
-    assert run("withdraw", data_id[:6], "--reason", "wrong labels")[0] == 0
-    assert "withdrawn: wrong labels" in run("list")[1]
-    stored = DataSets(Store(url))
-    assert stored.fetch("transactions", tmp_path / "fetched") == {}
-    ((folder, entry),) = stored.fetch("labelled", tmp_path / "fetched").items()
-    assert folder.name == table_id
-    assert entry.columns == Columns("Class")
-    assert table_of(folder, entry).read_bytes() == (tmp_path / "table.csv").read_bytes()
-    assert run("add", str(tmp_path / "one"))[0] == 0
-    assert "withdrawn" not in run("list")[1]
-    assert len(stored.fetch("transactions", tmp_path / "fetched")) == 1
-    assert "npm run models -- data list" in run("withdraw", "xyz")[1]
-
-
-def test_an_entry_of_data_chooses_no_place_on_the_disk(tmp_path):
-    store = Store(str(tmp_path / "store"))
-    entry = DataEntry(files={"../../elsewhere": "0" * 64}).to_bytes()
-    data_id = hashlib.sha256(entry).hexdigest()[:16]
-    store.create(f"data/{data_id}/entry.json", entry)
-    store.create("data/elsewhere", b"x")
-    with pytest.raises(TableError, match="its list of files"):
-        DataSets(store).fetch("transactions", tmp_path / "fetched")
-    assert not (tmp_path / "fetched").exists()
 
 
 def test_only_the_projects_own_commit_counts(tmp_path, monkeypatch):

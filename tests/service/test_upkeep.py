@@ -38,7 +38,7 @@ from src.service.watch.__main__ import main
 from src.settings import PROJECT_ROOT
 from src.variables import SettingsError
 from tests.conftest import ALICE, BOB, TIMESTAMP, USDC
-from tests.registry.test_registry import make_bundle, small_fraud_bundle
+from tests.registry.bundles import make_bundle, small_fraud_bundle
 from tests.service.chain import BASE_URL, HEAD, THEFT, common_settings, service_settings, sqlite_url
 from tests.service.databases import KINDS, database_url
 from tests.support.waiting import wait_until

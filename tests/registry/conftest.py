@@ -1,0 +1,46 @@
+"""Bundles, and a store in a folder and on a real S3 server."""
+
+import pytest
+
+from src.registry.registry import (
+    Registry,
+)
+from src.registry.store import Store
+from tests.registry.bundles import make_bundle, small_fraud_bundle
+from tests.support.object_store import ACCESS_KEY, BUCKET, SECRET_KEY, object_store
+
+
+@pytest.fixture(scope="module")
+def bundles(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("bundles")
+    return [make_bundle(folder / str(version), 1_700_000_000 + version) for version in range(3)]
+
+
+@pytest.fixture(scope="module")
+def s3(tmp_path_factory):
+    with object_store(tmp_path_factory.mktemp("s3")) as endpoint:
+        yield endpoint
+
+
+@pytest.fixture(params=["folder", pytest.param("s3", marks=pytest.mark.integration)])
+def url(request, tmp_path, monkeypatch):
+    if request.param == "folder":
+        return str(tmp_path / "store")
+    for name, value in {
+        "AWS_ENDPOINT_URL": request.getfixturevalue("s3"),
+        "AWS_ACCESS_KEY_ID": ACCESS_KEY,
+        "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    return f"s3://{BUCKET}/{request.node.name.replace('[', '-').rstrip(']')}"
+
+
+@pytest.fixture
+def registry(url):
+    return Registry(Store(url))
+
+
+@pytest.fixture(scope="module")
+def fraud_bundle(tmp_path_factory):
+    return small_fraud_bundle(tmp_path_factory.mktemp("fraud"), 1_700_000_009)
