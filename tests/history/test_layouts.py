@@ -19,7 +19,7 @@ from src.history.layouts import column_name, table_name
 from src.history.store import read_slice
 from tests.backtest.data import write_cryo, write_dataset
 from tests.history.imports import imported, rows_of
-from tests.support.object_store import ACCESS_KEY, BUCKET, SECRET_KEY, object_store
+from tests.support.object_store import BUCKET, object_store, use_object_store
 
 Tables = tuple[pa.Table, pa.Table]
 
@@ -358,10 +358,7 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def test_a_bucket_is_read_in_place(s3, etl, expected, monkeypatch):
     import s3fs
 
-    for name, value in (("AWS_ACCESS_KEY_ID", ACCESS_KEY), ("AWS_SECRET_ACCESS_KEY", SECRET_KEY),
-                        ("AWS_ENDPOINT_URL", s3)):  # fmt: skip
-        monkeypatch.setenv(name, value)
-    s3fs.S3FileSystem.clear_instance_cache()
+    use_object_store(monkeypatch, s3)
     files = s3fs.S3FileSystem()
     for path in etl.iterdir():
         files.put(str(path), f"{BUCKET}/etl/{path.name}")

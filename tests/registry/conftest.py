@@ -7,7 +7,7 @@ from src.registry.registry import (
 )
 from src.registry.store import Store
 from tests.registry.bundles import make_bundle, small_fraud_bundle
-from tests.support.object_store import ACCESS_KEY, BUCKET, SECRET_KEY, object_store
+from tests.support.object_store import BUCKET, object_store, use_object_store
 
 
 @pytest.fixture(scope="module")
@@ -26,13 +26,7 @@ def s3(tmp_path_factory):
 def url(request, tmp_path, monkeypatch):
     if request.param == "folder":
         return str(tmp_path / "store")
-    for name, value in {
-        "AWS_ENDPOINT_URL": request.getfixturevalue("s3"),
-        "AWS_ACCESS_KEY_ID": ACCESS_KEY,
-        "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }.items():
-        monkeypatch.setenv(name, value)
+    use_object_store(monkeypatch, request.getfixturevalue("s3"))
     return f"s3://{BUCKET}/{request.node.name.replace('[', '-').rstrip(']')}"
 
 

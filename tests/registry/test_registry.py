@@ -32,7 +32,7 @@ from src.registry.registry import (
 from src.registry.store import Store, StoreError
 from src.settings import PROJECT_ROOT
 from tests.support.attack import write_small_attack_model
-from tests.support.object_store import ACCESS_KEY, BUCKET
+from tests.support.object_store import BUCKET, use_object_store
 from tests.support.waiting import PATIENCE
 
 
@@ -235,14 +235,8 @@ def test_wrong_keys_are_refused_and_not_shown(s3_url_with_wrong_key, bundles):
 
 @pytest.fixture
 def s3_url_with_wrong_key(s3, monkeypatch):
-    monkeypatch.setenv("AWS_ENDPOINT_URL", s3)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong-secret")
-    import fsspec
-
-    fsspec.get_filesystem_class("s3").clear_instance_cache()
-    yield f"s3://{BUCKET}/wrong"
-    fsspec.get_filesystem_class("s3").clear_instance_cache()
+    use_object_store(monkeypatch, s3, secret="wrong-secret")
+    return f"s3://{BUCKET}/wrong"
 
 
 def test_ids_may_be_shortened_while_they_are_unique(tmp_path, bundles):

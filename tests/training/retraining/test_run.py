@@ -31,7 +31,11 @@ from src.training.retraining.tolerances import Tolerances
 from src.training.run import train
 from src.training.sample import write_sample
 from tests.conftest import event_of, transfer_log
-from tests.support.object_store import ACCESS_KEY, BUCKET, SECRET_KEY, object_store
+from tests.support.object_store import (
+    BUCKET,
+    object_store,
+    use_object_store,
+)
 
 GOOD = Hyperparameters(n_estimators=60, max_samples=256)
 # Three trees of eight rows know next to nothing.
@@ -82,13 +86,7 @@ def s3(tmp_path_factory):
 def url(request, tmp_path, monkeypatch):
     if request.param == "folder":
         return str(tmp_path / "store")
-    monkeypatch.setenv("AWS_ENDPOINT_URL", request.getfixturevalue("s3"))
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    import fsspec
-
-    fsspec.get_filesystem_class("s3").clear_instance_cache()
+    use_object_store(monkeypatch, request.getfixturevalue("s3"))
     return f"s3://{BUCKET}/{abs(hash(request.node.name))}"
 
 
