@@ -72,8 +72,8 @@ def _start(code: str, group_file: str | None = None) -> tuple[Timing, float]:
     output = subprocess.run(
         command,
         cwd=PROJECT_ROOT,
-        env={**environment, "JSON_RPC_URL": "http://127.0.0.1:1"},
-        check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        env={**environment, "JSON_RPC_URL": "http://127.0.0.1:1", "FORTA_CHAIN_ID": "1"},
+        check=True, stdout=subprocess.PIPE,
     ).stdout  # fmt: skip
     measured = json.loads(output)
     return Timing(measured["cpu"], measured["wall"]), measured["resident"]
