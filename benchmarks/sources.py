@@ -13,11 +13,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
+from eth_abi import encode
+from eth_utils.crypto import keccak
 from werkzeug import Request, Response
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 import src.agent
 from benchmarks.hostile import hostile_text
+from benchmarks.traffic import TIMESTAMP
+from src.chain.price_feeds import FEEDS
 from src.settings import SETTINGS
 from tests.support.fake_chain import FakeNode, block_timestamp, etherscan_answer, usual_token
 
@@ -26,6 +30,14 @@ FIRST_TRANSACTION = block_timestamp(_FIRST_BLOCK)
 """When, by the explorer and the node, everybody's first transaction was, Unix seconds."""
 
 START_SECONDS = 300  # on a machine with much else to do
+_FEEDS = frozenset(FEEDS[1])
+_FEED_VIEWS = {
+    keccak(text="decimals()")[:4]: encode(["uint8"], [8]),
+    keccak(text="latestRoundData()")[:4]: encode(
+        ["uint80", "int256", "uint256", "uint256", "uint80"],
+        [1, 2_000 * 10**8, TIMESTAMP, TIMESTAMP, 1],
+    ),
+}
 _HANGING_SECONDS = 6.0  # longer than a request's time-out
 
 
@@ -88,7 +100,7 @@ def running_bot(settings: Mapping[str, str]) -> Iterator[src.agent.Bot]:
 
 
 class AnyTokenNode(FakeNode):
-    """A node that knows every token, and that every account sent its first transaction at once."""
+    """A node that knows every token and price, and every account's first transaction."""
 
     def __init__(self, hostile: bool) -> None:
         super().__init__(calls=_Forgetful())
@@ -99,6 +111,8 @@ class AnyTokenNode(FakeNode):
         return hex(int(int(block, 16) >= _FIRST_BLOCK))
 
     def _view(self, token: str, data: bytes) -> bytes:
+        if token in _FEEDS:
+            return _FEED_VIEWS[data]
         rng = random.Random(token)
         name = hostile_text(rng) if self._hostile else f"Token {token[:8]}"
         symbol = hostile_text(rng) if self._hostile else f"T{token[2:8]}"

@@ -10,16 +10,17 @@ from src.chain.transfers import TRANSFER_TOPIC, ZERO_ADDRESS
 TIMESTAMP = 1_700_000_000
 BLOCK = 20_000_000
 
-WELL_KNOWN = (
-    "0xa0b86991c6218b36c1d19d4a2e9eb0ce3606eb48",  # USDC
-    "0xc02aaa39b223fe8d0a0e5c4f27ead9083c756cc2",  # WETH
-    "0x6b175474e89094c44da98b954eedeac495271d0f",  # DAI
-    "0xdac17f958d2ee523a2206206994597c13d831ec7",  # USDT
-)
+_UNITS_PER_DOLLAR = {
+    "0xa0b86991c6218b36c1d19d4a2e9eb0ce3606eb48": 10**6,  # USDC
+    "0xc02aaa39b223fe8d0a0e5c4f27ead9083c756cc2": 10**18 // 2_000,  # WETH
+    "0x6b175474e89094c44da98b954eedeac495271d0f": 10**18,  # DAI
+    "0xdac17f958d2ee523a2206206994597c13d831ec7": 10**6,  # USDT
+}
+WELL_KNOWN = tuple(_UNITS_PER_DOLLAR)
 
 
 class Traffic:
-    """Makes transactions whose transfers go back and forth between few accounts, as swaps do.
+    """Makes transactions whose transfers go round between few accounts, as those of swaps do.
 
     Args:
         seed: the same seed, the same transactions.
@@ -39,7 +40,8 @@ class Traffic:
         accounts = [sender, *(self.address() for _ in range(2 + n_transfers // 4))]
         if self._random.random() < 0.1:
             accounts.append(ZERO_ADDRESS)
-        return [self._log(accounts, index) for index in range(n_transfers)]
+        dollars = 10 ** self._random.uniform(0, 4)
+        return [self._log(accounts, index, dollars) for index in range(n_transfers)]
 
     def event(self, n_transfers: int, sender: str | None = None) -> TransactionEvent:
         """A transaction as the handler gets it."""
@@ -59,12 +61,16 @@ class Traffic:
         """`n` transactions by senders of the list, taken in turn."""
         return [self.event(n_transfers, senders[i % len(senders)]) for i in range(n)]
 
-    def _log(self, accounts: list[str], index: int) -> dict[str, Any]:
-        sender, recipient = self._random.sample(accounts, 2)
+    def _log(self, accounts: list[str], index: int, dollars: float) -> dict[str, Any]:
+        payer, payee = accounts[index % len(accounts)], accounts[(index + 1) % len(accounts)]
+        token = self._random.choice(self._tokens)
+        amount = int(
+            dollars * self._random.uniform(0.99, 1.01) * _UNITS_PER_DOLLAR.get(token, 1e18)
+        )
         return {
-            "address": self._random.choice(self._tokens),
-            "topics": [TRANSFER_TOPIC, _topic(sender), _topic(recipient)],
-            "data": f"0x{int(10 ** self._random.uniform(5, 22)):064x}",
+            "address": token,
+            "topics": [TRANSFER_TOPIC, _topic(payer), _topic(payee)],
+            "data": f"0x{amount:064x}",
             "logIndex": index,
         }
 

@@ -9,6 +9,7 @@ import pytest
 
 from benchmarks import __main__ as bench
 from benchmarks import soak as soak_run
+from benchmarks import start_up
 from benchmarks.cgroup import cpu_group
 from benchmarks.hostile import HostileTraffic
 from benchmarks.recorded import DEFAULT_RECORDING, recorded_transactions
@@ -35,6 +36,11 @@ def test_calls_are_timed_alternately_after_one_that_does_not_count():
 def test_the_median_ignores_one_busy_moment():
     timings = [Timing(1.0, 3.0), Timing(90.0, 2.0), Timing(2.0, 100.0)]
     assert median(timings) == Timing(2.0, 3.0)
+
+
+def test_the_start_of_the_bot_is_measured_without_a_node():
+    line = next(start_up.measure(rounds=1, cores=1))
+    assert line.value > 0
 
 
 def test_a_single_call_is_made_once():
