@@ -1,4 +1,5 @@
-// Writes networks.json, well_known_tokens.json and look_alikes.json in src/chain from npm packages.
+// Writes networks.json, well_known_tokens.json, look_alikes.json and names/published.json in
+// src/chain from npm packages.
 //
 //   node scripts/build_chain_data.mjs
 //
@@ -13,6 +14,8 @@ import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
+
+import { INSTALLED, publishedNames, SOURCES } from "./address_names.mjs";
 
 const VIEM = { package: "viem", version: "2.57.20" };
 const SUSHI = { package: "sushi", version: "7.3.15" };
@@ -48,7 +51,7 @@ const ASCII_LETTER_OR_DIGIT = /^[0-9A-Za-z]$/;
 const chainFolder = join(dirname(fileURLToPath(import.meta.url)), "..", "src", "chain");
 const temporary = mkdtempSync(join(tmpdir(), "chain-data-"));
 try {
-  install(VIEM, SUSHI, AAVE, METAMASK, UNICODE, ZOD);
+  install(VIEM, SUSHI, AAVE, METAMASK, UNICODE, ZOD, ...INSTALLED);
   const viem = await load("viem/chains");
   const sushi = await load("sushi/evm");
   const networks = knownNetworks(viem, sushi.WNATIVE);
@@ -74,8 +77,16 @@ try {
     sources: [source(UNICODE)],
     characters,
   });
+  const names = await publishedNames(networks, { load, text, viem, packages: { VIEM, SUSHI, AAVE } });
+  write("names/published.json", {
+    about: "Names of addresses by chain id: address -> [name, kind, source]",
+    made_by: "scripts/build_chain_data.mjs",
+    sources: [AAVE, SUSHI, VIEM, ...SOURCES].map(source),
+    names,
+  });
   for (const [id, { title }] of Object.entries(networks)) {
-    console.log(`${title} (${id}): ${Object.keys(tokens[id]).length} tokens`);
+    const [known, named] = [tokens[id], names[id]].map((list) => Object.keys(list).length);
+    console.log(`${title} (${id}): ${known} tokens, ${named} names`);
   }
 } finally {
   rmSync(temporary, { recursive: true, force: true });
@@ -84,7 +95,7 @@ try {
 function install(...packages) {
   writeFileSync(join(temporary, "package.json"), "{}");
   const wanted = packages.map(({ package: name, version }) => `${name}@${version}`);
-  const options = ["--ignore-scripts", "--no-audit", "--no-fund", "--silent"];
+  const options = ["--ignore-scripts", "--legacy-peer-deps", "--no-audit", "--no-fund", "--silent"];
   execFileSync("npm", ["install", ...options, ...wanted], { cwd: temporary, stdio: "inherit" });
 }
 
@@ -103,9 +114,17 @@ function json(from, path) {
 function source(from) {
   const { package: name, version } = from;
   const { license } = json(from, "package.json");
-  const notice = text(from, "LICENSE");
-  const copyright = notice.match(/^Copyright.*$/m)?.[0] ?? "";
+  const copyright = notice(from).match(/^Copyright.*$/m)?.[0] ?? "";
   return { package: name, version, license, copyright };
+}
+
+// Some packages state their licence in package.json alone.
+function notice(from) {
+  try {
+    return text(from, "LICENSE");
+  } catch {
+    return "";
+  }
 }
 
 function knownNetworks(viem, wrapped) {
@@ -190,6 +209,6 @@ function isAscii(text) {
 // One entry per line, for readable diffs.
 function write(name, content) {
   const lines = JSON.stringify(content, null, 1)
-    .replace(/\[\n\s+("(?:[^"\\]|\\.)*"),\n\s+("(?:[^"\\]|\\.)*"),\n\s+(\d+)\n\s+\]/g, "[$1, $2, $3]");
+    .replace(/\[\n\s+("(?:[^"\\]|\\.)*"),\n\s+("(?:[^"\\]|\\.)*"),\n\s+(\d+|"(?:[^"\\]|\\.)*")\n\s+\]/g, "[$1, $2, $3]");
   writeFileSync(join(chainFolder, name), `${lines}\n`);
 }

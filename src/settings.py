@@ -119,6 +119,7 @@ class Settings:
         metrics_address: the interface of that port.
         address_list: path or URL of known bad addresses, or None.
         address_list_refresh_minutes: interval between reads of a URL.
+        address_book: file of the operator's own names of addresses, or None.
         repeat_window_minutes: time during which repeated rule findings are counted instead of
             emitted; 0 disables this.
         cache_dir: folder for facts across restarts; None for memory only.
@@ -156,6 +157,7 @@ class Settings:
     address_list_refresh_minutes: float = setting(
         "ADDRESS_LIST_REFRESH_MINUTES", number(0.01, _WEEK), 60.0
     )
+    address_book: Path | None = setting("ADDRESS_BOOK", PATH, None)
     repeat_window_minutes: float = setting("REPEAT_WINDOW_MINUTES", number(0.0, _WEEK), 60.0)
     cache_dir: Path | None = setting("CACHE_DIR", PATH, None)
     lookup_deadline_seconds: float = setting(

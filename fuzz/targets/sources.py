@@ -203,8 +203,8 @@ def _forta(bench: Bench) -> Callable[[bytes], None]:
 
 
 def _addresses(bench: Bench) -> Callable[[bytes], None]:
+    from src.chain.names.labels import AddressListError, parse_text  # noqa: PLC0415
     from src.chain.transfers import normalise_address  # noqa: PLC0415
-    from src.decision.address_list import AddressListError, parse_text  # noqa: PLC0415
 
     listed = [_ADDRESS, "0x" + "B2" * 20]
     forms: tuple[Any, ...] = (

@@ -21,11 +21,10 @@ from numpy.typing import NDArray
 
 from src.chain.facts import Facts
 from src.chain.networks import described, network
-from src.chain.quantities import SECONDS_PER_MINUTE
 from src.chain.transactions import TransactionFields
 from src.chain.transfers import ZERO_ADDRESS, Transfer
 from src.chain.well_known import WellKnownTokens, load_well_known_tokens
-from src.decision.address_list import AddressList
+from src.decision.address_list import AddressList, open_address_list
 from src.decision.alerts import alerts_of
 from src.decision.policy_file import read_policy
 from src.decision.readable_features import (
@@ -131,7 +130,7 @@ class Pipeline:
         attack = open_attack_model(settings.attack_model_path, settings.model_path, model, key)
         pipeline = cls._build(settings, model, attack, supervised, challenger, counterparties)
         # Last, as from here on it reads in the background.
-        return replace(pipeline, addresses=_open_list(settings))
+        return replace(pipeline, addresses=open_address_list(settings))
 
     def with_model(self, settings: Settings, model: Model, path: Path) -> "Pipeline":
         """The same pipeline around another model; the policy file is read again.
@@ -388,10 +387,3 @@ class Pipeline:
             native_symbol=chain.native_symbol,
             wrapped_native=chain.wrapped_native,
         )
-
-
-def _open_list(settings: Settings) -> AddressList | None:
-    if settings.address_list is None:
-        return None
-    refresh = settings.address_list_refresh_minutes * SECONDS_PER_MINUTE
-    return AddressList(settings.address_list, refresh_seconds=refresh)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Self
 
 from src.chain.errors import NotFound, SourceError
+from src.chain.names.book import AddressBook, open_address_book
 from src.chain.networks import network
 from src.chain.quantities import SECONDS_PER_MINUTE
 from src.detection.counterparties import CounterpartyBook
@@ -56,6 +57,7 @@ class Service:
         settings: of the service.
         common: the settings shared with the bot.
         is_demo: whether it serves the embedded recording.
+        names: the chain's address book.
     """
 
     settings: ServiceSettings
@@ -67,6 +69,7 @@ class Service:
     analyst: Analyst
     runner: JobRunner
     fraud: FraudModel
+    names: AddressBook
     _opened: ExitStack
 
     @classmethod
@@ -74,8 +77,8 @@ class Service:
         """Open everything that the settings configure, and start the job runner.
 
         Raises:
-            SettingsError, DatabaseError, ModelError, PolicyError: the configuration is unusable;
-                the message says what to do.
+            SettingsError, DatabaseError, ModelError, PolicyError, AddressListError: the
+                configuration is unusable; the message says what to do.
         """
         settings = settings or load_service_settings()
         common = common or load_common_settings()
@@ -99,6 +102,8 @@ class Service:
                         common.lookup_deadline_seconds, _EMBEDDED_DEADLINE_SECONDS
                     ),
                 )
+            names = open_address_book(common.chain_id, common.address_book)
+            opening.callback(names.close)
             fraud = FraudModel(fraud_model_path(settings), common.model_public_key)
             decider = open_decider(opening, settings, common, fraud)
             node = open_node(opening, settings, common)
@@ -125,6 +130,7 @@ class Service:
                 analyst,
                 runner,
                 fraud,
+                names,
                 opening.pop_all(),
             )
         if is_demo:

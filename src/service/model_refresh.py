@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from src.decision.address_list import AddressListError
+from src.chain.names.labels import AddressListError
 from src.detection.errors import ModelError
 from src.detection.features.definitions import FEATURE_NAMES
 from src.detection.policy import PolicyError

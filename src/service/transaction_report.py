@@ -48,7 +48,7 @@ def render(service: Service, tx_hash: str) -> str:
     style = (STATIC / "style.css").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     return (
-        environment()
+        environment(service.names)
         .get_template("report.html")
         .render(
             view=values["view"],

@@ -6,8 +6,8 @@ import pytest
 from forta_agent import FindingSeverity, FindingType
 
 from src import agent
+from src.chain.names.labels import AddressListError
 from src.chain.transfers import UPGRADE_TOPICS
-from src.decision.address_list import AddressListError
 from src.detection.policy import PolicyError
 from tests.conftest import (
     ALICE,

@@ -296,7 +296,7 @@ def test_keys_that_the_owner_store_did_not_give_at_start_come_later_by_themselve
 def test_an_address_list_that_fails_costs_no_finding_and_is_read_as_soon_as_it_is_back(
     start_bot, monkeypatch, fault
 ):
-    monkeypatch.setattr("src.decision.address_list._RETRY_SECONDS", 0.1)
+    monkeypatch.setattr("src.chain.names.labels._RETRY_SECONDS", 0.1)
     with serve(lambda _: Response(json.dumps([ALICE]))) as url:
         proxy = Proxy(url)
         proxy.break_with(FAULTS[fault])

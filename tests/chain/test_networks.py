@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from src.chain.names.book import PUBLISHED_PATH
 from src.chain.networks import NETWORKS_PATH, described, network, networks
 from src.chain.well_known import LOOK_ALIKES_PATH, TOKEN_LIST_PATH, load_well_known_tokens
 
 SCRIPT = Path("scripts/build_chain_data.mjs")
+NAMES_SCRIPT = Path("scripts/address_names.mjs")
 ADDRESS = re.compile(r"0x[0-9a-f]{40}")
 CHAINS = {
     1: "ethereum",
@@ -49,15 +51,15 @@ def test_a_record_is_complete(chain_id: int) -> None:
     assert len(tokens) >= 5
 
 
-@pytest.mark.parametrize("path", [NETWORKS_PATH, TOKEN_LIST_PATH, LOOK_ALIKES_PATH])
+@pytest.mark.parametrize("path", [NETWORKS_PATH, TOKEN_LIST_PATH, LOOK_ALIKES_PATH, PUBLISHED_PATH])
 def test_the_files_are_what_the_script_writes(path: Path) -> None:
     """With the versions that the script names, so that one is not raised without the other."""
     content = json.loads(path.read_text(encoding="utf-8"))
     assert content["made_by"] == str(SCRIPT)
-    script = SCRIPT.read_text(encoding="utf-8")
+    script = SCRIPT.read_text(encoding="utf-8") + NAMES_SCRIPT.read_text(encoding="utf-8")
     for source in content["sources"]:
         assert f'package: "{source["package"]}", version: "{source["version"]}"' in script
-        assert source["license"] in ("MIT", "ISC")
+        assert source["license"] in ("MIT", "ISC", "Apache-2.0")
     assert path.name in script
 
 

@@ -6,8 +6,9 @@ import time
 import pytest
 from werkzeug import Response
 
+from src.chain.names.labels import AddressListError, parse_addresses, parse_text
 from src.chain.transfers import ZERO_ADDRESS, Transfer
-from src.decision.address_list import AddressList, AddressListError, parse_addresses, parse_text
+from src.decision.address_list import AddressList
 from tests.conftest import ALICE, BOB, USDC
 from tests.support.fake_chain import serve
 from tests.support.waiting import FOR_EVER, FakeClock, wait_until
@@ -68,7 +69,7 @@ def test_a_file_that_is_not_there_refuses_the_start(tmp_path):
 
 
 def test_sender_contract_and_counterparties_are_found(tmp_path, listed, monkeypatch):
-    monkeypatch.setattr("src.decision.address_list._FILE_CHECK_SECONDS", FOR_EVER)
+    monkeypatch.setattr("src.chain.names.labels._FILE_CHECK_SECONDS", FOR_EVER)
     clock = FakeClock()
     path = tmp_path / "bad.csv"
     path.write_text(f"{ALICE},thief\n{BOB},fence\n")
@@ -85,14 +86,14 @@ def test_sender_contract_and_counterparties_are_found(tmp_path, listed, monkeypa
 
 
 def test_a_changed_file_is_read_again_and_a_broken_one_is_not_used(tmp_path, listed, monkeypatch):
-    monkeypatch.setattr("src.decision.address_list._FILE_CHECK_SECONDS", 0.01)
+    monkeypatch.setattr("src.chain.names.labels._FILE_CHECK_SECONDS", 0.01)
     read = []
 
     def parse(text):
         read.append(text)
         return parse_text(text)
 
-    monkeypatch.setattr("src.decision.address_list.parse_text", parse)
+    monkeypatch.setattr("src.chain.names.labels.parse_text", parse)
     path, changed = tmp_path / "bad.csv", tmp_path / "changed.csv"
     path.write_text(ALICE)
     addresses = listed(path)
@@ -115,7 +116,7 @@ def test_a_changed_file_is_read_again_and_a_broken_one_is_not_used(tmp_path, lis
 
 
 def test_the_list_is_read_again_after_any_error(tmp_path, listed, monkeypatch):
-    monkeypatch.setattr("src.decision.address_list._FILE_CHECK_SECONDS", 0.01)
+    monkeypatch.setattr("src.chain.names.labels._FILE_CHECK_SECONDS", 0.01)
     path, changed = tmp_path / "bad.csv", tmp_path / "changed.csv"
     path.write_text(ALICE)
     addresses = listed(path)
@@ -127,14 +128,14 @@ def test_the_list_is_read_again_after_any_error(tmp_path, listed, monkeypatch):
             raise KeyError("a bug")
         return parse_text(text)
 
-    monkeypatch.setattr("src.decision.address_list.parse_text", parse)
+    monkeypatch.setattr("src.chain.names.labels.parse_text", parse)
     changed.write_text(f"{ALICE}\n{BOB}\n")
     changed.replace(path)
     wait_until(lambda: len(addresses) == 2)
 
 
 def test_a_url_is_read_in_the_background_and_stays_in_use_while_it_fails(listed, monkeypatch):
-    monkeypatch.setattr("src.decision.address_list._RETRY_SECONDS", 0.01)
+    monkeypatch.setattr("src.chain.names.labels._RETRY_SECONDS", 0.01)
     answers = [Response("oops", status=500)]
     asked = []
     clock = FakeClock()

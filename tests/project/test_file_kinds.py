@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from src.decision.address_list import AddressList, AddressListError
+from src.chain.names.labels import AddressListError
+from src.decision.address_list import AddressList
 from src.decision.policy_file import load_policy
 from src.detection.errors import ModelMalformed
 from src.detection.features.definitions import FEATURE_NAMES

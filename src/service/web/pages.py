@@ -182,6 +182,7 @@ def _shown(request: Request, template: str, section: str, values: dict[str, Any]
     query = f"?{request.url.query}" if request.url.query else ""
     response = page(
         template,
+        service.names,
         section=section,
         csrf=token,
         here=f"{request.url.path}{query}",
@@ -198,6 +199,7 @@ def _problem_page(request: Request, status: int, detail: str, headers: dict[str,
     service = service_of(request)
     response = page(
         "problem.html",
+        service.names,
         status=status,
         code=status,
         section="",

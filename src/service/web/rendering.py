@@ -1,4 +1,4 @@
-"""HTML rendering with one Jinja environment, which escapes everything."""
+"""HTML rendering with Jinja, which escapes everything."""
 
 import functools
 import hashlib
@@ -8,6 +8,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.responses import HTMLResponse
 
+from src.chain.names.book import AddressBook
 from src.chain.networks import network
 from src.detection.records import Action
 from src.service import formatting as text
@@ -16,9 +17,13 @@ _HERE = Path(__file__).parent
 STATIC = _HERE / "static"
 
 
-@functools.cache
-def environment() -> Environment:
-    """The templates' environment; an undefined name in a template is an error."""
+@functools.lru_cache(maxsize=8)
+def environment(names: AddressBook) -> Environment:
+    """The templates' environment; an undefined name in a template is an error.
+
+    Args:
+        names: of the addresses that the pages show.
+    """
     made = Environment(
         loader=FileSystemLoader(_HERE / "templates"),
         autoescape=True,
@@ -35,21 +40,23 @@ def environment() -> Environment:
         iso=text.iso,
         short=text.short,
         words=text.words,
+        with_names=names.with_names,
         action=lambda value: Action(value).name,
     )
-    made.globals.update(asset=_asset)
+    made.globals.update(asset=_asset, name_of=names.name_of)
     return made
 
 
-def page(template: str, *, status: int = 200, **values: Any) -> HTMLResponse:
+def page(template: str, names: AddressBook, *, status: int = 200, **values: Any) -> HTMLResponse:
     """A page as a response.
 
     Args:
         template: file name in `templates/`.
+        names: see `environment`.
         status: HTTP status.
         **values: values of the template.
     """
-    content = environment().get_template(template).render(values)
+    content = environment(names).get_template(template).render(values)
     # Browsers then send `Origin` with our forms, which the guard checks, but no referrer to others.
     return HTMLResponse(content, status, {"referrer-policy": "same-origin"})
 

@@ -1,0 +1,1 @@
+"""Names of addresses: the published ones, and the operator's own."""
