@@ -226,6 +226,7 @@ def assess_event(
             feature_seconds,
             result.decision,
             result.money,
+            result.summary,
         )
         findings = list(_findings(bot, transaction, result, context))
         if bot.metrics is not None:
@@ -318,6 +319,7 @@ def _context(
     feature_seconds: float,
     decision: Decision | None = None,
     money: Money | None = None,
+    summary: str | None = None,
 ) -> FindingContext:
     chain_id = transaction.chain_id or (bot and bot.settings.chain_id)
     return FindingContext(
@@ -332,6 +334,7 @@ def _context(
         feature_seconds=feature_seconds,
         decision=decision,
         money=money,
+        summary=summary,
     )
 
 

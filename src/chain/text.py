@@ -51,6 +51,11 @@ def sanitise_text(value: object, max_length: int = 64) -> str:
     return text
 
 
+def short(text: str) -> str:
+    """An address or a hash as its beginning and end; any other text as it is."""
+    return f"{text[:8]}…{text[-4:]}" if text.startswith("0x") and len(text) >= 42 else text
+
+
 def _clean(text: str, max_length: int) -> str:
     text = _drop_invisible(unicodedata.normalize("NFKC", text))
     # Replaced by a blank, so that its neighbours cannot form a new marker.

@@ -3,12 +3,16 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Self
 
+from eth_utils.crypto import keccak
+
 from src.chain.quantities import as_int
 from src.chain.text import sanitise_text
 from src.chain.transfers import Approval, NativeTransfer, normalise_address
 
 _LATEST_TIMESTAMP = 253_402_300_799  # 9999-12-31 23:59:59 UTC: what calendars can show
 _HASH_LENGTH = 66
+_ADDRESS_BYTES = 20
+_RLP_SHORT, _RLP_LIST = 0x80, 0xC0
 
 
 class TransactionFields(NamedTuple):
@@ -59,3 +63,17 @@ class TransactionFields(NamedTuple):
             value=as_int(getattr(transaction, "value", None)),
             chain_id=as_int(getattr(event, "network", None)),
         )
+
+
+def created_contract(creator: str, nonce: int) -> str:
+    """The address of the contract that an account creates with its transaction of this nonce.
+
+    Args:
+        creator: lowercase address.
+        nonce: number of its earlier transactions.
+    """
+    number = nonce.to_bytes((nonce.bit_length() + 7) // 8)
+    if len(number) != 1 or number[0] >= _RLP_SHORT:  # RLP: a small byte stands for itself
+        number = bytes([_RLP_SHORT + len(number)]) + number
+    content = bytes([_RLP_SHORT + _ADDRESS_BYTES]) + bytes.fromhex(creator[2:]) + number
+    return "0x" + keccak(bytes([_RLP_LIST + len(content)]) + content)[-_ADDRESS_BYTES:].hex()

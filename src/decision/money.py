@@ -5,8 +5,8 @@ shown one by one.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any, Final
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple
 
 from src.chain.facts import Price
 from src.decision.tokens import TokenView
@@ -39,6 +39,18 @@ class Part:
         return {"token": self.token, "amount": str(self.amount), "usd": usd, "source": self.source}
 
 
+class TokenPrice(NamedTuple):
+    """The price that valued a token: `usd` for 10**decimals raw units, and what says so."""
+
+    usd: float
+    decimals: int
+    source: str
+
+    def worth(self, amount: int) -> float:
+        """What an amount in raw units is worth, in USD."""
+        return float(amount / 10**self.decimals) * self.usd
+
+
 @dataclass(frozen=True, slots=True)
 class Money:
     """Who gained and lost how much.
@@ -51,6 +63,8 @@ class Money:
             the sender. Of arbitrage what the side has gained: its traders trade. None if unknown.
         native_is_known: whether internal native transfers are in.
         gas_is_known: whether gas is.
+        side: the accounts of the sender's side.
+        prices: by token or `NATIVE`, those that are known.
     """
 
     gained: tuple[Part, ...]
@@ -59,6 +73,13 @@ class Money:
     largest_gain_usd: float | None
     native_is_known: bool
     gas_is_known: bool
+    side: frozenset[str] = frozenset()
+    prices: Mapping[str, TokenPrice] = field(default_factory=dict)
+
+    def usd(self, token: str, amount: int) -> float | None:
+        """What an amount in raw units was worth; None if unknown."""
+        price = self.prices.get(token)
+        return None if price is None else price.worth(amount)
 
     @property
     def gained_usd(self) -> float | None:
@@ -81,6 +102,8 @@ class Money:
             "lost": [part.as_json() for part in self.lost[:MAX_PARTS]],
             "native_is_known": self.native_is_known,
             "gas_is_known": self.gas_is_known,
+            "side": sorted(self.side)[:MAX_PARTS],
+            "prices": {token: price._asdict() for token, price in self.prices.items()},
         }
 
 
@@ -116,12 +139,14 @@ def money_of(
         gas_cost: wei paid by the sender, or None if unknown.
         is_arbitrage: whether the transaction is named so.
     """
+    known = {
+        token: price
+        for token in {*gains.own, *(t for one in gains.others.values() for t in one), NATIVE}
+        if (price := _price_of(token, prices, tokens.get(token), wrapped_native)) is not None
+    }
 
     def parts(changes: Changes) -> tuple[Part, ...]:
-        valued = [
-            _part(token, change, prices, tokens.get(token), wrapped_native)
-            for token, change in changes.items()
-        ]
+        valued = [_part(token, change, known.get(token)) for token, change in changes.items()]
         return tuple(sorted(valued, key=lambda part: -abs(part.usd or 0.0)))
 
     own = dict(gains.own)
@@ -142,30 +167,31 @@ def money_of(
         _largest(candidates) if gains.native_is_known else None,
         gains.native_is_known,
         gas_cost is not None,
+        gains.side,
+        known,
     )
 
 
-def _part(
-    token: str,
-    change: int,
-    prices: Mapping[str, Price],
-    view: TokenView | None,
-    wrapped_native: str | None,
-) -> Part:
+def _price_of(
+    token: str, prices: Mapping[str, Price], view: TokenView | None, wrapped_native: str | None
+) -> TokenPrice | None:
+    """The price of a token, if it is of the token's own unit."""
+    price = prices.get((wrapped_native or "") if token == NATIVE else token)
+    if price is None:
+        return None
     if token == NATIVE:
-        price, decimals = prices.get(wrapped_native or ""), NATIVE_DECIMALS
-    else:
-        price = prices.get(token)
-        known = view.decimals if view is not None else None
-        stated = price.decimals if price is not None else None
-        if known is None and stated is None:
-            price = None
-        elif known is not None and stated is not None and known != stated:
-            price = None  # the source prices another unit, or another token
-        decimals = known if known is not None else stated or 0  # of no use without a price
+        return TokenPrice(price.usd, NATIVE_DECIMALS, price.source)
+    known = view.decimals if view is not None else None
+    decimals = price.decimals if known is None else known
+    if decimals is None or price.decimals not in (None, decimals):
+        return None  # the source prices another unit, or another token
+    return TokenPrice(price.usd, decimals, price.source)
+
+
+def _part(token: str, change: int, price: TokenPrice | None) -> Part:
     if price is None:
         return Part(token, change, None, "")
-    return Part(token, change, float(change / 10**decimals) * price.usd, price.source)
+    return Part(token, change, price.worth(change), price.source)
 
 
 def _sum(parts: Iterable[Part]) -> float | None:

@@ -274,6 +274,7 @@ class Pipeline:
         return Result(
             features, tokens, assessment, attack, problem, is_anomaly, decision, alerts,
             feature_seconds=made - started, scoring_seconds=scored - made,
+            evidence=evidence,
             gains=evidence.gains if is_reported else None,
         )  # fmt: skip
 

@@ -14,6 +14,7 @@ from src.decision.alerts import alerts_of, is_arbitrage
 from src.decision.money import money_of, tokens_to_price
 from src.decision.pipeline import Pipeline
 from src.decision.result import Result
+from src.decision.sentence import sentence
 
 
 def with_prices(
@@ -50,4 +51,17 @@ def priced(
         alerts = alerts_of(
             decision, transaction.sender, is_anomaly=result.is_anomaly, problem=result.problem
         )
-    return result._replace(money=money, decision=decision, alerts=alerts)
+    result = result._replace(money=money, decision=decision, alerts=alerts)
+    return with_summary(pipeline, result)
+
+
+def with_summary(pipeline: Pipeline, result: Result) -> Result:
+    """The result with the sentence on who gained and lost what."""
+    summary = sentence(
+        result.evidence,
+        result.tokens,
+        money=result.money,
+        is_arbitrage=is_arbitrage(result.decision),
+        has_token_list=len(pipeline.well_known) > 0,
+    )
+    return result._replace(summary=summary)

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from src.decision.alerts import Alert
 from src.decision.money import Money
 from src.decision.tokens import TokenView
+from src.detection.evidence import Evidence
 from src.detection.forest.model import ANOMALY, NORMAL
 from src.detection.parties import Gains
 from src.detection.records import Assessment, AttackAssessment, Decision
@@ -24,8 +25,10 @@ class Result(NamedTuple):
         decision: of all detectors.
         alerts: the primary one first.
         feature_seconds, scoring_seconds: how long these steps took.
+        evidence: what was decided on.
         gains: who ended richer and poorer of what; None where nothing is reported.
         money: what that was worth; None before `pricing.with_prices`, or where nothing is reported.
+        summary: who gained and lost what, in one sentence; None where `money` is, until asked for.
     """
 
     features: dict[str, Any]
@@ -38,8 +41,10 @@ class Result(NamedTuple):
     alerts: list[Alert]
     feature_seconds: float
     scoring_seconds: float
+    evidence: Evidence
     gains: Gains | None = None
     money: Money | None = None
+    summary: str | None = None
 
     @property
     def prediction(self) -> str | None:

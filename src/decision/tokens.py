@@ -4,6 +4,7 @@ A token is identified by its address; anyone can choose its symbol. So a symbol 
 mistaken for another token's is followed by the address.
 """
 
+import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,8 +12,9 @@ from functools import lru_cache
 from typing import Final
 
 from src.chain.facts import TokenInfo
+from src.chain.text import short
 from src.chain.well_known import WellKnownTokens
-from src.detection.records import TransferLike
+from src.detection.records import NATIVE, TransferLike
 
 MAX_SHOWN_TOKENS: Final = 50
 """Maximum number of a transaction's tokens that are looked up and shown; others are counted."""
@@ -21,6 +23,9 @@ USUAL_DECIMALS: Final = 18
 """Decimals assumed for a token whose decimals are unknown."""
 
 _REMEMBERED = 4_096
+
+_PLAIN: Final = re.compile(r"[A-Za-z0-9$+-]{1,16}")
+_LETTER: Final = re.compile(r"[A-Za-z]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +68,30 @@ def label_of(
     if token is None or not token.symbol:
         return shown
     return f"{token.symbol} ({shown})" if ambiguous or token.impersonates else token.symbol
+
+
+def token_name(address: str, token: TokenView | None, native: str, *, has_list: bool = True) -> str:
+    """A token within a sentence, of which a stranger's symbol must not write a part.
+
+    Args:
+        address: its own, or `NATIVE`.
+        token: its metadata, or None.
+        native: the symbol of the native currency.
+        has_list: whether the chain's well-known tokens are known; if so, others are marked.
+    """
+    if address == NATIVE:
+        return native
+    if token is None or not token.symbol:
+        return f"token {short(address)}"
+    if token.well_known:
+        return token.symbol
+    if not (_PLAIN.fullmatch(token.symbol) and _LETTER.search(token.symbol)):
+        return f"token {short(address)}"
+    if token.impersonates:
+        return f"{token.symbol} (imitation {short(address)})"
+    if token.symbol.casefold() == native.casefold():
+        return f"{token.symbol} ({short(address)})"
+    return f"{token.symbol} (unlisted)" if has_list else token.symbol
 
 
 def decimals_of(address: str, tokens: Mapping[str, TokenView]) -> int:

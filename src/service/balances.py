@@ -3,10 +3,11 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from src.chain.text import short
 from src.chain.transfers import Transfer
 from src.decision.tokens import TokenView, decimals_of, label_of
 from src.detection.records import NATIVE
-from src.service.formatting import amount, exact_amount, short
+from src.service.formatting import amount, exact_amount
 from src.service.records import LoadedTransaction
 
 

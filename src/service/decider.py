@@ -11,7 +11,7 @@ from src.chain.transactions import TransactionFields
 from src.decision.alerts import NORMAL, Alert
 from src.decision.lookups import open_lookups
 from src.decision.pipeline import Pipeline
-from src.decision.pricing import with_prices
+from src.decision.pricing import with_prices, with_summary
 from src.decision.result import Result
 from src.decision.tokens import TokenView, shown_tokens
 from src.detection.counterparties import CounterpartyBook
@@ -147,6 +147,8 @@ class Decider:
             )
             result = pipeline.assess(fields, transfers, facts)
             result = with_prices(pipeline, self.lookups, fields, result)
+        if result.summary is None:
+            result = with_summary(pipeline, result)
         transaction_assessed(result)
         metrics.stage_took("features", result.feature_seconds)
         stored = _stored(pipeline, transaction, result)
@@ -209,6 +211,8 @@ def _stored(
         invalid_reason=result.problem if result else None,
         decided_at=time.time(),
         money=result.money.as_json() if result and result.money else None,
+        summary=result.summary if result else None,
+        called_is_new=result.evidence.called_is_new if result else None,
     )
 
 

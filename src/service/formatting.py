@@ -2,15 +2,16 @@
 
 import math
 from datetime import UTC, datetime
-from decimal import Context, Decimal
+from decimal import Decimal
 
-_EXACT = Context(prec=120)
+from src.chain.quantities import token_units
+
 _SCIENTIFIC_FROM = Decimal(10) ** 15
 
 
 def amount(raw: int, decimals: int) -> str:
     """A token amount in token units, with six significant digits."""
-    value = _EXACT.scaleb(Decimal(raw), -decimals)
+    value = token_units(raw, decimals)
     size = abs(value)
     if size >= _SCIENTIFIC_FROM:
         return f"{value:.2e}"
@@ -21,7 +22,7 @@ def amount(raw: int, decimals: int) -> str:
 
 def exact_amount(raw: int, decimals: int) -> str:
     """A token amount in token units to the last digit."""
-    value = _EXACT.scaleb(Decimal(raw), -decimals)
+    value = token_units(raw, decimals)
     return _trimmed(f"{value:,f}")
 
 
@@ -57,11 +58,6 @@ def moment(seconds: float | None) -> str:
 def iso(seconds: float) -> str:
     """Unix seconds for a `datetime` attribute."""
     return f"{_utc(seconds):%Y-%m-%dT%H:%M:%SZ}"
-
-
-def short(text: str) -> str:
-    """An address or a hash as its beginning and end; any other text as it is."""
-    return f"{text[:8]}…{text[-4:]}" if text.startswith("0x") and len(text) >= 42 else text
 
 
 def words(name: str) -> str:

@@ -29,7 +29,7 @@ from src.chain.transfers import (
     normalise_address,
     separate,
 )
-from src.service.records import LoadedTransaction
+from src.service.records import LoadedTransaction, selector_of
 
 _TIMEOUT = 15.0
 _AT_ONCE = 4
@@ -163,6 +163,8 @@ class NodeReader:
             native=tuple(decoded.native),
             value=_wei(sent.get("value")) if isinstance(sent, dict) else None,
             approvals=approvals_of(logs),
+            selector=selector_of(sent.get("input")) if isinstance(sent, dict) else None,
+            status=_status(receipt.get("status")),
         )
 
     def total_supply(self, token: str, block: int) -> int:
@@ -249,6 +251,11 @@ def _hash(value: Any) -> str | None:
 def _wei(value: Any) -> int | None:
     number = as_int(value)
     return number if number is not None and number < 2**256 else None
+
+
+def _status(value: Any) -> int | None:
+    number = as_int(value)
+    return number if number in (0, 1) else None
 
 
 def _bounded(number: int | None) -> int | None:

@@ -1,5 +1,6 @@
 """Records shared by the chain reader, the analysis, the database and the API."""
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
@@ -7,6 +8,8 @@ from typing import Any, Self
 from src.chain.transfers import Approval, NativeTransfer, Transfer
 
 WEI_PER_ETHER = 10**18
+
+_SELECTOR = re.compile(r"0x[0-9a-f]{8}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +29,8 @@ class LoadedTransaction:
         native: of the native currency, in log order, where the chain logs them.
         value: wei sent with it, or None.
         approvals: of ERC-20 tokens; only where it was read from the node.
+        selector: of the method called, `0x` and 8 digits; `0x` without data, None if unknown.
+        status: 1 if it succeeded, 0 if it was reverted, None if unknown.
     """
 
     tx_hash: str
@@ -42,6 +47,8 @@ class LoadedTransaction:
     native: tuple[NativeTransfer, ...] = ()
     value: int | None = None
     approvals: tuple[Approval, ...] = ()
+    selector: str | None = None
+    status: int | None = None
 
     @classmethod
     def from_row(
@@ -51,7 +58,10 @@ class LoadedTransaction:
         native: Iterable[NativeTransfer] = (),
         approvals: Iterable[Approval] = (),
     ) -> Self:
-        """From a row of the database or of a recorder's block, which name their columns alike."""
+        """From a row of the database or of a recorder's block, which name their columns alike.
+
+        A recorder's row has the whole input instead of the selector.
+        """
         return cls(
             tx_hash=row["tx_hash"],
             block_number=row["block_number"],
@@ -67,6 +77,8 @@ class LoadedTransaction:
             native=tuple(sorted(native, key=lambda transfer: transfer.log_index)),
             value=None if row["value_wei"] is None else int(row["value_wei"]),
             approvals=tuple(approvals),
+            selector=row["selector"] if "selector" in row else selector_of(row["input"]),
+            status=row["status"],
         )
 
     @property
@@ -80,3 +92,9 @@ class LoadedTransaction:
     def gas_cost(self) -> float:
         """The gas cost in ETH; exact except for the final division."""
         return (self.gas_cost_wei or 0) / WEI_PER_ETHER
+
+
+def selector_of(data: Any) -> str | None:
+    """The selector of a call's data; `0x` without data, None if it has none."""
+    start = data[:10].lower() if isinstance(data, str) else ""
+    return start if start == "0x" or _SELECTOR.fullmatch(start) else None

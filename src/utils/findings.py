@@ -55,6 +55,7 @@ class FindingContext(NamedTuple):
         feature_seconds: time to compute the features, including lookups.
         decision: None if no decision was possible.
         money: what was gained and lost; None where nothing is reported.
+        summary: the same in one sentence; None where nothing is reported.
     """
 
     tx_hash: str
@@ -68,6 +69,7 @@ class FindingContext(NamedTuple):
     feature_seconds: float
     decision: Decision | None = None
     money: Money | None = None
+    summary: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +97,7 @@ class TokenTransfersFinding(ABC):
             "anomaly_threshold": as_text(context.anomaly_threshold),
             "feature_generation_response_time": f"{context.feature_seconds:.6f}",
             **decision_metadata(context.decision),
+            **({} if context.summary is None else {"summary": context.summary}),
             **money_metadata(context.money),
         }
 

@@ -45,6 +45,10 @@ def test_a_finding_names_the_gain_the_loser_and_what_is_not_counted(
     (found,) = agent.handle_transaction(event_of(loan()))
     said = found.metadata
     assert (said["gained_usd"], said["lost_usd"], said["lost_by"]) == ("22", "22", CAROL)
+    assert said["summary"] == (
+        "0xa1a1a1…a1a1 (2nd transaction) gained 22 USDC (about $22); "
+        "0xc3c3c3…c3c3 lost 22 USDC (about $22)."
+    )
     assert json.loads(said["gained"]) == [
         {"token": USDC, "amount": str(LOOT), "usd": 22.0, "source": "fixed"}
     ]
@@ -64,7 +68,7 @@ def test_what_has_no_price_is_unknown_and_never_zero(start_bot: Callable[..., No
 def test_nothing_is_said_of_what_is_not_reported(start_bot: Callable[..., None]) -> None:
     start_bot(ANOMALY_THRESHOLD="1")
     (found,) = agent.handle_transaction(event_of([transfer_log()]))
-    assert "gained_usd" not in found.metadata
+    assert not {"gained_usd", "summary"} & found.metadata.keys()
 
 
 def test_a_least_gain_silences_small_gains_that_are_known_and_no_others(

@@ -248,8 +248,12 @@ def test_an_unknown_job_is_not_found(client: TestClient, path: str) -> None:
 
 def test_a_decision_is_an_action_with_reasons_and_no_score(client: TestClient) -> None:
     answer = client.post(f"/transactions/{THEFT}/decision").json()
-    assert set(answer) == {"transaction_hash", "action", "reasons"}
+    assert set(answer) == {"transaction_hash", "action", "reasons", "summary"}
     assert answer["action"] == "BLOCK"
+    assert (
+        "its own contract) gained 3,279 WETH, 4.32 M USDC, 998 k DAI and 1 more token"
+        in (answer["summary"])
+    )
     assert answer["reasons"][0]["detector"] == "isolation_forest"
     assert "score" not in json.dumps(answer)
 
@@ -276,6 +280,7 @@ def test_a_decision_about_raw_logs_needs_no_chain_and_stores_nothing(client: Tes
     assert plain.json()["action"] in {"ALLOW", "REVIEW", "BLOCK"}
     detailed = client.post("/decisions", json=event, params={"details": True}).json()
     assert detailed["features"]["transfer_counts"] == 1
+    assert "sent 1 USDC to" in detailed["summary"]
     problem_of(client.post(f"/transactions/0x{'99' * 32}/decision"), 404)
 
 

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
-from src.chain.quantities import as_int
+from src.chain.quantities import as_int, percentage
 from src.chain.transfers import normalise_address
 from src.detection.records import Action
 from src.service.api.common import MAX_INT64, ServiceDep, TxHash, json_response
@@ -90,11 +90,15 @@ class Reason(BaseModel):
 
 
 class DecisionAnswer(BaseModel):
-    """An action and its reasons. Members after `reasons` are present only with details."""
+    """An action and its reasons. Members after `summary` are present only with details."""
 
     transaction_hash: str
     action: str = Field(description="ALLOW, REVIEW or BLOCK, in this order of severity.")
     reasons: list[Reason]
+    summary: str | None = Field(
+        None,
+        description="Who gained and lost what, in one sentence; null without ERC-20 transfers.",
+    )
     money: dict[str, Any] | None = Field(
         None,
         description="What the sender's side gained, and the account that lost most, in USD, with "
@@ -164,6 +168,7 @@ def answer_of(
         "transaction_hash": decision.tx_hash,
         "action": Action(decision.action).name,
         "reasons": decision.reasons,
+        "summary": decision.summary,
     }
     if not details:
         answer["reasons"] = [_without_score(one, decision) for one in decision.reasons]
@@ -195,7 +200,7 @@ def _without_score(reason: dict[str, Any], decision: StoredDecision) -> dict[str
     """The forest's reason contains its score: replace it by the percentile."""
     if reason["detector"] != FOREST or decision.percentile is None:
         return reason
-    words = f"more unusual than {decision.percentile:.1f}% of the training transactions"
+    words = f"more unusual than {percentage(decision.percentile)}% of the training transactions"
     return reason | {"reason": words}
 
 

@@ -213,6 +213,8 @@ def _transaction_row(chain_id: int, one: LoadedTransaction, now: float) -> dict[
         "gas_used": one.gas_used,
         "gas_price": None if one.gas_price is None else str(one.gas_price),
         "value_wei": None if one.value is None else str(one.value),
+        "selector": one.selector,
+        "status": one.status,
         "orphaned": False,
         "stored_at": now,
     }

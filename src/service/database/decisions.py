@@ -1,5 +1,6 @@
 """Decisions and the features that they are based on."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +35,8 @@ class StoredDecision:
             policy requests a review.
         invalid_reason: why it could not be scored, or None.
         decided_at: Unix seconds.
+        summary: who gained and lost what, in one sentence; None without transfers.
+        called_is_new: whether the contract called was younger than a day; None if unknown.
         money: what was gained and lost, see `decision.money.Money.as_json`; None where nothing is
             reported.
     """
@@ -56,6 +59,8 @@ class StoredDecision:
     invalid_reason: str | None
     decided_at: float
     money: Json | None = None
+    summary: str | None = None
+    called_is_new: bool | None = None
 
 
 def store_decision(connection: Connection, decision: StoredDecision, named: Json) -> None:
@@ -105,6 +110,20 @@ def newest_decision(connection: Connection, chain_id: int, tx_hash: str) -> Stor
         .limit(1)
     ).first()
     return None if row is None else _decision(row)
+
+
+def find_summaries(
+    connection: Connection, chain_id: int, hashes: Collection[str]
+) -> dict[str, str]:
+    """The sentences of the newest decisions on these transactions, by hash."""
+    rows = connection.execute(
+        select(decisions.c.tx_hash, decisions.c.summary)
+        .where(decisions.c.chain_id == chain_id)
+        .where(decisions.c.tx_hash.in_(list(hashes)))
+        .where(decisions.c.summary.is_not(None))
+        .order_by(decisions.c.decided_at)
+    )
+    return {row.tx_hash: row.summary for row in rows}
 
 
 def find_features(

@@ -63,11 +63,14 @@ transactions = Table(
     Column("gas_used", BigInteger),
     Column("gas_price", Amount),  # wei
     Column("value_wei", Amount),
+    Column("selector", String(10)),  # of the method called; 0x: no data
+    Column("status", SmallInteger),  # 1: succeeded, 0: reverted
     # No longer in the chain: its block was replaced, and no newer block contains the transaction.
     Column("orphaned", Boolean, nullable=False, server_default=false()),
     Column("stored_at", Double, nullable=False),
     Index(None, "chain_id", "block_number"),
     Index(None, "from_address"),
+    Index(None, "to_address"),
 )
 
 transfers = Table(
@@ -140,6 +143,8 @@ decisions = Table(
     Column("attack_explanation", JSON),
     Column("invalid_reason", Text),
     Column("money", JSON),  # see `decision.money.Money.as_json`; null where nothing is reported
+    Column("summary", Text),  # see `decision.sentence`; null without transfers
+    Column("called_is_new", Boolean),  # the contract called was younger than a day; null: unknown
     Column("decided_at", Double, nullable=False),
     _of_transaction(),
     Index(None, "decided_at"),

@@ -1,6 +1,5 @@
 """What a notification says: about an alert, and what is known of its transaction."""
 
-import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -8,6 +7,7 @@ from typing import Any, Final
 from sqlalchemy import Connection
 
 from src.chain.networks import described, network
+from src.chain.quantities import percentage
 from src.decision.alerts import Severity
 from src.decision.tokens import TokenView
 from src.detection.records import NATIVE, NATIVE_DECIMALS, Action
@@ -16,13 +16,9 @@ from src.service.database.alerts import Alert, find_alert
 from src.service.database.chain import find_tokens, find_transaction
 from src.service.database.decisions import StoredDecision, newest_decision
 from src.service.database.watching import DueNotification
-from src.service.formatting import short
 
 _MAX_CHANGES: Final = 20
-_MAX_CHANGES_IN_TEXT: Final = 6
 _LATEST_SHOWN: Final = 2**37
-# Chat services read mark-up, links and mentions in what anybody may have called a token.
-_PLAIN_SYMBOL: Final = re.compile(r"[A-Za-z0-9.$+-]{1,16}")
 _LEVELS: Final = {
     Severity.MEDIUM: "warning",
     Severity.HIGH: "failure",
@@ -81,25 +77,14 @@ class Message:
         lines = []
         if self.is_retraction:
             lines.append("A reorganisation of the chain removed this transaction.")
-        lines += [alert.description, *([alert.reason] if alert.reason else [])]
         decision = self.decision
+        summary = decision.summary if decision is not None else None
+        lines += [line for line in (alert.description, summary, alert.reason) if line]
         if decision is not None and decision.score is not None and decision.percentile is not None:
             lines.append(
-                f"Anomaly score {decision.score:.3f}, higher than {decision.percentile:.1f} %"
-                " of the training transactions"
+                f"Anomaly score {decision.score:.3f}, higher than "
+                f"{percentage(decision.percentile)} % of the training transactions"
             )
-        worth = [
-            f"{what} {usd:,.0f} USD"
-            for what, usd in (("gained", alert.gained_usd), ("lost", alert.lost_usd))
-            if usd is not None
-        ]
-        if worth:
-            lines.append(f"Sender's side and who lost most: {', '.join(worth)}")
-        for change in self.changes[:_MAX_CHANGES_IN_TEXT]:
-            sign = "+" if change.is_gain else "-"
-            lines.append(f"{short(change.account)} {sign}{change.amount} {_plain(change)}")
-        if len(self.changes) > _MAX_CHANGES_IN_TEXT:
-            lines.append(f"and {len(self.changes) - _MAX_CHANGES_IN_TEXT} more changes")
         lines.append(f"Transaction {alert.tx_hash} on {described(alert.chain_id)}")
         if alert.block_timestamp is not None and alert.block_timestamp < _LATEST_SHOWN:
             moment = datetime.fromtimestamp(alert.block_timestamp, UTC)
@@ -116,6 +101,7 @@ class Message:
             "alert_id": alert.alert_id,
             "name": alert.name,
             "description": alert.description,
+            "summary": decision.summary if decision else None,
             "reason": alert.reason,
             "severity": alert.severity,
             "action": Action(alert.action).name,
@@ -174,8 +160,3 @@ def read_message(
         changes=changes,
         public_url=public_url,
     )
-
-
-def _plain(change: Net) -> str:
-    """A token's label without anything that chat services read as mark-up."""
-    return change.label if _PLAIN_SYMBOL.fullmatch(change.label) else short(change.token)

@@ -9,9 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
+from src.chain.text import short
 from src.chain.transfers import ZERO_ADDRESS, Transfer
 from src.decision.tokens import TokenView, decimals_of, label_of
-from src.service.formatting import amount, short
+from src.service.formatting import amount
 
 MAX_ACCOUNTS = 24
 MAX_MOVES = 60

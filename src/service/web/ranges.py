@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from src.chain.errors import NotFound, SourceError
 from src.chain.networks import network
+from src.chain.text import short
 from src.service.api import analysis as api
 from src.service.context import Service
 from src.service.database.analyses import (
@@ -17,7 +18,7 @@ from src.service.database.analyses import (
 )
 from src.service.database.jobs import list_jobs
 from src.service.database.registry import find_model
-from src.service.formatting import number, short
+from src.service.formatting import number
 from src.service.http.problems import Problem
 from src.service.web.charts import Chart, log_log
 from src.service.web.forms import whole_or_none

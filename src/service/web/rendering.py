@@ -10,6 +10,7 @@ from starlette.responses import HTMLResponse
 
 from src.chain.names.book import AddressBook
 from src.chain.networks import network
+from src.chain.text import short
 from src.detection.records import Action
 from src.service import formatting as text
 
@@ -38,7 +39,7 @@ def environment(names: AddressBook) -> Environment:
         signed=text.signed,
         moment=text.moment,
         iso=text.iso,
-        short=text.short,
+        short=short,
         words=text.words,
         with_names=names.with_names,
         action=lambda value: Action(value).name,

@@ -32,6 +32,8 @@ def transaction(**changes: object) -> LoadedTransaction:
         gas_used=50_000,
         gas_price=10**9,
         transfers=(Transfer(USDC, ALICE, BOB, LARGEST, 3),),
+        selector="0xa9059cbb",
+        status=1,
     )
     return replace(usual, **changes)
 
@@ -55,6 +57,8 @@ def decision(**changes: object) -> decisions.StoredDecision:
         attack_explanation=[{"feature": "density", "value": 2.0, "weight": 0.5}],
         invalid_reason=None,
         decided_at=5.5,
+        summary="A gained 5 USDC.",
+        called_is_new=True,
     )
     return replace(usual, **changes)
 

@@ -1,6 +1,7 @@
 """What is stored stands once, is found, counted and kept."""
 
 import math
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import Connection
@@ -17,6 +18,7 @@ from src.service.database import (
     watching,
 )
 from src.service.database.engine import Database
+from src.service.records import selector_of
 from tests.conftest import ALICE, BOB, TIMESTAMP, TX_HASH, USDC
 from tests.service.database.rows import (
     BLOCK_HASH,
@@ -67,6 +69,29 @@ def test_an_orphaned_transaction_has_no_decision(database: Database) -> None:
     with database.writing() as connection:
         chain.mark_orphaned(connection, 1, [BLOCK_HASH])
         assert decisions.find_decision(connection, 1, TX_HASH, "d1") is None
+
+
+def test_the_newest_decision_s_summary_is_found(database: Database) -> None:
+    store(database, transaction(), transaction(tx_hash=OTHER_HASH))
+    with database.writing() as connection:
+        older = decision(decider="d0", decided_at=4.0, summary="B gained nothing.")
+        unsaid = decision(decider="d2", decided_at=9.0, summary=None)
+        for one in (decision(), older, unsaid, replace(unsaid, tx_hash=OTHER_HASH)):
+            decisions.store_decision(connection, one, {})
+    with database.reading() as connection:
+        found = decisions.find_summaries(connection, 1, [TX_HASH, OTHER_HASH, "0x"])
+    assert found == {TX_HASH: "A gained 5 USDC."}
+
+
+@pytest.mark.parametrize(
+    ("data", "selector"),
+    [
+        ("0xA9059CBB" + "00" * 64, "0xa9059cbb"), ("0x", "0x"), ("0xa905", None), ("", None),
+        ("0xzz059cbb", None), (None, None), (7, None),
+    ],
+)  # fmt: skip
+def test_the_selector_is_read_from_a_call_s_data(data: object, selector: str | None) -> None:
+    assert selector_of(data) == selector
 
 
 def test_an_alert_stored_twice_keeps_its_id_and_feedback(database: Database) -> None:

@@ -142,6 +142,8 @@ def test_a_message_tells_what_was_gained_and_lost_and_where_to_look(sqlite: Data
         "explorer": f"https://etherscan.io/tx/{tx_hash}",
         "page": f"https://pages.example/ui/transactions/{tx_hash}",
     }
+    assert document["summary"] == decision().summary
+    assert f"{decision().summary}\n" in message.text
     assert "evil" not in message.text
     assert "Anomaly score 0.750" in message.text
 

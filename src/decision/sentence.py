@@ -1,0 +1,370 @@
+"""One sentence on a transaction: who gained what, and who lost what. Pure.
+
+Tokens and accounts are named, amounts are in token units, and what is unknown is left out or said
+to be unknown. Whoever deploys a token chooses its symbol, and could write half a sentence with it:
+only short plain symbols are used, any other token goes by its address.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final
+
+from src.chain.quantities import compact, dollars, duration, token_units
+from src.chain.text import short
+from src.chain.transactions import created_contract
+from src.decision.money import Money
+from src.decision.tokens import TokenView, token_name
+from src.detection.detectors.base import count
+from src.detection.evidence import Evidence
+from src.detection.parties import Changes
+from src.detection.records import NATIVE, NATIVE_DECIMALS
+
+MAX_LENGTH: Final = 1_000
+"""Characters of the longest sentence, by the caps on its parts."""
+
+MAX_NAME: Final = 40
+
+_MAX_TOKENS: Final = 3
+_FEW_TRANSACTIONS: Final = 20
+_MAX_CREATIONS: Final = 100  # of the sender's, to find out whether it calls its own contract
+_YOUNG_MINUTES: Final = 30 * 24 * 60
+_TRIFLE: Final = 0.01  # of what was gained: what an account may pay for it and still only gain
+_DUST: Final = 10**-6  # of what was moved of the token: a rounding
+_NOMINAL_USD_PER_ETHER: Final = 2_000.0  # to compare tokens with and without a price, never shown
+_NOTABLE_SHARE: Final = 0.05  # of an exchange: a smaller difference of worth is its fee
+
+Names = Callable[[str], str | None]
+"""The published name of an account, or None."""
+
+
+def nameless(_address: str) -> None:
+    """Names where there are none."""
+
+
+def sentence(
+    evidence: Evidence,
+    tokens: Mapping[str, TokenView],
+    *,
+    money: Money | None = None,
+    is_arbitrage: bool = False,
+    names: Names = nameless,
+    has_token_list: bool = True,
+) -> str:
+    """Who gained and lost what by a transaction, for people; at most `MAX_LENGTH` characters.
+
+    Args:
+        evidence: of the transaction.
+        tokens: their metadata, by address.
+        money: what gains and losses were worth, or None.
+        is_arbitrage: whether the transaction is named so.
+        names: of accounts.
+        has_token_list: whether the chain's well-known tokens are known; if so, others are marked.
+    """
+    return _Story(evidence, tokens, money, names, has_token_list).told(is_arbitrage=is_arbitrage)
+
+
+@dataclass(frozen=True)
+class _Story:
+    evidence: Evidence
+    tokens: Mapping[str, TokenView]
+    money: Money | None
+    names: Names
+    has_list: bool
+
+    def told(self, *, is_arbitrage: bool) -> str:
+        gains = self.evidence.gains
+        gained, lost = self._split(gains.own)
+        if gained and lost:
+            told = self._exchange(gained, lost)
+        elif gained:
+            told = self._gain(gained, is_arbitrage=is_arbitrage)
+        elif lost:
+            told = self._payment(lost)
+        elif self._winners or self._losers:
+            told = self._of_others()
+        else:
+            told = self._nothing()
+        left_out = self._left_out()
+        return f"{told} (without {left_out})." if left_out else f"{told}."
+
+    # What the sender's side gained or lost
+
+    def _gain(self, gained: list[str], *, is_arbitrage: bool) -> str:
+        own = self.evidence.gains.own
+        said = f"{self._sender()} gained {self._amounts(own, gained)}{self._worth(own, gained)}"
+        losers = self._losers
+        if is_arbitrage:
+            traders = count(len(losers), "account") if len(losers) != 1 else self.account(losers[0])
+            return f"{said} by arbitrage with {traders}"
+        if not losers:
+            return f"{said}{self._best_of_others()}, newly minted"
+        return f"{said}{self._best_of_others()}{self._worst_of_others(losers)}"
+
+    def _exchange(self, gained: list[str], lost: list[str]) -> str:
+        own, others = self.evidence.gains.own, self.evidence.gains.others
+        said = (
+            f"{self._sender()} gave {self._amounts(own, lost)} and received "
+            f"{self._amounts(own, gained)}{self._difference(gained)}"
+        )
+        partners = [one for one, changes in others.items() if all(self._split(changes))]
+        victims = [one for one in self._losers if one not in partners]
+        if victims:
+            return said + self._best_of_others() + self._worst_of_others(victims)
+        called = self.evidence.to
+        if called is not None and self.names(called):
+            return f"{said} through {self.account(called)}"
+        partners = partners or self._winners
+        if not partners:
+            return said
+        with_whom = self.account(partners[0]) if len(partners) == 1 else f"{len(partners)} accounts"
+        return f"{said} in exchange with {with_whom}"
+
+    def _payment(self, lost: list[str]) -> str:
+        own = self.evidence.gains.own
+        paid = f"{self._amounts(own, lost)}{self._worth(own, lost)}"
+        paid_to = self._winners
+        if not paid_to and NATIVE in own and self.evidence.to is not None:
+            paid_to = [self.evidence.to]
+        if self._losers:
+            others = f"{self._best_of_others()}{self._worst_of_others(self._losers)}"
+            return f"{self._sender()} gave {paid}{others}"
+        if not paid_to:
+            return f"{self._sender()} gave up {paid}"
+        return f"{self._sender()} sent {paid} to {self._group(paid_to)}"
+
+    # Where the sender's side has what it had
+
+    def _of_others(self) -> str:
+        others = self.evidence.gains.others
+        if not self._losers:
+            total = _total(others[one] for one in self._winners)
+            minted = self._amounts(total, self._split(total)[0])
+            return f"{self._sender()} had {minted} minted to {self._group(self._winners)}"
+        if (payer := self._simple_payer) is not None:
+            given = self._split(others[payer])[1]
+            moved = f"{self._amounts(others[payer], given)}{self._worth(others[payer], given)}"
+            ends = f" to {self._group(self._winners)}" if self._winners else ", which were burned"
+            return f"{self._sender()} moved {moved} from {self.account(payer)}{ends}"
+        return (
+            f"{self._sender()} ended with what it had{self._best_of_others(always=True)}"
+            f"{self._worst_of_others(self._losers)}"
+        )
+
+    def _nothing(self) -> str:
+        moved = [one for one in self.evidence.credible_transfers if one.amount]
+        n = count(len(self.evidence.credible_transfers), "transfer")
+        if not moved:
+            return f"{self._sender()} logged {n} of nothing, and no balance changed"
+        largest: dict[str, int] = {}
+        for one in moved:
+            largest[one.token] = max(largest.get(one.token, 0), one.amount)
+        order = sorted(largest, key=lambda token: -self._weight(token, largest[token]))
+        accounts = {account for one in moved for account in (one.sender, one.recipient)}
+        return (
+            f"{self._sender()} moved up to {self._amounts(largest, order)} in {n} between "
+            f"{count(len(accounts), 'account')}, and every account ended with what it had"
+        )
+
+    # Clauses on other accounts
+
+    @cached_property
+    def _simple_payer(self) -> str | None:
+        """The one account that paid the others, if there is just one, which got nothing for it."""
+        losers = self._losers
+        return losers[0] if len(losers) == 1 and losers[0] not in self._winners else None
+
+    @cached_property
+    def _winners(self) -> list[str]:
+        """The others that end richer of something."""
+        others = self.evidence.gains.others
+        return [one for one, changes in others.items() if self._split(changes)[0]]
+
+    @cached_property
+    def _losers(self) -> list[str]:
+        """The others that end poorer of something, the one that lost most first."""
+        others = self.evidence.gains.others
+        poorer = [one for one, changes in others.items() if self._split(changes)[1]]
+        first = self.money.lost_by if self.money is not None else None
+        return sorted(poorer, key=lambda one: (one != first, self._sum(others[one])))
+
+    def _best_of_others(self, *, always: bool = False) -> str:
+        """The other account that gained most, where that is more than the side has gained."""
+        gains = self.evidence.gains
+        winners = [
+            one for one, changes in gains.others.items() if all(n > 0 for n in changes.values())
+        ]
+        best = max(winners, key=lambda one: self._sum(gains.others[one]), default=None)
+        if best is None:
+            return ""
+        changes = gains.others[best]
+        if not always and self._sum(changes) <= max(self._sum(gains.own), 0.0):
+            return ""
+        gained = self._split(changes)[0]
+        more = f" and {len(winners) - 1} more gained" if always and len(winners) > 1 else ""
+        return (
+            f"; {self.account(best)} gained {self._amounts(changes, gained)}"
+            f"{self._worth(changes, gained)}{more}"
+        )
+
+    def _worst_of_others(self, losers: Sequence[str]) -> str:
+        changes = self.evidence.gains.others[losers[0]]
+        gained, lost = self._split(changes)
+        said = f"; {self.account(losers[0])} lost {self._amounts(changes, lost)}"
+        said += self._worth(changes, lost)
+        if gained:
+            said += f" and received {self._amounts(changes, gained)}"
+        others = self.evidence.gains.others
+        unpaid = [one for one in losers[1:] if not self._split(others[one])[0]]
+        return said + (f", {count(len(unpaid), 'more account')} lost something" if unpaid else "")
+
+    def _group(self, accounts: Sequence[str]) -> str:
+        """One account, or how many; the names of chosen accounts say little in an airdrop."""
+        return self.account(accounts[0]) if len(accounts) == 1 else f"{len(accounts):,} accounts"
+
+    def _left_out(self) -> str:
+        """What the sentence does not count, though it may matter for it."""
+        evidence, left_out = self.evidence, []
+        if len(evidence.credible_transfers) < len(evidence.transfers):
+            left_out.append("tokens younger than a day")
+        is_told = evidence.gains.own or self._simple_payer or (self._winners and not self._losers)
+        if evidence.native is None and not is_told:
+            left_out.append(f"internal transfers of {evidence.native_symbol}, which are unknown")
+        return " and ".join(left_out)
+
+    # Names and amounts
+
+    def _sender(self) -> str:
+        evidence = self.evidence
+        if evidence.sender is None:
+            return "An unknown sender"
+        facts = []
+        if evidence.nonce is not None and evidence.nonce < _FEW_TRANSACTIONS:
+            facts.append(f"{_ordinal(evidence.nonce + 1)} transaction")
+        age = evidence.account_age_minutes
+        if age is not None and evidence.nonce and age < _YOUNG_MINUTES:
+            facts.append(f"account {duration(age)} old")
+        if self._is_own_contract():
+            facts.append("its own contract")
+        elif evidence.called_is_new:
+            facts.append("contract younger than a day")
+        return self.account(evidence.sender) + (f" ({', '.join(facts)})" if facts else "")
+
+    def _is_own_contract(self) -> bool:
+        sender, to, nonce = self.evidence.sender, self.evidence.to, self.evidence.nonce
+        if sender is None or to is None or nonce is None or nonce > _MAX_CREATIONS:
+            return False
+        return any(created_contract(sender, earlier) == to for earlier in range(nonce))
+
+    def account(self, address: str) -> str:
+        """An account's name, if it has one, and its shortened address."""
+        name = self.names(address)
+        return f"{name[:MAX_NAME]} ({short(address)})" if name else short(address)
+
+    def _amounts(self, changes: Changes, order: Sequence[str]) -> str:
+        """The amounts of these tokens without their signs, the first few."""
+        parts = [self._amount(token, abs(changes[token])) for token in order[:_MAX_TOKENS]]
+        if len(order) > _MAX_TOKENS:
+            parts.append(count(len(order) - _MAX_TOKENS, "more token"))
+        return _listed(parts)
+
+    def _amount(self, token: str, raw: int) -> str:
+        name = self._token(token)
+        decimals = self._decimals(token)
+        if decimals is None:
+            return f"an unknown amount of {name}"
+        of = "of " if name.startswith("token ") else ""
+        return f"{compact(token_units(raw, decimals))} {of}{name}"
+
+    def _token(self, token: str) -> str:
+        known = self.tokens.get(token)
+        native = self.evidence.native_symbol
+        named = token_name(token, known, native, has_list=self.has_list)
+        symbols = [one.symbol.casefold() for one in self.tokens.values()]
+        if known is not None and named == known.symbol and symbols.count(named.casefold()) > 1:
+            return f"{named} ({short(token)})"
+        return named
+
+    def _decimals(self, token: str) -> int | None:
+        if token == NATIVE:
+            return NATIVE_DECIMALS
+        known = self.tokens.get(token)
+        return None if known is None else known.decimals
+
+    # What it was worth
+
+    @cached_property
+    def _moved(self) -> Counter[str]:
+        moved = Counter[str]()
+        for one in self.evidence.credible_transfers:
+            moved[one.token] += one.amount
+        return moved
+
+    def _split(self, changes: Changes) -> tuple[list[str], list[str]]:
+        """The tokens gained and those lost, most valuable first, without dust and trifles."""
+        dust = {token: _DUST * self._moved[token] for token in changes}
+        gained = [token for token, change in changes.items() if change > dust[token]]
+        lost = [token for token, change in changes.items() if -change > dust[token]]
+        for side in (gained, lost):
+            side.sort(key=lambda token: -self._weight(token, abs(changes[token])))
+        return (
+            self._without_trifles(changes, gained, lost),
+            self._without_trifles(changes, lost, gained),
+        )
+
+    def _without_trifles(self, changes: Changes, side: list[str], opposite: list[str]) -> list[str]:
+        limit = _TRIFLE * sum(self._weight(token, abs(changes[token])) for token in opposite)
+        return [t for t in side if not 0 < self._weight(t, abs(changes[t])) < limit]
+
+    def _weight(self, token: str, raw: int) -> float:
+        """Roughly in USD, to order by; 0 where nothing is known of the token's worth."""
+        usd = self.money.usd(token, raw) if self.money is not None else None
+        if usd is not None:
+            return usd
+        return raw * self.evidence.value_of(token) * _NOMINAL_USD_PER_ETHER
+
+    def _sum(self, changes: Changes) -> float:
+        return sum(self._weight(t, abs(n)) * (1 if n > 0 else -1) for t, n in changes.items())
+
+    def _worth(self, changes: Changes, order: Sequence[str]) -> str:
+        """What these changes, which have one sign, were worth, as far as it is known."""
+        if self.money is None:
+            return ""
+        usd = {token: self.money.usd(token, abs(changes[token])) for token in order}
+        known = [value for value in usd.values() if value is not None]
+        unknown = [token for token, value in usd.items() if value is None]
+        if not known:
+            return ""
+        if not unknown:
+            return f" (about {dollars(sum(known))})"
+        what = self._token(unknown[0]) if len(unknown) == 1 else count(len(unknown), "token")
+        return f" (about {dollars(sum(known))} and {what} of unknown worth)"
+
+    def _difference(self, gained: Sequence[str]) -> str:
+        """By how much more or less was received than given, where that is notable."""
+        if self.money is None or self.money.gained_usd is None:
+            return ""
+        own, net = self.evidence.gains.own, self.money.gained_usd
+        received = sum(self.money.usd(token, own[token]) or 0.0 for token in gained)
+        if abs(net) <= _NOTABLE_SHARE * received:
+            return ""
+        return f", a net {'gain' if net > 0 else 'loss'} of about {dollars(abs(net))},"
+
+
+def _total(changes: Iterable[Changes]) -> dict[str, int]:
+    total: dict[str, int] = {}
+    for one in changes:
+        for token, change in one.items():
+            total[token] = total.get(token, 0) + change
+    return total
+
+
+def _listed(parts: Sequence[str]) -> str:
+    """Joined by commas and a final "and"."""
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+
+
+def _ordinal(number: int) -> str:
+    suffix = {1: "st", 2: "nd", 3: "rd"}.get(0 if 11 <= number % 100 <= 13 else number % 10, "th")
+    return f"{number}{suffix}"
