@@ -64,7 +64,7 @@ COPY package.json policy.yaml* isolation_forest.pkl isolation_forest.manifest.js
 COPY src ./src
 # What only the service runs stays out. Compiles the kernels, and fails here rather than on the scan
 # node when the bot cannot be imported.
-RUN rm -r src/service src/training src/registry src/datasets src/reports \
+RUN rm -r src/service src/training src/registry src/datasets src/reports src/history \
     && python3 -m compileall -q --invalidation-mode unchecked-hash src \
     && python3 -m src.detection.precompile \
     && python3 -c 'import src.agent' \
@@ -110,6 +110,39 @@ HEALTHCHECK --interval=30s --timeout=5s --start-period=2m CMD \
 
 ENTRYPOINT ["tini", "-g", "--"]
 CMD ["python3", "-m", "src.service", "--host", "0.0.0.0"]
+
+
+# The bot on Forta's second SDK (docs/forta.md): `docker build --target v2 .`
+FROM build AS v2-build
+
+SHELL ["/bin/bash", "-o", "pipefail", "-c"]
+COPY requirements/v2.txt ./requirements/
+RUN /usr/local/bin/python3 -m venv --clear /opt/venv \
+    && pip install --no-cache-dir --no-compile --no-deps --require-hashes -r requirements/v2.txt \
+    && pip uninstall --yes pip setuptools \
+    && python3 -m compileall -q --invalidation-mode unchecked-hash /opt/venv \
+    && python3 -m src.detection.precompile \
+    && python3 -c 'import src.agent_v2' \
+    && chmod -R a+rX,go-w /app /opt/venv
+
+
+FROM base AS v2
+
+LABEL network.forta.settings.agent-logs.enable="true"
+
+COPY --from=build /usr/bin/tini /usr/bin/tini
+COPY --from=v2-build /opt/venv /opt/venv
+COPY --from=v2-build /app ./
+
+USER 10001:10001
+ENV CACHE_DIR=/tmp/facts
+EXPOSE 3000
+
+HEALTHCHECK --interval=1m --timeout=10s --start-period=3m CMD \
+    ["python3", "-c", "import os, urllib.request as u; u.urlopen(f'http://127.0.0.1:{os.environ.get(\"FORTA_HEALTH_CHECK_PORT\") or 3000}/health', timeout=9)"]
+
+ENTRYPOINT ["tini", "-g", "--"]
+CMD ["python3", "-m", "src.agent_v2"]
 
 
 FROM base

@@ -211,3 +211,15 @@ def test_every_package_that_the_bot_imports_is_in_the_build_context() -> None:
     for source in [ROOT / "src/agent.py", *(ROOT / "src/utils").glob("*.py")]:
         for module in re.findall(r"^from (src[\w.]*) import", source.read_text(), re.MULTILINE):
             assert is_in_build_context(module.replace(".", "/") + ".py"), (source.name, module)
+
+
+def test_the_image_of_the_second_sdk_serves_its_health_check() -> None:
+    image = next(stage for stage in stages() if ("FROM", "base AS v2") in stage)
+    (command,) = arguments_of("CMD", image)
+    assert json.loads(command) == ["python3", "-m", "src.agent_v2"]
+    (check,) = arguments_of("HEALTHCHECK", image)
+    (port,) = arguments_of("EXPOSE", image)
+    assert f'environ.get("FORTA_HEALTH_CHECK_PORT") or {port}' in check.replace("\\", "")
+    (user,) = arguments_of("USER", image)
+    assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", user)
+    assert is_in_build_context("requirements/v2.txt")
