@@ -81,6 +81,7 @@ class Pipeline:
         challenger: a second model, which scores in shadow, or None.
         addresses: the list of known bad addresses, or None.
         counterparties: those seen so far; None to look at each transaction by itself.
+        on_unknown: what the policy asks for if it is unknown what a transaction would do.
     """
 
     model: Model
@@ -97,6 +98,7 @@ class Pipeline:
     challenger: Challenger | None = None
     addresses: AddressList | None = None
     counterparties: CounterpartyBook | None = None
+    on_unknown: Action = Action.REVIEW
 
     @classmethod
     def from_settings(
@@ -220,6 +222,7 @@ class Pipeline:
             supervised=supervised,
             challenger=challenger,
             counterparties=counterparties,
+            on_unknown=policy.on_unknown,
         )
 
     @cached_property

@@ -8,6 +8,7 @@ last four hexadecimal digits agree in 97%. Two unrelated addresses agree in them
 
 import threading
 from collections.abc import Sequence
+from typing import Any
 
 from src.detection.evidence import LookAlike
 from src.detection.records import ZERO_ADDRESS, TransferLike
@@ -21,6 +22,18 @@ _HEAD = slice(2, 2 + FIRST_DIGITS)
 _TAIL = slice(-LAST_DIGITS, None)
 _MAX_LOOK_ALIKES = 100
 _MAX_TRANSFERS = 1000  # so that one airdrop cannot flush the memory
+
+
+class _Overlay(dict[str, tuple[str, bool]]):
+    """A dictionary over another one, which it does not change."""
+
+    def __init__(self, below: dict[str, tuple[str, bool]]) -> None:
+        super().__init__()
+        self._below = below
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """The value of either; its own first."""
+        return super().get(key) or self._below.get(key, default)
 
 
 class CounterpartyBook:
@@ -41,6 +54,12 @@ class CounterpartyBook:
 
     def __len__(self) -> int:
         return len(self._young) + len(self._old)
+
+    def trial(self) -> "CounterpartyBook":
+        """The same book for transactions that may never happen: what enters it is not kept here."""
+        book = CounterpartyBook()
+        book._young, book._old = _Overlay(self._young), self._old
+        return book
 
     def enter(self, transfers: Sequence[TransferLike], sender: str | None) -> tuple[LookAlike, ...]:
         """Enter a transaction's transfers; return the counterparties in it that imitate others.

@@ -14,12 +14,13 @@ import yaml
 
 from src.detection.detectors import DETECTORS
 from src.detection.detectors.base import Equipment, Parameter
+from src.detection.records import Action
 
 VERSION = "1"
 MAX_POLICY_BYTES = 4 * 1024 * 1024
 
 _MAX_DEPTH = 16
-_TOP = ("version", "detectors", "chains", "scopes")
+_TOP = ("version", "detectors", "chains", "scopes", "on_unknown")
 _MIN_GAINED = "min_gained_usd"
 _LEAST_GAIN = Parameter(None, 0.0, 1e12, "USD gained from which the detector applies.")
 _SCOPE = ("reason", "detectors", "match", "chains", "only_if", "addresses")
@@ -52,6 +53,9 @@ class Condition(StrEnum):
 
     SENDER_PAYS = "sender_pays"
     """The sender ends poorer of a token with a reference value, by more than a trifle."""
+
+
+_ON_UNKNOWN = {action.name: action for action in (Action.REVIEW, Action.BLOCK)}
 
 
 class PolicyError(ValueError):
@@ -108,11 +112,14 @@ class Policy:
         detectors: by name, in the order of the file.
         chains: overrides by chain id.
         scopes: in the order of the file.
+        on_unknown: what to do with a transaction before it is mined if nobody can tell what it
+            would do; never ALLOW.
     """
 
     detectors: Mapping[str, DetectorPolicy]
     chains: Mapping[int, Mapping[str, DetectorPolicy]] = field(default_factory=dict)
     scopes: tuple[Scope, ...] = ()
+    on_unknown: Action = Action.REVIEW
 
     def for_chain(self, chain_id: int) -> Mapping[str, DetectorPolicy]:
         """The detectors as they run on a chain."""
@@ -156,7 +163,9 @@ class _Reader:
         scopes = tuple(
             self._scope(key, node) for key, node in self._pairs(top.get("scopes"), "scopes")
         )
-        return Policy(detectors, chains, scopes)
+        if "on_unknown" not in top:
+            return Policy(detectors, chains, scopes)
+        return Policy(detectors, chains, scopes, self._on_unknown(top["on_unknown"]))
 
     def _compose(self, text: str) -> yaml.Node:
         if len(text) > MAX_POLICY_BYTES:
@@ -319,6 +328,13 @@ class _Reader:
         except ValueError:
             allowed = ", ".join(choices)
             raise self._error(node, f"{where} is {text!r}; allowed: {allowed}") from None
+
+    def _on_unknown(self, node: yaml.Node) -> Action:
+        text = self._text(node, "on_unknown")
+        if text not in _ON_UNKNOWN:
+            allowed = ", ".join(_ON_UNKNOWN)
+            raise self._error(node, f"on_unknown is {text!r}; allowed: {allowed}")
+        return _ON_UNKNOWN[text]
 
     def _number(self, node: yaml.Node, where: str, parameter: Parameter) -> float:
         text = self._text(node, where)

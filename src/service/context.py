@@ -8,10 +8,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
+from src.chain.clients.rate_limit import Rate, RateLimit
+from src.chain.clients.rpc import JsonRpcClient
 from src.chain.errors import NotFound, SourceError
 from src.chain.names.book import AddressBook, open_address_book
 from src.chain.networks import network
 from src.chain.quantities import SECONDS_PER_MINUTE
+from src.chain.simulation.simulator import Simulator
 from src.detection.counterparties import CounterpartyBook
 from src.monitoring import metrics
 from src.monitoring.periodic import Periodic
@@ -29,6 +32,7 @@ from src.service.http.problems import Problem, problem_of_source
 from src.service.model_refresh import FraudModel, model_refresh
 from src.service.node import NodeReader
 from src.service.records import LoadedTransaction
+from src.service.screening.screener import DEFAULT_SECONDS, Screener
 from src.service.settings import (
     DEFAULT_DRIFT_REFERENCE,
     DEFAULT_FRAUD_MODEL,
@@ -41,6 +45,8 @@ from src.settings import Settings, on_the_nodes_chain
 from src.variables import SettingsError
 
 logger = logging.getLogger(__name__)
+
+_MAX_ANSWER_BYTES = 16 * 1024 * 1024  # of a simulation: a block's gas pays for less
 
 # The embedded node has no rate limit to respect, but a busy machine needs more time.
 _EMBEDDED_DEADLINE_SECONDS = 10.0
@@ -66,6 +72,7 @@ class Service:
     database: Database
     node: NodeReader
     decider: Decider
+    screener: Screener
     analyst: Analyst
     runner: JobRunner
     fraud: FraudModel
@@ -127,6 +134,7 @@ class Service:
                 database,
                 node,
                 decider,
+                open_screener(opening, common, decider),
                 analyst,
                 runner,
                 fraud,
@@ -220,6 +228,18 @@ def open_node(opening: ExitStack, settings: ServiceSettings, common: Settings) -
     )
     opening.callback(node.close)
     return node
+
+
+def open_screener(opening: ExitStack, common: Settings, decider: Decider) -> Screener:
+    """Screens on the node that JSON_RPC_URL names, which must be set, until `opening` closes."""
+    assert common.json_rpc_url is not None  # noqa: S101
+    limit = RateLimit(Rate(common.json_rpc_requests_per_second, 1.0))
+    client = JsonRpcClient(
+        common.json_rpc_url, timeout=DEFAULT_SECONDS, max_bytes=_MAX_ANSWER_BYTES, rate_limit=limit
+    )
+    simulator = Simulator(client)
+    opening.callback(simulator.close)
+    return Screener(decider, simulator)
 
 
 def store_outcome(

@@ -1,12 +1,13 @@
 """Decides on loaded transactions with the bot's pipeline, and raises alerts. Stores nothing."""
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 from src.chain.lookups.lookups import Lookups
+from src.chain.quantities import percentage
 from src.chain.transactions import TransactionFields
 from src.decision.alerts import NORMAL, Alert
 from src.decision.lookups import open_lookups
@@ -132,34 +133,53 @@ class Decider:
         pipeline_in_use(self.pipeline)
 
     def decide(self, transaction: LoadedTransaction) -> Outcome:
-        """Decide on one transaction. One without ERC-20 transfers is allowed."""
+        """Decide on one mined transaction. One without ERC-20 transfers is allowed."""
         pipeline = self.pipeline  # the same one throughout, even if the model changes meanwhile
+        result = self._assess(pipeline, transaction, transaction.block_number)
+        if result is None:
+            metrics.transaction_seen("none")
+        else:
+            transaction_assessed(result)
+            metrics.stage_took("features", result.feature_seconds)
+        outcome = _outcome(pipeline, transaction, result)
+        for alert in outcome.alerts:
+            metrics.finding_made(alert.alert_id, Action(alert.action).name)
+        return outcome
+
+    def preview(self, transactions: Sequence[LoadedTransaction]) -> list[Outcome]:
+        """Decide on transactions that would be mined in this order; leaves no trace.
+
+        Args:
+            transactions: their block is the one that they would be in.
+        """
+        pipeline = used = self.pipeline
+        if pipeline.counterparties is not None:
+            used = replace(pipeline, counterparties=pipeline.counterparties.trial())
+        return [
+            _outcome(pipeline, one, self._assess(used, one, one.block_number - 1))
+            for one in transactions
+        ]
+
+    def _assess(
+        self, pipeline: Pipeline, transaction: LoadedTransaction, block: int
+    ) -> Result | None:
+        """The pipeline's result, with facts of a block; None without ERC-20 transfers."""
         transfers = transaction.transfers
         if not transfers:
-            metrics.transaction_seen("none")
-            return Outcome(_stored(pipeline, transaction, None), {}, [], [])
-        tokens = shown_tokens(transfers)
+            return None
         fields = _fields_of(transaction)
         with self.lookups.transaction():  # one deadline for all look-ups
-            called = pipeline.contract_to_date(fields, transfers)
             facts = self.lookups.gather(
-                tokens, transaction.sender, transaction.block_number, called=called
+                shown_tokens(transfers),
+                transaction.sender,
+                block,
+                called=pipeline.contract_to_date(fields, transfers),
             )
             result = pipeline.assess(fields, transfers, facts)
-            result = with_prices(pipeline, self.lookups, fields, result)
-        if result.summary is None:
-            result = with_summary(pipeline, result)
-        transaction_assessed(result)
-        metrics.stage_took("features", result.feature_seconds)
-        stored = _stored(pipeline, transaction, result)
-        alerts = [
-            _new_alert(transaction, stored, alert)
-            for alert in result.alerts
-            if alert.spec is not NORMAL
-        ]
-        for alert in alerts:
-            metrics.finding_made(alert.alert_id, Action(alert.action).name)
-        return Outcome(stored, result.features, alerts, list(result.tokens.values()))
+            result = with_prices(
+                pipeline, self.lookups, fields._replace(block_number=block), result
+            )
+        return result if result.summary is not None else with_summary(pipeline, result)
 
     def close(self) -> None:
         """Stop the lookups and close the caches."""
@@ -167,8 +187,28 @@ class Decider:
         self.lookups.close()
 
 
+def without_score(reason: dict[str, Any], decision: StoredDecision) -> dict[str, Any]:
+    """The forest's reason contains its score: replace it by the percentile."""
+    if reason["detector"] != FOREST or decision.percentile is None:
+        return reason
+    words = f"more unusual than {percentage(decision.percentile)}% of the training transactions"
+    return reason | {"reason": words}
+
+
 def _load(settings: Settings, path: Path) -> Model:
     return load_model(path, available_inputs=FEATURE_NAMES, public_key=settings.model_public_key)
+
+
+def _outcome(pipeline: Pipeline, transaction: LoadedTransaction, result: Result | None) -> Outcome:
+    stored = _stored(pipeline, transaction, result)
+    if result is None:
+        return Outcome(stored, {}, [], [])
+    alerts = [
+        _new_alert(transaction, stored, alert)
+        for alert in result.alerts
+        if alert.spec is not NORMAL
+    ]
+    return Outcome(stored, result.features, alerts, list(result.tokens.values()))
 
 
 def _fields_of(transaction: LoadedTransaction) -> TransactionFields:

@@ -25,7 +25,9 @@ MAX_RETRY_AFTER_SECONDS: Final = 60.0
 """A node's wish to be left alone is granted for at most this long at a time."""
 
 _REVERTED_CODE = 3
-_NO_SUCH_METHOD_CODES = frozenset({-32601, -32004, 4200})
+NO_SUCH_METHOD_CODES: Final = frozenset({-32601, -32004, 4200})
+SIMULATION_CODES: Final = frozenset(range(-38026, -38009))
+"""Of `eth_simulateV1`: what is wrong with a transaction, or with the request."""
 _LIMIT_CODES = frozenset({-32005, -32029, -32090, -32097, 429})
 _FINAL_CODES = frozenset({-32700, -32600, -32602, RESOURCE_NOT_FOUND, -32003, 4001, 4100, 4444})
 
@@ -115,13 +117,15 @@ def seconds(value: Any) -> float | None:
 
 
 def _kind(code: int | None, words: str) -> type[SourceError] | None:
+    if code in SIMULATION_CODES:
+        return RequestRefused
     if code == _REVERTED_CODE or "revert" in words:
         return ExecutionFailed
     if _TOO_LARGE.search(words):
         return RequestRefused
     if code in _LIMIT_CODES or (_LIMIT.search(words) and not _ABOUT_EXECUTION.search(words)):
         return RateLimited
-    if code in _NO_SUCH_METHOD_CODES or _NO_SUCH_METHOD.search(words):
+    if code in NO_SUCH_METHOD_CODES or _NO_SUCH_METHOD.search(words):
         return RequestRefused
     if _GONE.search(words):
         return RequestRefused

@@ -6,12 +6,12 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
-from src.chain.quantities import as_int, percentage
+from src.chain.quantities import as_int
 from src.chain.transfers import normalise_address
 from src.detection.records import Action
 from src.service.api.common import MAX_INT64, ServiceDep, TxHash, json_response
 from src.service.database.decisions import StoredDecision, find_features
-from src.service.decider import FOREST
+from src.service.decider import without_score
 from src.service.http.problems import responses
 from src.service.node import approvals_of, decoded_logs
 from src.service.records import LoadedTransaction
@@ -171,7 +171,7 @@ def answer_of(
         "summary": decision.summary,
     }
     if not details:
-        answer["reasons"] = [_without_score(one, decision) for one in decision.reasons]
+        answer["reasons"] = [without_score(one, decision) for one in decision.reasons]
         return answer
     return answer | {
         "money": decision.money,
@@ -194,14 +194,6 @@ def answer_of(
 
 def _percent(share: float | None) -> float | None:
     return None if share is None else 100 * share
-
-
-def _without_score(reason: dict[str, Any], decision: StoredDecision) -> dict[str, Any]:
-    """The forest's reason contains its score: replace it by the percentile."""
-    if reason["detector"] != FOREST or decision.percentile is None:
-        return reason
-    words = f"more unusual than {percentage(decision.percentile)}% of the training transactions"
-    return reason | {"reason": words}
 
 
 def _loaded(event: TransactionEvent) -> LoadedTransaction:

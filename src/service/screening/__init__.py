@@ -1,0 +1,1 @@
+"""Screening: what a transaction would do, decided on before it is mined."""

@@ -1,0 +1,275 @@
+"""Decides on transactions before they are mined, by simulating them. Stores nothing.
+
+What a transaction would do is not what it will do: see docs/screening.md.
+"""
+
+import secrets
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from src.chain.clients.deadline import Deadline
+from src.chain.errors import SourceError
+from src.chain.simulation.answers import Header, SimulatedTransaction, Simulation
+from src.chain.simulation.call import NonceGap, NotSimulated, SignedTransaction, UnsignedCall
+from src.chain.simulation.raw import decode_raw
+from src.chain.simulation.simulator import MAX_CALLS, Simulator
+from src.detection.records import Action, Status
+from src.service.decider import Decider, Outcome, without_score
+from src.service.node import approvals_of, decoded_logs
+from src.service.records import LoadedTransaction
+
+DEFAULT_SECONDS: Final = 5.0
+
+_MAX_SENDERS = 10_000
+
+ScreeningStatus = Literal["success", "reverts", "unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class Screened:
+    """One transaction of a simulation.
+
+    Attributes:
+        transaction: as if it were mined; without a block hash, and without a hash if unsigned.
+        status: "reverts": what it does if it does not is unknown.
+        problem: why it reverts, or "".
+        outcome: the decision; for one that reverts, that on nothing.
+    """
+
+    transaction: LoadedTransaction
+    status: Literal["success", "reverts"]
+    problem: str
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Screening:
+    """The decision on a transaction that is not mined, or on several in order.
+
+    Attributes:
+        decision_id: random, for logs and answers.
+        action: the most drastic one of all transactions; `on_unknown` of the policy for what
+            reverts, or is unknown.
+        status: "success" if all succeed; "unknown" if they could not be simulated.
+        reasons: of the action, for people; without scores.
+        sentence: who would gain and lose what; "" if unknown.
+        block: number of the block that they were simulated in; None if unknown.
+        problem: why it is unknown, or why it reverts; "" otherwise.
+        tx_hash: of the first, if it is a raw transaction.
+        sender: of the first; None if it cannot be read.
+        transactions: one by one; none if unknown.
+        method: that the node was asked; "" if unknown.
+    """
+
+    decision_id: str
+    action: Action
+    status: ScreeningStatus
+    reasons: tuple[str, ...]
+    sentence: str
+    block: int | None
+    problem: str
+    tx_hash: str | None
+    sender: str | None
+    transactions: tuple[Screened, ...] = ()
+    method: str = ""
+
+
+class Screener:
+    """Screens transactions with the service's decider. Thread-safe.
+
+    Args:
+        decider: decides on what they would do.
+        simulator: of a node of the decider's chain.
+        seconds: time limit of a simulation; look-ups have their own.
+    """
+
+    def __init__(
+        self, decider: Decider, simulator: Simulator, *, seconds: float = DEFAULT_SECONDS
+    ) -> None:
+        self._decider = decider
+        self._simulator = simulator
+        self._seconds = seconds
+        self._recent = _RecentTransactions()
+
+    def screen(self, transactions: Sequence[bytes | UnsignedCall]) -> Screening:
+        """Screen transactions, each on the state that the one before leaves. Never raises.
+
+        Args:
+            transactions: raw signed ones as bytes, unsigned ones as calls; at most `MAX_CALLS`.
+        """
+        read: list[SignedTransaction | UnsignedCall] = []
+        try:
+            if not 0 < len(transactions) <= MAX_CALLS:
+                raise NotSimulated(f"a simulation has 1 to {MAX_CALLS} transactions")
+            read.extend(self._read(given) for given in transactions)
+            simulation = self._simulate(read)
+        except (NotSimulated, SourceError) as error:
+            return self._unknown(read, str(error))
+        return self._decided(read, simulation)
+
+    def _read(self, given: bytes | UnsignedCall) -> SignedTransaction | UnsignedCall:
+        if isinstance(given, UnsignedCall):
+            return given
+        signed = decode_raw(given)
+        chain_id = self._decider.pipeline.chain_id
+        if signed.chain_id not in (None, chain_id):
+            raise NotSimulated(f"it was signed for chain {signed.chain_id}, not for {chain_id}")
+        return signed
+
+    def _simulate(self, read: Sequence[SignedTransaction | UnsignedCall]) -> Simulation:
+        """The simulation; these transactions are its last ones.
+
+        If earlier transactions of a sender are missing that were screened lately, such as the
+        deployment of the contract that this one calls, they are simulated first.
+        """
+        deadline = Deadline.after(self._seconds)
+        calls = [_call_of(one) for one in read]
+        for one in read:
+            if isinstance(one, SignedTransaction):
+                self._recent.enter(one.call)
+        try:
+            simulation = self._simulator.simulate(calls, deadline)
+        except NonceGap as gap:
+            before = self._recent.between(gap.sender, gap.expected, gap.given)
+            if not before:
+                raise
+            simulation = self._simulator.simulate([*before, *calls], deadline)
+        return simulation
+
+    def _decided(
+        self,
+        read: Sequence[SignedTransaction | UnsignedCall],
+        simulation: Simulation,
+    ) -> Screening:
+        simulated = simulation.transactions[-len(read) :]
+        loaded = [
+            _loaded(_hash_of(one), call, result, simulation.block, at)
+            for at, (one, call, result) in enumerate(
+                zip(read, simulation.calls[-len(read) :], simulated, strict=True)
+            )
+        ]
+        screened = tuple(
+            Screened(transaction, result.status, result.problem, outcome)
+            for transaction, result, outcome in zip(
+                loaded, simulated, self._decider.preview(loaded), strict=True
+            )
+        )
+        reverting = [one for one in screened if one.status == "reverts"]
+        action = max(Action(one.outcome.decision.action) for one in screened)
+        if reverting:
+            action = max(action, self._decider.pipeline.on_unknown)
+        return Screening(
+            decision_id=_new_id(),
+            action=action,
+            status="reverts" if reverting else "success",
+            reasons=_reasons(screened),
+            sentence=" ".join(
+                one.outcome.decision.summary for one in screened if one.outcome.decision.summary
+            ),
+            block=simulation.block.number,
+            problem=reverting[0].problem if reverting else "",
+            tx_hash=_hash_of(read[0]),
+            sender=_call_of(read[0]).sender,
+            transactions=screened,
+            method=simulation.method,
+        )
+
+    def _unknown(self, read: Sequence[SignedTransaction | UnsignedCall], problem: str) -> Screening:
+        return Screening(
+            decision_id=_new_id(),
+            action=self._decider.pipeline.on_unknown,
+            status="unknown",
+            reasons=(f"what it would do is unknown: {problem}",),
+            sentence="",
+            block=None,
+            problem=problem,
+            tx_hash=_hash_of(read[0]) if read else None,
+            sender=_call_of(read[0]).sender if read else None,
+        )
+
+
+class _RecentTransactions:
+    """Signed transactions by sender and nonce, the latest ones. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._by_sender: OrderedDict[str, OrderedDict[int, UnsignedCall]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def enter(self, call: UnsignedCall) -> None:
+        if call.nonce is None:
+            return
+        with self._lock:
+            known = self._by_sender.setdefault(call.sender, OrderedDict())
+            self._by_sender.move_to_end(call.sender)
+            known[call.nonce] = call
+            known.move_to_end(call.nonce)
+            if len(known) > MAX_CALLS:
+                known.popitem(last=False)
+            if len(self._by_sender) > _MAX_SENDERS:
+                self._by_sender.popitem(last=False)
+
+    def between(self, sender: str, first: int, end: int) -> list[UnsignedCall]:
+        """The sender's transactions with these nonces; none if one is missing."""
+        if end - first >= MAX_CALLS:
+            return []
+        with self._lock:
+            known = self._by_sender.get(sender, OrderedDict())
+            found = [known[nonce] for nonce in range(first, end) if nonce in known]
+        return found if len(found) == end - first else []
+
+
+def _loaded(
+    tx_hash: str | None,
+    call: UnsignedCall,
+    simulated: SimulatedTransaction,
+    block: Header,
+    index: int,
+) -> LoadedTransaction:
+    decoded = decoded_logs(simulated.logs)
+    native = decoded.native if simulated.native is None else simulated.native
+    return LoadedTransaction(
+        tx_hash=tx_hash or "",
+        block_number=block.number,
+        block_hash="",
+        block_timestamp=block.timestamp,
+        tx_index=index,
+        sender=call.sender,
+        to=call.to,
+        nonce=call.nonce,
+        gas_used=simulated.gas_used,
+        gas_price=call.price_at(block.base_fee),
+        transfers=tuple(decoded.transfers),
+        native=tuple(native),
+        value=call.value,
+        approvals=approvals_of(simulated.logs),
+    )
+
+
+def _reasons(screened: Sequence[Screened]) -> tuple[str, ...]:
+    reasons = []
+    for position, one in enumerate(screened, start=1):
+        where = f"transaction {position}: " if len(screened) > 1 else ""
+        if one.status == "reverts":
+            reasons.append(f"{where}it would revert now: {one.problem}")
+        decision = one.outcome.decision
+        reasons += [
+            where + without_score(reason, decision)["reason"]
+            for reason in decision.reasons
+            if reason["reason"] and reason["status"] == Status.DECIDED
+        ]
+    return tuple(reasons)
+
+
+def _call_of(read: SignedTransaction | UnsignedCall) -> UnsignedCall:
+    return read.call if isinstance(read, SignedTransaction) else read
+
+
+def _hash_of(read: SignedTransaction | UnsignedCall) -> str | None:
+    return read.tx_hash if isinstance(read, SignedTransaction) else None
+
+
+def _new_id() -> str:
+    return secrets.token_hex(8)
