@@ -17,6 +17,8 @@ BRIDGE_MARKERS = (
 )
 """Markers that the bridge searches its lines for (each may be followed by a colon)."""
 
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
 _MARKER = re.compile(r"-?!\*(?:forta_finding|initialize|health_check)\*!-?:?", re.IGNORECASE)
 
 # Normalisation can turn one character into 18: read at most this many characters per output one.
@@ -54,6 +56,14 @@ def sanitise_text(value: object, max_length: int = 64) -> str:
 def short(text: str) -> str:
     """An address or a hash as its beginning and end; any other text as it is."""
     return f"{text[:8]}…{text[-4:]}" if text.startswith("0x") and len(text) >= 42 else text
+
+
+def plain_cell(text: str) -> str:
+    """Text for a cell of a CSV file: no program that opens the file takes it for a formula.
+
+    Text that begins like a formula gets an apostrophe in front, as OWASP advises.
+    """
+    return f"'{text}" if text.startswith(_FORMULA) else text
 
 
 def _clean(text: str, max_length: int) -> str:

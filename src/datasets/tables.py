@@ -14,6 +14,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from src.chain.text import plain_cell
 from src.chain.transfers import NATIVE_EMITTERS
 from src.datasets.columns import TRANSACTION_COLUMNS, TRANSFER_COLUMNS
 from src.detection.features.batch import TransferBatch, amounts_from_decimals
@@ -22,7 +23,6 @@ from src.files import reason
 ERC20 = "erc20"
 MAX_ROWS = 100_000_000
 """More in a parquet file, which takes a few bytes for any number of equal rows, are refused."""
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 # Always read as text: a uint256 would lose digits as a number.
 _TEXT_COLUMNS = dict.fromkeys(
@@ -62,14 +62,9 @@ def read_table(path: Path, required: Sequence[str] = ()) -> pd.DataFrame:
 
 
 def csv_text(table: pd.DataFrame) -> str:
-    """A table as CSV in which no cell is a formula, whatever program opens it.
-
-    Text that begins like a formula gets an apostrophe in front, as OWASP advises.
-    """
+    """A table as CSV in which no cell is a formula, see `plain_cell`."""
     texts = {
-        column: table[column].map(
-            lambda cell: f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell
-        )
+        column: table[column].map(lambda cell: plain_cell(cell) if isinstance(cell, str) else cell)
         for column in table.columns
         if not pd.api.types.is_numeric_dtype(table[column])
     }

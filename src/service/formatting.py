@@ -45,6 +45,14 @@ def percent(share: float | None) -> str:
     return f"{share * 100:.2f} %" if share < 0.1 else f"{share * 100:.1f} %"
 
 
+def score(value: float | None, digits: int = 3) -> str:
+    """A score in [0, 1]; one below 1 is never shown as 1."""
+    if value is None:
+        return "–"
+    shown = f"{value:.{digits}f}"
+    return f">{1 - 10**-digits:.{digits}f}" if value < 1 and float(shown) == 1 else shown
+
+
 def signed(value: float) -> str:
     """A weight with its sign; uses the minus sign U+2212, which is as wide as the plus."""
     return f"{value:+.3f}".replace("-", "−")

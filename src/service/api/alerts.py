@@ -1,6 +1,7 @@
 """Stored alerts and feedback on them."""
 
 import time
+from collections.abc import Collection
 from dataclasses import asdict
 from typing import Annotated, Literal
 
@@ -25,10 +26,12 @@ from src.service.database.alerts import (
     Alert,
     AlertFilter,
     SortKey,
+    State,
     find_alert,
     give_feedback,
     list_alerts,
 )
+from src.service.database.cases import cases_of, set_triage
 from src.service.http.problems import Problem, responses
 
 router = APIRouter(tags=["Alerts"])
@@ -55,6 +58,7 @@ class AlertView(BaseModel):
     """An alert about a transaction."""
 
     id: int
+    chain_id: int
     alert_id: str
     name: str
     description: str
@@ -92,6 +96,34 @@ class FeedbackRequest(BaseModel):
     note: Annotated[str, Field(max_length=MAX_NOTE)] = ""
 
 
+class TriageRequest(BaseModel):
+    """What a person does about the transactions of some alerts."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [{"alerts": [1], "state": "done", "is_true_positive": True, "note": ""}]
+        },
+    )
+
+    alerts: Annotated[
+        list[Annotated[int, Field(ge=0, le=MAX_INT64)]],
+        Field(min_length=1, max_length=1_000, description="Ids of alerts."),
+    ]
+    state: State
+    is_true_positive: Annotated[
+        StrictBool | None,
+        Field(description="Feedback on all alerts of these transactions; null for none."),
+    ] = None
+    note: Annotated[str, Field(max_length=MAX_NOTE)] = ""
+
+
+class Triaged(BaseModel):
+    """The result of a triage."""
+
+    transactions: int = Field(description="Number of transactions whose state was set.")
+
+
 @router.get("/alerts", summary="Alerts that match", responses=responses())
 def get_alerts(
     service: ServiceDep,
@@ -105,6 +137,8 @@ def get_alerts(
     alert_id: _Text = None,
     with_feedback: bool | None = None,
     orphaned: bool | None = None,
+    chain_id: Annotated[int | None, Query(ge=0, le=MAX_INT64)] = None,
+    state: State | None = None,
     sort: SortKey = "time",
     order: Literal["desc", "asc"] = "desc",
     details: bool = False,
@@ -122,6 +156,8 @@ def get_alerts(
         alert_id=sanitise_text(alert_id, 64) if alert_id else None,
         with_feedback=with_feedback,
         orphaned=orphaned,
+        chain_id=chain_id,
+        state=state,
     )
     with service.database.reading() as connection:
         found, total = list_alerts(
@@ -157,17 +193,67 @@ def post_feedback(
 def save_feedback(
     service: Service, alert: int, *, author: str, is_true_positive: bool, note: str
 ) -> None:
-    """Store an author's feedback on an alert. Raises Problem 404 for an unknown alert."""
-    _found(alert, service)
+    """Store an author's feedback on an alert, whose transaction is then done.
+
+    Raises:
+        Problem: 404 for an unknown alert.
+    """
+    found, note, now = _found(alert, service), sanitise_text(note, MAX_NOTE), time.time()
     with service.database.writing() as connection:
         give_feedback(
+            connection, alert, author, is_true_positive=is_true_positive, note=note, now=now
+        )
+        key = (found.chain_id, found.tx_hash)
+        set_triage(connection, [key], "done", author=author, note=note, now=now)
+
+
+@router.post(
+    "/alerts/triage",
+    summary="Set what is done about the transactions of alerts",
+    responses=responses(404),
+)
+def post_triage(given: TriageRequest, service: ServiceDep, request: Request) -> Triaged:
+    """New, in work or done, with a note; a verdict is feedback on all their alerts."""
+    return Triaged(
+        transactions=save_triage(
+            service,
+            given.alerts,
+            given.state,
+            author=request.state.client_name,
+            is_true_positive=given.is_true_positive,
+            note=given.note,
+        )
+    )
+
+
+def save_triage(
+    service: Service,
+    numbers: Collection[int],
+    state: State,
+    *,
+    author: str,
+    is_true_positive: bool | None,
+    note: str,
+) -> int:
+    """Set the state of the transactions of these alerts; returns their number.
+
+    Raises:
+        Problem: 404 if there is none of these alerts.
+    """
+    with service.database.writing() as connection:
+        keys = cases_of(connection, numbers)
+        set_triage(
             connection,
-            alert,
-            author,
-            is_true_positive=is_true_positive,
+            keys,
+            state,
+            author=author,
             note=sanitise_text(note, MAX_NOTE),
             now=time.time(),
+            is_true_positive=is_true_positive,
         )
+    if not keys:
+        raise Problem(404, "Alert not found.")
+    return len(keys)
 
 
 def _found(number: int, service: Service) -> Alert:
@@ -183,6 +269,7 @@ def _found(number: int, service: Service) -> Alert:
 def _view(alert: Alert, *, details: bool) -> AlertView:
     return AlertView(
         id=alert.id,
+        chain_id=alert.chain_id,
         alert_id=alert.alert_id,
         name=alert.name,
         description=alert.description,

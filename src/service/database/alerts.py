@@ -2,16 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, and_, case, false, func, select, true
 
 from src.decision.alerts import Severity
 from src.service.database.engine import upsert
-from src.service.database.tables import alerts, feedback, transfers
+from src.service.database.tables import alerts, feedback, transfers, triage
 
 SortKey = Literal["time", "score", "severity", "action"]
+State = Literal["new", "in_work", "done"]
 SEVERITIES: Final = tuple(severity.value for severity in Severity)
+STATES: Final[tuple[State, ...]] = get_args(State)
+"""What a person has done about a transaction; `new`: nothing yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +90,8 @@ class AlertFilter:
         tx_hash: of this transaction.
         with_feedback: only alerts with feedback, or only those without.
         orphaned: only orphaned alerts, or none of them.
+        chain_id: of this chain.
+        state: the transaction is in this state of triage.
     """
 
     since: int | None = None
@@ -99,6 +104,8 @@ class AlertFilter:
     tx_hash: str | None = None
     with_feedback: bool | None = None
     orphaned: bool | None = None
+    chain_id: int | None = None
+    state: State | None = None
 
 
 def store_alerts(connection: Connection, new: Sequence[NewAlert], now: float) -> list[int]:
@@ -143,7 +150,7 @@ def list_alerts(
     offset: int = 0,
 ) -> tuple[list[Alert], int]:
     """A page of alerts with their feedback, and the total number."""
-    condition = _condition(wanted)
+    condition = condition_of(wanted)
     total = connection.execute(
         select(func.count()).select_from(alerts).where(condition)
     ).scalar_one()
@@ -152,12 +159,12 @@ def list_alerts(
     if not descending:
         order = [column.asc().nulls_last(), alerts.c.id.asc()]
     page = select(alerts).where(condition).order_by(*order).limit(limit).offset(offset)
-    return _alerts(connection, page), total
+    return read_alerts(connection, page), total
 
 
 def find_alert(connection: Connection, number: int) -> Alert | None:
     """One alert with its feedback."""
-    found = _alerts(connection, select(alerts).where(alerts.c.id == number))
+    found = read_alerts(connection, select(alerts).where(alerts.c.id == number))
     return found[0] if found else None
 
 
@@ -179,8 +186,10 @@ def give_feedback(
     )
 
 
-def _condition(wanted: AlertFilter) -> ColumnElement[bool]:
+def condition_of(wanted: AlertFilter) -> ColumnElement[bool]:
+    """The filter as a condition on the alerts' table."""
     equal = {
+        alerts.c.chain_id: wanted.chain_id,
         alerts.c.action: wanted.action,
         alerts.c.severity: wanted.severity,
         alerts.c.from_address: wanted.sender,
@@ -204,14 +213,21 @@ def _condition(wanted: AlertFilter) -> ColumnElement[bool]:
     if wanted.with_feedback is not None:
         judged = select(feedback.c.alert).where(feedback.c.alert == alerts.c.id).exists()
         conditions.append(judged if wanted.with_feedback else ~judged)
+    if wanted.state is not None:
+        touched = (
+            select(triage.c.tx_hash)
+            .where(triage.c.chain_id == alerts.c.chain_id)
+            .where(triage.c.tx_hash == alerts.c.tx_hash)
+        )
+        is_new = ~touched.where(triage.c.state != "new").exists()
+        in_state = touched.where(triage.c.state == wanted.state).exists()
+        conditions.append(is_new if wanted.state == "new" else in_state)
     return and_(true(), *conditions)
 
 
 def _sort_column(sort: SortKey) -> ColumnElement[Any]:
     if sort == "severity":
-        return case(
-            {name: rank for rank, name in enumerate(SEVERITIES)}, value=alerts.c.severity, else_=-1
-        )
+        return severity_rank()
     columns = {
         "time": alerts.c.block_timestamp,
         "score": alerts.c.score,
@@ -220,7 +236,14 @@ def _sort_column(sort: SortKey) -> ColumnElement[Any]:
     return columns[sort]
 
 
-def _alerts(connection: Connection, query: Select[Any]) -> list[Alert]:
+def severity_rank() -> ColumnElement[int]:
+    """The severity as a number, higher for a more severe one."""
+    ranks = {name: rank for rank, name in enumerate(SEVERITIES)}
+    return case(ranks, value=alerts.c.severity, else_=-1)
+
+
+def read_alerts(connection: Connection, query: Select[Any]) -> list[Alert]:
+    """The alerts that a query on their table selects, with their feedback."""
     rows = connection.execute(query).all()
     feedback_of: dict[int, list[Feedback]] = {}
     for row in connection.execute(

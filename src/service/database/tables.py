@@ -189,6 +189,19 @@ feedback = Table(
     Column("given_at", Double, nullable=False),
 )
 
+# What a person has done about a transaction with alerts; no row: nothing yet.
+triage = Table(
+    "triage",
+    metadata,
+    Column("chain_id", BigInteger, primary_key=True),
+    Column("tx_hash", Hash, primary_key=True),
+    Column("state", String(16), nullable=False),  # new, in_work or done
+    Column("author", String(64), nullable=False),
+    Column("note", Text, nullable=False),
+    Column("changed_at", Double, nullable=False),
+    _of_transaction(),
+)
+
 models = Table(
     "models",
     metadata,

@@ -1,22 +1,45 @@
-"""The page of alerts: turns the URL's query into a filter, and links into other queries."""
+"""The page of alerts, grouped by transaction: the URL's query is a filter, links are others."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, replace
 from typing import Any, Final, cast
 from urllib.parse import urlencode
 
+from starlette.responses import Response
+
+from src.chain.networks import described, network
 from src.chain.text import sanitise_text
 from src.detection.records import Action
-from src.service.api.common import address_or_none
+from src.service.api.alerts import save_triage
+from src.service.api.common import address_or_none, transaction_link
 from src.service.context import Service
-from src.service.database.alerts import SEVERITIES, AlertFilter, SortKey, list_alerts
+from src.service.database.alerts import SEVERITIES, STATES, AlertFilter, State
+from src.service.database.cases import Case, CaseSort, all_cases, count_states, list_cases
+from src.service.formatting import iso
+from src.service.http.problems import Problem
 from src.service.web.forms import choice_or_none, time_or_none, whole_or_none
-from src.service.web.queries import known_alert_ids, tokens_moved
+from src.service.web.queries import known_alert_ids, known_chains, tokens_moved
+from src.service.web.rendering import csv_file, json_file
 
 PAGE: Final = 25
-_SORTS: Final = ("time", "severity", "action", "score")
-_FIELDS: Final = ("since", "until", "action", "severity", "alert_id", "token", "sender", "judged")
+MAX_EXPORTED: Final = 20_000
+MARKS: Final[Mapping[str, tuple[State, bool | None]]] = {
+    "in_work": ("in_work", None),
+    "true": ("done", True),
+    "false": ("done", False),
+    "done": ("done", None),
+    "new": ("new", None),
+}
+"""What the buttons of the triage do: the state, and the feedback on all alerts."""
+
+_SORTS: Final = ("time", "severity", "action", "score", "gained")
+_FIELDS: Final = (
+    "state", "since", "until", "action", "severity", "alert_id", "chain", "token", "sender",
+    "judged",
+)  # fmt: skip
 _ACTIONS: Final = tuple(action.name for action in Action)
 _MAX_PAGE: Final = 40_000
+_MAX_CHOSEN: Final = 1_000
 
 
 def read(service: Service, query: Mapping[str, str]) -> dict[str, Any]:
@@ -25,42 +48,103 @@ def read(service: Service, query: Mapping[str, str]) -> dict[str, Any]:
     Raises:
         Problem: 400 or 422 for an invalid value in the query; the message names it.
     """
-    given = {name: query.get(name, "").strip()[:100] for name in _FIELDS}
-    sort = cast(SortKey, choice_or_none("sort", query.get("sort", ""), _SORTS) or "time")
-    descending = query.get("order") != "asc"
+    given, wanted, sort, descending = _parsed(query)
     number = min(max(1, whole_or_none("page", query.get("page", "")) or 1), _MAX_PAGE)
     with service.database.reading() as connection:
-        found, total = list_alerts(
+        found, total = list_cases(
             connection,
-            _filter(given),
+            wanted,
             sort=sort,
             descending=descending,
             limit=PAGE,
             offset=(number - 1) * PAGE,
         )
-        moved = tokens_moved(connection, service.chain_id, {alert.tx_hash for alert in found})
-        alert_ids = list(known_alert_ids(connection, service.chain_id))
+        keys = [(case.top.chain_id, case.top.tx_hash) for case in found]
+        moved = tokens_moved(connection, keys)
+        alert_ids = list(known_alert_ids(connection))
+        chains = known_chains(connection)
+        states = count_states(connection, replace(wanted, state=None))
     kept = {name: value for name, value in given.items() if value}
+    order = "desc" if descending else "asc"
+    without_state = {name: value for name, value in kept.items() if name != "state"}
     return {
-        "alerts": found,
+        "cases": found,
         "total": total,
         "first": (number - 1) * PAGE + 1,
         "moved": moved,
         "given": given,
-        "is_filtered": bool(kept),
+        "is_filtered": bool(without_state),
         "choices": {"action": _ACTIONS, "severity": SEVERITIES, "alert_id": alert_ids},
+        "chains": [(str(one), described(one)) for one in chains],
+        "own_chain": service.chain_id,
+        "states": [("", "All", sum(states.values()))]
+        + [(one, one.replace("_", " ").capitalize(), states.get(one, 0)) for one in STATES],
+        "state_links": {
+            one: _link(without_state | ({"state": one} if one else {}), sort, order)
+            for one in ("", *STATES)
+        },
         "sort": sort,
-        "order": "desc" if descending else "asc",
+        "order": order,
         "sort_links": {
             one: _link(kept, one, "asc" if one == sort and descending else "desc") for one in _SORTS
         },
+        "exports": {
+            kind: f"/ui/alerts.{kind}?{urlencode({**kept, 'sort': sort, 'order': order})}"
+            for kind in ("csv", "json")
+        },
+        "max_exported": MAX_EXPORTED,
         "page_number": number,
         "pages": max(1, -(-total // PAGE)),
-        "earlier": _link(kept, sort, query.get("order", ""), number - 1) if number > 1 else None,
-        "later": _link(kept, sort, query.get("order", ""), number + 1)
-        if number * PAGE < total
-        else None,
+        "earlier": _link(kept, sort, order, number - 1) if number > 1 else None,
+        "later": _link(kept, sort, order, number + 1) if number * PAGE < total else None,
     }
+
+
+def export(service: Service, query: Mapping[str, str], kind: str) -> Response:
+    """The cases that match as a CSV or a JSON file, one row a transaction.
+
+    Raises:
+        Problem: as `read`.
+    """
+    _, wanted, sort, descending = _parsed(query)
+    with service.database.reading() as connection:
+        found = list(
+            all_cases(connection, wanted, sort=sort, descending=descending, limit=MAX_EXPORTED)
+        )
+    if kind == "json":
+        return json_file("alerts.json", [_exported(case) | _with_alerts(case) for case in found])
+    return csv_file("alerts.csv", _COLUMNS, map(_exported, found))
+
+
+def mark(service: Service, chosen: Iterable[str], done: str, *, author: str, note: str) -> int:
+    """Set the triage of the transactions of the chosen alerts; returns their number.
+
+    Raises:
+        Problem: 400 if none is chosen or a value is invalid, 404 if there are no such alerts.
+    """
+    numbers = {whole_or_none("alert", one) for one in list(chosen)[: _MAX_CHOSEN + 1]} - {None}
+    if not numbers:
+        raise Problem(400, "Tick at least one transaction, then choose what to do.")
+    if len(numbers) > _MAX_CHOSEN:
+        raise Problem(400, f"At most {_MAX_CHOSEN} transactions at once.")
+    if done not in MARKS:
+        raise Problem(400, f"mark must be one of {', '.join(MARKS)}.")
+    state, verdict = MARKS[done]
+    return save_triage(
+        service,
+        cast("set[int]", numbers),
+        state,
+        author=author,
+        is_true_positive=verdict,
+        note=note,
+    )
+
+
+def _parsed(query: Mapping[str, str]) -> tuple[dict[str, str], AlertFilter, CaseSort, bool]:
+    """The filter's fields as given, the filter, the sort key, and whether it descends."""
+    given = {name: query.get(name, "").strip()[:100] for name in _FIELDS}
+    sort = cast(CaseSort, choice_or_none("sort", query.get("sort", ""), _SORTS) or "time")
+    return given, _filter(given), sort, query.get("order") != "asc"
 
 
 def _filter(given: Mapping[str, str]) -> AlertFilter:
@@ -75,11 +159,71 @@ def _filter(given: Mapping[str, str]) -> AlertFilter:
         sender=address_or_none("sender", given["sender"] or None),
         alert_id=sanitise_text(given["alert_id"], 64) or None,
         with_feedback=None if judged is None else judged == "yes",
+        chain_id=whole_or_none("chain", given["chain"]),
+        state=cast("State | None", choice_or_none("state", given["state"], STATES)),
     )
 
 
 def _link(kept: Mapping[str, str], sort: str, order: str, number: int = 1) -> str:
-    changed = {"sort": sort, "order": order if order == "asc" else "desc"}
+    changed = {"sort": sort, "order": order}
     if number > 1:
         changed["page"] = str(number)
     return f"/ui/alerts?{urlencode({**kept, **changed})}"
+
+
+_COLUMNS: Final = (
+    "time", "chain_id", "chain", "block_number", "transaction_hash", "from_address", "action",
+    "severity", "alerts", "summary", "reasons", "gained_usd", "lost_usd", "anomaly_score",
+    "attack_score", "orphaned", "state", "triaged_by", "triaged_at", "note", "true_positive",
+    "false_positive", "link",
+)  # fmt: skip
+
+
+def _exported(case: Case) -> dict[str, Any]:
+    """One case as a row; empty where something is unknown."""
+    top, triage = case.top, case.triage
+    verdicts = list(case.verdicts.values())
+    reasons: Iterator[str] = (f"{alert.name}: {alert.reason}" for alert in case.alerts)
+    return {
+        "time": None if top.block_timestamp is None else iso(top.block_timestamp),
+        "chain_id": top.chain_id,
+        "chain": network(top.chain_id).name,
+        "block_number": top.block_number,
+        "transaction_hash": top.tx_hash,
+        "from_address": top.from_address,
+        "action": Action(case.action).name,
+        "severity": top.severity,
+        "alerts": " ".join(alert.alert_id for alert in case.alerts),
+        "summary": case.sentence,
+        "reasons": "; ".join(reasons),
+        "gained_usd": top.gained_usd,
+        "lost_usd": top.lost_usd,
+        "anomaly_score": top.score,
+        "attack_score": top.attack_score,
+        "orphaned": top.orphaned,
+        "state": triage.state,
+        "triaged_by": triage.author,
+        "triaged_at": None if triage.changed_at is None else iso(triage.changed_at),
+        "note": triage.note,
+        "true_positive": verdicts.count(True),
+        "false_positive": verdicts.count(False),
+        "link": transaction_link(top.chain_id, top.tx_hash),
+    }
+
+
+def _with_alerts(case: Case) -> dict[str, Any]:
+    """The alerts as objects, in place of their ids and reasons in one text."""
+    return {
+        "alerts": [
+            {
+                "id": alert.id,
+                "alert_id": alert.alert_id,
+                "name": alert.name,
+                "severity": alert.severity,
+                "action": Action(alert.action).name,
+                "reason": alert.reason,
+                "feedback": [asdict(one) for one in alert.feedback],
+            }
+            for alert in case.alerts
+        ]
+    }

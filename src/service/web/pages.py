@@ -1,5 +1,6 @@
 """The routes of the web pages."""
 
+import hashlib
 from collections.abc import Callable, Coroutine
 from typing import Annotated, Any, Final, Literal
 
@@ -80,9 +81,31 @@ def show_overview(request: Request, span: str = "") -> Response:
 
 @router.get("/ui/alerts")
 def show_alerts(request: Request) -> Response:
-    """Alerts, with filter, sorting and feedback."""
+    """Alerts by transaction, with filter, sorting and triage."""
     values = alerts.read(service_of(request), request.query_params)
     return _shown(request, "alerts.html", "alerts", values)
+
+
+@router.get("/ui/alerts.{kind}")
+def export_alerts(request: Request, kind: Literal["csv", "json"]) -> Response:
+    """The alerts that the page would list, all pages of it, as a file."""
+    return alerts.export(service_of(request), request.query_params, kind)
+
+
+@router.post("/ui/triage")
+def post_triage(
+    request: Request,
+    mark: _Text,
+    alert: Annotated[list[str], Form()] = [],  # noqa: B006 - FastAPI copies it
+    csrf: _Text = "",
+    note: Annotated[str, Form(max_length=MAX_NOTE)] = "",
+    back: _Text = "",
+) -> Response:
+    """Sets the state of the transactions of the ticked alerts, then returns to the page."""
+    check_token(request, csrf)
+    author = request.state.client_name
+    alerts.mark(service_of(request), alert, mark, author=author, note=note)
+    return RedirectResponse(back_to(back, "/ui/alerts"), 303)
 
 
 @router.post("/ui/alerts/{alert}/feedback")
@@ -191,6 +214,10 @@ def _shown(request: Request, template: str, section: str, values: dict[str, Any]
         explorer=explorer_of(service.chain_id, is_demo=service.is_demo),
         **values,
     )
+    # Not for a cache, but for a script that asks whether the page has changed.
+    response.headers["etag"] = f'"{hashlib.sha256(response.body).hexdigest()[:32]}"'
+    if request.headers.get("if-none-match") == response.headers["etag"]:
+        return Response(status_code=304, headers={"etag": response.headers["etag"]})
     keep_token(request, response, token)
     return response
 

@@ -6,8 +6,9 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, and_, select
+from sqlalchemy import Connection, and_, select, tuple_
 
+from src.service.database.cases import CaseKey
 from src.service.database.tables import alerts, decisions, features, tokens, transactions, transfers
 
 COMPARED: Final = 2_000
@@ -49,29 +50,41 @@ class Company:
     similar: list[Similar]
 
 
-def known_alert_ids(connection: Connection, chain_id: int) -> Sequence[str]:
+def known_alert_ids(connection: Connection) -> Sequence[str]:
     """The alert ids in the database."""
-    found = select(alerts.c.alert_id).where(alerts.c.chain_id == chain_id).distinct()
-    return connection.scalars(found.order_by(alerts.c.alert_id)).all()
+    query = select(alerts.c.alert_id).distinct().order_by(alerts.c.alert_id)
+    return connection.scalars(query).all()
+
+
+def known_chains(connection: Connection) -> Sequence[int]:
+    """The chains with alerts in the database."""
+    query = select(alerts.c.chain_id).distinct().order_by(alerts.c.chain_id)
+    return connection.scalars(query).all()
 
 
 def tokens_moved(
-    connection: Connection, chain_id: int, hashes: Collection[str]
-) -> dict[str, list[tuple[str, str]]]:
-    """(address, label) of a few tokens that each transaction moves, by hash."""
+    connection: Connection, keys: Collection[CaseKey]
+) -> dict[CaseKey, list[tuple[str, str]]]:
+    """(address, label) of a few tokens that each transaction moves."""
     rows = connection.execute(
-        select(transfers.c.tx_hash, transfers.c.token, tokens.c.symbol, tokens.c.impersonates)
+        select(
+            transfers.c.chain_id,
+            transfers.c.tx_hash,
+            transfers.c.token,
+            tokens.c.symbol,
+            tokens.c.impersonates,
+        )
         .distinct()
         .outerjoin(
             tokens,
             and_(tokens.c.chain_id == transfers.c.chain_id, tokens.c.address == transfers.c.token),
         )
-        .where(transfers.c.chain_id == chain_id, transfers.c.tx_hash.in_(list(hashes)))
+        .where(tuple_(transfers.c.chain_id, transfers.c.tx_hash).in_(list(keys)))
         .order_by(transfers.c.tx_hash, transfers.c.token)
     )
-    found: dict[str, list[tuple[str, str]]] = {}
+    found: dict[CaseKey, list[tuple[str, str]]] = {}
     for row in rows:
-        own = found.setdefault(row.tx_hash, [])
+        own = found.setdefault((row.chain_id, row.tx_hash), [])
         if len(own) < _MAX_TOKENS_SHOWN:
             # A list of alerts has no room for symbol and address: a dubious symbol is left out.
             plain = row.symbol and not row.impersonates

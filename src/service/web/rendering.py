@@ -1,16 +1,20 @@
-"""HTML rendering with Jinja, which escapes everything."""
+"""HTML rendering with Jinja, which escapes everything; files to save."""
 
+import csv
 import functools
 import hashlib
+import io
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from starlette.responses import HTMLResponse
+from starlette.responses import HTMLResponse, Response
 
 from src.chain.names.book import AddressBook
 from src.chain.networks import network
-from src.chain.text import short
+from src.chain.text import plain_cell, short
 from src.detection.records import Action
 from src.service import formatting as text
 
@@ -36,6 +40,7 @@ def environment(names: AddressBook) -> Environment:
         number=text.number,
         exact_amount=text.exact_amount,
         percent=text.percent,
+        score=text.score,
         signed=text.signed,
         moment=text.moment,
         iso=text.iso,
@@ -44,7 +49,7 @@ def environment(names: AddressBook) -> Environment:
         with_names=names.with_names,
         action=lambda value: Action(value).name,
     )
-    made.globals.update(asset=_asset, name_of=names.name_of)
+    made.globals.update(asset=_asset, name_of=names.name_of, network=network)
     return made
 
 
@@ -60,6 +65,28 @@ def page(template: str, names: AddressBook, *, status: int = 200, **values: Any)
     content = environment(names).get_template(template).render(values)
     # Browsers then send `Origin` with our forms, which the guard checks, but no referrer to others.
     return HTMLResponse(content, status, {"referrer-policy": "same-origin"})
+
+
+def csv_file(name: str, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> Response:
+    """Rows as a CSV file to save, in which no cell is a formula; None is an empty cell."""
+    out = io.StringIO()
+    writer = csv.DictWriter(out, columns, extrasaction="ignore", lineterminator="\r\n")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow(
+            {key: plain_cell(one) if isinstance(one, str) else one for key, one in row.items()}
+        )
+    return Response(out.getvalue(), headers=_saved_as(name), media_type="text/csv")
+
+
+def json_file(name: str, content: Any) -> Response:
+    """A JSON file to save."""
+    content_text = json.dumps(content, ensure_ascii=False, allow_nan=False, indent=1)
+    return Response(content_text, headers=_saved_as(name), media_type="application/json")
+
+
+def _saved_as(name: str) -> dict[str, str]:
+    return {"content-disposition": f'attachment; filename="{name}"'}
 
 
 def explorer_of(chain_id: int, *, is_demo: bool) -> str | None:

@@ -1,0 +1,228 @@
+"""Cases: transactions with alerts, as a person works on them, and their triage."""
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from sqlalchemy import ColumnElement, Connection, Select, func, select, tuple_
+
+from src.service.database.alerts import (
+    SEVERITIES,
+    Alert,
+    AlertFilter,
+    State,
+    condition_of,
+    give_feedback,
+    read_alerts,
+    severity_rank,
+)
+from src.service.database.decisions import find_summaries
+from src.service.database.engine import put
+from src.service.database.tables import alerts, triage
+
+CaseSort = Literal["time", "severity", "action", "score", "gained"]
+CaseKey = tuple[int, str]
+"""Chain id and hash of a transaction."""
+
+_CHUNK: Final = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Triage:
+    """What a person has done about a transaction.
+
+    Attributes:
+        state: of the work.
+        author: who set it; "" where nobody has.
+        note: theirs; may be empty.
+        changed_at: Unix seconds; None where nobody has.
+    """
+
+    state: State = "new"
+    author: str = ""
+    note: str = ""
+    changed_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A transaction with its alerts.
+
+    Attributes:
+        alerts: all of them, the most severe first.
+        triage: what has been done about it.
+        sentence: who gained and lost what; the top alert's description where that is unknown.
+    """
+
+    alerts: tuple[Alert, ...]
+    triage: Triage
+    sentence: str
+
+    @property
+    def top(self) -> Alert:
+        """The most severe alert; what it says of the transaction, the others say too."""
+        return self.alerts[0]
+
+    @property
+    def action(self) -> int:
+        """The most drastic action of its alerts."""
+        return max(alert.action for alert in self.alerts)
+
+    @property
+    def verdicts(self) -> dict[str, bool]:
+        """Author -> whether the newest feedback by them says that it is a true positive."""
+        given = sorted(
+            (one for alert in self.alerts for one in alert.feedback), key=lambda one: one.given_at
+        )
+        return {one.author: one.is_true_positive for one in given}
+
+
+def list_cases(
+    connection: Connection,
+    wanted: AlertFilter,
+    *,
+    sort: CaseSort = "time",
+    descending: bool = True,
+    limit: int = 50,
+    offset: int = 0,
+) -> tuple[list[Case], int]:
+    """A page of the cases with an alert that matches, and the total number of such cases."""
+    groups = _grouped(wanted)
+    total = connection.execute(select(func.count()).select_from(groups.subquery())).scalar_one()
+    page = _ordered(groups, sort, descending=descending).limit(limit).offset(offset)
+    keys = [(row.chain_id, row.tx_hash) for row in connection.execute(page)]
+    return find_cases(connection, keys), total
+
+
+def all_cases(
+    connection: Connection,
+    wanted: AlertFilter,
+    *,
+    sort: CaseSort = "time",
+    descending: bool = True,
+    limit: int,
+) -> Iterator[Case]:
+    """The first cases with an alert that matches, read in chunks."""
+    query = _ordered(_grouped(wanted), sort, descending=descending).limit(limit)
+    keys = [(row.chain_id, row.tx_hash) for row in connection.execute(query)]
+    for start in range(0, len(keys), _CHUNK):
+        yield from find_cases(connection, keys[start : start + _CHUNK])
+
+
+def find_cases(connection: Connection, keys: Collection[CaseKey]) -> list[Case]:
+    """The cases of these transactions, in this order; without those that have no alerts."""
+    query = select(alerts).where(_is_one_of(alerts, keys))
+    found: dict[CaseKey, list[Alert]] = {}
+    for alert in read_alerts(connection, query):
+        found.setdefault((alert.chain_id, alert.tx_hash), []).append(alert)
+    states = {
+        (row.chain_id, row.tx_hash): Triage(row.state, row.author, row.note, row.changed_at)
+        for row in connection.execute(select(triage).where(_is_one_of(triage, keys)))
+    }
+    sentences = {
+        (chain_id, tx_hash): sentence
+        for chain_id, hashes in _by_chain(keys).items()
+        for tx_hash, sentence in find_summaries(connection, chain_id, hashes).items()
+    }
+    made = []
+    for key in keys:
+        if key in found:
+            own = tuple(sorted(found[key], key=_most_severe_first))
+            sentence = sentences.get(key) or own[0].description
+            made.append(Case(own, states.get(key, Triage()), sentence))
+    return made
+
+
+def _by_chain(keys: Collection[CaseKey]) -> dict[int, list[str]]:
+    hashes: dict[int, list[str]] = {}
+    for chain_id, tx_hash in keys:
+        hashes.setdefault(chain_id, []).append(tx_hash)
+    return hashes
+
+
+def cases_of(connection: Connection, numbers: Collection[int]) -> list[CaseKey]:
+    """The transactions of these alerts."""
+    query = (
+        select(alerts.c.chain_id, alerts.c.tx_hash)
+        .where(alerts.c.id.in_(list(numbers)))
+        .distinct()
+        .order_by(alerts.c.chain_id, alerts.c.tx_hash)
+    )
+    return [(row.chain_id, row.tx_hash) for row in connection.execute(query)]
+
+
+def set_triage(
+    connection: Connection,
+    keys: Sequence[CaseKey],
+    state: State,
+    *,
+    author: str,
+    note: str,
+    now: float,
+    is_true_positive: bool | None = None,
+) -> None:
+    """Set the state of transactions, with feedback on all their alerts where a verdict is given."""
+    rows = [
+        {
+            "chain_id": chain_id,
+            "tx_hash": tx_hash,
+            "state": state,
+            "author": author,
+            "note": note,
+            "changed_at": now,
+        }
+        for chain_id, tx_hash in keys
+    ]
+    put(connection, triage, rows)
+    if is_true_positive is None:
+        return
+    numbers = connection.scalars(select(alerts.c.id).where(_is_one_of(alerts, keys))).all()
+    for number in numbers:
+        give_feedback(
+            connection, number, author, is_true_positive=is_true_positive, note=note, now=now
+        )
+
+
+def count_states(connection: Connection, wanted: AlertFilter) -> dict[State, int]:
+    """The number of cases in each state, of those with an alert that matches."""
+    keys = _grouped(wanted).subquery()
+    state = func.coalesce(triage.c.state, "new")
+    rows = connection.execute(
+        select(state, func.count())
+        .select_from(
+            keys.outerjoin(
+                triage,
+                (triage.c.chain_id == keys.c.chain_id) & (triage.c.tx_hash == keys.c.tx_hash),
+            )
+        )
+        .group_by(state)
+    )
+    return {state: count for state, count in rows}  # noqa: C416 - rows are no pairs to mypy
+
+
+def _grouped(wanted: AlertFilter) -> Select[Any]:
+    keys = alerts.c.chain_id, alerts.c.tx_hash
+    return select(*keys).where(condition_of(wanted)).group_by(*keys)
+
+
+def _ordered(groups: Select[Any], sort: CaseSort, *, descending: bool) -> Select[Any]:
+    columns: dict[CaseSort, ColumnElement[Any]] = {
+        "time": alerts.c.block_timestamp,
+        "severity": severity_rank(),
+        "action": alerts.c.action,
+        "score": alerts.c.score,
+        "gained": alerts.c.gained_usd,
+    }
+    key, newest = func.max(columns[sort]), func.max(alerts.c.id)
+    if descending:
+        return groups.order_by(key.desc().nulls_last(), newest.desc())
+    return groups.order_by(key.asc().nulls_last(), newest.asc())
+
+
+def _is_one_of(table: Any, keys: Collection[CaseKey]) -> ColumnElement[bool]:
+    return tuple_(table.c.chain_id, table.c.tx_hash).in_(list(keys))
+
+
+def _most_severe_first(alert: Alert) -> tuple[int, int, int]:
+    rank = SEVERITIES.index(alert.severity) if alert.severity in SEVERITIES else -1
+    return -rank, -alert.action, alert.id

@@ -1,0 +1,60 @@
+// Asks for this page again every few seconds and shows what has changed in its [data-live] part.
+// What the reader is working on stays: a change is then announced instead.
+"use strict";
+(() => {
+  const EVERY_MS = 5000;
+  const part = document.querySelector("[data-live]");
+  const status = document.getElementById("live");
+  if (!part || !status) return;
+  let tag = null;
+  let shown = part.innerHTML;
+  let failures = 0;
+
+  const say = (text) => {
+    if (status.textContent !== text) status.textContent = text;
+  };
+  const isBusy = () =>
+    part.contains(document.activeElement) || part.querySelector("input:checked, details[open]") !== null;
+
+  function show(fresh) {
+    shown = fresh.innerHTML;
+    part.replaceChildren(...fresh.childNodes);
+    say(`Updated at ${new Date().toISOString().slice(11, 19)} UTC`);
+  }
+
+  function offer(fresh) {
+    const button = document.createElement("button");
+    button.className = "slim";
+    button.textContent = "Show the changes";
+    button.addEventListener("click", () => show(fresh));
+    status.replaceChildren("There are changes. ", button);
+  }
+
+  async function look() {
+    const headers = tag === null ? {} : { "If-None-Match": tag };
+    const answer = await fetch(location.href, { headers, cache: "no-store" });
+    if (answer.status === 304) return;
+    if (!answer.ok) throw new Error(String(answer.status));
+    tag = answer.headers.get("ETag");
+    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    const fresh = page.querySelector("[data-live]");
+    if (fresh === null || fresh.innerHTML === shown) return;
+    if (isBusy()) offer(fresh);
+    else show(fresh);
+  }
+
+  async function again() {
+    if (!document.hidden) {
+      try {
+        await look();
+        if (failures >= 3) say("The service answers again");
+        failures = 0;
+      } catch {
+        failures += 1;
+        if (failures === 3) say("The service does not answer; this page may be out of date");
+      }
+    }
+    setTimeout(again, EVERY_MS);
+  }
+  setTimeout(again, EVERY_MS);
+})();

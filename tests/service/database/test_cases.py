@@ -1,0 +1,129 @@
+"""Cases: alerts by transaction, and what people do about them."""
+
+import alembic.command
+from sqlalchemy import text
+
+from src.service.database import alerts, cases, decisions
+from src.service.database.alerts import AlertFilter
+from src.service.database.cases import Case, CaseKey
+from src.service.database.engine import Database, alembic_config
+from tests.conftest import TX_HASH
+from tests.service.database.rows import OTHER_HASH, decision, store, store_alert, transaction
+
+KEY, OTHER = (1, TX_HASH), (1, OTHER_HASH)
+MEDIUM = {"alert_id": "B", "severity": "Medium", "action": 1}
+
+
+def two_cases(database: Database) -> list[int]:
+    """Two alerts on one transaction, the more severe in the middle of three, and one on another."""
+    store(database, transaction(), transaction(tx_hash=OTHER_HASH))
+    return [
+        store_alert(database, **MEDIUM),
+        store_alert(database, alert_id="A"),
+        store_alert(
+            database, **MEDIUM, tx_hash=OTHER_HASH, score=0.9, gained_usd=None, block_timestamp=9
+        ),
+    ]
+
+
+def listed(database: Database, sort: cases.CaseSort = "time", **wanted: object) -> list[Case]:
+    with database.reading() as connection:
+        found, total = cases.list_cases(connection, AlertFilter(**wanted), sort=sort)
+    assert total == len(found)
+    return found
+
+
+def hashes(found: list[Case]) -> list[str]:
+    return [case.top.tx_hash for case in found]
+
+
+def triaged(database: Database, keys: list[CaseKey], state: alerts.State, **given: object) -> None:
+    usual = {"author": "ann", "note": "", "now": 3.0}
+    with database.writing() as connection:
+        cases.set_triage(connection, keys, state, **(usual | given))
+
+
+def test_a_transaction_is_one_case_with_the_most_severe_alert_on_top(database: Database) -> None:
+    two_cases(database)
+    first, second = listed(database)
+    assert [alert.alert_id for alert in first.alerts] == ["A", "B"]
+    assert first.action == 2
+    assert (first.top.tx_hash, second.top.tx_hash) == (TX_HASH, OTHER_HASH)
+
+
+def test_cases_are_sorted_by_the_highest_of_their_alerts(database: Database) -> None:
+    two_cases(database)
+    assert hashes(listed(database, "severity")) == [TX_HASH, OTHER_HASH]
+    assert hashes(listed(database, "action")) == [TX_HASH, OTHER_HASH]
+    assert hashes(listed(database, "score")) == [OTHER_HASH, TX_HASH]
+    assert hashes(listed(database, "gained")) == [TX_HASH, OTHER_HASH]  # unknown comes last
+    with database.reading() as connection:
+        found, total = cases.list_cases(
+            connection, AlertFilter(), sort="time", descending=False, limit=1, offset=1
+        )
+    assert (hashes(found), total) == ([TX_HASH], 2)
+
+
+def test_a_case_matches_with_any_alert_and_is_shown_with_all(database: Database) -> None:
+    two_cases(database)
+    (found,) = listed(database, severity="Critical")
+    assert len(found.alerts) == 2
+    assert len(listed(database, severity="Medium")) == 2
+    assert listed(database, chain_id=56) == []
+
+
+def test_triage_is_of_the_transaction_and_counted_by_state(database: Database) -> None:
+    two_cases(database)
+    triaged(database, [KEY], "in_work", note="looking")
+    (case,) = listed(database, state="in_work")
+    assert case.triage == cases.Triage("in_work", "ann", "looking", 3.0)
+    assert case.verdicts == {}
+    assert hashes(listed(database, state="new")) == [OTHER_HASH]
+    with database.reading() as connection:
+        assert cases.count_states(connection, AlertFilter()) == {"new": 1, "in_work": 1}
+    triaged(database, [KEY], "new", author="bob", now=4.0)
+    assert len(listed(database, state="new")) == 2
+
+
+def test_a_verdict_is_feedback_on_all_alerts_of_many_transactions(database: Database) -> None:
+    two_cases(database)
+    triaged(database, [KEY, OTHER], "done", is_true_positive=False, note="drill")
+    found = listed(database, state="done")
+    assert len(found) == 2
+    assert [case.verdicts for case in found] == [{"ann": False}] * 2
+    given = [one for case in found for alert in case.alerts for one in alert.feedback]
+    assert given == [alerts.Feedback("ann", is_true_positive=False, note="drill", given_at=3.0)] * 3
+    triaged(database, [KEY], "done", is_true_positive=True, now=5.0)
+    assert [case.verdicts for case in listed(database, "severity")] == [
+        {"ann": True},
+        {"ann": False},
+    ]
+
+
+def test_all_cases_are_those_of_the_pages(database: Database) -> None:
+    two_cases(database)
+    with database.reading() as connection:
+        assert list(cases.all_cases(connection, AlertFilter(), limit=10)) == listed(database)
+        assert len(list(cases.all_cases(connection, AlertFilter(), limit=1))) == 1
+        assert cases.cases_of(connection, [1, 2, 99]) == [KEY]
+
+
+def test_what_had_feedback_before_there_was_triage_is_done(database: Database) -> None:
+    first, second, _ = two_cases(database)
+    with database.writing() as connection:
+        alerts.give_feedback(connection, first, "ann", is_true_positive=True, note="a", now=3.0)
+        alerts.give_feedback(connection, second, "bob", is_true_positive=True, note="b", now=4.0)
+        alembic.command.downgrade(alembic_config(connection), "0010")
+    database.migrate()
+    with database.reading() as connection:
+        rows = connection.execute(text("SELECT tx_hash, state, author, note FROM triage")).all()
+    assert rows == [(TX_HASH, "done", "bob", "b")]
+
+
+def test_a_case_says_what_the_newest_decision_says(database: Database) -> None:
+    two_cases(database)
+    with database.writing() as connection:
+        for decider, at, summary in (("d1", 5.0, "old"), ("d2", 6.0, "new"), ("d3", 7.0, None)):
+            made = decision(decider=decider, decided_at=at, summary=summary)
+            decisions.store_decision(connection, made, {})
+    assert [case.sentence for case in listed(database)] == ["new", ""]
