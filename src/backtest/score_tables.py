@@ -18,9 +18,8 @@ import pyarrow.parquet as pq
 from pyarrow.csv import CSVWriter
 
 from src.backtest.executors.memory import keep_freed_memory
-from src.backtest.kernels.columns import hex_column
-from src.backtest.kernels.words import WORD_BYTES
 from src.backtest.output.rows import INVALID
+from src.backtest.scoring.columns import hex_column
 from src.backtest.scoring.scoring import Scorer
 from src.backtest.scoring.transactions import batch_of
 from src.datasets.tables import TableError, read_table
@@ -102,7 +101,7 @@ class _TableScorer:
         unscored = np.isnan(scores.score)
         prediction = np.where(scores.score >= self.threshold, ANOMALY, NORMAL)
         columns: dict[str, Any] = {
-            "tx_hash": hex_column(batch.tx_hash, WORD_BYTES).cast(pa.string()),
+            "tx_hash": hex_column(batch.tx_hash).cast(pa.string()),
             "anomaly_score": pa.array(scores.score, mask=unscored),
             "anomaly_percentile": pa.array(scores.percentile, mask=unscored),
             "prediction": pa.array(np.where(unscored, INVALID, prediction).tolist(), pa.string()),

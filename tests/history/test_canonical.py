@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from src.backtest.kernels import columns
-from src.backtest.kernels import words as loops
+from src.backtest.scoring import columns
 from src.backtest.scoring.transactions import batch_of
 from src.chain.transfers import NATIVE_EMITTERS
 from src.history.errors import HistoryError
@@ -57,8 +56,9 @@ def test_amounts_between_two_floats_round_to_even(bits):
     near = [2**bits + delta for delta in (-1, 0, 1)]
     near += [2**bits + k * half + d for k in (1, 2, 3) for d in (-1, 0, 1)]
     near = [v for v in near if 0 <= v < 2**256]
-    words = columns.words_of(pa.array([v.to_bytes(32, "big") for v in near], pa.binary(32)))
-    assert loops.to_floats(words).tolist() == [float(v) for v in near]
+    amounts = pa.array([v.to_bytes(32, "big") for v in near], pa.binary(32))
+    assert columns.floats_of(amounts).tolist() == [float(v) for v in near]
+    assert columns.floats_of(amounts.slice(1)).tolist() == [float(v) for v in near[1:]]
 
 
 @pytest.mark.parametrize(

@@ -127,7 +127,7 @@ class Job:
             **self._summary(rows, day),
             "first_block": part.first,
             "last_block": part.last,
-            "transfers": len(batch.payer),
+            "transfers": len(batch.amount),
             "orphans": part.orphans,
             "cpu_seconds": round(time.thread_time() - started, 3),
         }

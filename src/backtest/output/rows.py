@@ -8,11 +8,9 @@ from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from src.backtest.kernels.columns import hex_column
-from src.backtest.kernels.words import ADDRESS_BYTES, WORD_BYTES
+from src.backtest.scoring.columns import hex_column
 from src.backtest.scoring.decisions import Judged
 from src.backtest.scoring.scoring import Scores
 from src.backtest.scoring.transactions import TransactionBatch
@@ -100,12 +98,9 @@ def decision_rows(
         action[position] = answer.decision.action
         shadow[position] = max((verdict.action for verdict in answer.decision.shadow), default=0)
     anomaly = scores.score >= threshold
-    senders = hex_column(batch.sender, ADDRESS_BYTES)
-    if not batch.has_sender.all():
-        senders = pc.if_else(batch.has_sender, senders, pa.scalar(None, senders.type))
     return SliceRows(
-        tx_hash=hex_column(batch.tx_hash, WORD_BYTES),
-        from_address=senders,
+        tx_hash=hex_column(batch.tx_hash),
+        from_address=hex_column(batch.sender),
         batch=batch,
         judged=judged,
         alerts=np.flatnonzero(anomaly | (action > 0) | (shadow > 0)),

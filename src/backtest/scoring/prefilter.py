@@ -1,50 +1,46 @@
-"""Cheap vectorised conditions that select the transactions for each detector.
+"""Cheap vectorised conditions that select the transactions that detectors must evaluate.
 
-Detectors are written in Python and take tens of microseconds per transaction, but a history has
-billions. So each has a condition here that is *necessary* for a verdict other than `ALLOW`:
-transactions that fail it need not be evaluated. A condition may select too many transactions, never
-too few: the tests compare each one with its detector on all transactions. A detector without a
-condition evaluates everything.
+Detectors are written in Python and take hundreds of microseconds per transaction, but a history has
+billions. So each has a condition here that is *necessary* for a verdict other than `ALLOW`. A
+condition may select too many transactions, never too few: the tests compare each one with its
+detector on all transactions. A detector without a condition evaluates everything.
 
-A transaction that fails a detector's condition may still need its verdict, because another detector
-reports it or because it is an anomaly. The detector then gets the transaction without its
-transfers, which must not change the verdict; the tests check this as well.
+Amounts here are rounded to 53 bits, so everything that could be true within rounding counts as
+true.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from src.backtest.kernels.balances import (
-    may_be_drained,
-    may_mint,
-    may_profit,
-    names_strangers,
-)
-from src.backtest.kernels.columns import SECRET
-from src.backtest.kernels.look_alikes import may_look_alike
+from src.backtest.scoring.columns import hex_column, words_of
 from src.backtest.scoring.scoring import Scores
 from src.backtest.scoring.transactions import TransactionBatch
 from src.detection.counterparties import FIRST_DIGITS, LAST_DIGITS
 from src.detection.detectors.fresh_account_large_value import large_amount
 from src.detection.detectors.supervised import ATTACK_REVIEW_AT
+from src.detection.features.flows import NET_TOLERANCE, ZERO_ACCOUNT
 from src.detection.features.view import View
 from src.detection.forest.manifest import TokenAmounts
+from src.detection.records import NEGLIGIBLE_SHARE
 
 Mask = NDArray[np.bool_]
+Parameters = Mapping[str, Any]
 
-_DIGIT_BITS = 4
+_HALF_OF_64_BITS = 2.0**63
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
-    """Inputs of the conditions besides transactions and scores.
+class Considered:
+    """What the conditions read.
 
     Attributes:
-        parameters: the detector's, from the policy.
+        batch, scores: the transactions.
         anomaly_threshold: scores at or above it are anomalies.
         token_amounts: usual amounts of each known token.
         impersonators: contracts whose symbol looks like a well-known token's.
@@ -53,7 +49,8 @@ class Surroundings:
         view: the transfers between parties.
     """
 
-    parameters: Mapping[str, float | None]
+    batch: TransactionBatch
+    scores: Scores
     anomaly_threshold: float
     token_amounts: Mapping[str, TokenAmounts]
     impersonators: frozenset[str]
@@ -62,42 +59,51 @@ class Surroundings:
     view: View
 
 
-Condition = Callable[[TransactionBatch, Scores, Surroundings], Mask]
-
-
-def candidates(
-    detector: str, batch: TransactionBatch, scores: Scores, around: Surroundings
-) -> Mask:
+def candidates(detector: str, seen: Considered, parameters: Parameters) -> Mask:
     """Transactions that this detector must evaluate, shape (n_tx,)."""
     condition = CONDITIONS.get(detector)
-    if condition is None:
-        return np.ones(len(batch), np.bool_)
-    return condition(batch, scores, around)
+    return np.ones(len(seen.batch), np.bool_) if condition is None else condition(seen, parameters)
 
 
-def look_alike_rows(batch: TransactionBatch) -> Mask:
-    """Transfers that can be part of a look-alike: an account has counterparties that read alike.
+def look_alike_rows(batch: TransactionBatch) -> NDArray[np.int64]:
+    """Transfers of accounts that have two counterparties that read alike.
 
-    Shape (n_transfers,). The rest could be left out of a `CounterpartyBook` that forgets nothing.
+    The rest could be left out of a `CounterpartyBook` that forgets nothing.
     """
-    transfers = batch.transfers
-    found: Mask = may_look_alike(
-        transfers.sender, transfers.recipient, batch.payer, batch.payee,
-        _DIGIT_BITS * FIRST_DIGITS, _DIGIT_BITS * LAST_DIGITS, SECRET,
-    )  # fmt: skip
-    return found
+    text, transfers = hex_column(batch.accounts), batch.transfers
+    head = pc.utf8_slice_codeunits(text, 2, 2 + FIRST_DIGITS)
+    tail = pc.utf8_slice_codeunits(text, -LAST_DIGITS)
+    joined = pc.binary_join_element_wise(head, tail, pa.scalar("", text.type))
+    look = np.asarray(joined.dictionary_encode().indices, np.int64)
+    shared = (np.bincount(look) > 1)[look]
+    one, two = transfers.sender, transfers.recipient
+    between = (one != two) & (one != ZERO_ACCOUNT) & (two != ZERO_ACCOUNT)
+    rows = np.flatnonzero(between & (shared[one] | shared[two]))
+    account, other = np.append(one[rows], two[rows]), np.append(two[rows], one[rows])
+    relation = account * len(look) + look[other]  # one for all others who read alike
+    others = pa.table({"relation": relation, "other": other}).group_by("relation")
+    bounds = others.aggregate([("other", "min"), ("other", "max")])
+    differs = pc.not_equal(bounds["other_min"], bounds["other_max"])
+    found = np.isin(relation, bounds["relation"].filter(differs).to_numpy())
+    return rows[found.reshape(2, -1).any(axis=0)]
 
 
-def owners(batch: TransactionBatch, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+def owners(offsets: NDArray[np.int64], rows: NDArray[np.int64]) -> NDArray[np.int64]:
     """The transactions of some transfers."""
-    found: NDArray[np.int64] = np.searchsorted(batch.transfers.offsets, rows, side="right") - 1
+    found: NDArray[np.int64] = np.searchsorted(offsets, rows, side="right") - 1
     return found
 
 
-def _any(batch: TransactionBatch, rows: Mask) -> Mask:
+def _with(batch: TransactionBatch, rows: Mask) -> Mask:
     """Transactions with such a transfer."""
     found = np.zeros(len(batch), np.bool_)
-    found[owners(batch, np.flatnonzero(rows))] = True
+    found[owners(batch.transfers.offsets, np.flatnonzero(rows))] = True
+    return found
+
+
+def _at(batch: TransactionBatch, transactions: pa.ChunkedArray) -> Mask:
+    found = np.zeros(len(batch), np.bool_)
+    found[transactions.to_numpy()] = True
     return found
 
 
@@ -106,94 +112,135 @@ def _listed(batch: TransactionBatch, wanted: frozenset[str]) -> Mask:
     return np.array([token in wanted for token in batch.transfers.token_addresses], np.bool_)
 
 
-def _large(batch: TransactionBatch, around: Surroundings) -> NDArray[np.float64]:
+def _large(seen: Considered, parameters: Parameters) -> NDArray[np.float64]:
     """The threshold of large amounts by token id; infinite for unknown tokens."""
-    deviations = around.parameters["min_deviations"]
-    assert deviations is not None  # noqa: S101  it has a default
-    known = around.token_amounts
-    large = [
-        large_amount(known[token], deviations) if token in known else np.inf
-        for token in batch.transfers.token_addresses
-    ]
-    return np.array(large, np.float64)
+    known = seen.token_amounts
+    return np.array(
+        [
+            large_amount(known[token], parameters["min_deviations"]) if token in known else np.inf
+            for token in seen.batch.transfers.token_addresses
+        ],
+        np.float64,
+    )
 
 
-def _isolation_forest(_batch: TransactionBatch, scores: Scores, around: Surroundings) -> Mask:
-    review_at = around.parameters["review_at"]
-    high = scores.score >= (around.anomaly_threshold if review_at is None else review_at)
-    return high | np.isnan(scores.score) if around.parameters["review_unscored"] else high
+def _isolation_forest(seen: Considered, parameters: Parameters) -> Mask:
+    review_at, score = parameters["review_at"], seen.scores.score
+    high = score >= (seen.anomaly_threshold if review_at is None else review_at)
+    return high | np.isnan(score) if parameters["review_unscored"] else high
 
 
-def _informational(_batch: TransactionBatch, scores: Scores, around: Surroundings) -> Mask:
-    """Never asks for more than `ALLOW`: only what is reported anyway needs its word."""
-    is_reported = (scores.score >= around.anomaly_threshold) | np.isnan(scores.score)
-    return is_reported | (scores.attack >= ATTACK_REVIEW_AT)
+def _supervised(seen: Considered, parameters: Parameters) -> Mask:
+    review_at = parameters["review_at"]
+    return seen.scores.attack >= (ATTACK_REVIEW_AT if review_at is None else review_at)
 
 
-def _supervised(_batch: TransactionBatch, scores: Scores, around: Surroundings) -> Mask:
-    review_at = around.parameters["review_at"]
-    return scores.attack >= (ATTACK_REVIEW_AT if review_at is None else review_at)
+def _impersonated_token(seen: Considered, _: Parameters) -> Mask:
+    listed = _listed(seen.batch, seen.impersonators)
+    return _with(seen.batch, listed[seen.batch.transfers.token])
 
 
-def _impersonated_token(batch: TransactionBatch, _scores: Scores, around: Surroundings) -> Mask:
-    listed = _listed(batch, around.impersonators)
-    if not listed.any():
-        return np.zeros(len(batch), np.bool_)
-    return _any(batch, listed[batch.transfers.token])
+def _address_poisoning(seen: Considered, _: Parameters) -> Mask:
+    """A look-alike, or nothing moved in the name of a stranger who moves nothing in earnest."""
+    moved = seen.batch.transfers
+    counterfeit = _listed(seen.batch, seen.impersonators)[moved.token]
+    tx = owners(moved.offsets, np.arange(len(moved.token)))
+    is_nothing = (moved.amount == 0.0) | counterfeit  # only 0 is rounded to 0
+    concerned = _with(seen.batch, is_nothing)[tx]
+    earnest = concerned & ~is_nothing
+    first, second = (tx * moved.n_accounts + side for side in (moved.sender, moved.recipient))
+    suspect = is_nothing & (moved.sender != moved.origin[tx]) & (moved.sender != moved.recipient)
+    suspect &= (moved.sender != ZERO_ACCOUNT) & (moved.recipient != ZERO_ACCOUNT)
+    suspect[suspect] = ~np.isin(first[suspect], np.append(first[earnest], second[earnest]))
+    return seen.look_alike | _with(seen.batch, suspect)
 
 
-def _address_poisoning(batch: TransactionBatch, _scores: Scores, around: Surroundings) -> Mask:
-    """A look-alike, or zero transfers in the name of an account without real transfers."""
-    transfers = batch.transfers
-    return around.look_alike | names_strangers(
-        transfers.offsets, transfers.token, transfers.sender, transfers.recipient,
-        transfers.amount, _listed(batch, around.impersonators), transfers.origin,
-        transfers.n_accounts,
-    )  # fmt: skip
+def _fresh_account(seen: Considered, parameters: Parameters) -> Mask:
+    nonce, transfers = seen.batch.nonce, seen.batch.transfers
+    is_fresh: Mask = (nonce >= 0) & (nonce <= parameters["max_nonce"])
+    is_large = transfers.amount >= _large(seen, parameters)[transfers.token]
+    return is_fresh & _with(seen.batch, is_large)
 
 
-def _fresh_account(batch: TransactionBatch, _scores: Scores, around: Surroundings) -> Mask:
-    max_nonce = around.parameters["max_nonce"]
-    assert max_nonce is not None  # noqa: S101  it has a default
-    fresh = (batch.nonce >= 0) & (batch.nonce <= max_nonce)
-    transfers = batch.transfers
-    return fresh & _any(batch, transfers.amount >= _large(batch, around)[transfers.token])
+def _flash_loan(seen: Considered, parameters: Parameters) -> Mask:
+    """Some party pays another a token and is paid the same by it."""
+    rows, tx = _of_long(seen.view, parameters["min_transfers"])
+    view = seen.view.transfers
+    one, two = view.sender[rows], view.recipient[rows]
+    pairs = {
+        "tx": tx, "token": view.token[rows], "low": np.minimum(one, two),
+        "high": np.maximum(one, two), "direction": np.where(one == two, np.arange(len(one)), one),
+    }  # fmt: skip
+    table = pa.table(pairs).group_by(["tx", "token", "low", "high"], use_threads=False)
+    found = table.aggregate([("direction", "min"), ("direction", "max")])
+    both = pc.not_equal(found["direction_min"], found["direction_max"])
+    return _at(seen.batch, found.filter(both)["tx"])
 
 
-def _flash_loan(batch: TransactionBatch, _scores: Scores, around: Surroundings) -> Mask:
-    min_transfers = around.parameters["min_transfers"]
-    assert min_transfers is not None  # noqa: S101  it has a default
-    view = around.view
-    return may_profit(view.transfers, around.values, batch.called, view.party, int(min_transfers))
+def _drained_account(seen: Considered, parameters: Parameters) -> Mask:
+    """Some account loses enough tokens and gains no more than trifles."""
+    min_tokens, moved = parameters["min_tokens"], seen.view.transfers
+    rows, tx = _of_long(seen.view, min_tokens)
+    amount, token = moved.amount[rows], moved.token[rows]
+    worth = np.zeros(len(seen.batch))
+    np.maximum.at(worth, tx, amount * seen.values[token])
+    low = words_of(seen.batch.amount)[seen.view.position[rows], -1]
+    flows = pa.table(
+        {
+            "tx": np.tile(tx, 2), "token": np.tile(token, 2),
+            "account": np.append(moved.sender[rows], moved.recipient[rows]),
+            "net": np.append(-amount, amount), "gross": np.tile(amount, 2),
+            "low": np.append(-low, low),  # modulo 2**64: 0 where the balance is exactly 0
+        }
+    ).group_by(["tx", "token", "account"], use_threads=False)  # fmt: skip
+    flow = flows.aggregate([(name, "sum") for name in ("net", "gross", "low")])
+    tx, token, account, net, gross, low = (column.to_numpy() for column in flow.columns)
+    doubt = NET_TOLERANCE * gross
+    is_zero = (np.abs(net) <= doubt) & (low == 0) & (doubt < _HALF_OF_64_BITS)
+    value, trifle = seen.values[token] * net, worth[tx] * NEGLIGIBLE_SHARE * (1 + NET_TOLERANCE)
+    signer = np.where(seen.batch.has_sender, seen.batch.transfers.origin, np.int32(-1))
+    other = (account != signer[tx]) & (account != seen.batch.called[tx])
+    other &= (account != ZERO_ACCOUNT) & (account < seen.batch.transfers.n_accounts)
+    changes = pa.table(
+        {
+            "tx": tx, "account": account,
+            "lost": ((net < doubt) & (gross > 0) & ~is_zero).astype(np.int64),
+            "gained": (net > doubt) & ~((value > 0) & (value < trifle)),
+        }
+    ).filter(other).group_by(["tx", "account"], use_threads=False)  # fmt: skip
+    found = changes.aggregate([("lost", "sum"), ("gained", "any")])
+    drained = pc.and_not(pc.greater_equal(found["lost_sum"], min_tokens), found["gained_any"])
+    return _at(seen.batch, found.filter(drained)["tx"])
 
 
-def _drained_account(batch: TransactionBatch, _scores: Scores, around: Surroundings) -> Mask:
-    min_tokens = around.parameters["min_tokens"]
-    assert min_tokens is not None  # noqa: S101  it has a default
-    view, transfers = around.view, batch.transfers
-    return may_be_drained(
-        view.transfers, batch.amount[view.position], around.values,
-        np.where(batch.has_sender, transfers.origin, np.int32(-1)), batch.called,
-        transfers.n_accounts, int(min_tokens),
-    )  # fmt: skip
+def _of_long(view: View, min_transfers: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Transfers of transactions with so many, and these transactions."""
+    offsets = view.transfers.offsets
+    counts = np.diff(offsets)
+    rows = np.flatnonzero(np.repeat(counts >= min_transfers, counts))
+    return rows, owners(offsets, rows)
 
 
-def _disproportionate_mint(batch: TransactionBatch, _scores: Scores, around: Surroundings) -> Mask:
+def _disproportionate_mint(seen: Considered, parameters: Parameters) -> Mask:
     """Ignores burns, which the detector subtracts from mints."""
-    transfers = batch.transfers
-    return may_mint(
-        transfers.offsets, transfers.token, transfers.sender, transfers.amount,
-        _large(batch, around),
-    )  # fmt: skip
+    transfers, large = seen.batch.transfers, _large(seen, parameters)
+    rows = np.flatnonzero(transfers.sender == ZERO_ACCOUNT)
+    columns = {
+        "tx": owners(transfers.offsets, rows), "token": transfers.token[rows],
+        "amount": transfers.amount[rows],
+    }  # fmt: skip
+    minted = pa.table(columns).group_by(["tx", "token"], use_threads=False)
+    tx, token, amount = minted.aggregate([("amount", "sum")]).columns
+    limit = large[token.to_numpy()] * (1 - NET_TOLERANCE)
+    return _at(seen.batch, tx.filter(pa.array(amount.to_numpy() >= limit)))
 
 
-BLIND_TO_TRANSFERS: Final = frozenset({"isolation_forest", "known_bad_address", "supervised"})
-"""Detectors that never read transfers or tokens."""
+def _never(seen: Considered, _: Parameters) -> Mask:
+    """Never asks for more than `ALLOW` here: evaluated on what others select."""
+    return np.zeros(len(seen.batch), np.bool_)
 
-INFORMATIONAL: Final = frozenset({"arbitrage", "balanced", "fresh_contract_drain"})
-"""Detectors that never ask for more than `ALLOW` here: evaluated on what others report."""
 
-CONDITIONS: Final[Mapping[str, Condition]] = {
+CONDITIONS: Final[Mapping[str, Callable[[Considered, Parameters], Mask]]] = {
     "isolation_forest": _isolation_forest,
     "impersonated_token": _impersonated_token,
     "address_poisoning": _address_poisoning,
@@ -201,9 +248,9 @@ CONDITIONS: Final[Mapping[str, Condition]] = {
     "flash_loan_profit": _flash_loan,
     "drained_account": _drained_account,
     "disproportionate_mint": _disproportionate_mint,
-    "known_bad_address": lambda batch, _scores, _around: np.zeros(len(batch), np.bool_),
     "supervised": _supervised,
-    "fresh_contract_drain": _informational,  # the age of contracts is in no history
-    "arbitrage": _informational,
-    "balanced": _informational,
+    "known_bad_address": _never,  # the list would apply today's knowledge to the past
+    "fresh_contract_drain": _never,  # the age of contracts is in no history
+    "arbitrage": _never,
+    "balanced": _never,
 }

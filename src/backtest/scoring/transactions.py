@@ -1,16 +1,19 @@
 """The transactions of a slice as the arrays that features and detectors read."""
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from src.backtest.kernels import words as loops
-from src.backtest.kernels.accounts import number_accounts
-from src.backtest.kernels.columns import SECRET, Words, hex_texts, numbered, words_of
+from src.backtest.scoring.columns import floats_of, hex_column, numbered
 from src.detection.features.batch import TransferBatch
+from src.history.canonical import ADDRESS
+
+_ZERO_ADDRESS: Final = bytes(20)
+_NOBODY: Final = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,30 +21,27 @@ class TransactionBatch:
     """Transactions with at least one ERC-20 transfer, in order of block and position.
 
     Attributes:
-        tx_hash: words, shape (n_tx, 4).
+        tx_hash, sender, to: bytes; null where unknown or, of `to`, absent.
         block_number, timestamp, tx_index, nonce: -1 where unknown.
-        sender: words of `tx.from`; `has_sender` where it is known.
-        to: words of `tx.to`; `has_to` where there is one and it is known.
-        called: account id of `to` in `transfers`; -1 where it has no part in them.
-        transfers: what the features read; account ids are those of each transaction by itself.
-        payer, payee: address words, shape (n_transfers, 3).
-        amount: words, exact, shape (n_transfers, 4).
+        has_sender: where `sender` is known.
+        called: account id of `to`; -1 where there is none.
+        transfers: what the features read.
+        accounts: the address of each account id.
+        amount: of each transfer, bytes.
     """
 
-    tx_hash: Words
+    tx_hash: pa.Array
     block_number: NDArray[np.int64]
     timestamp: NDArray[np.int64]
     tx_index: NDArray[np.int64]
     nonce: NDArray[np.int64]
-    sender: Words
+    sender: pa.Array
+    to: pa.Array
     has_sender: NDArray[np.bool_]
-    to: Words
-    has_to: NDArray[np.bool_]
     called: NDArray[np.int32]
     transfers: TransferBatch
-    payer: Words
-    payee: Words
-    amount: Words
+    accounts: pa.Array
+    amount: pa.Array
 
     def __len__(self) -> int:
         return len(self.tx_hash)
@@ -49,71 +49,52 @@ class TransactionBatch:
 
 def batch_of(table: pa.Table) -> TransactionBatch:
     """The arrays of a slice of a history store (`history.canonical.SCHEMA`)."""
-    table = table.combine_chunks()
     lists = _array(table, "transfers")
-    offsets = np.asarray(lists.offsets, np.int64)
+    offsets = np.array(lists.offsets, np.int64)
     moved = lists.values.slice(int(offsets[0]), int(offsets[-1] - offsets[0]))
     offsets -= offsets[0]
-    token, payer, payee, amount = (
-        words_of(moved.field(name))
-        for name in ("token_address", "from_address", "to_address", "amount")
-    )
     sender, to = _array(table, "from_address"), _array(table, "to_address")
-    origin, called = _known_words(sender), _known_words(to)
-    has_to = _is_known(to)
-    payers, payees, origins, called_ids, n_accounts = number_accounts(
-        offsets, payer, payee, origin, called, has_to, SECRET
-    )
-    number, first = numbered(token)
+    zero = pa.array([_ZERO_ADDRESS], ADDRESS)  # has number 0
+    sides = [moved.field("from_address"), moved.field("to_address")]
+    known = [sender.fill_null(_ZERO_ADDRESS), to.fill_null(_ZERO_ADDRESS)]
+    number, accounts = numbered(pa.concat_arrays([zero, *sides, *known]))
+    payer, payee, origin, called = np.split(number[1:], np.cumsum([*map(len, sides), len(sender)]))
+    token, tokens = numbered(moved.field("token_address"))
+    amount = moved.field("amount")
     transfers = TransferBatch(
         offsets=offsets,
-        token=number,
-        sender=payers,
-        recipient=payees,
-        amount=loops.to_floats(amount),
-        origin=origins,
-        token_addresses=hex_texts(token[first], loops.ADDRESS_BYTES),
-        n_accounts=n_accounts,
+        token=token,
+        sender=payer,
+        recipient=payee,
+        amount=floats_of(amount),
+        origin=origin,
+        token_addresses=hex_column(tokens).to_pylist(),
+        n_accounts=len(accounts),
     )
     return TransactionBatch(
-        tx_hash=words_of(_array(table, "tx_hash")),
+        tx_hash=_array(table, "tx_hash"),
         block_number=_numbers(table, "block_number"),
         timestamp=_numbers(table, "block_timestamp"),
         tx_index=_numbers(table, "tx_index"),
         nonce=_numbers(table, "nonce"),
-        sender=origin,
+        sender=sender,
+        to=to,
         has_sender=_is_known(sender),
-        to=called,
-        has_to=has_to,
-        called=called_ids,
+        called=np.where(_is_known(to), called, np.int32(_NOBODY)),
         transfers=transfers,
-        payer=payer,
-        payee=payee,
+        accounts=accounts,
         amount=amount,
     )
 
 
 def _array(table: pa.Table, name: str) -> pa.Array:
-    column = table[name]
-    return column.chunk(0) if column.num_chunks else pa.array([], column.type)
+    return table[name].combine_chunks()
 
 
 def _is_known(array: pa.Array) -> NDArray[np.bool_]:
-    found: NDArray[np.bool_] = pc.is_valid(array).to_numpy(zero_copy_only=False)
-    return found
-
-
-def _known_words(array: pa.Array) -> Words:
-    """Words, 0 where null."""
-    words = words_of(array)
-    if array.null_count:
-        words[~_is_known(array)] = 0
-    return words
+    return np.asarray(array.is_valid())
 
 
 def _numbers(table: pa.Table, name: str) -> NDArray[np.int64]:
     """Whole numbers; -1 for null."""
-    column = _array(table, name)
-    if column.null_count:
-        column = pc.fill_null(column, -1)
-    return np.require(column.to_numpy(zero_copy_only=False), np.int64, ["C", "W"])
+    return np.array(pc.fill_null(_array(table, name), -1), np.int64)

@@ -1,1 +1,0 @@
-"""Compiled loops over arrays of transactions and transfers."""
