@@ -16,34 +16,31 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.openapi.docs import get_swagger_ui_html
-from fastapi.openapi.utils import get_openapi
 from fastapi.staticfiles import StaticFiles
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as NoConnection
 from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.routing import Match
+from starlette.types import Scope
 
 from src.chain.text import sanitise_text
 from src.monitoring import metrics
 from src.service.api import alerts, analysis, decisions, fraud, models, operations
+from src.service.api.description import TITLE, describe, operation_id
 from src.service.context import Service
 from src.service.database.engine import DatabaseLost
 from src.service.http.guard import App, Guard
-from src.service.http.problems import MEDIA_TYPE, Problem, ProblemDocument, our_mistake
+from src.service.http.problems import MEDIA_TYPE, Problem, our_mistake
 from src.service.settings import ServiceSettings, load_service_settings
 from src.settings import PROJECT_ROOT, Settings
 from src.utils.logger import log_to_stderr
 
-TITLE: Final = "Anomalous Token Transfers"
-_DESCRIPTION: Final = """\
-Finds anomalous token transfers on Ethereum and decides whether to allow, review or block them.
-
-Errors are [problem details](https://www.rfc-editor.org/rfc/rfc9457): 4xx state what to change in
-the request, 5xx contain the request id for the service's log.
-"""
 _DOCS_ASSETS: Final = Path(fastapi_offline.__file__).parent / "static"
 _INLINE_SCRIPT: Final = re.compile(r"<script>(.*?)</script>", re.DOTALL)
 _MAX_ERRORS: Final = 20
+_ASKED_HEADERS: Final = ("Authorization", "Content-Type", "If-None-Match", "Prefer", "X-API-Key")
+_SHOWN_HEADERS: Final = ("ETag", "Link", "Location", "X-Request-ID", "X-Total-Count")
 
 
 def create_app(settings: ServiceSettings | None = None, common: Settings | None = None) -> App:
@@ -67,10 +64,10 @@ def create_app(settings: ServiceSettings | None = None, common: Settings | None 
     app = FastAPI(
         title=TITLE,
         version=_version(),
-        description=_DESCRIPTION,
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
+        generate_unique_id_function=operation_id,
     )
     for router in (
         analysis.router,
@@ -89,8 +86,8 @@ def create_app(settings: ServiceSettings | None = None, common: Settings | None 
             CORSMiddleware,
             allow_origins=list(settings.cors_origins),
             allow_methods=["GET", "POST", "DELETE"],
-            allow_headers=["Authorization", "Content-Type", "X-API-Key", "Prefer"],
-            expose_headers=["X-Total-Count", "X-Request-ID", "Location"],
+            allow_headers=[*_ASKED_HEADERS],
+            expose_headers=[*_SHOWN_HEADERS],
         )
     return Guard(app, settings)
 
@@ -130,18 +127,7 @@ def _add_docs(app: FastAPI) -> None:
         return page
 
     def openapi() -> dict[str, Any]:
-        if app.openapi_schema is None:
-            schema = get_openapi(
-                title=TITLE, version=app.version, description=_DESCRIPTION, routes=app.routes
-            )
-            parts = schema["components"]
-            parts["schemas"]["ProblemDocument"] = ProblemDocument.model_json_schema()
-            parts["securitySchemes"] = {
-                "bearer": {"type": "http", "scheme": "bearer"},
-                "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
-            }
-            schema["security"] = [{"bearer": []}, {"key": []}, {}]
-            app.openapi_schema = schema
+        app.openapi_schema = app.openapi_schema or describe(app)
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]
@@ -157,6 +143,8 @@ def _add_error_handlers(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def on_invalid(request: Request, error: RequestValidationError) -> Response:
         metrics.error_occurred(error)
+        if any(one["type"] == "json_invalid" for one in error.errors()):
+            return _answer(request, Problem(400, "The body is not JSON."))
         errors = [
             {
                 "where": [sanitise_text(str(part)) for part in one["loc"]],
@@ -169,8 +157,12 @@ def _add_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def on_http_error(request: Request, error: HTTPException) -> Response:
-        detail = sanitise_text(str(error.detail), 200)
-        return _answer(request, Problem(error.status_code, detail, headers=error.headers))
+        detail, headers = sanitise_text(str(error.detail), 200), dict(error.headers or {})
+        if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            headers = {"Allow": ", ".join(_methods(app, request.scope))}
+            if request.method == "OPTIONS":
+                return Response(status_code=204, headers=headers)
+        return _answer(request, Problem(error.status_code, detail, headers=headers))
 
     @app.exception_handler(SQLAlchemyError)
     async def on_database_error(request: Request, error: SQLAlchemyError) -> Response:
@@ -189,6 +181,18 @@ def _add_error_handlers(app: FastAPI) -> None:
     async def on_mistake(request: Request, error: Exception) -> Response:
         del error  # the guard logs it
         return _answer(request, our_mistake())
+
+
+def _methods(app: FastAPI, scope: Scope) -> list[str]:
+    """The methods of a path, over all of its routes; the framework names only the first's."""
+
+    def is_served(method: str) -> bool:
+        # Matching leaves traces in a scope.
+        asked = {"type": "http", "path": scope["path"], "root_path": "", "method": method}
+        return any(route.matches(asked)[0] is Match.FULL for route in app.routes)
+
+    served = [method for method in ("GET", "POST", "PUT", "PATCH", "DELETE") if is_served(method)]
+    return [*served, *(["HEAD"] if "GET" in served else []), "OPTIONS"]
 
 
 def _answer(request: Request, problem: Problem) -> Response:

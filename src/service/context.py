@@ -160,9 +160,7 @@ class Service:
         Raises:
             Problem: 404 for an unknown transaction, 502 or 504 when the node does not answer.
         """
-        with self.database.reading() as connection:
-            known = find_decision(connection, self.chain_id, tx_hash, self.decider.fingerprint)
-        if known is not None:
+        if (known := self.stored_decision(tx_hash)) is not None:
             return known
         try:
             transaction = self.node.transaction(tx_hash)
@@ -174,6 +172,11 @@ class Service:
         outcome = self.decider.decide(transaction)
         store_outcome(self.database, transaction, outcome)
         return outcome.decision
+
+    def stored_decision(self, tx_hash: str) -> StoredDecision | None:
+        """The stored decision by the model and policy in use, if there is one."""
+        with self.database.reading() as connection:
+            return find_decision(connection, self.chain_id, tx_hash, self.decider.fingerprint)
 
     def decide_all(self, closing: threading.Event) -> None:
         """Decide on every transaction of the demo's blocks, so that there are alerts."""

@@ -203,8 +203,8 @@ def test_a_range_without_transfers_gives_an_empty_list(client: TestClient) -> No
     ("content", "status"),
     [
         (b"", 422),
-        (b"{", 422),
-        (b"\xff\xfe", 422),
+        (b"{", 400),
+        (b"\xff\xfe", 400),
         (b"[" * 100_000, 400),
         (b'{"start_block": NaN}', 422),
     ],
@@ -241,9 +241,13 @@ def test_a_job_that_fails_says_why(client: TestClient) -> None:
     assert "failed" in problem_of(client.get(job["result_url"]), 409)
 
 
-@pytest.mark.parametrize("path", ["/jobs/nothing", f"/jobs/{'0' * 32}", "/jobs/%00"])
-def test_an_unknown_job_is_not_found(client: TestClient, path: str) -> None:
-    assert "Job not found" in problem_of(client.get(path), 404)
+def test_an_unknown_job_is_not_found(client: TestClient) -> None:
+    assert "Job not found" in problem_of(client.get(f"/jobs/{'0' * 32}"), 404)
+
+
+@pytest.mark.parametrize("path", ["/jobs/nothing", f"/jobs/{'F' * 32}", "/jobs/%00"])
+def test_what_is_no_id_of_a_job_is_refused(client: TestClient, path: str) -> None:
+    assert "path.job_id" in problem_of(client.get(path), 422)
 
 
 def test_a_decision_is_an_action_with_reasons_and_no_score(client: TestClient) -> None:

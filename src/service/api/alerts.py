@@ -3,9 +3,9 @@
 import time
 from collections.abc import Collection
 from dataclasses import asdict
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Path, Query, Request
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, StrictBool
 from starlette.responses import Response
 
@@ -13,33 +13,54 @@ from src.chain.text import sanitise_text
 from src.decision.alerts import Severity
 from src.detection.records import Action
 from src.service.api.common import (
+    ADDRESS_PATTERN,
     MAX_INT64,
+    ActionName,
+    ChainFilter,
+    HashField,
     Limit,
+    LinkField,
     Offset,
     ServiceDep,
     address_or_none,
-    page_headers,
+    time_of,
     transaction_link,
 )
+from src.service.api.paging import PAGED, Cursor, decode_cursor, encode_cursor, page_headers
+from src.service.api.route import ApiRoute
 from src.service.context import Service
 from src.service.database.alerts import (
     Alert,
     AlertFilter,
+    Place,
     SortKey,
     State,
     find_alert,
-    give_feedback,
-    list_alerts,
+    place_of,
 )
+from src.service.database.alerts import give_feedback as store_feedback
+from src.service.database.alerts import list_alerts as read_alerts
 from src.service.database.cases import cases_of, set_triage
 from src.service.http.problems import Problem, responses
 
-router = APIRouter(tags=["Alerts"])
+router = APIRouter(tags=["Alerts"], route_class=ApiRoute)
 
 MAX_NOTE = 500
-ActionName = Literal["ALLOW", "REVIEW", "BLOCK"]
-_Time = Annotated[int | None, Query(ge=0, le=MAX_INT64, description="Block time, Unix seconds.")]
-_Text = Annotated[str | None, Query(max_length=100)]
+_AlertNumber = Annotated[int, Path(description="The alert's `id`.")]
+_Details = Annotated[bool, Query(description="Also the scores.")]
+
+
+def _time(description: str) -> Any:
+    return Query(ge=0, le=MAX_INT64, description=f"{description}, Unix seconds.")
+
+
+def _address(description: str) -> Any:
+    return Query(
+        max_length=100,
+        description=description,
+        json_schema_extra={"pattern": ADDRESS_PATTERN},  # checked by `address_or_none`
+    )
+
 
 # The second is the old name, accepted for one more release.
 _VERDICT_NAMES = AliasChoices("is_true_positive", "is_true_alarm")
@@ -48,32 +69,38 @@ _VERDICT_NAMES = AliasChoices("is_true_positive", "is_true_alarm")
 class FeedbackView(BaseModel):
     """One person's feedback on an alert."""
 
-    author: str
-    is_true_positive: bool
-    note: str
-    given_at: float
+    author: str = Field(description="Name of the API key that gave it; `local` without keys.")
+    is_true_positive: bool = Field(description="Whether the alert was right.")
+    note: str = Field(description="A comment; may be empty.")
+    given_at: float = Field(description="Unix seconds.")
+    given_at_rfc3339 = time_of("given_at")
 
 
 class AlertView(BaseModel):
     """An alert about a transaction."""
 
-    id: int
-    chain_id: int
-    alert_id: str
-    name: str
-    description: str
+    id: int = Field(description="Identifies the alert in this service.")
+    chain_id: int = Field(description="The transaction's chain.")
+    alert_id: str = Field(
+        description="Which kind of alert, as in Forta findings.",
+        examples=["ANOMALOUS-TOKEN-TRANSFERS-TX"],
+    )
+    name: str = Field(description="Title of this kind of alert.")
+    description: str = Field(description="What happened, in a sentence.")
     reason: str = Field(description="The rules' reasons, or why there is no score; may be empty.")
-    severity: str
-    action: str
-    transaction_hash: str
-    from_address: str | None
-    block_number: int | None
-    block_timestamp: int | None
+    severity: Severity = Field(description="How severe, from Info to Critical.")
+    action: ActionName = Field(description="What to do, by the policy.")
+    transaction_hash: HashField
+    from_address: str | None = Field(description="The sender, lowercase.")
+    block_number: int | None = Field(description="The transaction's block.")
+    block_timestamp: int | None = Field(description="Its time, Unix seconds.")
+    block_timestamp_rfc3339 = time_of("block_timestamp")
     orphaned: bool = Field(description="The transaction is no longer in the chain.")
-    model_version: str
-    created_at: float
-    etherscan_link: str
-    feedback: list[FeedbackView]
+    model_version: str = Field(description="Version of the model behind the decision.")
+    created_at: float = Field(description="When it was stored, Unix seconds.")
+    created_at_rfc3339 = time_of("created_at")
+    etherscan_link: LinkField
+    feedback: list[FeedbackView] = Field(description="One entry a person, oldest first.")
     gained_usd: float | None = Field(
         description="Net gain of the sender's side; null: unknown, which is not zero."
     )
@@ -92,8 +119,10 @@ class FeedbackRequest(BaseModel):
         json_schema_extra={"examples": [{"is_true_positive": False, "note": "known MEV bot"}]},
     )
 
-    is_true_positive: Annotated[StrictBool, Field(validation_alias=_VERDICT_NAMES)]
-    note: Annotated[str, Field(max_length=MAX_NOTE)] = ""
+    is_true_positive: Annotated[
+        StrictBool, Field(validation_alias=_VERDICT_NAMES, description="Whether it was right.")
+    ]
+    note: Annotated[str, Field(max_length=MAX_NOTE, description="A comment.")] = ""
 
 
 class TriageRequest(BaseModel):
@@ -110,12 +139,12 @@ class TriageRequest(BaseModel):
         list[Annotated[int, Field(ge=0, le=MAX_INT64)]],
         Field(min_length=1, max_length=1_000, description="Ids of alerts."),
     ]
-    state: State
+    state: State = Field(description="The new state of their transactions.")
     is_true_positive: Annotated[
         StrictBool | None,
         Field(description="Feedback on all alerts of these transactions; null for none."),
     ] = None
-    note: Annotated[str, Field(max_length=MAX_NOTE)] = ""
+    note: Annotated[str, Field(max_length=MAX_NOTE, description="A comment.")] = ""
 
 
 class Triaged(BaseModel):
@@ -124,28 +153,36 @@ class Triaged(BaseModel):
     transactions: int = Field(description="Number of transactions whose state was set.")
 
 
-@router.get("/alerts", summary="Alerts that match", responses=responses())
-def get_alerts(
+@router.get("/alerts", summary="Alerts that match", responses=responses() | PAGED)
+def list_alerts(
     service: ServiceDep,
+    request: Request,
     response: Response,
-    since: _Time = None,
-    until: _Time = None,
-    action: ActionName | None = None,
-    severity: Severity | None = None,
-    token: _Text = None,
-    sender: _Text = None,
-    alert_id: _Text = None,
-    with_feedback: bool | None = None,
-    orphaned: bool | None = None,
-    chain_id: Annotated[int | None, Query(ge=0, le=MAX_INT64)] = None,
-    state: State | None = None,
-    sort: SortKey = "time",
-    order: Literal["desc", "asc"] = "desc",
-    details: bool = False,
+    since: Annotated[int | None, _time("Earliest block time")] = None,
+    until: Annotated[int | None, _time("Latest block time")] = None,
+    action: Annotated[ActionName | None, Query(description="Only with this action.")] = None,
+    severity: Annotated[Severity | None, Query(description="Only of this severity.")] = None,
+    token: Annotated[str | None, _address("Only of transactions that move this token.")] = None,
+    sender: Annotated[str | None, _address("Only of this sender's transactions.")] = None,
+    alert_id: Annotated[str | None, Query(max_length=100, description="Only of this kind.")] = None,
+    with_feedback: Annotated[
+        bool | None, Query(description="Only with feedback, or only without.")
+    ] = None,
+    orphaned: Annotated[
+        bool | None, Query(description="Only orphaned alerts, or none of them.")
+    ] = None,
+    chain_id: ChainFilter = None,
+    state: Annotated[State | None, Query(description="Only in this state of triage.")] = None,
+    sort: Annotated[SortKey, Query(description="Sort by this; unknown values come last.")] = "time",
+    order: Annotated[
+        Literal["desc", "asc"], Query(description="Largest or smallest first.")
+    ] = "desc",
+    details: _Details = False,
     limit: Limit = 50,
     offset: Offset = 0,
+    cursor: Cursor = None,
 ) -> list[AlertView]:
-    """A page of alerts; `X-Total-Count` is the total number of matches."""
+    """A page of alerts; `X-Total-Count` is the total number of matches, `Link` the next page."""
     wanted = AlertFilter(
         since=since,
         until=until,
@@ -160,15 +197,25 @@ def get_alerts(
         state=state,
     )
     with service.database.reading() as connection:
-        found, total = list_alerts(
-            connection, wanted, sort=sort, descending=order == "desc", limit=limit, offset=offset
+        found, total = read_alerts(
+            connection,
+            wanted,
+            sort=sort,
+            descending=order == "desc",
+            limit=limit + 1,
+            offset=offset,
+            after=_place(cursor, sort, order, offset),
         )
-    response.headers.update(page_headers(total))
+    following = {}
+    if len(found) > limit:
+        found.pop()
+        following["cursor"] = encode_cursor(sort, order, *place_of(found[-1], sort))
+    response.headers.update(page_headers(request, total, **following))
     return [_view(alert, details=details) for alert in found]
 
 
 @router.get("/alerts/{alert}", summary="One alert", responses=responses(404))
-def get_alert(alert: int, service: ServiceDep, details: bool = False) -> AlertView:
+def get_alert(alert: _AlertNumber, service: ServiceDep, details: _Details = False) -> AlertView:
     """An alert with its feedback."""
     return _view(_found(alert, service), details=details)
 
@@ -176,8 +223,8 @@ def get_alert(alert: int, service: ServiceDep, details: bool = False) -> AlertVi
 @router.post(
     "/alerts/{alert}/feedback", summary="Say whether an alert was right", responses=responses(404)
 )
-def post_feedback(
-    alert: int, given: FeedbackRequest, service: ServiceDep, request: Request
+def give_feedback(
+    alert: _AlertNumber, given: FeedbackRequest, service: ServiceDep, request: Request
 ) -> AlertView:
     """Replaces earlier feedback by the same person."""
     save_feedback(
@@ -200,7 +247,7 @@ def save_feedback(
     """
     found, note, now = _found(alert, service), sanitise_text(note, MAX_NOTE), time.time()
     with service.database.writing() as connection:
-        give_feedback(
+        store_feedback(
             connection, alert, author, is_true_positive=is_true_positive, note=note, now=now
         )
         key = (found.chain_id, found.tx_hash)
@@ -212,7 +259,7 @@ def save_feedback(
     summary="Set what is done about the transactions of alerts",
     responses=responses(404),
 )
-def post_triage(given: TriageRequest, service: ServiceDep, request: Request) -> Triaged:
+def triage_alerts(given: TriageRequest, service: ServiceDep, request: Request) -> Triaged:
     """New, in work or done, with a note; a verdict is feedback on all their alerts."""
     return Triaged(
         transactions=save_triage(
@@ -256,6 +303,13 @@ def save_triage(
     return len(keys)
 
 
+def _place(cursor: str | None, sort: SortKey, order: str, offset: int) -> Place | None:
+    if cursor is None:
+        return None
+    *_, value, number = decode_cursor(cursor, sort, order, float, float, offset=offset)
+    return value, number
+
+
 def _found(number: int, service: Service) -> Alert:
     alert = None
     if 0 <= number <= MAX_INT64:
@@ -274,8 +328,8 @@ def _view(alert: Alert, *, details: bool) -> AlertView:
         name=alert.name,
         description=alert.description,
         reason=alert.reason,
-        severity=alert.severity,
-        action=Action(alert.action).name,
+        severity=Severity(alert.severity),
+        action=ActionName[Action(alert.action).name],
         transaction_hash=alert.tx_hash,
         from_address=alert.from_address,
         block_number=alert.block_number,

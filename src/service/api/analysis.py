@@ -1,24 +1,29 @@
 """`POST /anomaly_detection/`: the batch analysis, and jobs for large ranges."""
 
+import re
 import threading
 import time
 import uuid
 from itertools import groupby
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Query
+from fastapi import APIRouter, Header, Path, Query, Request
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt
 from starlette.responses import Response
 
 from src.service.analysis.batch import Cancelled, NoTransfers, RangeRequest
 from src.service.api.common import (
+    HashField,
     Limit,
+    LinkField,
     Offset,
     ServiceDep,
     json_response,
-    page_headers,
+    time_of,
     transaction_link,
 )
+from src.service.api.paging import PAGED, Cursor, decode_cursor, encode_cursor, page_headers
+from src.service.api.route import ApiRoute
 from src.service.context import Service
 from src.service.database import jobs
 from src.service.database.analyses import (
@@ -27,13 +32,14 @@ from src.service.database.analyses import (
     analysis_rows_of,
     find_analysis,
 )
-from src.service.http.problems import Problem, responses
+from src.service.http.problems import Problem, ProblemDocument, responses
 
-router = APIRouter(tags=["Batch analysis"])
+router = APIRouter(tags=["Batch analysis"], route_class=ApiRoute)
 
 _DIRECT_AT_ONCE = 2
 _direct = threading.BoundedSemaphore(_DIRECT_AT_ONCE)
 _MAX_BLOCK = 2**53
+JOB_PATTERN = "^[0-9a-f]{32}$"
 
 
 class AnalysisRequest(BaseModel):
@@ -44,6 +50,7 @@ class AnalysisRequest(BaseModel):
         json_schema_extra={"examples": [{"start_block": 300, "end_block": 385}]},
     )
 
+    # Limits of numbers are checked in `_checked`, for 400 and a message instead of 422.
     start_block: StrictInt | None = Field(None, description="First block, included; 0 or more.")
     end_block: StrictInt | None = Field(None, description="Last block, included; 0 or more.")
     time_interval_in_seconds: StrictInt = Field(
@@ -57,50 +64,58 @@ class AnalysisRequest(BaseModel):
     )
 
 
+_GasCost = Annotated[
+    str, Field(description="In the coin that pays for gas, 8 decimals.", examples=["0.00123456"])
+]
+_Score = Annotated[str, Field(description="0 to 1, near 1 = anomalous.", examples=["0.7312"])]
+
+
 class TransactionEntry(BaseModel):
     """One transaction of an analysis."""
 
-    transaction_hash: str
+    transaction_hash: HashField
     token2value: dict[str, float] = Field(
         description="Token -> amount of it that the transaction moved in all, in token units."
     )
-    gas_cost: str = Field(
-        description="In the coin that pays for gas, 8 decimals.", examples=["0.00123456"]
-    )
-    anomaly_score: str = Field(description="0 to 1, near 1 = anomalous.", examples=["0.7312"])
-    etherscan_link: str
+    gas_cost: _GasCost
+    anomaly_score: _Score
+    etherscan_link: LinkField
 
 
 class TransferEntry(BaseModel):
     """One token of one transaction of an analysis: the older form."""
 
-    transaction_hash: str
-    value: str = Field(examples=["1,250.00"])
-    token: str
-    gas_cost: str
-    anomaly_score: str
-    etherscan_link: str
+    transaction_hash: HashField
+    value: str = Field(description="Amount moved, in token units.", examples=["1,250.00"])
+    token: str = Field(description="The token's symbol or address.", examples=["USDC"])
+    gas_cost: _GasCost
+    anomaly_score: _Score
+    etherscan_link: LinkField
 
 
 class JobView(BaseModel):
     """A large analysis that runs in the background."""
 
-    id: str
-    status: jobs.Status
-    start_block: int
-    end_block: int
-    use_pre_trained_model: bool
-    blocks_done: int
-    blocks_total: int
-    created_at: float = Field(description="Unix seconds.")
-    started_at: float | None
-    finished_at: float | None
+    id: str = Field(description="Identifies the job.", pattern=JOB_PATTERN)
+    status: jobs.Status = Field(description="Its state; the last three are final.")
+    start_block: int = Field(description="First block, included.")
+    end_block: int = Field(description="Last block, included.")
+    use_pre_trained_model: bool = Field(description="As requested.")
+    blocks_done: int = Field(description="Blocks loaded so far.")
+    blocks_total: int = Field(description="Blocks of the range.")
+    created_at: float = Field(description="When it was requested, Unix seconds.")
+    created_at_rfc3339 = time_of("created_at")
+    started_at: float | None = Field(description="Unix seconds; null while it waits.")
+    started_at_rfc3339 = time_of("started_at")
+    finished_at: float | None = Field(description="Unix seconds; null until it has ended.")
+    finished_at_rfc3339 = time_of("finished_at")
     analysis: str | None = Field(description="The id of its result, once it is done.")
-    problem: dict[str, Any] | None = Field(description="Why it failed, RFC 9457.")
-    url: str
-    result_url: str
+    problem: ProblemDocument | None = Field(description="Why it failed.")
+    url: str = Field(description="Path of this job.")
+    result_url: str = Field(description="Path of its result.")
 
 
+JobId = Annotated[str, Path(pattern=JOB_PATTERN, description="The job's `id`.")]
 PerTransfer = Annotated[
     bool, Query(description="The older form: one entry per transaction and token, all strings.")
 ]
@@ -114,14 +129,18 @@ IncludeNormal = Annotated[
     summary="Find anomalous transactions in a range of blocks",
     response_model=list[TransactionEntry] | list[TransferEntry],
     responses=responses(404, 502, 504)
+    | PAGED
     | {202: {"model": JobView, "description": "A job was created; see Location."}},
 )
 def detect_anomalies(
-    request: AnalysisRequest,
+    wanted: AnalysisRequest,
     service: ServiceDep,
+    request: Request,
     per_transfer: PerTransfer = False,
     include_normal: IncludeNormal = False,
-    limit: Limit | None = None,
+    limit: Annotated[
+        int | None, Query(ge=1, le=1_000, description="Maximum number; all without it.")
+    ] = None,
     offset: Offset = 0,
     prefer: Annotated[str, Header(description="`respond-async` runs any range as a job.")] = "",
 ) -> Response:
@@ -130,32 +149,47 @@ def detect_anomalies(
     A large range is answered with 202 and a job. The same blocks always give the same result. A
     range without transfers gives an empty list; a job for one fails, and says so.
     """
-    wanted = _checked(request, service)
-    if wanted.total > service.settings.direct_blocks or "respond-async" in prefer.lower():
-        return _enqueue(wanted, service)
+    blocks = _checked(wanted, service)
+    if blocks.total > service.settings.direct_blocks or "respond-async" in prefer.lower():
+        job = _enqueue(blocks, service)
+        headers = {"Location": job.url, "Retry-After": "1"}
+        return json_response(job.model_dump(mode="json"), status=202, headers=headers)
     try:
-        analysis = _analyse_now(wanted, service)
+        analysis = _analyse_now(blocks, service)
     except NoTransfers:
-        return json_response([], headers=page_headers(0))
-    return _entries(service, analysis, per_transfer, include_normal, limit, offset)
+        return json_response([], headers=page_headers(request, 0))
+    return _entries(service, request, analysis, per_transfer, include_normal, limit, offset)
 
 
-@router.get("/jobs", summary="Jobs, newest first", responses=responses())
-def list_all_jobs(service: ServiceDep, limit: Limit = 50, offset: Offset = 0) -> list[JobView]:
-    """Waiting, running and finished jobs."""
+@router.get("/jobs", summary="Jobs, newest first", responses=responses() | PAGED)
+def list_jobs(
+    service: ServiceDep,
+    request: Request,
+    response: Response,
+    limit: Limit = 50,
+    offset: Offset = 0,
+    cursor: Cursor = None,
+) -> list[JobView]:
+    """Waiting, running and finished jobs; `X-Total-Count` is their number, `Link` the next page."""
+    after = tuple(decode_cursor(cursor, float, str, offset=offset)) if cursor else None
     with service.database.reading() as connection:
-        found, _ = jobs.list_jobs(connection, limit=limit, offset=offset)
+        found, total = jobs.list_jobs(connection, limit=limit + 1, offset=offset, after=after)
+    following = {}
+    if len(found) > limit:
+        found.pop()
+        following["cursor"] = encode_cursor(found[-1].created_at, found[-1].id)
+    response.headers.update(page_headers(request, total, **following))
     return [_view(job) for job in found]
 
 
 @router.get("/jobs/{job_id}", summary="A job and its progress", responses=responses(404))
-def get_job(job_id: str, service: ServiceDep) -> JobView:
+def get_job(job_id: JobId, service: ServiceDep) -> JobView:
     """The progress of a job."""
     return _view(_job(job_id, service))
 
 
 @router.delete("/jobs/{job_id}", summary="Cancel a job", responses=responses(404, 409))
-def cancel(job_id: str, service: ServiceDep) -> JobView:
+def cancel_job(job_id: JobId, service: ServiceDep) -> JobView:
     """A waiting job stops immediately, a running one at its next block."""
     if not _job(job_id, service).is_active:
         raise Problem(409, "The job has already ended.")
@@ -169,11 +203,12 @@ def cancel(job_id: str, service: ServiceDep) -> JobView:
     "/jobs/{job_id}/result",
     summary="A page of a finished job's result",
     response_model=list[TransactionEntry] | list[TransferEntry],
-    responses=responses(404, 409),
+    responses=responses(404, 409) | PAGED,
 )
-def get_result(
-    job_id: str,
+def get_job_result(
+    job_id: JobId,
     service: ServiceDep,
+    request: Request,
     per_transfer: PerTransfer = False,
     include_normal: IncludeNormal = False,
     limit: Limit = 100,
@@ -187,7 +222,12 @@ def get_result(
         analysis = find_analysis(connection, job.analysis)
     if analysis is None:
         raise Problem(404, "The job's result no longer exists.")
-    return _entries(service, analysis, per_transfer, include_normal, limit, offset)
+    return _entries(service, request, analysis, per_transfer, include_normal, limit, offset)
+
+
+def start_job(wanted: AnalysisRequest, service: Service) -> JobView:
+    """Run an analysis as a job, however small. Raises Problem 400 to 504."""
+    return _enqueue(_checked(wanted, service), service)
 
 
 def _checked(request: AnalysisRequest, service: Service) -> RangeRequest:
@@ -246,7 +286,7 @@ def _analyse_now(wanted: RangeRequest, service: Service) -> Analysis:
         _direct.release()
 
 
-def _enqueue(wanted: RangeRequest, service: Service) -> Response:
+def _enqueue(wanted: RangeRequest, service: Service) -> JobView:
     identity = uuid.uuid4().hex
     with service.database.writing() as connection:
         if jobs.count_active_jobs(connection) >= service.settings.max_jobs:
@@ -255,14 +295,12 @@ def _enqueue(wanted: RangeRequest, service: Service) -> Response:
         job = jobs.find_job(connection, identity)
     assert job is not None  # noqa: S101  added just above
     service.runner.wake()
-    view = _view(job)
-    return json_response(
-        view.model_dump(), status=202, headers={"Location": view.url, "Retry-After": "1"}
-    )
+    return _view(job)
 
 
 def _entries(
     service: Service,
+    request: Request,
     analysis: Analysis,
     per_transfer: bool,
     include_normal: bool,
@@ -285,7 +323,8 @@ def _entries(
         grouped = groupby(rows, key=lambda row: row.rank)
         entries = [_transaction_entry(list(own), analysis.chain_id) for _, own in grouped]
     total = analysis.n_transactions if include_normal else analysis.n_anomalies
-    return json_response(entries, headers=page_headers(total))
+    following = {} if limit is None or offset + limit >= total else {"offset": offset + limit}
+    return json_response(entries, headers=page_headers(request, total, **following))
 
 
 def _transaction_entry(rows: list[AnalysisRow], chain_id: int) -> dict[str, Any]:
@@ -312,7 +351,7 @@ def _transfer_entry(row: AnalysisRow, chain_id: int) -> dict[str, Any]:
 
 def _job(job_id: str, service: Service) -> jobs.Job:
     found = None
-    if len(job_id) == 32 and job_id.isascii() and job_id.isalnum():
+    if re.fullmatch(JOB_PATTERN, job_id):
         with service.database.reading() as connection:
             found = jobs.find_job(connection, job_id)
     if found is None:
@@ -333,7 +372,7 @@ def _view(job: jobs.Job) -> JobView:
         started_at=job.started_at,
         finished_at=job.finished_at,
         analysis=job.analysis,
-        problem=job.problem,
+        problem=None if job.problem is None else ProblemDocument(**job.problem),
         url=f"/jobs/{job.id}",
         result_url=f"/jobs/{job.id}/result",
     )

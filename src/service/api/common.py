@@ -1,9 +1,12 @@
-"""Shared by the routers: the service, validated path and query values, pagination."""
+"""Shared by the routers: the service, validated path and query values, times."""
 
 import json
+from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Annotated, Any
 
 from fastapi import Depends, Path, Query, Request
+from pydantic import BaseModel, Field, computed_field
 from starlette.responses import Response
 
 from src.chain.networks import network
@@ -13,6 +16,16 @@ from src.service.http.problems import Problem
 
 MAX_INT64 = 2**63 - 1
 HASH_PATTERN = "^0x[0-9a-fA-F]{64}$"
+ADDRESS_PATTERN = "^0x[0-9a-fA-F]{40}$"
+_EXAMPLE_HASH = "0x721212100cd01133abdfce5c7fb9bdc2d1b13de542450f312bf12c25b95dfd0b"
+
+
+class ActionName(StrEnum):
+    """What to do about a transaction, in this order of severity."""
+
+    ALLOW = "ALLOW"
+    REVIEW = "REVIEW"
+    BLOCK = "BLOCK"
 
 
 def service_of(request: Request) -> Service:
@@ -24,7 +37,21 @@ def service_of(request: Request) -> Service:
 ServiceDep = Annotated[Service, Depends(service_of)]
 TxHash = Annotated[
     str,
-    Path(pattern=HASH_PATTERN, description="Hash of a transaction: 0x and 64 hex digits."),
+    Path(
+        pattern=HASH_PATTERN,
+        description="Hash of a transaction: 0x and 64 hex digits.",
+        examples=[_EXAMPLE_HASH],
+    ),
+]
+HashField = Annotated[
+    str, Field(description="The transaction's hash, lowercase.", examples=[_EXAMPLE_HASH])
+]
+LinkField = Annotated[
+    str, Field(description='Its page in the chain\'s block explorer; "" where none is known.')
+]
+ChainFilter = Annotated[
+    int | None,
+    Query(ge=0, le=MAX_INT64, description="Only of this chain id; several may share a database."),
 ]
 Limit = Annotated[int, Query(ge=1, le=1_000, description="Maximum number of entries on the page.")]
 Offset = Annotated[int, Query(ge=0, le=1_000_000, description="Entries to skip.")]
@@ -54,6 +81,19 @@ def json_response(
     return Response(body, status, headers, "application/json")
 
 
-def page_headers(total: int) -> dict[str, str]:
-    """The header with the total number of entries."""
-    return {"X-Total-Count": str(total)}
+def rfc3339(seconds: float | None) -> datetime | None:
+    """Unix seconds as a time in UTC, which JSON gives as RFC 3339; None beyond the year 9999."""
+    try:
+        return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
+    except (OverflowError, ValueError, OSError):
+        return None
+
+
+def time_of(name: str) -> Any:
+    """A member of a response with the time of another member, Unix seconds, as RFC 3339."""
+
+    def read(answer: BaseModel) -> datetime | None:
+        return rfc3339(getattr(answer, name))
+
+    words = f"The same as `{name}`, RFC 3339 in UTC."
+    return computed_field(description=words)(property(read))

@@ -1,6 +1,6 @@
 """Decisions on transactions: action and reasons; the score only with details."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
@@ -8,27 +8,47 @@ from starlette.responses import Response
 
 from src.chain.quantities import as_int
 from src.chain.transfers import normalise_address
-from src.detection.records import Action
-from src.service.api.common import MAX_INT64, ServiceDep, TxHash, json_response
+from src.detection.records import Action, Status
+from src.service.api.common import (
+    MAX_INT64,
+    ActionName,
+    ServiceDep,
+    TxHash,
+    json_response,
+    rfc3339,
+    time_of,
+)
+from src.service.api.route import ApiRoute
+from src.service.context import Service
 from src.service.database.decisions import StoredDecision, find_features
 from src.service.decider import without_score
-from src.service.http.problems import responses
+from src.service.http.problems import Problem, responses
 from src.service.node import approvals_of, decoded_logs
 from src.service.records import LoadedTransaction
 
-router = APIRouter(tags=["Decisions"])
+router = APIRouter(tags=["Decisions"], route_class=ApiRoute)
 
 MAX_LOGS = 5_000
-_Quantity = Annotated[int | str | None, Field(description="A number, decimal or 0x text.")]
+_QUANTITY = "A number, or a text with a decimal or 0x one"
+_Quantity = int | str | None
+
+
+def _text(description: str) -> Any:
+    return Field(max_length=100, description=description)
 
 
 class RawLog(BaseModel):
     """A log as in JSON-RPC or a Forta event; other members are ignored."""
 
-    address: Annotated[str, Field(max_length=100)]
-    topics: Annotated[list[Annotated[str, Field(max_length=100)]], Field(max_length=4)]
-    data: Annotated[str, Field(max_length=2**20)] = "0x"
-    logIndex: _Quantity = None  # noqa: N815  JSON-RPC's name
+    address: Annotated[str, _text("The contract that emitted it.")]
+    topics: Annotated[
+        list[Annotated[str, Field(max_length=100)]],
+        Field(max_length=4, description="The first identifies the event; 0x and 64 hex digits."),
+    ]
+    data: Annotated[
+        str, Field(max_length=2**20, description="The event's other values, 0x and hex digits.")
+    ] = "0x"
+    logIndex: _Quantity = Field(None, description=f"{_QUANTITY}.")  # noqa: N815  JSON-RPC's name
 
 
 class TransactionPart(BaseModel):
@@ -36,18 +56,20 @@ class TransactionPart(BaseModel):
 
     model_config = ConfigDict(populate_by_name=True)
 
-    hash: Annotated[str, Field(max_length=100)] | None = None
-    from_: Annotated[str, Field(max_length=100)] | None = Field(None, alias="from")
-    to: Annotated[str, Field(max_length=100)] | None = None
-    nonce: _Quantity = None
-    value: _Quantity = Field(None, description="Wei.")
+    hash: Annotated[str | None, _text("0x and 64 hex digits.")] = None
+    from_: Annotated[str | None, Field(alias="from", max_length=100, description="The sender.")] = (
+        None
+    )
+    to: Annotated[str | None, _text("The called account; null creates a contract.")] = None
+    nonce: _Quantity = Field(None, description=f"{_QUANTITY}: the sender's earlier transactions.")
+    value: _Quantity = Field(None, description=f"{_QUANTITY}, in wei.")
 
 
 class BlockPart(BaseModel):
     """Its block."""
 
-    number: _Quantity = None
-    timestamp: _Quantity = None
+    number: _Quantity = Field(None, description=f"{_QUANTITY}.")
+    timestamp: _Quantity = Field(None, description=f"{_QUANTITY}, in Unix seconds.")
 
 
 class TransactionEvent(BaseModel):
@@ -75,53 +97,102 @@ class TransactionEvent(BaseModel):
         }
     )
 
-    logs: Annotated[list[RawLog], Field(max_length=MAX_LOGS)]
-    transaction: TransactionPart = Field(default_factory=TransactionPart.model_construct)
-    block: BlockPart = Field(default_factory=BlockPart)
+    logs: Annotated[list[RawLog], Field(max_length=MAX_LOGS, description="In log order.")]
+    transaction: TransactionPart = Field(
+        default_factory=TransactionPart.model_construct, description="As far as it is known."
+    )
+    block: BlockPart = Field(
+        default_factory=BlockPart.model_construct, description="As far as it is known."
+    )
 
 
 class Reason(BaseModel):
     """One detector's result."""
 
-    detector: str
-    action: str
-    reason: str
-    status: str = Field(description="decided, failed, missing inputs, or out of scope")
+    detector: str = Field(description="Its name in the policy.", examples=["isolation_forest"])
+    action: ActionName = Field(description="What it asks for.")
+    reason: str = Field(description="Why, in words.")
+    status: Status = Field(description="How it came about; only `decided` asks for an action.")
+
+
+class Part(BaseModel):
+    """One token of a gain or a loss."""
+
+    token: str = Field(description="Its address, or `native` for the chain's own currency.")
+    amount: str = Field(
+        description="In the token's smallest unit, negative for a loss; text, since it may have "
+        "more digits than a JSON number holds.",
+        examples=["4320495831248"],
+    )
+    usd: float | None = Field(description="Its worth; null if unknown.")
+    source: str = Field(description='What priced it; "" if nothing did.')
+
+
+class MoneyView(BaseModel):
+    """What the sender's side gained, and the account that lost most."""
+
+    gained_usd: float | None = Field(description="Net gain; null if a part is unknown.")
+    lost_usd: float | None = Field(description="Net loss; null if unknown, or nobody lost.")
+    lost_by: str | None = Field(description="The account that lost most.")
+    gained: list[Part] = Field(description="Net changes of the sender's side.")
+    lost: list[Part] = Field(description="Net changes of the account that lost most.")
+    native_is_known: bool = Field(description="Whether internal native transfers are in.")
+    gas_is_known: bool = Field(description="Whether the cost of gas is in.")
+
+
+class Attribution(BaseModel):
+    """A feature's part in a score."""
+
+    feature: str = Field(description="Its name.")
+    value: float | None = Field(description="Of this transaction.")
+    weight: float = Field(description="Its part; positive pushes towards anomaly.")
+    factor: float | None = Field(None, description="Its part as a factor; of the forest only.")
 
 
 class DecisionAnswer(BaseModel):
     """An action and its reasons. Members after `summary` are present only with details."""
 
-    transaction_hash: str
-    action: str = Field(description="ALLOW, REVIEW or BLOCK, in this order of severity.")
-    reasons: list[Reason]
+    transaction_hash: str = Field(description='Lowercase; "" for an event without one.')
+    action: ActionName = Field(description="In this order of severity.")
+    reasons: list[Reason] = Field(description="The deciding one first.")
     summary: str | None = Field(
         None,
         description="Who gained and lost what, in one sentence; null without ERC-20 transfers.",
     )
-    money: dict[str, Any] | None = Field(
-        None,
-        description="What the sender's side gained, and the account that lost most, in USD, with "
-        "the parts and what priced them; null where nothing is reported.",
+    money: MoneyView | None = Field(
+        None, description="Who gained and lost how much; null where nothing is reported."
     )
-    prediction: str | None = None
-    anomaly_score: float | None = None
-    anomaly_percentile: float | None = None
-    anomaly_threshold: float | None = None
-    model_version: str | None = None
+    prediction: Literal["NORMAL", "ANOMALY"] | None = Field(
+        None, description="Of the isolation forest; null without a score."
+    )
+    anomaly_score: float | None = Field(None, description="0 to 1, near 1 = anomalous.")
+    anomaly_percentile: float | None = Field(
+        None, description="Share of training transactions with a lower score, percent."
+    )
+    anomaly_threshold: float | None = Field(
+        None, description="Scores at or above it are anomalies."
+    )
+    model_version: str | None = Field(None, description="Version of the isolation forest.")
     attack_score: float | None = Field(
         None, description="Share of ordinary transactions that rank lower, 0 to 1."
     )
     attack_percentile: float | None = Field(None, description="The same in percent.")
-    attack_model_version: str | None = None
-    attack_explanation: list[dict[str, Any]] | None = Field(
+    attack_model_version: str | None = Field(None, description="Version of the attack model.")
+    attack_explanation: list[Attribution] | None = Field(
         None, description="Where the attack score asks for more than ALLOW."
     )
-    invalid_reason: str | None = None
-    features: dict[str, Any] | None = None
-    explanation: list[dict[str, Any]] | None = None
-    shadow: list[Reason] | None = None
-    decided_at: float | None = None
+    invalid_reason: str | None = Field(None, description="Why there is no score.")
+    features: dict[str, Any] | None = Field(
+        None, description="The features by name, and what describes the transaction."
+    )
+    explanation: list[Attribution] | None = Field(
+        None, description="Of the anomaly score, largest weight first."
+    )
+    shadow: list[Reason] | None = Field(
+        None, description="Results of detectors in shadow, which do not count."
+    )
+    decided_at: float | None = Field(None, description="Unix seconds.")
+    decided_at_rfc3339 = time_of("decided_at")
 
 
 Details = Annotated[bool, Query(description="Also the score, the features and the explanation.")]
@@ -135,7 +206,24 @@ Details = Annotated[bool, Query(description="Also the score, the features and th
 )
 def decide_transaction(tx_hash: TxHash, service: ServiceDep, details: Details = False) -> Response:
     """Decided once per model and policy; later requests return the stored decision."""
-    decision = service.decision(tx_hash.lower())
+    return _answer(service, service.decision(tx_hash.lower()), details=details)
+
+
+@router.get(
+    "/transactions/{tx_hash}/decision",
+    summary="The stored decision on a transaction",
+    response_model=DecisionAnswer,
+    responses=responses(404),
+)
+def get_decision(tx_hash: TxHash, service: ServiceDep, details: Details = False) -> Response:
+    """Asks no node and stores nothing: 404 until the transaction was decided on."""
+    decision = service.stored_decision(tx_hash.lower())
+    if decision is None:
+        raise Problem(404, "There is no decision on this transaction yet: POST here to have one.")
+    return _answer(service, decision, details=details)
+
+
+def _answer(service: Service, decision: StoredDecision, *, details: bool) -> Response:
     features = None
     if details:
         with service.database.reading() as connection:
@@ -173,6 +261,7 @@ def answer_of(
     if not details:
         answer["reasons"] = [without_score(one, decision) for one in decision.reasons]
         return answer
+    decided = rfc3339(decision.decided_at)
     return answer | {
         "money": decision.money,
         "prediction": decision.prediction,
@@ -189,6 +278,7 @@ def answer_of(
         "explanation": decision.explanation or [],
         "shadow": decision.shadow,
         "decided_at": decision.decided_at,
+        "decided_at_rfc3339": decided.isoformat() if decided else None,
     }
 
 

@@ -1,7 +1,7 @@
 """The supervised model: `POST /predict_fraud` and `POST /predict`."""
 
 import time
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Body
 from pydantic import BaseModel, Field
@@ -11,10 +11,11 @@ from src.detection.supervised.model import InvalidInputs, SupervisedModel
 from src.monitoring import metrics
 from src.service.api.common import ServiceDep
 from src.service.api.models import NO_FRAUD_MODEL
+from src.service.api.route import ApiRoute
 from src.service.context import Service
 from src.service.http.problems import Problem, responses
 
-router = APIRouter(tags=["Supervised model"])
+router = APIRouter(tags=["Supervised model"], route_class=ApiRoute)
 
 MAX_BATCH = 1_000
 
@@ -48,20 +49,20 @@ _InputsOrBatch = Annotated[
 class Prediction(BaseModel):
     """1 for fraud, else 0."""
 
-    prediction: int = Field(ge=0, le=1)
+    prediction: Literal[0, 1] = Field(description="1 from the model's threshold on.")
 
 
 class Probability(BaseModel):
     """Probability of fraud."""
 
-    fraud_probability: float = Field(ge=0, le=1)
+    fraud_probability: float = Field(ge=0, le=1, description="0 to 1.")
 
 
 @router.post("/predict_fraud", summary="Fraud or not", responses=responses(404))
 def predict_fraud(inputs: _Inputs, service: ServiceDep) -> Prediction:
     """1 if the probability reaches the model's threshold, else 0."""
     model = _model(service)
-    return Prediction(prediction=int(_predict(model, inputs) >= model.threshold))
+    return Prediction(prediction=1 if _predict(model, inputs) >= model.threshold else 0)
 
 
 @router.post("/predict", summary="Probability of fraud", responses=responses(404))

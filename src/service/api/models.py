@@ -1,50 +1,61 @@
 """The models in use, and the registry of the batch analysis."""
 
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
-from src.service.api.common import Limit, Offset, ServiceDep, page_headers
+from src.service.api.common import Limit, Offset, ServiceDep, time_of
+from src.service.api.paging import PAGED, Cursor, decode_cursor, encode_cursor, page_headers
+from src.service.api.route import ApiRoute
 from src.service.context import Service
-from src.service.database.registry import RegisteredModel, list_models
+from src.service.database import registry
 from src.service.http.problems import Problem, responses
 from src.service.model_refresh import FraudInUse
 
-router = APIRouter(tags=["Models"])
+router = APIRouter(tags=["Models"], route_class=ApiRoute)
 
 NO_FRAUD_MODEL = "No supervised model is installed: train one with `npm run train:fraud`."
+
+
+_Version = Annotated[
+    str, Field(description="Identifies it: its creation time, Unix seconds, as text.")
+]
+_Digest = Annotated[str, Field(description="SHA-256 of the model's file, hex.")]
+_Sklearn = Annotated[str, Field(description="scikit-learn's version that trained it.")]
+_Inputs = Annotated[list[str], Field(description="Names of the model's inputs, in its order.")]
 
 
 class DetectionModel(BaseModel):
     """The Isolation Forest behind the decisions."""
 
-    version: str = Field(description="Creation time, Unix seconds.")
-    sha256: str
-    sklearn_version: str
-    inputs: list[str]
-    anomaly_threshold: float
+    version: _Version
+    sha256: _Digest
+    sklearn_version: _Sklearn
+    inputs: _Inputs
+    anomaly_threshold: float = Field(description="Scores at or above it are anomalies.")
     detectors: dict[str, str] = Field(description="Detectors of the policy: on or shadow.")
-    training: dict[str, Any]
+    training: dict[str, Any] = Field(description="Data, parameters and figures of its training.")
 
 
 class SupervisedModelView(BaseModel):
     """The supervised model behind `/predict_fraud` and `/predict`."""
 
-    version: str
-    sha256: str
-    classifier: str
-    inputs: list[str]
-    threshold: float
-    in_use_since: float = Field(description="Unix seconds.")
+    version: _Version
+    sha256: _Digest
+    classifier: str = Field(description="Its kind.", examples=["RandomForest"])
+    inputs: _Inputs
+    threshold: float = Field(description="Probabilities at or above it are fraud.")
+    in_use_since: float = Field(description="When this process took it, Unix seconds.")
+    in_use_since_rfc3339 = time_of("in_use_since")
 
 
 class FraudModelCard(SupervisedModelView):
     """The supervised model with all that its training says of it."""
 
     label: str = Field(description="The column that it predicts.")
-    sklearn_version: str
+    sklearn_version: _Sklearn
     training: dict[str, Any] = Field(description="Data, parameters, and figures on held-out rows.")
     card: str = Field(description="The training report in Markdown; empty where there is none.")
 
@@ -52,29 +63,44 @@ class FraudModelCard(SupervisedModelView):
 class BatchModel(BaseModel):
     """A forest that an analysis trained."""
 
-    id: int
+    id: int = Field(description="Identifies it in the registry; grows with time.")
     created_at: float = Field(description="Unix seconds.")
-    sha256: str
-    inputs: list[str]
-    training: dict[str, Any]
+    created_at_rfc3339 = time_of("created_at")
+    sha256: _Digest
+    inputs: _Inputs
+    training: dict[str, Any] = Field(description="Its blocks and parameters.")
 
 
 class Models(BaseModel):
     """All models."""
 
-    detection: DetectionModel
-    supervised: SupervisedModelView | None
+    detection: DetectionModel = Field(description="Behind the decisions.")
+    supervised: SupervisedModelView | None = Field(
+        description="Behind the predictions of fraud; null where none is installed."
+    )
     registry: list[BatchModel] = Field(description="Models of the batch analysis, newest first.")
 
 
-@router.get("/models", summary="Models in use and in the registry", responses=responses())
-def get_models(
-    service: ServiceDep, response: Response, limit: Limit = 50, offset: Offset = 0
+@router.get("/models", summary="Models in use and in the registry", responses=responses() | PAGED)
+def list_models(
+    service: ServiceDep,
+    request: Request,
+    response: Response,
+    limit: Limit = 50,
+    offset: Offset = 0,
+    cursor: Cursor = None,
 ) -> Models:
-    """`X-Total-Count` is the number of models in the registry."""
+    """`X-Total-Count` is the number of models in the registry, `Link` leads to the next page."""
+    (before,) = decode_cursor(cursor, float, offset=offset) if cursor else (None,)
     with service.database.reading() as connection:
-        registered, total = list_models(connection, limit=limit, offset=offset)
-    response.headers.update(page_headers(total))
+        registered, total = registry.list_models(
+            connection, limit=limit + 1, offset=offset, before=before
+        )
+    following = {}
+    if len(registered) > limit:
+        registered.pop()
+        following["cursor"] = encode_cursor(registered[-1].id)
+    response.headers.update(page_headers(request, total, **following))
     return Models(
         detection=_detection(service),
         supervised=_supervised(in_use) if (in_use := service.fraud.in_use) else None,
@@ -123,7 +149,7 @@ def _supervised(in_use: FraudInUse) -> SupervisedModelView:
     )
 
 
-def _batch(model: RegisteredModel) -> BatchModel:
+def _batch(model: registry.RegisteredModel) -> BatchModel:
     return BatchModel(
         id=model.id,
         created_at=model.created_at,

@@ -1,32 +1,35 @@
 """Health, readiness and metrics."""
 
+from typing import Literal
+
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 
 from src.chain.errors import NotFound, SourceError
 from src.monitoring import exposition
 from src.service.api.common import ServiceDep
+from src.service.api.route import ApiRoute
 from src.service.http.problems import responses
 
-router = APIRouter(tags=["Operations"])
+router = APIRouter(tags=["Operations"], route_class=ApiRoute)
 
 
 class Health(BaseModel):
     """Liveness of the process."""
 
-    status: str = Field(examples=["ok"])
+    status: Literal["ok"] = Field(description="Always ok: the process answers.")
 
 
 class Readiness(BaseModel):
     """Whether requests can be served, and the problems if not."""
 
-    ready: bool
-    problems: list[str]
+    ready: bool = Field(description="Whether requests can be served.")
+    problems: list[str] = Field(description="What is wrong, in words; empty if ready.")
 
 
 @router.get("/healthz", summary="Liveness probe", responses=responses())
-async def healthz() -> Health:
+async def get_health() -> Health:
     """Makes no network call: a restart would not fix an external failure."""
     return Health(status="ok")
 
@@ -37,7 +40,7 @@ async def healthz() -> Health:
     response_model=Readiness,
     responses=responses() | {503: {"model": Readiness, "description": "Not ready"}},
 )
-def readyz(service: ServiceDep, response: Response) -> Readiness:
+def get_readiness(service: ServiceDep, response: Response) -> Readiness:
     """Queries the database and the node."""
     problems = [] if service.database.is_ready() else ["the database does not answer"]
     try:
@@ -51,7 +54,12 @@ def readyz(service: ServiceDep, response: Response) -> Readiness:
     return Readiness(ready=not problems, problems=problems)
 
 
-@router.get("/metrics", summary="Prometheus metrics of all workers", responses=responses())
+@router.get(
+    "/metrics",
+    summary="Prometheus metrics of all workers",
+    response_class=PlainTextResponse,
+    responses=responses(),
+)
 def get_metrics() -> Response:
     """In the Prometheus text format."""
     content, media_type = exposition.render()

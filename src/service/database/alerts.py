@@ -4,7 +4,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Final, Literal, get_args
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, and_, case, false, func, select, true
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    and_,
+    case,
+    false,
+    func,
+    or_,
+    select,
+    true,
+)
 
 from src.decision.alerts import Severity
 from src.service.database.engine import upsert
@@ -15,6 +27,8 @@ State = Literal["new", "in_work", "done"]
 SEVERITIES: Final = tuple(severity.value for severity in Severity)
 STATES: Final[tuple[State, ...]] = get_args(State)
 """What a person has done about a transaction; `new`: nothing yet."""
+Place = tuple[float | None, int]
+"""An alert's place in a sorted list: what it is sorted by, and its id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,8 +162,12 @@ def list_alerts(
     descending: bool = True,
     limit: int = 50,
     offset: int = 0,
+    after: Place | None = None,
 ) -> tuple[list[Alert], int]:
-    """A page of alerts with their feedback, and the total number."""
+    """A page of alerts with their feedback, and the total number.
+
+    The page begins after `offset` alerts, or after the alert at the place `after`.
+    """
     condition = condition_of(wanted)
     total = connection.execute(
         select(func.count()).select_from(alerts).where(condition)
@@ -159,7 +177,20 @@ def list_alerts(
     if not descending:
         order = [column.asc().nulls_last(), alerts.c.id.asc()]
     page = select(alerts).where(condition).order_by(*order).limit(limit).offset(offset)
+    if after is not None:
+        page = page.where(_follows(column, after, descending=descending))
     return read_alerts(connection, page), total
+
+
+def place_of(alert: Alert, sort: SortKey) -> Place:
+    """An alert's place in a list sorted by this key."""
+    values = {
+        "time": alert.block_timestamp,
+        "score": alert.score,
+        "action": alert.action,
+        "severity": SEVERITIES.index(alert.severity) if alert.severity in SEVERITIES else -1,
+    }
+    return values[sort], alert.id
 
 
 def find_alert(connection: Connection, number: int) -> Alert | None:
@@ -196,6 +227,7 @@ def condition_of(wanted: AlertFilter) -> ColumnElement[bool]:
         alerts.c.alert_id: wanted.alert_id,
         alerts.c.tx_hash: wanted.tx_hash,
         alerts.c.orphaned: wanted.orphaned,
+        alerts.c.chain_id: wanted.chain_id,
     }
     conditions = [column == value for column, value in equal.items() if value is not None]
     if wanted.since is not None:
@@ -240,6 +272,16 @@ def severity_rank() -> ColumnElement[int]:
     """The severity as a number, higher for a more severe one."""
     ranks = {name: rank for rank, name in enumerate(SEVERITIES)}
     return case(ranks, value=alerts.c.severity, else_=-1)
+
+
+def _follows(column: ColumnElement[Any], place: Place, *, descending: bool) -> ColumnElement[bool]:
+    """Whether an alert comes after a place: unknown values come last in either direction."""
+    value, number = place
+    by_id = alerts.c.id < number if descending else alerts.c.id > number
+    if value is None:
+        return and_(column.is_(None), by_id)
+    beyond = column < value if descending else column > value
+    return or_(beyond, and_(column == value, by_id), column.is_(None))
 
 
 def read_alerts(connection: Connection, query: Select[Any]) -> list[Alert]:

@@ -80,11 +80,24 @@ def find_job(connection: Connection, identity: str) -> Job | None:
     return None if row is None else _job(row)
 
 
-def list_jobs(connection: Connection, *, limit: int = 50, offset: int = 0) -> tuple[list[Job], int]:
-    """A page of jobs, newest first, and the total number."""
+def list_jobs(
+    connection: Connection,
+    *,
+    limit: int = 50,
+    offset: int = 0,
+    after: tuple[float, str] | None = None,
+) -> tuple[list[Job], int]:
+    """A page of jobs, newest first, and the total number.
+
+    The page begins after `offset` jobs, or after the one with this creation time and id.
+    """
     total = connection.execute(select(func.count()).select_from(jobs)).scalar_one()
     order = jobs.c.created_at.desc(), jobs.c.id
     page = select(jobs).order_by(*order).limit(limit).offset(offset)
+    if after is not None:
+        created_at, identity = after
+        same_time = and_(jobs.c.created_at == created_at, jobs.c.id > identity)
+        page = page.where(or_(jobs.c.created_at < created_at, same_time))
     return [_job(row) for row in connection.execute(page)], total
 
 

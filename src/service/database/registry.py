@@ -65,11 +65,16 @@ def register_model(
 
 
 def list_models(
-    connection: Connection, *, limit: int = 50, offset: int = 0
+    connection: Connection, *, limit: int = 50, offset: int = 0, before: float | None = None
 ) -> tuple[list[RegisteredModel], int]:
-    """A page of models, newest first, and the total number."""
+    """A page of models, newest first, and the total number.
+
+    The page begins after `offset` models, or with the newest one whose id is below `before`.
+    """
     total = connection.execute(select(func.count()).select_from(models)).scalar_one()
     newest = select(*_WITHOUT_CONTENT).order_by(models.c.id.desc()).limit(limit).offset(offset)
+    if before is not None:
+        newest = newest.where(models.c.id < before)
     return [_model(row) for row in connection.execute(newest)], total
 
 

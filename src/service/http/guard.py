@@ -70,7 +70,15 @@ class Guard:
             name.decode("latin-1").lower(): value.decode("latin-1")
             for name, value in scope["headers"]
         }
-        answer = _Answer(send, _request_id(headers), is_secure=scope.get("scheme") == "https")
+        asked = _method(scope)
+        answer = _Answer(
+            send,
+            _request_id(headers),
+            is_secure=scope.get("scheme") == "https",
+            has_body=asked != "HEAD",
+        )
+        if asked == "HEAD":  # answered like GET, without the body
+            scope = {**scope, "method": "GET"}
         state = scope.setdefault("state", {})
         state["request_id"] = answer.request_id
         started = time.perf_counter()
@@ -86,7 +94,7 @@ class Guard:
             await answer.problem(our_mistake())
         route = getattr(scope.get("route"), "path", None) or "unmatched"
         seconds = time.perf_counter() - started
-        metrics.request_served(_method(scope), route, answer.status, seconds)
+        metrics.request_served(asked, route, answer.status, seconds)
 
     def _admit(self, scope: MutableMapping[str, Any], headers: dict[str, str]) -> str | None:
         """The client's name. Raises Problem for a request that is not allowed."""
@@ -145,13 +153,14 @@ class Guard:
 class _Answer:
     """Adds the security headers to a response and records its status."""
 
-    def __init__(self, send: Send, request_id: str, *, is_secure: bool) -> None:
+    def __init__(self, send: Send, request_id: str, *, is_secure: bool, has_body: bool) -> None:
         self.request_id = request_id
         self._ours = _HEADERS | (
             {"strict-transport-security": _STRICT_TRANSPORT} if is_secure else {}
         )
         self.status = 500
         self._send = send
+        self._has_body = has_body
         self._started = False
 
     async def send(self, message: Message) -> None:
@@ -168,6 +177,8 @@ class _Answer:
                 ],
                 (b"x-request-id", self.request_id.encode()),
             ]
+        elif not self._has_body:
+            message = {**message, "body": b""}
         await self._send(message)
 
     async def problem(self, problem: Problem) -> None:

@@ -7,7 +7,7 @@ the request id. Details never contain the text of an exception that could hold a
 
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
 
@@ -55,32 +55,52 @@ class Problem(Exception):
         return known | ({"request_id": request_id} if request_id else {}) | self.extra
 
 
+class InvalidInput(BaseModel):
+    """One invalid input of a request."""
+
+    where: list[str] = Field(
+        description="Its place: `body`, `query`, `path` or `header`, and names below."
+    )
+    problem: str = Field(description="What is wrong with it.")
+
+
+_Names = Annotated[
+    list[str] | None, Field(description="Of a prediction: the names of these inputs.")
+]
+
+
 class ProblemDocument(BaseModel):
     """RFC 9457 problem details."""
 
-    type: str = Field(examples=["about:blank"])
-    title: str = Field(examples=["Bad Request"])
-    status: int
+    type: str = Field(description="Always about:blank.", examples=["about:blank"])
+    title: str = Field(description="The status in words.", examples=["Bad Request"])
+    status: int = Field(description="The HTTP status.", examples=[400])
     detail: str = Field(description="What is wrong with this request.")
     request_id: str | None = Field(
         default=None, description="Identifies the request in the service's log."
     )
-    errors: list[dict[str, Any]] | None = Field(
-        default=None, description="Each invalid input: its location and the reason."
-    )
+    errors: list[InvalidInput] | None = Field(default=None, description="Each invalid input.")
+    missing: _Names = None
+    unknown: _Names = None
+    not_numeric: _Names = None
+    not_finite: _Names = None
+
+
+BODY_STATUSES = (400, 408, 413, 415)
+"""Errors of requests that have a body."""
 
 
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The OpenAPI description of these errors, and of those common to all requests."""
-    everywhere = (400, 401, 403, 408, 413, 415, 422, 429, 500, 503)
+    everywhere = (401, 403, 422, 429, 500, 503)
+    return {status: described_problem(status) for status in sorted({*everywhere, *statuses})}
+
+
+def described_problem(status: int) -> dict[str, Any]:
+    """The OpenAPI description of one error."""
     schema = {"$ref": "#/components/schemas/ProblemDocument"}
-    return {
-        status: {
-            "description": HTTPStatus(status).phrase,
-            "content": {MEDIA_TYPE: {"schema": schema}},
-        }
-        for status in sorted({*everywhere, *statuses})
-    }
+    content = {MEDIA_TYPE: {"schema": schema}}
+    return {"description": HTTPStatus(status).phrase, "content": content}
 
 
 def our_mistake() -> Problem:

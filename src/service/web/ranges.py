@@ -1,6 +1,5 @@
 """The pages of the batch analysis: the form, a job's progress, the plots."""
 
-import json
 from collections.abc import Sequence
 from itertools import groupby
 from typing import Any, Final
@@ -59,13 +58,12 @@ def start(service: Service, first: str, last: str, *, use_pre_trained_model: boo
         time_interval_in_seconds=0,
         use_pre_trained_model=use_pre_trained_model,
     )
-    answer = api.detect_anomalies(wanted, service, limit=None, offset=0, prefer="respond-async")
-    return str(json.loads(bytes(answer.body))["id"])
+    return api.start_job(wanted, service).id
 
 
 def stop(service: Service, job_id: str) -> None:
     """Cancel a job. Raises Problem 404 or 409."""
-    api.cancel(job_id, service)
+    api.cancel_job(job_id, service)
 
 
 def read_job(service: Service, job_id: str) -> dict[str, Any]:

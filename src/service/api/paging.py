@@ -1,0 +1,95 @@
+"""Pages of lists: opaque cursors, and the headers that lead to the next page."""
+
+import base64
+import binascii
+import json
+from typing import Annotated, Any
+
+from fastapi import Query, Request
+
+from src.service.api.common import MAX_INT64
+from src.service.http.problems import Problem
+
+Part = str | float | None
+
+Cursor = Annotated[
+    str | None,
+    Query(
+        max_length=500,
+        description="Continues a list where a page ended: taken from the `Link` of that page. "
+        "Unlike with `offset`, new entries neither shift nor repeat others.",
+    ),
+]
+
+PAGED: dict[int | str, dict[str, Any]] = {
+    200: {
+        "headers": {
+            "X-Total-Count": {"description": "Entries in all.", "schema": {"type": "integer"}},
+            "Link": {
+                "description": 'The next page, with `rel="next"`; missing on the last one.',
+                "schema": {"type": "string"},
+            },
+        }
+    }
+}
+"""The OpenAPI description of the headers of a page."""
+
+
+def encode_cursor(*parts: Part) -> str:
+    """The cursor behind an entry, from what identifies its place."""
+    text = json.dumps(parts, separators=(",", ":"))
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def decode_cursor(cursor: str, *kinds: str | type, offset: int = 0) -> list[Any]:
+    """The parts of a cursor, which a client may have made up.
+
+    Args:
+        cursor: as the client sent it.
+        kinds: of each part: a text that it must equal, or a type: `str`, or `float` for a number
+            within 64 bits or None.
+        offset: of the same request.
+
+    Raises:
+        Problem: 422, it is no cursor of this list, or an offset was given as well.
+    """
+    if offset:
+        raise Problem(422, "Give cursor or offset, not both.")
+    try:
+        padded = cursor + "=" * (-len(cursor) % 4)
+        parts = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
+    except (ValueError, binascii.Error, RecursionError):
+        parts = None
+    fits = isinstance(parts, list) and len(parts) == len(kinds)
+    if not fits or not all(map(_fits, parts, kinds)):
+        raise Problem(422, "cursor does not belong to this list and its order: take it from Link.")
+    return list(parts)
+
+
+def _fits(part: object, kind: str | type) -> bool:
+    if isinstance(kind, str):
+        return part == kind
+    if kind is str:
+        return isinstance(part, str) and part.isascii() and part.isprintable()
+    if part is None:
+        return True
+    # Neither an infinity nor NaN is within these limits.
+    return isinstance(part, int | float) and not isinstance(part, bool) and abs(part) <= MAX_INT64
+
+
+def page_headers(request: Request, total: int, **following: str | int) -> dict[str, str]:
+    """The headers of a page: the total number of entries and, if there are more, a `Link`.
+
+    Args:
+        request: for this page.
+        total: `X-Total-Count`.
+        following: the query parameter of the next page, `cursor` or `offset`; none if this is the
+            last page.
+    """
+    headers = {"X-Total-Count": str(total)}
+    if following:
+        url = request.url.remove_query_params(["cursor", "offset"])
+        url = url.include_query_params(**following)
+        # A relative reference: correct whatever proxy is in front.
+        headers["Link"] = f'<{url.path}?{url.query}>; rel="next"'
+    return headers

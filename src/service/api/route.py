@@ -1,0 +1,90 @@
+"""The route class of the API: what holds for every operation before and after its own code."""
+
+import hashlib
+from collections.abc import Callable, Coroutine
+from email.message import Message
+from typing import Any
+
+from fastapi import Request
+from fastapi.dependencies.utils import get_flat_params
+from fastapi.params import Query
+from fastapi.routing import APIRoute
+from starlette.responses import Response
+
+from src.chain.text import sanitise_text
+from src.service.http.problems import Problem
+
+_MAX_NAMED = 20
+_KEPT_BY_304 = ("etag", "cache-control", "link", "x-total-count")
+
+
+class ApiRoute(APIRoute):
+    """Refuses unknown query parameters and bodies that are no JSON; answers `If-None-Match`.
+
+    A misspelt filter would otherwise silently match everything.
+    """
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """See APIRoute."""
+        handle = super().get_route_handler()
+        fields = get_flat_params(self.dependant)
+        known = frozenset(one.alias for one in fields if isinstance(one.field_info, Query))
+        takes_body = self.body_field is not None
+
+        async def checked(request: Request) -> Response:
+            if request.scope["query_string"]:
+                _check_query(request, known)
+            if takes_body and await request.body():
+                _check_media_type(request)
+            response = await handle(request)
+            return _conditional(request, response) if request.method == "GET" else response
+
+        return checked
+
+
+def _check_query(request: Request, known: frozenset[str]) -> None:
+    unknown = sorted(set(request.query_params) - known)[:_MAX_NAMED]
+    if not unknown:
+        return
+    names = [sanitise_text(name, 40) for name in unknown]
+    takes = f"this operation takes {', '.join(sorted(known))}" if known else "it takes none"
+    raise Problem(
+        422,
+        f"Unknown query parameters: {', '.join(names)}; {takes}.",
+        errors=[{"where": ["query", name], "problem": "unknown parameter"} for name in names],
+    )
+
+
+def _check_media_type(request: Request) -> None:
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise Problem(415, "Send the body uncompressed.", headers={"Accept-Encoding": "identity"})
+    given = Message()
+    given["content-type"] = request.headers.get("content-type", "")
+    subtype = given.get_content_subtype()
+    is_json = subtype == "json" or subtype.endswith("+json")
+    if given.get_content_maintype() != "application" or not is_json:
+        raise Problem(
+            415,
+            "Send JSON with the header `Content-Type: application/json`.",
+            headers={"Accept": "application/json"},
+        )
+
+
+def _conditional(request: Request, response: Response) -> Response:
+    """Add an `ETag` to a JSON answer; 304 without a body if the client has it already."""
+    is_json = response.headers.get("content-type", "").startswith("application/json")
+    if response.status_code != 200 or not is_json:
+        return response
+    digest = hashlib.blake2b(bytes(response.body), digest_size=16).hexdigest()
+    response.headers["ETag"] = tag = f'"{digest}"'
+    response.headers["Cache-Control"] = "private, no-cache"  # keep, but ask before each use
+    if not _has(request.headers.get("if-none-match", ""), tag):
+        return response
+    kept = {name: value for name, value in response.headers.items() if name in _KEPT_BY_304}
+    return Response(status_code=304, headers=kept)
+
+
+def _has(tags: str, tag: str) -> bool:
+    """Whether an `If-None-Match` names a tag, compared weakly (RFC 9110, 13.1.2)."""
+    held = {one.strip().removeprefix("W/") for one in tags.split(",")}
+    return bool(held & {tag, "*"})
