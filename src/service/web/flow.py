@@ -1,70 +1,91 @@
-"""The flow of tokens between accounts as a layered graph. Pure, and the same on every run.
+"""The flow of tokens between accounts, laid out from top to bottom. Pure, and always the same.
 
-The method of Sugiyama, Tagawa and Toda (1981): accounts are assigned to columns so that most
-transfers run from left to right; backward edges are reversed for the layout; long edges get dummy
-nodes in the columns between; the order within a column follows the neighbours' mean position.
+The layout is fast-sugiyama's (Sugiyama, Tagawa and Toda, 1981). Each arrow's label is a vertex of
+the laid-out graph, as the accounts are, and arrows turn between the rows: nothing overlaps.
+Accounts with the same counterparties, such as the recipients of an airdrop, are drawn as one, and
+so is what exceeds the limits: every transfer has its place in the picture.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
+from typing import Final
+
+from fast_sugiyama import from_edges
 
 from src.chain.text import short
 from src.chain.transfers import ZERO_ADDRESS, Transfer
 from src.decision.tokens import TokenView, decimals_of, label_of
 from src.service.formatting import amount
 
-MAX_ACCOUNTS = 24
-MAX_MOVES = 60
+MAX_ACCOUNTS: Final = 24
+MAX_WIDTH: Final = 2_800.0
+MIN_GROUP: Final = 4
 
-_NODE_WIDTH = 148.0
-_COLUMN = 385.0
-_PORT = 19.0
-_MIN_HEIGHT = 44.0
-_GAP = 30.0
-_MARGIN = 16.0
-_SWEEPS = 6
+_MIN_ACCOUNTS = 6
+_MAX_TOKENS = 3  # in one label
 _MAX_SYMBOL = 14
+_BOX_WIDTH, _BOX_HEIGHT = 152.0, 44.0
+_CHARACTER, _LINE = 6.6, 14.0  # the size of a label's character, about
+_MARGIN, _GAP = 12.0, 22.0
+_BETWEEN_ROWS = 34.0
+_BEND = 0.3  # of a column: the room of an arrow that passes a row
+_PORTS = 0.8  # of a box's width, where arrows end
 
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """An account.
+    """One account, or several that deal alike.
 
     Attributes:
-        label: short address, or a description.
-        role: sender, contract, zero or other; determines the colour.
+        id: of the box in the picture.
+        accounts: in order of appearance.
+        role: sender, contract, zero, group or other; determines the colour.
         note: the role in words, "" for an ordinary account.
     """
 
-    address: str
+    id: int
+    accounts: tuple[str, ...]
     x: float
     y: float
     width: float
     height: float
-    label: str
     role: str
     note: str
 
 
 @dataclass(frozen=True, slots=True)
+class Line:
+    """A line of a label, at its place; `color` is the number of its token's colour."""
+
+    text: str
+    x: float
+    y: float
+    color: int
+
+
+@dataclass(frozen=True, slots=True)
 class Arrow:
-    """One or more transfers of one token between the same two accounts.
+    """All transfers from one box to another.
 
     Attributes:
+        payer, payee: ids of their boxes.
+        steps: the transfers' positions in the transaction, from 1.
+        amounts: what each of them moves.
         path: SVG path data, from payer to payee.
-        label_x, label_y: middle of the label.
-        label: amount and token.
-        color: number of the token's colour.
-        title: the same in full.
+        lines: the label: which transfers, and how much of which tokens.
+        color: of its first token.
     """
 
+    payer: int
+    payee: int
+    steps: tuple[int, ...]
+    amounts: tuple[str, ...]
     path: str
-    label_x: float
-    label_y: float
-    label: str
+    lines: tuple[Line, ...]
     color: int
-    title: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +94,6 @@ class Flow:
 
     Attributes:
         tokens: (colour, name) of each token, for the legend.
-        left_out: transfers that do not fit into the graph; the table lists them.
     """
 
     boxes: tuple[Box, ...]
@@ -81,36 +101,16 @@ class Flow:
     tokens: tuple[tuple[int, str], ...]
     width: float
     height: float
-    left_out: int
 
 
 @dataclass(slots=True)
 class _Move:
-    """Transfers of one token between the same two accounts, merged."""
+    """Transfers from one box to another; raw amounts by token."""
 
-    payer: str
-    payee: str
-    token: str
-    raw: int
-    steps: list[int]
-
-
-@dataclass(slots=True)
-class _Stop:
-    """A node in a column: an account, or a dummy node of a long edge."""
-
-    key: str
-    column: int
-    account: str | None
-    left: int = 0
-    right: int = 0
-    y: float = 0.0
-
-    @property
-    def height(self) -> float:
-        if self.account is None:
-            return _PORT
-        return max(_MIN_HEIGHT, _PORT * max(self.left, self.right) + 12)
+    payer: int
+    payee: int
+    tokens: Counter[str] = field(default_factory=Counter)
+    steps: list[int] = field(default_factory=list)
 
 
 def lay_out(
@@ -128,227 +128,233 @@ def lay_out(
         sender: of the transaction.
         to: the called address, None for a contract creation.
     """
-    moves, left_out = _moves(transfers)
-    columns = _columns(moves)
-    stops = {a: _Stop(a, column, a) for a, column in columns.items()}
-    chains = [_chain(number, move, stops) for number, move in enumerate(moves)]
-    order = _ordered(stops, chains)
-    for chain in chains:
-        for near, far in pairwise(chain):
-            stops[near].right += 1
-            stops[far].left += 1
-    height = _place(stops, order)
-    colors = {a: i for i, a in enumerate(dict.fromkeys(move.token for move in moves))}
-    boxes = tuple(_box(stop, sender, to) for stop in stops.values() if stop.account is not None)
-    width = 2 * _MARGIN + _COLUMN * (len(order) - 1) + _NODE_WIDTH if order else 0.0
-    return Flow(
-        boxes=boxes,
-        arrows=tuple(_arrows(moves, chains, stops, tokens, colors)),
-        tokens=tuple((color, _name(a, tokens)) for a, color in colors.items()),
-        width=width,
-        height=height,
-        left_out=left_out,
-    )
+    kept = [account for account in (sender, to, ZERO_ADDRESS) if account]
+    boxes, limit = _alike(transfers, kept), MAX_ACCOUNTS
+    while True:
+        shown = _at_most(limit, boxes, transfers, kept)
+        flow = _drawn(shown, transfers, tokens, sender, to)
+        if flow.width <= MAX_WIDTH or limit <= _MIN_ACCOUNTS:
+            return flow
+        limit -= limit // 4
 
 
-def _moves(transfers: Sequence[Transfer]) -> tuple[list[_Move], int]:
-    """Transfers grouped by accounts and token, as many as fit."""
-    found: dict[tuple[str, str, str], _Move] = {}
-    accounts: dict[str, None] = {}
-    left_out = 0
-    for step, one in enumerate(transfers, start=1):
-        key = (one.sender, one.recipient, one.token)
-        if key in found:
-            found[key].raw += one.amount
-            found[key].steps.append(step)
-            continue
-        new = {one.sender, one.recipient} - accounts.keys()
-        if len(accounts) + len(new) > MAX_ACCOUNTS or len(found) >= MAX_MOVES:
-            left_out += 1
-            continue
-        accounts.update(dict.fromkeys((one.sender, one.recipient)))
-        found[key] = _Move(one.sender, one.recipient, one.token, one.amount, [step])
-    return list(found.values()), left_out
-
-
-def _columns(moves: Sequence[_Move]) -> dict[str, int]:
-    """The column of each account: the longest path to it, accounts in order of first appearance."""
-    seen: dict[str, None] = {}
-    for move in moves:
-        seen.update(dict.fromkeys((move.payer, move.payee)))
-    rank = {account: position for position, account in enumerate(seen)}
-    columns = dict.fromkeys(rank, 0)
-    for account in seen:
-        for move in moves:
-            if move.payer == account and rank[move.payee] > rank[account]:
-                columns[move.payee] = max(columns[move.payee], columns[account] + 1)
-            if move.payee == account and rank[move.payer] > rank[account]:
-                columns[move.payer] = max(columns[move.payer], columns[account] + 1)
-    return columns
-
-
-def _chain(number: int, move: _Move, stops: dict[str, _Stop]) -> list[str]:
-    """The nodes of an edge from left to right, with new dummy nodes; empty for a self-loop."""
-    ends = sorted((stops[move.payer], stops[move.payee]), key=lambda stop: stop.column)
-    first, last = ends
-    if first.column == last.column:
-        return []
-    chain = [first.key]
-    for column in range(first.column + 1, last.column):
-        key = f"{number}/{column}"
-        stops[key] = _Stop(key, column, None)
-        chain.append(key)
-    return [*chain, last.key]
-
-
-def _ordered(stops: Mapping[str, _Stop], chains: Sequence[Sequence[str]]) -> list[list[str]]:
-    """The nodes of each column from top to bottom, with few crossings."""
-    depth = max((stop.column for stop in stops.values()), default=-1) + 1
-    order: list[list[str]] = [[] for _ in range(depth)]
-    for stop in stops.values():
-        order[stop.column].append(stop.key)
-    before: dict[str, list[str]] = {key: [] for key in stops}
-    after: dict[str, list[str]] = {key: [] for key in stops}
-    for chain in chains:
-        for near, far in pairwise(chain):
-            after[near].append(far)
-            before[far].append(near)
-    for sweep in range(_SWEEPS):
-        forwards = sweep % 2 == 0
-        neighbours = before if forwards else after
-        for column in range(1, depth) if forwards else range(depth - 2, -1, -1):
-            beside = order[column - 1 if forwards else column + 1]
-            place = {key: position for position, key in enumerate(beside)}
-            order[column] = _by_neighbours(order[column], neighbours, place)
-    return order
-
-
-def _by_neighbours(
-    column: Sequence[str], neighbours: Mapping[str, Sequence[str]], place: Mapping[str, int]
-) -> list[str]:
-    """A column ordered by the neighbours' mean position, or by its own if there are none."""
-    means = {}
-    for position, key in enumerate(column):
-        known = [place[other] for other in neighbours[key]]
-        means[key] = sum(known) / len(known) if known else float(position)
-    return sorted(column, key=means.__getitem__)
-
-
-def _place(stops: Mapping[str, _Stop], order: Sequence[Sequence[str]]) -> float:
-    """Set the nodes' heights, each column centred; returns the total height."""
-    heights = [
-        sum(stops[key].height for key in column) + _GAP * (len(column) - 1) for column in order
-    ]
-    whole = max(heights, default=0.0)
-    for column, height in zip(order, heights, strict=True):
-        y = _MARGIN + (whole - height) / 2
-        for key in column:
-            stops[key].y = y
-            y += stops[key].height + _GAP
-    return whole + 2 * _MARGIN
-
-
-def _arrows(
-    moves: Sequence[_Move],
-    chains: Sequence[Sequence[str]],
-    stops: Mapping[str, _Stop],
+def _drawn(
+    accounts: Sequence[tuple[str, ...]],
+    transfers: Sequence[Transfer],
     tokens: Mapping[str, TokenView],
-    colors: Mapping[str, int],
-) -> list[Arrow]:
-    ports = _ports(chains, stops)
+    sender: str | None,
+    to: str | None,
+) -> Flow:
+    """The flow between these boxes."""
+    moves = _moves(transfers, accounts)
+    names = {token: _name(token, tokens) for token in dict.fromkeys(one.token for one in transfers)}
+
+    def quantity(raw: int, token: str) -> str:
+        return f"{amount(raw, decimals_of(token, tokens))} {names[token]}"
+
+    colors = {token: number for number, token in enumerate(names)}
+    labels = [_label(move, quantity) for move in moves]
+    column = max([_BOX_WIDTH, *(_width(text) for label in labels for text, _ in label)]) + _GAP
+    row = max([_BOX_HEIGHT + _LINE, *(_LINE * len(label) for label in labels)])
+    places, width, height = _placed(len(accounts), moves, column, row + _BETWEEN_ROWS)
+    boxes = []
+    for number, members in enumerate(accounts):
+        x, y = places.middle[number]
+        corner = x - _BOX_WIDTH / 2, y - _BOX_HEIGHT / 2
+        role, note = _role(members, sender, to)
+        boxes.append(Box(number, members, *corner, _BOX_WIDTH, _BOX_HEIGHT, role, note))
     arrows = []
-    for number, (move, chain) in enumerate(zip(moves, chains, strict=True)):
-        if chain:
-            points = _points(number, chain, stops, ports)
-            middle = (len(points) // 2 - 1) // 2 * 2
-            (x1, y1), (x2, y2) = points[middle], points[middle + 1]
-            if stops[move.payer].column > stops[move.payee].column:
-                points.reverse()
-            path = _curve(points)
-        else:
-            stop = stops[move.payer]
-            x1 = x2 = _x(stop) + _NODE_WIDTH / 2
-            y1 = y2 = stop.y - 10
-            path = f"M{x1 - 18:.1f},{stop.y:.1f} c-10,-26 46,-26 36,0"
-        label = _label(move, tokens)
-        arrows.append(
-            Arrow(
-                path=path,
-                label_x=(x1 + x2) / 2,
-                label_y=(y1 + y2) / 2,
-                label=f"{_steps(move.steps)} {label}",
-                color=colors[move.token],
-                title=f"{move.payer} → {move.payee}: {label}",
-            )
+    paths = _paths(len(accounts), moves, places, row / 2)
+    for number, (move, label, path) in enumerate(zip(moves, labels, paths, strict=True)):
+        x, y = places.middle[len(accounts) + number]
+        top = y - _LINE * (len(label) - 1) / 2
+        lines = tuple(
+            Line(text, x, top + _LINE * position, colors[token])
+            for position, (text, token) in enumerate(label)
         )
-    return arrows
+        color = colors[next(iter(move.tokens))]
+        single = [transfers[step - 1] for step in move.steps]
+        amounts = tuple(quantity(one.amount, one.token) for one in single)
+        steps = tuple(move.steps)
+        arrows.append(Arrow(move.payer, move.payee, steps, amounts, path, lines, color))
+    legend = tuple((color, names[token]) for token, color in colors.items())
+    return Flow(tuple(boxes), tuple(arrows), legend, width, height)
 
 
-def _ports(
-    chains: Sequence[Sequence[str]], stops: Mapping[str, _Stop]
-) -> dict[tuple[int, str, str], float]:
-    """The height at which each edge leaves (R) or reaches (L) a node, ordered by its other end."""
-    sides: dict[tuple[str, str], list[tuple[float, int]]] = {}
-    for number, chain in enumerate(chains):
-        for near, far in pairwise(chain):
-            sides.setdefault((near, "R"), []).append((_middle(stops[far]), number))
-            sides.setdefault((far, "L"), []).append((_middle(stops[near]), number))
+def _alike(transfers: Sequence[Transfer], kept: Sequence[str]) -> list[tuple[str, ...]]:
+    """Accounts in order of appearance; those that deal with the same accounts are together."""
+    dealings: dict[str, set[tuple[str, str, str]]] = {}
+    for one in transfers:
+        dealings.setdefault(one.sender, set()).add(("pays", one.recipient, one.token))
+        dealings.setdefault(one.recipient, set()).add(("is paid by", one.sender, one.token))
+    groups: dict[object, list[str]] = {}
+    for account, own in dealings.items():
+        groups.setdefault(account if account in kept else frozenset(own), []).append(account)
+    boxes: list[tuple[str, ...]] = []
+    for group in groups.values():
+        boxes += [tuple(group)] if len(group) >= MIN_GROUP else [(account,) for account in group]
+    order = {account: position for position, account in enumerate(dealings)}
+    return sorted(boxes, key=lambda box: order[box[0]])
+
+
+def _at_most(
+    limit: int,
+    boxes: Sequence[tuple[str, ...]],
+    transfers: Sequence[Transfer],
+    kept: Sequence[str],
+) -> list[tuple[str, ...]]:
+    """The boxes with the most transfers; the accounts of all others become one."""
+    if len(boxes) <= limit:
+        return list(boxes)
+    counts = Counter([account for one in transfers for account in (one.sender, one.recipient)])
+    ranked = sorted(
+        boxes, key=lambda box: (box[0] not in kept, -sum(counts[account] for account in box))
+    )
+    shown = set(ranked[: limit - 1])
+    rest = tuple(account for box in boxes if box not in shown for account in box)
+    return [*(box for box in boxes if box in shown), rest]
+
+
+def _moves(transfers: Sequence[Transfer], boxes: Sequence[tuple[str, ...]]) -> list[_Move]:
+    """The transfers by payer and payee."""
+    box_of = {account: number for number, box in enumerate(boxes) for account in box}
+    moves: dict[tuple[int, int], _Move] = {}
+    for step, one in enumerate(transfers, start=1):
+        payer, payee = box_of[one.sender], box_of[one.recipient]
+        move = moves.setdefault((payer, payee), _Move(payer, payee))
+        move.tokens[one.token] += one.amount
+        move.steps.append(step)
+    return list(moves.values())
+
+
+def _placed(
+    count: int, moves: Sequence[_Move], column: float, row: float
+) -> tuple["_Places", float, float]:
+    """Where everything is, and the width and height of the picture.
+
+    The vertices are the boxes, then the moves' labels, then what the layout adds where an arrow
+    passes a row. Each edge leads down from the account that appears first, so that the sender is
+    at the top; arrows that lead up take the same way.
+    """
+    edges = []
+    for label, move in enumerate(moves, start=count):
+        edges.append((min(move.payer, move.payee), label))
+        if move.payer != move.payee:
+            edges.append((label, max(move.payer, move.payee)))
+    places = _Places({}, {}, {})
+    parts = (
+        from_edges(edges, vertex_spacing=1, dummy_vertices=True, dummy_size=_BEND) if edges else []
+    )
+    left, height, added = _MARGIN + column / 2, 0.0, count + len(moves)
+    # The parts of the graph are side by side, in the order of their first accounts.
+    for vertices, width, depth, links in sorted(parts, key=lambda part: min(part[0])):
+        start = min(x for _, (x, _) in vertices)
+
+        def key(vertex: int | str, base: int = added) -> int:
+            return int(vertex) + (0 if int(vertex) < count + len(moves) else base)
+
+        for vertex, (x, y) in vertices:
+            places.middle[key(vertex)] = (
+                left + (x - start) * column,
+                _MARGIN + row / 2 - _BETWEEN_ROWS / 2 + (depth - y) * row,
+            )
+        for upper, lower in links or ():
+            if key(lower) >= count:
+                places.above[key(lower)] = key(upper)
+            if key(upper) >= count:
+                places.below[key(upper)] = key(lower)
+        added = max(*places.middle, added)
+        left += (width + 1) * column
+        height = max(height, (depth + 1) * row - _BETWEEN_ROWS)
+    return places, left - column / 2 + _MARGIN, height + 2 * _MARGIN
+
+
+@dataclass(frozen=True, slots=True)
+class _Places:
+    """The middle of each vertex, and the next vertex above and below those that are no boxes."""
+
+    middle: dict[int, tuple[float, float]]
+    above: dict[int, int]
+    below: dict[int, int]
+
+    def way(self, label: int) -> list[int]:
+        """The vertices of an arrow from top to bottom, its boxes included."""
+        way = [label]
+        while way[0] in self.above:
+            way.insert(0, self.above[way[0]])
+        while way[-1] in self.below:
+            way.append(self.below[way[-1]])
+        return way
+
+
+def _paths(count: int, moves: Sequence[_Move], places: _Places, half: float) -> list[str]:
+    """The arrows' paths, from payer to payee; `half` of a row's height is above its middle."""
+    ways = [places.way(label) for label in range(count, count + len(moves))]
+    ports = _ports(ways, places)
+    paths = []
+    for number, (move, way) in enumerate(zip(moves, ways, strict=True)):
+        x, y = ports[number, way[0]], places.middle[way[0]][1]
+        if move.payer == move.payee:
+            paths.append(f"M{x - 8:.1f},{y + _BOX_HEIGHT / 2:.1f} c-16,34 32,34 16,0")
+            continue
+        points = [(x, y + _BOX_HEIGHT / 2), (x, y + half)]
+        for vertex in way[1:-1]:
+            x, y = places.middle[vertex]
+            points += [(x, y - half), (x, y + half)]
+        x, y = ports[number, way[-1]], places.middle[way[-1]][1]
+        points += [(x, y - half), (x, y - _BOX_HEIGHT / 2)]
+        paths.append(_curve(points if move.payer == way[0] else points[::-1]))
+    return paths
+
+
+def _ports(ways: Sequence[Sequence[int]], places: _Places) -> dict[tuple[int, int], float]:
+    """Where each arrow ends at its boxes, from left to right as the arrows arrive."""
+    sides: dict[tuple[int, bool], list[tuple[float, int]]] = {}
+    for number, way in enumerate(ways):
+        sides.setdefault((way[0], True), []).append((places.middle[way[1]][0], number))
+        if len(way) > 2:
+            sides.setdefault((way[-1], False), []).append((places.middle[way[-2]][0], number))
     ports = {}
-    for (key, side), ends in sides.items():
-        start = _middle(stops[key]) - _PORT * (len(ends) - 1) / 2
+    for (box, _), ends in sides.items():
+        step = _PORTS * _BOX_WIDTH / len(ends)
+        start = places.middle[box][0] - step * (len(ends) - 1) / 2
         for position, (_, number) in enumerate(sorted(ends)):
-            ports[number, key, side] = start + _PORT * position
+            ports[number, box] = start + step * position
     return ports
 
 
-def _points(
-    number: int,
-    chain: Sequence[str],
-    stops: Mapping[str, _Stop],
-    ports: Mapping[tuple[int, str, str], float],
-) -> list[tuple[float, float]]:
-    """Pairs of points from left to right: from one node into the next."""
-    points = []
-    for near, far in pairwise(chain):
-        points.append((_x(stops[near]) + _NODE_WIDTH, ports[number, near, "R"]))
-        points.append((_x(stops[far]), ports[number, far, "L"]))
-    return points
-
-
 def _curve(points: Sequence[tuple[float, float]]) -> str:
+    """Straight through the rows, curved between them."""
     parts = [f"M{points[0][0]:.1f},{points[0][1]:.1f}"]
     for position, ((x1, y1), (x2, y2)) in enumerate(pairwise(points)):
-        if position % 2:  # through a dummy node
-            parts.append(f"L{x2:.1f},{y2:.1f}")
+        if position % 2:
+            middle = (y1 + y2) / 2
+            parts.append(f"C{x1:.1f},{middle:.1f} {x2:.1f},{middle:.1f} {x2:.1f},{y2:.1f}")
         else:
-            middle = (x1 + x2) / 2
-            parts.append(f"C{middle:.1f},{y1:.1f} {middle:.1f},{y2:.1f} {x2:.1f},{y2:.1f}")
+            parts.append(f"L{x2:.1f},{y2:.1f}")
     return " ".join(parts)
 
 
-def _box(stop: _Stop, sender: str | None, to: str | None) -> Box:
-    address = stop.key
-    role, note = "other", ""
-    if address == ZERO_ADDRESS:
-        role, note = "zero", "mints and burns"
-    elif address == sender:
-        role, note = "sender", "sender"
-    elif address == to:
-        role, note = "contract", "called contract"
-    return Box(address, _x(stop), stop.y, _NODE_WIDTH, stop.height, short(address), role, note)
+def _role(accounts: Sequence[str], sender: str | None, to: str | None) -> tuple[str, str]:
+    """The role of a box, and its words."""
+    if len(accounts) > 1:
+        return "group", f"{len(accounts)} accounts"
+    if accounts[0] == ZERO_ADDRESS:
+        return "zero", "mints and burns"
+    if accounts[0] == sender:
+        return "sender", "sender"
+    return ("contract", "called contract") if accounts[0] == to else ("other", "")
 
 
-def _x(stop: _Stop) -> float:
-    return _MARGIN + _COLUMN * stop.column
-
-
-def _middle(stop: _Stop) -> float:
-    return stop.y + stop.height / 2
-
-
-def _label(move: _Move, tokens: Mapping[str, TokenView]) -> str:
-    decimals = decimals_of(move.token, tokens)
-    return f"{amount(move.raw, decimals)} {_name(move.token, tokens)}"
+def _label(move: _Move, quantity: Callable[[int, str], str]) -> list[tuple[str, str]]:
+    """The lines of an arrow's label, each with the token whose colour it has."""
+    steps = f"#{move.steps[0]}" + (f" ({len(move.steps)}×)" if len(move.steps) > 1 else "")
+    shown = list(move.tokens.items())[:_MAX_TOKENS]
+    lines = [(quantity(raw, token), token) for token, raw in shown]
+    first, last = lines[0][1], lines[-1][1]
+    if (more := len(move.tokens) - _MAX_TOKENS) > 0:
+        lines.append((f"and {more} more token{'' if more == 1 else 's'}", last))
+    return [(steps, first), *lines]
 
 
 def _name(address: str, tokens: Mapping[str, TokenView]) -> str:
@@ -359,6 +365,6 @@ def _name(address: str, tokens: Mapping[str, TokenView]) -> str:
     return label_of(address, token, written=short(address))
 
 
-def _steps(steps: Sequence[int]) -> str:
-    """The position of the first transfer, and the number of merged transfers."""
-    return f"#{steps[0]}" if len(steps) == 1 else f"#{steps[0]} ({len(steps)}×)"
+def _width(text: str) -> float:
+    """About the width of a label's line; most scripts of East Asia are twice as wide as Latin."""
+    return _CHARACTER * sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
+from src.chain.names.book import open_address_book
 from src.decision.tokens import TokenView
 from src.service.database.chain import store_tokens
 from src.service.database.engine import Database
@@ -17,7 +18,7 @@ RIGHT_TO_LEFT = "\u202eאבג CDSU"
 
 
 def test_templates_escape_what_strangers_write() -> None:
-    template = environment().from_string(
+    template = environment(open_address_book(1)).from_string(
         '{% from "macros.html" import token, swatch %}'
         '{{ token(name, name) }}{{ swatch("x", name) }}'
     )
