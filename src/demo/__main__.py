@@ -1,6 +1,6 @@
 """`npm run demo`: the bot's main job on a local chain, with no key and no network.
 
-    npm run demo [-- --json | --keep | --port N]
+    npm run demo [-- --json | --keep | --guard | --port N]
 
 Starts a local chain with well-known tokens, runs everyday transactions and a theft on it, runs the
 real `forta-agent` CLI on them and shows the bot's findings. All processes and files are removed at
@@ -33,7 +33,7 @@ from src.demo.forta_cli import run_cli
 from src.demo.outcome import Outcome
 from src.demo.scenarios import SCENARIOS, Played, play
 from src.demo.terminal import Report
-from src.demo.world import GENESIS, build
+from src.demo.world import GENESIS, World, build
 
 # The local node has no rate limit to respect, but a busy machine needs more time.
 _BOT_SETTINGS: Final = {"JSON_RPC_REQUESTS_PER_SECOND": "1000", "LOOKUP_DEADLINE_SECONDS": "25"}
@@ -46,6 +46,7 @@ ANOMALY_THRESHOLD and MODEL_PATH of the environment apply to the demo too.
 examples:
   npm run demo
   npm run demo -- --json
+  npm run demo -- --guard
   npm run demo -- --keep --port 8545
 
 exit codes: 0 the findings are as expected, 1 they are not or something failed, 2 wrong usage,
@@ -77,6 +78,8 @@ def _run(options: argparse.Namespace) -> int:
         home = Path(folder)
         _say("Starting a local chain ...")
         with anvil(timestamp=GENESIS, port=options.port, folder=home) as chain:
+            if options.guard:
+                return _run_guarded(options, chain, code, home)
             played = _play(chain, code)
             _say("Running the bot on them with the forta-agent CLI; this takes some seconds ...")
             hashes = ",".join(one.transaction_hash for one in played)
@@ -99,9 +102,41 @@ def _run(options: argparse.Namespace) -> int:
     return 1 if problems else 0
 
 
-def _play(chain: Chain, code: Mapping[str, Contract]) -> list[Played]:
+def _run_guarded(
+    options: argparse.Namespace, chain: Chain, code: Mapping[str, Contract], home: Path
+) -> int:
+    """The same transactions, sent through the guard."""
+    from src.demo import guarded  # noqa: PLC0415  brings web3
+
+    world = _build(chain, code)
+    _say("Starting the guard in front of the chain; this takes some seconds ...")
+    with guarded.guard(chain, home) as url:
+        _say(f"Sending {len(SCENARIOS) + 2} transactions through {url} with web3.py ...")
+        results = guarded.play(world, url)
+        problems = guarded.problems(results)
+        if options.json:
+            sent = [one.as_json() for one in results]
+            print(json.dumps({"ok": not problems, "problems": problems, "sent": sent}, indent=2))
+        else:
+            report = Report(sys.stdout)
+            report.heading("What the guard did")
+            report.guarded(results)
+        for problem in problems:
+            _say(f"Unexpected result: {problem}")
+        if options.keep:
+            _say(f"The guard stays at {url}, in front of {chain.url}, until Ctrl-C.")
+            with suppress(_Stopped):
+                threading.Event().wait()
+    return 1 if problems else 0
+
+
+def _build(chain: Chain, code: Mapping[str, Contract]) -> World:
     _say("Deploying tokens, markets and a lending pool, and letting 150 days pass ...")
-    world = build(chain, code)
+    return build(chain, code)
+
+
+def _play(chain: Chain, code: Mapping[str, Contract]) -> list[Played]:
+    world = _build(chain, code)
     _say(f"Playing {len(SCENARIOS)} transactions ...")
     return play(world, SCENARIOS)
 
@@ -159,6 +194,9 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = cli.parser("demo", _DESCRIPTION, _EPILOG)
     parser.add_argument("--json", action="store_true", help="print everything as JSON on stdout")
     parser.add_argument("--keep", action="store_true", help="keep the chain running until Ctrl-C")
+    parser.add_argument(
+        "--guard", action="store_true", help="send everything through the screening proxy instead"
+    )
     parser.add_argument(
         "--port",
         type=cli.port,

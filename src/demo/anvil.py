@@ -30,9 +30,9 @@ _START_SECONDS: Final = 120.0
 _RPC_SECONDS: Final = 120.0
 _RECEIPT_SECONDS: Final = 120.0
 _POLL_SECONDS: Final = 0.005
-_GAS_LIMIT: Final = 12_000_000
-_MAX_FEE: Final = 100 * 10**9  # wei a gas
-_PRIORITY_FEE: Final = 10**9
+GAS_LIMIT: Final = 12_000_000
+MAX_FEE: Final = 100 * 10**9  # wei a gas
+PRIORITY_FEE: Final = 10**9
 _LISTENING: Final = re.compile(rb"Listening on (?:\S+:)?(\d+)\s")
 
 
@@ -87,22 +87,28 @@ class Chain:
         Raises:
             ChainError: the transaction was refused or it reverted.
         """
+        receipt = self._receipt(self.submit(sender, to=to, data=data, value=value))
+        if receipt["status"] != "0x1":
+            raise ChainError(f"transaction {receipt['transactionHash']} reverted")
+        return receipt
+
+    def submit(
+        self, sender: str, *, to: str | None = None, data: str = "0x", value: int = 0
+    ) -> str:
+        """Send a transaction as `send` does, without waiting for it; returns its hash."""
         self._time += BLOCK_SECONDS
         self.rpc("evm_setNextBlockTimestamp", self._time)
         transaction = {
             "from": sender,
             "data": data,
             "value": hex(value),
-            "gas": hex(_GAS_LIMIT),
-            "maxFeePerGas": hex(_MAX_FEE),
-            "maxPriorityFeePerGas": hex(_PRIORITY_FEE),
+            "gas": hex(GAS_LIMIT),
+            "maxFeePerGas": hex(MAX_FEE),
+            "maxPriorityFeePerGas": hex(PRIORITY_FEE),
         }
         if to is not None:
             transaction["to"] = to
-        receipt = self._receipt(self.rpc("eth_sendTransaction", transaction))
-        if receipt["status"] != "0x1":
-            raise ChainError(f"transaction {receipt['transactionHash']} reverted")
-        return receipt
+        return self._sent(transaction)
 
     def deploy(
         self, sender: str, contract: Contract, types: tuple[str, ...] = (), *arguments: Any
@@ -128,6 +134,10 @@ class Chain:
         self.rpc("evm_setNextBlockTimestamp", self._time + seconds)
         self.rpc("anvil_mine", hex(blocks), hex(seconds))
         self._time = int(self.rpc("eth_getBlockByNumber", "latest", False)["timestamp"], 16)
+
+    def _sent(self, transaction: dict[str, Any]) -> str:
+        """The hash of a transaction, which the node signs."""
+        return str(self.rpc("eth_sendTransaction", transaction))
 
     def _receipt(self, transaction_hash: str) -> dict[str, Any]:
         deadline = time.monotonic() + _RECEIPT_SECONDS

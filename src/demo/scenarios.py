@@ -160,16 +160,21 @@ def _marker(world: World) -> dict[str, Any]:
 
 def _theft(world: World) -> dict[str, Any]:
     """The whole attack is one transaction; the contract that it needs is deployed before."""
-    chain, code, thief = world.chain, world.code, world.people.thief
+    chain, thief = world.chain, world.people.thief
     contract = chain.deploy(
         thief,
-        code["PriceAttack"],
+        world.code["PriceAttack"],
         ("address", "address", "address"),
         world.lender,
         world.router,
         world.pool,
     )
-    data = code["PriceAttack"].call(
+    return chain.send(thief, to=contract, data=attack_data(world, "PriceAttack"))
+
+
+def attack_data(world: World, contract: str) -> str:
+    """The call data of the theft, of one of the contracts that commit it."""
+    return world.code[contract].call(
         "attack(address[],uint256[],uint256,uint256,address[],address[])",
         [spec.address for spec, _ in _FLASH_LOAN],
         [spec.units(amount) for spec, amount in _FLASH_LOAN],
@@ -178,7 +183,6 @@ def _theft(world: World) -> dict[str, Any]:
         [stolen.address for stolen, _ in _LOOT],
         [wanted.address for _, wanted in _LOOT],
     )
-    return chain.send(thief, to=contract, data=data)
 
 
 SCENARIOS: Final = (

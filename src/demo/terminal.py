@@ -4,10 +4,13 @@ import json
 import os
 import textwrap
 from collections.abc import Sequence
-from typing import Final, TextIO
+from typing import TYPE_CHECKING, Final, TextIO
 
 from src.chain.text import sanitise_text
 from src.demo.outcome import ANOMALOUS, INVALID, NORMAL, Outcome, Reason
+
+if TYPE_CHECKING:
+    from src.demo.guarded import Guarded
 
 _BAR_CELLS: Final = 24
 _REASONS: Final = 5
@@ -59,6 +62,18 @@ class Report:
             self.line(
                 f"  The line in the bars is the threshold, {threshold:g}: ANOMALOUS at or above it."
             )
+
+    def guarded(self, results: "Sequence[Guarded]") -> None:
+        """Write one paragraph per transaction that was sent through the guard."""
+        titles = max(len(one.title) for one in results)
+        for one in results:
+            mined = f", {one.mined_action} once mined" if one.mined_action else ""
+            row = f"  {one.title:<{titles}}  {one.answer:<8}{one.action}{mined}"
+            colour = _COLOURS[ANOMALOUS if one.answer == "refused" else NORMAL]
+            self.line(self._paint(row, colour))
+            for text in (*one.reasons, *([one.note] if one.note else [])):
+                for line in textwrap.wrap(sanitise_text(text, 400), _WIDTH - titles - 4):
+                    self.line(f"  {'':<{titles}}  {line}")
 
     def reasons(self, outcome: Outcome) -> None:
         """Write the features with the largest weights in a transaction's score, as factors."""

@@ -178,6 +178,30 @@ HTTP_LATENCY = Histogram(
     f"{PREFIX}_http_request_latency_seconds", "Response time, by route template.", ["route"],
     buckets=_LATENCY_BUCKETS,
 )  # fmt: skip
+GUARD_SCREENED = Counter(
+    f"{PREFIX}_guard_screened",
+    "Calls that the guard screened, by outcome (passed, blocked, held, unknown passed, unknown "
+    "refused; in observe mode what enforcing would have done) and action of the policy.",
+    ["outcome", "action"],
+)
+GUARD_REFUSED = Counter(
+    f"{PREFIX}_guard_refused",
+    "Calls and messages that the guard did not let pass unscreened, or in observe mode would not "
+    "have, by reason: malformed, invalid, method, unreadable, limit.",
+    ["reason"],
+)
+GUARD_LATENCY = Histogram(
+    f"{PREFIX}_guard_latency_seconds",
+    "Seconds by stage: screen (simulation and decision), forward (the node's answer).",
+    ["stage"],
+    buckets=_LATENCY_BUCKETS,
+)
+GUARD_MINED = Counter(
+    f"{PREFIX}_guard_mined",
+    "Screened transactions that were mined, by how that compares with the screening: same, "
+    "another action, another status, not comparable (no decision, or a bundle's).",
+    ["compared"],
+)
 
 # Resolving labels costs more than counting: children of fixed labels are resolved once.
 _KINDS = {kind: TRANSACTIONS.labels(kind) for kind in ("none", "normal", "anomalous", "invalid")}
@@ -187,6 +211,7 @@ _STAGES = {
 }
 _FOREST_LATENCY = PREDICTION_LATENCY.labels("isolation_forest")
 _FRAUD_LATENCY = PREDICTION_LATENCY.labels("fraud")
+_GUARD_SCREEN, _GUARD_FORWARD = (GUARD_LATENCY.labels(stage) for stage in ("screen", "forward"))
 
 _in_use_lock = threading.Lock()
 _in_use: dict[Gauge, tuple[str, ...]] = {}
@@ -359,6 +384,27 @@ def request_served(method: str, route: str, status: int, seconds: float) -> None
     """Count an HTTP request. `route` is the template (`/models/{name}`), never the path itself."""
     HTTP_REQUESTS.labels(method, route, str(status)).inc()
     HTTP_LATENCY.labels(route).observe(seconds)
+
+
+def guard_screened(outcome: str, action: str, seconds: float) -> None:
+    """Count a screened call; `action` is the name of the policy's action."""
+    GUARD_SCREENED.labels(outcome, action).inc()
+    _GUARD_SCREEN.observe(seconds)
+
+
+def guard_refused(reason: str) -> None:
+    """Count a call or a message that may not pass, for a reason other than its screening."""
+    GUARD_REFUSED.labels(reason).inc()
+
+
+def guard_forwarded(seconds: float) -> None:
+    """Observe how long the node took to begin its answer."""
+    _GUARD_FORWARD.observe(seconds)
+
+
+def guard_mined(compared: str) -> None:
+    """Count a mined transaction: same, another action, another status, not comparable."""
+    GUARD_MINED.labels(compared).inc()
 
 
 def _use(info: Gauge, labels: tuple[str, ...]) -> None:

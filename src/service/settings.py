@@ -99,6 +99,8 @@ class ServiceSettings:
         workers: number of worker processes.
         database_url: None for SQLite in `.cache/`.
         api_keys: clients of the service; without any it listens on loopback only.
+        guard_api_keys: clients of the screening proxy (`npm run guard`); without any it listens on
+            loopback only.
         allowed_hosts: accepted values of `Host`; empty for any (loopback ones without keys).
         public_url: where people open the service's pages, for links in notifications; None for no
             links.
@@ -138,6 +140,7 @@ class ServiceSettings:
     workers: int = setting("SERVICE_WORKERS", whole_number(1, MAX_WORKERS), 2)
     database_url: str | None = setting("DATABASE_URL", TEXT, None, secret=True)
     api_keys: tuple[ApiKey, ...] = setting("SERVICE_API_KEYS", _API_KEYS, (), secret=True)
+    guard_api_keys: tuple[ApiKey, ...] = setting("GUARD_API_KEYS", _API_KEYS, (), secret=True)
     allowed_hosts: tuple[str, ...] = setting("SERVICE_ALLOWED_HOSTS", WORDS, ())
     public_url: str | None = setting("SERVICE_PUBLIC_URL", URL, None)
     cors_origins: tuple[str, ...] = setting("SERVICE_CORS_ORIGINS", _ORIGINS, ())

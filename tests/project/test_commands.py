@@ -226,6 +226,11 @@ WRONG = [
     ("train:fraud:dataset", "--data FOLDER --out READONLY/x.csv", "Permission denied"),
     ("watch", "--from-block x", "'x' is not a whole number"),
     ("watch", "", "JSON_RPC_URL"),
+    ("guard", "--upstream http://127.0.0.1:1", "--on-unknown"),
+    ("guard", "--on-unknown pass --upstream ftp://x", "not an http:// or https:// URL"),
+    ("guard", "--on-unknown pass", "--upstream URL"),
+    ("guard", "--on-unknown pass --allow eth_sendTransaction", "sends what the guard cannot read"),
+    ("guard", "--on-unknown pass --allow arb*x", "a method is a name"),
 ]
 
 

@@ -11,7 +11,7 @@ import logging
 import re
 import time
 import uuid
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any, Final
 
 from src.chain.clients.json_text import is_nested_deeper
@@ -127,27 +127,32 @@ class Guard:
         """The complete body. Raises Problem beyond the limits of size, time and nesting."""
         if scope["method"] in _SAFE_METHODS:
             return b""
-        limit = self._max_body_bytes
-        length = headers.get("content-length", "")
-        if length.isdigit() and (len(length) > 18 or int(length) > limit):
-            raise Problem(413, f"The body is larger than {limit} bytes.")
-        body = bytearray()
-        try:
-            async with asyncio.timeout(_BODY_SECONDS):
-                while True:
-                    message = await receive()
-                    if message["type"] == "http.disconnect":
-                        raise Problem(400, "The connection closed before the body was complete.")
-                    body += message.get("body", b"")
-                    if len(body) > limit:
-                        raise Problem(413, f"The body is larger than {limit} bytes.")
-                    if not message.get("more_body"):
-                        break
-        except TimeoutError:
-            raise Problem(408, f"The body took longer than {_BODY_SECONDS:g} seconds.") from None
+        body = await read_body(headers, receive, self._max_body_bytes)
         if is_too_deep(body):
             raise Problem(400, f"The body is nested deeper than {_MAX_DEPTH} levels.")
-        return bytes(body)
+        return body
+
+
+async def read_body(headers: Mapping[str, str], receive: Receive, limit: int) -> bytes:
+    """A request's complete body. Raises Problem beyond the limits of size and time."""
+    length = headers.get("content-length", "")
+    if length.isdigit() and (len(length) > 18 or int(length) > limit):
+        raise Problem(413, f"The body is larger than {limit} bytes.")
+    body = bytearray()
+    try:
+        async with asyncio.timeout(_BODY_SECONDS):
+            while True:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise Problem(400, "The connection closed before the body was complete.")
+                body += message.get("body", b"")
+                if len(body) > limit:
+                    raise Problem(413, f"The body is larger than {limit} bytes.")
+                if not message.get("more_body"):
+                    break
+    except TimeoutError:
+        raise Problem(408, f"The body took longer than {_BODY_SECONDS:g} seconds.") from None
+    return bytes(body)
 
 
 class _Answer:

@@ -12,7 +12,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Sequence
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from src.chain.clients.http import HttpClient
 from src.chain.clients.transport import PrivateAddress
@@ -27,7 +27,7 @@ from src.service.database.watching import (
     note_attempt,
 )
 from src.service.settings import ServiceSettings
-from src.service.watch.message import Message, read_message
+from src.service.watch.message import read_message
 from src.variables import reveal
 
 logger = logging.getLogger(__name__)
@@ -42,6 +42,29 @@ _TIMEOUT = 10.0
 _POLL_SECONDS = 1.0
 
 
+class Notice(Protocol):
+    """What a channel sends; `Message` has this shape."""
+
+    @property
+    def uuid(self) -> str:
+        """The same for each attempt, and unique."""
+
+    @property
+    def title(self) -> str:
+        """In a few words."""
+
+    @property
+    def text(self) -> str:
+        """For people."""
+
+    @property
+    def level(self) -> str:
+        """The kind of message for chat services: info, warning or failure."""
+
+    def as_json(self) -> dict[str, Any]:
+        """In the format of webhooks."""
+
+
 class Channel(Protocol):
     """One receiver."""
 
@@ -49,7 +72,7 @@ class Channel(Protocol):
     def name(self) -> str:
         """The receiver's name in the database: a fingerprint, since its URL contains secrets."""
 
-    def send(self, message: Message) -> str | None:
+    def send(self, message: Notice) -> str | None:
         """Send; returns None, or the reason of the failure, without secrets."""
 
 
@@ -73,7 +96,7 @@ class Webhook:
         )
         self._secret = secret.encode()
 
-    def send(self, message: Message) -> str | None:
+    def send(self, message: Notice) -> str | None:
         """See `Channel`."""
         body = json.dumps(message.as_json(), separators=(",", ":"), sort_keys=True).encode()
         timestamp = str(int(time.time()))
@@ -110,7 +133,7 @@ class AppriseChannel:
         if not self._apprise.add(url):
             raise ValueError("NOTIFY_URLS: Apprise does not support one of the URLs")
 
-    def send(self, message: Message) -> str | None:
+    def send(self, message: Notice) -> str | None:
         """See `Channel`."""
         sent = self._apprise.notify(
             title=message.title,

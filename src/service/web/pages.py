@@ -9,8 +9,6 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse, Response
-from starlette.staticfiles import StaticFiles
-from starlette.types import Scope
 
 from src.chain.networks import described
 from src.chain.text import sanitise_text
@@ -19,7 +17,7 @@ from src.service.api.common import service_of
 from src.service.http.problems import Problem
 from src.service.web import alerts, models, overview, ranges, transactions
 from src.service.web.forms import back_to, check_token, keep_token, token_of
-from src.service.web.rendering import STATIC, explorer_of, page
+from src.service.web.rendering import STATIC, KeptFiles, explorer_of, page
 
 _TITLES: Final = {
     400: "Bad request",
@@ -63,7 +61,7 @@ router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 def add_pages(app: FastAPI) -> None:
     """Add the pages and their static files to the application."""
-    app.mount("/ui/static", _KeptFiles(directory=STATIC), name="ui-static")
+    app.mount("/ui/static", KeptFiles(directory=STATIC), name="ui-static")
     app.include_router(router)
 
 
@@ -238,12 +236,3 @@ def _problem_page(request: Request, status: int, detail: str, headers: dict[str,
     )
     response.headers.update(headers)
     return response
-
-
-class _KeptFiles(StaticFiles):
-    """Static files that browsers may cache: their URLs change with their content."""
-
-    async def get_response(self, path: str, scope: Scope) -> Response:
-        response = await super().get_response(path, scope)
-        response.headers["cache-control"] = "private, max-age=86400"
-        return response

@@ -11,6 +11,8 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.responses import HTMLResponse, Response
+from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
 
 from src.chain.names.book import AddressBook
 from src.chain.networks import network
@@ -20,6 +22,16 @@ from src.service import formatting as text
 
 _HERE = Path(__file__).parent
 STATIC = _HERE / "static"
+
+
+class KeptFiles(StaticFiles):
+    """Static files that browsers may cache: their URLs change with their content."""
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        """See StaticFiles."""
+        response = await super().get_response(path, scope)
+        response.headers["cache-control"] = "private, max-age=86400"
+        return response
 
 
 @functools.lru_cache(maxsize=8)

@@ -1,0 +1,238 @@
+"""The gate: whether a call may pass. Screens what sends transactions, within a time limit."""
+
+import asyncio
+import logging
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any, Final, Protocol
+
+from src.detection.records import Action
+from src.monitoring import metrics
+from src.service.guard import messages
+from src.service.guard.decisions import Decided, Decisions, Outcome
+from src.service.guard.messages import Call
+from src.service.guard.methods import (
+    MAX_TRANSACTIONS,
+    SCREENED,
+    AllowList,
+    Unreadable,
+    signed_transactions,
+)
+from src.service.screening.screener import Screening
+
+logger = logging.getLogger(__name__)
+
+_THREADS: Final = 16
+_MAX_WAITING: Final = 512
+_MAX_REASONS: Final = 10
+
+
+class Screens(Protocol):
+    """What screens transactions; `service.screening.Screener` has this shape."""
+
+    def screen(self, transactions: Sequence[bytes], /) -> Screening:
+        """Decide on signed transactions, simulated in order. Thread-safe; may block."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """How the guard behaves.
+
+    Attributes:
+        enforce: whether it refuses; in observe mode it only records what it would refuse.
+        refuse_unknown: whether a transaction that could not be screened is refused.
+        hold_review: whether REVIEW waits for a person instead of passing.
+        seconds: time limit of a screening.
+        allowed: methods that pass unscreened.
+    """
+
+    enforce: bool
+    refuse_unknown: bool
+    hold_review: bool
+    seconds: float
+    allowed: AllowList
+
+
+class Gate:
+    """Decides on calls. Belongs to one event loop.
+
+    Args:
+        screener: screens in threads.
+        rules: how to behave.
+        decisions: where decisions are kept.
+        on_decision: is given each decision; must return at once.
+    """
+
+    def __init__(
+        self,
+        screener: Screens,
+        rules: Rules,
+        decisions: Decisions,
+        on_decision: Callable[[Decided], None] = lambda _decided: None,
+    ) -> None:
+        self.rules = rules
+        self._screener = screener
+        self._decisions = decisions
+        self._on_decision = on_decision
+        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="screen")
+        self._running: set[Future[Screening]] = set()
+
+    async def refusal(
+        self, call: Call, before: Sequence[bytes], client: str
+    ) -> tuple[str | None, tuple[bytes, ...]]:
+        """Why a call may not pass, as the reply to its client; None if it may pass.
+
+        Args:
+            call: of a client's message.
+            before: the transactions of earlier calls in the same batch that pass: they will be
+                executed first.
+            client: its name.
+
+        Returns:
+            The refusal, and the transactions that pass.
+        """
+        problem = self._problem(call)
+        if problem is not None:
+            metrics.guard_refused(call_kind(call))
+            return (problem if self.rules.enforce else None), ()
+        if call.method not in SCREENED:
+            return None, ()
+        try:
+            sent = signed_transactions(call.params)
+            if len(before) + len(sent) > MAX_TRANSACTIONS:
+                raise Unreadable(f"more than {MAX_TRANSACTIONS} transactions in one message")
+        except Unreadable as error:
+            metrics.guard_refused("unreadable")
+            text = messages.error(call, messages.INVALID_PARAMS, str(error))
+            return (text if self.rules.enforce else None), ()
+        decided = await self._decide(call, (*before, *sent), len(before), client)
+        self._keep(decided)
+        return (None, sent) if decided.passes else (self._reply(call, decided), ())
+
+    def close(self) -> None:
+        """Stop; screenings that wait are cancelled."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _problem(self, call: Call) -> str | None:
+        if call.problem:
+            return messages.error(call, messages.INVALID_REQUEST, call.problem)
+        if call.method in SCREENED or call.method in self.rules.allowed:
+            return None
+        return messages.error(
+            call, messages.METHOD_NOT_FOUND, "the guard does not allow this method; see --allow"
+        )
+
+    async def _decide(self, call: Call, sent: Sequence[bytes], skip: int, client: str) -> Decided:
+        started = time.perf_counter()
+        screening = _own(await self._screen(sent), skip)
+        seconds = time.perf_counter() - started
+        decided = Decided(
+            screening=screening,
+            outcome=self._outcome(screening),
+            enforced=self.rules.enforce,
+            client=client,
+            method=call.method,
+            at=time.time(),
+            seconds=seconds,
+        )
+        if decided.outcome == "held" and decided.enforced:
+            self._hold(decided, call)
+        return decided
+
+    def _hold(self, decided: Decided, call: Call) -> None:
+        if not self._decisions.hold(decided, call.text):
+            logger.warning("decision %s: too many calls are held", decided.id)
+
+    async def _screen(self, sent: Sequence[bytes]) -> Screening:
+        if len(self._running) >= _MAX_WAITING:
+            return _unknown("too many transactions are being screened")
+        future = self._pool.submit(self._screener.screen, sent)
+        self._running.add(future)
+        future.add_done_callback(self._running.discard)
+        try:
+            return await asyncio.wait_for(asyncio.wrap_future(future), self.rules.seconds)
+        except TimeoutError:
+            return _unknown(f"not screened within {self.rules.seconds:g} s")
+        except Exception as error:  # noqa: BLE001  whatever it is, the mode decides, not chance
+            # Without the message, which could quote the transaction.
+            logger.error("screening failed: %s", type(error).__name__)
+            metrics.error_occurred(error)
+            return _unknown("screening failed")
+
+    def _outcome(self, screening: Screening) -> Outcome:
+        if screening.action == Action.BLOCK:
+            return "blocked"
+        if screening.status == "unknown":
+            return "unknown refused" if self.rules.refuse_unknown else "unknown passed"
+        if screening.action == Action.REVIEW and self.rules.hold_review:
+            return "held"
+        return "passed"
+
+    def _keep(self, decided: Decided) -> None:
+        screening = decided.screening
+        self._decisions.add(decided)
+        metrics.guard_screened(decided.outcome, screening.action.name, decided.seconds)
+        logger.info(
+            "decision %s on %s of %s: %s, %s, %s",
+            decided.id,
+            screening.tx_hash or "a bundle",
+            decided.client,
+            screening.action.name,
+            screening.status,
+            decided.outcome if decided.enforced else f"observed, would be {decided.outcome}",
+        )
+        self._on_decision(decided)
+
+    def _reply(self, call: Call, decided: Decided) -> str:
+        screening = decided.screening
+        what = {
+            "blocked": "blocked",
+            "held": "held for review",
+            "unknown refused": "could not be screened",
+        }[decided.outcome]
+        why = screening.sentence or screening.problem
+        data: dict[str, Any] = {
+            "decision": decided.id,
+            "action": screening.action.name,
+            "status": screening.status,
+            "reasons": list(screening.reasons[:_MAX_REASONS]),
+            "problem": screening.problem,
+            "transactionHash": screening.tx_hash,
+            "block": screening.block,
+        }
+        text = f"transaction {what} (decision {decided.id}){f': {why}' if why else ''}"
+        return messages.error(call, messages.REJECTED, text, data)
+
+
+def call_kind(call: Call) -> str:
+    """Why a call is refused before it is looked at, as a metric label."""
+    return "invalid" if call.problem else "method"
+
+
+def _own(screening: Screening, skip: int) -> Screening:
+    """The screening of a batch so far, under the name of the call that follows `skip` others."""
+    if not skip:
+        return screening
+    first = screening.transactions[skip].transaction if screening.transactions else None
+    return replace(
+        screening,
+        tx_hash=first.tx_hash if first else None,
+        sender=first.sender if first else None,
+    )
+
+
+def _unknown(problem: str) -> Screening:
+    return Screening(
+        decision_id=uuid.uuid4().hex,
+        action=Action.REVIEW,
+        status="unknown",
+        reasons=(),
+        sentence="",
+        block=None,
+        problem=problem,
+        tx_hash=None,
+        sender=None,
+    )

@@ -1,0 +1,181 @@
+"""The guard's pages: its decisions, and what is held for review. Metrics and probes beside them."""
+
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from typing import Annotated, Any, Final, Literal
+
+from fastapi import FastAPI, Form, Query, Request
+from fastapi.exception_handlers import http_exception_handler
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, RedirectResponse, Response
+
+from src.chain.names.book import AddressBook
+from src.chain.networks import described
+from src.chain.text import sanitise_text
+from src.monitoring import exposition
+from src.service.api.common import HASH_PATTERN
+from src.service.guard.decisions import Decisions
+from src.service.guard.gate import Rules
+from src.service.guard.upstream import Upstream, UpstreamError
+from src.service.http.problems import MEDIA_TYPE, Problem
+from src.service.web.forms import check_token, keep_token, token_of, whole_or_none
+from src.service.web.rendering import STATIC, KeptFiles, explorer_of, page
+
+PAGE: Final = 50
+_CHAIN_ID: Final = b'{"jsonrpc":"2.0","id":1,"method":"eth_chainId","params":[]}'
+_MAX_ANSWER: Final = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What the pages show.
+
+    Attributes:
+        decisions: of the guard.
+        rules: that it follows.
+        chain_id: of the node.
+        upstream: the node.
+        names: the chain's address book.
+    """
+
+    decisions: Decisions
+    rules: Rules
+    chain_id: int
+    upstream: Upstream
+    names: AddressBook
+
+
+def pages(shown: Shown, opened: Callable[[], AbstractAsyncContextManager[None]]) -> FastAPI:
+    """The application of everything that is not JSON-RPC.
+
+    Args:
+        shown: what the pages show.
+        opened: open for as long as the application runs.
+    """
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        async with opened():
+            yield
+
+    app = FastAPI(lifespan=lifespan, openapi_url=None, docs_url=None, redoc_url=None)
+    app.mount("/ui/static", KeptFiles(directory=STATIC), name="ui-static")
+    _add_errors(app)
+    _add_operations(app, shown)
+    _add_pages(app, shown)
+    return app
+
+
+def _add_errors(app: FastAPI) -> None:
+    @app.exception_handler(Problem)
+    async def on_problem(request: Request, problem: Problem) -> Response:
+        document = problem.document(request.state.request_id)
+        return JSONResponse(document, problem.status, problem.headers, media_type=MEDIA_TYPE)
+
+    app.add_exception_handler(HTTPException, http_exception_handler)  # type: ignore[arg-type]
+
+
+def _add_operations(app: FastAPI, shown: Shown) -> None:
+    @app.get("/healthz")
+    async def healthz() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @app.get("/readyz")
+    async def readyz(response: Response) -> dict[str, Any]:
+        problem = await chain_problem(shown.upstream, shown.chain_id)
+        response.status_code = 503 if problem else 200
+        return {"ready": not problem, "problems": [problem] if problem else []}
+
+    @app.get("/decisions")
+    def decisions(
+        transaction: Annotated[str | None, Query(pattern=HASH_PATTERN)] = None,
+        limit: Annotated[int, Query(ge=1, le=1_000)] = PAGE,
+    ) -> list[dict[str, Any]]:
+        tx_hash = None if transaction is None else transaction.lower()
+        return [one.as_json() for one in shown.decisions.newest(limit, 0, tx_hash)[0]]
+
+    @app.get("/metrics")
+    def metrics() -> Response:
+        content, media_type = exposition.render()
+        return Response(content, headers={"content-type": media_type})
+
+
+def _add_pages(app: FastAPI, shown: Shown) -> None:
+    @app.get("/")
+    @app.get("/ui/")
+    def home() -> Response:
+        return RedirectResponse("/ui/decisions", 307)
+
+    @app.get("/ui/decisions")
+    def listed(request: Request) -> Response:
+        number = max(1, whole_or_none("page", request.query_params.get("page", "")) or 1)
+        found, total = shown.decisions.newest(PAGE, min(number - 1, 10_000) * PAGE)
+        held = {one.id for one in found if shown.decisions.is_held(one.id)}
+        values = {"decided": found, "total": total, "number": number, "held": held}
+        return _shown(request, shown, "decisions.html", values | {"more": number * PAGE < total})
+
+    @app.get("/ui/decisions/{identity}")
+    def one(request: Request, identity: str) -> Response:
+        found = shown.decisions.find(identity)
+        if found is None:
+            raise Problem(404, "The guard keeps no decision with this id; its log has them all.")
+        held = shown.decisions.is_held(identity)
+        return _shown(request, shown, "decision.html", {"one": found, "held": held})
+
+    @app.post("/ui/decisions/{identity}/{verdict}")
+    async def decide(
+        request: Request,
+        identity: str,
+        verdict: Literal["release", "drop"],
+        csrf: Annotated[str, Form(max_length=2_000)] = "",
+    ) -> Response:
+        check_token(request, csrf)
+        text = shown.decisions.take(identity)
+        if text is None:
+            raise Problem(409, "This transaction does not wait any more.")
+        if verdict == "drop":
+            shown.decisions.dropped(identity)
+        else:
+            shown.decisions.released(identity, await _release(shown.upstream, text))
+        return RedirectResponse(f"/ui/decisions/{identity}", 303)
+
+
+async def _release(upstream: Upstream, text: str) -> str:
+    """Pass a held call on, once; what the node answers."""
+    try:
+        async with upstream.post(text.encode(), {}, again=False) as response:
+            answer = await response.read()
+    except UpstreamError as error:
+        return f"{error}; it may have received the transaction"
+    return sanitise_text(answer.decode("utf-8", "replace"), _MAX_ANSWER)
+
+
+async def chain_problem(upstream: Upstream, chain_id: int) -> str | None:
+    """Why the node cannot be used, or None."""
+    try:
+        async with upstream.post(_CHAIN_ID, {}, again=True) as response:
+            answer = json.loads(await response.read())
+        found = int(answer["result"], 16)
+    except UpstreamError:
+        return "the node does not answer"
+    except (ValueError, TypeError, KeyError):
+        return "the node does not say its chain"
+    return None if found == chain_id else f"the node serves chain {found}, not {chain_id}"
+
+
+def _shown(request: Request, shown: Shown, template: str, values: dict[str, Any]) -> Response:
+    token = token_of(request)
+    response = page(
+        template,
+        shown.names,
+        explorer=explorer_of(shown.chain_id, is_demo=False),
+        csrf=token,
+        is_demo=False,
+        chain=described(shown.chain_id),
+        rules=shown.rules,
+        **values,
+    )
+    keep_token(request, response, token)
+    return response

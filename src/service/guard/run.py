@@ -1,0 +1,179 @@
+"""Puts the guard together, and its life from start to signal."""
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import ExitStack, asynccontextmanager, closing
+from dataclasses import replace
+from typing import Final
+
+import uvicorn
+
+from src import cli
+from src.chain.clients.rpc import JsonRpcClient
+from src.chain.errors import SourceError
+from src.chain.names.book import open_address_book
+from src.detection.records import ZERO_ADDRESS
+from src.monitoring.periodic import Periodic
+from src.service.context import fraud_model_path, open_decider, open_node, open_screener
+from src.service.guard.app import GuardApp
+from src.service.guard.clients import Clients
+from src.service.guard.decisions import Decided, Decisions
+from src.service.guard.follow import LOOK_SECONDS, Follower
+from src.service.guard.gate import Gate, Rules
+from src.service.guard.methods import AllowList
+from src.service.guard.notices import Notices
+from src.service.guard.pages import Shown, pages
+from src.service.guard.proxy import Proxy
+from src.service.guard.upstream import Upstream
+from src.service.http.guard import Guard
+from src.service.http.security import ClientLimits
+from src.service.model_refresh import FraudModel
+from src.service.screening.screener import Screener
+from src.service.settings import ServiceSettings, load_common_settings, load_service_settings
+from src.service.watch.notify import channels_of
+from src.settings import Settings, on_the_nodes_chain
+from src.utils.logger import log_to_stderr
+from src.variables import SettingsError
+
+_CONNECTIONS: Final = 10_000
+_KEEP_ALIVE_SECONDS: Final = 30
+_SHUTDOWN_SECONDS: Final = 20
+# The default is a scan node's limit; the guard has a node of its own.
+_REQUESTS_PER_SECOND: Final = 2_000
+
+
+def run(options: argparse.Namespace) -> int:
+    """Carry the command out with its parsed arguments; returns its exit code."""
+    log_to_stderr()
+    if options.upstream is not None and not os.environ.get("JSON_RPC_URL", "").strip():
+        os.environ["JSON_RPC_URL"] = options.upstream
+    try:
+        settings = replace(load_service_settings(), host=options.host, port=options.port)
+        common = load_common_settings()
+        if common.json_rpc_url is None:
+            raise cli.CommandError("name the node: --upstream URL, or JSON_RPC_URL")
+        common = on_the_nodes_chain(common)
+        assert common.json_rpc_url is not None  # noqa: S101
+        named: str | None = options.upstream
+        upstream_url = common.json_rpc_url if named is None else named
+        if upstream_url != common.json_rpc_url:  # what is screened on one must be for the other
+            on_the_nodes_chain(replace(common, json_rpc_url=upstream_url, is_chain_set=True))
+    except SourceError as error:
+        raise cli.CommandError(cli.described(error), exit_code=1) from error
+    for variable, keys in (
+        ("GUARD_API_KEYS", settings.guard_api_keys),
+        ("SERVICE_API_KEYS", settings.api_keys),
+    ):
+        if settings.is_public and not keys:
+            raise SettingsError(
+                variable, f"set while the guard listens beyond loopback (--host {settings.host})"
+            )
+    rules = Rules(
+        enforce=options.mode == "enforce",
+        refuse_unknown=options.on_unknown == "refuse",
+        hold_review=options.hold_review,
+        seconds=options.limit_seconds,
+        allowed=AllowList(options.allow),
+    )
+    upstream = Upstream(upstream_url, options.upstream_ws)
+    with ExitStack() as opening:
+        app = _open(opening, settings, common, rules, upstream)
+        _announce(settings, rules)
+        return _serve(app, settings)
+
+
+def _open(
+    opening: ExitStack, settings: ServiceSettings, common: Settings, rules: Rules, node: Upstream
+) -> GuardApp:
+    """The application; everything that it uses is open until `opening` closes."""
+    if "JSON_RPC_REQUESTS_PER_SECOND" not in os.environ:
+        common = replace(common, json_rpc_requests_per_second=_REQUESTS_PER_SECOND)
+    assert common.json_rpc_url is not None  # noqa: S101
+    try:
+        channels = channels_of(settings)
+    except ValueError:
+        raise SettingsError("NOTIFY_URLS", "URLs that Apprise supports") from None
+    fraud = FraudModel(fraud_model_path(settings), common.model_public_key)
+    decider = open_decider(opening, settings, common, fraud)
+    reader = open_node(opening, settings, common)
+    screener = open_screener(opening, common, decider)
+    _warm_up(screener, common.chain_id)
+    decisions = Decisions()
+    receipts = opening.enter_context(closing(JsonRpcClient(common.json_rpc_url)))
+    follower = Follower(decisions, receipts, reader, decider)
+    opening.enter_context(Periodic("follow", LOOK_SECONDS, follower.look))
+    notices = Notices(channels, common.chain_id, settings.notify_from, settings.public_url)
+    opening.enter_context(notices.sending)
+
+    def on_decision(decided: Decided) -> None:
+        notices.add(decided)
+        follower.add(decided)
+
+    gate = Gate(screener, rules, decisions, on_decision)
+    opening.callback(gate.close)
+
+    @asynccontextmanager
+    async def opened() -> AsyncIterator[None]:
+        async with node:
+            yield
+
+    names = open_address_book(common.chain_id, common.address_book)
+    opening.callback(names.close)
+    shown = Shown(decisions, rules, common.chain_id, node, names)
+    return GuardApp(
+        Guard(pages(shown, opened), settings),
+        Proxy(gate, ClientLimits(settings.requests_per_second)),
+        node,
+        Clients(replace(settings, api_keys=settings.guard_api_keys)),
+        settings.max_body_bytes,
+    )
+
+
+def _warm_up(screener: Screener, chain_id: int) -> None:
+    """Screen a transaction of nobody: what is loaded and asked only once takes seconds."""
+    from eth_account import Account  # noqa: PLC0415  takes a second
+
+    transaction = {
+        "to": ZERO_ADDRESS, "value": 0, "gas": 21_000, "gasPrice": 0, "nonce": 0,
+        "chainId": chain_id,
+    }  # fmt: skip
+    signed = Account.from_key("0x" + 32 * "11").sign_transaction(transaction)
+    screener.screen([bytes(signed.raw_transaction)])
+
+
+def _serve(app: GuardApp, settings: ServiceSettings) -> int:
+    # uvicorn stops on a signal, restores the handlers that it found, and sends it again: Python's
+    # own would end the process before everything is closed.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda _number, _frame: None)
+    try:
+        uvicorn.run(
+            app,
+            host=settings.host,
+            port=settings.port,
+            http="src.service.http.protocol:BoundedProtocol",
+            ws="websockets-sansio",
+            ws_max_size=settings.max_body_bytes,
+            ws_per_message_deflate=False,
+            access_log=False,
+            log_level="warning",
+            server_header=False,
+            timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
+            limit_concurrency=_CONNECTIONS,
+        )
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else 1
+    return 0
+
+
+def _announce(settings: ServiceSettings, rules: Rules) -> None:
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    mode = "Enforcing" if rules.enforce else "Observing"
+    sys.stderr.write(
+        f"{mode} at http://{host}:{settings.port} (JSON-RPC over HTTP and WebSocket)."
+        f" Decisions: http://{host}:{settings.port}/ui/decisions\n"
+    )

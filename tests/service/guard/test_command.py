@@ -1,0 +1,176 @@
+"""`npm run guard` before a real node, used by web3.py, a bundler-like client and plain JSON."""
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import requests
+from eth_account import Account
+from eth_account.signers.local import LocalAccount
+from web3 import AsyncWeb3, HTTPProvider, Web3, WebSocketProvider
+from web3.exceptions import Web3RPCError
+
+from src.demo.anvil import Chain, anvil
+from src.demo.processes import running
+from tests.support.waiting import wait_until
+
+pytestmark = pytest.mark.integration
+
+ROOT = Path(__file__).resolve().parents[3]
+MNEMONIC = "test test test test test test test test test test test junk"
+GENESIS = 1_704_067_200
+
+
+class Running(NamedTuple):
+    """A guard in front of a chain."""
+
+    url: str
+    chain: Chain
+    log: Path
+    process: "subprocess.Popen[Any]"
+
+    @property
+    def web3(self) -> Web3:
+        return Web3(HTTPProvider(self.url))
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    folder = tmp_path_factory.mktemp("guard")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = {name: value for name, value in os.environ.items() if "RPC" not in name}
+    with anvil(timestamp=GENESIS) as chain:
+        command = [
+            sys.executable, "-m", "src.service.guard", "--upstream", f"{chain.url}/?key=secret-key",
+            "--on-unknown", "refuse", "--limit-seconds", "60", "--port", str(port),
+        ]  # fmt: skip
+        log = folder / "guard.log"
+        with (
+            log.open("wb") as output,
+            running(command, cwd=ROOT, env=environment, stderr=output, patience=60) as process,
+        ):
+            url = f"http://127.0.0.1:{port}"
+            wait_until(lambda: _is_ready(url), process)
+            yield Running(url, chain, log, process)
+
+
+def _is_ready(url: str) -> bool:
+    try:
+        return requests.get(f"{url}/readyz", timeout=30).status_code == 200
+    except requests.ConnectionError:
+        return False
+
+
+def signer(number: int = 0) -> LocalAccount:
+    Account.enable_unaudited_hdwallet_features()
+    found: LocalAccount = Account.from_mnemonic(MNEMONIC, account_path=f"m/44'/60'/0'/0/{number}")
+    return found
+
+
+def signed(guarded: Running, number: int, ahead: int = 0, **changes: Any) -> bytes:
+    """A payment of one wei by a development account, `ahead` nonces after its next one."""
+    sender = signer(number)
+    transaction = {
+        "to": "0x" + "11" * 20, "value": 1, "gas": 21_000, "type": 2, "chainId": 1,
+        "maxFeePerGas": 10**11, "maxPriorityFeePerGas": 10**9,
+        "nonce": int(guarded.chain.rpc("eth_getTransactionCount", sender.address, "latest"), 16)
+        + ahead,
+        **changes,
+    }  # fmt: skip
+    return bytes(sender.sign_transaction(transaction).raw_transaction)
+
+
+def test_web3_sends_through_it(guarded: Running) -> None:
+    sent = guarded.web3.eth.send_raw_transaction(signed(guarded, 0))
+    receipt = guarded.web3.eth.wait_for_transaction_receipt(sent, timeout=600)
+    assert receipt["status"] == 1
+
+    def decision() -> dict[str, Any]:
+        url = f"{guarded.url}/decisions?transaction={sent.to_0x_hex()}"
+        (found,) = requests.get(url, timeout=60).json()
+        return dict(found)
+
+    wait_until(lambda: decision()["mined"])
+    found = decision()
+    assert (found["action"], found["status"], found["outcome"]) == ("ALLOW", "success", "passed")
+    assert (found["mined"], found["reverted"]) == ("ALLOW", False)
+
+
+def test_web3_subscribes_and_sends_over_a_socket(guarded: Running) -> None:
+    async def use() -> tuple[int, str]:
+        async with AsyncWeb3(WebSocketProvider(guarded.url.replace("http", "ws"))) as web3:
+            await web3.eth.subscribe("newHeads")
+            sent = await web3.eth.send_raw_transaction(signed(guarded, 1))
+            async for message in web3.socket.process_subscriptions():
+                return int(message["result"]["number"]), sent.to_0x_hex()
+        raise AssertionError
+
+    number, tx_hash = asyncio.run(use())
+    assert int(guarded.chain.rpc("eth_getTransactionReceipt", tx_hash)["blockNumber"], 16) == number
+
+
+def test_a_bundlers_batch(guarded: Running) -> None:
+    raws = ["0x" + signed(guarded, 2, ahead).hex() for ahead in range(3)]
+    calls = [("eth_chainId", []), *(("eth_sendRawTransaction", [raw]) for raw in raws)]
+    body = [
+        {"jsonrpc": "2.0", "id": number, "method": method, "params": params}
+        for number, (method, params) in enumerate(calls)
+    ]
+    found = requests.post(guarded.url, json=body, timeout=600).json()
+    assert [one["id"] for one in found] == [0, 1, 2, 3]
+    assert found[0]["result"] == "0x1"
+    for one in found[1:]:
+        assert guarded.chain.rpc("eth_getTransactionReceipt", one["result"])["status"] == "0x1"
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"chainId": 5}, "chain 5"),
+        ({"nonce": 0}, "nonce 0 was used"),
+        ({"nonce": 1_000}, "nonce 1000 comes after"),
+        ({"maxFeePerGas": 1, "maxPriorityFeePerGas": 1}, "base fee"),
+        ({"value": 10**30}, ""),
+    ],
+)
+def test_what_cannot_be_simulated_is_refused(
+    guarded: Running, changes: dict[str, Any], problem: str
+) -> None:
+    guarded.web3.eth.send_raw_transaction(signed(guarded, 3))
+    before = guarded.chain.rpc("eth_blockNumber")
+    with pytest.raises(Web3RPCError) as refused:
+        guarded.web3.eth.send_raw_transaction(signed(guarded, 3, **changes))
+    assert problem in str(refused.value)
+    assert guarded.chain.rpc("eth_blockNumber") == before
+
+
+def test_bytes_that_are_no_transaction_are_refused(guarded: Running) -> None:
+    with pytest.raises(Web3RPCError, match="not a signed transaction"):
+        guarded.web3.eth.send_raw_transaction(b"\x02" + b"\xff" * 100)
+
+
+def test_the_log_has_decisions_and_no_secrets(guarded: Running) -> None:
+    raw = signed(guarded, 4)
+    guarded.web3.eth.send_raw_transaction(raw)
+    with pytest.raises(Web3RPCError):
+        guarded.web3.eth.send_raw_transaction(raw)
+    text = guarded.log.read_text()
+    assert "ALLOW, success, passed" in text
+    assert "unknown refused" in text
+    for secret in (raw.hex(), raw.hex()[40:80], "secret-key", str(guarded.chain.url)):
+        assert secret not in text
+
+
+def test_it_stops_when_it_is_told(guarded: Running) -> None:
+    """The last test of this module: the guard is gone after it."""
+    guarded.process.send_signal(signal.SIGTERM)
+    assert guarded.process.wait(600) == 0
