@@ -26,7 +26,7 @@ from starlette.types import Scope
 
 from src.chain.text import sanitise_text
 from src.monitoring import metrics
-from src.service.api import alerts, analysis, decisions, fraud, models, operations
+from src.service.api import alerts, analysis, decisions, fraud, models, operations, screening
 from src.service.api.description import TITLE, describe, operation_id
 from src.service.context import Service
 from src.service.database.engine import DatabaseLost
@@ -72,6 +72,7 @@ def create_app(settings: ServiceSettings | None = None, common: Settings | None 
     for router in (
         analysis.router,
         decisions.router,
+        screening.router,
         alerts.router,
         fraud.router,
         models.router,

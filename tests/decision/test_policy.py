@@ -206,3 +206,15 @@ def test_the_command_lists_detectors(capsys):
     assert command.main(["--detectors"]) == 0
     listed = capsys.readouterr().out
     assert all(name in listed for name in DETECTORS)
+
+
+@pytest.mark.parametrize(("line", "action"), [("", "REVIEW"), ("on_unknown: BLOCK", "BLOCK")])
+def test_what_is_unknown_before_it_is_mined_is_reviewed_unless_blocked(line, action):
+    assert parse_policy(f"{LEAST}{line}\n").on_unknown.name == action
+
+
+@pytest.mark.parametrize("action", ["ALLOW", "review", "", "[REVIEW]"])
+def test_what_is_unknown_is_never_allowed(action):
+    message = refused(f"{LEAST}on_unknown: {action}\n")
+    assert "line 4" in message
+    assert "on_unknown" in message

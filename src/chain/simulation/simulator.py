@@ -88,6 +88,8 @@ class Simulator:
         if not 0 < len(calls) <= MAX_CALLS:
             raise NotSimulated(f"a simulation has 1 to {MAX_CALLS} transactions")
         way = self._current_way(deadline)
+        if not way.method:
+            raise NotSimulated(f"the node does not simulate: {way.why}")
         counts = {
             sender: self._start("eth_getTransactionCount", [sender, "latest"], deadline)
             for sender in dict.fromkeys(call.sender for call in calls)
@@ -152,8 +154,6 @@ class Simulator:
             answer = self._node.call(SIMULATE, [_payload(calls), way.tag], deadline)
             header, simulated = simulated_block(answer, len(calls))
             return Simulation(header, tuple(calls), simulated, SIMULATE)
-        if way.method != TRACE:
-            raise NotSimulated(f"the node does not simulate: {way.why}")
         if len(calls) > 1:
             raise NotSimulated(f"the node simulates single transactions only: {way.why}")
         asked = self._start("eth_getBlockByNumber", [way.tag, False], deadline)

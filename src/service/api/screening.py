@@ -1,0 +1,176 @@
+"""Screening: decisions on transactions that are not mined yet, by simulation."""
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.responses import Response
+
+from src.chain.simulation.call import MAX_DATA_BYTES, UnsignedCall
+from src.chain.simulation.raw import MAX_RAW_BYTES
+from src.chain.simulation.simulator import MAX_CALLS
+from src.service.api.common import ADDRESS_PATTERN, ActionName, ServiceDep, json_response
+from src.service.api.decisions import DecisionAnswer, Details, answer_of
+from src.service.api.route import ApiRoute
+from src.service.http.problems import Problem, responses
+from src.service.screening.screener import Screened, Screening
+
+router = APIRouter(tags=["Decisions"], route_class=ApiRoute)
+
+_QUANTITY = "A number, or a text with a decimal or 0x one"
+_Quantity = int | str | None
+_Status = Literal["success", "reverts", "unknown"]
+
+_RawText = Annotated[
+    str,
+    Field(
+        pattern="^0x(?:[0-9a-fA-F]{2})+$",
+        max_length=2 + 2 * MAX_RAW_BYTES,
+        description="A raw signed transaction of any type, as `eth_sendRawTransaction` takes it.",
+    ),
+]
+
+
+def _price(description: str) -> Any:
+    return Field(None, description=f"{_QUANTITY}: {description}, wei.")
+
+
+class CallPart(BaseModel):
+    """A transaction without a signature, as `eth_sendTransaction` takes it."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    from_: Annotated[
+        str, Field(alias="from", pattern=ADDRESS_PATTERN, description="Who would send it.")
+    ]
+    to: Annotated[
+        str | None,
+        Field(pattern=ADDRESS_PATTERN, description="The called account; null creates a contract."),
+    ] = None
+    input: Annotated[
+        str | None,
+        Field(max_length=2 + 2 * MAX_DATA_BYTES, description="Call data, 0x and hex digits."),
+    ] = None
+    data: Annotated[
+        str | None, Field(max_length=2 + 2 * MAX_DATA_BYTES, description="The same as `input`.")
+    ] = None
+    value: _Quantity = Field(None, description=f"{_QUANTITY}, in wei.")
+    gas: _Quantity = Field(None, description=f"{_QUANTITY}: its limit; estimated if left out.")
+    nonce: _Quantity = Field(None, description=f"{_QUANTITY}; the sender's next if left out.")
+    gasPrice: _Quantity = _price("for a unit of gas")  # noqa: N815  JSON-RPC's names
+    maxFeePerGas: _Quantity = _price("at most for a unit of gas")  # noqa: N815
+    maxPriorityFeePerGas: _Quantity = _price("tip for a unit of gas")  # noqa: N815
+    accessList: Annotated[  # noqa: N815
+        list[dict[str, Any]] | None, Field(max_length=4_096, description="See EIP-2930.")
+    ] = None
+    authorizationList: Annotated[  # noqa: N815
+        list[dict[str, Any]] | None, Field(max_length=4_096, description="See EIP-7702; signed.")
+    ] = None
+
+
+class ScreeningRequest(BaseModel):
+    """Transactions in order, each on the state that the one before leaves."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "transactions": [
+                        {
+                            "from": "0x" + "a1" * 20,
+                            "to": "0xa0b86991c6218b36c1d19d4a2e9eb0ce3606eb48",
+                            "input": "0xa9059cbb" + "0" * 24 + "b2" * 20 + "0" * 60 + "2710",
+                        }
+                    ]
+                }
+            ]
+        }
+    )
+
+    transactions: Annotated[
+        list[_RawText | CallPart],
+        Field(min_length=1, max_length=MAX_CALLS, description="Raw ones and unsigned ones."),
+    ]
+
+
+class ScreenedAnswer(DecisionAnswer):
+    """One transaction of a screening."""
+
+    transaction_hash: str = Field(description='Lowercase; "" for an unsigned one.')
+    sender: str | None = Field(description="Who signed it, or would send it.")
+    status: Literal["success", "reverts"] = Field(description="Of the simulation.")
+    problem: str = Field(description='Why it would revert; "" if it would not.')
+    gas_used: int | None = Field(description="Units of gas; null if unknown.")
+
+
+class ScreeningAnswer(BaseModel):
+    """The decision on transactions that are not mined."""
+
+    decision_id: str = Field(description="Random; identifies the decision in logs.")
+    action: ActionName = Field(
+        description="The most severe one. Of what reverts or is unknown, the policy's `on_unknown`."
+    )
+    status: _Status = Field(
+        description="`reverts` is not safe: what it does if it does not revert is unknown."
+    )
+    reasons: list[str] = Field(description="Of the action, without scores.")
+    summary: str = Field(description='Who would gain and lose what; "" if unknown.')
+    block: int | None = Field(description="Number of the block of the simulation; null if unknown.")
+    problem: str = Field(description='Why it is unknown or reverts; "" otherwise.')
+    method: str = Field(description='What the node was asked; "" if unknown.')
+    transactions: list[ScreenedAnswer] = Field(description="One by one; none if unknown.")
+
+
+@router.post(
+    "/screen",
+    summary="Decide on transactions before they are mined",
+    response_model=ScreeningAnswer,
+    responses=responses(),
+)
+def screen_transactions(
+    request: ScreeningRequest, service: ServiceDep, details: Details = False
+) -> Response:
+    """Simulated on the node in the next block. Nothing is stored, and nothing is sent."""
+    given = [_read(at, one) for at, one in enumerate(request.transactions)]
+    return json_response(_answer(service.screener.screen(given), details=details))
+
+
+def _read(position: int, given: str | CallPart) -> bytes | UnsignedCall:
+    if isinstance(given, str):
+        return bytes.fromhex(given[2:])
+    try:
+        return UnsignedCall.from_rpc(given.model_dump(by_alias=True))
+    except ValueError as error:
+        where = ["body", "transactions", str(position)]
+        problem = str(error)
+        raise Problem(
+            422,
+            f"transactions.{position}: {problem}.",
+            errors=[{"where": where, "problem": problem}],
+        ) from None
+
+
+def _answer(screening: Screening, *, details: bool) -> dict[str, Any]:
+    return {
+        "decision_id": screening.decision_id,
+        "action": screening.action.name,
+        "status": screening.status,
+        "reasons": list(screening.reasons),
+        "summary": screening.sentence,
+        "block": screening.block,
+        "problem": screening.problem,
+        "method": screening.method,
+        "transactions": [_screened(one, details=details) for one in screening.transactions],
+    }
+
+
+def _screened(one: Screened, *, details: bool) -> dict[str, Any]:
+    answer = answer_of(
+        one.outcome.decision, one.outcome.features if details else None, details=details
+    )
+    return answer | {
+        "sender": one.transaction.sender,
+        "status": one.status,
+        "problem": one.problem,
+        "gas_used": one.transaction.gas_used,
+    }
