@@ -4,18 +4,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from sklearn.base import clone
 from starlette.testclient import TestClient
 
 from src.service.api.fraud import MAX_BATCH
 from src.service.app import create_app
-from src.training.supervised.bundle import write_fraud_bundle
-from src.training.supervised.candidates import candidates
+from tests.service.card_model import INPUTS, write_card_model
 from tests.service.chain import BASE_URL, common_settings, service_settings, sqlite_url
 
-INPUTS = ("Time", *(f"V{number}" for number in range(1, 29)), "Amount")
 USUAL: dict[str, Any] = dict.fromkeys(INPUTS, 0.0)
 FRAUD = USUAL | {"V1": 9.0}
 
@@ -23,22 +19,7 @@ FRAUD = USUAL | {"V1": 9.0}
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     folder: Path = tmp_path_factory.mktemp("fraud")
-    rows = np.random.default_rng(0).normal(size=(400, len(INPUTS)))
-    labels = (rows[:, 1] > 1.0).astype(int)
-    candidate = next(one for one in candidates(0) if one.name == "LogisticRegression")
-    write_fraud_bundle(
-        folder / "fraud_model.npz",
-        name="LogisticRegression",
-        pipeline=clone(candidate.pipeline()).fit(rows, labels),
-        inputs=INPUTS,
-        label="Class",
-        threshold=0.5,
-        training_rows=rows,
-        model_version=1_650_000_000,
-        training={"data": {"rows": 400}},
-    )
-    (folder / "report.md").write_text("# The report")
-    path = folder / "fraud_model.npz"
+    path = write_card_model(folder)
     settings = service_settings(sqlite_url(folder), fraud_model_path=path)
     with TestClient(create_app(settings, common_settings()), base_url=BASE_URL) as opened:
         yield opened

@@ -4,11 +4,7 @@ import hashlib
 import os
 import re
 import signal
-import socket
 import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +12,12 @@ import pytest
 import requests
 from sqlalchemy import text
 
-from src.demo.processes import supervised
 from src.service import report
 from src.service.__main__ import main
 from src.service.database.engine import Database
 from src.settings import DEFAULT_POLICY_PATH
 from tests.service.chain import THEFT, sqlite_url
+from tests.service.serving import serving
 from tests.support.waiting import PATIENCE, wait_until
 
 pytestmark = pytest.mark.integration
@@ -30,13 +26,6 @@ DECISIONS = (
     'token_transfers_http_requests_total{method="POST",'
     'route="/transactions/{tx_hash}/decision",status="200"}'
 )
-
-
-def is_ready(url: str) -> bool:
-    try:
-        return requests.get(f"{url}/readyz", timeout=PATIENCE).status_code == 200
-    except requests.ConnectionError:
-        return False
 
 
 def value_of(url: str, sample: str) -> float | None:
@@ -49,36 +38,6 @@ def value_of(url: str, sample: str) -> float | None:
 def policy_gauge(policy: Path) -> str:
     digest = hashlib.sha256(policy.read_bytes()).hexdigest()
     return f'token_transfers_policy_info{{sha256="{digest}"}}'
-
-
-@contextmanager
-def serving(folder: Path, **environment: str) -> Iterator[tuple[str, "subprocess.Popen[Any]"]]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    own = {name: value for name, value in os.environ.items() if not name.startswith("JSON_RPC")}
-    process = subprocess.Popen(
-        supervised(
-            [sys.executable, "-m", "src.service", "--port", str(port), "--workers", "2"], folder
-        ),
-        cwd=ROOT,
-        env={
-            **own,
-            "DATABASE_URL": sqlite_url(folder),
-            "TMPDIR": str(folder),
-            "LOOKUP_DEADLINE_SECONDS": "25",
-            **environment,
-        },
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    url = f"http://127.0.0.1:{port}"
-    try:
-        wait_until(lambda: is_ready(url), process)
-        yield url, process
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=PATIENCE)
 
 
 def test_two_workers_serve_outlive_kills_and_stop_in_good_order(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Decisions on transactions: action and reasons; the score only with details."""
 
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query
@@ -16,7 +17,6 @@ from src.service.api.common import (
     TxHash,
     json_response,
     rfc3339,
-    time_of,
 )
 from src.service.api.route import ApiRoute
 from src.service.context import Service
@@ -192,7 +192,9 @@ class DecisionAnswer(BaseModel):
         None, description="Results of detectors in shadow, which do not count."
     )
     decided_at: float | None = Field(None, description="Unix seconds.")
-    decided_at_rfc3339 = time_of("decided_at")
+    decided_at_rfc3339: datetime | None = Field(
+        None, description="The same as `decided_at`, RFC 3339 in UTC."
+    )
 
 
 Details = Annotated[bool, Query(description="Also the score, the features and the explanation.")]

@@ -1,0 +1,56 @@
+"""`npm run serve` as people start it, on the embedded demo's chain."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from src.demo.processes import supervised
+from tests.service.chain import sqlite_url
+from tests.support.waiting import PATIENCE, wait_until
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def is_ready(url: str) -> bool:
+    try:
+        return requests.get(f"{url}/readyz", timeout=PATIENCE).status_code == 200
+    except requests.ConnectionError:
+        return False
+
+
+@contextmanager
+def serving(folder: Path, **environment: str) -> Iterator[tuple[str, "subprocess.Popen[Any]"]]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    own = {name: value for name, value in os.environ.items() if not name.startswith("JSON_RPC")}
+    process = subprocess.Popen(
+        supervised(
+            [sys.executable, "-m", "src.service", "--port", str(port), "--workers", "2"], folder
+        ),
+        cwd=ROOT,
+        env={
+            **own,
+            "DATABASE_URL": sqlite_url(folder),
+            "TMPDIR": str(folder),
+            "LOOKUP_DEADLINE_SECONDS": "25",
+            **environment,
+        },
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        wait_until(lambda: is_ready(url), process)
+        yield url, process
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=PATIENCE)
