@@ -5,59 +5,33 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable
-from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from src.backtest.backtest import LAST_BLOCK, Options, Plan, backtest, check
+from src.backtest.backtest import backtest
 from src.backtest.errors import BacktestError
-from src.backtest.executors.memory import keep_freed_memory
+from src.backtest.job import Job
 from src.backtest.output.compare import as_html, as_text, compare
+from src.backtest.output.exploits import KnownExploits, known_exploits
 from src.backtest.output.output import REPORT, Output
+from src.backtest.spark import run_on_spark
+from src.backtest.workers import keep_freed_memory, run_locally
 from src.chain.recording import __main__ as record
-from src.history.run import Bar, imported, said
+from src.decision.policy_file import read_policy
+from src.detection.forest.manifest import read_manifest
+from src.detection.policy import parse_policy
+from src.history.run import imported, progress, said
 from src.history.store import is_store
-from src.settings import load_settings
+from src.settings import load_settings, model_public_key
 
-
-class _Progress:
-    """A bar over transfers, with the time left."""
-
-    def __init__(self) -> None:
-        self._bar: Bar | None = None
-
-    def started(self, plan: Plan) -> Callable[[dict[str, Any]], None]:
-        """Show the bar; returns a callback for journal entries."""
-        total = sum(part.n_transfers for part in plan.slices)
-        pending = {part.name: part.n_transfers for part in plan.pending}
-        bar = self._bar = Bar(
-            total=total,
-            initial=total - sum(pending.values()),
-            unit=" transfers",
-            unit_scale=True,
-            mininterval=0.1 if sys.stderr.isatty() else 10.0,
-        )
-
-        def done(entry: dict[str, Any]) -> None:
-            bar.update(pending[f"{entry['first_block']:012d}-{entry['last_block']:012d}"])
-
-        return done
-
-    def close(self) -> None:
-        """Leave the bar as it is."""
-        if self._bar is not None:
-            self._bar.close()
+LAST_BLOCK = 2**62
 
 
 def run(options: argparse.Namespace) -> int:
     """Carry the command out with its parsed arguments; returns its exit code."""
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
     keep_freed_memory()
-    return _run(options)
-
-
-def _run(options: argparse.Namespace) -> int:
     settings = load_settings()
     if options.compare_with is not None:
         Output(options.compare_with).summary()  # fail early if the runs cannot be compared
@@ -67,29 +41,34 @@ def _run(options: argparse.Namespace) -> int:
         code = _record(options, data)
         if code:
             return code
-    model = options.model or settings.model_path
-    policy = options.policy or settings.policy_path
-    check(model, policy, options.exploits)  # before the long work
-    data = _stored(data, options)
-    threshold = options.threshold
-    asked = Options(
-        data=data,
-        out=options.out,
-        model=model,
-        attack_model=None if options.model else settings.attack_model_path,
-        policy=policy,
-        threshold=settings.anomaly_threshold if threshold is None else threshold,
+    # Before the long work: what can be wrong with the model, the policy and the list of exploits.
+    public_key = model_public_key()
+    model, policy = options.model or settings.model_path, options.policy or settings.policy_path
+    manifest = read_manifest(model, public_key)
+    text = read_policy(policy, public_key)
+    parse_policy(text, str(policy))
+    if options.exploits is not None:
+        known_exploits(options.exploits, options.exploits.parent)
+    store = _stored(data, options).resolve()
+    exploits = known_exploits(options.exploits, store)
+    attack_model = None if options.model else settings.attack_model_path
+    thresholds = (options.threshold, settings.anomaly_threshold, manifest.anomaly_threshold)
+    job = Job(
+        store=store,
+        out=options.out.resolve(),
+        model_path=model.resolve(),
+        attack_model_path=attack_model and attack_model.resolve(),
+        policy_text=text,
+        policy_name=policy.name,
         chain_id=settings.chain_id if options.chain is None else options.chain,
-        exploits=options.exploits,
+        threshold=next(threshold for threshold in thresholds if threshold is not None),
+        exploits=exploits.hashes,
         first=options.from_block or 0,
         last=LAST_BLOCK if options.to_block is None else options.to_block,
-        features=options.features,
-        engine=options.engine,
-        workers=options.workers,
-        spark_master=options.master,
+        with_features=options.features,
+        public_key=public_key,
     )
-    with closing(_Progress()) as progress:
-        summary = backtest(asked, progress.started)
+    summary = _run(job, exploits, options)
     _summarise(options.out, summary)
     if options.compare_with is not None:
         changed = compare(
@@ -100,6 +79,14 @@ def _run(options: argparse.Namespace) -> int:
         output.write_text("comparison.html", as_html(changed))
         sys.stdout.write(f"{as_text(changed)}  {options.out / 'comparison.html'}\n")
     return 0
+
+
+def _run(job: Job, exploits: KnownExploits, options: argparse.Namespace) -> dict[str, Any]:
+    if options.engine == "spark":  # which shows its own progress
+        on_spark = partial(run_on_spark, master=options.master)
+        return backtest(job, exploits, on_spark, lambda _total, _done: lambda _count: None)
+    with progress("backtest") as start:
+        return backtest(job, exploits, partial(run_locally, workers=options.workers), start)
 
 
 def _record(options: argparse.Namespace, folder: Path) -> int:

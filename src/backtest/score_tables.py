@@ -17,11 +17,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow.csv import CSVWriter
 
-from src.backtest.executors.memory import keep_freed_memory
 from src.backtest.output.rows import INVALID
 from src.backtest.scoring.columns import hex_column
 from src.backtest.scoring.scoring import Scorer
 from src.backtest.scoring.transactions import batch_of
+from src.backtest.workers import keep_freed_memory
 from src.datasets.tables import TableError, read_table
 from src.decision.second_opinion import OpenedAttackModel, open_attack_model
 from src.detection.assessment import EXPLAINED_INPUTS

@@ -54,7 +54,7 @@ _TWICE = 3
 _BATCH = 100_000
 
 Ranges = list[tuple[int, int]]
-Done = Callable[[int], None]
+Done = Callable[[int], object]
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,8 @@
 
 import argparse
 import sys
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from tqdm import tqdm
@@ -18,6 +19,24 @@ class Bar(tqdm):  # type: ignore[type-arg]  # a class of strings alone at run ti
     """A progress bar without a monitor thread, since workers are forked from this process."""
 
     monitor_interval = 0
+
+
+@contextmanager
+def progress(what: str) -> Iterator[Callable[[int, int], Done]]:
+    """A bar over transfers: started with how many there are and are done, called for more."""
+    with ExitStack() as stack:
+
+        def start(total: int, done: int) -> Done:
+            interval = 0.1 if sys.stderr.isatty() else 10.0
+            bar = stack.enter_context(
+                Bar(
+                    desc=what, total=total, initial=done, unit=" transfers", unit_scale=True,
+                    mininterval=interval,
+                )
+            )  # fmt: skip
+            return bar.update
+
+        yield start
 
 
 def run(options: argparse.Namespace) -> int:
@@ -39,21 +58,8 @@ def imported(source: str, out: Path, options: argparse.Namespace) -> Store:
         workers=options.workers,
         memory=options.memory,
     )
-    with ExitStack() as stack:
-
-        def planned(total: int) -> Done:
-            interval = 0.1 if sys.stderr.isatty() else 10.0
-            bar = Bar(
-                desc="import", total=total, unit=" transfers", unit_scale=True, mininterval=interval
-            )
-            stack.callback(bar.close)
-
-            def done(count: int) -> None:
-                bar.update(count)
-
-            return done
-
-        return import_history(source, out, asked, planned)
+    with progress("import") as start:
+        return import_history(source, out, asked, lambda total: start(total, 0))
 
 
 def said(store: Store) -> str:

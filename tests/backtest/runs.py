@@ -23,11 +23,10 @@ def rows_of(out, table="decisions"):
 
 def content_of(out):
     names = [p for p in sorted(out.rglob("*")) if p.is_file() and ".lock" not in p.name]
-    left_out = ("timing.json", "journal")
     return {
         p.relative_to(out).as_posix(): p.read_bytes()
         for p in names
-        if p.relative_to(out).parts[0] not in left_out
+        if p.relative_to(out).parts[0] != "journal"
     }
 
 

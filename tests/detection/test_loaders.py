@@ -83,8 +83,8 @@ def test_a_policy_is_parsed_from_verified_text_alone() -> None:
     ]
     # The backtest's job parses what its run read by `read_policy`.
     assert users == [
-        "src/backtest/backtest.py",
-        "src/backtest/executors/job.py",
+        "src/backtest/job.py",
+        "src/backtest/run.py",
         "src/decision/pipeline.py",
         "src/decision/policy_file.py",
         "src/detection/policy.py",

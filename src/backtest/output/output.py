@@ -35,8 +35,6 @@ SUMMARY: Final = "summary.json"
 REPORT: Final = "report.html"
 UNKNOWN_DAY: Final = "unknown"
 
-_WORKER_LOCK = ".worker-{}.lock"
-_LAST_SLICE_SECONDS = 30.0
 _SELDOM_TWICE = ("tx_hash", "from_address", "model_explanations")
 """Columns that a dictionary would not make smaller."""
 _FORMAT = 1
@@ -71,32 +69,13 @@ class Output:
             BacktestError: the folder contains another run or something else, or is in use.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        with self._locked(".lock"):
-            # Workers of a killed run may still be processing their last slices.
-            for path in self.folder.glob(_WORKER_LOCK.format("*")):
-                with self._locked(path.name, _LAST_SLICE_SECONDS):
-                    pass
-            self._prepare({"format": _FORMAT, **run})
-            yield
-
-    @contextmanager
-    def joined(self, worker: int) -> Iterator[None]:
-        """Write slices in a process of one's own; keeps other runs out, but not its own run.
-
-        Raises:
-            BacktestError: a worker of another run is writing.
-        """
-        with self._locked(_WORKER_LOCK.format(worker), _LAST_SLICE_SECONDS):
-            yield
-
-    @contextmanager
-    def _locked(self, name: str, patience: float = 0.0) -> Iterator[None]:
-        lock = FileLock(self.folder / name)
+        lock = FileLock(self.folder / ".lock")
         try:
-            lock.acquire(timeout=patience)
+            lock.acquire(blocking=False)
         except Timeout:
             raise BacktestError(f"{self.folder}: another backtest is writing to it") from None
         try:
+            self._prepare({"format": _FORMAT, **run})
             yield
         finally:
             lock.release()

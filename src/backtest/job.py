@@ -3,7 +3,7 @@
 import time
 from collections import Counter
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from src.detection.features.definitions import FEATURE_NAMES
 from src.detection.forest.model import load_model
 from src.detection.policy import parse_policy
 from src.detection.records import Action
-from src.history.store import read_slice, slice_name
+from src.history.store import StoredSlice, read_slice, slice_name
 
 TOP = 20
 HISTOGRAM_BINS = 100
@@ -32,42 +32,6 @@ _SECONDS_PER_DAY = 86_400
 
 
 @dataclass(frozen=True, slots=True)
-class Slice:
-    """A slice of a store, or a part of it.
-
-    Attributes:
-        index: number of this slice, from 0.
-        first, last: blocks, included.
-        is_cut: whether other blocks of the file are left out.
-        n_transfers: of the file.
-        orphans: transfers that were left out by the import.
-        path: the file.
-    """
-
-    index: int
-    first: int
-    last: int
-    is_cut: bool
-    n_transfers: int
-    orphans: int
-    path: Path
-
-    @property
-    def name(self) -> str:
-        """Of its files."""
-        return slice_name(self.first, self.last)
-
-    def read(self) -> pa.Table:
-        """Its transactions.
-
-        Raises:
-            HistoryError: the file cannot be read.
-        """
-        blocks = (self.first, self.last) if self.is_cut else (None, None)
-        return read_slice(self.path, *blocks)
-
-
-@dataclass(frozen=True)
 class Job:
     """Processes slices. Can be pickled and sent to other machines with the same folders.
 
@@ -81,6 +45,7 @@ class Job:
         chain_id: the chain.
         threshold: score from which a transaction is an anomaly.
         exploits: hashes of known exploits.
+        first, last: blocks outside are ignored.
         with_features: whether to write the model's inputs with each decision.
         public_key: the model must be signed with its private key; None to skip this check.
     """
@@ -88,16 +53,26 @@ class Job:
     store: Path
     out: Path
     model_path: Path
+    attack_model_path: Path | None
     policy_text: str
     policy_name: str
     chain_id: int
     threshold: float
     exploits: frozenset[str]
-    attack_model_path: Path | None = None
-    with_features: bool = False
-    public_key: str | None = None
+    first: int
+    last: int
+    with_features: bool
+    public_key: str | None
 
-    def run(self, part: Slice) -> dict[str, Any]:
+    def blocks(self, part: StoredSlice) -> tuple[int, int]:
+        """Those of a slice that count, first and last."""
+        return max(part.first, self.first), min(part.last, self.last)
+
+    def name(self, part: StoredSlice) -> str:
+        """Of the files of a slice."""
+        return slice_name(*self.blocks(part))
+
+    def run(self, part: StoredSlice) -> dict[str, Any]:
         """Process one slice; its files and journal entry are synced to disk when this returns.
 
         Raises:
@@ -105,8 +80,11 @@ class Job:
             OSError: the disk failed.
         """
         started = time.thread_time()
-        scorer, decider = self._judges
-        batch = batch_of(part.read())
+        scorer, decider = _judges(self)
+        first, last = self.blocks(part)
+        is_cut = (first, last) != (part.first, part.last)
+        path = self.store / f"{part.name}.parquet"
+        batch = batch_of(read_slice(path, first, last) if is_cut else read_slice(path))
         scores = scorer.score(batch)
         judged = decider.decide(batch, scores)
         rows = decision_rows(batch, scores, judged, self.threshold)
@@ -125,18 +103,18 @@ class Job:
                 parts.append(Part(ALERTS, name, alerts.filter(alert_day == number)))
         entry = {
             **self._summary(rows, day),
-            "first_block": part.first,
-            "last_block": part.last,
+            "first_block": first,
+            "last_block": last,
             "transfers": len(batch.amount),
             "orphans": part.orphans,
             "cpu_seconds": round(time.thread_time() - started, 3),
         }
-        Output(self.out).write_slice(part.name, parts, entry)
+        Output(self.out).write_slice(self.name(part), parts, entry)
         return entry
 
     def judge(self, table: pa.Table) -> list[dict[str, Any]]:
         """Decisions on transactions of the store's form, for the report; writes nothing."""
-        scorer, decider = self._judges
+        scorer, decider = _judges(self)
         batch = batch_of(table)
         scores = scorer.score(batch)
         rows = decision_rows(batch, scores, decider.decide(batch, scores), self.threshold)
@@ -144,7 +122,7 @@ class Job:
 
     def prepare(self) -> None:
         """Load the model, the policy and the token metadata, once per process."""
-        _ = self._judges
+        _judges(self)
 
     def _summary(self, rows: SliceRows, day: NDArray[np.int64]) -> dict[str, Any]:
         """The values of a slice for the report."""
@@ -185,32 +163,19 @@ class Job:
         known = pc.is_in(rows.tx_hash, _hash_set(self.exploits)).to_numpy(zero_copy_only=False)
         return [rows.facts(position) for position in np.flatnonzero(known).tolist()]
 
-    @cached_property
-    def _judges(self) -> tuple[Scorer, BatchDecider]:
-        return _judges(
-            self.model_path, self.policy_text, self.policy_name, self.chain_id, self.threshold,
-            self.store, self.public_key, self.attack_model_path,
-        )  # fmt: skip
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "_judges"}
-
-
-@lru_cache(maxsize=2)
-def _judges(
-    model_path: Path, policy_text: str, policy_name: str, chain_id: int, threshold: float,
-    store: Path, public_key: str | None, attack_model_path: Path | None,
-) -> tuple[Scorer, BatchDecider]:  # fmt: skip
+@lru_cache(maxsize=1)
+def _judges(job: Job) -> tuple[Scorer, BatchDecider]:
     """Loaded once per process."""
-    model = load_model(model_path, available_inputs=FEATURE_NAMES, public_key=public_key)
-    attack = open_attack_model(attack_model_path, model_path, model, public_key)
-    policy = parse_policy(policy_text, policy_name)
-    facts = token_facts(store, chain_id)
-    decider = BatchDecider(model, policy, chain_id, threshold, facts, attack)
+    model = load_model(job.model_path, available_inputs=FEATURE_NAMES, public_key=job.public_key)
+    attack = open_attack_model(job.attack_model_path, job.model_path, model, job.public_key)
+    policy = parse_policy(job.policy_text, job.policy_name)
+    facts = token_facts(job.store, job.chain_id)
+    decider = BatchDecider(model, policy, job.chain_id, job.threshold, facts, attack)
     return Scorer(model, attack.model), decider
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=1)
 def _hash_set(hashes: frozenset[str]) -> Any:
     return pa.array(sorted(hashes), pa.large_string())
 

@@ -1,1 +1,0 @@
-"""Execution of slices: local processes or Spark."""
