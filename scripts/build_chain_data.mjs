@@ -1,5 +1,5 @@
-// Writes networks.json, well_known_tokens.json, look_alikes.json and names/published.json in
-// src/chain from npm packages.
+// Writes networks.json, well_known_tokens.json, look_alikes.json, names/published.json and
+// names/methods.json in src/chain from npm packages.
 //
 //   node scripts/build_chain_data.mjs
 //
@@ -16,6 +16,7 @@ import { dirname, join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 
 import { INSTALLED, publishedNames, SOURCES } from "./address_names.mjs";
+import { methodNames } from "./method_names.mjs";
 
 const VIEM = { package: "viem", version: "2.57.20" };
 const SUSHI = { package: "sushi", version: "7.3.15" };
@@ -27,19 +28,20 @@ const ZOD = { package: "zod", version: "4.1.12" }; // sushi imports it
 // By their names at viem. What viem does not say, or what a node of the chain does differently:
 // - secondsPerBlock where viem has none;
 // - hashedReceipts: false where what a node serves does not hash to the root in the header: Polygon
-//   served receipts of state transfers that are not part of it, Fantom's headers have none.
+//   served receipts of state transfers that are not part of it, Fantom's headers have none;
+// - phalcon, tenderly: the chain's part of the URLs of these explorers, where they show it.
 const CHAINS = {
-  mainnet: { name: "ethereum" },
-  optimism: {},
-  bsc: {},
-  gnosis: {},
-  polygon: { hashedReceipts: false },
-  fantom: { secondsPerBlock: 1, hashedReceipts: false },
+  mainnet: { name: "ethereum", phalcon: "eth", tenderly: "mainnet" },
+  optimism: { phalcon: "optimism", tenderly: "optimistic" },
+  bsc: { phalcon: "bsc", tenderly: "bsc" },
+  gnosis: { tenderly: "gnosis" },
+  polygon: { hashedReceipts: false, phalcon: "polygon", tenderly: "polygon" },
+  fantom: { secondsPerBlock: 1, hashedReceipts: false, tenderly: "fantom" },
   mantle: { secondsPerBlock: 2 },
-  base: {},
-  arbitrum: {},
-  avalanche: {},
-  linea: {},
+  base: { phalcon: "base", tenderly: "base" },
+  arbitrum: { phalcon: "arbitrum", tenderly: "arbitrum" },
+  avalanche: { phalcon: "avalanche" },
+  linea: { phalcon: "linea" },
   blast: {},
   scroll: {},
 };
@@ -83,6 +85,13 @@ try {
     made_by: "scripts/build_chain_data.mjs",
     sources: [AAVE, SUSHI, VIEM, ...SOURCES].map(source),
     names,
+  });
+  const methods = methodNames(await load("viem"), sushi, await load(`${AAVE.package}/abis`));
+  write("names/methods.json", {
+    about: "Signatures of methods by selector",
+    made_by: "scripts/build_chain_data.mjs",
+    sources: [AAVE, SUSHI, VIEM].map(source),
+    methods,
   });
   for (const [id, { title }] of Object.entries(networks)) {
     const [known, named] = [tokens[id], names[id]].map((list) => Object.keys(list).length);
@@ -146,6 +155,8 @@ function knownNetworks(viem, wrapped) {
         native_symbol: chain.nativeCurrency.symbol,
         wrapped_native: wrapped[chain.id].address.toLowerCase(),
         hashed_receipts: own.hashedReceipts ?? true,
+        phalcon: own.phalcon ?? null,
+        tenderly: own.tenderly ?? null,
       },
     ];
   });

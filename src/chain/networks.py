@@ -28,6 +28,8 @@ class Network(NamedTuple):
         native_symbol: of the coin that pays for gas, with 18 decimals.
         wrapped_native: the ERC-20 form of that coin; None where it is unknown.
         hashed_receipts: whether the receipts that its nodes serve hash to the root in the header.
+        phalcon, tenderly: what these transaction explorers call it in their URLs; None where they
+            do not show it.
     """
 
     name: str
@@ -37,6 +39,20 @@ class Network(NamedTuple):
     native_symbol: str
     wrapped_native: str | None
     hashed_receipts: bool
+    phalcon: str | None = None
+    tenderly: str | None = None
+
+    def transaction_links(self, tx_hash: str) -> dict[str, str]:
+        """Pages of explorers about a transaction, by the explorer's name."""
+        links = {}
+        if self.explorer is not None:
+            host = self.explorer.removeprefix("https://").removeprefix("www.")
+            links[host] = f"{self.explorer}/tx/{tx_hash}"
+        if self.phalcon is not None:
+            links["Phalcon"] = f"https://app.blocksec.com/explorer/tx/{self.phalcon}/{tx_hash}"
+        if self.tenderly is not None:
+            links["Tenderly"] = f"https://dashboard.tenderly.co/tx/{self.tenderly}/{tx_hash}"
+        return links
 
 
 @cache

@@ -14,8 +14,6 @@ _WORDS_FROM: Final = 10_000  # smaller amounts keep their digits: 3,279
 _SCIENTIFIC_FROM: Final = Decimal(10) ** 15
 _LEAST_SHOWN: Final = Decimal("0.000001")
 _CENT: Final = Decimal("0.01")
-_MAX_PERCENT_DIGITS: Final = 6
-_BELOW_ALL: Final = 99.999999
 _MINUTES_PER_HOUR: Final = 60
 _MINUTES_PER_DAY: Final = 24 * 60
 
@@ -62,13 +60,6 @@ def dollars(usd: float) -> str:
     if 0 < value < _CENT:
         return "less than $0.01"
     return f"${compact(round(value, 2) if value < 1 else value)}"
-
-
-def percentage(value: float, digits: int = 1) -> str:
-    """A share in percent, without the sign. What is below 100 is never rounded up to it."""
-    while value < 100 and digits < _MAX_PERCENT_DIGITS and float(f"{value:.{digits}f}") >= 100:
-        digits += 1
-    return f"{value:.{digits}f}" if value >= 100 else f"{min(value, _BELOW_ALL):.{digits}f}"
 
 
 def duration(minutes: float) -> str:

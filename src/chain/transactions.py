@@ -13,6 +13,7 @@ _LATEST_TIMESTAMP = 253_402_300_799  # 9999-12-31 23:59:59 UTC: what calendars c
 _HASH_LENGTH = 66
 _ADDRESS_BYTES = 20
 _RLP_SHORT, _RLP_LIST = 0x80, 0xC0
+_MAX_CREATIONS = 100
 
 
 class TransactionFields(NamedTuple):
@@ -77,3 +78,20 @@ def created_contract(creator: str, nonce: int) -> str:
         number = bytes([_RLP_SHORT + len(number)]) + number
     content = bytes([_RLP_SHORT + _ADDRESS_BYTES]) + bytes.fromhex(creator[2:]) + number
     return "0x" + keccak(bytes([_RLP_LIST + len(content)]) + content)[-_ADDRESS_BYTES:].hex()
+
+
+def creation_nonce(creator: str | None, nonce: int | None, contract: str | None) -> int | None:
+    """Which of an account's earlier transactions created a contract.
+
+    Args:
+        creator: lowercase address, or None if unknown.
+        nonce: number of the account's earlier transactions, or None.
+        contract: lowercase address, or None.
+
+    Returns:
+        That transaction's nonce; None if none of the first hundred did.
+    """
+    if creator is None or nonce is None or contract is None:
+        return None
+    tried = range(min(nonce, _MAX_CREATIONS))
+    return next((one for one in tried if created_contract(creator, one) == contract), None)

@@ -16,6 +16,8 @@ from src.detection.records import NATIVE, NATIVE_DECIMALS
 MAX_PRICED_TOKENS: Final = 50
 MAX_PARTS: Final = 20
 
+_NOMINAL_USD_PER_ETHER: Final = 2_000.0  # to compare tokens with and without a price, never shown
+
 
 @dataclass(frozen=True, slots=True)
 class Part:
@@ -105,6 +107,22 @@ class Money:
             "side": sorted(self.side)[:MAX_PARTS],
             "prices": {token: price._asdict() for token, price in self.prices.items()},
         }
+
+
+def rough_worth(usd: float | None, ether: float) -> float:
+    """Of an amount, to order by: its worth in USD, or else one derived from a reference value.
+
+    Args:
+        usd: its worth, None if unknown.
+        ether: by the model's reference values; 0 where there is none.
+    """
+    return ether * _NOMINAL_USD_PER_ETHER if usd is None else usd
+
+
+def stored_prices(money: Mapping[str, Any] | None) -> dict[str, TokenPrice]:
+    """The prices in `Money.as_json`, by token; none of what an earlier version has stored."""
+    known = (money or {}).get("prices", {})
+    return {token: TokenPrice(**price) for token, price in known.items()}
 
 
 def tokens_to_price(gains: Gains, wrapped_native: str | None) -> list[str]:

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from src.chain.facts import Facts
+from src.chain.names.book import NO_NAMES, AddressBook, open_address_book
 from src.chain.networks import described, network
 from src.chain.transactions import TransactionFields
 from src.chain.transfers import ZERO_ADDRESS, Transfer
@@ -82,6 +83,7 @@ class Pipeline:
         addresses: the list of known bad addresses, or None.
         counterparties: those seen so far; None to look at each transaction by itself.
         on_unknown: what the policy asks for if it is unknown what a transaction would do.
+        names: of addresses, for people.
     """
 
     model: Model
@@ -99,6 +101,7 @@ class Pipeline:
     addresses: AddressList | None = None
     counterparties: CounterpartyBook | None = None
     on_unknown: Action = Action.REVIEW
+    names: AddressBook = NO_NAMES
 
     @classmethod
     def from_settings(
@@ -131,8 +134,9 @@ class Pipeline:
         supervised = supervised or open_own_classifier(settings.supervised_model_path, key)
         attack = open_attack_model(settings.attack_model_path, settings.model_path, model, key)
         pipeline = cls._build(settings, model, attack, supervised, challenger, counterparties)
-        # Last, as from here on it reads in the background.
-        return replace(pipeline, addresses=open_address_list(settings))
+        # Last, as from here on they read in the background.
+        names = open_address_book(settings.chain_id, settings.address_book)
+        return replace(pipeline, addresses=open_address_list(settings), names=names)
 
     def with_model(self, settings: Settings, model: Model, path: Path) -> "Pipeline":
         """The same pipeline around another model; the policy file is read again.
@@ -149,7 +153,7 @@ class Pipeline:
         built = self._build(
             settings, model, attack, self.supervised, self.challenger, self.counterparties
         )
-        return replace(built, addresses=self.addresses)
+        return replace(built, addresses=self.addresses, names=self.names)
 
     def with_supervised(self, settings: Settings, supervised: SupervisedModel | None) -> "Pipeline":
         """The same pipeline with another own classifier; the policy file is read again.
@@ -166,7 +170,7 @@ class Pipeline:
             self.challenger,
             self.counterparties,
         )
-        return replace(built, addresses=self.addresses)
+        return replace(built, addresses=self.addresses, names=self.names)
 
     @classmethod
     def _build(
@@ -339,12 +343,13 @@ class Pipeline:
         """What is in trouble without making the answers wrong, for people to read."""
         listed = self.addresses.problem() if self.addresses is not None else None
         scored = f"no attack scores: {self.attack.problem}" if self.attack.problem else None
-        return [problem for problem in (listed, scored) if problem is not None]
+        return [one for one in (listed, scored, self.names.problem()) if one is not None]
 
     def close(self) -> None:
         """End what runs in the background."""
         if self.addresses is not None:
             self.addresses.close()
+        self.names.close()
 
     def _evidence(
         self,

@@ -62,6 +62,7 @@ def with_summary(pipeline: Pipeline, result: Result) -> Result:
         result.tokens,
         money=result.money,
         is_arbitrage=is_arbitrage(result.decision),
+        names=pipeline.names.name_of,
         has_token_list=len(pipeline.well_known) > 0,
     )
     return result._replace(summary=summary)

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
 
+from src.chain.names.book import AddressName
 from src.chain.quantities import compact, dollars, duration, token_units
 from src.chain.text import short
-from src.chain.transactions import created_contract
-from src.decision.money import Money
+from src.chain.transactions import creation_nonce
+from src.decision.money import Money, rough_worth
 from src.decision.tokens import TokenView, token_name
 from src.detection.detectors.base import count
 from src.detection.evidence import Evidence
@@ -28,14 +29,13 @@ MAX_NAME: Final = 40
 
 _MAX_TOKENS: Final = 3
 _FEW_TRANSACTIONS: Final = 20
-_MAX_CREATIONS: Final = 100  # of the sender's, to find out whether it calls its own contract
 _YOUNG_MINUTES: Final = 30 * 24 * 60
 _TRIFLE: Final = 0.01  # of what was gained: what an account may pay for it and still only gain
 _DUST: Final = 10**-6  # of what was moved of the token: a rounding
-_NOMINAL_USD_PER_ETHER: Final = 2_000.0  # to compare tokens with and without a price, never shown
+_CENT: Final = 0.01
 _NOTABLE_SHARE: Final = 0.05  # of an exchange: a smaller difference of worth is its fee
 
-Names = Callable[[str], str | None]
+Names = Callable[[str], AddressName | None]
 """The published name of an account, or None."""
 
 
@@ -202,6 +202,11 @@ class _Story:
         if not always and self._sum(changes) <= max(self._sum(gains.own), 0.0):
             return ""
         gained = self._split(changes)[0]
+        if gained == [self.evidence.wrapped_native] and self._is_router(best):
+            return (
+                f"; {self._amounts(changes, gained)} went to {self.account(best)}, which may have "
+                f"paid out {self.evidence.native_symbol}"
+            )
         more = f" and {len(winners) - 1} more gained" if always and len(winners) > 1 else ""
         return (
             f"; {self.account(best)} gained {self._amounts(changes, gained)}"
@@ -245,28 +250,28 @@ class _Story:
         age = evidence.account_age_minutes
         if age is not None and evidence.nonce and age < _YOUNG_MINUTES:
             facts.append(f"account {duration(age)} old")
-        if self._is_own_contract():
+        if creation_nonce(evidence.sender, evidence.nonce, evidence.to) is not None:
             facts.append("its own contract")
         elif evidence.called_is_new:
             facts.append("contract younger than a day")
         return self.account(evidence.sender) + (f" ({', '.join(facts)})" if facts else "")
 
-    def _is_own_contract(self) -> bool:
-        sender, to, nonce = self.evidence.sender, self.evidence.to, self.evidence.nonce
-        if sender is None or to is None or nonce is None or nonce > _MAX_CREATIONS:
-            return False
-        return any(created_contract(sender, earlier) == to for earlier in range(nonce))
-
     def account(self, address: str) -> str:
         """An account's name, if it has one, and its shortened address."""
         name = self.names(address)
-        return f"{name[:MAX_NAME]} ({short(address)})" if name else short(address)
+        return f"{name.label[:MAX_NAME]} ({short(address)})" if name else short(address)
+
+    def _is_router(self, address: str) -> bool:
+        name = self.names(address)
+        return name is not None and name.kind == "router"
 
     def _amounts(self, changes: Changes, order: Sequence[str]) -> str:
         """The amounts of these tokens without their signs, the first few."""
-        parts = [self._amount(token, abs(changes[token])) for token in order[:_MAX_TOKENS]]
-        if len(order) > _MAX_TOKENS:
-            parts.append(count(len(order) - _MAX_TOKENS, "more token"))
+        stated = [token for token in order if self._decimals(token) is not None]
+        shown = stated[:_MAX_TOKENS] or order[:1]
+        parts = [self._amount(token, abs(changes[token])) for token in shown]
+        if len(order) > len(shown):
+            parts.append(count(len(order) - len(shown), "more token"))
         return _listed(parts)
 
     def _amount(self, token: str, raw: int) -> str:
@@ -320,9 +325,7 @@ class _Story:
     def _weight(self, token: str, raw: int) -> float:
         """Roughly in USD, to order by; 0 where nothing is known of the token's worth."""
         usd = self.money.usd(token, raw) if self.money is not None else None
-        if usd is not None:
-            return usd
-        return raw * self.evidence.value_of(token) * _NOMINAL_USD_PER_ETHER
+        return rough_worth(usd, raw * self.evidence.value_of(token))
 
     def _sum(self, changes: Changes) -> float:
         return sum(self._weight(t, abs(n)) * (1 if n > 0 else -1) for t, n in changes.items())
@@ -336,10 +339,8 @@ class _Story:
         unknown = [token for token, value in usd.items() if value is None]
         if not known:
             return ""
-        if not unknown:
-            return f" (about {dollars(sum(known))})"
-        what = self._token(unknown[0]) if len(unknown) == 1 else count(len(unknown), "token")
-        return f" (about {dollars(sum(known))} and {what} of unknown worth)"
+        rest = f" and {count(len(unknown), 'token')} of unknown worth" if unknown else ""
+        return f" ({_about(sum(known))}{rest})"
 
     def _difference(self, gained: Sequence[str]) -> str:
         """By how much more or less was received than given, where that is notable."""
@@ -349,7 +350,7 @@ class _Story:
         received = sum(self.money.usd(token, own[token]) or 0.0 for token in gained)
         if abs(net) <= _NOTABLE_SHARE * received:
             return ""
-        return f", a net {'gain' if net > 0 else 'loss'} of about {dollars(abs(net))},"
+        return f", a net {'gain' if net > 0 else 'loss'} of {_about(abs(net))},"
 
 
 def _total(changes: Iterable[Changes]) -> dict[str, int]:
@@ -358,6 +359,10 @@ def _total(changes: Iterable[Changes]) -> dict[str, int]:
         for token, change in one.items():
             total[token] = total.get(token, 0) + change
     return total
+
+
+def _about(usd: float) -> str:
+    return f"about {dollars(usd)}" if usd >= _CENT else dollars(usd)
 
 
 def _listed(parts: Sequence[str]) -> str:

@@ -1,14 +1,78 @@
 """What a transaction moved, and what each account gained or lost by it. For people."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from src.chain.text import short
-from src.chain.transfers import Transfer
+from src.chain.transfers import ZERO_ADDRESS, Transfer
+from src.decision.money import TokenPrice, rough_worth
 from src.decision.tokens import TokenView, decimals_of, label_of
 from src.detection.records import NATIVE
 from src.service.formatting import amount, exact_amount
 from src.service.records import LoadedTransaction
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What an account gained or lost of one token.
+
+    Attributes:
+        token: its address, or `NATIVE`.
+        label: its display name.
+        amount: without its sign; "an unknown amount" if the token states no decimals.
+        exact: to the last digit.
+        is_gain: rather than a loss.
+        usd: its worth, or None if unknown.
+        price: what says so; "" if nothing does.
+        is_gas: the fee of the transaction.
+        is_unlisted: the chain has a list of well-known tokens, without this one.
+    """
+
+    token: str
+    label: str
+    amount: str
+    exact: str
+    is_gain: bool
+    usd: float | None
+    price: str
+    is_gas: bool
+    is_unlisted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AccountChanges:
+    """What an account gained and lost by a transaction.
+
+    Attributes:
+        account: its address.
+        roles: sender, called, sender's side, zero address.
+        changes: the most valuable one first.
+        usd: of all together, as far as it is known; None if nothing is.
+        is_whole: whether it is known of all.
+    """
+
+    account: str
+    roles: tuple[str, ...]
+    changes: list[Change]
+    usd: float | None
+    is_whole: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Worth:
+    """What is known of the worth of tokens.
+
+    Attributes:
+        prices: by token or `NATIVE`.
+        values: ETH for one raw unit, by token, to order by.
+        has_list: whether the chain has a list of well-known tokens.
+        wrapped_native: the native currency as a token, or None.
+    """
+
+    prices: Mapping[str, TokenPrice]
+    values: Mapping[str, float]
+    has_list: bool
+    wrapped_native: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,3 +124,106 @@ def net_changes(transfers: Sequence[Transfer], tokens: Mapping[str, TokenView]) 
         for token, net in own.items()
         if net
     ]
+
+
+def account_changes(
+    transaction: LoadedTransaction,
+    tokens: Mapping[str, TokenView],
+    worth: Worth,
+    side: Collection[str] = (),
+) -> list[AccountChanges]:
+    """What each account gained and lost, gas and native currency included.
+
+    Accounts are in order of what the change was worth, the zero address last; balanced ones are
+    left out.
+
+    Args:
+        transaction: with its transfers.
+        tokens: metadata by address, `NATIVE` included.
+        worth: of the tokens.
+        side: the accounts of the sender's side, as far as known.
+    """
+    found = []
+    for account, nets in _balances(transaction, worth.wrapped_native).items():
+        changes = [
+            (_rough(key[0], abs(net), worth), _change(key, net, tokens, worth))
+            for key, net in nets.items()
+            if net
+        ]
+        if changes:
+            changes.sort(key=lambda one: -one[0])
+            size = abs(sum(rough if one.is_gain else -rough for rough, one in changes))
+            shown = [change for _, change in changes]
+            roles = _roles(account, transaction, side)
+            priced = [one.usd if one.is_gain else -one.usd for one in shown if one.usd is not None]
+            usd = sum(priced) if priced else None
+            is_whole = len(priced) == len(shown)
+            found.append((size, AccountChanges(account, roles, shown, usd, is_whole)))
+    found.sort(key=lambda one: (one[1].account == ZERO_ADDRESS, -one[0]))
+    return [one for _, one in found]
+
+
+def _balances(
+    transaction: LoadedTransaction, wrapped: str | None
+) -> dict[str, dict[tuple[str, bool], int]]:
+    """Net changes by account and (token, whether it is gas), in order of appearance."""
+    balances: dict[str, dict[tuple[str, bool], int]] = {}
+
+    def credit(account: str, token: str, change: int, *, is_gas: bool = False) -> None:
+        nets = balances.setdefault(account, {})
+        nets[token, is_gas] = nets.get((token, is_gas), 0) + change
+
+    for one in all_transfers(transaction):
+        credit(one.sender, one.token, -one.amount)
+        credit(one.recipient, one.token, one.amount)
+        # Wrapping and unwrapping leave no ERC-20 transfer on most chains.
+        if one.token == NATIVE and wrapped is not None and transaction.native:
+            if one.recipient == wrapped:
+                credit(one.sender, wrapped, one.amount)
+                credit(ZERO_ADDRESS, wrapped, -one.amount)
+            elif one.sender == wrapped:
+                credit(one.recipient, wrapped, -one.amount)
+                credit(ZERO_ADDRESS, wrapped, one.amount)
+    if transaction.sender is not None and transaction.gas_cost_wei:
+        credit(transaction.sender, NATIVE, -transaction.gas_cost_wei, is_gas=True)
+    return balances
+
+
+def _rough(token: str, raw: int, worth: Worth) -> float:
+    """The worth of an amount, to order by; 0 where nothing is known of it."""
+    price = worth.prices.get(token)
+    key = (worth.wrapped_native or "") if token == NATIVE else token
+    usd = None if price is None else price.worth(raw)
+    return rough_worth(usd, raw * worth.values.get(key, 0.0))
+
+
+def _change(
+    key: tuple[str, bool], net: int, tokens: Mapping[str, TokenView], worth: Worth
+) -> Change:
+    token, is_gas = key
+    known = tokens.get(token)
+    decimals = known.decimals if known is not None else None
+    price = worth.prices.get(token)
+    raw = abs(net)
+    return Change(
+        token=token,
+        label=shown_label(token, tokens),
+        amount="an unknown amount" if decimals is None else amount(raw, decimals),
+        exact=f"{raw} raw units" if decimals is None else exact_amount(raw, decimals),
+        is_gain=net > 0,
+        usd=None if price is None else price.worth(raw),
+        price="" if price is None else price.source,
+        is_gas=is_gas,
+        is_unlisted=worth.has_list and not (known is not None and known.well_known),
+    )
+
+
+def _roles(account: str, transaction: LoadedTransaction, side: Collection[str]) -> tuple[str, ...]:
+    if account == ZERO_ADDRESS:
+        return ("minted and burned",)
+    roles = [
+        role
+        for role, address in (("sender", transaction.sender), ("called", transaction.to))
+        if address == account
+    ]
+    return tuple(roles or (["sender's side"] if account in side else []))

@@ -11,7 +11,7 @@ from typing import Self
 from src.chain.clients.rate_limit import Rate, RateLimit
 from src.chain.clients.rpc import JsonRpcClient
 from src.chain.errors import NotFound, SourceError
-from src.chain.names.book import AddressBook, open_address_book
+from src.chain.names.book import AddressBook
 from src.chain.networks import network
 from src.chain.quantities import SECONDS_PER_MINUTE
 from src.chain.simulation.simulator import Simulator
@@ -27,7 +27,7 @@ from src.service.database.decisions import StoredDecision, find_decision, store_
 from src.service.database.engine import Database
 from src.service.decider import Decider, Outcome
 from src.service.drift_check import LOOK_SECONDS, DriftCheck
-from src.service.embedded import embedded_node
+from src.service.embedded import DEMO_NAMES, embedded_node
 from src.service.http.problems import Problem, problem_of_source
 from src.service.model_refresh import FraudModel, model_refresh
 from src.service.node import NodeReader
@@ -104,13 +104,12 @@ class Service:
                     common,
                     json_rpc_url=url,
                     chain_id=1,
+                    address_book=common.address_book or DEMO_NAMES,
                     json_rpc_requests_per_second=10_000,
                     lookup_deadline_seconds=max(
                         common.lookup_deadline_seconds, _EMBEDDED_DEADLINE_SECONDS
                     ),
                 )
-            names = open_address_book(common.chain_id, common.address_book)
-            opening.callback(names.close)
             fraud = FraudModel(fraud_model_path(settings), common.model_public_key)
             decider = open_decider(opening, settings, common, fraud)
             node = open_node(opening, settings, common)
@@ -138,7 +137,7 @@ class Service:
                 analyst,
                 runner,
                 fraud,
-                names,
+                decider.pipeline.names,
                 opening.pop_all(),
             )
         if is_demo:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from src.chain.lookups.lookups import Lookups
-from src.chain.quantities import percentage
 from src.chain.transactions import TransactionFields
 from src.decision.alerts import NORMAL, Alert
 from src.decision.lookups import open_lookups
@@ -16,7 +15,7 @@ from src.decision.pricing import with_prices, with_summary
 from src.decision.result import Result
 from src.decision.tokens import TokenView, shown_tokens
 from src.detection.counterparties import CounterpartyBook
-from src.detection.detectors.base import SupervisedModel
+from src.detection.detectors.base import SupervisedModel, percentage
 from src.detection.detectors.isolation_forest import IsolationForestDetector
 from src.detection.features.definitions import FEATURE_NAMES
 from src.detection.forest.model import Model, load_model

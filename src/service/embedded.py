@@ -14,6 +14,9 @@ from src.chain.replay.methods import ReplayMethods
 from src.chain.replay.server import RpcServer
 
 DEMO_BLOCKS = Path(__file__).parent / "demo_blocks"
+DEMO_NAMES = DEMO_BLOCKS / "names.json"
+"""Its address book."""
+
 _POLL_SECONDS = 0.1
 
 

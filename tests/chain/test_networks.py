@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from src.chain.names.book import PUBLISHED_PATH
+from src.chain.names.methods import METHODS_PATH
 from src.chain.networks import NETWORKS_PATH, described, network, networks
 from src.chain.well_known import LOOK_ALIKES_PATH, TOKEN_LIST_PATH, load_well_known_tokens
 
@@ -28,6 +29,8 @@ CHAINS = {
     81457: "blast",
     534352: "scroll",
 }
+
+FILES = [NETWORKS_PATH, TOKEN_LIST_PATH, LOOK_ALIKES_PATH, PUBLISHED_PATH, METHODS_PATH]
 
 
 def test_the_chains_with_a_record() -> None:
@@ -51,7 +54,7 @@ def test_a_record_is_complete(chain_id: int) -> None:
     assert len(tokens) >= 5
 
 
-@pytest.mark.parametrize("path", [NETWORKS_PATH, TOKEN_LIST_PATH, LOOK_ALIKES_PATH, PUBLISHED_PATH])
+@pytest.mark.parametrize("path", FILES)
 def test_the_files_are_what_the_script_writes(path: Path) -> None:
     """With the versions that the script names, so that one is not raised without the other."""
     content = json.loads(path.read_text(encoding="utf-8"))

@@ -8,11 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from src.chain.facts import Price
-from src.chain.quantities import compact, dollars, duration, percentage
+from src.chain.names.book import AddressName
+from src.chain.quantities import compact, dollars, duration
 from src.chain.transactions import created_contract
 from src.decision.money import Money, money_of
 from src.decision.sentence import MAX_LENGTH, sentence
 from src.decision.tokens import TokenView
+from src.detection.detectors.base import percentage
 from src.detection.evidence import Evidence
 from src.detection.records import NATIVE, ZERO_ADDRESS
 from tests.detection.test_parties import (
@@ -37,7 +39,10 @@ TOKENS = {
     GOLD: TokenView(GOLD, "Gold", "GOLD", 2, well_known=True),
     IRON: TokenView(IRON, "Iron", "IRON", 6),
 }
-LABELS = {POOL: "Some Pool"}
+LABELS = {
+    POOL: AddressName("Some Pool", "pool", "test"),
+    LENDER: AddressName("Some router", "router", "test"),
+}
 
 
 def short(address: str) -> str:
@@ -91,7 +96,7 @@ THEFT = [
             THEFT,
             {"prices": {"gold": 1.0}},
             "S gained 4.32 M GOLD, 3 WETH and 5 IRON (unlisted) (about $4.32 M and 2 tokens of "
-            "unknown worth); V lost 4.32 M GOLD and 3 WETH (about $4.32 M and WETH of unknown "
+            "unknown worth); V lost 4.32 M GOLD and 3 WETH (about $4.32 M and 1 token of unknown "
             "worth), 1 more account lost something.",
         ),
         ([Moved(GOLD, SENDER, OTHER, 250_00)], {}, "S sent 250 GOLD to O."),
@@ -132,8 +137,8 @@ THEFT = [
         (
             [Moved(GOLD, VICTIM, OTHER, 5_00), Moved(WETH, LENDER, OTHER, ETHER)],
             {"native": ()},
-            "S ended with what it had; O gained 1 WETH and 5 GOLD; L lost 1 WETH, 1 more account "
-            "lost something.",
+            "S ended with what it had; O gained 1 WETH and 5 GOLD; Some router (L) lost 1 WETH, 1 "
+            "more account lost something.",
         ),
         (
             [Moved(WETH, LENDER, HUB, 7 * ETHER), Moved(WETH, HUB, LENDER, 7 * ETHER)],
@@ -160,6 +165,12 @@ THEFT = [
             [Moved(WETH, VICTIM, OTHER, 9 * ETHER), Moved(GOLD, VICTIM, SENDER, 100)],
             {},
             "S gained 1 GOLD; O gained 9 WETH; V lost 9 WETH and 1 GOLD.",
+        ),
+        (
+            [Moved(WETH, VICTIM, LENDER, 9 * ETHER), Moved(GOLD, VICTIM, SENDER, 100)],
+            {},
+            "S gained 1 GOLD; 9 WETH went to Some router (L), which may have paid out ETH; V lost "
+            "9 WETH and 1 GOLD.",
         ),
     ],
 )  # fmt: skip
@@ -193,7 +204,9 @@ def test_what_has_no_decimals_is_of_unknown_amount_and_never_raw() -> None:
         [Moved(GOLD, VICTIM, SENDER, 123_456), Moved(TIN, VICTIM, SENDER, 987_654)]
     )
     got = sentence(evidence, without)
-    assert f"an unknown amount of GOLD and an unknown amount of token {short(TIN)}" in got
+    assert "gained an unknown amount of GOLD and 1 more token;" in got
+    moved = [*evidence.transfers, Moved(IRON, VICTIM, SENDER, 10**6)]
+    assert "gained 1 IRON (unlisted) and 2 more tokens;" in sentence(evidence_of(moved), without)
     assert "123456" not in got.replace(",", "")
 
 

@@ -88,6 +88,9 @@ class AddressBook:
             self._own.close()
 
 
+NO_NAMES: Final = AddressBook({}, WellKnownTokens({}, {}))
+
+
 def open_address_book(chain_id: int, own: Path | None = None) -> AddressBook:
     """The address book of a chain.
 

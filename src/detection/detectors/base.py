@@ -13,6 +13,8 @@ from src.detection.records import Status, Verdict
 _ALERT_ID = re.compile(r"[A-Z0-9]+(-[A-Z0-9]+)*")
 _MAX_ALERT_ID = 64
 _MAX_ALERT_TITLE = 128
+_MAX_PERCENT_DIGITS = 6
+_BELOW_ALL = 99.999999
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,3 +143,10 @@ def missing(detector: str, what: str) -> Verdict:
 def count(number: int, noun: str) -> str:
     """A number with its noun: "1 transfer", "2 transfers"."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def percentage(value: float, digits: int = 1) -> str:
+    """A share in percent, without the sign. What is below 100 is never rounded up to it."""
+    while value < 100 and digits < _MAX_PERCENT_DIGITS and float(f"{value:.{digits}f}") >= 100:
+        digits += 1
+    return f"{value:.{digits}f}" if value >= 100 else f"{min(value, _BELOW_ALL):.{digits}f}"

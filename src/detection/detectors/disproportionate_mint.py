@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import ClassVar, Self
 
 from src.detection.detectors.base import AlertSpec, Equipment, Need, Parameter
-from src.detection.detectors.fresh_account_large_value import large_amount
+from src.detection.detectors.fresh_account_large_value import large_amount, times
 from src.detection.evidence import Evidence
 from src.detection.forest.manifest import TokenAmounts
 from src.detection.records import ZERO_ADDRESS, Action, Verdict
@@ -60,10 +60,11 @@ class DisproportionateMintDetector:
         for token, amount in minted.items():
             large = self._large.get(token)
             if large is not None and amount >= large:
+                fact = evidence.tokens.get(token)
+                label = fact.symbol if fact and fact.symbol else token
                 return Verdict(
                     self.NAME,
                     Action.REVIEW,
-                    f"{amount} raw units of {token} are minted; from {large:.3g} on it is far more "
-                    "than the token usually sees",
+                    f"{times(amount, large, label)} is minted",
                 )
         return _SILENT

@@ -81,8 +81,7 @@ class FreshAccountLargeValueDetector:
                 return Verdict(
                     self.NAME,
                     Action.REVIEW,
-                    f"the sender {fresh} and moves {transfer.amount} raw units of {token}; "
-                    f"from {large:.3g} on it is far more than the token usually sees",
+                    f"the sender {fresh} and moves {times(transfer.amount, large, token)}",
                 )
         return _SILENT
 
@@ -91,6 +90,11 @@ def large_amount(amounts: TokenAmounts, deviations: float) -> float:
     """The raw amount that lies so many robust standard deviations above a token's median."""
     exponent = amounts.center + deviations * amounts.scale
     return 10.0**exponent if exponent < 300 else math.inf
+
+
+def times(amount: int, large: float, token: str) -> str:
+    """An amount beside the one that counts as large: the token's decimals may be unknown."""
+    return f"{amount / large:,.1f} times the amount of {token} that is already far more than usual"
 
 
 def count_before(nonce: int) -> str:

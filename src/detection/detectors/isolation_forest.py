@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import ClassVar, Self
 
-from src.detection.detectors.base import AlertSpec, Equipment, Need, Parameter, missing
+from src.detection.detectors.base import AlertSpec, Equipment, Need, Parameter, missing, percentage
 from src.detection.evidence import Evidence
 from src.detection.records import REMEMBERED_ASSESSMENTS, Action, Verdict
 
@@ -72,7 +72,7 @@ class IsolationForestDetector:
         return _verdict(
             action,
             f"anomaly score {score:.3f} is {comparison}, higher than"
-            f" {percentile:.1f}% of the training transactions",
+            f" {percentage(percentile)}% of the training transactions",
         )
 
 

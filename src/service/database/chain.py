@@ -1,8 +1,9 @@
 """Transactions, transfers and tokens in their present state on the chain."""
 
 from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 from sqlalchemy import Connection, Row, delete, exists, select, update
 
@@ -19,6 +20,10 @@ from src.service.database.tables import (
     transfers,
 )
 from src.service.records import LoadedTransaction
+
+MAX_SEEN: Final = 1_000
+
+Role = Literal["sender", "called"]
 
 _CHUNK = 500
 
@@ -108,6 +113,38 @@ def find_transaction(
         dict(row._mapping), map(_transfer, moved), map(_native_transfer, native)
     )
     return loaded, bool(row.orphaned)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Stored transactions of an account.
+
+    Attributes:
+        count: of them, at most `MAX_SEEN`.
+        first_at: block time of the first of these; None if there is none, or there are more.
+    """
+
+    count: int
+    first_at: int | None
+
+    @property
+    def is_capped(self) -> bool:
+        """Whether there may be more than `count`."""
+        return self.count >= MAX_SEEN
+
+
+def seen_as(connection: Connection, chain_id: int, role: Role, address: str) -> Seen:
+    """How often an account has sent a stored transaction, or was called by one."""
+    column = transactions.c.from_address if role == "sender" else transactions.c.to_address
+    found = connection.scalars(
+        select(transactions.c.block_timestamp)
+        .where(column == address)
+        .where(transactions.c.chain_id == chain_id)
+        .where(transactions.c.orphaned.is_(False))
+        .limit(MAX_SEEN)
+    ).all()
+    times = [at for at in found if at is not None]
+    return Seen(len(found), min(times) if times and len(found) < MAX_SEEN else None)
 
 
 def newest_transfers(

@@ -7,9 +7,9 @@ from typing import Any, Final
 from sqlalchemy import Connection
 
 from src.chain.networks import described, network
-from src.chain.quantities import percentage
 from src.decision.alerts import Severity
 from src.decision.tokens import TokenView
+from src.detection.detectors.base import percentage
 from src.detection.records import NATIVE, NATIVE_DECIMALS, Action
 from src.service.balances import Net, all_transfers, net_changes
 from src.service.database.alerts import Alert, find_alert

@@ -5,6 +5,7 @@ import functools
 import hashlib
 import io
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,15 @@ from starlette.types import Scope
 
 from src.chain.names.book import AddressBook
 from src.chain.networks import network
+from src.chain.quantities import dollars
 from src.chain.text import plain_cell, short
+from src.detection.detectors.base import percentage
 from src.detection.records import Action
 from src.service import formatting as text
 
 _HERE = Path(__file__).parent
 STATIC = _HERE / "static"
+_UNIT = re.compile(r"(?<=\d) (?=[kMBT] )")  # stays on the line of its number
 
 
 class KeptFiles(StaticFiles):
@@ -59,6 +63,9 @@ def environment(names: AddressBook) -> Environment:
         short=short,
         words=text.words,
         with_names=names.with_names,
+        dollars=dollars,
+        keep_units=lambda sentence: _UNIT.sub("\u00a0", sentence),
+        percentage=percentage,
         action=lambda value: Action(value).name,
     )
     made.globals.update(asset=_asset, name_of=names.name_of, network=network)

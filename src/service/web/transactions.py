@@ -6,7 +6,7 @@ from typing import Any, Final
 from src.service.api.common import HASH_PATTERN
 from src.service.context import Service
 from src.service.http.problems import Problem
-from src.service.web.transaction_view import view_transaction
+from src.service.web.transaction.view import view_transaction
 
 _HASH: Final = re.compile(HASH_PATTERN.strip("^$"))
 
@@ -30,7 +30,7 @@ def read(service: Service, tx_hash: str) -> dict[str, Any]:
     except Problem as failed:  # stored values can still be shown
         problem = failed
     with service.database.reading() as connection:
-        view = view_transaction(connection, service.chain_id, tx_hash, service.decider.model)
+        view = view_transaction(connection, service.decider.pipeline, tx_hash)
     if view is None:
         raise problem or Problem(404, f"No block of the chain contains transaction {tx_hash}.")
     return {"view": view, "trouble": problem.detail if problem else None}

@@ -1,7 +1,6 @@
 """The pages in a real browser on the real service."""
 
 import re
-from xml.etree import ElementTree
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -62,29 +61,6 @@ def test_a_form_without_our_token_is_refused(demo: str, page: Page) -> None:
     assert answer.status == 403
     assert "text/html" in answer.headers["content-type"]
     assert page.request.post(f"{demo}/ui/ranges", form={"start_block": "1"}).status == 403
-
-
-@pytest.mark.integration
-def test_a_transaction_is_told_as_picture_table_and_reasons(demo: str, page: Page) -> None:
-    page.goto(f"{demo}/ui/")
-    page.get_by_label("Transaction hash").fill(theft(demo))
-    page.get_by_role("button", name="Look up").click()
-    expect(page.get_by_role("region", name="Decision")).to_contain_text("BLOCK")
-    picture = page.get_by_role("img", name=re.compile("Flow of tokens between"))
-    expect(picture).to_be_visible()
-    assert picture.locator("path.arrow").count() > 10
-    ElementTree.fromstring(picture.evaluate("s => new XMLSerializer().serializeToString(s)"))
-    gains = page.get_by_role("region", name="Gains and losses")
-    assert gains.locator("td.gain").count() > 0
-    assert gains.locator("td.loss").count() > 0
-    why = page.get_by_role("region", name="Explanation of the score")
-    assert why.locator("rect").count() == 10
-    tables = [table.locator("tbody tr").count() for table in why.locator("table").all()]
-    assert tables == [10, 10]  # of the anomaly score, of the attack score
-    features = page.get_by_role("region", name="Features compared with usual values")
-    assert features.locator("tbody tr").count() == 18
-    page.get_by_role("region", name="Similar transactions").get_by_role("link").first.click()
-    expect(page.get_by_role("heading", level=1)).to_contain_text("Transaction")
 
 
 @pytest.mark.integration

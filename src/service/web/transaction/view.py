@@ -1,18 +1,26 @@
 """The contents of a transaction's page and report."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import Connection
 
 from src.chain.networks import described, network
 from src.chain.transfers import Transfer
+from src.decision.money import stored_prices
+from src.decision.pipeline import Pipeline
 from src.decision.tokens import TokenView, decimals_of
 from src.detection.features.definitions import FEATURES
 from src.detection.forest.model import Model
-from src.detection.records import NATIVE, NATIVE_DECIMALS
-from src.service.balances import Net, all_transfers, net_changes, shown_label
+from src.detection.records import NATIVE, NATIVE_DECIMALS, Action
+from src.service.balances import (
+    AccountChanges,
+    Worth,
+    account_changes,
+    all_transfers,
+    shown_label,
+)
 from src.service.database.alerts import Alert, AlertFilter, list_alerts
 from src.service.database.chain import find_tokens, find_transaction
 from src.service.database.decisions import StoredDecision, find_features, newest_decision
@@ -22,9 +30,17 @@ from src.service.web.charts import Chart, signed_bars
 from src.service.web.evaluation import FeatureInTraining, read_evaluation
 from src.service.web.flow import Flow, lay_out
 from src.service.web.queries import Company, company_of
+from src.service.web.transaction.detectors import (
+    MEANING,
+    DetectorResults,
+    contradiction,
+    detector_results,
+)
+from src.service.web.transaction.facts import Facts, read_facts
 
 MAX_TRANSFERS = 200
-MAX_NETS = 200
+MAX_ACCOUNTS = 200
+_FIRST_ACCOUNTS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,19 +53,6 @@ class Move:
     exact: str
     token: str
     label: str
-
-
-@dataclass(frozen=True, slots=True)
-class Worth:
-    """What one net change was worth. `usd` is None if unknown, `source` what priced it."""
-
-    who: str
-    amount: str
-    exact: str
-    token: str
-    label: str
-    usd: float | None
-    source: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,22 +78,33 @@ class FeatureRow:
 class TransactionView:
     """The contents of a transaction's page.
 
-    `coin` is the symbol of what pays for gas; `native_is_known` where the chain has logged all
-    transfers of it.
+    Attributes:
+        coin: the symbol of what pays for gas.
+        links: pages of explorers about the transaction, by name.
+        facts: about its method, sender and the contract called.
+        detectors: their results; None without a decision.
+        contradiction: see `detectors.contradiction`.
+        accounts, more_accounts: what each gained and lost, the first ones and the rest.
+        native_is_known: whether the chain has logged all transfers of the native currency.
     """
 
     chain: str
     coin: str
+    links: dict[str, str]
     transaction: LoadedTransaction
     orphaned: bool
     decision: StoredDecision | None
+    meaning: str
+    detectors: DetectorResults | None
+    contradiction: str | None
+    facts: Facts
     alerts: list[Alert]
+    accounts: list[AccountChanges]
+    more_accounts: list[AccountChanges]
+    accounts_left_out: int
     flow: Flow
     moves: list[Move]
     moves_left_out: int
-    nets: list[Net]
-    nets_left_out: int
-    worth: list[Worth]
     features: list[FeatureRow]
     weights: list[dict[str, Any]]
     weight_chart: Chart
@@ -99,16 +113,28 @@ class TransactionView:
 
 
 def view_transaction(
-    connection: Connection, chain_id: int, tx_hash: str, model: Model
+    connection: Connection, pipeline: Pipeline, tx_hash: str
 ) -> TransactionView | None:
-    """Read the view from the database; None if the transaction is not stored."""
+    """Read the view from the database; None if the transaction is not stored.
+
+    Args:
+        connection: for reading.
+        pipeline: in use; it knows the chain, its tokens, the model and the detectors.
+        tx_hash: the transaction's.
+    """
+    chain_id, model = pipeline.chain_id, pipeline.model
     found = find_transaction(connection, chain_id, tx_hash)
     if found is None:
         return None
     transaction, orphaned = found
     decision = newest_decision(connection, chain_id, tx_hash)
-    tokens = find_tokens(connection, chain_id, {one.token for one in transaction.transfers})
-    symbol = network(chain_id).native_symbol
+    chain = network(chain_id)
+    symbol = chain.native_symbol
+    stored = find_tokens(connection, chain_id, {one.token for one in transaction.transfers})
+    tokens = {
+        address: replace(token, well_known=pipeline.well_known.get(address) is not None)
+        for address, token in stored.items()
+    }
     tokens[NATIVE] = TokenView(NATIVE, symbol, symbol, NATIVE_DECIMALS, well_known=True)
     moved = all_transfers(transaction)
     alerts, _ = list_alerts(connection, AlertFilter(tx_hash=tx_hash), sort="severity")
@@ -118,20 +144,34 @@ def view_transaction(
         named = find_features(connection, chain_id, tx_hash, version)
         company = company_of(connection, chain_id, tx_hash, decision.decider, version, model.inputs)
     weights = list(decision.explanation or []) if decision else []
-    nets = net_changes(moved, tokens)
+    money = decision.money if decision is not None else None
+    worth = Worth(
+        prices=stored_prices(money),
+        values=pipeline.profile.values,
+        has_list=len(pipeline.well_known) > 0,
+        wrapped_native=chain.wrapped_native,
+    )
+    accounts = account_changes(transaction, tokens, worth, (money or {}).get("side", ()))
+    first, rest = _first(accounts)
+    alerts = [alert for alert in alerts if alert.chain_id == chain_id]
     return TransactionView(
         chain=described(chain_id),
         coin=symbol,
+        links=chain.transaction_links(tx_hash),
         transaction=transaction,
         orphaned=orphaned,
         decision=decision,
-        alerts=[alert for alert in alerts if alert.chain_id == chain_id],
+        meaning=MEANING[Action(decision.action)] if decision else "",
+        detectors=detector_results(decision, pipeline) if decision else None,
+        contradiction=contradiction(decision, alerts) if decision else None,
+        facts=read_facts(connection, chain_id, transaction, decision, named),
+        alerts=alerts,
+        accounts=first,
+        more_accounts=rest[:MAX_ACCOUNTS],
+        accounts_left_out=max(0, len(rest) - MAX_ACCOUNTS),
         flow=lay_out(moved, tokens, sender=transaction.sender, to=transaction.to),
         moves=[_move(one, tokens) for one in moved[:MAX_TRANSFERS]],
         moves_left_out=max(0, len(moved) - MAX_TRANSFERS),
-        nets=nets[:MAX_NETS],
-        nets_left_out=max(0, len(nets) - MAX_NETS),
-        worth=_worth(decision, tokens),
         features=_features(model, named, weights, company),
         weights=weights,
         weight_chart=signed_bars(
@@ -149,6 +189,16 @@ def view_transaction(
     )
 
 
+def _first(
+    accounts: list[AccountChanges],
+) -> tuple[list[AccountChanges], list[AccountChanges]]:
+    """The first accounts, the sender and the contract called among them, and the rest."""
+    first = accounts[:_FIRST_ACCOUNTS]
+    rest = accounts[_FIRST_ACCOUNTS:]
+    first += [one for one in rest if {"sender", "called"} & set(one.roles)]
+    return first, [one for one in rest if one not in first]
+
+
 def _move(one: Transfer, tokens: Mapping[str, TokenView]) -> Move:
     decimals = decimals_of(one.token, tokens)
     return Move(
@@ -159,27 +209,6 @@ def _move(one: Transfer, tokens: Mapping[str, TokenView]) -> Move:
         token=one.token,
         label=shown_label(one.token, tokens),
     )
-
-
-def _worth(decision: StoredDecision | None, tokens: Mapping[str, TokenView]) -> list[Worth]:
-    money = decision.money if decision is not None else None
-    rows = []
-    for who, parts in (("sender's side", "gained"), ("lost most", "lost")):
-        for part in money[parts] if money else ():
-            token, change = part["token"], int(part["amount"])
-            decimals = decimals_of(token, tokens)
-            rows.append(
-                Worth(
-                    who=who,
-                    amount=amount(change, decimals),
-                    exact=exact_amount(change, decimals),
-                    token=token,
-                    label=shown_label(token, tokens),
-                    usd=part["usd"],
-                    source=part["source"],
-                )
-            )
-    return rows
 
 
 def _features(

@@ -1,0 +1,1 @@
+"""What the page and the report of one transaction show."""

@@ -1,0 +1,75 @@
+"""What is known of a transaction besides its transfers: its method, its sender, what it called."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import Connection
+
+from src.chain.names.methods import signature_of
+from src.chain.quantities import duration
+from src.chain.transactions import creation_nonce
+from src.decision.readable_features import ACCOUNT_AGE
+from src.service.database.alerts import AlertFilter, list_alerts
+from src.service.database.chain import Seen, seen_as
+from src.service.database.decisions import StoredDecision
+from src.service.records import LoadedTransaction
+
+_STATUSES: Final[Mapping[int | None, str]] = {1: "succeeded", 0: "reverted"}
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Facts for display; None is unknown.
+
+    Attributes:
+        method: a well-known signature with the transaction's selector.
+        status: succeeded or reverted.
+        sender_age: since the sender's first transaction, and which source says so.
+        sender_seen, called_seen: stored transactions of the sender, and to the contract called.
+        sender_alerts: alerts of the sender about other transactions.
+        created_by: nonce of the sender's transaction that created the contract called.
+        called_is_new: whether that was younger than a day.
+    """
+
+    method: str | None
+    status: str | None
+    sender_age: str | None
+    sender_seen: Seen | None
+    called_seen: Seen | None
+    sender_alerts: int
+    created_by: int | None
+    called_is_new: bool | None
+
+
+def read_facts(
+    connection: Connection,
+    chain_id: int,
+    transaction: LoadedTransaction,
+    decision: StoredDecision | None,
+    features: Mapping[str, Any] | None,
+) -> Facts:
+    """Read the facts about a stored transaction."""
+    sender, called = transaction.sender, transaction.to
+    alerts = 0
+    if sender is not None:
+        _, alerts = list_alerts(connection, AlertFilter(sender=sender), limit=1)
+        own = AlertFilter(sender=sender, tx_hash=transaction.tx_hash)
+        alerts -= list_alerts(connection, own, limit=1)[1]
+    return Facts(
+        method=signature_of(transaction.selector),
+        status=_STATUSES.get(transaction.status),
+        sender_age=_age(features or {}),
+        sender_seen=seen_as(connection, chain_id, "sender", sender) if sender else None,
+        called_seen=seen_as(connection, chain_id, "called", called) if called else None,
+        sender_alerts=alerts,
+        created_by=creation_nonce(sender, transaction.nonce, called),
+        called_is_new=decision.called_is_new if decision is not None else None,
+    )
+
+
+def _age(features: Mapping[str, Any]) -> str | None:
+    minutes, source = features.get(ACCOUNT_AGE), features.get(f"{ACCOUNT_AGE}_source")
+    if not isinstance(minutes, int | float) or minutes < 0:
+        return None
+    return f"{duration(minutes)} ({source})" if source else duration(minutes)
