@@ -1,7 +1,8 @@
 """The flow of tokens between accounts, laid out from top to bottom. Pure, and always the same.
 
-The layout is fast-sugiyama's (Sugiyama, Tagawa and Toda, 1981). Each arrow's label is a vertex of
-the laid-out graph, as the accounts are, and arrows turn between the rows: nothing overlaps.
+The layout is fast-sugiyama's (Sugiyama, Tagawa and Toda, 1981). What two accounts exchange has a
+label, which is a vertex of the laid-out graph, as the accounts are, and arrows turn between the
+rows: nothing overlaps.
 Accounts with the same counterparties, such as the recipients of an airdrop, are drawn as one, and
 so is what exceeds the limits: every transfer has its place in the picture.
 """
@@ -33,6 +34,7 @@ _MARGIN, _GAP = 12.0, 22.0
 _BETWEEN_ROWS = 34.0
 _BEND = 0.3  # of a column: the room of an arrow that passes a row
 _PORTS = 0.8  # of a box's width, where arrows end
+_ASIDE = 5.0  # from the middle of a label, for arrows that pass it in both directions
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +114,11 @@ class _Move:
     tokens: Counter[str] = field(default_factory=Counter)
     steps: list[int] = field(default_factory=list)
 
+    @property
+    def pair(self) -> tuple[int, int]:
+        """The upper and the lower box."""
+        return min(self.payer, self.payee), max(self.payer, self.payee)
+
 
 def lay_out(
     transfers: Sequence[Transfer],
@@ -147,36 +154,46 @@ def _drawn(
 ) -> Flow:
     """The flow between these boxes."""
     moves = _moves(transfers, accounts)
+    pairs: dict[tuple[int, int], list[_Move]] = {}
+    for move in moves:
+        pairs.setdefault(move.pair, []).append(move)
     names = {token: _name(token, tokens) for token in dict.fromkeys(one.token for one in transfers)}
+    colors = {token: number for number, token in enumerate(names)}
 
     def quantity(raw: int, token: str) -> str:
         return f"{amount(raw, decimals_of(token, tokens))} {names[token]}"
 
-    colors = {token: number for number, token in enumerate(names)}
-    labels = [_label(move, quantity) for move in moves]
-    column = max([_BOX_WIDTH, *(_width(text) for label in labels for text, _ in label)]) + _GAP
-    row = max([_BOX_HEIGHT + _LINE, *(_LINE * len(label) for label in labels)])
-    places, width, height = _placed(len(accounts), moves, column, row + _BETWEEN_ROWS)
+    labels = [[_label(move, quantity) for move in pair] for pair in pairs.values()]
+    texts = [text for label in labels for part in label for text, _ in part]
+    column = max([_BOX_WIDTH, *map(_width, texts)]) + _GAP
+    row = max([_BOX_HEIGHT + _LINE, *(_LINE * sum(map(len, label)) for label in labels)])
+    places, width, height = _placed(len(accounts), list(pairs), column, row + _BETWEEN_ROWS)
     boxes = []
     for number, members in enumerate(accounts):
         x, y = places.middle[number]
         corner = x - _BOX_WIDTH / 2, y - _BOX_HEIGHT / 2
         role, note = _role(members, sender, to)
         boxes.append(Box(number, members, *corner, _BOX_WIDTH, _BOX_HEIGHT, role, note))
+    paths = iter(_paths(len(accounts), list(pairs.values()), places, row / 2))
     arrows = []
-    paths = _paths(len(accounts), moves, places, row / 2)
-    for number, (move, label, path) in enumerate(zip(moves, labels, paths, strict=True)):
+    for number, (pair, label) in enumerate(zip(pairs.values(), labels, strict=True)):
         x, y = places.middle[len(accounts) + number]
-        top = y - _LINE * (len(label) - 1) / 2
-        lines = tuple(
-            Line(text, x, top + _LINE * position, colors[token])
-            for position, (text, token) in enumerate(label)
-        )
-        color = colors[next(iter(move.tokens))]
-        single = [transfers[step - 1] for step in move.steps]
-        amounts = tuple(quantity(one.amount, one.token) for one in single)
-        steps = tuple(move.steps)
-        arrows.append(Arrow(move.payer, move.payee, steps, amounts, path, lines, color))
+        y -= _LINE * (sum(map(len, label)) - 1) / 2
+        for move, part in zip(pair, label, strict=True):
+            lines = []
+            for text, token in part:
+                lines.append(Line(text, x, y, colors[token]))
+                y += _LINE
+            amounts = tuple(
+                quantity(one.amount, one.token)
+                for one in (transfers[step - 1] for step in move.steps)
+            )
+            arrows.append(
+                Arrow(
+                    move.payer, move.payee, tuple(move.steps), amounts, next(paths), tuple(lines),
+                    colors[next(iter(move.tokens))],
+                )
+            )  # fmt: skip
     legend = tuple((color, names[token]) for token, color in colors.items())
     return Flow(tuple(boxes), tuple(arrows), legend, width, height)
 
@@ -228,41 +245,41 @@ def _moves(transfers: Sequence[Transfer], boxes: Sequence[tuple[str, ...]]) -> l
 
 
 def _placed(
-    count: int, moves: Sequence[_Move], column: float, row: float
+    count: int, pairs: Sequence[tuple[int, int]], column: float, row: float
 ) -> tuple["_Places", float, float]:
     """Where everything is, and the width and height of the picture.
 
-    The vertices are the boxes, then the moves' labels, then what the layout adds where an arrow
-    passes a row. Each edge leads down from the account that appears first, so that the sender is
-    at the top; arrows that lead up take the same way.
+    The vertices are the boxes, then the pairs' labels, then what the layout adds where an arrow
+    passes a row. Each edge leads down from the account that appears first; arrows that lead up take
+    the same way.
     """
     edges = []
-    for label, move in enumerate(moves, start=count):
-        edges.append((min(move.payer, move.payee), label))
-        if move.payer != move.payee:
-            edges.append((label, max(move.payer, move.payee)))
+    for label, (upper, lower) in enumerate(pairs, start=count):
+        edges.append((upper, label))
+        if upper != lower:
+            edges.append((label, lower))
     places = _Places({}, {}, {})
     parts = (
         from_edges(edges, vertex_spacing=1, dummy_vertices=True, dummy_size=_BEND) if edges else []
     )
-    left, height, added = _MARGIN + column / 2, 0.0, count + len(moves)
+    left, height, added = _MARGIN + column / 2, 0.0, count + len(pairs)
     # The parts of the graph are side by side, in the order of their first accounts.
     for vertices, width, depth, links in sorted(parts, key=lambda part: min(part[0])):
         start = min(x for _, (x, _) in vertices)
 
         def key(vertex: int | str, base: int = added) -> int:
-            return int(vertex) + (0 if int(vertex) < count + len(moves) else base)
+            return int(vertex) + (0 if int(vertex) < count + len(pairs) else base)
 
         for vertex, (x, y) in vertices:
             places.middle[key(vertex)] = (
                 left + (x - start) * column,
                 _MARGIN + row / 2 - _BETWEEN_ROWS / 2 + (depth - y) * row,
             )
-        for upper, lower in links or ():
-            if key(lower) >= count:
-                places.above[key(lower)] = key(upper)
-            if key(upper) >= count:
-                places.below[key(upper)] = key(lower)
+        for over, under in links or ():
+            if key(under) >= count:
+                places.above[key(under)] = key(over)
+            if key(over) >= count:
+                places.below[key(over)] = key(under)
         added = max(*places.middle, added)
         left += (width + 1) * column
         height = max(height, (depth + 1) * row - _BETWEEN_ROWS)
@@ -278,7 +295,7 @@ class _Places:
     below: dict[int, int]
 
     def way(self, label: int) -> list[int]:
-        """The vertices of an arrow from top to bottom, its boxes included."""
+        """The vertices of a pair's arrows from top to bottom, the boxes included."""
         way = [label]
         while way[0] in self.above:
             way.insert(0, self.above[way[0]])
@@ -287,12 +304,15 @@ class _Places:
         return way
 
 
-def _paths(count: int, moves: Sequence[_Move], places: _Places, half: float) -> list[str]:
+def _paths(count: int, pairs: Sequence[Sequence[_Move]], places: _Places, half: float) -> list[str]:
     """The arrows' paths, from payer to payee; `half` of a row's height is above its middle."""
-    ways = [places.way(label) for label in range(count, count + len(moves))]
-    ports = _ports(ways, places)
+    ways: list[tuple[_Move, list[int], float]] = []
+    for label, pair in enumerate(pairs, start=count):
+        for number, move in enumerate(pair):
+            ways.append((move, places.way(label), _ASIDE * (2 * number - 1) * (len(pair) - 1)))
+    ports = _ports([(way, aside) for _, way, aside in ways], places)
     paths = []
-    for number, (move, way) in enumerate(zip(moves, ways, strict=True)):
+    for number, (move, way, aside) in enumerate(ways):
         x, y = ports[number, way[0]], places.middle[way[0]][1]
         if move.payer == move.payee:
             paths.append(f"M{x - 8:.1f},{y + _BOX_HEIGHT / 2:.1f} c-16,34 32,34 16,0")
@@ -300,20 +320,23 @@ def _paths(count: int, moves: Sequence[_Move], places: _Places, half: float) -> 
         points = [(x, y + _BOX_HEIGHT / 2), (x, y + half)]
         for vertex in way[1:-1]:
             x, y = places.middle[vertex]
-            points += [(x, y - half), (x, y + half)]
+            points += [(x + aside, y - half), (x + aside, y + half)]
         x, y = ports[number, way[-1]], places.middle[way[-1]][1]
         points += [(x, y - half), (x, y - _BOX_HEIGHT / 2)]
         paths.append(_curve(points if move.payer == way[0] else points[::-1]))
     return paths
 
 
-def _ports(ways: Sequence[Sequence[int]], places: _Places) -> dict[tuple[int, int], float]:
+def _ports(
+    ways: Sequence[tuple[Sequence[int], float]], places: _Places
+) -> dict[tuple[int, int], float]:
     """Where each arrow ends at its boxes, from left to right as the arrows arrive."""
     sides: dict[tuple[int, bool], list[tuple[float, int]]] = {}
-    for number, way in enumerate(ways):
-        sides.setdefault((way[0], True), []).append((places.middle[way[1]][0], number))
-        if len(way) > 2:
-            sides.setdefault((way[-1], False), []).append((places.middle[way[-2]][0], number))
+    for number, (way, aside) in enumerate(ways):
+        for box, beside, is_bottom in ((way[0], way[1], True), (way[-1], way[-2], False)):
+            if is_bottom or len(way) > 2:
+                x = places.middle[beside][0] + aside
+                sides.setdefault((box, is_bottom), []).append((x, number))
     ports = {}
     for (box, _), ends in sides.items():
         step = _PORTS * _BOX_WIDTH / len(ends)
@@ -348,13 +371,15 @@ def _role(accounts: Sequence[str], sender: str | None, to: str | None) -> tuple[
 
 def _label(move: _Move, quantity: Callable[[int, str], str]) -> list[tuple[str, str]]:
     """The lines of an arrow's label, each with the token whose colour it has."""
-    steps = f"#{move.steps[0]}" + (f" ({len(move.steps)}×)" if len(move.steps) > 1 else "")
+    way = "↓" if move.payer < move.payee else "↑" if move.payer > move.payee else "↻"
+    times = f" ({len(move.steps)}×)" if len(move.steps) > 1 else ""
     shown = list(move.tokens.items())[:_MAX_TOKENS]
     lines = [(quantity(raw, token), token) for token, raw in shown]
-    first, last = lines[0][1], lines[-1][1]
+    first, token = lines[0]
+    lines[0] = (f"{way} #{move.steps[0]}{times} {first}", token)
     if (more := len(move.tokens) - _MAX_TOKENS) > 0:
-        lines.append((f"and {more} more token{'' if more == 1 else 's'}", last))
-    return [(steps, first), *lines]
+        lines.append((f"and {more} more token{'' if more == 1 else 's'}", lines[-1][1]))
+    return lines
 
 
 def _name(address: str, tokens: Mapping[str, TokenView]) -> str:
