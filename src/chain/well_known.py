@@ -41,6 +41,10 @@ class WellKnownTokens:
         """The metadata of a well-known token, or None for any other contract."""
         return self._tokens.get(address)
 
+    def with_symbol(self, symbol: str) -> list[tuple[str, TokenInfo]]:
+        """Address and metadata of the list's tokens of just this symbol."""
+        return [(address, info) for address, info in self._tokens.items() if info.symbol == symbol]
+
     def __len__(self) -> int:
         return len(self._tokens)
 

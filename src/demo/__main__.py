@@ -1,6 +1,6 @@
 """`npm run demo`: the bot's main job on a local chain, with no key and no network.
 
-    npm run demo [-- --json | --keep | --guard | --port N]
+    npm run demo [-- --json | --keep | --guard | --chain NAME | --port N]
 
 Starts a local chain with well-known tokens, runs everyday transactions and a theft on it, runs the
 real `forta-agent` CLI on them and shows the bot's findings. All processes and files are removed at
@@ -47,6 +47,7 @@ examples:
   npm run demo
   npm run demo -- --json
   npm run demo -- --guard
+  npm run demo -- --chain base
   npm run demo -- --keep --port 8545
 
 exit codes: 0 the findings are as expected, 1 they are not or something failed, 2 wrong usage,
@@ -77,7 +78,9 @@ def _run(options: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(prefix="demo-", ignore_cleanup_errors=True) as folder:
         home = Path(folder)
         _say("Starting a local chain ...")
-        with anvil(timestamp=GENESIS, port=options.port, folder=home) as chain:
+        with anvil(
+            timestamp=GENESIS, port=options.port, folder=home, chain_id=options.chain
+        ) as chain:
             if options.guard:
                 return _run_guarded(options, chain, code, home)
             played = _play(chain, code)
@@ -194,6 +197,10 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = cli.parser("demo", _DESCRIPTION, _EPILOG)
     parser.add_argument("--json", action="store_true", help="print everything as JSON on stdout")
     parser.add_argument("--keep", action="store_true", help="keep the chain running until Ctrl-C")
+    parser.add_argument(
+        "--chain", type=cli.chain, default=1, metavar="CHAIN",
+        help="play on another chain, with its tokens: a name such as base, or an id",
+    )  # fmt: skip
     parser.add_argument(
         "--guard", action="store_true", help="send everything through the screening proxy instead"
     )

@@ -45,6 +45,7 @@ class Chain:
 
     Attributes:
         url: of the JSON-RPC endpoint.
+        id: of the chain.
         accounts: the funded development accounts, lowercase; the node signs for them.
     """
 
@@ -53,6 +54,7 @@ class Chain:
         self._session = requests.Session()
         self._session.trust_env = False  # no proxy for loopback
         self.accounts: list[str] = [account.lower() for account in self.rpc("eth_accounts")]
+        self.id = int(self.rpc("eth_chainId"), 16)
         self._time = int(self.rpc("eth_getBlockByNumber", "latest", False)["timestamp"], 16)
 
     def rpc(self, method: str, *params: Any) -> Any:

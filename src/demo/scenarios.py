@@ -70,12 +70,17 @@ def _played(scenario: Scenario, receipt: dict[str, Any]) -> Played:
     return Played(scenario, receipt["transactionHash"], receipt["from"].lower(), transfers)
 
 
+def _pay(world: World, sender: str, symbol: str, to: str, amount: float) -> dict[str, Any]:
+    return _transfer(world, sender, world.tokens[symbol], to, amount)
+
+
 def _transfer(world: World, sender: str, spec: TokenSpec, to: str, amount: float) -> dict[str, Any]:
     data = world.code["Token"].call("transfer(address,uint256)", to, spec.units(amount))
     return world.chain.send(sender, to=spec.address, data=data)
 
 
-def _swap(world: World, sender: str, amount: float, *path: TokenSpec) -> dict[str, Any]:
+def _swap(world: World, sender: str, amount: float, *symbols: str) -> dict[str, Any]:
+    path = [world.tokens[symbol] for symbol in symbols]
     stage.approve(world, path[0], sender, world.router)
     data = world.code["Router"].call(
         "swap(uint256,uint256,address[],address)",
@@ -92,15 +97,15 @@ def _ether(world: World) -> dict[str, Any]:
 
 
 def _usdc(world: World) -> dict[str, Any]:
-    return _transfer(world, world.people.alice, USDC, world.people.bob, 250)
+    return _pay(world, world.people.alice, USDC, world.people.bob, 250)
 
 
 def _usdt(world: World) -> dict[str, Any]:
-    return _transfer(world, world.people.bob, USDT, world.people.carol, 1_180.5)
+    return _pay(world, world.people.bob, USDT, world.people.carol, 1_180.5)
 
 
 def _link(world: World) -> dict[str, Any]:
-    return _transfer(world, world.people.carol, LINK, world.people.alice, 42)
+    return _pay(world, world.people.carol, LINK, world.people.alice, 42)
 
 
 def _one_hop(world: World) -> dict[str, Any]:
@@ -113,14 +118,15 @@ def _two_hops(world: World) -> dict[str, Any]:
 
 def _liquidity(world: World) -> dict[str, Any]:
     provider = world.people.provider
-    for spec in (USDC, WETH):
+    usdc, weth = world.tokens[USDC], world.tokens[WETH]
+    for spec in (usdc, weth):
         stage.approve(world, spec, provider, world.router)
     data = world.code["Router"].call(
         "addLiquidity(address,address,uint256,uint256,address)",
-        USDC.address,
-        WETH.address,
-        USDC.units(35_000),
-        WETH.units(10),
+        usdc.address,
+        weth.address,
+        usdc.units(35_000),
+        weth.units(10),
         provider,
     )
     return world.chain.send(provider, to=world.router, data=data)
@@ -134,18 +140,18 @@ def _collateral(world: World) -> dict[str, Any]:
 
 
 def _payroll(world: World) -> dict[str, Any]:
-    treasury = world.people.treasury
-    stage.approve(world, USDC, treasury, world.disperse)
-    amounts = [USDC.units(wage) for wage in _WAGES]
+    treasury, usdc = world.people.treasury, world.tokens[USDC]
+    stage.approve(world, usdc, treasury, world.disperse)
+    amounts = [usdc.units(wage) for wage in _WAGES]
     signature = "disperse(address,address[],uint256[])"
-    data = world.code["Disperse"].call(signature, USDC.address, _STAFF, amounts)
+    data = world.code["Disperse"].call(signature, usdc.address, _STAFF, amounts)
     return world.chain.send(treasury, to=world.disperse, data=data)
 
 
 def _counterfeit(world: World) -> dict[str, Any]:
-    spammer = world.people.spammer
+    spammer, usdc = world.people.spammer, world.tokens[USDC]
     fake = stage.new_token(
-        world.chain, world.code, spammer, USDC.name, USDC.symbol, decimals=USDC.decimals
+        world.chain, world.code, spammer, usdc.name, usdc.symbol, decimals=usdc.decimals
     )
     stage.mint(world, fake, spammer, 10**9)
     return _transfer(world, spammer, fake, world.people.alice, 5_000_000)
@@ -174,14 +180,15 @@ def _theft(world: World) -> dict[str, Any]:
 
 def attack_data(world: World, contract: str) -> str:
     """The call data of the theft, of one of the contracts that commit it."""
+    tokens = world.tokens
     return world.code[contract].call(
         "attack(address[],uint256[],uint256,uint256,address[],address[])",
-        [spec.address for spec, _ in _FLASH_LOAN],
-        [spec.units(amount) for spec, amount in _FLASH_LOAN],
+        [tokens[symbol].address for symbol, _ in _FLASH_LOAN],
+        [tokens[symbol].units(amount) for symbol, amount in _FLASH_LOAN],
         world.governance_token.units(_DEPOSIT_PER_ROUND),
         _ROUNDS,
-        [stolen.address for stolen, _ in _LOOT],
-        [wanted.address for _, wanted in _LOOT],
+        [tokens[stolen].address for stolen, _ in _LOOT],
+        [tokens[wanted].address for _, wanted in _LOOT],
     )
 
 

@@ -1,12 +1,14 @@
 """The demo's initial state: well-known tokens, markets, a lender, a lending pool, old accounts.
 
-Tokens are at their real mainnet addresses, because the bot identifies tokens by address.
+Tokens are at the addresses that they have on the real chain, because the bot identifies tokens by
+address.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
+from src.chain.well_known import load_well_known_tokens
 from src.demo.anvil import Chain
 from src.demo.contracts import Contract
 
@@ -22,7 +24,7 @@ _UNLIMITED: Final = 2**256 - 1
 
 @dataclass(frozen=True, slots=True)
 class TokenSpec:
-    """A well-known token: its mainnet address and a rough price in US dollars."""
+    """A token: its address on the demo's chain and a rough price in US dollars."""
 
     address: str
     name: str
@@ -39,19 +41,20 @@ class TokenSpec:
         return round(self.price * 100) * int(10 ** (52 - self.decimals))
 
 
-USDC: Final = TokenSpec("0xa0b86991c6218b36c1d19d4a2e9eb0ce3606eb48", "USD Coin", "USDC", 6, 1)
-USDT: Final = TokenSpec("0xdac17f958d2ee523a2206206994597c13d831ec7", "Tether USD", "USDT", 6, 1)
-DAI: Final = TokenSpec("0x6b175474e89094c44da98b954eedeac495271d0f", "Dai Stablecoin", "DAI", 18, 1)
-WETH: Final = TokenSpec(
-    "0xc02aaa39b223fe8d0a0e5c4f27ead9083c756cc2", "Wrapped Ether", "WETH", 18, 3_500
+USDC: Final = "USDC"
+USDT: Final = "USDT"
+DAI: Final = "DAI"
+WETH: Final = "WETH"
+WBTC: Final = "WBTC"
+LINK: Final = "LINK"
+_MAINNET: Final = (
+    TokenSpec("0xa0b86991c6218b36c1d19d4a2e9eb0ce3606eb48", "USD Coin", USDC, 6, 1),
+    TokenSpec("0xdac17f958d2ee523a2206206994597c13d831ec7", "Tether USD", USDT, 6, 1),
+    TokenSpec("0x6b175474e89094c44da98b954eedeac495271d0f", "Dai Stablecoin", DAI, 18, 1),
+    TokenSpec("0xc02aaa39b223fe8d0a0e5c4f27ead9083c756cc2", "Wrapped Ether", WETH, 18, 3_500),
+    TokenSpec("0x2260fac5e5542a773aa44fbcfedf7c193bc2c599", "Wrapped BTC", WBTC, 8, 65_000),
+    TokenSpec("0x514910771af9ca656af840dff83e8264ecf986ca", "ChainLink Token", LINK, 18, 15),
 )
-WBTC: Final = TokenSpec(
-    "0x2260fac5e5542a773aa44fbcfedf7c193bc2c599", "Wrapped BTC", "WBTC", 8, 65_000
-)
-LINK: Final = TokenSpec(
-    "0x514910771af9ca656af840dff83e8264ecf986ca", "ChainLink Token", "LINK", 18, 15
-)
-WELL_KNOWN: Final = (USDC, USDT, DAI, WETH, WBTC, LINK)
 
 # Both sides of each market in whole tokens: the prices above.
 _MARKETS: Final = (
@@ -95,7 +98,24 @@ class World:
     disperse: str
     lender: str
     pool: str
+    tokens: Mapping[str, TokenSpec]
     governance_token: TokenSpec
+
+
+def tokens_on(chain_id: int) -> dict[str, TokenSpec]:
+    """The demo's well-known tokens by symbol, as the built-in list of that chain has them.
+
+    A token that the list lacks is where it is on mainnet, and nobody knows it there.
+    """
+    listed = load_well_known_tokens(chain_id)
+    tokens = {spec.symbol: spec for spec in _MAINNET}
+    for symbol, spec in tokens.items():
+        # Bridged tokens of the same symbol have other names.
+        known = sorted(listed.with_symbol(symbol), key=lambda one: one[1].name != spec.name)
+        for address, info in known[:1]:
+            if info.decimals is not None:
+                tokens[symbol] = replace(spec, address=address, decimals=info.decimals)
+    return tokens
 
 
 def build(chain: Chain, code: Mapping[str, Contract]) -> World:
@@ -114,7 +134,8 @@ def build(chain: Chain, code: Mapping[str, Contract]) -> World:
         (people.treasury, 2_890),
     ):
         chain.set_nonce(account, nonce)
-    for spec in WELL_KNOWN:
+    tokens = tokens_on(chain.id)
+    for spec in tokens.values():
         chain.put_at(spec.address, code["Token"])
         _initialise(chain, code, people.deployer, spec)
     governance = new_token(chain, code, people.deployer, "Lantern Governance", "LTRN", price=35)
@@ -126,16 +147,18 @@ def build(chain: Chain, code: Mapping[str, Contract]) -> World:
         router=router,
         disperse=chain.deploy(people.deployer, code["Disperse"]),
         lender=chain.deploy(people.deployer, code["FlashLender"]),
-        pool=_lending_pool(chain, code, people.deployer, router, governance),
+        pool=_lending_pool(chain, code, people.deployer, router, governance, tokens),
+        tokens=tokens,
         governance_token=governance,
     )
-    for token_a, token_b, amount_a, amount_b in _MARKETS:
+    for symbol_a, symbol_b, amount_a, amount_b in _MARKETS:
+        token_a, token_b = tokens[symbol_a], tokens[symbol_b]
         _create_pair(chain, code, people.deployer, router, token_a, token_b)
         _provide(world, token_a, token_b, amount_a, amount_b)
-    _provide(world, governance, WETH, 200_000, 2_000)
+    _provide(world, governance, tokens[WETH], 200_000, 2_000)
     for holder, holdings in ((world.pool, _LENT_OUT), (world.lender, _FLASH_LENT)):
-        for spec, amount in holdings:
-            mint(world, spec, holder, amount)
+        for symbol, amount in holdings:
+            mint(world, tokens[symbol], holder, amount)
     _fill_wallets(world)
     chain.mine(_QUIET_BLOCKS, _QUIET_SECONDS)
     return world
@@ -189,18 +212,24 @@ def _create_pair(
 
 
 def _lending_pool(
-    chain: Chain, code: Mapping[str, Contract], sender: str, router: str, governance: TokenSpec
+    chain: Chain,
+    code: Mapping[str, Contract],
+    sender: str,
+    router: str,
+    governance: TokenSpec,
+    tokens: Mapping[str, TokenSpec],
 ) -> str:
-    _create_pair(chain, code, sender, router, governance, WETH)
-    pair_of = code["Router"].call("pairOf(address,address)", governance.address, WETH.address)
+    weth = tokens[WETH]
+    _create_pair(chain, code, sender, router, governance, weth)
+    pair_of = code["Router"].call("pairOf(address,address)", governance.address, weth.address)
     (market,) = chain.call(router, pair_of, "address")
-    priced = [spec for spec, _ in _LENT_OUT]
+    priced = [tokens[symbol] for symbol, _ in _LENT_OUT]
     return chain.deploy(
         sender,
         code["LendingPool"],
         ("address", "address", "address", "address[]", "uint256[]"),
         governance.address,
-        WETH.address,
+        weth.address,
         market,
         [spec.address for spec in priced],
         [spec.pool_price() for spec in priced],
@@ -226,17 +255,17 @@ def _provide(
 
 
 def _fill_wallets(world: World) -> None:
-    people = world.people
+    people, tokens = world.people, world.tokens
     for spec, owner, amount in (
-        (USDC, people.alice, 12_400),
-        (DAI, people.alice, 3_100),
-        (USDT, people.bob, 8_750),
-        (WETH, people.bob, 4.2),
-        (LINK, people.carol, 640),
-        (DAI, people.carol, 5_200),
-        (USDC, people.provider, 90_000),
-        (WETH, people.provider, 25),
+        (tokens[USDC], people.alice, 12_400),
+        (tokens[DAI], people.alice, 3_100),
+        (tokens[USDT], people.bob, 8_750),
+        (tokens[WETH], people.bob, 4.2),
+        (tokens[LINK], people.carol, 640),
+        (tokens[DAI], people.carol, 5_200),
+        (tokens[USDC], people.provider, 90_000),
+        (tokens[WETH], people.provider, 25),
         (world.governance_token, people.provider, 3_000),
-        (USDC, people.treasury, 250_000),
+        (tokens[USDC], people.treasury, 250_000),
     ):
         mint(world, spec, owner, amount)

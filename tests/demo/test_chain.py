@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from src.chain.networks import networks
+from src.chain.well_known import load_well_known_tokens
 from src.demo import anvil as anvil_module
 from src.demo.anvil import Chain, ChainError, anvil
 from src.demo.contracts import Contract
 from src.demo.scenarios import SCENARIOS, Played, play
-from src.demo.world import GENESIS, USDC, WELL_KNOWN, World, build
+from src.demo.world import GENESIS, USDC, World, build, tokens_on
 from tests.demo.chains import answers, by_key
 
 
@@ -61,7 +63,7 @@ def test_well_known_tokens_describe_themselves_at_their_real_addresses(
 ) -> None:
     world = stage[0]
     token = world.code["Token"]
-    for spec in WELL_KNOWN:
+    for spec in world.tokens.values():
         described = (
             *world.chain.call(spec.address, token.call("name()"), "string"),
             *world.chain.call(spec.address, token.call("symbol()"), "string"),
@@ -99,7 +101,7 @@ def test_the_counterfeit_bears_the_name_but_not_the_address(
 ) -> None:
     world = stage[0]
     (transfer,) = by_key(stage, "counterfeit").transfers
-    assert transfer.token != USDC.address
+    assert transfer.token != world.tokens[USDC].address
     symbol = world.code["Token"].call("symbol()")
     assert world.chain.call(transfer.token, symbol, "string") == ("USDC",)
 
@@ -118,7 +120,18 @@ def test_the_theft_has_the_shape_of_one(stage: tuple[World, list[Played]]) -> No
     # The lender has everything back and its fee; the pool has lost all; the thief has gained.
     assert all(net[world.lender, token] > 0 for token in pairs if (world.lender, token) in net)
     balance = world.code["Token"].call("balanceOf(address)", world.pool)
-    assert world.chain.call(USDC.address, balance, "uint256") == (0,)
-    assert net[world.people.thief, USDC.address] > USDC.units(1_000_000)
+    usdc = world.tokens[USDC]
+    assert world.chain.call(usdc.address, balance, "uint256") == (0,)
+    assert net[world.people.thief, usdc.address] > usdc.units(1_000_000)
     there_and_back = [token for token, hops in pairs.items() if hops & {(b, a) for a, b in hops}]
     assert len(there_and_back) >= 3
+
+
+@pytest.mark.parametrize("chain_id", sorted(networks()))
+def test_tokens_have_the_addresses_and_decimals_of_the_chain(chain_id: int) -> None:
+    listed = load_well_known_tokens(chain_id)
+    for symbol, spec in tokens_on(chain_id).items():
+        if listed.with_symbol(symbol):
+            known = listed.get(spec.address)
+            assert known is not None
+            assert (known.symbol, known.decimals) == (symbol, spec.decimals)

@@ -44,6 +44,21 @@ def test_the_demo_finds_the_theft_and_leaves_nothing_behind(tmp_path: Path) -> N
 
 
 @pytest.mark.integration
+def test_the_demo_finds_the_theft_on_another_chain(tmp_path: Path) -> None:
+    with start_demo("--json", "--chain", "base", temporary=tmp_path) as demo:
+        stdout, stderr = demo.communicate(timeout=PATIENCE)
+    assert demo.returncode == 0, stderr
+    transactions = {one["scenario"]: one for one in json.loads(stdout)["transactions"]}
+    assert transactions["theft"]["answer"] == "ANOMALOUS"
+    assert {one["finding"]["protocol"] for one in transactions.values() if one["finding"]} == {
+        "base"
+    }
+    counterfeit = transactions["counterfeit"]["finding"]["metadata"]
+    assert "impersonated_token" in counterfeit["reasons"]
+    assert transactions["usdc"]["finding"]["metadata"]["action"] == "ALLOW"
+
+
+@pytest.mark.integration
 def test_a_signal_ends_the_demo_and_all_that_it_started(tmp_path: Path) -> None:
     with start_demo("--keep", "--json", temporary=tmp_path) as demo:
         assert demo.stderr is not None

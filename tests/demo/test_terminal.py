@@ -13,8 +13,10 @@ from src.chain.transfers import ZERO_ADDRESS, Transfer
 from src.demo.outcome import judge, problems
 from src.demo.scenarios import NO_FINDING, Played, Scenario
 from src.demo.terminal import Report, draw_score
-from src.demo.world import USDC, World
+from src.demo.world import World
 from tests.demo.chains import HASH, OTHER_HASH
+
+TOKEN = "0x" + "70" * 20
 
 
 def scenario(key: str, expected: str | None = None) -> Scenario:
@@ -25,7 +27,7 @@ def scenario(key: str, expected: str | None = None) -> Scenario:
 
 
 def transfers(count: int) -> list[Transfer]:
-    return [Transfer(USDC.address, ZERO_ADDRESS, ZERO_ADDRESS, 1, i) for i in range(count)]
+    return [Transfer(TOKEN, ZERO_ADDRESS, ZERO_ADDRESS, 1, i) for i in range(count)]
 
 
 def finding(kind: str, score: str = "0.700", count: int = 1) -> dict[str, Any]:
