@@ -1,11 +1,13 @@
 """What a notification says: about an alert, and what is known of its transaction."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from sqlalchemy import Connection
 
+from src.chain.names.book import NO_NAMES, AddressBook
 from src.chain.networks import described, network
 from src.decision.alerts import Severity
 from src.decision.tokens import TokenView
@@ -37,6 +39,7 @@ class Message:
         decision: the newest on the transaction, if it is stored.
         changes: what accounts gained and lost, the sender's first.
         public_url: where people see the service's pages, or None.
+        names: of the chain's addresses, for people.
     """
 
     uuid: str
@@ -45,6 +48,7 @@ class Message:
     decision: StoredDecision | None = None
     changes: list[Net] = field(default_factory=list)
     public_url: str | None = None
+    names: AddressBook = NO_NAMES
 
     @property
     def title(self) -> str:
@@ -79,7 +83,8 @@ class Message:
             lines.append("A reorganisation of the chain removed this transaction.")
         decision = self.decision
         summary = decision.summary if decision is not None else None
-        lines += [line for line in (alert.description, summary, alert.reason) if line]
+        reason = self.names.with_names(alert.reason or "")
+        lines += [line for line in (alert.description, summary, reason) if line]
         if decision is not None and decision.score is not None and decision.percentile is not None:
             lines.append(
                 f"Anomaly score {decision.score:.3f}, higher than "
@@ -133,9 +138,18 @@ class Message:
 
 
 def read_message(
-    connection: Connection, notification: DueNotification, public_url: str | None
+    connection: Connection,
+    notification: DueNotification,
+    public_url: str | None,
+    books: Mapping[int, AddressBook] | None = None,
 ) -> Message | None:
     """The notification's contents; None if there is nothing left to say.
+
+    Args:
+        connection: to the database.
+        notification: what is due.
+        public_url: where people see the service's pages, or None.
+        books: the address books of chains, by chain id.
 
     An orphaned alert is not told, and one that is in the chain is not retracted.
     """
@@ -159,4 +173,5 @@ def read_message(
         decision=newest_decision(connection, alert.chain_id, alert.tx_hash),
         changes=changes,
         public_url=public_url,
+        names=(books or {}).get(alert.chain_id, NO_NAMES),
     )

@@ -11,12 +11,13 @@ import hmac
 import json
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 from src.chain.clients.http import HttpClient
 from src.chain.clients.transport import PrivateAddress
 from src.chain.errors import SourceUnavailable
+from src.chain.names.book import AddressBook
 from src.monitoring import metrics
 from src.monitoring.periodic import Periodic
 from src.service.database.engine import Database
@@ -152,6 +153,7 @@ class Notifier:
         channels: the receivers.
         first_pause: seconds before the second attempt; doubled for each further attempt.
         public_url: where people see the service's pages; None if nowhere.
+        books: the address books of chains, by chain id.
         clock: Unix seconds.
     """
 
@@ -162,10 +164,12 @@ class Notifier:
         first_pause: float = _FIRST_PAUSE,
         *,
         public_url: str | None = None,
+        books: Mapping[int, AddressBook] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._database = database
         self._public_url = public_url
+        self._books = books
         self._clock = clock
         self._channels = channels
         self._first_pause = first_pause
@@ -199,7 +203,7 @@ class Notifier:
 
     def _send(self, channel: Channel, notification: DueNotification) -> bool:
         with self._database.reading() as connection:
-            message = read_message(connection, notification, self._public_url)
+            message = read_message(connection, notification, self._public_url, self._books)
         if message is None:
             with self._database.writing() as connection:
                 drop_notification(connection, notification.id)
