@@ -96,19 +96,18 @@ class _Story:
         said = f"{self._sender()} gained {self._amounts(own, gained)}{self._worth(own, gained)}"
         losers = self._losers
         if is_arbitrage:
-            traders = count(len(losers), "account") if len(losers) != 1 else self.account(losers[0])
-            return f"{said} by arbitrage with {traders}"
+            return f"{said} by arbitrage with {self._group(losers)}"
         if not losers:
             return f"{said}{self._best_of_others()}, newly minted"
         return f"{said}{self._best_of_others()}{self._worst_of_others(losers)}"
 
     def _exchange(self, gained: list[str], lost: list[str]) -> str:
-        own, others = self.evidence.gains.own, self.evidence.gains.others
+        own = self.evidence.gains.own
         said = (
             f"{self._sender()} gave {self._amounts(own, lost)} and received "
             f"{self._amounts(own, gained)}{self._difference(gained)}"
         )
-        partners = [one for one, changes in others.items() if all(self._split(changes))]
+        partners = self._traders
         victims = [one for one in self._losers if one not in partners]
         if victims:
             return said + self._best_of_others() + self._worst_of_others(victims)
@@ -116,10 +115,7 @@ class _Story:
         if called is not None and self.names(called):
             return f"{said} through {self.account(called)}"
         partners = partners or self._winners
-        if not partners:
-            return said
-        with_whom = self.account(partners[0]) if len(partners) == 1 else f"{len(partners)} accounts"
-        return f"{said} in exchange with {with_whom}"
+        return f"{said} in exchange with {self._group(partners)}" if partners else said
 
     def _payment(self, lost: list[str]) -> str:
         own = self.evidence.gains.own
@@ -147,6 +143,15 @@ class _Story:
             moved = f"{self._amounts(others[payer], given)}{self._worth(others[payer], given)}"
             ends = f" to {self._group(self._winners)}" if self._winners else ", which were burned"
             return f"{self._sender()} moved {moved} from {self.account(payer)}{ends}"
+        if (trader := self.evidence.to) is not None and trader in self._traders == self._losers:
+            gained, given = self._split(others[trader])
+            partners = [one for one in self._traders if one != trader]
+            with_whom = f" in exchange with {self._group(partners)}" if partners else ""
+            return (
+                f"{self._sender()} had {self.account(trader)} give "
+                f"{self._amounts(others[trader], given)} and receive "
+                f"{self._amounts(others[trader], gained)}{with_whom}"
+            )
         return (
             f"{self._sender()} ended with what it had{self._best_of_others(always=True)}"
             f"{self._worst_of_others(self._losers)}"
@@ -176,6 +181,11 @@ class _Story:
         return losers[0] if len(losers) == 1 and losers[0] not in self._winners else None
 
     @cached_property
+    def _traders(self) -> list[str]:
+        """The losers that got something for it."""
+        return [one for one in self._losers if one in self._winners]
+
+    @cached_property
     def _winners(self) -> list[str]:
         """The others that end richer of something."""
         others = self.evidence.gains.others
@@ -192,9 +202,7 @@ class _Story:
     def _best_of_others(self, *, always: bool = False) -> str:
         """The other account that gained most, where that is more than the side has gained."""
         gains = self.evidence.gains
-        winners = [
-            one for one, changes in gains.others.items() if all(n > 0 for n in changes.values())
-        ]
+        winners = [one for one in self._winners if one not in self._losers]
         best = max(winners, key=lambda one: self._sum(gains.others[one]), default=None)
         if best is None:
             return ""
@@ -301,7 +309,7 @@ class _Story:
 
     @cached_property
     def _moved(self) -> Counter[str]:
-        moved = Counter[str]()
+        moved = Counter({NATIVE: 10**NATIVE_DECIMALS})  # bots send a wei to say something
         for one in self.evidence.credible_transfers:
             moved[one.token] += one.amount
         return moved

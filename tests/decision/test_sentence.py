@@ -4,7 +4,7 @@ import re
 from decimal import Decimal
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from src.chain.facts import Price
@@ -178,6 +178,14 @@ def test_it_says_who_gained_and_lost_what(transfers, facts, expected) -> None:
     assert names_shortened(told(transfers, **facts)) == expected
 
 
+def test_a_bot_that_is_called_trades_in_its_own_name() -> None:
+    trade = [Moved(GOLD, VICTIM, POOL, 3_279_00), Moved(WETH, POOL, VICTIM, ETHER)]
+    got = told(trade, to=VICTIM, value=1)  # a wei, as bots send it
+    assert names_shortened(got) == (
+        "S had V give 3,279 GOLD and receive 1 WETH in exchange with Some Pool (P)."
+    )
+
+
 def test_native_value_counts_and_gas_does_not() -> None:
     got = told(
         [Moved(GOLD, POOL, SENDER, 100)],
@@ -256,6 +264,14 @@ views = st.builds(
 )
 
 
+DUST_GAIN = [
+    Moved(WETH, ZERO_ADDRESS, LENDER, 1),
+    Moved(WETH, SENDER, ZERO_ADDRESS, ETHER),
+    Moved(WETH, HUB, ZERO_ADDRESS, ETHER),
+]
+
+
+@example(DUST_GAIN, {}, None, None, None, None, {}, False)
 @given(
     st.lists(st.builds(Moved, token_addresses, addresses, addresses, amounts), min_size=1),
     st.dictionaries(token_addresses, views),
