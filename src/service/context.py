@@ -27,10 +27,10 @@ from src.service.database.decisions import StoredDecision, find_decision, store_
 from src.service.database.engine import Database
 from src.service.decider import Decider, Outcome
 from src.service.drift_check import LOOK_SECONDS, DriftCheck
-from src.service.embedded import DEMO_NAMES, embedded_node
+from src.service.embedded import DEMO_NAMES, STORY_BEGINS, embedded_node
 from src.service.http.problems import Problem, problem_of_source
 from src.service.model_refresh import FraudModel, model_refresh
-from src.service.node import NodeReader
+from src.service.node import NodeHealth, NodeReader
 from src.service.records import LoadedTransaction
 from src.service.screening.screener import DEFAULT_SECONDS, Screener
 from src.service.settings import (
@@ -71,6 +71,7 @@ class Service:
     is_demo: bool
     database: Database
     node: NodeReader
+    node_health: NodeHealth
     decider: Decider
     screener: Screener
     analyst: Analyst
@@ -126,12 +127,15 @@ class Service:
             runner = JobRunner(database, analyst)
             runner.start()
             opening.callback(runner.stop)
+            health = NodeHealth(node)
+            opening.callback(health.close)
             service = cls(
                 settings,
                 common,
                 is_demo,
                 database,
                 node,
+                health,
                 decider,
                 open_screener(opening, common, decider),
                 analyst,
@@ -178,9 +182,9 @@ class Service:
             return find_decision(connection, self.chain_id, tx_hash, self.decider.fingerprint)
 
     def decide_all(self, closing: threading.Event) -> None:
-        """Decide on every transaction of the demo's blocks, so that there are alerts."""
+        """Decide on every transaction of the demo's scenarios, so that there are alerts."""
         try:
-            for block in self.node.blocks(range(self.node.head() + 1)):
+            for block in self.node.blocks(range(STORY_BEGINS, self.node.head() + 1)):
                 for transaction in block.transactions:
                     if closing.is_set():
                         return

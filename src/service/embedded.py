@@ -16,6 +16,9 @@ from src.chain.replay.server import RpcServer
 DEMO_BLOCKS = Path(__file__).parent / "demo_blocks"
 DEMO_NAMES = DEMO_BLOCKS / "names.json"
 """Its address book."""
+STORY_BEGINS = 361
+"""The block of the first scenario: what is before it built the demo's world, in one hurried hour,
+and is the chain's history, as for any service that starts on a chain that exists already."""
 
 _POLL_SECONDS = 0.1
 

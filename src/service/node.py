@@ -5,8 +5,9 @@ the header, and so detects a node that omits a log.
 """
 
 import threading
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +16,13 @@ from src.chain.clients.rate_limit import Rate, RateLimit
 from src.chain.clients.rpc import JsonRpcClient
 from src.chain.clients.rpc_errors import RESOURCE_NOT_FOUND
 from src.chain.erc20 import returned_bytes
-from src.chain.errors import MalformedAnswer, NotStated, RequestRefused
+from src.chain.errors import (
+    MalformedAnswer,
+    NotFound,
+    NotStated,
+    RequestRefused,
+    SourceError,
+)
 from src.chain.quantities import as_int
 from src.chain.recording.fetch import BlockFetcher, Node, UnverifiedBlock
 from src.chain.recording.rows import BlockRows
@@ -33,6 +40,8 @@ from src.service.records import LoadedTransaction, selector_of
 
 _TIMEOUT = 15.0
 _AT_ONCE = 4
+_FRESH_SECONDS = 10.0
+_HEALTH_WAIT_SECONDS = 1.0
 _TOTAL_SUPPLY = "0x18160ddd"
 _WORD_BYTES = 32
 _INT64_MAX = 2**63 - 1
@@ -185,6 +194,62 @@ class NodeReader:
         self._stop.set()
         self._pool.shutdown(wait=False, cancel_futures=True)
         self._client.close()
+
+
+@dataclass(frozen=True, slots=True)
+class NodeState:
+    """What the node has last answered.
+
+    Attributes:
+        head: the newest block; None if it did not answer.
+        asked_at: Unix seconds.
+        problem: why it did not answer; "" if it did.
+    """
+
+    head: int | None
+    asked_at: float
+    problem: str = ""
+
+
+class NodeHealth:
+    """Asks the node for its newest block when somebody wants to know. Thread-safe.
+
+    Args:
+        node: to ask.
+        clock: Unix seconds.
+    """
+
+    def __init__(self, node: NodeReader, clock: Callable[[], float] = time.time) -> None:
+        self._node = node
+        self._clock = clock
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="node-health")
+        self._lock = threading.Lock()
+        self._asking: Future[None] | None = None
+        self._last: NodeState | None = None
+
+    def state(self) -> NodeState | None:
+        """What the node last answered, at most some seconds ago; None: no answer so far."""
+        with self._lock:
+            is_fresh = self._last is not None and (
+                self._clock() - self._last.asked_at < _FRESH_SECONDS
+            )
+            if not is_fresh and (self._asking is None or self._asking.done()):
+                self._asking = self._pool.submit(self._ask)
+            asking = self._asking
+        if not is_fresh and asking is not None:
+            wait([asking], timeout=_HEALTH_WAIT_SECONDS)
+        return self._last
+
+    def close(self) -> None:
+        """Stop asking."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _ask(self) -> None:
+        now = self._clock()
+        try:
+            self._last = NodeState(self._node.head(), now)
+        except (SourceError, NotFound) as error:
+            self._last = NodeState(None, now, str(error))
 
 
 def decoded_logs(logs: Sequence[dict[str, Any]]) -> DecodedLogs:

@@ -1,7 +1,8 @@
 """Cases: transactions with alerts, as a person works on them, and their triage."""
 
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 from sqlalchemy import ColumnElement, Connection, Select, func, select, tuple_
@@ -183,26 +184,34 @@ def set_triage(
         )
 
 
-def count_states(connection: Connection, wanted: AlertFilter) -> dict[State, int]:
-    """The number of cases in each state, of those with an alert that matches."""
-    keys = _grouped(wanted).subquery()
+def count_cases(connection: Connection, wanted: AlertFilter) -> Counter[tuple[int, State]]:
+    """The number of cases with an alert that matches, by action and state."""
+    cases = _grouped(wanted).add_columns(func.max(alerts.c.action).label("action")).subquery()
     state = func.coalesce(triage.c.state, "new")
     rows = connection.execute(
-        select(state, func.count())
+        select(cases.c.action, state, func.count())
         .select_from(
-            keys.outerjoin(
+            cases.outerjoin(
                 triage,
-                (triage.c.chain_id == keys.c.chain_id) & (triage.c.tx_hash == keys.c.tx_hash),
+                (triage.c.chain_id == cases.c.chain_id) & (triage.c.tx_hash == cases.c.tx_hash),
             )
         )
-        .group_by(state)
+        .group_by(cases.c.action, state)
     )
-    return {state: count for state, count in rows}  # noqa: C416 - rows are no pairs to mypy
+    return Counter({(action, state): count for action, state, count in rows})
 
 
 def _grouped(wanted: AlertFilter) -> Select[Any]:
+    """The keys of the cases; action and severity are those of a case, not of any of its alerts."""
     keys = alerts.c.chain_id, alerts.c.tx_hash
-    return select(*keys).where(condition_of(wanted)).group_by(*keys)
+    condition = condition_of(replace(wanted, action=None, severity=None))
+    groups = select(*keys).where(condition).group_by(*keys)
+    if wanted.action is not None:
+        groups = groups.having(func.max(alerts.c.action) == wanted.action)
+    if wanted.severity is not None:
+        rank = SEVERITIES.index(wanted.severity)
+        groups = groups.having(func.max(severity_rank()) == rank)
+    return groups
 
 
 def _ordered(groups: Select[Any], sort: CaseSort, *, descending: bool) -> Select[Any]:

@@ -112,6 +112,18 @@ def newest_decision(connection: Connection, chain_id: int, tx_hash: str) -> Stor
     return None if row is None else _decision(row)
 
 
+def newest_decision_time(connection: Connection, chain_id: int) -> float | None:
+    """When the newest decision was made, Unix seconds; None if there is none."""
+    newest = (
+        select(decisions.c.decided_at)
+        .where(decisions.c.chain_id == chain_id)
+        .order_by(decisions.c.decided_at.desc())
+        .limit(1)
+    )
+    found: float | None = connection.scalar(newest)
+    return found
+
+
 def find_summaries(
     connection: Connection, chain_id: int, hashes: Collection[str]
 ) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """The page of alerts, grouped by transaction: the URL's query is a filter, links are others."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, replace
 from typing import Any, Final, cast
@@ -14,8 +15,8 @@ from src.service.api.alerts import save_triage
 from src.service.api.common import address_or_none, transaction_link
 from src.service.context import Service
 from src.service.database.alerts import SEVERITIES, STATES, AlertFilter, State
-from src.service.database.cases import Case, CaseSort, all_cases, count_states, list_cases
-from src.service.formatting import iso
+from src.service.database.cases import Case, CaseSort, all_cases, count_cases, list_cases
+from src.service.formatting import iso, words
 from src.service.http.problems import Problem
 from src.service.web.forms import choice_or_none, time_or_none, whole_or_none
 from src.service.web.queries import known_alert_ids, known_chains, tokens_moved
@@ -63,7 +64,7 @@ def read(service: Service, query: Mapping[str, str]) -> dict[str, Any]:
         moved = tokens_moved(connection, keys)
         alert_ids = list(known_alert_ids(connection))
         chains = known_chains(connection)
-        states = count_states(connection, replace(wanted, state=None))
+        counts = count_cases(connection, replace(wanted, state=None))
     kept = {name: value for name, value in given.items() if value}
     order = "desc" if descending else "asc"
     without_state = {name: value for name, value in kept.items() if name != "state"}
@@ -77,8 +78,8 @@ def read(service: Service, query: Mapping[str, str]) -> dict[str, Any]:
         "choices": {"action": _ACTIONS, "severity": SEVERITIES, "alert_id": alert_ids},
         "chains": [(str(one), described(one)) for one in chains],
         "own_chain": service.chain_id,
-        "states": [("", "All", sum(states.values()))]
-        + [(one, one.replace("_", " ").capitalize(), states.get(one, 0)) for one in STATES],
+        "states": [("", "All", counts.total())]
+        + [(one, words(one).capitalize(), _in_state(counts, one)) for one in STATES],
         "state_links": {
             one: _link(without_state | ({"state": one} if one else {}), sort, order)
             for one in ("", *STATES)
@@ -162,6 +163,10 @@ def _filter(given: Mapping[str, str]) -> AlertFilter:
         chain_id=whole_or_none("chain", given["chain"]),
         state=cast("State | None", choice_or_none("state", given["state"], STATES)),
     )
+
+
+def _in_state(counts: Counter[tuple[int, State]], state: State) -> int:
+    return sum(count for (_, one), count in counts.items() if one == state)
 
 
 def _link(kept: Mapping[str, str], sort: str, order: str, number: int = 1) -> str:

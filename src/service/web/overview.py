@@ -1,20 +1,52 @@
 """The overview: results in a span of block time, compared with training."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from sqlalchemy import Connection
+
+from src.detection.records import Action
 from src.reports.intervals import share_interval
 from src.service.context import Service
-from src.service.database.alerts import SEVERITIES, AlertFilter, list_alerts
+from src.service.database.alerts import SEVERITIES, STATES, AlertFilter
+from src.service.database.cases import count_cases, list_cases
+from src.service.database.decisions import newest_decision_time
+from src.service.database.scheduled_tasks import last_outcome
 from src.service.database.statistics import SCORE_BINS, Overview, block_times, overview
+from src.service.database.watching import last_watched
+from src.service.drift_check import CHORE
 from src.service.formatting import moment
 from src.service.web.charts import expected_shares, histogram, stacked_bars
+from src.service.web.queries import tokens_moved
 
 _DAY: Final = 86_400
 SPANS: Final = {"day": _DAY, "week": 7 * _DAY, "month": 30 * _DAY, "all": 0}
 _USUAL_SPAN: Final = "week"
 _COLUMNS: Final = 48
+_WAITING: Final = 5
+_DRIFT_WORDS: Final = {
+    "ok": "traffic is as in training",
+    "watch": "traffic differs from training: watch it",
+    "retrain": "traffic differs from training: retrain",
+}
 _BUCKETS: Final = (60, 300, 900, 3_600, 6 * 3_600, 86_400, 7 * 86_400)
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """The state of a part that results depend on.
+
+    Attributes:
+        name: for people.
+        is_good: None if unknown.
+        words: what is known.
+        at: when that was so, Unix seconds; None for now.
+    """
+
+    name: str
+    is_good: bool | None
+    words: str
+    at: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +75,15 @@ def read(service: Service, span: str) -> dict[str, Any]:
     span = span if span in SPANS else _USUAL_SPAN
     model, threshold = service.decider.model, service.decider.threshold
     with service.database.reading() as connection:
+        always = {
+            "span": span,
+            "spans": list(SPANS),
+            "health": _health(service, connection),
+            **_cases(service, connection),
+        }
         times = block_times(connection, service.chain_id)
         if times is None:
-            return {"span": span, "spans": list(SPANS), "numbers": None}
+            return always | {"numbers": None}
         first, until = times
         since = max(first, until - SPANS[span]) if SPANS[span] else first
         seconds = bucket_seconds(until - since)
@@ -57,16 +95,12 @@ def read(service: Service, span: str) -> dict[str, Any]:
             until=until,
             bucket_seconds=seconds,
         )
-        newest, _ = list_alerts(connection, AlertFilter(orphaned=False), limit=6)
     expected = expected_shares(model.manifest.score_quantiles, SCORE_BINS)
     columns = _columns(numbers, since, until, seconds)
-    return {
-        "span": span,
-        "spans": list(SPANS),
+    return always | {
         "since": since,
         "until": until,
         "numbers": numbers,
-        "newest": newest,
         "rate": rate(numbers, 1 - model.percentile(threshold) / 100),
         "alert_columns": columns,
         "severities": [s for s in SEVERITIES if any(s in counts for _, counts in columns)],
@@ -84,6 +118,71 @@ def read(service: Service, span: str) -> dict[str, Any]:
         ],
         "threshold": threshold,
     }
+
+
+def _cases(service: Service, connection: Connection) -> dict[str, Any]:
+    """What waits for a person, the most drastic first, and all cases by action and state."""
+    own = AlertFilter(chain_id=service.chain_id, orphaned=False)
+    waiting = replace(own, state="new")
+    found, total = list_cases(connection, waiting, sort="action", limit=_WAITING)
+    counts = count_cases(connection, own)
+    return {
+        "waiting": found,
+        "waiting_total": total,
+        "moved": tokens_moved(connection, [(one.top.chain_id, one.top.tx_hash) for one in found]),
+        "own_chain": service.chain_id,
+        "by_action": [
+            (action.name, {state: counts[int(action), state] for state in STATES})
+            for action in sorted(Action, reverse=True)
+            if any(counts[int(action), state] for state in STATES)
+        ],
+    }
+
+
+def _health(service: Service, connection: Connection) -> list[Health]:
+    """The parts that results depend on, each with its state in words."""
+    return [
+        _node_health(service, connection),
+        _decisions_health(service, connection),
+        _sources_health(service),
+        _drift_health(service, connection),
+    ]
+
+
+def _node_health(service: Service, connection: Connection) -> Health:
+    state = service.node_health.state()
+    watched = last_watched(connection, service.chain_id)
+    if state is None or state.head is None:
+        return Health("Node", False, "does not answer", None if state is None else state.asked_at)
+    words = f"answers, newest block {state.head}"
+    if watched is not None:
+        words += f"; watched up to block {watched.block_number}"
+    return Health("Node", True, words, None)  # the time would change the page every few seconds
+
+
+def _decisions_health(service: Service, connection: Connection) -> Health:
+    newest = newest_decision_time(connection, service.chain_id)
+    if newest is None:
+        return Health("Decisions", None, "none yet", None)
+    return Health("Decisions", None, "the newest one", newest)
+
+
+def _sources_health(service: Service) -> Health:
+    problems = [*service.decider.lookups.health(), *service.decider.pipeline.problems()]
+    if problems:
+        return Health("Sources", False, "; ".join(problems), None)
+    return Health("Sources", True, "none is in trouble", None)
+
+
+def _drift_health(service: Service, connection: Connection) -> Health:
+    finished_at, outcome = last_outcome(connection, f"{CHORE}-{service.chain_id}")
+    if outcome is None:
+        return Health("Drift", None, "not checked yet", None)
+    if outcome.get("model_version") != service.decider.model.version:
+        return Health("Drift", None, "not checked since the model changed", finished_at)
+    verdict = str(outcome["verdict"])
+    words = "; ".join([_DRIFT_WORDS.get(verdict, verdict), *outcome.get("reasons", [])[:3]])
+    return Health("Drift", verdict == "ok", words, finished_at)
 
 
 def bucket_seconds(span: int) -> int:

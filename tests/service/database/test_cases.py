@@ -66,10 +66,18 @@ def test_cases_are_sorted_by_the_highest_of_their_alerts(database: Database) -> 
 
 def test_a_case_matches_with_any_alert_and_is_shown_with_all(database: Database) -> None:
     two_cases(database)
-    (found,) = listed(database, severity="Critical")
-    assert len(found.alerts) == 2
-    assert len(listed(database, severity="Medium")) == 2
+    (found,) = listed(database, alert_id="A")
+    assert [alert.alert_id for alert in found.alerts] == ["A", "B"]
+    assert len(listed(database, alert_id="B")) == 2
     assert listed(database, chain_id=56) == []
+
+
+def test_severity_and_action_are_those_of_the_case(database: Database) -> None:
+    two_cases(database)
+    assert hashes(listed(database, severity="Critical")) == [TX_HASH]
+    assert hashes(listed(database, severity="Medium")) == [OTHER_HASH]
+    assert hashes(listed(database, action=2)) == [TX_HASH]
+    assert hashes(listed(database, action=1)) == [OTHER_HASH]
 
 
 def test_triage_is_of_the_transaction_and_counted_by_state(database: Database) -> None:
@@ -80,7 +88,8 @@ def test_triage_is_of_the_transaction_and_counted_by_state(database: Database) -
     assert case.verdicts == {}
     assert hashes(listed(database, state="new")) == [OTHER_HASH]
     with database.reading() as connection:
-        assert cases.count_states(connection, AlertFilter()) == {"new": 1, "in_work": 1}
+        counts = cases.count_cases(connection, AlertFilter())
+    assert counts == {(1, "new"): 1, (2, "in_work"): 1}
     triaged(database, [KEY], "new", author="bob", now=4.0)
     assert len(listed(database, state="new")) == 2
 

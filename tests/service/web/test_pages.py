@@ -17,7 +17,7 @@ def test_the_front_page_leads_to_what_was_found(demo: str, page: Page) -> None:
     expect(page.get_by_role("heading", level=1)).to_have_text("Overview")
     expect(page.get_by_role("img", name="Alerts over time by severity")).to_be_visible()
     expect(page.get_by_role("img", name="Distribution of anomaly scores")).to_be_visible()
-    page.get_by_role("region", name="Newest alerts").get_by_role("link").first.click()
+    page.get_by_role("region", name="Waiting for a person").get_by_role("link").first.click()
     expect(page.get_by_role("heading", level=1)).to_contain_text("Transaction")
 
 

@@ -1,0 +1,143 @@
+"""The overview: what waits for a person, the state of what results depend on."""
+
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from starlette.testclient import TestClient
+
+from src.chain.replay.__main__ import open_chain
+from src.chain.replay.methods import ReplayMethods
+from src.detection.records import Action
+from src.service.app import create_app
+from src.service.database.engine import Database
+from src.service.database.scheduled_tasks import claim_task, finish_task
+from src.service.database.statistics import Overview
+from src.service.embedded import DEMO_BLOCKS, STORY_BEGINS
+from src.service.node import NodeHealth, NodeReader
+from src.service.web.overview import rate
+from tests.service.chain import BASE_URL, HEAD, THEFT, common_settings, service_settings, sqlite_url
+from tests.support.raw_server import hang, raw_server
+from tests.support.waiting import FOR_EVER, wait_until
+
+QUIET_BLOCKS = 300
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("overview")
+
+
+@pytest.fixture(scope="module")
+def client(folder: Path) -> Iterator[TestClient]:
+    app = create_app(service_settings(sqlite_url(folder)), common_settings())
+    with TestClient(app, base_url=BASE_URL) as opened:
+        wait_until(lambda: opened.get("/alerts", params={"action": "BLOCK"}).json())
+        yield opened
+
+
+def part_of(client: TestClient, name: str) -> str:
+    page = client.get("/ui/", params={"span": "all"}).text
+    (found,) = re.findall(rf'aria-labelledby="{name}">(.*?)</section>', page, re.DOTALL)
+    return str(found)
+
+
+def health_of(client: TestClient) -> dict[str, str]:
+    rows = re.findall(r"<dt>(\w+)</dt><dd>(.*?)</dd>", part_of(client, "health"), re.DOTALL)
+    return {name: re.sub(r"<[^>]+>", "", words) for name, words in rows}
+
+
+@pytest.mark.integration
+def test_the_theft_waits_on_top_until_somebody_takes_it(client: TestClient) -> None:
+    waiting = part_of(client, "waiting")
+    assert re.findall(r"/ui/transactions/(0x[0-9a-f]{64})", waiting)[0] == THEFT
+    assert 'href="/ui/alerts?action=BLOCK&amp;state=new">1<' in part_of(client, "by-action")
+    (theft,) = client.get("/alerts", params={"action": "BLOCK"}).json()
+    client.post("/alerts/triage", json={"alerts": [theft["id"]], "state": "in_work"})
+    assert THEFT not in part_of(client, "waiting")
+    assert 'href="/ui/alerts?action=BLOCK&amp;state=in_work">1<' in part_of(client, "by-action")
+
+
+@pytest.mark.integration
+def test_the_demo_s_alerts_are_of_its_story(client: TestClient) -> None:
+    found = client.get("/alerts", params={"limit": 100}).json()
+    assert found
+    assert all(STORY_BEGINS <= alert["block_number"] <= HEAD for alert in found)
+
+
+def test_the_demo_s_story_begins_after_its_quiet_months() -> None:
+    chain, _ = open_chain(DEMO_BLOCKS)
+    methods = ReplayMethods(chain).methods
+    sizes = [
+        len(methods["eth_getBlockByNumber"](hex(number), False)["transactions"])
+        for number in range(STORY_BEGINS - QUIET_BLOCKS, STORY_BEGINS + 1)
+    ]
+    assert sizes[:-1] == [0] * QUIET_BLOCKS
+    assert sizes[-1] > 0
+
+
+@pytest.mark.integration
+def test_health_says_what_the_node_and_the_drift_check_said(
+    client: TestClient, folder: Path
+) -> None:
+    health = health_of(client)
+    assert f"newest block {HEAD}" in health["Node"]
+    assert "not checked yet" in health["Drift"]
+    assert "UTC" in health["Decisions"]
+    version = client.get("/models").json()["detection"]["version"]
+    database = Database(sqlite_url(folder))
+    outcome = {"model_version": version, "verdict": "watch", "reasons": ["<b>density</b> moved"]}
+    with database.writing() as connection:
+        claim_task(connection, "drift-1", time.time(), 60.0)
+        finish_task(connection, "drift-1", 1_700_000_000.0, outcome)
+    drift = health_of(client)["Drift"]
+    assert "trouble" in drift
+    assert "&lt;b&gt;density&lt;/b&gt; moved" in drift
+    assert "2023-11-14" in drift
+    with database.writing() as connection:
+        finish_task(connection, "drift-1", 1.0, outcome | {"model_version": "other"})
+    database.close()
+    assert "since the model changed" in health_of(client)["Drift"]
+
+
+def reader(url: str) -> NodeReader:
+    return NodeReader(url, requests_per_second=1_000, verify=False, patience=0.0)
+
+
+@pytest.mark.integration
+def test_a_node_that_never_answers_holds_no_page_up() -> None:
+    with raw_server(hang) as url:
+        node = reader(url)
+        health = NodeHealth(node)
+        assert health.state() is None
+        health.close()
+        node.close()
+
+
+def test_a_dead_node_is_asked_again_once_its_answer_is_old() -> None:
+    now = [100.0]
+    node = reader("http://127.0.0.1:1")
+    health = NodeHealth(node, clock=lambda: now[0])
+    first = health.state()
+    assert first is not None
+    assert (first.head, first.asked_at) == (None, 100.0)
+    assert first.problem
+    now[0] += 5
+    assert health.state() == first
+    now[0] += FOR_EVER
+    wait_until(lambda: (health.state() or first).asked_at > 100.0)
+    health.close()
+    node.close()
+
+
+def test_a_rate_has_an_interval_and_none_without_scores() -> None:
+    counts = {"alerts_over_time": [], "score_histogram": [], "top_tokens": [], "top_senders": []}
+    actions = {int(Action.ALLOW): 90}
+    some = rate(Overview(100, 1, 0, actions=actions, **counts), 0.004)
+    assert some.value == 0.01
+    assert some.low < 0.004 < some.high
+    assert some.is_usual
+    none = rate(Overview(3, 0, 3, actions=actions, **counts), 0.004)
+    assert none.value is None
