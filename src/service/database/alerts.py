@@ -19,6 +19,7 @@ from sqlalchemy import (
 )
 
 from src.decision.alerts import Severity
+from src.service.database.chain import hashes_of_account
 from src.service.database.engine import upsert
 from src.service.database.tables import alerts, feedback, transfers, triage
 
@@ -106,6 +107,7 @@ class AlertFilter:
         orphaned: only orphaned alerts, or none of them.
         chain_id: of this chain.
         state: the transaction is in this state of triage.
+        account: it sends the transaction, is called by it or moves tokens in it; lowercase.
     """
 
     since: int | None = None
@@ -120,6 +122,7 @@ class AlertFilter:
     orphaned: bool | None = None
     chain_id: int | None = None
     state: State | None = None
+    account: str | None = None
 
 
 def store_alerts(connection: Connection, new: Sequence[NewAlert], now: float) -> list[int]:
@@ -245,6 +248,8 @@ def condition_of(wanted: AlertFilter) -> ColumnElement[bool]:
     if wanted.with_feedback is not None:
         judged = select(feedback.c.alert).where(feedback.c.alert == alerts.c.id).exists()
         conditions.append(judged if wanted.with_feedback else ~judged)
+    if wanted.account is not None:
+        conditions.append(alerts.c.tx_hash.in_(hashes_of_account(wanted.account)))
     if wanted.state is not None:
         touched = (
             select(triage.c.tx_hash)

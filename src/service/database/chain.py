@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final, Literal, TypeVar
 
-from sqlalchemy import Connection, Row, delete, exists, select, update
+from sqlalchemy import CompoundSelect, Connection, Row, delete, exists, select, union, update
 
 from src.chain.transfers import NativeTransfer, Transfer
 from src.decision.tokens import TokenView
@@ -145,6 +145,20 @@ def seen_as(connection: Connection, chain_id: int, role: Role, address: str) -> 
     ).all()
     times = [at for at in found if at is not None]
     return Seen(len(found), min(times) if times and len(found) < MAX_SEEN else None)
+
+
+def hashes_of_account(account: str) -> CompoundSelect[tuple[str]]:
+    """The hashes of stored transactions that an account sends, receives or moves tokens in.
+
+    Args:
+        account: lowercase.
+    """
+    return union(
+        select(transactions.c.tx_hash).where(transactions.c.from_address == account),
+        select(transactions.c.tx_hash).where(transactions.c.to_address == account),
+        select(transfers.c.tx_hash).where(transfers.c.sender == account),
+        select(transfers.c.tx_hash).where(transfers.c.recipient == account),
+    )
 
 
 def newest_transfers(

@@ -85,6 +85,8 @@ transfers = Table(
     Column("amount", Amount, nullable=False),  # raw token units
     _of_transaction(),
     Index(None, "token"),
+    Index(None, "sender"),
+    Index(None, "recipient"),
 )
 
 # Of the chain's native currency, where it logs them (EIP-7708).

@@ -35,8 +35,8 @@ MARKS: Final[Mapping[str, tuple[State, bool | None]]] = {
 
 _SORTS: Final = ("time", "severity", "action", "score", "gained")
 _FIELDS: Final = (
-    "state", "since", "until", "action", "severity", "alert_id", "chain", "token", "sender",
-    "judged",
+    "state", "since", "until", "action", "severity", "alert_id", "chain", "token", "account",
+    "sender", "judged",
 )  # fmt: skip
 _ACTIONS: Final = tuple(action.name for action in Action)
 _MAX_PAGE: Final = 40_000
@@ -157,6 +157,7 @@ def _filter(given: Mapping[str, str]) -> AlertFilter:
         action=None if action is None else int(Action[action]),
         severity=choice_or_none("severity", given["severity"], SEVERITIES),
         token=address_or_none("token", given["token"] or None),
+        account=address_or_none("account", given["account"] or None),
         sender=address_or_none("sender", given["sender"] or None),
         alert_id=sanitise_text(given["alert_id"], 64) or None,
         with_feedback=None if judged is None else judged == "yes",

@@ -16,6 +16,8 @@ from src.service.api.alerts import MAX_NOTE, save_feedback
 from src.service.api.common import service_of
 from src.service.http.problems import Problem
 from src.service.web import alerts, models, overview, ranges, transactions
+from src.service.web.explorer import pages as explorer
+from src.service.web.explorer import search as search_page
 from src.service.web.forms import back_to, check_token, keep_token, token_of
 from src.service.web.rendering import STATIC, KeptFiles, explorer_of, page
 
@@ -127,10 +129,29 @@ def post_feedback(
     return RedirectResponse(back_to(back, "/ui/alerts"), 303)
 
 
-@router.get("/ui/transactions")
-def find_transaction(tx: str = "") -> Response:
-    """The search field's target."""
-    return RedirectResponse(f"/ui/transactions/{transactions.checked_hash(tx)}", 303)
+@router.get("/ui/search")
+def search(request: Request, q: str = "") -> Response:
+    """What a text leads to, or what the search takes."""
+    found = search_page.find(service_of(request), q)
+    if isinstance(found, str):
+        return RedirectResponse(found, 303)
+    return _shown(request, "search.html", "search", found)
+
+
+@router.get("/ui/addresses/{address}")
+def show_account(request: Request, address: str) -> Response:
+    """What is stored of an account."""
+    account = explorer.checked_address(address)
+    values = explorer.read_account(service_of(request), account, request.query_params)
+    return _shown(request, "account.html", "account", values)
+
+
+@router.get("/ui/tokens/{address}")
+def show_token(request: Request, address: str) -> Response:
+    """What is stored of a token."""
+    token = explorer.checked_address(address)
+    values = explorer.read_token(service_of(request), token, request.query_params)
+    return _shown(request, "token.html", "token", values)
 
 
 @router.get("/ui/transactions/{tx_hash}")

@@ -5,9 +5,13 @@ import re
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from tests.conftest import USDC
 from tests.service.web.browsing import quiet_page, theft
 
-PAGES = ("/ui/", "/ui/?span=all", "/ui/alerts", "/ui/ranges", "/ui/models")
+PAGES = (
+    "/ui/", "/ui/?span=all", "/ui/alerts", "/ui/ranges", "/ui/models", "/ui/search?q=usdc",
+    f"/ui/tokens/{USDC}", "/ui/addresses/0x14dc79964da2c08b23698b3d3cc7ca32193d9955",
+)  # fmt: skip
 
 
 @pytest.mark.integration
@@ -85,7 +89,8 @@ def test_models_are_described(demo: str, page: Page) -> None:
     [
         ("/ui/alerts?action=EXPLODE", 400, "action must be one of"),
         ("/ui/alerts?token=0x12", 422, "token must be an address"),
-        ("/ui/transactions?tx=hello", 422, "64 hex digits"),
+        ("/ui/transactions/hello", 422, "64 hex digits"),
+        ("/ui/addresses/hello", 422, "40 hex digits"),
         ("/ui/jobs/nothing", 404, "Job not found"),
         ("/ui/analyses/nothing", 404, "Analysis not found"),
         ("/ui/elsewhere", 404, "does not exist"),

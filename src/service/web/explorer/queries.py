@@ -1,0 +1,198 @@
+"""Database queries of the pages of accounts and tokens, and of the search."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, func, or_, select
+
+from src.chain.transfers import Transfer
+from src.decision.tokens import TokenView
+from src.service.database.tables import decisions, tokens, transactions, transfers
+
+NEWEST: Final = 2_000
+"""Maximum number of an account's or a token's transfers that sums are made of."""
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What is stored of some transactions.
+
+    Attributes:
+        transactions: their number, without orphaned ones.
+        first, last: block times of the first and last, Unix seconds; None if unknown.
+    """
+
+    transactions: int
+    first: int | None
+    last: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A stored transaction in a list.
+
+    Attributes:
+        sender, to: its own; None where unknown, or for a created contract.
+        action, score, sentence: of the newest decision; None if there is none.
+    """
+
+    tx_hash: str
+    block_number: int | None
+    block_timestamp: int | None
+    sender: str | None
+    to: str | None
+    action: int | None
+    score: float | None
+    sentence: str | None
+
+
+def summary_of(connection: Connection, condition: ColumnElement[bool]) -> Summary:
+    """The number and the times of the transactions that match."""
+    count, first, last = connection.execute(
+        select(
+            func.count(),
+            func.min(transactions.c.block_timestamp),
+            func.max(transactions.c.block_timestamp),
+        ).where(condition)
+    ).one()
+    return Summary(count, first, last)
+
+
+def among(chain_id: int, hashes: Any) -> ColumnElement[bool]:
+    """The condition for a chain's transactions with these hashes, a subquery, orphans excluded."""
+    return and_(
+        transactions.c.chain_id == chain_id,
+        transactions.c.tx_hash.in_(hashes),
+        transactions.c.orphaned.is_(False),
+    )
+
+
+def in_block(chain_id: int, number: int) -> ColumnElement[bool]:
+    """The condition for the stored transactions of a block."""
+    return and_(
+        transactions.c.chain_id == chain_id,
+        transactions.c.block_number == number,
+        transactions.c.orphaned.is_(False),
+    )
+
+
+def hashes_of_token(token: str) -> Select[tuple[str]]:
+    """The hashes of the transactions that move a token."""
+    return select(transfers.c.tx_hash).where(transfers.c.token == token)
+
+
+def list_transactions(
+    connection: Connection, condition: ColumnElement[bool], *, limit: int, offset: int = 0
+) -> list[Listed]:
+    """A page of transactions, newest first, each with its newest decision."""
+    rows = connection.execute(
+        select(transactions)
+        .where(condition)
+        .order_by(
+            transactions.c.block_number.desc(),
+            transactions.c.tx_index.desc(),
+            transactions.c.tx_hash,
+        )
+        .limit(limit)
+        .offset(offset)
+    ).all()
+    decided = _newest_decisions(connection, rows)
+    listed = []
+    for row in rows:
+        own = decided.get(row.tx_hash)
+        listed.append(
+            Listed(
+                tx_hash=row.tx_hash,
+                block_number=row.block_number,
+                block_timestamp=row.block_timestamp,
+                sender=row.from_address,
+                to=row.to_address,
+                action=None if own is None else own.action,
+                score=None if own is None else own.score,
+                sentence=None if own is None else own.summary,
+            )
+        )
+    return listed
+
+
+def moved_by(account: str) -> ColumnElement[bool]:
+    """The condition for the transfers to and from an account."""
+    return or_(transfers.c.sender == account, transfers.c.recipient == account)
+
+
+def newest_transfers(
+    connection: Connection, chain_id: int, condition: ColumnElement[bool], limit: int = NEWEST
+) -> list[tuple[str, Transfer]]:
+    """(transaction hash, transfer) of the newest transfers that match."""
+    rows = connection.execute(
+        select(transfers)
+        .join(
+            transactions,
+            and_(
+                transactions.c.chain_id == transfers.c.chain_id,
+                transactions.c.tx_hash == transfers.c.tx_hash,
+            ),
+        )
+        .where(transfers.c.chain_id == chain_id, condition, transactions.c.orphaned.is_(False))
+        .order_by(
+            transactions.c.block_number.desc(),
+            transactions.c.tx_index.desc(),
+            transfers.c.log_index.desc(),
+        )
+        .limit(limit)
+    )
+    return [(row.tx_hash, _transfer(row)) for row in rows]
+
+
+def transfers_in(
+    connection: Connection, chain_id: int, hashes: Collection[str], condition: ColumnElement[bool]
+) -> list[tuple[str, Transfer]]:
+    """(transaction hash, transfer) of the transfers of some transactions that match."""
+    rows = connection.execute(
+        select(transfers).where(
+            transfers.c.chain_id == chain_id, transfers.c.tx_hash.in_(list(hashes)), condition
+        )
+    )
+    return [(row.tx_hash, _transfer(row)) for row in rows]
+
+
+def is_moved(connection: Connection, chain_id: int, token: str) -> bool:
+    """Whether a stored transaction moves a token."""
+    query = (
+        select(transfers.c.token)
+        .where(transfers.c.chain_id == chain_id, transfers.c.token == token)
+        .limit(1)
+    )
+    return connection.execute(query).first() is not None
+
+
+def find_by_symbol(connection: Connection, chain_id: int, text: str, limit: int) -> list[TokenView]:
+    """Stored tokens whose symbol begins with a text, whatever the case; equal ones first."""
+    symbol, wanted = func.lower(tokens.c.symbol), text.lower()
+    rows = connection.execute(
+        select(tokens)
+        .where(tokens.c.chain_id == chain_id, symbol.startswith(wanted, autoescape=True))
+        .order_by((symbol != wanted), tokens.c.impersonates, symbol, tokens.c.address)
+        .limit(limit)
+    )
+    return [
+        TokenView(row.address, row.name, row.symbol, row.decimals, row.impersonates) for row in rows
+    ]
+
+
+def _newest_decisions(connection: Connection, rows: Collection[Row[Any]]) -> dict[str, Any]:
+    if not rows:
+        return {}
+    chain_id = next(iter(rows)).chain_id
+    found = connection.execute(
+        select(decisions.c.tx_hash, decisions.c.action, decisions.c.score, decisions.c.summary)
+        .where(decisions.c.chain_id == chain_id)
+        .where(decisions.c.tx_hash.in_([row.tx_hash for row in rows]))
+        .order_by(decisions.c.decided_at)
+    )
+    return {row.tx_hash: row for row in found}
+
+
+def _transfer(row: Row[Any]) -> Transfer:
+    return Transfer(row.token, row.sender, row.recipient, int(row.amount), row.log_index)
