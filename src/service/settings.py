@@ -145,7 +145,7 @@ class ServiceSettings:
     public_url: str | None = setting("SERVICE_PUBLIC_URL", URL, None)
     cors_origins: tuple[str, ...] = setting("SERVICE_CORS_ORIGINS", _ORIGINS, ())
     requests_per_second: int = setting(
-        "SERVICE_REQUESTS_PER_SECOND", whole_number(1, 1_000_000), 100
+        "SERVICE_REQUESTS_PER_SECOND", whole_number(1, 1_000_000), 2_000
     )
     max_body_bytes: int = setting(
         "SERVICE_MAX_BODY_BYTES", whole_number(1024, 2**30), 4 * 1024 * 1024

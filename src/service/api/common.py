@@ -34,7 +34,12 @@ def service_of(request: Request) -> Service:
     return service
 
 
-ServiceDep = Annotated[Service, Depends(service_of)]
+async def _service(request: Request) -> Service:
+    """As `service_of`; a coroutine, since FastAPI would call a function in another thread."""
+    return service_of(request)
+
+
+ServiceDep = Annotated[Service, Depends(_service)]
 TxHash = Annotated[
     str,
     Path(

@@ -2,14 +2,29 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import Connection, Row, bindparam, select
 
 from src.service.database.engine import put
 from src.service.database.tables import decisions, features, transactions
 
 Json = dict[str, Any]
+
+
+# Built once: building it takes longer than the database takes to answer.
+_FIND: Final = (
+    select(decisions)
+    .join(
+        transactions,
+        (transactions.c.chain_id == decisions.c.chain_id)
+        & (transactions.c.tx_hash == decisions.c.tx_hash),
+    )
+    .where(decisions.c.chain_id == bindparam("chain_id"))
+    .where(decisions.c.tx_hash == bindparam("tx_hash"))
+    .where(decisions.c.decider == bindparam("decider"))
+    .where(transactions.c.orphaned.is_(False))
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,18 +100,8 @@ def find_decision(
     connection: Connection, chain_id: int, tx_hash: str, decider: str
 ) -> StoredDecision | None:
     """The decision by this decider; None if there is none or the transaction is orphaned."""
-    row = connection.execute(
-        select(decisions)
-        .join(
-            transactions,
-            (transactions.c.chain_id == decisions.c.chain_id)
-            & (transactions.c.tx_hash == decisions.c.tx_hash),
-        )
-        .where(decisions.c.chain_id == chain_id)
-        .where(decisions.c.tx_hash == tx_hash)
-        .where(decisions.c.decider == decider)
-        .where(transactions.c.orphaned.is_(False))
-    ).first()
+    wanted = {"chain_id": chain_id, "tx_hash": tx_hash, "decider": decider}
+    row = connection.execute(_FIND, wanted).first()
     return None if row is None else _decision(row)
 
 
