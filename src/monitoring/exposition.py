@@ -15,7 +15,10 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
+from src.monitoring import screening_metrics
 from src.monitoring.metrics import MULTIPROCESS_VARIABLE, PREFIX
+
+__all__ = ["screening_metrics"]  # declared with all others
 
 _BEFORE_DRIFT_CHECKS = {
     f"{PREFIX}_drift_verdict": -1.0,

@@ -51,7 +51,7 @@ _INT64_MAX = 2**63 - 1
 class LoadedBlock:
     """A block with those of its transactions that have ERC-20 transfers.
 
-    `upgraded` are the proxies that got a new implementation in it.
+    `upgraded` are the proxies that got a new implementation in it, `hashes` all its transactions.
     """
 
     number: int
@@ -60,6 +60,7 @@ class LoadedBlock:
     timestamp: int
     transactions: tuple[LoadedTransaction, ...]
     upgraded: tuple[str, ...]
+    hashes: tuple[str, ...] = ()
 
 
 class NodeReader:
@@ -304,6 +305,7 @@ def _loaded_block(rows: BlockRows) -> LoadedBlock:
         upgraded=tuple(
             row["address"].lower() for row in rows.logs if row["topic0"] in UPGRADE_TOPICS
         ),
+        hashes=tuple(row["tx_hash"] for row in rows.transactions),
     )
 
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from src.chain.transfers import normalise_address
 from src.detection.records import Action
 from src.settings import PROJECT_ROOT, Settings, load_settings
 from src.variables import (
@@ -39,6 +40,7 @@ DEFAULT_DRIFT_REFERENCE = PROJECT_ROOT / "drift_reference.json"
 DEMO_DATABASE = PROJECT_ROOT / ".cache" / "service-demo.db"
 MAX_WORKERS = 64
 _MIN_KEY_CHARACTERS = 16
+_MAX_ACCOUNTS = 500
 _NO_NODE = "no-node.invalid"
 
 
@@ -78,6 +80,15 @@ def _features(text: str) -> tuple[str, ...]:
     return words
 
 
+def _accounts(text: str) -> tuple[str, ...]:
+    accounts = [normalise_address(word) for word in WORDS.parse(text)]
+    found = [account for account in accounts if account is not None]
+    if len(found) < len(accounts) or len(found) > _MAX_ACCOUNTS:
+        raise ValueError
+    return tuple(found)
+
+
+_ACCOUNTS = Kind(f"at most {_MAX_ACCOUNTS} addresses, separated by commas", _accounts)
 _API_KEYS = Kind(
     f"NAME:KEY with keys of at least {_MIN_KEY_CHARACTERS} characters, separated by commas; make "
     "one with `openssl rand -hex 24`",
@@ -127,6 +138,8 @@ class ServiceSettings:
         notify_from: lowest action that is notified.
         confirmations: blocks that watch mode stays behind the head.
         watch_from: first block to watch on the first start; None for the head.
+        watch_accounts: whose pending transactions are screened, lowercase.
+        watch_pending_per_second: pending transactions that are looked at.
         metrics_port: port of watch mode's metrics; None for none.
         store_url: the registry whose champion is used; None for the model of the checkout.
         model_refresh_seconds: interval between checks of the registry.
@@ -168,6 +181,8 @@ class ServiceSettings:
     notify_from: Action = setting("NOTIFY_FROM", _ACTION, Action.REVIEW)
     confirmations: int = setting("WATCH_CONFIRMATIONS", whole_number(0, 10_000), 0)
     watch_from: int | None = setting("WATCH_FROM_BLOCK", whole_number(0, 2**62), None)
+    watch_accounts: tuple[str, ...] = setting("WATCH_ACCOUNTS", _ACCOUNTS, ())
+    watch_pending_per_second: int = setting("WATCH_PENDING_PER_SECOND", whole_number(1, 10_000), 50)
     metrics_port: int | None = setting("WATCH_METRICS_PORT", PORT, None)
     store_url: str | None = setting("STORE_URL", TEXT, None, secret=True)
     model_refresh_seconds: float = setting("MODEL_REFRESH_SECONDS", number(1, 86_400), 60.0)

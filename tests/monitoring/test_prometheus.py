@@ -13,7 +13,7 @@ import yaml
 
 from src import agent
 from src.demo.processes import running
-from src.monitoring import exposition, metrics
+from src.monitoring import exposition, metrics, screening_metrics
 from tests.conftest import UNKNOWN_TOKEN, event_of, transfer_log
 from tests.monitoring.test_metrics import named_metrics
 from tests.support.fake_chain import FakeNode, serve, usual_token
@@ -171,6 +171,12 @@ def send_traffic(step):
     metrics.policy_in_use(f"policy {step}")
     metrics.fraud_model_in_use(version=str(step), sha256="ab", classifier="SVM")
     metrics.chain_in_use(step, f"chain {step}")
+    metrics.guard_screened("passed", "ALLOW", 0.01)
+    metrics.guard_refused("method")
+    metrics.guard_forwarded(0.01)
+    metrics.guard_mined("same")
+    screening_metrics.pending_seen("screened")
+    screening_metrics.included("REVIEW", "ALLOW", 2.0 * step)
     metrics.request_served("GET", "/", 200, 0.01)
     metrics.model_in_use(
         version=str(step), sha256="ab", sklearn_version="1", threshold=0.6 + step / 100,

@@ -2,16 +2,28 @@
 
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from src.chain.simulation.call import MAX_DATA_BYTES, UnsignedCall
 from src.chain.simulation.raw import MAX_RAW_BYTES
 from src.chain.simulation.simulator import MAX_CALLS
-from src.service.api.common import ADDRESS_PATTERN, ActionName, ServiceDep, json_response
+from src.detection.records import Action
+from src.service.api.common import (
+    ADDRESS_PATTERN,
+    ActionName,
+    HashField,
+    Limit,
+    Offset,
+    ServiceDep,
+    json_response,
+    rfc3339,
+    time_of,
+)
 from src.service.api.decisions import DecisionAnswer, Details, answer_of
 from src.service.api.route import ApiRoute
+from src.service.database.screenings import StoredScreening, list_screenings
 from src.service.http.problems import Problem, responses
 from src.service.screening.screener import Screened, Screening
 
@@ -173,4 +185,76 @@ def _screened(one: Screened, *, details: bool) -> dict[str, Any]:
         "status": one.status,
         "problem": one.problem,
         "gas_used": one.transaction.gas_used,
+    }
+
+
+class ScreeningView(BaseModel):
+    """A screening of a pending transaction, and what became of the transaction."""
+
+    chain_id: int = Field(description="The chain.")
+    transaction_hash: HashField
+    from_address: str | None = Field(description="Who signed it.")
+    to_address: str | None = Field(description="The called account; null creates a contract.")
+    screened_at: float = Field(description="Unix seconds.")
+    screened_at_rfc3339 = time_of("screened_at")
+    block: int | None = Field(description="Number of the block of the simulation; null if unknown.")
+    status: _Status = Field(description="Of the simulation.")
+    action: ActionName = Field(description="Before it was mined.")
+    reasons: list[str] = Field(description="Of the action, without scores.")
+    summary: str = Field(description='Who would gain and lose what; "" if unknown.')
+    problem: str = Field(description='Why it is unknown or reverts; "" otherwise.')
+    state: Literal["pending", "mined", "dropped"] = Field(description="What became of it.")
+    told: bool = Field(description="Whether a receiver was told before it was mined.")
+    mined_block: int | None = Field(description="Number of its block; null if not mined.")
+    mined_action: ActionName | None = Field(
+        description="The action in its block; it differs where the chain's state has moved."
+    )
+    lead_seconds: float | None = Field(
+        description="From the screening to the moment when watch mode read its block."
+    )
+
+
+@router.get(
+    "/screenings",
+    summary="Screenings of pending transactions",
+    response_model=list[ScreeningView],
+    responses=responses(),
+)
+def list_pending_screenings(
+    service: ServiceDep,
+    limit: Limit = 50,
+    offset: Offset = 0,
+    state: Annotated[
+        Literal["pending", "mined", "dropped"] | None, Query(description="Only of this state.")
+    ] = None,
+    action: Annotated[ActionName, Query(description="Only from this one on.")] = ActionName.REVIEW,
+) -> Response:
+    """Newest first; made by `npm run watch -- --pending` on the same database."""
+    with service.database.reading() as connection:
+        found, total = list_screenings(
+            connection, state=state, least_action=Action[action], limit=limit, offset=offset
+        )
+    return json_response([_view(one) for one in found], headers={"X-Total-Count": str(total)})
+
+
+def _view(one: StoredScreening) -> dict[str, Any]:
+    screened = rfc3339(one.screened_at)
+    return {
+        "chain_id": one.chain_id,
+        "transaction_hash": one.tx_hash,
+        "from_address": one.from_address,
+        "to_address": one.to_address,
+        "screened_at": one.screened_at,
+        "screened_at_rfc3339": screened.isoformat() if screened else None,
+        "block": one.block_number,
+        "status": one.status,
+        "action": Action(one.action).name,
+        "reasons": one.reasons,
+        "summary": one.summary,
+        "problem": one.problem,
+        "state": one.state,
+        "told": bool(one.told),
+        "mined_block": one.mined_block,
+        "mined_action": None if one.mined_action is None else Action(one.mined_action).name,
+        "lead_seconds": one.lead_seconds,
     }

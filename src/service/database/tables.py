@@ -297,6 +297,31 @@ notifications = Table(
     Index(None, "due_at"),
 )
 
+# Of pending transactions, by watch mode; the transaction itself is stored once it is mined.
+screenings = Table(
+    "screenings",
+    metadata,
+    Column("chain_id", BigInteger, primary_key=True),
+    Column("tx_hash", Hash, primary_key=True),
+    Column("from_address", Address),
+    Column("to_address", Address),
+    Column("uuid", String(36), nullable=False),  # what receivers of its notification know it by
+    Column("screened_at", Double, nullable=False),
+    Column("block_number", BigInteger),  # of the simulation; null: unknown
+    Column("status", String(16), nullable=False),  # success, reverts or unknown
+    Column("action", SmallInteger, nullable=False),
+    Column("reasons", JSON, nullable=False),
+    Column("summary", Text, nullable=False),
+    Column("problem", Text, nullable=False),
+    Column("state", String(16), nullable=False),  # pending, mined or dropped
+    Column("told", JSON, nullable=False),  # receiver -> when it was told
+    Column("mined_block", BigInteger),
+    Column("mined_action", SmallInteger),
+    Column("mined_at", Double),  # when its block was read
+    Index(None, "screened_at"),
+    Index(None, "mined_block"),
+)
+
 # Periodic tasks that one worker at a time runs for all, such as the drift check.
 scheduled_tasks = Table(
     "scheduled_tasks",

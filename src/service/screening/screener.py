@@ -94,11 +94,12 @@ class Screener:
         self._seconds = seconds
         self._recent = _RecentTransactions()
 
-    def screen(self, transactions: Sequence[bytes | UnsignedCall]) -> Screening:
+    def screen(self, transactions: Sequence[bytes | SignedTransaction | UnsignedCall]) -> Screening:
         """Screen transactions, each on the state that the one before leaves. Never raises.
 
         Args:
-            transactions: raw signed ones as bytes, unsigned ones as calls; at most `MAX_CALLS`.
+            transactions: raw signed ones as bytes, those that a node has checked as
+                `SignedTransaction`, unsigned ones as calls; at most `MAX_CALLS`.
         """
         read: list[SignedTransaction | UnsignedCall] = []
         try:
@@ -110,10 +111,12 @@ class Screener:
             return self._unknown(read, str(error))
         return self._decided(read, simulation)
 
-    def _read(self, given: bytes | UnsignedCall) -> SignedTransaction | UnsignedCall:
+    def _read(
+        self, given: bytes | SignedTransaction | UnsignedCall
+    ) -> SignedTransaction | UnsignedCall:
         if isinstance(given, UnsignedCall):
             return given
-        signed = decode_raw(given)
+        signed = given if isinstance(given, SignedTransaction) else decode_raw(given)
         chain_id = self._decider.pipeline.chain_id
         if signed.chain_id not in (None, chain_id):
             raise NotSimulated(f"it was signed for chain {signed.chain_id}, not for {chain_id}")

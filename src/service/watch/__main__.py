@@ -16,6 +16,7 @@ and to WEBHOOK_URLS, signed with WEBHOOK_SECRET. docs/service.md lists all setti
 
 examples:
   JSON_RPC_URL=http://127.0.0.1:8545 npm run watch
+  JSON_RPC_URL=... WATCH_ACCOUNTS=0x... npm run watch -- --pending
   JSON_RPC_URL=... NOTIFY_URLS=tgram://TOKEN/CHAT npm run watch -- --from-block 20000000
 
 exit codes: 0 stopped normally, 1 failed, 2 wrong options or settings.
@@ -44,7 +45,15 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         action="store_true",
         help="catch up with the head, send due notifications, and exit",
     )
-    return parser.parse_args(arguments)
+    parser.add_argument(
+        "--pending",
+        action="store_true",
+        help="also screen pending transactions of watched accounts and calls of new contracts",
+    )
+    options = parser.parse_args(arguments)
+    if options.once and options.pending:
+        parser.error("--pending follows the node until stopped: leave --once out")
+    return options
 
 
 if __name__ == "__main__":

@@ -8,24 +8,31 @@ from contextlib import ExitStack
 from types import FrameType
 
 from src import cli
-from src.chain.errors import SourceError
+from src.chain.clients.rpc import JsonRpcClient
+from src.chain.errors import RequestRefused, SourceError
 from src.chain.recording.fetch import UnverifiedBlock
 from src.detection.counterparties import CounterpartyBook
 from src.monitoring import exposition
-from src.service.context import fraud_model_path, open_decider, open_node
+from src.monitoring.periodic import Periodic
+from src.service.context import fraud_model_path, open_decider, open_node, open_screener
 from src.service.database.engine import Database
+from src.service.decider import Decider
 from src.service.model_refresh import FraudModel
+from src.service.screening.early import EarlyAlerts
+from src.service.screening.pending import PendingWatcher
 from src.service.settings import (
     ServiceSettings,
     database_url,
     load_common_settings,
     load_service_settings,
 )
-from src.service.watch.notify import Notifier, channels_of
+from src.service.watch.notify import Channel, Notifier, channels_of
 from src.service.watch.watcher import Watcher
 from src.settings import Settings, on_the_nodes_chain
 from src.utils.logger import log_to_stderr
 from src.variables import SettingsError
+
+_PENDING_SECONDS = 0.5
 
 
 def run(options: argparse.Namespace) -> int:
@@ -44,15 +51,28 @@ def run(options: argparse.Namespace) -> int:
         settings, common = load_service_settings(), load_common_settings()
         if common.json_rpc_url is None:
             raise SettingsError("JSON_RPC_URL", "set to the URL of the node to follow")
-        return watch(settings, on_the_nodes_chain(common), stop, once=options.once)
+        return watch(
+            settings,
+            on_the_nodes_chain(common),
+            stop,
+            once=options.once,
+            pending=options.pending,
+        )
     except (SourceError, UnverifiedBlock, OSError) as error:
         raise cli.CommandError(cli.described(error), exit_code=1) from error
 
 
 def watch(
-    settings: ServiceSettings, common: Settings, stop: threading.Event, *, once: bool = False
+    settings: ServiceSettings,
+    common: Settings,
+    stop: threading.Event,
+    *,
+    once: bool = False,
+    pending: bool = False,
 ) -> int:
     """Watch until stopped; with `once`, until the head is reached and all notifications are sent.
+
+    With `pending`, pending transactions are screened too.
 
     Raises:
         SettingsError, DatabaseError, ModelError, PolicyError, AddressListError: the configuration
@@ -87,5 +107,44 @@ def watch(
             return 0
         notifier.start()
         opened.callback(notifier.stop)
+        if pending:
+            _follow_pending(opened, settings, common, database, decider, channels)
         watcher.run(stop)
     return 0
+
+
+def _follow_pending(
+    opened: ExitStack,
+    settings: ServiceSettings,
+    common: Settings,
+    database: Database,
+    decider: Decider,
+    channels: list[Channel],
+) -> None:
+    """Screen pending transactions in the background until `opened` closes.
+
+    Raises:
+        SettingsError: the node does not offer its pending transactions.
+        SourceError: it does not answer.
+    """
+    assert common.json_rpc_url is not None  # noqa: S101
+    node = JsonRpcClient(common.json_rpc_url)
+    opened.callback(node.close)
+    alerts = EarlyAlerts(database, channels, settings.notify_from)
+    follower = PendingWatcher(
+        database,
+        node,
+        open_screener(opened, common, decider),
+        decider,
+        accounts=frozenset(settings.watch_accounts),
+        per_second=settings.watch_pending_per_second,
+        on_screening=alerts.add,
+    )
+    try:
+        follower.open()
+    except RequestRefused:
+        raise SettingsError(
+            "JSON_RPC_URL", "a node with eth_newPendingTransactionFilter, for --pending"
+        ) from None
+    opened.enter_context(alerts.sending)
+    opened.enter_context(Periodic("pending", _PENDING_SECONDS, follower.poll))

@@ -9,11 +9,15 @@ import contextlib
 import logging
 import threading
 import time
+from collections.abc import Mapping
+
+from sqlalchemy import Connection
 
 from src.chain.errors import MalformedAnswer, SourceError, SourceUnavailable
 from src.chain.networks import network
 from src.chain.recording.fetch import UnverifiedBlock
-from src.monitoring import metrics
+from src.detection.records import Action
+from src.monitoring import metrics, screening_metrics
 from src.service.database.alerts import store_alerts
 from src.service.database.chain import (
     mark_orphaned,
@@ -23,6 +27,12 @@ from src.service.database.chain import (
 )
 from src.service.database.decisions import store_decision
 from src.service.database.engine import Database, DatabaseLost
+from src.service.database.screenings import (
+    StoredScreening,
+    join_block,
+    leave_block,
+    note_told_early,
+)
 from src.service.database.watching import (
     WatchedBlock,
     add_watched,
@@ -191,6 +201,7 @@ class Watcher:
             gone = transactions_in(connection, self._chain_id, block.block_hash)
             mark_orphaned(connection, self._chain_id, [block.block_hash])
             forget_watched(connection, self._chain_id, block)
+            leave_block(connection, self._chain_id, block.block_number)
             retract_notifications(connection, self._chain_id, gone, time.time())
         logger.warning(
             "block %d was replaced: %d transactions are no longer in the chain",
@@ -204,22 +215,28 @@ class Watcher:
         now = time.time()
         with self._database.writing() as connection:
             store_transactions(connection, self._chain_id, block.transactions, now)
+            actions = {one.decision.tx_hash: one.decision.action for _, one in outcomes}
+            joined = join_block(
+                connection, self._chain_id, block.number, block.hashes, actions, now
+            )
+            early = {one.tx_hash: one for one in joined}
             for _, outcome in outcomes:
                 store_tokens(connection, self._chain_id, outcome.tokens)
                 store_decision(connection, outcome.decision, outcome.features)
                 ids = store_alerts(connection, outcome.alerts, now)
-                notified = [
-                    number
+                notified = {
+                    number: alert.action
                     for number, alert in zip(ids, outcome.alerts, strict=True)
                     if alert.action >= self._settings.notify_from
-                ]
-                for channel in self._channels:
-                    queue_notifications(connection, notified, channel, now)
+                }
+                self._notify(connection, notified, early.get(outcome.decision.tx_hash), now)
             # Those of transactions that moved here, and do not deserve their alerts any more.
             hashes = [one.tx_hash for one in block.transactions]
             retract_notifications(connection, self._chain_id, hashes, now)
             watched = WatchedBlock(block.number, block.hash, block.parent_hash)
             add_watched(connection, self._chain_id, watched, REMEMBERED_BLOCKS)
+        for one in joined:
+            _compare(one)
         alerts = sum(len(outcome.alerts) for _, outcome in outcomes)
         logger.info(
             "block %d: %d transactions with transfers, %d alerts",
@@ -227,3 +244,36 @@ class Watcher:
             len(outcomes),
             alerts,
         )
+
+    def _notify(
+        self,
+        connection: Connection,
+        notified: Mapping[int, int],
+        early: StoredScreening | None,
+        now: float,
+    ) -> None:
+        """Queue notifications of a transaction's alerts, by id, with their actions.
+
+        Who was told while it was pending is told again only of a more severe action.
+        """
+        for channel in self._channels:
+            told = early is not None and channel in early.told
+            for number, action in notified.items():
+                if early is not None and told and action <= early.action:
+                    note_told_early(connection, number, channel, early)
+                else:
+                    queue_notifications(connection, [number], channel, now)
+
+
+def _compare(one: StoredScreening) -> None:
+    """Report how the decision on a mined transaction compares with the one before."""
+    if one.status == "unknown" or one.mined_action is None:
+        return
+    before, mined = Action(one.action), Action(one.mined_action)
+    lead = one.lead_seconds or 0.0
+    screening_metrics.included(before.name, mined.name, lead)
+    if before != mined:
+        logger.warning(
+            "%s was mined as %s, and screened as %s %.1f s before",
+            one.tx_hash, mined.name, before.name, lead,
+        )  # fmt: skip

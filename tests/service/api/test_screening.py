@@ -10,6 +10,8 @@ from starlette.testclient import TestClient
 
 from src.demo.anvil import anvil
 from src.service.app import create_app
+from src.service.context import Service
+from src.service.database.screenings import NewScreening, join_block, store_screening
 from tests.service.chain import BASE_URL, common_settings, service_settings, sqlite_url
 from tests.support.recording_chain import call_data, creation_code
 
@@ -149,3 +151,23 @@ def test_a_node_that_cannot_simulate_leaves_it_unknown(tmp_path: Path) -> None:
         answer = screen(client, transfer(PAID, PAID))
     assert (answer["status"], answer["action"]) == ("unknown", "REVIEW")
     assert "does not simulate" in answer["problem"]
+
+
+def test_screenings_of_pending_transactions_are_listed(tmp_path: Path) -> None:
+    app: Any = create_app(service_settings(sqlite_url(tmp_path)), common_settings())
+    tx_hash = "0x" + "ab" * 32
+    new = NewScreening(
+        chain_id=1, tx_hash=tx_hash, from_address=PAID, to_address=None, uuid="u",
+        screened_at=1_700_000_000.0, block_number=7, status="success", action=1,
+        reasons=["odd"], summary="It moves.", problem="",
+    )  # fmt: skip
+    with TestClient(app, base_url=BASE_URL) as client:
+        service: Service = app.app.state.service
+        with service.database.writing() as connection:
+            store_screening(connection, new)
+            join_block(connection, 1, 8, [tx_hash], {}, 1_700_000_012.0)
+        answer = client.get("/screenings", params={"state": "mined"})
+        (one,) = answer.json()
+        assert client.get("/screenings", params={"action": "BLOCK"}).json() == []
+    assert answer.headers["x-total-count"] == "1"
+    assert (one["action"], one["mined_action"], one["lead_seconds"]) == ("REVIEW", "ALLOW", 12.0)
