@@ -16,7 +16,6 @@ from src.backtest.output.output import ALERTS, DECISIONS, UNKNOWN_DAY, Output, P
 from src.backtest.output.rows import SliceRows, alert_table, decision_rows
 from src.backtest.scoring.decisions import BatchDecider
 from src.backtest.scoring.scoring import Scorer
-from src.backtest.scoring.tokens import token_facts
 from src.backtest.scoring.transactions import batch_of
 from src.decision.second_opinion import open_attack_model
 from src.detection.features.definitions import FEATURE_NAMES
@@ -24,6 +23,7 @@ from src.detection.forest.model import load_model
 from src.detection.policy import parse_policy
 from src.detection.records import Action
 from src.history.store import StoredSlice, read_slice, slice_name
+from src.history.tokens import token_facts
 
 TOP = 20
 HISTOGRAM_BINS = 100

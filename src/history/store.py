@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import Any, Final
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from src.files import reason, whole_file
-from src.history.canonical import SCHEMA
+from src.history.canonical import HASH, SCHEMA
 from src.history.errors import HistoryError
 
 MANIFEST: Final = "store.json"
@@ -138,6 +139,25 @@ def write_slice(path: Path, table: pa.Table) -> None:
             row_group_size=_ROW_GROUP, write_statistics=["block_number"],
             write_page_checksum=True, store_schema=True,
         )  # fmt: skip
+
+
+def find_transaction(store: Store, tx_hash: str) -> dict[str, Any] | None:
+    """The row of `SCHEMA` of a transaction, as Python values; None if it is not in the store.
+
+    Raises:
+        HistoryError: a file cannot be read.
+    """
+    wanted = pa.scalar(bytes.fromhex(tx_hash.removeprefix("0x")), HASH)
+    for part in store.slices:
+        path = store.path(part)
+        try:
+            found = pc.index(pq.read_table(path, columns=["tx_hash"])["tx_hash"], wanted).as_py()
+        except (OSError, pa.ArrowException) as error:
+            raise HistoryError(f"{path}: cannot be read: {reason(error)}") from error
+        if found >= 0:
+            (row,) = read_slice(path).slice(found, 1).to_pylist()
+            return dict(row)
+    return None
 
 
 def read_slice(path: Path, first: int | None = None, last: int | None = None) -> pa.Table:

@@ -1,4 +1,4 @@
-"""Symbols of tokens that stand beside a history."""
+"""Symbols of tokens that stand beside a history, and which of them impersonate others."""
 
 import csv
 import gzip
@@ -8,8 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from src.chain.erc20 import decode_text
+from src.chain.facts import MAX_SYMBOL_LENGTH
 from src.chain.recording.format import Recording, is_recording
+from src.chain.text import sanitise_text
 from src.chain.transfers import normalise_address
+from src.chain.well_known import load_well_known_tokens
+from src.detection.evidence import TokenFact
 from src.files import reason, write_file
 from src.history.errors import HistoryError
 from src.history.store import TOKENS_FILE
@@ -50,3 +54,21 @@ def write_symbols(folder: Path, found: Iterator[tuple[str, str]]) -> None:
         csv.writer(text, lineterminator="\n").writerows([("address", "symbol"), *rows])
         content = gzip.compress(text.getvalue().encode(), mtime=0)
         write_file(folder / TOKENS_FILE, content)
+
+
+def token_facts(folder: Path, chain_id: int) -> dict[str, TokenFact]:
+    """Token metadata by address, from the symbols in a folder.
+
+    Raises:
+        HistoryError: the file cannot be read.
+    """
+    well_known = load_well_known_tokens(chain_id)
+    facts = {}
+    for address, text in symbols(folder):
+        symbol = sanitise_text(text, MAX_SYMBOL_LENGTH)
+        known = well_known.get(address)
+        facts[address] = TokenFact(
+            symbol if known is None else known.symbol,
+            impersonates=well_known.is_impersonated(symbol, address),
+        )
+    return facts

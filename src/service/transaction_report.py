@@ -4,18 +4,36 @@ import argparse
 import base64
 import hashlib
 import sys
+from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Final
 
 from markupsafe import Markup
 
 from src import cli
+from src.chain.names.book import AddressBook, open_address_book
+from src.chain.transfers import Transfer
+from src.decision.tokens import TokenView
 from src.files import write_file
-from src.service.context import Service
+from src.history.store import find_transaction, open_store
+from src.history.tokens import token_facts
+from src.service.context import Service, store_outcome
+from src.service.database.chain import store_tokens
+from src.service.database.engine import Database
+from src.service.decider import Decider
 from src.service.http.problems import Problem
+from src.service.records import LoadedTransaction
 from src.service.settings import load_common_settings, load_service_settings
 from src.service.web import transactions
 from src.service.web.rendering import STATIC, environment, explorer_of
+from src.service.web.transaction.view import view_transaction
+from src.settings import Settings
 from src.utils.logger import log_to_stderr
+
+_ADDRESSES: Final = ("token_address", "from_address", "to_address")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -29,6 +47,10 @@ def run(options: argparse.Namespace) -> int:
     except Problem as problem:
         raise cli.CommandError(problem.detail) from None
     out = options.out or cli.output_file(f"transaction-{tx_hash[:10]}.html")
+    if options.store is not None:
+        write_file(out, render_stored(options.store, tx_hash, common).encode())
+        sys.stdout.write(f"{out}\n")
+        return 0
     service = Service.open(load_service_settings(), common)
     try:
         content = render(service, tx_hash)
@@ -43,16 +65,84 @@ def run(options: argparse.Namespace) -> int:
 
 def render(service: Service, tx_hash: str) -> str:
     """The report as HTML. Raises Problem if the transaction is unavailable."""
-    values = transactions.read(service, tx_hash)
+    view = transactions.read(service, tx_hash)["view"]
+    return _html(view, service.names, service.chain_id, is_demo=service.is_demo)
+
+
+def render_stored(folder: Path, tx_hash: str, common: Settings) -> str:
+    """The report on a transaction of a history store as HTML; what a store lacks is unknown.
+
+    Raises:
+        HistoryError: the folder is no store, or cannot be read.
+        CommandError: the transaction is not in it.
+    """
+    row = find_transaction(open_store(folder), tx_hash)
+    if row is None:
+        raise cli.CommandError(
+            f"{folder}: has no transaction {tx_hash} with ERC-20 transfers", exit_code=1
+        )
+    transaction, chain_id = _loaded(row), common.chain_id
+    with ExitStack() as opened:
+        temporary = Path(opened.enter_context(TemporaryDirectory(prefix="report-")))
+        database = Database(f"sqlite:///{temporary / 'report.db'}")
+        opened.callback(database.close)
+        database.migrate()
+        names = open_address_book(chain_id, common.address_book)
+        opened.callback(names.close)
+        decider = Decider(common)
+        opened.callback(decider.close)
+        outcome = decider.decide(transaction)
+        store_outcome(database, transaction, outcome)
+        moved = {transfer.token for transfer in transaction.transfers}
+        named = {token.address for token in outcome.tokens if token.symbol}
+        symbols = token_facts(folder, chain_id)
+        with database.writing() as connection:
+            store_tokens(
+                connection,
+                chain_id,
+                [
+                    TokenView(token, "", symbols[token].symbol, None, symbols[token].impersonates)
+                    for token in (moved - named) & symbols.keys()
+                ],
+            )
+        with database.reading() as connection:
+            view = view_transaction(connection, decider.pipeline, tx_hash)
+    return _html(view, names, chain_id, is_demo=False)
+
+
+def _loaded(row: Mapping[str, Any]) -> LoadedTransaction:
+    """A transaction of a store."""
+    sender, to = (row[side] and f"0x{row[side].hex()}" for side in ("from_address", "to_address"))
+    return LoadedTransaction(
+        tx_hash=f"0x{row['tx_hash'].hex()}",
+        block_number=row["block_number"],
+        block_hash="",
+        block_timestamp=row["block_timestamp"],
+        tx_index=row["tx_index"],
+        sender=sender,
+        to=to,
+        nonce=row["nonce"],
+        gas_used=None,
+        gas_price=None,
+        transfers=tuple(map(_transfer, row["transfers"])),
+    )
+
+
+def _transfer(row: Mapping[str, Any]) -> Transfer:
+    token, payer, payee = (f"0x{row[name].hex()}" for name in _ADDRESSES)
+    return Transfer(token, payer, payee, int.from_bytes(row["amount"]), row["log_index"])
+
+
+def _html(view: object, names: AddressBook, chain_id: int, *, is_demo: bool) -> str:
     # Exactly as parsed: the hash in the CSP is of the text between the tags.
     style = (STATIC / "style.css").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     return (
-        environment(service.names)
+        environment(names)
         .get_template("report.html")
         .render(
-            view=values["view"],
-            explorer=explorer_of(service.chain_id, is_demo=service.is_demo),
+            view=view,
+            explorer=explorer_of(chain_id, is_demo=is_demo),
             style=Markup(style),  # noqa: S704  our own file
             style_hash=f"sha256-{digest}",
         )

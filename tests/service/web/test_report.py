@@ -1,12 +1,15 @@
 """A report of one transaction is one file that needs nothing else."""
 
+import gzip
 import os
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, expect
 
+from src.history.importing import ImportOptions, import_history
 from src.service import report
+from tests.backtest.data import Transaction, hostile_history, write_dataset
 from tests.service.web.browsing import quiet_page, theft
 
 
@@ -27,6 +30,49 @@ def test_a_report_needs_nothing_but_itself(
         background = page.locator(".card").first.evaluate("e => getComputedStyle(e).borderRadius")
         assert background == "10px"  # the style sheet inside it is in force
         assert page.locator("script, link, img, iframe").count() == 0
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> tuple[Path, Transaction]:
+    """A history store whose second slice holds this transaction, and the symbol of its token."""
+    tx = max(hostile_history(seed=3), key=lambda t: len(t.transfers))
+    tx.transfers[:] = tx.transfers[:3]
+    history = [t for t in hostile_history(seed=4, blocks=tx.block) if t.transfers]
+    write_dataset(tmp_path / "data", [*history, tx])
+    with gzip.open(tmp_path / "data" / "tokens.csv.gz", "wt", encoding="utf-8") as file:
+        file.write(f"address,symbol\n{tx.transfers[0].token},SOUP\n")
+    options = ImportOptions(slice_transfers=100)
+    import_history(
+        str(tmp_path / "data"), tmp_path / "store", options, lambda _total: lambda _done: None
+    )
+    return tmp_path / "store", tx
+
+
+def test_a_report_is_drawn_from_a_store_without_a_node_or_a_database(
+    store: tuple[Path, Transaction], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, tx = store
+    for name in [name for name in os.environ if name.startswith("JSON_RPC")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("DATABASE_URL", f"sqlite:///{tmp_path / 'none.db'}")
+    out = tmp_path / "report.html"
+    assert report.main([tx.tx_hash, "--store", str(folder), "--out", str(out)]) == 0
+    page = out.read_text()
+    assert f"block {tx.block}" in page
+    assert "SOUP" in page
+    assert all(moved.recipient in page for moved in tx.transfers)
+    assert "<dt>Gas</dt><dd>unknown</dd>" in page  # not nothing
+    assert not (tmp_path / "none.db").exists()
+
+
+def test_a_report_says_that_a_store_lacks_the_transaction(
+    store: tuple[Path, Transaction], capsys
+) -> None:
+    folder, _ = store
+    assert report.main(["0x" + "0" * 64, "--store", str(folder)]) == 1
+    assert "has no transaction" in capsys.readouterr().err
+    assert report.main(["0x" + "0" * 64, "--store", str(folder.parent)]) == 2
+    assert "is no history store" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("words", [["hello"], ["0x" + "0" * 64, "--node", "ftp://x"]])
