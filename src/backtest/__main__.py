@@ -5,10 +5,11 @@ import os
 import sys
 
 from src import cli
-from src.backtest.output.compare import MINUTES_PER_ALERT
 from src.chain.recording import __main__ as record
 from src.chain.recording.fetch import DEFAULT_PATIENCE
 from src.history.__main__ import add_import_options
+
+MINUTES_PER_ALERT = 5.0
 
 _DESCRIPTION = """\
 Run the bot on historical data: decode, compute features, score and decide every transaction with

@@ -6,15 +6,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from src.backtest.errors import BacktestError
 from src.backtest.job import Job
 from src.backtest.output.exploits import KnownExploits
 from src.backtest.output.output import REPORT, SUMMARY, Output
 from src.backtest.output.report import report
 from src.backtest.output.summary import summarise
+from src.cli import CommandError
+from src.datasets.store import StoredSlice, open_store
 from src.detection.bundle_files import ATTACK_MODEL_FILE, manifest_path
 from src.detection.forest.manifest import read_manifest
-from src.history.store import StoredSlice, open_store
 
 Done = Callable[[int], object]
 Run = Callable[[Job, Sequence[StoredSlice], Done], None]
@@ -33,7 +33,7 @@ def backtest(
             what is called with the number of more that are done.
 
     Raises:
-        BacktestError, HistoryError: the data or the folder is unusable.
+        CommandError, TableError: the data or the folder is unusable.
         OSError: the disk failed.
         RuntimeError: the model is unusable, a worker was killed, or the cluster failed.
     """
@@ -65,7 +65,7 @@ def backtest(
         }
         done = output.done()
         for name in done - slices.keys():
-            raise BacktestError(f"{job.out}: contains a slice {name} that is not in this data")
+            raise CommandError(f"{job.out}: contains a slice {name} that is not in this data")
         pending = [part for name, part in slices.items() if name not in done]
         total = sum(part.transfers for part in slices.values())
         report_progress = started(total, total - sum(part.transfers for part in pending))

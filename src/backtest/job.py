@@ -17,12 +17,12 @@ from src.backtest.output.rows import SliceRows, alert_table, decision_rows
 from src.backtest.scoring.decisions import BatchDecider
 from src.backtest.scoring.scoring import Scorer
 from src.backtest.scoring.transactions import batch_of
+from src.datasets.store import StoredSlice, read_slice, slice_name
 from src.decision.second_opinion import open_attack_model
 from src.detection.features.definitions import FEATURE_NAMES
 from src.detection.forest.model import load_model
 from src.detection.policy import parse_policy
 from src.detection.records import Action
-from src.history.store import StoredSlice, read_slice, slice_name
 from src.history.tokens import token_facts
 
 TOP = 20
@@ -76,7 +76,7 @@ class Job:
         """Process one slice; its files and journal entry are synced to disk when this returns.
 
         Raises:
-            HistoryError: the data is unusable.
+            TableError: the data is unusable.
             OSError: the disk failed.
         """
         started = time.thread_time()

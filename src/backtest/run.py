@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from src.backtest.backtest import backtest
-from src.backtest.errors import BacktestError
 from src.backtest.job import Job
 from src.backtest.output.compare import as_html, as_text, compare
 from src.backtest.output.exploits import KnownExploits, known_exploits
@@ -18,11 +17,12 @@ from src.backtest.output.output import REPORT, Output
 from src.backtest.spark import run_on_spark
 from src.backtest.workers import keep_freed_memory, run_locally
 from src.chain.recording import __main__ as record
+from src.cli import CommandError
+from src.datasets.store import is_store
 from src.decision.policy_file import read_policy
 from src.detection.forest.manifest import read_manifest
 from src.detection.policy import parse_policy
 from src.history.run import imported, progress, said
-from src.history.store import is_store
 from src.settings import load_settings, model_public_key
 
 LAST_BLOCK = 2**62
@@ -96,7 +96,7 @@ def _record(options: argparse.Namespace, folder: Path) -> int:
     if options.url:
         arguments += ["--url", options.url]
     elif not os.environ.get(record.URL_VARIABLE):
-        raise BacktestError(f"no node: set {record.URL_VARIABLE}, or pass --url or --data")
+        raise CommandError(f"no node: set {record.URL_VARIABLE}, or pass --url or --data")
     return record.main(arguments)
 
 

@@ -18,10 +18,11 @@ import pyarrow.parquet as pq
 from pyarrow.csv import CSVWriter
 
 from src.backtest.output.rows import INVALID
-from src.backtest.scoring.columns import hex_column
 from src.backtest.scoring.scoring import Scorer
 from src.backtest.scoring.transactions import batch_of
 from src.backtest.workers import keep_freed_memory
+from src.datasets.fixed_bytes import hex_column
+from src.datasets.store import SCHEMA, read_slice
 from src.datasets.tables import TableError, read_table
 from src.decision.second_opinion import OpenedAttackModel, open_attack_model
 from src.detection.assessment import EXPLAINED_INPUTS
@@ -30,9 +31,7 @@ from src.detection.features.definitions import FEATURE_NAMES
 from src.detection.forest.model import ANOMALY, NORMAL, load_model
 from src.detection.records import Attribution
 from src.files import write_file
-from src.history.canonical import SCHEMA
 from src.history.pair import import_pair
-from src.history.store import read_slice
 from src.settings import load_settings
 
 _TRUTHS = {"true": True, "1": True, "false": False, "0": False}

@@ -16,9 +16,9 @@ from collections.abc import Callable, Iterator, Sequence
 
 import pyarrow as pa
 
-from src.backtest.errors import BacktestError
 from src.backtest.job import Job
-from src.history.store import StoredSlice
+from src.cli import CommandError
+from src.datasets.store import StoredSlice
 from src.settings import PROJECT_ROOT
 
 _SCHEMA = "position long"
@@ -32,7 +32,7 @@ def run_on_spark(
     """Process all slices on a cluster, which shows its progress itself.
 
     Raises:
-        BacktestError: PySpark or Java is not installed, or the data is unusable.
+        CommandError: PySpark or Java is not installed, or the data is unusable.
         RuntimeError: the Spark job failed.
     """
     try:
@@ -44,7 +44,7 @@ def run_on_spark(
             SparkSession,
         )
     except ImportError as error:
-        raise BacktestError(
+        raise CommandError(
             f"--engine spark needs PySpark: npm run setup:spark (and {_JAVA})"
         ) from error
     # Of parts of PySpark that this job does not use.
@@ -70,7 +70,7 @@ def run_on_spark(
             session.stop()
     except PySparkException as error:
         if "JAVA_GATEWAY_EXITED" in str(error):
-            raise BacktestError(f"--engine spark needs {_JAVA}") from error
+            raise CommandError(f"--engine spark needs {_JAVA}") from error
         raise RuntimeError(f"the Spark job failed: {str(error)[:2000]}") from error
 
 

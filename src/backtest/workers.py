@@ -19,7 +19,7 @@ from typing import Final, Literal
 import pyarrow as pa
 
 from src.backtest.job import Job
-from src.history.store import StoredSlice
+from src.datasets.store import StoredSlice
 
 Method = Literal["fork", "spawn"]
 
@@ -44,7 +44,7 @@ def run_locally(
     """Process all slices, `workers` at a time; calls `done` with the number of transfers of each.
 
     Raises:
-        HistoryError: the data is unusable.
+        TableError: the data is unusable.
         OSError: the disk failed.
         RuntimeError: a worker was killed.
     """

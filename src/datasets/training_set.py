@@ -1,6 +1,7 @@
 """The training set: real transactions of whole, completely recorded blocks.
 
-A folder in the data-set layout or a recording (`npm run record`, `npm run collect`). Known exploits
+A folder in the data-set layout, a recording (`npm run record`, `npm run collect`), or a history
+store (`npm run import`). Known exploits
 listed in the folder are removed by their hashes, so the forest is never trained on one.
 """
 
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from src.chain.recording.dataset import is_dataset, load_transactions, load_transfers
 from src.chain.recording.format import Recording, RecordingError, is_recording
 from src.datasets.location import EXPLOITS_FILE
+from src.datasets.store import data_set_tables, is_store, open_store
 from src.datasets.tables import (
     TableError,
     TransactionSet,
@@ -47,16 +49,7 @@ def load_background(folder: Path) -> TransactionSet:
     Raises:
         TableError: the folder is unreadable, or contains no such transaction.
     """
-    if not is_recording(folder) and not is_dataset(folder):
-        raise TableError(
-            f"{folder}: neither a recording (recording.json) nor a data set "
-            "(transactions.parquet, transfers.parquet)"
-        )
-    try:
-        transactions = load_transactions(folder).to_pandas()
-        transfers = load_transfers(folder).to_pandas()
-    except RecordingError as error:
-        raise TableError(str(error)) from error
+    transactions, transfers = load_tables(folder)
     require_columns(transactions, BACKGROUND_COLUMNS, f"transactions of {folder}")
     complete = transactions["full_block"].astype(bool) & transactions["all_logs"].astype(bool)
     exploits = exploit_hashes(folder)
@@ -65,6 +58,27 @@ def load_background(folder: Path) -> TransactionSet:
     if len(background) == 0:
         raise TableError(f"{folder}: no transaction of a complete block has ERC-20 transfers")
     return background
+
+
+def load_tables(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Transactions and transfers of a recording, a data set or a history store.
+
+    Raises:
+        TableError: the folder is none of them, or unreadable.
+    """
+    if is_store(folder):
+        transactions, transfers = data_set_tables(open_store(folder))
+    elif is_recording(folder) or is_dataset(folder):
+        try:
+            transactions, transfers = load_transactions(folder), load_transfers(folder)
+        except RecordingError as error:
+            raise TableError(str(error)) from error
+    else:
+        raise TableError(
+            f"{folder}: neither a recording (recording.json) nor a data set "
+            "(transactions.parquet, transfers.parquet) nor a history store (store.json)"
+        )
+    return transactions.to_pandas(), transfers.to_pandas()
 
 
 def chain_id_of(folder: Path) -> int:

@@ -1,41 +1,16 @@
 """From the rows of an import to the store's form: checked, in order, each transfer once."""
 
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from src.history.errors import HistoryError
+from src.datasets.fixed_bytes import words_of
+from src.datasets.store import ADDRESS, HASH, SCHEMA, TRANSFER
+from src.datasets.tables import TableError
 
-HASH: Final = pa.binary(32)
-ADDRESS: Final = pa.binary(20)
-
-TRANSFER: Final = pa.struct(
-    [
-        pa.field("log_index", pa.int64(), nullable=False),
-        pa.field("token_address", ADDRESS, nullable=False),
-        pa.field("from_address", ADDRESS, nullable=False),
-        pa.field("to_address", ADDRESS, nullable=False),
-        pa.field("amount", HASH, nullable=False),  # uint256, the most significant byte first
-    ]
-)
-SCHEMA: Final = pa.schema(
-    [
-        pa.field("block_number", pa.int64()),
-        pa.field("tx_index", pa.int64()),
-        pa.field("tx_hash", HASH, nullable=False),
-        pa.field("block_timestamp", pa.int64()),  # Unix seconds
-        pa.field("nonce", pa.int64()),
-        pa.field("from_address", ADDRESS),
-        pa.field("to_address", ADDRESS),
-        pa.field("transfers", pa.list_(pa.field("element", TRANSFER, nullable=False))),
-    ]
-)
-"""One row a transaction with transfers; what is null is unknown (or, of `to_address`, absent)."""
-
-_OF_TRANSACTION = ("tx_index", "block_timestamp", "nonce", "from_address", "to_address")
 _SECONDS = 10**11
 """A larger time counts milliseconds, or microseconds, or nanoseconds."""
 _DIGITS = 76
@@ -54,7 +29,7 @@ def canonical(rows: pa.Table) -> tuple[pa.Table, int]:
 
     Raises:
         Damaged: a value is none of its kind.
-        HistoryError: rows of the same transfer differ.
+        TableError: rows of the same transfer differ.
     """
     known = rows["is_known"]
     orphans = rows.num_rows - (pc.sum(known).as_py() or 0)
@@ -82,10 +57,9 @@ def canonical(rows: pa.Table) -> tuple[pa.Table, int]:
 
 def _in_order(table: pa.Table) -> pa.Table:
     """By block, position, transaction and log."""
-    keys = [
-        _filled(table["block_number"]), _filled(table["tx_index"]), *_words(table["tx_hash"]).T,
-        _filled(table["log_index"]),
-    ]  # fmt: skip
+    words = words_of(table["tx_hash"].combine_chunks())
+    block, index, log = (_filled(table[name]) for name in ("block_number", "tx_index", "log_index"))
+    keys = [block, index, *words.T, log]
     return table if _is_sorted(keys) else table.take(np.lexsort(keys[::-1]))
 
 
@@ -104,11 +78,11 @@ def _once(table: pa.Table) -> pa.Table:
     """Rows that are there twice once.
 
     Raises:
-        HistoryError: they differ in something.
+        TableError: they differ in something.
     """
     if table.num_rows < 2:
         return table
-    words, log_index = _words(table["tx_hash"]), table["log_index"].to_numpy()
+    words, log_index = words_of(table["tx_hash"].combine_chunks()), table["log_index"].to_numpy()
     again = np.flatnonzero(
         (words[1:] == words[:-1]).all(axis=1) & (log_index[1:] == log_index[:-1])
     )
@@ -121,7 +95,7 @@ def _once(table: pa.Table) -> pa.Table:
         same = pc.fill_null(pc.or_kleene(equal, both), False)
         if not pc.all(same).as_py():
             row = pc.index(same, False).as_py()
-            raise HistoryError(
+            raise TableError(
                 f"transaction 0x{one['tx_hash'][row].as_py().hex()} is there twice with another "
                 f"{name} (log {one['log_index'][row]}): leave one of the two exports out"
             )
@@ -131,7 +105,7 @@ def _once(table: pa.Table) -> pa.Table:
 
 
 def _nested(table: pa.Table) -> pa.Table:
-    words = _words(table["tx_hash"])
+    words = words_of(table["tx_hash"].combine_chunks())
     begins = np.ones(len(words), np.bool_)
     begins[1:] = (words[1:] != words[:-1]).any(axis=1)
     starts = np.flatnonzero(begins)
@@ -208,12 +182,6 @@ def _amounts_of(texts: pa.Array) -> pa.Array:
                 raise Damaged
             content[row] = np.frombuffer(number.to_bytes(32, "big"), np.uint8)
     return pa.FixedSizeBinaryArray.from_buffers(HASH, len(texts), [None, pa.py_buffer(content)])
-
-
-def _words(column: pa.ChunkedArray) -> NDArray[np.uint64]:
-    array = column.combine_chunks()
-    content = np.frombuffer(array.buffers()[1] or b"", ">u8").reshape(-1, 4)
-    return content[array.offset : array.offset + len(array)].astype(np.uint64)
 
 
 def _filled(column: pa.ChunkedArray) -> NDArray[np.int64]:

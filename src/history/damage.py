@@ -4,7 +4,7 @@ from typing import Any
 
 import duckdb
 
-from src.history.errors import HistoryError
+from src.datasets.tables import TableError
 from src.history.layouts import LOGS, TRANSACTIONS
 from src.history.matching import Export
 from src.history.sources import BYTES, TEXT, Column, quoted, scan, unreadable
@@ -16,7 +16,7 @@ _NUMBERS = ("block_number", "log_index", "tx_index", "nonce")
 _REMEDY = "the export is corrupt or of another layout (--columns names its columns)"
 
 
-def find(export: Export, connection: Any) -> HistoryError | None:
+def find(export: Export, connection: Any) -> TableError | None:
     """The first value that is none of its kind; None if there is none."""
     for table in export.tables:
         if table.table.kind == LOGS:
@@ -44,7 +44,7 @@ def find(export: Export, connection: Any) -> HistoryError | None:
                         return unreadable(file.path, error)
                     if rows:
                         value = repr(rows[0][0])[:100]
-                        return HistoryError(
+                        return TableError(
                             f"{file.path}: {column.name} is not {what}: {value}; {_REMEDY}"
                         )
     return None

@@ -24,15 +24,7 @@ from numpy.typing import NDArray
 
 from src.chain.recording.format import read_table
 from src.datasets.location import EXPLOIT_TRANSFERS_FILE, EXPLOITS_FILE
-from src.files import UNFINISHED, reason, write_file
-from src.history import damage
-from src.history.canonical import Damaged, canonical
-from src.history.errors import HistoryError
-from src.history.layouts import RECORDING
-from src.history.matching import Export, match
-from src.history.sources import connect, identity, list_files, scan
-from src.history.sql import block_counts, statement, transfers_have_blocks, views
-from src.history.store import (
+from src.datasets.store import (
     VERSION,
     Store,
     StoredSlice,
@@ -42,6 +34,14 @@ from src.history.store import (
     write_manifest,
     write_slice,
 )
+from src.datasets.tables import TableError
+from src.files import UNFINISHED, reason, write_file
+from src.history import damage
+from src.history.canonical import Damaged, canonical
+from src.history.layouts import RECORDING
+from src.history.matching import Export, match
+from src.history.sources import connect, identity, list_files, scan
+from src.history.sql import block_counts, statement, transfers_have_blocks, views
 from src.history.tokens import symbols, write_symbols
 
 SLICE_TRANSFERS: Final = 500_000
@@ -89,7 +89,7 @@ def import_history(
         planned: called with the number of transfers; returns what is told how many are done.
 
     Raises:
-        HistoryError: the data or the folder is unusable.
+        TableError: the data or the folder is unusable.
         OSError: the disk failed.
     """
     with locked(out), closing(connect(options.workers, options.memory, out / _SPILL)) as engine:
@@ -100,9 +100,7 @@ def import_history(
         if is_store(out):
             store = open_store(out)
             if store.identity != same:
-                raise HistoryError(
-                    f"{out}: was imported from other data; delete it, or change --out"
-                )
+                raise TableError(f"{out}: was imported from other data; delete it, or change --out")
             return store
         return Import(export, out, options, engine, same).run(planned)
 
@@ -153,12 +151,12 @@ class Import:
         content = (json.dumps({"identity": self.identity}) + "\n").encode()
         if plan.exists():
             if plan.read_bytes() != content:
-                raise HistoryError(
+                raise TableError(
                     f"{self.out}: contains an unfinished import of other data or with other "
                     "options; delete it, or change --out"
                 )
         elif any(not entry.name.startswith(".") for entry in self.out.iterdir()):
-            raise HistoryError(f"{self.out}: not empty and not a history store; choose another")
+            raise TableError(f"{self.out}: not empty and not a history store; choose another")
         write_file(plan, content)
         for left in self.out.glob(f"{UNFINISHED}*"):
             left.unlink()
@@ -301,14 +299,14 @@ def _errors(export: Export, engine: Any) -> Iterator[None]:
         if "No space left on device" in text:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
         if isinstance(error, duckdb.OutOfMemoryException):
-            raise HistoryError(
+            raise TableError(
                 "the import needs more memory or room for temporary files: use a larger --memory "
                 f"or fewer --workers ({reason(error)})"
             ) from error
         with closing(engine.cursor()) as cursor:  # the other may be in the middle of something
             found = damage.find(export, cursor)
         if found is None:
-            found = HistoryError(f"{export.source}: cannot be read: {reason(error)}")
+            found = TableError(f"{export.source}: cannot be read: {reason(error)}")
         raise found from error
 
 
@@ -320,7 +318,7 @@ def locked(out: Path) -> Iterator[None]:
     try:
         lock.acquire(blocking=False)
     except Timeout:
-        raise HistoryError(f"{out}: another import is writing to it") from None
+        raise TableError(f"{out}: another import is writing to it") from None
     try:
         yield
     finally:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from src.chain.recording.format import is_recording
-from src.history.errors import HistoryError
+from src.datasets.tables import TableError
 from src.history.layouts import (
     BLOCKS,
     LOGS,
@@ -83,7 +83,7 @@ def match(source: str, listed: Listed, columns: Mapping[str, str] | None = None)
         columns: names of columns that the user says, see `layouts.custom_tables`.
 
     Raises:
-        HistoryError: no known layout, several, or a table that lacks a column or is missing.
+        TableError: no known layout, several, or a table that lacks a column or is missing.
     """
     if columns:
         tables: Iterable[Table] = custom_tables(columns)
@@ -112,7 +112,7 @@ def match(source: str, listed: Listed, columns: Mapping[str, str] | None = None)
                 found[key].append(file)
     layouts = _complete(found)
     if len(layouts) > 1:
-        raise HistoryError(
+        raise TableError(
             f"{source}: contains several layouts ({', '.join(layouts)}); use a folder with one"
         )
     if not layouts:
@@ -151,7 +151,7 @@ class _Chosen:
             if not self.found.get((self.layout, BLOCKS)):
                 named = self.tables[self.layout, TRANSACTIONS].optional["block_timestamp"][0]
                 file = next(f for f, names in transactions.files if "block_timestamp" not in names)
-                raise HistoryError(
+                raise TableError(
                     f"{file.path}: lacks the column {named}, and there are no blocks to take it "
                     f"from: export transactions with {named}, or blocks as well"
                 )
@@ -174,7 +174,7 @@ class _Chosen:
     def _read(self, kind: str) -> TableFiles:
         key = (self.layout, kind)
         if key in self.problems:
-            raise HistoryError(self.problems[key])
+            raise TableError(self.problems[key])
         table = self.tables[key]
         files = tuple((file, _names(table, file)) for file in self.found[key])
         for file, columns in files:
@@ -186,11 +186,11 @@ def fitting(table: Table, file: File) -> TableFiles:
     """A file as this table.
 
     Raises:
-        HistoryError: it lacks a column, or its amounts are not exact.
+        TableError: it lacks a column, or its amounts are not exact.
     """
     missing = _missing(table, file)
     if missing:
-        raise HistoryError(_lacks(file, table, missing))
+        raise TableError(_lacks(file, table, missing))
     names = _names(table, file)
     _check_amount(file, names)
     return TableFiles(table, ((file, names),))
@@ -200,7 +200,7 @@ def _check_amount(file: File, columns: Mapping[str, Column]) -> None:
     amount = columns.get("amount")
     if amount is not None and amount.kind not in _EXACT_AMOUNTS:
         kind_of = "double" if amount.kind == FLOAT else amount.kind
-        raise HistoryError(
+        raise TableError(
             f"{file.path}: the column {amount.name} is {kind_of}, which is not exact: export it as "
             "text of a decimal uint256, or export the table logs instead"
         )
@@ -262,23 +262,23 @@ def _incomplete(
     found: Mapping[tuple[str, str], list[File]],
     problems: Mapping[tuple[str, str], str],
     left_out: Mapping[str, str],
-) -> HistoryError:
+) -> TableError:
     if problems:
-        return HistoryError(next(iter(problems.values())))
+        return TableError(next(iter(problems.values())))
     others = "".join(
         f". Left out: {name} ({why})" for name, why in list(left_out.items())[:5]
     ) + f" and {len(left_out) - 5} more" * (len(left_out) > 5)
     for layout, kind in found:
         if kind == TRANSACTIONS:
-            return HistoryError(
+            return TableError(
                 f"{source}: contains transactions ({layout}) but no transfers or logs{others}"
             )
         if kind in (TRANSFERS, LOGS):
-            return HistoryError(
+            return TableError(
                 f"{source}: contains no transactions ({layout}). The features need each "
                 f"transaction's sender: export transactions as well{others}"
             )
-    return HistoryError(
+    return TableError(
         f"{source}: no file has a supported layout (a recording, the data set, ethereum-etl, "
         "BigQuery, AWS, cryo, Dune, Flipside); --columns ours=theirs,... describes another"
         f"{others}"

@@ -5,8 +5,8 @@ from contextlib import closing
 import duckdb
 import pyarrow as pa
 
+from src.datasets.tables import TableError
 from src.history.canonical import Damaged, canonical
-from src.history.errors import HistoryError
 from src.history.layouts import TABLES, TRANSACTIONS, TRANSFERS
 from src.history.matching import Export, TableFiles
 from src.history.sources import PARQUET, Column, File, connect, kind_of
@@ -17,7 +17,7 @@ def from_tables(transactions: pa.Table, transfers: pa.Table) -> pa.Table:
     """Transactions with their transfers, from tables with the columns of the data set.
 
     Raises:
-        HistoryError: a value is none of its kind.
+        TableError: a value is none of its kind.
     """
     files = {}
     with closing(connect()) as engine:
@@ -37,7 +37,7 @@ def from_tables(transactions: pa.Table, transfers: pa.Table) -> pa.Table:
         try:
             return canonical(engine.sql(statement(export)).to_arrow_table())[0]
         except (Damaged, duckdb.Error, pa.ArrowException) as error:
-            raise HistoryError(
+            raise TableError(
                 _wrong(transfers) or f"a value is none of its kind: {error}"
             ) from error
 

@@ -4,12 +4,12 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
-from src.history.errors import HistoryError
+from src.datasets.store import Store
+from src.datasets.tables import TableError
 from src.history.importing import Import, ImportOptions, locked
 from src.history.layouts import TRANSACTIONS, TRANSFERS, pair_tables
 from src.history.matching import Export, fitting
 from src.history.sources import NUMBER, Column, connect, list_files, scan
-from src.history.store import Store
 
 
 def import_pair(transactions: Path, transfers: Path, out: Path) -> tuple[Store, int]:
@@ -21,7 +21,7 @@ def import_pair(transactions: Path, transfers: Path, out: Path) -> tuple[Store, 
         The store, and the number of transactions in the first file, each once.
 
     Raises:
-        HistoryError: a file lacks a column or holds a value that is none of its kind.
+        TableError: a file lacks a column or holds a value that is none of its kind.
         OSError: the disk failed.
     """
     with (
@@ -31,7 +31,7 @@ def import_pair(transactions: Path, transfers: Path, out: Path) -> tuple[Store, 
         tables = {}
         for kind, path in ((TRANSACTIONS, transactions), (TRANSFERS, transfers)):
             if not path.is_file():
-                raise HistoryError(f"{path}: no such file")
+                raise TableError(f"{path}: no such file")
             listed = list_files(str(path), engine)
             (file,) = listed.files
             if kind == TRANSACTIONS and "tx_hash" in file.columns:

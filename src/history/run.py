@@ -8,8 +8,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from src.datasets.store import Store
 from src.history.importing import Done, ImportOptions, import_history
-from src.history.store import Store
 
 _SHOWN = 8
 _LAST_BLOCK = 2**62

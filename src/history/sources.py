@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from src.chain.recording.format import find_parts, is_recording
+from src.datasets.tables import TableError
 from src.files import reason
-from src.history.errors import HistoryError
 from src.history.layouts import column_name
 
 PARQUET: Final = "parquet"
@@ -114,7 +114,7 @@ def list_files(source: str, connection: Any) -> Listed:
     If there is a parquet file, only parquet files count; else CSV, else JSON.
 
     Raises:
-        HistoryError: nothing is there, or a file is unreadable.
+        TableError: nothing is there, or a file is unreadable.
     """
     found, left_out = [], {}
     for path, name in _paths(source, connection):
@@ -131,12 +131,12 @@ def list_files(source: str, connection: Any) -> Listed:
             continue
         try:
             files.append(_file(path, name, form, connection))
-        except HistoryError:
+        except TableError:
             if form != JSON:  # of which there are many kinds
                 raise
             left_out[name] = "not JSON lines"
     if not files:
-        raise HistoryError(
+        raise TableError(
             f"{source}: no parquet, CSV or JSON file in it; see docs/backtest.md for the layouts"
         )
     return Listed(tuple(files), left_out)
@@ -171,9 +171,9 @@ def opened(path: str) -> Any:
     return Path(path).open("rb")
 
 
-def unreadable(path: str, error: Exception) -> HistoryError:
+def unreadable(path: str, error: Exception) -> TableError:
     """The error for a file that cannot be read."""
-    return HistoryError(f"{path}: truncated, corrupt or not of its kind: {reason(error)}")
+    return TableError(f"{path}: truncated, corrupt or not of its kind: {reason(error)}")
 
 
 def _paths(source: str, connection: Any) -> Iterator[tuple[str, str]]:
@@ -204,7 +204,7 @@ def _paths(source: str, connection: Any) -> Iterator[tuple[str, str]]:
         for path in sorted(names):
             yield str(path), path.relative_to(folder).as_posix()
     else:
-        raise HistoryError(f"{folder}: no such file or folder")
+        raise TableError(f"{folder}: no such file or folder")
 
 
 def _is_hidden(name: str) -> bool:

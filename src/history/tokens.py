@@ -13,17 +13,17 @@ from src.chain.recording.format import Recording, is_recording
 from src.chain.text import sanitise_text
 from src.chain.transfers import normalise_address
 from src.chain.well_known import load_well_known_tokens
+from src.datasets.store import TOKENS_FILE
+from src.datasets.tables import TableError
 from src.detection.evidence import TokenFact
 from src.files import reason, write_file
-from src.history.errors import HistoryError
-from src.history.store import TOKENS_FILE
 
 
 def symbols(folder: Path) -> Iterator[tuple[str, str]]:
     """Address and symbol of each token, from a recording or the file `tokens.csv.gz` in a folder.
 
     Raises:
-        HistoryError: the file cannot be read.
+        TableError: the file cannot be read.
     """
     if is_recording(folder):
         for address, answers in Recording(folder).tokens().items():
@@ -43,7 +43,7 @@ def symbols(folder: Path) -> Iterator[tuple[str, str]]:
                 if token is not None:
                     yield token, row.get("symbol") or ""
     except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error) as error:
-        raise HistoryError(f"{path}: cannot be read: {reason(error)}") from error
+        raise TableError(f"{path}: cannot be read: {reason(error)}") from error
 
 
 def write_symbols(folder: Path, found: Iterator[tuple[str, str]]) -> None:
@@ -60,7 +60,7 @@ def token_facts(folder: Path, chain_id: int) -> dict[str, TokenFact]:
     """Token metadata by address, from the symbols in a folder.
 
     Raises:
-        HistoryError: the file cannot be read.
+        TableError: the file cannot be read.
     """
     well_known = load_well_known_tokens(chain_id)
     facts = {}

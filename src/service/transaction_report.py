@@ -16,9 +16,9 @@ from markupsafe import Markup
 from src import cli
 from src.chain.names.book import AddressBook, open_address_book
 from src.chain.transfers import Transfer
+from src.datasets.store import find_transaction, open_store
 from src.decision.tokens import TokenView
 from src.files import write_file
-from src.history.store import find_transaction, open_store
 from src.history.tokens import token_facts
 from src.service.context import Service, store_outcome
 from src.service.database.chain import store_tokens
@@ -73,7 +73,7 @@ def render_stored(folder: Path, tx_hash: str, common: Settings) -> str:
     """The report on a transaction of a history store as HTML; what a store lacks is unknown.
 
     Raises:
-        HistoryError: the folder is no store, or cannot be read.
+        TableError: the folder is no store, or cannot be read.
         CommandError: the transaction is not in it.
     """
     row = find_transaction(open_store(folder), tx_hash)

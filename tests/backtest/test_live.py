@@ -7,11 +7,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from src.backtest.scoring.columns import hex_column
 from src.backtest.scoring.decisions import BatchDecider
 from src.backtest.scoring.prefilter import CONDITIONS, Considered, candidates
 from src.backtest.scoring.scoring import Scorer
 from src.backtest.scoring.transactions import batch_of
+from src.datasets.fixed_bytes import hex_column
+from src.datasets.store import read_slice
 from src.decision.second_opinion import SecondOpinion
 from src.detection.assessment import Assessor
 from src.detection.counterparties import CounterpartyBook
@@ -25,7 +26,6 @@ from src.detection.policy import Condition, Match, Scope, parse_policy
 from src.detection.records import Action
 from src.detection.suite import DetectorSuite
 from src.history.importing import ImportOptions, import_history
-from src.history.store import read_slice
 from src.settings import PROJECT_ROOT
 from tests.backtest.data import (
     hostile_history,

@@ -9,12 +9,12 @@ from src.backtest.scoring.decisions import MovedTransfer
 from src.backtest.scoring.prefilter import Considered, candidates, look_alike_rows
 from src.backtest.scoring.scoring import Scores
 from src.backtest.scoring.transactions import batch_of
+from src.datasets.store import SCHEMA
 from src.detection.detectors.drained_account import DrainedAccountDetector
 from src.detection.detectors.flash_loan_profit import FlashLoanProfitDetector
 from src.detection.evidence import Evidence
 from src.detection.features.view import view_of
 from src.detection.records import ZERO_ADDRESS
-from src.history.canonical import SCHEMA
 
 ACCOUNTS = [ZERO_ADDRESS, *(f"0x{number:040x}" for number in range(1, 6))]
 TOKENS = [f"0x{number:040x}" for number in range(100, 103)]

@@ -18,11 +18,11 @@ from typing import Any
 import psutil
 import pytest
 
-from src.backtest.errors import BacktestError
 from src.backtest.job import Job
 from src.backtest.workers import METHOD, run_locally
+from src.cli import CommandError
+from src.datasets.store import StoredSlice
 from src.demo.processes import supervised
-from src.history.store import StoredSlice
 from src.settings import PROJECT_ROOT
 from tests.backtest.data import hostile_history, write_etl
 from tests.backtest.runs import THRESHOLD, content_of, run
@@ -86,7 +86,7 @@ def test_workers_that_are_not_forked_give_the_same_bytes(
 @pytest.mark.parametrize(
     "error",
     [
-        BacktestError("transfers: damaged"),
+        CommandError("transfers: damaged"),
         OSError(errno.ENOSPC, "No space left on device", "/some/file"),
         MemoryError("a large array"),
     ],
@@ -107,7 +107,7 @@ def test_an_error_in_a_worker_keeps_its_type_and_its_words(
             run_locally(*arguments, **named)
         except Exception as found:
             raised.append(found)
-            raise BacktestError("seen") from found
+            raise CommandError("seen") from found
 
     monkeypatch.setattr("src.backtest.run.run_locally", spied)
     assert run(etl, tmp_path / "out", *SLICES) == 1

@@ -4,8 +4,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from src.datasets.store import Store, read_slice
 from src.history.importing import ImportOptions, import_history
-from src.history.store import Store, read_slice
 
 
 def imported(source: Path | str, **options: Any) -> Store:

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from src.history.errors import HistoryError
+from src.datasets.tables import TableError
 from tests.backtest.data import (
     Transaction,
     write_cryo,
@@ -22,28 +22,28 @@ def test_a_missing_column_is_named(tmp_path, history):
     write_etl(tmp_path, history)
     path = tmp_path / "token_transfers.parquet"
     pq.write_table(pq.read_table(path).drop_columns(["value", "log_index"]), path)
-    with pytest.raises(HistoryError, match="token_transfers but lacks the columns log_index, val"):
+    with pytest.raises(TableError, match="token_transfers but lacks the columns log_index, val"):
         imported(tmp_path)
 
 
 def test_missing_transactions_are_named(tmp_path, history):
     write_etl(tmp_path, history)
     (tmp_path / "transactions.parquet").unlink()
-    with pytest.raises(HistoryError, match="contains no transactions"):
+    with pytest.raises(TableError, match="contains no transactions"):
         imported(tmp_path)
 
 
 def test_cryo_without_any_time_says_what_to_export(tmp_path, history):
     write_cryo(tmp_path, history, logs=False)
     next(tmp_path.glob("*blocks*")).unlink()
-    with pytest.raises(HistoryError, match="lacks the column timestamp"):
+    with pytest.raises(TableError, match="lacks the column timestamp"):
         imported(tmp_path)
 
 
 def test_two_layouts_in_one_folder_are_refused(tmp_path, history):
     write_etl(tmp_path / "a", history)
     write_dataset(tmp_path / "b", history)
-    with pytest.raises(HistoryError, match="several layouts"):
+    with pytest.raises(TableError, match="several layouts"):
         imported(tmp_path)
 
 

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from src.backtest.scoring import columns
 from src.backtest.scoring.transactions import batch_of
 from src.chain.transfers import NATIVE_EMITTERS
-from src.history.errors import HistoryError
+from src.datasets import fixed_bytes as columns
+from src.datasets.tables import TableError
 from src.history.memory import from_tables
 
 TX, SENDER, TOKEN = "0x" + "ab" * 32, "0x" + "12" * 20, "0x" + "34" * 20
@@ -65,7 +65,7 @@ def test_amounts_between_two_floats_round_to_even(bits):
     "text", ["", "-1", "+1", "1_0", " 1", "1 ", "1.5", "1e3", "0x1", "٣", str(2**256), "9" * 79]
 )
 def test_what_is_no_uint256_is_refused(text):
-    with pytest.raises(HistoryError, match="uint256"):
+    with pytest.raises(TableError, match="uint256"):
         table_of(["7", text])
 
 
@@ -85,13 +85,13 @@ def test_exact_types_are_taken(amounts):
 
 
 def test_a_fraction_is_refused():
-    with pytest.raises(HistoryError):
+    with pytest.raises(TableError):
         table_of(pa.array([Decimal("5.5")], pa.decimal128(38, 9)))
 
 
 @pytest.mark.parametrize("text", ["0x", "0x12", "34" * 19 + "3", "0x" + "zz" * 20, "0X34" * 10])
 def test_what_is_no_address_is_refused(text):
-    with pytest.raises(HistoryError):
+    with pytest.raises(TableError):
         table_of(payee=text)
 
 

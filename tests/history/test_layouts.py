@@ -14,9 +14,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from src.chain.transfers import TRANSFER_TOPIC
-from src.history.errors import HistoryError
+from src.datasets.store import read_slice
+from src.datasets.tables import TableError
 from src.history.layouts import column_name, table_name
-from src.history.store import read_slice
 from tests.backtest.data import write_cryo, write_dataset
 from tests.history.imports import imported, rows_of
 from tests.support.object_store import BUCKET, object_store, use_object_store
@@ -156,7 +156,7 @@ def test_columns_of_another_kind_can_be_named(tmp_path, tables, expected):
     tables = (tables[0].rename_columns(new),
               tables[1].rename_columns({"transaction_hash": "t", "value": "wad"}))  # fmt: skip
     write(tmp_path, tables, ("transactions", "transfers"))
-    with pytest.raises(HistoryError, match="--columns"):
+    with pytest.raises(TableError, match="--columns"):
         imported(tmp_path)
     names = {"transactions.tx_hash": "h", "block_timestamp": "at", "tx_index": "i",
              "transfers.tx_hash": "t", "amount": "wad"}  # fmt: skip
@@ -305,7 +305,7 @@ def test_a_second_row_that_differs_is_refused(tmp_path, tables):
     other = changed(tables[1], value=pa.array(["77"] * len(tables[1])))
     write(tmp_path, tables)
     pq.write_table(other, tmp_path / "token_transfers-again.parquet")
-    with pytest.raises(HistoryError, match="is there twice with another amount"):
+    with pytest.raises(TableError, match="is there twice with another amount"):
         imported(tmp_path)
 
 
@@ -323,7 +323,7 @@ def test_a_second_row_that_differs_is_refused(tmp_path, tables):
 )
 def test_an_amount_that_is_not_exact_is_named(tmp_path, tables, amounts, said):
     write(tmp_path, (tables[0], changed(tables[1], value=amounts(len(tables[1])))))
-    with pytest.raises(HistoryError, match=said) as refused:
+    with pytest.raises(TableError, match=said) as refused:
         imported(tmp_path)
     assert "token_transfers.parquet" in str(refused.value)
 
@@ -332,7 +332,7 @@ def test_a_block_that_is_missing_is_named(tmp_path, tables):
     blocks = tables[1]["block_number"].to_pylist()
     blocks[3] = None
     write(tmp_path, (tables[0], changed(tables[1], block_number=pa.array(blocks))))
-    with pytest.raises(HistoryError, match="block_number is not a whole number"):
+    with pytest.raises(TableError, match="block_number is not a whole number"):
         imported(tmp_path)
 
 
@@ -340,7 +340,7 @@ def test_a_folder_with_something_else_is_kept(tmp_path, etl):
     from src.history.importing import ImportOptions, import_history
 
     (tmp_path / "precious").touch()
-    with pytest.raises(HistoryError, match="not empty"):
+    with pytest.raises(TableError, match="not empty"):
         import_history(str(etl), tmp_path, ImportOptions(), lambda _: print)
     assert [path.name for path in tmp_path.iterdir() if path.name[0] != "."] == ["precious"]
 

@@ -9,12 +9,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from src.backtest.errors import BacktestError
 from src.backtest.output.output import ALERTS, Output
 from src.backtest.output.report import page, table, transaction
+from src.cli import CommandError
 from src.history.sources import unreadable
 
-MINUTES_PER_ALERT = 5.0
 _LISTED = 50
 _COLUMNS = ["tx_hash", "block_number", "anomaly_score", "action", "prediction"]
 _ORDER = {"ALLOW": 0, "REVIEW": 1, "BLOCK": 2}
@@ -46,14 +45,14 @@ def compare(before: Path, after: Path, *, minutes_per_alert: float) -> dict[str,
     """Compare two finished runs over the same data.
 
     Raises:
-        BacktestError: a run is unfinished, or the data or the lists of exploits differ.
+        CommandError: a run is unfinished, or the data or the lists of exploits differ.
     """
     old, new = _summary(before), _summary(after)
     if old["run"]["exploits"] != new["run"]["exploits"]:
-        raise BacktestError(f"{before} and {after} use different lists of exploits")
+        raise CommandError(f"{before} and {after} use different lists of exploits")
     for name in ("data", "first_block", "last_block", "layout", "chain_id"):
         if old["run"][name] != new["run"][name]:
-            raise BacktestError(f"{before} and {after} use different data ({name} differs)")
+            raise CommandError(f"{before} and {after} use different data ({name} differs)")
     change = _changes(before, after)
     caught = {
         key: {t["tx_hash"] for t in run["exploits"]["transactions"] if t["action"] != "ALLOW"}

@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
-from src.backtest.errors import BacktestError
+from src.cli import CommandError
 from src.files import UNFINISHED, reason, whole_file
 
 RUN: Final = "run.json"
@@ -66,14 +66,14 @@ class Output:
         """Start or resume a run; locks the folder.
 
         Raises:
-            BacktestError: the folder contains another run or something else, or is in use.
+            CommandError: the folder contains another run or something else, or is in use.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.folder / ".lock")
         try:
             lock.acquire(blocking=False)
         except Timeout:
-            raise BacktestError(f"{self.folder}: another backtest is writing to it") from None
+            raise CommandError(f"{self.folder}: another backtest is writing to it") from None
         try:
             self._prepare({"format": _FORMAT, **run})
             yield
@@ -124,42 +124,42 @@ class Output:
         """The journal entry of a slice.
 
         Raises:
-            BacktestError: it is damaged.
+            CommandError: it is damaged.
         """
         path = self.folder / JOURNAL / f"{name}.json"
         try:
             found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise BacktestError(f"{path}: is unreadable: {reason(error)}; delete it") from None
+            raise CommandError(f"{path}: is unreadable: {reason(error)}; delete it") from None
         return found
 
     def run(self) -> dict[str, Any]:
         """The options of this run.
 
         Raises:
-            BacktestError: the folder does not contain a run.
+            CommandError: the folder does not contain a run.
         """
         try:
             found: dict[str, Any] = json.loads((self.folder / RUN).read_text(encoding="utf-8"))
         except FileNotFoundError:
-            raise BacktestError(
+            raise CommandError(
                 f"{self.folder}: does not contain a backtest ({RUN} is missing)"
             ) from None
         except ValueError as error:
-            raise BacktestError(f"{self.folder / RUN}: is corrupt: {reason(error)}") from None
+            raise CommandError(f"{self.folder / RUN}: is corrupt: {reason(error)}") from None
         return found
 
     def summary(self) -> dict[str, Any]:
         """The summary of this run.
 
         Raises:
-            BacktestError: the folder does not contain a finished run.
+            CommandError: the folder does not contain a finished run.
         """
         self.run()
         try:
             found: dict[str, Any] = json.loads((self.folder / SUMMARY).read_text(encoding="utf-8"))
         except FileNotFoundError:
-            raise BacktestError(
+            raise CommandError(
                 f"{self.folder}: its backtest is not finished; the same command finishes it"
             ) from None
         return found
@@ -167,14 +167,14 @@ class Output:
     def _prepare(self, run: dict[str, Any]) -> None:
         if not (self.folder / RUN).exists():
             if any(not entry.name.startswith(".") for entry in self.folder.iterdir()):
-                raise BacktestError(
+                raise CommandError(
                     f"{self.folder}: not empty and not a backtest; choose another --out"
                 )
             self.write_text(RUN, json.dumps(run, indent=2, sort_keys=True) + "\n")
         before = self.run()
         changed = [key for key in run.keys() | before.keys() if run.get(key) != before.get(key)]
         if changed:
-            raise BacktestError(
+            raise CommandError(
                 f"{self.folder}: contains a run with another {', '.join(sorted(changed))}; choose "
                 "another --out, or delete the folder"
             )

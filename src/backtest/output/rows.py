@@ -10,10 +10,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from src.backtest.scoring.columns import hex_column
 from src.backtest.scoring.decisions import Judged
 from src.backtest.scoring.scoring import Scores
 from src.backtest.scoring.transactions import TransactionBatch
+from src.datasets.fixed_bytes import hex_column
 from src.decision.alerts import Alert, alerts_of
 from src.detection.forest.model import ANOMALY, NORMAL
 from src.detection.records import Action, Attribution, Verdict

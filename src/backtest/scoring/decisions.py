@@ -10,11 +10,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from src.backtest.scoring.columns import hex_column, integers
 from src.backtest.scoring.prefilter import Considered, candidates, look_alike_rows, owners
 from src.backtest.scoring.scoring import Scores
 from src.backtest.scoring.transactions import TransactionBatch
 from src.chain.well_known import load_well_known_tokens
+from src.datasets.fixed_bytes import hex_column, integers
 from src.decision.second_opinion import OpenedAttackModel, explained_from
 from src.decision.tokens import shown_tokens
 from src.detection.assessment import EXPLAINED_INPUTS

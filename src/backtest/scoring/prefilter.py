@@ -18,9 +18,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from src.backtest.scoring.columns import hex_column, words_of
 from src.backtest.scoring.scoring import Scores
 from src.backtest.scoring.transactions import TransactionBatch
+from src.datasets.fixed_bytes import hex_column, words_of
 from src.detection.counterparties import FIRST_DIGITS, LAST_DIGITS
 from src.detection.detectors.fresh_account_large_value import large_amount
 from src.detection.detectors.supervised import ATTACK_REVIEW_AT

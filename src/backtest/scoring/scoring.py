@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from src.backtest.scoring.columns import distinct_rows
 from src.backtest.scoring.transactions import TransactionBatch
+from src.datasets.fixed_bytes import distinct_rows
 from src.detection.attack.model import AttackModel
 from src.detection.attack.reputation import columns_of
 from src.detection.features.definitions import FEATURE_NAMES, TokenProfile, feature_table

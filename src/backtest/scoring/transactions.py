@@ -8,9 +8,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from src.backtest.scoring.columns import floats_of, hex_column, numbered
+from src.datasets.fixed_bytes import floats_of, hex_column, numbered
+from src.datasets.store import ADDRESS
 from src.detection.features.batch import TransferBatch
-from src.history.canonical import ADDRESS
 
 _ZERO_ADDRESS: Final = bytes(20)
 _NOBODY: Final = -1
@@ -48,7 +48,7 @@ class TransactionBatch:
 
 
 def batch_of(table: pa.Table) -> TransactionBatch:
-    """The arrays of a slice of a history store (`history.canonical.SCHEMA`)."""
+    """The arrays of a slice of a history store (`datasets.store.SCHEMA`)."""
     lists = _array(table, "transfers")
     offsets = np.array(lists.offsets, np.int64)
     moved = lists.values.slice(int(offsets[0]), int(offsets[-1] - offsets[0]))

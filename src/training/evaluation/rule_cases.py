@@ -11,12 +11,12 @@ from typing import Any
 
 import pandas as pd
 
-from src.chain.recording.dataset import load_transactions, load_transfers
 from src.chain.transfers import Transfer
 from src.chain.well_known import load_well_known_tokens
 from src.datasets.location import EXPLOITS_FILE
+from src.datasets.store import is_store
 from src.datasets.tables import ERC20, TableError, read_table
-from src.datasets.training_set import exploit_hashes
+from src.datasets.training_set import exploit_hashes, load_tables
 from src.detection.assessment import Assessor
 from src.detection.counterparties import CounterpartyBook
 from src.detection.evidence import Evidence, TokenFact
@@ -102,8 +102,7 @@ def read_symbols(folder: Path) -> dict[str, str]:
 
 def background(folder: Path, facts: Facts) -> Iterator[Case]:
     """Ordinary transactions of whole blocks, in the chain's order, with a memory as the bot has."""
-    transactions = load_transactions(folder).to_pandas()
-    transfers = load_transfers(folder).to_pandas()
+    transactions, transfers = load_tables(folder)
     complete = transactions["full_block"].astype(bool) & transactions["all_logs"].astype(bool)
     kept = transactions[complete & ~transactions["tx_hash"].isin(exploit_hashes(folder))]
     kept = kept.drop_duplicates("tx_hash").sort_values(["block_number", "tx_index"])
@@ -200,6 +199,7 @@ def _amount(value: Any, *, zero: bool) -> int:
 
 def need_dataset(folder: Path) -> None:
     """Raise TableError naming the first file that the report needs and the folder lacks."""
-    for name in ("transactions.parquet", "transfers.parquet", POISONING_FILE, EXPLOITS_FILE):
+    tables = () if is_store(folder) else ("transactions.parquet", "transfers.parquet")
+    for name in (*tables, POISONING_FILE, EXPLOITS_FILE):
         if not (folder / name).is_file():
             raise TableError(f"{folder}: lacks {name}")

@@ -1,4 +1,4 @@
-"""Between Arrow's columns of fixed-size bytes, and numbers and text."""
+"""Between Arrow's columns of fixed-size bytes, such as addresses, and numbers or text."""
 
 import numpy as np
 import pyarrow as pa

@@ -6,7 +6,7 @@
       tokens.csv.gz                address and symbol of tokens, where the source has them
       exploit_*.csv.gz             known exploits, where the source has them
 
-A slice is one file of `canonical.SCHEMA`, by block and position. Slices are what is worked on at
+A slice is one file of `SCHEMA`, by block and position. Slices are what is worked on at
 once, and counterparties are known within a slice, so their borders are part of a result.
 `store.json` is written last: a folder without it is an import that was interrupted.
 """
@@ -21,14 +21,40 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from src.datasets.fixed_bytes import hex_column, integers
+from src.datasets.tables import ERC20, TableError
 from src.files import reason, whole_file
-from src.history.canonical import HASH, SCHEMA
-from src.history.errors import HistoryError
 
 MANIFEST: Final = "store.json"
 FORMAT: Final = "history-store"
 VERSION: Final = 1
 TOKENS_FILE: Final = "tokens.csv.gz"
+
+HASH: Final = pa.binary(32)
+ADDRESS: Final = pa.binary(20)
+
+TRANSFER: Final = pa.struct(
+    [
+        pa.field("log_index", pa.int64(), nullable=False),
+        pa.field("token_address", ADDRESS, nullable=False),
+        pa.field("from_address", ADDRESS, nullable=False),
+        pa.field("to_address", ADDRESS, nullable=False),
+        pa.field("amount", HASH, nullable=False),  # uint256, the most significant byte first
+    ]
+)
+SCHEMA: Final = pa.schema(
+    [
+        pa.field("block_number", pa.int64()),
+        pa.field("tx_index", pa.int64()),
+        pa.field("tx_hash", HASH, nullable=False),
+        pa.field("block_timestamp", pa.int64()),  # Unix seconds
+        pa.field("nonce", pa.int64()),
+        pa.field("from_address", ADDRESS),
+        pa.field("to_address", ADDRESS),
+        pa.field("transfers", pa.list_(pa.field("element", TRANSFER, nullable=False))),
+    ]
+)
+"""One row a transaction with transfers; what is null is unknown (or, of `to_address`, absent)."""
 
 _ROW_GROUP = 65_536
 _ENCODED = [
@@ -103,18 +129,18 @@ def open_store(folder: Path) -> Store:
     """Open a store.
 
     Raises:
-        HistoryError: it is none, or damaged.
+        TableError: it is none, or damaged.
     """
     path = folder / MANIFEST
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
         if (facts["format"], facts["version"]) != (FORMAT, VERSION):
-            raise HistoryError(f"{path}: another format or version; import the data again")
+            raise TableError(f"{path}: another format or version; import the data again")
         slices = tuple(StoredSlice(*part) for part in facts["slices"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        if isinstance(error, HistoryError):
+        if isinstance(error, TableError):
             raise
-        raise HistoryError(f"{path}: is no history store: {reason(error)}") from error
+        raise TableError(f"{path}: is no history store: {reason(error)}") from error
     return Store(folder, facts, slices)
 
 
@@ -145,7 +171,7 @@ def find_transaction(store: Store, tx_hash: str) -> dict[str, Any] | None:
     """The row of `SCHEMA` of a transaction, as Python values; None if it is not in the store.
 
     Raises:
-        HistoryError: a file cannot be read.
+        TableError: a file cannot be read.
     """
     wanted = pa.scalar(bytes.fromhex(tx_hash.removeprefix("0x")), HASH)
     for part in store.slices:
@@ -153,7 +179,7 @@ def find_transaction(store: Store, tx_hash: str) -> dict[str, Any] | None:
         try:
             found = pc.index(pq.read_table(path, columns=["tx_hash"])["tx_hash"], wanted).as_py()
         except (OSError, pa.ArrowException) as error:
-            raise HistoryError(f"{path}: cannot be read: {reason(error)}") from error
+            raise TableError(f"{path}: cannot be read: {reason(error)}") from error
         if found >= 0:
             (row,) = read_slice(path).slice(found, 1).to_pylist()
             return dict(row)
@@ -164,18 +190,54 @@ def read_slice(path: Path, first: int | None = None, last: int | None = None) ->
     """The transactions of a slice, those of these blocks alone.
 
     Raises:
-        HistoryError: the file cannot be read.
+        TableError: the file cannot be read.
     """
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             table = file.read(use_threads=False)
         if table.schema != SCHEMA:
-            raise HistoryError(f"{path}: is no slice of a history store; import the data again")
+            raise TableError(f"{path}: is no slice of a history store; import the data again")
     except (OSError, pa.ArrowException) as error:
-        raise HistoryError(
+        raise TableError(
             f"{path}: truncated, corrupt or not a parquet file: {reason(error)}"
         ) from error
     if first is not None and last is not None:
         block = table["block_number"].fill_null(-1).to_numpy()
         table = table.filter(pa.array((block >= first) & (block <= last)))
     return table
+
+
+def data_set_tables(store: Store) -> tuple[pa.Table, pa.Table]:
+    """Its transactions and transfers with the columns of the data set; held in memory.
+
+    Blocks are whole in a store, as far as transactions with ERC-20 transfers go. Their hashes are
+    not in it.
+
+    Raises:
+        TableError: a file cannot be read.
+    """
+    parts = [read_slice(store.path(part)) for part in store.slices]
+    table = pa.concat_tables(parts or [SCHEMA.empty_table()])
+    lists = table["transfers"].combine_chunks()
+    moved, owner = lists.flatten(), pc.list_parent_indices(lists)
+    rows = table.num_rows
+    texts = {
+        name: hex_column(table[name].combine_chunks())
+        for name in ("tx_hash", "from_address", "to_address")
+    }
+    numbers = {
+        name: table[name] for name in ("block_number", "tx_index", "block_timestamp", "nonce")
+    }
+    whole = {name: pa.repeat(True, rows) for name in ("full_block", "all_logs")}
+    named = {"block_hash": pa.repeat("", rows), "source": pa.repeat(store.layout, rows)}
+    transfers = {
+        "tx_hash": texts["tx_hash"].take(owner),
+        "log_index": moved.field("log_index"),
+        **{
+            name: hex_column(moved.field(name))
+            for name in ("token_address", "from_address", "to_address")
+        },
+        "value_raw": pa.array(map(str, integers(moved.field("amount"))), pa.string()),
+        "token_std": pa.repeat(ERC20, len(moved)),
+    }
+    return pa.table({**texts, **numbers, **whole, **named}), pa.table(transfers)
