@@ -19,7 +19,7 @@ class Change:
     Attributes:
         token: its address, or `NATIVE`.
         label: its display name.
-        amount: without its sign; "an unknown amount" if the token states no decimals.
+        amount: without its sign; "" if the token states no decimals.
         exact: to the last digit.
         is_gain: rather than a loss.
         usd: its worth, or None if unknown.
@@ -208,7 +208,7 @@ def _change(
     return Change(
         token=token,
         label=shown_label(token, tokens),
-        amount="an unknown amount" if decimals is None else amount(raw, decimals),
+        amount="" if decimals is None else amount(raw, decimals),
         exact=f"{raw} raw units" if decimals is None else exact_amount(raw, decimals),
         is_gain=net > 0,
         usd=None if price is None else price.worth(raw),

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
 from starlette.responses import HTMLResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
@@ -25,7 +26,7 @@ from src.service import formatting as text
 
 _HERE = Path(__file__).parent
 STATIC = _HERE / "static"
-_UNIT = re.compile(r"(?<=\d) (?=[kMBT] )")  # stays on the line of its number
+_UNBROKEN = re.compile(r"0x[0-9a-f]{6}…[0-9a-f]{4}|[0-9][0-9.,]* [kMBT](?= )")
 
 
 class KeptFiles(StaticFiles):
@@ -64,7 +65,7 @@ def environment(names: AddressBook) -> Environment:
         words=text.words,
         with_names=names.with_names,
         dollars=dollars,
-        keep_units=lambda sentence: _UNIT.sub("\u00a0", sentence),
+        unbroken=_unbroken,
         percentage=percentage,
         action=lambda value: Action(value).name,
     )
@@ -111,6 +112,12 @@ def _saved_as(name: str) -> dict[str, str]:
 def explorer_of(chain_id: int, *, is_demo: bool) -> str | None:
     """The block explorer's URL; None for chains without one."""
     return None if is_demo else network(chain_id).explorer
+
+
+def _unbroken(sentence: str) -> Markup:
+    """A sentence whose addresses and amounts stay on one line each."""
+    text = str(escape(sentence))
+    return Markup(_UNBROKEN.sub(r'<span class="nowrap">\g<0></span>', text))  # noqa: S704  escaped
 
 
 @functools.cache

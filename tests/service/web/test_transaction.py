@@ -27,7 +27,7 @@ def test_a_transaction_is_told_as_sentence_balances_picture_and_reasons(
 ) -> None:
     page.goto(f"{demo}/ui/transactions/{theft(demo)}")
     lead = page.locator("p.lead")
-    assert SUMMARY in lead.inner_text().replace("\u00a0", " ")
+    expect(lead).to_contain_text(SUMMARY)
     expect(lead).to_contain_text("Lending Pool (0xa51c1f…91c0) lost")
     expect(page.locator("p.lead-action")).to_contain_text("BLOCK")
     expect(page.locator("p.lead-action")).to_contain_text("Stop it")
