@@ -21,7 +21,7 @@ examples:
 exit codes: 0 all limits are met, 1 one is not, 2 wrong usage or failed.
 """
 
-GROUPS = ("kernels", "handler", "cold", "start", "bridge")
+GROUPS = ("kernels", "handler", "cold", "start", "bridge", "guard")
 
 
 @cli.command("bench", failure=cli.WRONG_USAGE)

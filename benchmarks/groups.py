@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from benchmarks import bridge, handler, kernels, start_up
+from benchmarks import bridge, guard, handler, kernels, start_up
 from benchmarks.report import Line
 
 CORES = 0.2
@@ -17,10 +17,11 @@ class Effort:
     rounds: int
     round_seconds: float
     bridge_transactions: int
+    screened: int
 
 
-FULL = Effort(rounds=5, round_seconds=0.3, bridge_transactions=200)
-QUICK = Effort(rounds=3, round_seconds=0.05, bridge_transactions=30)
+FULL = Effort(rounds=5, round_seconds=0.3, bridge_transactions=200, screened=2_000)
+QUICK = Effort(rounds=3, round_seconds=0.05, bridge_transactions=30, screened=200)
 
 Found = tuple[list[Line], list[str]]
 
@@ -35,6 +36,9 @@ _GROUPS: dict[str, Callable[[Effort], Found]] = {
     "start": lambda effort: ([*start_up.measure(rounds=effort.rounds, cores=CORES)], []),
     "bridge": lambda effort: bridge.measure(
         rounds=effort.rounds, transactions=effort.bridge_transactions, cores=CORES
+    ),
+    "guard": lambda effort: (
+        guard.measure(samples=effort.screened // 10, burst=effort.screened), []
     ),
 }  # fmt: skip
 

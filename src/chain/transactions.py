@@ -1,6 +1,7 @@
 """The fields of a transaction that detection needs, from an event with unreliable fields."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple, Self
 
 from eth_utils.crypto import keccak
@@ -66,6 +67,7 @@ class TransactionFields(NamedTuple):
         )
 
 
+@lru_cache(maxsize=4_096)
 def created_contract(creator: str, nonce: int) -> str:
     """The address of the contract that an account creates with its transaction of this nonce.
 

@@ -96,7 +96,7 @@ class GuardedChain(Chain):
     def _sent(self, transaction: dict[str, Any]) -> str:
         sender = Web3.to_checksum_address(transaction.pop("from"))
         number = self.accounts.index(sender.lower())
-        signed = _signer(number).sign_transaction(
+        signed = signer(number).sign_transaction(
             {
                 **transaction,
                 "to": Web3.to_checksum_address(transaction["to"]) if "to" in transaction else b"",
@@ -246,10 +246,11 @@ def _decision(world: World, tx_hash: str) -> dict[str, Any]:
     return found[0]
 
 
-def _signer(number: int) -> LocalAccount:
+def signer(number: int) -> LocalAccount:
+    """The development account with this number, with its key."""
     Account.enable_unaudited_hdwallet_features()
-    signer: LocalAccount = Account.from_mnemonic(_MNEMONIC, account_path=f"m/44'/60'/0'/0/{number}")
-    return signer
+    found: LocalAccount = Account.from_mnemonic(_MNEMONIC, account_path=f"m/44'/60'/0'/0/{number}")
+    return found
 
 
 def _is_ready(url: str) -> bool:

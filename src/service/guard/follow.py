@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 LOOK_SECONDS: Final = 3.0
 _PATIENCE_SECONDS: Final = 900.0
 _MAX_FOLLOWED: Final = 5_000
-_AT_ONCE: Final = 300
+_AT_ONCE: Final = 60
 
 
 @dataclass(frozen=True, slots=True)

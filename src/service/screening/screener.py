@@ -139,7 +139,10 @@ class Screener:
             before = self._recent.between(gap.sender, gap.expected, gap.given)
             if not before:
                 raise
-            simulation = self._simulator.simulate([*before, *calls], deadline)
+            try:
+                simulation = self._simulator.simulate([*before, *calls], deadline)
+            except NotSimulated:  # they may have been mined meanwhile
+                simulation = self._simulator.simulate(calls, deadline)
         return simulation
 
     def _decided(

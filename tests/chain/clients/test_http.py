@@ -1,0 +1,49 @@
+"""What a client takes from the environment: proxies and ~/.netrc, as other programs do."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pytest_httpserver import HTTPServer
+
+from src.chain.clients.http import HttpClient
+
+
+@pytest.fixture(autouse=True)
+def bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+
+
+def ask(url: str) -> Any:
+    client = HttpClient("node", url, timeout=30, max_bytes=1_000)
+    try:
+        return client.get("/path")
+    finally:
+        client.close()
+
+
+def test_the_environments_proxy_is_used(
+    httpserver: HTTPServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    httpserver.expect_request("/path").respond_with_json({"by": "proxy"})
+    monkeypatch.setenv("HTTP_PROXY", httpserver.url_for(""))
+    assert ask("http://node.invalid") == {"by": "proxy"}
+
+
+def test_a_host_that_needs_no_proxy_is_reached_without_one(
+    httpserver: HTTPServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    httpserver.expect_request("/path").respond_with_json({})
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("NO_PROXY", httpserver.host)
+    assert ask(httpserver.url_for("").rstrip("/")) == {}
+
+
+def test_credentials_of_netrc_are_sent(httpserver: HTTPServer, tmp_path: Path) -> None:
+    (tmp_path / "netrc").write_text(f"machine {httpserver.host} login ann password secret\n")
+    expected = {"Authorization": "Basic YW5uOnNlY3JldA=="}
+    httpserver.expect_request("/path", headers=expected).respond_with_json({"known": True})
+    assert ask(httpserver.url_for("").rstrip("/")) == {"known": True}
