@@ -17,7 +17,6 @@ logger = logging.getLogger(__name__)
 _CONNECT_SECONDS: Final = 10.0
 _ANSWER_SECONDS: Final = 120.0  # traces of long transactions
 _IDLE_SECONDS: Final = 15.0  # less than nodes keep idle connections open
-_CONNECTIONS: Final = 512
 _MAX_MESSAGE: Final = 64 * 1024 * 1024
 # Builders sign the body. Keys and cookies are the guard's and stay here.
 _PASSED_HEADERS: Final = ("x-flashbots-signature", "x-auction-signature")
@@ -54,7 +53,8 @@ class Upstream:
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=_CONNECTIONS, keepalive_timeout=_IDLE_SECONDS),
+            # As many as there are clients, whom the server limits: sockets must not starve calls.
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_IDLE_SECONDS),
             timeout=aiohttp.ClientTimeout(_ANSWER_SECONDS, sock_connect=_CONNECT_SECONDS),
             headers={"content-type": "application/json", "accept-encoding": "identity"},
             auto_decompress=False,

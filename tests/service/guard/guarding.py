@@ -245,6 +245,7 @@ def serving(app: Any) -> Iterator[int]:
         ws="websockets-sansio",
         ws_max_size=ServiceSettings().max_body_bytes,
         ws_per_message_deflate=False,
+        ws_ping_interval=None,  # a busy machine may take its time
         log_level="warning",
         lifespan="on",
         timeout_graceful_shutdown=1,

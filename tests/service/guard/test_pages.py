@@ -1,0 +1,127 @@
+"""The pages: decisions, what is held for review, probes."""
+
+import re
+import threading
+from collections.abc import Iterator
+
+import pytest
+import requests
+
+from src.detection.records import Action
+from tests.service.guard.guarding import BAD, RAW, Guarded, Node, Script, guard
+from tests.support.waiting import FakeClock
+
+pytestmark = pytest.mark.integration
+
+SEND = "eth_sendRawTransaction"
+
+
+@pytest.fixture
+def holding(upstream: Node) -> Iterator[Guarded]:
+    with guard(upstream.url, Script(Action.REVIEW), hold_review=True) as running:
+        yield running
+
+
+def held(guarded: Guarded, raw: str = RAW) -> str:
+    """Send a transaction that is held; the decision's id."""
+    error = guarded.call(SEND, raw)["error"]
+    assert "held for review" in error["message"]
+    return str(error["data"]["decision"])
+
+
+def press(guarded: Guarded, identity: str, verdict: str) -> requests.Response:
+    with requests.Session() as browser:
+        page = browser.get(f"{guarded.url}/ui/decisions/{identity}", timeout=60)
+        token = re.search(r'name="csrf" value="([^"]+)"', page.text)
+        data = {"csrf": token[1] if token else ""}
+        url = f"{guarded.url}/ui/decisions/{identity}/{verdict}"
+        return browser.post(url, data=data, timeout=60)
+
+
+def test_the_list_shows_decisions_with_their_outcome(guarded: Guarded) -> None:
+    guarded.call(SEND, RAW)
+    guarded.call(SEND, BAD)
+    text = requests.get(f"{guarded.url}/ui/decisions", timeout=60).text
+    assert text.index("blocked") < text.index("passed</td>")
+    assert "2 decisions are kept" in text
+
+
+def test_what_the_node_or_a_client_says_is_escaped(upstream: Node) -> None:
+    script = Script(Action.BLOCK, problem="<script>alert(1)</script>")
+    with guard(upstream.url, script) as guarded:
+        identity = guarded.call(SEND, RAW)["error"]["data"]["decision"]
+        for path in ("/ui/decisions", f"/ui/decisions/{identity}"):
+            text = requests.get(guarded.url + path, timeout=60).text
+            assert "<script>alert" not in text
+            assert "&lt;script&gt;" in text
+
+
+def test_released_it_is_sent_once(holding: Guarded, upstream: Node) -> None:
+    identity = held(holding)
+    assert upstream.bodies == []
+    page = press(holding, identity, "release")
+    assert "eth_sendRawTransaction" in page.text
+    assert [call["params"] for call in upstream.calls] == [[RAW]]
+    assert press(holding, identity, "release").status_code in {403, 409}
+    assert len(upstream.bodies) == 1
+
+
+def test_two_people_release_it_once(holding: Guarded, upstream: Node) -> None:
+    identity = held(holding)
+    threads = [
+        threading.Thread(target=press, args=(holding, identity, "release")) for _ in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(upstream.bodies) == 1
+
+
+def test_dropped_it_is_never_sent(holding: Guarded, upstream: Node) -> None:
+    identity = held(holding)
+    assert "dropped" in press(holding, identity, "drop").text
+    assert press(holding, identity, "release").status_code in {403, 409}
+    assert upstream.bodies == []
+
+
+def test_a_form_without_its_token_does_nothing(holding: Guarded, upstream: Node) -> None:
+    identity = held(holding)
+    url = f"{holding.url}/ui/decisions/{identity}/release"
+    assert requests.post(url, data={}, timeout=60).status_code == 403
+    assert upstream.bodies == []
+
+
+def test_a_held_transaction_is_forgotten_in_time(upstream: Node) -> None:
+    from src.service.guard.decisions import HELD_SECONDS, Decided, Decisions
+    from tests.service.guard.guarding import screening
+
+    clock = FakeClock()
+    decisions = Decisions(clock)
+    decided = Decided(screening(Action.REVIEW), "held", True, "ann", SEND, 0.0, 0.0)
+    decisions.add(decided)
+    assert decisions.hold(decided, RAW)
+    clock.now += HELD_SECONDS
+    assert not decisions.is_held(decided.id)
+    assert decisions.take(decided.id) is None
+
+
+def test_the_json_list_can_be_filtered(guarded: Guarded) -> None:
+    guarded.call(SEND, RAW)
+    (found,) = requests.get(f"{guarded.url}/decisions", timeout=60).json()
+    url = f"{guarded.url}/decisions?transaction={found['transaction_hash']}"
+    assert requests.get(url, timeout=60).json() == [found]
+    url = f"{guarded.url}/decisions?transaction=0x{'9' * 64}"
+    assert requests.get(url, timeout=60).json() == []
+
+
+def test_it_is_ready_while_the_node_is_on_its_chain(guarded: Guarded) -> None:
+    answer = requests.get(f"{guarded.url}/readyz", timeout=60)
+    assert answer.status_code == 503
+    assert answer.json()["problems"] == ["the node does not say its chain"]
+    assert requests.get(f"{guarded.url}/healthz", timeout=60).json() == {"status": "ok"}
+
+
+def test_an_unknown_decision_is_not_found(guarded: Guarded) -> None:
+    assert requests.get(f"{guarded.url}/ui/decisions/nothing", timeout=60).status_code == 404
+    assert requests.get(f"{guarded.url}/nothing", timeout=60).status_code == 404
