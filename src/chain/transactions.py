@@ -14,7 +14,7 @@ _LATEST_TIMESTAMP = 253_402_300_799  # 9999-12-31 23:59:59 UTC: what calendars c
 _HASH_LENGTH = 66
 _ADDRESS_BYTES = 20
 _RLP_SHORT, _RLP_LIST = 0x80, 0xC0
-_MAX_CREATIONS = 100
+_MAX_CREATIONS = 32
 
 
 class TransactionFields(NamedTuple):
@@ -91,7 +91,7 @@ def creation_nonce(creator: str | None, nonce: int | None, contract: str | None)
         contract: lowercase address, or None.
 
     Returns:
-        That transaction's nonce; None if none of the first hundred did.
+        That transaction's nonce; None if none of the first few dozen did.
     """
     if creator is None or nonce is None or contract is None:
         return None

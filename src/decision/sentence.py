@@ -108,7 +108,7 @@ class _Story:
             f"{self._amounts(own, gained)}{self._difference(gained)}"
         )
         partners = self._traders
-        victims = [one for one in self._losers if one not in partners]
+        victims = self._unpaid
         if victims:
             return said + self._best_of_others() + self._worst_of_others(victims)
         called = self.evidence.to
@@ -178,31 +178,35 @@ class _Story:
     def _simple_payer(self) -> str | None:
         """The one account that paid the others, if there is just one, which got nothing for it."""
         losers = self._losers
-        return losers[0] if len(losers) == 1 and losers[0] not in self._winners else None
+        return losers[0] if len(losers) == 1 and not self._traders else None
 
     @cached_property
     def _traders(self) -> list[str]:
         """The losers that got something for it."""
-        return [one for one in self._losers if one in self._winners]
+        return [one for one in self._losers if self._splits[one][0]]
+
+    @cached_property
+    def _unpaid(self) -> list[str]:
+        """The losers that got nothing."""
+        return [one for one in self._losers if not self._splits[one][0]]
 
     @cached_property
     def _winners(self) -> list[str]:
         """The others that end richer of something."""
-        others = self.evidence.gains.others
-        return [one for one, changes in others.items() if self._split(changes)[0]]
+        return [one for one, (gained, _) in self._splits.items() if gained]
 
     @cached_property
     def _losers(self) -> list[str]:
         """The others that end poorer of something, the one that lost most first."""
         others = self.evidence.gains.others
-        poorer = [one for one, changes in others.items() if self._split(changes)[1]]
+        poorer = [one for one, (_, lost) in self._splits.items() if lost]
         first = self.money.lost_by if self.money is not None else None
         return sorted(poorer, key=lambda one: (one != first, self._sum(others[one])))
 
     def _best_of_others(self, *, always: bool = False) -> str:
         """The other account that gained most, where that is more than the side has gained."""
         gains = self.evidence.gains
-        winners = [one for one in self._winners if one not in self._losers]
+        winners = [one for one in self._winners if not self._splits[one][1]]
         best = max(winners, key=lambda one: self._sum(gains.others[one]), default=None)
         if best is None:
             return ""
@@ -228,9 +232,8 @@ class _Story:
         said += self._worth(changes, lost)
         if gained:
             said += f" and received {self._amounts(changes, gained)}"
-        others = self.evidence.gains.others
-        unpaid = [one for one in losers[1:] if not self._split(others[one])[0]]
-        return said + (f", {count(len(unpaid), 'more account')} lost something" if unpaid else "")
+        more = len(self._unpaid) - (not gained)
+        return said + (f", {count(more, 'more account')} lost something" if more else "")
 
     def _group(self, accounts: Sequence[str]) -> str:
         """One account, or how many; the names of chosen accounts say little in an airdrop."""
@@ -294,10 +297,13 @@ class _Story:
         known = self.tokens.get(token)
         native = self.evidence.native_symbol
         named = token_name(token, known, native, has_list=self.has_list)
-        symbols = [one.symbol.casefold() for one in self.tokens.values()]
-        if known is not None and named == known.symbol and symbols.count(named.casefold()) > 1:
+        if known is not None and named == known.symbol and self._symbols[named.casefold()] > 1:
             return f"{named} ({short(token)})"
         return named
+
+    @cached_property
+    def _symbols(self) -> Counter[str]:
+        return Counter(one.symbol.casefold() for one in self.tokens.values())
 
     def _decimals(self, token: str) -> int | None:
         if token == NATIVE:
@@ -314,11 +320,18 @@ class _Story:
             moved[one.token] += one.amount
         return moved
 
+    @cached_property
+    def _splits(self) -> dict[str, tuple[list[str], list[str]]]:
+        """What each of the others gained and lost."""
+        return {one: self._split(changes) for one, changes in self.evidence.gains.others.items()}
+
     def _split(self, changes: Changes) -> tuple[list[str], list[str]]:
         """The tokens gained and those lost, most valuable first, without dust and trifles."""
-        dust = {token: _DUST * self._moved[token] for token in changes}
-        gained = [token for token, change in changes.items() if change > dust[token]]
-        lost = [token for token, change in changes.items() if -change > dust[token]]
+        moved = self._moved
+        gained = [token for token, change in changes.items() if change > _DUST * moved[token]]
+        lost = [token for token, change in changes.items() if -change > _DUST * moved[token]]
+        if len(changes) == 1:
+            return gained, lost
         for side in (gained, lost):
             side.sort(key=lambda token: -self._weight(token, abs(changes[token])))
         return (
