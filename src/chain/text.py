@@ -19,6 +19,8 @@ BRIDGE_MARKERS = (
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
+_HEX = re.compile(r"0x[0-9a-fA-F]{40,}")
+
 _MARKER = re.compile(r"-?!\*(?:forta_finding|initialize|health_check)\*!-?:?", re.IGNORECASE)
 
 # Normalisation can turn one character into 18: read at most this many characters per output one.
@@ -56,6 +58,11 @@ def sanitise_text(value: object, max_length: int = 64) -> str:
 def short(text: str) -> str:
     """An address or a hash as its beginning and end; any other text as it is."""
     return f"{text[:8]}…{text[-4:]}" if text.startswith("0x") and len(text) >= 42 else text
+
+
+def shortened(text: str) -> str:
+    """A text with each address and hash in it as its beginning and end."""
+    return _HEX.sub(lambda found: short(found[0]), text)
 
 
 def plain_cell(text: str) -> str:

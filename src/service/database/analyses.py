@@ -2,12 +2,14 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import Connection, Row, func, select
 
 from src.service.database.engine import insert_missing
 from src.service.database.tables import analyses, analysis_rows
+
+RowSort = Literal["score", "gas"]
 
 _CHUNK = 2_000
 
@@ -37,6 +39,20 @@ class AnalysisRow:
     score: float
     tx_score: float
     is_anomaly: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedRow:
+    """A row with its place among all of the analysis.
+
+    Attributes:
+        value_place: share of the other rows whose value is lower.
+        gas_place: share of the other transactions whose gas cost is lower.
+    """
+
+    row: AnalysisRow
+    value_place: float
+    gas_place: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +127,56 @@ def analysis_rows_of(
         flagged = select(analyses.c.n_anomalies).where(analyses.c.id == identity)
         query = query.where(analysis_rows.c.rank < flagged.scalar_subquery())
     return [_row(row) for row in connection.execute(query)]
+
+
+def placed_rows_of(
+    connection: Connection,
+    identity: str,
+    *,
+    sort: RowSort = "score",
+    descending: bool = True,
+    anomalies_only: bool = False,
+    limit: int,
+    offset: int = 0,
+) -> list[PlacedRow]:
+    """The rows of a page of transactions, each with its place among all rows."""
+    of_it = analysis_rows.c.analysis == identity
+    page = select(analysis_rows.c.rank).where(of_it).group_by(analysis_rows.c.rank)
+    if anomalies_only:
+        flagged = select(analyses.c.n_anomalies).where(analyses.c.id == identity)
+        page = page.where(analysis_rows.c.rank < flagged.scalar_subquery())
+    # The first rank is the most anomalous one.
+    key = -analysis_rows.c.rank if sort == "score" else func.max(analysis_rows.c.gas_cost)
+    order = (key.desc(), analysis_rows.c.rank) if descending else (key, analysis_rows.c.rank.desc())
+    ranks = connection.scalars(page.order_by(*order).limit(limit).offset(offset)).all()
+    gas = (
+        select(
+            analysis_rows.c.rank,
+            func.percent_rank()
+            .over(order_by=func.max(analysis_rows.c.gas_cost))
+            .label("gas_place"),
+        )
+        .where(of_it)
+        .group_by(analysis_rows.c.rank)
+        .subquery()
+    )
+    placed = (
+        select(
+            analysis_rows,
+            func.percent_rank().over(order_by=analysis_rows.c.value).label("value_place"),
+        )
+        .where(of_it)
+        .subquery()
+    )
+    rows = connection.execute(
+        select(placed, gas.c.gas_place)
+        .join(gas, gas.c.rank == placed.c.rank)
+        .where(placed.c.rank.in_(ranks))
+        .order_by(placed.c.rank, placed.c.token)
+    )
+    found = [PlacedRow(_row(row), row.value_place, row.gas_place) for row in rows]
+    at = {rank: position for position, rank in enumerate(ranks)}
+    return sorted(found, key=lambda one: at[one.row.rank])
 
 
 def _analysis(row: Row[Any]) -> Analysis:

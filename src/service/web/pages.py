@@ -164,7 +164,8 @@ def show_transaction(request: Request, tx_hash: str) -> Response:
 @router.get("/ui/ranges")
 def show_ranges(request: Request) -> Response:
     """The form for a range of blocks, and earlier ones."""
-    return _shown(request, "ranges.html", "ranges", ranges.read(service_of(request)))
+    values = ranges.read(service_of(request), request.query_params)
+    return _shown(request, "ranges.html", "ranges", values)
 
 
 @router.post("/ui/ranges")
@@ -175,11 +176,18 @@ def start_range(
     end_block: _Text = "",
     model: _Text = "",
 ) -> Response:
-    """Starts an analysis as a job."""
+    """Starts an analysis as a job; shows the form again, as it was filled, if that fails."""
     check_token(request, csrf)
-    job = ranges.start(
-        service_of(request), start_block, end_block, use_pre_trained_model=model == "latest"
-    )
+    service = service_of(request)
+    try:
+        job = ranges.start(service, start_block, end_block, use_pre_trained_model=model == "latest")
+    except Problem as problem:
+        given = {"start_block": start_block, "end_block": end_block, "model": model}
+        values = ranges.read(service, given, problem)
+        response = _shown(request, "ranges.html", "ranges", values)
+        response.status_code = problem.status
+        response.headers.update(problem.headers)
+        return response
     return RedirectResponse(f"/ui/jobs/{job}", 303)
 
 
@@ -200,10 +208,16 @@ def cancel_job(request: Request, job_id: str, csrf: _Text = "") -> Response:
     return RedirectResponse(f"/ui/jobs/{job_id}", 303)
 
 
+@router.get("/ui/analyses/{identity}.{kind}")
+def export_analysis(request: Request, identity: str, kind: Literal["csv", "json"]) -> Response:
+    """All rows of an analysis as a file."""
+    return ranges.export(service_of(request), identity, request.query_params, kind)
+
+
 @router.get("/ui/analyses/{identity}")
 def show_analysis(request: Request, identity: str) -> Response:
     """The plots and anomalies of an analysis."""
-    values = ranges.read_analysis(service_of(request), identity)
+    values = ranges.read_analysis(service_of(request), identity, request.query_params)
     return _shown(request, "analysis.html", "ranges", values)
 
 

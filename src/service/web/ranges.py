@@ -1,44 +1,99 @@
 """The pages of the batch analysis: the form, a job's progress, the plots."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import groupby
-from typing import Any, Final
+from typing import Any, Final, cast
+from urllib.parse import urlencode
+
+from sqlalchemy import Connection
+from starlette.responses import Response
 
 from src.chain.errors import NotFound, SourceError
 from src.chain.networks import network
 from src.chain.text import short
+from src.detection.records import Action
 from src.service.api import analysis as api
 from src.service.context import Service
 from src.service.database.analyses import (
+    Analysis,
     AnalysisRow,
+    PlacedRow,
+    RowSort,
     analysis_rows_of,
     find_analysis,
     latest_analyses,
+    placed_rows_of,
 )
 from src.service.database.jobs import list_jobs
 from src.service.database.registry import find_model
 from src.service.formatting import number
 from src.service.http.problems import Problem
 from src.service.web.charts import Chart, log_log
-from src.service.web.forms import whole_or_none
+from src.service.web.explorer.queries import decided_on
+from src.service.web.forms import choice_or_none, whole_or_none
+from src.service.web.rendering import csv_file, json_file
 
 MAX_POINTS: Final = 3_000
-_LISTED: Final = 100
+PAGE: Final = 50
+MAX_EXPORTED: Final = 20_000
 _EARLIER: Final = 10
+_MAX_PAGE: Final = 40_000
+_SORTS: Final = ("score", "gas")
+_COLUMNS: Final = (
+    "rank", "transaction_hash", "anomaly_score", "is_anomaly", "token", "label", "value",
+    "gas_cost", "row_score", "reason", "action", "summary",
+)  # fmt: skip
 
 
-def read(service: Service) -> dict[str, Any]:
-    """Values of `ranges.html`; without the newest block if the node fails."""
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A transaction of an analysis.
+
+    Attributes:
+        rank: 0 = most anomalous.
+        reason: what is unusual about its most anomalous row.
+        action, sentence: of the stored decision on it; None if there is none.
+    """
+
+    rank: int
+    tx_hash: str
+    score: float
+    is_anomaly: bool
+    rows: Sequence[PlacedRow]
+    reason: str
+    action: int | None
+    sentence: str | None
+
+
+def read(
+    service: Service, given: Mapping[str, str], problem: Problem | None = None
+) -> dict[str, Any]:
+    """Values of `ranges.html`; without the newest block if the node fails.
+
+    Args:
+        service: whose analyses are listed.
+        given: what the form's fields hold, by name; the newest blocks where they are not given.
+        problem: why the form was not accepted.
+    """
     try:
         head = service.node.head()
     except (SourceError, NotFound):
         head = None
+    newest = {} if head is None else {"start_block": max(0, head - 99), "end_block": head}
+    fields = {
+        name: given[name][:100] if name in given else newest.get(name, "")
+        for name in ("start_block", "end_block")
+    }
     with service.database.reading() as connection:
         analyses = latest_analyses(connection, _EARLIER)
         jobs, _ = list_jobs(connection, limit=_EARLIER)
         has_model = any(True for one in analyses if one.chain_id == service.chain_id)
     return {
         "head": head,
+        "given": fields | {"model": given.get("model", "")},
+        "problem": None if problem is None else problem.detail,
         "analyses": analyses,
         "jobs": [job for job in jobs if job.analysis is None],
         "has_model": has_model,
@@ -71,25 +126,155 @@ def read_job(service: Service, job_id: str) -> dict[str, Any]:
     return {"job": api.get_job(job_id, service)}
 
 
-def read_analysis(service: Service, identity: str) -> dict[str, Any]:
-    """What `analysis.html` shows. Raises Problem 404."""
+def read_analysis(service: Service, identity: str, query: Mapping[str, str]) -> dict[str, Any]:
+    """What `analysis.html` shows. Raises Problem 404, or 400 for an invalid value in the query."""
+    sort, descending, anomalies_only = _parsed(query)
+    number = min(max(1, whole_or_none("page", query.get("page", "")) or 1), _MAX_PAGE)
     with service.database.reading() as connection:
-        analysis = find_analysis(connection, identity[:64])
-        if analysis is None:
-            raise Problem(404, "Analysis not found.")
+        analysis = _found(connection, identity)
         rows = analysis_rows_of(connection, analysis.id, anomalies_only=False, limit=MAX_POINTS)
         model = find_model(connection, analysis.model)
-    listed = [(rank, list(own)) for rank, own in groupby(rows[: 20 * _LISTED], lambda r: r.rank)]
+        listed = _listed(
+            connection, analysis, sort, descending, anomalies_only, PAGE, (number - 1) * PAGE
+        )
     coin = network(analysis.chain_id).native_symbol
+    total = analysis.n_anomalies if anomalies_only else analysis.n_transactions
+    kept = {"only": "anomalies"} if anomalies_only else {}
+    order = {"sort": sort, "order": "desc" if descending else "asc"}
+    here = f"/ui/analyses/{analysis.id}"
     return {
         "analysis": analysis,
         "coin": coin,
         "model": model,
         "plain": _scatter(rows, coin, marked=False),
         "marked": _scatter(rows, coin, marked=True),
-        "listed": listed[:_LISTED],
+        "listed": listed,
         "drawn": len({row.tx_hash for row in rows}),
+        "own_chain": service.chain_id,
+        "total": total,
+        "first": (number - 1) * PAGE + 1,
+        "page_number": number,
+        "pages": max(1, -(-total // PAGE)),
+        "page_address": f"{here}?{urlencode(kept | order)}&",
+        "is_only_anomalies": anomalies_only,
+        "all_link": f"{here}?{urlencode(order)}#list",
+        "anomalies_link": f"{here}?{urlencode(order | {'only': 'anomalies'})}#list",
+        "sort": sort,
+        "order": order["order"],
+        "sort_links": {
+            key: f"{here}?{urlencode(kept | {'sort': key, 'order': _other(key, sort, descending)})}"
+            "#list"
+            for key in _SORTS
+        },
+        "exports": {kind: f"{here}.{kind}?{urlencode(kept | order)}" for kind in ("csv", "json")},
+        "max_exported": MAX_EXPORTED,
     }
+
+
+def export(service: Service, identity: str, query: Mapping[str, str], kind: str) -> Response:
+    """An analysis as a CSV or a JSON file, one row for each token of a transaction.
+
+    Raises:
+        Problem: as `read_analysis`.
+    """
+    sort, descending, anomalies_only = _parsed(query)
+    with service.database.reading() as connection:
+        analysis = _found(connection, identity)
+        listed = _listed(connection, analysis, sort, descending, anomalies_only, MAX_EXPORTED, 0)
+    rows = [
+        {
+            "rank": one.rank + 1,
+            "transaction_hash": one.tx_hash,
+            "anomaly_score": one.score,
+            "is_anomaly": placed.row.is_anomaly,
+            "token": placed.row.token,
+            "label": placed.row.label,
+            "value": placed.row.value,
+            "gas_cost": placed.row.gas_cost,
+            "row_score": placed.row.score,
+            "reason": reason_of(placed),
+            "action": None if one.action is None else Action(one.action).name,
+            "summary": one.sentence,
+        }
+        for one in listed
+        for placed in one.rows
+    ]
+    name = f"blocks-{analysis.start_block}-{analysis.end_block}.{kind}"
+    return json_file(name, rows) if kind == "json" else csv_file(name, _COLUMNS, rows)
+
+
+def reason_of(placed: PlacedRow) -> str:
+    """What is unusual about a row, in the words of the forest's two inputs."""
+    amount, gas = placed.value_place, placed.gas_place
+    return f"amount {_place(amount)}, gas cost {_place(gas)}"
+
+
+def _place(share: float) -> str:
+    """The place among all rows of a range. A share below 1 is never shown as 100 %."""
+    if share >= 1:
+        return "the highest in the range"
+    if share <= 0:
+        return "the lowest in the range"
+    shown = math.floor(1_000 * max(share, 1 - share)) / 10
+    return f"{'higher' if share >= 1 / 2 else 'lower'} than {shown:g} % in the range"
+
+
+def _parsed(query: Mapping[str, str]) -> tuple[RowSort, bool, bool]:
+    """The sort key, whether it descends, and whether only anomalies are wanted."""
+    sort = cast(RowSort, choice_or_none("sort", query.get("sort", ""), _SORTS) or "score")
+    only = choice_or_none("only", query.get("only", ""), ("anomalies",))
+    return sort, query.get("order") != "asc", only is not None
+
+
+def _other(key: str, sort: str, descending: bool) -> str:
+    return "asc" if key == sort and descending else "desc"
+
+
+def _found(connection: Connection, identity: str) -> Analysis:
+    analysis = find_analysis(connection, identity[:64])
+    if analysis is None:
+        raise Problem(404, "Analysis not found.")
+    return analysis
+
+
+def _listed(
+    connection: Connection,
+    analysis: Analysis,
+    sort: RowSort,
+    descending: bool,
+    anomalies_only: bool,
+    limit: int,
+    offset: int,
+) -> list[Entry]:
+    """A page of an analysis' transactions, with what was decided on them."""
+    rows = placed_rows_of(
+        connection,
+        analysis.id,
+        sort=sort,
+        descending=descending,
+        anomalies_only=anomalies_only,
+        limit=limit,
+        offset=offset,
+    )
+    grouped = [list(own) for _, own in groupby(rows, lambda one: one.row.rank)]
+    decided = decided_on(connection, analysis.chain_id, [own[0].row.tx_hash for own in grouped])
+    entries = []
+    for own in grouped:
+        top = max(own, key=lambda one: one.row.score)
+        action, _, sentence = decided.get(top.row.tx_hash, (None, None, None))
+        entries.append(
+            Entry(
+                rank=top.row.rank,
+                tx_hash=top.row.tx_hash,
+                score=top.row.tx_score,
+                is_anomaly=any(one.row.is_anomaly for one in own),
+                rows=own,
+                reason=f"{top.row.label}: {reason_of(top)}",
+                action=action,
+                sentence=sentence,
+            )
+        )
+    return entries
 
 
 def _scatter(rows: Sequence[AnalysisRow], coin: str, *, marked: bool) -> Chart:

@@ -19,7 +19,7 @@ from starlette.types import Scope
 from src.chain.names.book import AddressBook
 from src.chain.networks import network
 from src.chain.quantities import dollars
-from src.chain.text import plain_cell, short
+from src.chain.text import plain_cell, short, shortened
 from src.detection.detectors.base import percentage
 from src.detection.records import Action
 from src.service import formatting as text
@@ -62,6 +62,7 @@ def environment(names: AddressBook) -> Environment:
         moment=text.moment,
         iso=text.iso,
         short=short,
+        shortened=shortened,
         words=text.words,
         with_names=names.with_names,
         dollars=dollars,

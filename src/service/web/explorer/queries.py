@@ -13,6 +13,8 @@ from src.service.database.tables import decisions, tokens, transactions, transfe
 NEWEST: Final = 2_000
 """Maximum number of an account's or a token's transfers that sums are made of."""
 
+_CHUNK: Final = 500
+
 
 @dataclass(frozen=True, slots=True)
 class Summary:
@@ -97,10 +99,12 @@ def list_transactions(
         .limit(limit)
         .offset(offset)
     ).all()
-    decided = _newest_decisions(connection, rows)
+    if not rows:
+        return []
+    decided = decided_on(connection, rows[0].chain_id, [row.tx_hash for row in rows])
     listed = []
     for row in rows:
-        own = decided.get(row.tx_hash)
+        action, score, sentence = decided.get(row.tx_hash, (None, None, None))
         listed.append(
             Listed(
                 tx_hash=row.tx_hash,
@@ -108,12 +112,30 @@ def list_transactions(
                 block_timestamp=row.block_timestamp,
                 sender=row.from_address,
                 to=row.to_address,
-                action=None if own is None else own.action,
-                score=None if own is None else own.score,
-                sentence=None if own is None else own.summary,
+                action=action,
+                score=score,
+                sentence=sentence,
             )
         )
     return listed
+
+
+def decided_on(
+    connection: Connection, chain_id: int, hashes: Collection[str]
+) -> dict[str, tuple[int, float | None, str | None]]:
+    """(action, score, sentence) of the newest decisions on these transactions, by hash."""
+    found: dict[str, tuple[int, float | None, str | None]] = {}
+    wanted = list(hashes)
+    for start in range(0, len(wanted), _CHUNK):
+        chunk = wanted[start : start + _CHUNK]
+        rows = connection.execute(
+            select(decisions.c.tx_hash, decisions.c.action, decisions.c.score, decisions.c.summary)
+            .where(decisions.c.chain_id == chain_id)
+            .where(decisions.c.tx_hash.in_(chunk))
+            .order_by(decisions.c.decided_at)
+        )
+        found |= {row.tx_hash: (row.action, row.score, row.summary) for row in rows}
+    return found
 
 
 def moved_by(account: str) -> ColumnElement[bool]:
@@ -179,19 +201,6 @@ def find_by_symbol(connection: Connection, chain_id: int, text: str, limit: int)
     return [
         TokenView(row.address, row.name, row.symbol, row.decimals, row.impersonates) for row in rows
     ]
-
-
-def _newest_decisions(connection: Connection, rows: Collection[Row[Any]]) -> dict[str, Any]:
-    if not rows:
-        return {}
-    chain_id = next(iter(rows)).chain_id
-    found = connection.execute(
-        select(decisions.c.tx_hash, decisions.c.action, decisions.c.score, decisions.c.summary)
-        .where(decisions.c.chain_id == chain_id)
-        .where(decisions.c.tx_hash.in_([row.tx_hash for row in rows]))
-        .order_by(decisions.c.decided_at)
-    )
-    return {row.tx_hash: row for row in found}
 
 
 def _transfer(row: Row[Any]) -> Transfer:

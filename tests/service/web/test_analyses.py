@@ -1,0 +1,140 @@
+"""The results of a range: paged, sorted, exported, with a reason for each anomaly."""
+
+import csv
+import io
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, expect
+from starlette.testclient import TestClient
+
+from src.service.app import create_app
+from src.service.database.analyses import Analysis, AnalysisRow, PlacedRow, store_analysis
+from src.service.database.engine import Database
+from src.service.database.registry import register_model
+from src.service.web.ranges import PAGE, reason_of
+from tests.conftest import USDC
+from tests.service.chain import BASE_URL, THEFT, common_settings, service_settings, sqlite_url
+from tests.support.waiting import wait_until
+
+HOSTILE = "=<img src=x onerror=document.title='owned'>"
+MANY = PAGE + 7
+OTHER = "0x" + "f1" * 20
+
+
+def row(rank: int, **changes: object) -> AnalysisRow:
+    usual = {
+        "rank": rank, "token": USDC, "tx_hash": f"0x{rank:064x}", "label": "USDC",
+        "value": float(1000 - rank), "gas_cost": (rank + 1) / 1000, "score": 0.9 - rank / 1000,
+        "tx_score": 0.9 - rank / 1000, "is_anomaly": rank == 0,
+    }  # fmt: skip
+    return AnalysisRow(**(usual | changes))
+
+
+def fill(database: Database) -> None:
+    """Transactions of which the most anomalous has the lowest gas cost, and a second token."""
+    with database.writing() as connection:
+        model = register_model(
+            connection, sha256="0" * 64, inputs=["value", "gas_cost"], offset=-0.5, training={},
+            content=b"", now=1.0,
+        )  # fmt: skip
+        analysis = Analysis("made", 1, 10, 20, "0x" + "1" * 64, model, MANY, 1, 2.0)
+        rows = [row(rank) for rank in range(MANY)]
+        rows.append(row(0, token=OTHER, label=HOSTILE, value=0.5, score=0.2, is_anomaly=False))
+        store_analysis(connection, analysis, rows)
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    folder: Path = tmp_path_factory.mktemp("analyses")
+    database = Database(sqlite_url(folder))
+    database.migrate()
+    fill(database)
+    database.close()
+    app = create_app(service_settings(sqlite_url(folder)), common_settings())
+    with TestClient(app, base_url=BASE_URL) as opened:
+        wait_until(lambda: opened.get("/alerts", params={"action": "BLOCK"}).json())
+        yield opened
+
+
+def ranks(client: TestClient, **query: object) -> list[int]:
+    answer = client.get("/ui/analyses/made", params=query)
+    assert answer.status_code == 200, answer.text
+    return [int(rank) for rank in re.findall(r'<tr[^>]*><td class="num">(\d+)</td>', answer.text)]
+
+
+@pytest.mark.integration
+def test_an_analysis_is_paged_and_sorted(client: TestClient) -> None:
+    everything = list(range(1, MANY + 1))
+    assert ranks(client) == everything[:PAGE]
+    assert ranks(client, page=2) == everything[PAGE:]
+    assert ranks(client, order="asc") == everything[::-1][:PAGE]
+    assert ranks(client, sort="gas") == everything[::-1][:PAGE]
+    assert ranks(client, sort="gas", order="asc", page=2) == everything[PAGE:]
+    assert ranks(client, only="anomalies") == [1]
+
+
+@pytest.mark.integration
+def test_each_anomaly_has_a_reason_beside_it(client: TestClient) -> None:
+    page = client.get("/ui/analyses/made", params={"only": "anomalies"}).text
+    assert "USDC: amount the highest in the range, gas cost the lowest in the range" in page
+    assert "<img" not in page
+
+
+@pytest.mark.parametrize(
+    ("value_place", "gas_place", "reason"),
+    [
+        (1.0, 0.5, "amount the highest in the range, gas cost higher than 50 % in the range"),
+        (0.99999, 0.0, "amount higher than 99.9 % in the range, gas cost the lowest in the range"),
+        (
+            0.25,
+            0.0004,
+            "amount lower than 75 % in the range, gas cost lower than 99.9 % in the range",
+        ),
+    ],
+)
+def test_a_reason_never_rounds_to_everything(
+    value_place: float, gas_place: float, reason: str
+) -> None:
+    assert reason_of(PlacedRow(row(0), value_place, gas_place)) == reason
+
+
+@pytest.mark.integration
+def test_an_export_has_all_rows_with_reasons_and_no_formula(client: TestClient) -> None:
+    answer = client.get("/ui/analyses/made.csv")
+    rows = list(csv.DictReader(io.StringIO(answer.text)))
+    assert len(rows) == MANY + 1
+    assert "'" + HOSTILE in {one["label"] for one in rows}
+    assert all(one["reason"].startswith("amount ") for one in rows)
+    flagged = client.get("/ui/analyses/made.json", params={"only": "anomalies"}).json()
+    assert [one["rank"] for one in flagged] == [1, 1]
+    assert client.get("/ui/analyses/none.csv").status_code == 404
+    assert client.get("/ui/analyses/made?sort=colour").status_code == 400
+
+
+@pytest.mark.integration
+def test_a_form_that_is_refused_stays_as_it_was_filled(demo: str, browser: Browser) -> None:
+    page = browser.new_page()  # the browser's console reports a 400
+    page.goto(f"{demo}/ui/ranges")
+    page.get_by_label("First block").fill("385")
+    page.get_by_label("Last block").fill("300")
+    with page.expect_response("**/ui/ranges") as sent:
+        page.get_by_role("button", name="Analyse").click()
+    assert sent.value.status == 400
+    expect(page.get_by_role("alert")).to_contain_text("start_block")
+    expect(page.get_by_label("First block")).to_have_value("385")
+    expect(page.get_by_label("Last block")).to_have_value("300")
+    page.get_by_label("First block").fill("286")
+    page.get_by_label("Last block").fill("385")
+    page.get_by_role("button", name="Analyse").click()
+    page.wait_for_url("**/ui/analyses/*")
+    theft = page.locator("tr.anomaly").filter(has=page.locator(f"a[href$='{THEFT}']"))
+    expect(theft).to_contain_text("BLOCK")
+    expect(theft).to_contain_text("gained")
+    expect(theft).to_contain_text("USDC: amount higher than")
+    expect(theft).to_contain_text("gas cost the highest in the range")
+    page.get_by_role("link", name="Anomalies 2").click()
+    expect(page.locator("tbody tr")).to_have_count(2)
+    page.close()
