@@ -3,6 +3,7 @@
 import json
 import logging
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -13,10 +14,11 @@ from src.monitoring import metrics
 from src.monitoring.drift.drift_report import publish, to_json
 from src.monitoring.drift.sample import parse_sample, read_sample, sample_of
 from src.monitoring.drift.verdict import Drift, Verdict, compare
-from src.service.database.chain import newest_transfers
+from src.service.database.chain import newest_times, newest_transfers
 from src.service.database.engine import Database
 from src.service.database.scheduled_tasks import claim_task, finish_task, last_outcome
 from src.service.decider import Decider
+from src.service.formatting import iso
 
 logger = logging.getLogger(__name__)
 
@@ -120,6 +122,8 @@ class DriftCheck:
         )
         with self._database.reading() as connection:
             newest = newest_transfers(connection, self._chain_id, _TRANSACTIONS)
-        if not newest:
+            times = newest_times(connection, self._chain_id, _TRANSACTIONS)
+        if not newest or times is None:
             raise ValueError("no transactions are stored yet")
-        return compare(reference, sample_of(model, TransferBatch.from_transactions(newest)))
+        sample = sample_of(model, TransferBatch.from_transactions(newest))
+        return compare(reference, replace(sample, dates=tuple(iso(time)[:10] for time in times)))

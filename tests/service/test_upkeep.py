@@ -277,6 +277,7 @@ def test_drift_is_checked_when_due_by_one_worker_and_stored(
     assert found[0] is not None
     assert found[0].verdict is Verdict.OK
     assert found[0].current.size == 1200
+    assert found[0].current.dates == ("2023-11-14", "2023-11-14")
     assert found[1] is None
     with database.reading() as connection:
         stored = connection.scalar(

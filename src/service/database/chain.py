@@ -5,7 +5,18 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final, Literal, TypeVar
 
-from sqlalchemy import CompoundSelect, Connection, Row, delete, exists, select, union, update
+from sqlalchemy import (
+    CompoundSelect,
+    Connection,
+    Row,
+    Subquery,
+    delete,
+    exists,
+    func,
+    select,
+    union,
+    update,
+)
 
 from src.chain.transfers import NativeTransfer, Transfer
 from src.decision.tokens import TokenView
@@ -165,8 +176,36 @@ def newest_transfers(
     connection: Connection, chain_id: int, limit: int
 ) -> list[tuple[list[Transfer], str]]:
     """Transfers in log order and sender of the newest transactions with both; in no fixed order."""
-    newest = (
-        select(transactions.c.chain_id, transactions.c.tx_hash, transactions.c.from_address)
+    newest = _newest(chain_id, limit)
+    rows = connection.execute(
+        select(transfers, newest.c.from_address)
+        .join(
+            newest,
+            (newest.c.chain_id == transfers.c.chain_id) & (newest.c.tx_hash == transfers.c.tx_hash),
+        )
+        .order_by(transfers.c.tx_hash, transfers.c.log_index)
+    )
+    found: dict[str, tuple[list[Transfer], str]] = {}
+    for row in rows:
+        found.setdefault(row.tx_hash, ([], row.from_address))[0].append(_transfer(row))
+    return list(found.values())
+
+
+def newest_times(connection: Connection, chain_id: int, limit: int) -> tuple[int, int] | None:
+    """The first and the last block time of the transactions of `newest_transfers`."""
+    times = _newest(chain_id, limit).c.block_timestamp
+    first, last = connection.execute(select(func.min(times), func.max(times))).one()
+    return None if first is None else (first, last)
+
+
+def _newest(chain_id: int, limit: int) -> Subquery:
+    return (
+        select(
+            transactions.c.chain_id,
+            transactions.c.tx_hash,
+            transactions.c.from_address,
+            transactions.c.block_timestamp,
+        )
         .where(transactions.c.chain_id == chain_id)
         .where(transactions.c.orphaned.is_(False))
         .where(transactions.c.block_number.is_not(None))
@@ -180,18 +219,6 @@ def newest_transfers(
         .limit(limit)
         .subquery()
     )
-    rows = connection.execute(
-        select(transfers, newest.c.from_address)
-        .join(
-            newest,
-            (newest.c.chain_id == transfers.c.chain_id) & (newest.c.tx_hash == transfers.c.tx_hash),
-        )
-        .order_by(transfers.c.tx_hash, transfers.c.log_index)
-    )
-    found: dict[str, tuple[list[Transfer], str]] = {}
-    for row in rows:
-        found.setdefault(row.tx_hash, ([], row.from_address))[0].append(_transfer(row))
-    return list(found.values())
 
 
 def find_tokens(

@@ -4,6 +4,7 @@ import functools
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Self
 
 from src.registry.bundle import EVALUATION_FILE, bundle_file
@@ -38,6 +39,38 @@ class Figure:
 
 
 @dataclass(frozen=True, slots=True)
+class Found:
+    """The share of attacks that a detector finds, by the share of ordinary transactions flagged."""
+
+    detector: str
+    at_one_in_1000: Figure
+    at_four_in_1000: Figure
+
+
+@dataclass(frozen=True, slots=True)
+class UnseenSet:
+    """Attacks that took no part in training the models that score them."""
+
+    name: str
+    attacks: int
+    found: tuple[Found, ...]
+
+    def by(self, detector: str) -> Found | None:
+        """What a detector finds; None if it was not evaluated."""
+        return next((one for one in self.found if one.detector == detector), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One check of a challenger against the champion of its time."""
+
+    name: str
+    champion: str
+    challenger: str
+    passed: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Evaluation:
     """The evaluation of one model.
 
@@ -48,6 +81,7 @@ class Evaluation:
         recall: of the model, by share of background flagged.
         features: each input on its own.
         background_flagged, exploits_flagged: at the model's threshold.
+        unseen: sets of attacks, those that were new when the inputs were formed first.
     """
 
     model_sha256: str
@@ -58,6 +92,7 @@ class Evaluation:
     features: Mapping[str, FeatureInTraining]
     background_flagged: int
     exploits_flagged: int
+    unseen: tuple[UnseenSet, ...]
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Self:
@@ -85,14 +120,53 @@ class Evaluation:
             },
             background_flagged=flagged["background_flagged"],
             exploits_flagged=flagged["exploits_flagged"],
+            unseen=tuple(
+                sorted(
+                    (
+                        UnseenSet(
+                            name,
+                            one["attacks"],
+                            tuple(
+                                Found(detector, _recall("0.1%", own), _recall("0.4%", own))
+                                for detector, own in one["detectors"].items()
+                            ),
+                        )
+                        for name, one in content.get("unseen", {}).get("sets", {}).items()
+                    ),
+                    key=lambda one: one.name.startswith("older"),
+                )
+            ),
         )
 
 
+def _recall(share: str, own: Mapping[str, Any]) -> Figure:
+    recall = own[f"recall_{share}"]
+    return Figure(share, recall["rows"], *recall["by_cluster"])
+
+
 @functools.lru_cache(maxsize=4)
-def read_evaluation(model_sha256: str) -> Evaluation | None:
-    """The evaluation of this model; None if there is none, or it is for another model."""
+def read_evaluation(model_sha256: str, path: Path = EVALUATION_PATH) -> Evaluation | None:
+    """The evaluation of this model; None if there is none, or it is for another model.
+
+    Args:
+        model_sha256: of the model file.
+        path: of the evaluation; the shipped model's.
+    """
     try:
-        found = Evaluation.from_json(json.loads(EVALUATION_PATH.read_text(encoding="utf-8")))
-    except (OSError, ValueError, KeyError, TypeError):
+        found = Evaluation.from_json(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
     return found if found.model_sha256 == model_sha256 else None
+
+
+@functools.lru_cache(maxsize=4)
+def read_checks(path: Path) -> tuple[Check, ...]:
+    """The checks that a retraining stored with a challenger; none if there are none."""
+    try:
+        checks = json.loads(path.read_text(encoding="utf-8"))["checks"]
+        return tuple(
+            Check(one["name"], one["champion"], one["challenger"], bool(one["passed"]))
+            for one in checks
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return ()

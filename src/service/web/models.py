@@ -10,11 +10,14 @@ from typing import Any
 from src.detection.errors import ModelError
 from src.detection.features.definitions import FEATURES
 from src.detection.forest.manifest import Manifest, read_manifest
+from src.registry.bundle import EVALUATION_FILE
 from src.service.context import Service
 from src.service.database.registry import list_models
+from src.service.database.scheduled_tasks import last_outcome
 from src.service.database.statistics import block_times, overview
+from src.service.drift_check import CHORE
 from src.service.web.charts import expected_shares
-from src.service.web.evaluation import read_evaluation
+from src.service.web.evaluation import read_checks, read_evaluation
 
 _LISTED = 25
 _MIN_SCORED = 200
@@ -22,6 +25,7 @@ _RETRAIN = 0.25
 _WATCH = 0.1
 _FLOOR = 1e-3
 _BINS = 10
+_EFFECTS = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +35,40 @@ class Drift:
     Attributes:
         index: population stability index over ten bins of equal training share.
         scored: number of transactions.
+        since, until: their block times, Unix seconds.
         verdict: human-readable.
     """
 
     index: float
     scored: int
+    since: int
+    until: int
     verdict: str
+
+    @property
+    def is_enough(self) -> bool:
+        """Whether there are enough transactions for the index to mean something."""
+        return self.scored >= _MIN_SCORED
+
+
+@dataclass(frozen=True, slots=True)
+class DriftCheck:
+    """The last drift check of the model in use.
+
+    Attributes:
+        checked_at: Unix seconds.
+        verdict: ok, watch or retrain.
+        reasons: most urgent first.
+        dates: (what, first and last day, transactions, anomaly rate with its interval) of the
+            reference and of the traffic.
+        effects: (column, population stability index, what chance alone gives), largest first.
+    """
+
+    checked_at: float | None
+    verdict: str
+    reasons: Sequence[str]
+    dates: Sequence[tuple[str, str, int, float, Sequence[float]]]
+    effects: Sequence[tuple[str, float, float]]
 
 
 def read(service: Service) -> dict[str, Any]:
@@ -55,13 +87,60 @@ def read(service: Service) -> dict[str, Any]:
             (name, FEATURES.get(name, ""), evaluation.features.get(name) if evaluation else None)
             for name in manifest.inputs
         ],
-        "challenger": _manifest_or_none(path, service.common.model_public_key) if path else None,
-        "challenger_configured": path is not None,
         "supervised": service.fraud.in_use,
         "registry": registry,
         "registry_total": total,
         "drift": _drift(service, manifest),
+        "drift_check": _drift_check(service),
+        "unseen": evaluation.unseen if evaluation else (),
+        **_challenger(path, service.common.model_public_key),
     }
+
+
+def _challenger(path: Path | None, public_key: str | None) -> dict[str, Any]:
+    """The challenger's manifest and how it compares, as far as its folder says."""
+    manifest = _manifest_or_none(path, public_key) if path else None
+    beside = path.with_name(EVALUATION_FILE) if path and manifest else None
+    evaluation = read_evaluation(manifest.sha256, beside) if manifest and beside else None
+    return {
+        "challenger": manifest,
+        "challenger_configured": path is not None,
+        "challenger_unseen": {one.name: one for one in evaluation.unseen} if evaluation else {},
+        "checks": read_checks(beside) if beside else (),
+    }
+
+
+def _drift_check(service: Service) -> DriftCheck | None:
+    """The last check, if it was of the model in use."""
+    with service.database.reading() as connection:
+        checked_at, outcome = last_outcome(connection, f"{CHORE}-{service.chain_id}")
+    if outcome is None or outcome.get("model_version") != service.decider.model.version:
+        return None
+    rate = outcome["anomaly_rate"]
+    data = service.decider.model.manifest.training.get("data", {})
+    days = [str(data[key]) for key in ("first_date", "last_date") if key in data]
+    own_days = {"reference": days, "current": []}
+    effects = [
+        (name, one["psi"], one["psi_noise"])
+        for name, one in outcome["effects"].items()
+        if one["psi"] is not None
+    ]
+    return DriftCheck(
+        checked_at=checked_at,
+        verdict=outcome["verdict"],
+        reasons=outcome["reasons"],
+        dates=[
+            (
+                what,
+                " to ".join(outcome["dates"][key] or own_days[key]) or "unknown",
+                outcome["transactions"][key],
+                rate[key],
+                rate[f"{key}_interval"],
+            )
+            for what, key in (("training", "reference"), ("traffic", "current"))
+        ],
+        effects=sorted(effects, key=lambda one: one[2] - one[1])[:_EFFECTS],
+    )
 
 
 @functools.lru_cache(maxsize=4)
@@ -93,10 +172,10 @@ def _drift(service: Service, manifest: Manifest) -> Drift | None:
         return None
     index = stability_index(counts, expected_shares(manifest.score_quantiles, len(counts)))
     if scored < _MIN_SCORED:
-        return Drift(index, scored, f"not enough: at least {_MIN_SCORED} are needed")
+        return Drift(index, scored, *times, f"not enough: at least {_MIN_SCORED} are needed")
     if index >= _RETRAIN:
-        return Drift(index, scored, "the scores differ from training: retrain")
-    return Drift(index, scored, "watch it" if index >= _WATCH else "as in training")
+        return Drift(index, scored, *times, "the scores differ from training: retrain")
+    return Drift(index, scored, *times, "watch it" if index >= _WATCH else "as in training")
 
 
 def stability_index(counts: Sequence[int], expected: Sequence[float]) -> float:
