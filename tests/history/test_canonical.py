@@ -12,7 +12,7 @@ from src.backtest.scoring.transactions import batch_of
 from src.chain.transfers import NATIVE_EMITTERS
 from src.datasets import fixed_bytes as columns
 from src.datasets.tables import TableError
-from src.history.memory import from_tables
+from tests.history.imports import from_tables
 
 TX, SENDER, TOKEN = "0x" + "ab" * 32, "0x" + "12" * 20, "0x" + "34" * 20
 
