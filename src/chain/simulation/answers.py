@@ -103,7 +103,9 @@ def _simulated_call(call: Any) -> SimulatedTransaction:
         error = call.get("error")
         words = error.get("message") if isinstance(error, dict) else None
         return SimulatedTransaction("reverts", _reason(words), gas_used, ())
-    logs = call.get("logs")
+    logs = call.get("logs", ())
+    if logs is None:  # Go's empty list
+        logs = []
     if not isinstance(logs, list) or len(logs) > MAX_LOGS:
         raise MalformedAnswer("node", "a simulated call without logs, or with too many")
     return SimulatedTransaction("success", "", gas_used, [x for x in logs if isinstance(x, dict)])

@@ -1,107 +1,50 @@
 """A screening decides as the same transaction is decided on once it is mined."""
 
+import random
 from collections.abc import Iterator
 from contextlib import ExitStack
-from typing import Any, NamedTuple
 
 import pytest
+from eth_account import Account
 
-from src.chain.simulation.call import UnsignedCall
-from src.demo.anvil import Chain, anvil
-from src.demo.contracts import compile_contracts
+from src.chain.simulation.simulator import SIMULATE, TRACE
+from src.demo import scenarios
+from src.demo import world as stage
+from src.demo.anvil import anvil
 from src.demo.scenarios import SCENARIOS
-from src.demo.world import GENESIS, build
+from src.demo.world import DAI, USDC, USDT, WETH, World
 from src.detection.records import Action
 from src.service.context import open_screener
-from src.service.decider import Decider, Outcome
-from src.service.node import NodeReader
-from src.service.records import LoadedTransaction
-from src.service.screening.screener import Screener, Screening
+from src.service.decider import Decider
+from src.service.screening.screener import Screener
 from tests.service.chain import common_settings
+from tests.service.screening.pairs import Pair, assert_same, screened_world
 
 pytestmark = pytest.mark.integration
 
-
-class Pair(NamedTuple):
-    """The same transaction before and after it was mined."""
-
-    screening: Screening
-    mined: LoadedTransaction
-    outcome: Outcome
+# Of Anvil's first account.
+KEY = "0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80"
+PLAYED_WITH = {SIMULATE: (), TRACE: (SIMULATE,)}
+"""Methods that the node lacks, by the one that is left."""
 
 
-class Screened(Chain):
-    """A local chain on which every transaction is screened before it is sent."""
-
-    def __init__(self, url: str) -> None:
-        super().__init__(url)
-        self.screener: Screener | None = None
-        self.pairs: list[tuple[Screening, str]] = []
-
-    def send(self, sender: str, **what: Any) -> dict[str, Any]:
-        if self.screener is None:
-            return super().send(sender, **what)
-        self.rpc("evm_setNextBlockTimestamp", self._time + 12)
-        call = {
-            "from": sender, "gas": hex(12_000_000), "maxFeePerGas": hex(100 * 10**9),
-            "maxPriorityFeePerGas": hex(10**9), **what, "value": hex(what.get("value", 0)),
-        }  # fmt: skip
-        screening = self.screener.screen([UnsignedCall.from_rpc(call)])
-        receipt = super().send(sender, **what)
-        self.pairs.append((screening, receipt["transactionHash"]))
-        return receipt
-
-
-@pytest.fixture(scope="module")
-def played() -> Iterator[dict[str, list[Pair]]]:
-    code = compile_contracts()
-    with ExitStack() as opened:
-        chain = Screened(opened.enter_context(anvil(timestamp=GENESIS)).url)
-        world = build(chain, code)
-        common = common_settings(chain.url)
-        decider = Decider(common)
-        opened.callback(decider.close)
-        node = NodeReader(chain.url, requests_per_second=10_000, verify=False, patience=1.0)
-        opened.callback(node.close)
-        chain.screener = open_screener(opened, common, decider)
-        pairs: dict[str, list[Pair]] = {}
+@pytest.fixture(scope="module", params=PLAYED_WITH)
+def played(request: pytest.FixtureRequest) -> Iterator[dict[str, list[Pair]]]:
+    with screened_world(*PLAYED_WITH[request.param]) as (world, pairs):
+        found = {}
         for scenario in SCENARIOS:
-            chain.pairs.clear()
             scenario.play(world)
-            for screening, tx_hash in chain.pairs:
-                mined = node.transaction(tx_hash)
-                assert mined is not None
-                pairs.setdefault(scenario.key, []).append(
-                    Pair(screening, mined, decider.decide(mined))
-                )
-        yield pairs
+            found[scenario.key] = pairs()
+        yield found
 
 
-@pytest.mark.parametrize("scenario", [one.key for one in SCENARIOS])
 def test_simulated_and_mined_decisions_of_the_demo_are_the_same(
-    played: dict[str, list[Pair]], scenario: str
+    played: dict[str, list[Pair]],
 ) -> None:
-    for screening, mined, outcome in played[scenario]:
-        (simulated,) = screening.transactions
-        assert screening.status == "success"
-        assert screening.block == mined.block_number
-        assert screening.action == outcome.decision.action
-        assert [one[:4] for one in simulated.transaction.transfers] == [
-            one[:4] for one in mined.transfers
-        ]
-        for name in ("sender", "to", "nonce", "value", "gas_used", "gas_price", "approvals"):
-            assert getattr(simulated.transaction, name) == getattr(mined, name), name
-        for name in (
-            "score",
-            "attack_score",
-            "reasons",
-            "shadow",
-            "money",
-            "prediction",
-            "summary",
-        ):
-            assert getattr(simulated.outcome.decision, name) == getattr(outcome.decision, name)
-        assert simulated.outcome.features == outcome.features
+    assert set(played) == {one.key for one in SCENARIOS}
+    for pair in [one for pairs in played.values() for one in pairs]:
+        assert_same(pair)
+        assert pair.screening.transactions[0].outcome.decision.action == pair.screening.action
 
 
 def test_the_theft_is_blocked_before_it_is_mined(played: dict[str, list[Pair]]) -> None:
@@ -110,3 +53,104 @@ def test_the_theft_is_blocked_before_it_is_mined(played: dict[str, list[Pair]]) 
     assert theft.sentence.startswith("0x")
     assert any("repays" in reason for reason in theft.reasons)
     assert not any("0.8" in reason for reason in theft.reasons), "scores are details"
+
+
+@pytest.mark.parametrize("method", PLAYED_WITH)
+def test_decisions_on_100_generated_transactions_are_the_same(method: str) -> None:
+    with screened_world(*PLAYED_WITH[method]) as (world, pairs):
+        chance = random.Random(f"screening {method}")
+        accounts = world.chain.accounts[1:8]
+        for account in accounts:
+            for token in (USDC, USDT, DAI, WETH):
+                stage.mint(world, world.tokens[token], account, 10**6)
+        pairs()
+        while len(world.chain.sent) < 100:  # type: ignore[attr-defined]
+            generated(world, chance, accounts)
+        found = pairs()
+        for pair in found:
+            assert_same(pair)
+    assert len({pair.outcome.decision.score for pair in found}) > 20, "they differ from another"
+    assert sum(len(pair.mined.transfers) > 1 for pair in found) > 10
+
+
+def generated(world: World, chance: random.Random, accounts: list[str]) -> None:
+    """A payment, a swap, wages or ether, of an amount between dust and most of what there is."""
+    sender, payee = chance.sample(accounts, 2)
+    amount = 10 ** chance.uniform(-3, 5)
+    token, other = chance.sample([USDC, DAI, WETH], 2)
+    if token is not WETH:
+        other = WETH  # what there is a market for
+    match chance.choice(["payment", "swap", "wages", "ether"]):
+        case "payment":
+            scenarios._pay(world, sender, token, payee, amount)
+        case "swap":
+            scenarios._swap(world, sender, min(amount, 10**3), token, other)
+        case "wages":
+            usdt = world.tokens[USDT]
+            stage.approve(world, usdt, sender, world.disperse)
+            receivers = [f"0x{chance.getrandbits(160):040x}" for _ in range(chance.randint(1, 30))]
+            each = [usdt.units(amount / 50)] * len(receivers)
+            signature = "disperse(address,address[],uint256[])"
+            data = world.code["Disperse"].call(signature, usdt.address, receivers, each)
+            world.chain.send(sender, to=world.disperse, data=data)
+        case _:
+            world.chain.send(sender, to=payee, value=int(amount * 10**12))
+
+
+@pytest.fixture(scope="module")
+def screener() -> Iterator[Screener]:
+    with ExitStack() as opened:
+        chain = opened.enter_context(anvil(timestamp=1_700_000_000))
+        common = common_settings(chain.url)
+        decider = Decider(common)
+        opened.callback(decider.close)
+        yield open_screener(opened, common, decider)
+
+
+def raw(nonce: int, **changes: object) -> bytes:
+    usual = {
+        "to": "0x" + "11" * 20, "value": 1, "nonce": nonce, "gas": 21_000, "chainId": 1,
+        "maxFeePerGas": 10**11, "maxPriorityFeePerGas": 10**9,
+    }  # fmt: skip
+    return bytes(Account.sign_transaction(usual | changes, KEY).raw_transaction)
+
+
+def test_a_nonce_ahead_is_unknown_unless_what_comes_before_is_known(screener: Screener) -> None:
+    ahead = screener.screen([raw(2)])
+    assert (ahead.status, ahead.action) == ("unknown", Action.REVIEW)
+    assert "not mined yet" in ahead.problem
+    assert screener.screen([raw(0)]).status == "success"
+    assert screener.screen([raw(2)]).status == "unknown", "nonce 1 is missing"
+    assert screener.screen([raw(1)]).status == "success"
+    found = screener.screen([raw(2)])
+    assert found.status == "success"
+    assert len(found.transactions) == 1
+    assert found.transactions[0].transaction.nonce == 2
+
+
+def test_a_transaction_for_another_chain_is_unknown(screener: Screener) -> None:
+    found = screener.screen([raw(0, chainId=5)])
+    assert (found.status, found.action) == ("unknown", Action.REVIEW)
+    assert "chain 5" in found.problem
+
+
+def test_the_same_transaction_twice_is_unknown(screener: Screener) -> None:
+    found = screener.screen([raw(0), raw(0)])
+    assert found.status == "unknown"
+    assert "used already" in found.problem
+    assert found.tx_hash is not None
+    assert found.sender == Account.from_key(KEY).address.lower()
+
+
+@pytest.mark.parametrize("transactions", [[], [b"\x02"], [b""], [bytes(3_000_000)], [raw(0)] * 17])
+def test_whatever_is_screened_there_is_an_answer(
+    screener: Screener, transactions: list[bytes]
+) -> None:
+    found = screener.screen(transactions)
+    assert (found.status, found.action) == ("unknown", Action.REVIEW)
+    assert found.problem
+    assert found.reasons
+
+
+def test_decisions_have_ids_of_their_own(screener: Screener) -> None:
+    assert screener.screen([raw(0)]).decision_id != screener.screen([raw(0)]).decision_id
