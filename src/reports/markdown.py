@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 _MARKUP = re.compile(r"[\\`*\[\]<>|]")
+_EMPHASIS = re.compile(r"\*(\w[^*<]*)\*")
 _REFERENCE = re.compile(r"&amp;#(\d+);")
 
 
@@ -30,7 +31,7 @@ def percent_span(interval: Sequence[float], digits: int = 0) -> str:
 
 
 def markdown_to_html(markdown: str) -> str:
-    """Convert a report's Markdown to HTML: paragraphs, bullets, tables, bold, code; all escaped."""
+    """A report's Markdown as HTML: paragraphs, bullets, tables, bold, emphasis, code; escaped."""
     blocks = []
     for block in markdown.split("\n\n"):
         lines = block.split("\n")
@@ -40,7 +41,7 @@ def markdown_to_html(markdown: str) -> str:
             body = "".join(
                 "<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in cells[2:]
             )
-            blocks.append(f"<table><tr>{head}</tr>{body}</table>")
+            blocks.append(f'<div class="wide"><table><tr>{head}</tr>{body}</table></div>')
         elif lines[0].startswith("- "):
             items = "".join(f"<li>{_text(line[2:])}</li>" for line in lines)
             blocks.append(f"<ul>{items}</ul>")
@@ -56,4 +57,4 @@ def _text(text: str) -> str:
         escaped = pieces[0] + "".join(
             f"<{'/' * (place % 2)}{tag}>{piece}" for place, piece in enumerate(pieces[1:])
         )
-    return escaped
+    return _EMPHASIS.sub(r"<em>\1</em>", escaped)

@@ -18,15 +18,23 @@ SEVERITIES = {
     "CRITICAL": RED, "HIGH": ORANGE, "MEDIUM": YELLOW, "LOW": BLUE, "INFO": GREY, "UNKNOWN": PALE,
 }  # fmt: skip
 _DOTS_PER_INCH = 110
+_LEGEND_COLUMNS = 3
 
 
 def draw(paint: Callable[[Axes], object], *, inches: tuple[float, float] = (6.4, 4.0)) -> bytes:
-    """Let `paint` draw on empty axes and return the plot."""
+    """Let `paint` draw on empty axes and return the plot.
+
+    What it gives a label gets a legend below the axes, where it covers nothing.
+    """
     figure = Figure(figsize=inches, dpi=_DOTS_PER_INCH, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     axes.spines[["top", "right"]].set_visible(False)
     paint(axes)
+    handles, labels = axes.get_legend_handles_labels()
+    if handles:
+        columns = min(len(handles), _LEGEND_COLUMNS)
+        figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False)
     content = io.BytesIO()
     # Without software tag and time, the same data give the same bytes.
     figure.savefig(content, format="png", metadata={"Software": None})

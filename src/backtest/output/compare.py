@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from src.backtest.output.output import ALERTS, Output
-from src.backtest.output.report import page, table, transaction
 from src.cli import CommandError
 from src.history.sources import unreadable
+from src.reports.page import page, table, transaction
 
 _LISTED = 50
 _COLUMNS = ["tx_hash", "block_number", "anomaly_score", "action", "prediction"]

@@ -5,31 +5,8 @@ from html import escape
 from math import log10
 from typing import Any
 
-from src.chain.networks import network
+from src.reports.page import page, table, tiles, transaction
 
-_STYLE = """
-:root { color-scheme: light dark; --text: #1b1f24; --back: #fff; --line: #d8dee4; --quiet: #57606a;
-  --review: #0969da; --stop: #cf222e; --bad: #a40e26; --tile: #f6f8fa }
-@media (prefers-color-scheme: dark) { :root { --text: #e6edf3; --back: #0d1117; --line: #30363d;
-  --quiet: #9198a1; --review: #4493f8; --stop: #f85149; --bad: #ff7b72; --tile: #161b22 } }
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 74rem; margin: 2rem auto; padding: 0 1rem;
-  color: var(--text); background: var(--back) }
-h1 { font-size: 1.6rem; margin-bottom: .2rem } h2 { font-size: 1.15rem; margin-top: 2.4rem }
-.quiet, caption { color: var(--quiet) } caption { text-align: left; padding-bottom: .3rem }
-table { border-collapse: collapse; width: 100% } .wide { overflow-x: auto }
-th, td { padding: .25rem .7rem .25rem 0; border-bottom: 1px solid var(--line); text-align: left;
-  vertical-align: top } td.n, th.n { text-align: right; font-variant-numeric: tabular-nums }
-a { color: inherit } code { font-size: .8rem; white-space: nowrap }
-.long { overflow-wrap: anywhere }
-.missed { color: var(--bad); font-weight: 600 } summary { cursor: pointer; margin: .6rem 0 }
-.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(11rem, 1fr)); gap: .8rem }
-.tile { background: var(--tile); border-radius: .5rem; padding: .7rem 1rem }
-.tile b { display: block; font-size: 1.5rem; line-height: 1.3 }
-svg { width: 100%; display: block } .bar { fill: var(--review) } .stop { fill: var(--stop) }
-.axis { display: flex; justify-content: space-between; border-top: 1px solid var(--line);
-  color: var(--quiet); font-size: .85rem }
-.key { color: var(--review) } .key.s { color: var(--stop) }
-"""
 _HEIGHT = 120  # of a chart, in its own units; its width is 1000
 _MAX_DAYS = 4_000
 
@@ -39,22 +16,13 @@ def report(summary: Mapping[str, Any]) -> str:
     parts = [
         _headline(summary),
         _alerts_a_day(summary["days"]),
+        _histogram(summary["histogram"], summary["run"]["threshold"]),
         _reasons(summary),
         _exploits(summary["exploits"], summary["run"]),
         _top(summary["top"], summary["run"]),
-        _histogram(summary["histogram"], summary["run"]["threshold"]),
         _run(summary),
     ]
     return page("Backtest", "".join(parts))
-
-
-def page(title: str, body: str) -> str:
-    """A whole HTML file in the style of reports; the body is HTML."""
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        f'<meta name="viewport" content="width=device-width"><title>{escape(title)}</title>'
-        f"<style>{_STYLE}</style></head><body><h1>{escape(title)}</h1>{body}</body></html>\n"
-    )
 
 
 def _headline(summary: Mapping[str, Any]) -> str:
@@ -63,21 +31,21 @@ def _headline(summary: Mapping[str, Any]) -> str:
     days = len(summary["days"]) or 1
     share = alerts / transactions if transactions else 0.0
     exploits = summary["exploits"]
-    tiles = [
+    figures = [
         (_number(alerts), f"alerts, {share:.3%} of transactions"),
         (f"{alerts / days:,.1f}", f"alerts per day, over {days:,} days with blocks"),
         (_number(summary["block"]), "of the alerts ask to block"),
         (_number(summary["anomalies"]), "anomalies by the model"),
     ]
     if exploits["judged"]:
-        tiles.append((f"{exploits['caught']:,} of {exploits['judged']:,}", "known exploits caught"))
-    shown = "".join(f'<div class="tile"><b>{a}</b>{escape(b)}</div>' for a, b in tiles)
+        caught = f"{exploits['caught']:,} of {exploits['judged']:,}"
+        figures.append((caught, "known exploits caught"))
     blocks = f"{_number(summary['first_block'])} to {_number(summary['last_block'])}"
     said = (
         f"{_number(transactions)} transactions with {_number(summary['transfers'])} ERC-20 "
         f"transfers in blocks {blocks}."
     )
-    return f'<p class="quiet">{escape(said)}</p><div class="tiles">{shown}</div>'
+    return f'<p class="quiet">{escape(said)}</p>{tiles(figures)}'
 
 
 def _alerts_a_day(days: Mapping[str, Mapping[str, int]]) -> str:
@@ -183,15 +151,6 @@ def _top(rows: Sequence[Mapping[str, Any]], run: Mapping[str, Any]) -> str:
     return f"<h2>Top anomalies</h2>{table(names, cells, numeric=6)}"
 
 
-def transaction(tx_hash: str, chain_id: int) -> str:
-    """A transaction's hash, with a link to a block explorer where the chain has one."""
-    explorer = network(chain_id).explorer
-    text = f"<code>{escape(tx_hash)}</code>"
-    return (
-        text if explorer is None else f'<a href="{escape(f"{explorer}/tx/{tx_hash}")}">{text}</a>'
-    )
-
-
 def _reason(row: Mapping[str, Any], threshold: float) -> str:
     """Why a known exploit was caught or missed."""
     if row["action"] != "ALLOW":
@@ -260,26 +219,6 @@ def _chart(bars: Iterable[str], label: str) -> str:
 
 def _axis(*names: str) -> str:
     return f'<div class="axis">{"".join(f"<span>{escape(name)}</span>" for name in names)}</div>'
-
-
-def table(
-    names: Sequence[str], rows: Iterable[Sequence[str]], *, note: str = "",
-    numeric: int | None = None, until: int | None = None,
-) -> str:  # fmt: skip
-    """A table of HTML cells; columns from `numeric` to `until` are numbers."""
-
-    def cells(tag: str, row: Sequence[str]) -> str:
-        first = len(row) if numeric is None else numeric
-        last = len(row) if until is None else until
-        return "".join(
-            f"<{tag}{' class=n' if first <= at < last else ''}>{text}</{tag}>"
-            for at, text in enumerate(row)
-        )
-
-    head = f"<thead><tr>{cells('th', names)}</tr></thead>" if names else ""
-    body = "".join(f"<tr>{cells('td', row)}</tr>" for row in rows)
-    caption = f"<caption>{escape(note)}</caption>" if note else ""
-    return f'<div class="wide"><table>{caption}{head}<tbody>{body}</tbody></table></div>'
 
 
 def _number(value: int | None) -> str:

@@ -84,6 +84,7 @@ def to_page(drift: Drift, levels: Levels) -> str:
             Section(
                 "What drifted, most urgent first",
                 drift.reasons or ("No drift beyond sampling noise.",),
+                pictures=pictures,
             ),
             Section(
                 "Samples",
@@ -105,8 +106,12 @@ def to_page(drift: Drift, levels: Levels) -> str:
                 ),
                 ("column", "stability index", "its noise", "moved, deviations", "its noise"),
                 rows,
-                pictures,
             ),
+        ],
+        summary=[
+            (drift.verdict.name.lower(), "the result"),
+            (f"{now:.2%}", f"anomalies, {before:.2%} in the reference"),
+            (f"{drift.current.size:,}", f"transactions, {_dates(drift.current)}"),
         ],
     )
 
@@ -131,6 +136,5 @@ def _picture(reference: Distribution, current: Distribution) -> bytes:
             shares, _ = np.histogram(side.values, edges, weights=side.shares)
             axes.stairs(shares, edges, color=colour, label=label, fill=side is reference)
         axes.set(ylabel="share of transactions", yscale="log")
-        axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.01, 1))
 
     return draw(paint, inches=(6.0, 2.2))

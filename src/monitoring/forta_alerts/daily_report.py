@@ -9,6 +9,8 @@ from src.monitoring.forta_alerts.pictures import day_pictures
 from src.monitoring.forta_alerts.statistics import DailyStatistics
 from src.reports.page import Section, to_html
 
+_SUMMARISED = 5  # of the figures, as they are ordered
+
 
 def to_json(statistics: DailyStatistics) -> str:
     """The statistics as JSON."""
@@ -20,8 +22,11 @@ def to_text(statistics: DailyStatistics) -> str:
     return "".join(f"{name:<28}{value}\n" for name, value in _figures(statistics))
 
 
-def to_page(table: pd.DataFrame, statistics: DailyStatistics, title: str) -> str:
+def to_page(
+    table: pd.DataFrame, statistics: DailyStatistics, title: str, *, chain_id: int = 1
+) -> str:
     """The statistics and their plots as HTML."""
+    figures = _figures(statistics)
     pictures = list(day_pictures(table, statistics).items())
     worst = [
         (entry["tx_hash"], f"{entry['score']:.3f}", str(entry["block"]))
@@ -31,11 +36,21 @@ def to_page(table: pd.DataFrame, statistics: DailyStatistics, title: str) -> str
     return to_html(
         title,
         [
-            Section("Figures", (), ("", ""), _figures(statistics), pictures),
+            Section("The day", pictures=pictures),
+            Section(
+                "Most anomalous", (), ("transaction", "score", "block"), worst, chain_id=chain_id
+            ),
             Section("Other thresholds", (), ("threshold", "anomaly rate"), thresholds),
-            Section("Most anomalous", (), ("transaction", "score", "block"), worst),
+            Section("Figures", (), ("", "value"), figures),
         ],
+        summary=[_tile(*figure) for figure in figures[:_SUMMARISED]],
     )
+
+
+def _tile(name: str, value: str) -> tuple[str, str]:
+    """A figure as a tile, which has its interval below it."""
+    number, _, interval = value.partition(" (")
+    return number, f"{name} ({interval}" if interval else name
 
 
 def _figures(statistics: DailyStatistics) -> list[tuple[str, str]]:
@@ -43,8 +58,8 @@ def _figures(statistics: DailyStatistics) -> list[tuple[str, str]]:
     rows = [
         ("transactions", f"{statistics.transactions:,}"),
         ("anomaly rate", _rate(statistics.anomaly_rate)),
-        ("... in training", f"{statistics.expected_anomaly_rate:.3%}"),
-        ("... deviation", "unknown" if deviation is None else f"{deviation:+.1f}%"),
+        ("anomaly rate in training", f"{statistics.expected_anomaly_rate:.3%}"),
+        ("deviation from training", "unknown" if deviation is None else f"{deviation:+.1f}%"),
         ("invalid rate", _rate(statistics.invalid_rate)),
         ("repeated alerts, ignored", f"{statistics.repeated:,}"),
     ]

@@ -48,8 +48,6 @@ def _hours(axes: Axes, table: pd.DataFrame) -> None:
     clock = matplotlib.dates.DateFormatter("%H:%M")  # type: ignore[no-untyped-call]
     axes.xaxis.set_major_formatter(clock)
     axes.set(ylabel="alerts per hour", xlabel="UTC")
-    if len(hours.columns):
-        axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.01, 1))
 
 
 def _rates(axes: Axes, statistics: DailyStatistics) -> None:
@@ -87,4 +85,3 @@ def _mark_threshold(axes: Axes, statistics: DailyStatistics) -> None:
     if statistics.threshold is not None:
         label = f"threshold in force, {statistics.threshold:g}"
         axes.axvline(statistics.threshold, color=ALARM, linewidth=1.2, ls="--", label=label)
-        axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.01, 1))

@@ -32,7 +32,8 @@ def run(options: argparse.Namespace) -> int:
     statistics = daily_statistics(table, rate)
     if options.html:
         title = f"Alerts of {options.date} by {options.bot[:10]}"
-        write_file(options.html, to_page(table, statistics, title).encode())
+        page = to_page(table, statistics, title, chain_id=options.chain)
+        write_file(options.html, page.encode())
     if options.json:
         write_file(options.json, to_json(statistics).encode())
     sys.stdout.write(to_text(statistics))

@@ -33,7 +33,6 @@ def score_distributions(axes: Axes, scored: Scored, threshold: float) -> None:
     axes.axvline(threshold, color="black", linewidth=1, label=f"threshold {threshold:g}")
     axes.axvline(0.5, color="black", linewidth=1, linestyle=":", label="0.5")
     axes.set(yscale="log", xlabel="anomaly score", ylabel="share of its group")
-    axes.legend()
 
 
 def recall_curves(axes: Axes, detectors: dict[str, Scored]) -> None:
@@ -45,7 +44,6 @@ def recall_curves(axes: Axes, detectors: dict[str, Scored]) -> None:
         axes.plot(rates, recall, label=name, color=colour)
     axes.axvline(0.004, color="black", linewidth=1, linestyle=":")
     axes.set(xscale="log", xlabel="share of background flagged", ylabel="share of exploits flagged")
-    axes.legend()
 
 
 def strata_bars(axes: Axes, detectors: dict[str, Any]) -> None:
@@ -62,7 +60,6 @@ def strata_bars(axes: Axes, detectors: dict[str, Any]) -> None:
     axes.set_xticks(np.arange(len(strata)), strata)
     axes.axhline(0.5, color="black", linewidth=0.5, linestyle=":")
     axes.set(ylim=(0, 1.02), xlabel="ERC-20 transfers in the transaction", ylabel="AUC")
-    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncol=len(detectors), frameon=False)
 
 
 def alert_budget(axes: Axes, figures: dict[str, Any]) -> None:
@@ -78,7 +75,6 @@ def alert_budget(axes: Axes, figures: dict[str, Any]) -> None:
         axes.fill_between(thresholds, low, high, color=colour, alpha=0.2)
     axes.axvline(figures["threshold"], color="black", linewidth=1)
     axes.set(yscale="log", ylim=(1e-4, 1.2), xlabel="threshold", ylabel="share flagged")
-    axes.legend()
 
 
 def ablation_dots(axes: Axes, figures: dict[str, Any]) -> None:

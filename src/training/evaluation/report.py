@@ -5,7 +5,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from src.reports.markdown import markdown_to_html, percent_span, plain, span, table
-from src.reports.page import figure, page
+from src.reports.page import page, pictures, tiles
+from src.training.evaluation.unseen.attacks import BENEFICIARY
+from src.training.evaluation.unseen.cross_fit import ATTACK_SCORE
 from src.training.evaluation.unseen.report import unseen_sections
 
 Figures = dict[str, Any]
@@ -100,14 +102,41 @@ def to_markdown(figures: Figures, pictures: Iterable[str], title: str) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def to_html(figures: Figures, pictures: dict[str, bytes], title: str) -> str:
+def to_html(figures: Figures, plots: dict[str, bytes], title: str) -> str:
     """The whole report as one HTML file that needs no other."""
-    body = []
+    body = [
+        tiles(_summary(figures)),
+        pictures((TITLES[name], plot) for name, plot in plots.items()),
+    ]
     for heading, paragraphs in sections(figures):
         body.append(f"<h2>{html.escape(heading)}</h2>")
         body += [markdown_to_html(paragraph) for paragraph in paragraphs if paragraph]
-    body += [figure(TITLES[name], content) for name, content in pictures.items()]
     return page(title, "\n".join(body))
+
+
+def _summary(figures: Figures) -> list[tuple[str, str]]:
+    """What matters most: first what was unseen, then the forest at its threshold."""
+    tiles = [
+        (
+            f"{row['recall_0.4%']['rows']:.0%}",
+            f"of {one['attacks']} unseen attacks found at 0.4% of the background, {name}",
+        )
+        for name, one in figures.get("unseen", {}).get("sets", {}).items()
+        for row in [one["detectors"].get(ATTACK_SCORE)]
+        if row is not None and BENEFICIARY not in name
+    ]
+    at = figures["by_stratum_at_threshold"]["all"]
+    return [
+        *tiles,
+        (
+            f"{at['exploits_flagged']} of {at['exploits']}",
+            "older exploits flagged by the forest at its threshold",
+        ),
+        (
+            f"{at['background_flagged']:,} of {at['background']:,}",
+            "ordinary transactions flagged by it",
+        ),
+    ]
 
 
 def _auc_table(figures: Figures) -> str:

@@ -78,7 +78,12 @@ def to_page(outcome: Outcome) -> str:
         (Path(name).stem.replace("_", " "), content) for name, content in outcome.pictures.items()
     ]
     section = Section(verdict(outcome), paragraphs, header, _rows(outcome), pictures)
-    return to_html("Retraining", [section])
+    passed = sum(check.passed for check in outcome.checks)
+    summary = [
+        (verdict(outcome).split(":")[0], f"challenger {outcome.challenger}"),
+        (f"{passed} of {len(outcome.checks)}", "checks passed"),
+    ]
+    return to_html("Retraining", [section], summary=summary)
 
 
 def verdict(outcome: Outcome) -> str:

@@ -43,7 +43,6 @@ def comparison_bars(axes: Axes, compared: list[Comparison]) -> None:
         axes.bar(at, means, width, yerr=spread, color=colour, label=one.name, error_kw={"lw": 0.8})
     axes.set_xticks(np.arange(len(METRICS)), [metric.replace("_", " ") for metric in METRICS])
     axes.set(ylim=(0, 1.08), ylabel="cross-validated on the training part")
-    axes.legend(loc="lower right", ncol=2)
 
 
 def precision_recall(
@@ -59,7 +58,6 @@ def precision_recall(
             axes.plot(caught / labels.sum(), caught / flagged.sum(), "o", color=colour)
         axes.axhline(labels.mean(), color=colour, linewidth=0.8, linestyle=":")
     axes.set(xlim=(0, 1.02), ylim=(0, 1.05), xlabel="recall", ylabel="precision")
-    axes.legend(loc="lower left")
 
 
 def draw_all(
