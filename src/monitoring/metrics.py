@@ -145,6 +145,11 @@ WATCH_LAG_SECONDS = Gauge(
     multiprocess_mode="livemostrecent",
 )  # fmt: skip
 WATCH_BLOCKS = Counter(f"{PREFIX}_watch_blocks", "Blocks watched.")
+NOTIFICATIONS = Counter(
+    f"{PREFIX}_notifications",
+    "Attempts to notify, by outcome: delivered, failed (it is repeated), given_up.",
+    ["outcome"],
+)
 DRIFT_PSI = Gauge(
     f"{PREFIX}_drift_psi", "Population stability index of the score and each input.", ["input"],
     multiprocess_mode="livemostrecent",
@@ -348,6 +353,11 @@ def watch_lags(*, blocks: int | None, seconds: float) -> None:
 def watch_stuck(block: int | None) -> None:
     """Set the block at which watch mode stands still; None if it does not."""
     WATCH_STUCK.set(-1 if block is None else block)
+
+
+def notified(outcome: str) -> None:
+    """Count an attempt to notify: `delivered`, `failed` or `given_up`."""
+    NOTIFICATIONS.labels(outcome).inc()
 
 
 def drift_is_due_every(seconds: float) -> None:

@@ -5,32 +5,9 @@ Exit codes: 0 stopped normally, 1 a worker could not start or the database's fil
 """
 
 import argparse
-import os
-import signal
 import sys
-import tempfile
-from contextlib import closing
-
-import uvicorn
 
 from src import cli
-from src.monitoring import metrics
-from src.monitoring.periodic import Periodic
-from src.service.database.engine import Database, DatabaseLost
-from src.service.settings import (
-    MAX_WORKERS,
-    ServiceSettings,
-    database_url,
-    load_common_settings,
-    load_service_settings,
-)
-from src.settings import on_the_nodes_chain
-from src.utils.logger import log_to_stderr
-
-_KEEP_ALIVE_SECONDS = 30
-_SHUTDOWN_SECONDS = 20
-_CONNECTIONS = 1_000
-_LOOK_SECONDS = 5.0
 
 _EPILOG = """\
 Without a node (JSON_RPC_URL) it serves recorded blocks of a local chain as demo data. Options
@@ -50,101 +27,16 @@ exit codes: 0 stopped normally, 1 a worker could not start or the database's fil
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     options = _parse(arguments)
-    for name in ("host", "port", "workers"):
-        if (value := getattr(options, name)) is not None:
-            os.environ[f"SERVICE_{name.upper()}"] = str(value)
-    log_to_stderr()
-    settings = load_service_settings()
-    _prepare(settings, check_all=options.check)
-    if options.check:
-        sys.stdout.write("Settings, database, model and policy are valid.\n")
-        return 0
-    with tempfile.TemporaryDirectory(prefix="metrics-", ignore_cleanup_errors=True) as folder:
-        if settings.workers > 1:  # read by the workers, which inherit the environment
-            os.environ[metrics.MULTIPROCESS_VARIABLE] = folder
-        _announce(settings)
-        with closing(Database(database_url(settings, load_common_settings()))) as database:
-            return _serve(settings, database)
+    from src.service.http.server import run  # noqa: PLC0415  --help needs none of it
 
-
-def _serve(settings: ServiceSettings, database: Database) -> int:
-    """Serve until stopped, or until the database's file is lost."""
-    lost: list[DatabaseLost] = []
-
-    def look() -> None:
-        try:
-            database.ask()
-        except DatabaseLost as error:
-            if not lost:
-                lost.append(error)
-                os.kill(os.getpid(), signal.SIGTERM)
-        except Exception:  # noqa: BLE001  it may come back; the readiness probe says so meanwhile
-            return
-
-    with Periodic("database", _LOOK_SECONDS, look):
-        code = _run(settings)
-    if lost:
-        sys.stderr.write(f"serve: {lost[0]}\n")
-        return 1
-    return code
-
-
-def _run(settings: ServiceSettings) -> int:
-    try:
-        uvicorn.run(
-            "src.service.app:create_app",
-            factory=True,
-            host=settings.host,
-            port=settings.port,
-            workers=settings.workers,
-            http="src.service.http.protocol:BoundedProtocol",
-            ws="none",
-            access_log=False,
-            log_level="warning",
-            server_header=False,
-            timeout_keep_alive=_KEEP_ALIVE_SECONDS,
-            timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
-            limit_concurrency=_CONNECTIONS,
-        )
-    except SystemExit as stop:
-        return stop.code if isinstance(stop.code, int) else 1
-    return 0
-
-
-def _prepare(settings: ServiceSettings, *, check_all: bool) -> None:
-    """Check the configuration and migrate the database once, before any worker starts."""
-    common = on_the_nodes_chain(load_common_settings())
-    if common.json_rpc_url:  # the workers inherit it, and start also while the node is down
-        os.environ["FORTA_CHAIN_ID"] = str(common.chain_id)
-    with closing(Database(database_url(settings, common))) as database:
-        database.migrate()
-    if check_all:  # otherwise needed only by workers
-        from src.service.context import Service  # noqa: PLC0415
-
-        Service.open(settings, common).close()
-
-
-def _announce(settings: ServiceSettings) -> None:
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    shown = "localhost" if settings.host in {"0.0.0.0", "::"} else host  # noqa: S104
-    demo = (
-        ""
-        if load_common_settings().json_rpc_url
-        else " (demo data; set JSON_RPC_URL for a real chain)"
-    )
-    sys.stderr.write(
-        f"Serving http://{shown}:{settings.port}{demo}, {settings.workers} workers."
-        f" API: http://{shown}:{settings.port}/docs\n"
-    )
+    return run(options)
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = cli.parser("serve", "The analysis service: API, web pages, database.", _EPILOG)
     parser.add_argument("--host", help="address to listen on (127.0.0.1)")
     parser.add_argument("--port", type=cli.port, metavar="N", help="port (8080)")
-    parser.add_argument(
-        "--workers", type=cli.whole(1, MAX_WORKERS), metavar="N", help="processes (2)"
-    )
+    parser.add_argument("--workers", type=cli.whole(1), metavar="N", help="processes (2)")
     parser.add_argument(
         "--check", action="store_true", help="check settings, database, model and policy, and exit"
     )

@@ -159,7 +159,7 @@ def named_metrics():
     import yaml
 
     dashboard = json.loads((ROOT / "deploy/grafana/dashboards/token-transfers.json").read_text())
-    expressions = [t["expr"] for panel in dashboard["panels"] for t in panel["targets"]]
+    expressions = [t["expr"] for panel in dashboard["panels"] for t in panel.get("targets", [])]
     groups = yaml.safe_load((ROOT / "deploy/prometheus/rules.yml").read_text())["groups"]
     rules = [rule for group in groups for rule in group["rules"]]
     expressions += [rule["expr"] for rule in rules]

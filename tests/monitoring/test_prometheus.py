@@ -168,6 +168,12 @@ def send_traffic(step):
     metrics.source_used(
         "example", {"ok": step}, seconds=0.1, waited_seconds=0.1, circuit_open=step % 2 == 0
     )
+    metrics.guard_screened("passed", "ALLOW", 0.1)
+    metrics.guard_refused("method")
+    metrics.guard_forwarded(0.1)
+    metrics.guard_mined("same")
+    for outcome in ("delivered", "failed", "given_up"):
+        metrics.notified(outcome)
     metrics.policy_in_use(f"policy {step}")
     metrics.fraud_model_in_use(version=str(step), sha256="ab", classifier="SVM")
     metrics.chain_in_use(step, f"chain {step}")

@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-SLOW = {"matplotlib", "numba", "pandas", "scipy", "shap", "sklearn", "web3"}
+SLOW = {
+    "fastapi", "matplotlib", "numba", "pandas", "scipy", "shap", "sklearn", "sqlalchemy",
+    "uvicorn", "web3",
+}  # fmt: skip
 """Libraries that take from a quarter of a second to several seconds to import."""
 
 PYTHON = re.compile(r"node scripts/run\.mjs (?:--needs \w+ )?python -m (?!pip )(\S+)")

@@ -215,6 +215,9 @@ class Notifier:
         except Exception as error:
             logger.exception("channel %s failed", channel.name)
             failure = type(error).__name__
+        is_last = notification.attempts + 1 >= MAX_ATTEMPTS
+        undelivered = "given_up" if is_last else "failed"
+        metrics.notified("delivered" if failure is None else undelivered)
         if failure is not None:
             metrics.error_occurred("NotificationFailed")
             logger.warning("notification to %s failed: %s", channel.name, failure)

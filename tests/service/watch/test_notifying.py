@@ -15,6 +15,7 @@ from werkzeug import Request, Response
 from src.chain.names.book import open_address_book
 from src.decision.tokens import TokenView
 from src.detection.records import Action
+from src.monitoring import metrics
 from src.service.database import alerts, chain, decisions, watching
 from src.service.database.engine import Database
 from src.service.embedded import embedded_node
@@ -96,6 +97,22 @@ def test_a_receiver_that_is_away_is_not_asked_again_at_once(sqlite: Database) ->
     notifier = Notifier(sqlite, [channel])
     assert [notifier.send_due(), notifier.send_due()] == [0, 0]
     assert len(unsent(sqlite, channel.name)) == 1
+
+
+def test_attempts_are_counted_until_the_last(sqlite: Database) -> None:
+    def attempts(outcome: str) -> float:
+        (counter,) = metrics.NOTIFICATIONS.labels(outcome).collect()
+        return counter.samples[0].value
+
+    outcomes = ("delivered", "failed", "given_up")
+    before = [attempts(outcome) for outcome in outcomes]
+    channel = Webhook("http://127.0.0.1:1/", SECRET, allow_private=True)
+    one_alert(sqlite, channel.name)
+    notifier = Notifier(sqlite, [channel], first_pause=0.0)
+    for _ in range(MAX_ATTEMPTS + 1):
+        notifier.send_due()
+    made = [attempts(outcome) - earlier for outcome, earlier in zip(outcomes, before, strict=True)]
+    assert made == [0, MAX_ATTEMPTS - 1, 1]
 
 
 def test_a_delivered_alert_that_a_reorganisation_took_away_is_retracted(sqlite: Database) -> None:
