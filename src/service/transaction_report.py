@@ -14,7 +14,7 @@ from typing import Any, Final
 from markupsafe import Markup
 
 from src import cli
-from src.chain.names.book import AddressBook, open_address_book
+from src.chain.names.book import AddressBook
 from src.chain.transfers import Transfer
 from src.datasets.store import find_transaction, open_store
 from src.decision.tokens import TokenView
@@ -87,8 +87,6 @@ def render_stored(folder: Path, tx_hash: str, common: Settings) -> str:
         database = Database(f"sqlite:///{temporary / 'report.db'}")
         opened.callback(database.close)
         database.migrate()
-        names = open_address_book(chain_id, common.address_book)
-        opened.callback(names.close)
         decider = Decider(common)
         opened.callback(decider.close)
         outcome = decider.decide(transaction)
@@ -107,7 +105,7 @@ def render_stored(folder: Path, tx_hash: str, common: Settings) -> str:
             )
         with database.reading() as connection:
             view = view_transaction(connection, decider.pipeline, tx_hash)
-    return _html(view, names, chain_id, is_demo=False)
+        return _html(view, decider.pipeline.names, chain_id, is_demo=False)
 
 
 def _loaded(row: Mapping[str, Any]) -> LoadedTransaction:

@@ -34,7 +34,8 @@ def test_a_transaction_is_told_as_sentence_balances_picture_and_reasons(
     balances = page.get_by_role("region", name="Balance changes")
     assert lead.bounding_box()["y"] < balances.bounding_box()["y"] < 700  # on the first screen
     rows = balances.locator("tbody tr")
-    expect(rows.first).to_contain_text("Lending Pool")
+    pool = rows.first.get_by_role("link", name="Lending Pool")
+    assert "/ui/addresses/0xa51c1fc2" in pool.get_attribute("href")
     expect(rows.filter(has_text="sender").first).to_contain_text("gas")
     expect(rows.last).to_contain_text("minted and burned")
     expect(page.get_by_role("region", name="Decision")).to_contain_text("BLOCK")
