@@ -26,7 +26,9 @@ from src.service import formatting as text
 
 _HERE = Path(__file__).parent
 STATIC = _HERE / "static"
-_UNBROKEN = re.compile(r"0x[0-9a-f]{6}…[0-9a-f]{4}|[0-9][0-9.,]* [kMBT](?= )")
+_UNBROKEN = re.compile(
+    r"0x[0-9a-f]{40}(?![0-9a-f])|0x[0-9a-f]{6}…[0-9a-f]{4}|[0-9][0-9.,]* [kMBT](?= )"
+)
 
 
 class KeptFiles(StaticFiles):
@@ -116,9 +118,14 @@ def explorer_of(chain_id: int, *, is_demo: bool) -> str | None:
 
 
 def _unbroken(sentence: str) -> Markup:
-    """A sentence whose addresses and amounts stay on one line each."""
-    text = str(escape(sentence))
-    return Markup(_UNBROKEN.sub(r'<span class="nowrap">\g<0></span>', text))  # noqa: S704  escaped
+    """A sentence whose amounts and addresses, in their short form, stay on one line each."""
+
+    def marked(found: re.Match[str]) -> str:
+        shown = short(found[0])
+        title = f' title="{found[0]}"' if shown != found[0] else ""
+        return f'<span class="nowrap"{title}>{shown}</span>'
+
+    return Markup(_UNBROKEN.sub(marked, str(escape(sentence))))  # noqa: S704  escaped
 
 
 @functools.cache

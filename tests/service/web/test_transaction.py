@@ -9,9 +9,11 @@ from xml.etree import ElementTree
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from src.chain.names.book import open_address_book
 from src.chain.networks import network
 from src.detection.records import Status
 from src.service.database.alerts import Alert
+from src.service.web.rendering import environment
 from src.service.web.transaction.detectors import contradiction, detector_results
 from tests.service.database.rows import decision
 from tests.service.web.browsing import json_at, quiet_page, theft
@@ -185,3 +187,14 @@ def test_each_explorer_is_linked_where_it_shows_the_chain() -> None:
     }
     assert list(network(534352).transaction_links(HASH)) == ["scrollscan.com"]
     assert network(424242).transaction_links(HASH) == {}
+
+
+def test_a_reason_stays_text_with_its_addresses_shortened() -> None:
+    template = environment(open_address_book(1)).from_string("{{ text | unbroken }}")
+    address = "0x" + "c3" * 20
+    shown = template.render(text=f'<b onclick="x()"> {address} gained 4.32 M USDC')
+    assert shown == (
+        "&lt;b onclick=&#34;x()&#34;&gt; "
+        f'<span class="nowrap" title="{address}">0xc3c3c3…c3c3</span> gained '
+        '<span class="nowrap">4.32 M</span> USDC'
+    )
