@@ -69,7 +69,7 @@ def measure(*, samples: int, burst: int) -> list[Line]:
     ):
         world = build(chain, code)
         for sender in chain.accounts[:_SENDERS]:
-            mint(world, USDC, sender, 10**6)
+            mint(world, world.tokens[USDC], sender, 10**6)
         with guard(chain, Path(folder)) as url:
             return asyncio.run(_measure(world, url, samples, burst))
 
@@ -158,11 +158,12 @@ def _transfers(world: World, number: int, count: int) -> list[_Transfer]:
     """Transfers of a development account to another one, in the order of their nonces."""
     account, receiver = signer(number), world.chain.accounts[-1]
     first = int(world.chain.rpc("eth_getTransactionCount", account.address, "latest"), 16)
-    data = world.code["Token"].call("transfer(address,uint256)", receiver, USDC.units(1))
+    token = world.tokens[USDC]
+    data = world.code["Token"].call("transfer(address,uint256)", receiver, token.units(1))
     found = []
     for nonce in range(first, first + count):
-        transaction = {
-            "to": Web3.to_checksum_address(USDC.address), "data": data, "value": 0, "gas": _GAS,
+        transaction: dict[str, Any] = {
+            "to": Web3.to_checksum_address(token.address), "data": data, "value": 0, "gas": _GAS,
             "type": 2, "chainId": 1, "nonce": nonce, "maxFeePerGas": MAX_FEE,
             "maxPriorityFeePerGas": PRIORITY_FEE,
         }  # fmt: skip

@@ -59,6 +59,19 @@ def test_the_demo_finds_the_theft_on_another_chain(tmp_path: Path) -> None:
 
 
 @pytest.mark.integration
+def test_the_guard_refuses_the_theft_before_it_is_mined(tmp_path: Path) -> None:
+    with start_demo("--json", "--guard", temporary=tmp_path) as demo:
+        stdout, stderr = demo.communicate(timeout=PATIENCE)
+    assert demo.returncode == 0, stderr
+    sent = {one["key"]: one for one in json.loads(stdout)["sent"]}
+    refused = {key for key, one in sent.items() if one["answer"] == "refused"}
+    assert refused == {"theft", "shy"}
+    assert len(sent) == 14
+    assert (sent["armed"]["action"], sent["armed"]["mined_action"]) == ("ALLOW", "BLOCK")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.integration
 def test_a_signal_ends_the_demo_and_all_that_it_started(tmp_path: Path) -> None:
     with start_demo("--keep", "--json", temporary=tmp_path) as demo:
         assert demo.stderr is not None

@@ -139,7 +139,10 @@ def _replies(answer: str | None) -> Iterator[tuple[str, str]]:
         if answer[start : start + 1] == "[":
             found = list(_items(answer, start, limit=None, scan=_lenient))
         else:
-            found = [(answer.strip(), _lenient(answer, start)[0])]
+            value, end = _lenient(answer, start)
+            if _after_blanks(answer, end) != len(answer):
+                raise Malformed("text after the answer")
+            found = [(answer[start:end], value)]
     except Malformed:
         found = [(error_of(None, INTERNAL_ERROR, "the node's answer is not JSON"), None)]
     for text, value in found:

@@ -165,7 +165,8 @@ class TestMerging:
         assert found == '[{"id":1},{"id":77,"result":1}]'
 
     @pytest.mark.parametrize(
-        "answer", ["", "<html>", "[", "[{]", "[" * 100_000, '{"a":' * 9_999, "[1,2", "nul"]
+        "answer",
+        ["", "<html>", "[", "[{]", "[" * 100_000, '{"a":' * 9_999, "[1,2", "nul", "{} x", "[] x"],
     )
     def test_an_unreadable_answer_is_an_error_reply(self, answer: str) -> None:
         found = json.loads(merged(self.CALLS, {0: '{"id":1,"error":{}}'}, answer))

@@ -1,0 +1,156 @@
+"""Screened transactions are compared with what they did in their block; notices are sent once."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from src.chain.clients.rpc import JsonRpcClient
+from src.detection.records import Action
+from src.monitoring import metrics
+from src.service.decider import Decider
+from src.service.embedded import embedded_node
+from src.service.guard.decisions import Decided, Decisions
+from src.service.guard.follow import Follower
+from src.service.guard.notices import Notices
+from src.service.node import NodeReader
+from tests.service.chain import THEFT, common_settings
+from tests.service.guard.guarding import screening
+from tests.support.waiting import FakeClock
+
+
+def decided(
+    tx_hash: str | None, action: Action = Action.ALLOW, status: Any = "success", **changes: Any
+) -> Decided:
+    found = replace(screening(action, status=status, number=1), tx_hash=tx_hash)
+    values = {"outcome": "passed", "enforced": True, "client": "ann", "method": "m"} | changes
+    return Decided(screening=found, at=0.0, seconds=0.1, **values)
+
+
+def compared(kind: str) -> float:
+    value: float = metrics.GUARD_MINED.labels(kind)._value.get()
+    return value
+
+
+@pytest.fixture(scope="module")
+def chain() -> Iterator[tuple[JsonRpcClient, NodeReader, Decider]]:
+    """The embedded demo's node, with the theft in one of its blocks."""
+    with ExitStack() as opened:
+        url = opened.enter_context(embedded_node())
+        client = opened.enter_context(closing(JsonRpcClient(url)))
+        node = opened.enter_context(
+            closing(NodeReader(url, requests_per_second=1_000, verify=True, patience=1.0))
+        )
+        yield client, node, opened.enter_context(closing(Decider(common_settings(url))))
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(
+    ("screened", "kind"),
+    [
+        (decided(THEFT), "another action"),
+        (decided(THEFT, Action.BLOCK, enforced=False), "same"),
+        (decided(THEFT, Action.BLOCK, "reverts", enforced=False), "another status"),
+        (decided(THEFT, Action.REVIEW, "unknown", outcome="unknown passed"), "not comparable"),
+    ],
+)
+def test_a_mined_transaction_is_compared_with_its_screening(
+    chain: tuple[JsonRpcClient, NodeReader, Decider], screened: Decided, kind: str
+) -> None:
+    decisions, before = Decisions(), compared(kind)
+    decisions.add(screened)
+    follower = Follower(decisions, *chain)
+    follower.add(screened)
+    follower.look()
+    follower.look()
+    assert compared(kind) == before + 1
+    found = decisions.find(screened.id)
+    assert found is not None
+    assert (found.mined, found.reverted) == (Action.BLOCK, False)
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(
+    "screened",
+    [
+        decided("0x" + "12" * 32),
+        decided(None),
+        decided(THEFT, Action.BLOCK, outcome="blocked"),
+    ],
+)
+def test_what_is_not_mined_or_did_not_pass_is_not_compared(
+    chain: tuple[JsonRpcClient, NodeReader, Decider], screened: Decided
+) -> None:
+    decisions = Decisions()
+    decisions.add(screened)
+    follower = Follower(decisions, *chain)
+    follower.add(screened)
+    follower.look()
+    found = decisions.find(screened.id)
+    assert found is not None
+    assert found.reverted is None
+
+
+class Receiver:
+    """A channel that fails so many times."""
+
+    name = "receiver"
+
+    def __init__(self, failures: int = 0) -> None:
+        self.failures = failures
+        self.got: list[dict[str, Any]] = []
+
+    def send(self, notice: Any) -> str | None:
+        if self.failures:
+            self.failures -= 1
+            return "HTTP 503"
+        self.got.append(notice.as_json() | {"title": notice.title, "text": notice.text})
+        return None
+
+
+def notices(receiver: Receiver, clock: FakeClock, lowest: Action = Action.REVIEW) -> Notices:
+    return Notices([receiver], 1, lowest, "https://guard.example/", clock)
+
+
+def test_a_notice_is_sent_once_with_its_reasons_and_its_page() -> None:
+    receiver, clock = Receiver(), FakeClock()
+    sending = notices(receiver, clock)
+    sending.add(decided(THEFT, Action.BLOCK, outcome="blocked"))
+    sending.add(decided(THEFT, Action.ALLOW))
+    sending.send_due()
+    sending.send_due()
+    (got,) = receiver.got
+    assert got["title"] == "BLOCK: transaction blocked"
+    assert got["reasons"] == ["reason for BLOCK"]
+    assert "https://guard.example/ui/decisions/" in got["text"]
+
+
+def test_a_failed_notice_is_tried_again_later_and_given_up_in_the_end() -> None:
+    receiver, clock = Receiver(failures=2), FakeClock()
+    sending = notices(receiver, clock)
+    sending.add(decided(THEFT, Action.REVIEW))
+    sending.send_due()
+    sending.send_due()
+    assert (receiver.failures, receiver.got) == (1, [])
+    for _ in range(2):
+        clock.now += 3_600
+        sending.send_due()
+    assert len(receiver.got) == 1
+
+    receiver.failures = 100
+    sending.add(decided(THEFT, Action.REVIEW))
+    for _ in range(20):
+        clock.now += 3_600
+        sending.send_due()
+    assert receiver.failures == 95
+    assert len(receiver.got) == 1
+
+
+def test_the_lowest_action_is_a_setting() -> None:
+    receiver = Receiver()
+    sending = notices(receiver, FakeClock(), Action.BLOCK)
+    sending.add(decided(THEFT, Action.REVIEW))
+    sending.send_due()
+    assert receiver.got == []
