@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from src.backtest.output.output import ALERTS, DECISIONS, UNKNOWN_DAY, Output, Part
 from src.backtest.output.rows import SliceRows, alert_table, decision_rows
+from src.backtest.output.summary import TOP
 from src.backtest.scoring.decisions import BatchDecider
 from src.backtest.scoring.scoring import Scorer
 from src.backtest.scoring.transactions import batch_of
@@ -25,7 +26,6 @@ from src.detection.policy import parse_policy
 from src.detection.records import Action
 from src.history.tokens import token_facts
 
-TOP = 20
 HISTOGRAM_BINS = 100
 
 _SECONDS_PER_DAY = 86_400

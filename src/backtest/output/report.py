@@ -148,7 +148,8 @@ def _top(rows: Sequence[Mapping[str, Any]], run: Mapping[str, Any]) -> str:
         for row in rows
     ]
     names = ("score", "attack score", "action", "transaction", "block", "sender", "transfers")
-    return f"<h2>Top anomalies</h2>{table(names, cells, numeric=6)}"
+    note = "npm run report -- HASH --store STORE draws one of them"
+    return f"<h2>Top anomalies</h2>{table(names, cells, note=note, numeric=6)}"
 
 
 def _reason(row: Mapping[str, Any], threshold: float) -> str:
