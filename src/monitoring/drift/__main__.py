@@ -12,7 +12,8 @@ scale of values, the mix of tokens and the anomaly rate.
 """
 
 _EPILOG = """\
-A sample is a folder (a data set or a recording) or a file written by --save-reference.
+A sample is a folder (a data set, a recording or a history store) or a file written by
+--save-reference.
 
 examples:
   npm run drift -- --reference data/training --save-reference reference.json
