@@ -176,8 +176,9 @@ function curvePools(text) {
       continue; // not on this chain
     }
     for (const [, name, at] of source.matchAll(pool)) {
-      rows.push([id, at, `Curve ${name.trim().replace(/^Curve\S* /i, "")} pool`, "pool",
-        CURVE.package]);
+      const own = name.trim().replace(/^Curve\S* /i, "");
+      const label = /pool$/i.test(own) ? `Curve ${own}` : `Curve ${own} pool`;
+      rows.push([id, at, label, "pool", CURVE.package]);
     }
   }
   if (rows.length < 80) throw new Error(`${rows.length} pools of Curve`);

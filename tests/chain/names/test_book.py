@@ -39,7 +39,7 @@ def mainnet() -> Iterator[AddressBook]:
         (BALANCER, "Balancer V2 vault", "pool", "@balancer/sdk 6"),
         ("0x7a250d5630b4cf539739df2c5dacb4c659f2488d", "Uniswap V2 router", "router", "@uniswap/"),
         ("0x3154cf16ccdb4c6d922629664174b904d80f2c35", "Base bridge", "bridge", "viem 2"),
-        ("0xbebc44782c7db0a1a60cb6fe97d0b483032ff1c7", "Curve 3pool pool", "pool", "@curvefi/api"),
+        ("0xbebc44782c7db0a1a60cb6fe97d0b483032ff1c7", "Curve 3pool", "pool", "@curvefi/api"),
         ("0xbbbbbbbbbb9cc5e90e3b3af64bdaf62c37eeffcb", "Morpho", "lender", "@morpho-org/"),
         ("0x910cbd523d972eb0a6f4cae4618ad62622b39dbf", "Tornado Cash 10 ETH", "mixer", "the mixer"),
         ("0x28c6c06298d514db089934071355e5743bf21d60", "Binance 14", "exchange", "policy.yaml"),
