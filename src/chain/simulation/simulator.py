@@ -44,14 +44,14 @@ class _Way:
 
     Attributes:
         method: `SIMULATE`, `TRACE`, or "" if it does not.
-        tag: the block parameter with which the simulation is in the next block, or as near to it
-            as the node allows.
+        describes_block: whether it has to be told the number, time and base fee of the next block;
+            if not, `SIMULATE` is in the next block, and `TRACE` in the newest one.
         why: why it is not `SIMULATE`.
         until: on the monotonic clock, when to look for a better one.
     """
 
     method: str
-    tag: str
+    describes_block: bool
     why: str = ""
     until: float = math.inf
 
@@ -150,15 +150,23 @@ class Simulator:
         return None if estimate is None or estimate >= 2**62 else estimate * 3 // 2
 
     def _ask(self, way: _Way, calls: Sequence[UnsignedCall], deadline: Deadline) -> Simulation:
+        header: Header | None = None
+        overrides: dict[str, Any] = {}
+        if way.method == TRACE or way.describes_block:
+            tag = "pending" if way.describes_block else "latest"
+            header = header_of(self._node.call("eth_getBlockByNumber", [tag, False], deadline))
+        if header is not None and way.describes_block:
+            overrides = _overrides(header)
         if way.method == SIMULATE:
-            answer = self._node.call(SIMULATE, [_payload(calls), way.tag], deadline)
-            header, simulated = simulated_block(answer, len(calls))
-            return Simulation(header, tuple(calls), simulated, SIMULATE)
+            payload = _payload(calls, overrides)
+            answer = self._node.call(SIMULATE, [payload, "latest"], deadline)
+            answered, simulated = simulated_block(answer, len(calls))
+            return Simulation(header or answered, tuple(calls), simulated, SIMULATE)
         if len(calls) > 1:
             raise NotSimulated(f"the node simulates single transactions only: {way.why}")
-        asked = self._start("eth_getBlockByNumber", [way.tag, False], deadline)
-        answer = self._node.call(TRACE, [calls[0].as_rpc(), way.tag, _TRACER], deadline)
-        header = header_of(asked.result())
+        options = _TRACER | overrides
+        answer = self._node.call(TRACE, [calls[0].as_rpc(), "latest", options], deadline)
+        assert header is not None  # noqa: S101
         return Simulation(header, tuple(calls), (traced_call(answer),), TRACE)
 
     def _ask_otherwise(
@@ -172,7 +180,7 @@ class Simulator:
         if way.method != SIMULATE or len(calls) > 1 or error.code in SIMULATION_CODES:
             raise refused from None
         try:
-            return self._ask(replace(way, method=TRACE), calls, deadline)
+            return self._ask(replace(way, method=TRACE, describes_block=True), calls, deadline)
         except RequestRefused:
             raise refused from None
 
@@ -191,29 +199,39 @@ class Simulator:
             raise MalformedAnswer("node", "eth_blockNumber did not return a quantity")
         until = time.monotonic() + _LOOK_AGAIN_SECONDS
         try:
-            answer = self._node.call(SIMULATE, [_payload([]), hex(head)], deadline)
+            answer = self._node.call(SIMULATE, [_payload([], {}), hex(head)], deadline)
         except RequestRefused as error:
             why = error.problem
         else:
             # The specification puts a simulation in the block after the one named. Anvil puts it in
-            # the one named, with its base fee; of these, "pending" is the next block.
+            # the one named, with its base fee. (Its "pending" block has executed what is pending.)
             number = simulated_block(answer, 0)[0].number
-            return _Way(SIMULATE, "latest" if number > head else "pending")
-        for tag in ("pending", "latest"):
-            probe = [{"from": ZERO_ADDRESS, "to": ZERO_ADDRESS}, tag, _TRACER]
+            return _Way(SIMULATE, describes_block=number <= head)
+        for describes_block in (True, False):
+            way = _Way(TRACE, describes_block, why, until)
             try:
-                traced_call(self._node.call(TRACE, probe, deadline))
-                header_of(self._node.call("eth_getBlockByNumber", [tag, False], deadline))
+                self._ask(way, [UnsignedCall(ZERO_ADDRESS, ZERO_ADDRESS)], deadline)
             except (RequestRefused, MalformedAnswer) as error:
                 refusal = error.problem
             else:
-                return _Way(TRACE, tag, why, until)
-        return _Way("", "", f"{why}; {refusal}", until)
+                return way
+        return _Way("", describes_block=False, why=f"{why}; {refusal}", until=until)
 
 
-def _payload(calls: Sequence[UnsignedCall]) -> dict[str, Any]:
+def _overrides(header: Header) -> dict[str, Any]:
+    """What tells a node in which block a simulation is; nothing of the state."""
     return {
-        "blockStateCalls": [{"calls": [call.as_rpc() for call in calls]}],
+        "blockOverrides": {
+            "number": hex(header.number),
+            "time": hex(header.timestamp),
+            "baseFeePerGas": hex(header.base_fee),
+        }
+    }
+
+
+def _payload(calls: Sequence[UnsignedCall], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "blockStateCalls": [{"calls": [call.as_rpc() for call in calls], **overrides}],
         "traceTransfers": True,
         "validation": True,
     }

@@ -173,30 +173,47 @@ def test_a_node_that_can_neither_says_so_and_is_not_asked_again(stage: Stage) ->
     assert simulator.way.startswith("nothing: ")
 
 
-def test_a_node_that_traces_on_the_newest_block_only_is_used_so(stage: Stage) -> None:
-    def geth(asked: dict[str, Any]) -> dict[str, Any]:
-        if asked["params"][1] == "pending":
-            words = "tracing on top of pending is not supported"
-            return {"error": {"code": -32000, "message": words}}
+def test_a_node_that_cannot_be_told_the_block_traces_in_the_newest_one(stage: Stage) -> None:
+    def rigid(asked: dict[str, Any]) -> dict[str, Any]:
+        if "blockOverrides" in asked["params"][2]:
+            return {"error": {"code": -32602, "message": "unknown field blockOverrides"}}
         return {"result": stage.chain.rpc(TRACE, *asked["params"])}
 
-    with node_without(stage.chain.url, SIMULATE, **{TRACE: geth}) as url:
+    with node_without(stage.chain.url, SIMULATE, **{TRACE: rigid}) as url:
         simulation = simulate(url, stage.call(value=1))
     assert simulation.block.number == int(stage.chain.rpc("eth_blockNumber"), 16)
     assert simulation.transactions[0].status == "success"
 
 
-def test_a_node_that_follows_the_specification_is_asked_on_the_newest_block(stage: Stage) -> None:
-    tags: list[str] = []
+def test_a_node_that_follows_the_specification_is_told_nothing(stage: Stage) -> None:
+    payloads: list[Any] = []
 
     def specified(asked: dict[str, Any]) -> dict[str, Any]:
         payload, tag = asked["params"]
-        tags.append(tag)
+        payloads.append((payload["blockStateCalls"][0].get("blockOverrides"), tag))
         return {"result": stage.chain.rpc(SIMULATE, payload, "pending")}
 
     with node_without(stage.chain.url, **{SIMULATE: specified}) as url:
         simulate(url, stage.call())
-    assert tags == [stage.chain.rpc("eth_blockNumber"), "latest"]
+    assert payloads == [(None, stage.chain.rpc("eth_blockNumber")), (None, "latest")]
+
+
+@pytest.mark.parametrize("methods", [(), (SIMULATE,)])
+def test_what_is_pending_already_is_not_executed_twice(
+    stage: Stage, methods: tuple[str, ...]
+) -> None:
+    """Anvil's pending block has executed it."""
+    stage.chain.rpc("evm_setAutomine", False)
+    poor = "0x" + f"{0xAB + len(methods):02x}" * 20
+    stage.chain.rpc("anvil_setBalance", poor, hex(10**17))
+    stage.chain.rpc("anvil_impersonateAccount", poor)
+    call = stage.call(sender=poor, value=9 * 10**16, nonce=0, gas=21_000)
+    stage.chain.rpc("eth_sendTransaction", call.as_rpc())
+    with node_without(stage.chain.url, *methods) as url:
+        (found,) = simulate(url, call).transactions
+    stage.chain.rpc("evm_mine")
+    stage.chain.rpc("evm_setAutomine", True)
+    assert found.status == "success"
 
 
 @pytest.mark.parametrize(

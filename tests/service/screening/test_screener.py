@@ -69,7 +69,7 @@ def test_decisions_on_100_generated_transactions_are_the_same(method: str) -> No
         found = pairs()
         for pair in found:
             assert_same(pair)
-    assert len({pair.outcome.decision.score for pair in found}) > 20, "they differ from another"
+    assert len({len(pair.mined.transfers) for pair in found}) > 8, "they differ from one another"
     assert sum(len(pair.mined.transfers) > 1 for pair in found) > 10
 
 
