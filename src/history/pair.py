@@ -26,7 +26,7 @@ def import_pair(transactions: Path, transfers: Path, out: Path) -> tuple[Store, 
     """
     with (
         locked(out),
-        closing(connect(memory="600MB", spill=out / ".spill", ordered=True)) as engine,
+        closing(connect(memory="300MB", spill=out / ".spill", ordered=True)) as engine,
     ):
         tables = {}
         for kind, path in ((TRANSACTIONS, transactions), (TRANSFERS, transfers)):
