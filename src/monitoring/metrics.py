@@ -172,6 +172,19 @@ DRIFT_INTERVAL = Gauge(
     f"{PREFIX}_drift_interval_seconds", "Between two drift checks; 0 in processes that make none.",
     multiprocess_mode="livemax",
 )  # fmt: skip
+FRAUD_DRIFT_VERDICT = Gauge(
+    "fraud_drift_verdict",
+    "Worst verdict of the workers' last drift checks of the fraud model: 0 ok, 1 watch, 2 retrain; "
+    "-1 before the first.",
+    multiprocess_mode="livemax",
+)
+FRAUD_DRIFT_VERDICT.set(-1)
+FRAUD_DRIFT_PSI = Gauge(
+    "fraud_drift_psi",
+    "Population stability index of the fraud model's probability and each input.",
+    ["input"],
+    multiprocess_mode="livemax",
+)
 FRAUD_PREDICTIONS = Counter(
     "fraud_predictions", "Predictions of the fraud service, by prediction: 0, 1.", ["prediction"]
 )
@@ -382,6 +395,18 @@ def drift_checked(
         DRIFT_WASSERSTEIN.labels(name).set(value)
     DRIFT_VERDICT.set(verdict)
     DRIFT_CHECKED.set(time.time() if at is None else at)
+
+
+def fraud_drift_unknown() -> None:
+    """Note that the fraud model in use was not checked for drift yet."""
+    FRAUD_DRIFT_VERDICT.set(-1)
+
+
+def fraud_drift_checked(verdict: int, psi: Mapping[str, float]) -> None:
+    """Set the result of a drift check of the fraud model: 0 ok, 1 watch, 2 retrain."""
+    for name, value in psi.items():
+        FRAUD_DRIFT_PSI.labels(name).set(value)
+    FRAUD_DRIFT_VERDICT.set(verdict)
 
 
 def fraud_predicted(*, is_fraud: bool, seconds: float) -> None:

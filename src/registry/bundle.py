@@ -163,7 +163,7 @@ FRAUD = Kind(
     "fraud",
     "fraud/",
     FRAUD_FILES[:2],
-    (FRAUD_FILES[2], EVALUATION_FILE, *REPORT_FILES),
+    (FRAUD_FILES[2], EVALUATION_FILE, *REPORT_FILES, DRIFT_FILE),
     "FRAUD_MODEL_PATH",
     _prove_fraud,
 )

@@ -26,7 +26,7 @@ from src.service.database.chain import store_tokens, store_transactions
 from src.service.database.decisions import StoredDecision, find_decision, store_decision
 from src.service.database.engine import Database
 from src.service.decider import Decider, Outcome
-from src.service.drift_check import LOOK_SECONDS, DriftCheck
+from src.service.drift_check import LOOK_SECONDS, DriftCheck, FraudDriftCheck
 from src.service.embedded import DEMO_NAMES, STORY_BEGINS, embedded_node
 from src.service.http.problems import Problem, problem_of_source
 from src.service.model_refresh import FraudModel, model_refresh
@@ -115,14 +115,13 @@ class Service:
             decider = open_decider(opening, settings, common, fraud)
             node = open_node(opening, settings, common)
             if settings.drift_interval_minutes:
+                seconds = settings.drift_interval_minutes * SECONDS_PER_MINUTE
                 check = DriftCheck(
-                    database,
-                    decider,
-                    common.chain_id,
-                    drift_reference(settings),
-                    settings.drift_interval_minutes * SECONDS_PER_MINUTE,
+                    database, decider, common.chain_id, drift_reference(settings), seconds
                 )
                 opening.enter_context(Periodic("drift", LOOK_SECONDS, check.check_if_due))
+                of_fraud = FraudDriftCheck(fraud, seconds)
+                opening.enter_context(Periodic("fraud-drift", LOOK_SECONDS, of_fraud.check_if_due))
             analyst = Analyst(database, node, decider.lookups, settings, common.chain_id)
             runner = JobRunner(database, analyst)
             runner.start()

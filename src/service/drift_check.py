@@ -2,16 +2,21 @@
 
 import json
 import logging
+import math
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+import numpy as np
 from sqlalchemy import Connection
 
 from src.detection.features.batch import TransferBatch
 from src.monitoring import metrics
 from src.monitoring.drift.drift_report import publish, to_json
+from src.monitoring.drift.inputs import sample_of_predictions
+from src.monitoring.drift.levels import Levels
 from src.monitoring.drift.sample import parse_sample, read_sample, sample_of
 from src.monitoring.drift.verdict import Drift, Verdict, compare
 from src.service.database.chain import newest_times, newest_transfers
@@ -19,6 +24,7 @@ from src.service.database.engine import Database
 from src.service.database.scheduled_tasks import claim_task, finish_task, last_outcome
 from src.service.decider import Decider
 from src.service.formatting import iso
+from src.service.model_refresh import FraudInUse, FraudModel
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +33,72 @@ LOOK_SECONDS: Final = 60.0
 """Interval at which a worker checks whether a drift check is due."""
 
 _TRANSACTIONS: Final = 5_000
+
+
+class FraudDriftCheck:
+    """Compares the newest inputs of a process with the reference of its supervised model.
+
+    Each worker checks its own: they are served in no order, and inputs, which may be of people,
+    are kept in memory alone.
+
+    Args:
+        fraud: the model in use.
+        every_seconds: interval between checks.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        fraud: FraudModel,
+        every_seconds: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._fraud = fraud
+        self._every_seconds = every_seconds
+        self._clock = clock
+        self._due_at = -math.inf
+        self._last: FraudInUse | None = None
+
+    def check_if_due(self) -> Drift | None:
+        """Check and publish the result; None if no check is due or possible yet.
+
+        Too few predictions are waited for; a new model is checked as soon as it has enough.
+        """
+        in_use = self._fraud.in_use
+        if in_use is not self._last:
+            self._last, self._due_at = in_use, -math.inf
+            metrics.fraud_drift_unknown()
+        if in_use is None or in_use.reference is None or self._clock() < self._due_at:
+            return None
+        recent = list(in_use.recent)
+        if len(recent) < Levels().least:
+            return None
+        self._due_at = self._clock() + self._every_seconds
+        try:
+            drift = self._compare(in_use, in_use.reference, recent)
+        except ValueError as error:
+            logger.warning("no drift check of the fraud model: %s", error)
+            return None
+        metrics.fraud_drift_checked(
+            int(drift.verdict), {name: moved.psi for name, moved in drift.effects.items()}
+        )
+        logger.log(
+            logging.INFO if drift.verdict is Verdict.OK else logging.WARNING,
+            "drift of the fraud model: %s",
+            "; ".join((drift.verdict.name.lower(), *drift.reasons)),
+        )
+        return drift
+
+    @staticmethod
+    def _compare(
+        in_use: FraudInUse, reference: bytes, recent: list[tuple[float, tuple[float, ...]]]
+    ) -> Drift:
+        rows = np.array([values for _, values in recent], dtype=np.float64)
+        times = np.array([at for at, _ in recent]).astype(np.int64)
+        return compare(
+            parse_sample(reference.decode()),
+            sample_of_predictions(in_use.model, rows, times=times),
+        )
 
 
 class DriftCheck:

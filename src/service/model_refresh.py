@@ -2,8 +2,9 @@
 
 import logging
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -14,7 +15,7 @@ from src.detection.policy import PolicyError
 from src.detection.supervised.model import SupervisedModel, load_fraud_model
 from src.monitoring import metrics
 from src.monitoring.periodic import Periodic
-from src.registry.bundle import FOREST, FRAUD, REPORT_FILE, forest_id, fraud_id
+from src.registry.bundle import DRIFT_FILE, FOREST, FRAUD, REPORT_FILE, forest_id, fraud_id
 from src.registry.registry import Registry, RegistryError
 from src.registry.store import StoreError, open_store
 from src.service.decider import Decider
@@ -23,6 +24,7 @@ from src.variables import SettingsError
 
 logger = logging.getLogger(__name__)
 
+RECENT_PREDICTIONS = 5_000
 _MAX_CARD_BYTES = 1024 * 1024
 
 
@@ -34,11 +36,22 @@ class FraudInUse:
         model: predicts.
         card: its training report, Markdown; "" where it has none.
         since: when this process took it, Unix seconds.
+        reference: a summary of its training rows, for drift checks; None where it has none.
+        recent: the newest inputs predicted on, each with its Unix seconds; in memory only.
     """
 
     model: SupervisedModel
     card: str
     since: float
+    reference: bytes | None = None
+    recent: deque[tuple[float, tuple[float, ...]]] = field(
+        default_factory=lambda: deque(maxlen=RECENT_PREDICTIONS), repr=False
+    )
+
+    def remember(self, inputs: Mapping[str, float]) -> None:
+        """Keep inputs that the model predicted on, all of them finite numbers."""
+        values = tuple(float(inputs[name]) for name in self.model.inputs)
+        self.recent.append((time.time(), values))
 
 
 class FraudModel:
@@ -79,7 +92,9 @@ class FraudModel:
             card = report.read_text(encoding="utf-8", errors="replace")
         if self._decider is not None:
             self._decider.take_supervised(as_detector(model))
-        self.in_use = FraudInUse(model, card, time.time())
+        drift = path.with_name(DRIFT_FILE)
+        reference = drift.read_bytes() if drift.is_file() else None
+        self.in_use = FraudInUse(model, card, time.time(), reference)
         metrics.fraud_model_in_use(
             version=model.version,
             sha256=model.manifest.sha256,

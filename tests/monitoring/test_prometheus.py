@@ -174,6 +174,7 @@ def send_traffic(step):
     metrics.guard_mined("same")
     for outcome in ("delivered", "failed", "given_up"):
         metrics.notified(outcome)
+    metrics.fraud_drift_checked(step % 3, {"V1": step / 10})
     metrics.policy_in_use(f"policy {step}")
     metrics.fraud_model_in_use(version=str(step), sha256="ab", classifier="SVM")
     metrics.chain_in_use(step, f"chain {step}")

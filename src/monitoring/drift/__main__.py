@@ -16,6 +16,7 @@ A sample is a folder (a data set, a recording or a history store) or a file writ
 --save-reference.
 
 examples:
+  npm run drift -- --fraud --model model.npz --reference drift_reference.json --current week.csv
   npm run drift -- --reference data/training --save-reference reference.json
   npm run drift -- --reference reference.json --current data/last-week --html drift.html
 
@@ -56,11 +57,19 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         metavar="FILE",
         help="save R as a small file for later use",
     )
+    add(
+        "--fraud",
+        action="store_true",
+        help="check a supervised model: C is a table of its inputs, CSV or parquet, and R the "
+        "drift_reference.json beside the model",
+    )
     add("--html", type=cli.output_file, metavar="FILE", help="write the report")
     add("--json", type=cli.output_file, metavar="FILE", help="write the result as JSON")
     add("--least", type=cli.whole(2), default=Levels().least, metavar="N",
         help="minimum number of transactions per sample (%(default)s)")  # fmt: skip
     options = parser.parse_args(arguments)
+    if options.fraud and (options.model is None or options.save_reference):
+        parser.error("--fraud needs --model, and training writes its reference")
     if options.current is None and options.save_reference is None:
         parser.error("pass --current or --save-reference")
     return options

@@ -94,7 +94,11 @@ def to_page(drift: Drift, levels: Levels) -> str:
                     ("dates", *(_dates(one) for one in (drift.reference, drift.current))),
                     ("transactions", f"{drift.reference.size:,}", f"{drift.current.size:,}"),
                     ("anomaly rate", _rate(before, before_span), _rate(now, now_span)),
-                    ("with unknown tokens", *(f"{share:.1%}" for share in drift.unknown)),
+                    *(
+                        [("with unknown tokens", *(f"{share:.1%}" for share in drift.unknown))]
+                        if drift.reference.tokens is not None
+                        else []
+                    ),
                 ),
             ),
             Section(

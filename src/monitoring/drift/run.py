@@ -5,10 +5,17 @@ import sys
 
 from src.detection.features.definitions import FEATURE_NAMES
 from src.detection.forest.model import load_model
-from src.files import write_file
+from src.detection.supervised.model import load_fraud_model
+from src.files import read_file, write_file
 from src.monitoring.drift.drift_report import to_json, to_page
+from src.monitoring.drift.inputs import read_inputs, sample_of_predictions
 from src.monitoring.drift.levels import Levels
-from src.monitoring.drift.sample import read_sample
+from src.monitoring.drift.sample import (
+    MAX_SAMPLE_BYTES,
+    TrafficSample,
+    parse_sample,
+    read_sample,
+)
 from src.monitoring.drift.verdict import Verdict, compare
 from src.settings import load_settings
 
@@ -18,6 +25,21 @@ EXIT_CODES = {Verdict.OK: 0, Verdict.WATCH: 3, Verdict.RETRAIN: 4}
 def run(options: argparse.Namespace) -> int:
     """Carry the command out with its parsed arguments; returns its exit code."""
     levels = Levels(least=options.least)
+    samples = _samples_of_fraud(options) if options.fraud else _samples(options)
+    if samples is None:
+        return 0
+    drift = compare(*samples, levels)
+    if options.html:
+        write_file(options.html, to_page(drift, levels).encode())
+    if options.json:
+        write_file(options.json, to_json(drift).encode())
+    sys.stdout.write(f"{drift.verdict.name.lower()}\n")
+    sys.stdout.write("".join(f"  {reason}\n" for reason in drift.reasons))
+    return EXIT_CODES[drift.verdict]
+
+
+def _samples(options: argparse.Namespace) -> tuple[TrafficSample, TrafficSample] | None:
+    """The reference and the current traffic; None if there is nothing to compare."""
     settings = load_settings()
     model = load_model(
         options.model or settings.model_path,
@@ -28,12 +50,12 @@ def run(options: argparse.Namespace) -> int:
     if options.save_reference:
         write_file(options.save_reference, reference.to_json().encode())
     if options.current is None:
-        return 0
-    drift = compare(reference, read_sample(options.current, model, as_reference=False), levels)
-    if options.html:
-        write_file(options.html, to_page(drift, levels).encode())
-    if options.json:
-        write_file(options.json, to_json(drift).encode())
-    sys.stdout.write(f"{drift.verdict.name.lower()}\n")
-    sys.stdout.write("".join(f"  {reason}\n" for reason in drift.reasons))
-    return EXIT_CODES[drift.verdict]
+        return None
+    return reference, read_sample(options.current, model, as_reference=False)
+
+
+def _samples_of_fraud(options: argparse.Namespace) -> tuple[TrafficSample, TrafficSample]:
+    """The reference of a supervised model's training and a table of its inputs."""
+    model = load_fraud_model(options.model, public_key=load_settings().model_public_key)
+    reference = parse_sample(read_file(options.reference, MAX_SAMPLE_BYTES).decode())
+    return reference, sample_of_predictions(model, read_inputs(options.current, model.inputs))

@@ -30,7 +30,7 @@ transaction's known tokens. The model's inputs only react to amounts that are fa
 
 UNKNOWN_TOKEN = "unknown"  # noqa: S105  stands for all that have no address here
 _FORMAT = 1
-_MAX_SAMPLE_BYTES = 16 * 1024 * 1024
+MAX_SAMPLE_BYTES = 16 * 1024 * 1024
 _SPLITS = 25
 
 
@@ -43,7 +43,8 @@ class TrafficSample:
         size: transactions.
         anomalies: those at or above the model's threshold.
         columns: the score, each input, transfers per transaction and the scale of values.
-        tokens: number of transactions that move each known token; `unknown` for all others.
+        tokens: number of transactions that move each known token; `unknown` for all others. None
+            for the inputs of a supervised model.
         dates: of the first and the last transaction, such as 2024-05-31; empty where unknown.
     """
 
@@ -51,13 +52,13 @@ class TrafficSample:
     size: int
     anomalies: int
     columns: Mapping[str, Distribution]
-    tokens: Categories
+    tokens: Categories | None
     dates: tuple[str, ...] = ()
 
     @property
     def unknown_share(self) -> float:
         """Share of the transactions that move a token unknown to the model."""
-        return self.tokens.counts.get(UNKNOWN_TOKEN, 0) / self.size
+        return 0.0 if self.tokens is None else self.tokens.counts.get(UNKNOWN_TOKEN, 0) / self.size
 
     def to_json(self) -> str:
         """Serialise, for use as a reference."""
@@ -68,7 +69,8 @@ class TrafficSample:
                 "size": self.size,
                 "anomalies": self.anomalies,
                 "dates": list(self.dates),
-                "tokens": {
+                "tokens": self.tokens
+                and {
                     "counts": dict(sorted(self.tokens.counts.items())),
                     "noise": asdict(self.tokens.noise),
                 },
@@ -97,13 +99,16 @@ def parse_sample(text: str) -> TrafficSample:
         if content["format"] != _FORMAT:
             raise ValueError(f"format {content['format']!r}")
         size, tokens = int(content["size"]), content["tokens"]
-        counts = {str(token): int(count) for token, count in tokens["counts"].items()}
+        mix = None
+        if tokens is not None:
+            counts = {str(token): int(count) for token, count in tokens["counts"].items()}
+            mix = Categories(counts, size, Noise(**tokens["noise"]))
         return TrafficSample(
             str(content["model_version"]),
             size,
             int(content["anomalies"]),
             {str(name): _column(column) for name, column in content["columns"].items()},
-            Categories(counts, size, Noise(**tokens["noise"])),
+            mix,
             # Samples of earlier versions have none.
             tuple(date.fromisoformat(one).isoformat() for one in content.get("dates", ())),
         )
@@ -130,7 +135,7 @@ def read_sample(path: Path, model: Model, *, as_reference: bool) -> TrafficSampl
     """
     if path.is_file():
         try:
-            return parse_sample(read_file(path, _MAX_SAMPLE_BYTES).decode())
+            return parse_sample(read_file(path, MAX_SAMPLE_BYTES).decode())
         except ValueError as error:
             raise ValueError(f"{path}: {reason(error)}") from None
     data = load_background(path)
@@ -156,7 +161,7 @@ def sample_of(
         times: each transaction's Unix seconds, shape (n,); None where they are unknown.
     """
     observed = _observed(model, batch)
-    halves = [] if blocks is None else _halves(blocks)
+    halves = [] if blocks is None else halves_of(blocks)
     columns = {
         name: Distribution.of(values[present]).with_noise(
             values[present], [half[present] for half in halves]
@@ -173,12 +178,14 @@ def sample_of(
         anomalies=int((observed[SCORE] >= model.manifest.anomaly_threshold).sum()),
         columns=columns,
         tokens=replace(tokens, noise=categorical_noise(parts)),
-        dates=() if times is None else (_date(times.min()), _date(times.max())),
+        dates=() if times is None else dates_of(times),
     )
 
 
-def _date(seconds: np.int64) -> str:
-    return datetime.fromtimestamp(int(seconds), UTC).date().isoformat()
+def dates_of(times: NDArray[np.int64]) -> tuple[str, str]:
+    """The dates of the first and the last of these Unix seconds."""
+    first, last = (datetime.fromtimestamp(int(one), UTC) for one in (times.min(), times.max()))
+    return first.date().isoformat(), last.date().isoformat()
 
 
 def _observed(model: Model, batch: TransferBatch) -> dict[str, NDArray[np.float64]]:
@@ -227,7 +234,7 @@ def _known_tokens(model: Model, batch: TransferBatch) -> NDArray[np.int64]:
     return known
 
 
-def _halves(blocks: NDArray[np.int64]) -> list[NDArray[np.bool_]]:
+def halves_of(blocks: NDArray[np.int64]) -> list[NDArray[np.bool_]]:
     """Random halves of the blocks, always the same for the same blocks."""
     random = np.random.default_rng(0)
     distinct, row = np.unique(blocks, return_inverse=True)

@@ -73,11 +73,13 @@ def compare(
         for name, column in reference.columns.items()
         if name in current.columns
     }
-    effects[TOKEN_MIX] = categorical_effect(reference.tokens, current.tokens)
+    if reference.tokens is not None and current.tokens is not None:
+        effects[TOKEN_MIX] = categorical_effect(reference.tokens, current.tokens)
+    # The column that moved most first, among those of one level.
     found = [
-        (level, reason)
-        for name, moved in effects.items()
-        for level, reason in _of_column(name, moved, levels)
+        found_here
+        for name, moved in sorted(effects.items(), key=lambda item: -_urgency(item[1], levels))
+        for found_here in _of_column(name, moved, levels)
     ]
     rates = (_rate(reference), _rate(current))
     found += _of_rates(*rates, levels)
@@ -96,6 +98,12 @@ def _level(value: float, levels: tuple[float, float]) -> Verdict:
     if value >= retrain:
         return Verdict.RETRAIN
     return Verdict.WATCH if value >= watch else Verdict.OK
+
+
+def _urgency(moved: Effect, levels: Levels) -> float:
+    """How far a column moved, relative to what means retrain."""
+    by_distance = moved.wasserstein_excess / levels.wasserstein[1]
+    return max(moved.psi_excess / levels.psi[1], by_distance)
 
 
 def _of_column(name: str, moved: Effect, levels: Levels) -> list[tuple[Verdict, str]]:

@@ -7,13 +7,14 @@ from fastapi import APIRouter, Body
 from pydantic import BaseModel, Field
 
 from src.chain.text import sanitise_text
-from src.detection.supervised.model import InvalidInputs, SupervisedModel
+from src.detection.supervised.model import InvalidInputs
 from src.monitoring import metrics
 from src.service.api.common import ServiceDep
 from src.service.api.models import NO_FRAUD_MODEL
 from src.service.api.route import ApiRoute
 from src.service.context import Service
 from src.service.http.problems import Problem, responses
+from src.service.model_refresh import FraudInUse
 
 router = APIRouter(tags=["Supervised model"], route_class=ApiRoute)
 
@@ -61,14 +62,14 @@ class Probability(BaseModel):
 @router.post("/predict_fraud", summary="Fraud or not", responses=responses(404))
 def predict_fraud(inputs: _Inputs, service: ServiceDep) -> Prediction:
     """1 if the probability reaches the model's threshold, else 0."""
-    model = _model(service)
-    return Prediction(prediction=1 if _predict(model, inputs) >= model.threshold else 0)
+    model = _in_use(service)
+    return Prediction(prediction=1 if _predict(model, inputs) >= model.model.threshold else 0)
 
 
 @router.post("/predict", summary="Probability of fraud", responses=responses(404))
 def predict(inputs: _InputsOrBatch, service: ServiceDep) -> Probability | list[Probability]:
     """For inputs with the distribution of the training data; of a list, one for each entry."""
-    model = _model(service)
+    model = _in_use(service)
     if isinstance(inputs, dict):
         return Probability(fraud_probability=_predict(model, inputs))
     return [
@@ -77,16 +78,16 @@ def predict(inputs: _InputsOrBatch, service: ServiceDep) -> Probability | list[P
     ]
 
 
-def _model(service: Service) -> SupervisedModel:
+def _in_use(service: Service) -> FraudInUse:
     in_use = service.fraud.in_use  # the same one throughout, even if the model changes meanwhile
     if in_use is None:
         raise Problem(404, NO_FRAUD_MODEL)
-    return in_use.model
+    return in_use
 
 
-def _predict(model: SupervisedModel, inputs: dict[str, Any], where: str = "") -> float:
+def _predict(in_use: FraudInUse, inputs: dict[str, Any], where: str = "") -> float:
     """The probability of one input; raises Problem 422, which `where` begins."""
-    started = time.perf_counter()
+    started, model = time.perf_counter(), in_use.model
     try:
         probability = model.predict_proba(inputs)
     except InvalidInputs as error:
@@ -102,6 +103,7 @@ def _predict(model: SupervisedModel, inputs: dict[str, Any], where: str = "") ->
             not_numeric=_names(error.not_numeric),
             not_finite=_names(error.not_finite),
         ) from None
+    in_use.remember(inputs)
     is_fraud = probability >= model.threshold
     metrics.fraud_predicted(is_fraud=is_fraud, seconds=time.perf_counter() - started)
     return probability

@@ -17,6 +17,8 @@ from src.datasets.labelled import LabelledTable, load_labelled
 from src.detection.bundle_files import FRAUD_MODEL_FILE, manifest_path
 from src.detection.supervised.manifest import FraudManifest
 from src.files import write_file
+from src.monitoring.drift.inputs import sample_of_inputs
+from src.registry.bundle import DRIFT_FILE
 from src.registry.sign import configured_key, write_signature
 from src.training.supervised.bundle import write_fraud_bundle
 from src.training.supervised.candidates import candidates
@@ -167,6 +169,16 @@ def train(
     text = json.dumps(figures, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
     write_file(out / "report.json", text.encode())
     write_file(out / "report.md", markdown(figures).encode())
+    # Out of fold: a model is too sure of the rows that it was fitted on.
+    reference = sample_of_inputs(
+        str(created_at),
+        table.inputs,
+        table.rows[train_rows],
+        chosen.out_of_fold,
+        threshold=chosen.threshold,
+        as_reference=True,
+    )
+    write_file(out / DRIFT_FILE, reference.to_json().encode())
     return write_fraud_bundle(
         out / FRAUD_MODEL_FILE,
         name=chosen.winner.name,

@@ -21,6 +21,7 @@ def test_training_writes_the_bundle_the_report_and_three_pictures(trained):
     assert names == {
         "fraud_model.npz",
         "fraud_model.manifest.json",
+        "drift_reference.json",
         "report.md",
         "report.json",
         "comparison.png",

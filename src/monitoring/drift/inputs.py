@@ -1,0 +1,88 @@
+"""The input of drift checks of a supervised model: its probability and every input."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from src.detection.supervised.model import SupervisedModel
+from src.monitoring.drift.measures import Distribution
+from src.monitoring.drift.sample import TrafficSample, dates_of, halves_of
+
+PROBABILITY = "fraud_probability"
+
+
+def sample_of_inputs(
+    version: str,
+    inputs: tuple[str, ...],
+    rows: NDArray[np.float64],
+    probabilities: NDArray[np.float64],
+    *,
+    threshold: float,
+    as_reference: bool = False,
+    times: NDArray[np.int64] | None = None,
+) -> TrafficSample:
+    """Summarise what a model predicted on.
+
+    Args:
+        version: of the model.
+        inputs: names of the columns.
+        rows: shape (n, k), at least one; NaN where a value is missing.
+        probabilities: of fraud, shape (n,).
+        threshold: probabilities at or above it are fraud.
+        as_reference: measure the noise too, so that the sample can be a reference. Rows count as
+            independent.
+        times: of each prediction, Unix seconds; None where they are unknown.
+    """
+    halves = halves_of(np.arange(len(rows))) if as_reference else []
+    observed = {PROBABILITY: probabilities} | dict(zip(inputs, rows.T, strict=True))
+    columns = {
+        name: Distribution.of(values[present]).with_noise(
+            values[present], [half[present] for half in halves]
+        )
+        for name, values in observed.items()
+        if (present := np.isfinite(values)).any()
+    }
+    return TrafficSample(
+        model_version=version,
+        size=len(rows),
+        anomalies=int((probabilities >= threshold).sum()),
+        columns=columns,
+        tokens=None,
+        dates=() if times is None else dates_of(times),
+    )
+
+
+def sample_of_predictions(
+    model: SupervisedModel,
+    rows: NDArray[np.float64],
+    *,
+    as_reference: bool = False,
+    times: NDArray[np.int64] | None = None,
+) -> TrafficSample:
+    """Summarise rows of complete inputs, which the model predicts on."""
+    return sample_of_inputs(
+        model.version,
+        model.inputs,
+        rows,
+        model.probabilities(rows),
+        threshold=model.threshold,
+        as_reference=as_reference,
+        times=times,
+    )
+
+
+def read_inputs(path: Path, inputs: tuple[str, ...]) -> NDArray[np.float64]:
+    """A model's inputs from a CSV or parquet table, which may have other columns too.
+
+    Raises:
+        ValueError: a column is missing or not numeric, or the file is no table.
+        OSError: it is unreadable.
+    """
+    import pandas as pd  # noqa: PLC0415  the service, which never reads a table, needs none
+
+    table = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
+    missing = [name for name in inputs if name not in table.columns]
+    if missing:
+        raise ValueError(f"{path} lacks columns that the model needs: {', '.join(missing[:10])}")
+    return np.asarray(table[list(inputs)].to_numpy(dtype=np.float64))

@@ -1,0 +1,128 @@
+"""Drift of the supervised model: what it predicts on, against what it was trained on."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.typing import NDArray
+
+from src.detection.supervised.model import SupervisedModel, load_fraud_model
+from src.monitoring import metrics
+from src.monitoring.drift.__main__ import main
+from src.monitoring.drift.drift_report import to_page
+from src.monitoring.drift.inputs import PROBABILITY, sample_of_predictions
+from src.monitoring.drift.levels import Levels
+from src.monitoring.drift.sample import parse_sample
+from src.monitoring.drift.verdict import Verdict, compare
+from src.registry.bundle import DRIFT_FILE
+from src.service.drift_check import FraudDriftCheck
+from src.service.model_refresh import FraudModel
+from tests.service.card_model import INPUTS, write_card_model
+from tests.support.waiting import FakeClock
+
+INTERVAL = 3_600.0
+Floats = NDArray[np.float64]
+
+
+def rows(count: int, seed: int, **moved: float) -> Floats:
+    drawn = np.random.default_rng(seed).normal(size=(count, len(INPUTS)))
+    for name, shift in moved.items():
+        drawn[:, INPUTS.index(name)] += shift
+    return drawn
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model with the reference that its training would write beside it."""
+    written = write_card_model(tmp_path_factory.mktemp("card"))
+    reference = sample_of_predictions(load_fraud_model(written), rows(3_000, 1), as_reference=True)
+    written.with_name(DRIFT_FILE).write_text(reference.to_json())
+    return written
+
+
+@pytest.fixture(scope="module")
+def model(path: Path) -> SupervisedModel:
+    return load_fraud_model(path)
+
+
+def test_a_reference_survives_its_file(path: Path, model: SupervisedModel) -> None:
+    sample = parse_sample(path.with_name(DRIFT_FILE).read_text())
+    assert sample.tokens is None
+    assert set(sample.columns) == {PROBABILITY, *INPUTS}
+    assert compare(sample, parse_sample(sample.to_json())).reasons == ()
+    assert (sample.model_version, sample.size) == (model.version, 3_000)
+
+
+def test_the_same_traffic_is_ok_and_moved_inputs_come_first(
+    path: Path, model: SupervisedModel
+) -> None:
+    reference = parse_sample(path.with_name(DRIFT_FILE).read_text())
+    usual = compare(reference, sample_of_predictions(model, rows(2_000, 2)))
+    assert (usual.verdict, usual.reasons) == (Verdict.OK, ())
+    times = np.array([1_700_000_000, *[1_700_200_000] * 1_999])
+    moved = sample_of_predictions(model, rows(2_000, 2, V5=2.0, V7=0.4), times=times)
+    drift = compare(reference, moved)
+    assert drift.verdict is Verdict.RETRAIN
+    assert [reason.split(":")[1].strip() for reason in drift.reasons][:2] == ["V5", "V7"]
+    page = to_page(drift, Levels())
+    assert page.index("V5") < page.index("V7")
+    assert "2023-11-14 to 2023-11-17" in page
+    assert "3,000" in page
+    assert "<img" in page
+    assert "unknown tokens" not in page
+
+
+def ask(fraud: FraudModel, table: Floats) -> None:
+    assert fraud.in_use is not None
+    for row in table.tolist():
+        fraud.in_use.remember(dict(zip(INPUTS, row, strict=True)))
+
+
+def verdict() -> float:
+    (gauge,) = metrics.FRAUD_DRIFT_VERDICT.collect()
+    return gauge.samples[0].value
+
+
+def test_the_service_checks_when_it_has_enough_and_then_at_intervals(path: Path) -> None:
+    fraud, clock = FraudModel(path, None), FakeClock()
+    check = FraudDriftCheck(fraud, INTERVAL, clock)
+    ask(fraud, rows(999, 3))
+    assert check.check_if_due() is None
+    assert verdict() == -1
+    ask(fraud, rows(1, 4))
+    found = check.check_if_due()
+    assert found is not None
+    assert (found.verdict, verdict()) == (Verdict.OK, 0)
+    assert found.current.size == 1_000
+    assert len(found.current.dates) == 2
+    ask(fraud, rows(5_000, 5, V9=2.0))
+    assert check.check_if_due() is None
+    clock.now += INTERVAL
+    found = check.check_if_due()
+    assert found is not None
+    assert (found.verdict, verdict()) == (Verdict.RETRAIN, 2)
+    assert found.current.size == 5_000  # the newest ones
+    fraud.take(path)
+    assert check.check_if_due() is None
+    assert verdict() == -1  # nothing is known of the new one yet
+
+
+def test_a_model_without_a_reference_is_not_checked(tmp_path: Path) -> None:
+    fraud = FraudModel(write_card_model(tmp_path), None)
+    ask(fraud, rows(1_000, 3))
+    assert FraudDriftCheck(fraud, INTERVAL).check_if_due() is None
+
+
+def test_the_command_compares_a_table(path: Path, tmp_path: Path) -> None:
+    table = tmp_path / "week.csv"
+    pd.DataFrame(rows(1_500, 6, V3=3.0), columns=list(INPUTS)).assign(Class=0).to_csv(table)
+    page, result = tmp_path / "drift.html", tmp_path / "drift.json"
+    command = ["--fraud", "--model", str(path), "--reference", str(path.with_name(DRIFT_FILE)),
+               "--current", str(table)]  # fmt: skip
+    assert main([*command, "--html", str(page), "--json", str(result)]) == 4
+    assert json.loads(result.read_text())["reasons"][0].startswith("retrain: V3")
+    assert "V3" in page.read_text()
+    pd.DataFrame({"V1": [1.0]}).to_csv(table)
+    assert main(command) == 1
