@@ -160,6 +160,17 @@ def poisoned(*entries):
     return detector("address_poisoning").evaluate(evidence)
 
 
+def test_a_trial_knows_the_counterparties_and_leaves_none_behind():
+    book = CounterpartyBook()
+    book.enter(transfers((USDC, ALICE, REAL, 10**9)), ALICE)
+    before = len(book)
+    trial = book.trial()
+    assert len(trial.enter(transfers((USDC, FAKE, ALICE, 1)), FAKE)) == 1
+    assert trial.enter(transfers((USDC, ALICE, FAKE, 10**9)), ALICE), "it remembers its own"
+    assert len(book) == before
+    assert book.enter(transfers((USDC, FAKE, ALICE, 1)), FAKE), "as if it had seen none of it"
+
+
 def test_dust_from_a_look_alike_of_a_counterparty_is_reviewed():
     verdict = poisoned(((USDC, ALICE, REAL, 10**9), ALICE), ((USDC, FAKE, ALICE, 1), FAKE))
     assert verdict.action is Action.REVIEW

@@ -196,3 +196,18 @@ def _held_bytes(error: BaseException) -> int:
             total += sum(len(repr(value)) for value in trace.tb_frame.f_locals.values())
         trace = trace.tb_next
     return total
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (-38010, "nonce too low: next nonce 5, tx nonce 3"),
+        (-38012, "max fee per gas less than block base fee"),
+        (-38015, "block gas limit reached"),
+        (-38026, "client limit exceeded"),
+    ],
+)
+def test_what_a_simulation_refuses_is_refused_whatever_the_words(code: int, words: str) -> None:
+    error = rpc_errors.failure("eth_simulateV1", code, words)
+    assert type(error) is RequestRefused
+    assert error.code == code
