@@ -86,13 +86,11 @@ def list_cases(
     descending: bool = True,
     limit: int = 50,
     offset: int = 0,
-) -> tuple[list[Case], int]:
-    """A page of the cases with an alert that matches, and the total number of such cases."""
-    groups = _grouped(wanted)
-    total = connection.execute(select(func.count()).select_from(groups.subquery())).scalar_one()
-    page = _ordered(groups, sort, descending=descending).limit(limit).offset(offset)
+) -> list[Case]:
+    """A page of the cases with an alert that matches."""
+    page = _ordered(_grouped(wanted), sort, descending=descending).limit(limit).offset(offset)
     keys = [(row.chain_id, row.tx_hash) for row in connection.execute(page)]
-    return find_cases(connection, keys), total
+    return find_cases(connection, keys)
 
 
 def all_cases(

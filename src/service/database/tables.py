@@ -179,6 +179,8 @@ alerts = Table(
     Index(None, "block_timestamp"),
     Index(None, "from_address"),
     Index(None, "alert_id"),
+    # Cases are groups of alerts: grouped and sorted within this index, without the rows.
+    Index(None, "chain_id", "tx_hash", "block_timestamp", "action", "orphaned"),
 )
 
 feedback = Table(

@@ -52,7 +52,7 @@ def read(service: Service, query: Mapping[str, str]) -> dict[str, Any]:
     given, wanted, sort, descending = _parsed(query)
     number = min(max(1, whole_or_none("page", query.get("page", "")) or 1), _MAX_PAGE)
     with service.database.reading() as connection:
-        found, total = list_cases(
+        found = list_cases(
             connection,
             wanted,
             sort=sort,
@@ -65,6 +65,7 @@ def read(service: Service, query: Mapping[str, str]) -> dict[str, Any]:
         alert_ids = list(known_alert_ids(connection))
         chains = known_chains(connection)
         counts = count_cases(connection, replace(wanted, state=None))
+    total = counts.total() if wanted.state is None else _in_state(counts, wanted.state)
     kept = {name: value for name, value in given.items() if value}
     order = "desc" if descending else "asc"
     without_state = {name: value for name, value in kept.items() if name != "state"}

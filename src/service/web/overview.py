@@ -124,11 +124,11 @@ def _cases(service: Service, connection: Connection) -> dict[str, Any]:
     """What waits for a person, the most drastic first, and all cases by action and state."""
     own = AlertFilter(chain_id=service.chain_id, orphaned=False)
     waiting = replace(own, state="new")
-    found, total = list_cases(connection, waiting, sort="action", limit=_WAITING)
+    found = list_cases(connection, waiting, sort="action", limit=_WAITING)
     counts = count_cases(connection, own)
     return {
         "waiting": found,
-        "waiting_total": total,
+        "waiting_total": sum(n for (_, state), n in counts.items() if state == "new"),
         "moved": tokens_moved(connection, [(one.top.chain_id, one.top.tx_hash) for one in found]),
         "own_chain": service.chain_id,
         "by_action": [

@@ -28,9 +28,7 @@ def two_cases(database: Database) -> list[int]:
 
 def listed(database: Database, sort: cases.CaseSort = "time", **wanted: object) -> list[Case]:
     with database.reading() as connection:
-        found, total = cases.list_cases(connection, AlertFilter(**wanted), sort=sort)
-    assert total == len(found)
-    return found
+        return cases.list_cases(connection, AlertFilter(**wanted), sort=sort)
 
 
 def hashes(found: list[Case]) -> list[str]:
@@ -58,10 +56,10 @@ def test_cases_are_sorted_by_the_highest_of_their_alerts(database: Database) -> 
     assert hashes(listed(database, "score")) == [OTHER_HASH, TX_HASH]
     assert hashes(listed(database, "gained")) == [TX_HASH, OTHER_HASH]  # unknown comes last
     with database.reading() as connection:
-        found, total = cases.list_cases(
+        found = cases.list_cases(
             connection, AlertFilter(), sort="time", descending=False, limit=1, offset=1
         )
-    assert (hashes(found), total) == ([TX_HASH], 2)
+    assert hashes(found) == [TX_HASH]
 
 
 def test_a_case_matches_with_any_alert_and_is_shown_with_all(database: Database) -> None:

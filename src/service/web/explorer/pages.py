@@ -173,11 +173,11 @@ def _transactions(connection: Connection, listed: Any, number: int) -> dict[str,
 
 def _alerts(connection: Connection, wanted: AlertFilter) -> dict[str, Any]:
     """The most severe cases, what their worth was, and their number by state."""
-    cases, total = list_cases(connection, wanted, sort="severity", limit=_ALERTS)
+    cases = list_cases(connection, wanted, sort="severity", limit=_ALERTS)
     counts = count_cases(connection, wanted)
     return {
         "cases": cases,
-        "cases_total": total,
+        "cases_total": counts.total(),
         "moved": tokens_moved(connection, [(one.top.chain_id, one.top.tx_hash) for one in cases]),
         "states": {
             state: sum(count for (_, one), count in counts.items() if one == state)

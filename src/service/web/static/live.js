@@ -44,6 +44,7 @@
   }
 
   async function again() {
+    const began = performance.now();
     if (!document.hidden) {
       try {
         await look();
@@ -54,7 +55,8 @@
         if (failures === 3) say("The service does not answer; this page may be out of date");
       }
     }
-    setTimeout(again, EVERY_MS);
+    // A slow service is asked less often: a page costs it a twentieth of its time at most.
+    setTimeout(again, Math.max(EVERY_MS, 20 * (performance.now() - began)));
   }
   setTimeout(again, EVERY_MS);
 })();

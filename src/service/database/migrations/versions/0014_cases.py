@@ -1,0 +1,19 @@
+"""An index that has what cases are grouped and sorted by."""
+
+from alembic import op
+
+revision = "0014"
+down_revision = "0013"
+
+_COLUMNS = ["chain_id", "tx_hash", "block_timestamp", "action", "orphaned"]
+_NAME = f"ix_alerts_{'_'.join(_COLUMNS)}"
+
+
+def upgrade() -> None:
+    """Apply."""
+    op.create_index(op.f(_NAME), "alerts", _COLUMNS)
+
+
+def downgrade() -> None:
+    """Take back."""
+    op.drop_index(op.f(_NAME), "alerts")
