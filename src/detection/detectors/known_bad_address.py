@@ -7,7 +7,7 @@ from src.detection.detectors.base import AlertSpec, Equipment, Need, Parameter, 
 from src.detection.evidence import Evidence
 from src.detection.records import Action, Verdict
 
-_NO_LIST = missing("known_bad_address", "no list of bad addresses could be read so far")
+_NO_LIST = missing("known_bad_address", "ADDRESS_LIST names no list, or it has not been read yet")
 _SILENT = Verdict("known_bad_address")
 
 
