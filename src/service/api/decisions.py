@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr
 from starlette.responses import Response
 
 from src.chain.quantities import as_int
@@ -30,7 +30,7 @@ router = APIRouter(tags=["Decisions"], route_class=ApiRoute)
 
 MAX_LOGS = 5_000
 _QUANTITY = "A number, or a text with a decimal or 0x one"
-_Quantity = int | str | None
+_Quantity = StrictInt | StrictStr | None  # strict: else false would be block 0
 
 
 def _text(description: str) -> Any:

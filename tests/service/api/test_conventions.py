@@ -65,6 +65,15 @@ def test_malformed_json_is_a_bad_request(client: TestClient) -> None:
     assert (answer.status_code, answer.json()["detail"]) == (400, "The body is not JSON.")
 
 
+@pytest.mark.parametrize("value", [True, False, 1.5, [], {}])
+@pytest.mark.parametrize("part", ["block.timestamp", "transaction.nonce", "transaction.value"])
+def test_what_is_no_number_is_not_taken_for_one(client: TestClient, part: str, value: Any) -> None:
+    outer, inner = part.split(".")
+    answer = client.post("/decisions", json={"logs": [], outer: {inner: value}})
+    assert answer.status_code == 422
+    assert inner in answer.json()["detail"]
+
+
 @pytest.mark.parametrize(
     "path",
     ["/alerts?until=5", "/healthz", "/metrics", "/openapi.json", "/ui/static/style.css", "/x"],
