@@ -31,7 +31,7 @@ from src.service.database.engine import Database
 from src.service.decider import Decider
 from src.service.node import NodeReader
 from src.service.watch.watcher import Watcher
-from src.service.web.transaction_view import view_transaction
+from src.service.web.transaction.view import view_transaction
 from tests.backtest.runs import rows_of, run
 from tests.conftest import transfer_log
 from tests.service.chain import common_settings, service_settings
@@ -193,7 +193,7 @@ def test_watching_decides_the_same_before_and_after_the_fork(
                     for kind, tx_hash in sent.hashes.items()
                 }
                 kept = stored_chain.find_transaction(connection, 1, sent.hashes["swap from ETH"])
-                view = view_transaction(connection, 1, sent.hashes["swap from ETH"], decider.model)
+                view = view_transaction(connection, decider.pipeline, sent.hashes["swap from ETH"])
             node.close()
             decider.close()
             database.close()
