@@ -26,7 +26,7 @@ PREFIX = "token_transfers"
 """Of the names of our own metrics."""
 
 # From 50 microseconds (a warm transaction) to 30 seconds (the documented limit for one).
-_LATENCY_BUCKETS = (
+LATENCY_BUCKETS = (
     5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 5e-2,
     0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
 )  # fmt: skip
@@ -60,14 +60,14 @@ PREDICTION_LATENCY = Histogram(
     "prediction_latency_seconds",
     "Scoring and explaining one input, by model: isolation_forest, fraud.",
     ["model"],
-    buckets=_LATENCY_BUCKETS,
+    buckets=LATENCY_BUCKETS,
 )
 STAGE_LATENCY = Histogram(
     f"{PREFIX}_stage_latency_seconds",
     "Stages of one transaction: decode, features (with lookup), lookup, score (with explaining), "
     "total.",
     ["stage"],
-    buckets=_LATENCY_BUCKETS,
+    buckets=LATENCY_BUCKETS,
 )
 CACHE_REQUESTS = Counter(
     f"{PREFIX}_cache_requests", "Cache requests, by cache and result: hit, miss.",
@@ -194,32 +194,8 @@ HTTP_REQUESTS = Counter(
 )  # fmt: skip
 HTTP_LATENCY = Histogram(
     f"{PREFIX}_http_request_latency_seconds", "Response time, by route template.", ["route"],
-    buckets=_LATENCY_BUCKETS,
+    buckets=LATENCY_BUCKETS,
 )  # fmt: skip
-GUARD_SCREENED = Counter(
-    f"{PREFIX}_guard_screened",
-    "Calls that the guard screened, by outcome (passed, blocked, held, unknown passed, unknown "
-    "refused; in observe mode what enforcing would have done) and action of the policy.",
-    ["outcome", "action"],
-)
-GUARD_REFUSED = Counter(
-    f"{PREFIX}_guard_refused",
-    "Calls and messages that the guard did not let pass unscreened, or in observe mode would not "
-    "have, by reason: malformed, invalid, method, unreadable, limit.",
-    ["reason"],
-)
-GUARD_LATENCY = Histogram(
-    f"{PREFIX}_guard_latency_seconds",
-    "Seconds by stage: screen (simulation and decision), forward (the node's answer).",
-    ["stage"],
-    buckets=_LATENCY_BUCKETS,
-)
-GUARD_MINED = Counter(
-    f"{PREFIX}_guard_mined",
-    "Screened transactions that were mined, by how that compares with the screening: same, "
-    "another action, another status, not comparable (no decision, or a bundle's).",
-    ["compared"],
-)
 
 # Resolving labels costs more than counting: children of fixed labels are resolved once.
 _KINDS = {kind: TRANSACTIONS.labels(kind) for kind in ("none", "normal", "anomalous", "invalid")}
@@ -229,7 +205,6 @@ _STAGES = {
 }
 _FOREST_LATENCY = PREDICTION_LATENCY.labels("isolation_forest")
 _FRAUD_LATENCY = PREDICTION_LATENCY.labels("fraud")
-_GUARD_SCREEN, _GUARD_FORWARD = (GUARD_LATENCY.labels(stage) for stage in ("screen", "forward"))
 
 _in_use_lock = threading.Lock()
 _in_use: dict[Gauge, tuple[str, ...]] = {}
@@ -419,27 +394,6 @@ def request_served(method: str, route: str, status: int, seconds: float) -> None
     """Count an HTTP request. `route` is the template (`/models/{name}`), never the path itself."""
     HTTP_REQUESTS.labels(method, route, str(status)).inc()
     HTTP_LATENCY.labels(route).observe(seconds)
-
-
-def guard_screened(outcome: str, action: str, seconds: float) -> None:
-    """Count a screened call; `action` is the name of the policy's action."""
-    GUARD_SCREENED.labels(outcome, action).inc()
-    _GUARD_SCREEN.observe(seconds)
-
-
-def guard_refused(reason: str) -> None:
-    """Count a call or a message that may not pass, for a reason other than its screening."""
-    GUARD_REFUSED.labels(reason).inc()
-
-
-def guard_forwarded(seconds: float) -> None:
-    """Observe how long the node took to begin its answer."""
-    _GUARD_FORWARD.observe(seconds)
-
-
-def guard_mined(compared: str) -> None:
-    """Count a mined transaction: same, another action, another status, not comparable."""
-    GUARD_MINED.labels(compared).inc()
 
 
 def _use(info: Gauge, labels: tuple[str, ...]) -> None:

@@ -16,7 +16,7 @@ from src.chain.clients.rpc import JsonRpcClient
 from src.chain.errors import NotFound, SourceError
 from src.chain.quantities import as_int
 from src.detection.records import Action
-from src.monitoring import metrics
+from src.monitoring import metrics, screening_metrics
 from src.service.decider import Decider
 from src.service.guard.decisions import Decided, Decisions
 from src.service.node import NodeReader
@@ -107,7 +107,7 @@ class Follower:
         reverted = as_int(receipt.get("status")) == 0
         action = self._mined_action(tx_hash)
         compared = _compared(decided, action, reverted=reverted)
-        metrics.guard_mined(compared)
+        screening_metrics.guard_mined(compared)
         self._decisions.mined(decided.id, action, reverted=reverted)
         if compared.startswith("another"):
             logger.warning(

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 
 from src.detection.records import Action
-from src.monitoring import metrics
+from src.monitoring import metrics, screening_metrics
 from src.service.guard import messages
 from src.service.guard.decisions import Decided, Decisions, Outcome
 from src.service.guard.messages import Call
@@ -96,7 +96,7 @@ class Gate:
         """
         problem = self._problem(call)
         if problem is not None:
-            metrics.guard_refused(call_kind(call))
+            screening_metrics.guard_refused(call_kind(call))
             return (problem if self.rules.enforce else None), ()
         if call.method not in SCREENED:
             return None, ()
@@ -105,7 +105,7 @@ class Gate:
             if len(before) + len(sent) > MAX_TRANSACTIONS:
                 raise Unreadable(f"more than {MAX_TRANSACTIONS} transactions in one message")
         except Unreadable as error:
-            metrics.guard_refused("unreadable")
+            screening_metrics.guard_refused("unreadable")
             text = messages.error(call, messages.INVALID_PARAMS, str(error))
             return (text if self.rules.enforce else None), ()
         decided = await self._decide(call, (*before, *sent), len(before), client)
@@ -174,7 +174,7 @@ class Gate:
     def _keep(self, decided: Decided) -> None:
         screening = decided.screening
         self._decisions.add(decided)
-        metrics.guard_screened(decided.outcome, screening.action.name, decided.seconds)
+        screening_metrics.guard_screened(decided.outcome, screening.action.name, decided.seconds)
         logger.info(
             "decision %s on %s of %s: %s, %s, %s",
             decided.id,

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from src.monitoring import metrics
+from src.monitoring import screening_metrics
 from src.service.guard import messages
 from src.service.guard.gate import Gate
 from src.service.guard.messages import Call, Malformed, Request
@@ -79,7 +79,7 @@ class Proxy:
         try:
             request = messages.read_request(body)
         except Malformed as error:
-            metrics.guard_refused("malformed")
+            screening_metrics.guard_refused("malformed")
             if not self._gate.rules.enforce:
                 return Plan(body)
             return Plan(None, {0: messages.error_of(None, error.code, str(error))})
@@ -108,7 +108,7 @@ class Proxy:
         return Plan(forward, own, request.calls, request.is_batch, sends)
 
     def _limited(self, request: Request) -> Plan:
-        metrics.guard_refused("limit")
+        screening_metrics.guard_refused("limit")
         own = {
             position: messages.error(call, messages.LIMIT_EXCEEDED, "too many requests")
             for position, call in enumerate(request.calls)

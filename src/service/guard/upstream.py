@@ -10,7 +10,7 @@ from urllib.parse import urlsplit, urlunsplit
 import aiohttp
 from aiohttp import ClientResponse, ClientWebSocketResponse
 
-from src.monitoring import metrics
+from src.monitoring import screening_metrics
 
 logger = logging.getLogger(__name__)
 
@@ -86,7 +86,7 @@ class Upstream:
         try:
             started = time.perf_counter()
             response = await self._post(body, passed, again=again)
-            metrics.guard_forwarded(time.perf_counter() - started)
+            screening_metrics.guard_forwarded(time.perf_counter() - started)
             async with response:
                 yield response
         except TimeoutError:

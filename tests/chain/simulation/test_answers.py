@@ -1,7 +1,7 @@
 """Answers in the shapes of the nodes, and answers that no honest node gives.
 
-The shapes are those of each node's release that has the method: Geth's as in the test vectors of
-execution-apis, Nethermind's, Reth's and Erigon's as their types serialise; Anvil's were recorded.
+Geth's shape follows the test vectors of execution-apis, Nethermind's its types, Reth's and Erigon's
+the specification: none was recorded from a running node. Anvil itself runs in `test_simulator.py`.
 """
 
 from typing import Any

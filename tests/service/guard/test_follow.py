@@ -9,7 +9,7 @@ import pytest
 
 from src.chain.clients.rpc import JsonRpcClient
 from src.detection.records import Action
-from src.monitoring import metrics
+from src.monitoring import screening_metrics
 from src.service.decider import Decider
 from src.service.embedded import embedded_node
 from src.service.guard.decisions import Decided, Decisions
@@ -30,7 +30,7 @@ def decided(
 
 
 def compared(kind: str) -> float:
-    value: float = metrics.GUARD_MINED.labels(kind)._value.get()
+    value: float = screening_metrics.GUARD_MINED.labels(kind)._value.get()
     return value
 
 
