@@ -138,6 +138,16 @@ def test_the_batch_analysis(client: Client) -> None:
     assert "after" in client.ask("detect_anomalies", body=wrong, status=400).detail
 
 
+def test_screening(client: Client) -> None:
+    """The demo's node replays a recording: it simulates nothing, which the answer says."""
+    call = {"from": "0x" + "a1" * 20, "to": "0x" + "b2" * 20, "input": "0x"}
+    body = client.body("ScreeningRequest", {"transactions": [call]})
+    answer = client.ask("screen_transactions", body=body)
+    assert (answer.action, answer.status) == ("REVIEW", "unknown")
+    assert answer.problem
+    assert client.ask("list_pending_screenings") == []
+
+
 def test_predictions_and_models(client: Client) -> None:
     inputs = client.body("PredictFraudInputs", CARD | {"V1": 9.0})
     assert client.ask("predict_fraud", body=inputs).prediction == 1
