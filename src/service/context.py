@@ -123,7 +123,7 @@ class Service:
                 of_fraud = FraudDriftCheck(fraud, seconds)
                 opening.enter_context(Periodic("fraud-drift", LOOK_SECONDS, of_fraud.check_if_due))
             analyst = Analyst(database, node, decider.lookups, settings, common.chain_id)
-            runner = JobRunner(database, analyst)
+            runner = JobRunner(database, analyst, common.chain_id)
             runner.start()
             opening.callback(runner.stop)
             health = NodeHealth(node)

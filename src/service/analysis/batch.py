@@ -115,7 +115,7 @@ class Analyst:
         """
         if request_uses_model:
             with self._database.reading() as connection:
-                if latest_model(connection) is None:
+                if latest_model(connection, self._chain_id) is None:
                     raise Problem(404, NO_MODEL)
 
     def blocks_of_interval(self, seconds: int) -> int:
@@ -311,7 +311,7 @@ class Analyst:
 
     def _latest(self) -> tuple[int, RegisteredModel, TrainedForest]:
         with self._database.reading() as connection:
-            latest = latest_model(connection)
+            latest = latest_model(connection, self._chain_id)
         if latest is None:
             raise Problem(404, NO_MODEL)
         model, content = latest

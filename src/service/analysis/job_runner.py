@@ -28,11 +28,13 @@ class JobRunner:
     Args:
         database: holds the queue.
         analyst: runs the analyses.
+        chain_id: of the jobs to run.
     """
 
-    def __init__(self, database: Database, analyst: Analyst) -> None:
+    def __init__(self, database: Database, analyst: Analyst, chain_id: int) -> None:
         self._database = database
         self._analyst = analyst
+        self._chain_id = chain_id
         self._worker = f"{socket.gethostname()[:24]}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self._running = Periodic("jobs", _POLL_SECONDS, self._work_off)
 
@@ -57,7 +59,7 @@ class JobRunner:
             if not jobs.count_active_jobs(connection):
                 return None
         with self._database.writing() as connection:
-            return jobs.claim_job(connection, self._worker, time.time())
+            return jobs.claim_job(connection, self._worker, self._chain_id, time.time())
 
     def _work(self, job: jobs.Job) -> None:
         logger.info("job %s: %s", job.id, job.request)

@@ -173,7 +173,9 @@ def list_jobs(
     """Waiting, running and finished jobs; `X-Total-Count` is their number, `Link` the next page."""
     after = tuple(decode_cursor(cursor, float, str, offset=offset)) if cursor else None
     with service.database.reading() as connection:
-        found, total = jobs.list_jobs(connection, limit=limit + 1, offset=offset, after=after)
+        found, total = jobs.list_jobs(
+            connection, service.chain_id, limit=limit + 1, offset=offset, after=after
+        )
     following = {}
     if len(found) > limit:
         found.pop()
@@ -291,7 +293,8 @@ def _enqueue(wanted: RangeRequest, service: Service) -> JobView:
     with service.database.writing() as connection:
         if jobs.count_active_jobs(connection) >= service.settings.max_jobs:
             raise Problem(503, "Too many jobs are waiting.", headers={"Retry-After": "30"})
-        jobs.add_job(connection, identity, wanted.as_json(), wanted.total, time.time())
+        chain_id, total = service.chain_id, wanted.total
+        jobs.add_job(connection, identity, chain_id, wanted.as_json(), total, time.time())
         job = jobs.find_job(connection, identity)
     assert job is not None  # noqa: S101  added just above
     service.runner.wake()

@@ -7,7 +7,7 @@ for a limited number of attempts, since the job itself may be what kills the wor
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from sqlalchemy import Connection, Row, and_, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, func, insert, or_, select, update
 
 from src.service.database.tables import jobs
 
@@ -53,11 +53,14 @@ class Job:
         return self.status in ACTIVE
 
 
-def add_job(connection: Connection, identity: str, request: Json, total: int, now: float) -> None:
-    """Append a job to the queue."""
+def add_job(
+    connection: Connection, identity: str, chain_id: int, request: Json, total: int, now: float
+) -> None:
+    """Append a job on blocks of that chain to the queue."""
     connection.execute(
         insert(jobs).values(
             id=identity,
+            chain_id=chain_id,
             request=request,
             status="queued",
             done=0,
@@ -82,18 +85,20 @@ def find_job(connection: Connection, identity: str) -> Job | None:
 
 def list_jobs(
     connection: Connection,
+    chain_id: int,
     *,
     limit: int = 50,
     offset: int = 0,
     after: tuple[float, str] | None = None,
 ) -> tuple[list[Job], int]:
-    """A page of jobs, newest first, and the total number.
+    """A page of the chain's jobs, newest first, and their total number.
 
     The page begins after `offset` jobs, or after the one with this creation time and id.
     """
-    total = connection.execute(select(func.count()).select_from(jobs)).scalar_one()
+    ours = _of_chain(chain_id)
+    total = connection.execute(select(func.count()).select_from(jobs).where(ours)).scalar_one()
     order = jobs.c.created_at.desc(), jobs.c.id
-    page = select(jobs).order_by(*order).limit(limit).offset(offset)
+    page = select(jobs).where(ours).order_by(*order).limit(limit).offset(offset)
     if after is not None:
         created_at, identity = after
         same_time = and_(jobs.c.created_at == created_at, jobs.c.id > identity)
@@ -101,12 +106,12 @@ def list_jobs(
     return [_job(row) for row in connection.execute(page)], total
 
 
-def claim_job(connection: Connection, worker: str, now: float) -> Job | None:
-    """Claim the oldest job that is queued or whose worker died; None if there is none."""
+def claim_job(connection: Connection, worker: str, chain_id: int, now: float) -> Job | None:
+    """Claim the chain's oldest job that is queued or whose worker died; None if there is none."""
     dead = and_(jobs.c.status == "running", jobs.c.alive_at < now - DEAD_AFTER_SECONDS)
     row = connection.execute(
         select(jobs)
-        .where(or_(jobs.c.status == "queued", dead))
+        .where(or_(jobs.c.status == "queued", dead), _of_chain(chain_id))
         .order_by(jobs.c.created_at, jobs.c.id)
         .limit(1)
         .with_for_update(skip_locked=True)
@@ -195,6 +200,10 @@ def cancel_job(connection: Connection, identity: str, now: float) -> Job | None:
         .values(cancel_requested=True)
     )
     return find_job(connection, identity)
+
+
+def _of_chain(chain_id: int) -> ColumnElement[bool]:
+    return or_(jobs.c.chain_id == chain_id, jobs.c.chain_id.is_(None))
 
 
 def _finish_unclaimed(connection: Connection, row: Row[Any], now: float) -> None:

@@ -78,9 +78,11 @@ def list_models(
     return [_model(row) for row in connection.execute(newest)], total
 
 
-def latest_model(connection: Connection) -> tuple[RegisteredModel, bytes] | None:
-    """The newest model and its content, or None if none was trained yet."""
-    row = connection.execute(select(models).order_by(models.c.id.desc()).limit(1)).first()
+def latest_model(connection: Connection, chain_id: int) -> tuple[RegisteredModel, bytes] | None:
+    """The chain's newest model and its content, or None if none was trained on it yet."""
+    newest = select(models).order_by(models.c.id.desc()).limit(1)
+    ours = models.c.training["chain_id"].as_integer() == chain_id
+    row = connection.execute(newest.where(ours)).first()
     return None if row is None else (_model(row), row.content)
 
 

@@ -254,6 +254,7 @@ jobs = Table(
     "jobs",
     metadata,
     Column("id", String(32), primary_key=True),
+    Column("chain_id", BigInteger),  # null for a job of an earlier version: any service's
     Column("request", JSON, nullable=False),
     Column("status", String(16), nullable=False),
     Column("done", Integer, nullable=False),  # blocks

@@ -88,7 +88,7 @@ def read(
     }
     with service.database.reading() as connection:
         analyses = latest_analyses(connection, _EARLIER)
-        jobs, _ = list_jobs(connection, limit=_EARLIER)
+        jobs, _ = list_jobs(connection, service.chain_id, limit=_EARLIER)
         has_model = any(True for one in analyses if one.chain_id == service.chain_id)
     return {
         "head": head,

@@ -6,14 +6,26 @@ from src.service.database import (
 from src.service.database.engine import Database
 
 
-def add_job(database: Database, identity: str = "j1") -> None:
+def add_job(database: Database, identity: str = "j1", chain_id: int = 1) -> None:
     with database.writing() as connection:
-        jobs.add_job(connection, identity, {"start_block": 1}, total=10, now=1.0)
+        jobs.add_job(connection, identity, chain_id, {"start_block": 1}, total=10, now=1.0)
 
 
-def claim(database: Database, worker: str, now: float = 2.0) -> jobs.Job | None:
+def claim(database: Database, worker: str, now: float = 2.0, chain_id: int = 1) -> jobs.Job | None:
     with database.writing() as connection:
-        return jobs.claim_job(connection, worker, now)
+        return jobs.claim_job(connection, worker, chain_id, now)
+
+
+def test_a_worker_takes_and_lists_only_jobs_of_its_chain(database: Database) -> None:
+    add_job(database, "on base", 8453)
+    add_job(database, "on mainnet", 1)
+    claimed = claim(database, "one")
+    assert claimed is not None
+    assert claimed.id == "on mainnet"
+    assert claim(database, "one") is None
+    with database.reading() as connection:
+        listed, total = jobs.list_jobs(connection, 8453)
+    assert ([job.id for job in listed], total) == (["on base"], 1)
 
 
 def test_one_worker_has_a_job_until_it_is_done(database: Database) -> None:

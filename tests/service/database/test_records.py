@@ -193,7 +193,9 @@ def test_the_overview_counts_what_is_in_the_chain(database: Database) -> None:
     assert found.top_senders == [statistics.Count(ALICE, ALICE, 1)]
 
 
-def test_two_trainings_at_the_same_moment_are_two_models(database: Database) -> None:
+def test_the_latest_model_is_the_chains_own_also_of_two_of_the_same_moment(
+    database: Database,
+) -> None:
     with database.writing() as connection:
         ids = [
             registry.register_model(
@@ -202,17 +204,19 @@ def test_two_trainings_at_the_same_moment_are_two_models(database: Database) -> 
                 sha256=content.hex(),
                 inputs=["value"],
                 offset=-0.5,
-                training={},
+                training={"chain_id": chain_id},
                 now=7.0,
             )
-            for content in (b"a", b"b")
+            for content, chain_id in ((b"a", 1), (b"b", 1), (b"c", 56))
         ]
-        latest = registry.latest_model(connection)
+        latest = registry.latest_model(connection, 1)
+        none = registry.latest_model(connection, 10)
         listed_models, total = registry.list_models(connection)
     assert latest is not None
     assert latest[1] == b"b"
+    assert none is None
     assert [one.id for one in listed_models] == ids[::-1]
-    assert total == 2
+    assert total == 3
 
 
 def test_an_analysis_stored_twice_stands_once(database: Database) -> None:
