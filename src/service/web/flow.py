@@ -253,22 +253,22 @@ def _placed(
     passes a row. Each edge leads down from the account that appears first; arrows that lead up take
     the same way.
     """
-    edges = []
-    for label, (upper, lower) in enumerate(pairs, start=count):
-        edges.append((upper, label))
-        if upper != lower:
-            edges.append((label, lower))
     places = _Places({}, {}, {})
-    parts = (
-        from_edges(edges, vertex_spacing=1, dummy_vertices=True, dummy_size=_BEND) if edges else []
-    )
     left, height, added = _MARGIN + column / 2, 0.0, count + len(pairs)
     # The parts of the graph are side by side, in the order of their first accounts.
-    for vertices, width, depth, links in sorted(parts, key=lambda part: min(part[0])):
+    for edges in _parts(count, pairs):
+        # One part at a time, and numbered from 0: the library's own vertices are numbered after
+        # those of their part, also where these are the numbers of another part's.
+        own = list(dict.fromkeys(vertex for edge in edges for vertex in edge))
+        number = {vertex: position for position, vertex in enumerate(own)}
+        [(vertices, width, depth, links)] = from_edges(
+            [(number[over], number[under]) for over, under in edges],
+            vertex_spacing=1, dummy_vertices=True, dummy_size=_BEND,
+        )  # fmt: skip
         start = min(x for _, (x, _) in vertices)
 
-        def key(vertex: int | str, base: int = added) -> int:
-            return int(vertex) + (0 if int(vertex) < count + len(pairs) else base)
+        def key(vertex: int | str, own: list[int] = own, base: int = added) -> int:
+            return own[int(vertex)] if int(vertex) < len(own) else int(vertex) + base
 
         for vertex, (x, y) in vertices:
             places.middle[key(vertex)] = (
@@ -284,6 +284,25 @@ def _placed(
         left += (width + 1) * column
         height = max(height, (depth + 1) * row - _BETWEEN_ROWS)
     return places, left - column / 2 + _MARGIN, height + 2 * _MARGIN
+
+
+def _parts(count: int, pairs: Sequence[tuple[int, int]]) -> list[list[tuple[int, int]]]:
+    """The edges of each connected part of the graph, from the boxes over the pairs' labels."""
+    first = list(range(count))  # an earlier box of the same part, or the box itself
+
+    def root(box: int) -> int:
+        return box if first[box] == box else root(first[box])
+
+    for pair in pairs:
+        one, other = sorted(map(root, pair))
+        first[other] = one
+    parts: dict[int, list[tuple[int, int]]] = {}
+    for label, (upper, lower) in enumerate(pairs, start=count):
+        edges = parts.setdefault(root(upper), [])
+        edges.append((upper, label))
+        if upper != lower:
+            edges.append((label, lower))
+    return [parts[box] for box in sorted(parts)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,6 +96,20 @@ def test_an_arrow_leads_from_its_payer_to_its_payee(some: list[Transfer]) -> Non
             assert round(numbers[-1], 1) in (round(payee.y, 1), round(payee.y + payee.height, 1))
 
 
+def test_parts_of_the_graph_do_not_mix_up_what_the_layout_adds() -> None:
+    """An arrow past a row in one part, and other parts: this once looped for ever."""
+    pairs = (
+        (1, 1), (3, 7), (12, 3), (4, 6), (2, 4), (3, 2), (2, 8), (12, 7), (4, 6), (9, 9), (12, 5),
+        (2, 5),
+    )  # fmt: skip
+    some = [
+        Transfer(A, ADDRESSES[payer], ADDRESSES[payee], 1, index)
+        for index, (payer, payee) in enumerate(pairs)
+    ]
+    flow = drawn(some, sender=ADDRESSES[0], to=ADDRESSES[1])
+    assert sorted(n for arrow in flow.arrows for n in arrow.steps) == list(range(1, 13))
+
+
 def test_money_runs_downwards_from_the_first_payer() -> None:
     chain = [Transfer(A, A, B, 1, 0), Transfer(A, B, C, 1, 1), Transfer(A, C, A, 1, 2)]
     y = {box.accounts[0]: box.y for box in drawn(chain).boxes}
