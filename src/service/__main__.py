@@ -8,6 +8,7 @@ import argparse
 import sys
 
 from src import cli
+from src.service.settings import MAX_WORKERS
 
 _EPILOG = """\
 Without a node (JSON_RPC_URL) it serves recorded blocks of a local chain as demo data. Options
@@ -36,7 +37,9 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = cli.parser("serve", "The analysis service: API, web pages, database.", _EPILOG)
     parser.add_argument("--host", help="address to listen on (127.0.0.1)")
     parser.add_argument("--port", type=cli.port, metavar="N", help="port (8080)")
-    parser.add_argument("--workers", type=cli.whole(1), metavar="N", help="processes (2)")
+    parser.add_argument(
+        "--workers", type=cli.whole(1, MAX_WORKERS), metavar="N", help="processes (2)"
+    )
     parser.add_argument(
         "--check", action="store_true", help="check settings, database, model and policy, and exit"
     )

@@ -51,7 +51,8 @@ def test_a_verdict_leads_to_a_new_model_on_the_page(
     with TestClient(create_app(settings, common_settings()), base_url=BASE_URL) as client:
         assert "Version 11, LogisticRegression" in client.get("/ui/models").text
         client.post(f"/transactions/{THEFT}/decision").raise_for_status()
-        alert = client.get("/alerts", params={"tx_hash": THEFT}).json()[0]["id"]
+        alerts = client.get("/alerts", params={"action": "BLOCK"}).json()
+        alert = next(one["id"] for one in alerts if one["transaction_hash"] == THEFT)
         page = client.get("/ui/alerts").text
         (token, *_) = re.findall(r'name="csrf" value="([^"]+)"', page)
         said = client.post(f"/ui/alerts/{alert}/feedback", data={"verdict": "true", "csrf": token})
