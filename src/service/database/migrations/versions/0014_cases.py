@@ -1,5 +1,9 @@
-"""An index that has what cases are grouped and sorted by."""
+"""An index that has what cases are grouped and sorted by, and the chain of a job.
 
+Services of several chains may share a database.
+"""
+
+import sqlalchemy as sa
 from alembic import op
 
 revision = "0014"
@@ -12,8 +16,10 @@ _NAME = f"ix_alerts_{'_'.join(_COLUMNS)}"
 def upgrade() -> None:
     """Apply."""
     op.create_index(op.f(_NAME), "alerts", _COLUMNS)
+    op.add_column("jobs", sa.Column("chain_id", sa.BigInteger()))
 
 
 def downgrade() -> None:
     """Take back."""
+    op.drop_column("jobs", "chain_id")
     op.drop_index(op.f(_NAME), "alerts")
