@@ -7,7 +7,8 @@
 //   node scripts/run.mjs [--needs LAYER] COMMAND [ARG..]   set up if needed, then run COMMAND
 //
 // LAYER  which Python packages: runtime (the bot, the default), service (also the service and the
-//        operator's tools) or dev (all that a contributor needs); the last one given counts
+//        operator's tools) or dev (all that a contributor needs); the last one given counts.
+//        `--service-for OPTION` before COMMAND means service where ARG has that option
 //
 // Environment: PYTHON  the interpreter to create .venv with (default: the one that .venv has, else
 //              the newest of 3.13 to 3.11)
@@ -22,11 +23,17 @@ function fail(text, code = 1) {
 
 function parse(args) {
   let layer = "runtime";
+  let serviceFor;
   while (args[0]?.startsWith("-")) {
     const [option, value] = args.splice(0, 2);
+    if (option === "--service-for") {
+      serviceFor = value;
+      continue;
+    }
     if (option !== "--needs" || !LAYERS.includes(value)) fail(`usage: [--needs ${LAYERS.join("|")}] [COMMAND [ARG ...]]`, 2);
     layer = value;
   }
+  if (serviceFor !== undefined && args.includes(serviceFor)) layer = "service";
   return { layer, command: args[0], args: args.slice(1) };
 }
 
