@@ -24,6 +24,14 @@ def test_a_command_that_needs_more_adds_to_what_is_there(project: Project) -> No
     assert project.log() == []
 
 
+def test_an_option_of_the_command_may_need_more(project: Project) -> None:
+    project.run("--service-for", "--guard", "echo", "--json")
+    assert "pip requirements/service.txt" not in project.log()
+    ran = project.run("--service-for", "--guard", "echo", "--guard")
+    assert ran[1].endswith("--guard\n")
+    assert project.log() == ["pip requirements/service.txt"]
+
+
 def test_a_setup_with_nothing_to_do_says_so(project: Project) -> None:
     project.run("--needs", "service")
     assert project.run("--needs", "runtime") == (
