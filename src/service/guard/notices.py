@@ -3,25 +3,17 @@
 They are queued in memory, so a restart loses those not yet delivered; the log has each decision.
 """
 
-import logging
-import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from src.chain.networks import described
 from src.detection.records import Action
-from src.monitoring import metrics
-from src.monitoring.periodic import Periodic
 from src.service.guard.decisions import Decided
 from src.service.watch.notify import Channel
+from src.service.watch.outbox import Outbox
 
-logger = logging.getLogger(__name__)
-
-_MAX_QUEUED: Final = 1_000
-_MAX_ATTEMPTS: Final = 5
 _FIRST_PAUSE: Final = 5.0
 _POLL_SECONDS: Final = 1.0
 
@@ -97,16 +89,8 @@ class Notice:
         return outcome if self.decided.enforced else f"observed, would be {outcome}"
 
 
-@dataclass(slots=True)
-class _Queued:
-    notice: Notice
-    channel: Channel
-    due: float
-    attempts: int = 0
-
-
-class Notices:
-    """Sends notices in a background thread.
+class Notices(Outbox[Notice]):
+    """Sends notices of decisions in a background thread.
 
     Args:
         channels: the receivers.
@@ -124,45 +108,14 @@ class Notices:
         public_url: str | None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._channels = channels
+        super().__init__(
+            "notices", channels, poll_seconds=_POLL_SECONDS, first_pause=_FIRST_PAUSE, clock=clock
+        )
         self._chain_id = chain_id
         self._lowest = lowest
         self._public_url = public_url
-        self._clock = clock
-        self._queue: deque[_Queued] = deque(maxlen=_MAX_QUEUED)
-        self._lock = threading.Lock()
-        self.sending = Periodic("notices", _POLL_SECONDS, self.send_due)
 
     def add(self, decided: Decided) -> None:
         """Queue a decision's notice, if it is to be told."""
-        if decided.screening.action < self._lowest:
-            return
-        notice = Notice(decided, self._chain_id, self._public_url)
-        with self._lock:
-            self._queue.extend(_Queued(notice, channel, 0.0) for channel in self._channels)
-
-    def send_due(self) -> None:
-        """Send what is due, each to each receiver until it is delivered or given up."""
-        with self._lock:
-            queued, now = list(self._queue), self._clock()
-            self._queue.clear()
-        for one in queued:
-            waits = one.due > now or self.sending.stopping.is_set()
-            if waits or not self._send(one):
-                with self._lock:
-                    self._queue.append(one)
-
-    def _send(self, one: _Queued) -> bool:
-        """Whether the notice is done with."""
-        try:
-            failure = one.channel.send(one.notice)
-        # A channel's library may raise anything; the queue must continue.
-        except Exception as error:  # noqa: BLE001
-            failure = type(error).__name__
-        if failure is None:
-            return True
-        metrics.error_occurred("NotificationFailed")
-        logger.warning("notification to %s failed: %s", one.channel.name, failure)
-        one.attempts += 1
-        one.due = self._clock() + _FIRST_PAUSE * 2**one.attempts
-        return one.attempts >= _MAX_ATTEMPTS
+        if decided.screening.action >= self._lowest:
+            self.put(Notice(decided, self._chain_id, self._public_url))

@@ -4,27 +4,19 @@ They are queued in memory. One that is lost or does not arrive in time is no har
 transaction is mined, whoever was not told early is told as usual.
 """
 
-import logging
-import threading
 import time
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from src.chain.networks import described
 from src.detection.records import Action
-from src.monitoring import metrics
-from src.monitoring.periodic import Periodic
 from src.service.database.engine import Database
 from src.service.database.screenings import NewScreening, find_screening, note_told
 from src.service.watch.notify import Channel
+from src.service.watch.outbox import Outbox
 
-logger = logging.getLogger(__name__)
-
-_MAX_QUEUED: Final = 1_000
-_MAX_ATTEMPTS: Final = 5
-_PAUSE_SECONDS: Final = 2.0
+_FIRST_PAUSE: Final = 2.0
 _POLL_SECONDS: Final = 0.25
 
 
@@ -79,78 +71,38 @@ class EarlyAlert:
         }
 
 
-@dataclass(slots=True)
-class _Queued:
-    alert: EarlyAlert
-    channel: Channel
-    due: float = 0.0
-    attempts: int = 0
-
-
-class EarlyAlerts:
-    """Sends early alerts in a background thread, as a context manager.
+class EarlyAlerts(Outbox[EarlyAlert]):
+    """Sends early alerts in a background thread.
 
     Args:
         database: keeps who was told.
         channels: the receivers.
         lowest: the lowest action that is told.
-        clock: Unix seconds.
     """
 
-    def __init__(
-        self,
-        database: Database,
-        channels: Sequence[Channel],
-        lowest: Action,
-        clock: Callable[[], float] = time.time,
-    ) -> None:
+    def __init__(self, database: Database, channels: Sequence[Channel], lowest: Action) -> None:
+        super().__init__(
+            "early alerts", channels, poll_seconds=_POLL_SECONDS, first_pause=_FIRST_PAUSE
+        )
         self._database = database
-        self._channels = channels
         self._lowest = lowest
-        self._clock = clock
-        self._queue: deque[_Queued] = deque(maxlen=_MAX_QUEUED)
-        self._lock = threading.Lock()
-        self.sending = Periodic("early alerts", _POLL_SECONDS, self.send_due)
 
     def add(self, screening: NewScreening) -> None:
         """Queue the alert of a screening whose action is known and to be told."""
-        if screening.status != "success" or screening.action < self._lowest:
-            return
-        alert = EarlyAlert(screening)
-        with self._lock:
-            self._queue.extend(_Queued(alert, channel) for channel in self._channels)
+        if screening.status == "success" and screening.action >= self._lowest:
+            self.put(EarlyAlert(screening))
 
-    def send_due(self) -> None:
-        """Send what is due, each to each receiver until it arrives or is given up."""
-        with self._lock:
-            queued = list(self._queue)
-            self._queue.clear()
-        for one in queued:
-            if one.due > self._clock() or self.sending.stopping.is_set() or not self._send(one):
-                with self._lock:
-                    self._queue.append(one)
-
-    def _send(self, one: _Queued) -> bool:
-        """Whether the alert is done with."""
-        screening = one.alert.screening
+    def _is_wanted(self, notice: EarlyAlert) -> bool:
+        """Not once it is mined: then the alert of the mined transaction is told."""
+        screening = notice.screening
         with self._database.reading() as connection:
             stored = find_screening(connection, screening.chain_id, screening.tx_hash)
-        if stored is None or stored.uuid != screening.uuid or stored.state != "pending":
-            return True  # mined meanwhile: the alert of the mined transaction is told
-        try:
-            failure = one.channel.send(one.alert)
-        # A channel's library may raise anything; the queue must continue.
-        except Exception as error:  # noqa: BLE001
-            failure = type(error).__name__
-        if failure is None:
-            with self._database.writing() as connection:
-                now = find_screening(connection, screening.chain_id, screening.tx_hash)
-                if now is not None:
-                    told = now.told | {one.channel.name: self._clock()}
-                    note_told(connection, now.chain_id, now.tx_hash, told)
-            return True
-        metrics.error_occurred("NotificationFailed")
-        logger.warning("early alert to %s failed: %s", one.channel.name, failure)
-        one.attempts += 1
-        one.due = self._clock() + _PAUSE_SECONDS
-        return one.attempts >= _MAX_ATTEMPTS
+        return stored is not None and stored.uuid == screening.uuid and stored.state == "pending"
+
+    def _delivered(self, notice: EarlyAlert, channel: Channel) -> None:
+        screening = notice.screening
+        with self._database.writing() as connection:
+            now = find_screening(connection, screening.chain_id, screening.tx_hash)
+            if now is not None:
+                told = now.told | {channel.name: time.time()}
+                note_told(connection, now.chain_id, now.tx_hash, told)

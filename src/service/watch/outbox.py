@@ -1,0 +1,104 @@
+"""Notifications queued in memory: those that are worth nothing after a restart.
+
+What must not be lost is queued in the database instead; see `service.watch.notify`.
+"""
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, Generic, TypeVar
+
+from src.monitoring import metrics
+from src.monitoring.periodic import Periodic
+from src.service.watch.notify import Channel, Notice
+
+MAX_ATTEMPTS: Final = 5
+
+_MAX_QUEUED: Final = 1_000
+
+logger = logging.getLogger(__name__)
+
+N = TypeVar("N", bound=Notice)
+
+
+@dataclass(slots=True)
+class _Queued(Generic[N]):
+    notice: N
+    channel: Channel
+    due: float = 0.0
+    attempts: int = 0
+
+
+class Outbox(Generic[N]):
+    """Sends notices in a background thread, until each is delivered or given up.
+
+    Args:
+        name: of the thread.
+        channels: the receivers.
+        poll_seconds: between two looks at the queue.
+        first_pause: seconds before the second attempt; doubled for each further attempt.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        channels: Sequence[Channel],
+        *,
+        poll_seconds: float,
+        first_pause: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._channels = channels
+        self._first_pause = first_pause
+        self._clock = clock
+        self._queue: deque[_Queued[N]] = deque(maxlen=_MAX_QUEUED)
+        self._lock = threading.Lock()
+        self.sending = Periodic(name, poll_seconds, self.send_due)
+
+    def put(self, notice: N) -> None:
+        """Queue a notice for every receiver."""
+        with self._lock:
+            self._queue.extend(_Queued(notice, channel) for channel in self._channels)
+
+    def send_due(self) -> None:
+        """Send what is due."""
+        with self._lock:
+            queued, now = list(self._queue), self._clock()
+            self._queue.clear()
+        for one in queued:
+            waits = one.due > now or self.sending.stopping.is_set()
+            if waits or not self._send(one):
+                with self._lock:
+                    self._queue.append(one)
+
+    def _send(self, one: _Queued[N]) -> bool:
+        """Whether the notice is done with."""
+        if not self._is_wanted(one.notice):
+            return True
+        try:
+            failure = one.channel.send(one.notice)
+        # A channel's library may raise anything; the queue must continue.
+        except Exception as error:  # noqa: BLE001
+            failure = type(error).__name__
+        if failure is None:
+            metrics.notified("delivered")
+            self._delivered(one.notice, one.channel)
+            return True
+        one.due = self._clock() + self._first_pause * 2**one.attempts
+        one.attempts += 1
+        is_last = one.attempts >= MAX_ATTEMPTS
+        metrics.notified("given_up" if is_last else "failed")
+        metrics.error_occurred("NotificationFailed")
+        logger.warning("notification to %s failed: %s", one.channel.name, failure)
+        return is_last
+
+    def _is_wanted(self, _notice: N) -> bool:
+        """Whether a notice is still to be sent."""
+        return True
+
+    def _delivered(self, _notice: N, _channel: Channel) -> None:
+        """Called after a delivery."""
