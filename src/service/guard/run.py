@@ -9,8 +9,6 @@ from contextlib import ExitStack, asynccontextmanager, closing
 from dataclasses import replace
 from typing import Final
 
-import uvicorn
-
 from src import cli
 from src.chain.clients.rpc import JsonRpcClient
 from src.chain.errors import SourceError
@@ -30,6 +28,7 @@ from src.service.guard.proxy import Proxy
 from src.service.guard.upstream import Upstream
 from src.service.http.guard import Guard
 from src.service.http.security import ClientLimits
+from src.service.http.server import run_uvicorn, shown_host
 from src.service.model_refresh import FraudModel
 from src.service.screening.screener import Screener
 from src.service.settings import ServiceSettings, load_common_settings, load_service_settings
@@ -39,8 +38,6 @@ from src.utils.logger import log_to_stderr
 from src.variables import SettingsError
 
 _CONNECTIONS: Final = 10_000
-_KEEP_ALIVE_SECONDS: Final = 30
-_SHUTDOWN_SECONDS: Final = 20
 # The default is a scan node's limit; the guard has a node of its own.
 _REQUESTS_PER_SECOND: Final = 2_000
 
@@ -149,31 +146,20 @@ def _serve(app: GuardApp, settings: ServiceSettings) -> int:
     # own would end the process before everything is closed.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda _number, _frame: None)
-    try:
-        uvicorn.run(
-            app,
-            host=settings.host,
-            port=settings.port,
-            http="src.service.http.protocol:BoundedProtocol",
-            ws="websockets-sansio",
-            ws_max_size=settings.max_body_bytes,
-            ws_per_message_deflate=False,
-            access_log=False,
-            log_level="warning",
-            server_header=False,
-            timeout_keep_alive=_KEEP_ALIVE_SECONDS,
-            timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
-            limit_concurrency=_CONNECTIONS,
-        )
-    except SystemExit as stop:
-        return stop.code if isinstance(stop.code, int) else 1
-    return 0
+    return run_uvicorn(
+        app,
+        settings,
+        connections=_CONNECTIONS,
+        ws="websockets-sansio",
+        ws_max_size=settings.max_body_bytes,
+        ws_per_message_deflate=False,
+    )
 
 
 def _announce(settings: ServiceSettings, rules: Rules) -> None:
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    address = f"http://{shown_host(settings)}:{settings.port}"
     mode = "Enforcing" if rules.enforce else "Observing"
     sys.stderr.write(
-        f"{mode} at http://{host}:{settings.port} (JSON-RPC over HTTP and WebSocket)."
-        f" Decisions: http://{host}:{settings.port}/ui/decisions\n"
+        f"{mode} at {address} (JSON-RPC over HTTP and WebSocket)."
+        f" Decisions: {address}/ui/decisions\n"
     )

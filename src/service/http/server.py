@@ -6,6 +6,7 @@ import signal
 import sys
 import tempfile
 from contextlib import closing
+from typing import Any
 
 import uvicorn
 
@@ -61,33 +62,50 @@ def _serve(settings: ServiceSettings, database: Database) -> int:
             return
 
     with Periodic("database", _LOOK_SECONDS, look):
-        code = _run(settings)
+        code = run_uvicorn(
+            "src.service.app:create_app",
+            settings,
+            factory=True,
+            workers=settings.workers,
+            ws="none",
+        )
     if lost:
         sys.stderr.write(f"serve: {lost[0]}\n")
         return 1
     return code
 
 
-def _run(settings: ServiceSettings) -> int:
+def run_uvicorn(
+    app: Any, settings: ServiceSettings, *, connections: int = _CONNECTIONS, **options: Any
+) -> int:
+    """Serve an application with the limits of the settings until stopped; returns the exit code.
+
+    `app` and `options` are those of `uvicorn.run`; `connections` is the most at a time.
+    """
     try:
         uvicorn.run(
-            "src.service.app:create_app",
-            factory=True,
+            app,
             host=settings.host,
             port=settings.port,
-            workers=settings.workers,
             http="src.service.http.protocol:BoundedProtocol",
-            ws="none",
             access_log=False,
             log_level="warning",
             server_header=False,
             timeout_keep_alive=_KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
-            limit_concurrency=_CONNECTIONS,
+            limit_concurrency=connections,
+            **options,
         )
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else 1
     return 0
+
+
+def shown_host(settings: ServiceSettings) -> str:
+    """The host as in a URL that people can open."""
+    if settings.host in {"0.0.0.0", "::"}:  # noqa: S104
+        return "localhost"
+    return f"[{settings.host}]" if ":" in settings.host else settings.host
 
 
 def _prepare(settings: ServiceSettings, *, check_all: bool) -> None:
@@ -104,14 +122,10 @@ def _prepare(settings: ServiceSettings, *, check_all: bool) -> None:
 
 
 def _announce(settings: ServiceSettings) -> None:
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    shown = "localhost" if settings.host in {"0.0.0.0", "::"} else host  # noqa: S104
+    address = f"http://{shown_host(settings)}:{settings.port}"
     demo = (
         ""
         if load_common_settings().json_rpc_url
         else " (demo data; set JSON_RPC_URL for a real chain)"
     )
-    sys.stderr.write(
-        f"Serving http://{shown}:{settings.port}{demo}, {settings.workers} workers."
-        f" API: http://{shown}:{settings.port}/docs\n"
-    )
+    sys.stderr.write(f"Serving {address}{demo}, {settings.workers} workers. API: {address}/docs\n")
