@@ -26,7 +26,7 @@ from src.service.api.common import (
     time_of,
     transaction_link,
 )
-from src.service.api.paging import PAGED, Cursor, decode_cursor, encode_cursor, page_headers
+from src.service.api.paging import PAGED, Cursor, decode_cursor, page_of
 from src.service.api.route import ApiRoute
 from src.service.context import Service
 from src.service.database.alerts import (
@@ -206,12 +206,11 @@ def list_alerts(
             offset=offset,
             after=_place(cursor, sort, order, offset),
         )
-    following = {}
-    if len(found) > limit:
-        found.pop()
-        following["cursor"] = encode_cursor(sort, order, *place_of(found[-1], sort))
-    response.headers.update(page_headers(request, total, **following))
-    return [_view(alert, details=details) for alert in found]
+    page = page_of(
+        request, response, found, total, limit,
+        lambda alert: [sort, order, *place_of(alert, sort)],
+    )  # fmt: skip
+    return [_view(alert, details=details) for alert in page]
 
 
 @router.get("/alerts/{alert}", summary="One alert", responses=responses(404))

@@ -22,7 +22,7 @@ from src.service.api.common import (
     time_of,
     transaction_link,
 )
-from src.service.api.paging import PAGED, Cursor, decode_cursor, encode_cursor, page_headers
+from src.service.api.paging import PAGED, Cursor, decode_cursor, page_headers, page_of
 from src.service.api.route import ApiRoute
 from src.service.context import Service
 from src.service.database import jobs
@@ -176,12 +176,8 @@ def list_jobs(
         found, total = jobs.list_jobs(
             connection, service.chain_id, limit=limit + 1, offset=offset, after=after
         )
-    following = {}
-    if len(found) > limit:
-        found.pop()
-        following["cursor"] = encode_cursor(found[-1].created_at, found[-1].id)
-    response.headers.update(page_headers(request, total, **following))
-    return [_view(job) for job in found]
+    page = page_of(request, response, found, total, limit, lambda job: [job.created_at, job.id])
+    return [_view(job) for job in page]
 
 
 @router.get("/jobs/{job_id}", summary="A job and its progress", responses=responses(404))

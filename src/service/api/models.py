@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from src.service.api.common import Limit, Offset, ServiceDep, time_of
-from src.service.api.paging import PAGED, Cursor, decode_cursor, encode_cursor, page_headers
+from src.service.api.paging import PAGED, Cursor, decode_cursor, page_of
 from src.service.api.route import ApiRoute
 from src.service.context import Service
 from src.service.database import registry
@@ -96,15 +96,11 @@ def list_models(
         registered, total = registry.list_models(
             connection, limit=limit + 1, offset=offset, before=before
         )
-    following = {}
-    if len(registered) > limit:
-        registered.pop()
-        following["cursor"] = encode_cursor(registered[-1].id)
-    response.headers.update(page_headers(request, total, **following))
+    page = page_of(request, response, registered, total, limit, lambda model: [model.id])
     return Models(
         detection=_detection(service),
         supervised=_supervised(in_use) if (in_use := service.fraud.in_use) else None,
-        registry=[_batch(model) for model in registered],
+        registry=[_batch(model) for model in page],
     )
 
 

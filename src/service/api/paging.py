@@ -3,14 +3,17 @@
 import base64
 import binascii
 import json
-from typing import Annotated, Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Annotated, Any, TypeVar
 
 from fastapi import Query, Request
+from starlette.responses import Response
 
 from src.service.api.common import MAX_INT64
 from src.service.http.problems import Problem
 
 Part = str | float | None
+E = TypeVar("E")
 
 Cursor = Annotated[
     str | None,
@@ -93,3 +96,27 @@ def page_headers(request: Request, total: int, **following: str | int) -> dict[s
         # A relative reference: correct whatever proxy is in front.
         headers["Link"] = f'<{url.path}?{url.query}>; rel="next"'
     return headers
+
+
+def page_of(
+    request: Request,
+    response: Response,
+    found: Sequence[E],
+    total: int,
+    limit: int,
+    place: Callable[[E], Iterable[Part]],
+) -> Sequence[E]:
+    """The entries of a page, whose headers are set.
+
+    Args:
+        request: for the page.
+        response: to it.
+        found: the entries, one more than the page takes if there are more.
+        total: number of all entries.
+        limit: of the page.
+        place: of the page's last entry, for the cursor of the next page.
+    """
+    page = found[:limit]
+    following = {"cursor": encode_cursor(*place(page[-1]))} if len(found) > limit else {}
+    response.headers.update(page_headers(request, total, **following))
+    return page
