@@ -14,12 +14,11 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Final
 
-from fast_sugiyama import from_edges
-
 from src.chain.text import short
 from src.chain.transfers import ZERO_ADDRESS, Transfer
 from src.decision.tokens import TokenView, decimals_of, label_of
 from src.service.formatting import amount
+from src.service.web.flow_layout import BETWEEN_ROWS, Places, placed
 
 MAX_ACCOUNTS: Final = 24
 MAX_WIDTH: Final = 2_800.0
@@ -30,9 +29,7 @@ _MAX_TOKENS = 3  # in one label
 _MAX_SYMBOL = 14
 _BOX_WIDTH, _BOX_HEIGHT = 152.0, 44.0
 _CHARACTER, _LINE = 6.6, 14.0  # the size of a label's character, about
-_MARGIN, _GAP = 12.0, 22.0
-_BETWEEN_ROWS = 34.0
-_BEND = 0.3  # of a column: the room of an arrow that passes a row
+_GAP = 22.0
 _PORTS = 0.8  # of a box's width, where arrows end
 _ASIDE = 5.0  # from the middle of a label, for arrows that pass it in both directions
 
@@ -167,7 +164,7 @@ def _drawn(
     texts = [text for label in labels for part in label for text, _ in part]
     column = max([_BOX_WIDTH, *map(_width, texts)]) + _GAP
     row = max([_BOX_HEIGHT + _LINE, *(_LINE * sum(map(len, label)) for label in labels)])
-    places, width, height = _placed(len(accounts), list(pairs), column, row + _BETWEEN_ROWS)
+    places, width, height = placed(len(accounts), list(pairs), column, row + BETWEEN_ROWS)
     boxes = []
     for number, members in enumerate(accounts):
         x, y = places.middle[number]
@@ -244,86 +241,7 @@ def _moves(transfers: Sequence[Transfer], boxes: Sequence[tuple[str, ...]]) -> l
     return list(moves.values())
 
 
-def _placed(
-    count: int, pairs: Sequence[tuple[int, int]], column: float, row: float
-) -> tuple["_Places", float, float]:
-    """Where everything is, and the width and height of the picture.
-
-    The vertices are the boxes, then the pairs' labels, then what the layout adds where an arrow
-    passes a row. Each edge leads down from the account that appears first; arrows that lead up take
-    the same way.
-    """
-    places = _Places({}, {}, {})
-    left, height, added = _MARGIN + column / 2, 0.0, count + len(pairs)
-    # The parts of the graph are side by side, in the order of their first accounts.
-    for edges in _parts(count, pairs):
-        # One part at a time, and numbered from 0: the library's own vertices are numbered after
-        # those of their part, also where these are the numbers of another part's.
-        own = list(dict.fromkeys(vertex for edge in edges for vertex in edge))
-        number = {vertex: position for position, vertex in enumerate(own)}
-        [(vertices, width, depth, links)] = from_edges(
-            [(number[over], number[under]) for over, under in edges],
-            vertex_spacing=1, dummy_vertices=True, dummy_size=_BEND,
-        )  # fmt: skip
-        start = min(x for _, (x, _) in vertices)
-
-        def key(vertex: int | str, own: list[int] = own, base: int = added) -> int:
-            return own[int(vertex)] if int(vertex) < len(own) else int(vertex) + base
-
-        for vertex, (x, y) in vertices:
-            places.middle[key(vertex)] = (
-                left + (x - start) * column,
-                _MARGIN + row / 2 - _BETWEEN_ROWS / 2 + (depth - y) * row,
-            )
-        for over, under in links or ():
-            if key(under) >= count:
-                places.above[key(under)] = key(over)
-            if key(over) >= count:
-                places.below[key(over)] = key(under)
-        added = max(*places.middle, added)
-        left += (width + 1) * column
-        height = max(height, (depth + 1) * row - _BETWEEN_ROWS)
-    return places, left - column / 2 + _MARGIN, height + 2 * _MARGIN
-
-
-def _parts(count: int, pairs: Sequence[tuple[int, int]]) -> list[list[tuple[int, int]]]:
-    """The edges of each connected part of the graph, from the boxes over the pairs' labels."""
-    first = list(range(count))  # an earlier box of the same part, or the box itself
-
-    def root(box: int) -> int:
-        return box if first[box] == box else root(first[box])
-
-    for pair in pairs:
-        one, other = sorted(map(root, pair))
-        first[other] = one
-    parts: dict[int, list[tuple[int, int]]] = {}
-    for label, (upper, lower) in enumerate(pairs, start=count):
-        edges = parts.setdefault(root(upper), [])
-        edges.append((upper, label))
-        if upper != lower:
-            edges.append((label, lower))
-    return [parts[box] for box in sorted(parts)]
-
-
-@dataclass(frozen=True, slots=True)
-class _Places:
-    """The middle of each vertex, and the next vertex above and below those that are no boxes."""
-
-    middle: dict[int, tuple[float, float]]
-    above: dict[int, int]
-    below: dict[int, int]
-
-    def way(self, label: int) -> list[int]:
-        """The vertices of a pair's arrows from top to bottom, the boxes included."""
-        way = [label]
-        while way[0] in self.above:
-            way.insert(0, self.above[way[0]])
-        while way[-1] in self.below:
-            way.append(self.below[way[-1]])
-        return way
-
-
-def _paths(count: int, pairs: Sequence[Sequence[_Move]], places: _Places, half: float) -> list[str]:
+def _paths(count: int, pairs: Sequence[Sequence[_Move]], places: Places, half: float) -> list[str]:
     """The arrows' paths, from payer to payee; `half` of a row's height is above its middle."""
     ways: list[tuple[_Move, list[int], float]] = []
     for label, pair in enumerate(pairs, start=count):
@@ -347,7 +265,7 @@ def _paths(count: int, pairs: Sequence[Sequence[_Move]], places: _Places, half: 
 
 
 def _ports(
-    ways: Sequence[tuple[Sequence[int], float]], places: _Places
+    ways: Sequence[tuple[Sequence[int], float]], places: Places
 ) -> dict[tuple[int, int], float]:
     """Where each arrow ends at its boxes, from left to right as the arrows arrive."""
     sides: dict[tuple[int, bool], list[tuple[float, int]]] = {}
