@@ -7,27 +7,15 @@ from src.registry.registry import (
 )
 from src.registry.store import Store
 from tests.registry.bundles import make_bundle, small_fraud_bundle
-from tests.support.object_store import BUCKET, object_store, use_object_store
+from tests.support.object_store import s3, url
+
+__all__ = ["s3", "url"]
 
 
 @pytest.fixture(scope="module")
 def bundles(tmp_path_factory):
     folder = tmp_path_factory.mktemp("bundles")
     return [make_bundle(folder / str(version), 1_700_000_000 + version) for version in range(3)]
-
-
-@pytest.fixture(scope="module")
-def s3(tmp_path_factory):
-    with object_store(tmp_path_factory.mktemp("s3")) as endpoint:
-        yield endpoint
-
-
-@pytest.fixture(params=["folder", pytest.param("s3", marks=pytest.mark.integration)])
-def url(request, tmp_path, monkeypatch):
-    if request.param == "folder":
-        return str(tmp_path / "store")
-    use_object_store(monkeypatch, request.getfixturevalue("s3"))
-    return f"s3://{BUCKET}/{request.node.name.replace('[', '-').rstrip(']')}"
 
 
 @pytest.fixture

@@ -109,3 +109,19 @@ def use_object_store(
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", secret)
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     S3FileSystem.clear_instance_cache()
+
+
+@pytest.fixture(scope="module")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The endpoint of a running server."""
+    with object_store(tmp_path_factory.mktemp("s3")) as endpoint:
+        yield endpoint
+
+
+@pytest.fixture(params=["folder", pytest.param("s3", marks=pytest.mark.integration)])
+def url(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URL of an empty store."""
+    if request.param == "folder":
+        return str(tmp_path / "store")
+    use_object_store(monkeypatch, request.getfixturevalue("s3"))
+    return f"s3://{BUCKET}/{request.node.name.replace('[', '-').rstrip(']')}"

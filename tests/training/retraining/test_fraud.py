@@ -17,7 +17,6 @@ from src.training.retraining.fraud import retrain_fraud
 from src.training.retraining.run import REFUSED
 from src.training.supervised.run import Options, train
 from src.training.supervised.selection import hold_out
-from tests.support.object_store import BUCKET, object_store, use_object_store
 
 LABEL = Columns("Class")
 QUICK = {
@@ -34,20 +33,6 @@ def table_of(rows: int, seed: int, *, shift: float = 3.0) -> pd.DataFrame:
     table = pd.DataFrame(random.normal(size=(rows, 3)), columns=["V1", "V2", "Amount"])
     table["V1"] += shift * is_fraud
     return table.assign(Class=is_fraud.astype(int))
-
-
-@pytest.fixture(scope="module")
-def s3(tmp_path_factory):
-    with object_store(tmp_path_factory.mktemp("s3")) as endpoint:
-        yield endpoint
-
-
-@pytest.fixture(params=["folder", pytest.param("s3", marks=pytest.mark.integration)])
-def url(request, tmp_path, monkeypatch):
-    if request.param == "folder":
-        return str(tmp_path / "store")
-    use_object_store(monkeypatch, request.getfixturevalue("s3"))
-    return f"s3://{BUCKET}/{abs(hash(request.node.name))}"
 
 
 @pytest.fixture

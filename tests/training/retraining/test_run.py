@@ -31,11 +31,6 @@ from src.training.retraining.tolerances import Tolerances
 from src.training.run import train
 from src.training.sample import write_sample
 from tests.conftest import event_of, transfer_log
-from tests.support.object_store import (
-    BUCKET,
-    object_store,
-    use_object_store,
-)
 
 GOOD = Hyperparameters(n_estimators=60, max_samples=256)
 # Three trees of eight rows know next to nothing.
@@ -74,20 +69,6 @@ def bundles(old_data, tmp_path_factory):
     train(old_data, folder / "good", created_at=1_700_000_000, parameters=GOOD)
     train(old_data, folder / "poor", created_at=1_600_000_000, parameters=POOR)
     return {"good": folder / "good", "poor": folder / "poor"}
-
-
-@pytest.fixture(scope="module")
-def s3(tmp_path_factory):
-    with object_store(tmp_path_factory.mktemp("s3")) as endpoint:
-        yield endpoint
-
-
-@pytest.fixture(params=["folder", pytest.param("s3", marks=pytest.mark.integration)])
-def url(request, tmp_path, monkeypatch):
-    if request.param == "folder":
-        return str(tmp_path / "store")
-    use_object_store(monkeypatch, request.getfixturevalue("s3"))
-    return f"s3://{BUCKET}/{abs(hash(request.node.name))}"
 
 
 def registry_with(url, bundle):
