@@ -9,7 +9,7 @@ import pytest
 
 from src.chain.clients.rpc import JsonRpcClient
 from src.detection.records import Action
-from src.monitoring import screening_metrics
+from src.monitoring import metrics, screening_metrics
 from src.service.decider import Decider
 from src.service.embedded import embedded_node
 from src.service.guard.decisions import Decided, Decisions
@@ -114,6 +114,11 @@ def notices(receiver: Receiver, clock: FakeClock, lowest: Action = Action.REVIEW
     return Notices([receiver], 1, lowest, "https://guard.example/", clock)
 
 
+def notified(outcome: str) -> float:
+    value: float = metrics.NOTIFICATIONS.labels(outcome)._value.get()
+    return value
+
+
 def test_a_notice_is_sent_once_with_its_reasons_and_its_page() -> None:
     receiver, clock = Receiver(), FakeClock()
     sending = notices(receiver, clock)
@@ -128,6 +133,7 @@ def test_a_notice_is_sent_once_with_its_reasons_and_its_page() -> None:
 
 
 def test_a_failed_notice_is_tried_again_later_and_given_up_in_the_end() -> None:
+    before = {outcome: notified(outcome) for outcome in ("delivered", "failed", "given_up")}
     receiver, clock = Receiver(failures=2), FakeClock()
     sending = notices(receiver, clock)
     sending.add(decided(THEFT, Action.REVIEW))
@@ -146,6 +152,8 @@ def test_a_failed_notice_is_tried_again_later_and_given_up_in_the_end() -> None:
         sending.send_due()
     assert receiver.failures == 95
     assert len(receiver.got) == 1
+    after = {outcome: notified(outcome) - before[outcome] for outcome in before}
+    assert after == {"delivered": 1, "failed": 6, "given_up": 1}
 
 
 def test_the_lowest_action_is_a_setting() -> None:
