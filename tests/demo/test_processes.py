@@ -9,7 +9,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -42,6 +43,15 @@ def of(temporary: Path) -> list[psutil.Process]:
             continue
         if any(str(temporary) in word for word in words):
             found.append(process)
+    return found
+
+
+def names(processes: Iterable[psutil.Process]) -> set[str]:
+    """Without those that ended since they were found."""
+    found = set()
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            found.add(process.name())
     return found
 
 
@@ -87,10 +97,9 @@ def test_a_stopped_test_run_leaves_no_server_and_no_folder(
         wait_for(lambda: any(temporary.glob(ready)) or run.poll() is not None)
         assert run.poll() is None, (tmp_path / "run.log").read_text()
         started = {*psutil.Process(run.pid).children(recursive=True), *of(temporary)}
-        names = {process.name() for process in started}
-        assert names >= {"anvil", "postgres"}
+        assert names(started) >= {"anvil", "postgres"}
         if which == "every":
-            assert names >= {"weed", "chromium", "node"}
+            assert names(started) >= {"weed", "chromium", "node"}
         run.send_signal(number)
         run.wait()
         psutil.wait_procs(started)
@@ -108,7 +117,7 @@ def test_a_killed_demo_leaves_no_chain_and_no_folder(temporary: Path) -> None:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     ) as demo:
-        wait_for(lambda: any(process.name() == "anvil" for process in of(temporary)))
+        wait_for(lambda: "anvil" in names(of(temporary)))
         started = of(temporary)
         demo.kill()
         demo.wait()

@@ -22,7 +22,9 @@ from src.demo.processes import supervised
 from src.settings import SETTINGS
 
 ROOT = Path(__file__).resolve().parents[2]
-PYTHON = re.compile(r"node scripts/run\.mjs (?:--needs \w+ )?python -m (?!pip )(\S+)")
+PYTHON = re.compile(
+    r"node scripts/run\.mjs (?:--(?:needs|service-for) \S+ )?python -m (?!pip )(\S+)"
+)
 SCRIPTS: dict[str, str] = json.loads((ROOT / "package.json").read_text())["scripts"]
 COMMANDS = {
     name: found[1] for name, line in SCRIPTS.items() if (found := PYTHON.match(line)) is not None
