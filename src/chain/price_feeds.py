@@ -2,6 +2,7 @@
 
 from typing import Final, NamedTuple
 
+from src.chain.facts import Price
 from src.chain.networks import network
 from src.chain.well_known import WellKnownTokens
 
@@ -46,10 +47,10 @@ API_NAMES: Final = {
 """How the price API calls a chain."""
 
 
-def is_stablecoin(token: str, well_known: WellKnownTokens) -> bool:
-    """Whether a token is worth a dollar by what it is."""
+def fixed_price(token: str, well_known: WellKnownTokens) -> Price | None:
+    """The price of a token that is worth a dollar by what it is; None for any other."""
     info = well_known.get(token)
-    return info is not None and info.symbol in STABLECOINS
+    return Price(1.0, "fixed") if info is not None and info.symbol in STABLECOINS else None
 
 
 def feed_of(token: str, chain_id: int, well_known: WellKnownTokens) -> str | None:

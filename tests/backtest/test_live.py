@@ -89,7 +89,7 @@ def assert_like_live(out, expected, model, least_alerts=5):
     assert set(decisions.index) == set(expected)
     assert decisions.index.is_unique
     raised = 0
-    for tx_hash, (row, assessment, decision, _) in expected.items():
+    for tx_hash, (row, assessment, decision, evidence) in expected.items():
         found = decisions.loc[tx_hash]
         assert found["action"] == decision.action.name
         if assessment is None:
@@ -107,6 +107,8 @@ def assert_like_live(out, expected, model, least_alerts=5):
             assert [r["reason"] for r in json.loads(alert["reasons"])] == [
                 v.reason for v in decision.reasons
             ]
+            gained = {part["token"]: int(part["amount"]) for part in json.loads(alert["gained"])}
+            assert gained == evidence.gains.own
         if anomaly:
             told = json.loads(alerts.loc[tx_hash]["model_explanations"])
             assert [(w["feature"], w["weight"]) for w in told] == [

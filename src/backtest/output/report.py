@@ -5,6 +5,7 @@ from html import escape
 from math import log10
 from typing import Any
 
+from src.chain.quantities import dollars
 from src.reports.page import page, table, tiles, transaction
 
 _HEIGHT = 120  # of a chart, in its own units; its width is 1000
@@ -142,13 +143,21 @@ def _top(rows: Sequence[Mapping[str, Any]], run: Mapping[str, Any]) -> str:
             row["action"],
             transaction(row["tx_hash"], run["chain_id"]),
             _number(row["block_number"]),
-            f"<code>{escape(row['from_address'] or '')}</code>",
+            f'<span class="long">{escape(row["summary"])}</span>',
             _number(row["n_transfers"]),
+            *(_dollars(row[name]) for name in ("gained_usd", "lost_usd")),
         )
         for row in rows
     ]
-    names = ("score", "attack score", "action", "transaction", "block", "sender", "transfers")
-    note = "npm run report -- HASH --store STORE draws one of them"
+    names = (
+        "score", "attack score", "action", "transaction", "block", "who gained and lost what",
+        "transfers", "gained", "lost",
+    )  # fmt: skip
+    note = (
+        "npm run report -- HASH --store STORE draws one of them; gains and losses at fixed prices, "
+        "since a history holds no others: listed stablecoins at one dollar, anything else is "
+        "unknown; without native value and gas"
+    )
     return f"<h2>Top anomalies</h2>{table(names, cells, note=note, numeric=6)}"
 
 
@@ -224,6 +233,10 @@ def _axis(*names: str) -> str:
 
 def _number(value: int | None) -> str:
     return "none" if value is None else f"{value:,}"
+
+
+def _dollars(value: float | None) -> str:
+    return "unknown" if value is None else dollars(value)
 
 
 def _score(value: float | None, digits: int = 3) -> str:

@@ -73,6 +73,7 @@ class SliceRows:
     def facts(self, position: int) -> dict[str, Any]:
         """One transaction for the report."""
         judged = self.judged.get(position)
+        money = judged.moved.money.as_json() if judged else {}
         deciding = judged.decision.deciding if judged else None
         offsets = self.batch.transfers.offsets
         return {
@@ -85,6 +86,9 @@ class SliceRows:
             "anomaly": bool(self.anomaly[position]),
             "action": Action(int(self.action[position])).name,
             "reason": deciding.reason if deciding else "",
+            "summary": judged.moved.summary if judged else "",
+            "gained_usd": money.get("gained_usd"),
+            "lost_usd": money.get("lost_usd"),
         }
 
 
@@ -142,8 +146,15 @@ def alert_table(decisions: pa.Table, rows: SliceRows, judged: Mapping[int, Judge
             for answer in answers
         ],
     }
+    moved = [answer.moved for answer in answers]
+    money = [one.money.as_json() for one in moved]
+    columns["summary"] = [one.summary for one in moved]
+    columns["lost_by"] = [one["lost_by"] for one in money]
+    columns |= {name: [json.dumps(one[name]) for one in money] for name in ("gained", "lost")}
     for name, values in columns.items():
         table = table.append_column(name, pa.array(values, pa.large_string()))
+    for name in ("gained_usd", "lost_usd"):
+        table = table.append_column(name, pa.array([one[name] for one in money], pa.float64()))
     return table
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from src.backtest.scoring.money import Moved, moved_by
 from src.backtest.scoring.prefilter import Considered, candidates, look_alike_rows, owners
 from src.backtest.scoring.scoring import Scores
 from src.backtest.scoring.transactions import TransactionBatch
@@ -39,11 +40,13 @@ class Judged:
 
     Attributes:
         decision: of the detectors.
+        moved: who gained and lost what.
         explanation: for an anomaly, the inputs with the largest weights; else empty.
         attack_explanation: the same for an attack score that requests more than `ALLOW`.
     """
 
     decision: Decision
+    moved: Moved
     explanation: tuple[Attribution, ...] = ()
     attack_explanation: tuple[Attribution, ...] = ()
 
@@ -78,6 +81,7 @@ class BatchDecider:
         self._amounts = model.manifest.token_amounts_on(chain_id)
         self._profile = TokenProfile.from_manifest(model.manifest)
         self._tokens = tokens
+        self._well_known = load_well_known_tokens(chain_id)
         self._impersonators = frozenset(a for a, fact in tokens.items() if fact.impersonates)
         self._attack = attack.model
         self._explain_attack_from = explained_from(policy, chain_id, None)
@@ -85,7 +89,7 @@ class BatchDecider:
             threshold,
             self._amounts,
             no_attack_score=attack.problem,
-            has_token_list=len(load_well_known_tokens(chain_id)) > 0,
+            has_token_list=len(self._well_known) > 0,
         )
         self._suite = DetectorSuite.from_policy(policy, chain_id, equipment)
         self._running = {
@@ -120,6 +124,7 @@ class BatchDecider:
                 row = scores.features[position]
                 judged[position] = Judged(
                     decision,
+                    moved_by(evidence, decision, self._well_known),
                     self._explain(row.tobytes()) if is_anomaly[position] else (),
                     self._attack_explanation(position, scores),
                 )

@@ -7,7 +7,7 @@ from src.chain.lookups.cache import FactCache
 from src.chain.lookups.fallback import Inquiry
 from src.chain.lookups.prices import Moment, token_of
 from src.chain.lookups.sources import Sources
-from src.chain.price_feeds import feed_of, is_stablecoin
+from src.chain.price_feeds import feed_of, fixed_price
 from src.chain.well_known import WellKnownTokens
 
 
@@ -34,9 +34,8 @@ def begin(
     others: list[str] = []
     for token in dict.fromkeys(tokens):
         question = moment.question(token)
-        if is_stablecoin(token, well_known):
-            found[token] = Price(1.0, "fixed")
-        elif (known := cache.price(question)) is not None:
+        known = fixed_price(token, well_known) or cache.price(question)
+        if known is not None:
             found[token] = known
         elif feed := feed_of(token, chain_id, well_known):
             feeds[question] = feed
