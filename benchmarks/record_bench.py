@@ -134,7 +134,7 @@ def run(url: str, first: int, last: int, out: Path, workers: int | None) -> dict
     arguments += ["--requests-per-second", 100_000]  # the limit is not what is measured
     if workers is not None:
         arguments += ["--workers", workers]
-    command = [sys.executable, "-m", "src.chain.recording", *map(str, arguments)]
+    command = [sys.executable, "-m", "src.history.record", *map(str, arguments)]
     started = time.perf_counter()
     nowhere = subprocess.DEVNULL
     process = subprocess.Popen(command, cwd=PROJECT, stdout=nowhere, stderr=nowhere)

@@ -5,9 +5,9 @@ import os
 import sys
 
 from src import cli
-from src.chain.recording import __main__ as record
 from src.chain.recording.fetch import DEFAULT_PATIENCE
 from src.history.__main__ import add_import_options
+from src.history.record import URL_VARIABLE
 
 MINUTES_PER_ALERT = 5.0
 
@@ -61,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--from-block", type=cli.natural, metavar="A", help="first block, included")
     add("--to-block", type=cli.natural, metavar="B", help="last block, included")
-    add("--url", metavar="URL", help=f"the node ({record.URL_VARIABLE})")
+    add("--url", metavar="URL", help=f"the node ({URL_VARIABLE})")
     add(
         "--patience",
         type=cli.positive_number,

@@ -16,12 +16,13 @@ from src.backtest.output.exploits import KnownExploits, known_exploits
 from src.backtest.output.output import REPORT, Output
 from src.backtest.spark import run_on_spark
 from src.backtest.workers import keep_freed_memory, run_locally
-from src.chain.recording import __main__ as record
+from src.chain.recording.format import is_recording
 from src.cli import CommandError
 from src.datasets.store import is_store
 from src.decision.policy_file import read_policy
 from src.detection.forest.manifest import read_manifest
 from src.detection.policy import parse_policy
+from src.history import record
 from src.history.run import imported, progress, said
 from src.settings import load_settings, model_public_key
 
@@ -101,16 +102,22 @@ def _record(options: argparse.Namespace, folder: Path) -> int:
 
 
 def _stored(data: str | Path, options: argparse.Namespace) -> Path:
-    """The store of the data, which is imported next to the output where it is none."""
-    if is_store(Path(data)):
-        return Path(data)
-    folder: Path = options.out.with_name(f"{options.out.name}.store")
+    """The store of the data, which is imported where it is none.
+
+    A recording's is in its folder, that of an export next to the output.
+    """
+    given = Path(data)
+    is_recorded = is_recording(given)
+    if is_store(given) and not is_recorded:
+        return given
+    folder: Path = given if is_recorded else options.out.with_name(f"{options.out.name}.store")
     is_new = not is_store(folder)
     store = imported(str(data), folder, options)
     if is_new:
-        sys.stdout.write(
-            f"{said(store)}  it is kept: further runs are faster with --data {folder}\n"
+        kept = (
+            "" if is_recorded else f"  it is kept: further runs are faster with --data {folder}\n"
         )
+        sys.stdout.write(said(store) + kept)
     return folder
 
 

@@ -66,13 +66,13 @@ def load_tables(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     Raises:
         TableError: the folder is none of them, or unreadable.
     """
-    if is_store(folder):
-        transactions, transfers = data_set_tables(open_store(folder))
-    elif is_recording(folder) or is_dataset(folder):
+    if is_recording(folder) or is_dataset(folder):
         try:
             transactions, transfers = load_transactions(folder), load_transfers(folder)
         except RecordingError as error:
             raise TableError(str(error)) from error
+    elif is_store(folder):
+        transactions, transfers = data_set_tables(open_store(folder))
     else:
         raise TableError(
             f"{folder}: neither a recording (recording.json) nor a data set "

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from src.chain.recording.format import read_table
 from src.datasets.location import EXPLOIT_TRANSFERS_FILE, EXPLOITS_FILE
 from src.datasets.store import (
+    MANIFEST,
     VERSION,
     Store,
     StoredSlice,
@@ -84,7 +85,8 @@ def import_history(
 
     Args:
         source: a folder, or a bucket's URL, or a glob in a bucket.
-        out: the folder of the store.
+        out: the folder of the store. A recording's may be the recording's own, where it is made
+            again after other blocks were recorded.
         options: how.
         planned: called with the number of transfers; returns what is told how many are done.
 
@@ -97,12 +99,14 @@ def import_history(
         export = match(source, listed, options.columns)
         asked = [VERSION, export.layout, options.slice_transfers, options.first, options.last]
         same = identity(export.files, json.dumps([*asked, sorted((options.columns or {}).items())]))
+        work = Import(export, out, options, engine, same)
         if is_store(out):
             store = open_store(out)
-            if store.identity != same:
+            if store.identity == same:
+                return store
+            if not work.is_in_place:
                 raise TableError(f"{out}: was imported from other data; delete it, or change --out")
-            return store
-        return Import(export, out, options, engine, same).run(planned)
+        return work.run(planned)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +118,11 @@ class Import:
     options: ImportOptions
     engine: Any
     identity: str
+
+    @property
+    def is_in_place(self) -> bool:
+        """Whether the store is in the folder of the recording that it is made of."""
+        return self.export.layout == RECORDING and self.out == Path(self.export.source)
 
     def run(self, planned: Callable[[int], Done]) -> Store:
         """Write the slices and then the manifest, see `import_history`."""
@@ -132,7 +141,8 @@ class Import:
                 _verify(self.export)
             ranges, total = self._ranges()
             slices = self._slices(ranges, planned(total))
-        self._copy_lists()
+        if not self.is_in_place:
+            self._copy_lists()
         shutil.rmtree(self.out / _SPILL, ignore_errors=True)
         facts = {
             "identity": self.identity,
@@ -149,7 +159,11 @@ class Import:
     def _prepare(self) -> None:
         plan = self.out / PLAN
         content = (json.dumps({"identity": self.identity}) + "\n").encode()
-        if plan.exists():
+        if self.is_in_place:
+            if not plan.exists() or plan.read_bytes() != content:
+                for path in (self.out / MANIFEST, *self.out.glob("[0-9]*.parquet")):
+                    path.unlink(missing_ok=True)
+        elif plan.exists():
             if plan.read_bytes() != content:
                 raise TableError(
                     f"{self.out}: contains an unfinished import of other data or with other "
@@ -159,7 +173,8 @@ class Import:
             raise TableError(f"{self.out}: not empty and not a history store; choose another")
         write_file(plan, content)
         for left in self.out.glob(f"{UNFINISHED}*"):
-            left.unlink()
+            if left.is_file():  # folders are the recorder's
+                left.unlink()
 
     def _ranges(self) -> tuple[Ranges, int]:
         """The blocks of each slice, and the number of transfers."""
@@ -318,7 +333,7 @@ def locked(out: Path) -> Iterator[None]:
     try:
         lock.acquire(blocking=False)
     except Timeout:
-        raise TableError(f"{out}: another import is writing to it") from None
+        raise TableError(f"{out}: another process is writing to it") from None
     try:
         yield
     finally:

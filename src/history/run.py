@@ -47,9 +47,9 @@ def run(options: argparse.Namespace) -> int:
 
 
 def imported(source: str, out: Path, options: argparse.Namespace) -> Store:
-    """Import with the options of a command, with a bar over transfers."""
+    """Import with the options of a command, with a bar; a recording in place as a whole."""
     first, last = options.from_block, options.to_block
-    is_range = first is not None or last is not None
+    is_range = (first is not None or last is not None) and Path(source) != out
     asked = ImportOptions(
         columns=options.columns,
         first=(first or 0) if is_range else None,

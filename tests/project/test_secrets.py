@@ -134,7 +134,7 @@ def test_recording_from_a_node_that_echoes_the_key_does_not_disclose_it(tmp_path
     with serve(echoing) as url:
         node = f"{url}/{SECRETS['node path']}?token={SECRETS['node query']}"
         child = subprocess.run(
-            [sys.executable, "-m", "src.chain.recording", "--from-block", "1", "--to-block", "2",
+            [sys.executable, "-m", "src.history.record", "--from-block", "1", "--to-block", "2",
              "--out", str(tmp_path / "recording"), "--patience", "0.1"],
             cwd=ROOT, env={**os.environ, "JSON_RPC_URL": node},
             capture_output=True, text=True, check=False,

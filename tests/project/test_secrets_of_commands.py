@@ -153,7 +153,7 @@ COMMANDS = (
     ["src.service.watch", "--once"],
     ["src.service", "--check"],
     ["src.backtest", "--from-block", "1", "--to-block", "2", "--out", "OUT", "--patience", "0.1"],
-    ["src.chain.recording", "--from-block", "1", "--to-block", "2", "--out", "OUT",
+    ["src.history.record", "--from-block", "1", "--to-block", "2", "--out", "OUT",
      "--patience", "0.1"],
     ["src.training.collect", "--blocks", "manifest.csv", "--out", "OUT", "--patience", "0.1"],
     ["src.monitoring.forta_alerts", "--bot", "0x" + "ab" * 32, "--date", "2024-05-30"],

@@ -7,9 +7,9 @@ from typing import Any
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
-from src.chain.recording.__main__ import main
 from src.chain.recording.format import Recording
 from src.chain.recording.rows import BlockRows, decode_block
+from src.history.record import main
 from tests.chain.recording.blocks import make_block
 
 Json = dict[str, Any]

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from src.chain.recording.__main__ import main
 from src.chain.recording.format import Recording, RecordingError
+from src.history.record import main
 from tests.chain.recording.node import Node, record, recorded_blocks
 
 

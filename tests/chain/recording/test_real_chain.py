@@ -78,7 +78,7 @@ def test_receipts_one_by_one_are_the_same_recording(
 KILLED = """
 import sys
 from pathlib import Path
-from src.chain.recording.__main__ import main
+from src.history.record import main
 from tests.support.killing import kill_at
 kill_at(int(sys.argv[1]), Path(sys.argv[2]))
 sys.exit(main(sys.argv[3:]))
@@ -108,7 +108,7 @@ def test_a_recording_killed_at_ten_points_resumes_to_the_same(
     arguments += [*FAST, "--blocks-per-part", "3", "--workers", "2"]
     lengths = []
     for kill in range(10):  # by turns after a number of requests and at a step with the files
-        command = ["-m", "src.chain.recording"]
+        command = ["-m", "src.history.record"]
         if kill % 2:
             command = ["-c", KILLED, str(chance.randint(8, 24)), str(out)]
         else:
@@ -135,7 +135,7 @@ def test_a_stopped_recording_keeps_its_blocks_and_prints_how_to_resume(
     node.failures["eth_getBlockByNumber"] = [node.blocks["0x7"].block]
     arguments = ["--from-block", "7", "--to-block", "8", "--out", str(tmp_path), "--workers", "1"]
     process = subprocess.Popen(
-        supervised([sys.executable, "-m", "src.chain.recording", *arguments, "--no-verify"]),
+        supervised([sys.executable, "-m", "src.history.record", *arguments, "--no-verify"]),
         cwd=ROOT,
         env=os.environ | {"JSON_RPC_URL": node.url},
         stderr=subprocess.PIPE,

@@ -8,10 +8,10 @@ import pytest
 
 from src.chain.clients.rpc import JsonRpcClient
 from src.chain.erc20 import token_infos
-from src.chain.recording.__main__ import main as record
 from src.chain.transfers import TRANSFER_TOPIC
 from src.demo.anvil import Chain, anvil
 from src.demo.forta_cli import run_cli
+from src.history.record import main as record
 from tests.chain.replay.served import UNKNOWN_HASH, ask, serve
 from tests.support.recording_chain import NAME, SYMBOL, play
 

@@ -1,4 +1,8 @@
-"""Record blocks from a node: `npm run record -- --from-block A --to-block B --out DIR`."""
+"""Records the missing blocks of a range into a folder, and imports them into its history store.
+
+A recording is the node's own answers, to replay and to verify; its store is made of them, in the
+same folder, and can always be made again. So neither has to hold what only the other needs.
+"""
 
 import argparse
 import logging
@@ -11,6 +15,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
@@ -22,38 +27,18 @@ from src import cli
 from src.chain.clients.rate_limit import Rate, RateLimit
 from src.chain.clients.rpc import JsonRpcClient
 from src.chain.errors import SourceError
-from src.chain.recording.fetch import (
-    DEFAULT_PATIENCE,
-    BlockFetcher,
-    Node,
-    UnverifiedBlock,
-)
+from src.chain.recording.fetch import BlockFetcher, Node, UnverifiedBlock
 from src.chain.recording.format import Recording, RecordingError, RecordingWriter, open_writer
 from src.chain.recording.tokens import TokenFetcher
+from src.datasets.store import MANIFEST, Store
+from src.datasets.tables import TableError
+from src.history.importing import ImportOptions, import_history
+from src.history.run import progress
 
-URL_VARIABLE = "JSON_RPC_URL"
 ROWS_PER_PART = 200_000
 _MAX_SHOWN = 20
 
 logger = logging.getLogger(__name__)
-
-_DESCRIPTION = """\
-Record blocks from an Ethereum node as parquet: transactions, receipts with all logs, and token
-metadata. Every block's receipts are checked against the root in its header, so that no log can be
-missing. Run the same command again to resume or to extend a recording.
-"""
-_EPILOG = """\
-The node's URL is read from the environment variable JSON_RPC_URL unless --url is given. Old blocks
-need a full node that keeps receipts, but no archive node.
-
-examples:
-  JSON_RPC_URL=http://127.0.0.1:8545 \\
-    npm run record -- --from-block 18000000 --to-block 18000099 --out recordings/august
-  npm run replay -- --data recordings/august
-
-exit codes: 0 recorded, 1 failed, 2 wrong usage, 130 or 143 stopped by a signal. The recording is
-consistent in every case, and the same command resumes.
-"""
 
 
 class _Stopped(Exception):
@@ -82,10 +67,8 @@ class _StopFlag:
             raise _Stopped(self.number)
 
 
-@cli.command("record", resumes=True)
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command; returns its exit code."""
-    options = _parse(arguments)
+def run(options: argparse.Namespace) -> int:
+    """Carry the command out with its parsed arguments; returns its exit code."""
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(message)s")
     started = time.monotonic()
     try:
@@ -101,7 +84,7 @@ def main(arguments: list[str] | None = None) -> int:
             f"{error}. Use another node{unverified}, or --skip-unverifiable to leave such blocks"
             " out"
         ) from error
-    _summarise(options, outcome, time.monotonic() - started)
+    _summarise(options, outcome, _store(options.out), time.monotonic() - started)
     return 0
 
 
@@ -160,6 +143,8 @@ class _Recorder:
     def run(self) -> _Outcome:
         options = self.options
         gaps = self.writer.missing(options.from_block, options.to_block)
+        if gaps:
+            (options.out / MANIFEST).unlink(missing_ok=True)  # the store is then incomplete
         total = options.to_block - options.from_block + 1
         done = total - sum(len(gap) for gap in gaps)
         with tqdm(total=total, initial=done, unit="block", mininterval=_interval()) as progress:
@@ -226,76 +211,19 @@ def _interval() -> float:
     return 0.1 if sys.stderr.isatty() else 10.0
 
 
-def _parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = cli.parser("record", _DESCRIPTION, _EPILOG)
-    add = parser.add_argument
-    add("--from-block", type=cli.natural, required=True, metavar="A", help="first block, included")
-    add("--to-block", type=cli.natural, required=True, metavar="B", help="last block, included")
-    add(
-        "--out", type=cli.output_folder, required=True, metavar="DIR", help="the recording's folder"
-    )
-    add("--url", default=os.environ.get(URL_VARIABLE), help=f"the node (default: ${URL_VARIABLE})")
-    add(
-        "--workers",
-        type=cli.positive,
-        default=8,
-        metavar="N",
-        help="blocks fetched in parallel (8)",
-    )
-    add(
-        "--requests-per-second",
-        type=cli.positive,
-        default=25,
-        metavar="N",
-        help="maximum requests to the node per second (25)",
-    )
-    add(
-        "--timeout",
-        type=cli.positive_number,
-        default=30.0,
-        metavar="S",
-        help="timeout of a request in seconds (30)",
-    )
-    add(
-        "--patience",
-        type=cli.positive_number,
-        default=DEFAULT_PATIENCE,
-        metavar="S",
-        help="seconds to retry a failing node (120)",
-    )
-    add(
-        "--blocks-per-part",
-        type=cli.positive,
-        default=100,
-        metavar="N",
-        help="maximum blocks per part, all of which are fetched again after a kill (100)",
-    )
-    add(
-        "--no-verify",
-        dest="verify",
-        action="store_false",
-        help="also record blocks whose receipts do not match the header, as unverified",
-    )
-    add(
-        "--skip-unverifiable",
-        action="store_true",
-        help="leave out blocks that the node has only incomplete or wrong, instead of stopping",
-    )
-    add(
-        "--no-tokens",
-        dest="tokens",
-        action="store_false",
-        help="do not record tokens' names, symbols and decimals",
-    )
-    options = parser.parse_args(arguments)
-    if options.from_block > options.to_block:
-        parser.error("--from-block is after --to-block")
-    if not options.url:
-        parser.error(f"no node: set {URL_VARIABLE} or pass --url")
-    return options
+def _store(folder: Path) -> Store | None:
+    """The store of a recording; None where unverified blocks hold what no chain has."""
+    try:
+        with progress("store") as start:
+            return import_history(str(folder), folder, ImportOptions(), lambda n: start(n, 0))
+    except TableError as error:
+        logger.warning("the recording can be replayed, but not backtested: %s", error)
+        return None
 
 
-def _summarise(options: argparse.Namespace, outcome: _Outcome, seconds: float) -> None:
+def _summarise(
+    options: argparse.Namespace, outcome: _Outcome, store: Store | None, seconds: float
+) -> None:
     recording = Recording(options.out)
     blocks = recording.blocks(["n_transactions", "receipts_root_verified"])
     transactions = recording.transactions(["n_logs", "n_erc20_transfers"])
@@ -319,7 +247,5 @@ def _summarise(options: argparse.Namespace, outcome: _Outcome, seconds: float) -
         f" {size:.1f} MB, {seconds:.0f} s.\n{skipped}"
         f"Next: npm run replay -- --data {options.out}\n"
     )
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    if store is not None:
+        sys.stdout.write(f"   or: npm run backtest -- --data {options.out} --out OUT\n")
