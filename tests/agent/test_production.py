@@ -18,6 +18,7 @@ from tests.support.fake_chain import (
     usual_token,
 )
 from tests.support.forta_bridge import Bridge, production_bot, transaction_event
+from tests.support.processes import name
 
 pytestmark = pytest.mark.integration
 
@@ -154,7 +155,7 @@ def test_thousands_of_logs_give_one_finding(bot):
 
 def test_the_python_child_is_the_projects_and_small(bot):
     children = psutil.Process(bot.process.pid).children(recursive=True)
-    python = [child for child in children if "python" in child.name()]
+    python = [child for child in children if "python" in name(child)]
     assert len(python) == 1
     assert ".venv" in python[0].environ()["PATH"].split(":")[0]
     assert python[0].memory_info().rss < 300 * 2**20

@@ -14,6 +14,7 @@ from src.chain.lookups.store import FILE_NAME
 from tests.conftest import ALICE, BOB, UNKNOWN_TOKEN, USDC, transfer_log
 from tests.support.fake_chain import FakeNode, serve, usual_token
 from tests.support.forta_bridge import production_bot, production_process, transaction_event
+from tests.support.processes import command_line
 from tests.support.raw_server import hang, raw_server
 from tests.support.waiting import PATIENCE, wait_until
 
@@ -36,12 +37,17 @@ def empty_project(tmp_path):
 
 
 def python_child(bridge) -> psutil.Process:
-    def children():
-        every = psutil.Process(bridge.process.pid).children(recursive=True)
-        return [child for child in every if "py_compile" not in " ".join(child.cmdline())]
+    """The bot, once the CLI's own checks of its syntax have ended."""
+    found: list[psutil.Process] = []
 
-    wait_until(lambda: len(children()) == 1)
-    return children()[0]
+    def is_alone() -> bool:
+        every = psutil.Process(bridge.process.pid).children(recursive=True)
+        lines = [(child, " ".join(command_line(child))) for child in every]
+        found[:] = [child for child, line in lines if line and "py_compile" not in line]
+        return len(found) == 1
+
+    wait_until(is_alone)
+    return found[0]
 
 
 def payment(token=USDC):

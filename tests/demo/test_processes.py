@@ -9,14 +9,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
 from src.demo.processes import running, supervised
+from tests.support.processes import command_line, names, temporary_folder
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -35,24 +35,13 @@ def wait_for(happened: Callable[[], bool]) -> None:
 
 def of(temporary: Path) -> list[psutil.Process]:
     """The processes that have this folder for their temporary files, or a file in it."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            words = [process.environ().get("TMPDIR", ""), *process.cmdline()]
-        except (psutil.NoSuchProcess, psutil.AccessDenied):
-            continue
-        if any(str(temporary) in word for word in words):
-            found.append(process)
-    return found
-
-
-def names(processes: Iterable[psutil.Process]) -> set[str]:
-    """Without those that ended since they were found."""
-    found = set()
-    for process in processes:
-        with suppress(psutil.NoSuchProcess):
-            found.add(process.name())
-    return found
+    return [
+        process
+        for process in psutil.process_iter()
+        if any(
+            str(temporary) in word for word in (temporary_folder(process), *command_line(process))
+        )
+    ]
 
 
 def stopped_run(which: str) -> list[str]:

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from src.detection.supervised.model import SupervisedModel, load_fraud_model
 from src.monitoring import metrics
 from src.monitoring.drift.__main__ import main
-from src.monitoring.drift.drift_report import to_page
 from src.monitoring.drift.inputs import PROBABILITY, sample_of_predictions
 from src.monitoring.drift.levels import Levels
+from src.monitoring.drift.page import to_page
 from src.monitoring.drift.sample import parse_sample
 from src.monitoring.drift.verdict import Verdict, compare
 from src.registry.bundle import DRIFT_FILE

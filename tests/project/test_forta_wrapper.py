@@ -24,6 +24,7 @@ from src.demo.forta_cli import cli_environment
 from src.demo.processes import supervised
 from src.demo.world import GENESIS
 from tests.support.forta_bridge import connect, free_port, transaction_event
+from tests.support.processes import names
 from tests.support.waiting import PATIENCE, wait_until
 
 pytestmark = pytest.mark.integration
@@ -265,7 +266,7 @@ def test_a_live_run_waits_for_a_lagging_node_and_leaves_nothing_behind(
         wait_until(lambda: "1 findings for transaction" in log.read_text(), process)
         assert "start: the node does not have block 1; retrying" in log.read_text()
         children = psutil.Process(process.pid).children(recursive=True)
-        assert any("python" in child.name() for child in children)
+        assert any("python" in name for name in names(children))
         process.send_signal(signal.SIGTERM)
         assert process.wait(PATIENCE) == 128 + signal.SIGTERM
         assert psutil.wait_procs(children, PATIENCE)[1] == []

@@ -1,12 +1,12 @@
-"""The notebooks run from their first cell to their last, in the kernel that people have."""
+"""The notebooks run from their first cell to their last, in the kernel that people have.
+
+The libraries for it take seconds to import, so only tests that need them do.
+"""
 
 import re
 from pathlib import Path
 
-import nbformat
 import pytest
-from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError
 
 from tests.support.forta_graphql import BOT, DAY, KEY, FortaServer, invent_alerts, serving
 from tests.support.waiting import FOR_EVER
@@ -19,6 +19,9 @@ _FAILING_REQUEST = 2
 
 def run(name: str, before: str = "") -> None:
     """Run a notebook, and `before` after its first cell of code, which finds the project."""
+    import nbformat
+    from nbclient import NotebookClient
+
     notebook = nbformat.read(NOTEBOOKS / name, as_version=4)
     first = next(at for at, cell in enumerate(notebook.cells) if cell.cell_type == "code")
     notebook.cells.insert(first + 1, nbformat.v4.new_code_cell(before))
@@ -39,6 +42,8 @@ def test_the_sample_day_is_shown_as_it_is(monkeypatch: pytest.MonkeyPatch) -> No
 def test_a_missing_key_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FORTA_BOT_ID", BOT)
     monkeypatch.delenv("FORTA_API_KEY", raising=False)
+    from nbclient.exceptions import CellExecutionError
+
     with pytest.raises(CellExecutionError, match="FORTA_API_KEY is not set"):
         run("daily_model_stats.ipynb")
 
@@ -46,6 +51,8 @@ def test_a_missing_key_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("path", sorted(NOTEBOOKS.glob("*.ipynb")), ids=lambda path: path.stem)
 def test_a_reader_on_github_sees_the_pictures(path: Path) -> None:
     """The outputs are committed: one picture at least, no error, and no path of a machine."""
+    import nbformat
+
     notebook = nbformat.read(path, as_version=4)
     outputs = [one for cell in notebook.cells for one in cell.get("outputs", [])]
     assert sum("image/png" in one.get("data", {}) for one in outputs) >= 5
