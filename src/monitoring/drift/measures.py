@@ -20,7 +20,6 @@ from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import wasserstein_distance
 
 Floats = NDArray[np.float64]
 Masks = Sequence[NDArray[np.bool_]]
@@ -177,6 +176,8 @@ def bin_edges(reference: Distribution) -> Floats:
 
 def _raw(reference: Distribution, current: Distribution) -> tuple[float, float, float]:
     """Stability index, distance, and 1/n + 1/m."""
+    from scipy.stats import wasserstein_distance  # noqa: PLC0415  slow: not for every start
+
     edges = bin_edges(reference)
     p, q = (_binned(side, edges) for side in (reference, current))
     distance = wasserstein_distance(

@@ -7,9 +7,10 @@ from src.detection.features.definitions import FEATURE_NAMES
 from src.detection.forest.model import load_model
 from src.detection.supervised.model import load_fraud_model
 from src.files import read_file, write_file
-from src.monitoring.drift.drift_report import to_json, to_page
+from src.monitoring.drift.drift_report import to_json
 from src.monitoring.drift.inputs import read_inputs, sample_of_predictions
 from src.monitoring.drift.levels import Levels
+from src.monitoring.drift.page import to_page
 from src.monitoring.drift.sample import (
     MAX_SAMPLE_BYTES,
     TrafficSample,

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from src.datasets.training_set import load_background
 from src.detection.features.batch import TransferBatch
 from src.detection.features.definitions import FEATURE_NAMES, TokenProfile, feature_table
 from src.detection.forest.model import Model
@@ -138,6 +137,8 @@ def read_sample(path: Path, model: Model, *, as_reference: bool) -> TrafficSampl
             return parse_sample(read_file(path, MAX_SAMPLE_BYTES).decode())
         except ValueError as error:
             raise ValueError(f"{path}: {reason(error)}") from None
+    from src.datasets.training_set import load_background  # noqa: PLC0415  brings pandas
+
     data = load_background(path)
     blocks = data.table["block_number"].to_numpy(dtype=np.int64)
     times = data.table["block_timestamp"].to_numpy(dtype=np.int64)
