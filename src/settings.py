@@ -125,6 +125,7 @@ class Settings:
         cache_dir: folder for facts across restarts; None for memory only.
         lookup_deadline_seconds: total time to wait for sources per transaction.
         chain_id: the chain of the bot, see `on_the_nodes_chain`.
+        block_seconds: time between its blocks; None for the usual, as far as it is known.
         is_chain_set: whether FORTA_CHAIN_ID is set.
         owner_store_failed: whether the owner's document at Forta could not be read, so that
             loading it later may add keys.
@@ -166,6 +167,7 @@ class Settings:
         1.0,
     )
     chain_id: int = setting("FORTA_CHAIN_ID", whole_number(1, MAX_CHAIN_ID), 1)
+    block_seconds: float | None = setting("BLOCK_SECONDS", number(0.05, 3_600), None)
     is_chain_set: bool = False
     owner_store_failed: bool = False
 

@@ -80,18 +80,17 @@ def described(chain_id: int) -> str:
     return f"{known.title} (chain {chain_id})" if known else f"Chain {chain_id} (no record)"
 
 
-def block_a_day_before(block_number: int | None, chain_id: int) -> int | None:
+def block_a_day_before(block_number: int | None, seconds_per_block: float | None) -> int | None:
     """A block between 24 and 25 hours older, the same one for all blocks of an hour.
 
     Queries about it can then be answered from the cache for an hour, and every scan node that
     handles a transaction queries the same block.
 
     Returns:
-        None if the block or the chain is unknown, or the chain was younger than that.
+        None if the block or the time is unknown, or the chain was younger than that.
     """
-    seconds = network(chain_id).seconds_per_block
-    if seconds is None or block_number is None:
+    if seconds_per_block is None or block_number is None:
         return None
-    hour = round(_SECONDS_PER_HOUR / seconds)
+    hour = round(_SECONDS_PER_HOUR / seconds_per_block)
     earlier = (block_number // hour - _HOURS_PER_DAY) * hour
     return earlier if earlier >= 0 else None

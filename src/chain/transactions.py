@@ -82,6 +82,13 @@ def created_contract(creator: str, nonce: int) -> str:
     return "0x" + keccak(bytes([_RLP_LIST + len(content)]) + content)[-_ADDRESS_BYTES:].hex()
 
 
+def created_by(transaction: TransactionFields) -> str | None:
+    """The contract that a transaction creates, or None; one that creates it has no recipient."""
+    if transaction.to is not None or transaction.sender is None or transaction.nonce is None:
+        return None
+    return created_contract(transaction.sender, transaction.nonce)
+
+
 def creation_nonce(creator: str | None, nonce: int | None, contract: str | None) -> int | None:
     """Which of an account's earlier transactions created a contract.
 

@@ -10,6 +10,7 @@ def open_lookups(settings: Settings) -> Lookups:
     """The look-ups that the settings describe; sends nothing."""
     return build_lookups(
         chain_id=settings.chain_id,
+        seconds_per_block=settings.block_seconds,
         json_rpc_url=settings.json_rpc_url,
         etherscan_url=settings.etherscan_url,
         etherscan_api_key=reveal(settings.etherscan_api_key),

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from src.chain.facts import Facts
 from src.chain.names.book import NO_NAMES, AddressBook, open_address_book
 from src.chain.networks import described, network
-from src.chain.transactions import TransactionFields
+from src.chain.transactions import TransactionFields, created_by
 from src.chain.transfers import ZERO_ADDRESS, Transfer
 from src.chain.well_known import WellKnownTokens, load_well_known_tokens
 from src.decision.address_list import AddressList, open_address_list
@@ -391,6 +391,7 @@ class Pipeline:
             look_alikes=book.enter(transfers, sender),
             value=transaction.value,
             native=transaction.native,
+            created=created_by(transaction),
             called_is_new=called_is_new,
             approvals=transaction.approvals,
             native_symbol=chain.native_symbol,

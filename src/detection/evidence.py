@@ -121,6 +121,7 @@ class Evidence:
         value: wei sent with the transaction, or None.
         native: all native transfers, `value` and internal ones included; None where internal ones
             are unknown.
+        created: the contract that the transaction itself creates, or None.
         called_is_new: whether the contract called did not exist a day before; None if unknown.
         approvals: of ERC-20 tokens, that the transaction logs.
         native_symbol: of the native currency.
@@ -145,6 +146,7 @@ class Evidence:
     attack: AttackAssessment | None = None
     value: int | None = None
     native: Sequence[NativeTransferLike] | None = None
+    created: str | None = None
     called_is_new: bool | None = None
     approvals: Sequence[ApprovalLike] = ()
     native_symbol: str = "ETH"

@@ -125,8 +125,6 @@ class ServiceSettings:
         node_patience: seconds to retry a failing node.
         verify_blocks: reject blocks whose receipts do not hash to the root in the header; None
             for the chain's own (`Network.hashed_receipts`).
-        block_seconds: time between blocks, to convert an interval into a range; None for the
-            chain's own.
         features: columns of the analysis' forest.
         contamination: share of transactions that the forest classifies as anomalies.
         random_state: seed of the forest.
@@ -169,7 +167,6 @@ class ServiceSettings:
     request_seconds: float = setting("SERVICE_REQUEST_SECONDS", number(1, 3_600), 120.0)
     node_patience: float = setting("NODE_PATIENCE_SECONDS", number(0, 600), 5.0)
     verify_blocks: bool | None = setting("VERIFY_BLOCKS", SWITCH, None)
-    block_seconds: float | None = setting("BLOCK_SECONDS", number(0.05, 3_600), None)
     features: tuple[str, ...] = setting("ANALYSIS_FEATURES", _FEATURES, ("value", "gas_cost"))
     contamination: float = setting("ANALYSIS_CONTAMINATION", number(1e-6, 0.5), 0.001)
     random_state: int = setting("ANALYSIS_RANDOM_STATE", whole_number(0, 2**32 - 1), 42)

@@ -62,20 +62,20 @@ def test_the_block_asked_about_is_a_day_old_and_stays_the_same_for_an_hour(
     seconds = network(chain_id).seconds_per_block
     assert seconds is not None
     hour = round(3_600 / seconds)
-    earlier = block_a_day_before(block, chain_id)
+    earlier = block_a_day_before(block, seconds)
     if earlier is None:
         assert block < 24 * hour
         return
     assert 24 * hour <= block - earlier < 25 * hour
     assert earlier % hour == 0
-    assert block_a_day_before(block - block % hour, chain_id) == earlier
+    assert block_a_day_before(block - block % hour, seconds) == earlier
 
 
 def test_without_a_block_or_a_known_chain_there_is_nothing_to_ask() -> None:
-    assert block_a_day_before(None, 1) is None
-    assert block_a_day_before(BLOCK, 424_242) is None
-    assert block_a_day_before(A_DAY - 1, 1) is None
-    assert block_a_day_before(A_DAY, 1) == 0
+    assert block_a_day_before(None, 12) is None
+    assert block_a_day_before(BLOCK, None) is None
+    assert block_a_day_before(A_DAY - 1, 12) is None
+    assert block_a_day_before(A_DAY, 12) == 0
 
 
 # What is known of a contract
@@ -178,6 +178,8 @@ def test_without_a_node_a_chain_or_a_block_reputations_are_unknown(node: FakeNod
     with lookups_of(node) as lookups:
         assert gather(lookups, OLD, block=None).reputations == {}
     assert "eth_getCode" not in node.calls
+    with lookups_of(node, chain_id=424_242, seconds_per_block=12) as lookups:
+        assert gather(lookups, OLD, YOUNG).reputations == {OLD: True, YOUNG: False}
 
 
 def test_reputations_survive_a_restart(node: FakeNode, tmp_path: Path) -> None:

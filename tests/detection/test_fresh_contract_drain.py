@@ -37,6 +37,12 @@ def test_a_new_contract_that_takes_tokens_for_nothing_is_a_drain(transfers: list
     assert verdict.reason.endswith("for nothing; the sender's nonce is 3")
 
 
+def test_a_constructor_that_takes_tokens_is_one_of_a_new_contract() -> None:
+    verdict = judge(STOLEN, to=None, created=HUB, called_is_new=None)
+    assert verdict.action is Action.REVIEW
+    assert verdict.reason.startswith(f"{HUB}, a contract that the transaction creates, makes ")
+
+
 def test_an_allowance_is_named_where_the_token_logs_it() -> None:
     approvals = [Approval(WETH, VICTIM, HUB, 0), Approval(WETH, OTHER, POOL, 1)]
     assert f"for nothing, by an allowance of {HUB};" in judge(STOLEN, approvals=approvals).reason
@@ -46,7 +52,12 @@ def test_an_allowance_is_named_where_the_token_logs_it() -> None:
     ("honest", "transfers", "facts"),
     [
         ("an old contract", STOLEN, {"called_is_new": False}),
-        ("a deployment", STOLEN, {"to": None}),
+        ("an unknown call", STOLEN, {"to": None}),
+        (
+            "a deployment that takes what lay at its address",
+            [Moved(WETH, HUB, OTHER, 100)],
+            {"to": None, "created": HUB, "called_is_new": None},
+        ),
         ("an own smart wallet", [Moved(WETH, HUB, OTHER, 5)], {}),
         (
             "an account-abstraction wallet, through its entry point",

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from sklearn.ensemble import IsolationForest
 
+from src.chain.lookups.build import build_lookups
 from src.chain.transfers import Transfer
 from src.decision.tokens import TokenView
 from src.detection.errors import ModelMalformed
@@ -88,8 +89,8 @@ def test_an_interval_on_a_chain_of_unknown_speed_is_refused() -> None:
 def analyst(chain_id: int, block_seconds: float | None) -> Analyst:
     """One that asks nobody."""
     nobody: Any = None
-    settings = ServiceSettings(block_seconds=block_seconds)
-    return Analyst(nobody, nobody, nobody, settings, chain_id)
+    lookups = build_lookups(chain_id=chain_id, seconds_per_block=block_seconds)
+    return Analyst(nobody, nobody, lookups, ServiceSettings(), chain_id)
 
 
 @pytest.mark.integration

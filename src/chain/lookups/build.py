@@ -16,6 +16,7 @@ from src.chain.lookups.cache import FactCache
 from src.chain.lookups.lookups import Lookups
 from src.chain.lookups.sources import SEARCH_SECONDS, Sources
 from src.chain.lookups.store import FactStore
+from src.chain.networks import network
 from src.chain.price_feeds import API_NAMES
 from src.chain.well_known import load_well_known_tokens
 
@@ -45,6 +46,7 @@ def build_lookups(
     ethplorer_api_key: str | None = None,
     price_api_url: str | None = None,
     chain_id: int = MAINNET,
+    seconds_per_block: float | None = None,
     cache_dir: Path | None = None,
     deadline_seconds: float = 1.0,
     timeout_seconds: float = 5.0,
@@ -67,6 +69,7 @@ def build_lookups(
         ethplorer_api_key: without a key Ethplorer is not used.
         price_api_url: a keyless price API in the form of DefiLlama's, or None.
         chain_id: the chain of all addresses.
+        seconds_per_block: on it; None for the usual, as far as it is known.
         cache_dir: folder for facts across restarts; None for memory only.
         deadline_seconds: total time to wait per transaction.
         timeout_seconds: of one background request; may exceed the deadline.
@@ -130,6 +133,7 @@ def build_lookups(
         store,
         well_known,
         chain_id=chain_id,
+        seconds_per_block=seconds_per_block or network(chain_id).seconds_per_block,
         deadline_seconds=deadline_seconds,
         add_explorers=add_explorers,
         now=now,

@@ -57,6 +57,7 @@ class Lookups:
         store: the cache on disk, and the counters.
         well_known: the built-in list.
         chain_id: the chain.
+        seconds_per_block: on it, or None if unknown.
         deadline_seconds: total time to wait per transaction.
         add_explorers: adds explorers whose API keys came later.
         now: Unix seconds.
@@ -70,6 +71,7 @@ class Lookups:
         well_known: WellKnownTokens,
         *,
         chain_id: int,
+        seconds_per_block: float | None,
         deadline_seconds: float,
         add_explorers: Callable[[str | None, str | None], object] | None = None,
         now: Callable[[], float] = time.time,
@@ -80,6 +82,7 @@ class Lookups:
         self._store = store
         self._well_known = well_known
         self._chain_id = chain_id
+        self.seconds_per_block = seconds_per_block
         self._deadline_seconds = deadline_seconds
         self._now = now
         self.on_wait: Callable[[float], object] | None = None
@@ -171,7 +174,7 @@ class Lookups:
         known: dict[str, TokenInfo] = {}
         reputations: dict[str, bool] = {}
         missing, unaged = [], []
-        day_before = block_a_day_before(block_number, self._chain_id)
+        day_before = block_a_day_before(block_number, self.seconds_per_block)
         for token in tokens:
             info = self._well_known.get(token)
             if info is not None:

@@ -16,7 +16,8 @@ class FreshContractDrainDetector:
     The class of attacks that transfers cannot show: a missing authorisation, an abused allowance,
     one to a few transfers. Evidence from outside: the called contract did not exist a day before,
     and the account that loses has not signed, is not the contract called and gets next to nothing.
-    Events of tokens without a reputation do not count. A drain by a constructor is not seen.
+    A contract that the transaction creates counts as called, since its constructor runs. Events of
+    tokens without a reputation do not count.
     """
 
     NAME: ClassVar[str] = "fresh_contract_drain"
@@ -43,10 +44,12 @@ class FreshContractDrainDetector:
 
     def evaluate(self, evidence: Evidence) -> Verdict:
         """See `Detector`."""
-        if evidence.called_is_new is False or evidence.sender is None or evidence.to is None:
+        called = evidence.to or evidence.created
+        is_new = evidence.called_is_new if evidence.created is None else True
+        if is_new is False or evidence.sender is None or called is None:
             return _SILENT
         transfers = evidence.credible_transfers
-        ours = (evidence.sender, evidence.to, ZERO_ADDRESS)
+        ours = (evidence.sender, called, ZERO_ADDRESS)
         if len(transfers) > self._max_transfers or all(one.sender in ours for one in transfers):
             return _SILENT
         for account, changes in evidence.gains.others.items():
@@ -56,19 +59,20 @@ class FreshContractDrainDetector:
                 continue
             if not all(evidence.is_negligible(*gain) for gain in gained):
                 continue
-            if evidence.called_is_new is None:
+            if is_new is None:
                 return missing(self.NAME, "the age of the contract called is unknown")
-            return Verdict(self.NAME, Action.REVIEW, _reason(evidence, account, lost))
+            return Verdict(self.NAME, Action.REVIEW, _reason(evidence, called, account, lost))
         return _SILENT
 
 
-def _reason(evidence: Evidence, account: str, lost: list[str]) -> str:
+def _reason(evidence: Evidence, called: str, account: str, lost: list[str]) -> str:
     spenders = sorted(
         {one.spender for one in evidence.approvals if one.owner == account and one.token in lost}
     )
     allowance = f", by an allowance of {', '.join(spenders)}" if spenders else ""
+    age = "younger than a day" if evidence.created is None else "that the transaction creates"
     nonce = "" if evidence.nonce is None else f"; the sender's nonce is {evidence.nonce:,}"
     return (
-        f"{evidence.to}, a contract younger than a day, makes {account}, which has not signed, "
+        f"{called}, a contract {age}, makes {account}, which has not signed, "
         f"lose {count(len(lost), 'token')} for nothing{allowance}{nonce}"
     )

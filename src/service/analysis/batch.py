@@ -17,7 +17,7 @@ from src.chain.errors import (
     SourceError,
 )
 from src.chain.lookups.lookups import Lookups
-from src.chain.networks import described, network
+from src.chain.networks import described
 from src.chain.recording.fetch import UnverifiedBlock
 from src.decision.tokens import TokenView, token_view
 from src.detection.errors import ModelError
@@ -125,7 +125,7 @@ class Analyst:
             Problem: 400 for a range over the limit, or a chain whose time between blocks is
                 unknown.
         """
-        each = self._settings.block_seconds or network(self._chain_id).seconds_per_block
+        each = self._lookups.seconds_per_block
         if each is None:
             raise Problem(
                 400,

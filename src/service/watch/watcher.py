@@ -14,7 +14,6 @@ from collections.abc import Mapping
 from sqlalchemy import Connection
 
 from src.chain.errors import MalformedAnswer, SourceError, SourceUnavailable
-from src.chain.networks import network
 from src.chain.recording.fetch import UnverifiedBlock
 from src.detection.records import Action
 from src.monitoring import metrics, screening_metrics
@@ -93,7 +92,7 @@ class Watcher:
 
     def run(self, stop: threading.Event) -> None:
         """Follow the head until stopped; retries after failures of the node."""
-        seconds = self._settings.block_seconds or network(self._chain_id).seconds_per_block
+        seconds = self._decider.lookups.seconds_per_block
         usual = min(max((seconds or _USUAL_BLOCK_SECONDS) / 4, 0.25), 5.0)
         pause = usual
         metrics.watch_started()

@@ -14,10 +14,15 @@ from tests.service.chain import common_settings, service_settings
 
 @contextmanager
 def watching_chain(
-    database: Database, url: str, *, channels: tuple[str, ...] = (), **changes: Any
+    database: Database,
+    url: str,
+    *,
+    channels: tuple[str, ...] = (),
+    block_seconds: float | None = None,
+    **changes: Any,
 ) -> Iterator[Watcher]:
     settings = service_settings("", **changes)
-    decider = Decider(common_settings(url))
+    decider = Decider(common_settings(url, block_seconds=block_seconds))
     node = NodeReader(url, requests_per_second=10_000, verify=True, patience=0.2)
     try:
         yield Watcher(database, node, decider, settings, 1, list(channels))
