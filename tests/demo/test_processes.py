@@ -64,10 +64,9 @@ def through_npm(command: list[str], folder: Path) -> list[str]:
     ("which", "number", "npm"),
     [
         ("few", signal.SIGTERM, False),
-        ("few", signal.SIGKILL, True),
-        ("every", signal.SIGKILL, False),
+        ("every", signal.SIGKILL, True),
     ],
-    ids=["terminated", "npm killed", "killed"],
+    ids=["terminated", "npm killed"],
 )
 def test_a_stopped_test_run_leaves_no_server_and_no_folder(
     which: str, number: signal.Signals, npm: bool, temporary: Path, tmp_path: Path

@@ -105,8 +105,8 @@ def test_a_better_challenger_is_promoted_and_the_bot_runs_with_it(
     )
 
 
-def test_a_worse_challenger_is_refused_with_the_reason(url, bundles, old_data, tmp_path):
-    registry = registry_with(url, bundles["good"])
+def test_a_worse_challenger_is_refused_with_the_reason(bundles, old_data, tmp_path):
+    registry = registry_with(str(tmp_path / "store"), bundles["good"])
     outcome = retrain(registry, [old_data], parameters=POOR, created_at=1_800_000_000, **QUICK)
     assert not outcome.promoted
     failed = {check.name for check in outcome.checks if not check.passed}
