@@ -29,6 +29,7 @@ from src import cli
 from src.demo import outcome as judging
 from src.demo.anvil import Chain, anvil
 from src.demo.contracts import Contract, compile_contracts
+from src.demo.drains import BLOCK_SECONDS, DRAINS
 from src.demo.forta_cli import run_cli
 from src.demo.outcome import Outcome
 from src.demo.scenarios import SCENARIOS, Played, play
@@ -36,7 +37,10 @@ from src.demo.terminal import Report
 from src.demo.world import GENESIS, World, build
 
 # The local node has no rate limit to respect, but a busy machine needs more time.
-_BOT_SETTINGS: Final = {"JSON_RPC_REQUESTS_PER_SECOND": "1000", "LOOKUP_DEADLINE_SECONDS": "25"}
+_BOT_SETTINGS: Final = {
+    "JSON_RPC_REQUESTS_PER_SECOND": "1000", "LOOKUP_DEADLINE_SECONDS": "25",
+    "BLOCK_SECONDS": str(BLOCK_SECONDS),
+}  # fmt: skip
 _DESCRIPTION: Final = """\
 The bot's main job on a local chain: no key, no network, under a minute.
 """
@@ -140,8 +144,8 @@ def _build(chain: Chain, code: Mapping[str, Contract]) -> World:
 
 def _play(chain: Chain, code: Mapping[str, Contract]) -> list[Played]:
     world = _build(chain, code)
-    _say(f"Playing {len(SCENARIOS)} transactions ...")
-    return play(world, SCENARIOS)
+    _say(f"Playing {len(SCENARIOS) + len(DRAINS)} transactions ...")
+    return play(world, [*SCENARIOS, *DRAINS])
 
 
 def _print_json(outcomes: list[Outcome], problems: list[str]) -> None:
@@ -157,9 +161,11 @@ def _print_report(outcomes: list[Outcome]) -> None:
     if most is not None:
         report.finding(most)  # first, since it is long: the summary follows at the end
     report.heading("Findings")
-    report.table(outcomes)
+    report.table([one for one in outcomes if one.played.scenario.drains is None])
     if most is not None:
         report.reasons(most)
+    report.heading("In shadow: what fresh_contract_drain says of these")
+    report.drains([one for one in outcomes if one.played.scenario.drains is not None])
     report.heading("What next")
     for command, purpose in (
         ("npm run demo -- --keep", "keep this chain running, to try the bot's other modes on it"),
@@ -183,7 +189,7 @@ def _keep(chain: Chain, cache: Path, outcomes: list[Outcome]) -> None:
     last = outcomes[-1].played.transaction_hash
     _say(f"The chain stays at {chain.url} until Ctrl-C. In another terminal:")
     for line in (
-        f"export JSON_RPC_URL={chain.url} CACHE_DIR={cache}",
+        f"export JSON_RPC_URL={chain.url} CACHE_DIR={cache} BLOCK_SECONDS={BLOCK_SECONDS}",
         f"npm run tx -- {last} --nocache",
         f"npm run block -- {blocks} --nocache",
         f"npm run range -- {blocks - 9}..{blocks} --nocache",

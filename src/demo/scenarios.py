@@ -34,12 +34,15 @@ class Scenario:
         expected: the required finding ("NORMAL", "ANOMALOUS", `NO_FINDING`); None if either is
             acceptable.
         play: sends it and returns the receipt.
+        drains: whether `fresh_contract_drain` must name it, in shadow; None if either is
+            acceptable.
     """
 
     key: str
     title: str
     expected: str | None
     play: Callable[[World], dict[str, Any]]
+    drains: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

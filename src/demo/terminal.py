@@ -63,6 +63,17 @@ class Report:
                 f"  The line in the bars is the threshold, {threshold:g}: ANOMALOUS at or above it."
             )
 
+    def drains(self, outcomes: Sequence[Outcome]) -> None:
+        """Write what `fresh_contract_drain` says in shadow, one paragraph per transaction."""
+        titles = max(len(outcome.played.scenario.title) for outcome in outcomes)
+        for outcome in outcomes:
+            said = f"REVIEW: {outcome.drain}" if outcome.drain else "nothing"
+            first, *rest = textwrap.wrap(sanitise_text(said, 400), _WIDTH - titles - 4)
+            row = f"  {outcome.played.scenario.title:<{titles}}  {first}"
+            self.line(self._paint(row, _COLOURS[INVALID if outcome.drain else NORMAL]))
+            for line in rest:
+                self.line(f"  {'':<{titles}}  {line}")
+
     def guarded(self, results: "Sequence[Guarded]") -> None:
         """Write one paragraph per transaction that was sent through the guard."""
         titles = max(len(one.title) for one in results)

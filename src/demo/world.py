@@ -98,6 +98,9 @@ class World:
     disperse: str
     lender: str
     pool: str
+    entry_point: str
+    bridge: str
+    zap: str
     tokens: Mapping[str, TokenSpec]
     governance_token: TokenSpec
 
@@ -148,6 +151,9 @@ def build(chain: Chain, code: Mapping[str, Contract]) -> World:
         disperse=chain.deploy(people.deployer, code["Disperse"]),
         lender=chain.deploy(people.deployer, code["FlashLender"]),
         pool=_lending_pool(chain, code, people.deployer, router, governance, tokens),
+        entry_point=chain.deploy(people.deployer, code["EntryPoint"]),
+        bridge=chain.deploy(people.deployer, code["Custody"], ("address",), people.provider),
+        zap=chain.deploy(people.deployer, code["Zap"]),
         tokens=tokens,
         governance_token=governance,
     )
@@ -267,5 +273,6 @@ def _fill_wallets(world: World) -> None:
         (tokens[WETH], people.provider, 25),
         (world.governance_token, people.provider, 3_000),
         (tokens[USDC], people.treasury, 250_000),
+        (tokens[USDC], world.bridge, 50_000),
     ):
         mint(world, spec, owner, amount)

@@ -56,6 +56,23 @@ def test_a_normal_and_an_anomalous_finding_are_as_promised() -> None:
     assert problems(outcomes) == []
 
 
+@pytest.mark.parametrize(("expected", "named"), [(True, False), (False, True)])
+def test_a_drain_that_is_missed_or_wrongly_named_is_a_problem(expected: bool, named: bool) -> None:
+    action = "REVIEW" if named else "ALLOW"
+    shadow = {"detector": "fresh_contract_drain", "action": action, "reason": "It \x1b[2J drains"}
+    found = finding("NORMAL")
+    found["metadata"]["shadow_actions"] = json.dumps([shadow])
+    drain = Scenario("drain", "A title", None, NORMAL.scenario.play, drains=expected)
+    played = Played(drain, HASH, ZERO_ADDRESS, transfers(1))
+    outcomes = judge([played, THEFT], {HASH: [found], OTHER_HASH: [finding("ANOMALOUS")]})
+    (problem,) = problems(outcomes)
+    assert problem.startswith('"A title" should ')
+    output = io.StringIO()
+    Report(output).drains(outcomes[:1])
+    assert ("REVIEW: It" in output.getvalue()) is named
+    assert "\x1b" not in output.getvalue()
+
+
 def test_a_theft_that_looks_normal_is_a_problem() -> None:
     outcomes = judge([NORMAL, THEFT], {HASH: [finding("NORMAL")], OTHER_HASH: [finding("NORMAL")]})
     assert problems(outcomes) == [
