@@ -4,7 +4,7 @@ What has no price is unknown, never zero: a sum with an unknown part is unknown,
 shown one by one.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
@@ -59,7 +59,8 @@ class Money:
 
     Attributes:
         gained: net changes of the sender's side, see `Gains`; native value and gas included.
-        lost_by: the account that lost most, as far as prices are known; None if none lost.
+        lost_by: the account that lost most, as far as prices or reference values are known; None
+            if none lost.
         lost: its net changes.
         largest_gain_usd: what the side, or another account, has gained at most: loot need not go to
             the sender. Of arbitrage what the side has gained: its traders trade. None if unknown.
@@ -146,6 +147,7 @@ def money_of(
     wrapped_native: str | None,
     gas_cost: int | None,
     is_arbitrage: bool,
+    value_of: Callable[[str], float] = lambda _token: 0.0,
 ) -> Money:
     """What the gains were worth.
 
@@ -156,6 +158,8 @@ def money_of(
         wrapped_native: the token that the native currency is priced as.
         gas_cost: wei paid by the sender, or None if unknown.
         is_arbitrage: whether the transaction is named so.
+        value_of: ETH for one raw unit of a token; 0 if unknown. It tells who lost most where there
+            is no price: a pool that got other tokens for its own has not.
     """
     known = {
         token: price
@@ -175,7 +179,13 @@ def money_of(
     losers = {
         account: known for account, known in others.items() if any(p.amount < 0 for p in known)
     }
-    lost_by = min(losers, key=lambda one: _known_sum(losers[one]), default=None)
+
+    def rough(account: str) -> float:
+        return sum(
+            rough_worth(part.usd, part.amount * value_of(part.token)) for part in losers[account]
+        )
+
+    lost_by = min(losers, key=rough, default=None)
     lost = losers[lost_by] if lost_by is not None else ()
     candidates = [gained] if is_arbitrage else [gained, *others.values()]
     return Money(

@@ -44,6 +44,7 @@ def priced(
         wrapped_native=network(pipeline.chain_id).wrapped_native,
         gas_cost=transaction.gas_cost,
         is_arbitrage=is_arbitrage(result.decision),
+        value_of=result.evidence.value_of,
     )
     decision = pipeline.suite.weighed(result.decision, money.largest_gain_usd)
     alerts = result.alerts

@@ -72,6 +72,16 @@ def test_the_account_that_lost_most_is_named() -> None:
     assert money(gains({WETH: 1})).lost_usd is None
 
 
+def test_a_pool_that_was_paid_in_what_has_no_price_has_not_lost_most() -> None:
+    found = gains({}, {POOL: {GOLD: -900, WETH: ETH}, VICTIM: {GOLD: -100}})
+    only_gold = {GOLD: PRICES[GOLD]}
+    usual = {"wrapped_native": WETH, "gas_cost": 0, "is_arbitrage": False}
+    value_of = {WETH: 1e-18}.get
+    assert money_of(found, only_gold, VIEWS, **usual).lost_by == POOL
+    paid = money_of(found, only_gold, VIEWS, **usual, value_of=lambda one: value_of(one, 0.0))
+    assert paid.lost_by == VICTIM
+
+
 def test_the_largest_gain_may_be_a_strangers_and_is_unknown_without_native_transfers() -> None:
     others = {VICTIM: {WETH: -3 * ETH}, OTHER: {WETH: 3 * ETH}}
     assert money(gains({GOLD: 100}, others)).largest_gain_usd == 6000.0

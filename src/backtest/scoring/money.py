@@ -41,6 +41,7 @@ def moved_by(evidence: Evidence, decision: Decision, well_known: WellKnownTokens
         wrapped_native=network(evidence.chain_id).wrapped_native,
         gas_cost=None,
         is_arbitrage=arbitrage,
+        value_of=evidence.value_of,
     )
     has_list = len(well_known) > 0
     told = sentence(evidence, tokens, money=money, is_arbitrage=arbitrage, has_token_list=has_list)
