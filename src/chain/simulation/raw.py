@@ -1,11 +1,12 @@
-"""Raw signed transactions of every type, decoded by eth-account.
+"""Raw signed transactions of every type: read by rlp, with the signer recovered by eth-keys.
 
-The library's classes are imported on use: they take a second, and commands answer `--help` at once.
+eth-account reads them too, twice over and at three times the cost.
 """
 
 from typing import Any, Final
 
 import rlp
+from eth_keys.datatypes import Signature
 from eth_utils.crypto import keccak
 
 from src.chain.simulation.call import (
@@ -19,21 +20,31 @@ from src.chain.simulation.call import (
 MAX_RAW_BYTES: Final = 2 * 1024 * 1024
 """More than a blob transaction with all its blobs."""
 
-_BLOBS = 3
-_LAST_TYPE = 4
-_LEGACY_FIELDS = 9
+_LEGACY, _BLOBS, _DELEGATION = 0, 3, 4
 _PROTECTED = 35  # EIP-155: v is 35 or 36, plus twice the chain id
 _UNPROTECTED = (27, 28)
 _HALF_ORDER = 0x7FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF5D576E7357A4501DDFE92F46681B20A0
 _UINT64, _WORD = 2**64, 2**256
+_FEES = ("max_priority_fee_per_gas", "max_fee_per_gas")
+_CALL = ("gas", "to", "value", "data")
+_FIELDS: Final = {
+    _LEGACY: ("nonce", "gas_price", *_CALL),
+    1: ("chain_id", "nonce", "gas_price", *_CALL, "access_list"),
+    2: ("chain_id", "nonce", *_FEES, *_CALL, "access_list"),
+    _BLOBS: (
+        "chain_id", "nonce", *_FEES, *_CALL, "access_list", "max_fee_per_blob_gas",
+        "blob_versioned_hashes",
+    ),
+    _DELEGATION: ("chain_id", "nonce", *_FEES, *_CALL, "access_list", "authorizations"),
+}  # fmt: skip
+"""Of each type, before the signature: EIP-2930, 1559, 4844 and 7702."""
 
 
 def decode_raw(raw: bytes) -> SignedTransaction:
     """Decode a raw transaction and recover who signed it.
 
     Args:
-        raw: legacy, or of type 1 to 4 (EIP-2930, 1559, 4844, 7702). The blobs of type 3 may come
-            with it; they are not checked.
+        raw: legacy, or of type 1 to 4. The blobs of type 3 may come with it; they are not checked.
 
     Raises:
         NotSimulated: no node would accept it.
@@ -42,99 +53,90 @@ def decode_raw(raw: bytes) -> SignedTransaction:
         raise NotSimulated("the raw transaction is empty")
     if len(raw) > MAX_RAW_BYTES:
         raise NotSimulated(f"the raw transaction is larger than {MAX_RAW_BYTES} bytes")
-    kind = raw[0] if raw[0] < 0x80 else 0
-    if kind > _LAST_TYPE or (kind == 0 and raw[0] < 0xC0):
+    kind = raw[0] if raw[0] < 0x80 else _LEGACY
+    if kind not in _FIELDS or (kind == _LEGACY and raw[0] < 0xC0):
         raise NotSimulated(f"a transaction of the unknown type {raw[0]}")
     try:
-        raw = _without_blobs(raw) if kind == _BLOBS else raw
-        fields = _legacy(raw) if kind == 0 else _typed(raw)
-        return _signed(raw, fields)
-    except NotSimulated:
-        raise
+        return _signed(raw, kind)
     except Exception as error:  # noqa: BLE001  of hostile bytes the libraries raise a dozen kinds
         raise NotSimulated(f"not a signed transaction ({type(error).__name__})") from None
 
 
-def _without_blobs(raw: bytes) -> bytes:
-    """A blob transaction as in a block; the hash and the signature are of this form."""
-    payload = rlp.decode(raw[1:])
-    return raw[:1] + rlp.encode(payload[0]) if isinstance(payload[0], list) else raw
-
-
-def _typed(raw: bytes) -> dict[str, Any]:
-    from eth_account.typed_transactions.typed_transaction import (  # noqa: PLC0415
-        TypedTransaction,
-    )
-    from hexbytes import HexBytes  # noqa: PLC0415
-
-    return dict(TypedTransaction.from_bytes(HexBytes(raw)).as_dict())
-
-
-def _legacy(raw: bytes) -> dict[str, Any]:
-    items = rlp.decode(raw)
-    if len(items) != _LEGACY_FIELDS:
+def _signed(raw: bytes, kind: int) -> SignedTransaction:
+    items = rlp.decode(raw if kind == _LEGACY else raw[1:])
+    if kind == _BLOBS and isinstance(items[0], list):  # with its blobs; signed is the rest
+        items = items[0]
+        raw = raw[:1] + rlp.encode(items)
+    names = _FIELDS[kind]
+    values = dict(zip(names, items[:-3], strict=True))
+    chain_id = _number(values.pop("chain_id")) if kind else None
+    v, r, s = map(_number, items[-3:])
+    if kind:
+        signed = raw[:1] + rlp.encode(items[:-3])
+    elif v in _UNPROTECTED:
+        signed, v = rlp.encode(items[:-3]), v - _UNPROTECTED[0]
+    else:
+        chain_id, v = divmod(v - _PROTECTED, 2)
+        signed = rlp.encode([*items[:-3], chain_id, b"", b""])  # fails for a negative one
+    if s > _HALF_ORDER:
         raise ValueError
-    number = rlp.sedes.big_endian_int.deserialize
-    v = number(items[6])
-    if v not in _UNPROTECTED and v < _PROTECTED:
-        raise ValueError
-    return {
-        "nonce": number(items[0]),
-        "gasPrice": number(items[1]),
-        "gas": number(items[2]),
-        "to": items[3],
-        "value": number(items[4]),
-        "data": items[5],
-        "chainId": None if v in _UNPROTECTED else (v - _PROTECTED) // 2,
-        "s": number(items[8]),
-    }
-
-
-def _signed(raw: bytes, fields: dict[str, Any]) -> SignedTransaction:
-    from eth_account import Account  # noqa: PLC0415
-
-    to, data = bytes(fields["to"]), bytes(fields["data"])
-    if len(to) not in (0, 20) or len(data) > MAX_DATA_BYTES or fields["s"] > _HALF_ORDER:
-        raise ValueError
-    if not all(0 <= fields[name] < _UINT64 for name in ("nonce", "gas")):
-        raise ValueError
-    if any((fields.get(name) or 0) >= _WORD for name in ("value", *_PRICES)):
-        raise ValueError
+    key = Signature(vrs=(v, r, s)).recover_public_key_from_msg_hash(keccak(signed))
     call = UnsignedCall(
-        sender=Account.recover_transaction(raw).lower(),
-        to="0x" + to.hex() if to else None,
-        data=data,
-        value=fields["value"],
-        gas=fields["gas"],
-        nonce=fields["nonce"],
-        access_list=tuple(
-            (_hex(one["address"]), tuple(map(_key, one["storageKeys"])))
-            for one in fields.get("accessList", ())
-        ),
-        blob_versioned_hashes=tuple(map(_hex, fields.get("blobVersionedHashes", ()))),
-        authorizations=tuple(
-            Authorization(
-                one["chainId"], _hex(one["address"]), one["nonce"], one["yParity"],
-                one["r"], one["s"],
-            )
-            for one in fields.get("authorizationList", ())
-        ),
-        **{own: fields.get(name) for name, own in _PRICES.items()},
-    )  # fmt: skip
-    return SignedTransaction("0x" + keccak(raw).hex(), fields["chainId"], call)
+        sender=key.to_address(), **{name: _READ.get(name, _number)(values[name]) for name in values}
+    )
+    _check(call, kind)
+    return SignedTransaction("0x" + keccak(raw).hex(), chain_id, call)
 
 
-_PRICES: Final = {
-    "gasPrice": "gas_price",
-    "maxFeePerGas": "max_fee_per_gas",
-    "maxPriorityFeePerGas": "max_priority_fee_per_gas",
-    "maxFeePerBlobGas": "max_fee_per_blob_gas",
+def _check(call: UnsignedCall, kind: int) -> None:
+    """What every node checks. Raises ValueError."""
+    numbers = (call.nonce, call.gas)
+    if len(call.data) > MAX_DATA_BYTES or any((one or 0) >= _UINT64 for one in numbers):
+        raise ValueError
+    lists = {_BLOBS: call.blob_versioned_hashes, _DELEGATION: call.authorizations}
+    if kind in lists and (call.to is None or not lists[kind]):
+        raise ValueError
+
+
+def _number(item: Any) -> int:
+    if not isinstance(item, bytes) or item[:1] == b"\0" or len(item) > 32:
+        raise ValueError
+    return int.from_bytes(item)
+
+
+def _hex(item: Any, size: int) -> str:
+    if not isinstance(item, bytes) or len(item) != size:
+        raise ValueError
+    return "0x" + item.hex()
+
+
+def _data(item: Any) -> bytes:
+    if not isinstance(item, bytes):
+        raise ValueError
+    return item
+
+
+def _list(item: Any) -> list[Any]:
+    if not isinstance(item, list):
+        raise ValueError
+    return item
+
+
+def _access(item: Any) -> tuple[str, tuple[str, ...]]:
+    address, keys = _list(item)
+    return _hex(address, 20), tuple(_hex(key, 32) for key in _list(keys))
+
+
+def _authorization(item: Any) -> Authorization:
+    chain_id, address, *rest = _list(item)
+    return Authorization(_number(chain_id), _hex(address, 20), *map(_number, rest))
+
+
+_READ: Final[dict[str, Any]] = {
+    "to": lambda item: None if item == b"" else _hex(item, 20),
+    "data": _data,
+    "access_list": lambda item: tuple(map(_access, _list(item))),
+    "blob_versioned_hashes": lambda item: tuple(_hex(one, 32) for one in _list(item)),
+    "authorizations": lambda item: tuple(map(_authorization, _list(item))),
 }
-
-
-def _hex(value: Any) -> str:
-    return value.lower() if isinstance(value, str) else "0x" + bytes(value).hex()
-
-
-def _key(value: Any) -> str:
-    return f"0x{value:064x}" if isinstance(value, int) else _hex(value)
+"""How fields are read that are no numbers."""

@@ -98,6 +98,24 @@ def test_what_no_node_would_accept_is_refused(raw: bytes) -> None:
         decode_raw(raw)
 
 
+@pytest.mark.parametrize("at", [5, 7, 8])
+def test_a_list_where_bytes_belong_is_refused_and_bytes_where_a_list_does(at: int) -> None:
+    """Recipient, data and access list: read loosely, an empty list would create a contract."""
+    raw = raw_of(**FEES)
+    fields = rlp.decode(raw[1:])
+    fields[at] = b"" if at == 8 else []
+    with pytest.raises(NotSimulated):
+        decode_raw(raw[:1] + rlp.encode(fields))
+
+
+def test_blobs_create_no_contract() -> None:
+    raw = raw_of(**TYPES["4844"])
+    fields = rlp.decode(raw[1:])
+    fields[5] = b""
+    with pytest.raises(NotSimulated):
+        decode_raw(raw[:1] + rlp.encode(fields))
+
+
 @given(st.data())
 def test_a_changed_byte_is_another_signer_or_refused(data: st.DataObject) -> None:
     raw = bytearray(raw_of(**FEES))
