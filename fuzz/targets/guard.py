@@ -3,7 +3,9 @@
 import asyncio
 import json
 import re
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 from fuzz.data import Data
@@ -61,6 +63,7 @@ def _all_pairs(pairs: list[tuple[str, Any]]) -> dict[str, list[Any]]:
 
 def _guard(bench: Bench) -> Callable[[bytes], None]:
     from src.detection.records import Action  # noqa: PLC0415
+    from src.service.database.engine import Database  # noqa: PLC0415
     from src.service.guard.decisions import Decisions  # noqa: PLC0415
     from src.service.guard.gate import Gate, Rules  # noqa: PLC0415
     from src.service.guard.methods import AllowList  # noqa: PLC0415
@@ -80,7 +83,9 @@ def _guard(bench: Bench) -> Callable[[bytes], None]:
     rules = Rules(
         enforce=True, refuse_unknown=True, hold_review=False, seconds=60.0, allowed=AllowList()
     )
-    proxy = Proxy(Gate(Script(), rules, Decisions()), ClientLimits(1e9))
+    # Nothing is written, so the file is never made.
+    decisions = Decisions(Database(f"sqlite:///{Path(tempfile.gettempdir(), 'unused.db')}"), 1)
+    proxy = Proxy(Gate(Script(), rules, decisions), ClientLimits(1e9))
     loop = asyncio.new_event_loop()
 
     def one(content: bytes) -> None:

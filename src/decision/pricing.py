@@ -15,6 +15,9 @@ from src.decision.money import money_of, tokens_to_price
 from src.decision.pipeline import Pipeline
 from src.decision.result import Result
 from src.decision.sentence import sentence
+from src.decision.tokens import TokenView
+from src.detection.evidence import Evidence
+from src.detection.records import NATIVE_DECIMALS
 
 
 def with_prices(
@@ -54,6 +57,33 @@ def priced(
         )
     result = result._replace(money=money, decision=decision, alerts=alerts)
     return with_summary(pipeline, result)
+
+
+def native_summary(pipeline: Pipeline, transaction: TransactionFields) -> str | None:
+    """The sentence on a transaction without ERC-20 transfers that succeeds.
+
+    None if it moves nothing of the native currency from one account to another.
+    """
+    chain = network(pipeline.chain_id)
+    wrapped = chain.wrapped_native
+    evidence = Evidence(
+        (),
+        sender=transaction.sender,
+        # What is called belongs to the sender's side, unless it is known what it keeps.
+        to=transaction.to if transaction.native is None else None,
+        nonce=transaction.nonce,
+        value=transaction.value,
+        native=transaction.native,
+        native_symbol=chain.native_symbol,
+        wrapped_native=wrapped,
+    )
+    if not (evidence.gains.own or evidence.gains.others):
+        return None
+    tokens = {}
+    if wrapped is not None:
+        symbol = f"W{chain.native_symbol}"
+        tokens[wrapped] = TokenView(wrapped, symbol, symbol, NATIVE_DECIMALS)
+    return sentence(evidence, tokens, names=pipeline.names.name_of, has_token_list=False)
 
 
 def with_summary(pipeline: Pipeline, result: Result) -> Result:

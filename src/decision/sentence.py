@@ -315,7 +315,8 @@ class _Story:
 
     @cached_property
     def _moved(self) -> Counter[str]:
-        moved = Counter({NATIVE: 10**NATIVE_DECIMALS})  # bots send a wei to say something
+        # Beside tokens, bots send a wei to say something.
+        moved = Counter({NATIVE: 10**NATIVE_DECIMALS if self.evidence.transfers else 0})
         for one in self.evidence.credible_transfers:
             moved[one.token] += one.amount
         return moved

@@ -128,6 +128,7 @@ def guard(chain: Chain, folder: Path) -> Iterator[str]:
     ]  # fmt: skip
     log = folder / "guard.log"
     settings = {name: value for name, value in os.environ.items() if "RPC" not in name}
+    settings["DATABASE_URL"] = f"sqlite:///{folder / 'guard.db'}"
     with (
         log.open("wb") as output,
         running(
@@ -210,7 +211,7 @@ def _armed_later(world: World) -> Guarded:
         chain.rpc("evm_setAutomine", True)
     decision = _decision(world, tx_hash)
     deadline = time.monotonic() + _MINED_SECONDS
-    while decision["mined"] is None and time.monotonic() < deadline:
+    while decision["mined_action"] is None and time.monotonic() < deadline:
         time.sleep(_POLL_SECONDS)
         decision = _decision(world, tx_hash)
     return Guarded(
@@ -220,7 +221,7 @@ def _armed_later(world: World) -> Guarded:
         PASSED,
         decision["action"],
         tuple(decision["reasons"]),
-        decision["mined"] or "",
+        decision["mined_action"] or "",
         "no simulation can see what changes after it; the difference is seen in the block",
     )
 
@@ -240,7 +241,7 @@ def _deploy(world: World, *, waits: bool) -> str:
 def _decision(world: World, tx_hash: str) -> dict[str, Any]:
     """The guard's decision on a transaction."""
     assert isinstance(world.chain, GuardedChain)
-    url = f"{world.chain.guard_url}/decisions?transaction={tx_hash}"
+    url = f"{world.chain.guard_url}/screenings?transaction={tx_hash}"
     with urllib.request.urlopen(url, timeout=30) as answer:
         found: list[dict[str, Any]] = json.load(answer)
     return found[0]

@@ -45,7 +45,7 @@ GUARD_LATENCY: Final = Histogram(
 GUARD_MINED: Final = Counter(
     f"{PREFIX}_guard_mined",
     "Screened transactions that were mined, by how that compares with the screening: same, "
-    "another action, another status, not comparable (no decision, or a bundle's).",
+    "another action, another status, not comparable (what it would do was unknown).",
     ["compared"],
 )
 

@@ -56,6 +56,7 @@ def create_app(settings: ServiceSettings | None = None, common: Settings | None 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.service = Service.open(settings, common)
+        app.state.database = app.state.service.database
         try:
             yield
         finally:
@@ -73,6 +74,7 @@ def create_app(settings: ServiceSettings | None = None, common: Settings | None 
         analysis.router,
         decisions.router,
         screening.router,
+        screening.screenings,
         alerts.router,
         fraud.router,
         models.router,

@@ -11,7 +11,7 @@ from src.chain.transactions import TransactionFields
 from src.decision.alerts import NORMAL, Alert
 from src.decision.lookups import open_lookups
 from src.decision.pipeline import Pipeline
-from src.decision.pricing import with_prices, with_summary
+from src.decision.pricing import native_summary, with_prices, with_summary
 from src.decision.result import Result
 from src.decision.tokens import TokenView, shown_tokens
 from src.detection.counterparties import CounterpartyBook
@@ -250,9 +250,15 @@ def _stored(
         invalid_reason=result.problem if result else None,
         decided_at=time.time(),
         money=result.money.as_json() if result and result.money else None,
-        summary=result.summary if result else None,
+        summary=result.summary if result else _native_summary(pipeline, transaction),
         called_is_new=result.evidence.called_is_new if result else None,
     )
+
+
+def _native_summary(pipeline: Pipeline, transaction: LoadedTransaction) -> str | None:
+    if transaction.status != 1:  # of one that fails, nothing moves
+        return None
+    return native_summary(pipeline, _fields_of(transaction))
 
 
 def _new_alert(transaction: LoadedTransaction, stored: StoredDecision, alert: Alert) -> NewAlert:

@@ -51,7 +51,8 @@ _INT64_MAX = 2**63 - 1
 class LoadedBlock:
     """A block with those of its transactions that have ERC-20 transfers.
 
-    `upgraded` are the proxies that got a new implementation in it, `hashes` all its transactions.
+    `upgraded` are the proxies that got a new implementation in it, `hashes` all its transactions,
+    `reverted` those that failed.
     """
 
     number: int
@@ -61,6 +62,7 @@ class LoadedBlock:
     transactions: tuple[LoadedTransaction, ...]
     upgraded: tuple[str, ...]
     hashes: tuple[str, ...] = ()
+    reverted: tuple[str, ...] = ()
 
 
 class NodeReader:
@@ -306,6 +308,7 @@ def _loaded_block(rows: BlockRows) -> LoadedBlock:
             row["address"].lower() for row in rows.logs if row["topic0"] in UPGRADE_TOPICS
         ),
         hashes=tuple(row["tx_hash"] for row in rows.transactions),
+        reverted=tuple(row["tx_hash"] for row in rows.transactions if row["status"] == 0),
     )
 
 

@@ -2,6 +2,8 @@
 
 import re
 from decimal import Decimal
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import example, given
@@ -9,10 +11,13 @@ from hypothesis import strategies as st
 
 from src.chain.facts import Price
 from src.chain.names.book import AddressName
+from src.chain.networks import network
 from src.chain.quantities import compact, dollars, duration
-from src.chain.transactions import created_contract
+from src.chain.transactions import TransactionFields, created_contract
+from src.chain.transfers import NativeTransfer
 from src.decision.money import Money, money_of
-from src.decision.sentence import MAX_LENGTH, sentence
+from src.decision.pricing import native_summary
+from src.decision.sentence import MAX_LENGTH, nameless, sentence
 from src.decision.tokens import TokenView
 from src.detection.detectors.base import percentage
 from src.detection.evidence import Evidence
@@ -350,3 +355,44 @@ def test_prices_of_what_changed_hands_are_kept_for_other_accounts() -> None:
     assert money.usd(NATIVE, 1) is None
     assert money.as_json()["prices"] == {GOLD: {"usd": 2.0, "decimals": 2, "source": "test"}}
     assert money.as_json()["side"] == sorted([SENDER, HUB])
+
+
+WRAPPER = network(1).wrapped_native or ""
+
+
+def ether(*moved: tuple[str, str, int]) -> list[NativeTransfer]:
+    return [NativeTransfer(payer, payee, amount, -1) for payer, payee, amount in moved]
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"native": ether((SENDER, HUB, ETHER))}, "SENDER sent 1 ETH to HUB."),
+        ({"native": None, "value": ETHER}, "SENDER sent 1 ETH to HUB."),
+        ({"native": ether((SENDER, HUB, 1))}, "SENDER sent less than 0.000001 ETH to HUB."),
+        (
+            {"native": ether((SENDER, HUB, ETHER), (HUB, OTHER, ETHER // 2))},
+            "SENDER sent 1 ETH to 2 accounts.",
+        ),
+        ({"native": ether((HUB, SENDER, ETHER))}, "SENDER gained 1 ETH; HUB lost 1 ETH."),
+        ({"native": ether((HUB, OTHER, ETHER))}, "SENDER moved 1 ETH from HUB to OTHER."),
+        (
+            {"native": ether((SENDER, WRAPPER, ETHER)), "to": WRAPPER},
+            "SENDER gave 1 ETH and received 1 WETH.",
+        ),
+        ({"native": ether((SENDER, SENDER, ETHER)), "value": ETHER}, None),
+        ({"native": ether((HUB, OTHER, 5), (OTHER, HUB, 5))}, None),
+        ({"native": None}, None),
+    ],
+)
+def test_a_transaction_of_ether_alone_says_who_pays_whom(
+    fields: dict[str, Any], told: str | None
+) -> None:
+    usual = {"to": HUB, "nonce": 50, "value": 0, "approvals": ()}
+    transaction = TransactionFields(
+        tx_hash="", sender=SENDER, timestamp=0, block_number=1, gas_cost=0, **(usual | fields)
+    )
+    pipeline: Any = SimpleNamespace(chain_id=1, names=SimpleNamespace(name_of=nameless))
+    for name, address in {"SENDER": SENDER, "HUB": HUB, "OTHER": OTHER}.items():
+        told = told and told.replace(name, short(address))
+    assert native_summary(pipeline, transaction) == told

@@ -14,12 +14,15 @@ import shutil
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import psycopg
 import pytest
 
 from src.demo.processes import stop, supervised
+from src.service.database.engine import Database
 
 KINDS = ("sqlite", pytest.param("postgresql", marks=pytest.mark.integration))
 NO_POSTGRESQL = (
@@ -44,6 +47,25 @@ def database_url(kind: str, folder: Path) -> str:
     with psycopg.connect(server, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name}")
     return server.replace("/postgres?", f"/{name}?", 1)
+
+
+@contextmanager
+def sqlite_database() -> Iterator[Database]:
+    """A migrated SQLite database, for as long as it is used; copied, since migrating takes time."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "service.db")
+        file.write_bytes(_migrated())
+        with closing(Database(f"sqlite:///{file}")) as opened:
+            yield opened
+
+
+@functools.cache
+def _migrated() -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "service.db")
+        with closing(Database(f"sqlite:///{file}")) as opened:
+            opened.migrate()
+        return file.read_bytes()
 
 
 @functools.cache

@@ -10,6 +10,7 @@
 
 import json
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
@@ -89,6 +90,7 @@ class HttpClient:
         self._secrets = secrets_of_url(url) | {secret for secret in secrets if secret}
         self._session = transport.session(connections, public_only=public_only)
         _read_environment(self._session, url)
+        self._post: requests.PreparedRequest | None = None
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.source!r})"
@@ -122,7 +124,7 @@ class HttpClient:
             SourceUnavailable: no response.
             MalformedAnswer: status 200 without JSON, or a response that is too large.
         """
-        return self._send("POST", self._url.rstrip("/"), timeout, {"json": body}, _MAX_ERROR_BYTES)
+        return self._send(lambda: self._prepared(body), timeout, max_error_bytes=_MAX_ERROR_BYTES)
 
     def failure_of(self, reply: Reply) -> SourceError | None:
         """The exception for an HTTP status; None for 200."""
@@ -147,8 +149,9 @@ class HttpClient:
             SourceUnavailable: the receiver did not answer.
             PrivateAddress: the receiver is in a private network.
         """
-        request = {"data": body, "headers": headers}
-        return self._send("POST", self._url, None, request, is_delivery=True).status
+        request = requests.Request("POST", self._url, data=body, headers=headers)
+        prepare = self._session.prepare_request
+        return self._send(lambda: prepare(request), None, is_delivery=True).status
 
     def quote(self, words: object) -> str:
         """A source's message, sanitised for an error: short, printable, without keys."""
@@ -169,20 +172,28 @@ class HttpClient:
         self._session.close()
 
     def _exchange(self, method: str, path: str, timeout: float | None, **request: Any) -> Any:
-        reply = self._send(method, self._url.rstrip("/") + path, timeout, request)
+        made = requests.Request(method, self._url.rstrip("/") + path, **request)
+        reply = self._send(lambda: self._session.prepare_request(made), timeout)
         failure = self.failure_of(reply)
         if failure is not None:
             raise failure
         return reply.answer
 
+    def _prepared(self, body: Any) -> requests.PreparedRequest:
+        """A POST to the URL, which is prepared once: that takes a fifth of a request's time."""
+        if self._post is None:
+            url = self._url.rstrip("/")
+            self._post = self._session.prepare_request(requests.Request("POST", url))
+        request = self._post.copy()
+        request.prepare_body(None, None, json=body)
+        return request
+
     def _send(
         self,
-        method: str,
-        url: str,
+        prepared: Callable[[], requests.PreparedRequest],
         timeout: float | None,
-        request: dict[str, Any],
-        max_error_bytes: int = 0,
         *,
+        max_error_bytes: int = 0,
         is_delivery: bool = False,
     ) -> Reply:
         """Send a request. `max_error_bytes`: read the body of an error status up to this size."""
@@ -190,9 +201,11 @@ class HttpClient:
         expires = time.monotonic() + limit
         outcome: Reply | SourceError
         try:
-            with self._session.request(
-                method, url, timeout=limit, stream=True, allow_redirects=False, **request
-            ) as response:
+            session = self._session
+            with session.send(
+                prepared(), timeout=limit, stream=True, allow_redirects=False,
+                proxies=session.proxies, verify=session.verify,
+            ) as response:  # fmt: skip
                 size = self._max_bytes if response.status_code == 200 else max_error_bytes
                 outcome = self._read(response, expires, 0 if is_delivery else size)
         except (requests.Timeout, TimeoutError):

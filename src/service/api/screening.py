@@ -1,9 +1,10 @@
 """Screening: decisions on transactions that are not mined yet, by simulation."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query
-from pydantic import BaseModel, ConfigDict, Field
+from fastapi import APIRouter, Depends, Query, Request
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from starlette.responses import Response
 
 from src.chain.simulation.call import MAX_DATA_BYTES, UnsignedCall
@@ -12,18 +13,19 @@ from src.chain.simulation.simulator import MAX_CALLS
 from src.detection.records import Action
 from src.service.api.common import (
     ADDRESS_PATTERN,
+    HASH_PATTERN,
     ActionName,
-    HashField,
     Limit,
     Offset,
     ServiceDep,
     json_response,
-    rfc3339,
     time_of,
 )
 from src.service.api.decisions import DecisionAnswer, Details, answer_of
+from src.service.api.paging import PAGED, Cursor, decode_cursor, page_of
 from src.service.api.route import ApiRoute
-from src.service.database.screenings import StoredScreening, list_screenings
+from src.service.database.engine import Database
+from src.service.database.screenings import ScreeningFilter, StoredScreening, list_screenings
 from src.service.http.problems import Problem, responses
 from src.service.screening.screener import Screened, Screening
 
@@ -32,6 +34,8 @@ router = APIRouter(tags=["Decisions"], route_class=ApiRoute)
 _QUANTITY = "A number, or a text with a decimal or 0x one"
 _Quantity = int | str | None
 _Status = Literal["success", "reverts", "unknown"]
+
+_ActionOf = Annotated[ActionName, BeforeValidator(lambda value: Action(value).name)]
 
 _RawText = Annotated[
     str,
@@ -189,72 +193,102 @@ def _screened(one: Screened, *, details: bool) -> dict[str, Any]:
 
 
 class ScreeningView(BaseModel):
-    """A screening of a pending transaction, and what became of the transaction."""
+    """A screening of a transaction, and what became of the transaction."""
 
+    model_config = ConfigDict(from_attributes=True, populate_by_name=True)
+
+    id: str = Field(
+        alias="uuid", description="The decision's id, which clients and receivers are told."
+    )
+    source: Literal["pending", "guard"] = Field(description="`pending` for watch mode's.")
     chain_id: int = Field(description="The chain.")
-    transaction_hash: HashField
+    transaction_hash: str | None = Field(
+        alias="tx_hash", description="Null for a bundle, and for one that cannot be read."
+    )
     from_address: str | None = Field(description="Who signed it.")
-    to_address: str | None = Field(description="The called account; null creates a contract.")
+    to_address: str | None = Field(description="The called account, if watch mode screened it.")
     screened_at: float = Field(description="Unix seconds.")
     screened_at_rfc3339 = time_of("screened_at")
-    block: int | None = Field(description="Number of the block of the simulation; null if unknown.")
+    block: int | None = Field(
+        alias="block_number", description="Number of the block of the simulation; null if unknown."
+    )
     status: _Status = Field(description="Of the simulation.")
-    action: ActionName = Field(description="Before it was mined.")
+    action: _ActionOf = Field(description="Before it was mined.")
     reasons: list[str] = Field(description="Of the action, without scores.")
     summary: str = Field(description='Who would gain and lose what; "" if unknown.')
     problem: str = Field(description='Why it is unknown or reverts; "" otherwise.')
+    outcome: str | None = Field(
+        description="What the guard did, or in observe mode would have done; null for watch mode's."
+    )
+    enforced: bool | None = Field(alias="is_enforced", description="Whether the guard did it.")
+    client: str | None = Field(
+        description="The guard's client: the name of its key, or its address."
+    )
+    seconds: float | None = Field(description="That the client waited for the screening.")
     state: Literal["pending", "mined", "dropped"] = Field(description="What became of it.")
-    told: bool = Field(description="Whether a receiver was told before it was mined.")
+    told: Annotated[
+        bool,
+        BeforeValidator(bool),
+        Field(description="Whether a receiver was told before it was mined."),
+    ]
     mined_block: int | None = Field(description="Number of its block; null if not mined.")
-    mined_action: ActionName | None = Field(
+    mined_action: _ActionOf | None = Field(
         description="The action in its block; it differs where the chain's state has moved."
     )
+    reverted: bool | None = Field(
+        alias="is_reverted", description="Whether it failed in its block."
+    )
     lead_seconds: float | None = Field(
-        description="From the screening to the moment when watch mode read its block."
+        description="From the screening to the moment when its block was read."
     )
 
 
-@router.get(
+def _database(request: Request) -> Database:
+    database: Database = request.app.state.database
+    return database
+
+
+screenings = APIRouter(tags=["Decisions"], route_class=ApiRoute)
+"""Of the service and of the guard."""
+
+
+@screenings.get(
     "/screenings",
-    summary="Screenings of pending transactions",
+    summary="Screenings of transactions that were not mined yet",
     response_model=list[ScreeningView],
-    responses=responses(),
+    response_model_by_alias=False,
+    responses=responses() | PAGED,
 )
-def list_pending_screenings(
-    service: ServiceDep,
+def list_all_screenings(
+    request: Request,
+    response: Response,
+    database: Annotated[Database, Depends(_database)],
     limit: Limit = 50,
     offset: Offset = 0,
+    cursor: Cursor = None,
     state: Annotated[
         Literal["pending", "mined", "dropped"] | None, Query(description="Only of this state.")
     ] = None,
-    action: Annotated[ActionName, Query(description="Only from this one on.")] = ActionName.REVIEW,
-) -> Response:
-    """Newest first; made by `npm run watch -- --pending` on the same database."""
-    with service.database.reading() as connection:
+    source: Annotated[
+        Literal["pending", "guard"] | None, Query(description="Only of watch mode, or of guards.")
+    ] = None,
+    action: Annotated[ActionName, Query(description="Only from this one on.")] = ActionName.ALLOW,
+    transaction: Annotated[
+        str | None, Query(pattern=HASH_PATTERN, description="Only of this transaction.")
+    ] = None,
+) -> Sequence[StoredScreening]:
+    """Newest first; made by guards and by `npm run watch -- --pending` on the same database."""
+    wanted = ScreeningFilter(
+        state=state,
+        source=source,
+        least_action=Action[action],
+        tx_hash=None if transaction is None else transaction.lower(),
+    )
+    before = None
+    if cursor is not None:
+        before = int(decode_cursor(cursor, "screenings", float, offset=offset)[-1] or 0)
+    with database.reading() as connection:
         found, total = list_screenings(
-            connection, state=state, least_action=Action[action], limit=limit, offset=offset
+            connection, wanted, limit=limit + 1, offset=offset, before=before
         )
-    return json_response([_view(one) for one in found], headers={"X-Total-Count": str(total)})
-
-
-def _view(one: StoredScreening) -> dict[str, Any]:
-    screened = rfc3339(one.screened_at)
-    return {
-        "chain_id": one.chain_id,
-        "transaction_hash": one.tx_hash,
-        "from_address": one.from_address,
-        "to_address": one.to_address,
-        "screened_at": one.screened_at,
-        "screened_at_rfc3339": screened.isoformat() if screened else None,
-        "block": one.block_number,
-        "status": one.status,
-        "action": Action(one.action).name,
-        "reasons": one.reasons,
-        "summary": one.summary,
-        "problem": one.problem,
-        "state": one.state,
-        "told": bool(one.told),
-        "mined_block": one.mined_block,
-        "mined_action": None if one.mined_action is None else Action(one.mined_action).name,
-        "lead_seconds": one.lead_seconds,
-    }
+    return page_of(request, response, found, total, limit, lambda one: ("screenings", one.id))

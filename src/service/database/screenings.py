@@ -1,26 +1,33 @@
-"""Screenings of pending transactions, and what became of the transactions."""
+"""Screenings of transactions that are not mined yet, and what became of the transactions."""
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Final, Literal
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, Row, Update, delete, func, insert, select, update
 
-from src.service.database.engine import put
+from src.service.database.engine import insert_missing
 from src.service.database.tables import notifications, screenings
 
+Source = Literal["pending", "guard"]
 State = Literal["pending", "mined", "dropped"]
+
+KEPT_SECONDS: Final = 30 * 86_400.0
+MAX_KEPT: Final = 1_000_000
+"""Screenings are kept for so long, and so many of them; the oldest are forgotten beyond."""
 
 _CHUNK: Final = 500
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NewScreening:
     """A screening to store.
 
     Attributes:
-        chain_id, tx_hash, from_address, to_address: the transaction.
-        uuid: of notifications about it.
+        uuid: what clients and receivers of notifications know it by.
+        source: "pending" for watch mode's, "guard".
+        chain_id, tx_hash, from_address, to_address: the transaction; without a hash, several or
+            one that cannot be read.
         screened_at: Unix seconds.
         block_number: of the block that it was simulated in; None if unknown.
         status: success, reverts or unknown.
@@ -28,13 +35,20 @@ class NewScreening:
         reasons: for people.
         summary: who would gain and lose what; may be empty.
         problem: why it is unknown or reverts; may be empty.
+        outcome: what the guard did, or in observe mode would have done.
+        is_enforced: whether the guard did; False in observe mode.
+        client: of the guard, by name.
+        method: of JSON-RPC.
+        seconds: that the guard's client waited for the screening.
+        answer: the node's, to what was held and released.
     """
 
-    chain_id: int
-    tx_hash: str
-    from_address: str | None
-    to_address: str | None
     uuid: str
+    source: Source = "pending"
+    chain_id: int
+    tx_hash: str | None
+    from_address: str | None
+    to_address: str | None = None
     screened_at: float
     block_number: int | None
     status: str
@@ -42,76 +56,131 @@ class NewScreening:
     reasons: list[str]
     summary: str
     problem: str
+    outcome: str | None = None
+    is_enforced: bool | None = None
+    client: str | None = None
+    method: str | None = None
+    seconds: float | None = None
+    answer: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StoredScreening(NewScreening):
     """A stored screening.
 
     Attributes:
+        id: ascends with time.
         state: of the transaction.
         told: when each receiver got the notification, Unix seconds, by the receiver's name.
         mined_block: number of its block, or None.
         mined_action: of the decision on the mined transaction; it differs where the chain's state
             has moved.
-        mined_at: when watch mode read that block, Unix seconds.
+        mined_at: when that block was read, Unix seconds.
+        is_reverted: whether it failed in its block.
     """
 
+    id: int
     state: State
     told: dict[str, float]
     mined_block: int | None
     mined_action: int | None
     mined_at: float | None
+    is_reverted: bool | None
 
     @property
     def lead_seconds(self) -> float | None:
         """How long before its block the screening came; None for one that is not mined."""
         return None if self.mined_at is None else max(0.0, self.mined_at - self.screened_at)
 
+    @property
+    def differs(self) -> bool:
+        """Whether the decision in the block is another one than that before."""
+        if self.mined_action is None or self.status == "unknown":
+            return False
+        return self.mined_action != self.action or self.is_reverted == (self.status == "success")
+
+
+@dataclass(frozen=True, slots=True)
+class ScreeningFilter:
+    """Which screenings to list; None for all."""
+
+    state: State | None = None
+    source: Source | None = None
+    least_action: int = 0
+    tx_hash: str | None = None
+
 
 def store_screening(connection: Connection, new: NewScreening) -> None:
-    """Store a screening; a later one of the same transaction replaces it."""
-    row = {one.name: getattr(new, one.name) for one in fields(NewScreening)}
-    put(connection, screenings, [row | {"state": "pending", "told": {}}])
+    """Store a screening of a pending transaction; a later one of the same replaces it."""
+    connection.execute(
+        delete(screenings)
+        .where(screenings.c.source == new.source)
+        .where(screenings.c.chain_id == new.chain_id)
+        .where(screenings.c.tx_hash == new.tx_hash)
+    )
+    add_screenings(connection, [new])
+
+
+def add_screenings(connection: Connection, new: Iterable[NewScreening]) -> None:
+    """Store screenings."""
+    rows = [asdict(one) | {"state": "pending", "told": {}} for one in new]
+    insert_missing(connection, screenings, rows)
+
+
+def change_screening(connection: Connection, uuid: str, **values: Any) -> None:
+    """Set columns of a screening."""
+    connection.execute(update(screenings).where(screenings.c.uuid == uuid).values(values))
 
 
 def find_screening(connection: Connection, chain_id: int, tx_hash: str) -> StoredScreening | None:
-    """The screening of a transaction, or None."""
-    found = _of_hashes(connection, chain_id, [tx_hash])
+    """Watch mode's screening of a transaction, or None."""
+    found = _of_hashes(connection, "pending", chain_id, [tx_hash])
     return found[0] if found else None
+
+
+def screening_of(connection: Connection, uuid: str) -> StoredScreening | None:
+    """A screening by its id, or None."""
+    row = connection.execute(select(screenings).where(screenings.c.uuid == uuid)).first()
+    return None if row is None else _stored(row)
 
 
 def list_screenings(
     connection: Connection,
+    wanted: ScreeningFilter,
     *,
-    state: State | None = None,
-    least_action: int = 0,
     limit: int = 50,
     offset: int = 0,
+    before: int | None = None,
 ) -> tuple[list[StoredScreening], int]:
-    """A page of screenings, newest first, and the total number."""
-    condition = screenings.c.action >= least_action
-    if state is not None:
-        condition &= screenings.c.state == state
+    """A page of screenings, newest first, and the total number.
+
+    The page begins after `offset` screenings, or with those older than the one with id `before`.
+    """
+    condition = screenings.c.action >= wanted.least_action
+    for column, value in (
+        (screenings.c.state, wanted.state),
+        (screenings.c.source, wanted.source),
+        (screenings.c.tx_hash, wanted.tx_hash),
+    ):
+        if value is not None:
+            condition &= column == value
     total = connection.execute(select(func.count()).select_from(screenings).where(condition))
-    page = connection.execute(
-        select(screenings)
-        .where(condition)
-        .order_by(screenings.c.screened_at.desc(), screenings.c.tx_hash)
-        .limit(limit)
-        .offset(offset)
-    )
-    return [_stored(row) for row in page], total.scalar_one()
+    page = select(screenings).where(condition)
+    if before is not None:
+        page = page.where(screenings.c.id < before)
+    rows = connection.execute(page.order_by(screenings.c.id.desc()).limit(limit).offset(offset))
+    return [_stored(row) for row in rows], total.scalar_one()
 
 
 def waiting_screenings(
-    connection: Connection, chain_id: int, *, after: float, limit: int
+    connection: Connection, source: Source, chain_id: int, *, after: float, limit: int
 ) -> list[StoredScreening]:
     """Those of transactions that are pending, screened after a time, oldest first."""
     rows = connection.execute(
         select(screenings)
-        .where(screenings.c.chain_id == chain_id)
         .where(screenings.c.state == "pending")
+        .where(screenings.c.source == source)
+        .where(screenings.c.chain_id == chain_id)
         .where(screenings.c.screened_at > after)
         .order_by(screenings.c.screened_at)
         .limit(limit)
@@ -119,80 +188,102 @@ def waiting_screenings(
     return [_stored(row) for row in rows]
 
 
-def note_told(
-    connection: Connection, chain_id: int, tx_hash: str, told: Mapping[str, float]
-) -> None:
+def known_hashes(
+    connection: Connection, source: Source, chain_id: int, hashes: Sequence[str]
+) -> set[str]:
+    """Those of the transactions that were screened."""
+    found = _in_chunks(connection, source, chain_id, hashes)
+    return {one.tx_hash for one in found if one.tx_hash is not None}
+
+
+def note_told(connection: Connection, uuid: str, told: Mapping[str, float]) -> None:
     """Record which receivers have the notification about a screening."""
-    connection.execute(_update(chain_id, [tx_hash]).values(told=dict(told)))
+    change_screening(connection, uuid, told=dict(told))
 
 
 def join_block(
     connection: Connection,
+    source: Source,
     chain_id: int,
     number: int,
     hashes: Sequence[str],
     actions: Mapping[str, int],
     now: float,
+    *,
+    reverted: Collection[str] = (),
 ) -> list[StoredScreening]:
     """Mark the screened transactions of a block as mined.
 
     Args:
         connection: of a writing transaction.
+        source: whose screenings.
         chain_id: the chain.
         number: of the block.
         hashes: of all its transactions.
         actions: of the decisions on them; ALLOW for those left out.
         now: Unix seconds.
+        reverted: hashes of those that failed.
 
     Returns:
-        The screenings as they are now.
+        The screenings as they are now, without those that another process has marked before.
     """
-    found = [
-        one
-        for start in range(0, len(hashes), _CHUNK)
-        for one in _of_hashes(connection, chain_id, hashes[start : start + _CHUNK])
-    ]
-    for one in found:
-        connection.execute(
-            _update(chain_id, [one.tx_hash]).values(
-                state="mined",
-                mined_block=number,
-                mined_action=actions.get(one.tx_hash, 0),
-                mined_at=now,
-            )
+    found = []
+    for one in _in_chunks(connection, source, chain_id, hashes):
+        values: dict[str, Any] = {
+            "state": "mined",
+            "mined_block": number,
+            "mined_action": actions.get(one.tx_hash or "", 0),
+            "mined_at": now,
+            "is_reverted": one.tx_hash in reverted,
+        }
+        joined = connection.execute(
+            update(screenings)
+            .where(screenings.c.id == one.id)
+            .where(screenings.c.mined_block.is_distinct_from(number))
+            .values(values)
         )
-    return [
-        one
-        for start in range(0, len(found), _CHUNK)
-        for one in _of_hashes(
-            connection, chain_id, [one.tx_hash for one in found[start : start + _CHUNK]]
-        )
-    ]
+        if joined.rowcount:
+            found.append(replace(one, **values))
+    return found
 
 
 def leave_block(connection: Connection, chain_id: int, number: int) -> None:
-    """Mark the screened transactions of a block as pending again, since it was replaced."""
+    """Mark watch mode's screenings of a block as pending again, since it was replaced."""
     connection.execute(
         update(screenings)
+        .where(screenings.c.source == "pending")
         .where(screenings.c.chain_id == chain_id)
         .where(screenings.c.mined_block == number)
-        .values(state="pending", mined_block=None, mined_action=None, mined_at=None)
+        .values(
+            state="pending", mined_block=None, mined_action=None, mined_at=None, is_reverted=None
+        )
     )
 
 
-def drop_screenings(connection: Connection, chain_id: int, hashes: Collection[str]) -> None:
-    """Mark transactions that the node no longer knows as dropped."""
-    connection.execute(
-        _update(chain_id, hashes).where(screenings.c.state == "pending").values(state="dropped")
-    )
+def drop_screenings(connection: Connection, uuids: Collection[str]) -> None:
+    """Mark transactions as dropped, unless they are mined meanwhile."""
+    connection.execute(_still_pending().where(screenings.c.uuid.in_(uuids)))
 
 
-def forget_screenings(connection: Connection, chain_id: int, before: float) -> None:
-    """Delete screenings from before a time, Unix seconds."""
+def drop_old_screenings(
+    connection: Connection, source: Source, chain_id: int, before: float
+) -> None:
+    """Mark transactions as dropped that were screened before a time and are not mined."""
     connection.execute(
-        delete(screenings)
+        _still_pending()
+        .where(screenings.c.source == source)
         .where(screenings.c.chain_id == chain_id)
         .where(screenings.c.screened_at < before)
+    )
+
+
+def forget_screenings(connection: Connection, before: float) -> None:
+    """Delete screenings from before a time, Unix seconds, and beyond `MAX_KEPT`."""
+    newest = select(func.max(screenings.c.id)).scalar_subquery()
+    connection.execute(
+        delete(screenings).where(
+            (screenings.c.screened_at < before) | (screenings.c.id <= newest - MAX_KEPT)
+        )
     )
 
 
@@ -212,25 +303,32 @@ def note_told_early(connection: Connection, alert: int, channel: str, one: Store
         )  # fmt: skip
 
 
+def _in_chunks(
+    connection: Connection, source: Source, chain_id: int, hashes: Sequence[str]
+) -> list[StoredScreening]:
+    return [
+        one
+        for start in range(0, len(hashes), _CHUNK)
+        for one in _of_hashes(connection, source, chain_id, hashes[start : start + _CHUNK])
+    ]
+
+
 def _of_hashes(
-    connection: Connection, chain_id: int, hashes: Collection[str]
+    connection: Connection, source: Source, chain_id: int, hashes: Collection[str]
 ) -> list[StoredScreening]:
     rows = connection.execute(
         select(screenings)
         .where(screenings.c.chain_id == chain_id)
         .where(screenings.c.tx_hash.in_(hashes))
-        .order_by(screenings.c.tx_hash)
+        .where(screenings.c.source == source)
+        .order_by(screenings.c.id)
     )
     return [_stored(row) for row in rows]
 
 
-def _update(chain_id: int, hashes: Collection[str]) -> Any:
-    return (
-        update(screenings)
-        .where(screenings.c.chain_id == chain_id)
-        .where(screenings.c.tx_hash.in_(hashes))
-    )
+def _still_pending() -> Update:
+    return update(screenings).where(screenings.c.state == "pending").values(state="dropped")
 
 
-def _stored(row: Any) -> StoredScreening:
+def _stored(row: Row[Any]) -> StoredScreening:
     return StoredScreening(**{one.name: getattr(row, one.name) for one in fields(StoredScreening)})

@@ -300,15 +300,18 @@ notifications = Table(
     Index(None, "due_at"),
 )
 
-# Of pending transactions, by watch mode; the transaction itself is stored once it is mined.
+# Of transactions that are not mined yet, by watch mode and the guard; the transaction itself is
+# stored once it is mined.
 screenings = Table(
     "screenings",
     metadata,
-    Column("chain_id", BigInteger, primary_key=True),
-    Column("tx_hash", Hash, primary_key=True),
+    Column("id", RowId, primary_key=True),
+    Column("uuid", String(36), nullable=False),  # what clients and receivers know it by
+    Column("source", String(16), nullable=False),  # pending (watch mode) or guard
+    Column("chain_id", BigInteger, nullable=False),
+    Column("tx_hash", Hash),  # null: of a bundle, or unreadable
     Column("from_address", Address),
     Column("to_address", Address),
-    Column("uuid", String(36), nullable=False),  # what receivers of its notification know it by
     Column("screened_at", Double, nullable=False),
     Column("block_number", BigInteger),  # of the simulation; null: unknown
     Column("status", String(16), nullable=False),  # success, reverts or unknown
@@ -316,11 +319,22 @@ screenings = Table(
     Column("reasons", JSON, nullable=False),
     Column("summary", Text, nullable=False),
     Column("problem", Text, nullable=False),
+    # Of the guard: what it did or would have done, for whom, and the node's answer to what was held
+    Column("outcome", String(16)),
+    Column("is_enforced", Boolean),
+    Column("client", Text),
+    Column("method", Text),
+    Column("seconds", Double),
+    Column("answer", Text),
     Column("state", String(16), nullable=False),  # pending, mined or dropped
     Column("told", JSON, nullable=False),  # receiver -> when it was told
     Column("mined_block", BigInteger),
     Column("mined_action", SmallInteger),
     Column("mined_at", Double),  # when its block was read
+    Column("is_reverted", Boolean),  # in its block
+    UniqueConstraint("uuid"),
+    Index(None, "chain_id", "tx_hash"),
+    Index(None, "state", "screened_at"),
     Index(None, "screened_at"),
     Index(None, "mined_block"),
 )

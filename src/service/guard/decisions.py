@@ -1,25 +1,35 @@
-"""The guard's decisions of late: what was decided, what became of it, and what is held for review.
+"""The guard's decisions: written to the database in the background, and calls held for review.
 
-In memory, for the page and for the comparison with the mined outcome. The log has a line for each,
-which is what remains after a restart. Raw transactions are kept only while they are held.
+A client never waits for the database. A raw transaction is never written: a held call is in memory
+for as long as it is held, and dropped when the guard stops.
 """
 
+import logging
 import threading
 import time
-from collections import OrderedDict
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections import OrderedDict, deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Final, Literal
 
-from src.detection.records import Action
+from src.monitoring import metrics
+from src.monitoring.periodic import Periodic
+from src.service.database.engine import Database
+from src.service.database.screenings import NewScreening, add_screenings, change_screening
 from src.service.screening.screener import Screening
+
+logger = logging.getLogger(__name__)
 
 Outcome = Literal["passed", "blocked", "unknown passed", "unknown refused", "held", "dropped"]
 """What the guard did, or in observe mode would have done."""
 
-KEPT: Final = 2_000
 HELD_SECONDS: Final = 3_600.0
 MAX_HELD: Final = 500
+MAX_QUEUED: Final = 50_000
+
+_WRITE_SECONDS: Final = 0.5
+_AT_ONCE: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +44,6 @@ class Decided:
         method: the JSON-RPC method.
         at: Unix seconds.
         seconds: that screening took.
-        mined: the action on the mined transaction; None if it is not mined, or cannot be told.
-        reverted: whether it was mined and reverted; None if it is not mined.
-        answer: what became of a transaction that was held.
     """
 
     screening: Screening
@@ -46,42 +53,39 @@ class Decided:
     method: str
     at: float
     seconds: float
-    mined: Action | None = None
-    reverted: bool | None = None
-    answer: str = ""
 
     @property
     def id(self) -> str:
         """The decision's id, which the client is told."""
         return self.screening.decision_id
 
-    def as_json(self) -> dict[str, Any]:
-        """For scripts."""
-        screening = self.screening
-        return {
-            "id": self.id,
-            "at": self.at,
-            "client": self.client,
-            "method": self.method,
-            "transaction_hash": screening.tx_hash,
-            "from_address": screening.sender,
-            "action": screening.action.name,
-            "status": screening.status,
-            "reasons": list(screening.reasons),
-            "sentence": screening.sentence,
-            "problem": screening.problem,
-            "block": screening.block,
-            "outcome": self.outcome,
-            "enforced": self.enforced,
-            "seconds": self.seconds,
-            "mined": None if self.mined is None else self.mined.name,
-            "reverted": self.reverted,
-        }
-
     @property
     def passes(self) -> bool:
         """Whether the transactions were passed on."""
         return not self.enforced or self.outcome in {"passed", "unknown passed"}
+
+    def as_row(self, chain_id: int) -> NewScreening:
+        """In the form that is stored."""
+        screening = self.screening
+        return NewScreening(
+            uuid=self.id,
+            source="guard",
+            chain_id=chain_id,
+            tx_hash=screening.tx_hash,
+            from_address=screening.sender,
+            screened_at=self.at,
+            block_number=screening.block,
+            status=screening.status,
+            action=int(screening.action),
+            reasons=list(screening.reasons),
+            summary=screening.sentence,
+            problem=screening.problem,
+            outcome=self.outcome,
+            is_enforced=self.enforced,
+            client=self.client,
+            method=self.method,
+            seconds=self.seconds,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,51 +99,62 @@ class Held:
         return f"{type(self).__name__}()"
 
 
+@dataclass(frozen=True, slots=True)
+class _Change:
+    uuid: str
+    values: Mapping[str, Any]
+
+
 class Decisions:
-    """The newest decisions. Thread-safe.
+    """Stores decisions, in order, and holds calls. Thread-safe.
 
     Args:
+        database: that has the screenings; closed by the caller.
+        chain_id: of the node.
         clock: Unix seconds.
+
+    Attributes:
+        writing: writes in the background while it runs.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, database: Database, chain_id: int, clock: Callable[[], float] = time.time
+    ) -> None:
+        self.database = database
+        self.writing = Periodic("decisions", _WRITE_SECONDS, self.flush)
+        self._chain_id = chain_id
         self._clock = clock
         self._lock = threading.Lock()
-        self._decided: OrderedDict[str, Decided] = OrderedDict()
+        self._flushing = threading.Lock()
+        self._queue: deque[NewScreening | _Change] = deque()
         self._held: OrderedDict[str, Held] = OrderedDict()
 
     def add(self, decided: Decided) -> None:
-        """Keep a decision."""
-        with self._lock:
-            self._decided[decided.id] = decided
-            while len(self._decided) > KEPT:
-                self._decided.popitem(last=False)
+        """Store a decision soon."""
+        self._put(decided.as_row(self._chain_id))
 
-    def newest(
-        self, limit: int, offset: int = 0, tx_hash: str | None = None
-    ) -> tuple[list[Decided], int]:
-        """Decisions, of one transaction or all, newest first, and how many there are."""
-        with self._lock:
-            found = list(reversed(self._decided.values()))
-        if tx_hash is not None:
-            found = [one for one in found if one.screening.tx_hash == tx_hash]
-        return found[offset : offset + limit], len(found)
-
-    def find(self, identity: str) -> Decided | None:
-        """A decision by its id."""
-        with self._lock:
-            return self._decided.get(identity)
-
-    def mined(self, identity: str, action: Action | None, *, reverted: bool) -> None:
-        """Record what a transaction did in its block."""
-        self._change(identity, mined=action, reverted=reverted)
+    def flush(self) -> None:
+        """Write what is queued. What cannot be written stays queued, and the error is raised."""
+        with self._flushing:
+            while batch := self._first_queued():
+                with self.database.writing() as connection:
+                    new = [one for one in batch if isinstance(one, NewScreening)]
+                    add_screenings(connection, new)
+                    for one in batch:  # each after what it changes
+                        if isinstance(one, _Change):
+                            change_screening(connection, one.uuid, **one.values)
+                with self._lock:
+                    for _ in batch:
+                        self._queue.popleft()
 
     def hold(self, decided: Decided, text: str) -> bool:
         """Hold a call for review; False if too many are held. The same text is held once."""
         now = self._clock()
         with self._lock:
-            for identity in [one for one, held in self._held.items() if held.until <= now]:
-                del self._held[identity]
+            old = [identity for identity, held in self._held.items() if held.until <= now]
+        for identity in old:
+            self.drop(identity)
+        with self._lock:
             if len(self._held) >= MAX_HELD:
                 return False
             if all(held.text != text for held in self._held.values()):
@@ -160,14 +175,33 @@ class Decisions:
 
     def released(self, identity: str, answer: str) -> None:
         """Record that a held call was passed on, with the node's answer."""
-        self._change(identity, outcome="passed", answer=answer)
+        self._put(_Change(identity, {"outcome": "passed", "answer": answer}))
 
-    def dropped(self, identity: str) -> None:
-        """Record that a held call was dropped."""
-        self._change(identity, outcome="dropped")
-
-    def _change(self, identity: str, **changes: object) -> None:
+    def drop(self, identity: str) -> None:
+        """Hold a call no longer, and record that it was dropped."""
         with self._lock:
-            found = self._decided.get(identity)
-            if found is not None:
-                self._decided[identity] = replace(found, **changes)  # type: ignore[arg-type]
+            self._held.pop(identity, None)
+        self._put(_Change(identity, {"outcome": "dropped"}))
+
+    def close(self) -> None:
+        """Drop what is held and write what is queued; what cannot be written now is lost."""
+        self.writing.stop()
+        for identity in list(self._held):
+            self.drop(identity)
+        try:
+            self.flush()
+        except Exception as error:
+            metrics.error_occurred(error)
+            logger.exception("%d decisions could not be stored", len(self._queue))
+
+    def _put(self, one: NewScreening | _Change) -> None:
+        with self._lock:
+            is_full = len(self._queue) >= MAX_QUEUED  # the database has not answered for long
+            if not is_full:
+                self._queue.append(one)
+        if is_full:
+            metrics.error_occurred("DecisionNotStored")
+
+    def _first_queued(self) -> list[NewScreening | _Change]:
+        with self._lock:
+            return list(islice(self._queue, _AT_ONCE))

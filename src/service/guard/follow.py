@@ -5,136 +5,131 @@ themselves simulated. Both decisions are kept, and how often they differ is a me
 """
 
 import logging
-import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
-from src.chain.clients.rpc import JsonRpcClient
-from src.chain.errors import NotFound, SourceError
-from src.chain.quantities import as_int
+from src.chain.errors import SourceError
+from src.chain.recording.fetch import UnverifiedBlock
 from src.detection.records import Action
 from src.monitoring import metrics, screening_metrics
+from src.service.database.screenings import (
+    KEPT_SECONDS,
+    StoredScreening,
+    drop_old_screenings,
+    forget_screenings,
+    join_block,
+    known_hashes,
+    waiting_screenings,
+)
 from src.service.decider import Decider
-from src.service.guard.decisions import Decided, Decisions
-from src.service.node import NodeReader
+from src.service.guard.decisions import Decisions
+from src.service.node import LoadedBlock, NodeReader
 
 logger = logging.getLogger(__name__)
 
 LOOK_SECONDS: Final = 3.0
-_PATIENCE_SECONDS: Final = 900.0
-_MAX_FOLLOWED: Final = 5_000
-_AT_ONCE: Final = 60
+PATIENCE_SECONDS: Final = 900.0
+"""A transaction that is in no block by then counts as dropped."""
 
-
-@dataclass(frozen=True, slots=True)
-class _Followed:
-    decided: Decided
-    until: float
+_MAX_BEHIND: Final = 100
+_CLEAN_SECONDS: Final = 600.0
 
 
 class Follower:
-    """Looks for the transactions that passed in new blocks. Thread-safe.
+    """Looks for screened transactions in new blocks, refused ones too: there are other ways.
+
+    Not thread-safe.
 
     Args:
-        decisions: where the outcome is recorded.
-        client: the node's connection, for receipts.
-        node: reads mined transactions.
-        decider: decides on them.
-        clock: monotonic seconds.
+        decisions: of the guard, with their database.
+        node: reads blocks.
+        decider: decides on their transactions.
+        clock: Unix seconds.
     """
 
     def __init__(
         self,
         decisions: Decisions,
-        client: JsonRpcClient,
         node: NodeReader,
         decider: Decider,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._decisions = decisions
-        self._client = client
+        self._database = decisions.database
         self._node = node
         self._decider = decider
         self._clock = clock
-        self._lock = threading.Lock()
-        self._followed: OrderedDict[str, _Followed] = OrderedDict()
-        self._head: int | None = None
+        self._next: int | None = None
+        self._clean_at = 0.0
 
-    def add(self, decided: Decided) -> None:
-        """Follow a single transaction that passed; the oldest are forgotten beyond a limit."""
-        tx_hash = decided.screening.tx_hash
-        if tx_hash is None or not decided.passes:
-            return
-        with self._lock:
-            self._followed[tx_hash] = _Followed(decided, self._clock() + _PATIENCE_SECONDS)
-            while len(self._followed) > _MAX_FOLLOWED:
-                self._followed.popitem(last=False)
+    @property
+    def _chain_id(self) -> int:
+        return self._decider.pipeline.chain_id
 
     def look(self) -> None:
-        """Look once, if there is a new block."""
-        now = self._clock()
-        with self._lock:
-            for tx_hash in [one for one, held in self._followed.items() if held.until < now]:
-                del self._followed[tx_hash]
-            waiting = list(self._followed.items())
-        if not waiting:
-            return
+        """Look once, if there is a new block. A failure of the node is counted."""
         try:
             head = self._node.head()
-            if head == self._head:
-                return
-            for tx_hash, followed in waiting[:_AT_ONCE]:
-                self._look_for(tx_hash, followed.decided)
-            if len(waiting) <= _AT_ONCE:
-                self._head = head
-        except SourceError as error:
+            self._decisions.flush()  # what the blocks up to this one can have is stored now
+            for block in self._node.blocks(self._new_blocks(head)):
+                self._join(block)
+                self._next = block.number + 1
+            self._next = head + 1
+        except (SourceError, UnverifiedBlock) as error:
             metrics.error_occurred(error)
+            logger.warning("mined transactions: %s", error)
+        if self._clock() >= self._clean_at:
+            self._clean_at = self._clock() + _CLEAN_SECONDS
+            self._clean()
 
-    def _look_for(self, tx_hash: str, decided: Decided) -> None:
-        receipt = self._client.call("eth_getTransactionReceipt", [tx_hash])
-        with self._lock:
-            if isinstance(receipt, dict):
-                self._followed.pop(tx_hash, None)
-            elif tx_hash in self._followed:
-                self._followed.move_to_end(tx_hash)
-        if isinstance(receipt, dict):
-            self._compare(tx_hash, decided, receipt)
+    def _new_blocks(self, head: int) -> range:
+        """The blocks that screened transactions may be in; none if no transaction waits."""
+        after = self._clock() - PATIENCE_SECONDS
+        with self._database.reading() as connection:
+            waiting = waiting_screenings(connection, "guard", self._chain_id, after=after, limit=1)
+        if not waiting:
+            return range(0)
+        # After a restart, from the block on that the oldest one could have been in.
+        first = waiting[0].block_number if self._next is None else self._next
+        return range(max(head if first is None else first, head - _MAX_BEHIND), head + 1)
 
-    def _compare(self, tx_hash: str, decided: Decided, receipt: dict[str, Any]) -> None:
-        reverted = as_int(receipt.get("status")) == 0
-        action = self._mined_action(tx_hash)
-        compared = _compared(decided, action, reverted=reverted)
-        screening_metrics.guard_mined(compared)
-        self._decisions.mined(decided.id, action, reverted=reverted)
-        if compared.startswith("another"):
-            logger.warning(
-                "decision %s on %s: mined with %s: %s, screened as %s, %s",
-                decided.id,
-                tx_hash,
-                compared,
-                "unknown" if action is None else action.name,
-                decided.screening.action.name,
-                decided.screening.status,
-            )
+    def _join(self, block: LoadedBlock) -> None:
+        with self._database.reading() as connection:
+            screened = known_hashes(connection, "guard", self._chain_id, block.hashes)
+        if not screened:
+            return
+        actions = {
+            one.tx_hash: self._decider.preview([one])[0].decision.action
+            for one in block.transactions
+            if one.tx_hash in screened
+        }
+        with self._database.writing() as connection:
+            joined = join_block(
+                connection, "guard", self._chain_id, block.number, [*screened], actions,
+                self._clock(), reverted=block.reverted,
+            )  # fmt: skip
+        for one in joined:
+            _compare(one)
 
-    def _mined_action(self, tx_hash: str) -> Action | None:
-        try:
-            transaction = self._node.transaction(tx_hash)
-        except (SourceError, NotFound) as error:
-            metrics.error_occurred(error)
-            return None
-        if transaction is None:
-            return None
-        return Action(self._decider.preview([transaction])[0].decision.action)
+    def _clean(self) -> None:
+        now = self._clock()
+        with self._database.writing() as connection:
+            drop_old_screenings(connection, "guard", self._chain_id, now - PATIENCE_SECONDS)
+            forget_screenings(connection, now - KEPT_SECONDS)
 
 
-def _compared(decided: Decided, action: Action | None, *, reverted: bool) -> str:
-    screening = decided.screening
-    if action is None or screening.status == "unknown":
-        return "not comparable"
-    if action != screening.action:
-        return "another action"
-    return "same" if reverted == (screening.status == "reverts") else "another status"
+def _compare(one: StoredScreening) -> None:
+    if one.status == "unknown":
+        compared = "not comparable"
+    elif one.mined_action != one.action:
+        compared = "another action"
+    else:
+        compared = "another status" if one.differs else "same"
+    screening_metrics.guard_mined(compared)
+    if one.differs:
+        logger.warning(
+            "decision %s on %s: mined with %s: %s, screened as %s, %s",
+            one.uuid, one.tx_hash, compared, Action(one.mined_action or 0).name,
+            Action(one.action).name, one.status,
+        )  # fmt: skip

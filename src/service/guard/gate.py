@@ -127,7 +127,7 @@ class Gate:
 
     async def _decide(self, call: Call, sent: Sequence[bytes], skip: int, client: str) -> Decided:
         started = time.perf_counter()
-        screening = _own(await self._screen(sent), skip)
+        screening = _own(await self._screen(sent), skip, len(sent))
         seconds = time.perf_counter() - started
         decided = Decided(
             screening=screening,
@@ -212,8 +212,13 @@ def call_kind(call: Call) -> str:
     return "invalid" if call.problem else "method"
 
 
-def _own(screening: Screening, skip: int) -> Screening:
-    """The screening of a batch so far, under the name of the call that follows `skip` others."""
+def _own(screening: Screening, skip: int, end: int) -> Screening:
+    """The screening of a batch so far, under the name of the call that follows `skip` others.
+
+    A bundle has no hash: its decision is not that on one of its transactions.
+    """
+    if end > skip + 1:
+        return replace(screening, tx_hash=None)
     if not skip:
         return screening
     first = screening.transactions[skip].transaction if screening.transactions else None

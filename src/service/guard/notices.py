@@ -59,7 +59,7 @@ class Notice:
         """The decision's page."""
         if self.public_url is None:
             return None
-        return f"{self.public_url.rstrip('/')}/ui/decisions/{self.decided.id}"
+        return f"{self.public_url.rstrip('/')}/ui/screenings/{self.decided.id}"
 
     def as_json(self) -> dict[str, Any]:
         """In the format of webhooks."""

@@ -1,4 +1,4 @@
-"""The guard's pages: its decisions, and what is held for review. Metrics and probes beside them."""
+"""The guard's pages: screenings, and what is held for review. Metrics and probes beside them."""
 
 import json
 from collections.abc import AsyncIterator, Callable
@@ -6,7 +6,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal
 
-from fastapi import FastAPI, Form, Query, Request
+from fastapi import Depends, FastAPI, Form, Request
 from fastapi.exception_handlers import http_exception_handler
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, RedirectResponse, Response
@@ -15,15 +15,15 @@ from src.chain.names.book import AddressBook
 from src.chain.networks import described
 from src.chain.text import sanitise_text
 from src.monitoring import exposition
-from src.service.api.common import HASH_PATTERN
+from src.service.api import screening
 from src.service.guard.decisions import Decisions
 from src.service.guard.gate import Rules
 from src.service.guard.upstream import Upstream, UpstreamError
 from src.service.http.problems import MEDIA_TYPE, Problem
-from src.service.web.forms import check_token, keep_token, token_of, whole_or_none
+from src.service.screening import page as screenings
+from src.service.web.forms import check_token, keep_token, token_of
 from src.service.web.rendering import STATIC, KeptFiles, explorer_of, page
 
-PAGE: Final = 50
 _CHAIN_ID: Final = b'{"jsonrpc":"2.0","id":1,"method":"eth_chainId","params":[]}'
 _MAX_ANSWER: Final = 300
 
@@ -65,6 +65,8 @@ def pages(shown: Shown, opened: Callable[[], AbstractAsyncContextManager[None]])
     _add_errors(app)
     _add_operations(app, shown)
     _add_pages(app, shown)
+    app.state.database = shown.decisions.database
+    app.include_router(screening.screenings, dependencies=[Depends(shown.decisions.flush)])
     return app
 
 
@@ -88,14 +90,6 @@ def _add_operations(app: FastAPI, shown: Shown) -> None:
         response.status_code = 503 if problem else 200
         return {"ready": not problem, "problems": [problem] if problem else []}
 
-    @app.get("/decisions")
-    def decisions(
-        transaction: Annotated[str | None, Query(pattern=HASH_PATTERN)] = None,
-        limit: Annotated[int, Query(ge=1, le=1_000)] = PAGE,
-    ) -> list[dict[str, Any]]:
-        tx_hash = None if transaction is None else transaction.lower()
-        return [one.as_json() for one in shown.decisions.newest(limit, 0, tx_hash)[0]]
-
     @app.get("/metrics")
     def metrics() -> Response:
         content, media_type = exposition.render()
@@ -106,25 +100,25 @@ def _add_pages(app: FastAPI, shown: Shown) -> None:
     @app.get("/")
     @app.get("/ui/")
     def home() -> Response:
-        return RedirectResponse("/ui/decisions", 307)
+        return RedirectResponse("/ui/screenings", 307)
 
-    @app.get("/ui/decisions")
+    decisions = shown.decisions
+
+    @app.get("/ui/screenings")
     def listed(request: Request) -> Response:
-        number = max(1, whole_or_none("page", request.query_params.get("page", "")) or 1)
-        found, total = shown.decisions.newest(PAGE, min(number - 1, 10_000) * PAGE)
-        held = {one.id for one in found if shown.decisions.is_held(one.id)}
-        values = {"decided": found, "total": total, "number": number, "held": held}
-        return _shown(request, shown, "decisions.html", values | {"more": number * PAGE < total})
+        decisions.flush()
+        values = screenings.read(decisions.database, request.query_params)
+        held = {one.uuid for one in values["screenings"] if decisions.is_held(one.uuid)}
+        return _shown(request, shown, "screenings.html", values | {"held": held})
 
-    @app.get("/ui/decisions/{identity}")
+    @app.get("/ui/screenings/{identity}")
     def one(request: Request, identity: str) -> Response:
-        found = shown.decisions.find(identity)
-        if found is None:
-            raise Problem(404, "The guard keeps no decision with this id; its log has them all.")
-        held = shown.decisions.is_held(identity)
-        return _shown(request, shown, "decision.html", {"one": found, "held": held})
+        decisions.flush()
+        found = screenings.read_one(decisions.database, identity)
+        held = decisions.is_held(identity)
+        return _shown(request, shown, "screening.html", {"one": found, "held": held})
 
-    @app.post("/ui/decisions/{identity}/{verdict}")
+    @app.post("/ui/screenings/{identity}/{verdict}")
     async def decide(
         request: Request,
         identity: str,
@@ -132,14 +126,14 @@ def _add_pages(app: FastAPI, shown: Shown) -> None:
         csrf: Annotated[str, Form(max_length=2_000)] = "",
     ) -> Response:
         check_token(request, csrf)
-        text = shown.decisions.take(identity)
+        text = decisions.take(identity)
         if text is None:
             raise Problem(409, "This transaction does not wait any more.")
         if verdict == "drop":
-            shown.decisions.dropped(identity)
+            decisions.drop(identity)
         else:
-            shown.decisions.released(identity, await _release(shown.upstream, text))
-        return RedirectResponse(f"/ui/decisions/{identity}", 303)
+            decisions.released(identity, await _release(shown.upstream, text))
+        return RedirectResponse(f"/ui/screenings/{identity}", 303)
 
 
 async def _release(upstream: Upstream, text: str) -> str:

@@ -5,20 +5,20 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator
-from contextlib import ExitStack, asynccontextmanager, closing
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import replace
 from typing import Final
 
 from src import cli
-from src.chain.clients.rpc import JsonRpcClient
 from src.chain.errors import SourceError
 from src.chain.names.book import open_address_book
 from src.detection.records import ZERO_ADDRESS
 from src.monitoring.periodic import Periodic
 from src.service.context import fraud_model_path, open_decider, open_node, open_screener
+from src.service.database.engine import Database
 from src.service.guard.app import GuardApp
 from src.service.guard.clients import Clients
-from src.service.guard.decisions import Decided, Decisions
+from src.service.guard.decisions import Decisions
 from src.service.guard.follow import LOOK_SECONDS, Follower
 from src.service.guard.gate import Gate, Rules
 from src.service.guard.methods import AllowList
@@ -31,7 +31,12 @@ from src.service.http.security import ClientLimits
 from src.service.http.server import run_uvicorn, shown_host
 from src.service.model_refresh import FraudModel
 from src.service.screening.screener import Screener
-from src.service.settings import ServiceSettings, load_common_settings, load_service_settings
+from src.service.settings import (
+    ServiceSettings,
+    database_url,
+    load_common_settings,
+    load_service_settings,
+)
 from src.service.watch.notify import channels_of
 from src.settings import Settings, on_the_nodes_chain
 from src.utils.logger import log_to_stderr
@@ -88,28 +93,27 @@ def _open(
     """The application; everything that it uses is open until `opening` closes."""
     if "JSON_RPC_REQUESTS_PER_SECOND" not in os.environ:
         common = replace(common, json_rpc_requests_per_second=_REQUESTS_PER_SECOND)
-    assert common.json_rpc_url is not None  # noqa: S101
     try:
         channels = channels_of(settings)
     except ValueError:
         raise SettingsError("NOTIFY_URLS", "URLs that Apprise supports") from None
+    database = Database(database_url(settings, common))
+    opening.callback(database.close)
+    database.migrate()
     fraud = FraudModel(fraud_model_path(settings), common.model_public_key)
     decider = open_decider(opening, settings, common, fraud)
     reader = open_node(opening, settings, common)
     screener = open_screener(opening, common, decider)
     _warm_up(screener, common.chain_id)
-    decisions = Decisions()
-    receipts = opening.enter_context(closing(JsonRpcClient(common.json_rpc_url)))
-    follower = Follower(decisions, receipts, reader, decider)
+    decisions = Decisions(database, common.chain_id)
+    decisions.writing.start()
+    opening.callback(decisions.close)
+    follower = Follower(decisions, reader, decider)
     opening.enter_context(Periodic("follow", LOOK_SECONDS, follower.look))
     notices = Notices(channels, common.chain_id, settings.notify_from, settings.public_url)
     opening.enter_context(notices.sending)
 
-    def on_decision(decided: Decided) -> None:
-        notices.add(decided)
-        follower.add(decided)
-
-    gate = Gate(screener, rules, decisions, on_decision)
+    gate = Gate(screener, rules, decisions, notices.add)
     opening.callback(gate.close)
 
     @asynccontextmanager
@@ -161,5 +165,5 @@ def _announce(settings: ServiceSettings, rules: Rules) -> None:
     mode = "Enforcing" if rules.enforce else "Observing"
     sys.stderr.write(
         f"{mode} at {address} (JSON-RPC over HTTP and WebSocket)."
-        f" Decisions: {address}/ui/decisions\n"
+        f" Decisions: {address}/ui/screenings\n"
     )

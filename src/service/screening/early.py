@@ -12,7 +12,7 @@ from typing import Any, Final
 from src.chain.networks import described
 from src.detection.records import Action
 from src.service.database.engine import Database
-from src.service.database.screenings import NewScreening, find_screening, note_told
+from src.service.database.screenings import NewScreening, note_told, screening_of
 from src.service.watch.notify import Channel
 from src.service.watch.outbox import Outbox
 
@@ -94,15 +94,12 @@ class EarlyAlerts(Outbox[EarlyAlert]):
 
     def _is_wanted(self, notice: EarlyAlert) -> bool:
         """Not once it is mined: then the alert of the mined transaction is told."""
-        screening = notice.screening
         with self._database.reading() as connection:
-            stored = find_screening(connection, screening.chain_id, screening.tx_hash)
-        return stored is not None and stored.uuid == screening.uuid and stored.state == "pending"
+            stored = screening_of(connection, notice.uuid)
+        return stored is not None and stored.state == "pending"
 
     def _delivered(self, notice: EarlyAlert, channel: Channel) -> None:
-        screening = notice.screening
         with self._database.writing() as connection:
-            now = find_screening(connection, screening.chain_id, screening.tx_hash)
+            now = screening_of(connection, notice.uuid)
             if now is not None:
-                told = now.told | {channel.name: time.time()}
-                note_told(connection, now.chain_id, now.tx_hash, told)
+                note_told(connection, now.uuid, now.told | {channel.name: time.time()})

@@ -8,7 +8,7 @@ import logging
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 from uuid import uuid4
 
 from src.chain.clients.rate_limit import Rate, RateLimit
@@ -20,6 +20,7 @@ from src.detection.records import Action
 from src.monitoring import metrics, screening_metrics
 from src.service.database.engine import Database
 from src.service.database.screenings import (
+    KEPT_SECONDS,
     NewScreening,
     drop_screenings,
     forget_screenings,
@@ -30,9 +31,6 @@ from src.service.decider import Decider
 from src.service.screening.screener import Screener, Screening
 
 logger = logging.getLogger(__name__)
-
-KEPT_SECONDS: Final = 30 * 86_400.0
-"""How long screenings are kept."""
 
 _MAX_REMEMBERED = 50_000
 _MAX_HASHES = 20_000  # of one answer
@@ -124,17 +122,17 @@ class PendingWatcher:
         now, chain_id = self._clock(), self._decider.pipeline.chain_id
         with self._database.reading() as connection:
             waiting = waiting_screenings(
-                connection, chain_id, after=self._looked_at, limit=_MAX_LOOKED_FOR
+                connection, "pending", chain_id, after=self._looked_at, limit=_MAX_LOOKED_FOR
             )
         self._looked_at = waiting[-1].screened_at if len(waiting) == _MAX_LOOKED_FOR else 0.0
         gone = [
-            one.tx_hash
+            one.uuid
             for one in waiting
             if self._node.call("eth_getTransactionByHash", [one.tx_hash]) is None
         ]
         with self._database.writing() as connection:
-            drop_screenings(connection, chain_id, gone)
-            forget_screenings(connection, chain_id, now - KEPT_SECONDS)
+            drop_screenings(connection, gone)
+            forget_screenings(connection, now - KEPT_SECONDS)
         screening_metrics.pending_seen("dropped", len(gone))
 
     def _new_hashes(self) -> list[str]:

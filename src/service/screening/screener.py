@@ -251,6 +251,7 @@ def _loaded(
         native=tuple(native),
         value=call.value,
         approvals=approvals_of(simulated.logs),
+        status=int(simulated.status == "success"),
     )
 
 

@@ -216,8 +216,9 @@ class Watcher:
             store_transactions(connection, self._chain_id, block.transactions, now)
             actions = {one.decision.tx_hash: one.decision.action for _, one in outcomes}
             joined = join_block(
-                connection, self._chain_id, block.number, block.hashes, actions, now
-            )
+                connection, "pending", self._chain_id, block.number, block.hashes, actions, now,
+                reverted=block.reverted,
+            )  # fmt: skip
             early = {one.tx_hash: one for one in joined}
             for _, outcome in outcomes:
                 store_tokens(connection, self._chain_id, outcome.tokens)

@@ -15,6 +15,7 @@ from src.chain.text import sanitise_text
 from src.service.api.alerts import MAX_NOTE, save_feedback
 from src.service.api.common import service_of
 from src.service.http.problems import Problem
+from src.service.screening import page as screenings
 from src.service.web import alerts, models, overview, ranges, transactions
 from src.service.web.explorer import pages as explorer
 from src.service.web.explorer import search as search_page
@@ -127,6 +128,22 @@ def post_feedback(
         note=note,
     )
     return RedirectResponse(back_to(back, "/ui/alerts"), 303)
+
+
+@router.get("/ui/screenings")
+def show_screenings(request: Request) -> Response:
+    """Decisions on transactions before they were mined."""
+    values = screenings.read(service_of(request).database, request.query_params)
+    return _shown(request, "screenings.html", "screenings", values | {"rules": None, "held": ()})
+
+
+@router.get("/ui/screenings/{uuid}")
+def show_screening(request: Request, uuid: str) -> Response:
+    """One of them."""
+    one = screenings.read_one(service_of(request).database, uuid)
+    return _shown(
+        request, "screening.html", "screenings", {"one": one, "rules": None, "held": False}
+    )
 
 
 @router.get("/ui/search")

@@ -145,7 +145,7 @@ def test_screening(client: Client) -> None:
     answer = client.ask("screen_transactions", body=body)
     assert (answer.action, answer.status) == ("REVIEW", "unknown")
     assert answer.problem
-    assert client.ask("list_pending_screenings") == []
+    assert client.ask("list_all_screenings") == []
 
 
 def test_predictions_and_models(client: Client) -> None:

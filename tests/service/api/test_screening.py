@@ -11,7 +11,12 @@ from starlette.testclient import TestClient
 from src.demo.anvil import anvil
 from src.service.app import create_app
 from src.service.context import Service
-from src.service.database.screenings import NewScreening, join_block, store_screening
+from src.service.database.screenings import (
+    NewScreening,
+    add_screenings,
+    join_block,
+    store_screening,
+)
 from tests.service.chain import BASE_URL, common_settings, service_settings, sqlite_url
 from tests.support.recording_chain import call_data, creation_code
 
@@ -153,21 +158,41 @@ def test_a_node_that_cannot_simulate_leaves_it_unknown(tmp_path: Path) -> None:
     assert "does not simulate" in answer["problem"]
 
 
-def test_screenings_of_pending_transactions_are_listed(tmp_path: Path) -> None:
-    app: Any = create_app(service_settings(sqlite_url(tmp_path)), common_settings())
-    tx_hash = "0x" + "ab" * 32
-    new = NewScreening(
-        chain_id=1, tx_hash=tx_hash, from_address=PAID, to_address=None, uuid="u",
-        screened_at=1_700_000_000.0, block_number=7, status="success", action=1,
-        reasons=["odd"], summary="It moves.", problem="",
-    )  # fmt: skip
-    with TestClient(app, base_url=BASE_URL) as client:
-        service: Service = app.app.state.service
-        with service.database.writing() as connection:
-            store_screening(connection, new)
-            join_block(connection, 1, 8, [tx_hash], {}, 1_700_000_012.0)
-        answer = client.get("/screenings", params={"state": "mined"})
-        (one,) = answer.json()
-        assert client.get("/screenings", params={"action": "BLOCK"}).json() == []
-    assert answer.headers["x-total-count"] == "1"
+def new_screening(number: int, **changes: Any) -> NewScreening:
+    values: dict[str, Any] = {
+        "uuid": f"u{number}", "chain_id": 1, "tx_hash": f"0x{number:064x}", "from_address": PAID,
+        "screened_at": 1_700_000_000.0 + number, "block_number": 7, "status": "success",
+        "action": 1, "reasons": ["odd"], "summary": f"It moves {number}.", "problem": "",
+    }  # fmt: skip
+    return NewScreening(**values | changes)
+
+
+def test_screenings_are_listed_page_by_page(served: tuple[TestClient, str, str]) -> None:
+    client = served[0]
+    app: Any = client.app
+    service: Service = app.app.state.service
+    found = [new_screening(number) for number in range(5)]
+    with service.database.writing() as connection:
+        store_screening(connection, found[0])
+        add_screenings(
+            connection, [new_screening(n, source="guard", outcome="held") for n in range(1, 5)]
+        )
+        hashes = [str(one.tx_hash) for one in found[:1]]
+        join_block(connection, "pending", 1, 8, hashes, {}, 1_700_000_012.0, reverted=hashes)
+    seen, page = [], client.get("/screenings?limit=2")
+    while "next" in page.links:
+        seen += [one["id"] for one in page.json()]
+        page = client.get(page.links["next"]["url"])
+    assert [*seen, *(one["id"] for one in page.json())] == ["u4", "u3", "u2", "u1", "u0"]
+    assert page.headers["x-total-count"] == "5"
+    (one,) = client.get("/screenings", params={"state": "mined"}).json()
     assert (one["action"], one["mined_action"], one["lead_seconds"]) == ("REVIEW", "ALLOW", 12.0)
+    assert (one["source"], one["reverted"], one["told"]) == ("pending", True, False)
+    assert client.get("/screenings", params={"action": "BLOCK"}).json() == []
+    assert len(client.get("/screenings", params={"source": "guard"}).json()) == 4
+    assert client.get("/screenings?cursor=bm8").status_code == 422
+    text = client.get("/ui/screenings").text
+    assert "5 screenings" in text
+    assert "It moves 4." in text
+    assert "differs" in client.get("/ui/screenings/u0").text
+    assert client.get("/ui/screenings/nothing").status_code == 404

@@ -1,6 +1,7 @@
 """Migrations, several writers, and databases that cannot be used."""
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import alembic.command
@@ -20,6 +21,13 @@ from src.service.database.engine import (
     DatabaseError,
     DatabaseLost,
     alembic_config,
+)
+from src.service.database.screenings import (
+    NewScreening,
+    ScreeningFilter,
+    add_screenings,
+    list_screenings,
+    store_screening,
 )
 from src.service.database.tables import metadata
 from tests.conftest import TX_HASH, USDC
@@ -50,6 +58,21 @@ def test_feedback_is_kept_when_its_column_is_renamed(database: Database) -> None
     database.migrate()
     (found,) = listed(database)
     assert found.feedback == (alerts.Feedback("ann", True, "bot", 3.0),)
+
+
+def test_screenings_are_kept_when_their_table_is_made_anew(database: Database) -> None:
+    new = NewScreening(
+        uuid="u", chain_id=1, tx_hash=TX_HASH, from_address=None, screened_at=1.5,
+        block_number=None, status="unknown", action=1, reasons=["odd"], summary="", problem="why",
+    )  # fmt: skip
+    with database.writing() as connection:
+        store_screening(connection, new)
+        add_screenings(connection, [replace(new, uuid="guard's", source="guard")])
+        alembic.command.downgrade(alembic_config(connection), "0014")
+    database.migrate()
+    with database.reading() as connection:
+        (found,), _ = list_screenings(connection, ScreeningFilter())
+    assert (found.uuid, found.source, found.reasons, found.told) == ("u", "pending", ["odd"], {})
 
 
 def test_a_token_without_decimals_is_stored(database: Database) -> None:

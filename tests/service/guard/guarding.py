@@ -14,6 +14,7 @@ from aiohttp import WSMsgType, web
 
 from src.chain.names.book import open_address_book
 from src.detection.records import Action
+from src.service.database.screenings import ScreeningFilter, StoredScreening, list_screenings
 from src.service.guard.app import GuardApp
 from src.service.guard.clients import Clients
 from src.service.guard.decisions import Decided, Decisions
@@ -26,6 +27,7 @@ from src.service.http.guard import Guard
 from src.service.http.security import ClientLimits
 from src.service.screening.screener import Screening
 from src.service.settings import ServiceSettings
+from tests.service.databases import sqlite_database
 from tests.support.waiting import wait_until
 
 RAW = "0x" + "ab" * 110
@@ -182,6 +184,13 @@ class Guarded:
     decisions: Decisions
     script: Script
 
+    @property
+    def stored(self) -> list[StoredScreening]:
+        """All decisions, newest first."""
+        self.decisions.flush()
+        with self.decisions.database.reading() as connection:
+            return list_screenings(connection, ScreeningFilter())[0]
+
     def ask(self, body: Any, **options: Any) -> requests.Response:
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         return requests.post(self.url, data=data, timeout=60, **options)
@@ -213,8 +222,9 @@ def guard(
         seconds=seconds,
         allowed=AllowList(allow),
     )
-    decisions, opened = Decisions(), Upstream(upstream)
+    opened = Upstream(upstream)
     with ExitStack() as opening:
+        decisions = Decisions(opening.enter_context(sqlite_database()), 1)
         gate = Gate(script, rules, decisions, on_decision)
         opening.callback(gate.close)
 

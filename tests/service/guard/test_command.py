@@ -48,6 +48,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     environment = {name: value for name, value in os.environ.items() if "RPC" not in name}
+    environment["DATABASE_URL"] = f"sqlite:///{folder / 'guard.db'}"
     with anvil(timestamp=GENESIS) as chain:
         command = [
             sys.executable, "-m", "src.service.guard", "--upstream", f"{chain.url}/?key=secret-key",
@@ -95,14 +96,14 @@ def test_web3_sends_through_it(guarded: Running) -> None:
     assert receipt["status"] == 1
 
     def decision() -> dict[str, Any]:
-        url = f"{guarded.url}/decisions?transaction={sent.to_0x_hex()}"
+        url = f"{guarded.url}/screenings?transaction={sent.to_0x_hex()}"
         (found,) = requests.get(url, timeout=60).json()
         return dict(found)
 
-    wait_until(lambda: decision()["mined"])
+    wait_until(lambda: decision()["mined_action"])
     found = decision()
     assert (found["action"], found["status"], found["outcome"]) == ("ALLOW", "success", "passed")
-    assert (found["mined"], found["reverted"]) == ("ALLOW", False)
+    assert (found["mined_action"], found["reverted"]) == ("ALLOW", False)
 
 
 def test_web3_subscribes_and_sends_over_a_socket(guarded: Running) -> None:

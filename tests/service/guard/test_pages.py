@@ -1,4 +1,4 @@
-"""The pages: decisions, what is held for review, probes."""
+"""The pages: screenings, what is held for review, probes."""
 
 import re
 import threading
@@ -9,7 +9,6 @@ import requests
 
 from src.detection.records import Action
 from tests.service.guard.guarding import BAD, RAW, Guarded, Node, Script, guard
-from tests.support.waiting import FakeClock
 
 pytestmark = pytest.mark.integration
 
@@ -31,26 +30,26 @@ def held(guarded: Guarded, raw: str = RAW) -> str:
 
 def press(guarded: Guarded, identity: str, verdict: str) -> requests.Response:
     with requests.Session() as browser:
-        page = browser.get(f"{guarded.url}/ui/decisions/{identity}", timeout=60)
+        page = browser.get(f"{guarded.url}/ui/screenings/{identity}", timeout=60)
         token = re.search(r'name="csrf" value="([^"]+)"', page.text)
         data = {"csrf": token[1] if token else ""}
-        url = f"{guarded.url}/ui/decisions/{identity}/{verdict}"
+        url = f"{guarded.url}/ui/screenings/{identity}/{verdict}"
         return browser.post(url, data=data, timeout=60)
 
 
 def test_the_list_shows_decisions_with_their_outcome(guarded: Guarded) -> None:
     guarded.call(SEND, RAW)
     guarded.call(SEND, BAD)
-    text = requests.get(f"{guarded.url}/ui/decisions", timeout=60).text
+    text = requests.get(f"{guarded.url}/ui/screenings", timeout=60).text
     assert text.index("blocked") < text.index("passed</td>")
-    assert "2 decisions are kept" in text
+    assert "2 screenings, newest first" in text
 
 
 def test_what_the_node_or_a_client_says_is_escaped(upstream: Node) -> None:
     script = Script(Action.BLOCK, problem="<script>alert(1)</script>")
     with guard(upstream.url, script) as guarded:
         identity = guarded.call(SEND, RAW)["error"]["data"]["decision"]
-        for path in ("/ui/decisions", f"/ui/decisions/{identity}"):
+        for path in ("/ui/screenings", f"/ui/screenings/{identity}"):
             text = requests.get(guarded.url + path, timeout=60).text
             assert "<script>alert" not in text
             assert "&lt;script&gt;" in text
@@ -87,31 +86,17 @@ def test_dropped_it_is_never_sent(holding: Guarded, upstream: Node) -> None:
 
 def test_a_form_without_its_token_does_nothing(holding: Guarded, upstream: Node) -> None:
     identity = held(holding)
-    url = f"{holding.url}/ui/decisions/{identity}/release"
+    url = f"{holding.url}/ui/screenings/{identity}/release"
     assert requests.post(url, data={}, timeout=60).status_code == 403
     assert upstream.bodies == []
 
 
-def test_a_held_transaction_is_forgotten_in_time(upstream: Node) -> None:
-    from src.service.guard.decisions import HELD_SECONDS, Decided, Decisions
-    from tests.service.guard.guarding import screening
-
-    clock = FakeClock()
-    decisions = Decisions(clock)
-    decided = Decided(screening(Action.REVIEW), "held", True, "ann", SEND, 0.0, 0.0)
-    decisions.add(decided)
-    assert decisions.hold(decided, RAW)
-    clock.now += HELD_SECONDS
-    assert not decisions.is_held(decided.id)
-    assert decisions.take(decided.id) is None
-
-
-def test_the_json_list_can_be_filtered(guarded: Guarded) -> None:
+def test_the_list_of_the_api_can_be_filtered(guarded: Guarded) -> None:
     guarded.call(SEND, RAW)
-    (found,) = requests.get(f"{guarded.url}/decisions", timeout=60).json()
-    url = f"{guarded.url}/decisions?transaction={found['transaction_hash']}"
+    (found,) = requests.get(f"{guarded.url}/screenings", timeout=60).json()
+    url = f"{guarded.url}/screenings?transaction={found['transaction_hash']}"
     assert requests.get(url, timeout=60).json() == [found]
-    url = f"{guarded.url}/decisions?transaction=0x{'9' * 64}"
+    url = f"{guarded.url}/screenings?transaction=0x{'9' * 64}"
     assert requests.get(url, timeout=60).json() == []
 
 
@@ -123,5 +108,5 @@ def test_it_is_ready_while_the_node_is_on_its_chain(guarded: Guarded) -> None:
 
 
 def test_an_unknown_decision_is_not_found(guarded: Guarded) -> None:
-    assert requests.get(f"{guarded.url}/ui/decisions/nothing", timeout=60).status_code == 404
+    assert requests.get(f"{guarded.url}/ui/screenings/nothing", timeout=60).status_code == 404
     assert requests.get(f"{guarded.url}/nothing", timeout=60).status_code == 404

@@ -134,6 +134,13 @@ def test_a_transaction_for_another_chain_is_unknown(screener: Screener) -> None:
     assert "chain 5" in found.problem
 
 
+def test_a_payment_of_ether_is_told_and_one_that_fails_moves_nothing(screener: Screener) -> None:
+    paid = screener.screen([raw(0, value=10**18)])
+    assert paid.sentence == "0xf39fd6…2266 (1st transaction) sent 1 ETH to 0x111111…1111."
+    failing = screener.screen([raw(0, value=10**18, to="", data="0xfe", gas=100_000)])
+    assert (failing.status, failing.sentence) == ("reverts", "")
+
+
 def test_the_same_transaction_twice_is_unknown(screener: Screener) -> None:
     found = screener.screen([raw(0), raw(0)])
     assert found.status == "unknown"

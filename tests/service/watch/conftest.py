@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from src.service.database.engine import Database
-from tests.service.databases import KINDS, database_url
+from tests.service.databases import KINDS, database_url, sqlite_database
 
 
 @pytest.fixture(params=KINDS)
@@ -18,8 +18,6 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Databas
 
 
 @pytest.fixture
-def sqlite(tmp_path: Path) -> Iterator[Database]:
-    opened = Database(database_url("sqlite", tmp_path))
-    opened.migrate()
-    yield opened
-    opened.close()
+def sqlite() -> Iterator[Database]:
+    with sqlite_database() as opened:
+        yield opened

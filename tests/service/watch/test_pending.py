@@ -17,6 +17,7 @@ from src.service.context import open_screener
 from src.service.database.engine import Database
 from src.service.database.screenings import (
     NewScreening,
+    ScreeningFilter,
     StoredScreening,
     find_screening,
     list_screenings,
@@ -249,6 +250,6 @@ def test_screenings_are_listed_newest_first(sqlite: Database) -> None:
         second = stage.send()
         stage.pending.poll()
         with sqlite.reading() as connection:
-            found, total = list_screenings(connection, state="pending")
+            found, total = list_screenings(connection, ScreeningFilter(state="pending"))
         assert ([one.tx_hash for one in found], total) == ([second, first], 2)
         assert isinstance(found[0], NewScreening)
