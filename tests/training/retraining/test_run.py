@@ -32,7 +32,7 @@ from src.training.run import train
 from src.training.sample import write_sample
 from tests.conftest import event_of, transfer_log
 
-GOOD = Hyperparameters(n_estimators=60, max_samples=256)
+GOOD = Hyperparameters(n_estimators=20, max_samples=256)
 # Three trees of eight rows know next to nothing.
 POOR = Hyperparameters(n_estimators=3, max_samples=8)
 # Times differ by chance on a busy machine, the anomaly rate by the sample's small size.
