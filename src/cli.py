@@ -14,6 +14,7 @@ reader of the output has closed the pipe; commands document their own codes.
 
 import argparse
 import functools
+import logging
 import math
 import os
 import select
@@ -160,6 +161,14 @@ def chain(text: str) -> int:
             f"{_shown(text)} is neither a chain id nor one of {', '.join(sorted(chain_ids))}"
         )
     return int(text)
+
+
+def log_to_stderr() -> None:
+    """Show what a long command is doing."""
+    logging.basicConfig(
+        stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S"
+    )
+    logging.getLogger("src").setLevel(logging.INFO)
 
 
 def add_created_at(parser: argparse.ArgumentParser) -> None:

@@ -67,7 +67,7 @@ class WantedBlock:
 
 def run(options: argparse.Namespace) -> int:
     """Carry the command out with its parsed arguments; returns its exit code."""
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(message)s")
+    cli.log_to_stderr()
     settings = load_settings()
     url = options.url or settings.json_rpc_url
     if not url:

@@ -5,7 +5,8 @@ by a digest of their block numbers. So the same transactions give the same model
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +26,8 @@ from src.detection.features.definitions import (
 from src.detection.forest.manifest import TokenAmounts
 from src.training.hyperparameters import Hyperparameters
 from src.training.reference_values import load_reference_values
+
+logger = logging.getLogger(__name__)
 
 _NORMAL_CONSISTENCY = 1.4826  # MAD to standard deviation, of a normal distribution
 
@@ -192,7 +195,6 @@ def cross_fit(
     features: Sequence[str] = FOREST_INPUTS,
     form: Form = DEFAULT_FORM,
     jobs: int = 1,
-    on_fold: Callable[[], object] = lambda: None,
 ) -> CrossFit:
     """Score every transaction by a model that was fitted on the other folds' blocks.
 
@@ -206,9 +208,9 @@ def cross_fit(
     models = {}
     scores = np.zeros(len(data))
     for held_out in present.tolist():
+        logger.info("cross-fitting, fold %d", held_out)
         allowed = fold != held_out
         model = fit(data, parameters, allowed=allowed, features=features, form=form, jobs=jobs)
         scores[fold == held_out] = model.score(data)[fold == held_out]
         models[held_out] = model
-        on_fold()
     return CrossFit(fold, models, scores)

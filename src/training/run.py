@@ -1,15 +1,15 @@
 """A training run: data set in, model bundle out."""
 
 import argparse
+import logging
 import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import NoReturn
 
 import numpy as np
-from tqdm import tqdm
 
+from src import cli
 from src.datasets.training_set import (
     DataIdentity,
     as_json,
@@ -31,9 +31,12 @@ from src.training.fit import cross_fit, fit
 from src.training.hyperparameters import Hyperparameters
 from src.training.reference_values import load_reference_values
 
+logger = logging.getLogger(__name__)
+
 
 def run(options: argparse.Namespace) -> int:
     """Carry the command out with its parsed arguments; returns its exit code."""
+    cli.log_to_stderr()
     started = time.monotonic()
     key = configured_key()
     manifest = train(options.data, options.out, created_at=options.created_at, jobs=options.jobs)
@@ -76,46 +79,36 @@ def train(
         OSError: a file is unreadable or not writable.
     """
     parameters = parameters or Hyperparameters()
-    with tqdm(
-        total=parameters.folds + 3, unit="step", desc="reading", disable=not sys.stderr.isatty()
-    ) as progress:
-        data = load_background(data_folder)
-        _step(progress, "cross-fitting")
-        crossed = cross_fit(data, parameters, jobs=jobs, on_fold=progress.update)
-        _step(progress, "fitting")
-        model = fit(data, parameters, jobs=jobs)
-        _step(progress, "writing")
-        manifest = write_bundle(
-            out / MODEL_FILE,
-            forest=model.forest,
-            inputs=FOREST_INPUTS,
-            training_rows=model.features(data),
-            training_scores=crossed.scores,
-            token_amounts=model.token_amounts,
-            reference_values=load_reference_values(),
-            anomaly_threshold=parameters.anomaly_threshold,
-            model_version=created_at,
-            training={
-                "data": as_json(DataIdentity.of(data, model.profile_rows)),
-                "forest_transactions": len(model.forest_rows),
-                "selection": (
-                    "whole blocks with every log, at least one ERC-20 transfer, known exploits "
-                    "left out, each hash once; capped source and single transfers thinned by "
-                    "digits of the hash"
-                ),
-                "hyperparameters": asdict(parameters),
-                "background_transactions": len(data),
-                "background_share_flagged": float(
-                    np.mean(crossed.scores >= parameters.anomaly_threshold)
-                ),
-                "scores": "cross-fitted by whole blocks, natural mix of transactions",
-            },
-            chain_id=chain_id_of(data_folder),
-        )
-        write_file(bundle_file(out, BLOCKS_FILE), block_list(data, model.profile_rows).encode())
+    data = load_background(data_folder)
+    crossed = cross_fit(data, parameters, jobs=jobs)
+    logger.info("fitting")
+    model = fit(data, parameters, jobs=jobs)
+    manifest = write_bundle(
+        out / MODEL_FILE,
+        forest=model.forest,
+        inputs=FOREST_INPUTS,
+        training_rows=model.features(data),
+        training_scores=crossed.scores,
+        token_amounts=model.token_amounts,
+        reference_values=load_reference_values(),
+        anomaly_threshold=parameters.anomaly_threshold,
+        model_version=created_at,
+        training={
+            "data": as_json(DataIdentity.of(data, model.profile_rows)),
+            "forest_transactions": len(model.forest_rows),
+            "selection": (
+                "whole blocks with every log, at least one ERC-20 transfer, known exploits "
+                "left out, each hash once; capped source and single transfers thinned by "
+                "digits of the hash"
+            ),
+            "hyperparameters": asdict(parameters),
+            "background_transactions": len(data),
+            "background_share_flagged": float(
+                np.mean(crossed.scores >= parameters.anomaly_threshold)
+            ),
+            "scores": "cross-fitted by whole blocks, natural mix of transactions",
+        },
+        chain_id=chain_id_of(data_folder),
+    )
+    write_file(bundle_file(out, BLOCKS_FILE), block_list(data, model.profile_rows).encode())
     return manifest
-
-
-def _step(progress: "tqdm[NoReturn]", name: str) -> None:
-    progress.set_description(name)
-    progress.update()

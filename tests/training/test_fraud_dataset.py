@@ -10,11 +10,11 @@ from src.datasets.training_set import load_background
 from src.detection.bundle_files import FRAUD_MODEL_FILE as MODEL_FILE
 from src.detection.features.definitions import FEATURE_NAMES, TokenProfile
 from src.detection.supervised.model import load_fraud_model
-from src.training.evaluation.sets import load_exploits
+from src.training.evaluation.sets import attack_groups, clusters, load_exploits
 from src.training.sample import write_sample
 from src.training.supervised import __main__ as fraud
 from src.training.supervised import dataset as fraud_dataset
-from src.training.supervised.labelled import attack_groups, labelled_features
+from src.training.supervised.labelled import labelled_features
 
 
 @pytest.fixture(scope="module")
@@ -52,12 +52,11 @@ def test_every_transaction_stands_once_with_its_block_or_attack_as_group(sample)
 
 
 def test_attacks_on_one_protocol_or_of_one_graph_are_one_group(sample):
-    exploits = load_exploits(sample)
-    alone = exploits.table.assign(protocol=[f"p{row}" for row in range(len(exploits))])
-    separate = attack_groups(type(exploits)(alone, exploits.batch))
-    together = attack_groups(type(exploits)(alone.assign(protocol="One"), exploits.batch))
-    assert len(set(separate)) > 1
-    assert len(set(together)) == 1
+    graphs = clusters(load_exploits(sample))
+    separate = attack_groups(graphs, [f"p{row}" for row in range(len(graphs))])
+    assert len(set(separate)) == len(set(graphs)) > 1
+    assert attack_groups(graphs, [""] * len(graphs)).tolist() == separate.tolist()
+    assert len(set(attack_groups(graphs, ["one"] * len(graphs)))) == 1
 
 
 def test_a_folder_without_exploits_ends_with_the_reason(sample, tmp_path, capsys):

@@ -1,7 +1,6 @@
 """Serve recorded blocks as an Ethereum node: `npm run replay -- --data DIR --port N`."""
 
 import argparse
-import logging
 import signal
 import sys
 import threading
@@ -40,7 +39,7 @@ examples:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     options = _parse(arguments)
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(message)s")
+    cli.log_to_stderr()
     started = time.monotonic()
     chain, left_out = open_chain(options.data)
     try:

@@ -7,8 +7,6 @@ from src import cli
 from src.datasets import location
 from src.settings import DEFAULT_MODEL_PATH, PROJECT_ROOT
 
-_STEPS = 5
-
 _DESCRIPTION = """\
 Train the attack model on recorded mainnet transactions and known attacks, calibrate it together
 with the isolation forest, and write its bundle. The same data give the same bytes.

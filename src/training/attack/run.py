@@ -4,8 +4,7 @@ import argparse
 import sys
 import time
 
-from tqdm import tqdm
-
+from src import cli
 from src.detection.bundle_files import ATTACK_MODEL_FILE, manifest_path
 from src.detection.features.definitions import FEATURE_NAMES
 from src.detection.forest.model import load_model
@@ -14,30 +13,17 @@ from src.settings import model_public_key
 from src.training.attack.data import load_labelled
 from src.training.attack.train import train_attack
 
-_STEPS = 5
-
 
 def run(options: argparse.Namespace) -> int:
     """Carry the command out with its parsed arguments; returns its exit code."""
     started = time.monotonic()
     key = configured_key()
     forest = load_model(options.model, FEATURE_NAMES, public_key=model_public_key())
-    with tqdm(total=_STEPS, unit="step", disable=not sys.stderr.isatty()) as progress:
-
-        def show(step: str) -> None:
-            progress.set_description(step)
-            progress.update()
-
-        show("reading")
-        data = load_labelled(options.data, options.replays)
-        manifest = train_attack(
-            data,
-            forest,
-            options.out,
-            created_at=options.created_at,
-            jobs=options.jobs,
-            on_progress=show,
-        )
+    cli.log_to_stderr()
+    data = load_labelled(options.data, options.replays)
+    manifest = train_attack(
+        data, forest, options.out, created_at=options.created_at, jobs=options.jobs
+    )
     path = options.out / ATTACK_MODEL_FILE
     if key:
         write_signature(manifest_path(path), key)

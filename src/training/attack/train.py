@@ -1,6 +1,6 @@
 """Train the attack model for an isolation forest: cross-fit both, calibrate, fit on everything."""
 
-from collections.abc import Callable
+import logging
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from src.training.attack.fit import AttackParameters, fit_trees, outputs_of
 from src.training.fit import cross_fit, select_rows
 from src.training.hyperparameters import Hyperparameters
 
-Progress = Callable[[str], object]
+logger = logging.getLogger(__name__)
 
 
 class OtherData(ValueError):
@@ -35,7 +35,6 @@ def train_attack(
     parameters: AttackParameters | None = None,
     jobs: int = 1,
     same_data: bool = True,
-    on_progress: Progress = lambda _: None,
 ) -> AttackManifest:
     """Train and write the bundle into `out`.
 
@@ -48,7 +47,6 @@ def train_attack(
         jobs: processes that fit trees; the bytes are the same.
         same_data: require that the background is the forest's; without, forests of the same
             hyperparameters stand in for it in the calibration, which has to be judged afterwards.
-        on_progress: called with what is being done.
 
     Raises:
         OtherData: the forest was trained on other data.
@@ -64,9 +62,8 @@ def train_attack(
             f"these are not the transactions that the forest {forest.version} was trained "
             "on, so its scores cannot be calibrated with them: run `npm run train` on them first"
         )
-    on_progress("cross-fitting the forest")
     crossed = cross_fit(data.background, used, jobs=jobs)
-    on_progress("cross-fitting the trees")
+    logger.info("cross-fitting the trees")
     outputs = np.zeros(len(data.background))
     values = forest.manifest.reference_values
     for fold, model in crossed.models.items():
@@ -76,10 +73,9 @@ def train_attack(
         rows = feature_table(data.background.batch, profile)[held_out]
         outputs[held_out] = outputs_of(classifier, rows)
     calibration = Calibration.of(crossed.scores, outputs)
-    on_progress("fitting")
+    logger.info("fitting the trees")
     profile = TokenProfile.from_manifest(forest.manifest)
     classifier = _fit(data, profile, parameters, jobs=jobs)
-    on_progress("writing")
     rows = np.concatenate(
         [feature_table(one.batch, profile) for one in (data.background, *data.attacks)]
     )

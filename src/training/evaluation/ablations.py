@@ -4,7 +4,8 @@ A result that came of where the rows come from (period, provider, log-derived or
 tokens known or not) would fall in one of these.
 """
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,8 @@ _DOMINANT = "once-upon-context"
 _MIN_ROWS = 200
 _RATE = 0.004
 
+logger = logging.getLogger(__name__)
+
 Row = dict[str, Any]
 Mask = NDArray[np.bool_]
 
@@ -46,22 +49,21 @@ def ablations(
     background: TransactionSet,
     exploits: TransactionSet,
     parameters: Hyperparameters,
-    report: Callable[[str], object] = lambda _: None,
 ) -> list[Row]:
     """Run them all: name, AUC, AUC within five or more transfers, recall at 0.4%."""
     rows: list[Row] = []
     for name, group in GROUPS.items():
-        report(f"without {name}")
+        logger.info("without %s", name)
         left = [feature for feature in FOREST_INPUTS if feature not in group]
         crossed = cross_fit(background, parameters, features=left)
         rows.append(
             _row(f"without {name}", background, crossed.scores, exploits, crossed.score(exploits))
         )
     for name, train, test, tested in _splits(background, exploits, parameters):
-        report(name)
+        logger.info("%s", name)
         if min(train.sum(), test.sum()) >= _MIN_ROWS and tested.any():
             rows.append(_split(name, background, train, test, exploits, tested, parameters))
-    rows.extend(_views(folder, background, exploits, parameters, report))
+    rows.extend(_views(folder, background, exploits, parameters))
     return rows
 
 
@@ -147,10 +149,9 @@ def _views(
     background: TransactionSet,
     exploits: TransactionSet,
     parameters: Hyperparameters,
-    report: Callable[[str], object],
 ) -> list[Row]:
     """Log-derived against call-derived: what the exploits lack must not be what is found."""
-    report("the call view")
+    logger.info("the call view")
     shown = call_view(background)
     crossed = cross_fit(shown, parameters)
     name = "trained and tested on the call view (no mints, no burns)"
@@ -161,7 +162,7 @@ def _views(
     crossed = cross_fit(calls, parameters)
     name = "trained and tested on call-derived background"
     rows.append(_row(name, calls, crossed.scores, exploits, crossed.score(exploits)))
-    report("telling logs from calls")
+    logger.info("telling logs from calls")
     rows.append(_derivation_guess(background, calls, parameters))
     return rows
 

@@ -15,6 +15,7 @@ from src.datasets.training_set import load_background
 from src.detection.features.definitions import FEATURE_NAMES
 from src.detection.forest.model import ANOMALY, Model, load_model
 from src.files import write_file
+from src.reports.markdown import plain, table
 from src.settings import model_public_key
 from src.training.evaluation.sets import load_benign_fixtures, load_exploits
 from src.training.scoring import score_set
@@ -140,47 +141,41 @@ def _listed(rows: pd.DataFrame) -> list[dict[str, Any]]:
 def to_markdown(report: dict[str, Any]) -> str:
     """The comparison for people."""
     one, other = report["champion"], report["challenger"]
-    lines = [
+    header = ["Set", "Transactions", "Alerts of the champion", "of the challenger", "of both"]
+    header += ["New", "Lost", "Median difference of scores", "Largest", "Rank correlation"]
+    rows, changes = [], []
+    for name, found in report["sets"].items():
+        n, difference, both = found["transactions"], found["score_difference"], found["both"]
+        theirs, ours = found["champion_alerts"], found["challenger_alerts"]
+        correlation = found["rank_correlation"]
+        rows.append(
+            [name, f"{n:,}", f"{theirs} ({theirs / n:.2%})", f"{ours} ({ours / n:.2%})", f"{both}",
+             f"{ours - both}", f"{theirs - both}", f"{difference['median']:+.4f}",
+             f"{difference['largest_absolute']:.4f}",
+             "none" if correlation is None else f"{correlation:.4f}"]
+        )  # fmt: skip
+        changes += _changes(f"{name}: only the challenger alerts", found["new_alerts"])
+        changes += _changes(f"{name}: only the champion alerts", found["lost_alerts"])
+    parts = [
         "# Champion and challenger",
-        "",
         f"Champion {one['version']} at threshold {one['threshold']:g}, challenger "
         f"{other['version']} at {other['threshold']:g}. Each model has seen its own training "
         "transactions, which flatters it there.",
-        "",
-        "| Set | Transactions | Alerts of the champion | of the challenger | of both | "
-        "New | Lost | Median difference of scores | Largest | Rank correlation |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        table(header, rows),
+        *changes,
     ]
-    for name, found in report["sets"].items():
-        n, difference = found["transactions"], found["score_difference"]
-        correlation = found["rank_correlation"]
-        lines.append(
-            f"| {name} | {n:,} | {found['champion_alerts']} ({found['champion_alerts'] / n:.2%}) | "
-            f"{found['challenger_alerts']} ({found['challenger_alerts'] / n:.2%}) | "
-            f"{found['both']} | {found['challenger_alerts'] - found['both']} | "
-            f"{found['champion_alerts'] - found['both']} | {difference['median']:+.4f} | "
-            f"{difference['largest_absolute']:.4f} | "
-            f"{'none' if correlation is None else format(correlation, '.4f')} |"
-        )
-    for name, found in report["sets"].items():
-        lines += _changes(f"{name}: only the challenger alerts", found["new_alerts"])
-        lines += _changes(f"{name}: only the champion alerts", found["lost_alerts"])
-    return "\n".join(lines) + "\n"
+    return "\n\n".join(parts) + "\n"
 
 
-def _changes(title: str, rows: list[dict[str, Any]]) -> list[str]:
-    if not rows:
-        return ["", f"## {title}", "", "None."]
-    lines = [
-        "",
-        f"## {title}",
-        "",
-        "| Transaction | Champion | Challenger | |",
-        "|---|---|---|---|",
+def _changes(title: str, alerts: list[dict[str, Any]]) -> list[str]:
+    rows = [
+        [
+            f"`{alert['tx_hash']}`",
+            f"{alert['champion_score']:.3f}",
+            f"{alert['challenger_score']:.3f}",
+            plain(alert.get("protocol") or alert.get("label") or ""),
+        ]
+        for alert in alerts
     ]
-    lines += [
-        f"| `{row['tx_hash']}` | {row['champion_score']:.3f} | {row['challenger_score']:.3f} | "
-        f"{row.get('protocol') or row.get('label') or ''} |"
-        for row in rows
-    ]
-    return lines
+    header = ["Transaction", "Champion", "Challenger", ""]
+    return [f"## {title}", table(header, rows) if rows else "None."]

@@ -5,7 +5,7 @@ block. Exploits were never fitted; their score is the mean of the folds' models.
 scored in the same folds, and every interval comes from the same resampling.
 """
 
-from collections.abc import Callable
+import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -64,7 +64,8 @@ _FOLD_SEEDS = (1, 2, 3)
 _SLOTS_A_DAY = 7200  # 12 seconds each
 
 Figures = dict[str, Any]
-Report = Callable[[str], object]
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +87,6 @@ def evaluate(
     parameters: Hyperparameters | None = None,
     unseen: UnseenData | None = None,
     repetitions: int = 1000,
-    report: Report = lambda _: None,
 ) -> Evaluated:
     """Evaluate the model that these parameters give on a folder's data.
 
@@ -96,13 +96,12 @@ def evaluate(
         unseen: where replays, further blocks and rewritten attacks lie; None for the folders that
             lie beside this one.
         repetitions: of each bootstrap.
-        report: told what is being done.
 
     Raises:
         TableError: the folder has no background or no exploits.
     """
     parameters = parameters or Hyperparameters()
-    report("reading")
+    logger.info("reading")
     background = load_background(folder)
     exploits = load_exploits(folder)
     if exploits is None:
@@ -110,9 +109,9 @@ def evaluate(
             f"{folder}: no known exploits (exploit_transactions.csv.gz, exploit_transfers.csv.gz): "
             "nothing to evaluate against"
         )
-    report("fitting the folds")
+    logger.info("fitting the folds")
     crossed = cross_fit(background, parameters)
-    report("baselines")
+    logger.info("baselines")
     blocks = background.table["block_number"].to_numpy(dtype=np.int64)
     groups = clusters(exploits)
     raw = {
@@ -141,7 +140,7 @@ def evaluate(
         },
         "threshold": parameters.anomaly_threshold,
     }
-    report("intervals")
+    logger.info("intervals")
     figures["detectors"] = {
         name: _detector_figures(scored, masks, repetitions) for name, scored in detectors.items()
     }
@@ -157,19 +156,18 @@ def evaluate(
         crossed,
         unseen or UnseenData.beside(folder),
         repetitions=repetitions,
-        on_progress=report,
     )
-    report("other sets")
+    logger.info("other sets")
     figures["hard_cases"] = _hard_cases(folder, background, crossed, parameters.anomaly_threshold)
     figures["other_sets"] = _other_sets(folder, detectors[FOREST], crossed, repetitions)
     figures["single_features"] = _single_features(crossed, background, exploits)
-    report("other seeds")
+    logger.info("other seeds")
     figures["seeds"] = [
         _short(cross_fit(background, replace(parameters, random_state=seed)), exploits)
         for seed in _FOLD_SEEDS
     ]
-    report("ablations")
-    figures["ablations"] = ablations(folder, background, exploits, parameters, report)
+    logger.info("ablations")
+    figures["ablations"] = ablations(folder, background, exploits, parameters)
     return Evaluated(figures, detectors)
 
 

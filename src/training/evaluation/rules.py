@@ -19,6 +19,7 @@ from src.detection.records import Action
 from src.detection.suite import DetectorSuite
 from src.files import write_file
 from src.reports.intervals import share_interval
+from src.reports.markdown import table
 from src.settings import load_settings
 from src.training.evaluation import rule_cases
 
@@ -103,45 +104,36 @@ def _counts(suite: DetectorSuite, cases: Iterable[Evidence]) -> dict[str, Any]:
 def to_markdown(report: Any) -> str:
     """The report for people."""
     sets = list(report["steps"][0]["alone"]) if report["steps"] else []
-    lines = [
+    alone = [
+        [step["detector"], step["mode"], *(_cell(step["alone"][name]) for name in sets)]
+        for step in report["steps"]
+    ]
+    joined = [
+        [
+            step["detector"],
+            *(f"{_share(step['before'][name])} → {_share(step['after'][name])}" for name in sets),
+        ]
+        for step in report["steps"]
+    ]
+    over = [step["detector"] for step in report["steps"] if not step["within_limit"]]
+    limit = f"{report['most_false_alarms']:.1%}"
+    parts = [
         "# What the policy's detectors find and cost",
-        "",
         "At least `REVIEW`, in transactions; each detector alone. The background is what ordinary "
         "blocks hold, so it has attacks in it too: a flagged transaction there is a false alarm at "
         "most. Poisoning rows are single transfers, not whole transactions, without their sender: "
         '"alone" is the row as it is, "remembered" the same after one genuine payment of the '
         "victim to the imitated address.",
-        "",
-        f"| Detector | Mode | {' | '.join(sets)} |",
-        f"|---|---|{'---|' * len(sets)}",
-    ]
-    for step in report["steps"]:
-        cells = " | ".join(_cell(step["alone"][name]) for name in sets)
-        lines.append(f"| {step['detector']} | {step['mode']} | {cells} |")
-    lines += [
-        "",
+        table(["Detector", "Mode", *sets], alone),
         "## Before and after each detector",
-        "",
         "The decision of all detectors that are on, in the policy's order, before and after this "
         "one joins.",
-        "",
-        f"| Detector | {' | '.join(sets)} |",
-        f"|---|{'---|' * len(sets)}",
-    ]
-    for step in report["steps"]:
-        cells = " | ".join(
-            f"{_share(step['before'][name])} → {_share(step['after'][name])}" for name in sets
-        )
-        lines.append(f"| {step['detector']} | {cells} |")
-    over = [step["detector"] for step in report["steps"] if not step["within_limit"]]
-    limit = f"{report['most_false_alarms']:.1%}"
-    lines += [
-        "",
+        table(["Detector", *sets], joined),
         f"Over {limit} of the background: {', '.join(over)}."
         if over
         else f"No detector flags more than {limit} of the background.",
     ]
-    return "\n".join(lines) + "\n"
+    return "\n\n".join(parts) + "\n"
 
 
 def _cell(counts: Any) -> str:
@@ -161,18 +153,15 @@ def _share(counts: Any) -> str:
 
 def collect(folder: Path, facts: rule_cases.Facts) -> dict[str, list[Evidence]]:
     """The sets that are judged, by name."""
-    progress = tqdm(unit="tx", disable=not sys.stderr.isatty())
-    sets: dict[str, list[Evidence]] = {"background": []}
-    for case in rule_cases.background(folder, facts):
-        sets["background"].append(case.evidence)
-        progress.update()
+    background = tqdm(
+        rule_cases.background(folder, facts), unit="tx", disable=not sys.stderr.isatty()
+    )
+    sets = {"background": [case.evidence for case in background]}
     sets["exploits"] = [case.evidence for case in rule_cases.exploits(folder, facts)]
     attempts: list[rule_cases.Case] = []
     payoffs: list[rule_cases.Case] = []
     for case in rule_cases.poisoning(folder, facts):
         (payoffs if case.kind == rule_cases.PAYOFF else attempts).append(case)
-        progress.update()
-    progress.close()
     for kind in rule_cases.ATTEMPTS:
         name = kind.removeprefix("poisoning_").replace("_", " ")
         of_kind = [case for case in attempts if case.kind == kind]

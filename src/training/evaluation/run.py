@@ -7,8 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
+from src import cli
 from src.detection.attack.manifest import AttackManifest, read_attack_manifest
 from src.detection.bundle_files import ATTACK_MODEL_FILE
 from src.detection.forest.manifest import read_manifest
@@ -27,18 +26,10 @@ TITLE = "Evaluation of the anomaly model"
 def run(options: argparse.Namespace) -> int:
     """Carry the command out with its parsed arguments; returns its exit code."""
     started = time.monotonic()
-    with tqdm(unit="step", disable=not sys.stderr.isatty()) as progress:
-
-        def report(what: str) -> None:
-            progress.set_description(what)
-            progress.update()
-
-        evaluated = evaluate(
-            options.data,
-            unseen=_unseen_data(options),
-            repetitions=options.repetitions,
-            report=report,
-        )
+    cli.log_to_stderr()
+    evaluated = evaluate(
+        options.data, unseen=_unseen_data(options), repetitions=options.repetitions
+    )
     write_report(options.out, evaluated)
     if options.model_card:
         manifest = read_manifest(DEFAULT_MODEL_PATH, model_public_key())

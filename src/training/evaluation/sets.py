@@ -3,13 +3,15 @@
 Each loader returns None where the folder lacks the files: the report then lacks the section.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
 
 from src.chain.recording.dataset import TRANSACTIONS_FILE, TRANSFERS_FILE
 from src.datasets.location import EXPLOITS_FILE
@@ -138,6 +140,24 @@ def clusters(*sets: TransactionSet) -> NDArray[np.int64]:
     shapes: dict[tuple[int, ...], int] = {}
     graphs = [graph for data in sets for graph in _graphs(data.batch)]
     return np.array([shapes.setdefault(graph, len(shapes)) for graph in graphs], dtype=np.int64)
+
+
+def attack_groups(graphs: NDArray[np.int64], protocols: Sequence[str]) -> NDArray[np.int64]:
+    """A number for each attack, the same for those of one graph or one protocol, and theirs.
+
+    Args:
+        graphs: by attack, see `clusters`.
+        protocols: likewise, "" where it is not known.
+    """
+    rows, names = np.arange(len(graphs)), pd.Series(protocols, dtype=object).replace("", None)
+    known = names.notna().to_numpy()
+    name, _ = pd.factorize(names[known])
+    first_graph, first_name = len(rows), len(rows) + int(graphs.max()) + 1
+    ends = np.concatenate([first_graph + graphs, first_name + name])
+    size = first_name + len(name)
+    starts = np.concatenate([rows, rows[known]])
+    edges = coo_matrix((np.ones(len(ends)), (starts, ends)), shape=(size, size))
+    return connected_components(edges, directed=False)[1][: len(rows)].astype(np.int64)
 
 
 def _graphs(batch: TransferBatch) -> Iterator[tuple[int, ...]]:

@@ -4,8 +4,9 @@ Champion and challenger are compared on rows that neither was trained on: a row'
 depends on its digest, and the champion's manifest says where the cut was.
 """
 
+import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -28,6 +29,8 @@ from src.training.retraining.gate import Check, no_worse
 from src.training.retraining.outcome import Outcome, settle
 from src.training.supervised.run import Options, train
 from src.training.supervised.selection import METRICS, Weighted, hold_out
+
+logger = logging.getLogger(__name__)
 
 Floats = NDArray[np.float64]
 
@@ -74,7 +77,6 @@ def retrain_fraud(
     dry_run: bool = False,
     repetitions: int = 1000,
     signing_key: str | None = None,
-    on_progress: Callable[[str], object] = lambda _: None,
 ) -> Outcome:
     """Train a challenger, compare it, and promote it or not. If interrupted, the champion stays.
 
@@ -92,7 +94,6 @@ def retrain_fraud(
         dry_run: compare only; nothing is stored.
         repetitions: of the bootstrap.
         signing_key: signs the challenger; None to leave it unsigned.
-        on_progress: called with a progress message.
 
     Raises:
         RegistryError, StoreError: there is no champion, or it is incomplete, or was replaced
@@ -104,7 +105,7 @@ def retrain_fraud(
     entry = registry.entry(CHAMPION)
     with TemporaryDirectory(prefix="retrain-") as temporary:
         work = Path(temporary)
-        on_progress(f"champion {entry.id}: downloading and verifying")
+        logger.info("champion %s: downloading and verifying", entry.id)
         champion = load_fraud_model(
             registry.fetch(entry.id, work / "champion"), public_key=registry.public_key
         )
@@ -128,7 +129,7 @@ def retrain_fraud(
         if simulate_new:
             old = np.ones(len(table.rows), dtype=bool)
             old[split.train] = (table.draws[split.train] * _SHIFT % 1) >= simulate_new
-            on_progress(f"training on the {old[split.train].sum():,} old rows")
+            logger.info("training on the %d old rows", old[split.train].sum())
             train(_where(table, old), work / "old", source, created_at=made, options=options,
                   cuts=split.cuts)  # fmt: skip
             path = work / "old" / FRAUD_MODEL_FILE
@@ -140,15 +141,12 @@ def retrain_fraud(
                 "new, and a model of the others takes the champion's place. Nothing is stored."
             )
         bundle = work / "challenger"
-        on_progress(f"training the challenger on {len(split.train):,} rows")
-        manifest = train(
-            table, bundle, source, created_at=made, options=options, cuts=split.cuts,
-            say=on_progress,
-        )  # fmt: skip
+        logger.info("training the challenger on %d rows", len(split.train))
+        manifest = train(table, bundle, source, created_at=made, options=options, cuts=split.cuts)
         if signing_key:
             write_signature(manifest_path(bundle / FRAUD_MODEL_FILE), signing_key)
         challenger = load_fraud_model(bundle / FRAUD_MODEL_FILE, public_key=registry.public_key)
-        on_progress("judging both")
+        logger.info("judging both")
         checks = judge(
             champion, challenger, _part(table, split.test), tolerances, repetitions=repetitions
         )
@@ -166,7 +164,7 @@ def retrain_fraud(
                 name: (bundle / name).read_bytes() for name in REPORT_FILES if name[-4:] == ".png"
             },
         )
-        outcome = settle(registry, bundle, outcome, on_progress)
+        outcome = settle(registry, bundle, outcome)
     return replace(outcome, seconds=time.monotonic() - started)
 
 

@@ -1,7 +1,8 @@
 """The result of a retraining, and its report."""
 
 import json
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -9,6 +10,8 @@ from src.files import write_file
 from src.registry.registry import Registry, code_version
 from src.reports.page import Section, to_html
 from src.training.retraining.gate import Check
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,9 +133,7 @@ def write(outcome: Outcome, folder: Path) -> None:
         write_file(folder / name, content)
 
 
-def settle(
-    registry: Registry, bundle: Path, outcome: Outcome, on_progress: Callable[[str], object]
-) -> Outcome:
+def settle(registry: Registry, bundle: Path, outcome: Outcome) -> Outcome:
     """Store the challenger with its evaluation, and promote it if it passed; not in a dry run.
 
     Raises:
@@ -140,12 +141,12 @@ def settle(
     """
     if outcome.dry_run:
         return outcome
-    on_progress(f"storing the challenger {outcome.challenger}")
+    logger.info("storing the challenger %s", outcome.challenger)
     entry = registry.add(bundle, code_version=code_version(), evaluation=to_json(outcome).encode())
     registry.challenge(entry.id, reason="retraining")
     if not outcome.passed:
         return outcome
-    on_progress("promoting it")
+    logger.info("promoting it")
     reason = "retraining: every check passed"
     registry.promote(entry.id, expected=outcome.champion, reason=reason)
     return replace(outcome, promoted=True)

@@ -1,10 +1,11 @@
 """The retraining of the isolation forest and its attack model, and the command for every kind."""
 
 import argparse
+import logging
 import shutil
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -51,11 +52,12 @@ _FINAL_BLOCKS = 64  # newer ones can still be replaced
 
 _BLOCKS_A_DAY = 7_200
 
-Progress = Callable[[str], object]
+logger = logging.getLogger(__name__)
 
 
 def run(options: argparse.Namespace) -> int:
     """Carry the command out with its parsed arguments; returns its exit code."""
+    cli.log_to_stderr()
     try:
         outcome = _run(options)
     except Exception as error:  # a scheduled job needs a reason and an exit code for any of them
@@ -84,7 +86,6 @@ def retrain(
     jobs: int = 1,
     repetitions: int = 1000,
     signing_key: str | None = None,
-    on_progress: Progress = lambda _: None,
 ) -> Outcome:
     """Train a challenger, compare it, and promote it or not. If interrupted, the champion stays.
 
@@ -101,7 +102,6 @@ def retrain(
         jobs: number of processes.
         repetitions: of each bootstrap.
         signing_key: signs the challenger; None to leave it unsigned.
-        on_progress: called with a progress message.
 
     Raises:
         RegistryError, StoreError: there is no champion, or it is incomplete, or was replaced
@@ -113,13 +113,13 @@ def retrain(
     champion = registry.entry(CHAMPION)
     with TemporaryDirectory(prefix="retrain-") as temporary:
         work = Path(temporary)
-        on_progress(f"champion {champion.id}: downloading and verifying")
+        logger.info("champion %s: downloading and verifying", champion.id)
         path = registry.fetch(champion.id, work / "champion")
         old = load_model(path, FEATURE_NAMES, public_key=registry.public_key)
         old_attack = open_attack_model(None, path, old, registry.public_key).model
         added = [one for one in new if one.id not in {folder.name for folder in folders}]
         everything = [*folders, *(one.path for one in added)]
-        on_progress(f"joining {len(everything)} data sets")
+        logger.info("joining %d data sets", len(everything))
         data = prepare(everything, feedback or Feedback(), work / "data")
         if not dry_run:
             for one in new:
@@ -131,7 +131,7 @@ def retrain(
                 if (path.parent / name).is_file():
                     shutil.copy(path.parent / name, bundle / name)
         else:
-            on_progress("training the challenger")
+            logger.info("training the challenger")
             train(data.training, bundle, created_at=made, parameters=parameters, jobs=jobs)
             if signing_key:
                 write_signature(manifest_path(bundle / MODEL_FILE), signing_key)
@@ -140,13 +140,13 @@ def retrain(
             reference = read_sample(data.training, forest, as_reference=True)
             write_file(bundle / DRIFT_FILE, reference.to_json().encode())
         if not data.kept_attacks.all():
-            on_progress("training its attack model")
+            logger.info("training its attack model")
             _train_attack_model(data, forest, bundle, made, jobs, same_data=not attack_only)
             if signing_key:
                 write_signature(manifest_path(bundle / ATTACK_MODEL_FILE), signing_key)
         path = bundle / MODEL_FILE
         attack = open_attack_model(None, path, forest, registry.public_key).model
-        on_progress("judging both")
+        logger.info("judging both")
         checks = tuple(
             judge(
                 old,
@@ -168,7 +168,7 @@ def retrain(
             unknown_feedback=data.unknown_feedback,
             seconds=time.monotonic() - started,
         )
-        outcome = settle(registry, bundle, outcome, on_progress)
+        outcome = settle(registry, bundle, outcome)
     return replace(outcome, seconds=time.monotonic() - started)
 
 
@@ -210,7 +210,7 @@ def _run(options: argparse.Namespace) -> Outcome:
     with TemporaryDirectory(prefix="retrain-data-") as work:
         store = open_store(options.store)
         if options.collect:
-            _say(f"collecting {options.collect} blocks of the last {options.days:g} days")
+            logger.info("collecting %d blocks of the last %g days", options.collect, options.days)
             collect_recent(options.collect, options.days, Path(work) / "collected")
             new.append(checked(Path(work) / "collected"))
         registry = Registry(store, KINDS[options.kind], public_key=model_public_key())
@@ -228,7 +228,6 @@ def _run(options: argparse.Namespace) -> Outcome:
                 created_at=options.created_at,
                 dry_run=options.dry_run,
                 signing_key=key,
-                on_progress=_say,
             )
         return retrain(
             registry,
@@ -242,9 +241,4 @@ def _run(options: argparse.Namespace) -> Outcome:
             dry_run=options.dry_run,
             jobs=options.jobs,
             signing_key=key,
-            on_progress=_say,
         )
-
-
-def _say(text: str) -> None:
-    sys.stderr.write(f"{text} ...\n")

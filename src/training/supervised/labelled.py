@@ -14,7 +14,7 @@ from src.detection.features.definitions import FEATURE_NAMES, TokenProfile, feat
 from src.detection.forest.manifest import read_manifest
 from src.files import write_file
 from src.settings import model_public_key
-from src.training.evaluation.sets import call_view, clusters, load_exploits
+from src.training.evaluation.sets import attack_groups, call_view, clusters, load_exploits
 from src.training.fit import fold_of_blocks, profile_tokens, select_rows
 from src.training.hyperparameters import Hyperparameters
 from src.training.reference_values import load_reference_values
@@ -26,7 +26,6 @@ GROUP = "group"
 
 def run(options: argparse.Namespace) -> int:
     """Carry the command out with its parsed arguments; returns its exit code."""
-    sys.stderr.write(f"train:fraud:dataset: reading {options.data}\n")
     exploits = load_exploits(options.data)
     if exploits is None:
         raise ValueError(f"{options.data}: contains no exploit transfers")
@@ -34,7 +33,6 @@ def run(options: argparse.Namespace) -> int:
     profile = TokenProfile.from_manifest(read_manifest(options.model, model_public_key()))
     if options.view == "calls":
         background, exploits = call_view(background), call_view(exploits)
-    sys.stderr.write("train:fraud:dataset: computing features\n")
     table = labelled_features(background, exploits, profile)
     write_file(options.out, _as_bytes(table, options.out.name))
     n_groups = table.groupby(LABEL)[GROUP].nunique()
@@ -57,6 +55,8 @@ def labelled_features(
         exploits: with `protocol` and `derivation` in its table.
         profile: the live model's token amounts, for the exploits.
     """
+    protocols = exploits.table["protocol"].fillna("").astype(str).str.strip().str.lower()
+    groups = attack_groups(clusters(exploits), protocols.tolist())
     parts = [
         _part(
             _cross_fitted(background, Hyperparameters()),
@@ -67,27 +67,12 @@ def labelled_features(
         _part(
             feature_table(exploits.batch, profile),
             exploits,
-            attack_groups(exploits),
+            [f"attack {group}" for group in groups.tolist()],
             is_exploit=True,
         ),
     ]
     table = pd.concat(parts, ignore_index=True)
     return table.sort_values("tx_hash", kind="stable", ignore_index=True)
-
-
-def attack_groups(exploits: TransactionSet) -> list[str]:
-    """A group name for each exploit; equal for the same protocol or transfer graph."""
-    protocols = (
-        exploits.table["protocol"].astype("string").fillna("").str.strip().str.lower().tolist()
-    )
-    graphs = clusters(exploits).tolist()
-    group = {graph: graph for graph in graphs}
-    first: dict[str, int] = {}
-    for protocol, graph in zip(protocols, graphs, strict=True):
-        known = first.setdefault(protocol, graph) if protocol else graph
-        kept, merged = sorted((group[known], group[graph]))
-        group = {graph: kept if name == merged else name for graph, name in group.items()}
-    return [f"attack {group[graph]}" for graph in graphs]
 
 
 def _cross_fitted(data: TransactionSet, parameters: Hyperparameters) -> NDArray[np.float64]:

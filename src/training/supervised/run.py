@@ -2,8 +2,8 @@
 
 import argparse
 import json
+import logging
 import sys
-import time
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
+from src import cli
 from src.datasets.columns import Columns
 from src.datasets.labelled import LabelledTable, load_labelled
 from src.detection.bundle_files import FRAUD_MODEL_FILE, manifest_path
@@ -34,6 +35,8 @@ from src.training.supervised.selection import (
     select,
 )
 from src.training.supervised.training_report import markdown
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,23 +72,16 @@ def run(options: argparse.Namespace) -> int:
         options.svm_rows,
         options.jobs,
     )
-    started = time.monotonic()
-
-    def say(step: str) -> None:
-        sys.stderr.write(f"train:fraud: {time.monotonic() - started:6.1f} s  {step}\n")
-
-    say(f"reading {options.data}")
+    cli.log_to_stderr()
     key = configured_key()
     table = load_labelled(
         options.data,
         Columns(options.label, tuple(options.ignore), options.group, options.positive),
     )
     for note in table.notes:
-        say(note)
+        logger.info("%s", note)
     source = {"file": options.data.name, "label": options.label, "group": options.group}
-    manifest = train(
-        table, options.out, source, created_at=options.created_at, options=chosen, say=say
-    )
+    manifest = train(table, options.out, source, created_at=options.created_at, options=chosen)
     if key:
         write_signature(manifest_path(options.out / FRAUD_MODEL_FILE), key)
     test = manifest.training["hold_out"]["metrics"]
@@ -106,7 +102,6 @@ def train(
     created_at: int,
     options: Options | None = None,
     cuts: tuple[float, float] | None = None,
-    say: Any = lambda _: None,
 ) -> FraudManifest:
     """Train on a table and write model, manifest, report and plots into `out`.
 
@@ -117,7 +112,6 @@ def train(
         created_at: the model's version, Unix seconds.
         options: None for the defaults.
         cuts: of an earlier split that is to be repeated, see `Split`.
-        say: called with a message at every step.
 
     Raises:
         ValueError: the data is unusable; the message says why.
@@ -136,11 +130,7 @@ def train(
     with warnings.catch_warnings():
         # Slow convergence of a candidate shows in its scores; a warning per fit does not help.
         warnings.simplefilter("ignore", ConvergenceWarning)
-        compared = compare(
-            table, train_rows, choices, folds=folds, seed=seed, jobs=jobs, on_step=say
-        )
-        for one in compared:
-            say(f"{one.name}: average precision {one.mean('average_precision'):.3f}")
+        compared = compare(table, train_rows, choices, folds=folds, seed=seed, jobs=jobs)
         best = max(range(len(compared)), key=lambda at: compared[at].mean("average_precision"))
         chosen = select(
             table,
@@ -150,9 +140,7 @@ def train(
             seed=seed,
             min_precision=options.min_precision,
             jobs=jobs,
-            on_step=say,
         )
-    say("evaluating on the held-out rows")
     labels = table.labels[test_rows]
     probabilities = chosen.pipeline.predict_proba(table.rows[test_rows])[:, 1]
     groups = None if table.groups is None else table.groups[test_rows]

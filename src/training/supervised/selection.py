@@ -7,7 +7,7 @@ threshold and, unlike accuracy, is meaningful if fraud is rare), the threshold o
 probabilities.
 """
 
-from collections.abc import Callable
+import logging
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,6 +37,8 @@ _SCORING = {
     "f1": "f1",
     "average_precision": "average_precision",
 }
+logger = logging.getLogger(__name__)
+
 HOLD_OUT_PARTS = 4  # one of four is held out
 REPETITIONS = 1000
 
@@ -148,13 +150,11 @@ def compare(
     folds: int,
     seed: int,
     jobs: int = 1,
-    on_step: Callable[[str], object] = lambda _: None,
 ) -> list[Comparison]:
     """Cross-validate every classifier on the same folds of the training part."""
     splits = _splits(table, train, folds, seed)
     compared = []
     for candidate in choices:
-        on_step(f"comparing {candidate.name}")
         scores = cross_validate(
             candidate.pipeline(),
             table.rows[train],
@@ -165,7 +165,9 @@ def compare(
             error_score="raise",
         )
         found = {metric: scores[f"test_{metric}"].tolist() for metric in METRICS}
-        compared.append(Comparison(candidate.name, found))
+        one = Comparison(candidate.name, found)
+        logger.info("%s: average precision %.3f", one.name, one.mean("average_precision"))
+        compared.append(one)
     return compared
 
 
@@ -178,12 +180,11 @@ def select(
     seed: int,
     min_precision: float | None = None,
     jobs: int = 1,
-    on_step: Callable[[str], object] = lambda _: None,
 ) -> Selection:
     """Grid-search the winner's parameters, choose the threshold, fit on the training part."""
     rows, labels = table.rows[train], table.labels[train]
     splits = _splits(table, train, folds, seed)
-    on_step(f"grid search of {winner.name}")
+    logger.info("grid search of %s", winner.name)
     search = GridSearchCV(
         winner.pipeline(),
         winner.pipeline_grid(),
@@ -194,7 +195,7 @@ def select(
         refit=True,
     )
     search.fit(rows, labels)
-    on_step("threshold")
+    logger.info("choosing the threshold")
     out_of_fold = cross_val_predict(
         search.best_estimator_, rows, labels, cv=splits, method="predict_proba", n_jobs=jobs
     )[:, 1]

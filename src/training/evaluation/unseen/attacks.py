@@ -3,18 +3,16 @@
 import hashlib
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 
 from src.datasets.tables import TransactionSet
 from src.training.attack.data import load_replays, with_beneficiaries
-from src.training.evaluation.sets import clusters, load_exploits
+from src.training.evaluation.sets import attack_groups, clusters, load_exploits
 
 OLDER = "older exploits, mainnet"
 OLDER_BSC = "older exploits, BSC"
@@ -67,9 +65,8 @@ def load_attack_sets(folder: Path, replays: Path | None, folds: int) -> tuple[At
         replayed = load_replays(replays)
         belongs = replayed.table["chain"].map(_CHAINS).fillna(REPLAYS_OTHER).to_numpy(dtype=str)
         for name in (REPLAYS, REPLAYS_BSC, REPLAYS_OTHER):
-            rows = np.flatnonzero(belongs == name)
-            if len(rows):
-                named[name] = subset(replayed, rows)
+            if (belongs == name).any():
+                named[name] = replayed.where(belongs == name)
                 named[name + BENEFICIARY] = with_beneficiaries(named[name])
     if not named:
         return ()
@@ -83,27 +80,6 @@ def load_attack_sets(folder: Path, replays: Path | None, folds: int) -> tuple[At
     ends = np.cumsum([len(data) for data in named.values()])[:-1]
     parts = zip(named.items(), np.split(numbers, ends), np.split(held_out, ends), strict=True)
     return tuple(AttackSet(name, data, ours, where) for (name, data), ours, where in parts)
-
-
-def subset(data: TransactionSet, rows: NDArray[np.int64]) -> TransactionSet:
-    """Some transactions of a set, in this order."""
-    batch = data.batch
-    counts = data.n_transfers[rows]
-    starts = np.repeat(batch.offsets[rows], counts)
-    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    taken = starts + np.arange(offsets[-1]) - np.repeat(offsets[:-1], counts)
-    return TransactionSet(
-        data.table.iloc[rows].reset_index(drop=True),
-        replace(
-            batch,
-            offsets=offsets,
-            token=batch.token[taken],
-            sender=batch.sender[taken],
-            recipient=batch.recipient[taken],
-            amount=batch.amount[taken],
-            origin=batch.origin[rows],
-        ),
-    )
 
 
 def protocol_name(text: object) -> str:
@@ -125,18 +101,10 @@ def attack_classes(data: TransactionSet) -> list[frozenset[str]]:
 
 
 def _folds(numbers: NDArray[np.int64], protocols: Sequence[str], folds: int) -> NDArray[np.int64]:
-    """The fold of each attack, by a digest of what its group has in common."""
-    keys = [f"graph {number}" for number in numbers.tolist()]
-    named = [(row, name) for row, name in enumerate(protocols) if name]
-    ids = {key: i for i, key in enumerate(dict.fromkeys([*keys, *(name for _, name in named)]))}
-    rows = np.array([*range(len(keys)), *(row for row, _ in named)])
-    columns = np.array([*(ids[key] for key in keys), *(ids[name] for _, name in named)])
-    size = len(keys) + len(ids)
-    edges = coo_matrix((np.ones(len(rows)), (rows, columns + len(keys))), shape=(size, size))
-    group = connected_components(edges, directed=False)[1][: len(keys)]
-    first = dict(zip(reversed(group.tolist()), reversed(keys), strict=True))
-    digest = {
-        number: int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") % folds
-        for number, key in first.items()
+    """The fold of each attack, by a digest of the graph of its group's first attack."""
+    group = attack_groups(numbers, protocols)
+    first = dict(zip(reversed(group.tolist()), reversed(numbers.tolist()), strict=True))
+    digests = {
+        one: hashlib.sha256(f"graph {graph}".encode()).digest()[:8] for one, graph in first.items()
     }
-    return np.array([digest[number] for number in group.tolist()], dtype=np.int64)
+    return np.array([int.from_bytes(digests[one], "big") % folds for one in group.tolist()])

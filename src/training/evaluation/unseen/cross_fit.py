@@ -1,6 +1,6 @@
 """Both models of each fold, fitted without the fold's blocks and without its attacks."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,7 +97,6 @@ def joint_cross_fit(
     parameters: AttackParameters,
     *,
     jobs: int = 1,
-    on_fold: Callable[[], object] = lambda: None,
 ) -> JointCrossFit:
     """Fit each fold's trees and score the background.
 
@@ -107,7 +106,6 @@ def joint_cross_fit(
         attacks: every set, both variants of the sender.
         parameters: of the trees.
         jobs: processes that fit trees.
-        on_fold: called after each fold.
     """
     numbers = np.concatenate([one.clusters for one in attacks])
     folds = np.concatenate([one.folds for one in attacks])
@@ -135,7 +133,6 @@ def joint_cross_fit(
         outputs[held_out] = outputs_of(classifier, ordinary[held_out])
         is_arbitrage[held_out] = looks[held_out]
         trees[fold] = classifier
-        on_fold()
     calibration = Calibration.of(forests.scores, outputs)
     scores = {
         FOREST: forests.scores,

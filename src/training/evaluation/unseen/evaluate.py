@@ -1,6 +1,7 @@
 """Everything about attacks that the models were not fitted on, in one call."""
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from src.training.evaluation.unseen.cross_fit import joint_cross_fit
 from src.training.evaluation.unseen.measure import unseen_figures
 from src.training.evaluation.unseen.robustness import load_unknown_tokens, robustness
 from src.training.fit import CrossFit
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +52,6 @@ def evaluate_unseen(
     *,
     parameters: AttackParameters | None = None,
     repetitions: int,
-    on_progress: Callable[[str], object] = lambda _: None,
 ) -> dict[str, Any]:
     """Fit the attack trees of each fold and measure both models.
 
@@ -60,27 +62,20 @@ def evaluate_unseen(
         data: what else there is.
         parameters: of the trees; None for the project's.
         repetitions: of each bootstrap.
-        on_progress: called with what is being done.
 
     Raises:
         TableError: a file cannot be read.
     """
-    on_progress("fitting the attack trees")
+    logger.info("fitting the attack trees")
     attacks = load_attack_sets(folder, data.replays, len(forests.models))
     crossed = joint_cross_fit(background, forests, attacks, parameters or AttackParameters())
     figures = unseen_figures(
-        folder,
-        data.blocks,
-        background,
-        crossed,
-        attacks,
-        repetitions=repetitions,
-        on_progress=on_progress,
+        folder, data.blocks, background, crossed, attacks, repetitions=repetitions
     )
     unknown = () if data.token_facts is None else load_unknown_tokens(data.token_facts)
     figures["robustness"] = {}
     for evasions in data.evasions:
-        on_progress(f"evasions of {evasions.name}")
+        logger.info("evasions of %s", evasions.name)
         figures["robustness"][evasions.name] = robustness(
             evasions, crossed, attacks, unknown_tokens=unknown
         )

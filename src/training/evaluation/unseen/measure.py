@@ -1,6 +1,7 @@
 """Figures of both models on every set of attacks, on three backgrounds, and of what one adds."""
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,8 @@ _MIN_LONG = 5
 
 Figures = dict[str, Any]
 
+logger = logging.getLogger(__name__)
+
 
 def unseen_figures(
     folder: Path,
@@ -49,23 +52,16 @@ def unseen_figures(
     attacks: Sequence[AttackSet],
     *,
     repetitions: int,
-    on_progress: Callable[[str], object] = lambda _: None,
 ) -> Figures:
     """All figures on attacks that no fold's model was fitted on.
 
-    Args:
-        folder: the data set, for background that was rebuilt from calls.
-        blocks: further whole blocks, fitted on by no model.
-        background: what the models are cross-fitted on.
-        crossed: the models.
-        attacks: the sets.
-        repetitions: of each bootstrap.
-        on_progress: called with what is being done.
+    `folder` is the data set, for background that was rebuilt from calls; `blocks` holds further
+    whole blocks, fitted on by no model.
     """
     numbers = background.table["block_number"].to_numpy(dtype=np.int64)
     sets: Figures = {}
     for one in attacks:
-        on_progress(one.name)
+        logger.info("%s", one.name)
         scores = crossed.score(one.data, one.folds)
         sets[one.name] = _set_figures(background, numbers, crossed, one, scores, repetitions)
     return {
