@@ -1,11 +1,11 @@
 """The common frame of all commands: parser, argument types, one-line errors, exit codes.
 
-    @command("train")
-    def main(arguments: list[str] | None = None) -> int:
-        options = _parse(arguments)       # uses `parser("train", ...)`
-        from src.training.run import run  # heavy imports only when there is work to do
+    @options("train", "Trains the model.", "examples: ...", run="src.training.run")
+    def main(parser: Parser) -> None:
+        parser.add_argument("--out", type=output_folder)
 
-        return run(options)
+`main` is then the command: it parses its arguments, and imports what is heavy after that, since
+`--help` needs none of it.
 
 A command raises an error; the frame prints it as `train: what is wrong; what to do` on stderr.
 Exit codes: 0 done, 1 failed (2 if 1 is a verdict), 2 wrong usage, 130 interrupted, 141 if the
@@ -14,6 +14,7 @@ reader of the output has closed the pipe; commands document their own codes.
 
 import argparse
 import functools
+import importlib
 import logging
 import math
 import os
@@ -23,7 +24,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import NoReturn, ParamSpec
+from typing import Any, NoReturn, ParamSpec, Protocol
 
 from src.chain.clients.urls import is_http_url
 from src.chain.errors import SourceError
@@ -107,7 +108,48 @@ def described(error: BaseException) -> str:
     )
 
 
-def parser(name: str, description: str | None, epilog: str) -> argparse.ArgumentParser:
+class Main(Protocol):
+    """A command."""
+
+    def __call__(self, arguments: list[str] | None = None) -> int:
+        """Run it with the process's arguments, or others; returns its exit code."""
+
+
+def options(
+    name: str,
+    description: str,
+    epilog: str,
+    *,
+    run: str,
+    failure: int = 1,
+    resumes: bool = False,
+) -> "Callable[[Callable[[Parser], None]], Main]":
+    """Make a function that declares options the command `npm run NAME`, see `command`.
+
+    Args:
+        name: of the npm script.
+        description: see `parser`; so is the next.
+        epilog: likewise.
+        run: the module whose `run` carries the command out with its parsed options.
+        failure: see `command`; so is the next.
+        resumes: likewise.
+    """
+
+    def frame(declare: Callable[[Parser], None]) -> Main:
+        @command(name, failure=failure, resumes=resumes)
+        def main(arguments: list[str] | None = None) -> int:
+            declared = parser(name, description, epilog)
+            declare(declared)
+            given = declared.parse(arguments)
+            code: int = importlib.import_module(run).run(given)
+            return code
+
+        return main
+
+    return frame
+
+
+def parser(name: str, description: str | None, epilog: str) -> "Parser":
     """The parser of the command `npm run NAME`.
 
     Args:
@@ -115,7 +157,7 @@ def parser(name: str, description: str | None, epilog: str) -> argparse.Argument
         description: what the command does, shown verbatim.
         epilog: shown last, verbatim: at least an example, and the command's own exit codes.
     """
-    return _Parser(
+    return Parser(
         prog=f"npm run {name} --",
         description=description,
         epilog=epilog,
@@ -123,10 +165,27 @@ def parser(name: str, description: str | None, epilog: str) -> argparse.Argument
     )
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
     """Reports errors in one line, without argparse's usage text."""
 
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self._rules: list[tuple[str, Callable[[argparse.Namespace], object]]] = []
+
+    def require(self, message: str, rule: Callable[[argparse.Namespace], object]) -> None:
+        """Refuse options of which a rule does not hold, with this message."""
+        self._rules.append((message, rule))
+
+    def parse(self, arguments: list[str] | None) -> argparse.Namespace:
+        """The options of a command line; None for the process's own."""
+        given = self.parse_args(arguments)
+        for message, rule in self._rules:
+            if not rule(given):
+                self.error(message)
+        return given
+
     def error(self, message: str) -> NoReturn:
+        """Say what is wrong with the command line, and end."""
         name = self.prog.split()[2]
         self.exit(WRONG_USAGE, f"{name}: {message}; see {self.prog} --help\n")
 

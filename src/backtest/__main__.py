@@ -1,6 +1,5 @@
 """Run a backtest: `npm run backtest -- --data D --out OUT`."""
 
-import argparse
 import os
 import sys
 
@@ -37,23 +36,9 @@ exit codes: 0 done, 1 failed (the same command resumes), 2 wrong usage,
 """
 
 
-@cli.command("backtest", resumes=True)
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command; returns its exit code."""
-    parser = _parser()
-    options = parser.parse_args(arguments)
-    if options.data is None and (options.from_block is None or options.to_block is None):
-        parser.error("pass --data, or --from-block and --to-block to record from the node")
-    first, last = options.from_block or 0, options.to_block
-    if last is not None and first > last:
-        parser.error("--from-block is after --to-block")
-    from src.backtest.run import run  # noqa: PLC0415  --help needs none of it
-
-    return run(options)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = cli.parser("backtest", _DESCRIPTION, _EPILOG)
+@cli.options("backtest", _DESCRIPTION, _EPILOG, run="src.backtest.run", resumes=True)
+def main(parser: cli.Parser) -> None:
+    """Declare the command's options."""
     add = parser.add_argument
     add("--data", metavar="DATA", help="the history; see below")
     add(
@@ -112,7 +97,14 @@ def _parser() -> argparse.ArgumentParser:
         help="processes of the local engine (one per core)",
     )
     add_import_options(parser)
-    return parser
+    parser.require(
+        "pass --data, or --from-block and --to-block to record from the node",
+        lambda o: o.data is not None or None not in (o.from_block, o.to_block),
+    )
+    parser.require(
+        "--from-block is after --to-block",
+        lambda o: o.to_block is None or (o.from_block or 0) <= o.to_block,
+    )
 
 
 if __name__ == "__main__":

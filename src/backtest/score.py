@@ -40,23 +40,15 @@ exit codes: 0 scored, 1 a table or the model is unusable, 2 wrong usage.
 """
 
 
-@cli.command("score")
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command; returns its exit code."""
-    options = _parse(arguments)
-    from src.backtest.score_tables import run  # noqa: PLC0415  --help needs none of it
-
-    return run(options)
-
-
 def _output(text: str) -> Path:
     if not text.lower().endswith((".parquet", ".csv", ".csv.gz")):
         raise argparse.ArgumentTypeError("a name that ends in .parquet, .csv or .csv.gz")
     return cli.output_file(text)
 
 
-def _parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = cli.parser("score", _DESCRIPTION, _EPILOG)
+@cli.options("score", _DESCRIPTION, _EPILOG, run="src.backtest.score_tables")
+def main(parser: cli.Parser) -> None:
+    """Declare the command's options."""
     add = parser.add_argument
     add("--transactions", type=cli.path, required=True, metavar="T", help="one row per transaction")
     add("--transfers", type=cli.path, required=True, metavar="R", help="one row per transfer")
@@ -75,7 +67,6 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         metavar="S",
         help="score from which a transaction is an anomaly ($ANOMALY_THRESHOLD, else the model's)",
     )
-    return parser.parse_args(arguments)
 
 
 if __name__ == "__main__":

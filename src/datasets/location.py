@@ -44,8 +44,8 @@ def data_set(text: str) -> Path:
     return local_folder(text, DATA_SET_FILES)
 
 
-def add_data(parser: argparse.ArgumentParser) -> None:
-    """Add `--data`, see `default_folder`; parse with `parse`."""
+def add_data(parser: cli.Parser) -> None:
+    """Add `--data`, see `default_folder`; without any data it says where to get them."""
     parser.add_argument(
         "--data",
         type=data_set,
@@ -53,14 +53,7 @@ def add_data(parser: argparse.ArgumentParser) -> None:
         default=default_folder(),
         help="the data set, a folder or s3://bucket/prefix",
     )
-
-
-def parse(parser: argparse.ArgumentParser, arguments: list[str] | None) -> argparse.Namespace:
-    """Parse the arguments of a command that needs data; without any it says where to get them."""
-    options = parser.parse_args(arguments)
-    if options.data is None:
-        parser.error(NO_DATA)
-    return options
+    parser.require(NO_DATA, lambda options: options.data is not None)
 
 
 def add_columns(parser: argparse.ArgumentParser, *, required: bool = False) -> None:

@@ -33,10 +33,9 @@ exit codes: 0 done, 1 failed (the same command resumes), 2 wrong usage, 130 inte
 """
 
 
-@cli.command("import", resumes=True)
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command; returns its exit code."""
-    parser = cli.parser("import", _DESCRIPTION, _EPILOG)
+@cli.options("import", _DESCRIPTION, _EPILOG, run="src.history.run", resumes=True)
+def main(parser: cli.Parser) -> None:
+    """Declare the command's options."""
     add = parser.add_argument
     add("--data", required=True, metavar="SOURCE", help="what to import; see below")
     add("--out", type=cli.output_folder, required=True, metavar="STORE", help="the store's folder")
@@ -50,10 +49,6 @@ def main(arguments: list[str] | None = None) -> int:
         metavar="N",
         help="threads (one per core)",
     )
-    options = parser.parse_args(arguments)
-    from src.history.run import run  # noqa: PLC0415  --help needs none of it
-
-    return run(options)
 
 
 def add_import_options(parser: argparse.ArgumentParser) -> None:

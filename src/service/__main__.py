@@ -4,7 +4,6 @@ Exit codes: 0 stopped normally, 1 a worker could not start or the database's fil
 2 wrong options or settings.
 """
 
-import argparse
 import sys
 
 from src import cli
@@ -24,17 +23,15 @@ exit codes: 0 stopped normally, 1 a worker could not start or the database's fil
 """
 
 
-@cli.command("serve", failure=cli.WRONG_USAGE)
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command; returns the exit code."""
-    options = _parse(arguments)
-    from src.service.http.server import run  # noqa: PLC0415  --help needs none of it
-
-    return run(options)
-
-
-def _parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = cli.parser("serve", "The analysis service: API, web pages, database.", _EPILOG)
+@cli.options(
+    "serve",
+    "The analysis service: API, web pages, database.",
+    _EPILOG,
+    run="src.service.http.server",
+    failure=cli.WRONG_USAGE,
+)
+def main(parser: cli.Parser) -> None:
+    """Declare the command's options."""
     parser.add_argument("--host", help="address to listen on (127.0.0.1)")
     parser.add_argument("--port", type=cli.port, metavar="N", help="port (8080)")
     parser.add_argument(
@@ -43,7 +40,6 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--check", action="store_true", help="check settings, database, model and policy, and exit"
     )
-    return parser.parse_args(arguments)
 
 
 if __name__ == "__main__":

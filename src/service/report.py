@@ -3,7 +3,6 @@
 Exit codes: 0 written, 1 the transaction is unavailable, 2 wrong options or settings.
 """
 
-import argparse
 import sys
 
 from src import cli
@@ -28,17 +27,11 @@ exit codes: 0 written, 1 the transaction is unavailable, 2 wrong options or sett
 """
 
 
-@cli.command("report", failure=cli.WRONG_USAGE)
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command; returns its exit code."""
-    options = _parse(arguments)
-    from src.service.transaction_report import run  # noqa: PLC0415  --help needs none of it
-
-    return run(options)
-
-
-def _parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = cli.parser("report", _DESCRIPTION, _EPILOG)
+@cli.options(
+    "report", _DESCRIPTION, _EPILOG, run="src.service.transaction_report", failure=cli.WRONG_USAGE
+)
+def main(parser: cli.Parser) -> None:
+    """Declare the command's options."""
     parser.add_argument("hash", help="the transaction's hash")
     parser.add_argument("--node", type=cli.http_url, metavar="URL", help="JSON-RPC to read it from")
     parser.add_argument(
@@ -47,7 +40,6 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--out", type=cli.output_file, metavar="FILE", help="output file (named after the hash)"
     )
-    return parser.parse_args(arguments)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ The output has the layout that `npm run train` reads. Blocks need not be consecu
 is a list of block numbers, and anyone with a node that has them gets the same set.
 """
 
-import argparse
 import os
 import sys
 
@@ -29,17 +28,9 @@ exit codes: 0 collected, 1 failed, 2 wrong usage.
 """
 
 
-@cli.command("collect", resumes=True)
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command; returns its exit code."""
-    options = _parse(arguments)
-    from src.training.blocks import run  # noqa: PLC0415  --help needs none of it
-
-    return run(options)
-
-
-def _parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = cli.parser("collect", _DESCRIPTION, _EPILOG)
+@cli.options("collect", _DESCRIPTION, _EPILOG, run="src.training.blocks", resumes=True)
+def main(parser: cli.Parser) -> None:
+    """Declare the command's options."""
     add = parser.add_argument
     add("--blocks", type=cli.path, metavar="FILE", help="CSV with block_number (and block_hash)")
     add("--from-block", type=cli.natural, metavar="A", help="first block, included")
@@ -66,13 +57,13 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         metavar="S",
         help="seconds to retry a failing node (120)",
     )
-    options = parser.parse_args(arguments)
-    is_range = options.from_block is not None and options.to_block is not None
-    if is_range == bool(options.blocks):
-        parser.error("pass either --blocks FILE, or --from-block A and --to-block B")
-    if is_range and options.from_block > options.to_block:
-        parser.error("--from-block is after --to-block")
-    return options
+    parser.require(
+        "pass either --blocks FILE, or --from-block A and --to-block B",
+        lambda o: (o.from_block is None or o.to_block is None) == bool(o.blocks),
+    )
+    parser.require(
+        "--from-block is after --to-block", lambda o: o.blocks or o.from_block <= o.to_block
+    )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """Champion against challenger on the same data: `npm run compare`."""
 
-import argparse
 import sys
 
 from src import cli
@@ -24,17 +23,9 @@ exit codes: 0 compared, 1 the data or a model cannot be used, 2 wrong usage.
 """
 
 
-@cli.command("compare")
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command; returns its exit code."""
-    options = _parse(arguments)
-    from src.training.evaluation.compare import run  # noqa: PLC0415  --help needs none of it
-
-    return run(options)
-
-
-def _parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = cli.parser("compare", _DESCRIPTION, _EPILOG)
+@cli.options("compare", _DESCRIPTION, _EPILOG, run="src.training.evaluation.compare")
+def main(parser: cli.Parser) -> None:
+    """Declare the command's options."""
     add = parser.add_argument
     add("--champion", type=cli.model, metavar="FILE", required=True, help="the model in use")
     add("--challenger", type=cli.model, metavar="FILE", required=True, help="the other model")
@@ -46,7 +37,6 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         default="evaluation",
         help="(evaluation)",
     )
-    return location.parse(parser, arguments)
 
 
 if __name__ == "__main__":

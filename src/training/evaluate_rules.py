@@ -1,6 +1,5 @@
 """What every detector of the policy finds and what it costs: `npm run evaluate:rules`."""
 
-import argparse
 import sys
 
 from src import cli
@@ -19,17 +18,9 @@ exit codes: 0 evaluated, 1 the data or the policy cannot be used, 2 wrong usage.
 """
 
 
-@cli.command("evaluate:rules")
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command; returns its exit code."""
-    options = _parse(arguments)
-    from src.training.evaluation.rules import run  # noqa: PLC0415  --help needs none of it
-
-    return run(options)
-
-
-def _parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = cli.parser("evaluate:rules", _DESCRIPTION, _EPILOG)
+@cli.options("evaluate:rules", _DESCRIPTION, _EPILOG, run="src.training.evaluation.rules")
+def main(parser: cli.Parser) -> None:
+    """Declare the command's options."""
     add = parser.add_argument
     location.add_data(parser)
     add(
@@ -45,7 +36,6 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         default="evaluation",
         help="(evaluation)",
     )
-    return location.parse(parser, arguments)
 
 
 if __name__ == "__main__":

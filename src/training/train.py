@@ -1,6 +1,5 @@
 """Train the model: `npm run train`. Writes a model bundle from a data set, reproducibly."""
 
-import argparse
 import sys
 
 from src import cli
@@ -22,17 +21,9 @@ exit codes: 0 trained, 1 the data is unusable, 2 wrong usage.
 """
 
 
-@cli.command("train")
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command; returns its exit code."""
-    options = _parse(arguments)
-    from src.training.run import run  # noqa: PLC0415  --help needs none of it
-
-    return run(options)
-
-
-def _parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = cli.parser("train", _DESCRIPTION, _EPILOG)
+@cli.options("train", _DESCRIPTION, _EPILOG, run="src.training.run")
+def main(parser: cli.Parser) -> None:
+    """Declare the command's options."""
     add = parser.add_argument
     location.add_data(parser)
     add(
@@ -44,7 +35,6 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     )
     cli.add_created_at(parser)
     add("--jobs", type=cli.positive, metavar="N", default=1, help="number of processes (1)")
-    return location.parse(parser, arguments)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """Check traffic for drift: `npm run drift -- --reference R ...`."""
 
-import argparse
 import sys
 
 from src import cli
@@ -25,17 +24,9 @@ exit codes: 0 ok, 1 failed, or too few transactions, 2 wrong usage, 3 watch,
 """
 
 
-@cli.command("drift")
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command; returns its exit code."""
-    options = _parse(arguments)
-    from src.monitoring.drift.run import run  # noqa: PLC0415  --help needs none of it
-
-    return run(options)
-
-
-def _parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = cli.parser("drift", _DESCRIPTION, _EPILOG)
+@cli.options("drift", _DESCRIPTION, _EPILOG, run="src.monitoring.drift.run")
+def main(parser: cli.Parser) -> None:
+    """Declare the command's options."""
     add = parser.add_argument
     add(
         "--reference",
@@ -67,12 +58,11 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     add("--json", type=cli.output_file, metavar="FILE", help="write the result as JSON")
     add("--least", type=cli.whole(2), default=Levels().least, metavar="N",
         help="minimum number of transactions per sample (%(default)s)")  # fmt: skip
-    options = parser.parse_args(arguments)
-    if options.fraud and (options.model is None or options.save_reference):
-        parser.error("--fraud needs --model, and training writes its reference")
-    if options.current is None and options.save_reference is None:
-        parser.error("pass --current or --save-reference")
-    return options
+    parser.require(
+        "--fraud needs --model, and training writes its reference",
+        lambda o: not o.fraud or (o.model and not o.save_reference),
+    )
+    parser.require("pass --current or --save-reference", lambda o: o.current or o.save_reference)
 
 
 if __name__ == "__main__":

@@ -8,8 +8,6 @@ from datetime import UTC, date, datetime, timedelta
 from src import cli
 from src.monitoring.forta_alerts.api import DEFAULT_URL
 
-KEY_VARIABLE = "FORTA_API_KEY"
-
 URL_VARIABLE = "FORTA_API_URL"
 
 _BOT_ID_LENGTH = 66
@@ -20,24 +18,14 @@ rates, their deviation from training, severities over the day, scores, other thr
 five most anomalous transactions.
 """
 
-_EPILOG = f"""\
-Set the API key in ${KEY_VARIABLE}. notebooks/daily_model_stats.ipynb shows the same, step by step.
+_EPILOG = """\
+Set the API key in $FORTA_API_KEY. notebooks/daily_model_stats.ipynb shows the same, step by step.
 
 example:
   npm run stats -- --bot 0x... --date 2026-01-31 --html day.html
 
 exit codes: 0 done, 1 the API failed or the day has no alerts, 2 wrong usage.
 """
-
-
-@cli.command("stats")
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command; returns its exit code."""
-    options = _parse(arguments)
-    options.key = os.environ.get(KEY_VARIABLE) or None
-    from src.monitoring.forta_alerts.run import run  # noqa: PLC0415  --help needs none of it
-
-    return run(options)
 
 
 def _bot(text: str) -> str:
@@ -55,8 +43,9 @@ def _day(text: str) -> date:
         raise argparse.ArgumentTypeError(f"{text!r} is not a day: YYYY-MM-DD") from None
 
 
-def _parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = cli.parser("stats", _DESCRIPTION, _EPILOG)
+@cli.options("stats", _DESCRIPTION, _EPILOG, run="src.monitoring.forta_alerts.run")
+def main(parser: cli.Parser) -> None:
+    """Declare the command's options."""
     add = parser.add_argument
     yesterday = datetime.now(UTC).date() - timedelta(days=1)
     add("--bot", type=_bot, required=True, metavar="ID", help="the bot's id")
@@ -70,7 +59,6 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         help=f"the API (${URL_VARIABLE}, else {DEFAULT_URL})")  # fmt: skip
     add("--html", type=cli.output_file, metavar="FILE", help="write the report with plots as HTML")
     add("--json", type=cli.output_file, metavar="FILE", help="write the statistics as JSON")
-    return parser.parse_args(arguments)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """A day's alerts from Forta's API, and their statistics as files."""
 
 import argparse
+import os
 import sys
 from contextlib import closing
 from datetime import date
@@ -25,7 +26,7 @@ def run(options: argparse.Namespace) -> int:
     table = fetch_day(
         options.bot,
         options.date,
-        key=options.key,
+        key=os.environ.get("FORTA_API_KEY") or None,
         url=options.url,
         chain_id=options.chain,
     )

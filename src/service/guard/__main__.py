@@ -28,17 +28,9 @@ _DEFAULT_PORT = 8547
 _DEFAULT_SECONDS = 2.0
 
 
-@cli.command("guard", failure=cli.WRONG_USAGE)
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command; returns its exit code."""
-    options = _parse(arguments)
-    from src.service.guard.run import run  # noqa: PLC0415  --help needs none of it
-
-    return run(options)
-
-
-def _parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = cli.parser("guard", _DESCRIPTION, _EPILOG)
+@cli.options("guard", _DESCRIPTION, _EPILOG, run="src.service.guard.run", failure=cli.WRONG_USAGE)
+def main(parser: cli.Parser) -> None:
+    """Declare the command's options."""
     parser.add_argument(
         "--upstream",
         type=cli.http_url,
@@ -89,7 +81,6 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         metavar="N",
         help=f"port ({_DEFAULT_PORT})",
     )
-    return parser.parse_args(arguments)
 
 
 def _socket_url(text: str) -> str:

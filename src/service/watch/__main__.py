@@ -3,7 +3,6 @@
 Exit codes: 0 stopped normally, 1 failed, 2 wrong options or settings.
 """
 
-import argparse
 import sys
 
 from src import cli
@@ -23,17 +22,9 @@ exit codes: 0 stopped normally, 1 failed, 2 wrong options or settings.
 """
 
 
-@cli.command("watch", failure=cli.WRONG_USAGE)
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command; returns its exit code."""
-    options = _parse(arguments)
-    from src.service.watch.run import run  # noqa: PLC0415  --help needs none of it
-
-    return run(options)
-
-
-def _parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = cli.parser("watch", _DESCRIPTION, _EPILOG)
+@cli.options("watch", _DESCRIPTION, _EPILOG, run="src.service.watch.run", failure=cli.WRONG_USAGE)
+def main(parser: cli.Parser) -> None:
+    """Declare the command's options."""
     parser.add_argument(
         "--from-block",
         type=cli.natural,
@@ -50,10 +41,10 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         action="store_true",
         help="also screen pending transactions of watched accounts and calls of new contracts",
     )
-    options = parser.parse_args(arguments)
-    if options.once and options.pending:
-        parser.error("--pending follows the node until stopped: leave --once out")
-    return options
+    parser.require(
+        "--pending follows the node until stopped: leave --once out",
+        lambda o: not (o.once and o.pending),
+    )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """Train the attack model: `npm run train:attack`. Labelled data in, model bundle out."""
 
-import argparse
 import sys
 
 from src import cli
@@ -23,17 +22,9 @@ exit codes: 0 trained, 1 the data or the forest cannot be used, 2 wrong usage.
 """
 
 
-@cli.command("train:attack")
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command; returns its exit code."""
-    options = _parse(arguments)
-    from src.training.attack.run import run  # noqa: PLC0415  --help needs none of it
-
-    return run(options)
-
-
-def _parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = cli.parser("train:attack", _DESCRIPTION, _EPILOG)
+@cli.options("train:attack", _DESCRIPTION, _EPILOG, run="src.training.attack.run")
+def main(parser: cli.Parser) -> None:
+    """Declare the command's options."""
     add = parser.add_argument
     location.add_data(parser)
     add("--replays", type=cli.path, action="append", default=[], metavar="DIR",
@@ -44,7 +35,6 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         help="for the bundle (the project)")  # fmt: skip
     cli.add_created_at(parser)
     add("--jobs", type=cli.positive, metavar="N", default=1, help="processes that fit trees (1)")
-    return location.parse(parser, arguments)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """Evaluate the model: `npm run evaluate`. Markdown, HTML, JSON and pictures in a folder."""
 
-import argparse
 import sys
 
 from src import cli
@@ -32,17 +31,9 @@ exit codes: 0 evaluated, 1 the data cannot be used, 2 wrong usage.
 """
 
 
-@cli.command("evaluate")
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command; returns its exit code."""
-    options = _parse(arguments)
-    from src.training.evaluation.run import run  # noqa: PLC0415  --help needs none of it
-
-    return run(options)
-
-
-def _parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = cli.parser("evaluate", _DESCRIPTION, _EPILOG)
+@cli.options("evaluate", _DESCRIPTION, _EPILOG, run="src.training.evaluation.run")
+def main(parser: cli.Parser) -> None:
+    """Declare the command's options."""
     add = parser.add_argument
     location.add_data(parser)
     add(
@@ -90,7 +81,6 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         action="store_true",
         help="also write the card and the figures in docs/model",
     )
-    return location.parse(parser, arguments)
 
 
 if __name__ == "__main__":

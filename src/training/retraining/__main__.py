@@ -34,15 +34,6 @@ report says why.
 """
 
 
-@cli.command("retrain")
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command; returns its exit code."""
-    options = _parse(arguments)
-    from src.training.retraining.run import run  # noqa: PLC0415  --help needs none of it
-
-    return run(options)
-
-
 def _parameter(text: str) -> tuple[str, int | float]:
     name, _, value = text.partition("=")
     known = {field.name: field.default for field in fields(Hyperparameters)}
@@ -52,8 +43,9 @@ def _parameter(text: str) -> tuple[str, int | float]:
     return name, (cli.natural if isinstance(known[name], int) else cli.number(0))(value)
 
 
-def _parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = cli.parser("retrain", _DESCRIPTION, _EPILOG)
+@cli.options("retrain", _DESCRIPTION, _EPILOG, run="src.training.retraining.run")
+def main(parser: cli.Parser) -> None:
+    """Declare the command's options."""
     add = parser.add_argument
     add("--store", metavar="URL", help="a folder or s3://bucket/prefix ($STORE_URL)")
     add(
@@ -106,13 +98,11 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     add("--created-at", type=cli.natural, metavar="SECONDS", help="the challenger's version (now)")
     add("--jobs", type=cli.positive, default=1, metavar="N", help="processes that fit trees (1)")
     add("--dry-run", action="store_true", help="compare only; store and promote nothing")
-    options = parser.parse_args(arguments)
-    options.parameter = dict(options.parameter)
-    if (options.kind == "fraud") is not (options.label is not None) and options.data:
-        parser.error("a labelled table, --kind fraud and --label COLUMN belong together")
-    if options.alert_budget == 1:
-        parser.error("--alert-budget must be below 1")
-    return options
+    parser.require(
+        "a labelled table, --kind fraud and --label COLUMN belong together",
+        lambda o: (o.kind == "fraud") is (o.label is not None) or not o.data,
+    )
+    parser.require("--alert-budget must be below 1", lambda o: o.alert_budget < 1)
 
 
 if __name__ == "__main__":

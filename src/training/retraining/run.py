@@ -234,7 +234,7 @@ def _run(options: argparse.Namespace) -> Outcome:
             list(stored),
             new=new,
             feedback=feedback.of_transactions,
-            parameters=Hyperparameters(**options.parameter),
+            parameters=Hyperparameters(**dict(options.parameter)),
             tolerances=Tolerances(alert_budget=options.alert_budget),
             attack_only=options.kind == "attack",
             created_at=options.created_at,

@@ -3,7 +3,6 @@
 The same rows give the same bytes, in any order.
 """
 
-import argparse
 import sys
 
 from src import cli
@@ -29,17 +28,9 @@ exit codes: 0 trained, 1 the data is unusable, 2 wrong usage.
 """
 
 
-@cli.command("train:fraud")
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command; returns its exit code."""
-    options = _parser().parse_args(arguments)
-    from src.training.supervised.run import run  # noqa: PLC0415  --help needs none of it
-
-    return run(options)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = cli.parser("train:fraud", _DESCRIPTION, _EPILOG)
+@cli.options("train:fraud", _DESCRIPTION, _EPILOG, run="src.training.supervised.run")
+def main(parser: cli.Parser) -> None:
+    """Declare the command's options."""
     add = parser.add_argument
     add("--data", type=cli.data_file, metavar="FILE", required=True, help="the labelled table")
     location.add_columns(parser, required=True)
@@ -80,7 +71,6 @@ def _parser() -> argparse.ArgumentParser:
     add("--seed", type=cli.whole(0), metavar="N", default=0, help="seed of all random draws (0)")
     add("--jobs", type=cli.whole(1), metavar="N", default=1, help="processes (1)")
     cli.add_created_at(parser)
-    return parser
 
 
 if __name__ == "__main__":

@@ -22,8 +22,6 @@ from src.settings import PROJECT_ROOT
 
 _MODEL = PROJECT_ROOT / "isolation_forest.pkl"
 
-_NAME = "train:fraud:dataset"
-
 _DESCRIPTION = """\
 Write the features of known exploits and of ordinary transactions as a labelled table.
 """
@@ -38,10 +36,9 @@ exit codes: 0 written, 1 the data is unusable, 2 wrong usage.
 """
 
 
-@cli.command(_NAME)
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command; returns its exit code."""
-    parser = cli.parser(_NAME, _DESCRIPTION, _EPILOG)
+@cli.options("train:fraud:dataset", _DESCRIPTION, _EPILOG, run="src.training.supervised.labelled")
+def main(parser: cli.Parser) -> None:
+    """Declare the command's options."""
     add = parser.add_argument
     location.add_data(parser)
     add(
@@ -64,12 +61,10 @@ def main(arguments: list[str] | None = None) -> int:
         default="calls",
         help="calls: remove mints and burns, which most exploit records do not contain (default)",
     )
-    options = location.parse(parser, arguments)
-    if not options.out.name.endswith((".parquet", ".csv.gz", ".csv")):
-        parser.error(f"{options.out}: must be a .parquet, .csv or .csv.gz file")
-    from src.training.supervised.labelled import run  # noqa: PLC0415  --help needs none of it
-
-    return run(options)
+    parser.require(
+        "--out must be a .parquet, .csv or .csv.gz file",
+        lambda o: o.out.name.endswith((".parquet", ".csv.gz", ".csv")),
+    )
 
 
 if __name__ == "__main__":
