@@ -7,13 +7,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from notebooks.sample import write_sample
 from src.backtest.score import main
 from src.chain.transfers import TRANSFER_TOPIC, decode_transfers
 from src.detection.bundle_files import manifest_path
 from src.detection.features.definitions import FEATURE_NAMES, TokenProfile, feature_row
 from src.detection.forest.model import load_model
 from src.training.evaluation.threshold import main as threshold_main
-from src.training.sample import write_sample
 from tests.conftest import ALICE, BOB, UNKNOWN_TOKEN, USDC, topic, word
 from tests.support.attack import write_small_attack_model
 

@@ -6,12 +6,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from notebooks.sample import write_sample
 from src.datasets.checks import check_data_set
 from src.datasets.location import default_folder
 from src.datasets.tables import TableError
 from src.training.retraining.data import prepare
 from src.training.retraining.feedback import Feedback
-from src.training.sample import write_sample
 
 TRANSACTIONS, TRANSFERS = "transactions.parquet", "transfers.parquet"
 EXPLOITS, MOVED = "exploit_transactions.csv.gz", "exploit_transfers.csv.gz"

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from notebooks.sample import write_sample
 from src.datasets.location import default_folder
 from src.datasets.training_set import load_background
 from src.detection.features.batch import TransferBatch
@@ -27,7 +28,6 @@ from src.registry.bundle import MODEL_FILE
 from src.settings import PROJECT_ROOT
 from src.training.hyperparameters import Hyperparameters
 from src.training.run import train
-from src.training.sample import write_sample
 
 PER_BLOCK = 25
 SIZE = 1000

@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from notebooks.sample import write_sample
 from src.datasets.columns import Columns
 from src.datasets.tables import TableError
 from src.detection.supervised.model import load_fraud_model
@@ -14,7 +15,6 @@ from src.registry import __main__ as models
 from src.registry.data_sets import DataSets, table_of
 from src.registry.records import DataEntry
 from src.registry.store import Store
-from src.training.sample import write_sample
 
 
 def test_each_kind_has_its_own_champion(url, bundles, fraud_bundle, tmp_path, capsys, monkeypatch):

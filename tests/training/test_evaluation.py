@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
+from notebooks.sample import write_sample
 from src.datasets.location import default_folder
 from src.datasets.tables import TableError
 from src.datasets.training_set import load_background
@@ -33,7 +34,6 @@ from src.training.evaluation.statistics import (
 from src.training.evaluation.threshold import NoThreshold, threshold_for
 from src.training.hyperparameters import Hyperparameters
 from src.training.run import train
-from src.training.sample import write_sample
 
 SMALL = Hyperparameters(n_estimators=20, max_samples=128)
 

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from notebooks.sample import write_sample
 from src.datasets.training_set import load_background
 from src.detection.bundle_files import FRAUD_MODEL_FILE as MODEL_FILE
 from src.detection.features.definitions import FEATURE_NAMES, TokenProfile
 from src.detection.supervised.model import load_fraud_model
 from src.training.evaluation.sets import attack_groups, clusters, load_exploits
-from src.training.sample import write_sample
 from src.training.supervised import __main__ as fraud
 from src.training.supervised import dataset as fraud_dataset
 from src.training.supervised.labelled import labelled_features

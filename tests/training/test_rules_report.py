@@ -6,8 +6,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from notebooks.sample import write_sample
 from src.training import compare, evaluate_rules
-from src.training.sample import write_sample
 from tests.conftest import ALICE, USDC
 
 REAL = "0xdb1a65a00dddd8961d310f86077373b39a8b7c54"

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from notebooks.sample import write_sample
 from src.datasets.location import EXPLOIT_TRANSFERS_FILE, default_folder
 from src.datasets.tables import TableError, TransactionSet, read_table
 from src.datasets.training_set import DataIdentity, load_background
@@ -22,7 +23,6 @@ from src.registry.bundle import BLOCKS_FILE, MODEL_FILE, bundle_file
 from src.training.fit import cross_fit, fit, fold_of_blocks, profile_tokens, select_rows
 from src.training.hyperparameters import Hyperparameters
 from src.training.run import train
-from src.training.sample import write_sample
 from src.training.train import main
 
 ROOT = Path(__file__).resolve().parents[2]

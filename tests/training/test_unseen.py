@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from notebooks.sample import write_sample
 from src.datasets.location import EXPLOIT_TRANSFERS_FILE, EXPLOITS_FILE
 from src.datasets.tables import TableError, TransactionSet
 from src.datasets.training_set import load_background
@@ -30,7 +31,6 @@ from src.training.evaluation.unseen.robustness import (
 )
 from src.training.fit import cross_fit
 from src.training.hyperparameters import Hyperparameters
-from src.training.sample import write_sample
 
 SMALL = Hyperparameters(n_estimators=20, max_samples=128)
 FEW_TREES = AttackParameters(n_estimators=10)

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from notebooks.sample import write_sample
 from src import agent
 from src.datasets.tables import TableError
 from src.datasets.training_set import load_background
@@ -29,7 +30,6 @@ from src.training.retraining.golden_shapes import misjudged
 from src.training.retraining.run import REFUSED, retrain
 from src.training.retraining.tolerances import Tolerances
 from src.training.run import train
-from src.training.sample import write_sample
 from tests.conftest import event_of, transfer_log
 
 GOOD = Hyperparameters(n_estimators=20, max_samples=256)
