@@ -55,7 +55,7 @@ def labelled_features(
         exploits: with `protocol` and `derivation` in its table.
         profile: the live model's token amounts, for the exploits.
     """
-    protocols = exploits.table["protocol"].fillna("").astype(str).str.strip().str.lower()
+    protocols = exploits.table["protocol"].astype("string").fillna("").str.strip().str.lower()
     groups = attack_groups(clusters(exploits), protocols.tolist())
     parts = [
         _part(
