@@ -6,9 +6,9 @@ and from there in the report and the manifest.
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -44,6 +44,17 @@ class LabelledTable:
     draws: NDArray[np.float64]
     missing: dict[str, int]
     notes: tuple[str, ...] = ()
+
+    def where(self, chosen: NDArray[np.bool_]) -> Self:
+        """The chosen rows, shape (n,), in the same order."""
+        groups = None if self.groups is None else self.groups[chosen]
+        return replace(
+            self,
+            rows=self.rows[chosen],
+            labels=self.labels[chosen],
+            groups=groups,
+            draws=self.draws[chosen],
+        )
 
     def identity(self) -> str:
         """SHA-256 of names, rows and labels, independent of the order of the file's rows."""

@@ -8,7 +8,6 @@ from src import cli
 from src.datasets import location
 from src.registry.bundle import KINDS
 from src.training.hyperparameters import Hyperparameters
-from src.training.retraining.tolerances import Tolerances
 
 _DESCRIPTION = """\
 Train a challenger on old and new data, compare it with the champion on the same data, which neither
@@ -84,8 +83,7 @@ def main(parser: cli.Parser) -> None:
         help="verdicts: the service's database, or CSV or JSON with tx_hash, is_true_positive; "
         "may be repeated")  # fmt: skip
     add("--alert-budget", type=cli.number(0, 1, above=True), metavar="R",
-        default=Tolerances().alert_budget,
-        help="share of ordinary transactions that may be flagged (%(default)s)")  # fmt: skip
+        default=0.004, help="share of transactions that may be flagged (%(default)s)")  # fmt: skip
     add("--parameter", type=_parameter, action="append", default=[], metavar="NAME=VALUE",
         help="override a hyperparameter; may be repeated")  # fmt: skip
     add(

@@ -6,6 +6,7 @@ Exports of earlier versions call the verdict `is_true_alarm`.
 
 import json
 import math
+import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -30,7 +31,7 @@ FROM feedback f JOIN alerts a ON a.id = f.alert
 LEFT JOIN features x ON x.chain_id = a.chain_id AND x.tx_hash = a.tx_hash
   AND x.model_version = a.model_version
 """
-_HASH_LENGTH = 66
+_HASH = re.compile(r"0x[0-9a-f]{64}")
 _OLD_NAMES = {"is_true_alarm": "is_true_positive"}
 _TRUE, _FALSE = frozenset({"true", "1", "yes"}), frozenset({"false", "0", "no"})
 
@@ -158,14 +159,9 @@ def _table(path: Path) -> pd.DataFrame:
 
 def _hash(value: object, path: str, row: int) -> str:
     word = str(value).strip().lower()
-    digits = word.removeprefix("0x")
-    if len(word) != _HASH_LENGTH or not word.startswith("0x") or not _is_hex(digits):
+    if not _HASH.fullmatch(word):
         raise TableError(f"{path}, row {row}: {word[:80]!r} is not a transaction hash")
     return word
-
-
-def _is_hex(digits: str) -> bool:
-    return all(digit in "0123456789abcdef" for digit in digits)
 
 
 def _verdict(value: object, path: str, row: int) -> bool:

@@ -5,68 +5,36 @@ drains a pool in rounds always is. A challenger that fails here is wrong, howeve
 figures are.
 """
 
-from dataclasses import dataclass
-
 from src.chain.transfers import Transfer
 from src.detection.features.definitions import FEATURE_NAMES, TokenProfile, feature_row
 from src.detection.forest.model import Model
 
 _ETHER = 10**18
+_SENDER, _POOL, _CONTRACT, _LENDER, _OTHER = (f"0x{number:040x}" for number in range(1, 6))
+_TOKEN, _LOOT = f"0x{0xA:040x}", f"0x{0xB:040x}"
+_ROUND = [
+    (_TOKEN, _CONTRACT, _POOL, 100),
+    (_LOOT, _POOL, _CONTRACT, 50),
+    (_LOOT, _CONTRACT, _POOL, 1),
+    (_TOKEN, _POOL, _CONTRACT, 100),
+]
 
-
-def _account(number: int) -> str:
-    return f"0x{number:040x}"
-
-
-_SENDER, _POOL, _CONTRACT, _LENDER = (_account(number) for number in (1, 2, 3, 4))
-_TOKEN, _LOOT = _account(0xA), _account(0xB)
-
-
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """One transaction, sent by `_SENDER`.
-
-    Attributes:
-        name: human-readable.
-        moves: token, payer, payee, raw amount.
-        is_anomaly: the required classification.
-    """
-
-    name: str
-    moves: tuple[tuple[str, str, str, int], ...]
-    is_anomaly: bool
-
-
-def _drain() -> tuple[tuple[str, str, str, int], ...]:
-    moves = [(_TOKEN, _LENDER, _CONTRACT, 1000 * _ETHER)]
-    for _ in range(5):
-        moves += [
-            (_TOKEN, _CONTRACT, _POOL, 100 * _ETHER),
-            (_LOOT, _POOL, _CONTRACT, 50 * _ETHER),
-            (_LOOT, _CONTRACT, _POOL, _ETHER),
-            (_TOKEN, _POOL, _CONTRACT, 100 * _ETHER),
-        ]
-    moves += [
-        (_TOKEN, _CONTRACT, _LENDER, 1000 * _ETHER),
-        (_LOOT, _CONTRACT, _SENDER, 245 * _ETHER),
+# Token, payer, payee, ether; all sent by `_SENDER`.
+_NORMAL = {
+    "plain payment": [(_TOKEN, _SENDER, _OTHER, 1)],
+    "swap": [(_TOKEN, _SENDER, _POOL, 1), (_LOOT, _POOL, _SENDER, 1)],
+    "airdrop to 100 accounts": [
+        (_TOKEN, _SENDER, f"0x{number:040x}", 1) for number in range(1000, 1100)
+    ],
+}
+_ANOMALOUS = {
+    "flash loan that empties a pool": [
+        (_TOKEN, _LENDER, _CONTRACT, 1000),
+        *5 * _ROUND,
+        (_TOKEN, _CONTRACT, _LENDER, 1000),
+        (_LOOT, _CONTRACT, _SENDER, 245),
     ]
-    return tuple(moves)
-
-
-SHAPES = (
-    Shape("plain payment", ((_TOKEN, _SENDER, _account(9), _ETHER),), is_anomaly=False),
-    Shape(
-        "swap",
-        ((_TOKEN, _SENDER, _POOL, _ETHER), (_LOOT, _POOL, _SENDER, _ETHER)),
-        is_anomaly=False,
-    ),
-    Shape(
-        "airdrop to 100 accounts",
-        tuple((_TOKEN, _SENDER, _account(1000 + number), _ETHER) for number in range(100)),
-        is_anomaly=False,
-    ),
-    Shape("flash loan that empties a pool", _drain(), is_anomaly=True),
-)
+}
 
 
 def misjudged(model: Model) -> list[str]:
@@ -74,13 +42,13 @@ def misjudged(model: Model) -> list[str]:
     profile = TokenProfile.from_manifest(model.manifest)
     columns = [FEATURE_NAMES.index(name) for name in model.inputs]
     wrong = []
-    for shape in SHAPES:
+    for name, moves in (_NORMAL | _ANOMALOUS).items():
         transfers = [
-            Transfer(token=token, sender=payer, recipient=payee, amount=amount, log_index=index)
-            for index, (token, payer, payee, amount) in enumerate(shape.moves)
+            Transfer(token, payer, payee, amount * _ETHER, index)
+            for index, (token, payer, payee, amount) in enumerate(moves)
         ]
         row = feature_row(transfers, _SENDER, profile)[columns]
         score = float(model.score(row[None])[0])
-        if (score >= model.manifest.anomaly_threshold) is not shape.is_anomaly:
-            wrong.append(f"{shape.name} (score {score:.3f})")
+        if (score >= model.manifest.anomaly_threshold) is not (name in _ANOMALOUS):
+            wrong.append(f"{name} (score {score:.3f})")
     return wrong

@@ -40,9 +40,8 @@ from src.training.hyperparameters import Hyperparameters
 from src.training.retraining.data import RetrainingData, prepare
 from src.training.retraining.feedback import Feedback, read_all
 from src.training.retraining.fraud import retrain_fraud
-from src.training.retraining.gate import judge
+from src.training.retraining.gate import Tolerances, judge
 from src.training.retraining.outcome import Outcome, settle, to_markdown, write
-from src.training.retraining.tolerances import Tolerances
 from src.training.run import train
 from src.training.supervised.run import Options
 

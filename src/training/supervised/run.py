@@ -121,7 +121,11 @@ def train(
     seed, folds, jobs = options.seed, options.folds, options.jobs
     split = hold_out(table, cuts)
     train_rows, test_rows = split.train, split.test
-    check_counts(_part(table, train_rows), folds, f"for {folds} folds of the training part")
+    check_counts(
+        table.where(np.isin(np.arange(len(table.rows)), train_rows)),
+        folds,
+        f"for {folds} folds of the training part",
+    )
     choices = [
         one
         for one in candidates(seed, trees=options.trees, svm_rows=options.svm_rows)
@@ -250,10 +254,3 @@ def _fraud_groups(table: LabelledTable, rows: Any) -> int | None:
     if table.groups is None:
         return None
     return len(np.unique(table.groups[rows][table.labels[rows] == 1]))
-
-
-def _part(table: LabelledTable, rows: Any) -> LabelledTable:
-    groups = None if table.groups is None else table.groups[rows]
-    return LabelledTable(
-        table.inputs, table.rows[rows], table.labels[rows], groups, table.draws[rows], {}
-    )

@@ -25,10 +25,9 @@ from src.training.hyperparameters import Hyperparameters
 from src.training.retraining import __main__ as command
 from src.training.retraining.data import held_out_blocks, prepare
 from src.training.retraining.feedback import Feedback, read_feedback
-from src.training.retraining.gate import judge
+from src.training.retraining.gate import Tolerances, judge
 from src.training.retraining.golden_shapes import misjudged
 from src.training.retraining.run import REFUSED, retrain
-from src.training.retraining.tolerances import Tolerances
 from src.training.run import train
 from tests.conftest import event_of, transfer_log
 
