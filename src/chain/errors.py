@@ -87,17 +87,11 @@ class NotFound(LookupError):
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """What is kept of a failed lookup.
+    """What is kept of a failed lookup."""
 
-    Attributes:
-        kind: of the exception.
-        source: see `SourceError`; "" for `NotFound`.
-        problem: what is wrong.
-    """
-
-    kind: type[SourceError] | type[NotFound]
-    source: str
-    problem: str
+    kind: type[SourceError] | type[NotFound]  # of the exception
+    source: str  # see `SourceError`; "" for `NotFound`
+    problem: str  # what is wrong
 
     @classmethod
     def of(cls, error: SourceError | NotFound) -> Self:

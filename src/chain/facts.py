@@ -43,17 +43,15 @@ class TokenInfo:
     """A token's metadata as its contract states it: decoration, not identity.
 
     The three are separate facts, each optional in ERC-20.
-
-    Attributes:
-        name, symbol: sanitised, possibly empty.
-        decimals: 0 to 255; one token is 10**decimals raw units. None if the contract states none,
-            or an impossible number.
-        read_at: when a source stated this, Unix seconds.
     """
 
+    # name, symbol: sanitised, possibly empty.
     name: str
     symbol: str
+    # 0 to 255; one token is 10**decimals raw units. None if the contract states none, or an
+    # impossible number.
     decimals: int | None
+    # When a source stated this, Unix seconds.
     read_at: float = field(default_factory=time.time, compare=False)
 
     def is_due(self, now: float) -> bool:
@@ -89,70 +87,47 @@ class TokenInfo:
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """A fact that is unavailable.
+    """A fact that is unavailable."""
 
-    Attributes:
-        reason: human-readable.
-    """
-
-    reason: str
+    reason: str  # human-readable
 
 
 @dataclass(frozen=True, slots=True)
 class FirstTransaction:
-    """An address's first transaction.
+    """An address's first transaction."""
 
-    Attributes:
-        timestamp: Unix seconds.
-        source: "etherscan", which includes incoming transactions, or "node", which knows only
-            outgoing ones: two different quantities, so the source is recorded.
-    """
-
-    timestamp: int
+    timestamp: int  # Unix seconds
+    # "etherscan", which includes incoming transactions, or "node", which knows only outgoing ones:
+    # two different quantities, so the source is recorded.
     source: str
 
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """What one token is worth.
+    """What one token is worth."""
 
-    Attributes:
-        usd: for 10**decimals raw units.
-        source: which source says so.
-        decimals: that the source assumes; None where it prices no particular contract.
-    """
-
-    usd: float
-    source: str
+    usd: float  # for 10**decimals raw units
+    source: str  # which source says so
+    # That the source assumes; None where it prices no particular contract.
     decimals: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class CodeAt:
-    """Whether a contract had been deployed by the end of a block.
+    """Whether a contract had been deployed by the end of a block."""
 
-    Attributes:
-        contract: lowercase address.
-        block: the block's number.
-        exists: whether there was code at the address.
-    """
-
-    contract: str
+    contract: str  # lowercase address
     block: int
-    exists: bool
+    exists: bool  # whether there was code at the address
 
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """When a contract was deployed, as far as known from queries for single blocks.
+    """When a contract was deployed, as far as known from queries for single blocks."""
 
-    Attributes:
-        absent_at: the newest block at which it is known not to have existed, or None.
-        present_at: the oldest block at which it is known to have existed, or None.
-    """
-
+    # The newest block at which it is known not to have existed, or None.
     absent_at: int | None = None
-    present_at: int | None = None
+    present_at: int | None = None  # the oldest block at which it is known to have existed, or None
 
     def existed_at(self, block: int) -> bool | None:
         """Whether it existed at the end of a block; None if unknown.
@@ -178,20 +153,17 @@ class Deployment:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """External facts about one transaction, gathered before anything is computed.
+    """External facts about one transaction, gathered before anything is computed."""
 
-    Attributes:
-        tokens: metadata by token address, without unknown tokens.
-        first_transaction: the sender's; None if it has none yet.
-        reputations: by token address, whether it is known: True for well-known tokens and contracts
-            that existed a day before, False for younger contracts. If this is unknown, the token
-            is left out and counts as known.
-        called_existed: whether the contract called had existed a day before; None if unknown.
-    """
-
+    # Metadata by token address, without unknown tokens.
     tokens: Mapping[str, TokenInfo] = field(default_factory=dict)
+    # The sender's; None if it has none yet.
     first_transaction: FirstTransaction | Unknown | None = Unknown("not looked up")
+    # By token address, whether it is known: True for well-known tokens and contracts that existed a
+    # day before, False for younger contracts. If this is unknown, the token is left out and counts
+    # as known.
     reputations: Mapping[str, bool] = field(default_factory=dict)
+    # Whether the contract called had existed a day before; None if unknown.
     called_existed: bool | None = None
 
     @property

@@ -16,29 +16,21 @@ _HOURS_PER_DAY = 24
 
 
 class Network(NamedTuple):
-    """A chain.
+    """A chain."""
 
-    Attributes:
-        name: one lower-case word, as in findings; "unknown" for a chain without a record.
-        title: for people.
-        seconds_per_block: approximate; the present value if it has changed over the years. None
-            where it is unknown.
-        explorer: base URL of a block explorer with pages at `/tx/HASH`, `/address/ADDRESS` and
-            `/block/NUMBER`; None where none is known.
-        native_symbol: of the coin that pays for gas, with 18 decimals.
-        wrapped_native: the ERC-20 form of that coin; None where it is unknown.
-        hashed_receipts: whether the receipts that its nodes serve hash to the root in the header.
-        phalcon, tenderly: what these transaction explorers call it in their URLs; None where they
-            do not show it.
-    """
-
-    name: str
-    title: str
+    name: str  # one lower-case word, as in findings; "unknown" for a chain without a record
+    title: str  # for people
+    # Approximate; the present value if it has changed over the years. None where it is unknown.
     seconds_per_block: float | None
+    # Base URL of a block explorer with pages at `/tx/HASH`, `/address/ADDRESS` and `/block/NUMBER`;
+    # None where none is known.
     explorer: str | None
-    native_symbol: str
-    wrapped_native: str | None
+    native_symbol: str  # of the coin that pays for gas, with 18 decimals
+    wrapped_native: str | None  # the ERC-20 form of that coin; None where it is unknown
+    # Whether the receipts that its nodes serve hash to the root in the header.
     hashed_receipts: bool
+    # phalcon, tenderly: what these transaction explorers call it in their URLs; None where they do
+    # not show it.
     phalcon: str | None = None
     tenderly: str | None = None
 

@@ -17,14 +17,9 @@ BITCOIN: Final = frozenset({"WBTC", "tBTC", "cbBTC", "BTCB"})
 
 
 class Feeds(NamedTuple):
-    """The Chainlink feeds of a chain, in USD; None for none.
+    """The Chainlink feeds of a chain, in USD; None for none."""
 
-    Attributes:
-        native: of the native currency.
-        bitcoin: of bitcoin.
-    """
-
-    native: str | None
+    native: str | None  # of the native currency
     bitcoin: str | None
 
 

@@ -18,34 +18,21 @@ _MAX_CREATIONS = 32
 
 
 class TransactionFields(NamedTuple):
-    """A transaction without its ERC-20 transfers. A tuple, since one is created per transaction.
+    """A transaction without its ERC-20 transfers. A tuple, since one is created per transaction."""
 
-    Attributes:
-        tx_hash: lowercase; "" if the event has none.
-        sender: `tx.from`, lowercase, or None if the event has no valid address.
-        to: `tx.to`, lowercase; None for a contract creation or an invalid one.
-        nonce: number of earlier transactions of the sender, or None.
-        timestamp: of the block, Unix seconds, or None.
-        block_number: or None.
-        value: wei sent with it, or None if unknown.
-        native: all its native transfers, internal ones and `value` included, where the chain logs
-            them (EIP-7708) or there are traces; else None.
-        approvals: of ERC-20 tokens, that it logs.
-        gas_cost: wei paid for gas, or None if unknown: an event has no receipt.
-        chain_id: of the event, or None if it does not say.
-    """
-
-    tx_hash: str
-    sender: str | None
-    to: str | None
-    nonce: int | None
-    timestamp: int | None
+    tx_hash: str  # lowercase; "" if the event has none
+    sender: str | None  # `tx.from`, lowercase, or None if the event has no valid address
+    to: str | None  # `tx.to`, lowercase; None for a contract creation or an invalid one
+    nonce: int | None  # number of earlier transactions of the sender, or None
+    timestamp: int | None  # of the block, Unix seconds, or None
     block_number: int | None
-    value: int | None = None
+    value: int | None = None  # wei sent with it, or None if unknown
+    # All its native transfers, internal ones and `value` included, where the chain logs them
+    # (EIP-7708) or there are traces; else None.
     native: Sequence[NativeTransfer] | None = None
-    gas_cost: int | None = None
-    chain_id: int | None = None
-    approvals: Sequence[Approval] = ()
+    gas_cost: int | None = None  # wei paid for gas, or None if unknown: an event has no receipt
+    chain_id: int | None = None  # of the event, or None if it does not say
+    approvals: Sequence[Approval] = ()  # of ERC-20 tokens, that it logs
 
     @classmethod
     def from_event(cls, event: Any) -> Self:

@@ -51,37 +51,22 @@ class RawLog(Protocol):
 
 
 class Transfer(NamedTuple):
-    """One ERC-20 transfer. A tuple, since creating it is a large part of the decoding time.
+    """One ERC-20 transfer. A tuple, since creating it is a large part of the decoding time."""
 
-    Attributes:
-        token: contract address, lowercase `0x` + 40 hex digits.
-        sender: account debited, same form; the zero address for a mint.
-        recipient: account credited, same form; the zero address for a burn.
-        amount: raw token units, 0 <= amount < 2**256.
-        log_index: position of the log in its block (or, if unknown, in its transaction).
-    """
-
-    token: str
-    sender: str
-    recipient: str
-    amount: int
-    log_index: int
+    token: str  # contract address, lowercase `0x` + 40 hex digits
+    sender: str  # account debited, same form; the zero address for a mint
+    recipient: str  # account credited, same form; the zero address for a burn
+    amount: int  # raw token units, 0 <= amount < 2**256
+    log_index: int  # position of the log in its block (or, if unknown, in its transaction)
 
 
 class NativeTransfer(NamedTuple):
-    """One transfer of the chain's native currency.
+    """One transfer of the chain's native currency."""
 
-    Attributes:
-        sender: account debited, lowercase.
-        recipient: account credited, likewise.
-        amount: wei, 0 <= amount < 2**256.
-        log_index: position of its log; -1 for a transaction's own value without a log.
-    """
-
-    sender: str
-    recipient: str
-    amount: int
-    log_index: int
+    sender: str  # account debited, lowercase
+    recipient: str  # account credited, likewise
+    amount: int  # wei, 0 <= amount < 2**256
+    log_index: int  # position of its log; -1 for a transaction's own value without a log
 
 
 class Approval(NamedTuple):
@@ -94,14 +79,10 @@ class Approval(NamedTuple):
 
 
 class DecodedLogs(NamedTuple):
-    """What a transaction's logs move, each in log order.
+    """What a transaction's logs move, each in log order."""
 
-    Attributes:
-        transfers: of ERC-20 tokens.
-        native: of the native currency; each once, although a simulation may log it twice.
-    """
-
-    transfers: list[Transfer]
+    transfers: list[Transfer]  # of ERC-20 tokens
+    # Of the native currency; each once, although a simulation may log it twice.
     native: list[NativeTransfer]
 
 

@@ -41,18 +41,12 @@ class CompileError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Contract:
-    """A compiled contract.
+    """A compiled contract."""
 
-    Attributes:
-        name: as in the source.
-        creation_code: `0x` hex that deploys it when its encoded constructor arguments follow.
-        runtime_code: `0x` hex of the deployed code, with immutables still zero.
-        selectors: four-byte selectors as hex by signature, such as `transfer(address,uint256)`.
-    """
-
-    name: str
-    creation_code: str
-    runtime_code: str
+    name: str  # as in the source
+    creation_code: str  # `0x` hex that deploys it when its encoded constructor arguments follow
+    runtime_code: str  # `0x` hex of the deployed code, with immutables still zero
+    # Four-byte selectors as hex by signature, such as `transfer(address,uint256)`.
     selectors: Mapping[str, str]
 
     def creation(self, types: tuple[str, ...] = (), *arguments: Any) -> str:

@@ -40,18 +40,12 @@ class CliError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class CliResult:
-    """The result of a run of the CLI.
+    """The result of a run of the CLI."""
 
-    Attributes:
-        findings: the findings of each transaction, as printed by the CLI (`severity` and `type` by
-            name).
-        output: everything printed, including the bot's log.
-        seconds: duration of the run.
-    """
-
+    # The findings of each transaction, as printed by the CLI (`severity` and `type` by name).
     findings: dict[str, list[dict[str, Any]]]
-    output: str
-    seconds: float
+    output: str  # everything printed, including the bot's log
+    seconds: float  # duration of the run
 
 
 def run_cli(

@@ -55,25 +55,17 @@ class Refused(ChainError):
 
 @dataclass(frozen=True, slots=True)
 class Guarded:
-    """A transaction that was sent through the guard.
-
-    Attributes:
-        key, title: of the scenario.
-        expected, answer: `PASSED` or `REFUSED`.
-        action: of the screening.
-        reasons: of the screening, for people.
-        mined_action: on the mined transaction, where the demo waits for it.
-        note: what is to be learnt from it, or "".
-    """
+    """A transaction that was sent through the guard."""
 
     key: str
     title: str
+    # expected, answer: `PASSED` or `REFUSED`.
     expected: str
     answer: str
-    action: str
-    reasons: tuple[str, ...]
-    mined_action: str = ""
-    note: str = ""
+    action: str  # of the screening
+    reasons: tuple[str, ...]  # of the screening, for people
+    mined_action: str = ""  # on the mined transaction, where the demo waits for it
+    note: str = ""  # what is to be learnt from it, or ""
 
     def as_json(self) -> dict[str, Any]:
         """The output of `--json`."""

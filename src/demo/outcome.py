@@ -22,34 +22,21 @@ _ANSWERS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """One feature's contribution to a score.
-
-    Attributes:
-        feature: its name.
-        value: of the feature in this transaction.
-        weight: signed; positive pushes towards ANOMALOUS.
-        factor: multiplies the score.
-    """
+    """One feature's contribution to a score."""
 
     feature: str
-    value: float
-    weight: float
-    factor: float
+    value: float  # of the feature in this transaction
+    weight: float  # signed; positive pushes towards ANOMALOUS
+    factor: float  # multiplies the score
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A scenario with the bot's finding.
+    """A scenario with the bot's finding."""
 
-    Attributes:
-        played: the scenario and its transaction.
-        answer: NORMAL, ANOMALOUS, INVALID or `NO_FINDING`.
-        finding: the primary finding as the CLI prints it; None without one.
-    """
-
-    played: Played
-    answer: str
-    finding: Mapping[str, Any] | None
+    played: Played  # the scenario and its transaction
+    answer: str  # NORMAL, ANOMALOUS, INVALID or `NO_FINDING`
+    finding: Mapping[str, Any] | None  # the primary finding as the CLI prints it; None without one
 
     @property
     def score(self) -> float | None:

@@ -26,22 +26,14 @@ _LOOT: Final = ((USDC, USDC), (USDT, USDC), (DAI, DAI), (WETH, WETH), (WBTC, WET
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """One transaction to play.
+    """One transaction to play."""
 
-    Attributes:
-        key: its short name.
-        title: a short description.
-        expected: the required finding ("NORMAL", "ANOMALOUS", `NO_FINDING`); None if either is
-            acceptable.
-        play: sends it and returns the receipt.
-        drains: whether `fresh_contract_drain` must name it, in shadow; None if either is
-            acceptable.
-    """
-
-    key: str
-    title: str
+    key: str  # its short name
+    title: str  # a short description
+    # The required finding ("NORMAL", "ANOMALOUS", `NO_FINDING`); None if either is acceptable.
     expected: str | None
-    play: Callable[[World], dict[str, Any]]
+    play: Callable[[World], dict[str, Any]]  # sends it and returns the receipt
+    # Whether `fresh_contract_drain` must name it, in shadow; None if either is acceptable.
     drains: bool | None = None
 
 

@@ -53,38 +53,23 @@ _DIGEST_DIGITS = 12
 
 @dataclass(frozen=True, slots=True)
 class Proved:
-    """What a bundle that loads says of itself.
+    """What a bundle that loads says of itself."""
 
-    Attributes:
-        id: `<model_version>-<12 digits of a digest of its models>`.
-        model_version: creation time of the model, Unix seconds.
-        data: identity of the training data, from the manifest.
-    """
-
-    id: str
-    model_version: int
-    data: Mapping[str, Any]
+    id: str  # `<model_version>-<12 digits of a digest of its models>`
+    model_version: int  # creation time of the model, Unix seconds
+    data: Mapping[str, Any]  # identity of the training data, from the manifest
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of bundle.
+    """A kind of bundle."""
 
-    Attributes:
-        name: as commands have it.
-        folder: prefix of its names in the store.
-        required: the model file and its manifest.
-        optional: other files that belong to it.
-        setting: the variable that names such a model.
-        prove: loads the bundle in a folder as its users would, with a public key or None; raises
-            ModelError.
-    """
-
-    name: str
-    folder: str
-    required: tuple[str, str]
-    optional: tuple[str, ...]
-    setting: str
+    name: str  # as commands have it
+    folder: str  # prefix of its names in the store
+    required: tuple[str, str]  # the model file and its manifest
+    optional: tuple[str, ...]  # other files that belong to it
+    setting: str  # the variable that names such a model
+    # Loads the bundle in a folder as its users would, with a public key or None; raises ModelError.
     prove: Callable[[Path, str | None], Proved]
 
     @property

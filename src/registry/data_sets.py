@@ -40,32 +40,20 @@ _ID_DIGITS = 16
 
 @dataclass(frozen=True, slots=True)
 class DataSet:
-    """A data set of the store.
+    """A data set of the store."""
 
-    Attributes:
-        id: derived from its content.
-        entry: its files and kind.
-        withdrawn: why it is not trained on; None if it is.
-    """
-
-    id: str
-    entry: DataEntry
-    withdrawn: str | None = None
+    id: str  # derived from its content
+    entry: DataEntry  # its files and kind
+    withdrawn: str | None = None  # why it is not trained on; None if it is
 
 
 @dataclass(frozen=True, slots=True)
 class CheckedData:
-    """A data set on this machine that has been checked and may be stored.
+    """A data set on this machine that has been checked and may be stored."""
 
-    Attributes:
-        id: of the data set in every store.
-        path: its folder; of a labelled table the file.
-        entry: its files and kind.
-    """
-
-    id: str
-    path: Path
-    entry: DataEntry
+    id: str  # of the data set in every store
+    path: Path  # its folder; of a labelled table the file
+    entry: DataEntry  # its files and kind
 
 
 def checked(path: Path, columns: Columns | None = None) -> CheckedData:

@@ -33,23 +33,14 @@ class RecordMalformed(ValueError):
 
 @dataclass(frozen=True, slots=True, config=_STRICT)
 class Entry:
-    """The registry's entry of a bundle.
+    """The registry's entry of a bundle."""
 
-    Attributes:
-        id: `<model_version>-<first 12 digits of the model file's SHA-256>`.
-        model_version: creation time of the model, Unix seconds.
-        registered_at: Unix seconds.
-        code_version: commit that trained it, or "unknown".
-        data: identity of the training data, from the manifest.
-        files: SHA-256 by file name.
-    """
-
-    id: ModelId
-    model_version: Seconds
-    registered_at: Seconds
-    code_version: str
-    data: Mapping[str, Any]
-    files: Mapping[str, str]
+    id: ModelId  # `<model_version>-<first 12 digits of the model file's SHA-256>`
+    model_version: Seconds  # creation time of the model, Unix seconds
+    registered_at: Seconds  # Unix seconds
+    code_version: str  # commit that trained it, or "unknown"
+    data: Mapping[str, Any]  # identity of the training data, from the manifest
+    files: Mapping[str, str]  # SHA-256 by file name
     format: Literal[1] = 1
 
     def to_bytes(self) -> bytes:
@@ -59,27 +50,18 @@ class Entry:
 
 @dataclass(frozen=True, slots=True, config=_STRICT)
 class Step:
-    """One step of the ledger: the aliases from this step on.
+    """One step of the ledger: the aliases from this step on."""
 
-    Attributes:
-        number: 0 before the first.
-        champion, challenger, previous: ids, or None.
-        digests: SHA-256 of the entry of every model with an alias.
-        action: promote, rollback, challenge.
-        reason: human-readable.
-        at: Unix seconds.
-        writer: unique id of the writer.
-    """
-
-    number: int = 0
+    number: int = 0  # 0 before the first
+    # champion, challenger, previous: ids, or None.
     champion: ModelId | None = None
     challenger: ModelId | None = None
     previous: ModelId | None = None
-    digests: Mapping[str, str] | None = None
-    action: str = ""
-    reason: str = ""
-    at: Seconds = 0
-    writer: str = ""
+    digests: Mapping[str, str] | None = None  # SHA-256 of the entry of every model with an alias
+    action: str = ""  # promote, rollback, challenge
+    reason: str = ""  # human-readable
+    at: Seconds = 0  # Unix seconds
+    writer: str = ""  # unique id of the writer
     format: Literal[1] = 1
 
     def aliases_of(self, model_id: str) -> list[str]:
@@ -93,17 +75,11 @@ class Step:
 
 @dataclass(frozen=True, slots=True, config=_STRICT)
 class DataEntry:
-    """The entry of a data set.
+    """The entry of a data set."""
 
-    Attributes:
-        files: SHA-256 by file name.
-        kind: what it is for, see `data_sets`.
-        columns: of a labelled table, what its columns mean.
-    """
-
-    files: Mapping[str, str]
-    kind: DataKind = "transactions"
-    columns: Columns | None = None
+    files: Mapping[str, str]  # SHA-256 by file name
+    kind: DataKind = "transactions"  # what it is for, see `data_sets`
+    columns: Columns | None = None  # of a labelled table, what its columns mean
 
     def to_bytes(self) -> bytes:
         """Serialise deterministically; the identity of a data set is derived from this."""
@@ -114,17 +90,11 @@ class DataEntry:
 
 @dataclass(frozen=True, slots=True, config=_STRICT)
 class DataStep:
-    """A data set was withdrawn, or added again.
+    """A data set was withdrawn, or added again."""
 
-    Attributes:
-        withdrawn: whether it is not trained on from this step on.
-        reason: human-readable.
-        at: Unix seconds.
-    """
-
-    withdrawn: bool
-    reason: str
-    at: Seconds
+    withdrawn: bool  # whether it is not trained on from this step on
+    reason: str  # human-readable
+    at: Seconds  # Unix seconds
 
     def to_bytes(self) -> bytes:
         """Serialise deterministically."""

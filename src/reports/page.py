@@ -52,23 +52,14 @@ _FEW_HEADINGS = 3
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A part of a report.
-
-    Attributes:
-        heading: its title.
-        paragraphs: plain text.
-        header: the columns of its table; empty for none.
-        rows: the table's cells; the hash of a transaction is a link.
-        pictures: captions and PNG plots, shown before the table.
-        chain_id: of the transactions.
-    """
+    """A part of a report."""
 
     heading: str
-    paragraphs: Sequence[str] = ()
-    header: Sequence[str] = ()
-    rows: Sequence[Sequence[str]] = ()
-    pictures: Sequence[tuple[str, bytes]] = ()
-    chain_id: int = 1
+    paragraphs: Sequence[str] = ()  # plain text
+    header: Sequence[str] = ()  # the columns of its table; empty for none
+    rows: Sequence[Sequence[str]] = ()  # the table's cells; the hash of a transaction is a link
+    pictures: Sequence[tuple[str, bytes]] = ()  # captions and PNG plots, shown before the table
+    chain_id: int = 1  # of the transactions
 
 
 def to_html(

@@ -51,17 +51,12 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class WantedBlock:
-    """A block to fetch.
-
-    Attributes:
-        number: its number.
-        block_hash: its expected hash; None if unknown.
-        source: the source to record for its transactions; training thins one source, so lists
-            written by training contain it.
-    """
+    """A block to fetch."""
 
     number: int
-    block_hash: str | None = None
+    block_hash: str | None = None  # its expected hash; None if unknown
+    # The source to record for its transactions; training thins one source, so lists written by
+    # training contain it.
     source: str | None = None
 
 

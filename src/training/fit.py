@@ -34,23 +34,14 @@ _NORMAL_CONSISTENCY = 1.4826  # MAD to standard deviation, of a normal distribut
 
 @dataclass(frozen=True, slots=True)
 class FittedModel:
-    """A fitted forest with the token amounts behind its features.
+    """A fitted forest with the token amounts behind its features."""
 
-    Attributes:
-        forest: fitted, float32 rows of the chosen features.
-        token_amounts: training amounts of known tokens, by address, sorted.
-        profile_rows: the transactions behind `token_amounts`.
-        forest_rows: the transactions that the forest was fitted on.
-        columns: the features that the forest reads, by position.
-        form: what features are computed from.
-    """
-
-    forest: IsolationForest
-    token_amounts: dict[str, TokenAmounts]
-    profile_rows: NDArray[np.int64]
-    forest_rows: NDArray[np.int64]
-    columns: NDArray[np.int64]
-    form: Form
+    forest: IsolationForest  # fitted, float32 rows of the chosen features
+    token_amounts: dict[str, TokenAmounts]  # training amounts of known tokens, by address, sorted
+    profile_rows: NDArray[np.int64]  # the transactions behind `token_amounts`
+    forest_rows: NDArray[np.int64]  # the transactions that the forest was fitted on
+    columns: NDArray[np.int64]  # the features that the forest reads, by position
+    form: Form  # what features are computed from
 
     @property
     def profile(self) -> TokenProfile:
@@ -169,17 +160,11 @@ def fold_of_blocks(data: TransactionSet, folds: int) -> NDArray[np.int64]:
 
 @dataclass(frozen=True, slots=True)
 class CrossFit:
-    """Models fitted without one fold each, and their scores of that fold's transactions.
+    """Models fitted without one fold each, and their scores of that fold's transactions."""
 
-    Attributes:
-        fold: each transaction's fold.
-        models: by fold.
-        scores: each transaction's score by the model fitted without its block.
-    """
-
-    fold: NDArray[np.int64]
-    models: dict[int, FittedModel]
-    scores: NDArray[np.float64]
+    fold: NDArray[np.int64]  # each transaction's fold
+    models: dict[int, FittedModel]  # by fold
+    scores: NDArray[np.float64]  # each transaction's score by the model fitted without its block
 
     def score(self, data: TransactionSet) -> NDArray[np.float64]:
         """Scores of transactions outside the set: the mean over the models."""

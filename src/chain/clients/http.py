@@ -41,17 +41,11 @@ _NOT_JSON: Final = object()
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A response.
+    """A response."""
 
-    Attributes:
-        status: HTTP status.
-        answer: the decoded JSON; None for an error status without JSON.
-        retry_after: seconds of its Retry-After header, if any.
-    """
-
-    status: int
-    answer: Any
-    retry_after: float | None
+    status: int  # HTTP status
+    answer: Any  # the decoded JSON; None for an error status without JSON
+    retry_after: float | None  # seconds of its Retry-After header, if any
 
 
 class HttpClient:

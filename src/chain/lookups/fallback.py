@@ -20,19 +20,15 @@ _NEVER = float("inf")
 
 @dataclass(frozen=True, slots=True)
 class Stage(Generic[T]):
-    """One source in the order of sources.
+    """One source in the order of sources."""
 
-    Attributes:
-        ask: starts the requests; see `Source.ask`.
-        patience: seconds after which the next stage starts although this one still runs (its
-            answer counts if it is the first); None to wait for all its answers.
-        abandon_after: seconds to wait for this source if no other source is left.
-        only_after: the failures after which this source is useful; None for any.
-    """
-
+    # Starts the requests; see `Source.ask`.
     ask: Callable[[Collection[str]], Mapping[str, Future[T]]]
+    # Seconds after which the next stage starts although this one still runs (its answer counts if
+    # it is the first); None to wait for all its answers.
     patience: float | None = None
-    abandon_after: float | None = None
+    abandon_after: float | None = None  # seconds to wait for this source if no other source is left
+    # The failures after which this source is useful; None for any.
     only_after: tuple[type[SourceError], ...] | None = None
 
 

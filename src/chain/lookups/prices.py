@@ -24,17 +24,11 @@ _CLOCK_TOLERANCE_SECONDS = 900
 
 
 class Moment(NamedTuple):
-    """When prices are asked for.
+    """When prices are asked for."""
 
-    Attributes:
-        timestamp: Unix seconds, start of a period.
-        block: a block of about then, as a JSON-RPC parameter.
-        is_now: whether it is about now.
-    """
-
-    timestamp: int
-    block: str
-    is_now: bool
+    timestamp: int  # Unix seconds, start of a period
+    block: str  # a block of about then, as a JSON-RPC parameter
+    is_now: bool  # whether it is about now
 
     def question(self, token: str) -> str:
         """The key of a question among those in flight, and in the cache."""

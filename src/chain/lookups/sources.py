@@ -43,19 +43,13 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class SourceUsage:
-    """The usage of one source so far.
+    """The usage of one source so far."""
 
-    Attributes:
-        outcomes: requests by outcome: ok, not_found, failed, rate_limited (by ourselves), refused.
-        seconds: waiting for its responses, over all threads.
-        waited_seconds: waiting for our own rate limit.
-        circuit_open: whether its circuit breaker is open.
-    """
-
+    # Requests by outcome: ok, not_found, failed, rate_limited (by ourselves), refused.
     outcomes: Counter[str] = field(default_factory=Counter)
-    seconds: float = 0.0
-    waited_seconds: float = 0.0
-    circuit_open: bool = False
+    seconds: float = 0.0  # waiting for its responses, over all threads
+    waited_seconds: float = 0.0  # waiting for our own rate limit
+    circuit_open: bool = False  # whether its circuit breaker is open
 
 
 class Sources:

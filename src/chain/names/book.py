@@ -21,17 +21,11 @@ _ADDRESS: Final = re.compile(r"0x[0-9a-f]{40}(?![0-9a-f])")
 
 
 class AddressName(NamedTuple):
-    """Who an address is.
+    """Who an address is."""
 
-    Attributes:
-        label: for people, short; cleaned, but from outside, like any text.
-        kind: router, pool, bridge, exchange, lender, mixer, searcher, token, null or own.
-        source: who says so: a package with its version, a file, a list.
-    """
-
-    label: str
-    kind: str
-    source: str
+    label: str  # for people, short; cleaned, but from outside, like any text
+    kind: str  # router, pool, bridge, exchange, lender, mixer, searcher, token, null or own
+    source: str  # who says so: a package with its version, a file, a list
 
 
 _NULL: Final = AddressName("zero address", "null", "mints come from it, burns go to it")

@@ -5,18 +5,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Levels:
-    """Drift thresholds beyond sampling noise, one for watch and one for retrain.
+    """Drift thresholds beyond sampling noise, one for watch and one for retrain."""
 
-    Attributes:
-        psi: population stability index of a column.
-        wasserstein: distance in standard deviations of the reference.
-        rate: factor between the anomaly rates, if their intervals do not overlap.
-        unknown: rise of the share of transactions with tokens unknown to the model.
-        least: minimum number of transactions per sample.
-    """
-
-    psi: tuple[float, float] = (0.1, 0.25)
+    psi: tuple[float, float] = (0.1, 0.25)  # population stability index of a column
+    # Distance in standard deviations of the reference.
     wasserstein: tuple[float, float] = (0.15, 0.5)
+    # Factor between the anomaly rates, if their intervals do not overlap.
     rate: tuple[float, float] = (1.5, 3.0)
+    # Rise of the share of transactions with tokens unknown to the model.
     unknown: tuple[float, float] = (0.1, 0.25)
-    least: int = 1000
+    least: int = 1000  # minimum number of transactions per sample

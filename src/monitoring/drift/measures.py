@@ -40,19 +40,12 @@ class Noise:
 
 @dataclass(frozen=True, slots=True)
 class Distribution:
-    """One column of a sample as points with weights: small enough to be kept with a model.
+    """One column of a sample as points with weights: small enough to be kept with a model."""
 
-    Attributes:
-        values: ascending, distinct, shape (k,), k at most 2 * `MAX_POINTS`.
-        shares: of each, adding up to 1.
-        size: number of observations.
-        noise: of this column.
-    """
-
-    values: Floats
-    shares: Floats
-    size: int
-    noise: Noise = Noise()
+    values: Floats  # ascending, distinct, shape (k,), k at most 2 * `MAX_POINTS`
+    shares: Floats  # of each, adding up to 1
+    size: int  # number of observations
+    noise: Noise = Noise()  # of this column
 
     @classmethod
     def of(cls, observations: Floats) -> Self:
@@ -91,34 +84,21 @@ class Distribution:
 
 @dataclass(frozen=True, slots=True)
 class Categories:
-    """The number of occurrences of each category.
+    """The number of occurrences of each category."""
 
-    Attributes:
-        counts: by name.
-        size: number of transactions.
-        noise: of this mix.
-    """
-
-    counts: Mapping[str, int]
-    size: int
-    noise: Noise = Noise()
+    counts: Mapping[str, int]  # by name
+    size: int  # number of transactions
+    noise: Noise = Noise()  # of this mix
 
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """How far one column moved.
+    """How far one column moved."""
 
-    Attributes:
-        psi: population stability index.
-        psi_noise: its value without drift.
-        wasserstein: in standard deviations of the reference; None for categories.
-        wasserstein_noise: its value without drift.
-    """
-
-    psi: float
-    psi_noise: float
-    wasserstein: float | None = None
-    wasserstein_noise: float = 0.0
+    psi: float  # population stability index
+    psi_noise: float  # its value without drift
+    wasserstein: float | None = None  # in standard deviations of the reference; None for categories
+    wasserstein_noise: float = 0.0  # its value without drift
 
     @property
     def psi_excess(self) -> float:

@@ -35,23 +35,17 @@ _SPLITS = 25
 
 @dataclass(frozen=True, slots=True)
 class TrafficSample:
-    """A summary of transactions.
+    """A summary of transactions."""
 
-    Attributes:
-        model_version: the model that scored them.
-        size: transactions.
-        anomalies: those at or above the model's threshold.
-        columns: the score, each input, transfers per transaction and the scale of values.
-        tokens: number of transactions that move each known token; `unknown` for all others. None
-            for the inputs of a supervised model.
-        dates: of the first and the last transaction, such as 2024-05-31; empty where unknown.
-    """
-
-    model_version: str
-    size: int
-    anomalies: int
+    model_version: str  # the model that scored them
+    size: int  # transactions
+    anomalies: int  # those at or above the model's threshold
+    # The score, each input, transfers per transaction and the scale of values.
     columns: Mapping[str, Distribution]
+    # Number of transactions that move each known token; `unknown` for all others. None for the
+    # inputs of a supervised model.
     tokens: Categories | None
+    # Of the first and the last transaction, such as 2024-05-31; empty where unknown.
     dates: tuple[str, ...] = ()
 
     @property

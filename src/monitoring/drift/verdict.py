@@ -27,24 +27,17 @@ class Verdict(enum.IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """The result of a comparison.
+    """The result of a comparison."""
 
-    Attributes:
-        verdict: the most urgent of all.
-        reasons: most urgent first; empty for OK.
-        effects: of the score, each input, transfer count, value scale and token mix.
-        reference, current: the samples.
-        rates: anomaly rates with 95% intervals: reference, current.
-        unknown: shares of transactions with unknown tokens: reference, current.
-    """
-
-    verdict: Verdict
-    reasons: tuple[str, ...]
+    verdict: Verdict  # the most urgent of all
+    reasons: tuple[str, ...]  # most urgent first; empty for OK
+    # Of the score, each input, transfer count, value scale and token mix.
     effects: Mapping[str, Effect]
     reference: TrafficSample
     current: TrafficSample
+    # Anomaly rates with 95% intervals: reference, current.
     rates: tuple[tuple[float, float, float], tuple[float, float, float]]
-    unknown: tuple[float, float]
+    unknown: tuple[float, float]  # shares of transactions with unknown tokens: reference, current
 
 
 def compare(

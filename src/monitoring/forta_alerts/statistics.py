@@ -32,35 +32,23 @@ COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class DailyStatistics:
-    """One day.
+    """One day."""
 
-    Attributes:
-        transactions: number of transactions with one of the bot's three primary alerts.
-        repeated: further primary alerts of the same transactions, which are ignored.
-        other: rule findings, by alert id.
-        counts: transactions by alert id.
-        anomaly_rate: share of `ANOMALOUS` among all, with its 95% interval.
-        invalid_rate: the same of `INVALID`.
-        expected_anomaly_rate: in training.
-        deviation: of the anomaly rate from the expected one, in percent of it.
-        threshold: the one that most transactions were compared with; None if no alert states it.
-        by_threshold: share of the scored transactions at or above other thresholds, and that one.
-        model_versions: transactions by model version.
-        most_anomalous: hash, score and block of the highest scores.
-    """
-
-    transactions: int
-    repeated: int
-    other: dict[str, int]
-    counts: dict[str, int]
+    transactions: int  # number of transactions with one of the bot's three primary alerts
+    repeated: int  # further primary alerts of the same transactions, which are ignored
+    other: dict[str, int]  # rule findings, by alert id
+    counts: dict[str, int]  # transactions by alert id
+    # Share of `ANOMALOUS` among all, with its 95% interval.
     anomaly_rate: tuple[float, float, float]
-    invalid_rate: tuple[float, float, float]
-    expected_anomaly_rate: float
-    deviation: float | None
+    invalid_rate: tuple[float, float, float]  # the same of `INVALID`
+    expected_anomaly_rate: float  # in training
+    deviation: float | None  # of the anomaly rate from the expected one, in percent of it
+    # The one that most transactions were compared with; None if no alert states it.
     threshold: float | None
+    # Share of the scored transactions at or above other thresholds, and that one.
     by_threshold: dict[str, float]
-    model_versions: dict[str, int]
-    most_anomalous: list[dict[str, Any]]
+    model_versions: dict[str, int]  # transactions by model version
+    most_anomalous: list[dict[str, Any]]  # hash, score and block of the highest scores
 
 
 def alerts_table(alerts: Iterable[dict[str, Any]]) -> pd.DataFrame:

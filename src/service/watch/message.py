@@ -30,25 +30,17 @@ _LEVELS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A notification.
+    """A notification."""
 
-    Attributes:
-        uuid: the same for each attempt, and unique.
-        alert: what it is about.
-        is_retraction: a reorganisation removed the alert's transaction after it was notified.
-        decision: the newest on the transaction, if it is stored.
-        changes: what accounts gained and lost, the sender's first.
-        public_url: where people see the service's pages, or None.
-        names: of the chain's addresses, for people.
-    """
-
-    uuid: str
-    alert: Alert
+    uuid: str  # the same for each attempt, and unique
+    alert: Alert  # what it is about
+    # A reorganisation removed the alert's transaction after it was notified.
     is_retraction: bool = False
-    decision: StoredDecision | None = None
+    decision: StoredDecision | None = None  # the newest on the transaction, if it is stored
+    # What accounts gained and lost, the sender's first.
     changes: list[Net] = field(default_factory=list)
-    public_url: str | None = None
-    names: AddressBook = NO_NAMES
+    public_url: str | None = None  # where people see the service's pages, or None
+    names: AddressBook = NO_NAMES  # of the chain's addresses, for people
 
     @property
     def title(self) -> str:

@@ -22,18 +22,14 @@ GOLDEN_ROWS: Final = 16
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """What makes an attack score of two outputs.
+    """What makes an attack score of two outputs."""
 
-    Attributes:
-        forest, trees, combined: rankings of the forest's score, of the trees' output and of their
-            combination among the same background transactions.
-        background: how many they are.
-    """
-
+    # forest, trees, combined: rankings of the forest's score, of the trees' output and of their
+    # combination among the same background transactions.
     forest: Ranking
     trees: Ranking
     combined: Ranking
-    background: int
+    background: int  # how many they are
 
     @classmethod
     def of(cls, forest_scores: NDArray[np.float64], outputs: NDArray[np.float64]) -> "Calibration":

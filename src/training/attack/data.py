@@ -22,16 +22,11 @@ _ARBITRAGE_TRANSFERS = 3
 
 @dataclass(frozen=True, slots=True)
 class LabelledTransactions:
-    """Background and attacks.
+    """Background and attacks."""
 
-    Attributes:
-        background: ordinary transactions of whole blocks.
-        attacks: sets of known attacks.
-        attack_weights: of all of them, in order: one in all for each transfer graph.
-    """
-
-    background: TransactionSet
-    attacks: tuple[TransactionSet, ...]
+    background: TransactionSet  # ordinary transactions of whole blocks
+    attacks: tuple[TransactionSet, ...]  # sets of known attacks
+    # Of all of them, in order: one in all for each transfer graph.
     attack_weights: NDArray[np.float64]
 
     @classmethod

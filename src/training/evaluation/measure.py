@@ -70,15 +70,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Evaluated:
-    """The figures, and the scores behind the pictures (not for publication).
+    """The figures, and the scores behind the pictures (not for publication)."""
 
-    Attributes:
-        figures: JSON values.
-        detectors: scores of the forest and the baselines.
-    """
-
-    figures: Figures
-    detectors: dict[str, Scored]
+    figures: Figures  # JSON values
+    detectors: dict[str, Scored]  # scores of the forest and the baselines
 
 
 def evaluate(

@@ -34,18 +34,12 @@ PAYOFF = "poisoning_payoff"
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One transaction to judge.
-
-    Attributes:
-        tx_hash: its hash.
-        kind: what it is known to be.
-        evidence: its facts.
-        memory: an earlier payment that a bot which watched the victim would remember.
-    """
+    """One transaction to judge."""
 
     tx_hash: str
-    kind: str
+    kind: str  # what it is known to be
     evidence: Evidence
+    # An earlier payment that a bot which watched the victim would remember.
     memory: tuple[Transfer, ...] = ()
 
 

@@ -22,19 +22,12 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """One detector's scores of background and exploits, with what resampling needs.
+    """One detector's scores of background and exploits, with what resampling needs."""
 
-    Attributes:
-        background: scores, shape (n,).
-        blocks: the block of each.
-        exploits: scores, shape (m,).
-        clusters: the cluster of each.
-    """
-
-    background: Floats
-    blocks: Ints
-    exploits: Floats
-    clusters: Ints
+    background: Floats  # scores, shape (n,)
+    blocks: Ints  # the block of each
+    exploits: Floats  # scores, shape (m,)
+    clusters: Ints  # the cluster of each
 
     def where(self, background: NDArray[np.bool_], exploits: NDArray[np.bool_]) -> "Scored":
         """A part of both."""

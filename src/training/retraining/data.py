@@ -32,30 +32,19 @@ _EXPLOIT = "exploit"
 
 @dataclass(frozen=True, slots=True)
 class RetrainingData:
-    """The split data.
+    """The split data."""
 
-    Attributes:
-        training: a folder in the data-set layout, without held-out blocks and attacks.
-        held_out: background for evaluation: blocks chosen by a digest of their number, so that
-            they are the same in every retraining.
-        recent: which of `held_out` are of the newest blocks, shape (n,).
-        exploits: known attacks, those of the analysts included.
-        exploit_clusters: cluster numbers; runs of one attack share a number.
-        reported_benign: transactions that analysts reported as false alarms.
-        golden: hash -> whether it must be an anomaly; kept by every model.
-        golden_set: their transactions.
-        unknown_feedback: hashes that are in no data set.
-    """
-
-    training: Path
+    training: Path  # a folder in the data-set layout, without held-out blocks and attacks
+    # Background for evaluation: blocks chosen by a digest of their number, so that they are the
+    # same in every retraining.
     held_out: TransactionSet
-    recent: NDArray[np.bool_]
-    exploits: TransactionSet
-    exploit_clusters: NDArray[np.int64]
-    reported_benign: TransactionSet | None
-    golden: dict[str, bool]
-    golden_set: TransactionSet | None
-    unknown_feedback: tuple[str, ...]
+    recent: NDArray[np.bool_]  # which of `held_out` are of the newest blocks, shape (n,)
+    exploits: TransactionSet  # known attacks, those of the analysts included
+    exploit_clusters: NDArray[np.int64]  # cluster numbers; runs of one attack share a number
+    reported_benign: TransactionSet | None  # transactions that analysts reported as false alarms
+    golden: dict[str, bool]  # hash -> whether it must be an anomaly; kept by every model
+    golden_set: TransactionSet | None  # their transactions
+    unknown_feedback: tuple[str, ...]  # hashes that are in no data set
 
     @property
     def kept_attacks(self) -> NDArray[np.bool_]:

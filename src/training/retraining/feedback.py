@@ -38,27 +38,18 @@ _TRUE, _FALSE = frozenset({"true", "1", "yes"}), frozenset({"false", "0", "no"})
 
 @dataclass(frozen=True, slots=True)
 class Feedback:
-    """Transaction hashes by the analysts' majority verdict; ties are dropped.
+    """Transaction hashes by the analysts' majority verdict; ties are dropped."""
 
-    Attributes:
-        attacks: true positives.
-        benign: false positives.
-    """
-
-    attacks: frozenset[str] = frozenset()
-    benign: frozenset[str] = frozenset()
+    attacks: frozenset[str] = frozenset()  # true positives
+    benign: frozenset[str] = frozenset()  # false positives
 
 
 @dataclass(frozen=True, slots=True)
 class AllFeedback:
-    """The feedback of all sources.
+    """The feedback of all sources."""
 
-    Attributes:
-        of_transactions: by hash.
-        features: of transactions with feedback that a database had, by hash.
-    """
-
-    of_transactions: Feedback
+    of_transactions: Feedback  # by hash
+    # Of transactions with feedback that a database had, by hash.
     features: Mapping[str, Mapping[str, Any]]
 
     def labelled(self, inputs: Sequence[str]) -> LabelledRows | None:

@@ -16,30 +16,18 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The result of a retraining.
+    """The result of a retraining."""
 
-    Attributes:
-        champion: id of the champion at the start.
-        challenger: id of the new model.
-        checks: results of the gate.
-        promoted: whether the challenger became champion.
-        dry_run: whether promotion was disabled.
-        data: ids of the data sets.
-        unknown_feedback: transaction hashes that are in no data set.
-        seconds: total duration.
-        notes: what else a reader should know, one sentence each.
-        pictures: plots of the report by file name.
-    """
-
-    champion: str
-    challenger: str
-    checks: tuple[Check, ...]
-    promoted: bool
-    dry_run: bool
-    data: tuple[str, ...]
-    unknown_feedback: tuple[str, ...]
-    seconds: float
-    notes: tuple[str, ...] = ()
+    champion: str  # id of the champion at the start
+    challenger: str  # id of the new model
+    checks: tuple[Check, ...]  # results of the gate
+    promoted: bool  # whether the challenger became champion
+    dry_run: bool  # whether promotion was disabled
+    data: tuple[str, ...]  # ids of the data sets
+    unknown_feedback: tuple[str, ...]  # transaction hashes that are in no data set
+    seconds: float  # total duration
+    notes: tuple[str, ...] = ()  # what else a reader should know, one sentence each
+    # Plots of the report by file name.
     pictures: Mapping[str, bytes] = field(default_factory=dict, repr=False)
 
     @property

@@ -86,17 +86,11 @@ class ThinnedSVC(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sklea
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A classifier with the parameters that the grid search tries.
+    """A classifier with the parameters that the grid search tries."""
 
-    Attributes:
-        name: one of `detection.supervised.pipeline.CLASSIFIERS`.
-        classifier: with the parameters of the comparison.
-        grid: values by parameter.
-    """
-
-    name: str
-    classifier: Any
-    grid: Mapping[str, tuple[Any, ...]]
+    name: str  # one of `detection.supervised.pipeline.CLASSIFIERS`
+    classifier: Any  # with the parameters of the comparison
+    grid: Mapping[str, tuple[Any, ...]]  # values by parameter
 
     def pipeline(self) -> Pipeline:
         """Unfitted imputer, scaler and classifier; `fit` then fits the scaler on its rows only."""

@@ -41,25 +41,16 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Options of the training.
+    """Options of the training."""
 
-    Attributes:
-        seed: of all random draws.
-        folds: of the cross-validation, 2 or more.
-        min_precision: the threshold's precision on the training part; None for the best F1.
-        trees: in the random forest.
-        svm_rows: maximum rows of the SVM, whose time grows quadratically.
-        jobs: number of processes; does not change the result.
-        classifiers: names of those to compare; empty for all four.
-    """
-
-    seed: int = 0
-    folds: int = 5
+    seed: int = 0  # of all random draws
+    folds: int = 5  # of the cross-validation, 2 or more
+    # The threshold's precision on the training part; None for the best F1.
     min_precision: float | None = None
-    trees: int = 200
-    svm_rows: int = 10_000
-    jobs: int = 1
-    classifiers: tuple[str, ...] = ()
+    trees: int = 200  # in the random forest
+    svm_rows: int = 10_000  # maximum rows of the SVM, whose time grows quadratically
+    jobs: int = 1  # number of processes; does not change the result
+    classifiers: tuple[str, ...] = ()  # names of those to compare; empty for all four
 
 
 def run(options: argparse.Namespace) -> int:

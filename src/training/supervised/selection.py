@@ -45,15 +45,10 @@ REPETITIONS = 1000
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """One classifier, cross-validated on the training part; metrics at probability 0.5.
-
-    Attributes:
-        name: of the classifier.
-        folds: values by metric, one per fold.
-    """
+    """One classifier, cross-validated on the training part; metrics at probability 0.5."""
 
     name: str
-    folds: dict[str, list[float]]
+    folds: dict[str, list[float]]  # values by metric, one per fold
 
     def mean(self, metric: str) -> float:
         """Mean over the folds."""
@@ -66,38 +61,25 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """The selected model.
-
-    Attributes:
-        winner: its classifier.
-        pipeline: fitted on the training part.
-        parameters: of the classifier, by the grid search.
-        grid: every combination with its mean average precision.
-        threshold: see `choose_threshold`.
-        out_of_fold: probabilities of the training part by models not fitted on the row.
-    """
+    """The selected model."""
 
     winner: Candidate
-    pipeline: Pipeline
-    parameters: dict[str, Any]
-    grid: list[dict[str, Any]]
-    threshold: float
-    out_of_fold: Floats
+    pipeline: Pipeline  # fitted on the training part
+    parameters: dict[str, Any]  # of the classifier, by the grid search
+    grid: list[dict[str, Any]]  # every combination with its mean average precision
+    threshold: float  # see `choose_threshold`
+    out_of_fold: Floats  # probabilities of the training part by models not fitted on the row
 
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Rows for training, and rows held out.
+    """Rows for training, and rows held out."""
 
-    Attributes:
-        train, test: positions of the rows.
-        cuts: rows, or groups, whose draw is below the cut of their class are held out; by class, 0
-            for the rest and 1 for fraud. A later table with the same rows has them on the same
-            sides.
-    """
-
+    # train, test: positions of the rows.
     train: Ints
     test: Ints
+    # Rows, or groups, whose draw is below the cut of their class are held out; by class, 0 for the
+    # rest and 1 for fraud. A later table with the same rows has them on the same sides.
     cuts: tuple[float, float]
 
 

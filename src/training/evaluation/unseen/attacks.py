@@ -28,19 +28,13 @@ _UNNAMED = ("", "nan", "none", "unknown")
 
 @dataclass(frozen=True, slots=True)
 class AttackSet:
-    """Attacks that are judged together.
-
-    Attributes:
-        name: of the set.
-        data: the attacks.
-        clusters: by attack, a number that is the same for equal transfer graphs in all sets.
-        folds: by attack, the fold that it is held out in.
-    """
+    """Attacks that are judged together."""
 
     name: str
     data: TransactionSet
+    # By attack, a number that is the same for equal transfer graphs in all sets.
     clusters: NDArray[np.int64]
-    folds: NDArray[np.int64]
+    folds: NDArray[np.int64]  # by attack, the fold that it is held out in
 
 
 def load_attack_sets(folder: Path, replays: Path | None, folds: int) -> tuple[AttackSet, ...]:

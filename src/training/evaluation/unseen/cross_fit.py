@@ -26,21 +26,13 @@ Scores = dict[str, NDArray[np.float64]]
 
 @dataclass(frozen=True, slots=True)
 class JointCrossFit:
-    """The models of all folds, and the background as scored by those that did not see it.
+    """The models of all folds, and the background as scored by those that did not see it."""
 
-    Attributes:
-        forests: cross-fitted on the background.
-        trees: the attack classifier of each fold.
-        calibration: of both on the cross-fitted background.
-        background: its scores.
-        is_arbitrage: which background transactions look like arbitrage.
-    """
-
-    forests: CrossFit
-    trees: dict[int, Any]
-    calibration: Calibration
+    forests: CrossFit  # cross-fitted on the background
+    trees: dict[int, Any]  # the attack classifier of each fold
+    calibration: Calibration  # of both on the cross-fitted background
     background: Scores
-    is_arbitrage: NDArray[np.bool_]
+    is_arbitrage: NDArray[np.bool_]  # which background transactions look like arbitrage
 
     def score(
         self,

@@ -20,19 +20,12 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class UnseenData:
-    """Where data besides the data set lie; what is None or empty is left out.
+    """Where data besides the data set lie; what is None or empty is left out."""
 
-    Attributes:
-        replays: a folder of exploit replays.
-        blocks: a folder of whole blocks that no model is fitted on.
-        evasions: folders of rewritten attacks.
-        token_facts: a table of which tokens have a reputation.
-    """
-
-    replays: Path | None = None
-    blocks: Path | None = None
-    evasions: Sequence[Path] = ()
-    token_facts: Path | None = None
+    replays: Path | None = None  # a folder of exploit replays
+    blocks: Path | None = None  # a folder of whole blocks that no model is fitted on
+    evasions: Sequence[Path] = ()  # folders of rewritten attacks
+    token_facts: Path | None = None  # a table of which tokens have a reputation
 
     @classmethod
     def beside(cls, folder: Path) -> "UnseenData":

@@ -31,17 +31,11 @@ Figures = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Evasion:
-    """One way of rewriting attacks.
-
-    Attributes:
-        name: of it.
-        data: the rewritten transactions, with `evades`.
-        gas: median of the additional gas, None where it is not stated.
-    """
+    """One way of rewriting attacks."""
 
     name: str
-    data: TransactionSet
-    gas: int | None
+    data: TransactionSet  # the rewritten transactions, with `evades`
+    gas: int | None  # median of the additional gas, None where it is not stated
 
     @property
     def evades(self) -> list[str]:
