@@ -43,9 +43,7 @@ P = ParamSpec("P")
 class CommandError(Exception):
     """A command failed. The message says what is wrong and what to do.
 
-    Args:
-        message: human-readable, one line.
-        exit_code: of the process; None for the command's usual one.
+    One line. `exit_code` is the process's, None for the command's usual one.
     """
 
     def __init__(self, message: str, *, exit_code: int | None = None) -> None:
@@ -59,11 +57,8 @@ def command(
     """Make a `main` the command `npm run NAME`: its errors become one line and an exit code.
 
     Exceptions that bad input cannot cause (such as a KeyError) keep their traceback: they are bugs.
-
-    Args:
-        name: of the npm script.
-        failure: the exit code for errors.
-        resumes: whether the same command resumes after an interruption.
+    `failure` is the exit code for errors; a command that `resumes` goes on after an interruption
+    when it is called again.
     """
     hint = _RESUMES if resumes else ""
 
@@ -126,13 +121,7 @@ def options(
 ) -> "Callable[[Callable[[Parser], None]], Main]":
     """Make a function that declares options the command `npm run NAME`, see `command`.
 
-    Args:
-        name: of the npm script.
-        description: see `parser`; so is the next.
-        epilog: likewise.
-        run: the module whose `run` carries the command out with its parsed options.
-        failure: see `command`; so is the next.
-        resumes: likewise.
+    `run` is the module whose `run` carries the command out with its parsed options.
     """
 
     def frame(declare: Callable[[Parser], None]) -> Main:
@@ -152,10 +141,8 @@ def options(
 def parser(name: str, description: str | None, epilog: str) -> "Parser":
     """The parser of the command `npm run NAME`.
 
-    Args:
-        name: of the npm script.
-        description: what the command does, shown verbatim.
-        epilog: shown last, verbatim: at least an example, and the command's own exit codes.
+    The texts are shown verbatim. The epilog has at least an example, and the command's own exit
+    codes.
     """
     return Parser(
         prog=f"npm run {name} --",

@@ -94,49 +94,15 @@ _EXPLORER = Kind(
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The bot's settings.
+    """The bot's settings, which `.env.example` documents by their variables.
 
-    Attributes:
-        json_rpc_url: the node, or None.
-        json_rpc_requests_per_second: the node's rate limit.
-        etherscan_url: Etherscan V2 or a compatible explorer.
-        etherscan_api_key: the key, or None.
-        ethplorer_url: Ethplorer's API.
-        ethplorer_api_key: the key, or None.
-        price_api_url: a keyless price API in the form of DefiLlama's, or None.
-        anomaly_threshold: scores at or above it are anomalies, in [0, 1]; None for the model's own.
-        model_path: the model file; its manifest must be in the same folder.
-        model_public_key: models and the policy must be signed with its private key; None to skip
-            this check.
-        challenger_model_path: a second model that scores in shadow, or None.
-        attack_model_path: the attack model; None for the one beside the model, where there is one.
-        supervised_model_path: an own classifier, which takes the place of the attack score in the
-            policy's `supervised` detector, or None.
-        policy_path: the policy file, which configures the detectors.
-        normal_findings: emit a finding for one in so many normal transactions; 1 for all, 0 for
-            none.
-        metrics_port: port of the Prometheus metrics; 0 for any free port, None for no metrics.
-        metrics_address: the interface of that port.
-        address_list: path or URL of known bad addresses, or None.
-        address_list_refresh_minutes: interval between reads of a URL.
-        address_book: file of the operator's own names of addresses, or None.
-        repeat_window_minutes: time during which repeated rule findings are counted instead of
-            emitted; 0 disables this.
-        cache_dir: folder for facts across restarts; None for memory only.
-        lookup_deadline_seconds: total time to wait for sources per transaction.
-        chain_id: the chain of the bot, see `on_the_nodes_chain`.
-        block_seconds: time between its blocks; None for the usual, as far as it is known.
-        is_chain_set: whether FORTA_CHAIN_ID is set.
-        owner_store_failed: whether the owner's document at Forta could not be read, so that
-            loading it later may add keys.
+    None is what is not set: no node, no key, the model's own threshold, memory only.
     """
 
     json_rpc_url: str | None = setting("JSON_RPC_URL", URL, None, secret=True)
     # The rate limit of the scan node's JSON-RPC proxy.
     json_rpc_requests_per_second: int = setting(
-        "JSON_RPC_REQUESTS_PER_SECOND",
-        whole_number(1, 10_000),
-        50,
+        "JSON_RPC_REQUESTS_PER_SECOND", whole_number(1, 10_000), 50
     )
     etherscan_url: str = setting("ETHERSCAN_URL", _EXPLORER, ETHERSCAN_URL, secret=True)
     etherscan_api_key: Secret | None = setting("ETHERSCAN_API_KEY", KEY, None, secret=True)
@@ -151,6 +117,7 @@ class Settings:
     attack_model_path: Path | None = setting("ATTACK_MODEL_PATH", MODEL, None)
     supervised_model_path: Path | None = setting("SUPERVISED_MODEL_PATH", MODEL, None)
     policy_path: Path = setting("POLICY_PATH", PATH, DEFAULT_POLICY_PATH)
+    # Emit a finding for one in so many normal transactions; 1 for all, 0 for none.
     normal_findings: int = setting("NORMAL_FINDINGS", _NORMAL_FINDINGS, 1)
     metrics_port: int | None = setting("METRICS_PORT", PORT, None)
     metrics_address: str = setting("METRICS_ADDRESS", _ADDRESS, "127.0.0.1")
@@ -162,13 +129,14 @@ class Settings:
     repeat_window_minutes: float = setting("REPEAT_WINDOW_MINUTES", number(0.0, _WEEK), 60.0)
     cache_dir: Path | None = setting("CACHE_DIR", PATH, None)
     lookup_deadline_seconds: float = setting(
-        "LOOKUP_DEADLINE_SECONDS",
-        number(0.01, _MAX_LOOKUP_DEADLINE_SECONDS),
-        1.0,
+        "LOOKUP_DEADLINE_SECONDS", number(0.01, _MAX_LOOKUP_DEADLINE_SECONDS), 1.0
     )
+    # Of the bot, see `on_the_nodes_chain`.
     chain_id: int = setting("FORTA_CHAIN_ID", whole_number(1, MAX_CHAIN_ID), 1)
+    # Between blocks; None for the usual of the chain, as far as it is known.
     block_seconds: float | None = setting("BLOCK_SECONDS", number(0.05, 3_600), None)
-    is_chain_set: bool = False
+    is_chain_set: bool = False  # by FORTA_CHAIN_ID
+    # Whether the owner's document at Forta could not be read: loading it later may add keys.
     owner_store_failed: bool = False
 
 
@@ -272,10 +240,6 @@ def model_public_key(
 
     `MODEL_SIGNING_KEY`, which training commands use, is ignored here; only `MODEL_PUBLIC_KEY`
     counts.
-
-    Args:
-        environ: the environment; None for the process's own.
-        project_root: where `secrets.json` is.
 
     Raises:
         SettingsError: it is not a key, or the file is not JSON.

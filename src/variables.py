@@ -22,10 +22,7 @@ D = TypeVar("D")
 class SettingsError(ValueError):
     """A setting has an invalid value. The message names the setting and the allowed values.
 
-    Args:
-        name: the setting's variable, or a file.
-        allowed: description of the allowed values.
-        given: the invalid value, unless it is secret.
+    It is named by its variable, or a file; a secret value is not given.
     """
 
     def __init__(self, name: str, allowed: str, given: str | None = None) -> None:

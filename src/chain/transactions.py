@@ -58,9 +58,7 @@ class TransactionFields(NamedTuple):
 def created_contract(creator: str, nonce: int) -> str:
     """The address of the contract that an account creates with its transaction of this nonce.
 
-    Args:
-        creator: lowercase address.
-        nonce: number of its earlier transactions.
+    The nonce is the number of its earlier transactions.
     """
     number = nonce.to_bytes((nonce.bit_length() + 7) // 8)
     if len(number) != 1 or number[0] >= _RLP_SHORT:  # RLP: a small byte stands for itself
@@ -79,10 +77,7 @@ def created_by(transaction: TransactionFields) -> str | None:
 def creation_nonce(creator: str | None, nonce: int | None, contract: str | None) -> int | None:
     """Which of an account's earlier transactions created a contract.
 
-    Args:
-        creator: lowercase address, or None if unknown.
-        nonce: number of the account's earlier transactions, or None.
-        contract: lowercase address, or None.
+    The nonce given is the number of all earlier ones.
 
     Returns:
         That transaction's nonce; None if none of the first few dozen did.

@@ -24,9 +24,8 @@ _MAX_SYMBOL_LENGTH = 64
 class WellKnownTokens:
     """The list of one chain.
 
-    Args:
-        tokens: lowercase address -> metadata.
-        look_alikes: non-ASCII character -> the ASCII text it looks like.
+    Tokens are keyed by lower-case address, look-alikes by the character that looks like the ASCII
+    text.
     """
 
     def __init__(self, tokens: Mapping[str, TokenInfo], look_alikes: Mapping[str, str]) -> None:

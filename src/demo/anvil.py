@@ -77,11 +77,8 @@ class Chain:
     ) -> dict[str, Any]:
         """Send a transaction from a development account, mined 12 seconds after the last block.
 
-        Args:
-            sender: one of `accounts`.
-            to: the receiver; None deploys a contract.
-            data: call data or creation code, `0x` hex.
-            value: wei.
+        The sender is one of `accounts`; without a receiver, the data deploy a contract; the value
+        is wei.
 
         Returns:
             The receipt.

@@ -42,11 +42,7 @@ _THEFT: Final = "theft"
 
 
 class Refused(ChainError):
-    """The guard refused a transaction.
-
-    Args:
-        error: of JSON-RPC.
-    """
+    """The guard refused a transaction."""
 
     def __init__(self, error: Mapping[str, Any]) -> None:
         super().__init__(str(error.get("message", "refused")))
@@ -75,9 +71,7 @@ class Guarded:
 class GuardedChain(Chain):
     """A chain whose transactions are signed here and sent through the guard by web3.py.
 
-    Args:
-        url: of the chain, for what is no transaction of a client.
-        guard_url: of the guard.
+    What is no transaction of a client goes to `url`.
     """
 
     def __init__(self, url: str, guard_url: str) -> None:

@@ -54,11 +54,8 @@ def running(
 ) -> "Iterator[subprocess.Popen[Any]]":
     """Run a supervised command for the length of the `with` block.
 
-    Args:
-        command: the program and its arguments.
-        folder: removed if this process ends before the command.
-        patience: seconds between SIGTERM and SIGKILL.
-        options: of `subprocess.Popen`.
+    Its folder is removed if this process ends before it. `patience` is seconds between SIGTERM and
+    SIGKILL; the options are those of `subprocess.Popen`.
     """
     with subprocess.Popen(
         supervised(command, folder), **{"start_new_session": True, **options}
@@ -72,9 +69,7 @@ def running(
 def stop(process: "subprocess.Popen[Any]", patience: float = _PATIENCE_SECONDS) -> None:
     """End a process that leads its own process group, together with its children.
 
-    Args:
-        process: started with `supervised` or `start_new_session`.
-        patience: seconds between SIGTERM and SIGKILL.
+    `patience` is seconds between SIGTERM and SIGKILL.
     """
     for number, seconds in ((signal.SIGTERM, patience), (signal.SIGKILL, None)):
         with suppress(ProcessLookupError, PermissionError):

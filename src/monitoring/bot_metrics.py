@@ -13,11 +13,7 @@ from src.monitoring.usage import CacheInfo, UsageReporter, pipeline_in_use, tran
 class BotMetrics:
     """Serves the metrics over HTTP and records what the handlers did.
 
-    Args:
-        port: to listen on; 0 for any free one, then see `port`.
-        address: the interface.
-        pipeline: the one in use.
-        lookups: the sources to report.
+    Port 0 is any free one, then see `port`.
 
     Raises:
         OSError: the port is in use.

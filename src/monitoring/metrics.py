@@ -12,8 +12,7 @@ docs/monitoring.md lists the metrics for operators.
 import math
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 
 from prometheus_client import (
     Counter,
@@ -248,16 +247,6 @@ def stage_took(stage: str, seconds: float) -> None:
     _STAGES[stage].observe(seconds)
 
 
-@contextmanager
-def stage(name: str) -> Iterator[None]:
-    """Observe the duration of the body, also if it raises."""
-    started = time.perf_counter()
-    try:
-        yield
-    finally:
-        stage_took(name, time.perf_counter() - started)
-
-
 def cache_asked(cache: str, *, hits: int = 0, misses: int = 0, entries: int | None = None) -> None:
     """Count requests to a cache and set its size."""
     CACHE_REQUESTS.labels(cache, "hit").inc(hits)
@@ -274,15 +263,7 @@ def source_used(
     waited_seconds: float,
     circuit_open: bool,
 ) -> None:
-    """Count new requests to a source, and set whether its circuit breaker is open.
-
-    Args:
-        source: its name.
-        outcomes: requests by outcome.
-        seconds: waiting for its responses.
-        waited_seconds: waiting for our own rate limit.
-        circuit_open: whether the circuit breaker is open.
-    """
+    """Count new requests to a source, and set whether its circuit breaker is open."""
     for outcome, many in outcomes.items():
         SOURCE_REQUESTS.labels(source, outcome).inc(many)
     SOURCE_SECONDS.labels(source).inc(seconds)
@@ -372,13 +353,8 @@ def drift_checked(
     DRIFT_CHECKED.set(time.time() if at is None else at)
 
 
-def fraud_drift_unknown() -> None:
-    """Note that the fraud model in use was not checked for drift yet."""
-    FRAUD_DRIFT_VERDICT.set(-1)
-
-
 def fraud_drift_checked(verdict: int, psi: Mapping[str, float]) -> None:
-    """Set the result of a drift check of the fraud model: 0 ok, 1 watch, 2 retrain."""
+    """Set the result of a drift check of the fraud model, -1 for none; see `drift_checked`."""
     for name, value in psi.items():
         FRAUD_DRIFT_PSI.labels(name).set(value)
     FRAUD_DRIFT_VERDICT.set(verdict)

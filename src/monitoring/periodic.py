@@ -15,12 +15,8 @@ _STOP_SECONDS = 15.0
 class Periodic:
     """Calls a function immediately and then periodically, in a daemon thread, until stopped.
 
-    As a context manager it starts and stops.
-
-    Args:
-        name: of the thread, for the log.
-        seconds: from the end of one call to the next.
-        work: the function; an exception is logged and does not end the thread.
+    `seconds` is the time from the end of one call to the next; an exception is logged and does not
+    end the thread. As a context manager it starts and stops.
 
     Attributes:
         stopping: set as soon as it is to stop, for work that takes long.

@@ -39,9 +39,7 @@ class CacheInfo(Protocol):
 class UsageReporter:
     """Reports the changes since its last report.
 
-    Args:
-        lookups: the sources to report; it is also made to report its waits.
-        caches: `cache_info` of caches, by name.
+    `caches` has `cache_info` by name. `lookups` is made to report its waits, too.
     """
 
     def __init__(self, lookups: Lookups, caches: Mapping[str, Callable[[], CacheInfo]]) -> None:

@@ -59,9 +59,7 @@ class CheckedData:
 def checked(path: Path, columns: Columns | None = None) -> CheckedData:
     """Check a data set before it is stored or trained on.
 
-    Args:
-        path: a folder in the data-set layout, or a labelled table.
-        columns: of a labelled table, what its columns mean.
+    A folder in the data-set layout, or, with `columns`, a labelled table.
 
     Raises:
         TableError: it is unusable; the message names column and row.
@@ -123,9 +121,7 @@ class DataSets:
     def withdraw(self, data: str, *, reason: str) -> DataSet:
         """Train on a data set no longer.
 
-        Args:
-            data: its id, or the unique beginning of one.
-            reason: human-readable.
+        It is named by its id, or the unique beginning of one.
 
         Raises:
             TableError: there is no such data set.

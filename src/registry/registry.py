@@ -56,10 +56,7 @@ class ChampionChanged(RegistryError):
 class Registry:
     """The models of one kind in one store.
 
-    Args:
-        store: contains the models.
-        kind: of the models.
-        public_key: bundles must be signed with its private key; None to skip this check.
+    With a public key, bundles must be signed with its private key.
     """
 
     def __init__(self, store: Store, kind: Kind = FOREST, *, public_key: str | None = None) -> None:
@@ -71,11 +68,7 @@ class Registry:
     def add(self, bundle: Path, *, code_version: str, evaluation: bytes | None = None) -> Entry:
         """Add the bundle in a folder; adding it again changes nothing.
 
-        Args:
-            bundle: contains the model file, its manifest, and optionally the other files of its
-                kind; see `bundle_file`.
-            code_version: commit that trained it.
-            evaluation: JSON, instead of the folder's.
+        See `bundle_file` for its files; `evaluation` is JSON, instead of the folder's.
 
         Raises:
             BundleRefused: the bundle does not load.
@@ -190,10 +183,7 @@ class Registry:
     def promote(self, model: str, *, reason: str = "", expected: str | None = None) -> Step:
         """Make a model the champion, after downloading and verifying it.
 
-        Args:
-            model: an id or alias.
-            reason: human-readable.
-            expected: the id of the champion that it was compared with; None for any.
+        `expected` is the id of the champion that it was compared with; None for any.
 
         Raises:
             ChampionChanged: the champion is not the expected one.

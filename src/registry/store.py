@@ -129,9 +129,7 @@ class Store:
 def open_store(url: str | None, *, new: bool = False) -> Store:
     """The store at `url`, else at `$STORE_URL`.
 
-    Args:
-        url: see `Store`; None for the variable's.
-        new: whether it may be empty.
+    A `new` one may be empty.
 
     Raises:
         StoreError: neither is given, it is unusable, or there is nothing in it.

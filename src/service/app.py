@@ -46,9 +46,7 @@ _SHOWN_HEADERS: Final = ("ETag", "Link", "Location", "X-Request-ID", "X-Total-Co
 def create_app(settings: ServiceSettings | None = None, common: Settings | None = None) -> App:
     """Build the application; the service opens when the server starts.
 
-    Args:
-        settings: of the service; None to read the environment.
-        common: settings shared with the bot; None to read the environment.
+    Settings that are not given are read from the environment.
     """
     log_to_stderr()
     settings = settings or load_service_settings()

@@ -67,7 +67,7 @@ class FraudDriftCheck:
         in_use = self._fraud.in_use
         if in_use is not self._last:
             self._last, self._due_at = in_use, -math.inf
-            metrics.fraud_drift_unknown()
+            metrics.fraud_drift_checked(-1, {})
         if in_use is None or in_use.reference is None or self._clock() < self._due_at:
             return None
         recent = list(in_use.recent)

@@ -133,13 +133,8 @@ def collect(
 ) -> tuple[int, int]:
     """Fetch missing blocks and write the tables.
 
-    Args:
-        client: the node.
-        wanted: blocks in ascending order.
-        out: folder for TRANSACTIONS_FILE, TRANSFERS_FILE and the recording behind them.
-        explorer: queried for each sender's first transaction; None to omit the column.
-        workers: blocks fetched in parallel.
-        patience: seconds to retry a failing node.
+    Blocks are in ascending order. With an explorer, a column has the age of each sender. A failing
+    node is retried for `patience` seconds.
 
     Returns:
         Number of transactions and of token transfers.

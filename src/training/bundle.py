@@ -37,21 +37,10 @@ def write_bundle(
     """Write the model file at `path` and its manifest next to it; return the manifest.
 
     The output is deterministic, and each file is written atomically. Golden rows are spread evenly
-    over the distinct scores, so that they cover the whole range.
-
-    Args:
-        path: of the model file.
-        forest: fitted on float32 rows of `inputs`.
-        inputs: names of the columns.
-        training_rows: float64, shape (n, len(inputs)): the source of golden rows.
-        token_amounts: the tokens' training amounts, by address.
-        anomaly_threshold: the shipped threshold.
-        model_version: creation time, Unix seconds.
-        training: description of the training, JSON values only.
-        training_scores: scores behind the percentile, preferably cross-fitted, so that they are
-            for unseen transactions; None for the forest's scores of `training_rows`.
-        reference_values: what reference tokens were worth.
-        chain_id: whose transactions the data are.
+    over the distinct scores, so that they cover the whole range. They are taken from
+    `training_rows`, float64. `training_scores` are behind the percentile, preferably cross-fitted,
+    so that they are for unseen transactions; None for the forest's scores of those rows. The
+    version is Unix seconds; `training` has JSON values only.
     """
     scores = np.abs(forest.score_samples(training_rows.astype(np.float32)))
     behind_percentile = scores if training_scores is None else training_scores

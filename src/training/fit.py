@@ -76,13 +76,7 @@ def fit(
 ) -> FittedModel:
     """Fit the model on the allowed transactions of a set.
 
-    Args:
-        data: with `tx_hash` and `source` in its table.
-        parameters: the choices.
-        allowed: shape (n,), which transactions may be seen; None for all.
-        features: what the forest reads; fewer for ablations.
-        form: what features are computed from.
-        jobs: processes that fit trees; the result is the same.
+    `allowed` says which may be seen, shape (n,); None for all. `jobs` does not change the result.
 
     Raises:
         ValueError: fewer than two transactions remain after the selection.

@@ -67,12 +67,7 @@ def train(
 ) -> Manifest:
     """Train on a folder and write the bundle into `out`.
 
-    Args:
-        data_folder: a data set or a recording.
-        out: folder for MODEL_FILE, its manifest and BLOCKS_FILE, see `bundle_file`.
-        created_at: the model's version, Unix seconds.
-        parameters: the hyperparameters; None for the project's.
-        jobs: number of processes; does not change the result.
+    The version is Unix seconds; `jobs` does not change the result.
 
     Raises:
         ValueError: the data is unusable; the message says why.

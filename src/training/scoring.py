@@ -9,13 +9,7 @@ from src.detection.forest.model import ANOMALY, NORMAL, Model
 
 
 def score_set(model: Model, data: TransactionSet, *, threshold: float) -> pd.DataFrame:
-    """Score the transactions of a set: `tx_hash`, score, percentile and prediction.
-
-    Args:
-        model: the isolation forest.
-        data: the transactions.
-        threshold: score from which a transaction is an anomaly.
-    """
+    """Score the transactions of a set: `tx_hash`, score, percentile and prediction."""
     profile = TokenProfile.from_manifest(model.manifest)
     columns = [FEATURE_NAMES.index(name) for name in model.inputs]
     scores = model.score(feature_table(data.batch, profile)[:, columns])

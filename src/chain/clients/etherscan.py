@@ -20,11 +20,8 @@ _LIMIT_WORDS = ("rate limit", "max calls", "too many", "limit reached")
 class EtherscanClient:
     """`module=account&action=txlist` of Etherscan V2; Blockscout instances answer it without a key.
 
-    Args:
-        url: of the explorer, in any form that `explorer_api` understands.
-        api_key: None or "" for explorers without keys.
-        chain_id: the chain to query.
-        timeout: seconds per request.
+    `url` may have any form that `explorer_api` understands; explorers without keys take None or "".
+    The timeout is seconds per request.
     """
 
     def __init__(self, url: str, api_key: str | None, chain_id: int, *, timeout: float) -> None:

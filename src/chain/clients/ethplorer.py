@@ -19,10 +19,7 @@ _MAX_PRICE_AGE_SECONDS = 6 * 3_600
 class EthplorerClient:
     """`getTokenInfo` of Ethplorer (Ethereum mainnet).
 
-    Args:
-        url: the API's address.
-        api_key: a personal key, or "freekey".
-        timeout: seconds per request.
+    The key is a personal one, or "freekey"; the timeout is seconds per request.
     """
 
     def __init__(self, url: str, api_key: str, *, timeout: float) -> None:

@@ -18,10 +18,7 @@ _TOLERANCE_SECONDS = 3_600
 class PriceApiClient:
     """Prices of tokens at a time.
 
-    Args:
-        url: the API's address.
-        chain: how it calls the chain.
-        timeout: seconds per request.
+    `chain` is how the API calls the chain; the timeout is seconds per request.
     """
 
     def __init__(self, url: str, chain: str, *, timeout: float) -> None:
@@ -36,10 +33,7 @@ class PriceApiClient:
     ) -> Mapping[str, Price | Failure]:
         """The price of each token, or why there is none.
 
-        Args:
-            tokens: addresses, `MAX_TOKENS` at most.
-            timestamp: Unix seconds, when.
-            is_now: whether that is about now.
+        At most `MAX_TOKENS`; the time is Unix seconds.
 
         Raises:
             SourceError: no usable answer about any.

@@ -88,12 +88,7 @@ def failure(
 ) -> SourceError:
     """The exception for an error object.
 
-    Args:
-        method: what was asked.
-        code: the error's code, whatever it is.
-        words: its message, sanitised.
-        data: its data, whatever it is.
-        unknown: the exception for an error that neither words nor code explain.
+    `unknown` is its kind where neither words nor code explain it.
     """
     number = code if isinstance(code, int) and not isinstance(code, bool) else None
     kind = _kind(number, words.lower()) or unknown

@@ -17,9 +17,7 @@ def question(contract: str, block: int) -> str:
 def code_at(node: JsonRpcClient, key: str) -> CodeAt:
     """Ask the node.
 
-    Args:
-        node: an archive node, or one that keeps the states of the last day.
-        key: see `question`.
+    It must be an archive node, or keep the states of the last day. See `question` for the key.
 
     Raises:
         SourceUnavailable: the node does not have that block's state, in whatever words ("missing

@@ -51,16 +51,8 @@ _scope: ContextVar[_Scope | None] = ContextVar("lookups_transaction", default=No
 class Lookups:
     """The only access to external facts. Created by `build.build_lookups`. Thread-safe.
 
-    Args:
-        sources: the configured sources.
-        cache: of known facts.
-        store: the cache on disk, and the counters.
-        well_known: the built-in list.
-        chain_id: the chain.
-        seconds_per_block: on it, or None if unknown.
-        deadline_seconds: total time to wait per transaction.
-        add_explorers: adds explorers whose API keys came later.
-        now: Unix seconds.
+    A transaction waits for `deadline_seconds` in all; `add_explorers` adds explorers whose API keys
+    came later.
     """
 
     def __init__(

@@ -19,16 +19,7 @@ def begin(
     well_known: WellKnownTokens,
     chain_id: int,
 ) -> tuple[dict[str, Price], list[Inquiry[Price]]]:
-    """The prices that are known without asking, and the inquiries for the others.
-
-    Args:
-        tokens: lowercase addresses.
-        moment: when.
-        sources: the configured ones.
-        cache: of known prices.
-        well_known: the built-in list of tokens.
-        chain_id: the chain.
-    """
+    """The prices that are known without asking, and the inquiries for the others."""
     found: dict[str, Price] = {}
     feeds: dict[str, str] = {}
     others: list[str] = []

@@ -38,10 +38,7 @@ class Moment(NamedTuple):
 def moment_of(timestamp: int | None, block_number: int | None, now: float) -> Moment:
     """The moment of a transaction.
 
-    Args:
-        timestamp: of its block, Unix seconds; None for now.
-        block_number: of its block; None for the newest.
-        now: Unix seconds.
+    Time and number are its block's; None for now, and for the newest. Times are Unix seconds.
     """
     wanted = int(now) if timestamp is None else min(timestamp, int(now))
     return Moment(

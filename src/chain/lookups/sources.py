@@ -222,9 +222,7 @@ class Sources:
     ) -> list[Stage[Price]]:
         """The sources of prices at a moment.
 
-        Args:
-            moment: when.
-            feeds: the feed of each question, where all have one.
+        `feeds` has the feed of each question, where all have one.
         """
         stages = [stage for make in self._market_prices if (stage := make(moment)) is not None]
         if feeds and self._feeds is not None:

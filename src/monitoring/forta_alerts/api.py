@@ -49,11 +49,7 @@ logger = logging.getLogger(__name__)
 class FortaApi:
     """Reads alerts; retries failing pages with exponential backoff.
 
-    Args:
-        key: sent as a bearer token; None for an endpoint without keys.
-        url: the endpoint.
-        page_size: alerts per page.
-        sleep: waits for a number of seconds.
+    The key is sent as a bearer token; None for an endpoint without keys.
     """
 
     def __init__(

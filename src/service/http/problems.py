@@ -20,12 +20,7 @@ MEDIA_TYPE = "application/problem+json"
 class Problem(Exception):
     """An error response for the client.
 
-    Args:
-        status: HTTP status.
-        detail: what is wrong, for this request.
-        headers: additional response headers.
-        kind: counts it in `error_count`.
-        extra: additional members of the object.
+    `kind` counts it in `error_count`; `extra` are further members of the object.
     """
 
     def __init__(

@@ -137,12 +137,6 @@ def read_message(
 ) -> Message | None:
     """The notification's contents; None if there is nothing left to say.
 
-    Args:
-        connection: to the database.
-        notification: what is due.
-        public_url: where people see the service's pages, or None.
-        books: the address books of chains, by chain id.
-
     An orphaned alert is not told, and one that is in the chain is not retracted.
     """
     alert = find_alert(connection, notification.alert)

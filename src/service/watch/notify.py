@@ -81,13 +81,8 @@ class Webhook:
     """A URL that receives JSON, signed so that the receiver can verify origin and age.
 
     `X-Signature` is `sha256=` and the hex HMAC-SHA256, with the shared secret, of the value of
-    `X-Timestamp`, a dot, and the body.
-
-    Args:
-        url: of the receiver.
-        secret: shared with the receiver.
-        allow_private: whether the receiver may be in a private network, see
-            `chain.clients.transport`.
+    `X-Timestamp`, a dot, and the body. `allow_private`: the receiver may be in a private network,
+    see `chain.clients.transport`.
     """
 
     def __init__(self, url: str, secret: str, *, allow_private: bool = False) -> None:
@@ -148,13 +143,7 @@ class AppriseChannel:
 class Notifier:
     """Sends queued notifications in a background thread.
 
-    Args:
-        database: holds the queue.
-        channels: the receivers.
-        first_pause: seconds before the second attempt; doubled for each further attempt.
-        public_url: where people see the service's pages; None if nowhere.
-        books: the address books of chains, by chain id.
-        clock: Unix seconds.
+    `first_pause` is seconds before the second attempt, doubled for each further one.
     """
 
     def __init__(

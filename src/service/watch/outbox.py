@@ -35,12 +35,7 @@ class _Queued(Generic[N]):
 class Outbox(Generic[N]):
     """Sends notices in a background thread, until each is delivered or given up.
 
-    Args:
-        name: of the thread.
-        channels: the receivers.
-        poll_seconds: between two looks at the queue.
-        first_pause: seconds before the second attempt; doubled for each further attempt.
-        clock: monotonic seconds.
+    `first_pause` is seconds before the second attempt, doubled for each further one.
     """
 
     def __init__(

@@ -56,16 +56,7 @@ _MAX_REORGANISATIONS = 5  # while one block is read
 
 
 class Watcher:
-    """Follows one chain. Run one watcher per chain and database.
-
-    Args:
-        database: stores the results.
-        node: the chain's node.
-        decider: decides on transactions.
-        settings: of the service.
-        chain_id: the chain.
-        channels: names of the receivers of alerts.
-    """
+    """Follows one chain. Run one watcher per chain and database."""
 
     def __init__(
         self,

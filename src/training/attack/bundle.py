@@ -62,17 +62,8 @@ def write_attack_bundle(
     """Write the model file at `path` and its manifest beside it; return the manifest.
 
     The same arguments give the same bytes. Golden rows are spread evenly over the distinct outputs.
-
-    Args:
-        path: where the model file goes.
-        classifier: fitted by `fit.fit_trees`.
-        calibration: of it and the forest.
-        inputs: names of the columns.
-        forest_sha256: of the isolation forest that it is calibrated with.
-        golden: rows that golden ones are taken from, shape (n, len(inputs)).
-        golden_forest_scores: the forest's scores of these, shape (n,).
-        model_version: creation time, Unix seconds.
-        training: what people should know of the training, JSON values only.
+    They are taken from `golden`, shape (n, len(inputs)), of which the forest gives these scores.
+    The version is Unix seconds; `training` has JSON values only.
     """
     outputs = outputs_of(classifier, golden)
     _, distinct = np.unique(outputs, return_index=True)

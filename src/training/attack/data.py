@@ -89,11 +89,8 @@ def with_beneficiaries(data: TransactionSet) -> TransactionSet:
 def looks_like_arbitrage(data: TransactionSet, features: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Which transactions move tokens as arbitrage does, shape (n,).
 
-    Their sender is absent, they have three or more transfers, and call no known router.
-
-    Args:
-        data: with `to_address` among its facts.
-        features: the table of its features, columns as FEATURE_NAMES.
+    Their sender is absent, they have three or more transfers, and call no known router. The facts
+    have `to_address`; the features are columns as FEATURE_NAMES.
     """
     is_absent = features[:, FEATURE_NAMES.index("origin_absent")] > 0
     found: NDArray[np.bool_] = (

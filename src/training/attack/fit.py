@@ -45,14 +45,8 @@ def fit_trees(
     """Fit the classifier; both classes weigh the same in all.
 
     Equal rows of a class become one that weighs as much as all of them: most traffic is the same
-    few shapes, and a leaf of three rows should hold three different ones.
-
-    Args:
-        rows: inputs, shape (n, number of inputs).
-        is_attack: shape (n,); some are, some are not.
-        weights: how much each row counts within its class, shape (n,).
-        parameters: the choices.
-        jobs: processes that fit trees; the result is the same.
+    few shapes, and a leaf of three rows should hold three different ones. `weights` say how much a
+    row counts within its class; `jobs` does not change the result.
     """
     balanced = np.where(
         is_attack,

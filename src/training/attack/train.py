@@ -38,15 +38,9 @@ def train_attack(
 ) -> AttackManifest:
     """Train and write the bundle into `out`.
 
-    Args:
-        data: its background is what the forest was trained on.
-        forest: the isolation forest in use.
-        out: where ATTACK_MODEL_FILE and its manifest go.
-        created_at: the model's version, Unix seconds.
-        parameters: the choices; None for the project's.
-        jobs: processes that fit trees; the bytes are the same.
-        same_data: require that the background is the forest's; without, forests of the same
-            hyperparameters stand in for it in the calibration, which has to be judged afterwards.
+    The background is what the forest was trained on, unless `same_data` is off: then forests of the
+    same hyperparameters stand in for it in the calibration, which has to be judged afterwards. The
+    version is Unix seconds; `jobs` does not change the bytes.
 
     Raises:
         OtherData: the forest was trained on other data.

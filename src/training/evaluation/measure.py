@@ -85,12 +85,8 @@ def evaluate(
 ) -> Evaluated:
     """Evaluate the model that these parameters give on a folder's data.
 
-    Args:
-        folder: background and exploits; further sets where they are there.
-        parameters: None for the project's.
-        unseen: where replays, further blocks and rewritten attacks lie; None for the folders that
-            lie beside this one.
-        repetitions: of each bootstrap.
+    `unseen` says where replays, further blocks and rewritten attacks lie; None for the folders that
+    lie beside this one.
 
     Raises:
         TableError: the folder has no background or no exploits.

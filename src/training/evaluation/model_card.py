@@ -30,13 +30,7 @@ _HISTORY = (
 
 
 def model_card(figures: Figures, manifest: Manifest, attack: AttackManifest | None) -> str:
-    """The card as Markdown.
-
-    Args:
-        figures: of the evaluation.
-        manifest: the isolation forest's.
-        attack: the attack model's, None without one.
-    """
+    """The card as Markdown."""
     forest = figures["detectors"]["isolation forest"]
     data = manifest.training["data"]
     chosen = manifest.training["hyperparameters"]

@@ -79,20 +79,11 @@ def retrain_fraud(
 ) -> Outcome:
     """Train a challenger, compare it, and promote it or not. If interrupted, the champion stays.
 
-    Args:
-        registry: has a champion of kind `fraud`.
-        stored: the labelled data sets of the store, see `DataSets.fetch`.
-        new: further ones, which are stored once they have been joined with the others.
-        feedback: analysts' verdicts; used if the model's inputs are features of transactions.
-        options: of the training.
-        tolerances: of the gate.
-        keep_classifier: train the champion's classifier only, instead of comparing all four.
-        simulate_new: a demonstration without new data. This share of the training rows counts as
-            new; a model of the other rows takes the champion's place, and nothing is stored.
-        created_at: the challenger's version, Unix seconds; None for now.
-        dry_run: compare only; nothing is stored.
-        repetitions: of the bootstrap.
-        signing_key: signs the challenger; None to leave it unsigned.
+    New data sets are stored once they have been joined with the others. Feedback is used if the
+    model's inputs are features of transactions. `keep_classifier`: train the champion's classifier
+    only, instead of comparing all four. `simulate_new`: a demonstration without new data, in which
+    this share of the training rows counts as new; a model of the other rows takes the champion's
+    place, and nothing is stored.
 
     Raises:
         RegistryError, StoreError: there is no champion, or it is incomplete, or was replaced

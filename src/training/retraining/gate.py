@@ -250,12 +250,8 @@ def _second_opinion(
 def no_worse(name: str, old: float, new: float, differences: Floats, drop: float) -> Check:
     """Whether a figure is no worse: its paired differences reach 0, and it drops by little.
 
-    Args:
-        name: of the check.
-        old: the champion's figure; higher is better.
-        new: the challenger's.
-        differences: new less old, of each repetition of the bootstrap.
-        drop: largest loss, whatever the interval.
+    Higher is better. `differences` are new less old, of each repetition of the bootstrap; `drop` is
+    the largest loss, whatever the interval.
     """
     low, high = interval(differences)
     passed = high >= 0 and old - new <= drop

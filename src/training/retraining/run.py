@@ -88,19 +88,8 @@ def retrain(
 ) -> Outcome:
     """Train a challenger, compare it, and promote it or not. If interrupted, the champion stays.
 
-    Args:
-        registry: has a champion.
-        folders: the data sets of the store.
-        new: further data sets, which are stored once they have been joined with the others.
-        feedback: analysts' verdicts.
-        parameters: of the challenger; None for the project's.
-        tolerances: of the gate.
-        attack_only: train the attack model alone, for the champion's forest.
-        created_at: the challenger's version, Unix seconds; None for now.
-        dry_run: compare only; nothing is stored.
-        jobs: number of processes.
-        repetitions: of each bootstrap.
-        signing_key: signs the challenger; None to leave it unsigned.
+    New data sets are stored once they have been joined with the others. `attack_only`: train the
+    attack model alone, for the champion's forest. The version is Unix seconds, now by default.
 
     Raises:
         RegistryError, StoreError: there is no champion, or it is incomplete, or was replaced

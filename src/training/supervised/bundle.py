@@ -32,19 +32,9 @@ def write_fraud_bundle(
 ) -> FraudManifest:
     """Write the model file at `path` and its manifest next to it; return the manifest.
 
-    The output is deterministic. Golden rows are spread evenly over the distinct
-    probabilities of the training rows.
-
-    Args:
-        path: of the model file.
-        name: of the classifier, one of `detection.supervised.pipeline.CLASSIFIERS`.
-        pipeline: fitted imputer, scaler and classifier.
-        inputs: names of the columns.
-        label: the label column.
-        threshold: probabilities at or above it are fraud.
-        training_rows: the source of golden rows, with missing values filled in.
-        model_version: creation time, Unix seconds.
-        training: description of the training, JSON values only.
+    The output is deterministic. Golden rows are spread evenly over the distinct probabilities of
+    the training rows. They are taken from `training_rows`, with missing values filled in. The
+    version is Unix seconds; `training` has JSON values only.
     """
     filled = pipeline.named_steps["imputer"].transform(training_rows)
     probabilities = pipeline.predict_proba(filled)[:, 1]

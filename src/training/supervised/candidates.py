@@ -110,10 +110,7 @@ class Candidate:
 def candidates(seed: int, *, trees: int = 200, svm_rows: int = 10_000) -> list[Candidate]:
     """The four classifiers, most often the best first.
 
-    Args:
-        seed: of all random draws.
-        trees: in the random forest.
-        svm_rows: maximum rows of the SVM.
+    The SVM takes `svm_rows` rows at most.
     """
     return [
         Candidate(

@@ -96,13 +96,8 @@ def train(
 ) -> FraudManifest:
     """Train on a table and write model, manifest, report and plots into `out`.
 
-    Args:
-        table: see `load_labelled`.
-        out: a folder, created if missing.
-        source: `file`, `label` and `group`, as the report names them.
-        created_at: the model's version, Unix seconds.
-        options: None for the defaults.
-        cuts: of an earlier split that is to be repeated, see `Split`.
+    `source` is what the report names: `file`, `label` and `group`. `cuts` are those of an earlier
+    split that is to be repeated, see `Split`.
 
     Raises:
         ValueError: the data is unusable; the message says why.

@@ -86,9 +86,7 @@ class Split:
 def hold_out(table: LabelledTable, cuts: tuple[float, float] | None = None) -> Split:
     """Split a quarter of each class off, groups whole, by the digests of rows or groups.
 
-    Args:
-        table: the rows.
-        cuts: of an earlier split, which is repeated and goes on to new rows; None for a quarter.
+    `cuts` are those of an earlier split, which is repeated and goes on to new rows.
 
     Raises:
         ValueError: a class has too few rows or groups to be on both sides.

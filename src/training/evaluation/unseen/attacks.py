@@ -42,11 +42,6 @@ def load_attack_sets(folder: Path, replays: Path | None, folds: int) -> tuple[At
 
     Attacks with the same transfer graph or of the same protocol are held out together.
 
-    Args:
-        folder: the data set with the older exploits.
-        replays: a folder of exploit replays.
-        folds: how many.
-
     Raises:
         TableError: a file cannot be read.
     """

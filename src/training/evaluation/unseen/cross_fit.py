@@ -92,12 +92,7 @@ def joint_cross_fit(
 ) -> JointCrossFit:
     """Fit each fold's trees and score the background.
 
-    Args:
-        background: what `forests` was cross-fitted on, with `to_address`.
-        forests: of the same folds.
-        attacks: every set, both variants of the sender.
-        parameters: of the trees.
-        jobs: processes that fit trees.
+    The background is what `forests` was cross-fitted on, with `to_address`.
     """
     numbers = np.concatenate([one.clusters for one in attacks])
     folds = np.concatenate([one.folds for one in attacks])

@@ -48,14 +48,6 @@ def evaluate_unseen(
 ) -> dict[str, Any]:
     """Fit the attack trees of each fold and measure both models.
 
-    Args:
-        folder: the data set.
-        background: its background.
-        forests: cross-fitted on it.
-        data: what else there is.
-        parameters: of the trees; None for the project's.
-        repetitions: of each bootstrap.
-
     Raises:
         TableError: a file cannot be read.
     """

@@ -87,12 +87,7 @@ def robustness(
 ) -> list[Figures]:
     """Recall for each evasion, every cluster of attacks as one.
 
-    Args:
-        folder: of rewritten attacks.
-        crossed: the models.
-        attacks: what was rewritten: their folds and clusters.
-        unknown_tokens: tokens without a reputation.
-        rate: share of the background flagged.
+    `attacks` are those that were rewritten; `rate` is the share of the background flagged.
 
     Raises:
         TableError: a file cannot be read.
