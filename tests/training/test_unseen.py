@@ -21,7 +21,7 @@ from src.training.evaluation.unseen.cross_fit import (
     TREES,
     joint_cross_fit,
 )
-from src.training.evaluation.unseen.evaluate import UnseenData, evaluate_unseen
+from src.training.evaluation.unseen.measure import UnseenData, evaluate_unseen
 from src.training.evaluation.unseen.report import unseen_sections
 from src.training.evaluation.unseen.robustness import (
     AS_SENT,

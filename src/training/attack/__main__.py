@@ -22,7 +22,7 @@ exit codes: 0 trained, 1 the data or the forest cannot be used, 2 wrong usage.
 """
 
 
-@cli.options("train:attack", _DESCRIPTION, _EPILOG, run="src.training.attack.run")
+@cli.options("train:attack", _DESCRIPTION, _EPILOG, run="src.training.attack.train")
 def main(parser: cli.Parser) -> None:
     """Declare the command's options."""
     add = parser.add_argument

@@ -1,6 +1,9 @@
 """Train the attack model for an isolation forest: cross-fit both, calibrate, fit on everything."""
 
+import argparse
 import logging
+import sys
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -8,13 +11,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from src import cli
 from src.datasets.training_set import DataIdentity, as_json
 from src.detection.attack.manifest import AttackManifest
-from src.detection.bundle_files import ATTACK_MODEL_FILE
+from src.detection.bundle_files import ATTACK_MODEL_FILE, manifest_path
 from src.detection.features.definitions import FEATURE_NAMES, TokenProfile, feature_table
-from src.detection.forest.model import Model
+from src.detection.forest.model import Model, load_model
+from src.registry.sign import configured_key, write_signature
+from src.settings import model_public_key
 from src.training.attack.bundle import Calibration, write_attack_bundle
-from src.training.attack.data import LabelledTransactions, looks_like_arbitrage
+from src.training.attack.data import LabelledTransactions, load_labelled, looks_like_arbitrage
 from src.training.attack.fit import AttackParameters, fit_trees, outputs_of
 from src.training.fit import cross_fit, select_rows
 from src.training.hyperparameters import Hyperparameters
@@ -127,3 +133,27 @@ def _training(
         "parameters": asdict(parameters),
         "calibration": "cross-fitted by whole blocks, natural mix of transactions",
     }
+
+
+def run(options: argparse.Namespace) -> int:
+    """Carry the command out with its parsed arguments; returns its exit code."""
+    started = time.monotonic()
+    key = configured_key()
+    forest = load_model(options.model, FEATURE_NAMES, public_key=model_public_key())
+    cli.log_to_stderr()
+    data = load_labelled(options.data, options.replays)
+    manifest = train_attack(
+        data, forest, options.out, created_at=options.created_at, jobs=options.jobs
+    )
+    path = options.out / ATTACK_MODEL_FILE
+    if key:
+        write_signature(manifest_path(path), key)
+    training = manifest.training
+    sys.stdout.write(
+        f"{path}: attack model {manifest.model_version} for the isolation forest "
+        f"{manifest.forest_sha256[:12]}, {training['attacks']:,} attacks of "
+        f"{training['attack_graphs']:,} transfer graphs against "
+        f"{training['background_transactions']:,} background transactions, "
+        f"{time.monotonic() - started:.0f} s.\n"
+    )
+    return 0

@@ -42,7 +42,7 @@ from src.training.evaluation.statistics import (
     interval,
     recall_at,
 )
-from src.training.evaluation.unseen.evaluate import UnseenData, evaluate_unseen
+from src.training.evaluation.unseen.measure import UnseenData, evaluate_unseen
 from src.training.fit import CrossFit, cross_fit
 from src.training.hyperparameters import Hyperparameters
 

@@ -18,7 +18,7 @@ from src.training.evaluation.figures import draw_all
 from src.training.evaluation.measure import FOREST, Evaluated, evaluate
 from src.training.evaluation.model_card import model_card
 from src.training.evaluation.report import to_html, to_markdown
-from src.training.evaluation.unseen.evaluate import UnseenData
+from src.training.evaluation.unseen.measure import UnseenData
 
 TITLE = "Evaluation of the anomaly model"
 
