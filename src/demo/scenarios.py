@@ -87,30 +87,6 @@ def _swap(world: World, sender: str, amount: float, *symbols: str) -> dict[str, 
     return world.chain.send(sender, to=world.router, data=data)
 
 
-def _ether(world: World) -> dict[str, Any]:
-    return world.chain.send(world.people.bob, to=world.people.alice, value=10**17)
-
-
-def _usdc(world: World) -> dict[str, Any]:
-    return _pay(world, world.people.alice, USDC, world.people.bob, 250)
-
-
-def _usdt(world: World) -> dict[str, Any]:
-    return _pay(world, world.people.bob, USDT, world.people.carol, 1_180.5)
-
-
-def _link(world: World) -> dict[str, Any]:
-    return _pay(world, world.people.carol, LINK, world.people.alice, 42)
-
-
-def _one_hop(world: World) -> dict[str, Any]:
-    return _swap(world, world.people.alice, 1_500, USDC, WETH)
-
-
-def _two_hops(world: World) -> dict[str, Any]:
-    return _swap(world, world.people.carol, 2_000, DAI, WETH, WBTC)
-
-
 def _liquidity(world: World) -> dict[str, Any]:
     provider = world.people.provider
     usdc, weth = world.tokens[USDC], world.tokens[WETH]
@@ -188,17 +164,23 @@ def attack_data(world: World, contract: str) -> str:
 
 
 SCENARIOS: Final = (
-    Scenario("ether", "0.1 ETH between friends", NO_FINDING, _ether),
-    Scenario("usdc", "Payment of 250 USDC", "NORMAL", _usdc),
-    Scenario("usdt", "Payment of 1,180.50 USDT", "NORMAL", _usdt),
-    Scenario("link", "Transfer of 42 LINK", "NORMAL", _link),
-    Scenario("swap", "Swap: USDC to WETH", "NORMAL", _one_hop),
-    Scenario("route", "Swap: DAI to WETH to WBTC", None, _two_hops),
+    Scenario("ether", "0.1 ETH between friends", NO_FINDING,
+             lambda w: w.chain.send(w.people.bob, to=w.people.alice, value=10**17)),
+    Scenario("usdc", "Payment of 250 USDC", "NORMAL",
+             lambda w: _pay(w, w.people.alice, USDC, w.people.bob, 250)),
+    Scenario("usdt", "Payment of 1,180.50 USDT", "NORMAL",
+             lambda w: _pay(w, w.people.bob, USDT, w.people.carol, 1_180.5)),
+    Scenario("link", "Transfer of 42 LINK", "NORMAL",
+             lambda w: _pay(w, w.people.carol, LINK, w.people.alice, 42)),
+    Scenario("swap", "Swap: USDC to WETH", "NORMAL",
+             lambda w: _swap(w, w.people.alice, 1_500, USDC, WETH)),
+    Scenario("route", "Swap: DAI to WETH to WBTC", None,
+             lambda w: _swap(w, w.people.carol, 2_000, DAI, WETH, WBTC)),
     Scenario("liquidity", "Adding liquidity to a market", None, _liquidity),
     Scenario("collateral", "Depositing collateral", None, _collateral),
     Scenario("payroll", "Wages for 20 people at once", None, _payroll),
     Scenario("counterfeit", "Counterfeit USDC as spam", None, _counterfeit),
     Scenario("marker", "Token with a hostile name", None, _marker),
     Scenario("theft", "Flash loan empties a lending pool", "ANOMALOUS", _theft),
-)
+)  # fmt: skip
 """All scenarios of the demo, in order."""
