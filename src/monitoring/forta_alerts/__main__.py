@@ -52,8 +52,6 @@ def main(parser: cli.Parser) -> None:
     add("--date", type=_day, default=yesterday, metavar="D",
         help="the UTC day, YYYY-MM-DD (yesterday)")  # fmt: skip
     add("--chain", type=cli.chain, default=1, metavar="CHAIN", help="id or name (1)")
-    add("--expected-rate", type=cli.share, metavar="R",
-        help="anomaly rate to compare with, 0 to 1 (that of the model's training)")  # fmt: skip
     add("--url", type=cli.http_url, metavar="URL",
         default=os.environ.get(URL_VARIABLE) or DEFAULT_URL,
         help=f"the API (${URL_VARIABLE}, else {DEFAULT_URL})")  # fmt: skip

@@ -20,17 +20,9 @@ from src.settings import load_settings, model_public_key
 
 def run(options: argparse.Namespace) -> int:
     """Carry the command out with its parsed arguments; returns its exit code."""
-    rate = options.expected_rate
-    if rate is None:
-        rate = expected_rate(load_settings().model_path)
-    table = fetch_day(
-        options.bot,
-        options.date,
-        key=os.environ.get("FORTA_API_KEY") or None,
-        url=options.url,
-        chain_id=options.chain,
-    )
-    statistics = daily_statistics(table, rate)
+    key = os.environ.get("FORTA_API_KEY") or None
+    table = fetch_day(options.bot, options.date, key=key, url=options.url, chain_id=options.chain)
+    statistics = daily_statistics(table, expected_rate(load_settings().model_path))
     if options.html:
         title = f"Alerts of {options.date} by {options.bot[:10]}"
         page = to_page(table, statistics, title, chain_id=options.chain)

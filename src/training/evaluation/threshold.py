@@ -53,15 +53,33 @@ def threshold_for(figures: dict[str, Any], rate: float) -> dict[str, Any]:
     return next(point for point in points if point["background"] <= rate)
 
 
-@cli.command("threshold")
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command; returns its exit code."""
-    options = _parse(arguments)
+@cli.options("threshold", _DESCRIPTION, _EPILOG, run="src.training.evaluation.threshold")
+def main(parser: cli.Parser) -> None:
+    """Declare the command's options."""
+    budget = parser.add_mutually_exclusive_group(required=True)
+    budget.add_argument(
+        "--alerts-per-day", type=cli.positive_number, metavar="N", help="false alerts a day"
+    )
+    budget.add_argument(
+        "--rate", type=cli.number(0, 1, above=True), metavar="R", help="share flagged, e.g. 0.004"
+    )
+    add = parser.add_argument
+    add(
+        "--model",
+        type=cli.model,
+        metavar="FILE",
+        help="another model ($MODEL_PATH, else the project's)",
+    )
+    add("--json", action="store_true", help="print JSON")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Carry the command out with its parsed arguments; returns its exit code."""
     settings = load_settings()
     model_path = options.model or settings.model_path
     manifest = read_manifest(model_path, settings.model_public_key)
     figures = _evaluation_of(bundle_file(model_path.parent, EVALUATION_FILE), manifest.sha256)
-    a_day = options.transactions_per_day or figures["data"]["transactions_with_transfers_a_day"]
+    a_day = figures["data"]["transactions_with_transfers_a_day"]
     rate = options.rate if options.rate is not None else options.alerts_per_day / a_day
     point = threshold_for(figures, rate)
     if options.json:
@@ -94,32 +112,6 @@ def _evaluation_of(path: Path, sha256: str) -> dict[str, Any]:
             f"{path} is of another model: evaluate this one with `npm run evaluate -- --model-card`"
         )
     return figures
-
-
-def _parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = cli.parser("threshold", _DESCRIPTION, _EPILOG)
-    budget = parser.add_mutually_exclusive_group(required=True)
-    budget.add_argument(
-        "--alerts-per-day", type=cli.positive_number, metavar="N", help="false alerts a day"
-    )
-    budget.add_argument(
-        "--rate", type=cli.number(0, 1, above=True), metavar="R", help="share flagged, e.g. 0.004"
-    )
-    add = parser.add_argument
-    add(
-        "--transactions-per-day",
-        type=cli.positive_number,
-        metavar="N",
-        help="transactions with token transfers a day (default: as in the blocks evaluated)",
-    )
-    add(
-        "--model",
-        type=cli.model,
-        metavar="FILE",
-        help="another model ($MODEL_PATH, else the project's)",
-    )
-    add("--json", action="store_true", help="print JSON")
-    return parser.parse_args(arguments)
 
 
 if __name__ == "__main__":

@@ -70,14 +70,7 @@ def main(parser: cli.Parser) -> None:
         type=cli.natural,
         default=0,
         metavar="N",
-        help="collect N recent blocks ($JSON_RPC_URL)",
-    )
-    add(
-        "--days",
-        type=cli.positive_number,
-        default=7.0,
-        metavar="D",
-        help="... of the last D days (7)",
+        help="collect N blocks of the last week ($JSON_RPC_URL)",
     )
     add("--feedback", action="append", default=[], metavar="SOURCE",
         help="verdicts: the service's database, or CSV or JSON with tx_hash, is_true_positive; "
@@ -92,7 +85,6 @@ def main(parser: cli.Parser) -> None:
         metavar="DIR",
         help="write the report as HTML, Markdown and JSON",
     )
-    add("--cache", type=cli.output_folder, metavar="DIR", help="cache downloaded data sets here")
     add("--created-at", type=cli.natural, metavar="SECONDS", help="the challenger's version (now)")
     add("--jobs", type=cli.positive, default=1, metavar="N", help="processes that fit trees (1)")
     add("--dry-run", action="store_true", help="compare only; store and promote nothing")

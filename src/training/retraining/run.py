@@ -49,7 +49,7 @@ REFUSED = 3
 
 _FINAL_BLOCKS = 64  # newer ones can still be replaced
 
-_BLOCKS_A_DAY = 7_200
+_BLOCKS_A_WEEK = 7 * 7_200
 
 logger = logging.getLogger(__name__)
 
@@ -169,8 +169,8 @@ def _train_attack_model(
     train_attack(labelled, forest, out, created_at=created_at, jobs=jobs, same_data=same_data)
 
 
-def collect_recent(blocks: int, days: float, folder: Path) -> None:
-    """Collect blocks spread evenly over the last days into a folder.
+def collect_recent(blocks: int, folder: Path) -> None:
+    """Collect blocks spread evenly over the last week into a folder.
 
     Raises:
         SourceError, UnverifiedBlock, ValueError: the node cannot supply them.
@@ -184,7 +184,7 @@ def collect_recent(blocks: int, days: float, folder: Path) -> None:
         if head is None:
             raise ValueError("the node does not return its newest block")
         last = max(0, head - _FINAL_BLOCKS)
-        first = max(0, last - int(days * _BLOCKS_A_DAY))
+        first = max(0, last - _BLOCKS_A_WEEK)
         numbers = sorted(set(np.linspace(first, last, blocks).astype(int).tolist()))
         collect(client, [WantedBlock(number) for number in numbers], folder)
 
@@ -198,12 +198,12 @@ def _run(options: argparse.Namespace) -> Outcome:
     with TemporaryDirectory(prefix="retrain-data-") as work:
         store = open_store(options.store)
         if options.collect:
-            logger.info("collecting %d blocks of the last %g days", options.collect, options.days)
-            collect_recent(options.collect, options.days, Path(work) / "collected")
+            logger.info("collecting %d blocks of the last week", options.collect)
+            collect_recent(options.collect, Path(work) / "collected")
             new.append(checked(Path(work) / "collected"))
         registry = Registry(store, KINDS[options.kind], public_key=model_public_key())
         kind: DataKind = "labelled" if options.kind == "fraud" else "transactions"
-        stored = DataSets(store).fetch(kind, options.cache or Path(work) / "data")
+        stored = DataSets(store).fetch(kind, Path(work) / "data")
         if options.kind == "fraud":
             return retrain_fraud(
                 registry,
