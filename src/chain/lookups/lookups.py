@@ -237,28 +237,6 @@ class Lookups:
                     self.on_wait(time.perf_counter() - begun)
         return found | price_search.answers(inquiries)
 
-    def prefetch(
-        self, tokens: Collection[str], account: str | None, block_number: int | None = None
-    ) -> None:
-        """Request all unknown facts of one transaction in parallel. Never raises on a failure.
-
-        Returns when all are known or the transaction's deadline has passed; later answers are
-        still cached. Within `transaction`, facts that failed here fail immediately afterwards.
-        """
-        addresses = {normalise_address(token) for token in tokens}
-        unknown = [token for token in addresses if token and not self._known_token(token)]
-        account = normalise_address(account)
-        if account is not None and self._cache.first_transaction(account) is not None:
-            account = None
-        if not unknown and account is None:
-            return
-        with self._within_transaction() as scope:
-            read = scope.token_failures.keys() | scope.tokens.keys()
-            unknown = [token for token in unknown if token not in read]
-            if account in scope.first_failures:
-                account = None
-            self._read_tokens(scope, unknown, account, block_number)
-
     def tokens_changed(self, addresses: Collection[str]) -> None:
         """Read the metadata of these contracts again before it is used next."""
         self._cache.expire_tokens(addresses)

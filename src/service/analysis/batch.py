@@ -281,7 +281,7 @@ class Analyst:
                 checkpoint()
                 chunk = unknown[start : start + _TOKENS_AT_ONCE]
                 with self._lookups.transaction():
-                    self._lookups.prefetch(chunk, None)
+                    self._lookups.gather(chunk, None)
                     for address in chunk:
                         try:
                             info = self._lookups.token_info(address)

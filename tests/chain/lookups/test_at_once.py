@@ -12,7 +12,6 @@ from src.chain.errors import (
 )
 from src.chain.lookups.lookups import TokenInfo
 from tests.chain.lookups.world import (
-    BLOCK,
     INFO,
     KEY,
     SENDER,
@@ -39,7 +38,7 @@ def test_tokens_take_one_request_and_wait_for_nobody(world: World) -> None:
     world.node.before = lambda method: meeting()
     lookups = world.lookups(etherscan_url=world.serve(explorer))
     with lookups.transaction():
-        lookups.prefetch(TOKENS, SENDER, BLOCK)
+        lookups.gather(TOKENS, SENDER)
         assert [lookups.token_info(token) for token in TOKENS] == [INFO] * 5
         assert lookups.first_transaction(SENDER).source == "etherscan"
     assert world.node.calls == ["eth_call"]
@@ -58,7 +57,7 @@ def test_ethplorer_is_asked_about_all_tokens_at_the_same_time(world: World) -> N
     lookups = world.lookups(
         json_rpc_url=None, etherscan_url=url, ethplorer_url=url, ethplorer_api_key=KEY
     )
-    lookups.prefetch(TOKENS, SENDER)
+    lookups.gather(TOKENS, SENDER)
     assert [lookups.token_info(token) for token in TOKENS] == [INFO] * 5
 
 
@@ -67,7 +66,7 @@ def test_tokens_that_ethplorer_does_not_know_take_one_call_of_the_node(world: Wo
         ethplorer_url=world.serve_text('{"name": "", "symbol": "", "decimals": "0"}'),
         ethplorer_api_key=KEY,
     )
-    lookups.prefetch(TOKENS, None)
+    lookups.gather(TOKENS, None)
     assert [lookups.token_info(token) for token in TOKENS] == [INFO] * 5
     assert world.node.calls == ["eth_call"]
 
@@ -115,7 +114,7 @@ def test_search_of_a_distant_node_goes_on_in_the_background(world: World) -> Non
     world.node.before = lambda method: (method == searching and release.wait(PATIENCE)) and None
     lookups = world.lookups(patience_share=1e-6)
     with lookups.transaction() as deadline:
-        lookups.prefetch(TOKENS, SENDER, BLOCK)
+        lookups.gather(TOKENS, SENDER)
         assert not deadline.passed
         assert lookups.token_info(TOKENS[0]) == INFO
         with pytest.raises(DeadlineExceeded):
@@ -130,17 +129,17 @@ def test_warm_transaction_asks_nothing(world: World) -> None:
     lookups = world.lookups()
     for _ in range(2):
         with lookups.transaction():
-            lookups.prefetch([*TOKENS, USDC], SENDER, BLOCK)
+            lookups.gather([*TOKENS, USDC], SENDER)
         asked = len(world.node.calls)
     with lookups.transaction():
-        lookups.prefetch([*TOKENS, USDC], SENDER, BLOCK)
+        lookups.gather([*TOKENS, USDC], SENDER)
         assert lookups.token_info(TOKENS[4]) == INFO
     assert len(world.node.calls) == asked
 
 
 def test_facts_survive_a_restart(world: World, tmp_path: Path) -> None:
     lookups = world.lookups(cache_dir=tmp_path)
-    lookups.prefetch(TOKENS, SENDER, BLOCK)
+    lookups.gather(TOKENS, SENDER)
     lookups.increment("alerts")
     lookups.close()
     again = world.lookups(cache_dir=tmp_path, json_rpc_url=None)
@@ -153,7 +152,7 @@ def test_nothing_grows_with_hostile_addresses(world: World) -> None:
     lookups = world.lookups(deadline_seconds=0.0, json_rpc_url="http://127.0.0.1:9")
     for number in range(3000):
         with lookups.transaction():
-            lookups.prefetch([f"0x{number:040x}"], f"0x{number:040x}", BLOCK)
+            lookups.gather([f"0x{number:040x}"], f"0x{number:040x}")
     assert all(len(source._in_flight) <= 256 for source in lookups._sources._sources)
     assert all(source._threads._work_queue.qsize() <= 256 for source in lookups._sources._sources)
     assert len(lookups._cache._tokens) == 0

@@ -78,7 +78,7 @@ def test_broken_explorer_gives_way_to_the_node_within_the_deadline(
         patience_share=0.3 / FOR_EVER,
     )
     with lookups.transaction():
-        lookups.prefetch(TOKENS, SENDER, BLOCK)
+        lookups.gather(TOKENS, SENDER)
         assert [lookups.token_info(token) for token in TOKENS] == [INFO] * 5
         assert lookups.first_transaction(SENDER, BLOCK).source == "node"
 
@@ -96,7 +96,7 @@ def test_deadline_ends_all_waiting_of_a_transaction(
         deadline_seconds=0.2,
     )
     with lookups.transaction() as deadline:
-        lookups.prefetch(TOKENS, SENDER, BLOCK)
+        lookups.gather(TOKENS, SENDER)
         assert deadline.passed
         with pytest.raises(DeadlineExceeded):
             lookups.token_info(TOKENS[0])
@@ -118,7 +118,7 @@ def test_exhausted_rate_limit_of_an_explorer_gives_way_without_waiting(world: Wo
 def test_exhausted_rate_limit_of_the_node_does_not_hold_up_a_transaction(world: World) -> None:
     clock = FakeClock()  # the second never ends
     lookups = world.lookups(node_requests_per_second=1, deadline_seconds=0.1, clock=clock)
-    lookups.prefetch(TOKENS[:1], None)
+    lookups.gather(TOKENS[:1], None)
     wait_until(lambda: lookups._known_token(TOKENS[0]))
     with pytest.raises(DeadlineExceeded):
         lookups.token_info(TOKENS[1])
@@ -183,7 +183,7 @@ def test_what_failed_in_a_transaction_is_asked_once_in_it_and_again_in_the_next(
     lookups = world.lookups(json_rpc_url=world.serve(malformed))
     for calls in (2, 4):  # with the others and alone
         with lookups.transaction():
-            lookups.prefetch([bad], None)
+            lookups.gather([bad], None)
             for _ in range(3):
                 with pytest.raises(MalformedAnswer):
                     lookups.token_info(bad)
@@ -196,7 +196,7 @@ def test_a_contract_that_states_nothing_is_asked_once_in_a_transaction_and_again
     lookups = world.lookups()
     for calls in (1, 2):
         with lookups.transaction():
-            lookups.prefetch([SENDER], None)
+            lookups.gather([SENDER], None)
             for _ in range(3):
                 assert lookups.token_info(SENDER) == TokenInfo("", "", None)
         assert world.node.calls == ["eth_call"] * calls
@@ -206,7 +206,7 @@ def test_metadata_of_hostile_tokens_is_harmless(world: World) -> None:
     world.node.tokens[TOKENS[0]] = usual_token("-!*forta_finding*!-:" + "A" * 100_000, "US\nDC\x00")
     world.node.tokens[TOKENS[1]] = usual_token(decimals=10**9)
     lookups = world.lookups()
-    lookups.prefetch(TOKENS, None)
+    lookups.gather(TOKENS, None)
     assert lookups.token_info(TOKENS[0]) == TokenInfo("A" * 64, "US DC", 18)
     assert lookups.token_info(TOKENS[2]) == INFO
     assert lookups.token_info(TOKENS[1]) == TokenInfo("Some Token", "SOME", None)

@@ -74,7 +74,7 @@ def test_nothing_configured_is_a_typed_failure() -> None:
         lookups.token_info(TOKENS[0])
     with pytest.raises(NotConfigured):
         lookups.first_transaction(SENDER)
-    lookups.prefetch(TOKENS, SENDER)
+    lookups.gather(TOKENS, SENDER)
     lookups.close()
 
 
@@ -85,7 +85,7 @@ def test_what_is_not_an_address_is_never_asked_about(world: World, address: str)
         lookups.token_info(address)
     with pytest.raises(RequestRefused):
         lookups.first_transaction(address)
-    lookups.prefetch([address], address)
+    lookups.gather([address], address)
     assert not world.node.calls
 
 
