@@ -163,6 +163,11 @@ class Parser(argparse.ArgumentParser):
         """Refuse options of which a rule does not hold, with this message."""
         self._rules.append((message, rule))
 
+    def common(self, *names: str, **changes: Any) -> None:
+        """Add options that several commands have, with changes to what they say otherwise."""
+        for name in names:
+            self.add_argument(name, **(_common_options()[name] | changes))
+
     def parse(self, arguments: list[str] | None) -> argparse.Namespace:
         """The options of a command line; None for the process's own."""
         given = self.parse_args(arguments)
@@ -215,17 +220,6 @@ def log_to_stderr() -> None:
         stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S"
     )
     logging.getLogger("src").setLevel(logging.INFO)
-
-
-def add_created_at(parser: argparse.ArgumentParser) -> None:
-    """Add `--created-at`, the version of a model: SOURCE_DATE_EPOCH by default, else now."""
-    parser.add_argument(
-        "--created-at",
-        type=natural,
-        metavar="SECONDS",
-        default=os.environ.get("SOURCE_DATE_EPOCH") or str(int(time.time())),
-        help="the model's version, Unix seconds ($SOURCE_DATE_EPOCH, else now)",
-    )
 
 
 positive = whole(1)
@@ -293,6 +287,39 @@ def output_folder(text: str) -> Path:
     except OSError as error:
         raise argparse.ArgumentTypeError(f"{described(error)}; choose another folder") from None
     return folder
+
+
+def _common_options() -> dict[str, dict[str, Any]]:
+    """What `add_argument` is given for the options that several commands have."""
+    return {
+        "--out": {"type": output_folder, "metavar": "DIR"},
+        "--model": {
+            "type": model,
+            "metavar": "FILE",
+            "help": "a model ($MODEL_PATH, else the project's)",
+        },
+        "--threshold": {
+            "type": share,
+            "metavar": "S",
+            "help": "score from which a transaction is an anomaly ($ANOMALY_THRESHOLD, else the "
+            "model's)",
+        },
+        "--from-block": {"type": natural, "metavar": "A", "help": "first block, included"},
+        "--to-block": {"type": natural, "metavar": "B", "help": "last block, included"},
+        "--patience": {
+            "type": positive_number,
+            "metavar": "S",
+            "default": 120.0,
+            "help": "seconds to retry a failing node (%(default)g)",
+        },
+        "--jobs": {"type": positive, "metavar": "N", "default": 1, "help": "processes (1)"},
+        "--created-at": {
+            "type": natural,
+            "metavar": "SECONDS",
+            "default": os.environ.get("SOURCE_DATE_EPOCH") or str(int(time.time())),
+            "help": "the model's version, Unix seconds ($SOURCE_DATE_EPOCH, else now)",
+        },
+    }
 
 
 def http_url(text: str) -> str:

@@ -4,7 +4,6 @@ import os
 import sys
 
 from src import cli
-from src.chain.recording.fetch import DEFAULT_PATIENCE
 from src.history.__main__ import add_import_options
 from src.history.record import URL_VARIABLE
 
@@ -44,16 +43,9 @@ def main(parser: cli.Parser) -> None:
     add(
         "--out", type=cli.output_folder, required=True, metavar="OUT", help="the folder of this run"
     )
-    add("--from-block", type=cli.natural, metavar="A", help="first block, included")
-    add("--to-block", type=cli.natural, metavar="B", help="last block, included")
+    parser.common("--from-block", "--to-block")
     add("--url", metavar="URL", help=f"the node ({URL_VARIABLE})")
-    add(
-        "--patience",
-        type=cli.positive_number,
-        default=DEFAULT_PATIENCE,
-        metavar="S",
-        help=f"seconds to retry a failing node ({DEFAULT_PATIENCE:g})",
-    )
+    parser.common("--patience")
     asked = parser.add_argument_group("what if")
     add = asked.add_argument
     add(

@@ -55,18 +55,7 @@ def main(parser: cli.Parser) -> None:
     add("--out", type=_output, required=True, metavar="F", help="output file")
     add("--token-facts", type=cli.path, metavar="FILE", help="which tokens are known, see below")
     add("--explain", action="store_true", help="add the ten features with the largest weights")
-    add(
-        "--model",
-        type=cli.model,
-        metavar="FILE",
-        help="another model ($MODEL_PATH, else the project's)",
-    )
-    add(
-        "--threshold",
-        type=cli.share,
-        metavar="S",
-        help="score from which a transaction is an anomaly ($ANOMALY_THRESHOLD, else the model's)",
-    )
+    parser.common("--model", "--threshold")
 
 
 if __name__ == "__main__":

@@ -39,8 +39,7 @@ def main(parser: cli.Parser) -> None:
     add = parser.add_argument
     add("--data", required=True, metavar="SOURCE", help="what to import; see below")
     add("--out", type=cli.output_folder, required=True, metavar="STORE", help="the store's folder")
-    add("--from-block", type=cli.natural, metavar="A", help="first block, included")
-    add("--to-block", type=cli.natural, metavar="B", help="last block, included")
+    parser.common("--from-block", "--to-block")
     add_import_options(parser)
     add(
         "--workers",

@@ -33,15 +33,8 @@ def main(parser: cli.Parser) -> None:
     """Declare the command's options."""
     add = parser.add_argument
     add("--blocks", type=cli.path, metavar="FILE", help="CSV with block_number (and block_hash)")
-    add("--from-block", type=cli.natural, metavar="A", help="first block, included")
-    add("--to-block", type=cli.natural, metavar="B", help="last block, included")
-    add(
-        "--out",
-        type=cli.output_folder,
-        default=str(COLLECTED),
-        metavar="DIR",
-        help="output folder (data/training, the default of training)",
-    )
+    parser.common("--from-block", "--to-block", "--patience")
+    parser.common("--out", default=str(COLLECTED), help="(data/training, the default of training)")
     add("--url", default=os.environ.get("JSON_RPC_URL"), help="the node (default: $JSON_RPC_URL)")
     add(
         "--workers",
@@ -49,13 +42,6 @@ def main(parser: cli.Parser) -> None:
         default=4,
         metavar="N",
         help="blocks fetched in parallel (4)",
-    )
-    add(
-        "--patience",
-        type=cli.positive_number,
-        default=120.0,
-        metavar="S",
-        help="seconds to retry a failing node (120)",
     )
     parser.require(
         "pass either --blocks FILE, or --from-block A and --to-block B",

@@ -30,13 +30,7 @@ def main(parser: cli.Parser) -> None:
     add("--champion", type=cli.model, metavar="FILE", required=True, help="the model in use")
     add("--challenger", type=cli.model, metavar="FILE", required=True, help="the other model")
     location.add_data(parser)
-    add(
-        "--out",
-        type=cli.output_folder,
-        metavar="DIR",
-        default="evaluation",
-        help="(evaluation)",
-    )
+    parser.common("--out", default="evaluation", help="(evaluation)")
 
 
 if __name__ == "__main__":

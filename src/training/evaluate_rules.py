@@ -29,13 +29,7 @@ def main(parser: cli.Parser) -> None:
         metavar="FILE",
         help="(the setting POLICY_PATH, else policy.yaml)",
     )
-    add(
-        "--out",
-        type=cli.output_folder,
-        metavar="DIR",
-        default="evaluation",
-        help="(evaluation)",
-    )
+    parser.common("--out", default="evaluation", help="(evaluation)")
 
 
 if __name__ == "__main__":

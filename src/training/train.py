@@ -24,17 +24,9 @@ exit codes: 0 trained, 1 the data is unusable, 2 wrong usage.
 @cli.options("train", _DESCRIPTION, _EPILOG, run="src.training.run")
 def main(parser: cli.Parser) -> None:
     """Declare the command's options."""
-    add = parser.add_argument
     location.add_data(parser)
-    add(
-        "--out",
-        type=cli.output_folder,
-        metavar="DIR",
-        default=str(PROJECT_ROOT),
-        help="for the bundle (the project)",
-    )
-    cli.add_created_at(parser)
-    add("--jobs", type=cli.positive, metavar="N", default=1, help="number of processes (1)")
+    parser.common("--out", default=str(PROJECT_ROOT), help="for the bundle (the project)")
+    parser.common("--created-at", "--jobs")
 
 
 if __name__ == "__main__":

@@ -36,12 +36,7 @@ def main(parser: cli.Parser) -> None:
         help="traffic of the model's training",
     )
     add("--current", type=cli.path, metavar="C", help="current traffic")
-    add(
-        "--model",
-        type=cli.model,
-        metavar="FILE",
-        help="the model ($MODEL_PATH, else the project's)",
-    )
+    parser.common("--model")
     add(
         "--save-reference",
         type=cli.output_file,

@@ -31,10 +31,8 @@ def main(parser: cli.Parser) -> None:
         help="a folder of exploit replays; may be repeated")  # fmt: skip
     add("--model", type=cli.model, metavar="FILE", default=DEFAULT_MODEL_PATH,
         help="the isolation forest that it stands beside (the project's)")  # fmt: skip
-    add("--out", type=cli.output_folder, metavar="DIR", default=str(PROJECT_ROOT),
-        help="for the bundle (the project)")  # fmt: skip
-    cli.add_created_at(parser)
-    add("--jobs", type=cli.positive, metavar="N", default=1, help="processes that fit trees (1)")
+    parser.common("--out", default=str(PROJECT_ROOT), help="for the bundle (the project)")
+    parser.common("--created-at", "--jobs")
 
 
 if __name__ == "__main__":

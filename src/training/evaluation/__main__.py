@@ -36,13 +36,7 @@ def main(parser: cli.Parser) -> None:
     """Declare the command's options."""
     add = parser.add_argument
     location.add_data(parser)
-    add(
-        "--out",
-        type=cli.output_folder,
-        metavar="DIR",
-        default="evaluation",
-        help="(evaluation)",
-    )
+    parser.common("--out", default="evaluation", help="(evaluation)")
     add(
         "--repetitions",
         type=cli.positive,

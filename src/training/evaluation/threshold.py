@@ -64,12 +64,7 @@ def main(parser: cli.Parser) -> None:
         "--rate", type=cli.number(0, 1, above=True), metavar="R", help="share flagged, e.g. 0.004"
     )
     add = parser.add_argument
-    add(
-        "--model",
-        type=cli.model,
-        metavar="FILE",
-        help="another model ($MODEL_PATH, else the project's)",
-    )
+    parser.common("--model")
     add("--json", action="store_true", help="print JSON")
 
 

@@ -86,7 +86,7 @@ def main(parser: cli.Parser) -> None:
         help="write the report as HTML, Markdown and JSON",
     )
     add("--created-at", type=cli.natural, metavar="SECONDS", help="the challenger's version (now)")
-    add("--jobs", type=cli.positive, default=1, metavar="N", help="processes that fit trees (1)")
+    parser.common("--jobs")
     add("--dry-run", action="store_true", help="compare only; store and promote nothing")
     parser.require(
         "a labelled table, --kind fraud and --label COLUMN belong together",

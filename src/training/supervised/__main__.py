@@ -34,13 +34,8 @@ def main(parser: cli.Parser) -> None:
     add = parser.add_argument
     add("--data", type=cli.data_file, metavar="FILE", required=True, help="the labelled table")
     location.add_columns(parser, required=True)
-    add(
-        "--out",
-        type=cli.output_folder,
-        metavar="DIR",
-        default=str(DEFAULT_OUT),
-        help="(fraud_model)",
-    )
+    parser.common("--out", default=str(DEFAULT_OUT), help="(fraud_model)")
+    parser.common("--created-at", "--jobs")
     add(
         "--min-precision",
         type=cli.number(0, 1, above=True),
@@ -69,8 +64,6 @@ def main(parser: cli.Parser) -> None:
         help="maximum rows of the SVM; thins the larger class (10,000)",
     )
     add("--seed", type=cli.whole(0), metavar="N", default=0, help="seed of all random draws (0)")
-    add("--jobs", type=cli.whole(1), metavar="N", default=1, help="processes (1)")
-    cli.add_created_at(parser)
 
 
 if __name__ == "__main__":

@@ -85,7 +85,6 @@ def test_what_is_not_an_address_is_never_asked_about(world: World, address: str)
         lookups.token_info(address)
     with pytest.raises(RequestRefused):
         lookups.first_transaction(address)
-    lookups.gather([address], address)
     assert not world.node.calls
 
 
