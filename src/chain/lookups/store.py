@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from src.chain.errors import MalformedAnswer
 from src.chain.facts import (
@@ -55,6 +55,8 @@ CREATE TABLE IF NOT EXISTS counter (
 """
 # Earlier versions kept tokens without the time when they were read: they are read again.
 _SCHEMA_VERSION = 1
+
+T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
@@ -103,30 +105,19 @@ class FactStore:
 
     def token_info(self, address: str) -> TokenInfo | None:
         """The token's metadata, or None when it is not stored."""
-        row = self._row("SELECT name, symbol, decimals, read_at FROM token", address)
-        try:
-            return row and token_info("cache", *row)
-        except MalformedAnswer as error:
-            self._warn(error)
-            return None
+        columns = "SELECT name, symbol, decimals, read_at FROM token"
+        return self._read(columns, address, lambda *row: token_info("cache", *row))
 
     def first_transaction(self, address: str) -> FirstTransaction | None:
         """The address's first transaction, or None when it is not stored."""
-        row = self._row("SELECT source, timestamp FROM first_transaction", address)
-        try:
-            return row and first_transaction(*row)
-        except MalformedAnswer as error:
-            self._warn(error)
-            return None
+        return self._read(
+            "SELECT source, timestamp FROM first_transaction", address, first_transaction
+        )
 
     def deployment(self, address: str) -> Deployment | None:
         """When the contract was deployed, or None if nothing is stored."""
-        row = self._row("SELECT absent_at, present_at FROM deployment", address)
-        try:
-            return row and deployment("cache", *row)
-        except MalformedAnswer as error:
-            self._warn(error)
-            return None
+        columns = "SELECT absent_at, present_at FROM deployment"
+        return self._read(columns, address, lambda *row: deployment("cache", *row))
 
     def put_token_infos(self, infos: Mapping[str, TokenInfo]) -> None:
         """Store metadata by token address; replaces what was read earlier."""
@@ -234,8 +225,13 @@ class FactStore:
                 self._writer.close()
             self._reader = self._writer = None
 
-    def _row(self, select: str, address: str) -> Any:
-        return self._fetch(f"{select} WHERE chain_id = ? AND address = ?", address)
+    def _read(self, select: str, address: str, parse: Callable[..., T]) -> T | None:
+        row = self._fetch(f"{select} WHERE chain_id = ? AND address = ?", address)
+        try:
+            return row and parse(*row)
+        except MalformedAnswer as error:
+            self._warn(error)
+            return None
 
     def _fetch(self, query: str, key: str) -> Any:
         try:

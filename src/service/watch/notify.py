@@ -140,6 +140,23 @@ class AppriseChannel:
         return None if sent else "Apprise could not deliver the notification"
 
 
+def deliver(channel: Channel, notice: Notice, *, is_last: bool) -> str | None:
+    """Try to send, once more or for the last time; None, or why it failed, counted and logged."""
+    try:
+        failure = channel.send(notice)
+    # A channel's library may raise anything; the queue must continue.
+    except Exception as error:
+        logger.exception("channel %s failed", channel.name)
+        failure = type(error).__name__
+    if failure is None:
+        metrics.notified("delivered")
+        return None
+    metrics.notified("given_up" if is_last else "failed")
+    metrics.error_occurred("NotificationFailed")
+    logger.warning("notification to %s failed: %s", channel.name, failure)
+    return failure
+
+
 class Notifier:
     """Sends queued notifications in a background thread.
 
@@ -197,19 +214,8 @@ class Notifier:
             with self._database.writing() as connection:
                 drop_notification(connection, notification.id)
             return False
-        failure = None
-        try:
-            failure = channel.send(message)
-        # A channel's library may raise anything; the queue must continue.
-        except Exception as error:
-            logger.exception("channel %s failed", channel.name)
-            failure = type(error).__name__
         is_last = notification.attempts + 1 >= MAX_ATTEMPTS
-        undelivered = "given_up" if is_last else "failed"
-        metrics.notified("delivered" if failure is None else undelivered)
-        if failure is not None:
-            metrics.error_occurred("NotificationFailed")
-            logger.warning("notification to %s failed: %s", channel.name, failure)
+        failure = deliver(channel, message, is_last=is_last)
         pause = min(self._first_pause * 2**notification.attempts, _MAX_BACKOFF)
         with self._database.writing() as connection:
             note_attempt(connection, notification, now=self._clock(), failure=failure, pause=pause)

@@ -3,7 +3,6 @@
 What must not be lost is queued in the database instead; see `service.watch.notify`.
 """
 
-import logging
 import threading
 import time
 from collections import deque
@@ -11,15 +10,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
-from src.monitoring import metrics
 from src.monitoring.periodic import Periodic
-from src.service.watch.notify import Channel, Notice
+from src.service.watch.notify import Channel, Notice, deliver
 
 MAX_ATTEMPTS: Final = 5
 
 _MAX_QUEUED: Final = 1_000
-
-logger = logging.getLogger(__name__)
 
 N = TypeVar("N", bound=Notice)
 
@@ -74,21 +70,12 @@ class Outbox(Generic[N]):
         """Whether the notice is done with."""
         if not self._is_wanted(one.notice):
             return True
-        try:
-            failure = one.channel.send(one.notice)
-        # A channel's library may raise anything; the queue must continue.
-        except Exception as error:  # noqa: BLE001
-            failure = type(error).__name__
-        if failure is None:
-            metrics.notified("delivered")
-            self._delivered(one.notice, one.channel)
-            return True
-        one.due = self._clock() + self._first_pause * 2**one.attempts
         one.attempts += 1
         is_last = one.attempts >= MAX_ATTEMPTS
-        metrics.notified("given_up" if is_last else "failed")
-        metrics.error_occurred("NotificationFailed")
-        logger.warning("notification to %s failed: %s", one.channel.name, failure)
+        if deliver(one.channel, one.notice, is_last=is_last) is None:
+            self._delivered(one.notice, one.channel)
+            return True
+        one.due = self._clock() + self._first_pause * 2 ** (one.attempts - 1)
         return is_last
 
     def _is_wanted(self, _notice: N) -> bool:
