@@ -17,7 +17,7 @@ class AttackParameters:
     """Every choice that makes the attack model what it is. MODEL_LOG.md has what was tried besides.
 
     Attributes:
-        n_estimators: trees.
+        n_estimators: number of trees.
         min_samples_leaf: different rows in a leaf at least. With one, most of the background is
             exactly 0 and simple thefts cannot be told from it (AUC 0.89 instead of 0.95).
         max_features: share of the inputs that are tried at a split.

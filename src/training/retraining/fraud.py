@@ -39,25 +39,18 @@ _SHIFT = 2**20  # the later digits of a draw are independent of the split, which
 
 @dataclass(frozen=True, slots=True)
 class FraudTolerances:
-    """Tolerances of the gate.
+    """Tolerances of the gate."""
 
-    Attributes:
-        precision_drop, recall_drop, average_precision_drop: largest losses, even if the interval
-            is too wide for a verdict.
-        brier_rise: largest rise of the Brier score, as a share of the champion's.
-        share_band: the mean probability must be within this factor of the share of fraud.
-        slowdown: largest factor on the time of a prediction ...
-        fast: ... unless it takes less than this, in seconds.
-        rows, frauds: minimum number of held-out rows, and of frauds among them.
-    """
-
+    # precision_drop, recall_drop, average_precision_drop: largest losses, even if the interval is
+    # too wide for a verdict.
     precision_drop: float = 0.05
     recall_drop: float = 0.05
     average_precision_drop: float = 0.02
-    brier_rise: float = 0.10
-    share_band: float = 2.0
-    slowdown: float = 1.5
-    fast: float = 0.002
+    brier_rise: float = 0.10  # largest rise of the Brier score, as a share of the champion's
+    share_band: float = 2.0  # the mean probability must be within this factor of the share of fraud
+    slowdown: float = 1.5  # largest factor on the time of a prediction, unless it is `fast`
+    fast: float = 0.002  # in seconds
+    # rows, frauds: minimum number of held-out rows, and of frauds among them.
     rows: int = 200
     frauds: int = 20
 
