@@ -138,18 +138,15 @@ def retrain_fraud(
             champion=fraud_id(champion.manifest),
             challenger=fraud_id(manifest),
             checks=tuple(checks),
-            promoted=False,
             dry_run=dry_run or bool(simulate_new),
             data=(*(folder.name for folder in stored), *(one.id for one in added)),
-            unknown_feedback=(),
             seconds=time.monotonic() - started,
             notes=tuple(notes),
             pictures={
                 name: (bundle / name).read_bytes() for name in REPORT_FILES if name[-4:] == ".png"
             },
         )
-        outcome = settle(registry, bundle, outcome)
-    return replace(outcome, seconds=time.monotonic() - started)
+        return settle(registry, bundle, outcome)
 
 
 def judge(

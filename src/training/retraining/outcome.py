@@ -21,11 +21,11 @@ class Outcome:
     champion: str  # id of the champion at the start
     challenger: str  # id of the new model
     checks: tuple[Check, ...]  # results of the gate
-    promoted: bool  # whether the challenger became champion
     dry_run: bool  # whether promotion was disabled
     data: tuple[str, ...]  # ids of the data sets
-    unknown_feedback: tuple[str, ...]  # transaction hashes that are in no data set
-    seconds: float  # total duration
+    seconds: float  # until both were judged
+    unknown_feedback: tuple[str, ...] = ()  # transaction hashes that are in no data set
+    promoted: bool = False  # whether the challenger became champion
     notes: tuple[str, ...] = ()  # what else a reader should know, one sentence each
     # Plots of the report by file name.
     pictures: Mapping[str, bytes] = field(default_factory=dict, repr=False)

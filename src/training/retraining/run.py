@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -150,14 +149,12 @@ def retrain(
             champion=champion.id,
             challenger=forest_id(forest.manifest, attack.manifest if attack else None),
             checks=checks,
-            promoted=False,
             dry_run=dry_run,
             data=(*(folder.name for folder in folders), *(one.id for one in added)),
             unknown_feedback=data.unknown_feedback,
             seconds=time.monotonic() - started,
         )
-        outcome = settle(registry, bundle, outcome)
-    return replace(outcome, seconds=time.monotonic() - started)
+        return settle(registry, bundle, outcome)
 
 
 def _train_attack_model(
