@@ -30,20 +30,14 @@ _MAX_CARD_BYTES = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class FraudInUse:
-    """A supervised model in use.
+    """A supervised model in use."""
 
-    Attributes:
-        model: predicts.
-        card: its training report, Markdown; "" where it has none.
-        since: when this process took it, Unix seconds.
-        reference: a summary of its training rows, for drift checks; None where it has none.
-        recent: the newest inputs predicted on, each with its Unix seconds; in memory only.
-    """
-
-    model: SupervisedModel
-    card: str
-    since: float
+    model: SupervisedModel  # predicts
+    card: str  # its training report, Markdown; "" where it has none
+    since: float  # when this process took it, Unix seconds
+    # A summary of its training rows, for drift checks; None where it has none.
     reference: bytes | None = None
+    # The newest inputs predicted on, each with its Unix seconds; in memory only.
     recent: deque[tuple[float, tuple[float, ...]]] = field(
         default_factory=lambda: deque(maxlen=RECENT_PREDICTIONS), repr=False
     )

@@ -21,31 +21,22 @@ MAX_ATTEMPTS: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One large analysis.
-
-    Attributes:
-        request: the request, with the resolved range.
-        status: queued, running, done, failed or cancelled.
-        done, total: blocks.
-        cancel_requested: a client has cancelled it.
-        problem: RFC 9457 problem details, if it failed.
-        analysis: id of its result, if it is done.
-        created_at, started_at, finished_at: Unix seconds.
-        attempts: number of workers that have started it.
-    """
+    """One large analysis."""
 
     id: str
-    request: Json
-    status: Status
+    request: Json  # the request, with the resolved range
+    status: Status  # queued, running, done, failed or cancelled
+    # done, total: blocks.
     done: int
     total: int
-    cancel_requested: bool
-    problem: Json | None
-    analysis: str | None
+    cancel_requested: bool  # a client has cancelled it
+    problem: Json | None  # RFC 9457 problem details, if it failed
+    analysis: str | None  # id of its result, if it is done
+    # created_at, started_at, finished_at: Unix seconds.
     created_at: float
     started_at: float | None
     finished_at: float | None
-    attempts: int
+    attempts: int  # number of workers that have started it
 
     @property
     def is_active(self) -> bool:
