@@ -1,6 +1,5 @@
 """Periodically compares the newest stored traffic with the model's drift reference."""
 
-import json
 import logging
 import math
 import time
@@ -14,7 +13,7 @@ from sqlalchemy import Connection
 
 from src.detection.features.batch import TransferBatch
 from src.monitoring import metrics
-from src.monitoring.drift.drift_report import publish, to_json
+from src.monitoring.drift.drift_report import as_json, publish
 from src.monitoring.drift.inputs import sample_of_predictions
 from src.monitoring.drift.levels import Levels
 from src.monitoring.drift.sample import parse_sample, read_sample, sample_of
@@ -82,11 +81,7 @@ class FraudDriftCheck:
         metrics.fraud_drift_checked(
             int(drift.verdict), {name: moved.psi for name, moved in drift.effects.items()}
         )
-        logger.log(
-            logging.INFO if drift.verdict is Verdict.OK else logging.WARNING,
-            "drift of the fraud model: %s",
-            "; ".join((drift.verdict.name.lower(), *drift.reasons)),
-        )
+        _log("drift of the fraud model", drift)
         return drift
 
     @staticmethod
@@ -150,15 +145,11 @@ class DriftCheck:
         except (ValueError, OSError) as error:
             logger.warning("no drift check: %s", error)
             return None
-        publish(drift)
+        publish(as_json(drift))
         self._is_shown = True
         with self._database.writing() as connection:
-            finish_task(connection, name, time.time(), json.loads(to_json(drift)))
-        logger.log(
-            logging.INFO if drift.verdict is Verdict.OK else logging.WARNING,
-            "drift: %s",
-            "; ".join((drift.verdict.name.lower(), *drift.reasons)),
-        )
+            finish_task(connection, name, time.time(), as_json(drift))
+        _log("drift", drift)
         return drift
 
     def _show_last(self, connection: Connection, name: str) -> None:
@@ -166,21 +157,7 @@ class DriftCheck:
         finished_at, outcome = last_outcome(connection, name)
         if outcome is None or outcome.get("model_version") != self._decider.model.version:
             return
-        effects: dict[str, dict[str, float | None]] = outcome["effects"]
-        measured = {
-            measure: {
-                column: value
-                for column, effect in effects.items()
-                if (value := effect[measure]) is not None
-            }
-            for measure in ("psi", "wasserstein")
-        }
-        metrics.drift_checked(
-            int(Verdict[outcome["verdict"].upper()]),
-            measured["psi"],
-            measured["wasserstein"],
-            at=finished_at,
-        )
+        publish(outcome, at=finished_at)
         self._is_shown = True
 
     def _compare(self) -> Drift:
@@ -199,3 +176,8 @@ class DriftCheck:
             raise ValueError("no transactions are stored yet")
         sample = sample_of(model, TransferBatch.from_transactions(newest))
         return compare(reference, replace(sample, dates=tuple(iso(time)[:10] for time in times)))
+
+
+def _log(what: str, drift: Drift) -> None:
+    level = logging.INFO if drift.verdict is Verdict.OK else logging.WARNING
+    logger.log(level, "%s: %s", what, "; ".join((drift.verdict.name.lower(), *drift.reasons)))

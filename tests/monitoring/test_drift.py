@@ -19,7 +19,7 @@ from src.detection.features.definitions import FEATURE_NAMES
 from src.detection.forest.model import load_model
 from src.monitoring import exposition
 from src.monitoring.drift import __main__ as command
-from src.monitoring.drift.drift_report import publish
+from src.monitoring.drift.drift_report import as_json, publish
 from src.monitoring.drift.levels import Levels
 from src.monitoring.drift.measures import Categories, Distribution, bin_edges, effect
 from src.monitoring.drift.sample import VALUE_SCALE, parse_sample, sample_of
@@ -251,7 +251,7 @@ def test_before_the_first_check_drift_is_unknown_and_not_ok():
 
 
 def test_the_outcome_reaches_the_metrics(reference):
-    publish(compare(reference, replace(reference, anomalies=SIZE)))
+    publish(as_json(compare(reference, replace(reference, anomalies=SIZE))))
     text = exposition.render()[0].decode()
     assert "token_transfers_drift_verdict 2.0" in text
     assert 'token_transfers_drift_psi{input="token_mix"}' in text
