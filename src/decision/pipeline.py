@@ -50,7 +50,7 @@ from src.detection.detectors.base import Equipment, SupervisedModel
 from src.detection.detectors.fresh_contract_drain import FreshContractDrainDetector
 from src.detection.errors import InvalidInput
 from src.detection.evidence import Evidence, credible
-from src.detection.features.definitions import FEATURE_NAMES, TokenProfile, feature_row
+from src.detection.features.definitions import FEATURE_NAMES, Reading, TokenProfile, read_one
 from src.detection.forest.model import Model, load_model
 from src.detection.policy import parse_policy
 from src.detection.records import Action, Assessment, AttackAssessment
@@ -249,8 +249,11 @@ class Pipeline:
             facts: see `Lookups.gather`.
         """
         started = time.perf_counter()
-        features = self.features(transaction, transfers, facts)
-        problem = NO_SENDER if transaction.sender is None else self.problem_with(features)
+        sender = transaction.sender
+        reading = read_one(transfers, sender or "", self.profile)
+        tokens = self.tokens(facts)
+        features = self._features(transaction, transfers, facts, tokens, reading)
+        problem = NO_SENDER if sender is None else self.problem_with(features)
         made = time.perf_counter()
         assessment = None
         if problem is None:
@@ -259,23 +262,14 @@ class Pipeline:
             except InvalidInput as error:
                 problem = str(error)
         unknown = facts.tokens_without_reputation
-        attack = self.attack.assess(transfers, transaction.sender, features, assessment, unknown)
+        attack = self.attack.assess(transfers, sender, features, assessment, unknown)
         scored = time.perf_counter()
-        tokens = self.tokens(facts)
         is_anomaly = assessment is not None and assessment.score >= self.threshold
         evidence = self._evidence(
-            transaction,
-            transfers,
-            features,
-            assessment,
-            attack,
-            tokens,
-            unknown,
-            called_is_new=None if facts.called_existed is None else not facts.called_existed,
+            transaction, transfers, facts, reading, features, assessment, attack, tokens, unknown
         )
-        also = [self.challenger.verdict(transfers, transaction.sender)] if self.challenger else []
+        also = [self.challenger.verdict(transfers, sender)] if self.challenger else []
         decision = self.suite.decide(evidence, also=also)
-        sender = transaction.sender
         alerts = alerts_of(decision, sender, is_anomaly=is_anomaly, problem=problem)
         is_reported = is_anomaly or decision.action is not Action.ALLOW
         return Result(
@@ -302,11 +296,21 @@ class Pipeline:
         self, transaction: TransactionFields, transfers: Sequence[Transfer], facts: Facts
     ) -> dict[str, Any]:
         """The features of one transaction, by name: for models, then for people."""
+        reading = read_one(transfers, transaction.sender or "", self.profile)
+        return self._features(transaction, transfers, facts, self.tokens(facts), reading)
+
+    def _features(
+        self,
+        transaction: TransactionFields,
+        transfers: Sequence[Transfer],
+        facts: Facts,
+        tokens: Mapping[str, TokenView],
+        reading: Reading,
+    ) -> dict[str, Any]:
         features: dict[str, Any] = {}
         if transaction.sender is not None:
-            row = feature_row(transfers, transaction.sender, self.profile)
-            features.update(zip(FEATURE_NAMES, row.tolist(), strict=True))
-        features.update(readable_features(transfers, self.tokens(facts), self.reserved))
+            features.update(zip(FEATURE_NAMES, reading.features()[0].tolist(), strict=True))
+        features.update(readable_features(transfers, tokens, self.reserved))
         features.update(
             account_age(transaction.sender, transaction.timestamp, facts.first_transaction)
         )
@@ -355,13 +359,13 @@ class Pipeline:
         self,
         transaction: TransactionFields,
         transfers: Sequence[Transfer],
+        facts: Facts,
+        reading: Reading,
         features: Mapping[str, Any],
         assessment: Assessment | None,
         attack: AttackAssessment | None,
         tokens: Mapping[str, TokenView],
         unknown: frozenset[str],
-        *,
-        called_is_new: bool | None,
     ) -> Evidence:
         sender, to = transaction.sender, transaction.to
         age = features.get(ACCOUNT_AGE)
@@ -392,8 +396,9 @@ class Pipeline:
             value=transaction.value,
             native=transaction.native,
             created=created_by(transaction),
-            called_is_new=called_is_new,
+            called_is_new=None if facts.called_existed is None else not facts.called_existed,
             approvals=transaction.approvals,
             native_symbol=chain.native_symbol,
             wrapped_native=chain.wrapped_native,
+            reading=reading,
         )

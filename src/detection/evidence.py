@@ -20,6 +20,7 @@ from src.detection.records import (
 )
 
 if TYPE_CHECKING:
+    from src.detection.features.definitions import Reading
     from src.detection.parties import Dealing, Gains, Parties
 
 T = TypeVar("T", bound=TransferLike)
@@ -126,6 +127,7 @@ class Evidence:
         approvals: of ERC-20 tokens, that the transaction logs.
         native_symbol: of the native currency.
         wrapped_native: the contract that holds the native currency as a token, or None.
+        reading: of all transfers; None to make one where it is needed.
     """
 
     transfers: Sequence[TransferLike]
@@ -151,6 +153,7 @@ class Evidence:
     approvals: Sequence[ApprovalLike] = ()
     native_symbol: str = "ETH"
     wrapped_native: str | None = None
+    reading: "Reading | None" = None
 
     @cached_property
     def credible_transfers(self) -> Sequence[TransferLike]:
@@ -161,11 +164,21 @@ class Evidence:
         return credible(self.transfers, self.unknown_tokens)
 
     @cached_property
+    def moved(self) -> Mapping[str, int]:
+        """What they move of each token, raw units."""
+        moved: dict[str, int] = {}
+        for transfer in self.credible_transfers:
+            moved[transfer.token] = moved.get(transfer.token, 0) + transfer.amount
+        return moved
+
+    @cached_property
     def parties(self) -> "Parties":
         """Who dealt with whom in them; see `Parties`."""
         # Here, for it loads numba: a policy is read without.
-        from src.detection.parties import parties_of  # noqa: PLC0415
+        from src.detection.parties import parties_in, parties_of  # noqa: PLC0415
 
+        if self.reading is not None and len(self.credible_transfers) == len(self.transfers):
+            return parties_in(self.reading, self.transfers)
         return parties_of(self.credible_transfers, self.sender, self.values)
 
     @property

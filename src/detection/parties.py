@@ -4,16 +4,12 @@ The form of `features.view` with addresses and exact integers, for rules. An att
 of its accounts deals with whom, and puts relays between them, for cents. That changes no party.
 """
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-import numpy as np
-
-from src.detection.features.batch import TransferBatch
-from src.detection.features.view import view_of
+from src.detection.features.definitions import Reading, TokenProfile, read_one
 from src.detection.records import NATIVE, ZERO_ADDRESS, NativeTransferLike, TransferLike
 
 if TYPE_CHECKING:
@@ -25,6 +21,8 @@ FLASH_MINT: Final = "flash mint of "
 
 Changes = Mapping[str, int]
 """Net change by token, raw units; the native currency is `NATIVE`. Without zeros."""
+
+_NO_AMOUNTS: Final = TokenProfile.from_amounts({})
 
 _DUST: Final = 10**-6
 """Of what a transaction moves of a token: a rounding, no loss."""
@@ -68,13 +66,15 @@ class Parties:
 
         A relay that passes on what the agent pays is one of them.
         """
-        found = {self.agent} if self.agent is not None else set()
+        if self.agent is None:
+            return frozenset()
+        found = {self.agent}
         for dealing in self.dealings:
             if dealing.sender == self.agent:
                 found.add(dealing.logged.sender)
             if dealing.recipient == self.agent:
                 found.add(dealing.logged.recipient)
-        return frozenset(account for account in found if account is not None)
+        return frozenset(found)
 
     def balances_with_native(
         self, native: Iterable[NativeTransferLike], wrapped: str | None
@@ -108,13 +108,24 @@ class Parties:
     @cached_property
     def balances(self) -> Mapping[str, Mapping[str, int]]:
         """Net change by party and token, raw units, exact; without zero address and flash mints."""
-        balances: dict[str, dict[str, int]] = {}
-        for token, payer, payee, amount, _ in self.dealings:
-            for party, change in ((payer, -amount), (payee, amount)):
-                if party != ZERO_ADDRESS and not party.startswith(FLASH_MINT):
-                    changes = balances.setdefault(party, {})
-                    changes[token] = changes.get(token, 0) + change
-        return balances
+        return {
+            party: changes
+            for party, changes in _net_changes(self.dealings).items()
+            if not party.startswith(FLASH_MINT)
+        }
+
+
+def _net_changes(transfers: "Sequence[TransferLike | Dealing]") -> dict[str, dict[str, int]]:
+    """Net change by account and token, raw units, exact; without the zero address."""
+    balances: dict[str, dict[str, int]] = {}
+    for transfer in transfers:
+        token, amount = transfer.token, transfer.amount
+        changes = balances.setdefault(transfer.sender, {})
+        changes[token] = changes.get(token, 0) - amount
+        changes = balances.setdefault(transfer.recipient, {})
+        changes[token] = changes.get(token, 0) + amount
+    balances.pop(ZERO_ADDRESS, None)
+    return balances
 
 
 def parties_of(
@@ -127,27 +138,23 @@ def parties_of(
         sender: `tx.from`, or None.
         values: ETH for one raw unit, by token; 0 for those left out.
     """
-    batch = TransferBatch.from_transactions([(transfers, sender or "")])
-    worth = np.array([values.get(token, 0.0) for token in batch.token_addresses], np.float64)
-    view = view_of(batch.arrays, worth, batch.n_accounts)
-    names: dict[int, str] = {}
-    for ids, addresses in (
-        (batch.sender, [transfer.sender for transfer in transfers]),
-        (batch.recipient, [transfer.recipient for transfer in transfers]),
-    ):
-        names.update(zip(ids.tolist(), addresses, strict=True))
-    for token, address in enumerate(batch.token_addresses):
-        names[batch.n_accounts + token] = FLASH_MINT + address
+    reading = read_one(transfers, sender or "", replace(_NO_AMOUNTS, values=values))
+    return parties_in(reading, transfers)
+
+
+def parties_in(reading: Reading, transfers: Sequence[TransferLike]) -> Parties:
+    """The parties of the one transaction of a reading, with these transfers."""
+    batch = reading.batch
+    lenders = [FLASH_MINT + address for address in batch.token_addresses]
+    names = [*batch.account_addresses, *lenders]
     dealings = [
         Dealing((logged := transfers[at]).token, names[payer], names[payee], logged.amount, logged)
         for at, payer, payee in zip(
-            view.position.tolist(),
-            view.transfers.sender.tolist(),
-            view.transfers.recipient.tolist(),
-            strict=True,
+            reading.position.tolist(), reading.payer.tolist(), reading.payee.tolist(), strict=True
         )
     ]
-    return Parties(dealings, names.get(int(view.party[0])))
+    party = int(reading.party[0])
+    return Parties(dealings, names[party] if party >= 0 else None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,11 +180,8 @@ class Gains:
 def gains_of(evidence: "Evidence") -> Gains:
     """The gains of one transaction, from its credible transfers."""
     balances = _by_account(evidence)
-    acting = {*evidence.parties.members, evidence.to} - {None}
-    moved = Counter[str]()
-    for transfer in evidence.credible_transfers:
-        moved[transfer.token] += transfer.amount
-    side = {one for one in acting if one and _only_gains(evidence, balances.get(one, {}), moved)}
+    acting = {*evidence.parties.members, evidence.to}
+    side = {one for one in acting if one and _only_gains(evidence, balances.get(one, {}))}
     if evidence.sender:
         side.add(evidence.sender)
     own: dict[str, int] = {}
@@ -186,23 +190,22 @@ def gains_of(evidence: "Evidence") -> Gains:
         if account in side:
             for token, change in changes.items():
                 own[token] = own.get(token, 0) + change
-        elif any(changes.values()):
-            others[account] = _without_zeros(changes)
+        elif left := _without_zeros(changes):
+            others[account] = left
     return Gains(frozenset(side), _without_zeros(own), others, evidence.native is not None)
 
 
 def _by_account(evidence: "Evidence") -> dict[str, dict[str, int]]:
-    balances: dict[str, dict[str, int]] = {}
+    balances = _net_changes(evidence.credible_transfers)
     wrapped = evidence.wrapped_native
+    if wrapped is not None:
+        balances.get(wrapped, {}).pop(wrapped, None)
 
     def credit(account: str, token: str, change: int) -> None:
         if account != ZERO_ADDRESS and (account != wrapped or token not in (NATIVE, wrapped)):
             changes = balances.setdefault(account, {})
             changes[token] = changes.get(token, 0) + change
 
-    for moved in evidence.credible_transfers:
-        credit(moved.sender, moved.token, -moved.amount)
-        credit(moved.recipient, moved.token, moved.amount)
     for sent in evidence.native or ():
         credit(sent.sender, NATIVE, -sent.amount)
         credit(sent.recipient, NATIVE, sent.amount)
@@ -218,15 +221,12 @@ def _by_account(evidence: "Evidence") -> dict[str, dict[str, int]]:
     return balances
 
 
-def _only_gains(evidence: "Evidence", changes: Changes, moved: Mapping[str, int]) -> bool:
-    """Whether an account ends poorer of nothing: of no more than dust, or a trifle of its gains.
-
-    `moved` is what the transaction moves of each token.
-    """
+def _only_gains(evidence: "Evidence", changes: Changes) -> bool:
+    """Whether an account ends poorer of nothing: of no more than dust, or a trifle of its gains."""
     lost = {
         token: -change
         for token, change in changes.items()
-        if change < 0 and -change > _DUST * moved.get(token, 0)
+        if change < 0 and -change > _DUST * evidence.moved.get(token, 0)
     }
     if not lost:
         return True

@@ -53,9 +53,7 @@ class ArbitrageDetector:
     def evaluate(self, evidence: Evidence) -> Verdict:
         """See `Detector`."""
         transfers = evidence.credible_transfers
-        if len(transfers) < 3 or len({transfer.token for transfer in transfers}) < 2:
-            return _SILENT
-        if len(evidence.dealings) < 3:
+        if len(transfers) < 3 or len(evidence.moved) < 2 or len(evidence.dealings) < 3:
             return _SILENT
         moved: Counter[str] = Counter()
         for dealing in evidence.dealings:

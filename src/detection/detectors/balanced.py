@@ -33,8 +33,10 @@ class BalancedDetector:
     def evaluate(self, evidence: Evidence) -> Verdict:
         """See `Detector`."""
         transfers = evidence.credible_transfers
-        if min(Counter([transfer.token for transfer in transfers]).values(), default=0) < 2:
+        if len(transfers) < 2 or 2 * len(evidence.moved) > len(transfers):
             return _SILENT  # what moves once does not come back, as nearly always
+        if min(Counter([transfer.token for transfer in transfers]).values()) < 2:
+            return _SILENT
         gains = evidence.gains
         if gains.own or gains.others:
             return _SILENT

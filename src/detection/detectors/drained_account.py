@@ -39,10 +39,7 @@ class DrainedAccountDetector:
 
     def evaluate(self, evidence: Evidence) -> Verdict:
         """See `Detector`."""
-        transfers = evidence.credible_transfers
-        if len(transfers) < self._min_tokens:
-            return _SILENT
-        if len({transfer.token for transfer in transfers}) < self._min_tokens:
+        if len(evidence.transfers) < self._min_tokens or len(evidence.moved) < self._min_tokens:
             return _SILENT
         ours = (evidence.sender, evidence.to, evidence.parties.agent)
         for account, changes in evidence.balances.items():

@@ -53,7 +53,7 @@ class FlashLoanProfitDetector:
         transfers = evidence.credible_transfers
         if len(transfers) < self._min_transfers:
             return _SILENT
-        if len({transfer.token for transfer in transfers}) == len(transfers):
+        if len(evidence.moved) == len(transfers):
             return _SILENT  # no token moves twice, as nearly always
         if len(evidence.dealings) < self._min_transfers:
             return _SILENT

@@ -19,6 +19,8 @@ ATTACK_BLOCK_AT: Final = 0.999
 CLASSIFIER_REVIEW_AT: Final = 0.5
 CLASSIFIER_BLOCK_AT: Final = 0.9
 
+_SILENT = Verdict("supervised")
+
 
 class SupervisedDetector:
     """`REVIEW` and `BLOCK` from an attack score on.
@@ -86,7 +88,7 @@ class SupervisedDetector:
             why = self._no_attack_score or "the transaction could not be scored"
             return missing(self.NAME, f"no attack score: {why}")
         if not attack.score >= self.review_at:
-            return Verdict(self.NAME)
+            return _SILENT
         action = self._action(attack.score)
         reached = self._block_at if action is Action.BLOCK else self.review_at
         # Not the score itself: callers act on the action, and the same few texts are cached.
@@ -102,7 +104,7 @@ class SupervisedDetector:
             return missing(self.NAME, "the features could not be made")
         probability = model.probability(evidence.features)
         if not probability >= self.review_at:
-            return Verdict(self.NAME)
+            return _SILENT
         return Verdict(
             self.NAME,
             self._action(probability),

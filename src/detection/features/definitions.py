@@ -21,16 +21,14 @@ holds for n transfers. Nothing reads names or symbols, receipts or gas: live han
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, Self
+from typing import Final, Literal, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from src.detection.features.batch import TransferBatch
-from src.detection.features.flows import Transfers
 from src.detection.features.kernel import Profile, transaction_features
 from src.detection.features.reference_values import NO_VALUES, ReferenceValues
-from src.detection.features.view import view_of
 from src.detection.forest.manifest import Manifest, TokenAmounts
 from src.detection.records import TransferLike
 
@@ -184,18 +182,53 @@ class TokenProfile:
         return np.array(values, dtype=np.float64)
 
 
+class Reading(NamedTuple):
+    """What the kernels read out of a batch: features in both forms, and the `view` itself.
+
+    Attributes:
+        batch: the transfers.
+        logged, in_view: features by form, shape (n_tx, len(FEATURE_NAMES)).
+        position, payer, payee: by transfer of the view, its position in the batch, and its sides:
+            ids of accounts, and beyond those of tokens' lenders.
+        party: by transaction, see `View`.
+    """
+
+    batch: TransferBatch
+    logged: NDArray[np.float64]
+    in_view: NDArray[np.float64]
+    position: NDArray[np.int64]
+    payer: NDArray[np.int32]
+    payee: NDArray[np.int32]
+    party: NDArray[np.int64]
+
+    def features(self, form: Form = DEFAULT_FORM) -> NDArray[np.float64]:
+        """The features of one form, columns as FEATURE_NAMES."""
+        if form == "larger":
+            return np.maximum(self.logged, self.in_view)
+        return self.logged if form == "logged" else self.in_view
+
+
+def read(batch: TransferBatch, profile: TokenProfile) -> Reading:
+    """Read a batch."""
+    rows = [profile.index.get(address, -1) for address in batch.token_addresses]
+    known = Profile(
+        profile.values_of(batch), np.array(rows, dtype=np.int32), profile.center, profile.scale
+    )
+    return Reading(batch, *transaction_features(batch.arrays, known, batch.n_accounts))
+
+
+def read_one(
+    transfers: Sequence[TransferLike], from_address: str, profile: TokenProfile
+) -> Reading:
+    """Read one transaction."""
+    return read(TransferBatch.from_transactions([(transfers, from_address)]), profile)
+
+
 def feature_table(
     batch: TransferBatch, profile: TokenProfile, form: Form = DEFAULT_FORM
 ) -> NDArray[np.float64]:
     """Features of a batch, shape (n_tx, len(FEATURE_NAMES)), columns as FEATURE_NAMES."""
-    rows = [profile.index.get(address, -1) for address in batch.token_addresses]
-    values = profile.values_of(batch)
-    known = Profile(values, np.array(rows, dtype=np.int32), profile.center, profile.scale)
-    transfers = batch.arrays
-    if form == "logged":
-        return _features(transfers, known)
-    in_view = _features(view_of(transfers, values, batch.n_accounts).transfers, known)
-    return in_view if form == "view" else np.maximum(_features(transfers, known), in_view)
+    return read(batch, profile).features(form)
 
 
 def feature_row(
@@ -205,11 +238,5 @@ def feature_row(
     form: Form = DEFAULT_FORM,
 ) -> NDArray[np.float64]:
     """Features of one transaction, shape (len(FEATURE_NAMES),)."""
-    batch = TransferBatch.from_transactions([(transfers, from_address)])
-    row: NDArray[np.float64] = feature_table(batch, profile, form)[0]
+    row: NDArray[np.float64] = read_one(transfers, from_address, profile).features(form)[0]
     return row
-
-
-def _features(transfers: Transfers, profile: Profile) -> NDArray[np.float64]:
-    table: NDArray[np.float64] = transaction_features(transfers, profile)
-    return table

@@ -111,10 +111,11 @@ def flows_of(transaction: Transaction) -> Flows:
         keys[2 * i] = pair_key(token[i], payer[i])
         keys[2 * i + 1] = pair_key(token[i], payee[i])
     numbers, count = numbered(keys)
+    # Few large arrays: in a transaction of a few transfers, most time is spent on making them.
+    numbers_of, amounts = np.zeros((4, count), np.int64), np.zeros((3, count))
     flows = Flows(
-        numbers[::2], numbers[1::2], np.empty(count, np.int64), np.empty(count, np.int64),
-        np.zeros(count), np.zeros(count), np.zeros(count),
-        np.zeros(count, np.int64), np.zeros(count, np.int64),
+        numbers[::2], numbers[1::2], numbers_of[0], numbers_of[1],
+        amounts[0], amounts[1], amounts[2], numbers_of[2], numbers_of[3],
     )  # fmt: skip
     for i in range(len(token)):
         out, into = flows.of_payer[i], flows.of_payee[i]

@@ -24,6 +24,7 @@ from src.detection.features.flows import (
     numbered,
     pair_key,
 )
+from src.detection.features.view import view_of
 
 EXCESS_START = 2.0
 """Robust standard deviations from which on an amount is extraordinary."""
@@ -309,22 +310,61 @@ _PROFILE_TYPE = numba.types.NamedTuple(  # type: ignore[no-untyped-call]
 )
 
 
-@numba.njit(numba.float64[:, ::1](TRANSFERS_TYPE, _PROFILE_TYPE), cache=True, nogil=True)
-def transaction_features(transfers: Transfers, profile: Profile) -> NDArray[np.float64]:
-    """Features of all transactions, shape (n_tx, N_FEATURES)."""
+_TABLE = numba.float64[:, ::1]
+
+
+@numba.njit(nogil=True)
+def _fill(transfers: Transfers, tx: int, profile: Profile, out: NDArray[np.float64]) -> None:
+    """Fill the features of one transaction."""
+    begin, end = transfers.offsets[tx], transfers.offsets[tx + 1]
+    transaction = Transaction(
+        transfers.token[begin:end], transfers.sender[begin:end],
+        transfers.recipient[begin:end], transfers.amount[begin:end], transfers.origin[tx],
+    )  # fmt: skip
+    flows = flows_of(transaction)
+    _fill_amounts(transaction, flows, profile, out)
+    inner = _inner_of(transaction)
+    if len(inner.token) < len(transaction.token):
+        flows = flows_of(inner)
+    if len(inner.token) > 0:
+        _fill_structure(inner, flows, profile.value, out)
+
+
+@numba.njit(nogil=True)
+def _is_same(one: Transfers, other: Transfers, tx: int) -> bool:
+    """Whether the view of a transaction is what was logged."""
+    begin, start = one.offsets[tx], other.offsets[tx]
+    n = one.offsets[tx + 1] - begin
+    if other.offsets[tx + 1] - start != n:
+        return False
+    for i in range(n):
+        if (
+            one.sender[begin + i] != other.sender[start + i]
+            or one.recipient[begin + i] != other.recipient[start + i]
+        ):
+            return False
+    return True
+
+
+@numba.njit(
+    numba.types.Tuple(  # type: ignore[no-untyped-call]
+        (_TABLE, _TABLE, numba.int64[::1], numba.int32[::1], numba.int32[::1], numba.int64[::1])
+    )(TRANSFERS_TYPE, _PROFILE_TYPE, numba.int64),
+    cache=True, nogil=True,
+)  # fmt: skip
+def transaction_features(
+    transfers: Transfers, profile: Profile, first_lender: int
+) -> tuple[NDArray[np.float64], ...]:
+    """The fields of `definitions.Reading` after its batch, by one call from Python."""
     n_tx = len(transfers.offsets) - 1
-    features = np.zeros((n_tx, N_FEATURES), np.float64)
+    view = view_of(transfers, profile.value, first_lender)
+    logged, in_view = np.zeros((n_tx, N_FEATURES)), np.zeros((n_tx, N_FEATURES))
     for tx in range(n_tx):
-        begin, end = transfers.offsets[tx], transfers.offsets[tx + 1]
-        transaction = Transaction(
-            transfers.token[begin:end], transfers.sender[begin:end],
-            transfers.recipient[begin:end], transfers.amount[begin:end], transfers.origin[tx],
-        )  # fmt: skip
-        flows = flows_of(transaction)
-        _fill_amounts(transaction, flows, profile, features[tx])
-        inner = _inner_of(transaction)
-        if len(inner.token) < len(transaction.token):
-            flows = flows_of(inner)
-        if len(inner.token) > 0:
-            _fill_structure(inner, flows, profile.value, features[tx])
-    return features
+        _fill(transfers, tx, profile, logged[tx])
+        if _is_same(transfers, view.transfers, tx):  # as nearly always
+            in_view[tx] = logged[tx]
+        else:
+            _fill(view.transfers, tx, profile, in_view[tx])
+    return (
+        logged, in_view, view.position, view.transfers.sender, view.transfers.recipient, view.party
+    )  # fmt: skip
