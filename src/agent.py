@@ -193,7 +193,8 @@ def assess_event(
         transfers, native = decode_logs(event.logs)
         if transfers:
             known = native or native_of_traces(getattr(event, "traces", None))
-            transaction = transaction._replace(native=known)
+            if known is not None:
+                transaction = transaction._replace(native=known)
         if bot is not None and bot.metrics is not None:
             bot.metrics.decoded(time.perf_counter() - started, transfers=len(transfers))
         upgraded = upgraded_contracts(event.logs)

@@ -39,6 +39,9 @@ NATIVE_EMITTERS: Final = frozenset({SYSTEM_ADDRESS, SIMULATION_ADDRESS})
 """Emitters of logs about native transfers: no token has one of these addresses."""
 
 _ADDRESS, _WORD = 42, 66  # characters, `0x` included
+_LENGTHS = ((_ADDRESS, _WORD + 128), (_ADDRESS, _WORD, _WORD + 64), (_ADDRESS, _WORD, _WORD, _WORD))
+"""Of the emitter, the indexed addresses and the data, by the number of indexed addresses."""
+
 _PREFIXES = ("0x", "0X")
 
 
@@ -107,14 +110,11 @@ def decode_event(address: Any, topics: Any, data: Any, log_index: int) -> Transf
         not isinstance(topic0, str) or topic0.lower() != TRANSFER_TOPIC
     ):
         return None
-    if not _is_hex(address, _ADDRESS) or not _is_hex(data, _WORD + 64 * (2 - len(indexed))):
-        return None
-    digits = address[2:]
-    for topic in indexed:
-        if not _is_hex(topic, _WORD):
+    texts = (address, *indexed, data)
+    for text, length in zip(texts, _LENGTHS[len(indexed)], strict=True):
+        if not isinstance(text, str) or len(text) != length or text[:2] not in _PREFIXES:
             return None
-        digits += topic[2:]
-    words = _bytes(digits + data[2:])
+    words = _bytes("".join([text[2:] for text in texts]))
     if words is None:
         return None
     digits = words.hex()
@@ -213,8 +213,10 @@ def upgraded_contracts(logs: Iterable[RawLog] | None) -> list[str]:
     for log in logs or ():
         topics = getattr(log, "topics", None)
         if isinstance(topics, (list, tuple)) and topics and isinstance(topics[0], str):
+            if topics[0].lower() not in UPGRADE_TOPICS:
+                continue
             address = normalise_address(getattr(log, "address", None))
-            if topics[0].lower() in UPGRADE_TOPICS and address is not None:
+            if address is not None:
                 upgraded.append(address)
     return upgraded
 
@@ -250,14 +252,9 @@ def transfer_of_event(event: Mapping[str, Any], position: int) -> Transfer:
 
 def normalise_address(value: Any) -> str | None:
     """Return the address as lowercase `0x` + 40 hex digits, or None if it is invalid."""
-    if not _is_hex(value, _ADDRESS) or _bytes(value[2:]) is None:
+    if not isinstance(value, str) or len(value) != _ADDRESS or value[:2] not in _PREFIXES:
         return None
-    return str(value.lower())
-
-
-def _is_hex(value: Any, length: int) -> bool:
-    """Whether the length and the prefix fit; the digits are not checked."""
-    return isinstance(value, str) and len(value) == length and value.startswith(_PREFIXES)
+    return None if _bytes(value[2:]) is None else value.lower()
 
 
 def _bytes(digits: str) -> bytes | None:

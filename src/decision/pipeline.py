@@ -44,13 +44,20 @@ from src.decision.second_opinion import (
 )
 from src.decision.tokens import TokenView, token_view
 from src.detection.assessment import EXPLAINED_INPUTS, Assessor
+from src.detection.attack.reputation import columns_of
 from src.detection.challenger import Challenger
 from src.detection.counterparties import CounterpartyBook
 from src.detection.detectors.base import Equipment, SupervisedModel
 from src.detection.detectors.fresh_contract_drain import FreshContractDrainDetector
 from src.detection.errors import InvalidInput
 from src.detection.evidence import Evidence, credible
-from src.detection.features.definitions import FEATURE_NAMES, Reading, TokenProfile, read_one
+from src.detection.features.definitions import (
+    FEATURE_NAMES,
+    Reading,
+    TokenProfile,
+    feature_row,
+    read_one,
+)
 from src.detection.forest.model import Model, load_model
 from src.detection.policy import parse_policy
 from src.detection.records import Action, Assessment, AttackAssessment
@@ -230,6 +237,11 @@ class Pipeline:
         )
 
     @cached_property
+    def _columns(self) -> NDArray[np.intp]:
+        """Positions of the model's inputs among the features."""
+        return np.array(columns_of(self.model.inputs), dtype=np.intp)
+
+    @cached_property
     def fingerprint(self) -> str:
         """Of everything that a decision depends on besides the transaction and the facts."""
         version = self.supervised.version if self.supervised is not None else ""
@@ -252,13 +264,14 @@ class Pipeline:
         sender = transaction.sender
         reading = read_one(transfers, sender or "", self.profile)
         tokens = self.tokens(facts)
-        features = self._features(transaction, transfers, facts, tokens, reading)
+        row = reading.features()[0]
+        features = self._features(transaction, transfers, facts, tokens, row)
         problem = NO_SENDER if sender is None else self.problem_with(features)
         made = time.perf_counter()
         assessment = None
         if problem is None:
             try:
-                assessment = self.assessor.assess(self.row(features))
+                assessment = self.assessor.assess(row[self._columns])
             except InvalidInput as error:
                 problem = str(error)
         unknown = facts.tokens_without_reputation
@@ -296,8 +309,8 @@ class Pipeline:
         self, transaction: TransactionFields, transfers: Sequence[Transfer], facts: Facts
     ) -> dict[str, Any]:
         """The features of one transaction, by name: for models, then for people."""
-        reading = read_one(transfers, transaction.sender or "", self.profile)
-        return self._features(transaction, transfers, facts, self.tokens(facts), reading)
+        row = feature_row(transfers, transaction.sender or "", self.profile)
+        return self._features(transaction, transfers, facts, self.tokens(facts), row)
 
     def _features(
         self,
@@ -305,11 +318,11 @@ class Pipeline:
         transfers: Sequence[Transfer],
         facts: Facts,
         tokens: Mapping[str, TokenView],
-        reading: Reading,
+        row: NDArray[np.float64],
     ) -> dict[str, Any]:
         features: dict[str, Any] = {}
         if transaction.sender is not None:
-            features.update(zip(FEATURE_NAMES, reading.features()[0].tolist(), strict=True))
+            features.update(zip(FEATURE_NAMES, row.tolist(), strict=True))
         features.update(readable_features(transfers, tokens, self.reserved))
         features.update(
             account_age(transaction.sender, transaction.timestamp, facts.first_transaction)
@@ -333,10 +346,6 @@ class Pipeline:
             if not isinstance(value, (int, float)) or not math.isfinite(value):
                 return f"model input {name} is missing or not finite"
         return None
-
-    def row(self, features: Mapping[str, Any]) -> NDArray[np.float64]:
-        """The model's row of valid features, shape (number of inputs,)."""
-        return np.array([features[name] for name in self.model.inputs], dtype=np.float64)
 
     def tokens(self, facts: Facts) -> dict[str, TokenView]:
         """What is known of the tokens, by address."""

@@ -113,15 +113,15 @@ def labels_in(
         reserved: symbols with another meaning in this context.
     """
     known = [tokens[address] for address in addresses if address in tokens]
-    claims = Counter([token.symbol.casefold() for token in known])
+    claims = [token.symbol.casefold() for token in known]
     # Some well-known tokens share a symbol, mostly after a migration.
-    well_known = Counter([token.symbol.casefold() for token in known if token.well_known])
+    listed = [token.symbol.casefold() for token in known if token.well_known]
     labels = {}
     for address in addresses:
         token = tokens.get(address)
         ambiguous = token is not None and (
             token.symbol in reserved
-            or (well_known if token.well_known else claims)[token.symbol.casefold()] > 1
+            or (listed if token.well_known else claims).count(token.symbol.casefold()) > 1
         )
         labels[address] = label_of(address, token, ambiguous=ambiguous)
     return labels

@@ -40,6 +40,7 @@ class DetectorSuite:
         self._lacking = tuple(lacking)
         self._least_gains = least_gains
         self._detectors = [(d, False) for d in counting] + [(d, True) for d in shadow]
+        self._running = frozenset(detector.NAME for detector, _ in self._detectors)
         self._by_sender = _by_address(scopes, Match.SENDER)
         self._by_to = _by_address(scopes, Match.TO)
         self._scoped = bool(scopes)
@@ -81,7 +82,7 @@ class DetectorSuite:
 
     def runs(self, name: str) -> bool:
         """Whether a detector runs, in whatever mode."""
-        return any(name == detector.NAME for detector, _ in self._detectors)
+        return name in self._running
 
     def decide(self, evidence: Evidence, *, also: Sequence[Verdict] = ()) -> Decision:
         """Judge one transaction. Never raises on what a detector does.
@@ -135,7 +136,7 @@ class DetectorSuite:
         return any(scope.only_if for scope in self._matching(sender, to))
 
     def _matching(self, sender: str | None, to: str | None) -> Sequence[Scope]:
-        return [*self._by_sender.get(sender or "", ()), *self._by_to.get(to or "", ())]
+        return (*self._by_sender.get(sender or "", ()), *self._by_to.get(to or "", ()))
 
     def _scopes_for(self, evidence: Evidence) -> Sequence[Scope]:
         return [

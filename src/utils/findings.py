@@ -122,9 +122,8 @@ class TokenTransfersFinding(ABC):
     def emit_finding(self) -> Finding:
         """Build the Forta finding."""
         alert, context = self.alert, self.context
-        moment = datetime.now(UTC)
-        if context.timestamp is not None:
-            moment = datetime.fromtimestamp(context.timestamp, UTC)
+        known = context.timestamp
+        moment = datetime.now(UTC) if known is None else datetime.fromtimestamp(known, UTC)
         return Finding(
             {
                 "name": alert.spec.title,

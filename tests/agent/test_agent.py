@@ -283,7 +283,7 @@ def test_an_internal_error_is_an_invalid_finding_without_its_text(start_bot, mon
     def explode(*_, **__):
         raise KeyError("secret-value")
 
-    monkeypatch.setattr(Pipeline, "features", explode)
+    monkeypatch.setattr(Pipeline, "assess", explode)
     finding = handle(event_of([transfer_log()]))
     assert finding["alert_id"] == "INVALID-TOKEN-TRANSFERS-TX"
     assert finding["metadata"]["reason"] == "internal error: KeyError"

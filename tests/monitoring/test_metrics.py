@@ -97,7 +97,7 @@ def test_the_bots_work_moves_its_metrics(start_bot, monkeypatch):
     agent.handle_transaction(event_of([]))
     agent.handle_transaction(event_of([transfer_log(UNKNOWN_TOKEN)]))
     agent.handle_transaction(event_of([transfer_log()], transaction={"hash": "0x1"}))
-    monkeypatch.setattr(Pipeline, "features", lambda *_: {}["no"])
+    monkeypatch.setattr(Pipeline, "assess", lambda *_: {}["no"])
     agent.handle_transaction(event_of([transfer_log()]))
     bot.metrics.close()
     after = scrape()

@@ -60,13 +60,14 @@ class TransferBatch:
                 recipient.append(accounts.setdefault(transfer.recipient, len(accounts)))
                 amount.append(float(transfer.amount))
             offsets.append(len(token))
+        n, ids = len(token), np.array(token + sender + recipient + origin, dtype=np.int32)
         return cls(
             offsets=np.array(offsets, dtype=np.int64),
-            token=np.array(token, dtype=np.int32),
-            sender=np.array(sender, dtype=np.int32),
-            recipient=np.array(recipient, dtype=np.int32),
+            token=ids[:n],
+            sender=ids[n : 2 * n],
+            recipient=ids[2 * n : 3 * n],
             amount=np.array(amount, dtype=np.float64),
-            origin=np.array(origin, dtype=np.int32),
+            origin=ids[3 * n :],
             token_addresses=list(tokens),
             n_accounts=len(accounts),
             account_addresses=list(accounts),

@@ -354,7 +354,10 @@ def _is_same(one: Transfers, other: Transfers, tx: int) -> bool:
 )  # fmt: skip
 def transaction_features(
     transfers: Transfers, profile: Profile, first_lender: int
-) -> tuple[NDArray[np.float64], ...]:
+) -> tuple[
+    NDArray[np.float64], NDArray[np.float64],
+    NDArray[np.int64], NDArray[np.int32], NDArray[np.int32], NDArray[np.int64],
+]:  # fmt: skip
     """The fields of `definitions.Reading` after its batch, by one call from Python."""
     n_tx = len(transfers.offsets) - 1
     view = view_of(transfers, profile.value, first_lender)
