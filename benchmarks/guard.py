@@ -25,7 +25,7 @@ from src.demo.world import GENESIS, USDC, World, build, mint
 _GROUP: Final = "guard"
 _PASSING_SECONDS: Final = 1.5e-3
 _SCREENING_SECONDS: Final = 10e-3
-_SENDERS: Final = 8
+SENDERS: Final = 8
 _GAS: Final = 100_000
 
 
@@ -36,7 +36,7 @@ class _Transfer(NamedTuple):
     call: dict[str, Any]
 
 
-class _Endpoint:
+class Endpoint:
     """A JSON-RPC endpoint over one kept connection at a time."""
 
     def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
@@ -68,7 +68,7 @@ def measure(*, samples: int, burst: int) -> list[Line]:
         anvil(timestamp=GENESIS) as chain,
     ):
         world = build(chain, code)
-        for sender in chain.accounts[:_SENDERS]:
+        for sender in chain.accounts[:SENDERS]:
             mint(world, world.tokens[USDC], sender, 10**6)
         with guard(chain, Path(folder)) as url:
             return asyncio.run(_measure(world, url, samples, burst))
@@ -76,15 +76,15 @@ def measure(*, samples: int, burst: int) -> list[Line]:
 
 async def _measure(world: World, url: str, samples: int, burst: int) -> list[Line]:
     async with aiohttp.ClientSession() as session:
-        node, guarded = _Endpoint(session, world.chain.url), _Endpoint(session, url)
+        node, guarded = Endpoint(session, world.chain.url), Endpoint(session, url)
         return [
             await _passing(node, guarded, 10 * samples),
-            *await _screening(node, guarded, _transfers(world, 0, 2 * samples)),
+            *await _screening(node, guarded, transfers_of(world, 0, 2 * samples)),
             await _burst(world, node, guarded, burst),
         ]
 
 
-async def _passing(node: _Endpoint, guarded: _Endpoint, count: int) -> Line:
+async def _passing(node: Endpoint, guarded: Endpoint, count: int) -> Line:
     before = _guard_seconds()
     for _ in range(count):
         await guarded.ask("eth_chainId")
@@ -96,7 +96,7 @@ async def _passing(node: _Endpoint, guarded: _Endpoint, count: int) -> Line:
     )  # fmt: skip
 
 
-async def _screening(node: _Endpoint, guarded: _Endpoint, ours: Sequence[_Transfer]) -> list[Line]:
+async def _screening(node: Endpoint, guarded: Endpoint, ours: Sequence[_Transfer]) -> list[Line]:
     simulated, sent, screened = [], [], []
     used = 0.0
     for plain, screening in zip(ours[::2], ours[1::2], strict=True):
@@ -123,19 +123,19 @@ async def _screening(node: _Endpoint, guarded: _Endpoint, ours: Sequence[_Transf
     ]  # fmt: skip
 
 
-async def _burst(world: World, node: _Endpoint, guarded: _Endpoint, count: int) -> Line:
+async def _burst(world: World, node: Endpoint, guarded: Endpoint, count: int) -> Line:
     """One client a sender, each of which waits for the answer before it sends the next."""
-    each = count // (2 * _SENDERS)
-    transfers = [_transfers(world, number, 2 * each) for number in range(_SENDERS)]
+    each = count // (2 * SENDERS)
+    transfers = [transfers_of(world, number, 2 * each) for number in range(SENDERS)]
 
-    async def rate(endpoint: _Endpoint, chosen: slice) -> float:
+    async def rate(endpoint: Endpoint, chosen: slice) -> float:
         async def send(ours: Sequence[_Transfer]) -> None:
             for one in ours[chosen]:
                 await endpoint.ask("eth_sendRawTransaction", one.raw)
 
         started = time.perf_counter()
         await asyncio.gather(*map(send, transfers))
-        return _SENDERS * each / (time.perf_counter() - started)
+        return SENDERS * each / (time.perf_counter() - started)
 
     plain = await rate(node, slice(each))
     screened = await rate(guarded, slice(each, None))
@@ -146,15 +146,20 @@ async def _burst(world: World, node: _Endpoint, guarded: _Endpoint, count: int) 
 
 
 def _guard_seconds() -> float:
-    """Processor time of the guard, which this process has started."""
+    """Processor time of the guard."""
+    times = guard_process().cpu_times()
+    return float(times.user + times.system)
+
+
+def guard_process() -> psutil.Process:
+    """The guard, which this process has started."""
     for child in psutil.Process().children(recursive=True):
         if "src.service.guard" in child.cmdline():
-            times = child.cpu_times()
-            return float(times.user + times.system)
+            return child
     raise RuntimeError("the guard is not running")
 
 
-def _transfers(world: World, number: int, count: int) -> list[_Transfer]:
+def transfers_of(world: World, number: int, count: int) -> list[_Transfer]:
     """Transfers of a development account to another one, in the order of their nonces."""
     account, receiver = signer(number), world.chain.accounts[-1]
     first = int(world.chain.rpc("eth_getTransactionCount", account.address, "latest"), 16)

@@ -20,6 +20,7 @@ examples:
   npm run soak -- --transactions 10000
   npm run soak -- --hostile-sources --transactions 5000
   npm run soak -- --minutes 30 --through-bridge --json soak.json
+  npm run soak -- --guard --transactions 20000
 
 exit codes: 0 passed, 1 not passed, 2 wrong usage or failed.
 """
@@ -40,6 +41,10 @@ def main(arguments: list[str] | None = None) -> int:
         options.seconds = options.minutes * 60
     if options.transactions is None and options.seconds is None:
         options.transactions = DEFAULT_TRANSACTIONS
+    if options.guard:
+        from benchmarks.soak_guard import run_guard  # noqa: PLC0415
+
+        return run_guard(options)
     from benchmarks.soaking import run, run_hostile  # noqa: PLC0415  --help needs none of it
 
     return run_hostile(options) if options.hostile_sources else run(options)
@@ -57,6 +62,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--through-bridge", action="store_true",
         help="through the real forta-agent and gRPC, as on a scan node",
+    )  # fmt: skip
+    parser.add_argument(
+        "--guard", action="store_true",
+        help="transactions of eight clients through the guard, in front of a local chain; checks "
+        "memory and that each is stored with its block; takes --transactions and --json alone",
     )  # fmt: skip
     parser.add_argument(
         "--hostile-sources", action="store_true",

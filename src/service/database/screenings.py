@@ -93,6 +93,11 @@ class StoredScreening(NewScreening):
         return None if self.mined_at is None else max(0.0, self.mined_at - self.screened_at)
 
     @property
+    def is_withheld(self) -> bool:
+        """Whether a guard has not passed the transaction on."""
+        return bool(self.is_enforced) and self.outcome not in {"passed", "unknown passed"}
+
+    @property
     def differs(self) -> bool:
         """Whether the decision in the block is another one than that before."""
         if self.mined_action is None or self.status == "unknown":

@@ -6,7 +6,7 @@ themselves simulated. Both decisions are kept, and how often they differ is a me
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from src.chain.errors import SourceError
@@ -32,7 +32,8 @@ LOOK_SECONDS: Final = 3.0
 PATIENCE_SECONDS: Final = 900.0
 """A transaction that is in no block by then counts as dropped."""
 
-_MAX_BEHIND: Final = 100
+_AT_ONCE: Final = 200
+_MAX_BEHIND: Final = 20_000
 _CLEAN_SECONDS: Final = 600.0
 
 
@@ -72,10 +73,9 @@ class Follower:
         try:
             head = self._node.head()
             self._decisions.flush()  # what the blocks up to this one can have is stored now
-            for block in self._node.blocks(self._new_blocks(head)):
-                self._join(block)
-                self._next = block.number + 1
-            self._next = head + 1
+            blocks = list(self._node.blocks(self._new_blocks(head)))
+            self._join(blocks)
+            self._next = blocks[-1].number + 1 if blocks else head + 1
         except (SourceError, UnverifiedBlock) as error:
             metrics.error_occurred(error)
             logger.warning("mined transactions: %s", error)
@@ -92,23 +92,29 @@ class Follower:
             return range(0)
         # After a restart, from the block on that the oldest one could have been in.
         first = waiting[0].block_number if self._next is None else self._next
-        return range(max(head if first is None else first, head - _MAX_BEHIND), head + 1)
+        first = max(head if first is None else first, head - _MAX_BEHIND)
+        return range(first, min(head + 1, first + _AT_ONCE))
 
-    def _join(self, block: LoadedBlock) -> None:
+    def _join(self, blocks: Sequence[LoadedBlock]) -> None:
+        hashes = [tx_hash for block in blocks for tx_hash in block.hashes]
         with self._database.reading() as connection:
-            screened = known_hashes(connection, "guard", self._chain_id, block.hashes)
+            screened = known_hashes(connection, "guard", self._chain_id, hashes)
         if not screened:
             return
         actions = {
             one.tx_hash: self._decider.preview([one])[0].decision.action
+            for block in blocks
             for one in block.transactions
             if one.tx_hash in screened
         }
+        joined = []
         with self._database.writing() as connection:
-            joined = join_block(
-                connection, "guard", self._chain_id, block.number, [*screened], actions,
-                self._clock(), reverted=block.reverted,
-            )  # fmt: skip
+            for block in blocks:
+                if screened & set(block.hashes):
+                    joined += join_block(
+                        connection, "guard", self._chain_id, block.number, block.hashes, actions,
+                        self._clock(), reverted=block.reverted,
+                    )  # fmt: skip
         for one in joined:
             _compare(one)
 

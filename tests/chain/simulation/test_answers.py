@@ -1,7 +1,8 @@
-"""Answers in the shapes of the nodes, and answers that no honest node gives.
+"""Answers in the forms that nodes document, and answers that no honest node gives.
 
-Geth's shape follows the test vectors of execution-apis, Nethermind's its types, Reth's and Erigon's
-the specification: none was recorded from a running node. Anvil itself runs in `test_simulator.py`.
+Of `eth_simulateV1`, Geth's form follows the test vectors of execution-apis, Nethermind's its types,
+Reth's and Erigon's the specification; of `debug_traceCall`, all follow the documents of their call
+tracers. None was recorded from a running node. Anvil itself runs in `test_simulator.py`.
 """
 
 from typing import Any
@@ -12,7 +13,12 @@ from hypothesis import strategies as st
 
 from src.chain.errors import MalformedAnswer
 from src.chain.simulation.answers import simulated_block, traced_call
-from src.chain.transfers import SIMULATION_ADDRESS, TRANSFER_TOPIC, NativeTransfer
+from src.chain.transfers import (
+    SIMULATION_ADDRESS,
+    SYSTEM_ADDRESS,
+    TRANSFER_TOPIC,
+    NativeTransfer,
+)
 from src.service.node import decoded_logs
 
 PAYER, PAYEE, TOKEN = "0x" + "c0" * 20, "0x" + "c1" * 20, "0x" + "d0" * 20
@@ -118,6 +124,49 @@ def test_a_trace_gives_logs_and_native_transfers_in_the_order_of_execution() -> 
     found = traced_call(trace)
     assert [one.amount for one in found.native or ()] == [1, 2, 3]
     assert [one.amount for one in decoded_logs(found.logs).transfers] == [1, 2, 3, 4]
+
+
+TRACED = {
+    "Geth": frame(
+        value=7, gas="0xf618", input="0x",
+        logs=[log(TOKEN, 5, index="0x0", position="0x1")],
+        calls=[frame(value=2, gas="0x8fc", input="0x")],
+    ),
+    "Nethermind": frame(
+        value=7, gas="0xf618", input="0x", output="0x", error=None, revertReason=None,
+        logs=[log(TOKEN, 5, position="0x1")],
+        calls=[frame(value=2, calls=None, logs=None)],
+    ),
+    "Reth": frame(
+        value=7, gas="0xf618", input="0x",
+        logs=[log(TOKEN, 5, position="0x1", index="0x0")],
+        calls=[frame(value=2), frame("STATICCALL")],
+    ),
+    "Erigon": frame(value=7, logs=[log(TOKEN, 5)], calls=[frame(value=2, input="0x")]),
+}  # fmt: skip
+TRACED_REVERT = {
+    "Geth": {"error": "execution reverted", "revertReason": "no", "output": REASON},
+    "Nethermind": {"error": "revert", "output": REASON},
+    "Reth": {"error": "execution reverted", "revertReason": "no"},
+    "Erigon": {"error": "execution reverted"},
+}
+
+
+@pytest.mark.parametrize("node", TRACED)
+def test_what_each_node_traces_is_read(node: str) -> None:
+    found = traced_call(TRACED[node])
+    assert [one.amount for one in found.native or ()] == [7, 2]
+    assert [one[:4] for one in decoded_logs(found.logs).transfers] == [(TOKEN, PAYER, PAYEE, 5)]
+    reverted = traced_call(TRACED[node] | TRACED_REVERT[node])
+    assert (reverted.status, reverted.logs) == ("reverts", ())
+    assert reverted.problem in {"no", "revert", "execution reverted"}
+
+
+def test_transfers_that_the_chain_logs_itself_are_native_too() -> None:
+    """EIP-7708: in such blocks nodes add no logs of their own for `traceTransfers`."""
+    logs = [log(SYSTEM_ADDRESS, 1000, logIndex="0x0", **PLACE), LOGS[1]]
+    _, (call,) = simulated_block([HEAD | {"calls": [DONE | {"logs": logs}]}], 1)
+    assert decoded_logs(call.logs).native == [NativeTransfer(PAYER, PAYEE, 1000, 0)]
 
 
 def test_what_a_trace_reverts_and_what_only_borrows_code_moves_nothing() -> None:

@@ -175,7 +175,11 @@ def test_screenings_are_listed_page_by_page(served: tuple[TestClient, str, str])
     with service.database.writing() as connection:
         store_screening(connection, found[0])
         add_screenings(
-            connection, [new_screening(n, source="guard", outcome="held") for n in range(1, 5)]
+            connection,
+            [
+                new_screening(number, source="guard", outcome="held", is_enforced=True)
+                for number in range(1, 5)
+            ],
         )
         hashes = [str(one.tx_hash) for one in found[:1]]
         join_block(connection, "pending", 1, 8, hashes, {}, 1_700_000_012.0, reverted=hashes)
@@ -194,5 +198,6 @@ def test_screenings_are_listed_page_by_page(served: tuple[TestClient, str, str])
     text = client.get("/ui/screenings").text
     assert "5 screenings" in text
     assert "It moves 4." in text
+    assert "not sent" in client.get("/ui/screenings/u4").text
     assert "differs" in client.get("/ui/screenings/u0").text
     assert client.get("/ui/screenings/nothing").status_code == 404

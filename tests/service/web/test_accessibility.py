@@ -13,6 +13,7 @@ AXE = ROOT / "node_modules" / "axe-core" / "axe.min.js"
 PAGES = (
     "/ui/",
     "/ui/alerts?state=new",
+    "/ui/screenings",
     "/ui/ranges",
     "/ui/models",
     "/ui/search?q=usdc",
