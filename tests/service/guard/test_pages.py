@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 import requests
+from aiohttp import web
 
 from src.detection.records import Action
-from tests.service.guard.guarding import BAD, RAW, Guarded, Node, Script, guard
+from tests.service.guard.guarding import BAD, RAW, Guarded, Node, Script, guard, node
 
 pytestmark = pytest.mark.integration
 
@@ -105,6 +106,17 @@ def test_it_is_ready_while_the_node_is_on_its_chain(guarded: Guarded) -> None:
     assert answer.status_code == 503
     assert answer.json()["problems"] == ["the node does not say its chain"]
     assert requests.get(f"{guarded.url}/healthz", timeout=60).json() == {"status": "ok"}
+
+
+@pytest.mark.parametrize(
+    ("chain", "problems"), [("0x1", []), ("0x5", ["the node serves chain 5, not 1"])]
+)
+def test_a_node_that_moves_to_another_chain_is_not_ready(chain: str, problems: list[str]) -> None:
+    reply = web.json_response({"jsonrpc": "2.0", "id": 1, "result": chain})
+    with node(lambda _body: reply) as upstream, guard(upstream.url) as guarded:
+        answer = requests.get(f"{guarded.url}/readyz", timeout=60)
+    assert answer.json()["problems"] == problems
+    assert answer.status_code == (503 if problems else 200)
 
 
 def test_an_unknown_decision_is_not_found(guarded: Guarded) -> None:

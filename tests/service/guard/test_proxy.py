@@ -192,6 +192,12 @@ class TestBatches:
         found = guarded.ask([send(BAD, 1), read(2, "admin_peers")]).json()
         assert ([one["id"] for one in found], upstream.bodies) == ([1, 2], [])
 
+    def test_a_bundle_is_stored_without_a_hash(self, guarded: Guarded) -> None:
+        """Its decision is not that on its first transaction, and is not compared with it."""
+        guarded.ask({**read(method="eth_sendBundle"), "params": [{"txs": [RAW, RAW]}]})
+        guarded.ask({**read(method="eth_sendBundle"), "params": [{"txs": [RAW]}]})
+        assert [one.tx_hash is None for one in guarded.stored] == [False, True]
+
     def test_too_many_transactions_are_refused(self, guarded: Guarded, upstream: Node) -> None:
         found = guarded.ask([send(RAW, number) for number in range(20)]).json()
         assert ["error" in one for one in found] == [False] * 16 + [True] * 4
