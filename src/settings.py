@@ -96,7 +96,7 @@ _EXPLORER = Kind(
 class Settings:
     """The bot's settings, which `.env.example` documents by their variables.
 
-    None is what is not set: no node, no key, the model's own threshold, memory only.
+    None means not set: no node, no key, the model's own threshold, a cache in memory only.
     """
 
     json_rpc_url: str | None = setting("JSON_RPC_URL", URL, None, secret=True)

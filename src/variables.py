@@ -22,7 +22,7 @@ D = TypeVar("D")
 class SettingsError(ValueError):
     """A setting has an invalid value. The message names the setting and the allowed values.
 
-    It is named by its variable, or a file; a secret value is not given.
+    `name` is its variable, or a file; `given` is its value, unless that is secret.
     """
 
     def __init__(self, name: str, allowed: str, given: str | None = None) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple, Self
 
+import rlp
 from eth_utils.crypto import keccak
 
 from src.chain.quantities import as_int
@@ -13,7 +14,6 @@ from src.chain.transfers import Approval, NativeTransfer, normalise_address
 _LATEST_TIMESTAMP = 253_402_300_799  # 9999-12-31 23:59:59 UTC: what calendars can show
 _HASH_LENGTH = 66
 _ADDRESS_BYTES = 20
-_RLP_SHORT, _RLP_LIST = 0x80, 0xC0
 _MAX_CREATIONS = 32
 
 
@@ -58,13 +58,10 @@ class TransactionFields(NamedTuple):
 def created_contract(creator: str, nonce: int) -> str:
     """The address of the contract that an account creates with its transaction of this nonce.
 
-    The nonce is the number of its earlier transactions.
+    `nonce` is the number of its earlier transactions.
     """
-    number = nonce.to_bytes((nonce.bit_length() + 7) // 8)
-    if len(number) != 1 or number[0] >= _RLP_SHORT:  # RLP: a small byte stands for itself
-        number = bytes([_RLP_SHORT + len(number)]) + number
-    content = bytes([_RLP_SHORT + _ADDRESS_BYTES]) + bytes.fromhex(creator[2:]) + number
-    return "0x" + keccak(bytes([_RLP_LIST + len(content)]) + content)[-_ADDRESS_BYTES:].hex()
+    content = rlp.encode([bytes.fromhex(creator[2:]), nonce])
+    return f"0x{keccak(content)[-_ADDRESS_BYTES:].hex()}"
 
 
 def created_by(transaction: TransactionFields) -> str | None:
@@ -77,7 +74,7 @@ def created_by(transaction: TransactionFields) -> str | None:
 def creation_nonce(creator: str | None, nonce: int | None, contract: str | None) -> int | None:
     """Which of an account's earlier transactions created a contract.
 
-    The nonce given is the number of all earlier ones.
+    `nonce` is the number of the account's earlier transactions.
 
     Returns:
         That transaction's nonce; None if none of the first few dozen did.

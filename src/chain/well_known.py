@@ -24,8 +24,8 @@ _MAX_SYMBOL_LENGTH = 64
 class WellKnownTokens:
     """The list of one chain.
 
-    Tokens are keyed by lower-case address, look-alikes by the character that looks like the ASCII
-    text.
+    `tokens` maps lower-case addresses to metadata, `look_alikes` characters to the ASCII text that
+    they look like.
     """
 
     def __init__(self, tokens: Mapping[str, TokenInfo], look_alikes: Mapping[str, str]) -> None:

@@ -71,7 +71,7 @@ class Guarded:
 class GuardedChain(Chain):
     """A chain whose transactions are signed here and sent through the guard by web3.py.
 
-    What is no transaction of a client goes to `url`.
+    Everything but clients' transactions goes to `url`.
     """
 
     def __init__(self, url: str, guard_url: str) -> None:

@@ -54,8 +54,8 @@ def running(
 ) -> "Iterator[subprocess.Popen[Any]]":
     """Run a supervised command for the length of the `with` block.
 
-    Its folder is removed if this process ends before it. `patience` is seconds between SIGTERM and
-    SIGKILL; the options are those of `subprocess.Popen`.
+    `folder` is removed if this process ends before the command. `patience` is seconds between
+    SIGTERM and SIGKILL; the options are those of `subprocess.Popen`.
     """
     with subprocess.Popen(
         supervised(command, folder), **{"start_new_session": True, **options}

@@ -121,7 +121,7 @@ class DataSets:
     def withdraw(self, data: str, *, reason: str) -> DataSet:
         """Train on a data set no longer.
 
-        It is named by its id, or the unique beginning of one.
+        `data` is its id, or the unique beginning of one.
 
         Raises:
             TableError: there is no such data set.

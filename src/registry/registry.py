@@ -68,7 +68,7 @@ class Registry:
     def add(self, bundle: Path, *, code_version: str, evaluation: bytes | None = None) -> Entry:
         """Add the bundle in a folder; adding it again changes nothing.
 
-        See `bundle_file` for its files; `evaluation` is JSON, instead of the folder's.
+        `evaluation` is JSON that replaces the folder's; see `bundle_file` for the files.
 
         Raises:
             BundleRefused: the bundle does not load.

@@ -129,7 +129,7 @@ class Store:
 def open_store(url: str | None, *, new: bool = False) -> Store:
     """The store at `url`, else at `$STORE_URL`.
 
-    A `new` one may be empty.
+    With `new`, it may be empty.
 
     Raises:
         StoreError: neither is given, it is unusable, or there is nothing in it.

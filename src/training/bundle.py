@@ -39,8 +39,8 @@ def write_bundle(
     The output is deterministic, and each file is written atomically. Golden rows are spread evenly
     over the distinct scores, so that they cover the whole range. They are taken from
     `training_rows`, float64. `training_scores` are behind the percentile, preferably cross-fitted,
-    so that they are for unseen transactions; None for the forest's scores of those rows. The
-    version is Unix seconds; `training` has JSON values only.
+    so that they are for unseen transactions; None for the forest's scores of those rows.
+    `model_version` is in Unix seconds; `training` has JSON values only.
     """
     scores = np.abs(forest.score_samples(training_rows.astype(np.float32)))
     behind_percentile = scores if training_scores is None else training_scores

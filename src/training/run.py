@@ -67,7 +67,7 @@ def train(
 ) -> Manifest:
     """Train on a folder and write the bundle into `out`.
 
-    The version is Unix seconds; `jobs` does not change the result.
+    `created_at` is in Unix seconds; `jobs` does not change the result.
 
     Raises:
         ValueError: the data is unusable; the message says why.

@@ -21,7 +21,7 @@ class EtherscanClient:
     """`module=account&action=txlist` of Etherscan V2; Blockscout instances answer it without a key.
 
     `url` may have any form that `explorer_api` understands; explorers without keys take None or "".
-    The timeout is seconds per request.
+    `timeout` is in seconds per request.
     """
 
     def __init__(self, url: str, api_key: str | None, chain_id: int, *, timeout: float) -> None:

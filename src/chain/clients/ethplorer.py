@@ -19,7 +19,7 @@ _MAX_PRICE_AGE_SECONDS = 6 * 3_600
 class EthplorerClient:
     """`getTokenInfo` of Ethplorer (Ethereum mainnet).
 
-    The key is a personal one, or "freekey"; the timeout is seconds per request.
+    The key is a personal one, or "freekey"; `timeout` is in seconds per request.
     """
 
     def __init__(self, url: str, api_key: str, *, timeout: float) -> None:

@@ -18,7 +18,7 @@ _TOLERANCE_SECONDS = 3_600
 class PriceApiClient:
     """Prices of tokens at a time.
 
-    `chain` is how the API calls the chain; the timeout is seconds per request.
+    `chain` is how the API calls the chain; `timeout` is in seconds per request.
     """
 
     def __init__(self, url: str, chain: str, *, timeout: float) -> None:
@@ -33,7 +33,7 @@ class PriceApiClient:
     ) -> Mapping[str, Price | Failure]:
         """The price of each token, or why there is none.
 
-        At most `MAX_TOKENS`; the time is Unix seconds.
+        Takes at most `MAX_TOKENS` addresses; `timestamp` is in Unix seconds.
 
         Raises:
             SourceError: no usable answer about any.

@@ -88,7 +88,7 @@ def failure(
 ) -> SourceError:
     """The exception for an error object.
 
-    `unknown` is its kind where neither words nor code explain it.
+    `unknown` is the kind of an error that neither its words nor its code explain.
     """
     number = code if isinstance(code, int) and not isinstance(code, bool) else None
     kind = _kind(number, words.lower()) or unknown

@@ -38,7 +38,8 @@ class Moment(NamedTuple):
 def moment_of(timestamp: int | None, block_number: int | None, now: float) -> Moment:
     """The moment of a transaction.
 
-    Time and number are its block's; None for now, and for the newest. Times are Unix seconds.
+    `timestamp` and `block_number` are its block's; None for now, and for the newest block. Times
+    are in Unix seconds.
     """
     wanted = int(now) if timestamp is None else min(timestamp, int(now))
     return Moment(

@@ -62,8 +62,8 @@ def write_attack_bundle(
     """Write the model file at `path` and its manifest beside it; return the manifest.
 
     The same arguments give the same bytes. Golden rows are spread evenly over the distinct outputs.
-    They are taken from `golden`, shape (n, len(inputs)), of which the forest gives these scores.
-    The version is Unix seconds; `training` has JSON values only.
+    They are taken from `golden`, shape (n, len(inputs)), which the forest scores as
+    `golden_forest_scores`. `model_version` is in Unix seconds; `training` has JSON values only.
     """
     outputs = outputs_of(classifier, golden)
     _, distinct = np.unique(outputs, return_index=True)

@@ -45,8 +45,8 @@ def train_attack(
     """Train and write the bundle into `out`.
 
     The background is what the forest was trained on, unless `same_data` is off: then forests of the
-    same hyperparameters stand in for it in the calibration, which has to be judged afterwards. The
-    version is Unix seconds; `jobs` does not change the bytes.
+    same hyperparameters stand in for it in the calibration, which has to be judged afterwards.
+    `created_at` is in Unix seconds; `jobs` does not change the bytes.
 
     Raises:
         OtherData: the forest was trained on other data.

@@ -88,7 +88,7 @@ def retrain(
     """Train a challenger, compare it, and promote it or not. If interrupted, the champion stays.
 
     New data sets are stored once they have been joined with the others. `attack_only`: train the
-    attack model alone, for the champion's forest. The version is Unix seconds, now by default.
+    attack model alone, for the champion's forest. `created_at` is in Unix seconds, None for now.
 
     Raises:
         RegistryError, StoreError: there is no champion, or it is incomplete, or was replaced

@@ -33,8 +33,8 @@ def write_fraud_bundle(
     """Write the model file at `path` and its manifest next to it; return the manifest.
 
     The output is deterministic. Golden rows are spread evenly over the distinct probabilities of
-    the training rows. They are taken from `training_rows`, with missing values filled in. The
-    version is Unix seconds; `training` has JSON values only.
+    the training rows. They are taken from `training_rows`, with missing values filled in.
+    `model_version` is in Unix seconds; `training` has JSON values only.
     """
     filled = pipeline.named_steps["imputer"].transform(training_rows)
     probabilities = pipeline.predict_proba(filled)[:, 1]
