@@ -79,8 +79,6 @@ def main(parser: cli.Parser) -> None:
         "transfers, see docs/backtest.md (the data set's own)",
     )
     add("--features", action="store_true", help="write the model's inputs with each decision")
-    add("--engine", choices=("local", "spark"), default="local", help="where to run (local)")
-    add("--master", metavar="URL", help="Spark's master, such as spark://host:7077 or local[2]")
     add(
         "--workers",
         type=cli.positive,

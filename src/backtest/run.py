@@ -12,7 +12,7 @@ from typing import Any
 from src.backtest.backtest import backtest
 from src.backtest.job import Job
 from src.backtest.output.compare import as_html, as_text, compare
-from src.backtest.output.exploits import KnownExploits, known_exploits
+from src.backtest.output.exploits import known_exploits
 from src.backtest.output.output import REPORT, Output
 from src.backtest.spark import run_on_spark
 from src.backtest.workers import keep_freed_memory, run_locally
@@ -23,7 +23,7 @@ from src.decision.policy_file import read_policy
 from src.detection.forest.manifest import read_manifest
 from src.detection.policy import parse_policy
 from src.history import record
-from src.history.run import imported, progress, said
+from src.history.run import engine, imported, progress, said, unseen
 from src.settings import load_settings, model_public_key
 
 LAST_BLOCK = 2**62
@@ -50,26 +50,32 @@ def run(options: argparse.Namespace) -> int:
     parse_policy(text, str(policy))
     if options.exploits is not None:
         known_exploits(options.exploits, options.exploits.parent)
-    store = _stored(data, options).resolve()
-    exploits = known_exploits(options.exploits, store)
     attack_model = None if options.model else settings.attack_model_path
     thresholds = (options.threshold, settings.anomaly_threshold, manifest.anomaly_threshold)
-    job = Job(
-        store=store,
-        out=options.out.resolve(),
-        model_path=model.resolve(),
-        attack_model_path=attack_model and attack_model.resolve(),
-        policy_text=text,
-        policy_name=policy.name,
-        chain_id=settings.chain_id if options.chain is None else options.chain,
-        threshold=next(threshold for threshold in thresholds if threshold is not None),
-        exploits=exploits.hashes,
-        first=options.from_block or 0,
-        last=LAST_BLOCK if options.to_block is None else options.to_block,
-        with_features=options.features,
-        public_key=public_key,
-    )
-    summary = _run(job, exploits, options)
+    with engine(options, "backtest") as session:
+        store = _stored(data, options, session).resolve()
+        exploits = known_exploits(options.exploits, store)
+        job = Job(
+            store=store,
+            out=options.out.resolve(),
+            model_path=model.resolve(),
+            attack_model_path=attack_model and attack_model.resolve(),
+            policy_text=text,
+            policy_name=policy.name,
+            chain_id=settings.chain_id if options.chain is None else options.chain,
+            threshold=next(threshold for threshold in thresholds if threshold is not None),
+            exploits=exploits.hashes,
+            first=options.from_block or 0,
+            last=LAST_BLOCK if options.to_block is None else options.to_block,
+            with_features=options.features,
+            public_key=public_key,
+        )
+        if session is None:
+            with progress("backtest") as start:
+                locally = partial(run_locally, workers=options.workers)
+                summary = backtest(job, exploits, locally, start)
+        else:
+            summary = backtest(job, exploits, partial(run_on_spark, session=session), unseen)
     _summarise(options.out, summary)
     if options.compare_with is not None:
         changed = compare(
@@ -80,14 +86,6 @@ def run(options: argparse.Namespace) -> int:
         output.write_text("comparison.html", as_html(changed))
         sys.stdout.write(f"{as_text(changed)}  {options.out / 'comparison.html'}\n")
     return 0
-
-
-def _run(job: Job, exploits: KnownExploits, options: argparse.Namespace) -> dict[str, Any]:
-    if options.engine == "spark":  # which shows its own progress
-        on_spark = partial(run_on_spark, master=options.master)
-        return backtest(job, exploits, on_spark, lambda _total, _done: lambda _count: None)
-    with progress("backtest") as start:
-        return backtest(job, exploits, partial(run_locally, workers=options.workers), start)
 
 
 def _record(options: argparse.Namespace, folder: Path) -> int:
@@ -101,7 +99,7 @@ def _record(options: argparse.Namespace, folder: Path) -> int:
     return record.main(arguments)
 
 
-def _stored(data: str | Path, options: argparse.Namespace) -> Path:
+def _stored(data: str | Path, options: argparse.Namespace, session: Any) -> Path:
     """The store of the data, which is imported where it is none.
 
     A recording's is in its folder, that of an export next to the output.
@@ -112,7 +110,7 @@ def _stored(data: str | Path, options: argparse.Namespace) -> Path:
         return given
     folder: Path = given if is_recorded else options.out.with_name(f"{options.out.name}.store")
     is_new = not is_store(folder)
-    store = imported(str(data), folder, options)
+    store = imported(str(data), folder, options, session)
     if is_new:
         kept = (
             "" if is_recorded else f"  it is kept: further runs are faster with --data {folder}\n"

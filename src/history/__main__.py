@@ -67,6 +67,15 @@ def add_import_options(parser: argparse.ArgumentParser) -> None:
         help="transfers per slice, which is worked on at once (500,000)",
     )
     add("--memory", default="1GB", metavar="M", help="memory of the import (1GB)")
+    add = parser.add_argument_group("engine").add_argument
+    add("--engine", choices=("local", "spark"), default="local", help="where to run (local)")
+    add("--master", metavar="URL", help="Spark's master, such as spark://host:7077 or local[2]")
+    add(
+        "--archives",
+        type=cli.path,
+        metavar="DIR",
+        help="what npm run package:spark wrote, for machines without this project",
+    )
 
 
 def columns(text: str) -> dict[str, str]:

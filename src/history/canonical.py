@@ -1,5 +1,6 @@
 """From the rows of an import to the store's form: checked, in order, each transfer once."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from src.datasets.fixed_bytes import words_of
-from src.datasets.store import ADDRESS, HASH, SCHEMA, TRANSFER
+from src.datasets.store import ADDRESS, HASH, SCHEMA, TRANSFER, StoredSlice, write_slice
 from src.datasets.tables import TableError
 
 _SECONDS = 10**11
@@ -53,6 +54,26 @@ def canonical(rows: pa.Table) -> tuple[pa.Table, int]:
     }
     table = _once(_in_order(pa.table(columns)))
     return _nested(table), orphans
+
+
+def write_rows(rows: pa.Table | None, out: Path, first: int, last: int) -> StoredSlice:
+    """Write the slice of these blocks into a store's folder, from the rows of its transfers.
+
+    Args:
+        rows: as `canonical` takes them; None where there are none.
+        out: the folder.
+        first: block, included.
+        last: block, included.
+
+    Raises:
+        Damaged, TableError: see `canonical`.
+        OSError: the disk failed.
+    """
+    table, orphans = (SCHEMA.empty_table(), 0) if rows is None else canonical(rows)
+    part = StoredSlice(first, last, (0 if rows is None else rows.num_rows) - orphans, orphans)
+    facts = {"transfers": str(part.transfers), "orphans": str(orphans)}
+    write_slice(out / f"{part.name}.parquet", table.replace_schema_metadata(facts))
+    return part
 
 
 def _in_order(table: pa.Table) -> pa.Table:

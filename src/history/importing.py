@@ -33,15 +33,14 @@ from src.datasets.store import (
     open_store,
     slice_name,
     write_manifest,
-    write_slice,
 )
 from src.datasets.tables import TableError
 from src.files import UNFINISHED, reason, write_file
-from src.history import damage
-from src.history.canonical import Damaged, canonical
+from src.history import damage, spark
+from src.history.canonical import Damaged, write_rows
 from src.history.layouts import RECORDING
 from src.history.matching import Export, match
-from src.history.sources import connect, identity, list_files, scan
+from src.history.sources import PARQUET, connect, identity, list_files, scan
 from src.history.sql import block_counts, statement, transfers_have_blocks, views
 from src.history.tokens import symbols, write_symbols
 
@@ -79,7 +78,11 @@ class ImportOptions:
 
 
 def import_history(
-    source: str, out: Path, options: ImportOptions, planned: Callable[[int], Done]
+    source: str,
+    out: Path,
+    options: ImportOptions,
+    planned: Callable[[int], Done],
+    session: Any = None,
 ) -> Store:
     """Import an export, or go on with an interrupted import; a complete one is only checked.
 
@@ -89,6 +92,8 @@ def import_history(
             again after other blocks were recorded.
         options: how.
         planned: called with the number of transfers; returns what is told how many are done.
+        session: of Spark, to read parquet files with; None to read them on this machine. Other
+            files always are.
 
     Raises:
         TableError: the data or the folder is unusable.
@@ -99,7 +104,9 @@ def import_history(
         export = match(source, listed, options.columns)
         asked = [VERSION, export.layout, options.slice_transfers, options.first, options.last]
         same = identity(export.files, json.dumps([*asked, sorted((options.columns or {}).items())]))
-        work = Import(export, out, options, engine, same)
+        if any(file.form != PARQUET for file in export.files):
+            session = None
+        work = Import(export, out.resolve(), options, engine, same, session)
         if is_store(out):
             store = open_store(out)
             if store.identity == same:
@@ -118,29 +125,28 @@ class Import:
     options: ImportOptions
     engine: Any
     identity: str
+    session: Any = None
 
     @property
     def is_in_place(self) -> bool:
         """Whether the store is in the folder of the recording that it is made of."""
-        return self.export.layout == RECORDING and self.out == Path(self.export.source)
+        return self.export.layout == RECORDING and self.out == Path(self.export.source).resolve()
 
     def run(self, planned: Callable[[int], Done]) -> Store:
         """Write the slices and then the manifest, see `import_history`."""
         self._prepare()
         with _errors(self.export, self.engine):
-            for table, name in (
-                (self.export.transactions, "transactions"),
-                (self.export.transfers, "transfers"),
-                (self.export.blocks, "blocks"),
-            ):
-                for view in views(table, name) if table else ():
-                    self.engine.execute(
-                        f"CREATE VIEW {view.name} AS SELECT * FROM {scan(list(view.files))}"
-                    )
+            self._show()
             if self.export.layout == RECORDING:
                 _verify(self.export)
-            ranges, total = self._ranges()
-            slices = self._slices(ranges, planned(total))
+            ranges, blocks, total = self._ranges()
+            done = planned(total)
+            if self.session is not None:
+                slices = self._slices_by_spark(ranges, blocks)
+            elif len(ranges) == 1 or self._are_ordered(ranges):
+                slices = self._slices_by_range(ranges, done)
+            else:
+                slices = self._slices_by_order(ranges, done)
         if not self.is_in_place:
             self._copy_lists()
         shutil.rmtree(self.out / _SPILL, ignore_errors=True)
@@ -176,44 +182,77 @@ class Import:
             if left.is_file():  # folders are the recorder's
                 left.unlink()
 
-    def _ranges(self) -> tuple[Ranges, int]:
-        """The blocks of each slice, and the number of transfers."""
-        counts = self.engine.execute(block_counts(self.export)).fetchnumpy()
-        if np.ma.is_masked(counts["block_number"]):
+    def _show(self) -> None:
+        """Make the files views of the engine, those with equal columns together."""
+        for table, name in (
+            (self.export.transactions, "transactions"),
+            (self.export.transfers, "transfers"),
+            (self.export.blocks, "blocks"),
+        ):
+            for view in views(table, name) if table else ():
+                if self.session is not None:
+                    spark.show(self.session, view.name, [file.path for file in view.files])
+                else:
+                    self.engine.execute(
+                        f"CREATE VIEW {view.name} AS SELECT * FROM {scan(list(view.files))}"
+                    )
+
+    def _query(self, text: str) -> pa.Table:
+        if self.session is not None:
+            return self.session.sql(text).toArrow()
+        return self.engine.sql(text).to_arrow_table()
+
+    def _ranges(self) -> tuple[Ranges, NDArray[np.int64], int]:
+        """The blocks of each slice, all blocks, and the number of transfers."""
+        counts = self._query(block_counts(self.export))
+        if counts["block_number"].null_count:
             raise Damaged
-        block, rows = np.asarray(counts["block_number"]), np.asarray(counts["n"])
+        block, rows = (counts[name].to_numpy() for name in ("block_number", "n"))
         first, last = self.options.first, self.options.last
         if first is not None and last is not None:
             inside = (block >= first) & (block <= last)
             block, rows = block[inside], rows[inside]
         total = int(rows.sum())
         if not transfers_have_blocks(self.export):
-            parts = [scan(list(view.files)) for view in views(self.export.transfers, "transfers")]
-            counted = [f"SELECT count(*) AS n FROM {part}" for part in parts]
-            total = self.engine.execute(
-                f"SELECT CAST(sum(n) AS BIGINT) FROM ({' UNION ALL '.join(counted)})"
-            ).fetchall()[0][0]
-        return _cut(block, rows, -(-total // self.options.slice_transfers)), total
+            counted = [
+                f"SELECT count(*) AS n FROM {view.name}"
+                for view in views(self.export.transfers, "transfers")
+            ]
+            total = sum(self._query(" UNION ALL ".join(counted))["n"].to_pylist())
+        return _cut(block, rows, -(-total // self.options.slice_transfers)), block, total
 
-    def _slices(self, ranges: Ranges, done: Done) -> list[StoredSlice]:
-        if len(ranges) == 1 or self._are_ordered(ranges):
-            with ThreadPoolExecutor(self.options.workers, "import") as pool:
-                futures = [pool.submit(self._import_range, *part) for part in ranges]
-                slices = []
-                try:
-                    for future in futures:
-                        slices.append(part := future.result())
-                        done(part.transfers)
-                except BaseException:
-                    pool.shutdown(cancel_futures=True)
-                    raise
-            return slices
+    def _slices_by_spark(self, ranges: Ranges, blocks: NDArray[np.int64]) -> list[StoredSlice]:
+        text = statement(self.export, self.options.first, self.options.last)
+        slices = {part: self._written(*part) for part in ranges}
+        pending = [part for part, found in slices.items() if found is None]
+        if pending:
+            written = spark.write_slices(self.session, text, blocks, ranges, pending, self.out)
+            slices |= {(part.first, part.last): part for part in written}
+        return [
+            write_rows(None, self.out, *part) if found is None else found
+            for part, found in slices.items()
+        ]
+
+    def _slices_by_range(self, ranges: Ranges, done: Done) -> list[StoredSlice]:
+        with ThreadPoolExecutor(self.options.workers, "import") as pool:
+            futures = [pool.submit(self._import_range, *part) for part in ranges]
+            slices = []
+            try:
+                for future in futures:
+                    slices.append(part := future.result())
+                    done(part.transfers)
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+        return slices
+
+    def _slices_by_order(self, ranges: Ranges, done: Done) -> list[StoredSlice]:
         text = statement(self.export, self.options.first, self.options.last)
         order = "ORDER BY block_number NULLS LAST, tx_index, tx_hash, log_index"
         reader = self.engine.sql(f"{text} {order}").to_arrow_reader(_BATCH)
         slices = []
         for first, last, rows in _split(reader, ranges):
-            slices.append(part := self._write(first, last, rows))
+            slices.append(part := write_rows(rows, self.out, first, last))
             done(part.transfers)
         return slices
 
@@ -235,22 +274,20 @@ class Import:
         return read <= _TWICE * rows
 
     def _import_range(self, first: int, last: int) -> StoredSlice:
-        path = self.out / f"{slice_name(first, last)}.parquet"
-        if path.is_file():
-            facts = pq.read_metadata(path).metadata or {}
-            return StoredSlice(first, last, int(facts[b"transfers"]), int(facts[b"orphans"]))
+        written = self._written(first, last)
+        if written is not None:
+            return written
         with closing(self.engine.cursor()) as cursor:
             rows = cursor.sql(statement(self.export, first, last)).to_arrow_table(_BATCH)
-        return self._write(first, last, rows)
+        return write_rows(rows, self.out, first, last)
 
-    def _write(self, first: int, last: int, rows: pa.Table) -> StoredSlice:
-        table, orphans = canonical(rows)
-        transfers = rows.num_rows - orphans
-        table = table.replace_schema_metadata(
-            {"transfers": str(transfers), "orphans": str(orphans)}
-        )
-        write_slice(self.out / f"{slice_name(first, last)}.parquet", table)
-        return StoredSlice(first, last, transfers, orphans)
+    def _written(self, first: int, last: int) -> StoredSlice | None:
+        """The slice of these blocks, where an interrupted import has written it."""
+        path = self.out / f"{slice_name(first, last)}.parquet"
+        if not path.is_file():
+            return None
+        facts = pq.read_metadata(path).metadata or {}
+        return StoredSlice(first, last, int(facts[b"transfers"]), int(facts[b"orphans"]))
 
     def _copy_lists(self) -> None:
         folder = Path(self.export.source)
@@ -293,8 +330,9 @@ def _split(
             yield *left.pop(0), pa.Table.from_batches(pending)
             pending, rest, block = [], rest.slice(cut), block[cut:]
         pending.append(rest)
-    if schema is not None:
-        yield *left[0], pa.Table.from_batches(pending, schema)
+    for first, last in left if schema is not None else ():
+        yield first, last, pa.Table.from_batches(pending, schema)
+        pending = []
 
 
 def _verify(export: Export) -> None:

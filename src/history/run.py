@@ -5,11 +5,13 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
 from src.datasets.store import Store
 from src.history.importing import Done, ImportOptions, import_history
+from src.history.spark import spark_session
 
 _SHOWN = 8
 _LAST_BLOCK = 2**62
@@ -39,14 +41,30 @@ def progress(what: str) -> Iterator[Callable[[int, int], Done]]:
         yield start
 
 
+def unseen(_total: int, _done: int = 0) -> Done:
+    """Instead of a bar where Spark shows one."""
+    return lambda _count: None
+
+
+@contextmanager
+def engine(options: argparse.Namespace, name: str) -> Iterator[Any]:
+    """The session of Spark that a command asks for; None where it runs on this machine."""
+    if options.engine == "spark":
+        with spark_session(name, options.master, options.archives) as session:
+            yield session
+    else:
+        yield None
+
+
 def run(options: argparse.Namespace) -> int:
     """Carry the command out with its parsed arguments; returns its exit code."""
-    store = imported(options.data, options.out, options)
+    with engine(options, "import") as session:
+        store = imported(options.data, options.out, options, session)
     sys.stdout.write(f"{said(store)}Next: npm run backtest -- --data {store.folder} --out OUT\n")
     return 0
 
 
-def imported(source: str, out: Path, options: argparse.Namespace) -> Store:
+def imported(source: str, out: Path, options: argparse.Namespace, session: Any) -> Store:
     """Import with the options of a command, with a bar; a recording in place as a whole."""
     first, last = options.from_block, options.to_block
     is_range = (first is not None or last is not None) and Path(source) != out
@@ -58,6 +76,8 @@ def imported(source: str, out: Path, options: argparse.Namespace) -> Store:
         workers=options.workers,
         memory=options.memory,
     )
+    if session is not None:
+        return import_history(source, out, asked, unseen, session)
     with progress("import") as start:
         return import_history(source, out, asked, lambda total: start(total, 0))
 

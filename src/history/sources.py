@@ -35,6 +35,13 @@ NOTHING: Final = "nothing"
 
 NUMBER: Final = "number of the row"
 
+_SPARKS = (
+    "CREATE MACRO unix_seconds(t) AS CAST(floor(epoch(t)) AS BIGINT)",
+    "CREATE MACRO array_join(l, s) AS array_to_string(l, s)",
+    "CREATE TYPE TIMESTAMP_LTZ AS TIMESTAMPTZ",
+)
+"""What DuckDB lacks of Spark's SQL, which `sql` is written in."""
+
 _PARQUET_MAGIC = b"PAR1"
 _GZIP_MAGIC = b"\x1f\x8b"
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
@@ -104,7 +111,8 @@ def connect(
     if spill is not None:
         options["temp_directory"] = str(spill)
     connection = duckdb.connect(config=options)
-    connection.execute("SET TimeZone = 'UTC'")
+    for text in ("SET TimeZone = 'UTC'", *_SPARKS):
+        connection.execute(text)
     return connection
 
 

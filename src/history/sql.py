@@ -75,13 +75,14 @@ def statement(export: Export, first: int | None = None, last: int | None = None)
         first if has_blocks else None,
         last,
     )
+    block = "coalesce(t.block_number, m.block_number)" if has_blocks else "t.block_number"
     time, blocks = "t.block_timestamp", ""
     if export.blocks is not None:
         known = _union([_blocks(view) for view in views(export.blocks, "blocks")], first, last)
         time = "coalesce(t.block_timestamp, b.block_timestamp)"
         blocks = f" LEFT JOIN ({known}) b ON t.block_number = b.block_number"
     return (
-        "SELECT t.block_number, t.tx_index, m.tx_hash, m.log_index, "
+        f"SELECT {block} AS block_number, t.tx_index, m.tx_hash, m.log_index, "
         f"{time} AS block_timestamp, t.nonce, t.from_address, t.to_address, m.token_address, "
         "m.payer, m.payee, m.amount, m.word, t.tx_hash IS NOT NULL AS is_known "
         f"FROM ({transfers}) m {join} ({transactions}) t ON m.tx_hash = t.tx_hash{blocks} "
@@ -158,11 +159,11 @@ def _logs(view: View) -> str:
         f"{topics[0]} AS topic0, {topics[1]} AS topic1, {topics[2]} AS topic2, "
         f"{topics[3]} AS topic3, {_number(names['block_number'])} AS block_number FROM {view.name}"
     )
-    words = "concat(topic1, topic2, word)"  # which leaves NULLs out
+    words = "concat_ws('', topic1, topic2, word)"  # which leaves NULLs out
     return (
         "SELECT tx_hash, log_index, unhex(token) AS token_address, "
         f"unhex(substr({words}, 25, 40)) AS payer, unhex(substr({words}, 89, 40)) AS payee, "
-        f"CAST(NULL AS VARCHAR) AS amount, unhex(substr({words}, 129)) AS word, block_number "
+        f"CAST(NULL AS STRING) AS amount, unhex(substr({words}, 129)) AS word, block_number "
         f"FROM ({inner}) l WHERE lower(topic0) = '{_TRANSFER_DIGITS}' AND length(token) = 40 "
         "AND coalesce(length(topic1), 64) = 64 AND coalesce(length(topic2), 64) = 64 "
         "AND (topic1 IS NOT NULL OR topic2 IS NULL) AND topic3 IS NULL "
@@ -183,7 +184,7 @@ def _topic(names: Mapping[str, Column], number: int) -> str:
     column = names["topics"]
     text = _name(column)
     if column.kind == LIST:
-        text = f"array_to_string({text}, ',')"
+        text = f"array_join({text}, ',')"
     part = f"split_part(translate({text}, '[]\"'' ', ''), ',', {number + 1})"
     return f"nullif(replace(replace({part}, '0x', ''), '0X', ''), '')"
 
@@ -194,7 +195,7 @@ def _digits(column: Column) -> str:
     if column.kind == BYTES:
         return f"hex({name})"
     if column.kind == NOTHING:
-        return "CAST(NULL AS VARCHAR)"
+        return "CAST(NULL AS STRING)"
     text = f"CASE WHEN substr({name}, 1, 2) IN ('0x', '0X') THEN substr({name}, 3) ELSE {name} END"
     return f"nullif({text}, '')"
 
@@ -206,17 +207,18 @@ def _bytes(column: Column | None, length: int) -> str:
     if column.kind == BYTES:
         return name
     return (
-        f"CASE WHEN length({name}) = {2 * length + 2} AND substr({name}, 1, 2) IN ('0x', '0X') "
-        f"THEN unhex(substr({name}, 3)) WHEN length({name}) = {2 * length} THEN unhex({name}) "
-        f"ELSE unhex(nullif({name} || '?', '?')) END"  # no digits: an error, or null in Spark
+        f"coalesce(CASE WHEN length({name}) = {2 * length + 2} AND substr({name}, 1, 2) IN "
+        f"('0x', '0X') THEN unhex(substr({name}, 3)) WHEN length({name}) = {2 * length} "
+        f"THEN unhex({name}) END, "  # no digits: null in Spark, hence an error of all engines
+        f"unhex(CAST(CAST(nullif({name} || '?', '?') AS BIGINT) AS STRING)))"
     )
 
 
 def _amount(column: Column) -> str:
     """Decimal text, or 32 bytes: cryo's `value_binary` is either bytes or hex."""
     if column.kind == BYTES or column.name.lower().endswith("_binary"):
-        return f"CAST(NULL AS VARCHAR) AS amount, {_bytes(column, _HASH)} AS word"
-    text = _name(column) if column.kind == TEXT else f"CAST({_name(column)} AS VARCHAR)"
+        return f"CAST(NULL AS STRING) AS amount, {_bytes(column, _HASH)} AS word"
+    text = _name(column) if column.kind == TEXT else f"CAST({_name(column)} AS STRING)"
     return f"{text} AS amount, unhex(NULL) AS word"
 
 
@@ -232,11 +234,11 @@ def _time(column: Column | None) -> str:
         return "CAST(NULL AS BIGINT)"
     name = _name(column)
     if column.kind == TIME:
-        return f"CAST(floor(epoch({name})) AS BIGINT)"
+        return f"unix_seconds({name})"
     if column.kind == TEXT:
         return (
             f"CASE WHEN translate({name}, '0123456789', '') = '' THEN CAST({name} AS BIGINT) "
-            f"ELSE CAST(floor(epoch(CAST({name} AS TIMESTAMPTZ))) AS BIGINT) END"
+            f"ELSE unix_seconds(CAST({name} AS TIMESTAMP_LTZ)) END"
         )
     return f"CAST({name} AS BIGINT)"
 

@@ -152,6 +152,31 @@ def write_etl(folder: Path, history: list[Transaction], *, rows: int = 50) -> No
     _write(folder / "token_transfers.parquet", transfers, rows)
 
 
+def write_etl_logs(folder: Path, history: list[Transaction]) -> None:
+    """ethereum-etl's logs with lists of topics, and times as such, as on AWS."""
+    write_etl(folder, history)
+    (folder / "token_transfers.parquet").unlink()
+    path = folder / "transactions.parquet"
+    table = pq.read_table(path)
+    times = table["block_timestamp"].cast(pa.timestamp("s")).cast(pa.timestamp("us", "UTC"))
+    at = table.schema.get_field_index("block_timestamp")
+    pq.write_table(table.set_column(at, "block_timestamp", times), path)
+    topic = "0x" + "0" * 24
+    logs = [
+        {
+            "log_index": m.log_index,
+            "transaction_hash": t.tx_hash,
+            "block_number": t.block,
+            "address": m.token,
+            "data": f"0x{m.amount:064x}",
+            "topics": [TRANSFER_TOPIC, topic + m.sender[2:], topic + m.recipient[2:]],
+        }
+        for t in history
+        for m in t.transfers
+    ]
+    _write(folder / "logs.parquet", logs)
+
+
 def _arguments(moved, indexed):
     """Topics and data of a Transfer event whose first arguments are indexed, all as a rule."""
     words = [b"\xff" * 12 + _bytes(moved.sender), bytes(12) + _bytes(moved.recipient)]
