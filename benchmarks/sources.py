@@ -21,7 +21,7 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 import src.agent
 from benchmarks.hostile import hostile_text
 from benchmarks.traffic import TIMESTAMP
-from src.chain.price_feeds import FEEDS
+from src.chain.networks import network
 from src.settings import SETTINGS
 from tests.support.fake_chain import FakeNode, block_timestamp, etherscan_answer, usual_token
 
@@ -30,7 +30,7 @@ FIRST_TRANSACTION = block_timestamp(_FIRST_BLOCK)
 """When, by the explorer and the node, everybody's first transaction was, Unix seconds."""
 
 START_SECONDS = 300  # on a machine with much else to do
-_FEEDS = frozenset(FEEDS[1])
+_FEEDS = frozenset({network(1).native_feed, network(1).bitcoin_feed})
 _FEED_VIEWS = {
     keccak(text="decimals()")[:4]: encode(["uint8"], [8]),
     keccak(text="latestRoundData()")[:4]: encode(

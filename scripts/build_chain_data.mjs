@@ -29,12 +29,22 @@ const ZOD = { package: "zod", version: "4.1.12" }; // sushi imports it
 // - secondsPerBlock where viem has none;
 // - hashedReceipts: false where what a node serves does not hash to the root in the header: Polygon
 //   served receipts of state transfers that are not part of it, Fantom's headers have none;
-// - phalcon, tenderly: the chain's part of the URLs of these explorers, where they show it.
+// - phalcon, tenderly: the chain's part of the URLs of these explorers, where they show it;
+// - feeds: Chainlink's, in USD, of the native coin and of bitcoin, where the oracles that Aave lists
+//   for the wrapped coin and for bitcoin are adapters of its own (mainnet's are by data.chain.link).
 const CHAINS = {
-  mainnet: { name: "ethereum", phalcon: "eth", tenderly: "mainnet" },
+  mainnet: {
+    name: "ethereum",
+    phalcon: "eth",
+    tenderly: "mainnet",
+    feeds: {
+      native: "0x5f4ec3df9cbd43714fe2740f5e3616155c5b8419",
+      bitcoin: "0xf4030086522a5beea4988f8ca5b36dbc97bee88c",
+    },
+  },
   optimism: { phalcon: "optimism", tenderly: "optimistic" },
   bsc: { phalcon: "bsc", tenderly: "bsc" },
-  gnosis: { tenderly: "gnosis" },
+  gnosis: { tenderly: "gnosis", feeds: {} },
   polygon: { hashedReceipts: false, phalcon: "polygon", tenderly: "polygon" },
   fantom: { secondsPerBlock: 1, hashedReceipts: false, tenderly: "fantom" },
   mantle: { secondsPerBlock: 2 },
@@ -47,6 +57,7 @@ const CHAINS = {
 };
 const MAINNET = 1;
 const MULTICALL3 = "0xca11bde05977b3631167028862be2a173976ca11"; // as in src/chain/erc20.py
+const BITCOIN = ["WBTC", "BTCB", "BTCb", "cbBTC", "tBTC"]; // their names at Aave
 const POOL_SHARES = new Set(["UNI-V2", "BPT", "G-UNI"]); // one symbol, many contracts
 const ASCII_LETTER_OR_DIGIT = /^[0-9A-Za-z]$/;
 
@@ -56,11 +67,11 @@ try {
   install(VIEM, SUSHI, AAVE, METAMASK, UNICODE, ZOD, ...INSTALLED);
   const viem = await load("viem/chains");
   const sushi = await load("sushi/evm");
-  const networks = knownNetworks(viem, sushi.WNATIVE);
+  const networks = knownNetworks(viem, sushi.WNATIVE, await load(AAVE.package));
   write("networks.json", {
     about: "The chains known by name, by chain id",
     made_by: "scripts/build_chain_data.mjs",
-    sources: [source(VIEM), source(SUSHI)],
+    sources: [source(VIEM), source(SUSHI), source(AAVE)],
     networks,
   });
   const tokens = Object.fromEntries(
@@ -136,7 +147,7 @@ function notice(from) {
   }
 }
 
-function knownNetworks(viem, wrapped) {
+function knownNetworks(viem, wrapped, aave) {
   const networks = Object.entries(CHAINS).map(([key, own]) => {
     const chain = viem[key];
     const seconds = own.secondsPerBlock ?? chain.blockTime / 1000;
@@ -145,6 +156,8 @@ function knownNetworks(viem, wrapped) {
     if (!(seconds > 0) || decimals !== 18 || multicall !== MULTICALL3) {
       throw new Error(`${key}: ${seconds} s a block, ${decimals} decimals, multicall ${multicall}`);
     }
+    const wrappedNative = wrapped[chain.id].address.toLowerCase();
+    const feeds = own.feeds ?? feedsAt(aave, chain.id, wrappedNative);
     return [
       chain.id,
       {
@@ -153,14 +166,27 @@ function knownNetworks(viem, wrapped) {
         seconds_per_block: seconds,
         explorer: chain.blockExplorers.default.url.replace(/\/+$/, ""),
         native_symbol: chain.nativeCurrency.symbol,
-        wrapped_native: wrapped[chain.id].address.toLowerCase(),
+        wrapped_native: wrappedNative,
         hashed_receipts: own.hashedReceipts ?? true,
         phalcon: own.phalcon ?? null,
         tenderly: own.tenderly ?? null,
+        native_feed: feeds.native ?? null,
+        bitcoin_feed: feeds.bitcoin ?? null,
       },
     ];
   });
   return Object.fromEntries(networks);
+}
+
+// The price feeds that Aave's markets of a chain use.
+function feedsAt(aave, chainId, wrappedNative) {
+  const assets = Object.entries(aave)
+    .filter(([name, market]) => name.startsWith("AaveV3") && market.CHAIN_ID === chainId)
+    .flatMap(([, market]) => Object.entries(market.ASSETS ?? {}));
+  const native = assets.find(([, { UNDERLYING }]) => UNDERLYING.toLowerCase() === wrappedNative);
+  const bitcoin = assets.find(([symbol]) => BITCOIN.includes(symbol));
+  const [nativeFeed, bitcoinFeed] = [native, bitcoin].map((found) => found?.[1].ORACLE.toLowerCase());
+  return { native: nativeFeed, bitcoin: bitcoinFeed };
 }
 
 // Aave lists what can be deposited there. On mainnet MetaMask knows more tokens than Sushi; where two

@@ -33,6 +33,9 @@ class Network(NamedTuple):
     # not show it.
     phalcon: str | None = None
     tenderly: str | None = None
+    # Chainlink's feeds of that coin and of bitcoin, in USD; None where none is known.
+    native_feed: str | None = None
+    bitcoin_feed: str | None = None
 
     def transaction_links(self, tx_hash: str) -> dict[str, str]:
         """Pages of explorers about a transaction, by the explorer's name."""

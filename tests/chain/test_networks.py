@@ -30,6 +30,16 @@ CHAINS = {
     534352: "scroll",
 }
 
+FEEDS = {
+    "ethereum": "0x5f4ec3df9cbd43714fe2740f5e3616155c5b8419",
+    "optimism": "0x13e3ee699d1909e989722e753853ae30b17e08c5",
+    "bsc": "0x0567f2323251f0aab15c8dfb1967e4e8a7d42aee",
+    "polygon": "0xab594600376ec9fd91f8e885dadf0ce036862de0",
+    "base": "0x71041dddad3595f9ced3dccfbe3d1f4b0a16bb70",
+    "arbitrum": "0x639fe6ab55c921f74e7fac1ee960c0b6293ba612",
+    "avalanche": "0x0a77230d17318075983913bc2145db16c7366156",
+}
+
 FILES = [NETWORKS_PATH, TOKEN_LIST_PATH, LOOK_ALIKES_PATH, PUBLISHED_PATH, METHODS_PATH]
 
 
@@ -52,6 +62,10 @@ def test_a_record_is_complete(chain_id: int) -> None:
     assert wrapped.decimals == 18
     assert wrapped.symbol.upper() == f"W{known.native_symbol}"
     assert len(tokens) >= 5
+    for feed in (known.native_feed, known.bitcoin_feed):
+        assert feed is None or ADDRESS.fullmatch(feed)
+    # Facts of Chainlink's own list, so that the script does not take another oracle for a feed.
+    assert FEEDS.get(known.name, known.native_feed) == known.native_feed
 
 
 @pytest.mark.parametrize("path", FILES)
