@@ -5,8 +5,10 @@ What a transaction would do is not what it will do: see docs/screening.md.
 
 import secrets
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -24,6 +26,7 @@ from src.service.records import LoadedTransaction
 DEFAULT_SECONDS: Final = 5.0
 
 _MAX_SENDERS = 10_000
+_PAUSES = (0.0, 0.05, 0.2)
 
 ScreeningStatus = Literal["success", "reverts", "unknown"]
 
@@ -133,17 +136,19 @@ class Screener:
         for one in read:
             if isinstance(one, SignedTransaction):
                 self._recent.enter(one.call)
-        try:
-            simulation = self._simulator.simulate(calls, deadline)
-        except NonceGap as gap:
-            before = self._recent.between(gap.sender, gap.expected, gap.given)
-            if not before:
-                raise
+        for pause in (*_PAUSES, None):
             try:
-                simulation = self._simulator.simulate([*before, *calls], deadline)
-            except NotSimulated:  # they may have been mined meanwhile
-                simulation = self._simulator.simulate(calls, deadline)
-        return simulation
+                return self._simulator.simulate(calls, deadline)
+            except NonceGap as gap:
+                before = self._recent.between(gap.sender, gap.expected, gap.given)
+                if not before or pause is None:
+                    raise
+            # They may have been mined meanwhile. Then a node, or the nodes behind one URL, may have
+            # executed them already and still count without them, for a moment.
+            with suppress(NotSimulated):
+                return self._simulator.simulate([*before, *calls], deadline)
+            time.sleep(min(pause, max(0.0, deadline.remaining)))
+        raise AssertionError
 
     def _decided(
         self,

@@ -1,13 +1,17 @@
 """A screening decides as the same transaction is decided on once it is mined."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 
 import pytest
 from eth_account import Account
 
-from src.chain.simulation.simulator import SIMULATE, TRACE
+from src.chain.clients.deadline import Deadline
+from src.chain.simulation.answers import Simulation
+from src.chain.simulation.call import NonceGap, NotSimulated, UnsignedCall
+from src.chain.simulation.raw import decode_raw
+from src.chain.simulation.simulator import SIMULATE, TRACE, Simulator
 from src.demo import scenarios
 from src.demo import world as stage
 from src.demo.anvil import anvil
@@ -126,6 +130,35 @@ def test_a_nonce_ahead_is_unknown_unless_what_comes_before_is_known(screener: Sc
     assert found.status == "success"
     assert len(found.transactions) == 1
     assert found.transactions[0].transaction.nonce == 2
+
+
+class Behind:
+    """A simulator whose node counts without a transaction that it has executed, for a while."""
+
+    def __init__(self, simulator: Simulator, times: int) -> None:
+        self.simulator = simulator
+        self.times = times
+
+    def simulate(self, calls: Sequence[UnsignedCall], deadline: Deadline) -> Simulation:
+        call = calls[-1]
+        self.times -= 1
+        if self.times < 0:
+            return self.simulator.simulate(calls, deadline)
+        assert call.nonce is not None
+        if len(calls) == 1:
+            raise NonceGap(call.sender, call.nonce - 1, call.nonce)
+        raise NotSimulated("the node does not simulate it: nonce too low")
+
+
+def test_a_node_that_is_behind_itself_for_a_moment_is_asked_again(
+    screener: Screener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    screener._recent.enter(decode_raw(raw(0)).call)
+    behind = Behind(screener._simulator, 4)
+    monkeypatch.setattr(screener, "_simulator", behind)
+    assert screener.screen([raw(1)]).status == "success"
+    behind.times = 100
+    assert "comes after 1 transactions" in screener.screen([raw(1)]).problem
 
 
 def test_a_transaction_for_another_chain_is_unknown(screener: Screener) -> None:
