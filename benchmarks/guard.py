@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple
 
 import aiohttp
 import psutil
+from eth_utils.crypto import keccak
 from web3 import Web3
 
 from benchmarks.report import Line
@@ -34,6 +35,13 @@ class _Transfer(NamedTuple):
 
     raw: str
     call: dict[str, Any]
+
+    def receipt_of(self, world: World) -> dict[str, Any] | None:
+        """Its receipt; None while it is not mined."""
+        found: dict[str, Any] | None = world.chain.rpc(
+            "eth_getTransactionReceipt", Web3.to_hex(keccak(hexstr=self.raw))
+        )
+        return found
 
 
 class Endpoint:
@@ -79,7 +87,7 @@ async def _measure(world: World, url: str, samples: int, burst: int) -> list[Lin
         node, guarded = Endpoint(session, world.chain.url), Endpoint(session, url)
         return [
             await _passing(node, guarded, 10 * samples),
-            *await _screening(node, guarded, transfers_of(world, 0, 2 * samples)),
+            *await _screening(node, guarded, *(transfers_of(world, n, samples) for n in (0, 1))),
             await _burst(world, node, guarded, burst),
         ]
 
@@ -96,10 +104,13 @@ async def _passing(node: Endpoint, guarded: Endpoint, count: int) -> Line:
     )  # fmt: skip
 
 
-async def _screening(node: Endpoint, guarded: Endpoint, ours: Sequence[_Transfer]) -> list[Line]:
+async def _screening(
+    node: Endpoint, guarded: Endpoint, past: Sequence[_Transfer], ours: Sequence[_Transfer]
+) -> list[Line]:
+    """Of two senders: the guard does not know what is sent past it and is not mined yet."""
     simulated, sent, screened = [], [], []
     used = 0.0
-    for plain, screening in zip(ours[::2], ours[1::2], strict=True):
+    for plain, screening in zip(past, ours, strict=True):
         sent.append(await node.ask("eth_sendRawTransaction", plain.raw))
         simulation = {
             "blockStateCalls": [{"calls": [screening.call]}],
@@ -138,6 +149,9 @@ async def _burst(world: World, node: Endpoint, guarded: Endpoint, count: int) ->
         return SENDERS * each / (time.perf_counter() - started)
 
     plain = await rate(node, slice(each))
+    last = [one[each - 1] for one in transfers]
+    while not all(one.receipt_of(world) for one in last):  # what went past the guard is mined
+        await asyncio.sleep(0.05)
     screened = await rate(guarded, slice(each, None))
     return Line(
         _GROUP, "transactions of 8 clients, screened", screened, plain, "the node itself",
@@ -159,10 +173,25 @@ def guard_process() -> psutil.Process:
     raise RuntimeError("the guard is not running")
 
 
-def transfers_of(world: World, number: int, count: int) -> list[_Transfer]:
-    """Transfers of a development account to another one, in the order of their nonces."""
+def next_nonce(world: World, number: int) -> int:
+    """The next nonce of a development account, as far as its transactions are mined."""
+    account = signer(number).address
+    return int(world.chain.rpc("eth_getTransactionCount", account, "latest"), 16)
+
+
+def transfers_of(
+    world: World, number: int, count: int, first: int | None = None
+) -> list[_Transfer]:
+    """Transfers of a development account to another one, in the order of their nonces.
+
+    Args:
+        world: the chain with its contracts.
+        number: of the account.
+        count: of the transfers.
+        first: nonce; None for the account's next one.
+    """
     account, receiver = signer(number), world.chain.accounts[-1]
-    first = int(world.chain.rpc("eth_getTransactionCount", account.address, "latest"), 16)
+    first = next_nonce(world, number) if first is None else first
     token = world.tokens[USDC]
     data = world.code["Token"].call("transfer(address,uint256)", receiver, token.units(1))
     found = []

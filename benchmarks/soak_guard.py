@@ -12,7 +12,7 @@ from typing import Any, Final
 import aiohttp
 import psutil
 
-from benchmarks.guard import SENDERS, Endpoint, guard_process, transfers_of
+from benchmarks.guard import SENDERS, Endpoint, guard_process, next_nonce, transfers_of
 from src.demo.anvil import anvil
 from src.demo.contracts import compile_contracts
 from src.demo.guarded import guard
@@ -55,9 +55,12 @@ async def _soak(world: World, url: str, rounds: int) -> dict[str, Any]:
     async with aiohttp.ClientSession() as session:
         endpoint = Endpoint(session, url)
 
+        nonces = [next_nonce(world, number) for number in range(SENDERS)]
+
         async def send(number: int) -> None:
-            for one in transfers_of(world, number, _EACH):
+            for one in transfers_of(world, number, _EACH, nonces[number]):
                 await endpoint.ask("eth_sendRawTransaction", one.raw)
+                nonces[number] += 1
 
         for done in range(1, rounds + 1):
             await asyncio.gather(*map(send, range(SENDERS)))
