@@ -14,7 +14,7 @@ t in [0, 1] of v * (o_i - z_i) * product over j != i of F_j(t), F_j(t) = o_j * t
 the expectation over a uniformly random ordering, t being the share of features that came before.
 The integrand is a polynomial of degree below the number of distinct features on the path, so
 Gauss-Legendre quadrature with half as many points is exact. Points are taken in blocks of a size
-that the compiler knows, which unrolls its loops: one block is exact up to twelve distinct features.
+that the compiler knows, which unrolls its loops: one block is exact up to ten distinct features.
 
 At a split on feature f let `above` be the product of the factors on the path, o, z and F those of f
 there (all 1 if the path has not split on f yet), o_left, z_left and F_left those of the left child,
@@ -37,7 +37,7 @@ from numpy.typing import NDArray
 from src.detection.records import Attribution
 from src.detection.trees.trees import LEAF, Trees, model_rows
 
-_BLOCK = 6
+_BLOCK = 5
 """Quadrature points that one pass over the trees evaluates."""
 
 _SPLIT = np.dtype(
