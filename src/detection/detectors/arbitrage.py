@@ -1,6 +1,5 @@
 """Atomic arbitrage: tokens go round a circle of traders, and one currency of the origin's grows."""
 
-from collections import Counter
 from collections.abc import Mapping
 from typing import ClassVar, Self
 
@@ -55,9 +54,9 @@ class ArbitrageDetector:
         transfers = evidence.credible_transfers
         if len(transfers) < 3 or len(evidence.moved) < 2 or len(evidence.dealings) < 3:
             return _SILENT
-        moved: Counter[str] = Counter()
+        moved: dict[str, int] = {}
         for dealing in evidence.dealings:
-            moved[dealing.token] += dealing.amount
+            moved[dealing.token] = moved.get(dealing.token, 0) + dealing.amount
         wrapped = evidence.wrapped_native
         others = {
             party: _changes(changes, moved, wrapped)
