@@ -134,6 +134,11 @@ class NodeReader:
         block = self._node.ask("eth_getBlockByNumber", [hex(number), False])
         return _hash(block.get("hash")) if isinstance(block, dict) else None
 
+    def block_number(self, block_hash: str) -> int | None:
+        """The number of the block with a hash, or None. Raises SourceError."""
+        block = self._node.ask("eth_getBlockByHash", [block_hash, False])
+        return as_int(block.get("number")) if isinstance(block, dict) else None
+
     def transaction(self, tx_hash: str) -> LoadedTransaction | None:
         """One transaction of the chain, or None if it is in no block.
 

@@ -63,6 +63,19 @@ class AddressBook:
             return AddressName(token.symbol, "token", "the built-in list of tokens")
         return _NULL if address == ZERO_ADDRESS else None
 
+    def find(self, text: str, limit: int) -> list[tuple[str, AddressName]]:
+        """Named addresses with a word of their label that begins so, shortest labels first.
+
+        Well-known tokens are not among them.
+        """
+        wanted = re.compile(rf"(?<!\w){re.escape(text)}", re.IGNORECASE)
+        own = self._own.labels if self._own is not None else None
+        addresses = {**self._published, **(own or {})}
+        named = [(one, name) for one in addresses if (name := self.name_of(one)) is not None]
+        found = [(one, name) for one, name in named if wanted.search(name.label)]
+        found.sort(key=lambda one: (len(one[1].label), one[1].label, one[0]))
+        return found[:limit]
+
     def with_names(self, text: str) -> str:
         """A text for people, each known address in it preceded by its name."""
 

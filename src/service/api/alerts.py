@@ -38,9 +38,8 @@ from src.service.database.alerts import (
     find_alert,
     place_of,
 )
-from src.service.database.alerts import give_feedback as store_feedback
 from src.service.database.alerts import list_alerts as read_alerts
-from src.service.database.cases import cases_of, set_triage
+from src.service.database.cases import cases_of, set_triage, triage_history
 from src.service.http.problems import Problem, responses
 
 router = APIRouter(tags=["Alerts"], route_class=ApiRoute)
@@ -153,6 +152,17 @@ class Triaged(BaseModel):
     transactions: int = Field(description="Number of transactions whose state was set.")
 
 
+class TriageChangeView(BaseModel):
+    """What a person did about a transaction with alerts."""
+
+    state: State = Field(description="The state that they set.")
+    is_true_positive: bool | None = Field(description="Their feedback with it; null without.")
+    author: str = Field(description="Name of the API key that set it; `local` without keys.")
+    note: str = Field(description="A comment; may be empty.")
+    changed_at: float = Field(description="Unix seconds.")
+    changed_at_rfc3339 = time_of("changed_at")
+
+
 @router.get("/alerts", summary="Alerts that match", responses=responses() | PAGED)
 def list_alerts(
     service: ServiceDep,
@@ -244,13 +254,18 @@ def save_feedback(
     Raises:
         Problem: 404 for an unknown alert.
     """
-    found, note, now = _found(alert, service), sanitise_text(note, MAX_NOTE), time.time()
+    found = _found(alert, service)
     with service.database.writing() as connection:
-        store_feedback(
-            connection, alert, author, is_true_positive=is_true_positive, note=note, now=now
+        set_triage(
+            connection,
+            [(found.chain_id, found.tx_hash)],
+            "done",
+            author=author,
+            note=sanitise_text(note, MAX_NOTE),
+            now=time.time(),
+            is_true_positive=is_true_positive,
+            alert=alert,
         )
-        key = (found.chain_id, found.tx_hash)
-        set_triage(connection, [key], "done", author=author, note=note, now=now)
 
 
 @router.post(
@@ -270,6 +285,19 @@ def triage_alerts(given: TriageRequest, service: ServiceDep, request: Request) -
             note=given.note,
         )
     )
+
+
+@router.get(
+    "/alerts/{alert}/triage",
+    summary="What was done about the transaction of an alert",
+    responses=responses(404),
+)
+def get_triage_history(alert: _AlertNumber, service: ServiceDep) -> list[TriageChangeView]:
+    """Newest first; the last hundred changes."""
+    found = _found(alert, service)
+    with service.database.reading() as connection:
+        changes = triage_history(connection, found.chain_id, found.tx_hash)
+    return [TriageChangeView(**asdict(one)) for one in changes]
 
 
 def save_triage(

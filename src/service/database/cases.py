@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
-from sqlalchemy import ColumnElement, Connection, Select, func, select, tuple_
+from sqlalchemy import ColumnElement, Connection, Select, func, insert, select, tuple_
 
 from src.service.database.alerts import (
     SEVERITIES,
@@ -19,13 +19,14 @@ from src.service.database.alerts import (
 )
 from src.service.database.decisions import find_summaries
 from src.service.database.engine import put
-from src.service.database.tables import alerts, triage
+from src.service.database.tables import alerts, triage, triage_changes
 
 CaseSort = Literal["time", "severity", "action", "score", "gained"]
 CaseKey = tuple[int, str]
 """Chain id and hash of a transaction."""
 
 _CHUNK: Final = 500
+_MAX_CHANGES: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,24 @@ class Triage:
     author: str = ""
     note: str = ""
     changed_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TriageChange:
+    """What a person did about a transaction.
+
+    Attributes:
+        state: that they set.
+        is_true_positive: their feedback, given with it; None without.
+        author, note: theirs.
+        changed_at: Unix seconds.
+    """
+
+    state: State
+    is_true_positive: bool | None
+    author: str
+    note: str
+    changed_at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,27 +178,36 @@ def set_triage(
     note: str,
     now: float,
     is_true_positive: bool | None = None,
+    alert: int | None = None,
 ) -> None:
-    """Set the state of transactions, with feedback on all their alerts where a verdict is given."""
-    rows = [
-        {
-            "chain_id": chain_id,
-            "tx_hash": tx_hash,
-            "state": state,
-            "author": author,
-            "note": note,
-            "changed_at": now,
-        }
-        for chain_id, tx_hash in keys
-    ]
+    """Set the state of transactions, with feedback where a verdict is given.
+
+    The feedback is on all their alerts, or only on `alert`.
+    """
+    set_to = {"state": state, "author": author, "note": note, "changed_at": now}
+    rows = [{"chain_id": chain_id, "tx_hash": tx_hash, **set_to} for chain_id, tx_hash in keys]
     put(connection, triage, rows)
+    if rows:
+        verdict = {"is_true_positive": is_true_positive}
+        connection.execute(insert(triage_changes), [row | verdict for row in rows])
     if is_true_positive is None:
         return
-    numbers = connection.scalars(select(alerts.c.id).where(_is_one_of(alerts, keys))).all()
-    for number in numbers:
+    wanted = _is_one_of(alerts, keys) if alert is None else alerts.c.id == alert
+    for number in connection.scalars(select(alerts.c.id).where(wanted)).all():
         give_feedback(
             connection, number, author, is_true_positive=is_true_positive, note=note, now=now
         )
+
+
+def triage_history(connection: Connection, chain_id: int, tx_hash: str) -> list[TriageChange]:
+    """What was done about a transaction, newest first; a hundred changes at most."""
+    rows = connection.execute(
+        select(*(triage_changes.c[name] for name in TriageChange.__slots__))
+        .where(_is_one_of(triage_changes, [(chain_id, tx_hash)]))
+        .order_by(triage_changes.c.changed_at.desc(), triage_changes.c.id.desc())
+        .limit(_MAX_CHANGES)
+    )
+    return [TriageChange(*row) for row in rows]
 
 
 def count_cases(connection: Connection, wanted: AlertFilter) -> Counter[tuple[int, State]]:

@@ -2,29 +2,18 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, bindparam, select
+from sqlalchemy import Connection, Select, bindparam, select
 
 from src.service.database.engine import put
 from src.service.database.tables import decisions, features, transactions
 
 Json = dict[str, Any]
 
-
-# Built once: building it takes longer than the database takes to answer.
-_FIND: Final = (
-    select(decisions)
-    .join(
-        transactions,
-        (transactions.c.chain_id == decisions.c.chain_id)
-        & (transactions.c.tx_hash == decisions.c.tx_hash),
-    )
-    .where(decisions.c.chain_id == bindparam("chain_id"))
-    .where(decisions.c.tx_hash == bindparam("tx_hash"))
-    .where(decisions.c.decider == bindparam("decider"))
-    .where(transactions.c.orphaned.is_(False))
-)
+_WITHOUT: Final[Json] = {"shadow": [], "explanation": None, "attack_explanation": None}
+_DETAILS: Final = frozenset({*_WITHOUT, "money"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,13 +85,33 @@ def store_decision(connection: Connection, decision: StoredDecision, named: Json
     )
 
 
+@cache  # building a query takes longer than the database takes to answer
+def _find(*, details: bool) -> Select[Any]:
+    left_out = () if details else _DETAILS
+    return (
+        select(*(column for column in decisions.c if column.name not in left_out))
+        .join(
+            transactions,
+            (transactions.c.chain_id == decisions.c.chain_id)
+            & (transactions.c.tx_hash == decisions.c.tx_hash),
+        )
+        .where(decisions.c.chain_id == bindparam("chain_id"))
+        .where(decisions.c.tx_hash == bindparam("tx_hash"))
+        .where(decisions.c.decider == bindparam("decider"))
+        .where(transactions.c.orphaned.is_(False))
+    )
+
+
 def find_decision(
-    connection: Connection, chain_id: int, tx_hash: str, decider: str
+    connection: Connection, chain_id: int, tx_hash: str, decider: str, *, details: bool = True
 ) -> StoredDecision | None:
-    """The decision by this decider; None if there is none or the transaction is orphaned."""
+    """The decision by this decider; None if there is none or the transaction is orphaned.
+
+    Without details it lacks those that take long to read: shadow, explanations, money.
+    """
     wanted = {"chain_id": chain_id, "tx_hash": tx_hash, "decider": decider}
-    row = connection.execute(_FIND, wanted).first()
-    return None if row is None else _decision(row)
+    row = connection.execute(_find(details=details), wanted).first()
+    return None if row is None else StoredDecision(**{**_WITHOUT, **row._mapping})
 
 
 def newest_decision(connection: Connection, chain_id: int, tx_hash: str) -> StoredDecision | None:
@@ -114,7 +123,7 @@ def newest_decision(connection: Connection, chain_id: int, tx_hash: str) -> Stor
         .order_by(decisions.c.decided_at.desc())
         .limit(1)
     ).first()
-    return None if row is None else _decision(row)
+    return None if row is None else StoredDecision(**row._mapping)
 
 
 def newest_decision_time(connection: Connection, chain_id: int) -> float | None:
@@ -154,7 +163,3 @@ def find_features(
         .where(features.c.model_version == model_version)
     )
     return None if found is None else dict(found)
-
-
-def _decision(row: Row[Any]) -> StoredDecision:
-    return StoredDecision(**{name: getattr(row, name) for name in StoredDecision.__slots__})

@@ -206,6 +206,22 @@ triage = Table(
     _of_transaction(),
 )
 
+# Everything that was ever set in `triage`, with the feedback given along with it.
+triage_changes = Table(
+    "triage_changes",
+    metadata,
+    Column("id", RowId, primary_key=True),
+    Column("chain_id", BigInteger, nullable=False),
+    Column("tx_hash", Hash, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("is_true_positive", Boolean),  # null: without feedback
+    Column("author", String(64), nullable=False),
+    Column("note", Text, nullable=False),
+    Column("changed_at", Double, nullable=False),
+    _of_transaction(),
+    Index(None, "chain_id", "tx_hash"),
+)
+
 models = Table(
     "models",
     metadata,

@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from src.service.api.common import HASH_PATTERN
 from src.service.context import Service
+from src.service.database.cases import triage_history
 from src.service.http.problems import Problem
 from src.service.web.transaction.view import view_transaction
 
@@ -31,6 +32,7 @@ def read(service: Service, tx_hash: str) -> dict[str, Any]:
         problem = failed
     with service.database.reading() as connection:
         view = view_transaction(connection, service.decider.pipeline, tx_hash)
+        history = triage_history(connection, service.chain_id, tx_hash)
     if view is None:
         raise problem or Problem(404, f"No block of the chain contains transaction {tx_hash}.")
-    return {"view": view, "trouble": problem.detail if problem else None}
+    return {"view": view, "history": history, "trouble": problem.detail if problem else None}

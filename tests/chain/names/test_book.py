@@ -32,6 +32,22 @@ def mainnet() -> Iterator[AddressBook]:
         yield book
 
 
+def test_names_are_found_by_a_part_shortest_first(mainnet: AddressBook, tmp_path: Path) -> None:
+    found = mainnet.find("UNISWAP", 50)
+    assert len(found) > 1
+    assert all("uniswap" in name.label.casefold() for _, name in found)
+    assert all(mainnet.name_of(address) == name for address, name in found)
+    assert [len(name.label) for _, name in found] == sorted(len(name.label) for _, name in found)
+    assert mainnet.find("uniswap", 1) == found[:1]
+    own = tmp_path / "own.csv"
+    own.write_text(f"{ALICE},Uni's treasury\n{AAVE},lending\n")
+    with closing(open_address_book(1, own)) as book:
+        assert [address for address, _ in book.find("treasury", 5)] == [ALICE]
+        assert AAVE in [address for address, _ in book.find("lending", 50)]
+        assert book.find("reasury", 5) == []
+        assert AAVE not in [address for address, _ in book.find("aave v3 pool", 50)]
+
+
 @pytest.mark.parametrize(
     ("address", "label", "kind", "source"),
     [

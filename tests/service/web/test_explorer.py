@@ -120,6 +120,21 @@ def test_the_search_finds_blocks_and_symbols(client: TestClient) -> None:
 
 
 @pytest.mark.integration
+def test_the_search_finds_a_block_by_its_hash(client: TestClient) -> None:
+    service = client.app.app.state.service  # type: ignore[attr-defined]
+    hashed = service.node.block_hash(385)
+    assert "1 of its transactions is stored" in part(shown(client, "/ui/search", q=hashed), "block")
+
+
+@pytest.mark.integration
+def test_the_search_finds_names_of_the_address_book(client: TestClient) -> None:
+    own = part(shown(client, "/ui/search", q="lending POOL"), "names")
+    assert "Lending Pool own 0xa51c1f…91c0 the operator&#39;s address book" in own
+    published = part(shown(client, "/ui/search", q="uniswap v2 router"), "names")
+    assert "Uniswap V2 router router 0x7a250d…488d @uniswap/" in published
+
+
+@pytest.mark.integration
 @pytest.mark.parametrize("text", ["", "%", "_", "0x12", "no such token", HOSTILE])
 def test_the_search_says_what_it_takes(client: TestClient, text: str) -> None:
     page = shown(client, "/ui/search", q=text)
@@ -197,7 +212,7 @@ def test_alerts_are_filtered_by_any_account_in_the_transaction(client: TestClien
 @pytest.mark.integration
 def test_a_reader_follows_the_theft_from_search_to_account_to_token(demo: str, page: Page) -> None:
     page.goto(f"{demo}/ui/")
-    page.get_by_label("Hash, address, block or token").fill(THIEF)
+    page.get_by_label("Hash, address, block, token or name").fill(THIEF)
     page.get_by_role("button", name="Search").click()
     expect(page.get_by_role("heading", level=1)).to_contain_text("0x14dc79…9955")
     gains = page.get_by_role("region", name="Gains and losses here")

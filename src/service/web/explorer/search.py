@@ -1,15 +1,17 @@
-"""The search: a hash, an address, a number of a block, or a token's symbol."""
+"""The search: a hash, an address, a number of a block, a token's symbol, or a name."""
 
 import re
 from typing import Any, Final
 
+from src.chain.errors import NotFound, SourceError
 from src.chain.text import sanitise_text
 from src.service.context import Service
-from src.service.database.chain import find_tokens
+from src.service.database.chain import find_tokens, find_transaction
 from src.service.web.explorer import queries
 
 _MAX_LENGTH: Final = 200
 _MAX_TOKENS: Final = 25
+_MAX_NAMES: Final = 25
 _MAX_TRANSACTIONS: Final = 100
 _HASH: Final = re.compile(r"(?:0x)?([0-9a-f]{64})", re.IGNORECASE)
 _ADDRESS: Final = re.compile(r"(?:0x)?([0-9a-f]{40})", re.IGNORECASE)
@@ -28,7 +30,11 @@ def find(service: Service, text: str) -> str | dict[str, Any]:
     if "/" in wanted and (link := _IN_LINK.search(wanted)) is not None:
         wanted = link[0]
     if (found := _HASH.fullmatch(wanted)) is not None:
-        return f"/ui/transactions/0x{found[1].lower()}"
+        hashed = f"0x{found[1].lower()}"
+        number = _block_of(service, hashed)
+        if number is None:
+            return f"/ui/transactions/{hashed}"
+        wanted = str(number)
     if (found := _ADDRESS.fullmatch(wanted)) is not None:
         return _page_of(service, f"0x{found[1].lower()}")
     plain = wanted.replace(",", "").removeprefix("#")
@@ -52,8 +58,20 @@ def find(service: Service, text: str) -> str | dict[str, Any]:
         "block": block,
         "transactions": listed,
         "tokens": tokens,
+        "named": service.names.find(wanted, _MAX_NAMES) if wanted else [],
         "is_half_hex": wanted.lower().startswith("0x"),
     }
+
+
+def _block_of(service: Service, hashed: str) -> int | None:
+    """The number of the block with this hash; None if it is a transaction's or nobody knows it."""
+    with service.database.reading() as connection:
+        if find_transaction(connection, service.chain_id, hashed) is not None:
+            return None
+    try:
+        return service.node.block_number(hashed)
+    except (SourceError, NotFound):  # the transaction's page says what is wrong with the node
+        return None
 
 
 def _page_of(service: Service, address: str) -> str:

@@ -37,6 +37,7 @@ from src.service.web.transaction.detectors import (
     detector_results,
 )
 from src.service.web.transaction.facts import Facts, read_facts
+from src.service.web.transaction.loot import Loot, next_movements
 
 MAX_TRANSFERS = 200
 MAX_ACCOUNTS = 200
@@ -85,6 +86,7 @@ class TransactionView:
         detectors: their results; None without a decision.
         contradiction: see `detectors.contradiction`.
         accounts, more_accounts: what each gained and lost, the first ones and the rest.
+        loot: where the gain went next; None without alerts.
         native_is_known: whether the chain has logged all transfers of the native currency.
     """
 
@@ -102,6 +104,7 @@ class TransactionView:
     accounts: list[AccountChanges]
     more_accounts: list[AccountChanges]
     accounts_left_out: int
+    loot: Loot | None
     flow: Flow
     moves: list[Move]
     moves_left_out: int
@@ -137,7 +140,8 @@ def view_transaction(
     }
     tokens[NATIVE] = TokenView(NATIVE, symbol, symbol, NATIVE_DECIMALS, well_known=True)
     moved = all_transfers(transaction)
-    alerts, _ = list_alerts(connection, AlertFilter(tx_hash=tx_hash), sort="severity")
+    own = AlertFilter(tx_hash=tx_hash, chain_id=chain_id)
+    alerts, _ = list_alerts(connection, own, sort="severity")
     named, company = None, None
     if decision is not None:
         version = decision.model_version
@@ -153,7 +157,6 @@ def view_transaction(
     )
     accounts = account_changes(transaction, tokens, worth, (money or {}).get("side", ()))
     first, rest = _first(accounts)
-    alerts = [alert for alert in alerts if alert.chain_id == chain_id]
     return TransactionView(
         chain=described(chain_id),
         coin=symbol,
@@ -169,6 +172,9 @@ def view_transaction(
         accounts=first,
         more_accounts=rest[:MAX_ACCOUNTS],
         accounts_left_out=max(0, len(rest) - MAX_ACCOUNTS),
+        loot=next_movements(connection, chain_id, transaction, accounts, tokens)
+        if alerts
+        else None,
         flow=lay_out(moved, tokens, sender=transaction.sender, to=transaction.to),
         moves=[_move(one, tokens) for one in moved[:MAX_TRANSFERS]],
         moves_left_out=max(0, len(moved) - MAX_TRANSFERS),
