@@ -29,8 +29,8 @@ SCRIPTS = json.loads((REPOSITORY / "package.json").read_text())["scripts"]
 FORTA_CLI = REPOSITORY / "node_modules/forta-agent/dist/cli/index.js"
 
 PROGRAMS = {
-    ".venv/bin/pip", ".venv/bin/python", "apt-get", "cat", "curl", "docker", "export", "gunzip",
-    "gzip", "install", "mkdir", "mv", "npm", "promtool", "scp", "sqlite3", "ufw", "uv",
+    ".venv/bin/pip", ".venv/bin/python", "apt-get", "cat", "cp", "curl", "docker", "export",
+    "gunzip", "gzip", "install", "mkdir", "mv", "npm", "promtool", "scp", "sqlite3", "ufw", "uv",
 }  # fmt: skip
 """What a command line may start with. No bare `python`: that one is not the project's."""
 
