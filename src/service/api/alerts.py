@@ -2,25 +2,26 @@
 
 import time
 from collections.abc import Collection
-from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query, Request
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, StrictBool
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, StrictBool, computed_field
 from starlette.responses import Response
 
 from src.chain.text import sanitise_text
 from src.decision.alerts import Severity
 from src.detection.records import Action
 from src.service.api.common import (
+    ABOUT_LINK,
     ADDRESS_PATTERN,
     MAX_INT64,
     ActionName,
     ChainFilter,
     HashField,
     Limit,
-    LinkField,
+    NamedAction,
     Offset,
+    Record,
     ServiceDep,
     address_or_none,
     time_of,
@@ -65,7 +66,7 @@ def _address(description: str) -> Any:
 _VERDICT_NAMES = AliasChoices("is_true_positive", "is_true_alarm")
 
 
-class FeedbackView(BaseModel):
+class FeedbackView(Record):
     """One person's feedback on an alert."""
 
     author: str = Field(description="Name of the API key that gave it; `local` without keys.")
@@ -75,7 +76,7 @@ class FeedbackView(BaseModel):
     given_at_rfc3339 = time_of("given_at")
 
 
-class AlertView(BaseModel):
+class AlertView(Record):
     """An alert about a transaction."""
 
     id: int = Field(description="Identifies the alert in this service.")
@@ -88,8 +89,8 @@ class AlertView(BaseModel):
     description: str = Field(description="What happened, in a sentence.")
     reason: str = Field(description="The rules' reasons, or why there is no score; may be empty.")
     severity: Severity = Field(description="How severe, from Info to Critical.")
-    action: ActionName = Field(description="What to do, by the policy.")
-    transaction_hash: HashField
+    action: NamedAction = Field(description="What to do, by the policy.")
+    transaction_hash: HashField = Field(validation_alias="tx_hash")
     from_address: str | None = Field(description="The sender, lowercase.")
     block_number: int | None = Field(description="The transaction's block.")
     block_timestamp: int | None = Field(description="Its time, Unix seconds.")
@@ -98,7 +99,6 @@ class AlertView(BaseModel):
     model_version: str = Field(description="Version of the model behind the decision.")
     created_at: float = Field(description="When it was stored, Unix seconds.")
     created_at_rfc3339 = time_of("created_at")
-    etherscan_link: LinkField
     feedback: list[FeedbackView] = Field(description="One entry a person, oldest first.")
     gained_usd: float | None = Field(
         description="Net gain of the sender's side; null: unknown, which is not zero."
@@ -106,8 +106,15 @@ class AlertView(BaseModel):
     lost_usd: float | None = Field(
         description="Net loss of the account that lost most; null: unknown, or nobody lost."
     )
-    anomaly_score: float | None = Field(None, description="Only with details=true.")
+    anomaly_score: float | None = Field(
+        None, validation_alias="score", description="Only with details=true."
+    )
     attack_score: float | None = Field(None, description="Only with details=true.")
+
+    @computed_field(description=ABOUT_LINK)
+    def etherscan_link(self) -> str:
+        """See its description."""
+        return transaction_link(self.chain_id, self.transaction_hash)
 
 
 class FeedbackRequest(BaseModel):
@@ -152,7 +159,7 @@ class Triaged(BaseModel):
     transactions: int = Field(description="Number of transactions whose state was set.")
 
 
-class TriageChangeView(BaseModel):
+class TriageChangeView(Record):
     """What a person did about a transaction with alerts."""
 
     state: State = Field(description="The state that they set.")
@@ -297,7 +304,7 @@ def get_triage_history(alert: _AlertNumber, service: ServiceDep) -> list[TriageC
     found = _found(alert, service)
     with service.database.reading() as connection:
         changes = triage_history(connection, found.chain_id, found.tx_hash)
-    return [TriageChangeView(**asdict(one)) for one in changes]
+    return [TriageChangeView.model_validate(one) for one in changes]
 
 
 def save_triage(
@@ -348,26 +355,6 @@ def _found(number: int, service: Service) -> Alert:
 
 
 def _view(alert: Alert, *, details: bool) -> AlertView:
-    return AlertView(
-        id=alert.id,
-        chain_id=alert.chain_id,
-        alert_id=alert.alert_id,
-        name=alert.name,
-        description=alert.description,
-        reason=alert.reason,
-        severity=Severity(alert.severity),
-        action=ActionName[Action(alert.action).name],
-        transaction_hash=alert.tx_hash,
-        from_address=alert.from_address,
-        block_number=alert.block_number,
-        block_timestamp=alert.block_timestamp,
-        orphaned=alert.orphaned,
-        model_version=alert.model_version,
-        created_at=alert.created_at,
-        etherscan_link=transaction_link(alert.chain_id, alert.tx_hash),
-        feedback=[FeedbackView(**asdict(one)) for one in alert.feedback],
-        gained_usd=alert.gained_usd,
-        lost_usd=alert.lost_usd,
-        anomaly_score=alert.score if details else None,
-        attack_score=alert.attack_score if details else None,
-    )
+    view = AlertView.model_validate(alert)
+    hidden = {} if details else {"anomaly_score": None, "attack_score": None}
+    return view.model_copy(update=hidden)

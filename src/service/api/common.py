@@ -6,11 +6,12 @@ from enum import StrEnum
 from typing import Annotated, Any
 
 from fastapi import Depends, Path, Query, Request
-from pydantic import BaseModel, Field, computed_field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, computed_field
 from starlette.responses import Response
 
 from src.chain.networks import network
 from src.chain.transfers import normalise_address
+from src.detection.records import Action
 from src.service.context import Service
 from src.service.http.problems import Problem
 
@@ -26,6 +27,18 @@ class ActionName(StrEnum):
     ALLOW = "ALLOW"
     REVIEW = "REVIEW"
     BLOCK = "BLOCK"
+
+
+NamedAction = Annotated[
+    ActionName, BeforeValidator(lambda stored: Action(stored).name, json_schema_input_type=str)
+]
+"""A stored action by its name."""
+
+
+class Record(BaseModel):
+    """A response made of a record's attributes of the same names."""
+
+    model_config = ConfigDict(from_attributes=True, validate_by_alias=True)
 
 
 def service_of(request: Request) -> Service:
@@ -51,9 +64,8 @@ TxHash = Annotated[
 HashField = Annotated[
     str, Field(description="The transaction's hash, lowercase.", examples=[_EXAMPLE_HASH])
 ]
-LinkField = Annotated[
-    str, Field(description='Its page in the chain\'s block explorer; "" where none is known.')
-]
+ABOUT_LINK = 'Its page in the chain\'s block explorer; "" where none is known.'
+LinkField = Annotated[str, Field(description=ABOUT_LINK)]
 ChainFilter = Annotated[
     int | None,
     Query(ge=0, le=MAX_INT64, description="Only of this chain id; several may share a database."),

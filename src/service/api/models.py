@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
-from src.service.api.common import Limit, Offset, ServiceDep, time_of
+from src.service.api.common import Limit, Offset, Record, ServiceDep, time_of
 from src.service.api.paging import PAGED, Cursor, decode_cursor, page_of
 from src.service.api.route import ApiRoute
 from src.service.context import Service
@@ -60,7 +60,7 @@ class FraudModelCard(SupervisedModelView):
     card: str = Field(description="The training report in Markdown; empty where there is none.")
 
 
-class BatchModel(BaseModel):
+class BatchModel(Record):
     """A forest that an analysis trained."""
 
     id: int = Field(description="Identifies it in the registry; grows with time.")
@@ -100,7 +100,7 @@ def list_models(
     return Models(
         detection=_detection(service),
         supervised=_supervised(in_use) if (in_use := service.fraud.in_use) else None,
-        registry=[_batch(model) for model in page],
+        registry=[BatchModel.model_validate(model) for model in page],
     )
 
 
@@ -142,14 +142,4 @@ def _supervised(in_use: FraudInUse) -> SupervisedModelView:
         inputs=list(model.inputs),
         threshold=model.threshold,
         in_use_since=in_use.since,
-    )
-
-
-def _batch(model: registry.RegisteredModel) -> BatchModel:
-    return BatchModel(
-        id=model.id,
-        created_at=model.created_at,
-        sha256=model.sha256,
-        inputs=model.inputs,
-        training=model.training,
     )

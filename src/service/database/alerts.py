@@ -21,7 +21,7 @@ from sqlalchemy import (
 from src.decision.alerts import Severity
 from src.service.database.chain import hashes_of_account
 from src.service.database.engine import upsert
-from src.service.database.tables import alerts, feedback, transfers, triage
+from src.service.database.tables import alerts, feedback, same_transaction, transfers, triage
 
 SortKey = Literal["time", "score", "severity", "action"]
 State = Literal["new", "in_work", "done"]
@@ -230,7 +230,6 @@ def condition_of(wanted: AlertFilter) -> ColumnElement[bool]:
         alerts.c.alert_id: wanted.alert_id,
         alerts.c.tx_hash: wanted.tx_hash,
         alerts.c.orphaned: wanted.orphaned,
-        alerts.c.chain_id: wanted.chain_id,
     }
     conditions = [column == value for column, value in equal.items() if value is not None]
     if wanted.since is not None:
@@ -240,8 +239,7 @@ def condition_of(wanted: AlertFilter) -> ColumnElement[bool]:
     if wanted.token is not None:
         moves = (
             select(transfers.c.tx_hash)
-            .where(transfers.c.chain_id == alerts.c.chain_id)
-            .where(transfers.c.tx_hash == alerts.c.tx_hash)
+            .where(same_transaction(transfers, alerts))
             .where(transfers.c.token == wanted.token)
         )
         conditions.append(moves.exists())
@@ -251,11 +249,7 @@ def condition_of(wanted: AlertFilter) -> ColumnElement[bool]:
     if wanted.account is not None:
         conditions.append(alerts.c.tx_hash.in_(hashes_of_account(wanted.account)))
     if wanted.state is not None:
-        touched = (
-            select(triage.c.tx_hash)
-            .where(triage.c.chain_id == alerts.c.chain_id)
-            .where(triage.c.tx_hash == alerts.c.tx_hash)
-        )
+        touched = select(triage.c.tx_hash).where(same_transaction(triage, alerts))
         is_new = ~touched.where(triage.c.state != "new").exists()
         in_state = touched.where(triage.c.state == wanted.state).exists()
         conditions.append(is_new if wanted.state == "new" else in_state)

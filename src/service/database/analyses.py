@@ -4,9 +4,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy import Connection, Row, func, select
+from sqlalchemy import Connection, func, select
 
-from src.service.database.engine import insert_missing
+from src.service.database.engine import insert_missing, record
 from src.service.database.tables import analyses, analysis_rows
 
 RowSort = Literal["score", "gas"]
@@ -92,14 +92,14 @@ def store_analysis(connection: Connection, analysis: Analysis, rows: Iterable[An
 def find_analysis(connection: Connection, identity: str) -> Analysis | None:
     """One analysis."""
     row = connection.execute(select(analyses).where(analyses.c.id == identity)).first()
-    return None if row is None else _analysis(row)
+    return None if row is None else record(Analysis, row)
 
 
 def latest_analyses(connection: Connection, limit: int) -> list[Analysis]:
     """The newest analyses, newest first."""
     order = analyses.c.analysed_at.desc(), analyses.c.id
     rows = connection.execute(select(analyses).order_by(*order).limit(limit))
-    return [_analysis(row) for row in rows]
+    return [record(Analysis, row) for row in rows]
 
 
 def analysis_rows_of(
@@ -126,7 +126,7 @@ def analysis_rows_of(
     if anomalies_only:
         flagged = select(analyses.c.n_anomalies).where(analyses.c.id == identity)
         query = query.where(analysis_rows.c.rank < flagged.scalar_subquery())
-    return [_row(row) for row in connection.execute(query)]
+    return [record(AnalysisRow, row) for row in connection.execute(query)]
 
 
 def placed_rows_of(
@@ -174,14 +174,6 @@ def placed_rows_of(
         .where(placed.c.rank.in_(ranks))
         .order_by(placed.c.rank, placed.c.token)
     )
-    found = [PlacedRow(_row(row), row.value_place, row.gas_place) for row in rows]
+    found = [PlacedRow(record(AnalysisRow, row), row.value_place, row.gas_place) for row in rows]
     at = {rank: position for position, rank in enumerate(ranks)}
     return sorted(found, key=lambda one: at[one.row.rank])
-
-
-def _analysis(row: Row[Any]) -> Analysis:
-    return Analysis(**{name: getattr(row, name) for name in Analysis.__slots__})
-
-
-def _row(row: Row[Any]) -> AnalysisRow:
-    return AnalysisRow(**{name: getattr(row, name) for name in AnalysisRow.__slots__})

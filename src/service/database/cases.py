@@ -19,7 +19,7 @@ from src.service.database.alerts import (
 )
 from src.service.database.decisions import find_summaries
 from src.service.database.engine import put
-from src.service.database.tables import alerts, triage, triage_changes
+from src.service.database.tables import alerts, same_transaction, triage, triage_changes
 
 CaseSort = Literal["time", "severity", "action", "score", "gained"]
 CaseKey = tuple[int, str]
@@ -216,12 +216,7 @@ def count_cases(connection: Connection, wanted: AlertFilter) -> Counter[tuple[in
     state = func.coalesce(triage.c.state, "new")
     rows = connection.execute(
         select(cases.c.action, state, func.count())
-        .select_from(
-            cases.outerjoin(
-                triage,
-                (triage.c.chain_id == cases.c.chain_id) & (triage.c.tx_hash == cases.c.tx_hash),
-            )
-        )
+        .select_from(cases.outerjoin(triage, same_transaction(triage, cases)))
         .group_by(cases.c.action, state)
     )
     return Counter({(action, state): count for action, state, count in rows})

@@ -26,6 +26,8 @@ from src.service.database.tables import (
     decisions,
     features,
     native_transfers,
+    of_transaction,
+    same_transaction,
     tokens,
     transactions,
     transfers,
@@ -54,18 +56,18 @@ def store_transactions(
             if known.get(one.tx_hash, one.block_hash) != one.block_hash:
                 _move(connection, chain_id, one)
         put(connection, transactions, [_transaction_row(chain_id, one, now) for one in chunk])
-        rows = [
-            _transfer_row(chain_id, one, transfer) for one in chunk for transfer in one.transfers
-        ]
+        rows = [_moved_row(chain_id, one, moved) for one in chunk for moved in one.transfers]
         insert_missing(connection, transfers, rows)
-        native = [_native_row(chain_id, one, moved) for one in chunk for moved in one.native]
+        native = [_moved_row(chain_id, one, moved) for one in chunk for moved in one.native]
         insert_missing(connection, native_transfers, native)
 
 
 def store_tokens(connection: Connection, chain_id: int, known: Iterable[TokenView]) -> None:
     """Store names and symbols of tokens; replaces earlier ones."""
     for chunk in _chunks(known):
-        put(connection, tokens, [_token_row(chain_id, token) for token in chunk])
+        names = tokens.c.keys()[1:]
+        rows = [{name: getattr(token, name) for name in names} for token in chunk]
+        put(connection, tokens, [row | {"chain_id": chain_id} for row in rows])
 
 
 def mark_orphaned(connection: Connection, chain_id: int, block_hashes: Collection[str]) -> int:
@@ -103,25 +105,15 @@ def find_transaction(
     connection: Connection, chain_id: int, tx_hash: str
 ) -> tuple[LoadedTransaction, bool] | None:
     """A stored transaction with its transfers, and whether it is orphaned; None if unknown."""
-    row = connection.execute(
-        select(transactions)
-        .where(transactions.c.chain_id == chain_id)
-        .where(transactions.c.tx_hash == tx_hash)
-    ).first()
+    own, moved, native = (
+        connection.execute(select(table).where(of_transaction(table, chain_id, tx_hash)))
+        for table in (transactions, transfers, native_transfers)
+    )
+    row = own.first()
     if row is None:
         return None
-    moved = connection.execute(
-        select(transfers)
-        .where(transfers.c.chain_id == chain_id)
-        .where(transfers.c.tx_hash == tx_hash)
-    )
-    native = connection.execute(
-        select(native_transfers)
-        .where(native_transfers.c.chain_id == chain_id)
-        .where(native_transfers.c.tx_hash == tx_hash)
-    )
     loaded = LoadedTransaction.from_row(
-        dict(row._mapping), map(_transfer, moved), map(_native_transfer, native)
+        dict(row._mapping), map(transfer_of, moved), map(_native_transfer, native)
     )
     return loaded, bool(row.orphaned)
 
@@ -179,15 +171,12 @@ def newest_transfers(
     newest = _newest(chain_id, limit)
     rows = connection.execute(
         select(transfers, newest.c.from_address)
-        .join(
-            newest,
-            (newest.c.chain_id == transfers.c.chain_id) & (newest.c.tx_hash == transfers.c.tx_hash),
-        )
+        .join(newest, same_transaction(newest, transfers))
         .order_by(transfers.c.tx_hash, transfers.c.log_index)
     )
     found: dict[str, tuple[list[Transfer], str]] = {}
     for row in rows:
-        found.setdefault(row.tx_hash, ([], row.from_address))[0].append(_transfer(row))
+        found.setdefault(row.tx_hash, ([], row.from_address))[0].append(transfer_of(row))
     return list(found.values())
 
 
@@ -210,11 +199,7 @@ def _newest(chain_id: int, limit: int) -> Subquery:
         .where(transactions.c.orphaned.is_(False))
         .where(transactions.c.block_number.is_not(None))
         .where(transactions.c.from_address.is_not(None))
-        .where(
-            exists()
-            .where(transfers.c.chain_id == transactions.c.chain_id)
-            .where(transfers.c.tx_hash == transactions.c.tx_hash)
-        )
+        .where(exists().where(same_transaction(transfers, transactions)))
         .order_by(transactions.c.block_number.desc(), transactions.c.tx_index.desc())
         .limit(limit)
         .subquery()
@@ -231,9 +216,7 @@ def find_tokens(
             select(tokens).where(tokens.c.chain_id == chain_id).where(tokens.c.address.in_(chunk))
         )
         for row in rows:
-            found[row.address] = TokenView(
-                row.address, row.name, row.symbol, row.decimals, row.impersonates
-            )
+            found[row.address] = token_of(row)
     return found
 
 
@@ -254,11 +237,7 @@ def _move(connection: Connection, chain_id: int, moved: LoadedTransaction) -> No
     Its alerts stay orphaned until a new decision raises them again.
     """
     for table in (transfers, native_transfers, decisions, features):
-        connection.execute(
-            delete(table)
-            .where(table.c.chain_id == chain_id)
-            .where(table.c.tx_hash == moved.tx_hash)
-        )
+        connection.execute(delete(table).where(of_transaction(table, chain_id, moved.tx_hash)))
     _mark_alerts_of(connection, chain_id, [moved.tx_hash])
 
 
@@ -298,35 +277,20 @@ def _transaction_row(chain_id: int, one: LoadedTransaction, now: float) -> dict[
     }
 
 
-def _transfer_row(chain_id: int, one: LoadedTransaction, transfer: Transfer) -> dict[str, Any]:
-    return {
-        "chain_id": chain_id,
-        "tx_hash": one.tx_hash,
-        "log_index": transfer.log_index,
-        "token": transfer.token,
-        "sender": transfer.sender,
-        "recipient": transfer.recipient,
-        "amount": str(transfer.amount),
-    }
-
-
-def _native_row(chain_id: int, one: LoadedTransaction, moved: NativeTransfer) -> dict[str, Any]:
+def _moved_row(
+    chain_id: int, one: LoadedTransaction, moved: Transfer | NativeTransfer
+) -> dict[str, Any]:
     row = {"chain_id": chain_id, "tx_hash": one.tx_hash, **moved._asdict()}
     return row | {"amount": str(moved.amount)}
 
 
-def _token_row(chain_id: int, token: TokenView) -> dict[str, Any]:
-    return {
-        "chain_id": chain_id,
-        "address": token.address,
-        "name": token.name,
-        "symbol": token.symbol,
-        "decimals": token.decimals,
-        "impersonates": token.impersonates,
-    }
+def token_of(row: Row[Any]) -> TokenView:
+    """A row of the tokens."""
+    return TokenView(row.address, row.name, row.symbol, row.decimals, row.impersonates)
 
 
-def _transfer(row: Row[Any]) -> Transfer:
+def transfer_of(row: Row[Any]) -> Transfer:
+    """A row of the transfers."""
     return Transfer(row.token, row.sender, row.recipient, int(row.amount), row.log_index)
 
 

@@ -8,7 +8,13 @@ from typing import Any, Final
 from sqlalchemy import Connection, Select, bindparam, select
 
 from src.service.database.engine import put
-from src.service.database.tables import decisions, features, transactions
+from src.service.database.tables import (
+    decisions,
+    features,
+    of_transaction,
+    same_transaction,
+    transactions,
+)
 
 Json = dict[str, Any]
 
@@ -90,11 +96,7 @@ def _find(*, details: bool) -> Select[Any]:
     left_out = () if details else _DETAILS
     return (
         select(*(column for column in decisions.c if column.name not in left_out))
-        .join(
-            transactions,
-            (transactions.c.chain_id == decisions.c.chain_id)
-            & (transactions.c.tx_hash == decisions.c.tx_hash),
-        )
+        .join(transactions, same_transaction(transactions, decisions))
         .where(decisions.c.chain_id == bindparam("chain_id"))
         .where(decisions.c.tx_hash == bindparam("tx_hash"))
         .where(decisions.c.decider == bindparam("decider"))
@@ -118,8 +120,7 @@ def newest_decision(connection: Connection, chain_id: int, tx_hash: str) -> Stor
     """The newest decision on a transaction by any decider, for display."""
     row = connection.execute(
         select(decisions)
-        .where(decisions.c.chain_id == chain_id)
-        .where(decisions.c.tx_hash == tx_hash)
+        .where(of_transaction(decisions, chain_id, tx_hash))
         .order_by(decisions.c.decided_at.desc())
         .limit(1)
     ).first()
@@ -158,8 +159,7 @@ def find_features(
     """The features that a decision is based on, by name; None for unavailable ones."""
     found = connection.scalar(
         select(features.c.features)
-        .where(features.c.chain_id == chain_id)
-        .where(features.c.tx_hash == tx_hash)
+        .where(of_transaction(features, chain_id, tx_hash))
         .where(features.c.model_version == model_version)
     )
     return None if found is None else dict(found)

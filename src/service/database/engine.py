@@ -3,18 +3,20 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import alembic.command
 from alembic.config import Config
 from alembic.util import CommandError
-from sqlalchemy import Connection, Engine, Insert, Table, create_engine, event, make_url, text
+from sqlalchemy import Connection, Engine, Insert, Row, Table, create_engine, event, make_url, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 
 from src.files import reason
 
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
+
+T = TypeVar("T")
 
 _BUSY_SECONDS: Final = 30
 _POOL_SIZE: Final = 20
@@ -146,6 +148,11 @@ def put(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> Non
     changes = {name: statement.excluded[name] for name in rows[0] if name not in keys}
     insert: Insert = statement.on_conflict_do_update(index_elements=keys, set_=changes)
     connection.execute(insert, rows)
+
+
+def record(kind: type[T], row: Row[Any]) -> T:
+    """A row as a dataclass with slots, from the columns of these names."""
+    return kind(**{name: getattr(row, name) for name in kind.__slots__})  # type: ignore[attr-defined]
 
 
 def _is_sqlite(connection: Connection) -> bool:

@@ -9,6 +9,7 @@ from typing import Any, Final, Literal
 
 from sqlalchemy import ColumnElement, Connection, Row, and_, func, insert, or_, select, update
 
+from src.service.database.engine import record
 from src.service.database.tables import jobs
 
 Json = dict[str, Any]
@@ -71,7 +72,7 @@ def count_active_jobs(connection: Connection) -> int:
 def find_job(connection: Connection, identity: str) -> Job | None:
     """One job."""
     row = connection.execute(select(jobs).where(jobs.c.id == identity)).first()
-    return None if row is None else _job(row)
+    return None if row is None else record(Job, row)
 
 
 def list_jobs(
@@ -94,7 +95,7 @@ def list_jobs(
         created_at, identity = after
         same_time = and_(jobs.c.created_at == created_at, jobs.c.id > identity)
         page = page.where(or_(jobs.c.created_at < created_at, same_time))
-    return [_job(row) for row in connection.execute(page)], total
+    return [record(Job, row) for row in connection.execute(page)], total
 
 
 def claim_job(connection: Connection, worker: str, chain_id: int, now: float) -> Job | None:
@@ -208,7 +209,3 @@ def _finish_unclaimed(connection: Connection, row: Row[Any], now: float) -> None
             "detail": f"gave up after {row.attempts} workers died while running it",
         }
     connection.execute(update(jobs).where(jobs.c.id == row.id).values(values))
-
-
-def _job(row: Row[Any]) -> Job:
-    return Job(**{name: getattr(row, name) for name in Job.__slots__})

@@ -7,8 +7,9 @@ reads it without running any code in it.
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, insert, select
+from sqlalchemy import Connection, func, insert, select
 
+from src.service.database.engine import record
 from src.service.database.tables import models
 
 Json = dict[str, Any]
@@ -75,7 +76,7 @@ def list_models(
     newest = select(*_WITHOUT_CONTENT).order_by(models.c.id.desc()).limit(limit).offset(offset)
     if before is not None:
         newest = newest.where(models.c.id < before)
-    return [_model(row) for row in connection.execute(newest)], total
+    return [record(RegisteredModel, row) for row in connection.execute(newest)], total
 
 
 def latest_model(connection: Connection, chain_id: int) -> tuple[RegisteredModel, bytes] | None:
@@ -83,16 +84,10 @@ def latest_model(connection: Connection, chain_id: int) -> tuple[RegisteredModel
     newest = select(models).order_by(models.c.id.desc()).limit(1)
     ours = models.c.training["chain_id"].as_integer() == chain_id
     row = connection.execute(newest.where(ours)).first()
-    return None if row is None else (_model(row), row.content)
+    return None if row is None else (record(RegisteredModel, row), row.content)
 
 
 def find_model(connection: Connection, number: int) -> RegisteredModel | None:
     """One model without its content."""
     row = connection.execute(select(*_WITHOUT_CONTENT).where(models.c.id == number)).first()
-    return None if row is None else _model(row)
-
-
-def _model(row: Row[Any]) -> RegisteredModel:
-    return RegisteredModel(
-        row.id, row.created_at, row.sha256, list(row.inputs), row.offset, dict(row.training)
-    )
+    return None if row is None else record(RegisteredModel, row)

@@ -5,7 +5,14 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, case, func, select
 
-from src.service.database.tables import alerts, decisions, tokens, transactions, transfers
+from src.service.database.tables import (
+    alerts,
+    decisions,
+    same_transaction,
+    tokens,
+    transactions,
+    transfers,
+)
 
 SCORE_BINS = 50
 """Bins of the score histogram over [0, 1]."""
@@ -99,11 +106,7 @@ def overview(
     )
 
 
-_decided = decisions.join(
-    transactions,
-    (transactions.c.chain_id == decisions.c.chain_id)
-    & (transactions.c.tx_hash == decisions.c.tx_hash),
-)
+_decided = decisions.join(transactions, same_transaction(transactions, decisions))
 
 
 def _decided_within(chain_id: int, decider: str, since: int, until: int) -> ColumnElement[bool]:
@@ -154,10 +157,7 @@ def _actions(connection: Connection, decided: ColumnElement[bool]) -> dict[int, 
 
 def _top_tokens(connection: Connection, alerted: ColumnElement[bool], top: int) -> list[Count]:
     alert_count: Any = func.count(alerts.c.id.distinct()).label("alert_count")
-    moved = alerts.join(
-        transfers,
-        (transfers.c.chain_id == alerts.c.chain_id) & (transfers.c.tx_hash == alerts.c.tx_hash),
-    ).outerjoin(
+    moved = alerts.join(transfers, same_transaction(transfers, alerts)).outerjoin(
         tokens, (tokens.c.chain_id == alerts.c.chain_id) & (tokens.c.address == transfers.c.token)
     )
     rows = connection.execute(

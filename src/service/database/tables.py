@@ -6,11 +6,14 @@ fractions for the service's (`*_at`). External text has passed `sanitise_text`. 
 each row is a primary or unique key, so that writing it twice stores it once.
 """
 
+from typing import Any
+
 from sqlalchemy import (
     JSON,
     BigInteger,
     Boolean,
     Column,
+    ColumnElement,
     Double,
     ForeignKey,
     ForeignKeyConstraint,
@@ -23,6 +26,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    and_,
     false,
 )
 
@@ -46,6 +50,16 @@ def _of_transaction() -> ForeignKeyConstraint:
     columns = ("chain_id", "tx_hash")
     parents = [f"transactions.{name}" for name in columns]
     return ForeignKeyConstraint(columns, parents, ondelete="CASCADE")
+
+
+def same_transaction(one: Any, other: Any) -> ColumnElement[bool]:
+    """The condition that rows of two tables or subqueries are of the same transaction."""
+    return and_(one.c.chain_id == other.c.chain_id, one.c.tx_hash == other.c.tx_hash)
+
+
+def of_transaction(table: Any, chain_id: int, tx_hash: str) -> ColumnElement[bool]:
+    """The condition that rows are of this transaction."""
+    return and_(table.c.chain_id == chain_id, table.c.tx_hash == tx_hash)
 
 
 transactions = Table(

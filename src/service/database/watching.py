@@ -7,7 +7,7 @@ from uuid import uuid4
 
 from sqlalchemy import Connection, Select, delete, func, insert, select, update
 
-from src.service.database.engine import put
+from src.service.database.engine import put, record
 from src.service.database.tables import alerts, notifications, watched_blocks
 
 _MAX_DUE: Final = 100
@@ -52,7 +52,7 @@ def last_watched(connection: Connection, chain_id: int) -> WatchedBlock | None:
         .order_by(watched_blocks.c.block_number.desc())
         .limit(1)
     ).first()
-    return None if row is None else WatchedBlock(row.block_number, row.block_hash, row.parent_hash)
+    return None if row is None else record(WatchedBlock, row)
 
 
 def watched_at(connection: Connection, chain_id: int, number: int) -> WatchedBlock | None:
@@ -62,7 +62,7 @@ def watched_at(connection: Connection, chain_id: int, number: int) -> WatchedBlo
         .where(watched_blocks.c.chain_id == chain_id)
         .where(watched_blocks.c.block_number == number)
     ).first()
-    return None if row is None else WatchedBlock(row.block_number, row.block_hash, row.parent_hash)
+    return None if row is None else record(WatchedBlock, row)
 
 
 def add_watched(connection: Connection, chain_id: int, block: WatchedBlock, keep: int) -> None:

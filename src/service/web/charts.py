@@ -16,7 +16,6 @@ HEIGHT = 250.0
 LEFT, RIGHT, TOP, BOTTOM = 52.0, 12.0, 14.0, 34.0
 _PLOT_WIDTH = WIDTH - LEFT - RIGHT
 _PLOT_HEIGHT = HEIGHT - TOP - BOTTOM
-_SIGNED_WIDTH = 320.0
 _LABELS = 6  # about as many columns are labelled on an axis
 
 
@@ -182,27 +181,6 @@ def log_log(values: Iterable[tuple[float, float, str, str, str]]) -> Chart:
     )
     flipped = tuple(Tick(TOP + bottom - tick.at, tick.label) for tick in y_ticks)
     return Chart(points=points, x_ticks=x_ticks, y_ticks=flipped)
-
-
-def signed_bars(values: Sequence[tuple[str, float, str]]) -> Chart:
-    """Horizontal bars to both sides of a middle line.
-
-    Args:
-        values: (kind, value, title), top first.
-    """
-    largest = max((abs(value) for _, value, _ in values), default=0.0) or 1.0
-    row, middle = 26.0, _SIGNED_WIDTH / 2
-    bars = []
-    for position, (kind, value, title) in enumerate(values):
-        length = abs(value) / largest * (middle - 4)
-        x = middle if value >= 0 else middle - length
-        bars.append(Bar(x, position * row + 5, max(length, 1.0), row - 10, kind, title))
-    return Chart(
-        bars=tuple(bars),
-        width=_SIGNED_WIDTH,
-        height=row * max(1, len(values)),
-        marker=Tick(middle, ""),
-    )
 
 
 def expected_shares(quantiles: Sequence[float], bins: int) -> list[float]:

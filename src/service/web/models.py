@@ -3,7 +3,6 @@
 import functools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,49 +25,6 @@ _WATCH = 0.1
 _FLOOR = 1e-3
 _BINS = 10
 _EFFECTS = 6
-
-
-@dataclass(frozen=True, slots=True)
-class Drift:
-    """Drift of the stored scores from the training scores.
-
-    Attributes:
-        index: population stability index over ten bins of equal training share.
-        scored: number of transactions.
-        since, until: their block times, Unix seconds.
-        verdict: human-readable.
-    """
-
-    index: float
-    scored: int
-    since: int
-    until: int
-    verdict: str
-
-    @property
-    def is_enough(self) -> bool:
-        """Whether there are enough transactions for the index to mean something."""
-        return self.scored >= _MIN_SCORED
-
-
-@dataclass(frozen=True, slots=True)
-class DriftCheck:
-    """The last drift check of the model in use.
-
-    Attributes:
-        checked_at: Unix seconds.
-        verdict: ok, watch or retrain.
-        reasons: most urgent first.
-        dates: (what, first and last day, transactions, anomaly rate with its interval) of the
-            reference and of the traffic.
-        effects: (column, population stability index, what chance alone gives), largest first.
-    """
-
-    checked_at: float | None
-    verdict: str
-    reasons: Sequence[str]
-    dates: Sequence[tuple[str, str, int, float, Sequence[float]]]
-    effects: Sequence[tuple[str, float, float]]
 
 
 def read(service: Service) -> dict[str, Any]:
@@ -110,8 +66,14 @@ def _challenger(path: Path | None, public_key: str | None) -> dict[str, Any]:
     }
 
 
-def _drift_check(service: Service) -> DriftCheck | None:
-    """The last check, if it was of the model in use."""
+def _drift_check(service: Service) -> dict[str, Any] | None:
+    """The last check, if it was of the model in use.
+
+    Returns:
+        `checked_at`, `verdict` and `reasons` as stored; `dates`: (what, first and last day,
+        transactions, anomaly rate with its interval) of the reference and of the traffic;
+        `effects`: (column, population stability index, what chance alone gives), largest first.
+    """
     with service.database.reading() as connection:
         checked_at, outcome = last_outcome(connection, f"{CHORE}-{service.chain_id}")
     if outcome is None or outcome.get("model_version") != service.decider.model.version:
@@ -125,11 +87,11 @@ def _drift_check(service: Service) -> DriftCheck | None:
         for name, one in outcome["effects"].items()
         if one["psi"] is not None
     ]
-    return DriftCheck(
-        checked_at=checked_at,
-        verdict=outcome["verdict"],
-        reasons=outcome["reasons"],
-        dates=[
+    return {
+        "checked_at": checked_at,
+        "verdict": outcome["verdict"],
+        "reasons": outcome["reasons"],
+        "dates": [
             (
                 what,
                 " to ".join(outcome["dates"][key] or own_days[key]) or "unknown",
@@ -139,8 +101,8 @@ def _drift_check(service: Service) -> DriftCheck | None:
             )
             for what, key in (("training", "reference"), ("traffic", "current"))
         ],
-        effects=sorted(effects, key=lambda one: one[2] - one[1])[:_EFFECTS],
-    )
+        "effects": sorted(effects, key=lambda one: one[2] - one[1])[:_EFFECTS],
+    }
 
 
 @functools.lru_cache(maxsize=4)
@@ -151,8 +113,14 @@ def _manifest_or_none(path: Path, public_key: str | None) -> Manifest | None:
         return None
 
 
-def _drift(service: Service, manifest: Manifest) -> Drift | None:
-    """The drift of the scores stored for this model; None if there are none."""
+def _drift(service: Service, manifest: Manifest) -> dict[str, Any] | None:
+    """The drift of the stored scores from those of training; None if there are none.
+
+    Returns:
+        `index`: population stability index over ten bins of equal training share, None if there are
+        too few to mean something; `scored`: transactions; `since`, `until`: their block times;
+        `verdict`: in words.
+    """
     with service.database.reading() as connection:
         times = block_times(connection, service.chain_id)
         if times is None:
@@ -172,10 +140,19 @@ def _drift(service: Service, manifest: Manifest) -> Drift | None:
         return None
     index = stability_index(counts, expected_shares(manifest.score_quantiles, len(counts)))
     if scored < _MIN_SCORED:
-        return Drift(index, scored, *times, f"not enough: at least {_MIN_SCORED} are needed")
-    if index >= _RETRAIN:
-        return Drift(index, scored, *times, "the scores differ from training: retrain")
-    return Drift(index, scored, *times, "watch it" if index >= _WATCH else "as in training")
+        verdict = f"not enough: at least {_MIN_SCORED} are needed"
+    elif index >= _RETRAIN:
+        verdict = "the scores differ from training: retrain"
+    else:
+        verdict = "watch it" if index >= _WATCH else "as in training"
+    since, until = times
+    return {
+        "index": index if scored >= _MIN_SCORED else None,
+        "scored": scored,
+        "since": since,
+        "until": until,
+        "verdict": verdict,
+    }
 
 
 def stability_index(counts: Sequence[int], expected: Sequence[float]) -> float:

@@ -13,6 +13,8 @@ from starlette.responses import RedirectResponse, Response
 from src.chain.networks import described
 from src.chain.text import sanitise_text
 from src.service.api.alerts import MAX_NOTE, save_feedback
+from src.service.api.analysis import cancel_job as end_job
+from src.service.api.analysis import get_job
 from src.service.api.common import service_of
 from src.service.http.problems import Problem
 from src.service.screening import page as screenings
@@ -211,17 +213,17 @@ def start_range(
 @router.get("/ui/jobs/{job_id}")
 def show_job(request: Request, job_id: str) -> Response:
     """A job's progress, or its result once it is done."""
-    values = ranges.read_job(service_of(request), job_id)
-    if values["job"].analysis is not None:
-        return RedirectResponse(f"/ui/analyses/{values['job'].analysis}", 303)
-    return _shown(request, "job.html", "ranges", values)
+    job = get_job(job_id, service_of(request))
+    if job.analysis is not None:
+        return RedirectResponse(f"/ui/analyses/{job.analysis}", 303)
+    return _shown(request, "job.html", "ranges", {"job": job})
 
 
 @router.post("/ui/jobs/{job_id}/cancel")
 def cancel_job(request: Request, job_id: str, csrf: _Text = "") -> Response:
     """Cancels a job."""
     check_token(request, csrf)
-    ranges.stop(service_of(request), job_id)
+    end_job(job_id, service_of(request))
     return RedirectResponse(f"/ui/jobs/{job_id}", 303)
 
 

@@ -9,7 +9,16 @@ from numpy.typing import NDArray
 from sqlalchemy import Connection, and_, select, tuple_
 
 from src.service.database.cases import CaseKey
-from src.service.database.tables import alerts, decisions, features, tokens, transactions, transfers
+from src.service.database.decisions import find_features
+from src.service.database.tables import (
+    alerts,
+    decisions,
+    features,
+    same_transaction,
+    tokens,
+    transactions,
+    transfers,
+)
 
 COMPARED: Final = 2_000
 """Number of newest transactions to compare with."""
@@ -110,20 +119,8 @@ def company_of(
             decisions.c.action,
             decisions.c.score,
         )
-        .join(
-            transactions,
-            and_(
-                transactions.c.chain_id == features.c.chain_id,
-                transactions.c.tx_hash == features.c.tx_hash,
-            ),
-        )
-        .join(
-            decisions,
-            and_(
-                decisions.c.chain_id == features.c.chain_id,
-                decisions.c.tx_hash == features.c.tx_hash,
-            ),
-        )
+        .join(transactions, same_transaction(transactions, features))
+        .join(decisions, same_transaction(decisions, features))
         .where(
             features.c.chain_id == chain_id,
             features.c.model_version == model_version,
@@ -134,13 +131,7 @@ def company_of(
         .order_by(transactions.c.block_number.desc(), features.c.tx_hash)
         .limit(COMPARED)
     ).all()
-    own = connection.scalar(
-        select(features.c.features).where(
-            features.c.chain_id == chain_id,
-            features.c.tx_hash == tx_hash,
-            features.c.model_version == model_version,
-        )
-    )
+    own = find_features(connection, chain_id, tx_hash, model_version)
     row = None if own is None else _row(own, inputs)
     others = [(one, values) for one in rows if (values := _row(one.features, inputs)) is not None]
     if row is None or not others:

@@ -116,16 +116,6 @@ def start(service: Service, first: str, last: str, *, use_pre_trained_model: boo
     return api.start_job(wanted, service).id
 
 
-def stop(service: Service, job_id: str) -> None:
-    """Cancel a job. Raises Problem 404 or 409."""
-    api.cancel_job(job_id, service)
-
-
-def read_job(service: Service, job_id: str) -> dict[str, Any]:
-    """What `job.html` shows. Raises Problem 404."""
-    return {"job": api.get_job(job_id, service)}
-
-
 def read_analysis(service: Service, identity: str, query: Mapping[str, str]) -> dict[str, Any]:
     """What `analysis.html` shows. Raises Problem 404, or 400 for an invalid value in the query."""
     sort, descending, anomalies_only = _parsed(query)

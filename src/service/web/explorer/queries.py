@@ -4,11 +4,12 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, and_, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Select, and_, func, or_, select
 
 from src.chain.transfers import Transfer
 from src.decision.tokens import TokenView
-from src.service.database.tables import decisions, tokens, transactions, transfers
+from src.service.database.chain import token_of, transfer_of
+from src.service.database.tables import decisions, same_transaction, tokens, transactions, transfers
 
 NEWEST: Final = 2_000
 """Maximum number of an account's or a token's transfers that sums are made of."""
@@ -149,13 +150,7 @@ def newest_transfers(
     """(transaction hash, transfer) of the newest transfers that match."""
     rows = connection.execute(
         select(transfers)
-        .join(
-            transactions,
-            and_(
-                transactions.c.chain_id == transfers.c.chain_id,
-                transactions.c.tx_hash == transfers.c.tx_hash,
-            ),
-        )
+        .join(transactions, same_transaction(transactions, transfers))
         .where(transfers.c.chain_id == chain_id, condition, transactions.c.orphaned.is_(False))
         .order_by(
             transactions.c.block_number.desc(),
@@ -164,7 +159,7 @@ def newest_transfers(
         )
         .limit(limit)
     )
-    return [(row.tx_hash, _transfer(row)) for row in rows]
+    return [(row.tx_hash, transfer_of(row)) for row in rows]
 
 
 def transfers_in(
@@ -176,7 +171,7 @@ def transfers_in(
             transfers.c.chain_id == chain_id, transfers.c.tx_hash.in_(list(hashes)), condition
         )
     )
-    return [(row.tx_hash, _transfer(row)) for row in rows]
+    return [(row.tx_hash, transfer_of(row)) for row in rows]
 
 
 def is_moved(connection: Connection, chain_id: int, token: str) -> bool:
@@ -198,10 +193,4 @@ def find_by_symbol(connection: Connection, chain_id: int, text: str, limit: int)
         .order_by((symbol != wanted), tokens.c.impersonates, symbol, tokens.c.address)
         .limit(limit)
     )
-    return [
-        TokenView(row.address, row.name, row.symbol, row.decimals, row.impersonates) for row in rows
-    ]
-
-
-def _transfer(row: Row[Any]) -> Transfer:
-    return Transfer(row.token, row.sender, row.recipient, int(row.amount), row.log_index)
+    return list(map(token_of, rows))

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, select, tuple_
 
 from src.decision.tokens import TokenView, decimals_of
 from src.service.balances import AccountChanges, shown_label
-from src.service.database.tables import transactions, transfers
+from src.service.database.tables import same_transaction, transactions, transfers
 from src.service.database.watching import last_watched
 from src.service.formatting import amount
 from src.service.records import LoadedTransaction
@@ -66,11 +66,7 @@ def next_movements(
     block, place = transactions.c.block_number, transactions.c.tx_index
     rows = connection.execute(
         select(transfers, transactions.c.block_timestamp)
-        .join(
-            transactions,
-            (transactions.c.chain_id == transfers.c.chain_id)
-            & (transactions.c.tx_hash == transfers.c.tx_hash),
-        )
+        .join(transactions, same_transaction(transactions, transfers))
         .where(transfers.c.chain_id == chain_id, transactions.c.orphaned.is_(False))
         .where(tuple_(transfers.c.sender, transfers.c.token).in_(gained[:_MAX_GAINS]))
         .where(tuple_(block, place) > (transaction.block_number, transaction.tx_index))

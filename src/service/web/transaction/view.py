@@ -24,9 +24,8 @@ from src.service.balances import (
 from src.service.database.alerts import Alert, AlertFilter, list_alerts
 from src.service.database.chain import find_tokens, find_transaction
 from src.service.database.decisions import StoredDecision, find_features, newest_decision
-from src.service.formatting import amount, exact_amount, signed, words
+from src.service.formatting import amount, exact_amount
 from src.service.records import LoadedTransaction
-from src.service.web.charts import Chart, signed_bars
 from src.service.web.evaluation import FeatureInTraining, read_evaluation
 from src.service.web.flow import Flow, lay_out
 from src.service.web.queries import Company, company_of
@@ -110,7 +109,6 @@ class TransactionView:
     moves_left_out: int
     features: list[FeatureRow]
     weights: list[dict[str, Any]]
-    weight_chart: Chart
     company: Company | None
     native_is_known: bool
 
@@ -180,16 +178,6 @@ def view_transaction(
         moves_left_out=max(0, len(moved) - MAX_TRANSFERS),
         features=_features(model, named, weights, company),
         weights=weights,
-        weight_chart=signed_bars(
-            [
-                (
-                    "towards" if one["weight"] >= 0 else "away",
-                    one["weight"],
-                    f"{words(one['feature'])}: {signed(one['weight'])}",
-                )
-                for one in weights
-            ]
-        ),
         company=company,
         native_is_known=bool(transaction.native),
     )
