@@ -18,7 +18,7 @@ from src.service.database.alerts import SEVERITIES, STATES, AlertFilter, State
 from src.service.database.cases import Case, CaseSort, all_cases, count_cases, list_cases
 from src.service.formatting import iso, words
 from src.service.http.problems import Problem
-from src.service.web.forms import choice_or_none, time_or_none, whole_or_none
+from src.service.web.forms import choice_or_none, page_number, time_or_none, whole_or_none
 from src.service.web.queries import known_alert_ids, known_chains, tokens_moved
 from src.service.web.rendering import csv_file, json_file
 
@@ -39,7 +39,6 @@ _FIELDS: Final = (
     "sender", "judged",
 )  # fmt: skip
 _ACTIONS: Final = tuple(action.name for action in Action)
-_MAX_PAGE: Final = 40_000
 _MAX_CHOSEN: Final = 1_000
 
 
@@ -50,7 +49,7 @@ def read(service: Service, query: Mapping[str, str]) -> dict[str, Any]:
         Problem: 400 or 422 for an invalid value in the query; the message names it.
     """
     given, wanted, sort, descending = _parsed(query)
-    number = min(max(1, whole_or_none("page", query.get("page", "")) or 1), _MAX_PAGE)
+    number = page_number(query)
     with service.database.reading() as connection:
         found = list_cases(
             connection,
@@ -87,7 +86,7 @@ def read(service: Service, query: Mapping[str, str]) -> dict[str, Any]:
         },
         "sort": sort,
         "order": order,
-        "sort_links": {
+        "sort_to": {
             one: _link(kept, one, "asc" if one == sort and descending else "desc") for one in _SORTS
         },
         "exports": {
@@ -97,8 +96,7 @@ def read(service: Service, query: Mapping[str, str]) -> dict[str, Any]:
         "max_exported": MAX_EXPORTED,
         "page_number": number,
         "pages": max(1, -(-total // PAGE)),
-        "earlier": _link(kept, sort, order, number - 1) if number > 1 else None,
-        "later": _link(kept, sort, order, number + 1) if number * PAGE < total else None,
+        "page_address": f"{_link(kept, sort, order)}&",
     }
 
 
@@ -171,11 +169,8 @@ def _in_state(counts: Counter[tuple[int, State]], state: State) -> int:
     return sum(count for (_, one), count in counts.items() if one == state)
 
 
-def _link(kept: Mapping[str, str], sort: str, order: str, number: int = 1) -> str:
-    changed = {"sort": sort, "order": order}
-    if number > 1:
-        changed["page"] = str(number)
-    return f"/ui/alerts?{urlencode({**kept, **changed})}"
+def _link(kept: Mapping[str, str], sort: str, order: str) -> str:
+    return f"/ui/alerts?{urlencode({**kept, 'sort': sort, 'order': order})}"
 
 
 _COLUMNS: Final = (

@@ -19,6 +19,7 @@ from src.service.http.problems import Problem
 _COOKIE: Final = "ui_csrf"
 _TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{32,64}")
 _BACK: Final = re.compile(r"/ui/[A-Za-z0-9/_-]*(?:\?[A-Za-z0-9_=&%.:+-]*)?(?:#[a-z0-9-]+)?")
+_MAX_PAGE: Final = 40_000
 _WHOLE: Final = re.compile(r"[0-9]{1,16}")
 
 
@@ -60,6 +61,11 @@ def whole_or_none(name: str, sent: str) -> int | None:
     if not _WHOLE.fullmatch(sent.strip()):
         raise Problem(400, f"{name} must be a whole number of at most 16 digits.")
     return int(sent.strip())
+
+
+def page_number(query: Mapping[str, str]) -> int:
+    """The number of the page of a list, from 1. Raises Problem 400 if it is invalid."""
+    return min(max(1, whole_or_none("page", query.get("page", "")) or 1), _MAX_PAGE)
 
 
 def time_or_none(name: str, sent: str) -> int | None:

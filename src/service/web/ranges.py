@@ -32,14 +32,13 @@ from src.service.formatting import number
 from src.service.http.problems import Problem
 from src.service.web.charts import Chart, log_log
 from src.service.web.explorer.queries import decided_on
-from src.service.web.forms import choice_or_none, whole_or_none
+from src.service.web.forms import choice_or_none, page_number, whole_or_none
 from src.service.web.rendering import csv_file, json_file
 
 MAX_POINTS: Final = 3_000
 PAGE: Final = 50
 MAX_EXPORTED: Final = 20_000
 _EARLIER: Final = 10
-_MAX_PAGE: Final = 40_000
 _SORTS: Final = ("score", "gas")
 _COLUMNS: Final = (
     "rank", "transaction_hash", "anomaly_score", "is_anomaly", "token", "label", "value",
@@ -119,7 +118,7 @@ def start(service: Service, first: str, last: str, *, use_pre_trained_model: boo
 def read_analysis(service: Service, identity: str, query: Mapping[str, str]) -> dict[str, Any]:
     """What `analysis.html` shows. Raises Problem 404, or 400 for an invalid value in the query."""
     sort, descending, anomalies_only = _parsed(query)
-    number = min(max(1, whole_or_none("page", query.get("page", "")) or 1), _MAX_PAGE)
+    number = page_number(query)
     with service.database.reading() as connection:
         analysis = _found(connection, identity)
         rows = analysis_rows_of(connection, analysis.id, anomalies_only=False, limit=MAX_POINTS)
@@ -151,7 +150,7 @@ def read_analysis(service: Service, identity: str, query: Mapping[str, str]) -> 
         "anomalies_link": f"{here}?{urlencode(order | {'only': 'anomalies'})}#list",
         "sort": sort,
         "order": order["order"],
-        "sort_links": {
+        "sort_to": {
             key: f"{here}?{urlencode(kept | {'sort': key, 'order': _other(key, sort, descending)})}"
             "#list"
             for key in _SORTS

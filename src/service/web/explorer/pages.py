@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 from sqlalchemy import Connection
@@ -18,14 +18,13 @@ from src.service.database.tables import transfers
 from src.service.formatting import amount, exact_amount
 from src.service.http.problems import Problem
 from src.service.web.explorer import queries
-from src.service.web.forms import whole_or_none
+from src.service.web.forms import page_number, whole_or_none
 from src.service.web.queries import tokens_moved
 
 PAGE: Final = 25
 _ALERTS: Final = 5
 _TOP: Final = 12
 _MAX_CHANGES: Final = 3
-_MAX_PAGE: Final = 40_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,20 +56,6 @@ class Flow:
     def net(self) -> int:
         """What came in, less what went out."""
         return self.received - self.sent
-
-
-@dataclass(slots=True)
-class Peer:
-    """An account on the other side of transfers."""
-
-    sent_to_it: int = 0
-    received_from_it: int = 0
-    tokens: set[str] = field(default_factory=set)
-
-    @property
-    def transfers(self) -> int:
-        """The number of transfers in both directions."""
-        return self.sent_to_it + self.received_from_it
 
 
 def checked_address(text: str) -> str:
@@ -154,8 +139,7 @@ def read_token(service: Service, token: str, query: Mapping[str, str]) -> dict[s
 
 def _chain_and_page(service: Service, query: Mapping[str, str]) -> tuple[int, int]:
     chain_id = whole_or_none("chain", query.get("chain", ""))
-    number = whole_or_none("page", query.get("page", "")) or 1
-    return service.chain_id if chain_id is None else chain_id, min(max(1, number), _MAX_PAGE)
+    return service.chain_id if chain_id is None else chain_id, page_number(query)
 
 
 def _transactions(connection: Connection, listed: Any, number: int) -> dict[str, Any]:
@@ -236,23 +220,20 @@ def _holdings(
 
 def _peers(
     account: str, moved: Sequence[Transfer], labels: Mapping[str, str]
-) -> list[tuple[str, Peer, list[str]]]:
-    """(account, counts, labels of a few tokens) of the most frequent counterparties."""
-    peers: dict[str, Peer] = {}
-    for one in moved:
-        if one.sender == one.recipient:
-            continue
-        is_out = one.sender == account
-        peer = peers.setdefault(one.recipient if is_out else one.sender, Peer())
-        peer.tokens.add(one.token)
-        if is_out:
-            peer.sent_to_it += 1
-        else:
-            peer.received_from_it += 1
-    ranked = sorted(peers.items(), key=lambda one: (-one[1].transfers, one[0]))[:_TOP]
+) -> list[tuple[str, int, int, list[str]]]:
+    """(account, transfers from it, transfers to it, tokens) of the most frequent counterparties."""
+    sent = Counter(one.recipient for one in moved if one.sender == account)
+    received = Counter(one.sender for one in moved if one.recipient == account)
+    both = {one: count for one, count in (sent + received).items() if one != account}
+    ranked = sorted(both, key=lambda one: (-both[one], one))[:_TOP]
     return [
-        (address, peer, sorted(labels[token] for token in peer.tokens)[:_MAX_CHANGES])
-        for address, peer in ranked
+        (
+            peer,
+            received[peer],
+            sent[peer],
+            sorted({labels[one.token] for one in moved if peer in (one.sender, one.recipient)}),
+        )
+        for peer in ranked
     ]
 
 
