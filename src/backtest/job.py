@@ -91,7 +91,7 @@ class Job:
         parts = []
         day = batch.timestamp // _SECONDS_PER_DAY
         names = scorer.model.inputs if self.with_features else ()
-        table = rows.table(scores, names)
+        table = rows.table(names)
         alerts = alert_table(table, rows, judged)
         alert_day = day[rows.alerts]
         for number in _days(day):
@@ -131,7 +131,8 @@ class Job:
         for judged in rows.judged.values():
             detectors.update(v.detector for v in judged.decision.reasons if v.action)
             shadow.update(v.detector for v in judged.decision.shadow if v.action)
-        scored = rows.score[~np.isnan(rows.score)]
+        score = rows.scores.score
+        scored = score[~np.isnan(score)]
         histogram = np.histogram(scored, HISTOGRAM_BINS, (0, 1))[0]
         days = {}
         for number in _days(day):
@@ -144,11 +145,11 @@ class Job:
                     for action in Action
                 },
             }
-        best = np.flatnonzero(rows.score >= self.threshold)
-        best = best[np.lexsort((best, -rows.score[best]))][:TOP]
+        best = np.flatnonzero(score >= self.threshold)
+        best = best[np.lexsort((best, -score[best]))][:TOP]
         return {
-            "transactions": len(rows.score),
-            "without_sender": int(np.isnan(rows.score).sum()),
+            "transactions": len(score),
+            "without_sender": len(score) - len(scored),
             "days": days,
             "detectors": dict(sorted(detectors.items())),
             "shadow": dict(sorted(shadow.items())),

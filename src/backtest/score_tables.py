@@ -2,11 +2,10 @@
 
 import argparse
 import gzip
-import json
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +14,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 from pyarrow.csv import CSVWriter
 
-from src.backtest.output.rows import INVALID
+from src.backtest.output.rows import INVALID, explanation
 from src.backtest.scoring.scoring import Scorer
 from src.backtest.scoring.transactions import batch_of
 from src.backtest.workers import keep_freed_memory
@@ -26,10 +26,10 @@ from src.datasets.store import SCHEMA, read_slice
 from src.datasets.tables import TableError, read_table
 from src.decision.second_opinion import OpenedAttackModel, open_attack_model
 from src.detection.assessment import EXPLAINED_INPUTS
+from src.detection.attack.model import AttackModel
 from src.detection.attack.reputation import score_table
 from src.detection.features.definitions import FEATURE_NAMES
-from src.detection.forest.model import ANOMALY, NORMAL, load_model
-from src.detection.records import Attribution
+from src.detection.forest.model import ANOMALY, NORMAL, Model, load_model
 from src.files import write_file
 from src.history.pair import import_pair
 from src.settings import load_settings
@@ -107,10 +107,7 @@ class _TableScorer:
         }
         model, attack = self.scorer.model, self.attack.model
         if self.explain:
-            columns["model_explanations"] = _texts(
-                None if gone else model.explain(row, EXPLAINED_INPUTS)
-                for row, gone in zip(scores.features, unscored, strict=True)
-            )
+            columns["model_explanations"] = _explanations(model, scores.features, unscored)
         if attack is not None:
             found = scores.attack
             if self.unknown or self.explain:
@@ -119,10 +116,7 @@ class _TableScorer:
             columns["attack_score"] = pa.array(found, mask=unscored)
             columns["attack_percentile"] = pa.array(100 * found, mask=unscored)
             if self.explain:
-                columns["attack_explanations"] = _texts(
-                    None if gone else attack.explain(row, EXPLAINED_INPUTS)
-                    for row, gone in zip(told.rows, unscored, strict=True)
-                )
+                columns["attack_explanations"] = _explanations(attack, told.rows, unscored)
         return pa.table(columns)
 
 
@@ -141,15 +135,13 @@ def read_token_facts(path: Path) -> frozenset[str]:
     return frozenset(table["address"][~known.map(_TRUTHS)].astype(str).str.strip().str.lower())
 
 
-def _texts(explanations: Iterable[Iterable[Attribution] | None]) -> pa.Array:
+def _explanations(
+    model: Model | AttackModel, rows: NDArray[np.float64], unscored: NDArray[np.bool_]
+) -> pa.Array:
     return pa.array(
         [
-            None
-            if whys is None
-            else json.dumps(
-                [{"feature": w.feature, "value": w.value, "weight": w.weight} for w in whys]
-            )
-            for whys in explanations
+            None if gone else explanation(tuple(model.explain(row, EXPLAINED_INPUTS)))
+            for row, gone in zip(rows, unscored, strict=True)
         ],
         pa.string(),
     )

@@ -12,7 +12,8 @@ once, and counterparties are known within a slice, so their borders are part of 
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -20,6 +21,7 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from filelock import FileLock, Timeout
 
 from src.datasets.fixed_bytes import hex_column, integers
 from src.datasets.tables import ERC20, TableError
@@ -165,6 +167,25 @@ def write_slice(path: Path, table: pa.Table) -> None:
             row_group_size=_ROW_GROUP, write_statistics=["block_number"],
             write_page_checksum=True, store_schema=True,
         )  # fmt: skip
+
+
+@contextmanager
+def locked(folder: Path, what: str) -> Iterator[None]:
+    """Keep other processes out of a folder, which is made where it is missing.
+
+    Raises:
+        TableError: another one, of this kind, is in it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        raise TableError(f"{folder}: another {what} is writing to it") from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def find_transaction(store: Store, tx_hash: str) -> dict[str, Any] | None:

@@ -19,7 +19,6 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from src.chain.recording.format import read_table
@@ -30,6 +29,7 @@ from src.datasets.store import (
     Store,
     StoredSlice,
     is_store,
+    locked,
     open_store,
     slice_name,
     write_manifest,
@@ -99,7 +99,10 @@ def import_history(
         TableError: the data or the folder is unusable.
         OSError: the disk failed.
     """
-    with locked(out), closing(connect(options.workers, options.memory, out / _SPILL)) as engine:
+    with (
+        locked(out, "import"),
+        closing(connect(options.workers, options.memory, out / _SPILL)) as engine,
+    ):
         listed = list_files(source, engine)
         export = match(source, listed, options.columns)
         asked = [VERSION, export.layout, options.slice_transfers, options.first, options.last]
@@ -361,18 +364,3 @@ def _errors(export: Export, engine: Any) -> Iterator[None]:
         if found is None:
             found = TableError(f"{export.source}: cannot be read: {reason(error)}")
         raise found from error
-
-
-@contextmanager
-def locked(out: Path) -> Iterator[None]:
-    """Keep other imports out of a folder, which is made where it is missing."""
-    out.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(out / ".lock")
-    try:
-        lock.acquire(blocking=False)
-    except Timeout:
-        raise TableError(f"{out}: another process is writing to it") from None
-    try:
-        yield
-    finally:
-        lock.release()

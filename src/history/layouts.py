@@ -7,7 +7,7 @@ columns are compared in lower case with underscores, so `blockNumber` and `BLOCK
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 TRANSACTIONS: Final = "transactions"
@@ -124,6 +124,22 @@ TABLES: Final = (
     ),
 )  # fmt: skip
 
+_DESCRIBED: Final = (
+    _table(
+        CUSTOM, TRANSACTIONS, "transactions", "tx_hash block_number from_address",
+        "block_timestamp to_address nonce tx_index",
+    ),
+    _table(
+        CUSTOM, TRANSFERS, "transfers",
+        "tx_hash log_index token_address from_address to_address amount", "block_number token_std",
+    ),
+    _table(
+        CUSTOM, LOGS, "logs", f"tx_hash block_number log_index token_address data {_TOPICS}"
+    ),
+    _table(CUSTOM, BLOCKS, "blocks", "block_number block_timestamp"),
+)  # fmt: skip
+"""With --columns: names by ours where none is given."""
+
 OTHERS: Final = (
     "approvals", "balance_diffs", "balance_reads", "balances", "code_diffs", "code_reads",
     "contracts", "erc20_approvals", "erc20_balances", "erc20_metadata", "erc20_supplies",
@@ -159,20 +175,18 @@ def custom_tables(columns: Mapping[str, str]) -> tuple[Table, ...]:
     Args:
         columns: the file's name by ours, or by table and ours (`transfers.tx_hash`).
     """
-    mine = [table for table in TABLES if table.layout == "data set"]
-    mine += [table for table in TABLES if table.layout == "cryo" and table.kind in (LOGS, BLOCKS)]
 
-    def named(table: Table, names: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
-        found: dict[str, tuple[str, ...]] = {}
-        for ours in names:
-            theirs = columns.get(f"{table.kind}.{ours}", columns.get(ours, ours))
-            found[ours] = (column_name(theirs),)
-        return found
+    def named(kind: str, names: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+        theirs = {o: columns.get(f"{kind}.{o}", columns.get(o, o)) for o in names}
+        return {ours: (column_name(name),) for ours, name in theirs.items()}
 
     return tuple(
-        Table(CUSTOM, table.kind, table.called, named(table, required), named(table, optional))
-        for table in mine
-        for required, optional in [_for_custom(table)]
+        replace(
+            table,
+            required=named(table.kind, table.required),
+            optional=named(table.kind, table.optional),
+        )
+        for table in _DESCRIBED
     )
 
 
@@ -187,13 +201,3 @@ def pair_tables() -> dict[str, Table]:
             "tx_hash log_index token_address from_address to_address amount=value_raw", "token_std",
         ),
     }  # fmt: skip
-
-
-def _for_custom(
-    table: Table,
-) -> tuple[Mapping[str, tuple[str, ...]], Mapping[str, tuple[str, ...]]]:
-    required, optional = dict(table.required), dict(table.optional)
-    if table.kind == TRANSACTIONS and "block_timestamp" in required:
-        optional["block_timestamp"] = required.pop("block_timestamp")
-    required.pop("block_hash", None)
-    return required, optional

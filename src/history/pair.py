@@ -4,9 +4,9 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
-from src.datasets.store import Store
+from src.datasets.store import Store, locked
 from src.datasets.tables import TableError
-from src.history.importing import Import, ImportOptions, locked
+from src.history.importing import Import, ImportOptions
 from src.history.layouts import TRANSACTIONS, TRANSFERS, pair_tables
 from src.history.matching import Export, fitting
 from src.history.sources import NUMBER, Column, connect, list_files, scan
@@ -25,7 +25,7 @@ def import_pair(transactions: Path, transfers: Path, out: Path) -> tuple[Store, 
         OSError: the disk failed.
     """
     with (
-        locked(out),
+        locked(out, "import"),
         closing(connect(memory="300MB", spill=out / ".spill", ordered=True)) as engine,
     ):
         tables = {}

@@ -1,44 +1,36 @@
 """Compares two runs over the same data with different models, policies or thresholds."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from contextlib import closing
 from html import escape
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
+import duckdb
 
 from src.backtest.output.output import ALERTS, Output
 from src.cli import CommandError
-from src.history.sources import unreadable
+from src.history.sources import connect, quoted, unreadable
 from src.reports.page import page, table, transaction
 
 _LISTED = 50
-_COLUMNS = ["tx_hash", "block_number", "anomaly_score", "action", "prediction"]
-_ORDER = {"ALLOW": 0, "REVIEW": 1, "BLOCK": 2}
-
-
-@dataclass(slots=True)
-class Change:
-    """Alerts that differ between the runs.
-
-    Attributes:
-        counts: by kind: gained, lost, raised, lowered, same.
-        listed: examples of each kind but the last, ordered by block.
-    """
-
-    counts: dict[str, int] = field(
-        default_factory=lambda: dict.fromkeys(("gained", "lost", "raised", "lowered", "same"), 0)
-    )
-    listed: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
-
-    def add(self, kind: str, row: Mapping[str, Any]) -> None:
-        """Count an alert, and list it if there is room."""
-        self.counts[kind] += 1
-        shown = self.listed.setdefault(kind, [])
-        if kind != "same" and len(shown) < _LISTED:
-            shown.append(dict(row))
+_KINDS = ("gained", "lost", "raised", "lowered", "same")
+_NO_ALERTS = (
+    "'' AS tx_hash, 0 AS block_number, 0.0 AS anomaly_score, '' AS action, '' AS prediction"
+)
+_CHANGES = """
+WITH old AS (SELECT * FROM {old} WHERE action <> 'ALLOW'),
+new AS (SELECT * FROM {new} WHERE action <> 'ALLOW'),
+latest AS (FROM new UNION ALL BY NAME SELECT * FROM old ANTI JOIN new USING (tx_hash)),
+changes AS (SELECT tx_hash, l.block_number, l.anomaly_score, l.action, l.prediction,
+    coalesce(old.action, 'ALLOW') AS before, coalesce(new.action, 'ALLOW') AS after,
+    CASE WHEN before = after THEN 'same' WHEN before = 'ALLOW' THEN 'gained'
+        WHEN after = 'ALLOW' THEN 'lost' WHEN after = 'BLOCK' THEN 'raised' ELSE 'lowered' END
+    AS kind FROM latest l LEFT JOIN old USING (tx_hash) LEFT JOIN new USING (tx_hash))
+SELECT *, count(*) OVER (PARTITION BY kind) AS n FROM changes
+QUALIFY row_number() OVER (PARTITION BY kind ORDER BY block_number, tx_hash) <= {listed}
+ORDER BY block_number, tx_hash
+"""
 
 
 def compare(before: Path, after: Path, *, minutes_per_alert: float) -> dict[str, Any]:
@@ -53,7 +45,7 @@ def compare(before: Path, after: Path, *, minutes_per_alert: float) -> dict[str,
     for name in ("data", "first_block", "last_block", "layout", "chain_id"):
         if old["run"][name] != new["run"][name]:
             raise CommandError(f"{before} and {after} use different data ({name} differs)")
-    change = _changes(before, after)
+    counts, listed = _changes(before, after)
     caught = {
         key: {t["tx_hash"] for t in run["exploits"]["transactions"] if t["action"] != "ALLOW"}
         for key, run in (("old", old), ("new", new))
@@ -75,8 +67,8 @@ def compare(before: Path, after: Path, *, minutes_per_alert: float) -> dict[str,
             name: [run["detectors"].get(name, 0) for run in (old, new)]
             for name in sorted(old["detectors"].keys() | new["detectors"].keys())
         },
-        "changes": change.counts,
-        "transactions": change.listed,
+        "changes": counts,
+        "transactions": listed,
         "exploits": {
             "judged": new["exploits"]["judged"],
             "caught": [len(caught["old"]), len(caught["new"])],
@@ -113,8 +105,6 @@ def as_html(comparison: Mapping[str, Any]) -> str:
     body = table(("", "before", "after"), rows, numeric=1) + "<h2>Known exploits</h2>"
     body += table((), told) if told else '<p class="quiet">the same are caught</p>'
     for kind, listed in comparison["transactions"].items():
-        if kind == "same":
-            continue
         cells = [
             (
                 transaction(str(row["tx_hash"]), chain_id),
@@ -147,42 +137,29 @@ def as_text(comparison: Mapping[str, Any]) -> str:
     )
 
 
-def _changes(before: Path, after: Path) -> Change:
-    """Reads slice by slice, to keep only one slice's alerts in memory."""
-    change = Change()
-    names = sorted(Output(before).entries().keys() | Output(after).entries().keys())
-    for name in names:
-        old, new = _alerts(before, name), _alerts(after, name)
-        for tx_hash in sorted(
-            old.keys() | new.keys(), key=lambda tx: ((new.get(tx) or old[tx])["block_number"], tx)
-        ):
-            one, two = old.get(tx_hash), new.get(tx_hash)
-            was, now = (row["action"] if row else "ALLOW" for row in (one, two))
-            row = {**(two or one or {}), "before": was, "after": now}
-            if was == now:
-                change.add("same", row)
-            elif was == "ALLOW" or now == "ALLOW":
-                change.add("gained" if was == "ALLOW" else "lost", row)
-            else:
-                change.add("raised" if _ORDER[now] > _ORDER[was] else "lowered", row)
-    return change
+def _changes(before: Path, after: Path) -> tuple[dict[str, int], dict[str, list[dict[str, Any]]]]:
+    """How many alerts changed, and the first of each kind, by block."""
+    counts, listed = dict.fromkeys(_KINDS, 0), dict[str, list[dict[str, Any]]]()
+    with closing(connect()) as engine:
+        try:
+            text = _CHANGES.format(old=_alerts(before), new=_alerts(after), listed=_LISTED)
+            rows = engine.sql(text).to_arrow_table().to_pylist()
+        except duckdb.Error as error:
+            raise unreadable(str(after), error) from error
+    for row in rows:
+        kind = row.pop("kind")
+        counts[kind] = row.pop("n")
+        if kind != "same":
+            listed.setdefault(kind, []).append(row)
+    return counts, listed
 
 
-def _alerts(folder: Path, name: str) -> dict[str, dict[str, Any]]:
-    return {
-        row["tx_hash"]: row
-        for path in sorted((folder / ALERTS).glob(f"day=*/{name}.parquet"))
-        for row in _rows(path)
-        if row["action"] != "ALLOW"
-    }
-
-
-def _rows(path: Path) -> Iterator[dict[str, Any]]:
-    try:
-        with pq.ParquetFile(path) as file:
-            yield from file.read(_COLUMNS).to_pylist()
-    except (OSError, pa.ArrowException) as error:
-        raise unreadable(str(path), error) from error
+def _alerts(folder: Path) -> str:
+    """The alerts of a run, as a table of the engine."""
+    paths = ", ".join(quoted(str(path)) for path in sorted((folder / ALERTS).glob("*/*.parquet")))
+    if not paths:
+        return f"(SELECT {_NO_ALERTS} WHERE false)"
+    return f"read_parquet([{paths}], hive_partitioning=false)"
 
 
 def _summary(folder: Path) -> dict[str, Any]:

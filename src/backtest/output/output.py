@@ -22,9 +22,9 @@ from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from filelock import FileLock, Timeout
 
 from src.cli import CommandError
+from src.datasets.store import locked
 from src.files import UNFINISHED, reason, whole_file
 
 RUN: Final = "run.json"
@@ -66,19 +66,12 @@ class Output:
         """Start or resume a run; locks the folder.
 
         Raises:
-            CommandError: the folder contains another run or something else, or is in use.
+            CommandError, TableError: the folder contains another run or something else, or is in
+                use.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.folder / ".lock")
-        try:
-            lock.acquire(blocking=False)
-        except Timeout:
-            raise CommandError(f"{self.folder}: another backtest is writing to it") from None
-        try:
+        with locked(self.folder, "backtest"):
             self._prepare({"format": _FORMAT, **run})
             yield
-        finally:
-            lock.release()
 
     def write_slice(self, name: str, parts: Iterable[Part], entry: Mapping[str, Any]) -> None:
         """Write a slice's parts and then its journal entry.
@@ -126,12 +119,7 @@ class Output:
         Raises:
             CommandError: it is damaged.
         """
-        path = self.folder / JOURNAL / f"{name}.json"
-        try:
-            found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise CommandError(f"{path}: is unreadable: {reason(error)}; delete it") from None
-        return found
+        return self._read(f"{JOURNAL}/{name}.json", "does not contain this slice")
 
     def run(self) -> dict[str, Any]:
         """The options of this run.
@@ -139,15 +127,7 @@ class Output:
         Raises:
             CommandError: the folder does not contain a run.
         """
-        try:
-            found: dict[str, Any] = json.loads((self.folder / RUN).read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise CommandError(
-                f"{self.folder}: does not contain a backtest ({RUN} is missing)"
-            ) from None
-        except ValueError as error:
-            raise CommandError(f"{self.folder / RUN}: is corrupt: {reason(error)}") from None
-        return found
+        return self._read(RUN, f"does not contain a backtest ({RUN} is missing)")
 
     def summary(self) -> dict[str, Any]:
         """The summary of this run.
@@ -156,12 +136,16 @@ class Output:
             CommandError: the folder does not contain a finished run.
         """
         self.run()
+        return self._read(SUMMARY, "its backtest is not finished; the same command finishes it")
+
+    def _read(self, name: str, missing: str) -> dict[str, Any]:
+        path = self.folder / name
         try:
-            found: dict[str, Any] = json.loads((self.folder / SUMMARY).read_text(encoding="utf-8"))
+            found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
-            raise CommandError(
-                f"{self.folder}: its backtest is not finished; the same command finishes it"
-            ) from None
+            raise CommandError(f"{self.folder}: {missing}") from None
+        except (OSError, ValueError) as error:
+            raise CommandError(f"{path}: is unreadable: {reason(error)}; delete it") from None
         return found
 
     def _prepare(self, run: dict[str, Any]) -> None:

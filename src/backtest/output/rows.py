@@ -40,16 +40,15 @@ class SliceRows:
     batch: TransactionBatch
     judged: Mapping[int, Judged]
     alerts: NDArray[np.int64]
-    score: NDArray[np.float64]
-    percentile: NDArray[np.float64]
-    attack: NDArray[np.float64]
+    scores: Scores
     anomaly: NDArray[np.bool_]
     action: NDArray[np.int8]
     shadow_action: NDArray[np.int8]
 
-    def table(self, scores: Scores, feature_names: Sequence[str]) -> pa.Table:
+    def table(self, feature_names: Sequence[str]) -> pa.Table:
         """The decisions; with these features."""
-        unscored = np.isnan(self.score)
+        scores = self.scores
+        unscored = np.isnan(scores.score)
         prediction = np.where(unscored, 2, self.anomaly).astype(np.int8)
         columns = {
             "tx_hash": self.tx_hash,
@@ -58,10 +57,10 @@ class SliceRows:
             "tx_index": _known(self.batch.tx_index),
             "from_address": self.from_address,
             "n_transfers": pa.array(self.batch.transfers.n_transfers),
-            "anomaly_score": _scored(self.score),
-            "anomaly_percentile": _scored(self.percentile),
-            "attack_score": _scored(self.attack),
-            "attack_percentile": _scored(100 * self.attack),
+            "anomaly_score": _scored(scores.score),
+            "anomaly_percentile": _scored(scores.percentile),
+            "attack_score": _scored(scores.attack),
+            "attack_percentile": _scored(100 * scores.attack),
             "prediction": pa.DictionaryArray.from_arrays(prediction, _PREDICTIONS),
             "action": pa.DictionaryArray.from_arrays(self.action, _ACTIONS),
             "shadow_action": pa.DictionaryArray.from_arrays(self.shadow_action, _ACTIONS),
@@ -81,8 +80,8 @@ class SliceRows:
             "block_number": _or_none(self.batch.block_number[position]),
             "from_address": self.from_address[position].as_py(),
             "n_transfers": int(offsets[position + 1] - offsets[position]),
-            "anomaly_score": _score(self.score[position]),
-            "attack_score": _score(self.attack[position]),
+            "anomaly_score": _score(self.scores.score[position]),
+            "attack_score": _score(self.scores.attack[position]),
             "anomaly": bool(self.anomaly[position]),
             "action": Action(int(self.action[position])).name,
             "reason": deciding.reason if deciding else "",
@@ -108,9 +107,7 @@ def decision_rows(
         batch=batch,
         judged=judged,
         alerts=np.flatnonzero(anomaly | (action > 0) | (shadow > 0)),
-        score=scores.score,
-        percentile=scores.percentile,
-        attack=scores.attack,
+        scores=scores,
         anomaly=anomaly,
         action=action,
         shadow_action=shadow,
@@ -129,7 +126,7 @@ def alert_table(decisions: pa.Table, rows: SliceRows, judged: Mapping[int, Judge
                     answer.decision,
                     sender,
                     is_anomaly=bool(rows.anomaly[position]),
-                    problem=UNSCORED if np.isnan(rows.score[position]) else None,
+                    problem=UNSCORED if np.isnan(rows.scores.score[position]) else None,
                 )
             )
             for position, sender, answer in zip(
@@ -139,10 +136,10 @@ def alert_table(decisions: pa.Table, rows: SliceRows, judged: Mapping[int, Judge
         "reasons": [_verdicts(answer.decision.reasons) for answer in answers],
         "shadow_reasons": [_verdicts(answer.decision.shadow) for answer in answers],
         "model_explanations": [
-            _explanation(answer.explanation) if answer.explanation else None for answer in answers
+            explanation(answer.explanation) if answer.explanation else None for answer in answers
         ],
         "attack_explanations": [
-            _explanation(answer.attack_explanation) if answer.attack_explanation else None
+            explanation(answer.attack_explanation) if answer.attack_explanation else None
             for answer in answers
         ],
     }
@@ -159,7 +156,8 @@ def alert_table(decisions: pa.Table, rows: SliceRows, judged: Mapping[int, Judge
 
 
 @lru_cache(maxsize=10_000)  # anomalies have few distinct shapes
-def _explanation(attributions: tuple[Attribution, ...]) -> str:
+def explanation(attributions: tuple[Attribution, ...]) -> str:
+    """The inputs that weigh most, as JSON."""
     return json.dumps([{"feature": f, "value": v, "weight": w} for f, v, w in attributions])
 
 
