@@ -8,7 +8,6 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -26,7 +25,7 @@ from src.service.records import LoadedTransaction
 DEFAULT_SECONDS: Final = 5.0
 
 _MAX_SENDERS = 10_000
-_PAUSES = (0.0, 0.05, 0.2)
+_PAUSES = (0.0, 0.05, 0.2, 0.5)
 
 ScreeningStatus = Literal["success", "reverts", "unknown"]
 
@@ -136,17 +135,22 @@ class Screener:
         for one in read:
             if isinstance(one, SignedTransaction):
                 self._recent.enter(one.call)
+        refusal = ""
         for pause in (*_PAUSES, None):
             try:
                 return self._simulator.simulate(calls, deadline)
             except NonceGap as gap:
                 before = self._recent.between(gap.sender, gap.expected, gap.given)
-                if not before or pause is None:
+                if not before:
                     raise
+                if pause is None:
+                    raise NotSimulated(f"{gap}; behind them, {refusal}") from None
             # They may have been mined meanwhile. Then a node, or the nodes behind one URL, may have
             # executed them already and still count without them, for a moment.
-            with suppress(NotSimulated):
+            try:
                 return self._simulator.simulate([*before, *calls], deadline)
+            except NotSimulated as error:
+                refusal = str(error)
             time.sleep(min(pause, max(0.0, deadline.remaining)))
         raise AssertionError
 

@@ -158,7 +158,9 @@ def test_a_node_that_is_behind_itself_for_a_moment_is_asked_again(
     monkeypatch.setattr(screener, "_simulator", behind)
     assert screener.screen([raw(1)]).status == "success"
     behind.times = 100
-    assert "comes after 1 transactions" in screener.screen([raw(1)]).problem
+    problem = screener.screen([raw(1)]).problem
+    assert "comes after 1 transactions" in problem
+    assert "nonce too low" in problem
 
 
 def test_a_transaction_for_another_chain_is_unknown(screener: Screener) -> None:
