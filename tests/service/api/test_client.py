@@ -119,7 +119,7 @@ def test_alerts(client: Client) -> None:
     triage = client.body("TriageRequest", {"alerts": [alert.id], "state": "done"})
     assert client.ask("triage_alerts", body=triage).transactions == 1
     newest, *_ = client.ask("get_triage_history", alert.id)
-    assert (newest.state, newest.author) == ("done", "local")
+    assert (str(newest.state), newest.author) == ("done", "analyst")
     assert client.ask("get_alert", alert.id, details=True).anomaly_score > 0.67
     refused = client.ask("list_alerts", token="USDC", status=422)
     assert refused.detail.startswith("token must be an address")
