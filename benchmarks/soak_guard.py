@@ -44,7 +44,7 @@ def run_guard(options: argparse.Namespace) -> int:
         found["database_mb"] = round(Path(folder, "guard.db").stat().st_size / 2**20, 1)
     print(json.dumps(found, indent=2))
     if options.json:
-        write_file(options.json, json.dumps(found, indent=2))
+        write_file(options.json, json.dumps(found, indent=2).encode())
     is_whole = found["sent"] == found["stored"] == found["joined"]
     return 0 if is_whole and found["growth_mb"] <= ALLOWED_GROWTH_MB else 1
 
