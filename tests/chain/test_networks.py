@@ -64,7 +64,7 @@ def test_a_record_is_complete(chain_id: int) -> None:
     assert len(tokens) >= 5
     for feed in (known.native_feed, known.bitcoin_feed):
         assert feed is None or ADDRESS.fullmatch(feed)
-    # Facts of Chainlink's own list, so that the script does not take another oracle for a feed.
+    # Feeds as Chainlink publishes them, so that the script takes no other oracle for one.
     assert FEEDS.get(known.name, known.native_feed) == known.native_feed
 
 
