@@ -206,24 +206,38 @@ class _Story:
     def _best_of_others(self, *, always: bool = False) -> str:
         """The other account that gained most, where that is more than the side has gained."""
         gains = self.evidence.gains
-        winners = [one for one in self._winners if not self._splits[one][1]]
+        winners = [one for one in self._winners if self._only_gains(one)]
         best = max(winners, key=lambda one: self._sum(gains.others[one]), default=None)
         if best is None:
             return ""
         changes = gains.others[best]
         if not always and self._sum(changes) <= max(self._sum(gains.own), 0.0):
             return ""
-        gained = self._split(changes)[0]
+        gained, given = self._splits[best]
         if gained == [self.evidence.wrapped_native] and self._is_router(best):
             return (
                 f"; {self._amounts(changes, gained)} went to {self.account(best)}, which may have "
                 f"paid out {self.evidence.native_symbol}"
             )
         more = f" and {len(winners) - 1} more gained" if always and len(winners) > 1 else ""
+        for_it = f" for {self._amounts(changes, given)}" if given else ""
         return (
             f"; {self.account(best)} gained {self._amounts(changes, gained)}"
-            f"{self._worth(changes, gained)}{more}"
+            f"{self._worth(changes, gained)}{for_it}{more}"
         )
+
+    def _only_gains(self, account: str) -> bool:
+        """Whether it gave nothing for its gain, or is the called contract and gave far less.
+
+        Pools give about as much as they take. An attacker's contract may have paid beforehand for
+        what it gives.
+        """
+        gained, given = self._splits[account]
+        if not given:
+            return True
+        changes = self.evidence.gains.others[account]
+        worth = sum(self._weight(token, changes[token]) for token in gained)
+        return account == self.evidence.to and self._sum(changes) > _NOTABLE_SHARE * worth
 
     def _worst_of_others(self, losers: Sequence[str]) -> str:
         changes = self.evidence.gains.others[losers[0]]

@@ -139,6 +139,16 @@ THEFT = [
             {},
             "S moved 5 GOLD from V, which were burned.",
         ),
+        (  # the called contract bought beforehand what it gives for its loot
+            [
+                Moved(IRON, HUB, POOL, 5 * 10**6),
+                Moved(WETH, VICTIM, HUB, 3 * ETHER),
+                Moved(GOLD, VICTIM, OTHER, 1_00),
+            ],
+            {"native": ()},
+            "S ended with what it had; H gained 3 WETH for 5 IRON (unlisted) and 2 more gained; "
+            "V lost 3 WETH and 1 GOLD.",
+        ),
         (
             [Moved(GOLD, VICTIM, OTHER, 5_00), Moved(WETH, LENDER, OTHER, ETHER)],
             {"native": ()},
