@@ -43,12 +43,9 @@ _URLS = Kind("http:// or https:// URLs of one node a chain, separated by blanks"
 
 @dataclass(frozen=True, slots=True)
 class Nodes:
-    """The nodes to scan, one a chain.
+    """The nodes to scan, one a chain."""
 
-    Attributes:
-        urls: none for the one that JSON_RPC_URL names.
-    """
-
+    # None for the one that JSON_RPC_URL names.
     urls: tuple[str, ...] = setting("JSON_RPC_URLS", _URLS, (), secret=True)
 
 

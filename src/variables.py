@@ -45,15 +45,10 @@ def reveal(secret: Secret | None) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Kind(Generic[T]):
-    """The type of a setting.
+    """The type of a setting."""
 
-    Attributes:
-        allowed: description for the error "VARIABLE must be ...".
-        parse: parses a text; raises ValueError if it is invalid.
-    """
-
-    allowed: str
-    parse: Callable[[str], T]
+    allowed: str  # description for the error "VARIABLE must be ..."
+    parse: Callable[[str], T]  # parses a text; raises ValueError if it is invalid
 
     def read(self, name: str, text: str, *, secret: bool = False) -> T:
         """The value of the setting `name`. Raises SettingsError, without the text of a secret."""

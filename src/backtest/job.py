@@ -33,36 +33,23 @@ _SECONDS_PER_DAY = 86_400
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Processes slices. Can be pickled and sent to other machines with the same folders.
+    """Processes slices. Can be pickled and sent to other machines with the same folders."""
 
-    Attributes:
-        store: the history store.
-        out: the folder of the run.
-        model_path: the model file.
-        attack_model_path: the attack model; None for the one beside the model, where there is one.
-        policy_text: the policy, as in its file.
-        policy_name: of that file, for errors.
-        chain_id: the chain.
-        threshold: score from which a transaction is an anomaly.
-        exploits: hashes of known exploits.
-        first, last: blocks outside are ignored.
-        with_features: whether to write the model's inputs with each decision.
-        public_key: the model must be signed with its private key; None to skip this check.
-    """
-
-    store: Path
-    out: Path
-    model_path: Path
+    store: Path  # the history store
+    out: Path  # the folder of the run
+    model_path: Path  # the model file
+    # The attack model; None for the one beside the model, where there is one.
     attack_model_path: Path | None
-    policy_text: str
-    policy_name: str
-    chain_id: int
-    threshold: float
-    exploits: frozenset[str]
+    policy_text: str  # the policy, as in its file
+    policy_name: str  # of that file, for errors
+    chain_id: int  # the chain
+    threshold: float  # score from which a transaction is an anomaly
+    exploits: frozenset[str]  # hashes of known exploits
+    # first, last: blocks outside are ignored.
     first: int
     last: int
-    with_features: bool
-    public_key: str | None
+    with_features: bool  # whether to write the model's inputs with each decision
+    public_key: str | None  # the model must be signed with its private key; None to skip this check
 
     def blocks(self, part: StoredSlice) -> tuple[int, int]:
         """Those of a slice that count, first and last."""

@@ -77,21 +77,13 @@ def run(options: argparse.Namespace) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _TableScorer:
-    """Scores slices.
+    """Scores slices."""
 
-    Attributes:
-        scorer: of both models.
-        attack: the attack model, or why there is none.
-        threshold: score from which a transaction is an anomaly.
-        unknown: tokens without a reputation.
-        explain: whether to add what weighs most.
-    """
-
-    scorer: Scorer
-    attack: OpenedAttackModel
-    threshold: float
-    unknown: Collection[str]
-    explain: bool
+    scorer: Scorer  # of both models
+    attack: OpenedAttackModel  # the attack model, or why there is none
+    threshold: float  # score from which a transaction is an anomaly
+    unknown: Collection[str]  # tokens without a reputation
+    explain: bool  # whether to add what weighs most
 
     def table(self, rows: pa.Table) -> pa.Table:
         """The columns of the command's output, for transactions of a store."""

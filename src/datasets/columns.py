@@ -15,16 +15,10 @@ TRANSFER_COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """What the columns of a labelled table mean.
+    """What the columns of a labelled table mean."""
 
-    Attributes:
-        label: the column to predict: 0/1, true/false, or any two values with `positive`.
-        ignore: columns to exclude from the inputs.
-        group: column whose equal values stay on one side of every split; not an input.
-        positive: the label's value that means fraud.
-    """
-
-    label: str
-    ignore: tuple[str, ...] = ()
+    label: str  # the column to predict: 0/1, true/false, or any two values with `positive`
+    ignore: tuple[str, ...] = ()  # columns to exclude from the inputs
+    # Column whose equal values stay on one side of every split; not an input.
     group: str | None = None
-    positive: str | None = None
+    positive: str | None = None  # the label's value that means fraud

@@ -24,26 +24,18 @@ _MIN_FOR_LEAK = 20  # minimum rows per class for that check
 
 @dataclass(frozen=True, slots=True)
 class LabelledTable:
-    """Rows in a canonical order, independent of the file's.
+    """Rows in a canonical order, independent of the file's."""
 
-    Attributes:
-        inputs: names of the columns of `rows`, in the order of the file.
-        rows: shape (n, d), NaN for missing values.
-        labels: shape (n,), 1 for fraud, 0 for the rest.
-        groups: shape (n,), rows of one group stay together in every split; None without groups.
-        draws: shape (n,), numbers in [0, 1) by a digest of the row's inputs, or of its group's
-            name: the same in every table that has the row.
-        missing: number of missing values by input, if any.
-        notes: exclusions and warnings, one sentence each.
-    """
-
-    inputs: tuple[str, ...]
-    rows: NDArray[np.float64]
-    labels: NDArray[np.int64]
+    inputs: tuple[str, ...]  # names of the columns of `rows`, in the order of the file
+    rows: NDArray[np.float64]  # shape (n, d), NaN for missing values
+    labels: NDArray[np.int64]  # shape (n,), 1 for fraud, 0 for the rest
+    # Shape (n,), rows of one group stay together in every split; None without groups.
     groups: NDArray[np.int64] | None
+    # Shape (n,), numbers in [0, 1) by a digest of the row's inputs, or of its group's name: the
+    # same in every table that has the row.
     draws: NDArray[np.float64]
-    missing: dict[str, int]
-    notes: tuple[str, ...] = ()
+    missing: dict[str, int]  # number of missing values by input, if any
+    notes: tuple[str, ...] = ()  # exclusions and warnings, one sentence each
 
     def where(self, chosen: NDArray[np.bool_]) -> Self:
         """The chosen rows, shape (n,), in the same order."""
@@ -66,21 +58,13 @@ class LabelledTable:
 
 @dataclass(frozen=True, slots=True)
 class LabelledRows:
-    """The rows of one source, in its order.
+    """The rows of one source, in its order."""
 
-    Attributes:
-        inputs: names of the columns of `rows`.
-        rows: shape (n, d), NaN for missing values.
-        labels: shape (n,), 1 for fraud, 0 for the rest.
-        groups: names of the rows' groups; None without groups.
-        notes: exclusions, one sentence each.
-    """
-
-    inputs: tuple[str, ...]
-    rows: NDArray[np.float64]
-    labels: NDArray[np.int64]
-    groups: list[str] | None = None
-    notes: tuple[str, ...] = ()
+    inputs: tuple[str, ...]  # names of the columns of `rows`
+    rows: NDArray[np.float64]  # shape (n, d), NaN for missing values
+    labels: NDArray[np.int64]  # shape (n,), 1 for fraud, 0 for the rest
+    groups: list[str] | None = None  # names of the rows' groups; None without groups
+    notes: tuple[str, ...] = ()  # exclusions, one sentence each
 
 
 def load_labelled(path: Path, columns: Columns) -> LabelledTable:

@@ -69,18 +69,13 @@ _ENCODED = [
 
 @dataclass(frozen=True, slots=True)
 class StoredSlice:
-    """One file of a store.
+    """One file of a store."""
 
-    Attributes:
-        first, last: blocks, included; -1 where the blocks are not known.
-        transfers: how many.
-        orphans: transfers that were left out, since their transactions are not in the data.
-    """
-
+    # first, last: blocks, included; -1 where the blocks are not known.
     first: int
     last: int
-    transfers: int
-    orphans: int
+    transfers: int  # how many
+    orphans: int  # transfers that were left out, since their transactions are not in the data
 
     @property
     def name(self) -> str:
@@ -90,17 +85,11 @@ class StoredSlice:
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """A complete store.
+    """A complete store."""
 
-    Attributes:
-        folder: where it is.
-        facts: the content of its manifest.
-        slices: in order.
-    """
-
-    folder: Path
-    facts: Mapping[str, Any]
-    slices: tuple[StoredSlice, ...]
+    folder: Path  # where it is
+    facts: Mapping[str, Any]  # the content of its manifest
+    slices: tuple[StoredSlice, ...]  # in order
 
     @property
     def identity(self) -> str:

@@ -90,16 +90,12 @@ def _check_size(path: Path) -> None:
 
 @dataclass(frozen=True, slots=True)
 class TransactionSet:
-    """Transactions with ERC-20 transfers.
+    """Transactions with ERC-20 transfers."""
 
-    Attributes:
-        table: one row per transaction, index 0 to n - 1, with `tx_hash`, `from_address` and other
-            columns of the source; `n_transfers` is the number of its ERC-20 transfers.
-        batch: their transfers, transactions in the same order.
-    """
-
+    # One row per transaction, index 0 to n - 1, with `tx_hash`, `from_address` and other columns of
+    # the source; `n_transfers` is the number of its ERC-20 transfers.
     table: pd.DataFrame
-    batch: TransferBatch
+    batch: TransferBatch  # their transfers, transactions in the same order
 
     @classmethod
     def from_tables(

@@ -56,24 +56,16 @@ SEVERITY_OF: Final[Mapping[Action, Severity]] = {
 
 
 class Alert(NamedTuple):
-    """One alert about one transaction. A tuple, since every transaction has one.
+    """One alert about one transaction. A tuple, since every transaction has one."""
 
-    Attributes:
-        spec: id, title and description template.
-        description: what the sender did.
-        severity: of the alert.
-        action: requested by it.
-        reason: human-readable: the rules' reasons, or why there is no score; may be "". Does not
-            contain the score.
-        verdict: the rule's; None for a primary alert.
-    """
-
-    spec: AlertSpec
-    description: str
-    severity: Severity
-    action: Action
+    spec: AlertSpec  # id, title and description template
+    description: str  # what the sender did
+    severity: Severity  # of the alert
+    action: Action  # requested by it
+    # Human-readable: the rules' reasons, or why there is no score; may be "". Does not contain the
+    # score.
     reason: str
-    verdict: Verdict | None = None
+    verdict: Verdict | None = None  # the rule's; None for a primary alert
 
     @property
     def is_suspicious(self) -> bool:

@@ -21,19 +21,12 @@ _NOMINAL_USD_PER_ETHER: Final = 2_000.0  # to compare tokens with and without a 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """The net change of one token.
+    """The net change of one token."""
 
-    Attributes:
-        token: its address, or `NATIVE`.
-        amount: raw units; negative for a loss.
-        usd: what that was worth, or None if unknown.
-        source: what priced it; "" if nothing did.
-    """
-
-    token: str
-    amount: int
-    usd: float | None
-    source: str
+    token: str  # its address, or `NATIVE`
+    amount: int  # raw units; negative for a loss
+    usd: float | None  # what that was worth, or None if unknown
+    source: str  # what priced it; "" if nothing did
 
     def as_json(self) -> dict[str, Any]:
         """For metadata, the database and the API; amounts as text, since they have 256 bits."""
@@ -55,28 +48,20 @@ class TokenPrice(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Money:
-    """Who gained and lost how much.
+    """Who gained and lost how much."""
 
-    Attributes:
-        gained: net changes of the sender's side, see `Gains`; native value and gas included.
-        lost_by: the account that lost most, as far as prices or reference values are known; None
-            if none lost.
-        lost: its net changes.
-        largest_gain_usd: what the side, or another account, has gained at most: loot need not go to
-            the sender. Of arbitrage what the side has gained: its traders trade. None if unknown.
-        native_is_known: whether internal native transfers are in.
-        gas_is_known: whether gas is.
-        side: the accounts of the sender's side.
-        prices: by token or `NATIVE`, those that are known.
-    """
-
+    # Net changes of the sender's side, see `Gains`; native value and gas included.
     gained: tuple[Part, ...]
+    # The account that lost most, as far as prices or reference values are known; None if none lost.
     lost_by: str | None
-    lost: tuple[Part, ...]
+    lost: tuple[Part, ...]  # its net changes
+    # What the side, or another account, has gained at most: loot need not go to the sender. Of
+    # arbitrage what the side has gained: its traders trade. None if unknown.
     largest_gain_usd: float | None
-    native_is_known: bool
-    gas_is_known: bool
-    side: frozenset[str] = frozenset()
+    native_is_known: bool  # whether internal native transfers are in
+    gas_is_known: bool  # whether gas is
+    side: frozenset[str] = frozenset()  # the accounts of the sender's side
+    # By token or `NATIVE`, those that are known.
     prices: Mapping[str, TokenPrice] = field(default_factory=dict)
 
     def usd(self, token: str, amount: int) -> float | None:

@@ -75,40 +75,29 @@ class Pipeline:
 
     Thread-safe. It never changes: another model is another pipeline, see `with_model`. What
     outlives it (the list of addresses, the memory of counterparties) is shared with the next one.
-
-    Attributes:
-        model, assessor: what scores and explains.
-        attack: what gives attack scores, or says why there are none.
-        threshold: score from which a transaction is an anomaly.
-        profile: what the model knows of tokens' amounts.
-        suite: the policy's detectors.
-        policy: the text that they come from.
-        chain_id, well_known: the chain and its well-known tokens.
-        reserved: symbols that would take other features' names.
-        supervised: the operator's own classifier for the `supervised` detector, or None.
-        challenger: a second model, which scores in shadow, or None.
-        addresses: the list of known bad addresses, or None.
-        counterparties: those seen so far; None to look at each transaction by itself.
-        on_unknown: what the policy asks for if it is unknown what a transaction would do.
-        names: of addresses, for people.
     """
 
+    # model, assessor: what scores and explains.
     model: Model
     assessor: Assessor
-    attack: SecondOpinion
-    threshold: float
-    profile: TokenProfile
-    suite: DetectorSuite
-    policy: str
+    attack: SecondOpinion  # what gives attack scores, or says why there are none
+    threshold: float  # score from which a transaction is an anomaly
+    profile: TokenProfile  # what the model knows of tokens' amounts
+    suite: DetectorSuite  # the policy's detectors
+    policy: str  # the text that they come from
+    # chain_id, well_known: the chain and its well-known tokens.
     chain_id: int
     well_known: WellKnownTokens
-    reserved: frozenset[str]
+    reserved: frozenset[str]  # symbols that would take other features' names
+    # The operator's own classifier for the `supervised` detector, or None.
     supervised: SupervisedModel | None = None
-    challenger: Challenger | None = None
-    addresses: AddressList | None = None
+    challenger: Challenger | None = None  # a second model, which scores in shadow, or None
+    addresses: AddressList | None = None  # the list of known bad addresses, or None
+    # Those seen so far; None to look at each transaction by itself.
     counterparties: CounterpartyBook | None = None
+    # What the policy asks for if it is unknown what a transaction would do.
     on_unknown: Action = Action.REVIEW
-    names: AddressBook = NO_NAMES
+    names: AddressBook = NO_NAMES  # of addresses, for people
 
     @classmethod
     def from_settings(

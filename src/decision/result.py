@@ -13,37 +13,25 @@ from src.detection.records import Assessment, AttackAssessment, Decision
 
 
 class Result(NamedTuple):
-    """What the pipeline made of one transaction. A tuple, since every transaction has one.
+    """What the pipeline made of one transaction. A tuple, since every transaction has one."""
 
-    Attributes:
-        features: by name; None stands for what could not be had.
-        tokens: what is known of the tokens moved, by address.
-        assessment: score and explanation; None where it could not be scored.
-        attack: attack score and explanation; None where there is none.
-        problem: why it could not be scored, or None.
-        is_anomaly: whether the score reaches the anomaly threshold.
-        decision: of all detectors.
-        alerts: the primary one first.
-        feature_seconds, scoring_seconds: how long these steps took.
-        evidence: what was decided on.
-        gains: who ended richer and poorer of what; None where nothing is reported.
-        money: what that was worth; None before `pricing.with_prices`, or where nothing is reported.
-        summary: who gained and lost what, in one sentence; None where `money` is, until asked for.
-    """
-
-    features: dict[str, Any]
-    tokens: Mapping[str, TokenView]
-    assessment: Assessment | None
-    attack: AttackAssessment | None
-    problem: str | None
-    is_anomaly: bool
-    decision: Decision
-    alerts: list[Alert]
+    features: dict[str, Any]  # by name; None stands for what could not be had
+    tokens: Mapping[str, TokenView]  # what is known of the tokens moved, by address
+    assessment: Assessment | None  # score and explanation; None where it could not be scored
+    attack: AttackAssessment | None  # attack score and explanation; None where there is none
+    problem: str | None  # why it could not be scored, or None
+    is_anomaly: bool  # whether the score reaches the anomaly threshold
+    decision: Decision  # of all detectors
+    alerts: list[Alert]  # the primary one first
+    # feature_seconds, scoring_seconds: how long these steps took.
     feature_seconds: float
     scoring_seconds: float
-    evidence: Evidence
+    evidence: Evidence  # what was decided on
+    # Who ended richer and poorer of what; None where nothing is reported.
     gains: Gains | None = None
+    # What that was worth; None before `pricing.with_prices`, or where nothing is reported.
     money: Money | None = None
+    # Who gained and lost what, in one sentence; None where `money` is, until asked for.
     summary: str | None = None
 
     @property

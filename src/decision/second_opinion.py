@@ -28,15 +28,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class OpenedAttackModel:
-    """An attack model, or why there is none.
+    """An attack model, or why there is none."""
 
-    Attributes:
-        model: None where there is none that fits the forest.
-        problem: why, for people; "" where there is one.
-    """
-
-    model: AttackModel | None
-    problem: str = ""
+    model: AttackModel | None  # None where there is none that fits the forest
+    problem: str = ""  # why, for people; "" where there is one
 
 
 def open_attack_model(

@@ -30,22 +30,16 @@ _LETTER: Final = re.compile(r"[A-Za-z]")
 
 @dataclass(frozen=True, slots=True)
 class TokenView:
-    """A token's metadata, and whether its symbol is trustworthy.
+    """A token's metadata, and whether its symbol is trustworthy."""
 
-    Attributes:
-        address: lowercase.
-        name, symbol: sanitised, possibly empty.
-        decimals: the exponent between raw units and token units; None if it states none.
-        impersonates: its symbol looks like a well-known token's, but it is another contract.
-        well_known: on the built-in list, by its address.
-    """
-
-    address: str
+    address: str  # lowercase
+    # name, symbol: sanitised, possibly empty.
     name: str
     symbol: str
-    decimals: int | None
+    decimals: int | None  # the exponent between raw units and token units; None if it states none
+    # Its symbol looks like a well-known token's, but it is another contract.
     impersonates: bool = False
-    well_known: bool = False
+    well_known: bool = False  # on the built-in list, by its address
 
     @property
     def label(self) -> str:

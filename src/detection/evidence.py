@@ -40,120 +40,81 @@ class TokenLike(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class TokenFact:
-    """What a table of transactions knows of a token.
+    """What a table of transactions knows of a token."""
 
-    Attributes:
-        symbol: sanitised, possibly empty.
-        impersonates: its symbol reads like a well-known token's, though it is another contract.
-    """
-
-    symbol: str
+    symbol: str  # sanitised, possibly empty
+    # Its symbol reads like a well-known token's, though it is another contract.
     impersonates: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class KnownBad:
-    """An involved address that stands on a list of known exploiters or scammers.
+    """An involved address that stands on a list of known exploiters or scammers."""
 
-    Attributes:
-        address: lowercase.
-        label: what the list says of it; sanitised, possibly empty.
-        role: "sender", "contract called" or "counterparty".
-    """
-
-    address: str
-    label: str
-    role: str
+    address: str  # lowercase
+    label: str  # what the list says of it; sanitised, possibly empty
+    role: str  # "sender", "contract called" or "counterparty"
 
 
 @dataclass(frozen=True, slots=True)
 class ListMatches:
-    """What the list of known bad addresses says.
+    """What the list of known bad addresses says."""
 
-    Attributes:
-        matches: the listed addresses, the sender first.
-        age_minutes: since the list was read last.
-    """
-
-    matches: tuple[KnownBad, ...]
-    age_minutes: float
+    matches: tuple[KnownBad, ...]  # the listed addresses, the sender first
+    age_minutes: float  # since the list was read last
 
 
 @dataclass(frozen=True, slots=True)
 class LookAlike:
-    """Two counterparties of one account whose addresses read alike: one imitates the other.
+    """Two counterparties of one account whose addresses read alike: one imitates the other."""
 
-    Attributes:
-        account: whose counterparties they are.
-        address: the one in this transaction.
-        earlier: the one seen before, or before in this transaction.
-        earlier_was_paid: the account itself had paid `earlier`, so that is the genuine one.
-        account_pays: the transfer at hand is signed by `account` and moves something to `address`.
-    """
-
-    account: str
-    address: str
-    earlier: str
-    earlier_was_paid: bool
+    account: str  # whose counterparties they are
+    address: str  # the one in this transaction
+    earlier: str  # the one seen before, or before in this transaction
+    earlier_was_paid: bool  # the account itself had paid `earlier`, so that is the genuine one
+    # The transfer at hand is signed by `account` and moves something to `address`.
     account_pays: bool
 
 
 @dataclass(eq=False)  # not frozen: to set thirteen fields would take twice as long
 class Evidence:
-    """Everything that detectors may see of one transaction, and must leave as it is.
+    """Everything that detectors may see of one transaction, and must leave as it is."""
 
-    Attributes:
-        transfers: its ERC-20 transfers in log order; amounts in raw token units.
-        sender: `tx.from`, lowercase, or None.
-        to: `tx.to`, lowercase, or None (contract creation, or unknown).
-        chain_id: the chain.
-        block_number: or None.
-        timestamp: of the block, Unix seconds, or None.
-        nonce: transactions that the sender had sent before, or None.
-        account_age_minutes: since the sender's first transaction, or None.
-        assessment: the model's word, or None where the transaction could not be scored.
-        attack: the attack model's result, or None where there is no attack score.
-        features: the model's inputs by name; empty where they could not be made.
-        tokens: what is known of the tokens moved, by address; unknown ones are left out.
-        known_bad: what the list of bad addresses says; None without a list.
-        look_alikes: counterparties that imitate others.
-        unknown_tokens: tokens without a reputation: their events may say anything.
-        values: ETH for one raw unit, by token; tokens without a reference value are left out.
-        value: wei sent with the transaction, or None.
-        native: all native transfers, `value` and internal ones included; None where internal ones
-            are unknown.
-        created: the contract that the transaction itself creates, or None.
-        called_is_new: whether the contract called did not exist a day before; None if unknown.
-        approvals: of ERC-20 tokens, that the transaction logs.
-        native_symbol: of the native currency.
-        wrapped_native: the contract that holds the native currency as a token, or None.
-        reading: of all transfers; None to make one where it is needed.
-    """
-
+    # Its ERC-20 transfers in log order; amounts in raw token units.
     transfers: Sequence[TransferLike]
-    sender: str | None = None
-    to: str | None = None
-    chain_id: int = 1
-    block_number: int | None = None
-    timestamp: int | None = None
-    nonce: int | None = None
-    account_age_minutes: float | None = None
+    sender: str | None = None  # `tx.from`, lowercase, or None
+    to: str | None = None  # `tx.to`, lowercase, or None (contract creation, or unknown)
+    chain_id: int = 1  # the chain
+    block_number: int | None = None  # or None
+    timestamp: int | None = None  # of the block, Unix seconds, or None
+    nonce: int | None = None  # transactions that the sender had sent before, or None
+    account_age_minutes: float | None = None  # since the sender's first transaction, or None
+    # The model's word, or None where the transaction could not be scored.
     assessment: Assessment | None = None
+    # The model's inputs by name; empty where they could not be made.
     features: Mapping[str, float] = field(default_factory=dict)
+    # What is known of the tokens moved, by address; unknown ones are left out.
     tokens: Mapping[str, TokenLike] = field(default_factory=dict)
-    known_bad: ListMatches | None = None
-    look_alikes: tuple[LookAlike, ...] = ()
+    known_bad: ListMatches | None = None  # what the list of bad addresses says; None without a list
+    look_alikes: tuple[LookAlike, ...] = ()  # counterparties that imitate others
+    # Tokens without a reputation: their events may say anything.
     unknown_tokens: frozenset[str] = frozenset()
+    # ETH for one raw unit, by token; tokens without a reference value are left out.
     values: Mapping[str, float] = field(default_factory=dict)
+    # The attack model's result, or None where there is no attack score.
     attack: AttackAssessment | None = None
-    value: int | None = None
+    value: int | None = None  # wei sent with the transaction, or None
+    # All native transfers, `value` and internal ones included; None where internal ones are
+    # unknown.
     native: Sequence[NativeTransferLike] | None = None
-    created: str | None = None
+    created: str | None = None  # the contract that the transaction itself creates, or None
+    # Whether the contract called did not exist a day before; None if unknown.
     called_is_new: bool | None = None
-    approvals: Sequence[ApprovalLike] = ()
-    native_symbol: str = "ETH"
+    approvals: Sequence[ApprovalLike] = ()  # of ERC-20 tokens, that the transaction logs
+    native_symbol: str = "ETH"  # of the native currency
+    # The contract that holds the native currency as a token, or None.
     wrapped_native: str | None = None
-    reading: "Reading | None" = None
+    reading: "Reading | None" = None  # of all transfers; None to make one where it is needed
 
     @cached_property
     def credible_transfers(self) -> Sequence[TransferLike]:

@@ -32,32 +32,24 @@ _OWN_MONEY: Final = 0.01
 
 
 class Dealing(NamedTuple):
-    """A transfer between two parties.
+    """A transfer between two parties."""
 
-    Attributes:
-        token, amount: as logged; raw units.
-        sender, recipient: the parties: an account, one that stands for several, a flash mint.
-        logged: the transfer itself, with the accounts that the log names.
-    """
-
+    # token, amount: as logged; raw units.
     token: str
+    # sender, recipient: the parties: an account, one that stands for several, a flash mint.
     sender: str
     recipient: str
     amount: int
-    logged: TransferLike
+    logged: TransferLike  # the transfer itself, with the accounts that the log names
 
 
 @dataclass(frozen=True)
 class Parties:
-    """The parties of a transaction.
+    """The parties of a transaction."""
 
-    Attributes:
-        dealings: the transfers between them, in log order.
-        agent: the account that stands for all that act on the money of others (attack contracts,
-            helpers, routers); None where there is none. It is the sender's where that is one.
-    """
-
-    dealings: Sequence[Dealing]
+    dealings: Sequence[Dealing]  # the transfers between them, in log order
+    # The account that stands for all that act on the money of others (attack contracts, helpers,
+    # routers); None where there is none. It is the sender's where that is one.
     agent: str | None
 
     @cached_property
@@ -159,22 +151,17 @@ def parties_in(reading: Reading, transfers: Sequence[TransferLike]) -> Parties:
 
 @dataclass(frozen=True, slots=True)
 class Gains:
-    """Net changes of balances.
+    """Net changes of balances."""
 
-    Attributes:
-        side: the accounts of the sender's side: the sender, those that act on the money of others
-            (see `Parties.members`), and the contract that it called; but none that ends poorer,
-            save the sender: who ends poorer has paid.
-        own: of the side together. Where internal native transfers are unknown, what the sender sent
-            along counts as spent, and nothing as returned.
-        others: of every other account.
-        native_is_known: whether all native transfers are in.
-    """
-
+    # The accounts of the sender's side: the sender, those that act on the money of others (see
+    # `Parties.members`), and the contract that it called; but none that ends poorer, save the
+    # sender: who ends poorer has paid.
     side: frozenset[str]
+    # Of the side together. Where internal native transfers are unknown, what the sender sent along
+    # counts as spent, and nothing as returned.
     own: Changes
-    others: Mapping[str, Changes]
-    native_is_known: bool
+    others: Mapping[str, Changes]  # of every other account
+    native_is_known: bool  # whether all native transfers are in
 
 
 def gains_of(evidence: "Evidence") -> Gains:

@@ -68,57 +68,38 @@ class PolicyError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class DetectorPolicy:
-    """How one detector runs.
+    """How one detector runs."""
 
-    Attributes:
-        mode: on, shadow or off.
-        parameters: a value for every parameter of the detector; None for the model's own.
-        min_gained_usd: it does not apply where all gained less than that; None for no such limit.
-    """
-
-    mode: Mode
+    mode: Mode  # on, shadow or off
+    # A value for every parameter of the detector; None for the model's own.
     parameters: Mapping[str, float | None]
+    # It does not apply where all gained less than that; None for no such limit.
     min_gained_usd: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """An exception for some detectors.
+    """An exception for some detectors."""
 
-    Attributes:
-        name: short; shown in the decision.
-        reason: human-readable.
-        detectors: switched off for a matching transaction.
-        match: which address of the transaction must be one of `addresses`.
-        addresses: lowercase.
-        chains: where it applies; empty for all chains.
-        only_if: an additional condition, or None.
-    """
-
-    name: str
-    reason: str
-    detectors: frozenset[str]
-    match: Match
-    addresses: frozenset[str]
-    chains: frozenset[int] = frozenset()
-    only_if: Condition | None = None
+    name: str  # short; shown in the decision
+    reason: str  # human-readable
+    detectors: frozenset[str]  # switched off for a matching transaction
+    match: Match  # which address of the transaction must be one of `addresses`
+    addresses: frozenset[str]  # lowercase
+    chains: frozenset[int] = frozenset()  # where it applies; empty for all chains
+    only_if: Condition | None = None  # an additional condition, or None
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """A parsed policy.
+    """A parsed policy."""
 
-    Attributes:
-        detectors: by name, in the order of the file.
-        chains: overrides by chain id.
-        scopes: in the order of the file.
-        on_unknown: what to do with a transaction before it is mined if nobody can tell what it
-            would do; never ALLOW.
-    """
-
-    detectors: Mapping[str, DetectorPolicy]
+    detectors: Mapping[str, DetectorPolicy]  # by name, in the order of the file
+    # Overrides by chain id.
     chains: Mapping[int, Mapping[str, DetectorPolicy]] = field(default_factory=dict)
-    scopes: tuple[Scope, ...] = ()
+    scopes: tuple[Scope, ...] = ()  # in the order of the file
+    # What to do with a transaction before it is mined if nobody can tell what it would do; never
+    # ALLOW.
     on_unknown: Action = Action.REVIEW
 
     def for_chain(self, chain_id: int) -> Mapping[str, DetectorPolicy]:

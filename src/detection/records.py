@@ -69,17 +69,12 @@ class ApprovalLike(Protocol):
 
 
 class Attribution(NamedTuple):
-    """What one input did to a score.
+    """What one input did to a score."""
 
-    Attributes:
-        feature: name of the input.
-        value: its value in this transaction.
-        weight: exact Shapley value; positive pushes up. In log2 of the forest's score, or in the
-            unit of the attack model's output.
-    """
-
-    feature: str
-    value: float
+    feature: str  # name of the input
+    value: float  # its value in this transaction
+    # Exact Shapley value; positive pushes up. In log2 of the forest's score, or in the unit of the
+    # attack model's output.
     weight: float
 
     @property
@@ -90,39 +85,25 @@ class Attribution(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Assessment:
-    """The model's result for one row of inputs.
+    """The model's result for one row of inputs."""
 
-    Attributes:
-        score: anomaly score in [0, 1], unrounded.
-        percentile: share of training transactions with a lower score, in percent.
-        base_score: where the explanation starts: score = base_score * product of all factors.
-        attributions: the inputs that weigh most, most weighty first.
-        explanation_json: the same as a JSON list, see `forest.model.explanation_json`.
-    """
-
-    score: float
-    percentile: float
-    base_score: float
-    attributions: tuple[Attribution, ...] = ()
-    explanation_json: str = "[]"
+    score: float  # anomaly score in [0, 1], unrounded
+    percentile: float  # share of training transactions with a lower score, in percent
+    base_score: float  # where the explanation starts: score = base_score * product of all factors
+    attributions: tuple[Attribution, ...] = ()  # the inputs that weigh most, most weighty first
+    explanation_json: str = "[]"  # the same as a JSON list, see `forest.model.explanation_json`
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AttackAssessment:
-    """The attack model's result for one transaction.
+    """The attack model's result for one transaction."""
 
-    Attributes:
-        score: attack score in [0, 1), unrounded, see `attack.model`.
-        version: of the model.
-        attributions: the inputs that weigh most, most weighty first; empty below the score from
-            which the assessor explains.
-        explanation_json: the same as a JSON list, see `forest.model.explanation_json`.
-    """
-
-    score: float
-    version: str
+    score: float  # attack score in [0, 1), unrounded, see `attack.model`
+    version: str  # of the model
+    # The inputs that weigh most, most weighty first; empty below the score from which the assessor
+    # explains.
     attributions: tuple[Attribution, ...] = ()
-    explanation_json: str = "[]"
+    explanation_json: str = "[]"  # the same as a JSON list, see `forest.model.explanation_json`
 
     @property
     def percentile(self) -> float:
@@ -154,21 +135,13 @@ _ALLOW, _DECIDED = Action.ALLOW, Status.DECIDED  # looking a member up takes ten
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """One detector's result for a transaction.
+    """One detector's result for a transaction."""
 
-    Attributes:
-        detector: the detector's name.
-        action: what it asks for; `ALLOW` unless it decided.
-        reason: for people; "" where there is nothing to say.
-        status: whether it decided, and if not, why.
-        shadow: recorded, not counted.
-    """
-
-    detector: str
-    action: Action = Action.ALLOW
-    reason: str = ""
-    status: Status = Status.DECIDED
-    shadow: bool = False
+    detector: str  # the detector's name
+    action: Action = Action.ALLOW  # what it asks for; `ALLOW` unless it decided
+    reason: str = ""  # for people; "" where there is nothing to say
+    status: Status = Status.DECIDED  # whether it decided, and if not, why
+    shadow: bool = False  # recorded, not counted
 
     def __post_init__(self) -> None:
         if self.status is not _DECIDED and self.action is not _ALLOW:
@@ -186,16 +159,12 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The answer of all detectors together.
+    """The answer of all detectors together."""
 
-    Attributes:
-        action: what to do.
-        reasons: the verdicts behind it that say something, the deciding one first.
-        shadow: the same of the detectors in shadow; they had no part in `action`.
-    """
-
-    action: Action
+    action: Action  # what to do
+    # The verdicts behind it that say something, the deciding one first.
     reasons: tuple[Verdict, ...] = ()
+    # The same of the detectors in shadow; they had no part in `action`.
     shadow: tuple[Verdict, ...] = ()
 
     @property

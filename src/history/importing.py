@@ -59,22 +59,16 @@ Done = Callable[[int], object]
 
 @dataclass(frozen=True, slots=True)
 class ImportOptions:
-    """How to import.
+    """How to import."""
 
-    Attributes:
-        columns: names of columns that the user says, see `layouts.custom_tables`.
-        first, last: blocks outside are left out; None for all.
-        slice_transfers: transfers of a slice, about.
-        workers: threads.
-        memory: of the engine, such as `1GB`; it takes up to a quarter more.
-    """
-
+    # Names of columns that the user says, see `layouts.custom_tables`.
     columns: Mapping[str, str] | None = None
+    # first, last: blocks outside are left out; None for all.
     first: int | None = None
     last: int | None = None
-    slice_transfers: int = SLICE_TRANSFERS
-    workers: int = os.cpu_count() or 1
-    memory: str = MEMORY
+    slice_transfers: int = SLICE_TRANSFERS  # transfers of a slice, about
+    workers: int = os.cpu_count() or 1  # threads
+    memory: str = MEMORY  # of the engine, such as `1GB`; it takes up to a quarter more
 
 
 def import_history(

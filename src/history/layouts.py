@@ -21,20 +21,13 @@ CUSTOM: Final = "--columns"
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """One kind of table in one layout.
+    """One kind of table in one layout."""
 
-    Attributes:
-        layout: the tool or data set that writes it.
-        kind: `TRANSACTIONS`, `TRANSFERS`, `LOGS` or `BLOCKS`.
-        called: the tool's own name of it, which tells its files.
-        required: the names that a column may have, by our name for it.
-        optional: the same of columns that may be missing: what they hold is then unknown.
-    """
-
-    layout: str
-    kind: str
-    called: str
-    required: Mapping[str, tuple[str, ...]]
+    layout: str  # the tool or data set that writes it
+    kind: str  # `TRANSACTIONS`, `TRANSFERS`, `LOGS` or `BLOCKS`
+    called: str  # the tool's own name of it, which tells its files
+    required: Mapping[str, tuple[str, ...]]  # the names that a column may have, by our name for it
+    # The same of columns that may be missing: what they hold is then unknown.
     optional: Mapping[str, tuple[str, ...]]
 
 

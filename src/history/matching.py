@@ -25,14 +25,10 @@ _EXACT_AMOUNTS = frozenset({DECIMAL, INTEGER, "text", "bytes"})
 
 @dataclass(frozen=True, slots=True)
 class TableFiles:
-    """The files of one table.
+    """The files of one table."""
 
-    Attributes:
-        table: what it is.
-        files: in order of their names, each with its columns by our names.
-    """
-
-    table: Table
+    table: Table  # what it is
+    # In order of their names, each with its columns by our names.
     files: tuple[tuple[File, Mapping[str, Column]], ...]
 
     def missing(self) -> tuple[str, ...]:
@@ -43,24 +39,16 @@ class TableFiles:
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """The tables of an export.
+    """The tables of an export."""
 
-    Attributes:
-        source: as given.
-        layout: its name.
-        transactions, transfers: `transfers` may be logs.
-        blocks: where transactions have no time.
-        left_out: the reason by file.
-        notes: what the user should know.
-    """
-
-    source: str
-    layout: str
+    source: str  # as given
+    layout: str  # its name
+    # transactions, transfers: `transfers` may be logs.
     transactions: TableFiles
     transfers: TableFiles
-    blocks: TableFiles | None
-    left_out: Mapping[str, str]
-    notes: tuple[str, ...]
+    blocks: TableFiles | None  # where transactions have no time
+    left_out: Mapping[str, str]  # the reason by file
+    notes: tuple[str, ...]  # what the user should know
 
     @property
     def tables(self) -> tuple[TableFiles, ...]:

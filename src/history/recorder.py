@@ -90,14 +90,10 @@ def run(options: argparse.Namespace) -> int:
 
 @dataclass(slots=True)
 class _Outcome:
-    """What could not be recorded.
+    """What could not be recorded."""
 
-    Attributes:
-        tokens_missed: number of tokens whose metadata is unavailable.
-        skipped: blocks that were left out, with --skip-unverifiable.
-    """
-
-    tokens_missed: int = 0
+    tokens_missed: int = 0  # number of tokens whose metadata is unavailable
+    # Blocks that were left out, with --skip-unverifiable.
     skipped: list[int] = field(default_factory=list)
 
 

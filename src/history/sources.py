@@ -54,38 +54,25 @@ _MAX_DIGITS = 38
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of a file.
+    """A column of a file."""
 
-    Attributes:
-        name: as in the file.
-        kind: `TEXT`, `BYTES`, `INTEGER`, `DECIMAL`, `FLOAT`, `TIME`, `LIST`,
-            `NOTHING`, or another type's name.
-    """
-
-    name: str
+    name: str  # as in the file
+    # `TEXT`, `BYTES`, `INTEGER`, `DECIMAL`, `FLOAT`, `TIME`, `LIST`, `NOTHING`, or another type's
+    # name.
     kind: str
 
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A file with a table.
+    """A file with a table."""
 
-    Attributes:
-        path: for the engine, also of a bucket.
-        name: relative to the export.
-        form: `PARQUET`, `CSV` or `JSON`.
-        compression: of CSV and JSON, `none`, `gzip` or `zstd`.
-        columns: by their names in lower case with underscores.
-        numbered: a column of which each value counts once, to number the rows by `NUMBER`.
-        groups: by column, the lowest and highest value and the number of rows of each row group.
-    """
-
-    path: str
-    name: str
-    form: str
-    columns: dict[str, Column]
-    compression: str = "none"
-    numbered: str = ""
+    path: str  # for the engine, also of a bucket
+    name: str  # relative to the export
+    form: str  # `PARQUET`, `CSV` or `JSON`
+    columns: dict[str, Column]  # by their names in lower case with underscores
+    compression: str = "none"  # of CSV and JSON, `none`, `gzip` or `zstd`
+    numbered: str = ""  # a column of which each value counts once, to number the rows by `NUMBER`
+    # By column, the lowest and highest value and the number of rows of each row group.
     groups: dict[str, list[tuple[float, float, int]]] = field(default_factory=dict)
 
 

@@ -23,17 +23,11 @@ _NATIVE = ", ".join(f"unhex('{emitter[2:]}')" for emitter in sorted(NATIVE_EMITT
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """Files with the same columns of the same types.
+    """Files with the same columns of the same types."""
 
-    Attributes:
-        name: of the view.
-        files: what it shows.
-        columns: the files' columns by our names.
-    """
-
-    name: str
-    files: tuple[File, ...]
-    columns: Mapping[str, Column]
+    name: str  # of the view
+    files: tuple[File, ...]  # what it shows
+    columns: Mapping[str, Column]  # the files' columns by our names
 
 
 def views(table: TableFiles, name: str) -> list[View]:

@@ -14,65 +14,38 @@ from src.service.records import LoadedTransaction
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What an account gained or lost of one token.
+    """What an account gained or lost of one token."""
 
-    Attributes:
-        token: its address, or `NATIVE`.
-        label: its display name.
-        amount: without its sign; "" if the token states no decimals.
-        exact: to the last digit.
-        is_gain: rather than a loss.
-        usd: its worth, or None if unknown.
-        price: what says so; "" if nothing does.
-        is_gas: the fee of the transaction.
-        is_unlisted: the chain has a list of well-known tokens, without this one.
-    """
-
-    token: str
-    label: str
-    amount: str
-    exact: str
-    is_gain: bool
-    usd: float | None
-    price: str
-    is_gas: bool
-    is_unlisted: bool
+    token: str  # its address, or `NATIVE`
+    label: str  # its display name
+    amount: str  # without its sign; "" if the token states no decimals
+    exact: str  # to the last digit
+    is_gain: bool  # rather than a loss
+    usd: float | None  # its worth, or None if unknown
+    price: str  # what says so; "" if nothing does
+    is_gas: bool  # the fee of the transaction
+    is_unlisted: bool  # the chain has a list of well-known tokens, without this one
 
 
 @dataclass(frozen=True, slots=True)
 class AccountChanges:
-    """What an account gained and lost by a transaction.
+    """What an account gained and lost by a transaction."""
 
-    Attributes:
-        account: its address.
-        roles: sender, called, sender's side, zero address.
-        changes: the most valuable one first.
-        usd: of all together, as far as it is known; None if nothing is.
-        is_whole: whether it is known of all.
-    """
-
-    account: str
-    roles: tuple[str, ...]
-    changes: list[Change]
-    usd: float | None
-    is_whole: bool
+    account: str  # its address
+    roles: tuple[str, ...]  # sender, called, sender's side, zero address
+    changes: list[Change]  # the most valuable one first
+    usd: float | None  # of all together, as far as it is known; None if nothing is
+    is_whole: bool  # whether it is known of all
 
 
 @dataclass(frozen=True, slots=True)
 class Worth:
-    """What is known of the worth of tokens.
+    """What is known of the worth of tokens."""
 
-    Attributes:
-        prices: by token or `NATIVE`.
-        values: ETH for one raw unit, by token, to order by.
-        has_list: whether the chain has a list of well-known tokens.
-        wrapped_native: the native currency as a token, or None.
-    """
-
-    prices: Mapping[str, TokenPrice]
-    values: Mapping[str, float]
-    has_list: bool
-    wrapped_native: str | None
+    prices: Mapping[str, TokenPrice]  # by token or `NATIVE`
+    values: Mapping[str, float]  # ETH for one raw unit, by token, to order by
+    has_list: bool  # whether the chain has a list of well-known tokens
+    wrapped_native: str | None  # the native currency as a token, or None
 
 
 @dataclass(frozen=True, slots=True)

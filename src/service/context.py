@@ -57,18 +57,11 @@ _DEMO_CONTAMINATION = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """The shared state of all requests of a worker.
+    """The shared state of all requests of a worker."""
 
-    Attributes:
-        settings: of the service.
-        common: the settings shared with the bot.
-        is_demo: whether it serves the embedded recording.
-        names: the chain's address book.
-    """
-
-    settings: ServiceSettings
-    common: Settings
-    is_demo: bool
+    settings: ServiceSettings  # of the service
+    common: Settings  # the settings shared with the bot
+    is_demo: bool  # whether it serves the embedded recording
     database: Database
     node: NodeReader
     node_health: NodeHealth
@@ -77,7 +70,7 @@ class Service:
     analyst: Analyst
     runner: JobRunner
     fraud: FraudModel
-    names: AddressBook
+    names: AddressBook  # the chain's address book
     _opened: ExitStack
 
     @classmethod

@@ -34,19 +34,12 @@ FOREST: Final = IsolationForestDetector.NAME
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The decision on one transaction, with its features and alerts.
+    """The decision on one transaction, with its features and alerts."""
 
-    Attributes:
-        decision: in the form that is stored.
-        features: by name; None for unavailable ones.
-        alerts: none for an ordinary transaction.
-        tokens: names and symbols of its tokens, as far as known.
-    """
-
-    decision: StoredDecision
-    features: dict[str, Any]
-    alerts: list[NewAlert]
-    tokens: list[TokenView]
+    decision: StoredDecision  # in the form that is stored
+    features: dict[str, Any]  # by name; None for unavailable ones
+    alerts: list[NewAlert]  # none for an ordinary transaction
+    tokens: list[TokenView]  # names and symbols of its tokens, as far as known
 
 
 class Decider:

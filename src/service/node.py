@@ -206,17 +206,11 @@ class NodeReader:
 
 @dataclass(frozen=True, slots=True)
 class NodeState:
-    """What the node has last answered.
+    """What the node has last answered."""
 
-    Attributes:
-        head: the newest block; None if it did not answer.
-        asked_at: Unix seconds.
-        problem: why it did not answer; "" if it did.
-    """
-
-    head: int | None
-    asked_at: float
-    problem: str = ""
+    head: int | None  # the newest block; None if it did not answer
+    asked_at: float  # Unix seconds
+    problem: str = ""  # why it did not answer; "" if it did
 
 
 class NodeHealth:

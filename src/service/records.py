@@ -14,41 +14,27 @@ _SELECTOR = re.compile(r"0x[0-9a-f]{8}")
 
 @dataclass(frozen=True, slots=True)
 class LoadedTransaction:
-    """A transaction of a block with its transfers.
+    """A transaction of a block with its transfers."""
 
-    Attributes:
-        tx_hash, block_hash: lowercase.
-        block_timestamp: Unix seconds.
-        tx_index: position in the block.
-        sender: `tx.from`, lowercase, or None if it is not a valid address.
-        to: `tx.to`, lowercase, or None for a contract creation.
-        nonce: number of earlier transactions of the sender, or None.
-        gas_used: units of gas, or None.
-        gas_price: effective, wei per unit, or None.
-        transfers: of ERC-20 tokens, in log order.
-        native: of the native currency, in log order, where the chain logs them.
-        value: wei sent with it, or None.
-        approvals: of ERC-20 tokens; only where it was read from the node.
-        selector: of the method called, `0x` and 8 digits; `0x` without data, None if unknown.
-        status: 1 if it succeeded, 0 if it was reverted, None if unknown.
-    """
-
+    # tx_hash, block_hash: lowercase.
     tx_hash: str
     block_number: int
     block_hash: str
-    block_timestamp: int
-    tx_index: int
-    sender: str | None
-    to: str | None
-    nonce: int | None
-    gas_used: int | None
-    gas_price: int | None
-    transfers: tuple[Transfer, ...]
+    block_timestamp: int  # Unix seconds
+    tx_index: int  # position in the block
+    sender: str | None  # `tx.from`, lowercase, or None if it is not a valid address
+    to: str | None  # `tx.to`, lowercase, or None for a contract creation
+    nonce: int | None  # number of earlier transactions of the sender, or None
+    gas_used: int | None  # units of gas, or None
+    gas_price: int | None  # effective, wei per unit, or None
+    transfers: tuple[Transfer, ...]  # of ERC-20 tokens, in log order
+    # Of the native currency, in log order, where the chain logs them.
     native: tuple[NativeTransfer, ...] = ()
-    value: int | None = None
-    approvals: tuple[Approval, ...] = ()
+    value: int | None = None  # wei sent with it, or None
+    approvals: tuple[Approval, ...] = ()  # of ERC-20 tokens; only where it was read from the node
+    # Of the method called, `0x` and 8 digits; `0x` without data, None if unknown.
     selector: str | None = None
-    status: int | None = None
+    status: int | None = None  # 1 if it succeeded, 0 if it was reverted, None if unknown
 
     @classmethod
     def from_row(

@@ -46,15 +46,10 @@ _NO_NODE = "no-node.invalid"
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """A client's API key, of which only the hash is kept.
+    """A client's API key, of which only the hash is kept."""
 
-    Attributes:
-        name: the key's owner; recorded with feedback.
-        digest: SHA-256 of the key.
-    """
-
-    name: str
-    digest: bytes = field(repr=False)
+    name: str  # the key's owner; recorded with feedback
+    digest: bytes = field(repr=False)  # SHA-256 of the key
 
 
 def _api_keys(text: str) -> tuple[ApiKey, ...]:
@@ -103,87 +98,82 @@ _ANY_SECRET = Kind("text", Secret)
 
 @dataclass(frozen=True, slots=True)
 class ServiceSettings:
-    """The service's settings.
+    """The service's settings."""
 
-    Attributes:
-        host, port: listen address.
-        workers: number of worker processes.
-        database_url: None for SQLite in `.cache/`.
-        api_keys: clients of the service; without any it listens on loopback only.
-        guard_api_keys: clients of the screening proxy (`npm run guard`); without any it listens on
-            loopback only.
-        allowed_hosts: accepted values of `Host`; empty for any (loopback ones without keys).
-        public_url: where people open the service's pages, for links in notifications; None for no
-            links.
-        cors_origins: web origins whose scripts may call the API.
-        requests_per_second: rate limit per client, with bursts of four seconds' worth.
-        max_body_bytes: largest request body.
-        max_blocks: largest range of an analysis.
-        direct_blocks: largest range that is answered directly; larger ones become jobs.
-        max_jobs: maximum number of waiting and running jobs.
-        request_seconds: time limit of a direct analysis.
-        node_patience: seconds to retry a failing node.
-        verify_blocks: reject blocks whose receipts do not hash to the root in the header; None
-            for the chain's own (`Network.hashed_receipts`).
-        features: columns of the analysis' forest.
-        contamination: share of transactions that the forest classifies as anomalies.
-        random_state: seed of the forest.
-        fraud_model_path: the supervised model; None for the output of `npm run train:fraud`, if it
-            exists. Without a model its endpoints answer 404.
-        notify_urls: Apprise URLs that receive alerts.
-        webhook_urls, webhook_secret: receivers of signed JSON.
-        webhook_allow_private: whether receivers may be in private networks.
-        notify_from: lowest action that is notified.
-        confirmations: blocks that watch mode stays behind the head.
-        watch_from: first block to watch on the first start; None for the head.
-        watch_accounts: whose pending transactions are screened, lowercase.
-        watch_pending_per_second: pending transactions that are looked at.
-        metrics_port: port of watch mode's metrics; None for none.
-        store_url: the registry whose champion is used; None for the model of the checkout.
-        model_refresh_seconds: interval between checks of the registry.
-        drift_interval_minutes: interval between drift checks; 0 for none.
-        drift_reference: the sample of training traffic to compare with; None for
-            DEFAULT_DRIFT_REFERENCE, if it exists.
-    """
-
+    # host, port: listen address.
     host: str = setting("SERVICE_HOST", TEXT, "127.0.0.1")
     port: int = setting("SERVICE_PORT", PORT, 8080)
+    # Number of worker processes.
     workers: int = setting("SERVICE_WORKERS", whole_number(1, MAX_WORKERS), 2)
+    # None for SQLite in `.cache/`.
     database_url: str | None = setting("DATABASE_URL", TEXT, None, secret=True)
+    # Clients of the service; without any it listens on loopback only.
     api_keys: tuple[ApiKey, ...] = setting("SERVICE_API_KEYS", _API_KEYS, (), secret=True)
+    # Clients of the screening proxy (`npm run guard`); without any it listens on loopback only.
     guard_api_keys: tuple[ApiKey, ...] = setting("GUARD_API_KEYS", _API_KEYS, (), secret=True)
+    # Accepted values of `Host`; empty for any (loopback ones without keys).
     allowed_hosts: tuple[str, ...] = setting("SERVICE_ALLOWED_HOSTS", WORDS, ())
+    # Where people open the service's pages, for links in notifications; None for no links.
     public_url: str | None = setting("SERVICE_PUBLIC_URL", URL, None)
+    # Web origins whose scripts may call the API.
     cors_origins: tuple[str, ...] = setting("SERVICE_CORS_ORIGINS", _ORIGINS, ())
+    # Rate limit per client, with bursts of four seconds' worth.
     requests_per_second: int = setting(
         "SERVICE_REQUESTS_PER_SECOND", whole_number(1, 1_000_000), 2_000
     )
+    # Largest request body.
     max_body_bytes: int = setting(
         "SERVICE_MAX_BODY_BYTES", whole_number(1024, 2**30), 4 * 1024 * 1024
     )
+    # Largest range of an analysis.
     max_blocks: int = setting("ANALYSIS_MAX_BLOCKS", whole_number(1, 10_000_000), 10_000)
+    # Largest range that is answered directly; larger ones become jobs.
     direct_blocks: int = setting("ANALYSIS_DIRECT_BLOCKS", whole_number(0, 10_000), 500)
+    # Maximum number of waiting and running jobs.
     max_jobs: int = setting("ANALYSIS_MAX_JOBS", whole_number(1, 10_000), 20)
+    # Time limit of a direct analysis.
     request_seconds: float = setting("SERVICE_REQUEST_SECONDS", number(1, 3_600), 120.0)
+    # Seconds to retry a failing node.
     node_patience: float = setting("NODE_PATIENCE_SECONDS", number(0, 600), 5.0)
+    # Reject blocks whose receipts do not hash to the root in the header; None for the chain's own
+    # (`Network.hashed_receipts`).
     verify_blocks: bool | None = setting("VERIFY_BLOCKS", SWITCH, None)
+    # Columns of the analysis' forest.
     features: tuple[str, ...] = setting("ANALYSIS_FEATURES", _FEATURES, ("value", "gas_cost"))
+    # Share of transactions that the forest classifies as anomalies.
     contamination: float = setting("ANALYSIS_CONTAMINATION", number(1e-6, 0.5), 0.001)
+    # Seed of the forest.
     random_state: int = setting("ANALYSIS_RANDOM_STATE", whole_number(0, 2**32 - 1), 42)
+    # The supervised model; None for the output of `npm run train:fraud`, if it exists. Without a
+    # model its endpoints answer 404.
     fraud_model_path: Path | None = setting("FRAUD_MODEL_PATH", MODEL, None)
+    # Apprise URLs that receive alerts.
     notify_urls: tuple[str, ...] = setting("NOTIFY_URLS", WORDS, (), secret=True)
+    # webhook_urls, webhook_secret: receivers of signed JSON.
     webhook_urls: tuple[str, ...] = setting("WEBHOOK_URLS", _WEBHOOKS, (), secret=True)
     webhook_secret: Secret | None = setting("WEBHOOK_SECRET", _ANY_SECRET, None, secret=True)
+    # Whether receivers may be in private networks.
     webhook_allow_private: bool = setting("WEBHOOK_ALLOW_PRIVATE", SWITCH, False)
+    # Lowest action that is notified.
     notify_from: Action = setting("NOTIFY_FROM", _ACTION, Action.REVIEW)
+    # Blocks that watch mode stays behind the head.
     confirmations: int = setting("WATCH_CONFIRMATIONS", whole_number(0, 10_000), 0)
+    # First block to watch on the first start; None for the head.
     watch_from: int | None = setting("WATCH_FROM_BLOCK", whole_number(0, 2**62), None)
+    # Whose pending transactions are screened, lowercase.
     watch_accounts: tuple[str, ...] = setting("WATCH_ACCOUNTS", _ACCOUNTS, ())
+    # Pending transactions that are looked at.
     watch_pending_per_second: int = setting("WATCH_PENDING_PER_SECOND", whole_number(1, 10_000), 50)
+    # Port of watch mode's metrics; None for none.
     metrics_port: int | None = setting("WATCH_METRICS_PORT", PORT, None)
+    # The registry whose champion is used; None for the model of the checkout.
     store_url: str | None = setting("STORE_URL", TEXT, None, secret=True)
+    # Interval between checks of the registry.
     model_refresh_seconds: float = setting("MODEL_REFRESH_SECONDS", number(1, 86_400), 60.0)
+    # Interval between drift checks; 0 for none.
     drift_interval_minutes: float = setting("DRIFT_INTERVAL_MINUTES", number(0, 100_000), 60.0)
+    # The sample of training traffic to compare with; None for DEFAULT_DRIFT_REFERENCE, if it
+    # exists.
     drift_reference: Path | None = setting("DRIFT_REFERENCE", PATH, None)
 
     @property

@@ -41,48 +41,29 @@ _WITHOUT_ESCAPES = json.JSONEncoder(ensure_ascii=False)
 
 
 class FindingContext(NamedTuple):
-    """The common data of all findings. A tuple, since one is created per transaction.
+    """The common data of all findings. A tuple, since one is created per transaction."""
 
-    Attributes:
-        tx_hash: of the transaction.
-        from_address: its sender, lowercase, or `UNKNOWN`.
-        timestamp: of its block, Unix seconds, or None.
-        protocol: name of the chain.
-        addresses: involved addresses, the sender first.
-        features: by name; None for unavailable ones.
-        model_version: creation time of the model, Unix seconds.
-        anomaly_threshold: scores at or above it are anomalies; None before the model is loaded.
-        feature_seconds: time to compute the features, including lookups.
-        decision: None if no decision was possible.
-        money: what was gained and lost; None where nothing is reported.
-        summary: the same in one sentence; None where nothing is reported.
-    """
-
-    tx_hash: str
-    from_address: str
-    timestamp: int | None
-    protocol: str
-    addresses: Sequence[str]
-    features: Mapping[str, Any]
-    model_version: str
+    tx_hash: str  # of the transaction
+    from_address: str  # its sender, lowercase, or `UNKNOWN`
+    timestamp: int | None  # of its block, Unix seconds, or None
+    protocol: str  # name of the chain
+    addresses: Sequence[str]  # involved addresses, the sender first
+    features: Mapping[str, Any]  # by name; None for unavailable ones
+    model_version: str  # creation time of the model, Unix seconds
+    # Scores at or above it are anomalies; None before the model is loaded.
     anomaly_threshold: float | None
-    feature_seconds: float
-    decision: Decision | None = None
-    money: Money | None = None
-    summary: str | None = None
+    feature_seconds: float  # time to compute the features, including lookups
+    decision: Decision | None = None  # None if no decision was possible
+    money: Money | None = None  # what was gained and lost; None where nothing is reported
+    summary: str | None = None  # the same in one sentence; None where nothing is reported
 
 
 @dataclass(frozen=True, slots=True)
 class TokenTransfersFinding(ABC):
-    """Base of the bot's findings: turns an alert about a transaction into a Forta finding.
+    """Base of the bot's findings: turns an alert about a transaction into a Forta finding."""
 
-    Attributes:
-        alert: id, name, description and severity.
-        context: data for the metadata.
-    """
-
-    alert: Alert
-    context: FindingContext
+    alert: Alert  # id, name, description and severity
+    context: FindingContext  # data for the metadata
 
     def metadata(self) -> dict[str, str]:
         """The finding's metadata. All values are strings: the bridge corrupts other types."""
@@ -142,21 +123,14 @@ class TokenTransfersFinding(ABC):
 
 @dataclass(frozen=True, slots=True)
 class ScoredTransaction(TokenTransfersFinding):
-    """Base of the findings for scored transactions.
-
-    Attributes:
-        assessment: the model's result.
-        attack: the attack model's result, or None.
-        alert_rate: share of anomalies among all transactions that this model has scored here.
-        prediction_seconds: time to score and explain.
-    """
+    """Base of the findings for scored transactions."""
 
     PREDICTION: ClassVar[str]
 
-    assessment: Assessment
-    attack: AttackAssessment | None
-    alert_rate: float
-    prediction_seconds: float
+    assessment: Assessment  # the model's result
+    attack: AttackAssessment | None  # the attack model's result, or None
+    alert_rate: float  # share of anomalies among all transactions that this model has scored here
+    prediction_seconds: float  # time to score and explain
 
     def metadata(self) -> dict[str, str]:
         """The common metadata and the model's result."""
@@ -209,15 +183,11 @@ class InvalidModelFeatures(TokenTransfersFinding):
 
 @dataclass(frozen=True, slots=True)
 class RuleTriggered(TokenTransfersFinding):
-    """A rule's alert, for a transaction that is not reported as anomalous.
+    """A rule's alert, for a transaction that is not reported as anomalous."""
 
-    Attributes:
-        verdict: the rule's, `REVIEW` or `BLOCK`.
-        count: number of transactions represented by the finding: this one, and similar ones that
-            were suppressed since the last finding.
-    """
-
-    verdict: Verdict
+    verdict: Verdict  # the rule's, `REVIEW` or `BLOCK`
+    # Number of transactions represented by the finding: this one, and similar ones that were
+    # suppressed since the last finding.
     count: int = 1
 
     def metadata(self) -> dict[str, str]:

@@ -42,17 +42,11 @@ _FORMAT = 1
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One parquet file of a slice.
+    """One parquet file of a slice."""
 
-    Attributes:
-        table: `DECISIONS` or `ALERTS`.
-        day: of the blocks, UTC, or `UNKNOWN_DAY`.
-        rows: what goes in.
-    """
-
-    table: str
-    day: str
-    rows: pa.Table
+    table: str  # `DECISIONS` or `ALERTS`
+    day: str  # of the blocks, UTC, or `UNKNOWN_DAY`
+    rows: pa.Table  # what goes in
 
 
 class Output:

@@ -26,22 +26,17 @@ _ACTIONS = pa.array([action.name for action in Action])
 
 @dataclass(frozen=True, slots=True)
 class SliceRows:
-    """One slice's decisions, in columns with one entry per transaction.
-
-    Attributes:
-        judged: transactions with verdicts of detectors, by position.
-        alerts: positions of anomalies and of `REVIEW` and `BLOCK`, including shadow actions.
-        anomaly: whether the score reaches the threshold.
-        action, shadow_action: as numbers of `Action`.
-    """
+    """One slice's decisions, in columns with one entry per transaction."""
 
     tx_hash: pa.Array
     from_address: pa.Array
     batch: TransactionBatch
-    judged: Mapping[int, Judged]
+    judged: Mapping[int, Judged]  # transactions with verdicts of detectors, by position
+    # Positions of anomalies and of `REVIEW` and `BLOCK`, including shadow actions.
     alerts: NDArray[np.int64]
     scores: Scores
-    anomaly: NDArray[np.bool_]
+    anomaly: NDArray[np.bool_]  # whether the score reaches the threshold
+    # action, shadow_action: as numbers of `Action`.
     action: NDArray[np.int8]
     shadow_action: NDArray[np.int8]
 

@@ -36,18 +36,13 @@ EXPLANATIONS_REMEMBERED = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A transaction that was evaluated by detectors.
+    """A transaction that was evaluated by detectors."""
 
-    Attributes:
-        decision: of the detectors.
-        moved: who gained and lost what.
-        explanation: for an anomaly, the inputs with the largest weights; else empty.
-        attack_explanation: the same for an attack score that requests more than `ALLOW`.
-    """
-
-    decision: Decision
-    moved: Moved
+    decision: Decision  # of the detectors
+    moved: Moved  # who gained and lost what
+    # For an anomaly, the inputs with the largest weights; else empty.
     explanation: tuple[Attribution, ...] = ()
+    # The same for an attack score that requests more than `ALLOW`.
     attack_explanation: tuple[Attribution, ...] = ()
 
 

@@ -15,15 +15,10 @@ from src.detection.records import Decision
 
 
 class Moved(NamedTuple):
-    """Who gained and lost what.
+    """Who gained and lost what."""
 
-    Attributes:
-        money: without native value and gas, which a history does not hold.
-        summary: the same as a sentence.
-    """
-
-    money: Money
-    summary: str
+    money: Money  # without native value and gas, which a history does not hold
+    summary: str  # the same as a sentence
 
 
 def moved_by(evidence: Evidence, decision: Decision, well_known: WellKnownTokens) -> Moved:

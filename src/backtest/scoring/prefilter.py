@@ -37,26 +37,18 @@ _HALF_OF_64_BITS = 2.0**63
 
 @dataclass(frozen=True, slots=True)
 class Considered:
-    """What the conditions read.
+    """What the conditions read."""
 
-    Attributes:
-        batch, scores: the transactions.
-        anomaly_threshold: scores at or above it are anomalies.
-        token_amounts: usual amounts of each known token.
-        impersonators: contracts whose symbol looks like a well-known token's.
-        look_alike: transactions with a counterparty that imitates another.
-        values: by token id, what one raw unit is worth in ETH; 0 where it is not known.
-        view: the transfers between parties.
-    """
-
+    # batch, scores: the transactions.
     batch: TransactionBatch
     scores: Scores
-    anomaly_threshold: float
-    token_amounts: Mapping[str, TokenAmounts]
-    impersonators: frozenset[str]
-    look_alike: Mask
+    anomaly_threshold: float  # scores at or above it are anomalies
+    token_amounts: Mapping[str, TokenAmounts]  # usual amounts of each known token
+    impersonators: frozenset[str]  # contracts whose symbol looks like a well-known token's
+    look_alike: Mask  # transactions with a counterparty that imitates another
+    # By token id, what one raw unit is worth in ETH; 0 where it is not known.
     values: NDArray[np.float64]
-    view: View
+    view: View  # the transfers between parties
 
 
 def candidates(detector: str, seen: Considered, parameters: Parameters) -> Mask:

@@ -18,21 +18,13 @@ from src.detection.forest.model import Model
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """One row per transaction; scores and percentiles are NaN if there is no score.
+    """One row per transaction; scores and percentiles are NaN if there is no score."""
 
-    Attributes:
-        all_features: shape (n, len(FEATURE_NAMES)), of every transaction.
-        features: the model's inputs of those, shape (n, number of inputs).
-        score: in [0, 1].
-        percentile: share of training transactions with a lower score, in percent.
-        attack: attack score in [0, 1); NaN everywhere without an attack model.
-    """
-
-    all_features: NDArray[np.float64]
-    features: NDArray[np.float64]
-    score: NDArray[np.float64]
-    percentile: NDArray[np.float64]
-    attack: NDArray[np.float64]
+    all_features: NDArray[np.float64]  # shape (n, len(FEATURE_NAMES)), of every transaction
+    features: NDArray[np.float64]  # the model's inputs of those, shape (n, number of inputs)
+    score: NDArray[np.float64]  # in [0, 1]
+    percentile: NDArray[np.float64]  # share of training transactions with a lower score, in percent
+    attack: NDArray[np.float64]  # attack score in [0, 1); NaN everywhere without an attack model
 
 
 class Scorer:

@@ -18,30 +18,22 @@ _NOBODY: Final = -1
 
 @dataclass(frozen=True, slots=True)
 class TransactionBatch:
-    """Transactions with at least one ERC-20 transfer, in order of block and position.
+    """Transactions with at least one ERC-20 transfer, in order of block and position."""
 
-    Attributes:
-        tx_hash, sender, to: bytes; null where unknown or, of `to`, absent.
-        block_number, timestamp, tx_index, nonce: -1 where unknown.
-        has_sender: where `sender` is known.
-        called: account id of `to`; -1 where there is none.
-        transfers: what the features read.
-        accounts: the address of each account id.
-        amount: of each transfer, bytes.
-    """
-
+    # tx_hash, sender, to: bytes; null where unknown or, of `to`, absent.
     tx_hash: pa.Array
+    # block_number, timestamp, tx_index, nonce: -1 where unknown.
     block_number: NDArray[np.int64]
     timestamp: NDArray[np.int64]
     tx_index: NDArray[np.int64]
     nonce: NDArray[np.int64]
     sender: pa.Array
     to: pa.Array
-    has_sender: NDArray[np.bool_]
-    called: NDArray[np.int32]
-    transfers: TransferBatch
-    accounts: pa.Array
-    amount: pa.Array
+    has_sender: NDArray[np.bool_]  # where `sender` is known
+    called: NDArray[np.int32]  # account id of `to`; -1 where there is none
+    transfers: TransferBatch  # what the features read
+    accounts: pa.Array  # the address of each account id
+    amount: pa.Array  # of each transfer, bytes
 
     def __len__(self) -> int:
         return len(self.tx_hash)

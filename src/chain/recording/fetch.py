@@ -58,16 +58,11 @@ class UnverifiedBlock(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A node whose failing requests are retried with exponential backoff.
+    """A node whose failing requests are retried with exponential backoff."""
 
-    Attributes:
-        client: the connection.
-        patience: seconds after which a failing request is given up.
-        stop: once set, a failing request is given up immediately.
-    """
-
-    client: JsonRpcClient
-    patience: float = DEFAULT_PATIENCE
+    client: JsonRpcClient  # the connection
+    patience: float = DEFAULT_PATIENCE  # seconds after which a failing request is given up
+    # Once set, a failing request is given up immediately.
     stop: threading.Event = field(default_factory=threading.Event)
 
     def call(self, method: str, params: list[Any], patience: float | None = None) -> Any:

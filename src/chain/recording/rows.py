@@ -82,14 +82,10 @@ LOG_SCHEMA = pa.schema(
 
 @dataclass(frozen=True, slots=True)
 class RecordedBlock:
-    """One block as returned by a node.
+    """One block as returned by a node."""
 
-    Attributes:
-        block: `eth_getBlockByNumber(number, true)`.
-        receipts: its transactions' receipts with their logs, in the order of the transactions.
-    """
-
-    block: Json
+    block: Json  # `eth_getBlockByNumber(number, true)`
+    # Its transactions' receipts with their logs, in the order of the transactions.
     receipts: list[Json]
 
 

@@ -24,52 +24,35 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class SimulatedTransaction:
-    """What one transaction would do.
+    """What one transaction would do."""
 
-    Attributes:
-        status: "reverts" if it would fail: what it would do if it did not is unknown.
-        problem: why it reverts, as the node says, sanitised; "" for a success.
-        gas_used: units, or None.
-        logs: raw, in the form of JSON-RPC, in order; none if it reverts.
-        native: the transfers of the native currency, from a trace; None if `logs` has them.
-    """
-
+    # "reverts" if it would fail: what it would do if it did not is unknown.
     status: Literal["success", "reverts"]
-    problem: str
-    gas_used: int | None
-    logs: Sequence[Json]
+    problem: str  # why it reverts, as the node says, sanitised; "" for a success
+    gas_used: int | None  # units, or None
+    logs: Sequence[Json]  # raw, in the form of JSON-RPC, in order; none if it reverts
+    # The transfers of the native currency, from a trace; None if `logs` has them.
     native: Sequence[NativeTransfer] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """The block that a simulation is in.
+    """The block that a simulation is in."""
 
-    Attributes:
-        number, timestamp: of the block; Unix seconds.
-        base_fee: wei a unit of gas; 0 on a chain without.
-    """
-
+    # number, timestamp: of the block; Unix seconds.
     number: int
     timestamp: int
-    base_fee: int
+    base_fee: int  # wei a unit of gas; 0 on a chain without
 
 
 @dataclass(frozen=True, slots=True)
 class Simulation:
-    """A node's answer.
+    """A node's answer."""
 
-    Attributes:
-        block: see `Header`.
-        calls: what was simulated, with what was filled in.
-        transactions: what they would do, in this order.
-        method: that the node was asked.
-    """
-
-    block: Header
-    calls: tuple[UnsignedCall, ...]
-    transactions: tuple[SimulatedTransaction, ...]
-    method: str
+    block: Header  # see `Header`
+    calls: tuple[UnsignedCall, ...]  # what was simulated, with what was filled in
+    transactions: tuple[SimulatedTransaction, ...]  # what they would do, in this order
+    method: str  # that the node was asked
 
 
 def header_of(block: Any) -> Header:

@@ -67,35 +67,25 @@ class Authorization:
 
 @dataclass(frozen=True, slots=True)
 class UnsignedCall:
-    """A transaction without a signature. What is None is filled in before it is simulated.
+    """A transaction without a signature. What is None is filled in before it is simulated."""
 
-    Attributes:
-        sender: who would send it, lowercase.
-        to: lowercase; None creates a contract.
-        data: call data, or creation code.
-        value: wei.
-        gas: limit; None for what a node estimates.
-        nonce: None for the sender's next one.
-        gas_price, max_fee_per_gas, max_priority_fee_per_gas: wei a unit of gas; all None for the
-            price that the node suggests.
-        access_list: addresses with their storage keys (EIP-2930).
-        max_fee_per_blob_gas, blob_versioned_hashes: of a blob transaction (EIP-4844).
-        authorizations: see `Authorization`.
-    """
-
-    sender: str
-    to: str | None = None
-    data: bytes = b""
-    value: int = 0
-    gas: int | None = None
-    nonce: int | None = None
+    sender: str  # who would send it, lowercase
+    to: str | None = None  # lowercase; None creates a contract
+    data: bytes = b""  # call data, or creation code
+    value: int = 0  # wei
+    gas: int | None = None  # limit; None for what a node estimates
+    nonce: int | None = None  # None for the sender's next one
+    # gas_price, max_fee_per_gas, max_priority_fee_per_gas: wei a unit of gas; all None for the
+    # price that the node suggests.
     gas_price: int | None = None
     max_fee_per_gas: int | None = None
     max_priority_fee_per_gas: int | None = None
+    # Addresses with their storage keys (EIP-2930).
     access_list: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    # max_fee_per_blob_gas, blob_versioned_hashes: of a blob transaction (EIP-4844).
     max_fee_per_blob_gas: int | None = None
     blob_versioned_hashes: tuple[str, ...] = ()
-    authorizations: tuple[Authorization, ...] = ()
+    authorizations: tuple[Authorization, ...] = ()  # see `Authorization`
 
     @classmethod
     def from_rpc(cls, given: Mapping[str, Any]) -> Self:
@@ -163,17 +153,12 @@ class UnsignedCall:
 
 @dataclass(frozen=True, slots=True)
 class SignedTransaction:
-    """A raw transaction whose signature has been checked.
+    """A raw transaction whose signature has been checked."""
 
-    Attributes:
-        tx_hash: lowercase; without the blobs that may come with it.
-        chain_id: that it was signed for; None for one before EIP-155, valid on every chain.
-        call: what it does; its sender is who signed it.
-    """
-
-    tx_hash: str
+    tx_hash: str  # lowercase; without the blobs that may come with it
+    # That it was signed for; None for one before EIP-155, valid on every chain.
     chain_id: int | None
-    call: UnsignedCall
+    call: UnsignedCall  # what it does; its sender is who signed it
 
 
 def _number(given: Mapping[str, Any], key: str, bound: int) -> int | None:

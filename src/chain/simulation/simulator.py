@@ -40,20 +40,14 @@ _TRACER: Final = {"tracer": "callTracer", "tracerConfig": {"withLog": True}}
 
 @dataclass(frozen=True, slots=True)
 class _Way:
-    """How a node simulates.
+    """How a node simulates."""
 
-    Attributes:
-        method: `SIMULATE`, `TRACE`, or "" if it does not.
-        describes_block: whether it has to be told the number, time and base fee of the next block;
-            if not, `SIMULATE` is in the next block, and `TRACE` in the newest one.
-        why: why it is not `SIMULATE`.
-        until: on the monotonic clock, when to look for a better one.
-    """
-
-    method: str
+    method: str  # `SIMULATE`, `TRACE`, or "" if it does not
+    # Whether it has to be told the number, time and base fee of the next block; if not, `SIMULATE`
+    # is in the next block, and `TRACE` in the newest one.
     describes_block: bool
-    why: str = ""
-    until: float = math.inf
+    why: str = ""  # why it is not `SIMULATE`
+    until: float = math.inf  # on the monotonic clock, when to look for a better one
 
 
 class Simulator:

@@ -25,38 +25,24 @@ KIND: Final = "attack"
 
 @dataclass(frozen=True, slots=True)
 class AttackManifest:
-    """Describes one trained attack model.
+    """Describes one trained attack model."""
 
-    Attributes:
-        model_version: when the model was made, Unix seconds.
-        sha256: of the model file, hexadecimal.
-        forest_sha256: of the isolation forest that it was calibrated with.
-        inputs: names of the model's inputs, in the order of its columns.
-        unit: of the trees' output and its explanation, for people ("log-odds", ...).
-        forest_ranking: of the forest's scores on background that the forest was not fitted on.
-        trees_ranking: of the trees' outputs on background that the trees were not fitted on.
-        combined_ranking: of the combination of the two surprises on the same background.
-        background: number of transactions behind the rankings.
-        golden_rows: inputs of a few rows.
-        golden_outputs: the trees' outputs for them, by scikit-learn; the model must reproduce them.
-        golden_forest_scores: a forest's score for each of them, and
-        golden_attack_scores: the attack scores that follow.
-        training: identity of the data, parameters and figures, for people.
-    """
-
-    model_version: int
-    sha256: str
-    forest_sha256: str
-    inputs: tuple[str, ...]
-    unit: str
+    model_version: int  # when the model was made, Unix seconds
+    sha256: str  # of the model file, hexadecimal
+    forest_sha256: str  # of the isolation forest that it was calibrated with
+    inputs: tuple[str, ...]  # names of the model's inputs, in the order of its columns
+    unit: str  # of the trees' output and its explanation, for people ("log-odds", ...)
+    # Of the forest's scores on background that the forest was not fitted on.
     forest_ranking: Ranking
-    trees_ranking: Ranking
-    combined_ranking: Ranking
-    background: int
-    golden_rows: tuple[tuple[float, ...], ...]
+    trees_ranking: Ranking  # of the trees' outputs on background that the trees were not fitted on
+    combined_ranking: Ranking  # of the combination of the two surprises on the same background
+    background: int  # number of transactions behind the rankings
+    golden_rows: tuple[tuple[float, ...], ...]  # inputs of a few rows
+    # The trees' outputs for them, by scikit-learn; the model must reproduce them.
     golden_outputs: tuple[float, ...]
-    golden_forest_scores: tuple[float, ...]
-    golden_attack_scores: tuple[float, ...]
+    golden_forest_scores: tuple[float, ...]  # a forest's score for each of them, and
+    golden_attack_scores: tuple[float, ...]  # the attack scores that follow
+    # Identity of the data, parameters and figures, for people.
     training: Mapping[str, Any] = field(default_factory=dict)
 
     @property

@@ -38,17 +38,11 @@ _MAX_SURPRISE: Final = 36.0  # beyond it 1 - exp(-surprise) would be 1
 
 @dataclass(frozen=True)
 class AttackModel:
-    """An attack model that has been verified and is ready to score.
+    """An attack model that has been verified and is ready to score."""
 
-    Attributes:
-        manifest: describes it.
-        trees: their sum and `offset` are the output.
-        offset: a constant part of the output.
-    """
-
-    manifest: AttackManifest
-    trees: Trees
-    offset: float
+    manifest: AttackManifest  # describes it
+    trees: Trees  # their sum and `offset` are the output
+    offset: float  # a constant part of the output
 
     @property
     def version(self) -> str:

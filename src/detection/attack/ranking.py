@@ -26,16 +26,12 @@ class Ranking:
     is the stretch over which it fell by its last factor of ten. So the order of values is kept
     there too, and no share is ever said to be zero.
 
-    Attributes:
-        values: of the knots, strictly ascending.
-        surprises: at the knots, positive, strictly ascending.
-
     Raises:
         ValueError: the knots are not of this form.
     """
 
-    values: NDArray[np.float64]
-    surprises: NDArray[np.float64]
+    values: NDArray[np.float64]  # of the knots, strictly ascending
+    surprises: NDArray[np.float64]  # at the knots, positive, strictly ascending
     _unit: float = field(init=False, repr=False)
 
     def __post_init__(self) -> None:

@@ -45,15 +45,10 @@ def known_parts(
 
 
 class ScoredTable(NamedTuple):
-    """Attack scores of a batch.
+    """Attack scores of a batch."""
 
-    Attributes:
-        scores: shape (n,).
-        rows: the attack model's inputs behind each, shape (n, number of inputs).
-    """
-
-    scores: NDArray[np.float64]
-    rows: NDArray[np.float64]
+    scores: NDArray[np.float64]  # shape (n,)
+    rows: NDArray[np.float64]  # the attack model's inputs behind each, shape (n, number of inputs)
 
 
 def score_table(

@@ -21,18 +21,13 @@ _BELOW_ALL = 99.999999
 class AlertSpec:
     """How an alert reads. People filter by these texts: they are part of the public interface.
 
-    Attributes:
-        id: unique among all alerts; upper-case words joined by hyphens, at most 64 characters.
-        title: the alert in a few words, at most 128 characters.
-        description: what the sender did; `{sender}` stands for its address.
-
     Raises:
         ValueError: the id is not of this form, or a text is empty or too long.
     """
 
-    id: str
-    title: str
-    description: str
+    id: str  # unique among all alerts; upper-case words joined by hyphens, at most 64 characters
+    title: str  # the alert in a few words, at most 128 characters
+    description: str  # what the sender did; `{sender}` stands for its address
 
     def __post_init__(self) -> None:
         if not _ALERT_ID.fullmatch(self.id) or len(self.id) > _MAX_ALERT_ID:
@@ -47,20 +42,14 @@ class AlertSpec:
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """A number that the policy may set.
+    """A number that the policy may set."""
 
-    Attributes:
-        default: where the policy is silent; None where that is the model's own.
-        low, high: the smallest and the largest allowed value.
-        meaning: for people, with the unit.
-        whole: whether it must be a whole number.
-    """
-
-    default: float | None
+    default: float | None  # where the policy is silent; None where that is the model's own
+    # low, high: the smallest and the largest allowed value.
     low: float
     high: float
-    meaning: str
-    whole: bool = False
+    meaning: str  # for people, with the unit
+    whole: bool = False  # whether it must be a whole number
 
 
 class SupervisedModel(Protocol):
@@ -88,21 +77,14 @@ class Need(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Equipment:
-    """What detectors are made with, besides their parameters.
+    """What detectors are made with, besides their parameters."""
 
-    Attributes:
-        anomaly_threshold: score from which a transaction is an anomaly.
-        token_amounts: how much of each known token ordinary transfers move, by address.
-        supervised: the operator's own classifier, where there is one.
-        no_attack_score: why transactions have no attack score; "" where they have.
-        has_token_list: whether the chain's well-known tokens are known.
-    """
-
-    anomaly_threshold: float = 0.5
+    anomaly_threshold: float = 0.5  # score from which a transaction is an anomaly
+    # How much of each known token ordinary transfers move, by address.
     token_amounts: Mapping[str, TokenAmounts] = field(default_factory=dict)
-    supervised: SupervisedModel | None = None
-    no_attack_score: str = ""
-    has_token_list: bool = True
+    supervised: SupervisedModel | None = None  # the operator's own classifier, where there is one
+    no_attack_score: str = ""  # why transactions have no attack score; "" where they have
+    has_token_list: bool = True  # whether the chain's well-known tokens are known
 
     def lacking(self, needs: Collection[Need]) -> str:
         """Why a detector with these needs cannot work; "" where it can."""

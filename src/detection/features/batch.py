@@ -19,26 +19,19 @@ _UINT256_DIGITS = 78
 
 @dataclass(frozen=True, slots=True)
 class TransferBatch:
-    """Transfers grouped by transaction, in log order within each.
+    """Transfers grouped by transaction, in log order within each."""
 
-    Attributes:
-        offsets: int64, shape (n_tx + 1,): transaction t has transfers offsets[t]:offsets[t + 1].
-        token, sender, recipient: int32, shape (n,): dense ids; the zero address has account id 0.
-        amount: float64, shape (n,): the uint256 amount, correctly rounded.
-        origin: int32, shape (n_tx,): account id of the transaction's sender.
-        token_addresses: address of each token id.
-        n_accounts: number of account ids.
-        account_addresses: address of each account id; empty where only ids were at hand.
-    """
-
+    # Int64, shape (n_tx + 1,): transaction t has transfers offsets[t]:offsets[t + 1].
     offsets: NDArray[np.int64]
+    # token, sender, recipient: int32, shape (n,): dense ids; the zero address has account id 0.
     token: NDArray[np.int32]
     sender: NDArray[np.int32]
     recipient: NDArray[np.int32]
-    amount: NDArray[np.float64]
-    origin: NDArray[np.int32]
-    token_addresses: Sequence[str]
-    n_accounts: int
+    amount: NDArray[np.float64]  # float64, shape (n,): the uint256 amount, correctly rounded
+    origin: NDArray[np.int32]  # int32, shape (n_tx,): account id of the transaction's sender
+    token_addresses: Sequence[str]  # address of each token id
+    n_accounts: int  # number of account ids
+    # Address of each account id; empty where only ids were at hand.
     account_addresses: Sequence[str] = ()
 
     @classmethod

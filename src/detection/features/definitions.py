@@ -145,18 +145,12 @@ DEFAULT_FORM: Final[Form] = "larger"
 
 @dataclass(frozen=True, slots=True)
 class TokenProfile:
-    """What training transfers of each known token moved, and what reference tokens are worth.
+    """What training transfers of each known token moved, and what reference tokens are worth."""
 
-    Attributes:
-        index: by contract address, the token's row in `center` and `scale`.
-        center: median of log10(raw amount).
-        scale: its robust standard deviation.
-        values: by contract address, ETH per raw unit; tokens without one count as worth nothing.
-    """
-
-    index: Mapping[str, int]
-    center: NDArray[np.float64]
-    scale: NDArray[np.float64]
+    index: Mapping[str, int]  # by contract address, the token's row in `center` and `scale`
+    center: NDArray[np.float64]  # median of log10(raw amount)
+    scale: NDArray[np.float64]  # its robust standard deviation
+    # By contract address, ETH per raw unit; tokens without one count as worth nothing.
     values: Mapping[str, float]
 
     @classmethod
@@ -183,23 +177,18 @@ class TokenProfile:
 
 
 class Reading(NamedTuple):
-    """What the kernels read out of a batch: features in both forms, and the `view` itself.
+    """What the kernels read out of a batch: features in both forms, and the `view` itself."""
 
-    Attributes:
-        batch: the transfers.
-        logged, in_view: features by form, shape (n_tx, len(FEATURE_NAMES)).
-        position, payer, payee: by transfer of the view, its position in the batch, and its sides:
-            ids of accounts, and beyond those of tokens' lenders.
-        party: by transaction, see `View`.
-    """
-
-    batch: TransferBatch
+    batch: TransferBatch  # the transfers
+    # logged, in_view: features by form, shape (n_tx, len(FEATURE_NAMES)).
     logged: NDArray[np.float64]
     in_view: NDArray[np.float64]
+    # position, payer, payee: by transfer of the view, its position in the batch, and its sides: ids
+    # of accounts, and beyond those of tokens' lenders.
     position: NDArray[np.int64]
     payer: NDArray[np.int32]
     payee: NDArray[np.int32]
-    party: NDArray[np.int64]
+    party: NDArray[np.int64]  # by transaction, see `View`
 
     def features(self, form: Form = DEFAULT_FORM) -> NDArray[np.float64]:
         """The features of one form, columns as FEATURE_NAMES."""

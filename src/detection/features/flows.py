@@ -38,24 +38,19 @@ class Transaction(NamedTuple):
 
 
 class Flows(NamedTuple):
-    """What each account received and sent of each token, one entry a (token, account).
+    """What each account received and sent of each token, one entry a (token, account)."""
 
-    Attributes:
-        of_payer, of_payee: one entry a transfer: the flows of its two sides.
-        token, account: whose flow it is.
-        net: received minus sent.
-        lowest: the lowest that `net` was on the way, at most 0.
-        gross: received plus sent. Transfers from an account to itself count in neither.
-        received, sent: numbers of transfers.
-    """
-
+    # of_payer, of_payee: one entry a transfer: the flows of its two sides.
     of_payer: NDArray[np.int64]
     of_payee: NDArray[np.int64]
+    # token, account: whose flow it is.
     token: NDArray[np.int64]
     account: NDArray[np.int64]
-    net: NDArray[np.float64]
-    lowest: NDArray[np.float64]
+    net: NDArray[np.float64]  # received minus sent
+    lowest: NDArray[np.float64]  # the lowest that `net` was on the way, at most 0
+    # Received plus sent. Transfers from an account to itself count in neither.
     gross: NDArray[np.float64]
+    # received, sent: numbers of transfers.
     received: NDArray[np.int64]
     sent: NDArray[np.int64]
 

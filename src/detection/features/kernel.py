@@ -70,19 +70,14 @@ N_FEATURES = 27
 
 
 class Profile(NamedTuple):
-    """What training transfers of each token moved, and what it is worth.
+    """What training transfers of each token moved, and what it is worth."""
 
-    Attributes:
-        value: by token id, what one raw unit is worth in ETH; 0 where it is not known.
-        row: by token id, the token's row in `center` and `scale`; -1 where it is not known.
-        center: median of log10(raw amount) of a known token's training transfers.
-        scale: their robust standard deviation, positive.
-    """
-
+    # By token id, what one raw unit is worth in ETH; 0 where it is not known.
     value: NDArray[np.float64]
+    # By token id, the token's row in `center` and `scale`; -1 where it is not known.
     row: NDArray[np.int32]
-    center: NDArray[np.float64]
-    scale: NDArray[np.float64]
+    center: NDArray[np.float64]  # median of log10(raw amount) of a known token's training transfers
+    scale: NDArray[np.float64]  # their robust standard deviation, positive
 
 
 class _Hops(NamedTuple):
@@ -94,32 +89,23 @@ class _Hops(NamedTuple):
 
 
 class _Accounts(NamedTuple):
-    """What the accounts of a transaction did.
+    """What the accounts of a transaction did."""
 
-    Attributes:
-        total: how many there are.
-        received, sent: most transfers into one of them and out of one of them.
-        relayed: most transfers that one account both received and sent.
-        outsider_loss: most tokens of which one account but the origin ends poorer.
-        origin_present: whether the origin is one of them.
-        origin_gain, origin_loss: numbers of tokens of which the origin ends richer and poorer.
-        kept: largest value, in ETH, that an account keeps that paid and was paid and ends poorer
-            of no token.
-        origin_kept: value that the origin keeps if it ends poorer of no token.
-        lost: largest value by which an account but the origin ends poorer, all tokens together.
-    """
-
-    total: int
+    total: int  # how many there are
+    # received, sent: most transfers into one of them and out of one of them.
     received: int
     sent: int
-    relayed: int
-    outsider_loss: int
-    origin_present: bool
+    relayed: int  # most transfers that one account both received and sent
+    outsider_loss: int  # most tokens of which one account but the origin ends poorer
+    origin_present: bool  # whether the origin is one of them
+    # origin_gain, origin_loss: numbers of tokens of which the origin ends richer and poorer.
     origin_gain: int
     origin_loss: int
+    # Largest value, in ETH, that an account keeps that paid and was paid and ends poorer of no
+    # token.
     kept: float
-    origin_kept: float
-    lost: float
+    origin_kept: float  # value that the origin keeps if it ends poorer of no token
+    lost: float  # largest value by which an account but the origin ends poorer, all tokens together
 
 
 @numba.njit(nogil=True)

@@ -16,34 +16,21 @@ _MAX_DECIMALS = 36
 
 @dataclass(frozen=True, slots=True)
 class ReferenceValue:
-    """One token on one chain.
+    """One token on one chain."""
 
-    Attributes:
-        chain_id: the chain.
-        address: contract address, lowercase.
-        symbol: for people.
-        decimals: of the token.
-        eth: what one token (10**decimals raw units) was worth, in ETH.
-    """
-
-    chain_id: int
-    address: str
-    symbol: str
-    decimals: int
-    eth: float
+    chain_id: int  # the chain
+    address: str  # contract address, lowercase
+    symbol: str  # for people
+    decimals: int  # of the token
+    eth: float  # what one token (10**decimals raw units) was worth, in ETH
 
 
 @dataclass(frozen=True)
 class ReferenceValues:
-    """The table.
+    """The table."""
 
-    Attributes:
-        date: of the values, ISO 8601; empty for an empty table.
-        tokens: one entry a token and chain.
-    """
-
-    date: str = ""
-    tokens: tuple[ReferenceValue, ...] = ()
+    date: str = ""  # of the values, ISO 8601; empty for an empty table
+    tokens: tuple[ReferenceValue, ...] = ()  # one entry a token and chain
 
     @cached_property
     def eth_per_unit(self) -> dict[str, float]:

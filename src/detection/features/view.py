@@ -36,16 +36,12 @@ from src.detection.records import NEGLIGIBLE_SHARE
 
 
 class View(NamedTuple):
-    """Transfers of the view, and where they come from.
+    """Transfers of the view, and where they come from."""
 
-    Attributes:
-        transfers: with account ids of the batch, and for lenders ids beyond those.
-        position: by transfer of the view, its position in the batch: token and amount are the same.
-        party: by transaction, the account that stands for all shells; -1 where there is none.
-    """
-
-    transfers: Transfers
+    transfers: Transfers  # with account ids of the batch, and for lenders ids beyond those
+    # By transfer of the view, its position in the batch: token and amount are the same.
     position: NDArray[np.int64]
+    # By transaction, the account that stands for all shells; -1 where there is none.
     party: NDArray[np.int64]
 
 

@@ -16,15 +16,10 @@ from src.detection.trees.trees import Trees
 
 @dataclass(frozen=True, slots=True)
 class Forest:
-    """An isolation forest.
+    """An isolation forest."""
 
-    Attributes:
-        trees: each leaf adds the length of the path to it.
-        denominator: (number of trees) * c(rows a tree), the normaliser of the path length.
-    """
-
-    trees: Trees
-    denominator: float
+    trees: Trees  # each leaf adds the length of the path to it
+    denominator: float  # (number of trees) * c(rows a tree), the normaliser of the path length
 
     @classmethod
     def from_contents(cls, contents: ForestContents) -> "Forest":

@@ -25,49 +25,34 @@ FORMAT = 2
 
 @dataclass(frozen=True, slots=True)
 class TokenAmounts:
-    """How much of one token training transfers moved, on the scale log10(raw amount).
+    """How much of one token training transfers moved, on the scale log10(raw amount)."""
 
-    Attributes:
-        center: median.
-        scale: robust standard deviation (1.4826 * median absolute deviation), positive.
-    """
-
-    center: float
-    scale: float
+    center: float  # median
+    scale: float  # robust standard deviation (1.4826 * median absolute deviation), positive
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """Describes one trained model.
+    """Describes one trained model."""
 
-    Attributes:
-        model_version: when the model was made, Unix seconds.
-        sha256: of the model file, hexadecimal.
-        sklearn_version: that trained it; the installed one must be exactly this.
-        inputs: names of the model's inputs, in the order of its columns.
-        anomaly_threshold: scores from here on are anomalies, unless the operator says otherwise.
-        score_quantiles: scores of the training transactions at equidistant ranks, ascending, from
-            the lowest to the highest.
-        golden_rows: inputs of a few rows.
-        golden_scores: their scores, by scikit-learn; the model must reproduce them.
-        token_amounts: training amounts of the tokens that the model knows, by contract address.
-        training: identity of the data set, hyper-parameters and figures, for people.
-        reference_values: what reference tokens were worth; manifests of before it have none.
-        chain_id: whose transactions it was trained on; mainnet in manifests that do not say.
-    """
-
-    model_version: int
-    sha256: str
-    sklearn_version: str
-    inputs: tuple[str, ...]
+    model_version: int  # when the model was made, Unix seconds
+    sha256: str  # of the model file, hexadecimal
+    sklearn_version: str  # that trained it; the installed one must be exactly this
+    inputs: tuple[str, ...]  # names of the model's inputs, in the order of its columns
+    # Scores from here on are anomalies, unless the operator says otherwise.
     anomaly_threshold: float
+    # Scores of the training transactions at equidistant ranks, ascending, from the lowest to the
+    # highest.
     score_quantiles: tuple[float, ...]
-    golden_rows: tuple[tuple[float, ...], ...]
-    golden_scores: tuple[float, ...]
+    golden_rows: tuple[tuple[float, ...], ...]  # inputs of a few rows
+    golden_scores: tuple[float, ...]  # their scores, by scikit-learn; the model must reproduce them
+    # Training amounts of the tokens that the model knows, by contract address.
     token_amounts: Mapping[str, TokenAmounts]
+    # Identity of the data set, hyper-parameters and figures, for people.
     training: Mapping[str, Any] = field(default_factory=dict)
+    # What reference tokens were worth; manifests of before it have none.
     reference_values: ReferenceValues = NO_VALUES
-    chain_id: int = 1
+    chain_id: int = 1  # whose transactions it was trained on; mainnet in manifests that do not say
 
     def token_amounts_on(self, chain_id: int) -> Mapping[str, TokenAmounts]:
         """What is usual on a chain: nothing is known of another than the training's."""

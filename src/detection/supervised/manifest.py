@@ -24,30 +24,19 @@ KIND: Final = "supervised"
 
 @dataclass(frozen=True, slots=True)
 class FraudManifest:
-    """Describes one trained supervised model.
+    """Describes one trained supervised model."""
 
-    Attributes:
-        model_version: when the model was made, Unix seconds.
-        sha256: of the model file, hexadecimal.
-        sklearn_version: that trained it; the installed one must be exactly this.
-        classifier: one of `pipeline.CLASSIFIERS`.
-        label: the column that it learnt to predict.
-        inputs: names of the model's inputs, in the order of its columns.
-        threshold: probabilities from here on are predicted as fraud.
-        golden_rows: inputs of a few rows.
-        golden_probabilities: their probabilities, by scikit-learn; the model must reproduce them.
-        training: identity of the data, parameters and figures, for people.
-    """
-
-    model_version: int
-    sha256: str
-    sklearn_version: str
-    classifier: str
-    label: str
-    inputs: tuple[str, ...]
-    threshold: float
-    golden_rows: tuple[tuple[float, ...], ...]
+    model_version: int  # when the model was made, Unix seconds
+    sha256: str  # of the model file, hexadecimal
+    sklearn_version: str  # that trained it; the installed one must be exactly this
+    classifier: str  # one of `pipeline.CLASSIFIERS`
+    label: str  # the column that it learnt to predict
+    inputs: tuple[str, ...]  # names of the model's inputs, in the order of its columns
+    threshold: float  # probabilities from here on are predicted as fraud
+    golden_rows: tuple[tuple[float, ...], ...]  # inputs of a few rows
+    # Their probabilities, by scikit-learn; the model must reproduce them.
     golden_probabilities: tuple[float, ...]
+    # Identity of the data, parameters and figures, for people.
     training: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> str:

@@ -64,16 +64,11 @@ class Explainer:
     """Explains rows of one model, whose output is offset + sum of leaf values / divisor.
 
     Holds what does not depend on the row.
-
-    Attributes:
-        n_features: inputs of the model.
-        divisor: of the sum of leaf values.
-        base: output for a row about which nothing is known.
     """
 
-    n_features: int
-    divisor: float
-    base: float
+    n_features: int  # inputs of the model
+    divisor: float  # of the sum of leaf values
+    base: float  # output for a row about which nothing is known
     _splits: NDArray[np.void]  # of all trees, one after another
     _starts: NDArray[np.int64]  # n_trees + 1 entries: tree t has the splits starts[t]:starts[t + 1]
     _leaf_values: NDArray[np.float64]  # of all trees; a tree has one leaf more than splits

@@ -51,16 +51,12 @@ class NoTransfers(Problem):
 
 @dataclass(frozen=True, slots=True)
 class RangeRequest:
-    """A validated request.
+    """A validated request."""
 
-    Attributes:
-        start_block, end_block: both included.
-        use_pre_trained_model: score with the registry's latest model instead of training one.
-    """
-
+    # start_block, end_block: both included.
     start_block: int
     end_block: int
-    use_pre_trained_model: bool
+    use_pre_trained_model: bool  # score with the registry's latest model instead of training one
 
     @property
     def total(self) -> int:

@@ -26,33 +26,23 @@ _MAX_FLOAT32 = float(np.finfo(np.float32).max)
 
 @dataclass(frozen=True, slots=True)
 class TokenMove:
-    """The amount of one token that a transaction moved.
-
-    Attributes:
-        value: in token units.
-        gas_cost: of the whole transaction, ETH.
-        supply_share: the value as a share of the token's total supply; 0 if that is unknown.
-    """
+    """The amount of one token that a transaction moved."""
 
     tx_hash: str
     token: str
     label: str
-    value: float
-    gas_cost: float
+    value: float  # in token units
+    gas_cost: float  # of the whole transaction, ETH
+    # The value as a share of the token's total supply; 0 if that is unknown.
     supply_share: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class TrainedForest:
-    """A fitted forest as stored in the registry.
+    """A fitted forest as stored in the registry."""
 
-    Attributes:
-        content: serialised; read without running code in it.
-        offset: scikit-learn's `offset_`: a row is an anomaly when its score is above `-offset`.
-    """
-
-    content: bytes
-    offset: float
+    content: bytes  # serialised; read without running code in it
+    offset: float  # scikit-learn's `offset_`: a row is an anomaly when its score is above `-offset`
 
     @property
     def sha256(self) -> str:

@@ -34,28 +34,22 @@ Place = tuple[float | None, int]
 
 @dataclass(frozen=True, slots=True)
 class NewAlert:
-    """An alert to store.
+    """An alert to store."""
 
-    Attributes:
-        chain_id, tx_hash, block_number, block_timestamp, from_address: the transaction.
-        alert_id, name, description, severity: as in Forta findings.
-        reason: why it was raised, for people; may be empty.
-        action: `Action`'s value.
-        score: or None where the transaction could not be scored.
-        gained_usd, lost_usd: of the sender's side, and of the account that lost most; None if
-            unknown.
-    """
-
+    # chain_id, tx_hash, block_number, block_timestamp, from_address: the transaction.
     chain_id: int
     tx_hash: str
+    # alert_id, name, description, severity: as in Forta findings.
     alert_id: str
     name: str
     description: str
-    reason: str
+    reason: str  # why it was raised, for people; may be empty
     severity: str
-    action: int
-    score: float | None
+    action: int  # `Action`'s value
+    score: float | None  # or None where the transaction could not be scored
     attack_score: float | None
+    # gained_usd, lost_usd: of the sender's side, and of the account that lost most; None if
+    # unknown.
     gained_usd: float | None
     lost_usd: float | None
     model_version: str
@@ -76,52 +70,32 @@ class Feedback:
 
 @dataclass(frozen=True, slots=True)
 class Alert(NewAlert):
-    """A stored alert.
+    """A stored alert."""
 
-    Attributes:
-        id: of the row.
-        orphaned: the transaction's block was replaced, and it is in no newer one.
-        created_at: Unix seconds.
-        feedback: oldest first.
-    """
-
-    id: int
-    orphaned: bool
-    created_at: float
-    feedback: tuple[Feedback, ...] = ()
+    id: int  # of the row
+    orphaned: bool  # the transaction's block was replaced, and it is in no newer one
+    created_at: float  # Unix seconds
+    feedback: tuple[Feedback, ...] = ()  # oldest first
 
 
 @dataclass(frozen=True, slots=True)
 class AlertFilter:
-    """Conditions on alerts; None does not restrict.
+    """Conditions on alerts; None does not restrict."""
 
-    Attributes:
-        since, until: block time, Unix seconds, both included.
-        action: exactly this one.
-        severity: exactly this one.
-        token: the transaction moves it; address, lowercase.
-        sender: the transaction's sender, lowercase.
-        alert_id: exactly this one.
-        tx_hash: of this transaction.
-        with_feedback: only alerts with feedback, or only those without.
-        orphaned: only orphaned alerts, or none of them.
-        chain_id: of this chain.
-        state: the transaction is in this state of triage.
-        account: it sends the transaction, is called by it or moves tokens in it; lowercase.
-    """
-
+    # since, until: block time, Unix seconds, both included.
     since: int | None = None
     until: int | None = None
-    action: int | None = None
-    severity: str | None = None
-    token: str | None = None
-    sender: str | None = None
-    alert_id: str | None = None
-    tx_hash: str | None = None
-    with_feedback: bool | None = None
-    orphaned: bool | None = None
-    chain_id: int | None = None
-    state: State | None = None
+    action: int | None = None  # exactly this one
+    severity: str | None = None  # exactly this one
+    token: str | None = None  # the transaction moves it; address, lowercase
+    sender: str | None = None  # the transaction's sender, lowercase
+    alert_id: str | None = None  # exactly this one
+    tx_hash: str | None = None  # of this transaction
+    with_feedback: bool | None = None  # only alerts with feedback, or only those without
+    orphaned: bool | None = None  # only orphaned alerts, or none of them
+    chain_id: int | None = None  # of this chain
+    state: State | None = None  # the transaction is in this state of triage
+    # It sends the transaction, is called by it or moves tokens in it; lowercase.
     account: str | None = None
 
 

@@ -16,60 +16,38 @@ _CHUNK = 2_000
 
 @dataclass(frozen=True, slots=True)
 class AnalysisRow:
-    """One token of one transaction in an analysis.
+    """One token of one transaction in an analysis."""
 
-    Attributes:
-        rank: of the transaction, 0 = most anomalous; its tokens share it.
-        token: address.
-        tx_hash: the transaction.
-        label: the token's display name; unique within the transaction.
-        value: amount moved, in token units.
-        gas_cost: ETH.
-        score: of this transaction and token, in [0, 1], near 1 = anomalous.
-        tx_score: of the transaction: the highest of its rows.
-        is_anomaly: whether the forest classifies this row as an anomaly, and so the transaction.
-    """
-
-    rank: int
-    token: str
-    tx_hash: str
-    label: str
-    value: float
-    gas_cost: float
-    score: float
-    tx_score: float
-    is_anomaly: bool
+    rank: int  # of the transaction, 0 = most anomalous; its tokens share it
+    token: str  # address
+    tx_hash: str  # the transaction
+    label: str  # the token's display name; unique within the transaction
+    value: float  # amount moved, in token units
+    gas_cost: float  # ETH
+    score: float  # of this transaction and token, in [0, 1], near 1 = anomalous
+    tx_score: float  # of the transaction: the highest of its rows
+    is_anomaly: bool  # whether the forest classifies this row as an anomaly, and so the transaction
 
 
 @dataclass(frozen=True, slots=True)
 class PlacedRow:
-    """A row with its place among all of the analysis.
-
-    Attributes:
-        value_place: share of the other rows whose value is lower.
-        gas_place: share of the other transactions whose gas cost is lower.
-    """
+    """A row with its place among all of the analysis."""
 
     row: AnalysisRow
-    value_place: float
-    gas_place: float
+    value_place: float  # share of the other rows whose value is lower
+    gas_place: float  # share of the other transactions whose gas cost is lower
 
 
 @dataclass(frozen=True, slots=True)
 class Analysis:
-    """A finished analysis without its rows.
+    """A finished analysis without its rows."""
 
-    Attributes:
-        id: SHA-256 of everything that determines the result.
-        model: id in the registry of the model used.
-    """
-
-    id: str
+    id: str  # SHA-256 of everything that determines the result
     chain_id: int
     start_block: int
     end_block: int
     end_block_hash: str
-    model: int
+    model: int  # id in the registry of the model used
     n_transactions: int
     n_anomalies: int
     analysed_at: float

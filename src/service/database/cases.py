@@ -31,52 +31,33 @@ _MAX_CHANGES: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class Triage:
-    """What a person has done about a transaction.
+    """What a person has done about a transaction."""
 
-    Attributes:
-        state: of the work.
-        author: who set it; "" where nobody has.
-        note: theirs; may be empty.
-        changed_at: Unix seconds; None where nobody has.
-    """
-
-    state: State = "new"
-    author: str = ""
-    note: str = ""
-    changed_at: float | None = None
+    state: State = "new"  # of the work
+    author: str = ""  # who set it; "" where nobody has
+    note: str = ""  # theirs; may be empty
+    changed_at: float | None = None  # Unix seconds; None where nobody has
 
 
 @dataclass(frozen=True, slots=True)
 class TriageChange:
-    """What a person did about a transaction.
+    """What a person did about a transaction."""
 
-    Attributes:
-        state: that they set.
-        is_true_positive: their feedback, given with it; None without.
-        author, note: theirs.
-        changed_at: Unix seconds.
-    """
-
-    state: State
-    is_true_positive: bool | None
+    state: State  # that they set
+    is_true_positive: bool | None  # their feedback, given with it; None without
+    # author, note: theirs.
     author: str
     note: str
-    changed_at: float
+    changed_at: float  # Unix seconds
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A transaction with its alerts.
+    """A transaction with its alerts."""
 
-    Attributes:
-        alerts: all of them, the most severe first.
-        triage: what has been done about it.
-        sentence: who gained and lost what; the top alert's description where that is unknown.
-    """
-
-    alerts: tuple[Alert, ...]
-    triage: Triage
-    sentence: str
+    alerts: tuple[Alert, ...]  # all of them, the most severe first
+    triage: Triage  # what has been done about it
+    sentence: str  # who gained and lost what; the top alert's description where that is unknown
 
     @property
     def top(self) -> Alert:

@@ -120,14 +120,10 @@ def find_transaction(
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """Stored transactions of an account.
+    """Stored transactions of an account."""
 
-    Attributes:
-        count: of them, at most `MAX_SEEN`.
-        first_at: block time of the first of these; None if there is none, or there are more.
-    """
-
-    count: int
+    count: int  # of them, at most `MAX_SEEN`
+    # Block time of the first of these; None if there is none, or there are more.
     first_at: int | None
 
     @property

@@ -24,52 +24,35 @@ _DETAILS: Final = frozenset({*_WITHOUT, "money"})
 
 @dataclass(frozen=True, slots=True)
 class StoredDecision:
-    """The decision on one transaction.
+    """The decision on one transaction."""
 
-    Attributes:
-        chain_id, tx_hash: the transaction.
-        decider: fingerprint of the model and the policy that decided.
-        model_version: creation time of the model, Unix seconds, as in findings.
-        action: `Action`'s value.
-        reasons: verdicts with a reason, the deciding one first, as objects with `detector`,
-            `action`, `reason`, `status`.
-        shadow: the same for detectors in shadow.
-        score: unrounded, None if the transaction could not be scored.
-        percentile: share of training transactions with a lower score, percent.
-        threshold: scores at or above it are anomalies.
-        prediction: NORMAL, ANOMALY, or None.
-        explanation: objects with `feature`, `value`, `weight`, `factor`, largest weight first.
-        attack_score: unrounded, None if there is none.
-        attack_model_version: of the attack model behind it.
-        attack_explanation: as `explanation`, without factors; None below the score from which the
-            policy requests a review.
-        invalid_reason: why it could not be scored, or None.
-        decided_at: Unix seconds.
-        summary: who gained and lost what, in one sentence; None without transfers.
-        called_is_new: whether the contract called was younger than a day; None if unknown.
-        money: what was gained and lost, see `decision.money.Money.as_json`; None where nothing is
-            reported.
-    """
-
+    # chain_id, tx_hash: the transaction.
     chain_id: int
     tx_hash: str
-    decider: str
-    model_version: str
-    action: int
+    decider: str  # fingerprint of the model and the policy that decided
+    model_version: str  # creation time of the model, Unix seconds, as in findings
+    action: int  # `Action`'s value
+    # Verdicts with a reason, the deciding one first, as objects with `detector`, `action`,
+    # `reason`, `status`.
     reasons: list[Json]
-    shadow: list[Json]
-    score: float | None
-    percentile: float | None
-    threshold: float | None
-    prediction: str | None
+    shadow: list[Json]  # the same for detectors in shadow
+    score: float | None  # unrounded, None if the transaction could not be scored
+    percentile: float | None  # share of training transactions with a lower score, percent
+    threshold: float | None  # scores at or above it are anomalies
+    prediction: str | None  # NORMAL, ANOMALY, or None
+    # Objects with `feature`, `value`, `weight`, `factor`, largest weight first.
     explanation: list[Json] | None
-    attack_score: float | None
-    attack_model_version: str | None
+    attack_score: float | None  # unrounded, None if there is none
+    attack_model_version: str | None  # of the attack model behind it
+    # As `explanation`, without factors; None below the score from which the policy requests a
+    # review.
     attack_explanation: list[Json] | None
-    invalid_reason: str | None
-    decided_at: float
+    invalid_reason: str | None  # why it could not be scored, or None
+    decided_at: float  # Unix seconds
+    # What was gained and lost, see `decision.money.Money.as_json`; None where nothing is reported.
     money: Json | None = None
-    summary: str | None = None
+    summary: str | None = None  # who gained and lost what, in one sentence; None without transfers
+    # Whether the contract called was younger than a day; None if unknown.
     called_is_new: bool | None = None
 
 

@@ -17,23 +17,14 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class RegisteredModel:
-    """A trained forest without its content.
+    """A trained forest without its content."""
 
-    Attributes:
-        id: of the row; grows with time.
-        created_at: Unix seconds.
-        sha256: of the content, hex.
-        inputs: names of the columns.
-        offset: scikit-learn's `offset_`: rows with `-score` below it are anomalies.
-        training: its training data and parameters.
-    """
-
-    id: int
-    created_at: float
-    sha256: str
-    inputs: list[str]
-    offset: float
-    training: Json
+    id: int  # of the row; grows with time
+    created_at: float  # Unix seconds
+    sha256: str  # of the content, hex
+    inputs: list[str]  # names of the columns
+    offset: float  # scikit-learn's `offset_`: rows with `-score` below it are anomalies
+    training: Json  # its training data and parameters
 
 
 _WITHOUT_CONTENT = [column for column in models.c if column.name != "content"]

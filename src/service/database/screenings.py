@@ -21,71 +21,44 @@ _CHUNK: Final = 500
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewScreening:
-    """A screening to store.
+    """A screening to store."""
 
-    Attributes:
-        uuid: what clients and receivers of notifications know it by.
-        source: "pending" for watch mode's, "guard".
-        chain_id, tx_hash, from_address, to_address: the transaction; without a hash, several or
-            one that cannot be read.
-        screened_at: Unix seconds.
-        block_number: of the block that it was simulated in; None if unknown.
-        status: success, reverts or unknown.
-        action: `Action`'s value.
-        reasons: for people.
-        summary: who would gain and lose what; may be empty.
-        problem: why it is unknown or reverts; may be empty.
-        outcome: what the guard did, or in observe mode would have done.
-        is_enforced: whether the guard did; False in observe mode.
-        client: of the guard, by name.
-        method: of JSON-RPC.
-        seconds: that the guard's client waited for the screening.
-        answer: the node's, to what was held and released.
-    """
-
-    uuid: str
-    source: Source = "pending"
+    uuid: str  # what clients and receivers of notifications know it by
+    source: Source = "pending"  # "pending" for watch mode's, "guard"
+    # chain_id, tx_hash, from_address, to_address: the transaction; without a hash, several or one
+    # that cannot be read.
     chain_id: int
     tx_hash: str | None
     from_address: str | None
     to_address: str | None = None
-    screened_at: float
-    block_number: int | None
-    status: str
-    action: int
-    reasons: list[str]
-    summary: str
-    problem: str
-    outcome: str | None = None
-    is_enforced: bool | None = None
-    client: str | None = None
-    method: str | None = None
-    seconds: float | None = None
-    answer: str | None = None
+    screened_at: float  # Unix seconds
+    block_number: int | None  # of the block that it was simulated in; None if unknown
+    status: str  # success, reverts or unknown
+    action: int  # `Action`'s value
+    reasons: list[str]  # for people
+    summary: str  # who would gain and lose what; may be empty
+    problem: str  # why it is unknown or reverts; may be empty
+    outcome: str | None = None  # what the guard did, or in observe mode would have done
+    is_enforced: bool | None = None  # whether the guard did; False in observe mode
+    client: str | None = None  # of the guard, by name
+    method: str | None = None  # of JSON-RPC
+    seconds: float | None = None  # that the guard's client waited for the screening
+    answer: str | None = None  # the node's, to what was held and released
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredScreening(NewScreening):
-    """A stored screening.
+    """A stored screening."""
 
-    Attributes:
-        id: ascends with time.
-        state: of the transaction.
-        told: when each receiver got the notification, Unix seconds, by the receiver's name.
-        mined_block: number of its block, or None.
-        mined_action: of the decision on the mined transaction; it differs where the chain's state
-            has moved.
-        mined_at: when that block was read, Unix seconds.
-        is_reverted: whether it failed in its block.
-    """
-
-    id: int
-    state: State
+    id: int  # ascends with time
+    state: State  # of the transaction
+    # When each receiver got the notification, Unix seconds, by the receiver's name.
     told: dict[str, float]
-    mined_block: int | None
+    mined_block: int | None  # number of its block, or None
+    # Of the decision on the mined transaction; it differs where the chain's state has moved.
     mined_action: int | None
-    mined_at: float | None
-    is_reverted: bool | None
+    mined_at: float | None  # when that block was read, Unix seconds
+    is_reverted: bool | None  # whether it failed in its block
 
     @property
     def lead_seconds(self) -> float | None:

@@ -29,27 +29,17 @@ class Count:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """Statistics of a span of block time, without orphaned transactions.
+    """Statistics of a span of block time, without orphaned transactions."""
 
-    Attributes:
-        transactions: decided transactions.
-        anomalies: anomalies among them.
-        invalid: those among them that could not be scored.
-        alerts_over_time: (start of the bucket in Unix seconds, severity, count), by time.
-        score_histogram: counts in `SCORE_BINS` equal bins over [0, 1].
-        actions: action -> decided transactions.
-        top_tokens: most often in alerts first.
-        top_senders: most alerts first.
-    """
-
-    transactions: int
-    anomalies: int
-    invalid: int
+    transactions: int  # decided transactions
+    anomalies: int  # anomalies among them
+    invalid: int  # those among them that could not be scored
+    # (start of the bucket in Unix seconds, severity, count), by time.
     alerts_over_time: list[tuple[int, str, int]]
-    score_histogram: list[int]
-    actions: dict[int, int]
-    top_tokens: list[Count]
-    top_senders: list[Count]
+    score_histogram: list[int]  # counts in `SCORE_BINS` equal bins over [0, 1]
+    actions: dict[int, int]  # action -> decided transactions
+    top_tokens: list[Count]  # most often in alerts first
+    top_senders: list[Count]  # most alerts first
 
     @property
     def anomaly_rate(self) -> float | None:

@@ -25,23 +25,14 @@ class WatchedBlock:
 
 @dataclass(frozen=True, slots=True)
 class DueNotification:
-    """A notification to send now.
+    """A notification to send now."""
 
-    Attributes:
-        id: of the row.
-        uuid: the same for each attempt; no other notification ever has it.
-        alert: the alert's id.
-        channel: name of the receiver.
-        is_retraction: takes back what was sent about the alert.
-        attempts: so far.
-    """
-
-    id: int
-    uuid: str
-    alert: int
-    channel: str
-    is_retraction: bool
-    attempts: int
+    id: int  # of the row
+    uuid: str  # the same for each attempt; no other notification ever has it
+    alert: int  # the alert's id
+    channel: str  # name of the receiver
+    is_retraction: bool  # takes back what was sent about the alert
+    attempts: int  # so far
 
 
 def last_watched(connection: Connection, chain_id: int) -> WatchedBlock | None:

@@ -34,25 +34,15 @@ _AT_ONCE: Final = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """One decision.
+    """One decision."""
 
-    Attributes:
-        screening: its result.
-        outcome: what the guard did with the transactions, or would have done.
-        enforced: whether it did; False in observe mode.
-        client: the name of the client's key, or its address.
-        method: the JSON-RPC method.
-        at: Unix seconds.
-        seconds: that screening took.
-    """
-
-    screening: Screening
-    outcome: Outcome
-    enforced: bool
-    client: str
-    method: str
-    at: float
-    seconds: float
+    screening: Screening  # its result
+    outcome: Outcome  # what the guard did with the transactions, or would have done
+    enforced: bool  # whether it did; False in observe mode
+    client: str  # the name of the client's key, or its address
+    method: str  # the JSON-RPC method
+    at: float  # Unix seconds
+    seconds: float  # that screening took
 
     @property
     def id(self) -> str:

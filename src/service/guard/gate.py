@@ -39,21 +39,13 @@ class Screens(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """How the guard behaves.
+    """How the guard behaves."""
 
-    Attributes:
-        enforce: whether it refuses; in observe mode it only records what it would refuse.
-        refuse_unknown: whether a transaction that could not be screened is refused.
-        hold_review: whether REVIEW waits for a person instead of passing.
-        seconds: time limit of a screening.
-        allowed: methods that pass unscreened.
-    """
-
-    enforce: bool
-    refuse_unknown: bool
-    hold_review: bool
-    seconds: float
-    allowed: AllowList
+    enforce: bool  # whether it refuses; in observe mode it only records what it would refuse
+    refuse_unknown: bool  # whether a transaction that could not be screened is refused
+    hold_review: bool  # whether REVIEW waits for a person instead of passing
+    seconds: float  # time limit of a screening
+    allowed: AllowList  # methods that pass unscreened
 
 
 class Gate:

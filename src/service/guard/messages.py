@@ -53,21 +53,13 @@ class Number(str):
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call of a message.
+    """One call of a message."""
 
-    Attributes:
-        text: as it was received.
-        id: the id's JSON text; None for a notification, which gets no reply.
-        method: the decoded name; "" for a call that is no valid request.
-        params: the decoded parameters, with numbers as `Number`.
-        problem: why it is no valid request, or "".
-    """
-
-    text: str
-    id: str | None
-    method: str
-    params: Any
-    problem: str = ""
+    text: str  # as it was received
+    id: str | None  # the id's JSON text; None for a notification, which gets no reply
+    method: str  # the decoded name; "" for a call that is no valid request
+    params: Any  # the decoded parameters, with numbers as `Number`
+    problem: str = ""  # why it is no valid request, or ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,21 +30,13 @@ _MAX_ANSWER: Final = 300
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What the pages show.
+    """What the pages show."""
 
-    Attributes:
-        decisions: of the guard.
-        rules: that it follows.
-        chain_id: of the node.
-        upstream: the node.
-        names: the chain's address book.
-    """
-
-    decisions: Decisions
-    rules: Rules
-    chain_id: int
-    upstream: Upstream
-    names: AddressBook
+    decisions: Decisions  # of the guard
+    rules: Rules  # that it follows
+    chain_id: int  # of the node
+    upstream: Upstream  # the node
+    names: AddressBook  # the chain's address book
 
 
 def pages(shown: Shown, opened: Callable[[], AbstractAsyncContextManager[None]]) -> FastAPI:

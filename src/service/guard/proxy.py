@@ -13,20 +13,14 @@ from src.service.http.security import ClientLimits
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What becomes of a message.
+    """What becomes of a message."""
 
-    Attributes:
-        forward: what is passed on to the node; None for nothing.
-        own: our replies, by the position of their calls.
-        calls: of the message; none if it could not be read.
-        is_batch: whether it is a batch.
-        sends: whether what is passed on may send a transaction, so that it must go out only once.
-    """
-
-    forward: bytes | None
+    forward: bytes | None  # what is passed on to the node; None for nothing
+    # Our replies, by the position of their calls.
     own: Mapping[int, str] = field(default_factory=dict)
-    calls: tuple[Call, ...] = ()
-    is_batch: bool = False
+    calls: tuple[Call, ...] = ()  # of the message; none if it could not be read
+    is_batch: bool = False  # whether it is a batch
+    # Whether what is passed on may send a transaction, so that it must go out only once.
     sends: bool = True
 
     def reply(self, answer: str | None) -> str:

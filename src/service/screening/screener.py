@@ -32,51 +32,32 @@ ScreeningStatus = Literal["success", "reverts", "unknown"]
 
 @dataclass(frozen=True, slots=True)
 class Screened:
-    """One transaction of a simulation.
+    """One transaction of a simulation."""
 
-    Attributes:
-        transaction: as if it were mined; without a block hash, and without a hash if unsigned.
-        status: "reverts": what it does if it does not is unknown.
-        problem: why it reverts, or "".
-        outcome: the decision; for one that reverts, that on nothing.
-    """
-
+    # As if it were mined; without a block hash, and without a hash if unsigned.
     transaction: LoadedTransaction
-    status: Literal["success", "reverts"]
-    problem: str
-    outcome: Outcome
+    status: Literal["success", "reverts"]  # "reverts": what it does if it does not is unknown
+    problem: str  # why it reverts, or ""
+    outcome: Outcome  # the decision; for one that reverts, that on nothing
 
 
 @dataclass(frozen=True, slots=True)
 class Screening:
-    """The decision on a transaction that is not mined, or on several in order.
+    """The decision on a transaction that is not mined, or on several in order."""
 
-    Attributes:
-        decision_id: random, for logs and answers.
-        action: the most drastic one of all transactions; `on_unknown` of the policy for what
-            reverts, or is unknown.
-        status: "success" if all succeed; "unknown" if they could not be simulated.
-        reasons: of the action, for people; without scores.
-        sentence: who would gain and lose what; "" if unknown.
-        block: number of the block that they were simulated in; None if unknown.
-        problem: why it is unknown, or why it reverts; "" otherwise.
-        tx_hash: of the first, if it is a raw transaction.
-        sender: of the first; None if it cannot be read.
-        transactions: one by one; none if unknown.
-        method: that the node was asked; "" if unknown.
-    """
-
-    decision_id: str
+    decision_id: str  # random, for logs and answers
+    # The most drastic one of all transactions; `on_unknown` of the policy for what reverts, or is
+    # unknown.
     action: Action
-    status: ScreeningStatus
-    reasons: tuple[str, ...]
-    sentence: str
-    block: int | None
-    problem: str
-    tx_hash: str | None
-    sender: str | None
-    transactions: tuple[Screened, ...] = ()
-    method: str = ""
+    status: ScreeningStatus  # "success" if all succeed; "unknown" if they could not be simulated
+    reasons: tuple[str, ...]  # of the action, for people; without scores
+    sentence: str  # who would gain and lose what; "" if unknown
+    block: int | None  # number of the block that they were simulated in; None if unknown
+    problem: str  # why it is unknown, or why it reverts; "" otherwise
+    tx_hash: str | None  # of the first, if it is a raw transaction
+    sender: str | None  # of the first; None if it cannot be read
+    transactions: tuple[Screened, ...] = ()  # one by one; none if unknown
+    method: str = ""  # that the node was asked; "" if unknown
 
 
 class Screener:

@@ -52,17 +52,12 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """A chart as input of a template.
-
-    Attributes:
-        line: points of a polyline, as SVG writes them; "" for none.
-        marker: position and label of a vertical line; None for none.
-    """
+    """A chart as input of a template."""
 
     bars: tuple[Bar, ...] = ()
     points: tuple[Point, ...] = ()
-    line: str = ""
-    marker: Tick | None = None
+    line: str = ""  # points of a polyline, as SVG writes them; "" for none
+    marker: Tick | None = None  # position and label of a vertical line; None for none
     x_ticks: tuple[Tick, ...] = ()
     y_ticks: tuple[Tick, ...] = ()
     width: float = WIDTH

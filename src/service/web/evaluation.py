@@ -15,17 +15,11 @@ EVALUATION_PATH = bundle_file(PROJECT_ROOT, EVALUATION_FILE)
 
 @dataclass(frozen=True, slots=True)
 class FeatureInTraining:
-    """How well one feature separates exploits from ordinary transactions.
+    """How well one feature separates exploits from ordinary transactions."""
 
-    Attributes:
-        background: share of ordinary transactions in which it is not zero.
-        exploits: share of known exploits in which it is not zero.
-        auc: of this feature alone.
-    """
-
-    background: float
-    exploits: float
-    auc: float
+    background: float  # share of ordinary transactions in which it is not zero
+    exploits: float  # share of known exploits in which it is not zero
+    auc: float  # of this feature alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,26 +66,19 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """The evaluation of one model.
+    """The evaluation of one model."""
 
-    Attributes:
-        model_sha256: of the evaluated model file.
-        background, exploits: number of evaluated transactions.
-        auc: of each detector on all transactions.
-        recall: of the model, by share of background flagged.
-        features: each input on its own.
-        background_flagged, exploits_flagged: at the model's threshold.
-        unseen: sets of attacks, those that were new when the inputs were formed first.
-    """
-
-    model_sha256: str
+    model_sha256: str  # of the evaluated model file
+    # background, exploits: number of evaluated transactions.
     background: int
     exploits: int
-    auc: tuple[Figure, ...]
-    recall: tuple[Figure, ...]
-    features: Mapping[str, FeatureInTraining]
+    auc: tuple[Figure, ...]  # of each detector on all transactions
+    recall: tuple[Figure, ...]  # of the model, by share of background flagged
+    features: Mapping[str, FeatureInTraining]  # each input on its own
+    # background_flagged, exploits_flagged: at the model's threshold.
     background_flagged: int
     exploits_flagged: int
+    # Sets of attacks, those that were new when the inputs were formed first.
     unseen: tuple[UnseenSet, ...]
 
     @classmethod

@@ -36,23 +36,16 @@ _ASIDE = 5.0  # from the middle of a label, for arrows that pass it in both dire
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """One account, or several that deal alike.
+    """One account, or several that deal alike."""
 
-    Attributes:
-        id: of the box in the picture.
-        accounts: in order of appearance.
-        role: sender, contract, zero, group or other; determines the colour.
-        note: the role in words, "" for an ordinary account.
-    """
-
-    id: int
-    accounts: tuple[str, ...]
+    id: int  # of the box in the picture
+    accounts: tuple[str, ...]  # in order of appearance
     x: float
     y: float
     width: float
     height: float
-    role: str
-    note: str
+    role: str  # sender, contract, zero, group or other; determines the colour
+    note: str  # the role in words, "" for an ordinary account
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,37 +60,25 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Arrow:
-    """All transfers from one box to another.
+    """All transfers from one box to another."""
 
-    Attributes:
-        payer, payee: ids of their boxes.
-        steps: the transfers' positions in the transaction, from 1.
-        amounts: what each of them moves.
-        path: SVG path data, from payer to payee.
-        lines: the label: which transfers, and how much of which tokens.
-        color: of its first token.
-    """
-
+    # payer, payee: ids of their boxes.
     payer: int
     payee: int
-    steps: tuple[int, ...]
-    amounts: tuple[str, ...]
-    path: str
-    lines: tuple[Line, ...]
-    color: int
+    steps: tuple[int, ...]  # the transfers' positions in the transaction, from 1
+    amounts: tuple[str, ...]  # what each of them moves
+    path: str  # SVG path data, from payer to payee
+    lines: tuple[Line, ...]  # the label: which transfers, and how much of which tokens
+    color: int  # of its first token
 
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """The laid-out graph.
-
-    Attributes:
-        tokens: (colour, name) of each token, for the legend.
-    """
+    """The laid-out graph."""
 
     boxes: tuple[Box, ...]
     arrows: tuple[Arrow, ...]
-    tokens: tuple[tuple[int, str], ...]
+    tokens: tuple[tuple[int, str], ...]  # (colour, name) of each token, for the legend
     width: float
     height: float
 

@@ -34,35 +34,23 @@ _BUCKETS: Final = (60, 300, 900, 3_600, 6 * 3_600, 86_400, 7 * 86_400)
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """The state of a part that results depend on.
+    """The state of a part that results depend on."""
 
-    Attributes:
-        name: for people.
-        is_good: None if unknown.
-        words: what is known.
-        at: when that was so, Unix seconds; None for now.
-    """
-
-    name: str
-    is_good: bool | None
-    words: str
-    at: float | None
+    name: str  # for people
+    is_good: bool | None  # None if unknown
+    words: str  # what is known
+    at: float | None  # when that was so, Unix seconds; None for now
 
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """An anomaly rate and the expected one.
+    """An anomaly rate and the expected one."""
 
-    Attributes:
-        value: None if nothing was scored.
-        low, high: Wilson's 95 % interval.
-        expected: of the training transactions.
-    """
-
-    value: float | None
+    value: float | None  # None if nothing was scored
+    # low, high: Wilson's 95 % interval.
     low: float
     high: float
-    expected: float
+    expected: float  # of the training transactions
 
     @property
     def is_usual(self) -> bool:

@@ -29,14 +29,11 @@ _MAX_SIMILAR: Final = 8
 
 @dataclass(frozen=True, slots=True)
 class Similar:
-    """A transaction with similar features.
-
-    Attributes:
-        distance: root mean square difference of the model's inputs, in standard deviations among
-            the compared transactions; 0 for the very same features.
-    """
+    """A transaction with similar features."""
 
     tx_hash: str
+    # Root mean square difference of the model's inputs, in standard deviations among the compared
+    # transactions; 0 for the very same features.
     distance: float
     block_timestamp: int
     from_address: str | None
@@ -46,17 +43,11 @@ class Similar:
 
 @dataclass(frozen=True, slots=True)
 class Company:
-    """A transaction compared with the newest ones.
+    """A transaction compared with the newest ones."""
 
-    Attributes:
-        compared: number of transactions compared with.
-        below: input -> share of them with a lower value; equal values count half.
-        similar: the nearest ones.
-    """
-
-    compared: int
-    below: dict[str, float]
-    similar: list[Similar]
+    compared: int  # number of transactions compared with
+    below: dict[str, float]  # input -> share of them with a lower value; equal values count half
+    similar: list[Similar]  # the nearest ones
 
 
 def known_alert_ids(connection: Connection) -> Sequence[str]:

@@ -48,20 +48,15 @@ _COLUMNS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A transaction of an analysis.
+    """A transaction of an analysis."""
 
-    Attributes:
-        rank: 0 = most anomalous.
-        reason: what is unusual about its most anomalous row.
-        action, sentence: of the stored decision on it; None if there is none.
-    """
-
-    rank: int
+    rank: int  # 0 = most anomalous
     tx_hash: str
     score: float
     is_anomaly: bool
     rows: Sequence[PlacedRow]
-    reason: str
+    reason: str  # what is unusual about its most anomalous row
+    # action, sentence: of the stored decision on it; None if there is none.
     action: int | None
     sentence: str | None
 

@@ -29,19 +29,14 @@ _MAX_CHANGES: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """An amount of a token that came in or went out.
-
-    Attributes:
-        label: of the token, unique among those shown with it.
-        amount, exact: in token units, without sign.
-        is_gain: whether it came in.
-    """
+    """An amount of a token that came in or went out."""
 
     token: str
-    label: str
+    label: str  # of the token, unique among those shown with it
+    # amount, exact: in token units, without sign.
     amount: str
     exact: str
-    is_gain: bool
+    is_gain: bool  # whether it came in
 
 
 @dataclass(slots=True)

@@ -19,32 +19,25 @@ _CHUNK: Final = 500
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What is stored of some transactions.
+    """What is stored of some transactions."""
 
-    Attributes:
-        transactions: their number, without orphaned ones.
-        first, last: block times of the first and last, Unix seconds; None if unknown.
-    """
-
-    transactions: int
+    transactions: int  # their number, without orphaned ones
+    # first, last: block times of the first and last, Unix seconds; None if unknown.
     first: int | None
     last: int | None
 
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A stored transaction in a list.
-
-    Attributes:
-        sender, to: its own; None where unknown, or for a created contract.
-        action, score, sentence: of the newest decision; None if there is none.
-    """
+    """A stored transaction in a list."""
 
     tx_hash: str
     block_number: int | None
     block_timestamp: int | None
+    # sender, to: its own; None where unknown, or for a created contract.
     sender: str | None
     to: str | None
+    # action, score, sentence: of the newest decision; None if there is none.
     action: int | None
     score: float | None
     sentence: str | None

@@ -28,35 +28,23 @@ _STATES: Final[Mapping[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class DetectorResult:
-    """One detector's result.
+    """One detector's result."""
 
-    Attributes:
-        detector: its name.
-        action: what it asks for; None if it did not decide.
-        state: "decided", or why it did not.
-        reason: for people; names the policy's scope where one applies.
-        is_shadow: recorded, not counted.
-    """
-
-    detector: str
-    action: str | None
-    state: str
-    reason: str
-    is_shadow: bool
+    detector: str  # its name
+    action: str | None  # what it asks for; None if it did not decide
+    state: str  # "decided", or why it did not
+    reason: str  # for people; names the policy's scope where one applies
+    is_shadow: bool  # recorded, not counted
 
 
 @dataclass(frozen=True, slots=True)
 class DetectorResults:
-    """All detectors' results.
+    """All detectors' results."""
 
-    Attributes:
-        decided: those that decided and have something to say, the deciding one first.
-        undecided: those that did not run, failed or were out of scope.
-        silent: names of those that ran and found nothing; None where the policy has changed since.
-    """
-
+    # Those that decided and have something to say, the deciding one first.
     decided: list[DetectorResult]
-    undecided: list[DetectorResult]
+    undecided: list[DetectorResult]  # those that did not run, failed or were out of scope
+    # Names of those that ran and found nothing; None where the policy has changed since.
     silent: list[str] | None
 
 

@@ -20,26 +20,17 @@ _STATUSES: Final[Mapping[int | None, str]] = {1: "succeeded", 0: "reverted"}
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """Facts for display; None is unknown.
+    """Facts for display; None is unknown."""
 
-    Attributes:
-        method: a well-known signature with the transaction's selector.
-        status: succeeded or reverted.
-        sender_age: since the sender's first transaction, and which source says so.
-        sender_seen, called_seen: stored transactions of the sender, and to the contract called.
-        sender_alerts: alerts of the sender about other transactions.
-        created_by: nonce of the sender's transaction that created the contract called.
-        called_is_new: whether that was younger than a day.
-    """
-
-    method: str | None
-    status: str | None
-    sender_age: str | None
+    method: str | None  # a well-known signature with the transaction's selector
+    status: str | None  # succeeded or reverted
+    sender_age: str | None  # since the sender's first transaction, and which source says so
+    # sender_seen, called_seen: stored transactions of the sender, and to the contract called.
     sender_seen: Seen | None
     called_seen: Seen | None
-    sender_alerts: int
-    created_by: int | None
-    called_is_new: bool | None
+    sender_alerts: int  # alerts of the sender about other transactions
+    created_by: int | None  # nonce of the sender's transaction that created the contract called
+    called_is_new: bool | None  # whether that was younger than a day
 
 
 def read_facts(

@@ -33,17 +33,11 @@ class Movement:
 
 @dataclass(frozen=True, slots=True)
 class Loot:
-    """What became of a gain.
+    """What became of a gain."""
 
-    Attributes:
-        movements: the first ones after the transaction.
-        has_more: whether there are more.
-        watched_to: the last block that watch mode has read; None if that is no later one.
-    """
-
-    movements: list[Movement]
-    has_more: bool
-    watched_to: int | None
+    movements: list[Movement]  # the first ones after the transaction
+    has_more: bool  # whether there are more
+    watched_to: int | None  # the last block that watch mode has read; None if that is no later one
 
 
 def next_movements(

@@ -57,60 +57,44 @@ class Move:
 
 @dataclass(frozen=True, slots=True)
 class FeatureRow:
-    """One of the model's inputs, compared with usual values.
-
-    Attributes:
-        meaning: from the feature's definition.
-        usual: values from the evaluation, None if the model was not evaluated.
-        below: share of the newest stored transactions with a lower value, or None.
-        weight: its contribution to the score, or None if the explanation omits it.
-    """
+    """One of the model's inputs, compared with usual values."""
 
     name: str
-    meaning: str
+    meaning: str  # from the feature's definition
     value: float | None
+    # Values from the evaluation, None if the model was not evaluated.
     usual: FeatureInTraining | None
-    below: float | None
-    weight: float | None
+    below: float | None  # share of the newest stored transactions with a lower value, or None
+    weight: float | None  # its contribution to the score, or None if the explanation omits it
 
 
 @dataclass(frozen=True, slots=True)
 class TransactionView:
-    """The contents of a transaction's page.
-
-    Attributes:
-        coin: the symbol of what pays for gas.
-        links: pages of explorers about the transaction, by name.
-        facts: about its method, sender and the contract called.
-        detectors: their results; None without a decision.
-        contradiction: see `detectors.contradiction`.
-        accounts, more_accounts: what each gained and lost, the first ones and the rest.
-        loot: where the gain went next; None without alerts.
-        native_is_known: whether the chain has logged all transfers of the native currency.
-    """
+    """The contents of a transaction's page."""
 
     chain: str
-    coin: str
-    links: dict[str, str]
+    coin: str  # the symbol of what pays for gas
+    links: dict[str, str]  # pages of explorers about the transaction, by name
     transaction: LoadedTransaction
     orphaned: bool
     decision: StoredDecision | None
     meaning: str
-    detectors: DetectorResults | None
-    contradiction: str | None
-    facts: Facts
+    detectors: DetectorResults | None  # their results; None without a decision
+    contradiction: str | None  # see `detectors.contradiction`
+    facts: Facts  # about its method, sender and the contract called
     alerts: list[Alert]
+    # accounts, more_accounts: what each gained and lost, the first ones and the rest.
     accounts: list[AccountChanges]
     more_accounts: list[AccountChanges]
     accounts_left_out: int
-    loot: Loot | None
+    loot: Loot | None  # where the gain went next; None without alerts
     flow: Flow
     moves: list[Move]
     moves_left_out: int
     features: list[FeatureRow]
     weights: list[dict[str, Any]]
     company: Company | None
-    native_is_known: bool
+    native_is_known: bool  # whether the chain has logged all transfers of the native currency
 
 
 def view_transaction(
