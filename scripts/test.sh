@@ -2,7 +2,8 @@
 # All tests, or those that the arguments choose (any of pytest's).
 set -euo pipefail
 cd "$(dirname "$0")/.."
-# One process more than cores: many tests wait for a server or a command that they started.
-: "${PYTEST_XDIST_AUTO_NUM_WORKERS:=$(($(getconf _NPROCESSORS_ONLN) + 1))}"
+# Two processes more than cores: many tests wait for a server or a command that they started.
+: "${PYTEST_XDIST_AUTO_NUM_WORKERS:=$(($(getconf _NPROCESSORS_ONLN) + 2))}"
 export PYTEST_XDIST_AUTO_NUM_WORKERS
-exec python -m pytest -n auto --dist loadfile "$@"
+# Not by the number of a file's tests: the few longest would come last, and the cores idle meanwhile.
+exec python -m pytest -n auto --dist loadfile --no-loadscope-reorder "$@"

@@ -86,7 +86,7 @@ def commands_of_layers() -> list[tuple[str, str, str]]:
 def test_a_command_imports_what_its_layer_installs(name: str, layer: str, module: str) -> None:
     available = locked(layer)
     # Where these are missing, the command says how to install them.
-    on_demand = {("pyspark", "src.backtest.spark"), ("s3fs", "src.downloads")}
+    on_demand = {("pyspark", "src.history.spark"), ("s3fs", "src.downloads")}
     imported = third_parties(module).items() - on_demand
     missing = {
         package: by for package, by in imported if not providers().get(package, set()) & available
