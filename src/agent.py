@@ -1,6 +1,6 @@
 """The Forta bot: the handlers that the forta-agent CLI calls.
 
-    initialize           loads the dill-serialised Isolation Forest, the policy and the sources once
+  initialize           loads the dill-serialised Isolation Forest, the policy and the sources once
   handle_transaction   decodes transfers, looks up facts, computes features, scores, emits findings
   health_check         reports errors that make findings unreliable
 
