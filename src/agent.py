@@ -146,7 +146,7 @@ def open_bot(settings: Settings) -> Bot:
     model = load_model(  # isolation_forest.pkl, written with dill, held against its manifest
         settings.model_path, available_inputs=FEATURE_NAMES, public_key=settings.model_public_key
     )
-    settings = on_the_nodes_chain(settings)
+    settings = on_the_nodes_chain(settings, is_needed=False)
     pipeline = Pipeline.from_settings(settings, model, counterparties=CounterpartyBook())
     _prove_decoding(pipeline)
     lookups = open_lookups(settings)

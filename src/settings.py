@@ -185,23 +185,29 @@ def load_settings(
     )
 
 
-def on_the_nodes_chain(settings: Settings) -> Settings:
+def on_the_nodes_chain(settings: Settings, *, is_needed: bool = True) -> Settings:
     """The settings with the chain that the node is on, which is asked for it once.
+
+    Args:
+        settings: as read.
+        is_needed: whether what is stored or reported would be under a wrong chain, which is worse
+            than no start. The bot is told the chain of every event, and compares it.
 
     Raises:
         SettingsError: FORTA_CHAIN_ID is set to another chain.
-        SourceUnavailable: it is not set and the node does not say its chain: what is stored or
-            reported under a wrong chain is worse than no start.
+        SourceUnavailable: it is not set, the node does not say its chain, and it is needed.
     """
     if settings.json_rpc_url is None:
         return settings
     chain_id, problem = _chain_of(settings.json_rpc_url)
     if not 0 < chain_id <= MAX_CHAIN_ID:
-        if not settings.is_chain_set:
+        if is_needed and not settings.is_chain_set:
             raise SourceUnavailable("node", f"{problem}; set FORTA_CHAIN_ID to go on without it")
         logger.warning(
-            "the node does not say its chain (%s): FORTA_CHAIN_ID is %d", problem, settings.chain_id
-        )
+            "the node does not say its chain (%s): going on with %d, %s", problem,
+            settings.chain_id, "as FORTA_CHAIN_ID says" if settings.is_chain_set
+            else "as FORTA_CHAIN_ID is not set",
+        )  # fmt: skip
         return settings
     if settings.is_chain_set and chain_id != settings.chain_id:
         raise SettingsError(

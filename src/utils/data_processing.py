@@ -32,7 +32,7 @@ def use(pipeline: Pipeline, lookups: Lookups) -> None:
 
 def _current() -> tuple[Pipeline, Lookups]:
     if _in_use is None:
-        settings = on_the_nodes_chain(load_settings())
+        settings = on_the_nodes_chain(load_settings(), is_needed=False)
         model = load_model(settings.model_path, FEATURE_NAMES, public_key=settings.model_public_key)
         use(Pipeline.from_settings(settings, model), open_lookups(settings))
     assert _in_use is not None  # noqa: S101  set above

@@ -5,9 +5,11 @@ from typing import Any
 import pytest
 from werkzeug import Request, Response
 
+from src import agent
 from src.chain.errors import SourceUnavailable
 from src.settings import Settings, load_settings, on_the_nodes_chain
 from src.variables import SettingsError
+from tests.conftest import event_of, transfer_log
 from tests.support.fake_chain import FakeNode, serve
 
 NOBODY = "http://127.0.0.1:1/secret-key"
@@ -52,6 +54,20 @@ def test_a_node_that_does_not_answer_must_not_be_guessed_about() -> None:
     assert "secret-key" not in str(caught.value)
     known = Settings(json_rpc_url=NOBODY, chain_id=10, is_chain_set=True)
     assert on_the_nodes_chain(known) == known
+
+
+def test_a_bot_starts_while_its_node_is_away_and_compares_each_events_chain(
+    start_bot: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start_bot(JSON_RPC_URL=NOBODY, FORTA_CHAIN_ID="")
+    told = capsys.readouterr().err
+    assert "going on with 1, as FORTA_CHAIN_ID is not set" in told
+    assert "secret-key" not in told
+    (finding,) = agent.handle_transaction(event_of([transfer_log()]))
+    assert finding.alert_id == "NORMAL-TOKEN-TRANSFERS-TX"
+    (finding,) = agent.handle_transaction(event_of([transfer_log()], network=56))
+    assert finding.alert_id == "INVALID-TOKEN-TRANSFERS-TX"
+    assert finding.metadata["reason"] == "the transaction is of chain 56, the bot runs on 1"
 
 
 @pytest.mark.parametrize("answer", ['"0x0"', '"-1"', "null", "[]", "true", '"0xzz"', f'"{2**63}"'])
