@@ -1,5 +1,6 @@
 """The chain of the settings is the node's."""
 
+import logging
 from typing import Any
 
 import pytest
@@ -57,12 +58,16 @@ def test_a_node_that_does_not_answer_must_not_be_guessed_about() -> None:
 
 
 def test_a_bot_starts_while_its_node_is_away_and_compares_each_events_chain(
-    start_bot: Any, capsys: pytest.CaptureFixture[str]
+    start_bot: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    start_bot(JSON_RPC_URL=NOBODY, FORTA_CHAIN_ID="")
-    told = capsys.readouterr().err
-    assert "going on with 1, as FORTA_CHAIN_ID is not set" in told
-    assert "secret-key" not in told
+    logger = logging.getLogger("src.settings")  # the bot's log does not reach the root's handlers
+    logger.addHandler(caplog.handler)
+    try:
+        start_bot(JSON_RPC_URL=NOBODY, FORTA_CHAIN_ID="")
+    finally:
+        logger.removeHandler(caplog.handler)
+    assert "going on with 1, as FORTA_CHAIN_ID is not set" in caplog.text
+    assert "secret-key" not in caplog.text
     (finding,) = agent.handle_transaction(event_of([transfer_log()]))
     assert finding.alert_id == "NORMAL-TOKEN-TRANSFERS-TX"
     (finding,) = agent.handle_transaction(event_of([transfer_log()], network=56))
