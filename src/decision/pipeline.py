@@ -77,17 +77,15 @@ class Pipeline:
     outlives it (the list of addresses, the memory of counterparties) is shared with the next one.
     """
 
-    # model, assessor: what scores and explains.
-    model: Model
-    assessor: Assessor
+    model: Model  # what scores
+    assessor: Assessor  # asks it, and remembers its answers
     attack: SecondOpinion  # what gives attack scores, or says why there are none
     threshold: float  # score from which a transaction is an anomaly
     profile: TokenProfile  # what the model knows of tokens' amounts
     suite: DetectorSuite  # the policy's detectors
     policy: str  # the text that they come from
-    # chain_id, well_known: the chain and its well-known tokens.
     chain_id: int
-    well_known: WellKnownTokens
+    well_known: WellKnownTokens  # tokens of the chain
     reserved: frozenset[str]  # symbols that would take other features' names
     # The operator's own classifier for the `supervised` detector, or None.
     supervised: SupervisedModel | None = None

@@ -23,9 +23,8 @@ class Result(NamedTuple):
     is_anomaly: bool  # whether the score reaches the anomaly threshold
     decision: Decision  # of all detectors
     alerts: list[Alert]  # the primary one first
-    # feature_seconds, scoring_seconds: how long these steps took.
-    feature_seconds: float
-    scoring_seconds: float
+    feature_seconds: float  # how long the features took
+    scoring_seconds: float  # and the scores
     evidence: Evidence  # what was decided on
     # Who ended richer and poorer of what; None where nothing is reported.
     gains: Gains | None = None

@@ -219,7 +219,9 @@ class _Story:
                 f"; {self._amounts(changes, gained)} went to {self.account(best)}, which may have "
                 f"paid out {self.evidence.native_symbol}"
             )
-        more = f" and {len(winners) - 1} more gained" if always and len(winners) > 1 else ""
+        more = ""
+        if always and len(winners) > 1:
+            more = f"{',' if given else ''} and {len(winners) - 1} more gained"
         for_it = f" for {self._amounts(changes, given)}" if given else ""
         return (
             f"; {self.account(best)} gained {self._amounts(changes, gained)}"

@@ -146,7 +146,7 @@ THEFT = [
                 Moved(GOLD, VICTIM, OTHER, 1_00),
             ],
             {"native": ()},
-            "S ended with what it had; H gained 3 WETH for 5 IRON (unlisted) and 2 more gained; "
+            "S ended with what it had; H gained 3 WETH for 5 IRON (unlisted), and 2 more gained; "
             "V lost 3 WETH and 1 GOLD.",
         ),
         (
