@@ -14,8 +14,10 @@ import pytest
 import requests
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
+from hexbytes import HexBytes
 from web3 import AsyncWeb3, HTTPProvider, Web3, WebSocketProvider
 from web3.exceptions import Web3RPCError
+from web3.types import TxReceipt
 
 from src.demo.anvil import Chain, anvil
 from src.demo.processes import running
@@ -90,10 +92,14 @@ def signed(guarded: Running, number: int, ahead: int = 0, **changes: Any) -> byt
     return bytes(sender.sign_transaction(transaction).raw_transaction)
 
 
+def mined(guarded: Running, tx_hash: HexBytes) -> TxReceipt:
+    """The receipt, once the chain has it: it accepts a transaction before it mines it."""
+    return guarded.web3.eth.wait_for_transaction_receipt(tx_hash, timeout=600)
+
+
 def test_web3_sends_through_it(guarded: Running) -> None:
     sent = guarded.web3.eth.send_raw_transaction(signed(guarded, 0))
-    receipt = guarded.web3.eth.wait_for_transaction_receipt(sent, timeout=600)
-    assert receipt["status"] == 1
+    assert mined(guarded, sent)["status"] == 1
 
     def decision() -> dict[str, Any]:
         url = f"{guarded.url}/screenings?transaction={sent.to_0x_hex()}"
@@ -116,7 +122,7 @@ def test_web3_subscribes_and_sends_over_a_socket(guarded: Running) -> None:
         raise AssertionError
 
     number, tx_hash = asyncio.run(use())
-    assert int(guarded.chain.rpc("eth_getTransactionReceipt", tx_hash)["blockNumber"], 16) == number
+    assert mined(guarded, HexBytes(tx_hash))["blockNumber"] == number
 
 
 def test_a_bundlers_batch(guarded: Running) -> None:
@@ -130,7 +136,7 @@ def test_a_bundlers_batch(guarded: Running) -> None:
     assert [one["id"] for one in found] == [0, 1, 2, 3]
     assert found[0]["result"] == "0x1"
     for one in found[1:]:
-        assert guarded.chain.rpc("eth_getTransactionReceipt", one["result"])["status"] == "0x1"
+        assert mined(guarded, HexBytes(one["result"]))["status"] == 1
 
 
 @pytest.mark.parametrize(
@@ -146,7 +152,7 @@ def test_a_bundlers_batch(guarded: Running) -> None:
 def test_what_cannot_be_simulated_is_refused(
     guarded: Running, changes: dict[str, Any], problem: str
 ) -> None:
-    guarded.web3.eth.send_raw_transaction(signed(guarded, 3))
+    mined(guarded, guarded.web3.eth.send_raw_transaction(signed(guarded, 3)))
     before = guarded.chain.rpc("eth_blockNumber")
     with pytest.raises(Web3RPCError) as refused:
         guarded.web3.eth.send_raw_transaction(signed(guarded, 3, **changes))
@@ -161,7 +167,7 @@ def test_bytes_that_are_no_transaction_are_refused(guarded: Running) -> None:
 
 def test_the_log_has_decisions_and_no_secrets(guarded: Running) -> None:
     raw = signed(guarded, 4)
-    guarded.web3.eth.send_raw_transaction(raw)
+    mined(guarded, guarded.web3.eth.send_raw_transaction(raw))
     with pytest.raises(Web3RPCError):
         guarded.web3.eth.send_raw_transaction(raw)
     text = guarded.log.read_text()
