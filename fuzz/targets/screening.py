@@ -6,7 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
-import requests
+from urllib3 import HTTPResponse
 
 from fuzz.data import Data
 from fuzz.oracles import TRANSFER_TOPIC, expect
@@ -82,27 +82,25 @@ class _Node(FuzzedServer):
     changed = 0
     """How many requests to answer honestly before."""
 
-    def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:
+    def urlopen(
+        self, method: str, target: str, body: bytes, *rest: Any, **options: Any
+    ) -> HTTPResponse:
         """See `FuzzedServer`."""
-        asked = json.loads(request.body or b"{}")
+        asked = json.loads(body)
         result = self.answers[asked["method"]]
         if asked["method"] == "eth_simulateV1":
             count = len(asked["params"][0]["blockStateCalls"][0]["calls"])
             result = [result | {"calls": result["calls"] * count}]
         self.changed -= 1
         if self.changed != -1:
-            response = requests.Response()
-            response.status_code = 200
-            response.raw = io.BytesIO(
-                json.dumps({"jsonrpc": "2.0", "id": 1, "result": result}).encode()
-            )
-            return response
+            reply = json.dumps({"jsonrpc": "2.0", "id": 1, "result": result}).encode()
+            return HTTPResponse(body=io.BytesIO(reply), status=200, preload_content=False)
         error = {"code": self.data.pick((3, -32601, -38011, -32000)), "message": self.data.text()}
         fails = self.data.one_in(8)
         self.template = {"jsonrpc": "2.0", "id": 1} | (
             {"error": error} if fails else {"result": result}
         )
-        return super().send(request, **options)
+        return super().urlopen(method, target, body, *rest, **options)
 
 
 def _simulation(bench: Bench) -> Callable[[bytes], None]:
