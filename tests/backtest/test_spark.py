@@ -8,7 +8,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -34,6 +33,7 @@ from tests.backtest.data import (
     write_etl_logs,
 )
 from tests.backtest.runs import THRESHOLD, content_of, run
+from tests.support.ports import free_port
 from tests.support.waiting import PATIENCE, wait_until
 
 FOUND = importlib.util.find_spec("pyspark")
@@ -242,9 +242,3 @@ def alive_workers(page: str) -> int:
     # Nobody listens yet, or the page for people answers before the one for programs is there.
     except (OSError, json.JSONDecodeError):
         return -1
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

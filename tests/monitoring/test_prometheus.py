@@ -17,7 +17,7 @@ from src.monitoring import exposition, metrics, screening_metrics
 from tests.conftest import UNKNOWN_TOKEN, event_of, transfer_log
 from tests.monitoring.test_metrics import named_metrics
 from tests.support.fake_chain import FakeNode, serve, usual_token
-from tests.support.object_store import free_ports
+from tests.support.ports import free_port
 from tests.support.waiting import PATIENCE, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -84,7 +84,7 @@ def test_the_exposition_is_clean():
 @contextmanager
 def prometheus(folder, targets):
     """Prometheus scraping `targets` (job -> host:port) each second, with our rules."""
-    (port,) = free_ports(1)
+    port = free_port()
     config = {
         "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
         "rule_files": [str(DEPLOY / "prometheus/rules.yml")],
@@ -110,7 +110,7 @@ def prometheus(folder, targets):
 @contextmanager
 def service(folder):
     """`npm run serve`, on its recorded blocks, with two workers."""
-    (port,) = free_ports(1)
+    port = free_port()
     env = {name: text for name, text in os.environ.items() if not name.startswith("FORTA_")}
     env |= {
         "SERVICE_DATABASE_URL": f"sqlite:///{folder / 'service.db'}",

@@ -23,7 +23,8 @@ from src.demo.contracts import ROOT
 from src.demo.forta_cli import cli_environment
 from src.demo.processes import supervised
 from src.demo.world import GENESIS
-from tests.support.forta_bridge import connect, free_port, transaction_event
+from tests.support.forta_bridge import connect, transaction_event
+from tests.support.ports import free_port
 from tests.support.processes import names
 from tests.support.waiting import PATIENCE, wait_until
 

@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import urllib.request
@@ -15,6 +14,7 @@ from src.settings import load_settings
 from tests.conftest import ALICE, BOB, TIMESTAMP, UNKNOWN_TOKEN, transfer_log
 from tests.support.fake_chain import serve
 from tests.support.forta_bridge import production_bot, transaction_event
+from tests.support.ports import free_port
 from tests.support.waiting import PATIENCE
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -64,9 +64,7 @@ def settings_with_keys(url: str, cache: Path) -> dict[str, str]:
 def test_no_planted_key_leaves_the_bot(tmp_path):
     """The real bot, keys everywhere, servers that repeat them: whatever leaves it is searched."""
     cache = tmp_path / "cache"
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     with (
         serve(echoing) as url,
         production_bot(

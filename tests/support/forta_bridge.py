@@ -1,7 +1,6 @@
 """The real `forta-agent run --prod` as a test fixture: gRPC in, findings out, as on a scan node."""
 
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -13,6 +12,7 @@ import grpc
 from grpc_tools import protoc
 
 from src.demo.processes import running
+from tests.support.ports import free_port
 from tests.support.waiting import PATIENCE, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -140,9 +140,3 @@ def _protocol(folder: Path) -> tuple[Any, Any]:
     finally:
         sys.path.remove(str(generated))
     return agent_pb2, agent_pb2_grpc
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ import requests
 from s3fs import S3FileSystem
 
 from src.demo.processes import running
+from tests.support.ports import free_port
 from tests.support.waiting import PATIENCE
 
 ACCESS_KEY, SECRET_KEY = "test-access", "test-secret-of-the-tests"
@@ -24,17 +24,6 @@ BUCKET = "models"
 def weed_binary() -> str | None:
     beside = Path(sys.executable).parent / "weed"
     return str(beside) if beside.exists() else shutil.which("weed")
-
-
-def free_ports(many: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(many)]
-    try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
 
 
 @contextmanager
@@ -54,7 +43,7 @@ def object_store(folder: Path) -> Iterator[str]:
     (folder / "data").mkdir()
     # Whatever is not named is a fixed port, or for gRPC the service's plus 10,000.
     names = ["master", "volume", "filer", "s3"]
-    ports = free_ports(2 * len(names))
+    ports = [free_port() for _ in range(2 * len(names))]
     flags = []
     for position, name in enumerate(names):
         flags += [f"-{name}.port={ports[position]}", f"-{name}.port.grpc={ports[position + 4]}"]

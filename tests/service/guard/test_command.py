@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from web3.types import TxReceipt
 
 from src.demo.anvil import Chain, anvil
 from src.demo.processes import running
+from tests.support.ports import free_port
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.integration
@@ -46,9 +46,7 @@ class Running(NamedTuple):
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     folder = tmp_path_factory.mktemp("guard")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     environment = {name: value for name, value in os.environ.items() if "RPC" not in name}
     environment["DATABASE_URL"] = f"sqlite:///{folder / 'guard.db'}"
     with anvil(timestamp=GENESIS) as chain:

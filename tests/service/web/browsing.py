@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import sys
 import urllib.request
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from src.demo.contracts import ROOT
 from src.demo.processes import running
+from tests.support.ports import free_port
 from tests.support.waiting import PATIENCE, wait_until
 
 CHROMIUM = os.environ.get("CHROMIUM_PATH") or which("chromium") or which("chromium-browser")
@@ -34,9 +34,7 @@ expect.set_options(timeout=PATIENCE * 1000)
 @contextmanager
 def service(folder: Path, **settings: str) -> Iterator[str]:
     """The real service in a process of its own, on a database of its own; yields its address."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     unwanted = ("JSON_RPC_URL", "SERVICE_API_KEYS", "DATABASE_URL")
     environ = {name: value for name, value in os.environ.items() if name not in unwanted}
     environ |= {
