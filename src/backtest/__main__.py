@@ -17,7 +17,8 @@ to resume; the result is the same.
 
 _EPILOG = """\
 DATA is a history store (npm run import), or anything that can be imported: a recording, the data
-set, exports of ethereum-etl, BigQuery, AWS, cryo, Dune or Flipside (npm run import -- --help). It
+set, exports of ethereum-etl, BigQuery, AWS, cryo, Dune or Flipside, or - for any of them from
+standard input (npm run import -- --help). It
 is then imported into OUT.store first, which is kept for further runs. Without --data the range is
 first recorded from the node ($JSON_RPC_URL) into OUT.recording, which is kept as well.
 

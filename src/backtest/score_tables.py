@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from pyarrow.csv import CSVWriter
 
 from src.backtest.output.rows import INVALID, explanation
+from src.backtest.pair import import_pair
 from src.backtest.scoring.scoring import Scorer
 from src.backtest.scoring.transactions import batch_of
 from src.backtest.workers import keep_freed_memory
@@ -31,7 +32,6 @@ from src.detection.attack.reputation import score_table
 from src.detection.features.definitions import FEATURE_NAMES
 from src.detection.forest.model import ANOMALY, NORMAL, Model, load_model
 from src.files import write_file
-from src.history.pair import import_pair
 from src.settings import load_settings
 
 _TRUTHS = {"true": True, "1": True, "false": False, "0": False}

@@ -13,21 +13,25 @@ command again.
 """
 
 _EPILOG = """\
-SOURCE is a folder, a bucket (s3://...) or a glob in a bucket with one of
+SOURCE is a folder, a file, a bucket (s3://...), a glob in a bucket or - for standard input, with
   a recording         npm run record
   the data set        transactions, transfers
   ethereum-etl        transactions and token_transfers or logs (and blocks where transactions lack
                       the time); the same columns have BigQuery's crypto_ethereum and AWS
   cryo                transactions and erc20_transfers or logs (and blocks for the time), also --hex
-  Dune, Flipside      transactions and transfers with the columns of their tables
+  Dune, Flipside      transactions and transfers with the columns of their tables, or transfers
+                      alone where they say their transactions' senders
 as parquet, CSV or JSON lines, compressed or not, in any number of files and folders, in any order.
 Tables are told by the names of files and folders, and by their columns. --columns names those of
 others: --columns transactions.tx_hash=hash,transfers.tx_hash=evt_tx_hash,amount=raw_amount
+Through a pipe comes one table that holds all columns, a tar archive of files, or the JSON lines of
+`ethereumetl stream`.
 
 examples:
   npm run import -- --data exports/august --out stores/august
   npm run import -- --data s3://bucket/eth --out stores/eth --from-block 18000000 \\
     --to-block 18099999
+  npm run import -- --data - --out stores/august < august.tar.gz
 
 exit codes: 0 done, 1 failed (the same command resumes), 2 wrong usage, 130 interrupted.
 """

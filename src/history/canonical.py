@@ -1,5 +1,6 @@
 """From the rows of an import to the store's form: checked, in order, each transfer once."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from src.datasets.tables import TableError
 _SECONDS = 10**11
 """A larger time counts milliseconds, or microseconds, or nanoseconds."""
 _DIGITS = 76
+_OF_TRANSACTION = ("block_timestamp", "nonce", "from_address", "to_address")
+_OF_TRANSFER = ("log_index", "token_address", "payer", "payee", "amount")
 _WHOLE = r"^[0-9]+(\.0*)?$"
 
 
@@ -30,7 +33,7 @@ def canonical(rows: pa.Table) -> tuple[pa.Table, int]:
 
     Raises:
         Damaged: a value is none of its kind.
-        TableError: rows of the same transfer differ.
+        TableError: rows of the same transfer or transaction differ.
     """
     known = rows["is_known"]
     orphans = rows.num_rows - (pc.sum(known).as_py() or 0)
@@ -52,8 +55,7 @@ def canonical(rows: pa.Table) -> tuple[pa.Table, int]:
         "payee": _fixed(rows["payee"], ADDRESS),
         "amount": _amounts(rows["amount"], rows["word"]),
     }
-    table = _once(_in_order(pa.table(columns)))
-    return _nested(table), orphans
+    return _nested(*_once(_in_order(pa.table(columns)))), orphans
 
 
 def write_rows(rows: pa.Table | None, out: Path, first: int, last: int) -> StoredSlice:
@@ -95,45 +97,53 @@ def _is_sorted(keys: list[NDArray[Any]]) -> bool:
     return True
 
 
-def _once(table: pa.Table) -> pa.Table:
-    """Rows that are there twice once.
+def _once(table: pa.Table) -> tuple[pa.Table, NDArray[np.int64]]:
+    """Rows that are there twice once, and where transactions begin.
 
     Raises:
-        TableError: they differ in something.
+        TableError: they differ in something, or rows of a transaction in what is its own.
     """
-    if table.num_rows < 2:
-        return table
     words, log_index = words_of(table["tx_hash"].combine_chunks()), table["log_index"].to_numpy()
-    again = np.flatnonzero(
-        (words[1:] == words[:-1]).all(axis=1) & (log_index[1:] == log_index[:-1])
-    )
-    if not len(again):
-        return table
-    one, two = table.take(again), table.take(again + 1)
-    for name in table.column_names:
-        equal = pc.equal(one[name], two[name])
-        both = pc.and_(pc.is_null(one[name]), pc.is_null(two[name]))
-        same = pc.fill_null(pc.or_kleene(equal, both), False)
-        if not pc.all(same).as_py():
-            row = pc.index(same, False).as_py()
+    is_next = _repeats(words)  # of the same transaction as the row before
+    is_again = is_next.copy()
+    is_again[1:] &= log_index[1:] == log_index[:-1]
+    first = words[~is_next, 0]
+    if len(np.unique(first)) < len(first):  # others between them: sorted by position before hash
+        order = np.lexsort((log_index, *words.T))
+        _check(table.take(order), _repeats(words[order]), ("block_number", "tx_index"))
+    _check(table, is_next, _OF_TRANSACTION)
+    if is_again.any():
+        _check(table, is_again, _OF_TRANSFER)
+        table, is_next = table.filter(pa.array(~is_again)), is_next[~is_again]
+    return table, np.flatnonzero(~is_next)
+
+
+def _repeats(rows: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    """Whether each row equals the one before."""
+    found = np.zeros(len(rows), np.bool_)
+    found[1:] = (rows[1:] == rows[:-1]).all(axis=1)
+    return found
+
+
+def _check(table: pa.Table, is_next: NDArray[np.bool_], names: Iterable[str]) -> None:
+    """Raise TableError if one of these rows, which are as the one before, differs from it."""
+    for name in names:
+        column = table[name].combine_chunks()
+        differs = pc.not_equal(column[:-1], column[1:])
+        if column.null_count:
+            null = column.is_null()
+            differs = pc.coalesce(differs, pc.xor(null[:-1], null[1:]))
+        for row in np.flatnonzero(is_next[1:] & np.asarray(differs))[:1].tolist():
             raise TableError(
-                f"transaction 0x{one['tx_hash'][row].as_py().hex()} is there twice with another "
-                f"{name} (log {one['log_index'][row]}): leave one of the two exports out"
+                f"transaction 0x{table['tx_hash'][row].as_py().hex()} is there twice with another "
+                f"{name} (log {table['log_index'][row]}): leave one of the two exports out"
             )
-    kept = np.ones(table.num_rows, np.bool_)
-    kept[again + 1] = False
-    return table.filter(pa.array(kept))
 
 
-def _nested(table: pa.Table) -> pa.Table:
-    words = words_of(table["tx_hash"].combine_chunks())
-    begins = np.ones(len(words), np.bool_)
-    begins[1:] = (words[1:] != words[:-1]).any(axis=1)
-    starts = np.flatnonzero(begins)
-    offsets = np.append(starts, len(words)).astype(np.int32)
-    names = ("log_index", "token_address", "payer", "payee", "amount")
+def _nested(table: pa.Table, starts: NDArray[np.int64]) -> pa.Table:
+    offsets = np.append(starts, table.num_rows).astype(np.int32)
     struct = pa.StructArray.from_arrays(
-        [table[name].combine_chunks() for name in names], fields=list(TRANSFER)
+        [table[name].combine_chunks() for name in _OF_TRANSFER], fields=list(TRANSFER)
     )
     transfers = pa.ListArray.from_arrays(pa.array(offsets), struct, type=SCHEMA.field(7).type)
     each = table.take(pa.array(starts))

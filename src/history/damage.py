@@ -10,7 +10,9 @@ from src.history.matching import Export
 from src.history.sources import BYTES, TEXT, Column, quoted, scan, unreadable
 from src.history.sql import views
 
-_HEX = {"tx_hash": 32, "token_address": 20, "from_address": 20, "to_address": 20}
+_HEX = {"tx_hash": 32} | dict.fromkeys(
+    ("token_address", "from_address", "to_address", "tx_from", "tx_to"), 20
+)
 _WHAT = {32: "a hash", 20: "an address"}
 _NUMBERS = ("block_number", "log_index", "tx_index", "nonce")
 _REMEDY = "the export is corrupt or of another layout (--columns names its columns)"

@@ -40,6 +40,7 @@ from src.history import damage, spark
 from src.history.canonical import Damaged, write_rows
 from src.history.layouts import RECORDING
 from src.history.matching import Export, match
+from src.history.piped import unpiped
 from src.history.sources import PARQUET, connect, identity, list_files, scan
 from src.history.sql import block_counts, statement, transfers_have_blocks, views
 from src.history.tokens import symbols, write_symbols
@@ -81,7 +82,7 @@ def import_history(
     """Import an export, or go on with an interrupted import; a complete one is only checked.
 
     Args:
-        source: a folder, or a bucket's URL, or a glob in a bucket.
+        source: a folder, a file, a bucket's URL, a glob in a bucket, or `-` for standard input.
         out: the folder of the store. A recording's may be the recording's own, where it is made
             again after other blocks were recorded.
         options: how.
@@ -95,10 +96,10 @@ def import_history(
     """
     with (
         locked(out, "import"),
+        unpiped(source, out) as place,
         closing(connect(options.workers, options.memory, out / _SPILL)) as engine,
     ):
-        listed = list_files(source, engine)
-        export = match(source, listed, options.columns)
+        export = match(place, list_files(place, engine), options.columns)
         asked = [VERSION, export.layout, options.slice_transfers, options.first, options.last]
         same = identity(export.files, json.dumps([*asked, sorted((options.columns or {}).items())]))
         if any(file.form != PARQUET for file in export.files):
@@ -259,7 +260,7 @@ class Import:
         ends = np.array([last for _, last in ranges])
         rows = read = 0
         for table in (self.export.transfers, self.export.transactions):
-            for file, columns in table.files:
+            for file, columns in table.files if table else ():
                 column = columns.get("block_number")
                 groups = None if column is None else file.groups.get(_key(file.columns, column))
                 if groups is None:

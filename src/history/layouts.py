@@ -18,6 +18,9 @@ BLOCKS: Final = "blocks"
 RECORDING: Final = "recording"
 CUSTOM: Final = "--columns"
 
+JOINED: Final = ("tx_from", "tx_to", "nonce", "tx_index", "block_timestamp")
+"""Columns of transfers that say what a table of transactions would; `tx_from` is the sender."""
+
 
 @dataclass(frozen=True, slots=True)
 class Table:
@@ -41,6 +44,7 @@ def _table(layout: str, kind: str, called: str, required: str, optional: str = "
 
 
 _TOPICS = "topic0 topic1 topic2 topic3"
+_JOINED = " ".join(JOINED)
 
 TABLES: Final = (
     _table(
@@ -60,7 +64,7 @@ TABLES: Final = (
     _table(
         "data set", TRANSFERS, "transfers",
         "tx_hash log_index token_address from_address to_address amount=value_raw",
-        "block_number token_std",
+        f"block_number token_std {_JOINED}",
     ),
     # Also BigQuery's `crypto_ethereum` and the public data on AWS, which have the same columns.
     _table(
@@ -102,8 +106,11 @@ TABLES: Final = (
     ),
     _table(
         "Dune", TRANSFERS, "evt_transfer",
-        "tx_hash=evt_tx_hash block_number=evt_block_number log_index=evt_index "
-        "token_address=contract_address from_address=from to_address=to amount=value",
+        "tx_hash=evt_tx_hash|tx_hash block_number=evt_block_number|block_number "
+        "log_index=evt_index token_address=contract_address from_address=from to_address=to "
+        "amount=value|amount_raw",
+        "token_std=token_standard tx_from=evt_tx_from|tx_from tx_to=evt_tx_to|tx_to "
+        "tx_index=evt_tx_index|tx_index block_timestamp=evt_block_time|block_time nonce",
     ),
     _table(
         "Flipside", TRANSACTIONS, "fact_transactions",
@@ -114,6 +121,8 @@ TABLES: Final = (
         "Flipside", TRANSFERS, "ez_token_transfers",
         "tx_hash block_number log_index=event_index token_address=contract_address from_address "
         "to_address amount=raw_amount_precise",
+        "tx_from=origin_from_address tx_to=origin_to_address tx_index=tx_position block_timestamp "
+        "nonce",
     ),
 )  # fmt: skip
 
@@ -124,7 +133,8 @@ _DESCRIBED: Final = (
     ),
     _table(
         CUSTOM, TRANSFERS, "transfers",
-        "tx_hash log_index token_address from_address to_address amount", "block_number token_std",
+        "tx_hash log_index token_address from_address to_address amount",
+        f"block_number token_std {_JOINED}",
     ),
     _table(
         CUSTOM, LOGS, "logs", f"tx_hash block_number log_index token_address data {_TOPICS}"
@@ -132,6 +142,9 @@ _DESCRIBED: Final = (
     _table(CUSTOM, BLOCKS, "blocks", "block_number block_timestamp"),
 )  # fmt: skip
 """With --columns: names by ours where none is given."""
+
+EXPLORER: Final = "blockno"
+"""The column by which a CSV file of Etherscan and its like is told."""
 
 OTHERS: Final = (
     "approvals", "balance_diffs", "balance_reads", "balances", "code_diffs", "code_reads",

@@ -1,13 +1,15 @@
 """Which files of an export are which of its tables, by their names and columns."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from src.chain.recording.format import is_recording
 from src.datasets.tables import TableError
 from src.history.layouts import (
     BLOCKS,
+    EXPLORER,
+    JOINED,
     LOGS,
     OTHERS,
     RECORDING,
@@ -34,7 +36,21 @@ class TableFiles:
     def missing(self) -> tuple[str, ...]:
         """Columns that no file has."""
         present = {ours for _, columns in self.files for ours in columns}
-        return tuple(ours for ours in self.table.optional if ours not in present)
+        return tuple(ours for ours in self._told if ours not in present)
+
+    def partly_missing(self) -> list[str]:
+        """What some files lack and others have."""
+        told = [ours for ours in self._told if ours not in self.missing()]
+        return [
+            f"{file.name} without {', '.join(missing)}: unknown"
+            for file, columns in self.files
+            if (missing := [ours for ours in told if ours not in columns])
+        ]
+
+    @property
+    def _told(self) -> list[str]:
+        """Optional columns that are said to be unknown where they are missing."""
+        return [ours for ours in self.table.optional if ours not in ("block_number", "token_std")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +59,8 @@ class Export:
 
     source: str  # as given
     layout: str  # its name
-    # transactions, transfers: `transfers` may be logs.
-    transactions: TableFiles
-    transfers: TableFiles
+    transactions: TableFiles | None  # None where transfers say it themselves, in `JOINED`
+    transfers: TableFiles  # or logs
     blocks: TableFiles | None  # where transactions have no time
     left_out: Mapping[str, str]  # the reason by file
     notes: tuple[str, ...]  # what the user should know
@@ -86,6 +101,10 @@ def match(source: str, listed: Listed, columns: Mapping[str, str] | None = None)
         if name in OTHERS:
             left_out[file.name] = f"{name}, another table"
             continue
+        if EXPLORER in file.columns:
+            left_out[file.name] = "Etherscan's, not exact"
+            problems.setdefault(("Etherscan", TRANSFERS), _of_explorer(file))
+            continue
         named = [table for table in tables if table.called == name] or list(tables)
         fitting, missing = _best(named, file)
         if missing and name is None:
@@ -98,14 +117,14 @@ def match(source: str, listed: Listed, columns: Mapping[str, str] | None = None)
                 problems.setdefault(key, _lacks(file, table, missing))
             else:
                 found[key].append(file)
-    layouts = _complete(found)
+    by_key = {(table.layout, table.kind): table for table in tables}
+    layouts = _complete(found, by_key)
     if len(layouts) > 1:
         raise TableError(
             f"{source}: contains several layouts ({', '.join(layouts)}); use a folder with one"
         )
     if not layouts:
         raise _incomplete(source, found, problems, left_out)
-    by_key = {(table.layout, table.kind): table for table in tables}
     return _Chosen(source, layouts[0], by_key, found, problems, left_out).export()
 
 
@@ -120,7 +139,8 @@ class _Chosen:
 
     def export(self) -> Export:
         notes = []
-        transactions = self._read(TRANSACTIONS)
+        has_transactions = (self.layout, TRANSACTIONS) in self.found
+        transactions = self._read(TRANSACTIONS) if has_transactions else None
         has_transfers, has_logs = ((self.layout, kind) in self.found for kind in (TRANSFERS, LOGS))
         # cryo's transfers are ERC-20 alone; other tools' have NFTs, which logs tell apart.
         prefers_logs = self.layout != "cryo" and has_logs and not self._is_broken(LOGS)
@@ -133,12 +153,13 @@ class _Chosen:
                 "token_transfers does not tell NFTs from ERC-20 tokens: an NFT counts as a "
                 "transfer whose amount is its id; with the table logs beside it they are told apart"
             )
-        moved = self._read(kind)
+        moved = self._read(kind, without=() if transactions is None else JOINED)
         blocks = None
-        if any("block_timestamp" not in columns for _, columns in transactions.files):
+        told = transactions or moved
+        if any("block_timestamp" not in columns for _, columns in told.files):
             if not self.found.get((self.layout, BLOCKS)):
                 named = self.tables[self.layout, TRANSACTIONS].optional["block_timestamp"][0]
-                file = next(f for f, names in transactions.files if "block_timestamp" not in names)
+                file = next(f for f, names in told.files if "block_timestamp" not in names)
                 raise TableError(
                     f"{file.path}: lacks the column {named}, and there are no blocks to take it "
                     f"from: export transactions with {named}, or blocks as well"
@@ -149,9 +170,9 @@ class _Chosen:
         notes += [
             f"{table.table.called} without {', '.join(missing)}: unknown"
             for table in (transactions, moved)
-            if (missing := [n for n in table.missing() if n not in ("block_number", "token_std")])
+            if table is not None and (missing := table.missing())
         ]
-        notes += _partly_missing(transactions)
+        notes += told.partly_missing()
         return Export(
             self.source, self.layout, transactions, moved, blocks, self.left_out, tuple(notes)
         )
@@ -159,11 +180,13 @@ class _Chosen:
     def _is_broken(self, kind: str) -> bool:
         return (self.layout, kind) in self.problems
 
-    def _read(self, kind: str) -> TableFiles:
+    def _read(self, kind: str, without: Collection[str] = ()) -> TableFiles:
         key = (self.layout, kind)
         if key in self.problems:
             raise TableError(self.problems[key])
         table = self.tables[key]
+        kept = {ours: names for ours, names in table.optional.items() if ours not in without}
+        table = replace(table, optional=kept)
         files = tuple((file, _names(table, file)) for file in self.found[key])
         for file, columns in files:
             _check_amount(file, columns)
@@ -235,14 +258,28 @@ def _lacks(file: File, table: Table, missing: list[str]) -> str:
     )
 
 
-def _complete(found: Mapping[tuple[str, str], list[File]]) -> list[str]:
+def _complete(
+    found: Mapping[tuple[str, str], list[File]], tables: Mapping[tuple[str, str], Table]
+) -> list[str]:
     layouts = {layout for layout, _ in found}
     return sorted(
         layout
         for layout in layouts
-        if (layout, TRANSACTIONS) in found
-        and ((layout, TRANSFERS) in found or (layout, LOGS) in found)
+        if (
+            (layout, TRANSACTIONS) in found
+            and ((layout, TRANSFERS) in found or (layout, LOGS) in found)
+        )
+        or (
+            (layout, TRANSFERS) in found
+            and _are_joined(tables[layout, TRANSFERS], found[layout, TRANSFERS])
+        )
     )
+
+
+def _are_joined(table: Table, files: list[File]) -> bool:
+    """Whether these transfers say all that is needed of their transactions."""
+    needed = {"block_number", "block_timestamp", "tx_from"}
+    return bool(files) and all(needed <= _names(table, file).keys() for file in files)
 
 
 def _incomplete(
@@ -264,7 +301,8 @@ def _incomplete(
         if kind in (TRANSFERS, LOGS):
             return TableError(
                 f"{source}: contains no transactions ({layout}). The features need each "
-                f"transaction's sender: export transactions as well{others}"
+                "transaction's sender: export transactions as well, or transfers with the sender "
+                f"(see docs/backtest.md){others}"
             )
     return TableError(
         f"{source}: no file has a supported layout (a recording, the data set, ethereum-etl, "
@@ -273,11 +311,11 @@ def _incomplete(
     )
 
 
-def _partly_missing(table: TableFiles) -> list[str]:
-    """What some files lack and others have."""
-    gone = set(table.missing())
-    return [
-        f"{file.name} without {', '.join(missing)}: unknown"
-        for file, columns in table.files
-        if (missing := [n for n in table.table.optional if n not in columns and n not in gone])
-    ]
+def _of_explorer(file: File) -> str:
+    """Why Etherscan's CSV files are refused."""
+    amounts = (c.name for n, c in file.columns.items() if n == "quantity" or "value" in n)
+    return (
+        f"{file.path}: the column {next(amounts, file.columns[EXPLORER].name)} of Etherscan's CSV "
+        "files holds no exact amounts, and they have neither log_index nor the transactions' "
+        "senders: record the blocks with npm run record, or export them with ethereum-etl or cryo"
+    )

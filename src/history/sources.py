@@ -47,6 +47,7 @@ _GZIP_MAGIC = b"\x1f\x8b"
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 _SUFFIXES = {".csv": CSV, ".tsv": CSV, ".json": JSON, ".jsonl": JSON, ".ndjson": JSON}
 _END = 65_536
+_MIN_COMMAS = 4  # of a first line with the names of columns
 _FOOTER = 8  # bytes: its length and the magic number
 _MAX_DIGITS = 38
 """DuckDB reads decimals with more as floating-point numbers."""
@@ -221,10 +222,14 @@ def _form(path: str) -> str | None:
             return _SUFFIXES[suffix]
     if head.startswith(b"{"):
         return JSON
-    if not suffixes and head.startswith(_GZIP_MAGIC):
+    if suffixes:
+        return None
+    if head.startswith(_GZIP_MAGIC):
         with opened(path) as stream, gzip.open(stream) as content:
             return JSON if content.read(1) == b"{" else CSV
-    return None
+    with opened(path) as stream:
+        first = stream.readline(_END)
+    return CSV if first.count(b",") >= _MIN_COMMAS and first.isascii() else None
 
 
 def _file(path: str, name: str, form: str, connection: Any) -> File:

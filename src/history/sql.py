@@ -14,9 +14,6 @@ from src.history.matching import Export, TableFiles
 from src.history.sources import BYTES, LIST, NOTHING, PARQUET, TEXT, TIME, Column, File, identifier
 
 _HASH, _ADDRESS = 32, 20
-_LENGTHS = {
-    "tx_hash": _HASH, "token_address": _ADDRESS, "from_address": _ADDRESS, "to_address": _ADDRESS,
-}  # fmt: skip
 _TRANSFER_DIGITS = TRANSFER_TOPIC[2:]
 _NATIVE = ", ".join(f"unhex('{emitter[2:]}')" for emitter in sorted(NATIVE_EMITTERS))
 
@@ -58,28 +55,31 @@ def statement(export: Export, first: int | None = None, last: int | None = None)
         first: of the range, included; None for everything.
         last: of the range, included.
     """
-    transactions = _union(
-        [_transactions(view) for view in views(export.transactions, "transactions")], first, last
-    )
     has_blocks = transfers_have_blocks(export)
-    join = "LEFT JOIN" if has_blocks or first is None else "JOIN"
+    t, join = "m", ""
     read = _logs if export.transfers.table.kind == LOGS else _transfers
+    if export.transactions is None:
+        read = _joined
+    else:
+        t, kind = "t", "LEFT JOIN" if has_blocks or first is None else "JOIN"
+        parts = [_transactions(view) for view in views(export.transactions, "transactions")]
+        join = f" {kind} ({_union(parts, first, last)}) t ON m.tx_hash = t.tx_hash"
     transfers = _union(
         [read(view) for view in views(export.transfers, "transfers")],
         first if has_blocks else None,
         last,
     )
-    block = "coalesce(t.block_number, m.block_number)" if has_blocks else "t.block_number"
-    time, blocks = "t.block_timestamp", ""
+    block = f"coalesce({t}.block_number, m.block_number)" if has_blocks else "t.block_number"
+    time = f"{t}.block_timestamp"
     if export.blocks is not None:
         known = _union([_blocks(view) for view in views(export.blocks, "blocks")], first, last)
         time = "coalesce(t.block_timestamp, b.block_timestamp)"
-        blocks = f" LEFT JOIN ({known}) b ON t.block_number = b.block_number"
+        join += f" LEFT JOIN ({known}) b ON t.block_number = b.block_number"
     return (
-        f"SELECT {block} AS block_number, t.tx_index, m.tx_hash, m.log_index, "
-        f"{time} AS block_timestamp, t.nonce, t.from_address, t.to_address, m.token_address, "
-        "m.payer, m.payee, m.amount, m.word, t.tx_hash IS NOT NULL AS is_known "
-        f"FROM ({transfers}) m {join} ({transactions}) t ON m.tx_hash = t.tx_hash{blocks} "
+        f"SELECT {block} AS block_number, {t}.tx_index, m.tx_hash, m.log_index, "
+        f"{time} AS block_timestamp, {t}.nonce, {t}.from_address, {t}.to_address, "
+        f"m.token_address, m.payer, m.payee, m.amount, m.word, {t}.tx_hash IS NOT NULL AS is_known "
+        f"FROM ({transfers}) m{join} "
         f"WHERE coalesce(m.token_address NOT IN ({_NATIVE}), true)"
     )
 
@@ -92,9 +92,9 @@ def transfers_have_blocks(export: Export) -> bool:
 def block_counts(export: Export) -> str:
     """Rows of transfers by block; of transactions where transfers do not say their block."""
     has_blocks = transfers_have_blocks(export)
-    table, name = (
-        (export.transfers, "transfers") if has_blocks else (export.transactions, "transactions")
-    )
+    table, name = export.transfers, "transfers"
+    if export.transactions is not None and not has_blocks:
+        table, name = export.transactions, "transactions"
     parts = [
         f"SELECT {_number(view.columns['block_number'])} AS block_number FROM {view.name}"
         for view in views(table, name)
@@ -115,14 +115,25 @@ def _transactions(view: View) -> str:
     return (
         f"SELECT {_bytes(names['tx_hash'], _HASH)} AS tx_hash, "
         f"{_number(names.get('block_number'))} AS block_number, "
-        f"{_time(names.get('block_timestamp'))} AS block_timestamp, "
-        f"{_number(names.get('tx_index'))} AS tx_index, {_number(names.get('nonce'))} AS nonce, "
-        f"{_bytes(names['from_address'], _ADDRESS)} AS from_address, "
-        f"{_bytes(names.get('to_address'), _ADDRESS)} AS to_address FROM {view.name}"
+        f"{_of_transaction(names, 'from_address', 'to_address')} FROM {view.name}"
     )
 
 
-def _transfers(view: View) -> str:
+def _of_transaction(names: Mapping[str, Column], sender: str, called: str) -> str:
+    return (
+        f"{_time(names.get('block_timestamp'))} AS block_timestamp, "
+        f"{_number(names.get('tx_index'))} AS tx_index, {_number(names.get('nonce'))} AS nonce, "
+        f"{_bytes(names.get(sender), _ADDRESS)} AS from_address, "
+        f"{_bytes(names.get(called), _ADDRESS)} AS to_address"
+    )
+
+
+def _joined(view: View) -> str:
+    """Transfers that say what a table of transactions would."""
+    return _transfers(view, f", {_of_transaction(view.columns, 'tx_from', 'tx_to')}")
+
+
+def _transfers(view: View, more: str = "") -> str:
     names = view.columns
     blocks = (
         f", {_number(names['block_number'])} AS block_number" if "block_number" in names else ""
@@ -135,7 +146,7 @@ def _transfers(view: View) -> str:
         f"{_bytes(names['token_address'], _ADDRESS)} AS token_address, "
         f"{_bytes(names['from_address'], _ADDRESS)} AS payer, "
         f"{_bytes(names['to_address'], _ADDRESS)} AS payee, "
-        f"{_amount(names['amount'])}{blocks} FROM {view.name}{where}"
+        f"{_amount(names['amount'])}{blocks}{more} FROM {view.name}{where}"
     )
 
 

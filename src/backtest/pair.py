@@ -42,7 +42,7 @@ def import_pair(transactions: Path, transfers: Path, out: Path) -> tuple[Store, 
             str(transfers), "tables", tables[TRANSACTIONS], tables[TRANSFERS], None, {}, ()
         )
         (first, _), *_ = tables[TRANSACTIONS].files
-        rows = engine.execute(f"SELECT count(*) FROM {scan([first])}").fetchall()[0][0]
+        rows = engine.sql(f"FROM {scan([first])}").aggregate("count(*)").fetchall()[0][0]
         store = Import(export, out, ImportOptions(workers=1), engine, "").run(
             lambda _: lambda _: None
         )
