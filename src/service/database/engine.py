@@ -1,5 +1,6 @@
 """Opening and migrating the database; read and write transactions."""
 
+import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -141,13 +142,16 @@ def insert_missing(connection: Connection, table: Table, rows: list[dict[str, An
 
 def put(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
     """Insert rows; if the primary key exists, replace the other columns."""
-    if not rows:
-        return
-    statement = upsert(connection, table)
+    if rows:
+        connection.execute(_replacing(table, tuple(rows[0]), _is_sqlite(connection)), rows)
+
+
+@functools.cache  # to build it takes longer than to execute it
+def _replacing(table: Table, names: tuple[str, ...], is_sqlite: bool) -> Insert:
+    statement = sqlite.insert(table) if is_sqlite else postgresql.insert(table)
     keys = [column.name for column in table.primary_key]
-    changes = {name: statement.excluded[name] for name in rows[0] if name not in keys}
-    insert: Insert = statement.on_conflict_do_update(index_elements=keys, set_=changes)
-    connection.execute(insert, rows)
+    changes = {name: statement.excluded[name] for name in names if name not in keys}
+    return statement.on_conflict_do_update(index_elements=keys, set_=changes)
 
 
 def record(kind: type[T], row: Row[Any]) -> T:
