@@ -38,7 +38,7 @@ from tests.chain.replay.served import serve
 from tests.service.chain import common_settings
 from tests.service.databases import database_url
 
-TRANSACTIONS = 500
+TRANSACTIONS = 250
 MODEL = PROJECT_ROOT / "isolation_forest.pkl"
 
 
