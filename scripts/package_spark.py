@@ -21,6 +21,7 @@ _ON_WORKERS = {"pyspark"}
 _VERSION_ONLY = {"scikit-learn"}
 """A model's is compared with it; the code is not run."""
 _LEFT_OUT = {"__pycache__", "tests", "include"}
+_GZIP_LEVEL = 1
 _KERNELS = {".nbi", ".nbc"}
 """Compiled, which takes each worker half a minute where its processor is another one."""
 _DESCRIPTION = """\
@@ -106,7 +107,7 @@ def _dependencies() -> dict[Path, Path]:
 
 
 def _write(path: Path, files: dict[Path, Path]) -> None:
-    with tarfile.open(path, "w:gz", compresslevel=1) as archive:
+    with tarfile.open(path, "w:gz", compresslevel=_GZIP_LEVEL) as archive:
         for file, name in sorted(files.items(), key=lambda item: item[1]):
             archive.add(file, name)
 

@@ -19,9 +19,9 @@ from pathlib import Path
 
 import pytest
 
-from scripts.package_spark import main as package
+from scripts import package_spark
 from src.datasets.tables import TableError
-from src.demo.processes import supervised
+from src.demo.processes import free_port, supervised
 from src.history.importing import ImportOptions, import_history
 from src.history.spark import spark_session
 from src.settings import PROJECT_ROOT
@@ -33,7 +33,6 @@ from tests.backtest.data import (
     write_etl_logs,
 )
 from tests.backtest.runs import THRESHOLD, content_of, run
-from tests.support.ports import free_port
 from tests.support.waiting import PATIENCE, wait_until
 
 FOUND = importlib.util.find_spec("pyspark")
@@ -125,10 +124,11 @@ def test_the_error_without_java_names_the_package(tmp_path, data):
 
 
 def test_machines_without_the_project_give_the_same_bytes_also_when_one_is_killed(
-    tmp_path, data, expected
+    tmp_path, data, expected, monkeypatch
 ):
+    monkeypatch.setattr(package_spark, "_GZIP_LEVEL", 0)  # no network is saved anything
     out, archives = tmp_path / "out", tmp_path / "archives"
-    assert package(["--out", str(archives)]) == 0
+    assert package_spark.main(["--out", str(archives)]) == 0
     with cluster() as (master, workers, page):
         with on_spark(data, out, master, archives) as job:
             journal = out / "journal"
