@@ -7,7 +7,6 @@ simulation, the other waits for a transaction that is sent past the guard.
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -26,7 +25,7 @@ from web3.exceptions import Web3RPCError
 
 from src.demo.anvil import GAS_LIMIT, MAX_FEE, PRIORITY_FEE, Chain, ChainError
 from src.demo.contracts import ROOT
-from src.demo.processes import running
+from src.demo.processes import free_port, running
 from src.demo.scenarios import SCENARIOS, attack_data
 from src.demo.world import World
 
@@ -105,9 +104,7 @@ def guard(chain: Chain, folder: Path) -> Iterator[str]:
     Raises:
         ChainError: it does not start.
     """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = [
         sys.executable, "-m", "src.service.guard", "--upstream", chain.url, "--port", str(port),
         "--on-unknown", "refuse", "--limit-seconds", "30",

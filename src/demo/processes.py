@@ -15,6 +15,7 @@ import os
 import select
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -25,6 +26,7 @@ from typing import Any, Final
 
 _PATIENCE_SECONDS: Final = 3.0
 _POLL_SECONDS: Final = 0.2
+_HELD_PORTS: Final[list[socket.socket]] = []
 
 
 def supervised(command: Sequence[str | Path], folder: Path | None = None) -> list[str]:
@@ -42,6 +44,19 @@ def supervised(command: Sequence[str | Path], folder: Path | None = None) -> lis
         return words
     script = [sys.executable, "-I", "-S", __file__]
     return [*script, str(os.getpid()), str(folder.absolute()) if folder else "", *words]
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 for a server that cannot choose one itself.
+
+    Nobody else is given it, however long the server takes to start: a socket holds it as long as
+    this process lives. It does not listen, so a server may, if it sets SO_REUSEADDR as servers do.
+    """
+    holder = socket.socket()
+    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    holder.bind(("127.0.0.1", 0))
+    _HELD_PORTS.append(holder)
+    return int(holder.getsockname()[1])
 
 
 @contextmanager

@@ -21,10 +21,9 @@ from werkzeug import Request, Response
 from src.demo.anvil import Chain, anvil
 from src.demo.contracts import ROOT
 from src.demo.forta_cli import cli_environment
-from src.demo.processes import supervised
+from src.demo.processes import free_port, supervised
 from src.demo.world import GENESIS
 from tests.support.forta_bridge import connect, transaction_event
-from tests.support.ports import free_port
 from tests.support.processes import names
 from tests.support.waiting import PATIENCE, wait_until
 

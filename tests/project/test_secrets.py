@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from werkzeug import Request, Response
 
+from src.demo.processes import free_port
 from src.settings import load_settings
 from tests.conftest import ALICE, BOB, TIMESTAMP, UNKNOWN_TOKEN, transfer_log
 from tests.support.fake_chain import serve
 from tests.support.forta_bridge import production_bot, transaction_event
-from tests.support.ports import free_port
 from tests.support.waiting import PATIENCE
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -11,9 +11,8 @@ from typing import Any
 
 import requests
 
-from src.demo.processes import supervised
+from src.demo.processes import free_port, supervised
 from tests.service.chain import sqlite_url
-from tests.support.ports import free_port
 from tests.support.waiting import PATIENCE, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -11,8 +11,7 @@ from typing import Any
 import grpc
 from grpc_tools import protoc
 
-from src.demo.processes import running
-from tests.support.ports import free_port
+from src.demo.processes import free_port, running
 from tests.support.waiting import PATIENCE, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -13,8 +13,7 @@ import pytest
 import requests
 from s3fs import S3FileSystem
 
-from src.demo.processes import running
-from tests.support.ports import free_port
+from src.demo.processes import free_port, running
 from tests.support.waiting import PATIENCE
 
 ACCESS_KEY, SECRET_KEY = "test-access", "test-secret-of-the-tests"

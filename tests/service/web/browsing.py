@@ -12,8 +12,7 @@ from shutil import which
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from src.demo.contracts import ROOT
-from src.demo.processes import running
-from tests.support.ports import free_port
+from src.demo.processes import free_port, running
 from tests.support.waiting import PATIENCE, wait_until
 
 CHROMIUM = os.environ.get("CHROMIUM_PATH") or which("chromium") or which("chromium-browser")
