@@ -207,6 +207,8 @@ def test_a_decision_is_made_with_one_model_while_models_change(bundles: list[Pat
             thread.start()
         for turn in range(12):
             decider.take_model(bundles[1 - turn % 2] / MODEL_FILE)
+            new = VERSIONS[1 - turn % 2]
+            wait_until(lambda new=new: new in {version for version, _, _ in tuple(seen)})
     finally:
         done.set()
         for thread in threads:

@@ -28,7 +28,7 @@ from src.service.http.security import ClientLimits
 from src.service.screening.screener import Screening
 from src.service.settings import ServiceSettings
 from tests.service.databases import sqlite_database
-from tests.support.waiting import wait_until
+from tests.support.waiting import PATIENCE, wait_until
 
 RAW = "0x" + "ab" * 110
 """Long enough for a signed transaction."""
@@ -67,7 +67,7 @@ class Script:
     def screen(self, transactions: Sequence[bytes]) -> Screening:
         self.seen.append(tuple(transactions))
         if self.wait is not None:
-            self.wait.wait(30)
+            self.wait.wait(PATIENCE)
         if self.failure is not None:
             raise self.failure
         bad = any(b"\xba\xd0" in one for one in transactions)
@@ -155,13 +155,13 @@ def node(answer: Callable[[bytes], web.Response] | None = None) -> Iterator[Node
     stop = threading.Event()
     thread = threading.Thread(target=lambda: asyncio.run(start()), daemon=True)
     thread.start()
-    assert ready.wait(60)
+    assert ready.wait(PATIENCE)
     try:
         yield state
     finally:
         state.go.set()
         stop.set()
-        thread.join(30)
+        thread.join(PATIENCE)
 
 
 def json_reply(body: bytes) -> web.Response:
@@ -193,7 +193,7 @@ class Guarded:
 
     def ask(self, body: Any, **options: Any) -> requests.Response:
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
-        return requests.post(self.url, data=data, timeout=60, **options)
+        return requests.post(self.url, data=data, timeout=PATIENCE, **options)
 
     def call(self, method: str, *params: Any, identity: Any = 1) -> Any:
         body = {"jsonrpc": "2.0", "id": identity, "method": method, "params": list(params)}
@@ -208,7 +208,7 @@ def guard(
     enforce: bool = True,
     refuse_unknown: bool = True,
     hold_review: bool = False,
-    seconds: float = 30.0,
+    seconds: float = PATIENCE,
     allow: Sequence[str] = (),
     settings: ServiceSettings | None = None,
     on_decision: Callable[[Decided], None] = lambda _decided: None,
@@ -269,4 +269,4 @@ def serving(app: Any) -> Iterator[int]:
         yield server.servers[0].sockets[0].getsockname()[1]
     finally:
         server.should_exit = True
-        thread.join(30)
+        thread.join(PATIENCE)

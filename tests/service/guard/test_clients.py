@@ -11,6 +11,7 @@ import requests
 
 from src.service.settings import ApiKey, ServiceSettings
 from tests.service.guard.guarding import Guarded, Node, guard
+from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.integration
 
@@ -36,7 +37,7 @@ def keyed(upstream: Node) -> Iterator[Guarded]:
     ],
 )
 def test_a_key_opens_it_in_every_form(keyed: Guarded, path: str, headers: dict[str, str]) -> None:
-    found = requests.post(keyed.url + path, json=CALL, headers=headers, timeout=60)
+    found = requests.post(keyed.url + path, json=CALL, headers=headers, timeout=PATIENCE)
     assert found.json()["result"] == "eth_chainId"
 
 
@@ -46,14 +47,14 @@ def test_a_key_opens_it_in_every_form(keyed: Guarded, path: str, headers: dict[s
 def test_without_its_key_nothing_passes(
     keyed: Guarded, upstream: Node, path: str, headers: dict[str, str]
 ) -> None:
-    found = requests.post(keyed.url + path, json=CALL, headers=headers, timeout=60)
+    found = requests.post(keyed.url + path, json=CALL, headers=headers, timeout=PATIENCE)
     assert (found.status_code, upstream.bodies) == (401, [])
     assert found.json()["error"]["code"] == -32600
 
 
 def test_decisions_name_the_keys_owner(keyed: Guarded) -> None:
     body = {**CALL, "method": "eth_sendRawTransaction", "params": ["0x" + "ab" * 90]}
-    requests.post(f"{keyed.url}/{KEY}", json=body, timeout=60)
+    requests.post(f"{keyed.url}/{KEY}", json=body, timeout=PATIENCE)
     assert keyed.stored[0].client == "ann"
 
 
@@ -82,15 +83,15 @@ def test_sockets_need_a_key_as_well(keyed: Guarded, upstream: Node) -> None:
 def test_pages_of_other_sites_stay_out_and_wallets_do_not(
     guarded: Guarded, upstream: Node, headers: dict[str, str], status: int
 ) -> None:
-    found = requests.post(guarded.url, json=CALL, headers=headers, timeout=60)
+    found = requests.post(guarded.url, json=CALL, headers=headers, timeout=PATIENCE)
     assert (found.status_code, len(upstream.bodies)) == (status, int(status == 200))
 
 
 def test_pages_of_an_allowed_origin_may_read_answers(keyed: Guarded) -> None:
     headers = {"Origin": "https://wallet.example", "Access-Control-Request-Method": "POST"}
-    preflight = requests.options(f"{keyed.url}/{KEY}", headers=headers, timeout=60)
+    preflight = requests.options(f"{keyed.url}/{KEY}", headers=headers, timeout=PATIENCE)
     assert preflight.status_code == 204
     assert preflight.headers["Access-Control-Allow-Methods"] == "POST"
-    found = requests.post(f"{keyed.url}/{KEY}", json=CALL, headers=headers, timeout=60)
+    found = requests.post(f"{keyed.url}/{KEY}", json=CALL, headers=headers, timeout=PATIENCE)
     assert found.headers["Access-Control-Allow-Origin"] == "https://wallet.example"
     assert found.json()["result"] == "eth_chainId"

@@ -19,9 +19,8 @@ from web3.exceptions import Web3RPCError
 from web3.types import TxReceipt
 
 from src.demo.anvil import Chain, anvil
-from src.demo.processes import running
-from tests.support.ports import free_port
-from tests.support.waiting import wait_until
+from src.demo.processes import free_port, running
+from tests.support.waiting import PATIENCE, wait_until
 
 pytestmark = pytest.mark.integration
 
@@ -66,7 +65,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
 def _is_ready(url: str) -> bool:
     try:
-        return requests.get(f"{url}/readyz", timeout=30).status_code == 200
+        return requests.get(f"{url}/readyz", timeout=PATIENCE).status_code == 200
     except requests.ConnectionError:
         return False
 
@@ -92,7 +91,7 @@ def signed(guarded: Running, number: int, ahead: int = 0, **changes: Any) -> byt
 
 def mined(guarded: Running, tx_hash: HexBytes) -> TxReceipt:
     """The receipt, once the chain has it: it accepts a transaction before it mines it."""
-    return guarded.web3.eth.wait_for_transaction_receipt(tx_hash, timeout=600)
+    return guarded.web3.eth.wait_for_transaction_receipt(tx_hash, timeout=PATIENCE)
 
 
 def test_web3_sends_through_it(guarded: Running) -> None:
@@ -101,7 +100,7 @@ def test_web3_sends_through_it(guarded: Running) -> None:
 
     def decision() -> dict[str, Any]:
         url = f"{guarded.url}/screenings?transaction={sent.to_0x_hex()}"
-        (found,) = requests.get(url, timeout=60).json()
+        (found,) = requests.get(url, timeout=PATIENCE).json()
         return dict(found)
 
     wait_until(lambda: decision()["mined_action"])
@@ -130,7 +129,7 @@ def test_a_bundlers_batch(guarded: Running) -> None:
         {"jsonrpc": "2.0", "id": number, "method": method, "params": params}
         for number, (method, params) in enumerate(calls)
     ]
-    found = requests.post(guarded.url, json=body, timeout=600).json()
+    found = requests.post(guarded.url, json=body, timeout=PATIENCE).json()
     assert [one["id"] for one in found] == [0, 1, 2, 3]
     assert found[0]["result"] == "0x1"
     for one in found[1:]:
@@ -178,4 +177,4 @@ def test_the_log_has_decisions_and_no_secrets(guarded: Running) -> None:
 def test_it_stops_when_it_is_told(guarded: Running) -> None:
     """The last test of this module: the guard is gone after it."""
     guarded.process.send_signal(signal.SIGTERM)
-    assert guarded.process.wait(600) == 0
+    assert guarded.process.wait(PATIENCE) == 0

@@ -10,6 +10,7 @@ from aiohttp import web
 
 from src.detection.records import Action
 from tests.service.guard.guarding import BAD, RAW, Guarded, Node, Script, guard, node
+from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.integration
 
@@ -31,17 +32,17 @@ def held(guarded: Guarded, raw: str = RAW) -> str:
 
 def press(guarded: Guarded, identity: str, verdict: str) -> requests.Response:
     with requests.Session() as browser:
-        page = browser.get(f"{guarded.url}/ui/screenings/{identity}", timeout=60)
+        page = browser.get(f"{guarded.url}/ui/screenings/{identity}", timeout=PATIENCE)
         token = re.search(r'name="csrf" value="([^"]+)"', page.text)
         data = {"csrf": token[1] if token else ""}
         url = f"{guarded.url}/ui/screenings/{identity}/{verdict}"
-        return browser.post(url, data=data, timeout=60)
+        return browser.post(url, data=data, timeout=PATIENCE)
 
 
 def test_the_list_shows_decisions_with_their_outcome(guarded: Guarded) -> None:
     guarded.call(SEND, RAW)
     guarded.call(SEND, BAD)
-    text = requests.get(f"{guarded.url}/ui/screenings", timeout=60).text
+    text = requests.get(f"{guarded.url}/ui/screenings", timeout=PATIENCE).text
     assert text.index("blocked") < text.index("passed</td>")
     assert "2 screenings, newest first" in text
 
@@ -51,7 +52,7 @@ def test_what_the_node_or_a_client_says_is_escaped(upstream: Node) -> None:
     with guard(upstream.url, script) as guarded:
         identity = guarded.call(SEND, RAW)["error"]["data"]["decision"]
         for path in ("/ui/screenings", f"/ui/screenings/{identity}"):
-            text = requests.get(guarded.url + path, timeout=60).text
+            text = requests.get(guarded.url + path, timeout=PATIENCE).text
             assert "<script>alert" not in text
             assert "&lt;script&gt;" in text
 
@@ -88,24 +89,24 @@ def test_dropped_it_is_never_sent(holding: Guarded, upstream: Node) -> None:
 def test_a_form_without_its_token_does_nothing(holding: Guarded, upstream: Node) -> None:
     identity = held(holding)
     url = f"{holding.url}/ui/screenings/{identity}/release"
-    assert requests.post(url, data={}, timeout=60).status_code == 403
+    assert requests.post(url, data={}, timeout=PATIENCE).status_code == 403
     assert upstream.bodies == []
 
 
 def test_the_list_of_the_api_can_be_filtered(guarded: Guarded) -> None:
     guarded.call(SEND, RAW)
-    (found,) = requests.get(f"{guarded.url}/screenings", timeout=60).json()
+    (found,) = requests.get(f"{guarded.url}/screenings", timeout=PATIENCE).json()
     url = f"{guarded.url}/screenings?transaction={found['transaction_hash']}"
-    assert requests.get(url, timeout=60).json() == [found]
+    assert requests.get(url, timeout=PATIENCE).json() == [found]
     url = f"{guarded.url}/screenings?transaction=0x{'9' * 64}"
-    assert requests.get(url, timeout=60).json() == []
+    assert requests.get(url, timeout=PATIENCE).json() == []
 
 
 def test_it_is_ready_while_the_node_is_on_its_chain(guarded: Guarded) -> None:
-    answer = requests.get(f"{guarded.url}/readyz", timeout=60)
+    answer = requests.get(f"{guarded.url}/readyz", timeout=PATIENCE)
     assert answer.status_code == 503
     assert answer.json()["problems"] == ["the node does not say its chain"]
-    assert requests.get(f"{guarded.url}/healthz", timeout=60).json() == {"status": "ok"}
+    assert requests.get(f"{guarded.url}/healthz", timeout=PATIENCE).json() == {"status": "ok"}
 
 
 @pytest.mark.parametrize(
@@ -114,11 +115,11 @@ def test_it_is_ready_while_the_node_is_on_its_chain(guarded: Guarded) -> None:
 def test_a_node_that_moves_to_another_chain_is_not_ready(chain: str, problems: list[str]) -> None:
     reply = web.json_response({"jsonrpc": "2.0", "id": 1, "result": chain})
     with node(lambda _body: reply) as upstream, guard(upstream.url) as guarded:
-        answer = requests.get(f"{guarded.url}/readyz", timeout=60)
+        answer = requests.get(f"{guarded.url}/readyz", timeout=PATIENCE)
     assert answer.json()["problems"] == problems
     assert answer.status_code == (503 if problems else 200)
 
 
 def test_an_unknown_decision_is_not_found(guarded: Guarded) -> None:
-    assert requests.get(f"{guarded.url}/ui/screenings/nothing", timeout=60).status_code == 404
-    assert requests.get(f"{guarded.url}/nothing", timeout=60).status_code == 404
+    assert requests.get(f"{guarded.url}/ui/screenings/nothing", timeout=PATIENCE).status_code == 404
+    assert requests.get(f"{guarded.url}/nothing", timeout=PATIENCE).status_code == 404

@@ -13,7 +13,7 @@ from aiohttp import web
 from src.detection.records import Action
 from tests.service.guard.guarding import BAD, RAW, Guarded, Node, Script, guard, node
 from tests.support.raw_server import cut_off, raw_server, reset
-from tests.support.waiting import wait_until
+from tests.support.waiting import PATIENCE, wait_until
 
 pytestmark = pytest.mark.integration
 
@@ -344,4 +344,4 @@ def test_a_client_beyond_its_limit_is_told(upstream: Node) -> None:
 
 
 def test_get_requests_lead_to_the_pages(guarded: Guarded) -> None:
-    assert requests.get(guarded.url, timeout=60).url.endswith("/ui/screenings")
+    assert requests.get(guarded.url, timeout=PATIENCE).url.endswith("/ui/screenings")

@@ -196,8 +196,8 @@ def test_a_reader_sorts_ticks_and_triages_without_losing_their_place(demo: str, 
     note.fill("<b>drill</b> of ours")
     note.press("Enter")  # does nothing that nobody chose
     page.get_by_role("button", name="True alarm").click()
-    assert "sort=severity" in page.url
     expect(case).to_contain_text("Done")
+    assert "sort=severity" in page.url
     expect(case).to_contain_text("True alarm (local)")
     expect(case).to_contain_text("<b>drill</b> of ours")
     page.get_by_role("link", name="Done 1").click()

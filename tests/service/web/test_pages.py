@@ -31,7 +31,7 @@ def test_the_keyboard_reaches_the_content_first(demo: str, page: Page) -> None:
     page.keyboard.press("Tab")
     expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
     page.keyboard.press("Enter")
-    assert page.url.endswith("#main")
+    expect(page).to_have_url(f"{demo}/ui/#main")
 
 
 @pytest.mark.integration
