@@ -129,6 +129,18 @@ class NodeReader:
                 yield block
                 previous = block
 
+    def transaction_hashes(self, numbers: Sequence[int]) -> list[list[str]]:
+        """The hashes of the transactions of blocks, as the node says. Raises SourceError."""
+
+        def of(number: int) -> list[str]:
+            block = self._node.call("eth_getBlockByNumber", [hex(number), False])
+            found = block.get("transactions") if isinstance(block, dict) else None
+            if not isinstance(found, list):
+                raise MalformedAnswer("node", f"block {number} has no list of transactions")
+            return [tx_hash for one in found if (tx_hash := _hash(one)) is not None]
+
+        return list(self._pool.map(of, numbers))
+
     def block_hash(self, number: int) -> str | None:
         """The present hash of the block at a height, or None. Raises SourceError."""
         block = self._node.ask("eth_getBlockByNumber", [hex(number), False])

@@ -1,10 +1,21 @@
 """Screenings of transactions that are not mined yet, and what became of the transactions."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Final, Literal
 
-from sqlalchemy import Connection, Row, Update, delete, func, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    Update,
+    bindparam,
+    delete,
+    func,
+    insert,
+    select,
+    update,
+)
 
 from src.service.database.engine import insert_missing
 from src.service.database.tables import notifications, screenings
@@ -88,6 +99,15 @@ class ScreeningFilter:
     tx_hash: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Mined:
+    """A transaction in its block."""
+
+    block: int  # number
+    action: int  # of the decision on it
+    is_reverted: bool  # whether it failed
+
+
 def store_screening(connection: Connection, new: NewScreening) -> None:
     """Store a screening of a pending transaction; a later one of the same replaces it."""
     connection.execute(
@@ -112,8 +132,9 @@ def change_screening(connection: Connection, uuid: str, **values: Any) -> None:
 
 def find_screening(connection: Connection, chain_id: int, tx_hash: str) -> StoredScreening | None:
     """Watch mode's screening of a transaction, or None."""
-    found = _of_hashes(connection, "pending", chain_id, [tx_hash])
-    return found[0] if found else None
+    wanted = select(screenings).where(_are("pending", chain_id, [tx_hash]))
+    row = connection.execute(wanted.order_by(screenings.c.id)).first()
+    return None if row is None else _stored(row)
 
 
 def screening_of(connection: Connection, uuid: str) -> StoredScreening | None:
@@ -170,8 +191,13 @@ def known_hashes(
     connection: Connection, source: Source, chain_id: int, hashes: Sequence[str]
 ) -> set[str]:
     """Those of the transactions that were screened."""
-    found = _in_chunks(connection, source, chain_id, hashes)
-    return {one.tx_hash for one in found if one.tx_hash is not None}
+    return {
+        str(tx_hash)
+        for part in _chunks(hashes)
+        for tx_hash in connection.scalars(
+            select(screenings.c.tx_hash).where(_are(source, chain_id, part))
+        )
+    }
 
 
 def note_told(connection: Connection, uuid: str, told: Mapping[str, float]) -> None:
@@ -179,49 +205,46 @@ def note_told(connection: Connection, uuid: str, told: Mapping[str, float]) -> N
     change_screening(connection, uuid, told=dict(told))
 
 
-def join_block(
+def join_mined(
     connection: Connection,
     source: Source,
     chain_id: int,
-    number: int,
-    hashes: Sequence[str],
-    actions: Mapping[str, int],
+    mined: Mapping[str, Mined],
     now: float,
-    *,
-    reverted: Collection[str] = (),
 ) -> list[StoredScreening]:
-    """Mark the screened transactions of a block as mined.
+    """Mark screened transactions as mined.
 
     Args:
         connection: of a writing transaction.
         source: whose screenings.
         chain_id: the chain.
-        number: of the block.
-        hashes: of all its transactions.
-        actions: of the decisions on them; ALLOW for those left out.
+        mined: transactions of the chain by hash; those that were not screened are passed over.
         now: Unix seconds.
-        reverted: hashes of those that failed.
 
     Returns:
         The screenings as they are now, without those that another process has marked before.
     """
     found = []
-    for one in _in_chunks(connection, source, chain_id, hashes):
-        values: dict[str, Any] = {
-            "state": "mined",
-            "mined_block": number,
-            "mined_action": actions.get(one.tx_hash or "", 0),
-            "mined_at": now,
-            "is_reverted": one.tx_hash in reverted,
-        }
-        joined = connection.execute(
-            update(screenings)
-            .where(screenings.c.id == one.id)
-            .where(screenings.c.mined_block.is_distinct_from(number))
-            .values(values)
-        )
-        if joined.rowcount:
-            found.append(replace(one, **values))
+    for part in _chunks(list(mined)):
+        # Locked, so that two guards on one database do not both count it.
+        query = select(screenings).where(_are(source, chain_id, part)).order_by(screenings.c.id)
+        for one in map(_stored, connection.execute(query.with_for_update())):
+            known = mined[one.tx_hash or ""]
+            if one.mined_block != known.block:
+                joined = replace(
+                    one, state="mined", mined_block=known.block, mined_action=known.action,
+                    mined_at=now, is_reverted=known.is_reverted,
+                )  # fmt: skip
+                found.append(joined)
+    if found:
+        changed = ("state", "mined_block", "mined_action", "mined_at", "is_reverted")
+        values: dict[str, Any] = {name: bindparam(f"new_{name}") for name in changed}
+        rows = [
+            {"row": one.id, **{f"new_{name}": getattr(one, name) for name in changed}}
+            for one in found
+        ]
+        change = update(screenings).where(screenings.c.id == bindparam("row")).values(values)
+        connection.execute(change, rows)
     return found
 
 
@@ -281,27 +304,16 @@ def note_told_early(connection: Connection, alert: int, channel: str, one: Store
         )  # fmt: skip
 
 
-def _in_chunks(
-    connection: Connection, source: Source, chain_id: int, hashes: Sequence[str]
-) -> list[StoredScreening]:
-    return [
-        one
-        for start in range(0, len(hashes), _CHUNK)
-        for one in _of_hashes(connection, source, chain_id, hashes[start : start + _CHUNK])
-    ]
+def _chunks(hashes: Sequence[str]) -> Iterator[Sequence[str]]:
+    return (hashes[start : start + _CHUNK] for start in range(0, len(hashes), _CHUNK))
 
 
-def _of_hashes(
-    connection: Connection, source: Source, chain_id: int, hashes: Collection[str]
-) -> list[StoredScreening]:
-    rows = connection.execute(
-        select(screenings)
-        .where(screenings.c.chain_id == chain_id)
-        .where(screenings.c.tx_hash.in_(hashes))
-        .where(screenings.c.source == source)
-        .order_by(screenings.c.id)
+def _are(source: Source, chain_id: int, hashes: Sequence[str]) -> ColumnElement[bool]:
+    return (
+        (screenings.c.chain_id == chain_id)
+        & screenings.c.tx_hash.in_(hashes)
+        & (screenings.c.source == source)
     )
-    return [_stored(row) for row in rows]
 
 
 def _still_pending() -> Update:

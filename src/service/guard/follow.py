@@ -6,7 +6,7 @@ themselves simulated. Both decisions are kept, and how often they differ is a me
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final
 
 from src.chain.errors import SourceError
@@ -15,16 +15,17 @@ from src.detection.records import Action
 from src.monitoring import metrics, screening_metrics
 from src.service.database.screenings import (
     KEPT_SECONDS,
+    Mined,
     StoredScreening,
     drop_old_screenings,
     forget_screenings,
-    join_block,
+    join_mined,
     known_hashes,
     waiting_screenings,
 )
 from src.service.decider import Decider
 from src.service.guard.decisions import Decisions
-from src.service.node import LoadedBlock, NodeReader
+from src.service.node import NodeReader
 
 logger = logging.getLogger(__name__)
 
@@ -73,9 +74,9 @@ class Follower:
         try:
             head = self._node.head()
             self._decisions.flush()  # what the blocks up to this one can have is stored now
-            blocks = list(self._node.blocks(self._new_blocks(head)))
-            self._join(blocks)
-            self._next = blocks[-1].number + 1 if blocks else head + 1
+            numbers = self._new_blocks(head)
+            self._join(numbers)
+            self._next = numbers.stop if numbers else head + 1
         except (SourceError, UnverifiedBlock) as error:
             metrics.error_occurred(error)
             logger.warning("mined transactions: %s", error)
@@ -95,26 +96,29 @@ class Follower:
         first = max(head if first is None else first, head - _MAX_BEHIND)
         return range(first, min(head + 1, first + _AT_ONCE))
 
-    def _join(self, blocks: Sequence[LoadedBlock]) -> None:
-        hashes = [tx_hash for block in blocks for tx_hash in block.hashes]
+    def _join(self, numbers: range) -> None:
+        """Only blocks with a screened transaction are read: their receipts are large."""
+        hashes = self._node.transaction_hashes(numbers)
+        every = [tx_hash for of_block in hashes for tx_hash in of_block]
         with self._database.reading() as connection:
-            screened = known_hashes(connection, "guard", self._chain_id, hashes)
+            screened = known_hashes(connection, "guard", self._chain_id, every)
         if not screened:
             return
+        wanted = [n for n, own in zip(numbers, hashes, strict=True) if screened.intersection(own)]
+        blocks = list(self._node.blocks(wanted))
         actions = {
             one.tx_hash: self._decider.preview([one])[0].decision.action
             for block in blocks
             for one in block.transactions
             if one.tx_hash in screened
         }
-        joined = []
+        mined = {
+            tx_hash: Mined(block.number, actions.get(tx_hash, 0), tx_hash in block.reverted)
+            for block in blocks
+            for tx_hash in screened.intersection(block.hashes)
+        }
         with self._database.writing() as connection:
-            for block in blocks:
-                if screened & set(block.hashes):
-                    joined += join_block(
-                        connection, "guard", self._chain_id, block.number, block.hashes, actions,
-                        self._clock(), reverted=block.reverted,
-                    )  # fmt: skip
+            joined = join_mined(connection, "guard", self._chain_id, mined, self._clock())
         for one in joined:
             _compare(one)
 

@@ -27,8 +27,9 @@ from src.service.database.chain import (
 from src.service.database.decisions import store_decision
 from src.service.database.engine import Database, DatabaseLost
 from src.service.database.screenings import (
+    Mined,
     StoredScreening,
-    join_block,
+    join_mined,
     leave_block,
     note_told_early,
 )
@@ -206,10 +207,11 @@ class Watcher:
         with self._database.writing() as connection:
             store_transactions(connection, self._chain_id, block.transactions, now)
             actions = {one.decision.tx_hash: one.decision.action for _, one in outcomes}
-            joined = join_block(
-                connection, "pending", self._chain_id, block.number, block.hashes, actions, now,
-                reverted=block.reverted,
-            )  # fmt: skip
+            mined = {
+                one: Mined(block.number, actions.get(one, 0), one in block.reverted)
+                for one in block.hashes
+            }
+            joined = join_mined(connection, "pending", self._chain_id, mined, now)
             early = {one.tx_hash: one for one in joined}
             for _, outcome in outcomes:
                 store_tokens(connection, self._chain_id, outcome.tokens)

@@ -12,9 +12,10 @@ from src.demo.anvil import anvil
 from src.service.app import create_app
 from src.service.context import Service
 from src.service.database.screenings import (
+    Mined,
     NewScreening,
     add_screenings,
-    join_block,
+    join_mined,
     store_screening,
 )
 from tests.service.chain import BASE_URL, common_settings, service_settings, sqlite_url
@@ -181,8 +182,8 @@ def test_screenings_are_listed_page_by_page(served: tuple[TestClient, str, str])
                 for number in range(1, 5)
             ],
         )
-        hashes = [str(one.tx_hash) for one in found[:1]]
-        join_block(connection, "pending", 1, 8, hashes, {}, 1_700_000_012.0, reverted=hashes)
+        mined = {str(found[0].tx_hash): Mined(8, action=0, is_reverted=True)}
+        join_mined(connection, "pending", 1, mined, 1_700_000_012.0)
     seen, page = [], client.get("/screenings?limit=2")
     while "next" in page.links:
         seen += [one["id"] for one in page.json()]

@@ -92,6 +92,23 @@ def test_a_mined_transaction_is_compared_with_its_screening(
 
 
 @pytest.mark.integration
+def test_only_blocks_with_a_screened_transaction_are_read(
+    decisions: Decisions, chain: Chain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The receipts of a block are large and verified, while other transactions are screened."""
+    node = chain[0]
+    read: list[int] = []
+    blocks = node.blocks
+    monkeypatch.setattr(node, "blocks", lambda numbers: read.extend(numbers) or blocks(numbers))
+    screened = decided(THEFT, Action.BLOCK)
+    decisions.add(screened)
+    following = follower(decisions, chain)
+    following.look()
+    following.look()
+    assert read == [stored(decisions, screened).mined_block]
+
+
+@pytest.mark.integration
 def test_what_is_in_no_block_is_dropped_in_the_end(decisions: Decisions, chain: Chain) -> None:
     screened = decided("0x" + "12" * 32)
     decisions.add(screened)
