@@ -34,10 +34,11 @@ _FINAL_CODES = frozenset({-32700, -32600, -32602, RESOURCE_NOT_FOUND, -32003, 40
 _EXECUTION = re.compile(
     r"revert|opcode|out of ?gas|gas required exceeds|(invalid|bad) jump|bad instruction"
     r"|stack ?(under|over|limit)|\bvm (exception|execution error)|\bevm error|write protection"
-    r"|insufficient_gas|invalid_operation"
+    r"|insufficient_gas|invalid_operation|illegal state change"
+    r"|return data out of bounds|(access|call) ?violation"
 )
 # A contract chooses its revert message, and a limit on gas is none on requests.
-_ABOUT_EXECUTION = re.compile(r"\bgas\b|\bexecution\b|\bopcode\b")
+_ABOUT_EXECUTION = re.compile(r"\bgas\b|\bexecution\b|\bopcode\b|\bstack\b")
 _LIMIT = re.compile(
     r"rate[ -]?limit|request rate|rate exceeded|too many (request|call|connection)"
     r"|(requests?|calls?|usage|daily|monthly|plan|tier|capacity|credits?|throughput|rps) limit"

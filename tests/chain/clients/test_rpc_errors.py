@@ -78,6 +78,10 @@ _CONTRACTS = [
     (-32000, "out of gas"),
     (-32000, "invalid opcode: INVALID"),
     (-32000, "stack underflow (0 <=> 1)"),
+    (-32000, "stack limit reached 1024 (1023)"),
+    (-32000, "return data out of bounds"),
+    (-32000, "Illegal state change"),
+    (-32015, "StaticCallViolation"),
     (-32603, "Error: VM Exception while processing transaction: reverted with reason string 'x'"),
     (-32000, "EVM error InvalidJump"),
 ]
