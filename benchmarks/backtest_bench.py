@@ -125,7 +125,7 @@ def _renamed(column: pa.ChunkedArray, copy: int) -> pa.ChunkedArray:
 
 def _measure(module: str, data: Path, out: Path, options: list[str]) -> dict[str, float]:
     started = time.perf_counter()
-    command = [sys.executable, "-m", module, "--data", data, "--out", out, *options]
+    command = [sys.executable, "-m", module, "--data", str(data), "--out", str(out), *options]
     process = subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.DEVNULL)
     memory = _Memory(process.pid)
     memory.start()

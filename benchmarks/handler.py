@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from itertools import cycle
 from typing import Any
 
@@ -79,9 +80,9 @@ def warm(*, rounds: int, round_seconds: float) -> Iterator[Line]:
                 src.agent.handle_transaction(next(events))
             times = interleaved(
                 {
-                    "seen": lambda events=events: _handle_with(bot, next(events)),
-                    "new": lambda events=events: _handle_with(forgetful, next(events)),
-                    "mixed": lambda events=events: _handle_with(next(either), next(events)),
+                    "seen": partial(_handle_next, cycle([bot]), events),
+                    "new": partial(_handle_next, cycle([forgetful]), events),
+                    "mixed": partial(_handle_next, either, events),
                     "rival": lambda: rival.score_and_explain(next(each)),
                 },
                 rounds=rounds, round_seconds=round_seconds,
@@ -121,7 +122,7 @@ def cold(*, rounds: int) -> Iterator[Line]:
             tokens = tuple(traffic.address() for _ in range(5))
             event = Traffic(5, tokens).event(20, sender=traffic.address())
             time.sleep(_PAUSE_SECONDS)
-            together.append(once(lambda event=event: src.agent.handle_transaction(event)))
+            together.append(once(partial(src.agent.handle_transaction, event)))
             tokens = tuple(traffic.address() for _ in range(5))
             sender = traffic.address()
 
@@ -145,6 +146,6 @@ def _without_transfers(event: Any) -> Any:
     return event
 
 
-def _handle_with(bot: src.agent.Bot, event: Any) -> None:
-    src.agent.BOT = bot
-    src.agent.handle_transaction(event)
+def _handle_next(bots: Iterator[src.agent.Bot], events: Iterator[Any]) -> None:
+    src.agent.BOT = next(bots)
+    src.agent.handle_transaction(next(events))

@@ -205,8 +205,8 @@ def main(arguments: list[str] | None = None) -> int:
         size = sum(path.stat().st_size for path in out.rglob("*.parquet"))
         text = answers(chain, first, last)
         for name, theirs in (("JSON", text), ("JSON, gzip", gzip.compress(text))):
-            sizes = [total / (rows + options.transactions) for total in (size, len(theirs))]
-            lines.append(Line("record", "bytes a transaction", *sizes, name, "bytes", ""))
+            ours, against = (n / (rows + options.transactions) for n in (size, len(theirs)))
+            lines.append(Line("record", "bytes a transaction", ours, against, name, "bytes", ""))
     print(table(lines))
     print(json.dumps({"blocks": options.blocks, "transactions": rows, "runs": found}))
     return 0

@@ -65,6 +65,7 @@ class _World:
             FactStore(None, 1),
             load_well_known_tokens(1),
             chain_id=1,
+            seconds_per_block=12.0,
             deadline_seconds=1.0,
         )
         src.agent.BOT = replace(bot, lookups=lookups)

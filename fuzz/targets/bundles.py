@@ -61,7 +61,7 @@ def _fraud_bundle(folder: Path) -> tuple[Path, dict[str, Any], bytes]:
     return path, json.loads(manifest_path(path).read_text()), path.read_bytes()
 
 
-def _attack_bundle(folder: Path) -> tuple[Path, dict[str, Any], bytes, Any]:
+def _attack_bundle(folder: Path) -> tuple[tuple[Path, dict[str, Any], bytes], Any]:
     """An attack model, and the forest that it was calibrated with."""
     import numpy as np  # noqa: PLC0415
 
@@ -79,7 +79,7 @@ def _attack_bundle(folder: Path) -> tuple[Path, dict[str, Any], bytes, Any]:
     names = FEATURE_NAMES[:3]
     rows = np.random.default_rng(0).normal(size=(200, len(names)))
     is_attack, forest_scores = rows[:, 0] > 1, np.linspace(0.3, 0.8, 200)
-    quick = AttackParameters(n_estimators=3, max_leaf_nodes=4)
+    quick = AttackParameters(n_estimators=3, min_samples_leaf=20)
     classifier = fit_trees(rows, is_attack, np.ones(len(rows)), quick)
     forest = load_model(DEFAULT_MODEL_PATH, FEATURE_NAMES)
     path = folder / ATTACK_MODEL_FILE
@@ -88,7 +88,7 @@ def _attack_bundle(folder: Path) -> tuple[Path, dict[str, Any], bytes, Any]:
         calibration=Calibration.of(forest_scores, outputs_of(classifier, rows)), golden=rows,
         golden_forest_scores=forest_scores, model_version=1_650_000_000, training={},
     )  # fmt: skip
-    return path, json.loads(manifest_path(path).read_text()), path.read_bytes(), forest
+    return (path, json.loads(manifest_path(path).read_text()), path.read_bytes()), forest
 
 
 def _bundle(bench: Bench) -> Callable[[bytes], None]:
@@ -100,7 +100,7 @@ def _bundle(bench: Bench) -> Callable[[bytes], None]:
     from src.detection.forest.model import load_model  # noqa: PLC0415
     from src.detection.supervised.model import load_fraud_model  # noqa: PLC0415
 
-    *attack, shipped = _attack_bundle(bench.folder)
+    attack, shipped = _attack_bundle(bench.folder)
     rows = np.random.default_rng(1).normal(size=(8, len(_INPUTS)))
 
     def probabilities(path: Path) -> Any:
@@ -112,7 +112,7 @@ def _bundle(bench: Bench) -> Callable[[bytes], None]:
     def attack_scores(path: Path) -> Any:
         return load_attack_model(path, shipped).scores(rows, np.linspace(0, 1, len(rows)))
 
-    kinds = (
+    kinds: tuple[tuple[Path, dict[str, Any], bytes, Callable[[Path], Any]], ...] = (
         (*_forest_bundle(bench.folder), scores),
         (*_fraud_bundle(bench.folder), probabilities),
         (*attack, attack_scores),

@@ -140,7 +140,8 @@ def _supervised(bench: Bench) -> Callable[[bytes], None]:
 
 
 def _settings(bench: Bench) -> Callable[[bytes], None]:
-    from src.settings import SETTINGS, SettingsError, load_settings  # noqa: PLC0415
+    from src.settings import SETTINGS, load_settings  # noqa: PLC0415
+    from src.variables import SettingsError  # noqa: PLC0415
 
     url = f"https://user:{_SECRET}@node.example/{_SECRET}?key={_SECRET}"
     files: dict[str, Any] = {

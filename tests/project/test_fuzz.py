@@ -13,7 +13,7 @@ from fuzz.worker import compiled_modules
 
 # Those that change nothing of the process that others use, and start at once.
 QUICK = ("logs", "numbers", "text", "abi", "policy", "manifest", "signature", "addresses",
-         "recording", "supervised", "etherscan", "registry")  # fmt: skip
+         "recording", "supervised", "etherscan", "registry", "settings")  # fmt: skip
 
 
 @pytest.mark.parametrize("name", QUICK)

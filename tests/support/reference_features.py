@@ -10,6 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Hashable, Mapping, Sequence
 from fractions import Fraction
 from types import MappingProxyType
+from typing import Any
 
 Transfer = tuple[Hashable, Hashable, Hashable, int]  # token, from, to, raw amount
 TOLERANCE = Fraction(1, 10**9)
@@ -24,8 +25,8 @@ def reference_features(
     transfers: Sequence[Transfer],
     origin: Hashable,
     zero: Hashable,
-    profile: Mapping[Hashable, tuple[float, float]],
-    eth: Mapping[Hashable, float] = MappingProxyType({}),
+    profile: Mapping[Any, tuple[float, float]],
+    eth: Mapping[Any, float] = MappingProxyType({}),
 ) -> dict[str, float]:
     """Features of one transaction.
 

@@ -6,6 +6,7 @@ Written from the words of `src.detection.features.view`, not from its kernel.
 from collections import defaultdict
 from collections.abc import Hashable, Mapping, Sequence
 from fractions import Fraction
+from typing import Any
 
 Transfer = tuple[Hashable, Hashable, Hashable, int]  # token, from, to, raw amount
 TOLERANCE = Fraction(1, 10**9)
@@ -13,7 +14,7 @@ NEGLIGIBLE = Fraction(1, 100)
 
 
 def reference_view(
-    transfers: Sequence[Transfer], origin: Hashable, zero: Hashable, eth: Mapping[Hashable, float]
+    transfers: Sequence[Transfer], origin: Hashable, zero: Hashable, eth: Mapping[Any, float]
 ) -> list[Transfer]:
     """The transfers of the view; the lender of a token is ("lender", token)."""
     direct = _without_relays(_with_lenders(transfers, zero), origin, zero)
@@ -81,7 +82,7 @@ def _without_relays(
 
 
 def _shells(
-    transfers: Sequence[Transfer], zero: Hashable, eth: Mapping[Hashable, float]
+    transfers: Sequence[Transfer], zero: Hashable, eth: Mapping[Any, float]
 ) -> set[Hashable]:
     largest = max((v * Fraction(eth.get(t, 0)) for t, _, _, v in transfers), default=Fraction(0))
     moves: dict[tuple[Hashable, Hashable], list[int]] = defaultdict(list)
