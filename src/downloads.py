@@ -25,6 +25,7 @@ from src.files import reason
 
 FORMS: Final = "a file, s3://bucket/key, or https://host/file#sha256=<64 hex digits>"
 
+_SCHEMES: Final = ("s3", "https", "http")
 _DIGEST: Final = re.compile(r"sha256=([0-9a-f]{64})")
 _TIMEOUT: Final = 600.0  # seconds of a whole answer
 _PART_BYTES: Final = 1024 * 1024
@@ -107,12 +108,12 @@ def _downloaded(text: str) -> Path:
     url, digest = urldefrag(text)
     name = PurePosixPath(urlsplit(url).path).name
     wanted = _DIGEST.fullmatch(digest.lower())
-    if not name or (digest and not wanted):
-        raise DownloadError(f"{_shown(text)}: must be {FORMS}")
+    if not name or (digest and not wanted) or urlsplit(url).scheme not in _SCHEMES:
+        raise DownloadError(f"must be {FORMS}")
     if wanted is None and urlsplit(url).scheme != "s3":
         raise DownloadError(
             f"{_shown(text)}: state what you expect there: add #sha256=<64 hex digits> "
-            f"(`sha256sum {name}`)"
+            "(`sha256sum FILE`)"
         )
     target = _new_folder() / name
     try:
@@ -179,8 +180,6 @@ def _opened(url: str) -> Iterator[Any]:
             answer.raw.decode_content = True
             yield answer.raw
         return
-    if parts.scheme != "s3":
-        raise DownloadError(f"{_shown(url)}: must be {FORMS}")
     try:
         import s3fs  # type: ignore[import-untyped]  # noqa: PLC0415  not of the bot's packages
     except ImportError:
@@ -193,6 +192,7 @@ def _opened(url: str) -> Iterator[Any]:
 
 
 def _shown(url: str) -> str:
-    """A URL without user, password, query and fragment."""
+    """What may be said of a URL: an object of a bucket, else the host, since paths hold keys."""
     parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+    place = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+    return place + parts.path if parts.scheme == "s3" else place

@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 from src.chain.clients.urls import is_http_url
 from src.downloads import FORMS, DownloadError, is_url, local_model
 
-_MAX_SHOWN_CHARACTERS = 80
+_MAX_SHOWN_CHARACTERS = 12  # a longer value may be a key or a URL in the wrong place
 _SWITCH = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
 
 T = TypeVar("T")
@@ -22,11 +22,14 @@ D = TypeVar("D")
 class SettingsError(ValueError):
     """A setting has an invalid value. The message names the setting and the allowed values.
 
-    `name` is its variable, or a file; `given` is its value, unless that is secret.
+    `name` is its variable, or a file; `given` is its value, unless that is secret, and shown if it
+    is short.
     """
 
     def __init__(self, name: str, allowed: str, given: str | None = None) -> None:
-        shown = "" if given is None else f" (it is {given[:_MAX_SHOWN_CHARACTERS]!r})"
+        shown = "" if given is None else f" (it is {given!r})"
+        if given is not None and len(given) > _MAX_SHOWN_CHARACTERS:
+            shown = f" (it has {len(given)} characters)"
         super().__init__(f"{name} must be {allowed}{shown}")
         self.name = name
 

@@ -58,7 +58,8 @@ def test_a_setting_takes_a_url_and_refuses_what_cannot_be_had(served, fraud_bund
     forest = served.url_for(f"/m/{DEFAULT_MODEL_PATH.name}")
     settings = load_settings({"MODEL_PATH": f"{forest}#sha256={digest(DEFAULT_MODEL_PATH)}"})
     assert load_model(settings.model_path, FEATURE_NAMES).version
-    missing = served.url_for("/m/none.npz") + f"?key=secret-of-the-url#sha256={'0' * 64}"
+    missing = served.url_for("/secret-of-the-url/none.npz") + "?key=secret-of-the-url#sha256="
+    missing += "0" * 64
     for name, load in (
         ("MODEL_PATH", load_settings),
         ("SUPERVISED_MODEL_PATH", load_settings),
@@ -75,6 +76,8 @@ def test_a_setting_takes_a_url_and_refuses_what_cannot_be_had(served, fraud_bund
         ("ftp://host/model.npz#sha256=" + "0" * 64, "must be a file, s3://"),
         ("https://host/model.npz#sha256=abc", "must be a file, s3://"),
         ("https://host/#sha256=" + "0" * 64, "must be a file, s3://"),
+        ("://https://user:word-that-is-secret@host/model.npz", "must be a file, s3://"),
+        ("https://host/word-that-is-secret", "sha256sum"),
         ("s3://user:word-that-is-secret@bucket/model.npz", "contains credentials"),
     ],
 )

@@ -199,8 +199,7 @@ def test_impossible_value_is_shown_unless_it_may_be_a_secret(tmp_path: Path) -> 
     assert str(caught.value) == "ANOMALY_THRESHOLD must be a number from 0 to 1 (it is 'high')"
     with pytest.raises(SettingsError) as caught:
         load_service_settings({"VERIFY_BLOCKS": "x" * 500})
-    assert str(caught.value).startswith("VERIFY_BLOCKS must be true or false (it is 'xxx")
-    assert len(str(caught.value)) < 200
+    assert str(caught.value) == "VERIFY_BLOCKS must be true or false (it has 500 characters)"
     for name in ("SERVICE_API_KEYS", "WEBHOOK_URLS"):
         with pytest.raises(SettingsError, match=f"^{name} must be ") as caught:
             load_service_settings({name: KEY[:12]})
