@@ -138,9 +138,9 @@ def handle(token: str = UNKNOWN_TOKEN, sender: str = ALICE):
 def knows(source: str, metadata) -> bool:
     """Whether what the source can tell is in a finding, and true."""
     if source in ("node", "ethplorer"):
-        assert metadata.get("SOME_value", "5") == "5"
+        assert metadata.get("SOME_value") in {None, "unknown", "5"}
     assert metadata[AGE] in {"unknown", "10", repr(NODE_AGE)}
-    token_known, age_known = "SOME_value" in metadata, metadata[AGE] != "unknown"
+    token_known, age_known = metadata.get("SOME_value") == "5", metadata[AGE] != "unknown"
     return {"node": token_known and age_known, "etherscan": age_known, "ethplorer": token_known}[
         source
     ]
