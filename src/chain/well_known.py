@@ -1,13 +1,15 @@
-"""The built-in list of well-known tokens, and the detection of impersonations.
+"""The built-in list of well-known tokens, and which other tokens bear a symbol of theirs.
 
-Anyone can deploy a token called USDC. A token is identified by its address; a symbol that looks
-like a well-known one at another address is an impersonation.
+Anyone can deploy a token called USDC. A token is identified by its address; one that bears a
+well-known symbol at another address may imitate that token, or only be its namesake. What its
+deployer chooses (name, trades, holders) cannot tell which, so only what others have published does.
 """
 
 import json
 import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from src.chain.facts import TokenInfo, token_info
@@ -25,11 +27,17 @@ class WellKnownTokens:
     """The list of one chain.
 
     `tokens` maps lower-case addresses to metadata, `look_alikes` characters to the ASCII text that
-    they look like.
+    they look like, `namesakes` the addresses of other published tokens to their symbols.
     """
 
-    def __init__(self, tokens: Mapping[str, TokenInfo], look_alikes: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        tokens: Mapping[str, TokenInfo],
+        look_alikes: Mapping[str, str],
+        namesakes: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         self._tokens = dict(tokens)
+        self._namesakes = namesakes
         self._look_alikes = str.maketrans(
             {c: _ASCII_LOOK_ALIKES.get(reads, reads) for c, reads in look_alikes.items()}
             | _ASCII_LOOK_ALIKES
@@ -50,11 +58,20 @@ class WellKnownTokens:
     def is_impersonated(self, symbol: str, address: str) -> bool:
         """Whether `symbol` looks like a well-known token's but `address` is another contract.
 
+        That is all: it may imitate that token or only share its symbol. A token that was published
+        under this symbol is known to be its namesake.
+
         Compared without regard to case, compatibility forms, accents, invisible characters and
         Unicode's look-alike letters, digits and signs (UTS #39). Not detected: added or swapped
         letters ("USDCC", "UDSC") and pairs that look like one letter ("rn" for "m").
         """
-        return address not in self._tokens and not self._symbols.isdisjoint(self._keys(symbol))
+        if address in self._tokens:
+            return False
+        keys = self._keys(symbol)
+        if self._symbols.isdisjoint(keys):
+            return False
+        # A contract may change its symbol: it is excused under the published one alone.
+        return keys.isdisjoint(self._keys(self._namesakes.get(address, "")))
 
     def _keys(self, symbol: str) -> set[str]:
         """The case-insensitive forms of a symbol: as written, and with look-alikes replaced."""
@@ -68,9 +85,11 @@ class WellKnownTokens:
 
 def load_well_known_tokens(chain_id: int) -> WellKnownTokens:
     """The built-in list; empty for chains without one."""
-    rows = _read(TOKEN_LIST_PATH)["tokens"].get(str(chain_id), {})
+    lists, key = _read(TOKEN_LIST_PATH), str(chain_id)
+    rows = lists["tokens"].get(key, {})
     tokens = {address: token_info("built-in list", *row) for address, row in rows.items()}
-    return WellKnownTokens(tokens, _read(LOOK_ALIKES_PATH)["characters"])
+    namesakes = {address: row[1] for address, row in lists["namesakes"].get(key, {}).items()}
+    return WellKnownTokens(tokens, _read(LOOK_ALIKES_PATH)["characters"], namesakes)
 
 
 def _read(path: Path) -> Any:

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from src.chain.facts import Facts
-from src.chain.names.book import NO_NAMES, AddressBook, open_address_book
+from src.chain.names.book import NO_NAMES, AddressBook, open_address_book, published_routers
 from src.chain.networks import described, network
 from src.chain.transactions import TransactionFields, created_by
 from src.chain.transfers import ZERO_ADDRESS, Transfer
@@ -367,9 +367,7 @@ class Pipeline:
         age = features.get(ACCOUNT_AGE)
         # An empty book or list is false, so they are compared with None.
         book = CounterpartyBook() if self.counterparties is None else self.counterparties
-        listed = None
-        if self.addresses is not None:
-            listed = self.addresses.match(sender, to, credible(transfers, unknown))
+        listed, seen = self.addresses, credible(transfers, unknown)
         chain = network(self.chain_id)
         return Evidence(
             transfers=transfers,
@@ -387,7 +385,7 @@ class Pipeline:
             tokens=tokens,
             unknown_tokens=unknown,
             values=self.profile.values,
-            known_bad=listed,
+            known_bad=None if listed is None else listed.match(sender, to, seen),
             look_alikes=book.enter(transfers, sender),
             value=transaction.value,
             native=transaction.native,
@@ -396,5 +394,6 @@ class Pipeline:
             approvals=transaction.approvals,
             native_symbol=chain.native_symbol,
             wrapped_native=chain.wrapped_native,
+            routers=published_routers(self.chain_id),
             reading=reading,
         )

@@ -69,8 +69,7 @@ def native_summary(pipeline: Pipeline, transaction: TransactionFields) -> str | 
     evidence = Evidence(
         (),
         sender=transaction.sender,
-        # What is called belongs to the sender's side, unless it is known what it keeps.
-        to=transaction.to if transaction.native is None else None,
+        to=transaction.to,
         nonce=transaction.nonce,
         value=transaction.value,
         native=transaction.native,

@@ -37,7 +37,7 @@ class TokenView:
     name: str
     symbol: str
     decimals: int | None  # the exponent between raw units and token units; None if it states none
-    # Its symbol looks like a well-known token's, but it is another contract.
+    # It may: see `WellKnownTokens.is_impersonated`.
     impersonates: bool = False
     well_known: bool = False  # on the built-in list, by its address
 
@@ -82,7 +82,7 @@ def token_name(address: str, token: TokenView | None, native: str, *, has_list: 
     if not (_PLAIN.fullmatch(token.symbol) and _LETTER.search(token.symbol)):
         return f"token {short(address)}"
     if token.impersonates:
-        return f"{token.symbol} (imitation {short(address)})"
+        return f"{token.symbol} (not the well-known token, {short(address)})"
     if token.symbol.casefold() == native.casefold():
         return f"{token.symbol} ({short(address)})"
     return f"{token.symbol} (unlisted)" if has_list else token.symbol

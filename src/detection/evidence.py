@@ -35,7 +35,7 @@ class TokenLike(Protocol):
 
     @property
     def impersonates(self) -> bool:
-        """Whether it reads like a well-known token's, though it is another contract."""
+        """Whether it may: see `WellKnownTokens.is_impersonated`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class TokenFact:
     """What a table of transactions knows of a token."""
 
     symbol: str  # sanitised, possibly empty
-    # Its symbol reads like a well-known token's, though it is another contract.
+    # It may: see `WellKnownTokens.is_impersonated`.
     impersonates: bool = False
 
 
@@ -114,6 +114,7 @@ class Evidence:
     native_symbol: str = "ETH"  # of the native currency
     # The contract that holds the native currency as a token, or None.
     wrapped_native: str | None = None
+    routers: frozenset[str] = frozenset()  # published ones of the chain
     reading: "Reading | None" = None  # of all transfers; None to make one where it is needed
 
     @cached_property

@@ -4,7 +4,7 @@ The form of `features.view` with addresses and exact integers, for rules. An att
 of its accounts deals with whom, and puts relays between them, for cents. That changes no party.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -154,8 +154,9 @@ class Gains:
     """Net changes of balances."""
 
     # The accounts of the sender's side: the sender, those that act on the money of others (see
-    # `Parties.members`), and the contract that it called; but none that ends poorer, save the
-    # sender: who ends poorer has paid.
+    # `Parties.members`), and the contract that it called. Save the sender, none that ends poorer,
+    # for it has paid; nor a contract called that is richer mostly of what the sender paid it; nor
+    # a router whose money comes from what others sold through it, such as a token for its fees.
     side: frozenset[str]
     # Of the side together. Where internal native transfers are unknown, what the sender sent along
     # counts as spent, and nothing as returned.
@@ -167,10 +168,7 @@ class Gains:
 def gains_of(evidence: "Evidence") -> Gains:
     """The gains of one transaction, from its credible transfers."""
     balances = _by_account(evidence)
-    acting = {*evidence.parties.members, evidence.to}
-    side = {one for one in acting if one and _only_gains(evidence, balances.get(one, {}))}
-    if evidence.sender:
-        side.add(evidence.sender)
+    side = _side(evidence, balances)
     own: dict[str, int] = {}
     others: dict[str, Changes] = {}
     for account, changes in balances.items():
@@ -180,6 +178,63 @@ def gains_of(evidence: "Evidence") -> Gains:
         elif left := _without_zeros(changes):
             others[account] = left
     return Gains(frozenset(side), _without_zeros(own), others, evidence.native is not None)
+
+
+def _side(evidence: "Evidence", balances: Mapping[str, Changes]) -> set[str]:
+    sender, called = evidence.sender, evidence.to
+    acting = {*evidence.parties.members, called, sender}
+    side = {one for one in acting if one and _only_gains(evidence, balances.get(one, {}))}
+    if sender:
+        side.add(sender)
+        if called is not None and _keeps_payment(evidence, sender, called, balances):
+            side.discard(called)
+    for router in (side & evidence.routers) - {sender, called}:
+        if _is_paid_for_others(evidence.credible_transfers, router, acting):
+            side.discard(router)
+    return side
+
+
+def _keeps_payment(
+    evidence: "Evidence", sender: str, called: str, balances: Mapping[str, Changes]
+) -> bool:
+    """Whether most of something that the called contract gains is what the sender paid it."""
+    paid: dict[str, int] = {}
+    moved = [(NATIVE, one.sender, one.recipient, one.amount) for one in evidence.native or ()]
+    moved += [(t.token, t.sender, t.recipient, t.amount) for t in evidence.credible_transfers]
+    for token, *ends, amount in moved:
+        if ends == [sender, called]:
+            paid[token] = paid.get(token, 0) + amount
+    spent = balances.get(sender, {})
+    return any(
+        2 * min(paid.get(token, 0), -spent.get(token, 0)) >= gain
+        for token, gain in balances.get(called, {}).items()
+        if gain > 0
+    )
+
+
+def _is_paid_for_others(
+    transfers: Sequence[TransferLike], router: str, acting: Collection[str | None]
+) -> bool:
+    """Whether all that a router gets is, pool by pool, the price of what others gave."""
+    payments = [at for at, one in enumerate(transfers) if one.recipient == router and one.amount]
+    ours = {router, *acting}
+    return bool(payments) and all(_is_price_for_others(transfers, at, ours) for at in payments)
+
+
+def _is_price_for_others(
+    transfers: Sequence[TransferLike], at: int, ours: Collection[str | None]
+) -> bool:
+    """Whether a payment goes back, by the last payment into each payer, to one that is not ours.
+
+    What is paid for nothing is taken: that is no price.
+    """
+    payer, is_price = transfers[at].sender, False
+    for earlier in reversed(transfers[:at]):
+        if earlier.recipient == payer and earlier.amount:
+            payer, is_price = earlier.sender, True
+            if payer in ours:
+                return False
+    return is_price
 
 
 def _by_account(evidence: "Evidence") -> dict[str, dict[str, int]]:

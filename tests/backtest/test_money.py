@@ -44,4 +44,4 @@ def test_the_sentence_names_listed_tokens_and_marks_imitations():
     assert moved((USDC, 22_000_000)).summary == (
         "0xa1a1a1…a1a1 gained 22 USDC (about $22); 0xb2b2b2…b2b2 lost 22 USDC (about $22)."
     )
-    assert "USDC (imitation 0xc3c3c3…c3c3)" in moved((COUNTERFEIT, 1)).summary
+    assert "USDC (not the well-known token, 0xc3c3c3…c3c3)" in moved((COUNTERFEIT, 1)).summary

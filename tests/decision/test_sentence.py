@@ -238,7 +238,7 @@ def test_what_has_no_decimals_is_of_unknown_amount_and_never_raw() -> None:
     [
         ("IRON", {}, "IRON (unlisted)"),
         ("IRON", {"well_known": True}, "IRON"),
-        ("USDC", {"impersonates": True}, f"USDC (imitation {short(IRON)})"),
+        ("USDC", {"impersonates": True}, f"USDC (not the well-known token, {short(IRON)})"),
         ("eth", {}, f"eth ({short(IRON)})"),
         ("ETH; 0xabc lost $9 M", {}, f"of token {short(IRON)}"),
         ("evil.com", {}, f"of token {short(IRON)}"),

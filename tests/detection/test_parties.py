@@ -286,3 +286,94 @@ def test_native_transfers_sum_to_nothing_and_change_no_token(
     assert sum(own.get(NATIVE, 0) for own in after.values()) == minted - burnt
     for party, changes in found.balances.items():
         assert {t: n for t, n in after[party].items() if t != NATIVE} == changes
+
+
+# Whose gain it is
+
+
+def test_what_the_sender_pays_the_contract_that_it_calls_is_no_gain_of_its_side() -> None:
+    deposit = [Moved(GOLD, SENDER, HUB, 20), Moved(GOLD, VICTIM, HUB, 15)]
+    gains = evidence_of(deposit).gains
+    assert (gains.side, gains.own) == ({SENDER}, {GOLD: -20})
+    assert gains.others[HUB] == {GOLD: 35}
+    # A thief that funds its contract with a little of what it takes is still richer by it.
+    theft = [Moved(GOLD, SENDER, HUB, 20), Moved(GOLD, VICTIM, HUB, 1_500)]
+    assert evidence_of(theft).gains.own == {GOLD: 1_500}
+    # Nor is what comes back through a circle of pools a payment.
+    circle = [
+        Moved(WETH, SENDER, POOL, 50),
+        Moved(GOLD, POOL, OTHER, 9),
+        Moved(WETH, OTHER, HUB, 51),
+    ]
+    assert evidence_of(circle).gains.own == {WETH: 1}
+
+
+def test_native_currency_that_the_contract_called_keeps_is_no_gain_of_the_sender_s_side() -> None:
+    gains = evidence_of([], native=[Ether(SENDER, HUB, 9)]).gains
+    assert (gains.own, gains.others) == ({NATIVE: -9}, {HUB: {NATIVE: 9}})
+
+
+ROUTER = "0x" + "ee" * 20
+FEE_SALE = [
+    Moved(IRON, TIN, POOL, 6),  # the token IRON sells its own fees by a router ...
+    Moved(WETH, POOL, ROUTER, 12),
+    Moved(IRON, TIN, POOL, 1),
+    Moved(WETH, ROUTER, POOL, 2),
+    Moved(IRON, HUB, POOL, 500),  # ... while others trade with the pool
+    Moved(WETH, POOL, HUB, 900),
+]
+
+
+def test_what_a_router_gets_for_what_others_sell_is_no_gain_of_the_sender_s_side() -> None:
+    gains = evidence_of(FEE_SALE, routers=frozenset({ROUTER})).gains
+    assert ROUTER not in gains.side
+    assert gains.own == {}
+    assert gains.others[ROUTER] == {WETH: 10}
+    # By itself, an account that gets what others sell may be the thief's.
+    assert evidence_of(FEE_SALE).gains.own == {WETH: 10}
+
+
+@pytest.mark.parametrize(
+    "sale",
+    [
+        [
+            Moved(IRON, VICTIM, HUB, 500),
+            Moved(IRON, HUB, POOL, 500),
+            Moved(WETH, POOL, ROUTER, 92),
+            Moved(WETH, ROUTER, POOL, 2),
+        ],
+        [
+            Moved(IRON, VICTIM, HUB, 500),
+            Moved(IRON, HUB, POOL, 500),
+            Moved(TIN, POOL, OTHER, 7),
+            Moved(WETH, OTHER, ROUTER, 92),
+            Moved(WETH, ROUTER, OTHER, 2),
+        ],
+        [Moved(WETH, VICTIM, ROUTER, 92), Moved(WETH, ROUTER, VICTIM, 2)],
+    ],
+    ids=["loot sold", "loot sold over two pools", "taken"],
+)
+def test_loot_that_a_router_turns_into_native_currency_is_the_sender_s_gain(
+    sale: list[Moved],
+) -> None:
+    assert evidence_of(sale, routers=frozenset({ROUTER})).gains.own == {WETH: 90}
+
+
+@settings(max_examples=200)
+@given(histories, st.sets(st.sampled_from(ACCOUNTS)))
+def test_whose_gain_it_is_loses_no_unit(transfers: list[Moved], routers: set[str]) -> None:
+    gains = evidence_of(transfers, routers=frozenset(routers)).gains
+    total = dict(gains.own)
+    for changes in gains.others.values():
+        for token, change in changes.items():
+            total[token] = total.get(token, 0) + change
+    everybody = evidence_of(transfers).gains
+    assert SENDER in gains.side
+    for token in tokens:
+        minted = sum(
+            moved.amount * ((moved.sender == ZERO_ADDRESS) - (moved.recipient == ZERO_ADDRESS))
+            for moved in transfers
+            if moved.token == token
+        )
+        assert total.get(token, 0) == minted
+    assert gains.side <= everybody.side

@@ -14,6 +14,7 @@ from src.backtest.scoring.money import Moved, moved_by
 from src.backtest.scoring.prefilter import Considered, candidates, look_alike_rows, owners
 from src.backtest.scoring.scoring import Scores
 from src.backtest.scoring.transactions import TransactionBatch
+from src.chain.names.book import published_routers
 from src.chain.well_known import load_well_known_tokens
 from src.datasets.fixed_bytes import hex_column, integers
 from src.decision.second_opinion import OpenedAttackModel, explained_from
@@ -177,6 +178,7 @@ class BatchDecider:
                 tokens={token: self._tokens[token] for token in tokens},
                 values=self._profile.values,
                 look_alikes=look_alikes.get(position, ()),
+                routers=published_routers(self._chain_id),
             )
             yield position, evidence
 

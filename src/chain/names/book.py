@@ -1,6 +1,6 @@
 """The address book of a chain: who an address is, as somebody has published it.
 
-A name is for people. No decision depends on one.
+A name is for people. No decision depends on one, save that published routers hold others' money.
 """
 
 import json
@@ -112,6 +112,13 @@ def open_address_book(chain_id: int, own: Path | None = None) -> AddressBook:
     labels = LabelledAddresses(str(own)) if own is not None else None
     tokens = load_well_known_tokens(chain_id)
     return AddressBook(_published().get(chain_id, {}), tokens, labels)
+
+
+@cache
+def published_routers(chain_id: int) -> frozenset[str]:
+    """The routers of a chain that somebody has published."""
+    names = _published().get(chain_id, {})
+    return frozenset(address for address, name in names.items() if name.kind == "router")
 
 
 @cache

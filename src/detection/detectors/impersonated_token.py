@@ -1,4 +1,4 @@
-"""Tokens that pretend to be a well-known one."""
+"""Tokens that bear a well-known token's symbol and are another contract."""
 
 from collections.abc import Mapping
 from typing import ClassVar, Self
@@ -11,13 +11,17 @@ _SILENT = Verdict("impersonated_token")
 
 
 class ImpersonatedTokenDetector:
-    """`REVIEW` when a token bears a well-known token's symbol, look-alike letters included."""
+    """`REVIEW` when a token bears a well-known token's symbol, look-alike letters included.
+
+    Whether it imitates that token is unknown: genuine tokens share symbols, and everything that
+    would tell is the deployer's to choose. Those that published lists have are left alone.
+    """
 
     NAME: ClassVar[str] = "impersonated_token"
     ALERT: ClassVar[AlertSpec | None] = AlertSpec(
         "IMPERSONATED-TOKEN",
         "Impersonated Token",
-        "{sender} executed tx with a token that impersonates a well-known one",
+        "{sender} executed tx with another token that bears a well-known token's symbol",
     )
     SUMMARY: ClassVar[str] = "A token moved bears a well-known token's symbol at another address."
     PARAMETERS: ClassVar[Mapping[str, Parameter]] = {}
@@ -35,7 +39,8 @@ class ImpersonatedTokenDetector:
                 return Verdict(
                     self.NAME,
                     Action.REVIEW,
-                    f"token {address} calls itself {token.symbol}, which reads like a "
-                    "well-known token at another address",
+                    f"token {address} bears the symbol {token.symbol} of a well-known token at "
+                    "another address and is on no published list: it may imitate that token or "
+                    "only share its symbol",
                 )
         return _SILENT

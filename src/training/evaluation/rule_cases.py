@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from src.chain.names.book import published_routers
 from src.chain.transfers import Transfer
 from src.chain.well_known import load_well_known_tokens
 from src.datasets.location import EXPLOITS_FILE
@@ -74,6 +75,7 @@ class Facts:
             tokens={token: fact for token in tokens if (fact := self._token(token))},
             values=self._profile.values,
             look_alikes=look_alikes,
+            routers=published_routers(1),
         )
 
     def _token(self, token: str) -> TokenFact | None:

@@ -1,9 +1,12 @@
 """Symbols of well-known tokens that another token bears."""
 
+import json
+
 import pytest
 
 from src.chain.lookups.build import build_lookups
-from src.chain.well_known import load_well_known_tokens
+from src.chain.price_feeds import BITCOIN, STABLECOINS
+from src.chain.well_known import TOKEN_LIST_PATH, load_well_known_tokens
 from tests.chain.lookups.world import TOKENS, USDC
 
 
@@ -46,3 +49,20 @@ def test_a_chain_without_a_list_has_no_impersonations() -> None:
     tokens = load_well_known_tokens(424_242)
     assert len(tokens) == 0
     assert not tokens.is_impersonated("USDC", TOKENS[0])
+
+
+def test_a_published_namesake_is_not_accused_under_its_own_symbol_alone() -> None:
+    tokens = load_well_known_tokens(1)
+    (listed, _), duck = tokens.with_symbol("DUCK")[0], "0x92e187a03b6cd19cb6af293ba17f2745fd2357d5"
+    assert listed != duck  # two projects share the symbol
+    assert not tokens.is_impersonated("DUCK", duck)
+    assert tokens.is_impersonated("DUCK", TOKENS[0])
+    assert tokens.is_impersonated("USDC", duck)  # a contract may change its symbol
+    assert tokens.get(duck) is None  # it has no other privilege of a listed token
+
+
+def test_no_list_excuses_another_token_with_the_symbol_of_money() -> None:
+    lists = json.loads(TOKEN_LIST_PATH.read_text(encoding="utf-8"))["namesakes"]
+    symbols = {row[1] for rows in lists.values() for row in rows.values()}
+    assert symbols
+    assert symbols.isdisjoint({*STABLECOINS, *BITCOIN, "WETH", "stETH", "LINK", "AAVE"})

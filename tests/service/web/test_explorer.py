@@ -115,7 +115,7 @@ def test_the_search_finds_blocks_and_symbols(client: TestClient) -> None:
     assert "gained" in part(block, "block")
     assert "None of its transactions is stored" in shown(client, "/ui/search", q="1,234,567")
     tokens = part(shown(client, "/ui/search", q="usdc"), "tokens")
-    assert re.search(r"USDC USD Coin 0xa0b869…eb48 known USDC .* imitation", tokens)
+    assert re.search(r"USDC USD Coin 0xa0b869…eb48 known USDC .* not the well-known token", tokens)
     assert "USDT" in shown(client, "/ui/search", q="us")
 
 
@@ -185,9 +185,9 @@ def test_roles_and_what_is_not_stored_are_said(client: TestClient) -> None:
 
 
 @pytest.mark.integration
-def test_a_token_s_page_names_imitations_and_accounts(client: TestClient) -> None:
+def test_a_token_s_page_says_what_may_be_an_imitation_and_accounts(client: TestClient) -> None:
     fake = shown(client, f"/ui/tokens/{FAKE}", chain=OTHER_CHAIN)
-    assert "An imitation" in fake
+    assert "It may imitate that token, or only share its symbol" in fake
     assert "on no list" in part(fake, "about")
     assert "<img" not in fake
     assert "&lt;img" in fake
