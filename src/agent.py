@@ -213,7 +213,11 @@ def assess_event(
                 approvals = decode_approvals(event.logs)
                 transaction = transaction._replace(approvals=approvals)
             facts = bot.lookups.gather(
-                tokens, transaction.sender, transaction.block_number, called=called
+                tokens,
+                transaction.sender,
+                transaction.block_number,
+                called=called,
+                timestamp=transaction.timestamp,
             )
             waited = time.perf_counter() - started
             result = bot.pipeline.assess(transaction, transfers, facts)  # features, score, decision

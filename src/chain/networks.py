@@ -76,7 +76,7 @@ def described(chain_id: int) -> str:
 
 
 def block_a_day_before(block_number: int | None, seconds_per_block: float | None) -> int | None:
-    """A block between 24 and 25 hours older, the same one for all blocks of an hour.
+    """A block 24 to 25 hours older at this pace, the same one for all blocks of an hour.
 
     Queries about it can then be answered from the cache for an hour, and every scan node that
     handles a transaction queries the same block.
@@ -87,5 +87,10 @@ def block_a_day_before(block_number: int | None, seconds_per_block: float | None
     if seconds_per_block is None or block_number is None:
         return None
     hour = round(_SECONDS_PER_HOUR / seconds_per_block)
-    earlier = (block_number // hour - _HOURS_PER_DAY) * hour
+    earlier = block_number // hour * hour - blocks_a_day(seconds_per_block)
     return earlier if earlier >= 0 else None
+
+
+def blocks_a_day(seconds_per_block: float) -> int:
+    """Blocks of 24 hours, a whole number in each hour."""
+    return _HOURS_PER_DAY * round(_SECONDS_PER_HOUR / seconds_per_block)

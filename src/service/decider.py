@@ -166,6 +166,7 @@ class Decider:
                 transaction.sender,
                 block,
                 called=pipeline.contract_to_date(fields, transfers),
+                timestamp=fields.timestamp,
             )
             result = pipeline.assess(fields, transfers, facts)
             result = with_prices(

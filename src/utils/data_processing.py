@@ -114,7 +114,9 @@ def get_features(
     pipeline, lookups = _current()
     sender = normalise_address(from_address)
     transaction = TransactionFields("", sender, None, None, tx_timestamp, block_number)
-    facts = lookups.gather(shown_tokens(transfers), sender, block_number)
+    facts = lookups.gather(
+        shown_tokens(transfers), sender, block_number, timestamp=transaction.timestamp
+    )
     features = pipeline.features(transaction, transfers, facts)
     return pipeline.problem_with(features) is None, features
 

@@ -1,5 +1,6 @@
 """Whether a token's contract existed a day before: a fact like others, and often unknown."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -76,6 +77,42 @@ def test_without_a_block_or_a_known_chain_there_is_nothing_to_ask() -> None:
     assert block_a_day_before(BLOCK, None) is None
     assert block_a_day_before(A_DAY - 1, 12) is None
     assert block_a_day_before(A_DAY, 12) == 0
+
+
+# The pace of years ago
+
+YEARS_AGO = 1_600_000_000
+
+
+@pytest.mark.parametrize(
+    ("chain_id", "then_seconds"), [(56, 3.0), (42161, 1.0), (42161, 0.1)], ids=str
+)
+def test_a_day_is_measured_where_blocks_came_at_another_pace(
+    node: FakeNode, chain_id: int, then_seconds: float
+) -> None:
+    hours = round(3_600 / then_seconds)
+    node.deployed_in_block = {OLD: BLOCK - 30 * hours, YOUNG: BLOCK - 20 * hours}
+    node.eth_getBlockByNumber = lambda block, _: {  # type: ignore[method-assign]
+        "timestamp": hex(round(YEARS_AGO + then_seconds * (int(block, 16) - BLOCK)))
+    }
+    with lookups_of(node, chain_id=chain_id) as lookups:
+        for block in (BLOCK, BLOCK + 1):
+            facts = lookups.gather([OLD, YOUNG], None, block, timestamp=YEARS_AGO)
+            assert facts.reputations == {OLD: True, YOUNG: False}
+        assert node.calls.count("eth_getBlockByNumber") == 2  # for all blocks of the hour
+        # By its present pace the chain would have made a day's blocks in another time.
+        assert gather(lookups, OLD, YOUNG).reputations != facts.reputations
+
+
+@pytest.mark.parametrize("answer", [None, {}, {"timestamp": "0x5"}, {"timestamp": "soon"}])
+def test_an_age_that_cannot_be_measured_is_unknown(node: FakeNode, answer: object) -> None:
+    node.eth_getBlockByNumber = lambda *_: answer  # type: ignore[assignment, method-assign]
+    with lookups_of(node) as lookups:
+        facts = lookups.gather([OLD, YOUNG], None, BLOCK, timestamp=YEARS_AGO)
+        assert facts.reputations == {}
+        assert sorted(facts.tokens) == [OLD, YOUNG]
+        now = int(time.time())
+        assert lookups.gather([OLD], None, BLOCK, timestamp=now).reputations == {OLD: True}
 
 
 # What is known of a contract

@@ -69,6 +69,7 @@ class FactCache:
         self._firsts: LruCache[FirstTransaction] = LruCache(MEMORY_FACTS)
         self._prices: LruCache[Price] = LruCache(MEMORY_FACTS)  # in memory alone: they age
         self._deployments: LruCache[Deployment] = LruCache(MEMORY_FACTS)
+        self._block_times: LruCache[int] = LruCache(MEMORY_FACTS)  # by number, in memory alone
 
     @property
     def infos(self) -> dict[str, Callable[[], CacheInfo]]:
@@ -97,6 +98,16 @@ class FactCache:
     def existed_at(self, contract: str, block: int) -> bool | None:
         """Whether a contract existed at the end of a block, or None when that is not known."""
         return self._deployment(contract).existed_at(block)
+
+    def block_times(self, numbers: Collection[int]) -> dict[str, int]:
+        """When blocks were made, Unix seconds, as far as known, by the numbers as text."""
+        known = {str(number): self._block_times.get(str(number)) for number in numbers}
+        return {number: time for number, time in known.items() if time is not None}
+
+    def keep_block_times(self, times: Mapping[str, int]) -> None:
+        """Keep them, likewise."""
+        for number, time in times.items():
+            self._block_times.put(number, time)
 
     def price(self, question: str) -> Price | None:
         """A price by `lookups.prices.Moment.question`, or None when it is unknown."""

@@ -25,7 +25,7 @@ from src.chain.lookups.cache import CacheInfo, FactCache
 from src.chain.lookups.fallback import Inquiry, run
 from src.chain.lookups.sources import Sources, SourceUsage
 from src.chain.lookups.store import FactStore
-from src.chain.networks import block_a_day_before
+from src.chain.networks import block_a_day_before, blocks_a_day, network
 from src.chain.transfers import normalise_address
 from src.chain.well_known import WellKnownTokens
 
@@ -150,6 +150,7 @@ class Lookups:
         block_number: int | None = None,
         *,
         called: str | None = None,
+        timestamp: int | None = None,
     ) -> Facts:
         """All facts about one transaction; requests unknown ones in parallel. Never raises.
 
@@ -158,6 +159,8 @@ class Lookups:
             account: its sender, likewise, or None.
             block_number: see `first_transaction`.
             called: a contract whose age is wanted too, likewise, or None.
+            timestamp: of the block, Unix seconds; None for now. The time between blocks of an old
+                one is measured, since it changes over the years.
 
         Returns:
             The facts, when all are known or the transaction's deadline has passed; tokens in the
@@ -166,7 +169,7 @@ class Lookups:
         known: dict[str, TokenInfo] = {}
         reputations: dict[str, bool] = {}
         missing, unaged = [], []
-        day_before = block_a_day_before(block_number, self.seconds_per_block)
+        day_before = self._day_before(block_number, timestamp)
         for token in tokens:
             info = self._well_known.get(token)
             if info is not None:
@@ -211,6 +214,27 @@ class Lookups:
         if called is not None and called in tokens:
             called_existed = reputations.get(called)
         return Facts(known, first, reputations, called_existed)
+
+    def _day_before(self, block_number: int | None, timestamp: int | None) -> int | None:
+        """The block by which contracts count as older than a day; None if unknown."""
+        seconds = self.seconds_per_block
+        counted = block_a_day_before(block_number, seconds)
+        if counted is None or block_number is None or seconds is None or timestamp is None:
+            return counted
+        if seconds != network(self._chain_id).seconds_per_block:
+            return counted  # the operator knows the chain
+        if self._now() - timestamp < deployment.PRESENT_SECONDS or not self._sources.code_stages():
+            return counted
+        # The start of the block's hour, so that all blocks of the hour get the same answer.
+        blocks = (counted, counted + blocks_a_day(seconds))
+        times = self._cache.block_times(blocks)
+        missing = [str(number) for number in blocks if str(number) not in times]
+        if missing:
+            inquiry = Inquiry(missing, self._sources.time_stages())
+            with self._within_transaction() as scope:
+                run([inquiry], scope.deadline)
+            times |= inquiry.found
+        return deployment.measured_day_before(block_number, blocks, times)
 
     def prices(
         self, tokens: Collection[str], block_number: int | None, timestamp: int | None

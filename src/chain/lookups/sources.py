@@ -87,6 +87,7 @@ class Sources:
         self._etherscan_stages: list[Stage[FirstTransaction]] = []
         self._search: Callable[[int | None], Stage[FirstTransaction]] | None = None
         self._code_stages: list[Stage[CodeAt]] = []
+        self._time_stages: list[Stage[int]] = []
         self._sources: list[Source[Any]] = []
         self._feeds: Callable[[Moment, Mapping[str, str]], Stage[Price]] | None = None
         self._market_prices: list[Callable[[Moment], Stage[Price] | None]] = []
@@ -174,6 +175,8 @@ class Sources:
                 _one_by_one(feeds, lambda key: chainlink_price(node, feed_of[key], moment))
             )
 
+        times = self._source("node", self._cache.keep_block_times, breaker=breaker)
+        self._time_stages.append(Stage(_one_by_one(times, lambda n: deployment.time_of(node, n))))
         self._feeds = from_feeds
         self._code_stages.append(
             Stage(_one_by_one(old_states, lambda key: deployment.code_at(node, key)))
@@ -216,6 +219,10 @@ class Sources:
     def code_stages(self) -> list[Stage[CodeAt]]:
         """The sources of contracts' existence at an earlier block."""
         return self._code_stages
+
+    def time_stages(self) -> list[Stage[int]]:
+        """The sources of blocks' times."""
+        return self._time_stages
 
     def price_stages(
         self, moment: Moment, feeds: Mapping[str, str] | None = None

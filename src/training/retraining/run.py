@@ -16,6 +16,7 @@ from src import cli
 from src.chain.clients.deadline import Deadline
 from src.chain.clients.rate_limit import Rate, RateLimit
 from src.chain.clients.rpc import JsonRpcClient
+from src.chain.networks import blocks_a_day, described, network
 from src.chain.quantities import as_int
 from src.datasets import location
 from src.datasets.training_set import load_background
@@ -47,8 +48,6 @@ from src.training.supervised.run import Options
 REFUSED = 3
 
 _FINAL_BLOCKS = 64  # newer ones can still be replaced
-
-_BLOCKS_A_WEEK = 7 * 7_200
 
 logger = logging.getLogger(__name__)
 
@@ -181,7 +180,11 @@ def collect_recent(blocks: int, folder: Path) -> None:
         if head is None:
             raise ValueError("the node does not return its newest block")
         last = max(0, head - _FINAL_BLOCKS)
-        first = max(0, last - _BLOCKS_A_WEEK)
+        chain_id = as_int(client.call("eth_chainId", [], Deadline.after(30.0))) or 0
+        seconds = settings.block_seconds or network(chain_id).seconds_per_block
+        if seconds is None:
+            raise ValueError(f"no time between blocks of {described(chain_id)}: set BLOCK_SECONDS")
+        first = max(0, last - 7 * blocks_a_day(seconds))
         numbers = sorted(set(np.linspace(first, last, blocks).astype(int).tolist()))
         collect(client, [WantedBlock(number) for number in numbers], folder)
 

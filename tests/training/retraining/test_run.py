@@ -1,15 +1,18 @@
 """Retraining on synthetic data: better is promoted, worse refused, whatever happens on the way."""
 
 import json
+import re
 import threading
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from werkzeug import Request, Response
 
 from notebooks.sample import write_sample
 from src import agent
+from src.chain.recording.format import RecordingError
 from src.datasets.tables import TableError
 from src.datasets.training_set import load_background
 from src.detection.bundle_files import ATTACK_MODEL_FILE
@@ -27,15 +30,17 @@ from src.training.retraining.data import held_out_blocks, prepare
 from src.training.retraining.feedback import Feedback, read_feedback
 from src.training.retraining.gate import Tolerances, judge
 from src.training.retraining.golden_shapes import misjudged
-from src.training.retraining.run import REFUSED, retrain
+from src.training.retraining.run import REFUSED, collect_recent, retrain
 from src.training.run import train
 from tests.conftest import event_of, transfer_log
+from tests.support.fake_chain import serve
 
 GOOD = Hyperparameters(n_estimators=20, max_samples=256)
 # Three trees of eight rows know next to nothing.
 POOR = Hyperparameters(n_estimators=3, max_samples=8)
 # Times differ by chance on a busy machine, the anomaly rate by the sample's small size.
 LENIENT = Tolerances(slowdown=100.0, rate_band=20.0)
+HEAD = 30_000_000
 QUICK = {"tolerances": LENIENT, "repetitions": 100}
 
 
@@ -392,3 +397,28 @@ def test_the_attack_model_is_retrained_for_the_same_forest(tmp_path, bundles, ol
     assert after.files[MODEL_FILE] == before.files[MODEL_FILE]
     assert ATTACK_MODEL_FILE in after.files
     assert ATTACK_MODEL_FILE not in before.files
+
+
+@pytest.mark.parametrize(
+    ("chain_id", "problem"),
+    [
+        (1, f"block {HEAD - 64 - 7 * 7_200}: the node's newest block is only 0"),
+        (56, f"block {HEAD - 64 - 7 * 115_200}: the node's newest block is only 0"),
+        (424_242, "no time between blocks of Chain 424242 (no record): set BLOCK_SECONDS"),
+    ],
+)
+def test_a_week_of_blocks_to_collect_is_one_on_the_node_s_chain(
+    chain_id: int, problem: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heads = iter([HEAD, 0])  # a node that loses its chain stops the collection
+
+    def answer(request: Request) -> Response:
+        call = request.get_json()
+        result = chain_id if call["method"] == "eth_chainId" else next(heads)
+        content = {"jsonrpc": "2.0", "id": call["id"], "result": hex(result)}
+        return Response(json.dumps(content), mimetype="application/json")
+
+    with serve(answer) as url:
+        monkeypatch.setenv("JSON_RPC_URL", url)
+        with pytest.raises((RecordingError, ValueError), match=re.escape(problem)):
+            collect_recent(1, tmp_path)
