@@ -14,8 +14,10 @@ const MORPHO_TS = { package: "@morpho-org/morpho-ts", version: "2.8.0" }; // Mor
 const WORMHOLE = { package: "@wormhole-foundation/sdk-base", version: "6.1.5" };
 const HOP = { package: "@hop-protocol/core", version: "0.0.1-beta.236" };
 const ARBITRUM = { package: "@arbitrum/sdk", version: "4.1.0" };
+const AXELAR = { package: "@axelar-network/axelar-chains-config", version: "1.3.0" };
 const BEEFY = { package: "@beefyfinance/blockchain-addressbook", version: "0.59.18" };
-export const SOURCES = [UNISWAP, COW, BALANCER, CURVE, MORPHO, WORMHOLE, HOP, ARBITRUM, BEEFY];
+export const SOURCES = [UNISWAP, COW, BALANCER, CURVE, MORPHO, WORMHOLE, HOP, ARBITRUM, AXELAR,
+  BEEFY];
 export const INSTALLED = [...SOURCES, MORPHO_TS];
 
 const ROOT = join(dirname(fileURLToPath(import.meta.url)), "..");
@@ -40,6 +42,10 @@ const AAVE_PARTS = {
 };
 const HOP_PARTS = {
   l1Bridge: "bridge", l2Bridge: "bridge", l2AmmWrapper: "bridge", l2SaddleSwap: "pool",
+};
+const AXELAR_PARTS = {
+  AxelarGateway: "gateway", AxelarGasService: "gas service",
+  InterchainTokenService: "token service",
 };
 const CHAIN_NAMES = { // at the packages that do not number chains
   ethereum: 1, optimism: 10, bsc: 56, gnosis: 100, xdai: 100, polygon: 137, fantom: 250,
@@ -69,6 +75,7 @@ export async function publishedNames(networks, { load, text, viem, packages }) {
     ...(await hop(load)),
     ...(await arbitrum(load)),
     ...opStack(viem, VIEM),
+    ...axelar(text),
     ...ownNames(),
     ...(await beefy(load)),
   ];
@@ -261,6 +268,15 @@ function opStack(chains, source) {
     rows.push([id, predeployed, "standard bridge", "bridge", source.package]);
   }
   return rows;
+}
+
+function axelar(text) {
+  const { chains } = JSON.parse(text(AXELAR, "info/mainnet.json"));
+  return Object.values(chains).flatMap(({ chainId, contracts = {} }) =>
+    Object.entries(AXELAR_PARTS).map(([part, label]) => [
+      chainId, contracts[part]?.address ?? "", `Axelar ${label}`, "bridge", AXELAR.package,
+    ]),
+  );
 }
 
 function ownNames() {

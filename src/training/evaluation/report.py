@@ -89,6 +89,9 @@ def limits(figures: Figures) -> list[str]:
         "to an attack that mints is not measured.",
         "Background blocks were chosen by others for their own tests; half of the transactions "
         "are of one source. Alert rates in production may differ by a factor of two.",
+        "Other chains: the data holds no ordinary transactions of theirs. Their attacks are ranked "
+        "among mainnet's, without an amount profile of the chain's own tokens (`npm run collect` "
+        "and `npm run train` make one from a node); what a profile would change is not measured.",
     ]
 
 
