@@ -165,10 +165,11 @@ def money_of(
         account: known for account, known in others.items() if any(p.amount < 0 for p in known)
     }
 
-    def rough(account: str) -> float:
-        return sum(
-            rough_worth(part.usd, part.amount * value_of(part.token)) for part in losers[account]
-        )
+    def rough(account: str) -> tuple[float, int]:
+        # Of tokens whose worth is unknown, the largest amount.
+        found = losers[account]
+        worth = sum(rough_worth(part.usd, part.amount * value_of(part.token)) for part in found)
+        return worth, min(part.amount for part in found)
 
     lost_by = min(losers, key=rough, default=None)
     lost = losers[lost_by] if lost_by is not None else ()

@@ -201,13 +201,19 @@ class _Story:
         others = self.evidence.gains.others
         poorer = [one for one, (_, lost) in self._splits.items() if lost]
         first = self.money.lost_by if self.money is not None else None
-        return sorted(poorer, key=lambda one: (one != first, self._sum(others[one])))
+        return sorted(
+            poorer,
+            key=lambda one: (one != first, self._sum(others[one]), min(others[one].values())),
+        )
 
     def _best_of_others(self, *, always: bool = False) -> str:
         """The other account that gained most, where that is more than the side has gained."""
         gains = self.evidence.gains
         winners = [one for one in self._winners if self._only_gains(one)]
-        best = max(winners, key=lambda one: self._sum(gains.others[one]), default=None)
+        ranks = {
+            one: (self._sum(gains.others[one]), max(gains.others[one].values())) for one in winners
+        }
+        best = max(ranks, key=lambda one: ranks[one], default=None)
         if best is None:
             return ""
         changes = gains.others[best]

@@ -68,6 +68,7 @@ def test_the_account_that_lost_most_is_named() -> None:
         gains({}, {POOL: {WETH: -ETH, GOLD: 9_000}, VICTIM: {WETH: -ETH}, OTHER: {GOLD: 1}})
     )
     assert (found.lost_by, found.lost_usd) == (VICTIM, 2000.0)
+    assert money(gains({}, {POOL: {OTHER: -5}, VICTIM: {OTHER: -500}})).lost_by == VICTIM
     assert money(gains({WETH: 1})).lost_by is None
     assert money(gains({WETH: 1})).lost_usd is None
 

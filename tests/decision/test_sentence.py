@@ -406,3 +406,10 @@ def test_a_transaction_of_ether_alone_says_who_pays_whom(
     for name, address in {"SENDER": SENDER, "HUB": HUB, "OTHER": OTHER}.items():
         told = told and told.replace(name, short(address))
     assert native_summary(pipeline, transaction) == told
+
+
+def test_of_amounts_whose_worth_is_unknown_the_largest_are_named() -> None:
+    batch = [Moved(TIN, POOL, LENDER, 5), Moved(TIN, VICTIM, OTHER, 500)]
+    said = names_shortened(told(batch, prices={}))
+    assert "O gained an unknown amount" in said
+    assert "V lost an unknown amount" in said
