@@ -124,7 +124,7 @@ def _counterfeit(world: World) -> dict[str, Any]:
     fake = stage.new_token(
         world.chain, world.code, spammer, usdc.name, usdc.symbol, decimals=usdc.decimals
     )
-    stage.mint(world, fake, spammer, 10**9)
+    stage.mint(world, fake, spammer, 5_000_000)
     return _transfer(world, spammer, fake, world.people.alice, 5_000_000)
 
 

@@ -51,9 +51,6 @@ _MAX_ANSWER_BYTES = 16 * 1024 * 1024  # of a simulation: a block's gas pays for 
 # The embedded node has no rate limit to respect, but a busy machine needs more time.
 _EMBEDDED_DEADLINE_SECONDS = 10.0
 
-# A thousandth of the demo's few dozen transactions is one: the counterfeit, and not the theft.
-_DEMO_CONTAMINATION = 0.05
-
 
 @dataclass(frozen=True, slots=True)
 class Service:
@@ -91,8 +88,6 @@ class Service:
             if not is_demo:
                 common = on_the_nodes_chain(common)
             else:
-                contamination = max(settings.contamination, _DEMO_CONTAMINATION)
-                settings = replace(settings, contamination=contamination)
                 url = opening.enter_context(embedded_node())
                 common = replace(
                     common,
