@@ -69,8 +69,8 @@ def create_app(settings: ServiceSettings | None = None, common: Settings | None 
         generate_unique_id_function=operation_id,
     )
     for router in (
+        decisions.router,  # the most wanted, so the first to be matched
         analysis.router,
-        decisions.router,
         screening.router,
         screening.screenings,
         alerts.router,

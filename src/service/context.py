@@ -166,8 +166,7 @@ class Service:
     def stored_decision(self, tx_hash: str, *, details: bool = True) -> StoredDecision | None:
         """The stored decision by the model and policy in use, if there is one."""
         fingerprint = self.decider.fingerprint
-        with self.database.reading() as connection:
-            return find_decision(connection, self.chain_id, tx_hash, fingerprint, details=details)
+        return find_decision(self.database, self.chain_id, tx_hash, fingerprint, details=details)
 
     def decide_all(self, closing: threading.Event) -> None:
         """Decide on every transaction of the demo's scenarios, so that there are alerts."""

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Select, bindparam, select
 
-from src.service.database.engine import put
+from src.service.database.engine import Database, put
 from src.service.database.tables import (
     decisions,
     features,
@@ -88,15 +88,15 @@ def _find(*, details: bool) -> Select[Any]:
 
 
 def find_decision(
-    connection: Connection, chain_id: int, tx_hash: str, decider: str, *, details: bool = True
+    database: Database, chain_id: int, tx_hash: str, decider: str, *, details: bool = True
 ) -> StoredDecision | None:
     """The decision by this decider; None if there is none or the transaction is orphaned.
 
     Without details it lacks those that take long to read: shadow, explanations, money.
     """
     wanted = {"chain_id": chain_id, "tx_hash": tx_hash, "decider": decider}
-    row = connection.execute(_find(details=details), wanted).first()
-    return None if row is None else StoredDecision(**{**_WITHOUT, **row._mapping})
+    row = database.first(_find(details=details), wanted)
+    return None if row is None else StoredDecision(**{**_WITHOUT, **row})
 
 
 def newest_decision(connection: Connection, chain_id: int, tx_hash: str) -> StoredDecision | None:

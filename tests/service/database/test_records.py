@@ -61,14 +61,14 @@ def test_an_orphaned_transaction_has_no_decision(database: Database) -> None:
     with database.writing() as connection:
         decisions.store_decision(connection, decision(), {"density": 1.0, "age": None})
         decisions.store_decision(connection, decision(), {"density": 1.0, "age": None})
+    assert decisions.find_decision(database, 1, TX_HASH, "d1") == decision()
+    assert decisions.find_decision(database, 1, TX_HASH, "d2") is None
     with database.reading() as connection:
-        assert decisions.find_decision(connection, 1, TX_HASH, "d1") == decision()
-        assert decisions.find_decision(connection, 1, TX_HASH, "d2") is None
         found = decisions.find_features(connection, 1, TX_HASH, "1650000000")
         assert found == {"density": 1.0, "age": None}
     with database.writing() as connection:
         chain.mark_orphaned(connection, 1, [BLOCK_HASH])
-        assert decisions.find_decision(connection, 1, TX_HASH, "d1") is None
+    assert decisions.find_decision(database, 1, TX_HASH, "d1") is None
 
 
 def test_the_newest_decision_s_summary_is_found(database: Database) -> None:
