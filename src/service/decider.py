@@ -15,7 +15,7 @@ from src.decision.pricing import native_summary, with_prices, with_summary
 from src.decision.result import Result
 from src.decision.tokens import TokenView, shown_tokens
 from src.detection.counterparties import CounterpartyBook
-from src.detection.detectors.base import SupervisedModel, percentage
+from src.detection.detectors.base import SupervisedModel, than_training
 from src.detection.detectors.isolation_forest import IsolationForestDetector
 from src.detection.features.definitions import FEATURE_NAMES
 from src.detection.forest.model import Model, load_model
@@ -184,8 +184,7 @@ def without_score(reason: dict[str, Any], decision: StoredDecision) -> dict[str,
     """The forest's reason contains its score: replace it by the percentile."""
     if reason["detector"] != FOREST or decision.percentile is None:
         return reason
-    words = f"more unusual than {percentage(decision.percentile)}% of the training transactions"
-    return reason | {"reason": words}
+    return reason | {"reason": f"more unusual {than_training(decision.percentile)}"}
 
 
 def _load(settings: Settings, path: Path) -> Model:

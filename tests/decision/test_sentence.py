@@ -19,7 +19,7 @@ from src.decision.money import Money, money_of
 from src.decision.pricing import native_summary
 from src.decision.sentence import MAX_LENGTH, nameless, sentence
 from src.decision.tokens import TokenView
-from src.detection.detectors.base import percentage
+from src.detection.detectors.base import percentage, than_training
 from src.detection.evidence import Evidence
 from src.detection.records import NATIVE, ZERO_ADDRESS
 from tests.detection.test_parties import (
@@ -355,6 +355,8 @@ def test_dollars_and_durations() -> None:
 def test_a_percentage_is_100_only_if_it_is(value: float) -> None:
     assert (float(percentage(value)) == 100) == (value == 100)
     assert [percentage(value) for value in (99.96, 50.04, 100.0)] == ["99.96", "50.0", "100.0"]
+    assert than_training(99.96) == "than 99.96% of the training transactions"
+    assert than_training(100.0) == "than all of the training transactions"
 
 
 def test_prices_of_what_changed_hands_are_kept_for_other_accounts() -> None:

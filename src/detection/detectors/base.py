@@ -127,6 +127,13 @@ def count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
+def than_training(percentile: float) -> str:
+    """What a score of this percentile is higher than, after a comparative."""
+    if percentile >= 100:
+        return "than all of the training transactions"
+    return f"than {percentage(percentile)}% of the training transactions"
+
+
 def percentage(value: float, digits: int = 1) -> str:
     """A share in percent, without the sign. What is below 100 is never rounded up to it."""
     while value < 100 and digits < _MAX_PERCENT_DIGITS and float(f"{value:.{digits}f}") >= 100:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import ClassVar, Self
 
-from src.detection.detectors.base import AlertSpec, Equipment, Need, Parameter, missing, percentage
+from src.detection.detectors.base import AlertSpec, Equipment, Need, Parameter, missing, than_training
 from src.detection.evidence import Evidence
 from src.detection.records import REMEMBERED_ASSESSMENTS, Action, Verdict
 
@@ -71,8 +71,7 @@ class IsolationForestDetector:
             action, comparison = Action.ALLOW, f"below {self.review_at:g}"
         return _verdict(
             action,
-            f"anomaly score {score:.3f} is {comparison}, higher than"
-            f" {percentage(percentile)}% of the training transactions",
+            f"anomaly score {score:.3f} is {comparison}, higher {than_training(percentile)}",
         )
 
 

@@ -11,7 +11,7 @@ from src.chain.names.book import NO_NAMES, AddressBook
 from src.chain.networks import described, network
 from src.decision.alerts import Severity
 from src.decision.tokens import TokenView
-from src.detection.detectors.base import percentage
+from src.detection.detectors.base import than_training
 from src.detection.records import NATIVE, NATIVE_DECIMALS, Action
 from src.service.balances import Net, all_transfers, net_changes
 from src.service.database.alerts import Alert, find_alert
@@ -79,8 +79,7 @@ class Message:
         lines += [line for line in (alert.description, summary, reason) if line]
         if decision is not None and decision.score is not None and decision.percentile is not None:
             lines.append(
-                f"Anomaly score {decision.score:.3f}, higher than "
-                f"{percentage(decision.percentile)} % of the training transactions"
+                f"Anomaly score {decision.score:.3f}, higher {than_training(decision.percentile)}"
             )
         lines.append(f"Transaction {alert.tx_hash} on {described(alert.chain_id)}")
         if alert.block_timestamp is not None and alert.block_timestamp < _LATEST_SHOWN:

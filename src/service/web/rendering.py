@@ -20,7 +20,7 @@ from src.chain.names.book import AddressBook
 from src.chain.networks import network
 from src.chain.quantities import dollars
 from src.chain.text import plain_cell, short, shortened
-from src.detection.detectors.base import percentage
+from src.detection.detectors.base import percentage, than_training
 from src.detection.records import Action
 from src.service import formatting as text
 
@@ -70,6 +70,7 @@ def environment(names: AddressBook) -> Environment:
         dollars=dollars,
         unbroken=_unbroken,
         percentage=percentage,
+        than_training=than_training,
         action=lambda value: Action(value).name,
     )
     made.globals.update(asset=_asset, name_of=names.name_of, network=network)
