@@ -108,7 +108,7 @@ class Service:
                     database, decider, common.chain_id, drift_reference(settings), seconds
                 )
                 opening.enter_context(Periodic("drift", LOOK_SECONDS, check.check_if_due))
-                of_fraud = FraudDriftCheck(fraud, seconds)
+                of_fraud = FraudDriftCheck(database, fraud, seconds)
                 opening.enter_context(Periodic("fraud-drift", LOOK_SECONDS, of_fraud.check_if_due))
             analyst = Analyst(database, node, decider.lookups, settings, common.chain_id)
             runner = JobRunner(database, analyst, common.chain_id)

@@ -28,6 +28,7 @@ from src.service.model_refresh import FraudInUse, FraudModel
 logger = logging.getLogger(__name__)
 
 CHORE: Final = "drift"
+FRAUD_CHORE: Final = "fraud-drift"
 LOOK_SECONDS: Final = 60.0
 """Interval at which a worker checks whether a drift check is due."""
 
@@ -38,9 +39,10 @@ class FraudDriftCheck:
     """Compares the newest inputs of a process with the reference of its supervised model.
 
     Each worker checks its own: they are served in no order, and inputs, which may be of people,
-    are kept in memory alone.
+    are kept in memory alone. The newest result of any worker is stored, for the pages.
 
     Args:
+        database: holds the last outcome.
         fraud: the model in use.
         every_seconds: interval between checks.
         clock: monotonic seconds.
@@ -48,10 +50,12 @@ class FraudDriftCheck:
 
     def __init__(
         self,
+        database: Database,
         fraud: FraudModel,
         every_seconds: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._database = database
         self._fraud = fraud
         self._every_seconds = every_seconds
         self._clock = clock
@@ -81,6 +85,9 @@ class FraudDriftCheck:
         metrics.fraud_drift_checked(
             int(drift.verdict), {name: moved.psi for name, moved in drift.effects.items()}
         )
+        with self._database.writing() as connection:
+            claim_task(connection, FRAUD_CHORE, time.time(), 0.0)  # for any worker: only its row
+            finish_task(connection, FRAUD_CHORE, time.time(), as_json(drift))
         _log("drift of the fraud model", drift)
         return drift
 

@@ -1,6 +1,7 @@
 """Drift of the supervised model: what it predicts on, against what it was trained on."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +18,12 @@ from src.monitoring.drift.page import to_page
 from src.monitoring.drift.sample import parse_sample
 from src.monitoring.drift.verdict import Verdict, compare
 from src.registry.bundle import DRIFT_FILE
-from src.service.drift_check import FraudDriftCheck
+from src.service.database.engine import Database
+from src.service.database.scheduled_tasks import last_outcome
+from src.service.drift_check import FRAUD_CHORE, FraudDriftCheck
 from src.service.model_refresh import FraudModel
 from tests.service.card_model import INPUTS, write_card_model
+from tests.service.chain import sqlite_url
 from tests.support.waiting import FakeClock
 
 INTERVAL = 3_600.0
@@ -85,12 +89,28 @@ def verdict() -> float:
     return gauge.samples[0].value
 
 
-def test_the_service_checks_when_it_has_enough_and_then_at_intervals(path: Path) -> None:
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    opened = Database(sqlite_url(tmp_path))
+    opened.migrate()
+    yield opened
+    opened.close()
+
+
+def stored_verdict(database: Database) -> str:
+    with database.reading() as connection:
+        _, outcome = last_outcome(connection, FRAUD_CHORE)
+    return str(outcome["verdict"]) if outcome else "none"
+
+
+def test_the_service_checks_when_it_has_enough_and_then_at_intervals(
+    path: Path, database: Database
+) -> None:
     fraud, clock = FraudModel(path, None), FakeClock()
-    check = FraudDriftCheck(fraud, INTERVAL, clock)
+    check = FraudDriftCheck(database, fraud, INTERVAL, clock)
     ask(fraud, rows(999, 3))
     assert check.check_if_due() is None
-    assert verdict() == -1
+    assert (verdict(), stored_verdict(database)) == (-1, "none")
     ask(fraud, rows(1, 4))
     found = check.check_if_due()
     assert found is not None
@@ -103,16 +123,17 @@ def test_the_service_checks_when_it_has_enough_and_then_at_intervals(path: Path)
     found = check.check_if_due()
     assert found is not None
     assert (found.verdict, verdict()) == (Verdict.RETRAIN, 2)
+    assert stored_verdict(database) == "retrain"
     assert found.current.size == 5_000  # the newest ones
     fraud.take(path)
     assert check.check_if_due() is None
     assert verdict() == -1  # nothing is known of the new one yet
 
 
-def test_a_model_without_a_reference_is_not_checked(tmp_path: Path) -> None:
+def test_a_model_without_a_reference_is_not_checked(tmp_path: Path, database: Database) -> None:
     fraud = FraudModel(write_card_model(tmp_path), None)
     ask(fraud, rows(1_000, 3))
-    assert FraudDriftCheck(fraud, INTERVAL).check_if_due() is None
+    assert FraudDriftCheck(database, fraud, INTERVAL).check_if_due() is None
 
 
 def test_the_command_compares_a_table(path: Path, tmp_path: Path) -> None:

@@ -4,7 +4,14 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import ClassVar, Self
 
-from src.detection.detectors.base import AlertSpec, Equipment, Need, Parameter, missing, than_training
+from src.detection.detectors.base import (
+    AlertSpec,
+    Equipment,
+    Need,
+    Parameter,
+    missing,
+    than_training,
+)
 from src.detection.evidence import Evidence
 from src.detection.records import REMEMBERED_ASSESSMENTS, Action, Verdict
 

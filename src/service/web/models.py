@@ -2,19 +2,20 @@
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from src.detection.errors import ModelError
 from src.detection.features.definitions import FEATURES
 from src.detection.forest.manifest import Manifest, read_manifest
+from src.monitoring.drift.levels import Levels
 from src.registry.bundle import EVALUATION_FILE
 from src.service.context import Service
 from src.service.database.registry import list_models
 from src.service.database.scheduled_tasks import last_outcome
 from src.service.database.statistics import block_times, overview
-from src.service.drift_check import CHORE
+from src.service.drift_check import CHORE, FRAUD_CHORE
 from src.service.web.charts import expected_shares
 from src.service.web.evaluation import read_checks, read_evaluation
 
@@ -33,7 +34,7 @@ def read(service: Service) -> dict[str, Any]:
     with service.database.reading() as connection:
         registry, total = list_models(connection, limit=_LISTED)
     evaluation = read_evaluation(manifest.sha256)
-    path = service.common.challenger_model_path
+    path, fraud = service.common.challenger_model_path, service.fraud.in_use
     return {
         "manifest": manifest,
         "threshold": service.decider.threshold,
@@ -43,11 +44,18 @@ def read(service: Service) -> dict[str, Any]:
             (name, FEATURES.get(name, ""), evaluation.features.get(name) if evaluation else None)
             for name in manifest.inputs
         ],
-        "supervised": service.fraud.in_use,
+        "supervised": fraud,
         "registry": registry,
         "registry_total": total,
         "drift": _drift(service, manifest),
-        "drift_check": _drift_check(service),
+        "drift_check": _last_check(
+            service,
+            f"{CHORE}-{service.chain_id}",
+            service.decider.model.version,
+            manifest.training.get("data", {}),
+        ),
+        "fraud_check": fraud and _last_check(service, FRAUD_CHORE, fraud.model.version, {}),
+        "least": Levels().least,
         "unseen": evaluation.unseen if evaluation else (),
         **_challenger(path, service.common.model_public_key),
     }
@@ -66,8 +74,16 @@ def _challenger(path: Path | None, public_key: str | None) -> dict[str, Any]:
     }
 
 
-def _drift_check(service: Service) -> dict[str, Any] | None:
+def _last_check(
+    service: Service, task: str, version: str, data: Mapping[str, Any]
+) -> dict[str, Any] | None:
     """The last check, if it was of the model in use.
+
+    Args:
+        service: whose database holds it.
+        task: its name.
+        version: of the model in use.
+        data: what the model says of its training data, for the days of a reference without any.
 
     Returns:
         `checked_at`, `verdict` and `reasons` as stored; `dates`: (what, first and last day,
@@ -75,11 +91,10 @@ def _drift_check(service: Service) -> dict[str, Any] | None:
         `effects`: (column, population stability index, what chance alone gives), largest first.
     """
     with service.database.reading() as connection:
-        checked_at, outcome = last_outcome(connection, f"{CHORE}-{service.chain_id}")
-    if outcome is None or outcome.get("model_version") != service.decider.model.version:
+        checked_at, outcome = last_outcome(connection, task)
+    if outcome is None or outcome.get("model_version") != version:
         return None
     rate = outcome["anomaly_rate"]
-    data = service.decider.model.manifest.training.get("data", {})
     days = [str(data[key]) for key in ("first_date", "last_date") if key in data]
     own_days = {"reference": days, "current": []}
     effects = [

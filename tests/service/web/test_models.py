@@ -8,29 +8,37 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
 from src.detection.features.definitions import FEATURE_NAMES
 from src.detection.forest.model import load_model
-from src.monitoring.drift.drift_report import to_json
+from src.detection.supervised.model import load_fraud_model
+from src.monitoring.drift.drift_report import as_json, to_json
+from src.monitoring.drift.inputs import sample_of_predictions
 from src.monitoring.drift.sample import read_sample
 from src.monitoring.drift.verdict import compare
 from src.registry.bundle import EVALUATION_FILE, FOREST_FILES
 from src.service.app import create_app
 from src.service.database.engine import Database
 from src.service.database.scheduled_tasks import claim_task, finish_task
+from src.service.drift_check import FRAUD_CHORE
 from src.service.settings import DEFAULT_DRIFT_REFERENCE
 from src.service.web.evaluation import EVALUATION_PATH
 from src.settings import DEFAULT_MODEL_PATH
+from tests.service.card_model import INPUTS, write_card_model
 from tests.service.chain import BASE_URL, common_settings, service_settings, sqlite_url
 
 CHECK = {"name": "recall <b>", "passed": False, "champion": "0.9", "challenger": "0.8"}
 
 
 @contextmanager
-def page_of(folder: Path, **settings: object) -> Iterator[TestClient]:
-    app = create_app(service_settings(sqlite_url(folder)), common_settings(**settings))
+def page_of(
+    folder: Path, fraud_model: Path | None = None, **settings: object
+) -> Iterator[TestClient]:
+    service = service_settings(sqlite_url(folder), fraud_model_path=fraud_model)
+    app = create_app(service, common_settings(**settings))
     with TestClient(app, base_url=BASE_URL) as client:
         yield client
 
@@ -87,14 +95,30 @@ def test_drift_is_dated(tmp_path: Path) -> None:
     sample = read_sample(DEFAULT_DRIFT_REFERENCE, model, as_reference=True)
     traffic = replace(sample, dates=("2024-05-01", "2024-05-30"))
     outcome = json.loads(to_json(compare(sample, traffic)))
-    with page_of(tmp_path) as client:
+    path = write_card_model(tmp_path)
+    fraud = load_fraud_model(path)
+    drawn = np.random.default_rng(1).normal(size=(1_000, len(INPUTS)))
+    inputs = sample_of_predictions(fraud, drawn, as_reference=True)
+    days = np.array([1_700_000_000, *[1_700_200_000] * 999])
+    moved = sample_of_predictions(fraud, drawn + 3.0, times=days)
+    with page_of(tmp_path, path) as client:
         database = Database(sqlite_url(tmp_path))
+        unknown = part(client.get("/ui/models").text, "fraud-drift")
         with database.writing() as connection:
             claim_task(connection, "drift-1", 1.0, 60.0)
             finish_task(connection, "drift-1", 1_700_000_000.0, outcome)
+            claim_task(connection, FRAUD_CHORE, 1.0, 60.0)
+            finish_task(connection, FRAUD_CHORE, 1_700_000_000.0, as_json(compare(inputs, moved)))
         database.close()
-        drift = part(client.get("/ui/models").text, "drift")
+        page = client.get("/ui/models").text
+    drift, of_fraud = part(page, "drift"), part(page, "fraud-drift")
     assert "As in training , checked 2023-11-14 22:13 UTC" in drift
     assert f"training 2017-06-09 to 2025-08-28 {sample.size:,}" in drift
     assert f"traffic 2024-05-01 to 2024-05-30 {sample.size:,}" in drift
     assert re.search(r"score \d\.\d{3} \d\.\d{3}|hops \d\.\d{3} \d\.\d{3}", drift)
+    assert unknown.endswith("there is nothing to compare with.")
+    assert "Retrain , checked 2023-11-14 22:13 UTC" in of_fraud
+    assert "retrain: fraud_probability: stability index" in of_fraud
+    assert "training unknown 1,000" in of_fraud
+    assert "traffic 2023-11-14 to 2023-11-17 1,000" in of_fraud
+    assert "Of one worker" in of_fraud
