@@ -21,15 +21,17 @@ body { font: 15px/1.5 system-ui, sans-serif; max-width: 74rem; margin: 2rem auto
   color: var(--text); background: var(--back) }
 h1 { font-size: 1.6rem; margin-bottom: .2rem; overflow-wrap: anywhere }
 h2 { font-size: 1.15rem; margin-top: 2.2rem } p, li { max-width: 75ch }
-.quiet, caption, figcaption { color: var(--quiet) } caption { text-align: left }
+.quiet, caption, figcaption { color: var(--quiet) } caption { text-align: left; max-width: 100cqi }
 nav { font-size: .9rem } nav a { display: inline-block; margin-right: 1rem }
 a { color: var(--link) }
-table { border-collapse: collapse; width: 100% } .wide { overflow-x: auto; max-width: 100% }
+table { border-collapse: collapse; width: 100% }
+.wide { overflow-x: auto; max-width: 100%; container-type: inline-size }
 th, td { padding: .25rem .7rem .25rem 0; border-bottom: 1px solid var(--line); text-align: left;
   vertical-align: top; min-width: 4rem }
 td.n, th.n { text-align: right; font-variant-numeric: tabular-nums }
 code { font-size: .8rem } code, .long { overflow-wrap: anywhere }
-td code { white-space: nowrap }
+td code { display: inline-block; max-width: 13rem; overflow: hidden; text-overflow: ellipsis;
+  white-space: nowrap; vertical-align: bottom } .sentence { display: block; min-width: 17rem }
 .missed { color: var(--bad); font-weight: 600 } summary { cursor: pointer; margin: .6rem 0 }
 .tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(10rem, 1fr)); gap: .8rem }
 .tile { background: var(--tile); border-radius: .5rem; padding: .7rem 1rem }
@@ -42,12 +44,13 @@ svg { width: 100%; display: block } .bar { fill: var(--link) } .stop { fill: var
 .axis { display: flex; justify-content: space-between; border-top: 1px solid var(--line);
   color: var(--quiet); font-size: .85rem }
 .key { color: var(--link) } .key.s { color: var(--stop) }
-@media print { a { color: inherit } .wide { overflow: visible }
+@media print { a { color: inherit } .wide { overflow: visible } td code { max-width: none }
   figure, .tile { break-inside: avoid } }
 """
 _HEADING = re.compile(r"<h2>(.*?)</h2>", re.DOTALL)
 _TX_HASH = re.compile(r"0x[0-9a-f]{64}")
 _FEW_HEADINGS = 3
+_LONG_WORD = 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,4 +162,7 @@ def _section(section: Section) -> str:
 def _cell(text: str, chain_id: int) -> str:
     if _TX_HASH.fullmatch(text):
         return transaction(text, chain_id)
-    return f'<span class="long">{html.escape(text)}</span>'
+    shown = html.escape(text)
+    if any(len(word) > _LONG_WORD for word in text.split()):  # it may be cut anywhere
+        return f'<span class="long">{shown}</span>'
+    return shown

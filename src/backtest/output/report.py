@@ -124,7 +124,7 @@ def _exploits(exploits: Mapping[str, Any], run: Mapping[str, Any]) -> str:
             _score(row["attack_score"], 4),
             transaction(row["tx_hash"], run["chain_id"]),
             _number(row["block_number"]) if row["in_data"] else "listed",
-            f'<span class="long">{escape(_reason(row, run["threshold"]))}</span>',
+            f'<span class="sentence long">{escape(_reason(row, run["threshold"]))}</span>',
         )
         for row in sorted(
             exploits["transactions"],
@@ -141,16 +141,16 @@ def _top(rows: Sequence[Mapping[str, Any]], run: Mapping[str, Any]) -> str:
             _score(row["anomaly_score"]),
             _score(row["attack_score"], 4),
             row["action"],
+            f'<span class="sentence long">{escape(row["summary"])}</span>',
             transaction(row["tx_hash"], run["chain_id"]),
             _number(row["block_number"]),
-            f'<span class="long">{escape(row["summary"])}</span>',
             _number(row["n_transfers"]),
             *(_dollars(row[name]) for name in ("gained_usd", "lost_usd")),
         )
         for row in rows
     ]
     names = (
-        "score", "attack score", "action", "transaction", "block", "who gained and lost what",
+        "score", "attack score", "action", "who gained and lost what", "transaction", "block",
         "transfers", "gained", "lost",
     )  # fmt: skip
     note = (
@@ -158,7 +158,7 @@ def _top(rows: Sequence[Mapping[str, Any]], run: Mapping[str, Any]) -> str:
         "since a history holds no others: listed stablecoins at one dollar, anything else is "
         "unknown; without native value and gas"
     )
-    return f"<h2>Top anomalies</h2>{table(names, cells, note=note, numeric=6)}"
+    return f"<h2>Top anomalies</h2>{table(names, cells, note=note, numeric=5)}"
 
 
 def _reason(row: Mapping[str, Any], threshold: float) -> str:
