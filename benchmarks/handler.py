@@ -103,8 +103,7 @@ def _forgetful(pipeline: Pipeline) -> Pipeline:
     assessor = Assessor(model, attributions=EXPLAINED_INPUTS, remembered=0)
     attack = SecondOpinion(
         OpenedAttackModel(pipeline.attack.model),
-        assessor,
-        model.inputs,
+        model,
         pipeline.profile,
         explain_from=ATTACK_REVIEW_AT,
         remembered=0,

@@ -211,7 +211,8 @@ def assess_event(
             called = bot.pipeline.contract_to_date(transaction, transfers)
             if called is not None:
                 approvals = decode_approvals(event.logs)
-                transaction = transaction._replace(approvals=approvals)
+                if approvals:  # as seldom: `_replace` takes a microsecond
+                    transaction = transaction._replace(approvals=approvals)
             facts = bot.lookups.gather(
                 tokens,
                 transaction.sender,

@@ -16,6 +16,7 @@ decoded as native transfers, never as transfers of a token.
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from operator import attrgetter
 from typing import Any, Final, NamedTuple, Protocol
 
 from src.chain.quantities import as_int
@@ -43,6 +44,7 @@ _LENGTHS = ((_ADDRESS, _WORD + 128), (_ADDRESS, _WORD, _WORD + 64), (_ADDRESS, _
 """Of the emitter, the indexed addresses and the data, by the number of indexed addresses."""
 
 _PREFIXES = ("0x", "0X")
+_LOG_INDEX = attrgetter("log_index")
 
 
 class RawLog(Protocol):
@@ -110,11 +112,12 @@ def decode_event(address: Any, topics: Any, data: Any, log_index: int) -> Transf
         not isinstance(topic0, str) or topic0.lower() != TRANSFER_TOPIC
     ):
         return None
-    texts = (address, *indexed, data)
-    for text, length in zip(texts, _LENGTHS[len(indexed)], strict=True):
+    digits = ""
+    for text, length in zip((address, *indexed, data), _LENGTHS[len(indexed)], strict=True):
         if not isinstance(text, str) or len(text) != length or text[:2] not in _PREFIXES:
             return None
-    words = _bytes("".join([text[2:] for text in texts]))
+        digits += text[2:]
+    words = _bytes(digits)
     if words is None:
         return None
     digits = words.hex()
@@ -187,7 +190,7 @@ def separate(events: Iterable[Transfer]) -> DecodedLogs:
     logged: list[Transfer] = []
     for event in events:
         (logged if event.token in NATIVE_EMITTERS else transfers).append(event)
-    transfers.sort(key=_log_index)
+    transfers.sort(key=_LOG_INDEX)
     if not logged:  # as nearly always before the fork
         return DecodedLogs(transfers, [])
     # The protocol's own logs first: those of a simulation then only fill what is missing.
@@ -199,12 +202,8 @@ def separate(events: Iterable[Transfer]) -> DecodedLogs:
             counted[event[1:4]] -= 1
         else:
             native.append(NativeTransfer(*event[1:]))
-    native.sort(key=_log_index)
+    native.sort(key=_LOG_INDEX)
     return DecodedLogs(transfers, native)
-
-
-def _log_index(event: Transfer | NativeTransfer) -> int:
-    return event.log_index
 
 
 def upgraded_contracts(logs: Iterable[RawLog] | None) -> list[str]:

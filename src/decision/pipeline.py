@@ -8,7 +8,6 @@ The bot, the service, watch mode and replay all decide this way; a backtest runs
 
 import hashlib
 import logging
-import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -205,8 +204,7 @@ class Pipeline:
             assessor=assessor,
             attack=SecondOpinion(
                 attack,
-                assessor,
-                model.inputs,
+                model,
                 profile,
                 explain_from=explained_from(policy, chain_id, supervised),
             ),
@@ -253,7 +251,7 @@ class Pipeline:
         tokens = self.tokens(facts)
         row = reading.features()[0]
         features = self._features(transaction, transfers, facts, tokens, row)
-        problem = NO_SENDER if sender is None else self.problem_with(features)
+        problem = NO_SENDER if sender is None else None
         made = time.perf_counter()
         assessment = None
         if problem is None:
@@ -262,7 +260,7 @@ class Pipeline:
             except InvalidInput as error:
                 problem = str(error)
         unknown = facts.tokens_without_reputation
-        attack = self.attack.assess(transfers, sender, features, assessment, unknown)
+        attack = self.attack.assess(transfers, sender, row, assessment, unknown)
         scored = time.perf_counter()
         is_anomaly = assessment is not None and assessment.score >= self.threshold
         evidence = self._evidence(
@@ -307,32 +305,13 @@ class Pipeline:
         tokens: Mapping[str, TokenView],
         row: NDArray[np.float64],
     ) -> dict[str, Any]:
+        sender = transaction.sender
         features: dict[str, Any] = {}
-        if transaction.sender is not None:
+        if sender is not None:
             features.update(zip(FEATURE_NAMES, row.tolist(), strict=True))
-        features.update(readable_features(transfers, tokens, self.reserved))
-        features.update(
-            account_age(transaction.sender, transaction.timestamp, facts.first_transaction)
-        )
+        features |= readable_features(transfers, tokens, self.reserved)
+        features |= account_age(sender, transaction.timestamp, facts.first_transaction)
         return features
-
-    def problem_with(self, features: Mapping[str, Any]) -> str | None:
-        """Why features must not be scored, or None when they may."""
-        age = features.get(ACCOUNT_AGE)
-        if age is not None and not age >= 0:
-            return f"{ACCOUNT_AGE} is {age}: a first transaction after this one"
-        inputs = self.model.inputs
-        # Nearly always all are there. What is no number is left to the closer look below.
-        try:
-            if all(map(math.isfinite, [features[name] for name in inputs])):
-                return None
-        except (KeyError, TypeError, OverflowError):
-            pass
-        for name in inputs:
-            value = features.get(name)
-            if not isinstance(value, (int, float)) or not math.isfinite(value):
-                return f"model input {name} is missing or not finite"
-        return None
 
     def tokens(self, facts: Facts) -> dict[str, TokenView]:
         """What is known of the tokens, by address."""
@@ -364,7 +343,6 @@ class Pipeline:
         unknown: frozenset[str],
     ) -> Evidence:
         sender, to = transaction.sender, transaction.to
-        age = features.get(ACCOUNT_AGE)
         # An empty book or list is false, so they are compared with None.
         book = CounterpartyBook() if self.counterparties is None else self.counterparties
         listed, seen = self.addresses, credible(transfers, unknown)
@@ -377,8 +355,7 @@ class Pipeline:
             block_number=transaction.block_number,
             timestamp=transaction.timestamp,
             nonce=transaction.nonce,
-            # An age below zero is a source's mistake, which says nothing of the account.
-            account_age_minutes=age if age is not None and age >= 0 else None,
+            account_age_minutes=features[ACCOUNT_AGE],
             assessment=assessment,
             attack=attack,
             features=features,

@@ -1,14 +1,13 @@
 """The second opinion: the attack model beside the forest in use, or an own classifier."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from src.detection.assessment import Assessor
 from src.detection.attack.assessment import AttackAssessor
 from src.detection.attack.model import AttackModel, load_attack_model
 from src.detection.attack.reputation import columns_of
@@ -76,9 +75,8 @@ class SecondOpinion:
 
     Args:
         opened: the attack model, or why there is none.
-        forest: assesses with the forest in use.
-        forest_inputs: the forest's.
-        profile: what the forest knows of tokens' amounts.
+        forest: the forest in use.
+        profile: what it knows of tokens' amounts.
         explain_from: attack score from which a score is explained.
         remembered: how many assessments are kept.
     """
@@ -86,8 +84,7 @@ class SecondOpinion:
     def __init__(
         self,
         opened: OpenedAttackModel,
-        forest: Assessor,
-        forest_inputs: Sequence[str],
+        forest: Model,
         profile: TokenProfile,
         *,
         explain_from: float,
@@ -102,14 +99,15 @@ class SecondOpinion:
         self._assessor = AttackAssessor(
             opened.model, explain_from=explain_from, remembered=remembered
         )
-        self._inputs = opened.model.inputs
-        self._columns, self._forest_columns = columns_of(self._inputs), columns_of(forest_inputs)
+        self._columns, self._forest_columns = (
+            np.array(columns_of(model.inputs), dtype=np.intp) for model in (opened.model, forest)
+        )
 
     def assess(
         self,
         transfers: Sequence[TransferLike],
         sender: str | None,
-        features: Mapping[str, Any],
+        row: NDArray[np.float64],
         assessment: Assessment | None,
         unknown: frozenset[str],
     ) -> AttackAssessment | None:
@@ -118,21 +116,20 @@ class SecondOpinion:
         Args:
             transfers: in log order.
             sender: the transaction's.
-            features: its features, by name.
+            row: its features, in the order of FEATURE_NAMES.
             assessment: the forest's.
             unknown: tokens without a reputation.
         """
         if self._assessor is None or assessment is None or sender is None:
             return None
-        row = np.array([features[name] for name in self._inputs], dtype=np.float64)
         try:
-            whole = self._assessor.assess(row, assessment.score)
+            whole = self._assessor.assess(row[self._columns], assessment.score)
             part = credible(transfers, unknown)
             if len(part) == len(transfers):
                 return whole
             row = feature_row(part, sender, self._profile)
-            score = self._forest.assess(row[self._forest_columns]).score
-            known = self._assessor.assess(row[self._columns], score)
+            score = self._forest.score(row[np.newaxis, self._forest_columns])
+            known = self._assessor.assess(row[self._columns], float(score[0]))
         except InvalidInput:
             return None
         return max(whole, known, key=lambda one: one.score)

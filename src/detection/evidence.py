@@ -116,14 +116,12 @@ class Evidence:
     wrapped_native: str | None = None
     routers: frozenset[str] = frozenset()  # published ones of the chain
     reading: "Reading | None" = None  # of all transfers; None to make one where it is needed
+    # The transfers of tokens with a reputation; all, where none would remain. The events of a
+    # contract that its author deployed for this transaction are free text.
+    credible_transfers: Sequence[TransferLike] = field(init=False)
 
-    @cached_property
-    def credible_transfers(self) -> Sequence[TransferLike]:
-        """The transfers of tokens with a reputation; all, where none would remain.
-
-        The events of a contract that its author deployed for this transaction are free text.
-        """
-        return credible(self.transfers, self.unknown_tokens)
+    def __post_init__(self) -> None:
+        self.credible_transfers = credible(self.transfers, self.unknown_tokens)
 
     @cached_property
     def moved(self) -> Mapping[str, int]:

@@ -7,9 +7,10 @@ of its accounts deals with whom, and puts relays between them, for cents. That c
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from operator import eq
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from src.detection.features.definitions import Reading, TokenProfile, read_one
+from src.detection.features.definitions import FEATURE_NAMES, Reading, TokenProfile, read_one
 from src.detection.records import NATIVE, ZERO_ADDRESS, NativeTransferLike, TransferLike
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ Changes = Mapping[str, int]
 """Net change by token, raw units; the native currency is `NATIVE`. Without zeros."""
 
 _NO_AMOUNTS: Final = TokenProfile.from_amounts({})
+_REVERSE_HOPS: Final = FEATURE_NAMES.index("reverse_hops")
 
 _DUST: Final = 10**-6
 """Of what a transaction moves of a token: a rounding, no loss."""
@@ -43,14 +45,31 @@ class Dealing(NamedTuple):
     logged: TransferLike  # the transfer itself, with the accounts that the log names
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Parties:
     """The parties of a transaction."""
 
-    dealings: Sequence[Dealing]  # the transfers between them, in log order
+    reading: Reading  # of this one transaction
+    transfers: Sequence[TransferLike]  # as logged
     # The account that stands for all that act on the money of others (attack contracts, helpers,
     # routers); None where there is none. It is the sender's where that is one.
     agent: str | None
+
+    @cached_property
+    def dealings(self) -> Sequence[Dealing]:
+        """The transfers between them, in log order."""
+        reading, transfers = self.reading, self.transfers
+        lenders = [FLASH_MINT + address for address in reading.batch.token_addresses]
+        names = [*reading.batch.account_addresses, *lenders]
+        return [
+            Dealing((moved := transfers[at]).token, names[payer], names[payee], moved.amount, moved)
+            for at, payer, payee in zip(
+                reading.position.tolist(),
+                reading.payer.tolist(),
+                reading.payee.tolist(),
+                strict=True,
+            )
+        ]
 
     @cached_property
     def members(self) -> frozenset[str]:
@@ -100,11 +119,28 @@ class Parties:
     @cached_property
     def balances(self) -> Mapping[str, Mapping[str, int]]:
         """Net change by party and token, raw units, exact; without zero address and flash mints."""
+        logged, view = self.reading.batch, self.reading
+        if (logged.sender.tobytes(), logged.recipient.tobytes()) == (
+            view.payer.tobytes(),
+            view.payee.tobytes(),
+        ):  # each party is one account, as nearly always
+            return self.changes
         return {
             party: changes
             for party, changes in _net_changes(self.dealings).items()
             if not party.startswith(FLASH_MINT)
         }
+
+    @cached_property
+    def changes(self) -> Mapping[str, Mapping[str, int]]:
+        """The same by account."""
+        return _net_changes(self.transfers)
+
+    @property
+    def deal_back(self) -> bool:
+        """Whether a token goes back the way that it came, or from a party to itself."""
+        sides = self.reading.payer.tolist(), self.reading.payee.tolist()
+        return any(map(eq, *sides)) or bool(self.reading.in_view[0, _REVERSE_HOPS])
 
 
 def _net_changes(transfers: "Sequence[TransferLike | Dealing]") -> dict[str, dict[str, int]]:
@@ -136,17 +172,9 @@ def parties_of(
 
 def parties_in(reading: Reading, transfers: Sequence[TransferLike]) -> Parties:
     """The parties of the one transaction of a reading, with these transfers."""
-    batch = reading.batch
-    lenders = [FLASH_MINT + address for address in batch.token_addresses]
-    names = [*batch.account_addresses, *lenders]
-    dealings = [
-        Dealing((logged := transfers[at]).token, names[payer], names[payee], logged.amount, logged)
-        for at, payer, payee in zip(
-            reading.position.tolist(), reading.payer.tolist(), reading.payee.tolist(), strict=True
-        )
-    ]
     party = int(reading.party[0])
-    return Parties(dealings, names[party] if party >= 0 else None)
+    agent = reading.batch.account_addresses[party] if party >= 0 else None
+    return Parties(reading, transfers, agent)
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,7 +266,7 @@ def _is_price_for_others(
 
 
 def _by_account(evidence: "Evidence") -> dict[str, dict[str, int]]:
-    balances = _net_changes(evidence.credible_transfers)
+    balances = {account: dict(tokens) for account, tokens in evidence.parties.changes.items()}
     wrapped = evidence.wrapped_native
     if wrapped is not None:
         balances.get(wrapped, {}).pop(wrapped, None)

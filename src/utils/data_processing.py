@@ -4,6 +4,7 @@ They query sources at most once for a fact: answers are cached, failures are not
 pipeline and the lookups; without it, they use the configured model and settings.
 """
 
+import sys
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
@@ -15,6 +16,7 @@ from src.chain.transactions import TransactionFields
 from src.chain.transfers import NATIVE_EMITTERS, Transfer, normalise_address, transfer_of_event
 from src.decision.lookups import open_lookups
 from src.decision.pipeline import Pipeline
+from src.decision.readable_features import ACCOUNT_AGE
 from src.decision.tokens import shown_tokens
 from src.detection.features.definitions import FEATURE_NAMES
 from src.detection.forest.model import load_model
@@ -118,10 +120,13 @@ def get_features(
         shown_tokens(transfers), sender, block_number, timestamp=transaction.timestamp
     )
     features = pipeline.features(transaction, transfers, facts)
-    return pipeline.problem_with(features) is None, features
+    return valid_features(features), features
 
 
 def valid_features(features: Mapping[str, Any]) -> bool:
     """False when the account's age is negative or a model input is missing or not finite."""
     pipeline, _ = _current()
-    return pipeline.problem_with(features) is None
+    age, inputs = features.get(ACCOUNT_AGE), map(features.get, pipeline.model.inputs)
+    return (age is None or age >= 0) and all(
+        isinstance(value, (int, float)) and abs(value) <= sys.float_info.max for value in inputs
+    )

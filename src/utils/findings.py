@@ -68,11 +68,11 @@ class TokenTransfersFinding(ABC):
     def metadata(self) -> dict[str, str]:
         """The finding's metadata. All values are strings: the bridge corrupts other types."""
         context = self.context
-        return {
-            **{  # most are numbers, and each microsecond counts
-                name: _number_as_text(value) if type(value) is float else as_text(value)
-                for name, value in context.features.items()
-            },
+        metadata = {  # most are numbers, and each microsecond counts
+            name: _number_as_text(value) if type(value) is float else as_text(value)
+            for name, value in context.features.items()
+        }
+        metadata |= {
             "from": context.from_address,
             "model_version": context.model_version,
             "anomaly_threshold": as_text(context.anomaly_threshold),
@@ -81,6 +81,7 @@ class TokenTransfersFinding(ABC):
             **({} if context.summary is None else {"summary": context.summary}),
             **money_metadata(context.money),
         }
+        return metadata
 
     def labels(self) -> list[Label]:
         """Labels of the finding: `arbitrage` where the transaction is named so."""
@@ -134,8 +135,8 @@ class ScoredTransaction(TokenTransfersFinding):
 
     def metadata(self) -> dict[str, str]:
         """The common metadata and the model's result."""
-        return {
-            **super(ScoredTransaction, self).metadata(),
+        metadata = super(ScoredTransaction, self).metadata()
+        metadata |= {
             "prediction": self.PREDICTION,
             "anomaly_score": f"{self.assessment.score:.3f}",
             "anomaly_percentile": f"{self.assessment.percentile:.2f}",
@@ -145,6 +146,7 @@ class ScoredTransaction(TokenTransfersFinding):
             "model_explanations_base_score": f"{self.assessment.base_score:.4f}",
             **attack_metadata(self.attack),
         }
+        return metadata
 
 
 class NormalTransaction(ScoredTransaction):

@@ -48,17 +48,16 @@ def live(model, history, facts=None, policy=None):
         policy or parse_policy(POLICY), 1, Equipment(THRESHOLD, model.manifest.token_amounts)
     )
     assessor = Assessor(model, attributions=10)
-    second = SecondOpinion(attack_of(model), assessor, model.inputs, profile, explain_from=1)
+    second = SecondOpinion(attack_of(model), model, profile, explain_from=1)
     book = CounterpartyBook(10**6)
     found = {}
     for t in sorted(history, key=lambda t: (t.block, t.index)):
         if not t.transfers:
             continue
-        assessment, row, features = None, None, {}
+        assessment, row, features = None, None, None
         if t.sender is not None:
-            row = feature_row(t.transfers, t.sender, profile)
-            features = dict(zip(FEATURE_NAMES, row.tolist(), strict=True))
-            row = row[[FEATURE_NAMES.index(name) for name in model.inputs]]
+            features = feature_row(t.transfers, t.sender, profile)
+            row = features[[FEATURE_NAMES.index(name) for name in model.inputs]]
             assessment = assessor.assess(row)
         evidence = Evidence(
             t.transfers, t.sender, t.to, 1, t.block, t.timestamp, t.nonce, None, assessment,

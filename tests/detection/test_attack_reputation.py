@@ -55,14 +55,11 @@ def live_score(models, transfers, sender, unknown):
     forest, attack = models
     profile = TokenProfile.from_manifest(forest.manifest)
     assessor = Assessor(forest, attributions=3)
-    opinion = SecondOpinion(
-        OpenedAttackModel(attack), assessor, forest.inputs, profile, explain_from=0.9
-    )
+    opinion = SecondOpinion(OpenedAttackModel(attack), forest, profile, explain_from=0.9)
     row = feature_row(transfers, sender, profile)
-    features = dict(zip(FEATURE_NAMES, row.tolist(), strict=True))
     columns = [FEATURE_NAMES.index(name) for name in forest.inputs]
     assessed = assessor.assess(row[columns])
-    return opinion.assess(transfers, sender, features, assessed, frozenset(unknown)).score
+    return opinion.assess(transfers, sender, row, assessed, frozenset(unknown)).score
 
 
 @given(data=st.data(), known=moves(KNOWN, 1, 8), added=moves(UNKNOWN, 1, 6))

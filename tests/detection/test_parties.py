@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from src.detection.detectors import DETECTORS
 from src.detection.detectors.base import Equipment
+from src.detection.detectors.flash_loan_profit import _repayment
 from src.detection.evidence import Evidence
 from src.detection.forest.manifest import TokenAmounts
 from src.detection.parties import FLASH_MINT, parties_of
@@ -203,6 +204,22 @@ def test_balances_of_parties_are_exact() -> None:
     assert parties_of(transfers, SENDER, VALUES).balances == {
         LENDER: {WETH: -huge}, HUB: {WETH: 2**254 + 2}, VICTIM: {WETH: 2**254 - 1},
     }  # fmt: skip
+
+
+@given(histories)
+def test_balances_and_loans_are_those_of_the_dealings(transfers: list[Moved]) -> None:
+    found = parties_of(transfers, SENDER, VALUES)
+    assert found.deal_back or _repayment(found.dealings) is None
+    balances: dict[str, dict[str, int]] = {}
+    for dealing in found.dealings:
+        for party, change in (
+            (dealing.sender, -dealing.amount),
+            (dealing.recipient, dealing.amount),
+        ):
+            changes = balances.setdefault(party, {})
+            changes[dealing.token] = changes.get(dealing.token, 0) + change
+    no_party = (ZERO_ADDRESS, FLASH_MINT)
+    assert found.balances == {p: c for p, c in balances.items() if not p.startswith(no_party)}
 
 
 # Scopes that ask what the sender pays

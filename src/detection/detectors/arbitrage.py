@@ -52,12 +52,9 @@ class ArbitrageDetector:
     def evaluate(self, evidence: Evidence) -> Verdict:
         """See `Detector`."""
         transfers = evidence.credible_transfers
-        if len(transfers) < 3 or len(evidence.moved) < 2 or len(evidence.dealings) < 3:
+        moved, wrapped = evidence.moved, evidence.wrapped_native
+        if len(transfers) < 3 or len(moved) < 2:
             return _SILENT
-        moved: dict[str, int] = {}
-        for dealing in evidence.dealings:
-            moved[dealing.token] = moved.get(dealing.token, 0) + dealing.amount
-        wrapped = evidence.wrapped_native
         others = {
             party: _changes(changes, moved, wrapped)
             for party, changes in evidence.gains.others.items()
@@ -92,10 +89,9 @@ def _changes(
     changes: Mapping[str, int], moved: Mapping[str, int], wrapped: str | None
 ) -> dict[str, int]:
     """Without dust; the native currency counts as its wrapped form."""
-    merged: dict[str, int] = {}
-    for token, change in changes.items():
-        same = wrapped if token == NATIVE and wrapped is not None else token
-        merged[same] = merged.get(same, 0) + change
+    merged = dict(changes)
+    if wrapped is not None and NATIVE in merged:
+        merged[wrapped] = merged.get(wrapped, 0) + merged.pop(NATIVE)
     return {t: change for t, change in merged.items() if abs(change) > _DUST * moved.get(t, 0)}
 
 

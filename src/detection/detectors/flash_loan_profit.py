@@ -55,7 +55,7 @@ class FlashLoanProfitDetector:
             return _SILENT
         if len(evidence.moved) == len(transfers):
             return _SILENT  # no token moves twice, as nearly always
-        if len(evidence.dealings) < self._min_transfers:
+        if not evidence.parties.deal_back or len(evidence.dealings) < self._min_transfers:
             return _SILENT
         repayment = _repayment(evidence.dealings)
         if repayment is None:

@@ -5,6 +5,7 @@ One scoring path for live handling, replay, batches and training reports.
 
 import importlib.metadata
 import json
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,7 +59,6 @@ class Model:
     manifest: Manifest
     forest: Forest
     explainer: Explainer
-    score_quantiles: NDArray[np.float64]
 
     @property
     def version(self) -> str:
@@ -104,23 +104,23 @@ class Model:
         return self.explainer.attributions(row, self.inputs, most)
 
     def percentile(self, score: float) -> float:
-        """The percentile of one score, see `percentiles`."""
-        return float(self.percentiles(np.array([score]))[0])
-
-    def percentiles(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Share of training transactions with a lower score, in percent, 0 to 100, shape (n,).
+        """Share of training transactions with a lower score, in percent, 0 to 100.
 
         Transactions with the very same score count half, since most traffic is the same few shapes.
         Unlike the score it means the same for every model version.
         """
-        quantiles = self.score_quantiles
-        ranks = np.arange(len(quantiles))
-        first = np.searchsorted(quantiles, scores)
-        end = np.searchsorted(quantiles, scores, side="right")
-        between = np.interp(scores, quantiles, ranks)
-        rank = np.where(first < end, (first + end - 1) / 2, between)
-        percents: NDArray[np.float64] = rank / ranks[-1] * 100
-        return percents
+        quantiles = self.manifest.score_quantiles
+        last = len(quantiles) - 1
+        first, end = bisect_left(quantiles, score), bisect_right(quantiles, score)
+        rank = (first + end - 1) / 2 if first < end else max(first - 1.0, 0.0)
+        if 0 < first == end <= last:  # between two quantiles
+            below, above = quantiles[first - 1], quantiles[first]
+            rank = 1.0 / (above - below) * (score - below) + (first - 1)
+        return rank / last * 100
+
+    def percentiles(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The percentile of each score, shape (n,)."""
+        return np.array([self.percentile(score) for score in scores.tolist()], dtype=np.float64)
 
 
 def load_model(
@@ -171,8 +171,7 @@ def _verified(manifest: Manifest, contents: ForestContents) -> Model:
             f"the forest has {contents.n_features} inputs, its manifest {len(manifest.inputs)}"
         )
     forest = Forest.from_contents(contents)
-    quantiles = np.array(manifest.score_quantiles)
-    model = Model(manifest, forest, forest.explainer(), quantiles)
+    model = Model(manifest, forest, forest.explainer())
     scores = model.score(np.array(manifest.golden_rows, dtype=np.float64))
     worst = float(np.abs(scores - np.array(manifest.golden_scores)).max())
     if not worst <= _GOLDEN_TOLERANCE:
