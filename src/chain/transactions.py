@@ -15,6 +15,7 @@ _LATEST_TIMESTAMP = 253_402_300_799  # 9999-12-31 23:59:59 UTC: what calendars c
 _HASH_LENGTH = 66
 _ADDRESS_BYTES = 20
 _MAX_CREATIONS = 32
+_RLP_BYTE = 0x80  # smaller numbers are one byte that is the number; this one stands for 0
 
 
 class TransactionFields(NamedTuple):
@@ -60,7 +61,13 @@ def created_contract(creator: str, nonce: int) -> str:
 
     `nonce` is the number of its earlier transactions.
     """
-    content = rlp.encode([bytes.fromhex(creator[2:]), nonce])
+    address = bytes.fromhex(creator[2:])
+    if (
+        0 <= nonce < _RLP_BYTE
+    ):  # as below; a sentence tries dozens, and the library takes half of it
+        content = b"\xd6\x94" + address + bytes([nonce or _RLP_BYTE])
+    else:
+        content = rlp.encode([address, nonce])
     return f"0x{keccak(content)[-_ADDRESS_BYTES:].hex()}"
 
 

@@ -180,6 +180,7 @@ def _paths(source: str, connection: Any) -> Iterator[tuple[str, str]]:
         connection.register_filesystem(system)
         names = system.glob(root) if any(c in root for c in "*?[") else system.find(root)
         for path in sorted(names):
+            _refuse_versions(path)
             name = path.removeprefix(root).strip("/") or path.rpartition("/")[2]
             if not _is_hidden(name):
                 yield f"{protocol}://{path}", name
@@ -195,12 +196,24 @@ def _paths(source: str, connection: Any) -> Iterator[tuple[str, str]]:
     elif folder.is_dir():
         names = []
         for place, folders, files in os.walk(folder, followlinks=True):
+            for name in (*files, *(f"{name}/" for name in folders)):
+                _refuse_versions(f"{place}/{name}")
             folders[:] = [name for name in folders if not _is_hidden(name)]
             names += [Path(place) / name for name in files if not _is_hidden(name)]
         for path in sorted(names):
             yield str(path), path.relative_to(folder).as_posix()
     else:
         raise TableError(f"{folder}: no such file or folder")
+
+
+def _refuse_versions(path: str) -> None:
+    """Refuse tables whose folders hold the files of earlier versions too."""
+    kind = "a Delta" if "/_delta_log/" in path else "an Iceberg"
+    if kind == "a Delta" or path.endswith(".metadata.json"):
+        raise TableError(
+            f"{path}: this is {kind} table, whose folder also holds rows that were removed: export "
+            "it with its engine as parquet, such as spark.read.table(...).write.parquet(...)"
+        )
 
 
 def _is_hidden(name: str) -> bool:

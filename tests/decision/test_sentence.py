@@ -6,6 +6,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import rlp
+from eth_utils.crypto import keccak
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -216,6 +218,9 @@ def test_a_contract_that_the_sender_created_is_called_its_own() -> None:
     assert created_contract(creator, 0) == "0x333c3310824b7c685133f2bedb2ca4b8b4df633d"
     assert created_contract(creator, 1) == "0x8bda78331c916a08481428e4b07c96d3e916d165"
     assert created_contract(creator, 2) == "0xc9ddedf451bc62ce88bf9292afb13df35b670699"
+    for nonce in (0, 3, 127, 128, 255, 256, 2**40):
+        content = rlp.encode([bytes.fromhex(SENDER[2:]), nonce])
+        assert created_contract(SENDER, nonce) == f"0x{keccak(content)[-20:].hex()}"
     own = created_contract(SENDER, 3)
     assert "its own contract" in told([Moved(GOLD, VICTIM, own, 5)], to=own, nonce=4)
     assert "its own contract" not in told([Moved(GOLD, VICTIM, own, 5)], to=own, nonce=3)

@@ -345,6 +345,15 @@ def test_a_folder_with_something_else_is_kept(tmp_path, etl):
     assert [path.name for path in tmp_path.iterdir() if path.name[0] != "."] == ["precious"]
 
 
+@pytest.mark.parametrize("name", ["a/_delta_log/00.json", "a/metadata/v1.metadata.json"])
+def test_a_table_with_versions_is_refused(tmp_path, tables, name):
+    write(tmp_path, tables)
+    (tmp_path / name).parent.mkdir(parents=True)
+    (tmp_path / name).touch()
+    with pytest.raises(TableError, match=r"/a/.* table, .*export it with its engine as parquet"):
+        imported(tmp_path)
+
+
 # A bucket
 
 
