@@ -16,7 +16,6 @@ from cyclonedx.model.bom import Bom
 from cyclonedx.model.component import Component, ComponentType
 from cyclonedx.output.json import JsonV1Dot6
 from cyclonedx.schema import SchemaVersion
-from cyclonedx.validation.json import JsonStrictValidator
 from packageurl import PackageURL
 
 from src import cli
@@ -90,6 +89,9 @@ def bill(python_lock: str, node_lock: str | None, project: dict[str, str]) -> st
     bom.metadata.component = root
     bom.register_dependency(root, bom.components)
     text = JsonV1Dot6(bom).output_as_string(indent=1)
+    # It compiles grammars for seconds, which nobody who imports this module should wait for.
+    from cyclonedx.validation.json import JsonStrictValidator  # noqa: PLC0415
+
     problem = JsonStrictValidator(SchemaVersion.V1_6).validate_str(text)
     if problem is not None:
         raise ValueError(f"the bill is not valid CycloneDX: {problem}")
