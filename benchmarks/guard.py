@@ -25,7 +25,7 @@ from src.demo.world import GENESIS, USDC, World, build, mint
 
 _GROUP: Final = "guard"
 _PASSING_SECONDS: Final = 1e-3
-_SCREENING_SECONDS: Final = 5e-3
+_SCREENING_SECONDS: Final = 10e-3
 SENDERS: Final = 8
 _GAS: Final = 100_000
 

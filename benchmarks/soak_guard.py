@@ -23,7 +23,9 @@ DEFAULT_TRANSACTIONS: Final = 20_000
 ALLOWED_GROWTH_MB: Final = 20.0
 """From a quarter of the transactions on, when caches and the allocator have their working set."""
 
-_EACH: Final = 25
+# A sender waits until these are mined: the guard screens behind at most 15 that are not.
+_EACH: Final = 12
+_POLL_SECONDS: Final = 0.02
 _REPORTS: Final = 20
 _JOIN_SECONDS: Final = 120.0
 
@@ -61,6 +63,8 @@ async def _soak(world: World, url: str, rounds: int) -> dict[str, Any]:
             for one in transfers_of(world, number, _EACH, nonces[number]):
                 await endpoint.ask("eth_sendRawTransaction", one.raw)
                 nonces[number] += 1
+            while next_nonce(world, number) < nonces[number]:
+                await asyncio.sleep(_POLL_SECONDS)
 
         for done in range(1, rounds + 1):
             await asyncio.gather(*map(send, range(SENDERS)))

@@ -46,6 +46,7 @@ from src.variables import SettingsError
 
 logger = logging.getLogger(__name__)
 
+_CONNECTIONS = 32  # more than threads ask at once; beyond, each request opens one of its own
 _MAX_ANSWER_BYTES = 16 * 1024 * 1024  # of a simulation: a block's gas pays for less
 
 # The embedded node has no rate limit to respect, but a busy machine needs more time.
@@ -228,8 +229,9 @@ def open_screener(opening: ExitStack, common: Settings, decider: Decider) -> Scr
     assert common.json_rpc_url is not None  # noqa: S101
     limit = RateLimit(Rate(common.json_rpc_requests_per_second, 1.0))
     client = JsonRpcClient(
-        common.json_rpc_url, timeout=DEFAULT_SECONDS, max_bytes=_MAX_ANSWER_BYTES, rate_limit=limit
-    )
+        common.json_rpc_url, timeout=DEFAULT_SECONDS, max_bytes=_MAX_ANSWER_BYTES,
+        rate_limit=limit, connections=_CONNECTIONS,
+    )  # fmt: skip
     simulator = Simulator(client)
     opening.callback(simulator.close)
     return Screener(decider, simulator)

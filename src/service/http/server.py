@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import resource
 import signal
 import sys
 import tempfile
@@ -25,6 +26,7 @@ from src.utils.logger import log_to_stderr
 _KEEP_ALIVE_SECONDS = 30
 _SHUTDOWN_SECONDS = 20
 _CONNECTIONS = 1_000
+_OTHER_FILES = 1_000
 _LOOK_SECONDS = 5.0
 
 
@@ -82,6 +84,7 @@ def run_uvicorn(
 
     `app` and `options` are those of `uvicorn.run`; `connections` is the most at a time.
     """
+    allow_files(2 * connections + _OTHER_FILES)  # the guard opens one to its node for each
     try:
         uvicorn.run(
             app,
@@ -99,6 +102,14 @@ def run_uvicorn(
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else 1
     return 0
+
+
+def allow_files(count: int) -> None:
+    """Raise the soft limit of open files as far as the hard one: it is 1,024 on most systems."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = count if hard == resource.RLIM_INFINITY else min(count, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def shown_host(settings: ServiceSettings) -> str:

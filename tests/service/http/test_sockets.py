@@ -1,5 +1,6 @@
 """Heads of requests that never end, on a real socket."""
 
+import resource
 import socket
 import threading
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ import pytest
 import uvicorn
 
 from src.service.http import protocol
+from src.service.http.server import allow_files
 from tests.support.waiting import FOR_EVER, PATIENCE
 
 
@@ -103,3 +105,17 @@ def test_an_honest_request_is_heard_twice_on_one_connection(
     answer = exchange(server, plain, chunked)
     assert answer.count(b"HTTP/1.1 200") == 2
     assert answer.count(b"\r\n\r\n%d" % size) + answer.count(b"\r\n%d\r\n" % size) == 2
+
+
+def test_as_many_files_may_be_open_as_connections_need() -> None:
+    """Most systems allow a process 1,024 unless it asks for more."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    high = 100_000 if hard == resource.RLIM_INFINITY else hard
+    resource.setrlimit(resource.RLIMIT_NOFILE, (high - 1, hard))
+    try:
+        allow_files(high)
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (high, hard)
+        allow_files(1)
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (high, hard)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
