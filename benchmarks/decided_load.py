@@ -25,6 +25,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
 from fastapi import FastAPI
 
 from src.demo.processes import running
@@ -51,15 +52,20 @@ class Results:
     latencies: list[float] = field(default_factory=list)
     statuses: Counter[int] = field(default_factory=Counter)
     seconds: float = 0.0
+    cpu_seconds: float = 0.0  # of the server, all its processes
 
     def summary(self) -> dict[str, float]:
-        """Requests a second, and percentiles of the latency in milliseconds."""
+        """Requests a second, the server's CPU time, percentiles of the latency."""
         ordered = sorted(self.latencies)
         shares = {
             f"p{share}_ms": round(1000 * ordered[len(ordered) * share // 100], 1)
             for share in (50, 95, 99)
         }
-        return {"requests_per_second": round(len(ordered) / self.seconds, 1), **shares}
+        return {
+            "requests_per_second": round(len(ordered) / self.seconds, 1),
+            "cpu_us_per_request": round(1e6 * self.cpu_seconds / len(ordered)),
+            **shares,
+        }
 
 
 class _Client(asyncio.Protocol):
@@ -119,10 +125,17 @@ async def load(port: int, hashes: Sequence[str], clients: int, seconds: float) -
     return results
 
 
+def _cpu_seconds(server: psutil.Process) -> float:
+    """Processor time so far of a server and its workers."""
+    times = [one.cpu_times() for one in (server, *server.children(recursive=True))]
+    return sum(one.user + one.system for one in times)
+
+
 def _add(one: Results, other: Results) -> None:
     one.latencies += other.latencies
     one.statuses += other.statuses
     one.seconds += other.seconds
+    one.cpu_seconds += other.cpu_seconds
 
 
 def _decided(port: int) -> list[str]:
@@ -152,14 +165,17 @@ def main() -> int:
         tempfile.TemporaryDirectory(prefix="decided-load-") as folder,
         contextlib.ExitStack() as up,
     ):
-        ports = [_start(up, Path(folder), options.workers, bare=is_bare) for is_bare in (0, 1)]
-        hashes = _decided(ports[0])
-        for port in ports:
+        servers = [_start(up, Path(folder), options.workers, bare=is_bare) for is_bare in (0, 1)]
+        hashes = _decided(servers[0][0])
+        for port, _ in servers:
             asyncio.run(load(port, hashes, options.clients, _WARM_UP_SECONDS))
         for _ in range(_ROUNDS):
-            for port, results in zip(ports, (service, other), strict=True):
+            for (port, server), results in zip(servers, (service, other), strict=True):
+                before = _cpu_seconds(server)
                 seconds = options.seconds / _ROUNDS
-                _add(results, asyncio.run(load(port, hashes, options.clients, seconds)))
+                measured = asyncio.run(load(port, hashes, options.clients, seconds))
+                measured.cpu_seconds = _cpu_seconds(server) - before
+                _add(results, measured)
     errors = {status: count for status, count in service.statuses.items() if status != 200}
     rates = [one.summary()["requests_per_second"] for one in (service, other)]
     summary = {
@@ -175,8 +191,10 @@ def main() -> int:
     return 1 if errors else 0
 
 
-def _start(up: contextlib.ExitStack, folder: Path, workers: int, *, bare: int) -> int:
-    """Start the service, or the bare application; returns its port."""
+def _start(
+    up: contextlib.ExitStack, folder: Path, workers: int, *, bare: int
+) -> tuple[int, psutil.Process]:
+    """Start the service, or the bare application; returns its port and its process."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -186,7 +204,7 @@ def _start(up: contextlib.ExitStack, folder: Path, workers: int, *, bare: int) -
     command = ["-m", "src.service"]
     if bare:
         command = ["-m", "uvicorn", "benchmarks.decided_load:bare", "--no-access-log"]
-    up.enter_context(
+    process = up.enter_context(
         running(
             [sys.executable, *command, *options],
             folder=folder,
@@ -196,7 +214,7 @@ def _start(up: contextlib.ExitStack, folder: Path, workers: int, *, bare: int) -
             stderr=subprocess.DEVNULL,
         )
     )
-    return port
+    return port, psutil.Process(process.pid)
 
 
 if __name__ == "__main__":
