@@ -20,7 +20,7 @@ class ImpersonatedTokenDetector:
     NAME: ClassVar[str] = "impersonated_token"
     ALERT: ClassVar[AlertSpec | None] = AlertSpec(
         "IMPERSONATED-TOKEN",
-        "Impersonated Token",
+        "Possible Token Impersonation",
         "{sender} executed tx with another token that bears a well-known token's symbol",
     )
     SUMMARY: ClassVar[str] = "A token moved bears a well-known token's symbol at another address."

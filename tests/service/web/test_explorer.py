@@ -115,7 +115,7 @@ def test_the_search_finds_blocks_and_symbols(client: TestClient) -> None:
     assert "gained" in part(block, "block")
     assert "None of its transactions is stored" in shown(client, "/ui/search", q="1,234,567")
     tokens = part(shown(client, "/ui/search", q="usdc"), "tokens")
-    assert re.search(r"USDC USD Coin 0xa0b869…eb48 known USDC .* not the well-known token", tokens)
+    assert re.search(r"USDC USD Coin 0xa0b869…eb48 known USDC .* another token", tokens)
     assert "USDT" in shown(client, "/ui/search", q="us")
 
 
