@@ -6,7 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
-from urllib3 import HTTPResponse
+import requests
 
 from fuzz.data import Data
 from fuzz.oracles import TRANSFER_TOPIC, expect
@@ -82,25 +82,29 @@ class _Node(FuzzedServer):
     changed = 0
     """How many requests to answer honestly before."""
 
-    def urlopen(
-        self, method: str, target: str, body: bytes, *rest: Any, **options: Any
-    ) -> HTTPResponse:
+    def send(  # type: ignore[override]
+        self, request: requests.PreparedRequest, **options: Any
+    ) -> requests.Response:
         """See `FuzzedServer`."""
-        asked = json.loads(body)
+        asked = json.loads(request.body or b"{}")
         result = self.answers[asked["method"]]
         if asked["method"] == "eth_simulateV1":
             count = len(asked["params"][0]["blockStateCalls"][0]["calls"])
             result = [result | {"calls": result["calls"] * count}]
         self.changed -= 1
         if self.changed != -1:
-            reply = json.dumps({"jsonrpc": "2.0", "id": 1, "result": result}).encode()
-            return HTTPResponse(body=io.BytesIO(reply), status=200, preload_content=False)
+            response = requests.Response()
+            response.status_code = 200
+            response.raw = io.BytesIO(
+                json.dumps({"jsonrpc": "2.0", "id": 1, "result": result}).encode()
+            )
+            return response
         error = {"code": self.data.pick((3, -32601, -38011, -32000)), "message": self.data.text()}
         fails = self.data.one_in(8)
         self.template = {"jsonrpc": "2.0", "id": 1} | (
             {"error": error} if fails else {"result": result}
         )
-        return super().urlopen(method, target, body, *rest, **options)
+        return super().send(request, **options)
 
 
 def _simulation(bench: Bench) -> Callable[[bytes], None]:
