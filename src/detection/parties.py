@@ -7,7 +7,6 @@ of its accounts deals with whom, and puts relays between them, for cents. That c
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from operator import eq
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from src.detection.features.definitions import FEATURE_NAMES, Reading, TokenProfile, read_one
@@ -138,9 +137,8 @@ class Parties:
 
     @property
     def deal_back(self) -> bool:
-        """Whether a token goes back the way that it came, or from a party to itself."""
-        sides = self.reading.payer.tolist(), self.reading.payee.tolist()
-        return any(map(eq, *sides)) or bool(self.reading.in_view[0, _REVERSE_HOPS])
+        """Whether a token goes back the way that it came."""
+        return bool(self.reading.in_view[0, _REVERSE_HOPS])
 
 
 def _net_changes(transfers: "Sequence[TransferLike | Dealing]") -> dict[str, dict[str, int]]:

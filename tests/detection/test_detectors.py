@@ -257,8 +257,9 @@ REPAID = (USDC, BOB, POOL, 1001)
         ([LOAN, (UNKNOWN_TOKEN, CAROL, BOB, 9), (USDC, BOB, POOL, 999)], 0),
         ([LOAN, (UNKNOWN_TOKEN, BOB, CAROL, 9), REPAID], 0),
         ([(USDC, ALICE, POOL, 5), (UNKNOWN_TOKEN, POOL, ALICE, 9), (USDC, BOB, CAROL, 1)], 0),
+        ([(USDC, BOB, BOB, 5), (USDC, BOB, BOB, 5), (UNKNOWN_TOKEN, CAROL, ALICE, 9)], 0),
     ],
-    ids=["profit in kind", "profit to the sender", "not repaid", "no profit", "swap"],
+    ids=["profit in kind", "profit to the sender", "not repaid", "no profit", "swap", "to itself"],
 )
 def test_a_repaid_loan_with_profit_is_reviewed(rows, action):
     assert judge("flash_loan_profit", *rows).action == action

@@ -161,7 +161,7 @@ def _flash_loan(seen: Considered, parameters: Parameters) -> Mask:
     one, two = view.sender[rows], view.recipient[rows]
     pairs = {
         "tx": tx, "token": view.token[rows], "low": np.minimum(one, two),
-        "high": np.maximum(one, two), "direction": np.where(one == two, np.arange(len(one)), one),
+        "high": np.maximum(one, two), "direction": one,
     }  # fmt: skip
     table = pa.table(pairs).group_by(["tx", "token", "low", "high"], use_threads=False)
     found = table.aggregate([("direction", "min"), ("direction", "max")])

@@ -96,8 +96,9 @@ def _repayment(dealings: "Sequence[Dealing]") -> "Dealing | None":
     """The first dealing that gives back in full what its recipient had lent its sender, or None."""
     lent: dict[tuple[str, str, str], int] = {}
     for dealing in dealings:
-        if dealing.amount == 0 or ZERO_ADDRESS in (dealing.sender, dealing.recipient):
-            continue
+        between = {dealing.sender, dealing.recipient}
+        if dealing.amount == 0 or ZERO_ADDRESS in between or len(between) == 1:
+            continue  # nobody lends to itself
         owed = lent.get((dealing.token, dealing.recipient, dealing.sender))
         if owed is not None:
             if dealing.amount >= owed:
