@@ -40,9 +40,10 @@ def pytest_configure(config: pytest.Config) -> None:
     end_in_good_order(config)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What fails fast comes first."""
-    items.sort(key=lambda item: item.get_closest_marker("integration") is not None)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What fails fast comes first; in several processes what takes long, so that none idles."""
+    in_turn = not hasattr(config, "workerinput")
+    items.sort(key=lambda item: (item.get_closest_marker("integration") is not None) == in_turn)
 
 
 ALICE = "0x" + "a1" * 20

@@ -11,6 +11,7 @@ way, the watcher ends the command's process group and removes its folder.
 Only Linux reports the end of an arbitrary process without a race; elsewhere there is no watcher.
 """
 
+import atexit
 import os
 import select
 import shutil
@@ -26,7 +27,6 @@ from typing import Any, Final
 
 _PATIENCE_SECONDS: Final = 3.0
 _POLL_SECONDS: Final = 0.2
-_HELD_PORTS: Final[list[socket.socket]] = []
 
 
 def supervised(command: Sequence[str | Path], folder: Path | None = None) -> list[str]:
@@ -55,7 +55,7 @@ def free_port() -> int:
     holder = socket.socket()
     holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     holder.bind(("127.0.0.1", 0))
-    _HELD_PORTS.append(holder)
+    atexit.register(holder.close)
     return int(holder.getsockname()[1])
 
 
