@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 from sqlalchemy import create_engine, make_url, text
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import NullPool
 
 from src.datasets.labelled import LabelledRows
 from src.datasets.tables import TableError, read_table, require_columns
@@ -124,7 +125,7 @@ def _majority(table: pd.DataFrame, path: str) -> Feedback:
 def _from_database(url: str) -> pd.DataFrame:
     """One row per author and transaction: tx_hash, is_true_positive, features (JSON or None)."""
     try:
-        engine = create_engine(url)
+        engine = create_engine(url, poolclass=NullPool)  # closes what it opened
         with engine.connect() as connection:
             return pd.read_sql(text(_FEEDBACK), connection)
     except SQLAlchemyError as error:
