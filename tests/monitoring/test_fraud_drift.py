@@ -23,7 +23,7 @@ from src.service.database.scheduled_tasks import last_outcome
 from src.service.drift_check import FRAUD_CHORE, FraudDriftCheck
 from src.service.model_refresh import FraudModel
 from tests.service.card_model import INPUTS, write_card_model
-from tests.service.chain import sqlite_url
+from tests.service.databases import sqlite_database
 from tests.support.waiting import FakeClock
 
 INTERVAL = 3_600.0
@@ -90,11 +90,9 @@ def verdict() -> float:
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    opened = Database(sqlite_url(tmp_path))
-    opened.migrate()
-    yield opened
-    opened.close()
+def database() -> Iterator[Database]:
+    with sqlite_database() as opened:
+        yield opened
 
 
 def stored_verdict(database: Database) -> str:

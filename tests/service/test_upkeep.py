@@ -40,7 +40,6 @@ from src.variables import SettingsError
 from tests.conftest import ALICE, BOB, TIMESTAMP, USDC
 from tests.registry.bundles import make_bundle, small_fraud_bundle
 from tests.service.chain import BASE_URL, HEAD, THEFT, common_settings, service_settings, sqlite_url
-from tests.service.databases import KINDS, database_url
 from tests.support.waiting import wait_until
 
 
@@ -216,14 +215,6 @@ def test_a_decision_is_made_with_one_model_while_models_change(bundles: list[Pat
         decider.close()
     assert {version for version, _, _ in seen} == set(VERSIONS[:2])
     assert len(seen) == 2
-
-
-@pytest.fixture(params=KINDS)
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
-    opened = Database(database_url(request.param, tmp_path))
-    opened.migrate()
-    yield opened
-    opened.close()
 
 
 @pytest.fixture(scope="module")

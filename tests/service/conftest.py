@@ -1,4 +1,4 @@
-"""Databases to watch into."""
+"""Empty databases."""
 
 from collections.abc import Iterator
 from pathlib import Path
