@@ -32,7 +32,6 @@ from src.registry.store import Store
 from src.service.context import Service
 from src.service.decider import Decider
 from src.settings import load_settings, model_public_key
-from src.training import compare
 from src.training.evaluation import threshold
 from src.training.retraining.__main__ import main as retrain_main
 from src.training.supervised.bundle import write_fraud_bundle
@@ -119,12 +118,10 @@ def signed(*files: Path, private: str = PRIVATE) -> None:
 
 
 def command_lines(bundle: Path, folder: Path) -> dict[str, tuple[Callable[[list[str]], int], Any]]:
-    model, out, data = str(bundle), str(folder / "out"), str(folder)
+    out, data = str(folder / "out"), str(folder)
     return {
         "score": (score.main, ["--transactions", data, "--transfers", data, "--out", "o.csv"]),
         "threshold": (threshold.main, ["--rate", "0.01"]),
-        "compare": (compare.main, ["--champion", model, "--challenger", model, "--data", data,
-                                   "--out", out]),
         "drift": (drift.main, ["--reference", data, "--save-reference", out]),
         "policy": (policy_main, ["--check", str(bundle.parent / "policy.yaml")]),
         "backtest": (backtest.main, ["--data", data, "--out", out]),
@@ -133,7 +130,7 @@ def command_lines(bundle: Path, folder: Path) -> dict[str, tuple[Callable[[list[
 
 
 @pytest.mark.parametrize(
-    "name", ["score", "threshold", "compare", "drift", "policy", "backtest", "models add"]
+    "name", ["score", "threshold", "drift", "policy", "backtest", "models add"]
 )
 @pytest.mark.parametrize("forged", [False, True], ids=["unsigned", "signed by another"])
 def test_a_command_does_not_load_what_the_key_has_not_signed(

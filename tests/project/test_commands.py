@@ -151,16 +151,6 @@ WRONG = [
     ("collect", "--url http://127.0.0.1:1 --out FOLDER --blocks BINARY", "not UTF-8 text"),
     ("collect", "--url http://127.0.0.1:1 --out FOLDER --blocks EMPTY", "EMPTY"),
     ("collect", "--from-block 1 --to-block 2 --out READONLY/x", "READONLY/x: Permission denied"),
-    (
-        "compare",
-        "--champion LOCKED/m --challenger MISSING --data FOLDER --out FOLDER",
-        "Permission denied",
-    ),
-    (
-        "compare",
-        "--champion MISSING --challenger MISSING --data FOLDER --out FOLDER",
-        "npm run train",
-    ),
     ("demo", "--port 80808", "'80808' is not a whole number from 0 to 65535"),
     ("drift", "--reference LOCKED --current FOLDER", "LOCKED"),
     ("drift", "--reference UNREADABLE --current FOLDER", "UNREADABLE: Permission denied"),
@@ -266,13 +256,12 @@ def test_what_is_wrong_is_one_line(
         assert pythonic not in last
 
 
-@pytest.mark.parametrize("name", ["train", "train:attack", "evaluate", "evaluate:rules", "compare"])
+@pytest.mark.parametrize("name", ["train", "train:attack", "evaluate", "evaluate:rules"])
 def test_where_there_are_no_data_the_command_that_collects_some_is_named(
     name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("src.datasets.location.default_folder", lambda: None)
-    models = ["--champion", "x", "--challenger", "y"] if name == "compare" else []
-    assert run(name, models) == 2
+    assert run(name, []) == 2
     said = capsys.readouterr().err
     assert "npm run collect -- --blocks docs/model/training_manifest.csv" in said
     # That is a command: nothing is wrong with it but that it has no node here.

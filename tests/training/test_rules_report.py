@@ -1,13 +1,12 @@
-"""The reports about rules and about two models, on the synthetic sample."""
+"""The report about rules, on the synthetic sample."""
 
 import json
-from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from notebooks.sample import write_sample
-from src.training import compare, evaluate_rules
+from src.training import evaluate_rules
 from tests.conftest import ALICE, USDC
 
 REAL = "0xdb1a65a00dddd8961d310f86077373b39a8b7c54"
@@ -54,46 +53,3 @@ def test_the_rules_are_measured_alone_and_together(folder, bundle_path, tmp_path
 def test_a_folder_without_the_tables_is_refused(tmp_path, capsys):
     assert evaluate_rules.main(["--data", str(tmp_path), "--out", str(tmp_path)]) == 1
     assert "transactions.parquet" in capsys.readouterr().err
-
-
-def with_threshold(bundle: Path, folder: Path, threshold: float) -> Path:
-    """The same model under another manifest: only its threshold differs."""
-    copy = folder / bundle.name
-    copy.write_bytes(bundle.read_bytes())
-    manifest = json.loads(bundle.with_suffix(".manifest.json").read_text())
-    manifest["anomaly_threshold"] = threshold
-    copy.with_suffix(".manifest.json").write_text(json.dumps(manifest))
-    return copy
-
-
-def compared(folder, champion, challenger, out):
-    arguments = ["--champion", str(champion), "--challenger", str(challenger)]
-    assert compare.main([*arguments, "--data", str(folder), "--out", str(out)]) == 0
-    return json.loads((out / "compare.json").read_text())["sets"]
-
-
-def test_a_model_agrees_with_itself(folder, bundle_path, tmp_path):
-    sets = compared(folder, bundle_path, bundle_path, tmp_path)
-    assert sets.keys() >= {"background", "exploits"}
-    for found in sets.values():
-        assert found["disagreements"] == 0
-        assert found["score_difference"]["largest_absolute"] == 0
-        assert found["new_alerts"] == found["lost_alerts"] == []
-
-
-def test_a_blind_challenger_loses_the_champions_alerts(folder, bundle_path, tmp_path):
-    blind = with_threshold(bundle_path, tmp_path, 1.0)
-    sets = compared(folder, bundle_path, blind, tmp_path)
-    exploits = sets["exploits"]
-    assert exploits["champion_alerts"] > 0
-    assert exploits["challenger_alerts"] == 0
-    assert len(exploits["lost_alerts"]) == exploits["champion_alerts"]
-    assert exploits["new_alerts"] == []
-    row = exploits["lost_alerts"][0]
-    assert row["tx_hash"] in (tmp_path / "compare.md").read_text()
-
-
-def test_a_missing_bundle_is_refused(folder, bundle_path, tmp_path, capsys):
-    arguments = ["--champion", str(bundle_path), "--challenger", str(tmp_path / "no.pkl")]
-    assert compare.main([*arguments, "--data", str(folder), "--out", str(tmp_path)]) == 1
-    assert "compare: " in capsys.readouterr().err
