@@ -5,7 +5,7 @@ to be unknown. Whoever deploys a token chooses its symbol, and could write half 
 only short plain symbols are used, any other token goes by its address.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -31,8 +31,9 @@ _MAX_TOKENS: Final = 3
 _FEW_TRANSACTIONS: Final = 20
 _YOUNG_MINUTES: Final = 30 * 24 * 60
 _TRIFLE: Final = 0.01  # of what was gained: what an account may pay for it and still only gain
-_DUST: Final = 10**-6  # of what was moved of the token: a rounding
+_DUST: Final = 5 * 10**-7  # of what an account itself paid and got of a token: a rounding
 _CENT: Final = 0.01
+_SIDE: Final = "the sender's side"
 _NOTABLE_SHARE: Final = 0.05  # of an exchange: a smaller difference of worth is its fee
 
 Names = Callable[[str], AddressName | None]
@@ -75,7 +76,7 @@ class _Story:
 
     def told(self, *, is_arbitrage: bool) -> str:
         gains = self.evidence.gains
-        gained, lost = self._split(gains.own)
+        gained, lost = self._split(_SIDE, gains.own)
         if gained and lost:
             told = self._exchange(gained, lost)
         elif gained:
@@ -136,15 +137,15 @@ class _Story:
         others = self.evidence.gains.others
         if not self._losers:
             total = _total(others[one] for one in self._winners)
-            minted = self._amounts(total, self._split(total)[0])
+            minted = self._amounts(total, self._split("", total)[0])
             return f"{self._sender()} had {minted} minted to {self._group(self._winners)}"
         if (payer := self._simple_payer) is not None:
-            given = self._split(others[payer])[1]
+            given = self._splits[payer][1]
             moved = f"{self._amounts(others[payer], given)}{self._worth(others[payer], given)}"
             ends = f" to {self._group(self._winners)}" if self._winners else ", which were burned"
             return f"{self._sender()} moved {moved} from {self.account(payer)}{ends}"
         if (trader := self.evidence.to) is not None and trader in self._traders == self._losers:
-            gained, given = self._split(others[trader])
+            gained, given = self._splits[trader]
             partners = [one for one in self._traders if one != trader]
             with_whom = f" in exchange with {self._group(partners)}" if partners else ""
             return (
@@ -249,7 +250,7 @@ class _Story:
 
     def _worst_of_others(self, losers: Sequence[str]) -> str:
         changes = self.evidence.gains.others[losers[0]]
-        gained, lost = self._split(changes)
+        gained, lost = self._splits[losers[0]]
         said = f"; {self.account(losers[0])} lost {self._amounts(changes, lost)}"
         said += self._worth(changes, lost)
         if gained:
@@ -336,21 +337,26 @@ class _Story:
     # What it was worth
 
     @cached_property
-    def _moved(self) -> Counter[str]:
-        # Beside tokens, bots send a wei to say something.
-        moved = Counter({NATIVE: 10**NATIVE_DECIMALS if self.evidence.transfers else 0})
+    def _moved(self) -> Mapping[str, Counter[str]]:
+        """What each of the others, and the sender's side, paid and got of each token."""
+        side = self.evidence.gains.side
+        moved: defaultdict[str, Counter[str]] = defaultdict(Counter)
         for one in self.evidence.credible_transfers:
-            moved[one.token] += one.amount
+            for account in (one.sender, one.recipient):
+                moved[_SIDE if account in side else account][one.token] += one.amount
         return moved
 
     @cached_property
     def _splits(self) -> dict[str, tuple[list[str], list[str]]]:
         """What each of the others gained and lost."""
-        return {one: self._split(changes) for one, changes in self.evidence.gains.others.items()}
+        others = self.evidence.gains.others
+        return {one: self._split(one, changes) for one, changes in others.items()}
 
-    def _split(self, changes: Changes) -> tuple[list[str], list[str]]:
+    def _split(self, account: str, changes: Changes) -> tuple[list[str], list[str]]:
         """The tokens gained and those lost, most valuable first, without dust and trifles."""
-        moved = self._moved
+        moved = self._moved.get(account, Counter())
+        if self.evidence.transfers:  # beside tokens, bots send a wei to say something
+            moved = moved | Counter({NATIVE: 10**NATIVE_DECIMALS})
         gained = [token for token, change in changes.items() if change > _DUST * moved[token]]
         lost = [token for token, change in changes.items() if -change > _DUST * moved[token]]
         if len(changes) == 1:

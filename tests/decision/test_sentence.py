@@ -157,6 +157,16 @@ THEFT = [
             "S ended with what it had; O gained 1 WETH and 5 GOLD; Some router (L) lost 1 WETH, 1 "
             "more account lost something.",
         ),
+        (  # one lost five cents, far less than a millionth of what others did; the pool a rounding
+            [
+                Moved(GOLD, VICTIM, POOL, 10**9),
+                Moved(GOLD, POOL, OTHER, 10**9 + 1),
+                Moved(GOLD, LENDER, "0x" + "99" * 20, 5),
+            ],
+            {"native": ()},
+            "S ended with what it had; O gained 10 M GOLD and 1 more gained; V lost 10 M GOLD, 1 "
+            "more account lost something.",
+        ),
         (
             [Moved(WETH, LENDER, HUB, 7 * ETHER), Moved(WETH, HUB, LENDER, 7 * ETHER)],
             {"native": ()},
