@@ -103,7 +103,11 @@ class JsonRpcClient:
         The error is returned, since raised here it would keep the response alive.
         """
         answer = reply.answer
-        error = answer.get("error") if isinstance(answer, dict) else None
+        error = None
+        if isinstance(answer, dict):
+            error = answer.get("error")
+            if error is None and "message" in answer and "result" not in answer:
+                error = answer  # gateways state errors without the envelope of JSON-RPC
         by_status = self._http.failure_of(reply)
         if error is not None:
             # A refusal by HTTP status is final unless the words say otherwise.

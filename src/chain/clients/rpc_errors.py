@@ -25,26 +25,33 @@ MAX_RETRY_AFTER_SECONDS: Final = 60.0
 """A node's wish to be left alone is granted for at most this long at a time."""
 
 _REVERTED_CODE = 3
-NO_SUCH_METHOD_CODES: Final = frozenset({-32601, -32004, 4200})
+_METHOD_NOT_FOUND = -32601
+NO_SUCH_METHOD_CODES: Final = frozenset({_METHOD_NOT_FOUND, -32004, 4200})
 SIMULATION_CODES: Final = frozenset(range(-38026, -38009))
 """Of `eth_simulateV1`: what is wrong with a transaction, or with the request."""
 _LIMIT_CODES = frozenset({-32005, -32029, -32090, -32097, 429})
-_FINAL_CODES = frozenset({-32700, -32600, -32602, RESOURCE_NOT_FOUND, -32003, 4001, 4100, 4444})
+_FINAL_CODES = NO_SUCH_METHOD_CODES | {
+    -32700, -32600, -32602, RESOURCE_NOT_FOUND, -32003, 4001, 4100, 4444,
+}  # fmt: skip
 
 _EXECUTION = re.compile(
-    r"revert|opcode|out of ?gas|gas required exceeds|(invalid|bad) jump|bad instruction"
-    r"|stack ?(under|over|limit)|\bvm (exception|execution error)|\bevm error|write protection"
-    r"|insufficient_gas|invalid_operation|illegal state change"
-    r"|return data out of bounds|(access|call) ?violation"
+    r"revert|opcode|out ?of ?(gas|stack|bounds)|gas (required exceeds|uint64 overflow)"
+    r"|(invalid|bad) ?jump|bad ?instruction|stack ?(under|over|limit)|call depth exceeded"
+    r"|\bvm (exception|execution error)|\bevm error|message execution failed|write protection"
+    r"|insufficient_gas|invalid_operation|illegal state change|precompile ?(error|fail)"
+    r"|(access|call) ?violation"
 )
 # A contract chooses its revert message, and a limit on gas is none on requests.
 _ABOUT_EXECUTION = re.compile(r"\bgas\b|\bexecution\b|\bopcode\b|\bstack\b")
 _LIMIT = re.compile(
-    r"rate[ -]?limit|request rate|rate exceeded|too many (request|call|connection)"
+    r"rate[ -]?limit|request rate|rate exceeded|permitted rate"
+    r"|too many (invalid|request|call|connection)"
+    r"|(maximum|number of|monthly|daily) requests?\b|requests? allowance|limit of requests"
     r"|(requests?|calls?|usage|daily|monthly|plan|tier|capacity|credits?|throughput|rps) limit"
     r"|limited to \d|limit (reached|exceeded|exhausted)|over capacity|per sec|/ ?s(ec(ond)?)?\b"
     r"|per (minute|day)|\b[rc]ps\b|compute units|throughput|quota|throttl|slow down|concurren"
-    r"|exceeded (its|your|the) .*(limit|capacity|credits)|(retry|try again) (in|after) \d"
+    r"|exceeded (its|your|the) .*(limit|capacity|credits)|reached .{0,40}\blimit|out of credits"
+    r"|(retry|try again) (in|after) \d"
 )
 _TOO_LARGE = re.compile(
     r"\b(response|result|payload|body|message)\b.{0,30}\b(too (large|big|long)|size|exceed)"
@@ -52,12 +59,14 @@ _TOO_LARGE = re.compile(
 )
 _NO_SUCH_METHOD = re.compile(
     r"\bmethods?\b.*\b(not|unsupported|unknown|disabled|unavailable|blocked)\b"
-    r"|(unsupported|unknown|invalid) method|not whitelisted"
+    r"|(unsupported|unknown|invalid|no such) method|not whitelisted|not implemented"
 )
 _LAGGING = re.compile(
-    r"\b(header|block)\b.{0,90}\b(not (found|available|exist|yet)|unavailable|out of range)"
-    r"|\b(unknown|missing|no such|(can ?not|could not|failed to) (find|get|load)( the)?)"
-    r" (block|header)|ahead of|beyond (the )?(head|latest|tip)|not (yet )?synced|\bsyncing"
+    r"\b(header|block|height)\b.{0,90}\b(not (be )?(found|available|exist|yet)|unavailable"
+    r"|doesn.t exist|out of range)"
+    r"|\b(unknown|missing|no such|(can ?not|could not|unable to|failed to) (find|get|load)( the)?)"
+    r" (block|header)|ahead of|in the future|not (yet )?synced|\bsyncing|catching up"
+    r"|(beyond|past|exceeds|(greater|higher) than) (the )?(current )?(head|latest|tip)"
 )
 _GONE = re.compile(
     r"prun(ed|ing)|missing trie node|archive|historical (state|data)|history|ancient"
@@ -66,15 +75,16 @@ _GONE = re.compile(
 _PASSING = re.compile(
     r"time[d -]*out|deadline exceeded|temporar|try (it )?again|retry|unavailable|overload|busy"
     r"|healthy|no (available )?(backend|upstream|server|provider)|gateway|aborted|cancel"
+    r"|internal (server )?error"
 )
 _REFUSED = re.compile(
     r"unauthori[sz]ed|not authori[sz]ed|forbidden|authenticat|api[ -]?key|project id|access denied"
     r"|(invalid|missing) (argument|value|param|request|json|hex|token|key|project)"
     r"|not (allowed|permitted|supported)|unsupported|disabled|suspended|payment|upgrade your"
-    r"|insufficient funds"
+    r"|insufficient (funds|balance|credits)|\b(your|current|free) ?(plan|tier)\b|\binactive\b"
 )
-_WISH_KEYS = ("try_again_in", "retry_after", "backoff_seconds")
-_WISH = re.compile(r"(?:retry|try again) (?:in|after) (\d[\d.]{0,9} ?(?:ms|s|m)?)\b")
+_WISH_KEYS = ("try_again_in", "retry_after", "retryAfter", "backoff_seconds")
+_WISH = re.compile(r"(?:(?:retry|try again) (?:in|after)|wait) (\d[\d.]{0,9}) ?(ms|milli|[smh]|)")
 _DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,12})?) ?(ms|us|µs|ns|h|m|s|)")
 _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
 
@@ -121,7 +131,7 @@ def _kind(code: int | None, words: str) -> type[SourceError] | None:
         return RequestRefused
     if code in _LIMIT_CODES or (_LIMIT.search(words) and not _ABOUT_EXECUTION.search(words)):
         return RateLimited
-    if code in NO_SUCH_METHOD_CODES or _NO_SUCH_METHOD.search(words):
+    if code == _METHOD_NOT_FOUND or _NO_SUCH_METHOD.search(words):
         return RequestRefused
     if _GONE.search(words):
         return RequestRefused
@@ -145,4 +155,4 @@ def _wish(words: str, data: Any) -> float | None:
                 if (wish := seconds(source.get(key))) is not None:
                     return wish
     match = _WISH.search(words.lower())
-    return None if match is None else seconds(match[1])
+    return None if match is None else seconds(match[1] + match[2].replace("milli", "ms"))

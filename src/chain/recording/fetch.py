@@ -17,6 +17,7 @@ from src.chain.clients.rpc import JsonRpcClient
 from src.chain.errors import (
     DeadlineExceeded,
     MalformedAnswer,
+    PassingError,
     RateLimited,
     RequestRefused,
     SourceUnavailable,
@@ -217,7 +218,7 @@ class BlockFetcher:
                 self._node.call("eth_getTransactionReceipt", [transaction.get("hash")])
                 for transaction in block["transactions"]
             ]
-        except (RequestRefused, MalformedAnswer) as error:
+        except (RequestRefused, MalformedAnswer, PassingError) as error:
             raise UnverifiedBlock(number, f"its receipts are not available: {error}") from None
         return RecordedBlock(block, receipts)
 

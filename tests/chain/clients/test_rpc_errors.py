@@ -37,6 +37,13 @@ _PASSING = [
     (-32000, "failed to find transaction in block"),
     (19, "Temporary internal error. Please retry, trace-id: 77"),
     (-32000, "Node is syncing"),
+    (-32602, "Block with such an ID doesn't exist yet"),
+    (-32602, "block number is greater than latest block"),
+    (-32603, "invalid height: cannot query with height in the future: invalid request"),
+    (-32004, "Block information could not be found."),
+    (-32001, "Unable to find block"),
+    (-32600, "Internal server error"),
+    (-32000, "node is under too much load"),
     (-32000, "something nobody has seen before"),
     (None, "plain"),
 ]
@@ -53,6 +60,12 @@ _LIMITED = [
     (15, "You've reached the usage limit for your current plan. See pricing"),
     (-32001, "Exceeded the quota usage"),
     (-32000, "request has been throttled"),
+    (-32003, "daily request limit reached - upgrade your account"),
+    (-32002, "Public rate limit reached -- please set up an access key"),
+    (-32600, "You've exceeded your monthly request allowance"),
+    (-32000, "Maximum number of requests exceeded"),
+    (-32000, "you have reached the limit for your current plan"),
+    (-32033, "you have run out of credits"),
 ]
 _FINAL = [
     (-32601, "the method eth_getBlockReceipts does not exist/is not available"),
@@ -70,6 +83,12 @@ _FINAL = [
     (-32020, "backend response too large"),
     (-32000, "response size exceeded the limit of 10 MB"),
     (-32000, "insufficient funds for gas * price + value"),
+    (-32000, "eth_getBlockReceipts is not available in your plan"),
+    (35, "Method is not available on freetier, please upgrade to paid tier"),
+    (-32000, "eth_getBlockReceipts not implemented"),
+    (-32000, "no such method"),
+    (-32600, "App is inactive"),
+    (-32000, "Insufficient credits. Please top up"),
 ]
 _CONTRACTS = [
     (3, "execution reverted: header not found"),
@@ -84,6 +103,11 @@ _CONTRACTS = [
     (-32015, "StaticCallViolation"),
     (-32603, "Error: VM Exception while processing transaction: reverted with reason string 'x'"),
     (-32000, "EVM error InvalidJump"),
+    (-32000, "gas uint64 overflow"),
+    (-32000, "max call depth exceeded"),
+    (-32015, "BadInstruction"),
+    (-32015, "InvalidJumpDestination"),
+    (-32000, "Out of bounds"),
 ]
 
 
@@ -128,6 +152,7 @@ def test_a_wish_is_a_bounded_number_of_seconds(wish: Any, expected: float | None
         (200, {}, {"code": -32005, "message": "slow", "data": {"try_again_in": "7000ms"}}),
         (200, {}, {"code": -32005, "message": "x", "data": {"rate": {"backoff_seconds": 7}}}),
         (200, {}, {"code": -32090, "message": "call rate limit exhausted, retry in 7s"}),
+        (200, {}, {"code": -32005, "message": "slow: please wait 7000 milliseconds"}),
     ],
 )
 def test_a_node_that_asks_for_a_pause_gets_it_from_all_threads(
@@ -166,6 +191,14 @@ def test_the_body_of_an_error_status_is_read(
     with serve(answer) as url, pytest.raises(SourceError) as caught:
         JsonRpcClient(url).call("m", [])
     assert type(caught.value) is kind
+
+
+def test_an_error_without_the_envelope_of_json_rpc_is_read() -> None:
+    """Infura's and gateways' limits come so, with status 200."""
+    bare = {"code": -32005, "message": "Too Many Requests", "data": {"see": "https://x"}}
+    with serve(lambda _: Response(json.dumps(bare))) as url, pytest.raises(RateLimited) as caught:
+        JsonRpcClient(url).call("m", [])
+    assert "m: JSON-RPC error -32005: Too Many Requests" in str(caught.value)
 
 
 def test_a_failure_keeps_no_response_alive() -> None:

@@ -83,6 +83,24 @@ def test_an_unverifiable_block_can_be_left_out(
     assert Recording(tmp_path).blocks(["block_number"]).num_rows == 5
 
 
+def test_a_receipt_that_the_node_fails_on_for_good_is_a_block_that_can_be_left_out(
+    honest: Node, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lost = honest.blocks["0x7"].receipts[0]["transactionHash"]
+
+    def receipt(params: list[Any]) -> Any:
+        if params[0] == lost:
+            return {"code": -32603, "message": "receipts of this block are damaged"}
+        return honest.blocks["0x8"].receipts[0]
+
+    honest.answers |= {"eth_getBlockReceipts": [], "eth_getTransactionReceipt": receipt}
+    asked = (honest.url, tmp_path, 7, 8, "--no-tokens", "--patience", "0.1")
+    assert record(*asked) == 1
+    assert "receipts of this block are damaged. Use another node" in capsys.readouterr().err
+    assert record(*asked, "--skip-unverifiable") == 0
+    assert "1 blocks are left out: 7" in capsys.readouterr().out
+
+
 def deposit(**fields: Any) -> Json:
     return make_block(7, receipt={"type": "0x7e"} | fields).receipts[0]
 
