@@ -20,7 +20,13 @@ from src.chain.clients.etherscan import EtherscanClient
 from src.chain.clients.rate_limit import Rate, RateLimit
 from src.chain.clients.rpc import JsonRpcClient
 from src.chain.clients.urls import ETHERSCAN_URL
-from src.chain.errors import NotFound, RateLimited, SourceError, SourceUnavailable
+from src.chain.errors import (
+    MalformedAnswer,
+    NotFound,
+    RateLimited,
+    SourceError,
+    SourceUnavailable,
+)
 from src.chain.lookups.build import ETHERSCAN_RATES
 from src.chain.recording.dataset import (
     TRANSACTIONS_FILE,
@@ -245,7 +251,7 @@ def _first_transaction(explorer: EtherscanClient, sender: str, limit: RateLimit)
             return explorer.first_transaction(sender).timestamp
         except NotFound:
             return None
-        except (RateLimited, SourceUnavailable) as error:
+        except (RateLimited, SourceUnavailable, MalformedAnswer) as error:
             if attempt == _EXPLORER_ATTEMPTS:
                 raise
             limit.pause(error.retry_after or attempt * _EXPLORER_RETRY_SECONDS)

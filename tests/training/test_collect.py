@@ -104,6 +104,9 @@ def test_a_refusal_of_an_explorer_is_repeated(chain, tmp_path, monkeypatch, http
     first = {"status": "1", "message": "OK", "result": [{"timeStamp": "1600000000"}]}
     httpserver.expect_ordered_request("/api").respond_with_json(ETHERSCAN_LIMIT)
     httpserver.expect_ordered_request("/api").respond_with_data("", status=429)
+    httpserver.expect_ordered_request("/api").respond_with_data("<html>Just a moment...</html>")
+    busy = {"status": "0", "message": "NOTOK", "result": "server too busy. Please try again later"}
+    httpserver.expect_ordered_request("/api").respond_with_json(busy)
     httpserver.expect_request("/api").respond_with_json(first)
     monkeypatch.setenv("ETHERSCAN_URL", httpserver.url_for("/api/v2"))
     assert collect(chain, tmp_path, "--from-block", "0", "--to-block", str(newest(chain))) == 0

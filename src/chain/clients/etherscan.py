@@ -3,18 +3,19 @@
 import re
 from typing import Any
 
+from src.chain.clients import rpc_errors
 from src.chain.clients.http import HttpClient
 from src.chain.clients.urls import explorer_api
-from src.chain.errors import MalformedAnswer, NotFound, RateLimited, RequestRefused
+from src.chain.errors import MalformedAnswer, NotFound
 from src.chain.facts import FirstTransaction, first_transaction
 
 SOURCE = "etherscan"
 _MAX_BYTES = 256 * 1024
 _NO_TRANSACTIONS = re.compile(
-    r"(notok[ :-]*)?(no|0|zero) ((normal|matching) )?(transaction|record|txs?\b|txn|data|result)"
-    r"|(transactions?|address|account|records?) (was |were )?not found|address has no transactions"
+    r"((notok|error)\W*|there are )?"
+    r"((no|0|zero) ((normal|matching) )?(transaction|record|txs?\b|txn|data|result|entr)"
+    r"|(transactions?|address|account|records?) (was |were )?not found|address has no transactions)"
 )
-_LIMIT_WORDS = ("rate limit", "max calls", "too many", "limit reached")
 
 
 class EtherscanClient:
@@ -79,15 +80,14 @@ class EtherscanClient:
 
     def _raise_refusal(self, message: object, result: object) -> None:
         words = self._http.quote(message)
-        if _NO_TRANSACTIONS.match(words.lower()) and not result:
+        said = self._http.quote(result)  # some explorers state there what others do in the message
+        if _NO_TRANSACTIONS.match((said or words).lower()) and (said or not result):
             raise NotFound("the address has no transaction")
-        if isinstance(result, str):
-            words = f"{words}: {self._http.quote(result)}"
-        if any(limit in words.lower() for limit in _LIMIT_WORDS):
-            raise RateLimited(SOURCE, words)
         if message is None:
             raise MalformedAnswer(SOURCE, "response without a status")
-        raise RequestRefused(SOURCE, words)
+        if said:
+            words = f"{words}: {said}"
+        raise rpc_errors.refusal(words)(SOURCE, words)
 
 
 def _concerns(transaction: dict[str, Any], address: str) -> bool:

@@ -2,8 +2,9 @@
 
 from typing import Any
 
+from src.chain.clients import rpc_errors
 from src.chain.clients.http import HttpClient
-from src.chain.errors import MalformedAnswer, RateLimited, RequestRefused
+from src.chain.errors import MalformedAnswer
 from src.chain.facts import Price, TokenInfo, price, token_info, whole_number
 
 SOURCE = "ethplorer"
@@ -72,9 +73,7 @@ class EthplorerClient:
             raise MalformedAnswer(SOURCE, "response is not an object")
         if (error := answer.get("error")) is not None:
             words = self._http.quote(error.get("message") if isinstance(error, dict) else error)
-            if "limit" in words.lower():
-                raise RateLimited(SOURCE, words)
-            raise RequestRefused(SOURCE, words)
+            raise rpc_errors.refusal(words)(SOURCE, words)
         answered = answer.get("address")
         if isinstance(answered, str) and answered.lower() != address.lower():
             raise MalformedAnswer(SOURCE, "response for another token")

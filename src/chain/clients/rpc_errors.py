@@ -111,6 +111,11 @@ def failure(
     return error
 
 
+def refusal(words: str) -> type[SourceError]:
+    """The kind of a refusal of an explorer, whose wordings are those of nodes' providers."""
+    return _kind(None, words.lower()) or RequestRefused
+
+
 def seconds(value: Any) -> float | None:
     """A duration such as `Retry-After: 3`, 1.5 or "652.5ms" in seconds, or None. Capped."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):

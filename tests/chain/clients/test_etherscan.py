@@ -14,6 +14,7 @@ from src.chain.clients.urls import explorer_api
 from src.chain.errors import (
     MalformedAnswer,
     NotFound,
+    PassingError,
     RateLimited,
     RequestRefused,
     SourceError,
@@ -99,6 +100,19 @@ def test_no_transactions_has_more_wordings_than_one(
         ask(httpserver, {"status": "0", "message": message, "result": result})
 
 
+@pytest.mark.parametrize(
+    ("message", "result"),
+    [("NOTOK", "No transactions found"), ("NOTOK", "Error! No transactions found"),
+     ("No transactions found", "No transactions found"), ("There are no transactions", []),
+     ("No entries found", [])],
+)  # fmt: skip
+def test_no_transactions_may_stand_in_the_result(
+    httpserver: HTTPServer, message: str, result: object
+) -> None:
+    with pytest.raises(NotFound):
+        ask(httpserver, {"status": "0", "message": message, "result": result})
+
+
 def test_url_without_a_path_gets_one_and_no_key_sends_none(httpserver: HTTPServer) -> None:
     httpserver.expect_request("/api").respond_with_json(etherscan_answer())
     EtherscanClient(httpserver.url_for(""), None, 1, timeout=PATIENCE).first_transaction(ADDRESS)
@@ -119,6 +133,9 @@ def test_new_address_is_not_found(httpserver: HTTPServer) -> None:
         (403, "", RequestRefused),
         (200, ETHERSCAN_LIMIT, RateLimited),
         (200, {"status": "0", "message": "Max rate limit reached"}, RateLimited),
+        (200, {"status": "0", "message": "Quota exceeded", "result": None}, RateLimited),
+        (200, {"status": "0", "message": "NOTOK", "result": "Query Timeout occured"}, PassingError),
+        (200, {"status": "0", "message": "timeout or server too busy", "result": []}, PassingError),
         (200, {"status": "0", "message": "NOTOK", "result": "Invalid API Key"}, RequestRefused),
         (200, "<html>Just a moment...</html>", MalformedAnswer),
         (200, "", MalformedAnswer),

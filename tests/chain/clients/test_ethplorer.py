@@ -70,6 +70,7 @@ def test_answer_without_a_symbol_is_malformed(httpserver: HTTPServer, symbol: ob
         (401, "", RequestRefused),
         (200, {"error": {"code": 1, "message": "Invalid API key"}}, RequestRefused),
         (200, {"error": {"code": 3, "message": "Request limit exceeded"}}, RateLimited),
+        (200, {"error": {"code": 136, "message": "Too many requests"}}, RateLimited),
         (200, {"error": "text"}, RequestRefused),
         (200, "<html></html>", MalformedAnswer),
         (200, "[]", MalformedAnswer),
