@@ -35,7 +35,8 @@ def check_data_set(folder: Path, *, now: float | None = None) -> None:
         TableError: a table is unusable; the message names file, column and row (1 is the first).
     """
     if not is_dataset(folder):
-        raise TableError(f"{folder}: not a data set ({TRANSACTIONS_FILE}, {TRANSFERS_FILE})")
+        hint = "; of a labelled table state --label COLUMN" if folder.is_file() else ""
+        raise TableError(f"{folder}: not a data set ({TRANSACTIONS_FILE}, {TRANSFERS_FILE}){hint}")
     latest = (time.time() if now is None else now) + _DAY
     transactions = _checked(
         folder / TRANSACTIONS_FILE,
@@ -65,11 +66,7 @@ def check_data_set(folder: Path, *, now: float | None = None) -> None:
     if (folder / EXPLOITS_FILE).is_file():
         _check_exploits(folder, latest)
         attacks = float(transactions["tx_hash"].isin(exploit_hashes(folder)).mean())
-        if attacks > _MAX_ATTACKS:
-            raise TableError(
-                f"{folder / EXPLOITS_FILE}: column label calls {attacks:.0%} of the transactions "
-                f"exploits, and at most {_MAX_ATTACKS:.0%} can be: is it the right list?"
-            )
+        check_share(attacks, f"{folder / EXPLOITS_FILE}: column label", "transactions exploits")
     if (folder / GOLDEN_CASES_FILE).is_file():
         _checked(
             folder / GOLDEN_CASES_FILE,
@@ -77,6 +74,15 @@ def check_data_set(folder: Path, *, now: float | None = None) -> None:
             unique=("tx_hash",),
             tx_hash=_HASH,
             expected=(f"must be {' or '.join(EXPECTED)}", lambda values: values.isin(EXPECTED)),
+        )
+
+
+def check_share(share: float, column: str, of_what: str) -> None:
+    """Check the share of attacks or frauds that a column states; raises TableError."""
+    if share > _MAX_ATTACKS:
+        raise TableError(
+            f"{column} calls {share:.0%} of the {of_what}, and at most {_MAX_ATTACKS:.0%} can be: "
+            "is it the right one?"
         )
 
 

@@ -20,6 +20,7 @@ from src.datasets.tables import TableError, read_table, require_columns
 
 _TOO_GOOD = 0.995  # AUC of a single input above which it is suspected to be a copy of the label
 _MIN_FOR_LEAK = 20  # minimum rows per class for that check
+_SLIPS = 0.1  # fewer texts than this share of a column are mistakes in a column of numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +141,11 @@ def _labels(column: "pd.Series[Any]", path: Path, positive: str | None) -> NDArr
         texts = column.astype(float).map(lambda number: f"{number:g}")
     values = sorted(texts.unique().tolist())
     shown = ", ".join(values[:6]) + (", ..." if len(values) > 6 else "")
+    if positive is None and {"0", "1"} < set(values):
+        row = int(texts.isin(["0", "1"]).to_numpy().argmin())
+        raise TableError(
+            f"{path}, row {row + 1}, column {name}: {texts.iloc[row][:80]!r} is neither 0 nor 1"
+        )
     if positive is None and values != ["0", "1"]:
         raise TableError(
             f"{path}: {name} holds {shown}, not both 0 and 1. Name the right column with --label, "
@@ -159,19 +165,21 @@ def _numeric(
     """The usable inputs as float64 columns, and the reasons for excluding others.
 
     Raises:
-        TableError: an infinite value, or, unless others may be dropped, a text.
+        TableError: an infinite value, or a text; where columns may be dropped, a text among
+            numbers.
     """
     columns: dict[str, NDArray[np.float64]] = {}
     reasons: dict[str, list[str]] = {}
     for name in map(str, table.columns):
         column = table[name]
         if not (is_numeric_dtype(column) or is_bool_dtype(column)) or column.dtype.kind == "c":
-            if not drop:
-                texts = pd.to_numeric(column, errors="coerce").isna() & column.notna()
-                row = int(texts.to_numpy(dtype=bool).argmax())
+            numbers = pd.to_numeric(column.astype("string"), errors="coerce")
+            texts = (numbers.isna() & column.notna()).to_numpy(dtype=bool)
+            if not drop or 0 < texts.mean() < _SLIPS:
+                row = int(texts.argmax())
                 raise TableError(
                     f"{path}, row {row + 1}, column {name}: {str(column.iloc[row])[:80]!r} is not "
-                    "a number"
+                    f"a number{f'; fix it, or use --ignore {name!r}' if drop else ''}"
                 )
             reasons.setdefault("not numeric", []).append(name)
             continue

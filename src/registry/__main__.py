@@ -9,13 +9,14 @@ from typing import Any
 
 from src import cli
 from src.datasets import location
-from src.registry.bundle import EVALUATION_FILE, KINDS
+from src.registry.bundle import ATTACK_MANIFEST_FILE, EVALUATION_FILE, KINDS
 from src.registry.records import CHAMPION
 from src.registry.registry import Registry, code_version
 from src.registry.store import Store, open_store
 from src.settings import model_public_key
 
 _SHOWN = ("anomaly_threshold", "classifier", "label", "threshold", "sklearn_version", "sha256")
+_SHOWN_OF_ATTACK = ("model_version", "sha256", "inputs", "training")
 
 _DESCRIPTION = "Manage the models and the data sets in a folder or an S3 bucket."
 _EPILOG = """\
@@ -43,8 +44,12 @@ exit codes: 0 done, 1 refused or failed, 2 wrong usage.
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     options = _parse(arguments)
-    store = open_store(options.store, new=options.run in (_add, _add_data))
+    adds = options.run in (_add, _add_data)
+    store = open_store(options.store, new=adds)
+    is_new = adds and not store.holds_anything()
     sys.stdout.write(options.run(store, options))
+    if is_new:
+        sys.stdout.write(f"{store.name} is a new store\n")
     return 0
 
 
@@ -71,21 +76,22 @@ def _list(store: Store, options: argparse.Namespace) -> str:
         entry = registry.entry(model_id)
         trained_on = entry.data.get("transactions", entry.data.get("rows", "?"))
         made, aliases = _date(entry.model_version), ", ".join(step.aliases_of(model_id))
-        rows.append((entry.id, made, f"{trained_on}", entry.code_version[:12], aliases))
+        commit, *dirty = entry.code_version.partition("-")
+        rows.append((entry.id, made, f"{trained_on}", commit[:12] + "".join(dirty), aliases))
     return (
         _table(("id", "made", "trained on", "code", "alias"), rows)
         if rows
-        else (f"{store.name} holds no {options.kind} models yet: npm run models -- add\n")
+        else f"{store.name} holds no {options.kind} models yet: {registry.kind.first}\n"
     )
 
 
 def _show(store: Store, options: argparse.Namespace) -> str:
     registry = _registry(store, options)
     entry = registry.entry(options.model)
-    manifest = json.loads(registry.read(entry.id, registry.kind.manifest_file))
-    evaluation = None
-    if EVALUATION_FILE in entry.files:
-        evaluation = json.loads(registry.read(entry.id, EVALUATION_FILE))
+    manifest, attack, evaluation = (
+        json.loads(registry.read(entry.id, name)) if name in entry.files else {}
+        for name in (registry.kind.manifest_file, ATTACK_MANIFEST_FILE, EVALUATION_FILE)
+    )
     shown = {
         "id": entry.id,
         "kind": registry.kind.name,
@@ -97,8 +103,9 @@ def _show(store: Store, options: argparse.Namespace) -> str:
         "inputs": manifest["inputs"],
         "token_profiles": len(manifest.get("token_amounts", ())),
         "training": manifest["training"],
+        "attack_model": {name: attack[name] for name in _SHOWN_OF_ATTACK} if attack else None,
         "files": dict(entry.files),
-        "evaluation": evaluation,
+        "evaluation": evaluation or None,
     }
     return json.dumps(shown, indent=1) + "\n"
 
@@ -127,7 +134,7 @@ def _rollback(store: Store, options: argparse.Namespace) -> str:
 def _diff(store: Store, options: argparse.Namespace) -> str:
     registry = _registry(store, options)
     lines = []
-    for name in (registry.kind.manifest_file, EVALUATION_FILE):
+    for name in (registry.kind.manifest_file, ATTACK_MANIFEST_FILE, EVALUATION_FILE):
         one, other = (
             json.loads(registry.read(entry.id, name)) if name in entry.files else {}
             for entry in (registry.entry(options.one), registry.entry(options.other))
@@ -159,15 +166,16 @@ def _list_data(store: Store, _options: argparse.Namespace) -> str:
         (
             one.id,
             one.entry.kind,
+            "" if one.entry.columns is None else one.entry.columns.label,
             ", ".join(sorted(one.entry.files)),
             "" if one.withdrawn is None else f"withdrawn: {one.withdrawn}",
         )
         for one in DataSets(store).list()
     ]
     return (
-        _table(("id", "kind", "files", ""), rows)
+        _table(("id", "kind", "label", "files", ""), rows)
         if rows
-        else (f"{store.name} holds no data sets yet: npm run models -- data add DIR\n")
+        else f"{store.name} holds no data sets yet: npm run models -- data add DIR\n"
     )
 
 
@@ -177,7 +185,7 @@ def _add_data(store: Store, options: argparse.Namespace) -> str:
     columns = location.columns(options)
     read = location.data_set if columns is None else cli.data_file
     data = checked(read(options.data), columns)
-    return f"{DataSets(store).add(data)} is stored\n"
+    return "\n".join([f"{DataSets(store).add(data)} is stored", *data.notes]) + "\n"
 
 
 def _withdraw_data(store: Store, options: argparse.Namespace) -> str:

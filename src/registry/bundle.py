@@ -69,6 +69,7 @@ class Kind:
     required: tuple[str, str]  # the model file and its manifest
     optional: tuple[str, ...]  # other files that belong to it
     setting: str  # the variable that names such a model
+    first: str  # the command that adds the first one
     # Loads the bundle in a folder as its users would, with a public key or None; raises ModelError.
     prove: Callable[[Path, str | None], Proved]
 
@@ -142,6 +143,7 @@ FOREST = Kind(
     FOREST_FILES[:2],
     (FOREST_FILES[2], *ATTACK_FILES, EVALUATION_FILE, BLOCKS_FILE, DRIFT_FILE),
     "MODEL_PATH",
+    "npm run models -- add . --promote",
     _prove_forest,
 )
 FRAUD = Kind(
@@ -150,6 +152,7 @@ FRAUD = Kind(
     FRAUD_FILES[:2],
     (FRAUD_FILES[2], EVALUATION_FILE, *REPORT_FILES, DRIFT_FILE),
     "FRAUD_MODEL_PATH",
+    "npm run models -- add fraud_model --kind fraud --promote",
     _prove_fraud,
 )
 KINDS: Mapping[str, Kind] = MappingProxyType({"forest": FOREST, "attack": FOREST, "fraud": FRAUD})

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from src.datasets.checks import check_data_set
+from src.datasets.checks import check_data_set, check_share
 from src.datasets.columns import Columns
 from src.datasets.labelled import load_labelled
 from src.datasets.location import DATA_SET_FILES
@@ -54,6 +54,7 @@ class CheckedData:
     id: str  # of the data set in every store
     path: Path  # its folder; of a labelled table the file
     entry: DataEntry  # its files and kind
+    notes: tuple[str, ...] = ()  # what the check found that is no error, one sentence each
 
 
 def checked(path: Path, columns: Columns | None = None) -> CheckedData:
@@ -64,16 +65,20 @@ def checked(path: Path, columns: Columns | None = None) -> CheckedData:
     Raises:
         TableError: it is unusable; the message names column and row.
     """
+    notes: tuple[str, ...] = ()
     if columns is None:
         check_data_set(path)
         found = {name: path / name for name in _FILES["transactions"] if (path / name).is_file()}
         entry = DataEntry(files=_digests(found))
     else:
-        load_labelled(path, columns)
+        table = load_labelled(path, columns)
+        frauds, rows = int(table.labels.sum()), len(table.rows)
+        check_share(frauds / rows, f"{path}: column {columns.label}", "rows fraud")
+        notes = (f"{rows:,} rows, {frauds:,} of them fraud ({frauds / rows:.2%}).", *table.notes)
         entry = DataEntry(
             files=_digests({_TABLES[path.suffix.lower()]: path}), kind="labelled", columns=columns
         )
-    return CheckedData(_id(entry.to_bytes()), path, entry)
+    return CheckedData(_id(entry.to_bytes()), path, entry, notes)
 
 
 class DataSets:

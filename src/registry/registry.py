@@ -24,6 +24,7 @@ from src.files import write_file
 from src.registry.bundle import EVALUATION_FILE, FOREST, Kind, Proved, bundle_file
 from src.registry.records import (
     ALIASES,
+    CHAMPION,
     PREVIOUS,
     Entry,
     RecordMalformed,
@@ -121,14 +122,20 @@ class Registry:
         if model in ALIASES:
             model_id = getattr(self.ledger(), model)
             if model_id is None:
-                raise RegistryError(f"there is no {model} in {self.store.name}")
+                raise RegistryError(
+                    f"there is no {model} of kind {self.kind.name} in {self.store.name}"
+                    + (f": {self.kind.first}" if model == CHAMPION else "")
+                )
             return str(model_id)
         found = [known for known in self.store.children(self._models) if known.startswith(model)]
         if model in found:
             return model
         if len(found) != 1:
-            which = f"{len(found)} models have this prefix" if found else "npm run models -- list"
-            raise RegistryError(f"there is no model {model!r} in {self.store.name}: {which}")
+            listed = f"npm run models -- list --kind {self.kind.name}"
+            which = f"{len(found)} models have this prefix" if found else listed
+            raise RegistryError(
+                f"there is no {self.kind.name} model {model!r} in {self.store.name}: {which}"
+            )
         return found[0]
 
     def read(self, model: str, name: str) -> bytes:

@@ -6,6 +6,7 @@ taken, also with concurrent writers. Nothing is ever overwritten or deleted.
 
 import contextlib
 import os
+import re
 import tempfile
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -19,6 +20,9 @@ from src.files import only_hosts, reason
 STORE_VARIABLE = "STORE_URL"
 CONTENTS = ("models", "fraud", "data")
 """The folders at the top of a store."""
+
+_MISTYPED = re.compile(r"[a-zA-Z][\w.+-]*:(?!//)|s3//")
+"""`s3:/bucket` would be a folder of this machine."""
 
 _PROTOCOLS = (None, "file", "local", "s3")
 _TAKEN_CODES = frozenset({"PreconditionFailed", "412", "ConditionalRequestConflict", "409"})
@@ -43,6 +47,10 @@ class Store:
     def __init__(self, url: str) -> None:
         if not url.strip():
             raise StoreError(f"no store: set {STORE_VARIABLE} to a folder or s3://bucket/prefix")
+        if _MISTYPED.match(url):
+            raise StoreError(
+                f"{STORE_VARIABLE} must be a folder or s3://bucket/prefix; is a slash missing?"
+            )
         if "@" in urlsplit(url).netloc:
             raise StoreError("the store's URL contains credentials: pass them in AWS_... variables")
         try:

@@ -8,11 +8,14 @@ import pytest
 
 from notebooks.sample import write_sample
 from src.datasets.checks import check_data_set
+from src.datasets.columns import Columns
 from src.datasets.location import default_folder
 from src.datasets.tables import TableError
+from src.registry.data_sets import checked
 from src.training.retraining.data import prepare
 from src.training.retraining.feedback import Feedback
 
+LABEL = Columns("Class")
 TRANSACTIONS, TRANSFERS = "transactions.parquet", "transfers.parquet"
 EXPLOITS, MOVED = "exploit_transactions.csv.gz", "exploit_transfers.csv.gz"
 
@@ -84,6 +87,27 @@ def test_a_list_that_calls_most_transactions_exploits_is_refused(sample, tmp_pat
     folder = changed(sample, tmp_path / "data", EXPLOITS, lambda _: listed)
     with pytest.raises(TableError, match="column label calls 100% of the transactions"):
         check_data_set(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (with_value("V1", 7, "1,5"), "row 7, column V1: '1,5' is not a number; fix it"),
+        (with_value("Class", 4, 2), "row 4, column Class: '2' is neither 0 nor 1"),
+        (with_value("Class", 4, None), "the first is row 4"),
+        (lambda t: t.assign(Class=1 - t["Class"]), "column Class calls 75% of the rows"),
+        (with_value("V1", 2, "inf"), "row 2: V1 has infinite values"),
+    ],
+)
+def test_a_labelled_table_is_proved_by_column_and_row(tmp_path, change, said):
+    table = pd.DataFrame({"V1": range(20), "name": "x", "Class": [1, 0, 0, 0] * 5})
+    table.to_csv(tmp_path / "right.csv", index=False)
+    assert "Excluded, not numeric: name." in checked(tmp_path / "right.csv", LABEL).notes
+    change(table).to_csv(tmp_path / "wrong.csv", index=False)
+    with pytest.raises(TableError) as refusal:
+        checked(tmp_path / "wrong.csv", LABEL)
+    assert said in str(refusal.value)
+    assert "wrong.csv" in str(refusal.value)
 
 
 def test_golden_cases_expect_one_of_two_things(sample, tmp_path):

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -26,7 +27,13 @@ def test_each_kind_has_its_own_champion(url, bundles, fraud_bundle, tmp_path, ca
         return code, captured.out + captured.err
 
     assert run("add", str(bundles[0]), "--promote")[0] == 0
-    assert "holds no fraud models yet" in run("list", "--kind", "fraud")[1]
+    first = "npm run models -- add fraud_model --kind fraud --promote"
+    assert f"holds no fraud models yet: {first}\n" in run("list", "--kind", "fraud")[1]
+    code, said = run("show", "--kind", "fraud")
+    assert (code, f"there is no champion of kind fraud in {Store(url).name}: {first}" in said) == (
+        1,
+        True,
+    )
     assert run("add", str(fraud_bundle), "--kind", "fraud")[1].endswith("--kind fraud\n")
     assert run("--kind", "fraud", "promote", "challenger")[0] == 0
     for kind, version in (
@@ -59,7 +66,12 @@ def test_a_withdrawn_data_set_stays_and_is_not_trained_on(url, tmp_path, capsys,
         return code, captured.out + captured.err
 
     data_id = run("add", str(tmp_path / "one"))[1].split()[0]
-    table_id = run("add", str(tmp_path / "table.csv"), "--label", "Class")[1].split()[0]
+    said = run("add", str(tmp_path / "table.csv"), "--label", "Class")[1]
+    assert "3 rows, 1 of them fraud (33.33%)" in said
+    table_id = said.split()[0]
+    code, said = run("add", str(tmp_path / "table.csv"))
+    assert (code, "state --label COLUMN" in said) == (1, True)
+    assert re.search(rf"{table_id} +labelled +Class +table.csv", run("list")[1])
     code, said = run("add", str(tmp_path / "table.csv"), "--label", "Klasse")
     assert (code, "lacks the column Klasse" in said) == (1, True)
     assert run("withdraw", data_id[:6], "--reason", "wrong labels")[0] == 0

@@ -247,7 +247,7 @@ def test_ids_may_be_shortened_while_they_are_unique(tmp_path, bundles):
         registry.resolve("17")
     with pytest.raises(RegistryError, match="npm run models -- list"):
         registry.resolve("nothing")
-    with pytest.raises(RegistryError, match="there is no champion"):
+    with pytest.raises(RegistryError, match=r"no champion of kind forest .* add . --promote"):
         registry.resolve("champion")
 
 
@@ -261,8 +261,9 @@ def test_the_command_line_tells_the_whole_story(url, bundles, tmp_path, capsys, 
 
     code, said = run("list")
     assert (code, "npm run models -- add . --promote" in said) == (1, True)
-    assert run("add", str(bundles[0]), "--promote")[0] == 0
-    assert "is the challenger" in run("add", str(bundles[1]))[1]
+    assert f"{Store(url).name} is a new store" in run("add", str(bundles[0]), "--promote")[1]
+    said = run("add", str(bundles[1]))[1]
+    assert ("is the challenger" in said, "new store" in said) == (True, False)
     assert "training" in json.loads(run("show", "challenger")[1])
     assert "model_version: 1700000000 -> 1700000001" in run("diff", "champion", "challenger")[1]
     assert run("diff", "champion", "champion") == (0, "no difference\n")
@@ -285,6 +286,14 @@ def test_a_mistyped_store_is_an_error(url, bundles, capsys):
     for typo in (f"{url}x", f"{url[:-1]}"):
         assert models.main(["list", "--store", typo]) == 1
         assert "there is no store at" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("typo", ["s3:/models/x", "s3//models/x", "s3:models", "https:/host/x"])
+def test_a_url_without_a_slash_is_no_folder(bundles, tmp_path, monkeypatch, capsys, typo):
+    monkeypatch.chdir(tmp_path)
+    assert models.main(["add", str(bundles[0]), "--store", typo]) == 1
+    assert "is a slash missing?" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_only_the_projects_own_commit_counts(tmp_path, monkeypatch):
@@ -329,6 +338,21 @@ def test_an_attack_model_travels_with_its_forest(bundles, tmp_path):
     path = registry.fetch(both.id, tmp_path / "out")
     for name in (ATTACK_MODEL_FILE, ATTACK_MANIFEST_FILE):
         assert path.with_name(name).read_bytes() == (folder / name).read_bytes()
+
+
+def test_the_attack_model_is_shown_and_compared(bundles, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("STORE_URL", str(tmp_path / "store"))
+    for seed in (0, 1):
+        folder = with_attack_model(bundles[0], tmp_path / str(seed), seed)
+        assert models.main(["add", str(folder)] + ["--promote"] * (seed == 0)) == 0
+    capsys.readouterr()
+    assert models.main(["show"]) == 0
+    shown = json.loads(capsys.readouterr().out)["attack_model"]
+    manifest = json.loads((tmp_path / "0" / ATTACK_MANIFEST_FILE).read_text())
+    assert shown == {name: manifest[name] for name in shown}
+    assert {"sha256", "inputs", "training"} <= shown.keys()
+    assert models.main(["diff", "champion", "challenger"]) == 0
+    assert f"{ATTACK_MANIFEST_FILE}: sha256: " in capsys.readouterr().out
 
 
 def test_an_attack_model_of_another_forest_is_refused(bundles, tmp_path):

@@ -105,7 +105,39 @@ def test_a_batch_gives_a_probability_for_each(client: TestClient) -> None:
     answer = client.post("/predict", json=[USUAL, USUAL | {"V1": None}])
     assert answer.status_code == 422
     assert answer.json()["detail"].startswith("entry 1: not a number: V1")
-    assert client.post("/predict", json=[USUAL] * (MAX_BATCH + 1)).status_code == 422
+
+
+def predicted(client: TestClient) -> float:
+    lines = client.get("/metrics").text.splitlines()
+    return sum(float(one.split()[-1]) for one in lines if one.startswith("fraud_predictions_total"))
+
+
+def test_a_refused_batch_counts_no_predictions(client: TestClient) -> None:
+    """Nobody was told them: `fraud_rate` is of the answers."""
+    client.post("/predict", json=USUAL)
+    before = predicted(client)
+    client.post("/predict", json=[USUAL, USUAL | {"V1": None}])
+    assert predicted(client) == before
+    client.post("/predict", json=[USUAL, USUAL])
+    assert predicted(client) == before + 2
+
+
+@pytest.mark.parametrize(
+    ("body", "where", "words"),
+    [
+        ([USUAL] * (MAX_BATCH + 1), ["body", "list"], "at most 1000 items"),
+        ([], ["body", "list"], "at least 1 item"),
+        ([USUAL, 1], ["body", "list", "1"], "dictionary"),
+        ("text", ["body", "inputs"], "dictionary"),
+    ],
+)
+def test_an_error_is_said_once_of_what_was_sent(
+    client: TestClient, body: Any, where: list[str], words: str
+) -> None:
+    answer = client.post("/predict", json=body)
+    (error,) = answer.json()["errors"]
+    assert (answer.status_code, error["where"]) == (422, where)
+    assert words in error["problem"]
 
 
 @pytest.mark.parametrize("path", ["/predict", "/predict_fraud"])

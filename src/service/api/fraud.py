@@ -1,10 +1,11 @@
 """The supervised model: `POST /predict_fraud` and `POST /predict`."""
 
 import time
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Body
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Discriminator, Field, Tag
 
 from src.chain.text import sanitise_text
 from src.detection.supervised.model import InvalidInputs
@@ -41,8 +42,11 @@ _ABOUT = (
     "example has those of the card-fraud model."
 )
 _Inputs = Annotated[dict[str, Any], Body(description=_ABOUT, examples=[_EXAMPLE])]
+_Batch = Annotated[list[dict[str, Any]], Field(min_length=1, max_length=MAX_BATCH)]
 _InputsOrBatch = Annotated[
-    dict[str, Any] | Annotated[list[dict[str, Any]], Field(min_length=1, max_length=MAX_BATCH)],
+    Annotated[dict[str, Any], Tag("inputs")] | Annotated[_Batch, Tag("list")],
+    # An error is said of what was sent, not of both.
+    Discriminator(lambda body: "list" if isinstance(body, list) else "inputs"),
     Body(description=f"{_ABOUT} Or a list of up to {MAX_BATCH:,}.", examples=[_EXAMPLE]),
 ]
 
@@ -63,7 +67,8 @@ class Probability(BaseModel):
 def predict_fraud(inputs: _Inputs, service: ServiceDep) -> Prediction:
     """1 if the probability reaches the model's threshold, else 0."""
     model = _in_use(service)
-    return Prediction(prediction=1 if _predict(model, inputs) >= model.model.threshold else 0)
+    (probability,) = _predict(model, {"": inputs})
+    return Prediction(prediction=1 if probability >= model.model.threshold else 0)
 
 
 @router.post("/predict", summary="Probability of fraud", responses=responses(404))
@@ -71,11 +76,10 @@ def predict(inputs: _InputsOrBatch, service: ServiceDep) -> Probability | list[P
     """For inputs with the distribution of the training data; of a list, one for each entry."""
     model = _in_use(service)
     if isinstance(inputs, dict):
-        return Probability(fraud_probability=_predict(model, inputs))
-    return [
-        Probability(fraud_probability=_predict(model, one, f"entry {place}: "))
-        for place, one in enumerate(inputs)
-    ]
+        (probability,) = _predict(model, {"": inputs})
+        return Probability(fraud_probability=probability)
+    entries = {f"entry {place}: ": one for place, one in enumerate(inputs)}
+    return [Probability(fraud_probability=one) for one in _predict(model, entries)]
 
 
 def _in_use(service: Service) -> FraudInUse:
@@ -85,28 +89,34 @@ def _in_use(service: Service) -> FraudInUse:
     return in_use
 
 
-def _predict(in_use: FraudInUse, inputs: dict[str, Any], where: str = "") -> float:
-    """The probability of one input; raises Problem 422, which `where` begins."""
-    started, model = time.perf_counter(), in_use.model
-    try:
-        probability = model.predict_proba(inputs)
-    except InvalidInputs as error:
-        said = sanitise_text(str(error), _MAX_DETAIL)
-        if not inputs:
-            said = f"The request has no inputs; {said}"
-        raise Problem(
-            422,
-            f"{where}{said}.",
-            kind=type(error).__name__,
-            missing=_names(error.missing),
-            unknown=_names(error.unknown),
-            not_numeric=_names(error.not_numeric),
-            not_finite=_names(error.not_finite),
-        ) from None
-    in_use.remember(inputs)
-    is_fraud = probability >= model.threshold
-    metrics.fraud_predicted(is_fraud=is_fraud, seconds=time.perf_counter() - started)
-    return probability
+def _predict(in_use: FraudInUse, entries: Mapping[str, dict[str, Any]]) -> list[float]:
+    """The probabilities of entries, each under what begins an error about it.
+
+    Raises:
+        Problem: 422; nothing was predicted then, also in the metrics and for drift.
+    """
+    model, found = in_use.model, []
+    for where, inputs in entries.items():
+        started = time.perf_counter()
+        try:
+            found.append((model.predict_proba(inputs), time.perf_counter() - started))
+        except InvalidInputs as error:
+            said = sanitise_text(str(error), _MAX_DETAIL)
+            if not inputs:
+                said = f"no inputs given; {said}"
+            raise Problem(
+                422,
+                f"{where}{said}.",
+                kind=type(error).__name__,
+                missing=_names(error.missing),
+                unknown=_names(error.unknown),
+                not_numeric=_names(error.not_numeric),
+                not_finite=_names(error.not_finite),
+            ) from None
+    for inputs, (probability, seconds) in zip(entries.values(), found, strict=True):
+        in_use.remember(inputs)
+        metrics.fraud_predicted(is_fraud=probability >= model.threshold, seconds=seconds)
+    return [probability for probability, _ in found]
 
 
 def _names(names: tuple[str, ...]) -> list[str]:

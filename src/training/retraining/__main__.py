@@ -92,6 +92,14 @@ def main(parser: cli.Parser) -> None:
         "a labelled table, --kind fraud and --label COLUMN belong together",
         lambda o: (o.kind == "fraud") is (o.label is not None) or not o.data,
     )
+    parser.require(
+        "--keep-classifier and --simulate-new need --kind fraud",
+        lambda o: o.kind == "fraud" or not (o.keep_classifier or o.simulate_new),
+    )
+    parser.require(
+        "--collect and --parameter are not for --kind fraud",
+        lambda o: o.kind != "fraud" or not (o.collect or o.parameter),
+    )
     parser.require("--alert-budget must be below 1", lambda o: o.alert_budget < 1)
 
 

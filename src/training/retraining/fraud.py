@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from src.datasets.labelled import LabelledRows, LabelledTable, join_labelled, read_labelled
+from src.datasets.tables import TableError
 from src.detection.bundle_files import FRAUD_MODEL_FILE, manifest_path
 from src.detection.supervised.model import SupervisedModel, load_fraud_model
 from src.registry.bundle import REPORT_FILES, fraud_id
@@ -34,6 +35,7 @@ logger = logging.getLogger(__name__)
 
 Floats = NDArray[np.float64]
 
+_MAX_REASON = 200  # characters
 _SHIFT = 2**20  # the later digits of a draw are independent of the split, which uses the first
 
 
@@ -93,7 +95,7 @@ def retrain_fraud(
             registry.fetch(entry.id, work / "champion"), public_key=registry.public_key
         )
         added = [one for one in new if one.id not in {folder.name for folder in stored}]
-        table, notes = _table(champion, stored, added, feedback)
+        table, ids, notes = _table(champion, stored, added, feedback)
         if not dry_run and not simulate_new:
             for one in new:
                 DataSets(registry.store).add(one)
@@ -105,7 +107,7 @@ def retrain_fraud(
         if keep_classifier:
             options = replace(options, classifiers=(champion.manifest.classifier,))
         source = {
-            "file": ", ".join([*(f.name for f in stored), *(one.id for one in added)]),
+            "file": ", ".join(ids),
             "label": champion.manifest.label,
             "group": None if table.groups is None else "group",
         }
@@ -139,7 +141,7 @@ def retrain_fraud(
             challenger=fraud_id(manifest),
             checks=tuple(checks),
             dry_run=dry_run or bool(simulate_new),
-            data=(*(folder.name for folder in stored), *(one.id for one in added)),
+            data=tuple(ids),
             seconds=time.monotonic() - started,
             notes=tuple(notes),
             pictures={
@@ -248,19 +250,32 @@ def _table(
     stored: Mapping[Path, DataEntry],
     added: Sequence[CheckedData],
     feedback: AllFeedback | None,
-) -> tuple[LabelledTable, list[str]]:
-    """All labelled rows with the champion's inputs, and what is to be said about them."""
+) -> tuple[LabelledTable, list[str], list[str]]:
+    """All labelled rows with the champion's inputs, their data sets, and what is to be said.
+
+    A stored table of something else would end every later retraining: it is passed over.
+    """
     parts: list[LabelledRows] = []
-    sources = [(table_of(folder, entry), entry) for folder, entry in stored.items()]
-    for path, entry in [*sources, *((one.path, one.entry) for one in added)]:
-        if entry.columns is None:
-            raise ValueError(f"{path}: no labelled table; name its column with --label")
-        parts.append(read_labelled(path, entry.columns, inputs=champion.inputs))
+    notes, ids = [], []
+    for folder, entry in stored.items():
+        path = table_of(folder, entry)
+        try:
+            parts.append(_rows(path, entry, champion))
+            ids.append(folder.name)
+        except TableError as error:
+            why = str(error).removeprefix(f"{path}").lstrip(":, ")
+            notes.append(
+                f"Data set {folder.name} is not trained on, as it does not fit the champion's "
+                f"inputs: {why[:_MAX_REASON]}"
+            )
+    for one in added:
+        parts.append(_rows(one.path, one.entry, champion))
+        ids.append(one.id)
     if not parts:
         raise ValueError(
             "no labelled data: pass a table with --data FILE --label COLUMN, or store one"
+            + "".join(f". {note}" for note in notes)
         )
-    notes = []
     if feedback is not None and (given := feedback.of_transactions):
         rows = feedback.labelled(champion.inputs)
         many = len(given.attacks | given.benign)
@@ -275,7 +290,13 @@ def _table(
                 else f"{used} transactions with feedback are rows of the table."
             )
     table = join_labelled(parts)
-    return table, notes + list(table.notes)
+    return table, ids, notes + list(table.notes)
+
+
+def _rows(path: Path, entry: DataEntry, champion: SupervisedModel) -> LabelledRows:
+    if entry.columns is None:
+        raise ValueError(f"{path}: no labelled table; name its column with --label")
+    return read_labelled(path, entry.columns, inputs=champion.inputs)
 
 
 def _draws(table: LabelledTable, repetitions: int) -> list[Floats]:

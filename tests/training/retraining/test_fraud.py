@@ -87,6 +87,39 @@ def test_a_worse_fraud_model_is_refused_with_the_reason(tmp_path, data):
     assert step.challenger == outcome.challenger
 
 
+def test_a_stored_table_of_something_else_ends_no_retraining(tmp_path, data):
+    """Nothing leaves the store: an error would come back with every later retraining."""
+    registry = registry_with(str(tmp_path / "store"), tmp_path, table_of(1200, 0))
+    table_of(1200, 3).rename(columns={"V2": "other"}).to_csv(tmp_path / "other.csv", index=False)
+    stored = DataSets(registry.store)
+    for one in (data[0], checked(tmp_path / "other.csv", LABEL)):
+        odd = stored.add(one)
+    outcome = retrain_fraud(registry, stored.fetch("labelled", tmp_path / "data"), **QUICK)
+    assert outcome.data == (data[0].id,)
+    (note,) = [one for one in outcome.notes if odd in one]
+    assert "is not trained on" in note
+    assert "lacks the column V2" in note
+    assert str(tmp_path) not in note
+    stored.withdraw(data[0].id, reason="test")
+    with pytest.raises(ValueError, match=f"no labelled data: .*{odd} is not trained on"):
+        retrain_fraud(registry, stored.fetch("labelled", tmp_path / "data"), **QUICK)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--simulate-new", "0.2"],
+        ["--kind", "attack", "--keep-classifier"],
+        ["--kind", "fraud", "--collect", "5"],
+        ["--kind", "fraud", "--parameter", "n_estimators=5"],
+    ],
+)
+def test_an_option_of_another_kind_is_wrong_usage(arguments, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        command.main(arguments)
+    assert "--kind fraud" in capsys.readouterr().err
+
+
 def test_a_row_is_held_out_in_every_later_table(tmp_path):
     old, new = table_of(900, 0), table_of(900, 1)
     inputs = ("V1", "V2", "Amount")
