@@ -106,9 +106,9 @@ def _add_pages(app: FastAPI, shown: Shown) -> None:
     @app.get("/ui/screenings/{identity}")
     def one(request: Request, identity: str) -> Response:
         decisions.flush()
-        found = screenings.read_one(decisions.database, identity)
         held = decisions.is_held(identity)
-        return _shown(request, shown, "screening.html", {"one": found, "held": held})
+        values = screenings.read_one(decisions.database, identity, is_held=held)
+        return _shown(request, shown, "screening.html", values)
 
     @app.post("/ui/screenings/{identity}/{verdict}")
     async def decide(

@@ -14,6 +14,7 @@ from src.service.database.screenings import (
 )
 from src.service.http.problems import Problem
 from src.service.web.forms import choice_or_none, whole_or_none
+from src.service.web.transaction.detectors import MEANING
 
 PAGE: Final = 50
 
@@ -44,8 +45,13 @@ def read(database: Database, query: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
-def read_one(database: Database, uuid: str) -> StoredScreening:
+def read_one(database: Database, uuid: str, *, is_held: bool = False) -> dict[str, Any]:
     """What `screening.html` shows.
+
+    Args:
+        database: of the screenings.
+        uuid: of the screening.
+        is_held: whether the transaction waits for a person.
 
     Raises:
         Problem: 404 for an unknown one.
@@ -54,7 +60,16 @@ def read_one(database: Database, uuid: str) -> StoredScreening:
         found = screening_of(connection, uuid)
     if found is None:
         raise Problem(404, "No screening has this id. They are kept for 30 days.")
-    return found
+    return {"one": found, "held": is_held, "to_do": _to_do(found, is_held=is_held)}
+
+
+def _to_do(one: StoredScreening, *, is_held: bool) -> str:
+    """What a person should do; the decision in the block counts, where there is one."""
+    if is_held:
+        return "release it or drop it"
+    if one.is_withheld:
+        return "nothing to do: it was not sent"
+    return MEANING[Action(one.action if one.mined_action is None else one.mined_action)]
 
 
 def _link(**query: str | int) -> str:

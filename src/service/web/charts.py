@@ -13,7 +13,7 @@ from src.service.formatting import number, percent
 
 WIDTH = 560.0
 HEIGHT = 250.0
-LEFT, RIGHT, TOP, BOTTOM = 52.0, 12.0, 14.0, 34.0
+LEFT, RIGHT, TOP, BOTTOM = 52.0, 18.0, 14.0, 34.0
 _PLOT_WIDTH = WIDTH - LEFT - RIGHT
 _PLOT_HEIGHT = HEIGHT - TOP - BOTTOM
 _LABELS = 6  # about as many columns are labelled on an axis
@@ -144,7 +144,7 @@ def histogram(
     every = max(1, round((last - first + 1) / 8))
     x_ticks = tuple(Tick(x_of(i / n), f"{i / n:.2f}") for i in range(first, last + 2, every))
     levels = [share for share in (0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0) if share <= highest]
-    y_ticks = tuple(Tick(y_of(share), percent(share)) for share in levels)
+    y_ticks = tuple(Tick(y_of(share), f"{100 * share:g} %") for share in levels)
     return Chart(
         bars=tuple(bars),
         line=" ".join(line),

@@ -142,10 +142,8 @@ def show_screenings(request: Request) -> Response:
 @router.get("/ui/screenings/{uuid}")
 def show_screening(request: Request, uuid: str) -> Response:
     """One of them."""
-    one = screenings.read_one(service_of(request).database, uuid)
-    return _shown(
-        request, "screening.html", "screenings", {"one": one, "rules": None, "held": False}
-    )
+    values = screenings.read_one(service_of(request).database, uuid)
+    return _shown(request, "screening.html", "screenings", values | {"rules": None})
 
 
 @router.get("/ui/search")

@@ -26,6 +26,7 @@ from src.service import formatting as text
 
 _HERE = Path(__file__).parent
 STATIC = _HERE / "static"
+_LONG_WORD = 16
 _UNBROKEN = re.compile(
     r"0x[0-9a-f]{40}(?![0-9a-f])|0x[0-9a-f]{6}…[0-9a-f]{4}|[0-9][0-9.,]* [kMBT](?= )"
 )
@@ -69,6 +70,7 @@ def environment(names: AddressBook) -> Environment:
         with_names=names.with_names,
         dollars=dollars,
         unbroken=_unbroken,
+        isolated=_isolated,
         percentage=percentage,
         than_training=than_training,
         action=lambda value: Action(value).name,
@@ -116,6 +118,13 @@ def _saved_as(name: str) -> dict[str, str]:
 def explorer_of(chain_id: int, *, is_demo: bool) -> str | None:
     """The block explorer's URL; None for chains without one."""
     return None if is_demo else network(chain_id).explorer
+
+
+def _isolated(text: str) -> Markup:
+    """A stranger's text with a direction of its own; a long word may break anywhere."""
+    is_long = any(len(word) > _LONG_WORD for word in text.split())
+    around = '<bdi class="wrap">{}</bdi>' if is_long else "<bdi>{}</bdi>"
+    return Markup(around).format(_unbroken(text))  # noqa: S704  a constant
 
 
 def _unbroken(sentence: str) -> Markup:

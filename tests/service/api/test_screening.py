@@ -13,12 +13,12 @@ from src.service.app import create_app
 from src.service.context import Service
 from src.service.database.screenings import (
     Mined,
-    NewScreening,
     add_screenings,
     join_mined,
     store_screening,
 )
 from tests.service.chain import BASE_URL, common_settings, service_settings, sqlite_url
+from tests.service.database.rows import screening
 from tests.support.recording_chain import call_data, creation_code
 
 pytestmark = pytest.mark.integration
@@ -159,26 +159,17 @@ def test_a_node_that_cannot_simulate_leaves_it_unknown(tmp_path: Path) -> None:
     assert "does not simulate" in answer["problem"]
 
 
-def new_screening(number: int, **changes: Any) -> NewScreening:
-    values: dict[str, Any] = {
-        "uuid": f"u{number}", "chain_id": 1, "tx_hash": f"0x{number:064x}", "from_address": PAID,
-        "screened_at": 1_700_000_000.0 + number, "block_number": 7, "status": "success",
-        "action": 1, "reasons": ["odd"], "summary": f"It moves {number}.", "problem": "",
-    }  # fmt: skip
-    return NewScreening(**values | changes)
-
-
 def test_screenings_are_listed_page_by_page(served: tuple[TestClient, str, str]) -> None:
     client = served[0]
     app: Any = client.app
     service: Service = app.app.state.service
-    found = [new_screening(number) for number in range(5)]
+    found = [screening(number) for number in range(5)]
     with service.database.writing() as connection:
         store_screening(connection, found[0])
         add_screenings(
             connection,
             [
-                new_screening(number, source="guard", outcome="held", is_enforced=True)
+                screening(number, source="guard", outcome="held", is_enforced=True)
                 for number in range(1, 5)
             ],
         )
@@ -201,4 +192,6 @@ def test_screenings_are_listed_page_by_page(served: tuple[TestClient, str, str])
     assert "It moves 4." in text
     assert "not sent" in client.get("/ui/screenings/u4").text
     assert "differs" in client.get("/ui/screenings/u0").text
+    for path, words in (("u0", "Nothing to do."), ("u4", "Nothing to do: it was not sent.")):
+        assert words in client.get(f"/ui/screenings/{path}").text
     assert client.get("/ui/screenings/nothing").status_code == 404

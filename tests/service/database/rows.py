@@ -1,12 +1,14 @@
 """Transactions, decisions and alerts to store."""
 
 from dataclasses import replace
+from typing import Any
 
 from src.chain.transfers import Transfer
 from src.service.database import (
     alerts,
     chain,
     decisions,
+    screenings,
 )
 from src.service.database.engine import Database
 from src.service.records import LoadedTransaction
@@ -83,6 +85,15 @@ def alert(**changes: object) -> alerts.NewAlert:
         block_timestamp=TIMESTAMP,
     )
     return replace(usual, **changes)
+
+
+def screening(number: int, **changes: Any) -> screenings.NewScreening:
+    usual: dict[str, Any] = {
+        "uuid": f"u{number}", "chain_id": 1, "tx_hash": f"0x{number:064x}", "from_address": ALICE,
+        "screened_at": 1_700_000_000.0 + number, "block_number": 7, "status": "success",
+        "action": 1, "reasons": ["odd"], "summary": f"It moves {number}.", "problem": "",
+    }  # fmt: skip
+    return screenings.NewScreening(**usual | changes)
 
 
 def store(database: Database, *loaded: LoadedTransaction) -> None:

@@ -1,34 +1,56 @@
 """axe, the accessibility checker, finds nothing on any page: in light, in dark, on a phone.
 
+Nothing but the picture of the flow is scrolled sideways.
+
 The pages that it opens are kept as pictures under `build/pages`, which Git ignores.
 """
 
 import re
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser
 
 from src.demo.contracts import ROOT
+from src.service.database.engine import Database
+from src.service.database.screenings import add_screenings
 from tests.conftest import USDC
+from tests.service.database.rows import screening
 from tests.service.web.browsing import quiet_page, theft
 
+RECEIVER = "0x976ea74026e726554db657fa54763abd0c3a0aa9"
 AXE = ROOT / "node_modules" / "axe-core" / "axe.min.js"
 PICTURES = ROOT / "build" / "pages"
 PAGES = {
     "overview": "/ui/",
     "alerts": "/ui/alerts?state=new",
     "screenings": "/ui/screenings",
+    "screening": "/ui/screenings/u1",
     "ranges": "/ui/ranges",
     "models": "/ui/models",
     "search": "/ui/search?q=usdc",
+    "names": "/ui/search?q=router",
     "block": "/ui/search?q=385",
     "nothing": "/ui/search?q=nothing",
     "token": f"/ui/tokens/{USDC}",
     "account": "/ui/addresses/0x14dc79964da2c08b23698b3d3cc7ca32193d9955",
+    "receiver": f"/ui/addresses/{RECEIVER}",
 }
+SCREENINGS = (
+    screening(
+        1, source="guard", action=2, outcome="blocked", is_enforced=True, client="127.0.0.1",
+        method="eth_sendRawTransaction", summary=f"{RECEIVER} gained 3,279 WETH and 4.32 M USDC.",
+        reasons=["more unusual than all of the training transactions", f"{RECEIVER} repays a loan"],
+    ),
+    screening(2, source="guard", action=0, outcome="passed", is_enforced=False, client="w" * 40),
+    screening(3, status="unknown", summary="", problem="the node does not simulate"),
+)  # fmt: skip
 VIOLATIONS = """async (options) => (await axe.run(options)).violations.flatMap(
     rule => rule.nodes.map(node =>
         `${rule.id}: ${node.html.slice(0, 160)} ${node.any.map(check => check.message)}`))"""
+SIDEWAYS = """() => [...document.querySelectorAll('html, .scroll:not(.flow-pane)')]
+    .filter(one => one.scrollWidth > one.clientWidth + 1)
+    .map(one => one.ariaLabel || one.tagName)"""
 OPEN_ALL = "document.querySelectorAll('details').forEach(one => one.open = true)"
 # All that a scheme of colours can change.
 RULES = {"light": {}, "dark": {"runOnly": ["color-contrast"]}}
@@ -36,7 +58,11 @@ RULES = {"light": {}, "dark": {"runOnly": ["color-contrast"]}}
 
 @pytest.mark.integration
 @pytest.mark.parametrize("width", [1440, 390])
-def test_axe_finds_nothing_on_any_page(demo: str, browser: Browser, width: int) -> None:
+def test_axe_finds_nothing_on_any_page(demo: str, home: Path, browser: Browser, width: int) -> None:
+    database = Database(f"sqlite:///{home / 'service.db'}")
+    with database.writing() as connection:
+        add_screenings(connection, SCREENINGS)
+    database.close()
     with quiet_page(browser, viewport={"width": width, "height": 900}) as page:
         page.goto(f"{demo}/ui/ranges")
         page.get_by_role("button", name="Analyse").click()
@@ -50,6 +76,8 @@ def test_axe_finds_nothing_on_any_page(demo: str, browser: Browser, width: int) 
                 page.emulate_media(color_scheme=scheme)
                 page.screenshot(path=PICTURES / f"{width}-{scheme}" / f"web-{name}.png")
             page.evaluate(OPEN_ALL)
+            if sideways := page.evaluate(SIDEWAYS):
+                found[path, "sideways"] = sideways
             page.evaluate(AXE.read_text())
             for scheme, rules in RULES.items():
                 page.emulate_media(color_scheme=scheme)

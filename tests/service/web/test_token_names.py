@@ -7,10 +7,11 @@ from playwright.sync_api import Page, expect
 
 from src.chain.names.book import open_address_book
 from src.decision.tokens import TokenView
-from src.service.database.chain import store_tokens
+from src.service.database.chain import find_tokens, store_tokens
 from src.service.database.engine import Database
 from src.service.web.rendering import environment
 from tests.service.web.browsing import theft
+from tests.service.web.test_accessibility import SIDEWAYS
 
 HOSTILE = "<img src=x onerror=document.title='owned'>"
 
@@ -48,6 +49,34 @@ def test_names_of_tokens_are_inert(demo: str, home: Path, page: Page) -> None:
         expect(page.locator("bdi", has_text="onerror").first).to_be_attached()
         outside = page.locator("td, th, dd").filter(has_text="אבג").first
         assert outside.locator("bdi", has_text="אבג").count() == 1
+
+
+LONG = "W" * 64
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("width", [1440, 390])
+def test_a_long_symbol_widens_no_page(demo: str, home: Path, page: Page, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 900})
+    tx_hash = theft(demo)
+    database = Database(f"sqlite:///{home / 'service.db'}")
+    with database.reading() as connection:
+        token, owner = connection.exec_driver_sql(
+            "SELECT token, sender FROM transfers WHERE tx_hash = ? ORDER BY token", (tx_hash,)
+        ).all()[0]
+        before = find_tokens(connection, 1, [token])
+    with database.writing() as connection:
+        store_tokens(connection, 1, [TokenView(token, LONG, LONG, 18)])
+    for path in (
+        f"transactions/{tx_hash}", "alerts", "?span=all", f"search?q={LONG}", f"tokens/{token}",
+        f"addresses/{owner}",
+    ):  # fmt: skip
+        page.goto(f"{demo}/ui/{path}")
+        assert page.locator("bdi", has_text="WWWWWWWWWWWW").count(), path
+        assert page.evaluate(SIDEWAYS) == [], path
+    with database.writing() as connection:
+        store_tokens(connection, 1, before.values())
+    database.close()
 
 
 FOREIGN = """() => ({
