@@ -168,7 +168,8 @@ class DriftCheck:
         self._is_shown = True
 
     def _compare(self) -> Drift:
-        model, own = self._decider.model, self._decider.drift_reference
+        pipeline, own = self._decider.pipeline, self._decider.drift_reference
+        model = pipeline.model
         if own is None and not self._reference.is_file():
             raise FileNotFoundError
         reference = (
@@ -181,7 +182,8 @@ class DriftCheck:
             times = newest_times(connection, self._chain_id, _TRANSACTIONS)
         if not newest or times is None:
             raise ValueError("no transactions are stored yet")
-        sample = sample_of(model, TransferBatch.from_transactions(newest))
+        batch = TransferBatch.from_transactions(newest)
+        sample = sample_of(model, batch, attack=pipeline.attack.model)
         return compare(reference, replace(sample, dates=tuple(iso(time)[:10] for time in times)))
 
 

@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from notebooks.sample import write_sample
 from src.datasets.location import default_folder
 from src.datasets.training_set import load_background
+from src.detection.attack.model import load_attack_model
+from src.detection.bundle_files import manifest_path
 from src.detection.features.batch import TransferBatch
 from src.detection.features.definitions import FEATURE_NAMES
 from src.detection.forest.model import load_model
@@ -22,12 +24,19 @@ from src.monitoring.drift import __main__ as command
 from src.monitoring.drift.drift_report import as_json, publish
 from src.monitoring.drift.levels import Levels
 from src.monitoring.drift.measures import Categories, Distribution, bin_edges, effect
-from src.monitoring.drift.sample import VALUE_SCALE, parse_sample, sample_of
+from src.monitoring.drift.sample import (
+    ATTACK_SCORE,
+    SCORE,
+    VALUE_SCALE,
+    parse_sample,
+    sample_of,
+)
 from src.monitoring.drift.verdict import TOKEN_MIX, TooFew, Verdict, compare
 from src.registry.bundle import MODEL_FILE
 from src.settings import PROJECT_ROOT
 from src.training.hyperparameters import Hyperparameters
 from src.training.run import train
+from tests.support.attack import write_small_attack_model
 
 PER_BLOCK = 25
 SIZE = 1000
@@ -187,6 +196,32 @@ def test_few_transactions_say_nothing(model, traffic, reference):
 def test_two_models_scores_are_not_compared(reference):
     with pytest.raises(ValueError, match="create a new reference"):
         compare(reference, replace(reference, model_version="8"))
+
+
+def test_the_attack_model_is_checked_too(model, traffic, tmp_path):
+    """Its score, and the inputs that the forest has not, against the same attack model's."""
+
+    def attack_model(seed, version):
+        (tmp_path / version).mkdir()
+        path = write_small_attack_model(model, FEATURE_NAMES, tmp_path / version, seed)
+        content = json.loads(manifest_path(path).read_text())
+        manifest_path(path).write_text(json.dumps(content | {"model_version": int(version)}))
+        return load_attack_model(path, model)
+
+    first, second = attack_model(0, "11"), attack_model(1, "12")
+    (before, blocks), (now, _) = halves(traffic, 0)
+    reference = sample_of(model, before, blocks, attack=first)
+    assert parse_sample(reference.to_json()).attack_version == "11"
+    assert set(FEATURE_NAMES) | {ATTACK_SCORE} <= reference.columns.keys()
+    assert compare(reference, sample_of(model, now, attack=first)).verdict is Verdict.OK
+    moved = compare(reference, sample_of(model, shifted(now, "transfer count"), attack=first))
+    assert any(ATTACK_SCORE in reason for reason in moved.reasons)
+    assert as_json(moved)["attack_model_version"] == "11"
+    assert ATTACK_SCORE not in compare(reference, sample_of(model, now, attack=second)).effects
+    assert ATTACK_SCORE not in compare(reference, sample_of(model, now)).effects
+    renewed = reference.with_attack_score_of(sample_of(model, now, attack=second))
+    assert renewed.columns[SCORE] is reference.columns[SCORE]
+    assert compare(renewed, sample_of(model, now, attack=second)).effects[ATTACK_SCORE].psi < 0.1
 
 
 def test_a_saved_reference_is_the_same_reference(reference):

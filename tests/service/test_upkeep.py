@@ -15,10 +15,12 @@ from sqlalchemy import select, update
 from starlette.testclient import TestClient
 
 from src.chain.transfers import Transfer
+from src.detection.attack.manifest import read_attack_manifest
+from src.detection.bundle_files import ATTACK_MODEL_FILE
 from src.detection.features.batch import TransferBatch
 from src.detection.forest.manifest import read_manifest
 from src.monitoring import metrics
-from src.monitoring.drift.sample import parse_sample, sample_of
+from src.monitoring.drift.sample import ATTACK_SCORE, parse_sample, sample_of
 from src.monitoring.drift.verdict import Verdict
 from src.registry.bundle import DRIFT_FILE, FRAUD, MODEL_FILE
 from src.registry.registry import Registry
@@ -305,6 +307,10 @@ def test_the_shipped_reference_is_of_the_shipped_model() -> None:
     shipped = read_manifest(PROJECT_ROOT / "isolation_forest.pkl")
     assert reference.model_version == str(shipped.model_version)
     assert reference.size > 1000
+    attack = read_attack_manifest(PROJECT_ROOT / ATTACK_MODEL_FILE)
+    assert reference.attack_version == str(attack.model_version)
+    assert set(attack.inputs) | {ATTACK_SCORE} <= reference.columns.keys()
+    assert reference.dates
 
 
 def test_without_a_reference_the_log_says_how_to_make_one(

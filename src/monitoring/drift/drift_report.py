@@ -29,6 +29,7 @@ def as_json(drift: Drift) -> dict[str, Any]:
         "verdict": drift.verdict.name.lower(),
         "reasons": list(drift.reasons),
         "model_version": drift.reference.model_version,
+        "attack_model_version": drift.reference.attack_version,
         "dates": {"reference": drift.reference.dates, "current": drift.current.dates},
         "transactions": {"reference": drift.reference.size, "current": drift.current.size},
         "anomaly_rate": {

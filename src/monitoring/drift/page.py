@@ -44,7 +44,7 @@ def to_page(drift: Drift, levels: Levels) -> str:
             ),
             Section(
                 "Samples",
-                (f"Scored by model {drift.reference.model_version}.",),
+                (_scored_by(drift.reference),),
                 ("", "reference", "current"),
                 (
                     ("dates", *(_dates(one) for one in (drift.reference, drift.current))),
@@ -74,6 +74,11 @@ def to_page(drift: Drift, levels: Levels) -> str:
             (f"{drift.current.size:,}", f"transactions, {_dates(drift.current)}"),
         ],
     )
+
+
+def _scored_by(sample: TrafficSample) -> str:
+    attack = f" and attack model {sample.attack_version}" if sample.attack_version else ""
+    return f"Scored by model {sample.model_version}{attack}."
 
 
 def _rate(share: float, span: list[float]) -> str:

@@ -3,6 +3,7 @@
 import argparse
 import sys
 
+from src.decision.second_opinion import open_attack_model
 from src.detection.features.definitions import FEATURE_NAMES
 from src.detection.forest.model import load_model
 from src.detection.supervised.model import load_fraud_model
@@ -42,17 +43,16 @@ def run(options: argparse.Namespace) -> int:
 def _samples(options: argparse.Namespace) -> tuple[TrafficSample, TrafficSample] | None:
     """The reference and the current traffic; None if there is nothing to compare."""
     settings = load_settings()
-    model = load_model(
-        options.model or settings.model_path,
-        available_inputs=FEATURE_NAMES,
-        public_key=settings.model_public_key,
-    )
-    reference = read_sample(options.reference, model, as_reference=True)
+    path, key = options.model or settings.model_path, settings.model_public_key
+    model = load_model(path, available_inputs=FEATURE_NAMES, public_key=key)
+    named = None if options.model else settings.attack_model_path
+    attack = open_attack_model(named, path, model, key).model
+    reference = read_sample(options.reference, model, as_reference=True, attack=attack)
     if options.save_reference:
         write_file(options.save_reference, reference.to_json().encode())
     if options.current is None:
         return None
-    return reference, read_sample(options.current, model, as_reference=False)
+    return reference, read_sample(options.current, model, as_reference=False, attack=attack)
 
 
 def _samples_of_fraud(options: argparse.Namespace) -> tuple[TrafficSample, TrafficSample]:

@@ -5,11 +5,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from src.detection.attack.model import AttackModel
+from src.detection.attack.reputation import columns_of
 from src.detection.features.batch import TransferBatch
 from src.detection.features.definitions import FEATURE_NAMES, TokenProfile, feature_table
 from src.detection.forest.model import Model
@@ -22,6 +24,7 @@ from src.monitoring.drift.measures import (
 )
 
 SCORE = "anomaly_score"
+ATTACK_SCORE = "attack_score"
 TRANSFER_COUNT = "transfer_count"
 VALUE_SCALE = "value_scale"
 """Amounts in robust standard deviations from the token's training amounts, averaged over the
@@ -47,11 +50,17 @@ class TrafficSample:
     tokens: Categories | None
     # Of the first and the last transaction, such as 2024-05-31; empty where unknown.
     dates: tuple[str, ...] = ()
+    attack_version: str = ""  # the attack model that scored them too; "" for none
 
     @property
     def unknown_share(self) -> float:
         """Share of the transactions that move a token unknown to the model."""
         return 0.0 if self.tokens is None else self.tokens.counts.get(UNKNOWN_TOKEN, 0) / self.size
+
+    def with_attack_score_of(self, other: Self) -> Self:
+        """The same traffic's sample, with the attack score of another, and inputs that it lacks."""
+        own = {name: one for name, one in self.columns.items() if name != ATTACK_SCORE}
+        return replace(self, columns={**other.columns, **own}, attack_version=other.attack_version)
 
     def to_json(self) -> str:
         """Serialise, for use as a reference."""
@@ -59,6 +68,7 @@ class TrafficSample:
             {
                 "format": _FORMAT,
                 "model_version": self.model_version,
+                "attack_model_version": self.attack_version,
                 "size": self.size,
                 "anomalies": self.anomalies,
                 "dates": list(self.dates),
@@ -104,6 +114,7 @@ def parse_sample(text: str) -> TrafficSample:
             mix,
             # Samples of earlier versions have none.
             tuple(date.fromisoformat(one).isoformat() for one in content.get("dates", ())),
+            str(content.get("attack_model_version", "")),
         )
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise ValueError(f"not a sample of traffic: {reason(error)}") from None
@@ -119,7 +130,9 @@ def _column(content: dict[str, Any]) -> Distribution:
     return Distribution(values, shares / shares.sum(), size, Noise(**content["noise"]))
 
 
-def read_sample(path: Path, model: Model, *, as_reference: bool) -> TrafficSample:
+def read_sample(
+    path: Path, model: Model, *, as_reference: bool, attack: AttackModel | None = None
+) -> TrafficSample:
     """A sample of traffic from a folder or a file.
 
     Raises:
@@ -136,7 +149,9 @@ def read_sample(path: Path, model: Model, *, as_reference: bool) -> TrafficSampl
     data = load_background(path)
     blocks = data.table["block_number"].to_numpy(dtype=np.int64)
     times = data.table["block_timestamp"].to_numpy(dtype=np.int64)
-    return sample_of(model, data.batch, blocks if as_reference else None, times=times)
+    return sample_of(
+        model, data.batch, blocks if as_reference else None, attack=attack, times=times
+    )
 
 
 def sample_of(
@@ -144,18 +159,20 @@ def sample_of(
     batch: TransferBatch,
     blocks: NDArray[np.int64] | None = None,
     *,
+    attack: AttackModel | None = None,
     times: NDArray[np.int64] | None = None,
 ) -> TrafficSample:
-    """Summarise transactions for a model.
+    """Summarise transactions for a model, and for the attack model beside it.
 
     Args:
         model: the one in use.
         batch: at least one transaction.
         blocks: each transaction's block, shape (n,): the noise is measured too, so that the sample
             can be a reference. None for a current sample.
+        attack: the attack model in use; None for none.
         times: each transaction's Unix seconds, shape (n,); None where they are unknown.
     """
-    observed = _observed(model, batch)
+    observed = _observed(model, attack, batch)
     halves = [] if blocks is None else halves_of(blocks)
     columns = {
         name: Distribution.of(values[present]).with_noise(
@@ -174,6 +191,7 @@ def sample_of(
         columns=columns,
         tokens=replace(tokens, noise=categorical_noise(parts)),
         dates=() if times is None else dates_of(times),
+        attack_version=attack.version if attack else "",
     )
 
 
@@ -183,12 +201,19 @@ def dates_of(times: NDArray[np.int64]) -> tuple[str, str]:
     return first.date().isoformat(), last.date().isoformat()
 
 
-def _observed(model: Model, batch: TransferBatch) -> dict[str, NDArray[np.float64]]:
+def _observed(
+    model: Model, attack: AttackModel | None, batch: TransferBatch
+) -> dict[str, NDArray[np.float64]]:
     """Every column; NaN if a transaction has no value."""
     profile = TokenProfile.from_manifest(model.manifest)
     table = feature_table(batch, profile)
-    columns = {SCORE: model.score(table[:, [FEATURE_NAMES.index(name) for name in model.inputs]])}
-    columns |= {name: table[:, FEATURE_NAMES.index(name)] for name in model.inputs}
+    columns = {SCORE: model.score(table[:, columns_of(model.inputs)])}
+    inputs = model.inputs
+    if attack is not None:
+        scores = attack.scores(table[:, columns_of(attack.inputs)], columns[SCORE])
+        columns[ATTACK_SCORE] = scores
+        inputs = tuple(dict.fromkeys((*inputs, *attack.inputs)))
+    columns |= {name: table[:, FEATURE_NAMES.index(name)] for name in inputs}
     columns[TRANSFER_COUNT] = np.log2(batch.n_transfers.astype(np.float64))
     many = len(batch.n_transfers)
     owner, known = _owner(batch), _known_tokens(model, batch)

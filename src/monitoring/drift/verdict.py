@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from src.monitoring.drift.levels import Levels
 from src.monitoring.drift.measures import Effect, categorical_effect, effect
-from src.monitoring.drift.sample import TrafficSample
+from src.monitoring.drift.sample import ATTACK_SCORE, TrafficSample
 from src.reports.intervals import share_interval
 
 TOKEN_MIX = "token_mix"  # noqa: S105  a column
@@ -45,6 +45,8 @@ def compare(
 ) -> Drift:
     """Compare two samples scored by the same model.
 
+    Attack scores are compared if they are of the same attack model.
+
     Raises:
         TooFew: one of them is too small.
         ValueError: they were scored by different models.
@@ -65,6 +67,7 @@ def compare(
         name: effect(column, current.columns[name])
         for name, column in reference.columns.items()
         if name in current.columns
+        and (name != ATTACK_SCORE or reference.attack_version == current.attack_version)
     }
     if reference.tokens is not None and current.tokens is not None:
         effects[TOKEN_MIX] = categorical_effect(reference.tokens, current.tokens)

@@ -14,9 +14,13 @@ from numpy.typing import NDArray
 from src import cli
 from src.datasets.training_set import DataIdentity, as_json
 from src.detection.attack.manifest import AttackManifest
+from src.detection.attack.model import load_attack_model
 from src.detection.bundle_files import ATTACK_MODEL_FILE, manifest_path
 from src.detection.features.definitions import FEATURE_NAMES, TokenProfile, feature_table
 from src.detection.forest.model import Model, load_model
+from src.files import write_file
+from src.monitoring.drift.sample import read_sample
+from src.registry.bundle import DRIFT_FILE
 from src.registry.sign import configured_key, write_signature
 from src.settings import model_public_key
 from src.training.attack.bundle import Calibration, write_attack_bundle
@@ -148,6 +152,9 @@ def run(options: argparse.Namespace) -> int:
     path = options.out / ATTACK_MODEL_FILE
     if key:
         write_signature(manifest_path(path), key)
+    model = load_attack_model(path, forest)
+    reference = read_sample(options.data, forest, as_reference=True, attack=model)
+    write_file(options.out / DRIFT_FILE, reference.to_json().encode())
     training = manifest.training
     sys.stdout.write(
         f"{path}: attack model {manifest.model_version} for the isolation forest "

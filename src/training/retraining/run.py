@@ -25,7 +25,7 @@ from src.detection.bundle_files import ATTACK_MODEL_FILE, manifest_path
 from src.detection.features.definitions import FEATURE_NAMES
 from src.detection.forest.model import Model, load_model
 from src.files import write_file
-from src.monitoring.drift.sample import read_sample
+from src.monitoring.drift.sample import parse_sample, read_sample
 from src.registry.bundle import BLOCKS_FILE, DRIFT_FILE, FOREST_FILES, KINDS, MODEL_FILE, forest_id
 from src.registry.data_sets import CheckedData, DataSets, checked
 from src.registry.records import CHAMPION, DataKind
@@ -122,9 +122,6 @@ def retrain(
             if signing_key:
                 write_signature(manifest_path(bundle / MODEL_FILE), signing_key)
         forest = load_model(bundle / MODEL_FILE, FEATURE_NAMES, public_key=registry.public_key)
-        if not attack_only:
-            reference = read_sample(data.training, forest, as_reference=True)
-            write_file(bundle / DRIFT_FILE, reference.to_json().encode())
         if not data.kept_attacks.all():
             logger.info("training its attack model")
             _train_attack_model(data, forest, bundle, made, jobs, same_data=not attack_only)
@@ -132,6 +129,11 @@ def retrain(
                 write_signature(manifest_path(bundle / ATTACK_MODEL_FILE), signing_key)
         path = bundle / MODEL_FILE
         attack = open_attack_model(None, path, forest, registry.public_key).model
+        reference = read_sample(data.training, forest, as_reference=True, attack=attack)
+        if (bundle / DRIFT_FILE).is_file():  # of the forest, which is the champion's
+            own = parse_sample((bundle / DRIFT_FILE).read_text(encoding="utf-8"))
+            reference = own.with_attack_score_of(reference)
+        write_file(bundle / DRIFT_FILE, reference.to_json().encode())
         logger.info("judging both")
         checks = tuple(
             judge(

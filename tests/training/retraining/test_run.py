@@ -19,8 +19,9 @@ from src.detection.bundle_files import ATTACK_MODEL_FILE
 from src.detection.features.definitions import FEATURE_NAMES
 from src.detection.forest.model import load_model
 from src.detection.signature import new_private_key, public_key
+from src.monitoring.drift.sample import ATTACK_SCORE, parse_sample
 from src.registry import __main__ as models
-from src.registry.bundle import ATTACK_MANIFEST_FILE, MODEL_FILE
+from src.registry.bundle import ATTACK_MANIFEST_FILE, DRIFT_FILE, MODEL_FILE
 from src.registry.data_sets import DataSets, checked
 from src.registry.registry import BundleRefused, ChampionChanged, Registry
 from src.registry.store import Store
@@ -397,6 +398,9 @@ def test_the_attack_model_is_retrained_for_the_same_forest(tmp_path, bundles, ol
     assert after.files[MODEL_FILE] == before.files[MODEL_FILE]
     assert ATTACK_MODEL_FILE in after.files
     assert ATTACK_MODEL_FILE not in before.files
+    reference = parse_sample(registry.read("champion", DRIFT_FILE).decode())
+    assert reference.attack_version == "1800000000"
+    assert ATTACK_SCORE in reference.columns
 
 
 @pytest.mark.parametrize(
