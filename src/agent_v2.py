@@ -8,6 +8,7 @@ over HTTP (port FORTA_HEALTH_CHECK_PORT, 3000). docs/forta.md compares the two S
 
 import asyncio
 import os
+import signal
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
@@ -22,9 +23,9 @@ from forta_bot_sdk import (
     run_health_check,
 )
 
-from src import agent
+from src import agent, cli
 from src.agent import Bot, assess_event, open_bot
-from src.settings import Settings, load_settings
+from src.settings import Settings, load_settings, on_the_nodes_chain
 from src.utils.findings import TokenTransfersFinding
 from src.utils.logger import get_logger, log_to_stderr
 from src.variables import URL, WORDS, Kind, SettingsError, read_fields, setting
@@ -56,24 +57,29 @@ def open_bots(settings: Settings, nodes: Nodes) -> list[Bot]:
 
     Raises:
         SettingsError: there is no node, none of that chain, or two of one chain.
+        SourceUnavailable: a node does not say its chain.
     """
     urls = nodes.urls or ((settings.json_rpc_url,) if settings.json_rpc_url else ())
     bots: list[Bot] = []
+    others: list[int] = []
     for url in urls:
+        is_set = settings.is_chain_set and len(urls) == 1  # then there is no other to choose
+        own = on_the_nodes_chain(replace(settings, json_rpc_url=url, is_chain_set=is_set))
+        if settings.is_chain_set and own.chain_id != settings.chain_id:
+            others.append(own.chain_id)
+            continue
+        if any(own.chain_id == bot.settings.chain_id for bot in bots):
+            raise SettingsError(
+                "JSON_RPC_URLS", f"one node a chain; two are on chain {own.chain_id}"
+            )
         # Metrics of the process have one port, whichever bot serves it.
         port = None if bots else settings.metrics_port
-        own = replace(settings, json_rpc_url=url, is_chain_set=False, metrics_port=port)
-        bot = open_bot(own)
-        chain_id = bot.settings.chain_id
-        if settings.is_chain_set and chain_id != settings.chain_id:
-            bot.close()
-        elif any(chain_id == other.settings.chain_id for other in bots):
-            raise SettingsError("JSON_RPC_URLS", f"one node a chain; two are on chain {chain_id}")
-        else:
-            bots.append(bot)
+        bots.append(open_bot(replace(own, is_chain_set=True, metrics_port=port)))
+    if others and not bots:
+        allowed = f"{' or '.join(map(str, others))}, the chains of the nodes, or unset"
+        raise SettingsError("FORTA_CHAIN_ID", allowed, str(settings.chain_id))
     if not bots:
-        wanted = f" of chain {settings.chain_id}" if settings.is_chain_set else ""
-        raise SettingsError("JSON_RPC_URLS", f"set to a node{wanted}")
+        raise SettingsError("JSON_RPC_URLS", "set to a node")
     return bots
 
 
@@ -126,10 +132,8 @@ def to_finding(finding: TokenTransfersFinding) -> Finding:
     )
 
 
-async def main() -> None:
+async def scan() -> None:
     """Scan every node's chain until the end of the process."""
-    log_to_stderr()
-    agent.bound_recursion()
     bots = open_bots(load_settings(), Nodes(**read_fields(Nodes, os.environ)))
 
     async def health() -> list[str]:
@@ -139,5 +143,15 @@ async def main() -> None:
     await asyncio.gather(*scans, run_health_check(health))
 
 
+@cli.command("start:v2")
+def main() -> int:
+    """Run the bot; returns the exit code of the process."""
+    log_to_stderr()
+    agent.bound_recursion()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the SDK's own fails when called
+    asyncio.run(scan())
+    return 0
+
+
 if __name__ == "__main__":
-    sys.exit(asyncio.run(main()))
+    sys.exit(main())

@@ -209,10 +209,26 @@ def on_the_nodes_chain(settings: Settings, *, is_needed: bool = True) -> Setting
             else "as FORTA_CHAIN_ID is not set",
         )  # fmt: skip
         return settings
+    return on_chain(settings, chain_id, "the node")
+
+
+def on_chain(
+    settings: Settings, chain_id: int, owner: str, *, name: str = "FORTA_CHAIN_ID"
+) -> Settings:
+    """The settings with the chain of a node or of data.
+
+    Args:
+        settings: as read.
+        chain_id: the chain.
+        owner: what says so.
+        name: of the setting or option that may contradict.
+
+    Raises:
+        SettingsError: another chain is set.
+    """
     if settings.is_chain_set and chain_id != settings.chain_id:
-        raise SettingsError(
-            "FORTA_CHAIN_ID", f"{chain_id}, the chain of the node, or unset", str(settings.chain_id)
-        )
+        allowed = f"{chain_id}, the chain of {owner}, or unset"
+        raise SettingsError(name, allowed, str(settings.chain_id))
     return replace(settings, chain_id=chain_id)
 
 

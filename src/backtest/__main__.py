@@ -71,7 +71,12 @@ def main(parser: cli.Parser) -> None:
         help=f"minutes to review one alert, for the cost ({MINUTES_PER_ALERT:g})",
     )
     add = parser.add_argument_group("details").add_argument
-    add("--chain", type=cli.chain, metavar="CHAIN", help="id or name ($FORTA_CHAIN_ID, else 1)")
+    add(
+        "--chain",
+        type=cli.chain,
+        metavar="CHAIN",
+        help="id or name (the recording's, else $FORTA_CHAIN_ID, else 1)",
+    )
     add(
         "--exploits",
         type=cli.path,

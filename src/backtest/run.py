@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,13 @@ from src.backtest.workers import keep_freed_memory, run_locally
 from src.chain.recording.format import is_recording
 from src.cli import CommandError
 from src.datasets.store import is_store
+from src.datasets.training_set import chain_id_of
 from src.decision.policy_file import read_policy
 from src.detection.forest.manifest import read_manifest
 from src.detection.policy import parse_policy
 from src.history import record
 from src.history.run import engine, imported, progress, said, unseen
-from src.settings import load_settings, model_public_key
+from src.settings import load_settings, model_public_key, on_chain
 
 LAST_BLOCK = 2**62
 
@@ -34,6 +36,8 @@ def run(options: argparse.Namespace) -> int:
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
     keep_freed_memory()
     settings = load_settings()
+    if options.chain is not None:
+        settings = replace(settings, chain_id=options.chain, is_chain_set=True)
     if options.compare_with is not None:
         Output(options.compare_with).summary()  # fail early if the runs cannot be compared
     data = options.data
@@ -54,6 +58,9 @@ def run(options: argparse.Namespace) -> int:
     thresholds = (options.threshold, settings.anomaly_threshold, manifest.anomaly_threshold)
     with engine(options, "backtest") as session:
         store = _stored(data, options, session).resolve()
+        if (recorded := chain_id_of(store)) is not None:
+            name = "FORTA_CHAIN_ID" if options.chain is None else "--chain"
+            settings = on_chain(settings, recorded, str(store), name=name)
         exploits = known_exploits(options.exploits, store)
         job = Job(
             store=store,
@@ -62,7 +69,7 @@ def run(options: argparse.Namespace) -> int:
             attack_model_path=attack_model and attack_model.resolve(),
             policy_text=text,
             policy_name=policy.name,
-            chain_id=settings.chain_id if options.chain is None else options.chain,
+            chain_id=settings.chain_id,
             threshold=next(threshold for threshold in thresholds if threshold is not None),
             exploits=exploits.hashes,
             first=options.from_block or 0,

@@ -101,6 +101,11 @@ class Store:
         """Of the data it was imported from."""
         return str(self.facts["layout"])
 
+    @property
+    def chain_id(self) -> int | None:
+        """Of a recording's blocks; None where the data that was imported does not say it."""
+        return self.facts.get("chain_id")
+
     def path(self, part: StoredSlice) -> Path:
         """The file of a slice."""
         return self.folder / f"{part.name}.parquet"

@@ -81,12 +81,15 @@ def load_tables(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     return transactions.to_pandas(), transfers.to_pandas()
 
 
-def chain_id_of(folder: Path) -> int:
-    """The chain of a recording, or of a data set that was collected; mainnet where it says none."""
+def chain_id_of(folder: Path) -> int | None:
+    """The chain of a recording, of a data set that was collected or of a recording's store.
+
+    None where the data does not say it, as exports do not.
+    """
     for recorded in (folder, folder / RECORDING_FOLDER):
         if is_recording(recorded):
             return Recording(recorded).chain_id
-    return 1
+    return open_store(folder).chain_id if is_store(folder) else None
 
 
 def exploit_hashes(folder: Path) -> frozenset[str]:

@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from src.chain.recording.format import read_table
+from src.chain.recording.format import Recording, read_table
 from src.datasets.location import EXPLOIT_TRANSFERS_FILE, EXPLOITS_FILE
 from src.datasets.store import (
     MANIFEST,
@@ -151,6 +151,7 @@ class Import:
         facts = {
             "identity": self.identity,
             "layout": self.export.layout,
+            "chain_id": self._chain_id(),
             "source": self.export.source,
             "notes": list(self.export.notes),
             "left_out": dict(self.export.left_out),
@@ -159,6 +160,10 @@ class Import:
             "slice_transfers": self.options.slice_transfers,
         }
         return write_manifest(self.out, facts, slices)
+
+    def _chain_id(self) -> int | None:
+        is_recorded = self.export.layout == RECORDING
+        return Recording(Path(self.export.source)).chain_id if is_recorded else None
 
     def _prepare(self) -> None:
         plan = self.out / PLAN

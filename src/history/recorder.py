@@ -34,6 +34,7 @@ from src.datasets.store import MANIFEST, Store
 from src.datasets.tables import TableError
 from src.history.importing import ImportOptions, import_history
 from src.history.run import progress
+from src.settings import load_settings, on_chain
 
 ROWS_PER_PART = 200_000
 _MAX_SHOWN = 20
@@ -103,7 +104,7 @@ def record(options: argparse.Namespace, stop: _StopFlag) -> _Outcome:
     Raises:
         SourceError: the node does not answer, or does not have the blocks.
         UnverifiedBlock: a block does not verify.
-        ValueError: the folder or the URL is invalid.
+        ValueError: the folder or the URL is invalid, or FORTA_CHAIN_ID names another chain.
         OSError: the disk failed.
     """
     limit = RateLimit(Rate(options.requests_per_second, 1.0))
@@ -114,6 +115,7 @@ def record(options: argparse.Namespace, stop: _StopFlag) -> _Outcome:
     )
     node = Node(client, options.patience, stop.event)
     chain_id, head = (node.quantity(method) for method in ("eth_chainId", "eth_blockNumber"))
+    on_chain(load_settings(), chain_id, "the node")
     if options.to_block > head:
         raise RecordingError(
             f"--to-block {options.to_block}: the node's newest block is only {head}"

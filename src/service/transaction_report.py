@@ -17,6 +17,7 @@ from src import cli
 from src.chain.names.book import AddressBook
 from src.chain.transfers import Transfer
 from src.datasets.store import find_transaction, open_store
+from src.datasets.training_set import chain_id_of
 from src.decision.tokens import TokenView
 from src.files import write_file
 from src.history.tokens import token_facts
@@ -30,7 +31,7 @@ from src.service.settings import load_common_settings, load_service_settings
 from src.service.web import transactions
 from src.service.web.rendering import STATIC, environment, explorer_of
 from src.service.web.transaction.view import view_transaction
-from src.settings import Settings
+from src.settings import Settings, on_chain, on_the_nodes_chain
 from src.utils.logger import log_to_stderr
 
 _ADDRESSES: Final = ("token_address", "from_address", "to_address")
@@ -81,6 +82,7 @@ def render_stored(folder: Path, tx_hash: str, common: Settings) -> str:
         raise cli.CommandError(
             f"{folder}: has no transaction {tx_hash} with ERC-20 transfers", exit_code=1
         )
+    common = _on_the_stores_chain(common, folder)
     transaction, chain_id = _loaded(row), common.chain_id
     with ExitStack() as opened:
         temporary = Path(opened.enter_context(TemporaryDirectory(prefix="report-")))
@@ -106,6 +108,19 @@ def render_stored(folder: Path, tx_hash: str, common: Settings) -> str:
         with database.reading() as connection:
             view = view_transaction(connection, decider.pipeline, tx_hash)
         return _html(view, decider.pipeline.names, chain_id, is_demo=False)
+
+
+def _on_the_stores_chain(common: Settings, folder: Path) -> Settings:
+    recorded = chain_id_of(folder)
+    if recorded is None:
+        return on_the_nodes_chain(common, is_needed=False)
+    common = on_chain(common, recorded, str(folder))
+    there = on_the_nodes_chain(replace(common, is_chain_set=False), is_needed=False).chain_id
+    if there != recorded:
+        raise cli.CommandError(
+            f"{folder}: was recorded on chain {recorded}, but the node is on chain {there}"
+        )
+    return common
 
 
 def _loaded(row: Mapping[str, Any]) -> LoadedTransaction:

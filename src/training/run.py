@@ -103,7 +103,7 @@ def train(
             ),
             "scores": "cross-fitted by whole blocks, natural mix of transactions",
         },
-        chain_id=chain_id_of(data_folder),
+        chain_id=chain_id_of(data_folder) or 1,
     )
     write_file(bundle_file(out, BLOCKS_FILE), block_list(data, model.profile_rows).encode())
     return manifest

@@ -9,16 +9,26 @@ It needs an environment of its own, since it does not import with the project's 
 
 import json
 import os
+import signal
 import subprocess
+from contextlib import closing
 from pathlib import Path
+from socket import create_server
 from typing import Any
 
 import pytest
+import requests
 
 from src.settings import PROJECT_ROOT, SETTINGS
+from tests.support.fake_chain import FakeNode, serve
 from tests.support.two_usdcs import two_usdcs
+from tests.support.waiting import wait_until
 
 PYTHON = os.environ.get("FORTA_V2_PYTHON", "")
+needs_sdk = pytest.mark.skipif(
+    not PYTHON, reason="FORTA_V2_PYTHON names no Python with requirements/v2.txt"
+)
+MODULE = ("-m", "src.agent_v2")
 
 # Both SDKs' events of the same transactions, through the same bots.
 BOTH = """
@@ -74,13 +84,13 @@ print(json.dumps([first, second]))
 
 
 @pytest.mark.integration
-@pytest.mark.skipif(not PYTHON, reason="FORTA_V2_PYTHON names no Python with requirements/v2.txt")
+@needs_sdk
 @pytest.mark.parametrize("chain_id", [1, 8453])
 def test_both_sdks_give_the_same_findings(chain_id: int, tmp_path: Path) -> None:
     with two_usdcs(chain_id) as usdc, two_usdcs(56) as other:
         hashes = [usdc.genuine, usdc.counterfeit]
         given = json.dumps([[usdc.chain.url, other.chain.url], chain_id, hashes])
-        child = run(BOTH, given, FORTA_CHAIN_ID=str(chain_id), FORTA_CLI_TX=",".join(hashes),
+        child = run("-c", BOTH, given, FORTA_CHAIN_ID=str(chain_id), FORTA_CLI_TX=",".join(hashes),
                     FORTA_CLI="true", FORTA_CLI_NO_CACHE="1", HOME=str(tmp_path))  # fmt: skip
     assert child.returncode == 0, child.stderr[-2_000:]
     assert str(sorted([chain_id, 56])) in child.stdout
@@ -92,19 +102,71 @@ def test_both_sdks_give_the_same_findings(chain_id: int, tmp_path: Path) -> None
     assert "IMPERSONATED-TOKEN" not in ids[usdc.genuine]
 
 
-def run(program: str, *arguments: str, **environ: str) -> Any:
-    unset = {name: value for name, value in os.environ.items() if name not in SETTINGS}
-    return subprocess.run(
-        [PYTHON, "-c", program, *arguments],
-        cwd=PROJECT_ROOT,
-        env=unset
-        | {
-            "FORTA_BOT_ID": "0x01",
-            "LOOKUP_DEADLINE_SECONDS": "25",
-            "JSON_RPC_REQUESTS_PER_SECOND": "1000",
+@pytest.mark.integration
+@needs_sdk
+@pytest.mark.parametrize(
+    ("environ", "said"),
+    [
+        ({"FORTA_CHAIN_ID": "8453"}, "FORTA_CHAIN_ID must be 1, the chain of the node, or unset"),
+        ({"JSON_RPC_URLS": "two of one"}, "JSON_RPC_URLS must be http:// or https:// URLs"),
+        ({"JSON_RPC_URL": "http://127.0.0.1:1"}, "node: "),
+    ],
+)
+def test_it_says_in_one_line_why_it_does_not_start(
+    environ: dict[str, str], said: str, tmp_path: Path
+) -> None:
+    with serve(FakeNode().answer) as url:
+        child = run(*MODULE, **{"JSON_RPC_URL": url, "HOME": str(tmp_path)} | environ)
+    assert child.returncode == 1
+    assert child.stderr.splitlines()[-1].startswith(f"start:v2: {said}")
+    assert "Traceback" not in child.stderr
+
+
+@pytest.mark.integration
+@needs_sdk
+def test_it_chooses_the_node_of_its_chain_and_ends_at_a_signal(tmp_path: Path) -> None:
+    with closing(create_server(("127.0.0.1", 0))) as taken:
+        port = taken.getsockname()[1]
+    with two_usdcs(8453) as base, serve(FakeNode().answer) as mainnet:
+        environ = {
+            "JSON_RPC_URLS": f"{mainnet} {base.chain.url}",
+            "FORTA_CHAIN_ID": "8453",
+            "FORTA_HEALTH_CHECK_PORT": str(port),
+            "HOME": str(tmp_path),
         }
-        | environ,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+        with subprocess.Popen(
+            [PYTHON, *MODULE], cwd=PROJECT_ROOT, env=environment(**environ),
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        ) as child:  # fmt: skip
+            wait_until(lambda: is_healthy(port), child)
+            child.send_signal(signal.SIGTERM)
+            output, _ = child.communicate()
+    assert "ready on Base (chain 8453)" in output
+    assert "chain 1)" not in output
+    assert output.splitlines()[-1] == "start:v2: interrupted"
+
+
+def is_healthy(port: int) -> bool:
+    try:
+        answer = requests.get(f"http://127.0.0.1:{port}/health", timeout=10)
+    except requests.ConnectionError:
+        return False
+    return answer.status_code == 200
+
+
+def environment(**environ: str) -> dict[str, str]:
+    unset = {name: value for name, value in os.environ.items() if name not in SETTINGS}
+    usual = {
+        "FORTA_BOT_ID": "0x01",
+        "LOOKUP_DEADLINE_SECONDS": "25",
+        "JSON_RPC_REQUESTS_PER_SECOND": "1000",
+    }
+    return unset | usual | environ
+
+
+def run(*arguments: str, **environ: str) -> Any:
+    return subprocess.run(
+        [PYTHON, *arguments],
+        cwd=PROJECT_ROOT, env=environment(**environ),
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip

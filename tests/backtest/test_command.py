@@ -11,6 +11,7 @@ from tests.backtest.data import (
     write_etl,
 )
 from tests.backtest.runs import THRESHOLD, rows_of, run
+from tests.chain.recording.blocks import write_blocks
 from tests.chain.recording.node import Node
 
 
@@ -104,3 +105,17 @@ def test_a_node_that_stays_away_is_an_error_and_leaves_no_report(tmp_path, capsy
     assert main([*arguments, "--out", str(tmp_path / "out")]) == 1
     assert "the same command resumes" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_recording_is_judged_on_its_own_chain(tmp_path, monkeypatch, capsys):
+    recording, out = tmp_path / "recording", tmp_path / "out"
+    write_blocks(recording, 1, 2, chain_id=8453)
+    assert run(recording, out) == 0
+    assert json.loads((out / "summary.json").read_text())["run"]["chain_id"] == 8453
+    assert run(recording, tmp_path / "named", "--chain", "base") == 0
+    assert run(recording, tmp_path / "refused", "--chain", "1") == 1
+    assert "--chain must be 8453, the chain of" in capsys.readouterr().err
+    monkeypatch.setenv("FORTA_CHAIN_ID", "1")
+    assert run(recording, tmp_path / "refused") == 1
+    assert "FORTA_CHAIN_ID must be 8453, the chain of" in capsys.readouterr().err
+    assert run(recording, tmp_path / "again", "--chain", "8453") == 0

@@ -6,6 +6,8 @@ import pytest
 
 from src.chain.recording.format import open_writer
 from src.datasets.training_set import RECORDING_FOLDER, chain_id_of
+from tests.chain.recording.blocks import write_blocks
+from tests.history.imports import imported
 
 
 @pytest.mark.parametrize("inside", ["", RECORDING_FOLDER])
@@ -15,5 +17,10 @@ def test_it_is_the_recordings(tmp_path: Path, inside: str) -> None:
     assert chain_id_of(tmp_path) == 8453
 
 
-def test_it_is_mainnet_where_nothing_says_it(tmp_path: Path) -> None:
-    assert chain_id_of(tmp_path) == 1
+def test_it_is_that_of_the_recording_that_a_store_was_imported_from(tmp_path: Path) -> None:
+    write_blocks(tmp_path, 1, 2, chain_id=8453)
+    assert chain_id_of(imported(tmp_path).folder) == chain_id_of(tmp_path) == 8453
+
+
+def test_it_is_unknown_where_nothing_says_it(tmp_path: Path) -> None:
+    assert chain_id_of(tmp_path) is None

@@ -32,7 +32,7 @@ from src.registry.records import CHAMPION, DataKind
 from src.registry.registry import Registry
 from src.registry.sign import configured_key, write_signature
 from src.registry.store import open_store
-from src.settings import load_settings, model_public_key
+from src.settings import load_settings, model_public_key, on_the_nodes_chain
 from src.training.attack.data import LabelledTransactions
 from src.training.attack.train import train_attack
 from src.training.blocks import WantedBlock, collect
@@ -173,7 +173,7 @@ def collect_recent(blocks: int, folder: Path) -> None:
     Raises:
         SourceError, UnverifiedBlock, ValueError: the node cannot supply them.
     """
-    settings = load_settings()
+    settings = on_the_nodes_chain(load_settings())
     if not settings.json_rpc_url:
         raise ValueError("no node to collect from: set JSON_RPC_URL")
     limit = RateLimit(Rate(settings.json_rpc_requests_per_second, 1.0))
@@ -182,10 +182,10 @@ def collect_recent(blocks: int, folder: Path) -> None:
         if head is None:
             raise ValueError("the node does not return its newest block")
         last = max(0, head - _FINAL_BLOCKS)
-        chain_id = as_int(client.call("eth_chainId", [], Deadline.after(30.0))) or 0
-        seconds = settings.block_seconds or network(chain_id).seconds_per_block
+        seconds = settings.block_seconds or network(settings.chain_id).seconds_per_block
         if seconds is None:
-            raise ValueError(f"no time between blocks of {described(chain_id)}: set BLOCK_SECONDS")
+            chain = described(settings.chain_id)
+            raise ValueError(f"no time between blocks of {chain}: set BLOCK_SECONDS")
         first = max(0, last - 7 * blocks_a_day(seconds))
         numbers = sorted(set(np.linspace(first, last, blocks).astype(int).tolist()))
         collect(client, [WantedBlock(number) for number in numbers], folder)

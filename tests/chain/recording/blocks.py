@@ -86,8 +86,8 @@ def rows_of(number: int, **changes: Any) -> BlockRows:
     return encode_block(make_block(number, **changes), receipts_root_verified=True)
 
 
-def write_blocks(folder: Path, *numbers: int) -> None:
-    with open_writer(folder, 1) as writer:
+def write_blocks(folder: Path, *numbers: int, chain_id: int = 1) -> None:
+    with open_writer(folder, chain_id) as writer:
         for number in numbers:
             writer.add(rows_of(number))
         writer.write()

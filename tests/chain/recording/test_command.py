@@ -45,3 +45,15 @@ def test_a_folder_of_another_chain_is_refused(node: Node, tmp_path: Path) -> Non
     assert record(node.url, tmp_path, 8, 8, "--no-verify") == 1
     with pytest.raises(RecordingError):
         Recording(tmp_path / "missing")
+
+
+def test_a_node_of_another_chain_than_the_setting_is_refused(
+    node: Node,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("FORTA_CHAIN_ID", "8453")
+    assert record(node.url, tmp_path / "out", 7, 7, "--no-verify") == 1
+    assert "FORTA_CHAIN_ID must be 1, the chain of the node" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

@@ -10,7 +10,10 @@ from playwright.sync_api import Browser, expect
 from src.history.importing import ImportOptions, import_history
 from src.service import report
 from tests.backtest.data import Transaction, hostile_history, write_dataset
+from tests.chain.recording.blocks import make_block, write_blocks
+from tests.history.imports import imported
 from tests.service.web.browsing import quiet_page, theft
+from tests.support.fake_chain import FakeNode, serve
 
 
 @pytest.mark.integration
@@ -83,3 +86,21 @@ def test_a_report_says_what_is_wrong_with_its_options(words: list[str], capsys) 
         code = stop.code
     assert code == 2
     assert "hex digits" in (said := capsys.readouterr().err) or "http://" in said
+
+
+def test_a_report_from_a_recordings_store_is_on_its_chain(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    for name in [name for name in os.environ if name.startswith("JSON_RPC")]:
+        monkeypatch.delenv(name)
+    write_blocks(tmp_path / "recording", 1, chain_id=8453)
+    folder, receipt = imported(tmp_path / "recording").folder, make_block(1).receipts[0]
+    words = [receipt["transactionHash"], "--store", str(folder), "--out", str(tmp_path / "page")]
+    assert report.main(words) == 0
+    assert "https://basescan.org/tx/0x" in (tmp_path / "page").read_text()
+    with serve(FakeNode().answer) as url:
+        assert report.main([*words, "--node", url]) == 2
+    assert "was recorded on chain 8453, but the node is on chain 1" in capsys.readouterr().err
+    monkeypatch.setenv("FORTA_CHAIN_ID", "1")
+    assert report.main(words) == 2
+    assert "FORTA_CHAIN_ID must be 8453, the chain of" in capsys.readouterr().err

@@ -426,3 +426,6 @@ def test_a_week_of_blocks_to_collect_is_one_on_the_node_s_chain(
         monkeypatch.setenv("JSON_RPC_URL", url)
         with pytest.raises((RecordingError, ValueError), match=re.escape(problem)):
             collect_recent(1, tmp_path)
+        monkeypatch.setenv("FORTA_CHAIN_ID", "8453")
+        with pytest.raises(ValueError, match=rf"must be {chain_id}, the chain of the node"):
+            collect_recent(1, tmp_path)
