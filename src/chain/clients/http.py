@@ -81,7 +81,8 @@ class HttpClient:
         self.timeout = timeout
         self._url = url
         self._max_bytes = max_bytes
-        self._secrets = secrets_of_url(url) | {secret for secret in secrets if secret}
+        found = secrets_of_url(url) | {secret for secret in secrets if secret}
+        self._secrets = sorted(found, key=len, reverse=True)  # one may begin with another
         self._session = transport.session(connections, public_only=public_only)
         _read_environment(self._session, url)
         self._post: requests.PreparedRequest | None = None

@@ -1,7 +1,8 @@
 """URLs of sources: defaults, validation, and the parts that may be keys."""
 
 import re
-from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
+from base64 import b64encode
+from urllib.parse import quote, unquote, unquote_plus, urlsplit, urlunsplit
 
 ETHERSCAN_URL = "https://api.etherscan.io/v2/api"
 ETHPLORER_URL = "https://api.ethplorer.io"
@@ -59,9 +60,15 @@ def explorer_api(text: str) -> str:
 
 
 def secrets_of_url(url: str) -> set[str]:
-    """Parts of a URL that may be keys: credentials, long path segments and query values."""
+    """Parts of a URL that may be keys, in each form in which a server may repeat them.
+
+    Credentials, long path segments and query values.
+    """
     parts = urlsplit(url)
-    candidates = [parts.username or "", parts.password or "", *parts.path.split("/")]
-    candidates += [value for _, value in parse_qsl(parts.query)]
-    candidates += [unquote(candidate) for candidate in candidates]
-    return {candidate for candidate in candidates if len(candidate) >= _MIN_SECRET_CHARACTERS}
+    user, password = unquote(parts.username or ""), unquote(parts.password or "")
+    values = [pair.partition("=")[2] or pair for pair in parts.query.split("&")]
+    candidates = [user, password, *parts.path.split("/"), *values]
+    forms = {form(one) for form in (str, quote, unquote, unquote_plus) for one in candidates}
+    if parts.username:  # as the header `Authorization` has them
+        forms.add(b64encode(f"{user}:{password}".encode()).decode())
+    return {form for form in forms if len(form) >= _MIN_SECRET_CHARACTERS}

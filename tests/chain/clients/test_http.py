@@ -1,4 +1,4 @@
-"""What a client takes from the environment: proxies and ~/.netrc, as other programs do."""
+"""A client's environment (proxies and ~/.netrc, as other programs do), and keys in its messages."""
 
 import os
 from pathlib import Path
@@ -47,3 +47,22 @@ def test_credentials_of_netrc_are_sent(httpserver: HTTPServer, tmp_path: Path) -
     expected = {"Authorization": "Basic YW5uOnNlY3JldA=="}
     httpserver.expect_request("/path", headers=expected).respond_with_json({"known": True})
     assert ask(httpserver.url_for("").rstrip("/")) == {"known": True}
+
+
+@pytest.mark.parametrize(
+    ("url", "echo"),
+    [
+        ("http://host/PLANTED-path", "/PLANTED-path"),
+        ("http://host/PLANTED|path", "/PLANTED%7Cpath"),
+        ("http://host/?token=PLANTED%2Bquery", "/?token=PLANTED%2Bquery PLANTED+query"),
+        ("http://host/?k=PLANTED+query", "/?k=PLANTED+query PLANTED query"),
+        ("http://host/?PLANTED-bare", "/?PLANTED-bare"),
+        ("http://ann:PLANTED-word@host/", "Authorization: Basic YW5uOlBMQU5URUQtd29yZA=="),
+        ("http://PLANTED:PLANTED-word@host/", "PLANTED-word PLANTED"),
+        ("http://host/?a=PLANTED&b=PLANTED-query", "PLANTED-query"),
+    ],
+)
+def test_a_key_is_not_repeated_in_any_form_of_a_url(url: str, echo: str) -> None:
+    said = HttpClient("node", url, timeout=1.0, max_bytes=1).quote(f"refused: {echo}")
+    assert "***" in said
+    assert not any(part in said for part in ("PLANTED", "path", "query", "word", "YW5u"))
