@@ -244,8 +244,9 @@ class NodeHealth:
     def state(self) -> NodeState | None:
         """What the node last answered, at most some seconds ago; None: no answer so far."""
         with self._lock:
+            # A time to come means that the clock has been set back.
             is_fresh = self._last is not None and (
-                self._clock() - self._last.asked_at < _FRESH_SECONDS
+                0 <= self._clock() - self._last.asked_at < _FRESH_SECONDS
             )
             if not is_fresh and (self._asking is None or self._asking.done()):
                 self._asking = self._pool.submit(self._ask)

@@ -7,7 +7,7 @@ for a limited number of attempts, since the job itself may be what kills the wor
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, func, insert, not_, or_, select, update
 
 from src.service.database.engine import record
 from src.service.database.tables import jobs
@@ -100,7 +100,9 @@ def list_jobs(
 
 def claim_job(connection: Connection, worker: str, chain_id: int, now: float) -> Job | None:
     """Claim the chain's oldest job that is queued or whose worker died; None if there is none."""
-    dead = and_(jobs.c.status == "running", jobs.c.alive_at < now - DEAD_AFTER_SECONDS)
+    # A sign of life in the future is from before the clock was set back.
+    is_recent = jobs.c.alive_at.between(now - DEAD_AFTER_SECONDS, now + DEAD_AFTER_SECONDS)
+    dead = and_(jobs.c.status == "running", not_(is_recent))
     row = connection.execute(
         select(jobs)
         .where(or_(jobs.c.status == "queued", dead), _of_chain(chain_id))

@@ -5,6 +5,7 @@ themselves simulated. Both decisions are kept, and how often they differ is a me
 """
 
 import logging
+import math
 import time
 from collections.abc import Callable
 from typing import Final
@@ -63,7 +64,7 @@ class Follower:
         self._decider = decider
         self._clock = clock
         self._next: int | None = None
-        self._clean_at = 0.0
+        self._cleaned_at = -math.inf
 
     @property
     def _chain_id(self) -> int:
@@ -80,8 +81,9 @@ class Follower:
         except (SourceError, UnverifiedBlock) as error:
             metrics.error_occurred(error)
             logger.warning("mined transactions: %s", error)
-        if self._clock() >= self._clean_at:
-            self._clean_at = self._clock() + _CLEAN_SECONDS
+        now = self._clock()
+        if not 0 <= now - self._cleaned_at < _CLEAN_SECONDS:  # also if the clock is set back
+            self._cleaned_at = now
             self._clean()
 
     def _new_blocks(self, head: int) -> range:

@@ -5,6 +5,7 @@ A budget bounds how many a second are looked at, so that a flood delays no block
 """
 
 import logging
+import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -75,7 +76,7 @@ class PendingWatcher:
         self._clock = clock
         self._filter: str | None = None
         self._seen: OrderedDict[str, None] = OrderedDict()
-        self._next_look = self._looked_at = 0.0
+        self._looked_at, self._last_look = 0.0, -math.inf
 
     def open(self) -> None:
         """Begin to follow.
@@ -103,8 +104,9 @@ class PendingWatcher:
                     screening_metrics.pending_seen("over budget")
                     continue
                 screened += self._look_at(tx_hash)
-            if self._clock() >= self._next_look:
-                self._next_look = self._clock() + _LOOK_FOR_DROPPED_SECONDS
+            now = self._clock()
+            if not 0 <= now - self._last_look < _LOOK_FOR_DROPPED_SECONDS:  # or is set back
+                self._last_look = now
                 self.look_for_dropped()
         except SourceError as error:
             # Nodes forget a filter that nobody asks for, and say so in many ways.

@@ -57,6 +57,15 @@ def test_a_dead_workers_job_is_taken_over_and_given_up_in_the_end(database: Data
     assert found.status == "failed"
 
 
+def test_a_dead_workers_job_is_taken_over_although_the_clock_is_set_back(
+    database: Database,
+) -> None:
+    add_job(database)
+    assert claim(database, "before", 1_000_000.0) is not None
+    assert claim(database, "at the same time", 1_000_000.0 - 1.0) is None
+    assert claim(database, "after", 1_000.0) is not None
+
+
 def test_a_waiting_job_is_cancelled_at_once_and_a_running_one_told(database: Database) -> None:
     add_job(database, "running")
     claim(database, "one")

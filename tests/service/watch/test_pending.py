@@ -148,12 +148,13 @@ def test_who_was_not_told_early_is_told_once_it_is_mined(sqlite: Database) -> No
         assert (told["event"], told["transaction_hash"]) == ("alert", tx_hash)
 
 
-def test_a_transaction_that_disappears_is_marked_dropped(sqlite: Database) -> None:
+@pytest.mark.parametrize("change", [100, -100], ids=["later", "clock set back"])
+def test_a_transaction_that_disappears_is_marked_dropped(sqlite: Database, change: int) -> None:
     with staged(sqlite) as stage:
         tx_hash = stage.send()
         stage.pending.poll()
         stage.chain.rpc("anvil_dropTransaction", tx_hash)
-        stage.now += 100
+        stage.now += change
         stage.pending.poll()
         assert stage.screening(tx_hash).state == "dropped"
 
