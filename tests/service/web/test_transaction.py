@@ -33,6 +33,8 @@ def test_a_transaction_is_told_as_sentence_balances_picture_and_reasons(
     expect(lead).to_contain_text("Lending Pool (0xa51c1f…91c0) lost")
     expect(page.locator("p.lead-action")).to_contain_text("BLOCK")
     expect(page.locator("p.lead-action")).to_contain_text("Stop it")
+    alerts = page.get_by_role("list", name="Alerts")
+    expect(alerts).to_contain_text("repays token WETH (0xc02aaa…6cc2) to Flash Lender")
     balances = page.get_by_role("region", name="Balance changes")
     assert lead.bounding_box()["y"] < balances.bounding_box()["y"] < 700  # on the first screen
     rows = balances.locator("tbody tr")
