@@ -64,4 +64,18 @@ def test_panels_lead_to_pages_of_the_service() -> None:
     assert "service_url" in variables
     links = [*DASHBOARD["links"], *(link for panel in PANELS for link in panel.get("links", []))]
     pages = {link["url"].removeprefix("${service_url}") for link in links}
-    assert pages == {"/ui/", "/ui/alerts", "/ui/models", "/docs"}
+    assert pages == {"/ui/", "/ui/alerts", "/ui/screenings", "/ui/models", "/docs"}
+
+
+@pytest.mark.parametrize(
+    ("row", "page"),
+    [("Screening", "screenings"), ("Notifications", "alerts"), ("Models", "models")],
+)
+def test_a_row_with_a_page_of_its_own_leads_to_it(row: str, page: str) -> None:
+    titles = [panel["title"] if panel["type"] == "row" else "" for panel in DASHBOARD["panels"]]
+    first = titles.index(row) + 1
+    for panel in DASHBOARD["panels"][first:]:
+        if panel["type"] == "row":
+            break
+        urls = [link["url"] for link in panel.get("links", [])]
+        assert urls == [f"${{service_url}}/ui/{page}"], panel["title"]
