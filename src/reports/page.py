@@ -22,7 +22,7 @@ body { font: 15px/1.5 system-ui, sans-serif; max-width: 74rem; margin: 2rem auto
 h1 { font-size: 1.6rem; margin-bottom: .2rem; overflow-wrap: anywhere }
 h2 { font-size: 1.15rem; margin-top: 2.2rem } p, li { max-width: 75ch }
 .quiet, caption, figcaption { color: var(--quiet) } caption { text-align: left; max-width: 100cqi }
-nav { font-size: .9rem } nav a { display: inline-block; margin-right: 1rem }
+nav { font-size: .9rem; margin-bottom: .8rem } nav a { display: inline-block; margin-right: 1rem }
 a { color: var(--link) }
 table { border-collapse: collapse; width: 100% }
 .wide { overflow-x: auto; max-width: 100%; container-type: inline-size }

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 
 from src.chain.quantities import token_units
+from src.detection.detectors.base import shown_score
 
 _SCIENTIFIC_FROM = Decimal(10) ** 15
 
@@ -46,11 +47,8 @@ def percent(share: float | None) -> str:
 
 
 def score(value: float | None, digits: int = 3) -> str:
-    """A score in [0, 1]; one below 1 is never shown as 1."""
-    if value is None:
-        return "–"
-    shown = f"{value:.{digits}f}"
-    return f">{1 - 10**-digits:.{digits}f}" if value < 1 and float(shown) == 1 else shown
+    """See `shown_score`; a dash if there is none."""
+    return "–" if value is None else shown_score(value, digits)
 
 
 def signed(value: float) -> str:

@@ -34,6 +34,8 @@ def test_the_report_shows_exploits_hit_and_missed(tmp_path, etl):
     page = (tmp_path / "two" / "report.html").read_text()
     assert "1 of 2 caught" in page
     assert "Alerts a day" in page
+    assert ">&gt;0.9999<" in page
+    assert ">1.0000<" not in page
     assert "listed stablecoins at one dollar" in page
     assert f'<a href="https://etherscan.io/tx/{missed}">' in page
     assert "its score is below the threshold of 0.6, and no detector asks" in page

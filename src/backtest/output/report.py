@@ -6,6 +6,7 @@ from math import log10
 from typing import Any
 
 from src.chain.quantities import dollars
+from src.detection.detectors.base import shown_score
 from src.reports.page import page, table, tiles, transaction
 
 _HEIGHT = 120  # of a chart, in its own units; its width is 1000
@@ -240,4 +241,4 @@ def _dollars(value: float | None) -> str:
 
 
 def _score(value: float | None, digits: int = 3) -> str:
-    return "none" if value is None else f"{value:.{digits}f}"
+    return "none" if value is None else escape(shown_score(value, digits))

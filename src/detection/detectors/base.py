@@ -134,6 +134,12 @@ def than_training(percentile: float) -> str:
     return f"than {percentage(percentile)}% of the training transactions"
 
 
+def shown_score(value: float, digits: int = 3) -> str:
+    """A score in [0, 1]; one below 1 is never rounded up to it."""
+    shown = f"{value:.{digits}f}"
+    return f">{1 - 10**-digits:.{digits}f}" if value < 1 and float(shown) == 1 else shown
+
+
 def percentage(value: float, digits: int = 1) -> str:
     """A share in percent, without the sign. What is below 100 is never rounded up to it."""
     while value < 100 and digits < _MAX_PERCENT_DIGITS and float(f"{value:.{digits}f}") >= 100:

@@ -71,7 +71,7 @@ def to_page(drift: Drift, levels: Levels) -> str:
         summary=[
             (drift.verdict.name.lower(), "the result"),
             (f"{now:.2%}", f"anomalies, {before:.2%} in the reference"),
-            (f"{drift.current.size:,}", f"transactions, {_dates(drift.current)}"),
+            (f"{drift.current.size:,}", f"transactions, days {_dates(drift.current)}"),
         ],
     )
 
