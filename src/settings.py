@@ -20,7 +20,13 @@ from pathlib import Path
 from typing import Any
 
 from src.chain.clients.json_text import without_comments
-from src.chain.clients.urls import ETHERSCAN_URL, ETHPLORER_URL, OWNER_STORE_URL, explorer_api
+from src.chain.clients.urls import (
+    ETHERSCAN_URL,
+    ETHPLORER_URL,
+    OWNER_STORE_URL,
+    ethplorer_api,
+    explorer_api,
+)
 from src.chain.errors import SourceError, SourceUnavailable
 from src.chain.quantities import as_int
 from src.detection.signature import is_key, public_key
@@ -90,6 +96,7 @@ _EXPLORER = Kind(
     f"{ETHERSCAN_URL}, which serves all of Etherscan's chains",
     explorer_api,
 )
+_ETHPLORER = Kind(URL.allowed, ethplorer_api)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +113,7 @@ class Settings:
     )
     etherscan_url: str = setting("ETHERSCAN_URL", _EXPLORER, ETHERSCAN_URL, secret=True)
     etherscan_api_key: Secret | None = setting("ETHERSCAN_API_KEY", KEY, None, secret=True)
-    ethplorer_url: str = setting("ETHPLORER_URL", URL, ETHPLORER_URL, secret=True)
+    ethplorer_url: str = setting("ETHPLORER_URL", _ETHPLORER, ETHPLORER_URL, secret=True)
     ethplorer_api_key: Secret | None = setting("ETHPLORER_API_KEY", KEY, None, secret=True)
     price_api_url: str | None = setting("PRICE_API_URL", URL, None, secret=True)
     anomaly_threshold: float | None = setting("ANOMALY_THRESHOLD", number(0.0, 1.0), None)

@@ -10,17 +10,21 @@ OWNER_STORE_URL = "https://research.forta.network/database/owner/secrets.json"
 
 _MIN_SECRET_CHARACTERS = 6
 _ETHERSCAN_HOSTS = ("etherscan.io", "www.etherscan.io", "api.etherscan.io")
+_ETHPLORER_HOSTS = ("ethplorer.io", "www.ethplorer.io", "api.ethplorer.io")
 # Hosts of Etherscan's first API, which ended, and of its sites for other chains. The second API
 # serves them all at one address.
 _ENDED_HOST = re.compile(
     r"(?:[a-z0-9-]+\.)*(?:etherscan\.io|bscscan\.com|polygonscan\.com|basescan\.org|arbiscan\.io"
     r"|ftmscan\.com|snowscan\.xyz|lineascan\.build|scrollscan\.com|blastscan\.io"
-    r"|gnosisscan\.io|celoscan\.io|moonscan\.io|cronoscan\.com|sonicscan\.org)"
+    r"|gnosisscan\.io|celoscan\.io|moonscan\.io|cronoscan\.com|sonicscan\.org|mantlescan\.xyz"
+    r"|taikoscan\.io|fraxscan\.com|wemixscan\.com|bttcscan\.com|worldscan\.org|apescan\.io"
+    r"|uniscan\.xyz|abscan\.org|berascan\.com)"
 )
 # Pages of an explorer, by the first segment of their paths.
 _PAGES = frozenset(
     {"address", "accounts", "block", "blocks", "tx", "txs", "token", "tokens", "token-transfers"}
     | {"api-docs", "apis", "stats", "verified-contracts", "search", "search-results", "graphiql"}
+    | {"gas-tracker", "advanced-filter", "internal-txs", "withdrawals", "ops", "login", "myapikey"}
 )
 
 
@@ -51,12 +55,28 @@ def explorer_api(text: str) -> str:
     if _ENDED_HOST.fullmatch(host):
         raise ValueError(f"{host} has no such API any more")
     segments = [segment for segment in parts.path.split("/") if segment]
-    if "api" in segments:
-        segments = segments[: segments.index("api")]
+    lower = [segment.lower() for segment in segments]
+    if "api" in lower:
+        segments = segments[: lower.index("api")]
     else:
-        page = next((i for i, segment in enumerate(segments) if segment in _PAGES), len(segments))
+        page = next((i for i, segment in enumerate(lower) if segment in _PAGES), len(segments))
         segments = segments[:page]
     return urlunsplit((parts.scheme, parts.netloc, "/".join(["", *segments, "api"]), "", ""))
+
+
+def ethplorer_api(text: str) -> str:
+    """Ethplorer's URL, from that of its site, its API or a request.
+
+    Raises:
+        ValueError: it is no http(s) URL.
+    """
+    if not is_http_url(text):
+        raise ValueError("not a URL")
+    parts = urlsplit(text)
+    if (parts.hostname or "").lower() in _ETHPLORER_HOSTS:
+        return ETHPLORER_URL
+    path = parts.path.partition("/getTokenInfo")[0].rstrip("/")
+    return urlunsplit((parts.scheme, parts.netloc, path, "", ""))
 
 
 def secrets_of_url(url: str) -> set[str]:

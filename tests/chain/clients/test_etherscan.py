@@ -64,6 +64,8 @@ ANY = "https://scan.example"
                 "/api/v2/", "/api/eth-rpc", "/api-docs", "/address/0x12?tab=txs", "/txs", "/api#x",
             )
         ],
+        (f"{ANY}/API/v2", f"{ANY}/api"),
+        (f"{ANY}/gas-tracker", f"{ANY}/api"),
         (f"{ANY}/eth/mainnet", f"{ANY}/eth/mainnet/api"),
         (f"{ANY}/eth/mainnet/tx/0x1", f"{ANY}/eth/mainnet/api"),
         (f"{ANY}/v2/network/evm/43114/etherscan/api", f"{ANY}/v2/network/evm/43114/etherscan/api"),
@@ -78,7 +80,7 @@ def test_any_url_of_an_explorer_leads_to_its_api(pasted: str, used: str) -> None
 @pytest.mark.parametrize(
     "url",
     ["https://api.bscscan.com/api", "https://api-sepolia.etherscan.io/api", "https://arbiscan.io",
-     "scan.example/api", "ftp://scan.example"],
+     "https://mantlescan.xyz", "scan.example/api", "ftp://scan.example"],
 )  # fmt: skip
 def test_what_cannot_be_an_explorers_api_is_refused_at_start(url: str) -> None:
     with pytest.raises(ValueError, match=r"any more|not a URL"):
