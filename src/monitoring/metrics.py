@@ -101,6 +101,11 @@ MODEL_INFO = Gauge(
     ["model_version", "sha256", "sklearn_version"],
     multiprocess_mode="livemax",
 )  # fmt: skip
+ATTACK_MODEL_INFO = Gauge(
+    f"{PREFIX}_attack_model_info", "1 for the attack model in use, 0 for earlier ones.",
+    ["model_version", "sha256"],
+    multiprocess_mode="livemax",
+)  # fmt: skip
 FRAUD_MODEL_INFO = Gauge(
     f"{PREFIX}_fraud_model_info", "1 for the fraud model in use, 0 for earlier ones.",
     ["model_version", "sha256", "classifier"],
@@ -206,7 +211,7 @@ _FOREST_LATENCY = PREDICTION_LATENCY.labels("isolation_forest")
 _FRAUD_LATENCY = PREDICTION_LATENCY.labels("fraud")
 
 _in_use_lock = threading.Lock()
-_in_use: dict[Gauge, tuple[str, ...]] = {}
+_in_use: dict[Gauge, tuple[str, ...] | None] = {}
 
 
 def transaction_seen(kind: str) -> None:
@@ -283,6 +288,11 @@ def model_in_use(
     _use(MODEL_INFO, (version, sha256, sklearn_version))
     MODEL_THRESHOLD.set(threshold)
     EXPECTED_ANOMALY_RATE.set(expected_anomaly_rate)
+
+
+def attack_model_in_use(version_and_sha256: tuple[str, str] | None) -> None:
+    """Set the attack model in use; None for none."""
+    _use(ATTACK_MODEL_INFO, version_and_sha256)
 
 
 def fraud_model_in_use(*, version: str, sha256: str, classifier: str) -> None:
@@ -372,11 +382,12 @@ def request_served(method: str, route: str, status: int, seconds: float) -> None
     HTTP_LATENCY.labels(route).observe(seconds)
 
 
-def _use(info: Gauge, labels: tuple[str, ...]) -> None:
-    """Set an info metric to 1 for these labels and to 0 for those before."""
+def _use(info: Gauge, labels: tuple[str, ...] | None) -> None:
+    """Set an info metric to 1 for these labels, if any, and to 0 for those before."""
     with _in_use_lock:
         before = _in_use.get(info)
         if before is not None and before != labels:
             info.labels(*before).set(0)
-        info.labels(*labels).set(1)
+        if labels is not None:
+            info.labels(*labels).set(1)
         _in_use[info] = labels

@@ -96,6 +96,8 @@ def pipeline_in_use(pipeline: Pipeline) -> None:
         threshold=threshold,
         expected_anomaly_rate=1 - model.percentile(threshold) / 100,
     )
+    attack = pipeline.attack.model
+    metrics.attack_model_in_use((attack.version, attack.manifest.sha256) if attack else None)
 
 
 def transaction_assessed(result: Result) -> None:

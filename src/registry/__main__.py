@@ -76,10 +76,12 @@ def _list(store: Store, options: argparse.Namespace) -> str:
         entry = registry.entry(model_id)
         trained_on = entry.data.get("transactions", entry.data.get("rows", "?"))
         made, aliases = _date(entry.model_version), ", ".join(step.aliases_of(model_id))
-        commit, *dirty = entry.code_version.partition("-")
-        rows.append((entry.id, made, f"{trained_on}", commit[:12] + "".join(dirty), aliases))
+        commit, *dirty = entry.code_version.split("-", 1)
+        code = "-".join([commit[:12], *dirty])
+        added = _date(entry.registered_at)
+        rows.append((entry.id, made, added, f"{trained_on}", code, aliases))
     return (
-        _table(("id", "made", "trained on", "code", "alias"), rows)
+        _table(("id", "made", "added", "trained on", "code", "alias"), rows)
         if rows
         else f"{store.name} holds no {options.kind} models yet: {registry.kind.first}\n"
     )

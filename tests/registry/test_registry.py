@@ -273,6 +273,7 @@ def test_the_command_line_tells_the_whole_story(url, bundles, tmp_path, capsys, 
     assert "champion" in listed[2]
     assert run("rollback")[0] == 0
     assert "better" in run("history")[1]
+    assert listed[0].split() == ["id", "made", "added", "trained", "on", "code", "alias"]
     code, said = run("pull", "--to", str(tmp_path / "models"))
     assert code == 0
     path = said.strip().split("MODEL_PATH=")[1]

@@ -1,5 +1,6 @@
 """What the service and watch mode do beside their work: usage, drift, new models."""
 
+import hashlib
 import logging
 import shutil
 import threading
@@ -18,7 +19,9 @@ from src.chain.transfers import Transfer
 from src.detection.attack.manifest import read_attack_manifest
 from src.detection.bundle_files import ATTACK_MODEL_FILE
 from src.detection.features.batch import TransferBatch
+from src.detection.features.definitions import FEATURE_NAMES
 from src.detection.forest.manifest import read_manifest
+from src.detection.forest.model import load_model
 from src.monitoring import metrics
 from src.monitoring.drift.sample import ATTACK_SCORE, parse_sample, sample_of
 from src.monitoring.drift.verdict import Verdict
@@ -42,6 +45,7 @@ from src.variables import SettingsError
 from tests.conftest import ALICE, BOB, TIMESTAMP, USDC
 from tests.registry.bundles import make_bundle, small_fraud_bundle
 from tests.service.chain import BASE_URL, HEAD, THEFT, common_settings, service_settings, sqlite_url
+from tests.support.attack import write_small_attack_model
 from tests.support.waiting import wait_until
 
 
@@ -156,6 +160,42 @@ def test_a_promoted_fraud_model_predicts_without_a_restart(
         )
         models.rollback()
         wait_until(lambda: version() == "11")
+
+
+def test_a_promoted_attack_model_scores_without_a_restart(
+    tmp_path: Path, bundles: list[Path]
+) -> None:
+    """It comes with its forest, which stays the same: the service says which one it uses."""
+    registry = Registry(Store(str(tmp_path / "store")))
+    ids, digests = [], []
+    for seed in (0, 1):
+        folder = tmp_path / str(seed)
+        shutil.copytree(bundles[0], folder)
+        forest = load_model(folder / MODEL_FILE, FEATURE_NAMES)
+        path = write_small_attack_model(forest, folder=folder, seed=seed)
+        ids.append(registry.add(folder, code_version="abc").id)
+        digests.append(hashlib.sha256(path.read_bytes()).hexdigest())
+    registry.promote(registry.add(bundles[0], code_version="abc").id)
+    settings = service_settings(
+        sqlite_url(tmp_path), store_url=str(tmp_path / "store"), model_refresh_seconds=0.1
+    )
+    with TestClient(create_app(settings, common_settings()), base_url=BASE_URL) as client:
+        assert client.get("/models").json()["attack"] is None
+        assert "None: no attack model is loaded." in client.get("/ui/models").text
+        for model_id, digest in zip(ids, digests, strict=True):
+            registry.promote(model_id)
+            wait_until(
+                lambda digest=digest: (
+                    (client.get("/models").json()["attack"] or {}).get("sha256") == digest
+                )
+            )
+            assert f"{digest[:12]}…" in client.get("/ui/models").text
+            info = [
+                line.rsplit(" ", 1)[1]
+                for line in client.get("/metrics").text.splitlines()
+                if line.startswith("token_transfers_attack_model_info{") and digest in line
+            ]
+            assert info == ["1.0"]
 
 
 def test_a_store_that_is_none_refuses_the_start(tmp_path: Path) -> None:

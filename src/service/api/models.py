@@ -39,6 +39,15 @@ class DetectionModel(BaseModel):
     training: dict[str, Any] = Field(description="Data, parameters and figures of its training.")
 
 
+class AttackModelView(BaseModel):
+    """The attack model behind the attack scores, which belongs to the Isolation Forest."""
+
+    version: _Version
+    sha256: _Digest
+    inputs: _Inputs
+    training: dict[str, Any] = Field(description="Data and parameters of its training.")
+
+
 class SupervisedModelView(BaseModel):
     """The supervised model behind `/predict_fraud` and `/predict`."""
 
@@ -75,6 +84,9 @@ class Models(BaseModel):
     """All models."""
 
     detection: DetectionModel = Field(description="Behind the decisions.")
+    attack: AttackModelView | None = Field(
+        description="Behind the attack scores; null where there is none for the forest."
+    )
     supervised: SupervisedModelView | None = Field(
         description="Behind the predictions of fraud; null where none is installed."
     )
@@ -99,6 +111,7 @@ def list_models(
     page = page_of(request, response, registered, total, limit, lambda model: [model.id])
     return Models(
         detection=_detection(service),
+        attack=_attack(service),
         supervised=_supervised(in_use) if (in_use := service.fraud.in_use) else None,
         registry=[BatchModel.model_validate(model) for model in page],
     )
@@ -130,6 +143,18 @@ def _detection(service: Service) -> DetectionModel:
         anomaly_threshold=service.decider.threshold,
         detectors=dict(service.decider.detectors),
         training=dict(manifest.training),
+    )
+
+
+def _attack(service: Service) -> AttackModelView | None:
+    model = service.decider.pipeline.attack.model
+    if model is None:
+        return None
+    return AttackModelView(
+        version=model.version,
+        sha256=model.manifest.sha256,
+        inputs=list(model.inputs),
+        training=dict(model.manifest.training),
     )
 
 

@@ -44,6 +44,7 @@ def read(service: Service) -> dict[str, Any]:
             (name, FEATURES.get(name, ""), evaluation.features.get(name) if evaluation else None)
             for name in manifest.inputs
         ],
+        "attack": service.decider.pipeline.attack,
         "supervised": fraud,
         "registry": registry,
         "registry_total": total,

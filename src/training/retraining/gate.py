@@ -62,7 +62,7 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True)
-class _Judged:
+class Judged:
     """One model's scores of all sets, with its threshold."""
 
     model: Model
@@ -74,7 +74,8 @@ class _Judged:
     second: Scored
 
     @classmethod
-    def by(cls, model: Model, attack: AttackModel | None, data: RetrainingData) -> "_Judged":
+    def by(cls, model: Model, attack: AttackModel | None, data: RetrainingData) -> "Judged":
+        """Score everything with a model and the attack model beside it."""
         background = _scores(model, data.held_out)
         blocks = data.held_out.table["block_number"].to_numpy(dtype=np.int64)
         scored = Scored(background, blocks, _scores(model, data.exploits), data.exploit_clusters)
@@ -90,9 +91,11 @@ class _Judged:
 
     @property
     def threshold(self) -> float:
+        """Anomaly scores at or above it are anomalies."""
         return self.model.manifest.anomaly_threshold
 
     def flagged(self, scores: Floats) -> int:
+        """How many scores are anomalies."""
         return int((scores >= self.threshold).sum())
 
 
@@ -115,8 +118,8 @@ def judge(
     if not enough.passed:
         return [enough]
     repetitions = max(100, min(repetitions, _CELLS // len(data.held_out)))
-    old = _Judged.by(champion, champion_attack, data)
-    new = _Judged.by(challenger, challenger_attack, data)
+    old = Judged.by(champion, champion_attack, data)
+    new = Judged.by(challenger, challenger_attack, data)
     return [
         enough,
         *_detection(old, new, allowed, repetitions),
@@ -167,7 +170,7 @@ def enough(what: str, *counts: tuple[int, int, str]) -> Check:
     )
 
 
-def _detection(old: _Judged, new: _Judged, allowed: Tolerances, repetitions: int) -> list[Check]:
+def _detection(old: Judged, new: Judged, allowed: Tolerances, repetitions: int) -> list[Check]:
     before, after = (Bootstrap(side.scored, repetitions=repetitions) for side in (old, new))
     return [
         *_discrimination("", (old.scored, before), (new.scored, after), allowed),
@@ -182,9 +185,7 @@ def _detection(old: _Judged, new: _Judged, allowed: Tolerances, repetitions: int
     ]
 
 
-def _attack_checks(
-    old: _Judged, new: _Judged, allowed: Tolerances, repetitions: int
-) -> list[Check]:
+def _attack_checks(old: Judged, new: Judged, allowed: Tolerances, repetitions: int) -> list[Check]:
     """Of the attack scores, on attacks that the challenger's attack model was not trained on."""
     if old.attack is None and new.attack is None:
         return []
@@ -311,10 +312,10 @@ def _rate(
     )
 
 
-def _golden_cases(old: _Judged, new: _Judged, data: RetrainingData) -> Check:
+def _golden_cases(old: Judged, new: Judged, data: RetrainingData) -> Check:
     cases = [] if data.golden_set is None else data.golden_set.table["tx_hash"].tolist()
 
-    def wrong(side: _Judged) -> list[str]:
+    def wrong(side: Judged) -> list[str]:
         return [
             tx_hash
             for tx_hash, score in zip(cases, side.golden, strict=True)
@@ -334,7 +335,7 @@ def _golden_cases(old: _Judged, new: _Judged, data: RetrainingData) -> Check:
     )  # fmt: skip
 
 
-def _shapes(old: _Judged, new: _Judged) -> Check:
+def _shapes(old: Judged, new: Judged) -> Check:
     before, after = misjudged(old.model), misjudged(new.model)
     return Check(
         "golden shapes",
@@ -345,7 +346,7 @@ def _shapes(old: _Judged, new: _Judged) -> Check:
     )
 
 
-def _false_alarms(old: _Judged, new: _Judged) -> Check:
+def _false_alarms(old: Judged, new: Judged) -> Check:
     before, after, many = old.flagged(old.benign), new.flagged(new.benign), len(new.benign)
     return Check(
         "false alarms that analysts reported",

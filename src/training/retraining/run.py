@@ -40,8 +40,9 @@ from src.training.hyperparameters import Hyperparameters
 from src.training.retraining.data import RetrainingData, prepare
 from src.training.retraining.feedback import Feedback, read_all
 from src.training.retraining.fraud import retrain_fraud
-from src.training.retraining.gate import Tolerances, judge
+from src.training.retraining.gate import Judged, Tolerances, judge
 from src.training.retraining.outcome import Outcome, settle, to_markdown, write
+from src.training.retraining.pictures import draw_all
 from src.training.run import train
 from src.training.supervised.run import Options
 
@@ -146,6 +147,16 @@ def retrain(
                 repetitions=repetitions,
             )
         )
+        allowed = tolerances or Tolerances()
+        pictures = (
+            draw_all(
+                Judged.by(old, old_attack, data),
+                Judged.by(forest, attack, data),
+                allowed.alert_budget,
+            )
+            if checks[0].passed  # there is enough
+            else {}
+        )
         outcome = Outcome(
             champion=champion.id,
             challenger=forest_id(forest.manifest, attack.manifest if attack else None),
@@ -154,6 +165,7 @@ def retrain(
             data=(*(folder.name for folder in folders), *(one.id for one in added)),
             unknown_feedback=data.unknown_feedback,
             seconds=time.monotonic() - started,
+            pictures=pictures,
         )
         return settle(registry, bundle, outcome)
 

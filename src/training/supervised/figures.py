@@ -14,7 +14,13 @@ from src.training.supervised.selection import METRICS, Comparison
 Floats = NDArray[np.float64]
 
 
-def confusion_matrix(axes: Axes, confusion: dict[str, int]) -> None:
+def confusion_matrix(
+    axes: Axes,
+    confusion: dict[str, int],
+    *,
+    classes: tuple[str, str] = ("legitimate", "fraud"),
+    title: str = "Hold-out",
+) -> None:
     """The hold-out at the threshold; shades are shares of the true class."""
     counts = np.array(
         [
@@ -28,9 +34,9 @@ def confusion_matrix(axes: Axes, confusion: dict[str, int]) -> None:
         colour = "white" if shares[row, column] > 0.5 else "black"
         text = f"{count:,}\n{shares[row, column]:.1%}"
         axes.text(column, row, text, ha="center", va="center", color=colour)
-    axes.set_xticks([0, 1], ["legitimate", "fraud"])
-    axes.set_yticks([0, 1], ["legitimate", "fraud"])
-    axes.set(xlabel="predicted", ylabel="true", title="Hold-out")
+    axes.set_xticks([0, 1], classes)
+    axes.set_yticks([0, 1], classes)
+    axes.set(xlabel="predicted", ylabel="true", title=title)
 
 
 def comparison_bars(axes: Axes, compared: list[Comparison]) -> None:
