@@ -28,7 +28,7 @@ _HERE = Path(__file__).parent
 STATIC = _HERE / "static"
 _LONG_WORD = 16
 _UNBROKEN = re.compile(
-    r"0x[0-9a-f]{40}(?![0-9a-f])|0x[0-9a-f]{6}…[0-9a-f]{4}|[0-9][0-9.,]* [kMBT](?= )"
+    r"0x[0-9a-f]{40}(?![0-9a-f])|0x[0-9a-f]{6}…[0-9a-f]{4}|[$]?[0-9][0-9.,]* [kMBT]\b"
 )
 
 

@@ -6,16 +6,19 @@ The pages that it opens are kept as pictures under `build/pages`, which Git igno
 """
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, Page, expect
 
 from src.demo.contracts import ROOT
+from src.detection.records import Action
 from src.service.database.engine import Database
 from src.service.database.screenings import add_screenings
 from tests.conftest import USDC
 from tests.service.database.rows import screening
+from tests.service.guard.guarding import BAD, RAW, Script, guard, node
 from tests.service.web.browsing import quiet_page, theft
 
 RECEIVER = "0x976ea74026e726554db657fa54763abd0c3a0aa9"
@@ -68,19 +71,41 @@ def test_axe_finds_nothing_on_any_page(demo: str, home: Path, browser: Browser, 
         page.get_by_role("button", name="Analyse").click()
         page.wait_for_url("**/ui/analyses/*")
         analysis = re.sub(r"^https?://[^/]+", "", page.url)
-        found = {}
         more = {"range": analysis, "transaction": f"/ui/transactions/{theft(demo)}"}
-        for name, path in (PAGES | more).items():
-            page.goto(f"{demo}{path}")
-            for scheme in RULES:
-                page.emulate_media(color_scheme=scheme)
-                page.screenshot(path=PICTURES / f"{width}-{scheme}" / f"web-{name}.png")
-            page.evaluate(OPEN_ALL)
-            if sideways := page.evaluate(SIDEWAYS):
-                found[path, "sideways"] = sideways
-            page.evaluate(AXE.read_text())
-            for scheme, rules in RULES.items():
-                page.emulate_media(color_scheme=scheme)
-                if violations := page.evaluate(VIOLATIONS, rules):
-                    found[path, scheme] = violations
-    assert found == {}
+        assert faults(page, demo, width, PAGES | more) == {}
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("width", [1440, 390])
+def test_axe_finds_nothing_on_the_guard_s_pages(browser: Browser, width: int) -> None:
+    with (
+        node() as upstream,
+        guard(upstream.url, Script(Action.REVIEW), hold_review=True) as guarded,
+        quiet_page(browser, viewport={"width": width, "height": 900}) as page,
+    ):
+        guarded.call("eth_sendRawTransaction", BAD)
+        held = guarded.call("eth_sendRawTransaction", RAW)["error"]["data"]["decision"]
+        pages = {"guard": "/ui/screenings", "guard-held": f"/ui/screenings/{held}"}
+        assert faults(page, guarded.url, width, pages) == {}
+        expect(page.locator("p.lead-action")).to_contain_text("Release it or drop it.")
+        page.get_by_role("button", name="Drop").click()
+        expect(page.locator("p.lead-action")).to_contain_text("Nothing to do: it was not sent.")
+
+
+def faults(page: Page, base: str, width: int, paths: Mapping[str, str]) -> dict[object, object]:
+    """What is wrong with these pages, whose pictures it takes."""
+    found: dict[object, object] = {}
+    for name, path in paths.items():
+        page.goto(f"{base}{path}")
+        for scheme in RULES:
+            page.emulate_media(color_scheme=scheme)
+            page.screenshot(path=PICTURES / f"{width}-{scheme}" / f"web-{name}.png")
+        page.evaluate(OPEN_ALL)
+        if sideways := page.evaluate(SIDEWAYS):
+            found[path, "sideways"] = sideways
+        page.evaluate(AXE.read_text())
+        for scheme, rules in RULES.items():
+            page.emulate_media(color_scheme=scheme)
+            if violations := page.evaluate(VIOLATIONS, rules):
+                found[path, scheme] = violations
+    return found

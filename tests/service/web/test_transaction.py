@@ -194,9 +194,9 @@ def test_each_explorer_is_linked_where_it_shows_the_chain() -> None:
 def test_a_reason_stays_text_with_its_addresses_shortened() -> None:
     template = environment(open_address_book(1)).from_string("{{ text | unbroken }}")
     address = "0x" + "c3" * 20
-    shown = template.render(text=f'<b onclick="x()"> {address} gained 4.32 M USDC')
+    shown = template.render(text=f'<b onclick="x()"> {address} gained 4.32 M USDC ($4.3 M)')
     assert shown == (
         "&lt;b onclick=&#34;x()&#34;&gt; "
         f'<span class="nowrap" title="{address}">0xc3c3c3…c3c3</span> gained '
-        '<span class="nowrap">4.32 M</span> USDC'
+        '<span class="nowrap">4.32 M</span> USDC (<span class="nowrap">$4.3 M</span>)'
     )
