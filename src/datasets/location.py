@@ -56,6 +56,31 @@ def add_data(parser: cli.Parser) -> None:
     parser.require(NO_DATA, lambda options: options.data is not None)
 
 
+def add_unseen(parser: cli.Parser) -> None:
+    """Add the options for data that no model is fitted on, besides those of `add_data`."""
+    add = parser.add_argument
+    add(
+        "--replays",
+        type=cli.path,
+        metavar="DIR",
+        help="exploit replays (data-replays beside the data set, if it is there)",
+    )
+    add(
+        "--blocks",
+        type=cli.path,
+        metavar="DIR",
+        help="whole blocks that no model is fitted on (data-blocks beside the data set)",
+    )
+    add(
+        "--robustness",
+        type=cli.path,
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="attacks rewritten to evade; may be repeated",
+    )
+
+
 def add_columns(parser: argparse.ArgumentParser, *, required: bool = False) -> None:
     """Add the options that say what a labelled table's columns mean, for `columns`."""
     add = parser.add_argument

@@ -7,12 +7,14 @@ from src.datasets import location
 
 _DESCRIPTION = """\
 Judge ordinary transactions, known exploits and recorded address poisoning with the detectors of a
-policy, one after the other and together. Writes rules.md and rules.json.
+policy, one after the other and together, and count what the informational ones name, also of
+replayed and rewritten exploits. Writes rules.md and rules.json.
 """
 
 _EPILOG = """\
 example:
   npm run evaluate:rules -- --data DIR --policy policy.yaml
+  npm run evaluate:rules -- --data DIR --robustness evasions/exploits --robustness evasions/replays
 
 exit codes: 0 evaluated, 1 the data or the policy cannot be used, 2 wrong usage.
 """
@@ -29,6 +31,7 @@ def main(parser: cli.Parser) -> None:
         metavar="FILE",
         help="(the setting POLICY_PATH, else policy.yaml)",
     )
+    location.add_unseen(parser)
     parser.common("--out", default="evaluation", help="(evaluation)")
 
 

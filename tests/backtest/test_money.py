@@ -3,10 +3,14 @@
 import pytest
 
 from src.backtest.scoring.money import moved_by
-from src.chain.transfers import Transfer
+from src.chain.recording.format import open_writer
+from src.chain.transfers import TRANSFER_TOPIC, Transfer
 from src.chain.well_known import load_well_known_tokens
 from src.detection.evidence import Evidence, TokenFact
 from src.detection.records import Action, Decision
+from tests.backtest.runs import rows_of, run
+from tests.chain.recording.blocks import WORD, make_log
+from tests.chain.recording.blocks import rows_of as block_rows
 
 SENDER, VICTIM = "0x" + "a1" * 20, "0x" + "b2" * 20
 USDC = "0xa0b86991c6218b36c1d19d4a2e9eb0ce3606eb48"
@@ -45,3 +49,14 @@ def test_the_sentence_names_listed_tokens_and_marks_imitations():
         "0xa1a1a1…a1a1 gained 22 USDC (about $22); 0xb2b2b2…b2b2 lost 22 USDC (about $22)."
     )
     assert "USDC (not the well-known token, 0xc3c3c3…c3c3)" in moved((COUNTERFEIT, 1)).summary
+
+
+def test_the_sentence_names_the_chains_own_coin(tmp_path):
+    words = [[WORD + f"{side:040x}" for side in sides] for sides in ((3, 5), (4, 6))]
+    logs = [make_log(at, topics=[TRANSFER_TOPIC, *sides]) for at, sides in enumerate(words)]
+    with open_writer(tmp_path / "recording", 56) as writer:
+        writer.add(block_rows(1, logs=logs))
+        writer.write()
+    assert run(tmp_path / "recording", tmp_path / "out", "--threshold", "0") == 0
+    (summary,) = rows_of(tmp_path / "out", "alerts")["summary"]
+    assert "(without internal transfers of BNB, which are unknown)" in summary

@@ -50,6 +50,42 @@ def test_the_rules_are_measured_alone_and_together(folder, bundle_path, tmp_path
     assert "| address_poisoning |" in (tmp_path / "rules.md").read_text()
 
 
+def test_it_counts_what_the_informational_detectors_name(
+    folder, bundle_path, tmp_path, monkeypatch
+):
+    evasions = tmp_path / "evasions"
+    evasions.mkdir()
+    listed = pd.read_csv(folder / "exploit_transactions.csv.gz").assign(label="exploit")
+    moved = pd.read_csv(folder / "exploit_transfers.csv.gz", dtype={"value_raw": str})
+    one, other = moved["tx_hash"].unique()[:2]  # one exploit, rewritten as two transactions
+    goes_back = (
+        {"from_address": REAL, "to_address": FAKE},
+        {"from_address": FAKE, "to_address": REAL},
+    )
+    loan = pd.DataFrame(
+        [
+            {"tx_hash": tx_hash, "tx_from": ALICE, "seq": seq, "token_address": USDC}
+            | {"value_raw": "7", **sides}
+            for tx_hash, back in ((one, goes_back), (other, goes_back[:1]))
+            for seq, sides in enumerate(back)
+        ]
+    )
+    listed.assign(evades=one).to_csv(evasions / "split.transactions.csv.gz", index=False)
+    loan.to_csv(evasions / "split.transfers.csv.gz", index=False)
+    pd.DataFrame({"address": [ALICE], "category": ["mev_bot"]}).to_csv(
+        folder / "labelled_addresses.csv.gz", index=False
+    )
+    monkeypatch.setenv("MODEL_PATH", str(bundle_path))
+    words = ["--data", str(folder), "--robustness", str(evasions), "--out", str(tmp_path)]
+    assert evaluate_rules.main(words) == 0
+    rows = {row["set"]: row for row in json.loads((tmp_path / "rules.json").read_text())["named"]}
+    assert rows["background"]["transactions"] == 100
+    assert rows["evasions: split"] == {
+        "set": "evasions: split", "transactions": 1, "arbitrage": 0, "balanced": 1,
+    }  # fmt: skip
+    assert "| evasions: split | 1 | 0 | 1 |" in (tmp_path / "rules.md").read_text()
+
+
 def test_a_folder_without_the_tables_is_refused(tmp_path, capsys):
     assert evaluate_rules.main(["--data", str(tmp_path), "--out", str(tmp_path)]) == 1
     assert "transactions.parquet" in capsys.readouterr().err

@@ -15,6 +15,7 @@ from src.backtest.scoring.prefilter import Considered, candidates, look_alike_ro
 from src.backtest.scoring.scoring import Scores
 from src.backtest.scoring.transactions import TransactionBatch
 from src.chain.names.book import published_routers
+from src.chain.networks import network
 from src.chain.well_known import load_well_known_tokens
 from src.datasets.fixed_bytes import hex_column, integers
 from src.decision.second_opinion import OpenedAttackModel, explained_from
@@ -72,7 +73,7 @@ class BatchDecider:
         attack: OpenedAttackModel,
     ) -> None:
         self._model = model
-        self._chain_id = chain_id
+        self._chain_id, self._chain = chain_id, network(chain_id)
         self._threshold = threshold
         self._amounts = model.manifest.token_amounts_on(chain_id)
         self._profile = TokenProfile.from_manifest(model.manifest)
@@ -178,6 +179,8 @@ class BatchDecider:
                 tokens={token: self._tokens[token] for token in tokens},
                 values=self._profile.values,
                 look_alikes=look_alikes.get(position, ()),
+                native_symbol=self._chain.native_symbol,
+                wrapped_native=self._chain.wrapped_native,
                 routers=published_routers(self._chain_id),
             )
             yield position, evidence

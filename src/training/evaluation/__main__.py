@@ -44,26 +44,7 @@ def main(parser: cli.Parser) -> None:
         default=1000,
         help="of each bootstrap (1000)",
     )
-    add(
-        "--replays",
-        type=cli.path,
-        metavar="DIR",
-        help="exploit replays (data-replays beside the data set, if it is there)",
-    )
-    add(
-        "--blocks",
-        type=cli.path,
-        metavar="DIR",
-        help="whole blocks that no model is fitted on (data-blocks beside the data set)",
-    )
-    add(
-        "--robustness",
-        type=cli.path,
-        action="append",
-        default=[],
-        metavar="DIR",
-        help="attacks rewritten to evade; may be repeated",
-    )
+    location.add_unseen(parser)
     add(
         "--token-facts",
         type=cli.path,

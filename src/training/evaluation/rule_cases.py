@@ -12,9 +12,10 @@ from typing import Any
 import pandas as pd
 
 from src.chain.names.book import published_routers
+from src.chain.networks import chain_ids_by_name, network
 from src.chain.transfers import Transfer
 from src.chain.well_known import load_well_known_tokens
-from src.datasets.location import EXPLOITS_FILE
+from src.datasets.location import EXPLOIT_TRANSFERS_FILE, EXPLOITS_FILE
 from src.datasets.store import is_store
 from src.datasets.tables import ERC20, TableError, read_table
 from src.datasets.training_set import exploit_hashes, load_tables
@@ -24,6 +25,7 @@ from src.detection.evidence import Evidence, TokenFact
 from src.detection.features.definitions import FEATURE_NAMES, TokenProfile, feature_row
 from src.detection.forest.model import Model
 
+LABELS_FILE = "labelled_addresses.csv.gz"
 POISONING_FILE = "poisoning_transfers.csv.gz"
 STRANGER = "0x" + "57" * 20
 """Stands for the poisoner: the rows name no sender, and it is none of the accounts named."""
@@ -61,6 +63,7 @@ class Facts:
         to: str | None = None,
         nonce: int | None = None,
         look_alikes: Any = (),
+        chain_id: int = 1,
     ) -> Evidence:
         """The evidence of one transaction."""
         row = feature_row(transfers, sender, self._profile)
@@ -75,7 +78,9 @@ class Facts:
             tokens={token: fact for token in tokens if (fact := self._token(token))},
             values=self._profile.values,
             look_alikes=look_alikes,
-            routers=published_routers(1),
+            chain_id=chain_id,
+            wrapped_native=network(chain_id).wrapped_native,
+            routers=published_routers(chain_id),
         )
 
     def _token(self, token: str) -> TokenFact | None:
@@ -94,6 +99,15 @@ def read_symbols(folder: Path) -> dict[str, str]:
         return {}
     table = read_table(path, ("address", "symbol"))
     return dict(zip(table["address"].str.lower(), table["symbol"].astype(str), strict=True))
+
+
+def read_mev_bots(folder: Path) -> frozenset[str]:
+    """Accounts that are labelled as MEV bots, where the folder lists any."""
+    path = folder / LABELS_FILE
+    if not path.is_file():
+        return frozenset()
+    table = read_table(path, ("address", "category"))
+    return frozenset(table[table["category"] == "mev_bot"]["address"].str.lower())
 
 
 def background(folder: Path, facts: Facts) -> Iterator[Case]:
@@ -118,15 +132,44 @@ def background(folder: Path, facts: Facts) -> Iterator[Case]:
             yield Case(str(tx.tx_hash), "background", evidence)
 
 
+def background_of_calls(folder: Path, facts: Facts) -> Iterator[Case]:
+    """The same of whole blocks rebuilt from calls, where the folder has any."""
+    path = folder / "calls_background_transfers.csv.gz"
+    if path.is_file():
+        listed = read_table(folder / "calls_background_transactions.csv.gz", ("tx_hash", "tx_to"))
+        listed = listed[~listed["in_exploit_list"].astype(bool)].set_index("tx_hash")
+        rows = read_table(path, ("tx_hash", "seq"))
+        rows = rows[rows["tx_hash"].isin(listed.index)]
+        for tx_hash, moved in _transfers_by_hash(rows, "seq").items():
+            sender, to = (str(listed.at[tx_hash, side]).lower() for side in ("tx_from", "tx_to"))
+            yield Case(tx_hash, "background", facts.evidence(moved, sender, to))
+
+
 def exploits(folder: Path, facts: Facts) -> Iterator[Case]:
     """Known exploits; most are rebuilt from calls, so that mints and burns are missing."""
-    rows = read_table(folder / "exploit_transfers.csv.gz", ("tx_hash", "tx_from", "seq"))
-    listed = read_table(folder / EXPLOITS_FILE, ("tx_hash", "label"))
-    wanted = set(listed[listed["label"] == "exploit"]["tx_hash"])
-    rows = rows[(rows["preferred"] == 1) & rows["tx_hash"].isin(wanted)]
+    return attacks(folder / EXPLOITS_FILE, folder / EXPLOIT_TRANSFERS_FILE, facts)
+
+
+def attacks(transactions: Path, transfers: Path, facts: Facts) -> Iterator[Case]:
+    """Exploits of two tables: known ones, replays, or rewritten ones by the hash they `evade`."""
+    rows = read_table(transfers, ("tx_hash", "tx_from", "seq"))
+    listed = read_table(transactions, ("tx_hash", "label")).drop_duplicates("tx_hash")
+    listed = listed[listed["label"] == "exploit"].set_index("tx_hash")
+    if "preferred" in rows.columns:
+        rows = rows[rows["preferred"] == 1]
+    rows = rows[rows["tx_hash"].isin(listed.index)]
     senders = dict(zip(rows["tx_hash"], rows["tx_from"], strict=True))
+    chain_ids = chain_ids_by_name()
     for tx_hash, moved in _transfers_by_hash(rows, "seq").items():
-        yield Case(tx_hash, "exploit", facts.evidence(moved, senders[tx_hash].lower()))
+        row = listed.loc[tx_hash]
+        to = row.get("to_address")
+        evidence = facts.evidence(
+            moved,
+            senders[tx_hash].lower(),
+            to.lower() if isinstance(to, str) else None,
+            chain_id=chain_ids.get(str(row.get("chain")), 1),
+        )
+        yield Case(str(row.get("evades", tx_hash)), "exploit", evidence)
 
 
 def poisoning(folder: Path, facts: Facts) -> Iterator[Case]:

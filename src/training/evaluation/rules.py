@@ -21,7 +21,8 @@ from src.files import write_file
 from src.reports.intervals import share_interval
 from src.reports.markdown import table
 from src.settings import load_settings
-from src.training.evaluation import rule_cases
+from src.training.evaluation import names, rule_cases
+from src.training.evaluation.unseen.measure import UnseenData
 
 MAX_FALSE_ALARMS = 0.005
 """Share of the background that a detector may flag and still be on by default."""
@@ -38,7 +39,11 @@ def run(options: argparse.Namespace) -> int:
         threshold = model.manifest.anomaly_threshold
     facts = rule_cases.Facts(model, rule_cases.read_symbols(options.data))
     equipment = Equipment(threshold, model.manifest.token_amounts)
-    report = evaluate_rules(policy, equipment, collect(options.data, facts))
+    sets = collect(options.data, facts)
+    report = evaluate_rules(policy, equipment, sets)
+    suites = {name: _suite(policy, [name], equipment) for name in names.NAMING}
+    data = UnseenData.of(options)
+    report["named"] = names.named(suites, options.data, data, facts, sets["background"])
     report["model_version"] = model.version
     write_file(options.out / "rules.json", (json.dumps(report, indent=1) + "\n").encode())
     write_file(options.out / "rules.md", to_markdown(report).encode())
@@ -132,6 +137,10 @@ def to_markdown(report: Any) -> str:
         f"Over {limit} of the background: {', '.join(over)}."
         if over
         else f"No detector flags more than {limit} of the background.",
+        "## Named",
+        "The informational detectors ask for nothing: how many transactions each names. A "
+        "rewritten exploit counts if any of its transactions is named.",
+        names.to_markdown(report["named"]),
     ]
     return "\n\n".join(parts) + "\n"
 

@@ -28,7 +28,7 @@ def run(options: argparse.Namespace) -> int:
     started = time.monotonic()
     cli.log_to_stderr()
     evaluated = evaluate(
-        options.data, unseen=_unseen_data(options), repetitions=options.repetitions
+        options.data, unseen=UnseenData.of(options), repetitions=options.repetitions
     )
     write_report(options.out, evaluated)
     if options.model_card:
@@ -44,16 +44,6 @@ def run(options: argparse.Namespace) -> int:
         f"Read {options.out / 'evaluation.html'} or {options.out / 'evaluation.md'}.\n"
     )
     return 0
-
-
-def _unseen_data(options: argparse.Namespace) -> UnseenData:
-    beside = UnseenData.beside(options.data)
-    return UnseenData(
-        replays=options.replays or beside.replays,
-        blocks=options.blocks or beside.blocks,
-        evasions=options.robustness,
-        token_facts=options.token_facts,
-    )
 
 
 def _attack_manifest() -> AttackManifest | None:

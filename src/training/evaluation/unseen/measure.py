@@ -1,5 +1,6 @@
 """Figures of both models on every set of attacks, on three backgrounds, and of what one adds."""
 
+import argparse
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -225,6 +226,17 @@ class UnseenData:
         return cls(
             replays if (replays / REPLAYS_FILE).is_file() else None,
             blocks if blocks.is_dir() else None,
+        )
+
+    @classmethod
+    def of(cls, options: argparse.Namespace) -> "UnseenData":
+        """What a command's options name, else what is beside its data set."""
+        beside = cls.beside(options.data)
+        return cls(
+            replays=options.replays or beside.replays,
+            blocks=options.blocks or beside.blocks,
+            evasions=options.robustness,
+            token_facts=getattr(options, "token_facts", None),
         )
 
 

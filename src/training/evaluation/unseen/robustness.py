@@ -21,8 +21,8 @@ from src.training.evaluation.unseen.attacks import AttackSet
 from src.training.evaluation.unseen.cross_fit import ATTACK_SCORE, FOREST, JointCrossFit
 
 AS_SENT = "identity"
-_TRANSACTIONS = ".transactions.csv.gz"
-_TRANSFERS = ".transfers.csv.gz"
+TRANSACTIONS = ".transactions.csv.gz"
+TRANSFERS = ".transfers.csv.gz"
 _COSTS = "costs.csv"
 _DETECTORS = (FOREST, ATTACK_SCORE)
 
@@ -49,17 +49,17 @@ def load_evasions(folder: Path) -> list[Evasion]:
     Raises:
         TableError: there are none, or a file cannot be read.
     """
-    paths = sorted(folder.glob(f"*{_TRANSACTIONS}"))
+    paths = sorted(folder.glob(f"*{TRANSACTIONS}"))
     if not paths:
-        raise TableError(f"{folder}: no rewritten attacks (*{_TRANSACTIONS})")
+        raise TableError(f"{folder}: no rewritten attacks (*{TRANSACTIONS})")
     costs: dict[str, int] = {}
     if (folder / _COSTS).is_file():
         table = read_table(folder / _COSTS, ("evasion", "extra_gas_median"))
         costs = dict(zip(table["evasion"], table["extra_gas_median"].astype(int), strict=True))
     evasions = []
     for path in paths:
-        name = path.name.removesuffix(_TRANSACTIONS)
-        evasions.append(Evasion(name, _read(path, folder / f"{name}{_TRANSFERS}"), costs.get(name)))
+        name = path.name.removesuffix(TRANSACTIONS)
+        evasions.append(Evasion(name, _read(path, folder / f"{name}{TRANSFERS}"), costs.get(name)))
     return sorted(evasions, key=lambda one: (one.name != AS_SENT, "+" in one.name, one.name))
 
 
