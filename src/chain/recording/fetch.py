@@ -23,7 +23,7 @@ from src.chain.errors import (
     SourceUnavailable,
 )
 from src.chain.recording.rows import BlockRows, Json, RecordedBlock, encode_block, parse_quantity
-from src.chain.recording.verification import verified_block
+from src.chain.recording.verification import is_state_sync, verified_block
 
 logger = logging.getLogger(__name__)
 
@@ -213,14 +213,22 @@ class BlockFetcher:
         return answer if isinstance(answer, list) else None
 
     def _one_by_one(self, number: int, block: Json) -> RecordedBlock:
+        """The block without Bor's state sync: it is not under the root, and has no receipt in
+        some nodes.
+        """
+        transactions = [
+            one
+            for one in block["transactions"]
+            if one.get("type", "0x0") != "0x0" or not is_state_sync(one, "gas")
+        ]
         try:
             receipts = [
                 self._node.call("eth_getTransactionReceipt", [transaction.get("hash")])
-                for transaction in block["transactions"]
+                for transaction in transactions
             ]
         except (RequestRefused, MalformedAnswer, PassingError) as error:
             raise UnverifiedBlock(number, f"its receipts are not available: {error}") from None
-        return RecordedBlock(block, receipts)
+        return RecordedBlock(block | {"transactions": transactions}, receipts)
 
     def _rows(self, recorded: RecordedBlock) -> tuple[BlockRows | None, str, bool]:
         """The rows if the block is acceptable; otherwise what is wrong, and if it is recordable."""

@@ -16,6 +16,7 @@ _LAST_BLOCK_WITH_STATE_ROOTS = 8_772_000
 _KNOWN_TYPES = frozenset({"0x0", "0x1", "0x2", "0x3", "0x4"})
 _DEPOSIT_TYPE = "0x7e"
 _NO_ROOT = "0x" + "0" * 64
+_ROOT_OF_NOTHING = receipts_root([])
 _ZERO_ADDRESS = "0x" + "0" * 40
 
 
@@ -38,12 +39,19 @@ def verified_block(recorded: RecordedBlock) -> tuple[RecordedBlock | None, str]:
         roots = _roots(hashed)
         if stated.lower() in roots:
             return recorded, ""
-        if _is_state_sync(receipts) and stated.lower() in _roots(hashed[:-1]):
+        has_sync = bool(receipts) and is_state_sync(receipts[-1], "gasUsed")
+        if has_sync and stated.lower() in _roots(hashed[:-1]):
             block = recorded.block | {"transactions": transactions[:-1]}
             return replace(recorded, block=block, receipts=receipts[:-1]), ""
     except ValueError as error:
         return None, str(error)
     return None, f"its receipts hash to {roots[0]}, its header says {stated}: {_cause(recorded)}"
+
+
+def is_state_sync(part: Json, gas: str) -> bool:
+    """Whether a transaction or a receipt is from nobody to nobody and took no `gas`."""
+    nobody = part.get("from") == part.get("to") == _ZERO_ADDRESS
+    return nobody and parse_quantity(part.get(gas)) == 0
 
 
 def _completed(receipt: Json, transaction: Json) -> Json:
@@ -64,18 +72,9 @@ def _roots(receipts: Sequence[Json]) -> list[str]:
     return [receipts_root(receipts)]
 
 
-def _is_state_sync(receipts: Sequence[Json]) -> bool:
-    """Whether the last receipt is from nobody to nobody and took no gas."""
-    if not receipts:
-        return False
-    last = receipts[-1]
-    return (
-        last.get("from") == last.get("to") == _ZERO_ADDRESS
-        and parse_quantity(last.get("gasUsed")) == 0
-    )
-
-
 def _cause(recorded: RecordedBlock) -> str:
+    if str(recorded.block.get("receiptsRoot")).lower() == _ROOT_OF_NOTHING:
+        return "it is that of a block without transactions, which some nodes state for all blocks"
     kinds = {str(receipt.get("type") or "0x0") for receipt in recorded.receipts}
     unknown = sorted(kinds - _KNOWN_TYPES)
     if unknown:

@@ -153,6 +153,35 @@ def test_the_state_sync_of_polygon_is_left_out_of_a_verified_block() -> None:
     assert (len(block.receipts) if block else 0, problem) == (1, "")
 
 
+def test_a_block_of_nothing_but_a_state_sync_verifies() -> None:
+    block = with_state_sync(make_block(7))
+    block.receipts.pop(0)
+    block.block["transactions"].pop(0)
+    found, problem = verified_block(sealed(block, receipts_root([])))
+    assert (found and found.receipts, problem) == ([], "")
+
+
+@pytest.mark.parametrize(
+    "missing", [None, {"code": -32000, "message": "block has less receipts than expected"}]
+)
+def test_a_state_sync_without_a_receipt_costs_nothing(
+    honest: Node, tmp_path: Path, missing: Any
+) -> None:
+    """As in some nodes of Polygon, for good."""
+    block = with_state_sync(honest.blocks["0x7"])
+    block.block["transactions"][-1] |= {"gas": "0x0", "type": "0x0"}
+    block.receipts.pop()
+
+    def receipt(params: list[Any]) -> Any:
+        found = block.receipts[0]
+        return found if params[0] == found["transactionHash"] else missing
+
+    honest.answers["eth_getTransactionReceipt"] = receipt
+    assert record(honest.url, tmp_path, 7, 7, "--no-tokens", "--patience", "1") == 0
+    verified = Recording(tmp_path).blocks(["receipts_root_verified"])["receipts_root_verified"]
+    assert verified.to_pylist() == [True]
+
+
 def test_a_receipt_too_many_is_left_out_with_and_without_verification(
     honest: Node, tmp_path: Path
 ) -> None:
@@ -169,6 +198,7 @@ def test_a_receipt_too_many_is_left_out_with_and_without_verification(
         (make_block(4_000_000, receipt={"type": "0x2"}), None, "logs are missing or wrong"),
         (make_block(7, receipt={"type": "0x7e"}), None, "receipts of type 0x7e"),
         (make_block(7), "0x" + "0" * 64, "states no receipts root"),
+        (make_block(7), receipts_root([]), "that of a block without transactions"),
         (RecordedBlock(make_block(7).block, []), None, "0 receipts for 1 transactions"),
     ],
 )
