@@ -16,26 +16,24 @@ _CLASSES = ("ordinary", "attack")
 
 
 def draw_all(old: Judged, new: Judged, alert_budget: float) -> dict[str, bytes]:
-    """All plots by file name: the comparison, and the challenger's confusion matrices.
+    """All plots by file name: comparisons, and the challenger's confusion matrices.
 
     The attack score's are of the attacks that its model was not trained on.
     """
-    curves: dict[str, Scored] = {}
-    matrices: dict[str, tuple[Scored, float]] = {}
-    is_same_forest = old.model.manifest.sha256 == new.model.manifest.sha256
-    if is_same_forest:
-        curves["anomaly score of both"] = new.scored
-    else:
-        curves |= {"champion, anomaly score": old.scored, "challenger, anomaly score": new.scored}
-        matrices["anomaly score"] = new.scored, new.threshold
-    if old.attack is not None:
-        curves["champion, attack score"] = old.second
+    found: dict[str, bytes] = {}
+    if old.model.manifest.sha256 != new.model.manifest.sha256:
+        found |= _compared("anomaly_score", old.scored, new.scored, new.threshold)
     if new.attack is not None:
-        curves["challenger, attack score"] = new.second
-        matrices["attack score"] = new.second, 1 - alert_budget
-    return {"comparison.png": draw(lambda axes: recall_curves(axes, curves))} | {
-        f"confusion_matrix_{name.replace(' ', '_')}.png": draw(partial(_matrix, name, *scored))
-        for name, scored in matrices.items()
+        found |= _compared("attack_score", old.second, new.second, 1 - alert_budget)
+    return found
+
+
+def _compared(score: str, old: Scored, new: Scored, threshold: float) -> dict[str, bytes]:
+    name = score.replace("_", " ")
+    curves = {f"champion, {name}": old, f"challenger, {name}": new}
+    return {
+        f"comparison_{score}.png": draw(lambda axes: recall_curves(axes, curves)),
+        f"confusion_matrix_{score}.png": draw(partial(_matrix, name, new, threshold)),
     }
 
 

@@ -381,9 +381,10 @@ def test_the_command_reports_and_its_exit_code_tells(
     assert "Refused: 1800000000-" in capsys.readouterr().out
     page = (tmp_path / "report/retraining.html").read_text()
     assert "FAILED" in page
-    assert page.count("data:image/png") == 3
+    assert page.count("data:image/png") == 4
     assert {path.name for path in (tmp_path / "report").glob("*.png")} == {
-        "comparison.png",
+        "comparison_anomaly_score.png",
+        "comparison_attack_score.png",
         "confusion_matrix_anomaly_score.png",
         "confusion_matrix_attack_score.png",
     }
@@ -406,7 +407,10 @@ def test_the_attack_model_is_retrained_for_the_same_forest(tmp_path, bundles, ol
     assert ATTACK_MODEL_FILE not in before.files
     reference = parse_sample(registry.read("champion", DRIFT_FILE).decode())
     assert reference.attack_version == "1800000000"
-    assert outcome.pictures.keys() == {"comparison.png", "confusion_matrix_attack_score.png"}
+    assert outcome.pictures.keys() == {
+        "comparison_attack_score.png",
+        "confusion_matrix_attack_score.png",
+    }
     assert ATTACK_SCORE in reference.columns
 
 
