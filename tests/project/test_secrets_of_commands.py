@@ -250,6 +250,7 @@ def test_clients_and_their_errors_show_no_key_however_they_are_printed(echo: str
     "url",
     [
         "postgresql://user:planted-database-word@127.0.0.1:1/name",
+        "postgresql://user:p@planted-database-word@127.0.0.1:1/name",
         "postgresql://user:planted-database-word@[/name",
         "planted-database-word://x",
     ],

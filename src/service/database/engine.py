@@ -58,7 +58,7 @@ class Database:
     """
 
     def __init__(self, url: str) -> None:
-        """Open the database at an SQLAlchemy URL; `postgresql://` means psycopg 3.
+        """Open the database at an SQLAlchemy URL; PostgreSQL's driver is psycopg 3.
 
         Raises:
             DatabaseError: the URL is not for SQLite or PostgreSQL.
@@ -237,8 +237,10 @@ def _engine(url: str) -> Engine:
         raise DatabaseError(
             "DATABASE_URL is not a URL: use sqlite:///FILE or postgresql://..."
         ) from None
-    if parsed.drivername in {"postgres", "postgresql"}:
-        parsed = parsed.set(drivername="postgresql+psycopg")
+    if "@" in (parsed.host or ""):  # half of the password, which no message may repeat
+        raise DatabaseError("DATABASE_URL: write an @ in the user or the password as %40")
+    if parsed.drivername.partition("+")[0] in {"postgres", "postgresql"}:
+        parsed = parsed.set(drivername="postgresql+psycopg")  # whichever driver it names
     match parsed.get_backend_name():
         case "postgresql":
             return create_engine(

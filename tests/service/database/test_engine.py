@@ -109,6 +109,8 @@ def test_an_unknown_kind_of_database_is_refused_by_name() -> None:
         "postgresql://127.0.0.1:1/db?user=u&password=hunter2",
         "postgresql:///db?host=127.0.0.1&port=1&password=hunter2&sslpassword=hunter2",
         "postgresql://hunter2@127.0.0.1:1/hunter2?passfile=/hunter2",
+        "postgresql+asyncpg://u:hunter2@127.0.0.1:1/db",
+        "postgresql+psycopg2://u:hunter2@127.0.0.1:1/db",
     ],
 )
 def test_a_database_that_does_not_answer_is_named_without_its_password(url: str) -> None:
