@@ -12,6 +12,7 @@ import logging
 import os
 import sys
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -27,7 +28,13 @@ from src.chain.clients.urls import (
     ethplorer_api,
     explorer_api,
 )
-from src.chain.errors import SourceError, SourceUnavailable
+from src.chain.errors import (
+    MalformedAnswer,
+    PassingError,
+    RateLimited,
+    SourceError,
+    SourceUnavailable,
+)
 from src.chain.quantities import as_int
 from src.detection.signature import is_key, public_key
 from src.files import read_file, reason
@@ -60,6 +67,7 @@ _SECRETS = ("ETHERSCAN_API_KEY", "ETHPLORER_API_KEY")
 _MAX_LOOKUP_DEADLINE_SECONDS = 25.0
 _OWNER_STORE_TIMEOUT_SECONDS = 4.0
 _NODE_TIMEOUT_SECONDS = 5.0
+_NODE_PAUSES = (0.5, 1.0, 2.0, 0.0)  # after each answer that may pass
 MAX_CHAIN_ID = 2**63 - 1
 _MAX_FILE_BYTES = 1024 * 1024
 
@@ -193,7 +201,7 @@ def load_settings(
 
 
 def on_the_nodes_chain(settings: Settings, *, is_needed: bool = True) -> Settings:
-    """The settings with the chain that the node is on, which is asked for it once.
+    """The settings with the chain that the node is on, which is asked for it at the start.
 
     Args:
         settings: as read.
@@ -249,17 +257,22 @@ def _chain_of(json_rpc_url: str) -> tuple[int, str]:
     def ask() -> None:
         from src.chain.clients.rpc import JsonRpcClient  # noqa: PLC0415  `requests` is slow to import
 
-        try:
-            with closing(JsonRpcClient(json_rpc_url, timeout=_NODE_TIMEOUT_SECONDS)) as node:
-                chain_id = as_int(node.call("eth_chainId", [])) or 0
-            answer.append((chain_id, "eth_chainId returned no chain id"))
-        except SourceError as error:
-            answer.append((0, error.problem))
+        with closing(JsonRpcClient(json_rpc_url, timeout=_NODE_TIMEOUT_SECONDS)) as node:
+            for pause in _NODE_PAUSES:
+                try:
+                    chain_id = as_int(node.call("eth_chainId", [])) or 0
+                    answer.append((chain_id, "eth_chainId returned no chain id"))
+                    return
+                except SourceError as error:
+                    answer.append((0, error.problem))
+                    if not isinstance(error, PassingError | RateLimited | MalformedAnswer):
+                        return
+                time.sleep(pause)
 
     asking = threading.Thread(target=ask, daemon=True)
     asking.start()
     asking.join(2 * _NODE_TIMEOUT_SECONDS)
-    return answer[0] if answer else (0, "no answer in time")
+    return answer[-1] if answer else (0, "no answer in time")
 
 
 def model_public_key(

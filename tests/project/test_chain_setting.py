@@ -1,5 +1,6 @@
 """The chain of the settings is the node's."""
 
+import json
 import logging
 from typing import Any
 
@@ -55,6 +56,24 @@ def test_a_node_that_does_not_answer_must_not_be_guessed_about() -> None:
     assert "secret-key" not in str(caught.value)
     known = Settings(json_rpc_url=NOBODY, chain_id=10, is_chain_set=True)
     assert on_the_nodes_chain(known) == known
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        Response(json.dumps({"error": {"code": -32005, "message": "rate limit"}})),
+        Response(json.dumps({"error": {"code": -32000, "message": "no healthy backend"}})),
+        Response("", 429),
+        Response("<html>Just a moment...</html>"),
+    ],
+)
+def test_a_node_that_cannot_answer_for_a_moment_is_asked_again(
+    first: Response, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("src.settings._NODE_PAUSES", (0.0, 0.0))
+    node, answers = Node(), [first]
+    with serve(lambda request: answers.pop() if answers else node.answer(request)) as url:
+        assert on_the_nodes_chain(Settings(json_rpc_url=url)).chain_id == 56
 
 
 def test_a_bot_starts_while_its_node_is_away_and_compares_each_events_chain(
