@@ -189,14 +189,15 @@ class Pipeline:
             has_token_list=len(well_known) > 0,
         )
         suite = DetectorSuite.from_policy(policy, chain_id, equipment)
+        detectors = [f"{name} {mode}" for name, mode in suite.detectors]
+        # In the same line: of several warnings the log would keep one a minute.
+        detectors += [f"{name} without effect ({why})" for name, why in suite.lacking.items()]
         logger.info(
             "policy %s on %s: %s",
             settings.policy_path.name,
             described(chain_id),
-            ", ".join(f"{name} {mode}" for name, mode in suite.detectors) or "no detector",
+            ", ".join(detectors) or "no detector",
         )
-        for name, why in suite.lacking.items():
-            logger.warning("%s has no effect: %s", name, why)
         assessor = Assessor(model, attributions=EXPLAINED_INPUTS)
         profile = TokenProfile.from_manifest(model.manifest)
         return cls(

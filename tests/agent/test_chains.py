@@ -1,5 +1,7 @@
 """The bot on other chains than mainnet."""
 
+import logging
+
 import pytest
 
 from src import agent
@@ -45,3 +47,18 @@ def test_the_bot_runs_on_chains_that_the_sdk_does_not_list(start_bot, chain_id, 
     finding = handle(event_of([transfer_log(TOKEN)], network=chain_id))
     assert finding["metadata"]["prediction"] in {"NORMAL", "ANOMALY"}
     assert finding["protocol"] == name
+
+
+def test_the_start_log_names_every_detector_without_effect(start_bot, caplog):
+    logger = logging.getLogger("src.decision.pipeline")  # it does not reach the root's handlers
+    logger.addHandler(caplog.handler)
+    try:
+        start_bot(FORTA_CHAIN_ID="424242")
+    finally:
+        logger.removeHandler(caplog.handler)
+    line = next(one.getMessage() for one in caplog.records if "policy" in one.msg)
+    unknown_amounts = "without effect (the model knows no usual amounts of this chain's tokens)"
+    for name in ("fresh_account_large_value", "disproportionate_mint"):
+        assert f"{name} {unknown_amounts}" in line
+    assert "impersonated_token without effect (there is no list of this chain's well" in line
+    assert "impersonated_token on" not in line
