@@ -77,11 +77,13 @@ class AddressBook:
         return found[:limit]
 
     def with_names(self, text: str) -> str:
-        """A text for people, each known address in it preceded by its name."""
+        """A text for people, each known address in it preceded by its name. Idempotent."""
 
         def named(found: re.Match[str]) -> str:
             name = self.name_of(found[0])
-            return found[0] if name is None else f"{name.label} ({found[0]})"
+            if name is None or text.endswith(f"{name.label} (", 0, found.start()):
+                return found[0]
+            return f"{name.label} ({found[0]})"
 
         return _ADDRESS.sub(named, text)
 

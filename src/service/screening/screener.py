@@ -50,7 +50,7 @@ class Screening:
     # unknown.
     action: Action
     status: ScreeningStatus  # "success" if all succeed; "unknown" if they could not be simulated
-    reasons: tuple[str, ...]  # of the action, for people; without scores
+    reasons: tuple[str, ...]  # of the action, for people, with names; without scores
     sentence: str  # who would gain and lose what; "" if unknown
     block: int | None  # number of the block that they were simulated in; None if unknown
     problem: str  # why it is unknown, or why it reverts; "" otherwise
@@ -161,7 +161,7 @@ class Screener:
             decision_id=_new_id(),
             action=action,
             status="reverts" if reverting else "success",
-            reasons=_reasons(screened),
+            reasons=tuple(map(self._decider.pipeline.names.with_names, _reasons(screened))),
             sentence=" ".join(
                 one.outcome.decision.summary for one in screened if one.outcome.decision.summary
             ),
@@ -245,7 +245,7 @@ def _loaded(
     )
 
 
-def _reasons(screened: Sequence[Screened]) -> tuple[str, ...]:
+def _reasons(screened: Sequence[Screened]) -> list[str]:
     reasons = []
     for position, one in enumerate(screened, start=1):
         where = f"transaction {position}: " if len(screened) > 1 else ""
@@ -257,7 +257,7 @@ def _reasons(screened: Sequence[Screened]) -> tuple[str, ...]:
             for reason in decision.reasons
             if reason["reason"] and reason["status"] == Status.DECIDED
         ]
-    return tuple(reasons)
+    return reasons
 
 
 def _call_of(read: SignedTransaction | UnsignedCall) -> UnsignedCall:

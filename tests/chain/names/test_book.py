@@ -140,7 +140,7 @@ def test_a_file_that_is_no_address_book_is_refused(tmp_path: Path, content: str 
 def test_a_text_gets_the_names_of_its_addresses(mainnet: AddressBook) -> None:
     text = f"{AAVE} loses 3 tokens, {ALICE} gains them in 0x{'ab' * 32}"
     named = f"Aave V3 pool ({AAVE}) loses 3 tokens, {ALICE} gains them in 0x{'ab' * 32}"
-    assert mainnet.with_names(text) == named
+    assert mainnet.with_names(text) == mainnet.with_names(named) == named
 
 
 @given(st.text(st.sampled_from("0x1aB(): \n"), max_size=120))

@@ -55,7 +55,7 @@ def test_the_theft_is_blocked_before_it_is_mined(played: dict[str, list[Pair]]) 
     theft = played["theft"][-1].screening
     assert theft.action is Action.BLOCK
     assert theft.sentence.startswith("0x")
-    assert any("repays" in reason for reason in theft.reasons)
+    assert any("repays token WETH (0xc02aaa" in reason for reason in theft.reasons)
     assert not any("0.8" in reason for reason in theft.reasons), "scores are details"
 
 
