@@ -168,13 +168,14 @@ class NodeReader:
         if not isinstance(receipt, dict) or not isinstance(receipt.get("logs"), list):
             raise MalformedAnswer("node", "a receipt is not an object with logs")
         number, block_hash = as_int(receipt.get("blockNumber")), _hash(receipt.get("blockHash"))
-        block = self._node.ask("eth_getBlockByNumber", [receipt.get("blockNumber"), False])
+        # It has a receipt, so a null is a backend's that lags behind.
+        block = self._node.call("eth_getBlockByNumber", [receipt.get("blockNumber"), False])
         timestamp = as_int(block.get("timestamp")) if isinstance(block, dict) else None
         if number is None or block_hash is None or timestamp is None:
             raise MalformedAnswer("node", "a receipt without a block, or a block without a time")
         if _hash(block.get("hash")) != block_hash:
             raise MalformedAnswer("node", "the chain was reorganised during the request; try again")
-        sent = self._node.ask("eth_getTransactionByHash", [tx_hash])
+        sent = self._node.call("eth_getTransactionByHash", [tx_hash])
         logs = [log for log in receipt["logs"] if isinstance(log, dict)]
         decoded = decoded_logs(logs)
         return LoadedTransaction(

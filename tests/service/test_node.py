@@ -13,6 +13,7 @@ from werkzeug import Request, Response
 
 from src.service.app import create_app
 from src.service.embedded import embedded_node
+from src.service.node import NodeReader
 from tests.chain.replay.conftest import dataset  # noqa: F401  a fixture
 from tests.chain.replay.served import serve as replayed
 from tests.service.chain import (
@@ -195,6 +196,20 @@ def test_a_transaction_is_requested_again_too(node_url: str, tmp_path: Path, met
     ):
         answer = client.post(f"/transactions/{THEFT}/decision")
         assert answer.status_code == 200, answer.text
+
+
+@pytest.mark.parametrize("method", ["eth_getBlockByNumber", "eth_getTransactionByHash"])
+def test_what_a_lagging_backend_does_not_have_is_requested_again(
+    node_url: str, method: str
+) -> None:
+    found = []
+    for change in (lambda _, a: a, first_times(method, 1, without_result)):
+        with spoiled(node_url, change) as url:
+            reader = NodeReader(url, requests_per_second=1_000, verify=True, patience=PATIENCE)
+            found.append(reader.transaction(THEFT))
+            reader.close()
+    assert found[0] == found[1]
+    assert found[0] is not None
 
 
 def test_a_node_that_is_away_is_a_502_and_not_ready(tmp_path: Path) -> None:
