@@ -6,9 +6,11 @@ All come from the environment; `docs/service.md` describes them. Secrets appear 
 import hashlib
 import ipaddress
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from src.chain.transfers import normalise_address
 from src.detection.records import Action
@@ -42,6 +44,7 @@ MAX_WORKERS = 64
 _MIN_KEY_CHARACTERS = 16
 _MAX_ACCOUNTS = 500
 _NO_NODE = "no-node.invalid"
+_HOST_WITH_PORT = re.compile(r"([^:]+|\[.+\]):\d+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +71,25 @@ def _urls(text: str) -> tuple[str, ...]:
     return tuple(URL.parse(word) for word in WORDS.parse(text))
 
 
+def _origins(text: str) -> tuple[str, ...]:
+    """As browsers send them: without a path, a usual port and capitals."""
+    found = []
+    for url in _urls(text):
+        parts = urlsplit(url.lower())
+        if parts.path.strip("/") or parts.query or parts.username is not None:
+            raise ValueError
+        usual = {"http": ":80", "https": ":443"}[parts.scheme]
+        found.append(f"{parts.scheme}://{parts.netloc.removesuffix(usual)}")
+    return tuple(found)
+
+
+def _hosts(text: str) -> tuple[str, ...]:
+    """Names without a scheme, a port and a path, which people paste with them."""
+    names = [word.rpartition("://")[2].partition("/")[0] for word in WORDS.parse(text)]
+    found = (_HOST_WITH_PORT.fullmatch(name) for name in names)
+    return tuple(one[1] if one else name for one, name in zip(found, names, strict=True))
+
+
 def _features(text: str) -> tuple[str, ...]:
     words = WORDS.parse(text)
     if not words or len(set(words)) < len(words) or not set(words) <= set(FEATURES):
@@ -89,7 +111,8 @@ _API_KEYS = Kind(
     "one with `openssl rand -hex 24`",
     _api_keys,
 )
-_ORIGINS = Kind("origins such as https://example.org", _urls)
+_ORIGINS = Kind("origins such as https://example.org", _origins)
+_HOSTS = Kind(WORDS.allowed, _hosts)
 _WEBHOOKS = Kind("http:// or https:// URLs, separated by blanks", _urls)
 _FEATURES = Kind(f"some of {', '.join(FEATURES)}, each once", _features)
 _ACTION = one_of({action.name: action for action in Action})
@@ -112,7 +135,7 @@ class ServiceSettings:
     # Clients of the screening proxy (`npm run guard`); without any it listens on loopback only.
     guard_api_keys: tuple[ApiKey, ...] = setting("GUARD_API_KEYS", _API_KEYS, (), secret=True)
     # Accepted values of `Host`; empty for any (loopback ones without keys).
-    allowed_hosts: tuple[str, ...] = setting("SERVICE_ALLOWED_HOSTS", WORDS, ())
+    allowed_hosts: tuple[str, ...] = setting("SERVICE_ALLOWED_HOSTS", _HOSTS, ())
     # Where people open the service's pages, for links in notifications; None for no links.
     public_url: str | None = setting("SERVICE_PUBLIC_URL", URL, None)
     # Web origins whose scripts may call the API.

@@ -259,3 +259,15 @@ def test_shallow_json_is_never_called_deep(value: Any) -> None:
 def test_deep_json_is_called_so(bracket: bytes) -> None:
     assert is_too_deep(bracket * 33)
     assert not is_too_deep(b'"' + b"[" * 1_000 + b'"')
+
+
+def test_hosts_and_origins_are_read_as_people_paste_them() -> None:
+    pasted = "example.org:8080, https://a.example/ui [::1]:80 ::1"
+    settings = load_service_settings({"SERVICE_ALLOWED_HOSTS": pasted})
+    assert settings.allowed_hosts == ("example.org", "a.example", "[::1]", "::1")
+    pasted = "https://App.example/ https://b.example:443 http://c.example:8080"
+    settings = load_service_settings({"SERVICE_CORS_ORIGINS": pasted})
+    expected = ("https://app.example", "https://b.example", "http://c.example:8080")
+    assert settings.cors_origins == expected
+    with pytest.raises(SettingsError):
+        load_service_settings({"SERVICE_CORS_ORIGINS": "https://a.example/path"})
