@@ -145,6 +145,9 @@ class Watcher:
 
     def _first(self, head: int) -> int:
         wanted = self._settings.watch_from
+        if wanted is None and head == 0:
+            # Geth's head until it is synchronised: beginning here would be the whole chain.
+            raise SourceUnavailable("node", "it has no block yet: it is still synchronising")
         newest = max(0, head - self._settings.confirmations)
         return newest if wanted is None else wanted
 

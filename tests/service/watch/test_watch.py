@@ -47,6 +47,28 @@ def test_the_first_start_begins_at_the_head(database: Database) -> None:
     assert last.block_number == HEAD
 
 
+def test_a_node_that_is_still_synchronising_is_not_the_start_of_the_chain(
+    sqlite: Database,
+) -> None:
+    heads = ["0x0"]
+    with embedded_node() as honest:
+
+        def answer(request: Request) -> Response:
+            body = request.get_json()
+            if body["method"] == "eth_blockNumber" and heads:
+                return Response(json.dumps({"jsonrpc": "2.0", "id": 1, "result": heads.pop()}))
+            return Response(requests.post(honest, json=body, timeout=PATIENCE).content)
+
+        with serve(answer) as url, watching_chain(sqlite, url) as watcher:
+            with pytest.raises(SourceUnavailable, match="synchronising"):
+                watcher.catch_up()
+            assert watcher.catch_up() == 1
+    with sqlite.reading() as connection:
+        last = watching.last_watched(connection, 1)
+    assert last is not None
+    assert last.block_number == HEAD
+
+
 def test_a_failing_node_ends_nothing(database: Database, tmp_path: Path) -> None:
     failing = threading.Event()
     failing.set()
