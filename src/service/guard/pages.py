@@ -22,7 +22,7 @@ from src.service.guard.upstream import Upstream, UpstreamError
 from src.service.http.problems import MEDIA_TYPE, Problem
 from src.service.screening import page as screenings
 from src.service.web.forms import check_token, keep_token, token_of
-from src.service.web.rendering import STATIC, KeptFiles, explorer_of, page
+from src.service.web.rendering import STATIC, KeptFiles, explorer_of, page, problem_page
 
 _CHAIN_ID: Final = b'{"jsonrpc":"2.0","id":1,"method":"eth_chainId","params":[]}'
 _MAX_ANSWER: Final = 300
@@ -54,7 +54,7 @@ def pages(shown: Shown, opened: Callable[[], AbstractAsyncContextManager[None]])
 
     app = FastAPI(lifespan=lifespan, openapi_url=None, docs_url=None, redoc_url=None)
     app.mount("/ui/static", KeptFiles(directory=STATIC), name="ui-static")
-    _add_errors(app)
+    _add_errors(app, shown)
     _add_operations(app, shown)
     _add_pages(app, shown)
     app.state.database = shown.decisions.database
@@ -62,9 +62,11 @@ def pages(shown: Shown, opened: Callable[[], AbstractAsyncContextManager[None]])
     return app
 
 
-def _add_errors(app: FastAPI) -> None:
+def _add_errors(app: FastAPI, shown: Shown) -> None:
     @app.exception_handler(Problem)
     async def on_problem(request: Request, problem: Problem) -> Response:
+        if request.url.path.startswith("/ui/"):
+            return problem_page(problem, shown.names, request.state.request_id, **_values(shown))
         document = problem.document(request.state.request_id)
         return JSONResponse(document, problem.status, problem.headers, media_type=MEDIA_TYPE)
 
@@ -153,15 +155,14 @@ async def chain_problem(upstream: Upstream, chain_id: int) -> str | None:
 
 def _shown(request: Request, shown: Shown, template: str, values: dict[str, Any]) -> Response:
     token = token_of(request)
+    explorer = explorer_of(shown.chain_id, is_demo=False)
     response = page(
-        template,
-        shown.names,
-        explorer=explorer_of(shown.chain_id, is_demo=False),
-        csrf=token,
-        is_demo=False,
-        chain=described(shown.chain_id),
-        rules=shown.rules,
-        **values,
+        template, shown.names, explorer=explorer, csrf=token, **_values(shown), **values
     )
     keep_token(request, response, token)
     return response
+
+
+def _values(shown: Shown) -> dict[str, Any]:
+    """Of all pages."""
+    return {"is_demo": False, "chain": described(shown.chain_id), "rules": shown.rules}

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Coroutine
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, FastAPI, Form, Request
 from fastapi.exceptions import RequestValidationError
@@ -22,18 +22,8 @@ from src.service.web import alerts, models, overview, ranges, transactions
 from src.service.web.explorer import pages as explorer
 from src.service.web.explorer import search as search_page
 from src.service.web.forms import back_to, check_token, keep_token, token_of
-from src.service.web.rendering import STATIC, KeptFiles, explorer_of, page
+from src.service.web.rendering import STATIC, KeptFiles, explorer_of, page, problem_page
 
-_TITLES: Final = {
-    400: "Bad request",
-    403: "Forbidden",
-    404: "Page not found",
-    422: "Invalid input",
-    429: "Too many requests",
-    502: "The node failed",
-    503: "Service unavailable",
-    504: "The node timed out",
-}
 _Text = Annotated[str, Form(max_length=2_000)]
 
 
@@ -48,15 +38,15 @@ class PageRoute(APIRoute):
             try:
                 return await handle(request)
             except Problem as problem:
-                return _problem_page(request, problem.status, problem.detail, problem.headers)
+                return _problem_page(request, problem)
             except RequestValidationError as error:
                 where = "; ".join(
                     sanitise_text(f"{one['loc'][-1]}: {one['msg']}", 200)
                     for one in error.errors()[:5]
                 )
-                return _problem_page(request, 422, where, {})
+                return _problem_page(request, Problem(422, where))
             except HTTPException as error:
-                return _problem_page(request, error.status_code, str(error.detail), {})
+                return _problem_page(request, Problem(error.status_code, str(error.detail)))
 
         return shown
 
@@ -272,19 +262,14 @@ def _shown(request: Request, template: str, section: str, values: dict[str, Any]
     return response
 
 
-def _problem_page(request: Request, status: int, detail: str, headers: dict[str, str]) -> Response:
+def _problem_page(request: Request, problem: Problem) -> Response:
     service = service_of(request)
-    response = page(
-        "problem.html",
+    return problem_page(
+        problem,
         service.names,
-        status=status,
-        code=status,
+        request.state.request_id,
         section="",
         is_demo=service.is_demo,
         chain=described(service.chain_id),
-        title=_TITLES.get(status, "Internal error"),
-        detail=detail,
-        request_id=request.state.request_id,
+        rules=None,
     )
-    response.headers.update(headers)
-    return response

@@ -23,10 +23,22 @@ from src.chain.text import plain_cell, short, shortened
 from src.detection.detectors.base import percentage, than_training
 from src.detection.records import Action
 from src.service import formatting as text
+from src.service.http.problems import Problem
 
 _HERE = Path(__file__).parent
 STATIC = _HERE / "static"
 _LONG_WORD = 16
+_TITLES = {
+    400: "Bad request",
+    403: "Forbidden",
+    404: "Page not found",
+    409: "No longer possible",
+    422: "Invalid input",
+    429: "Too many requests",
+    502: "The node failed",
+    503: "Service unavailable",
+    504: "The node timed out",
+}
 _UNBROKEN = re.compile(
     r"0x[0-9a-f]{40}(?![0-9a-f])|0x[0-9a-f]{6}…[0-9a-f]{4}|[$]?[0-9][0-9.,]* [kMBT]\b"
 )
@@ -91,6 +103,24 @@ def page(template: str, names: AddressBook, *, status: int = 200, **values: Any)
     content = environment(names).get_template(template).render(values)
     # Browsers then send `Origin` with our forms, which the guard checks, but no referrer to others.
     return HTMLResponse(content, status, {"referrer-policy": "same-origin"})
+
+
+def problem_page(
+    problem: Problem, names: AddressBook, request_id: str, **values: Any
+) -> HTMLResponse:
+    """What went wrong, as a page; see `page`."""
+    response = page(
+        "problem.html",
+        names,
+        status=problem.status,
+        code=problem.status,
+        title=_TITLES.get(problem.status, "Internal error"),
+        detail=problem.detail,
+        request_id=request_id,
+        **values,
+    )
+    response.headers.update(problem.headers)
+    return response
 
 
 def csv_file(name: str, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> Response:

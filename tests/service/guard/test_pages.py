@@ -63,7 +63,9 @@ def test_released_it_is_sent_once(holding: Guarded, upstream: Node) -> None:
     page = press(holding, identity, "release")
     assert "eth_sendRawTransaction" in page.text
     assert [call["params"] for call in upstream.calls] == [[RAW]]
-    assert press(holding, identity, "release").status_code in {403, 409}
+    late = press(holding, identity, "release")
+    assert late.status_code in {403, 409}
+    assert late.headers["content-type"].startswith("text/html")
     assert len(upstream.bodies) == 1
 
 
@@ -121,5 +123,8 @@ def test_a_node_that_moves_to_another_chain_is_not_ready(chain: str, problems: l
 
 
 def test_an_unknown_decision_is_not_found(guarded: Guarded) -> None:
-    assert requests.get(f"{guarded.url}/ui/screenings/nothing", timeout=PATIENCE).status_code == 404
+    answer = requests.get(f"{guarded.url}/ui/screenings/nothing", timeout=PATIENCE)
+    assert answer.status_code == 404
+    assert "No screening has this id" in answer.text
+    assert "/ui/alerts" not in answer.text, "the guard has no such page"
     assert requests.get(f"{guarded.url}/nothing", timeout=PATIENCE).status_code == 404
