@@ -125,7 +125,7 @@ class _Story:
         if not paid_to and NATIVE in own and self.evidence.to is not None:
             paid_to = [self.evidence.to]
         if self._losers:
-            others = f"{self._best_of_others()}{self._worst_of_others(self._losers)}"
+            others = f"{self._best_of_others(always=True)}{self._worst_of_others(self._losers)}"
             return f"{self._sender()} gave {paid}{others}"
         if not paid_to:
             return f"{self._sender()} gave up {paid}"

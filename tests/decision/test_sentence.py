@@ -157,6 +157,11 @@ THEFT = [
             "S ended with what it had; O gained 1 WETH and 5 GOLD; Some router (L) lost 1 WETH, 1 "
             "more account lost something.",
         ),
+        (  # the contract that the sender pays takes of another account as well
+            [Moved(IRON, SENDER, HUB, 20 * 10**6), Moved(IRON, VICTIM, HUB, 10**6)],
+            {},
+            "S gave 20 IRON (unlisted); H gained 21 IRON (unlisted); V lost 1 IRON (unlisted).",
+        ),
         (  # one lost five cents, far less than a millionth of what others did; the pool a rounding
             [
                 Moved(GOLD, VICTIM, POOL, 10**9),
