@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from notebooks.execute import DIGEST, digest
 from tests.support.forta_graphql import BOT, DAY, KEY, FortaServer, invent_alerts, serving
 from tests.support.waiting import FOR_EVER
 
@@ -58,6 +59,15 @@ def test_a_reader_on_github_sees_the_pictures(path: Path) -> None:
     assert sum("image/png" in one.get("data", {}) for one in outputs) >= 5
     assert not [one for one in outputs if one.output_type in ("error", "stream")]
     assert not re.search(r"/(home|tmp|work|Users)/", path.read_text())
+
+
+@pytest.mark.parametrize("path", sorted(NOTEBOOKS.glob("*.ipynb")), ids=lambda path: path.stem)
+def test_the_outputs_are_of_these_cells(path: Path) -> None:
+    """If not: `.venv/bin/python -m notebooks.execute`."""
+    import nbformat
+
+    notebook = nbformat.read(path, as_version=4)
+    assert notebook.metadata[DIGEST] == digest(notebook)
 
 
 def test_a_day_of_alerts_is_told_although_a_page_fails(monkeypatch: pytest.MonkeyPatch) -> None:
