@@ -7,7 +7,7 @@ import pytest
 from src.chain.errors import MalformedAnswer, RequestRefused, SourceUnavailable
 from src.monitoring.forta_alerts import __main__ as stats
 from src.monitoring.forta_alerts.api import ATTEMPTS, FortaApi
-from src.monitoring.forta_alerts.daily_report import to_json
+from src.monitoring.forta_alerts.daily_report import to_json, to_page
 from src.monitoring.forta_alerts.pictures import day_pictures
 from src.monitoring.forta_alerts.statistics import alerts_table, by_hour, daily_statistics
 from src.utils.constants import ANOMALOUS_ALERT_ID as ANOMALOUS
@@ -173,6 +173,36 @@ def test_hours_are_those_of_the_day(alerts):
     assert len(hours) == 24
     assert int(hours.to_numpy().sum()) == len(alerts)
     assert list(hours.columns) == ["CRITICAL", "LOW", "INFO"]
+
+
+def test_the_largest_known_gains_are_named_with_their_sentence(alerts):
+    def reported(at, gained_usd, **more):
+        metadata = {**alerts[at]["metadata"], "gained_usd": gained_usd, "summary": f"{at} gained."}
+        return {**alerts[at], "metadata": metadata | more}
+
+    reasons = json.dumps([{"detector": "arbitrage", "action": "ALLOW", "reason": "arbitrage: ..."}])
+    given = [
+        reported(0, "22.5", reasons=reasons),
+        reported(1, "3279.46", reasons='[{"detector": "isolation_forest"}]'),
+        reported(2, "unknown"),
+        reported(3, "-4"),
+        reported(4, "1e999"),
+        {**reported(1, "3279.46"), "alertId": "DRAINED-ACCOUNT"},  # the same transaction's
+        *alerts[5:9],
+    ]
+    table = alerts_table(given)
+    statistics = daily_statistics(table, EXPECTED)
+    assert (statistics.reported, statistics.arbitrage, statistics.gains_known) == (5, 1, 3)
+    assert statistics.median_gain_usd == 22.5
+    assert json.loads(to_json(statistics))["largest_gains"] == [
+        {"tx_hash": alerts[at]["hash"], "gained_usd": usd, "is_arbitrage": named}
+        | {"summary": f"{at} gained."}
+        for at, usd, named in ((1, 3279.46, False), (0, 22.5, True))
+    ]
+    page = to_page(table, statistics, "A day")
+    assert "Largest gains" in page
+    assert "$3,279" in page
+    assert "1 gained." in page
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from dataclasses import asdict
 
 import pandas as pd
 
+from src.chain.quantities import dollars
 from src.monitoring.forta_alerts.pictures import day_pictures
 from src.monitoring.forta_alerts.statistics import DailyStatistics
 from src.reports.page import Section, to_html
@@ -32,6 +33,15 @@ def to_page(
         (entry["tx_hash"], f"{entry['score']:.3f}", str(entry["block"]))
         for entry in statistics.most_anomalous
     ]
+    gains = [
+        (
+            entry["tx_hash"],
+            dollars(entry["gained_usd"]),
+            "arbitrage" if entry["is_arbitrage"] else "",
+            entry["summary"],
+        )
+        for entry in statistics.largest_gains
+    ]
     thresholds = [(name, f"{share:.3%}") for name, share in statistics.by_threshold.items()]
     return to_html(
         title,
@@ -39,6 +49,13 @@ def to_page(
             Section("The day", pictures=pictures),
             Section(
                 "Most anomalous", (), ("transaction", "score", "block"), worst, chain_id=chain_id
+            ),
+            Section(
+                "Largest gains",
+                (),
+                ("transaction", "gained", "named", "who gained and lost what"),
+                gains,
+                chain_id=chain_id,
             ),
             Section("Other thresholds", (), ("threshold", "anomaly rate"), thresholds),
             Section("Figures", (), ("", "value"), figures),
@@ -62,12 +79,22 @@ def _figures(statistics: DailyStatistics) -> list[tuple[str, str]]:
         ("deviation from training", "unknown" if deviation is None else f"{deviation:+.1f}%"),
         ("invalid rate", _rate(statistics.invalid_rate)),
         ("repeated alerts, ignored", f"{statistics.repeated:,}"),
+        ("gains and losses stated", f"{statistics.reported:,}"),
+        ("of them named as arbitrage", f"{statistics.arbitrage:,}"),
+        ("of them with a known gain", f"{statistics.gains_known:,}{_median(statistics)}"),
     ]
     rows += [(f"alerts {name}", f"{count:,}") for name, count in statistics.other.items()]
     rows += [
         (f"by model {name}", f"{count:,}") for name, count in statistics.model_versions.items()
     ]
     return rows
+
+
+def _median(statistics: DailyStatistics) -> str:
+    median = statistics.median_gain_usd
+    if median is None:
+        return ""
+    return f" (median {'-' if median < 0 else ''}{dollars(abs(median))})"
 
 
 def _rate(rate: tuple[float, float, float]) -> str:

@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 
 from src.chain.quantities import as_int
+from src.decision.sentence import MAX_LENGTH
+from src.detection.detectors.arbitrage import ArbitrageDetector
 from src.reports.intervals import share_interval
 from src.utils.constants import ANOMALOUS_ALERT_ID as ANOMALOUS
 from src.utils.constants import INVALID_ALERT_ID as INVALID
@@ -18,6 +20,8 @@ from src.utils.constants import NORMAL_ALERT_ID as NORMAL
 SEVERITIES = ("CRITICAL", "HIGH", "MEDIUM", "LOW", "INFO", "UNKNOWN")
 THRESHOLDS = tuple(round(0.4 + 0.05 * step, 2) for step in range(11))
 TOP_ANOMALOUS = 5
+TOP_GAINS = 5
+_GAIN = ["tx_hash", "gained_usd", "is_arbitrage", "summary"]
 COLUMNS = (
     "tx_hash",
     "alert_id",
@@ -27,6 +31,9 @@ COLUMNS = (
     "score",
     "threshold",
     "model_version",
+    "gained_usd",
+    "summary",
+    "is_arbitrage",
 )
 
 
@@ -49,13 +56,22 @@ class DailyStatistics:
     by_threshold: dict[str, float]
     model_versions: dict[str, int]  # transactions by model version
     most_anomalous: list[dict[str, Any]]  # hash, score and block of the highest scores
+    # Transactions of which a finding says who gained what, those of them that are named as
+    # arbitrage, and those whose gain in USD is known, with the median.
+    reported: int
+    arbitrage: int
+    gains_known: int
+    median_gain_usd: float | None
+    # Hash, gain in USD, whether it is arbitrage, and the sentence, of the largest gains.
+    largest_gains: list[dict[str, Any]]
 
 
 def alerts_table(alerts: Iterable[dict[str, Any]]) -> pd.DataFrame:
     """Alerts as rows of `COLUMNS`; missing and invalid values become None or NaN."""
     table = pd.DataFrame([_row(alert) for alert in alerts], columns=list(COLUMNS))
     table["time"] = pd.to_datetime(table["time"], utc=True)
-    table[["score", "threshold"]] = table[["score", "threshold"]].astype(np.float64)
+    numbers = ["score", "threshold", "gained_usd"]
+    table[numbers] = table[numbers].astype(np.float64)
     return table
 
 
@@ -87,6 +103,9 @@ def daily_statistics(table: pd.DataFrame, expected_anomaly_rate: float) -> Daily
     threshold = float(stated.mode().iloc[0]) if len(stated) else None
     thresholds = sorted({*THRESHOLDS, *([] if threshold is None else [threshold])})
     highest = alerts.dropna(subset=["score"]).nlargest(TOP_ANOMALOUS, "score")
+    reported = table[table["summary"] != ""].drop_duplicates("tx_hash")
+    gains = reported.dropna(subset=["gained_usd"])
+    largest = gains[gains["gained_usd"] > 0].nlargest(TOP_GAINS, "gained_usd")
     return DailyStatistics(
         transactions=many,
         repeated=int(ours.sum()) - many,
@@ -110,6 +129,13 @@ def daily_statistics(table: pd.DataFrame, expected_anomaly_rate: float) -> Daily
                 highest["tx_hash"].tolist(), highest["score"].tolist(),
                 highest["block"].tolist(), strict=True,
             )
+        ],
+        reported=len(reported),
+        arbitrage=int(reported["is_arbitrage"].sum()),
+        gains_known=len(gains),
+        median_gain_usd=float(gains["gained_usd"].median()) if len(gains) else None,
+        largest_gains=[
+            dict(zip(_GAIN, row, strict=True)) for row in largest[_GAIN].itertuples(index=False)
         ],
     )  # fmt: skip
 
@@ -148,12 +174,24 @@ def _row(alert: dict[str, Any]) -> dict[str, Any]:
         "score": _score(metadata.get("anomaly_score")),
         "threshold": _score(metadata.get("anomaly_threshold")),
         "model_version": _text(metadata.get("model_version")) or "unknown",
+        "gained_usd": _usd(metadata.get("gained_usd")),
+        "summary": _text(metadata.get("summary"), MAX_LENGTH),
+        "is_arbitrage": f'"{ArbitrageDetector.NAME}"' in str(metadata.get("reasons")),
     }
 
 
-def _text(value: Any) -> str:
+def _text(value: Any, length: int = 100) -> str:
     # JSON may contain lone surrogates, which tables cannot hold.
-    return value[:100].encode(errors="replace").decode() if isinstance(value, str) else ""
+    return value[:length].encode(errors="replace").decode() if isinstance(value, str) else ""
+
+
+def _usd(value: Any) -> float:
+    """NaN where it is unknown."""
+    try:
+        usd = float(value)
+    except (TypeError, ValueError, OverflowError):
+        return math.nan
+    return usd if math.isfinite(usd) else math.nan
 
 
 def _score(value: Any) -> float:
