@@ -9,13 +9,13 @@ from src.datasets.tables import TableError
 from src.history.importing import Import, ImportOptions
 from src.history.layouts import TRANSACTIONS, TRANSFERS, pair_tables
 from src.history.matching import Export, fitting
-from src.history.sources import NUMBER, Column, connect, list_files, scan
+from src.history.sources import NUMBER, Column, connect, identifier, list_files, scan
 
 
 def import_pair(transactions: Path, transfers: Path, out: Path) -> tuple[Store, int]:
     """Import two files with the columns of the data set into an empty folder.
 
-    The blocks of the store are the rows of the first file; of equal rows the first one counts.
+    The blocks of the store are the rows of the first file, the first of those of a transaction.
 
     Returns:
         The store, and the number of transactions in the first file, each once.
@@ -42,7 +42,8 @@ def import_pair(transactions: Path, transfers: Path, out: Path) -> tuple[Store, 
             str(transfers), "tables", tables[TRANSACTIONS], tables[TRANSFERS], None, {}, ()
         )
         (first, _), *_ = tables[TRANSACTIONS].files
-        rows = engine.sql(f"FROM {scan([first])}").aggregate("count(*)").fetchall()[0][0]
+        counted = engine.sql(f"FROM {scan([first])}")
+        ((rows,),) = counted.aggregate(f"count(DISTINCT {identifier(NUMBER)})").fetchall()
         store = Import(export, out, ImportOptions(workers=1), engine, "").run(
             lambda _: lambda _: None
         )

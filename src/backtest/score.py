@@ -15,7 +15,7 @@ _DESCRIPTION = f"""\
 Score transactions in tables, as the bot does: one output row for each transaction with an ERC-20
 transfer, in the order of the table of transactions.
 
-Tables are parquet, CSV or JSON lines, compressed or not, with the columns
+Tables are parquet, CSV or JSON, also in gzip or zstd, with the columns
   transactions: {", ".join(TRANSACTION_COLUMNS)}
   transfers:    {", ".join(TRANSFER_COLUMNS)}
                 (value_raw: decimal uint256; rows with a token_std other than erc20 are ignored)

@@ -66,7 +66,9 @@ def run(options: argparse.Namespace) -> int:
             if not store.slices:
                 write(scorer.table(SCHEMA.empty_table()))
         write_file(options.out, written.read_bytes())
-    without = f"; no attack scores: {attack.problem}" if attack.problem else ""
+    orphans = sum(part.orphans for part in store.slices)
+    without = f"; {orphans:,} transfers of other transactions are ignored" if orphans else ""
+    without += f"; no attack scores: {attack.problem}" if attack.problem else ""
     sys.stderr.write(
         f"{options.out}: {scored:,} transactions scored in {time.perf_counter() - started:.1f} s, "
         f"{anomalies:,} anomalies at threshold {threshold:g}; {rows - scored:,} without an ERC-20 "

@@ -2,9 +2,11 @@
 
 import argparse
 import os
+import re
 import sys
 
 from src import cli
+from src.history.layouts import CUSTOM_NAMES
 
 _DESCRIPTION = """\
 Bring exported or recorded blocks into a history store: one form, in order, checked, which
@@ -21,7 +23,7 @@ SOURCE is a folder, a file, a bucket (s3://...), a glob in a bucket or - for sta
   cryo                transactions and erc20_transfers or logs (and blocks for the time), also --hex
   Dune, Flipside      transactions and transfers with the columns of their tables, or transfers
                       alone where they say their transactions' senders
-as parquet, CSV or JSON lines, compressed or not, in any number of files and folders, in any order.
+as parquet, CSV or JSON, also in gzip or zstd, in any number of files and folders, in any order.
 Tables are told by the names of files and folders, and by their columns. --columns names those of
 others: --columns transactions.tx_hash=hash,transfers.tx_hash=evt_tx_hash,amount=raw_amount
 Through a pipe comes one table that holds all columns, a tar archive of files, or the JSON lines of
@@ -70,7 +72,7 @@ def add_import_options(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="transfers per slice, which is worked on at once (500,000)",
     )
-    add("--memory", default="1GB", metavar="M", help="memory of the import (1GB)")
+    add("--memory", type=memory, default="1GB", metavar="M", help="memory of the import (1GB)")
     add = parser.add_argument_group("engine").add_argument
     add("--engine", choices=("local", "spark"), default="local", help="where to run (local)")
     add("--master", metavar="URL", help="Spark's master, such as spark://host:7077 or local[2]")
@@ -82,11 +84,22 @@ def add_import_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def memory(text: str) -> str:
+    """The argument of `--memory`."""
+    if not re.fullmatch(r"[0-9.]*[1-9][0-9.]*\s*[kmgt]i?b", text, re.IGNORECASE):
+        raise argparse.ArgumentTypeError("must be a number and a unit, such as 1GB or 500MB")
+    return text
+
+
 def columns(text: str) -> dict[str, str]:
     """The argument of `--columns`."""
     pairs = [item.partition("=") for item in text.split(",")]
     if not all(ours.strip() and theirs.strip() for ours, _, theirs in pairs):
         raise argparse.ArgumentTypeError("must be ours=theirs,...")
+    for ours, _, _ in pairs:
+        if ours.strip() not in CUSTOM_NAMES:
+            names = ", ".join(name for name in CUSTOM_NAMES if "." not in name)
+            raise argparse.ArgumentTypeError(f"{ours!r} is none of {names}, maybe after a table.")
     return {ours.strip(): theirs.strip() for ours, _, theirs in pairs}
 
 

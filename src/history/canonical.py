@@ -54,8 +54,11 @@ def canonical(rows: pa.Table) -> tuple[pa.Table, int]:
         "payer": _fixed(rows["payer"], ADDRESS),
         "payee": _fixed(rows["payee"], ADDRESS),
         "amount": _amounts(rows["amount"], rows["word"]),
+        "block_hash": rows["block_hash"],
     }
-    return _nested(*_once(_in_order(pa.table(columns)))), orphans
+    ordered = _in_order(pa.table(columns))
+    _check_forks(ordered)
+    return _nested(*_once(ordered)), orphans
 
 
 def write_rows(rows: pa.Table | None, out: Path, first: int, last: int) -> StoredSlice:
@@ -138,6 +141,20 @@ def _check(table: pa.Table, is_next: NDArray[np.bool_], names: Iterable[str]) ->
                 f"transaction 0x{table['tx_hash'][row].as_py().hex()} is there twice with another "
                 f"{name} (log {table['log_index'][row]}): leave one of the two exports out"
             )
+
+
+def _check_forks(table: pa.Table) -> None:
+    """Raise TableError if blocks with the same number have different hashes, where known."""
+    known = table.select(["block_number", "block_hash", "tx_hash"])
+    known = known.filter(known["block_hash"].is_valid()).combine_chunks()
+    block, block_hash = (known[name].combine_chunks() for name in ("block_number", "block_hash"))
+    differs = pc.not_equal(block_hash[1:], block_hash[:-1])
+    row = pc.index(pc.and_(pc.equal(block[1:], block[:-1]), differs), value=True).as_py()
+    if row >= 0:
+        raise TableError(
+            f"transaction 0x{known['tx_hash'][row + 1].as_py().hex()} is in another block "
+            f"{block[row]} than those before it, of another fork: leave one of the two out"
+        )
 
 
 def _nested(table: pa.Table, starts: NDArray[np.int64]) -> pa.Table:

@@ -1,39 +1,73 @@
 """Finds the value that made an import fail, for an error that names file, column and value."""
 
+import errno
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 
 from src.datasets.tables import TableError
+from src.files import reason
+from src.history.canonical import Damaged
 from src.history.layouts import LOGS, TRANSACTIONS
 from src.history.matching import Export
-from src.history.sources import BYTES, TEXT, Column, quoted, scan, unreadable
-from src.history.sql import views
+from src.history.sources import BYTES, Column, identifier, scan, unreadable
+from src.history.sql import bytes_of, digits, is_odd, is_transaction, number, time, topic, views
 
 _HEX = {"tx_hash": 32} | dict.fromkeys(
     ("token_address", "from_address", "to_address", "tx_from", "tx_to"), 20
 )
 _WHAT = {32: "a hash", 20: "an address"}
+_DIGITS = 78  # of the largest uint256
 _NUMBERS = ("block_number", "log_index", "tx_index", "nonce")
+_TOPICS = ("topics", "topic0", "topic1", "topic2")
 _REMEDY = "the export is corrupt or of another layout (--columns names its columns)"
 
 
-def find(export: Export, connection: Any) -> TableError | None:
+@contextmanager
+def named(export: Export, engine: Any) -> Iterator[None]:
+    """Name the file and the value that an engine or a check does not."""
+    try:
+        yield
+    except (duckdb.Error, Damaged, pa.ArrowException) as error:
+        text = str(error)
+        if "No space left on device" in text:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
+        if isinstance(error, duckdb.OutOfMemoryException):
+            raise TableError(
+                "the import needs more memory or room for temporary files: use a larger --memory "
+                f"or fewer --workers ({reason(error)})"
+            ) from error
+        with closing(engine.cursor()) as cursor:  # the other may be in the middle of something
+            found = _find(export, cursor)
+        raise found or unreadable(export.source, error) from error
+    except TableError as error:
+        with closing(engine.cursor()) as cursor:
+            files = _files_of(export, cursor, str(error))
+        if not files:
+            raise
+        raise TableError(f"{' and '.join(files)}: {error}") from error
+
+
+def _find(export: Export, connection: Any) -> TableError | None:
     """The first value that is none of its kind; None if there is none."""
     for table in export.tables:
-        if table.table.kind == LOGS:
-            checked = {"tx_hash": table.table.required["tx_hash"]}
-        else:
-            checked = {**table.table.required, **table.table.optional}
         for view in views(table, table.table.kind):
-            for ours in checked:
+            for ours in (*table.table.required, *table.table.optional):
                 column = view.columns.get(ours)
                 if column is None:
                     continue
                 is_required = ours in table.table.required and not (
                     ours == "from_address" and table.table.kind == TRANSACTIONS
                 )  # a sender may be unknown
-                said = _wrong(column, ours, is_required=is_required)
+                if table.table.kind == LOGS and ours in (*_TOPICS, "data"):
+                    said: tuple[str, str] | None = _no_log(view.columns, ours)
+                else:
+                    said = _wrong(column, ours, is_required=is_required)
                 if said is None:
                     continue
                 condition, what = said
@@ -52,46 +86,51 @@ def find(export: Export, connection: Any) -> TableError | None:
     return None
 
 
+def _files_of(export: Export, connection: Any, text: str) -> list[str]:
+    """The files that hold the transaction that an error begins with."""
+    named = re.match("transaction 0x([0-9a-f]{64}) ", text)
+    return [
+        file.path
+        for table in export.tables
+        for file, columns in table.files
+        if named
+        and "tx_hash" in columns
+        and connection.execute(
+            f"SELECT 1 FROM {scan([file])} WHERE {is_transaction(columns, named[1])} LIMIT 1"
+        ).fetchall()
+    ]
+
+
+def _no_log(columns: Mapping[str, Column], ours: str) -> tuple[str, str]:
+    if ours == "data":
+        return is_odd(digits(columns[ours])), "hex or bytes"
+    numbers = range(3) if ours == "topics" else (int(ours[-1]),)
+    wrong = (f"length({topic(columns, number)}) <> 64" for number in numbers)
+    return " OR ".join(wrong), "of 32 bytes, or a list of such, or text of one with commas"
+
+
 def _wrong(column: Column, ours: str, *, is_required: bool) -> tuple[str, str] | None:
     """The condition of a value that is not of its kind, and what it should be."""
-    name = f'"{column.name}"'
-    null = f"{name} IS NULL" if is_required else "false"
+    name = identifier(column.name)
+    what, wrong = "a whole number", f"coalesce(TRY({number(column)}) < 0, true)"
     if ours in _HEX:
         length = _HEX[ours]
-        if column.kind == BYTES:
-            return f"{null} OR octet_length({name}) <> {length}", _WHAT[length]
-        pattern = quoted(f"(0[xX])?[0-9a-fA-F]{{{2 * length}}}")
-        return (
-            f"{null} OR ({name} <> '' AND NOT regexp_full_match({name}, {pattern}))",
-            _WHAT[length],
-        )
-    if ours == "amount":
-        if column.kind == BYTES:
-            return f"{null} OR octet_length({name}) <> 32", "a uint256 of 32 bytes"
-        pattern = r"[0-9]+(\.0*)?"
-        if column.name.lower().endswith("_binary"):
-            pattern = "(0[xX])?[0-9a-fA-F]{64}"
+        what = _WHAT[length]
+        wrong = f"octet_length(TRY({bytes_of(column, length)})) IS DISTINCT FROM {length}"
+    elif ours == "amount" and (column.kind == BYTES or column.name.lower().endswith("_binary")):
+        what = "a uint256 of 32 bytes"
+        wrong = f"octet_length(TRY({bytes_of(column, 32)})) IS DISTINCT FROM 32"
+    elif ours == "amount":
+        what = "a uint256 (a whole number without a fraction or an exponent)"
         text = f"CAST({name} AS VARCHAR)"
-        digits = f"length(ltrim(split_part({text}, '.', 1), '0'))"
-        return (
-            f"{null} OR NOT regexp_full_match({text}, '{pattern}') OR {digits} > 78 OR ({digits} = "
-            f"78 AND ltrim(split_part({text}, '.', 1), '0') >= '{2**256}')",
-            "a uint256 (a whole number without a fraction or an exponent)",
+        digits = f"lpad(ltrim(split_part({text}, '.', 1), '0'), {_DIGITS}, '0')"
+        wrong = (
+            f"NOT coalesce(regexp_full_match({text}, '0*[0-9]{{1,{_DIGITS}}}(\\.0*)?') "
+            f"AND {digits} < '{2**256}', false)"
         )
-    if ours in _NUMBERS:
-        if column.kind == TEXT:
-            return (
-                f"{null} OR ({name} <> '' AND NOT regexp_full_match({name}, '[0-9]+'))",
-                "a whole number",
-            )
-        return (
-            f"{null} OR TRY_CAST({name} AS BIGINT) IS NULL AND {name} IS NOT NULL OR {name} < 0",
-            ("a whole number"),
-        )
-    if ours == "block_timestamp" and column.kind == TEXT:
-        return (
-            f"{name} IS NOT NULL AND NOT regexp_full_match({name}, '[0-9]+') "
-            f"AND TRY_CAST({name} AS TIMESTAMPTZ) IS NULL",
-            "a time",
-        )
-    return None
+    elif ours == "block_timestamp":
+        what, wrong = "a time", f"TRY({time(column)}) IS NULL"
+    elif ours not in _NUMBERS:
+        return None
+    blank = "" if is_required else f"coalesce(CAST({name} AS VARCHAR), '') <> '' AND "
+    return f"{blank}{wrong}", what

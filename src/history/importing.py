@@ -4,18 +4,17 @@ Reading, joining, sorting and spilling are DuckDB's. Files in order of blocks ar
 range, several at once; others in one go, sorted with spilling.
 """
 
-import errno
 import json
 import os
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -35,14 +34,22 @@ from src.datasets.store import (
     write_manifest,
 )
 from src.datasets.tables import TableError
-from src.files import UNFINISHED, reason, write_file
+from src.files import UNFINISHED, write_file
 from src.history import damage, spark
 from src.history.canonical import Damaged, write_rows
-from src.history.layouts import RECORDING
+from src.history.layouts import CHAIN, RECORDING, column_name
 from src.history.matching import Export, match
 from src.history.piped import unpiped
-from src.history.sources import PARQUET, connect, identity, list_files, scan
-from src.history.sql import block_counts, statement, transfers_have_blocks, views
+from src.history.sources import (
+    NOTHING,
+    PARQUET,
+    connect,
+    identifier,
+    identity,
+    list_files,
+    scan,
+)
+from src.history.sql import View, block_counts, statement, transfers_have_blocks, views
 from src.history.tokens import symbols, write_symbols
 
 SLICE_TRANSFERS: Final = 500_000
@@ -53,6 +60,9 @@ _SPILL = ".spill"
 _TWICE = 3
 """So often a row may be read on average before everything is rather sorted at once."""
 _BATCH = 100_000
+_NO_CHAIN = ("", "0", "0x0")
+"""Of transactions that are signed for any chain."""
+_SELDOM_UNKNOWN = ["from_address", "tx_index", "block_timestamp", "nonce"]
 
 Ranges = list[tuple[int, int]]
 Done = Callable[[int], object]
@@ -133,15 +143,16 @@ class Import:
     def run(self, planned: Callable[[int], Done]) -> Store:
         """Write the slices and then the manifest, see `import_history`."""
         self._prepare()
-        with _errors(self.export, self.engine):
+        with damage.named(self.export, self.engine):
             self._show()
             if self.export.layout == RECORDING:
                 _verify(self.export)
+            self._check_chain()
             ranges, blocks, total = self._ranges()
             done = planned(total)
             if self.session is not None:
                 slices = self._slices_by_spark(ranges, blocks)
-            elif len(ranges) == 1 or self._are_ordered(ranges):
+            elif self._are_ordered(ranges):
                 slices = self._slices_by_range(ranges, done)
             else:
                 slices = self._slices_by_order(ranges, done)
@@ -153,7 +164,7 @@ class Import:
             "layout": self.export.layout,
             "chain_id": self._chain_id(),
             "source": self.export.source,
-            "notes": list(self.export.notes),
+            "notes": [*self.export.notes, *self._unknown(slices)],
             "left_out": dict(self.export.left_out),
             "first_block": self.options.first,
             "last_block": self.options.last,
@@ -185,20 +196,47 @@ class Import:
             if left.is_file():  # folders are the recorder's
                 left.unlink()
 
-    def _show(self) -> None:
-        """Make the files views of the engine, those with equal columns together."""
+    def _views(self) -> Iterator[View]:
         for table, name in (
             (self.export.transactions, "transactions"),
             (self.export.transfers, "transfers"),
             (self.export.blocks, "blocks"),
         ):
-            for view in views(table, name) if table else ():
-                if self.session is not None:
-                    spark.show(self.session, view.name, [file.path for file in view.files])
-                else:
-                    self.engine.execute(
-                        f"CREATE VIEW {view.name} AS SELECT * FROM {scan(list(view.files))}"
-                    )
+            yield from views(table, name) if table else ()
+
+    def _show(self) -> None:
+        """Make the files views of the engine, those with equal columns together."""
+        for view in self._views():
+            if self.session is not None:
+                spark.show(self.session, view.name, [file.path for file in view.files])
+            else:
+                self.engine.execute(
+                    f"CREATE VIEW {view.name} AS SELECT * FROM {scan(list(view.files))}"
+                )
+
+    def _check_chain(self) -> None:
+        """Raise TableError if rows of several chains are mixed, by a column or by folders."""
+        found: dict[str, dict[str, str]] = {}  # by column, a file by chain
+        for file in self.export.files:
+            for key, _, chain in (piece.partition("=") for piece in file.name.split("/")):
+                if column_name(key) in CHAIN:
+                    found.setdefault(key, {})[chain] = file.path
+        for view in self._views():
+            column = view.columns.get("chain")
+            if column is None or column.kind == NOTHING:
+                continue
+            text = f"lower(CAST({identifier(column.name)} AS STRING))"
+            told = self._query(f"SELECT DISTINCT {text} AS chain FROM {view.name}")["chain"]
+            for chain in told.drop_null().to_pylist():
+                if chain not in _NO_CHAIN:
+                    chains = found.setdefault(column.name, {})
+                    chains[chain.removesuffix(".0")] = view.files[0].path
+        for name, files in found.items():
+            if len(files) > 1:
+                raise TableError(
+                    f"{list(files.values())[-1]}: {name} tells several chains apart "
+                    f"({', '.join(sorted(files)[:5])}): import one alone"
+                )
 
     def _query(self, text: str) -> pa.Table:
         if self.session is not None:
@@ -222,7 +260,8 @@ class Import:
                 for view in views(self.export.transfers, "transfers")
             ]
             total = sum(self._query(" UNION ALL ".join(counted))["n"].to_pylist())
-        return _cut(block, rows, -(-total // self.options.slice_transfers)), block, total
+        parts = _cut(block, rows, -(-total // self.options.slice_transfers))
+        return parts or [(0, 0)] * bool(total), block, total  # transfers without transactions
 
     def _slices_by_spark(self, ranges: Ranges, blocks: NDArray[np.int64]) -> list[StoredSlice]:
         text = statement(self.export, self.options.first, self.options.last)
@@ -260,14 +299,16 @@ class Import:
         return slices
 
     def _are_ordered(self, ranges: Ranges) -> bool:
-        """Whether reading each range by itself reads few rows in vain."""
+        """Whether reading each range by itself reads few rows in vain, and leaves out none."""
+        if len(ranges) < 2:
+            return bool(ranges) and transfers_have_blocks(self.export)
         starts = np.array([first for first, _ in ranges])
         ends = np.array([last for _, last in ranges])
         rows = read = 0
         for table in (self.export.transfers, self.export.transactions):
             for file, columns in table.files if table else ():
                 column = columns.get("block_number")
-                groups = None if column is None else file.groups.get(_key(file.columns, column))
+                groups = None if column is None else file.groups.get(column_name(column.name))
                 if groups is None:
                     return False
                 for low, high, n in groups:
@@ -292,6 +333,14 @@ class Import:
         facts = pq.read_metadata(path).metadata or {}
         return StoredSlice(first, last, int(facts[b"transfers"]), int(facts[b"orphans"]))
 
+    def _unknown(self, slices: list[StoredSlice]) -> list[str]:
+        """What is not known of how many transactions."""
+        count: Counter[str] = Counter()
+        for part in slices:
+            table = pq.read_table(self.out / f"{part.name}.parquet", columns=_SELDOM_UNKNOWN)
+            count.update({name: table[name].null_count for name in _SELDOM_UNKNOWN})
+        return [f"{n:,} transactions without {name}: unknown" for name, n in count.items() if n]
+
     def _copy_lists(self) -> None:
         folder = Path(self.export.source)
         if not folder.is_dir():
@@ -300,10 +349,6 @@ class Import:
         for name in (EXPLOITS_FILE, EXPLOIT_TRANSFERS_FILE):
             if (folder / name).is_file():
                 write_file(self.out / name, (folder / name).read_bytes())
-
-
-def _key(columns: Mapping[str, Any], column: Any) -> str:
-    return next(short for short, found in columns.items() if found is column)
 
 
 def _cut(block: NDArray[np.int64], rows: NDArray[np.int64], parts: int) -> Ranges:
@@ -343,24 +388,3 @@ def _verify(export: Export) -> None:
     for table in export.tables:
         for file, columns in table.files:
             read_table(Path(file.path), [column.name for column in columns.values()])
-
-
-@contextmanager
-def _errors(export: Export, engine: Any) -> Iterator[None]:
-    """Name the file and the value that an engine or a check does not."""
-    try:
-        yield
-    except (duckdb.Error, Damaged, pa.ArrowException) as error:
-        text = str(error)
-        if "No space left on device" in text:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
-        if isinstance(error, duckdb.OutOfMemoryException):
-            raise TableError(
-                "the import needs more memory or room for temporary files: use a larger --memory "
-                f"or fewer --workers ({reason(error)})"
-            ) from error
-        with closing(engine.cursor()) as cursor:  # the other may be in the middle of something
-            found = damage.find(export, cursor)
-        if found is None:
-            found = TableError(f"{export.source}: cannot be read: {reason(error)}")
-        raise found from error

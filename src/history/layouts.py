@@ -22,6 +22,10 @@ JOINED: Final = ("tx_from", "tx_to", "nonce", "tx_index", "block_timestamp")
 """Columns of transfers that say what a table of transactions would; `tx_from` is the sender."""
 
 
+CHAIN: Final = ("chain_id", "blockchain", "chain")
+"""Columns that say of which chain a row is."""
+
+
 @dataclass(frozen=True, slots=True)
 class Table:
     """One kind of table in one layout."""
@@ -30,7 +34,8 @@ class Table:
     kind: str  # `TRANSACTIONS`, `TRANSFERS`, `LOGS` or `BLOCKS`
     called: str  # the tool's own name of it, which tells its files
     required: Mapping[str, tuple[str, ...]]  # the names that a column may have, by our name for it
-    # The same of columns that may be missing: what they hold is then unknown.
+    # The same of columns that may be missing: what they hold is then unknown. All have `chain`, and
+    # transactions `block_hash`, to refuse rows of several chains or forks.
     optional: Mapping[str, tuple[str, ...]]
 
 
@@ -40,6 +45,9 @@ def _columns(text: str) -> dict[str, tuple[str, ...]]:
 
 
 def _table(layout: str, kind: str, called: str, required: str, optional: str = "") -> Table:
+    optional += f" chain={'|'.join(CHAIN)}"
+    if kind == TRANSACTIONS:
+        optional += " block_hash"
     return Table(layout, kind, called, _columns(required), _columns(optional))
 
 
@@ -143,6 +151,16 @@ _DESCRIBED: Final = (
 )  # fmt: skip
 """With --columns: names by ours where none is given."""
 
+CUSTOM_NAMES: Final = tuple(
+    dict.fromkeys(
+        name
+        for table in _DESCRIBED
+        for ours in (*table.required, *table.optional)
+        for name in (ours, f"{table.kind}.{ours}")
+    )
+)
+"""What --columns may name."""
+
 EXPLORER: Final = "blockno"
 """The column by which a CSV file of Etherscan and its like is told."""
 
@@ -163,13 +181,13 @@ _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 def column_name(name: str) -> str:
     """A column's name in lower case with underscores."""
-    return _CAMEL.sub("_", name.strip()).lower()
+    return _CAMEL.sub("_", name.strip()).lower().replace(" ", "_")
 
 
 def table_name(path: str) -> str | None:
     """The table that a file or one of its folders is named after; None where none is."""
     for piece in reversed(path.split("/")):
-        found = _NAME.search(column_name(piece))
+        found = _NAME.search(_CAMEL.sub("_", piece).lower())
         if found:
             return found[1]
     return None
@@ -183,8 +201,8 @@ def custom_tables(columns: Mapping[str, str]) -> tuple[Table, ...]:
     """
 
     def named(kind: str, names: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
-        theirs = {o: columns.get(f"{kind}.{o}", columns.get(o, o)) for o in names}
-        return {ours: (column_name(name),) for ours, name in theirs.items()}
+        given = {o: columns.get(f"{kind}.{o}", columns.get(o)) for o in names}
+        return {o: (column_name(name),) if (name := given[o]) else names[o] for o in names}
 
     return tuple(
         replace(

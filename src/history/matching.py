@@ -1,7 +1,9 @@
 """Which files of an export are which of its tables, by their names and columns."""
 
+import math
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
+from math import inf
 from pathlib import Path
 
 from src.chain.recording.format import is_recording
@@ -20,9 +22,35 @@ from src.history.layouts import (
     custom_tables,
     table_name,
 )
-from src.history.sources import DECIMAL, FLOAT, INTEGER, Column, File, Listed
+from src.history.sources import (
+    BYTES,
+    DECIMAL,
+    FLOAT,
+    INTEGER,
+    LIST,
+    LIST_OF_BYTES,
+    NOTHING,
+    TEXT,
+    TIME,
+    Column,
+    File,
+    Listed,
+    shown,
+)
 
-_EXACT_AMOUNTS = frozenset({DECIMAL, INTEGER, "text", "bytes"})
+_EXACT_AMOUNTS = frozenset({DECIMAL, INTEGER, TEXT, BYTES})
+_SENT, _MOVED = (TRANSACTIONS,), (TRANSFERS, LOGS)
+_HEX = frozenset({TEXT, BYTES, NOTHING})
+_NUMBERS = frozenset({INTEGER, DECIMAL, FLOAT, TEXT, NOTHING})
+_KINDS = {
+    "amount": _EXACT_AMOUNTS,
+    "topics": frozenset({TEXT, LIST, LIST_OF_BYTES}),
+    "chain": _NUMBERS,
+    "token_std": frozenset({TEXT, NOTHING}),
+    "block_timestamp": _NUMBERS | {TIME},
+    **dict.fromkeys(("block_number", "log_index", "tx_index", "nonce"), _NUMBERS),
+}
+"""What a column may be of; others are hashes, addresses and data."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +78,7 @@ class TableFiles:
     @property
     def _told(self) -> list[str]:
         """Optional columns that are said to be unknown where they are missing."""
-        return [ours for ours in self.table.optional if ours not in ("block_number", "token_std")]
+        return [ours for ours in self.table.optional if ours in (*JOINED, "to_address")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +124,7 @@ def match(source: str, listed: Listed, columns: Mapping[str, str] | None = None)
     found: dict[tuple[str, str], list[File]] = {}
     problems: dict[tuple[str, str], str] = {}
     left_out = dict(listed.left_out)
-    for file in listed.files:
+    for file in sorted(listed.files, key=lambda file: not file.has_rows):
         name = table_name(file.name)
         if name in OTHERS:
             left_out[file.name] = f"{name}, another table"
@@ -109,6 +137,9 @@ def match(source: str, listed: Listed, columns: Mapping[str, str] | None = None)
         fitting, missing = _best(named, file)
         if missing and name is None:
             left_out[file.name] = "its columns are those of no table"
+            continue
+        if not file.has_rows and (missing or any(found.get((t.layout, t.kind)) for t in fitting)):
+            left_out[file.name] = "has no rows"
             continue
         for table in fitting:
             key = (table.layout, table.kind)
@@ -144,6 +175,8 @@ class _Chosen:
         has_transfers, has_logs = ((self.layout, kind) in self.found for kind in (TRANSFERS, LOGS))
         # cryo's transfers are ERC-20 alone; other tools' have NFTs, which logs tell apart.
         prefers_logs = self.layout != "cryo" and has_logs and not self._is_broken(LOGS)
+        if prefers_logs and has_transfers:
+            prefers_logs = self._logs_are_whole()
         kind = TRANSFERS if has_transfers and not prefers_logs else LOGS
         other = LOGS if kind == TRANSFERS else TRANSFERS
         for file in self.found.get((self.layout, other), ()):
@@ -167,15 +200,25 @@ class _Chosen:
             blocks = self._read(BLOCKS)
         for file in self.found.get((self.layout, BLOCKS), ()) if blocks is None else ():
             self.left_out[file.name] = "blocks: the transactions have their time"
-        notes += [
-            f"{table.table.called} without {', '.join(missing)}: unknown"
-            for table in (transactions, moved)
-            if table is not None and (missing := table.missing())
-        ]
+        if not {"to_address", "tx_to"}.isdisjoint(told.missing()):
+            notes.append(f"{told.table.called} without to_address: unknown")
         notes += told.partly_missing()
         return Export(
             self.source, self.layout, transactions, moved, blocks, self.left_out, tuple(notes)
         )
+
+    def _logs_are_whole(self) -> bool:
+        """Whether logs have rows beside transfers; refuses those of fewer blocks, if files say."""
+        logs, moved = (self.found[self.layout, kind] for kind in (LOGS, TRANSFERS))
+        if not any(file.has_rows for file in logs):
+            return False
+        (low, high), (first, last) = _span(logs), _span(moved)
+        if all(map(math.isfinite, (low, high, first, last))) and (first < low or last > high):
+            raise TableError(
+                f"{logs[0].path}: the logs are of blocks {low} to {high}, the {moved[0].name} of "
+                f"{first} to {last}: leave one of them out, or export both for the same blocks"
+            )
+        return True
 
     def _is_broken(self, kind: str) -> bool:
         return (self.layout, kind) in self.problems
@@ -189,44 +232,60 @@ class _Chosen:
         table = replace(table, optional=kept)
         files = tuple((file, _names(table, file)) for file in self.found[key])
         for file, columns in files:
-            _check_amount(file, columns)
+            _check_kinds(file, columns)
         return TableFiles(table, files)
+
+
+def _span(files: Iterable[File]) -> tuple[float, float]:
+    """The first and last block of files, infinite where they do not say."""
+    groups = [g for file in files for g in file.groups.get("block_number", [(-inf, inf, 0)])]
+    return min(low for low, _, _ in groups), max(high for _, high, _ in groups)
 
 
 def fitting(table: Table, file: File) -> TableFiles:
     """A file as this table.
 
     Raises:
-        TableError: it lacks a column, or its amounts are not exact.
+        TableError: it lacks a column, or has one of another kind.
     """
     missing = _missing(table, file)
     if missing:
         raise TableError(_lacks(file, table, missing))
     names = _names(table, file)
-    _check_amount(file, names)
+    _check_kinds(file, names)
     return TableFiles(table, ((file, names),))
 
 
-def _check_amount(file: File, columns: Mapping[str, Column]) -> None:
-    amount = columns.get("amount")
-    if amount is not None and amount.kind not in _EXACT_AMOUNTS:
-        kind_of = "double" if amount.kind == FLOAT else amount.kind
-        raise TableError(
-            f"{file.path}: the column {amount.name} is {kind_of}, which is not exact: export it as "
-            "text of a decimal uint256, or export the table logs instead"
-        )
+def _check_kinds(file: File, columns: Mapping[str, Column]) -> None:
+    for ours, column in columns.items():
+        if not file.has_rows or column.kind in _KINDS.get(ours, _HEX):
+            continue
+        kind = "double" if column.kind == FLOAT else column.kind
+        why = f"and cannot be the {ours}: export it as text, or name another with --columns"
+        if ours == "amount":
+            why = (
+                "which is not exact: export it as text of a decimal uint256, or export the table "
+                "logs instead"
+            )
+        raise TableError(f"{file.path}: the column {column.name} is {kind}, {why}")
 
 
 def _names(table: Table, file: File) -> dict[str, Column]:
-    """The file's columns by our names; of several for an amount the first exact one."""
+    """The file's columns by our names; of several for an amount the first exact one.
+
+    An optional column without a value is as if it were missing.
+    """
     names = {}
     for ours, theirs in {**table.required, **table.optional}.items():
         present = [file.columns[name] for name in theirs if name in file.columns]
         exact = [column for column in present if column.kind in _EXACT_AMOUNTS]
         if ours == "amount" and exact:
             present = exact
+        if ours in table.optional and file.has_rows:
+            present = [column for column in present if column.kind != NOTHING]
         if present:
-            names[ours] = present[0]
+            found = present[0]
+            names[ours] = found if file.has_rows else Column(found.name, NOTHING)
     return names
 
 
@@ -290,9 +349,14 @@ def _incomplete(
 ) -> TableError:
     if problems:
         return TableError(next(iter(problems.values())))
-    others = "".join(
-        f". Left out: {name} ({why})" for name, why in list(left_out.items())[:5]
-    ) + f" and {len(left_out) - 5} more" * (len(left_out) > 5)
+    others = shown(left_out)
+    by_kind = {k: [layout for layout, kind in found if kind in k] for k in (_SENT, _MOVED)}
+    if all(by_kind.values()):
+        sent, moved = (" or ".join(sorted(set(layouts))) for layouts in by_kind.values())
+        return TableError(
+            f"{source}: the transactions are those of {sent}, the transfers those of {moved}: use "
+            f"those of one tool, or name their columns with --columns{others}"
+        )
     for layout, kind in found:
         if kind == TRANSACTIONS:
             return TableError(

@@ -1,12 +1,14 @@
 """The files of an export: what they are by content, their columns and types, and their blocks."""
 
+import codecs
 import gzip
 import hashlib
 import math
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from textwrap import shorten
 from typing import Any, Final
 
 import duckdb
@@ -17,7 +19,7 @@ import pyarrow.parquet as pq
 from src.chain.recording.format import find_parts, is_recording
 from src.datasets.tables import TableError
 from src.files import reason
-from src.history.layouts import column_name
+from src.history.layouts import OTHERS, column_name, table_name
 
 PARQUET: Final = "parquet"
 CSV: Final = "csv"
@@ -29,7 +31,8 @@ INTEGER: Final = "integer"
 DECIMAL: Final = "decimal"
 FLOAT: Final = "float"
 TIME: Final = "time"
-LIST: Final = "list"
+LIST: Final = "list of text"
+LIST_OF_BYTES: Final = "list of bytes"
 NOTHING: Final = "nothing"
 """The type of a column without a value."""
 
@@ -37,7 +40,7 @@ NUMBER: Final = "number of the row"
 
 _SPARKS = (
     "CREATE MACRO unix_seconds(t) AS CAST(floor(epoch(t)) AS BIGINT)",
-    "CREATE MACRO array_join(l, s) AS array_to_string(l, s)",
+    "CREATE MACRO try_element_at(l, i) AS list_extract(l, i)",
     "CREATE TYPE TIMESTAMP_LTZ AS TIMESTAMPTZ",
 )
 """What DuckDB lacks of Spark's SQL, which `sql` is written in."""
@@ -47,7 +50,12 @@ _GZIP_MAGIC = b"\x1f\x8b"
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 _SUFFIXES = {".csv": CSV, ".tsv": CSV, ".json": JSON, ".jsonl": JSON, ".ndjson": JSON}
 _END = 65_536
-_MIN_COMMAS = 4  # of a first line with the names of columns
+_PACKED = {
+    ".gz", ".zst", ".bz2", ".xz", ".lz4", ".zip", ".7z", ".tar", ".tgz", ".avro", ".orc", ".xlsx",
+}  # fmt: skip
+"""Suffixes of forms that are not read, except CSV and JSON in the first two."""
+_MIN_COMMAS = 4  # or other delimiters, of a first line with the names of columns
+_MAX_REASON = 240  # characters of an engine's message, some of which are pages long
 _FOOTER = 8  # bytes: its length and the magic number
 _MAX_DIGITS = 38
 """DuckDB reads decimals with more as floating-point numbers."""
@@ -58,9 +66,10 @@ class Column:
     """A column of a file."""
 
     name: str  # as in the file
-    # `TEXT`, `BYTES`, `INTEGER`, `DECIMAL`, `FLOAT`, `TIME`, `LIST`, `NOTHING`, or another type's
-    # name.
+    # `TEXT`, `BYTES`, `INTEGER`, `DECIMAL`, `FLOAT`, `TIME`, `LIST`, `LIST_OF_BYTES`, `NOTHING`,
+    # or another type's name.
     kind: str
+    type: str = ""  # the exact one; files are read at once only where it is the same
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +81,8 @@ class File:
     form: str  # `PARQUET`, `CSV` or `JSON`
     columns: dict[str, Column]  # by their names in lower case with underscores
     compression: str = "none"  # of CSV and JSON, `none`, `gzip` or `zstd`
-    numbered: str = ""  # a column of which each value counts once, to number the rows by `NUMBER`
+    has_rows: bool = True
+    numbered: str = ""  # a column whose values `NUMBER` numbers, by their first rows
     # By column, the lowest and highest value and the number of rows of each row group.
     groups: dict[str, list[tuple[float, float, int]]] = field(default_factory=dict)
 
@@ -115,10 +125,15 @@ def list_files(source: str, connection: Any) -> Listed:
     found, left_out = [], {}
     for path, name in _paths(source, connection):
         form = _form(path)
-        if form is None:
-            left_out[name] = "neither parquet nor CSV nor JSON"
-        else:
+        if form is not None:
             found.append((form, path, name))
+            continue
+        left_out[name] = "neither parquet nor CSV nor JSON"
+        suffix = Path(name).suffix.lower()
+        if suffix in _PACKED:
+            left_out[name] = f"{suffix} is not read: unpack it, or convert it to parquet"
+            if _is_needed(name):
+                raise TableError(f"{path}: {left_out[name]}")
     forms = [form for form in (PARQUET, CSV, JSON) if any(form == f for f, *_ in found)]
     files = []
     for form, path, name in found:
@@ -127,15 +142,27 @@ def list_files(source: str, connection: Any) -> Listed:
             continue
         try:
             files.append(_file(path, name, form, connection))
-        except TableError:
-            if form != JSON:  # of which there are many kinds
+        except TableError as error:
+            if _is_needed(name) or (form != JSON and table_name(name) is None):
                 raise
-            left_out[name] = "not JSON lines"
+            left_out[name] = str(error).removeprefix(f"{path}: ")
     if not files:
         raise TableError(
             f"{source}: no parquet, CSV or JSON file in it; see docs/backtest.md for the layouts"
+            f"{shown(left_out)}"
         )
     return Listed(tuple(files), left_out)
+
+
+def _is_needed(name: str) -> bool:
+    """Whether a file has the name of one of our tables."""
+    return table_name(name) not in (None, *OTHERS)
+
+
+def shown(left_out: Mapping[str, str]) -> str:
+    """The first files that were left out, to end an error with."""
+    first = "".join(f". Left out: {name} ({why})" for name, why in list(left_out.items())[:5])
+    return first + f" and {len(left_out) - 5} more" * (len(left_out) > 5)
 
 
 def identity(files: tuple[File, ...], rest: str) -> str:
@@ -169,16 +196,20 @@ def opened(path: str) -> Any:
 
 def unreadable(path: str, error: Exception) -> TableError:
     """The error for a file that cannot be read."""
-    return TableError(f"{path}: truncated, corrupt or not of its kind: {reason(error)}")
+    said = shorten(reason(error), _MAX_REASON, placeholder=" ...")
+    return TableError(f"{path}: truncated, corrupt or not of its kind (text must be UTF-8): {said}")
 
 
 def _paths(source: str, connection: Any) -> Iterator[tuple[str, str]]:
     """Paths and names of all files, in order of the names."""
     if "://" in source:
         protocol = source.partition("://")[0]
-        system, root = fsspec.url_to_fs(source)
+        try:
+            system, root = fsspec.url_to_fs(source)
+            names = system.glob(root) if any(c in root for c in "*?[") else system.find(root)
+        except Exception as error:
+            raise TableError(f"{source}: cannot be listed: {reason(error)}") from error
         connection.register_filesystem(system)
-        names = system.glob(root) if any(c in root for c in "*?[") else system.find(root)
         for path in sorted(names):
             _refuse_versions(path)
             name = path.removeprefix(root).strip("/") or path.rpartition("/")[2]
@@ -202,6 +233,8 @@ def _paths(source: str, connection: Any) -> Iterator[tuple[str, str]]:
             names += [Path(place) / name for name in files if not _is_hidden(name)]
         for path in sorted(names):
             yield str(path), path.relative_to(folder).as_posix()
+    elif folder.exists():
+        raise TableError(f"{folder}: is a pipe or a device; pass its content to --data -")
     else:
         raise TableError(f"{folder}: no such file or folder")
 
@@ -230,10 +263,11 @@ def _form(path: str) -> str | None:
     suffixes = [suffix.lower() for suffix in Path(path).suffixes[-2:]]
     if head == _PARQUET_MAGIC or suffixes[-1:] in ([".parquet"], [".parq"], [".pq"]):
         return PARQUET
-    for suffix in reversed(suffixes):
-        if suffix in _SUFFIXES:
-            return _SUFFIXES[suffix]
-    if head.startswith(b"{"):
+    if suffixes[-1:] in ([".gz"], [".zst"]) or not _PACKED.intersection(suffixes[-1:]):
+        for suffix in reversed(suffixes):
+            if suffix in _SUFFIXES:
+                return _SUFFIXES[suffix]
+    if head.startswith((b"{", b"[")):
         return JSON
     if suffixes:
         return None
@@ -241,8 +275,9 @@ def _form(path: str) -> str | None:
         with opened(path) as stream, gzip.open(stream) as content:
             return JSON if content.read(1) == b"{" else CSV
     with opened(path) as stream:
-        first = stream.readline(_END)
-    return CSV if first.count(b",") >= _MIN_COMMAS and first.isascii() else None
+        first = stream.readline(_END).removeprefix(codecs.BOM_UTF8)
+    is_csv = max(map(first.count, (b",", b";", b"\t", b"|"))) >= _MIN_COMMAS and first.isascii()
+    return CSV if is_csv else None
 
 
 def _file(path: str, name: str, form: str, connection: Any) -> File:
@@ -250,11 +285,12 @@ def _file(path: str, name: str, form: str, connection: Any) -> File:
         if form == PARQUET:
             return _parquet(path, name)
         file = File(path, name, form, {}, _compression(path))
-        names = connection.sql(f"select * from {scan([file])} limit 0").columns
+        head = connection.sql(f"select * from {scan([file])} limit 1")
+        has_rows = bool(head.fetchall())
     except (OSError, pa.ArrowException, duckdb.Error) as error:
         raise unreadable(path, error) from error
-    columns = {column_name(name): Column(name, TEXT) for name in names}
-    return File(path, name, form, columns, file.compression)
+    columns = {column_name(name): Column(name, TEXT) for name in head.columns}
+    return replace(file, columns=columns, has_rows=has_rows)
 
 
 def _compression(path: str) -> str:
@@ -268,8 +304,13 @@ def _compression(path: str) -> str:
 def _parquet(path: str, name: str) -> File:
     with opened(path) as stream, pq.ParquetFile(stream) as file:
         schema, metadata = file.schema_arrow, file.metadata
-        columns = {column_name(n): Column(n, kind_of(schema.field(n).type)) for n in schema.names}
         places = {metadata.schema.column(i).path: i for i in range(len(metadata.schema))}
+        columns: dict[str, Column] = {}
+        for n in schema.names:
+            kind = schema.field(n).type
+            is_null = metadata.num_rows > 0 and n in places and _is_null(metadata, places[n])
+            column = Column(n, NOTHING if is_null else kind_of(kind), str(kind))
+            columns.setdefault(column_name(n), column)
         groups: dict[str, list[tuple[float, float, int]]] = {}
         for short, column in columns.items():
             if column.kind != INTEGER or column.name not in places:
@@ -281,7 +322,14 @@ def _parquet(path: str, name: str) -> File:
                 known = found is not None and found.has_min_max
                 low, high = (found.min, found.max) if known else (-math.inf, math.inf)
                 groups[short].append((low, high, group.num_rows))
-    return File(path, name, PARQUET, columns, groups=groups)
+    return File(path, name, PARQUET, columns, groups=groups, has_rows=metadata.num_rows > 0)
+
+
+def _is_null(metadata: pq.FileMetaData, place: int) -> bool:
+    """Whether a column has no value, by its statistics."""
+    groups = (metadata.row_group(number) for number in range(metadata.num_row_groups))
+    known = ((group.num_rows, group.column(place).statistics) for group in groups)
+    return all(found is not None and found.null_count == rows for rows, found in known)
 
 
 def kind_of(kind: pa.DataType) -> str:
@@ -305,8 +353,8 @@ def kind_of(kind: pa.DataType) -> str:
         return FLOAT
     if types.is_timestamp(kind):
         return TIME
-    if types.is_list(kind) or types.is_large_list(kind):
-        return LIST
+    if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
+        return {TEXT: LIST, BYTES: LIST_OF_BYTES}.get(kind_of(kind.value_type), str(kind))
     return str(kind)
 
 
@@ -319,8 +367,8 @@ def scan(files: list[File]) -> str:
         key = identifier(files[0].numbered)
     number = identifier(NUMBER)
     return (
-        f"(SELECT * FROM (SELECT *, row_number() OVER () AS {number} FROM {_scan(files)}) "
-        f"QUALIFY row_number() OVER (PARTITION BY {key} ORDER BY {number}) = 1)"
+        f"(SELECT * REPLACE (min({number}) OVER (PARTITION BY {key}) AS {number}) "
+        f"FROM (SELECT *, row_number() OVER () AS {number} FROM {_scan(files)}))"
     )
 
 
@@ -336,9 +384,9 @@ def _scan(files: list[File]) -> str:
     more = f"hive_partitioning=false, compression='{files[0].compression}'"
     if files[0].form == CSV:
         return f"read_csv([{paths}], header=true, all_varchar=true, {more})"
-    names = ", ".join(f"{quoted(c.name)}: 'VARCHAR'" for c in files[0].columns.values())
-    columns = f", columns={{{names}}}" if names else ""
-    return f"read_json([{paths}], format='newline_delimited', {more}{columns})"
+    columns = [c.name for c in files[0].columns.values() if c.name != NUMBER]
+    names = ", ".join(f"{quoted(name)}: 'VARCHAR'" for name in columns)
+    return f"read_json([{paths}], {more}{f', columns={{{names}}}' if names else ''})"
 
 
 def quoted(text: str) -> str:

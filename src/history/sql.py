@@ -11,7 +11,18 @@ from dataclasses import dataclass
 from src.chain.transfers import NATIVE_EMITTERS, TRANSFER_TOPIC
 from src.history.layouts import LOGS
 from src.history.matching import Export, TableFiles
-from src.history.sources import BYTES, LIST, NOTHING, PARQUET, TEXT, TIME, Column, File, identifier
+from src.history.sources import (
+    BYTES,
+    LIST,
+    LIST_OF_BYTES,
+    NOTHING,
+    PARQUET,
+    TEXT,
+    TIME,
+    Column,
+    File,
+    identifier,
+)
 
 _HASH, _ADDRESS = 32, 20
 _TRANSFER_DIGITS = TRANSFER_TOPIC[2:]
@@ -37,7 +48,7 @@ def views(table: TableFiles, name: str) -> list[View]:
             file.form,
             file.compression,
             order,
-            *sorted((ours, c.name, c.kind) for ours, c in names.items()),
+            *sorted((ours, c.name, c.kind, c.type) for ours, c in names.items()),
         )
         alike.setdefault(key, []).append(file)
         columns[key] = names
@@ -78,7 +89,8 @@ def statement(export: Export, first: int | None = None, last: int | None = None)
     return (
         f"SELECT {block} AS block_number, {t}.tx_index, m.tx_hash, m.log_index, "
         f"{time} AS block_timestamp, {t}.nonce, {t}.from_address, {t}.to_address, "
-        f"m.token_address, m.payer, m.payee, m.amount, m.word, {t}.tx_hash IS NOT NULL AS is_known "
+        f"m.token_address, m.payer, m.payee, m.amount, m.word, {t}.block_hash, "
+        f"{t}.tx_hash IS NOT NULL AS is_known "
         f"FROM ({transfers}) m{join} "
         f"WHERE coalesce(m.token_address NOT IN ({_NATIVE}), true)"
     )
@@ -96,7 +108,7 @@ def block_counts(export: Export) -> str:
     if export.transactions is not None and not has_blocks:
         table, name = export.transactions, "transactions"
     parts = [
-        f"SELECT {_number(view.columns['block_number'])} AS block_number FROM {view.name}"
+        f"SELECT {number(view.columns['block_number'])} AS block_number FROM {view.name}"
         for view in views(table, name)
     ]
     return (
@@ -113,39 +125,53 @@ def _union(parts: list[str], first: int | None, last: int | None) -> str:
 def _transactions(view: View) -> str:
     names = view.columns
     return (
-        f"SELECT {_bytes(names['tx_hash'], _HASH)} AS tx_hash, "
-        f"{_number(names.get('block_number'))} AS block_number, "
+        f"SELECT {bytes_of(names['tx_hash'], _HASH)} AS tx_hash, "
+        f"{number(names.get('block_number'))} AS block_number, {_block_hash(names)}, "
         f"{_of_transaction(names, 'from_address', 'to_address')} FROM {view.name}"
     )
 
 
+def is_transaction(names: Mapping[str, Column], tx_hash: str) -> str:
+    """The condition of rows of a transaction, by the digits of its hash."""
+    return f"{bytes_of(names['tx_hash'], _HASH)} = unhex('{tx_hash}')"
+
+
+def _block_hash(names: Mapping[str, Column]) -> str:
+    """The end of the block's hash, which tells forks apart."""
+    column = names.get("block_hash")
+    text = "NULL" if column is None else f"right(lower({digits(column)}), 16)"
+    return f"CAST({text} AS STRING) AS block_hash"
+
+
 def _of_transaction(names: Mapping[str, Column], sender: str, called: str) -> str:
     return (
-        f"{_time(names.get('block_timestamp'))} AS block_timestamp, "
-        f"{_number(names.get('tx_index'))} AS tx_index, {_number(names.get('nonce'))} AS nonce, "
-        f"{_bytes(names.get(sender), _ADDRESS)} AS from_address, "
-        f"{_bytes(names.get(called), _ADDRESS)} AS to_address"
+        f"{time(names.get('block_timestamp'))} AS block_timestamp, "
+        f"{number(names.get('tx_index'))} AS tx_index, {number(names.get('nonce'))} AS nonce, "
+        f"{bytes_of(names.get(sender), _ADDRESS)} AS from_address, "
+        f"{bytes_of(names.get(called), _ADDRESS)} AS to_address"
     )
 
 
 def _joined(view: View) -> str:
     """Transfers that say what a table of transactions would."""
-    return _transfers(view, f", {_of_transaction(view.columns, 'tx_from', 'tx_to')}")
+    of = f"{_block_hash({})}, {_of_transaction(view.columns, 'tx_from', 'tx_to')}"
+    return _transfers(view, f", {of}")
 
 
 def _transfers(view: View, more: str = "") -> str:
     names = view.columns
-    blocks = (
-        f", {_number(names['block_number'])} AS block_number" if "block_number" in names else ""
-    )
+    blocks = f", {number(names['block_number'])} AS block_number" if "block_number" in names else ""
+    where = ""
     standard = names.get("token_std")
-    where = f" WHERE {_name(standard)} = 'erc20'" if standard is not None else ""
+    if standard is not None and standard.kind == TEXT:  # where it is unknown, ERC-20 is assumed
+        text = f"replace(lower({_name(standard)}), '-', '')"
+        where = f" WHERE coalesce(nullif({text}, ''), 'erc20') = 'erc20'"
     return (
-        f"SELECT {_bytes(names['tx_hash'], _HASH)} AS tx_hash, "
-        f"{_number(names['log_index'])} AS log_index, "
-        f"{_bytes(names['token_address'], _ADDRESS)} AS token_address, "
-        f"{_bytes(names['from_address'], _ADDRESS)} AS payer, "
-        f"{_bytes(names['to_address'], _ADDRESS)} AS payee, "
+        f"SELECT {bytes_of(names['tx_hash'], _HASH)} AS tx_hash, "
+        f"{number(names['log_index'])} AS log_index, "
+        f"{bytes_of(names['token_address'], _ADDRESS)} AS token_address, "
+        f"{bytes_of(names['from_address'], _ADDRESS)} AS payer, "
+        f"{bytes_of(names['to_address'], _ADDRESS)} AS payee, "
         f"{_amount(names['amount'])}{blocks}{more} FROM {view.name}{where}"
     )
 
@@ -156,56 +182,70 @@ def _logs(view: View) -> str:
     The arguments are the topics after the first, then the words of the data.
     """
     names = view.columns
-    topics = [_topic(names, number) for number in range(4)]
+    topics = [topic(names, number) for number in range(4)]
     inner = (
-        f"SELECT {_bytes(names['tx_hash'], _HASH)} AS tx_hash, "
-        f"{_number(names['log_index'])} AS log_index, "
-        f"{_digits(names['token_address'])} AS token, {_digits(names['data'])} AS word, "
+        f"SELECT {bytes_of(names['tx_hash'], _HASH)} AS tx_hash, "
+        f"{number(names['log_index'])} AS log_index, "
+        f"{bytes_of(names['token_address'], _ADDRESS)} AS token_address, "
+        f"{digits(names['data'])} AS word, "
         f"{topics[0]} AS topic0, {topics[1]} AS topic1, {topics[2]} AS topic2, "
-        f"{topics[3]} AS topic3, {_number(names['block_number'])} AS block_number FROM {view.name}"
+        f"{topics[3]} AS topic3, {number(names['block_number'])} AS block_number FROM {view.name}"
     )
     words = "concat_ws('', topic1, topic2, word)"  # which leaves NULLs out
+    # No hex digits of a log: has no address either then, hence is an error.
+    odd = " OR ".join(f"length(topic{number}) <> 64" for number in range(3))
+    odd += f" OR {is_odd('word')}"
     return (
-        "SELECT tx_hash, log_index, unhex(token) AS token_address, "
+        f"SELECT tx_hash, log_index, CASE WHEN {odd} THEN unhex(NULL) ELSE token_address END "
+        "AS token_address, "
         f"unhex(substr({words}, 25, 40)) AS payer, unhex(substr({words}, 89, 40)) AS payee, "
         f"CAST(NULL AS STRING) AS amount, unhex(substr({words}, 129)) AS word, block_number "
-        f"FROM ({inner}) l WHERE lower(topic0) = '{_TRANSFER_DIGITS}' AND length(token) = 40 "
-        "AND coalesce(length(topic1), 64) = 64 AND coalesce(length(topic2), 64) = 64 "
+        f"FROM ({inner}) l WHERE (lower(topic0) = '{_TRANSFER_DIGITS}' "
         "AND (topic1 IS NOT NULL OR topic2 IS NULL) AND topic3 IS NULL "
-        f"AND length(word) >= 64 AND length({words}) = 192"
+        f"AND length(word) >= 64 AND length({words}) = 192) OR {odd}"
     )
+
+
+def is_odd(digits: str) -> str:
+    """Whether these digits are not those of whole bytes, or text begins with a backslash."""
+    return f"length({digits}) % 2 = 1 OR ascii({digits}) = 92"
 
 
 def _blocks(view: View) -> str:
     return (
-        f"SELECT {_number(view.columns['block_number'])} AS block_number, "
-        f"{_time(view.columns['block_timestamp'])} AS block_timestamp FROM {view.name}"
+        f"SELECT {number(view.columns['block_number'])} AS block_number, "
+        f"{time(view.columns['block_timestamp'])} AS block_timestamp FROM {view.name}"
     )
 
 
-def _topic(names: Mapping[str, Column], number: int) -> str:
+def topic(names: Mapping[str, Column], number: int) -> str:
+    """The hex digits of a topic, without 0x."""
     if "topics" not in names:
-        return _digits(names[f"topic{number}"])
+        return digits(names[f"topic{number}"])
     column = names["topics"]
-    text = _name(column)
-    if column.kind == LIST:
-        text = f"array_join({text}, ',')"
-    part = f"split_part(translate({text}, '[]\"'' ', ''), ',', {number + 1})"
-    return f"nullif(replace(replace({part}, '0x', ''), '0X', ''), '')"
+    if column.kind in (LIST, LIST_OF_BYTES):
+        item = f"try_element_at({_name(column)}, {number + 1})"
+        return _digits(item, BYTES if column.kind == LIST_OF_BYTES else TEXT)
+    text = f"translate({_name(column)}, '[]{{}}\"'' ', '')"
+    return _digits(f"split_part({text}, ',', {number + 1})", column.kind)
 
 
-def _digits(column: Column) -> str:
+def digits(column: Column) -> str:
     """The hex digits of a value, without 0x."""
-    name = _name(column)
-    if column.kind == BYTES:
-        return f"hex({name})"
-    if column.kind == NOTHING:
+    return _digits(_name(column), column.kind)
+
+
+def _digits(value: str, kind: str) -> str:
+    if kind == BYTES:
+        return f"hex({value})"
+    if kind == NOTHING:
         return "CAST(NULL AS STRING)"
-    text = f"CASE WHEN substr({name}, 1, 2) IN ('0x', '0X') THEN substr({name}, 3) ELSE {name} END"
-    return f"nullif({text}, '')"
+    prefix = f"substr({value}, 1, 2) IN ('0x', '0X')"
+    return f"nullif(CASE WHEN {prefix} THEN substr({value}, 3) ELSE {value} END, '')"
 
 
-def _bytes(column: Column | None, length: int) -> str:
+def bytes_of(column: Column | None, length: int) -> str:
+    """Bytes of this length; null where blank, an error where text is no hex of this length."""
     if column is None or column.kind == NOTHING:
         return "unhex(NULL)"
     name = _name(column)
@@ -222,18 +262,19 @@ def _bytes(column: Column | None, length: int) -> str:
 def _amount(column: Column) -> str:
     """Decimal text, or 32 bytes: cryo's `value_binary` is either bytes or hex."""
     if column.kind == BYTES or column.name.lower().endswith("_binary"):
-        return f"CAST(NULL AS STRING) AS amount, {_bytes(column, _HASH)} AS word"
+        return f"CAST(NULL AS STRING) AS amount, {bytes_of(column, _HASH)} AS word"
     text = _name(column) if column.kind == TEXT else f"CAST({_name(column)} AS STRING)"
     return f"{text} AS amount, unhex(NULL) AS word"
 
 
-def _number(column: Column | None) -> str:
+def number(column: Column | None) -> str:
+    """A whole number."""
     if column is None or column.kind == NOTHING:
         return "CAST(NULL AS BIGINT)"
     return f"CAST({_name(column)} AS BIGINT)"
 
 
-def _time(column: Column | None) -> str:
+def time(column: Column | None) -> str:
     """Unix time in the unit of the source, which `canonical` tells by its size."""
     if column is None or column.kind == NOTHING:
         return "CAST(NULL AS BIGINT)"
@@ -242,7 +283,7 @@ def _time(column: Column | None) -> str:
         return f"unix_seconds({name})"
     if column.kind == TEXT:
         return (
-            f"CASE WHEN translate({name}, '0123456789', '') = '' THEN CAST({name} AS BIGINT) "
+            f"CASE WHEN translate({name}, '0123456789.', '') = '' THEN CAST({name} AS BIGINT) "
             f"ELSE unix_seconds(CAST({name} AS TIMESTAMP_LTZ)) END"
         )
     return f"CAST({name} AS BIGINT)"

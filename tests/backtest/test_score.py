@@ -300,3 +300,29 @@ def test_rows_that_are_there_twice_are_scored_once_in_order(sample, tmp_path):
     assert score(*(tmp_path / f"{n}.parquet" for n in ("transactions", "transfers")), one) == 0
     assert score(sample / "transactions.parquet", sample / "transfers.parquet", two) == 0
     assert one.read_bytes() == two.read_bytes()
+
+
+def test_a_transaction_with_two_senders_is_refused(tmp_path, capsys):
+    transactions, transfers = small_tables(tmp_path)
+    with transactions.open("a") as file:
+        file.write(f"{ONE},{BOB}\n")
+    assert score(transactions, transfers, tmp_path / "scores.csv") == 1
+    assert "is there twice with another from_address" in capsys.readouterr().err
+
+
+def test_transfers_of_other_transactions_are_said(tmp_path, capsys):
+    transactions, transfers = small_tables(tmp_path)
+    with transfers.open("a") as file:
+        file.write(f"0x{'c' * 64},0,{USDC},{ALICE},{BOB},1\n")
+    assert score(transactions, transfers, tmp_path / "scores.csv") == 0
+    assert "1 transfers of other transactions are ignored" in capsys.readouterr().err
+
+
+def test_transactions_may_be_json(tmp_path):
+    transactions, transfers = small_tables(tmp_path)
+    rows = [{"tx_hash": ONE, "from_address": ALICE}, {"tx_hash": TWO, "from_address": BOB}]
+    lines = tmp_path / "transactions.jsonl"
+    lines.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    one, two = tmp_path / "one.csv", tmp_path / "two.csv"
+    assert score(transactions, transfers, one) == score(lines, transfers, two) == 0
+    assert one.read_bytes() == two.read_bytes()

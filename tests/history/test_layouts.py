@@ -3,7 +3,7 @@
 import csv
 import gzip
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -13,65 +13,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from src.chain.transfers import TRANSFER_TOPIC
 from src.datasets.store import read_slice
 from src.datasets.tables import TableError
 from src.history.layouts import column_name, table_name
 from tests.backtest.data import write_cryo, write_dataset
-from tests.history.imports import imported, rows_of
+from tests.history.imports import Tables, as_logs, changed, imported, rows_of, write
 from tests.support.object_store import BUCKET, object_store, use_object_store
-
-Tables = tuple[pa.Table, pa.Table]
-
-
-@pytest.fixture(scope="module")
-def expected(etl: Path) -> list[dict[str, Any]]:
-    return rows_of(imported(etl))
-
-
-@pytest.fixture
-def tables(etl: Path) -> Tables:
-    """ethereum-etl's transactions and transfers."""
-    return tuple(pq.read_table(etl / f"{n}.parquet") for n in ("transactions", "token_transfers"))
-
-
-def write(folder: Path, tables: Tables, names: tuple[str, str] | None = None) -> Path:
-    for name, table in zip(names or ("transactions", "token_transfers"), tables, strict=True):
-        path = folder / name if names else folder / f"{name}.parquet"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        pq.write_table(table, path)
-    return folder
-
-
-def changed(table: pa.Table, **columns: Any) -> pa.Table:
-    for name, column in columns.items():
-        table = table.set_column(table.schema.get_field_index(name), name, column)
-    return table
-
-
-def as_logs(transfers: pa.Table, topics: Callable[[list[str]], Any]) -> pa.Table:
-    rows = transfers.to_pylist()
-
-    def word(address: str) -> str:
-        return "0x" + "0" * 24 + address[2:].lower()
-
-    logs = [
-        {
-            "log_index": r["log_index"],
-            "transaction_hash": r["transaction_hash"],
-            "address": r["token_address"],
-            "data": f"0x{int(r['value']):064x}",
-            "topics": topics([TRANSFER_TOPIC, word(r["from_address"]), word(r["to_address"])]),
-            "block_number": r["block_number"],
-        }
-        for r in rows
-    ]
-    nft = {**logs[0], "log_index": 9_000, "data": "0x"}
-    nft["topics"] = topics(
-        [TRANSFER_TOPIC, word("0x" + "1" * 40), word("0x" + "2" * 40), word("0x5")]
-    )
-    return pa.Table.from_pylist([*logs, nft, {**logs[0], "log_index": 9_001, "data": "0x12"}])
-
 
 # Layouts
 

@@ -67,11 +67,6 @@ def joined(etl: Path) -> pa.Table:
     return pa.table(columns, NAMES["Dune"].split())
 
 
-@pytest.fixture(scope="module")
-def expected(etl: Path) -> Rows:
-    return rows_of(imported(etl))
-
-
 def without_nonce(rows: Rows) -> Rows:
     return [{**row, "nonce": None} for row in rows]
 
