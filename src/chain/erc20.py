@@ -13,7 +13,13 @@ from eth_abi.exceptions import DecodingError
 from eth_utils.crypto import keccak
 
 from src.chain.clients.rpc import JsonRpcClient
-from src.chain.errors import ExecutionFailed, Failure, MalformedAnswer, RequestRefused
+from src.chain.errors import (
+    AnswerTooLarge,
+    ExecutionFailed,
+    Failure,
+    MalformedAnswer,
+    RequestRefused,
+)
 from src.chain.facts import MAX_DECIMALS, MAX_NAME_LENGTH, TokenInfo, token_info
 
 SOURCE = "node"
@@ -57,7 +63,9 @@ def token_info_alone(node: JsonRpcClient, token: str) -> TokenInfo:
 
 
 def answers_alone(eth_call: Callable[[dict[str, str]], bytes], token: str) -> list[bytes | None]:
-    """One token's results of `METADATA_CALLS`, each with a call of its own; None if it fails.
+    """One token's results of `METADATA_CALLS`, each with a call of its own.
+
+    None if it fails or returns more than is read: a token must not hide its symbol behind its name.
 
     Args:
         eth_call: calls a contract; raises `ExecutionFailed` if the contract fails, and other
@@ -68,7 +76,7 @@ def answers_alone(eth_call: Callable[[dict[str, str]], bytes], token: str) -> li
     for selector in METADATA_CALLS:
         try:
             answers.append(eth_call(_call(token, selector, _GAS_ALONE)))
-        except ExecutionFailed:
+        except (ExecutionFailed, AnswerTooLarge):
             answers.append(None)
     return answers
 

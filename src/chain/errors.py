@@ -5,6 +5,7 @@
     |   +-- PassingError     an answer that says "not now": "header not found", an unknown error
     |-- RateLimited          refused for now: HTTP 429, a rate-limit text, our own rate limit
     |-- MalformedAnswer      not a valid answer
+    |   |-- AnswerTooLarge   more than is read
     |   +-- NotStated        an *answer*: the contract states no such value, or an impossible one
     |-- RequestRefused       the source rejects the request: HTTP 4xx, bad API key, no such method
     |   +-- ExecutionFailed  an *answer*: the contract's code fails (revert, out of gas)
@@ -58,6 +59,10 @@ class MalformedAnswer(SourceError):
 
 class NotStated(MalformedAnswer):
     """The contract answered, without a usable value: a property of the contract."""
+
+
+class AnswerTooLarge(MalformedAnswer):
+    """The response is larger than is read: a contract chooses the size of what it returns."""
 
 
 class RequestRefused(SourceError):

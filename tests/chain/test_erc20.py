@@ -77,6 +77,13 @@ def test_name_and_symbol_do_not_depend_on_decimals(decimals: bytes | None) -> No
     assert info == TokenInfo("USD Coin", "USDC", None)
 
 
+def test_a_token_cannot_hide_its_symbol_behind_an_endless_name() -> None:
+    views = usual_token("x" * 300_000, "USDC")
+    with serve(FakeNode({TOKENS[0]: views}).answer) as url:
+        info = token_info_alone(JsonRpcClient(url, max_bytes=512 * 1024), TOKENS[0])
+    assert info == TokenInfo("", "USDC", 18)
+
+
 @pytest.mark.parametrize("missing", ["name", "symbol"])
 def test_decimals_do_not_depend_on_name_and_symbol(missing: str) -> None:
     views = usual_token()

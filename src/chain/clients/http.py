@@ -23,6 +23,7 @@ from src.chain.clients.json_text import is_nested_deeper
 from src.chain.clients.rpc_errors import seconds
 from src.chain.clients.urls import is_http_url, secrets_of_url
 from src.chain.errors import (
+    AnswerTooLarge,
     MalformedAnswer,
     RateLimited,
     RequestRefused,
@@ -225,7 +226,7 @@ class HttpClient:
         if status != 200:
             return Reply(status, None if answer is _NOT_JSON else answer, wish)
         if body is None:
-            return MalformedAnswer(self.source, f"response larger than {max_bytes} bytes")
+            return AnswerTooLarge(self.source, f"response larger than {max_bytes} bytes")
         if answer is _NOT_JSON:
             return MalformedAnswer(self.source, "response is not JSON")
         return Reply(status, answer, wish)

@@ -4,9 +4,12 @@ import logging
 from collections.abc import Sequence
 from concurrent.futures import Executor
 
+from eth_abi.abi import encode
+
 from src.chain.erc20 import (
     MAX_TOKENS_PER_CALL,
     answers_alone,
+    decode_text,
     multicall,
     multicall_results,
     returned_bytes,
@@ -17,7 +20,8 @@ from src.chain.recording.format import TokenAnswers
 
 logger = logging.getLogger(__name__)
 
-_MAX_ANSWER_BYTES = 4096  # bytes; a longer name or symbol is an attempt to fill the disk
+_MAX_ANSWER_BYTES = 4096  # a longer name or symbol is an attempt to fill the disk: it is cut
+_WORD_BYTES = 32
 
 
 class TokenFetcher:
@@ -33,7 +37,7 @@ class TokenFetcher:
         self._has_multicall = True
 
     def fetch_all(self, tokens: Sequence[str], pool: Executor) -> list[TokenAnswers | None]:
-        """The present metadata of each token; None if the node refuses, or the result is too long.
+        """The present metadata of each token; None if the node refuses.
 
         Raises:
             SourceError: the node does not answer.
@@ -76,7 +80,22 @@ class TokenFetcher:
 
 
 def _recorded(token: str, answers: Sequence[bytes | None] | None) -> TokenAnswers | None:
-    if answers is None or any(data and len(data) > _MAX_ANSWER_BYTES for data in answers):
+    if answers is None:
         return None
-    decimals, name, symbol = (None if data is None else f"0x{data.hex()}" for data in answers)
-    return TokenAnswers(token, name=name, symbol=symbol, decimals=decimals)
+    decimals, name, symbol = answers
+    texts = [_hex(text if _fits(text) else _text(text or b"")) for text in (name, symbol)]
+    number = _hex(decimals if _fits(decimals) else (decimals or b"")[:_WORD_BYTES])
+    return TokenAnswers(token, name=texts[0], symbol=texts[1], decimals=number)
+
+
+def _fits(data: bytes | None) -> bool:
+    return data is None or len(data) <= _MAX_ANSWER_BYTES
+
+
+def _text(data: bytes) -> bytes:
+    """As much of a text as is ever read of it, in the form in which contracts return texts."""
+    return encode(["string"], [decode_text(data)])
+
+
+def _hex(data: bytes | None) -> str | None:
+    return None if data is None else f"0x{data.hex()}"

@@ -5,10 +5,13 @@ from typing import Any
 
 import pytest
 
+from src.chain.erc20 import decode_text
 from src.chain.recording.format import Recording
 from tests.chain.recording.blocks import make_block, make_log
 from tests.chain.recording.node import Node, record
-from tests.support.fake_chain import FakeNode, usual_token
+from tests.support.fake_chain import FakeNode, abi_string, usual_token
+
+EMPTY = abi_string("")
 
 
 @pytest.mark.parametrize(
@@ -18,7 +21,7 @@ from tests.support.fake_chain import FakeNode, usual_token
         ({"code": -32000, "message": "invalid opcode: INVALID"}, (None, None, None)),
         ("0x", ("0x", "0x", "0x")),
         ({"code": -32000, "message": "missing trie node"}, None),
-        ("0x" + "61" * 100_000, None),
+        ("0x" + "61" * 100_000, (f"0x{EMPTY.hex()}", f"0x{EMPTY.hex()}", "0x" + "61" * 32)),
         (17, None),
     ],
     ids=["reverts", "invalid", "empty", "pruned", "huge", "number"],
@@ -63,9 +66,20 @@ def test_tokens_are_asked_together(node: Node, tokens: FakeNode, tmp_path: Path)
     assert node.asked.count("eth_call") > 100
     found = Recording(tmp_path / "together").tokens()
     assert found == Recording(tmp_path / "alone").tokens()
-    assert len(found) == 39  # one has a name of absurd length
+    assert len(found) == 40
+    assert found["0x" + "0" * 39 + "6"].name == f"0x{EMPTY.hex()}"  # of absurd length
     assert found["0x" + "0" * 39 + "4"].symbol == "0x"
     assert found["0x" + "0" * 39 + "5"].decimals is None
+
+
+def test_a_long_name_is_cut_and_hides_no_symbol(node: Node, tmp_path: Path) -> None:
+    token = make_block(7).receipts[0]["logs"][0]["address"]
+    chain = FakeNode({token: usual_token("x" * 5_000, "USDC" + " " * 5_000, 6)})
+    node.answers["eth_call"] = lambda params: chain.eth_call(*params)
+    assert record(node.url, tmp_path, 7, 7, "--no-verify") == 0
+    (found,) = Recording(tmp_path).tokens().values()
+    assert decode_text(bytes.fromhex((found.symbol or "")[2:])).strip() == "USDC"
+    assert 0 < len(decode_text(bytes.fromhex((found.name or "")[2:]))) <= 1024
 
 
 def test_a_token_that_burns_the_gas_of_others_does_not_speak_for_them(
