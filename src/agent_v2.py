@@ -25,6 +25,7 @@ from forta_bot_sdk import (
 
 from src import agent, cli
 from src.agent import Bot, assess_event, open_bot
+from src.monitoring.bot_metrics import BotMetrics
 from src.settings import Settings, load_settings, on_the_nodes_chain
 from src.utils.findings import TokenTransfersFinding
 from src.utils.logger import get_logger, log_to_stderr
@@ -72,9 +73,12 @@ def open_bots(settings: Settings, nodes: Nodes) -> list[Bot]:
             raise SettingsError(
                 "JSON_RPC_URLS", f"one node a chain; two are on chain {own.chain_id}"
             )
-        # Metrics of the process have one port, whichever bot serves it.
         port = None if bots else settings.metrics_port
-        bots.append(open_bot(replace(own, is_chain_set=True, metrics_port=port)))
+        bot = open_bot(replace(own, is_chain_set=True, metrics_port=port))
+        if bots and bots[0].metrics is not None:
+            shared = BotMetrics(None, "", pipeline=bot.pipeline, lookups=bot.lookups)
+            bot = replace(bot, metrics=shared)
+        bots.append(bot)
     if others and not bots:
         allowed = f"{' or '.join(map(str, others))}, the chains of the nodes, or unset"
         raise SettingsError("FORTA_CHAIN_ID", allowed, str(settings.chain_id))

@@ -13,15 +13,18 @@ from src.monitoring.usage import CacheInfo, UsageReporter, pipeline_in_use, tran
 class BotMetrics:
     """Serves the metrics over HTTP and records what the handlers did.
 
-    Port 0 is any free one, then see `port`.
+    Port 0 is any free one, then see `port`. None for one that another bot of the process serves:
+    they are the process's, summed over its chains.
 
     Raises:
         OSError: the port is in use.
     """
 
-    def __init__(self, port: int, address: str, *, pipeline: Pipeline, lookups: Lookups) -> None:
-        self._server, _ = exposition.serve(port, address)
-        self.port = self._server.server_port
+    def __init__(
+        self, port: int | None, address: str, *, pipeline: Pipeline, lookups: Lookups
+    ) -> None:
+        self._server = None if port is None else exposition.serve(port, address)[0]
+        self.port = self._server.server_port if self._server else None
         pipeline_in_use(pipeline)
         caches: dict[str, Callable[[], CacheInfo]] = {**lookups.caches}
         caches["assessments"] = pipeline.assessor.cache_info
@@ -54,5 +57,6 @@ class BotMetrics:
     def close(self) -> None:
         """Stop serving and reporting."""
         self._usage.stop()
-        self._server.shutdown()
-        self._server.server_close()
+        if self._server is not None:
+            self._server.shutdown()
+            self._server.server_close()

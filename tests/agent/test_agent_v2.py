@@ -37,7 +37,9 @@ from dataclasses import replace
 import requests
 from forta_agent import create_transaction_event
 from forta_bot_sdk import create_scan_evm
+from prometheus_client import REGISTRY
 from src import agent, agent_v2
+from src.chain.networks import network
 from src.settings import load_settings
 from src.utils.findings import TokenTransfersFinding
 
@@ -45,6 +47,8 @@ urls, chain_id, hashes = json.loads(sys.argv[1])
 bots = agent_v2.open_bots(replace(load_settings(), is_chain_set=False), agent_v2.Nodes(tuple(urls)))
 print(sorted(bot.settings.chain_id for bot in bots))
 bot = next(bot for bot in bots if bot.settings.chain_id == chain_id)
+told = {"chain_id": str(chain_id), "chain": network(chain_id).name}
+print("in use", REGISTRY.get_sample_value("token_transfers_chain_info", told))
 
 def rpc(method, *params):
     body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
@@ -79,6 +83,8 @@ async def seen(event, provider):
     second[event.hash.lower()] = [public(one) for one in found]
     return found
 asyncio.run(create_scan_evm()({**agent_v2.scan_options(bot), "handle_transaction": seen}))
+seen = {"alert_id": "IMPERSONATED-TOKEN", "action": "REVIEW"}
+print("counted", REGISTRY.get_sample_value("token_transfers_findings_total", seen))
 print(json.dumps([first, second]))
 """
 
@@ -89,13 +95,16 @@ print(json.dumps([first, second]))
 def test_both_sdks_give_the_same_findings(chain_id: int, tmp_path: Path) -> None:
     with two_usdcs(chain_id) as usdc, two_usdcs(56) as other:
         hashes = [usdc.genuine, usdc.counterfeit]
-        given = json.dumps([[usdc.chain.url, other.chain.url], chain_id, hashes])
+        given = json.dumps([[other.chain.url, usdc.chain.url], chain_id, hashes])
         child = run("-c", BOTH, given, FORTA_CHAIN_ID=str(chain_id), FORTA_CLI_TX=",".join(hashes),
-                    FORTA_CLI="true", FORTA_CLI_NO_CACHE="1", HOME=str(tmp_path))  # fmt: skip
+                    FORTA_CLI="true", FORTA_CLI_NO_CACHE="1", HOME=str(tmp_path),
+                    METRICS_PORT="0")  # fmt: skip
     assert child.returncode == 0, child.stderr[-2_000:]
     assert str(sorted([chain_id, 56])) in child.stdout
     first, second = json.loads(child.stdout.splitlines()[-1])
     assert first == second
+    assert "in use 1.0" in child.stdout  # the metrics count every chain, not the first node's alone
+    assert "counted 2.0" in child.stdout
     assert set(first) == set(hashes)
     ids = {tx_hash: {finding[2] for finding in found} for tx_hash, found in first.items()}
     assert "IMPERSONATED-TOKEN" in ids[usdc.counterfeit]
