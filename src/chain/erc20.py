@@ -18,6 +18,7 @@ from src.chain.errors import (
     ExecutionFailed,
     Failure,
     MalformedAnswer,
+    PassingError,
     RequestRefused,
 )
 from src.chain.facts import MAX_DECIMALS, MAX_NAME_LENGTH, TokenInfo, token_info
@@ -78,7 +79,21 @@ def answers_alone(eth_call: Callable[[dict[str, str]], bytes], token: str) -> li
             answers.append(eth_call(_call(token, selector, _GAS_ALONE)))
         except (ExecutionFailed, AnswerTooLarge):
             answers.append(None)
+        except PassingError:
+            # Besu's words for code that fails without a reason are "Internal error".
+            if not _fails_in_multicall(eth_call, token, selector):
+                raise
+            answers.append(None)
     return answers
+
+
+def _fails_in_multicall(
+    eth_call: Callable[[dict[str, str]], bytes], token: str, selector: bytes
+) -> bool:
+    """Whether the contract's code fails, as Multicall3 says: then the node is not the cause."""
+    data = _AGGREGATE3 + encode(["(address,bool,bytes)[]"], [[(token, True, selector)]])
+    results = _decode("(bool,bytes)[]", eth_call(_call(MULTICALL3, data, _GAS_ALONE)))
+    return results is not None and [success for success, _ in results] == [False]
 
 
 def decode_text(data: bytes) -> str:

@@ -1,5 +1,7 @@
 """Metadata comes from the contracts in one call, and survives what contracts return."""
 
+import json
+
 import pytest
 from eth_abi.abi import encode
 from hypothesis import given
@@ -8,7 +10,13 @@ from werkzeug import Request, Response
 
 from src.chain.clients.rpc import JsonRpcClient
 from src.chain.erc20 import decode_text, token_info_alone, token_infos
-from src.chain.errors import Failure, MalformedAnswer, RequestRefused, SourceUnavailable
+from src.chain.errors import (
+    Failure,
+    MalformedAnswer,
+    PassingError,
+    RequestRefused,
+    SourceUnavailable,
+)
 from src.chain.facts import TokenInfo
 from tests.support.fake_chain import FakeNode, abi_string, abi_uint, serve, usual_token
 
@@ -82,6 +90,29 @@ def test_a_token_cannot_hide_its_symbol_behind_an_endless_name() -> None:
     with serve(FakeNode({TOKENS[0]: views}).answer) as url:
         info = token_info_alone(JsonRpcClient(url, max_bytes=512 * 1024), TOKENS[0])
     assert info == TokenInfo("", "USDC", 18)
+
+
+@pytest.mark.parametrize("has_multicall", [True, False])
+def test_a_failing_contract_is_told_from_a_failing_node_by_multicall(has_multicall: bool) -> None:
+    """Besu answers "Internal error" where a contract's code fails without a reason."""
+    views = usual_token("USD Coin", "USDC")
+    del views["decimals"]
+    fake = FakeNode({TOKENS[0]: views}, has_multicall=has_multicall)
+
+    def answer(request: Request) -> Response:
+        call = json.loads(request.data)["params"][0]
+        if call["to"] == TOKENS[0] and call["data"] == "0x313ce567":
+            error = {"code": -32603, "message": "Internal error"}
+            return Response(json.dumps({"jsonrpc": "2.0", "id": 1, "error": error}))
+        return fake.answer(request)
+
+    with serve(answer) as url:
+        node = JsonRpcClient(url)
+        if has_multicall:
+            assert token_info_alone(node, TOKENS[0]) == TokenInfo("USD Coin", "USDC", None)
+        else:
+            with pytest.raises(PassingError):
+                token_info_alone(node, TOKENS[0])
 
 
 @pytest.mark.parametrize("missing", ["name", "symbol"])
