@@ -56,7 +56,8 @@ def canonical(rows: pa.Table) -> tuple[pa.Table, int]:
         "amount": _amounts(rows["amount"], rows["word"]),
         "block_hash": rows["block_hash"],
     }
-    ordered = _in_order(pa.table(columns))
+    ordered = pa.table(columns)
+    ordered = ordered.take(_order(ordered, "block_number", "tx_index", "tx_hash", "log_index"))
     _check_forks(ordered)
     return _nested(*_once(ordered)), orphans
 
@@ -81,23 +82,9 @@ def write_rows(rows: pa.Table | None, out: Path, first: int, last: int) -> Store
     return part
 
 
-def _in_order(table: pa.Table) -> pa.Table:
-    """By block, position, transaction and log."""
-    words = words_of(table["tx_hash"].combine_chunks())
-    block, index, log = (_filled(table[name]) for name in ("block_number", "tx_index", "log_index"))
-    keys = [block, index, *words.T, log]
-    return table if _is_sorted(keys) else table.take(np.lexsort(keys[::-1]))
-
-
-def _is_sorted(keys: list[NDArray[Any]]) -> bool:
-    """Whether rows are in order of the first key, then the second, and so on."""
-    undecided = np.arange(1, len(keys[0]))  # rows that equal the one before so far
-    for key in keys:
-        before, row = key[undecided - 1], key[undecided]
-        if (row < before).any():
-            return False
-        undecided = undecided[row == before]
-    return True
+def _order(table: pa.Table, *names: str) -> pa.Array:
+    """The rows by these columns; what is unknown comes first."""
+    return pc.sort_indices(table, sort_keys=[(name, "ascending", "at_start") for name in names])
 
 
 def _once(table: pa.Table) -> tuple[pa.Table, NDArray[np.int64]]:
@@ -112,7 +99,7 @@ def _once(table: pa.Table) -> tuple[pa.Table, NDArray[np.int64]]:
     is_again[1:] &= log_index[1:] == log_index[:-1]
     first = words[~is_next, 0]
     if len(np.unique(first)) < len(first):  # others between them: sorted by position before hash
-        order = np.lexsort((log_index, *words.T))
+        order = _order(table, "tx_hash", "log_index")
         _check(table.take(order), _repeats(words[order]), ("block_number", "tx_index"))
     _check(table, is_next, _OF_TRANSACTION)
     if is_again.any():
@@ -167,11 +154,8 @@ def _nested(table: pa.Table, starts: NDArray[np.int64]) -> pa.Table:
     columns = [each[name] for name in ("block_number", "tx_index", "tx_hash")]
     columns += [each[name] for name in ("block_timestamp", "nonce", "from_address", "to_address")]
     nested = pa.table([*columns, transfers], schema=SCHEMA)
-    index = nested["tx_index"]
-    if index.null_count:  # then the first log tells the order within a block
-        first = table["log_index"].to_numpy()[starts]
-        keys = [first, _filled(index), _filled(nested["block_number"])]
-        nested = nested.take(pa.array(np.lexsort(keys)))
+    if nested["tx_index"].null_count:  # then the first log tells the order within a block
+        nested = nested.take(_order(each, "block_number", "tx_index", "log_index"))
     return nested
 
 
@@ -230,10 +214,3 @@ def _amounts_of(texts: pa.Array) -> pa.Array:
                 raise Damaged
             content[row] = np.frombuffer(number.to_bytes(32, "big"), np.uint8)
     return pa.FixedSizeBinaryArray.from_buffers(HASH, len(texts), [None, pa.py_buffer(content)])
-
-
-def _filled(column: pa.ChunkedArray) -> NDArray[np.int64]:
-    if column.null_count:
-        column = pc.fill_null(column, -1)
-    numbers: NDArray[np.int64] = column.to_numpy()
-    return numbers

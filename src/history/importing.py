@@ -290,8 +290,8 @@ class Import:
 
     def _slices_by_order(self, ranges: Ranges, done: Done) -> list[StoredSlice]:
         text = statement(self.export, self.options.first, self.options.last)
-        order = "ORDER BY block_number NULLS LAST, tx_index, tx_hash, log_index"
-        reader = self.engine.sql(f"{text} {order}").to_arrow_reader(_BATCH)
+        ordered = self.engine.sql(f"{text} ORDER BY block_number NULLS LAST")
+        reader = ordered.to_arrow_reader(_BATCH)
         slices = []
         for first, last, rows in _split(reader, ranges):
             slices.append(part := write_rows(rows, self.out, first, last))
