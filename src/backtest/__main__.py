@@ -41,27 +41,13 @@ def main(parser: cli.Parser) -> None:
     """Declare the command's options."""
     add = parser.add_argument
     add("--data", metavar="DATA", help="the history; see below")
-    add(
-        "--out", type=cli.output_folder, required=True, metavar="OUT", help="the folder of this run"
-    )
-    parser.common("--from-block", "--to-block")
+    parser.common("--out", required=True, metavar="OUT", help="the folder of this run")
+    parser.common("--from-block", "--to-block", "--model", "--threshold")
     add("--url", metavar="URL", help=f"the node ({URL_VARIABLE})")
     parser.common("--patience")
     asked = parser.add_argument_group("what if")
     add = asked.add_argument
-    add(
-        "--model",
-        type=cli.model,
-        metavar="M",
-        help="a model ($MODEL_PATH, else the project's)",
-    )
     add("--policy", type=cli.path, metavar="P", help="a policy ($POLICY_PATH, else policy.yaml)")
-    add(
-        "--threshold",
-        type=cli.share,
-        metavar="T",
-        help="score from which a transaction is an anomaly ($ANOMALY_THRESHOLD, else the model's)",
-    )
     add("--compare-with", type=cli.path, metavar="RUN", help="report the changes from another run")
     add(
         "--minutes-per-alert",

@@ -44,7 +44,7 @@ def main(parser: cli.Parser) -> None:
     """Declare the command's options."""
     add = parser.add_argument
     add("--data", required=True, metavar="SOURCE", help="what to import; see below")
-    add("--out", type=cli.output_folder, required=True, metavar="STORE", help="the store's folder")
+    parser.common("--out", required=True, metavar="STORE", help="the store's folder")
     parser.common("--from-block", "--to-block")
     add_import_options(parser)
     add(

@@ -1,11 +1,9 @@
 """Record blocks from a node: `npm run record -- --from-block A --to-block B --out DIR`."""
 
-import argparse
 import os
 import sys
 
 from src import cli
-from src.chain.recording.fetch import DEFAULT_PATIENCE
 
 URL_VARIABLE = "JSON_RPC_URL"
 
@@ -30,23 +28,12 @@ consistent in every case, and the same command resumes.
 """
 
 
-@cli.command("record", resumes=True)
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command; returns its exit code."""
-    options = _parse(arguments)
-    from src.history.recorder import run  # noqa: PLC0415  --help needs none of it
-
-    return run(options)
-
-
-def _parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = cli.parser("record", _DESCRIPTION, _EPILOG)
+@cli.options("record", _DESCRIPTION, _EPILOG, run="src.history.recorder", resumes=True)
+def main(parser: cli.Parser) -> None:
+    """Declare the command's options."""
     add = parser.add_argument
-    add("--from-block", type=cli.natural, required=True, metavar="A", help="first block, included")
-    add("--to-block", type=cli.natural, required=True, metavar="B", help="last block, included")
-    add(
-        "--out", type=cli.output_folder, required=True, metavar="DIR", help="the recording's folder"
-    )
+    parser.common("--from-block", "--to-block", required=True)
+    parser.common("--out", required=True, help="the recording's folder")
     add("--url", default=os.environ.get(URL_VARIABLE), help=f"the node (default: ${URL_VARIABLE})")
     add(
         "--workers",
@@ -69,13 +56,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         metavar="S",
         help="timeout of a request in seconds (30)",
     )
-    add(
-        "--patience",
-        type=cli.positive_number,
-        default=DEFAULT_PATIENCE,
-        metavar="S",
-        help="seconds to retry a failing node (120)",
-    )
+    parser.common("--patience")
     add(
         "--blocks-per-part",
         type=cli.positive,
@@ -100,12 +81,8 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         action="store_false",
         help="do not record tokens' names, symbols and decimals",
     )
-    options = parser.parse_args(arguments)
-    if options.from_block > options.to_block:
-        parser.error("--from-block is after --to-block")
-    if not options.url:
-        parser.error(f"no node: set {URL_VARIABLE} or pass --url")
-    return options
+    parser.require("--from-block is after --to-block", lambda o: o.from_block <= o.to_block)
+    parser.require(f"no node: set {URL_VARIABLE} or pass --url", lambda o: o.url)
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ from src.chain.recording.tokens import TokenFetcher
 from src.datasets.store import MANIFEST, Store
 from src.datasets.tables import TableError
 from src.history.importing import ImportOptions, import_history
-from src.history.run import progress
+from src.history.run import interval, progress
 from src.settings import load_settings, on_chain
 
 ROWS_PER_PART = 200_000
@@ -145,7 +145,7 @@ class _Recorder:
             (options.out / MANIFEST).unlink(missing_ok=True)  # the store is then incomplete
         total = options.to_block - options.from_block + 1
         done = total - sum(len(gap) for gap in gaps)
-        with tqdm(total=total, initial=done, unit="block", mininterval=_interval()) as progress:
+        with tqdm(total=total, initial=done, unit="block", mininterval=interval()) as progress:
             try:
                 for gap in gaps:
                     self._fetch(gap, progress)
@@ -202,11 +202,6 @@ def _stop_flag() -> Iterator[_StopFlag]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _interval() -> float:
-    """Seconds between two progress lines; longer if they go to a file."""
-    return 0.1 if sys.stderr.isatty() else 10.0
 
 
 def _store(folder: Path) -> Store | None:

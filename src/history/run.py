@@ -23,17 +23,21 @@ class Bar(tqdm):  # type: ignore[type-arg]  # a class of strings alone at run ti
     monitor_interval = 0
 
 
+def interval() -> float:
+    """Seconds between two progress lines; longer if they go to a file."""
+    return 0.1 if sys.stderr.isatty() else 10.0
+
+
 @contextmanager
 def progress(what: str) -> Iterator[Callable[[int, int], Done]]:
     """A bar over transfers: started with how many there are and are done, called for more."""
     with ExitStack() as stack:
 
         def start(total: int, done: int) -> Done:
-            interval = 0.1 if sys.stderr.isatty() else 10.0
             bar = stack.enter_context(
                 Bar(
                     desc=what, total=total, initial=done, unit=" transfers", unit_scale=True,
-                    mininterval=interval,
+                    mininterval=interval(),
                 )
             )  # fmt: skip
             return bar.update
