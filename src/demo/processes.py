@@ -6,7 +6,8 @@
 `finally` blocks and exit handlers do not run in a process that is killed. The command is therefore
 started through this file, run as a script: it forks a watcher, then becomes the command, so that
 process id, signals and exit code are the command's own. If the calling process ends first, in any
-way, the watcher ends the command's process group and removes its folder.
+way, the watcher ends the command's process group and removes its folder, also if the command has
+ended and the caller was killed before it came to that.
 
 Only Linux reports the end of an arbitrary process without a race; elsewhere there is no watcher.
 """
@@ -26,6 +27,7 @@ from pathlib import Path
 from typing import Any, Final
 
 _PATIENCE_SECONDS: Final = 3.0
+_REMOVAL_SECONDS: Final = 60.0
 _POLL_SECONDS: Final = 0.2
 
 
@@ -37,7 +39,7 @@ def supervised(command: Sequence[str | Path], folder: Path | None = None) -> lis
 
     Args:
         command: the program and its arguments.
-        folder: removed with all it holds if this process ends before the command.
+        folder: removed with all it holds if this process ends and has not removed it.
     """
     words = [str(word) for word in command]
     if sys.platform != "linux":
@@ -69,7 +71,7 @@ def running(
 ) -> "Iterator[subprocess.Popen[Any]]":
     """Run a supervised command for the length of the `with` block.
 
-    `folder` is removed if this process ends before the command. `patience` is seconds between
+    `folder` is removed if this process ends and has not removed it. `patience` is seconds between
     SIGTERM and SIGKILL; the options are those of `subprocess.Popen`.
     """
     with subprocess.Popen(
@@ -111,7 +113,7 @@ def _main(caller: int, folder: str, command: list[str]) -> None:
 
 
 def _watch(ended: int, group: int, folder: str) -> None:
-    """In the watcher process: wait for the end of the caller or of the group. Never returns."""
+    """In the watcher process: wait for the caller to end, or for nothing to be left."""
     os.setsid()
     if os.fork():
         os._exit(0)  # the watcher is no child of the command
@@ -122,7 +124,7 @@ def _watch(ended: int, group: int, folder: str) -> None:
     os.closerange(3, ended)  # close the pipes and sockets of the command
     os.closerange(ended + 1, os.sysconf("SC_OPEN_MAX"))
     while not select.select([ended], [], [], _POLL_SECONDS)[0]:
-        if not _signal(group, 0):
+        if not _signal(group, 0) and not os.path.lexists(folder):
             os._exit(0)
     _signal(group, signal.SIGTERM)
     give_up = time.monotonic() + _PATIENCE_SECONDS
@@ -130,8 +132,8 @@ def _watch(ended: int, group: int, folder: str) -> None:
         time.sleep(_POLL_SECONDS)
     _signal(group, signal.SIGKILL)
     # Processes that left the group, such as PostgreSQL's workers, may write until they end.
-    give_up = time.monotonic() + _PATIENCE_SECONDS
-    while folder and os.path.lexists(folder) and time.monotonic() < give_up:
+    give_up = time.monotonic() + _REMOVAL_SECONDS
+    while os.path.lexists(folder) and time.monotonic() < give_up:
         shutil.rmtree(folder, ignore_errors=True)
     os._exit(0)
 

@@ -128,10 +128,35 @@ def test_a_command_keeps_its_exit_code_output_and_signals(tmp_path: Path) -> Non
     talk = supervised(["sh", "-c", "echo said; exit 7"])
     done = subprocess.run(talk, check=False, capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (7, "said\n", "")
-    with running(["sleep", "600"], folder=tmp_path) as process:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    with running(["sleep", "600"], folder=folder) as process:
         assert psutil.Process(process.pid).children() == []
     assert process.returncode == -signal.SIGTERM
-    assert tmp_path.exists()  # whoever lives cleans up
+    assert folder.exists()  # whoever lives cleans up
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="there is no watcher elsewhere")
+def test_a_caller_that_is_killed_after_its_command_leaves_no_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    caller = f"""
+import sys; from pathlib import Path; from src.demo.processes import running
+with running(["true"], folder=Path({str(folder)!r})) as process:
+    process.wait()
+print("ended", flush=True)
+sys.stdin.read()
+"""
+    with subprocess.Popen(
+        supervised([sys.executable, "-c", caller]), cwd=ROOT,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ended\n"
+        (watcher,) = [one for one in psutil.process_iter() if str(folder) in command_line(one)]
+        process.kill()
+        psutil.wait_procs([watcher])
+    assert not folder.exists()
 
 
 def test_every_process_that_tests_start_is_supervised() -> None:
