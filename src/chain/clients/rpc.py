@@ -121,7 +121,7 @@ class JsonRpcClient:
             return by_status
         if not isinstance(answer, dict):
             return MalformedAnswer("node", "response is not a JSON-RPC object")
-        if answer.get("id") != _REQUEST_ID:
+        if answer.get("id") not in (_REQUEST_ID, str(_REQUEST_ID)):  # some echo it as text
             return MalformedAnswer("node", "response to another request")
         if "result" not in answer:
             return MalformedAnswer("node", "response without a result")
@@ -129,7 +129,8 @@ class JsonRpcClient:
 
     def _failure(self, method: str, error: Any, unknown: type[SourceError]) -> SourceError:
         given = error if isinstance(error, dict) else {"message": error}
-        words = self._http.quote(given.get("message"))
-        return rpc_errors.failure(
-            method, given.get("code"), words, given.get("data"), unknown=unknown
-        )
+        data = given.get("data")
+        # "Internal JSON-RPC error." of a proxy has the node's own words beside it.
+        said = (given.get("message"), data.get("message") if isinstance(data, dict) else None)
+        words = self._http.quote(": ".join(one for one in said if isinstance(one, str) and one))
+        return rpc_errors.failure(method, given.get("code"), words, data, unknown=unknown)

@@ -84,8 +84,8 @@ _REFUSED = re.compile(
     r"|insufficient (funds|balance|credits)|\b(your|current|free) ?(plan|tier)\b|\binactive\b"
 )
 _WISH_KEYS = ("try_again_in", "retry_after", "retryAfter", "backoff_seconds")
-_WISH = re.compile(r"(?:(?:retry|try again) (?:in|after)|wait) (\d[\d.]{0,9}) ?(ms|milli|[smh]|)")
-_DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,12})?) ?(ms|us|µs|ns|h|m|s|)")
+_WISH = re.compile(r"(?:(?:retry|try again) (?:in|after)|wait) (\d[\d.]{0,20}) ?(ms|milli|[smh]|)")
+_DURATION = re.compile(r"(\d{1,9}(?:\.\d+)?) ?(ms|us|µs|ns|h|m|s|)")
 _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
 
 
@@ -118,9 +118,11 @@ def refusal(words: str) -> type[SourceError]:
 
 def seconds(value: Any) -> float | None:
     """A duration such as `Retry-After: 3`, 1.5 or "652.5ms" in seconds, or None. Capped."""
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return float(min(value, MAX_RETRY_AFTER_SECONDS)) if value >= 0 else None
+    if not isinstance(value, str):
         return None
-    text = str(value).strip()
+    text = value.strip()
     parts = _DURATION.findall(text)
     if not parts or _DURATION.sub("", text).strip():
         return None

@@ -1,6 +1,8 @@
 """What the errors of real nodes and providers mean, and that their wishes are respected."""
 
 import json
+import time
+from email.utils import formatdate
 from typing import Any
 
 import pytest
@@ -136,7 +138,9 @@ def test_an_error_is_classified(code: int | None, words: str, kind: type[SourceE
     [
         ("3", 3.0), ("652.52ms", 0.65252), ("1m30s", 60.0), (1.5, 1.5), ("1s500ms", 1.5),
         ("1h", 60.0), (10**9, 60.0), ("soon", None), (None, None), (True, None), ("", None),
-        ("-5", None), ("9" * 400, 60.0), ([], None), (float("nan"), None),
+        ("-5", None), ("9" * 400, 60.0), ([], None), (float("nan"), None), (float("inf"), 60.0),
+        (1 / 3, 1 / 3), ("19.98765420913696", 19.98765420913696), ("652.5199999999999ms", 0.65252),
+        (1e-5, 1e-5), (-1, None),
     ],
 )  # fmt: skip
 def test_a_wish_is_a_bounded_number_of_seconds(wish: Any, expected: float | None) -> None:
@@ -191,6 +195,33 @@ def test_the_body_of_an_error_status_is_read(
     with serve(answer) as url, pytest.raises(SourceError) as caught:
         JsonRpcClient(url).call("m", [])
     assert type(caught.value) is kind
+
+
+def test_a_node_may_name_the_moment_at_which_to_ask_again() -> None:
+    moment = formatdate(time.time() + 30, usegmt=True)
+
+    def answer(_: Request) -> Response:
+        return Response("", 429, {"Retry-After": moment})
+
+    with serve(answer) as url, pytest.raises(RateLimited) as caught:
+        JsonRpcClient(url).call("m", [])
+    assert caught.value.retry_after is not None
+    assert 0 <= caught.value.retry_after <= 30
+
+
+def test_the_words_of_a_node_behind_a_proxy_are_read() -> None:
+    error = {"code": -32603, "message": "Internal JSON-RPC error."}
+    error |= {"data": {"code": -32000, "message": "execution reverted"}}
+    body = json.dumps({"jsonrpc": "2.0", "id": 1, "error": error})
+    with serve(lambda _: Response(body)) as url, pytest.raises(ExecutionFailed) as caught:
+        JsonRpcClient(url).call("m", [])
+    assert "Internal JSON-RPC error.: execution reverted" in str(caught.value)
+
+
+def test_an_id_may_be_echoed_as_text() -> None:
+    body = json.dumps({"jsonrpc": "2.0", "id": "1", "result": "0x1"})
+    with serve(lambda _: Response(body)) as url:
+        assert JsonRpcClient(url).call("m", []) == "0x1"
 
 
 def test_an_error_without_the_envelope_of_json_rpc_is_read() -> None:
