@@ -154,6 +154,10 @@ sys.stdin.read()
         assert process.stdout is not None
         assert process.stdout.readline() == "ended\n"
         (watcher,) = [one for one in psutil.process_iter() if str(folder) in command_line(one)]
+        looked = watcher.num_ctx_switches().voluntary
+        wait_for(  # until it has looked twice at what is left
+            lambda: not watcher.is_running() or watcher.num_ctx_switches().voluntary > looked + 2
+        )
         process.kill()
         psutil.wait_procs([watcher])
     assert not folder.exists()
