@@ -41,6 +41,12 @@ def canonical(rows: pa.Table) -> tuple[pa.Table, int]:
         rows = rows.filter(known)
     rows = rows.combine_chunks()
     tx_hash = _fixed(rows["tx_hash"], HASH)
+    row = pc.index(pc.not_equal(rows["block_number"], rows["moved_in"]), value=True).as_py()
+    if row >= 0:
+        raise TableError(
+            f"transaction 0x{tx_hash[row].as_py().hex()} is in block {rows['block_number'][row]}, "
+            f"its transfers in block {rows['moved_in'][row]}: export both again, of one fork"
+        )
     columns = {
         "block_number": rows["block_number"],
         "tx_index": rows["tx_index"],

@@ -81,14 +81,15 @@ def statement(export: Export, first: int | None = None, last: int | None = None)
         last,
     )
     block = f"coalesce({t}.block_number, m.block_number)" if has_blocks else "t.block_number"
+    moved_in = "m.block_number" if has_blocks else "t.block_number"
     time = f"{t}.block_timestamp"
     if export.blocks is not None:
         known = _union([_blocks(view) for view in views(export.blocks, "blocks")], first, last)
         time = "coalesce(t.block_timestamp, b.block_timestamp)"
         join += f" LEFT JOIN ({known}) b ON t.block_number = b.block_number"
     return (
-        f"SELECT {block} AS block_number, {t}.tx_index, m.tx_hash, m.log_index, "
-        f"{time} AS block_timestamp, {t}.nonce, {t}.from_address, {t}.to_address, "
+        f"SELECT {block} AS block_number, {moved_in} AS moved_in, {t}.tx_index, m.tx_hash, "
+        f"m.log_index, {time} AS block_timestamp, {t}.nonce, {t}.from_address, {t}.to_address, "
         f"m.token_address, m.payer, m.payee, m.amount, m.word, {t}.block_hash, "
         f"{t}.tx_hash IS NOT NULL AS is_known "
         f"FROM ({transfers}) m{join} "

@@ -72,6 +72,13 @@ def test_two_blocks_at_a_height_are_refused(tmp_path, tables):
         imported(write(tmp_path / "two", (forked, tables[1])))
 
 
+def test_transfers_in_another_block_than_their_transaction_are_refused(tmp_path, tables):
+    blocks = [number + (number == 7) for number in tables[0]["block_number"].to_pylist()]
+    moved = changed(tables[0], block_number=pa.array(blocks))
+    with pytest.raises(TableError, match=r"parquet: transaction .* in block 8, its .* block 7: "):
+        imported(write(tmp_path, (moved, tables[1])))
+
+
 def test_a_transaction_that_differs_names_its_files(tmp_path, tables):
     write(tmp_path, tables)
     other = changed(tables[0], nonce=pa.array([77] * len(tables[0])))
