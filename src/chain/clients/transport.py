@@ -34,11 +34,15 @@ _TUNNELS: Final = tuple(
 )
 
 
-# Global by IANA's registry, and still not of the internet: Azure's platform (metadata included),
-# the relay anycast of 6to4, and the site-local addresses of old.
+# Global by IANA's registry or by older Pythons, and still not of the internet: Azure's platform
+# (metadata included), protocol assignments (with Oracle's metadata), the relay anycast of 6to4,
+# the site-local addresses of old and documentation.
 _INSIDE: Final = tuple(
-    ipaddress.ip_network(text) for text in ("168.63.129.16/32", "192.88.99.0/24", "fec0::/10")
-)
+    ipaddress.ip_network(text)
+    for text in (
+        "168.63.129.16/32", "192.0.0.0/24", "192.88.99.0/24", "fec0::/10", "3fff::/20"
+    )
+)  # fmt: skip
 
 
 class PrivateAddress(Exception):

@@ -29,7 +29,7 @@ from tests.support import raw_server
      "240.0.0.1", "::1", "::", "fe80::1", "fe80::1%eth0", "fc00::1", "fd00:ec2::254", "ff02::1",
      "::ffff:127.0.0.1", "::ffff:169.254.169.254", "64:ff9b::7f00:1", "2002:7f00:1::",
      "2001:0:7f00:1::", "2001:db8::1", "::127.0.0.1", "no address", "",
-     "fec0::1", "168.63.129.16", "192.88.99.1", "::ffff:168.63.129.16"],
+     "fec0::1", "168.63.129.16", "192.88.99.1", "::ffff:168.63.129.16", "192.0.0.192", "3fff::1"],
 )  # fmt: skip
 def test_an_address_within_is_private(address: str) -> None:
     assert not transport.is_public(address)
