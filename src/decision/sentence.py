@@ -6,7 +6,7 @@ only short plain symbols are used, any other token goes by its address.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
@@ -136,7 +136,7 @@ class _Story:
     def _of_others(self) -> str:
         others = self.evidence.gains.others
         if not self._losers:
-            total = _total(others[one] for one in self._winners)
+            total = sum((Counter(others[one]) for one in self._winners), Counter[str]())
             minted = self._amounts(total, self._split("", total)[0])
             return f"{self._sender()} had {minted} minted to {self._group(self._winners)}"
         if (payer := self._simple_payer) is not None:
@@ -401,14 +401,6 @@ class _Story:
         if abs(net) <= _NOTABLE_SHARE * received:
             return ""
         return f", a net {'gain' if net > 0 else 'loss'} of {_about(abs(net))},"
-
-
-def _total(changes: Iterable[Changes]) -> dict[str, int]:
-    total: dict[str, int] = {}
-    for one in changes:
-        for token, change in one.items():
-            total[token] = total.get(token, 0) + change
-    return total
 
 
 def _about(usd: float) -> str:
