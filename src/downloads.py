@@ -19,7 +19,12 @@ from urllib.parse import urldefrag, urlsplit
 import requests
 
 from src.chain.clients import transport
-from src.detection.bundle_files import ATTACK_MODEL_FILE, manifest_path
+from src.detection.bundle_files import (
+    ATTACK_MODEL_FILE,
+    DRIFT_FILE,
+    REPORT_FILE,
+    manifest_path,
+)
 from src.detection.signature import signature_path
 from src.files import reason
 
@@ -54,7 +59,9 @@ def local_file(text: str) -> Path:
 
 
 def local_model(text: str) -> Path:
-    """The path of a model file, beside it its manifest, the signature and the attack model.
+    """The path of a model file, beside it its manifest and what else belongs to it.
+
+    That is the signature, the attack model, the drift reference, and a training's report.
 
     Raises:
         DownloadError: the model or its manifest cannot be had, or the model has another digest.
@@ -65,9 +72,11 @@ def local_model(text: str) -> Path:
     manifest = manifest_path(path)
     _beside(text, path.parent, manifest.name)
     attack = manifest_path(Path(ATTACK_MODEL_FILE))
-    optional = [signature_path(manifest).name]
+    optional = [signature_path(manifest).name, DRIFT_FILE]
     if path.suffix == ".pkl":
         optional += [ATTACK_MODEL_FILE, attack.name, signature_path(attack).name]
+    else:
+        optional.append(REPORT_FILE)
     for name in optional:
         _beside(text, path.parent, name, required=False)
     return path

@@ -18,6 +18,9 @@ from src.files import read_file, reason
 ATTACK_MODEL_FILE = "attack_model.npz"
 """The attack model lies beside the isolation forest that it was calibrated with."""
 FRAUD_MODEL_FILE = "fraud_model.npz"
+DRIFT_FILE = "drift_reference.json"
+"""A summary of the training traffic, which drift checks compare with."""
+REPORT_FILE = "report.md"
 
 _MAX_MANIFEST_BYTES = 16 * 2**20
 _MAX_MODEL_BYTES = 256 * 2**20

@@ -12,7 +12,13 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from src.detection.attack.manifest import AttackManifest
-from src.detection.bundle_files import ATTACK_MODEL_FILE, FRAUD_MODEL_FILE, manifest_path
+from src.detection.bundle_files import (
+    ATTACK_MODEL_FILE,
+    DRIFT_FILE,
+    FRAUD_MODEL_FILE,
+    REPORT_FILE,
+    manifest_path,
+)
 from src.detection.forest.manifest import Manifest
 from src.detection.signature import signature_path
 from src.settings import DEFAULT_MODEL_PATH, PROJECT_ROOT
@@ -35,9 +41,6 @@ ATTACK_MANIFEST_FILE = ATTACK_FILES[1]
 BLOCKS_FILE: Final = "training_manifest.csv"
 EVALUATION_FILE: Final = "evaluation.json"
 CARD_FILE: Final = "MODEL_CARD.md"
-DRIFT_FILE: Final = "drift_reference.json"
-"""A summary of the training traffic, which drift checks compare with."""
-REPORT_FILE: Final = "report.md"
 REPORT_FILES: Final = (
     REPORT_FILE,
     "report.json",

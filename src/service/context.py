@@ -15,6 +15,7 @@ from src.chain.names.book import AddressBook
 from src.chain.networks import network
 from src.chain.quantities import SECONDS_PER_MINUTE
 from src.chain.simulation.simulator import Simulator
+from src.detection.bundle_files import DRIFT_FILE
 from src.detection.counterparties import CounterpartyBook
 from src.monitoring import metrics
 from src.monitoring.periodic import Periodic
@@ -34,7 +35,6 @@ from src.service.node import NodeHealth, NodeReader
 from src.service.records import LoadedTransaction
 from src.service.screening.screener import DEFAULT_SECONDS, Screener
 from src.service.settings import (
-    DEFAULT_DRIFT_REFERENCE,
     DEFAULT_FRAUD_MODEL,
     ServiceSettings,
     database_url,
@@ -105,9 +105,8 @@ class Service:
             node = open_node(opening, settings, common)
             if settings.drift_interval_minutes:
                 seconds = settings.drift_interval_minutes * SECONDS_PER_MINUTE
-                check = DriftCheck(
-                    database, decider, common.chain_id, drift_reference(settings), seconds
-                )
+                reference = drift_reference(settings, common.model_path)
+                check = DriftCheck(database, decider, common.chain_id, reference, seconds)
                 opening.enter_context(Periodic("drift", LOOK_SECONDS, check.check_if_due))
                 of_fraud = FraudDriftCheck(database, fraud, seconds)
                 opening.enter_context(Periodic("fraud-drift", LOOK_SECONDS, of_fraud.check_if_due))
@@ -264,8 +263,8 @@ def fraud_model_path(settings: ServiceSettings) -> Path | None:
     return named or DEFAULT_FRAUD_MODEL
 
 
-def drift_reference(settings: ServiceSettings) -> Path:
-    """The reference of drift checks; the default may be missing, a configured one may not.
+def drift_reference(settings: ServiceSettings, model: Path) -> Path:
+    """The reference of drift checks: a configured one, or that beside the model, if it is there.
 
     Raises:
         SettingsError: DRIFT_REFERENCE is not a file.
@@ -273,4 +272,4 @@ def drift_reference(settings: ServiceSettings) -> Path:
     named = settings.drift_reference
     if named is not None and not named.is_file():
         raise SettingsError("DRIFT_REFERENCE", f"a file; {named} does not exist")
-    return named or DEFAULT_DRIFT_REFERENCE
+    return named or model.with_name(DRIFT_FILE)

@@ -14,6 +14,7 @@ from src.decision.pipeline import Pipeline
 from src.decision.pricing import native_summary, with_prices, with_summary
 from src.decision.result import Result
 from src.decision.tokens import TokenView, shown_tokens
+from src.detection.bundle_files import DRIFT_FILE
 from src.detection.counterparties import CounterpartyBook
 from src.detection.detectors.base import SupervisedModel, than_training
 from src.detection.detectors.isolation_forest import IsolationForestDetector
@@ -22,7 +23,6 @@ from src.detection.forest.model import Model, load_model
 from src.detection.records import Action, Assessment, AttackAssessment, Verdict
 from src.monitoring import metrics
 from src.monitoring.usage import CacheInfo, pipeline_in_use, transaction_assessed
-from src.registry.bundle import DRIFT_FILE
 from src.service.database.alerts import NewAlert
 from src.service.database.decisions import StoredDecision
 from src.service.records import LoadedTransaction

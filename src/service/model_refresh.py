@@ -9,13 +9,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from src.chain.names.labels import AddressListError
+from src.detection.bundle_files import DRIFT_FILE, REPORT_FILE
 from src.detection.errors import ModelError
 from src.detection.features.definitions import FEATURE_NAMES
 from src.detection.policy import PolicyError
 from src.detection.supervised.model import SupervisedModel, load_fraud_model
 from src.monitoring import metrics
 from src.monitoring.periodic import Periodic
-from src.registry.bundle import DRIFT_FILE, FOREST, FRAUD, REPORT_FILE, forest_id, fraud_id
+from src.registry.bundle import FOREST, FRAUD, forest_id, fraud_id
 from src.registry.registry import Registry, RegistryError
 from src.registry.store import StoreError, open_store
 from src.service.decider import Decider

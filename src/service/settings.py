@@ -38,7 +38,6 @@ FEATURES = ("value", "gas_cost", "supply_share")
 
 DEFAULT_DATABASE = PROJECT_ROOT / ".cache" / "service.db"
 DEFAULT_FRAUD_MODEL = PROJECT_ROOT / "fraud_model" / "fraud_model.npz"
-DEFAULT_DRIFT_REFERENCE = PROJECT_ROOT / "drift_reference.json"
 DEMO_DATABASE = PROJECT_ROOT / ".cache" / "service-demo.db"
 MAX_WORKERS = 64
 _MIN_KEY_CHARACTERS = 16
@@ -195,8 +194,7 @@ class ServiceSettings:
     model_refresh_seconds: float = setting("MODEL_REFRESH_SECONDS", number(1, 86_400), 60.0)
     # Interval between drift checks; 0 for none.
     drift_interval_minutes: float = setting("DRIFT_INTERVAL_MINUTES", number(0, 100_000), 60.0)
-    # The sample of training traffic to compare with; None for DEFAULT_DRIFT_REFERENCE, if it
-    # exists.
+    # The sample of training traffic to compare with; None for the one beside the model, if any.
     drift_reference: Path | None = setting("DRIFT_REFERENCE", PATH, None)
 
     @property

@@ -17,13 +17,13 @@ from src.datasets.training_set import (
     chain_id_of,
     load_background,
 )
-from src.detection.bundle_files import manifest_path
+from src.detection.bundle_files import DRIFT_FILE, manifest_path
 from src.detection.features.definitions import FEATURE_NAMES, FOREST_INPUTS
 from src.detection.forest.manifest import Manifest
 from src.detection.forest.model import load_model
 from src.files import write_file
 from src.monitoring.drift.sample import read_sample
-from src.registry.bundle import BLOCKS_FILE, DRIFT_FILE, MODEL_FILE, bundle_file
+from src.registry.bundle import BLOCKS_FILE, MODEL_FILE, bundle_file
 from src.registry.sign import configured_key, write_signature
 from src.settings import model_public_key
 from src.training.bundle import write_bundle

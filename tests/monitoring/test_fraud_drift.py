@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from numpy.typing import NDArray
 
+from src.detection.bundle_files import DRIFT_FILE
 from src.detection.supervised.model import SupervisedModel, load_fraud_model
 from src.monitoring import metrics
 from src.monitoring.drift.__main__ import main
@@ -17,7 +18,6 @@ from src.monitoring.drift.levels import Levels
 from src.monitoring.drift.page import to_page
 from src.monitoring.drift.sample import parse_sample
 from src.monitoring.drift.verdict import Verdict, compare
-from src.registry.bundle import DRIFT_FILE
 from src.service.database.engine import Database
 from src.service.database.scheduled_tasks import last_outcome
 from src.service.drift_check import FRAUD_CHORE, FraudDriftCheck

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from s3fs import S3FileSystem
 
-from src.detection.bundle_files import ATTACK_MODEL_FILE, FRAUD_MODEL_FILE
+from src.detection.bundle_files import ATTACK_MODEL_FILE, DRIFT_FILE, FRAUD_MODEL_FILE, REPORT_FILE
 from src.detection.features.definitions import FEATURE_NAMES
 from src.detection.forest.model import load_model
 from src.detection.supervised.model import load_fraud_model
@@ -46,8 +46,12 @@ def digest(path: Path) -> str:
 
 def test_a_model_by_https_is_the_one_whose_digest_is_stated(served, fraud_bundle):
     url = served.url_for(f"/m/{FRAUD_MODEL_FILE}")
+    for name in (DRIFT_FILE, REPORT_FILE):
+        served.expect_request(f"/m/{name}").respond_with_data(name)
     path = local_model(f"{url}#sha256={digest(fraud_bundle / FRAUD_MODEL_FILE)}")
     assert load_fraud_model(path).version == "1700000000"
+    for name in (DRIFT_FILE, REPORT_FILE):
+        assert path.with_name(name).read_text() == name
     with pytest.raises(DownloadError, match="has SHA-256"):
         local_model(f"{url}#sha256={'0' * 64}")
     with pytest.raises(DownloadError, match="sha256sum"):

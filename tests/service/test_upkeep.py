@@ -17,7 +17,7 @@ from starlette.testclient import TestClient
 
 from src.chain.transfers import Transfer
 from src.detection.attack.manifest import read_attack_manifest
-from src.detection.bundle_files import ATTACK_MODEL_FILE
+from src.detection.bundle_files import ATTACK_MODEL_FILE, DRIFT_FILE
 from src.detection.features.batch import TransferBatch
 from src.detection.features.definitions import FEATURE_NAMES
 from src.detection.forest.manifest import read_manifest
@@ -25,11 +25,11 @@ from src.detection.forest.model import load_model
 from src.monitoring import metrics
 from src.monitoring.drift.sample import ATTACK_SCORE, parse_sample, sample_of
 from src.monitoring.drift.verdict import Verdict
-from src.registry.bundle import DRIFT_FILE, FRAUD, MODEL_FILE
+from src.registry.bundle import FRAUD, MODEL_FILE
 from src.registry.registry import Registry
 from src.registry.store import Store
 from src.service.app import create_app
-from src.service.context import Service
+from src.service.context import Service, drift_reference
 from src.service.database.chain import store_transactions
 from src.service.database.engine import Database
 from src.service.database.tables import scheduled_tasks
@@ -38,7 +38,7 @@ from src.service.drift_check import DriftCheck
 from src.service.embedded import embedded_node
 from src.service.model_refresh import forest_refresher
 from src.service.records import LoadedTransaction
-from src.service.settings import DEFAULT_DRIFT_REFERENCE, load_service_settings
+from src.service.settings import load_service_settings
 from src.service.watch.__main__ import main
 from src.settings import PROJECT_ROOT
 from src.variables import SettingsError
@@ -343,7 +343,7 @@ def test_drift_is_checked_when_due_by_one_worker_and_stored(
 
 def test_the_shipped_reference_is_of_the_shipped_model() -> None:
     """If not: `npm run drift -- --reference DATA --save-reference drift_reference.json`."""
-    reference = parse_sample(DEFAULT_DRIFT_REFERENCE.read_text())
+    reference = parse_sample((PROJECT_ROOT / DRIFT_FILE).read_text())
     shipped = read_manifest(PROJECT_ROOT / "isolation_forest.pkl")
     assert reference.model_version == str(shipped.model_version)
     assert reference.size > 1000
@@ -351,6 +351,16 @@ def test_the_shipped_reference_is_of_the_shipped_model() -> None:
     assert reference.attack_version == str(attack.model_version)
     assert set(attack.inputs) | {ATTACK_SCORE} <= reference.columns.keys()
     assert reference.dates
+
+
+def test_a_reference_is_the_one_beside_the_model_unless_another_is_named(tmp_path: Path) -> None:
+    model = tmp_path / MODEL_FILE
+    assert drift_reference(load_service_settings({}), model) == tmp_path / DRIFT_FILE
+    (tmp_path / "other.json").touch()
+    named = {"DRIFT_REFERENCE": str(tmp_path / "other.json")}
+    assert drift_reference(load_service_settings(named), model) == tmp_path / "other.json"
+    with pytest.raises(SettingsError, match="DRIFT_REFERENCE"):
+        drift_reference(load_service_settings({"DRIFT_REFERENCE": str(tmp_path / "no")}), model)
 
 
 def test_without_a_reference_the_log_says_how_to_make_one(

@@ -15,12 +15,11 @@ from src import cli
 from src.datasets.training_set import DataIdentity, as_json
 from src.detection.attack.manifest import AttackManifest
 from src.detection.attack.model import load_attack_model
-from src.detection.bundle_files import ATTACK_MODEL_FILE, manifest_path
+from src.detection.bundle_files import ATTACK_MODEL_FILE, DRIFT_FILE, manifest_path
 from src.detection.features.definitions import FEATURE_NAMES, TokenProfile, feature_table
 from src.detection.forest.model import Model, load_model
 from src.files import write_file
 from src.monitoring.drift.sample import read_sample
-from src.registry.bundle import DRIFT_FILE
 from src.registry.sign import configured_key, write_signature
 from src.settings import model_public_key
 from src.training.attack.bundle import Calibration, write_attack_bundle

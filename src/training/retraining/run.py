@@ -21,12 +21,12 @@ from src.chain.quantities import as_int
 from src.datasets import location
 from src.datasets.training_set import load_background
 from src.decision.second_opinion import open_attack_model
-from src.detection.bundle_files import ATTACK_MODEL_FILE, manifest_path
+from src.detection.bundle_files import ATTACK_MODEL_FILE, DRIFT_FILE, manifest_path
 from src.detection.features.definitions import FEATURE_NAMES
 from src.detection.forest.model import Model, load_model
 from src.files import write_file
 from src.monitoring.drift.sample import parse_sample, read_sample
-from src.registry.bundle import BLOCKS_FILE, DRIFT_FILE, FOREST_FILES, KINDS, MODEL_FILE, forest_id
+from src.registry.bundle import BLOCKS_FILE, FOREST_FILES, KINDS, MODEL_FILE, forest_id
 from src.registry.data_sets import CheckedData, DataSets, checked
 from src.registry.records import CHAMPION, DataKind
 from src.registry.registry import Registry

@@ -15,11 +15,11 @@ from sklearn.exceptions import ConvergenceWarning
 from src import cli
 from src.datasets.columns import Columns
 from src.datasets.labelled import LabelledTable, load_labelled
-from src.detection.bundle_files import FRAUD_MODEL_FILE, manifest_path
+from src.detection.bundle_files import DRIFT_FILE, FRAUD_MODEL_FILE, manifest_path
 from src.detection.supervised.manifest import FraudManifest
 from src.files import write_file
 from src.monitoring.drift.inputs import sample_of_inputs
-from src.registry.bundle import DRIFT_FILE
+from src.monitoring.drift.levels import Levels
 from src.registry.sign import configured_key, write_signature
 from src.training.supervised.bundle import write_fraud_bundle
 from src.training.supervised.candidates import candidates
@@ -147,14 +147,13 @@ def train(
     text = json.dumps(figures, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
     write_file(out / "report.json", text.encode())
     write_file(out / "report.md", markdown(figures).encode())
-    # Out of fold: a model is too sure of the rows that it was fitted on.
+    # Of rows that the model was not fitted on: it is too sure of the others. The folds' models are
+    # others than this one, so theirs stand in only where too few rows are held out.
+    seen = (table.rows[test_rows], probabilities)
+    if len(test_rows) < Levels().least:
+        seen = (table.rows[train_rows], chosen.out_of_fold)
     reference = sample_of_inputs(
-        str(created_at),
-        table.inputs,
-        table.rows[train_rows],
-        chosen.out_of_fold,
-        threshold=chosen.threshold,
-        as_reference=True,
+        str(created_at), table.inputs, *seen, threshold=chosen.threshold, as_reference=True
     )
     write_file(out / DRIFT_FILE, reference.to_json().encode())
     return write_fraud_bundle(

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
+from src.detection.bundle_files import DRIFT_FILE
 from src.detection.features.definitions import FEATURE_NAMES
 from src.detection.forest.model import load_model
 from src.detection.supervised.model import load_fraud_model
@@ -24,7 +25,6 @@ from src.service.app import create_app
 from src.service.database.engine import Database
 from src.service.database.scheduled_tasks import claim_task, finish_task
 from src.service.drift_check import FRAUD_CHORE
-from src.service.settings import DEFAULT_DRIFT_REFERENCE
 from src.service.web.evaluation import EVALUATION_PATH
 from src.settings import DEFAULT_MODEL_PATH
 from tests.service.card_model import INPUTS, write_card_model
@@ -92,7 +92,7 @@ def test_a_challenger_is_compared_as_far_as_its_folder_says(tmp_path: Path) -> N
 @pytest.mark.integration
 def test_drift_is_dated(tmp_path: Path) -> None:
     model = load_model(DEFAULT_MODEL_PATH, available_inputs=FEATURE_NAMES)
-    sample = read_sample(DEFAULT_DRIFT_REFERENCE, model, as_reference=True)
+    sample = read_sample(DEFAULT_MODEL_PATH.with_name(DRIFT_FILE), model, as_reference=True)
     traffic = replace(sample, dates=("2024-05-01", "2024-05-30"))
     outcome = json.loads(to_json(compare(sample, traffic)))
     path = write_card_model(tmp_path)

@@ -10,8 +10,12 @@ from src.datasets.columns import Columns
 from src.datasets.labelled import load_labelled
 from src.detection.bundle_files import FRAUD_MODEL_FILE as MODEL_FILE
 from src.detection.supervised.model import load_fraud_model
+from src.monitoring.drift.inputs import sample_of_predictions
+from src.monitoring.drift.sample import parse_sample
+from src.monitoring.drift.verdict import Verdict, compare
 from src.training.supervised import __main__ as fraud
 from src.training.supervised.candidates import ThinnedSVC
+from src.training.supervised.run import Options, train
 from src.training.supervised.selection import choose_threshold, figures_of, hold_out
 from tests.training.supervised.data import INPUTS, QUICK, labelled, run
 
@@ -189,3 +193,21 @@ def test_svm_beyond_its_rows_keeps_rare_frauds_and_weighs_the_rest():
     assert labels[kept].sum() == 20
     assert len(kept) == 100
     assert weights[labels[kept] == 0].sum() == pytest.approx(980)
+
+
+def test_a_model_has_not_drifted_from_its_own_training(tmp_path):
+    """The folds' models are others than the one that is saved: so are their probabilities."""
+    random = np.random.default_rng(0)
+    is_fraud = random.random(4400) < 0.1
+    rows = random.normal(size=(4400, 3))
+    rows[:, 0] += 2.5 * is_fraud
+    frame = pd.DataFrame(rows, columns=["V1", "V2", "Amount"]).assign(Class=is_fraud.astype(int))
+    frame.to_csv(tmp_path / "data.csv", index=False)
+    table = load_labelled(tmp_path / "data.csv", Columns("Class"))
+    source = {"file": "data.csv", "label": "Class", "group": None}
+    quick = Options(folds=2, classifiers=("DecisionTree",))
+    train(table, tmp_path / "out", source, created_at=5, options=quick)
+    model = load_fraud_model(tmp_path / "out" / "fraud_model.npz")
+    reference = parse_sample((tmp_path / "out" / "drift_reference.json").read_text())
+    drift = compare(reference, sample_of_predictions(model, table.rows))
+    assert drift.verdict is Verdict.OK, drift.reasons
