@@ -39,7 +39,7 @@ def compare(before: Path, after: Path, *, minutes_per_alert: float) -> dict[str,
     Raises:
         CommandError: a run is unfinished, or the data or the lists of exploits differ.
     """
-    old, new = _summary(before), _summary(after)
+    old, new = Output(before).summary(), Output(after).summary()
     if old["run"]["exploits"] != new["run"]["exploits"]:
         raise CommandError(f"{before} and {after} use different lists of exploits")
     for name in ("data", "first_block", "last_block", "layout", "chain_id"):
@@ -160,10 +160,6 @@ def _alerts(folder: Path) -> str:
     if not paths:
         return f"(SELECT {_NO_ALERTS} WHERE false)"
     return f"read_parquet([{paths}], hive_partitioning=false)"
-
-
-def _summary(folder: Path) -> dict[str, Any]:
-    return Output(folder).summary()
 
 
 def _a_day(summary: Mapping[str, Any]) -> float:
