@@ -26,7 +26,7 @@ from src.registry.registry import Registry
 from src.registry.sign import write_signature
 from src.training.evaluation.statistics import interval
 from src.training.retraining.feedback import AllFeedback
-from src.training.retraining.gate import Check, enough, no_slower, no_worse
+from src.training.retraining.gate import Check, another, enough, no_slower, no_worse
 from src.training.retraining.outcome import Outcome, settle
 from src.training.supervised.run import Options, train
 from src.training.supervised.selection import METRICS, Weighted, hold_out
@@ -136,6 +136,7 @@ def retrain_fraud(
         checks = judge(
             champion, challenger, table.where(held_out), tolerances, repetitions=repetitions
         )
+        checks.append(another([champion.manifest.sha256], [manifest.sha256]))
         outcome = Outcome(
             champion=fraud_id(champion.manifest),
             challenger=fraud_id(manifest),

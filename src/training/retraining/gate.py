@@ -248,6 +248,21 @@ def _second_opinion(
     return Scored(background, scored.blocks, exploits, groups)
 
 
+def another(champion: Sequence[str], challenger: Sequence[str]) -> Check:
+    """Whether the challenger is another model, by the digests of both bundles' files.
+
+    Promoting the same one again would leave a rollback nothing to return to.
+    """
+    is_same = champion == challenger
+    return Check(
+        "another model",
+        not is_same,
+        ", ".join(one[:12] for one in champion),
+        ", ".join(one[:12] for one in challenger),
+        "the same data gave the champion again" if is_same else "than the champion",
+    )
+
+
 def no_worse(name: str, old: float, new: float, differences: Floats, drop: float) -> Check:
     """Whether a figure is no worse: its paired differences reach 0, and it drops by little.
 

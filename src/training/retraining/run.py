@@ -21,6 +21,7 @@ from src.chain.quantities import as_int
 from src.datasets import location
 from src.datasets.training_set import load_background
 from src.decision.second_opinion import open_attack_model
+from src.detection.attack.model import AttackModel
 from src.detection.bundle_files import ATTACK_MODEL_FILE, DRIFT_FILE, manifest_path
 from src.detection.features.definitions import FEATURE_NAMES
 from src.detection.forest.model import Model, load_model
@@ -40,7 +41,7 @@ from src.training.hyperparameters import Hyperparameters
 from src.training.retraining.data import RetrainingData, prepare
 from src.training.retraining.feedback import Feedback, read_all
 from src.training.retraining.fraud import retrain_fraud
-from src.training.retraining.gate import Judged, Tolerances, judge
+from src.training.retraining.gate import Judged, Tolerances, another, judge
 from src.training.retraining.outcome import Outcome, settle, to_markdown, write
 from src.training.retraining.pictures import draw_all
 from src.training.run import train
@@ -147,6 +148,7 @@ def retrain(
                 repetitions=repetitions,
             )
         )
+        checks = (*checks, another(_digests(old, old_attack), _digests(forest, attack)))
         allowed = tolerances or Tolerances()
         pictures = (
             draw_all(
@@ -168,6 +170,10 @@ def retrain(
             pictures=pictures,
         )
         return settle(registry, bundle, outcome)
+
+
+def _digests(forest: Model, attack: AttackModel | None) -> list[str]:
+    return [forest.manifest.sha256, *([attack.manifest.sha256] if attack else [])]
 
 
 def _train_attack_model(

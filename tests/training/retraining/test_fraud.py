@@ -74,6 +74,19 @@ def test_a_better_fraud_model_is_promoted_and_rolled_back(url, data, tmp_path):
     assert registry.rollback().champion == before
 
 
+def test_the_champion_again_is_not_promoted(tmp_path, data):
+    """A weekly run without new data would make it its own predecessor."""
+    store = str(tmp_path / "store")
+    registry = registry_with(store, tmp_path, table_of(1200, 5, shift=-3.0))
+    first = retrain_fraud(registry, {}, new=[data[0]], **QUICK)
+    assert first.promoted, first.checks
+    stored = DataSets(registry.store).fetch("labelled", tmp_path / "data")
+    again = retrain_fraud(registry, stored, **QUICK | {"created_at": 1_900_000_000})
+    assert [one.name for one in again.checks if not one.passed] == ["another model"]
+    assert registry.ledger().champion == first.challenger
+    assert registry.ledger().previous == first.champion
+
+
 def test_a_worse_fraud_model_is_refused_with_the_reason(tmp_path, data):
     """A tree that is not pruned is sure of itself, and wrong where the classes overlap."""
     registry = registry_with(str(tmp_path / "store"), tmp_path, table_of(1200, 0, shift=2.0))

@@ -407,6 +407,9 @@ def test_the_attack_model_is_retrained_for_the_same_forest(tmp_path, bundles, ol
     assert ATTACK_MODEL_FILE not in before.files
     reference = parse_sample(registry.read("champion", DRIFT_FILE).decode())
     assert reference.attack_version == "1800000000"
+    again = retrain(registry, [old_data], attack_only=True, created_at=1_900_000_000, **QUICK)
+    assert [one.name for one in again.checks if not one.passed] == ["another model"]
+    assert registry.entry("champion").id == after.id
     assert outcome.pictures.keys() == {
         "comparison_attack_score.png",
         "confusion_matrix_attack_score.png",
