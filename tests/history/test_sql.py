@@ -28,7 +28,7 @@ def raw(topics: list[str]) -> list[bytes]:
         (lambda topics: "{" + ",".join(topics) + "}", pa.string()),
         (lambda topics: f"[{', '.join(topics)}]", pa.string()),
     ],
-    ids=str,
+    ids=["bytes", "fixed bytes", "fixed list", "no 0x", "JSON", "Postgres", "repr"],
 )
 def test_topics_may_be_bytes_lists_or_text(tmp_path, tables, expected, topics, kind):
     logs = as_logs(tables[1], list)
