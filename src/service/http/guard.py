@@ -136,7 +136,7 @@ class Guard:
 async def read_body(headers: Mapping[str, str], receive: Receive, limit: int) -> bytes:
     """A request's complete body. Raises Problem beyond the limits of size and time."""
     length = headers.get("content-length", "")
-    if length.isdigit() and (len(length) > 18 or int(length) > limit):
+    if length.isascii() and length.isdigit() and (len(length) > 18 or int(length) > limit):
         raise Problem(413, f"The body is larger than {limit} bytes.")
     body = bytearray()
     try:

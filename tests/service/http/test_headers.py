@@ -3,7 +3,7 @@
 import pytest
 from starlette.testclient import TestClient
 
-from tests.service.http.asking import asgi, check_headers
+from tests.service.http.asking import KEYED, asgi, check_headers
 from tests.service.http.test_security import KEY
 
 
@@ -40,3 +40,10 @@ def test_over_tls_browsers_are_told_to_stay_there(public: TestClient) -> None:
     secure = asgi(public, "/healthz", scheme="https")
     assert secure.headers["strict-transport-security"] == "max-age=31536000"
     assert "strict-transport-security" not in asgi(public, "/healthz").headers
+
+
+@pytest.mark.parametrize("length", ["²", "-1", "1e9", "", "9" * 5_000])
+def test_any_text_may_stand_for_the_length_of_a_body(public: TestClient, length: str) -> None:
+    given = (b"content-length", length.encode("latin-1"))
+    answer = asgi(public, "/screen", method="POST", headers=(*KEYED, given), body=b"{}")
+    assert answer.status in {413, 415, 422}
