@@ -175,6 +175,7 @@ def send_traffic(step):
         metrics.notified(outcome)
     metrics.fraud_drift_checked(step % 3, {"V1": step / 10})
     metrics.policy_in_use(f"policy {step}")
+    metrics.attack_model_in_use((str(step), "ab"))
     metrics.fraud_model_in_use(version=str(step), sha256="ab", classifier="SVM")
     metrics.chain_in_use(step, f"chain {step}")
     screening_metrics.guard_screened("passed", "ALLOW", 0.01)
