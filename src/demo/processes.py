@@ -7,12 +7,13 @@
 started through this file, run as a script: it forks a watcher, then becomes the command, so that
 process id, signals and exit code are the command's own. If the calling process ends first, in any
 way, the watcher ends the command's process group and removes its folder, also if the command has
-ended and the caller was killed before it came to that.
+just ended and the caller was killed before it came to that.
 
 Only Linux reports the end of an arbitrary process without a race; elsewhere there is no watcher.
 """
 
 import atexit
+import math
 import os
 import select
 import shutil
@@ -28,6 +29,7 @@ from typing import Any, Final
 
 _PATIENCE_SECONDS: Final = 3.0
 _REMOVAL_SECONDS: Final = 60.0
+_CLEANING_SECONDS: Final = 10.0  # for which a caller may clean up after its command
 _POLL_SECONDS: Final = 0.2
 
 
@@ -39,7 +41,8 @@ def supervised(command: Sequence[str | Path], folder: Path | None = None) -> lis
 
     Args:
         command: the program and its arguments.
-        folder: removed with all it holds if this process ends and has not removed it.
+        folder: removed with all it holds if this process ends before the command, or within seconds
+            after it.
     """
     words = [str(word) for word in command]
     if sys.platform != "linux":
@@ -71,7 +74,7 @@ def running(
 ) -> "Iterator[subprocess.Popen[Any]]":
     """Run a supervised command for the length of the `with` block.
 
-    `folder` is removed if this process ends and has not removed it. `patience` is seconds between
+    `folder` is removed if this process ends first, see `supervised`. `patience` is seconds between
     SIGTERM and SIGKILL; the options are those of `subprocess.Popen`.
     """
     with subprocess.Popen(
@@ -123,9 +126,12 @@ def _watch(ended: int, group: int, folder: str) -> None:
         os.dup2(nowhere, stream)
     os.closerange(3, ended)  # close the pipes and sockets of the command
     os.closerange(ended + 1, os.sysconf("SC_OPEN_MAX"))
+    give_up = math.inf
     while not select.select([ended], [], [], _POLL_SECONDS)[0]:
-        if not _signal(group, 0) and not os.path.lexists(folder):
-            os._exit(0)
+        if not _signal(group, 0):
+            give_up = min(give_up, time.monotonic() + _CLEANING_SECONDS)
+            if not os.path.lexists(folder) or time.monotonic() > give_up:
+                os._exit(0)
     _signal(group, signal.SIGTERM)
     give_up = time.monotonic() + _PATIENCE_SECONDS
     while _signal(group, 0) and time.monotonic() < give_up:

@@ -117,8 +117,10 @@ class Project:
         (self.root / "hold").touch()
 
     def held(self) -> int:
-        """The pid of a process that the held pip has started, once it has."""
-        return int(self.content("held"))
+        """The pid of a process that the held pip has started, once it has and the lock names it."""
+        started = int(self.content("held"))
+        wait_until(lambda: any((self.root / ".setup.lock").glob("step-*")))
+        return started
 
     def release(self) -> None:
         (self.root / "hold").unlink()
