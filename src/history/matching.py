@@ -3,7 +3,6 @@
 import math
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
-from math import inf
 from pathlib import Path
 
 from src.chain.recording.format import is_recording
@@ -238,7 +237,9 @@ class _Chosen:
 
 def _span(files: Iterable[File]) -> tuple[float, float]:
     """The first and last block of files, infinite where they do not say."""
-    groups = [g for file in files for g in file.groups.get("block_number", [(-inf, inf, 0)])]
+    groups = [
+        g for file in files for g in file.groups.get("block_number", [(-math.inf, math.inf, 0)])
+    ]
     return min(low for low, _, _ in groups), max(high for _, high, _ in groups)
 
 

@@ -174,7 +174,7 @@ def _row(alert: dict[str, Any]) -> dict[str, Any]:
         "score": _score(metadata.get("anomaly_score")),
         "threshold": _score(metadata.get("anomaly_threshold")),
         "model_version": _text(metadata.get("model_version")) or "unknown",
-        "gained_usd": _usd(metadata.get("gained_usd")),
+        "gained_usd": _number(metadata.get("gained_usd")),
         "summary": _text(metadata.get("summary"), MAX_LENGTH),
         "is_arbitrage": f'"{ArbitrageDetector.NAME}"' in str(metadata.get("reasons")),
     }
@@ -185,20 +185,17 @@ def _text(value: Any, length: int = 100) -> str:
     return value[:length].encode(errors="replace").decode() if isinstance(value, str) else ""
 
 
-def _usd(value: Any) -> float:
+def _number(value: Any) -> float:
     """NaN where it is unknown."""
     try:
-        usd = float(value)
+        number = float(value)
     except (TypeError, ValueError, OverflowError):
         return math.nan
-    return usd if math.isfinite(usd) else math.nan
+    return number if math.isfinite(number) else math.nan
 
 
 def _score(value: Any) -> float:
-    try:
-        score = float(value)
-    except (TypeError, ValueError, OverflowError):
-        return math.nan
+    score = _number(value)
     return score if 0 <= score <= 1 else math.nan
 
 
