@@ -191,10 +191,6 @@ def assess_event(
     reason = ""
     try:
         transfers, native = decode_logs(event.logs)
-        if transfers:
-            known = native or native_of_traces(getattr(event, "traces", None))
-            if known is not None:
-                transaction = transaction._replace(native=known)
         if bot is not None and bot.metrics is not None:
             bot.metrics.decoded(time.perf_counter() - started, transfers=len(transfers))
         upgraded = upgraded_contracts(event.logs)
@@ -204,48 +200,15 @@ def assess_event(
         if not transfers:
             return []
         bot = bot or _ready()
-        if transaction.chain_id not in (None, bot.settings.chain_id):
-            raise WrongChain(f"{transaction.chain_id}, the bot runs on {bot.settings.chain_id}")
-        tokens = shown_tokens(transfers)
-        with bot.lookups.transaction():  # one deadline for all look-ups
-            called = bot.pipeline.contract_to_date(transaction, transfers)
-            if called is not None:
-                approvals = decode_approvals(event.logs)
-                if approvals:  # as seldom: `_replace` takes a microsecond
-                    transaction = transaction._replace(approvals=approvals)
-            facts = bot.lookups.gather(
-                tokens,
-                transaction.sender,
-                transaction.block_number,
-                called=called,
-                timestamp=transaction.timestamp,
-            )
-            waited = time.perf_counter() - started
-            result = bot.pipeline.assess(transaction, transfers, facts)  # features, score, decision
-            result = with_prices(bot.pipeline, bot.lookups, transaction, result)
-        feature_seconds = waited + result.feature_seconds
-        context = _context(
-            bot,
-            transaction,
-            transfers,
-            result.features,
-            feature_seconds,
-            result.decision,
-            result.money,
-            result.summary,
-        )
-        findings = list(_findings(bot, transaction, result, context))
-        if bot.metrics is not None:
-            bot.metrics.assessed(result, feature_seconds)
-            ids = [finding.alert.spec.id for finding in findings]
-            bot.metrics.emitted(ids, result.decision.action.name, started)
+        known = native or native_of_traces(getattr(event, "traces", None))
+        if known is not None:
+            transaction = transaction._replace(native=known)
+        findings = _assess(bot, event.logs, transaction, transfers, started)
         return [emit(finding) for finding in findings]
     except WrongChain as error:
         kind, reason = "WrongChain", f"the transaction is of chain {error}"
         LOGGER.error("transaction %s: %s", transaction.tx_hash, reason)
-    except (
-        MemoryError
-    ):  # logging needs memory that is only available once the exception is released
+    except MemoryError:  # logging needs memory that is free only once the exception is released
         kind = "MemoryError"
     # An exception would end the process and lose the queue, which hostile input could exploit.
     except Exception as error:
@@ -256,6 +219,55 @@ def assess_event(
     context = _context(bot, transaction, transfers, {}, time.perf_counter() - started)
     alert = invalid_alert(transaction.sender, reason or f"internal error: {kind}")
     return [emit(InvalidModelFeatures(alert, context))]
+
+
+def _assess(
+    bot: Bot,
+    logs: Sequence[Any],
+    transaction: TransactionFields,
+    transfers: Sequence[Transfer],
+    started: float,
+) -> list[TokenTransfersFinding]:
+    """Look up the facts, compute the features, score and decide.
+
+    Raises:
+        WrongChain: see there.
+    """
+    if transaction.chain_id not in (None, bot.settings.chain_id):
+        raise WrongChain(f"{transaction.chain_id}, the bot runs on {bot.settings.chain_id}")
+    with bot.lookups.transaction():  # one deadline for all look-ups
+        called = bot.pipeline.contract_to_date(transaction, transfers)
+        if called is not None:
+            approvals = decode_approvals(logs)
+            if approvals:  # rarely, and `_replace` takes a microsecond
+                transaction = transaction._replace(approvals=approvals)
+        facts = bot.lookups.gather(
+            shown_tokens(transfers),
+            transaction.sender,
+            transaction.block_number,
+            called=called,
+            timestamp=transaction.timestamp,
+        )
+        waited = time.perf_counter() - started
+        result = bot.pipeline.assess(transaction, transfers, facts)  # features, score, decision
+        result = with_prices(bot.pipeline, bot.lookups, transaction, result)
+    feature_seconds = waited + result.feature_seconds
+    context = _context(
+        bot,
+        transaction,
+        transfers,
+        result.features,
+        feature_seconds,
+        result.decision,
+        result.money,
+        result.summary,
+    )
+    findings = list(_findings(bot, transaction, result, context))
+    if bot.metrics is not None:
+        bot.metrics.assessed(result, feature_seconds)
+        ids = [finding.alert.spec.id for finding in findings]
+        bot.metrics.emitted(ids, result.decision.action.name, started)
+    return findings
 
 
 def health_check() -> list[str]:
