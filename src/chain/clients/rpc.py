@@ -113,6 +113,8 @@ class JsonRpcClient:
             # A refusal by HTTP status is final unless the words say otherwise.
             unknown = RequestRefused if isinstance(by_status, RequestRefused) else PassingError
             failure = self._failure(method, error, unknown)
+            if rpc_errors.means_null(failure):
+                return {"result": None}
             if isinstance(by_status, RateLimited) and not isinstance(failure, RateLimited):
                 return by_status
             failure.retry_after = failure.retry_after or reply.retry_after

@@ -39,8 +39,10 @@ _EXECUTION = re.compile(
     r"|(invalid|bad) ?jump|bad ?instruction|stack ?(under|over|limit)|call depth exceeded"
     r"|\bvm (exception|execution error)|\bevm error|message execution failed|write protection"
     r"|insufficient_gas|invalid_operation|illegal state change|precompile ?(error|fail)"
-    r"|(access|call) ?violation"
+    r"|(access|call) ?violation|due to an exception"
 )
+# What a contract returned as it failed, in the error's data: no other error has bytes there.
+_OUTPUT = re.compile(r"(reverted ?)?0x[0-9a-f]*")
 # A contract chooses its revert message, and a limit on gas is none on requests.
 _ABOUT_EXECUTION = re.compile(r"\bgas\b|\bexecution\b|\bopcode\b|\bstack\b")
 _LIMIT = re.compile(
@@ -51,26 +53,33 @@ _LIMIT = re.compile(
     r"|limited to \d|limit (reached|exceeded|exhausted)|over capacity|per sec|/ ?s(ec(ond)?)?\b"
     r"|per (minute|day)|\b[rc]ps\b|compute units|throughput|quota|throttl|slow down|concurren"
     r"|exceeded (its|your|the) .*(limit|capacity|credits)|reached .{0,40}\blimit|out of credits"
-    r"|(retry|try again) (in|after) \d"
+    r"|(retry|try again) (in|after) \d|defined limit|capacity exceeded|usage cap"
+    r"|balance is exhausted"
 )
+_AHEAD = r"(beyond|past|exceeds|(greater|higher) than) (the )?(current )?(head|latest|tip)"
 _TOO_LARGE = re.compile(
     r"\b(response|result|payload|body|message)\b.{0,30}\b(too (large|big|long)|size|exceed)"
-    r"|\bquery (returned|exceeds)"
+    r"|\bquery (returned|exceeds)|too many (blocks|results|logs|events)|at most \d+ blocks"
+    r"|\b(limit|max|exceed|too |reduc|up to|over \d).{0,60}(?<!out of )\branges?\b"
+    rf"|(?<!out of )\branges?\b(?!.{{0,30}}{_AHEAD})"
+    r".{0,30}(limit|max|exceed|too |greater|over \d|not supported)"
 )
 _NO_SUCH_METHOD = re.compile(
     r"\bmethods?\b.*\b(not|unsupported|unknown|disabled|unavailable|blocked)\b"
     r"|(unsupported|unknown|invalid|no such) method|not whitelisted|not implemented"
 )
 _LAGGING = re.compile(
-    r"\b(header|block|height)\b.{0,90}\b(not (be )?(found|available|exist|yet)|unavailable"
+    r"\b(header|blocks?|height)\b.{0,90}\b((can)?not (be )?(found|available|exist|yet)|unavailable"
     r"|doesn.t exist|out of range)"
     r"|\b(unknown|missing|no such|(can ?not|could not|unable to|failed to) (find|get|load)( the)?)"
     r" (block|header)|ahead of|in the future|not (yet )?synced|\bsyncing|catching up"
-    r"|(beyond|past|exceeds|(greater|higher) than) (the )?(current )?(head|latest|tip)"
+    rf"|{_AHEAD}"
 )
 _GONE = re.compile(
     r"prun(ed|ing)|missing trie node|archive|historical (state|data)|history|ancient"
-    r"|\bstate\b.*\b(not (available|found)|unavailable|missing)|distance to target block"
+    r"|\bstate\b.*\b(not (available|found)|unavailable|missing|discarded)|\bno state available"
+    r"|too old|older than|(within|only) the (last|latest) \d+ blocks|first supported block"
+    r"|distance to target block|proof window"
 )
 _PASSING = re.compile(
     r"time[d -]*out|deadline exceeded|temporar|try (it )?again|retry|unavailable|overload|busy"
@@ -82,7 +91,9 @@ _REFUSED = re.compile(
     r"|(invalid|missing) (argument|value|param|request|json|hex|token|key|project)"
     r"|not (allowed|permitted|supported)|unsupported|disabled|suspended|payment|upgrade your"
     r"|insufficient (funds|balance|credits)|\b(your|current|free) ?(plan|tier)\b|\binactive\b"
+    r"|only available|premium|dedicated (full )?node"
 )
+_MAX_DATA = 200
 _WISH_KEYS = ("try_again_in", "retry_after", "retryAfter", "backoff_seconds")
 _WISH = re.compile(r"(?:(?:retry|try again) (?:in|after)|wait) (\d[\d.]{0,20}) ?(ms|milli|[smh]|)")
 _DURATION = re.compile(r"(\d{1,9}(?:\.\d+)?) ?(ms|us|µs|ns|h|m|s|)")
@@ -102,18 +113,27 @@ def failure(
     `unknown` is the kind of an error that neither its words nor its code explain.
     """
     number = code if isinstance(code, int) and not isinstance(code, bool) else None
-    kind = _kind(number, words.lower()) or unknown
+    output = data[:_MAX_DATA].lower() if isinstance(data, str) and "call" in method.lower() else ""
+    kind = _kind(number, words.lower(), output) or unknown
     shown = "?" if number is None else number
     problem = f"{method}: JSON-RPC error {shown}: {words}"
+    if kind is RequestRefused and _GONE.search(words.lower()):
+        problem += " (needs a node that keeps old states, an archive node)"
     error = kind("node", problem, _wish(words, data) if kind is RateLimited else None)
     if isinstance(error, RequestRefused):
         error.code = number
     return error
 
 
+def means_null(error: SourceError) -> bool:
+    """Whether it states in EIP-1474's words that nothing is there, for which most say `null`."""
+    is_code = isinstance(error, RequestRefused) and error.code == RESOURCE_NOT_FOUND
+    return is_code and error.problem.lower().rstrip(".").endswith("not found")
+
+
 def refusal(words: str) -> type[SourceError]:
     """The kind of a refusal of an explorer, whose wordings are those of nodes' providers."""
-    return _kind(None, words.lower()) or RequestRefused
+    return _kind(None, words.lower(), "") or RequestRefused
 
 
 def seconds(value: Any) -> float | None:
@@ -129,22 +149,25 @@ def seconds(value: Any) -> float | None:
     return min(sum(float(n) * _UNITS[unit] for n, unit in parts), MAX_RETRY_AFTER_SECONDS)
 
 
-def _kind(code: int | None, words: str) -> type[SourceError] | None:
+def _kind(code: int | None, words: str, output: str) -> type[SourceError] | None:
+    """The kind of an error; `output` is the data of a failed call."""
     if code in SIMULATION_CODES:
         return RequestRefused
     if code == _REVERTED_CODE or "revert" in words:
         return ExecutionFailed
     if _TOO_LARGE.search(words):
         return RequestRefused
-    if code in _LIMIT_CODES or (_LIMIT.search(words) and not _ABOUT_EXECUTION.search(words)):
+    if _LIMIT.search(words) and not _ABOUT_EXECUTION.search(words):
         return RateLimited
     if code == _METHOD_NOT_FOUND or _NO_SUCH_METHOD.search(words):
         return RequestRefused
     if _GONE.search(words):
         return RequestRefused
+    if code in _LIMIT_CODES:
+        return RateLimited
     if _LAGGING.search(words):
         return PassingError
-    if _EXECUTION.search(words):
+    if _EXECUTION.search(words) or _EXECUTION.search(output) or _OUTPUT.fullmatch(output):
         return ExecutionFailed
     if _PASSING.search(words):
         return PassingError

@@ -66,30 +66,43 @@ class Node:
     # Once set, a failing request is given up immediately.
     stop: threading.Event = field(default_factory=threading.Event)
 
-    def call(self, method: str, params: list[Any], patience: float | None = None) -> Any:
+    def call(
+        self,
+        method: str,
+        params: list[Any],
+        patience: float | None = None,
+        *,
+        passing_patience: float | None = None,
+    ) -> Any:
         """The result of a request, never null: a null is treated as a lagging node and retried.
 
         Args:
             method: what to ask.
             params: its parameters.
             patience: seconds, if other than the node's; ten times as many while it limits the rate.
+            passing_patience: likewise, after errors of the node that may be about this call alone.
 
         Raises:
             SourceError: after `patience` without an answer, or immediately if the node refuses;
                 `MalformedAnswer` if the answer is always null.
         """
-        return self._call(method, params, patience, nullable=False)
+        return self._call(method, params, patience, passing_patience, nullable=False)
 
     def ask(self, method: str, params: list[Any]) -> Any:
         """The result of a request, which may be null. Raises SourceError, as `call`."""
-        return self._call(method, params, None, nullable=True)
+        return self._call(method, params, None, None, nullable=True)
 
     def _call(
-        self, method: str, params: list[Any], patience: float | None, *, nullable: bool
+        self,
+        method: str,
+        params: list[Any],
+        patience: float | None,
+        passing_patience: float | None,
+        *,
+        nullable: bool,
     ) -> Any:
         pause = _FIRST_PAUSE
         began = time.monotonic()
-        limit = self.patience if patience is None else min(patience, self.patience)
         while True:
             try:
                 result = self.client.call(method, params)
@@ -97,6 +110,9 @@ class Node:
                     raise MalformedAnswer("node", f"{method}: the node returned null")
                 return result
             except (SourceUnavailable, RateLimited, MalformedAnswer, DeadlineExceeded) as error:
+                limit = self.patience if patience is None else patience
+                if isinstance(error, PassingError) and passing_patience is not None:
+                    limit = passing_patience
                 is_limited = isinstance(error, RateLimited | DeadlineExceeded)
                 give_up = began + min(
                     self.patience, _LIMITED_FACTOR * limit if is_limited else limit

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Sequence
 from concurrent.futures import Executor
+from functools import partial
 
 from eth_abi.abi import encode
 
@@ -22,6 +23,8 @@ logger = logging.getLogger(__name__)
 
 _MAX_ANSWER_BYTES = 4096  # a longer name or symbol is an attempt to fill the disk: it is cut
 _WORD_BYTES = 32
+_PASSING_PATIENCE = 10.0
+_IDENTITY = f"0x{4:040x}"  # a precompile of every chain, which returns its input
 
 
 class TokenFetcher:
@@ -57,7 +60,7 @@ class TokenFetcher:
         if not self._has_multicall or len(tokens) == 1:
             return [None] * len(tokens)
         try:
-            data = self._eth_call(multicall(tokens))
+            data = self._eth_call(multicall(tokens), _PASSING_PATIENCE)
             self._has_multicall &= bool(data)
             results = multicall_results(data, tokens)
         except (RequestRefused, MalformedAnswer, PassingError) as error:
@@ -69,14 +72,30 @@ class TokenFetcher:
         ]
 
     def _ask_alone(self, token: str) -> tuple[str, list[bytes | None] | None]:
-        try:
-            return token, answers_alone(self._eth_call, token)
-        except (MalformedAnswer, RequestRefused, PassingError) as error:
-            logger.info("token %s: %s", token, error)  # which says nothing about the token
-            return token, None
+        # At first without patience, since Multicall3 tells code that fails from a node that does.
+        # Without it, a node that runs other calls is waited for a little; see `answers_alone`.
+        for patience in (0.0, _PASSING_PATIENCE, None):
+            try:
+                return token, answers_alone(partial(self._eth_call, patience=patience), token)
+            except PassingError as error:
+                logger.info("token %s: %s", token, error)  # which says nothing about the token
+                if patience and self._runs_calls():
+                    break
+            except (MalformedAnswer, RequestRefused) as error:
+                logger.info("token %s: %s", token, error)
+                break
+        return token, None
 
-    def _eth_call(self, call: dict[str, str]) -> bytes:
-        return returned_bytes(self._node.call("eth_call", [call, "latest"]))
+    def _runs_calls(self) -> bool:
+        try:
+            self._eth_call({"to": _IDENTITY, "data": "0x"}, patience=0.0)
+        except (MalformedAnswer, RequestRefused, PassingError):
+            return False
+        return True
+
+    def _eth_call(self, call: dict[str, str], patience: float | None = None) -> bytes:
+        params = [call, "latest"]
+        return returned_bytes(self._node.call("eth_call", params, passing_patience=patience))
 
 
 def _recorded(token: str, answers: Sequence[bytes | None] | None) -> TokenAnswers | None:

@@ -48,6 +48,10 @@ _PASSING = [
     (-32000, "node is under too much load"),
     (-32000, "something nobody has seen before"),
     (None, "plain"),
+    (-32000, "block range extends beyond current head block"),
+    (-32000, "transaction indexing is in progress"),
+    (-32602, "One of the blocks specified in filter cannot be found."),
+    (-32603, "dial tcp 10.0.0.1:8545: connect: connection refused"),
 ]
 _LIMITED = [
     (-32012, "credits limited to 6000/sec"),
@@ -68,6 +72,10 @@ _LIMITED = [
     (-32000, "Maximum number of requests exceeded"),
     (-32000, "you have reached the limit for your current plan"),
     (-32033, "you have run out of credits"),
+    (-32000, "request exceeds defined limit"),
+    (-32000, "burst capacity exceeded"),
+    (-32000, "Daily usage cap reached"),
+    (-32005, "slow"),
 ]
 _FINAL = [
     (-32601, "the method eth_getBlockReceipts does not exist/is not available"),
@@ -91,6 +99,29 @@ _FINAL = [
     (-32000, "no such method"),
     (-32600, "App is inactive"),
     (-32000, "Insufficient credits. Please top up"),
+    (-32000, "block range is too wide"),
+    (-32062, "Block range is too large"),
+    (-32602, "Block range limit exceeded."),
+    (-32000, "exceed maximum block range: 5000"),
+    (-32614, "eth_getLogs is limited to a 10,000 range"),
+    (-32600, "you can make eth_getLogs requests with up to a 10 block range"),
+    (-32000, "limit exceeded: block range 20000 > 10000"),
+    (-32000, "query timeout exceeded. Consider reducing your block range."),
+    (-32000, "requested too many blocks from 1 to 20000, maximum is set to 10000"),
+    (-32005, "please limit the query to at most 1000 blocks"),
+    (-32000, "too many results"),
+    (35, "ranges over 10000 blocks are not supported on freetier"),
+    (-32000, "required historical state unavailable (reexec=128)"),
+    (-32000, "state already discarded"),
+    (-32002, "No state available for block 100 (0xabc)"),
+    (-32801, "old data not available due to pruning"),
+    (-32000, "cannot query state older than 128 blocks"),
+    (-32000, "requested block is too old"),
+    (-32005, "Archive, Debug and Trace requests are not available on your current plan"),
+    (-32600, "method not available on your plan"),
+    (-32601, "this request requires archive access, upgrade your plan"),
+    (-32000, "eth_getBlockReceipts is only available on the Growth tier"),
+    (-32701, "Please specify an address in your request or order a dedicated full node"),
 ]
 _CONTRACTS = [
     (3, "execution reverted: header not found"),
@@ -110,6 +141,7 @@ _CONTRACTS = [
     (-32015, "BadInstruction"),
     (-32015, "InvalidJumpDestination"),
     (-32000, "Out of bounds"),
+    (-32000, "Transaction processing could not be completed due to an exception"),
 ]
 
 
@@ -131,6 +163,37 @@ def test_an_error_is_classified(code: int | None, words: str, kind: type[SourceE
     assert type(failure) is kind
     assert failure.problem.startswith("eth_method: JSON-RPC error")
     assert words in failure.problem
+
+
+@pytest.mark.parametrize(
+    ("code", "words", "data"),
+    [
+        (-32603, "Internal error", "0x"),
+        (-32000, "rpc error", "0x08c379a0"),
+        (-32015, "Unknown error", "Reverted 0x"),
+        (-32015, "Unknown error", "Bad instruction fe"),
+    ],
+)
+def test_what_a_failed_call_returned_says_that_the_contract_failed(
+    code: int, words: str, data: str
+) -> None:
+    assert type(rpc_errors.failure("eth_call", code, words, data)) is ExecutionFailed
+    assert type(rpc_errors.failure("eth_getCode", code, words, data)) is PassingError
+    assert type(rpc_errors.failure("eth_call", -32000, "header not found", data)) is PassingError
+
+
+@pytest.mark.parametrize(
+    "words", ["resource not found", "Requested resource not found.", "Transaction not found"]
+)
+def test_nothing_found_is_null_and_no_error(words: str) -> None:
+    body = json.dumps({"jsonrpc": "2.0", "id": 1, "error": {"code": -32001, "message": words}})
+    with serve(lambda _: Response(body)) as url:
+        assert JsonRpcClient(url).call("m", []) is None
+
+
+def test_a_final_error_states_the_remedy_that_the_node_does_not_name() -> None:
+    failure = rpc_errors.failure("eth_getCode", -32000, "missing trie node")
+    assert "archive node" in str(failure)
 
 
 @pytest.mark.parametrize(

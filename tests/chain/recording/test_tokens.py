@@ -98,6 +98,46 @@ def test_a_token_that_burns_the_gas_of_others_does_not_speak_for_them(
     assert Recording(tmp_path / "before").tokens() == Recording(tmp_path / "after").tokens()
 
 
+@pytest.mark.parametrize("has_multicall", [True, False])
+def test_what_besu_says_of_code_that_fails_is_not_waited_out(
+    node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_multicall: bool
+) -> None:
+    monkeypatch.setattr("src.chain.recording.tokens._PASSING_PATIENCE", 1.0)
+    token = make_block(7).receipts[0]["logs"][0]["address"]
+    views = usual_token()
+    del views["decimals"]
+    chain = FakeNode({token: views}, has_multicall=has_multicall)
+
+    def call(params: list[Any]) -> Any:
+        try:
+            return chain.eth_call(*params)
+        except ValueError:
+            return {"code": -32603, "message": "Internal error"}
+
+    node.answers["eth_call"] = call
+    assert record(node.url, tmp_path, 7, 7, "--no-verify", "--patience", "60") == 0
+    found = Recording(tmp_path).tokens().values()
+    if has_multicall:  # it says so
+        assert [token.decimals for token in found] == [None]
+        assert node.asked.count("eth_call") == 3 + 1
+    else:
+        assert not found
+        assert node.asked.count("eth_call") < 8
+
+
+def test_a_node_that_runs_no_call_is_waited_for(
+    node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("src.chain.recording.tokens._PASSING_PATIENCE", 0.1)
+    token = make_block(7).receipts[0]["logs"][0]["address"]
+    chain = FakeNode({token: usual_token("USD Coin", "USDC", 6)})
+    node.answers["eth_call"] = lambda params: chain.eth_call(*params)
+    node.failures["eth_call"] = [{"code": -32011, "message": "no backend is healthy"}] * 6
+    assert record(node.url, tmp_path, 7, 7, "--no-verify", "--patience", "60") == 0
+    (found,) = Recording(tmp_path).tokens().values()
+    assert found.symbol == f"0x{abi_string('USDC').hex()}"
+
+
 def test_one_refusal_does_not_end_the_asking_for_whole_blocks(node: Node, tmp_path: Path) -> None:
     node.failures["eth_getBlockReceipts"] = [{"code": -32601, "message": "no such method"}]
     assert record(node.url, tmp_path, 7, 8, "--no-verify", "--workers", "1") == 0
