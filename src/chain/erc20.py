@@ -5,6 +5,7 @@ If Multicall3 is not deployed, or one token makes the common call fail (for exam
 gas), the tokens are called one by one.
 """
 
+import re
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
@@ -21,7 +22,13 @@ from src.chain.errors import (
     PassingError,
     RequestRefused,
 )
-from src.chain.facts import MAX_DECIMALS, MAX_NAME_LENGTH, TokenInfo, token_info
+from src.chain.facts import (
+    MAX_DECIMALS,
+    MAX_NAME_LENGTH,
+    UNREADABLE_SYMBOL,
+    TokenInfo,
+    token_info,
+)
 
 SOURCE = "node"
 MULTICALL3 = "0xca11bde05977b3631167028862be2a173976ca11"
@@ -41,6 +48,12 @@ _GAS_PER_TOKEN = 1_000_000
 _GAS_ALONE = 10_000_000
 
 _MAX_TEXT_BYTES = MAX_NAME_LENGTH * 16
+
+# Of one call. An honest one takes 96.
+_MAX_ANSWER_BYTES = 64 * 1024
+# What stands for an answer that is longer, or that the gas does not suffice for.
+_UNREADABLE = {_SYMBOL: encode(["string"], [UNREADABLE_SYMBOL])}
+_OUT_OF_GAS = re.compile(r"out[ _]?of[ _]?gas|insufficient_gas|gas required exceeds", re.IGNORECASE)
 
 
 def token_infos(node: JsonRpcClient, tokens: Collection[str]) -> Mapping[str, TokenInfo | Failure]:
@@ -64,9 +77,9 @@ def token_info_alone(node: JsonRpcClient, token: str) -> TokenInfo:
 
 
 def answers_alone(eth_call: Callable[[dict[str, str]], bytes], token: str) -> list[bytes | None]:
-    """One token's results of `METADATA_CALLS`, each with a call of its own.
+    """One token's results of `METADATA_CALLS`, each with a call of its own; None if it fails.
 
-    None if it fails or returns more than is read: a token must not hide its symbol behind its name.
+    So a token cannot hide its symbol behind its name.
 
     Args:
         eth_call: calls a contract; raises `ExecutionFailed` if the contract fails, and other
@@ -76,9 +89,12 @@ def answers_alone(eth_call: Callable[[dict[str, str]], bytes], token: str) -> li
     answers: list[bytes | None] = []
     for selector in METADATA_CALLS:
         try:
-            answers.append(eth_call(_call(token, selector, _GAS_ALONE)))
-        except (ExecutionFailed, AnswerTooLarge):
-            answers.append(None)
+            answers.append(_read(selector, eth_call(_call(token, selector, _GAS_ALONE))))
+        except AnswerTooLarge:
+            answers.append(_UNREADABLE.get(selector))
+        except ExecutionFailed as error:
+            is_starved = _OUT_OF_GAS.search(error.problem)
+            answers.append(_UNREADABLE.get(selector) if is_starved else None)
         except PassingError:
             # Besu's words for code that fails without a reason are "Internal error".
             if not _fails_in_multicall(eth_call, token, selector):
@@ -132,7 +148,13 @@ def multicall_results(data: bytes, tokens: Collection[str]) -> list[list[tuple[b
     each = len(METADATA_CALLS)
     if len(results) != each * len(tokens):
         raise MalformedAnswer(SOURCE, "the multicall result has the wrong number of entries")
-    return [list(results[start : start + each]) for start in range(0, len(results), each)]
+    return [
+        [
+            (success, _read(selector, data))
+            for selector, (success, data) in zip(METADATA_CALLS, results[start:], strict=False)
+        ]
+        for start in range(0, len(results), each)
+    ]
 
 
 def _ask_together(node: JsonRpcClient, tokens: list[str]) -> dict[str, TokenInfo | Failure]:
@@ -145,6 +167,11 @@ def _ask_together(node: JsonRpcClient, tokens: list[str]) -> dict[str, TokenInfo
         else:
             found[token] = Failure.of(MalformedAnswer(SOURCE, "a call failed among others"))
     return found
+
+
+def _read(selector: bytes, data: bytes) -> bytes:
+    """What is read of an answer."""
+    return data if len(data) <= _MAX_ANSWER_BYTES else _UNREADABLE.get(selector, b"")
 
 
 def _decode(abi_type: str, data: bytes) -> Any:

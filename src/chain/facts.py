@@ -23,6 +23,12 @@ _MIN_PRICE, _MAX_PRICE = 1e-18, 1e7
 MAX_NAME_LENGTH = 64
 MAX_SYMBOL_LENGTH = 32
 
+UNREADABLE_SYMBOL = "(unreadable)"
+"""Symbol of a token that states one at greater length or expense than any symbol takes.
+
+A wallet may read what we do not, so such a token may pass for any other.
+"""
+
 REFRESH_SECONDS = 86_400.0
 """Age of a token's metadata from which it is read again in the background."""
 

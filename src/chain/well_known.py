@@ -12,7 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from src.chain.facts import TokenInfo, token_info
+from src.chain.facts import UNREADABLE_SYMBOL, TokenInfo, token_info
 from src.chain.text import sanitise_text
 
 TOKEN_LIST_PATH = Path(__file__).with_name("well_known_tokens.json")
@@ -67,6 +67,8 @@ class WellKnownTokens:
         """
         if address in self._tokens:
             return False
+        if symbol == UNREADABLE_SYMBOL:  # only a token that has something to hide has one
+            return bool(self._tokens)
         keys = self._keys(symbol)
         if self._symbols.isdisjoint(keys):
             return False

@@ -106,6 +106,16 @@ def test_a_counterfeit_that_states_no_decimals_does_not_evade(start_bot, decimal
     assert metadata[f"USDC ({UNKNOWN_TOKEN})_value"] == "unknown"
 
 
+def test_a_symbol_too_long_to_read_does_not_evade(start_bot):
+    views = usual_token("USD Coin", "USDC" + " " * 300_000, 6)
+    with serve(FakeNode(tokens={UNKNOWN_TOKEN: views}).answer) as url:
+        start_bot(JSON_RPC_URL=url, LOOKUP_DEADLINE_SECONDS="20", **QUIET)
+        findings = handle(transfer_log(UNKNOWN_TOKEN, sender=CAROL))
+    assert {"IMPERSONATED-TOKEN", "ADDRESS-POISONING"} <= {one.alert_id for one in findings}
+    assert findings[0].metadata["action"] == "REVIEW"
+    assert findings[0].metadata[f"(unreadable) ({UNKNOWN_TOKEN})_transfers"] == "1"
+
+
 def test_a_token_that_renames_itself_by_an_upgrade_is_recognised(start_bot):
     node = FakeNode(tokens={UNKNOWN_TOKEN: usual_token("Hello", "HELLO")})
     upgraded = {"address": UNKNOWN_TOKEN, "topics": [min(UPGRADE_TOPICS), "0x" + "1" * 64]}

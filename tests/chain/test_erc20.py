@@ -17,7 +17,7 @@ from src.chain.errors import (
     RequestRefused,
     SourceUnavailable,
 )
-from src.chain.facts import TokenInfo
+from src.chain.facts import UNREADABLE_SYMBOL, TokenInfo
 from tests.support.fake_chain import FakeNode, abi_string, abi_uint, serve, usual_token
 
 TOKENS = [f"0x{number:040x}" for number in range(1, 121)]
@@ -90,6 +90,41 @@ def test_a_token_cannot_hide_its_symbol_behind_an_endless_name() -> None:
     with serve(FakeNode({TOKENS[0]: views}).answer) as url:
         info = token_info_alone(JsonRpcClient(url, max_bytes=512 * 1024), TOKENS[0])
     assert info == TokenInfo("", "USDC", 18)
+
+
+@pytest.mark.parametrize("size", [100_000, 300_000], ids=["fits", "too large"])
+def test_a_symbol_longer_than_any_is_unreadable_and_not_missing(size: int) -> None:
+    fake = FakeNode({TOKENS[0]: usual_token("USD Coin", "USDC" + " " * size)})
+    with serve(fake.answer) as url:
+        node = JsonRpcClient(url, max_bytes=512 * 1024)
+        assert token_info_alone(node, TOKENS[0]) == TokenInfo("USD Coin", UNREADABLE_SYMBOL, 18)
+        if size < 200_000:
+            together = token_infos(node, TOKENS[:1])[TOKENS[0]]
+            assert together == TokenInfo("USD Coin", UNREADABLE_SYMBOL, 18)
+
+
+@pytest.mark.parametrize(
+    ("words", "symbol"),
+    [
+        ("out of gas", UNREADABLE_SYMBOL),
+        ("OutOfGas", UNREADABLE_SYMBOL),
+        ("gas required exceeds allowance (10000000)", UNREADABLE_SYMBOL),
+        ("execution reverted", ""),
+        ("invalid opcode: INVALID", ""),
+    ],
+)
+def test_a_symbol_that_costs_more_than_any_is_unreadable(words: str, symbol: str) -> None:
+    fake = FakeNode({TOKENS[0]: usual_token("USD Coin", "USDC")})
+
+    def answer(request: Request) -> Response:
+        if json.loads(request.data)["params"][0]["data"] == "0x95d89b41":
+            error = {"code": -32000, "message": words}
+            return Response(json.dumps({"jsonrpc": "2.0", "id": 1, "error": error}))
+        return fake.answer(request)
+
+    with serve(answer) as url:
+        info = token_info_alone(JsonRpcClient(url), TOKENS[0])
+    assert info == TokenInfo("USD Coin", symbol, 18)
 
 
 @pytest.mark.parametrize("has_multicall", [True, False])

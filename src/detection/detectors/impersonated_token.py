@@ -39,8 +39,8 @@ class ImpersonatedTokenDetector:
                 return Verdict(
                     self.NAME,
                     Action.REVIEW,
-                    f"token {address} bears the symbol {token.symbol} of a well-known token at "
-                    "another address and is on no published list: it may imitate that token or "
-                    "only share its symbol",
+                    f"token {address} bears the symbol {token.symbol}, under which it may pass for "
+                    "a well-known token at another address, and is on no published list: it may "
+                    "imitate that token or only share its symbol",
                 )
         return _SILENT

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from src.chain.facts import UNREADABLE_SYMBOL
 from src.chain.lookups.build import build_lookups
 from src.chain.price_feeds import BITCOIN, STABLECOINS
 from src.chain.well_known import TOKEN_LIST_PATH, load_well_known_tokens
@@ -49,6 +50,15 @@ def test_a_chain_without_a_list_has_no_impersonations() -> None:
     tokens = load_well_known_tokens(424_242)
     assert len(tokens) == 0
     assert not tokens.is_impersonated("USDC", TOKENS[0])
+
+
+def test_an_unreadable_symbol_may_be_any_of_the_list() -> None:
+    tokens = load_well_known_tokens(1)
+    duck = "0x92e187a03b6cd19cb6af293ba17f2745fd2357d5"  # a published namesake
+    assert tokens.is_impersonated(UNREADABLE_SYMBOL, TOKENS[0])
+    assert tokens.is_impersonated(UNREADABLE_SYMBOL, duck)
+    assert not tokens.is_impersonated(UNREADABLE_SYMBOL, USDC)
+    assert not load_well_known_tokens(424_242).is_impersonated(UNREADABLE_SYMBOL, TOKENS[0])
 
 
 def test_a_published_namesake_is_not_accused_under_its_own_symbol_alone() -> None:

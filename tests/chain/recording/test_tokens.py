@@ -6,12 +6,15 @@ from typing import Any
 import pytest
 
 from src.chain.erc20 import decode_text
+from src.chain.facts import UNREADABLE_SYMBOL
 from src.chain.recording.format import Recording
+from src.history.tokens import token_facts
 from tests.chain.recording.blocks import make_block, make_log
 from tests.chain.recording.node import Node, record
 from tests.support.fake_chain import FakeNode, abi_string, usual_token
 
 EMPTY = abi_string("")
+UNREADABLE = abi_string(UNREADABLE_SYMBOL)
 
 
 @pytest.mark.parametrize(
@@ -21,7 +24,7 @@ EMPTY = abi_string("")
         ({"code": -32000, "message": "invalid opcode: INVALID"}, (None, None, None)),
         ("0x", ("0x", "0x", "0x")),
         ({"code": -32000, "message": "missing trie node"}, None),
-        ("0x" + "61" * 100_000, (f"0x{EMPTY.hex()}", f"0x{EMPTY.hex()}", "0x" + "61" * 32)),
+        ("0x" + "61" * 100_000, ("0x", f"0x{UNREADABLE.hex()}", "0x")),
         (17, None),
     ],
     ids=["reverts", "invalid", "empty", "pruned", "huge", "number"],
@@ -80,6 +83,16 @@ def test_a_long_name_is_cut_and_hides_no_symbol(node: Node, tmp_path: Path) -> N
     (found,) = Recording(tmp_path).tokens().values()
     assert decode_text(bytes.fromhex((found.symbol or "")[2:])).strip() == "USDC"
     assert 0 < len(decode_text(bytes.fromhex((found.name or "")[2:]))) <= 1024
+
+
+def test_a_symbol_too_long_to_read_impersonates_in_a_backtest(node: Node, tmp_path: Path) -> None:
+    token = make_block(7).receipts[0]["logs"][0]["address"]
+    chain = FakeNode({token: usual_token("USD Coin", "USDC" + " " * 300_000, 6)})
+    node.answers["eth_call"] = lambda params: chain.eth_call(*params)
+    assert record(node.url, tmp_path, 7, 7, "--no-verify") == 0
+    (fact,) = token_facts(tmp_path, 1).values()
+    assert fact.symbol == UNREADABLE_SYMBOL
+    assert fact.impersonates
 
 
 def test_a_token_that_burns_the_gas_of_others_does_not_speak_for_them(
