@@ -3,7 +3,6 @@
 import io
 import json
 from collections.abc import Callable
-from concurrent.futures import Future
 from typing import Any
 
 import requests
@@ -63,18 +62,6 @@ def _raw(bench: Bench) -> Callable[[bytes], None]:
     return one
 
 
-class _AtOnce:
-    """A pool without threads, so that an input can be replayed."""
-
-    def submit(self, work: Callable[..., Any], *arguments: Any) -> Future[Any]:
-        future: Future[Any] = Future()
-        try:
-            future.set_result(work(*arguments))
-        except Exception as error:  # noqa: BLE001 - as a pool does
-            future.set_exception(error)
-        return future
-
-
 class _Node(FuzzedServer):
     """Answers each method by its template; one of the answers has the fuzzer's changes."""
 
@@ -87,24 +74,28 @@ class _Node(FuzzedServer):
     ) -> requests.Response:
         """See `FuzzedServer`."""
         asked = json.loads(request.body or b"{}")
-        result = self.answers[asked["method"]]
-        if asked["method"] == "eth_simulateV1":
-            count = len(asked["params"][0]["blockStateCalls"][0]["calls"])
-            result = [result | {"calls": result["calls"] * count}]
+        calls = asked if isinstance(asked, list) else [asked]
         self.changed -= 1
-        if self.changed != -1:
-            response = requests.Response()
-            response.status_code = 200
-            response.raw = io.BytesIO(
-                json.dumps({"jsonrpc": "2.0", "id": 1, "result": result}).encode()
-            )
-            return response
-        error = {"code": self.data.pick((3, -32601, -38011, -32000)), "message": self.data.text()}
-        fails = self.data.one_in(8)
-        self.template = {"jsonrpc": "2.0", "id": 1} | (
-            {"error": error} if fails else {"result": result}
-        )
-        return super().send(request, **options)
+        is_changed = self.changed == -1
+        replies = [self._reply(call, is_changed) for call in calls]
+        self.template = replies if calls is asked else replies[0]
+        if is_changed:
+            return super().send(request, **options)
+        response = requests.Response()
+        response.status_code = 200
+        response.raw = io.BytesIO(json.dumps(self.template).encode())
+        return response
+
+    def _reply(self, call: dict[str, Any], may_fail: bool) -> dict[str, Any]:
+        reply = {"jsonrpc": "2.0", "id": call["id"]}
+        if may_fail and self.data.one_in(8):
+            code = self.data.pick((3, -32601, -38011, -32000))
+            return reply | {"error": {"code": code, "message": self.data.text()}}
+        result = self.answers[call["method"]]
+        if call["method"] == "eth_simulateV1":
+            count = len(call["params"][0]["blockStateCalls"][0]["calls"])
+            result = [result | {"calls": result["calls"] * count}]
+        return reply | {"result": result}
 
 
 def _simulation(bench: Bench) -> Callable[[bytes], None]:
@@ -141,7 +132,6 @@ def _simulation(bench: Bench) -> Callable[[bytes], None]:
         client = JsonRpcClient(url, timeout=5)
         connect(client, server)
         simulator = Simulator(client)
-        simulator._pool = _AtOnce()  # type: ignore[assignment]
         try:
             found = simulator.simulate([call], Deadline.after(60))
         except (SourceError, NotFound) as error:

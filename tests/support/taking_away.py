@@ -21,7 +21,11 @@ def missing(asked: dict[str, Any]) -> dict[str, Any]:
 
 @contextmanager
 def node_without(
-    url: str, *methods: str, asked: list[str] | None = None, **others: Answer
+    url: str,
+    *methods: str,
+    asked: list[str] | None = None,
+    refused: list[int] | None = None,
+    **others: Answer,
 ) -> Iterator[str]:
     """The URL of a node that passes everything on but these methods.
 
@@ -29,18 +33,25 @@ def node_without(
         url: of the real node.
         methods: that it does not have.
         asked: is given each method that was asked.
+        refused: is given the size of each batch, none of which it answers; None if it does.
         others: what it answers to methods, instead of the node.
     """
     instead: Mapping[str, Answer] = {**dict.fromkeys(methods, missing), **others}
 
+    def reply(call: dict[str, Any]) -> Any:
+        if asked is not None:
+            asked.append(call["method"])
+        if call["method"] in instead:
+            return {"jsonrpc": "2.0", "id": call["id"], **instead[call["method"]](call)}
+        return requests.post(url, json=call, timeout=PATIENCE).json()
+
     def answer(request: Request) -> Response:
         body = request.get_json()
-        if asked is not None:
-            asked.append(body["method"])
-        if body["method"] in instead:
-            own = instead[body["method"]](body)
-            return Response(json.dumps({"jsonrpc": "2.0", "id": body["id"], **own}))
-        return Response(requests.post(url, json=body, timeout=PATIENCE).content)
+        if isinstance(body, list) and refused is not None:
+            refused.append(len(body))
+            return Response("batches are not supported", 400)
+        found = [reply(one) for one in body] if isinstance(body, list) else reply(body)
+        return Response(json.dumps(found))
 
     with serve(answer) as served:
         yield served

@@ -1,9 +1,10 @@
 """A JSON-RPC client for an Ethereum node.
 
-It sends no batches, which the scan node's proxy rejects; many `eth_call`s go through Multicall3
-instead (see `erc20`).
+The scan node's proxy rejects batches; many `eth_call`s go through Multicall3 instead (see `erc20`).
 """
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from src.chain.clients import rpc_errors
@@ -17,13 +18,11 @@ from src.chain.errors import (
     RateLimited,
     RequestRefused,
     SourceError,
+    SourceUnavailable,
 )
 
 DEFAULT_MAX_BYTES = 64 * 1024 * 1024
 """A block with its receipts stays well below this."""
-
-# HTTP pairs every response with its request, so one id is enough.
-_REQUEST_ID = 1
 
 
 class JsonRpcClient:
@@ -53,6 +52,7 @@ class JsonRpcClient:
             "node", url, timeout=timeout, max_bytes=max_bytes, connections=connections
         )
         self._rate_limit = rate_limit or RateLimit()
+        self._takes_batches = True
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
@@ -77,27 +77,65 @@ class JsonRpcClient:
             DeadlineExceeded: the rate limit allows the request only after the deadline.
             MalformedAnswer: the response is not JSON-RPC, or too large.
         """
+        reply = self._exchange([_request(1, method, params)], deadline)
+        return self._result(1, method, reply)
+
+    def call_together(
+        self, calls: Sequence[tuple[str, list[Any]]], deadline: Deadline | None = None
+    ) -> list[Any]:
+        """Return the `result` of each request; in one batch, unless the node takes none.
+
+        Args:
+            calls: methods with their parameters.
+            deadline: as for `call`.
+
+        Raises:
+            SourceError: as `call`, of the first request that fails.
+        """
+        if self._takes_batches and len(calls) > 1:
+            reply = self._exchange(
+                [_request(n, *call) for n, call in enumerate(calls, 1)], deadline
+            )
+            answers = reply.answer if isinstance(reply.answer, list) else []
+            found = {str(one.get("id")): one for one in answers if isinstance(one, dict)}
+            if len(found) == len(calls):
+                return [
+                    self._result(n, method, replace(reply, answer=found.get(str(n))))
+                    for n, (method, _) in enumerate(calls, 1)
+                ]
+            is_busy = isinstance(self._http.failure_of(reply), SourceUnavailable | RateLimited)
+            self._takes_batches = is_busy
+        return [self.call(method, params, deadline) for method, params in calls]
+
+    def close(self) -> None:
+        """Close the pooled connections."""
+        self._http.close()
+
+    def _exchange(self, requests: list[dict[str, Any]], deadline: Deadline | None) -> Reply:
+        """Send one request, or a batch of several."""
         timeout = self._http.timeout
         until = deadline or Deadline.after(timeout)
-        if not self._rate_limit.acquire(until):
-            raise DeadlineExceeded("node", "our own rate limit, or a pause that the node asked for")
+        for _ in requests:
+            if not self._rate_limit.acquire(until):
+                raise DeadlineExceeded(
+                    "node", "our own rate limit, or a pause that the node asked for"
+                )
         if deadline is not None:
             timeout = min(timeout, deadline.remaining)
             if timeout <= 0:
                 raise DeadlineExceeded("node", "no time left for the request")
-        request = {"jsonrpc": "2.0", "id": _REQUEST_ID, "method": method, "params": params}
-        outcome = self._outcome(method, self._http.exchange(request, timeout=timeout))
+        body = requests if len(requests) > 1 else requests[0]
+        return self._http.exchange(body, timeout=timeout)
+
+    def _result(self, identity: int, method: str, reply: Reply) -> Any:
+        outcome = self._outcome(identity, method, reply)
         if isinstance(outcome, SourceError):
             if outcome.retry_after is not None:
                 self._rate_limit.pause(outcome.retry_after)
             raise outcome
         return outcome["result"]
 
-    def close(self) -> None:
-        """Close the pooled connections."""
-        self._http.close()
-
-    def _outcome(self, method: str, reply: Reply) -> dict[str, Any] | SourceError:
+    def _outcome(self, identity: int, method: str, reply: Reply) -> dict[str, Any] | SourceError:
         """The response object with its result, or the error to raise.
 
         The error is returned, since raised here it would keep the response alive.
@@ -123,7 +161,7 @@ class JsonRpcClient:
             return by_status
         if not isinstance(answer, dict):
             return MalformedAnswer("node", "response is not a JSON-RPC object")
-        if answer.get("id") not in (_REQUEST_ID, str(_REQUEST_ID)):  # some echo it as text
+        if answer.get("id") not in (identity, str(identity)):  # some echo it as text
             return MalformedAnswer("node", "response to another request")
         if "result" not in answer:
             return MalformedAnswer("node", "response without a result")
@@ -136,3 +174,7 @@ class JsonRpcClient:
         said = (given.get("message"), data.get("message") if isinstance(data, dict) else None)
         words = self._http.quote(": ".join(one for one in said if isinstance(one, str) and one))
         return rpc_errors.failure(method, given.get("code"), words, data, unknown=unknown)
+
+
+def _request(identity: int, method: str, params: list[Any]) -> dict[str, Any]:
+    return {"jsonrpc": "2.0", "id": identity, "method": method, "params": params}

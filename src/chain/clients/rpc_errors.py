@@ -29,6 +29,8 @@ _METHOD_NOT_FOUND = -32601
 NO_SUCH_METHOD_CODES: Final = frozenset({_METHOD_NOT_FOUND, -32004, 4200})
 SIMULATION_CODES: Final = frozenset(range(-38026, -38009))
 """Of `eth_simulateV1`: what is wrong with a transaction, or with the request."""
+NONCE_TOO_HIGH: Final = -38011
+"""One of them: earlier transactions of the sender are missing."""
 _LIMIT_CODES = frozenset({-32005, -32029, -32090, -32097, 429})
 _FINAL_CODES = NO_SUCH_METHOD_CODES | {
     -32700, -32600, -32602, RESOURCE_NOT_FOUND, -32003, 4001, 4100, 4444,

@@ -5,17 +5,19 @@ with the nonce of the transaction itself, validated, and nothing of the chain's 
 Contracts look for simulators, which often have a base fee or a gas price of zero.
 """
 
-import math
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from src.chain.clients.deadline import Deadline
 from src.chain.clients.rpc import JsonRpcClient
-from src.chain.clients.rpc_errors import NO_SUCH_METHOD_CODES, SIMULATION_CODES
+from src.chain.clients.rpc_errors import (
+    NO_SUCH_METHOD_CODES,
+    NONCE_TOO_HIGH,
+    SIMULATION_CODES,
+)
 from src.chain.errors import MalformedAnswer, RequestRefused
 from src.chain.quantities import as_int
 from src.chain.simulation.answers import (
@@ -33,7 +35,6 @@ TRACE: Final = "debug_traceCall"
 MAX_CALLS: Final = 16
 """Of one simulation."""
 
-_AT_ONCE = 8
 _LOOK_AGAIN_SECONDS = 600.0
 _TRACER: Final = {"tracer": "callTracer", "tracerConfig": {"withLog": True}}
 
@@ -46,8 +47,24 @@ class _Way:
     # Whether it has to be told the number, time and base fee of the next block; if not, `SIMULATE`
     # is in the next block, and `TRACE` in the newest one.
     describes_block: bool
+    until: float  # on the monotonic clock, when to look again
     why: str = ""  # why it is not `SIMULATE`
-    until: float = math.inf  # on the monotonic clock, when to look for a better one
+    checks_nonces: bool = False  # whether the node refuses one that is not the sender's next
+
+    @property
+    def block(self) -> str:
+        """The block whose header is needed before the simulation, or ""."""
+        if self.describes_block:
+            return "pending"
+        return "latest" if self.method == TRACE else ""
+
+
+class _Before(NamedTuple):
+    """What has to be known before a simulation."""
+
+    counts: Mapping[str, int]  # the next nonce of each sender
+    header: Header | None  # of the way's block
+    price: int | None  # wei a unit of gas that the node suggests, if one is lacking
 
 
 class Simulator:
@@ -59,7 +76,6 @@ class Simulator:
 
     def __init__(self, node: JsonRpcClient) -> None:
         self._node = node
-        self._pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="simulate")
         self._way: _Way | None = None
         self._finding = threading.Lock()
 
@@ -84,51 +100,57 @@ class Simulator:
         way = self._current_way(deadline)
         if not way.method:
             raise NotSimulated(f"the node does not simulate: {way.why}")
-        counts = {
-            sender: self._start("eth_getTransactionCount", [sender, "latest"], deadline)
-            for sender in dict.fromkeys(call.sender for call in calls)
-        }
-        calls = self._completed(calls, counts, deadline)
+        before = _Before({}, None, None)
+        lacks = any(call.nonce is None or call.max_price is None for call in calls)
+        if lacks or not way.checks_nonces:
+            before = self._before(way, calls, deadline)
+            _check_nonces(calls, before.counts)
+        calls = self._completed(calls, before, deadline)
         try:
-            simulation = self._ask(way, calls, deadline)
+            simulation = self._ask(way, calls, deadline, before.header)
         except RequestRefused as error:
             if error.code in NO_SUCH_METHOD_CODES:
                 self._way = None  # another backend, or another version
-            _check_nonces(calls, counts)
+            if not before.counts:
+                _check_nonces(calls, self._before(way, calls, deadline).counts)
             simulation = self._ask_otherwise(way, calls, error, deadline)
-        _check_nonces(calls, counts)
         _check_prices(calls, simulation.block)
         return simulation
 
     def close(self) -> None:
-        """Cancel requests and close the connections."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        """Close the connections."""
         self._node.close()
 
-    def _start(self, method: str, params: list[Any], deadline: Deadline) -> Future[Any]:
-        return self._pool.submit(self._node.call, method, params, deadline)
+    def _before(self, way: _Way, calls: Sequence[UnsignedCall], deadline: Deadline) -> _Before:
+        senders = list(dict.fromkeys(call.sender for call in calls))
+        asked: list[tuple[str, list[Any]]] = [
+            ("eth_getTransactionCount", [sender, "latest"]) for sender in senders
+        ]
+        if way.block:
+            asked.append(("eth_getBlockByNumber", [way.block, False]))
+        lacks_price = any(call.max_price is None for call in calls)
+        if lacks_price:
+            asked.append(("eth_gasPrice", []))
+        answers = self._node.call_together(asked, deadline)
+        counts = {sender: _count(answers.pop(0)) for sender in senders}
+        header = header_of(answers.pop(0)) if way.block else None
+        price = (as_int(answers.pop(0)) or 0) if lacks_price else None
+        return _Before(counts, header, price)
 
     def _completed(
-        self,
-        calls: Sequence[UnsignedCall],
-        counts: Mapping[str, Future[Any]],
-        deadline: Deadline,
+        self, calls: Sequence[UnsignedCall], before: _Before, deadline: Deadline
     ) -> list[UnsignedCall]:
         """The transactions with the nonces, prices and gas limits that they lack."""
-        price = None
-        if any(call.max_price is None for call in calls):
-            price = self._start("eth_gasPrice", [], deadline)
-        sent = dict.fromkeys(counts, 0)
+        sent = dict.fromkeys(before.counts, 0)
         complete = []
         for given in calls:
             call = given
             if call.nonce is None:
-                call = replace(call, nonce=_count(counts[call.sender]) + sent[call.sender])
-            sent[call.sender] += 1
-            if price is not None and call.max_price is None:
+                call = replace(call, nonce=before.counts[call.sender] + sent[call.sender])
+            sent[call.sender] = sent.get(call.sender, 0) + 1
+            if before.price is not None and call.max_price is None:
                 # The base fee rises by an eighth at most from block to block.
-                suggested = as_int(price.result()) or 0
-                call = replace(call, gas_price=suggested + suggested // 8 + 1)
+                call = replace(call, gas_price=before.price + before.price // 8 + 1)
             if call.gas is None:
                 call = replace(call, gas=self._estimated(call, deadline))
             complete.append(call)
@@ -143,12 +165,18 @@ class Simulator:
             return None
         return None if estimate is None or estimate >= 2**62 else estimate * 3 // 2
 
-    def _ask(self, way: _Way, calls: Sequence[UnsignedCall], deadline: Deadline) -> Simulation:
-        header: Header | None = None
+    def _ask(
+        self,
+        way: _Way,
+        calls: Sequence[UnsignedCall],
+        deadline: Deadline,
+        header: Header | None = None,
+    ) -> Simulation:
+        """Simulate, in the block with this header or with the one that the way needs."""
+        if way.block and header is None:
+            block = self._node.call("eth_getBlockByNumber", [way.block, False], deadline)
+            header = header_of(block)
         overrides: dict[str, Any] = {}
-        if way.method == TRACE or way.describes_block:
-            tag = "pending" if way.describes_block else "latest"
-            header = header_of(self._node.call("eth_getBlockByNumber", [tag, False], deadline))
         if header is not None and way.describes_block:
             overrides = _overrides(header)
         if way.method == SIMULATE:
@@ -199,17 +227,31 @@ class Simulator:
         else:
             # The specification puts a simulation in the block after the one named. Anvil puts it in
             # the one named, with its base fee. (Its "pending" block has executed what is pending.)
-            number = simulated_block(answer, 0)[0].number
-            return _Way(SIMULATE, describes_block=number <= head)
+            block = simulated_block(answer, 0)[0]
+            if block.number <= head:
+                return _Way(SIMULATE, True, until)
+            checks = self._checks_nonces(block.base_fee, deadline)
+            return _Way(SIMULATE, False, until, checks_nonces=checks)
         for describes_block in (True, False):
-            way = _Way(TRACE, describes_block, why, until)
+            way = _Way(TRACE, describes_block, until, why)
             try:
                 self._ask(way, [UnsignedCall(ZERO_ADDRESS, ZERO_ADDRESS)], deadline)
             except (RequestRefused, MalformedAnswer) as error:
                 refusal = error.problem
             else:
                 return way
-        return _Way("", describes_block=False, why=f"{why}; {refusal}", until=until)
+        return _Way("", False, until, f"{why}; {refusal}")
+
+    def _checks_nonces(self, base_fee: int, deadline: Deadline) -> bool:
+        """Whether the node finds a nonce that is ahead, as the specification says (not Anvil)."""
+        ahead = UnsignedCall(
+            ZERO_ADDRESS, ZERO_ADDRESS, gas=21_000, nonce=2**62, gas_price=2 * base_fee
+        )
+        try:
+            self._node.call(SIMULATE, [_payload([ahead], {}), "latest"], deadline)
+        except RequestRefused as error:
+            return error.code == NONCE_TOO_HIGH
+        return False
 
 
 def _overrides(header: Header) -> dict[str, Any]:
@@ -231,16 +273,16 @@ def _payload(calls: Sequence[UnsignedCall], overrides: Mapping[str, Any]) -> dic
     }
 
 
-def _count(answer: Future[Any]) -> int:
-    count = as_int(answer.result())
+def _count(answer: Any) -> int:
+    count = as_int(answer)
     if count is None:
         raise MalformedAnswer("node", "eth_getTransactionCount did not return a quantity")
     return count
 
 
-def _check_nonces(calls: Sequence[UnsignedCall], counts: Mapping[str, Future[Any]]) -> None:
-    """Nodes differ in whether they check them."""
-    following = {sender: _count(answer) for sender, answer in counts.items()}
+def _check_nonces(calls: Sequence[UnsignedCall], counts: Mapping[str, int]) -> None:
+    """Raise unless each nonce is the next one of its sender."""
+    following = dict(counts)
     for call in calls:
         expected, nonce = following[call.sender], call.nonce
         if nonce is None or nonce == expected:

@@ -134,6 +134,84 @@ def test_json_rpc_errors_are_typed(
         serve(httpserver, f'{{"jsonrpc":"2.0","id":1,"error":{error}}}').call("m", [])
 
 
+class Together:
+    """A node that answers batches with what `batch` makes of the single answers."""
+
+    def __init__(self, server: HTTPServer, batch: Any) -> None:
+        self.bodies: list[Any] = []
+        self.batch = batch
+        server.expect_request(f"/v3/{KEY}").respond_with_handler(self.answer)
+
+    def answer(self, request: Request) -> Response:
+        body = request.get_json()
+        self.bodies.append(body)
+        if not isinstance(body, list):
+            return Response(json.dumps(self.one(body)))
+        answer = self.batch([self.one(call) for call in body])
+        return answer if isinstance(answer, Response) else Response(json.dumps(answer))
+
+    @staticmethod
+    def one(call: dict[str, Any]) -> dict[str, Any]:
+        if call["method"] == "bad":
+            return {"id": call["id"], "error": {"code": -32602, "message": "invalid argument"}}
+        return {"id": call["id"], "result": f"of {call['method']}"}
+
+
+def test_requests_together_are_one_batch_in_any_order(httpserver: HTTPServer) -> None:
+    together = Together(httpserver, lambda answers: answers[::-1])
+    node = client(httpserver.url_for(""))
+    assert node.call_together([("one", []), ("two", [2])]) == ["of one", "of two"]
+    assert node.call_together([("three", [])]) == ["of three"]
+    assert [len(body) for body in together.bodies[:1]] == [2]
+    assert together.bodies[1]["method"] == "three", "a single request is no batch"
+
+
+def test_the_first_failure_of_a_batch_is_raised(httpserver: HTTPServer) -> None:
+    Together(httpserver, lambda answers: answers)
+    node = client(httpserver.url_for(""))
+    with pytest.raises(RequestRefused, match="bad: JSON-RPC error -32602"):
+        node.call_together([("one", []), ("bad", []), ("two", [])])
+
+
+@pytest.mark.parametrize(
+    ("refusal", "is_busy"),
+    [
+        ({"error": {"code": -32600, "message": "batches are not supported"}}, False),
+        ([{"id": None, "error": {"code": -32600, "message": "batches are not supported"}}], False),
+        ([], False),
+        ([{"id": 1, "result": "of one"}, 7], False),
+        (Response("no", 400), False),
+        (Response("busy", 503), True),
+        (Response("slower", 429), True),
+    ],
+    ids=["error", "listed error", "nothing", "too few", "bad request", "down", "limited"],
+)
+def test_what_a_node_refuses_together_is_asked_one_by_one(
+    httpserver: HTTPServer, refusal: Any, is_busy: bool
+) -> None:
+    together = Together(httpserver, lambda _answers: refusal)
+    node = client(httpserver.url_for(""))
+    for _ in range(2):
+        assert node.call_together([("one", []), ("two", [])]) == ["of one", "of two"]
+    batches = [body for body in together.bodies if isinstance(body, list)]
+    assert len(batches) == (2 if is_busy else 1), "what is refused is not tried again"
+
+
+def test_answers_of_a_batch_to_other_requests_are_malformed(httpserver: HTTPServer) -> None:
+    Together(httpserver, lambda answers: [one | {"id": 7 + one["id"]} for one in answers])
+    with pytest.raises(MalformedAnswer, match="JSON-RPC object"):
+        client(httpserver.url_for("")).call_together([("one", []), ("two", [])])
+
+
+def test_each_request_of_a_batch_counts_for_the_rate_limit(httpserver: HTTPServer) -> None:
+    together = Together(httpserver, lambda answers: answers)
+    node = client(httpserver.url_for(""), rate_limit=RateLimit(Rate(3, 3600.0)))
+    node.call_together([("one", []), ("two", [])], Deadline.after(PATIENCE))
+    with pytest.raises(DeadlineExceeded):
+        node.call_together([("one", []), ("two", [])], Deadline.after(PATIENCE))
+    assert len(together.bodies) == 1
+
+
 @pytest.mark.parametrize(
     "behaviour",
     [raw_server.hang, raw_server.drip_body, raw_server.drip_head, raw_server.reset],

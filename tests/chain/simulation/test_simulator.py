@@ -195,7 +195,51 @@ def test_a_node_that_follows_the_specification_is_told_nothing(stage: Stage) -> 
 
     with node_without(stage.chain.url, **{SIMULATE: specified}) as url:
         simulate(url, stage.call())
-    assert payloads == [(None, stage.chain.rpc("eth_blockNumber")), (None, "latest")]
+    found, *others = payloads
+    assert found == (None, stage.chain.rpc("eth_blockNumber"))
+    assert others == [(None, "latest")] * 2, "a look at whether it checks nonces, and the call"
+
+
+def test_a_node_that_checks_nonces_is_asked_for_the_simulation_alone(stage: Stage) -> None:
+    asked: list[str] = []
+
+    def specified(request: dict[str, Any]) -> dict[str, Any]:
+        payload, _ = request["params"]
+        for call in payload["blockStateCalls"][0]["calls"]:
+            if int(call["nonce"], 16) > stage.nonce(call["from"]):
+                return {"error": {"code": -38011, "message": "nonce too high"}}
+        return {"result": stage.chain.rpc(SIMULATE, payload, "pending")}
+
+    with (
+        node_without(stage.chain.url, asked=asked, **{SIMULATE: specified}) as url,
+        simulating(url) as simulator,
+    ):
+        simulator.simulate([stage.call()], Deadline.after(FOR_EVER))
+        asked.clear()
+        simulator.simulate([stage.call()], Deadline.after(FOR_EVER))
+        assert asked == [SIMULATE]
+        now = stage.nonce(stage.one)
+        with pytest.raises(NonceGap) as gap:
+            simulator.simulate([stage.call(nonce=now + 2)], Deadline.after(FOR_EVER))
+    assert (gap.value.expected, gap.value.given) == (now, now + 2)
+
+
+def test_a_gap_is_found_before_a_node_that_checks_no_nonces_simulates(stage: Stage) -> None:
+    asked: list[str] = []
+    with node_without(stage.chain.url, asked=asked) as url, simulating(url) as simulator:
+        simulator.simulate([stage.call()], Deadline.after(FOR_EVER))
+        asked.clear()
+        with pytest.raises(NonceGap):
+            simulator.simulate([stage.call(nonce=10**6)], Deadline.after(FOR_EVER))
+    assert asked == ["eth_getTransactionCount", "eth_getBlockByNumber"]
+
+
+def test_a_node_that_refuses_batches_simulates_the_same(stage: Stage) -> None:
+    batches: list[int] = []
+    with node_without(stage.chain.url, refused=batches) as url:
+        simulation = simulate(url, stage.call(to=stage.probe))
+    assert batches == [2]
+    assert simulation == simulate(stage.chain.url, stage.call(to=stage.probe))
 
 
 @pytest.mark.parametrize("methods", [(), (SIMULATE,)])
