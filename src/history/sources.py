@@ -1,7 +1,6 @@
 """The files of an export: what they are by content, their columns and types, and their blocks."""
 
 import codecs
-import gzip
 import hashlib
 import math
 import os
@@ -46,8 +45,7 @@ _SPARKS = (
 """What DuckDB lacks of Spark's SQL, which `sql` is written in."""
 
 _PARQUET_MAGIC = b"PAR1"
-_GZIP_MAGIC = b"\x1f\x8b"
-_ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+_MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5": "zstd"}
 _SUFFIXES = {".csv": CSV, ".tsv": CSV, ".json": JSON, ".jsonl": JSON, ".ndjson": JSON}
 _END = 65_536
 _PACKED = {
@@ -254,30 +252,26 @@ def _is_hidden(name: str) -> bool:
 
 
 def _form(path: str) -> str | None:
-    """What a file is: parquet by its content, others by their names."""
+    """What a file is: parquet by its content, others by their names, else by their content."""
+    suffixes = [suffix.lower() for suffix in Path(path).suffixes[-2:]]
     try:
         with opened(path) as stream:
             head = stream.read(4)
+        if head == _PARQUET_MAGIC or suffixes[-1:] in ([".parquet"], [".parq"], [".pq"]):
+            return PARQUET
+        if suffixes[-1:] in ([".gz"], [".zst"]) or not _PACKED.intersection(suffixes[-1:]):
+            for suffix in reversed(suffixes):
+                if suffix in _SUFFIXES:
+                    return _SUFFIXES[suffix]
+        packed = _MAGIC.get(head[:2])
+        with opened(path) as stream, pa.input_stream(stream, packed) as content:
+            first, *_ = content.read(_END).removeprefix(codecs.BOM_UTF8).split(b"\n", 1)
     except OSError as error:
         raise unreadable(path, error) from error
-    suffixes = [suffix.lower() for suffix in Path(path).suffixes[-2:]]
-    if head == _PARQUET_MAGIC or suffixes[-1:] in ([".parquet"], [".parq"], [".pq"]):
-        return PARQUET
-    if suffixes[-1:] in ([".gz"], [".zst"]) or not _PACKED.intersection(suffixes[-1:]):
-        for suffix in reversed(suffixes):
-            if suffix in _SUFFIXES:
-                return _SUFFIXES[suffix]
-    if head.startswith((b"{", b"[")):
+    if first.startswith((b"{", b"[")):
         return JSON
-    if suffixes:
-        return None
-    if head.startswith(_GZIP_MAGIC):
-        with opened(path) as stream, gzip.open(stream) as content:
-            return JSON if content.read(1) == b"{" else CSV
-    with opened(path) as stream:
-        first = stream.readline(_END).removeprefix(codecs.BOM_UTF8)
     is_csv = max(map(first.count, (b",", b";", b"\t", b"|"))) >= _MIN_COMMAS and first.isascii()
-    return CSV if is_csv else None
+    return CSV if is_csv and not suffixes else None
 
 
 def _file(path: str, name: str, form: str, connection: Any) -> File:
@@ -295,10 +289,7 @@ def _file(path: str, name: str, form: str, connection: Any) -> File:
 
 def _compression(path: str) -> str:
     with opened(path) as stream:
-        head = stream.read(4)
-    if head.startswith(_GZIP_MAGIC):
-        return "gzip"
-    return "zstd" if head == _ZSTD_MAGIC else "none"
+        return _MAGIC.get(stream.read(2)) or "none"
 
 
 def _parquet(path: str, name: str) -> File:

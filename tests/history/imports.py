@@ -1,5 +1,7 @@
 """Import data and read what the store holds."""
 
+import csv
+import io
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -50,6 +52,14 @@ def changed(table: pa.Table, **columns: Any) -> pa.Table:
     for name, column in columns.items():
         table = table.set_column(table.schema.get_field_index(name), name, column)
     return table
+
+
+def as_csv(table: pa.Table, delimiter: str = ",") -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, delimiter=delimiter)
+    writer.writerow(table.column_names)
+    writer.writerows(zip(*table.to_pydict().values(), strict=True))
+    return text.getvalue()
 
 
 def as_logs(transfers: pa.Table, topics: Callable[[list[str]], Any]) -> pa.Table:

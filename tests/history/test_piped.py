@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from src.datasets.tables import TableError
-from tests.history.imports import imported, rows_of
+from tests.history.imports import as_csv, imported, rows_of
 
 Pipe = Callable[[bytes], None]
 Rows = list[dict[str, Any]]
@@ -77,12 +77,8 @@ def as_parquet(table: pa.Table) -> bytes:
     return file.getvalue()
 
 
-def as_csv(table: pa.Table) -> bytes:
-    text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow(table.column_names)
-    writer.writerows(zip(*table.to_pydict().values(), strict=True))
-    return text.getvalue().encode()
+def csv_bytes(table: pa.Table) -> bytes:
+    return as_csv(table).encode()
 
 
 def as_json(table: pa.Table) -> bytes:
@@ -91,7 +87,7 @@ def as_json(table: pa.Table) -> bytes:
 
 @pytest.mark.parametrize(
     ("layout", "form"),
-    [(name, as_parquet) for name in NAMES] + [("Dune", as_csv), ("Flipside", as_json)],
+    [(name, as_parquet) for name in NAMES] + [("Dune", csv_bytes), ("Flipside", as_json)],
 )
 def test_one_table_with_the_senders_needs_no_transactions(pipe, joined, expected, layout, form):
     pipe(form(joined.rename_columns(NAMES[layout].split())))
@@ -188,7 +184,7 @@ def test_the_csv_of_etherscan_is_refused_by_name_column_and_remedy(tmp_path, amo
 
 
 def test_the_csv_of_etherscan_beside_an_export_is_left_out(tmp_path, joined, expected):
-    (tmp_path / "rows.csv").write_bytes(as_csv(joined))
+    (tmp_path / "rows.csv").write_text(as_csv(joined))
     (tmp_path / "scan.csv").write_text("Transaction Hash,Blockno,From,To,TokenValue\n0x,1,a,b,2\n")
     store = imported(tmp_path)
     assert rows_of(store) == without_nonce(expected)

@@ -2,9 +2,7 @@
 
 import argparse
 import bz2
-import csv
 import gzip
-import io
 import json
 import os
 from collections.abc import Callable
@@ -17,18 +15,10 @@ import pytest
 
 from src.datasets.tables import TableError
 from src.history.__main__ import columns, memory
-from tests.history.imports import Tables, changed, imported, rows_of, write
+from tests.history.imports import Tables, as_csv, changed, imported, rows_of, write
 from tests.support.object_store import BUCKET, use_object_store
 
 NAMES = ("transactions", "token_transfers")
-
-
-def as_csv(table: pa.Table, delimiter: str = ",") -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, delimiter=delimiter)
-    writer.writerow(table.column_names)
-    writer.writerows(zip(*table.to_pydict().values(), strict=True))
-    return text.getvalue()
 
 
 def write_text(folder: Path, tables: Tables, form: Callable[[pa.Table], str], suffix: str) -> Path:
@@ -54,6 +44,14 @@ def test_csv_files_of_a_table_may_have_different_delimiters(tmp_path, tables, ex
     half = len(tables[1]) // 2
     (tmp_path / "token_transfers.csv").write_text(as_csv(tables[1].slice(0, half)))
     (tmp_path / "token_transfers-1.csv").write_text(as_csv(tables[1].slice(half), ";"))
+    assert rows_of(imported(tmp_path)) == expected
+
+
+@pytest.mark.parametrize("name", ["{}.csv", "{}"], ids=["suffix", "none"])
+def test_zstd_is_known_by_content(tmp_path, tables, expected, name):
+    for table, rows in zip(NAMES, tables, strict=True):
+        with pa.CompressedOutputStream(str(tmp_path / name.format(table)), "zstd") as file:
+            file.write(as_csv(rows).encode())
     assert rows_of(imported(tmp_path)) == expected
 
 
