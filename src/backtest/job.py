@@ -19,12 +19,12 @@ from src.backtest.scoring.decisions import BatchDecider
 from src.backtest.scoring.scoring import Scorer
 from src.backtest.scoring.transactions import batch_of
 from src.datasets.store import StoredSlice, read_slice, slice_name
+from src.datasets.tokens import token_facts
 from src.decision.second_opinion import open_attack_model
 from src.detection.features.definitions import FEATURE_NAMES
 from src.detection.forest.model import load_model
 from src.detection.policy import parse_policy
 from src.detection.records import Action
-from src.history.tokens import token_facts
 
 HISTOGRAM_BINS = 100
 

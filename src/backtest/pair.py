@@ -39,7 +39,7 @@ def import_pair(transactions: Path, transfers: Path, out: Path) -> tuple[Store, 
                 file = replace(file, columns=numbered, numbered=file.columns["tx_hash"].name)
             tables[kind] = fitting(pair_tables()[kind], file)
         export = Export(
-            str(transfers), "tables", tables[TRANSACTIONS], tables[TRANSFERS], None, {}, ()
+            str(transfers), "tables", tables[TRANSACTIONS], tables[TRANSFERS], None, None, {}, ()
         )
         (first, _), *_ = tables[TRANSACTIONS].files
         counted = engine.sql(f"FROM {scan([first])}")

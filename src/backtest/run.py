@@ -19,7 +19,7 @@ from src.backtest.spark import run_on_spark
 from src.backtest.workers import keep_freed_memory, run_locally
 from src.chain.recording.format import is_recording
 from src.cli import CommandError
-from src.datasets.store import is_store
+from src.datasets.store import is_store, open_store
 from src.datasets.training_set import chain_id_of
 from src.decision.policy_file import read_policy
 from src.detection.forest.manifest import read_manifest
@@ -60,7 +60,8 @@ def run(options: argparse.Namespace) -> int:
         store = _stored(data, options, session).resolve()
         if (recorded := chain_id_of(store)) is not None:
             name = "FORTA_CHAIN_ID" if options.chain is None else "--chain"
-            settings = on_chain(settings, recorded, str(store), name=name)
+            told = open_store(store).facts.get("chain") or store
+            settings = on_chain(settings, recorded, str(told), name=name)
         exploits = known_exploits(options.exploits, store)
         job = Job(
             store=store,

@@ -11,6 +11,9 @@ from typing import NamedTuple
 NETWORKS_PATH = Path(__file__).with_name("networks.json")
 """Written by `scripts/build_chain_data.mjs`, which says where each fact comes from."""
 
+_OTHER_NAMES = {"bnb": 56, "xdai": 100, "matic": 137, "avalanche_c": 43_114}
+"""In exports."""
+
 _SECONDS_PER_HOUR = 3_600
 _HOURS_PER_DAY = 24
 
@@ -67,6 +70,19 @@ def network(chain_id: int) -> Network:
 def chain_ids_by_name() -> dict[str, int]:
     """Chain ids by `Network.name`."""
     return {known.name: chain_id for chain_id, known in networks().items()}
+
+
+def chain_id_in(text: str) -> int | None:
+    """The chain that an export calls this, by its id or a name; None if there is no such record."""
+    name = text.lower().removesuffix(".0").removesuffix("_mainnet")
+    try:
+        return int(name, 0)
+    except ValueError:
+        pass
+    for chain_id, known in networks().items():
+        if name in (known.name, known.phalcon, known.tenderly):
+            return chain_id
+    return _OTHER_NAMES.get(name)
 
 
 def described(chain_id: int) -> str:

@@ -103,7 +103,7 @@ class Store:
 
     @property
     def chain_id(self) -> int | None:
-        """Of a recording's blocks; None where the data that was imported does not say it."""
+        """None where the data that was imported does not say it."""
         return self.facts.get("chain_id")
 
     def path(self, part: StoredSlice) -> Path:

@@ -21,6 +21,8 @@ from src.detection.features.batch import TransferBatch, amounts_from_decimals
 from src.files import reason
 
 ERC20 = "erc20"
+FUNGIBLE = (ERC20, "bep20", "trc20", "hrc20", "arc20")
+"""What chains call the standard, in lower case and without dashes."""
 MAX_ROWS = 100_000_000
 """More in a parquet file, which takes a few bytes for any number of equal rows, are refused."""
 

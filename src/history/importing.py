@@ -7,7 +7,6 @@ range, several at once; others in one go, sorted with spilling.
 import json
 import os
 import shutil
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -20,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from src.chain.recording.format import Recording, read_table
+from src.chain.recording.format import read_table
 from src.datasets.location import EXPLOIT_TRANSFERS_FILE, EXPLOITS_FILE
 from src.datasets.store import (
     MANIFEST,
@@ -34,23 +33,23 @@ from src.datasets.store import (
     write_manifest,
 )
 from src.datasets.tables import TableError
+from src.datasets.tokens import symbols, write_symbols
 from src.files import UNFINISHED, write_file
 from src.history import damage, spark
 from src.history.canonical import Damaged, write_rows
-from src.history.layouts import CHAIN, RECORDING, column_name
+from src.history.layouts import RECORDING, column_name
 from src.history.matching import Export, match
 from src.history.piped import unpiped
 from src.history.sources import (
-    NOTHING,
     PARQUET,
     connect,
-    identifier,
     identity,
     list_files,
+    quoted,
     scan,
 )
-from src.history.sql import View, block_counts, statement, transfers_have_blocks, views
-from src.history.tokens import symbols, write_symbols
+from src.history.sql import block_counts, export_views, statement, transfers_have_blocks, views
+from src.history.survey import survey
 
 SLICE_TRANSFERS: Final = 500_000
 MEMORY: Final = "1GB"
@@ -60,8 +59,6 @@ _SPILL = ".spill"
 _TWICE = 3
 """So often a row may be read on average before everything is rather sorted at once."""
 _BATCH = 100_000
-_NO_CHAIN = ("", "0", "0x0")
-"""Of transactions that are signed for any chain."""
 _SELDOM_UNKNOWN = ["from_address", "tx_index", "block_timestamp", "nonce"]
 
 Ranges = list[tuple[int, int]]
@@ -147,8 +144,10 @@ class Import:
             self._show()
             if self.export.layout == RECORDING:
                 _verify(self.export)
-            self._check_chain()
             ranges, blocks, total = self._ranges()
+            asked = (self.options.first, self.options.last)
+            span = blocks[[0, -1]].tolist() if len(blocks) else []
+            chain, notes = survey(self.export, self._query, span, *asked)
             done = planned(total)
             if self.session is not None:
                 slices = self._slices_by_spark(ranges, blocks)
@@ -156,25 +155,22 @@ class Import:
                 slices = self._slices_by_range(ranges, done)
             else:
                 slices = self._slices_by_order(ranges, done)
+            notes += self._check(slices)
         if not self.is_in_place:
             self._copy_lists()
         shutil.rmtree(self.out / _SPILL, ignore_errors=True)
         facts = {
             "identity": self.identity,
             "layout": self.export.layout,
-            "chain_id": self._chain_id(),
+            **chain,
             "source": self.export.source,
-            "notes": [*self.export.notes, *self._unknown(slices)],
+            "notes": [*self.export.notes, *notes],
             "left_out": dict(self.export.left_out),
             "first_block": self.options.first,
             "last_block": self.options.last,
             "slice_transfers": self.options.slice_transfers,
         }
         return write_manifest(self.out, facts, slices)
-
-    def _chain_id(self) -> int | None:
-        is_recorded = self.export.layout == RECORDING
-        return Recording(Path(self.export.source)).chain_id if is_recorded else None
 
     def _prepare(self) -> None:
         plan = self.out / PLAN
@@ -196,46 +192,14 @@ class Import:
             if left.is_file():  # folders are the recorder's
                 left.unlink()
 
-    def _views(self) -> Iterator[View]:
-        for table, name in (
-            (self.export.transactions, "transactions"),
-            (self.export.transfers, "transfers"),
-            (self.export.blocks, "blocks"),
-        ):
-            yield from views(table, name) if table else ()
-
     def _show(self) -> None:
         """Make the files views of the engine, those with equal columns together."""
-        for view in self._views():
+        for view in export_views(self.export):
             if self.session is not None:
                 spark.show(self.session, view.name, [file.path for file in view.files])
             else:
                 self.engine.execute(
                     f"CREATE VIEW {view.name} AS SELECT * FROM {scan(list(view.files))}"
-                )
-
-    def _check_chain(self) -> None:
-        """Raise TableError if rows of several chains are mixed, by a column or by folders."""
-        found: dict[str, dict[str, str]] = {}  # by column, a file by chain
-        for file in self.export.files:
-            for key, _, chain in (piece.partition("=") for piece in file.name.split("/")):
-                if column_name(key) in CHAIN:
-                    found.setdefault(key, {})[chain] = file.path
-        for view in self._views():
-            column = view.columns.get("chain")
-            if column is None or column.kind == NOTHING:
-                continue
-            text = f"lower(CAST({identifier(column.name)} AS STRING))"
-            told = self._query(f"SELECT DISTINCT {text} AS chain FROM {view.name}")["chain"]
-            for chain in told.drop_null().to_pylist():
-                if chain not in _NO_CHAIN:
-                    chains = found.setdefault(column.name, {})
-                    chains[chain.removesuffix(".0")] = view.files[0].path
-        for name, files in found.items():
-            if len(files) > 1:
-                raise TableError(
-                    f"{list(files.values())[-1]}: {name} tells several chains apart "
-                    f"({', '.join(sorted(files)[:5])}): import one alone"
                 )
 
     def _query(self, text: str) -> pa.Table:
@@ -333,13 +297,24 @@ class Import:
         facts = pq.read_metadata(path).metadata or {}
         return StoredSlice(first, last, int(facts[b"transfers"]), int(facts[b"orphans"]))
 
-    def _unknown(self, slices: list[StoredSlice]) -> list[str]:
-        """What is not known of how many transactions."""
-        count: Counter[str] = Counter()
-        for part in slices:
-            table = pq.read_table(self.out / f"{part.name}.parquet", columns=_SELDOM_UNKNOWN)
-            count.update({name: table[name].null_count for name in _SELDOM_UNKNOWN})
-        return [f"{n:,} transactions without {name}: unknown" for name, n in count.items() if n]
+    def _check(self, slices: list[StoredSlice]) -> list[str]:
+        """Of how many transactions something is unknown; refuses one that is in two slices."""
+        if not slices:
+            return []
+        paths = ", ".join(quoted(str(self.out / f"{part.name}.parquet")) for part in slices)
+        stored = f"read_parquet([{paths}])"
+        again = self.engine.sql(
+            "SELECT lower(hex(tx_hash)), min(block_number), max(block_number) "
+            f"FROM {stored} GROUP BY tx_hash HAVING count(*) > 1 LIMIT 1"
+        ).fetchall()
+        for tx_hash, first, last in again:
+            raise TableError(
+                f"transaction 0x{tx_hash} is in the blocks {first} and {last}, of two forks: leave "
+                "one of them out, or export both again"
+            )
+        counts = ", ".join(f"count(*) - count({name}) AS {name}" for name in _SELDOM_UNKNOWN)
+        (unknown,) = self.engine.sql(f"SELECT {counts} FROM {stored}").to_arrow_table().to_pylist()
+        return [f"{n:,} transactions without {name}: unknown" for name, n in unknown.items() if n]
 
     def _copy_lists(self) -> None:
         folder = Path(self.export.source)

@@ -129,8 +129,8 @@ TABLES: Final = (
         "Flipside", TRANSFERS, "ez_token_transfers",
         "tx_hash block_number log_index=event_index token_address=contract_address from_address "
         "to_address amount=raw_amount_precise",
-        "tx_from=origin_from_address tx_to=origin_to_address tx_index=tx_position block_timestamp "
-        "nonce",
+        "token_std=token_standard tx_from=origin_from_address tx_to=origin_to_address "
+        "tx_index=tx_position block_timestamp nonce",
     ),
 )  # fmt: skip
 

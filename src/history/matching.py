@@ -1,6 +1,5 @@
 """Which files of an export are which of its tables, by their names and columns."""
 
-import math
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -89,6 +88,7 @@ class Export:
     transactions: TableFiles | None  # None where transfers say it themselves, in `JOINED`
     transfers: TableFiles  # or logs
     blocks: TableFiles | None  # where transactions have no time
+    beside: TableFiles | None  # transfers beside logs, of which the blocks alone are read
     left_out: Mapping[str, str]  # the reason by file
     notes: tuple[str, ...]  # what the user should know
 
@@ -171,11 +171,11 @@ class _Chosen:
         notes = []
         has_transactions = (self.layout, TRANSACTIONS) in self.found
         transactions = self._read(TRANSACTIONS) if has_transactions else None
-        has_transfers, has_logs = ((self.layout, kind) in self.found for kind in (TRANSFERS, LOGS))
+        has_transfers = (self.layout, TRANSFERS) in self.found
         # cryo's transfers are ERC-20 alone; other tools' have NFTs, which logs tell apart.
-        prefers_logs = self.layout != "cryo" and has_logs and not self._is_broken(LOGS)
-        if prefers_logs and has_transfers:
-            prefers_logs = self._logs_are_whole()
+        logs = self.found.get((self.layout, LOGS), ())
+        prefers_logs = self.layout != "cryo" and not self._is_broken(LOGS)
+        prefers_logs &= any(file.has_rows for file in logs)
         kind = TRANSFERS if has_transfers and not prefers_logs else LOGS
         other = LOGS if kind == TRANSFERS else TRANSFERS
         for file in self.found.get((self.layout, other), ()):
@@ -186,6 +186,13 @@ class _Chosen:
                 "transfer whose amount is its id; with the table logs beside it they are told apart"
             )
         moved = self._read(kind, without=() if transactions is None else JOINED)
+        beside = None
+        if kind == LOGS and has_transfers:
+            table = self.tables[self.layout, TRANSFERS]
+            only = {"block_number": table.required["block_number"]}
+            table = replace(table, required=only, optional={})
+            files = self.found[self.layout, TRANSFERS]
+            beside = TableFiles(table, tuple((file, _names(table, file)) for file in files))
         blocks = None
         told = transactions or moved
         if any("block_timestamp" not in columns for _, columns in told.files):
@@ -203,21 +210,9 @@ class _Chosen:
             notes.append(f"{told.table.called} without to_address: unknown")
         notes += told.partly_missing()
         return Export(
-            self.source, self.layout, transactions, moved, blocks, self.left_out, tuple(notes)
-        )
-
-    def _logs_are_whole(self) -> bool:
-        """Whether logs have rows beside transfers; refuses those of fewer blocks, if files say."""
-        logs, moved = (self.found[self.layout, kind] for kind in (LOGS, TRANSFERS))
-        if not any(file.has_rows for file in logs):
-            return False
-        (low, high), (first, last) = _span(logs), _span(moved)
-        if all(map(math.isfinite, (low, high, first, last))) and (first < low or last > high):
-            raise TableError(
-                f"{logs[0].path}: the logs are of blocks {low} to {high}, the {moved[0].name} of "
-                f"{first} to {last}: leave one of them out, or export both for the same blocks"
-            )
-        return True
+            self.source, self.layout, transactions, moved, blocks, beside, self.left_out,
+            tuple(notes),
+        )  # fmt: skip
 
     def _is_broken(self, kind: str) -> bool:
         return (self.layout, kind) in self.problems
@@ -233,14 +228,6 @@ class _Chosen:
         for file, columns in files:
             _check_kinds(file, columns)
         return TableFiles(table, files)
-
-
-def _span(files: Iterable[File]) -> tuple[float, float]:
-    """The first and last block of files, infinite where they do not say."""
-    groups = [
-        g for file in files for g in file.groups.get("block_number", [(-math.inf, math.inf, 0)])
-    ]
-    return min(low for low, _, _ in groups), max(high for _, high, _ in groups)
 
 
 def fitting(table: Table, file: File) -> TableFiles:

@@ -5,10 +5,11 @@ to our names and types, and joins transfers to their transactions. Names and amo
 values of their kind are refused afterwards, see `canonical` and `damage`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from src.chain.transfers import NATIVE_EMITTERS, TRANSFER_TOPIC
+from src.datasets.tables import ERC20, FUNGIBLE
 from src.history.layouts import LOGS
 from src.history.matching import Export, TableFiles
 from src.history.sources import (
@@ -58,6 +59,17 @@ def views(table: TableFiles, name: str) -> list[View]:
     ]
 
 
+def export_views(export: Export) -> Iterator[View]:
+    """All that are read of an export."""
+    for table, name in (
+        (export.transactions, "transactions"),
+        (export.transfers, "transfers"),
+        (export.blocks, "blocks"),
+        (export.beside, "beside"),
+    ):
+        yield from views(table, name) if table else ()
+
+
 def statement(export: Export, first: int | None = None, last: int | None = None) -> str:
     """The transfers of a range of blocks with what is known of their transactions, in no order.
 
@@ -100,6 +112,26 @@ def statement(export: Export, first: int | None = None, last: int | None = None)
 def transfers_have_blocks(export: Export) -> bool:
     """Whether each transfer says its block."""
     return all("block_number" in names for _, names in export.transfers.files)
+
+
+def survey_of(view: View) -> str:
+    """Rows of files by their chain and their tokens' standard, with the first and last block."""
+    chain = view.columns.get("chain")
+    text = "NULL" if chain is None or chain.kind == NOTHING else f"lower({_text(chain)})"
+    block = number(view.columns.get("block_number"))
+    return (
+        f"SELECT CAST({text} AS STRING) AS chain, {_standard(view.columns)} AS standard, "
+        f"min({block}) AS low, max({block}) AS high, count(*) AS n FROM {view.name} "
+        "GROUP BY 1, 2 ORDER BY 1, 2"
+    )
+
+
+def _standard(names: Mapping[str, Column]) -> str:
+    """What files say of a transfer's standard, as in `FUNGIBLE`; where they do not, ERC-20."""
+    column = names.get("token_std")
+    if column is None or column.kind != TEXT:
+        return f"'{ERC20}'"
+    return f"coalesce(nullif(translate(lower({_name(column)}), '-_ ', ''), ''), '{ERC20}')"
 
 
 def block_counts(export: Export) -> str:
@@ -162,18 +194,14 @@ def _joined(view: View) -> str:
 def _transfers(view: View, more: str = "") -> str:
     names = view.columns
     blocks = f", {number(names['block_number'])} AS block_number" if "block_number" in names else ""
-    where = ""
-    standard = names.get("token_std")
-    if standard is not None and standard.kind == TEXT:  # where it is unknown, ERC-20 is assumed
-        text = f"replace(lower({_name(standard)}), '-', '')"
-        where = f" WHERE coalesce(nullif({text}, ''), 'erc20') = 'erc20'"
     return (
         f"SELECT {bytes_of(names['tx_hash'], _HASH)} AS tx_hash, "
         f"{number(names['log_index'])} AS log_index, "
         f"{bytes_of(names['token_address'], _ADDRESS)} AS token_address, "
         f"{bytes_of(names['from_address'], _ADDRESS)} AS payer, "
         f"{bytes_of(names['to_address'], _ADDRESS)} AS payee, "
-        f"{_amount(names['amount'])}{blocks}{more} FROM {view.name}{where}"
+        f"{_amount(names['amount'])}{blocks}{more} FROM {view.name} "
+        f"WHERE {_standard(names)} IN {FUNGIBLE}"
     )
 
 
@@ -264,8 +292,11 @@ def _amount(column: Column) -> str:
     """Decimal text, or 32 bytes: cryo's `value_binary` is either bytes or hex."""
     if column.kind == BYTES or column.name.lower().endswith("_binary"):
         return f"CAST(NULL AS STRING) AS amount, {bytes_of(column, _HASH)} AS word"
-    text = _name(column) if column.kind == TEXT else f"CAST({_name(column)} AS STRING)"
-    return f"{text} AS amount, unhex(NULL) AS word"
+    return f"{_text(column)} AS amount, unhex(NULL) AS word"
+
+
+def _text(column: Column) -> str:
+    return _name(column) if column.kind == TEXT else f"CAST({_name(column)} AS STRING)"
 
 
 def number(column: Column | None) -> str:

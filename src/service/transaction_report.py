@@ -17,10 +17,10 @@ from src import cli
 from src.chain.names.book import AddressBook
 from src.chain.transfers import Transfer
 from src.datasets.store import find_transaction, open_store
+from src.datasets.tokens import token_facts
 from src.datasets.training_set import chain_id_of
 from src.decision.tokens import TokenView
 from src.files import write_file
-from src.history.tokens import token_facts
 from src.service.context import Service, store_outcome
 from src.service.database.chain import store_tokens
 from src.service.database.engine import Database

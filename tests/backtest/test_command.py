@@ -2,6 +2,8 @@
 
 import json
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from werkzeug import Response
 
@@ -107,6 +109,23 @@ def test_a_node_that_stays_away_is_an_error_and_leaves_no_report(tmp_path, capsy
     assert main([*arguments, "--out", str(tmp_path / "out")]) == 1
     assert "the same command resumes" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_an_export_is_judged_on_the_chain_that_it_says(tmp_path, etl, capsys):
+    data = tmp_path / "data"
+    data.mkdir()
+    for path in etl.iterdir():
+        table = pq.read_table(path)
+        pq.write_table(
+            table.append_column("blockchain", pa.array(["base"] * len(table))), data / path.name
+        )
+    out = tmp_path / "out"
+    assert run(data, out, "--chain", "1") == 1
+    said = capsys.readouterr().err
+    assert "--chain must be 8453, the chain of " in said
+    assert "token_transfers.parquet: blockchain says base" in said
+    assert run(data, out) == 0
+    assert json.loads((out / "summary.json").read_text())["run"]["chain_id"] == 8453
 
 
 def test_a_recording_is_judged_on_its_own_chain(tmp_path, monkeypatch, capsys):

@@ -4,11 +4,13 @@ from decimal import Decimal
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
 from src.datasets.tables import TableError
-from tests.history.imports import Tables, as_logs, changed, imported, rows_of, write
+from tests.backtest.data import write_cryo
+from tests.history.imports import Tables, as_csv, as_logs, changed, imported, rows_of, write
 
 
 def data_set(tables: Tables) -> Tables:
@@ -38,14 +40,15 @@ def halves(table: pa.Table, one: object, two: object) -> pa.Array:
 def test_rows_of_several_chains_are_refused(tmp_path, tables, column, values, position):
     table = tables[position].append_column(column, halves(tables[position], *values))
     write(tmp_path, (table, tables[1]) if position == 0 else (tables[0], table))
-    with pytest.raises(TableError, match=f"parquet: {column} tells several chains .*{values[1]}"):
+    with pytest.raises(TableError, match=rf"parquet: {column} says .*: import one") as refused:
         imported(tmp_path)
+    assert all(f"{column} says {value}" in str(refused.value) for value in values)
 
 
 def test_folders_of_several_chains_are_refused(tmp_path, tables):
     for chain in ("ethereum", "base"):
         write(tmp_path / f"blockchain={chain}", tables)
-    with pytest.raises(TableError, match="blockchain tells several chains apart"):
+    with pytest.raises(TableError, match=r"parquet: blockchain says .* import one chain alone"):
         imported(tmp_path)
 
 
@@ -57,7 +60,57 @@ def test_transactions_that_are_signed_for_any_chain_are_those_of_one(tmp_path, t
     assert rows_of(imported(tmp_path)) == expected
 
 
+@pytest.mark.parametrize(
+    ("chain", "chain_id"),
+    [(56, 56), (1.0, 1), ("0x89", 137), ("BNB", 56), ("avalanche_c", 43114), ("zora", None)],
+)
+def test_the_store_knows_the_chain_that_a_column_says(tmp_path, tables, chain, chain_id):
+    named = tables[0].append_column("Blockchain", pa.array([chain] * len(tables[0])))
+    store = imported(write(tmp_path, (named, tables[1])))
+    assert store.chain_id == chain_id
+    said = f"transactions.parquet: Blockchain says {str(chain).lower()}"
+    assert store.facts["chain"].endswith(said)
+    noted = [note for note in store.facts["notes"] if "pass --chain with its id" in note]
+    assert len(noted) == (chain_id is None)
+
+
+@pytest.mark.parametrize("name", ["chain=bnb/", "ethereum__transactions"])
+def test_the_store_knows_the_chain_that_a_name_says(tmp_path, tables, history, name):
+    if name.endswith("/"):
+        write(tmp_path / name, tables)
+    else:
+        write_cryo(tmp_path, history, logs=False)
+    assert imported(tmp_path).chain_id == (56 if name.endswith("/") else 1)
+
+
+def test_a_folder_and_a_column_of_different_chains_are_refused(tmp_path, tables):
+    named = tables[0].append_column("chain_id", pa.array([1] * len(tables[0])))
+    write(tmp_path / "chain=base", (named, tables[1]))
+    with pytest.raises(TableError, match=r"parquet: chain says base, .*: chain_id says 1: import"):
+        imported(tmp_path)
+
+
 # Forks
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+@pytest.mark.parametrize("has_blocks", [True, False])
+def test_a_transaction_in_blocks_of_two_slices_is_refused(tmp_path, tables, ordered, has_blocks):
+    hashes = tables[1]["transaction_hash"].to_pylist()
+    again = [
+        changed(part, block_number=pa.array([10**6] * len(part)))
+        for table, name in zip(tables, ("hash", "transaction_hash"), strict=True)
+        for part in [table.filter(pc.equal(table[name], hashes[0]))]
+    ]
+    forked = [pa.concat_tables(pair) for pair in zip(tables, again, strict=True)]
+    if not ordered:
+        forked = [table.take(pa.array(range(len(table) - 1, -1, -1))) for table in forked]
+    if not has_blocks:
+        forked[1] = forked[1].drop_columns("block_number")
+    write_data_set(tmp_path, (forked[0], forked[1]))
+    said = f"transactions.*{hashes[0]} is in .* 1000000.*: (leave one|export both)"
+    with pytest.raises(TableError, match=said):
+        imported(tmp_path, slice_transfers=100)
 
 
 def test_two_blocks_at_a_height_are_refused(tmp_path, tables):
@@ -111,6 +164,33 @@ def test_tables_of_two_tools_are_named(tmp_path, tables):
         imported(tmp_path)
 
 
+@pytest.mark.parametrize("beside", [True, False])
+def test_logs_of_fewer_blocks_in_csv_are_refused_or_said(tmp_path, tables, beside):
+    logs = as_logs(tables[1].slice(0, 9), ",".join)
+    blocks = logs["block_number"].to_pylist()
+    first, last = min(blocks), max(blocks)
+    given = {"transactions": tables[0], "logs": logs, "token_transfers": tables[1]}
+    for name, table in given.items():
+        if beside or name != "token_transfers":
+            (tmp_path / f"{name}.csv").write_text(as_csv(table))
+    if beside:
+        with pytest.raises(TableError, match=r"logs\.csv: the logs are of blocks .* export both"):
+            imported(tmp_path)
+        return
+    notes = imported(tmp_path).facts["notes"]
+    said = f"logs.csv: the logs are of blocks {first} to {last}, the transactions of {first} to "
+    assert any(said in note for note in notes)
+
+
+def test_logs_of_all_blocks_that_are_asked_for_are_taken(tmp_path, tables, expected):
+    write(tmp_path, tables)
+    moved = tables[1].filter(pc.less(tables[1]["block_number"], 10))
+    pq.write_table(as_logs(moved, list), tmp_path / "logs.parquet")
+    found = imported(tmp_path, first=2, last=9)
+    assert rows_of(found) == [row for row in expected if 2 <= row["block_number"] <= 9]
+    assert not any("blocks" in note for note in found.facts["notes"])
+
+
 @pytest.mark.parametrize("kind", [pa.int64(), pa.null()], ids=str)
 def test_times_come_from_blocks_where_transactions_have_a_column_without_any(
     tmp_path, tables, expected, kind
@@ -155,11 +235,20 @@ def test_what_is_blank_in_some_rows_is_said(tmp_path, tables):
     assert f"{unknown:,} transactions without nonce: unknown" in store.facts["notes"]
 
 
-@pytest.mark.parametrize("standard", ["ERC20", "ERC-20", "", None])
+@pytest.mark.parametrize("standard", ["ERC20", "ERC-20", "bep20", "BEP-20", "trc_20", "", None])
 def test_a_standard_may_be_spelt_otherwise_or_unknown(tmp_path, tables, expected, standard):
     column = pa.array([standard] * len(tables[1]), pa.string())
     tables = (tables[0], tables[1].append_column("token_std", column))
     assert rows_of(imported(write_data_set(tmp_path, tables))) == expected
+
+
+def test_transfers_of_another_standard_are_said(tmp_path, tables):
+    standards = pa.array(["erc721"] * 3 + ["BEP20"] * (len(tables[1]) - 3))
+    store = imported(
+        write_data_set(tmp_path, (tables[0], tables[1].append_column("token_std", standards)))
+    )
+    assert sum(len(row["transfers"]) for row in rows_of(store)) == len(tables[1]) - 3
+    assert "3 transfers of the standard erc721: left out" in store.facts["notes"]
 
 
 @pytest.mark.parametrize("count", [0, 5])

@@ -8,7 +8,7 @@ import pytest
 from src.chain.erc20 import decode_text
 from src.chain.facts import UNREADABLE_SYMBOL
 from src.chain.recording.format import Recording
-from src.history.tokens import token_facts
+from src.datasets.tokens import token_facts
 from tests.chain.recording.blocks import make_block, make_log
 from tests.chain.recording.node import Node, record
 from tests.support.fake_chain import FakeNode, abi_string, usual_token
