@@ -52,6 +52,7 @@ def backtest(
         "policy_name": job.policy_name,
         "threshold": job.threshold,
         "exploits": exploits.digest(),
+        "address_book": job.address_book and _digest(job.address_book),
         "features": job.with_features,
     }
     output = Output(job.out)
@@ -81,6 +82,10 @@ def _attack_model_digest(job: Job) -> str | None:
     """What tells the attack model from others; None where there is none."""
     path: Path = job.attack_model_path or job.model_path.with_name(ATTACK_MODEL_FILE)
     try:
-        return hashlib.sha256(manifest_path(path).read_bytes()).hexdigest()
+        return _digest(manifest_path(path))
     except FileNotFoundError:
         return None
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

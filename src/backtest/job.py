@@ -18,6 +18,7 @@ from src.backtest.output.summary import TOP
 from src.backtest.scoring.decisions import BatchDecider
 from src.backtest.scoring.scoring import Scorer
 from src.backtest.scoring.transactions import batch_of
+from src.chain.names.book import open_address_book
 from src.datasets.store import StoredSlice, read_slice, slice_name
 from src.datasets.tokens import token_facts
 from src.decision.second_opinion import open_attack_model
@@ -45,6 +46,7 @@ class Job:
     chain_id: int  # the chain
     threshold: float  # score from which a transaction is an anomaly
     exploits: frozenset[str]  # hashes of known exploits
+    address_book: Path | None  # the operator's own names of addresses, or None
     # first, last: blocks outside are ignored.
     first: int
     last: int
@@ -159,7 +161,9 @@ def _judges(job: Job) -> tuple[Scorer, BatchDecider]:
     attack = open_attack_model(job.attack_model_path, job.model_path, model, job.public_key)
     policy = parse_policy(job.policy_text, job.policy_name)
     facts = token_facts(job.store, job.chain_id)
-    decider = BatchDecider(model, policy, job.chain_id, job.threshold, facts, attack)
+    names = open_address_book(job.chain_id, job.address_book)
+    names.close()  # so that they stay the same throughout the run
+    decider = BatchDecider(model, policy, job.chain_id, job.threshold, facts, attack, names)
     return Scorer(model, attack.model), decider
 
 

@@ -17,6 +17,7 @@ from src.backtest.output.exploits import known_exploits
 from src.backtest.output.output import REPORT, Output
 from src.backtest.spark import run_on_spark
 from src.backtest.workers import keep_freed_memory, run_locally
+from src.chain.names.book import open_address_book
 from src.chain.recording.format import is_recording
 from src.cli import CommandError
 from src.datasets.store import is_store, open_store
@@ -46,7 +47,7 @@ def run(options: argparse.Namespace) -> int:
         code = _record(options, data)
         if code:
             return code
-    # Before the long work: what can be wrong with the model, the policy and the list of exploits.
+    # Before the long work: what can be wrong with the model and other files.
     public_key = model_public_key()
     model, policy = options.model or settings.model_path, options.policy or settings.policy_path
     manifest = read_manifest(model, public_key)
@@ -54,6 +55,7 @@ def run(options: argparse.Namespace) -> int:
     parse_policy(text, str(policy))
     if options.exploits is not None:
         known_exploits(options.exploits, options.exploits.parent)
+    open_address_book(settings.chain_id, settings.address_book).close()
     attack_model = None if options.model else settings.attack_model_path
     thresholds = (options.threshold, settings.anomaly_threshold, manifest.anomaly_threshold)
     with engine(options, "backtest") as session:
@@ -73,6 +75,7 @@ def run(options: argparse.Namespace) -> int:
             chain_id=settings.chain_id,
             threshold=next(threshold for threshold in thresholds if threshold is not None),
             exploits=exploits.hashes,
+            address_book=settings.address_book and settings.address_book.resolve(),
             first=options.from_block or 0,
             last=LAST_BLOCK if options.to_block is None else options.to_block,
             with_features=options.features,

@@ -31,10 +31,10 @@ def run_on_spark(
         PySparkException: the Spark job failed.
     """
     attack = job.attack_model_path or job.model_path.with_name(ATTACK_MODEL_FILE)
-    for model in (job.model_path, attack):
-        for path in (model, manifest_path(model)):
-            if path.is_file():
-                session.sparkContext.addFile(str(path))
+    models = [path for model in (job.model_path, attack) for path in (model, manifest_path(model))]
+    for path in (*models, job.address_book):
+        if path is not None and path.is_file():
+            session.sparkContext.addFile(str(path))
     # One partition per slice, so that a lost machine loses one slice per core.
     positions = session.range(0, len(slices), 1, numPartitions=len(slices))
     positions.mapInArrow(_Work(job, list(slices)), _SCHEMA).collect()
@@ -42,7 +42,7 @@ def run_on_spark(
 
 @dataclass(frozen=True, slots=True)
 class _Work:
-    """Processes a task's batches of slice positions, with models that Spark has sent."""
+    """Processes a task's batches of slice positions, with files that Spark has sent."""
 
     job: Job
     slices: list[StoredSlice]
@@ -52,6 +52,7 @@ class _Work:
             self.job,
             model_path=_sent(self.job.model_path),
             attack_model_path=self.job.attack_model_path and _sent(self.job.attack_model_path),
+            address_book=self.job.address_book and _sent(self.job.address_book),
         )
         for batch in batches:
             for position in batch.column("id").to_pylist():

@@ -268,7 +268,7 @@ class Pipeline:
             transaction, transfers, facts, reading, features, assessment, attack, tokens, unknown
         )
         also = [self.challenger.verdict(transfers, sender)] if self.challenger else []
-        decision = self.suite.decide(evidence, also=also)
+        decision = self.suite.decide(evidence, also=also, with_names=self.names.with_names)
         alerts = alerts_of(decision, sender, is_anomaly=is_anomaly, problem=problem)
         is_reported = is_anomaly or decision.action is not Action.ALLOW
         return Result(

@@ -4,7 +4,7 @@ Live handling, replay and batches all decide through `DetectorSuite.decide`.
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Self
@@ -84,12 +84,19 @@ class DetectorSuite:
         """Whether a detector runs, in whatever mode."""
         return name in self._running
 
-    def decide(self, evidence: Evidence, *, also: Sequence[Verdict] = ()) -> Decision:
+    def decide(
+        self,
+        evidence: Evidence,
+        *,
+        also: Sequence[Verdict] = (),
+        with_names: Callable[[str], str] = str,
+    ) -> Decision:
         """Judge one transaction. Never raises on what a detector does.
 
         Args:
             evidence: its facts.
             also: verdicts that come from elsewhere, such as a challenger model's.
+            with_names: adds the names of the addresses in a detector's reason.
         """
         scopes = self._scopes_for(evidence) if self._scoped else ()
         verdicts = [*also, *self._lacking]
@@ -103,6 +110,8 @@ class DetectorSuite:
                 logger.exception("detector %s failed", detector.NAME)
                 verdict = Verdict(detector.NAME, reason=type(error).__name__, status=Status.FAILED)
             if verdict.reason or verdict.action:  # most are silent, and every microsecond counts
+                if "0x" in verdict.reason:
+                    verdict = replace(verdict, reason=with_names(verdict.reason))
                 verdicts.append(replace(verdict, shadow=True) if is_shadow else verdict)
         return decide(verdicts)
 

@@ -18,12 +18,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from forta_agent import FindingSeverity
+from starlette.testclient import TestClient
 
 from src import agent
+from src.chain.transfers import Transfer
 from src.decision.alerts import ANOMALOUS, INVALID, NORMAL
 from src.detection.counterparties import CounterpartyBook
 from src.detection.features.definitions import FEATURE_NAMES
 from src.detection.forest.model import load_model
+from src.service.app import create_app
 from src.service.context import store_outcome
 from src.service.database.alerts import AlertFilter, list_alerts
 from src.service.database.engine import Database
@@ -35,7 +38,8 @@ from tests.backtest.data import Transaction, hostile_history, write_dataset
 from tests.backtest.runs import THRESHOLD, rows_of, run
 from tests.backtest.test_equality import DATA, event_of, real  # noqa: F401  a fixture
 from tests.chain.replay.served import serve
-from tests.service.chain import common_settings
+from tests.conftest import transfer_log
+from tests.service.chain import BASE_URL, common_settings, service_settings, sqlite_url
 from tests.service.databases import database_url
 
 TRANSACTIONS = 250
@@ -250,3 +254,55 @@ def test_all_ways_to_a_decision_raise_the_same_alerts(
     for tx_hash, alerts in found.items():
         suspicious = [alert for alert in alerts if alert.alert_id != INVALID.id]
         assert [a for a in by_backtest[tx_hash] if a.alert_id != INVALID.id] == suspicious
+
+
+VAULT = "0xba12222222228d8ba445958a75a0704d566bf2c8"
+OWN = "0x" + "0e" * 20
+NAMED = (f"Balancer V2 vault ({VAULT}) loses 3 tokens", f"Our fund ({OWN}) loses 3 tokens")
+"""What `drained_account` says of a published contract, and of one that the operator has named."""
+
+
+def drained(account: str, number: int) -> Transaction:
+    """A sender takes three tokens of an account that did not sign."""
+    sender, tokens = f"0x{number:040x}", [f"0x{0xF0 + at:040x}" for at in range(3)]
+    moved = [Transfer(token, account, sender, 10**18, at) for at, token in enumerate(tokens)]
+    return Transaction(f"0x{number:064x}", number, 0, sender, f"0x{99:040x}", 5, moved)
+
+
+@pytest.mark.integration
+def test_known_contracts_have_their_names_in_every_answer(
+    start_bot: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names, data = tmp_path / "names.csv", tmp_path / "data"
+    names.write_text(f"{OWN},Our fund\n")
+    history = [drained(account, number) for number, account in enumerate((VAULT, OWN), start=1)]
+    write_history(data, history, {})
+    monkeypatch.setenv("ADDRESS_BOOK", str(names))
+    with serve(data) as url:
+        start_bot(MODEL_PATH=str(MODEL), ADDRESS_BOOK=str(names), JSON_RPC_URL=url)
+        findings = [agent.handle_transaction(event_of(transaction)) for transaction in history]
+        service = service_settings(sqlite_url(tmp_path))
+        app = create_app(service, common_settings(url, address_book=names))
+        with TestClient(app, base_url=BASE_URL) as client:
+            paths = [f"/transactions/{transaction.tx_hash}/decision" for transaction in history]
+            decided = [client.post(path).json() for path in paths]
+            assert decided == [client.get(path).json() for path in paths]
+            first = history[0]
+            logs = [transfer_log(m.token, m.sender, m.recipient, m.amount) for m in first.transfers]
+            event = {"transaction": {"from": first.sender, "to": first.to}, "logs": logs}
+            assert NAMED[0] in client.post("/decisions", json=event).text
+            listed = [client.get("/alerts").text]
+            listed += [client.get(f"/ui/alerts.{kind}").text for kind in ("csv", "json")]
+    for position, text in enumerate(NAMED):
+        own = [finding for finding in findings[position] if finding.alert_id == "DRAINED-ACCOUNT"]
+        assert [text in finding.metadata["reason"] for finding in own] == [True]
+        assert all(text in finding.metadata["reasons"] for finding in findings[position])
+        assert text in json.dumps(decided[position]["reasons"])
+        assert [text in answer for answer in listed] == [True] * 3
+    assert run(data, tmp_path / "out") == 0
+    alerts = rows_of(tmp_path / "out", "alerts")
+    for transaction, text in zip(history, NAMED, strict=True):
+        row = alerts.loc[transaction.tx_hash]
+        assert text in row["reasons"]
+        assert text in row["alerts"]
+        assert text.split(" (")[0] in row["summary"]

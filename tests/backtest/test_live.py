@@ -11,6 +11,7 @@ from src.backtest.scoring.decisions import BatchDecider
 from src.backtest.scoring.prefilter import CONDITIONS, Considered, candidates
 from src.backtest.scoring.scoring import Scorer
 from src.backtest.scoring.transactions import batch_of
+from src.chain.names.book import open_address_book
 from src.datasets.fixed_bytes import hex_column
 from src.datasets.store import read_slice
 from src.decision.second_opinion import SecondOpinion
@@ -36,6 +37,7 @@ from tests.backtest.data import (
 from tests.backtest.runs import THRESHOLD, attack_of, rows_of, run
 
 POLICY = (PROJECT_ROOT / "policy.yaml").read_text()
+NAMES = open_address_book(1)
 
 RULES = ("flash_loan_profit", "drained_account", "isolation_forest")
 
@@ -66,7 +68,8 @@ def live(model, history, facts=None, policy=None):
             None, book.enter(t.transfers, t.sender), values=profile.values,
             attack=second.assess(t.transfers, t.sender, features, assessment, frozenset()),
         )  # fmt: skip
-        found[t.tx_hash] = (row, assessment, suite.decide(evidence), evidence)
+        decision = suite.decide(evidence, with_names=NAMES.with_names)
+        found[t.tx_hash] = (row, assessment, decision, evidence)
     return found
 
 
@@ -138,9 +141,8 @@ def test_no_condition_hides_a_transaction_from_its_detector(tmp_path, model, see
     assert any("some: why" in str(decision) for _, _, decision, _ in expected.values())
     alike = np.array([bool(expected[h][3].look_alikes) for h in hashes])
     amounts = model.manifest.token_amounts
-    decided = BatchDecider(model, policy, 1, THRESHOLD, facts, attack_of(model)).decide(
-        batch, scores
-    )
+    decider = BatchDecider(model, policy, 1, THRESHOLD, facts, attack_of(model), NAMES)
+    decided = decider.decide(batch, scores)
     for position, tx_hash in enumerate(hashes):
         decision = expected[tx_hash][2]
         if position in decided:

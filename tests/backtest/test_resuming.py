@@ -101,6 +101,15 @@ def test_another_question_does_not_go_on_with_a_run(tmp_path, etl, capsys):
     assert "another threshold" in capsys.readouterr().err
 
 
+def test_names_that_have_changed_do_not_go_on_with_a_run(tmp_path, etl, capsys, monkeypatch):
+    names = tmp_path / "names.csv"
+    monkeypatch.setenv("ADDRESS_BOOK", str(names))
+    for label, code in (("One", 0), ("One", 0), ("Two", 1)):
+        names.write_text(f"0x{'1' * 40},{label}\n")
+        assert run(etl, tmp_path / "out") == code
+    assert "another address_book" in capsys.readouterr().err
+
+
 def test_a_folder_with_something_else_is_left_alone(tmp_path, etl, capsys):
     (tmp_path / "letter.txt").write_text("dear")
     assert run(etl, tmp_path) == 1

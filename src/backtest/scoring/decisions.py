@@ -14,7 +14,7 @@ from src.backtest.scoring.money import Moved, moved_by
 from src.backtest.scoring.prefilter import Considered, candidates, look_alike_rows, owners
 from src.backtest.scoring.scoring import Scores
 from src.backtest.scoring.transactions import TransactionBatch
-from src.chain.names.book import published_routers
+from src.chain.names.book import AddressBook, published_routers
 from src.chain.networks import network
 from src.chain.well_known import load_well_known_tokens
 from src.datasets.fixed_bytes import hex_column, integers
@@ -61,6 +61,7 @@ class BatchDecider:
         threshold: score from which a transaction is an anomaly.
         tokens: token metadata by address.
         attack: the attack model, or why there is none.
+        names: of addresses, for people.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class BatchDecider:
         threshold: float,
         tokens: Mapping[str, TokenFact],
         attack: OpenedAttackModel,
+        names: AddressBook,
     ) -> None:
         self._model = model
         self._chain_id, self._chain = chain_id, network(chain_id)
@@ -78,6 +80,7 @@ class BatchDecider:
         self._amounts = model.manifest.token_amounts_on(chain_id)
         self._profile = TokenProfile.from_manifest(model.manifest)
         self._tokens = tokens
+        self._names = names
         self._well_known = load_well_known_tokens(chain_id)
         self._impersonators = frozenset(a for a, fact in tokens.items() if fact.impersonates)
         self._attack = attack.model
@@ -116,12 +119,12 @@ class BatchDecider:
             wanted |= candidates(name, seen, parameters)
         judged = {}
         for position, evidence in self.evidence(batch, scores, wanted, look_alikes):
-            decision = self._suite.decide(evidence)
+            decision = self._suite.decide(evidence, with_names=self._names.with_names)
             if is_anomaly[position] or _asks(decision):
                 row = scores.features[position]
                 judged[position] = Judged(
                     decision,
-                    moved_by(evidence, decision, self._well_known),
+                    moved_by(evidence, decision, self._well_known, self._names.name_of),
                     self._explain(row.tobytes()) if is_anomaly[position] else (),
                     self._attack_explanation(position, scores),
                 )

@@ -8,7 +8,7 @@ from src.chain.price_feeds import fixed_price
 from src.chain.well_known import WellKnownTokens
 from src.decision.alerts import is_arbitrage
 from src.decision.money import Money, money_of
-from src.decision.sentence import sentence
+from src.decision.sentence import Names, nameless, sentence
 from src.decision.tokens import TokenView, shown_tokens
 from src.detection.evidence import Evidence, TokenLike
 from src.detection.records import Decision
@@ -21,8 +21,10 @@ class Moved(NamedTuple):
     summary: str  # the same as a sentence
 
 
-def moved_by(evidence: Evidence, decision: Decision, well_known: WellKnownTokens) -> Moved:
-    """Who gained and lost what by a transaction."""
+def moved_by(
+    evidence: Evidence, decision: Decision, well_known: WellKnownTokens, names: Names = nameless
+) -> Moved:
+    """Who gained and lost what by a transaction; `names` of its accounts."""
     tokens = {
         token: view
         for token in shown_tokens(evidence.transfers)
@@ -38,8 +40,14 @@ def moved_by(evidence: Evidence, decision: Decision, well_known: WellKnownTokens
         is_arbitrage=arbitrage,
         value_of=evidence.value_of,
     )
-    has_list = len(well_known) > 0
-    told = sentence(evidence, tokens, money=money, is_arbitrage=arbitrage, has_token_list=has_list)
+    told = sentence(
+        evidence,
+        tokens,
+        money=money,
+        is_arbitrage=arbitrage,
+        names=names,
+        has_token_list=len(well_known) > 0,
+    )
     return Moved(money, told)
 
 

@@ -17,7 +17,7 @@ from src.chain.well_known import WellKnownTokens, load_well_known_tokens
 PUBLISHED_PATH: Final = Path(__file__).with_name("published.json")
 """Written by `scripts/build_chain_data.mjs`, which says where each name comes from."""
 
-_ADDRESS: Final = re.compile(r"0x[0-9a-f]{40}(?![0-9a-f])")
+_ADDRESS: Final = re.compile(r"(?<![0-9A-Za-z])0x[0-9a-f]{40}(?![0-9a-f])")
 
 
 class AddressName(NamedTuple):
@@ -77,11 +77,18 @@ class AddressBook:
         return found[:limit]
 
     def with_names(self, text: str) -> str:
-        """A text for people, each known address in it preceded by its name. Idempotent."""
+        """A text for people, each known address in it preceded by its name. Idempotent.
+
+        A label that holds an address itself is left out: the next time, that one would get a name.
+        """
 
         def named(found: re.Match[str]) -> str:
             name = self.name_of(found[0])
-            if name is None or text.endswith(f"{name.label} (", 0, found.start()):
+            if (
+                name is None
+                or text.endswith(f"{name.label} (", 0, found.start())
+                or _ADDRESS.search(name.label)
+            ):
                 return found[0]
             return f"{name.label} ({found[0]})"
 

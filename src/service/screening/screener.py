@@ -13,6 +13,7 @@ from typing import Final, Literal
 
 from src.chain.clients.deadline import Deadline
 from src.chain.errors import SourceError
+from src.chain.names.book import AddressBook
 from src.chain.simulation.answers import Header, SimulatedTransaction, Simulation
 from src.chain.simulation.call import NonceGap, NotSimulated, SignedTransaction, UnsignedCall
 from src.chain.simulation.raw import decode_raw
@@ -161,7 +162,7 @@ class Screener:
             decision_id=_new_id(),
             action=action,
             status="reverts" if reverting else "success",
-            reasons=tuple(map(self._decider.pipeline.names.with_names, _reasons(screened))),
+            reasons=_reasons(screened, self._decider.pipeline.names),
             sentence=" ".join(
                 one.outcome.decision.summary for one in screened if one.outcome.decision.summary
             ),
@@ -245,19 +246,19 @@ def _loaded(
     )
 
 
-def _reasons(screened: Sequence[Screened]) -> list[str]:
+def _reasons(screened: Sequence[Screened], names: AddressBook) -> tuple[str, ...]:
     reasons = []
     for position, one in enumerate(screened, start=1):
         where = f"transaction {position}: " if len(screened) > 1 else ""
         if one.status == "reverts":
-            reasons.append(f"{where}it would revert now: {one.problem}")
+            reasons.append(f"{where}it would revert now: {names.with_names(one.problem)}")
         decision = one.outcome.decision
         reasons += [
             where + without_score(reason, decision)["reason"]
             for reason in decision.reasons
             if reason["reason"] and reason["status"] == Status.DECIDED
         ]
-    return reasons
+    return tuple(reasons)
 
 
 def _call_of(read: SignedTransaction | UnsignedCall) -> UnsignedCall:

@@ -1,13 +1,11 @@
 """What a notification says: about an alert, and what is known of its transaction."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from sqlalchemy import Connection
 
-from src.chain.names.book import NO_NAMES, AddressBook
 from src.chain.networks import described, network
 from src.decision.alerts import Severity
 from src.decision.tokens import TokenView
@@ -40,7 +38,6 @@ class Message:
     # What accounts gained and lost, the sender's first.
     changes: list[Net] = field(default_factory=list)
     public_url: str | None = None  # where people see the service's pages, or None
-    names: AddressBook = NO_NAMES  # of the chain's addresses, for people
 
     @property
     def title(self) -> str:
@@ -75,8 +72,7 @@ class Message:
             lines.append("A reorganisation of the chain removed this transaction.")
         decision = self.decision
         summary = decision.summary if decision is not None else None
-        reason = self.names.with_names(alert.reason or "")
-        lines += [line for line in (alert.description, summary, reason) if line]
+        lines += [line for line in (alert.description, summary, alert.reason) if line]
         if decision is not None and decision.score is not None and decision.percentile is not None:
             lines.append(
                 f"Anomaly score {decision.score:.3f}, higher {than_training(decision.percentile)}"
@@ -132,7 +128,6 @@ def read_message(
     connection: Connection,
     notification: DueNotification,
     public_url: str | None,
-    books: Mapping[int, AddressBook] | None = None,
 ) -> Message | None:
     """The notification's contents; None if there is nothing left to say.
 
@@ -158,5 +153,4 @@ def read_message(
         decision=newest_decision(connection, alert.chain_id, alert.tx_hash),
         changes=changes,
         public_url=public_url,
-        names=(books or {}).get(alert.chain_id, NO_NAMES),
     )

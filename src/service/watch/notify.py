@@ -11,13 +11,12 @@ import hmac
 import json
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
 from src.chain.clients.http import HttpClient
 from src.chain.clients.transport import PrivateAddress
 from src.chain.errors import SourceUnavailable
-from src.chain.names.book import AddressBook
 from src.monitoring import metrics
 from src.monitoring.periodic import Periodic
 from src.service.database.engine import Database
@@ -170,12 +169,10 @@ class Notifier:
         first_pause: float = _FIRST_PAUSE,
         *,
         public_url: str | None = None,
-        books: Mapping[int, AddressBook] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._database = database
         self._public_url = public_url
-        self._books = books
         self._clock = clock
         self._channels = channels
         self._first_pause = first_pause
@@ -209,7 +206,7 @@ class Notifier:
 
     def _send(self, channel: Channel, notification: DueNotification) -> bool:
         with self._database.reading() as connection:
-            message = read_message(connection, notification, self._public_url, self._books)
+            message = read_message(connection, notification, self._public_url)
         if message is None:
             with self._database.writing() as connection:
                 drop_notification(connection, notification.id)

@@ -91,8 +91,7 @@ def watch(
         fraud = FraudModel(fraud_model_path(settings), common.model_public_key)
         decider = open_decider(opened, settings, common, fraud, CounterpartyBook())
         node = open_node(opened, settings, common)
-        books = {common.chain_id: decider.pipeline.names}
-        notifier = Notifier(database, channels, public_url=settings.public_url, books=books)
+        notifier = Notifier(database, channels, public_url=settings.public_url)
         watcher = Watcher(
             database, node, decider, settings, common.chain_id, notifier.channel_names
         )

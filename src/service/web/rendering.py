@@ -79,7 +79,6 @@ def environment(names: AddressBook) -> Environment:
         short=short,
         shortened=shortened,
         words=text.words,
-        with_names=names.with_names,
         dollars=dollars,
         unbroken=_unbroken,
         isolated=_isolated,

@@ -8,13 +8,14 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from src.chain.names.book import PUBLISHED_PATH, AddressBook, AddressName, open_address_book
 from src.chain.names.labels import AddressListError
 from src.chain.networks import networks
 from src.chain.transfers import ZERO_ADDRESS, normalise_address
+from src.chain.well_known import WellKnownTokens
 from src.decision.policy_file import load_policy
 from src.settings import DEFAULT_POLICY_PATH
 from tests.conftest import ALICE, BOB, USDC
@@ -141,6 +142,23 @@ def test_a_text_gets_the_names_of_its_addresses(mainnet: AddressBook) -> None:
     text = f"{AAVE} loses 3 tokens, {ALICE} gains them in 0x{'ab' * 32}"
     named = f"Aave V3 pool ({AAVE}) loses 3 tokens, {ALICE} gains them in 0x{'ab' * 32}"
     assert mainnet.with_names(text) == mainnet.with_names(named) == named
+
+
+PARTS = st.lists(
+    st.sampled_from([ALICE, BOB, AAVE, "Bob (", "(", ")", " ", "0x", "a" * 38, ALICE[:-1], "Bob"]),
+    max_size=6,
+).map("".join)
+
+
+@given(text=PARTS, labels=st.fixed_dictionaries({ALICE: PARTS, BOB: PARTS}))
+@example(text=ALICE, labels={ALICE: f"paid by {BOB}", BOB: "Bob"})
+@example(text=f"0xaa{ALICE}", labels={ALICE: "a" * 38, f"0x{'a' * 40}": "Bob"})
+def test_named_again_a_text_stays_the_same_whatever_labels_say(
+    text: str, labels: dict[str, str]
+) -> None:
+    names = {one: AddressName(label, "own", "a test") for one, label in labels.items() if label}
+    named = AddressBook(names, WellKnownTokens({}, {})).with_names(text)
+    assert AddressBook(names, WellKnownTokens({}, {})).with_names(named) == named
 
 
 @given(st.text(st.sampled_from("0x1aB(): \n"), max_size=120))

@@ -12,7 +12,6 @@ import pytest
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
-from src.chain.names.book import open_address_book
 from src.decision.tokens import TokenView
 from src.detection.records import Action
 from src.monitoring import metrics
@@ -202,26 +201,6 @@ def test_a_channel_that_raises_does_not_stop_the_others(sqlite: Database) -> Non
     channels: list[Channel] = [Broken(), Sound()]
     assert Notifier(sqlite, channels).send_due() == 1
     assert sent == [number]
-
-
-@pytest.mark.parametrize(("chain_id", "named"), [(1, True), (8453, False)])
-def test_a_reason_names_the_addresses_that_are_known_on_its_chain(
-    sqlite: Database, chain_id: int, *, named: bool
-) -> None:
-    texts = []
-
-    class Kept:
-        name = "kept"
-
-        def send(self, message: Message) -> str | None:
-            texts.append(message.text)
-            return None
-
-    vault = "0xba12222222228d8ba445958a75a0704d566bf2c8"
-    one_alert(sqlite, "kept", reason=f"{vault} loses 3 tokens")
-    Notifier(sqlite, [Kept()], books={chain_id: open_address_book(chain_id)}).send_due()
-    [text] = texts
-    assert (f"Balancer V2 vault ({vault}) loses 3 tokens" in text) is named
 
 
 @pytest.mark.filterwarnings("ignore")
