@@ -5,7 +5,7 @@ The scan node's proxy rejects batches; many `eth_call`s go through Multicall3 in
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NoReturn
 
 from src.chain.clients import rpc_errors
 from src.chain.clients.deadline import Deadline
@@ -77,8 +77,10 @@ class JsonRpcClient:
             DeadlineExceeded: the rate limit allows the request only after the deadline.
             MalformedAnswer: the response is not JSON-RPC, or too large.
         """
-        reply = self._exchange([_request(1, method, params)], deadline)
-        return self._result(1, method, reply)
+        outcome = self._outcome(1, method, self._exchange([_request(1, method, params)], deadline))
+        if isinstance(outcome, SourceError):
+            self._fail(outcome)
+        return outcome["result"]
 
     def call_together(
         self, calls: Sequence[tuple[str, list[Any]]], deadline: Deadline | None = None
@@ -93,18 +95,11 @@ class JsonRpcClient:
             SourceError: as `call`, of the first request that fails.
         """
         if self._takes_batches and len(calls) > 1:
-            reply = self._exchange(
-                [_request(n, *call) for n, call in enumerate(calls, 1)], deadline
-            )
-            answers = reply.answer if isinstance(reply.answer, list) else []
-            found = {str(one.get("id")): one for one in answers if isinstance(one, dict)}
-            if len(found) == len(calls):
-                return [
-                    self._result(n, method, replace(reply, answer=found.get(str(n))))
-                    for n, (method, _) in enumerate(calls, 1)
-                ]
-            is_busy = isinstance(self._http.failure_of(reply), SourceUnavailable | RateLimited)
-            self._takes_batches = is_busy
+            results = self._together(calls, deadline)
+            if isinstance(results, SourceError):
+                self._fail(results)
+            if results is not None:
+                return results
         return [self.call(method, params, deadline) for method, params in calls]
 
     def close(self) -> None:
@@ -127,13 +122,30 @@ class JsonRpcClient:
         body = requests if len(requests) > 1 else requests[0]
         return self._http.exchange(body, timeout=timeout)
 
-    def _result(self, identity: int, method: str, reply: Reply) -> Any:
-        outcome = self._outcome(identity, method, reply)
-        if isinstance(outcome, SourceError):
-            if outcome.retry_after is not None:
-                self._rate_limit.pause(outcome.retry_after)
-            raise outcome
-        return outcome["result"]
+    def _together(
+        self, calls: Sequence[tuple[str, list[Any]]], deadline: Deadline | None
+    ) -> list[Any] | SourceError | None:
+        """The results of a batch, or the error to raise; None if the node does not answer it."""
+        batch = [_request(n, *call) for n, call in enumerate(calls, 1)]
+        reply = self._exchange(batch, deadline)
+        answers = reply.answer if isinstance(reply.answer, list) else []
+        found = {str(one.get("id")): one for one in answers if isinstance(one, dict)}
+        if len(found) != len(calls):
+            is_busy = isinstance(self._http.failure_of(reply), SourceUnavailable | RateLimited)
+            self._takes_batches = is_busy
+            return None
+        results = []
+        for n, (method, _) in enumerate(calls, 1):
+            outcome = self._outcome(n, method, replace(reply, answer=found.get(str(n))))
+            if isinstance(outcome, SourceError):
+                return outcome
+            results.append(outcome["result"])
+        return results
+
+    def _fail(self, failure: SourceError) -> NoReturn:
+        if failure.retry_after is not None:
+            self._rate_limit.pause(failure.retry_after)
+        raise failure
 
     def _outcome(self, identity: int, method: str, reply: Reply) -> dict[str, Any] | SourceError:
         """The response object with its result, or the error to raise.

@@ -295,27 +295,23 @@ def test_an_error_without_the_envelope_of_json_rpc_is_read() -> None:
     assert "m: JSON-RPC error -32005: Too Many Requests" in str(caught.value)
 
 
-def test_a_failure_keeps_no_response_alive() -> None:
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_failure_keeps_no_response_alive(count: int) -> None:
     """Neither a body nor what was decoded from it, by its traceback."""
     large = "x" * 100_000
+    error = {"code": 1, "message": "m", "data": large}
     bodies = [
         large,
         json.dumps({"jsonrpc": "2.0", "id": 2, "result": large}),
-        json.dumps(
-            {"jsonrpc": "2.0", "id": 1, "error": {"code": 1, "message": "m", "data": large}}
-        ),
+        json.dumps({"jsonrpc": "2.0", "id": 1, "error": error}),
         json.dumps([large]),
+        json.dumps([{"id": 1, "result": large}, {"id": 2, "error": error}]),
     ]
-    for body in bodies:
+    for body, most in [(body, most) for body in bodies for most in (250_000, 80_000)]:
         with serve(lambda _, body=body: Response(body)) as url:  # type: ignore[misc]
-            node = JsonRpcClient(url, max_bytes=150_000)
+            node = JsonRpcClient(url, max_bytes=most)
             with pytest.raises(SourceError) as caught:
-                node.call("m", [])
-            assert _held_bytes(caught.value) < 50_000
-        with serve(lambda _, body=body: Response(body)) as url:  # type: ignore[misc]
-            node = JsonRpcClient(url, max_bytes=80_000)
-            with pytest.raises(SourceError) as caught:
-                node.call("m", [])
+                node.call_together([("m", [])] * count)
             assert _held_bytes(caught.value) < 50_000
 
 
