@@ -167,9 +167,10 @@ def test_a_report_without_a_node_is_of_the_embedded_demo(
     assert THEFT in out.read_text()
 
 
-def test_a_deleted_database_ends_the_service_with_a_message(tmp_path: Path) -> None:
+@pytest.mark.parametrize("suffix", ["", "-wal"])
+def test_a_deleted_database_ends_the_service_with_a_message(tmp_path: Path, suffix: str) -> None:
     with serving(tmp_path) as (_, process):
-        Path(sqlite_url(tmp_path).removeprefix("sqlite:///")).unlink()
+        Path(f"{sqlite_url(tmp_path).removeprefix('sqlite:///')}{suffix}").unlink()
         _, said = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1
     assert said.splitlines()[-1].startswith("serve: sqlite:///")

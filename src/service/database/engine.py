@@ -1,6 +1,7 @@
 """Opening and migrating the database; read and write transactions."""
 
 import functools
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -39,6 +40,8 @@ _CONNECT_SECONDS: Final = 5
 _STATEMENT_MS: Final = 30_000
 _MIGRATION_LOCK: Final = 5_316_201
 _WRITES: Final = "writes"
+_WAL_MAGIC: Final = b"\x37\x7f\x06"
+_BEGUN: Final = "log has begun"
 
 
 class DatabaseError(RuntimeError):
@@ -46,7 +49,7 @@ class DatabaseError(RuntimeError):
 
 
 class DatabaseLost(DatabaseError):
-    """The SQLite file was deleted or replaced while it was open: what is written is lost."""
+    """A file of SQLite's was deleted or replaced while it was open: what is written is lost."""
 
 
 class Database:
@@ -270,7 +273,7 @@ def _sqlite_engine(file: str) -> Engine:
         raise DatabaseError(
             f"sqlite:///{file}: cannot create its folder ({reason(error)}); see DATABASE_URL"
         ) from None
-    same_file = _SameFile(Path(file))
+    same_files = _SameFiles(file)
     engine = create_engine(
         f"sqlite:///{file}",
         pool_size=_POOL_SIZE,
@@ -280,17 +283,17 @@ def _sqlite_engine(file: str) -> Engine:
 
     @event.listens_for(engine, "do_connect")
     def _before_connecting(*_: Any) -> None:
-        same_file.check()  # SQLite would create an empty file
+        same_files.check()  # SQLite would create an empty file
 
     @event.listens_for(engine, "connect")
     def _configure(connection: Any, _record: Any) -> None:
-        same_file.remember()
+        same_files.remember()
         for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
             connection.execute(f"PRAGMA {pragma}").close()
 
     @event.listens_for(engine, "checkout")
-    def _before_use(*_: Any) -> None:
-        same_file.check()
+    def _before_use(_: Any, record: Any, __: Any) -> None:
+        same_files.check(record.info)
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
@@ -302,28 +305,62 @@ def _sqlite_engine(file: str) -> Engine:
     return engine
 
 
-class _SameFile:
-    """Whether a path still leads to the file that was opened first."""
+class _SameFiles:
+    """Whether the paths of a database still lead to the files that were opened."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, file: str) -> None:
+        self._file = file
         self._identity: tuple[int, int] | None = None
+        self._lost = ""
 
     def remember(self) -> None:
         if self._identity is None:
-            self._identity = self._present()
+            self._identity = _identity(self._file)
 
-    def check(self) -> None:
-        """Raise DatabaseLost if it leads to another file, or to none."""
-        if self._identity is not None and self._identity != self._present():
+    def check(self, opened: dict[str, Any] | None = None) -> None:
+        """Raise DatabaseLost if one leads to another file, or to none, or once did.
+
+        Args:
+            opened: what a connection found beside the database, which it keeps for as long as it is
+                open. The last one that is closed deletes it.
+        """
+        if self._identity is not None and self._identity != _identity(self._file):
+            self._lost = self._file
+        if opened is not None:
+            log, index = f"{self._file}-wal", f"{self._file}-shm"
+            for path, present in ((log, _identity(log)), (index, _identity(index))):
+                if opened.get(path) not in (None, present):
+                    self._lost = path
+                opened[path] = present
+            has_begun = _has_begun(log)
+            if opened.get(_BEGUN) and not has_begun:
+                self._lost = log
+            opened[_BEGUN] = has_begun
+        if self._lost:
             raise DatabaseLost(
-                f"sqlite:///{self._path} was deleted or replaced while it was in use: nothing more"
-                " is written. Put the file back, or start again with the new one"
+                f"sqlite:///{self._lost} was deleted or replaced while it was in use: nothing more"
+                " is written. Start again, with that file put back or with the new one"
             )
 
-    def _present(self) -> tuple[int, int] | None:
-        try:
-            status = self._path.stat()
-        except OSError:
-            return None
-        return status.st_dev, status.st_ino
+
+def _identity(path: str) -> tuple[int, int] | None:
+    try:
+        status = os.stat(path)  # noqa: PTH116  twice as fast
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _has_begun(log: str) -> bool:
+    """Whether a write-ahead log has content.
+
+    No other file of SQLite's may be opened: closing it would release the process's locks.
+    """
+    try:
+        opened = os.open(log, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        return os.read(opened, len(_WAL_MAGIC)) == _WAL_MAGIC
+    finally:
+        os.close(opened)

@@ -172,3 +172,60 @@ def test_a_file_that_is_deleted_or_replaced_in_use_is_noticed(
     assert not opened.is_ready()
     assert file.exists() == is_replaced  # no empty file was created
     opened.close()
+
+
+@pytest.mark.parametrize("suffix", ["-wal", "-shm"])
+@pytest.mark.parametrize("is_replaced", [False, True])
+def test_a_file_beside_the_database_that_is_deleted_or_replaced_is_noticed(
+    tmp_path: Path, suffix: str, is_replaced: bool
+) -> None:
+    opened = Database(database_url("sqlite", tmp_path))
+    opened.migrate()
+    store(opened, transaction())
+    beside = Path(f"{opened.engine.url.database}{suffix}")
+    other = beside.with_name("other")
+    beside.rename(other)
+    if is_replaced:
+        beside.write_bytes(other.read_bytes())
+    with pytest.raises(DatabaseLost, match=f"{suffix} was deleted or replaced"):
+        store(opened, transaction())
+    assert not opened.is_ready()
+    opened.close()
+
+
+def test_a_deleted_log_is_noticed_by_those_who_have_written_nothing(tmp_path: Path) -> None:
+    opened = Database(database_url("sqlite", tmp_path))
+    opened.migrate()
+    opened.engine.dispose()
+    assert opened.is_ready()
+    Path(f"{opened.engine.url.database}-wal").unlink()
+    with pytest.raises(DatabaseLost, match="-wal was deleted or replaced"):
+        opened.ask()
+    opened.close()
+
+
+@pytest.mark.parametrize("content", [b"", b"\0" * 4096], ids=["emptied", "overwritten"])
+def test_an_overwritten_log_is_noticed(tmp_path: Path, content: bytes) -> None:
+    opened = Database(database_url("sqlite", tmp_path))
+    opened.migrate()
+    store(opened, transaction())
+    Path(f"{opened.engine.url.database}-wal").write_bytes(content)
+    with pytest.raises(DatabaseLost, match="-wal was deleted or replaced"):
+        store(opened, transaction())
+    opened.close()
+
+
+def test_the_files_beside_the_database_come_and_go_with_the_connections(tmp_path: Path) -> None:
+    url = database_url("sqlite", tmp_path)
+    opened, other = Database(url), Database(url)
+    opened.migrate()
+    assert other.is_ready()
+    for _ in range(3):
+        opened.engine.dispose()
+        other.engine.dispose()
+        assert not Path(f"{opened.engine.url.database}-wal").exists()
+        store(opened, transaction())
+        store(other, transaction())
+    opened.close()
+    assert other.is_ready()
+    other.close()
