@@ -5,11 +5,13 @@ over it would replace it, so it is written as a stream.
 """
 
 import errno
+import gzip
 import json
 import os
 import re
 import stat
 import sys
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,6 +20,9 @@ from uuid import uuid4
 
 UNFINISHED = ".unfinished-"
 """Prefix of the names of unfinished files, which a kill can leave behind."""
+
+MAX_UNPACKED_BYTES = 256 * 2**20
+"""Of a small table: four million tokens with their symbols."""
 
 _STANDARD_STREAMS = (1, 2)
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"<>]*")
@@ -58,6 +63,22 @@ def read_file(path: Path, max_bytes: int) -> bytes:
         content = file.read(max_bytes + 1) if status.st_size <= max_bytes else None
     if content is None or len(content) > max_bytes:
         raise OSError(errno.EFBIG, f"Is larger than {max_bytes:,} bytes", str(path))
+    return content
+
+
+def read_gzip(path: Path, max_bytes: int = MAX_UNPACKED_BYTES) -> bytes:
+    """What a gzip file unpacks to, of at most `max_bytes`: a few bytes unpack to any number.
+
+    Raises:
+        OSError: it cannot be read, or is larger; the error names `path`.
+    """
+    try:
+        with gzip.open(path) as file:
+            content = file.read(max_bytes + 1)
+    except (EOFError, zlib.error) as error:
+        raise OSError(errno.EIO, f"Is damaged ({error})", str(path)) from error
+    if len(content) > max_bytes:
+        raise OSError(errno.EFBIG, f"Unpacks to more than {max_bytes:,} bytes", str(path))
     return content
 
 

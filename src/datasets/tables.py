@@ -4,13 +4,16 @@ Training, evaluation and drift use this reader; backtests and `npm run score`, w
 of rows, read a store (`src.history`). Both produce a `TransferBatch`, and so the same features.
 """
 
+import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Self
+from typing import BinaryIO, Self
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -25,6 +28,14 @@ FUNGIBLE = (ERC20, "bep20", "trc20", "hrc20", "arc20")
 """What chains call the standard, in lower case and without dashes."""
 MAX_ROWS = 100_000_000
 """More in a parquet file, which takes a few bytes for any number of equal rows, are refused."""
+
+MAX_GROWTH = 100
+"""A file that unpacks to more than so many times its size is refused.
+
+Exported hashes, which are random, keep CSV and JSON below 30 times.
+"""
+_MIN_BOMB_BYTES = 256 * 2**20
+_MIN_ROW_BYTES = 20  # of an address
 
 # Always read as text: a uint256 would lose digits as a number.
 _TEXT_COLUMNS = dict.fromkeys(
@@ -48,6 +59,9 @@ def read_table(path: Path, required: Sequence[str] = ()) -> pd.DataFrame:
             _check_size(path)
             table = pd.read_parquet(path)
         elif name.endswith((".csv", ".csv.gz")):
+            if name.endswith(".gz"):
+                with path.open("rb") as stream:
+                    check_unpacked(str(path), stream, "gzip")
             table = pd.read_csv(path, dtype=_TEXT_COLUMNS, low_memory=False)
         else:
             raise TableError(f"{path}: must be a .parquet, .csv or .csv.gz file")
@@ -83,11 +97,44 @@ def require_columns(table: pd.DataFrame, required: Sequence[str], what: str) -> 
         )
 
 
+def check_unpacked(name: str, stream: BinaryIO, compression: str) -> None:
+    """Unpack a stream of `gzip` or `zstd` to nowhere; raise TableError if it is a bomb.
+
+    Damage is left to the reader to find.
+    """
+    packed = stream.seek(0, os.SEEK_END)
+    stream.seek(0)
+    unpacked = 0
+    with suppress(OSError), pa.CompressedInputStream(pa.PythonFile(stream, "r"), compression) as it:
+        while part := it.read(2**20):
+            unpacked += len(part)
+            check_growth(name, packed, unpacked)
+
+
+def check_parquet(name: str, packed: int, metadata: pq.FileMetaData) -> None:
+    """Raise TableError if the metadata of a parquet file of this size are a bomb's."""
+    groups = (metadata.row_group(number) for number in range(metadata.num_row_groups))
+    unpacked = sum(group.total_byte_size for group in groups)
+    check_growth(name, packed, max(unpacked, _MIN_ROW_BYTES * metadata.num_rows))
+
+
+def check_growth(name: str, packed: int, unpacked: int) -> None:
+    """Raise TableError if what unpacks to so many bytes is a bomb."""
+    if unpacked > max(MAX_GROWTH * packed, _MIN_BOMB_BYTES):
+        raise TableError(
+            f"{name}: unpacks to more than {MAX_GROWTH} times its {packed:,} bytes, which only a "
+            "file does that is made to exhaust the reader"
+        )
+
+
 def _check_size(path: Path) -> None:
     """Raise TableError for a parquet file whose metadata state more than can be read."""
-    rows = pq.read_metadata(path).num_rows
-    if rows > MAX_ROWS:
-        raise TableError(f"{path}: {rows:,} rows, more than {MAX_ROWS:,}; use `npm run backtest`")
+    metadata = pq.read_metadata(path)
+    check_parquet(str(path), path.stat().st_size, metadata)
+    if metadata.num_rows > MAX_ROWS:
+        raise TableError(
+            f"{path}: {metadata.num_rows:,} rows, more than {MAX_ROWS:,}; use `npm run backtest`"
+        )
 
 
 @dataclass(frozen=True, slots=True)

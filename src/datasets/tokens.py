@@ -3,7 +3,6 @@
 import csv
 import gzip
 import io
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from src.chain.well_known import load_well_known_tokens
 from src.datasets.store import TOKENS_FILE
 from src.datasets.tables import TableError
 from src.detection.evidence import TokenFact
-from src.files import reason, write_file
+from src.files import read_gzip, reason, write_file
 
 
 def symbols(folder: Path) -> Iterator[tuple[str, str]]:
@@ -37,12 +36,12 @@ def symbols(folder: Path) -> Iterator[tuple[str, str]]:
     if not path.is_file():
         return
     try:
-        with gzip.open(path, "rt", encoding="utf-8", newline="") as file:
-            for row in csv.DictReader(file):
-                token = normalise_address(row.get("address"))
-                if token is not None:
-                    yield token, row.get("symbol") or ""
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error) as error:
+        text = read_gzip(path).decode()
+        for row in csv.DictReader(io.StringIO(text, newline="")):
+            token = normalise_address(row.get("address"))
+            if token is not None:
+                yield token, row.get("symbol") or ""
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise TableError(f"{path}: cannot be read: {reason(error)}") from error
 
 

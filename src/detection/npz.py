@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from src.detection.errors import ModelMalformed
 
+_MAX_UNPACKED_BYTES = 512 * 2**20
+
 Arrays = Mapping[str, NDArray[Any]]
 
 
@@ -21,6 +23,8 @@ def read_arrays(content: bytes) -> dict[str, NDArray[Any]]:
     try:
         # allow_pickle=False: an array of objects would be a pickle.
         with np.load(io.BytesIO(content), allow_pickle=False) as file:
+            if sum(member.file_size for member in file.zip.infolist()) > _MAX_UNPACKED_BYTES:
+                raise ValueError  # a few bytes unpack to any number
             return {name: file[name] for name in file.files}
     # Bytes that are no .npz make numpy, zipfile and zlib raise nearly anything.
     except Exception as error:

@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from src.datasets.tables import TableError
+from src.datasets.tables import TableError, check_growth
 
 PIPE: Final = "-"
 _NAME = "standard input"
@@ -42,7 +42,7 @@ def unpiped(source: str, out: Path) -> Iterator[str]:
             shutil.copyfileobj(sys.stdin.buffer, file, 2**20)
         if tarfile.is_tarfile(path):
             with tarfile.open(path) as archive:
-                archive.extractall(folder, filter="data")
+                archive.extractall(folder, _bounded(archive, path.stat().st_size), filter="data")
             path.unlink()
         elif _has_items(path):
             _split(path)
@@ -54,6 +54,15 @@ def unpiped(source: str, out: Path) -> Iterator[str]:
         raise TableError(f"{_NAME}: {error}") from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _bounded(archive: tarfile.TarFile, packed: int) -> Iterator[tarfile.TarInfo]:
+    """The members of an archive of this size, before each is unpacked."""
+    unpacked = 0
+    for member in archive:
+        unpacked += member.size + tarfile.BLOCKSIZE
+        check_growth(_NAME, packed, unpacked)
+        yield member
 
 
 def _has_items(path: Path) -> bool:

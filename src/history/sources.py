@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from src.chain.recording.format import find_parts, is_recording
-from src.datasets.tables import TableError
+from src.datasets.tables import TableError, check_parquet, check_unpacked
 from src.files import reason
 from src.history.layouts import OTHERS, column_name, table_name
 
@@ -279,6 +279,9 @@ def _file(path: str, name: str, form: str, connection: Any) -> File:
         if form == PARQUET:
             return _parquet(path, name)
         file = File(path, name, form, {}, _compression(path))
+        if file.compression != "none":
+            with opened(path) as stream:
+                check_unpacked(path, stream, file.compression)
         head = connection.sql(f"select * from {scan([file])} limit 1")
         has_rows = bool(head.fetchall())
     except (OSError, pa.ArrowException, duckdb.Error) as error:
@@ -295,6 +298,7 @@ def _compression(path: str) -> str:
 def _parquet(path: str, name: str) -> File:
     with opened(path) as stream, pq.ParquetFile(stream) as file:
         schema, metadata = file.schema_arrow, file.metadata
+        check_parquet(path, stream.seek(0, os.SEEK_END), metadata)
         places = {metadata.schema.column(i).path: i for i in range(len(metadata.schema))}
         columns: dict[str, Column] = {}
         for n in schema.names:

@@ -1,8 +1,10 @@
 """What fuzzing found in files that somebody damaged or swapped, held from now on."""
 
+import io
 import json
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -14,6 +16,7 @@ from src.detection.bundle_files import manifest_path
 from src.detection.errors import ModelMalformed
 from src.detection.forest.forest_file import read_forest
 from src.detection.forest.manifest import read_manifest
+from src.detection.npz import read_arrays
 
 TOKEN = "0x" + "77" * 20
 
@@ -118,3 +121,12 @@ def test_a_model_file_cannot_make_the_unpickler_fill_memory(opcode):
     """Ten bytes of LONG_BINPUT used to cost 4 GB and seven seconds."""
     with pytest.raises(ModelMalformed, match="PUT"):
         read_forest(b"\x80\x04N" + opcode + b".")
+
+
+def test_an_npz_file_that_unpacks_to_no_end_is_not_unpacked(monkeypatch):
+    file = io.BytesIO()
+    np.savez_compressed(file, value=np.zeros(2**20))
+    assert read_arrays(file.getvalue())["value"].size == 2**20
+    monkeypatch.setattr("src.detection.npz._MAX_UNPACKED_BYTES", 2**20)
+    with pytest.raises(ModelMalformed, match=r"not an \.npz file"):
+        read_arrays(file.getvalue())

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from src.datasets.tables import TableError
+from src.history.importing import ImportOptions, import_history
 from tests.history.imports import as_csv, imported, rows_of
 
 Pipe = Callable[[bytes], None]
@@ -189,3 +190,18 @@ def test_the_csv_of_etherscan_beside_an_export_is_left_out(tmp_path, joined, exp
     store = imported(tmp_path)
     assert rows_of(store) == without_nonce(expected)
     assert store.facts["left_out"] == {"scan.csv": "Etherscan's, not exact"}
+
+
+def test_an_archive_that_unpacks_to_no_end_is_refused(
+    pipe: Pipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("src.datasets.tables._MIN_BOMB_BYTES", 2**20)
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w:gz") as archive:
+        member = tarfile.TarInfo("transactions.csv")
+        member.size = 8 * 2**20
+        archive.addfile(member, io.BytesIO(bytes(member.size)))
+    pipe(file.getvalue())
+    with pytest.raises(TableError, match="standard input: unpacks to more than 100 times its"):
+        import_history("-", tmp_path, ImportOptions(), lambda _: lambda _: None)
+    assert not list(tmp_path.rglob("transactions.csv"))

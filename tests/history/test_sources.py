@@ -101,6 +101,21 @@ def test_a_packed_file_of_a_table_is_refused_beside_others(tmp_path, tables, suf
         imported(tmp_path)
 
 
+@pytest.mark.parametrize("kind", ["csv.gz", "csv.zst", "jsonl.gz", "parquet"])
+def test_a_file_that_unpacks_to_no_end_is_refused(tmp_path, monkeypatch, kind):
+    monkeypatch.setattr("src.datasets.tables._MIN_BOMB_BYTES", 2**20)
+    path = tmp_path / f"token_transfers.{kind}"
+    text = (b'{"tx_hash":"0x"}\n' if "json" in kind else b"tx_hash,a,b,c,d\n") * 10**6
+    if kind == "parquet":
+        column = pa.DictionaryArray.from_arrays(pa.repeat(pa.scalar(0, pa.int32()), 10**6), ["0x"])
+        pq.write_table(pa.table({"tx_hash": column}), path)
+    else:
+        codec = pa.Codec("zstd" if kind.endswith("zst") else "gzip")
+        path.write_bytes(codec.compress(text, asbytes=True))
+    with pytest.raises(TableError, match=f"{path.name}: unpacks to more than 100 times its"):
+        imported(tmp_path)
+
+
 def test_an_archive_alone_is_named(tmp_path):
     (tmp_path / "export.zip").write_bytes(b"PK")
     with pytest.raises(TableError, match=r"export\.zip \(\.zip is not read: unpack it"):

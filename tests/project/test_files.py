@@ -1,6 +1,7 @@
 """Whole files appear complete or not at all; what is no regular file is written to, not over."""
 
 import errno
+import gzip
 import os
 import resource
 import stat
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from src.files import check_output_file, reason, whole_file, write_file
+from src.files import check_output_file, read_gzip, reason, whole_file, write_file
 
 ROOT = Path(__file__).resolve().parents[2]
 NULL, FULL = os.makedev(1, 3), os.makedev(1, 7)
@@ -23,6 +24,17 @@ def test_a_file_is_written_and_written_again(tmp_path: Path) -> None:
     write_file(path, b"second")
     assert path.read_bytes() == b"second"
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_gzip_file_is_unpacked_up_to_a_limit(tmp_path: Path) -> None:
+    path = tmp_path / "tokens.csv.gz"
+    path.write_bytes(gzip.compress(b"x" * 1000))
+    assert read_gzip(path, 1000) == b"x" * 1000
+    with pytest.raises(OSError, match="Unpacks to more than 999 bytes"):
+        read_gzip(path, 999)
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(OSError, match="Is damaged"):
+        read_gzip(path, 1000)
 
 
 def test_a_new_file_has_the_permissions_that_the_user_asks_for(tmp_path: Path) -> None:

@@ -16,7 +16,6 @@ Transactions without a recorded sender, position or block hash (exports that hol
 are not served, since their sender would have to be invented.
 """
 
-import gzip
 import json
 from functools import cached_property
 from pathlib import Path
@@ -31,7 +30,7 @@ from src.chain.recording.dataset import load_transactions, load_transfers
 from src.chain.recording.format import RecordingError, Tables, TokenAnswers
 from src.chain.recording.rows import ANY_BLOOM, BLOCK_SCHEMA, LOG_SCHEMA, TRANSACTION_SCHEMA, Json
 from src.chain.transfers import TRANSFER_TOPIC
-from src.files import reason
+from src.files import read_gzip, reason
 
 TOKENS_FILE = "tokens.csv.gz"
 MAINNET = 1
@@ -97,8 +96,8 @@ class DatasetSource:
         if not path.exists():
             return {}
         try:
-            with gzip.open(path) as file:
-                table = pa_csv.read_csv(file).select(["address", "name", "symbol", "decimals"])
+            content = pa.BufferReader(read_gzip(path))
+            table = pa_csv.read_csv(content).select(["address", "name", "symbol", "decimals"])
             rows = table.to_pylist()
         except (OSError, KeyError, pa.ArrowException) as error:
             raise RecordingError(f"{path}: cannot be read: {reason(error)}") from error

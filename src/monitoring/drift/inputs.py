@@ -77,12 +77,9 @@ def read_inputs(path: Path, inputs: tuple[str, ...]) -> NDArray[np.float64]:
 
     Raises:
         ValueError: a column is missing or not numeric, or the file is no table.
-        OSError: it is unreadable.
     """
-    import pandas as pd  # noqa: PLC0415  the service, which never reads a table, needs none
+    # The service, which never reads a table, needs no pandas.
+    from src.datasets.tables import read_table  # noqa: PLC0415
 
-    table = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
-    missing = [name for name in inputs if name not in table.columns]
-    if missing:
-        raise ValueError(f"{path} lacks columns that the model needs: {', '.join(missing[:10])}")
+    table = read_table(path, inputs)
     return np.asarray(table[list(inputs)].to_numpy(dtype=np.float64))
