@@ -1,13 +1,19 @@
 """A client's environment (proxies and ~/.netrc, as other programs do), and keys in its messages."""
 
 import os
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 from pytest_httpserver import HTTPServer
+from urllib3 import HTTPSConnectionPool
 
 from src.chain.clients.http import HttpClient
+from src.chain.errors import SourceUnavailable
+from tests.support import raw_server
 
 
 @pytest.fixture(autouse=True)
@@ -47,6 +53,56 @@ def test_credentials_of_netrc_are_sent(httpserver: HTTPServer, tmp_path: Path) -
     expected = {"Authorization": "Basic YW5uOnNlY3JldA=="}
     httpserver.expect_request("/path", headers=expected).respond_with_json({"known": True})
     assert ask(httpserver.url_for("").rstrip("/")) == {"known": True}
+
+
+def test_certificates_do_not_depend_on_the_system(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
+    monkeypatch.delenv("CURL_CA_BUNDLE", raising=False)
+    assert trusted() == ("CERT_REQUIRED", requests.utils.DEFAULT_CA_BUNDLE_PATH)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "own.pem"))
+    assert trusted() == ("CERT_REQUIRED", str(tmp_path / "own.pem"))
+
+
+def trusted() -> tuple[Any, Any]:
+    pool = HttpClient("node", "https://node.invalid", timeout=1.0, max_bytes=1)._pool
+    assert isinstance(pool, HTTPSConnectionPool)
+    return pool.cert_reqs, pool.ca_certs
+
+
+def test_a_closed_port_and_a_slow_server_are_told_apart() -> None:
+    with pytest.raises(SourceUnavailable, match="connection failed"):
+        ask("http://127.0.0.1:9")
+    with raw_server.raw_server(raw_server.hang) as url, pytest.raises(SourceUnavailable) as caught:
+        HttpClient("node", url, timeout=0.1, max_bytes=1).get()
+    assert caught.value.problem == "timed out"
+
+
+@pytest.mark.parametrize("status", [200, 404, 503])
+def test_a_connection_is_kept_whatever_the_status(status: int) -> None:
+    ports = []
+
+    class Keeping(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            ports.append(self.client_address[1])
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(status)
+            self.send_header("Content-Length", "2")
+            self.end_headers()
+            self.wfile.write(b"{}")
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Keeping) as server:
+        threading.Thread(target=server.serve_forever).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        client = HttpClient("node", url, timeout=30, max_bytes=1_000)
+        for _ in range(3):
+            assert client.exchange({}).status == status
+        client.close()
+        server.shutdown()
+    assert ports == ports[:1] * 3
 
 
 @pytest.mark.parametrize(
