@@ -80,6 +80,9 @@ def _guard(bench: Bench) -> Callable[[bytes], None]:
             action = Action.BLOCK if bad else Action.ALLOW
             return Screening("id", action, "success", (), "", 1, "", None, None)
 
+        def unknown(self, _transactions: Sequence[bytes], problem: str) -> Screening:
+            return Screening("id", Action.REVIEW, "unknown", (), "", None, problem, None, None)
+
     rules = Rules(
         enforce=True, refuse_unknown=True, hold_review=False, seconds=60.0, allowed=AllowList()
     )

@@ -223,17 +223,22 @@ def open_node(opening: ExitStack, settings: ServiceSettings, common: Settings) -
     return node
 
 
-def open_screener(opening: ExitStack, common: Settings, decider: Decider) -> Screener:
-    """Screens on the node that JSON_RPC_URL names, which must be set, until `opening` closes."""
+def open_screener(
+    opening: ExitStack, common: Settings, decider: Decider, seconds: float = DEFAULT_SECONDS
+) -> Screener:
+    """Screens on the node that JSON_RPC_URL names, which must be set, until `opening` closes.
+
+    A simulation may take this many seconds.
+    """
     assert common.json_rpc_url is not None  # noqa: S101
     limit = RateLimit(Rate(common.json_rpc_requests_per_second, 1.0))
     client = JsonRpcClient(
-        common.json_rpc_url, timeout=DEFAULT_SECONDS, max_bytes=_MAX_ANSWER_BYTES,
+        common.json_rpc_url, timeout=seconds, max_bytes=_MAX_ANSWER_BYTES,
         rate_limit=limit, connections=_CONNECTIONS,
     )  # fmt: skip
     simulator = Simulator(client)
     opening.callback(simulator.close)
-    return Screener(decider, simulator)
+    return Screener(decider, simulator, seconds=seconds)
 
 
 def store_outcome(

@@ -87,9 +87,7 @@ class GuardApp:
             await answer.text(200, plan.reply(text))
         except UpstreamError as error:
             if not answer.started:
-                problem = f"{error}; it may have received the transaction" * plan.sends
-                reply = plan.failure(messages.INTERNAL_ERROR, problem or str(error))
-                await answer.text(_status(error), reply)
+                await answer.text(_status(error), plan.failure(str(error)))
 
 
 class _Answer:

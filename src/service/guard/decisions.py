@@ -125,6 +125,7 @@ class Decisions:
 
     def flush(self) -> None:
         """Write what is queued. What cannot be written stays queued, and the error is raised."""
+        self._expire()
         with self._flushing:
             while batch := self._first_queued():
                 with self.database.writing() as connection:
@@ -139,16 +140,12 @@ class Decisions:
 
     def hold(self, decided: Decided, text: str) -> bool:
         """Hold a call for review; False if too many are held. The same text is held once."""
-        now = self._clock()
-        with self._lock:
-            old = [identity for identity, held in self._held.items() if held.until <= now]
-        for identity in old:
-            self.drop(identity)
+        self._expire()
         with self._lock:
             if len(self._held) >= MAX_HELD:
                 return False
             if all(held.text != text for held in self._held.values()):
-                self._held[decided.id] = Held(text, now + HELD_SECONDS)
+                self._held[decided.id] = Held(text, self._clock() + HELD_SECONDS)
         return True
 
     def is_held(self, identity: str) -> bool:
@@ -159,9 +156,10 @@ class Decisions:
 
     def take(self, identity: str) -> str | None:
         """The held call, once: nobody gets it a second time. None if it does not wait any more."""
+        self._expire()
         with self._lock:
             held = self._held.pop(identity, None)
-        return held.text if held is not None and held.until > self._clock() else None
+        return None if held is None else held.text
 
     def released(self, identity: str, answer: str) -> None:
         """Record that a held call was passed on, with the node's answer."""
@@ -183,6 +181,14 @@ class Decisions:
         except Exception as error:
             metrics.error_occurred(error)
             logger.exception("%d decisions could not be stored", len(self._queue))
+
+    def _expire(self) -> None:
+        """Drop what nobody has released in time."""
+        now = self._clock()
+        with self._lock:
+            old = [identity for identity, held in self._held.items() if held.until <= now]
+        for identity in old:
+            self.drop(identity)
 
     def _put(self, one: NewScreening | _Change) -> None:
         with self._lock:

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import time
-import uuid
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -35,6 +34,9 @@ class Screens(Protocol):
 
     def screen(self, transactions: Sequence[bytes], /) -> Screening:
         """Decide on signed transactions, simulated in order. Thread-safe; may block."""
+
+    def unknown(self, transactions: Sequence[bytes], problem: str, /) -> Screening:
+        """The decision on signed transactions that are not simulated. Returns at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,19 +142,20 @@ class Gate:
 
     async def _screen(self, sent: Sequence[bytes]) -> Screening:
         if len(self._running) >= _MAX_WAITING:
-            return _unknown("too many transactions are being screened")
+            return self._screener.unknown(sent, "too many transactions are being screened")
         future = self._pool.submit(self._screener.screen, sent)
         self._running.add(future)
         future.add_done_callback(self._running.discard)
         try:
             return await asyncio.wait_for(asyncio.wrap_future(future), self.rules.seconds)
         except TimeoutError:
-            return _unknown(f"not screened within {self.rules.seconds:g} s")
+            problem = f"not screened within {self.rules.seconds:g} s"
+            return self._screener.unknown(sent, problem)
         except Exception as error:  # noqa: BLE001  whatever it is, the mode decides, not chance
             # Without the message, which could quote the transaction.
             logger.error("screening failed: %s", type(error).__name__)
             metrics.error_occurred(error)
-            return _unknown("screening failed")
+            return self._screener.unknown(sent, "screening failed")
 
     def _outcome(self, screening: Screening) -> Outcome:
         if screening.action == Action.BLOCK:
@@ -218,18 +221,4 @@ def _own(screening: Screening, skip: int, end: int) -> Screening:
         screening,
         tx_hash=first.tx_hash if first else None,
         sender=first.sender if first else None,
-    )
-
-
-def _unknown(problem: str) -> Screening:
-    return Screening(
-        decision_id=uuid.uuid4().hex,
-        action=Action.REVIEW,
-        status="unknown",
-        reasons=(),
-        sentence="",
-        block=None,
-        problem=problem,
-        tx_hash=None,
-        sender=None,
     )

@@ -33,8 +33,11 @@ class Plan:
             return messages.merged(self.calls, self.own, answer) if self._is_due else ""
         return self.own.get(0, "") if self._is_due else ""
 
-    def failure(self, code: int, problem: str) -> str:
+    def failure(self, problem: str) -> str:
         """The reply if what was passed on got no answer."""
+        code = messages.INTERNAL_ERROR
+        if self.sends:
+            problem = f"{problem}; it may have received the transaction"
         failed = {
             position: messages.error(call, code, problem)
             for position, call in enumerate(self.calls)

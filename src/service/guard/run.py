@@ -30,7 +30,7 @@ from src.service.http.guard import Guard
 from src.service.http.security import ClientLimits
 from src.service.http.server import run_uvicorn, shown_host
 from src.service.model_refresh import FraudModel
-from src.service.screening.screener import Screener
+from src.service.screening.screener import DEFAULT_SECONDS, Screener
 from src.service.settings import (
     ServiceSettings,
     database_url,
@@ -103,7 +103,9 @@ def _open(
     fraud = FraudModel(fraud_model_path(settings), common.model_public_key)
     decider = open_decider(opening, settings, common, fraud)
     reader = open_node(opening, settings, common)
-    screener = open_screener(opening, common, decider)
+    # Not less than the default: the first simulation has to find out how the node simulates.
+    seconds = max(DEFAULT_SECONDS, rules.seconds)
+    screener = open_screener(opening, common, decider, seconds)
     _warm_up(screener, common.chain_id)
     decisions = Decisions(database, common.chain_id)
     decisions.writing.start()

@@ -106,4 +106,4 @@ class Bridge:
             async with self._upstream.post(forward, {}, again=not plan.sends) as response:
                 return plan.reply((await response.read()).decode("utf-8", "replace"))
         except UpstreamError as error:
-            return plan.failure(messages.INTERNAL_ERROR, str(error))
+            return plan.failure(str(error))

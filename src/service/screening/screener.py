@@ -8,6 +8,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -94,6 +95,15 @@ class Screener:
         except (NotSimulated, SourceError) as error:
             return self._unknown(read, str(error))
         return self._decided(read, simulation)
+
+    def unknown(
+        self, transactions: Sequence[bytes | SignedTransaction | UnsignedCall], problem: str
+    ) -> Screening:
+        """The decision on transactions that are not simulated, such as for lack of time."""
+        read: list[SignedTransaction | UnsignedCall] = []
+        with suppress(NotSimulated):
+            read.extend(self._read(given) for given in transactions)
+        return self._unknown(read, problem)
 
     def _read(
         self, given: bytes | SignedTransaction | UnsignedCall

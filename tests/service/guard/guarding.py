@@ -62,6 +62,7 @@ class Script:
     problem: str = ""
     wait: threading.Event | None = None
     failure: Exception | None = None
+    on_unknown: Action = Action.REVIEW
     seen: list[tuple[bytes, ...]] = field(default_factory=list)
 
     def screen(self, transactions: Sequence[bytes]) -> Screening:
@@ -77,6 +78,9 @@ class Script:
             problem=self.problem,
             number=len(self.seen),
         )
+
+    def unknown(self, transactions: Sequence[bytes], problem: str) -> Screening:
+        return screening(self.on_unknown, status="unknown", problem=problem, number=len(self.seen))
 
     @property
     def screened(self) -> set[str]:

@@ -1,12 +1,14 @@
 """`npm run guard` before a real node, used by web3.py, a bundler-like client and plain JSON."""
 
 import asyncio
+import json
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from shutil import which
 from typing import Any, NamedTuple
 
 import pytest
@@ -134,6 +136,17 @@ def test_a_bundlers_batch(guarded: Running) -> None:
     assert found[0]["result"] == "0x1"
     for one in found[1:]:
         assert mined(guarded, HexBytes(one["result"]))["status"] == 1
+
+
+@pytest.mark.skipif(which("curl") is None, reason="NO CURL: it was not tried as a client")
+def test_curl_sends_json_as_cast_does(guarded: Running) -> None:
+    raw = "0x" + signed(guarded, 6).hex()
+    body = f'{{"method":"eth_sendRawTransaction","params":["{raw}"],"id":0,"jsonrpc":"2.0"}}'
+    command = ["curl", "-s", "-H", "content-type: application/json", "--data", body, guarded.url]
+    done = subprocess.run(command, capture_output=True, check=True, timeout=PATIENCE)
+    answer = json.loads(done.stdout)
+    assert answer["id"] == 0
+    assert mined(guarded, HexBytes(answer["result"]))["status"] == 1
 
 
 @pytest.mark.parametrize(

@@ -94,6 +94,16 @@ def test_a_held_transaction_is_dropped_in_time(decisions: Decisions) -> None:
     assert [found.outcome for found in stored(decisions)] == ["dropped"]
 
 
+def test_what_nobody_releases_is_dropped_by_the_next_write(decisions: Decisions) -> None:
+    one = decided(1)
+    decisions.add(one)
+    decisions.hold(one, RAW)
+    decisions._clock.now += HELD_SECONDS  # type: ignore[attr-defined]
+    decisions.flush()
+    assert [found.outcome for found in stored(decisions)] == ["dropped"]
+    assert not decisions._held, "nor does its raw transaction stay in memory"
+
+
 def test_old_ones_and_too_many_are_forgotten(
     decisions: Decisions, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -237,6 +237,15 @@ class TestUnknown:
         assert found["error"]["data"]["problem"] == "not screened within 0.05 s"
         assert upstream.bodies == []
 
+    def test_the_policy_may_block_what_takes_too_long(self, upstream: Node) -> None:
+        """A transaction that is slow to simulate must not open what an unknown one does not."""
+        script = Script(wait=threading.Event(), on_unknown=Action.BLOCK)
+        with guard(upstream.url, script, refuse_unknown=False, seconds=0.05) as guarded:
+            found = guarded.ask(send(RAW)).json()
+            script.wait.set()
+        assert found["error"]["data"]["action"] == "BLOCK"
+        assert upstream.bodies == []
+
     def test_other_calls_do_not_wait_for_a_screening(self, upstream: Node) -> None:
         script = Script(wait=threading.Event())
         with guard(upstream.url, script) as guarded, ThreadPoolExecutor(1) as pool:
@@ -287,6 +296,7 @@ class TestTroubles:
         with guard("http://127.0.0.1:9/top-secret") as guarded:
             found = guarded.ask(call)
         assert (found.status_code, found.json()["id"]) == (502, 5)
+        assert ("it may have received the transaction" in found.text) == (call["method"] == SEND)
         assert "127.0.0.1" not in found.text
         assert "secret" not in found.text
 

@@ -3,6 +3,7 @@
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 
 import pytest
 from eth_account import Account
@@ -23,6 +24,7 @@ from src.service.decider import Decider
 from src.service.screening.screener import Screener
 from tests.service.chain import common_settings
 from tests.service.screening.pairs import Pair, assert_same, screened_world
+from tests.support import raw_server
 
 pytestmark = pytest.mark.integration
 
@@ -174,6 +176,24 @@ def test_a_payment_of_ether_is_told_and_one_that_fails_moves_nothing(screener: S
     assert paid.sentence == "0xf39fd6…2266 (1st transaction) sent 1 ETH to 0x111111…1111."
     failing = screener.screen([raw(0, value=10**18, to="", data="0xfe", gas=100_000)])
     assert (failing.status, failing.sentence) == ("reverts", "")
+
+
+def test_a_node_that_hangs_is_waited_for_as_long_as_the_caller_says(screener: Screener) -> None:
+    decider = screener._decider
+    with ExitStack() as opened:
+        url = opened.enter_context(raw_server.raw_server(raw_server.hang))
+        common = replace(decider.settings, json_rpc_url=url)
+        found = open_screener(opened, common, decider, 0.05).screen([raw(0)])
+    assert found.status == "unknown"
+    assert "timed out" in found.problem
+
+
+def test_what_is_not_simulated_is_known_by_its_hash(screener: Screener) -> None:
+    found = screener.unknown([raw(0)], "not screened within 2 s")
+    assert (found.status, found.action) == ("unknown", Action.REVIEW)
+    signed = decode_raw(raw(0))
+    assert (found.tx_hash, found.sender) == (signed.tx_hash, signed.call.sender)
+    assert screener.unknown([b"no transaction"], "failed").tx_hash is None
 
 
 def test_the_same_transaction_twice_is_unknown(screener: Screener) -> None:
