@@ -1,10 +1,11 @@
 """Results of the batch analysis; equal analyses are stored once."""
 
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import ColumnElement, Connection, and_, case, distinct, func, select
 
 from src.service.database.engine import insert_missing, record
 from src.service.database.tables import analyses, analysis_rows
@@ -27,6 +28,29 @@ class AnalysisRow:
     score: float  # of this transaction and token, in [0, 1], near 1 = anomalous
     tx_score: float  # of the transaction: the highest of its rows
     is_anomaly: bool  # whether the forest classifies this row as an anomaly, and so the transaction
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of an analysis: the transactions with a row within these bounds, ends included."""
+
+    # value_from, value_to: of the amount moved.
+    value_from: float = 0.0
+    value_to: float = sys.float_info.max
+    # gas_from, gas_to: of the gas cost.
+    gas_from: float = 0.0
+    gas_to: float = sys.float_info.max
+
+    def rows(self, identity: str) -> ColumnElement[bool]:
+        """Which rows of an analysis are within the bounds."""
+        return and_(
+            analysis_rows.c.analysis == identity,
+            analysis_rows.c.value.between(self.value_from, self.value_to),
+            analysis_rows.c.gas_cost.between(self.gas_from, self.gas_to),
+        )
+
+
+WHOLE: Final = Part()
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,19 +131,36 @@ def analysis_rows_of(
     return [record(AnalysisRow, row) for row in connection.execute(query)]
 
 
+def rows_within(connection: Connection, identity: str, part: Part, limit: int) -> list[AnalysisRow]:
+    """The first rows of a part, most anomalous first."""
+    order = analysis_rows.c.rank, analysis_rows.c.token
+    query = select(analysis_rows).where(part.rows(identity)).order_by(*order).limit(limit)
+    return [record(AnalysisRow, row) for row in connection.execute(query)]
+
+
+def count_within(connection: Connection, analysis: Analysis, part: Part) -> tuple[int, int]:
+    """How many transactions and how many anomalies a part has."""
+    rank = analysis_rows.c.rank
+    anomalous = case((rank < analysis.n_anomalies, rank))  # anomalies have the first ranks
+    counts = select(func.count(distinct(rank)), func.count(distinct(anomalous)))
+    transactions, anomalies = connection.execute(counts.where(part.rows(analysis.id))).one()
+    return transactions, anomalies
+
+
 def placed_rows_of(
     connection: Connection,
     identity: str,
     *,
+    part: Part = WHOLE,
     sort: RowSort = "score",
     descending: bool = True,
     anomalies_only: bool = False,
     limit: int,
     offset: int = 0,
 ) -> list[PlacedRow]:
-    """The rows of a page of transactions, each with its place among all rows."""
+    """The rows of a page of a part's transactions, each with its place among all rows."""
     of_it = analysis_rows.c.analysis == identity
-    page = select(analysis_rows.c.rank).where(of_it).group_by(analysis_rows.c.rank)
+    page = select(analysis_rows.c.rank).where(part.rows(identity)).group_by(analysis_rows.c.rank)
     if anomalies_only:
         flagged = select(analyses.c.n_anomalies).where(analyses.c.id == identity)
         page = page.where(analysis_rows.c.rank < flagged.scalar_subquery())

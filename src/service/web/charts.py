@@ -8,6 +8,7 @@ same numbers.
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from src.service.formatting import number, percent
 
@@ -27,9 +28,24 @@ class Tick:
     label: str
 
 
+class Axis(NamedTuple):
+    """What a position on an axis stands for, so that a script can zoom to a part of it."""
+
+    # since, until: names of the form's fields for the ends of the part.
+    since: str
+    until: str
+    # low, high: values at two positions, Unix seconds or exponents of ten.
+    low: float
+    high: float
+    # start, end: those positions.
+    start: float
+    end: float
+    seconds: int = 0  # of a column of a time axis, which is chosen as a whole; 0 for no time
+
+
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A rectangle with its description and its CSS class."""
+    """A rectangle with its description, its CSS class and what it links to, or ""."""
 
     x: float
     y: float
@@ -37,6 +53,7 @@ class Bar:
     height: float
     kind: str
     title: str
+    link: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +77,7 @@ class Chart:
     marker: Tick | None = None  # position and label of a vertical line; None for none
     x_ticks: tuple[Tick, ...] = ()
     y_ticks: tuple[Tick, ...] = ()
+    axes: tuple[Axis, ...] = ()  # along which to zoom, the horizontal one first
     width: float = WIDTH
     height: float = HEIGHT
     left: float = LEFT
@@ -68,18 +86,25 @@ class Chart:
     bottom: float = HEIGHT - BOTTOM
 
 
-def stacked_bars(columns: Sequence[tuple[str, Mapping[str, int]]], kinds: Sequence[str]) -> Chart:
+def stacked_bars(
+    columns: Sequence[tuple[str, Mapping[str, int], str]],
+    kinds: Sequence[str],
+    since: int,
+    seconds: int,
+) -> Chart:
     """Counts over time, the kinds of a column stacked in the order of `kinds`.
 
     Args:
-        columns: (label, kind -> count), in order; columns without counts included.
+        columns: (label, kind -> count, link), in order; columns without counts included.
         kinds: bottom first.
+        since: when the first column begins, Unix seconds.
+        seconds: of each.
     """
-    highest = max((sum(counts.values()) for _, counts in columns), default=0)
+    highest = max((sum(counts.values()) for _, counts, _ in columns), default=0)
     top, ticks = _count_axis(highest)
     step = _PLOT_WIDTH / max(1, len(columns))
     bars = []
-    for position, (label, counts) in enumerate(columns):
+    for position, (label, counts, link) in enumerate(columns):
         floor = TOP + _PLOT_HEIGHT
         for kind in kinds:
             count = counts.get(kind, 0)
@@ -88,16 +113,17 @@ def stacked_bars(columns: Sequence[tuple[str, Mapping[str, int]]], kinds: Sequen
                 floor -= height
                 x = LEFT + position * step
                 gap = min(4.0, step * 0.15)
-                bars.append(
-                    Bar(x + gap / 2, floor, step - gap, height, kind, f"{label}: {count} {kind}")
-                )
+                title = f"{label}: {count} {kind}"
+                bars.append(Bar(x + gap / 2, floor, step - gap, height, kind, title, link))
     every = max(1, math.ceil(len(columns) / _LABELS))
     x_ticks = tuple(
         Tick(LEFT + (position + 0.5) * step, label)
-        for position, (label, _) in enumerate(columns)
+        for position, (label, _, _) in enumerate(columns)
         if position % every == 0
     )
-    return Chart(bars=tuple(bars), x_ticks=x_ticks, y_ticks=ticks)
+    until = since + seconds * len(columns)
+    axis = Axis("since", "until", since, until, LEFT, WIDTH - RIGHT, seconds)
+    return Chart(bars=tuple(bars), x_ticks=x_ticks, y_ticks=ticks, axes=(axis,))
 
 
 def histogram(
@@ -161,13 +187,14 @@ def log_log(values: Iterable[tuple[float, float, str, str, str]]) -> Chart:
         values: (x, y, kind, title, key) of each point; drawn in this order.
     """
     given = list(values)
-    x_low, x_high, x_ticks = _log_axis([x for x, *_ in given], LEFT + 14, WIDTH - RIGHT - 8)
-    y_low, y_high, y_ticks = _log_axis([y for _, y, *_ in given], TOP + 8, TOP + _PLOT_HEIGHT - 14)
     bottom = TOP + _PLOT_HEIGHT
+    left, right, low, high = LEFT + 14, WIDTH - RIGHT - 8, TOP + 8, bottom - 14
+    x_low, x_high, x_ticks = _log_axis([x for x, *_ in given], left, right)
+    y_low, y_high, y_ticks = _log_axis([y for _, y, *_ in given], low, high)
     points = tuple(
         Point(
-            _log_position(x, x_low, x_high, LEFT + 14, WIDTH - RIGHT - 8, LEFT),
-            TOP + bottom - _log_position(y, y_low, y_high, TOP + 8, bottom - 14, TOP),
+            _log_position(x, x_low, x_high, left, right, LEFT),
+            TOP + bottom - _log_position(y, y_low, y_high, low, high, TOP),
             kind,
             title,
             key,
@@ -175,7 +202,11 @@ def log_log(values: Iterable[tuple[float, float, str, str, str]]) -> Chart:
         for x, y, kind, title, key in given
     )
     flipped = tuple(Tick(TOP + bottom - tick.at, tick.label) for tick in y_ticks)
-    return Chart(points=points, x_ticks=x_ticks, y_ticks=flipped)
+    axes = (
+        Axis("value_from", "value_to", x_low, x_high, left, right),
+        Axis("gas_from", "gas_to", y_low, y_high, TOP + bottom - low, TOP + bottom - high),
+    )
+    return Chart(points=points, x_ticks=x_ticks, y_ticks=flipped, axes=axes)
 
 
 def expected_shares(quantiles: Sequence[float], bins: int) -> list[float]:

@@ -5,6 +5,7 @@ carries the random value of a cookie that only pages of this service can read (d
 needs neither state shared by workers nor a login.
 """
 
+import math
 import re
 import secrets
 from collections.abc import Mapping
@@ -61,6 +62,19 @@ def whole_or_none(name: str, sent: str) -> int | None:
     if not _WHOLE.fullmatch(sent.strip()):
         raise Problem(400, f"{name} must be a whole number of at most 16 digits.")
     return int(sent.strip())
+
+
+def number_or_none(name: str, sent: str) -> float | None:
+    """A number of at least 0, None if it is empty. Raises Problem 400 if it is none."""
+    if not sent.strip():
+        return None
+    try:
+        number = float(sent)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number < math.inf:
+        raise Problem(400, f"{name} must be a number of at least 0, such as 0.5 or 1e-3.")
+    return number
 
 
 def page_number(query: Mapping[str, str]) -> int:

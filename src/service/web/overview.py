@@ -1,7 +1,9 @@
 """The overview: results in a span of block time, compared with training."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
+from urllib.parse import urlencode
 
 from sqlalchemy import Connection
 
@@ -15,8 +17,10 @@ from src.service.database.scheduled_tasks import last_outcome
 from src.service.database.statistics import SCORE_BINS, Overview, block_times, overview
 from src.service.database.watching import last_watched
 from src.service.drift_check import CHORE
-from src.service.formatting import moment
+from src.service.formatting import iso, moment
+from src.service.http.problems import Problem
 from src.service.web.charts import expected_shares, histogram, stacked_bars
+from src.service.web.forms import time_or_none
 from src.service.web.queries import tokens_moved
 
 _DAY: Final = 86_400
@@ -58,13 +62,20 @@ class Rate:
         return self.low <= self.expected <= self.high
 
 
-def read(service: Service, span: str) -> dict[str, Any]:
-    """What `overview.html` shows."""
+def read(service: Service, query: Mapping[str, str]) -> dict[str, Any]:
+    """What `overview.html` shows of a span of time, or of the time from `since` until `until`.
+
+    Raises:
+        Problem: 400 for an invalid time.
+    """
+    span = query.get("span", "")
     span = span if span in SPANS else _USUAL_SPAN
+    ends = [time_or_none(name, query.get(name, "")) for name in ("since", "until")]
+    is_zoomed = ends != [None, None]
     model, threshold = service.decider.model, service.decider.threshold
     with service.database.reading() as connection:
         always = {
-            "span": span,
+            "span": "" if is_zoomed else span,
             "spans": list(SPANS),
             "health": _health(service, connection),
             **_cases(service, connection),
@@ -74,6 +85,10 @@ def read(service: Service, span: str) -> dict[str, Any]:
             return always | {"numbers": None}
         first, until = times
         since = max(first, until - SPANS[span]) if SPANS[span] else first
+        if is_zoomed:
+            since, until = (first if ends[0] is None else ends[0]), (ends[1] or until)
+        if since > until:
+            raise Problem(400, "since must not be after until.")
         seconds = bucket_seconds(until - since)
         numbers = overview(
             connection,
@@ -91,8 +106,9 @@ def read(service: Service, span: str) -> dict[str, Any]:
         "numbers": numbers,
         "rate": rate(numbers, 1 - model.percentile(threshold) / 100),
         "alert_columns": columns,
-        "severities": [s for s in SEVERITIES if any(s in counts for _, counts in columns)],
-        "alert_chart": stacked_bars(columns, SEVERITIES),
+        "severities": [s for s in SEVERITIES if any(s in counts for _, counts, _ in columns)],
+        "alert_chart": stacked_bars(columns, SEVERITIES, since - since % seconds, seconds),
+        "times": _times(since, until),
         "score_chart": histogram(
             numbers.score_histogram,
             expected,
@@ -187,14 +203,30 @@ def rate(numbers: Overview, expected: float) -> Rate:
     return Rate(numbers.anomalies / scored, low, high, expected)
 
 
+def _times(since: int, until: int) -> dict[str, str]:
+    """The ends of a span as fields of a form have them."""
+    return {name: iso(at).rstrip("Z") for name, at in (("since", since), ("until", until))}
+
+
 def _columns(
     numbers: Overview, since: int, until: int, seconds: int
-) -> list[tuple[str, dict[str, int]]]:
-    """(time, severity -> count) of every bucket, empty ones included."""
+) -> list[tuple[str, dict[str, int], str]]:
+    """(time, severity -> count, link) of every bucket, empty ones included.
+
+    The link is to the overview of its time, and of the shortest to its alerts.
+    """
     counts: dict[int, dict[str, int]] = {}
     for start in range(since - since % seconds, until + 1, seconds):
         counts[start] = {}
     for start, severity, count in numbers.alerts_over_time:
         counts.setdefault(start, {})[severity] = count
     shown = slice(10) if seconds >= _DAY else slice(5, 16)
-    return [(moment(start)[shown], counts[start]) for start in sorted(counts)]
+    page = "/ui/" if seconds > _BUCKETS[0] else "/ui/alerts"
+    return [
+        (
+            moment(start)[shown],
+            counts[start],
+            f"{page}?{urlencode(_times(start, start + seconds - 1))}",
+        )
+        for start in sorted(counts)
+    ]

@@ -67,9 +67,10 @@ def home() -> Response:
 
 
 @router.get("/ui/")
-def show_overview(request: Request, span: str = "") -> Response:
+def show_overview(request: Request) -> Response:
     """Recent results."""
-    return _shown(request, "overview.html", "overview", overview.read(service_of(request), span))
+    values = overview.read(service_of(request), request.query_params)
+    return _shown(request, "overview.html", "overview", values)
 
 
 @router.get("/ui/alerts")

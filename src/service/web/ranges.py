@@ -19,12 +19,14 @@ from src.service.context import Service
 from src.service.database.analyses import (
     Analysis,
     AnalysisRow,
+    Part,
     PlacedRow,
     RowSort,
-    analysis_rows_of,
+    count_within,
     find_analysis,
     latest_analyses,
     placed_rows_of,
+    rows_within,
 )
 from src.service.database.jobs import list_jobs
 from src.service.database.registry import find_model
@@ -32,7 +34,12 @@ from src.service.formatting import number
 from src.service.http.problems import Problem
 from src.service.web.charts import Chart, log_log
 from src.service.web.explorer.queries import decided_on
-from src.service.web.forms import choice_or_none, page_number, whole_or_none
+from src.service.web.forms import (
+    choice_or_none,
+    number_or_none,
+    page_number,
+    whole_or_none,
+)
 from src.service.web.rendering import csv_file, json_file
 
 MAX_POINTS: Final = 3_000
@@ -113,17 +120,20 @@ def start(service: Service, first: str, last: str, *, use_pre_trained_model: boo
 def read_analysis(service: Service, identity: str, query: Mapping[str, str]) -> dict[str, Any]:
     """What `analysis.html` shows. Raises Problem 404, or 400 for an invalid value in the query."""
     sort, descending, anomalies_only = _parsed(query)
+    part = _part(query)
     number = page_number(query)
     with service.database.reading() as connection:
         analysis = _found(connection, identity)
-        rows = analysis_rows_of(connection, analysis.id, anomalies_only=False, limit=MAX_POINTS)
+        rows = rows_within(connection, analysis.id, part, MAX_POINTS)
+        transactions, anomalies = count_within(connection, analysis, part)
         model = find_model(connection, analysis.model)
         listed = _listed(
-            connection, analysis, sort, descending, anomalies_only, PAGE, (number - 1) * PAGE
+            connection, analysis, part, sort, descending, anomalies_only, PAGE, (number - 1) * PAGE
         )
     coin = network(analysis.chain_id).native_symbol
-    total = analysis.n_anomalies if anomalies_only else analysis.n_transactions
-    kept = {"only": "anomalies"} if anomalies_only else {}
+    total = anomalies if anomalies_only else transactions
+    zoom = {name: query[name] for name in Part.__slots__ if query.get(name)}
+    kept = zoom | ({"only": "anomalies"} if anomalies_only else {})
     order = {"sort": sort, "order": "desc" if descending else "asc"}
     here = f"/ui/analyses/{analysis.id}"
     return {
@@ -134,6 +144,11 @@ def read_analysis(service: Service, identity: str, query: Mapping[str, str]) -> 
         "marked": _scatter(rows, coin, marked=True),
         "listed": listed,
         "drawn": len({row.tx_hash for row in rows}),
+        "transactions": transactions,
+        "anomalies": anomalies,
+        "zoom": zoom,
+        "kept": order | {"only": "anomalies"} if anomalies_only else order,
+        "whole_link": f"{here}?{urlencode(order)}",
         "own_chain": service.chain_id,
         "total": total,
         "first": (number - 1) * PAGE + 1,
@@ -141,8 +156,8 @@ def read_analysis(service: Service, identity: str, query: Mapping[str, str]) -> 
         "pages": max(1, -(-total // PAGE)),
         "page_address": f"{here}?{urlencode(kept | order)}&",
         "is_only_anomalies": anomalies_only,
-        "all_link": f"{here}?{urlencode(order)}#list",
-        "anomalies_link": f"{here}?{urlencode(order | {'only': 'anomalies'})}#list",
+        "all_link": f"{here}?{urlencode(zoom | order)}#list",
+        "anomalies_link": f"{here}?{urlencode(zoom | order | {'only': 'anomalies'})}#list",
         "sort": sort,
         "order": order["order"],
         "sort_to": {
@@ -162,9 +177,12 @@ def export(service: Service, identity: str, query: Mapping[str, str], kind: str)
         Problem: as `read_analysis`.
     """
     sort, descending, anomalies_only = _parsed(query)
+    part = _part(query)
     with service.database.reading() as connection:
         analysis = _found(connection, identity)
-        listed = _listed(connection, analysis, sort, descending, anomalies_only, MAX_EXPORTED, 0)
+        listed = _listed(
+            connection, analysis, part, sort, descending, anomalies_only, MAX_EXPORTED, 0
+        )
     rows = [
         {
             "rank": one.rank + 1,
@@ -210,6 +228,11 @@ def _parsed(query: Mapping[str, str]) -> tuple[RowSort, bool, bool]:
     return sort, query.get("order") != "asc", only is not None
 
 
+def _part(query: Mapping[str, str]) -> Part:
+    bounds = {name: number_or_none(name, query.get(name, "")) for name in Part.__slots__}
+    return Part(**{name: bound for name, bound in bounds.items() if bound is not None})
+
+
 def _other(key: str, sort: str, descending: bool) -> str:
     return "asc" if key == sort and descending else "desc"
 
@@ -224,16 +247,18 @@ def _found(connection: Connection, identity: str) -> Analysis:
 def _listed(
     connection: Connection,
     analysis: Analysis,
+    part: Part,
     sort: RowSort,
     descending: bool,
     anomalies_only: bool,
     limit: int,
     offset: int,
 ) -> list[Entry]:
-    """A page of an analysis' transactions, with what was decided on them."""
+    """A page of a part's transactions, with what was decided on them."""
     rows = placed_rows_of(
         connection,
         analysis.id,
+        part=part,
         sort=sort,
         descending=descending,
         anomalies_only=anomalies_only,

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from shutil import which
 
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 
 from src.demo.contracts import ROOT
 from src.demo.processes import free_port, running
@@ -90,6 +90,22 @@ def quiet_page(browser: Browser, **options) -> Iterator[Page]:
     yield page
     context.close()
     assert errors == []
+
+
+def middle_of(one: Locator) -> tuple[float, float]:
+    """Where a mouse points at it, on the screen."""
+    one.scroll_into_view_if_needed()
+    box = one.bounding_box()
+    assert box is not None
+    return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+
+
+def drag(page: Page, start: tuple[float, float], end: tuple[float, float]) -> None:
+    """With the mouse."""
+    page.mouse.move(*start)
+    page.mouse.down()
+    page.mouse.move(*end, steps=4)
+    page.mouse.up()
 
 
 def theft(base: str) -> str:

@@ -26,6 +26,7 @@ AXE = ROOT / "node_modules" / "axe-core" / "axe.min.js"
 PICTURES = ROOT / "build" / "pages"
 PAGES = {
     "overview": "/ui/",
+    "zoomed": "/ui/?since=2024-05-30T00:15&until=2024-05-31T00:00",
     "alerts": "/ui/alerts?state=new",
     "screenings": "/ui/screenings",
     "screening": "/ui/screenings/u1",
@@ -71,7 +72,8 @@ def test_axe_finds_nothing_on_any_page(demo: str, home: Path, browser: Browser, 
         page.get_by_role("button", name="Analyse").click()
         page.wait_for_url("**/ui/analyses/*")
         analysis = re.sub(r"^https?://[^/]+", "", page.url)
-        more = {"range": analysis, "transaction": f"/ui/transactions/{theft(demo)}"}
+        more = {"range": analysis, "part": f"{analysis}?value_from=1000"}
+        more |= {"transaction": f"/ui/transactions/{theft(demo)}"}
         assert faults(page, demo, width, PAGES | more) == {}
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Page, expect
 from starlette.testclient import TestClient
 
 from src.service.app import create_app
@@ -17,6 +17,7 @@ from src.service.database.registry import register_model
 from src.service.web.ranges import PAGE, reason_of
 from tests.conftest import USDC
 from tests.service.chain import BASE_URL, THEFT, common_settings, service_settings, sqlite_url
+from tests.service.web.browsing import drag, middle_of
 from tests.support.waiting import wait_until
 
 HOSTILE = "=<img src=x onerror=document.title='owned'>"
@@ -74,6 +75,44 @@ def test_an_analysis_is_paged_and_sorted(client: TestClient) -> None:
     assert ranks(client, sort="gas") == everything[::-1][:PAGE]
     assert ranks(client, sort="gas", order="asc", page=2) == everything[PAGE:]
     assert ranks(client, only="anomalies") == [1]
+
+
+@pytest.mark.integration
+def test_a_part_of_an_analysis_is_drawn_listed_counted_and_saved(client: TestClient) -> None:
+    assert ranks(client, value_from=990, gas_to=0.01) == list(range(1, 11))
+    assert ranks(client, value_to=0.5) == [1]  # by its other token
+    assert ranks(client, value_from=990, only="anomalies", gas_from=0.002) == []
+    query = {"value_from": "990", "gas_from": "0.0025", "order": "asc"}
+    page = client.get("/ui/analyses/made", params=query).text
+    assert page.count("<circle") == 2 * 9
+    assert "All 9</a>" in page
+    assert "Anomalies 0</a>" in page
+    (saved,) = re.findall(r'href="(/ui/analyses/made\.json[^"]*)"', page)
+    rows = client.get(saved.replace("&amp;", "&")).json()
+    assert [one["rank"] for one in rows] == list(range(11, 2, -1))
+    assert client.get("/ui/analyses/made?value_from=-1").status_code == 400
+
+
+@pytest.mark.integration
+def test_a_reader_drags_over_a_plot_to_zoom_in(demo: str, page: Page) -> None:
+    page.goto(f"{demo}/ui/ranges")
+    page.get_by_role("button", name="Analyse").click()
+    page.wait_for_url("**/ui/analyses/*")
+    plot = page.get_by_role("group", name="Value against gas cost, anomalies marked").locator("svg")
+    before = plot.locator("circle").count()
+    anomaly = middle_of(plot.locator("circle.k-anomaly").first)
+    drag(page, (anomaly[0] - 12, anomaly[1] - 12), (anomaly[0] + 12, anomaly[1] + 12))
+    page.wait_for_url("**value_from=*")
+    assert 0 < plot.locator("circle").count() < before
+    expect(plot.locator("circle.k-anomaly").first).to_be_visible()
+    expect(page.locator("tr.anomaly").first).to_be_visible()
+    page.get_by_role("link", name="Show all").click()
+    expect(plot.locator("circle")).to_have_count(before)
+    page.get_by_text("Zoom", exact=True).click()
+    page.get_by_label("Value to").fill("0.5")
+    page.get_by_role("button", name="Show", exact=True).click()
+    page.wait_for_url("**value_to=0.5*")
+    assert plot.locator("circle").count() < before
 
 
 @pytest.mark.integration

@@ -1,5 +1,6 @@
 """What people send by forms is read, or refused by name."""
 
+import math
 from contextlib import suppress
 
 import pytest
@@ -39,6 +40,14 @@ def test_a_form_s_time_is_a_time_or_a_problem(sent: str) -> None:
         assert value is None or value >= 0
 
 
+@settings(deadline=None)
+@given(st.text(max_size=40) | st.floats().map(str))
+def test_a_form_s_bound_is_a_number_or_a_problem(sent: str) -> None:
+    with suppress(Problem):
+        value = forms.number_or_none("Value", sent)
+        assert value is None or 0 <= value < math.inf
+
+
 @pytest.mark.parametrize(
     ("read", "sent", "value"),
     [
@@ -47,9 +56,11 @@ def test_a_form_s_time_is_a_time_or_a_problem(sent: str) -> None:
         (forms.whole_or_none, "", None),
         (forms.time_or_none, "1970-01-01T01:00", 3600),
         (forms.time_or_none, "", None),
+        (forms.number_or_none, " 1.5e-3 ", 0.0015),
+        (forms.number_or_none, "", None),
     ],
 )
-def test_forms_are_read(read, sent: str, value: int | None) -> None:
+def test_forms_are_read(read, sent: str, value: float | None) -> None:
     assert read("It", sent) == value
 
 
@@ -58,6 +69,10 @@ def test_forms_are_read(read, sent: str, value: int | None) -> None:
     [
         (forms.whole_or_none, "-1"),
         (forms.whole_or_none, "1e3"),
+        (forms.number_or_none, "-0.1"),
+        (forms.number_or_none, "nan"),
+        (forms.number_or_none, "1e999"),
+        (forms.number_or_none, "much"),
         (forms.whole_or_none, "٣"),
         (forms.time_or_none, "yesterday"),
     ],

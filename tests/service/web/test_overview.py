@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser, Page, expect
 from starlette.testclient import TestClient
 
 from src.chain.replay.__main__ import open_chain
@@ -19,6 +20,7 @@ from src.service.embedded import DEMO_BLOCKS, STORY_BEGINS
 from src.service.node import NodeHealth, NodeReader
 from src.service.web.overview import rate
 from tests.service.chain import BASE_URL, HEAD, THEFT, common_settings, service_settings, sqlite_url
+from tests.service.web.browsing import drag, middle_of, quiet_page
 from tests.support.raw_server import hang, raw_server
 from tests.support.waiting import FOR_EVER, wait_until
 
@@ -58,6 +60,59 @@ def test_the_theft_waits_on_top_until_somebody_takes_it(client: TestClient) -> N
     client.post("/alerts/triage", json={"alerts": [theft["id"]], "state": "in_work"})
     assert THEFT not in part_of(client, "waiting")
     assert 'href="/ui/alerts?action=BLOCK&amp;state=in_work">1<' in part_of(client, "by-action")
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("has_scripts", [True, False])
+def test_a_reader_zooms_into_the_time_of_alerts(
+    demo: str, browser: Browser, *, has_scripts: bool
+) -> None:
+    with quiet_page(browser, java_script_enabled=has_scripts) as page:
+        page.goto(f"{demo}/ui/?span=all")
+        region = page.get_by_role("region", name="Alerts over time")
+        bars = region.locator("svg a[href] rect")
+        first, last = span(page)
+        if has_scripts:
+            x, y = middle_of(bars.last)
+            drag(page, (x - 20, y), (x + 20, y))
+        else:
+            region.get_by_text("Another time").click()
+            region.get_by_label("From (UTC)").fill(last.replace("Z", ""))
+            region.get_by_role("button", name="Show").click()
+        page.wait_for_url("**since=*")
+        since, until = span(page)
+        assert first < since <= until
+        page.mouse.click(*middle_of(bars.last))  # a click on a link is no drag
+        page.wait_for_url("**/ui/alerts?since=*")
+        expect(page.locator("li.case")).not_to_have_count(0)
+        page.go_back()
+        region.get_by_text("As a table").click()
+        region.get_by_role("table").get_by_role("link").last.focus()
+        page.keyboard.press("Enter")
+        page.wait_for_url("**/ui/alerts?since=*")
+
+
+def span(page: Page) -> list[str]:
+    """The first and the last time that an overview is of."""
+    return [page.locator("p.soft time").nth(at).get_attribute("datetime") or "" for at in (0, 1)]
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("query", ["since=soon", "since=2024-01-02T00:00&until=2024-01-01T00:00"])
+def test_a_time_that_cannot_be_meant_is_refused(client: TestClient, query: str) -> None:
+    assert client.get(f"/ui/?{query}").status_code == 400
+
+
+@pytest.mark.integration
+def test_a_bar_leads_to_shorter_times_and_then_to_its_alerts(client: TestClient) -> None:
+    link, steps = "/ui/?since=2024-01-01T00:00&until=2024-12-31T00:00", 0
+    while link.startswith("/ui/?"):
+        (chart,) = re.findall(r'<svg class="chart".*?</svg>', client.get(link).text, re.DOTALL)[:1]
+        link = re.findall(r'href="([^"]+)"', chart)[-1].replace("&amp;", "&")
+        steps += 1
+    assert 2 < steps < 6
+    assert THEFT in client.get(link).text
+    assert client.get("/ui/?until=2001-01-01T00:00&since=2000-01-01T00:00").status_code == 200
 
 
 @pytest.mark.integration
