@@ -114,7 +114,7 @@ def record(options: argparse.Namespace, stop: _StopFlag) -> _Outcome:
         options.url, timeout=options.timeout, rate_limit=limit, connections=workers
     )
     node = Node(client, options.patience, stop.event)
-    chain_id, head = (node.quantity(method) for method in ("eth_chainId", "eth_blockNumber"))
+    chain_id, head = node.quantity("eth_chainId"), node.head(options.to_block)
     on_chain(load_settings(), chain_id, "the node")
     if options.to_block > head:
         raise RecordingError(

@@ -25,7 +25,7 @@ from src.chain.errors import (
 )
 from src.chain.quantities import as_int
 from src.chain.recording.fetch import BlockFetcher, Node, UnverifiedBlock
-from src.chain.recording.rows import BlockRows
+from src.chain.recording.rows import BlockRows, logs_of
 from src.chain.transfers import (
     UPGRADE_TOPICS,
     Approval,
@@ -163,9 +163,10 @@ class NodeReader:
             if error.code == RESOURCE_NOT_FOUND:
                 return None
             raise
-        if receipt is None:
-            return None
-        if not isinstance(receipt, dict) or not isinstance(receipt.get("logs"), list):
+        if receipt is None or (isinstance(receipt, dict) and receipt.get("blockNumber", 0) is None):
+            return None  # unknown, or pending
+        logs = logs_of(receipt) if isinstance(receipt, dict) else None
+        if logs is None:
             raise MalformedAnswer("node", "a receipt is not an object with logs")
         number, block_hash = as_int(receipt.get("blockNumber")), _hash(receipt.get("blockHash"))
         # It has a receipt, so a null is a backend's that lags behind.
@@ -176,7 +177,6 @@ class NodeReader:
         if _hash(block.get("hash")) != block_hash:
             raise MalformedAnswer("node", "the chain was reorganised during the request; try again")
         sent = self._node.call("eth_getTransactionByHash", [tx_hash])
-        logs = [log for log in receipt["logs"] if isinstance(log, dict)]
         decoded = decoded_logs(logs)
         return LoadedTransaction(
             tx_hash=tx_hash,

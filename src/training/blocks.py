@@ -154,7 +154,7 @@ def collect(
         raise RecordingError("the list of blocks is empty")
     folder = out / RECORDING_FOLDER
     node = Node(client, patience)
-    head = node.quantity("eth_blockNumber")
+    head = node.head(wanted[-1].number)
     if wanted[-1].number > head:
         raise RecordingError(f"block {wanted[-1].number}: the node's newest block is only {head}")
     fetcher = BlockFetcher(node)

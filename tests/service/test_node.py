@@ -212,6 +212,19 @@ def test_what_a_lagging_backend_does_not_have_is_requested_again(
     assert found[0] is not None
 
 
+def test_a_pending_transaction_is_in_no_block_yet(node_url: str) -> None:
+    """Some nodes have a receipt of it, without a block."""
+    nowhere = {"blockNumber": None, "blockHash": None}
+
+    def pending(honest: Any) -> Any:
+        return honest | {"result": honest["result"] | nowhere}
+
+    with spoiled(node_url, on("eth_getTransactionReceipt", pending)) as url:
+        reader = NodeReader(url, requests_per_second=1_000, verify=True, patience=0.0)
+        assert reader.transaction(THEFT) is None
+        reader.close()
+
+
 def test_a_node_that_is_away_is_a_502_and_not_ready(tmp_path: Path) -> None:
     with client_of("http://127.0.0.1:1", tmp_path) as client:
         assert client.post("/anomaly_detection/", json=RANGE).status_code == 502

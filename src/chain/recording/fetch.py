@@ -30,6 +30,8 @@ logger = logging.getLogger(__name__)
 DEFAULT_PATIENCE = 120.0
 
 _FIRST_PAUSE = 0.5
+_MAX_LAG = 100  # blocks
+_LAG_SECONDS = 15.0
 _MAX_BACKOFF = 15.0
 _TRIES_OF_A_BLOCK = 2
 _BLOCK_RECEIPTS = "eth_getBlockReceipts"
@@ -57,6 +59,10 @@ class UnverifiedBlock(ValueError):
         self.recordable = recordable
 
 
+def _null(result: Any) -> str:
+    return "null" if result is None else ""
+
+
 @dataclass(frozen=True, slots=True)
 class Node:
     """A node whose failing requests are retried with exponential backoff."""
@@ -73,41 +79,28 @@ class Node:
         patience: float | None = None,
         *,
         passing_patience: float | None = None,
+        fault: Callable[[Any], str] = _null,
     ) -> Any:
-        """The result of a request, never null: a null is treated as a lagging node and retried.
+        """The result of a request; a faulty one is treated as a lagging node's and retried.
 
         Args:
             method: what to ask.
             params: its parameters.
             patience: seconds, if other than the node's; ten times as many while it limits the rate.
             passing_patience: likewise, after errors of the node that may be about this call alone.
+            fault: what is wrong with a result, "" if nothing is; None is a fault by default.
 
         Raises:
             SourceError: after `patience` without an answer, or immediately if the node refuses;
-                `MalformedAnswer` if the answer is always null.
+                `MalformedAnswer` if all are faulty.
         """
-        return self._call(method, params, patience, passing_patience, nullable=False)
-
-    def ask(self, method: str, params: list[Any]) -> Any:
-        """The result of a request, which may be null. Raises SourceError, as `call`."""
-        return self._call(method, params, None, None, nullable=True)
-
-    def _call(
-        self,
-        method: str,
-        params: list[Any],
-        patience: float | None,
-        passing_patience: float | None,
-        *,
-        nullable: bool,
-    ) -> Any:
         pause = _FIRST_PAUSE
         began = time.monotonic()
         while True:
             try:
                 result = self.client.call(method, params)
-                if result is None and not nullable:
-                    raise MalformedAnswer("node", f"{method}: the node returned null")
+                if problem := fault(result):
+                    raise MalformedAnswer("node", f"{method}: the node returned {problem}")
                 return result
             except (SourceUnavailable, RateLimited, MalformedAnswer, DeadlineExceeded) as error:
                 limit = self.patience if patience is None else patience
@@ -124,12 +117,31 @@ class Node:
             self.stop.wait(wait)
             pause = min(2 * pause, _MAX_BACKOFF)
 
+    def ask(self, method: str, params: list[Any]) -> Any:
+        """The result of a request, which may be null. Raises SourceError, as `call`."""
+        return self.call(method, params, fault=lambda _: "")
+
     def quantity(self, method: str) -> int:
-        """The number returned by a method without parameters."""
-        number = parse_quantity(self.call(method, []))
-        if number is None:
-            raise MalformedAnswer("node", f"{method} did not return a quantity")
-        return number
+        """The number returned by a method without parameters. Raises SourceError, as `call`."""
+
+        def fault(answer: Any) -> str:
+            return "no quantity" if parse_quantity(answer) is None else ""
+
+        return int(self.call(method, [], fault=fault), 16)
+
+    def head(self, wanted: int) -> int:
+        """Number of the newest block; one that lacks a few is asked again, as its backends differ.
+
+        Raises SourceError, as `call`.
+        """
+        began = time.monotonic()
+        while True:
+            head = self.quantity("eth_blockNumber")
+            is_behind = head < wanted <= head + _MAX_LAG
+            if not is_behind or time.monotonic() - began > min(_LAG_SECONDS, self.patience):
+                return head
+            if self.stop.wait(_FIRST_PAUSE):
+                return head
 
 
 class BlockFetcher:
@@ -155,10 +167,8 @@ class BlockFetcher:
             SourceError: the node does not answer.
             UnverifiedBlock: its data is incomplete or does not verify.
         """
-        problem, recordable = "", False
-        for _ in range(
-            _TRIES_OF_A_BLOCK
-        ):  # may be temporary: a reorganisation, or a lagging node behind a load balancer
+        began, pause, tries = time.monotonic(), _FIRST_PAUSE, 0
+        while True:
             block = self._block(number)
             together = self._receipts_together(number)
             if together is not None:
@@ -167,11 +177,21 @@ class BlockFetcher:
                     self._failures = 0
                     return rows
                 logger.info("block %d: %s; requesting each receipt", number, problem)
-            rows, problem, recordable = self._rows(self._one_by_one(number, block))
+            recorded = self._one_by_one(number, block)
+            rows, problem, recordable = self._rows(recorded)
             if rows is not None:
                 self._failures += 1
                 return rows
-        raise UnverifiedBlock(number, problem, recordable=recordable)
+            tries += 1
+            if _is_of_one_block(recorded):
+                if tries >= _TRIES_OF_A_BLOCK:
+                    raise UnverifiedBlock(number, problem, recordable=recordable)
+                continue
+            # A reorganisation, or backends behind a load balancer.
+            is_late = time.monotonic() + pause > began + self._node.patience
+            if is_late or self._node.stop.wait(pause):
+                raise UnverifiedBlock(number, problem, recordable=recordable)
+            pause = min(2 * pause, _MAX_BACKOFF)
 
     def fetch_all(
         self,
@@ -204,11 +224,17 @@ class BlockFetcher:
                 future.cancel()
 
     def _block(self, number: int) -> Json:
-        block = self._node.call("eth_getBlockByNumber", [hex(number), True])
-        transactions = block.get("transactions") if isinstance(block, dict) else None
-        if not isinstance(transactions, list) or not all(isinstance(t, dict) for t in transactions):
-            raise MalformedAnswer("node", f"block {number} has no list of transactions")
-        found: Json = block
+        def fault(block: Any) -> str:
+            if not isinstance(block, dict) or parse_quantity(block.get("number")) != number:
+                return f"another block than {number}" if block else "null"
+            transactions = block.get("transactions")
+            if not isinstance(transactions, list) or not all(
+                isinstance(one, dict) for one in transactions
+            ):
+                return "a block without a list of transactions"
+            return ""
+
+        found: Json = self._node.call("eth_getBlockByNumber", [hex(number), True], fault=fault)
         return found
 
     def _receipts_together(self, number: int) -> list[Json] | None:
@@ -256,3 +282,10 @@ class BlockFetcher:
         if verified is None and self._verify:
             return None, problem, True
         return rows, problem, True
+
+
+def _is_of_one_block(recorded: RecordedBlock) -> bool:
+    return all(
+        isinstance(receipt, dict) and receipt.get("blockHash") == recorded.block.get("hash")
+        for receipt in recorded.receipts
+    )

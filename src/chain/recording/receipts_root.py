@@ -15,12 +15,15 @@ from typing import Any
 
 from eth_utils.crypto import keccak
 
+from src.files import reason
+
 _LEGACY = 0
 _DEPOSIT = 0x7E
 """Of the OP stack (Base, Optimism ...). Since the Canyon upgrade two more fields enter the root:
 https://specs.optimism.io/protocol/canyon/overview.html#deposit-transaction-receipt-hash"""
 _EMPTY = b"\x80"  # RLP of the empty string
 _HASH_BYTES = 32
+_BLOOM_BITS = 2048
 _BRANCHES = "0123456789abcdef"
 
 _Entry = tuple[str, bytes]  # key as hex digits, value
@@ -57,7 +60,7 @@ def receipts_root(receipts: Sequence[Mapping[str, Any]], outcome: Outcome = Outc
         try:
             entries.append((_rlp_integer(index).hex(), _encoded(receipt, outcome)))
         except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
-            raise ValueError(f"receipt {index} is malformed: {error!r}") from error
+            raise ValueError(f"receipt {index} is malformed: {reason(error)}") from error
     entries.sort()
     return "0x" + keccak(_node(entries, 0) if entries else _EMPTY).hex()
 
@@ -79,7 +82,8 @@ def _encoded(receipt: Mapping[str, Any], outcome: Outcome) -> bytes:
         for log in receipt["logs"]
     ]
     cumulative_gas = _rlp_integer(int(receipt["cumulativeGasUsed"], 16))
-    fields = [result, cumulative_gas, _rlp_hex(receipt["logsBloom"]), _rlp_list(logs)]
+    bloom = receipt.get("logsBloom") or _bloom(receipt["logs"])  # some nodes leave it out
+    fields = [result, cumulative_gas, _rlp_hex(bloom), _rlp_list(logs)]
     kind = int(receipt.get("type") or "0x0", 16)
     if kind == _DEPOSIT and receipt.get("depositReceiptVersion") is not None:
         fields += [
@@ -88,6 +92,17 @@ def _encoded(receipt: Mapping[str, Any], outcome: Outcome) -> bytes:
         ]
     body = _rlp_list(fields)
     return body if kind == _LEGACY else bytes([kind]) + body
+
+
+def _bloom(logs: Iterable[Mapping[str, Any]]) -> str:
+    """The bloom filter over the addresses and topics of logs (yellow paper 4.4.1)."""
+    bits = 0
+    for log in logs:
+        for item in (log["address"], *log["topics"]):
+            digest = keccak(hexstr=item)
+            for start in (0, 2, 4):
+                bits |= 1 << int.from_bytes(digest[start : start + 2]) % _BLOOM_BITS
+    return f"0x{bits:0{_BLOOM_BITS // 4}x}"
 
 
 def _node(entries: Sequence[_Entry], depth: int) -> bytes:

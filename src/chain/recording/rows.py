@@ -127,7 +127,7 @@ def encode_block(recorded: RecordedBlock, *, receipts_root_verified: bool) -> Bl
             raise ValueError(f"block {number}: receipt {index} is not an object")
         row = _transaction_row(index, transaction, receipt, block_row)
         rows.transactions.append(row)
-        rows.logs.extend(_log_row(log, row) for log in receipt["logs"])
+        rows.logs.extend(_log_row(log, row) for log in logs_of(receipt) or ())
     return rows
 
 
@@ -146,6 +146,13 @@ def decode_block(rows: BlockRows) -> RecordedBlock:
         receipts.append(receipt | {"logs": logs.get(row["tx_index"], [])})
     header: Json = json.loads(rows.block["header"])
     return RecordedBlock(header | {"transactions": transactions}, receipts)
+
+
+def logs_of(receipt: Json) -> list[Json] | None:
+    """The logs of a receipt, where nodes in Go say null for none; None if they are malformed."""
+    logs = receipt.get("logs", 0)
+    logs = [] if logs is None else logs
+    return logs if isinstance(logs, list) and all(isinstance(log, dict) for log in logs) else None
 
 
 def token_standard(address: Any, topics: Sequence[str | None], data: Any) -> str | None:
@@ -171,8 +178,8 @@ def _transaction_row(index: int, transaction: Json, receipt: Json, block: Row) -
         )
     if not block["block_hash"] == _hash(transaction, "blockHash") == _hash(receipt, "blockHash"):
         raise ValueError(f"transaction {transaction_hash} or its receipt belongs to another block")
-    logs = receipt.get("logs")
-    if not isinstance(logs, list) or not all(isinstance(log, dict) for log in logs):
+    logs = logs_of(receipt)
+    if logs is None:
         raise ValueError(f"the receipt of transaction {transaction_hash} has no list of logs")
     standards = [token_standard(log.get("address"), _topics(log), log.get("data")) for log in logs]
     row: Row = {

@@ -56,7 +56,7 @@ def is_state_sync(part: Json, gas: str) -> bool:
 
 def _completed(receipt: Json, transaction: Json) -> Json:
     """The receipt with what some nodes give in the transaction only."""
-    more = {"type": transaction.get("type")}
+    more: Json = {"type": transaction.get("type"), "logs": []}
     if transaction.get("type") == _DEPOSIT_TYPE:
         more["depositReceiptVersion"] = transaction.get("depositReceiptVersion")
         more["depositNonce"] = transaction.get("nonce")

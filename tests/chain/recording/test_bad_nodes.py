@@ -66,6 +66,30 @@ def test_a_passing_failure_is_waited_out(
     assert len(recorded_blocks(tmp_path)) == 1
 
 
+def forked(receipt: Json) -> Json:
+    return receipt | {"blockHash": "0x" + "f0" * 32}
+
+
+def test_receipts_of_another_block_are_waited_out(node: Node, tmp_path: Path) -> None:
+    receipts = node.blocks["0x7"].receipts
+    node.failures["eth_getBlockReceipts"] = [[forked(one) for one in receipts]] * 3
+    node.failures["eth_getTransactionReceipt"] = [forked(receipts[0])] * 3 * len(receipts)
+    assert record(node.url, tmp_path, 7, 7, "--no-verify", "--patience", "60") == 0
+    assert len(recorded_blocks(tmp_path)) == 1
+
+
+def test_another_block_than_the_one_asked_for_is_waited_out(node: Node, tmp_path: Path) -> None:
+    node.failures["eth_getBlockByNumber"] = [node.blocks["0x8"].block, {"hash": "0x"}]
+    assert record(node.url, tmp_path, 7, 7, "--no-verify") == 0
+    assert len(recorded_blocks(tmp_path)) == 1
+
+
+def test_a_head_that_lags_or_is_no_number_is_waited_out(node: Node, tmp_path: Path) -> None:
+    node.failures["eth_blockNumber"] = ["0x7", "0x", None, "0x7"]
+    assert record(node.url, tmp_path, 7, 8, "--no-verify") == 0
+    assert len(recorded_blocks(tmp_path)) == 2
+
+
 def test_a_node_that_stays_away_is_an_error_that_shows_no_key(
     node: Node, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -80,7 +104,7 @@ def test_a_node_that_stays_away_is_an_error_that_shows_no_key(
 def test_a_block_that_is_not_there_yet_is_named(
     node: Node, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert record(node.url, tmp_path, 7, 9) == 1
+    assert record(node.url, tmp_path, 7, 9, "--patience", "0.1") == 1
     assert "--to-block 9: the node's newest block is only 8" in capsys.readouterr().err
 
 

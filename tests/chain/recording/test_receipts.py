@@ -11,9 +11,10 @@ from src.chain.recording.receipts_root import Outcome, receipts_root
 from src.chain.recording.rows import RecordedBlock
 from src.chain.recording.verification import verified_block
 from tests.chain.recording.blocks import make_block, make_log
-from tests.chain.recording.node import Json, Node, record
+from tests.chain.recording.node import Json, Node, record, recorded_blocks
 from tests.chain.recording.test_receipts_root import root_by_the_book
 
+DEMO_BLOCKS = Path(__file__).parents[3] / "src/service/demo_blocks"
 STATE_ROOT = "0x" + "ab" * 32
 
 
@@ -55,6 +56,31 @@ def test_receipts_are_requested_one_by_one_if_the_block_s_do_not_verify(
     verified = Recording(tmp_path).blocks(["receipts_root_verified"])["receipts_root_verified"]
     assert verified.to_pylist() == [True, True]
     assert honest.asked.count("eth_getTransactionReceipt") == 2
+
+
+def test_a_bloom_that_is_left_out_is_computed() -> None:
+    recording = Recording(DEMO_BLOCKS)
+    (part,) = recording.parts
+    blocks = recorded_blocks(DEMO_BLOCKS)
+    assert part.last - part.first + 1 == len(blocks)
+    assert any(receipt["logs"] for _, receipts in blocks for receipt in receipts)
+    for block, receipts in blocks:
+        bare = [{k: v for k, v in one.items() if k != "logsBloom"} for one in receipts]
+        assert verified_block(RecordedBlock(block, bare))[1] == ""
+
+
+def test_null_for_no_logs_is_no_damage(honest: Node, tmp_path: Path) -> None:
+    honest.blocks["0x7"] = sealed(make_block(7, []))
+    honest.blocks["0x7"].receipts[0]["logs"] = None
+    assert record(honest.url, tmp_path, 7, 7) == 0
+    ((_, (receipt,)),) = recorded_blocks(tmp_path)
+    assert receipt["logs"] == []
+
+
+def test_what_is_missing_is_named(honest: Node, tmp_path: Path, capsys: Any) -> None:
+    del honest.blocks["0x7"].receipts[0]["cumulativeGasUsed"]
+    assert record(honest.url, tmp_path, 7, 7) == 1
+    assert "receipt 0 is malformed: 'cumulativeGasUsed' is missing" in capsys.readouterr().err
 
 
 def test_a_refused_method_is_left_alone_after_a_while(honest: Node, tmp_path: Path) -> None:
