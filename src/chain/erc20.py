@@ -171,7 +171,7 @@ def _ask_together(node: JsonRpcClient, tokens: list[str]) -> dict[str, TokenInfo
 
 def _read(selector: bytes, data: bytes) -> bytes:
     """What is read of an answer."""
-    return data if len(data) <= _MAX_ANSWER_BYTES else _UNREADABLE.get(selector, b"")
+    return data if len(data) <= _MAX_ANSWER_BYTES else _UNREADABLE.get(selector, data)
 
 
 def _decode(abi_type: str, data: bytes) -> Any:

@@ -24,7 +24,10 @@ UNREADABLE = abi_string(UNREADABLE_SYMBOL)
         ({"code": -32000, "message": "invalid opcode: INVALID"}, (None, None, None)),
         ("0x", ("0x", "0x", "0x")),
         ({"code": -32000, "message": "missing trie node"}, None),
-        ("0x" + "61" * 100_000, ("0x", f"0x{UNREADABLE.hex()}", "0x")),
+        (
+            "0x" + "61" * 100_000,
+            (f"0x{EMPTY.hex()}", f"0x{UNREADABLE.hex()}", "0x" + "61" * 32),
+        ),
         (17, None),
     ],
     ids=["reverts", "invalid", "empty", "pruned", "huge", "number"],
