@@ -27,6 +27,7 @@ from src.chain.clients.urls import (
     OWNER_STORE_URL,
     ethplorer_api,
     explorer_api,
+    key_in,
 )
 from src.chain.errors import (
     MalformedAnswer,
@@ -111,7 +112,7 @@ _ETHPLORER = Kind(URL.allowed, ethplorer_api)
 class Settings:
     """The bot's settings, which `.env.example` documents by their variables.
 
-    None means not set: no node, no key, the model's own threshold, a cache in memory only.
+    None: no node, no key, the model's own threshold, a cache in memory only.
     """
 
     json_rpc_url: str | None = setting("JSON_RPC_URL", URL, None, secret=True)
@@ -172,7 +173,7 @@ def load_settings(
 
     Args:
         environ: the environment; None for the process's own.
-        project_root: where `secrets.json` and `forta.config.json` are.
+        project_root: of `secrets.json` and `forta.config.json`.
         home: where `.forta/forta.config.json` is; None for the user's home.
         arguments: the command line, where `--config FILE` names another `forta.config.json`, as
             the Forta CLI and SDK understand it; None for the process's own.
@@ -183,6 +184,8 @@ def load_settings(
     env = os.environ if environ is None else environ
     values = _only_settings(_read_json(project_root / "secrets.json"))
     values |= {name: env[name] for name in SETTINGS if env.get(name, "").strip()}
+    keys = {f"{n}_API_KEY": key_in(values.get(f"{n}_URL", "")) for n in ("ETHERSCAN", "ETHPLORER")}
+    values = {name: key for name, key in keys.items() if key} | values
     owner_store_failed = False
     if env.get("FORTA_JWT_PROVIDER_HOST") and not all(name in values for name in _SECRETS):
         try:

@@ -12,9 +12,9 @@ from src.chain.facts import FirstTransaction, first_transaction
 SOURCE = "etherscan"
 _MAX_BYTES = 256 * 1024
 _NO_TRANSACTIONS = re.compile(
-    r"((notok|error)\W*|there are )?"
+    r"((notok|error)\W*|there (are|is) |(this |the )?(address|account|wallet) has )?"
     r"((no|0|zero) ((normal|matching) )?(transaction|record|txs?\b|txn|data|result|entr)"
-    r"|(transactions?|address|account|records?) (was |were )?not found|address has no transactions)"
+    r"|(transactions?|address|account|records?) (was |were )?not found|nothing found|empty)"
 )
 
 
@@ -71,12 +71,14 @@ class EtherscanClient:
         result = answer.get("result")
         if str(answer.get("status")) != "1":
             self._raise_refusal(answer.get("message"), result)
-        if not isinstance(result, list) or not result or not isinstance(result[0], dict):
+        is_list = isinstance(result, list) and all(isinstance(one, dict) for one in result)
+        if not is_list or not result:
             raise MalformedAnswer(SOURCE, "response without a transaction")
-        transaction = result[0]
-        if not _concerns(transaction, address):
+        if not all(_concerns(transaction, address) for transaction in result):
             raise MalformedAnswer(SOURCE, "response for another address")
-        return first_transaction(SOURCE, transaction.get("timeStamp"))
+        # Some ignore the size of a page or its order.
+        found = (first_transaction(SOURCE, one.get("timeStamp")) for one in result)
+        return min(found, key=lambda first: first.timestamp)
 
     def _raise_refusal(self, message: object, result: object) -> None:
         words = self._http.quote(message)

@@ -2,14 +2,14 @@
 
 import re
 from base64 import b64encode
-from urllib.parse import quote, unquote, unquote_plus, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, unquote, unquote_plus, urlsplit, urlunsplit
 
 ETHERSCAN_URL = "https://api.etherscan.io/v2/api"
 ETHPLORER_URL = "https://api.ethplorer.io"
 OWNER_STORE_URL = "https://research.forta.network/database/owner/secrets.json"
 
 _MIN_SECRET_CHARACTERS = 6
-_ETHERSCAN_HOSTS = ("etherscan.io", "www.etherscan.io", "api.etherscan.io")
+_ETHERSCAN_HOSTS = re.compile(r"((www|api)\.)?etherscan\.io|((www|cn|api-cn)\.)?etherscan\.com")
 _ETHPLORER_HOSTS = ("ethplorer.io", "www.ethplorer.io", "api.ethplorer.io")
 # Hosts of Etherscan's first API, which ended, and of its sites for other chains. The second API
 # serves them all at one address.
@@ -21,11 +21,17 @@ _ENDED_HOST = re.compile(
     r"|uniscan\.xyz|abscan\.org|berascan\.com)"
 )
 # Pages of an explorer, by the first segment of their paths.
-_PAGES = frozenset(
-    {"address", "accounts", "block", "blocks", "tx", "txs", "token", "tokens", "token-transfers"}
-    | {"api-docs", "apis", "stats", "verified-contracts", "search", "search-results", "graphiql"}
-    | {"gas-tracker", "advanced-filter", "internal-txs", "withdrawals", "ops", "login", "myapikey"}
-)
+_PAGES = frozenset({
+    "address", "addresses", "account", "accounts", "block", "blocks", "blockchain", "tx", "txs",
+    "transaction", "transactions", "token", "tokens", "token-transfers", "tokentxns", "nft",
+    "nfts", "api-docs", "apis", "docs", "swagger", "eth-rpc", "stats", "chart", "charts",
+    "verified-contracts", "contract", "contracts", "contract-verification", "search",
+    "search-results", "graphiql", "gas-tracker", "gastracker", "advanced-filter",
+    "internal-txs", "withdrawals", "deposits", "batches", "blobs", "output-roots",
+    "dispute-games", "op", "ops", "operation", "operations", "user-ops", "pools", "mud-worlds",
+    "validators", "public-tags", "name-domains", "name-services", "csv-export", "visualize",
+    "apps", "auth", "login", "myapikey", "home", "index.html", "en", "zh",
+})  # fmt: skip
 
 
 def is_http_url(text: str) -> bool:
@@ -49,8 +55,8 @@ def explorer_api(text: str) -> str:
     if not is_http_url(text):
         raise ValueError("not a URL")
     parts = urlsplit(text)
-    host = (parts.hostname or "").lower()
-    if host in _ETHERSCAN_HOSTS:
+    host = (parts.hostname or "").lower().rstrip(".")
+    if _ETHERSCAN_HOSTS.fullmatch(host):
         return ETHERSCAN_URL
     if _ENDED_HOST.fullmatch(host):
         raise ValueError(f"{host} has no such API any more")
@@ -77,6 +83,12 @@ def ethplorer_api(text: str) -> str:
         return ETHPLORER_URL
     path = parts.path.partition("/getTokenInfo")[0].rstrip("/")
     return urlunsplit((parts.scheme, parts.netloc, path, "", ""))
+
+
+def key_in(text: str) -> str:
+    """The API key in the URL of a request that somebody pasted, or ""."""
+    query = parse_qsl(text.partition("#")[0].partition("?")[2])
+    return next((value for name, value in query if name.lower() == "apikey"), "")
 
 
 def secrets_of_url(url: str) -> set[str]:

@@ -22,7 +22,7 @@ from src.chain.errors import (
 )
 from src.chain.facts import FirstTransaction
 from src.settings import load_settings
-from src.variables import SettingsError
+from src.variables import SettingsError, reveal
 from tests.support.fake_chain import ETHERSCAN_LIMIT, NO_TRANSACTIONS, etherscan_answer
 from tests.support.waiting import PATIENCE
 
@@ -57,11 +57,14 @@ ANY = "https://scan.example"
         ("https://etherscan.io", "https://api.etherscan.io/v2/api"),
         ("https://api.etherscan.io/api", "https://api.etherscan.io/v2/api"),
         ("https://api.etherscan.io/v2/api?chainid=1", "https://api.etherscan.io/v2/api"),
+        ("https://etherscan.io./address/0x12", "https://api.etherscan.io/v2/api"),
+        ("https://cn.etherscan.com/", "https://api.etherscan.io/v2/api"),
         *[
             (f"{ANY}{path}", f"{ANY}/api")
             for path in (
                 "", "/", "/api", "/api/", "/api?", "/api?module=account&action=txlist", "/api/v2",
                 "/api/v2/", "/api/eth-rpc", "/api-docs", "/address/0x12?tab=txs", "/txs", "/api#x",
+                "/en/address/0x12", "/validators", "/op/0x12", "/index.html", "/#/address/0x12",
             )
         ],
         (f"{ANY}/API/v2", f"{ANY}/api"),
@@ -77,6 +80,18 @@ def test_any_url_of_an_explorer_leads_to_its_api(pasted: str, used: str) -> None
     assert explorer_api(used) == used
 
 
+@pytest.mark.parametrize("name", ["ETHERSCAN", "ETHPLORER"])
+def test_a_key_in_the_url_of_a_request_is_used(name: str) -> None:
+    environ = {f"{name}_URL": f"https://own.example/api?module=account&apiKey={KEY}#x"}
+    settings = load_settings(environ, arguments=())
+    found = settings.etherscan_api_key if name == "ETHERSCAN" else settings.ethplorer_api_key
+    assert reveal(found) == KEY
+    assert KEY not in repr(settings)
+    other = load_settings(environ | {f"{name}_API_KEY": "other"}, arguments=())
+    keys = {reveal(other.etherscan_api_key), reveal(other.ethplorer_api_key)}
+    assert keys == {"other", None}
+
+
 @pytest.mark.parametrize(
     "url",
     ["https://api.bscscan.com/api", "https://api-sepolia.etherscan.io/api", "https://arbiscan.io",
@@ -89,10 +104,17 @@ def test_what_cannot_be_an_explorers_api_is_refused_at_start(url: str) -> None:
         load_settings({"ETHERSCAN_URL": url}, arguments=())
 
 
+def test_the_first_of_a_page_is_the_earliest_in_whatever_order(httpserver: HTTPServer) -> None:
+    page = [{"timeStamp": str(time)} for time in (1_600_000_000, 1_500_000_000, 1_700_000_000)]
+    found = ask(httpserver, {"status": "1", "message": "OK", "result": page})
+    assert found == FirstTransaction(1_500_000_000, "etherscan")
+
+
 @pytest.mark.parametrize(
     "message",
     ["No transactions found", "No transactions found.", "no transaction found", "No records found",
-     "NOTOK: No transactions found", "No data found", "Address not found", "No transactions"],
+     "NOTOK: No transactions found", "No data found", "Address not found", "No transactions",
+     "There is no transaction", "This address has no transactions", "Nothing found"],
 )  # fmt: skip
 @pytest.mark.parametrize("result", [[], None, ""])
 def test_no_transactions_has_more_wordings_than_one(
