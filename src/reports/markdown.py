@@ -4,6 +4,8 @@ import html
 import re
 from collections.abc import Iterable, Sequence
 
+from src.reports import page
+
 _MARKUP = re.compile(r"[\\`*\[\]<>|]")
 _EMPHASIS = re.compile(r"\*(\w[^*<]*)\*")
 _REFERENCE = re.compile(r"&amp;#(\d+);")
@@ -37,11 +39,7 @@ def markdown_to_html(markdown: str) -> str:
         lines = block.split("\n")
         if lines[0].startswith("| "):
             cells = [[_text(c) for c in line[2:-2].split(" | ")] for line in lines]
-            head = "".join(f"<th>{cell}</th>" for cell in cells[0])
-            body = "".join(
-                "<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in cells[2:]
-            )
-            blocks.append(f'<div class="wide"><table><tr>{head}</tr>{body}</table></div>')
+            blocks.append(page.table(cells[0], cells[2:]))
         elif lines[0].startswith("- "):
             items = "".join(f"<li>{_text(line[2:])}</li>" for line in lines)
             blocks.append(f"<ul>{items}</ul>")

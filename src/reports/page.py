@@ -90,7 +90,7 @@ def page(title: str, body: str) -> str:
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{shown}</title><style>{_STYLE}</style></head>\n"
-        f"<body><h1>{shown}</h1>\n{body}\n</body></html>\n"
+        f"<body><main><h1>{shown}</h1>\n{body}\n</main></body></html>\n"
     )
 
 
@@ -123,15 +123,21 @@ def table(
     def cells(tag: str, row: Sequence[str]) -> str:
         first = len(row) if numeric is None else numeric
         last = len(row) if until is None else until
-        return "".join(
-            f"<{tag}{' class=n' if first <= at < last else ''}>{text}</{tag}>"
-            for at, text in enumerate(row)
-        )
+        shown = []
+        for at, text in enumerate(row):
+            kind = " class=n" if first <= at < last else ""
+            own = tag if text else "td"  # a cell without text heads nothing
+            shown.append(f"<{own}{kind}>{text}</{own}>")
+        return "".join(shown)
 
     head = f"<thead><tr>{cells('th', names)}</tr></thead>" if any(names) else ""
     body = "".join(f"<tr>{cells('td', row)}</tr>" for row in rows)
     caption = f"<caption>{html.escape(note)}</caption>" if note else ""
-    return f'<div class="wide"><table>{caption}{head}<tbody>{body}</tbody></table></div>'
+    # It scrolls by itself where it is wide, also by the keyboard.
+    return (
+        '<div class="wide" tabindex="0" role="group" aria-label="Table">'
+        f"<table>{caption}{head}<tbody>{body}</tbody></table></div>"
+    )
 
 
 def transaction(tx_hash: str, chain_id: int) -> str:
