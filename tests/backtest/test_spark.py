@@ -32,7 +32,7 @@ from tests.backtest.data import (
     write_etl,
     write_etl_logs,
 )
-from tests.backtest.runs import THRESHOLD, content_of, run
+from tests.backtest.runs import THRESHOLD, content_of, rows_of, run
 from tests.support.waiting import PATIENCE, wait_until
 
 FOUND = importlib.util.find_spec("pyspark")
@@ -61,10 +61,23 @@ def data(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def expected(tmp_path_factory, data):
+def expected(tmp_path_factory, data, address_book):
     out = tmp_path_factory.mktemp("local") / "out"
     assert run(data, out, *SLICES) == 0
+    assert rows_of(out, "alerts")["reasons"].str.contains("Number [0-9]+ \\(0x").any()
     return content_of(out)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def address_book(tmp_path_factory):
+    """Names of the operator's own, which Spark has to send."""
+    history = hostile_history(seed=1, blocks=80)
+    accounts = dict.fromkeys(m.sender for t in history for m in t.transfers)
+    path = tmp_path_factory.mktemp("names") / "names.csv"
+    path.write_text("".join(f"{one},Number {at}\n" for at, one in enumerate(accounts)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ADDRESS_BOOK", str(path))
+        yield
 
 
 @pytest.fixture(scope="module")
