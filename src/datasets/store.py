@@ -25,9 +25,10 @@ from filelock import FileLock, Timeout
 
 from src.datasets.fixed_bytes import hex_column, integers
 from src.datasets.tables import ERC20, TableError
-from src.files import reason, whole_file
+from src.files import read_file, reason, whole_file
 
 MANIFEST: Final = "store.json"
+_MAX_MANIFEST_BYTES: Final = 64 * 2**20
 FORMAT: Final = "history-store"
 VERSION: Final = 1
 TOKENS_FILE: Final = "tokens.csv.gz"
@@ -129,11 +130,11 @@ def open_store(folder: Path) -> Store:
     """
     path = folder / MANIFEST
     try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
+        facts = json.loads(read_file(path, _MAX_MANIFEST_BYTES))
         if (facts["format"], facts["version"]) != (FORMAT, VERSION):
             raise TableError(f"{path}: another format or version; import the data again")
         slices = tuple(StoredSlice(*part) for part in facts["slices"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         if isinstance(error, TableError):
             raise
         raise TableError(f"{path}: is no history store: {reason(error)}") from error

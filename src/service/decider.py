@@ -14,7 +14,6 @@ from src.decision.pipeline import Pipeline
 from src.decision.pricing import native_summary, with_prices, with_summary
 from src.decision.result import Result
 from src.decision.tokens import TokenView, shown_tokens
-from src.detection.bundle_files import DRIFT_FILE
 from src.detection.counterparties import CounterpartyBook
 from src.detection.detectors.base import SupervisedModel, than_training
 from src.detection.detectors.isolation_forest import IsolationForestDetector
@@ -22,6 +21,7 @@ from src.detection.features.definitions import FEATURE_NAMES
 from src.detection.forest.model import Model, load_model
 from src.detection.records import Action, Assessment, AttackAssessment, Verdict
 from src.monitoring import metrics
+from src.monitoring.drift.sample import read_reference
 from src.monitoring.usage import CacheInfo, pipeline_in_use, transaction_assessed
 from src.service.database.alerts import NewAlert
 from src.service.database.decisions import StoredDecision
@@ -111,8 +111,7 @@ class Decider:
             ModelError, PolicyError: the model or the policy is unusable.
         """
         self.pipeline = self.pipeline.with_model(self.settings, _load(self.settings, path), path)
-        reference = path.with_name(DRIFT_FILE)
-        self.drift_reference = reference.read_bytes() if reference.is_file() else None
+        self.drift_reference = read_reference(path)
         pipeline_in_use(self.pipeline)
 
     def take_supervised(self, model: SupervisedModel | None) -> None:

@@ -9,12 +9,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from src.chain.names.labels import AddressListError
-from src.detection.bundle_files import DRIFT_FILE, REPORT_FILE
+from src.detection.bundle_files import REPORT_FILE
 from src.detection.errors import ModelError
 from src.detection.features.definitions import FEATURE_NAMES
 from src.detection.policy import PolicyError
 from src.detection.supervised.model import SupervisedModel, load_fraud_model
 from src.monitoring import metrics
+from src.monitoring.drift.sample import read_reference
 from src.monitoring.periodic import Periodic
 from src.registry.bundle import FOREST, FRAUD, forest_id, fraud_id
 from src.registry.registry import Registry, RegistryError
@@ -87,9 +88,7 @@ class FraudModel:
             card = report.read_text(encoding="utf-8", errors="replace")
         if self._decider is not None:
             self._decider.take_supervised(as_detector(model))
-        drift = path.with_name(DRIFT_FILE)
-        reference = drift.read_bytes() if drift.is_file() else None
-        self.in_use = FraudInUse(model, card, time.time(), reference)
+        self.in_use = FraudInUse(model, card, time.time(), read_reference(path))
         metrics.fraud_model_in_use(
             version=model.version,
             sha256=model.manifest.sha256,

@@ -1,6 +1,7 @@
 """Lists of bad addresses are read, refreshed and refused as their operators would expect."""
 
 import json
+import sys
 import time
 
 import pytest
@@ -55,6 +56,16 @@ def test_labels_are_made_harmless():
 
 def test_the_zero_address_is_left_out():
     assert parse_text(f"{ZERO_ADDRESS},burn\n{ALICE}").keys() == {ALICE}
+
+
+def test_deep_brackets_do_not_end_the_process_where_the_limit_is_raised() -> None:
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(10**9)  # as a dependency of web3 does, to another number
+    try:
+        with pytest.raises(AddressListError, match="starts like JSON"):
+            parse_text("[" * 2_000_000)
+    finally:
+        sys.setrecursionlimit(limit)
 
 
 @pytest.mark.parametrize("text", ["nonsense", "[1]", "[", '{"a": 1}', '["0x12"]', f"{ALICE}0"])

@@ -9,14 +9,19 @@ from pathlib import Path
 import pytest
 
 from src.chain.names.labels import AddressListError
+from src.chain.recording.format import Recording, RecordingError
+from src.datasets.store import open_store
+from src.datasets.tables import TableError
 from src.decision.address_list import AddressList
 from src.decision.policy_file import load_policy
+from src.detection.bundle_files import DRIFT_FILE
 from src.detection.errors import ModelMalformed
 from src.detection.features.definitions import FEATURE_NAMES
 from src.detection.forest.model import load_model
 from src.detection.policy import PolicyError
 from src.detection.signature import problem_with
 from src.files import read_file
+from src.monitoring.drift.sample import read_reference
 from src.settings import PROJECT_ROOT
 
 MODEL = PROJECT_ROOT / "isolation_forest.pkl"
@@ -86,3 +91,19 @@ def test_a_signature_must_be_a_file(tmp_path: Path, make: Callable[[Path], None]
     assert problem is not None
     assert "cannot be read" in problem
     assert not stat.S_ISREG((tmp_path / "file.sig").lstat().st_mode) or "larger" in problem
+
+
+def test_a_manifest_of_data_must_be_a_file(tmp_path: Path) -> None:
+    sparse(tmp_path / "recording.json")
+    with pytest.raises(RecordingError, match="larger than"):
+        Recording(tmp_path)
+    sparse(tmp_path / "store.json")
+    with pytest.raises(TableError, match="larger than"):
+        open_store(tmp_path)
+
+
+def test_a_drift_reference_that_is_no_file_is_none(
+    tmp_path: Path, make: Callable[[Path], None]
+) -> None:
+    make(tmp_path / DRIFT_FILE)
+    assert read_reference(tmp_path / MODEL.name) is None

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from src.chain.clients.http import HttpClient
+from src.chain.clients.json_text import is_nested_deeper
 from src.chain.clients.urls import is_http_url
 from src.chain.errors import SourceError
 from src.chain.text import sanitise_text
@@ -31,6 +32,7 @@ _RETRY_SECONDS = 60.0
 _TIMEOUT_SECONDS = 20.0
 _STALE_REFRESHES = 3
 _MAX_LABEL = 80
+_MAX_DEPTH = 8
 
 logger = logging.getLogger(__name__)
 
@@ -162,8 +164,10 @@ def parse_text(text: str) -> dict[str, str]:
     """
     if text.lstrip()[:1] in ("[", "{"):
         try:
+            if is_nested_deeper(text, _MAX_DEPTH):
+                raise ValueError
             document = json.loads(text)
-        except (ValueError, RecursionError):  # ValueError: also a number of 5,000 digits
+        except ValueError:  # also a number of 5,000 digits
             raise AddressListError("the list starts like JSON but is not") from None
         return parse_addresses(document)
     try:

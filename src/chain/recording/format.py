@@ -33,7 +33,7 @@ from src.chain.recording.rows import (
     Row,
 )
 from src.chain.transfers import NATIVE_EMITTERS, TRANSFER_TOPIC
-from src.files import UNFINISHED, reason, sync, write_file
+from src.files import UNFINISHED, read_file, reason, sync, write_file
 
 FORMAT = "recorded-blocks"
 VERSION = 1
@@ -41,6 +41,7 @@ MANIFEST = "recording.json"
 
 _PART = re.compile(r"blocks-(\d{12})-(\d{12})")
 _PARTS_IN_MEMORY = 4
+_MAX_MANIFEST_BYTES = 2**20
 
 TOKEN_SCHEMA = pa.schema(
     [("token_address", pa.string())]
@@ -322,7 +323,7 @@ def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
 def _read_manifest(folder: Path) -> int:
     """The chain id of a recording."""
     try:
-        manifest = json.loads((folder / MANIFEST).read_text())
+        manifest = json.loads(read_file(folder / MANIFEST, _MAX_MANIFEST_BYTES))
         if (manifest["format"], manifest["version"]) != (FORMAT, VERSION):
             raise RecordingError(f"{folder}: unsupported format or version")
         return int(manifest["chain_id"])

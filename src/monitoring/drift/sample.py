@@ -1,6 +1,7 @@
 """The input of drift checks: a compact sample of traffic, scored by one model."""
 
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, date, datetime
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from src.detection.attack.model import AttackModel
 from src.detection.attack.reputation import columns_of
+from src.detection.bundle_files import DRIFT_FILE
 from src.detection.features.batch import TransferBatch
 from src.detection.features.definitions import FEATURE_NAMES, TokenProfile, feature_table
 from src.detection.forest.model import Model
@@ -22,6 +24,8 @@ from src.monitoring.drift.measures import (
     Noise,
     categorical_noise,
 )
+
+logger = logging.getLogger(__name__)
 
 SCORE = "anomaly_score"
 ATTACK_SCORE = "attack_score"
@@ -89,6 +93,18 @@ class TrafficSample:
             },
             indent=1,
         )
+
+
+def read_reference(model: Path) -> bytes | None:
+    """The drift reference beside a model; None if there is none that can be read."""
+    path = model.with_name(DRIFT_FILE)
+    try:
+        return read_file(path, MAX_SAMPLE_BYTES)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        logger.warning("%s cannot be read: %s", path, reason(error))
+        return None
 
 
 def parse_sample(text: str) -> TrafficSample:
