@@ -51,7 +51,8 @@ class Store:
             raise StoreError(
                 f"{STORE_VARIABLE} must be a folder or s3://bucket/prefix; is a slash missing?"
             )
-        if "@" in urlsplit(url).netloc:
+        host = urlsplit(url).netloc
+        if "@" in host:
             raise StoreError("the store's URL contains credentials: pass them in AWS_... variables")
         try:
             protocol = fsspec.core.split_protocol(url)[0]
@@ -59,6 +60,10 @@ class Store:
                 raise StoreError(
                     f"{STORE_VARIABLE} must be a folder or s3://bucket/prefix, not {protocol}://"
                 )
+            # fsspec takes file://host/folder for a folder below the present one, s3:// for the list
+            # of all buckets, and "::" for one file system upon another.
+            if bool(host) != (protocol == "s3") or "::" in url:
+                raise StoreError(f"{STORE_VARIABLE} must be file:///folder or s3://bucket/prefix")
             # A listing cached by fsspec would hide new objects of other processes.
             self._files, self._root = fsspec.core.url_to_fs(url, use_listings_cache=False)
         except (ImportError, ValueError, OSError) as error:

@@ -368,6 +368,16 @@ def test_an_attack_model_of_another_forest_is_refused(bundles, tmp_path):
         registry.add(folder, code_version="abc")
 
 
+@pytest.mark.parametrize(
+    "url", ["file://models/x", "file://localhost/models", "s3://", "s3:///x", "s3://b::file:///x"]
+)
+def test_a_folder_has_no_host_and_a_bucket_has_a_name(url, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(StoreError, match=r"must be file:///folder or s3://bucket/prefix"):
+        Store(url)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("protocol", ["http", "https", "memory", "reference", "ftp", "gs", "zip"])
 def test_a_store_is_a_folder_or_a_bucket(protocol):
     with pytest.raises(StoreError, match="a folder or s3://bucket/prefix"):
