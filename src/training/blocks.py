@@ -240,7 +240,8 @@ def _sender_ages(transactions: pd.DataFrame, explorer: EtherscanClient) -> "pd.S
             break
     started = transactions["from_address"].map(first).astype("float64")
     times = transactions["block_timestamp"].astype("float64")
-    return (times - started) / _SECONDS_A_MINUTE
+    ages = (times - started) / _SECONDS_A_MINUTE
+    return ages.where(ages >= 0)  # nobody sends before a first transaction
 
 
 def _first_transaction(explorer: EtherscanClient, sender: str, limit: RateLimit) -> int | None:

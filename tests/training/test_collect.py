@@ -1,5 +1,6 @@
 """Collecting training tables from a real local chain."""
 
+import time
 from collections.abc import Iterator
 
 import pandas as pd
@@ -97,6 +98,16 @@ def test_with_an_explorer_the_senders_age_is_added(chain, tmp_path, monkeypatch,
     assert table[AGE_COLUMN][moving].tolist() == expected[moving].tolist()
     assert table[AGE_COLUMN][~moving].isna().all()
     assert load_background(tmp_path).n_transfers.sum() == 10
+
+
+def test_a_first_transaction_after_the_transaction_is_no_age(
+    chain, tmp_path, monkeypatch, httpserver
+):
+    late = {"status": "1", "message": "OK", "result": [{"timeStamp": str(int(time.time()))}]}
+    httpserver.expect_request("/api").respond_with_json(late)
+    monkeypatch.setenv("ETHERSCAN_URL", httpserver.url_for("/"))
+    assert collect(chain, tmp_path, "--from-block", "0", "--to-block", str(newest(chain))) == 0
+    assert pd.read_parquet(tmp_path / "transactions.parquet")[AGE_COLUMN].isna().all()
 
 
 def test_a_refusal_of_an_explorer_is_repeated(chain, tmp_path, monkeypatch, httpserver):

@@ -128,9 +128,11 @@ class Source(Generic[T]):
             self._keep({a: v for a, v in answers.items() if not isinstance(v, Failure)})
         except (SourceError, NotFound) as failure:
             missing = Failure.of(failure)
-            if isinstance(failure, RateLimited) and self.rate_limit is not None:
-                # The source's limit is lower than ours: that of another plan, or shared.
-                self.rate_limit.pause(failure.retry_after or _PAUSE_SECONDS)
+            wish = failure.retry_after if isinstance(failure, SourceError) else None
+            if wish is None and isinstance(failure, RateLimited):
+                wish = _PAUSE_SECONDS  # its limit is lower than ours: of another plan, or shared
+            if wish is not None and self.rate_limit is not None:
+                self.rate_limit.pause(wish)
         except Exception as error:
             # A bug on unforeseen input must not make the caller wait for ever.
             logger.exception("%s: unexpected error in a lookup", self.name)

@@ -181,3 +181,28 @@ def test_successes_between_failures_keep_the_circuit_closed() -> None:
         breaker.failed()
         breaker.succeeded()
     assert not breaker.is_open
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        RateLimited("test", "HTTP 429", 7.0),
+        SourceUnavailable("test", "HTTP 503", 7.0),
+        RateLimited("test", "slow down"),
+    ],
+    ids=["429", "503", "no time named"],
+)
+def test_a_source_is_left_alone_for_as_long_as_it_asks(failure: SourceError) -> None:
+    clock = FakeClock()
+    limit = RateLimit(Rate(100, 1.0), clock=clock)
+    source: Source[int] = Source(
+        "test", breaker=CircuitBreaker(), keep=lambda _: None, rate_limit=limit
+    )
+    with pytest.raises(type(failure)):
+        source.ask(["a"], failing(failure))["a"].result()  # type: ignore[arg-type]
+    clock.now += (failure.retry_after or 1.0) - 0.1
+    with pytest.raises(RateLimited, match="our own rate limit"):
+        source.ask(["b"], lambda _: {"b": 1})["b"].result()
+    clock.now += 0.2
+    assert source.ask(["b"], lambda _: {"b": 1})["b"].result() == 1
+    source.close()
