@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from src.chain.recording.format import find_parts, is_recording
 from src.datasets.tables import TableError, check_parquet, check_unpacked
-from src.files import reason
+from src.files import only_hosts, reason
 from src.history.layouts import OTHERS, column_name, table_name
 
 PARQUET: Final = "parquet"
@@ -201,7 +201,9 @@ def unreadable(path: str, error: Exception) -> TableError:
 def _paths(source: str, connection: Any) -> Iterator[tuple[str, str]]:
     """Paths and names of all files, in order of the names."""
     if "://" in source:
-        protocol = source.partition("://")[0]
+        protocol, _, place = source.partition("://")
+        if protocol in ("http", "https") or "@" in place.partition("/")[0]:  # may hold a key
+            raise TableError(f"{only_hosts(source)}: download it, or name a bucket without keys")
         try:
             system, root = fsspec.url_to_fs(source)
             names = system.glob(root) if any(c in root for c in "*?[") else system.find(root)

@@ -154,6 +154,16 @@ def test_a_bucket_of_another_kind_is_refused_in_words(url, said):
         imported(url)
 
 
+@pytest.mark.parametrize(
+    "url",
+    ["https://host/x.parquet?sig=KEY", "s3://id:KEY@host/x", "http://u:KEY@host", "x://KEY@h/"],
+)
+def test_a_url_with_a_key_is_refused_and_not_repeated(url):
+    with pytest.raises(TableError, match="download it, or name a bucket without keys") as refused:
+        imported(url)
+    assert "KEY" not in str(refused.value)
+
+
 def test_a_bucket_that_does_not_answer_is_refused_in_words(monkeypatch):
     use_object_store(monkeypatch, "http://127.0.0.1:1")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
