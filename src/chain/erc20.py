@@ -53,7 +53,11 @@ _MAX_TEXT_BYTES = MAX_NAME_LENGTH * 16
 _MAX_ANSWER_BYTES = 64 * 1024
 # What stands for an answer that is longer, or that the gas does not suffice for.
 _UNREADABLE = {_SYMBOL: encode(["string"], [UNREADABLE_SYMBOL])}
-_OUT_OF_GAS = re.compile(r"out[ _]?of[ _]?gas|insufficient_gas|gas required exceeds", re.IGNORECASE)
+_TOO_MUCH = re.compile(
+    r"out[ _]?of[ _]?gas|insufficient_gas|gas required exceeds"
+    r"|\bresponse\b.{0,30}\b(too (large|big)|size)",
+    re.IGNORECASE,
+)
 
 
 def token_infos(node: JsonRpcClient, tokens: Collection[str]) -> Mapping[str, TokenInfo | Failure]:
@@ -92,9 +96,11 @@ def answers_alone(eth_call: Callable[[dict[str, str]], bytes], token: str) -> li
             answers.append(_read(selector, eth_call(_call(token, selector, _GAS_ALONE))))
         except AnswerTooLarge:
             answers.append(_UNREADABLE.get(selector))
-        except ExecutionFailed as error:
-            is_starved = _OUT_OF_GAS.search(error.problem)
-            answers.append(_UNREADABLE.get(selector) if is_starved else None)
+        except RequestRefused as error:
+            is_too_much = _TOO_MUCH.search(error.problem)
+            if not is_too_much and not isinstance(error, ExecutionFailed):
+                raise
+            answers.append(_UNREADABLE.get(selector) if is_too_much else None)
         except PassingError:
             # Besu's words for code that fails without a reason are "Internal error".
             if not _fails_in_multicall(eth_call, token, selector):

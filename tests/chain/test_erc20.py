@@ -109,6 +109,8 @@ def test_a_symbol_longer_than_any_is_unreadable_and_not_missing(size: int) -> No
         ("out of gas", UNREADABLE_SYMBOL),
         ("OutOfGas", UNREADABLE_SYMBOL),
         ("gas required exceeds allowance (10000000)", UNREADABLE_SYMBOL),
+        ("Response is too big: Exceeded max limit of 5242880", UNREADABLE_SYMBOL),
+        ("response size exceeded", UNREADABLE_SYMBOL),
         ("execution reverted", ""),
         ("invalid opcode: INVALID", ""),
     ],
