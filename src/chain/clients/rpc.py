@@ -159,6 +159,9 @@ class JsonRpcClient:
             if error is None and "message" in answer and "result" not in answer:
                 error = answer  # gateways state errors without the envelope of JSON-RPC
         by_status = self._http.failure_of(reply)
+        if by_status is not None:  # names the method, as the others do
+            problem = f"{method}: {by_status.problem}"
+            by_status = type(by_status)("node", problem, by_status.retry_after)
         if error is not None:
             # A refusal by HTTP status is final unless the words say otherwise.
             unknown = RequestRefused if isinstance(by_status, RequestRefused) else PassingError

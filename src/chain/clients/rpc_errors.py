@@ -120,7 +120,7 @@ def failure(
     shown = "?" if number is None else number
     problem = f"{method}: JSON-RPC error {shown}: {words}"
     if kind is RequestRefused and _GONE.search(words.lower()):
-        problem += " (needs a node that keeps old states, an archive node)"
+        problem += " (too old for this node: an archive node has it)"
     error = kind("node", problem, _wish(words, data) if kind is RateLimited else None)
     if isinstance(error, RequestRefused):
         error.code = number

@@ -86,7 +86,7 @@ def test_null_result_is_a_result(httpserver: HTTPServer) -> None:
 def test_http_status_is_typed(
     httpserver: HTTPServer, status: int, error: type[SourceError]
 ) -> None:
-    with pytest.raises(error):
+    with pytest.raises(error, match=f"^node: eth_chainId: HTTP {status}"):
         serve(httpserver, "{}", status).call("eth_chainId", [])
 
 

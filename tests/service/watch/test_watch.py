@@ -229,7 +229,7 @@ def test_a_watcher_whose_node_is_down_from_the_start_shows_it(sqlite: Database) 
     began = time.time()
     with serve(answer) as url, watching_chain(sqlite, url, block_seconds=1.0) as watcher:
         watcher.run(stop)
-    assert watcher.problems() == ["node: HTTP 503"]
+    assert watcher.problems() == ["node: eth_blockNumber: HTTP 503"]
     assert value_of("started_timestamp_seconds") >= began
     assert math.isnan(value_of("lag_blocks"))
     assert value_of("lag_seconds") > 0
