@@ -7,6 +7,7 @@ gas), the tokens are called one by one.
 
 import re
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from typing import Any
 
 from eth_abi.abi import decode, encode
@@ -46,6 +47,8 @@ MAX_TOKENS_PER_CALL = 30
 # Enough for honest tokens, and a bound on the work that a hostile one can cause on the node.
 _GAS_PER_TOKEN = 1_000_000
 _GAS_ALONE = 10_000_000
+# Memory costs gas, and this does not suffice to return more than is read (512 KiB of JSON).
+_LITTLE_GAS = 100_000
 
 _MAX_TEXT_BYTES = MAX_NAME_LENGTH * 16
 
@@ -93,9 +96,7 @@ def answers_alone(eth_call: Callable[[dict[str, str]], bytes], token: str) -> li
     answers: list[bytes | None] = []
     for selector in METADATA_CALLS:
         try:
-            answers.append(_read(selector, eth_call(_call(token, selector, _GAS_ALONE))))
-        except AnswerTooLarge:
-            answers.append(_UNREADABLE.get(selector))
+            answers.append(_read(selector, _answer_alone(eth_call, token, selector)))
         except RequestRefused as error:
             is_too_much = _TOO_MUCH.search(error.problem)
             if not is_too_much and not isinstance(error, ExecutionFailed):
@@ -107,6 +108,21 @@ def answers_alone(eth_call: Callable[[dict[str, str]], bytes], token: str) -> li
                 raise
             answers.append(None)
     return answers
+
+
+def _answer_alone(
+    eth_call: Callable[[dict[str, str]], bytes], token: str, selector: bytes
+) -> bytes:
+    call = _call(token, selector, _GAS_ALONE)
+    with suppress(AnswerTooLarge):
+        return eth_call(call)
+    # The node may be at fault, for a moment or for good: then it returns as much for little gas.
+    with suppress(RequestRefused, PassingError):
+        eth_call(_call(token, selector, _LITTLE_GAS))
+    try:
+        return eth_call(call)
+    except AnswerTooLarge:  # so it is the token's
+        return _UNREADABLE.get(selector, b"")
 
 
 def _fails_in_multicall(

@@ -103,6 +103,26 @@ def test_a_symbol_longer_than_any_is_unreadable_and_not_missing(size: int) -> No
             assert together == TokenInfo("USD Coin", UNREADABLE_SYMBOL, 18)
 
 
+@pytest.mark.parametrize("for_good", [False, True])
+def test_a_node_that_answers_too_much_has_said_nothing_about_the_token(for_good: bool) -> None:
+    """A node's fault for a moment must not stand for decimals that a token lacks."""
+    fake = FakeNode({TOKENS[0]: usual_token()})
+    faults = iter([True])
+
+    def answer(request: Request) -> Response:
+        if for_good or next(faults, False):
+            return Response(b'{"result":"0x' + b"0" * 600_000 + b'"}')
+        return fake.answer(request)
+
+    with serve(answer) as url:
+        node = JsonRpcClient(url, max_bytes=512 * 1024)
+        if for_good:
+            with pytest.raises(MalformedAnswer):
+                token_info_alone(node, TOKENS[0])
+        else:
+            assert token_info_alone(node, TOKENS[0]) == TokenInfo("Some Token", "SOME", 18)
+
+
 @pytest.mark.parametrize(
     ("words", "symbol"),
     [

@@ -92,7 +92,11 @@ class FakeNode:
     def eth_call(self, call: dict[str, str], _block: str) -> str:
         data = bytes.fromhex(call["data"][2:])
         if call["to"] != MULTICALL3:
-            return "0x" + self._view(call["to"], data).hex()
+            view = self._view(call["to"], data)
+            words = len(view) // 32
+            if 3 * words + words**2 // 512 > int(call.get("gas", "0xffffffff"), 16):
+                raise ValueError("out of gas")  # of memory alone, as the Yellow Paper prices it
+            return "0x" + view.hex()
         if not self.has_multicall:
             return "0x"
         assert data[:4] == AGGREGATE3
