@@ -15,6 +15,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 from uuid import uuid4
 
@@ -23,6 +24,11 @@ UNFINISHED = ".unfinished-"
 
 MAX_UNPACKED_BYTES = 256 * 2**20
 """Of a small table: four million tokens with their symbols."""
+
+# Exported hashes, which are random, keep packed CSV and JSON below 30 times.
+_MAX_GROWTH = 100
+_MIN_BOMB_BYTES = 256 * 2**20
+_MIN_ROW_BYTES = 20  # of an address
 
 _STANDARD_STREAMS = (1, 2)
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"<>]*")
@@ -64,6 +70,23 @@ def read_file(path: Path, max_bytes: int) -> bytes:
     if content is None or len(content) > max_bytes:
         raise OSError(errno.EFBIG, f"Is larger than {max_bytes:,} bytes", str(path))
     return content
+
+
+def bomb(packed: int, unpacked: int) -> str:
+    """What is wrong with a file that unpacks to so many bytes, "" if nothing is."""
+    if unpacked <= max(_MAX_GROWTH * packed, _MIN_BOMB_BYTES):
+        return ""
+    return (
+        f"unpacks to more than {_MAX_GROWTH} times its {packed:,} bytes, which only a file does "
+        "that is made to exhaust the reader"
+    )
+
+
+def parquet_bytes(metadata: Any) -> int:
+    """The unpacked size of a parquet file, of which equal rows take next to nothing."""
+    groups = (metadata.row_group(number) for number in range(metadata.num_row_groups))
+    unpacked: int = sum(group.total_byte_size for group in groups)
+    return max(unpacked, _MIN_ROW_BYTES * int(metadata.num_rows))
 
 
 def read_gzip(path: Path, max_bytes: int = MAX_UNPACKED_BYTES) -> bytes:

@@ -21,7 +21,7 @@ from src.chain.text import plain_cell
 from src.chain.transfers import NATIVE_EMITTERS
 from src.datasets.columns import TRANSACTION_COLUMNS, TRANSFER_COLUMNS
 from src.detection.features.batch import TransferBatch, amounts_from_decimals
-from src.files import reason
+from src.files import bomb, parquet_bytes, reason
 
 ERC20 = "erc20"
 FUNGIBLE = (ERC20, "bep20", "trc20", "hrc20", "arc20")
@@ -29,13 +29,6 @@ FUNGIBLE = (ERC20, "bep20", "trc20", "hrc20", "arc20")
 MAX_ROWS = 100_000_000
 """More in a parquet file, which takes a few bytes for any number of equal rows, are refused."""
 
-MAX_GROWTH = 100
-"""A file that unpacks to more than so many times its size is refused.
-
-Exported hashes, which are random, keep CSV and JSON below 30 times.
-"""
-_MIN_BOMB_BYTES = 256 * 2**20
-_MIN_ROW_BYTES = 20  # of an address
 
 # Always read as text: a uint256 would lose digits as a number.
 _TEXT_COLUMNS = dict.fromkeys(
@@ -113,18 +106,13 @@ def check_unpacked(name: str, stream: BinaryIO, compression: str) -> None:
 
 def check_parquet(name: str, packed: int, metadata: pq.FileMetaData) -> None:
     """Raise TableError if the metadata of a parquet file of this size are a bomb's."""
-    groups = (metadata.row_group(number) for number in range(metadata.num_row_groups))
-    unpacked = sum(group.total_byte_size for group in groups)
-    check_growth(name, packed, max(unpacked, _MIN_ROW_BYTES * metadata.num_rows))
+    check_growth(name, packed, parquet_bytes(metadata))
 
 
 def check_growth(name: str, packed: int, unpacked: int) -> None:
     """Raise TableError if what unpacks to so many bytes is a bomb."""
-    if unpacked > max(MAX_GROWTH * packed, _MIN_BOMB_BYTES):
-        raise TableError(
-            f"{name}: unpacks to more than {MAX_GROWTH} times its {packed:,} bytes, which only a "
-            "file does that is made to exhaust the reader"
-        )
+    if problem := bomb(packed, unpacked):
+        raise TableError(f"{name}: {problem}")
 
 
 def _check_size(path: Path) -> None:

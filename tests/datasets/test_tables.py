@@ -25,7 +25,7 @@ def test_a_parquet_file_of_too_many_rows_is_refused_by_its_metadata(tmp_path, mo
 def test_a_packed_file_that_unpacks_to_no_end_is_refused_before_it_is_read(tmp_path, monkeypatch):
     path = tmp_path / "bomb.csv.gz"
     path.write_bytes(gzip.compress(b"tx_hash\n" + b"0x\n" * 10**6))
-    monkeypatch.setattr(tables, "_MIN_BOMB_BYTES", 2**20)
+    monkeypatch.setattr("src.files._MIN_BOMB_BYTES", 2**20)
     monkeypatch.setattr(pd, "read_csv", lambda *_, **__: pytest.fail("it was read"))
     with pytest.raises(TableError, match="unpacks to more than 100 times"):
         read_table(path)
@@ -35,7 +35,7 @@ def test_a_packed_file_of_ordinary_rows_is_read(tmp_path, monkeypatch):
     path = tmp_path / "rows.csv.gz"
     rows = "".join(f"0x{hashlib.sha256(bytes([n])).hexdigest()},{n}\n" for n in range(200))
     path.write_bytes(gzip.compress(f"tx_hash,n\n{rows}".encode()))
-    monkeypatch.setattr(tables, "_MIN_BOMB_BYTES", 0)
+    monkeypatch.setattr("src.files._MIN_BOMB_BYTES", 0)
     assert len(read_table(path)) == 200
 
 

@@ -123,6 +123,14 @@ def test_a_model_file_cannot_make_the_unpickler_fill_memory(opcode):
         read_forest(b"\x80\x04N" + opcode + b".")
 
 
+def test_a_recorded_table_that_unpacks_to_no_end_is_not_read(tmp_path, monkeypatch):
+    monkeypatch.setattr("src.files._MIN_BOMB_BYTES", 2**20)
+    column = pa.DictionaryArray.from_arrays(pa.repeat(pa.scalar(0, pa.int32()), 10**6), ["0x"])
+    pq.write_table(pa.table({"tx_hash": column}), tmp_path / "logs.parquet")
+    with pytest.raises(RecordingError, match=r"logs\.parquet: .* more than 100 times its"):
+        read_table(tmp_path / "logs.parquet")
+
+
 def test_an_npz_file_that_unpacks_to_no_end_is_not_unpacked(monkeypatch):
     file = io.BytesIO()
     np.savez_compressed(file, value=np.zeros(2**20))

@@ -195,7 +195,7 @@ def test_the_csv_of_etherscan_beside_an_export_is_left_out(tmp_path, joined, exp
 def test_an_archive_that_unpacks_to_no_end_is_refused(
     pipe: Pipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("src.datasets.tables._MIN_BOMB_BYTES", 2**20)
+    monkeypatch.setattr("src.files._MIN_BOMB_BYTES", 2**20)
     file = io.BytesIO()
     with tarfile.open(fileobj=file, mode="w:gz") as archive:
         member = tarfile.TarInfo("transactions.csv")

@@ -103,7 +103,7 @@ def test_a_packed_file_of_a_table_is_refused_beside_others(tmp_path, tables, suf
 
 @pytest.mark.parametrize("kind", ["csv.gz", "csv.zst", "jsonl.gz", "parquet"])
 def test_a_file_that_unpacks_to_no_end_is_refused(tmp_path, monkeypatch, kind):
-    monkeypatch.setattr("src.datasets.tables._MIN_BOMB_BYTES", 2**20)
+    monkeypatch.setattr("src.files._MIN_BOMB_BYTES", 2**20)
     path = tmp_path / f"token_transfers.{kind}"
     text = (b'{"tx_hash":"0x"}\n' if "json" in kind else b"tx_hash,a,b,c,d\n") * 10**6
     if kind == "parquet":

@@ -33,7 +33,7 @@ from src.chain.recording.rows import (
     Row,
 )
 from src.chain.transfers import NATIVE_EMITTERS, TRANSFER_TOPIC
-from src.files import UNFINISHED, read_file, reason, sync, write_file
+from src.files import UNFINISHED, bomb, parquet_bytes, read_file, reason, sync, write_file
 
 FORMAT = "recorded-blocks"
 VERSION = 1
@@ -310,6 +310,8 @@ def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
     try:
         # Not `pq.read_table`, which imports pandas and delays each start by a second.
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            if problem := bomb(path.stat().st_size, parquet_bytes(file.metadata)):
+                raise ValueError(problem)
             table = file.read(columns)
         table.validate(full=True)  # checks offsets and UTF-8
     except (OSError, ValueError, pa.ArrowException) as error:
