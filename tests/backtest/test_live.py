@@ -151,9 +151,7 @@ def test_no_condition_hides_a_transaction_from_its_detector(tmp_path, model, see
             assert decision.action is Action.ALLOW
     worth = TokenProfile.from_manifest(model.manifest).values_of(batch.transfers)
     view = view_of(batch.transfers.arrays, worth, batch.transfers.n_accounts)
-    around = Considered(
-        batch, scores, THRESHOLD, amounts, frozenset([tokens[1]]), alike, worth, view
-    )
+    around = Considered(batch, scores, THRESHOLD, amounts, frozenset([tokens[1]]), alike, view)
     for name, entry in policy.for_chain(1).items():
         seen = candidates(name, around, entry.parameters)
         detector = DETECTORS[name].build(entry.parameters, Equipment(THRESHOLD, amounts))

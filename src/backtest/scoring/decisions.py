@@ -110,8 +110,7 @@ class BatchDecider:
         values = self._profile.values_of(batch.transfers)
         view = view_of(batch.transfers.arrays, values, batch.transfers.n_accounts)
         seen = Considered(
-            batch, scores, self._threshold, self._amounts, self._impersonators, is_alike, values,
-            view,
+            batch, scores, self._threshold, self._amounts, self._impersonators, is_alike, view
         )  # fmt: skip
         is_anomaly = scores.score >= self._threshold
         wanted = is_anomaly.copy()

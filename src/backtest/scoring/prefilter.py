@@ -20,19 +20,16 @@ from numpy.typing import NDArray
 
 from src.backtest.scoring.scoring import Scores
 from src.backtest.scoring.transactions import TransactionBatch
-from src.datasets.fixed_bytes import hex_column, words_of
+from src.datasets.fixed_bytes import hex_column
 from src.detection.counterparties import FIRST_DIGITS, LAST_DIGITS
 from src.detection.detectors.fresh_account_large_value import large_amount
 from src.detection.detectors.supervised import ATTACK_REVIEW_AT
 from src.detection.features.flows import NET_TOLERANCE, ZERO_ACCOUNT
 from src.detection.features.view import View
 from src.detection.forest.manifest import TokenAmounts
-from src.detection.records import NEGLIGIBLE_SHARE
 
 Mask = NDArray[np.bool_]
 Parameters = Mapping[str, Any]
-
-_HALF_OF_64_BITS = 2.0**63
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +43,6 @@ class Considered:
     token_amounts: Mapping[str, TokenAmounts]  # usual amounts of each known token
     impersonators: frozenset[str]  # contracts whose symbol looks like a well-known token's
     look_alike: Mask  # transactions with a counterparty that imitates another
-    # By token id, what one raw unit is worth in ETH; 0 where it is not known.
-    values: NDArray[np.float64]
     view: View  # the transfers between parties
 
 
@@ -133,18 +128,11 @@ def _impersonated_token(seen: Considered, _: Parameters) -> Mask:
 
 
 def _address_poisoning(seen: Considered, _: Parameters) -> Mask:
-    """A look-alike, or nothing moved in the name of a stranger who moves nothing in earnest."""
+    """A look-alike, or a transfer of nothing or of a counterfeit."""
     moved = seen.batch.transfers
-    counterfeit = _listed(seen.batch, seen.impersonators)[moved.token]
-    tx = owners(moved.offsets, np.arange(len(moved.token)))
-    is_nothing = (moved.amount == 0.0) | counterfeit  # only 0 is rounded to 0
-    concerned = _with(seen.batch, is_nothing)[tx]
-    earnest = concerned & ~is_nothing
-    first, second = (tx * moved.n_accounts + side for side in (moved.sender, moved.recipient))
-    suspect = is_nothing & (moved.sender != moved.origin[tx]) & (moved.sender != moved.recipient)
-    suspect &= (moved.sender != ZERO_ACCOUNT) & (moved.recipient != ZERO_ACCOUNT)
-    suspect[suspect] = ~np.isin(first[suspect], np.append(first[earnest], second[earnest]))
-    return seen.look_alike | _with(seen.batch, suspect)
+    is_nothing = moved.amount == 0.0  # only 0 is rounded to 0
+    is_nothing |= _listed(seen.batch, seen.impersonators)[moved.token]
+    return seen.look_alike | _with(seen.batch, is_nothing)
 
 
 def _fresh_account(seen: Considered, parameters: Parameters) -> Mask:
@@ -170,39 +158,16 @@ def _flash_loan(seen: Considered, parameters: Parameters) -> Mask:
 
 
 def _drained_account(seen: Considered, parameters: Parameters) -> Mask:
-    """Some account loses enough tokens and gains no more than trifles."""
-    min_tokens, moved = parameters["min_tokens"], seen.view.transfers
-    rows, tx = _of_long(seen.view, min_tokens)
-    amount, token = moved.amount[rows], moved.token[rows]
-    worth = np.zeros(len(seen.batch))
-    np.maximum.at(worth, tx, amount * seen.values[token])
-    low = words_of(seen.batch.amount)[seen.view.position[rows], -1]
-    flows = pa.table(
-        {
-            "tx": np.tile(tx, 2), "token": np.tile(token, 2),
-            "account": np.append(moved.sender[rows], moved.recipient[rows]),
-            "net": np.append(-amount, amount), "gross": np.tile(amount, 2),
-            "low": np.append(-low, low),  # modulo 2**64: 0 where the balance is exactly 0
-        }
-    ).group_by(["tx", "token", "account"], use_threads=False)  # fmt: skip
-    flow = flows.aggregate([(name, "sum") for name in ("net", "gross", "low")])
-    tx, token, account, net, gross, low = (column.to_numpy() for column in flow.columns)
-    doubt = NET_TOLERANCE * gross
-    is_zero = (np.abs(net) <= doubt) & (low == 0) & (doubt < _HALF_OF_64_BITS)
-    value, trifle = seen.values[token] * net, worth[tx] * NEGLIGIBLE_SHARE * (1 + NET_TOLERANCE)
+    """Some account that did not sign and was not called pays enough tokens."""
+    rows, tx = _of_long(seen.view, parameters["min_tokens"])
+    payer, token = seen.view.transfers.sender[rows], seen.view.transfers.token[rows]
     signer = np.where(seen.batch.has_sender, seen.batch.transfers.origin, np.int32(-1))
-    other = (account != signer[tx]) & (account != seen.batch.called[tx])
-    other &= (account != ZERO_ACCOUNT) & (account < seen.batch.transfers.n_accounts)
-    changes = pa.table(
-        {
-            "tx": tx, "account": account,
-            "lost": ((net < doubt) & (gross > 0) & ~is_zero).astype(np.int64),
-            "gained": (net > doubt) & ~((value > 0) & (value < trifle)),
-        }
-    ).filter(other).group_by(["tx", "account"], use_threads=False)  # fmt: skip
-    found = changes.aggregate([("lost", "sum"), ("gained", "any")])
-    drained = pc.and_not(pc.greater_equal(found["lost_sum"], min_tokens), found["gained_any"])
-    return _at(seen.batch, found.filter(drained)["tx"])
+    other = (payer != signer[tx]) & (payer != seen.batch.called[tx]) & (payer != ZERO_ACCOUNT)
+    paid = pa.table({"tx": tx, "payer": payer, "token": token}).filter(other)
+    counted = paid.group_by(["tx", "payer"], use_threads=False)
+    found = counted.aggregate([("token", "count_distinct")])
+    enough = pc.greater_equal(found["token_count_distinct"], parameters["min_tokens"])
+    return _at(seen.batch, found.filter(enough)["tx"])
 
 
 def _of_long(view: View, min_transfers: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
