@@ -12,7 +12,7 @@ from src.backtest.output.output import REPORT, SUMMARY, Output
 from src.backtest.output.report import report
 from src.backtest.output.summary import summarise
 from src.cli import CommandError
-from src.datasets.store import StoredSlice, open_store
+from src.datasets.store import SCHEMA, StoredSlice, open_store
 from src.detection.bundle_files import ATTACK_MODEL_FILE, manifest_path
 from src.detection.forest.manifest import read_manifest
 
@@ -58,7 +58,8 @@ def backtest(
     output = Output(job.out)
     with output.opened(asked):
         # First, to report a corrupt list before the long work.
-        listed = [] if exploits.transactions is None else job.judge(exploits.transactions)
+        known = exploits.transactions
+        listed = job.judge(SCHEMA.empty_table() if known is None else known)
         slices = {
             job.name(part): part
             for part in store.slices
@@ -72,7 +73,8 @@ def backtest(
         report_progress = started(total, total - sum(part.transfers for part in pending))
         if pending:
             run(job, pending, report_progress)
-        summary = summarise(asked, output.entries().values(), exploits.hashes, listed)
+        entries = output.entries().values()
+        summary = summarise(asked, job.out, entries, exploits.hashes, listed)
         output.write_text(SUMMARY, json.dumps(summary, indent=1, sort_keys=True) + "\n")
         output.write_text(REPORT, report(summary))
     return summary

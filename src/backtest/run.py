@@ -74,7 +74,6 @@ def run(options: argparse.Namespace) -> int:
             policy_name=policy.name,
             chain_id=settings.chain_id,
             threshold=next(threshold for threshold in thresholds if threshold is not None),
-            exploits=exploits.hashes,
             address_book=settings.address_book and settings.address_book.resolve(),
             first=options.from_block or 0,
             last=LAST_BLOCK if options.to_block is None else options.to_block,

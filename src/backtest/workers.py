@@ -56,10 +56,10 @@ def run_locally(
     try:
         if workers == 1:
             for part in slices:
-                done(_run(job, part))
+                done(job.run(part))
             return
         with _pool(workers, method) as pool:
-            for transfers in as_completed([pool.submit(_run, job, part) for part in slices]):
+            for transfers in as_completed([pool.submit(job.run, part) for part in slices]):
                 done(transfers.result())
     except BrokenProcessPool as error:
         raise RuntimeError(
@@ -85,10 +85,6 @@ def keep_freed_memory() -> None:
     mallopt(_M_TRIM_THRESHOLD, 2 * _LARGE - 1)
     mallopt(_M_ARENA_MAX, 1)
     pa.set_memory_pool(pa.system_memory_pool())
-
-
-def _run(job: Job, part: StoredSlice) -> int:
-    return int(job.run(part)["transfers"])
 
 
 @contextmanager

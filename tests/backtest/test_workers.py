@@ -51,12 +51,12 @@ def at_slice(monkeypatch: pytest.MonkeyPatch, index: int, happening: Callable[[]
     """Have this happen in whichever worker gets to this slice."""
     do = Job.run
 
-    def run_or_not(self: Job, part: StoredSlice) -> dict[str, Any]:
+    def run(self: Job, part: StoredSlice) -> int:  # by this name, by which it is sent
         if part.name == sorted(path.stem for path in self.store.glob("[0-9]*.parquet"))[index]:
             happening()
         return do(self, part)
 
-    monkeypatch.setattr(Job, "run", run_or_not)
+    monkeypatch.setattr(Job, "run", run)
 
 
 # How many, and how they are started
@@ -161,13 +161,13 @@ from src.backtest.__main__ import main
 from src.backtest.job import Job
 do, go_on = Job.run, Path(sys.argv[1])
 workers._GRACE_SECONDS = float(sys.argv[2])
-def held_up(self, part):
+def run(self, part):
     entry = do(self, part)
     names = sorted(path.stem for path in self.store.glob("[0-9]*.parquet"))
     while names.index(part.name) % 5 == 2 and not go_on.exists():
         time.sleep(0.02)
     return entry
-Job.run = held_up
+Job.run = run
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
 sys.exit(main(sys.argv[3:]))
 """

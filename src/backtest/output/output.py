@@ -5,7 +5,7 @@
       decisions/day=2023-05-01/FIRST-LAST.parquet   one row a transaction, by block and position
       alerts/day=2023-05-01/FIRST-LAST.parquet      one row a transaction that is not simply allowed
       journal/FIRST-LAST.json               a slice is done when this file is there
-      summary.json report.html              made of the journal when all slices are done
+      summary.json report.html              made of the others when all slices are done
 
 Every file is written under a temporary name, synced to disk, and renamed. A slice's part files are
 written first, its journal entry last. Parts without an entry belong to an interrupted slice: they
