@@ -1,13 +1,12 @@
 """Scores every transaction of two tables, slice by slice."""
 
 import argparse
-import gzip
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Collection, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import Collection
+from contextlib import closing
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +14,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from pyarrow.csv import CSVWriter
 
 from src.backtest.output.rows import INVALID, explanation
-from src.backtest.pair import import_pair
 from src.backtest.scoring.scoring import Scorer
 from src.backtest.scoring.transactions import batch_of
 from src.backtest.workers import keep_freed_memory
 from src.datasets.fixed_bytes import hex_column
-from src.datasets.store import SCHEMA, read_slice
+from src.datasets.store import SCHEMA, Store, locked, read_slice
 from src.datasets.tables import TableError, read_table
 from src.decision.second_opinion import OpenedAttackModel, open_attack_model
 from src.detection.assessment import EXPLAINED_INPUTS
@@ -31,9 +28,34 @@ from src.detection.attack.model import AttackModel
 from src.detection.attack.reputation import score_table
 from src.detection.features.definitions import FEATURE_NAMES
 from src.detection.forest.model import ANOMALY, NORMAL, Model, load_model
-from src.files import write_file
+from src.files import whole_file
+from src.history.importing import Import, ImportOptions
+from src.history.matching import match
+from src.history.sources import (
+    BYTES,
+    INTEGER,
+    Column,
+    Listed,
+    connect,
+    identifier,
+    list_files,
+    quoted,
+    scan,
+)
 from src.settings import load_settings
 
+_FORMS = {
+    ".parquet": "FORMAT parquet",
+    ".csv": "FORMAT csv, HEADER",
+    ".csv.gz": "FORMAT csv, HEADER, COMPRESSION gzip",
+}
+_MEMORY = "300MB"
+_NUMBER = "number_of_the_row"
+_COLUMNS = {
+    "transactions.block_number": _NUMBER, "block_timestamp": _NUMBER,
+    "transfers.block_number": "none", "amount": "value_raw",
+}  # fmt: skip
+"""See `layouts.custom_tables`."""
 _TRUTHS = {"true": True, "1": True, "false": False, "0": False}
 
 
@@ -54,18 +76,23 @@ def run(options: argparse.Namespace) -> int:
     scorer = _TableScorer(Scorer(model, attack.model), attack, threshold, unknown, options.explain)
     started = time.perf_counter()
     scored = anomalies = 0
-    with tempfile.TemporaryDirectory(prefix="score-") as folder:
-        store, rows = import_pair(options.transactions, options.transfers, Path(folder) / "store")
-        written = Path(folder) / options.out.name
-        with _writing(written) as write:
+    with (
+        tempfile.TemporaryDirectory(prefix="score-") as folder,
+        closing(connect(memory=_MEMORY, spill=Path(folder) / "spill", ordered=True)) as engine,
+    ):
+        paths = (options.transactions, options.transfers)
+        store, rows = _imported(*paths, Path(folder) / "store", engine)
+        written = Path(folder) / "scores.parquet"
+        schema = scorer.table(SCHEMA.empty_table()).schema
+        with pq.ParquetWriter(written, schema) as writer:
             for part in store.slices:
                 table = scorer.table(read_slice(store.path(part)))
                 scored += table.num_rows
                 anomalies += table["prediction"].to_pylist().count(ANOMALY)
-                write(table)
-            if not store.slices:
-                write(scorer.table(SCHEMA.empty_table()))
-        write_file(options.out, written.read_bytes())
+                writer.write_table(table)
+        form = next(form for end, form in _FORMS.items() if options.out.name.lower().endswith(end))
+        with whole_file(options.out) as unfinished:
+            engine.sql(f"COPY (FROM {quoted(str(written))}) TO {quoted(str(unfinished))} ({form})")
     orphans = sum(part.orphans for part in store.slices)
     without = f"; {orphans:,} transfers of other transactions are ignored" if orphans else ""
     without += f"; no attack scores: {attack.problem}" if attack.problem else ""
@@ -141,23 +168,34 @@ def _explanations(
     )
 
 
-@contextmanager
-def _writing(path: Path) -> Iterator[Callable[[pa.Table], None]]:
-    """What appends a table to a file of the form that its name says."""
-    name = path.name.lower()
-    with ExitStack() as stack:
-        writers: list[Any] = []
+def _imported(transactions: Path, transfers: Path, out: Path, engine: Any) -> tuple[Store, int]:
+    """Import two tables that need not say their blocks, so that their order is kept.
 
-        def write(table: pa.Table) -> None:
-            if not writers:
-                if name.endswith(".parquet"):
-                    writers.append(pq.ParquetWriter(path, table.schema))
-                else:
-                    file: Any = path.open("wb")
-                    if name.endswith(".gz"):
-                        file = gzip.GzipFile(fileobj=stack.enter_context(file), mode="wb", mtime=0)
-                    writers.append(CSVWriter(stack.enter_context(file), table.schema))
-                stack.callback(writers[0].close)
-            writers[0].write_table(table)
+    The blocks of the store are the rows of the first table, the first of those of a transaction.
 
-        yield write
+    Returns:
+        The store, and the number of transactions in the first table, each once.
+
+    Raises:
+        TableError: a file lacks a column or holds a value that is none of its kind.
+        OSError: the disk failed.
+    """
+    files = []
+    for name, path in (("transactions", transactions), ("transfers", transfers)):
+        if not path.is_file():
+            raise TableError(f"{path}: no such file")
+        files.append(replace(list_files(str(path), engine).files[0], name=name))
+    sent = files[0]
+    if (key := sent.columns.get("tx_hash")) is not None:
+        same = identifier(key.name) if key.kind == BYTES else f"lower({identifier(key.name)})"
+        relation = (
+            f"(SELECT *, min(row) OVER (PARTITION BY {same}) AS {_NUMBER} "
+            f"FROM (SELECT *, row_number() OVER () AS row FROM {scan([sent])}))"
+        )
+        columns = {**sent.columns, _NUMBER: Column(_NUMBER, INTEGER)}
+        files[0] = sent = replace(sent, columns=columns, relation=relation)
+    export = match(str(transfers), Listed(tuple(files), {}), _COLUMNS)
+    ((rows,),) = engine.sql(f"SELECT count(DISTINCT {_NUMBER}) FROM {scan([sent])}").fetchall()
+    work = Import(export, out, ImportOptions(workers=1), engine, "")
+    with locked(out, "import"):
+        return work.run(lambda _: lambda _: None), int(rows)

@@ -212,16 +212,3 @@ def custom_tables(columns: Mapping[str, str]) -> tuple[Table, ...]:
         )
         for table in _DESCRIBED
     )
-
-
-def pair_tables() -> dict[str, Table]:
-    """A table of transactions and one of transfers that need not say their blocks, by kind."""
-    return {
-        TRANSACTIONS: _table(
-            "data set", TRANSACTIONS, "transactions", "tx_hash from_address", "block_number"
-        ),
-        TRANSFERS: _table(
-            "data set", TRANSFERS, "transfers",
-            "tx_hash log_index token_address from_address to_address amount=value_raw", "token_std",
-        ),
-    }  # fmt: skip

@@ -8,6 +8,7 @@ from src.chain.recording.format import is_recording
 from src.datasets.tables import TableError
 from src.history.layouts import (
     BLOCKS,
+    CUSTOM,
     EXPLORER,
     JOINED,
     LOGS,
@@ -230,20 +231,6 @@ class _Chosen:
         return TableFiles(table, files)
 
 
-def fitting(table: Table, file: File) -> TableFiles:
-    """A file as this table.
-
-    Raises:
-        TableError: it lacks a column, or has one of another kind.
-    """
-    missing = _missing(table, file)
-    if missing:
-        raise TableError(_lacks(file, table, missing))
-    names = _names(table, file)
-    _check_kinds(file, names)
-    return TableFiles(table, ((file, names),))
-
-
 def _check_kinds(file: File, columns: Mapping[str, Column]) -> None:
     for ours, column in columns.items():
         if not file.has_rows or column.kind in _KINDS.get(ours, _HEX):
@@ -298,8 +285,9 @@ def _missing(table: Table, file: File) -> list[str]:
 
 def _lacks(file: File, table: Table, missing: list[str]) -> str:
     present = ", ".join(column.name for column in file.columns.values())
+    of = "" if table.layout == CUSTOM else f"{table.layout}'s "
     return (
-        f"{file.path}: looks like {table.layout}'s {table.called} but lacks the column"
+        f"{file.path}: looks like {of}{table.called} but lacks the column"
         f"{'s' * (len(missing) > 1)} {', '.join(missing)}; it has {present}. Names can be given "
         "with --columns"
     )

@@ -35,8 +35,6 @@ LIST_OF_BYTES: Final = "list of bytes"
 NOTHING: Final = "nothing"
 """The type of a column without a value."""
 
-NUMBER: Final = "number of the row"
-
 _SPARKS = (
     "CREATE MACRO unix_seconds(t) AS CAST(floor(epoch(t)) AS BIGINT)",
     "CREATE MACRO try_element_at(l, i) AS list_extract(l, i)",
@@ -80,7 +78,7 @@ class File:
     columns: dict[str, Column]  # by their names in lower case with underscores
     compression: str = "none"  # of CSV and JSON, `none`, `gzip` or `zstd`
     has_rows: bool = True
-    numbered: str = ""  # a column whose values `NUMBER` numbers, by their first rows
+    relation: str = ""  # SQL that reads it, where that is not all
     # By column, the lowest and highest value and the number of rows of each row group.
     groups: dict[str, list[tuple[float, float, int]]] = field(default_factory=dict)
 
@@ -355,34 +353,22 @@ def kind_of(kind: pa.DataType) -> str:
     return str(kind)
 
 
-def scan(files: list[File]) -> str:
-    """The files of one form as a table of DuckDB."""
-    if not files[0].numbered:
-        return _scan(files)
-    key = "lower(" + identifier(files[0].numbered) + ")"
-    if files[0].columns[column_name(files[0].numbered)].kind == BYTES:
-        key = identifier(files[0].numbered)
-    number = identifier(NUMBER)
-    return (
-        f"(SELECT * REPLACE (min({number}) OVER (PARTITION BY {key}) AS {number}) "
-        f"FROM (SELECT *, row_number() OVER () AS {number} FROM {_scan(files)}))"
-    )
-
-
 def identifier(name: str) -> str:
     """A name in SQL."""
     return '"' + name.replace('"', '""') + '"'
 
 
-def _scan(files: list[File]) -> str:
+def scan(files: list[File]) -> str:
+    """The files of one form as a table of DuckDB."""
+    if files[0].relation:
+        return files[0].relation
     paths = ", ".join(quoted(_literal(file.path)) for file in files)
     if files[0].form == PARQUET:
         return f"read_parquet([{paths}], hive_partitioning=false)"
     more = f"hive_partitioning=false, compression='{files[0].compression}'"
     if files[0].form == CSV:
         return f"read_csv([{paths}], header=true, all_varchar=true, {more})"
-    columns = [c.name for c in files[0].columns.values() if c.name != NUMBER]
-    names = ", ".join(f"{quoted(name)}: 'VARCHAR'" for name in columns)
+    names = ", ".join(f"{quoted(c.name)}: 'VARCHAR'" for c in files[0].columns.values())
     return f"read_json([{paths}], {more}{f', columns={{{names}}}' if names else ''})"
 
 
