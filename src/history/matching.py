@@ -190,8 +190,8 @@ class _Chosen:
         beside = None
         if kind == LOGS and has_transfers:
             table = self.tables[self.layout, TRANSFERS]
-            only = {"block_number": table.required["block_number"]}
-            table = replace(table, required=only, optional={})
+            names = {**table.required, **table.optional}["block_number"]
+            table = replace(table, required={"block_number": names}, optional={})
             files = self.found[self.layout, TRANSFERS]
             beside = TableFiles(table, tuple((file, _names(table, file)) for file in files))
         blocks = None

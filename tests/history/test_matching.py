@@ -182,6 +182,19 @@ def test_logs_of_fewer_blocks_in_csv_are_refused_or_said(tmp_path, tables, besid
     assert any(said in note for note in notes)
 
 
+def test_logs_and_transfers_may_stand_side_by_side_with_columns(tmp_path, tables, expected):
+    write_data_set(tmp_path, (tables[0], tables[1].slice(0, 3)))
+    logs = as_logs(tables[1], list)
+    for number in range(3):
+        topics = pa.array([topic[number] for topic in logs["topics"].to_pylist()])
+        logs = logs.append_column(f"topic{number}", topics)
+    last = [(topic[3:] or [None])[0] for topic in logs["topics"].to_pylist()]
+    logs = logs.append_column("topic3", pa.array(last, pa.string()))
+    pq.write_table(logs, tmp_path / "logs.parquet")
+    names = {"logs.tx_hash": "transaction_hash", "logs.token_address": "address"}
+    assert rows_of(imported(tmp_path, columns={"amount": "value_raw", **names})) == expected
+
+
 def test_logs_of_all_blocks_that_are_asked_for_are_taken(tmp_path, tables, expected):
     write(tmp_path, tables)
     moved = tables[1].filter(pc.less(tables[1]["block_number"], 10))
