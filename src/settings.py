@@ -175,8 +175,7 @@ def load_settings(
         environ: the environment; None for the process's own.
         project_root: of `secrets.json` and `forta.config.json`.
         home: where `.forta/forta.config.json` is; None for the user's home.
-        arguments: the command line, where `--config FILE` names another `forta.config.json`, as
-            the Forta CLI and SDK understand it; None for the process's own.
+        arguments: the command line, for its `--config FILE`; None for the process's own.
 
     Raises:
         SettingsError: a setting is invalid, or a file is not JSON.
