@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from urllib3 import HTTPResponse
+import requests
 
 from fuzz.data import Data
 from fuzz.oracles import TRANSFER_TOPIC, expect
@@ -69,20 +69,22 @@ class _Node(FuzzedServer):
     changed = 0
     """How many requests to answer honestly before."""
 
-    def urlopen(
-        self, method: str, target: str, body: bytes, *rest: Any, **options: Any
-    ) -> HTTPResponse:
+    def send(  # type: ignore[override]
+        self, request: requests.PreparedRequest, **options: Any
+    ) -> requests.Response:
         """See `FuzzedServer`."""
-        asked = json.loads(body)
+        asked = json.loads(request.body or b"{}")
         calls = asked if isinstance(asked, list) else [asked]
         self.changed -= 1
         is_changed = self.changed == -1
         replies = [self._reply(call, is_changed) for call in calls]
         self.template = replies if calls is asked else replies[0]
         if is_changed:
-            return super().urlopen(method, target, body, *rest, **options)
-        reply = io.BytesIO(json.dumps(self.template).encode())
-        return HTTPResponse(body=reply, status=200, preload_content=False)
+            return super().send(request, **options)
+        response = requests.Response()
+        response.status_code = 200
+        response.raw = io.BytesIO(json.dumps(self.template).encode())
+        return response
 
     def _reply(self, call: dict[str, Any], may_fail: bool) -> dict[str, Any]:
         reply = {"jsonrpc": "2.0", "id": call["id"]}

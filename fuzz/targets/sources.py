@@ -151,7 +151,7 @@ def _owner(bench: Bench) -> Callable[[bytes], None]:
 
         def __init__(self, *arguments: Any, **options: Any) -> None:
             super().__init__(*arguments, **options)
-            setattr(self, "_pool", server)  # noqa: B010 - in place of connections
+            self._session.mount("http://", server)
             server.template = document if server.template is token else token
 
     setattr(owner_store, "HttpClient", Client)  # noqa: B010 - the name is not owner_store's own

@@ -7,9 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import requests
 from pytest_httpserver import HTTPServer
-from urllib3 import HTTPSConnectionPool
 
 from src.chain.clients.http import HttpClient
 from src.chain.errors import SourceUnavailable
@@ -53,22 +51,6 @@ def test_credentials_of_netrc_are_sent(httpserver: HTTPServer, tmp_path: Path) -
     expected = {"Authorization": "Basic YW5uOnNlY3JldA=="}
     httpserver.expect_request("/path", headers=expected).respond_with_json({"known": True})
     assert ask(httpserver.url_for("").rstrip("/")) == {"known": True}
-
-
-def test_certificates_do_not_depend_on_the_system(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
-    monkeypatch.delenv("CURL_CA_BUNDLE", raising=False)
-    assert trusted() == ("CERT_REQUIRED", requests.utils.DEFAULT_CA_BUNDLE_PATH)
-    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "own.pem"))
-    assert trusted() == ("CERT_REQUIRED", str(tmp_path / "own.pem"))
-
-
-def trusted() -> tuple[Any, Any]:
-    pool = HttpClient("node", "https://node.invalid", timeout=1.0, max_bytes=1)._pool
-    assert isinstance(pool, HTTPSConnectionPool)
-    return pool.cert_reqs, pool.ca_certs
 
 
 def test_a_closed_port_and_a_slow_server_are_told_apart() -> None:

@@ -135,7 +135,7 @@ def test_the_address_that_was_checked_is_the_one_that_is_connected_to(
     url = f"http://rebinding.example:{httpserver.port}/"
     with resolving(monkeypatch, ["93.184.216.34"], ["127.0.0.1"]) as asked:
         monkeypatch.setattr(socket.socket, "connect", connect)
-        assert Webhook(url, "secret").send(a_message()) == "connection failed (NewConnectionError)"
+        assert Webhook(url, "secret").send(a_message()) == "connection failed (ConnectionError)"
     assert connected == ["93.184.216.34"]
     assert asked == ["rebinding.example"]
     assert httpserver.log == []
