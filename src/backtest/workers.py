@@ -7,7 +7,6 @@ import os
 import signal
 import sys
 import threading
-import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -97,15 +96,19 @@ def _pool(workers: int, method: Method) -> Iterator[ProcessPoolExecutor]:
             warnings.filterwarnings("ignore", ".*multi-threaded", DeprecationWarning)
             yield pool
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-        until = time.monotonic() + _GRACE_SECONDS
+        late = threading.Timer(_GRACE_SECONDS, _kill)
+        late.start()
         try:
-            for process in multiprocessing.active_children():
-                process.join(max(0.0, until - time.monotonic()))
+            pool.shutdown(cancel_futures=True)
         finally:
-            for process in multiprocessing.active_children():
-                process.kill()
-                process.join()
+            late.cancel()
+            _kill()
+            pool.shutdown()  # its thread may not outlive this: at exit, both close the same pipe
+
+
+def _kill() -> None:
+    for process in multiprocessing.active_children():
+        process.kill()
 
 
 def _start() -> None:
