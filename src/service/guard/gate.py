@@ -168,12 +168,13 @@ class Gate:
 
     def _keep(self, decided: Decided) -> None:
         screening = decided.screening
+        without_hash = "a bundle" if screening.sender else "what cannot be read"
         self._decisions.add(decided)
         screening_metrics.guard_screened(decided.outcome, screening.action.name, decided.seconds)
         logger.info(
             "decision %s on %s of %s: %s, %s, %s",
             decided.id,
-            screening.tx_hash or "a bundle",
+            screening.tx_hash or without_hash,
             decided.client,
             screening.action.name,
             screening.status,

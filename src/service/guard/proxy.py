@@ -7,7 +7,7 @@ from src.monitoring import screening_metrics
 from src.service.guard import messages
 from src.service.guard.gate import Gate
 from src.service.guard.messages import Call, Malformed, Request
-from src.service.guard.methods import SCREENED
+from src.service.guard.methods import READING
 from src.service.http.security import ClientLimits
 
 
@@ -94,7 +94,7 @@ class Proxy:
             if refusal is not None:
                 own[position] = refusal
             before += sent
-            sends = sends or call.method in SCREENED or not self._gate.rules.enforce
+            sends = sends or bool(call.problem) or call.method not in READING
         left = [call for position, call in enumerate(request.calls) if position not in own]
         if not own:
             forward: bytes | None = body

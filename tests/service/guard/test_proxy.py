@@ -287,6 +287,22 @@ class TestObserving:
             (decided,) = guarded.stored
         assert (decided.outcome, decided.is_enforced) == ("blocked", False)
 
+    @pytest.mark.parametrize(
+        ("call", "may_send"),
+        [
+            (read(5), False),
+            (send(RAW, 5), True),
+            (read(5, "eth_sendTransaction"), True),
+            (read(5) | {"Method": SEND}, True),
+        ],
+    )
+    def test_a_lost_answer_is_said_to_be_of_a_transaction_only_where_it_may_be(
+        self, call: dict[str, Any], may_send: bool
+    ) -> None:
+        with guard("http://127.0.0.1:9", enforce=False) as guarded:
+            found = guarded.ask(call)
+        assert ("it may have received the transaction" in found.text) == may_send
+
 
 class TestTroubles:
     """A node that is dead, slow, or hangs up: an error, and nothing is sent twice."""
