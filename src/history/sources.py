@@ -367,7 +367,8 @@ def scan(files: list[File]) -> str:
         return f"read_parquet([{paths}], hive_partitioning=false)"
     more = f"hive_partitioning=false, compression='{files[0].compression}'"
     if files[0].form == CSV:
-        return f"read_csv([{paths}], header=true, all_varchar=true, {more})"
+        blank = r"nullstr=['', '\N', 'NULL']"  # of MySQL's and PostgreSQL's exports too
+        return f"read_csv([{paths}], header=true, all_varchar=true, {blank}, {more})"
     names = ", ".join(f"{quoted(c.name)}: 'VARCHAR'" for c in files[0].columns.values())
     return f"read_json([{paths}], {more}{f', columns={{{names}}}' if names else ''})"
 

@@ -14,6 +14,7 @@ from src.history.layouts import LOGS
 from src.history.matching import Export, TableFiles
 from src.history.sources import (
     BYTES,
+    INTEGER,
     LIST,
     LIST_OF_BYTES,
     NOTHING,
@@ -300,10 +301,25 @@ def _text(column: Column) -> str:
 
 
 def number(column: Column | None) -> str:
-    """A whole number."""
+    """A whole number; an error for one with a fraction or an exponent, which engines round."""
     if column is None or column.kind == NOTHING:
         return "CAST(NULL AS BIGINT)"
-    return f"CAST({_name(column)} AS BIGINT)"
+    name = _name(column)
+    if column.kind == INTEGER:
+        return f"CAST({name} AS BIGINT)"
+    if column.kind != TEXT:
+        whole = f"{name} = CAST({name} AS BIGINT)"
+        return f"CASE WHEN {whole} THEN CAST({name} AS BIGINT) ELSE {_refused(name)} END"
+    before, after = (f"split_part({name}, '.', {part})" for part in (1, 2))
+    return (
+        f"CAST(translate({before}, 'eE', '??') "
+        f"|| translate({after}, '123456789eE0', '???????????') AS BIGINT)"
+    )
+
+
+def _refused(name: str) -> str:
+    """Null for a null, else an error of every engine."""
+    return f"CAST(CAST({name} AS STRING) || '?' AS BIGINT)"
 
 
 def time(column: Column | None) -> str:

@@ -1,6 +1,7 @@
 """Data that is missing, damaged or of the wrong kind is named, never taken for whole."""
 
 import shutil
+from decimal import Decimal
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,7 +16,7 @@ from tests.backtest.data import (
     write_etl,
 )
 from tests.backtest.runs import content_of, run
-from tests.history.imports import imported
+from tests.history.imports import changed, imported, rows_of, write
 
 
 def test_a_missing_column_is_named(tmp_path, history):
@@ -82,6 +83,27 @@ def test_a_damaged_value_is_shown(tmp_path, history, capsys, column, value):
     table.to_parquet(path)
     assert run(tmp_path / "data", tmp_path / "out") == 1
     assert value in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("column", ["log_index", "block_number"])
+@pytest.mark.parametrize("value", ["1.79E+07", "2e3", "3.5", "1.79e7x", 3.5, Decimal("3.5")])
+def test_a_number_that_an_engine_would_round_is_shown(tmp_path, history, capsys, column, value):
+    write_etl(tmp_path / "data", history)
+    path = tmp_path / "data" / "token_transfers.parquet"
+    table = pq.read_table(path)
+    numbers = [value if row == 3 else type(value)(n.as_py()) for row, n in enumerate(table[column])]
+    place = table.column_names.index(column)
+    pq.write_table(table.set_column(place, column, pa.array(numbers)), path)
+    assert run(tmp_path / "data", tmp_path / "out") == 1
+    error = capsys.readouterr().err
+    assert f"{column} is not a whole number: {value!r}" in error
+
+
+@pytest.mark.parametrize("kind", [str, float, Decimal, "{}.00".format])
+def test_a_whole_number_may_be_text_or_have_an_empty_fraction(tmp_path, tables, expected, kind):
+    numbers = pa.array([kind(number) for number in tables[1]["log_index"].to_pylist()])
+    write(tmp_path, (tables[0], changed(tables[1], log_index=numbers)))
+    assert rows_of(imported(tmp_path)) == expected
 
 
 def test_amounts_as_floats_are_refused(tmp_path, history, capsys):

@@ -39,6 +39,13 @@ def test_csv_without_a_suffix_may_have_any_delimiter(tmp_path, tables, expected,
     assert rows_of(imported(tmp_path)) == expected
 
 
+@pytest.mark.parametrize("blank", ["", "\\N", "NULL"])
+def test_csv_may_write_what_is_unknown_as_databases_do(tmp_path, tables, blank):
+    nonces = ["7", *[blank] * (len(tables[0]) - 1)]
+    write_text(tmp_path, (changed(tables[0], nonce=pa.array(nonces)), tables[1]), as_csv, ".csv")
+    assert {row["nonce"] for row in rows_of(imported(tmp_path))} == {7, None}
+
+
 def test_csv_files_of_a_table_may_have_different_delimiters(tmp_path, tables, expected):
     write_text(tmp_path, tables, as_csv, ".csv")
     half = len(tables[1]) // 2
