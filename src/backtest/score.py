@@ -18,7 +18,7 @@ transfer, in the order of the table of transactions.
 Tables are parquet, CSV or JSON, also in gzip or zstd, with the columns
   transactions: {", ".join(TRANSACTION_COLUMNS)}
   transfers:    {", ".join(TRANSFER_COLUMNS)}
-                (value_raw: decimal uint256; rows with a token_std other than erc20 are ignored)
+                (value_raw: decimal uint256; rows whose token_std is another standard are ignored)
 """
 
 _EPILOG = """\

@@ -90,6 +90,20 @@ def require_columns(table: pd.DataFrame, required: Sequence[str], what: str) -> 
         )
 
 
+def fungible(transfers: pd.DataFrame) -> pd.DataFrame:
+    """The rows of ERC-20 tokens, as the column `token_std` says; without a word, a row is one."""
+    if "token_std" not in transfers.columns:
+        return transfers
+    said = (
+        transfers["token_std"]
+        .fillna("")
+        .astype(str)
+        .str.lower()
+        .str.replace("[-_ ]", "", regex=True)
+    )
+    return transfers[said.isin(("", *FUNGIBLE))]
+
+
 def check_unpacked(name: str, stream: BinaryIO, compression: str) -> None:
     """Unpack a stream of `gzip` or `zstd` to nowhere; raise TableError if it is a bomb.
 
@@ -148,9 +162,7 @@ class TransactionSet:
         """
         require_columns(transactions, TRANSACTION_COLUMNS, f"transactions of {what}")
         require_columns(transfers, TRANSFER_COLUMNS, f"transfers of {what}")
-        rows = transfers
-        if "token_std" in rows.columns:
-            rows = rows[rows["token_std"] == ERC20]
+        rows = fungible(transfers)
         # Exports without that column, and older ones, list native transfers as a token's.
         tokens = rows["token_address"].tolist()
         rows = rows.loc[[str(token).lower() not in NATIVE_EMITTERS for token in tokens]]

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from src.datasets import tables
-from src.datasets.tables import TableError, csv_text, read_table
+from src.datasets.tables import TableError, csv_text, fungible, read_table
 
 
 def test_a_parquet_file_of_too_many_rows_is_refused_by_its_metadata(tmp_path, monkeypatch):
@@ -46,3 +46,13 @@ def test_no_cell_of_a_csv_is_a_formula(text):
     cell = csv_text(table).split("\n", 1)[1]
     assert cell.removeprefix('"').startswith("'")
     assert ",-0.5" in cell
+
+
+@pytest.mark.parametrize("standard", ["erc20", "ERC-20", "bep20", "", None])
+def test_a_transfer_of_an_unknown_or_another_spelt_standard_is_one(standard):
+    rows = pd.DataFrame({"log_index": [0, 1], "token_std": [standard, "erc721"]})
+    assert fungible(rows)["log_index"].tolist() == [0]
+
+
+def test_transfers_without_a_standard_are_all_taken():
+    assert len(fungible(pd.DataFrame({"log_index": [0, 1]}))) == 2

@@ -17,7 +17,7 @@ from src.chain.transfers import Transfer
 from src.chain.well_known import load_well_known_tokens
 from src.datasets.location import EXPLOIT_TRANSFERS_FILE, EXPLOITS_FILE
 from src.datasets.store import is_store
-from src.datasets.tables import ERC20, TableError, read_table
+from src.datasets.tables import TableError, fungible, read_table
 from src.datasets.training_set import exploit_hashes, load_tables
 from src.detection.assessment import Assessor
 from src.detection.counterparties import CounterpartyBook
@@ -117,7 +117,7 @@ def background(folder: Path, facts: Facts) -> Iterator[Case]:
     kept = transactions[complete & ~transactions["tx_hash"].isin(exploit_hashes(folder))]
     kept = kept.drop_duplicates("tx_hash").sort_values(["block_number", "tx_index"])
     wanted = set(kept["tx_hash"])
-    rows = transfers[(transfers["token_std"] == ERC20) & transfers["tx_hash"].isin(wanted)]
+    rows = fungible(transfers[transfers["tx_hash"].isin(wanted)])
     by_hash = _transfers_by_hash(rows, "log_index")
     book = CounterpartyBook()
     for tx in kept.itertuples():

@@ -17,7 +17,7 @@ from src.chain.recording.dataset import (
 )
 from src.chain.recording.format import RecordingError
 from src.datasets.location import EXPLOIT_TRANSFERS_FILE, EXPLOITS_FILE, GOLDEN_CASES_FILE
-from src.datasets.tables import ERC20, TableError, TransactionSet, read_table, require_columns
+from src.datasets.tables import TableError, TransactionSet, fungible, read_table, require_columns
 from src.datasets.training_set import load_background
 from src.training.evaluation.sets import clusters, load_exploits
 from src.training.retraining.feedback import Feedback
@@ -157,9 +157,8 @@ def _exploits(
         if (folder / EXPLOIT_TRANSFERS_FILE).is_file()
     ]
     known = {tx_hash for table in moved for tx_hash in table["tx_hash"].tolist()}
-    found = transfers[transfers["tx_hash"].isin(feedback.attacks - known)]
-    if "token_std" in found.columns:
-        found = found[found["token_std"] == ERC20].drop(columns="token_std")
+    found = fungible(transfers[transfers["tx_hash"].isin(feedback.attacks - known)])
+    found = found.drop(columns="token_std", errors="ignore")
     senders = transactions.set_index("tx_hash")["from_address"]
     found = found.rename(columns={"log_index": "seq"}).assign(
         preferred=1, derivation="log", tx_from=found["tx_hash"].map(senders)
@@ -209,9 +208,7 @@ def _subset(
     transactions: pd.DataFrame, transfers: pd.DataFrame, hashes: frozenset[str] | set[str]
 ) -> TransactionSet | None:
     table = transactions[transactions["tx_hash"].isin(hashes)]
-    rows = transfers[transfers["tx_hash"].isin(hashes)]
-    if "token_std" in rows.columns:
-        rows = rows[rows["token_std"].fillna(ERC20) == ERC20].drop(columns="token_std")
+    rows = fungible(transfers[transfers["tx_hash"].isin(hashes)])
     if table.empty or rows.empty:
         return None
     found = TransactionSet.from_tables(table, rows)
