@@ -24,6 +24,7 @@ from src.training.fit import cross_fit, fit, fold_of_blocks, profile_tokens, sel
 from src.training.hyperparameters import Hyperparameters
 from src.training.run import train
 from src.training.train import main
+from tests.support.pickles import first_difference
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = Hyperparameters(n_estimators=10, max_samples=64)
@@ -87,8 +88,10 @@ def test_the_hash_seed_changes_no_byte(sample, tmp_path):
         check=True,
         capture_output=True,
     )
+    models = [(folder / MODEL_FILE).read_bytes() for folder in (here, elsewhere)]
+    assert first_difference(*models) == ""  # says what differs, which digests do not
     one, other = (json.loads((folder / FILES[1]).read_text()) for folder in (here, elsewhere))
-    assert one == other  # says what differs, which digests do not
+    assert one == other
     assert digests(here) == digests(elsewhere)
 
 
