@@ -36,7 +36,7 @@ _MNEMONIC: Final = "test test test test test test test test test test test junk"
 _READY_SECONDS: Final = 300.0
 _POLL_SECONDS: Final = 0.1
 _MINED_SECONDS: Final = 120.0
-_SETTINGS: Final = {"JSON_RPC_REQUESTS_PER_SECOND": "1000", "LOOKUP_DEADLINE_SECONDS": "25"}
+_SETTINGS: Final = {"LOOKUP_DEADLINE_SECONDS": "25"}
 _THEFT: Final = "theft"
 
 
