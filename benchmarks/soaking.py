@@ -44,6 +44,9 @@ _NODE_REQUESTS_PER_SECOND = "200"
 HOSTILE_FILL = 500
 """With hostile sources: transactions until the allocator has its working set."""
 
+HOSTILE_MEMORY_MB = 350.0
+"""With Node's 120 half of a scan node's limit: attacks of megabytes are parsed in this memory."""
+
 HOSTILE_GROWTH_MB = 30.0
 """With hostile sources: Python may grow by so much afterwards; a response has up to 512 KiB."""
 
@@ -238,7 +241,7 @@ def run_hostile(options: argparse.Namespace) -> int:
             allowed_late_share=1.0,  # counted only: parsing attacks takes the processor
             fill=HOSTILE_FILL,
         )
-        with bot(settings, MEMORY_MB) as subject:
+        with bot(settings, HOSTILE_MEMORY_MB) as subject:
             for _ in soak(
                 subject,
                 HostileTraffic(options.seed, strangers=_STRANGERS),
