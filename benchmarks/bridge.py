@@ -24,8 +24,8 @@ from tests.support.forta_bridge import Bridge, production_bot, transaction_event
 RATE_SHARE = 0.8
 """Share of an empty bot's transactions a second that the project promises with mainnet's mix."""
 
-_TRANSACTIONS = {0: 21_885, 1: 5_894, 2: 1_590, 3: 840, 4: 338, 16: 414}
-"""Mainnet's by their transfers, of whole blocks of 2017 to 2026; 16 is the mean of more than 4."""
+_BY_TRANSFERS = {0: 21_885, 1: 5_894, 2: 1_590, 3: 840, 4: 338, 16: 414}
+"""Mainnet's transactions by their transfers, in whole blocks. 16: the mean of more than 4."""
 
 _MIX = "mainnet's mix"
 _EMPTY_BOT = "def handle_transaction(_event):\n    return []\n"
@@ -169,7 +169,7 @@ def _kinds(transactions: int) -> dict[str, list[Event]]:
             ],
         )
 
-    mixed = rng.choices([*_TRANSACTIONS], [*_TRANSACTIONS.values()], k=transactions)
+    mixed = rng.choices([*_BY_TRANSFERS], [*_BY_TRANSFERS.values()], k=transactions)
     return {
         f"{TRANSFERS} transfers": [event(TRANSFERS) for _ in range(transactions)],
         _MIX: [event(size) for size in mixed],

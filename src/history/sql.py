@@ -304,22 +304,18 @@ def number(column: Column | None) -> str:
     """A whole number; an error for one with a fraction or an exponent, which engines round."""
     if column is None or column.kind == NOTHING:
         return "CAST(NULL AS BIGINT)"
-    name = _name(column)
+    name = value = _name(column)
     if column.kind == INTEGER:
         return f"CAST({name} AS BIGINT)"
-    if column.kind != TEXT:
-        whole = f"{name} = CAST({name} AS BIGINT)"
-        return f"CASE WHEN {whole} THEN CAST({name} AS BIGINT) ELSE {_refused(name)} END"
-    before, after = (f"split_part({name}, '.', {part})" for part in (1, 2))
-    return (
-        f"CAST(translate({before}, 'eE', '??') "
-        f"|| translate({after}, '123456789eE0', '???????????') AS BIGINT)"
-    )
-
-
-def _refused(name: str) -> str:
-    """Null for a null, else an error of every engine."""
-    return f"CAST(CAST({name} AS STRING) || '?' AS BIGINT)"
+    is_whole = f"{name} = CAST({name} AS BIGINT)"
+    if column.kind == TEXT:
+        value = f"split_part({name}, '.', 1)"
+        is_whole = (
+            f"translate({name}, ' -0123456789', '') IN ('', '.') "
+            f"AND translate(split_part({name}, '.', 2), '0', '') = ''"
+        )
+    refused = f"CAST(CAST({name} AS STRING) || '?' AS BIGINT)"  # null for a null
+    return f"CASE WHEN {is_whole} THEN CAST({value} AS BIGINT) ELSE {refused} END"
 
 
 def time(column: Column | None) -> str:

@@ -86,7 +86,9 @@ def test_a_damaged_value_is_shown(tmp_path, history, capsys, column, value):
 
 
 @pytest.mark.parametrize("column", ["log_index", "block_number"])
-@pytest.mark.parametrize("value", ["1.79E+07", "2e3", "3.5", "1.79e7x", 3.5, Decimal("3.5")])
+@pytest.mark.parametrize(
+    "value", ["1.79E+07", "2e3", "3.5", "1.0.5", "1e5.0", "1,000", 3.5, Decimal("3.5")]
+)
 def test_a_number_that_an_engine_would_round_is_shown(tmp_path, history, capsys, column, value):
     write_etl(tmp_path / "data", history)
     path = tmp_path / "data" / "token_transfers.parquet"
