@@ -50,6 +50,7 @@ _FORMS = {
     ".csv.gz": "FORMAT csv, HEADER, COMPRESSION gzip",
 }
 _MEMORY = "300MB"
+_SLICE_TRANSFERS = 100_000
 _NUMBER = "number_of_the_row"
 _COLUMNS = {
     "transactions.block_number": _NUMBER, "block_timestamp": _NUMBER,
@@ -185,17 +186,21 @@ def _imported(transactions: Path, transfers: Path, out: Path, engine: Any) -> tu
         if not path.is_file():
             raise TableError(f"{path}: no such file")
         files.append(replace(list_files(str(path), engine).files[0], name=name))
-    sent = files[0]
+    sent, rows = files[0], 0
     if (key := sent.columns.get("tx_hash")) is not None:
         same = identifier(key.name) if key.kind == BYTES else f"lower({identifier(key.name)})"
-        relation = (
-            f"(SELECT *, min(row) OVER (PARTITION BY {same}) AS {_NUMBER} "
-            f"FROM (SELECT *, row_number() OVER () AS row FROM {scan([sent])}))"
+        counts = f"SELECT count(DISTINCT {same}), count(*) FROM {scan([sent])}"
+        ((rows, every),) = engine.sql(counts).fetchall()
+        number = "row" if rows == every else f"min(row) OVER (PARTITION BY {same})"
+        numbered = quoted(str(out.with_name("numbered.parquet")))  # once, not for each query
+        engine.sql(
+            f"COPY (SELECT *, {number} AS {_NUMBER} FROM "
+            f"(SELECT *, row_number() OVER () AS row FROM {scan([sent])})) TO {numbered}"
         )
         columns = {**sent.columns, _NUMBER: Column(_NUMBER, INTEGER)}
-        files[0] = sent = replace(sent, columns=columns, relation=relation)
+        files[0] = replace(sent, columns=columns, relation=f"read_parquet({numbered})")
     export = match(str(transfers), Listed(tuple(files), {}), _COLUMNS)
-    ((rows,),) = engine.sql(f"SELECT count(DISTINCT {_NUMBER}) FROM {scan([sent])}").fetchall()
-    work = Import(export, out, ImportOptions(workers=1), engine, "")
+    options = ImportOptions(workers=1, slice_transfers=_SLICE_TRANSFERS)
+    work = Import(export, out, options, engine, "")
     with locked(out, "import"):
-        return work.run(lambda _: lambda _: None), int(rows)
+        return work.run(lambda _: lambda _: None), rows
