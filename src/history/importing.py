@@ -350,8 +350,9 @@ def _split(
         while len(left) > 1 and block[-1] > left[0][1]:
             cut = int(np.searchsorted(block, left[0][1], "right"))
             pending.append(rest.slice(0, cut))
-            yield *left.pop(0), pa.Table.from_batches(pending)
+            rows = pa.Table.from_batches(pending).combine_chunks()
             pending, rest, block = [], rest.slice(cut), block[cut:]
+            yield *left.pop(0), rows
         pending.append(rest)
     for first, last in left if schema is not None else ():
         yield first, last, pa.Table.from_batches(pending, schema)
