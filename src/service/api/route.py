@@ -1,6 +1,7 @@
 """The route class of the API: what holds for every operation before and after its own code."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Coroutine
 from email.message import Message
 from typing import Any
@@ -19,9 +20,10 @@ _KEPT_BY_304 = ("etag", "cache-control", "link", "x-total-count")
 
 
 class ApiRoute(APIRoute):
-    """Refuses unknown query parameters and bodies that are no JSON; answers `If-None-Match`.
+    """Refuses unknown and repeated query parameters and bodies that are no JSON.
 
-    A misspelt filter would otherwise silently match everything.
+    A misspelt filter would otherwise silently match everything, and of a repeated one only the
+    last value would count. Also answers `If-None-Match`.
     """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
@@ -45,6 +47,7 @@ class ApiRoute(APIRoute):
 def _check_query(request: Request, known: frozenset[str]) -> None:
     unknown = sorted(set(request.query_params) - known)[:_MAX_NAMED]
     if not unknown:
+        _check_repeated(request)
         return
     names = [sanitise_text(name, 40) for name in unknown]
     takes = f"this operation takes {', '.join(sorted(known))}" if known else "it takes none"
@@ -53,6 +56,16 @@ def _check_query(request: Request, known: frozenset[str]) -> None:
         f"Unknown query parameters: {', '.join(names)}; {takes}.",
         errors=[{"where": ["query", name], "problem": "unknown parameter"} for name in names],
     )
+
+
+def _check_repeated(request: Request) -> None:
+    counts = Counter(name for name, _ in request.query_params.multi_items())
+    if repeated := sorted(name for name, count in counts.items() if count > 1):
+        raise Problem(
+            422,
+            f"Give each query parameter once; repeated: {', '.join(repeated)}.",
+            errors=[{"where": ["query", name], "problem": "repeated"} for name in repeated],
+        )
 
 
 def _check_media_type(request: Request) -> None:

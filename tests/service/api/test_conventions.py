@@ -37,6 +37,15 @@ def test_an_unknown_query_parameter_is_refused(client: TestClient, method: str, 
     ]
 
 
+def test_a_repeated_query_parameter_is_refused_since_only_one_value_would_count(
+    client: TestClient,
+) -> None:
+    answer = client.get("/alerts", params={"action": ["BLOCK", "REVIEW"], "limit": 5})
+    assert answer.status_code == 422
+    assert answer.json()["errors"] == [{"where": ["query", "action"], "problem": "repeated"}]
+    assert "repeated: action" in answer.json()["detail"]
+
+
 @pytest.mark.parametrize("path", ["/anomaly_detection/", "/decisions", "/predict"])
 @pytest.mark.parametrize(
     "media_type", ["text/plain", "application/x-www-form-urlencoded", "application", ";", "jsön"]
