@@ -83,11 +83,12 @@ def page_number(query: Mapping[str, str]) -> int:
 
 
 def time_or_none(name: str, sent: str) -> int | None:
-    """A `datetime-local` value, which is UTC here, as Unix seconds. Raises Problem 400."""
+    """A `datetime-local` value as Unix seconds; UTC unless it names a zone. Raises Problem 400."""
     if not sent.strip():
         return None
     try:
-        return max(0, int(datetime.fromisoformat(sent.strip()).replace(tzinfo=UTC).timestamp()))
+        time = datetime.fromisoformat(sent.strip())
+        return max(0, int((time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()))
     except (ValueError, OverflowError):
         raise Problem(400, f"{name} must be a time such as 2024-05-30T12:00.") from None
 

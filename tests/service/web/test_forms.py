@@ -55,6 +55,8 @@ def test_a_form_s_bound_is_a_number_or_a_problem(sent: str) -> None:
         (forms.whole_or_none, "0\x1f", 0),
         (forms.whole_or_none, "", None),
         (forms.time_or_none, "1970-01-01T01:00", 3600),
+        (forms.time_or_none, "1970-01-01T03:00+02:00", 3600),
+        (forms.time_or_none, "1970-01-01T01:00Z", 3600),
         (forms.time_or_none, "", None),
         (forms.number_or_none, " 1.5e-3 ", 0.0015),
         (forms.number_or_none, "", None),
