@@ -81,12 +81,12 @@ def queue_notifications(
 ) -> None:
     """Queue one notification per alert, unless it is already queued or sent.
 
-    An alert that was retracted and is raised again is told again; if its retraction is not sent
-    yet, that is dropped instead.
+    An alert that was retracted and is raised again is told again, also if no attempt to retract it
+    is known to have succeeded; a retraction that was never tried is dropped instead.
     """
     for alert in alert_ids:
         last = connection.execute(_last_rows([alert], channel)).first()
-        if last is None or (last.is_retraction and last.sent_at is not None):
+        if last is None or (last.is_retraction and last.attempts > 0):
             _queue(connection, alert, channel, now, is_retraction=False)
         elif last.is_retraction:
             drop_notification(connection, last.id)
@@ -155,10 +155,10 @@ def note_attempt(
             noted_at=now,
         )
     )
-    if not updated.rowcount and not notification.is_retraction:
-        # A reorganisation dropped it while it was on its way.
+    if not updated.rowcount:
+        # A reorganisation dropped it while it was on its way: the receiver may have it.
         alert, channel = notification.alert, notification.channel
-        _queue(connection, alert, channel, now, is_retraction=True)
+        _queue(connection, alert, channel, now, is_retraction=not notification.is_retraction)
 
 
 def drop_notification(connection: Connection, number: int) -> None:

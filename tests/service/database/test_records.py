@@ -312,6 +312,44 @@ def test_what_a_reorganisation_drops_on_its_way_is_retracted(database: Database)
         assert due_now(connection, 3.0) == [(number, True)]
 
 
+def retraction(connection: Connection, number: int) -> watching.DueNotification:
+    """Of an alert that was sent and whose transaction left the chain, not tried yet."""
+    watching.queue_notifications(connection, [number], "c", now=1.0)
+    (due,) = watching.due_notifications(connection, "c", 1.0, max_attempts=9)
+    watching.note_attempt(connection, due, now=1.0, failure=None, pause=0.0)
+    chain.mark_orphaned(connection, 1, [transaction().block_hash])
+    watching.retract_notifications(connection, 1, [transaction().tx_hash], 2.0)
+    (due,) = watching.due_notifications(connection, "c", 2.0, max_attempts=9)
+    assert due.is_retraction
+    return due
+
+
+def test_an_alert_is_sent_again_if_a_failed_attempt_may_have_retracted_it(
+    database: Database,
+) -> None:
+    store(database, transaction())
+    number = store_alert(database)
+    with database.writing() as connection:
+        due = retraction(connection, number)
+        watching.note_attempt(connection, due, now=3.0, failure="timed out", pause=9.0)
+        alerts.store_alerts(connection, [alert()], 4.0)
+        watching.queue_notifications(connection, [number], "c", now=4.0)
+        assert due_now(connection, 5.0) == [(number, False)]
+
+
+def test_an_alert_is_sent_again_if_its_retraction_was_on_its_way_when_it_came_back(
+    database: Database,
+) -> None:
+    store(database, transaction())
+    number = store_alert(database)
+    with database.writing() as connection:
+        due = retraction(connection, number)
+        alerts.store_alerts(connection, [alert()], 4.0)
+        watching.queue_notifications(connection, [number], "c", now=4.0)
+        watching.note_attempt(connection, due, now=5.0, failure=None, pause=0.0)
+        assert due_now(connection, 5.0) == [(number, False)]
+
+
 def test_watched_blocks_and_notifications_are_kept(database: Database) -> None:
     store(database, transaction())
     number = store_alert(database)
