@@ -56,7 +56,7 @@ class JobRunner:
 
     def _claim(self) -> jobs.Job | None:
         with self._database.reading() as connection:  # mostly the queue is empty: take no lock
-            if not jobs.count_active_jobs(connection):
+            if not jobs.count_active_jobs(connection, self._chain_id):
                 return None
         with self._database.writing() as connection:
             return jobs.claim_job(connection, self._worker, self._chain_id, time.time())

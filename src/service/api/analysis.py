@@ -287,9 +287,13 @@ def _analyse_now(wanted: RangeRequest, service: Service) -> Analysis:
 def _enqueue(wanted: RangeRequest, service: Service) -> JobView:
     identity = uuid.uuid4().hex
     with service.database.writing() as connection:
-        if jobs.count_active_jobs(connection) >= service.settings.max_jobs:
-            raise Problem(503, "Too many jobs are waiting.", headers={"Retry-After": "30"})
         chain_id, total = service.chain_id, wanted.total
+        if jobs.count_active_jobs(connection, chain_id) >= service.settings.max_jobs:
+            raise Problem(
+                503,
+                "Too many jobs are waiting: retry later, or cancel one of `GET /jobs`.",
+                headers={"Retry-After": "30"},
+            )
         jobs.add_job(connection, identity, chain_id, wanted.as_json(), total, time.time())
         job = jobs.find_job(connection, identity)
     assert job is not None  # noqa: S101  added just above

@@ -63,9 +63,10 @@ def add_job(
     )
 
 
-def count_active_jobs(connection: Connection) -> int:
-    """The number of queued and running jobs."""
-    query = select(func.count()).select_from(jobs).where(jobs.c.status.in_(ACTIVE))
+def count_active_jobs(connection: Connection, chain_id: int) -> int:
+    """The number of the chain's queued and running jobs."""
+    active = jobs.c.status.in_(ACTIVE), _of_chain(chain_id)
+    query = select(func.count()).select_from(jobs).where(*active)
     return connection.execute(query).scalar_one()
 
 

@@ -16,7 +16,7 @@ def claim(database: Database, worker: str, now: float = 2.0, chain_id: int = 1) 
         return jobs.claim_job(connection, worker, chain_id, now)
 
 
-def test_a_worker_takes_and_lists_only_jobs_of_its_chain(database: Database) -> None:
+def test_a_worker_takes_lists_and_counts_only_jobs_of_its_chain(database: Database) -> None:
     add_job(database, "on base", 8453)
     add_job(database, "on mainnet", 1)
     claimed = claim(database, "one")
@@ -25,7 +25,9 @@ def test_a_worker_takes_and_lists_only_jobs_of_its_chain(database: Database) -> 
     assert claim(database, "one") is None
     with database.reading() as connection:
         listed, total = jobs.list_jobs(connection, 8453)
+        waiting = [jobs.count_active_jobs(connection, chain_id) for chain_id in (8453, 1, 10)]
     assert ([job.id for job in listed], total) == (["on base"], 1)
+    assert waiting == [1, 1, 0]
 
 
 def test_one_worker_has_a_job_until_it_is_done(database: Database) -> None:
