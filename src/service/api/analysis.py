@@ -117,7 +117,11 @@ class JobView(BaseModel):
 
 JobId = Annotated[str, Path(pattern=JOB_PATTERN, description="The job's `id`.")]
 PerTransfer = Annotated[
-    bool, Query(description="The older form: one entry per transaction and token, all strings.")
+    bool,
+    Query(
+        description="The older form: one entry per transaction and token, all strings. Pages and "
+        "`X-Total-Count` still count transactions."
+    ),
 ]
 IncludeNormal = Annotated[
     bool, Query(description="Every transaction of the range, not only anomalies.")
