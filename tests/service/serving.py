@@ -18,6 +18,11 @@ from tests.support.waiting import PATIENCE, wait_until
 ROOT = Path(__file__).resolve().parents[2]
 
 
+def without_node() -> dict[str, str]:
+    """The environment without a node: the demo's chain is served."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("JSON_RPC")}
+
+
 def is_ready(url: str) -> bool:
     try:
         return requests.get(f"{url}/readyz", timeout=PATIENCE).status_code == 200
@@ -28,14 +33,13 @@ def is_ready(url: str) -> bool:
 @contextmanager
 def serving(folder: Path, **environment: str) -> Iterator[tuple[str, "subprocess.Popen[Any]"]]:
     port = free_port()
-    own = {name: value for name, value in os.environ.items() if not name.startswith("JSON_RPC")}
     process = subprocess.Popen(
         supervised(
             [sys.executable, "-m", "src.service", "--port", str(port), "--workers", "2"], folder
         ),
         cwd=ROOT,
         env={
-            **own,
+            **without_node(),
             "DATABASE_URL": sqlite_url(folder),
             "TMPDIR": str(folder),
             "LOOKUP_DEADLINE_SECONDS": "25",

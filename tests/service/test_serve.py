@@ -4,7 +4,9 @@ import hashlib
 import os
 import re
 import signal
+import socket
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from src.service.__main__ import main
 from src.service.database.engine import Database
 from src.settings import DEFAULT_POLICY_PATH
 from tests.service.chain import THEFT, sqlite_url
-from tests.service.serving import serving
+from tests.service.serving import serving, without_node
 from tests.support.waiting import PATIENCE, wait_until
 
 pytestmark = pytest.mark.integration
@@ -165,6 +167,25 @@ def test_a_report_without_a_node_is_of_the_embedded_demo(
     out = tmp_path / "report.html"
     assert report.main([THEFT, "--out", str(out)]) == 0
     assert THEFT in out.read_text()
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_port_in_use_ends_the_service_with_the_documented_code(
+    tmp_path: Path, workers: str
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        ended = subprocess.run(
+            [sys.executable, "-m", "src.service", "--port", str(taken.getsockname()[1]),
+             "--workers", workers],
+            cwd=ROOT,
+            env={**without_node(), "DATABASE_URL": sqlite_url(tmp_path)},
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+        )  # fmt: skip
+    assert ended.returncode == 1
+    assert "already in use" in ended.stderr
 
 
 @pytest.mark.parametrize("suffix", ["", "-wal"])

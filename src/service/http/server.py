@@ -99,8 +99,8 @@ def run_uvicorn(
             limit_concurrency=connections,
             **options,
         )
-    except SystemExit as stop:
-        return stop.code if isinstance(stop.code, int) else 1
+    except SystemExit as stop:  # with a code of uvicorn's own, such as 3
+        return 1 if stop.code else 0
     return 0
 
 
