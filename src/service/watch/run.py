@@ -102,7 +102,8 @@ def watch(
             opened.callback(server.shutdown)
         if once:
             watcher.catch_up(stop)
-            notifier.send_due()
+            while notifier.send_due() and not stop.is_set():  # a hundred at a time
+                continue
             return 0
         notifier.start()
         opened.callback(notifier.stop)

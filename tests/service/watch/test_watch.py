@@ -9,17 +9,20 @@ from pathlib import Path
 import pytest
 import requests
 from prometheus_client import REGISTRY
+from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
 from src.chain.errors import SourceUnavailable
 from src.demo.anvil import Chain, anvil
 from src.detection.records import Action
 from src.monitoring import exposition
-from src.service.database import watching
+from src.service.database import alerts, chain, watching
 from src.service.database.engine import Database
 from src.service.embedded import embedded_node
 from src.service.watch.__main__ import main
+from src.service.watch.notify import Webhook
 from tests.service.chain import HEAD, THEFT
+from tests.service.database.rows import alert, transaction
 from tests.service.watch.watching import all_alerts, stored, watching_chain
 from tests.support.fake_chain import serve
 from tests.support.recording_chain import call_data, creation_code
@@ -287,6 +290,32 @@ def test_the_command_watches_once(
     opened = Database(f"sqlite:///{tmp_path / 'watch.db'}")
     assert stored(opened, THEFT)[0] is False
     opened.close()
+
+
+def test_watching_once_sends_all_that_is_due(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, httpserver: HTTPServer
+) -> None:
+    httpserver.expect_request("/hook").respond_with_data("")
+    url = httpserver.url_for("/hook")
+    many = 101  # a reading of the queue takes a hundred
+    monkeypatch.setenv("DATABASE_URL", f"sqlite:///{tmp_path / 'watch.db'}")
+    monkeypatch.setenv("WEBHOOK_URLS", url)
+    monkeypatch.setenv("WEBHOOK_SECRET", "a shared secret of some length")
+    monkeypatch.setenv("WEBHOOK_ALLOW_PRIVATE", "true")
+    opened = Database(f"sqlite:///{tmp_path / 'watch.db'}")
+    opened.migrate()
+    with opened.writing() as connection:
+        chain.store_transactions(connection, 1, [transaction()], 1.0)
+        new = [alert(alert_id=f"A-{number}") for number in range(many)]
+        ids = alerts.store_alerts(connection, new, 1.0)
+        channel = Webhook(url, "").name
+        watching.queue_notifications(connection, ids, channel, 1.0)
+    opened.close()
+    with embedded_node() as node:
+        monkeypatch.setenv("JSON_RPC_URL", node)
+        monkeypatch.setenv("JSON_RPC_REQUESTS_PER_SECOND", "10000")
+        assert main(["--once", "--from-block", str(HEAD)]) == 0
+    assert len(httpserver.log) >= many
 
 
 def test_without_a_node_there_is_nothing_to_watch(
