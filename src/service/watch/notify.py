@@ -10,8 +10,10 @@ import hashlib
 import hmac
 import json
 import logging
+import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final, Protocol
 
 from src.chain.clients.http import HttpClient
@@ -157,8 +159,9 @@ def deliver(channel: Channel, notice: Notice, *, is_last: bool) -> str | None:
 
 
 class Notifier:
-    """Sends queued notifications in a background thread.
+    """Sends queued notifications in the background.
 
+    Each receiver has a thread of its own, so that one that hangs does not delay the others.
     `first_pause` is seconds before the second attempt, doubled for each further one.
     """
 
@@ -176,7 +179,11 @@ class Notifier:
         self._clock = clock
         self._channels = channels
         self._first_pause = first_pause
-        self._sending = Periodic("notify", _POLL_SECONDS, self.send_due)
+        self._stopping = threading.Event()
+        self._sending = [
+            Periodic(channel.name, _POLL_SECONDS, partial(self._send_due_to, channel))
+            for channel in channels
+        ]
 
     @property
     def channel_names(self) -> list[str]:
@@ -185,23 +192,27 @@ class Notifier:
 
     def start(self) -> None:
         """Begin."""
-        if self._channels:
-            self._sending.start()
+        for sending in self._sending:
+            sending.start()
 
     def stop(self) -> None:
-        """Stop after the current notification; queued ones stay queued."""
-        self._sending.stop()
+        """Stop after the current notifications; queued ones stay queued."""
+        self._stopping.set()
+        for sending in self._sending:
+            sending.stop()
 
     def send_due(self) -> int:
-        """Send due notifications; returns the number of delivered ones."""
+        """Send due notifications, some hundred at most; returns the number of delivered ones."""
+        return sum(map(self._send_due_to, self._channels))
+
+    def _send_due_to(self, channel: Channel) -> int:
+        with self._database.reading() as connection:
+            due = due_notifications(connection, channel.name, self._clock(), MAX_ATTEMPTS)
         arrived = 0
-        for channel in self._channels:
-            with self._database.reading() as connection:
-                due = due_notifications(connection, channel.name, self._clock(), MAX_ATTEMPTS)
-            for notification in due:
-                if self._sending.stopping.is_set():
-                    return arrived
-                arrived += self._send(channel, notification)
+        for notification in due:
+            if self._stopping.is_set():
+                break
+            arrived += self._send(channel, notification)
         return arrived
 
     def _send(self, channel: Channel, notification: DueNotification) -> bool:

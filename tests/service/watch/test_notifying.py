@@ -4,6 +4,7 @@ import hashlib
 import hmac
 import json
 import math
+import threading
 import time
 from typing import Any
 from uuid import UUID
@@ -32,6 +33,7 @@ from tests.service.chain import HEAD
 from tests.service.database.rows import alert, decision, transaction
 from tests.service.watch.watching import all_alerts, watching_chain
 from tests.support.fake_chain import serve
+from tests.support.waiting import FOR_EVER, wait_until
 
 SECRET = "a shared secret"
 
@@ -201,6 +203,36 @@ def test_a_channel_that_raises_does_not_stop_the_others(sqlite: Database) -> Non
     channels: list[Channel] = [Broken(), Sound()]
     assert Notifier(sqlite, channels).send_due() == 1
     assert sent == [number]
+
+
+def test_a_receiver_that_hangs_does_not_delay_the_others(sqlite: Database) -> None:
+    answers = threading.Event()
+    arrived = threading.Event()
+
+    class Hanging:
+        name = "hanging"
+
+        def send(self, _: Message) -> str | None:
+            answers.wait(FOR_EVER)
+            return None
+
+    class Sound:
+        name = "sound"
+
+        def send(self, _: Message) -> str | None:
+            arrived.set()
+            return None
+
+    number = one_alert(sqlite, "hanging")
+    with sqlite.writing() as connection:
+        watching.queue_notifications(connection, [number], "sound", 1.0)
+    notifier = Notifier(sqlite, [Hanging(), Sound()])
+    notifier.start()
+    try:
+        wait_until(arrived.is_set)
+    finally:
+        answers.set()
+        notifier.stop()
 
 
 @pytest.mark.filterwarnings("ignore")
