@@ -97,10 +97,11 @@ def find_analysis(connection: Connection, identity: str) -> Analysis | None:
     return None if row is None else record(Analysis, row)
 
 
-def latest_analyses(connection: Connection, limit: int) -> list[Analysis]:
-    """The newest analyses, newest first."""
+def latest_analyses(connection: Connection, chain_id: int, limit: int) -> list[Analysis]:
+    """The chain's newest analyses, newest first."""
     order = analyses.c.analysed_at.desc(), analyses.c.id
-    rows = connection.execute(select(analyses).order_by(*order).limit(limit))
+    newest = select(analyses).where(analyses.c.chain_id == chain_id).order_by(*order).limit(limit)
+    rows = connection.execute(newest)
     return [record(Analysis, row) for row in rows]
 
 

@@ -88,16 +88,15 @@ def read(
         for name in ("start_block", "end_block")
     }
     with service.database.reading() as connection:
-        analyses = latest_analyses(connection, _EARLIER)
+        analyses = latest_analyses(connection, service.chain_id, _EARLIER)
         jobs, _ = list_jobs(connection, service.chain_id, limit=_EARLIER)
-        has_model = any(True for one in analyses if one.chain_id == service.chain_id)
     return {
         "head": head,
         "given": fields | {"model": given.get("model", "")},
         "problem": None if problem is None else problem.detail,
         "analyses": analyses,
         "jobs": [job for job in jobs if job.analysis is None],
-        "has_model": has_model,
+        "has_model": bool(analyses),
         "max_blocks": service.settings.max_blocks,
     }
 

@@ -236,8 +236,22 @@ def test_an_analysis_stored_twice_stands_once(database: Database) -> None:
             connection, analysis.id, anomalies_only=False, limit=1, offset=1
         )
         marked = analyses.analysis_rows_of(connection, analysis.id, anomalies_only=True)
-        assert analyses.latest_analyses(connection, 10) == [analysis]
+        assert analyses.latest_analyses(connection, 1, 10) == [analysis]
     assert (found, page, marked) == (rows, rows[1:], rows[:1])
+
+
+def test_newer_analyses_of_another_chain_do_not_displace_those_of_a_chain(
+    database: Database,
+) -> None:
+    with database.writing() as connection:
+        model = registry.register_model(
+            connection, content=b"", sha256="", inputs=[], offset=0.0, training={}, now=1.0
+        )
+        own = analyses.Analysis("a" * 64, 1, 5, 6, BLOCK_HASH, model, 2, 1, 1.0)
+        other = replace(own, id="b" * 64, chain_id=8453, analysed_at=2.0)
+        for one in (own, other):
+            analyses.store_analysis(connection, one, [])
+        assert analyses.latest_analyses(connection, 1, 1) == [own]
 
 
 def due_now(connection: Connection, now: float) -> list[tuple[int, bool]]:
