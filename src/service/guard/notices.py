@@ -90,7 +90,7 @@ class Notice:
 
 
 class Notices(Outbox[Notice]):
-    """Sends notices of decisions in a background thread.
+    """Sends notices of decisions in the background.
 
     Args:
         channels: the receivers.

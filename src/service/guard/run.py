@@ -113,7 +113,7 @@ def _open(
     follower = Follower(decisions, reader, decider)
     opening.enter_context(Periodic("follow", LOOK_SECONDS, follower.look))
     notices = Notices(channels, common.chain_id, settings.notify_from, settings.public_url)
-    opening.enter_context(notices.sending)
+    opening.enter_context(notices)
 
     gate = Gate(screener, rules, decisions, notices.add)
     opening.callback(gate.close)

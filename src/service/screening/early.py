@@ -4,6 +4,7 @@ They are queued in memory. One that is lost or does not arrive in time is no har
 transaction is mined, whoever was not told early is told as usual.
 """
 
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -72,7 +73,7 @@ class EarlyAlert:
 
 
 class EarlyAlerts(Outbox[EarlyAlert]):
-    """Sends early alerts in a background thread.
+    """Sends early alerts in the background.
 
     Args:
         database: keeps who was told.
@@ -86,6 +87,7 @@ class EarlyAlerts(Outbox[EarlyAlert]):
         )
         self._database = database
         self._lowest = lowest
+        self._telling = threading.Lock()  # of what is read, completed and written
 
     def add(self, screening: NewScreening) -> None:
         """Queue the alert of a screening whose action is known and to be told."""
@@ -99,7 +101,7 @@ class EarlyAlerts(Outbox[EarlyAlert]):
         return stored is not None and stored.state == "pending"
 
     def _delivered(self, notice: EarlyAlert, channel: Channel) -> None:
-        with self._database.writing() as connection:
+        with self._telling, self._database.writing() as connection:
             now = screening_of(connection, notice.uuid)
             if now is not None:
                 note_told(connection, now.uuid, now.told | {channel.name: time.time()})

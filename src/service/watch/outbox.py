@@ -8,7 +8,8 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, Generic, TypeVar
+from functools import partial
+from typing import Final, Generic, Self, TypeVar
 
 from src.monitoring.periodic import Periodic
 from src.service.watch.notify import Channel, Notice, deliver
@@ -23,15 +24,16 @@ N = TypeVar("N", bound=Notice)
 @dataclass(slots=True)
 class _Queued(Generic[N]):
     notice: N
-    channel: Channel
     due: float = 0.0
     attempts: int = 0
 
 
 class Outbox(Generic[N]):
-    """Sends notices in a background thread, until each is delivered or given up.
+    """Sends notices in the background, until each is delivered or given up.
 
-    `first_pause` is seconds before the second attempt, doubled for each further one.
+    Each receiver has a queue and a thread of its own, so that one that hangs does not delay the
+    others. `first_pause` is seconds before the second attempt, doubled for each further one. As a
+    context manager it starts and stops.
     """
 
     def __init__(
@@ -43,37 +45,54 @@ class Outbox(Generic[N]):
         first_pause: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._channels = channels
         self._first_pause = first_pause
         self._clock = clock
-        self._queue: deque[_Queued[N]] = deque(maxlen=_MAX_QUEUED)
+        self._queues = [(one, deque[_Queued[N]](maxlen=_MAX_QUEUED)) for one in channels]
         self._lock = threading.Lock()
-        self.sending = Periodic(name, poll_seconds, self.send_due)
+        self._stopping = threading.Event()
+        self._sending = [
+            Periodic(name, poll_seconds, partial(self._send_due_to, *one)) for one in self._queues
+        ]
+
+    def __enter__(self) -> Self:
+        for sending in self._sending:
+            sending.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopping.set()
+        for sending in self._sending:
+            sending.stop()
 
     def put(self, notice: N) -> None:
         """Queue a notice for every receiver."""
         with self._lock:
-            self._queue.extend(_Queued(notice, channel) for channel in self._channels)
+            for _, queue in self._queues:
+                queue.append(_Queued(notice))
 
     def send_due(self) -> None:
         """Send what is due."""
-        with self._lock:
-            queued, now = list(self._queue), self._clock()
-            self._queue.clear()
-        for one in queued:
-            waits = one.due > now or self.sending.stopping.is_set()
-            if waits or not self._send(one):
-                with self._lock:
-                    self._queue.append(one)
+        for channel, queue in self._queues:
+            self._send_due_to(channel, queue)
 
-    def _send(self, one: _Queued[N]) -> bool:
+    def _send_due_to(self, channel: Channel, queue: deque[_Queued[N]]) -> None:
+        with self._lock:
+            queued, now = list(queue), self._clock()
+            queue.clear()
+        for one in queued:
+            waits = one.due > now or self._stopping.is_set()
+            if waits or not self._send(one, channel):
+                with self._lock:
+                    queue.append(one)
+
+    def _send(self, one: _Queued[N], channel: Channel) -> bool:
         """Whether the notice is done with."""
         if not self._is_wanted(one.notice):
             return True
         one.attempts += 1
         is_last = one.attempts >= MAX_ATTEMPTS
-        if deliver(one.channel, one.notice, is_last=is_last) is None:
-            self._delivered(one.notice, one.channel)
+        if deliver(channel, one.notice, is_last=is_last) is None:
+            self._delivered(one.notice, channel)
             return True
         one.due = self._clock() + self._first_pause * 2 ** (one.attempts - 1)
         return is_last

@@ -146,5 +146,5 @@ def _follow_pending(
         raise SettingsError(
             "JSON_RPC_URL", "a node with eth_newPendingTransactionFilter, for --pending"
         ) from None
-    opened.enter_context(alerts.sending)
+    opened.enter_context(alerts)
     opened.enter_context(Periodic("pending", _PENDING_SECONDS, follower.poll))
