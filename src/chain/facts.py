@@ -23,6 +23,9 @@ _MIN_PRICE, _MAX_PRICE = 1e-18, 1e7
 MAX_NAME_LENGTH = 64
 MAX_SYMBOL_LENGTH = 32
 
+_MAX_STATED_SYMBOL = 128
+"""Characters of a symbol that are looked at, invisible ones included."""
+
 UNREADABLE_SYMBOL = "(unreadable)"
 """Symbol of a token that states one at greater length or expense than any symbol takes.
 
@@ -200,10 +203,18 @@ def token_info(
         raise MalformedAnswer(source, "time of reading impossible")
     return TokenInfo(
         sanitise_text(name, MAX_NAME_LENGTH),
-        sanitise_text(symbol, MAX_SYMBOL_LENGTH),
+        stated_symbol(symbol),
         number,
         time.time() if read_at is None else read_at,
     )
+
+
+def stated_symbol(text: object) -> str:
+    """A symbol that a contract states, sanitised."""
+    symbol = sanitise_text(text, MAX_SYMBOL_LENGTH)
+    if isinstance(text, str) and len(text) > _MAX_STATED_SYMBOL and len(symbol) < MAX_SYMBOL_LENGTH:
+        return UNREADABLE_SYMBOL  # what a wallet shows may come after what is looked at here
+    return symbol
 
 
 def first_transaction(source: str, timestamp: object) -> FirstTransaction:

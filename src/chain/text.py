@@ -29,7 +29,12 @@ _INPUT_FACTOR = 4
 # Control, format (zero-width, bidirectional), surrogate, private use, unassigned, line and
 # paragraph separators. Combining marks stay, but see _MAX_COMBINING_MARKS.
 _DROPPED_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
-_INVISIBLE = frozenset("\u115f\u1160\u3164\uffa0\u034f\u17b4\u17b5\u2800\ufffc")
+_INVISIBLE = frozenset("\u115f\u1160\u3164\uffa0\u034f\u17b4\u17b5\u2800\ufffc").union(
+    # Variation selectors: marks without a shape of their own.
+    "\u180b\u180c\u180d\u180f",
+    map(chr, range(0xFE00, 0xFE10)),
+    map(chr, range(0xE0100, 0xE01F0)),
+)
 _MAX_COMBINING_MARKS = 2
 _MARK_CATEGORIES = frozenset({"Mn", "Me"})
 

@@ -7,9 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from src.chain.erc20 import decode_text
-from src.chain.facts import MAX_SYMBOL_LENGTH
+from src.chain.facts import stated_symbol
 from src.chain.recording.format import Recording, is_recording
-from src.chain.text import sanitise_text
 from src.chain.transfers import normalise_address
 from src.chain.well_known import load_well_known_tokens
 from src.datasets.store import TOKENS_FILE
@@ -64,7 +63,7 @@ def token_facts(folder: Path, chain_id: int) -> dict[str, TokenFact]:
     well_known = load_well_known_tokens(chain_id)
     facts = {}
     for address, text in symbols(folder):
-        symbol = sanitise_text(text, MAX_SYMBOL_LENGTH)
+        symbol = stated_symbol(text)
         known = well_known.get(address)
         facts[address] = TokenFact(
             symbol if known is None else known.symbol,

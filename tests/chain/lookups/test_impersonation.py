@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from src.chain.facts import UNREADABLE_SYMBOL
+from src.chain.facts import UNREADABLE_SYMBOL, token_info
 from src.chain.lookups.build import build_lookups
 from src.chain.price_feeds import BITCOIN, STABLECOINS
 from src.chain.well_known import TOKEN_LIST_PATH, load_well_known_tokens
@@ -13,13 +13,32 @@ from tests.chain.lookups.world import TOKENS, USDC
 
 @pytest.mark.parametrize(
     "symbol",
-    ["USDC", "usdc", "USD\u0421", "\uff35\uff33\uff24\uff23", "US\u200bDC", "\u00dcSDC", "U S D C"],
+    [
+        "USDC",
+        "usdc",
+        "USD\u0421",
+        "\uff35\uff33\uff24\uff23",
+        "US\u200bDC",
+        "\u00dcSDC",
+        "U S D C",
+        "USDC\ufe0f",
+        "US\u180bD\U000e0100C",
+    ],
 )
 def test_fake_token_with_a_well_known_symbol_is_seen(symbol: str) -> None:
     lookups = build_lookups()
     assert lookups.well_known.is_impersonated(symbol, TOKENS[0])
     assert not lookups.well_known.is_impersonated(symbol, USDC)
     lookups.close()
+
+
+@pytest.mark.parametrize("filler", [" ", "\u200b", "\U000e0061"])
+@pytest.mark.parametrize("length", [127, 128, 2_000])
+def test_a_symbol_cannot_be_hidden_behind_what_a_wallet_does_not_show(
+    filler: str, length: int
+) -> None:
+    symbol = token_info("node", "USD Coin", filler * length + "USDC", 6).symbol
+    assert load_well_known_tokens(1).is_impersonated(symbol, TOKENS[0])
 
 
 @pytest.mark.parametrize("symbol", ["", "UNHEARDOF", "USDCC", "\u67f4\u72ac"])

@@ -88,9 +88,12 @@ def test_a_long_name_is_cut_and_hides_no_symbol(node: Node, tmp_path: Path) -> N
     assert 0 < len(decode_text(bytes.fromhex((found.name or "")[2:]))) <= 1024
 
 
-def test_a_symbol_too_long_to_read_impersonates_in_a_backtest(node: Node, tmp_path: Path) -> None:
+@pytest.mark.parametrize("symbol", ["USDC" + " " * 300_000, " " * 128 + "USDC"])
+def test_a_symbol_too_long_to_read_impersonates_in_a_backtest(
+    node: Node, tmp_path: Path, symbol: str
+) -> None:
     token = make_block(7).receipts[0]["logs"][0]["address"]
-    chain = FakeNode({token: usual_token("USD Coin", "USDC" + " " * 300_000, 6)})
+    chain = FakeNode({token: usual_token("USD Coin", symbol, 6)})
     node.answers["eth_call"] = lambda params: chain.eth_call(*params)
     assert record(node.url, tmp_path, 7, 7, "--no-verify") == 0
     (fact,) = token_facts(tmp_path, 1).values()
