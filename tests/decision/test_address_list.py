@@ -79,6 +79,19 @@ def test_a_file_that_is_not_there_refuses_the_start(tmp_path):
         AddressList(str(tmp_path / "absent.csv"), refresh_seconds=60)
 
 
+@pytest.mark.parametrize("label", ['"thief', '"thief\n', '"thief" of 2024'])
+def test_a_line_with_an_odd_quote_is_refused_and_hides_no_other_address(label):
+    with pytest.raises(AddressListError, match=r"line 2 of the list is not CSV"):
+        parse_text(f'address,label\n{ALICE},{label}\n{BOB},"fence"\n')
+
+
+def test_quotes_within_a_label_are_kept():
+    assert parse_text(f'{ALICE},the "thief"\n{BOB},"a, b"\n') == {
+        ALICE: 'the "thief"',
+        BOB: "a, b",
+    }
+
+
 def test_sender_contract_and_counterparties_are_found(tmp_path, listed, monkeypatch):
     monkeypatch.setattr("src.chain.names.labels._FILE_CHECK_SECONDS", FOR_EVER)
     clock = FakeClock()

@@ -170,10 +170,12 @@ def parse_text(text: str) -> dict[str, str]:
         except ValueError:  # also a number of 5,000 digits
             raise AddressListError("the list starts like JSON but is not") from None
         return parse_addresses(document)
-    try:
-        rows = [row for row in csv.reader(text.splitlines()) if row and row[0].strip()]
-    except csv.Error as error:
-        raise AddressListError(f"the list is not CSV: {error}") from None
+    rows = []
+    for number, line in enumerate(text.splitlines(), 1):
+        try:  # each for itself, so that a quote without its partner takes no further lines
+            rows += [row for row in csv.reader([line], strict=True) if row and row[0].strip()]
+        except csv.Error as error:
+            raise AddressListError(f"line {number} of the list is not CSV: {error}") from None
     rows = [row for row in rows if not row[0].lstrip().startswith("#")]
     if rows and rows[0][0].strip().lower() == "address":  # a header
         rows = rows[1:]
