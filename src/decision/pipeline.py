@@ -311,7 +311,9 @@ class Pipeline:
         if sender is not None:
             features.update(zip(FEATURE_NAMES, row.tolist(), strict=True))
         features |= readable_features(transfers, tokens, self.reserved)
-        features |= account_age(sender, transaction.timestamp, facts.first_transaction)
+        features |= account_age(
+            sender, transaction.timestamp, facts.first_transaction, transaction.nonce
+        )
         return features
 
     def tokens(self, facts: Facts) -> dict[str, TokenView]:

@@ -90,7 +90,10 @@ def readable_features(
 
 
 def account_age(
-    sender: str | None, timestamp: int | None, first: FirstTransaction | Unknown | None
+    sender: str | None,
+    timestamp: int | None,
+    first: FirstTransaction | Unknown | None,
+    nonce: int | None = None,
 ) -> dict[str, Any]:
     """The sender's age in minutes, and its source.
 
@@ -98,9 +101,13 @@ def account_age(
         sender: the transaction's.
         timestamp: of its block, Unix seconds.
         first: the sender's first transaction; None for an account without one.
+        nonce: number of its earlier transactions, or None if unknown.
     """
     if sender is None or timestamp is None:
         return {ACCOUNT_AGE: None, f"{ACCOUNT_AGE}_source": "none: no sender or block time"}
+    if first is None and nonce:  # a failed lookup too
+        reason = "no transaction was found, though the sender has sent some"
+        return {ACCOUNT_AGE: None, f"{ACCOUNT_AGE}_source": f"none: {reason}"}
     if first is None:
         return {ACCOUNT_AGE: 0.0, f"{ACCOUNT_AGE}_source": "new address"}
     if isinstance(first, Unknown):

@@ -29,11 +29,14 @@ from tests.conftest import (
     transfer_log,
 )
 from tests.support.fake_chain import (
+    NO_TRANSACTIONS,
     FakeNode,
     etherscan_answer,
     serve,
     usual_token,
 )
+
+AGE = "account_active_period_in_minutes"
 
 CONTRACT_METADATA = {
     "from",
@@ -215,6 +218,31 @@ def test_no_token_name_breaks_the_bridge(start_bot, name):
     (finding,) = map(json.loads, json.loads(line))
     assert finding["metadata"]["prediction"] in {"NORMAL", "ANOMALY"}
     assert finding["metadata"]["max_single_token_transfers_name"].isprintable()
+
+
+def test_a_claim_of_a_first_transaction_after_this_one_is_not_remembered(start_bot, tmp_path):
+    """Refuted by this transaction, it says nothing of the sender's next one either."""
+    answers = [answering(etherscan_answer(str(TIMESTAMP + 60)))]
+    with serve(lambda request: answers[0](request)) as url:
+        start_bot(ETHERSCAN_URL=url, CACHE_DIR=str(tmp_path))
+        assert handle(event_of([transfer_log()]))["metadata"][AGE] == "unknown"
+        answers[0] = answering(etherscan_answer(str(TIMESTAMP - 600)))
+        later = {"hash": "0x" + "c" * 64, "number": BLOCK + 300, "timestamp": TIMESTAMP + 3600}
+        assert handle(event_of([transfer_log()], block=later))["metadata"][AGE] == "70"
+
+
+def test_a_sender_of_earlier_transactions_is_no_new_address(start_bot):
+    """As an explorer of another chain claims of everybody, or one that is far behind."""
+    with serve(answering(NO_TRANSACTIONS)) as url:
+        start_bot(ETHERSCAN_URL=url)
+        sent = {"hash": TX_HASH, "from": ALICE, "to": BOB, "nonce": 500}
+        metadata = handle(event_of([transfer_log()], transaction=sent))["metadata"]
+        assert metadata[AGE] == "unknown"
+        assert "has sent some" in metadata[f"{AGE}_source"]
+        assert metadata["prediction"] in {"NORMAL", "ANOMALY"}
+        sent["nonce"] = 0
+        metadata = handle(event_of([transfer_log()], transaction=sent))["metadata"]
+        assert (metadata[AGE], metadata[f"{AGE}_source"]) == ("0", "new address")
 
 
 def test_a_claim_of_a_first_transaction_after_this_one_takes_no_score_away(start_bot):

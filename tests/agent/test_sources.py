@@ -10,6 +10,7 @@ from tests.conftest import (
     ALICE,
     BLOCK,
     TIMESTAMP,
+    TX_HASH,
     UNKNOWN_TOKEN,
     event_of,
     transfer_log,
@@ -85,7 +86,8 @@ def test_a_new_address_has_age_zero_and_is_not_remembered(start_bot):
     answers = [answering(NO_TRANSACTIONS)]
     with serve(lambda request: answers[0](request)) as url:
         start_bot(ETHERSCAN_URL=url, ETHERSCAN_API_KEY="k")
-        metadata = handle(event_of([transfer_log()]))["metadata"]
+        first = {"hash": TX_HASH, "from": ALICE, "nonce": 0}
+        metadata = handle(event_of([transfer_log()], transaction=first))["metadata"]
         assert metadata["account_active_period_in_minutes"] == "0"
         answers[0] = answering(etherscan_answer(str(TIMESTAMP - 60)))
         metadata = handle(event_of([transfer_log()]))["metadata"]

@@ -59,6 +59,11 @@ class LruCache(Generic[V]):
             if len(self._entries) > self._max_size:
                 self._entries.popitem(last=False)
 
+    def forget(self, key: str) -> None:
+        """Drop the value, if there is one."""
+        with self._lock:
+            self._entries.pop(key, None)
+
 
 class FactCache:
     """Memory first, then disk."""
@@ -147,6 +152,11 @@ class FactCache:
                 continue
             self._firsts.put(address, first)
         self._store.put_first_transactions(firsts)
+
+    def forget_first_transaction(self, address: str) -> None:
+        """Drop what was claimed of an address."""
+        self._firsts.forget(address)
+        self._store.forget_first_transaction(address)
 
     def keep_code_answers(self, answers: Mapping[str, CodeAt]) -> None:
         """Keep whether contracts existed at a block; joined with what is known already."""

@@ -213,6 +213,9 @@ class Lookups:
                     called_existed = answer.exists
         if called is not None and called in tokens:
             called_existed = reputations.get(called)
+        claimed = first.timestamp if isinstance(first, FirstTransaction) else 0
+        if account is not None and timestamp is not None and claimed > timestamp:  # refuted
+            self._cache.forget_first_transaction(account)
         return Facts(known, first, reputations, called_existed)
 
     def _day_before(self, block_number: int | None, timestamp: int | None) -> int | None:

@@ -121,7 +121,7 @@ class FactStore:
 
     def put_token_infos(self, infos: Mapping[str, TokenInfo]) -> None:
         """Store metadata by token address; replaces what was read earlier."""
-        self._insert(
+        self._write(
             "token",
             "INSERT INTO token (chain_id, address, name, symbol, decimals, read_at)"
             " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (chain_id, address) DO UPDATE SET"
@@ -135,7 +135,7 @@ class FactStore:
 
     def put_first_transactions(self, firsts: Mapping[str, FirstTransaction]) -> None:
         """Store first transactions by address; an explorer's value replaces the node's."""
-        self._insert(
+        self._write(
             "first_transaction",
             "INSERT INTO first_transaction (chain_id, address, timestamp, source)"
             " VALUES (?, ?, ?, ?) ON CONFLICT (chain_id, address) DO UPDATE"
@@ -147,9 +147,17 @@ class FactStore:
             ],
         )
 
+    def forget_first_transaction(self, address: str) -> None:
+        """Delete what is stored of an address."""
+        self._write(
+            "first_transaction",
+            "DELETE FROM first_transaction WHERE chain_id = ? AND address = ?",
+            [(self._chain_id, address)],
+        )
+
     def put_deployments(self, deployments: Mapping[str, Deployment]) -> None:
         """Store when contracts were deployed, by address; joined with what is stored already."""
-        self._insert(
+        self._write(
             "deployment",
             "INSERT INTO deployment (chain_id, address, absent_at, present_at)"
             " VALUES (?, ?, ?, ?) ON CONFLICT (chain_id, address) DO UPDATE SET"
@@ -243,7 +251,7 @@ class FactStore:
             self._warn(error)
             return None
 
-    def _insert(self, table: str, statement: str, rows: list[tuple[object, ...]]) -> None:
+    def _write(self, table: str, statement: str, rows: list[tuple[object, ...]]) -> None:
         if not rows:
             return
         try:
