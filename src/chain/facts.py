@@ -5,7 +5,6 @@ carries the time when it was read. Data from sources, disk or contracts is valid
 text is sanitised, and impossible numbers are rejected.
 """
 
-import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -227,9 +226,9 @@ def first_transaction(source: str, timestamp: object) -> FirstTransaction:
 
 def price(source: str, usd: object, decimals: object) -> Price:
     """Validate a source's price. Raises `MalformedAnswer`."""
-    if isinstance(usd, bool) or not isinstance(usd, int | float) or not math.isfinite(usd):
+    if isinstance(usd, bool) or not isinstance(usd, int | float):
         raise MalformedAnswer(source, "price missing or no number")
-    if not _MIN_PRICE <= usd <= _MAX_PRICE:
+    if not _MIN_PRICE <= usd <= _MAX_PRICE:  # NaN is in no range
         raise MalformedAnswer(source, "price impossible")
     number = whole_number(decimals)
     if decimals is not None and (number is None or not 0 <= number <= MAX_DECIMALS):

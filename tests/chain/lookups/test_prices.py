@@ -192,6 +192,14 @@ def test_what_the_api_says_wrongly_is_unknown_and_not_kept(
     assert lookups.prices([GOLD], 5, START) == {GOLD: Price(2.5, "price API", 18)}
 
 
+def test_an_impossible_price_takes_no_other_token_s_away(opened: ExitStack) -> None:
+    answer = of_api()
+    answer["coins"][f"ethereum:{IRON}"] = answer["coins"][f"ethereum:{GOLD}"] | {"price": 10**400}
+    url, _ = answering(opened, answer)
+    lookups = open_lookups(opened, price_api_url=url)
+    assert lookups.prices([IRON, GOLD], 5, START) == {GOLD: Price(2.5, "price API", 18)}
+
+
 def test_a_late_price_is_unknown_in_time_and_known_afterwards(opened: ExitStack) -> None:
     release, answered = threading.Event(), threading.Event()
     opened.callback(release.set)
