@@ -1,6 +1,6 @@
 """The list of known bad addresses, which the detector `known_bad_address` compares with."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from src.chain.names.labels import LabelledAddresses
 from src.chain.quantities import SECONDS_PER_MINUTE
@@ -17,9 +17,20 @@ class AddressList(LabelledAddresses):
     WHAT = "the list of bad addresses"
 
     def match(
-        self, sender: str | None, to: str | None, transfers: Iterable[Transfer]
+        self,
+        sender: str | None,
+        to: str | None,
+        transfers: Iterable[Transfer],
+        unknown_tokens: Collection[str] = (),
     ) -> ListMatches | None:
-        """The listed addresses among a transaction's; None while there is no list yet."""
+        """The listed addresses among a transaction's; None while there is no list yet.
+
+        Args:
+            sender: of the transaction, or None.
+            to: the contract called, or None.
+            transfers: those that count.
+            unknown_tokens: the other tokens moved: their events may name anybody, but are theirs.
+        """
         labels = self.labels
         if labels is None:
             return None
@@ -28,10 +39,10 @@ class AddressList(LabelledAddresses):
         for address, role in ((sender, "sender"), (to, "contract called")):
             if address is not None and address in labels:
                 found.setdefault(address, KnownBad(address, labels[address], role))
-        for transfer in transfers:
-            for address in (transfer.sender, transfer.recipient, transfer.token):
-                if address in labels and len(found) < _MAX_MATCHES:
-                    found.setdefault(address, KnownBad(address, labels[address], "counterparty"))
+        named = [a for one in transfers for a in (one.sender, one.recipient, one.token)]
+        for address in (*named, *sorted(unknown_tokens)):
+            if address in labels and len(found) < _MAX_MATCHES:
+                found.setdefault(address, KnownBad(address, labels[address], "counterparty"))
         return ListMatches(tuple(found.values()), age_minutes)
 
 

@@ -365,7 +365,7 @@ class Pipeline:
             tokens=tokens,
             unknown_tokens=unknown,
             values=self.profile.values,
-            known_bad=None if listed is None else listed.match(sender, to, seen),
+            known_bad=None if listed is None else listed.match(sender, to, seen, unknown),
             look_alikes=book.enter(transfers, sender),
             value=transaction.value,
             native=transaction.native,

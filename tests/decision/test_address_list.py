@@ -109,6 +109,13 @@ def test_sender_contract_and_counterparties_are_found(tmp_path, listed, monkeypa
     assert addresses.match(USDC, None, []).matches == ()
 
 
+def test_a_listed_token_is_found_however_young_and_whom_it_names_is_not(tmp_path, listed):
+    path = tmp_path / "bad.csv"
+    path.write_text(f"{USDC},fake\n{BOB},fence\n")
+    found = listed(path).match(ALICE, None, [], frozenset({USDC}))
+    assert [(m.address, m.label) for m in found.matches] == [(USDC, "fake")]
+
+
 def test_a_changed_file_is_read_again_and_a_broken_one_is_not_used(tmp_path, listed, monkeypatch):
     monkeypatch.setattr("src.chain.names.labels._FILE_CHECK_SECONDS", 0.01)
     read = []
