@@ -18,18 +18,28 @@ def native_of_traces(traces: Iterable[Any] | None) -> list[NativeTransfer] | Non
         traces: in the form of `trace_transaction`, as a Forta event has them.
 
     Returns:
-        None where there are no traces: then only the value sent is known.
+        None where there are no traces, or a frame does not say its place: then only the value sent
+        is known.
     """
-    frames = [(tuple(getattr(trace, "trace_address", None) or ()), trace) for trace in traces or ()]
-    if not frames:
+    frames = [(_place(trace), trace) for trace in traces or ()]
+    if not frames or any(place is None for place, _ in frames):
         return None
     reverted = {place for place, trace in frames if getattr(trace, "error", None)}
     return [
         moved
         for place, trace in frames
-        if not any(place[:depth] in reverted for depth in range(len(place) + 1))
+        if place is not None
+        and not any(place[:depth] in reverted for depth in range(len(place) + 1))
         and (moved := _moved(trace)) is not None
     ]
+
+
+def _place(trace: Any) -> tuple[int, ...] | None:
+    """Where a frame is among the calls; None if it is malformed."""
+    given = getattr(trace, "trace_address", None) or ()
+    if not isinstance(given, list | tuple) or not all(isinstance(one, int) for one in given):
+        return None
+    return tuple(given)
 
 
 def _moved(trace: Any) -> NativeTransfer | None:

@@ -130,6 +130,11 @@ def decode_event(address: Any, topics: Any, data: Any, log_index: int) -> Transf
     )
 
 
+def _is_removed(log: RawLog) -> bool:
+    """Whether a reorganisation has orphaned it."""
+    return getattr(log, "removed", False) is True
+
+
 def decode_transfers(logs: Iterable[RawLog] | None) -> list[Transfer]:
     """The ERC-20 transfers among a transaction's logs; see `decode_logs`."""
     return decode_logs(logs).transfers
@@ -144,7 +149,7 @@ def decode_logs(logs: Iterable[RawLog] | None) -> DecodedLogs:
     events: list[Transfer] = []
     for position, log in enumerate(logs or ()):
         topics = getattr(log, "topics", None)
-        if not topics or getattr(log, "removed", False) is True:
+        if not topics or _is_removed(log):
             continue
         index = as_int(getattr(log, "log_index", None))
         event = decode_event(
@@ -165,6 +170,7 @@ def decode_approvals(logs: Iterable[RawLog] | None) -> list[Approval]:
             getattr(log, "address", None), getattr(log, "topics", None), getattr(log, "data", None)
         )
         for log in logs or ()
+        if not _is_removed(log)
     )
     return [approval for approval in found if approval is not None]
 
@@ -212,7 +218,7 @@ def upgraded_contracts(logs: Iterable[RawLog] | None) -> list[str]:
     for log in logs or ():
         topics = getattr(log, "topics", None)
         if isinstance(topics, (list, tuple)) and topics and isinstance(topics[0], str):
-            if topics[0].lower() not in UPGRADE_TOPICS:
+            if topics[0].lower() not in UPGRADE_TOPICS or _is_removed(log):
                 continue
             address = normalise_address(getattr(log, "address", None))
             if address is not None:

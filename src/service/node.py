@@ -287,7 +287,9 @@ def decoded_logs(logs: Sequence[dict[str, Any]]) -> DecodedLogs:
 def approvals_of(logs: Sequence[dict[str, Any]]) -> tuple[Approval, ...]:
     """The ERC-20 approvals among raw JSON-RPC logs."""
     found = (
-        decode_approval(log.get("address"), log.get("topics"), log.get("data")) for log in logs
+        decode_approval(log.get("address"), log.get("topics"), log.get("data"))
+        for log in logs
+        if log.get("removed") is not True
     )
     return tuple(approval for approval in found if approval is not None)
 

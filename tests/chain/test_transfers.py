@@ -5,16 +5,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from src.chain.transfers import (
+    APPROVAL_TOPIC,
     NATIVE_EMITTERS,
     SIMULATION_ADDRESS,
     SYSTEM_ADDRESS,
     TRANSFER_TOPIC,
+    UPGRADE_TOPICS,
     NativeTransfer,
     Transfer,
+    decode_approvals,
     decode_logs,
     decode_transfer,
     decode_transfers,
     normalise_address,
+    upgraded_contracts,
 )
 
 TOKEN = "0x" + "aB" * 20
@@ -102,7 +106,12 @@ def test_logs_of_other_shapes_are_skipped():
 
 
 def test_a_log_that_a_reorganisation_removed_is_skipped():
-    assert decode_transfers([log(removed=True)]) == []
+    approval = [APPROVAL_TOPIC, topic(ALICE), topic(BOB)]
+    upgrade = [min(UPGRADE_TOPICS)]
+    for removed, count in ((False, 1), (True, 0)):
+        assert len(decode_transfers([log(removed=removed)])) == count
+        assert len(decode_approvals([log(removed=removed, topics=approval)])) == count
+        assert len(upgraded_contracts([log(removed=removed, topics=upgrade)])) == count
 
 
 def test_no_logs_are_no_transfers():
