@@ -4,6 +4,8 @@ import re
 from collections.abc import Collection, Iterator
 from typing import Any, Final
 
+import rlp
+
 from src.service.guard.messages import Number
 
 SCREENED: Final = frozenset(
@@ -73,6 +75,8 @@ MAX_TRANSACTIONS: Final = 16
 """In one message: what one simulation takes."""
 
 _HASH_CHARACTERS: Final = 66
+_LEAST_FIELDS: Final = 9  # of a transaction, in a list of RLP
+_FIRST_LIST: Final = 0xC0
 _SIGNED: Final = re.compile(r"0x(?:[0-9a-fA-F]{2}){33,}")
 
 
@@ -105,8 +109,9 @@ def signed_transactions(params: Any) -> tuple[bytes, ...]:
     """Every signed transaction in the parameters of a screened method, in order.
 
     Wherever a text is longer than a hash it must be hexadecimal and is taken for a transaction,
-    whatever the key above it: the methods' forms differ by node and builder, and no signed
-    transaction is shorter than 33 bytes. Nodes that read bytes from arrays of numbers exist too.
+    whatever the key above it: the methods' forms differ by node and builder. A transaction fits
+    into a hash's length only if its signature is made up, for a sender whose key nobody has; none
+    of those passes. Nodes that read bytes from arrays of numbers exist too.
 
     Raises:
         Unreadable: there is none, there are too many, or a text or array could hide one.
@@ -127,6 +132,8 @@ def _long_texts(value: Any, depth: int = 0) -> Iterator[str]:
             if not _SIGNED.fullmatch(value):
                 raise Unreadable("a text that is neither a transaction nor short")
             yield value
+        elif _is_transaction(value):
+            raise Unreadable("a transaction as short as a hash")
     elif isinstance(value, dict):
         for key, one in value.items():
             if len(key) > _HASH_CHARACTERS:
@@ -137,3 +144,13 @@ def _long_texts(value: Any, depth: int = 0) -> Iterator[str]:
             raise Unreadable("an array of numbers")
         for one in value:
             yield from _long_texts(one, depth + 1)
+
+
+def _is_transaction(text: str) -> bool:
+    """Whether some node could read a short text as one; not all of them want the prefix."""
+    try:
+        raw = bytes.fromhex(text.removeprefix("0x").removeprefix("0X"))
+        fields = rlp.decode(raw if raw[0] >= _FIRST_LIST else raw[1:])
+    except (ValueError, IndexError, rlp.DecodingError):
+        return False
+    return isinstance(fields, list) and len(fields) >= _LEAST_FIELDS

@@ -20,6 +20,8 @@ from src.service.guard.methods import (
 )
 
 ONE, TWO = "0x02" + "ab" * 100, "0x03" + "cd" * 120
+SHORT = "0xdf800782ffff94" + "11" * 20 + "80801b0101"
+"""A transaction of 32 bytes that a node takes: its signature is made up, r and s are 1."""
 
 
 def params(value: Any) -> Any:
@@ -69,6 +71,10 @@ def test_a_bundle_keeps_its_order() -> None:
         [{"tx": ONE, ONE: 1}],
         [ONE, {"tx": {"data": [1, 2, 3]}}],
         [{"txs": [ONE] * (MAX_TRANSACTIONS + 1)}],
+        # A transaction can be as short as a hash.
+        [{"txs": [ONE, SHORT]}],
+        [{"txs": [ONE], "revertingTxHashes": ["0X" + SHORT[2:]]}],
+        [SHORT[2:], {"tx": ONE}],
         # What Python's `\d` and `int` would accept, and a node's parser would not, or otherwise.
         ["0x" + "\uff11" * 120],
     ],
