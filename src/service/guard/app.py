@@ -127,6 +127,8 @@ class _Answer:
             for name, value in response.raw_headers
             if name.lower() in _KEPT_HEADERS
         ]
+        if "content-encoding" in response.headers:  # some compress unasked; it is read inflated
+            kept = [one for one in kept if one[0] != b"content-length"]
         await self._start(response.status, kept)
         async for chunk in response.content.iter_any():
             await self._send({"type": f"{self._kind}.body", "body": chunk, "more_body": True})

@@ -11,7 +11,16 @@ import requests
 from aiohttp import web
 
 from src.detection.records import Action
-from tests.service.guard.guarding import BAD, RAW, Guarded, Node, Script, guard, node
+from tests.service.guard.guarding import (
+    BAD,
+    RAW,
+    Guarded,
+    Node,
+    Script,
+    guard,
+    json_reply,
+    node,
+)
 from tests.support.raw_server import cut_off, raw_server, reset
 from tests.support.waiting import PATIENCE, wait_until
 
@@ -60,6 +69,16 @@ class TestPassingThrough:
         assert (found.status_code, found.content) == (429, b'{"odd" : 1e1,')
         assert found.headers["Retry-After"] == "7"
         assert "X-Node" not in found.headers
+
+    @pytest.mark.parametrize("call", [read(), [read(), send(BAD, 2)]])
+    def test_an_answer_that_is_compressed_unasked_can_be_read(self, call: Any) -> None:
+        def answer(body: bytes) -> web.Response:
+            given = json_reply(body)
+            given.enable_compression(web.ContentCoding.gzip)
+            return given
+
+        with node(answer) as upstream, guard(upstream.url) as guarded:
+            assert '"eth_chainId"' in guarded.ask(call).text
 
     def test_an_answer_of_megabytes_arrives_whole(self) -> None:
         content = json.dumps({"id": 1, "result": "f" * 20_000_000}).encode()
