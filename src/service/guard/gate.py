@@ -121,7 +121,10 @@ class Gate:
 
     async def _decide(self, call: Call, sent: Sequence[bytes], skip: int, client: str) -> Decided:
         started = time.perf_counter()
-        screening = _own(await self._screen(sent), skip, len(sent))
+        screening = await self._screen(sent)
+        if skip and screening.status == "unknown":  # then it names the first one
+            screening = self._screener.unknown(sent[skip:], screening.problem)
+        screening = _own(screening, skip, len(sent))
         seconds = time.perf_counter() - started
         decided = Decided(
             screening=screening,
@@ -132,13 +135,10 @@ class Gate:
             at=time.time(),
             seconds=seconds,
         )
-        if decided.outcome == "held" and decided.enforced:
-            self._hold(decided, call)
+        is_held = decided.outcome == "held" and decided.enforced
+        if is_held and not self._decisions.hold(decided, call.text):
+            return replace(decided, outcome="dropped")
         return decided
-
-    def _hold(self, decided: Decided, call: Call) -> None:
-        if not self._decisions.hold(decided, call.text):
-            logger.warning("decision %s: too many calls are held", decided.id)
 
     async def _screen(self, sent: Sequence[bytes]) -> Screening:
         if len(self._running) >= _MAX_WAITING:
@@ -187,6 +187,7 @@ class Gate:
         what = {
             "blocked": "blocked",
             "held": "held for review",
+            "dropped": "dropped: it needs a review, and too many wait for one; send it again later",
             "unknown refused": "could not be screened",
         }[decided.outcome]
         why = screening.sentence or screening.problem
@@ -215,11 +216,7 @@ def _own(screening: Screening, skip: int, end: int) -> Screening:
     """
     if end > skip + 1:
         return replace(screening, tx_hash=None)
-    if not skip:
+    if not skip or not screening.transactions:
         return screening
-    first = screening.transactions[skip].transaction if screening.transactions else None
-    return replace(
-        screening,
-        tx_hash=first.tx_hash if first else None,
-        sender=first.sender if first else None,
-    )
+    first = screening.transactions[skip].transaction
+    return replace(screening, tx_hash=first.tx_hash, sender=first.sender)

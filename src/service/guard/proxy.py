@@ -76,12 +76,14 @@ class Proxy:
         try:
             request = messages.read_request(body)
         except Malformed as error:
+            if not self._limits.allows(client):
+                return self._limited(())
             screening_metrics.guard_refused("malformed")
             if not self._gate.rules.enforce:
                 return Plan(body)
             return Plan(None, {0: messages.error_of(None, error.code, str(error))})
-        if not all(self._limits.allows(client) for _ in request.calls):
-            return self._limited(request)
+        if not all(self._limits.allows(client) for _ in request.calls or (None,)):
+            return self._limited(request.calls, is_batch=request.is_batch)
         return request
 
     async def judge(self, body: bytes, request: Request, client: str) -> Plan:
@@ -104,10 +106,13 @@ class Proxy:
             forward = None
         return Plan(forward, own, request.calls, request.is_batch, sends)
 
-    def _limited(self, request: Request) -> Plan:
+    def _limited(self, calls: tuple[Call, ...], *, is_batch: bool = False) -> Plan:
         screening_metrics.guard_refused("limit")
+        if not calls:
+            text = messages.error_of(None, messages.LIMIT_EXCEEDED, "too many requests")
+            return Plan(None, {0: text})
         own = {
             position: messages.error(call, messages.LIMIT_EXCEEDED, "too many requests")
-            for position, call in enumerate(request.calls)
+            for position, call in enumerate(calls)
         }
-        return Plan(None, own, request.calls, request.is_batch)
+        return Plan(None, own, calls, is_batch)

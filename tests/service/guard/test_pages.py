@@ -69,6 +69,18 @@ def test_released_it_is_sent_once(holding: Guarded, upstream: Node) -> None:
     assert len(upstream.bodies) == 1
 
 
+def test_a_client_is_told_if_too_many_others_are_held(
+    holding: Guarded, upstream: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("src.service.guard.decisions.MAX_HELD", 1)
+    held(holding)
+    error = holding.call(SEND, RAW[:-2] + "cd")["error"]
+    assert "dropped" in error["message"]
+    assert "send it again later" in error["message"]
+    assert [one.outcome for one in holding.stored] == ["dropped", "held"]
+    assert upstream.bodies == []
+
+
 def test_two_people_release_it_once(holding: Guarded, upstream: Node) -> None:
     identity = held(holding)
     threads = [

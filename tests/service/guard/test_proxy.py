@@ -217,6 +217,14 @@ class TestBatches:
         guarded.ask({**read(method="eth_sendBundle"), "params": [{"txs": [RAW]}]})
         assert [one.tx_hash is None for one in guarded.stored] == [False, True]
 
+    def test_each_is_known_by_its_own_hash_also_if_it_is_not_simulated(
+        self, upstream: Node
+    ) -> None:
+        script = Script(status="unknown")
+        with guard(upstream.url, script, refuse_unknown=False) as guarded:
+            guarded.ask([send(RAW, 1), send(RAW, 2)])
+            assert [one.tx_hash is None for one in guarded.stored] == [False, False]
+
     def test_too_many_transactions_are_refused(self, guarded: Guarded, upstream: Node) -> None:
         found = guarded.ask([send(RAW, number) for number in range(20)]).json()
         assert ["error" in one for one in found] == [False] * 16 + [True] * 4
@@ -386,6 +394,17 @@ def test_a_client_beyond_its_limit_is_told(upstream: Node) -> None:
         found = guarded.ask([read(number) for number in range(50)]).json()
         assert {one["error"]["code"] for one in found} == {-32005}
     assert upstream.bodies == []
+
+
+@pytest.mark.parametrize("body", [b"[]", f'{{"id":1,"id":1,"method":"{SEND}"}}'.encode()])
+@pytest.mark.parametrize("enforce", [True, False])
+def test_what_has_no_readable_call_counts_as_one(
+    upstream: Node, body: bytes, enforce: bool
+) -> None:
+    with guard(upstream.url, enforce=enforce, per_second=1) as guarded:
+        found = [guarded.ask(body).json() for _ in range(40)]
+    assert found[-1]["error"]["code"] == -32005
+    assert len(upstream.bodies) < len(found)
 
 
 def test_get_requests_lead_to_the_pages(guarded: Guarded) -> None:
