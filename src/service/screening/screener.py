@@ -9,7 +9,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from src.chain.clients.deadline import Deadline
@@ -202,7 +202,8 @@ class _RecentTransactions:
     """Signed transactions by sender and nonce, the latest ones. Thread-safe."""
 
     def __init__(self) -> None:
-        self._by_sender: OrderedDict[str, OrderedDict[int, UnsignedCall]] = OrderedDict()
+        # None where a nonce had two that do not do the same: either of them may be mined.
+        self._by_sender: OrderedDict[str, OrderedDict[int, UnsignedCall | None]] = OrderedDict()
         self._lock = threading.Lock()
 
     def enter(self, call: UnsignedCall) -> None:
@@ -211,7 +212,9 @@ class _RecentTransactions:
         with self._lock:
             known = self._by_sender.setdefault(call.sender, OrderedDict())
             self._by_sender.move_to_end(call.sender)
-            known[call.nonce] = call
+            earlier = known.get(call.nonce, call)
+            is_same = earlier is not None and _without_price(earlier) == _without_price(call)
+            known[call.nonce] = call if is_same else None
             known.move_to_end(call.nonce)
             if len(known) > MAX_CALLS:
                 known.popitem(last=False)
@@ -219,13 +222,23 @@ class _RecentTransactions:
                 self._by_sender.popitem(last=False)
 
     def between(self, sender: str, first: int, end: int) -> list[UnsignedCall]:
-        """The sender's transactions with these nonces; none if one is missing."""
+        """The sender's transactions with these nonces; none if one is missing or in doubt."""
         if end - first >= MAX_CALLS:
             return []
         with self._lock:
             known = self._by_sender.get(sender, OrderedDict())
-            found = [known[nonce] for nonce in range(first, end) if nonce in known]
+            found = [call for nonce in range(first, end) if (call := known.get(nonce)) is not None]
         return found if len(found) == end - first else []
+
+
+def _without_price(call: UnsignedCall) -> UnsignedCall:
+    return replace(
+        call,
+        gas_price=None,
+        max_fee_per_gas=None,
+        max_priority_fee_per_gas=None,
+        max_fee_per_blob_gas=None,
+    )
 
 
 def _loaded(

@@ -16,6 +16,7 @@ from src.chain.simulation.simulator import SIMULATE, TRACE, Simulator
 from src.demo import scenarios
 from src.demo import world as stage
 from src.demo.anvil import anvil
+from src.demo.guarded import signer
 from src.demo.scenarios import SCENARIOS
 from src.demo.world import DAI, USDC, USDT, WETH, World
 from src.detection.records import Action
@@ -113,12 +114,12 @@ def screener() -> Iterator[Screener]:
         yield open_screener(opened, common, decider)
 
 
-def raw(nonce: int, **changes: object) -> bytes:
+def raw(nonce: int, key: str | bytes = KEY, **changes: object) -> bytes:
     usual = {
         "to": "0x" + "11" * 20, "value": 1, "nonce": nonce, "gas": 21_000, "chainId": 1,
         "maxFeePerGas": 10**11, "maxPriorityFeePerGas": 10**9,
     }  # fmt: skip
-    return bytes(Account.sign_transaction(usual | changes, KEY).raw_transaction)
+    return bytes(Account.sign_transaction(usual | changes, key).raw_transaction)
 
 
 def test_a_nonce_ahead_is_unknown_unless_what_comes_before_is_known(screener: Screener) -> None:
@@ -132,6 +133,22 @@ def test_a_nonce_ahead_is_unknown_unless_what_comes_before_is_known(screener: Sc
     assert found.status == "success"
     assert len(found.transactions) == 1
     assert found.transactions[0].transaction.nonce == 2
+
+
+def test_behind_two_transactions_of_one_nonce_it_is_unknown(screener: Screener) -> None:
+    """Whichever of the two is mined, it could have been simulated behind the other one."""
+    key = signer(1).key
+    for payee in ("22", "11", "11"):
+        assert screener.screen([raw(0, key, to="0x" + 20 * payee)]).status == "success"
+    assert screener.screen([raw(1, key)]).status == "unknown"
+
+
+def test_behind_one_that_was_sent_again_for_a_higher_price_it_is_simulated(
+    screener: Screener,
+) -> None:
+    key = signer(2).key
+    for nonce, price in ((0, 10**11), (0, 2 * 10**11), (1, 10**11)):
+        assert screener.screen([raw(nonce, key, maxFeePerGas=price)]).status == "success"
 
 
 class Behind:
