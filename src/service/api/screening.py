@@ -7,6 +7,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from starlette.responses import Response
 
+from src.chain.quantities import as_int
 from src.chain.simulation.call import MAX_DATA_BYTES, UnsignedCall
 from src.chain.simulation.raw import MAX_RAW_BYTES
 from src.chain.simulation.simulator import MAX_CALLS
@@ -72,6 +73,9 @@ class CallPart(BaseModel):
     ] = None
     value: _Quantity = Field(None, description=f"{_QUANTITY}, in wei.")
     gas: _Quantity = Field(None, description=f"{_QUANTITY}: its limit; estimated if left out.")
+    chainId: _Quantity = Field(  # noqa: N815
+        None, description=f"{_QUANTITY}: the chain that it is for; this one if left out."
+    )
     nonce: _Quantity = Field(None, description=f"{_QUANTITY}; the sender's next if left out.")
     gasPrice: _Quantity = _price("for a unit of gas")  # noqa: N815  JSON-RPC's names
     maxFeePerGas: _Quantity = _price("at most for a unit of gas")  # noqa: N815
@@ -147,14 +151,17 @@ def screen_transactions(
     request: ScreeningRequest, service: ServiceDep, details: Details = False
 ) -> Response:
     """Simulated on the node in the next block. Nothing is stored, and nothing is sent."""
-    given = [_read(at, one) for at, one in enumerate(request.transactions)]
+    chain_id = service.chain_id
+    given = [_read(at, one, chain_id) for at, one in enumerate(request.transactions)]
     return json_response(_answer(service.screener.screen(given), details=details))
 
 
-def _read(position: int, given: str | CallPart) -> bytes | UnsignedCall:
+def _read(position: int, given: str | CallPart, chain_id: int) -> bytes | UnsignedCall:
     if isinstance(given, str):
         return bytes.fromhex(given[2:])
     try:
+        if given.chainId is not None and as_int(given.chainId) != chain_id:
+            raise ValueError(f"chainId must be {chain_id}, or be left out")
         return UnsignedCall.from_rpc(given.model_dump(by_alias=True))
     except ValueError as error:
         where = ["body", "transactions", str(position)]

@@ -143,6 +143,17 @@ def test_a_malformed_request_is_told_what_is_wrong(
     assert why in answer.json()["detail"]
 
 
+@pytest.mark.parametrize(("chain_id", "status"), [(1, 200), ("0x1", 200), (10, 422), ("0xa", 422)])
+def test_a_call_for_another_chain_is_told_so(
+    served: tuple[TestClient, str, str], chain_id: Any, status: int
+) -> None:
+    client, owner, token = served
+    call = transfer(owner, token) | {"chainId": chain_id}
+    answer = client.post("/screen", json={"transactions": [call]})
+    assert answer.status_code == status
+    assert ("chainId must be 1" in answer.text) == (status == 422)
+
+
 @pytest.mark.parametrize("transactions", [[], ["0x00"] * 17])
 def test_a_bundle_has_1_to_16_transactions(
     served: tuple[TestClient, str, str], transactions: list[str]
