@@ -7,7 +7,7 @@ A budget bounds how many a second are looked at, so that a flood delays no block
 import logging
 import math
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
@@ -76,6 +76,7 @@ class PendingWatcher:
         self._clock = clock
         self._filter: str | None = None
         self._seen: OrderedDict[str, None] = OrderedDict()
+        self._new: deque[str] = deque(maxlen=_MAX_HASHES)  # hashes not looked at yet
         self._looked_at, self._last_look = 0.0, -math.inf
 
     def open(self) -> None:
@@ -99,7 +100,9 @@ class PendingWatcher:
         try:
             if self._filter is None:
                 self.open()
-            for tx_hash in self._new_hashes():
+            self._new.extend(self._new_hashes())
+            while self._new:
+                tx_hash = self._new.popleft()
                 if not self._budget.try_acquire():
                     screening_metrics.pending_seen("over budget")
                     continue
@@ -109,8 +112,6 @@ class PendingWatcher:
                 self._last_look = now
                 self.look_for_dropped()
         except SourceError as error:
-            # Nodes forget a filter that nobody asks for, and say so in many ways.
-            self._filter = None
             metrics.error_occurred(error)
             logger.warning("pending transactions: %s", error)
         return screened
@@ -138,9 +139,14 @@ class PendingWatcher:
         screening_metrics.pending_seen("dropped", len(gone))
 
     def _new_hashes(self) -> list[str]:
-        answer = self._node.call("eth_getFilterChanges", [self._filter])
-        if not isinstance(answer, list):
-            raise MalformedAnswer("node", "changes of a filter are not a list")
+        try:
+            answer = self._node.call("eth_getFilterChanges", [self._filter])
+            if not isinstance(answer, list):
+                raise MalformedAnswer("node", "changes of a filter are not a list")
+        except SourceError:
+            # Nodes forget a filter that nobody asks for, and say so in many ways.
+            self._filter = None
+            raise
         new = []
         for entry in answer[:_MAX_HASHES]:
             tx_hash = _hash_of(entry)

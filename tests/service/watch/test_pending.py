@@ -11,6 +11,7 @@ from eth_utils.crypto import keccak
 from werkzeug import Request, Response
 
 from src.chain.clients.rpc import JsonRpcClient
+from src.chain.errors import SourceUnavailable
 from src.demo.anvil import Chain, anvil
 from src.detection.records import Action
 from src.service.context import open_screener
@@ -232,6 +233,30 @@ def test_a_flood_stays_within_the_budget(sqlite: Database) -> None:
         for _ in range(8):
             stage.send()
         assert stage.pending.poll() <= 3
+
+
+class FailsOnce:
+    """A node that cannot say one transaction, once."""
+
+    def __init__(self, node: JsonRpcClient) -> None:
+        self._node = node
+        self._has_failed = False
+
+    def call(self, method: str, params: list[Any]) -> Any:
+        if method == "eth_getTransactionByHash" and not self._has_failed:
+            self._has_failed = True
+            raise SourceUnavailable("node", "busy")
+        return self._node.call(method, params)
+
+
+def test_a_look_up_that_fails_takes_no_other_transaction_along(sqlite: Database) -> None:
+    with staged(sqlite) as stage:
+        stage.pending._node = FailsOnce(stage.pending._node)  # type: ignore[assignment]
+        for _ in range(3):
+            stage.send()
+        assert stage.pending.poll() == 0
+        stage.send()
+        assert stage.pending.poll() == 3
 
 
 def test_a_filter_that_the_node_forgot_is_made_again(sqlite: Database) -> None:
