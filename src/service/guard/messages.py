@@ -27,6 +27,7 @@ LIMIT_EXCEEDED: Final = -32005
 MAX_CALLS: Final = 1_000
 """Calls in a batch, as Geth's own limit."""
 
+_NO_REPLY: Final = "the node did not answer this call, which it may have received"
 _MAX_DEPTH: Final = 32
 _MEMBERS: Final = frozenset({"jsonrpc", "id", "method", "params"})
 _BLANKS: Final = re.compile(r"[ \t\n\r]*")
@@ -114,8 +115,9 @@ def merged(calls: Sequence[Call], own: Mapping[int, str], answer: str | None) ->
     for position, call in enumerate(calls):
         if position in own:
             parts += [] if call.id is None else [own[position]]
-        elif call.id is not None and (found := given.get(_canonical(call.id))):
-            parts.append(found.pop(0))
+        elif call.id is not None:
+            found = given.get(_canonical(call.id))
+            parts.append(found.pop(0) if found else error(call, INTERNAL_ERROR, _NO_REPLY))
     parts += [text for left in given.values() for text in left]
     return f"[{','.join(parts)}]"
 
