@@ -90,12 +90,17 @@ class Follower:
         """The blocks that screened transactions may be in; none if no transaction waits."""
         after = self._clock() - PATIENCE_SECONDS
         with self._database.reading() as connection:
-            waiting = waiting_screenings(connection, "guard", self._chain_id, after=after, limit=1)
+            waiting = waiting_screenings(
+                connection, "guard", self._chain_id, after=after, limit=_AT_ONCE
+            )
         if not waiting:
             return range(0)
         # After a restart, from the block on that the oldest one could have been in.
-        first = waiting[0].block_number if self._next is None else self._next
-        first = max(head if first is None else first, head - _MAX_BEHIND)
+        first = self._next
+        if first is None:
+            simulated = [one.block_number for one in waiting if one.block_number is not None]
+            first = min(simulated, default=head)
+        first = max(first, head - _MAX_BEHIND)
         return range(first, min(head + 1, first + _AT_ONCE))
 
     def _join(self, numbers: range) -> None:

@@ -92,6 +92,23 @@ def test_a_mined_transaction_is_compared_with_its_screening(
 
 
 @pytest.mark.integration
+def test_after_a_restart_one_without_a_block_hides_no_other(
+    decisions: Decisions, chain: Chain
+) -> None:
+    """The oldest one could not be simulated: blocks are read from that of the next one on."""
+    oldest = decided("0x" + "12" * 32, status="unknown")
+    unknown = replace(oldest.screening, block=None, decision_id="2" * 16)
+    earlier = chain[0].head() - 3
+    screened = decided(chain[0].transaction_hashes(range(earlier, earlier + 1))[0][0])
+    decisions.add(replace(oldest, screening=unknown, at=oldest.at - 1))
+    decisions.add(screened)
+    following = follower(decisions, chain)
+    following.look()
+    following.look()
+    assert stored(decisions, screened).state == "mined"
+
+
+@pytest.mark.integration
 def test_only_blocks_with_a_screened_transaction_are_read(
     decisions: Decisions, chain: Chain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
