@@ -5,13 +5,19 @@ own.
 """
 
 import hashlib
+import importlib.metadata
 import json
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from src.detection.errors import ModelMalformed, ModelMissing, ModelTampered
+from src.detection.errors import (
+    ModelIncompatible,
+    ModelMalformed,
+    ModelMissing,
+    ModelTampered,
+)
 from src.detection.signature import problem_with
 from src.files import read_file, reason
 
@@ -75,27 +81,33 @@ def read_manifest_file(
         raise ModelMalformed(f"{path.name}: {reason(error)[:_MAX_REASON_LENGTH]}") from error
 
 
-def common_fields(content: Any) -> dict[str, Any]:
+def common_fields(content: Any, *golden: str) -> dict[str, Any]:
     """The fields that the manifest of every kind has, checked.
 
     Args:
         content: the manifest's JSON.
+        golden: names of the fields with a number for each golden row.
 
     Returns:
-        `model_version`, `sha256`, `inputs`, `golden_rows` with a value for each input, `training`.
+        `model_version`, `sha256`, `inputs`, `golden_rows` with a value for each input, `training`,
+        and those fields.
 
     Raises:
         ValueError, TypeError, KeyError, AttributeError: one is missing or impossible.
     """
     inputs = tuple(str(name) for name in content["inputs"])
     golden_rows = tuple(finite("golden_rows", row) for row in content["golden_rows"])
+    outputs = {name: finite(name, content[name]) for name in golden}
     training = dict(content["training"])
     json.dumps(training, allow_nan=False)  # for people, but finite all the same
     if not inputs or len(set(inputs)) != len(inputs):
         raise ValueError("inputs are empty or repeat a name")
     if any(len(row) != len(inputs) for row in golden_rows):
         raise ValueError("a golden row has another number of values than there are inputs")
+    if not golden_rows or any(len(numbers) != len(golden_rows) for numbers in outputs.values()):
+        raise ValueError(f"golden_rows and {', '.join(golden)} are empty or differ in number")
     return {
+        **outputs,
         "model_version": int(content["model_version"]),
         "sha256": str(content["sha256"]),
         "inputs": inputs,
@@ -149,3 +161,41 @@ def read_vouched_file(path: Path, sha256: str, *, remedy: str) -> bytes:
             "modified, or copied without its manifest. It is not loaded."
         )
     return content
+
+
+def check_sklearn(trained_with: str, *, command: str) -> None:
+    """Raise ModelIncompatible unless this very scikit-learn is installed.
+
+    `command` is the npm script that makes such models.
+    """
+    installed = importlib.metadata.version("scikit-learn")
+    if installed != trained_with:
+        raise ModelIncompatible(
+            f"the model was saved by scikit-learn {trained_with}, {installed} is installed: scores "
+            f"may differ without a word. Install scikit-learn=={trained_with} or train again with "
+            f"`npm run {command}`."
+        )
+
+
+def check_inputs(
+    inputs: Iterable[str], available: Collection[str], *, what: str, command: str
+) -> None:
+    """Raise ModelIncompatible if a model needs inputs that are not among the available ones.
+
+    `what` names the model; `command` is the npm script that makes such models.
+    """
+    unknown = [name for name in inputs if name not in available]
+    if unknown:
+        named = ", ".join(repr(name[:60]) for name in unknown[:5])  # whoever wrote the file did
+        raise ModelIncompatible(
+            f"{what} needs inputs that this version does not compute: {named}. "
+            f"Train a new model with `npm run {command}`."
+        )
+
+
+def check_golden(worst: float, tolerance: float, *, what: str) -> None:
+    """Raise ModelMalformed if the largest difference of a golden row is too large, or NaN."""
+    if not worst <= tolerance:
+        raise ModelMalformed(
+            f"{what} does not reproduce its golden rows (largest difference {worst:g})"
+        )

@@ -79,26 +79,15 @@ def read_attack_manifest(model_path: Path, public_key: str | None = None) -> Att
 def _parse(content: Any) -> AttackManifest:
     if content["format"] != FORMAT or content["kind"] != KIND:
         raise ValueError(f"format {content['format']!r} of kind {content['kind']!r}")
-    manifest = AttackManifest(
-        **common_fields(content),
+    return AttackManifest(
+        **common_fields(content, "golden_outputs", "golden_forest_scores", "golden_attack_scores"),
         forest_sha256=str(content["forest_sha256"]),
         unit=str(content["unit"]),
         forest_ranking=_ranking(content["forest_ranking"]),
         trees_ranking=_ranking(content["trees_ranking"]),
         combined_ranking=_ranking(content["combined_ranking"]),
         background=int(content["background"]),
-        golden_outputs=finite("golden_outputs", content["golden_outputs"]),
-        golden_forest_scores=finite("golden_forest_scores", content["golden_forest_scores"]),
-        golden_attack_scores=finite("golden_attack_scores", content["golden_attack_scores"]),
     )
-    golden = (
-        manifest.golden_outputs,
-        manifest.golden_forest_scores,
-        manifest.golden_attack_scores,
-    )
-    if not manifest.golden_rows or any(len(one) != len(manifest.golden_rows) for one in golden):
-        raise ValueError("golden rows and their scores are empty or differ in number")
-    return manifest
 
 
 def _ranking(content: Any) -> Ranking:

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from src.detection.attack.manifest import AttackManifest, read_attack_manifest
-from src.detection.bundle_files import read_vouched_file
+from src.detection.bundle_files import check_golden, check_inputs, read_vouched_file
 from src.detection.errors import ModelIncompatible, ModelMalformed
 from src.detection.features.definitions import FEATURE_NAMES
 from src.detection.forest.model import Model
@@ -131,13 +131,7 @@ def load_attack_model(path: Path, forest: Model, *, public_key: str | None = Non
     content = read_vouched_file(
         path, manifest.sha256, remedy="Train one with `npm run train:attack`."
     )
-    unknown = [name for name in manifest.inputs if name not in FEATURE_NAMES]
-    if unknown:
-        named = ", ".join(repr(name[:60]) for name in unknown[:5])  # whoever wrote the file did
-        raise ModelIncompatible(
-            f"{path.name} needs inputs that this version does not compute: {named}. "
-            "Train a new one with `npm run train:attack`."
-        )
+    check_inputs(manifest.inputs, FEATURE_NAMES, what=path.name, command="train:attack")
     model = verified(manifest, content)
     if manifest.forest_sha256 != forest.manifest.sha256:
         raise ModelIncompatible(
@@ -172,12 +166,6 @@ def verified(manifest: AttackManifest, content: bytes) -> AttackModel:
     rows = np.array(manifest.golden_rows, dtype=np.float64)
     outputs = model.outputs(rows)
     scores = model.attack_scores(outputs, np.array(manifest.golden_forest_scores))
-    worst = max(
-        np.abs(outputs - manifest.golden_outputs).max(),
-        np.abs(scores - manifest.golden_attack_scores).max(),
-    )
-    if not worst <= _GOLDEN_TOLERANCE:
-        raise ModelMalformed(
-            f"the attack model does not reproduce its golden rows (largest difference {worst:g})"
-        )
+    differences = [outputs - manifest.golden_outputs, scores - manifest.golden_attack_scores]
+    check_golden(np.abs(differences).max(), _GOLDEN_TOLERANCE, what="the attack model")
     return model

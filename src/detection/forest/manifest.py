@@ -93,11 +93,10 @@ def _parse(content: Any) -> Manifest:
     if content["format"] != FORMAT:
         raise ValueError(f"format {content['format']!r}; this code reads {FORMAT}")
     manifest = Manifest(
-        **common_fields(content),
+        **common_fields(content, "golden_scores"),
         sklearn_version=str(content["sklearn_version"]),
         anomaly_threshold=share("anomaly_threshold", content["anomaly_threshold"]),
         score_quantiles=finite("score_quantiles", content["score_quantiles"]),
-        golden_scores=finite("golden_scores", content["golden_scores"]),
         token_amounts={
             str(address): _token_amounts(amounts)
             for address, amounts in content["token_amounts"].items()
@@ -109,8 +108,6 @@ def _parse(content: Any) -> Manifest:
         ),
         chain_id=int(content.get("chain_id", 1)),
     )
-    if len(manifest.golden_rows) != len(manifest.golden_scores) or not manifest.golden_rows:
-        raise ValueError("golden_rows and golden_scores are empty or differ in number")
     if len(manifest.score_quantiles) < 2:
         raise ValueError("score_quantiles needs two values at least")
     if any(amounts.scale <= 0 for amounts in manifest.token_amounts.values()):

@@ -3,7 +3,6 @@
 One scoring path for live handling, replay, batches and training reports.
 """
 
-import importlib.metadata
 import json
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
@@ -13,11 +12,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from src.detection.bundle_files import read_vouched_file
-from src.detection.errors import (
-    ModelIncompatible,
-    ModelMalformed,
+from src.detection.bundle_files import (
+    check_golden,
+    check_inputs,
+    check_sklearn,
+    read_vouched_file,
 )
+from src.detection.errors import ModelMalformed
 from src.detection.forest.forest import Forest
 from src.detection.forest.forest_file import ForestContents, read_forest
 from src.detection.forest.manifest import Manifest, read_manifest
@@ -140,24 +141,9 @@ def load_model(
     content = read_vouched_file(
         path, manifest.sha256, remedy="Train one with `npm run train`, or set MODEL_PATH."
     )
-    _check_sklearn(manifest.sklearn_version)
-    unknown = [name for name in manifest.inputs if name not in available_inputs]
-    if unknown:
-        named = ", ".join(repr(name[:60]) for name in unknown[:5])  # whoever wrote the file did
-        raise ModelIncompatible(
-            f"the model needs inputs that this version does not compute: {named}. "
-            "Train a new model with `npm run train`."
-        )
+    check_sklearn(manifest.sklearn_version, command="train")
+    check_inputs(manifest.inputs, available_inputs, what="the model", command="train")
     return _verified(manifest, read_forest(content))
-
-
-def _check_sklearn(trained_with: str) -> None:
-    installed = importlib.metadata.version("scikit-learn")
-    if installed != trained_with:
-        raise ModelIncompatible(
-            f"the model was saved by scikit-learn {trained_with}, {installed} is installed: scores "
-            f"may differ without a word. Install scikit-learn=={trained_with} or train again."
-        )
 
 
 def _verified(manifest: Manifest, contents: ForestContents) -> Model:
@@ -173,9 +159,6 @@ def _verified(manifest: Manifest, contents: ForestContents) -> Model:
     forest = Forest.from_contents(contents)
     model = Model(manifest, forest, forest.explainer())
     scores = model.score(np.array(manifest.golden_rows, dtype=np.float64))
-    worst = float(np.abs(scores - np.array(manifest.golden_scores)).max())
-    if not worst <= _GOLDEN_TOLERANCE:
-        raise ModelMalformed(
-            f"the model does not reproduce its golden rows (largest difference {worst:g})"
-        )
+    worst = np.abs(scores - np.array(manifest.golden_scores)).max()
+    check_golden(worst, _GOLDEN_TOLERANCE, what="the model")
     return model

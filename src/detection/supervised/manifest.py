@@ -11,7 +11,6 @@ from typing import Any, Final
 
 from src.detection.bundle_files import (
     common_fields,
-    finite,
     manifest_text,
     read_manifest_file,
     share,
@@ -64,15 +63,12 @@ def _parse(content: Any) -> FraudManifest:
     if content["format"] != FORMAT or content["kind"] != KIND:
         raise ValueError(f"format {content['format']!r} of kind {content['kind']!r}")
     manifest = FraudManifest(
-        **common_fields(content),
+        **common_fields(content, "golden_probabilities"),
         sklearn_version=str(content["sklearn_version"]),
         classifier=str(content["classifier"]),
         label=str(content["label"]),
         threshold=share("threshold", content["threshold"]),
-        golden_probabilities=finite("golden_probabilities", content["golden_probabilities"]),
     )
     if manifest.classifier not in CLASSIFIERS:
         raise ValueError(f"classifier {manifest.classifier!r} is none of {', '.join(CLASSIFIERS)}")
-    if len(manifest.golden_rows) != len(manifest.golden_probabilities) or not manifest.golden_rows:
-        raise ValueError("golden_rows and golden_probabilities are empty or differ in number")
     return manifest

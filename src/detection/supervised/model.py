@@ -11,7 +11,6 @@ InvalidInput (ValueError)
 +-- InvalidInputs   names what is missing, unknown, not numeric, not finite
 """
 
-import importlib.metadata
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,12 +21,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from src.detection.bundle_files import read_vouched_file
-from src.detection.errors import (
-    InvalidInput,
-    ModelIncompatible,
-    ModelMalformed,
-)
+from src.detection.bundle_files import check_golden, check_sklearn, read_vouched_file
+from src.detection.errors import InvalidInput, ModelMalformed
 from src.detection.npz import read_arrays
 from src.detection.supervised.manifest import FraudManifest, read_fraud_manifest
 from src.detection.supervised.pipeline import FittedPipeline
@@ -171,13 +166,7 @@ def load_fraud_model(path: Path, *, public_key: str | None = None) -> Supervised
     content = read_vouched_file(
         path, manifest.sha256, remedy="Train one with `npm run train:fraud`."
     )
-    installed = importlib.metadata.version("scikit-learn")
-    if installed != manifest.sklearn_version:
-        raise ModelIncompatible(
-            f"the model was made with scikit-learn {manifest.sklearn_version}, {installed} is "
-            f"installed. Install scikit-learn=={manifest.sklearn_version} or train again with "
-            "`npm run train:fraud`."
-        )
+    check_sklearn(manifest.sklearn_version, command="train:fraud")
     return _verified(manifest, read_pipeline(content, len(manifest.inputs)))
 
 
@@ -200,11 +189,8 @@ def _verified(manifest: FraudManifest, pipeline: FittedPipeline) -> SupervisedMo
         )
     model = SupervisedModel(manifest, pipeline)
     got = model.probabilities(np.array(manifest.golden_rows, dtype=np.float64))
-    worst = float(np.abs(got - np.array(manifest.golden_probabilities)).max())
-    if not worst <= _GOLDEN_TOLERANCE:
-        raise ModelMalformed(
-            f"the model does not reproduce its golden rows (largest difference {worst:g})"
-        )
+    worst = np.abs(got - np.array(manifest.golden_probabilities)).max()
+    check_golden(worst, _GOLDEN_TOLERANCE, what="the model")
     return model
 
 
