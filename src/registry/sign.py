@@ -61,6 +61,12 @@ def configured_key() -> str | None:
     return key or None
 
 
+def sign_model(model_path: Path, private_key: str | None) -> None:
+    """Sign a model that was just trained, if there is a key. Raises OSError."""
+    if private_key:
+        write_signature(manifest_path(model_path), private_key)
+
+
 def write_signature(path: Path, private_key: str) -> None:
     """Write the signature of a file next to it. Raises OSError."""
     signature = sign(path.read_bytes(), private_key)

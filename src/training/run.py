@@ -17,14 +17,14 @@ from src.datasets.training_set import (
     chain_id_of,
     load_background,
 )
-from src.detection.bundle_files import DRIFT_FILE, manifest_path
+from src.detection.bundle_files import DRIFT_FILE
 from src.detection.features.definitions import FEATURE_NAMES, FOREST_INPUTS
 from src.detection.forest.manifest import Manifest
 from src.detection.forest.model import load_model
 from src.files import write_file
 from src.monitoring.drift.sample import read_sample
 from src.registry.bundle import BLOCKS_FILE, MODEL_FILE, bundle_file
-from src.registry.sign import configured_key, write_signature
+from src.registry.sign import configured_key, sign_model
 from src.settings import model_public_key
 from src.training.bundle import write_bundle
 from src.training.fit import cross_fit, fit
@@ -40,8 +40,7 @@ def run(options: argparse.Namespace) -> int:
     started = time.monotonic()
     key = configured_key()
     manifest = train(options.data, options.out, created_at=options.created_at, jobs=options.jobs)
-    if key:
-        write_signature(manifest_path(options.out / MODEL_FILE), key)
+    sign_model(options.out / MODEL_FILE, key)
     forest = load_model(
         options.out / MODEL_FILE, FEATURE_NAMES, public_key=model_public_key() if key else None
     )

@@ -15,12 +15,12 @@ from src import cli
 from src.datasets.training_set import DataIdentity, as_json
 from src.detection.attack.manifest import AttackManifest
 from src.detection.attack.model import load_attack_model
-from src.detection.bundle_files import ATTACK_MODEL_FILE, DRIFT_FILE, manifest_path
+from src.detection.bundle_files import ATTACK_MODEL_FILE, DRIFT_FILE
 from src.detection.features.definitions import FEATURE_NAMES, TokenProfile, feature_table
 from src.detection.forest.model import Model, load_model
 from src.files import write_file
 from src.monitoring.drift.sample import read_sample
-from src.registry.sign import configured_key, write_signature
+from src.registry.sign import configured_key, sign_model
 from src.settings import model_public_key
 from src.training.attack.bundle import Calibration, write_attack_bundle
 from src.training.attack.data import LabelledTransactions, load_labelled, looks_like_arbitrage
@@ -149,8 +149,7 @@ def run(options: argparse.Namespace) -> int:
         data, forest, options.out, created_at=options.created_at, jobs=options.jobs
     )
     path = options.out / ATTACK_MODEL_FILE
-    if key:
-        write_signature(manifest_path(path), key)
+    sign_model(path, key)
     model = load_attack_model(path, forest)
     reference = read_sample(options.data, forest, as_reference=True, attack=model)
     write_file(options.out / DRIFT_FILE, reference.to_json().encode())

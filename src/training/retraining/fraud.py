@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 
 from src.datasets.labelled import LabelledRows, LabelledTable, join_labelled, read_labelled
 from src.datasets.tables import TableError
-from src.detection.bundle_files import FRAUD_MODEL_FILE, manifest_path
+from src.detection.bundle_files import FRAUD_MODEL_FILE
 from src.detection.supervised.model import SupervisedModel, load_fraud_model
 from src.registry.bundle import REPORT_FILES, fraud_id
 from src.registry.data_sets import CheckedData, DataSets, table_of
 from src.registry.records import CHAMPION, DataEntry
 from src.registry.registry import Registry
-from src.registry.sign import write_signature
+from src.registry.sign import sign_model
 from src.training.evaluation.statistics import interval
 from src.training.retraining.feedback import AllFeedback
 from src.training.retraining.gate import Check, another, enough, no_slower, no_worse
@@ -118,8 +118,7 @@ def retrain_fraud(
             train(table.where(old), work / "old", source, created_at=made, options=options,
                   cuts=split.cuts)  # fmt: skip
             path = work / "old" / FRAUD_MODEL_FILE
-            if signing_key:
-                write_signature(manifest_path(path), signing_key)
+            sign_model(path, signing_key)
             champion = load_fraud_model(path, public_key=registry.public_key)
             notes.append(
                 f"A demonstration: {(~old).sum():,} of {len(split.train):,} training rows count as "
@@ -128,8 +127,7 @@ def retrain_fraud(
         bundle = work / "challenger"
         logger.info("training the challenger on %d rows", len(split.train))
         manifest = train(table, bundle, source, created_at=made, options=options, cuts=split.cuts)
-        if signing_key:
-            write_signature(manifest_path(bundle / FRAUD_MODEL_FILE), signing_key)
+        sign_model(bundle / FRAUD_MODEL_FILE, signing_key)
         challenger = load_fraud_model(bundle / FRAUD_MODEL_FILE, public_key=registry.public_key)
         logger.info("judging both")
         held_out = np.isin(np.arange(len(table.rows)), split.test)

@@ -22,7 +22,7 @@ from src.datasets import location
 from src.datasets.training_set import load_background
 from src.decision.second_opinion import open_attack_model
 from src.detection.attack.model import AttackModel
-from src.detection.bundle_files import ATTACK_MODEL_FILE, DRIFT_FILE, manifest_path
+from src.detection.bundle_files import ATTACK_MODEL_FILE, DRIFT_FILE
 from src.detection.features.definitions import FEATURE_NAMES
 from src.detection.forest.model import Model, load_model
 from src.files import write_file
@@ -31,7 +31,7 @@ from src.registry.bundle import BLOCKS_FILE, FOREST_FILES, KINDS, MODEL_FILE, fo
 from src.registry.data_sets import CheckedData, DataSets, checked
 from src.registry.records import CHAMPION, DataKind
 from src.registry.registry import Registry
-from src.registry.sign import configured_key, write_signature
+from src.registry.sign import configured_key, sign_model
 from src.registry.store import open_store
 from src.settings import load_settings, model_public_key, on_the_nodes_chain
 from src.training.attack.data import LabelledTransactions
@@ -121,14 +121,12 @@ def retrain(
         else:
             logger.info("training the challenger")
             train(data.training, bundle, created_at=made, parameters=parameters, jobs=jobs)
-            if signing_key:
-                write_signature(manifest_path(bundle / MODEL_FILE), signing_key)
+            sign_model(bundle / MODEL_FILE, signing_key)
         forest = load_model(bundle / MODEL_FILE, FEATURE_NAMES, public_key=registry.public_key)
         if not data.kept_attacks.all():
             logger.info("training its attack model")
             _train_attack_model(data, forest, bundle, made, jobs, same_data=not attack_only)
-            if signing_key:
-                write_signature(manifest_path(bundle / ATTACK_MODEL_FILE), signing_key)
+            sign_model(bundle / ATTACK_MODEL_FILE, signing_key)
         path = bundle / MODEL_FILE
         attack = open_attack_model(None, path, forest, registry.public_key).model
         reference = read_sample(data.training, forest, as_reference=True, attack=attack)

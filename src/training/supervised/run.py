@@ -15,12 +15,12 @@ from sklearn.exceptions import ConvergenceWarning
 from src import cli
 from src.datasets.columns import Columns
 from src.datasets.labelled import LabelledTable, load_labelled
-from src.detection.bundle_files import DRIFT_FILE, FRAUD_MODEL_FILE, manifest_path
+from src.detection.bundle_files import DRIFT_FILE, FRAUD_MODEL_FILE
 from src.detection.supervised.manifest import FraudManifest
 from src.files import write_file
 from src.monitoring.drift.inputs import sample_of_inputs
 from src.monitoring.drift.levels import Levels
-from src.registry.sign import configured_key, write_signature
+from src.registry.sign import configured_key, sign_model
 from src.training.supervised.bundle import write_fraud_bundle
 from src.training.supervised.candidates import candidates
 from src.training.supervised.figures import draw_all
@@ -73,8 +73,7 @@ def run(options: argparse.Namespace) -> int:
         logger.info("%s", note)
     source = {"file": options.data.name, "label": options.label, "group": options.group}
     manifest = train(table, options.out, source, created_at=options.created_at, options=chosen)
-    if key:
-        write_signature(manifest_path(options.out / FRAUD_MODEL_FILE), key)
+    sign_model(options.out / FRAUD_MODEL_FILE, key)
     test = manifest.training["hold_out"]["metrics"]
     figures = ", ".join(f"{metric} {test[metric]['value']:.3f}" for metric in METRICS)
     sys.stdout.write(
