@@ -7,7 +7,7 @@ of rows, read a store (`src.history`). Both produce a `TransferBatch`, and so th
 import os
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Self
 
@@ -195,17 +195,7 @@ class TransactionSet:
 
     def where(self, chosen: NDArray[np.bool_]) -> Self:
         """The chosen transactions, shape (n,), in the same order."""
-        batch, counts = self.batch, self.n_transfers
-        kept = np.repeat(chosen, counts)
-        part = replace(
-            batch,
-            offsets=np.concatenate([[0], np.cumsum(counts[chosen])]).astype(np.int64),
-            token=batch.token[kept],
-            sender=batch.sender[kept],
-            recipient=batch.recipient[kept],
-            amount=batch.amount[kept],
-            origin=batch.origin[chosen],
-        )
+        part = self.batch.part(chosen[self.batch.owner], chosen)
         return type(self)(self.table[chosen].reset_index(drop=True), part)
 
     def __len__(self) -> int:

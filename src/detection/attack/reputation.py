@@ -6,7 +6,6 @@ where any are left: events of unknown tokens can raise it and never lower it.
 """
 
 from collections.abc import Collection, Sequence
-from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -27,21 +26,10 @@ def known_parts(
         What is left of those that keep some of their transfers, but not all, and their positions.
     """
     is_known = np.array([token not in unknown for token in batch.token_addresses], bool)
-    kept = is_known[batch.token] if len(batch.token) else np.zeros(0, bool)
-    owner = np.repeat(np.arange(batch.n_transactions), batch.n_transfers)
-    left = np.bincount(owner[kept], minlength=batch.n_transactions)
+    kept = is_known[batch.token]
+    left = batch.count(kept)
     wanted = (left > 0) & (left < batch.n_transfers)
-    kept &= wanted[owner]
-    part = replace(
-        batch,
-        offsets=np.concatenate([[0], np.cumsum(left[wanted])]).astype(np.int64),
-        token=batch.token[kept],
-        sender=batch.sender[kept],
-        recipient=batch.recipient[kept],
-        amount=batch.amount[kept],
-        origin=batch.origin[wanted],
-    )
-    return part, np.flatnonzero(wanted)
+    return batch.part(kept, wanted), np.flatnonzero(wanted)
 
 
 class ScoredTable(NamedTuple):

@@ -116,18 +116,30 @@ class TransferBatch:
         """Leave out transfers of these tokens, where others remain in the transaction."""
         left_out = np.array([address in tokens for address in self.token_addresses], dtype=bool)
         remains = ~left_out[self.token]
-        transaction = np.repeat(np.arange(self.n_transactions), self.n_transfers)
-        left = np.bincount(transaction[remains], minlength=self.n_transactions)
-        remains |= (left == 0)[transaction]
-        counts = np.bincount(transaction[remains], minlength=self.n_transactions)
+        remains |= (self.count(remains) == 0)[self.owner]
+        return self.part(remains, np.ones(self.n_transactions, dtype=bool))
+
+    def part(self, transfers: NDArray[np.bool_], transactions: NDArray[np.bool_]) -> Self:
+        """The chosen transfers of the chosen transactions, both as masks, in the same order."""
+        kept = transfers & transactions[self.owner]
         return replace(
             self,
-            offsets=np.concatenate([[0], np.cumsum(counts)]),
-            token=self.token[remains],
-            sender=self.sender[remains],
-            recipient=self.recipient[remains],
-            amount=self.amount[remains],
+            offsets=np.concatenate([[0], np.cumsum(self.count(kept)[transactions])]),
+            token=self.token[kept],
+            sender=self.sender[kept],
+            recipient=self.recipient[kept],
+            amount=self.amount[kept],
+            origin=self.origin[transactions],
         )
+
+    def count(self, transfers: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """Number of chosen transfers (a mask) of each transaction, shape (n_tx,)."""
+        return np.bincount(self.owner[transfers], minlength=self.n_transactions)
+
+    @property
+    def owner(self) -> NDArray[np.int64]:
+        """The transaction of each transfer, by its position, shape (n,)."""
+        return np.repeat(np.arange(self.n_transactions), self.n_transfers)
 
     @property
     def n_transactions(self) -> int:

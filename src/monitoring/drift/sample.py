@@ -232,11 +232,11 @@ def _observed(
     columns |= {name: table[:, FEATURE_NAMES.index(name)] for name in inputs}
     columns[TRANSFER_COUNT] = np.log2(batch.n_transfers.astype(np.float64))
     many = len(batch.n_transfers)
-    owner, known = _owner(batch), _known_tokens(model, batch)
+    owner, known = batch.owner, _known_tokens(model, batch)
     measured = (known >= 0) & (batch.amount > 0)
     deviations = np.log10(batch.amount[measured]) - profile.center[known[measured]]
     deviations /= profile.scale[known[measured]]
-    counts = np.bincount(owner[measured], minlength=many)
+    counts = batch.count(measured)
     sums = np.bincount(owner[measured], deviations, minlength=many)
     columns[VALUE_SCALE] = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
     return columns
@@ -244,7 +244,7 @@ def _observed(
 
 def _tokens(model: Model, batch: TransferBatch, chosen: NDArray[np.bool_]) -> Categories:
     """The number of selected transactions that move each known token."""
-    owner, known = _owner(batch), _known_tokens(model, batch)
+    owner, known = batch.owner, _known_tokens(model, batch)
     here = chosen[owner]
     moved = np.unique(np.stack([owner[here], known[here]]), axis=1)[1]
     addresses = list(model.manifest.token_amounts)
@@ -256,10 +256,6 @@ def _tokens(model: Model, batch: TransferBatch, chosen: NDArray[np.bool_]) -> Ca
         },
         int(chosen.sum()),
     )
-
-
-def _owner(batch: TransferBatch) -> NDArray[np.int64]:
-    return np.repeat(np.arange(len(batch.n_transfers)), batch.n_transfers)
 
 
 def _known_tokens(model: Model, batch: TransferBatch) -> NDArray[np.int64]:

@@ -91,7 +91,7 @@ def _vocabulary_table(
     addresses = data.batch.token_addresses
     scale = np.array([10.0 ** decimals.get(address, _UNKNOWN_DECIMALS) for address in addresses])
     values = data.batch.amount / scale[data.batch.token]
-    owner = np.repeat(np.arange(len(data)), data.n_transfers)
+    owner = data.batch.owner
     table = np.zeros((len(data), 2 * len(vocabulary) + 4))
     position = {address: place for place, address in enumerate(vocabulary)}
     place = np.array([position.get(address, -1) for address in addresses])[data.batch.token]

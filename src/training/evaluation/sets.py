@@ -4,7 +4,6 @@ Each loader returns None where the folder lacks the files: the report then lacks
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -113,22 +112,10 @@ def call_view(data: TransactionSet) -> TransactionSet:
     """The set as call frames would show it: without mints and burns."""
     batch = data.batch
     inner = (batch.sender != 0) & (batch.recipient != 0)
-    owner = np.repeat(np.arange(len(data)), data.n_transfers)[inner]
-    counts = np.bincount(owner, minlength=len(data))
+    counts = batch.count(inner)
     left = counts > 0
     facts = data.table[left].assign(n_transfers=counts[left]).reset_index(drop=True)
-    return TransactionSet(
-        facts,
-        replace(
-            batch,
-            offsets=np.concatenate([[0], np.cumsum(counts[left])]).astype(np.int64),
-            token=batch.token[inner],
-            sender=batch.sender[inner],
-            recipient=batch.recipient[inner],
-            amount=batch.amount[inner],
-            origin=batch.origin[left],
-        ),
-    )
+    return TransactionSet(facts, batch.part(inner, left))
 
 
 def clusters(*sets: TransactionSet) -> NDArray[np.int64]:
