@@ -24,12 +24,8 @@ _MAX_ATTACKS: Final = 0.5
 _Rule = tuple[str, Callable[["pd.Series[Any]"], "pd.Series[bool]"]]
 
 
-def check_data_set(folder: Path, *, now: float | None = None) -> None:
+def check_data_set(folder: Path) -> None:
     """Check types, values, duplicates, dates and the share of attacks of a folder's tables.
-
-    Args:
-        folder: in the data-set layout.
-        now: Unix seconds; None for the clock's.
 
     Raises:
         TableError: a table is unusable; the message names file, column and row (1 is the first).
@@ -37,7 +33,7 @@ def check_data_set(folder: Path, *, now: float | None = None) -> None:
     if not is_dataset(folder):
         hint = "; of a labelled table state --label COLUMN" if folder.is_file() else ""
         raise TableError(f"{folder}: not a data set ({TRANSACTIONS_FILE}, {TRANSFERS_FILE}){hint}")
-    latest = (time.time() if now is None else now) + _DAY
+    latest = time.time() + _DAY
     transactions = _checked(
         folder / TRANSACTIONS_FILE,
         BACKGROUND_COLUMNS,

@@ -167,12 +167,6 @@ class Decision:
     # The same of the detectors in shadow; they had no part in `action`.
     shadow: tuple[Verdict, ...] = ()
 
-    @property
-    def deciding(self) -> Verdict | None:
-        """The verdict that made the action what it is, or None when every detector is silent."""
-        first = self.reasons[0] if self.reasons else None
-        return first if first is not None and first.status is Status.DECIDED else None
-
 
 def decide(verdicts: Iterable[Verdict]) -> Decision:
     """The most drastic action among the verdicts that count; `ALLOW` when there are none.

@@ -140,17 +140,12 @@ class DetectorSuite:
         reason = f"{too_little}; {verdict.reason}"
         return replace(verdict, action=Action.ALLOW, reason=reason, status=Status.OUT_OF_SCOPE)
 
-    def has_conditions(self, sender: str | None, to: str | None) -> bool:
-        """Whether it depends on the transfers which scopes apply to a transaction."""
-        return any(scope.only_if for scope in self._matching(sender, to))
-
-    def _matching(self, sender: str | None, to: str | None) -> Sequence[Scope]:
-        return (*self._by_sender.get(sender or "", ()), *self._by_to.get(to or "", ()))
-
     def _scopes_for(self, evidence: Evidence) -> Sequence[Scope]:
+        by_sender = self._by_sender.get(evidence.sender or "", ())
+        by_to = self._by_to.get(evidence.to or "", ())
         return [
             scope
-            for scope in self._matching(evidence.sender, evidence.to)
+            for scope in (*by_sender, *by_to)
             if scope.only_if is None or _holds(scope.only_if, evidence)
         ]
 

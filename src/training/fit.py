@@ -131,7 +131,7 @@ def profile_tokens(
     batch = data.batch
     chosen = np.zeros(len(data), dtype=bool)
     chosen[rows] = True
-    moved = np.repeat(chosen, data.n_transfers) & (batch.amount > 0)
+    moved = chosen[batch.owner] & (batch.amount > 0)
     table = pd.DataFrame({"token": batch.token[moved], "amount": np.log10(batch.amount[moved])})
     known = {}
     for token, amounts in table.groupby("token")["amount"]:
@@ -172,7 +172,6 @@ def cross_fit(
     parameters: Hyperparameters,
     *,
     features: Sequence[str] = FOREST_INPUTS,
-    form: Form = DEFAULT_FORM,
     jobs: int = 1,
 ) -> CrossFit:
     """Score every transaction by a model that was fitted on the other folds' blocks.
@@ -189,7 +188,7 @@ def cross_fit(
     for held_out in present.tolist():
         logger.info("cross-fitting, fold %d", held_out)
         allowed = fold != held_out
-        model = fit(data, parameters, allowed=allowed, features=features, form=form, jobs=jobs)
+        model = fit(data, parameters, allowed=allowed, features=features, jobs=jobs)
         scores[fold == held_out] = model.score(data)[fold == held_out]
         models[held_out] = model
     return CrossFit(fold, models, scores)

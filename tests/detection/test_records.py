@@ -93,8 +93,8 @@ def test_shadow_verdicts_never_change_the_decision_and_are_recorded(given_verdic
 def test_the_first_reason_is_the_deciding_one(given_verdicts):
     decision = decide(given_verdicts)
     if decision.action > Action.ALLOW:
-        assert decision.deciding is not None
-        assert decision.deciding.action is decision.action
+        assert decision.reasons[0].status is Status.DECIDED
+        assert decision.reasons[0].action is decision.action
     assert decision.action == max(
         (v.action for v in given_verdicts if not v.shadow), default=Action.ALLOW
     )

@@ -130,13 +130,6 @@ def change_screening(connection: Connection, uuid: str, **values: Any) -> None:
     connection.execute(update(screenings).where(screenings.c.uuid == uuid).values(values))
 
 
-def find_screening(connection: Connection, chain_id: int, tx_hash: str) -> StoredScreening | None:
-    """Watch mode's screening of a transaction, or None."""
-    wanted = select(screenings).where(_are("pending", chain_id, [tx_hash]))
-    row = connection.execute(wanted.order_by(screenings.c.id)).first()
-    return None if row is None else _stored(row)
-
-
 def screening_of(connection: Connection, uuid: str) -> StoredScreening | None:
     """A screening by its id, or None."""
     row = connection.execute(select(screenings).where(screenings.c.uuid == uuid)).first()

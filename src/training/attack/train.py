@@ -41,7 +41,6 @@ def train_attack(
     out: Path,
     *,
     created_at: int,
-    parameters: AttackParameters | None = None,
     jobs: int = 1,
     same_data: bool = True,
 ) -> AttackManifest:
@@ -55,7 +54,7 @@ def train_attack(
         OtherData: the forest was trained on other data.
         OSError: a file cannot be read or written.
     """
-    parameters = parameters or AttackParameters()
+    parameters = AttackParameters()
     used = _hyperparameters(forest)
     profile_rows, _ = select_rows(data.background, used)
     identity = DataIdentity.of(data.background, profile_rows)

@@ -20,7 +20,6 @@ from src.service.database.screenings import (
     NewScreening,
     ScreeningFilter,
     StoredScreening,
-    find_screening,
     list_screenings,
 )
 from src.service.decider import Decider
@@ -107,8 +106,8 @@ class Stage:
 
     def screening(self, tx_hash: str) -> StoredScreening:
         with self.database.reading() as connection:
-            found = find_screening(connection, 1, tx_hash)
-        assert found is not None
+            stored, _ = list_screenings(connection, ScreeningFilter())
+        (found,) = (one for one in stored if one.tx_hash == tx_hash)
         return found
 
 

@@ -138,7 +138,7 @@ def moved_by(account: str) -> ColumnElement[bool]:
 
 
 def newest_transfers(
-    connection: Connection, chain_id: int, condition: ColumnElement[bool], limit: int = NEWEST
+    connection: Connection, chain_id: int, condition: ColumnElement[bool]
 ) -> list[tuple[str, Transfer]]:
     """(transaction hash, transfer) of the newest transfers that match."""
     rows = connection.execute(
@@ -150,7 +150,7 @@ def newest_transfers(
             transactions.c.tx_index.desc(),
             transfers.c.log_index.desc(),
         )
-        .limit(limit)
+        .limit(NEWEST)
     )
     return [(row.tx_hash, transfer_of(row)) for row in rows]
 

@@ -87,8 +87,6 @@ def joint_cross_fit(
     forests: CrossFit,
     attacks: Sequence[AttackSet],
     parameters: AttackParameters,
-    *,
-    jobs: int = 1,
 ) -> JointCrossFit:
     """Fit each fold's trees and score the background.
 
@@ -115,7 +113,6 @@ def joint_cross_fit(
                 ]
             ),
             parameters,
-            jobs=jobs,
         )
         outputs[held_out] = outputs_of(classifier, ordinary[held_out])
         is_arbitrage[held_out] = looks[held_out]
