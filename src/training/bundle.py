@@ -1,4 +1,7 @@
-"""Writes a model bundle: the dill file of the forest, and its manifest."""
+"""Writes a model bundle: the dill file of the forest, and its manifest.
+
+What the bundles of the other models share with it is here as well.
+"""
 
 import hashlib
 import importlib.metadata
@@ -36,17 +39,14 @@ def write_bundle(
 ) -> Manifest:
     """Write the model file at `path` and its manifest next to it; return the manifest.
 
-    The output is deterministic, and each file is written atomically. Golden rows are spread evenly
-    over the distinct scores, so that they cover the whole range. They are taken from
-    `training_rows`, float64. `training_scores` are behind the percentile, preferably cross-fitted,
-    so that they are for unseen transactions; None for the forest's scores of those rows.
-    `model_version` is in Unix seconds; `training` has JSON values only.
+    The output is deterministic. Golden rows are taken from `training_rows`, float64.
+    `training_scores` are behind the percentile, preferably cross-fitted, so that they are for
+    unseen transactions; None for the forest's scores of those rows. `model_version` is in Unix
+    seconds; `training` has JSON values only.
     """
     scores = np.abs(forest.score_samples(training_rows.astype(np.float32)))
     behind_percentile = scores if training_scores is None else training_scores
-    # Among distinct scores, since most transactions have the same few shapes.
-    _, distinct = np.unique(scores, return_index=True)
-    golden = distinct[np.linspace(0, len(distinct) - 1, GOLDEN_ROWS).astype(int)]
+    golden = golden_rows(scores)
     content = dill.dumps(forest, protocol=4)
     manifest = Manifest(
         model_version=model_version,
@@ -64,8 +64,22 @@ def write_bundle(
         reference_values=reference_values,
         chain_id=chain_id,
     )
+    write_files(path, content, manifest.to_json())
+    return manifest
+
+
+def golden_rows(outputs: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Positions of the golden rows: spread evenly over the distinct outputs, lowest to highest."""
+    # Among distinct outputs, since most transactions have the same few shapes.
+    _, distinct = np.unique(outputs, return_index=True)
+    places = np.linspace(0, len(distinct) - 1, min(GOLDEN_ROWS, len(distinct))).astype(int)
+    golden: NDArray[np.int64] = distinct[places]
+    return golden
+
+
+def write_files(path: Path, content: bytes, manifest: str) -> None:
+    """Write the model file at `path` and its manifest next to it, each atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     # The manifest last: until then, an earlier one rejects the new file because of its hash.
     write_file(path, content)
-    write_file(manifest_path(path), manifest.to_json().encode())
-    return manifest
+    write_file(manifest_path(path), manifest.encode())

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,12 +12,9 @@ from numpy.typing import NDArray
 from src.detection.attack.manifest import AttackManifest
 from src.detection.attack.model import combine
 from src.detection.attack.ranking import Ranking
-from src.detection.bundle_files import manifest_path
-from src.files import write_file
 from src.training.attack.fit import UNIT, attack_arrays, outputs_of
+from src.training.bundle import golden_rows, write_files
 from src.training.trees import npz_bytes
-
-GOLDEN_ROWS: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +58,12 @@ def write_attack_bundle(
 ) -> AttackManifest:
     """Write the model file at `path` and its manifest beside it; return the manifest.
 
-    The same arguments give the same bytes. Golden rows are spread evenly over the distinct outputs.
-    They are taken from `golden`, shape (n, len(inputs)), which the forest scores as
-    `golden_forest_scores`. `model_version` is in Unix seconds; `training` has JSON values only.
+    The same arguments give the same bytes. Golden rows are taken from `golden`, shape
+    (n, len(inputs)), which the forest scores as `golden_forest_scores`. `model_version` is in Unix
+    seconds; `training` has JSON values only.
     """
     outputs = outputs_of(classifier, golden)
-    _, distinct = np.unique(outputs, return_index=True)
-    places = np.linspace(0, len(distinct) - 1, min(GOLDEN_ROWS, len(distinct))).astype(int)
-    rows = distinct[places]
+    rows = golden_rows(outputs)
     content = npz_bytes(attack_arrays(classifier))
     manifest = AttackManifest(
         model_version=model_version,
@@ -88,8 +83,5 @@ def write_attack_bundle(
         ),
         training=training,
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # The manifest last: until it is there, an earlier one refuses the new file as tampered with.
-    write_file(path, content)
-    write_file(manifest_path(path), manifest.to_json().encode())
+    write_files(path, content, manifest.to_json())
     return manifest

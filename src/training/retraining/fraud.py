@@ -29,7 +29,7 @@ from src.training.retraining.feedback import AllFeedback
 from src.training.retraining.gate import Check, another, enough, no_slower, no_worse
 from src.training.retraining.outcome import Outcome, settle
 from src.training.supervised.run import Options, train
-from src.training.supervised.selection import METRICS, Weighted, hold_out
+from src.training.supervised.selection import METRICS, Weighted, draw_weights, hold_out
 
 logger = logging.getLogger(__name__)
 
@@ -172,7 +172,7 @@ def judge(
         return checks
     sides = (champion, challenger)
     old, new = (side.probabilities(held_out.rows) for side in sides)
-    weights = _draws(held_out, repetitions)
+    weights = list(draw_weights(len(labels), held_out.groups, 0, repetitions))
     drops = {
         "precision": allowed.precision_drop,
         "recall": allowed.recall_drop,
@@ -296,15 +296,3 @@ def _rows(path: Path, entry: DataEntry, champion: SupervisedModel) -> LabelledRo
     if entry.columns is None:
         raise ValueError(f"{path}: no labelled table; name its column with --label")
     return read_labelled(path, entry.columns, inputs=champion.inputs)
-
-
-def _draws(table: LabelledTable, repetitions: int) -> list[Floats]:
-    """Row weights of each repetition, drawn by row, or by group."""
-    random = np.random.default_rng(0)
-    units = np.arange(len(table.rows)) if table.groups is None else table.groups
-    _, unit = np.unique(units, return_inverse=True)
-    many = int(unit.max()) + 1
-    return [
-        np.bincount(random.integers(0, many, many), minlength=many)[unit].astype(np.float64)
-        for _ in range(repetitions)
-    ]

@@ -10,12 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
 
-from src.detection.bundle_files import manifest_path
 from src.detection.supervised.manifest import FraudManifest
-from src.files import write_file
+from src.training.bundle import golden_rows, write_files
 from src.training.trees import Arrays, npz_bytes, tree_columns
-
-GOLDEN_ROWS = 16
 
 
 def write_fraud_bundle(
@@ -32,15 +29,13 @@ def write_fraud_bundle(
 ) -> FraudManifest:
     """Write the model file at `path` and its manifest next to it; return the manifest.
 
-    The output is deterministic. Golden rows are spread evenly over the distinct probabilities of
-    the training rows. They are taken from `training_rows`, with missing values filled in.
+    The output is deterministic. Golden rows are taken from `training_rows`, with missing values
+    filled in.
     `model_version` is in Unix seconds; `training` has JSON values only.
     """
     filled = pipeline.named_steps["imputer"].transform(training_rows)
     probabilities = pipeline.predict_proba(filled)[:, 1]
-    _, distinct = np.unique(probabilities, return_index=True)
-    places = np.linspace(0, len(distinct) - 1, min(GOLDEN_ROWS, len(distinct))).astype(int)
-    golden = distinct[places]
+    golden = golden_rows(probabilities)
     content = npz_bytes(pipeline_arrays(name, pipeline))
     manifest = FraudManifest(
         model_version=model_version,
@@ -54,10 +49,7 @@ def write_fraud_bundle(
         golden_probabilities=tuple(probabilities[golden].tolist()),
         training=training,
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # The manifest last: until then, an earlier one rejects the new file because of its hash.
-    write_file(path, content)
-    write_file(manifest_path(path), manifest.to_json().encode())
+    write_files(path, content, manifest.to_json())
     return manifest
 
 

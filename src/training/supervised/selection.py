@@ -8,6 +8,7 @@ probabilities.
 """
 
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -222,6 +223,16 @@ def choose_threshold(labels: Ints, probabilities: Floats, min_precision: float |
     return float((ordered[ends[best]] + lower) / 2)
 
 
+def draw_weights(rows: int, groups: Ints | None, seed: int, repetitions: int) -> Iterator[Floats]:
+    """Row weights of each bootstrap repetition, drawn by row, or by group."""
+    random = np.random.default_rng(seed)
+    _, unit = np.unique(np.arange(rows) if groups is None else groups, return_inverse=True)
+    many = int(unit.max()) + 1
+    for _ in range(repetitions):
+        drawn = np.bincount(random.integers(0, many, many), minlength=many)
+        yield drawn[unit].astype(np.float64)
+
+
 def figures_of(
     labels: Ints, probabilities: Floats, threshold: float, groups: Ints | None, seed: int
 ) -> dict[str, Any]:
@@ -235,15 +246,8 @@ def figures_of(
     }
     weighted = Weighted(labels, probabilities, flagged)
     point = weighted.metrics(np.ones(len(labels)))
-    random = np.random.default_rng(seed)
-    _, unit = np.unique(np.arange(len(labels)) if groups is None else groups, return_inverse=True)
-    n_units = int(unit.max()) + 1
-    draws = [
-        weighted.metrics(
-            np.bincount(random.integers(0, n_units, n_units), minlength=n_units)[unit].astype(float)
-        )
-        for _ in range(REPETITIONS)
-    ]
+    weights = draw_weights(len(labels), groups, seed, REPETITIONS)
+    draws = [weighted.metrics(one) for one in weights]
     metrics = {}
     for metric, value in point.items():
         values = np.array([draw[metric] for draw in draws])
