@@ -172,15 +172,12 @@ def locked(folder: Path, what: str) -> Iterator[None]:
         TableError: another one, of this kind, is in it.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / ".lock")
     try:
-        lock.acquire(blocking=False)
+        lock = FileLock(folder / ".lock").acquire(blocking=False)
     except Timeout:
         raise TableError(f"{folder}: another {what} is writing to it") from None
-    try:
+    with lock:
         yield
-    finally:
-        lock.release()
 
 
 def find_transaction(store: Store, tx_hash: str) -> dict[str, Any] | None:

@@ -253,16 +253,13 @@ def open_writer(folder: Path, chain_id: int) -> Iterator[RecordingWriter]:
             contains something else.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / ".lock")
     try:
-        lock.acquire(blocking=False)
+        lock = FileLock(folder / ".lock").acquire(blocking=False)
     except Timeout:
         raise RecordingError(f"{folder}: another process is recording into this folder") from None
-    try:
+    with lock:
         _prepare(folder, chain_id)
         yield RecordingWriter(folder)
-    finally:
-        lock.release()
 
 
 def _prepare(folder: Path, chain_id: int) -> None:
