@@ -4,6 +4,7 @@ import io
 import json
 from pathlib import Path
 
+import dill
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,6 +18,8 @@ from src.detection.errors import ModelMalformed
 from src.detection.forest.forest_file import read_forest
 from src.detection.forest.manifest import read_manifest
 from src.detection.npz import read_arrays
+from src.detection.trees.trees import Trees
+from tests.support.forests import fitted, training_rows
 
 TOKEN = "0x" + "77" * 20
 
@@ -121,6 +124,69 @@ def test_a_model_file_cannot_make_the_unpickler_fill_memory(opcode):
     """Ten bytes of LONG_BINPUT used to cost 4 GB and seven seconds."""
     with pytest.raises(ModelMalformed, match="PUT"):
         read_forest(b"\x80\x04N" + opcode + b".")
+
+
+def test_a_model_file_cannot_hold_the_unpickler_up_with_the_hash_of_a_key():
+    """The hash of sixty such pairs used to take years, that of a deep tuple to end the process."""
+    key: tuple[object, ...] = (1,)
+    for _ in range(20):
+        key = (key, key)
+    with pytest.raises(ModelMalformed, match="refused"):
+        read_forest(dill.dumps({key: None}))
+    with pytest.raises(ModelMalformed, match="key that is not a text"):
+        read_forest(dill.dumps({((1,),): None}))
+
+
+def test_a_model_file_cannot_copy_the_bytes_of_one_array_into_many():
+    content = bytes(300)
+    with pytest.raises(ModelMalformed, match="twice"):
+        read_forest(dill.dumps([content, content]))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("estimators_", lambda forest: forest.estimators_ * 50, "more nodes than the file"),
+        ("_max_samples", lambda _: float("inf"), "OverflowError"),
+        ("_max_samples", lambda _: 10**400, "OverflowError"),
+        (
+            "estimators_features_",
+            lambda forest: [one.tolist() for one in forest.estimators_features_],
+            "not made of arrays",
+        ),
+    ],
+)
+def test_a_forest_whose_attributes_are_absurd_is_refused(name, value, reason):
+    forest = fitted(training_rows(n=300), n_estimators=2, max_samples=256)
+    setattr(forest, name, value(forest))
+    with pytest.raises(ModelMalformed, match=reason):
+        read_forest(dill.dumps(forest))
+
+
+def _columns(n_nodes):
+    """Of a tree that is a chain: each second node is a split, the others are leaves."""
+    split = np.arange(n_nodes) % 2 == 0
+    split[-1] = False
+    return {
+        "left": np.where(split, np.arange(n_nodes) + 1, -1),
+        "right": np.where(split, np.arange(n_nodes) + 2, -1),
+        "feature": np.zeros(n_nodes, dtype=np.int64),
+        "threshold": np.zeros(n_nodes),
+        "value": np.zeros(n_nodes),
+    }
+
+
+def test_offsets_whose_differences_overflow_are_refused():
+    """They used to make numpy write outside its memory."""
+    offsets = np.array([0, 2**62, -(2**63), -(2**62), 1])
+    with pytest.raises(ModelMalformed, match="offsets"):
+        Trees.from_columns(1, offsets=offsets, **_columns(1))
+
+
+def test_a_tree_so_deep_that_its_explanation_takes_hours_is_refused():
+    assert Trees.from_columns(1, offsets=np.array([0, 1999]), **_columns(1999)).n_trees == 1
+    with pytest.raises(ModelMalformed, match="deeper than 1000"):
+        Trees.from_columns(1, offsets=np.array([0, 2001]), **_columns(2001))
 
 
 def test_a_recorded_table_that_unpacks_to_no_end_is_not_read(tmp_path, monkeypatch):

@@ -87,6 +87,8 @@ class _DtypeRecord(_Record):
 
     def resolve(self) -> np.dtype[Any]:
         code = self.args[0]
+        if not isinstance(code, str):
+            raise ModelMalformed("an array of a type without a name")
         if code in _PLAIN_DTYPES:
             dtype: np.dtype[Any] = np.dtype(code)
         elif code == f"V{_NODE_DTYPE.itemsize}" and tuple(self.fields[3]) == _NODE_DTYPE.names:
@@ -173,8 +175,58 @@ _ALLOWED: Mapping[tuple[str, str], Callable[..., Any] | type] = {
 _MAX_UNBUILT_LENGTH = 100  # c(n) of any number of rows that fits into memory
 
 
-# dill writes MEMOIZE instead. Ten bytes of these make the unpickler fill gigabytes.
-_MEMORY_BOMBS = frozenset({"PUT", "BINPUT", "LONG_BINPUT"})
+# What dill writes. It writes MEMOIZE, not PUT: ten bytes of that make the unpickler fill gigabytes.
+_CHANGES = frozenset({"APPEND", "APPENDS", "BUILD", "SETITEM", "SETITEMS"})
+_TEXTS = frozenset({"BINUNICODE", "SHORT_BINUNICODE"})
+_GETS = frozenset({"BINGET", "LONG_BINGET"})
+_OPCODES = _CHANGES | _TEXTS | _GETS | {
+    "BINBYTES", "BINBYTES8", "BINFLOAT", "BININT", "BININT1", "BININT2", "EMPTY_DICT", "EMPTY_LIST",
+    "EMPTY_TUPLE", "FRAME", "LONG1", "MARK", "MEMOIZE", "NEWFALSE", "NEWOBJ", "NEWTRUE", "NONE",
+    "PROTO", "REDUCE", "SHORT_BINBYTES", "STACK_GLOBAL", "STOP", "TUPLE", "TUPLE1", "TUPLE2",
+    "TUPLE3",
+}  # fmt: skip
+# What an honest file has once for each use: the contents of arrays, and what can hold them.
+_UNSHARED = frozenset(
+    {"BINBYTES", "BINBYTES8", "EMPTY_LIST", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3"}
+)
+
+
+def _check_program(content: bytes) -> None:
+    """Refuse a pickle that costs far more time, memory or stack than its size.
+
+    It follows the unpickler's stack by the opcodes that made its values. Keys must be texts: the
+    hash of shared tuples takes exponential time, that of deep ones overflows the C stack. Bytes
+    that are shared would be copied into any number of arrays.
+
+    Raises:
+        ModelMalformed: it does, or uses what a forest does not need.
+    """
+    stack: list[str] = []
+    marks: list[int] = []  # heights of the stack
+    memo: list[str] = []
+    for opcode, argument, _ in pickletools.genops(content):
+        name = opcode.name
+        if name not in _OPCODES:
+            raise ModelMalformed(f"the file uses {name}, which a forest does not need: refused")
+        if name == "MEMOIZE":
+            memo.append(stack[-1])
+            continue
+        made = memo[argument] if name in _GETS else name  # type: ignore[index]
+        if name in _GETS and made in _UNSHARED:
+            raise ModelMalformed("the file uses the content of an array twice: refused")
+        if name == "MARK":
+            marks.append(len(stack))
+            continue
+        if pickletools.markobject in opcode.stack_before:
+            first = marks.pop()
+        else:
+            first = len(stack) - len(opcode.stack_before) + (name in _CHANGES)
+        taken = stack[first:]
+        del stack[first:]
+        if name in {"SETITEM", "SETITEMS"} and not _TEXTS.issuperset(taken[::2]):
+            raise ModelMalformed("the file has a key that is not a text: refused")
+        if opcode.stack_after and name not in _CHANGES:
+            stack.append(made)
 
 
 class _ForestUnpickler(pickle.Unpickler):
@@ -194,9 +246,7 @@ def read_forest(content: bytes) -> ForestContents:
         ModelMalformed: not such a file, or it refers to anything that a forest does not need.
     """
     try:
-        for opcode, _, _ in pickletools.genops(content):
-            if opcode.name in _MEMORY_BOMBS:
-                raise ModelMalformed(f"the file uses {opcode.name}, which a forest does not need")
+        _check_program(content)
         forest = _ForestUnpickler(io.BytesIO(content)).load()
     except ModelMalformed:
         raise
@@ -206,30 +256,41 @@ def read_forest(content: bytes) -> ForestContents:
     if not isinstance(forest, _ForestRecord):
         raise ModelMalformed("the file holds something else than an IsolationForest")
     try:
-        return _contents(forest.state)
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        return _contents(forest.state, len(content))
+    except (
+        KeyError,
+        TypeError,
+        ValueError,
+        IndexError,
+        AttributeError,
+        OverflowError,
+    ) as error:
         raise ModelMalformed(
             f"the forest lacks or garbles an attribute ({type(error).__name__}: {error}); "
             "was it fitted?"
         ) from error
 
 
-def _contents(state: Mapping[str, Any]) -> ForestContents:
+def _contents(state: Mapping[str, Any], size: int) -> ForestContents:
     estimators = state["estimators_"]
     depths = state["_decision_path_lengths"]
     unbuilt = state["_average_path_length_per_tree"]
     subsets = state["estimators_features_"]
     n_features = int(state["n_features_in_"])
+    version = state["_sklearn_version"]
+    if not isinstance(version, str):
+        raise TypeError("the version of scikit-learn is not a text")
+    nodes = [estimator.state["tree_"].state["nodes"] for estimator in estimators]
+    if sum(map(len, nodes)) * _NODE_DTYPE.itemsize > size:
+        raise ValueError("the trees have more nodes than the file can hold")
     trees = tuple(
-        _tree(estimator, subset, depth, average, n_features)
-        for estimator, subset, depth, average in zip(
-            estimators, subsets, depths, unbuilt, strict=True
-        )
+        _tree(node_array, subset, depth, average, n_features)
+        for node_array, subset, depth, average in zip(nodes, subsets, depths, unbuilt, strict=True)
     )
     if not trees:
         raise ValueError("no trees")
     return ForestContents(
-        sklearn_version=str(state["_sklearn_version"]),
+        sklearn_version=version,
         n_features=n_features,
         denominator=len(trees) * average_path_length(int(state["_max_samples"])),
         trees=trees,
@@ -237,13 +298,14 @@ def _contents(state: Mapping[str, Any]) -> ForestContents:
 
 
 def _tree(
-    estimator: _Record,
+    nodes: NDArray[Any],
     subset: NDArray[np.int64],
     depth: NDArray[np.float64],
     unbuilt: NDArray[np.float64],
     n_features: int,
 ) -> TreeArrays:
-    nodes = estimator.state["tree_"].state["nodes"]
+    if not all(isinstance(one, np.ndarray) for one in (nodes, subset, depth, unbuilt)):
+        raise TypeError("a tree is not made of arrays")
     left, right = nodes["left_child"], nodes["right_child"]
     n_nodes = len(nodes)
     is_leaf = left == -1

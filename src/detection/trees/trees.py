@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from src.detection.errors import InvalidInput, ModelMalformed
 
 LEAF = -1
+_MAX_DEPTH = 1000  # trained trees have a few dozen levels
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +70,18 @@ class Trees:
         if not all(len(c) == n_nodes for c in (right, feature, threshold, value, cover)):
             raise ModelMalformed("the trees' columns differ in length")
         sizes = np.diff(offsets)
-        if len(offsets) < 2 or offsets[0] != 0 or offsets[-1] != n_nodes or (sizes < 1).any():
+        if (
+            len(offsets) < 2
+            or offsets[0] != 0
+            or offsets[-1] != n_nodes
+            or (sizes < 1).any()
+            or (offsets > n_nodes).any()  # differences of huge ones overflow, and seem positive
+        ):
             raise ModelMalformed("the trees' offsets do not cover the nodes")
         root = np.repeat(offsets[:-1], sizes)
         is_leaf = left == LEAF
         _check_structure(left + root, right + root, is_leaf, root, np.repeat(offsets[1:], sizes))
+        _check_depth(left + root, right + root, is_leaf, offsets[:-1])
         if (~is_leaf & ((feature < 0) | (feature >= n_features))).any():
             raise ModelMalformed("a tree splits on an input that does not exist")
         if not ((cover > 0) & np.isfinite(cover)).all():
@@ -151,6 +159,22 @@ def _check_structure(
         or not np.array_equal(np.sort(children), at[at != root])
     ):
         raise ModelMalformed("a tree's nodes do not form a tree")
+
+
+def _check_depth(
+    left: NDArray[np.int64],
+    right: NDArray[np.int64],
+    is_leaf: NDArray[np.bool_],
+    roots: NDArray[np.int64],
+) -> None:
+    """No path is so long that to explain the trees takes hours: it grows with nodes times depth."""
+    level = roots
+    for _ in range(_MAX_DEPTH):
+        level = level[~is_leaf[level]]
+        if not len(level):
+            return
+        level = np.concatenate([left[level], right[level]])
+    raise ModelMalformed(f"a tree is deeper than {_MAX_DEPTH} splits")
 
 
 def _floor_to_float32(values: NDArray[np.float64]) -> NDArray[np.float32]:
