@@ -12,7 +12,11 @@ from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from src.detection.errors import (
+    InvalidInput,
     ModelIncompatible,
     ModelMalformed,
     ModelMissing,
@@ -30,6 +34,7 @@ REPORT_FILE = "report.md"
 
 _MAX_MANIFEST_BYTES = 16 * 2**20
 _MAX_MODEL_BYTES = 256 * 2**20
+_MAX_VERSION = 253_402_300_799  # the last second of the year 9999, which dates end with
 _MAX_REASON_LENGTH = 300  # the reason quotes the file, which anybody may have written
 
 T = TypeVar("T")
@@ -69,7 +74,9 @@ def read_manifest_file(
     if public_key is not None and (problem := problem_with(path, content, public_key)):
         raise ModelTampered(f"{problem}: {model_path.name} is not loaded.")
     try:
-        return parse(json.loads(content.decode()))
+        value = json.loads(content.decode())
+        json.dumps(value, ensure_ascii=False).encode()  # half a surrogate pair cannot be shown
+        return parse(value)
     except (
         KeyError,
         TypeError,
@@ -100,6 +107,9 @@ def common_fields(content: Any, *golden: str) -> dict[str, Any]:
     outputs = {name: finite(name, content[name]) for name in golden}
     training = dict(content["training"])
     json.dumps(training, allow_nan=False)  # for people, but finite all the same
+    model_version = int(content["model_version"])
+    if not 0 <= model_version <= _MAX_VERSION:
+        raise ValueError(f"model_version {model_version} is not a time in Unix seconds")
     if not inputs or len(set(inputs)) != len(inputs):
         raise ValueError("inputs are empty or repeat a name")
     if any(len(row) != len(inputs) for row in golden_rows):
@@ -108,7 +118,7 @@ def common_fields(content: Any, *golden: str) -> dict[str, Any]:
         raise ValueError(f"golden_rows and {', '.join(golden)} are empty or differ in number")
     return {
         **outputs,
-        "model_version": int(content["model_version"]),
+        "model_version": model_version,
         "sha256": str(content["sha256"]),
         "inputs": inputs,
         "golden_rows": golden_rows,
@@ -191,6 +201,17 @@ def check_inputs(
             f"{what} needs inputs that this version does not compute: {named}. "
             f"Train a new model with `npm run {command}`."
         )
+
+
+def golden_outputs(
+    score: Callable[[NDArray[np.float64]], NDArray[np.float64]],
+    rows: Iterable[Iterable[float]],
+) -> NDArray[np.float64]:
+    """What a model makes of its golden rows. Raises ModelMalformed if it cannot take one."""
+    try:
+        return score(np.array(rows, dtype=np.float64))
+    except InvalidInput as error:
+        raise ModelMalformed(f"a golden row cannot be scored: {error}") from error
 
 
 def check_golden(worst: float, tolerance: float, *, what: str) -> None:

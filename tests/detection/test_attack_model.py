@@ -309,6 +309,14 @@ def test_arrays_that_are_no_such_trees_are_refused(path, forest, change):
         load_attack_model(path, forest)
 
 
+def test_golden_rows_that_cannot_be_scored_are_refused(path, forest):
+    content = json.loads(manifest_path(path).read_text())
+    content["golden_rows"][0][0] = 1e300
+    manifest_path(path).write_text(json.dumps(content))
+    with pytest.raises(ModelMalformed, match="golden row"):
+        load_attack_model(path, forest)
+
+
 def test_a_pickle_in_the_model_file_is_never_read(path, forest):
     buffer = io.BytesIO()
     np.savez(buffer, value=np.array([print], dtype=object))

@@ -19,7 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from src.detection.attack.manifest import AttackManifest, read_attack_manifest
-from src.detection.bundle_files import check_golden, check_inputs, read_vouched_file
+from src.detection.bundle_files import (
+    check_golden,
+    check_inputs,
+    golden_outputs,
+    read_vouched_file,
+)
 from src.detection.errors import ModelIncompatible, ModelMalformed
 from src.detection.features.definitions import FEATURE_NAMES
 from src.detection.forest.model import Model
@@ -163,8 +168,7 @@ def verified(manifest: AttackManifest, content: bytes) -> AttackModel:
         cover=floats(arrays, "cover"),
     )
     model = AttackModel(manifest, trees, float(floats(arrays, "offset", 0)))
-    rows = np.array(manifest.golden_rows, dtype=np.float64)
-    outputs = model.outputs(rows)
+    outputs = golden_outputs(model.outputs, manifest.golden_rows)
     scores = model.attack_scores(outputs, np.array(manifest.golden_forest_scores))
     differences = [outputs - manifest.golden_outputs, scores - manifest.golden_attack_scores]
     check_golden(np.abs(differences).max(), _GOLDEN_TOLERANCE, what="the attack model")

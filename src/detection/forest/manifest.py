@@ -110,6 +110,8 @@ def _parse(content: Any) -> Manifest:
     )
     if len(manifest.score_quantiles) < 2:
         raise ValueError("score_quantiles needs two values at least")
+    if list(manifest.score_quantiles) != sorted(manifest.score_quantiles):
+        raise ValueError("score_quantiles do not ascend")
     if any(amounts.scale <= 0 for amounts in manifest.token_amounts.values()):
         raise ValueError("token_amounts has a scale that is not positive")
     return manifest

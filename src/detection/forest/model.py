@@ -16,6 +16,7 @@ from src.detection.bundle_files import (
     check_golden,
     check_inputs,
     check_sklearn,
+    golden_outputs,
     read_vouched_file,
 )
 from src.detection.errors import ModelMalformed
@@ -158,7 +159,7 @@ def _verified(manifest: Manifest, contents: ForestContents) -> Model:
         )
     forest = Forest.from_contents(contents)
     model = Model(manifest, forest, forest.explainer())
-    scores = model.score(np.array(manifest.golden_rows, dtype=np.float64))
+    scores = golden_outputs(model.score, manifest.golden_rows)
     worst = np.abs(scores - np.array(manifest.golden_scores)).max()
     check_golden(worst, _GOLDEN_TOLERANCE, what="the model")
     return model

@@ -21,7 +21,12 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from src.detection.bundle_files import check_golden, check_sklearn, read_vouched_file
+from src.detection.bundle_files import (
+    check_golden,
+    check_sklearn,
+    golden_outputs,
+    read_vouched_file,
+)
 from src.detection.errors import InvalidInput, ModelMalformed
 from src.detection.npz import read_arrays
 from src.detection.supervised.manifest import FraudManifest, read_fraud_manifest
@@ -188,7 +193,7 @@ def _verified(manifest: FraudManifest, pipeline: FittedPipeline) -> SupervisedMo
             f"the file holds a {pipeline.name}, its manifest says {manifest.classifier}"
         )
     model = SupervisedModel(manifest, pipeline)
-    got = model.probabilities(np.array(manifest.golden_rows, dtype=np.float64))
+    got = golden_outputs(model.probabilities, manifest.golden_rows)
     worst = np.abs(got - np.array(manifest.golden_probabilities)).max()
     check_golden(worst, _GOLDEN_TOLERANCE, what="the model")
     return model

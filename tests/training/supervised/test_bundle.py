@@ -128,6 +128,13 @@ def test_a_manifest_with_a_wrong_field_is_refused(bundle, changes):
         load_fraud_model(bundle)
 
 
+def test_golden_rows_that_cannot_be_predicted_are_refused(bundle):
+    rows = [[1e308] * len(INPUTS)]
+    vouch_for(bundle, bundle.read_bytes(), golden_rows=rows, golden_probabilities=[0.5])
+    with pytest.raises(ModelMalformed, match="golden row"):
+        load_fraud_model(bundle)
+
+
 def test_inputs_of_another_number_than_the_arrays_are_refused(bundle):
     manifest = read_fraud_manifest(bundle)
     fewer = [row[1:] for row in manifest.golden_rows]
