@@ -1,6 +1,7 @@
 """Drift: silent on the same traffic, loud when tokens, values or shapes move."""
 
 import json
+import math
 import subprocess
 import sys
 from dataclasses import replace
@@ -237,6 +238,30 @@ def test_a_saved_reference_is_the_same_reference(reference):
 def test_a_file_that_is_no_sample_is_refused(text):
     with pytest.raises(ValueError, match="not a sample of traffic"):
         parse_sample(text)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda sample, _: sample.update(size=math.inf),
+        lambda sample, _: sample.update(size=10**400),
+        lambda sample, _: sample.update(size=0),
+        lambda sample, _: sample.update(anomalies=-1),
+        lambda sample, _: sample.update(anomalies=sample["size"] + 1),
+        lambda sample, _: sample["tokens"]["counts"].update(unknown=-1),
+        lambda sample, _: sample["tokens"]["noise"].update(psi="0"),
+        lambda _, column: column["noise"].update(psi=math.nan),
+        lambda _, column: column["noise"].update(wasserstein=-1.0),
+        lambda _, column: column.update(size=math.inf),
+        lambda _, column: column["values"].reverse(),
+        lambda _, column: column["values"].append(1e308) or column["shares"].append(0.0),
+    ],
+)
+def test_a_sample_of_impossible_numbers_is_refused(reference, change):
+    sample = json.loads(reference.to_json())
+    change(sample, sample["columns"][SCORE])
+    with pytest.raises(ValueError, match="not a sample of traffic"):
+        parse_sample(json.dumps(sample))
 
 
 def test_categories_that_are_new_count_together():

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, date, datetime
@@ -36,6 +37,8 @@ transaction's known tokens. The model's inputs only react to amounts that are fa
 
 UNKNOWN_TOKEN = "unknown"  # noqa: S105  stands for all that have no address here
 _FORMAT = 1
+_MAX_SIZE = 2**53
+_MAX_VALUE = 1e150  # the square is finite
 MAX_SAMPLE_BYTES = 16 * 1024 * 1024
 _SPLITS = 25
 
@@ -118,21 +121,33 @@ def parse_sample(text: str) -> TrafficSample:
         if content["format"] != _FORMAT:
             raise ValueError(f"format {content['format']!r}")
         size, tokens = int(content["size"]), content["tokens"]
+        anomalies = int(content["anomalies"])
+        if not 0 <= anomalies <= size <= _MAX_SIZE or size == 0:
+            raise ValueError(f"{anomalies} anomalies of {size} transactions")
         mix = None
         if tokens is not None:
             counts = {str(token): int(count) for token, count in tokens["counts"].items()}
-            mix = Categories(counts, size, Noise(**tokens["noise"]))
+            if not all(0 <= count <= size for count in counts.values()):
+                raise ValueError("a token was moved more often than there are transactions")
+            mix = Categories(counts, size, _noise(tokens["noise"]))
         return TrafficSample(
             str(content["model_version"]),
             size,
-            int(content["anomalies"]),
+            anomalies,
             {str(name): _column(column) for name, column in content["columns"].items()},
             mix,
             # Samples of earlier versions have none.
             tuple(date.fromisoformat(one).isoformat() for one in content.get("dates", ())),
             str(content.get("attack_model_version", "")),
         )
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+    except (
+        KeyError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        OverflowError,
+        RecursionError,
+    ) as error:
         raise ValueError(f"not a sample of traffic: {reason(error)}") from None
 
 
@@ -140,10 +155,23 @@ def _column(content: dict[str, Any]) -> Distribution:
     values = np.array(content["values"], dtype=np.float64)
     shares = np.array(content["shares"], dtype=np.float64)
     size = int(content["size"])
-    usable = len(values) and values.shape == shares.shape and size > 0 and (shares >= 0).all()
-    if not usable or not np.isfinite(values).all() or not 0.99 < shares.sum() < 1.01:
+    usable = len(values) and values.shape == shares.shape and (shares >= 0).all()
+    if (
+        not usable
+        or not 0 < size <= _MAX_SIZE
+        or not (np.abs(values) <= _MAX_VALUE).all()
+        or not (np.diff(values) > 0).all()
+        or not 0.99 < shares.sum() < 1.01
+    ):
         raise ValueError("a column is not a distribution")
-    return Distribution(values, shares / shares.sum(), size, Noise(**content["noise"]))
+    return Distribution(values, shares / shares.sum(), size, _noise(content["noise"]))
+
+
+def _noise(content: dict[str, Any]) -> Noise:
+    noise = Noise(**content)
+    if not all(0 <= factor < math.inf for factor in (noise.psi, noise.wasserstein)):
+        raise ValueError("a noise is negative or not finite")
+    return noise
 
 
 def read_sample(
