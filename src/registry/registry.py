@@ -21,7 +21,16 @@ from tempfile import TemporaryDirectory
 
 from src.detection.errors import ModelError
 from src.files import write_file
-from src.registry.bundle import EVALUATION_FILE, FOREST, Kind, Proved, bundle_file
+from src.registry.bundle import (
+    ATTACK_FILES,
+    EVALUATION_FILE,
+    FOREST,
+    FOREST_FILES,
+    FRAUD_FILES,
+    Kind,
+    Proved,
+    bundle_file,
+)
 from src.registry.records import (
     ALIASES,
     CHAMPION,
@@ -67,12 +76,13 @@ class Registry:
         self._models, self._ledger = f"{kind.folder}models", f"{kind.folder}ledger"
 
     def add(self, bundle: Path, *, code_version: str, evaluation: bytes | None = None) -> Entry:
-        """Add the bundle in a folder; adding it again changes nothing.
+        """Add the bundle in a folder; adding the same model again changes nothing.
 
         `evaluation` is JSON that replaces the folder's; see `bundle_file` for the files.
 
         Raises:
             BundleRefused: the bundle does not load.
+            RegistryError: it is stored with another manifest or signature.
             StoreError: the store.
         """
         paths = {name: bundle_file(bundle, name) for name in self.kind.files}
@@ -81,8 +91,15 @@ class Registry:
             contents[EVALUATION_FILE] = evaluation
         proved = self._proved(contents, "the bundle")
         model_id = proved.id
+        files = {name: _digest(content) for name, content in contents.items()}
         known = self._find(model_id)
         if known is not None:
+            for name in (*FOREST_FILES, *ATTACK_FILES, *FRAUD_FILES):
+                if name in files and files[name] != known.files.get(name):
+                    raise RegistryError(
+                        f"{model_id} is stored with another {name}, and nothing is overwritten: "
+                        "a changed model needs another model_version in its manifest"
+                    )
             return known
         entry = Entry(
             id=model_id,
@@ -90,7 +107,7 @@ class Registry:
             registered_at=int(time.time()),
             code_version=code_version,
             data=proved.data,
-            files={name: _digest(content) for name, content in contents.items()},
+            files=files,
         )
         for name, content in contents.items():
             path = f"{self._models}/{model_id}/{name}"

@@ -65,6 +65,20 @@ def test_a_bundle_goes_in_once_and_comes_out_whole(registry, bundles, tmp_path):
     assert (tmp_path / "models/current" / MODEL_FILE).resolve() == path.resolve()
 
 
+def test_a_model_with_another_manifest_is_not_taken_for_the_one_that_is_stored(
+    registry, bundles, tmp_path
+):
+    entry = registry.add(bundles[0], code_version="abc")
+    shutil.copytree(bundles[0], tmp_path / "changed")
+    manifest = tmp_path / "changed" / MANIFEST_FILE
+    content = json.loads(manifest.read_text()) | {"anomaly_threshold": 0.9}
+    manifest.write_text(json.dumps(content))
+    with pytest.raises(RegistryError, match=r"stored with another isolation_forest\.manifest"):
+        registry.add(tmp_path / "changed", code_version="abc")
+    manifest.write_text(json.dumps(content | {"model_version": 1700000009}))
+    assert registry.add(tmp_path / "changed", code_version="abc").id != entry.id
+
+
 def test_the_bundle_of_this_checkout_includes_its_evaluation_and_its_blocks(registry):
     entry = registry.add(PROJECT_ROOT, code_version="abc")
     assert {MODEL_FILE, EVALUATION_FILE, BLOCKS_FILE} <= entry.files.keys()
