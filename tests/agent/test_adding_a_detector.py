@@ -90,6 +90,18 @@ def project(tmp_path: Path) -> Path:
     return copy
 
 
+@pytest.mark.parametrize("check", [("check",), ("format", "--check")], ids=["rules", "format"])
+def test_the_pages_detector_passes_lint_as_it_stands_there(check: tuple[str, ...]) -> None:
+    linted = subprocess.run(
+        [
+            Path(sys.executable).with_name("ruff"), *check,
+            "--stdin-filename", "src/detection/detectors/round_trip.py", "-",
+        ],
+        cwd=PROJECT_ROOT, input=blocks("python")[0], capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert linted.returncode == 0, linted.stdout + linted.stderr
+
+
 @pytest.mark.integration
 @pytest.mark.timeout(900)
 def test_the_three_steps_add_a_detector_to_the_bot_the_service_and_the_backtest(
