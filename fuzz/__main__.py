@@ -1,10 +1,10 @@
 """`npm run fuzz`: fuzz all code that reads untrusted input, and report findings.
 
   npm run fuzz                                   every target, a minute in total, and properties
-  npm run fuzz -- --inputs 10000000              so many inputs in total, over all targets
-    npm run fuzz -- --target events --seconds 600
-    npm run fuzz -- --target properties            the tests' properties, on new examples
-    npm run fuzz -- --target events --replay HEX   replay one input, with its traceback
+  npm run fuzz -- --inputs 10000000              this many inputs in total, over all targets
+  npm run fuzz -- --target events --seconds 600
+  npm run fuzz -- --target properties            the tests' properties, on new examples
+  npm run fuzz -- --target events --replay HEX   replay one input, with its traceback
 
 `properties` are the Hypothesis tests below `tests/`: `npm test` uses the same examples each time,
 this command generates new ones. Each of the other targets runs in its own process. Exit code 0: no
