@@ -12,9 +12,6 @@ from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
 from src.detection.errors import (
     InvalidInput,
     ModelIncompatible,
@@ -203,13 +200,10 @@ def check_inputs(
         )
 
 
-def golden_outputs(
-    score: Callable[[NDArray[np.float64]], NDArray[np.float64]],
-    rows: Iterable[Iterable[float]],
-) -> NDArray[np.float64]:
+def golden_outputs(score: Callable[[T], T], rows: T) -> T:
     """What a model makes of its golden rows. Raises ModelMalformed if it cannot take one."""
     try:
-        return score(np.array(rows, dtype=np.float64))
+        return score(rows)
     except InvalidInput as error:
         raise ModelMalformed(f"a golden row cannot be scored: {error}") from error
 

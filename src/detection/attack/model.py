@@ -168,7 +168,7 @@ def verified(manifest: AttackManifest, content: bytes) -> AttackModel:
         cover=floats(arrays, "cover"),
     )
     model = AttackModel(manifest, trees, float(floats(arrays, "offset", 0)))
-    outputs = golden_outputs(model.outputs, manifest.golden_rows)
+    outputs = golden_outputs(model.outputs, np.array(manifest.golden_rows, np.float64))
     scores = model.attack_scores(outputs, np.array(manifest.golden_forest_scores))
     differences = [outputs - manifest.golden_outputs, scores - manifest.golden_attack_scores]
     check_golden(np.abs(differences).max(), _GOLDEN_TOLERANCE, what="the attack model")

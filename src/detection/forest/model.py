@@ -159,7 +159,7 @@ def _verified(manifest: Manifest, contents: ForestContents) -> Model:
         )
     forest = Forest.from_contents(contents)
     model = Model(manifest, forest, forest.explainer())
-    scores = golden_outputs(model.score, manifest.golden_rows)
+    scores = golden_outputs(model.score, np.array(manifest.golden_rows, np.float64))
     worst = np.abs(scores - np.array(manifest.golden_scores)).max()
     check_golden(worst, _GOLDEN_TOLERANCE, what="the model")
     return model

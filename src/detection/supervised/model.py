@@ -193,7 +193,7 @@ def _verified(manifest: FraudManifest, pipeline: FittedPipeline) -> SupervisedMo
             f"the file holds a {pipeline.name}, its manifest says {manifest.classifier}"
         )
     model = SupervisedModel(manifest, pipeline)
-    got = golden_outputs(model.probabilities, manifest.golden_rows)
+    got = golden_outputs(model.probabilities, np.array(manifest.golden_rows, np.float64))
     worst = np.abs(got - np.array(manifest.golden_probabilities)).max()
     check_golden(worst, _GOLDEN_TOLERANCE, what="the model")
     return model
