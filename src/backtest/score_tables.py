@@ -29,10 +29,11 @@ from src.detection.attack.reputation import score_table
 from src.detection.features.definitions import FEATURE_NAMES
 from src.detection.forest.model import ANOMALY, NORMAL, Model, load_model
 from src.files import whole_file
+from src.history import damage
 from src.history.importing import Import, ImportOptions
+from src.history.layouts import CHAIN
 from src.history.matching import match
 from src.history.sources import (
-    BYTES,
     INTEGER,
     Column,
     Listed,
@@ -42,6 +43,7 @@ from src.history.sources import (
     quoted,
     scan,
 )
+from src.history.sql import digits
 from src.settings import load_settings
 
 _FORMS = {
@@ -57,6 +59,8 @@ _COLUMNS = {
     "transfers.block_number": "none", "amount": "value_raw",
 }  # fmt: skip
 """See `layouts.custom_tables`."""
+_KEPT = {"tx_hash", "from_address", "to_address", "nonce", "tx_index", "block_hash", *CHAIN}
+"""Of the transactions, beside the number of the row."""
 _TRUTHS = {"true": True, "1": True, "false": False, "0": False}
 
 
@@ -92,7 +96,7 @@ def run(options: argparse.Namespace) -> int:
                 anomalies += table["prediction"].to_pylist().count(ANOMALY)
                 writer.write_table(table)
         form = next(form for end, form in _FORMS.items() if options.out.name.lower().endswith(end))
-        with whole_file(options.out) as unfinished:
+        with whole_file(options.out) as unfinished, damage.explained(str(written), unfinished):
             engine.sql(f"COPY (FROM {quoted(str(written))}) TO {quoted(str(unfinished))} ({form})")
     orphans = sum(part.orphans for part in store.slices)
     without = f"; {orphans:,} transfers of other transactions are ignored" if orphans else ""
@@ -175,7 +179,8 @@ def _imported(transactions: Path, transfers: Path, out: Path, engine: Any) -> tu
     The blocks of the store are the rows of the first table, the first of those of a transaction.
 
     Returns:
-        The store, and the number of transactions in the first table, each once.
+        The store, and the number of transactions in the first table, each once; a row without a
+        hash is one.
 
     Raises:
         TableError: a file lacks a column or holds a value that is none of its kind.
@@ -188,17 +193,19 @@ def _imported(transactions: Path, transfers: Path, out: Path, engine: Any) -> tu
         files.append(replace(list_files(str(path), engine).files[0], name=name))
     sent, rows = files[0], 0
     if (key := sent.columns.get("tx_hash")) is not None:
-        same = identifier(key.name) if key.kind == BYTES else f"lower({identifier(key.name)})"
-        counts = f"SELECT count(DISTINCT {same}), count(*) FROM {scan([sent])}"
-        ((rows, every),) = engine.sql(counts).fetchall()
-        number = "row" if rows == every else f"min(row) OVER (PARTITION BY {same})"
-        numbered = quoted(str(out.with_name("numbered.parquet")))  # once, not for each query
-        engine.sql(
-            f"COPY (SELECT *, {number} AS {_NUMBER} FROM "
-            f"(SELECT *, row_number() OVER () AS row FROM {scan([sent])})) TO {numbered}"
-        )
+        same, numbered = f"lower({digits(key)})", out.with_name("numbered.parquet")
+        kept = ", ".join(identifier(c.name) for ours, c in sent.columns.items() if ours in _KEPT)
+        counts = f"count(DISTINCT {same}) + count(*) - count({same}), count(*)"
+        text = f"SELECT {kept}, row_number() OVER () AS {_NUMBER} FROM {scan([sent])}"
+        with damage.explained(str(transactions), numbered):
+            ((rows, every),) = engine.sql(f"SELECT {counts} FROM {scan([sent])}").fetchall()
+            if rows < every:
+                first = f"min({_NUMBER}) OVER (PARTITION BY {same})"
+                text = f"SELECT * REPLACE ({first} AS {_NUMBER}) FROM ({text})"
+            engine.sql(f"COPY ({text}) TO {quoted(str(numbered))}")  # once, not for each query
         columns = {**sent.columns, _NUMBER: Column(_NUMBER, INTEGER)}
-        files[0] = replace(sent, columns=columns, relation=f"read_parquet({numbered})")
+        relation = f"read_parquet({quoted(str(numbered))})"
+        files[0] = replace(sent, columns=columns, relation=relation)
     export = match(str(transfers), Listed(tuple(files), {}), _COLUMNS)
     options = ImportOptions(workers=1, slice_transfers=_SLICE_TRANSFERS)
     work = Import(export, out, options, engine, "")

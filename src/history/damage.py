@@ -5,6 +5,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -34,14 +35,8 @@ def named(export: Export, engine: Any) -> Iterator[None]:
     try:
         yield
     except (duckdb.Error, Damaged, pa.ArrowException) as error:
-        text = str(error)
-        if "No space left on device" in text:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
-        if isinstance(error, duckdb.OutOfMemoryException):
-            raise TableError(
-                "the import needs more memory or room for temporary files: use a larger --memory "
-                f"or fewer --workers ({reason(error)})"
-            ) from error
+        if scarce := _scarce(error):
+            raise scarce from error
         with closing(engine.cursor()) as cursor:  # the other may be in the middle of something
             found = _find(export, cursor)
         raise found or unreadable(export.source, error) from error
@@ -51,6 +46,27 @@ def named(export: Export, engine: Any) -> Iterator[None]:
         if not files:
             raise
         raise TableError(f"{' and '.join(files)}: {error}") from error
+
+
+@contextmanager
+def explained(read: str, written: Path) -> Iterator[None]:
+    """Name the file that an engine could not read, or write for want of room."""
+    try:
+        yield
+    except duckdb.Error as error:
+        raise _scarce(error, str(written)) or unreadable(read, error) from error
+
+
+def _scarce(error: Exception, written: str | None = None) -> Exception | None:
+    """The error where room or memory was too small, None where it was not."""
+    if "No space left on device" in str(error):
+        return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), written)
+    if isinstance(error, duckdb.OutOfMemoryException):
+        return TableError(
+            "the import needs more memory or room for temporary files: use a larger --memory "
+            f"or fewer --workers ({reason(error)})"
+        )
+    return None
 
 
 def _find(export: Export, connection: Any) -> TableError | None:

@@ -5,6 +5,7 @@ are flipped in files.
 """
 
 import random
+import re
 import socket
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 from pytest_httpserver import HTTPServer
 
+from src.backtest import score
 from src.backtest.__main__ import main
 from src.chain.recording.format import find_parts
 from src.chain.recording.receipts_root import receipts_root
@@ -108,6 +110,23 @@ def test_a_disk_that_is_full_during_the_import_is_an_error_that_gives_the_room_b
         assert run(tmp_path / "data", out, *SLICES) == 0
         assert run(tmp_path / "data", tmp_path / "other", *SLICES) == 0
         assert content_of(out) == content_of(tmp_path / "other")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="mounts a tmpfs")
+@pytest.mark.parametrize("full", ["temporary files", "output"])
+def test_scoring_names_the_disk_that_is_full(
+    tmp_path: Path, history: list[Transaction], full: str, capfd, monkeypatch
+) -> None:
+    write_dataset(tmp_path / "data", history)
+    disk = tmp_path / "disk"
+    with small_disk(disk, 4):
+        if full == "temporary files":
+            monkeypatch.setattr("tempfile.tempdir", str(disk))
+        out = (disk if full == "output" else tmp_path) / "scores.csv"
+        tables = (f"--{t}={tmp_path / 'data' / t}.parquet" for t in ("transactions", "transfers"))
+        assert score.main([*tables, "--out", str(out)]) == 1
+        assert re.search(f"{disk}/.*: No space left on device", capfd.readouterr().err)
+        assert not out.exists()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="mounts a tmpfs")

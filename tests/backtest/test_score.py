@@ -302,6 +302,43 @@ def test_rows_that_are_there_twice_are_scored_once_in_order(sample, tmp_path):
     assert one.read_bytes() == two.read_bytes()
 
 
+def test_hashes_with_and_without_0x_are_the_same(tmp_path):
+    transactions, transfers = small_tables(tmp_path)
+    with transactions.open("a") as file:
+        file.write(f"{ONE[2:]},{ALICE}\n")
+    out = tmp_path / "scores.csv"
+    assert score(transactions, transfers, out) == 0
+    assert read(out)["tx_hash"].tolist() == [ONE]
+
+
+@pytest.mark.parametrize("name", ["row", "number_of_the_row"])
+def test_columns_of_other_names_do_not_change_the_order(sample, tmp_path, name):
+    table = pd.read_parquet(sample / "transactions.parquet")
+    table[name] = range(len(table), 0, -1)
+    table.to_parquet(tmp_path / "transactions.parquet")
+    one, two = tmp_path / "one.csv", tmp_path / "two.csv"
+    assert score(tmp_path / "transactions.parquet", sample / "transfers.parquet", one) == 0
+    assert score(sample / "transactions.parquet", sample / "transfers.parquet", two) == 0
+    assert one.read_bytes() == two.read_bytes()
+
+
+def test_a_row_without_a_hash_is_said_to_be_left_out(tmp_path, capsys):
+    transactions, transfers = small_tables(tmp_path)
+    with transactions.open("a") as file:
+        file.write(f",{ALICE}\n")
+    assert score(transactions, transfers, tmp_path / "scores.csv") == 0
+    assert "2 without an ERC-20 transfer are left out" in capsys.readouterr().err
+
+
+def test_a_line_that_cannot_be_read_is_an_error_that_names_the_file(tmp_path, capsys):
+    transactions, transfers = small_tables(tmp_path)
+    with transactions.open("a") as file:
+        file.writelines(f"0x{number:064x},{ALICE}\n" for number in range(30_000))
+        file.write(f"{TWO},{ALICE},1\n")
+    assert score(transactions, transfers, tmp_path / "scores.csv") == 1
+    assert "transactions.csv: truncated, corrupt" in capsys.readouterr().err
+
+
 def test_a_transaction_with_two_senders_is_refused(tmp_path, capsys):
     transactions, transfers = small_tables(tmp_path)
     with transactions.open("a") as file:
