@@ -54,6 +54,10 @@ def main(parser: cli.Parser) -> None:
         metavar="N",
         help="threads (one per core)",
     )
+    parser.require(
+        "--from-block is after --to-block",
+        lambda o: o.to_block is None or (o.from_block or 0) <= o.to_block,
+    )
 
 
 def add_import_options(parser: argparse.ArgumentParser) -> None:
@@ -100,7 +104,10 @@ def columns(text: str) -> dict[str, str]:
         if ours.strip() not in CUSTOM_NAMES:
             names = ", ".join(name for name in CUSTOM_NAMES if "." not in name)
             raise argparse.ArgumentTypeError(f"{ours!r} is none of {names}, maybe after a table.")
-    return {ours.strip(): theirs.strip() for ours, _, theirs in pairs}
+    named = {ours.strip(): theirs.strip() for ours, _, theirs in pairs}
+    if len(named) < len(pairs):
+        raise argparse.ArgumentTypeError("names a column twice")
+    return named
 
 
 if __name__ == "__main__":

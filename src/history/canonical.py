@@ -48,12 +48,12 @@ def canonical(rows: pa.Table) -> tuple[pa.Table, int]:
             f"its transfers in block {rows['moved_in'][row]}: export both again, of one fork"
         )
     columns = {
-        "block_number": rows["block_number"],
-        "tx_index": rows["tx_index"],
+        "block_number": _natural(rows["block_number"]),
+        "tx_index": _natural(rows["tx_index"]),
         "tx_hash": tx_hash,
-        "log_index": _required(rows["log_index"]),
+        "log_index": _natural(rows["log_index"], required=True),
         "block_timestamp": _seconds(rows["block_timestamp"]),
-        "nonce": rows["nonce"],
+        "nonce": _natural(rows["nonce"]),
         "from_address": _fixed(rows["from_address"], ADDRESS, required=False),
         "to_address": _fixed(rows["to_address"], ADDRESS, required=False),
         "token_address": _fixed(rows["token_address"], ADDRESS),
@@ -82,7 +82,8 @@ def write_rows(rows: pa.Table | None, out: Path, first: int, last: int) -> Store
         OSError: the disk failed.
     """
     table, orphans = (SCHEMA.empty_table(), 0) if rows is None else canonical(rows)
-    part = StoredSlice(first, last, (0 if rows is None else rows.num_rows) - orphans, orphans)
+    transfers = pc.sum(pc.list_value_length(table["transfers"])).as_py() or 0
+    part = StoredSlice(first, last, transfers, orphans)
     facts = {"transfers": str(part.transfers), "orphans": str(orphans)}
     write_slice(out / f"{part.name}.parquet", table.replace_schema_metadata(facts))
     return part
@@ -174,8 +175,8 @@ def _fixed(column: pa.ChunkedArray, kind: pa.DataType, *, required: bool = True)
         raise Damaged from None
 
 
-def _required(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    if column.null_count or (len(column) and pc.min(column).as_py() < 0):
+def _natural(column: pa.ChunkedArray, *, required: bool = False) -> pa.ChunkedArray:
+    if (required and column.null_count) or (pc.min(column).as_py() or 0) < 0:
         raise Damaged
     return column
 

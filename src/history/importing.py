@@ -106,7 +106,13 @@ def import_history(
         unpiped(source, out) as place,
         closing(connect(options.workers, options.memory, out / _SPILL)) as engine,
     ):
-        export = match(place, list_files(place, engine), options.columns)
+        listed = list_files(place, engine)
+        export = match(place, listed, options.columns)
+        for ours, theirs in (options.columns or {}).items():
+            if not any(column_name(theirs) in file.columns for file in listed.files):
+                raise TableError(
+                    f"{place}: no file has the column {theirs}, in --columns for {ours}"
+                )
         asked = [VERSION, export.layout, options.slice_transfers, options.first, options.last]
         same = identity(export.files, json.dumps([*asked, sorted((options.columns or {}).items())]))
         if any(file.form != PARQUET for file in export.files):

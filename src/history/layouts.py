@@ -175,7 +175,8 @@ OTHERS: Final = (
 """Tables that are exported beside ours, some with the very columns of ours."""
 
 _CALLED = sorted({*(table.called for table in TABLES), *OTHERS}, key=len, reverse=True)
-_NAME = re.compile(rf"(?:^|[^a-z0-9_]|__)({'|'.join(_CALLED)})(?![a-z0-9])")
+# Not the tokens of Dune's `tokens.transfers`.
+_NAME = re.compile(rf"(?:^|[^a-z0-9_]|__)({'|'.join(_CALLED)})(?![a-z0-9]|[._]transfers)")
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 

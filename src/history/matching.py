@@ -135,6 +135,10 @@ def match(source: str, listed: Listed, columns: Mapping[str, str] | None = None)
             continue
         named = [table for table in tables if table.called == name] or list(tables)
         fitting, missing = _best(named, file)
+        if missing:  # another tool's table may have this name: Dune's `tokens.transfers`
+            alike = [table for table in tables if table.kind == fitting[0].kind]
+            if not (others := _best(alike, file))[1]:
+                fitting, missing = others
         if missing and name is None:
             left_out[file.name] = "its columns are those of no table"
             continue

@@ -319,7 +319,7 @@ def number(column: Column | None) -> str:
 
 
 def time(column: Column | None) -> str:
-    """Unix time in the unit of the source, which `canonical` tells by its size."""
+    """Unix time in the unit of the source, rounded down; `canonical` tells the unit by the size."""
     if column is None or column.kind == NOTHING:
         return "CAST(NULL AS BIGINT)"
     name = _name(column)
@@ -327,10 +327,11 @@ def time(column: Column | None) -> str:
         return f"unix_seconds({name})"
     if column.kind == TEXT:
         return (
-            f"CASE WHEN translate({name}, '0123456789.', '') = '' THEN CAST({name} AS BIGINT) "
+            f"CASE WHEN translate({name}, '0123456789', '') IN ('', '.') "
+            f"THEN CAST(split_part({name}, '.', 1) AS BIGINT) "
             f"ELSE unix_seconds(CAST({name} AS TIMESTAMP_LTZ)) END"
         )
-    return f"CAST({name} AS BIGINT)"
+    return f"CAST({name if column.kind == INTEGER else f'floor({name})'} AS BIGINT)"
 
 
 def _name(column: Column) -> str:

@@ -5,9 +5,11 @@ from decimal import Decimal
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
+from src.datasets.store import open_store
 from src.datasets.tables import TableError
 from tests.backtest.data import (
     Transaction,
@@ -101,6 +103,38 @@ def test_a_number_that_an_engine_would_round_is_shown(tmp_path, history, capsys,
     assert f"{column} is not a whole number: {value!r}" in error
 
 
+@pytest.mark.parametrize("column", ["nonce", "transaction_index", "block_number"])
+def test_a_negative_number_is_shown(tmp_path, tables, column):
+    write(
+        tmp_path,
+        tuple(
+            changed(table, **{column: pc.subtract(-1, table[column])})
+            if column in table.column_names
+            else table
+            for table in tables
+        ),
+    )
+    with pytest.raises(TableError, match=f"{column} is not a whole number: -"):
+        imported(tmp_path)
+
+
+@pytest.mark.parametrize("kind", [float, str])
+def test_a_fraction_of_a_second_is_cut_off(tmp_path, tables, expected, kind):
+    seconds = tables[0]["block_timestamp"].cast(pa.timestamp("s")).cast(pa.int64()).to_pylist()
+    times = pa.array([kind(second + 0.9) for second in seconds])
+    write(tmp_path, (changed(tables[0], block_timestamp=times), tables[1]))
+    assert rows_of(imported(tmp_path)) == expected
+
+
+def test_a_name_in_columns_that_no_file_has_is_refused(tmp_path, tables):
+    write(tmp_path, tables)
+    names = {"transactions.tx_hash": "hash", "transfers.tx_hash": "transaction_hash"}
+    with pytest.raises(
+        TableError, match="no file has the column standrd, in --columns for token_std"
+    ):
+        imported(tmp_path, columns={**names, "amount": "value", "token_std": "standrd"})
+
+
 @pytest.mark.parametrize("kind", [str, float, Decimal, "{}.00".format])
 def test_a_whole_number_may_be_text_or_have_an_empty_fraction(tmp_path, tables, expected, kind):
     numbers = pa.array([kind(number) for number in tables[1]["log_index"].to_pylist()])
@@ -156,6 +190,9 @@ def test_rows_that_are_there_twice_count_once(
             pq.write_table(table.slice(len(table) // 3), twice / f"again-{path.name}")
     assert run(once, tmp_path / "out-once") == 0
     assert run(twice, tmp_path / "out-twice") == 0
+    stores = [open_store(Path(f"{tmp_path}/out-{name}.store")) for name in ("once", "twice")]
+    transfers = [sum(part.transfers for part in store.slices) for store in stores]
+    assert transfers[0] == transfers[1] > 0
     found = [content_of(tmp_path / f"out-{name}") for name in ("once", "twice")]
     tables = [{k: v for k, v in one.items() if k.endswith(".parquet")} for one in found]
     assert tables[0] == tables[1] != {}

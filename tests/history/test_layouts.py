@@ -15,6 +15,7 @@ import pytest
 
 from src.datasets.store import read_slice
 from src.datasets.tables import TableError
+from src.history.__main__ import main
 from src.history.layouts import column_name, table_name
 from tests.backtest.data import write_cryo, write_dataset
 from tests.history.imports import Tables, as_logs, changed, imported, rows_of, write
@@ -329,7 +330,23 @@ def test_names_of_columns_and_tables_are_told():
         "ethereum__erc20_transfers__1_to_2.parquet": "erc20_transfers",
         "ethereum__erc20_approvals__1_to_2.parquet": "erc20_approvals",
         "transactions/start_block=1/part-0.parquet": "transactions",
+        "tokens.transfers.csv": "transfers",
+        "ethereum.tokens.csv": "tokens",
         "poisoning_transfers.csv": None,
         "a/b.parquet": None,
     }
     assert {path: table_name(path) for path in told} == told
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--columns", "amount=value,amount=log_index"], "names a column twice"),
+        (["--from-block", "2", "--to-block", "1"], "--from-block is after --to-block"),
+    ],
+)
+def test_options_that_contradict_each_other_are_wrong_usage(tmp_path, capsys, options, said):
+    with pytest.raises(SystemExit) as stopped:
+        main(["--data", str(tmp_path), "--out", str(tmp_path / "store"), *options])
+    assert stopped.value.code == 2
+    assert said in capsys.readouterr().err

@@ -98,6 +98,14 @@ def test_one_table_with_the_senders_needs_no_transactions(pipe, joined, expected
     assert not (store.folder / ".stdin").exists()
 
 
+@pytest.mark.parametrize("name", ["tokens.transfers.csv", "tokens/transfers.csv"])
+def test_dunes_transfers_may_have_dunes_name(tmp_path, joined, expected, name):
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(csv_bytes(joined.rename_columns(NAMES["Dune's tokens.transfers"].split())))
+    assert rows_of(imported(tmp_path)) == without_nonce(expected)
+
+
 def test_the_columns_of_a_single_file_can_be_named(tmp_path, joined, expected):
     pq.write_table(joined.rename_columns(list("abcdefghijk")), tmp_path / "rows.parquet")
     ours = ("tx_hash", "block_number", "log_index", "token_address", "from_address",
