@@ -287,7 +287,7 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Transacti
     attacks["block_timestamp"] = attacks["block_timestamp"].fillna(1_900_000_000)
     history: list[Transaction] = [
         Dated(
-            t.tx_hash, int(t.block_number), number(t.tx_index, -1), text(t.from_address),
+            t.tx_hash, int(t.block_number), number(t.tx_index, 0), text(t.from_address),
             text(t.to_address), number(t.nonce), transfers[t.tx_hash], time=int(t.block_timestamp),
         )
         for t in pd.concat([facts, attacks]).itertuples()
