@@ -105,7 +105,7 @@ def account_age(
     """
     if sender is None or timestamp is None:
         return {ACCOUNT_AGE: None, f"{ACCOUNT_AGE}_source": "none: no sender or block time"}
-    if first is None and nonce:  # a failed lookup too
+    if first is None and nonce:
         reason = "no transaction was found, though the sender has sent some"
         return {ACCOUNT_AGE: None, f"{ACCOUNT_AGE}_source": f"none: {reason}"}
     if first is None:

@@ -10,7 +10,7 @@ import json
 import math
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from src.detection.errors import (
     InvalidInput,
@@ -33,6 +33,11 @@ _MAX_MANIFEST_BYTES = 16 * 2**20
 _MAX_MODEL_BYTES = 256 * 2**20
 _MAX_VERSION = 253_402_300_799  # the last second of the year 9999, which dates end with
 _MAX_REASON_LENGTH = 300  # the reason quotes the file, which anybody may have written
+
+NOT_AS_EXPECTED: Final = (
+    KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError,
+)  # fmt: skip
+"""What reading the values of a stranger's JSON raises where one is missing or of another kind."""
 
 T = TypeVar("T")
 
@@ -74,14 +79,7 @@ def read_manifest_file(
         value = json.loads(content.decode())
         json.dumps(value, ensure_ascii=False).encode()  # half a surrogate pair cannot be shown
         return parse(value)
-    except (
-        KeyError,
-        TypeError,
-        ValueError,
-        AttributeError,
-        OverflowError,
-        RecursionError,
-    ) as error:
+    except NOT_AS_EXPECTED as error:
         raise ModelMalformed(f"{path.name}: {reason(error)[:_MAX_REASON_LENGTH]}") from error
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from src.detection.attack.model import AttackModel
 from src.detection.attack.reputation import columns_of
-from src.detection.bundle_files import DRIFT_FILE
+from src.detection.bundle_files import DRIFT_FILE, NOT_AS_EXPECTED
 from src.detection.features.batch import TransferBatch
 from src.detection.features.definitions import FEATURE_NAMES, TokenProfile, feature_table
 from src.detection.forest.model import Model
@@ -140,14 +140,7 @@ def parse_sample(text: str) -> TrafficSample:
             tuple(date.fromisoformat(one).isoformat() for one in content.get("dates", ())),
             str(content.get("attack_model_version", "")),
         )
-    except (
-        KeyError,
-        TypeError,
-        ValueError,
-        AttributeError,
-        OverflowError,
-        RecursionError,
-    ) as error:
+    except NOT_AS_EXPECTED as error:
         raise ValueError(f"not a sample of traffic: {reason(error)}") from None
 
 
