@@ -5,7 +5,7 @@ to be unknown. Whoever deploys a token chooses its symbol, and could write half 
 only short plain symbols are used, any other token goes by its address.
 """
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -337,13 +337,14 @@ class _Story:
     # What it was worth
 
     @cached_property
-    def _moved(self) -> Mapping[str, Counter[str]]:
-        """What each of the others, and the sender's side, paid and got of each token."""
+    def _moved(self) -> Mapping[tuple[str, str], int]:
+        """What each of the others, and the sender's side, paid and got, by account and token."""
         side = self.evidence.gains.side
-        moved: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        moved: dict[tuple[str, str], int] = {}
         for one in self.evidence.credible_transfers:
             for account in (one.sender, one.recipient):
-                moved[_SIDE if account in side else account][one.token] += one.amount
+                key = (_SIDE if account in side else account, one.token)
+                moved[key] = moved.get(key, 0) + one.amount
         return moved
 
     @cached_property
@@ -354,11 +355,14 @@ class _Story:
 
     def _split(self, account: str, changes: Changes) -> tuple[list[str], list[str]]:
         """The tokens gained and those lost, most valuable first, without dust and trifles."""
-        moved = self._moved.get(account, Counter())
-        if self.evidence.transfers:  # beside tokens, bots send a wei to say something
-            moved = moved | Counter({NATIVE: 10**NATIVE_DECIMALS})
-        gained = [token for token, change in changes.items() if change > _DUST * moved[token]]
-        lost = [token for token, change in changes.items() if -change > _DUST * moved[token]]
+        gained: list[str] = []
+        lost: list[str] = []
+        for token, change in changes.items():
+            moved = self._moved.get((account, token), 0)
+            if token == NATIVE and self.evidence.transfers:
+                moved = 10**NATIVE_DECIMALS  # beside tokens, bots send a wei to say something
+            if abs(change) > _DUST * moved:
+                (gained if change > 0 else lost).append(token)
         if len(changes) == 1:
             return gained, lost
         for side in (gained, lost):
