@@ -11,12 +11,11 @@ import numpy as np
 from numba.core.registry import CPUDispatcher
 
 from src.detection.features import kernel as feature_kernel
-from src.detection.features import view
 from src.detection.features.batch import TransferBatch
 from src.detection.features.definitions import FEATURE_NAMES, TokenProfile, feature_table
 from src.detection.trees import tree_shap, trees
 
-KERNEL_MODULES = (feature_kernel, view, trees, tree_shap)
+KERNEL_MODULES = (feature_kernel, trees, tree_shap)
 
 
 def compiled_kernels() -> list[str]:

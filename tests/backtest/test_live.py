@@ -22,7 +22,6 @@ from src.detection.detectors.base import Equipment
 from src.detection.evidence import Evidence, TokenFact
 from src.detection.features.definitions import FEATURE_NAMES, TokenProfile, feature_row
 from src.detection.features.reference_values import ReferenceValue, ReferenceValues
-from src.detection.features.view import view_of
 from src.detection.policy import Condition, Match, Scope, parse_policy
 from src.detection.records import Action
 from src.detection.suite import DetectorSuite
@@ -149,9 +148,7 @@ def test_no_condition_hides_a_transaction_from_its_detector(tmp_path, model, see
             assert decided[position].decision == decision
         else:
             assert decision.action is Action.ALLOW
-    worth = TokenProfile.from_manifest(model.manifest).values_of(batch.transfers)
-    view = view_of(batch.transfers.arrays, worth, batch.transfers.n_accounts)
-    around = Considered(batch, scores, THRESHOLD, amounts, frozenset([tokens[1]]), alike, view)
+    around = Considered(batch, scores, THRESHOLD, amounts, frozenset([tokens[1]]), alike)
     for name, entry in policy.for_chain(1).items():
         seen = candidates(name, around, entry.parameters)
         detector = DETECTORS[name].build(entry.parameters, Equipment(THRESHOLD, amounts))

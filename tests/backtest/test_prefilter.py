@@ -1,5 +1,7 @@
 """What the conditions pass over must be nothing to the detectors."""
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 from hypothesis import example, given, settings
@@ -13,7 +15,7 @@ from src.datasets.store import SCHEMA
 from src.detection.detectors.drained_account import DrainedAccountDetector
 from src.detection.detectors.flash_loan_profit import FlashLoanProfitDetector
 from src.detection.evidence import Evidence
-from src.detection.features.view import view_of
+from src.detection.features.definitions import TokenProfile, read
 from src.detection.records import ZERO_ADDRESS
 
 ACCOUNTS = [ZERO_ADDRESS, *(f"0x{number:040x}" for number in range(1, 6))]
@@ -64,11 +66,11 @@ def is_candidate(detector, parameters, transfers, origin, called):
     """
     crowd = [MovedTransfer(TOKENS[2], account, ACCOUNTS[1], 1) for account in reversed(ACCOUNTS)]
     batch = batch_of_transactions([(crowd, ACCOUNTS[3], None), (transfers, origin, called)])
-    values = np.array([VALUES.get(token, 0.0) for token in batch.transfers.token_addresses])
-    view = view_of(batch.transfers.arrays, values, batch.transfers.n_accounts)
+    reading = read(batch.transfers, replace(TokenProfile.from_amounts({}), values=VALUES))
     none = np.zeros((2, 0))
-    scores = Scores(none, none, *(np.zeros(2) for _ in range(3)))
-    seen = Considered(batch, scores, 1.0, {}, frozenset(), np.zeros(2, np.bool_), view)
+    dealings = (reading.position, reading.payer, reading.payee)
+    scores = Scores(none, none, *(np.zeros(2) for _ in range(3)), *dealings)
+    seen = Considered(batch, scores, 1.0, {}, frozenset(), np.zeros(2, np.bool_))
     return candidates(detector, seen, parameters)[1]
 
 

@@ -26,7 +26,6 @@ from src.detection.counterparties import CounterpartyBook
 from src.detection.detectors.base import Equipment
 from src.detection.evidence import Evidence, LookAlike, TokenFact
 from src.detection.features.definitions import TokenProfile
-from src.detection.features.view import view_of
 from src.detection.forest.model import Model
 from src.detection.policy import Mode, Policy
 from src.detection.records import Assessment, AttackAssessment, Attribution, Decision
@@ -107,11 +106,9 @@ class BatchDecider:
         look_alikes = _look_alikes(batch) if "address_poisoning" in self._running else {}
         is_alike = np.zeros(len(batch), np.bool_)
         is_alike[list(look_alikes)] = True
-        values = self._profile.values_of(batch.transfers)
-        view = view_of(batch.transfers.arrays, values, batch.transfers.n_accounts)
         seen = Considered(
-            batch, scores, self._threshold, self._amounts, self._impersonators, is_alike, view
-        )  # fmt: skip
+            batch, scores, self._threshold, self._amounts, self._impersonators, is_alike
+        )
         is_anomaly = scores.score >= self._threshold
         wanted = is_anomaly.copy()
         for name, parameters in self._running.items():

@@ -25,7 +25,6 @@ from src.detection.counterparties import FIRST_DIGITS, LAST_DIGITS
 from src.detection.detectors.fresh_account_large_value import large_amount
 from src.detection.detectors.supervised import ATTACK_REVIEW_AT
 from src.detection.features.flows import NET_TOLERANCE, ZERO_ACCOUNT
-from src.detection.features.view import View
 from src.detection.forest.manifest import TokenAmounts
 
 Mask = NDArray[np.bool_]
@@ -43,7 +42,6 @@ class Considered:
     token_amounts: Mapping[str, TokenAmounts]  # usual amounts of each known token
     impersonators: frozenset[str]  # contracts whose symbol looks like a well-known token's
     look_alike: Mask  # transactions with a counterparty that imitates another
-    view: View  # the transfers between parties
 
 
 def candidates(detector: str, seen: Considered, parameters: Parameters) -> Mask:
@@ -144,11 +142,10 @@ def _fresh_account(seen: Considered, parameters: Parameters) -> Mask:
 
 def _flash_loan(seen: Considered, parameters: Parameters) -> Mask:
     """Some party pays another a token and is paid the same by it."""
-    rows, tx = _of_long(seen.view, parameters["min_transfers"])
-    view = seen.view.transfers
-    one, two = view.sender[rows], view.recipient[rows]
+    dealings, tx = _of_long(seen, parameters["min_transfers"])
+    one, two = seen.scores.payer[dealings], seen.scores.payee[dealings]
     pairs = {
-        "tx": tx, "token": view.token[rows], "low": np.minimum(one, two),
+        "tx": tx, "token": _tokens(seen, dealings), "low": np.minimum(one, two),
         "high": np.maximum(one, two), "direction": one,
     }  # fmt: skip
     table = pa.table(pairs).group_by(["tx", "token", "low", "high"], use_threads=False)
@@ -159,8 +156,8 @@ def _flash_loan(seen: Considered, parameters: Parameters) -> Mask:
 
 def _drained_account(seen: Considered, parameters: Parameters) -> Mask:
     """Some account that did not sign and was not called pays enough tokens."""
-    rows, tx = _of_long(seen.view, parameters["min_tokens"])
-    payer, token = seen.view.transfers.sender[rows], seen.view.transfers.token[rows]
+    dealings, tx = _of_long(seen, parameters["min_tokens"])
+    payer, token = seen.scores.payer[dealings], _tokens(seen, dealings)
     signer = np.where(seen.batch.has_sender, seen.batch.transfers.origin, np.int32(-1))
     other = (payer != signer[tx]) & (payer != seen.batch.called[tx]) & (payer != ZERO_ACCOUNT)
     paid = pa.table({"tx": tx, "payer": payer, "token": token}).filter(other)
@@ -170,12 +167,16 @@ def _drained_account(seen: Considered, parameters: Parameters) -> Mask:
     return _at(seen.batch, found.filter(enough)["tx"])
 
 
-def _of_long(view: View, min_transfers: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Transfers of transactions with so many, and these transactions."""
-    offsets = view.transfers.offsets
-    counts = np.diff(offsets)
-    rows = np.flatnonzero(np.repeat(counts >= min_transfers, counts))
-    return rows, owners(offsets, rows)
+def _of_long(seen: Considered, min_transfers: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Transfers between parties, of transactions with so many, and these transactions."""
+    tx = owners(seen.batch.transfers.offsets, seen.scores.position)
+    dealings = np.flatnonzero(np.bincount(tx, minlength=len(seen.batch))[tx] >= min_transfers)
+    return dealings, tx[dealings]
+
+
+def _tokens(seen: Considered, dealings: NDArray[np.int64]) -> NDArray[np.int32]:
+    """The tokens of transfers between parties."""
+    return seen.batch.transfers.token[seen.scores.position[dealings]]
 
 
 def _disproportionate_mint(seen: Considered, parameters: Parameters) -> Mask:

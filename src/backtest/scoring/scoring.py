@@ -12,7 +12,7 @@ from src.backtest.scoring.transactions import TransactionBatch
 from src.datasets.fixed_bytes import distinct_rows
 from src.detection.attack.model import AttackModel
 from src.detection.attack.reputation import columns_of
-from src.detection.features.definitions import FEATURE_NAMES, TokenProfile, feature_table
+from src.detection.features.definitions import FEATURE_NAMES, TokenProfile, read
 from src.detection.forest.model import Model
 
 
@@ -25,6 +25,10 @@ class Scores:
     score: NDArray[np.float64]  # in [0, 1]
     percentile: NDArray[np.float64]  # share of training transactions with a lower score, in percent
     attack: NDArray[np.float64]  # attack score in [0, 1); NaN everywhere without an attack model
+    # position, payer, payee: of the transfers between parties, see `Reading`.
+    position: NDArray[np.int64]
+    payer: NDArray[np.int32]
+    payee: NDArray[np.int32]
 
 
 class Scorer:
@@ -43,7 +47,8 @@ class Scorer:
 
     def score(self, batch: TransactionBatch) -> Scores:
         """Score a batch; a transaction without a sender has no score, as in live handling."""
-        all_features = feature_table(batch.transfers, self._profile)
+        reading = read(batch.transfers, self._profile)
+        all_features = reading.features()
         features = np.ascontiguousarray(all_features[:, self._columns])
         number, rows = distinct_rows(features)
         distinct = self.model.score(rows)
@@ -51,7 +56,10 @@ class Scorer:
         attack = self._attack_scores(all_features, score)
         for column in (score, percentile, attack):
             column[~batch.has_sender] = np.nan
-        return Scores(all_features, features, score, percentile, attack)
+        return Scores(
+            all_features, features, score, percentile, attack,
+            reading.position, reading.payer, reading.payee,
+        )  # fmt: skip
 
     def _attack_scores(
         self, all_features: NDArray[np.float64], score: NDArray[np.float64]

@@ -24,7 +24,6 @@ from numpy.typing import NDArray
 
 from src.detection.features.flows import (
     NET_TOLERANCE,
-    TRANSFERS_TYPE,
     ZERO_ACCOUNT,
     Flows,
     Transaction,
@@ -154,12 +153,7 @@ def _merge_shells(
     return remains, party
 
 
-_VIEW_TYPE = numba.types.NamedTuple(  # type: ignore[no-untyped-call]
-    [TRANSFERS_TYPE, numba.int64[::1], numba.int64[::1]], View
-)
-
-
-@numba.njit(_VIEW_TYPE(TRANSFERS_TYPE, numba.float64[::1], numba.int64), cache=True, nogil=True)
+@numba.njit(nogil=True)
 def view_of(transfers: Transfers, value: NDArray[np.float64], first_lender: int) -> View:
     """The view of each transaction.
 
