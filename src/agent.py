@@ -304,7 +304,10 @@ def _findings(
         count: int | None = 1
         if alert.verdict is not None:
             sender, contract = transaction.sender or "", transaction.to
-            count = bot.deduplicator.count(alert.spec.id, sender, contract, transaction.timestamp)
+            count = bot.deduplicator.count(
+                alert.spec.id, sender, contract, transaction.timestamp,
+                action=alert.action, usd=result.money.rough_stake_usd if result.money else 0.0,
+            )  # fmt: skip
         elif alert.spec is NORMAL and not _is_sampled(
             transaction.tx_hash, bot.settings.normal_findings
         ):

@@ -1,24 +1,35 @@
 """Deduplicates findings with the same sender, contract and alert within a time window.
 
-The first finding is emitted immediately. Further ones within the window are counted; the next
-finding after the window states how many were suppressed. Time is block time, so that a replay gives
-the same findings as the live run. With a folder, the state survives a restart.
+The first finding is emitted immediately. Further ones within the window are counted; the next one
+that is emitted states how many were suppressed. One that asks for a more drastic action, or is
+about much more money, is no repeat: a thief could suppress the finding on its theft by a small one
+before. Time is block time, so that a replay gives the same findings as the live run. With a folder,
+the state survives a restart.
 """
 
 import logging
 import sqlite3
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+from src.detection.records import Action
 
 FILE_NAME = "repeats.sqlite"
 DEFAULT_REMEMBERED = 10_000
 """Maximum number of stored combinations of sender, contract and alert, of about 300 bytes each."""
 
+MUCH_MORE = 10.0
+"""Times the money of the emitted finding."""
+
+MUCH_USD = 1_000.0
+"""Below ten times that, nothing is much more."""
+
 _SCHEMA = """
-CREATE TABLE IF NOT EXISTS repeat (
-    key TEXT PRIMARY KEY, since INTEGER NOT NULL, held_back INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS emitted (
+    key TEXT PRIMARY KEY, since INTEGER NOT NULL, action INTEGER NOT NULL, usd REAL NOT NULL,
+    held_back INTEGER NOT NULL);
 """
 _BUSY_TIMEOUT_SECONDS = 0.25
 
@@ -26,9 +37,14 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class _Seen:
-    since: int
-    held_back: int
+class _Emitted:
+    since: int  # its time
+    action: Action  # that it asked for
+    usd: float  # at stake in it
+    held_back: int = 0  # how many were suppressed since
+
+    def covers(self, action: Action, usd: float) -> bool:
+        return action <= self.action and usd <= MUCH_MORE * max(self.usd, MUCH_USD)
 
 
 class Deduplicator:
@@ -53,7 +69,7 @@ class Deduplicator:
         self._window = window_seconds
         self._chain_id = chain_id
         self._remembered = remembered
-        self._seen: OrderedDict[str, _Seen] = OrderedDict()
+        self._seen: OrderedDict[str, _Emitted] = OrderedDict()
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
         if folder is not None and window_seconds > 0:
@@ -63,7 +79,14 @@ class Deduplicator:
         return len(self._seen)
 
     def count(
-        self, alert_id: str, sender: str, contract: str | None, timestamp: int | None
+        self,
+        alert_id: str,
+        sender: str,
+        contract: str | None,
+        timestamp: int | None,
+        *,
+        action: Action,
+        usd: float = 0.0,
     ) -> int | None:
         """The number of transactions that a finding represents, or None if it is suppressed.
 
@@ -72,6 +95,8 @@ class Deduplicator:
             sender: of the transaction.
             contract: the called contract, or None.
             timestamp: of its block, Unix seconds; without one nothing is suppressed.
+            action: that the finding asks for.
+            usd: roughly how much is at stake, as far as it is known.
         """
         if self._window <= 0 or timestamp is None:
             return 1
@@ -79,10 +104,11 @@ class Deduplicator:
         with self._lock:
             seen = self._seen.get(key)
             # Blocks may arrive out of order (a range run backwards): compare the absolute distance.
-            if seen is not None and abs(timestamp - seen.since) < self._window:
-                self._remember(key, _Seen(seen.since, seen.held_back + 1))
+            is_recent = seen is not None and abs(timestamp - seen.since) < self._window
+            if seen is not None and is_recent and seen.covers(action, usd):
+                self._remember(key, replace(seen, held_back=seen.held_back + 1))
                 return None
-            self._remember(key, _Seen(timestamp, 0))
+            self._remember(key, _Emitted(timestamp, action, usd))
             return 1 + (seen.held_back if seen is not None else 0)
 
     def close(self) -> None:
@@ -92,7 +118,7 @@ class Deduplicator:
                 self._connection.close()
             self._connection = None
 
-    def _remember(self, key: str, seen: _Seen) -> None:
+    def _remember(self, key: str, seen: _Emitted) -> None:
         self._seen[key] = seen
         self._seen.move_to_end(key)
         forgotten = None
@@ -103,11 +129,11 @@ class Deduplicator:
         try:
             with self._connection:
                 self._connection.execute(
-                    "INSERT OR REPLACE INTO repeat VALUES (?, ?, ?)",
-                    (key, seen.since, seen.held_back),
+                    "INSERT OR REPLACE INTO emitted VALUES (?, ?, ?, ?, ?)",
+                    (key, seen.since, int(seen.action), seen.usd, seen.held_back),
                 )
                 if forgotten is not None:
-                    self._connection.execute("DELETE FROM repeat WHERE key = ?", (forgotten,))
+                    self._connection.execute("DELETE FROM emitted WHERE key = ?", (forgotten,))
         except sqlite3.Error as error:
             self._give_up(error)
 
@@ -121,16 +147,18 @@ class Deduplicator:
             self._connection.execute("PRAGMA synchronous = NORMAL")
             self._connection.executescript(_SCHEMA)
             rows = self._connection.execute(
-                "SELECT key, since, held_back FROM repeat ORDER BY rowid DESC LIMIT ?",
+                "SELECT key, since, action, usd, held_back FROM emitted "
+                "ORDER BY rowid DESC LIMIT ?",
                 (self._remembered,),
             ).fetchall()
-            for key, since, held_back in reversed(rows):
-                self._seen[str(key)] = _Seen(int(since), int(held_back))
+            for key, since, action, usd, held_back in reversed(rows):
+                emitted = _Emitted(int(since), Action(action), float(usd), int(held_back))
+                self._seen[str(key)] = emitted
             if rows:
                 with self._connection:
                     self._connection.execute(
-                        "DELETE FROM repeat WHERE rowid NOT IN "
-                        "(SELECT rowid FROM repeat ORDER BY rowid DESC LIMIT ?)",
+                        "DELETE FROM emitted WHERE rowid NOT IN "
+                        "(SELECT rowid FROM emitted ORDER BY rowid DESC LIMIT ?)",
                         (self._remembered,),
                     )
         except (sqlite3.Error, OSError, ValueError) as error:

@@ -58,6 +58,9 @@ class Money:
     # What the side, or another account, has gained at most: loot need not go to the sender. Of
     # arbitrage what the side has gained: its traders trade. None if unknown.
     largest_gain_usd: float | None
+    # Roughly how much is at stake, at least: what the side gained or gave, or that account lost, by
+    # prices, else reference values. To compare transactions by, never shown.
+    rough_stake_usd: float
     native_is_known: bool  # whether internal native transfers are in
     gas_is_known: bool  # whether gas is
     side: frozenset[str] = frozenset()  # the accounts of the sender's side
@@ -165,11 +168,13 @@ def money_of(
         account: known for account, known in others.items() if any(p.amount < 0 for p in known)
     }
 
+    def worth(part: Part) -> float:
+        return rough_worth(part.usd, part.amount * value_of(part.token))
+
     def rough(account: str) -> tuple[float, int]:
         # Of tokens whose worth is unknown, the largest amount.
         found = losers[account]
-        worth = sum(rough_worth(part.usd, part.amount * value_of(part.token)) for part in found)
-        return worth, min(part.amount for part in found)
+        return sum(map(worth, found)), min(part.amount for part in found)
 
     lost_by = min(losers, key=rough, default=None)
     lost = losers[lost_by] if lost_by is not None else ()
@@ -179,6 +184,10 @@ def money_of(
         lost_by,
         lost,
         _largest(candidates) if gains.native_is_known else None,
+        max(
+            sum(max(0.0, sign * worth(part)) for part in some)
+            for some, sign in ((gained, 1), (gained, -1), (lost, -1))
+        ),
         gains.native_is_known,
         gas_cost is not None,
         gains.side,

@@ -156,6 +156,16 @@ def test_repeats_of_a_rule_are_counted_and_the_primary_finding_stays(start_bot):
     assert rule.metadata["count"] == "3"
 
 
+def test_a_small_theft_does_not_hold_back_the_finding_on_a_large_one(start_bot, tmp_path):
+    path = tmp_path / "bad.csv"
+    path.write_text(f"{ALICE},drainer\n")
+    start_bot(ADDRESS_LIST=str(path), **QUIET)
+    stolen = [50, 60, 4_000_000, 4_000_000]  # USDC
+    findings = [handle(transfer_log(amount=usdc * 10**6)) for usdc in stolen]
+    assert [len(one) for one in findings] == [2, 1, 2, 1]
+    assert findings[2][1].metadata["count"] == "2"
+
+
 def test_repeats_are_remembered_over_a_restart(start_bot, tmp_path):
     for expected in (2, 1):
         start_bot(CACHE_DIR=str(tmp_path), **QUIET)

@@ -1,16 +1,26 @@
 """The same sender, contract and alert within a window give one finding with a count."""
 
 import logging
+import math
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from src.decision.deduplication import FILE_NAME, Deduplicator
+from src.detection.records import Action
 from tests.conftest import ALICE, BOB, USDC
 
 
-def count(repeats, timestamp, alert_id="DRAINED-ACCOUNT", sender=ALICE, contract=BOB):
-    return repeats.count(alert_id, sender, contract, timestamp)
+def count(
+    repeats,
+    timestamp,
+    alert_id="DRAINED-ACCOUNT",
+    sender=ALICE,
+    contract=BOB,
+    action=Action.REVIEW,
+    usd=0.0,
+):
+    return repeats.count(alert_id, sender, contract, timestamp, action=action, usd=usd)
 
 
 def test_repeats_within_the_window_are_counted_in_the_next_finding():
@@ -27,6 +37,27 @@ def test_another_sender_contract_or_alert_is_not_a_repeat():
     assert count(repeats, 1000, contract=USDC) == 1
     assert count(repeats, 1000, contract=None) == 1
     assert count(repeats, 1000, alert_id="FLASH-LOAN-PROFIT") == 1
+
+
+def test_a_more_drastic_action_is_not_a_repeat():
+    repeats = Deduplicator(600)
+    assert count(repeats, 1000) == 1
+    assert count(repeats, 1010) is None
+    assert count(repeats, 1020, action=Action.BLOCK) == 2
+    assert count(repeats, 1030) is None
+    assert count(repeats, 1040, action=Action.BLOCK) is None
+
+
+def test_much_more_money_is_not_a_repeat(tmp_path):
+    repeats = Deduplicator(600, folder=tmp_path)
+    stakes = (0.0, 9_000.0, 50.0, 11_000.0, 100_000.0, 5e6, math.inf, 5e6)
+    assert [count(repeats, 1000, usd=usd) for usd in stakes] == [
+        1, None, None, 3, None, 2, 1, None,
+    ]  # fmt: skip
+    repeats.close()
+    again = Deduplicator(600, folder=tmp_path)
+    assert count(again, 1000, usd=5e6) is None
+    again.close()
 
 
 def test_without_a_window_or_a_time_nothing_is_held_back():
