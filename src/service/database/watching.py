@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Select, delete, func, insert, select, update
 from src.service.database.engine import put, record
 from src.service.database.tables import alerts, notifications, watched_blocks
 
-_MAX_DUE: Final = 100
+_MAX_DUE: Final = 10  # few, so that a grave one that comes meanwhile waits for few
 _CHUNK: Final = 500
 
 
@@ -118,18 +118,21 @@ def retract_notifications(
 def due_notifications(
     connection: Connection, channel: str, now: float, max_attempts: int
 ) -> list[DueNotification]:
-    """At most `_MAX_DUE` unsent notifications that are due, oldest first.
+    """At most `_MAX_DUE` unsent notifications that are due, the most drastic first, then by age.
+
+    So a flood of cheap alerts, which anybody can raise, does not hold up a grave one.
 
     One that was noted later than now is due too: the clock was set back, and its time to be sent
     may be far away.
     """
     rows = connection.execute(
         select(*[notifications.c[name] for name in DueNotification.__slots__])
+        .join(alerts)
         .where(notifications.c.channel == channel)
         .where(notifications.c.sent_at.is_(None))
         .where((notifications.c.due_at <= now) | (notifications.c.noted_at > now))
         .where(notifications.c.attempts < max_attempts)
-        .order_by(notifications.c.due_at, notifications.c.id)
+        .order_by(alerts.c.action.desc(), notifications.c.due_at, notifications.c.id)
         .limit(_MAX_DUE)
     )
     return [DueNotification(*row) for row in rows]

@@ -202,7 +202,7 @@ class Notifier:
             sending.stop()
 
     def send_due(self) -> int:
-        """Send due notifications, some hundred at most; returns the number of delivered ones."""
+        """Send a few due notifications; returns the number of delivered ones."""
         return sum(map(self._send_due_to, self._channels))
 
     def _send_due_to(self, channel: Channel) -> int:

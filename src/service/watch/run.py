@@ -102,7 +102,7 @@ def watch(
             opened.callback(server.shutdown)
         if once:
             watcher.catch_up(stop)
-            while notifier.send_due() and not stop.is_set():  # a hundred at a time
+            while notifier.send_due() and not stop.is_set():  # a few at a time
                 continue
             return 0
         notifier.start()

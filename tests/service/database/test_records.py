@@ -259,6 +259,16 @@ def due_now(connection: Connection, now: float) -> list[tuple[int, bool]]:
     return [(one.alert, one.is_retraction) for one in due]
 
 
+def test_a_flood_of_cheap_alerts_does_not_hold_up_a_grave_one(database: Database) -> None:
+    store(database, transaction())
+    with database.writing() as connection:
+        many = [alert(alert_id=f"CHEAP-{n}", action=1) for n in range(30)]
+        grave = alert(alert_id="GRAVE", action=2)
+        numbers = alerts.store_alerts(connection, [*many, grave], 1.0)
+        watching.queue_notifications(connection, numbers, "c", now=1.0)
+        assert due_now(connection, 2.0)[0] == (numbers[-1], False)
+
+
 def test_a_notification_that_failed_is_due_at_once_if_the_clock_is_set_back(
     database: Database,
 ) -> None:
