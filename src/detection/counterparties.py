@@ -16,7 +16,7 @@ from src.detection.records import ZERO_ADDRESS, TransferLike
 FIRST_DIGITS = 3
 LAST_DIGITS = 4
 DEFAULT_REMEMBERED = 40_000
-"""Pairs of account and counterparty kept, about 300 bytes each."""
+"""Pairs of account and counterparty kept, about 300 bytes each, and half as many imitated ones."""
 
 _HEAD = slice(2, 2 + FIRST_DIGITS)
 _TAIL = slice(-LAST_DIGITS, None)
@@ -39,10 +39,16 @@ class _Overlay(dict[str, tuple[str, bool]]):
 class CounterpartyBook:
     """Remembers the counterparties of accounts, forgets the oldest, never grows beyond its bound.
 
+    A block of mainnet has 200 to 800 pairs, so most are remembered for less than an hour. That is
+    enough to see an imitation, which follows a payment at once, but the victim pays the imitator
+    when it pays next. So those that somebody has imitated are kept apart, where only further ones
+    displace them.
+
     Holds what this process saw since its start. Thread-safe.
 
     Args:
-        remembered: pairs of account and counterparty kept, at least half of it at any time.
+        remembered: pairs of account and counterparty kept, at least half of it at any time, and
+            half of it of those that are imitated.
     """
 
     def __init__(self, remembered: int = DEFAULT_REMEMBERED) -> None:
@@ -50,15 +56,17 @@ class CounterpartyBook:
         self._capacity = max(1, remembered // 2)
         self._young: dict[str, tuple[str, bool]] = {}
         self._old: dict[str, tuple[str, bool]] = {}
+        self._imitated: dict[str, tuple[str, bool]] = {}
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
-        return len(self._young) + len(self._old)
+        return len(self._young) + len(self._old) + len(self._imitated)
 
     def trial(self) -> "CounterpartyBook":
         """The same book for transactions that may never happen: what enters it is not kept here."""
         book = CounterpartyBook()
         book._young, book._old = _Overlay(self._young), self._old
+        book._imitated = _Overlay(self._imitated)
         return book
 
     def enter(self, transfers: Sequence[TransferLike], sender: str | None) -> tuple[LookAlike, ...]:
@@ -89,8 +97,8 @@ class CounterpartyBook:
 
     def _enter(self, key: str, other: str, on_purpose: bool) -> tuple[str, bool] | None:
         """Enter one counterparty; the earlier one that it reads like, if it is another."""
-        young = self._young.get(key)
-        known = young or self._old.get(key)
+        young, imitated = self._young.get(key), self._imitated.get(key)
+        known = young or self._old.get(key) or imitated
         if known is None:
             now = (other, on_purpose)
         elif known[0] == other:
@@ -101,4 +109,10 @@ class CounterpartyBook:
             self._young[key] = now
             if len(self._young) > self._capacity:
                 self._old, self._young = self._young, {}
-        return known if known is not None and known[0] != other else None
+        is_imitation = known is not None and known[0] != other
+        if is_imitation or imitated is not None:
+            self._imitated.pop(key, None)
+            self._imitated[key] = now
+            if len(self._imitated) > self._capacity:
+                del self._imitated[next(iter(self._imitated))]
+        return known if is_imitation else None

@@ -183,6 +183,28 @@ def test_paying_the_look_alike_of_somebody_paid_before_is_blocked():
     assert verdict.action is Action.BLOCK
 
 
+def test_what_is_imitated_is_remembered_when_much_else_has_happened():
+    book = CounterpartyBook(remembered=100)
+
+    def enter(*row, sender):
+        return book.enter(transfers(row), sender)
+
+    def busy(start):
+        for n in range(start, start + 500):
+            enter(USDC, f"0x{n:040x}", POOL, 1, sender=POOL)
+
+    enter(USDC, FAKE, ALICE, 1, sender=FAKE)  # unknown who of the two is genuine ...
+    enter(USDC, REAL, ALICE, 10**9, sender=REAL)
+    busy(1)
+    enter(USDC, ALICE, REAL, 10**9, sender=ALICE)  # ... until she pays one
+    busy(1_000)
+    (pair,) = enter(USDC, ALICE, FAKE, 10**9, sender=ALICE)
+    assert (pair.earlier, pair.earlier_was_paid, pair.account_pays) == (REAL, True, True)
+    busy(2_000)
+    assert not enter(USDC, ALICE, REAL, 10**9, sender=ALICE)
+    assert len(book) <= 151
+
+
 def test_the_genuine_counterparty_is_never_blocked_for_its_imitator():
     verdict = poisoned(
         ((USDC, ALICE, REAL, 10**9), ALICE),
@@ -220,7 +242,7 @@ def test_the_book_stays_within_its_bound(rows):
     for row in rows:
         for pair in book.enter(transfers(row), ALICE):
             assert pair.address != pair.earlier
-        assert len(book) <= 5
+        assert len(book) <= 5 + 2
 
 
 @pytest.mark.parametrize(
