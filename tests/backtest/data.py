@@ -78,6 +78,13 @@ def hostile_history(seed: int = 0, blocks: int = 40, tokens: list[str] | None = 
                     for move in moves:
                         transaction.transfers.append(Transfer(*move, log_index))
                         log_index += 1
+            if chance.random() < 0.3:  # tokens taken and shared, to the last unit or not
+                token, victim = chance.choice(tokens), accounts[7]
+                taken = chance.choice([10**18, 10**18 + 1, LARGEST])
+                share = taken // 5 - chance.choice([0, 0, 10**9])
+                for thief, part in ((accounts[8], share), (accounts[9], taken - share)):
+                    transaction.transfers.append(Transfer(token, victim, thief, part, log_index))
+                    log_index += 1
             found.append(transaction)
     return found
 

@@ -12,7 +12,9 @@ from src.backtest.scoring.prefilter import Considered, candidates, look_alike_ro
 from src.backtest.scoring.scoring import Scores
 from src.backtest.scoring.transactions import batch_of
 from src.datasets.store import SCHEMA
+from src.detection.detectors.base import Equipment
 from src.detection.detectors.drained_account import DrainedAccountDetector
+from src.detection.detectors.drainer_split import DrainerSplitDetector
 from src.detection.detectors.flash_loan_profit import FlashLoanProfitDetector
 from src.detection.evidence import Evidence
 from src.detection.features.definitions import TokenProfile, read
@@ -103,6 +105,33 @@ def test_no_drained_account_is_passed_over(parts, origin, called, min_tokens):
     parameters = {"min_tokens": float(min_tokens)}
     found = is_candidate("drained_account", parameters, transfers, ACCOUNTS[origin], to)
     assert found or not verdict.action
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    st.sampled_from([(3, 1, 2), (1, 2, 3), (4, 2, 3), (2, 3, 4)]),
+    st.sampled_from([10**5, 10**18 + 7, 2**255 + 3]),
+    st.sampled_from([20, 25, 40, 41, 66, 79, 80]),  # of 200
+    st.integers(-1, 1),
+    st.lists(moves, max_size=4),
+    st.integers(1, 5),
+    st.integers(-1, 5),
+)
+@example((3, 1, 2), 10**18 + 7, 40, 0, [], 5, 4)  # plainly
+@example((3, 1, 2), 10**18 + 7, 40, 0, [(0, 2, 3, 400), (1, 4, 3, 1)], 5, 4)  # a trifle back
+def test_no_share_of_a_drainer_is_passed_over(roles, total, share, off, parts, origin, called):
+    victim, one, other = roles
+    less = total * share // 200 + off
+    split = [(1, victim, one, less), (1, victim, other, total - less)]
+    transfers = transfers_of([*split, *parts])
+    to = ACCOUNTS[called] if called >= 0 else None
+    evidence = Evidence(transfers=transfers, sender=ACCOUNTS[origin], to=to, values=VALUES)
+    parameters = {"min_share": 0.1, "max_share": 0.4, "max_transfers": 5.0}
+    verdict = DrainerSplitDetector.build(parameters, Equipment()).evaluate(evidence)
+    found = is_candidate("drainer_split", parameters, transfers, ACCOUNTS[origin], to)
+    assert found or not verdict.action
+    if not parts and off == 0 and victim not in (origin, called) and origin not in (one, other):
+        assert verdict.action
 
 
 @settings(deadline=None)

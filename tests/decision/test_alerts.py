@@ -82,6 +82,13 @@ MATCHING: dict[str, tuple[Callable[[], list[Any]], Callable[[Path], dict[str, st
         ],
         lambda _: {},
     ),
+    "drainer_split": (
+        lambda: [
+            transfer_log(sender=CAROL, recipient=POOL, amount=20_000_000),
+            transfer_log(sender=CAROL, recipient=f"0x{1:040x}", amount=80_000_000),
+        ],
+        lambda _: {},
+    ),
     "disproportionate_mint": (
         lambda: [transfer_log(known_token(), sender=ZERO_ADDRESS, amount=2**200)],
         lambda _: {"MODEL_PATH": str(SHIPPED)},

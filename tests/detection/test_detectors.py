@@ -299,6 +299,40 @@ def test_an_account_that_only_loses_is_drained():
     assert judge("drained_account", *rows, sender=CAROL).action is Action.ALLOW
 
 
+AFFILIATE, OPERATOR = token(98), token(99)
+SHARED = [(USDC, CAROL, OPERATOR, 20_000_000), (USDC, CAROL, AFFILIATE, 80_000_000)]
+
+
+@pytest.mark.parametrize(
+    ("rows", "action"),
+    [
+        (SHARED, 1),
+        ([(USDC, CAROL, BOB, 100_000_000), *[(t, BOB, *rest) for t, _, *rest in SHARED]], 1),
+        ([*SHARED, (USDC, CAROL, POOL, 1)], 0),  # three shares
+        ([*SHARED, (token(1), POOL, CAROL, 5)], 0),  # the account gets something
+        ([*SHARED, (token(1), AFFILIATE, POOL, 5)], 0),  # one of the two gives something
+        ([*SHARED, *[(token(n), POOL, BOB, 5) for n in range(1, 20)]], 0),  # many transfers
+        ([(USDC, CAROL, OPERATOR, 20_000_003), SHARED[1]], 0),  # no round share
+        ([(USDC, CAROL, OPERATOR, 20), (USDC, CAROL, AFFILIATE, 80)], 0),  # any would be round
+        ([(USDC, CAROL, OPERATOR, 50_000_000), (USDC, CAROL, AFFILIATE, 50_000_000)], 0),
+        ([(USDC, CAROL, OPERATOR, 2_500_000), (USDC, CAROL, AFFILIATE, 97_500_000)], 0),  # a fee
+    ],
+)
+def test_tokens_shared_out_as_drainers_do_are_reviewed(rows, action):
+    assert judge("drainer_split", *rows).action == action
+
+
+@pytest.mark.parametrize("sender", [CAROL, OPERATOR, AFFILIATE, None])
+def test_who_takes_part_or_may_is_no_drainer_or_victim(sender):
+    assert not judge("drainer_split", *SHARED, sender=sender).action
+
+
+def test_the_reason_of_a_split_names_both_shares():
+    reason = judge("drainer_split", *SHARED).reason
+    assert f"{CAROL} loses token {USDC}" in reason
+    assert f"{OPERATOR} gets 20.0% of it and {AFFILIATE} the rest" in reason
+
+
 def test_a_mint_out_of_proportion_is_reviewed():
     mint = (USDC, ZERO_ADDRESS, ALICE, 10**11)
     assert judge("disproportionate_mint", mint).action is Action.REVIEW

@@ -22,6 +22,7 @@ from src.backtest.scoring.scoring import Scores
 from src.backtest.scoring.transactions import TransactionBatch
 from src.datasets.fixed_bytes import hex_column
 from src.detection.counterparties import FIRST_DIGITS, LAST_DIGITS
+from src.detection.detectors.drainer_split import MIN_LOSS, STEPS
 from src.detection.detectors.fresh_account_large_value import large_amount
 from src.detection.detectors.supervised import ATTACK_REVIEW_AT
 from src.detection.features.flows import NET_TOLERANCE, ZERO_ACCOUNT
@@ -179,6 +180,42 @@ def _tokens(seen: Considered, dealings: NDArray[np.int64]) -> NDArray[np.int32]:
     return seen.batch.transfers.token[seen.scores.position[dealings]]
 
 
+def _drainer_split(seen: Considered, parameters: Parameters) -> Mask:
+    """What one account loses of a token is what two others gain, in round shares."""
+    batch = seen.batch
+    dealings, tx = _of_long(seen, 2)
+    few = batch.has_sender & (batch.transfers.n_transfers <= parameters["max_transfers"])
+    dealings, tx = dealings[few[tx]], tx[few[tx]]
+    amount = batch.transfers.amount[seen.scores.position[dealings]]
+    account = np.append(seen.scores.payer[dealings], seen.scores.payee[dealings])
+    columns = {
+        "tx": np.tile(tx, 2), "token": np.tile(_tokens(seen, dealings), 2), "account": account,
+        "net": np.append(-amount, amount), "gross": np.tile(amount, 2),
+    }  # fmt: skip
+    counts = (account != ZERO_ACCOUNT) & (account < batch.transfers.n_accounts)
+    sides = pa.table(columns).filter(counts).group_by(["tx", "token", "account"], use_threads=False)
+    changes = sides.aggregate([("net", "sum"), ("gross", "sum")])
+    tx, account, net, gross = (
+        changes[name].to_numpy() for name in ("tx", "account", "net_sum", "gross_sum")
+    )
+    takes_part = (account == batch.transfers.origin[tx]) & (abs(net) > NET_TOLERANCE * gross)
+    takes_part |= (account == batch.called[tx]) & (net < -NET_TOLERANCE * gross)
+    tokens = changes.append_column("takes_part", pa.array(takes_part)).group_by(
+        ["tx", "token"], use_threads=False
+    )
+    wanted = [("net_sum", "sum"), ("net_sum", "min"), ("net_sum", "max"), ("gross_sum", "sum")]
+    found = tokens.aggregate([*wanted, ("takes_part", "any")])
+    total, lowest, highest, gross = (found["_".join(names)].to_numpy() for names in wanted)
+    lost = np.maximum(-lowest, MIN_LOSS / 2)
+    smaller = STEPS * (total - lowest - highest) / lost  # of the two gains
+    nearest = np.round(smaller)
+    fits = abs(smaller - nearest) <= STEPS * (1.0 + NET_TOLERANCE * gross) / lost
+    fits &= nearest >= np.floor(STEPS * parameters["min_share"])
+    fits &= nearest <= np.ceil(STEPS * parameters["max_share"])
+    fits &= ~found["takes_part_any"].to_numpy()
+    return _at(batch, found.filter(fits)["tx"])
+
+
 def _disproportionate_mint(seen: Considered, parameters: Parameters) -> Mask:
     """Ignores burns, which the detector subtracts from mints."""
     transfers, large = seen.batch.transfers, _large(seen, parameters)
@@ -205,6 +242,7 @@ CONDITIONS: Final[Mapping[str, Callable[[Considered, Parameters], Mask]]] = {
     "fresh_account_large_value": _fresh_account,
     "flash_loan_profit": _flash_loan,
     "drained_account": _drained_account,
+    "drainer_split": _drainer_split,
     "disproportionate_mint": _disproportionate_mint,
     "supervised": _supervised,
     "known_bad_address": _never,  # the list would apply today's knowledge to the past

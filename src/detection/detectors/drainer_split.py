@@ -1,0 +1,107 @@
+"""One account's tokens, shared between two others as wallet drainers share their loot.
+
+Drainers are rented: a phishing site makes its victim sign an approval, and the operator's contract
+then moves the tokens and divides them at once, mostly 20% for the operator and 80% for the
+affiliate who brought the victim. (He et al., "Unmasking the Shadow Economy: A Deep Dive into
+Drainer-as-a-Service Phishing on Ethereum", 2025: 76,582 victims.)
+"""
+
+from collections.abc import Mapping
+from typing import ClassVar, Final, Self
+
+from src.detection.detectors.base import AlertSpec, Equipment, Need, Parameter, percentage
+from src.detection.evidence import Evidence
+from src.detection.records import Action, Verdict
+
+_SILENT = Verdict("drainer_split")
+
+STEPS: Final = 200
+"""Commissions are multiples of half a percent."""
+
+MIN_LOSS: Final = 100 * STEPS
+"""Raw units: of less, too many shares are round."""
+
+
+class DrainerSplitDetector:
+    """`REVIEW` when an account that has not signed loses a token to two others in round shares.
+
+    It gets nothing in the transaction, the two give nothing, and neither is the sender: a seller
+    whose royalties come out of the price takes part in person. Trifles and tokens without a
+    reputation do not count. In a transaction of many transfers some shares are round by chance.
+    """
+
+    NAME: ClassVar[str] = "drainer_split"
+    ALERT: ClassVar[AlertSpec | None] = AlertSpec(
+        "DRAINER-SPLIT",
+        "Possible Wallet Drainer",
+        "{sender} executed tx that shares out an account's tokens",
+    )
+    SUMMARY: ClassVar[str] = (
+        "An account that did not sign loses a token to two others, in shares as drainers take them."
+    )
+    PARAMETERS: ClassVar[Mapping[str, Parameter]] = {
+        "min_share": Parameter(0.1, 0.01, 0.5, "Smallest share of the smaller part."),
+        "max_share": Parameter(0.4, 0.01, 0.5, "Largest share of the smaller part."),
+        "max_transfers": Parameter(
+            20, 2, 1000, "Transfers up to which a transaction is looked at.", whole=True
+        ),
+    }
+    NEEDS: ClassVar[frozenset[Need]] = frozenset()
+
+    def __init__(self, min_share: float, max_share: float, max_transfers: int) -> None:
+        self._shares = range(round(min_share * STEPS), round(max_share * STEPS) + 1)
+        self._max_transfers = max_transfers
+
+    @classmethod
+    def build(cls, parameters: Mapping[str, float | None], equipment: Equipment) -> Self:  # noqa: ARG003
+        """See `Detector`."""
+        low, high = float(parameters["min_share"] or 0), float(parameters["max_share"] or 0)
+        if low > high:
+            raise ValueError("min_share is larger than max_share")
+        return cls(low, high, int(parameters["max_transfers"] or 0))
+
+    def evaluate(self, evidence: Evidence) -> Verdict:
+        """See `Detector`."""
+        transfers = evidence.credible_transfers
+        if evidence.sender is None:
+            return _SILENT  # who knows who takes part
+        if not len(evidence.moved) < len(transfers) <= self._max_transfers:
+            return _SILENT
+        changed: dict[str, list[tuple[int, str]]] = {}
+        for account, changes in evidence.balances_with_native.items():
+            for token, change in changes.items():
+                if change:
+                    changed.setdefault(token, []).append((change, account))
+        for token, parts in changed.items():
+            if len(parts) != 3:
+                continue
+            (lost, victim), (less, one), (more, other) = sorted(parts)
+            if less < 0 or less + more != -lost or not self._is_round(less, -lost):
+                continue
+            if self._is_taken(evidence, victim, one, other):
+                return Verdict(
+                    self.NAME,
+                    Action.REVIEW,
+                    f"{victim} loses token {token}, gets nothing for it and has not signed: {one} "
+                    f"gets {percentage(100 * less / -lost)}% of it and {other} the rest, as "
+                    "wallet drainers share their loot",
+                )
+        return _SILENT
+
+    def _is_round(self, part: int, total: int) -> bool:
+        """Whether a part is a multiple of half a percent, rounded to a raw unit."""
+        nearest = (STEPS * part + total // 2) // total
+        is_near = abs(STEPS * part - nearest * total) <= STEPS
+        return nearest in self._shares and is_near and total >= MIN_LOSS
+
+    @staticmethod
+    def _is_taken(evidence: Evidence, victim: str, one: str, other: str) -> bool:
+        """Whether the first did not take part and got nothing, and the others gave nothing."""
+        if victim in (evidence.sender, evidence.to, evidence.parties.agent):
+            return False
+        if evidence.sender in (one, other):
+            return False
+        balances = evidence.balances_with_native
+        gained = [(token, n) for token, n in balances[victim].items() if n > 0]
+        given = [item for who in (one, other) for item in balances[who].items() if item[1] < 0]
+        return all(evidence.is_negligible(*change) for change in gained + given)
