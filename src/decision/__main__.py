@@ -74,6 +74,8 @@ def _unmet_needs(chain_id: int, settings: Settings) -> tuple[set[Need], list[str
         return unmet, [f"  ?      what the model knows of amounts: {error}"]
     if not manifest.token_amounts_on(chain_id):
         unmet.add(Need.USUAL_AMOUNTS)
+    if not manifest.reference_values.has_chain(chain_id):
+        unmet.add(Need.REFERENCE_VALUES)
     return unmet, []
 
 

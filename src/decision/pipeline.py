@@ -186,6 +186,7 @@ class Pipeline:
             model.manifest.token_amounts_on(chain_id),
             supervised,
             attack.problem,
+            has_reference_values=model.manifest.reference_values.has_chain(chain_id),
             has_token_list=len(well_known) > 0,
         )
         suite = DetectorSuite.from_policy(policy, chain_id, equipment)

@@ -78,7 +78,12 @@ def hostile_history(seed: int = 0, blocks: int = 40, tokens: list[str] | None = 
                     for move in moves:
                         transaction.transfers.append(Transfer(*move, log_index))
                         log_index += 1
-            if chance.random() < 0.3:  # tokens taken and shared, to the last unit or not
+            if chance.random() < 0.2 and tokens:  # an allowance, spent by whom it was given to
+                moved = Transfer(tokens[0], accounts[7], accounts[8], 10**18, log_index)
+                transaction.to, transaction.nonce = tokens[0], chance.choice([99, 2_000])
+                transaction.transfers[:] = [moved]
+                log_index += 1
+            elif chance.random() < 0.3:  # tokens taken and shared, to the last unit or not
                 token, victim = chance.choice(tokens), accounts[7]
                 taken = chance.choice([10**18, 10**18 + 1, LARGEST])
                 share = taken // 5 - chance.choice([0, 0, 10**9])

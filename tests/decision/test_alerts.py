@@ -89,6 +89,10 @@ MATCHING: dict[str, tuple[Callable[[], list[Any]], Callable[[Path], dict[str, st
         ],
         lambda _: {},
     ),
+    "approval_phishing": (
+        lambda: [transfer_log(sender=CAROL, recipient=POOL, amount=5_000_000)],
+        lambda _: {"MODEL_PATH": str(SHIPPED)},
+    ),
     "disproportionate_mint": (
         lambda: [transfer_log(known_token(), sender=ZERO_ADDRESS, amount=2**200)],
         lambda _: {"MODEL_PATH": str(SHIPPED)},
@@ -111,7 +115,9 @@ def test_a_matching_transaction_gives_the_detectors_own_finding(
     )
     with serve(node.answer) as url:
         start_bot(JSON_RPC_URL=url, LOOKUP_DEADLINE_SECONDS="20", **(QUIET | settings(tmp_path)))
-        found = agent.handle_transaction(event_of(logs()))
+        called = USDC if name == "approval_phishing" else BOB
+        sent = {"hash": TX_HASH, "from": ALICE, "to": called, "nonce": 1}
+        found = agent.handle_transaction(event_of(logs(), transaction=sent))
     assert found[0].alert_id == NORMAL.id
     spec = SPECS[name]
     rule = next(finding for finding in found if finding.alert_id == spec.id)

@@ -175,7 +175,12 @@ def test_the_command_checks_a_policy(tmp_path, capsys):
         (
             "424242",
             "Chain 424242 (no record)",
-            {"impersonated_token", "fresh_account_large_value", "disproportionate_mint"},
+            {
+                "impersonated_token",
+                "fresh_account_large_value",
+                "approval_phishing",
+                "disproportionate_mint",
+            },
         ),
     ],
 )

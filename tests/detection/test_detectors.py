@@ -333,6 +333,40 @@ def test_the_reason_of_a_split_names_both_shares():
     assert f"{OPERATOR} gets 20.0% of it and {AFFILIATE} the rest" in reason
 
 
+VALUES = {USDC: 4e-10}
+
+
+@pytest.mark.parametrize(
+    ("row", "changes", "action"),
+    [
+        ((USDC, CAROL, BOB, 5_000_000), {}, 1),
+        ((USDC, CAROL, ALICE, 5_000_000), {}, 1),  # to the sender itself
+        ((USDC, CAROL, BOB, 5_000_000), {"nonce": 1_000}, 1),
+        ((USDC, CAROL, BOB, 5_000_000), {"nonce": 1_001}, 0),  # an exchange
+        ((USDC, CAROL, BOB, 5_000_000), {"nonce": None}, 0),
+        ((USDC, CAROL, BOB, 5_000_000), {"sender": None}, 0),
+        ((USDC, CAROL, BOB, 5_000_000), {"to": POOL}, 0),  # through a contract
+        ((USDC, CAROL, BOB, 5_000_000), {"values": {}}, 0),
+        ((USDC, ALICE, BOB, 5_000_000), {}, 0),  # its own
+        ((USDC, CAROL, CAROL, 5_000_000), {}, 0),
+        ((USDC, CAROL, BOB, 0), {}, 0),
+        ((USDC, ZERO_ADDRESS, BOB, 5_000_000), {}, 0),  # minted
+        ((USDC, CAROL, ZERO_ADDRESS, 5_000_000), {}, 0),  # burnt
+        ((USDC, USDC, BOB, 5_000_000), {}, 0),  # what the token itself has
+    ],
+)
+def test_a_sender_that_spends_anothers_allowance_is_reviewed(row, changes, action):
+    facts = {"sender": ALICE, "to": USDC, "nonce": 7, "values": VALUES, **changes}
+    verdict = detector("approval_phishing").evaluate(Evidence(transfers(row), **facts))
+    assert verdict.action == action
+
+
+def test_an_allowance_beside_other_transfers_is_left_alone():
+    rows = transfers((USDC, CAROL, BOB, 5_000_000), (USDC, CAROL, POOL, 5_000_000))
+    evidence = Evidence(rows, sender=ALICE, to=USDC, nonce=7, values=VALUES)
+    assert not detector("approval_phishing").evaluate(evidence).action
+
+
 def test_a_mint_out_of_proportion_is_reviewed():
     mint = (USDC, ZERO_ADDRESS, ALICE, 10**11)
     assert judge("disproportionate_mint", mint).action is Action.REVIEW

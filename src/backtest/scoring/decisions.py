@@ -88,6 +88,7 @@ class BatchDecider:
             threshold,
             self._amounts,
             no_attack_score=attack.problem,
+            has_reference_values=model.manifest.reference_values.has_chain(chain_id),
             has_token_list=len(self._well_known) > 0,
         )
         self._suite = DetectorSuite.from_policy(policy, chain_id, equipment)

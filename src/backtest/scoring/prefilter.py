@@ -22,8 +22,8 @@ from src.backtest.scoring.scoring import Scores
 from src.backtest.scoring.transactions import TransactionBatch
 from src.datasets.fixed_bytes import hex_column
 from src.detection.counterparties import FIRST_DIGITS, LAST_DIGITS
-from src.detection.detectors.drainer_split import MIN_LOSS, STEPS
 from src.detection.detectors.fresh_account_large_value import large_amount
+from src.detection.detectors.phished_allowance import MIN_LOSS, STEPS
 from src.detection.detectors.supervised import ATTACK_REVIEW_AT
 from src.detection.features.flows import NET_TOLERANCE, ZERO_ACCOUNT
 from src.detection.forest.manifest import TokenAmounts
@@ -180,6 +180,21 @@ def _tokens(seen: Considered, dealings: NDArray[np.int64]) -> NDArray[np.int32]:
     return seen.batch.transfers.token[seen.scores.position[dealings]]
 
 
+def _approval_phishing(seen: Considered, parameters: Parameters) -> Mask:
+    """The one transfer is of the token called, and not from the sender."""
+    batch, nonce, tokens = seen.batch, seen.batch.nonce, seen.batch.transfers.token_addresses
+    found: Mask = (batch.transfers.n_transfers == 1) & batch.has_sender & (nonce >= 0)
+    found &= nonce <= parameters["max_nonce"]
+    first = batch.transfers.offsets[:-1]
+    payer = batch.transfers.sender[first]
+    found &= (payer != ZERO_ACCOUNT) & (payer != batch.transfers.origin) & (payer != batch.called)
+    (positions,) = np.nonzero(found)
+    called = hex_column(batch.to.take(pa.array(positions))).to_pylist()
+    moved = [tokens[token] for token in batch.transfers.token[first[positions]]]
+    found[positions] = [one == other for one, other in zip(called, moved, strict=True)]
+    return found
+
+
 def _drainer_split(seen: Considered, parameters: Parameters) -> Mask:
     """What one account loses of a token is what two others gain, in round shares."""
     batch = seen.batch
@@ -243,6 +258,7 @@ CONDITIONS: Final[Mapping[str, Callable[[Considered, Parameters], Mask]]] = {
     "flash_loan_profit": _flash_loan,
     "drained_account": _drained_account,
     "drainer_split": _drainer_split,
+    "approval_phishing": _approval_phishing,
     "disproportionate_mint": _disproportionate_mint,
     "supervised": _supervised,
     "known_bad_address": _never,  # the list would apply today's knowledge to the past

@@ -9,13 +9,16 @@ from src.detection.detectors.balanced import BalancedDetector
 from src.detection.detectors.base import Detector
 from src.detection.detectors.disproportionate_mint import DisproportionateMintDetector
 from src.detection.detectors.drained_account import DrainedAccountDetector
-from src.detection.detectors.drainer_split import DrainerSplitDetector
 from src.detection.detectors.flash_loan_profit import FlashLoanProfitDetector
 from src.detection.detectors.fresh_account_large_value import FreshAccountLargeValueDetector
 from src.detection.detectors.fresh_contract_drain import FreshContractDrainDetector
 from src.detection.detectors.impersonated_token import ImpersonatedTokenDetector
 from src.detection.detectors.isolation_forest import IsolationForestDetector
 from src.detection.detectors.known_bad_address import KnownBadAddressDetector
+from src.detection.detectors.phished_allowance import (
+    ApprovalPhishingDetector,
+    DrainerSplitDetector,
+)
 from src.detection.detectors.supervised import SupervisedDetector
 
 _CLASSES: tuple[type[Detector], ...] = (
@@ -28,6 +31,7 @@ _CLASSES: tuple[type[Detector], ...] = (
     FlashLoanProfitDetector,
     DrainedAccountDetector,
     DrainerSplitDetector,
+    ApprovalPhishingDetector,
     DisproportionateMintDetector,
     FreshContractDrainDetector,
     ArbitrageDetector,

@@ -73,6 +73,7 @@ class Need(StrEnum):
 
     WELL_KNOWN_SYMBOLS = "there is no list of this chain's well-known tokens"
     USUAL_AMOUNTS = "the model knows no usual amounts of this chain's tokens"
+    REFERENCE_VALUES = "the model knows no reference values of this chain's tokens"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +86,7 @@ class Equipment:
     supervised: SupervisedModel | None = None  # the operator's own classifier, where there is one
     no_attack_score: str = ""  # why transactions have no attack score; "" where they have
     has_token_list: bool = True  # whether the chain's well-known tokens are known
+    has_reference_values: bool = True  # whether the model knows any of the chain's tokens
 
     def lacking(self, needs: Collection[Need]) -> str:
         """Why a detector with these needs cannot work; "" where it can."""
@@ -92,6 +94,8 @@ class Equipment:
             return Need.WELL_KNOWN_SYMBOLS
         if Need.USUAL_AMOUNTS in needs and not self.token_amounts:
             return Need.USUAL_AMOUNTS
+        if Need.REFERENCE_VALUES in needs and not self.has_reference_values:
+            return Need.REFERENCE_VALUES
         return ""
 
 

@@ -40,6 +40,10 @@ class ReferenceValues:
         """
         return {token.address: token.eth * 10.0**-token.decimals for token in self.tokens}
 
+    def has_chain(self, chain_id: int) -> bool:
+        """Whether there is a token of a chain."""
+        return any(token.chain_id == chain_id for token in self.tokens)
+
     @classmethod
     def parse(cls, content: Any) -> "ReferenceValues":
         """Read the table from its JSON form, the same in the data file and in a manifest.

@@ -1,4 +1,8 @@
-"""One account's tokens, shared between two others as wallet drainers share their loot.
+"""What phished allowances are spent for: by the phisher's own account, or shared by a drainer.
+
+The victim of approval phishing signs an allowance for an account of the phisher's, which then moves
+the tokens itself, mostly to a third account. (Chainalysis, "Targeted Approval Phishing Scams See
+Explosive Growth", 2023: more than a billion dollars since 2021.)
 
 Drainers are rented: a phishing site makes its victim sign an approval, and the operator's contract
 then moves the tokens and divides them at once, mostly 20% for the operator and 80% for the
@@ -9,17 +13,78 @@ Drainer-as-a-Service Phishing on Ethereum", 2025: 76,582 victims.)
 from collections.abc import Mapping
 from typing import ClassVar, Final, Self
 
-from src.detection.detectors.base import AlertSpec, Equipment, Need, Parameter, percentage
+from src.detection.detectors.base import (
+    AlertSpec,
+    Equipment,
+    Need,
+    Parameter,
+    count,
+    percentage,
+)
 from src.detection.evidence import Evidence
-from src.detection.records import Action, Verdict
-
-_SILENT = Verdict("drainer_split")
+from src.detection.records import ZERO_ADDRESS, Action, Verdict
 
 STEPS: Final = 200
-"""Commissions are multiples of half a percent."""
+"""Drainers' shares are multiples of half a percent."""
 
 MIN_LOSS: Final = 100 * STEPS
 """Raw units: of less, too many shares are round."""
+
+_ALLOWED = Verdict("approval_phishing")
+_UNSHARED = Verdict("drainer_split")
+
+
+class ApprovalPhishingDetector:
+    """`REVIEW` when the sender calls a token itself and so moves what belongs to another account.
+
+    Allowances are for contracts, which their owners call. Custodians such as exchanges collect
+    deposits the same way, by accounts with many transactions: busy senders are left alone. So
+    are tokens without a reference value, many of which have functions of their own that look alike.
+    """
+
+    NAME: ClassVar[str] = "approval_phishing"
+    ALERT: ClassVar[AlertSpec | None] = AlertSpec(
+        "APPROVAL-PHISHING",
+        "Possible Approval Phishing",
+        "{sender} executed tx that spends another account's tokens",
+    )
+    SUMMARY: ClassVar[str] = "The sender itself spends another account's allowance."
+    PARAMETERS: ClassVar[Mapping[str, Parameter]] = {
+        "max_nonce": Parameter(
+            1000, 0, 1e9, "Earlier transactions of the sender up to which to review.", whole=True
+        ),
+    }
+    NEEDS: ClassVar[frozenset[Need]] = frozenset({Need.REFERENCE_VALUES})
+
+    def __init__(self, max_nonce: int) -> None:
+        self._max_nonce = max_nonce
+
+    @classmethod
+    def build(cls, parameters: Mapping[str, float | None], equipment: Equipment) -> Self:  # noqa: ARG003
+        """See `Detector`."""
+        return cls(int(parameters["max_nonce"] or 0))
+
+    def evaluate(self, evidence: Evidence) -> Verdict:
+        """See `Detector`."""
+        if len(evidence.transfers) != 1:
+            return _ALLOWED
+        (moved,) = evidence.transfers
+        nonce = evidence.nonce
+        if moved.token != evidence.to or evidence.sender is None or nonce is None:
+            return _ALLOWED
+        if moved.sender in (evidence.sender, moved.token, ZERO_ADDRESS):
+            return _ALLOWED
+        if moved.recipient in (moved.sender, ZERO_ADDRESS) or nonce > self._max_nonce:
+            return _ALLOWED
+        if not moved.amount or not evidence.value_of(moved.token):
+            return _ALLOWED
+        return Verdict(
+            self.NAME,
+            Action.REVIEW,
+            f"the sender, with {count(nonce, 'transaction')} before, calls token {moved.token} "
+            f"itself and moves what {moved.sender} has to {moved.recipient}: the allowance may "
+            "have been phished",
+        )
 
 
 class DrainerSplitDetector:
@@ -64,9 +129,9 @@ class DrainerSplitDetector:
         """See `Detector`."""
         transfers = evidence.credible_transfers
         if evidence.sender is None:
-            return _SILENT  # who knows who takes part
+            return _UNSHARED  # who knows who takes part
         if not len(evidence.moved) < len(transfers) <= self._max_transfers:
-            return _SILENT
+            return _UNSHARED
         changed: dict[str, list[tuple[int, str]]] = {}
         for account, changes in evidence.balances_with_native.items():
             for token, change in changes.items():
@@ -86,7 +151,7 @@ class DrainerSplitDetector:
                     f"gets {percentage(100 * less / -lost)}% of it and {other} the rest, as "
                     "wallet drainers share their loot",
                 )
-        return _SILENT
+        return _UNSHARED
 
     def _is_round(self, part: int, total: int) -> bool:
         """Whether a part is a multiple of half a percent, rounded to a raw unit."""
