@@ -2,6 +2,7 @@
 
 import ast
 import json
+import os
 import re
 import subprocess
 import sys
@@ -12,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from tests.project.setup.project import LAYERS, ROOT
+
+INPUTS = sorted((ROOT / "requirements").glob("*.in"))
 
 
 @cache
@@ -113,3 +116,15 @@ def test_what_the_documents_commands_write_is_ignored_by_git() -> None:
     if result.returncode == 128:
         pytest.skip(f"no git checkout: {result.stderr}")
     assert result.stdout.splitlines() == paths
+
+
+def test_the_audit_reads_every_lock_and_nothing_else(tmp_path: Path) -> None:
+    """pip-audit refuses a file without hashes, so one such file would fail every audit."""
+    audited = tmp_path / "audited"
+    for name, script in {"pip-audit": f'echo "${{@: -1}}" >> {audited}', "npm": "true"}.items():
+        (tmp_path / name).write_text(f"#!/bin/bash\n{script}\n")
+        (tmp_path / name).chmod(0o755)
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    subprocess.run(["bash", ROOT / "scripts/audit.sh"], env={"PATH": path}, check=True)
+    locks = {"requirements.txt", *(f"requirements/{file.stem}.txt" for file in INPUTS)}
+    assert set(audited.read_text().split()) == locks - {"requirements/runtime.txt"}
