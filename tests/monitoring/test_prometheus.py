@@ -53,6 +53,25 @@ def test_the_files_are_accepted(arguments):
     assert outcome.returncode == 0, outcome.stdout + outcome.stderr
 
 
+def compose(*names):
+    files = [yaml.safe_load((DEPLOY / name).read_text()) for name in names]
+    return {name: service for file in files for name, service in file["services"].items()}
+
+
+def test_prometheus_scrapes_what_compose_starts_by_a_host_that_it_accepts():
+    config = yaml.safe_load((DEPLOY / "prometheus/prometheus.yml").read_text())
+    jobs = [static for job in config["scrape_configs"] for static in job["static_configs"]]
+    hosts = {target.partition(":")[0] for job in jobs for target in job["targets"]}
+    services = compose("compose.yaml", "compose.monitoring.yaml")
+    assert hosts <= services.keys()
+    # Compose replaces variables as a shell does.
+    text = services["service"]["environment"]["SERVICE_ALLOWED_HOSTS"]
+    for given, expected in {"": "", "a.example": "a.example,service"}.items():
+        shell = ["bash", "-c", f'printf %s "{text}"']
+        replaced = subprocess.check_output(shell, env={"SERVICE_ALLOWED_HOSTS": given}, text=True)
+        assert replaced == expected
+
+
 def test_every_alert_that_operators_rely_on_is_tested():
     rules = yaml.safe_load((DEPLOY / "prometheus/rules.yml").read_text())
     tests = yaml.safe_load((DEPLOY / "prometheus/rules_test.yml").read_text())
