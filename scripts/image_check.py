@@ -130,7 +130,7 @@ def _parser() -> argparse.ArgumentParser:
         "--no-build", action="store_true", help=f"check {IMAGE} without building it"
     )
     parser.add_argument(
-        "--transactions", type=cli.natural, default=200, metavar="N", help="to time (default: 200)"
+        "--transactions", type=cli.positive, default=200, metavar="N", help="to time (default: 200)"
     )
     return parser
 

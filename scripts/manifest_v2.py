@@ -95,9 +95,12 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse(arguments)
     from eth_account import Account  # noqa: PLC0415
 
-    password = os.environ.get("FORTA_PASSWORD") or getpass.getpass("password of the key file: ")
     try:
-        key = bytes(Account.decrypt(options.key.read_text(encoding="utf-8"), password))
+        encrypted = options.key.read_text(encoding="utf-8")
+        password = os.environ.get("FORTA_PASSWORD") or getpass.getpass("password of the key file: ")
+        key = bytes(Account.decrypt(encrypted, password))
+    except EOFError:
+        raise cli.CommandError("no password: type it, or set FORTA_PASSWORD") from None
     except (ValueError, KeyError, TypeError) as error:
         raise cli.CommandError(f"{options.key}: not a key file, or another password") from error
     package = json.loads((_ROOT / "package.json").read_text(encoding="utf-8"))
@@ -117,7 +120,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _bot_id(text: str) -> str:
     digits = text.removeprefix("0x")
     if len(digits) != 64 or set(digits.lower()) - set("0123456789abcdef"):
-        raise argparse.ArgumentTypeError("must be 32 bytes in hexadecimal")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a bot id: 0x and 64 hexadecimal digits")
     return f"0x{digits.lower()}"
 
 

@@ -1,5 +1,7 @@
 """The manifest of the bot on Forta's second SDK."""
 
+import getpass
+import io
 import json
 from pathlib import Path
 
@@ -64,3 +66,17 @@ def test_a_wrong_password_says_so_and_writes_nothing(monkeypatch, capsys, key_fi
 def test_a_bot_id_that_is_none_is_wrong_usage(key_file):
     with pytest.raises(SystemExit, match="2"):
         main(["--bot-id", "0xYOUR-BOT-ID", "--key", key_file, "--documentation", "Qm"])
+
+
+def test_a_password_that_nobody_types_is_one_line(monkeypatch, capsys, key_file):
+    monkeypatch.delenv("FORTA_PASSWORD", raising=False)
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    monkeypatch.setattr("getpass.getpass", getpass.fallback_getpass)  # as without a terminal
+    with pytest.warns(getpass.GetPassWarning):
+        assert main([*USUAL, "--key", key_file]) == 1
+    assert "manifest:v2: no password" in capsys.readouterr().err
+
+
+def test_a_key_that_is_a_folder_is_said_before_the_password_is_asked_for(capsys, tmp_path):
+    assert main([*USUAL, "--key", str(tmp_path)]) == 1
+    assert capsys.readouterr().err == f"manifest:v2: {tmp_path}: Is a directory\n"

@@ -32,7 +32,7 @@ def _bot(text: str) -> str:
     bot = text.strip().lower()
     hexadecimal = bot.startswith("0x") and all(digit in "0123456789abcdef" for digit in bot[2:])
     if len(bot) != _BOT_ID_LENGTH or not hexadecimal:
-        raise argparse.ArgumentTypeError("a bot id (0x and 64 hexadecimal digits)")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a bot id: 0x and 64 hexadecimal digits")
     return bot
 
 
