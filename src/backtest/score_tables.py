@@ -189,7 +189,8 @@ def _imported(transactions: Path, transfers: Path, out: Path, engine: Any) -> tu
     files = []
     for name, path in (("transactions", transactions), ("transfers", transfers)):
         if not path.is_file():
-            raise TableError(f"{path}: {'a folder, not a file' if path.is_dir() else 'no such file'}")
+            problem = "a folder, not a file" if path.is_dir() else "no such file"
+            raise TableError(f"{path}: {problem}")
         files.append(replace(list_files(str(path), engine).files[0], name=name))
     sent, rows = files[0], 0
     if (key := sent.columns.get("tx_hash")) is not None:

@@ -10,8 +10,7 @@ from src.history.layouts import CUSTOM_NAMES
 
 _DESCRIPTION = """\
 Bring exported or recorded blocks into a history store: one form, in order, checked, which
-`npm run backtest` reads in half the time of a clean export. After an interruption, run the same
-command again.
+`npm run backtest` reads. After an interruption, run the same command again.
 """
 
 _EPILOG = """\

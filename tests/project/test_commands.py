@@ -145,7 +145,6 @@ WRONG = [
     ("bench", "--out READONLY/x.json", "READONLY/x.json: Permission denied"),
     ("bench:backtest", "--data MISSING", "MISSING"),
     ("bench:backtest", "--data LOCKED", "LOCKED"),
-    ("bench:record", "--blocks x", "'x' is not a whole number"),
     ("collect", "--url http://127.0.0.1:1 --out FOLDER --blocks UNREADABLE", "Permission denied"),
     ("collect", "--url http://127.0.0.1:1 --out FOLDER --blocks MISSING.csv", "no such file"),
     ("collect", "--url http://127.0.0.1:1 --out FOLDER --blocks BINARY", "not UTF-8 text"),
