@@ -197,7 +197,7 @@ def summary(outcomes: Sequence[Outcome]) -> str:
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
-    targets = "\n".join(f"  {target.name:10} {target.about}" for target in TARGETS.values())
+    targets = "\n".join(f"  {target.name:16} {target.about}" for target in TARGETS.values())
     parser = cli.parser("fuzz", __doc__, f"targets:\n{targets}\n")
     length = parser.add_mutually_exclusive_group()
     length.add_argument(
