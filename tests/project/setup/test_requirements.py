@@ -101,23 +101,6 @@ def test_each_layer_contains_the_one_before() -> None:
     assert locked("runtime") < locked("service") < locked("dev")
 
 
-def test_what_the_documents_commands_write_is_ignored_by_git() -> None:
-    written = {"transaction-0x12345678.html", "evaluation", "secrets.json"}
-    for document in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
-        for command in re.findall(r"npm run [^\n`#]+", document.read_text()):
-            options = r"--(?:out|html|json|report|save-reference) +([a-z][\w./-]*)"
-            written |= {path.rstrip("/") for path in re.findall(options, command)}
-    assert "recordings/four-blocks" in written
-    # A folder's pattern matches what lies in it.
-    paths = [path if Path(path).suffix else f"{path}/file" for path in sorted(written)]
-    result = subprocess.run(
-        ["git", "check-ignore", *paths], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    if result.returncode == 128:
-        pytest.skip(f"no git checkout: {result.stderr}")
-    assert result.stdout.splitlines() == paths
-
-
 def test_the_audit_reads_every_lock_and_nothing_else(tmp_path: Path) -> None:
     """pip-audit refuses a file without hashes, so one such file would fail every audit."""
     audited = tmp_path / "audited"
