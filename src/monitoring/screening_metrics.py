@@ -1,5 +1,6 @@
 """Metrics of screening: by the guard, and of pending transactions in watch mode."""
 
+from itertools import product
 from typing import Final
 
 from prometheus_client import Counter, Histogram
@@ -49,6 +50,14 @@ GUARD_MINED: Final = Counter(
     ["compared"],
 )
 
+# From 0 on, as in `metrics`: one difference may be the only one for months.
+_MINED = {
+    compared: GUARD_MINED.labels(compared)
+    for compared in ("same", "another action", "another status", "not comparable")
+}
+for _before, _mined in product(("ALLOW", "REVIEW", "BLOCK"), repeat=2):
+    INCLUDED.labels(_before, _mined)
+
 _GUARD_SCREEN, _GUARD_FORWARD = (GUARD_LATENCY.labels(stage) for stage in ("screen", "forward"))
 
 
@@ -81,4 +90,4 @@ def guard_forwarded(seconds: float) -> None:
 
 def guard_mined(compared: str) -> None:
     """Count a mined transaction: same, another action, another status, not comparable."""
-    GUARD_MINED.labels(compared).inc()
+    _MINED[compared].inc()

@@ -188,3 +188,15 @@ def test_the_dashboard_shows_every_metric_of_ours():
     }
     shown = {re.sub(r"_bucket$", "", name) for name in named_metrics()}
     assert ours <= shown, ours - shown
+
+
+@pytest.mark.parametrize(
+    ("name", "series"),
+    [("notifications", 3), ("guard_mined", 4), ("screened_then_mined", 9)],
+)
+def test_a_rare_event_is_counted_from_zero_on(name, series):
+    """Otherwise `increase`, and so the rules and the dashboard, would miss the first one."""
+    code = "import src.monitoring.screening_metrics\n" + SCRAPER
+    text = subprocess.check_output([sys.executable, "-c", code], cwd=ROOT, text=True)
+    samples = re.findall(rf"^token_transfers_{name}_total\{{.*\}} (\S+)$", text, re.MULTILINE)
+    assert [float(value) for value in samples] == [0.0] * series
