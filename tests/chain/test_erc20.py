@@ -213,5 +213,12 @@ def test_any_returned_bytes_decode_to_some_text(data: bytes) -> None:
     assert isinstance(decode_text(data), str)
 
 
+@given(st.binary(max_size=200))
+def test_what_eth_abi_encodes_is_decoded(text: bytes) -> None:
+    readable = text.decode("utf-8", "replace")
+    expected = readable if readable.strip("\ufffd") else ""
+    assert decode_text(encode(["bytes"], [text])) == expected
+
+
 def test_long_text_is_cut() -> None:
     assert len(decode_text(abi_string("A" * 1_000_000))) <= 1024

@@ -2,6 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from src.chain.facts import whole_number
 from src.chain.quantities import as_int
 
 
@@ -25,3 +26,14 @@ def test_refuses_everything_else(nonsense):
 def test_no_text_can_make_it_raise(text):
     number = as_int(text)
     assert number is None or number >= 0
+
+
+@given(
+    st.integers(-(2**300), 2**300),
+    st.sampled_from([str, hex, "{:#X}".format, "0{}".format, "+{}".format, "{}.0".format]),
+)
+def test_a_number_in_any_notation_is_read_as_itself_or_refused(number, notation):
+    text = notation(number)
+    assert as_int(text) in (None, number)
+    assert whole_number(text) in (None, number)
+    assert as_int(number) == (number if number >= 0 else None)

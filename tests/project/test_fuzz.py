@@ -12,8 +12,8 @@ from fuzz.targets.service import _check_finite, _Page
 from fuzz.worker import compiled_modules
 
 # Those that change nothing of the process that others use, and start at once.
-QUICK = ("logs", "numbers", "text", "abi", "policy", "manifest", "signature", "addresses",
-         "recording", "supervised", "etherscan", "registry", "settings")  # fmt: skip
+QUICK = ("policy", "manifest", "signature", "addresses", "recording", "supervised", "etherscan",
+         "registry", "settings")  # fmt: skip
 
 
 @pytest.mark.parametrize("name", QUICK)
@@ -24,7 +24,7 @@ def test_a_target_runs(name: str, tmp_path: Path) -> None:
     for _ in range(40):
         one(source.randbytes(source.randrange(200)))
     one(b"")
-    assert bench.reached or name == "text"
+    assert bench.reached
 
 
 def test_what_numba_compiles_is_not_instrumented() -> None:
