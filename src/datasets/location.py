@@ -51,7 +51,7 @@ def add_data(parser: cli.Parser) -> None:
         type=data_set,
         metavar="DIR",
         default=default_folder(),
-        help="the data set, a folder or s3://bucket/prefix",
+        help="the data set, a folder or s3://bucket/prefix (data/training, else ../shared/data)",
     )
     parser.require(NO_DATA, lambda options: options.data is not None)
 

@@ -30,7 +30,7 @@ def main(parser: cli.Parser) -> None:
     add("--replays", type=cli.path, action="append", default=[], metavar="DIR",
         help="a folder of exploit replays; may be repeated")  # fmt: skip
     add("--model", type=cli.model, metavar="FILE", default=DEFAULT_MODEL_PATH,
-        help="the isolation forest that it stands beside (the project's)")  # fmt: skip
+        help="the isolation forest to calibrate it with (the project's)")  # fmt: skip
     parser.common("--out", default=str(PROJECT_ROOT), help="for the bundle (the project)")
     parser.common("--created-at", "--jobs")
 
