@@ -3,6 +3,10 @@
 # --strict: a package that could not be looked up counts as a failure, not as clean.
 set -uo pipefail
 cd "$(dirname "$0")/.."
+if [[ $# -gt 0 ]]; then
+    echo "audit: takes no arguments" >&2
+    exit 2
+fi
 status=0
 for lock in $(grep -l -e --hash= requirements.txt requirements/*.txt); do # the others are overrides
     echo "== $lock"

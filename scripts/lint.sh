@@ -2,11 +2,18 @@
 # Style, types and formatting; `--fix` applies the fixes.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-if [[ "${1:-}" == "--fix" ]]; then
+case "$*" in
+--fix)
     ruff check --fix .
     ruff format .
-else
+    ;;
+"")
     ruff check .
     ruff format --check .
-fi
+    ;;
+*)
+    echo "lint: the only option is --fix; without it nothing is changed" >&2
+    exit 2
+    ;;
+esac
 mypy

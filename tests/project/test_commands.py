@@ -309,6 +309,22 @@ def test_an_error_is_one_line_and_an_exit_code(
     assert capsys.readouterr().err == f"try: {said}\n"
 
 
+@pytest.mark.parametrize("script", ["scripts/lint.sh --fxi", "scripts/audit.sh --x"])
+def test_a_shell_script_refuses_what_it_does_not_know(script: str) -> None:
+    command = ["bash", *script.split()]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+
+
+def test_the_second_sdk_without_its_environment_says_how_to_make_it(tmp_path: Path) -> None:
+    line = SCRIPTS["start:v2"]
+    done = subprocess.run(
+        ["sh", "-c", line], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("start:v2: .venv-v2 is missing; docs/forta.md")
+
+
 def test_a_fault_of_ours_stays_a_traceback() -> None:
     with pytest.raises(KeyError):
         outcome(KeyError("x"))
