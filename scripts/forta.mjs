@@ -74,8 +74,8 @@ function checkFile(path) {
 }
 
 // The modes, by the names of the npm scripts. `run` are the arguments of `forta-agent run` for modes
-// that need a node; `value` is the argument that a mode requires and `check` its check; `patience` is
-// for how many seconds requests to a lagging node are retried.
+// that need a node; `value` is the argument that a mode requires, `check` its check and `example` one
+// that passes it; `patience` is for how many seconds requests to a lagging node are retried.
 const LOCAL = { config: { type: "string" }, nocache: { type: "boolean" } };
 const MODES = {
   start: {
@@ -94,6 +94,7 @@ const MODES = {
     options: LOCAL,
     value: "HASH[,HASH...]",
     check: each(checkTransaction),
+    example: "0x8cd29bb0b65ac3a42e00f6f2d4561d639f4fc9eb9797bba07156616a392a5210",
     about: "Run the bot on transactions.",
   },
   block: {
@@ -102,6 +103,7 @@ const MODES = {
     options: LOCAL,
     value: "BLOCK[,BLOCK...]",
     check: each(checkBlock),
+    example: "22119617",
     about: "Run the bot on the transactions of blocks, each given by number or hash.",
   },
   range: {
@@ -110,6 +112,7 @@ const MODES = {
     options: LOCAL,
     value: "FIRST..LAST",
     check: checkRange,
+    example: "22119617..22119620",
     about: "Run the bot on the transactions of all blocks from FIRST to LAST.",
   },
   sequence: {
@@ -118,6 +121,7 @@ const MODES = {
     options: LOCAL,
     value: "STEP[,STEP...]",
     check: each(checkStep),
+    example: "22119617,tx0x8cd29bb0b65ac3a42e00f6f2d4561d639f4fc9eb9797bba07156616a392a5210",
     about: "Run the bot on transactions (txHASH) and blocks (their number) in this order.",
   },
   file: {
@@ -126,6 +130,7 @@ const MODES = {
     options: LOCAL,
     value: "FILE",
     check: checkFile,
+    example: "events.json",
     about:
       'Run the bot on a JSON file: {"transactionEvents": [...]} with hashes or whole events,\n' +
       '{"sequenceEvents": [...]} with texts of steps as for npm run sequence.',
@@ -280,7 +285,7 @@ function endTogether() {
 }
 
 function help() {
-  const { about, value, options = {} } = MODES[mode];
+  const { about, value, example, options = {} } = MODES[mode];
   const placeholders = { config: " FILE", agentId: " ID", scannerId: " ID", after: " TIME", before: " TIME" };
   const optional = Object.keys(options).map((name) => ` [--${name}${placeholders[name] ?? ""}]`);
   const command = mode === "start" ? "npm start" : `npm run ${mode}`;
@@ -292,6 +297,8 @@ function help() {
       "--nocache writes no blocks to the CLI's cache, which tells chains apart by their ids only.",
     );
   }
+  if (example) lines.push("", "example:", `  JSON_RPC_URL=https://YOUR-NODE ${command} -- ${example}`);
+  lines.push("", "exit codes: 0 done, 1 failed, 2 wrong usage, 128 + N stopped by signal N.");
   process.stdout.write(`${lines.join("\n")}\n`);
 }
 

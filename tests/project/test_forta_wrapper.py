@@ -141,7 +141,10 @@ def test_help_is_short_and_costs_no_start_of_the_cli(project: Path, mode: str) -
     name = "npm start" if mode == "start" else f"npm run {mode}"
     assert (result.returncode, result.stderr) == (0, "")
     assert result.stdout.startswith(f"usage: {name} --")
-    assert len(result.stdout.splitlines()) <= 7
+    assert len(result.stdout.splitlines()) <= 12
+    assert "exit codes: 0 done, 1 failed, 2 wrong usage" in result.stdout
+    needs_value = mode in {"tx", "block", "range", "sequence", "file"}
+    assert ("\nexample:\n" in result.stdout) == needs_value
 
 
 @pytest.mark.parametrize(
