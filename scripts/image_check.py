@@ -4,7 +4,7 @@ Runs the image with slightly stricter limits than a scan node: read-only root fi
 1000 MB, not root. It checks gRPC, Initialize, a plain and a hostile transaction, health, the
 latency of many transactions, memory and SIGTERM. Then it kills the Python child, and lets the
 kernel's out-of-memory killer kill another: both containers must exit with an error code, so that
-they are restarted. Prints all measurements; exit code 1 if a check fails.
+they are restarted. Prints all measurements.
 
 Needs Linux and Docker, or Podman 4. If base images cannot be pulled, substitutes with the same
 names are built from Debian packages (mmdebstrap) and the local Node.
@@ -51,6 +51,8 @@ _EPILOG = """\
 examples:
   npm run image:check
   npm run image:check -- --no-build --transactions 50
+
+exit codes: 0 all checks hold, 1 one does not or no image could be built, 2 wrong usage.
 """
 _PLANTED = "planted-secret"
 GREEDY_AGENT = """

@@ -30,6 +30,8 @@ BILLS = {
 _EPILOG = """\
 example:
   npm run sbom -- --out build
+
+exit codes: 0 written, 1 failed, 2 wrong usage.
 """
 _PINNED = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)((?:[^\n]*\\\n)*[^\n]*)", re.MULTILINE)
 _SHA256 = re.compile(r"--hash=sha256:([0-9a-f]{64})")
