@@ -104,8 +104,8 @@ class Engine:
         )  # fmt: skip
         return done.stdout
 
-    def build(self, context: Path, tag: str, target: str | None = None) -> None:
-        """Build the Dockerfile, or one target, on stand-ins for bases that cannot be pulled."""
+    def build(self, context: Path, tag: str) -> None:
+        """Build the Dockerfile on stand-ins for bases that cannot be pulled."""
         bases = {
             name: self._base(name, image)
             for name, image in re.findall(
@@ -113,8 +113,6 @@ class Engine:
             )
         }
         arguments = [f"--build-arg={name}={image}" for name, image in bases.items()]
-        if target is not None:
-            arguments.append(f"--target={target}")
         say("building the image ...")
         self.call(
             ["build", *self._build_options(), *arguments, "--tag", tag, str(context)],
