@@ -31,11 +31,14 @@ def is_ready(url: str) -> bool:
 
 
 @contextmanager
-def serving(folder: Path, **environment: str) -> Iterator[tuple[str, "subprocess.Popen[Any]"]]:
+def serving(
+    folder: Path, *, workers: int = 2, **environment: str
+) -> Iterator[tuple[str, "subprocess.Popen[Any]"]]:
     port = free_port()
     process = subprocess.Popen(
         supervised(
-            [sys.executable, "-m", "src.service", "--port", str(port), "--workers", "2"], folder
+            [sys.executable, "-m", "src.service", "--port", str(port), "--workers", str(workers)],
+            folder,
         ),
         cwd=ROOT,
         env={

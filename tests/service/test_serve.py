@@ -188,9 +188,17 @@ def test_a_port_in_use_ends_the_service_with_the_documented_code(
     assert "already in use" in ended.stderr
 
 
-@pytest.mark.parametrize("suffix", ["", "-wal"])
-def test_a_deleted_database_ends_the_service_with_a_message(tmp_path: Path, suffix: str) -> None:
-    with serving(tmp_path) as (_, process):
+def test_one_worker_stops_in_good_order_too(tmp_path: Path) -> None:
+    with serving(tmp_path, workers=1) as (_, process):
+        pass
+    assert process.returncode == 0
+
+
+@pytest.mark.parametrize(("suffix", "workers"), [("", 1), ("", 2), ("-wal", 2)])
+def test_a_deleted_database_ends_the_service_with_a_message(
+    tmp_path: Path, suffix: str, workers: int
+) -> None:
+    with serving(tmp_path, workers=workers) as (_, process):
         Path(f"{sqlite_url(tmp_path).removeprefix('sqlite:///')}{suffix}").unlink()
         _, said = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1
