@@ -26,7 +26,7 @@ _WHAT = {32: "a hash", 20: "an address"}
 _DIGITS = 78  # of the largest uint256
 _NUMBERS = ("block_number", "log_index", "tx_index", "nonce")
 _TOPICS = ("topics", "topic0", "topic1", "topic2")
-_REMEDY = "the export is corrupt or uses an unsupported layout (--columns names its columns)"
+_REMEDY = "the export is corrupt or of another layout (--columns names its columns)"
 
 
 @contextmanager
