@@ -51,9 +51,14 @@ class LruCache(Generic[V]):
                 self._entries.move_to_end(key)
             return value
 
-    def put(self, key: str, value: V) -> None:
-        """Store `value`, evicting the least recently used one if full."""
+    def put(self, key: str, value: V, better: Callable[[V, V], V] | None = None) -> None:
+        """Store `value`, evicting the least recently used one if full.
+
+        `better` chooses between a value that is stored already and the new one.
+        """
         with self._lock:
+            if better is not None and (known := self._entries.get(key)) is not None:
+                value = better(known, value)
             self._entries[key] = value
             self._entries.move_to_end(key)
             if len(self._entries) > self._max_size:
@@ -146,11 +151,12 @@ class FactCache:
             self._tokens.put(address, info.put_off(now))
 
     def keep_first_transactions(self, firsts: Mapping[str, FirstTransaction]) -> None:
-        """Cache first transactions by address; an explorer's value replaces the node's."""
+        """Cache first transactions by address, unless an earlier one is known.
+
+        Whatever its source, it shows that a later one is not the first.
+        """
         for address, first in firsts.items():
-            if first.source == "node" and self._firsts.get(address) is not None:
-                continue
-            self._firsts.put(address, first)
+            self._firsts.put(address, first, _earlier)
         self._store.put_first_transactions(firsts)
 
     def forget_first_transaction(self, address: str) -> None:
@@ -175,3 +181,7 @@ class FactCache:
             known = self._store.deployment(contract) or Deployment()
             self._deployments.put(contract, known)
         return known
+
+
+def _earlier(known: FirstTransaction, new: FirstTransaction) -> FirstTransaction:
+    return new if new.timestamp < known.timestamp else known

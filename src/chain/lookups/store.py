@@ -134,13 +134,13 @@ class FactStore:
         )
 
     def put_first_transactions(self, firsts: Mapping[str, FirstTransaction]) -> None:
-        """Store first transactions by address; an explorer's value replaces the node's."""
+        """Store first transactions by address, unless an earlier one is stored."""
         self._write(
             "first_transaction",
             "INSERT INTO first_transaction (chain_id, address, timestamp, source)"
             " VALUES (?, ?, ?, ?) ON CONFLICT (chain_id, address) DO UPDATE"
             " SET timestamp = excluded.timestamp, source = excluded.source"
-            " WHERE source = 'node' AND excluded.source <> 'node'",
+            " WHERE excluded.timestamp < timestamp",
             [
                 (self._chain_id, address, first.timestamp, first.source)
                 for address, first in firsts.items()

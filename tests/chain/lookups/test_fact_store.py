@@ -18,7 +18,6 @@ from tests.support.waiting import FakeClock
 USDC = "0xa0b86991c6218b36c1d19d4a2e9eb0ce3606eb48"
 INFO = TokenInfo("USD Coin", "USDC", 6)
 FROM_NODE = FirstTransaction(1_600_000_000, "node")
-FROM_ETHERSCAN = FirstTransaction(1_500_000_000, "etherscan")
 
 
 def address(number: int) -> str:
@@ -66,11 +65,20 @@ def test_chains_do_not_share_facts_or_counters(tmp_path: Path) -> None:
     polygon.close()
 
 
-def test_explorer_replaces_the_node_and_not_the_other_way_round(tmp_path: Path) -> None:
-    store = FactStore(tmp_path, 1)
-    for first in (FROM_NODE, FROM_ETHERSCAN, FROM_NODE):
-        store.put_first_transactions({USDC: first})
-    assert store.first_transaction(USDC) == FROM_ETHERSCAN
+@pytest.mark.parametrize("later", ["node", "etherscan"])
+@pytest.mark.parametrize("earlier", ["node", "etherscan"])
+@pytest.mark.parametrize("persistent", [True, False])
+def test_the_earliest_first_transaction_is_kept(
+    tmp_path: Path, later: str, earlier: str, persistent: bool
+) -> None:
+    store = FactStore(tmp_path if persistent else None, 1)
+    cache = FactCache(store)
+    first = FirstTransaction(1_500_000_000, earlier)
+    refuted = FirstTransaction(1_600_000_000, later)
+    for claim in (refuted, first, refuted):
+        cache.keep_first_transactions({USDC: claim})
+    assert cache.first_transaction(USDC) == first
+    assert FactCache(store).first_transaction(USDC) == (first if persistent else None)
     store.close()
 
 
