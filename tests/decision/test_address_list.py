@@ -79,10 +79,24 @@ def test_a_file_that_is_not_there_refuses_the_start(tmp_path):
         AddressList(str(tmp_path / "absent.csv"), refresh_seconds=60)
 
 
-@pytest.mark.parametrize("label", ['"thief', '"thief\n', '"thief" of 2024'])
+@pytest.mark.parametrize(
+    "label",
+    ['"thief', '"thief\n', '"thief" of 2024', f'"thief\n{USDC},"', f'"\r\n\t{USDC},\n",'],
+)
 def test_a_line_with_an_odd_quote_is_refused_and_hides_no_other_address(label):
     with pytest.raises(AddressListError, match=r"line 2 of the list is not CSV"):
         parse_text(f'address,label\n{ALICE},{label}\n{BOB},"fence"\n')
+
+
+def test_a_quoted_label_may_have_several_lines():
+    text = f'address,label\r\n{ALICE},"thief\r\n\r\nof ""2024"", 0x1"\r\n{BOB},fence'
+    assert parse_text(text) == {ALICE: 'thief of "2024", 0x1', BOB: "fence"}
+
+
+def test_a_refusal_names_the_line_at_which_the_row_starts():
+    text = f'{ALICE},"thief\nof 2024"\n\n{BOB},"fence" '
+    with pytest.raises(AddressListError, match=r"line 4 of the list is not CSV"):
+        parse_text(text)
 
 
 def test_quotes_within_a_label_are_kept():

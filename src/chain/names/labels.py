@@ -7,11 +7,13 @@ list stays in use.
 """
 
 import csv
+import io
 import json
 import logging
+import re
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -33,6 +35,8 @@ _TIMEOUT_SECONDS = 20.0
 _STALE_REFRESHES = 3
 _MAX_LABEL = 80
 _MAX_DEPTH = 8
+# A line of its own within a label: a quote without its partner has taken it.
+_SWALLOWED = re.compile(r"[\r\n]\s*0x[0-9a-f]{40}", re.IGNORECASE)
 
 logger = logging.getLogger(__name__)
 
@@ -170,16 +174,24 @@ def parse_text(text: str) -> dict[str, str]:
         except ValueError:  # also a number of 5,000 digits
             raise AddressListError("the list starts like JSON but is not") from None
         return parse_addresses(document)
-    rows = []
-    for number, line in enumerate(text.splitlines(), 1):
-        try:  # each for itself, so that a quote without its partner takes no further lines
-            rows += [row for row in csv.reader([line], strict=True) if row and row[0].strip()]
-        except csv.Error as error:
-            raise AddressListError(f"line {number} of the list is not CSV: {error}") from None
+    rows = [row for row in _rows(text) if row and row[0].strip()]
     rows = [row for row in rows if not row[0].lstrip().startswith("#")]
     if rows and rows[0][0].strip().lower() == "address":  # a header
         rows = rows[1:]
     return _labels((row[0].strip(), row[1] if len(row) > 1 else "") for row in rows)
+
+
+def _rows(text: str) -> Iterator[list[str]]:
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    start = 1
+    try:
+        for row in reader:
+            if reader.line_num > start and any(map(_SWALLOWED.search, row)):
+                raise csv.Error("a quote is never closed")
+            yield row
+            start = reader.line_num + 1
+    except csv.Error as error:
+        raise AddressListError(f"line {start} of the list is not CSV: {error}") from None
 
 
 def parse_addresses(document: Any) -> dict[str, str]:
