@@ -6,6 +6,7 @@ deployer chooses (name, trades, holders) cannot tell which, so only what others 
 """
 
 import json
+import re
 import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +14,7 @@ from types import MappingProxyType
 from typing import Any
 
 from src.chain.facts import UNREADABLE_SYMBOL, TokenInfo, token_info
-from src.chain.text import sanitise_text
+from src.chain.text import MARK_CATEGORIES, sanitise_text
 
 TOKEN_LIST_PATH = Path(__file__).with_name("well_known_tokens.json")
 LOOK_ALIKES_PATH = Path(__file__).with_name("look_alikes.json")
@@ -21,6 +22,10 @@ LOOK_ALIKES_PATH = Path(__file__).with_name("look_alikes.json")
 # ASCII characters that look alike in any typeface; capitals only if they do so themselves.
 _ASCII_LOOK_ALIKES = {"l": "i", "1": "i", "|": "i", "0": "o"}
 _MAX_SYMBOL_LENGTH = 64
+# Also those that have no decomposition: with a stroke, a hook or a tail, and small capitals.
+_LATIN = re.compile(
+    r"LATIN (?:CAPITAL LETTER|SMALL LETTER|LETTER SMALL CAPITAL) ([A-Z])(?: WITH .*)?"
+)
 
 
 class WellKnownTokens:
@@ -61,8 +66,8 @@ class WellKnownTokens:
         That is all: it may imitate that token or only share its symbol. A token that was published
         under this symbol is known to be its namesake.
 
-        Compared without regard to case, compatibility forms, accents, invisible characters and
-        Unicode's look-alike letters, digits and signs (UTS #39). Not detected: added or swapped
+        Compared without regard to case, compatibility forms, marks on letters, invisible characters
+        and Unicode's look-alike letters, digits and signs (UTS #39). Not detected: added or swapped
         letters ("USDCC", "UDSC") and pairs that look like one letter ("rn" for "m").
         """
         if address in self._tokens:
@@ -79,10 +84,23 @@ class WellKnownTokens:
         """The case-insensitive forms of a symbol: as written, and with look-alikes replaced."""
         text = "".join(sanitise_text(symbol, _MAX_SYMBOL_LENGTH).split())
         decomposed = unicodedata.normalize("NFKD", text)
-        bare = "".join(c for c in decomposed if not unicodedata.combining(c))
-        keys = {bare.casefold(), bare.translate(self._look_alikes).casefold()}
+        keys = {_bare(decomposed), _bare(decomposed.translate(self._look_alikes))}
         keys.discard("")
         return keys
+
+
+def _bare(text: str) -> str:
+    """A decomposed text with each Latin letter as the ASCII one that it is a form of."""
+    if text.isascii():
+        return text.casefold()
+    letters = []
+    for character in text:
+        letter = _LATIN.fullmatch(unicodedata.name(character, ""))
+        if letter is not None:
+            letters.append(letter[1])
+        elif unicodedata.category(character) not in MARK_CATEGORIES:
+            letters.append(character)
+    return "".join(letters).casefold()
 
 
 def load_well_known_tokens(chain_id: int) -> WellKnownTokens:

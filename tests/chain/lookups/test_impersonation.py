@@ -23,6 +23,11 @@ from tests.chain.lookups.world import TOKENS, USDC
         "U S D C",
         "USDC\ufe0f",
         "US\u180bD\U000e0100C",
+        "USD\u0301C",
+        "USD\u20ddC",  # a circle around the letter
+        "USD\u0e31C",  # a vowel sign of another script, above the letter
+        "US\u0110C",  # with a stroke
+        "\u1d1c\ua731\u1d05\u1d04",  # small capitals
     ],
 )
 def test_fake_token_with_a_well_known_symbol_is_seen(symbol: str) -> None:
