@@ -15,7 +15,8 @@ import ipaddress
 import logging
 import socket
 import time
-from http.client import HTTPResponse
+from http import HTTPStatus
+from http.client import HTTPMessage, HTTPResponse
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any, Final, cast
 
@@ -155,6 +156,16 @@ class _TimedResponse(HTTPResponse):
         super().__init__(sock, *args, **kwargs)
         self.fp.close()
         self.fp = io.BufferedReader(_TimedSocket(sock))
+
+    def begin(self) -> None:
+        """Read the head, and interim ones before it, of which the base class knows only 100.
+
+        Taken for the response, an interim one would leave the response to the next request.
+        """
+        super().begin()
+        while HTTPStatus.SWITCHING_PROTOCOLS < self.status < HTTPStatus.OK:
+            self.headers = cast(HTTPMessage, None)
+            super().begin()
 
 
 class _Timed:

@@ -3,7 +3,9 @@
 import gzip
 import json
 import logging
+import socket
 import sys
+import threading
 import traceback
 from typing import Any
 
@@ -248,6 +250,25 @@ def test_connections_are_kept_and_cookies_are_not(httpserver: HTTPServer) -> Non
     node.call("m", [])
     node.call("m", [])
     assert all("Cookie" not in request.headers for request, _ in httpserver.log)
+
+
+def test_an_interim_response_leaves_no_answer_to_the_next_request() -> None:
+    asked: list[bytes] = []
+
+    def hint_then_answer(connection: socket.socket, stop: threading.Event) -> None:
+        for result in (b"1", b"2"):
+            connection.sendall(b"HTTP/1.1 103 Early Hints\r\nLink: </>\r\n\r\n")
+            connection.sendall(b"HTTP/1.1 102 Processing\r\n\r\n")
+            answer = b'{"id":1,"result":%b}' % result
+            connection.sendall(raw_server.HEAD + b"Content-Length: %d\r\n\r\n" % len(answer))
+            connection.sendall(answer)
+            asked.append(connection.recv(65536))
+
+    with raw_server.raw_server(hint_then_answer) as url:
+        node = JsonRpcClient(url)
+        assert [node.call("eth_chainId", []) for _ in range(2)] == [1, 2]
+        node.close()
+    assert asked[0].startswith(b"POST")  # on the same connection
 
 
 def test_own_rate_limit_is_an_error_when_the_turn_comes_after_the_deadline(
