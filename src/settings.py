@@ -53,6 +53,7 @@ from src.variables import (
     read_fields,
     setting,
     variables,
+    warn_of_misspelt,
     whole_number,
 )
 
@@ -181,6 +182,7 @@ def load_settings(
         SettingsError: a setting is invalid, or a file is not JSON.
     """
     env = os.environ if environ is None else environ
+    warn_of_misspelt(env)
     values = _only_settings(_read_json(project_root / "secrets.json"))
     values |= {name: env[name] for name in SETTINGS if env.get(name, "").strip()}
     keys = {f"{n}_API_KEY": key_in(values.get(f"{n}_URL", "")) for n in ("ETHERSCAN", "ETHPLORER")}
@@ -363,7 +365,7 @@ def _only_settings(document: Mapping[str, Any]) -> dict[str, str]:
 def _read_json(path: Path) -> dict[str, Any]:
     """A JSON object, with comments as the Forta CLI allows them; empty when there is no file."""
     try:
-        text = read_file(path, _MAX_FILE_BYTES).decode("utf-8", errors="replace")
+        text = read_file(path, _MAX_FILE_BYTES).decode("utf-8-sig", errors="replace")
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except OSError as error:

@@ -4,8 +4,10 @@
 and `read_fields` reads them all.
 """
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -13,7 +15,13 @@ from src.chain.clients.urls import is_http_url
 from src.downloads import FORMS, DownloadError, is_url, local_model
 
 _MAX_SHOWN_CHARACTERS = 12  # a longer value may be a key or a URL in the wrong place
+_QUOTES = "'\""  # `docker run --env-file` takes them for a part of the value
+_MIN_LIKENESS = 0.9
 _SWITCH = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+
+_DECLARED: set[str] = set()
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 D = TypeVar("D")
@@ -73,6 +81,7 @@ def setting(name: str, kind: Kind[T], default: D, *, secret: bool = False) -> T 
         default: used if the variable is unset or blank.
         secret: it is, or may contain, a key, which no repr and no error shows.
     """
+    _DECLARED.add(name)
     metadata = {"variable": name, "kind": kind, "secret": secret}
     declared: Any = field(default=default, repr=not secret, metadata=metadata)
     return declared  # type: ignore[no-any-return]
@@ -93,9 +102,24 @@ def read_fields(settings: type, values: Mapping[str, str]) -> dict[str, Any]:
     for entry in fields(settings):
         name = entry.metadata.get("variable", "")
         if text := values.get(name, "").strip():
+            if len(text) > 1 and text[0] == text[-1] and text[0] in _QUOTES:
+                raise SettingsError(name, "given without the quotes around it")
             secret = entry.metadata["secret"]
             given[entry.name] = entry.metadata["kind"].read(name, text, secret=secret)
     return given
+
+
+def warn_of_misspelt(values: Mapping[str, str]) -> None:
+    """Log variables that nothing reads and whose names are nearly those of unset settings."""
+    unset = [name for name in _DECLARED if not values.get(name, "").strip()]
+    others = [name for name, text in values.items() if name not in _DECLARED and text.strip()]
+    likely = [
+        f"{name} (is {meant} meant?)"
+        for name in others
+        for meant in get_close_matches(name, unset, 1, _MIN_LIKENESS)
+    ]
+    if likely:
+        logger.warning("variables that nothing reads: %s", ", ".join(likely))
 
 
 def whole_number(low: int, high: int) -> Kind[int]:
@@ -145,6 +169,8 @@ def _key(text: str) -> Secret:
 
 
 def _path(text: str) -> Path:
+    if "://" in text:  # it would name a folder `s3:` here
+        raise ValueError
     try:
         return Path(text).expanduser()
     except RuntimeError:
@@ -159,7 +185,7 @@ TEXT = Kind("text", str)
 WORDS = Kind("words separated by commas or blanks", lambda t: tuple(t.replace(",", " ").split()))
 PORT = whole_number(0, 65_535)
 URL = Kind("an http:// or https:// URL", _url)
-PATH = Kind("a path; this user has no home folder for ~", _path)
+PATH = Kind("a path, not a URL, and without ~ for a user who has no home folder", _path)
 MODEL = Kind(f"a model: {FORMS}", _model)
 KEY = Kind("a key of printable ASCII characters", _key)
 FILE_OR_URL = Kind(

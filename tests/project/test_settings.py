@@ -123,6 +123,8 @@ def test_environment_wins_over_the_secrets_file(tmp_path: Path) -> None:
         {"ETHERSCAN_API_KEY": "from file", "ANOMALY_THRESHOLD": 0.7, "OTHER": {"x": 1}}
         | {"ETHERSCAN_API_KEY": "file", "apiKeys": {"ETHPLORER_API_KEY": "nested"}},
     )
+    file = tmp_path / "secrets.json"
+    file.write_text(f"\ufeff{file.read_text()}", encoding="utf-8")  # as Notepad saves it
     settings = load(tmp_path, ETHERSCAN_API_KEY="environment")
     assert settings.etherscan_api_key == Secret("environment")
     assert settings.ethplorer_api_key == Secret("nested")
@@ -181,6 +183,10 @@ def test_node_url_is_taken_from_the_most_specific_place(tmp_path: Path) -> None:
         ("ETHPLORER_URL", f"https://[{KEY}"),
         ("ETHERSCAN_API_KEY", f"{KEY} two words"),
         ("ETHPLORER_API_KEY", f"{KEY}\nX-Header: y"),
+        ("ETHERSCAN_API_KEY", f"'{KEY}'"),
+        ("ADDRESS_LIST", f'"{KEY}"'),
+        ("CACHE_DIR", f"s3://{KEY}/cache"),
+        ("POLICY_PATH", f"file:///{KEY}"),
         ("MODEL_PATH", "~nobody-of-this-name/m.pkl"),
     ],
 )
@@ -204,6 +210,22 @@ def test_impossible_value_is_shown_unless_it_may_be_a_secret(tmp_path: Path) -> 
         with pytest.raises(SettingsError, match=f"^{name} must be ") as caught:
             load_service_settings({name: KEY[:12]})
         assert KEY[:12] not in "".join(traceback.format_exception(caught.value))
+
+
+def test_a_misspelt_variable_is_named_with_the_one_that_is_meant(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    load(tmp_path, ETHERSCAN_APIKEY=KEY, ADDRES_LIST="bad.csv", SERVICE_APIKEYS=KEY)
+    assert re.findall(r"(\w+) \(is (\w+) meant", caplog.text) == [
+        ("ETHERSCAN_APIKEY", "ETHERSCAN_API_KEY"),
+        ("ADDRES_LIST", "ADDRESS_LIST"),
+        ("SERVICE_APIKEYS", "SERVICE_API_KEYS"),
+    ]
+    assert KEY not in caplog.text
+    caplog.clear()
+    known = {"METRIC_PORT": "1", "METRICS_PORT": "0", "WATCH_METRICS_PORT": "1", "NODE_PATH": "x"}
+    load(tmp_path, **known, CACHEDIR=" ")
+    assert caplog.text == ""
 
 
 def test_impossible_host_and_port_are_named(tmp_path: Path) -> None:
