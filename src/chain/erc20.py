@@ -50,6 +50,7 @@ _GAS_ALONE = 10_000_000
 # Memory costs gas, and this does not suffice to return more than is read (512 KiB of JSON).
 _LITTLE_GAS = 100_000
 
+_WORD = 32  # bytes
 _MAX_TEXT_BYTES = MAX_NAME_LENGTH * 16
 
 # Of one call. An honest one takes 96.
@@ -130,8 +131,8 @@ def _fails_in_multicall(
 ) -> bool:
     """Whether the contract's code fails, as Multicall3 says: then the node is not the cause."""
     data = _AGGREGATE3 + encode(["(address,bool,bytes)[]"], [[(token, True, selector)]])
-    results = _decode("(bool,bytes)[]", eth_call(_call(MULTICALL3, data, _GAS_ALONE)))
-    return results is not None and [success for success, _ in results] == [False]
+    results = _results(eth_call(_call(MULTICALL3, data, _GAS_ALONE)), 1)
+    return results is not None and not results[0][0]
 
 
 def decode_text(data: bytes) -> str:
@@ -139,7 +140,7 @@ def decode_text(data: bytes) -> str:
 
     Anything else is "". Invalid UTF-8 is replaced, if any of it is valid. Long texts are truncated.
     """
-    if len(data) == 32:
+    if len(data) == _WORD:
         content = data.rstrip(b"\0")
     else:
         # As bytes, because contracts return invalid UTF-8; not strict, because some do not pad.
@@ -164,12 +165,10 @@ def multicall_results(data: bytes, tokens: Collection[str]) -> list[list[tuple[b
     """
     if not data:
         raise RequestRefused(SOURCE, "no Multicall3 on this chain")
-    results = _decode("(bool,bytes)[]", data)
+    each = len(METADATA_CALLS)
+    results = _results(data, each * len(tokens))
     if results is None:
         raise MalformedAnswer(SOURCE, "the multicall result does not decode")
-    each = len(METADATA_CALLS)
-    if len(results) != each * len(tokens):
-        raise MalformedAnswer(SOURCE, "the multicall result has the wrong number of entries")
     return [
         [
             (success, _read(selector, data))
@@ -196,6 +195,17 @@ def _read(selector: bytes, data: bytes) -> bytes:
     return data if len(data) <= _MAX_ANSWER_BYTES else _UNREADABLE.get(selector, data)
 
 
+def _results(data: bytes, count: int) -> list[tuple[bool, bytes]] | None:
+    """So many results of `aggregate3`, or None.
+
+    The number is compared first: thousands of results may all name the same bytes, each a copy.
+    """
+    if [int.from_bytes(data[at : at + _WORD]) for at in (0, _WORD)] != [_WORD, count]:
+        return None
+    results: list[tuple[bool, bytes]] | None = _decode("(bool,bytes)[]", data)
+    return results
+
+
 def _decode(abi_type: str, data: bytes) -> Any:
     """The single ABI value in `data`, or None if it does not decode."""
     try:
@@ -213,8 +223,8 @@ def _token_info(decimals: bytes | None, name: bytes | None, symbol: bytes | None
 
 def _decimals(data: bytes) -> int | None:
     """None if the contract states none, or an impossible number."""
-    number = int.from_bytes(data[:32])
-    return number if len(data) >= 32 and number <= MAX_DECIMALS else None
+    number = int.from_bytes(data[:_WORD])
+    return number if len(data) >= _WORD and number <= MAX_DECIMALS else None
 
 
 def _call(to: str, data: bytes, gas: int = _GAS_PER_TOKEN) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """Metadata comes from the contracts in one call, and survives what contracts return."""
 
 import json
+import tracemalloc
 
 import pytest
 from eth_abi.abi import encode
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from werkzeug import Request, Response
 
 from src.chain.clients.rpc import JsonRpcClient
-from src.chain.erc20 import decode_text, token_info_alone, token_infos
+from src.chain.erc20 import decode_text, multicall_results, token_info_alone, token_infos
 from src.chain.errors import (
     Failure,
     MalformedAnswer,
@@ -147,6 +148,18 @@ def test_a_symbol_that_costs_more_than_any_is_unreadable(words: str, symbol: str
     with serve(answer) as url:
         info = token_info_alone(JsonRpcClient(url), TOKENS[0])
     assert info == TokenInfo("USD Coin", symbol, 18)
+
+
+def test_results_that_all_name_the_same_bytes_take_no_memory() -> None:
+    count, size = 1_000, 100_000
+    words = [32, count, *[32 * count] * count, 1, 64, size]
+    data = b"".join(word.to_bytes(32) for word in words) + bytes(size)
+    tracemalloc.start()
+    with pytest.raises(MalformedAnswer):
+        multicall_results(data, TOKENS)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 10 * size
 
 
 @pytest.mark.parametrize("has_multicall", [True, False])
