@@ -73,6 +73,7 @@ class LabelledAddresses:
         self._labels: Mapping[str, str] | None = None
         self._read_at = 0.0
         self._stamp: tuple[int, int] | None = None
+        self._refusal: str | None = None  # why the content of the file of that stamp is not in use
         self._broken: str | None = None  # why the present file is not in use
         self._stop = threading.Event()
         self._client: HttpClient | None = None
@@ -128,8 +129,9 @@ class LabelledAddresses:
                 wait = self._refresh_seconds
                 self._broken = None
             except (AddressListError, SourceError) as error:
+                is_known = str(error) == self._broken
                 self._broken = str(error) if self._path is not None else None
-                if not self._stop.is_set():
+                if not (is_known or self._stop.is_set()):
                     logger.warning("%s stays as it was: %s", self.WHAT, error)
                 wait = min(_RETRY_SECONDS, self._refresh_seconds)
             except Exception as error:  # unforeseen input must not end the reading for good
@@ -140,17 +142,23 @@ class LabelledAddresses:
                 wait = min(wait, _FILE_CHECK_SECONDS)
 
     def _read_file(self, path: Path) -> None:
+        """Use the file if it has changed. Raises AddressListError for one that is not usable."""
         try:
             status = path.stat()
             stamp = (status.st_mtime_ns, status.st_size)
-            if stamp == self._stamp:
-                self._read_at = self._clock()
-                return
-            text = read_file(path, MAX_BYTES).decode("utf-8-sig", errors="replace")
+            if stamp != self._stamp:
+                text = read_file(path, MAX_BYTES).decode("utf-8-sig", errors="replace")
+                self._refusal = None
+                try:
+                    self._use(parse_text(text))
+                except AddressListError as error:  # as long as the file stays the same
+                    self._refusal = str(error)
+                self._stamp = stamp
         except OSError as error:
             raise AddressListError(f"{path.name}: {reason(error)}") from None
-        self._use(parse_text(text))
-        self._stamp = stamp
+        if self._refusal is not None:
+            raise AddressListError(self._refusal)
+        self._read_at = self._clock()
 
     def _use(self, labels: Mapping[str, str]) -> None:
         changed = labels != self._labels
