@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Self
 
 from src.chain.errors import MalformedAnswer
+from src.chain.quantities import as_int
 from src.chain.text import sanitise_text
 
 MAX_DECIMALS = 255
@@ -195,15 +196,12 @@ def token_info(
     Raises:
         MalformedAnswer: the decimals or the time are impossible.
     """
-    number = whole_number(decimals)
-    if decimals is not None and (number is None or not 0 <= number <= MAX_DECIMALS):
-        raise MalformedAnswer(source, "decimals impossible")
     if read_at is not None and not isinstance(read_at, (int, float)):
         raise MalformedAnswer(source, "time of reading impossible")
     return TokenInfo(
         sanitise_text(name, MAX_NAME_LENGTH),
         stated_symbol(symbol),
-        number,
+        _decimals(source, decimals),
         time.time() if read_at is None else read_at,
     )
 
@@ -218,7 +216,7 @@ def stated_symbol(text: object) -> str:
 
 def first_transaction(source: str, timestamp: object) -> FirstTransaction:
     """Validate a source's time of a first transaction. Raises `MalformedAnswer`."""
-    seconds = whole_number(timestamp)
+    seconds = as_int(timestamp)
     if seconds is None or not 0 < seconds <= time.time() + _CLOCK_TOLERANCE_SECONDS:
         raise MalformedAnswer(source, "timestamp missing or impossible")
     return FirstTransaction(seconds, source)
@@ -230,29 +228,22 @@ def price(source: str, usd: object, decimals: object) -> Price:
         raise MalformedAnswer(source, "price missing or no number")
     if not _MIN_PRICE <= usd <= _MAX_PRICE:  # NaN is in no range
         raise MalformedAnswer(source, "price impossible")
-    number = whole_number(decimals)
-    if decimals is not None and (number is None or not 0 <= number <= MAX_DECIMALS):
-        raise MalformedAnswer(source, "decimals impossible")
-    return Price(float(usd), source, number)
+    return Price(float(usd), source, _decimals(source, decimals))
 
 
 def deployment(source: str, absent_at: object, present_at: object) -> Deployment:
     """Validate a source's data on a contract's deployment. Raises `MalformedAnswer`."""
     blocks = []
     for value in (absent_at, present_at):
-        number = whole_number(value)
-        if value is not None and (number is None or number < 0):
+        number = as_int(value)
+        if value is not None and number is None:
             raise MalformedAnswer(source, "block number impossible")
         blocks.append(number)
     return Deployment(*blocks)
 
 
-def whole_number(value: object) -> int | None:
-    """An int, or a string of at most 20 decimal digits as an int; None for anything else."""
-    if isinstance(value, bool):
-        return None
-    if isinstance(value, int):
-        return value
-    if isinstance(value, str) and len(value) <= 20 and value.isascii() and value.isdigit():
-        return int(value)
-    return None
+def _decimals(source: str, value: object) -> int | None:
+    number = as_int(value)
+    if value is not None and (number is None or number > MAX_DECIMALS):
+        raise MalformedAnswer(source, "decimals impossible")
+    return number

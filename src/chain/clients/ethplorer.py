@@ -5,7 +5,8 @@ from typing import Any
 from src.chain.clients import rpc_errors
 from src.chain.clients.http import HttpClient
 from src.chain.errors import MalformedAnswer
-from src.chain.facts import Price, TokenInfo, price, token_info, whole_number
+from src.chain.facts import Price, TokenInfo, price, token_info
+from src.chain.quantities import as_int
 
 SOURCE = "ethplorer"
 
@@ -62,7 +63,7 @@ class EthplorerClient:
             size = given.get(name)
             if isinstance(size, bool) or not isinstance(size, int | float) or not size >= least:
                 raise MalformedAnswer(SOURCE, f"{name} too small to trust the price")
-        when = whole_number(given.get("ts"))
+        when = as_int(given.get("ts"))
         if when is None or abs(now - when) > _MAX_PRICE_AGE_SECONDS:
             raise MalformedAnswer(SOURCE, "a price of another time")
         return price(SOURCE, given.get("rate"), answer.get("decimals"))

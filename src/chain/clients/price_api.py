@@ -5,7 +5,8 @@ from urllib.parse import quote
 
 from src.chain.clients.http import HttpClient
 from src.chain.errors import Failure, MalformedAnswer
-from src.chain.facts import Price, price, whole_number
+from src.chain.facts import Price, price
+from src.chain.quantities import as_int
 
 SOURCE = "price API"
 MAX_TOKENS = 50
@@ -61,7 +62,7 @@ class PriceApiClient:
 def _price(entry: object, timestamp: int) -> Price:
     if not isinstance(entry, dict):
         raise MalformedAnswer(SOURCE, "no price of this token")
-    confidence, when = entry.get("confidence"), whole_number(entry.get("timestamp"))
+    confidence, when = entry.get("confidence"), as_int(entry.get("timestamp"))
     if not isinstance(confidence, int | float) or not _MIN_CONFIDENCE <= confidence <= 1:
         raise MalformedAnswer(SOURCE, "too little confidence")
     if when is None or abs(when - timestamp) > _TOLERANCE_SECONDS:
