@@ -11,49 +11,18 @@ import time
 from pathlib import Path
 
 import pytest
-from werkzeug import Request, Response
+from werkzeug import Response
 
 import src.agent
 from src.chain.lookups.store import FILE_NAME, FactStore
 from src.chain.transfers import TRANSFER_TOPIC
 from src.demo.processes import supervised
-from tests.conftest import ALICE, BLOCK, BOB, TIMESTAMP, UNKNOWN_TOKEN, USDC, event_of, transfer_log
+from tests.conftest import ALICE, BLOCK, TIMESTAMP, UNKNOWN_TOKEN, USDC, event_of, transfer_log
 from tests.support import raw_server
 from tests.support.fake_chain import FakeNode, etherscan_answer, serve, usual_token
-from tests.support.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 KEY = "planted-key"
-
-
-def lying(request: Request) -> Response:
-    """Well-formed, of the right shape, impossible, and about something else."""
-    if request.method == "POST":
-        answer = {"jsonrpc": "2.0", "id": request.get_json()["id"], "result": "0x" + "f" * 64}
-    elif "getTokenInfo" in request.path:
-        answer = {"address": BOB, "name": "Tether", "symbol": "USDT", "decimals": "6"}
-    else:
-        answer = etherscan_answer(str(2**40))
-    return Response(json.dumps(answer))
-
-
-def status(code: int):
-    return lambda _: Response("no", code)
-
-
-def huge(_: Request) -> Response:
-    return Response('{"result":"0x' + "0" * (6 * 2**20) + '"}')
-
-
-def deep(_: Request) -> Response:
-    return Response("[" * 200_000)
-
-
-HTTP_FAULTS = {
-    "429": status(429), "500": status(500), "503": status(503), "404": status(404),
-    "lying": lying, "huge": huge, "deep": deep, "empty": lambda _: Response(""),
-    "HTML": lambda _: Response("<html>maintenance</html>"), "list": lambda _: Response("[]"),
-}  # fmt: skip
 
 
 def settings_for(url: str, folder: Path, **changes: str) -> dict[str, str]:
@@ -89,40 +58,6 @@ def assert_nothing_remembered(folder: Path) -> None:
     assert store.token_info(UNKNOWN_TOKEN) is None
     assert store.first_transaction(ALICE) is None
     store.close()
-
-
-@pytest.mark.parametrize("fault", HTTP_FAULTS)
-def test_failing_answers_of_every_source_cost_no_finding_are_not_remembered_and_are_recovered_from(
-    start_bot, tmp_path, fault
-):
-    """All three sources fail alike, then come back: the next transaction knows."""
-    node = FakeNode(tokens={UNKNOWN_TOKEN: usual_token()})
-    broken = threading.Event()
-    broken.set()
-
-    def answer(request: Request) -> Response:
-        if broken.is_set():
-            return HTTP_FAULTS[fault](request)
-        if request.method == "POST":
-            return node.answer(request)
-        if "getTokenInfo" in request.path:
-            return Response(json.dumps({"name": "Some", "symbol": "SOME", "decimals": "18"}))
-        return Response(json.dumps(etherscan_answer(str(TIMESTAMP - 600))))
-
-    with serve(answer) as url:
-        start_bot(**settings_for(url, tmp_path))
-        assert_scored_without_facts(primary(src.agent.handle_transaction(payment())))
-        assert_nothing_remembered(tmp_path)
-        broken.clear()
-
-        def is_known_again() -> bool:  # an explorer that refused is left alone for a second
-            metadata = primary(src.agent.handle_transaction(payment())).metadata
-            return (
-                metadata.get("SOME_value") == "5"
-                and metadata["account_active_period_in_minutes"] == "10"
-            )
-
-        wait_until(is_known_again)
 
 
 @pytest.mark.parametrize(

@@ -169,6 +169,7 @@ def assert_survived(start, proxy, folder, source, behaviour) -> None:
     assert_nothing_remembered(folder)
     proxy.mend()
     wait_until(lambda: knows(source, handle()))
+    assert handle()["anomaly_score"] == metadata["anomaly_score"]
 
 
 @pytest.mark.parametrize("source", SOURCES)

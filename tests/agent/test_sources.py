@@ -1,10 +1,7 @@
 """What the handlers say where nodes and explorers know, fail, hang or contradict."""
 
-import json
-
 import pytest
 
-from src import agent
 from tests.agent.handling import answering, handle
 from tests.conftest import (
     ALICE,
@@ -15,9 +12,7 @@ from tests.conftest import (
     event_of,
     transfer_log,
 )
-from tests.support import raw_server
 from tests.support.fake_chain import (
-    ETHERSCAN_LIMIT,
     NO_TRANSACTIONS,
     FakeNode,
     block_timestamp,
@@ -50,38 +45,6 @@ def test_with_a_node_alone_tokens_and_the_age_are_known(start_bot):
     assert metadata["account_active_period_in_minutes_source"] == "node"
 
 
-@pytest.mark.parametrize(
-    ("answer", "status"),
-    [
-        ({"status": "0", "message": "NOTOK", "result": "error"}, 429),
-        ("oops", 500),
-        ("<html>Just a moment...</html>", 200),
-        ({"status": "1", "message": "OK", "result": []}, 200),
-        (ETHERSCAN_LIMIT, 200),
-        (["surprise"], 200),
-        ("null", 200),
-    ],
-    ids=["429", "500", "html", "empty result", "rate limit with 200", "list", "null"],
-)
-def test_an_etherscan_failure_is_survived_and_not_remembered(start_bot, answer, status):
-    answers = [answering(answer, status)]
-    with serve(lambda request: answers[0](request)) as url:
-        start_bot(ETHERSCAN_URL=url, ETHERSCAN_API_KEY="planted")
-        first = handle(event_of([transfer_log()]))["metadata"]
-        assert first["prediction"] in {"NORMAL", "ANOMALY"}
-        assert first["account_active_period_in_minutes"] == "unknown"
-        assert "planted" not in json.dumps(first)
-        answers[0] = answering(etherscan_answer(str(TIMESTAMP - 600)))
-        # A source that refused is left alone for a moment; a bot that starts anew asks at once.
-        agent.BOT.lookups.close()
-        agent.BOT = None
-        start_bot()
-        second = handle(event_of([transfer_log()]))["metadata"]
-    assert second["account_active_period_in_minutes"] == "10"
-    assert second["account_active_period_in_minutes_source"] == "etherscan"
-    assert second["anomaly_score"] == first["anomaly_score"]
-
-
 def test_a_new_address_has_age_zero_and_is_not_remembered(start_bot):
     answers = [answering(NO_TRANSACTIONS)]
     with serve(lambda request: answers[0](request)) as url:
@@ -92,13 +55,3 @@ def test_a_new_address_has_age_zero_and_is_not_remembered(start_bot):
         answers[0] = answering(etherscan_answer(str(TIMESTAMP - 60)))
         metadata = handle(event_of([transfer_log()]))["metadata"]
     assert metadata["account_active_period_in_minutes"] == "1"
-
-
-def test_an_explorer_that_hangs_delays_no_longer_than_the_deadline(start_bot):
-    with raw_server.raw_server(raw_server.hang) as url:
-        start_bot(ETHERSCAN_URL=url, ETHERSCAN_API_KEY="k", LOOKUP_DEADLINE_SECONDS="0.5")
-        metadata = handle(event_of([transfer_log()]))["metadata"]
-        usage = agent.BOT.lookups.usage()["etherscan"]
-    assert not usage.outcomes  # the request goes on, and nothing but the deadline ends the wait
-    assert metadata["prediction"] in {"NORMAL", "ANOMALY"}
-    assert metadata["account_active_period_in_minutes"] == "unknown"

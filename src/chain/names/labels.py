@@ -195,7 +195,7 @@ def _rows(text: str) -> Iterator[list[str]]:
     try:
         for row in reader:
             if reader.line_num > start and any(map(_SWALLOWED.search, row)):
-                raise csv.Error("a quote is never closed")
+                raise csv.Error("a quoted label takes in another row")
             yield row
             start = reader.line_num + 1
     except csv.Error as error:
