@@ -1,6 +1,7 @@
 """Native transfers from a transaction's traces, for chains that do not log them (EIP-7708)."""
 
 from collections.abc import Iterable
+from operator import itemgetter
 from typing import Any
 
 from src.chain.quantities import as_int
@@ -21,17 +22,23 @@ def native_of_traces(traces: Iterable[Any] | None) -> list[NativeTransfer] | Non
         None where there are no traces, or a frame does not say its place: then only the value sent
         is known.
     """
-    frames = [(_place(trace), trace) for trace in traces or ()]
-    if not frames or any(place is None for place, _ in frames):
-        return None
-    reverted = {place for place, trace in frames if getattr(trace, "error", None)}
-    return [
-        moved
-        for place, trace in frames
-        if place is not None
-        and not any(place[:depth] in reverted for depth in range(len(place) + 1))
-        and (moved := _moved(trace)) is not None
-    ]
+    frames: list[tuple[tuple[int, ...], bool, Any]] = []
+    for trace in traces or ():
+        place = _place(trace)
+        if place is None:
+            return None
+        frames.append((place, not getattr(trace, "error", None), trace))
+    frames.sort(key=itemgetter(0, 1))  # each frame before what it called
+    moved = []
+    reverted: tuple[int, ...] | None = None
+    for place, is_success, trace in frames:
+        if reverted is not None and place[: len(reverted)] == reverted:
+            continue
+        if not is_success:
+            reverted = place
+        elif (transfer := _moved(trace)) is not None:
+            moved.append(transfer)
+    return moved if frames else None
 
 
 def _place(trace: Any) -> tuple[int, ...] | None:

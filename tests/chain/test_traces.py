@@ -21,6 +21,8 @@ def test_what_a_reverted_frame_called_has_moved_nothing() -> None:
     moved = NativeTransfer(ALICE, BOB, 5, -1)
     assert native_of_traces([call([]), call([0])]) == [moved, moved]
     assert native_of_traces([call([]), call([0], error="Reverted"), call([0, 1])]) == [moved]
+    assert native_of_traces([call([0, 1]), call([1]), call([0], error="Reverted")]) == [moved]
+    assert native_of_traces([call([0]), call([0], error="Reverted")]) == []
 
 
 @pytest.mark.parametrize("place", [3, "0", [[0]], [None], {"0": 1}], ids=str)
