@@ -32,9 +32,11 @@ from src.chain.errors import (
 )
 from src.chain.text import sanitise_text
 
+MAX_DEPTH: Final = 2_100
+"""Levels of an answer: a trace has two for each call, of which the EVM nests 1,024."""
+
 _CHUNK_BYTES = 64 * 1024
 _MAX_MESSAGE_CHARACTERS = 200
-_MAX_DEPTH = 64
 _MAX_ERROR_BYTES = 64 * 1024
 _RETRIED_STATUSES = frozenset({408, 425, 429})
 _NOT_JSON: Final = object()
@@ -260,9 +262,9 @@ def _parsed(body: bytes) -> Any:
     try:
         # Decoded here, because `json` would guess at other encodings.
         text = body.decode("utf-8-sig")
-        if not is_nested_deeper(text, _MAX_DEPTH):
+        if not is_nested_deeper(text, MAX_DEPTH):
             return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         pass
     return _NOT_JSON
 

@@ -5,6 +5,7 @@ with the nonce of the transaction itself, validated, and nothing of the chain's 
 Contracts look for simulators, which often have a base fee or a gas price of zero.
 """
 
+import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple
 
 from src.chain.clients.deadline import Deadline
+from src.chain.clients.http import MAX_DEPTH
 from src.chain.clients.rpc import JsonRpcClient
 from src.chain.clients.rpc_errors import (
     NO_SUCH_METHOD_CODES,
@@ -36,6 +38,7 @@ MAX_CALLS: Final = 16
 """Of one simulation."""
 
 _LOOK_AGAIN_SECONDS = 600.0
+_OWN_FRAMES = 900  # of Python's functions at the time when an answer is read
 _TRACER: Final = {"tracer": "callTracer", "tracerConfig": {"withLog": True}}
 
 
@@ -78,6 +81,8 @@ class Simulator:
         self._node = node
         self._way: _Way | None = None
         self._finding = threading.Lock()
+        # Python 3.11 counts the levels of JSON, too. A trace that cannot be read hides a theft.
+        sys.setrecursionlimit(max(sys.getrecursionlimit(), MAX_DEPTH + _OWN_FRAMES))
 
     @property
     def way(self) -> str:

@@ -29,6 +29,8 @@ FORWARDER = (
     "6000600060006000346000355af15000"  # sends its value on to the account in the first word
 )
 
+RECURSION = "60006000600060006000305af15000"  # calls itself
+
 
 def deploying(runtime: str) -> str:
     return f"0x60{len(runtime) // 2:02x}80600b6000396000f3{runtime}"
@@ -102,6 +104,18 @@ def test_native_transfers_are_counted_once(stage: Stage, methods: tuple[str, ...
     assert [(one.sender, one.recipient, one.amount) for one in moved] == [
         (stage.one, stage.forwarder, 7), (stage.forwarder, target, 7),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("gas", [100_000, 30_000_000])
+def test_calls_within_calls_hide_nothing(stage: Stage, gas: int) -> None:
+    """A contract that calls itself until no gas is left."""
+    deep = stage.chain.send(stage.one, data=deploying(RECURSION))["contractAddress"]
+    call = stage.call(to=deep, value=7, gas=gas)
+    with node_without(stage.chain.url, SIMULATE) as url:
+        simulated = simulate(url, call)
+    assert simulated.method == TRACE
+    assert simulated.transactions[0].status == "success"
+    assert simulated.transactions[0].native
 
 
 def test_what_the_caller_leaves_out_is_filled_in(stage: Stage) -> None:
