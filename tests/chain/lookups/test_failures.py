@@ -16,7 +16,7 @@ from src.chain.errors import (
     RateLimited,
     SourceError,
 )
-from src.chain.lookups.lookups import FirstTransaction, TokenInfo
+from src.chain.lookups.lookups import TokenInfo
 from tests.chain.lookups.world import BLOCK, INFO, KEY, SENDER, TOKENS, World
 from tests.support import raw_server
 from tests.support.fake_chain import (
@@ -45,21 +45,6 @@ def test_failing_explorer_gives_way_to_the_node(world: World, body: str, status:
     lookups = world.lookups(etherscan_url=url, ethplorer_url=url, ethplorer_api_key=KEY)
     assert lookups.first_transaction(SENDER, BLOCK).source == "node"
     assert lookups.token_info(TOKENS[0]) == INFO
-
-
-@pytest.mark.parametrize(("body", "status"), FAILURES)
-def test_failure_is_not_remembered(world: World, body: str, status: int) -> None:
-    answers = [Response(body, status), Response(json.dumps(etherscan_answer()))]
-    clock = FakeClock()
-    lookups = world.lookups(
-        json_rpc_url=None, etherscan_url=world.serve(lambda request: answers.pop(0)), clock=clock
-    )
-    with pytest.raises(SourceError):
-        lookups.first_transaction(SENDER)
-    clock.now += 1  # after a rate limit, the source is left alone for this long
-    assert lookups.first_transaction(SENDER) == FirstTransaction(1_500_000_000, "etherscan")
-    assert lookups.first_transaction(SENDER).timestamp == 1_500_000_000
-    assert not answers
 
 
 SLOW = [raw_server.hang, raw_server.drip_body, raw_server.drip_head]
@@ -239,11 +224,3 @@ def test_keys_are_in_no_error_log_or_repr(world: World, caplog: pytest.LogCaptur
             told += traceback.format_exception(caught.value)
     logged = [record.getMessage() for record in caplog.records if record.name != "werkzeug"]
     assert KEY not in "".join(told + logged)
-
-
-def test_rate_limit_text_of_an_explorer_is_named_so(world: World) -> None:
-    lookups = world.lookups(
-        json_rpc_url=None, etherscan_url=world.serve_text(json.dumps(ETHERSCAN_LIMIT))
-    )
-    with pytest.raises(RateLimited, match="etherscan: NOTOK: Max calls per sec"):
-        lookups.first_transaction(SENDER)
