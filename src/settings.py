@@ -188,7 +188,8 @@ def load_settings(
     keys = {f"{n}_API_KEY": key_in(values.get(f"{n}_URL", "")) for n in ("ETHERSCAN", "ETHPLORER")}
     values = {name: key for name, key in keys.items() if key} | values
     owner_store_failed = False
-    if env.get("FORTA_JWT_PROVIDER_HOST") and not all(name in values for name in _SECRETS):
+    in_production = env.get("FORTA_JWT_PROVIDER_HOST", "").strip()
+    if in_production and not all(name in values for name in _SECRETS):
         try:
             values = _only_settings(_ask_owner_store(env)) | values
         except SourceError as error:
@@ -341,9 +342,9 @@ def _named_config(arguments: Sequence[str]) -> str | None:
 def _ask_owner_store(env: Mapping[str, str]) -> dict[str, Any]:
     from src.chain.clients import owner_store  # noqa: PLC0415 - `requests` is a slow import
 
-    host = env["FORTA_JWT_PROVIDER_HOST"]
-    port = env.get("FORTA_JWT_PROVIDER_PORT") or str(owner_store.TOKEN_PROVIDER_PORT)
-    store = env.get("FORTA_OWNER_STORE_URL") or OWNER_STORE_URL
+    host = env["FORTA_JWT_PROVIDER_HOST"].strip()
+    port = env.get("FORTA_JWT_PROVIDER_PORT", "").strip() or owner_store.TOKEN_PROVIDER_PORT
+    store = env.get("FORTA_OWNER_STORE_URL", "").strip() or OWNER_STORE_URL
     return owner_store.fetch_owner_secrets(
         URL.read("FORTA_JWT_PROVIDER_HOST", f"http://{host}:{port}", secret=True),
         URL.read("FORTA_OWNER_STORE_URL", store, secret=True),

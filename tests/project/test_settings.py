@@ -256,7 +256,8 @@ def test_keys_come_from_the_owner_store_in_production(
         "/database/owner/secrets.json",
         headers={"Authorization": "Bearer header.payload.signature"},
     ).respond_with_json({"apiKeys": {"ETHERSCAN_API_KEY": "store", "ETHPLORER_API_KEY": "store"}})
-    settings = load(tmp_path, **production(httpserver), ETHPLORER_API_KEY="environment")
+    lines = {name: f"{value}\n" for name, value in production(httpserver).items()}
+    settings = load(tmp_path, **lines, ETHPLORER_API_KEY="environment")
     assert settings.etherscan_api_key == Secret("store")
     assert settings.ethplorer_api_key == Secret("environment")
     assert not settings.owner_store_failed

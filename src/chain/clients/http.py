@@ -78,6 +78,7 @@ class HttpClient:
         secrets: tuple[str, ...] = (),
         public_only: bool = False,
     ) -> None:
+        url = url.strip()  # secrets come as lines
         if not is_http_url(url):
             raise ValueError(f"{source}: the URL must be http:// or https:// with a host")
         self.source = source

@@ -38,7 +38,9 @@ def is_http_url(text: str) -> bool:
     """Whether `text` is an http or https URL with a host."""
     try:
         parts = urlsplit(text)
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        is_one = text.isprintable() and " " not in text  # line breaks are no part of `parts`
+        has_host = bool(parts.hostname) and parts.port != 0
+        return is_one and has_host and parts.scheme in ("http", "https")
     except ValueError:
         return False
 

@@ -37,6 +37,17 @@ def test_the_environments_proxy_is_used(
     assert ask("http://node.invalid") == {"by": "proxy"}
 
 
+def test_a_line_break_after_the_url_is_no_part_of_it(httpserver: HTTPServer) -> None:
+    httpserver.expect_request("/key/path").respond_with_json({"known": True})
+    assert ask(httpserver.url_for("/key") + "\n") == {"known": True}
+
+
+@pytest.mark.parametrize("blank", [" ", "\n", "\t", "\u200b"])
+def test_a_url_with_a_blank_in_it_is_refused(blank: str) -> None:
+    with pytest.raises(ValueError, match="the URL must be"):
+        ask(f"http://one.invalid{blank}http://two.invalid")
+
+
 def test_a_host_that_needs_no_proxy_is_reached_without_one(
     httpserver: HTTPServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
