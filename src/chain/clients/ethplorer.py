@@ -45,7 +45,7 @@ class EthplorerClient:
             raise MalformedAnswer(SOURCE, "symbol or decimals missing")
         return info
 
-    def price(self, address: str, now: float) -> Price:
+    def price(self, address: str, now: int) -> Price:
         """The present price of the token at `address`.
 
         Args:
