@@ -2,7 +2,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from src.chain.facts import whole_number
 from src.chain.quantities import as_int
 
 
@@ -35,5 +34,4 @@ def test_no_text_can_make_it_raise(text):
 def test_a_number_in_any_notation_is_read_as_itself_or_refused(number, notation):
     text = notation(number)
     assert as_int(text) in (None, number)
-    assert whole_number(text) in (None, number)
     assert as_int(number) == (number if number >= 0 else None)
