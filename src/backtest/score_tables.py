@@ -5,7 +5,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Collection
-from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -83,7 +82,7 @@ def run(options: argparse.Namespace) -> int:
     scored = anomalies = 0
     with (
         tempfile.TemporaryDirectory(prefix="score-") as folder,
-        closing(connect(memory=_MEMORY, spill=Path(folder) / "spill", ordered=True)) as engine,
+        connect(memory=_MEMORY, spill=Path(folder) / "spill", ordered=True) as engine,
     ):
         paths = (options.transactions, options.transfers)
         store, rows = _imported(*paths, Path(folder) / "store", engine)

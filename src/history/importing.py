@@ -104,7 +104,7 @@ def import_history(
     with (
         locked(out, "import"),
         unpiped(source, out) as place,
-        closing(connect(options.workers, options.memory, out / _SPILL)) as engine,
+        connect(options.workers, options.memory, out / _SPILL) as engine,
     ):
         listed = list_files(place, engine)
         export = match(place, listed, options.columns)

@@ -5,6 +5,7 @@ import hashlib
 import math
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from textwrap import shorten
@@ -91,10 +92,15 @@ class Listed:
     left_out: dict[str, str]
 
 
+@contextmanager
 def connect(
     workers: int = 1, memory: str = "1GB", spill: Path | None = None, *, ordered: bool = False
-) -> Any:
-    """An engine of one's own, which reads rows in order if asked to."""
+) -> Iterator[Any]:
+    """An engine of one's own, which reads rows in order if asked to.
+
+    Raises:
+        KeyboardInterrupt: also where Ctrl-C ended a query.
+    """
     options: dict[str, Any] = {
         "threads": workers,
         "memory_limit": memory,
@@ -104,10 +110,15 @@ def connect(
     }
     if spill is not None:
         options["temp_directory"] = str(spill)
-    connection = duckdb.connect(config=options)
-    for text in ("SET TimeZone = 'UTC'", *_SPARKS):
-        connection.execute(text)
-    return connection
+    with closing(duckdb.connect(config=options)) as connection:
+        for text in ("SET TimeZone = 'UTC'", *_SPARKS):
+            connection.execute(text)
+        try:
+            yield connection
+        except RuntimeError as error:
+            if str(error) == "Query interrupted":  # DuckDB's own way to pass a KeyboardInterrupt on
+                raise KeyboardInterrupt from error
+            raise
 
 
 def list_files(source: str, connection: Any) -> Listed:

@@ -1,7 +1,6 @@
 """Compares two runs over the same data with different models, policies or thresholds."""
 
 from collections.abc import Mapping
-from contextlib import closing
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -140,7 +139,7 @@ def as_text(comparison: Mapping[str, Any]) -> str:
 def _changes(before: Path, after: Path) -> tuple[dict[str, int], dict[str, list[dict[str, Any]]]]:
     """How many alerts changed, and the first of each kind, by block."""
     counts, listed = dict.fromkeys(_KINDS, 0), dict[str, list[dict[str, Any]]]()
-    with closing(connect()) as engine:
+    with connect() as engine:
         try:
             text = _CHANGES.format(old=_alerts(before), new=_alerts(after), listed=_LISTED)
             rows = engine.sql(text).to_arrow_table().to_pylist()

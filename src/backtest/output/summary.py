@@ -1,7 +1,6 @@
 """The summary of a run, from its decisions and alerts, for the report and for comparisons."""
 
 from collections.abc import Collection, Iterable, Mapping
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +68,7 @@ def summarise(
             in the data count once, with the decision on the data.
     """
     entries = list(entries)
-    with closing(connect()) as engine:
+    with connect() as engine:
         for name, table in zip((DECISIONS, ALERTS), listed, strict=True):
             engine.register(f"listed_{name}", table)
             paths = ", ".join(
