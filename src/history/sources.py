@@ -39,6 +39,7 @@ NOTHING: Final = "nothing"
 _SPARKS = (
     "CREATE MACRO unix_seconds(t) AS CAST(floor(epoch(t)) AS BIGINT)",
     "CREATE MACRO try_element_at(l, i) AS list_extract(l, i)",
+    "CREATE MACRO regexp_like(t, pattern) AS regexp_matches(t, pattern)",
     "CREATE TYPE TIMESTAMP_LTZ AS TIMESTAMPTZ",
 )
 """What DuckDB lacks of Spark's SQL, which `sql` is written in."""

@@ -310,10 +310,7 @@ def number(column: Column | None) -> str:
     is_whole = f"{name} = CAST({name} AS BIGINT)"
     if column.kind == TEXT:
         value = f"split_part({name}, '.', 1)"
-        is_whole = (
-            f"translate({name}, ' -0123456789', '') IN ('', '.') "
-            f"AND translate(split_part({name}, '.', 2), '0', '') = ''"
-        )
+        is_whole = f"regexp_like({name}, '^ *-?[0-9]+([.]0*)? *$')"
     refused = f"CAST(CAST({name} AS STRING) || '?' AS BIGINT)"  # null for a null
     return f"CASE WHEN {is_whole} THEN CAST({value} AS BIGINT) ELSE {refused} END"
 
@@ -327,7 +324,7 @@ def time(column: Column | None) -> str:
         return f"unix_seconds({name})"
     if column.kind == TEXT:
         return (
-            f"CASE WHEN translate({name}, '0123456789', '') IN ('', '.') "
+            f"CASE WHEN regexp_like({name}, '^[0-9]+([.][0-9]*)?$') "
             f"THEN CAST(split_part({name}, '.', 1) AS BIGINT) "
             f"ELSE unix_seconds(CAST({name} AS TIMESTAMP_LTZ)) END"
         )
