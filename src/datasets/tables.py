@@ -9,10 +9,9 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Self
+from typing import TYPE_CHECKING, BinaryIO, Self
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
@@ -20,8 +19,12 @@ from numpy.typing import NDArray
 from src.chain.text import plain_cell
 from src.chain.transfers import NATIVE_EMITTERS
 from src.datasets.columns import TRANSACTION_COLUMNS, TRANSFER_COLUMNS
-from src.detection.features.batch import TransferBatch, amounts_from_decimals
 from src.files import bomb, parquet_bytes, reason
+
+if TYPE_CHECKING:  # slow to import, and an import of a history needs neither
+    import pandas as pd
+
+    from src.detection.features.batch import TransferBatch
 
 ERC20 = "erc20"
 FUNGIBLE = (ERC20, "bep20", "trc20", "hrc20", "arc20")
@@ -40,12 +43,14 @@ class TableError(ValueError):
     """A table is unreadable or incomplete; the message names it."""
 
 
-def read_table(path: Path, required: Sequence[str] = ()) -> pd.DataFrame:
+def read_table(path: Path, required: Sequence[str] = ()) -> "pd.DataFrame":
     """Read a CSV (also .gz) or parquet file.
 
     Raises:
         TableError: the file is missing or unreadable, or a required column is not in it.
     """
+    import pandas as pd  # noqa: PLC0415
+
     name = path.name.lower()
     try:
         if name.endswith(".parquet"):
@@ -70,17 +75,18 @@ def read_table(path: Path, required: Sequence[str] = ()) -> pd.DataFrame:
     return table
 
 
-def csv_text(table: pd.DataFrame) -> str:
+def csv_text(table: "pd.DataFrame") -> str:
     """A table as CSV in which no cell is a formula, see `plain_cell`."""
     texts = {
-        column: table[column].map(lambda cell: plain_cell(cell) if isinstance(cell, str) else cell)
-        for column in table.columns
-        if not pd.api.types.is_numeric_dtype(table[column])
+        str(column): table[column].map(
+            lambda cell: plain_cell(cell) if isinstance(cell, str) else cell
+        )
+        for column in table.select_dtypes(exclude=["number", "bool"])
     }
     return str(table.assign(**texts).to_csv(index=False, lineterminator="\n"))
 
 
-def require_columns(table: pd.DataFrame, required: Sequence[str], what: str) -> None:
+def require_columns(table: "pd.DataFrame", required: Sequence[str], what: str) -> None:
     """Raise TableError if a table lacks columns."""
     missing = [column for column in required if column not in table.columns]
     if missing:
@@ -90,7 +96,7 @@ def require_columns(table: pd.DataFrame, required: Sequence[str], what: str) -> 
         )
 
 
-def fungible(transfers: pd.DataFrame) -> pd.DataFrame:
+def fungible(transfers: "pd.DataFrame") -> "pd.DataFrame":
     """The rows of ERC-20 tokens, as the column `token_std` says; without a word, a row is one."""
     if "token_std" not in transfers.columns:
         return transfers
@@ -145,12 +151,12 @@ class TransactionSet:
 
     # One row per transaction, index 0 to n - 1, with `tx_hash`, `from_address` and other columns of
     # the source; `n_transfers` is the number of its ERC-20 transfers.
-    table: pd.DataFrame
-    batch: TransferBatch  # their transfers, transactions in the same order
+    table: "pd.DataFrame"
+    batch: "TransferBatch"  # their transfers, transactions in the same order
 
     @classmethod
     def from_tables(
-        cls, transactions: pd.DataFrame, transfers: pd.DataFrame, *, what: str = "the data"
+        cls, transactions: "pd.DataFrame", transfers: "pd.DataFrame", *, what: str = "the data"
     ) -> Self:
         """Join the two tables: sorted by hash, each transaction and each log once.
 
@@ -160,6 +166,11 @@ class TransactionSet:
         Raises:
             TableError: a column is missing or a value is invalid.
         """
+        from src.detection.features.batch import (  # noqa: PLC0415
+            TransferBatch,
+            amounts_from_decimals,
+        )
+
         require_columns(transactions, TRANSACTION_COLUMNS, f"transactions of {what}")
         require_columns(transfers, TRANSFER_COLUMNS, f"transfers of {what}")
         rows = fungible(transfers)

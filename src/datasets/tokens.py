@@ -6,7 +6,6 @@ import io
 from collections.abc import Iterator
 from pathlib import Path
 
-from src.chain.erc20 import decode_text
 from src.chain.facts import stated_symbol
 from src.chain.recording.format import Recording, is_recording
 from src.chain.transfers import normalise_address
@@ -24,6 +23,8 @@ def symbols(folder: Path) -> Iterator[tuple[str, str]]:
         TableError: the file cannot be read.
     """
     if is_recording(folder):
+        from src.chain.erc20 import decode_text  # noqa: PLC0415  its codec is slow to import
+
         for address, answers in Recording(folder).tokens().items():
             try:
                 data = bytes.fromhex((answers.symbol or "0x").removeprefix("0x"))
