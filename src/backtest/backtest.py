@@ -65,6 +65,11 @@ def backtest(
             for part in store.slices
             if part.first <= job.last and part.last >= job.first
         }
+        if store.slices and (job.first > store.slices[-1].last or job.last < store.slices[0].first):
+            raise CommandError(
+                f"{job.store}: its transfers are of blocks {store.slices[0].first} to "
+                f"{store.slices[-1].last}, none of them between --from-block and --to-block"
+            )
         done = output.done()
         for name in done - slices.keys():
             raise CommandError(f"{job.out}: contains a slice {name} that is not in this data")

@@ -222,6 +222,11 @@ class Import:
         first, last = self.options.first, self.options.last
         if first is not None and last is not None:
             inside = (block >= first) & (block <= last)
+            if len(block) and (first > block[-1] or last < block[0]):
+                raise TableError(
+                    f"{self.export.source}: its transfers are of blocks {block[0]} to {block[-1]}, "
+                    "none of them between --from-block and --to-block"
+                )
             block, rows = block[inside], rows[inside]
         total = int(rows.sum())
         if not transfers_have_blocks(self.export):

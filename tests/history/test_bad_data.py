@@ -118,6 +118,15 @@ def test_a_negative_number_is_shown(tmp_path, tables, column):
         imported(tmp_path)
 
 
+@pytest.mark.parametrize(("first", "last"), [(39, 10**9), (1_000, 2_000)])
+def test_blocks_beyond_the_data_are_refused(tmp_path, etl, capsys, first, last):
+    with pytest.raises(TableError, match="are of blocks 0 to 38, none of them between --from-b"):
+        imported(etl, first=first, last=last)
+    store = imported(etl).folder
+    assert run(store, tmp_path / "out", "--from-block", first, "--to-block", last) == 1
+    assert "are of blocks 0 to 38, none of them between --from-b" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("kind", [float, str])
 def test_a_fraction_of_a_second_is_cut_off(tmp_path, tables, expected, kind):
     seconds = tables[0]["block_timestamp"].cast(pa.timestamp("s")).cast(pa.int64()).to_pylist()
