@@ -19,7 +19,7 @@ from src.backtest.scoring.scoring import Scorer
 from src.backtest.scoring.transactions import batch_of
 from src.backtest.workers import keep_freed_memory
 from src.datasets.fixed_bytes import hex_column
-from src.datasets.store import SCHEMA, Store, locked, read_slice
+from src.datasets.store import GENESIS, SCHEMA, Store, locked, read_slice
 from src.datasets.tables import TableError, read_table
 from src.decision.second_opinion import OpenedAttackModel, open_attack_model
 from src.detection.assessment import EXPLAINED_INPUTS
@@ -52,9 +52,9 @@ _FORMS = {
 }
 _MEMORY = "300MB"
 _SLICE_TRANSFERS = 100_000
-_NUMBER = "number_of_the_row"
+_NUMBER, _TIME = "number_of_the_row", "time_of_the_row"
 _COLUMNS = {
-    "transactions.block_number": _NUMBER, "block_timestamp": _NUMBER,
+    "transactions.block_number": _NUMBER, "block_timestamp": _TIME,
     "transfers.block_number": "none", "amount": "value_raw",
 }  # fmt: skip
 """See `layouts.custom_tables`."""
@@ -196,14 +196,18 @@ def _imported(transactions: Path, transfers: Path, out: Path, engine: Any) -> tu
         same, numbered = f"lower({digits(key)})", out.with_name("numbered.parquet")
         kept = ", ".join(identifier(c.name) for ours, c in sent.columns.items() if ours in _KEPT)
         counts = f"count(DISTINCT {same}) + count(*) - count({same}), count(*)"
-        text = f"SELECT {kept}, row_number() OVER () AS {_NUMBER} FROM {scan([sent])}"
-        with damage.explained(str(transactions), numbered):
+        text = (
+            f"SELECT {kept}, row_number() OVER () AS {_NUMBER}, {GENESIS} AS {_TIME} "
+            f"FROM {scan([sent])}"
+        )
+        with damage.explained(str(transactions), numbered, _REMEDY):
             ((rows, every),) = engine.sql(f"SELECT {counts} FROM {scan([sent])}").fetchall()
             if rows < every:
                 first = f"min({_NUMBER}) OVER (PARTITION BY {same})"
                 text = f"SELECT * REPLACE ({first} AS {_NUMBER}) FROM ({text})"
             engine.sql(f"COPY ({text}) TO {quoted(str(numbered))}")  # once, not for each query
-        columns = {**sent.columns, _NUMBER: Column(_NUMBER, INTEGER)}
+        added = {name: Column(name, INTEGER) for name in (_NUMBER, _TIME)}
+        columns = {**sent.columns, **added}
         relation = f"read_parquet({quoted(str(numbered))})"
         files[0] = replace(sent, columns=columns, relation=relation)
     export = match(str(transfers), Listed(tuple(files), {}), _COLUMNS)

@@ -11,12 +11,12 @@ from pandas.api.types import is_bool_dtype, is_integer_dtype
 from src.chain.recording.dataset import TRANSACTIONS_FILE, TRANSFERS_FILE, is_dataset
 from src.datasets.columns import TRANSFER_COLUMNS
 from src.datasets.location import EXPLOIT_TRANSFERS_FILE, EXPLOITS_FILE, GOLDEN_CASES_FILE
+from src.datasets.store import GENESIS
 from src.datasets.tables import TableError, read_table
 from src.datasets.training_set import BACKGROUND_COLUMNS, exploit_hashes
 
 EXPECTED: Final = ("ANOMALY", "NORMAL")
 
-_GENESIS: Final = 1_438_269_973  # Unix seconds of Ethereum's first block, 2015-07-30
 _DAY: Final = 86_400
 _MAX_AMOUNT: Final = str(2**256 - 1)
 _MAX_ATTACKS: Final = 0.5
@@ -43,7 +43,7 @@ def check_data_set(folder: Path) -> None:
         block_number=_natural(2**63 - 1),
         block_timestamp=(
             "must be Unix seconds between Ethereum's first block and now",
-            lambda values: _is_integer(values) & values.between(_GENESIS, latest),
+            lambda values: _is_integer(values) & values.between(GENESIS, latest),
         ),
         full_block=_SWITCH,
         all_logs=_SWITCH,

@@ -31,6 +31,8 @@ MANIFEST: Final = "store.json"
 _MAX_MANIFEST_BYTES: Final = 64 * 2**20
 FORMAT: Final = "history-store"
 VERSION: Final = 1
+GENESIS: Final = 1_438_269_973
+"""Unix seconds of Ethereum's first block, 2015-07-30."""
 TOKENS_FILE: Final = "tokens.csv.gz"
 
 HASH: Final = pa.binary(32)

@@ -10,11 +10,13 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from src.datasets.fixed_bytes import words_of
-from src.datasets.store import ADDRESS, HASH, SCHEMA, TRANSFER, StoredSlice, write_slice
+from src.datasets.store import ADDRESS, GENESIS, HASH, SCHEMA, TRANSFER, StoredSlice, write_slice
 from src.datasets.tables import TableError
 
 _SECONDS = 10**11
 """A larger time counts milliseconds, or microseconds, or nanoseconds."""
+TIMES = range(GENESIS, 2**32)
+"""Unix seconds that are plausible: a date as digits, such as 20231114, is none."""
 _DIGITS = 76
 _OF_TRANSACTION = ("block_timestamp", "nonce", "from_address", "to_address")
 _OF_TRANSFER = ("log_index", "token_address", "payer", "payee", "amount")
@@ -60,7 +62,7 @@ def canonical(rows: pa.Table) -> tuple[pa.Table, int]:
         "payer": _fixed(rows["payer"], ADDRESS),
         "payee": _fixed(rows["payee"], ADDRESS),
         "amount": _amounts(rows["amount"], rows["word"]),
-        "block_hash": rows["block_hash"],
+        "block_hash": _fixed(rows["block_hash"], HASH, required=False),
     }
     ordered = pa.table(columns)
     ordered = ordered.take(_order(ordered, "block_number", "tx_index", "tx_hash", "log_index"))
@@ -187,6 +189,10 @@ def _seconds(column: pa.ChunkedArray) -> pa.ChunkedArray:
         if highest is None or highest < _SECONDS:
             break
         column = pc.if_else(pc.less(column, _SECONDS), column, pc.divide(column, 1000))
+    if column.null_count < len(column):
+        earliest, latest = pc.min_max(column).as_py().values()
+        if earliest < TIMES.start or latest >= TIMES.stop:
+            raise Damaged
     return column
 
 

@@ -13,13 +13,13 @@ import pyarrow as pa
 
 from src.datasets.tables import TableError
 from src.files import reason
-from src.history.canonical import Damaged
+from src.history.canonical import TIMES, Damaged
 from src.history.layouts import LOGS, TRANSACTIONS
 from src.history.matching import Export
 from src.history.sources import BYTES, Column, identifier, scan, unreadable
 from src.history.sql import bytes_of, digits, is_odd, is_transaction, number, time, topic, views
 
-_HEX = {"tx_hash": 32} | dict.fromkeys(
+_HEX = {"tx_hash": 32, "block_hash": 32} | dict.fromkeys(
     ("token_address", "from_address", "to_address", "tx_from", "tx_to"), 20
 )
 _WHAT = {32: "a hash", 20: "an address"}
@@ -145,7 +145,12 @@ def _wrong(column: Column, ours: str, *, is_required: bool) -> tuple[str, str] |
             f"AND {digits} < '{2**256}', false)"
         )
     elif ours == "block_timestamp":
-        what, wrong = "a time", f"TRY({time(column)}) IS NULL"
+        what = "a time since 2015-07-30 (Unix seconds or parts of them, a timestamp or ISO text)"
+        units = (
+            f"{time(column)} BETWEEN {TIMES.start * unit} AND {TIMES.stop * unit - 1}"
+            for unit in (1, 10**3, 10**6, 10**9)
+        )
+        wrong = f"NOT coalesce(TRY({' OR '.join(units)}), false)"
     elif ours not in _NUMBERS:
         return None
     blank = "" if is_required else f"coalesce(CAST({name} AS VARCHAR), '') <> '' AND "

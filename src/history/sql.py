@@ -160,7 +160,8 @@ def _transactions(view: View) -> str:
     names = view.columns
     return (
         f"SELECT {bytes_of(names['tx_hash'], _HASH)} AS tx_hash, "
-        f"{number(names.get('block_number'))} AS block_number, {_block_hash(names)}, "
+        f"{number(names.get('block_number'))} AS block_number, "
+        f"{bytes_of(names.get('block_hash'), _HASH)} AS block_hash, "
         f"{_of_transaction(names, 'from_address', 'to_address')} FROM {view.name}"
     )
 
@@ -168,13 +169,6 @@ def _transactions(view: View) -> str:
 def is_transaction(names: Mapping[str, Column], tx_hash: str) -> str:
     """The condition of rows of a transaction, by the digits of its hash."""
     return f"{bytes_of(names['tx_hash'], _HASH)} = unhex('{tx_hash}')"
-
-
-def _block_hash(names: Mapping[str, Column]) -> str:
-    """The end of the block's hash, which tells forks apart."""
-    column = names.get("block_hash")
-    text = "NULL" if column is None else f"right(lower({digits(column)}), 16)"
-    return f"CAST({text} AS STRING) AS block_hash"
 
 
 def _of_transaction(names: Mapping[str, Column], sender: str, called: str) -> str:
@@ -188,8 +182,8 @@ def _of_transaction(names: Mapping[str, Column], sender: str, called: str) -> st
 
 def _joined(view: View) -> str:
     """Transfers that say what a table of transactions would."""
-    of = f"{_block_hash({})}, {_of_transaction(view.columns, 'tx_from', 'tx_to')}"
-    return _transfers(view, f", {of}")
+    of = _of_transaction(view.columns, "tx_from", "tx_to")
+    return _transfers(view, f", unhex(NULL) AS block_hash, {of}")
 
 
 def _transfers(view: View, more: str = "") -> str:

@@ -118,6 +118,14 @@ def test_a_negative_number_is_shown(tmp_path, tables, column):
         imported(tmp_path)
 
 
+@pytest.mark.parametrize("value", ["0xab", "nonsense", "0x" + "zz" * 32, b"ab"])
+def test_a_hash_of_a_block_that_is_none_is_shown(tmp_path, tables, value):
+    hashes = pa.array([value] * len(tables[0]))
+    write(tmp_path, (tables[0].append_column("block_hash", hashes), tables[1]))
+    with pytest.raises(TableError, match="block_hash is not a hash: "):
+        imported(tmp_path)
+
+
 @pytest.mark.parametrize(("first", "last"), [(39, 10**9), (1_000, 2_000)])
 def test_blocks_beyond_the_data_are_refused(tmp_path, etl, capsys, first, last):
     with pytest.raises(TableError, match="are of blocks 0 to 38, none of them between --from-b"):

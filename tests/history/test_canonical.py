@@ -121,6 +121,22 @@ def test_times_in_words_are_taken(text):
     assert row["block_timestamp"] == 1_700_000_001
 
 
+@pytest.mark.parametrize(
+    "time", [20231114, "20231114", 20231114120000, 20231114.0, 0, 5, 45_244, 2**32, 2**32 * 10**9]
+)
+def test_a_time_that_no_chain_has_is_refused(time):
+    said = rf"transactions\.parquet: block_timestamp is not a time since 2015-07-30 .*: '?{time}'?;"
+    with pytest.raises(TableError, match=said):
+        table_of(time=time)
+
+
+@pytest.mark.parametrize("factor", [1, 10**3, 10**6, 10**9])
+def test_the_first_and_the_last_second_are_taken(factor):
+    for time in (1_438_269_973, 2**32 - 1):
+        (row,) = table_of(time=time * factor).to_pylist()
+        assert row["block_timestamp"] == time
+
+
 def test_an_unknown_sender_stays_unknown():
     (row,) = table_of(sender=None).to_pylist()
     assert row["from_address"] is None
@@ -134,6 +150,9 @@ def test_a_native_transfer_is_none_of_a_token():
         "from_address": [SENDER] * 2, "to_address": [TOKEN] * 2, "value_raw": ["1", "1"],
     }  # fmt: skip
     transactions = {
-        "tx_hash": [TX], "block_number": [7], "block_timestamp": [5], "from_address": [SENDER],
-    }  # fmt: skip
-    assert from_tables(pa.table(transactions), pa.table(rows)) == table_of(time=5)
+        "tx_hash": [TX],
+        "block_number": [7],
+        "block_timestamp": [1_700_000_000],
+        "from_address": [SENDER],
+    }
+    assert from_tables(pa.table(transactions), pa.table(rows)) == table_of()
