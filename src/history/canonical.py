@@ -37,10 +37,10 @@ def canonical(rows: pa.Table) -> tuple[pa.Table, int]:
         Damaged: a value is none of its kind.
         TableError: rows of the same transfer or transaction differ.
     """
-    known = rows["is_known"]
-    orphans = rows.num_rows - (pc.sum(known).as_py() or 0)
-    if orphans:
-        rows = rows.filter(known)
+    known, orphans = rows["is_known"], 0
+    if not pc.all(known).as_py():
+        lost = rows.filter(pc.invert(known)).group_by(["tx_hash", "log_index"])
+        orphans, rows = lost.aggregate([]).num_rows, rows.filter(known)
     rows = rows.combine_chunks()
     tx_hash = _fixed(rows["tx_hash"], HASH)
     row = pc.index(pc.not_equal(rows["block_number"], rows["moved_in"]), value=True).as_py()

@@ -55,7 +55,7 @@ def survey(
                 spans[table] += [low, high]
     chain_id, chain = _one_chain(chains)
     notes = [
-        f"{standards[name]:,} transfers of the standard {name}: left out"
+        f"{standards[name]:,} rows of the standard {name}: left out"
         for name in sorted(standards.keys() - set(FUNGIBLE))
     ]
     if chain and chain_id is None:

@@ -135,6 +135,13 @@ def test_blocks_beyond_the_data_are_refused(tmp_path, etl, capsys, first, last):
     assert "are of blocks 0 to 38, none of them between --from-b" in capsys.readouterr().err
 
 
+def test_a_transfer_without_its_transaction_counts_once(tmp_path, tables):
+    write(tmp_path, (tables[0].slice(10), tables[1]))
+    once = sum(part.orphans for part in imported(tmp_path).slices)
+    shutil.copy(tmp_path / "token_transfers.parquet", tmp_path / "token_transfers-2.parquet")
+    assert sum(part.orphans for part in imported(tmp_path).slices) == once > 0
+
+
 @pytest.mark.parametrize("kind", [float, str])
 def test_a_fraction_of_a_second_is_cut_off(tmp_path, tables, expected, kind):
     seconds = tables[0]["block_timestamp"].cast(pa.timestamp("s")).cast(pa.int64()).to_pylist()

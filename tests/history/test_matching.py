@@ -261,7 +261,7 @@ def test_transfers_of_another_standard_are_said(tmp_path, tables):
         write_data_set(tmp_path, (tables[0], tables[1].append_column("token_std", standards)))
     )
     assert sum(len(row["transfers"]) for row in rows_of(store)) == len(tables[1]) - 3
-    assert "3 transfers of the standard erc721: left out" in store.facts["notes"]
+    assert "3 rows of the standard erc721: left out" in store.facts["notes"]
 
 
 @pytest.mark.parametrize("count", [0, 5])
