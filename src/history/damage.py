@@ -16,7 +16,7 @@ from src.files import reason
 from src.history.canonical import TIMES, Damaged
 from src.history.layouts import LOGS, TRANSACTIONS
 from src.history.matching import Export
-from src.history.sources import BYTES, Column, identifier, scan, unreadable
+from src.history.sources import BYTES, Column, File, identifier, scan, unreadable
 from src.history.sql import bytes_of, digits, is_odd, is_transaction, number, time, topic, views
 
 _HEX = {"tx_hash": 32, "block_hash": 32} | dict.fromkeys(
@@ -88,12 +88,7 @@ def _find(export: Export, connection: Any) -> TableError | None:
                     continue
                 condition, what = said
                 for file in view.files:
-                    try:
-                        rows = connection.execute(
-                            f'SELECT "{column.name}" FROM {scan([file])} WHERE {condition} LIMIT 1'
-                        ).fetchall()
-                    except duckdb.Error as error:
-                        return unreadable(file.path, error)
+                    rows = _first(connection, file, identifier(column.name), condition)
                     if rows:
                         value = repr(rows[0][0])[:100]
                         return TableError(
@@ -104,17 +99,24 @@ def _find(export: Export, connection: Any) -> TableError | None:
 
 def _files_of(export: Export, connection: Any, text: str) -> list[str]:
     """The files that hold the transaction that an error begins with."""
-    named = re.match("transaction 0x([0-9a-f]{64}) ", text)
-    return [
-        file.path
-        for table in export.tables
-        for file, columns in table.files
-        if named
-        and "tx_hash" in columns
-        and connection.execute(
-            f"SELECT 1 FROM {scan([file])} WHERE {is_transaction(columns, named[1])} LIMIT 1"
-        ).fetchall()
-    ]
+    found = []
+    if named := re.match("transaction 0x([0-9a-f]{64}) ", text):
+        for table in export.tables:
+            for file, columns in table.files:
+                if "tx_hash" in columns:
+                    condition = is_transaction(columns, named[1])
+                    found += [file.path] * len(_first(connection, file, "1", condition))
+    return found
+
+
+def _first(connection: Any, file: File, column: str, condition: str) -> list[tuple[Any, ...]]:
+    """The first row for which a condition holds, if any; raises TableError for a broken file."""
+    text = f"SELECT {column} FROM {scan([file])} WHERE {condition} LIMIT 1"
+    try:
+        rows: list[tuple[Any, ...]] = connection.execute(text).fetchall()
+    except duckdb.Error as error:
+        raise unreadable(file.path, error) from error
+    return rows
 
 
 def _no_log(columns: Mapping[str, Column], ours: str) -> tuple[str, str]:

@@ -11,6 +11,7 @@ import pytest
 
 from src.datasets.store import open_store
 from src.datasets.tables import TableError
+from src.history.importing import ImportOptions, import_history
 from tests.backtest.data import (
     Transaction,
     write_cryo,
@@ -133,6 +134,23 @@ def test_blocks_beyond_the_data_are_refused(tmp_path, etl, capsys, first, last):
     store = imported(etl).folder
     assert run(store, tmp_path / "out", "--from-block", first, "--to-block", last) == 1
     assert "are of blocks 0 to 38, none of them between --from-b" in capsys.readouterr().err
+
+
+def test_a_file_truncated_during_the_import_is_named(tmp_path, history):
+    write_dataset(tmp_path / "data", history)
+    path = tmp_path / "data" / "transfers.parquet"
+    table = pq.read_table(path)
+    last = next(t.tx_hash for t in reversed(history) if t.transfers)
+    twice = table.filter(pc.equal(table["tx_hash"], last)).slice(0, 1)
+    other = changed(twice, value_raw=pa.array(["123"]))
+    pq.write_table(pa.concat_tables([table, other]), path)
+
+    def truncate(_done: int) -> None:  # when all is read, and one slice of several is written
+        path.write_bytes(path.read_bytes()[:-100])
+
+    options = ImportOptions(slice_transfers=60)
+    with pytest.raises(TableError, match=r"transfers\.parquet: truncated"):
+        import_history(str(path.parent), tmp_path / "store", options, lambda _: truncate)
 
 
 def test_a_transfer_without_its_transaction_counts_once(tmp_path, tables):
