@@ -51,6 +51,7 @@ _FORMS = {
     ".csv.gz": "FORMAT csv, HEADER, COMPRESSION gzip",
 }
 _MEMORY = "300MB"
+_REMEDY = "make room where temporary files go, or set TMPDIR to another folder"
 _SLICE_TRANSFERS = 100_000
 _NUMBER, _TIME = "number_of_the_row", "time_of_the_row"
 _COLUMNS = {
@@ -95,7 +96,10 @@ def run(options: argparse.Namespace) -> int:
                 anomalies += table["prediction"].to_pylist().count(ANOMALY)
                 writer.write_table(table)
         form = next(form for end, form in _FORMS.items() if options.out.name.lower().endswith(end))
-        with whole_file(options.out) as unfinished, damage.explained(str(written), unfinished):
+        with (
+            whole_file(options.out) as unfinished,
+            damage.explained(str(written), unfinished, _REMEDY),
+        ):
             engine.sql(f"COPY (FROM {quoted(str(written))}) TO {quoted(str(unfinished))} ({form})")
     orphans = sum(part.orphans for part in store.slices)
     without = f"; {orphans:,} transfers of other transactions are ignored" if orphans else ""
@@ -211,7 +215,7 @@ def _imported(transactions: Path, transfers: Path, out: Path, engine: Any) -> tu
         relation = f"read_parquet({quoted(str(numbered))})"
         files[0] = replace(sent, columns=columns, relation=relation)
     export = match(str(transfers), Listed(tuple(files), {}), _COLUMNS)
-    options = ImportOptions(workers=1, slice_transfers=_SLICE_TRANSFERS)
+    options = ImportOptions(workers=1, slice_transfers=_SLICE_TRANSFERS, remedy=_REMEDY)
     work = Import(export, out, options, engine, "")
     with locked(out, "import"):
         return work.run(lambda _: lambda _: None), rows

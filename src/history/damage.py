@@ -30,12 +30,12 @@ _REMEDY = "the export is corrupt or of another layout (--columns names its colum
 
 
 @contextmanager
-def named(export: Export, engine: Any) -> Iterator[None]:
-    """Name the file and the value that an engine or a check does not."""
+def named(export: Export, engine: Any, remedy: str) -> Iterator[None]:
+    """Name the file and the value that an engine or a check does not; a remedy for no memory."""
     try:
         yield
     except (duckdb.Error, Damaged, pa.ArrowException) as error:
-        if scarce := _scarce(error):
+        if scarce := _scarce(error, remedy):
             raise scarce from error
         with closing(engine.cursor()) as cursor:  # the other may be in the middle of something
             found = _find(export, cursor)
@@ -49,22 +49,21 @@ def named(export: Export, engine: Any) -> Iterator[None]:
 
 
 @contextmanager
-def explained(read: str, written: Path) -> Iterator[None]:
-    """Name the file that an engine could not read, or write for want of room."""
+def explained(read: str, written: Path, remedy: str) -> Iterator[None]:
+    """Name the file that an engine could not read, or write for want of room; as `named`."""
     try:
         yield
     except duckdb.Error as error:
-        raise _scarce(error, str(written)) or unreadable(read, error) from error
+        raise _scarce(error, remedy, str(written)) or unreadable(read, error) from error
 
 
-def _scarce(error: Exception, written: str | None = None) -> Exception | None:
+def _scarce(error: Exception, remedy: str, written: str | None = None) -> Exception | None:
     """The error where room or memory was too small, None where it was not."""
     if "No space left on device" in str(error):
         return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), written)
     if isinstance(error, duckdb.OutOfMemoryException):
         return TableError(
-            "the import needs more memory or room for temporary files: use a larger --memory "
-            f"or fewer --workers ({reason(error)})"
+            f"not enough memory or room for temporary files: {remedy} ({reason(error)})"
         )
     return None
 

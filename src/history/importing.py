@@ -77,6 +77,7 @@ class ImportOptions:
     slice_transfers: int = SLICE_TRANSFERS  # transfers of a slice, about
     workers: int = os.cpu_count() or 1  # threads
     memory: str = MEMORY  # of the engine, such as `1GB`; it takes up to a quarter more
+    remedy: str = "make room where temporary files go"  # where it is too small, for the error
 
 
 def import_history(
@@ -146,7 +147,7 @@ class Import:
     def run(self, planned: Callable[[int], Done]) -> Store:
         """Write the slices and then the manifest, see `import_history`."""
         self._prepare()
-        with damage.named(self.export, self.engine):
+        with damage.named(self.export, self.engine, self.options.remedy):
             self._show()
             if self.export.layout == RECORDING:
                 _verify(self.export)
@@ -221,12 +222,12 @@ class Import:
         block, rows = (counts[name].to_numpy() for name in ("block_number", "n"))
         first, last = self.options.first, self.options.last
         if first is not None and last is not None:
-            inside = (block >= first) & (block <= last)
             if len(block) and (first > block[-1] or last < block[0]):
                 raise TableError(
                     f"{self.export.source}: its transfers are of blocks {block[0]} to {block[-1]}, "
                     "none of them between --from-block and --to-block"
                 )
+            inside = (block >= first) & (block <= last)
             block, rows = block[inside], rows[inside]
         total = int(rows.sum())
         if not transfers_have_blocks(self.export):

@@ -79,6 +79,7 @@ def imported(source: str, out: Path, options: argparse.Namespace, session: Any) 
         slice_transfers=options.slice_transfers,
         workers=options.workers,
         memory=options.memory,
+        remedy="use a larger --memory or fewer --workers",
     )
     if session is not None:
         return import_history(source, out, asked, unseen, session)

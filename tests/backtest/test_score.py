@@ -363,3 +363,14 @@ def test_transactions_may_be_json(tmp_path):
     one, two = tmp_path / "one.csv", tmp_path / "two.csv"
     assert score(transactions, transfers, one) == score(lines, transfers, two) == 0
     assert one.read_bytes() == two.read_bytes()
+
+
+def test_too_little_memory_names_no_option_that_the_command_lacks(
+    sample, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr("src.backtest.score_tables._MEMORY", "1MB")
+    tables = (sample / f"{name}.parquet" for name in ("transactions", "transfers"))
+    assert score(*tables, tmp_path / "scores.csv") == 1
+    said = capsys.readouterr().err
+    assert "not enough memory or room for temporary files: make room" in said
+    assert "--memory" not in said
