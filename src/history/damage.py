@@ -14,10 +14,10 @@ import pyarrow as pa
 from src.datasets.tables import TableError
 from src.files import reason
 from src.history.canonical import TIMES, Damaged
-from src.history.layouts import LOGS, TRANSACTIONS
+from src.history.layouts import TRANSACTIONS, Table
 from src.history.matching import Export
 from src.history.sources import BYTES, Column, File, identifier, scan, unreadable
-from src.history.sql import bytes_of, digits, is_odd, is_transaction, number, time, topic, views
+from src.history.sql import bytes_of, digits, is_odd, is_transaction, number, time, topic
 
 _HEX = {"tx_hash": 32, "block_hash": 32} | dict.fromkeys(
     ("token_address", "from_address", "to_address", "tx_from", "tx_to"), 20
@@ -25,7 +25,6 @@ _HEX = {"tx_hash": 32, "block_hash": 32} | dict.fromkeys(
 _WHAT = {32: "a hash", 20: "an address"}
 _DIGITS = 78  # of the largest uint256
 _NUMBERS = ("block_number", "log_index", "tx_index", "nonce")
-_TOPICS = ("topics", "topic0", "topic1", "topic2")
 _REMEDY = "the export is corrupt or of another layout (--columns names its columns)"
 
 
@@ -70,29 +69,18 @@ def _scarce(error: Exception, remedy: str, written: str | None = None) -> Except
 
 def _find(export: Export, connection: Any) -> TableError | None:
     """The first value that is none of its kind; None if there is none."""
-    for table in export.tables:
-        for view in views(table, table.table.kind):
-            for ours in (*table.table.required, *table.table.optional):
-                column = view.columns.get(ours)
-                if column is None:
-                    continue
-                is_required = ours in table.table.required and not (
-                    ours == "from_address" and table.table.kind == TRANSACTIONS
-                )  # a sender may be unknown
-                if table.table.kind == LOGS and ours in (*_TOPICS, "data"):
-                    said: tuple[str, str] | None = _no_log(view.columns, ours)
-                else:
-                    said = _wrong(column, ours, is_required=is_required)
-                if said is None:
+    for files in export.tables:
+        table = files.table
+        for file, columns in files.files:
+            for ours in (*table.required, *table.optional):
+                if ours not in columns or not (said := _wrong(columns, ours, table)):
                     continue
                 condition, what = said
-                for file in view.files:
-                    rows = _first(connection, file, identifier(column.name), condition)
-                    if rows:
-                        value = repr(rows[0][0])[:100]
-                        return TableError(
-                            f"{file.path}: {column.name} is not {what}: {value}; {_REMEDY}"
-                        )
+                name = columns[ours].name
+                for (value,) in _first(connection, file, identifier(name), condition):
+                    return TableError(
+                        f"{file.path}: {name} is not {what}: {repr(value)[:100]}; {_REMEDY}"
+                    )
     return None
 
 
@@ -118,18 +106,16 @@ def _first(connection: Any, file: File, column: str, condition: str) -> list[tup
     return rows
 
 
-def _no_log(columns: Mapping[str, Column], ours: str) -> tuple[str, str]:
-    if ours == "data":
-        return is_odd(digits(columns[ours])), "hex or bytes"
-    numbers = range(3) if ours == "topics" else (int(ours[-1]),)
-    wrong = (f"length({topic(columns, number)}) <> 64" for number in numbers)
-    return " OR ".join(wrong), "of 32 bytes, or a list of such, or text of one with commas"
-
-
-def _wrong(column: Column, ours: str, *, is_required: bool) -> tuple[str, str] | None:
+def _wrong(names: Mapping[str, Column], ours: str, table: Table) -> tuple[str, str] | None:
     """The condition of a value that is not of its kind, and what it should be."""
+    column = names[ours]
     name = identifier(column.name)
-    what, wrong = "a whole number", f"coalesce(TRY({number(column)}) < 0, true)"
+    if ours == "data":
+        return is_odd(digits(column)), "hex or bytes"
+    if ours.startswith("topic"):
+        numbers = range(3) if ours == "topics" else (int(ours[-1]),)
+        lengths = (f"length({topic(names, number)}) <> 64" for number in numbers)
+        return " OR ".join(lengths), "of 32 bytes, or a list of such, or text of one with commas"
     if ours in _HEX:
         length = _HEX[ours]
         what = _WHAT[length]
@@ -140,10 +126,10 @@ def _wrong(column: Column, ours: str, *, is_required: bool) -> tuple[str, str] |
     elif ours == "amount":
         what = "a uint256 (a whole number without a fraction or an exponent)"
         text = f"CAST({name} AS VARCHAR)"
-        digits = f"lpad(ltrim(split_part({text}, '.', 1), '0'), {_DIGITS}, '0')"
+        whole = f"lpad(ltrim(split_part({text}, '.', 1), '0'), {_DIGITS}, '0')"
         wrong = (
             f"NOT coalesce(regexp_full_match({text}, '0*[0-9]{{1,{_DIGITS}}}(\\.0*)?') "
-            f"AND {digits} < '{2**256}', false)"
+            f"AND {whole} < '{2**256}', false)"
         )
     elif ours == "block_timestamp":
         what = "a time since 2015-07-30 (Unix seconds or parts of them, a timestamp or ISO text)"
@@ -152,7 +138,10 @@ def _wrong(column: Column, ours: str, *, is_required: bool) -> tuple[str, str] |
             for unit in (1, 10**3, 10**6, 10**9)
         )
         wrong = f"NOT coalesce(TRY({' OR '.join(units)}), false)"
-    elif ours not in _NUMBERS:
+    elif ours in _NUMBERS:
+        what, wrong = "a whole number", f"coalesce(TRY({number(column)}) < 0, true)"
+    else:
         return None
-    blank = "" if is_required else f"coalesce(CAST({name} AS VARCHAR), '') <> '' AND "
-    return f"{blank}{wrong}", what
+    if ours in table.required and (ours, table.kind) != ("from_address", TRANSACTIONS):
+        return wrong, what
+    return f"coalesce(CAST({name} AS VARCHAR), '') <> '' AND {wrong}", what  # unknown where blank
