@@ -70,7 +70,7 @@ def backtest(
                 f"{job.store}: its transfers are of blocks {store.slices[0].first} to "
                 f"{store.slices[-1].last}, none of them between --from-block and --to-block"
             )
-        done = output.done()
+        done = output.entries().keys()
         for name in done - slices.keys():
             raise CommandError(f"{job.out}: contains a slice {name} that is not in this data")
         pending = [part for name, part in slices.items() if name not in done]

@@ -74,7 +74,7 @@ _ENCODED = [
 class StoredSlice:
     """One file of a store."""
 
-    # first, last: blocks, included; -1 where the blocks are not known.
+    # first, last: blocks, included.
     first: int
     last: int
     transfers: int  # how many
@@ -116,7 +116,7 @@ class Store:
 
 def slice_name(first: int, last: int) -> str:
     """The name of a slice by its blocks."""
-    return f"{max(first, 0):012d}-{max(last, 0):012d}"
+    return f"{first:012d}-{last:012d}"
 
 
 def is_store(folder: Path) -> bool:

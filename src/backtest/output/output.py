@@ -100,20 +100,16 @@ class Output:
             unfinished.write_text(text, encoding="utf-8")
 
     def entries(self) -> dict[str, dict[str, Any]]:
-        """The journal, by name of the slice, in order of the blocks."""
-        return {name: self.entry(name) for name in sorted(self.done())}
-
-    def done(self) -> set[str]:
-        """Names of the slices that are done."""
-        return {path.stem for path in (self.folder / JOURNAL).glob("[0-9]*.json")}
-
-    def entry(self, name: str) -> dict[str, Any]:
-        """The journal entry of a slice.
+        """The journal: what is known of each slice that is done, by its name, in order of blocks.
 
         Raises:
-            CommandError: it is damaged.
+            CommandError: an entry is damaged.
         """
-        return self._read(f"{JOURNAL}/{name}.json", "does not contain this slice")
+        names = sorted(path.name for path in (self.folder / JOURNAL).glob("[0-9]*.json"))
+        return {
+            name.removesuffix(".json"): self._read(f"{JOURNAL}/{name}", f"{name} has vanished")
+            for name in names
+        }
 
     def run(self) -> dict[str, Any]:
         """The options of this run.
