@@ -153,13 +153,6 @@ def test_a_file_truncated_during_the_import_is_named(tmp_path, history):
         import_history(str(path.parent), tmp_path / "store", options, lambda _: truncate)
 
 
-def test_a_transfer_without_its_transaction_counts_once(tmp_path, tables):
-    write(tmp_path, (tables[0].slice(10), tables[1]))
-    once = sum(part.orphans for part in imported(tmp_path).slices)
-    shutil.copy(tmp_path / "token_transfers.parquet", tmp_path / "token_transfers-2.parquet")
-    assert sum(part.orphans for part in imported(tmp_path).slices) == once > 0
-
-
 @pytest.mark.parametrize("kind", [float, str])
 def test_a_fraction_of_a_second_is_cut_off(tmp_path, tables, expected, kind):
     seconds = tables[0]["block_timestamp"].cast(pa.timestamp("s")).cast(pa.int64()).to_pylist()
@@ -182,15 +175,6 @@ def test_a_whole_number_may_be_text_or_have_an_empty_fraction(tmp_path, tables, 
     numbers = pa.array([kind(number) for number in tables[1]["log_index"].to_pylist()])
     write(tmp_path, (tables[0], changed(tables[1], log_index=numbers)))
     assert rows_of(imported(tmp_path)) == expected
-
-
-def test_amounts_as_floats_are_refused(tmp_path, history, capsys):
-    write_etl(tmp_path / "data", history)
-    path = tmp_path / "data" / "token_transfers.parquet"
-    table = pq.read_table(path).to_pandas()
-    table.assign(value=table["value"].astype(float)).to_parquet(path)
-    assert run(tmp_path / "data", tmp_path / "out") == 1
-    assert "double" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["transactions.parquet", "token_transfers.parquet"])

@@ -65,12 +65,6 @@ def test_logs_that_cannot_be_told_are_refused(
         imported(tmp_path)
 
 
-def test_times_may_be_text_of_numbers_with_a_point(tmp_path, tables, expected):
-    times = [f"{time}.0" for time in tables[0]["block_timestamp"].to_pylist()]
-    write(tmp_path, (changed(tables[0], block_timestamp=pa.array(times)), tables[1]))
-    assert rows_of(imported(tmp_path)) == expected
-
-
 def test_a_blank_address_is_named(tmp_path, tables):
     blank = changed(tables[1], token_address=pa.array([""] * len(tables[1])))
     with pytest.raises(TableError, match=r"parquet: token_address is not an address: ''"):
