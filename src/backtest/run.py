@@ -26,10 +26,8 @@ from src.decision.policy_file import read_policy
 from src.detection.forest.manifest import read_manifest
 from src.detection.policy import parse_policy
 from src.history import record
-from src.history.run import engine, imported, progress, said, unseen
+from src.history.run import LAST_BLOCK, engine, imported, progress, said, unseen
 from src.settings import load_settings, model_public_key, on_chain
-
-LAST_BLOCK = 2**62
 
 
 def run(options: argparse.Namespace) -> int:

@@ -71,9 +71,7 @@ class ImportOptions:
 
     # Names of columns that the user says, see `layouts.custom_tables`.
     columns: Mapping[str, str] | None = None
-    # first, last: blocks outside are left out; None for all.
-    first: int | None = None
-    last: int | None = None
+    blocks: tuple[int, int] | None = None  # first and last; others are left out; None for all
     slice_transfers: int = SLICE_TRANSFERS  # transfers of a slice, about
     workers: int = os.cpu_count() or 1  # threads
     memory: str = MEMORY  # of the engine, such as `1GB`; it takes up to a quarter more
@@ -114,7 +112,8 @@ def import_history(
                 raise TableError(
                     f"{place}: no file has the column {theirs}, in --columns for {ours}"
                 )
-        asked = [VERSION, export.layout, options.slice_transfers, options.first, options.last]
+        first, last = options.blocks or (None, None)
+        asked = [VERSION, export.layout, options.slice_transfers, first, last]
         same = identity(export.files, json.dumps([*asked, sorted((options.columns or {}).items())]))
         if any(file.form != PARQUET for file in export.files):
             session = None
@@ -152,9 +151,8 @@ class Import:
             if self.export.layout == RECORDING:
                 _verify(self.export)
             ranges, blocks, total = self._ranges()
-            asked = (self.options.first, self.options.last)
             span = blocks[[0, -1]].tolist() if len(blocks) else []
-            chain, notes = survey(self.export, self._query, span, *asked)
+            chain, notes = survey(self.export, self._query, span, self.options.blocks)
             done = planned(total)
             if self.session is not None:
                 slices = self._slices_by_spark(ranges, blocks)
@@ -166,6 +164,7 @@ class Import:
         if not self.is_in_place:
             self._copy_lists()
         shutil.rmtree(self.out / _SPILL, ignore_errors=True)
+        first, last = self.options.blocks or (None, None)
         facts = {
             "identity": self.identity,
             "layout": self.export.layout,
@@ -173,8 +172,8 @@ class Import:
             "source": self.export.source,
             "notes": [*self.export.notes, *notes],
             "left_out": dict(self.export.left_out),
-            "first_block": self.options.first,
-            "last_block": self.options.last,
+            "first_block": first,
+            "last_block": last,
             "slice_transfers": self.options.slice_transfers,
         }
         return write_manifest(self.out, facts, slices)
@@ -220,8 +219,8 @@ class Import:
         if counts["block_number"].null_count:
             raise Damaged
         block, rows = (counts[name].to_numpy() for name in ("block_number", "n"))
-        first, last = self.options.first, self.options.last
-        if first is not None and last is not None:
+        if self.options.blocks is not None:
+            first, last = self.options.blocks
             if len(block) and (first > block[-1] or last < block[0]):
                 raise TableError(
                     f"{self.export.source}: its transfers are of blocks {block[0]} to {block[-1]}, "
@@ -240,7 +239,7 @@ class Import:
         return parts or [(0, 0)] * bool(total), block, total  # transfers without transactions
 
     def _slices_by_spark(self, ranges: Ranges, blocks: NDArray[np.int64]) -> list[StoredSlice]:
-        text = statement(self.export, self.options.first, self.options.last)
+        text = statement(self.export, self.options.blocks)
         slices = {part: self._written(*part) for part in ranges}
         pending = [part for part, found in slices.items() if found is None]
         if pending:
@@ -265,7 +264,7 @@ class Import:
         return slices
 
     def _slices_by_order(self, ranges: Ranges, done: Done) -> list[StoredSlice]:
-        text = statement(self.export, self.options.first, self.options.last)
+        text = statement(self.export, self.options.blocks)
         ordered = self.engine.sql(f"{text} ORDER BY block_number NULLS LAST")
         reader = ordered.to_arrow_reader(_BATCH)
         slices = []
@@ -298,7 +297,7 @@ class Import:
         if written is not None:
             return written
         with closing(self.engine.cursor()) as cursor:
-            rows = cursor.sql(statement(self.export, first, last)).to_arrow_table(_BATCH)
+            rows = cursor.sql(statement(self.export, (first, last))).to_arrow_table(_BATCH)
         return write_rows(rows, self.out, first, last)
 
     def _written(self, first: int, last: int) -> StoredSlice | None:

@@ -14,7 +14,7 @@ from src.history.importing import Done, ImportOptions, import_history
 from src.history.spark import spark_session
 
 _SHOWN = 8
-_LAST_BLOCK = 2**62
+LAST_BLOCK = 2**62
 
 
 class Bar(tqdm):  # type: ignore[type-arg]  # a class of strings alone at run time
@@ -74,8 +74,7 @@ def imported(source: str, out: Path, options: argparse.Namespace, session: Any) 
     is_range = (first is not None or last is not None) and Path(source) != out
     asked = ImportOptions(
         columns=options.columns,
-        first=(first or 0) if is_range else None,
-        last=(_LAST_BLOCK if last is None else last) if is_range else None,
+        blocks=(first or 0, LAST_BLOCK if last is None else last) if is_range else None,
         slice_transfers=options.slice_transfers,
         workers=options.workers,
         memory=options.memory,

@@ -71,13 +71,12 @@ def export_views(export: Export) -> Iterator[View]:
         yield from views(table, name) if table else ()
 
 
-def statement(export: Export, first: int | None = None, last: int | None = None) -> str:
+def statement(export: Export, blocks: tuple[int, int] | None = None) -> str:
     """The transfers of a range of blocks with what is known of their transactions, in no order.
 
     Args:
         export: the tables.
-        first: of the range, included; None for everything.
-        last: of the range, included.
+        blocks: the first and the last of the range; None for everything.
     """
     has_blocks = transfers_have_blocks(export)
     t, join = "m", ""
@@ -85,19 +84,18 @@ def statement(export: Export, first: int | None = None, last: int | None = None)
     if export.transactions is None:
         read = _joined
     else:
-        t, kind = "t", "LEFT JOIN" if has_blocks or first is None else "JOIN"
+        t, kind = "t", "LEFT JOIN" if has_blocks or blocks is None else "JOIN"
         parts = [_transactions(view) for view in views(export.transactions, "transactions")]
-        join = f" {kind} ({_union(parts, first, last)}) t ON m.tx_hash = t.tx_hash"
+        join = f" {kind} ({_union(parts, blocks)}) t ON m.tx_hash = t.tx_hash"
     transfers = _union(
         [read(view) for view in views(export.transfers, "transfers")],
-        first if has_blocks else None,
-        last,
+        blocks if has_blocks else None,
     )
     block = f"coalesce({t}.block_number, m.block_number)" if has_blocks else "t.block_number"
     moved_in = "m.block_number" if has_blocks else "t.block_number"
     time = f"{t}.block_timestamp"
     if export.blocks is not None:
-        known = _union([_blocks(view) for view in views(export.blocks, "blocks")], first, last)
+        known = _union([_blocks(view) for view in views(export.blocks, "blocks")], blocks)
         time = "coalesce(t.block_timestamp, b.block_timestamp)"
         join += f" LEFT JOIN ({known}) b ON t.block_number = b.block_number"
     return (
@@ -151,8 +149,8 @@ def block_counts(export: Export) -> str:
     )
 
 
-def _union(parts: list[str], first: int | None, last: int | None) -> str:
-    where = f" WHERE block_number BETWEEN {first} AND {last}" if first is not None else ""
+def _union(parts: list[str], blocks: tuple[int, int] | None) -> str:
+    where = f" WHERE block_number BETWEEN {blocks[0]} AND {blocks[1]}" if blocks else ""
     return " UNION ALL ".join(f"SELECT * FROM ({part}) part{where}" for part in parts)
 
 

@@ -22,8 +22,7 @@ def survey(
     export: Export,
     query: Callable[[str], pa.Table],
     blocks: Sequence[int],
-    first: int | None,
-    last: int | None,
+    asked: tuple[int, int] | None,
 ) -> tuple[dict[str, Any], list[str]]:
     """What the store's manifest says of the chain, and notes for the user.
 
@@ -31,8 +30,7 @@ def survey(
         export: the tables.
         query: asks the engine that has views of them.
         blocks: those with transfers, in order.
-        first: of the blocks that are asked for; None for all.
-        last: of them.
+        asked: the first and the last block that are asked for; None for all.
 
     Raises:
         TableError: rows of several chains, or logs of fewer blocks than the transfers beside them.
@@ -49,10 +47,8 @@ def survey(
                 chains.append((row["chain"], view.columns["chain"].name, view.files[0].path))
             standards[row["standard"]] += row["n"]
             if table in spans and row["low"] is not None:
-                low, high = row["low"], row["high"]
-                if first is not None and last is not None:
-                    low, high = max(low, first), min(high, last)
-                spans[table] += [low, high]
+                first, last = asked or (row["low"], row["high"])
+                spans[table] += [max(row["low"], first), min(row["high"], last)]
     chain_id, chain = _one_chain(chains)
     notes = [
         f"{standards[name]:,} rows of the standard {name}: left out"

@@ -130,7 +130,7 @@ def test_a_hash_of_a_block_that_is_none_is_shown(tmp_path, tables, value):
 @pytest.mark.parametrize(("first", "last"), [(39, 10**9), (1_000, 2_000)])
 def test_blocks_beyond_the_data_are_refused(tmp_path, etl, capsys, first, last):
     with pytest.raises(TableError, match="are of blocks 0 to 38, none of them between --from-b"):
-        imported(etl, first=first, last=last)
+        imported(etl, blocks=(first, last))
     store = imported(etl).folder
     assert run(store, tmp_path / "out", "--from-block", first, "--to-block", last) == 1
     assert "are of blocks 0 to 38, none of them between --from-b" in capsys.readouterr().err

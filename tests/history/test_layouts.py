@@ -234,7 +234,7 @@ def test_slices_hold_whole_blocks_in_order_whatever_the_order_of_the_files(
 def test_a_range_is_imported_alone(tmp_path, etl, history, expected, ordered):
     if not ordered:
         write_dataset(tmp_path, history)
-    store = imported(etl if ordered else tmp_path, first=5, last=9)
+    store = imported(etl if ordered else tmp_path, blocks=(5, 9))
     assert rows_of(store) == [row for row in expected if 5 <= row["block_number"] <= 9]
     assert sum(part.orphans for part in store.slices) == 0
 

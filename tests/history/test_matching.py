@@ -199,7 +199,7 @@ def test_logs_of_all_blocks_that_are_asked_for_are_taken(tmp_path, tables, expec
     write(tmp_path, tables)
     moved = tables[1].filter(pc.less(tables[1]["block_number"], 10))
     pq.write_table(as_logs(moved, list), tmp_path / "logs.parquet")
-    found = imported(tmp_path, first=2, last=9)
+    found = imported(tmp_path, blocks=(2, 9))
     assert rows_of(found) == [row for row in expected if 2 <= row["block_number"] <= 9]
     assert not any("blocks" in note for note in found.facts["notes"])
 
