@@ -39,6 +39,7 @@ from src.history.sources import (
     connect,
     identifier,
     list_files,
+    parquet,
     quoted,
     scan,
 )
@@ -100,7 +101,9 @@ def run(options: argparse.Namespace) -> int:
             whole_file(options.out) as unfinished,
             damage.explained(str(written), unfinished, _REMEDY),
         ):
-            engine.sql(f"COPY (FROM {quoted(str(written))}) TO {quoted(str(unfinished))} ({form})")
+            engine.sql(
+                f"COPY (FROM {parquet([str(written)])}) TO {quoted(str(unfinished))} ({form})"
+            )
     orphans = sum(part.orphans for part in store.slices)
     without = f"; {orphans:,} transfers of other transactions are ignored" if orphans else ""
     without += f"; no attack scores: {attack.problem}" if attack.problem else ""
@@ -212,7 +215,7 @@ def _imported(transactions: Path, transfers: Path, out: Path, engine: Any) -> tu
             engine.sql(f"COPY ({text}) TO {quoted(str(numbered))}")  # once, not for each query
         added = {name: Column(name, INTEGER) for name in (_NUMBER, _TIME)}
         columns = {**sent.columns, **added}
-        relation = f"read_parquet({quoted(str(numbered))})"
+        relation = parquet([str(numbered)])
         files[0] = replace(sent, columns=columns, relation=relation)
     export = match(str(transfers), Listed(tuple(files), {}), _COLUMNS)
     options = ImportOptions(workers=1, slice_transfers=_SLICE_TRANSFERS, remedy=_REMEDY)

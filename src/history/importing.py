@@ -45,7 +45,7 @@ from src.history.sources import (
     connect,
     identity,
     list_files,
-    quoted,
+    parquet,
     scan,
 )
 from src.history.sql import block_counts, export_views, statement, transfers_have_blocks, views
@@ -312,8 +312,7 @@ class Import:
         """Of how many transactions something is unknown; refuses one that is in two slices."""
         if not slices:
             return []
-        paths = ", ".join(quoted(str(self.out / f"{part.name}.parquet")) for part in slices)
-        stored = f"read_parquet([{paths}])"
+        stored = parquet(str(self.out / f"{part.name}.parquet") for part in slices)
         again = self.engine.sql(
             "SELECT lower(hex(tx_hash)), min(block_number), max(block_number) "
             f"FROM {stored} GROUP BY tx_hash HAVING count(*) > 1 LIMIT 1"

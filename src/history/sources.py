@@ -4,7 +4,7 @@ import codecs
 import hashlib
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -374,15 +374,20 @@ def scan(files: list[File]) -> str:
     """The files of one form as a table of DuckDB."""
     if files[0].relation:
         return files[0].relation
-    paths = ", ".join(quoted(_literal(file.path)) for file in files)
     if files[0].form == PARQUET:
-        return f"read_parquet([{paths}], hive_partitioning=false)"
+        return parquet(file.path for file in files)
+    paths = _literals(file.path for file in files)
     more = f"hive_partitioning=false, compression='{files[0].compression}'"
     if files[0].form == CSV:
         blank = r"nullstr=['', '\N', 'NULL']"  # of MySQL's and PostgreSQL's exports too
-        return f"read_csv([{paths}], header=true, all_varchar=true, {blank}, {more})"
+        return f"read_csv({paths}, header=true, all_varchar=true, {blank}, {more})"
     names = ", ".join(f"{quoted(c.name)}: 'VARCHAR'" for c in files[0].columns.values())
-    return f"read_json([{paths}], {more}{f', columns={{{names}}}' if names else ''})"
+    return f"read_json({paths}, {more}{f', columns={{{names}}}' if names else ''})"
+
+
+def parquet(paths: Iterable[str]) -> str:
+    """Parquet files as a table of DuckDB, whatever their paths look like."""
+    return f"read_parquet({_literals(paths)}, hive_partitioning=false)"
 
 
 def quoted(text: str) -> str:
@@ -390,6 +395,7 @@ def quoted(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def _literal(path: str) -> str:
-    """A path that a glob matches alone."""
-    return "".join(f"[{c}]" if c in "*?[" else c for c in path)
+def _literals(paths: Iterable[str]) -> str:
+    """A list of paths, each of which a glob matches alone."""
+    names = ("".join(f"[{c}]" if c in "*?[" else c for c in path) for path in paths)
+    return f"[{', '.join(map(quoted, names))}]"

@@ -9,7 +9,7 @@ import duckdb
 
 from src.backtest.output.output import ALERTS, Output
 from src.cli import CommandError
-from src.history.sources import connect, quoted, unreadable
+from src.history.sources import connect, parquet, unreadable
 from src.reports.page import page, table, transaction
 
 _LISTED = 50
@@ -155,10 +155,8 @@ def _changes(before: Path, after: Path) -> tuple[dict[str, int], dict[str, list[
 
 def _alerts(folder: Path) -> str:
     """The alerts of a run, as a table of the engine."""
-    paths = ", ".join(quoted(str(path)) for path in sorted((folder / ALERTS).glob("*/*.parquet")))
-    if not paths:
-        return f"(SELECT {_NO_ALERTS} WHERE false)"
-    return f"read_parquet([{paths}], hive_partitioning=false)"
+    paths = [str(path) for path in sorted((folder / ALERTS).glob("*/*.parquet"))]
+    return parquet(paths) if paths else f"(SELECT {_NO_ALERTS} WHERE false)"
 
 
 def _a_day(summary: Mapping[str, Any]) -> float:

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from src.backtest.output.output import ALERTS, DECISIONS
 from src.detection.records import Action
-from src.history.sources import connect, quoted
+from src.history.sources import connect, parquet
 
 _TOP = 20
 _BINS = 100
@@ -21,6 +21,7 @@ _READ = {
     + ", ".join(f"from_json({name}, {_FORM}) AS {name}" for name in ("reasons", "shadow_reasons"))
     + ")",
 }
+_DAY = "regexp_extract(filename, 'day=([^/]*)/[^/]*$', 1) AS day"
 _DAYS = f"""
 SELECT day, count(*) AS transactions, count(*) FILTER (prediction = 'ANOMALY') AS anomalies,
     {", ".join(f"count(*) FILTER (action = '{a.name}') AS {a.name.lower()}" for a in Action)},
@@ -71,13 +72,10 @@ def summarise(
     with connect() as engine:
         for name, table in zip((DECISIONS, ALERTS), listed, strict=True):
             engine.register(f"listed_{name}", table)
-            paths = ", ".join(
-                quoted(str(path)) for path in sorted(folder.glob(f"{name}/*/*.parquet"))
-            )
+            paths = [str(path) for path in sorted(folder.glob(f"{name}/*/*.parquet"))]
             sources = {"false": f"(SELECT *, '' AS day FROM listed_{name})"}
             if paths:
-                more = "hive_partitioning=true, hive_types_autocast=false"
-                sources["true"] = f"read_parquet([{paths}], {more})"
+                sources["true"] = f"(SELECT *, {_DAY} FROM {parquet(paths)})"
             views = (f"SELECT {_READ[name]}, {i} AS in_data FROM {s}" for i, s in sources.items())
             engine.execute(f"CREATE VIEW {name} AS {' UNION ALL BY NAME '.join(views)}")
         engine.register("known", pa.table({"tx_hash": pa.array(sorted(exploits), pa.string())}))
