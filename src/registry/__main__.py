@@ -10,7 +10,7 @@ from typing import Any
 from src import cli
 from src.datasets import location
 from src.registry.bundle import ATTACK_MANIFEST_FILE, EVALUATION_FILE, KINDS
-from src.registry.records import CHAMPION
+from src.registry.records import ALIASES, CHAMPION
 from src.registry.registry import Registry, code_version
 from src.registry.store import Store, open_store
 from src.settings import model_public_key
@@ -80,6 +80,11 @@ def _list(store: Store, options: argparse.Namespace) -> str:
         code = "-".join([commit[:12], *dirty])
         added = _date(entry.registered_at)
         rows.append((entry.id, made, added, f"{trained_on}", code, aliases))
+    listed = {row[0] for row in rows}
+    for alias in ALIASES:
+        model_id = getattr(step, alias)
+        if model_id is not None and model_id not in listed:
+            rows.append((model_id, "cannot be used", "", "", "", alias))
     return (
         _table(("id", "made", "added", "trained on", "code", "alias"), rows)
         if rows

@@ -9,8 +9,9 @@ A model trained on new data alone would lose what the old data taught.
 """
 
 import hashlib
+import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +27,8 @@ from src.registry.records import (
     DataStep,
     RecordMalformed,
     parse_record,
+    step_name,
+    step_names,
 )
 from src.registry.store import Store
 
@@ -36,6 +39,7 @@ _FILES: Mapping[DataKind, tuple[str, ...]] = {
     "labelled": tuple(_TABLES.values()),
 }
 _ID_DIGITS = 16
+_ID = re.compile(f"[0-9a-f]{{{_ID_DIGITS}}}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +117,7 @@ class DataSets:
             StoreError: the store failed.
         """
         found = []
-        for data_id in self._store.children("data"):
+        for data_id in filter(_ID.fullmatch, self._store.children("data")):
             try:
                 content = self._store.read(f"data/{data_id}/{ENTRY_FILE}")
             except FileNotFoundError:
@@ -183,7 +187,7 @@ class DataSets:
         return entry
 
     def _withdrawn(self, data_id: str) -> str | None:
-        names = self._store.children(f"data/{data_id}/steps")
+        names = self._steps(data_id)
         if not names:
             return None
         try:
@@ -194,11 +198,15 @@ class DataSets:
 
     def _step(self, data_id: str, *, withdrawn: bool, reason: str) -> None:
         step = DataStep(withdrawn=withdrawn, reason=reason, at=int(time.time()))
-        number = len(self._store.children(f"data/{data_id}/steps"))
+        number = len(self._steps(data_id))
         while True:  # another writer may have taken the number
             number += 1
-            if self._store.create(f"data/{data_id}/steps/{number:012d}.json", step.to_bytes()):
+            name = f"data/{data_id}/steps/{step_name(number)}"
+            if self._store.create(name, step.to_bytes()):
                 return
+
+    def _steps(self, data_id: str) -> Sequence[str]:
+        return step_names(self._store.children(f"data/{data_id}/steps"))
 
 
 def table_of(folder: Path, entry: DataEntry) -> Path:

@@ -5,7 +5,8 @@ which become folder names.
 """
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -17,6 +18,7 @@ from src.datasets.columns import Columns
 CHAMPION, CHALLENGER, PREVIOUS = ALIASES = ("champion", "challenger", "previous")
 
 _MAX_PROBLEM = 300  # characters: a record may be wrong in many places
+_STEP_NAME = re.compile(r"[0-9]{12}\.json")
 _STRICT = ConfigDict(strict=True, extra="forbid")
 
 ModelId = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,20}-[0-9a-f]{12}$")]
@@ -110,6 +112,16 @@ def is_id(text: str) -> bool:
     return True
 
 
+def step_name(number: int) -> str:
+    """The name of a step's object."""
+    return f"{number:012d}.json"
+
+
+def step_names(names: Iterable[str]) -> list[str]:
+    """The names of steps, in order: what else lies in the folder (an editor's backup) is none."""
+    return sorted(filter(_STEP_NAME.fullmatch, names))
+
+
 def parse_entry(content: bytes, model_id: str) -> Entry:
     """Parse the entry of a model. Raises RecordMalformed."""
     entry = parse_record(Entry, content)
@@ -121,7 +133,7 @@ def parse_entry(content: bytes, model_id: str) -> Entry:
 def parse_step(content: bytes, name: str) -> Step:
     """Parse the ledger step with this name. Raises RecordMalformed."""
     step = parse_record(Step, content)
-    if name != f"{step.number:012d}.json":
+    if name != step_name(step.number):
         raise RecordMalformed("another number")
     return step
 

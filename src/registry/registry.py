@@ -41,6 +41,8 @@ from src.registry.records import (
     is_id,
     parse_entry,
     parse_step,
+    step_name,
+    step_names,
 )
 from src.registry.store import Store
 from src.settings import PROJECT_ROOT
@@ -76,7 +78,7 @@ class Registry:
         self._models, self._ledger = f"{kind.folder}models", f"{kind.folder}ledger"
 
     def add(self, bundle: Path, *, code_version: str, evaluation: bytes | None = None) -> Entry:
-        """Add the bundle in a folder; adding the same model again changes nothing.
+        """Add the bundle in a folder; adding the same model again only puts lost files back.
 
         `evaluation` is JSON that replaces the folder's; see `bundle_file` for the files.
 
@@ -100,6 +102,9 @@ class Registry:
                         f"{model_id} is stored with another {name}, and nothing is overwritten: "
                         "a changed model needs another model_version in its manifest"
                     )
+            for name, content in contents.items():
+                if files[name] == known.files.get(name):
+                    self.store.create(f"{self._models}/{model_id}/{name}", content)
             return known
         entry = Entry(
             id=model_id,
@@ -144,7 +149,8 @@ class Registry:
                     + (f": {self.kind.first}" if model == CHAMPION else "")
                 )
             return str(model_id)
-        found = [known for known in self.store.children(self._models) if known.startswith(model)]
+        stored = filter(is_id, self.store.children(self._models))
+        found = [known for known in stored if known.startswith(model)]
         if model in found:
             return model
         if len(found) != 1:
@@ -190,12 +196,12 @@ class Registry:
 
     def ledger(self) -> Step:
         """The current step."""
-        names = self.store.children(self._ledger)
+        names = self._steps()
         return self._step(names[-1]) if names else Step()
 
     def history(self) -> list[Step]:
         """Every step, oldest first."""
-        return [self._step(name) for name in self.store.children(self._ledger)]
+        return [self._step(name) for name in self._steps()]
 
     def challenge(self, model: str, *, reason: str = "") -> Step:
         """Make a model the challenger."""
@@ -256,12 +262,14 @@ class Registry:
             changed = change(now)
             if changed is now:
                 return now
+            # Of a lost bundle, which may be what is replaced, the digest before is all there is.
+            known = now.digests or {}
             named = {changed.champion, changed.challenger, changed.previous} - {None}
             step = replace(
                 changed,
                 number=now.number + 1,
                 digests={
-                    str(name): self._entry_digest(str(name), now)
+                    name: known.get(name) or self._entry_digest(name, now)
                     for name in sorted(map(str, named))
                 },
                 action=action,
@@ -269,7 +277,7 @@ class Registry:
                 at=int(time.time()),
                 writer=uuid.uuid4().hex,
             )
-            name = f"{self._ledger}/{step.number:012d}.json"
+            name = f"{self._ledger}/{step_name(step.number)}"
             content = step.to_bytes()
             # A retried request, whose first response was lost, finds its own step.
             if self.store.create(name, content) or self.store.read(name) == content:
@@ -340,6 +348,9 @@ class Registry:
                 f"{entry.files[name]}: the file is truncated or was modified. It is not used."
             )
         return content
+
+    def _steps(self) -> list[str]:
+        return step_names(self.store.children(self._ledger))
 
     def _step(self, name: str) -> Step:
         try:

@@ -102,6 +102,24 @@ def test_promotion_and_rollback_move_the_aliases(registry, bundles):
     ]  # fmt: skip
 
 
+def test_what_else_lies_in_the_store_is_passed_over(registry, bundles, capsys):
+    """An editor's backup, what a file manager leaves, what S3's console calls a folder."""
+    first, second = add_all(registry, bundles[:2])
+    registry.promote(first)
+    registry.promote(second)
+    step = "000000000001.json"
+    for name in (f"{step}~", f"{step}.bak", "Thumbs.db", "notes", "999999999999 (1).json"):
+        registry.store.create(f"ledger/{name}", b"{}")
+        registry.store.create(f"models/{first}.{name}", b"x")
+        registry.store.create(f"data/{name}", b"x")
+    assert [step.champion for step in registry.history()] == [first, second]
+    assert registry.rollback().number == 3
+    assert registry.resolve(first[:12]) == first
+    assert registry.ids() == [first, second]
+    assert models.main(["data", "list", "--store", registry.store.name]) == 0
+    assert "holds no data sets yet" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("name", ["/{0}", "//{0}", "{0}/x", ".", "x", "1700000000-0123456789AB"])
 def test_a_model_is_put_nowhere_but_into_its_folder(bundles, tmp_path, name):
     """Whoever writes to the store could else choose where on the bot's disk files are put."""
@@ -227,6 +245,29 @@ def test_a_torn_or_changed_file_is_refused_everywhere(tmp_path, bundles, name, d
         registry.fetch(first, tmp_path / "models")
     assert registry.ledger().champion == second
     assert (tmp_path / "models/current").resolve().name == second
+
+
+@pytest.mark.parametrize("lost", [MODEL_FILE, ENTRY_FILE])
+def test_a_lost_champion_can_be_replaced_and_is_not_returned_to(
+    bundles, tmp_path, lost, capsys, monkeypatch
+):
+    monkeypatch.setenv("STORE_URL", str(tmp_path / "store"))
+    registry = Registry(Store(str(tmp_path / "store")))
+    first, second = add_all(registry, bundles[:2])
+    registry.promote(first)
+    registry.challenge(second)
+    (tmp_path / "store/models" / first / lost).unlink()
+    assert models.main(["list"]) == 0
+    listed = capsys.readouterr().out
+    assert "champion" in listed
+    assert ("cannot be used" in listed) == (lost == ENTRY_FILE)
+    assert registry.promote("challenger").champion == second
+    with pytest.raises(BundleRefused, match="incomplete"):
+        registry.rollback()
+    assert registry.entry("champion").id == second
+    if lost == MODEL_FILE:  # adding it again puts the file back
+        assert registry.add(bundles[0], code_version="other").id == first
+        assert registry.rollback().champion == first
 
 
 def test_a_bundle_that_lies_about_itself_does_not_get_in(tmp_path, bundles):
