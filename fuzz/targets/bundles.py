@@ -65,11 +65,12 @@ def _attack_bundle(folder: Path) -> tuple[tuple[Path, dict[str, Any], bytes], An
     """An attack model, and the forest that it was calibrated with."""
     import numpy as np  # noqa: PLC0415
 
+    from src.detection.attack.ranking import Calibration  # noqa: PLC0415
     from src.detection.bundle_files import ATTACK_MODEL_FILE, manifest_path  # noqa: PLC0415
     from src.detection.features.definitions import FEATURE_NAMES  # noqa: PLC0415
     from src.detection.forest.model import load_model  # noqa: PLC0415
     from src.settings import DEFAULT_MODEL_PATH  # noqa: PLC0415
-    from src.training.attack.bundle import Calibration, write_attack_bundle  # noqa: PLC0415
+    from src.training.attack.bundle import write_attack_bundle  # noqa: PLC0415
     from src.training.attack.fit import (  # noqa: PLC0415
         AttackParameters,
         fit_trees,

@@ -6,7 +6,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from src.detection.features.definitions import FEATURE_NAMES, TokenProfile, feature_row
+from src.detection.features.definitions import TokenProfile, columns_of, feature_row
 from src.detection.forest.model import Model
 from src.detection.records import REMEMBERED_ASSESSMENTS, Action, Status, TransferLike, Verdict
 
@@ -26,7 +26,7 @@ class Challenger:
         self.model = model
         self.threshold = model.manifest.anomaly_threshold
         self._profile = TokenProfile.from_manifest(model.manifest)
-        self._columns = [FEATURE_NAMES.index(name) for name in model.inputs]
+        self._columns = columns_of(model.inputs)
         self._verdict_of = lru_cache(REMEMBERED_ASSESSMENTS)(self._judge)
 
     def evaluate(self, transfers: Sequence[TransferLike], sender: str) -> Verdict:

@@ -17,10 +17,10 @@ from sklearn.ensemble import IsolationForest
 from src.datasets.tables import TransactionSet
 from src.detection.features.definitions import (
     DEFAULT_FORM,
-    FEATURE_NAMES,
     FOREST_INPUTS,
     Form,
     TokenProfile,
+    columns_of,
     feature_table,
 )
 from src.detection.forest.manifest import TokenAmounts
@@ -89,7 +89,7 @@ def fit(
         )
     token_amounts = profile_tokens(data, profile_rows, parameters)
     profile = TokenProfile.from_amounts(token_amounts, load_reference_values())
-    columns = np.array([FEATURE_NAMES.index(name) for name in features])
+    columns = columns_of(features)
     table = feature_table(data.batch, profile, form)[np.ix_(forest_rows, columns)]
     forest = IsolationForest(
         n_estimators=parameters.n_estimators,

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from src.detection.attack.assessment import AttackAssessor
 from src.detection.attack.model import load_attack_model
-from src.detection.attack.ranking import Ranking
+from src.detection.attack.ranking import Calibration, Ranking
 from src.detection.bundle_files import manifest_path
 from src.detection.errors import (
     InvalidInput,
@@ -29,7 +29,6 @@ from src.detection.signature import public_key
 from src.detection.trees.tree_shap import Explainer
 from src.detection.trees.trees import Trees
 from src.registry.sign import write_signature
-from src.training.attack.bundle import Calibration
 from src.training.attack.fit import attack_arrays, fit_trees, outputs_of
 from src.training.trees import npz_bytes
 from tests.support.attack import QUICK, write_small_attack_model
@@ -138,13 +137,14 @@ def test_the_attack_score_is_the_share_of_background_that_ranks_lower(seed):
 
 def test_attack_scores_lie_below_one_and_keep_the_order_beyond_all_background(model):
     outputs = np.linspace(0, 1, 200)
-    scores = model.attack_scores(outputs, np.linspace(0.5, 1, 200))
+    scores = model.manifest.calibration.attack_scores(np.linspace(0.5, 1, 200), outputs)
     assert (np.diff(scores) >= 0).all()
-    last = model.manifest.trees_ranking.values[-1]
-    beyond = model.attack_scores(np.linspace(last, last + 5, 300), np.full(300, 0.999))
+    calibration = model.manifest.calibration
+    last = calibration.trees.values[-1]
+    beyond = calibration.attack_scores(np.full(300, 0.999), np.linspace(last, last + 5, 300))
     assert (np.diff(beyond) > 0).all()
     assert (beyond < 1).all()
-    assert (model.attack_scores(np.array([1e9]), np.array([1.0])) < 1).all()
+    assert (calibration.attack_scores(np.array([1.0]), np.array([1e9])) < 1).all()
 
 
 def test_a_row_scores_alone_as_it_does_among_others(model):

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
+from src.detection.attack.ranking import Calibration
 from src.detection.bundle_files import ATTACK_MODEL_FILE
 from src.detection.forest.model import Model
-from src.training.attack.bundle import Calibration, write_attack_bundle
+from src.training.attack.bundle import write_attack_bundle
 from src.training.attack.fit import AttackParameters, fit_trees, outputs_of
 
 QUICK = AttackParameters(n_estimators=8)

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from src.detection.attack.ranking import Ranking
+from src.detection.attack.ranking import Calibration, Ranking
 from src.detection.bundle_files import (
     common_fields,
     finite,
@@ -21,6 +21,8 @@ from src.detection.bundle_files import (
 
 FORMAT: Final = 1
 KIND: Final = "attack"
+
+_RANKINGS: Final = ("forest", "trees", "combined")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +34,7 @@ class AttackManifest:
     forest_sha256: str  # of the isolation forest that it was calibrated with
     inputs: tuple[str, ...]  # names of the model's inputs, in the order of its columns
     unit: str  # of the trees' output and its explanation, for people ("log-odds", ...)
-    # Of the forest's scores on background that the forest was not fitted on.
-    forest_ranking: Ranking
-    trees_ranking: Ranking  # of the trees' outputs on background that the trees were not fitted on
-    combined_ranking: Ranking  # of the combination of the two surprises on the same background
-    background: int  # number of transactions behind the rankings
+    calibration: Calibration  # from the outputs of both models to an attack score
     golden_rows: tuple[tuple[float, ...], ...]  # inputs of a few rows
     # The trees' outputs for them, by scikit-learn; the model must reproduce them.
     golden_outputs: tuple[float, ...]
@@ -55,9 +53,7 @@ class AttackManifest:
         content: dict[str, Any] = {"format": FORMAT, "kind": KIND}
         for name in AttackManifest.__slots__:
             value = getattr(self, name)
-            if isinstance(value, Ranking):
-                value = {"values": value.values.tolist(), "surprises": value.surprises.tolist()}
-            content[name] = value
+            content |= _flat(value) if isinstance(value, Calibration) else {name: value}
         return manifest_text(content)
 
 
@@ -83,11 +79,22 @@ def _parse(content: Any) -> AttackManifest:
         **common_fields(content, "golden_outputs", "golden_forest_scores", "golden_attack_scores"),
         forest_sha256=str(content["forest_sha256"]),
         unit=str(content["unit"]),
-        forest_ranking=_ranking(content["forest_ranking"]),
-        trees_ranking=_ranking(content["trees_ranking"]),
-        combined_ranking=_ranking(content["combined_ranking"]),
-        background=int(content["background"]),
+        calibration=Calibration(
+            **{name: _ranking(content[f"{name}_ranking"]) for name in _RANKINGS},
+            background=int(content["background"]),
+        ),
     )
+
+
+def _flat(calibration: Calibration) -> dict[str, Any]:
+    rankings = {name: getattr(calibration, name) for name in _RANKINGS}
+    return {
+        **{
+            f"{name}_ranking": {"values": one.values.tolist(), "surprises": one.surprises.tolist()}
+            for name, one in rankings.items()
+        },
+        "background": calibration.background,
+    }
 
 
 def _ranking(content: Any) -> Ranking:

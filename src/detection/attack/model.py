@@ -1,13 +1,8 @@
 """The attack model: loading a verified bundle, the attack score, its explanation.
 
-The one definition of `attack_score`. With the surprise of a value as in `ranking`,
-
-    combined = surprise(forest's score) + TREES_WEIGHT * surprise(trees' output)
-    attack_score = 1 - exp(-surprise(combined))
-
-which is the share of background transactions that rank lower by `combined`; transactions of the
-very same rank count half. Unlike a probability it does not depend on how many attacks there were
-in training, and a threshold on it is an alert budget: 0.996 flags 0.4% of the background.
+The attack score of a transaction is the share of background transactions that rank lower, see
+`ranking.Calibration`. Unlike a probability it does not depend on how many attacks there were in
+training, and a threshold on it is an alert budget: 0.996 flags 0.4% of the background.
 """
 
 from dataclasses import dataclass
@@ -33,12 +28,8 @@ from src.detection.records import Attribution
 from src.detection.trees.tree_shap import Explainer
 from src.detection.trees.trees import Trees, model_rows
 
-TREES_WEIGHT: Final = 2.0
-"""How much the trees' surprise counts against the forest's."""
-
 _GOLDEN_TOLERANCE: Final = 1e-9
 _MAX_LEAF: Final = 1e9
-_MAX_SURPRISE: Final = 36.0  # beyond it 1 - exp(-surprise) would be 1
 
 
 @dataclass(frozen=True)
@@ -84,20 +75,7 @@ class AttackModel:
         Raises:
             InvalidInput: a value is missing, not finite, or too large for float32.
         """
-        return self.attack_scores(self.outputs(rows), forest_scores)
-
-    def attack_scores(
-        self, outputs: NDArray[np.float64], forest_scores: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
-        """Attack scores from the outputs of both models, shape (n,)."""
-        manifest = self.manifest
-        combined = combine(
-            manifest.forest_ranking.surprise(forest_scores),
-            manifest.trees_ranking.surprise(outputs),
-        )
-        surprise = np.minimum(manifest.combined_ranking.surprise(combined), _MAX_SURPRISE)
-        scores: NDArray[np.float64] = -np.expm1(-surprise)
-        return scores
+        return self.manifest.calibration.attack_scores(forest_scores, self.outputs(rows))
 
     def explain(self, row: NDArray[np.float64], most: int | None = None) -> list[Attribution]:
         """What each input adds to the trees' output, most weighty first, ties in their order.
@@ -112,11 +90,6 @@ class AttackModel:
             InvalidInput: a value is missing, not finite, or too large for float32.
         """
         return self.explainer.attributions(row, self.inputs, most)
-
-
-def combine(forest: NDArray[np.float64], trees: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The combination of the two models' surprises."""
-    return forest + TREES_WEIGHT * trees
 
 
 def load_attack_model(path: Path, forest: Model, *, public_key: str | None = None) -> AttackModel:
@@ -169,7 +142,8 @@ def verified(manifest: AttackManifest, content: bytes) -> AttackModel:
     )
     model = AttackModel(manifest, trees, float(floats(arrays, "offset", 0)))
     outputs = golden_outputs(model.outputs, np.array(manifest.golden_rows, np.float64))
-    scores = model.attack_scores(outputs, np.array(manifest.golden_forest_scores))
+    forest_scores = np.array(manifest.golden_forest_scores)
+    scores = manifest.calibration.attack_scores(forest_scores, outputs)
     differences = [outputs - manifest.golden_outputs, scores - manifest.golden_attack_scores]
     check_golden(np.abs(differences).max(), _GOLDEN_TOLERANCE, what="the attack model")
     return model

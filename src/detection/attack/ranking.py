@@ -1,4 +1,7 @@
-"""How rare a value is among background transactions, resolved where it matters: in the tail."""
+"""How rare a value is among background transactions, and the attack score that follows from two.
+
+Rarity is resolved where it matters, in the tail.
+"""
 
 import math
 from dataclasses import dataclass, field
@@ -14,6 +17,11 @@ _TAIL: Final = math.log(10)
 
 _MAX_SURPRISE: Final = 25.0
 """More than any background has: half of one row in 36 billion."""
+
+_TREES_WEIGHT: Final = 2.0
+"""How much the trees' surprise counts against the forest's."""
+
+_MAX_COMBINED: Final = 36.0  # beyond it 1 - exp(-surprise) would be 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,3 +81,42 @@ class Ranking:
         within = np.interp(values, self.values, self.surprises, left=0.0)
         surprises: NDArray[np.float64] = within + np.log1p(beyond)
         return surprises
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """What makes an attack score of a forest's score and the trees' output.
+
+        combined = surprise(forest's score) + 2 * surprise(trees' output)
+        attack_score = 1 - exp(-surprise(combined))
+
+    That is the share of background transactions that rank lower by `combined`; those of the very
+    same rank count half.
+    """
+
+    # Of the forest's scores, of the trees' outputs and of their combination, among the same
+    # background transactions, which neither model was fitted on.
+    forest: Ranking
+    trees: Ranking
+    combined: Ranking
+    background: int  # how many they are
+
+    @classmethod
+    def of(cls, forest_scores: NDArray[np.float64], outputs: NDArray[np.float64]) -> Self:
+        """Calibrate on background, shape (n,), that neither model was fitted on."""
+        forest, trees = Ranking.of(forest_scores), Ranking.of(outputs)
+        combined = _combine(forest.surprise(forest_scores), trees.surprise(outputs))
+        return cls(forest, trees, Ranking.of(combined), len(outputs))
+
+    def attack_scores(
+        self, forest_scores: NDArray[np.float64], outputs: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Attack scores, in [0, 1), shape (n,)."""
+        combined = _combine(self.forest.surprise(forest_scores), self.trees.surprise(outputs))
+        surprise = np.minimum(self.combined.surprise(combined), _MAX_COMBINED)
+        scores: NDArray[np.float64] = -np.expm1(-surprise)
+        return scores
+
+
+def _combine(forest: NDArray[np.float64], trees: NDArray[np.float64]) -> NDArray[np.float64]:
+    return forest + _TREES_WEIGHT * trees

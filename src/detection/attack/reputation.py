@@ -5,7 +5,7 @@ attack score is the larger of the score of all transfers and of those of tokens 
 where any are left: events of unknown tokens can raise it and never lower it.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from typing import NamedTuple
 
 import numpy as np
@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 
 from src.detection.attack.model import AttackModel
 from src.detection.features.batch import TransferBatch
-from src.detection.features.definitions import FEATURE_NAMES, TokenProfile, feature_table
+from src.detection.features.definitions import TokenProfile, columns_of, feature_table
 from src.detection.forest.model import Model
+
+__all__ = ["ScoredTable", "columns_of", "known_parts", "score_table"]
 
 
 def known_parts(
@@ -71,8 +73,3 @@ def score_table(
         whole.scores[positions[higher]] = known.scores[higher]
         whole.rows[positions[higher]] = known.rows[higher]
     return whole
-
-
-def columns_of(inputs: Sequence[str]) -> list[int]:
-    """Positions of a model's inputs among FEATURE_NAMES."""
-    return [FEATURE_NAMES.index(name) for name in inputs]

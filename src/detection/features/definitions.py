@@ -19,7 +19,7 @@ Every feature is finite and at least 0; most are 0 for a plain payment. The rang
 holds for n transfers. Nothing reads names or symbols, receipts or gas: live handling has none.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple, Self
 
@@ -136,6 +136,12 @@ FEATURE_NAMES: Final[tuple[str, ...]] = tuple(FEATURES)
 FOREST_INPUTS: Final[tuple[str, ...]] = FEATURE_NAMES[: FEATURE_NAMES.index("round_loss")]
 """What the Isolation Forest reads. The others vary among ordinary transactions as well: to a forest
 they are noise, to a model that learns from attacks they are not."""
+
+
+def columns_of(inputs: Iterable[str]) -> NDArray[np.intp]:
+    """Positions of a model's inputs among FEATURE_NAMES."""
+    return np.array([FEATURE_NAMES.index(name) for name in inputs], dtype=np.intp)
+
 
 Form = Literal["logged", "view", "larger"]
 """What features are computed from: the transfers as logged, their `view`, or the larger of both."""

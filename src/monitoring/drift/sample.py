@@ -13,10 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from src.detection.attack.model import AttackModel
-from src.detection.attack.reputation import columns_of
 from src.detection.bundle_files import DRIFT_FILE, NOT_AS_EXPECTED
 from src.detection.features.batch import TransferBatch
-from src.detection.features.definitions import FEATURE_NAMES, TokenProfile, feature_table
+from src.detection.features.definitions import TokenProfile, columns_of, feature_table
 from src.detection.forest.model import Model
 from src.files import read_file, reason
 from src.monitoring.drift.measures import (
@@ -250,7 +249,7 @@ def _observed(
         scores = attack.scores(table[:, columns_of(attack.inputs)], columns[SCORE])
         columns[ATTACK_SCORE] = scores
         inputs = tuple(dict.fromkeys((*inputs, *attack.inputs)))
-    columns |= {name: table[:, FEATURE_NAMES.index(name)] for name in inputs}
+    columns |= dict(zip(inputs, table[:, columns_of(inputs)].T, strict=True))
     columns[TRANSFER_COUNT] = np.log2(batch.n_transfers.astype(np.float64))
     many = len(batch.n_transfers)
     owner, known = batch.owner, _known_tokens(model, batch)

@@ -15,14 +15,20 @@ from src import cli
 from src.datasets.training_set import DataIdentity, as_json
 from src.detection.attack.manifest import AttackManifest
 from src.detection.attack.model import load_attack_model
+from src.detection.attack.ranking import Calibration
 from src.detection.bundle_files import ATTACK_MODEL_FILE, DRIFT_FILE
-from src.detection.features.definitions import FEATURE_NAMES, TokenProfile, feature_table
+from src.detection.features.definitions import (
+    FEATURE_NAMES,
+    TokenProfile,
+    columns_of,
+    feature_table,
+)
 from src.detection.forest.model import Model, load_model
 from src.files import write_file
 from src.monitoring.drift.sample import read_sample
 from src.registry.sign import configured_key, sign_model
 from src.settings import model_public_key
-from src.training.attack.bundle import Calibration, write_attack_bundle
+from src.training.attack.bundle import write_attack_bundle
 from src.training.attack.data import LabelledTransactions, load_labelled, looks_like_arbitrage
 from src.training.attack.fit import AttackParameters, fit_trees, outputs_of
 from src.training.fit import cross_fit, select_rows
@@ -81,7 +87,6 @@ def train_attack(
     rows = np.concatenate(
         [feature_table(one.batch, profile) for one in (data.background, *data.attacks)]
     )
-    columns = [FEATURE_NAMES.index(name) for name in forest.inputs]
     return write_attack_bundle(
         out / ATTACK_MODEL_FILE,
         classifier=classifier,
@@ -89,7 +94,7 @@ def train_attack(
         inputs=FEATURE_NAMES,
         forest_sha256=forest.manifest.sha256,
         golden=rows,
-        golden_forest_scores=forest.score(rows[:, columns]),
+        golden_forest_scores=forest.score(rows[:, columns_of(forest.inputs)]),
         model_version=created_at,
         training=_training(data, identity, parameters),
     )

@@ -22,7 +22,7 @@ from src.datasets.training_set import exploit_hashes, load_tables
 from src.detection.assessment import Assessor
 from src.detection.counterparties import CounterpartyBook
 from src.detection.evidence import Evidence, TokenFact
-from src.detection.features.definitions import FEATURE_NAMES, TokenProfile, feature_row
+from src.detection.features.definitions import FEATURE_NAMES, TokenProfile, columns_of, feature_row
 from src.detection.forest.model import Model
 
 LABELS_FILE = "labelled_addresses.csv.gz"
@@ -52,7 +52,7 @@ class Facts:
     def __init__(self, model: Model, symbols: Mapping[str, str]) -> None:
         self._assessor = Assessor(model, attributions=0)
         self._profile = TokenProfile.from_manifest(model.manifest)
-        self._columns = [FEATURE_NAMES.index(name) for name in model.inputs]
+        self._columns = columns_of(model.inputs)
         self._well_known = load_well_known_tokens(1)
         self._symbols = symbols
 

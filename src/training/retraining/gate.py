@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from src.datasets.tables import TransactionSet
 from src.detection.attack.model import AttackModel
 from src.detection.attack.reputation import score_table
-from src.detection.features.definitions import FEATURE_NAMES, TokenProfile, feature_table
+from src.detection.features.definitions import TokenProfile, columns_of, feature_table
 from src.detection.forest.model import Model
 from src.reports.intervals import share_interval
 from src.training.evaluation.statistics import (
@@ -378,7 +378,7 @@ def _explain(model: Model, rows: Floats, row: int) -> object:
 
 def _rows(model: Model, data: TransactionSet) -> Floats:
     profile = TokenProfile.from_manifest(model.manifest)
-    columns = [FEATURE_NAMES.index(name) for name in model.inputs]
+    columns = columns_of(model.inputs)
     rows: Floats = feature_table(data.batch, profile)[:, columns]
     return rows
 

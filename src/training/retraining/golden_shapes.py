@@ -6,7 +6,7 @@ figures are.
 """
 
 from src.chain.transfers import Transfer
-from src.detection.features.definitions import FEATURE_NAMES, TokenProfile, feature_row
+from src.detection.features.definitions import TokenProfile, columns_of, feature_row
 from src.detection.forest.model import Model
 
 _ETHER = 10**18
@@ -40,7 +40,7 @@ _ANOMALOUS = {
 def misjudged(model: Model) -> list[str]:
     """The shapes that a model misclassifies at its threshold, with their scores."""
     profile = TokenProfile.from_manifest(model.manifest)
-    columns = [FEATURE_NAMES.index(name) for name in model.inputs]
+    columns = columns_of(model.inputs)
     wrong = []
     for name, moves in (_NORMAL | _ANOMALOUS).items():
         transfers = [

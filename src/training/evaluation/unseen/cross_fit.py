@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from src.datasets.tables import TransactionSet
+from src.detection.attack.ranking import Calibration
 from src.detection.features.definitions import feature_table
-from src.training.attack.bundle import Calibration
 from src.training.attack.data import looks_like_arbitrage
 from src.training.attack.fit import AttackParameters, fit_trees, outputs_of
 from src.training.evaluation.statistics import cluster_weights
