@@ -20,6 +20,7 @@ from src.datasets.tables import TableError, read_table, require_columns
 
 _TOO_GOOD = 0.995  # AUC of a single input above which it is suspected to be a copy of the label
 _MIN_FOR_LEAK = 20  # minimum rows per class for that check
+_MAX_VALUE = 1e150  # a scaler squares values
 _SLIPS = 0.1  # fewer texts than this share of a column are mistakes in a column of numbers
 
 
@@ -80,19 +81,23 @@ def load_labelled(path: Path, columns: Columns) -> LabelledTable:
 def join_labelled(parts: Sequence[LabelledRows]) -> LabelledTable:
     """One table of several sources with the same inputs; a row that is in two counts once.
 
-    A row without a group is a group of its own where others have one.
+    A row without a group is a group of its own where others have one: its draw is the same.
     """
     names = parts[0].inputs
     rows = np.concatenate([part.rows for part in parts])
     labels = np.concatenate([part.labels for part in parts])
-    groups = None
-    if any(part.groups is not None for part in parts):
-        groups = [
-            name
-            for part in parts
-            for name in (part.groups or [f"row {digest}" for digest in _digests(names, part.rows)])
-        ]
-    return _ordered(names, rows, labels, groups, [note for part in parts for note in part.notes])
+    groups, digests, alone = [], [], []
+    for part in parts:
+        if part.groups is None:
+            own = _digests(names, part.rows)
+            groups += [f"row {digest}" for digest in own]
+        else:
+            own = [hashlib.sha256(name.encode()).hexdigest() for name in part.groups]
+            groups += part.groups
+        digests += own
+        alone += [part.groups is None] * len(own)
+    notes = [note for part in parts for note in part.notes]
+    return _ordered(names, rows, labels, groups, _draws(digests), np.array(alone), notes)
 
 
 def read_labelled(
@@ -184,10 +189,11 @@ def _numeric(
             reasons.setdefault("not numeric", []).append(name)
             continue
         values = column.to_numpy(dtype=np.float64, na_value=np.nan)
-        if np.isinf(values).any():
+        beyond = np.abs(values) > _MAX_VALUE
+        if beyond.any():
             raise TableError(
-                f"{path}, row {int(np.isinf(values).argmax()) + 1}: {name} has infinite values; "
-                f"fix them, or exclude it: --ignore '{name}'"
+                f"{path}, row {int(beyond.argmax()) + 1}: {name} has infinite values, or some "
+                f"above {_MAX_VALUE:g}; fix them, or exclude it: --ignore '{name}'"
             )
         present = values[~np.isnan(values)]
         if not drop:
@@ -224,35 +230,36 @@ def _ordered(
     names: tuple[str, ...],
     rows: NDArray[np.float64],
     labels: NDArray[np.int64],
-    group_names: list[str] | None,
+    group_names: list[str],
+    draws: NDArray[np.float64],
+    alone: NDArray[np.bool_],
     notes: list[str],
 ) -> LabelledTable:
+    """`alone` says which rows have no group but their own, shape (n,)."""
     groups = None
-    if group_names is None:
-        draws = _draws(_digests(names, rows))
-    else:
-        draws = _draws(hashlib.sha256(name.encode()).hexdigest() for name in group_names)
+    if not alone.all():
         # Numbered by sorted text, so that the numbers do not depend on the order of the rows.
         _, numbers = np.unique(np.array(group_names, dtype=str), return_inverse=True)
         groups = numbers.astype(np.int64)
     keys = [labels, *rows.T[::-1]] if groups is None else [groups, labels, *rows.T[::-1]]
     order = np.lexsort(keys)
-    rows, labels, draws = rows[order], labels[order], draws[order]
+    rows, labels, draws, alone = rows[order], labels[order], draws[order], alone[order]
     groups = None if groups is None else groups[order]
     same = np.zeros(len(rows), dtype=bool)
     same[1:] = ((rows[1:] == rows[:-1]) | (np.isnan(rows[1:]) & np.isnan(rows[:-1]))).all(axis=1)
-    if groups is None:
-        repeated = same.copy()
-        repeated[1:] &= labels[1:] == labels[:-1]
-        if repeated.any():
-            notes.append(
-                f"{int(repeated.sum()):,} exact duplicates were dropped: "
-                "otherwise the same row could be in training and in the test."
-            )
-            rows, labels, same = rows[~repeated], labels[~repeated], same[~repeated]
-            draws = draws[~repeated]
-        if same.any():
-            notes.append(f"{int(same.sum())} rows are equal in all inputs but not in the label.")
+    same[1:] &= alone[1:] & alone[:-1]
+    repeated = same.copy()
+    repeated[1:] &= labels[1:] == labels[:-1]
+    if repeated.any():
+        notes.append(
+            f"{int(repeated.sum()):,} exact duplicates were dropped: "
+            "otherwise the same row could be in training and in the test."
+        )
+        rows, labels, same = rows[~repeated], labels[~repeated], same[~repeated]
+        draws = draws[~repeated]
+        groups = None if groups is None else groups[~repeated]
+    if same.any():
+        notes.append(f"{int(same.sum())} rows are equal in all inputs but not in the label.")
     notes += _suspicious(names, rows, labels)
     empty = np.isnan(rows).sum(axis=0)
     missing = {name: int(count) for name, count in zip(names, empty, strict=True) if count}

@@ -191,8 +191,8 @@ def judge(
             checks.append(
                 no_worse(
                     metric.replace("_", " "),
-                    float(np.nan_to_num(points[0][metric])),
-                    float(np.nan_to_num(points[1][metric])),
+                    points[0][metric],
+                    points[1][metric],
                     differences[np.isfinite(differences)],
                     drops[metric],
                 )

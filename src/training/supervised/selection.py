@@ -272,7 +272,7 @@ class Weighted:
         self._flagged = flagged[self._order]
 
     def metrics(self, weights: Floats) -> dict[str, float]:
-        """Each metric; NaN if the draw has no fraud or nothing is flagged."""
+        """Each metric; NaN if the draw has no fraud. Of nothing flagged, the precision is 0."""
         weights = weights[self._order]
         fraud = weights * self._fraud
         total, caught = fraud.sum(), fraud[self._flagged].sum()
@@ -284,7 +284,7 @@ class Weighted:
         precision = np.divide(hits, seen, out=np.zeros_like(hits), where=seen > 0)
         gain = np.diff(hits / total, prepend=0.0)
         return {
-            "precision": float(caught / alarms) if alarms else float("nan"),
+            "precision": float(caught / alarms) if alarms else 0.0,
             "recall": float(caught / total),
             "f1": float(2 * caught / (alarms + total)),
             "average_precision": float((precision * gain).sum()),

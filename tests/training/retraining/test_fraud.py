@@ -1,11 +1,15 @@
 """Retraining of the fraud model: better is promoted, worse refused, held-out rows stay held out."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from src.datasets.columns import Columns
 from src.datasets.labelled import LabelledRows, join_labelled, load_labelled
+from src.detection.bundle_files import FRAUD_MODEL_FILE
+from src.detection.supervised.model import load_fraud_model
 from src.registry import __main__ as models
 from src.registry.bundle import FRAUD
 from src.registry.data_sets import DataSets, checked
@@ -13,10 +17,10 @@ from src.registry.registry import Registry
 from src.registry.store import Store
 from src.training.retraining import __main__ as command
 from src.training.retraining.feedback import AllFeedback, Feedback
-from src.training.retraining.fraud import retrain_fraud
+from src.training.retraining.fraud import judge, retrain_fraud
 from src.training.retraining.run import REFUSED
 from src.training.supervised.run import Options, train
-from src.training.supervised.selection import hold_out
+from src.training.supervised.selection import figures_of, hold_out
 
 LABEL = Columns("Class")
 QUICK = {
@@ -100,6 +104,24 @@ def test_a_worse_fraud_model_is_refused_with_the_reason(tmp_path, data):
     assert step.challenger == outcome.challenger
 
 
+def test_a_model_that_flags_nothing_is_replaced_and_does_not_replace(tmp_path):
+    """Nor ends the retraining with an error: its precision is 0, as in the cross-validation."""
+    table_of(1200, 0).to_csv(tmp_path / "data.csv", index=False)
+    table = load_labelled(tmp_path / "data.csv", LABEL)
+    source = {"file": "data.csv", "label": "Class", "group": None}
+    train(table, tmp_path / "model", source, created_at=1, options=QUICK["options"])
+    good = load_fraud_model(tmp_path / "model" / FRAUD_MODEL_FILE)
+    silent = replace(good, manifest=replace(good.manifest, threshold=1.0))
+    for champion, challenger, wrong in (
+        (silent, good, set()),
+        (good, silent, {"precision", "recall"}),
+    ):
+        checks = judge(champion, challenger, table, repetitions=50)
+        assert {one.name for one in checks if not one.passed} == wrong
+    figures = figures_of(table.labels, silent.probabilities(table.rows), 1.0, None, 0)
+    assert figures["metrics"]["precision"] == {"value": 0.0, "interval": [0.0, 0.0]}
+
+
 def test_a_stored_table_of_something_else_ends_no_retraining(tmp_path, data):
     """Nothing leaves the store: an error would come back with every later retraining."""
     registry = registry_with(str(tmp_path / "store"), tmp_path, table_of(1200, 0))
@@ -149,6 +171,21 @@ def test_a_row_is_held_out_in_every_later_table(tmp_path):
     assert trained.isdisjoint(tuple(row) for row in both.rows[again.test].tolist())
     backwards = join_labelled([rows_of(old, inputs[::-1])])
     assert sorted(backwards.draws) == sorted(first.draws)
+
+
+def test_a_row_is_held_out_when_feedback_joins_its_table(tmp_path):
+    """Feedback has groups, one a transaction; the rows of a table without any keep their side."""
+    old = table_of(900, 0)
+    inputs = ("V1", "V2", "Amount")
+    rows = LabelledRows(inputs, old[list(inputs)].to_numpy(), old["Class"].to_numpy())
+    given = LabelledRows(inputs, np.ones((1, 3)), np.ones(1, np.int64), ["transaction 0x0"])
+    first, both = join_labelled([rows]), join_labelled([rows, rows, given])
+    assert len(both.rows) == len(first.rows) + 1  # a row that is in two counts once
+    assert set(first.draws) < set(both.draws)
+    split = hold_out(first)
+    trained = {tuple(row) for row in first.rows[split.train].tolist()}
+    held_out = both.rows[hold_out(both, split.cuts).test]
+    assert trained.isdisjoint(tuple(row) for row in held_out.tolist())
 
 
 def test_feedback_becomes_rows_where_the_features_are_known(tmp_path):
