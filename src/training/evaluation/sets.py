@@ -125,7 +125,7 @@ def clusters(*sets: TransactionSet) -> NDArray[np.int64]:
     first 20 transfers, tokens and accounts numbered in order of appearance.
     """
     shapes: dict[tuple[int, ...], int] = {}
-    graphs = [graph for data in sets for graph in _graphs(data.batch)]
+    graphs = [graph for data in sets for graph in transfer_graphs(data.batch)]
     return np.array([shapes.setdefault(graph, len(shapes)) for graph in graphs], dtype=np.int64)
 
 
@@ -147,7 +147,8 @@ def attack_groups(graphs: NDArray[np.int64], protocols: Sequence[str]) -> NDArra
     return connected_components(edges, directed=False)[1][: len(rows)].astype(np.int64)
 
 
-def _graphs(batch: TransferBatch) -> Iterator[tuple[int, ...]]:
+def transfer_graphs(batch: TransferBatch) -> Iterator[tuple[int, ...]]:
+    """The transfer graph of each transaction, see `clusters`."""
     for first, last in zip(batch.offsets[:-1], batch.offsets[1:], strict=True):
         seen: dict[tuple[str, int], int] = {}
         yield tuple(

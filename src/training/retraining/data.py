@@ -19,7 +19,7 @@ from src.chain.recording.format import RecordingError
 from src.datasets.location import EXPLOIT_TRANSFERS_FILE, EXPLOITS_FILE, GOLDEN_CASES_FILE
 from src.datasets.tables import TableError, TransactionSet, fungible, read_table, require_columns
 from src.datasets.training_set import load_background
-from src.training.evaluation.sets import clusters, load_exploits
+from src.training.evaluation.sets import clusters, load_exploits, transfer_graphs
 from src.training.retraining.feedback import Feedback
 
 RECENT_SHARE = 0.34
@@ -50,18 +50,13 @@ class RetrainingData:
     def kept_attacks(self) -> NDArray[np.bool_]:
         """Attacks that attack models are judged by and not trained on: whole clusters, shape (n,).
 
-        Chosen by a digest of the first hash of a cluster, so that they are the same each time.
+        Chosen by a digest of the transfer graph, so that they are the same each time.
         """
-        hashes = self.exploits.table["tx_hash"].tolist()
-        first: dict[int, str] = {}
-        for cluster, tx_hash in zip(self.exploit_clusters.tolist(), hashes, strict=True):
-            first[cluster] = min(tx_hash, first.get(cluster, tx_hash))
-        kept = {cluster for cluster, tx_hash in first.items() if _is_kept(tx_hash)}
-        return np.array([cluster in kept for cluster in self.exploit_clusters.tolist()], bool)
+        return np.array([_is_kept(graph) for graph in transfer_graphs(self.exploits.batch)], bool)
 
 
-def _is_kept(tx_hash: str) -> bool:
-    digest = hashlib.sha256(tx_hash.encode()).digest()
+def _is_kept(graph: tuple[int, ...]) -> bool:
+    digest = hashlib.sha256(repr(graph).encode()).digest()
     return int.from_bytes(digest[:8], "big") % _KEPT_ATTACKS_ONE_IN == 0
 
 

@@ -33,6 +33,7 @@ LEFT JOIN features x ON x.chain_id = a.chain_id AND x.tx_hash = a.tx_hash
   AND x.model_version = a.model_version
 """
 _HASH = re.compile(r"0x[0-9a-f]{64}")
+_COLUMNS = ("tx_hash", "is_true_positive", "author")
 _OLD_NAMES = {"is_true_alarm": "is_true_positive"}
 _TRUE, _FALSE = frozenset({"true", "1", "yes"}), frozenset({"false", "0", "no"})
 
@@ -99,7 +100,7 @@ def read_all(sources: Sequence[str]) -> AllFeedback:
 
 
 def read_feedback(path: Path) -> Feedback:
-    """Read an export. If authors disagree on a transaction, the majority wins.
+    """Read an export. If authors disagree on a transaction, the majority of them wins.
 
     Raises:
         TableError: the file is invalid; the message names the row.
@@ -113,10 +114,15 @@ def read_feedback(path: Path) -> Feedback:
 
 def _majority(table: pd.DataFrame, path: str) -> Feedback:
     votes: dict[str, list[bool]] = defaultdict(list)
-    for row, (tx_hash, verdict) in enumerate(
-        zip(table["tx_hash"].tolist(), table["is_true_positive"].tolist(), strict=True), start=1
-    ):
-        votes[_hash(tx_hash, path, row)].append(_verdict(verdict, path, row))
+    counted = set()
+    columns = [table.get(name, pd.Series(index=table.index)).tolist() for name in _COLUMNS]
+    for row, (given_hash, given, author) in enumerate(zip(*columns, strict=True), start=1):
+        tx_hash, verdict = _hash(given_hash, path, row), _verdict(given, path, row)
+        vote = (tx_hash, verdict, author)  # of all alerts of a transaction
+        if vote not in counted:
+            votes[tx_hash].append(verdict)
+        if isinstance(author, str):
+            counted.add(vote)
     attacks = {tx for tx, verdicts in votes.items() if 2 * sum(verdicts) > len(verdicts)}
     benign = {tx for tx, verdicts in votes.items() if 2 * sum(verdicts) < len(verdicts)}
     return Feedback(frozenset(attacks), frozenset(benign))

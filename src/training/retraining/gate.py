@@ -190,7 +190,8 @@ def _attack_checks(old: Judged, new: Judged, allowed: Tolerances, repetitions: i
     if old.attack is None and new.attack is None:
         return []
     if new.attack is None:
-        return [Check("attack model", False, "there", "missing", "too few attacks to train one on")]
+        why = "too few attacks to train one on and to judge it by"
+        return [Check("attack model", False, "there", "missing", why)]
     before, after = (Bootstrap(side.second, repetitions=repetitions) for side in (old, new))
     least = 1 - allowed.alert_budget
     return [

@@ -123,7 +123,7 @@ def retrain(
             train(data.training, bundle, created_at=made, parameters=parameters, jobs=jobs)
             sign_model(bundle / MODEL_FILE, signing_key)
         forest = load_model(bundle / MODEL_FILE, FEATURE_NAMES, public_key=registry.public_key)
-        if not data.kept_attacks.all():
+        if 0 < data.kept_attacks.sum() < len(data.exploits):
             logger.info("training its attack model")
             _train_attack_model(data, forest, bundle, made, jobs, same_data=not attack_only)
             sign_model(bundle / ATTACK_MODEL_FILE, signing_key)

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import threading
 from pathlib import Path
 
@@ -34,6 +35,7 @@ from src.training.retraining.golden_shapes import misjudged
 from src.training.retraining.run import REFUSED, collect_recent, retrain
 from src.training.run import train
 from tests.conftest import event_of, transfer_log
+from tests.support.attack import write_small_attack_model
 from tests.support.fake_chain import serve
 
 GOOD = Hyperparameters(n_estimators=20, max_samples=256)
@@ -328,6 +330,56 @@ def test_feedback_is_counted_by_transaction(tmp_path):
     for name in ("feedback.csv", "feedback.json", "old.csv"):
         feedback = read_feedback(tmp_path / name)
         assert feedback == Feedback(frozenset({one}), frozenset({two}))  # three is disputed
+
+
+def test_an_author_has_one_vote_on_a_transaction(tmp_path):
+    """Whose three alerts were judged, or whose features changed with the model, has no more."""
+    tx_hash = f"0x{1:064x}"
+    rows = [(tx_hash, "true", "a")] * 3 + [(tx_hash, "false", "b"), (tx_hash, "false", "c")]
+    table = pd.DataFrame(rows, columns=["tx_hash", "is_true_positive", "author"])
+    table.to_csv(tmp_path / "feedback.csv", index=False)
+    assert read_feedback(tmp_path / "feedback.csv") == Feedback(benign=frozenset({tx_hash}))
+    table.assign(author=None).to_csv(tmp_path / "feedback.csv", index=False)
+    assert read_feedback(tmp_path / "feedback.csv") == Feedback(frozenset({tx_hash}))
+
+
+def one_graph(folder: Path, old_data: Path, *hashes: str) -> Path:
+    """The old data with attacks that are all the first one, run again."""
+    folder.mkdir()
+    for file in old_data.iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+    for name in ("exploit_transactions.csv.gz", "exploit_transfers.csv.gz"):
+        table = pd.read_csv(old_data / name, dtype={"value_raw": str})
+        first = table[table["tx_hash"] == table["tx_hash"][0]]
+        again = [first.assign(tx_hash=tx_hash) for tx_hash in hashes]
+        pd.concat(again).to_csv(folder / name, index=False)
+    return folder
+
+
+def test_attacks_of_one_graph_leave_none_to_judge_an_attack_model_by(tmp_path, bundles, old_data):
+    data = one_graph(tmp_path / "one", old_data, *(f"0x{number:064x}" for number in range(12)))
+    registry = registry_with(str(tmp_path / "store"), bundles["poor"])
+    outcome = retrain(registry, [data], parameters=GOOD, created_at=9, **QUICK)
+    assert not any(check.name.startswith("attack") for check in outcome.checks)
+    assert ATTACK_MODEL_FILE not in registry.entry(outcome.challenger).files
+    both = registry.add(with_attack_model(bundles["good"], tmp_path / "both"), code_version="abc")
+    registry.promote(both.id)
+    outcome = retrain(registry, [data], parameters=GOOD, created_at=11, **QUICK)
+    assert "attack model" in {check.name for check in outcome.checks if not check.passed}
+
+
+def with_attack_model(bundle: Path, folder: Path) -> Path:
+    shutil.copytree(bundle, folder)
+    write_small_attack_model(load_model(folder / MODEL_FILE, FEATURE_NAMES), folder=folder)
+    return folder
+
+
+def test_an_attack_is_kept_from_training_when_others_of_its_graph_join(tmp_path, old_data):
+    kept = set()
+    for number in range(12):
+        data = one_graph(tmp_path / f"{number}", old_data, f"0x{number:064x}")
+        kept.add(prepare([data], Feedback(), tmp_path / f"work{number}").kept_attacks.all())
+    assert len(kept) == 1
 
 
 @pytest.mark.parametrize(
