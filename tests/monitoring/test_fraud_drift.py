@@ -128,6 +128,34 @@ def test_the_service_checks_when_it_has_enough_and_then_at_intervals(
     assert verdict() == -1  # nothing is known of the new one yet
 
 
+@pytest.mark.parametrize(
+    ("present", "verdict"),
+    [(1.0, Verdict.OK), (0.8, Verdict.WATCH), (0.1, Verdict.RETRAIN), (0.0, Verdict.RETRAIN)],
+)
+def test_an_input_that_goes_missing_is_noticed(
+    model: SupervisedModel, present: float, verdict: Verdict
+) -> None:
+    reference = sample_of_predictions(model, rows(3_000, 1), as_reference=True)
+    table = rows(3_000, 2)
+    table[int(present * 3_000) :, 1] = np.nan
+    drift = compare(reference, sample_of_predictions(model, table))
+    assert drift.verdict is verdict, drift.reasons
+    assert any(INPUTS[1] in reason and "missing" in reason for reason in drift.reasons) == (
+        present < 1
+    )
+
+
+@pytest.mark.parametrize("moved", [-0.1, 0.1])
+def test_a_constant_input_that_changes_is_noticed(model: SupervisedModel, moved: float) -> None:
+    table = rows(3_000, 1)
+    table[:, 1] = 0.4
+    reference = sample_of_predictions(model, table, as_reference=True)
+    assert compare(reference, sample_of_predictions(model, table)).reasons == ()
+    table[:, 1] += moved
+    reasons = compare(reference, sample_of_predictions(model, table)).reasons
+    assert any(one.startswith(f"retrain: {INPUTS[1]}: stability index") for one in reasons), reasons
+
+
 def test_a_model_without_a_reference_is_not_checked(tmp_path: Path, database: Database) -> None:
     fraud = FraudModel(write_card_model(tmp_path), None)
     ask(fraud, rows(1_000, 3))

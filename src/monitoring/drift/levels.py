@@ -14,4 +14,5 @@ class Levels:
     rate: tuple[float, float] = (1.5, 3.0)
     # Rise of the share of transactions with tokens unknown to the model.
     unknown: tuple[float, float] = (0.1, 0.25)
+    missing: tuple[float, float] = (0.1, 0.25)  # Rise of the share of an input's missing values.
     least: int = 1000  # minimum number of transactions per sample

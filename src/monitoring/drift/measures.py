@@ -142,8 +142,11 @@ def bin_edges(reference: Distribution) -> Floats:
 
     Most inputs are counts and mostly zero, so all deciles would be the same value. Instead, each
     distinct value starts as a bin, and neighbouring bins are merged until each contains enough, for
-    at most about ten bins. Values above a dominating value form a bin, however rare they are.
+    at most about ten bins. Values above a dominating value form a bin, however rare they are, and
+    so do those on either side of the only one.
     """
+    if len(reference.values) == 1:
+        return np.array([np.nextafter(reference.values[0], -np.inf), reference.values[0]])
     least = max(_MIN_MASS, (1 - float(reference.shares.max())) / 10)
     edges, held = [], 0.0
     for value, share in zip(reference.values, reference.shares, strict=True):

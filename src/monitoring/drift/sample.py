@@ -63,6 +63,10 @@ class TrafficSample:
         """Share of the transactions that move a token unknown to the model."""
         return 0.0 if self.tokens is None else self.tokens.counts.get(UNKNOWN_TOKEN, 0) / self.size
 
+    def observed(self, name: str) -> int:
+        """How many transactions have a value in a column."""
+        return self.columns[name].size if name in self.columns else 0
+
     def with_attack_score_of(self, other: Self) -> Self:
         """The same traffic's sample, with the attack score of another, and inputs that it lacks."""
         own = {name: one for name, one in self.columns.items() if name != ATTACK_SCORE}

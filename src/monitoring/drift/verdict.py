@@ -81,6 +81,7 @@ def compare(
     found += _of_rates(*rates, levels)
     unknown = (reference.unknown_share, current.unknown_share)
     found += _of_unknown(*unknown, levels)
+    found += _of_missing(reference, current, levels)
     found.sort(key=lambda entry: -entry[0])
     return Drift(
         max((level for level, _ in found), default=Verdict.OK),
@@ -136,6 +137,23 @@ def _of_unknown(before: float, now: float, levels: Levels) -> list[tuple[Verdict
     if level is Verdict.OK:
         return []
     return [(level, f"{now:.0%} of the transactions move unknown tokens, was {before:.0%}")]
+
+
+def _of_missing(
+    reference: TrafficSample, current: TrafficSample, levels: Levels
+) -> list[tuple[Verdict, str]]:
+    """Of inputs that may be missing, those of a supervised model."""
+    if reference.tokens is not None:
+        return []
+    shares = {
+        name: [1 - side.observed(name) / side.size for side in (reference, current)]
+        for name in reference.columns
+    }
+    return [
+        (level, f"{name}: {now:.0%} of the values are missing, was {before:.0%}")
+        for name, (before, now) in shares.items()
+        if (level := _level(now - before, levels.missing)) is not Verdict.OK
+    ]
 
 
 def _rate(sample: TrafficSample) -> tuple[float, float, float]:
