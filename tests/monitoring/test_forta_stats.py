@@ -9,6 +9,7 @@ from src.monitoring.forta_alerts import __main__ as stats
 from src.monitoring.forta_alerts.api import ATTEMPTS, FortaApi
 from src.monitoring.forta_alerts.daily_report import to_json, to_page
 from src.monitoring.forta_alerts.pictures import day_pictures
+from src.monitoring.forta_alerts.run import fetch_day
 from src.monitoring.forta_alerts.statistics import alerts_table, by_hour, daily_statistics
 from src.utils.constants import ANOMALOUS_ALERT_ID as ANOMALOUS
 from src.utils.constants import INVALID_ALERT_ID as INVALID
@@ -39,6 +40,39 @@ def test_ten_thousand_alerts_come_page_by_page_each_once():
     found = day_of(server)
     assert [alert["hash"] for alert in found] == [alert["hash"] for alert in alerts]
     assert server.requests == 11
+
+
+def test_pages_that_overlap_give_each_alert_once():
+    """New alerts move the pages of an API that counts from the newest; rules' alerts count, too."""
+    alerts = [{**alert, "alertId": "ADDRESS-POISONING"} for alert in invent_alerts(25)]
+    server = FortaServer(alerts)
+    page = server._page
+
+    def overlapping(info, **arguments):
+        wanted = arguments["input"]
+        after = wanted.get("after")
+        if after is not None:
+            at = next(row for row, one in enumerate(alerts) if one["hash"] == after["alertId"])
+            wanted = {**wanted, "after": {**after, "alertId": alerts[at - 2]["hash"]}}
+        return page(info, wanted)
+
+    server._page = overlapping
+    assert [one["hash"] for one in day_of(server, page_size=10)] == [one["hash"] for one in alerts]
+
+
+def test_a_bot_is_found_by_its_id_in_capitals():
+    with serving(FortaServer(invent_alerts(3)).answer) as url:
+        assert len(fetch_day(BOT.upper().replace("0X", "0x"), DAY, key=KEY, url=url)) == 3
+
+
+@pytest.mark.parametrize("time", ["0", "9999-12-31T23:59:59Z", "0001-01-01T00:00:00+14:00"])
+def test_a_time_of_another_age_does_not_fill_the_memory(time):
+    """With the hours in between."""
+    alerts = invent_alerts(3)
+    alerts[0]["source"]["block"]["timestamp"] = time
+    table = alerts_table(alerts)
+    assert len(by_hour(table)) == 2
+    assert to_page(table, daily_statistics(table, EXPECTED), "A day")
 
 
 def test_a_day_without_a_score_leaves_the_figures_json():

@@ -69,7 +69,7 @@ class FortaApi:
         self._sleep = sleep
 
     def alerts_of_day(self, bot: str, day: date, *, chain_id: int = 1) -> Iterator[Alert]:
-        """Every alert of a bot about blocks of one UTC day, oldest first.
+        """Every alert of a bot about blocks of one UTC day, oldest first, each once.
 
         Raises:
             RequestRefused: the API rejects the key, the bot, or the query.
@@ -78,15 +78,21 @@ class FortaApi:
         """
         wanted: dict[str, Any] = {
             "first": self._page_size,
-            "bots": [bot],
+            "bots": [bot.lower()],
             "chainId": chain_id,
             "blockSortDirection": "asc",
             "blockDateRange": {"startDate": day.isoformat(), "endDate": day.isoformat()},
         }
         seen: set[tuple[int, str]] = set()
+        given: set[Any] = set()
         for _ in range(_MAX_PAGES):
             alerts, cursor = self._page(wanted)
-            yield from alerts
+            for alert in alerts:
+                # Of pages that overlap; one without its hash is not known again.
+                alert_hash = alert.get("hash")
+                if alert_hash is None or alert_hash not in given:
+                    given.add(alert_hash)
+                    yield alert
             if cursor is None:
                 return
             position = (cursor["blockNumber"], cursor["alertId"])

@@ -146,13 +146,11 @@ def shown(threshold: float) -> str:
 
 
 def by_hour(table: pd.DataFrame) -> pd.DataFrame:
-    """Alerts per hour, one column per severity."""
-    counted = (
-        table.dropna(subset=["time"])
-        .groupby([pd.Grouper(key="time", freq="h"), "severity"])
-        .size()
-        .unstack(fill_value=0)
-    )
+    """Alerts per hour of the day that most are of, one column per severity."""
+    # A wrong time, such as 0, would add the hours of all the days in between.
+    days = table["time"].dt.floor("D")
+    hours = table["time"].dt.floor("h").where(days.isin(days.mode()))
+    counted = table.groupby([hours, "severity"]).size().unstack(fill_value=0)
     present = [severity for severity in SEVERITIES if severity in counted.columns]
     return counted[present]
 
