@@ -5,6 +5,7 @@ with it: the two are added, promoted and fetched together. `fraud` holds a super
 """
 
 import hashlib
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,8 @@ from src.detection.bundle_files import (
 )
 from src.detection.forest.manifest import Manifest
 from src.detection.signature import signature_path
+from src.files import reason
+from src.registry.drift_reference import parse_sample
 from src.settings import DEFAULT_MODEL_PATH, PROJECT_ROOT
 
 if TYPE_CHECKING:  # imports the kernel
@@ -61,6 +64,7 @@ class Proved:
     id: str  # `<model_version>-<12 digits of a digest of its models>`
     model_version: int  # creation time of the model, Unix seconds
     data: Mapping[str, Any]  # identity of the training data, from the manifest
+    attack_version: str = ""  # of the attack model beside the forest, "" for none
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +106,27 @@ def bundle_file(folder: Path, name: str) -> Path:
     return (folder / "docs" / "model" if is_project and name in _DOCUMENTS else folder) / name
 
 
+def problem_beside(kind: Kind, contents: Mapping[str, bytes], proved: Proved) -> str:
+    """What is wrong with the documents that lie beside a model, "" for nothing.
+
+    A drift reference of another model would end every drift check of the service.
+    """
+    try:
+        if EVALUATION_FILE in contents:
+            figures = dict(json.loads(contents[EVALUATION_FILE]))
+            model = hashlib.sha256(contents[kind.model_file]).hexdigest()
+            if figures.get("model_sha256", model) != model:
+                return f"{EVALUATION_FILE} is of another model"
+        if DRIFT_FILE in contents:
+            sample = parse_sample(contents[DRIFT_FILE].decode())
+            versions = {sample.attack_version, proved.attack_version} - {""}
+            if sample.model_version != str(proved.model_version) or len(versions) > 1:
+                return f"{DRIFT_FILE} is of another model"
+    except (ValueError, TypeError) as error:
+        return f"the evaluation or the drift reference beside it cannot be read: {reason(error)}"
+    return ""
+
+
 def forest_id(forest: Manifest, attack: AttackManifest | None) -> str:
     """The id of a bundle: the forest's version, and a digest of its models."""
     digest = forest.sha256
@@ -123,13 +148,14 @@ def _prove_forest(folder: Path, public_key: str | None) -> Proved:
     from src.detection.forest.model import load_model  # noqa: PLC0415
 
     model = load_model(folder / MODEL_FILE, FEATURE_NAMES, public_key=public_key)
-    attack = None
+    attack, version = None, ""
     if any((folder / name).exists() for name in ATTACK_FILES):
         path = folder / ATTACK_MODEL_FILE
         attack = load_attack_model(path, model, public_key=public_key).manifest
+        version = str(attack.model_version)
     manifest = model.manifest
     data = dict(manifest.training.get("data", {}))
-    return Proved(forest_id(manifest, attack), manifest.model_version, data)
+    return Proved(forest_id(manifest, attack), manifest.model_version, data, version)
 
 
 def _prove_fraud(folder: Path, public_key: str | None) -> Proved:

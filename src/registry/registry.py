@@ -30,6 +30,7 @@ from src.registry.bundle import (
     Kind,
     Proved,
     bundle_file,
+    problem_beside,
 )
 from src.registry.records import (
     ALIASES,
@@ -83,7 +84,7 @@ class Registry:
         `evaluation` is JSON that replaces the folder's; see `bundle_file` for the files.
 
         Raises:
-            BundleRefused: the bundle does not load.
+            BundleRefused: the bundle does not load, or a document in it is of another model.
             RegistryError: it is stored with another manifest or signature.
             StoreError: the store.
         """
@@ -92,6 +93,8 @@ class Registry:
         if evaluation is not None:
             contents[EVALUATION_FILE] = evaluation
         proved = self._proved(contents, "the bundle")
+        if problem := problem_beside(self.kind, contents, proved):
+            raise BundleRefused(f"the bundle is invalid: {problem}")
         model_id = proved.id
         files = {name: _digest(content) for name, content in contents.items()}
         known = self._find(model_id)

@@ -21,8 +21,8 @@ from src.detection.features.definitions import FEATURE_NAMES
 from src.detection.forest.model import Model, load_model
 from src.detection.records import Action, Assessment, AttackAssessment, Verdict
 from src.monitoring import metrics
-from src.monitoring.drift.sample import read_reference
 from src.monitoring.usage import CacheInfo, pipeline_in_use, transaction_assessed
+from src.registry.drift_reference import read_reference
 from src.service.database.alerts import NewAlert
 from src.service.database.decisions import StoredDecision
 from src.service.records import LoadedTransaction

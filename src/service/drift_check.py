@@ -16,8 +16,9 @@ from src.monitoring import metrics
 from src.monitoring.drift.drift_report import as_json, publish
 from src.monitoring.drift.inputs import sample_of_predictions
 from src.monitoring.drift.levels import Levels
-from src.monitoring.drift.sample import parse_sample, read_sample, sample_of
+from src.monitoring.drift.sample import read_sample, sample_of
 from src.monitoring.drift.verdict import Drift, Verdict, compare
+from src.registry.drift_reference import parse_sample
 from src.service.database.chain import newest_times, newest_transfers
 from src.service.database.engine import Database
 from src.service.database.scheduled_tasks import claim_task, finish_task, last_outcome

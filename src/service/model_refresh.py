@@ -15,9 +15,9 @@ from src.detection.features.definitions import FEATURE_NAMES
 from src.detection.policy import PolicyError
 from src.detection.supervised.model import SupervisedModel, load_fraud_model
 from src.monitoring import metrics
-from src.monitoring.drift.sample import read_reference
 from src.monitoring.periodic import Periodic
 from src.registry.bundle import FOREST, FRAUD, forest_id, fraud_id
+from src.registry.drift_reference import read_reference
 from src.registry.registry import Registry, RegistryError
 from src.registry.store import StoreError, open_store
 from src.service.decider import Decider

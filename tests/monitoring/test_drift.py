@@ -24,16 +24,11 @@ from src.monitoring import exposition
 from src.monitoring.drift import __main__ as command
 from src.monitoring.drift.drift_report import as_json, publish
 from src.monitoring.drift.levels import Levels
-from src.monitoring.drift.measures import Categories, Distribution, bin_edges, effect
-from src.monitoring.drift.sample import (
-    ATTACK_SCORE,
-    SCORE,
-    VALUE_SCALE,
-    parse_sample,
-    sample_of,
-)
+from src.monitoring.drift.measures import bin_edges, effect
+from src.monitoring.drift.sample import SCORE, VALUE_SCALE, sample_of
 from src.monitoring.drift.verdict import TOKEN_MIX, TooFew, Verdict, compare
 from src.registry.bundle import MODEL_FILE
+from src.registry.drift_reference import ATTACK_SCORE, Categories, Distribution, parse_sample
 from src.settings import PROJECT_ROOT
 from src.training.hyperparameters import Hyperparameters
 from src.training.run import train

@@ -16,8 +16,8 @@ from src.monitoring.drift.__main__ import main
 from src.monitoring.drift.inputs import PROBABILITY, sample_of_predictions
 from src.monitoring.drift.levels import Levels
 from src.monitoring.drift.page import to_page
-from src.monitoring.drift.sample import parse_sample
 from src.monitoring.drift.verdict import Verdict, compare
+from src.registry.drift_reference import parse_sample
 from src.service.database.engine import Database
 from src.service.database.scheduled_tasks import last_outcome
 from src.service.drift_check import FRAUD_CHORE, FraudDriftCheck

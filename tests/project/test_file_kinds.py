@@ -21,7 +21,7 @@ from src.detection.forest.model import load_model
 from src.detection.policy import PolicyError
 from src.detection.signature import problem_with
 from src.files import read_file
-from src.monitoring.drift.sample import read_reference
+from src.registry.drift_reference import read_reference
 from src.settings import PROJECT_ROOT
 
 MODEL = PROJECT_ROOT / "isolation_forest.pkl"

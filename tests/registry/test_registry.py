@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from src.detection.bundle_files import ATTACK_MODEL_FILE
+from src.detection.bundle_files import ATTACK_MODEL_FILE, DRIFT_FILE
 from src.detection.features.definitions import FEATURE_NAMES
 from src.detection.forest.model import load_model
 from src.files import only_hosts
@@ -21,6 +21,7 @@ from src.registry.bundle import (
     MANIFEST_FILE,
     MODEL_FILE,
 )
+from src.registry.drift_reference import TrafficSample
 from src.registry.registry import (
     ENTRY_FILE,
     BundleRefused,
@@ -409,6 +410,37 @@ def test_the_attack_model_is_shown_and_compared(bundles, tmp_path, capsys, monke
     assert {"sha256", "inputs", "training"} <= shown.keys()
     assert models.main(["diff", "champion", "challenger"]) == 0
     assert f"{ATTACK_MANIFEST_FILE}: sha256: " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "problem"),
+    [
+        (DRIFT_FILE, {}, ""),
+        (DRIFT_FILE, {"attack_model_version": ""}, ""),
+        (DRIFT_FILE, {"model_version": "1600000000"}, "is of another model"),
+        (DRIFT_FILE, {"attack_model_version": "1600000000"}, "is of another model"),
+        (DRIFT_FILE, {"size": 0}, "0 transactions"),
+        (DRIFT_FILE, None, "not JSON"),
+        (EVALUATION_FILE, {}, ""),
+        (EVALUATION_FILE, {"model_sha256": "ab"}, "is of another model"),
+        (EVALUATION_FILE, None, "not JSON"),
+    ],
+)
+def test_a_document_of_another_model_does_not_get_in(bundles, tmp_path, name, change, problem):
+    """The service would check for drift no more, and nothing in the registry is overwritten."""
+    folder = with_attack_model(bundles[0], tmp_path / "bundle")
+    version = json.loads((folder / ATTACK_MANIFEST_FILE).read_text())["model_version"]
+    empty = TrafficSample("1700000000", 5, 0, {}, None, attack_version=str(version))
+    content = {DRIFT_FILE: empty.to_json(), EVALUATION_FILE: '{"auc": 1}'}[name]
+    text = "{" if change is None else json.dumps(json.loads(content) | change)
+    (folder / name).write_text(text)
+    registry = Registry(Store(str(tmp_path / "store")))
+    if not problem:
+        assert name in registry.add(folder, code_version="abc").files
+        return
+    with pytest.raises(BundleRefused, match=problem):
+        registry.add(folder, code_version="abc")
+    assert registry.store.children("models") == []
 
 
 def test_an_attack_model_of_another_forest_is_refused(bundles, tmp_path):

@@ -6,8 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from src.detection.supervised.model import SupervisedModel
-from src.monitoring.drift.measures import Distribution
-from src.monitoring.drift.sample import TrafficSample, dates_of, halves_of
+from src.monitoring.drift.measures import distributions
+from src.monitoring.drift.sample import dates_of, halves_of
+from src.registry.drift_reference import TrafficSample
 
 PROBABILITY = "fraud_probability"
 
@@ -36,18 +37,11 @@ def sample_of_inputs(
     """
     halves = halves_of(np.arange(len(rows))) if as_reference else []
     observed = {PROBABILITY: probabilities} | dict(zip(inputs, rows.T, strict=True))
-    columns = {
-        name: Distribution.of(values[present]).with_noise(
-            values[present], [half[present] for half in halves]
-        )
-        for name, values in observed.items()
-        if (present := np.isfinite(values)).any()
-    }
     return TrafficSample(
         model_version=version,
         size=len(rows),
         anomalies=int((probabilities >= threshold).sum()),
-        columns=columns,
+        columns=distributions(observed, halves),
         tokens=None,
         dates=() if times is None else dates_of(times),
     )

@@ -16,81 +16,16 @@ with the root of 1/n + 1/m.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from src.registry.drift_reference import Categories, Distribution, Floats, Noise
+
 Masks = Sequence[NDArray[np.bool_]]
 
-MAX_POINTS = 256
-_DECIMALS = 6
 _MIN_MASS = 0.02
 _NOISE_QUANTILE = 0.95
-
-
-@dataclass(frozen=True, slots=True)
-class Noise:
-    """The measures without drift: factors of 1/n + 1/m, and of its square root."""
-
-    psi: float = 0.0
-    wasserstein: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Distribution:
-    """One column of a sample as points with weights: small enough to be kept with a model."""
-
-    values: Floats  # ascending, distinct, shape (k,), k at most 2 * `MAX_POINTS`
-    shares: Floats  # of each, adding up to 1
-    size: int  # number of observations
-    noise: Noise = Noise()  # of this column
-
-    @classmethod
-    def of(cls, observations: Floats) -> Self:
-        """Summarise observations.
-
-        Frequent values are kept exactly: most traffic has the same few shapes. If there are too
-        many others, neighbours are merged.
-        """
-        rounded = np.round(observations.astype(np.float64), _DECIMALS) + 0.0
-        values, counts = np.unique(rounded, return_counts=True)
-        if len(values) > MAX_POINTS:
-            often = counts * MAX_POINTS >= len(observations)
-            rare = np.repeat(values[~often], counts[~often])
-            sizes = np.bincount(np.arange(len(rare)) % MAX_POINTS)  # of the groups
-            starts = np.cumsum(sizes) - sizes
-            medians = rare[starts + (sizes - 1) // 2] / 2 + rare[starts + sizes // 2] / 2
-            points = np.concatenate([values[often], medians])
-            weights = np.concatenate([counts[often], sizes])
-            values, inverse = np.unique(points, return_inverse=True)
-            counts = np.bincount(inverse, weights=weights)
-        return cls(values, counts / counts.sum(), len(observations))
-
-    def with_noise(self, observations: Floats, halves: Masks) -> Self:
-        """A copy with its noise, measured between halves of the observations."""
-        measured = [
-            _raw(self.of(observations[half]), self.of(observations[~half]))
-            for half in halves
-            if half.any() and not half.all()
-        ]
-        return replace(self, noise=_noise(measured))
-
-    @property
-    def spread(self) -> float:
-        """Standard deviation."""
-        mean = float(self.values @ self.shares)
-        return float(np.sqrt(np.maximum(0.0, ((self.values - mean) ** 2) @ self.shares)))
-
-
-@dataclass(frozen=True, slots=True)
-class Categories:
-    """The number of occurrences of each category."""
-
-    counts: Mapping[str, int]  # by name
-    size: int  # number of transactions
-    noise: Noise = Noise()  # of this mix
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +46,22 @@ class Effect:
     def wasserstein_excess(self) -> float:
         """Beyond noise."""
         return max(0.0, (self.wasserstein or 0.0) - self.wasserstein_noise)
+
+
+def distributions(observed: Mapping[str, Floats], halves: Masks) -> dict[str, Distribution]:
+    """Each column that has a finite value, with its noise, measured between halves of the rows."""
+    columns = {}
+    for name, every in observed.items():
+        present = np.isfinite(every)
+        values = every[present]
+        if len(values):
+            measured = [
+                _raw(Distribution.of(values[half]), Distribution.of(values[~half]))
+                for half in (one[present] for one in halves)
+                if half.any() and not half.all()
+            ]
+            columns[name] = replace(Distribution.of(values), noise=_noise(measured))
+    return columns
 
 
 def effect(reference: Distribution, current: Distribution) -> Effect:

@@ -4,9 +4,8 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from src.monitoring.drift.levels import Levels
-from src.monitoring.drift.measures import Distribution
-from src.monitoring.drift.sample import TrafficSample
 from src.monitoring.drift.verdict import Drift
+from src.registry.drift_reference import Distribution, TrafficSample
 from src.reports.page import Section, to_html
 from src.reports.pictures import ALARM, USUAL, draw
 

@@ -7,18 +7,14 @@ from src.decision.second_opinion import open_attack_model
 from src.detection.features.definitions import FEATURE_NAMES
 from src.detection.forest.model import load_model
 from src.detection.supervised.model import load_fraud_model
-from src.files import read_file, write_file
+from src.files import write_file
 from src.monitoring.drift.drift_report import to_json
 from src.monitoring.drift.inputs import read_inputs, sample_of_predictions
 from src.monitoring.drift.levels import Levels
 from src.monitoring.drift.page import to_page
-from src.monitoring.drift.sample import (
-    MAX_SAMPLE_BYTES,
-    TrafficSample,
-    parse_sample,
-    read_sample,
-)
+from src.monitoring.drift.sample import read_sample
 from src.monitoring.drift.verdict import Verdict, compare
+from src.registry.drift_reference import TrafficSample, load_sample
 from src.settings import load_settings
 
 EXIT_CODES = {Verdict.OK: 0, Verdict.WATCH: 3, Verdict.RETRAIN: 4}
@@ -58,5 +54,5 @@ def _samples(options: argparse.Namespace) -> tuple[TrafficSample, TrafficSample]
 def _samples_of_fraud(options: argparse.Namespace) -> tuple[TrafficSample, TrafficSample]:
     """The reference of a supervised model's training and a table of its inputs."""
     model = load_fraud_model(options.model, public_key=load_settings().model_public_key)
-    reference = parse_sample(read_file(options.reference, MAX_SAMPLE_BYTES).decode())
+    reference = load_sample(options.reference)
     return reference, sample_of_predictions(model, read_inputs(options.current, model.inputs))

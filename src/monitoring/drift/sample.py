@@ -1,173 +1,32 @@
 """The input of drift checks: a compact sample of traffic, scored by one model."""
 
-import json
-import logging
-import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
-from datetime import UTC, date, datetime
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from src.detection.attack.model import AttackModel
-from src.detection.bundle_files import DRIFT_FILE, NOT_AS_EXPECTED
 from src.detection.features.batch import TransferBatch
 from src.detection.features.definitions import TokenProfile, columns_of, feature_table
 from src.detection.forest.model import Model
-from src.files import read_file, reason
-from src.monitoring.drift.measures import (
+from src.monitoring.drift.measures import categorical_noise, distributions
+from src.registry.drift_reference import (
+    ATTACK_SCORE,
+    UNKNOWN_TOKEN,
     Categories,
-    Distribution,
-    Noise,
-    categorical_noise,
+    TrafficSample,
+    load_sample,
 )
 
-logger = logging.getLogger(__name__)
-
 SCORE = "anomaly_score"
-ATTACK_SCORE = "attack_score"
 TRANSFER_COUNT = "transfer_count"
 VALUE_SCALE = "value_scale"
 """Amounts in robust standard deviations from the token's training amounts, averaged over the
 transaction's known tokens. The model's inputs only react to amounts that are far too large."""
 
-UNKNOWN_TOKEN = "unknown"  # noqa: S105  stands for all that have no address here
-_FORMAT = 1
-_MAX_SIZE = 2**53
-_MAX_VALUE = 1e150  # the square is finite
-MAX_SAMPLE_BYTES = 16 * 1024 * 1024
 _SPLITS = 25
-
-
-@dataclass(frozen=True, slots=True)
-class TrafficSample:
-    """A summary of transactions."""
-
-    model_version: str  # the model that scored them
-    size: int  # transactions
-    anomalies: int  # those at or above the model's threshold
-    # The score, each input, transfers per transaction and the scale of values.
-    columns: Mapping[str, Distribution]
-    # Number of transactions that move each known token; `unknown` for all others. None for the
-    # inputs of a supervised model.
-    tokens: Categories | None
-    # Of the first and the last transaction, such as 2024-05-31; empty where unknown.
-    dates: tuple[str, ...] = ()
-    attack_version: str = ""  # the attack model that scored them too; "" for none
-
-    @property
-    def unknown_share(self) -> float:
-        """Share of the transactions that move a token unknown to the model."""
-        return 0.0 if self.tokens is None else self.tokens.counts.get(UNKNOWN_TOKEN, 0) / self.size
-
-    def observed(self, name: str) -> int:
-        """How many transactions have a value in a column."""
-        return self.columns[name].size if name in self.columns else 0
-
-    def with_attack_score_of(self, other: Self) -> Self:
-        """The same traffic's sample, with the attack score of another, and inputs that it lacks."""
-        own = {name: one for name, one in self.columns.items() if name != ATTACK_SCORE}
-        return replace(self, columns={**other.columns, **own}, attack_version=other.attack_version)
-
-    def to_json(self) -> str:
-        """Serialise, for use as a reference."""
-        return json.dumps(
-            {
-                "format": _FORMAT,
-                "model_version": self.model_version,
-                "attack_model_version": self.attack_version,
-                "size": self.size,
-                "anomalies": self.anomalies,
-                "dates": list(self.dates),
-                "tokens": self.tokens
-                and {
-                    "counts": dict(sorted(self.tokens.counts.items())),
-                    "noise": asdict(self.tokens.noise),
-                },
-                "columns": {
-                    name: {
-                        "size": column.size,
-                        "values": column.values.tolist(),
-                        "shares": [round(share, 9) for share in column.shares.tolist()],
-                        "noise": asdict(column.noise),
-                    }
-                    for name, column in self.columns.items()
-                },
-            },
-            indent=1,
-        )
-
-
-def read_reference(model: Path) -> bytes | None:
-    """The drift reference beside a model; None if there is none that can be read."""
-    path = model.with_name(DRIFT_FILE)
-    try:
-        return read_file(path, MAX_SAMPLE_BYTES)
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        logger.warning("%s cannot be read: %s", path, reason(error))
-        return None
-
-
-def parse_sample(text: str) -> TrafficSample:
-    """Read the output of `to_json`.
-
-    Raises:
-        ValueError: the text is not a sample.
-    """
-    try:
-        content: dict[str, Any] = json.loads(text)
-        if content["format"] != _FORMAT:
-            raise ValueError(f"format {content['format']!r}")
-        size, tokens = int(content["size"]), content["tokens"]
-        anomalies = int(content["anomalies"])
-        if not 0 <= anomalies <= size <= _MAX_SIZE or size == 0:
-            raise ValueError(f"{anomalies} anomalies of {size} transactions")
-        mix = None
-        if tokens is not None:
-            counts = {str(token): int(count) for token, count in tokens["counts"].items()}
-            if not all(0 <= count <= size for count in counts.values()):
-                raise ValueError("a token was moved more often than there are transactions")
-            mix = Categories(counts, size, _noise(tokens["noise"]))
-        return TrafficSample(
-            str(content["model_version"]),
-            size,
-            anomalies,
-            {str(name): _column(column) for name, column in content["columns"].items()},
-            mix,
-            # Samples of earlier versions have none.
-            tuple(date.fromisoformat(one).isoformat() for one in content.get("dates", ())),
-            str(content.get("attack_model_version", "")),
-        )
-    except NOT_AS_EXPECTED as error:
-        raise ValueError(f"not a sample of traffic: {reason(error)}") from None
-
-
-def _column(content: dict[str, Any]) -> Distribution:
-    values = np.array(content["values"], dtype=np.float64)
-    shares = np.array(content["shares"], dtype=np.float64)
-    size = int(content["size"])
-    usable = len(values) and values.shape == shares.shape and (shares >= 0).all()
-    if (
-        not usable
-        or not 0 < size <= _MAX_SIZE
-        or not (np.abs(values) <= _MAX_VALUE).all()
-        or not (np.diff(values) > 0).all()
-        or not 0.99 < shares.sum() < 1.01
-    ):
-        raise ValueError("a column is not a distribution")
-    return Distribution(values, shares / shares.sum(), size, _noise(content["noise"]))
-
-
-def _noise(content: dict[str, Any]) -> Noise:
-    noise = Noise(**content)
-    if not all(0 <= factor < math.inf for factor in (noise.psi, noise.wasserstein)):
-        raise ValueError("a noise is negative or not finite")
-    return noise
 
 
 def read_sample(
@@ -180,10 +39,7 @@ def read_sample(
         OSError: it is unreadable.
     """
     if path.is_file():
-        try:
-            return parse_sample(read_file(path, MAX_SAMPLE_BYTES).decode())
-        except ValueError as error:
-            raise ValueError(f"{path}: {reason(error)}") from None
+        return load_sample(path)
     from src.datasets.training_set import load_background  # noqa: PLC0415  brings pandas
 
     data = load_background(path)
@@ -214,13 +70,6 @@ def sample_of(
     """
     observed = _observed(model, attack, batch)
     halves = [] if blocks is None else halves_of(blocks)
-    columns = {
-        name: Distribution.of(values[present]).with_noise(
-            values[present], [half[present] for half in halves]
-        )
-        for name, values in observed.items()
-        if (present := np.isfinite(values)).any()
-    }
     everyone = np.ones(len(batch.n_transfers), dtype=bool)
     tokens = _tokens(model, batch, everyone)
     parts = [(_tokens(model, batch, half), _tokens(model, batch, ~half)) for half in halves]
@@ -228,7 +77,7 @@ def sample_of(
         model_version=model.version,
         size=len(everyone),
         anomalies=int((observed[SCORE] >= model.manifest.anomaly_threshold).sum()),
-        columns=columns,
+        columns=distributions(observed, halves),
         tokens=replace(tokens, noise=categorical_noise(parts)),
         dates=() if times is None else dates_of(times),
         attack_version=attack.version if attack else "",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from src.monitoring.drift.levels import Levels
 from src.monitoring.drift.measures import Effect, categorical_effect, effect
-from src.monitoring.drift.sample import ATTACK_SCORE, TrafficSample
+from src.registry.drift_reference import ATTACK_SCORE, TrafficSample
 from src.reports.intervals import share_interval
 
 TOKEN_MIX = "token_mix"  # noqa: S105  a column

@@ -26,9 +26,10 @@ from src.detection.bundle_files import ATTACK_MODEL_FILE, DRIFT_FILE
 from src.detection.features.definitions import FEATURE_NAMES
 from src.detection.forest.model import Model, load_model
 from src.files import write_file
-from src.monitoring.drift.sample import parse_sample, read_sample
+from src.monitoring.drift.sample import read_sample
 from src.registry.bundle import BLOCKS_FILE, FOREST_FILES, KINDS, MODEL_FILE, forest_id
 from src.registry.data_sets import CheckedData, DataSets, checked
+from src.registry.drift_reference import load_sample
 from src.registry.records import CHAMPION, DataKind
 from src.registry.registry import Registry
 from src.registry.sign import configured_key, sign_model
@@ -131,7 +132,7 @@ def retrain(
         attack = open_attack_model(None, path, forest, registry.public_key).model
         reference = read_sample(data.training, forest, as_reference=True, attack=attack)
         if (bundle / DRIFT_FILE).is_file():  # of the forest, which is the champion's
-            own = parse_sample((bundle / DRIFT_FILE).read_text(encoding="utf-8"))
+            own = load_sample(bundle / DRIFT_FILE)
             reference = own.with_attack_score_of(reference)
         write_file(bundle / DRIFT_FILE, reference.to_json().encode())
         logger.info("judging both")

@@ -13,10 +13,10 @@ from playwright.sync_api import Browser
 
 from src.monitoring.drift import page as drift
 from src.monitoring.drift.levels import Levels
-from src.monitoring.drift.sample import parse_sample
 from src.monitoring.drift.verdict import Verdict, compare
 from src.monitoring.forta_alerts import daily_report
 from src.monitoring.forta_alerts.statistics import alerts_table, daily_statistics
+from src.registry.drift_reference import parse_sample
 from src.reports.pictures import draw
 from src.service import report
 from src.settings import PROJECT_ROOT

@@ -20,10 +20,10 @@ from src.detection.bundle_files import ATTACK_MODEL_FILE, DRIFT_FILE
 from src.detection.features.definitions import FEATURE_NAMES
 from src.detection.forest.model import load_model
 from src.detection.signature import new_private_key, public_key
-from src.monitoring.drift.sample import ATTACK_SCORE, parse_sample
 from src.registry import __main__ as models
 from src.registry.bundle import ATTACK_MANIFEST_FILE, MODEL_FILE
 from src.registry.data_sets import DataSets, checked
+from src.registry.drift_reference import ATTACK_SCORE, parse_sample
 from src.registry.registry import BundleRefused, ChampionChanged, Registry
 from src.registry.store import Store
 from src.training.hyperparameters import Hyperparameters

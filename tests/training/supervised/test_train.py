@@ -11,8 +11,8 @@ from src.datasets.labelled import load_labelled
 from src.detection.bundle_files import FRAUD_MODEL_FILE as MODEL_FILE
 from src.detection.supervised.model import load_fraud_model
 from src.monitoring.drift.inputs import sample_of_predictions
-from src.monitoring.drift.sample import parse_sample
 from src.monitoring.drift.verdict import Verdict, compare
+from src.registry.drift_reference import parse_sample
 from src.training.supervised import __main__ as fraud
 from src.training.supervised.candidates import ThinnedSVC
 from src.training.supervised.run import Options, train
