@@ -8,6 +8,7 @@ import contextlib
 import os
 import re
 import tempfile
+import time
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
@@ -25,7 +26,12 @@ _MISTYPED = re.compile(r"[a-zA-Z][\w.+-]*:(?!//)|s3//")
 """`s3:/bucket` would be a folder of this machine."""
 
 _PROTOCOLS = (None, "file", "local", "s3")
-_TAKEN_CODES = frozenset({"PreconditionFailed", "412", "ConditionalRequestConflict", "409"})
+_TAKEN_CODES = frozenset({"PreconditionFailed", "412"})
+_CONFLICT_CODES = frozenset({"ConditionalRequestConflict", "409"})
+"""Another upload of the name is under way, and may yet fail."""
+
+_ATTEMPTS = 5
+_CONFLICT_SECONDS = 0.1  # longer with every attempt
 
 
 class StoreError(RuntimeError):
@@ -86,17 +92,23 @@ class Store:
             StoreError: the store cannot be written.
         """
         path = self._path(name)
-        try:
-            if self._is_local:
-                return _create_file(Path(path), content)
-            self._files.pipe_file(path, content, mode="create")
-        except FileExistsError:
-            return False
-        except Exception as error:  # noqa: BLE001  every layer below S3 raises its own
-            if _is_taken(error):
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                if self._is_local:
+                    return _create_file(Path(path), content)
+                self._files.pipe_file(path, content, mode="create")
+            except FileExistsError:
                 return False
-            raise StoreError(f"{self.name}/{name} cannot be written: {_words(error)}") from None
-        return True
+            except Exception as error:  # noqa: BLE001  every layer below S3 raises its own
+                if _is_answer(error, _TAKEN_CODES):
+                    return False
+                if attempt == _ATTEMPTS or not _is_answer(error, _CONFLICT_CODES):
+                    problem = f"{self.name}/{name} cannot be written: {_words(error)}"
+                    raise StoreError(problem) from None
+                time.sleep(attempt * _CONFLICT_SECONDS)
+            else:
+                return True
+        raise AssertionError("the last attempt returns or raises")
 
     def read(self, name: str) -> bytes:
         """The content of an object.
@@ -175,15 +187,15 @@ def _create_file(path: Path, content: bytes) -> bool:
     return True
 
 
-def _is_taken(error: BaseException) -> bool:
-    """Whether an S3 error, or its cause, is a failed precondition."""
+def _is_answer(error: BaseException, codes: frozenset[str]) -> bool:
+    """Whether an S3 error, or its cause, has one of these codes, or such a status."""
     seen: BaseException | None = error
     while seen is not None:
         response: Any = getattr(seen, "response", None)
         if isinstance(response, dict):
             code = str(response.get("Error", {}).get("Code", ""))
             status = str(response.get("ResponseMetadata", {}).get("HTTPStatusCode", ""))
-            if code in _TAKEN_CODES or status == "412":
+            if not codes.isdisjoint((code, status)):
                 return True
         seen = seen.__cause__ or seen.__context__
     return False

@@ -8,6 +8,8 @@ import threading
 from pathlib import Path
 
 import pytest
+from s3fs import S3FileSystem
+from werkzeug import Request, Response
 
 from src.detection.bundle_files import ATTACK_MODEL_FILE, DRIFT_FILE
 from src.detection.features.definitions import FEATURE_NAMES
@@ -33,6 +35,7 @@ from src.registry.registry import (
 from src.registry.store import Store, StoreError
 from src.settings import PROJECT_ROOT
 from tests.support.attack import write_small_attack_model
+from tests.support.fake_chain import serve
 from tests.support.object_store import BUCKET, use_object_store
 from tests.support.waiting import PATIENCE
 
@@ -119,6 +122,24 @@ def test_what_else_lies_in_the_store_is_passed_over(registry, bundles, capsys):
     assert registry.ids() == [first, second]
     assert models.main(["data", "list", "--store", registry.store.name]) == 0
     assert "holds no data sets yet" in capsys.readouterr().out
+
+
+def test_a_conflict_of_two_uploads_is_no_taken_name(monkeypatch):
+    """S3 answers 409 while another upload of the name is under way, which may yet fail."""
+    answers = iter([409, 409, 200])
+    asked = []
+
+    def answer(request: Request) -> Response:
+        asked.append((request.method, request.headers.get("If-None-Match")))
+        status = next(answers)
+        code = "<Error><Code>ConditionalRequestConflict</Code></Error>" if status == 409 else ""
+        return Response(code, status, mimetype="application/xml")
+
+    with serve(answer) as url:
+        use_object_store(monkeypatch, url)
+        assert Store(f"s3://{BUCKET}/here").create("ledger/000000000001.json", b"{}")
+    S3FileSystem.clear_instance_cache()
+    assert asked == [("PUT", "*")] * 3
 
 
 @pytest.mark.parametrize("name", ["/{0}", "//{0}", "{0}/x", ".", "x", "1700000000-0123456789AB"])
