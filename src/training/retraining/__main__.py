@@ -75,10 +75,8 @@ def main(parser: cli.Parser) -> None:
     add("--feedback", action="append", default=[], metavar="SOURCE",
         help="verdicts: the service's database, or CSV or JSON with tx_hash, is_true_positive; "
         "may be repeated")  # fmt: skip
-    add("--alert-budget", type=cli.number(0, 1, above=True), metavar="R",
-        default=0.004, help="share of transactions that may be flagged (%(default)s)")  # fmt: skip
     add("--parameter", type=_parameter, action="append", default=[], metavar="NAME=VALUE",
-        help="override a hyperparameter; may be repeated")  # fmt: skip
+        help="override a hyperparameter of the forest; may be repeated")  # fmt: skip
     add(
         "--report",
         type=cli.output_folder,
@@ -97,10 +95,12 @@ def main(parser: cli.Parser) -> None:
         lambda o: o.kind == "fraud" or not (o.keep_classifier or o.simulate_new),
     )
     parser.require(
-        "--collect and --parameter are not for --kind fraud",
-        lambda o: o.kind != "fraud" or not (o.collect or o.parameter),
+        "--collect is not for --kind fraud", lambda o: o.kind != "fraud" or not o.collect
     )
-    parser.require("--alert-budget must be below 1", lambda o: o.alert_budget < 1)
+    parser.require(
+        "--parameter, of the isolation forest, is not for --kind fraud and --kind attack",
+        lambda o: o.kind == "forest" or not o.parameter,
+    )
 
 
 if __name__ == "__main__":

@@ -242,7 +242,6 @@ def _run(options: argparse.Namespace) -> Outcome:
             new=new,
             feedback=feedback.of_transactions,
             parameters=Hyperparameters(**dict(options.parameter)),
-            tolerances=Tolerances(alert_budget=options.alert_budget),
             attack_only=options.kind == "attack",
             created_at=options.created_at,
             dry_run=options.dry_run,

@@ -145,6 +145,7 @@ def test_a_stored_table_of_something_else_ends_no_retraining(tmp_path, data):
         ["--kind", "attack", "--keep-classifier"],
         ["--kind", "fraud", "--collect", "5"],
         ["--kind", "fraud", "--parameter", "n_estimators=5"],
+        ["--kind", "attack", "--parameter", "n_estimators=5"],
     ],
 )
 def test_an_option_of_another_kind_is_wrong_usage(arguments, capsys):
