@@ -12,7 +12,8 @@ from src.datasets.tables import TableError, TransactionSet, read_table
 from src.datasets.training_set import load_background
 from src.detection.features.batch import TransferBatch
 from src.detection.features.definitions import FEATURE_NAMES
-from src.training.evaluation.sets import clusters, load_exploits, to_router
+from src.training.evaluation.sets import by_seq, clusters, load_exploits, to_router
+from src.training.evaluation.statistics import cluster_weights
 
 REPLAYS_FILE = "replay_exploit_transactions.csv.gz"
 REPLAY_TRANSFERS_FILE = "replay_exploit_transfers.csv.gz"
@@ -32,8 +33,7 @@ class LabelledTransactions:
     @classmethod
     def of(cls, background: TransactionSet, attacks: Sequence[TransactionSet]) -> Self:
         """Weigh the attacks by their transfer graphs."""
-        graphs = clusters(*attacks)
-        return cls(background, tuple(attacks), 1.0 / np.bincount(graphs)[graphs])
+        return cls(background, tuple(attacks), cluster_weights(clusters(*attacks)))
 
 
 def load_labelled(folder: Path, replays: Sequence[Path] = ()) -> LabelledTransactions:
@@ -66,8 +66,7 @@ def load_replays(folder: Path) -> TransactionSet:
     listed = read_table(path, ("tx_hash", "tx_from", "fresh", "chain", "date", "protocol"))
     rows = read_table(folder / REPLAY_TRANSFERS_FILE, ("tx_hash", "seq"))
     facts = listed[listed["fresh"].astype(bool)].rename(columns={"tx_from": "from_address"})
-    rows = rows.drop(columns=["log_index"], errors="ignore").rename(columns={"seq": "log_index"})
-    found = TransactionSet.from_tables(facts, rows, what=str(path))
+    found = TransactionSet.from_tables(facts, by_seq(rows), what=str(path))
     if len(found) == 0:
         raise TableError(f"{path}: no replay of an exploit that moves an ERC-20 token")
     return found

@@ -102,6 +102,13 @@ def load_unusual_defi(folder: Path) -> TransactionSet | None:
     return found if len(found) else None
 
 
+def by_seq(rows: pd.DataFrame) -> pd.DataFrame:
+    """Transfers in the order of `seq`, which lists of attacks have, also where a log has none."""
+    if "seq" not in rows.columns:
+        return rows
+    return rows.drop(columns="log_index", errors="ignore").rename(columns={"seq": "log_index"})
+
+
 def to_router(data: TransactionSet) -> NDArray[np.bool_]:
     """Which transactions call a known aggregator or router."""
     to_address = data.table["to_address"].astype("string").str.lower()
@@ -168,6 +175,5 @@ def _senders(rows: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
 
 
 def _joined(facts: pd.DataFrame, rows: pd.DataFrame, path: Path) -> TransactionSet | None:
-    rows = rows.drop(columns=["log_index"], errors="ignore").rename(columns={"seq": "log_index"})
-    found = TransactionSet.from_tables(facts, rows, what=str(path))
+    found = TransactionSet.from_tables(facts, by_seq(rows), what=str(path))
     return found if len(found) else None

@@ -41,10 +41,16 @@ class Scored:
 
 def auc(background: Floats, exploits: Floats) -> float:
     """Probability that an exploit scores above a background transaction, ties half."""
+    return float(np.mean(ranks(background, exploits)))
+
+
+def ranks(background: Floats, scores: Floats) -> Floats:
+    """Share of the background below each score, equal ones half."""
     ordered = np.sort(background)
-    below = np.searchsorted(ordered, exploits, side="left")
-    through = np.searchsorted(ordered, exploits, side="right")
-    return float(np.mean(below + through) / 2 / len(ordered))
+    below = np.searchsorted(ordered, scores, side="left")
+    through = np.searchsorted(ordered, scores, side="right")
+    shares: Floats = (below + through) / 2 / len(ordered)
+    return shares
 
 
 def recall_at(scored: Scored, rate: float) -> float:

@@ -19,7 +19,7 @@ from src.chain.recording.format import RecordingError
 from src.datasets.location import EXPLOIT_TRANSFERS_FILE, EXPLOITS_FILE, GOLDEN_CASES_FILE
 from src.datasets.tables import TableError, TransactionSet, fungible, read_table, require_columns
 from src.datasets.training_set import load_background
-from src.training.evaluation.sets import clusters, load_exploits, transfer_graphs
+from src.training.evaluation.sets import by_seq, clusters, load_exploits, transfer_graphs
 from src.training.retraining.feedback import Feedback
 
 RECENT_SHARE = 0.34
@@ -187,9 +187,7 @@ def _golden_set(
     exploit_transfers: pd.DataFrame,
     golden: dict[str, bool],
 ) -> TransactionSet | None:
-    # Some lists give the log's index as well: `seq` is there always.
-    rows = exploit_transfers.drop(columns="log_index", errors="ignore")
-    rows = rows.rename(columns={"seq": "log_index"})
+    rows = by_seq(exploit_transfers)
     rows = rows[~rows["tx_hash"].isin(transfers["tx_hash"])]
     if "preferred" in rows.columns:
         rows = rows[rows["preferred"] == 1]

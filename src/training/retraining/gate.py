@@ -94,34 +94,39 @@ class Judged:
         """Anomaly scores at or above it are anomalies."""
         return self.model.manifest.anomaly_threshold
 
+    @property
+    def digests(self) -> list[str]:
+        """Of the files of its models."""
+        return [one.manifest.sha256 for one in (self.model, self.attack) if one is not None]
+
     def flagged(self, scores: Floats) -> int:
         """How many scores are anomalies."""
         return int((scores >= self.threshold).sum())
 
 
 def judge(
-    champion: Model,
-    challenger: Model,
+    old: Judged,
+    new: Judged,
     data: RetrainingData,
     tolerances: Tolerances | None = None,
     *,
-    champion_attack: AttackModel | None = None,
-    challenger_attack: AttackModel | None = None,
     repetitions: int = 1000,
 ) -> list[Check]:
-    """All checks, in the order of the report. The challenger may be promoted if all pass.
+    """All checks of champion and challenger, in the order of the report.
 
-    The attack models are those beside the forests, if any.
+    The challenger may be promoted if all pass.
     """
     allowed = tolerances or Tolerances()
-    enough = _enough(data, allowed)
-    if not enough.passed:
-        return [enough]
+    first = enough(
+        "evaluation data",
+        (len(data.held_out), allowed.background, "transactions"),
+        (len(data.exploits), allowed.exploits, "attacks"),
+    )
+    if not first.passed:
+        return [first]
     repetitions = max(100, min(repetitions, _CELLS // len(data.held_out)))
-    old = Judged.by(champion, champion_attack, data)
-    new = Judged.by(challenger, challenger_attack, data)
     return [
-        enough,
+        first,
         *_detection(old, new, allowed, repetitions),
         _rate(
             "anomaly rate, held-out traffic",
@@ -148,14 +153,6 @@ def judge(
             allowed.slowdown,
         ),
     ]
-
-
-def _enough(data: RetrainingData, allowed: Tolerances) -> Check:
-    return enough(
-        "evaluation data",
-        (len(data.held_out), allowed.background, "transactions"),
-        (len(data.exploits), allowed.exploits, "attacks"),
-    )
 
 
 def enough(what: str, *counts: tuple[int, int, str]) -> Check:

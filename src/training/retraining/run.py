@@ -21,7 +21,6 @@ from src.chain.quantities import as_int
 from src.datasets import location
 from src.datasets.training_set import load_background
 from src.decision.second_opinion import open_attack_model
-from src.detection.attack.model import AttackModel
 from src.detection.bundle_files import ATTACK_MODEL_FILE, DRIFT_FILE
 from src.detection.features.definitions import FEATURE_NAMES
 from src.detection.forest.model import Model, load_model
@@ -136,32 +135,16 @@ def retrain(
             reference = own.with_attack_score_of(reference)
         write_file(bundle / DRIFT_FILE, reference.to_json().encode())
         logger.info("judging both")
-        checks = tuple(
-            judge(
-                old,
-                forest,
-                data,
-                tolerances,
-                champion_attack=old_attack,
-                challenger_attack=attack,
-                repetitions=repetitions,
-            )
-        )
-        checks = (*checks, another(_digests(old, old_attack), _digests(forest, attack)))
+        sides = Judged.by(old, old_attack, data), Judged.by(forest, attack, data)
         allowed = tolerances or Tolerances()
-        pictures = (
-            draw_all(
-                Judged.by(old, old_attack, data),
-                Judged.by(forest, attack, data),
-                allowed.alert_budget,
-            )
-            if checks[0].passed  # there is enough
-            else {}
-        )
+        checks = judge(*sides, data, allowed, repetitions=repetitions)
+        checks.append(another(*(side.digests for side in sides)))
+        # There is enough to draw, if the first check passed.
+        pictures = draw_all(*sides, allowed.alert_budget) if checks[0].passed else {}
         outcome = Outcome(
             champion=champion.id,
             challenger=forest_id(forest.manifest, attack.manifest if attack else None),
-            checks=checks,
+            checks=tuple(checks),
             dry_run=dry_run,
             data=(*(folder.name for folder in folders), *(one.id for one in added)),
             unknown_feedback=data.unknown_feedback,
@@ -169,10 +152,6 @@ def retrain(
             pictures=pictures,
         )
         return settle(registry, bundle, outcome)
-
-
-def _digests(forest: Model, attack: AttackModel | None) -> list[str]:
-    return [forest.manifest.sha256, *([attack.manifest.sha256] if attack else [])]
 
 
 def _train_attack_model(

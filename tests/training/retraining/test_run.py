@@ -30,7 +30,7 @@ from src.training.hyperparameters import Hyperparameters
 from src.training.retraining import __main__ as command
 from src.training.retraining.data import held_out_blocks, prepare
 from src.training.retraining.feedback import Feedback, read_feedback
-from src.training.retraining.gate import Tolerances, judge
+from src.training.retraining.gate import Judged, Tolerances, judge
 from src.training.retraining.golden_shapes import misjudged
 from src.training.retraining.run import REFUSED, collect_recent, retrain
 from src.training.run import train
@@ -251,8 +251,9 @@ def good_and_poor(bundles):
     return [load_model(bundles[name] / MODEL_FILE, FEATURE_NAMES) for name in ("good", "poor")]
 
 
-def checks_by_name(*arguments, **keywords):
-    return {c.name: c for c in judge(*arguments, repetitions=100, **keywords)}
+def checks_by_name(old, new, data, **keywords):
+    sides = (Judged.by(model, None, data) for model in (old, new))
+    return {c.name: c for c in judge(*sides, data, repetitions=100, **keywords)}
 
 
 def test_a_model_is_no_worse_than_itself(good_and_poor, old_data, tmp_path):
@@ -310,7 +311,7 @@ def test_a_slower_model_is_refused(good_and_poor, old_data, tmp_path):
 def test_too_little_to_judge_by_is_refused(good_and_poor, old_data, tmp_path):
     good, _ = good_and_poor
     data = prepare([old_data], Feedback(), tmp_path)
-    (check,) = judge(good, good, data, Tolerances(background=10**6))
+    (check,) = checks_by_name(good, good, data, tolerances=Tolerances(background=10**6)).values()
     assert not check.passed
 
 

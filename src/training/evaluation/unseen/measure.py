@@ -23,6 +23,7 @@ from src.training.evaluation.statistics import (
     auc,
     cluster_weights,
     interval,
+    ranks,
     recall_at,
 )
 from src.training.evaluation.unseen.attacks import AttackSet, attack_classes, load_attack_sets
@@ -124,7 +125,7 @@ def _detector(
         "auc": auc(scored.background, scored.exploits),
         "auc_by_cluster": interval(bootstrap.auc(bootstrap.by_cluster)),
         "auc_of_clusters": float(
-            np.average(_ranks(scored.background, scored.exploits), weights=weights)
+            np.average(ranks(scored.background, scored.exploits), weights=weights)
         ),
         "auc_5_or_more": auc(part.background, part.exploits) if len(part.exploits) else None,
         "background_at_60%": float(np.mean(scored.background >= at)),
@@ -137,15 +138,6 @@ def _detector(
             "by_cluster": interval(bootstrap.recall(bootstrap.by_cluster, rate)),
         }
     return figures
-
-
-def _ranks(background: NDArray[np.float64], scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Share of the background below each score, equal ones half."""
-    ordered = np.sort(background)
-    below = np.searchsorted(ordered, scores, side="left")
-    through = np.searchsorted(ordered, scores, side="right")
-    ranks: NDArray[np.float64] = (below + through) / 2 / len(ordered)
-    return ranks
 
 
 def _added(bootstraps: dict[str, Bootstrap]) -> Figures:

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from src.datasets.tables import TableError, TransactionSet, read_table, require_columns
-from src.training.evaluation.sets import clusters
+from src.training.evaluation.sets import by_seq, clusters
 from src.training.evaluation.statistics import cluster_weights
 from src.training.evaluation.unseen.attacks import AttackSet
 from src.training.evaluation.unseen.cross_fit import ATTACK_SCORE, FOREST, JointCrossFit
@@ -128,6 +128,4 @@ def _read(transactions: Path, transfers: Path) -> TransactionSet:
         require_columns(rows, ("tx_from",), str(transfers))
         senders = rows.drop_duplicates("tx_hash").set_index("tx_hash")["tx_from"]
         facts = facts.assign(from_address=facts["tx_hash"].map(senders))
-    if "seq" in rows.columns:
-        rows = rows.drop(columns="log_index", errors="ignore").rename(columns={"seq": "log_index"})
-    return TransactionSet.from_tables(facts, rows, what=str(transactions))
+    return TransactionSet.from_tables(facts, by_seq(rows), what=str(transactions))
