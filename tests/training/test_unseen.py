@@ -1,5 +1,7 @@
 """Evaluation on attacks that no fold's model was fitted on, and on rewritten ones."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -188,6 +190,13 @@ def test_evasions_of_attacks_that_no_model_saw_are_scored_by_all_models(crossed,
     assert rows[0]["attacks"] == 12
 
 
+def test_attacks_that_are_all_held_out_together_are_refused(background, forests, attacks):
+    (one,) = attacks
+    together = replace(one, folds=np.zeros_like(one.folds))
+    with pytest.raises(TableError, match="held out together"):
+        joint_cross_fit(background, forests, [together], FEW_TREES)
+
+
 def test_a_folder_without_evasions_is_refused(crossed, tmp_path):
     with pytest.raises(TableError, match="no rewritten attacks"):
         robustness(tmp_path, crossed, ())
@@ -219,6 +228,8 @@ def test_the_report_has_every_section(folder, background, forests, evasions):
         parameters=FEW_TREES,
         repetitions=20,
     )
+    dated = f"{background.table['block_number'].nunique()} whole blocks of 20"
+    assert any(name.startswith(dated) for name in figures["backgrounds"]), figures["backgrounds"]
     sections = dict(unseen_sections({"unseen": figures}))
     assert list(sections) == [
         "Unseen attacks",

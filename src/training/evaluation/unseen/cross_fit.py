@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from src.datasets.tables import TransactionSet
+from src.datasets.tables import TableError, TransactionSet
 from src.detection.attack.ranking import Calibration
 from src.detection.features.definitions import feature_table
 from src.training.attack.data import looks_like_arbitrage
@@ -91,9 +91,17 @@ def joint_cross_fit(
     """Fit each fold's trees and score the background.
 
     The background is what `forests` was cross-fitted on, with `to_address`.
+
+    Raises:
+        TableError: all attacks are in one fold.
     """
     numbers = np.concatenate([one.clusters for one in attacks])
     folds = np.concatenate([one.folds for one in attacks])
+    if (folds == folds[0]).all():
+        raise TableError(
+            "the known attacks are all held out together, as they are too few, or of one transfer "
+            "graph or protocol: none is left to learn from"
+        )
     outputs = np.zeros(len(background))
     is_arbitrage = np.zeros(len(background), dtype=bool)
     trees = {}

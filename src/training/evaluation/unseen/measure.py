@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from src.datasets.tables import TransactionSet
-from src.datasets.training_set import load_background
+from src.datasets.training_set import DataIdentity, load_background
 from src.detection.features.definitions import feature_table
 from src.reports.intervals import share_interval
 from src.training.attack.data import REPLAYS_FILE, looks_like_arbitrage
@@ -174,13 +174,15 @@ def _backgrounds(
 ) -> dict[str, Figures]:
     """What thresholds that were set on the first background flag of others."""
     others = {"whole blocks, cross-fitted": (background, crossed.background, crossed.is_arbitrage)}
-    more = {
-        "whole blocks rebuilt from calls": load_calls_background(folder),
-        "12 whole blocks of 2023-07-13": None if blocks is None else load_background(blocks),
-    }
+    more = {}
+    if (calls := load_calls_background(folder)) is not None:
+        more["whole blocks rebuilt from calls"] = calls
+    if blocks is not None:
+        further = load_background(blocks)
+        identity = DataIdentity.of(further, np.arange(len(further)))
+        dates = " to ".join(dict.fromkeys((identity.first_date, identity.last_date)))
+        more[f"{identity.blocks} whole blocks of {dates}"] = further
     for name, data in more.items():
-        if data is None:
-            continue
         model = next(iter(crossed.forests.models.values()))
         table = feature_table(data.batch, model.profile, model.form)
         others[name] = (data, crossed.score(data), looks_like_arbitrage(data, table))
