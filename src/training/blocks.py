@@ -1,11 +1,10 @@
 """Fetch blocks and write them as the tables that training reads."""
 
 import argparse
-import logging
 import sys
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing
+from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -15,19 +14,8 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from src import cli
-from src.chain.clients.deadline import Deadline
-from src.chain.clients.etherscan import EtherscanClient
 from src.chain.clients.rate_limit import Rate, RateLimit
 from src.chain.clients.rpc import JsonRpcClient
-from src.chain.clients.urls import ETHERSCAN_URL
-from src.chain.errors import (
-    MalformedAnswer,
-    NotFound,
-    RateLimited,
-    SourceError,
-    SourceUnavailable,
-)
-from src.chain.lookups.build import ETHERSCAN_RATES
 from src.chain.recording.dataset import (
     TRANSACTIONS_FILE,
     TRANSFERS_FILE,
@@ -39,20 +27,9 @@ from src.chain.recording.format import Recording, RecordingError, open_writer
 from src.datasets.tables import read_table, require_columns
 from src.datasets.training_set import RECORDING_FOLDER
 from src.files import write_file
-from src.settings import Settings, load_settings, on_the_nodes_chain
-from src.variables import reveal
-
-AGE_COLUMN = "sender_age_minutes"
+from src.settings import load_settings, on_the_nodes_chain
 
 _BLOCKS_A_PART = 50
-
-_EXPLORER_ATTEMPTS = 5
-_EXPLORER_RETRY_SECONDS = 1.0  # longer with every attempt
-_EXPLORER_FAILURES = 10  # senders in a row after which the explorer is not asked any more
-
-_SECONDS_A_MINUTE = 60
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,18 +61,9 @@ def run(options: argparse.Namespace) -> int:
         rate_limit=RateLimit(Rate(settings.json_rpc_requests_per_second, 1.0)),
         connections=options.workers,
     )
-    explorer = _explorer(settings)
-    with ExitStack() as opened, logging_redirect_tqdm():
-        opened.callback(client.close)
-        if explorer is not None:
-            opened.callback(explorer.close)
+    with closing(client), logging_redirect_tqdm():
         transactions, transfers = collect(
-            client,
-            wanted,
-            options.out,
-            explorer=explorer,
-            workers=options.workers,
-            patience=options.patience,
+            client, wanted, options.out, workers=options.workers, patience=options.patience
         )
     sys.stdout.write(
         f"{options.out} holds {len(wanted):,} blocks, {transactions:,} transactions, "
@@ -133,14 +101,12 @@ def collect(
     wanted: Sequence[WantedBlock],
     out: Path,
     *,
-    explorer: EtherscanClient | None = None,
     workers: int = 4,
     patience: float = 120.0,
 ) -> tuple[int, int]:
     """Fetch missing blocks and write the tables.
 
-    Blocks are in ascending order. With an explorer, a column has the age of each sender. A failing
-    node is retried for `patience` seconds.
+    Blocks are in ascending order. A failing node is retried for `patience` seconds.
 
     Returns:
         Number of transactions and of token transfers.
@@ -175,7 +141,7 @@ def collect(
                             progress.update()
                     writer.write()
     _check_hashes(folder, wanted)
-    return _write_tables(folder, wanted, out, explorer)
+    return _write_tables(folder, wanted, out)
 
 
 def _runs(numbers: Iterable[int]) -> list[list[int]]:
@@ -201,9 +167,7 @@ def _check_hashes(folder: Path, wanted: Sequence[WantedBlock]) -> None:
             )
 
 
-def _write_tables(
-    folder: Path, wanted: Sequence[WantedBlock], out: Path, explorer: EtherscanClient | None
-) -> tuple[int, int]:
+def _write_tables(folder: Path, wanted: Sequence[WantedBlock], out: Path) -> tuple[int, int]:
     numbers = {block.number for block in wanted}
     transactions = load_transactions(folder).to_pandas()
     transactions = transactions[transactions["block_number"].isin(numbers)]
@@ -213,54 +177,6 @@ def _write_tables(
     transactions = transactions.assign(source=named)
     transfers = load_transfers(folder).to_pandas()
     transfers = transfers[transfers["tx_hash"].isin(set(transactions["tx_hash"]))]
-    if explorer is not None:
-        moving = transactions["n_erc20_transfers"] > 0
-        ages = _sender_ages(transactions[moving], explorer)
-        transactions = transactions.assign(**{AGE_COLUMN: ages})
     write_file(out / TRANSFERS_FILE, transfers.to_parquet(index=False))
     write_file(out / TRANSACTIONS_FILE, transactions.to_parquet(index=False))
     return len(transactions), len(transfers)
-
-
-def _sender_ages(transactions: pd.DataFrame, explorer: EtherscanClient) -> "pd.Series[float]":
-    """Minutes since each sender's first transaction; missing if the explorer does not know."""
-    limit = RateLimit(*ETHERSCAN_RATES)
-    first: dict[str, int | None] = {}
-    failed = 0
-    senders = dict.fromkeys(transactions["from_address"].dropna().tolist())
-    for sender in tqdm(senders, unit="sender", disable=not sys.stderr.isatty()):
-        try:
-            first[sender] = _first_transaction(explorer, sender, limit)
-            failed = 0
-        except SourceError as error:
-            logger.warning("age of sender %s unknown: %s", sender, error)
-            failed += 1
-        if failed == _EXPLORER_FAILURES:
-            logger.warning("the explorer is not asked for further ages, run again later")
-            break
-    started = transactions["from_address"].map(first).astype("float64")
-    times = transactions["block_timestamp"].astype("float64")
-    ages = (times - started) / _SECONDS_A_MINUTE
-    return ages.where(ages >= 0)  # nobody sends before a first transaction
-
-
-def _first_transaction(explorer: EtherscanClient, sender: str, limit: RateLimit) -> int | None:
-    """Unix seconds; None for an address without one. Raises SourceError after some attempts."""
-    for attempt in range(1, _EXPLORER_ATTEMPTS + 1):
-        limit.acquire(Deadline.after(_SECONDS_A_MINUTE))
-        try:
-            return explorer.first_transaction(sender).timestamp
-        except NotFound:
-            return None
-        except (RateLimited, SourceUnavailable, MalformedAnswer) as error:
-            if attempt == _EXPLORER_ATTEMPTS:
-                raise
-            limit.pause(error.retry_after or attempt * _EXPLORER_RETRY_SECONDS)
-    raise AssertionError("the last attempt raises")
-
-
-def _explorer(settings: Settings) -> EtherscanClient | None:
-    key = reveal(settings.etherscan_api_key)
-    if not key and settings.etherscan_url == ETHERSCAN_URL:
-        return None
-    return EtherscanClient(settings.etherscan_url, key, settings.chain_id, timeout=10.0)

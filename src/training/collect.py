@@ -17,8 +17,7 @@ command again to resume.
 """
 
 _EPILOG = """\
-The node is JSON_RPC_URL. If ETHERSCAN_API_KEY or ETHERSCAN_URL is set, the column
-sender_age_minutes contains the sender's age (training does not use it).
+The node is JSON_RPC_URL.
 
 examples:
   npm run collect -- --blocks docs/model/training_manifest.csv

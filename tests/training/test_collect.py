@@ -1,20 +1,17 @@
 """Collecting training tables from a real local chain."""
 
-import time
 from collections.abc import Iterator
 
 import pandas as pd
 import pytest
-from pytest_httpserver import HTTPServer
 
 from src.chain.recording.dataset import load_transfers
 from src.datasets.tables import read_table
 from src.datasets.training_set import load_background
 from src.demo.anvil import Chain, anvil
 from src.settings import SETTINGS
-from src.training.blocks import AGE_COLUMN, WantedBlock, read_block_list
+from src.training.blocks import WantedBlock, read_block_list
 from src.training.collect import main
-from tests.support.fake_chain import ETHERSCAN_LIMIT
 from tests.support.recording_chain import play
 
 pytestmark = pytest.mark.integration
@@ -84,57 +81,6 @@ def test_a_block_of_another_chain_is_refused(chain, tmp_path, capsys):
 def test_a_block_that_is_not_there_yet_is_refused(chain, tmp_path, capsys):
     assert collect(chain, tmp_path, "--from-block", "0", "--to-block", "99999") == 1
     assert "newest block" in capsys.readouterr().err
-
-
-def test_with_an_explorer_the_senders_age_is_added(chain, tmp_path, monkeypatch, httpserver):
-    first = {"status": "1", "message": "OK", "result": [{"timeStamp": "1600000000"}]}
-    httpserver.expect_request("/api").respond_with_json(first)
-    monkeypatch.setenv("ETHERSCAN_API_KEY", "k" * 20)
-    monkeypatch.setenv("ETHERSCAN_URL", httpserver.url_for("/"))
-    assert collect(chain, tmp_path, "--from-block", "0", "--to-block", str(newest(chain))) == 0
-    table = pd.read_parquet(tmp_path / "transactions.parquet")
-    moving = table["n_erc20_transfers"] > 0
-    expected = (table["block_timestamp"] - 1_600_000_000) / 60
-    assert table[AGE_COLUMN][moving].tolist() == expected[moving].tolist()
-    assert table[AGE_COLUMN][~moving].isna().all()
-    assert load_background(tmp_path).n_transfers.sum() == 10
-
-
-def test_a_first_transaction_after_the_transaction_is_no_age(
-    chain, tmp_path, monkeypatch, httpserver
-):
-    late = {"status": "1", "message": "OK", "result": [{"timeStamp": str(int(time.time()))}]}
-    httpserver.expect_request("/api").respond_with_json(late)
-    monkeypatch.setenv("ETHERSCAN_URL", httpserver.url_for("/"))
-    assert collect(chain, tmp_path, "--from-block", "0", "--to-block", str(newest(chain))) == 0
-    assert pd.read_parquet(tmp_path / "transactions.parquet")[AGE_COLUMN].isna().all()
-
-
-def test_a_refusal_of_an_explorer_is_repeated(chain, tmp_path, monkeypatch, httpserver):
-    monkeypatch.setattr("src.training.blocks._EXPLORER_RETRY_SECONDS", 0.0)
-    first = {"status": "1", "message": "OK", "result": [{"timeStamp": "1600000000"}]}
-    httpserver.expect_ordered_request("/api").respond_with_json(ETHERSCAN_LIMIT)
-    httpserver.expect_ordered_request("/api").respond_with_data("", status=429)
-    httpserver.expect_ordered_request("/api").respond_with_data("<html>Just a moment...</html>")
-    busy = {"status": "0", "message": "NOTOK", "result": "server too busy. Please try again later"}
-    httpserver.expect_ordered_request("/api").respond_with_json(busy)
-    httpserver.expect_request("/api").respond_with_json(first)
-    monkeypatch.setenv("ETHERSCAN_URL", httpserver.url_for("/api/v2"))
-    assert collect(chain, tmp_path, "--from-block", "0", "--to-block", str(newest(chain))) == 0
-    table = pd.read_parquet(tmp_path / "transactions.parquet")
-    assert table[AGE_COLUMN][table["n_erc20_transfers"] > 0].notna().all()
-
-
-def test_an_explorer_that_refuses_costs_the_age_only(
-    chain, tmp_path, monkeypatch, httpserver: HTTPServer
-):
-    monkeypatch.setattr("src.training.blocks._EXPLORER_RETRY_SECONDS", 0.0)
-    httpserver.expect_request("/api").respond_with_data("no", status=500)
-    monkeypatch.setenv("ETHERSCAN_API_KEY", "k" * 20)
-    monkeypatch.setenv("ETHERSCAN_URL", httpserver.url_for("/"))
-    assert collect(chain, tmp_path, "--from-block", "0", "--to-block", str(newest(chain))) == 0
-    table = pd.read_parquet(tmp_path / "transactions.parquet")
-    assert table[AGE_COLUMN].isna().all()
 
 
 def test_a_list_is_sorted_and_each_block_stands_once(tmp_path):
