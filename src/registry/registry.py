@@ -52,6 +52,7 @@ ENTRY_FILE = "entry.json"
 CURRENT = "current"
 
 _ATTEMPTS = 20
+_MODEL_FILES = (*FOREST_FILES, *ATTACK_FILES, *FRAUD_FILES)
 
 
 class RegistryError(RuntimeError):
@@ -99,7 +100,7 @@ class Registry:
         files = {name: _digest(content) for name, content in contents.items()}
         known = self._find(model_id)
         if known is not None:
-            for name in (*FOREST_FILES, *ATTACK_FILES, *FRAUD_FILES):
+            for name in _MODEL_FILES:
                 if name in files and files[name] != known.files.get(name):
                     raise RegistryError(
                         f"{model_id} is stored with another {name}, and nothing is overwritten: "
@@ -109,6 +110,16 @@ class Registry:
                 if files[name] == known.files.get(name):
                     self.store.create(f"{self._models}/{model_id}/{name}", content)
             return known
+        for name, content in contents.items():
+            path = f"{self._models}/{model_id}/{name}"
+            if not self.store.create(path, content):
+                # Of an upload that was not finished, which may have had another report.
+                files[name] = _digest(self.store.read(path))
+                if name in _MODEL_FILES and files[name] != _digest(content):
+                    raise RegistryError(
+                        f"an unfinished upload of {model_id} has another {name}; train the model "
+                        "again"
+                    )
         entry = Entry(
             id=model_id,
             model_version=proved.model_version,
@@ -117,12 +128,6 @@ class Registry:
             data=proved.data,
             files=files,
         )
-        for name, content in contents.items():
-            path = f"{self._models}/{model_id}/{name}"
-            if not self.store.create(path, content) and self.store.read(path) != content:
-                raise RegistryError(
-                    f"an unfinished upload of {model_id} has another {name}; train the model again"
-                )
         self.store.create(f"{self._models}/{model_id}/{ENTRY_FILE}", entry.to_bytes())
         return self.entry(model_id)
 
@@ -184,8 +189,14 @@ class Registry:
 
         Raises:
             BundleRefused: it is incomplete or was modified; `current` is unchanged.
+            RegistryError: `current` is a folder.
         """
         entry = self.entry(model)
+        current = folder / CURRENT
+        if current.is_dir() and not current.is_symlink():
+            raise RegistryError(
+                f"{current} is a folder, not the link that a pull replaces: move it"
+            )
         contents = {name: self._file(entry, name) for name in entry.files}
         self._proved(contents, entry.id)
         target = folder / entry.id
@@ -194,7 +205,7 @@ class Registry:
             write_file(target / name, content)
         link = folder / f".{CURRENT}.{uuid.uuid4().hex}"
         link.symlink_to(entry.id, target_is_directory=True)
-        link.replace(folder / CURRENT)
+        link.replace(current)
         return target / self.kind.model_file
 
     def ledger(self) -> Step:

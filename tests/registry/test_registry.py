@@ -251,6 +251,36 @@ def test_a_crash_between_files_leaves_the_old_champion(registry, bundles, monkey
     assert registry.promote(torn).champion == torn
 
 
+def test_an_upload_is_finished_with_another_report_of_the_same_model(
+    tmp_path, bundles, monkeypatch
+):
+    """Which states how long the training took, so that it is never the same again."""
+    registry = Registry(Store(str(tmp_path / "store")))
+    create = registry.store.create
+
+    def dies(name, content):
+        if name.endswith(ENTRY_FILE):
+            raise KeyboardInterrupt
+        return create(name, content)
+
+    monkeypatch.setattr(registry.store, "create", dies)
+    with pytest.raises(KeyboardInterrupt):
+        registry.add(bundles[0], code_version="abc", evaluation=b'{"seconds": 1}')
+    monkeypatch.undo()
+    entry = registry.add(bundles[0], code_version="abc", evaluation=b'{"seconds": 2}')
+    assert json.loads(registry.read(entry.id, EVALUATION_FILE)) == {"seconds": 1}
+    assert registry.promote(entry.id).champion == entry.id
+
+
+def test_a_pull_into_a_folder_that_is_no_link_leaves_nothing_behind(tmp_path, bundles):
+    registry = Registry(Store(str(tmp_path / "store")))
+    (only,) = add_all(registry, bundles[:1])
+    (tmp_path / "models/current/here").mkdir(parents=True)
+    with pytest.raises(RegistryError, match="current is a folder"):
+        registry.fetch(only, tmp_path / "models")
+    assert [path.name for path in (tmp_path / "models").iterdir()] == ["current"]
+
+
 @pytest.mark.parametrize("name", [MODEL_FILE, "isolation_forest.manifest.json", ENTRY_FILE])
 @pytest.mark.parametrize("damage", [lambda content: content[:-9], lambda content: content + b" "])
 def test_a_torn_or_changed_file_is_refused_everywhere(tmp_path, bundles, name, damage):
