@@ -5,7 +5,8 @@ What the bundles of the other models share with it is here as well.
 
 import hashlib
 import importlib.metadata
-from collections.abc import Mapping
+import io
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from src.detection.bundle_files import manifest_path
 from src.detection.features.reference_values import NO_VALUES, ReferenceValues
 from src.detection.forest.manifest import Manifest, TokenAmounts
 from src.files import write_file
+
+Arrays = dict[str, NDArray[Any]]
 
 GOLDEN_ROWS = 16
 SCORE_QUANTILES = 1001
@@ -83,3 +86,22 @@ def write_files(path: Path, content: bytes, manifest: str) -> None:
     # The manifest last: until then, an earlier one rejects the new file because of its hash.
     write_file(path, content)
     write_file(manifest_path(path), manifest.encode())
+
+
+def tree_columns(trees: Sequence[Any]) -> Arrays:
+    """The structure of fitted trees (`estimator.tree_`), as `detection.trees` reads it."""
+    sizes = [tree.node_count for tree in trees]
+    return {
+        "offsets": np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
+        "left": np.concatenate([tree.children_left for tree in trees]).astype(np.int64),
+        "right": np.concatenate([tree.children_right for tree in trees]).astype(np.int64),
+        "feature": np.concatenate([tree.feature for tree in trees]).astype(np.int64),
+        "threshold": np.concatenate([tree.threshold for tree in trees]).astype(np.float64),
+    }
+
+
+def npz_bytes(arrays: Arrays) -> bytes:
+    """The bytes of an .npz file; the same arrays give the same bytes."""
+    buffer = io.BytesIO()  # numpy stamps no time into the archive
+    np.savez_compressed(buffer, allow_pickle=False, **arrays)
+    return buffer.getvalue()

@@ -30,7 +30,7 @@ from src.detection.trees.tree_shap import Explainer
 from src.detection.trees.trees import Trees
 from src.registry.sign import write_signature
 from src.training.attack.fit import attack_arrays, fit_trees, outputs_of
-from src.training.trees import npz_bytes
+from src.training.bundle import npz_bytes
 from tests.support.attack import QUICK, write_small_attack_model
 
 N_INPUTS = len(FOREST_INPUTS)

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from src.detection.attack.manifest import AttackManifest
 from src.detection.attack.ranking import Calibration
 from src.training.attack.fit import UNIT, attack_arrays, outputs_of
-from src.training.bundle import golden_rows, write_files
-from src.training.trees import npz_bytes
+from src.training.bundle import golden_rows, npz_bytes, write_files
 
 
 def write_attack_bundle(

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.ensemble import ExtraTreesClassifier
 
-from src.training.trees import Arrays, tree_columns
+from src.training.bundle import Arrays, tree_columns
 
 UNIT = "share of the trees' votes"
 

@@ -33,7 +33,7 @@ def run(options: argparse.Namespace) -> int:
     write_report(options.out, evaluated)
     if options.model_card:
         manifest = read_manifest(DEFAULT_MODEL_PATH, model_public_key())
-        figures = _tagged(evaluated, manifest.sha256)
+        figures = {"model_sha256": manifest.sha256, **evaluated.figures}
         write_file(bundle_file(PROJECT_ROOT, EVALUATION_FILE), _json(figures))
         card = model_card(figures, manifest, _attack_manifest())
         write_file(bundle_file(PROJECT_ROOT, CARD_FILE), card.encode())
@@ -61,10 +61,6 @@ def write_report(out: Path, evaluated: Evaluated) -> None:
     write_file(out / EVALUATION_FILE, _json(figures))
     write_file(out / "evaluation.md", to_markdown(figures, pictures, TITLE).encode())
     write_file(out / "evaluation.html", to_html(figures, pictures, TITLE).encode())
-
-
-def _tagged(evaluated: Evaluated, sha256: str) -> dict[str, Any]:
-    return {"model_sha256": sha256, **evaluated.figures}
 
 
 def _json(figures: dict[str, Any]) -> bytes:

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
 
 from src.detection.supervised.manifest import FraudManifest
-from src.training.bundle import golden_rows, write_files
-from src.training.trees import Arrays, npz_bytes, tree_columns
+from src.training.bundle import Arrays, golden_rows, npz_bytes, tree_columns, write_files
 
 
 def write_fraud_bundle(
