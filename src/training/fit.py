@@ -48,10 +48,13 @@ class FittedModel:
         """What the model knows of tokens."""
         return TokenProfile.from_amounts(self.token_amounts, load_reference_values())
 
+    def table(self, data: TransactionSet) -> NDArray[np.float64]:
+        """Every feature of other transactions as this model sees it, columns as FEATURE_NAMES."""
+        return feature_table(data.batch, self.profile, self.form)
+
     def features(self, data: TransactionSet) -> NDArray[np.float64]:
-        """The feature table of other transactions for this model."""
-        table = feature_table(data.batch, self.profile, self.form)
-        chosen: NDArray[np.float64] = table[:, self.columns]
+        """Those that the forest reads."""
+        chosen: NDArray[np.float64] = self.table(data)[:, self.columns]
         return chosen
 
     def score(self, data: TransactionSet) -> NDArray[np.float64]:
@@ -159,6 +162,10 @@ class CrossFit:
     fold: NDArray[np.int64]  # each transaction's fold
     models: dict[int, FittedModel]  # by fold
     scores: NDArray[np.float64]  # each transaction's score by the model fitted without its block
+
+    def table(self, data: TransactionSet) -> NDArray[np.float64]:
+        """The first model's: models differ in the features that judge amounts alone."""
+        return next(iter(self.models.values())).table(data)
 
     def score(self, data: TransactionSet) -> NDArray[np.float64]:
         """Scores of transactions outside the set: the mean over the models."""

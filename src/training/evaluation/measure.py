@@ -18,6 +18,7 @@ from src.datasets.tables import TableError, TransactionSet
 from src.datasets.training_set import DataIdentity, as_json, load_background
 from src.detection.features.definitions import FOREST_INPUTS
 from src.reports.intervals import share_interval
+from src.training.attack.data import looks_like_arbitrage
 from src.training.evaluation.ablations import ablations
 from src.training.evaluation.baselines import (
     largest_single_token_count,
@@ -300,15 +301,9 @@ def _hard_cases(
     if calls is not None and "mev_label" in calls.table.columns:
         labelled = calls.table["mev_label"].notna().to_numpy(dtype=bool)
         add("labelled MEV", crossed.score(calls)[labelled])
-    arbitrage = np.zeros(len(background), dtype=bool)
-    absent = FOREST_INPUTS.index("origin_absent")
-    for fold, model in crossed.models.items():
-        held_out = crossed.fold == fold
-        arbitrage[held_out] = model.features(background)[held_out, absent] > 0
-    arbitrage &= (background.n_transfers >= 3) & ~routed
     add(
         "bot-like: sender absent, 3+ transfers, no known router (mostly arbitrage)",
-        crossed.scores[arbitrage],
+        crossed.scores[looks_like_arbitrage(background, crossed.table(background))],
         counted=False,
     )
     unusual = load_unusual_defi(folder)

@@ -9,12 +9,11 @@ from numpy.typing import NDArray
 
 from src.datasets.tables import TableError, TransactionSet
 from src.detection.attack.ranking import Calibration
-from src.detection.features.definitions import feature_table
 from src.training.attack.data import looks_like_arbitrage
 from src.training.attack.fit import AttackParameters, fit_trees, outputs_of
 from src.training.evaluation.statistics import cluster_weights
 from src.training.evaluation.unseen.attacks import AttackSet
-from src.training.fit import CrossFit, FittedModel, scores_of
+from src.training.fit import CrossFit, scores_of
 
 FOREST = "isolation forest"
 TREES = "attack trees alone"
@@ -68,7 +67,7 @@ class JointCrossFit:
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         both = np.zeros((2, len(data)))
         for fold, model in self.forests.models.items():
-            table = _table(model, data)
+            table = model.table(data)
             outputs = np.array(
                 [
                     scores_of(model.forest, table[:, model.columns]),
@@ -103,27 +102,21 @@ def joint_cross_fit(
             "graph or protocol: none is left to learn from"
         )
     outputs = np.zeros(len(background))
-    is_arbitrage = np.zeros(len(background), dtype=bool)
+    looks = looks_like_arbitrage(background, forests.table(background))
+    weights = np.where(looks, parameters.arbitrage_weight, 1.0)
     trees = {}
     for fold, model in forests.models.items():
-        ordinary = _table(model, background)
-        looks = looks_like_arbitrage(background, ordinary)
-        known = np.concatenate([_table(model, one.data) for one in attacks])[folds != fold]
+        ordinary = model.table(background)
+        known = np.concatenate([model.table(one.data) for one in attacks])[folds != fold]
         allowed, held_out = forests.fold != fold, forests.fold == fold
         rows = np.concatenate([ordinary[allowed], known])
         classifier = fit_trees(
             rows,
             np.arange(len(rows)) >= allowed.sum(),
-            np.concatenate(
-                [
-                    np.where(looks[allowed], parameters.arbitrage_weight, 1.0),
-                    cluster_weights(numbers[folds != fold]),
-                ]
-            ),
+            np.concatenate([weights[allowed], cluster_weights(numbers[folds != fold])]),
             parameters,
         )
         outputs[held_out] = outputs_of(classifier, ordinary[held_out])
-        is_arbitrage[held_out] = looks[held_out]
         trees[fold] = classifier
     calibration = Calibration.of(forests.scores, outputs)
     scores = {
@@ -131,9 +124,4 @@ def joint_cross_fit(
         TREES: outputs,
         ATTACK_SCORE: calibration.attack_scores(forests.scores, outputs),
     }
-    return JointCrossFit(forests, trees, calibration, scores, is_arbitrage)
-
-
-def _table(model: FittedModel, data: TransactionSet) -> NDArray[np.float64]:
-    """Every feature as the model of a fold sees it, columns as FEATURE_NAMES."""
-    return feature_table(data.batch, model.profile, model.form)
+    return JointCrossFit(forests, trees, calibration, scores, looks)

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from src.datasets.tables import TransactionSet
 from src.datasets.training_set import DataIdentity, load_background
-from src.detection.features.definitions import feature_table
 from src.reports.intervals import share_interval
 from src.training.attack.data import REPLAYS_FILE, looks_like_arbitrage
 from src.training.attack.fit import AttackParameters
@@ -183,9 +182,8 @@ def _backgrounds(
         dates = " to ".join(dict.fromkeys((identity.first_date, identity.last_date)))
         more[f"{identity.blocks} whole blocks of {dates}"] = further
     for name, data in more.items():
-        model = next(iter(crossed.forests.models.values()))
-        table = feature_table(data.batch, model.profile, model.form)
-        others[name] = (data, crossed.score(data), looks_like_arbitrage(data, table))
+        is_arbitrage = looks_like_arbitrage(data, crossed.forests.table(data))
+        others[name] = (data, crossed.score(data), is_arbitrage)
     figures: dict[str, Figures] = {}
     for name, (data, scores, is_arbitrage) in others.items():
         figures[name] = {"transactions": len(data), "arbitrage": int(is_arbitrage.sum())}
