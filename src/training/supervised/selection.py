@@ -93,7 +93,8 @@ def hold_out(table: LabelledTable, cuts: tuple[float, float] | None = None) -> S
         ValueError: a class has too few rows or groups to be on both sides.
     """
     check_counts(table, HOLD_OUT_PARTS, "to hold a quarter out")
-    units = np.arange(len(table.rows)) if table.groups is None else table.groups
+    # Equal rows have equal draws, whatever their labels.
+    units = table.draws if table.groups is None else table.groups
     _, first, unit = np.unique(units, return_index=True, return_inverse=True)
     is_fraud = np.bincount(unit, weights=table.labels) > 0  # of units
     draws = table.draws[first]

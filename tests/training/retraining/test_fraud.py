@@ -172,6 +172,21 @@ def test_a_row_is_held_out_in_every_later_table(tmp_path):
     assert sorted(backwards.draws) == sorted(first.draws)
 
 
+def test_a_row_with_both_labels_is_on_one_side():
+    random = np.random.default_rng(0)
+    rows, doubted = random.normal(size=(400, 2)), random.normal(size=(200, 2))
+    labels = (random.random(400) < 0.1).astype(np.int64)
+    both = LabelledRows(
+        ("V1", "V2"),
+        np.concatenate([rows, doubted, doubted]),
+        np.concatenate([labels, np.zeros(200, np.int64), np.ones(200, np.int64)]),
+    )
+    table = join_labelled([both])
+    split = hold_out(table)
+    trained = {tuple(row) for row in table.rows[split.train].tolist()}
+    assert trained.isdisjoint(tuple(row) for row in table.rows[split.test].tolist())
+
+
 def test_a_row_is_held_out_when_feedback_joins_its_table(tmp_path):
     """Feedback has groups, one a transaction; the rows of a table without any keep their side."""
     old = table_of(900, 0)
