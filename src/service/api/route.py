@@ -8,7 +8,7 @@ from typing import Any
 
 from fastapi import Request
 from fastapi.dependencies.utils import get_flat_params
-from fastapi.params import Query
+from fastapi.params import Form, Query
 from fastapi.routing import APIRoute
 from starlette.responses import Response
 
@@ -31,12 +31,13 @@ class ApiRoute(APIRoute):
         handle = super().get_route_handler()
         fields = get_flat_params(self.dependant)
         known = frozenset(one.alias for one in fields if isinstance(one.field_info, Query))
-        takes_body = self.body_field is not None
+        body = self.body_field
+        takes_json = body is not None and not isinstance(body.field_info, Form)
 
         async def checked(request: Request) -> Response:
             if request.scope["query_string"]:
                 _check_query(request, known)
-            if takes_body and await request.body():
+            if takes_json and await request.body():
                 _check_media_type(request)
             response = await handle(request)
             return _conditional(request, response) if request.method == "GET" else response
@@ -50,7 +51,7 @@ def _check_query(request: Request, known: frozenset[str]) -> None:
         _check_repeated(request)
         return
     names = [sanitise_text(name, 40) for name in unknown]
-    takes = f"this operation takes {', '.join(sorted(known))}" if known else "it takes none"
+    takes = f"known are {', '.join(sorted(known))}" if known else "none is known here"
     raise Problem(
         422,
         f"Unknown query parameters: {', '.join(names)}; {takes}.",

@@ -18,7 +18,13 @@ from src.service.database.alerts import SEVERITIES, STATES, AlertFilter, State
 from src.service.database.cases import Case, CaseSort, all_cases, count_cases, list_cases
 from src.service.formatting import iso, words
 from src.service.http.problems import Problem
-from src.service.web.forms import choice_or_none, page_number, time_or_none, whole_or_none
+from src.service.web.forms import (
+    choice_or_none,
+    is_descending,
+    page_number,
+    time_or_none,
+    whole_or_none,
+)
 from src.service.web.queries import known_alert_ids, known_chains, tokens_moved
 from src.service.web.rendering import csv_file, json_file
 
@@ -34,10 +40,12 @@ MARKS: Final[Mapping[str, tuple[State, bool | None]]] = {
 """What the buttons of the triage do: the state, and the feedback on all alerts."""
 
 _SORTS: Final = ("time", "severity", "action", "score", "gained")
-_FIELDS: Final = (
+_FILTER: Final = (
     "state", "since", "until", "action", "severity", "alert_id", "chain", "token", "account",
     "sender", "judged",
 )  # fmt: skip
+FIELDS: Final = (*_FILTER, "sort", "order")
+"""What the address of the page and of its files may have; the page's also its number."""
 _ACTIONS: Final = tuple(action.name for action in Action)
 _MAX_CHOSEN: Final = 1_000
 
@@ -142,9 +150,9 @@ def mark(service: Service, chosen: Iterable[str], done: str, *, author: str, not
 
 def _parsed(query: Mapping[str, str]) -> tuple[dict[str, str], AlertFilter, CaseSort, bool]:
     """The filter's fields as given, the filter, the sort key, and whether it descends."""
-    given = {name: query.get(name, "").strip()[:100] for name in _FIELDS}
+    given = {name: query.get(name, "").strip()[:100] for name in _FILTER}
     sort = cast(CaseSort, choice_or_none("sort", query.get("sort", ""), _SORTS) or "time")
-    return given, _filter(given), sort, query.get("order") != "asc"
+    return given, _filter(given), sort, is_descending(query)
 
 
 def _filter(given: Mapping[str, str]) -> AlertFilter:

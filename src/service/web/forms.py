@@ -10,8 +10,10 @@ import re
 import secrets
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Final
+from inspect import Parameter, Signature
+from typing import Any, Final
 
+from fastapi import Depends
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -53,6 +55,19 @@ def check_token(request: Request, sent: str) -> None:
 def back_to(sent: str, default: str) -> str:
     """The page that a form returns to, if it belongs to this service."""
     return sent if len(sent) < 2_000 and _BACK.fullmatch(sent) else default
+
+
+def fields(*names: str) -> Any:
+    """What declares the fields of a page's query, as text: those that are not empty, by name."""
+
+    async def filled(**given: str) -> Mapping[str, str]:
+        return {name: value for name, value in given.items() if value}
+
+    parameters = [
+        Parameter(name, Parameter.KEYWORD_ONLY, default="", annotation=str) for name in names
+    ]
+    setattr(filled, "__signature__", Signature(parameters))  # noqa: B010  unknown to mypy
+    return Depends(filled)
 
 
 def whole_or_none(name: str, sent: str) -> int | None:
@@ -102,3 +117,8 @@ def choice_or_none(
     if sent not in choices:
         raise Problem(400, f"{name} must be one of {', '.join(choices)}.")
     return sent
+
+
+def is_descending(query: Mapping[str, str]) -> bool:
+    """The order of a list, descending if it is not given. Raises Problem 400 if it is invalid."""
+    return choice_or_none("order", query.get("order", ""), ("asc", "desc")) != "asc"

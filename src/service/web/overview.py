@@ -20,7 +20,7 @@ from src.service.drift_check import CHORE
 from src.service.formatting import iso, moment
 from src.service.http.problems import Problem
 from src.service.web.charts import expected_shares, histogram, stacked_bars
-from src.service.web.forms import time_or_none
+from src.service.web.forms import choice_or_none, time_or_none
 from src.service.web.queries import tokens_moved
 
 _DAY: Final = 86_400
@@ -66,10 +66,9 @@ def read(service: Service, query: Mapping[str, str]) -> dict[str, Any]:
     """What `overview.html` shows of a span of time, or of the time from `since` until `until`.
 
     Raises:
-        Problem: 400 for an invalid time.
+        Problem: 400 for an invalid span or time.
     """
-    span = query.get("span", "")
-    span = span if span in SPANS else _USUAL_SPAN
+    span = choice_or_none("span", query.get("span", ""), SPANS) or _USUAL_SPAN
     ends = [time_or_none(name, query.get(name, "")) for name in ("since", "until")]
     is_zoomed = ends != [None, None]
     model, threshold = service.decider.model, service.decider.threshold

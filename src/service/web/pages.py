@@ -1,12 +1,11 @@
 """The routes of the web pages."""
 
 import hashlib
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, FastAPI, Form, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse, Response
 
@@ -16,22 +15,24 @@ from src.service.api.alerts import MAX_NOTE, save_feedback
 from src.service.api.analysis import cancel_job as end_job
 from src.service.api.analysis import get_job
 from src.service.api.common import service_of
+from src.service.api.route import ApiRoute
 from src.service.http.problems import Problem
 from src.service.screening import page as screenings
 from src.service.web import alerts, models, overview, ranges, transactions
 from src.service.web.explorer import pages as explorer
 from src.service.web.explorer import search as search_page
-from src.service.web.forms import back_to, check_token, keep_token, token_of
+from src.service.web.forms import back_to, check_token, fields, keep_token, token_of
 from src.service.web.rendering import STATIC, KeptFiles, explorer_of, page, problem_page
 
 _Text = Annotated[str, Form(max_length=2_000)]
+_Given = Mapping[str, str]
 
 
-class PageRoute(APIRoute):
+class PageRoute(ApiRoute):
     """Renders problems as HTML pages instead of JSON."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """See APIRoute."""
+        """See ApiRoute."""
         handle = super().get_route_handler()
 
         async def shown(request: Request) -> Response:
@@ -67,23 +68,31 @@ def home() -> Response:
 
 
 @router.get("/ui/")
-def show_overview(request: Request) -> Response:
+def show_overview(
+    request: Request, query: Annotated[_Given, fields("span", "since", "until")]
+) -> Response:
     """Recent results."""
-    values = overview.read(service_of(request), request.query_params)
+    values = overview.read(service_of(request), query)
     return _shown(request, "overview.html", "overview", values)
 
 
 @router.get("/ui/alerts")
-def show_alerts(request: Request) -> Response:
+def show_alerts(
+    request: Request, query: Annotated[_Given, fields(*alerts.FIELDS, "page")]
+) -> Response:
     """Alerts by transaction, with filter, sorting and triage."""
-    values = alerts.read(service_of(request), request.query_params)
+    values = alerts.read(service_of(request), query)
     return _shown(request, "alerts.html", "alerts", values)
 
 
 @router.get("/ui/alerts.{kind}")
-def export_alerts(request: Request, kind: Literal["csv", "json"]) -> Response:
+def export_alerts(
+    request: Request,
+    kind: Literal["csv", "json"],
+    query: Annotated[_Given, fields(*alerts.FIELDS)],
+) -> Response:
     """The alerts that the page would list, all pages of it, as a file."""
-    return alerts.export(service_of(request), request.query_params, kind)
+    return alerts.export(service_of(request), query, kind)
 
 
 @router.post("/ui/triage")
@@ -124,9 +133,11 @@ def post_feedback(
 
 
 @router.get("/ui/screenings")
-def show_screenings(request: Request) -> Response:
+def show_screenings(
+    request: Request, query: Annotated[_Given, fields("action", "before")]
+) -> Response:
     """Decisions on transactions before they were mined."""
-    values = screenings.read(service_of(request).database, request.query_params)
+    values = screenings.read(service_of(request).database, query)
     return _shown(request, "screenings.html", "screenings", values | {"rules": None, "held": ()})
 
 
@@ -147,18 +158,22 @@ def search(request: Request, q: str = "") -> Response:
 
 
 @router.get("/ui/addresses/{address}")
-def show_account(request: Request, address: str) -> Response:
+def show_account(
+    request: Request, address: str, query: Annotated[_Given, fields("chain", "page")]
+) -> Response:
     """What is stored of an account."""
     account = explorer.checked_address(address)
-    values = explorer.read_account(service_of(request), account, request.query_params)
+    values = explorer.read_account(service_of(request), account, query)
     return _shown(request, "account.html", "account", values)
 
 
 @router.get("/ui/tokens/{address}")
-def show_token(request: Request, address: str) -> Response:
+def show_token(
+    request: Request, address: str, query: Annotated[_Given, fields("chain", "page")]
+) -> Response:
     """What is stored of a token."""
     token = explorer.checked_address(address)
-    values = explorer.read_token(service_of(request), token, request.query_params)
+    values = explorer.read_token(service_of(request), token, query)
     return _shown(request, "token.html", "token", values)
 
 
@@ -170,9 +185,11 @@ def show_transaction(request: Request, tx_hash: str) -> Response:
 
 
 @router.get("/ui/ranges")
-def show_ranges(request: Request) -> Response:
+def show_ranges(
+    request: Request, query: Annotated[_Given, fields("start_block", "end_block", "model")]
+) -> Response:
     """The form for a range of blocks, and earlier ones."""
-    values = ranges.read(service_of(request), request.query_params)
+    values = ranges.read(service_of(request), query)
     return _shown(request, "ranges.html", "ranges", values)
 
 
@@ -217,15 +234,22 @@ def cancel_job(request: Request, job_id: str, csrf: _Text = "") -> Response:
 
 
 @router.get("/ui/analyses/{identity}.{kind}")
-def export_analysis(request: Request, identity: str, kind: Literal["csv", "json"]) -> Response:
+def export_analysis(
+    request: Request,
+    identity: str,
+    kind: Literal["csv", "json"],
+    query: Annotated[_Given, fields(*ranges.FIELDS)],
+) -> Response:
     """All rows of an analysis as a file."""
-    return ranges.export(service_of(request), identity, request.query_params, kind)
+    return ranges.export(service_of(request), identity, query, kind)
 
 
 @router.get("/ui/analyses/{identity}")
-def show_analysis(request: Request, identity: str) -> Response:
+def show_analysis(
+    request: Request, identity: str, query: Annotated[_Given, fields(*ranges.FIELDS, "page")]
+) -> Response:
     """The plots and anomalies of an analysis."""
-    values = ranges.read_analysis(service_of(request), identity, request.query_params)
+    values = ranges.read_analysis(service_of(request), identity, query)
     return _shown(request, "analysis.html", "ranges", values)
 
 

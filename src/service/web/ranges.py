@@ -36,6 +36,7 @@ from src.service.web.charts import Chart, log_log
 from src.service.web.explorer.queries import decided_on
 from src.service.web.forms import (
     choice_or_none,
+    is_descending,
     number_or_none,
     page_number,
     whole_or_none,
@@ -47,6 +48,8 @@ PAGE: Final = 50
 MAX_EXPORTED: Final = 20_000
 _EARLIER: Final = 10
 _SORTS: Final = ("score", "gas")
+FIELDS: Final = ("sort", "order", "only", *Part.__slots__)
+"""What the address of an analysis and of its files may have; the page's also its number."""
 _COLUMNS: Final = (
     "rank", "transaction_hash", "anomaly_score", "is_anomaly", "token", "label", "value",
     "gas_cost", "row_score", "reason", "action", "summary",
@@ -224,7 +227,7 @@ def _parsed(query: Mapping[str, str]) -> tuple[RowSort, bool, bool]:
     """The sort key, whether it descends, and whether only anomalies are wanted."""
     sort = cast(RowSort, choice_or_none("sort", query.get("sort", ""), _SORTS) or "score")
     only = choice_or_none("only", query.get("only", ""), ("anomalies",))
-    return sort, query.get("order") != "asc", only is not None
+    return sort, is_descending(query), only is not None
 
 
 def _part(query: Mapping[str, str]) -> Part:
