@@ -24,21 +24,25 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Match
 from starlette.types import Scope
 
-from src.chain.text import sanitise_text
 from src.monitoring import metrics
 from src.service.api import alerts, analysis, decisions, fraud, models, operations, screening
 from src.service.api.description import TITLE, describe, operation_id
 from src.service.context import Service
 from src.service.database.engine import DatabaseLost
 from src.service.http.guard import App, Guard
-from src.service.http.problems import MEDIA_TYPE, Problem, our_mistake
+from src.service.http.problems import (
+    MEDIA_TYPE,
+    Problem,
+    in_short,
+    our_mistake,
+    problem_of_input,
+)
 from src.service.settings import ServiceSettings, load_service_settings
 from src.settings import PROJECT_ROOT, Settings
 from src.utils.logger import log_to_stderr
 
 _DOCS_ASSETS: Final = Path(fastapi_offline.__file__).parent / "static"
 _INLINE_SCRIPT: Final = re.compile(r"<script>(.*?)</script>", re.DOTALL)
-_MAX_ERRORS: Final = 20
 _ASKED_HEADERS: Final = ("Authorization", "Content-Type", "If-None-Match", "Prefer", "X-API-Key")
 _SHOWN_HEADERS: Final = ("ETag", "Link", "Location", "X-Request-ID", "X-Total-Count")
 
@@ -144,21 +148,11 @@ def _add_error_handlers(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def on_invalid(request: Request, error: RequestValidationError) -> Response:
         metrics.error_occurred(error)
-        if any(one["type"] == "json_invalid" for one in error.errors()):
-            return _answer(request, Problem(400, "The body is not JSON."))
-        errors = [
-            {
-                "where": [sanitise_text(str(part)) for part in one["loc"]],
-                "problem": sanitise_text(one["msg"], 200),
-            }
-            for one in error.errors()[:_MAX_ERRORS]
-        ]
-        detail = "; ".join(f"{'.'.join(one['where'])}: {one['problem']}" for one in errors)
-        return _answer(request, Problem(422, sanitise_text(detail, 1_000), errors=errors))
+        return _answer(request, problem_of_input(error))
 
     @app.exception_handler(HTTPException)
     async def on_http_error(request: Request, error: HTTPException) -> Response:
-        detail, headers = sanitise_text(str(error.detail), 200), dict(error.headers or {})
+        detail, headers = in_short(str(error.detail)), dict(error.headers or {})
         if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
             headers = {"Allow": ", ".join(_methods(app, request.scope))}
             if request.method == "OPTIONS":

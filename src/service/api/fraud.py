@@ -14,7 +14,7 @@ from src.service.api.common import ServiceDep
 from src.service.api.models import NO_FRAUD_MODEL
 from src.service.api.route import ApiRoute
 from src.service.context import Service
-from src.service.http.problems import Problem, responses
+from src.service.http.problems import Problem, in_short, responses
 from src.service.model_refresh import FraudInUse
 
 router = APIRouter(tags=["Supervised model"], route_class=ApiRoute)
@@ -101,7 +101,7 @@ def _predict(in_use: FraudInUse, entries: Mapping[str, dict[str, Any]]) -> list[
         try:
             found.append((model.predict_proba(inputs), time.perf_counter() - started))
         except InvalidInputs as error:
-            said = sanitise_text(str(error), _MAX_DETAIL)
+            said = in_short(str(error), _MAX_DETAIL)
             if not inputs:
                 said = f"no inputs given; {said}"
             raise Problem(

@@ -7,14 +7,19 @@ the request id. Details never contain the text of an exception that could hold a
 
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Annotated, Any
+from textwrap import shorten
+from typing import Annotated, Any, Final
 
+from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
 
 from src.chain.errors import DeadlineExceeded, NotFound, RateLimited, SourceError, SourceUnavailable
 from src.chain.recording.fetch import UnverifiedBlock
+from src.chain.text import sanitise_text
 
 MEDIA_TYPE = "application/problem+json"
+_MAX_ERRORS: Final = 20
+_MAX_DETAIL: Final = 1_000
 
 
 class Problem(Exception):
@@ -101,6 +106,30 @@ def described_problem(status: int) -> dict[str, Any]:
 def our_mistake() -> Problem:
     """The problem for an unexpected exception, without its text."""
     return Problem(500, "Internal error. Quote the request id when you report it.")
+
+
+def in_short(text: str, max_length: int = 200) -> str:
+    """A text that a client may have a part in, printable; what is too long ends after a word."""
+    shown = sanitise_text(text, max_length + 2)  # the last of these may be a blank that is dropped
+    if len(shown) <= max_length:
+        return shown
+    return shorten(shown, max_length, break_on_hyphens=False, placeholder=" …")
+
+
+def problem_of_input(error: RequestValidationError) -> Problem:
+    """The problem for input that is not as described: 400 for a body that is no JSON, else 422."""
+    found = error.errors()
+    if any(one["type"] == "json_invalid" for one in found):
+        return Problem(400, "The body is not JSON.")
+    errors = [
+        {
+            "where": [sanitise_text(str(part)) for part in one["loc"]],
+            "problem": in_short(one["msg"]),
+        }
+        for one in found[:_MAX_ERRORS]
+    ]
+    detail = "; ".join(f"{'.'.join(one['where'])}: {one['problem']}" for one in errors)
+    return Problem(422, in_short(detail, _MAX_DETAIL), errors=errors)
 
 
 def problem_of_source(error: SourceError | NotFound | UnverifiedBlock) -> Problem:

@@ -10,13 +10,12 @@ from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse, Response
 
 from src.chain.networks import described
-from src.chain.text import sanitise_text
 from src.service.api.alerts import MAX_NOTE, save_feedback
 from src.service.api.analysis import cancel_job as end_job
 from src.service.api.analysis import get_job
 from src.service.api.common import service_of
 from src.service.api.route import ApiRoute
-from src.service.http.problems import Problem
+from src.service.http.problems import Problem, in_short, problem_of_input
 from src.service.screening import page as screenings
 from src.service.web import alerts, models, overview, ranges, transactions
 from src.service.web.explorer import pages as explorer
@@ -41,13 +40,10 @@ class PageRoute(ApiRoute):
             except Problem as problem:
                 return _problem_page(request, problem)
             except RequestValidationError as error:
-                where = "; ".join(
-                    sanitise_text(f"{one['loc'][-1]}: {one['msg']}", 200)
-                    for one in error.errors()[:5]
-                )
-                return _problem_page(request, Problem(422, where))
+                return _problem_page(request, problem_of_input(error))
             except HTTPException as error:
-                return _problem_page(request, Problem(error.status_code, str(error.detail)))
+                detail = in_short(str(error.detail))
+                return _problem_page(request, Problem(error.status_code, detail))
 
         return shown
 
@@ -262,7 +258,7 @@ def show_models(request: Request) -> Response:
 @router.get("/ui/{path:path}")
 def show_nothing(path: str) -> Response:
     """404 for other paths."""
-    raise Problem(404, f"The page /ui/{sanitise_text(path, 80)} does not exist.")
+    raise Problem(404, f"The page /ui/{in_short(path, 80)} does not exist.")
 
 
 def _shown(request: Request, template: str, section: str, values: dict[str, Any]) -> Response:

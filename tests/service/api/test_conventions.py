@@ -9,6 +9,7 @@ from sqlalchemy import delete, select
 from starlette.testclient import TestClient
 
 from src.service.database.tables import decisions
+from src.service.http.problems import in_short
 from tests.service.chain import THEFT
 from tests.support.waiting import wait_until
 
@@ -44,6 +45,35 @@ def test_a_repeated_query_parameter_is_refused_since_only_one_value_would_count(
     assert answer.status_code == 422
     assert answer.json()["errors"] == [{"where": ["query", "action"], "problem": "repeated"}]
     assert "repeated: action" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/screen", {"transactions": [{"from": 1, "to": 7, "value": {}}] * 6}),
+        ("/decisions", {"logs": [{"address": "0x" + "1" * 200, "topics": "none"}] * 30}),
+    ],
+)
+def test_a_long_problem_ends_after_a_word(
+    client: TestClient, path: str, body: dict[str, Any]
+) -> None:
+    problem = client.post(path, json=body).json()
+    whole = "; ".join(f"{'.'.join(one['where'])}: {one['problem']}" for one in problem["errors"])
+    said, cut = problem["detail"].split(" …")
+    assert cut == ""
+    assert len(problem["detail"]) <= 1_000
+    assert whole.startswith(f"{said} ")
+
+
+@pytest.mark.parametrize(
+    ("length", "shown"),
+    [(9, "non-finite numbers"), (9, "😀" * 10), (5, "a b c d")],
+)
+def test_a_text_in_short_is_short(length: int, shown: str) -> None:
+    short = in_short(shown, length)
+    assert len(short) <= length
+    assert short in {"…", "a b …"}
+    assert in_short(shown, len(shown)) == shown
 
 
 @pytest.mark.parametrize("path", ["/anomaly_detection/", "/decisions", "/predict"])
