@@ -185,7 +185,7 @@ def triage_history(connection: Connection, chain_id: int, tx_hash: str) -> list[
     rows = connection.execute(
         select(*(triage_changes.c[name] for name in TriageChange.__slots__))
         .where(_is_one_of(triage_changes, [(chain_id, tx_hash)]))
-        .order_by(triage_changes.c.changed_at.desc(), triage_changes.c.id.desc())
+        .order_by(triage_changes.c.id.desc())
         .limit(_MAX_CHANGES)
     )
     return [TriageChange(*row) for row in rows]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
 
-from sqlalchemy import Connection, Select, bindparam, select
+from sqlalchemy import Connection, Select, bindparam, func, select
 
 from src.service.database.engine import Database, put
 from src.service.database.tables import (
@@ -20,6 +20,7 @@ Json = dict[str, Any]
 
 _WITHOUT: Final[Json] = {"shadow": [], "explanation": None, "attack_explanation": None}
 _DETAILS: Final = frozenset({*_WITHOUT, "money"})
+_COLUMNS: Final = [column for column in decisions.c if column.name != "number"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,8 @@ class StoredDecision:
 def store_decision(connection: Connection, decision: StoredDecision, named: Json) -> None:
     """Store a decision and its features; the transaction must be stored."""
     row = {name: getattr(decision, name) for name in StoredDecision.__slots__}
-    put(connection, decisions, [row])
+    last = select(func.max(decisions.c.number)).where(decisions.c.chain_id == decision.chain_id)
+    put(connection, decisions, [row | {"number": (connection.scalar(last) or 0) + 1}])
     put(
         connection,
         features,
@@ -78,7 +80,7 @@ def store_decision(connection: Connection, decision: StoredDecision, named: Json
 def _find(*, details: bool) -> Select[Any]:
     left_out = () if details else _DETAILS
     return (
-        select(*(column for column in decisions.c if column.name not in left_out))
+        select(*(column for column in _COLUMNS if column.name not in left_out))
         .join(transactions, same_transaction(transactions, decisions))
         .where(decisions.c.chain_id == bindparam("chain_id"))
         .where(decisions.c.tx_hash == bindparam("tx_hash"))
@@ -102,9 +104,9 @@ def find_decision(
 def newest_decision(connection: Connection, chain_id: int, tx_hash: str) -> StoredDecision | None:
     """The newest decision on a transaction by any decider, for display."""
     row = connection.execute(
-        select(decisions)
+        select(*_COLUMNS)
         .where(of_transaction(decisions, chain_id, tx_hash))
-        .order_by(decisions.c.decided_at.desc())
+        .order_by(decisions.c.number.desc())
         .limit(1)
     ).first()
     return None if row is None else StoredDecision(**row._mapping)
@@ -115,7 +117,7 @@ def newest_decision_time(connection: Connection, chain_id: int) -> float | None:
     newest = (
         select(decisions.c.decided_at)
         .where(decisions.c.chain_id == chain_id)
-        .order_by(decisions.c.decided_at.desc())
+        .order_by(decisions.c.number.desc())
         .limit(1)
     )
     found: float | None = connection.scalar(newest)
@@ -131,7 +133,7 @@ def find_summaries(
         .where(decisions.c.chain_id == chain_id)
         .where(decisions.c.tx_hash.in_(list(hashes)))
         .where(decisions.c.summary.is_not(None))
-        .order_by(decisions.c.decided_at)
+        .order_by(decisions.c.number)
     )
     return {row.tx_hash: row.summary for row in rows}
 

@@ -162,8 +162,10 @@ decisions = Table(
     Column("summary", Text),  # see `decision.sentence`; null without transfers
     Column("called_is_new", Boolean),  # the contract called was younger than a day; null: unknown
     Column("decided_at", Double, nullable=False),
+    # Grows with each decision of a chain that is stored; times do not where a clock is set back.
+    Column("number", BigInteger, nullable=False, server_default="0"),
     _of_transaction(),
-    Index(None, "decided_at"),
+    Index(None, "chain_id", "number"),
 )
 
 alerts = Table(

@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 
+import alembic.command
 import pytest
 from sqlalchemy import Connection
 
@@ -17,8 +18,9 @@ from src.service.database import (
     statistics,
     watching,
 )
-from src.service.database.engine import Database
+from src.service.database.engine import Database, alembic_config
 from src.service.records import selector_of
+from src.service.web.explorer.queries import decided_on
 from tests.conftest import ALICE, BOB, TIMESTAMP, TX_HASH, USDC
 from tests.service.database.rows import (
     BLOCK_HASH,
@@ -76,11 +78,42 @@ def test_the_newest_decision_s_summary_is_found(database: Database) -> None:
     with database.writing() as connection:
         older = decision(decider="d0", decided_at=4.0, summary="B gained nothing.")
         unsaid = decision(decider="d2", decided_at=9.0, summary=None)
-        for one in (decision(), older, unsaid, replace(unsaid, tx_hash=OTHER_HASH)):
+        for one in (older, decision(), unsaid, replace(unsaid, tx_hash=OTHER_HASH)):
             decisions.store_decision(connection, one, {})
     with database.reading() as connection:
         found = decisions.find_summaries(connection, 1, [TX_HASH, OTHER_HASH, "0x"])
     assert found == {TX_HASH: "A gained 5 USDC."}
+
+
+def test_the_newest_decision_is_the_last_one_stored_even_if_the_clock_went_back(
+    database: Database,
+) -> None:
+    store(database, transaction(), transaction(tx_hash=OTHER_HASH))
+    first = decision(decider="d1", decided_at=9.0, action=2, summary="first")
+    second = decision(decider="d2", decided_at=5.0, action=0, summary="second")
+    for one in (first, second):
+        with database.writing() as connection:
+            decisions.store_decision(connection, one, {})
+
+    def check(newest: decisions.StoredDecision) -> None:
+        with database.reading() as connection:
+            assert decisions.newest_decision(connection, 1, TX_HASH) == newest
+            assert decisions.newest_decision_time(connection, 1) == newest.decided_at
+            assert decisions.find_summaries(connection, 1, [TX_HASH]) == {TX_HASH: newest.summary}
+            shown = newest.action, newest.score, newest.summary
+            assert decided_on(connection, 1, [TX_HASH]) == {TX_HASH: shown}
+
+    check(second)
+    with database.writing() as connection:
+        decisions.store_decision(connection, first, {})
+    check(first)
+    with database.writing() as connection:  # of earlier versions, times are all that is known
+        alembic.command.downgrade(alembic_config(connection), "0016")
+    database.migrate()
+    check(first)
+    with database.writing() as connection:
+        decisions.store_decision(connection, second, {})
+    check(second)
 
 
 @pytest.mark.parametrize(

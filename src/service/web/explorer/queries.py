@@ -126,7 +126,7 @@ def decided_on(
             select(decisions.c.tx_hash, decisions.c.action, decisions.c.score, decisions.c.summary)
             .where(decisions.c.chain_id == chain_id)
             .where(decisions.c.tx_hash.in_(chunk))
-            .order_by(decisions.c.decided_at)
+            .order_by(decisions.c.number)
         )
         found |= {row.tx_hash: (row.action, row.score, row.summary) for row in rows}
     return found
