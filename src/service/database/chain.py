@@ -63,11 +63,20 @@ def store_transactions(
 
 
 def store_tokens(connection: Connection, chain_id: int, known: Iterable[TokenView]) -> None:
-    """Store names and symbols of tokens; replaces earlier ones."""
-    for chunk in _chunks(known):
-        names = tokens.c.keys()[1:]
-        rows = [{name: getattr(token, name) for name in names} for token in chunk]
-        put(connection, tokens, [row | {"chain_id": chain_id} for row in rows])
+    """Store names and symbols of tokens; replaces earlier ones.
+
+    Only what has changed is written, in a fixed order: most transactions move the same few tokens,
+    and would wait for each other on PostgreSQL, or for ever.
+    """
+    wanted = {token.address: token for token in known}
+    stored = find_tokens(connection, chain_id, wanted)
+    names = tokens.c.keys()[1:]
+    rows = [
+        {"chain_id": chain_id} | {name: getattr(token, name) for name in names}
+        for address, token in sorted(wanted.items())
+        if any(getattr(token, name) != getattr(stored.get(address), name, None) for name in names)
+    ]
+    put(connection, tokens, rows)
 
 
 def mark_orphaned(connection: Connection, chain_id: int, block_hashes: Collection[str]) -> int:

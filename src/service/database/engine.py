@@ -67,6 +67,9 @@ class Database:
             DatabaseError: the URL is not for SQLite or PostgreSQL.
         """
         self.engine = _engine(url)
+        # SQLite's transactions have one view anyway, PostgreSQL's usually one a statement.
+        one_view = {} if self.is_sqlite else {"isolation_level": "REPEATABLE READ"}
+        self._for_reading = self.engine.execution_options(**one_view)
 
     @property
     def is_sqlite(self) -> bool:
@@ -76,7 +79,7 @@ class Database:
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """A transaction that only reads, with one consistent view."""
-        with self.engine.connect() as connection:
+        with self._for_reading.connect() as connection:
             yield connection
 
     @contextmanager

@@ -9,6 +9,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
 
 from src.decision.tokens import TokenView
 from src.service.database import (
@@ -139,6 +140,38 @@ def test_no_write_is_lost_with_several_writers(database: Database) -> None:
         thread.join()
     (found,) = listed(database)
     assert len(found.feedback) == 80
+
+
+def test_a_reading_transaction_has_one_view(database: Database) -> None:
+    store(database, transaction())
+    with database.reading() as connection:
+        before = chain.find_transaction(connection, 1, TX_HASH)
+        store(database, transaction(block_number=101))
+        assert chain.find_transaction(connection, 1, TX_HASH) == before
+    with database.reading() as connection:
+        assert chain.find_transaction(connection, 1, TX_HASH) != before
+
+
+def test_tokens_of_several_transactions_do_not_wait_for_each_other(database: Database) -> None:
+    tokens = [TokenView(f"0x{number:040x}", "", "", 18) for number in range(50)]
+    failures: list[OperationalError] = []
+
+    def write(ordered: list[TokenView]) -> None:
+        for number in range(10):
+            renamed = [replace(token, name=str(number)) for token in ordered]
+            try:
+                with database.writing() as connection:
+                    chain.store_tokens(connection, 1, renamed)
+            except OperationalError as error:
+                failures.append(error)
+
+    orders = (tokens, tokens[::-1], tokens[25:] + tokens[:25])
+    threads = [threading.Thread(target=write, args=(ordered,)) for ordered in orders]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
 
 
 def test_a_failed_transaction_leaves_nothing(database: Database) -> None:
