@@ -2,8 +2,8 @@
 
 import base64
 import hashlib
-import importlib.util
 import json
+import logging
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,18 +17,17 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.staticfiles import StaticFiles
-from sqlalchemy.exc import OperationalError, SQLAlchemyError
-from sqlalchemy.exc import TimeoutError as NoConnection
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, JSONResponse, Response
-from starlette.routing import Match
+from starlette.routing import Match, Mount
 from starlette.types import Scope
 
 from src.monitoring import metrics
 from src.service.api import alerts, analysis, decisions, fraud, models, operations, screening
 from src.service.api.description import TITLE, describe, operation_id
 from src.service.context import Service
-from src.service.database.engine import DatabaseLost
+from src.service.database.engine import DatabaseLost, is_unavailable
 from src.service.http.guard import App, Guard
 from src.service.http.problems import (
     MEDIA_TYPE,
@@ -38,8 +37,11 @@ from src.service.http.problems import (
     problem_of_input,
 )
 from src.service.settings import ServiceSettings, load_service_settings
+from src.service.web import add_pages, show_problem
 from src.settings import PROJECT_ROOT, Settings
 from src.utils.logger import log_to_stderr
+
+logger = logging.getLogger(__name__)
 
 _DOCS_ASSETS: Final = Path(fastapi_offline.__file__).parent / "static"
 _INLINE_SCRIPT: Final = re.compile(r"<script>(.*?)</script>", re.DOTALL)
@@ -83,7 +85,7 @@ def create_app(settings: ServiceSettings | None = None, common: Settings | None 
         operations.router,
     ):
         app.include_router(router)
-    _add_pages(app)
+    add_pages(app)
     _add_docs(app)
     _add_error_handlers(app)
     if settings.cors_origins:
@@ -101,13 +103,6 @@ def _version() -> str:
     """The project's version, from `package.json`."""
     package = json.loads((PROJECT_ROOT / "package.json").read_text("utf-8"))
     return str(package["version"])
-
-
-def _add_pages(app: FastAPI) -> None:
-    """Add the web pages."""
-    found = importlib.util.find_spec("src.service.web")
-    if found is not None and found.origin is not None:
-        importlib.import_module("src.service.web").add_pages(app)
 
 
 def _add_docs(app: FastAPI) -> None:
@@ -139,43 +134,63 @@ def _add_docs(app: FastAPI) -> None:
 
 
 def _add_error_handlers(app: FastAPI) -> None:
-    @app.exception_handler(Problem)
-    async def on_problem(request: Request, problem: Problem) -> Response:
-        if problem.status == HTTPStatus.UNPROCESSABLE_ENTITY:
-            metrics.error_occurred(problem.kind)
-        return _answer(request, problem)
-
-    @app.exception_handler(RequestValidationError)
-    async def on_invalid(request: Request, error: RequestValidationError) -> Response:
-        metrics.error_occurred(error)
-        return _answer(request, problem_of_input(error))
-
-    @app.exception_handler(HTTPException)
-    async def on_http_error(request: Request, error: HTTPException) -> Response:
-        detail, headers = in_short(str(error.detail)), dict(error.headers or {})
-        if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-            headers = {"Allow": ", ".join(_methods(app, request.scope))}
+    async def answer(request: Request, error: Exception) -> Response:
+        problem = _problem_of(request, error)
+        if problem.status == HTTPStatus.METHOD_NOT_ALLOWED:
+            problem.headers = {"Allow": ", ".join(_methods(app, request.scope))}
             if request.method == "OPTIONS":
-                return Response(status_code=204, headers=headers)
-        return _answer(request, Problem(error.status_code, detail, headers=headers))
+                return Response(status_code=204, headers=problem.headers)
+        if request.url.path == "/" or request.url.path.startswith("/ui/"):
+            return show_problem(request, problem)
+        return JSONResponse(
+            problem.document(request.state.request_id),
+            problem.status,
+            problem.headers,
+            media_type=MEDIA_TYPE,
+        )
 
-    @app.exception_handler(SQLAlchemyError)
-    async def on_database_error(request: Request, error: SQLAlchemyError) -> Response:
-        if not isinstance(error, OperationalError | NoConnection):
-            raise error
-        metrics.error_occurred(error)
-        busy = Problem(503, "The database is unavailable.", headers={"Retry-After": "5"})
-        return _answer(request, busy)
+    for kind in (
+        Problem,
+        RequestValidationError,
+        HTTPException,
+        DatabaseLost,
+        SQLAlchemyError,
+        Exception,
+    ):
+        app.add_exception_handler(kind, answer)
 
-    @app.exception_handler(DatabaseLost)
-    async def on_lost_database(request: Request, error: DatabaseLost) -> Response:
-        metrics.error_occurred(error)
-        return _answer(request, Problem(503, "The database's file was deleted or replaced."))
 
-    @app.exception_handler(Exception)
-    async def on_mistake(request: Request, error: Exception) -> Response:
-        del error  # the guard logs it
-        return _answer(request, our_mistake())
+def _problem_of(request: Request, error: Exception) -> Problem:
+    """What a client is told about an error, which is counted and, if it is the database's, logged.
+
+    Raises:
+        SQLAlchemyError: it is a mistake of ours.
+    """
+    match error:
+        case Problem():
+            if error.status == HTTPStatus.UNPROCESSABLE_ENTITY:
+                metrics.error_occurred(error.kind)
+            return error
+        case RequestValidationError():
+            metrics.error_occurred(error)
+            return problem_of_input(error)
+        case HTTPException(status_code=HTTPStatus.NOT_FOUND):
+            return Problem(404, f"{in_short(request.url.path, 80)} does not exist.")
+        case HTTPException():
+            return Problem(error.status_code, in_short(str(error.detail)), headers=error.headers)
+        case DatabaseLost():
+            metrics.error_occurred(error)
+            return Problem(503, "The database's file was deleted or replaced.")
+        case SQLAlchemyError():
+            if not is_unavailable(error):
+                raise error
+            metrics.error_occurred(error)
+            # Without the statement and its values.
+            cause = str(getattr(error, "orig", None) or error).partition("\n")[0]
+            logger.warning("request %s: the database: %s", request.state.request_id, cause)
+            return Problem(503, "The database is unavailable.", headers={"Retry-After": "5"})
+        case _:
+            return our_mistake()  # the guard logs it
 
 
 def _methods(app: FastAPI, scope: Scope) -> list[str]:
@@ -184,19 +199,14 @@ def _methods(app: FastAPI, scope: Scope) -> list[str]:
     def is_served(method: str) -> bool:
         # Matching leaves traces in a scope.
         asked = {"type": "http", "path": scope["path"], "root_path": "", "method": method}
-        return any(route.matches(asked)[0] is Match.FULL for route in app.routes)
+        return any(
+            route.matches(asked)[0] is Match.FULL
+            for route in app.routes
+            if method == "GET" or not isinstance(route, Mount)  # of static files
+        )
 
     served = [method for method in ("GET", "POST", "PUT", "PATCH", "DELETE") if is_served(method)]
     return [*served, *(["HEAD"] if "GET" in served else []), "OPTIONS"]
-
-
-def _answer(request: Request, problem: Problem) -> Response:
-    return JSONResponse(
-        problem.document(request.state.request_id),
-        problem.status,
-        problem.headers,
-        media_type=MEDIA_TYPE,
-    )
 
 
 def _sha256(script: str) -> str:

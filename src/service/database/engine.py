@@ -26,6 +26,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine.interfaces import DBAPICursor
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as NoConnection
 
 from src.files import reason
 
@@ -42,6 +43,7 @@ _MIGRATION_LOCK: Final = 5_316_201
 _WRITES: Final = "writes"
 _WAL_MAGIC: Final = b"\x37\x7f\x06"
 _BEGUN: Final = "log has begun"
+_READ_ONLY: Final = "25006"
 
 
 class DatabaseError(RuntimeError):
@@ -50,6 +52,14 @@ class DatabaseError(RuntimeError):
 
 class DatabaseLost(DatabaseError):
     """A file of SQLite's was deleted or replaced while it was open: what is written is lost."""
+
+
+def is_unavailable(error: Exception) -> bool:
+    """Whether an error says that the database cannot work now, rather than that we are wrong."""
+    if isinstance(error, OperationalError | NoConnection):
+        return True
+    # PostgreSQL as a standby, such as after a failover; no operational error to its driver.
+    return isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", "") == _READ_ONLY
 
 
 class Database:
@@ -102,11 +112,13 @@ class Database:
             values: of its bound parameters.
         """
         asked = _prepared(query, self.engine.dialect)
-        with closing(self.engine.raw_connection()) as connection:
-            failed = self.engine.dialect.loaded_dbapi.Error
-            with suppress(failed), closing(connection.cursor()) as cursor:
-                cursor.execute(asked.sql, asked.parameters(values))
-                return asked.by_column(cursor)
+        with (
+            suppress(self.engine.dialect.loaded_dbapi.Error),
+            closing(self.engine.raw_connection()) as connection,
+            closing(connection.cursor()) as cursor,
+        ):
+            cursor.execute(asked.sql, asked.parameters(values))
+            return asked.by_column(cursor)
         with self.reading() as opened:
             found = opened.execute(query, values).first()
         return None if found is None else dict(found._mapping)

@@ -1,12 +1,10 @@
 """The routes of the web pages."""
 
 import hashlib
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, FastAPI, Form, Request
-from fastapi.exceptions import RequestValidationError
-from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse, Response
 
 from src.chain.networks import described
@@ -15,7 +13,7 @@ from src.service.api.analysis import cancel_job as end_job
 from src.service.api.analysis import get_job
 from src.service.api.common import service_of
 from src.service.api.route import ApiRoute
-from src.service.http.problems import Problem, in_short, problem_of_input
+from src.service.http.problems import Problem
 from src.service.screening import page as screenings
 from src.service.web import alerts, models, overview, ranges, transactions
 from src.service.web.explorer import pages as explorer
@@ -27,28 +25,7 @@ _Text = Annotated[str, Form(max_length=2_000)]
 _Given = Mapping[str, str]
 
 
-class PageRoute(ApiRoute):
-    """Renders problems as HTML pages instead of JSON."""
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """See ApiRoute."""
-        handle = super().get_route_handler()
-
-        async def shown(request: Request) -> Response:
-            try:
-                return await handle(request)
-            except Problem as problem:
-                return _problem_page(request, problem)
-            except RequestValidationError as error:
-                return _problem_page(request, problem_of_input(error))
-            except HTTPException as error:
-                detail = in_short(str(error.detail))
-                return _problem_page(request, Problem(error.status_code, detail))
-
-        return shown
-
-
-router = APIRouter(include_in_schema=False, route_class=PageRoute)
+router = APIRouter(include_in_schema=False, route_class=ApiRoute)
 
 
 def add_pages(app: FastAPI) -> None:
@@ -255,12 +232,6 @@ def show_models(request: Request) -> Response:
     return _shown(request, "models.html", "models", models.read(service_of(request)))
 
 
-@router.get("/ui/{path:path}")
-def show_nothing(path: str) -> Response:
-    """404 for other paths."""
-    raise Problem(404, f"The page /ui/{in_short(path, 80)} does not exist.")
-
-
 def _shown(request: Request, template: str, section: str, values: dict[str, Any]) -> Response:
     service, token = service_of(request), token_of(request)
     query = f"?{request.url.query}" if request.url.query else ""
@@ -283,7 +254,8 @@ def _shown(request: Request, template: str, section: str, values: dict[str, Any]
     return response
 
 
-def _problem_page(request: Request, problem: Problem) -> Response:
+def show_problem(request: Request, problem: Problem) -> Response:
+    """What went wrong with a page."""
     service = service_of(request)
     return problem_page(
         problem,

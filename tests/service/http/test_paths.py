@@ -32,6 +32,21 @@ def test_no_id_is_a_path(public: TestClient, path: str) -> None:
     assert asgi(public, path, headers=KEYED).status in {404, 422}
 
 
+@pytest.mark.parametrize(
+    ("path", "methods"),
+    [("/ui/static/style.css", "GET, HEAD, OPTIONS"), ("/docs/assets/swagger-ui.css",
+      "GET, HEAD, OPTIONS"), ("/ui/triage", "POST, OPTIONS"), ("/ui/ranges",
+      "GET, POST, HEAD, OPTIONS")],
+)  # fmt: skip
+def test_the_methods_of_a_path_are_those_that_it_has(
+    public: TestClient, path: str, methods: str
+) -> None:
+    answer = public.options(path, headers={"X-API-Key": KEY})
+    assert (answer.status_code, answer.headers["allow"]) == (204, methods)
+    answer = public.put(path, headers={"X-API-Key": KEY})
+    assert (answer.status_code, answer.headers["allow"]) == (405, methods)
+
+
 def test_a_compressed_body_is_not_unpacked(public: TestClient) -> None:
     bomb = gzip.compress(b'{"logs": [' + b" " * 50_000_000 + b"]}")
     headers = {"X-API-Key": KEY, "Content-Encoding": "gzip", "Content-Type": "application/json"}
