@@ -21,7 +21,7 @@ from src.service.http.problems import Problem
 from src.service.web.forms import (
     choice_or_none,
     is_descending,
-    page_number,
+    page_within,
     time_or_none,
     whole_or_none,
 )
@@ -57,8 +57,10 @@ def read(service: Service, query: Mapping[str, str]) -> dict[str, Any]:
         Problem: 400 or 422 for an invalid value in the query; the message names it.
     """
     given, wanted, sort, descending = _parsed(query)
-    number = page_number(query)
     with service.database.reading() as connection:
+        counts = count_cases(connection, replace(wanted, state=None))
+        total = counts.total() if wanted.state is None else _in_state(counts, wanted.state)
+        number, pages = page_within(query, total, PAGE)
         found = list_cases(
             connection,
             wanted,
@@ -71,8 +73,6 @@ def read(service: Service, query: Mapping[str, str]) -> dict[str, Any]:
         moved = tokens_moved(connection, keys)
         alert_ids = list(known_alert_ids(connection))
         chains = known_chains(connection)
-        counts = count_cases(connection, replace(wanted, state=None))
-    total = counts.total() if wanted.state is None else _in_state(counts, wanted.state)
     kept = {name: value for name, value in given.items() if value}
     order = "desc" if descending else "asc"
     without_state = {name: value for name, value in kept.items() if name != "state"}
@@ -103,7 +103,7 @@ def read(service: Service, query: Mapping[str, str]) -> dict[str, Any]:
         },
         "max_exported": MAX_EXPORTED,
         "page_number": number,
-        "pages": max(1, -(-total // PAGE)),
+        "pages": pages,
         "page_address": f"{_link(kept, sort, order)}&",
     }
 

@@ -22,7 +22,6 @@ from src.service.http.problems import Problem
 _COOKIE: Final = "ui_csrf"
 _TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{32,64}")
 _BACK: Final = re.compile(r"/ui/[A-Za-z0-9/_-]*(?:\?[A-Za-z0-9_=&%.:+-]*)?(?:#[a-z0-9-]+)?")
-_MAX_PAGE: Final = 40_000
 _WHOLE: Final = re.compile(r"[0-9]{1,16}")
 
 
@@ -92,9 +91,14 @@ def number_or_none(name: str, sent: str) -> float | None:
     return number
 
 
-def page_number(query: Mapping[str, str]) -> int:
-    """The number of the page of a list, from 1. Raises Problem 400 if it is invalid."""
-    return min(max(1, whole_or_none("page", query.get("page", "")) or 1), _MAX_PAGE)
+def page_within(query: Mapping[str, str], total: int, size: int) -> tuple[int, int]:
+    """The number of the page of a list, from 1, and that of its pages: the last if it is beyond.
+
+    Raises:
+        Problem: 400 for an invalid number.
+    """
+    pages = max(1, -(-total // size))
+    return min(max(1, whole_or_none("page", query.get("page", "")) or 1), pages), pages
 
 
 def time_or_none(name: str, sent: str) -> int | None:

@@ -38,7 +38,7 @@ from src.service.web.forms import (
     choice_or_none,
     is_descending,
     number_or_none,
-    page_number,
+    page_within,
     whole_or_none,
 )
 from src.service.web.rendering import csv_file, json_file
@@ -123,17 +123,17 @@ def read_analysis(service: Service, identity: str, query: Mapping[str, str]) -> 
     """What `analysis.html` shows. Raises Problem 404, or 400 for an invalid value in the query."""
     sort, descending, anomalies_only = _parsed(query)
     part = _part(query)
-    number = page_number(query)
     with service.database.reading() as connection:
         analysis = _found(connection, identity)
         rows = rows_within(connection, analysis.id, part, MAX_POINTS)
         transactions, anomalies = count_within(connection, analysis, part)
+        total = anomalies if anomalies_only else transactions
+        number, pages = page_within(query, total, PAGE)
         model = find_model(connection, analysis.model)
         listed = _listed(
             connection, analysis, part, sort, descending, anomalies_only, PAGE, (number - 1) * PAGE
         )
     coin = network(analysis.chain_id).native_symbol
-    total = anomalies if anomalies_only else transactions
     zoom = {name: query[name] for name in Part.__slots__ if query.get(name)}
     kept = zoom | ({"only": "anomalies"} if anomalies_only else {})
     order = {"sort": sort, "order": "desc" if descending else "asc"}
@@ -155,7 +155,7 @@ def read_analysis(service: Service, identity: str, query: Mapping[str, str]) -> 
         "total": total,
         "first": (number - 1) * PAGE + 1,
         "page_number": number,
-        "pages": max(1, -(-total // PAGE)),
+        "pages": pages,
         "page_address": f"{here}?{urlencode(kept | order)}&",
         "is_only_anomalies": anomalies_only,
         "all_link": f"{here}?{urlencode(zoom | order)}#list",

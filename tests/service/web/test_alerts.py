@@ -102,6 +102,15 @@ def test_pages_follow_each_other_and_keep_the_filter(client: TestClient) -> None
 
 
 @pytest.mark.integration
+def test_a_page_beyond_the_last_one_is_the_last_one(client: TestClient) -> None:
+    # Whoever triages all of the last page comes back to a page that is no more.
+    for number in (3, 9_999_999_999_999_999):
+        page = page_of(client, page=number)
+        assert f"{PAGE + 1} to {MANY} of {MANY} transactions" in page
+        assert "Page 2 of 2" in page
+
+
+@pytest.mark.integration
 def test_an_export_has_every_page_and_no_formula(client: TestClient) -> None:
     rows = rows_of(client, sort="time", order="asc")
     assert [row["transaction_hash"] for row in rows] == [tx_hash(n) for n in range(MANY)]

@@ -18,7 +18,7 @@ from src.service.database.tables import transfers
 from src.service.formatting import amount, exact_amount
 from src.service.http.problems import Problem
 from src.service.web.explorer import queries
-from src.service.web.forms import page_number, whole_or_none
+from src.service.web.forms import page_within, whole_or_none
 from src.service.web.queries import tokens_moved
 
 PAGE: Final = 25
@@ -63,10 +63,10 @@ def checked_address(text: str) -> str:
 
 def read_account(service: Service, account: str, query: Mapping[str, str]) -> dict[str, Any]:
     """What `account.html` shows. Raises Problem 400 for an invalid page or chain."""
-    chain_id, number = _chain_and_page(service, query)
+    chain_id = _chain(service, query)
     with service.database.reading() as connection:
         listed = queries.among(chain_id, hashes_of_account(account))
-        page = _transactions(connection, listed, number)
+        page = _transactions(connection, listed, query)
         own = queries.moved_by(account)
         hashes = [one.tx_hash for one in page["transactions"]]
         here = queries.transfers_in(connection, chain_id, hashes, own)
@@ -97,11 +97,11 @@ def read_account(service: Service, account: str, query: Mapping[str, str]) -> di
 
 def read_token(service: Service, token: str, query: Mapping[str, str]) -> dict[str, Any]:
     """What `token.html` shows. Raises Problem 400 for an invalid page or chain."""
-    chain_id, number = _chain_and_page(service, query)
+    chain_id = _chain(service, query)
     own = transfers.c.token == token
     with service.database.reading() as connection:
         listed = queries.among(chain_id, queries.hashes_of_token(token))
-        page = _transactions(connection, listed, number)
+        page = _transactions(connection, listed, query)
         hashes = [one.tx_hash for one in page["transactions"]]
         here = queries.transfers_in(connection, chain_id, hashes, own)
         moved = [one for _, one in queries.newest_transfers(connection, chain_id, own)]
@@ -132,21 +132,24 @@ def read_token(service: Service, token: str, query: Mapping[str, str]) -> dict[s
     }
 
 
-def _chain_and_page(service: Service, query: Mapping[str, str]) -> tuple[int, int]:
+def _chain(service: Service, query: Mapping[str, str]) -> int:
     chain_id = whole_or_none("chain", query.get("chain", ""))
-    return service.chain_id if chain_id is None else chain_id, page_number(query)
+    return service.chain_id if chain_id is None else chain_id
 
 
-def _transactions(connection: Connection, listed: Any, number: int) -> dict[str, Any]:
+def _transactions(
+    connection: Connection, listed: Any, query: Mapping[str, str]
+) -> dict[str, Any]:
     """A page of transactions, and what the links to the others need."""
     summary = queries.summary_of(connection, listed)
+    number, pages = page_within(query, summary.transactions, PAGE)
     return {
         "summary": summary,
         "transactions": queries.list_transactions(
             connection, listed, limit=PAGE, offset=(number - 1) * PAGE
         ),
         "page_number": number,
-        "pages": max(1, -(-summary.transactions // PAGE)),
+        "pages": pages,
     }
 
 
