@@ -16,6 +16,7 @@ from src.chain.text import sanitise_text
 from src.service.http.problems import Problem
 
 _MAX_NAMED = 20
+_WITH_ETAG = ("application/json", "text/html")
 _KEPT_BY_304 = ("etag", "cache-control", "link", "x-total-count")
 
 
@@ -85,13 +86,14 @@ def _check_media_type(request: Request) -> None:
 
 
 def _conditional(request: Request, response: Response) -> Response:
-    """Add an `ETag` to a JSON answer; 304 without a body if the client has it already."""
-    is_json = response.headers.get("content-type", "").startswith("application/json")
-    if response.status_code != 200 or not is_json:
+    """Add an `ETag` to JSON or a page; 304 without a body if the client has it already."""
+    kind = response.headers.get("content-type", "").partition(";")[0]
+    if response.status_code != 200 or kind not in _WITH_ETAG:
         return response
     digest = hashlib.blake2b(bytes(response.body), digest_size=16).hexdigest()
     response.headers["ETag"] = tag = f'"{digest}"'
-    response.headers["Cache-Control"] = "private, no-cache"  # keep, but ask before each use
+    if kind == "application/json":  # a page's is for a script that asks whether it has changed
+        response.headers["Cache-Control"] = "private, no-cache"  # keep, but ask before each use
     if not _has(request.headers.get("if-none-match", ""), tag):
         return response
     kept = {name: value for name, value in response.headers.items() if name in _KEPT_BY_304}
