@@ -2,6 +2,7 @@
 
 import functools
 import os
+import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -131,7 +132,8 @@ class Database:
         """
         try:
             with self.writing() as connection:
-                if not self.is_sqlite:
+                if not self.is_sqlite:  # both may take long
+                    connection.execute(text("SET LOCAL statement_timeout = 0"))
                     lock = text("SELECT pg_advisory_xact_lock(:key)")
                     connection.execute(lock, {"key": _MIGRATION_LOCK})
                 alembic.command.upgrade(alembic_config(connection), "head")
@@ -307,8 +309,8 @@ def _sqlite_engine(file: str) -> Engine:
             connection.execute(f"PRAGMA {pragma}").close()
 
     @event.listens_for(engine, "checkout")
-    def _before_use(_: Any, record: Any, __: Any) -> None:
-        same_files.check(record.info)
+    def _before_use(connection: sqlite3.Connection, record: Any, __: Any) -> None:
+        same_files.check(connection, record.info)
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
@@ -332,23 +334,26 @@ class _SameFiles:
         if self._identity is None:
             self._identity = _identity(self._file)
 
-    def check(self, opened: dict[str, Any] | None = None) -> None:
+    def check(
+        self, connection: sqlite3.Connection | None = None, opened: dict[str, Any] | None = None
+    ) -> None:
         """Raise DatabaseLost if one leads to another file, or to none, or once did.
 
         Args:
-            opened: what a connection found beside the database, which it keeps for as long as it is
-                open. The last one that is closed deletes it.
+            connection: one that is open.
+            opened: what it found beside the database, which it keeps for as long as it is open. The
+                last one that is closed deletes it.
         """
         if self._identity is not None and self._identity != _identity(self._file):
             self._lost = self._file
-        if opened is not None:
+        if connection is not None and opened is not None:
             log, index = f"{self._file}-wal", f"{self._file}-shm"
             for path, present in ((log, _identity(log)), (index, _identity(index))):
                 if opened.get(path) not in (None, present):
                     self._lost = path
                 opened[path] = present
             has_begun = _has_begun(log)
-            if opened.get(_BEGUN) and not has_begun:
+            if opened.get(_BEGUN) and not has_begun and not _is_copied(connection, log):
                 self._lost = log
             opened[_BEGUN] = has_begun
         if self._lost:
@@ -364,6 +369,21 @@ def _identity(path: str) -> tuple[int, int] | None:
     except OSError:
         return None
     return status.st_dev, status.st_ino
+
+
+def _is_copied(connection: sqlite3.Connection, log: str) -> bool:
+    """Whether a log is empty because SQLite has emptied it: all of it is in the database.
+
+    Backup programs ask for that, by `PRAGMA wal_checkpoint(TRUNCATE)`.
+    """
+    try:
+        if os.stat(log).st_size:  # noqa: PTH116  as above
+            return False
+        # What SQLite knows of the log, which nobody else can change; a checkpoint of none is none.
+        _, frames, _ = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+    except (OSError, sqlite3.Error):
+        return False
+    return bool(frames == 0)
 
 
 def _has_begun(log: str) -> bool:

@@ -1,6 +1,8 @@
 """Migrations, several writers, and databases that cannot be used."""
 
+import sqlite3
 import threading
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from src.decision.tokens import TokenView
 from src.service.database import (
     alerts,
     chain,
+    engine,
 )
 from src.service.database.engine import (
     MIGRATIONS,
@@ -32,8 +35,14 @@ from src.service.database.screenings import (
 )
 from src.service.database.tables import metadata
 from tests.conftest import TX_HASH, USDC
-from tests.service.database.rows import listed, store, store_alert, transaction
+from tests.service.database.rows import OTHER_HASH, listed, store, store_alert, transaction
 from tests.service.databases import database_url
+from tests.support.waiting import wait_until
+
+WAITING = text(
+    "SELECT count(*) FROM pg_locks JOIN pg_database ON pg_database.oid = database"
+    " WHERE datname = current_database() AND locktype = 'advisory' AND NOT granted"
+)
 
 
 def test_migrations_make_the_tables_that_the_code_describes(database: Database) -> None:
@@ -96,6 +105,24 @@ def test_several_processes_may_migrate_at_once(tmp_path: Path) -> None:
     assert all(one.is_ready() for one in opened)
     for one in opened:
         one.close()
+
+
+@pytest.mark.integration
+def test_a_migration_may_take_longer_than_a_statement(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "_STATEMENT_MS", 50)
+    opened = Database(database_url("postgresql", tmp_path))
+    with opened.engine.connect() as another:
+        another.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": engine._MIGRATION_LOCK})
+        migrating = threading.Thread(target=opened.migrate)
+        migrating.start()
+        wait_until(lambda: another.scalar(WAITING))
+        with pytest.raises(OperationalError, match="statement timeout"), opened.reading() as other:
+            other.execute(text("SELECT pg_sleep(10)"))
+    migrating.join()
+    assert opened.is_ready()
+    opened.close()
 
 
 def test_an_unknown_kind_of_database_is_refused_by_name() -> None:
@@ -232,6 +259,25 @@ def test_a_deleted_log_is_noticed_by_those_who_have_written_nothing(tmp_path: Pa
     opened.engine.dispose()
     assert opened.is_ready()
     Path(f"{opened.engine.url.database}-wal").unlink()
+    with pytest.raises(DatabaseLost, match="-wal was deleted or replaced"):
+        opened.ask()
+    opened.close()
+
+
+def test_a_log_that_sqlite_has_emptied_is_no_loss(tmp_path: Path) -> None:
+    opened = Database(database_url("sqlite", tmp_path))
+    opened.migrate()
+    store(opened, transaction())
+    file = str(opened.engine.url.database)
+    with closing(sqlite3.connect(file)) as backup:
+        assert backup.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone() == (0, 0, 0)
+    assert Path(f"{file}-wal").stat().st_size == 0
+    assert opened.is_ready()
+    store(opened, transaction(tx_hash=OTHER_HASH))
+    with opened.reading() as connection:
+        assert chain.find_transaction(connection, 1, TX_HASH) is not None
+        assert chain.find_transaction(connection, 1, OTHER_HASH) is not None
+    Path(f"{file}-wal").write_bytes(b"")
     with pytest.raises(DatabaseLost, match="-wal was deleted or replaced"):
         opened.ask()
     opened.close()

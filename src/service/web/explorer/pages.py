@@ -137,9 +137,7 @@ def _chain(service: Service, query: Mapping[str, str]) -> int:
     return service.chain_id if chain_id is None else chain_id
 
 
-def _transactions(
-    connection: Connection, listed: Any, query: Mapping[str, str]
-) -> dict[str, Any]:
+def _transactions(connection: Connection, listed: Any, query: Mapping[str, str]) -> dict[str, Any]:
     """A page of transactions, and what the links to the others need."""
     summary = queries.summary_of(connection, listed)
     number, pages = page_within(query, summary.transactions, PAGE)
