@@ -101,12 +101,14 @@ def find_decision(
     return None if row is None else StoredDecision(**{**_WITHOUT, **row})
 
 
-def newest_decision(connection: Connection, chain_id: int, tx_hash: str) -> StoredDecision | None:
-    """The newest decision on a transaction by any decider, for display."""
+def newest_decision(
+    connection: Connection, chain_id: int, tx_hash: str, decider: str = ""
+) -> StoredDecision | None:
+    """The decision on a transaction by a decider, or else the newest by any, for display."""
     row = connection.execute(
         select(*_COLUMNS)
         .where(of_transaction(decisions, chain_id, tx_hash))
-        .order_by(decisions.c.number.desc())
+        .order_by((decisions.c.decider == decider).desc(), decisions.c.number.desc())
         .limit(1)
     ).first()
     return None if row is None else StoredDecision(**row._mapping)

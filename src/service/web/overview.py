@@ -85,7 +85,8 @@ def read(service: Service, query: Mapping[str, str]) -> dict[str, Any]:
         first, until = times
         since = max(first, until - SPANS[span]) if SPANS[span] else first
         if is_zoomed:
-            since, until = (first if ends[0] is None else ends[0]), (ends[1] or until)
+            since = first if ends[0] is None else ends[0]
+            until = until if ends[1] is None else ends[1]
         if since > until:
             raise Problem(400, "since must not be after until.")
         seconds = bucket_seconds(until - since)

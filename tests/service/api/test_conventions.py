@@ -1,6 +1,7 @@
 """What every operation of the API keeps to: queries, bodies, methods, conditional requests."""
 
 import re
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 from sqlalchemy import delete, select
 from starlette.testclient import TestClient
 
+from src.service.database.decisions import newest_decision, store_decision
 from src.service.database.tables import decisions
 from src.service.http.problems import in_short
 from tests.service.chain import THEFT
@@ -201,6 +203,25 @@ def test_a_stored_decision_can_be_looked_up(client: TestClient, decided: str) ->
     for query in ({}, {"details": True}):
         answer: Any = client.get(path, params=query)
         assert answer.json() == client.post(path, params=query).json()
+
+
+def test_a_page_shows_what_the_api_answers_also_after_another_model_was_tried(
+    client: TestClient, decided: str
+) -> None:
+    application: Any = client.app
+    database = application.app.state.service.database
+    with database.reading() as connection:
+        own = newest_decision(connection, 1, decided)
+    assert own is not None
+    tried = replace(own, decider="tried", action=0, summary="It is harmless.")
+    with database.writing() as connection:
+        store_decision(connection, tried, {})
+    page = client.get(f"/ui/transactions/{decided}").text
+    assert client.get(f"/transactions/{decided}/decision").json()["action"] == "BLOCK"
+    assert "It is harmless." not in page
+    assert '<p class="lead-action"><span class="tag BLOCK">' in page
+    with database.writing() as connection:
+        connection.execute(delete(decisions).where(decisions.c.decider == "tried"))
 
 
 def test_times_are_given_twice(client: TestClient, decided: str) -> None:

@@ -113,6 +113,7 @@ def test_a_bar_leads_to_shorter_times_and_then_to_its_alerts(client: TestClient)
     assert 2 < steps < 6
     assert THEFT in client.get(link).text
     assert client.get("/ui/?until=2001-01-01T00:00&since=2000-01-01T00:00").status_code == 200
+    assert "No alerts in this period" in client.get("/ui/?since=1970-01-01&until=1970-01-01").text
 
 
 @pytest.mark.integration

@@ -112,7 +112,7 @@ def view_transaction(
     if found is None:
         return None
     transaction, orphaned = found
-    decision = newest_decision(connection, chain_id, tx_hash)
+    decision = newest_decision(connection, chain_id, tx_hash, pipeline.fingerprint)
     chain = network(chain_id)
     symbol = chain.native_symbol
     stored = find_tokens(connection, chain_id, {one.token for one in transaction.transfers})
