@@ -22,6 +22,7 @@ from src.service.web.forms import (
     choice_or_none,
     is_descending,
     page_within,
+    time_field,
     time_or_none,
     whole_or_none,
 )
@@ -71,8 +72,11 @@ def read(service: Service, query: Mapping[str, str]) -> dict[str, Any]:
         )
         keys = [(case.top.chain_id, case.top.tx_hash) for case in found]
         moved = tokens_moved(connection, keys)
-        alert_ids = list(known_alert_ids(connection))
-        chains = known_chains(connection)
+        alert_ids = {*known_alert_ids(connection), given["alert_id"]} - {""}
+        chains = {
+            *known_chains(connection),
+            *([] if wanted.chain_id is None else [wanted.chain_id]),
+        }
     kept = {name: value for name, value in given.items() if value}
     order = "desc" if descending else "asc"
     without_state = {name: value for name, value in kept.items() if name != "state"}
@@ -83,8 +87,8 @@ def read(service: Service, query: Mapping[str, str]) -> dict[str, Any]:
         "moved": moved,
         "given": given,
         "is_filtered": bool(without_state),
-        "choices": {"action": _ACTIONS, "severity": SEVERITIES, "alert_id": alert_ids},
-        "chains": [(str(one), described(one)) for one in chains],
+        "choices": {"action": _ACTIONS, "severity": SEVERITIES, "alert_id": sorted(alert_ids)},
+        "chains": [(str(one), described(one)) for one in sorted(chains)],
         "own_chain": service.chain_id,
         "states": [("", "All", counts.total())]
         + [(one, words(one).capitalize(), _in_state(counts, one)) for one in STATES],
@@ -151,8 +155,12 @@ def mark(service: Service, chosen: Iterable[str], done: str, *, author: str, not
 def _parsed(query: Mapping[str, str]) -> tuple[dict[str, str], AlertFilter, CaseSort, bool]:
     """The filter's fields as given, the filter, the sort key, and whether it descends."""
     given = {name: query.get(name, "").strip()[:100] for name in _FILTER}
+    wanted = _filter(given)
+    # As the form's fields hold them, which show nothing of another form, and would then lose it.
+    for name, at in (("since", wanted.since), ("until", wanted.until)):
+        given[name] = "" if at is None else time_field(at)
     sort = cast(CaseSort, choice_or_none("sort", query.get("sort", ""), _SORTS) or "time")
-    return given, _filter(given), sort, is_descending(query)
+    return given, wanted, sort, is_descending(query)
 
 
 def _filter(given: Mapping[str, str]) -> AlertFilter:

@@ -17,6 +17,7 @@ from fastapi import Depends
 from starlette.requests import Request
 from starlette.responses import Response
 
+from src.service.formatting import iso
 from src.service.http.problems import Problem
 
 _COOKIE: Final = "ui_csrf"
@@ -110,6 +111,11 @@ def time_or_none(name: str, sent: str) -> int | None:
         return max(0, int((time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()))
     except (ValueError, OverflowError):
         raise Problem(400, f"{name} must be a time such as 2024-05-30T12:00.") from None
+
+
+def time_field(at: float) -> str:
+    """Unix seconds as a `datetime-local` field holds them."""
+    return iso(at).rstrip("Z")
 
 
 def choice_or_none(

@@ -17,10 +17,10 @@ from src.service.database.scheduled_tasks import last_outcome
 from src.service.database.statistics import SCORE_BINS, Overview, block_times, overview
 from src.service.database.watching import last_watched
 from src.service.drift_check import CHORE
-from src.service.formatting import iso, moment
+from src.service.formatting import moment
 from src.service.http.problems import Problem
 from src.service.web.charts import expected_shares, histogram, stacked_bars
-from src.service.web.forms import choice_or_none, time_or_none
+from src.service.web.forms import choice_or_none, time_field, time_or_none
 from src.service.web.queries import tokens_moved
 
 _DAY: Final = 86_400
@@ -205,7 +205,7 @@ def rate(numbers: Overview, expected: float) -> Rate:
 
 def _times(since: int, until: int) -> dict[str, str]:
     """The ends of a span as fields of a form have them."""
-    return {name: iso(at).rstrip("Z") for name, at in (("since", since), ("until", until))}
+    return {"since": time_field(since), "until": time_field(until)}
 
 
 def _columns(

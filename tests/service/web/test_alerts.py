@@ -102,6 +102,17 @@ def test_pages_follow_each_other_and_keep_the_filter(client: TestClient) -> None
 
 
 @pytest.mark.integration
+def test_the_form_shows_the_filter_that_is_on(client: TestClient) -> None:
+    page = page_of(
+        client, since="1970-01-01T02:00+02:00", until="2024-05-30", alert_id="GONE", chain=77
+    )
+    assert 'name="since" value="1970-01-01T00:00:00"' in page
+    assert 'name="until" value="2024-05-30T00:00:00"' in page
+    assert "<option selected>GONE</option>" in page
+    assert '<option value="77" selected>' in page
+
+
+@pytest.mark.integration
 def test_a_page_beyond_the_last_one_is_the_last_one(client: TestClient) -> None:
     # Whoever triages all of the last page comes back to a page that is no more.
     for number in (3, 9_999_999_999_999_999):
