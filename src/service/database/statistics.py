@@ -18,6 +18,9 @@ SCORE_BINS = 50
 """Bins of the score histogram over [0, 1]."""
 
 
+_TOP = 6
+
+
 @dataclass(frozen=True, slots=True)
 class Count:
     """The number of occurrences of a key, with its display name."""
@@ -41,12 +44,6 @@ class Overview:
     top_tokens: list[Count]  # most often in alerts first
     top_senders: list[Count]  # most alerts first
 
-    @property
-    def anomaly_rate(self) -> float | None:
-        """Share of anomalies among the scored ones, or None if none was scored."""
-        scored = self.transactions - self.invalid
-        return self.anomalies / scored if scored else None
-
 
 def block_times(connection: Connection, chain_id: int) -> tuple[int, int] | None:
     """The first and last block time of decided transactions, or None if there are none."""
@@ -66,7 +63,6 @@ def overview(
     since: int,
     until: int,
     bucket_seconds: int,
-    top: int = 10,
 ) -> Overview:
     """The statistics of a span of block time, both ends included, for one decider."""
     decided = _decided_within(chain_id, decider, since, until)
@@ -91,8 +87,8 @@ def overview(
         alerts_over_time=_over_time(connection, alerted, bucket_seconds),
         score_histogram=_histogram(connection, decided),
         actions=_actions(connection, decided),
-        top_tokens=_top_tokens(connection, alerted, top),
-        top_senders=_top_senders(connection, alerted, top),
+        top_tokens=_top_tokens(connection, alerted),
+        top_senders=_top_senders(connection, alerted),
     )
 
 
@@ -145,7 +141,7 @@ def _actions(connection: Connection, decided: ColumnElement[bool]) -> dict[int, 
     return {action: count for action, count in rows}  # noqa: C416 - rows are no pairs to mypy
 
 
-def _top_tokens(connection: Connection, alerted: ColumnElement[bool], top: int) -> list[Count]:
+def _top_tokens(connection: Connection, alerted: ColumnElement[bool]) -> list[Count]:
     alert_count: Any = func.count(alerts.c.id.distinct()).label("alert_count")
     moved = alerts.join(transfers, same_transaction(transfers, alerts)).outerjoin(
         tokens, (tokens.c.chain_id == alerts.c.chain_id) & (tokens.c.address == transfers.c.token)
@@ -156,18 +152,18 @@ def _top_tokens(connection: Connection, alerted: ColumnElement[bool], top: int) 
         .where(alerted)
         .group_by(transfers.c.token)
         .order_by(alert_count.desc(), transfers.c.token)
-        .limit(top)
+        .limit(_TOP)
     )
     return [Count(token, symbol or token, count) for token, symbol, count in rows]
 
 
-def _top_senders(connection: Connection, alerted: ColumnElement[bool], top: int) -> list[Count]:
+def _top_senders(connection: Connection, alerted: ColumnElement[bool]) -> list[Count]:
     alert_count: Any = func.count().label("alert_count")
     rows = connection.execute(
         select(alerts.c.from_address, alert_count)
         .where(alerted, alerts.c.from_address.is_not(None))
         .group_by(alerts.c.from_address)
         .order_by(alert_count.desc(), alerts.c.from_address)
-        .limit(top)
+        .limit(_TOP)
     )
     return [Count(sender, sender, count) for sender, count in rows]

@@ -1,8 +1,7 @@
 """The page of models: in use, challenger, supervised, and the batch analysis' registry."""
 
 import functools
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +13,10 @@ from src.registry.bundle import EVALUATION_FILE
 from src.service.context import Service
 from src.service.database.registry import list_models
 from src.service.database.scheduled_tasks import last_outcome
-from src.service.database.statistics import block_times, overview
 from src.service.drift_check import CHORE, FRAUD_CHORE
-from src.service.web.charts import expected_shares
 from src.service.web.evaluation import read_checks, read_evaluation
 
 _LISTED = 25
-_MIN_SCORED = 200
-_RETRAIN = 0.25
-_WATCH = 0.1
-_FLOOR = 1e-3
-_BINS = 10
 _EFFECTS = 6
 
 
@@ -48,7 +40,6 @@ def read(service: Service) -> dict[str, Any]:
         "supervised": fraud,
         "registry": registry,
         "registry_total": total,
-        "drift": _drift(service, manifest),
         "drift_check": _last_check(
             service,
             f"{CHORE}-{service.chain_id}",
@@ -127,66 +118,3 @@ def _manifest_or_none(path: Path, public_key: str | None) -> Manifest | None:
         return read_manifest(path, public_key)
     except ModelError:
         return None
-
-
-def _drift(service: Service, manifest: Manifest) -> dict[str, Any] | None:
-    """The drift of the stored scores from those of training; None if there are none.
-
-    Returns:
-        `index`: population stability index over ten bins of equal training share, None if there are
-        too few to mean something; `scored`: transactions; `since`, `until`: their block times;
-        `verdict`: in words.
-    """
-    with service.database.reading() as connection:
-        times = block_times(connection, service.chain_id)
-        if times is None:
-            return None
-        numbers = overview(
-            connection,
-            service.chain_id,
-            service.decider.fingerprint,
-            since=times[0],
-            until=times[1],
-            bucket_seconds=max(1, times[1] - times[0]),
-            top=1,
-        )
-    counts = numbers.score_histogram
-    scored = sum(counts)
-    if not scored:
-        return None
-    index = stability_index(counts, expected_shares(manifest.score_quantiles, len(counts)))
-    if scored < _MIN_SCORED:
-        verdict = f"not enough: at least {_MIN_SCORED} are needed"
-    elif index >= _RETRAIN:
-        verdict = "the scores differ from training: retrain"
-    else:
-        verdict = "watch it" if index >= _WATCH else "as in training"
-    since, until = times
-    return {
-        "index": index if scored >= _MIN_SCORED else None,
-        "scored": scored,
-        "since": since,
-        "until": until,
-        "verdict": verdict,
-    }
-
-
-def stability_index(counts: Sequence[int], expected: Sequence[float]) -> float:
-    """Population stability index of a histogram against expected shares of the same bins.
-
-    Neighbouring bins are merged until each is expected to hold a tenth; shares below one in
-    a thousand count as one in a thousand, so that an empty bin does not dominate the index.
-    """
-    total, index = sum(counts), 0.0
-    share, usual, left = 0.0, 0.0, 1.0
-    for count, wanted in zip(counts, expected, strict=True):
-        share, usual, left = share + count / total, usual + wanted, left - wanted
-        if usual >= 1 / _BINS and left >= 1 / _BINS:
-            index += _term(share, usual)
-            share = usual = 0.0
-    return index + _term(share, usual)
-
-
-def _term(share: float, usual: float) -> float:
-    share, usual = max(share, _FLOOR), max(usual, _FLOOR)
-    return (share - usual) * math.log(share / usual)

@@ -218,7 +218,6 @@ def test_the_overview_counts_what_is_in_the_chain(database: Database) -> None:
         )
         assert statistics.block_times(connection, 1) == (TIMESTAMP, TIMESTAMP)
     assert (found.transactions, found.anomalies, found.invalid) == (1, 1, 0)
-    assert found.anomaly_rate == 1.0
     assert found.alerts_over_time == [(TIMESTAMP - TIMESTAMP % 3600, "Critical", 1)]
     assert found.score_histogram == [0] * 49 + [1]
     assert found.actions == {2: 1}

@@ -1,11 +1,9 @@
 """Everything that a chart shows stays inside it."""
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from src.service.web import charts
-from src.service.web.models import stability_index
 
 points = st.floats(0, 1e60)
 
@@ -37,11 +35,3 @@ def test_stacked_bars_are_as_high_as_their_counts(counts: list[int]) -> None:
     heights = [bar.height for bar in chart.bars]
     assert len(heights) == sum(count > 0 for count in counts)
     assert all(bar.y >= chart.top - 1e-6 for bar in chart.bars)
-
-
-def test_stability_is_zero_for_training_s_own_distribution_and_grows_with_the_difference() -> None:
-    expected = [0.5, 0.3, 0.1, 0.1]
-    assert stability_index([500, 300, 100, 100], expected) == pytest.approx(0)
-    near, far = (stability_index(c, expected) for c in ([450, 330, 110, 110], [0, 0, 0, 1000]))
-    assert 0 < near < 0.1
-    assert far > 0.25
