@@ -3,16 +3,14 @@
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from sqlalchemy import ColumnElement, Connection, and_, case, distinct, func, select
 
-from src.service.database.engine import insert_missing, record
+from src.service.database.engine import in_chunks, insert_missing, record
 from src.service.database.tables import analyses, analysis_rows
 
 RowSort = Literal["score", "gas"]
-
-_CHUNK = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,14 +79,9 @@ def store_analysis(connection: Connection, analysis: Analysis, rows: Iterable[An
     """Store an analysis; storing it again changes nothing."""
     head = {name: getattr(analysis, name) for name in Analysis.__slots__}
     insert_missing(connection, analyses, [head])
-    chunk: list[dict[str, Any]] = []
-    for row in rows:
-        own = {name: getattr(row, name) for name in AnalysisRow.__slots__}
-        chunk.append(own | {"analysis": analysis.id})
-        if len(chunk) == _CHUNK:
-            insert_missing(connection, analysis_rows, chunk)
-            chunk = []
-    insert_missing(connection, analysis_rows, chunk)
+    for chunk in in_chunks(rows):
+        own = [{name: getattr(row, name) for name in AnalysisRow.__slots__} for row in chunk]
+        insert_missing(connection, analysis_rows, [one | {"analysis": analysis.id} for one in own])
 
 
 def find_analysis(connection: Connection, identity: str) -> Analysis | None:

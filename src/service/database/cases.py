@@ -1,7 +1,7 @@
 """Cases: transactions with alerts, as a person works on them, and their triage."""
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
@@ -18,14 +18,13 @@ from src.service.database.alerts import (
     severity_rank,
 )
 from src.service.database.decisions import find_summaries
-from src.service.database.engine import put
+from src.service.database.engine import in_chunks, put
 from src.service.database.tables import alerts, same_transaction, triage, triage_changes
 
 CaseSort = Literal["time", "severity", "action", "score", "gained"]
 CaseKey = tuple[int, str]
 """Chain id and hash of a transaction."""
 
-_CHUNK: Final = 500
 _MAX_CHANGES: Final = 100
 
 
@@ -90,25 +89,10 @@ def list_cases(
     """A page of the cases with an alert that matches."""
     page = _ordered(_grouped(wanted), sort, descending=descending).limit(limit).offset(offset)
     keys = [(row.chain_id, row.tx_hash) for row in connection.execute(page)]
-    return find_cases(connection, keys)
+    return [case for chunk in in_chunks(keys) for case in _find_cases(connection, chunk)]
 
 
-def all_cases(
-    connection: Connection,
-    wanted: AlertFilter,
-    *,
-    sort: CaseSort = "time",
-    descending: bool = True,
-    limit: int,
-) -> Iterator[Case]:
-    """The first cases with an alert that matches, read in chunks."""
-    query = _ordered(_grouped(wanted), sort, descending=descending).limit(limit)
-    keys = [(row.chain_id, row.tx_hash) for row in connection.execute(query)]
-    for start in range(0, len(keys), _CHUNK):
-        yield from find_cases(connection, keys[start : start + _CHUNK])
-
-
-def find_cases(connection: Connection, keys: Collection[CaseKey]) -> list[Case]:
+def _find_cases(connection: Connection, keys: Collection[CaseKey]) -> list[Case]:
     """The cases of these transactions, in this order; without those that have no alerts."""
     query = select(alerts).where(_is_one_of(alerts, keys))
     found: dict[CaseKey, list[Alert]] = {}

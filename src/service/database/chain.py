@@ -1,9 +1,8 @@
 """Transactions, transfers and tokens in their present state on the chain."""
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from itertools import islice
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, Literal
 
 from sqlalchemy import (
     CompoundSelect,
@@ -20,7 +19,7 @@ from sqlalchemy import (
 
 from src.chain.transfers import NativeTransfer, Transfer
 from src.decision.tokens import TokenView
-from src.service.database.engine import insert_missing, put
+from src.service.database.engine import in_chunks, insert_missing, put
 from src.service.database.tables import (
     alerts,
     decisions,
@@ -38,10 +37,6 @@ MAX_SEEN: Final = 1_000
 
 Role = Literal["sender", "called"]
 
-_CHUNK = 500
-
-T = TypeVar("T")
-
 
 def store_transactions(
     connection: Connection, chain_id: int, loaded: Iterable[LoadedTransaction], now: float
@@ -50,7 +45,7 @@ def store_transactions(
 
     A transaction that a reorganisation moved to another block has to be decided again.
     """
-    for chunk in _chunks(loaded):
+    for chunk in in_chunks(loaded):
         known = _block_hashes(connection, chain_id, [one.tx_hash for one in chunk])
         for one in chunk:
             if known.get(one.tx_hash, one.block_hash) != one.block_hash:
@@ -216,7 +211,7 @@ def find_tokens(
 ) -> dict[str, TokenView]:
     """The stored tokens among `addresses`, by address."""
     found: dict[str, TokenView] = {}
-    for chunk in _chunks(sorted(addresses)):
+    for chunk in in_chunks(sorted(addresses)):
         rows = connection.execute(
             select(tokens).where(tokens.c.chain_id == chain_id).where(tokens.c.address.in_(chunk))
         )
@@ -253,12 +248,6 @@ def _mark_alerts_of(connection: Connection, chain_id: int, gone: Any) -> None:
         .where(alerts.c.tx_hash.in_(gone))
         .values(orphaned=True)
     )
-
-
-def _chunks(rows: Iterable[T]) -> Iterator[list[T]]:
-    remaining = iter(rows)
-    while chunk := list(islice(remaining, _CHUNK)):
-        yield chunk
 
 
 def _transaction_row(chain_id: int, one: LoadedTransaction, now: float) -> dict[str, Any]:

@@ -3,8 +3,9 @@
 import functools
 import os
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -41,6 +42,7 @@ _POOL_WAIT_SECONDS: Final = 10
 _CONNECT_SECONDS: Final = 5
 _STATEMENT_MS: Final = 30_000
 _MIGRATION_LOCK: Final = 5_316_201
+_CHUNK: Final = 500
 _WRITES: Final = "writes"
 _WAL_MAGIC: Final = b"\x37\x7f\x06"
 _BEGUN: Final = "log has begun"
@@ -214,6 +216,13 @@ def alembic_config(connection: Connection) -> Config:
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     config.attributes["connection"] = connection
     return config
+
+
+def in_chunks(rows: Iterable[T]) -> Iterator[list[T]]:
+    """The rows in lists that are short enough for the values of one statement."""
+    remaining = iter(rows)
+    while chunk := list(islice(remaining, _CHUNK)):
+        yield chunk
 
 
 def upsert(connection: Connection, table: Table) -> "sqlite.Insert | postgresql.Insert":

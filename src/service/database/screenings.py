@@ -1,6 +1,6 @@
 """Screenings of transactions that are not mined yet, and what became of the transactions."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Final, Literal
 
@@ -17,7 +17,7 @@ from sqlalchemy import (
     update,
 )
 
-from src.service.database.engine import insert_missing
+from src.service.database.engine import in_chunks, insert_missing
 from src.service.database.tables import notifications, screenings
 
 Source = Literal["pending", "guard"]
@@ -26,8 +26,6 @@ State = Literal["pending", "mined", "dropped"]
 KEPT_SECONDS: Final = 30 * 86_400.0
 MAX_KEPT: Final = 1_000_000
 """Screenings are kept for so long, and so many of them; the oldest are forgotten beyond."""
-
-_CHUNK: Final = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,7 +184,7 @@ def known_hashes(
     """Those of the transactions that were screened."""
     return {
         str(tx_hash)
-        for part in _chunks(hashes)
+        for part in in_chunks(hashes)
         for tx_hash in connection.scalars(
             select(screenings.c.tx_hash).where(_are(source, chain_id, part))
         )
@@ -218,7 +216,7 @@ def join_mined(
         The screenings as they are now, without those that another process has marked before.
     """
     found = []
-    for part in _chunks(list(mined)):
+    for part in in_chunks(mined):
         # Locked, so that two guards on one database do not both count it.
         query = select(screenings).where(_are(source, chain_id, part)).order_by(screenings.c.id)
         for one in map(_stored, connection.execute(query.with_for_update())):
@@ -295,10 +293,6 @@ def note_told_early(connection: Connection, alert: int, channel: str, one: Store
                 due_at=at, noted_at=at, sent_at=at,
             )
         )  # fmt: skip
-
-
-def _chunks(hashes: Sequence[str]) -> Iterator[Sequence[str]]:
-    return (hashes[start : start + _CHUNK] for start in range(0, len(hashes), _CHUNK))
 
 
 def _are(source: Source, chain_id: int, hashes: Sequence[str]) -> ColumnElement[bool]:

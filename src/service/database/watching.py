@@ -7,11 +7,10 @@ from uuid import uuid4
 
 from sqlalchemy import Connection, Select, delete, func, insert, select, update
 
-from src.service.database.engine import put, record
+from src.service.database.engine import in_chunks, put, record
 from src.service.database.tables import alerts, notifications, watched_blocks
 
 _MAX_DUE: Final = 10  # few, so that a grave one that comes meanwhile waits for few
-_CHUNK: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,11 +98,11 @@ def retract_notifications(
 
     What was never tried is not sent at all.
     """
-    for start in range(0, len(tx_hashes), _CHUNK):
+    for chunk in in_chunks(tx_hashes):
         gone = connection.scalars(
             select(alerts.c.id)
             .where(alerts.c.chain_id == chain_id)
-            .where(alerts.c.tx_hash.in_(tx_hashes[start : start + _CHUNK]))
+            .where(alerts.c.tx_hash.in_(chunk))
             .where(alerts.c.orphaned.is_(True))
         ).all()
         for last in connection.execute(_last_rows(gone)).all() if gone else ():

@@ -15,7 +15,7 @@ from src.service.api.alerts import save_triage
 from src.service.api.common import address_or_none, transaction_link
 from src.service.context import Service
 from src.service.database.alerts import SEVERITIES, STATES, AlertFilter, State
-from src.service.database.cases import Case, CaseSort, all_cases, count_cases, list_cases
+from src.service.database.cases import Case, CaseSort, count_cases, list_cases
 from src.service.formatting import iso, words
 from src.service.http.problems import Problem
 from src.service.web.forms import (
@@ -120,9 +120,7 @@ def export(service: Service, query: Mapping[str, str], kind: str) -> Response:
     """
     _, wanted, sort, descending = _parsed(query)
     with service.database.reading() as connection:
-        found = list(
-            all_cases(connection, wanted, sort=sort, descending=descending, limit=MAX_EXPORTED)
-        )
+        found = list_cases(connection, wanted, sort=sort, descending=descending, limit=MAX_EXPORTED)
     if kind == "json":
         return json_file("alerts.json", [_exported(case) | _with_alerts(case) for case in found])
     return csv_file("alerts.csv", _COLUMNS, map(_exported, found))

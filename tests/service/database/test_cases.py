@@ -8,7 +8,7 @@ from src.service.database.alerts import AlertFilter
 from src.service.database.cases import Case, CaseKey
 from src.service.database.engine import Database, alembic_config
 from tests.conftest import TX_HASH
-from tests.service.database.rows import OTHER_HASH, decision, store, store_alert, transaction
+from tests.service.database.rows import OTHER_HASH, alert, decision, store, store_alert, transaction
 
 KEY, OTHER = (1, TX_HASH), (1, OTHER_HASH)
 MEDIUM = {"alert_id": "B", "severity": "Medium", "action": 1}
@@ -127,12 +127,23 @@ def test_who_did_what_is_kept(database: Database) -> None:
     assert [alert.id for alert in case.alerts if alert.feedback] == [first]
 
 
-def test_all_cases_are_those_of_the_pages(database: Database) -> None:
+def test_a_case_is_found_by_its_alerts(database: Database) -> None:
     two_cases(database)
     with database.reading() as connection:
-        assert list(cases.all_cases(connection, AlertFilter(), limit=10)) == listed(database)
-        assert len(list(cases.all_cases(connection, AlertFilter(), limit=1))) == 1
         assert cases.cases_of(connection, [1, 2, 99]) == [KEY]
+
+
+def test_more_cases_than_one_statement_takes_are_listed_and_triaged(database: Database) -> None:
+    keys = [(1, f"0x{number:064x}") for number in range(1_001)]
+    store(database, *(transaction(tx_hash=tx_hash) for _, tx_hash in keys))
+    with database.writing() as connection:
+        new = [alert(tx_hash=tx_hash) for _, tx_hash in keys]
+        alerts.store_alerts(connection, new, now=1.0)
+    triaged(database, keys, "done", is_true_positive=True)
+    with database.reading() as connection:
+        found = cases.list_cases(connection, AlertFilter(state="done"), limit=2_000)
+    assert hashes(found) == [tx_hash for _, tx_hash in reversed(keys)]
+    assert all(case.verdicts == {"ann": True} for case in found)
 
 
 def test_what_had_feedback_before_there_was_triage_is_done(database: Database) -> None:

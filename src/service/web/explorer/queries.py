@@ -9,12 +9,11 @@ from sqlalchemy import ColumnElement, Connection, Select, and_, func, or_, selec
 from src.chain.transfers import Transfer
 from src.decision.tokens import TokenView
 from src.service.database.chain import token_of, transfer_of
+from src.service.database.engine import in_chunks
 from src.service.database.tables import decisions, same_transaction, tokens, transactions, transfers
 
 NEWEST: Final = 2_000
 """Maximum number of an account's or a token's transfers that sums are made of."""
-
-_CHUNK: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,9 +118,7 @@ def decided_on(
 ) -> dict[str, tuple[int, float | None, str | None]]:
     """(action, score, sentence) of the newest decisions on these transactions, by hash."""
     found: dict[str, tuple[int, float | None, str | None]] = {}
-    wanted = list(hashes)
-    for start in range(0, len(wanted), _CHUNK):
-        chunk = wanted[start : start + _CHUNK]
+    for chunk in in_chunks(hashes):
         rows = connection.execute(
             select(decisions.c.tx_hash, decisions.c.action, decisions.c.score, decisions.c.summary)
             .where(decisions.c.chain_id == chain_id)
