@@ -58,13 +58,13 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A dot; `key` is what it links to."""
+    """A dot, and what it links to, or ""."""
 
     x: float
     y: float
     kind: str
     title: str
-    key: str
+    link: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +184,7 @@ def log_log(values: Iterable[tuple[float, float, str, str, str]]) -> Chart:
     """A scatter plot with logarithmic axes; zeros are drawn on the axis.
 
     Args:
-        values: (x, y, kind, title, key) of each point; drawn in this order.
+        values: (x, y, kind, title, link) of each point; drawn in this order.
     """
     given = list(values)
     bottom = TOP + _PLOT_HEIGHT
@@ -197,9 +197,9 @@ def log_log(values: Iterable[tuple[float, float, str, str, str]]) -> Chart:
             TOP + bottom - _log_position(y, y_low, y_high, low, high, TOP),
             kind,
             title,
-            key,
+            link,
         )
-        for x, y, kind, title, key in given
+        for x, y, kind, title, link in given
     )
     flipped = tuple(Tick(TOP + bottom - tick.at, tick.label) for tick in y_ticks)
     axes = (

@@ -15,6 +15,7 @@ from src.chain.networks import network
 from src.chain.text import short
 from src.detection.records import Action
 from src.service.api import analysis as api
+from src.service.api.common import transaction_link
 from src.service.context import Service
 from src.service.database.analyses import (
     Analysis,
@@ -134,6 +135,12 @@ def read_analysis(service: Service, identity: str, query: Mapping[str, str]) -> 
             connection, analysis, part, sort, descending, anomalies_only, PAGE, (number - 1) * PAGE
         )
     coin = network(analysis.chain_id).native_symbol
+    links = {
+        row.tx_hash: f"/ui/transactions/{row.tx_hash}"
+        if analysis.chain_id == service.chain_id
+        else transaction_link(analysis.chain_id, row.tx_hash)
+        for row in rows
+    }
     zoom = {name: query[name] for name in Part.__slots__ if query.get(name)}
     kept = zoom | ({"only": "anomalies"} if anomalies_only else {})
     order = {"sort": sort, "order": "desc" if descending else "asc"}
@@ -142,8 +149,8 @@ def read_analysis(service: Service, identity: str, query: Mapping[str, str]) -> 
         "analysis": analysis,
         "coin": coin,
         "model": model,
-        "plain": _scatter(rows, coin, marked=False),
-        "marked": _scatter(rows, coin, marked=True),
+        "plain": _scatter(rows, links, coin, marked=False),
+        "marked": _scatter(rows, links, coin, marked=True),
         "listed": listed,
         "drawn": len({row.tx_hash for row in rows}),
         "transactions": transactions,
@@ -288,7 +295,9 @@ def _listed(
     return entries
 
 
-def _scatter(rows: Sequence[AnalysisRow], coin: str, *, marked: bool) -> Chart:
+def _scatter(
+    rows: Sequence[AnalysisRow], links: Mapping[str, str], coin: str, *, marked: bool
+) -> Chart:
     """Value against gas cost; anomalies are drawn last, on top."""
     ordered = sorted(rows, key=lambda row: (row.is_anomaly, -row.rank, row.token))
     return log_log(
@@ -299,7 +308,7 @@ def _scatter(rows: Sequence[AnalysisRow], coin: str, *, marked: bool) -> Chart:
             f"{short(row.tx_hash)}: {number(row.value)} {short(row.label)}, gas "
             f"{row.gas_cost:.6f} {coin}, score {row.tx_score:.3f}"
             + (", anomaly" if row.is_anomaly else ""),
-            row.tx_hash,
+            links[row.tx_hash],
         )
         for row in ordered
     )

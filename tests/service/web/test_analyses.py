@@ -41,10 +41,12 @@ def fill(database: Database) -> None:
             connection, sha256="0" * 64, inputs=["value", "gas_cost"], offset=-0.5, training={},
             content=b"", now=1.0,
         )  # fmt: skip
-        analysis = Analysis("made", 1, 10, 20, "0x" + "1" * 64, model, MANY, 1, 2.0)
         rows = [row(rank) for rank in range(MANY)]
         rows.append(row(0, token=OTHER, label=HOSTILE, value=0.5, score=0.2, is_anomaly=False))
-        store_analysis(connection, analysis, rows)
+        for name, chain_id in (("made", 1), ("elsewhere", 56), ("nowhere", 987_654)):
+            block = "0x" + "1" * 64
+            analysis = Analysis(name, chain_id, 10, 20, block, model, MANY, 1, 2.0)
+            store_analysis(connection, analysis, rows)
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +93,23 @@ def test_a_part_of_an_analysis_is_drawn_listed_counted_and_saved(client: TestCli
     rows = client.get(saved.replace("&amp;", "&")).json()
     assert [one["rank"] for one in rows] == list(range(11, 2, -1))
     assert client.get("/ui/analyses/made?value_from=-1").status_code == 400
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(
+    ("name", "link"),
+    [
+        ("made", f"/ui/transactions/{row(3).tx_hash}"),
+        ("elsewhere", f"https://bscscan.com/tx/{row(3).tx_hash}"),
+        ("nowhere", None),
+    ],
+)
+def test_a_dot_leads_to_its_transaction_on_its_chain(
+    client: TestClient, name: str, link: str | None
+) -> None:
+    page = client.get(f"/ui/analyses/{name}").text
+    links = re.findall(rf'href="([^"]*{row(3).tx_hash})"', page)
+    assert links == ([] if link is None else [link] * 3)  # two plots and the table
 
 
 @pytest.mark.integration
