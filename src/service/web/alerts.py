@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, replace
 from typing import Any, Final, cast
-from urllib.parse import urlencode
 
 from starlette.responses import Response
 
@@ -21,16 +20,15 @@ from src.service.http.problems import Problem
 from src.service.web.forms import (
     choice_or_none,
     is_descending,
-    page_within,
     time_field,
     time_or_none,
     whole_or_none,
 )
+from src.service.web.lists import MAX_EXPORTED, Listing
 from src.service.web.queries import known_alert_ids, known_chains, tokens_moved
 from src.service.web.rendering import csv_file, json_file
 
 PAGE: Final = 25
-MAX_EXPORTED: Final = 20_000
 MARKS: Final[Mapping[str, tuple[State, bool | None]]] = {
     "in_work": ("in_work", None),
     "true": ("done", True),
@@ -57,18 +55,17 @@ def read(service: Service, query: Mapping[str, str]) -> dict[str, Any]:
     Raises:
         Problem: 400 or 422 for an invalid value in the query; the message names it.
     """
-    given, wanted, sort, descending = _parsed(query)
+    given, wanted, listing = _parsed(query)
     with service.database.reading() as connection:
         counts = count_cases(connection, replace(wanted, state=None))
         total = counts.total() if wanted.state is None else _in_state(counts, wanted.state)
-        number, pages = page_within(query, total, PAGE)
         found = list_cases(
             connection,
             wanted,
-            sort=sort,
-            descending=descending,
+            sort=cast(CaseSort, listing.sort),
+            descending=listing.descending,
             limit=PAGE,
-            offset=(number - 1) * PAGE,
+            offset=listing.offset(query, total, PAGE),
         )
         keys = [(case.top.chain_id, case.top.tx_hash) for case in found]
         moved = tokens_moved(connection, keys)
@@ -77,38 +74,17 @@ def read(service: Service, query: Mapping[str, str]) -> dict[str, Any]:
             *known_chains(connection),
             *([] if wanted.chain_id is None else [wanted.chain_id]),
         }
-    kept = {name: value for name, value in given.items() if value}
-    order = "desc" if descending else "asc"
-    without_state = {name: value for name, value in kept.items() if name != "state"}
-    return {
+    return listing.values(query, total, PAGE) | {
         "cases": found,
-        "total": total,
-        "first": (number - 1) * PAGE + 1,
         "moved": moved,
         "given": given,
-        "is_filtered": bool(without_state),
+        "is_filtered": bool(listing.kept.keys() - {"state"}),
         "choices": {"action": _ACTIONS, "severity": SEVERITIES, "alert_id": sorted(alert_ids)},
         "chains": [(str(one), described(one)) for one in sorted(chains)],
         "own_chain": service.chain_id,
         "states": [("", "All", counts.total())]
         + [(one, words(one).capitalize(), _in_state(counts, one)) for one in STATES],
-        "state_links": {
-            one: _link(without_state | ({"state": one} if one else {}), sort, order)
-            for one in ("", *STATES)
-        },
-        "sort": sort,
-        "order": order,
-        "sort_to": {
-            one: _link(kept, one, "asc" if one == sort and descending else "desc") for one in _SORTS
-        },
-        "exports": {
-            kind: f"/ui/alerts.{kind}?{urlencode({**kept, 'sort': sort, 'order': order})}"
-            for kind in ("csv", "json")
-        },
-        "max_exported": MAX_EXPORTED,
-        "page_number": number,
-        "pages": pages,
-        "page_address": f"{_link(kept, sort, order)}&",
+        "state_links": {one: listing.link(state=one) for one in ("", *STATES)},
     }
 
 
@@ -118,9 +94,15 @@ def export(service: Service, query: Mapping[str, str], kind: str) -> Response:
     Raises:
         Problem: as `read`.
     """
-    _, wanted, sort, descending = _parsed(query)
+    _, wanted, listing = _parsed(query)
     with service.database.reading() as connection:
-        found = list_cases(connection, wanted, sort=sort, descending=descending, limit=MAX_EXPORTED)
+        found = list_cases(
+            connection,
+            wanted,
+            sort=cast(CaseSort, listing.sort),
+            descending=listing.descending,
+            limit=MAX_EXPORTED,
+        )
     if kind == "json":
         return json_file("alerts.json", [_exported(case) | _with_alerts(case) for case in found])
     return csv_file("alerts.csv", _COLUMNS, map(_exported, found))
@@ -150,15 +132,16 @@ def mark(service: Service, chosen: Iterable[str], done: str, *, author: str, not
     )
 
 
-def _parsed(query: Mapping[str, str]) -> tuple[dict[str, str], AlertFilter, CaseSort, bool]:
-    """The filter's fields as given, the filter, the sort key, and whether it descends."""
+def _parsed(query: Mapping[str, str]) -> tuple[dict[str, str], AlertFilter, Listing]:
+    """The filter's fields as the form shows them, the filter, and the list."""
     given = {name: query.get(name, "").strip()[:100] for name in _FILTER}
     wanted = _filter(given)
     # As the form's fields hold them, which show nothing of another form, and would then lose it.
     for name, at in (("since", wanted.since), ("until", wanted.until)):
         given[name] = "" if at is None else time_field(at)
-    sort = cast(CaseSort, choice_or_none("sort", query.get("sort", ""), _SORTS) or "time")
-    return given, wanted, sort, is_descending(query)
+    kept = {name: value for name, value in given.items() if value}
+    sort = choice_or_none("sort", query.get("sort", ""), _SORTS) or "time"
+    return given, wanted, Listing("/ui/alerts", kept, _SORTS, sort, is_descending(query))
 
 
 def _filter(given: Mapping[str, str]) -> AlertFilter:
@@ -181,10 +164,6 @@ def _filter(given: Mapping[str, str]) -> AlertFilter:
 
 def _in_state(counts: Counter[tuple[int, State]], state: State) -> int:
     return sum(count for (_, one), count in counts.items() if one == state)
-
-
-def _link(kept: Mapping[str, str], sort: str, order: str) -> str:
-    return f"/ui/alerts?{urlencode({**kept, 'sort': sort, 'order': order})}"
 
 
 _COLUMNS: Final = (

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, Final, cast
-from urllib.parse import urlencode
 
 from sqlalchemy import Connection
 from starlette.responses import Response
@@ -39,14 +38,13 @@ from src.service.web.forms import (
     choice_or_none,
     is_descending,
     number_or_none,
-    page_within,
     whole_or_none,
 )
+from src.service.web.lists import MAX_EXPORTED, Listing
 from src.service.web.rendering import csv_file, json_file
 
 MAX_POINTS: Final = 3_000
 PAGE: Final = 50
-MAX_EXPORTED: Final = 20_000
 _EARLIER: Final = 10
 _SORTS: Final = ("score", "gas")
 FIELDS: Final = ("sort", "order", "only", *Part.__slots__)
@@ -122,18 +120,15 @@ def start(service: Service, first: str, last: str, *, use_pre_trained_model: boo
 
 def read_analysis(service: Service, identity: str, query: Mapping[str, str]) -> dict[str, Any]:
     """What `analysis.html` shows. Raises Problem 404, or 400 for an invalid value in the query."""
-    sort, descending, anomalies_only = _parsed(query)
-    part = _part(query)
+    listing, part, anomalies_only = _parsed(identity, query)
     with service.database.reading() as connection:
         analysis = _found(connection, identity)
         rows = rows_within(connection, analysis.id, part, MAX_POINTS)
         transactions, anomalies = count_within(connection, analysis, part)
         total = anomalies if anomalies_only else transactions
-        number, pages = page_within(query, total, PAGE)
         model = find_model(connection, analysis.model)
-        listed = _listed(
-            connection, analysis, part, sort, descending, anomalies_only, PAGE, (number - 1) * PAGE
-        )
+        offset = listing.offset(query, total, PAGE)
+        listed = _listed(connection, analysis, listing, part, anomalies_only, PAGE, offset)
     coin = network(analysis.chain_id).native_symbol
     links = {
         row.tx_hash: f"/ui/transactions/{row.tx_hash}"
@@ -141,11 +136,8 @@ def read_analysis(service: Service, identity: str, query: Mapping[str, str]) -> 
         else transaction_link(analysis.chain_id, row.tx_hash)
         for row in rows
     }
-    zoom = {name: query[name] for name in Part.__slots__ if query.get(name)}
-    kept = zoom | ({"only": "anomalies"} if anomalies_only else {})
-    order = {"sort": sort, "order": "desc" if descending else "asc"}
-    here = f"/ui/analyses/{analysis.id}"
-    return {
+    zoom = {name: value for name, value in listing.kept.items() if name != "only"}
+    return listing.values(query, total, PAGE) | {
         "analysis": analysis,
         "coin": coin,
         "model": model,
@@ -156,26 +148,12 @@ def read_analysis(service: Service, identity: str, query: Mapping[str, str]) -> 
         "transactions": transactions,
         "anomalies": anomalies,
         "zoom": zoom,
-        "kept": order | {"only": "anomalies"} if anomalies_only else order,
-        "whole_link": f"{here}?{urlencode(order)}",
+        "kept": listing.order | ({"only": "anomalies"} if anomalies_only else {}),
+        "whole_link": listing.link(**dict.fromkeys(zoom, "")),
         "own_chain": service.chain_id,
-        "total": total,
-        "first": (number - 1) * PAGE + 1,
-        "page_number": number,
-        "pages": pages,
-        "page_address": f"{here}?{urlencode(kept | order)}&",
         "is_only_anomalies": anomalies_only,
-        "all_link": f"{here}?{urlencode(zoom | order)}#list",
-        "anomalies_link": f"{here}?{urlencode(zoom | order | {'only': 'anomalies'})}#list",
-        "sort": sort,
-        "order": order["order"],
-        "sort_to": {
-            key: f"{here}?{urlencode(kept | {'sort': key, 'order': _other(key, sort, descending)})}"
-            "#list"
-            for key in _SORTS
-        },
-        "exports": {kind: f"{here}.{kind}?{urlencode(kept | order)}" for kind in ("csv", "json")},
-        "max_exported": MAX_EXPORTED,
+        "all_link": listing.link(only=""),
+        "anomalies_link": listing.link(only="anomalies"),
     }
 
 
@@ -185,13 +163,10 @@ def export(service: Service, identity: str, query: Mapping[str, str], kind: str)
     Raises:
         Problem: as `read_analysis`.
     """
-    sort, descending, anomalies_only = _parsed(query)
-    part = _part(query)
+    listing, part, anomalies_only = _parsed(identity, query)
     with service.database.reading() as connection:
         analysis = _found(connection, identity)
-        listed = _listed(
-            connection, analysis, part, sort, descending, anomalies_only, MAX_EXPORTED, 0
-        )
+        listed = _listed(connection, analysis, listing, part, anomalies_only, MAX_EXPORTED, 0)
     rows = [
         {
             "rank": one.rank + 1,
@@ -230,24 +205,20 @@ def _place(share: float) -> str:
     return f"{'higher' if share >= 1 / 2 else 'lower'} than {shown:g} % in the range"
 
 
-def _parsed(query: Mapping[str, str]) -> tuple[RowSort, bool, bool]:
-    """The sort key, whether it descends, and whether only anomalies are wanted."""
-    sort = cast(RowSort, choice_or_none("sort", query.get("sort", ""), _SORTS) or "score")
+def _parsed(identity: str, query: Mapping[str, str]) -> tuple[Listing, Part, bool]:
+    """The list, the part, and whether only anomalies are wanted."""
+    sort = choice_or_none("sort", query.get("sort", ""), _SORTS) or "score"
     only = choice_or_none("only", query.get("only", ""), ("anomalies",))
-    return sort, is_descending(query), only is not None
-
-
-def _part(query: Mapping[str, str]) -> Part:
     bounds = {name: number_or_none(name, query.get(name, "")) for name in Part.__slots__}
-    return Part(**{name: bound for name, bound in bounds.items() if bound is not None})
-
-
-def _other(key: str, sort: str, descending: bool) -> str:
-    return "asc" if key == sort and descending else "desc"
+    part = Part(**{name: bound for name, bound in bounds.items() if bound is not None})
+    kept = {name: query[name] for name in (*Part.__slots__, "only") if query.get(name)}
+    path = f"/ui/analyses/{identity}"
+    listing = Listing(path, kept, _SORTS, sort, is_descending(query), "#list")
+    return listing, part, only is not None
 
 
 def _found(connection: Connection, identity: str) -> Analysis:
-    analysis = find_analysis(connection, identity[:64])
+    analysis = find_analysis(connection, identity)
     if analysis is None:
         raise Problem(404, "Analysis not found.")
     return analysis
@@ -256,9 +227,8 @@ def _found(connection: Connection, identity: str) -> Analysis:
 def _listed(
     connection: Connection,
     analysis: Analysis,
+    listing: Listing,
     part: Part,
-    sort: RowSort,
-    descending: bool,
     anomalies_only: bool,
     limit: int,
     offset: int,
@@ -268,8 +238,8 @@ def _listed(
         connection,
         analysis.id,
         part=part,
-        sort=sort,
-        descending=descending,
+        sort=cast(RowSort, listing.sort),
+        descending=listing.descending,
         anomalies_only=anomalies_only,
         limit=limit,
         offset=offset,
