@@ -140,31 +140,22 @@ def _add_error_handlers(app: FastAPI) -> None:
             problem.headers = {"Allow": ", ".join(_methods(app, request.scope))}
             if request.method == "OPTIONS":
                 return Response(status_code=204, headers=problem.headers)
-        if request.url.path == "/" or request.url.path.startswith("/ui/"):
-            return show_problem(request, problem)
-        return JSONResponse(
-            problem.document(request.state.request_id),
-            problem.status,
-            problem.headers,
-            media_type=MEDIA_TYPE,
-        )
+        return _shown(request, problem)
 
-    for kind in (
-        Problem,
-        RequestValidationError,
-        HTTPException,
-        DatabaseLost,
-        SQLAlchemyError,
-        Exception,
-    ):
+    async def on_mistake(request: Request, error: Exception) -> Response:
+        del error  # the guard logs it
+        return _shown(request, our_mistake())
+
+    for kind in (Problem, RequestValidationError, HTTPException, DatabaseLost, SQLAlchemyError):
         app.add_exception_handler(kind, answer)
+    app.add_exception_handler(Exception, on_mistake)
 
 
 def _problem_of(request: Request, error: Exception) -> Problem:
     """What a client is told about an error, which is counted and, if it is the database's, logged.
 
     Raises:
-        SQLAlchemyError: it is a mistake of ours.
+        Exception: the error, if it is a mistake of ours.
     """
     match error:
         case Problem():
@@ -181,16 +172,26 @@ def _problem_of(request: Request, error: Exception) -> Problem:
         case DatabaseLost():
             metrics.error_occurred(error)
             return Problem(503, "The database's file was deleted or replaced.")
-        case SQLAlchemyError():
-            if not is_unavailable(error):
-                raise error
+        case SQLAlchemyError() if is_unavailable(error):
             metrics.error_occurred(error)
             # Without the statement and its values.
             cause = str(getattr(error, "orig", None) or error).partition("\n")[0]
             logger.warning("request %s: the database: %s", request.state.request_id, cause)
             return Problem(503, "The database is unavailable.", headers={"Retry-After": "5"})
         case _:
-            return our_mistake()  # the guard logs it
+            raise error
+
+
+def _shown(request: Request, problem: Problem) -> Response:
+    """A problem as a page to those who asked for one, or else as JSON."""
+    if request.url.path == "/" or request.url.path.startswith("/ui/"):
+        return show_problem(request, problem)
+    return JSONResponse(
+        problem.document(request.state.request_id),
+        problem.status,
+        problem.headers,
+        media_type=MEDIA_TYPE,
+    )
 
 
 def _methods(app: FastAPI, scope: Scope) -> list[str]:

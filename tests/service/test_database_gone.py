@@ -1,4 +1,4 @@
-"""What clients and people get while PostgreSQL is away, or takes no writes."""
+"""What clients and people get while PostgreSQL is away, takes no writes, or refuses a query."""
 
 import logging
 from collections.abc import Iterator
@@ -6,9 +6,12 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from sqlalchemy import text
 from starlette.testclient import TestClient
 
 from src.service.app import create_app
+from src.service.database import cases
+from src.service.database.tables import alerts
 from tests.service.chain import BASE_URL, THEFT, common_settings, service_settings
 from tests.service.databases import database_url
 
@@ -67,6 +70,36 @@ def test_while_it_is_away_everything_is_unavailable_and_the_log_says_why(
     assert "is not currently accepting connections" in caplog.text
     assert client.post(DECISION).status_code == 200
     assert client.get("/ui/alerts").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/ui/analyses/%00", 422),
+        ("/ui/analyses/%00.csv", 422),
+        ("/ui/screenings/a%00", 422),
+        ("/ui/jobs/%00", 404),
+    ],
+)
+def test_an_id_that_it_takes_in_no_query_is_refused(
+    client: TestClient, path: str, status: int
+) -> None:
+    assert client.get(path).status_code == status
+
+
+def test_a_mistake_of_ours_is_a_page_where_a_page_was_asked_for(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    logging.getLogger("src").addHandler(caplog.handler)
+    unheard_of = alerts.c.chain_id == text("no_such_column")
+    monkeypatch.setattr(cases, "condition_of", lambda _: unheard_of)
+    answer = client.get("/ui/alerts")
+    logging.getLogger("src").removeHandler(caplog.handler)
+    assert answer.status_code == 500
+    assert "text/html" in answer.headers["content-type"]
+    assert "no_such_column" not in answer.text
+    assert f"request {answer.headers['x-request-id']} failed" in caplog.text
+    assert "no_such_column" in caplog.text
 
 
 def test_a_standby_answers_what_it_can(client: TestClient, url: str) -> None:

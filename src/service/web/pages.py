@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, FastAPI, Form, Request
+from fastapi import APIRouter, FastAPI, Form, Path, Request
 from starlette.responses import RedirectResponse, Response
 
 from src.chain.networks import described
@@ -21,6 +21,7 @@ from src.service.web.forms import back_to, check_token, fields, keep_token, toke
 from src.service.web.rendering import STATIC, KeptFiles, explorer_of, page, problem_page
 
 _Text = Annotated[str, Form(max_length=2_000)]
+_Id = Annotated[str, Path(pattern="^[0-9A-Za-z-]{1,64}$")]
 _Given = Mapping[str, str]
 
 
@@ -114,7 +115,7 @@ def show_screenings(
 
 
 @router.get("/ui/screenings/{uuid}")
-def show_screening(request: Request, uuid: str) -> Response:
+def show_screening(request: Request, uuid: _Id) -> Response:
     """One of them."""
     values = screenings.read_one(service_of(request).database, uuid)
     return _shown(request, "screening.html", "screenings", values | {"rules": None})
@@ -208,7 +209,7 @@ def cancel_job(request: Request, job_id: str, csrf: _Text = "") -> Response:
 @router.get("/ui/analyses/{identity}.{kind}")
 def export_analysis(
     request: Request,
-    identity: str,
+    identity: _Id,
     kind: Literal["csv", "json"],
     query: Annotated[_Given, fields(*ranges.FIELDS)],
 ) -> Response:
@@ -218,7 +219,7 @@ def export_analysis(
 
 @router.get("/ui/analyses/{identity}")
 def show_analysis(
-    request: Request, identity: str, query: Annotated[_Given, fields(*ranges.FIELDS, "page")]
+    request: Request, identity: _Id, query: Annotated[_Given, fields(*ranges.FIELDS, "page")]
 ) -> Response:
     """The plots and anomalies of an analysis."""
     values = ranges.read_analysis(service_of(request), identity, query)
