@@ -144,13 +144,13 @@ class Service:
         """The chain served."""
         return self.common.chain_id
 
-    def decision(self, tx_hash: str, *, details: bool = True) -> StoredDecision:
+    def decision(self, tx_hash: str) -> StoredDecision:
         """The stored decision on a transaction of the chain, or a new one.
 
         Raises:
             Problem: 404 for an unknown transaction, 502 or 504 when the node does not answer.
         """
-        if (known := self.stored_decision(tx_hash, details=details)) is not None:
+        if (known := self.stored_decision(tx_hash)) is not None:
             return known
         try:
             transaction = self.node.transaction(tx_hash)
@@ -163,10 +163,9 @@ class Service:
         store_outcome(self.database, transaction, outcome)
         return outcome.decision
 
-    def stored_decision(self, tx_hash: str, *, details: bool = True) -> StoredDecision | None:
+    def stored_decision(self, tx_hash: str) -> StoredDecision | None:
         """The stored decision by the model and policy in use, if there is one."""
-        fingerprint = self.decider.fingerprint
-        return find_decision(self.database, self.chain_id, tx_hash, fingerprint, details=details)
+        return find_decision(self.database, self.chain_id, tx_hash, self.decider.fingerprint)
 
     def decide_all(self, closing: threading.Event) -> None:
         """Decide on every transaction of the demo's scenarios, so that there are alerts."""

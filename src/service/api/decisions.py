@@ -208,7 +208,7 @@ Details = Annotated[bool, Query(description="Also the score, the features and th
 )
 def decide_transaction(tx_hash: TxHash, service: ServiceDep, details: Details = False) -> Response:
     """Decided once per model and policy; later requests return the stored decision."""
-    return _answer(service, service.decision(tx_hash.lower(), details=details), details=details)
+    return _answer(service, service.decision(tx_hash.lower()), details=details)
 
 
 @router.get(
@@ -219,7 +219,7 @@ def decide_transaction(tx_hash: TxHash, service: ServiceDep, details: Details = 
 )
 def get_decision(tx_hash: TxHash, service: ServiceDep, details: Details = False) -> Response:
     """Asks no node and stores nothing: 404 until the transaction was decided on."""
-    decision = service.stored_decision(tx_hash.lower(), details=details)
+    decision = service.stored_decision(tx_hash.lower())
     if decision is None:
         raise Problem(404, "There is no decision on this transaction yet: POST here to have one.")
     return _answer(service, decision, details=details)

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Literal
 
 from sqlalchemy import ColumnElement, Connection, and_, case, distinct, func, select
 
@@ -46,9 +46,6 @@ class Part:
             analysis_rows.c.value.between(self.value_from, self.value_to),
             analysis_rows.c.gas_cost.between(self.gas_from, self.gas_to),
         )
-
-
-WHOLE: Final = Part()
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,12 +142,12 @@ def placed_rows_of(
     connection: Connection,
     identity: str,
     *,
-    part: Part = WHOLE,
-    sort: RowSort = "score",
-    descending: bool = True,
-    anomalies_only: bool = False,
+    part: Part,
+    sort: RowSort,
+    descending: bool,
+    anomalies_only: bool,
     limit: int,
-    offset: int = 0,
+    offset: int,
 ) -> list[PlacedRow]:
     """The rows of a page of a part's transactions, each with its place among all rows."""
     of_it = analysis_rows.c.analysis == identity

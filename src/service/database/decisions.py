@@ -2,10 +2,9 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, Final
 
-from sqlalchemy import Connection, Select, bindparam, func, select
+from sqlalchemy import Connection, bindparam, func, select
 
 from src.service.database.engine import Database, put
 from src.service.database.tables import (
@@ -18,9 +17,16 @@ from src.service.database.tables import (
 
 Json = dict[str, Any]
 
-_WITHOUT: Final[Json] = {"shadow": [], "explanation": None, "attack_explanation": None}
-_DETAILS: Final = frozenset({*_WITHOUT, "money"})
 _COLUMNS: Final = [column for column in decisions.c if column.name != "number"]
+# Building a query takes longer than the database takes to answer.
+_FIND: Final = (
+    select(*_COLUMNS)
+    .join(transactions, same_transaction(transactions, decisions))
+    .where(decisions.c.chain_id == bindparam("chain_id"))
+    .where(decisions.c.tx_hash == bindparam("tx_hash"))
+    .where(decisions.c.decider == bindparam("decider"))
+    .where(transactions.c.orphaned.is_(False))
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,29 +82,13 @@ def store_decision(connection: Connection, decision: StoredDecision, named: Json
     )
 
 
-@cache  # building a query takes longer than the database takes to answer
-def _find(*, details: bool) -> Select[Any]:
-    left_out = () if details else _DETAILS
-    return (
-        select(*(column for column in _COLUMNS if column.name not in left_out))
-        .join(transactions, same_transaction(transactions, decisions))
-        .where(decisions.c.chain_id == bindparam("chain_id"))
-        .where(decisions.c.tx_hash == bindparam("tx_hash"))
-        .where(decisions.c.decider == bindparam("decider"))
-        .where(transactions.c.orphaned.is_(False))
-    )
-
-
 def find_decision(
-    database: Database, chain_id: int, tx_hash: str, decider: str, *, details: bool = True
+    database: Database, chain_id: int, tx_hash: str, decider: str
 ) -> StoredDecision | None:
-    """The decision by this decider; None if there is none or the transaction is orphaned.
-
-    Without details it lacks those that take long to read: shadow, explanations, money.
-    """
+    """The decision by this decider; None if there is none or the transaction is orphaned."""
     wanted = {"chain_id": chain_id, "tx_hash": tx_hash, "decider": decider}
-    row = database.first(_find(details=details), wanted)
-    return None if row is None else StoredDecision(**{**_WITHOUT, **row})
+    row = database.first(_FIND, wanted)
+    return None if row is None else StoredDecision(**row)
 
 
 def newest_decision(

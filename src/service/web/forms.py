@@ -52,9 +52,9 @@ def check_token(request: Request, sent: str) -> None:
         raise Problem(403, "The form has expired. Go back, reload the page and try again.")
 
 
-def back_to(sent: str, default: str) -> str:
-    """The page that a form returns to, if it belongs to this service."""
-    return sent if len(sent) < 2_000 and _BACK.fullmatch(sent) else default
+def back_to(sent: str) -> str:
+    """The page that a form returns to, that of the alerts if it is not one of this service's."""
+    return sent if len(sent) < 2_000 and _BACK.fullmatch(sent) else "/ui/alerts"
 
 
 def fields(*names: str) -> Any:

@@ -81,7 +81,7 @@ def post_triage(
     check_token(request, csrf)
     author = request.state.client_name
     alerts.mark(service_of(request), alert, mark, author=author, note=note)
-    return RedirectResponse(back_to(back, "/ui/alerts"), 303)
+    return RedirectResponse(back_to(back), 303)
 
 
 @router.post("/ui/alerts/{alert}/feedback")
@@ -102,7 +102,7 @@ def post_feedback(
         is_true_positive=verdict == "true",
         note=note,
     )
-    return RedirectResponse(back_to(back, "/ui/alerts"), 303)
+    return RedirectResponse(back_to(back), 303)
 
 
 @router.get("/ui/screenings")
