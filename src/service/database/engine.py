@@ -3,6 +3,7 @@
 import functools
 import os
 import sqlite3
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from itertools import islice
@@ -46,6 +47,7 @@ _CHUNK: Final = 500
 _WRITES: Final = "writes"
 _WAL_MAGIC: Final = b"\x37\x7f\x06"
 _BEGUN: Final = "log has begun"
+_CHECKPOINT_SECONDS: Final = 0.01
 _READ_ONLY: Final = "25006"
 
 
@@ -389,10 +391,12 @@ def _is_copied(connection: sqlite3.Connection, log: str) -> bool:
         if os.stat(log).st_size:  # noqa: PTH116  as above
             return False
         # What SQLite knows of the log, which nobody else can change; a checkpoint of none is none.
-        _, frames, _ = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        ask = "PRAGMA wal_checkpoint(PASSIVE)"
+        while (answer := connection.execute(ask).fetchone())[0]:
+            time.sleep(_CHECKPOINT_SECONDS)  # somebody else is at it
     except (OSError, sqlite3.Error):
         return False
-    return bool(frames == 0)
+    return bool(answer[1] == 0)
 
 
 def _has_begun(log: str) -> bool:

@@ -1,6 +1,8 @@
 """Migrations, several writers, and databases that cannot be used."""
 
 import sqlite3
+import subprocess
+import sys
 import threading
 from contextlib import closing
 from dataclasses import replace
@@ -280,6 +282,39 @@ def test_a_log_that_sqlite_has_emptied_is_no_loss(tmp_path: Path) -> None:
     Path(f"{file}-wal").write_bytes(b"")
     with pytest.raises(DatabaseLost, match="-wal was deleted or replaced"):
         opened.ask()
+    opened.close()
+
+
+HOLD_CHECKPOINTS = """
+import fcntl, sys
+with open(sys.argv[1], "r+b") as index:
+    fcntl.lockf(index, fcntl.LOCK_EX, 1, 121)  # SQLite's WAL_CKPT_LOCK
+    print(flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_log_is_no_loss_while_it_is_being_emptied(tmp_path: Path) -> None:
+    opened = Database(database_url("sqlite", tmp_path))
+    opened.migrate()
+    store(opened, transaction())
+    file = str(opened.engine.url.database)
+    with closing(sqlite3.connect(file)) as backup:
+        backup.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    ready: list[bool] = []
+    asking = threading.Thread(target=lambda: ready.append(opened.is_ready()))
+    command = [sys.executable, "-c", HOLD_CHECKPOINTS, f"{file}-shm"]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as holding:
+        assert holding.stdout is not None
+        holding.stdout.readline()
+        asking.start()
+        asking.join(0.2)
+        assert ready == []
+        holding.communicate()
+    asking.join()
+    assert ready == [True]
     opened.close()
 
 
