@@ -36,7 +36,6 @@ class Figure:
 class Found:
     """The share of attacks that a detector finds, by the share of ordinary transactions flagged."""
 
-    detector: str
     at_one_in_1000: Figure
     at_four_in_1000: Figure
 
@@ -47,11 +46,7 @@ class UnseenSet:
 
     name: str
     attacks: int
-    found: tuple[Found, ...]
-
-    def by(self, detector: str) -> Found | None:
-        """What a detector finds; None if it was not evaluated."""
-        return next((one for one in self.found if one.detector == detector), None)
+    found: Mapping[str, Found]  # by detector
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,10 +108,10 @@ class Evaluation:
                         UnseenSet(
                             name,
                             one["attacks"],
-                            tuple(
-                                Found(detector, _recall("0.1%", own), _recall("0.4%", own))
+                            {
+                                detector: Found(_recall("0.1%", own), _recall("0.4%", own))
                                 for detector, own in one["detectors"].items()
-                            ),
+                            },
                         )
                         for name, one in content.get("unseen", {}).get("sets", {}).items()
                     ),
