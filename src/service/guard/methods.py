@@ -124,6 +124,19 @@ def signed_transactions(params: Any) -> tuple[bytes, ...]:
     return tuple(found)
 
 
+def names_by_hash(params: Any) -> bool:
+    """Whether the parameters name a transaction by its hash, as the bundles of MEV-Share may.
+
+    The guard cannot see what such a transaction does, so neither what those behind it do.
+    """
+    if isinstance(params, dict):
+        return any(
+            (key.casefold() == "hash" and one is not None) or names_by_hash(one)
+            for key, one in params.items()
+        )
+    return isinstance(params, list) and any(map(names_by_hash, params))
+
+
 def _long_texts(value: Any, depth: int = 0) -> Iterator[str]:
     if isinstance(value, Number):
         return

@@ -36,6 +36,9 @@ RAW = "0x" + "ab" * 110
 BAD = "0x" + "bad0" * 60
 """A transaction that `Script` blocks."""
 
+ODD = "0x" + "0ddd" * 60
+"""A transaction that `Script` cannot simulate, nor what is behind it."""
+
 
 def screening(
     action: Action = Action.ALLOW, *, status: Any = "success", problem: str = "", number: int = 0
@@ -55,7 +58,7 @@ def screening(
 
 @dataclass
 class Script:
-    """Screens by what the transactions contain; BAD is blocked."""
+    """Screens by what the transactions contain; BAD is blocked, ODD is unknown."""
 
     default: Action = Action.ALLOW
     status: str = "success"
@@ -71,6 +74,8 @@ class Script:
             self.wait.wait(PATIENCE)
         if self.failure is not None:
             raise self.failure
+        if any(b"\x0d\xdd" in one for one in transactions):
+            return self.unknown(transactions, "odd")
         bad = any(b"\xba\xd0" in one for one in transactions)
         return screening(
             Action.BLOCK if bad else self.default,

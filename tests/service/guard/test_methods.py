@@ -16,6 +16,7 @@ from src.service.guard.methods import (
     UNSCREENED,
     AllowList,
     Unreadable,
+    names_by_hash,
     signed_transactions,
 )
 
@@ -49,6 +50,20 @@ def test_a_bundle_keeps_its_order() -> None:
     bundle = [{"txs": [ONE, TWO, ONE], "blockNumber": "0x1", "minTimestamp": 0}]
     found = signed_transactions(params(bundle))
     assert [one.hex() for one in found] == [ONE[2:], TWO[2:], ONE[2:]]
+
+
+@pytest.mark.parametrize(
+    ("value", "by_hash"),
+    [
+        ([{"body": [{"hash": "0x" + "12" * 32}, {"tx": ONE}]}], True),
+        ([{"body": [{"bundle": {"body": [{"HA\u017fH": ""}]}}, {"tx": ONE}]}], True),
+        ([{"body": [{"tx": ONE, "hash": None}], "privacy": {"hints": ["hash"]}}], False),
+        ([{"txs": [ONE], "revertingTxHashes": ["0x" + "12" * 32]}], False),
+        ([ONE], False),
+    ],
+)
+def test_a_transaction_that_is_named_by_its_hash_is_noticed(value: Any, by_hash: bool) -> None:
+    assert names_by_hash(params(value)) is by_hash
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from aiohttp import web
 from src.detection.records import Action
 from tests.service.guard.guarding import (
     BAD,
+    ODD,
     RAW,
     Guarded,
     Node,
@@ -272,6 +273,35 @@ class TestUnknown:
             script.wait.set()
         assert found["error"]["data"]["action"] == "BLOCK"
         assert upstream.bodies == []
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            [send(ODD, 1), send(BAD, 2)],
+            send(BAD) | {"params": [BAD, ODD]},
+            send(BAD, method="eth_sendBundle") | {"params": [{"txs": [ODD, BAD]}]},
+            send(BAD, method="mev_sendBundle")
+            | {"params": [{"body": [{"hash": "0x" + "12" * 32}, {"tx": BAD}]}]},
+        ],
+    )
+    def test_what_is_unknown_hides_no_theft_beside_it(self, upstream: Node, body: Any) -> None:
+        with guard(upstream.url, refuse_unknown=False) as guarded:
+            guarded.ask(body)
+            decided = guarded.stored[0]
+        assert (decided.action, decided.outcome) == (Action.BLOCK, "blocked")
+        assert BAD[2:] not in b"".join(upstream.bodies).decode()
+
+    @pytest.mark.parametrize("refuse", [True, False])
+    def test_a_bundle_that_names_a_transaction_by_its_hash_is_unknown(
+        self, upstream: Node, refuse: bool
+    ) -> None:
+        """What it does depends on one that the guard cannot see."""
+        body = send(RAW, method="mev_sendBundle")
+        body["params"] = [{"body": [{"hash": "0x" + "12" * 32}, {"tx": RAW}]}]
+        with guard(upstream.url, refuse_unknown=refuse) as guarded:
+            found = guarded.ask(body).json()
+            assert "by its hash" in guarded.stored[0].problem
+        assert ("error" in found, len(upstream.bodies)) == (refuse, int(not refuse))
 
     def test_other_calls_do_not_wait_for_a_screening(self, upstream: Node) -> None:
         script = Script(wait=threading.Event())
