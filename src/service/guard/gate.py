@@ -160,7 +160,7 @@ class Gate:
             return self._screener.unknown(sent, "screening failed")
 
     def _simulated(self, sent: Sequence[bytes], skip: int, *, by_hash: bool) -> Screening:
-        """The screening in order, in a thread. What cannot be simulated hides no theft beside it."""
+        """Screen in order, in a thread. What cannot be simulated hides no theft beside it."""
         if by_hash:
             screening = self._screener.unknown(sent, _BY_HASH)
         else:

@@ -28,6 +28,7 @@ DEFAULT_SECONDS: Final = 5.0
 
 _MAX_SENDERS = 10_000
 _PAUSES = (0.0, 0.05, 0.2, 0.5)
+_ARRIVING_SECONDS = 0.1
 
 ScreeningStatus = Literal["success", "reverts", "unknown"]
 
@@ -91,7 +92,8 @@ class Screener:
             if not 0 < len(transactions) <= MAX_CALLS:
                 raise NotSimulated(f"a simulation has 1 to {MAX_CALLS} transactions")
             read.extend(self._read(given) for given in transactions)
-            simulation = self._simulate(read)
+            is_new = any(isinstance(given, bytes) for given in transactions)
+            simulation = self._simulate(read, patience=_ARRIVING_SECONDS if is_new else 0.0)
         except (NotSimulated, SourceError) as error:
             return self._unknown(read, str(error))
         return self._decided(read, simulation)
@@ -116,11 +118,14 @@ class Screener:
             raise NotSimulated(f"it was signed for chain {signed.chain_id}, not for {chain_id}")
         return signed
 
-    def _simulate(self, read: Sequence[SignedTransaction | UnsignedCall]) -> Simulation:
+    def _simulate(
+        self, read: Sequence[SignedTransaction | UnsignedCall], *, patience: float
+    ) -> Simulation:
         """The simulation; these transactions are its last ones.
 
         If earlier transactions of a sender are missing that were screened lately, such as the
-        deployment of the contract that this one calls, they are simulated first.
+        deployment of the contract that this one calls, they are simulated first. What a client
+        sends at once may arrive in another order, so they are waited for, `patience` seconds.
         """
         deadline = Deadline.after(self._seconds)
         calls = [_call_of(one) for one in read]
@@ -132,7 +137,8 @@ class Screener:
             try:
                 return self._simulator.simulate(calls, deadline)
             except NonceGap as gap:
-                before = self._recent.between(gap.sender, gap.expected, gap.given)
+                wait = min(patience, deadline.remaining)
+                before = self._recent.between(gap.sender, gap.expected, gap.given, wait)
                 if not before:
                     raise
                 if pause is None:
@@ -204,12 +210,12 @@ class _RecentTransactions:
     def __init__(self) -> None:
         # None where a nonce had two that do not do the same: either of them may be mined.
         self._by_sender: OrderedDict[str, OrderedDict[int, UnsignedCall | None]] = OrderedDict()
-        self._lock = threading.Lock()
+        self._entered = threading.Condition()
 
     def enter(self, call: UnsignedCall) -> None:
         if call.nonce is None:
             return
-        with self._lock:
+        with self._entered:
             known = self._by_sender.setdefault(call.sender, OrderedDict())
             self._by_sender.move_to_end(call.sender)
             earlier = known.get(call.nonce, call)
@@ -220,15 +226,23 @@ class _RecentTransactions:
                 known.popitem(last=False)
             if len(self._by_sender) > _MAX_SENDERS:
                 self._by_sender.popitem(last=False)
+            self._entered.notify_all()
 
-    def between(self, sender: str, first: int, end: int) -> list[UnsignedCall]:
-        """The sender's transactions with these nonces; none if one is missing or in doubt."""
-        if end - first >= MAX_CALLS:
+    def between(self, sender: str, first: int, end: int, seconds: float) -> list[UnsignedCall]:
+        """The sender's transactions with these nonces; none if one is missing or in doubt.
+
+        One that is missing is waited for, so many seconds.
+        """
+        nonces = range(first, end)
+        if len(nonces) >= MAX_CALLS:
             return []
-        with self._lock:
+        with self._entered:
+            self._entered.wait_for(
+                lambda: all(nonce in self._by_sender.get(sender, {}) for nonce in nonces), seconds
+            )
             known = self._by_sender.get(sender, OrderedDict())
-            found = [call for nonce in range(first, end) if (call := known.get(nonce)) is not None]
-        return found if len(found) == end - first else []
+            found = [call for nonce in nonces if (call := known.get(nonce)) is not None]
+        return found if len(found) == len(nonces) else []
 
 
 def _without_price(call: UnsignedCall) -> UnsignedCall:

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
 
@@ -22,10 +23,12 @@ from src.demo.world import DAI, USDC, USDT, WETH, World
 from src.detection.records import Action
 from src.service.context import open_screener
 from src.service.decider import Decider
+from src.service.screening import screener as module
 from src.service.screening.screener import Screener
 from tests.service.chain import common_settings
 from tests.service.screening.pairs import Pair, assert_same, screened_world
 from tests.support import raw_server
+from tests.support.waiting import PATIENCE, wait_until
 
 pytestmark = pytest.mark.integration
 
@@ -149,6 +152,18 @@ def test_behind_one_that_was_sent_again_for_a_higher_price_it_is_simulated(
     key = signer(2).key
     for nonce, price in ((0, 10**11), (0, 2 * 10**11), (1, 10**11)):
         assert screener.screen([raw(nonce, key, maxFeePerGas=price)]).status == "success"
+
+
+def test_of_two_that_are_sent_at_once_the_later_one_may_arrive_first(
+    screener: Screener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_ARRIVING_SECONDS", PATIENCE)
+    account = signer(3)
+    with ThreadPoolExecutor(1) as pool:
+        later = pool.submit(screener.screen, [raw(1, account.key)])
+        wait_until(lambda: account.address.lower() in screener._recent._by_sender)
+        assert screener.screen([raw(0, account.key)]).status == "success"
+        assert later.result().status == "success"
 
 
 class Behind:
