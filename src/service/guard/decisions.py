@@ -5,9 +5,10 @@ for as long as it is held, and dropped when the guard stops.
 """
 
 import logging
+import math
 import threading
 import time
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import islice
@@ -105,6 +106,7 @@ class Decisions:
 
     Attributes:
         writing: writes in the background while it runs.
+        released_at: when a held call was passed on last, Unix seconds.
     """
 
     def __init__(
@@ -112,12 +114,13 @@ class Decisions:
     ) -> None:
         self.database = database
         self.writing = Periodic("decisions", _WRITE_SECONDS, self.flush)
+        self.released_at = -math.inf
         self._chain_id = chain_id
         self._clock = clock
         self._lock = threading.Lock()
         self._flushing = threading.Lock()
         self._queue: deque[NewScreening | _Change] = deque()
-        self._held: OrderedDict[str, Held] = OrderedDict()
+        self._held: dict[str, Held] = {}
 
     def add(self, decided: Decided) -> None:
         """Store a decision soon."""
@@ -139,13 +142,12 @@ class Decisions:
                         self._queue.popleft()
 
     def hold(self, decided: Decided, text: str) -> bool:
-        """Hold a call for review; False if too many are held. The same text is held once."""
+        """Hold a call for review; False if too many are held."""
         self._expire()
         with self._lock:
             if len(self._held) >= MAX_HELD:
                 return False
-            if all(held.text != text for held in self._held.values()):
-                self._held[decided.id] = Held(text, self._clock() + HELD_SECONDS)
+            self._held[decided.id] = Held(text, self._clock() + HELD_SECONDS)
         return True
 
     def is_held(self, identity: str) -> bool:
@@ -163,6 +165,7 @@ class Decisions:
 
     def released(self, identity: str, answer: str) -> None:
         """Record that a held call was passed on, with the node's answer."""
+        self.released_at = self._clock()
         self._put(_Change(identity, {"outcome": "passed", "answer": answer}))
 
     def drop(self, identity: str) -> None:

@@ -93,7 +93,7 @@ class Follower:
             waiting = waiting_screenings(
                 connection, "guard", self._chain_id, after=after, limit=_AT_ONCE
             )
-        if not waiting:
+        if not waiting and self._decisions.released_at <= after:
             return range(0)
         # After a restart, from the block on that the oldest one could have been in.
         first = self._next

@@ -126,6 +126,27 @@ def test_only_blocks_with_a_screened_transaction_are_read(
 
 
 @pytest.mark.integration
+def test_what_is_released_late_is_found_in_its_block(
+    decisions: Decisions, chain: Chain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may wait for a person for longer than a transaction waits for its block."""
+    node = chain[0]
+    mined = node.transaction(THEFT)
+    assert mined is not None
+    held = decided(THEFT, Action.REVIEW, outcome="held")
+    decisions.add(held)
+    decisions._clock.now += 2 * PATIENCE_SECONDS  # type: ignore[attr-defined]
+    following = follower(decisions, chain)
+    with monkeypatch.context() as before:
+        before.setattr(node, "head", lambda: mined.block_number - 1)
+        following.look()
+    decisions.released(held.id, "0xanswer")
+    following.look()
+    found = stored(decisions, held)
+    assert (found.state, found.mined_block) == ("mined", mined.block_number)
+
+
+@pytest.mark.integration
 def test_what_is_in_no_block_is_dropped_in_the_end(decisions: Decisions, chain: Chain) -> None:
     screened = decided("0x" + "12" * 32)
     decisions.add(screened)

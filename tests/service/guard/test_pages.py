@@ -81,6 +81,17 @@ def test_a_client_is_told_if_too_many_others_are_held(
     assert upstream.bodies == []
 
 
+def test_each_attempt_of_a_client_can_be_released_from_its_own_page(
+    holding: Guarded, upstream: Node
+) -> None:
+    """The client and the notification name the decision on that attempt."""
+    first, second = held(holding), held(holding)
+    press(holding, first, "drop")
+    press(holding, second, "release")
+    assert len(upstream.bodies) == 1
+    assert [one.outcome for one in holding.stored] == ["passed", "dropped"]
+
+
 def test_two_people_release_it_once(holding: Guarded, upstream: Node) -> None:
     identity = held(holding)
     threads = [
