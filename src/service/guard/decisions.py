@@ -122,9 +122,11 @@ class Decisions:
         self._queue: deque[NewScreening | _Change] = deque()
         self._held: dict[str, Held] = {}
 
-    def add(self, decided: Decided) -> None:
-        """Store a decision soon."""
-        self._put(decided.as_row(self._chain_id))
+    def add(self, decided: Decided) -> NewScreening:
+        """Store a decision soon; returns what is stored."""
+        row = decided.as_row(self._chain_id)
+        self._put(row)
+        return row
 
     def flush(self) -> None:
         """Write what is queued. What cannot be written stays queued, and the error is raised."""

@@ -10,6 +10,7 @@ from typing import Any, Final, Protocol
 
 from src.detection.records import Action
 from src.monitoring import metrics, screening_metrics
+from src.service.database.screenings import NewScreening
 from src.service.guard import messages
 from src.service.guard.decisions import Decided, Decisions, Outcome
 from src.service.guard.messages import Call
@@ -59,7 +60,7 @@ class Gate:
         screener: screens in threads.
         rules: how to behave.
         decisions: where decisions are kept.
-        on_decision: is given each decision; must return at once.
+        on_decision: is given each decision as it is stored; must return at once.
     """
 
     def __init__(
@@ -67,7 +68,7 @@ class Gate:
         screener: Screens,
         rules: Rules,
         decisions: Decisions,
-        on_decision: Callable[[Decided], None] = lambda _decided: None,
+        on_decision: Callable[[NewScreening], object] = lambda _decided: None,
     ) -> None:
         self.rules = rules
         self._screener = screener
@@ -92,7 +93,7 @@ class Gate:
         """
         problem = self._problem(call)
         if problem is not None:
-            screening_metrics.guard_refused(call_kind(call))
+            screening_metrics.guard_refused("invalid" if call.problem else "method")
             return (problem if self.rules.enforce else None), ()
         if call.method not in SCREENED:
             return None, ()
@@ -186,7 +187,7 @@ class Gate:
     def _keep(self, decided: Decided) -> None:
         screening = decided.screening
         without_hash = "a bundle" if screening.sender else "what cannot be read"
-        self._decisions.add(decided)
+        row = self._decisions.add(decided)
         screening_metrics.guard_screened(decided.outcome, screening.action.name, decided.seconds)
         logger.info(
             "decision %s on %s of %s: %s, %s, %s",
@@ -197,7 +198,7 @@ class Gate:
             screening.status,
             decided.outcome if decided.enforced else f"observed, would be {decided.outcome}",
         )
-        self._on_decision(decided)
+        self._on_decision(row)
 
     def _reply(self, call: Call, decided: Decided) -> str:
         screening = decided.screening
@@ -219,11 +220,6 @@ class Gate:
         }
         text = f"transaction {what} (decision {decided.id}){f': {why}' if why else ''}"
         return messages.error(call, messages.REJECTED, text, data)
-
-
-def call_kind(call: Call) -> str:
-    """Why a call is refused before it is looked at, as a metric label."""
-    return "invalid" if call.problem else "method"
 
 
 def _own(screening: Screening, skip: int, end: int) -> Screening:

@@ -22,7 +22,6 @@ from src.service.guard.decisions import Decisions
 from src.service.guard.follow import LOOK_SECONDS, Follower
 from src.service.guard.gate import Gate, Rules
 from src.service.guard.methods import AllowList
-from src.service.guard.notices import Notices
 from src.service.guard.pages import Shown, pages
 from src.service.guard.proxy import Proxy
 from src.service.guard.upstream import Upstream
@@ -30,6 +29,7 @@ from src.service.http.guard import Guard
 from src.service.http.security import ClientLimits
 from src.service.http.server import run_uvicorn, shown_host
 from src.service.model_refresh import FraudModel
+from src.service.screening.notices import Notices
 from src.service.screening.screener import DEFAULT_SECONDS, Screener
 from src.service.settings import (
     ServiceSettings,
@@ -112,7 +112,7 @@ def _open(
     opening.callback(decisions.close)
     follower = Follower(decisions, reader, decider)
     opening.enter_context(Periodic("follow", LOOK_SECONDS, follower.look))
-    notices = Notices(channels, common.chain_id, settings.notify_from, settings.public_url)
+    notices = Notices(channels, settings.notify_from, settings.public_url)
     opening.enter_context(notices)
 
     gate = Gate(screener, rules, decisions, notices.add)

@@ -18,7 +18,7 @@ from src.service.context import fraud_model_path, open_decider, open_node, open_
 from src.service.database.engine import Database
 from src.service.decider import Decider
 from src.service.model_refresh import FraudModel
-from src.service.screening.early import EarlyAlerts
+from src.service.screening.notices import EarlyAlerts
 from src.service.screening.pending import PendingWatcher
 from src.service.settings import (
     ServiceSettings,
@@ -130,7 +130,7 @@ def _follow_pending(
     assert common.json_rpc_url is not None  # noqa: S101
     node = JsonRpcClient(common.json_rpc_url)
     opened.callback(node.close)
-    alerts = EarlyAlerts(database, channels, settings.notify_from)
+    alerts = EarlyAlerts(database, channels, settings.notify_from, settings.public_url)
     follower = PendingWatcher(
         database,
         node,

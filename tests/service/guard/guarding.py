@@ -17,7 +17,7 @@ from src.detection.records import Action
 from src.service.database.screenings import ScreeningFilter, StoredScreening, list_screenings
 from src.service.guard.app import GuardApp
 from src.service.guard.clients import Clients
-from src.service.guard.decisions import Decided, Decisions
+from src.service.guard.decisions import Decisions
 from src.service.guard.gate import Gate, Rules
 from src.service.guard.methods import AllowList
 from src.service.guard.pages import Shown, pages
@@ -220,7 +220,6 @@ def guard(
     seconds: float = PATIENCE,
     allow: Sequence[str] = (),
     settings: ServiceSettings | None = None,
-    on_decision: Callable[[Decided], None] = lambda _decided: None,
     per_second: float = 1_000_000,
 ) -> Iterator[Guarded]:
     script, settings = script or Script(), settings or ServiceSettings()
@@ -234,7 +233,7 @@ def guard(
     opened = Upstream(upstream)
     with ExitStack() as opening:
         decisions = Decisions(opening.enter_context(sqlite_database()), 1)
-        gate = Gate(script, rules, decisions, on_decision)
+        gate = Gate(script, rules, decisions)
         opening.callback(gate.close)
 
         @asynccontextmanager

@@ -1,4 +1,4 @@
-"""Screened transactions are compared with what they did in their block; notices are sent once."""
+"""Screened transactions are compared with what they did in their block."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
@@ -8,13 +8,12 @@ from typing import Any
 import pytest
 
 from src.detection.records import Action
-from src.monitoring import metrics, screening_metrics
+from src.monitoring import screening_metrics
 from src.service.database.screenings import StoredScreening, screening_of
 from src.service.decider import Decider
 from src.service.embedded import embedded_node
 from src.service.guard.decisions import Decided, Decisions
 from src.service.guard.follow import PATIENCE_SECONDS, Follower
-from src.service.guard.notices import Notices
 from src.service.node import NodeReader
 from tests.service.chain import THEFT, common_settings
 from tests.service.databases import sqlite_database
@@ -161,74 +160,3 @@ def test_what_is_in_no_block_is_dropped_in_the_end(decisions: Decisions, chain: 
     clock.now -= 8 * PATIENCE_SECONDS  # type: ignore[attr-defined]  # the clock is set back
     following.look()
     assert stored(decisions, screened).state == "dropped"
-
-
-class Receiver:
-    """A channel that fails so many times."""
-
-    name = "receiver"
-
-    def __init__(self, failures: int = 0) -> None:
-        self.failures = failures
-        self.got: list[dict[str, Any]] = []
-
-    def send(self, notice: Any) -> str | None:
-        if self.failures:
-            self.failures -= 1
-            return "HTTP 503"
-        self.got.append(notice.as_json() | {"title": notice.title, "text": notice.text})
-        return None
-
-
-def notices(receiver: Receiver, clock: FakeClock, lowest: Action = Action.REVIEW) -> Notices:
-    return Notices([receiver], 1, lowest, "https://guard.example/", clock)
-
-
-def notified(outcome: str) -> float:
-    value: float = metrics.NOTIFICATIONS.labels(outcome)._value.get()
-    return value
-
-
-def test_a_notice_is_sent_once_with_its_reasons_and_its_page() -> None:
-    receiver, clock = Receiver(), FakeClock()
-    sending = notices(receiver, clock)
-    sending.add(decided(THEFT, Action.BLOCK, outcome="blocked"))
-    sending.add(decided(THEFT, Action.ALLOW))
-    sending.send_due()
-    sending.send_due()
-    (got,) = receiver.got
-    assert got["title"] == "BLOCK: transaction blocked"
-    assert got["reasons"] == ["reason for BLOCK"]
-    assert "https://guard.example/ui/screenings/" in got["text"]
-
-
-def test_a_failed_notice_is_tried_again_later_and_given_up_in_the_end() -> None:
-    before = {outcome: notified(outcome) for outcome in ("delivered", "failed", "given_up")}
-    receiver, clock = Receiver(failures=2), FakeClock()
-    sending = notices(receiver, clock)
-    sending.add(decided(THEFT, Action.REVIEW))
-    sending.send_due()
-    sending.send_due()
-    assert (receiver.failures, receiver.got) == (1, [])
-    for _ in range(2):
-        clock.now += 3_600
-        sending.send_due()
-    assert len(receiver.got) == 1
-
-    receiver.failures = 100
-    sending.add(decided(THEFT, Action.REVIEW))
-    for _ in range(20):
-        clock.now += 3_600
-        sending.send_due()
-    assert receiver.failures == 95
-    assert len(receiver.got) == 1
-    after = {outcome: notified(outcome) - before[outcome] for outcome in before}
-    assert after == {"delivered": 1, "failed": 6, "given_up": 1}
-
-
-def test_the_lowest_action_is_a_setting() -> None:
-    receiver = Receiver()
-    sending = notices(receiver, FakeClock(), Action.BLOCK)
-    sending.add(decided(THEFT, Action.REVIEW))
-    sending.send_due()
-    assert receiver.got == []

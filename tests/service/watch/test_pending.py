@@ -24,7 +24,7 @@ from src.service.database.screenings import (
 )
 from src.service.decider import Decider
 from src.service.node import NodeReader
-from src.service.screening.early import EarlyAlerts
+from src.service.screening.notices import EarlyAlerts
 from src.service.screening.pending import PendingWatcher
 from src.service.watch.notify import Notifier
 from src.service.watch.watcher import Watcher
