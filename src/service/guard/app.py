@@ -7,7 +7,7 @@ from typing import Any, Final
 from aiohttp import ClientResponse
 
 from src.service.guard import messages, sockets
-from src.service.guard.clients import Clients, NotAdmitted
+from src.service.guard.clients import Clients
 from src.service.guard.proxy import Plan, Proxy
 from src.service.guard.upstream import Upstream, UpstreamError
 from src.service.http.guard import App, Receive, Send, read_body
@@ -67,8 +67,6 @@ class GuardApp:
             else:
                 body = await read_body(headers, receive, self._max_body_bytes)
                 await self._answer(await self._proxy.plan(body, client), headers, answer)
-        except NotAdmitted as error:
-            await answer.error(error.status, messages.INVALID_REQUEST, str(error))
         except Problem as error:
             await answer.error(error.status, messages.INVALID_REQUEST, error.detail)
         except UpstreamError as error:

@@ -1,26 +1,11 @@
 """Which clients may use the guard: by key, host and origin."""
 
 from collections.abc import Mapping, MutableMapping
-from typing import Any, Final
-from urllib.parse import unquote
+from typing import Any
 
+from src.service.http.problems import Problem
 from src.service.http.security import Gatekeeper, is_cross_site
 from src.service.settings import ServiceSettings
-
-_MAX_KEY: Final = 256
-
-
-class NotAdmitted(Exception):
-    """The client may not use the guard.
-
-    Args:
-        status: HTTP status.
-        problem: what to change.
-    """
-
-    def __init__(self, status: int, problem: str) -> None:
-        super().__init__(problem)
-        self.status = status
 
 
 class Clients:
@@ -41,18 +26,18 @@ class Clients:
         Wallets know only a URL, so a key may also be the path.
 
         Raises:
-            NotAdmitted: a wrong key, an unknown host, or a page of another site.
+            Problem: a wrong key, an unknown host, or a page of another site.
         """
         if not self._gatekeeper.knows_host(headers.get("host", "")):
-            raise NotAdmitted(403, "unknown host: add it to SERVICE_ALLOWED_HOSTS")
+            raise Problem(403, "unknown host: add it to SERVICE_ALLOWED_HOSTS")
         if self._is_foreign_page(headers):
-            raise NotAdmitted(403, "cross-site request: add the origin to SERVICE_CORS_ORIGINS")
-        key = unquote(scope["path"].strip("/"))
-        if key and len(key) <= _MAX_KEY and "x-api-key" not in headers:
+            raise Problem(403, "cross-site request: add the origin to SERVICE_CORS_ORIGINS")
+        key = scope["path"].strip("/")
+        if key and "x-api-key" not in headers:
             headers = {**headers, "x-api-key": key}
         name = self._gatekeeper.client(headers)
         if name is None:
-            raise NotAdmitted(401, "send a key: as X-API-Key, as a bearer token, or in the path")
+            raise Problem(401, "send a key: as X-API-Key, as a bearer token, or in the path")
         if self._is_keyed:
             return name
         return scope["client"][0] if scope.get("client") else name

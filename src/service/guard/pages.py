@@ -1,8 +1,8 @@
 """The guard's pages: screenings, and what is held for review. Metrics and probes beside them."""
 
 import json
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal
 
@@ -39,17 +39,12 @@ class Shown:
     names: AddressBook  # the chain's address book
 
 
-def pages(shown: Shown, opened: Callable[[], AbstractAsyncContextManager[None]]) -> FastAPI:
-    """The application of everything that is not JSON-RPC.
-
-    Args:
-        shown: what the pages show.
-        opened: open for as long as the application runs.
-    """
+def pages(shown: Shown) -> FastAPI:
+    """The application of everything that is not JSON-RPC; the node is open while it runs."""
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        async with opened():
+        async with shown.upstream:
             yield
 
     app = FastAPI(lifespan=lifespan, openapi_url=None, docs_url=None, redoc_url=None)

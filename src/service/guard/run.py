@@ -4,8 +4,7 @@ import argparse
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import Final
 
@@ -118,16 +117,11 @@ def _open(
     gate = Gate(screener, rules, decisions, notices.add)
     opening.callback(gate.close)
 
-    @asynccontextmanager
-    async def opened() -> AsyncIterator[None]:
-        async with node:
-            yield
-
     names = open_address_book(common.chain_id, common.address_book)
     opening.callback(names.close)
     shown = Shown(decisions, rules, common.chain_id, node, names)
     return GuardApp(
-        Guard(pages(shown, opened), settings),
+        Guard(pages(shown), settings),
         Proxy(gate, ClientLimits(settings.requests_per_second)),
         node,
         Clients(replace(settings, api_keys=settings.guard_api_keys)),

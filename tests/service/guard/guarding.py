@@ -4,7 +4,7 @@ import asyncio
 import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -236,14 +236,9 @@ def guard(
         gate = Gate(script, rules, decisions)
         opening.callback(gate.close)
 
-        @asynccontextmanager
-        async def open_upstream():
-            async with opened:
-                yield
-
         shown = Shown(decisions, rules, 1, opened, open_address_book(1))
         app = GuardApp(
-            Guard(pages(shown, open_upstream), settings),
+            Guard(pages(shown), settings),
             Proxy(gate, ClientLimits(per_second)),
             opened,
             Clients(settings),

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import quote
 
 import aiohttp
 import pytest
@@ -16,13 +17,16 @@ from tests.support.waiting import PATIENCE
 pytestmark = pytest.mark.integration
 
 KEY = "a-key-of-the-client"
+PERCENT = "100%41"
+"""A key that is another one if it is unquoted once too often."""
+
 CALL: dict[str, Any] = {"jsonrpc": "2.0", "id": 1, "method": "eth_chainId", "params": []}
 
 
 @pytest.fixture
 def keyed(upstream: Node) -> Iterator[Guarded]:
-    key = ApiKey("ann", hashlib.sha256(KEY.encode()).digest())
-    settings = ServiceSettings(api_keys=(key,), cors_origins=("https://wallet.example",))
+    keys = tuple(ApiKey("ann", hashlib.sha256(one.encode()).digest()) for one in (KEY, PERCENT))
+    settings = ServiceSettings(api_keys=keys, cors_origins=("https://wallet.example",))
     with guard(upstream.url, settings=settings) as running:
         yield running
 
@@ -33,6 +37,7 @@ def keyed(upstream: Node) -> Iterator[Guarded]:
         ("", {"X-API-Key": KEY}),
         ("", {"Authorization": f"Bearer {KEY}"}),
         (f"/{KEY}", {}),
+        (f"/{quote(PERCENT)}", {}),
         (f"/{KEY}/", {"Content-Type": "text/plain"}),
     ],
 )
