@@ -71,20 +71,18 @@ class Request:
     is_batch: bool
 
 
-def read_request(body: bytes | str) -> Request:
+def read_request(body: bytes) -> Request:
     """Read a client's message.
 
     Raises:
         Malformed: it is not JSON, is ambiguous, too deeply nested, or has too many calls.
     """
-    text = _text(body)
-    start = _after_blanks(text, 0)
-    if text[start : start + 1] == "[":
-        return Request(tuple(_call(part, value) for part, value in _items(text, start)), True)
-    value, end = _scan(text, start)
-    if _after_blanks(text, end) != len(text):
-        raise Malformed("text after the message")
-    return Request((_call(text[start:end], value),), False)
+    try:
+        text = body.decode("utf-8")
+    except UnicodeDecodeError:
+        raise Malformed("the body is not UTF-8") from None
+    parts, is_batch = _parts(text, _STRICT, _MAX_DEPTH)
+    return Request(tuple(_call(part, value) for part, value in parts), is_batch)
 
 
 def error(call: Call, code: int, message: str, data: Mapping[str, Any] | None = None) -> str:
@@ -127,16 +125,7 @@ def _replies(answer: str | None) -> Iterator[tuple[str, str]]:
     if answer is None:
         return
     try:
-        start = _after_blanks(answer, 0)
-        if is_nested_deeper(answer, 10 * _MAX_DEPTH):
-            raise Malformed("too deep")
-        if answer[start : start + 1] == "[":
-            found = list(_items(answer, start, limit=None, scan=_lenient))
-        else:
-            value, end = _lenient(answer, start)
-            if _after_blanks(answer, end) != len(answer):
-                raise Malformed("text after the answer")
-            found = [(answer[start:end], value)]
+        found, _ = _parts(answer, _LENIENT, 10 * _MAX_DEPTH)
     except Malformed:
         found = [(error_of(None, INTERNAL_ERROR, "the node's answer is not JSON"), None)]
     for text, value in found:
@@ -171,37 +160,30 @@ def _id_text(value: Any) -> str:
     return json.dumps(value) if value is None or isinstance(value, str) else "null"
 
 
-def _text(body: bytes | str) -> str:
-    if isinstance(body, bytes):
-        try:
-            body = body.decode("utf-8")
-        except UnicodeDecodeError:
-            raise Malformed("the body is not UTF-8") from None
-    if is_nested_deeper(body, _MAX_DEPTH):
-        raise Malformed(f"nested deeper than {_MAX_DEPTH} levels")
-    return body
-
-
-def _items(
-    text: str, start: int, limit: int | None = MAX_CALLS, scan: Any = None
-) -> Iterator[tuple[str, Any]]:
-    """The elements of the array that begins at `start`, each with its own text."""
-    scan = scan or _scan
-    position, count = _after_blanks(text, start + 1), 0
-    while text[position : position + 1] != "]" or count:
-        value, end = scan(text, position)
-        count += 1
-        if limit is not None and count > limit:
-            raise Malformed(f"a batch of more than {limit} calls", LIMIT_EXCEEDED)
-        yield text[position:end], value
-        position = _after_blanks(text, end)
-        if text[position : position + 1] == "]":
-            break
-        if text[position : position + 1] != ",":
+def _parts(text: str, decoder: json.JSONDecoder, depth: int) -> tuple[list[tuple[str, Any]], bool]:
+    """The objects of a message, each with its own text, and whether they are a batch."""
+    if is_nested_deeper(text, depth):
+        raise Malformed(f"nested deeper than {depth} levels")
+    parts: list[tuple[str, Any]] = []
+    at = _after_blanks(text, 0)
+    if is_batch := text.startswith("[", at):
+        at = _after_blanks(text, at + 1)
+    is_more = not (is_batch and text.startswith("]", at))
+    while is_more:
+        if len(parts) == MAX_CALLS:
+            raise Malformed(f"a batch of more than {MAX_CALLS} calls", LIMIT_EXCEEDED)
+        value, end = _decode(decoder, text, at)
+        parts.append((text[at:end], value))
+        at = _after_blanks(text, end)
+        if is_more := is_batch and text.startswith(",", at):
+            at = _after_blanks(text, at + 1)
+    if is_batch:
+        if not text.startswith("]", at):
             raise Malformed("not JSON")
-        position = _after_blanks(text, position + 1)
-    if _after_blanks(text, position + 1) != len(text):
+        at = _after_blanks(text, at + 1)
+    if at != len(text):
         raise Malformed("text after the message")
+    return parts, is_batch
 
 
 def _after_blanks(text: str, position: int) -> int:
@@ -218,14 +200,6 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _no_constant(_name: str) -> NoReturn:
     raise Malformed("NaN and Infinity are not JSON")
-
-
-def _scan(text: str, position: int) -> tuple[Any, int]:
-    return _decode(_STRICT, text, position)
-
-
-def _lenient(text: str, position: int) -> tuple[Any, int]:
-    return _decode(_LENIENT, text, position)
 
 
 def _decode(decoder: json.JSONDecoder, text: str, position: int) -> tuple[Any, int]:
