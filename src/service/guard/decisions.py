@@ -18,7 +18,6 @@ from src.monitoring import metrics
 from src.monitoring.periodic import Periodic
 from src.service.database.engine import Database
 from src.service.database.screenings import NewScreening, add_screenings, change_screening
-from src.service.screening.screener import Screening
 
 logger = logging.getLogger(__name__)
 
@@ -31,52 +30,6 @@ MAX_QUEUED: Final = 50_000
 
 _WRITE_SECONDS: Final = 0.5
 _AT_ONCE: Final = 1_000
-
-
-@dataclass(frozen=True, slots=True)
-class Decided:
-    """One decision."""
-
-    screening: Screening  # its result
-    outcome: Outcome  # what the guard did with the transactions, or would have done
-    enforced: bool  # whether it did; False in observe mode
-    client: str  # the name of the client's key, or its address
-    method: str  # the JSON-RPC method
-    at: float  # Unix seconds
-    seconds: float  # that screening took
-
-    @property
-    def id(self) -> str:
-        """The decision's id, which the client is told."""
-        return self.screening.decision_id
-
-    @property
-    def passes(self) -> bool:
-        """Whether the transactions were passed on."""
-        return not self.enforced or self.outcome in {"passed", "unknown passed"}
-
-    def as_row(self, chain_id: int) -> NewScreening:
-        """In the form that is stored."""
-        screening = self.screening
-        return NewScreening(
-            uuid=self.id,
-            source="guard",
-            chain_id=chain_id,
-            tx_hash=screening.tx_hash,
-            from_address=screening.sender,
-            screened_at=self.at,
-            block_number=screening.block,
-            status=screening.status,
-            action=int(screening.action),
-            reasons=list(screening.reasons),
-            summary=screening.sentence,
-            problem=screening.problem,
-            outcome=self.outcome,
-            is_enforced=self.enforced,
-            client=self.client,
-            method=self.method,
-            seconds=self.seconds,
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +58,7 @@ class Decisions:
         clock: Unix seconds.
 
     Attributes:
+        chain_id: as given.
         writing: writes in the background while it runs.
         released_at: when a held call was passed on last, Unix seconds.
     """
@@ -115,18 +69,16 @@ class Decisions:
         self.database = database
         self.writing = Periodic("decisions", _WRITE_SECONDS, self.flush)
         self.released_at = -math.inf
-        self._chain_id = chain_id
+        self.chain_id = chain_id
         self._clock = clock
         self._lock = threading.Lock()
         self._flushing = threading.Lock()
         self._queue: deque[NewScreening | _Change] = deque()
         self._held: dict[str, Held] = {}
 
-    def add(self, decided: Decided) -> NewScreening:
-        """Store a decision soon; returns what is stored."""
-        row = decided.as_row(self._chain_id)
-        self._put(row)
-        return row
+    def add(self, decided: NewScreening) -> None:
+        """Store a decision soon."""
+        self._put(decided)
 
     def flush(self) -> None:
         """Write what is queued. What cannot be written stays queued, and the error is raised."""
@@ -143,13 +95,13 @@ class Decisions:
                     for _ in batch:
                         self._queue.popleft()
 
-    def hold(self, decided: Decided, text: str) -> bool:
-        """Hold a call for review; False if too many are held."""
+    def hold(self, identity: str, text: str) -> bool:
+        """Hold a decision's call for review; False if too many are held."""
         self._expire()
         with self._lock:
             if len(self._held) >= MAX_HELD:
                 return False
-            self._held[decided.id] = Held(text, self._clock() + HELD_SECONDS)
+            self._held[identity] = Held(text, self._clock() + HELD_SECONDS)
         return True
 
     def is_held(self, identity: str) -> bool:

@@ -12,7 +12,7 @@ from src.detection.records import Action
 from src.monitoring import metrics, screening_metrics
 from src.service.database.screenings import NewScreening
 from src.service.guard import messages
-from src.service.guard.decisions import Decided, Decisions, Outcome
+from src.service.guard.decisions import Decisions, Outcome
 from src.service.guard.messages import Call
 from src.service.guard.methods import (
     MAX_TRANSACTIONS,
@@ -107,7 +107,8 @@ class Gate:
             return (text if self.rules.enforce else None), ()
         decided = await self._decide(call, (*before, *sent), len(before), client)
         self._keep(decided)
-        return (None, sent) if decided.passes else (self._reply(call, decided), ())
+        passes = not self.rules.enforce or decided.outcome in {"passed", "unknown passed"}
+        return (None, sent) if passes else (_reply(call, decided), ())
 
     def close(self) -> None:
         """Stop; screenings that wait are cancelled."""
@@ -122,26 +123,30 @@ class Gate:
             call, messages.METHOD_NOT_FOUND, "the guard does not allow this method; see --allow"
         )
 
-    async def _decide(self, call: Call, sent: Sequence[bytes], skip: int, client: str) -> Decided:
+    async def _decide(
+        self, call: Call, sent: Sequence[bytes], skip: int, client: str
+    ) -> NewScreening:
         started = time.perf_counter()
         screening = await self._screen(sent, skip, by_hash=names_by_hash(call.params))
         if skip and screening.status == "unknown":  # then it names the first one
             screening = self._screener.unknown(sent[skip:], screening.problem)
         screening = _own(screening, skip, len(sent))
         seconds = time.perf_counter() - started
-        decided = Decided(
-            screening=screening,
-            outcome=self._outcome(screening),
-            enforced=self.rules.enforce,
+        outcome = self._outcome(screening)
+        holds = outcome == "held" and self.rules.enforce
+        if holds and not self._decisions.hold(screening.decision_id, call.text):
+            outcome = "dropped"
+        screening_metrics.guard_screened(outcome, screening.action.name, seconds)
+        return screening.stored(
+            self._decisions.chain_id,
+            time.time(),
+            source="guard",
+            outcome=outcome,
+            is_enforced=self.rules.enforce,
             client=client,
             method=call.method,
-            at=time.time(),
             seconds=seconds,
         )
-        is_held = decided.outcome == "held" and decided.enforced
-        if is_held and not self._decisions.hold(decided, call.text):
-            return replace(decided, outcome="dropped")
-        return decided
 
     async def _screen(self, sent: Sequence[bytes], skip: int, *, by_hash: bool) -> Screening:
         if len(self._running) >= _MAX_WAITING:
@@ -184,42 +189,40 @@ class Gate:
             return "held"
         return "passed"
 
-    def _keep(self, decided: Decided) -> None:
-        screening = decided.screening
-        without_hash = "a bundle" if screening.sender else "what cannot be read"
-        row = self._decisions.add(decided)
-        screening_metrics.guard_screened(decided.outcome, screening.action.name, decided.seconds)
+    def _keep(self, decided: NewScreening) -> None:
+        self._decisions.add(decided)
+        without_hash = "a bundle" if decided.from_address else "what cannot be read"
         logger.info(
             "decision %s on %s of %s: %s, %s, %s",
-            decided.id,
-            screening.tx_hash or without_hash,
+            decided.uuid,
+            decided.tx_hash or without_hash,
             decided.client,
-            screening.action.name,
-            screening.status,
-            decided.outcome if decided.enforced else f"observed, would be {decided.outcome}",
+            Action(decided.action).name,
+            decided.status,
+            decided.outcome if self.rules.enforce else f"observed, would be {decided.outcome}",
         )
-        self._on_decision(row)
+        self._on_decision(decided)
 
-    def _reply(self, call: Call, decided: Decided) -> str:
-        screening = decided.screening
-        what = {
-            "blocked": "blocked",
-            "held": "held for review",
-            "dropped": "dropped: it needs a review, and too many wait for one; send it again later",
-            "unknown refused": "could not be screened",
-        }[decided.outcome]
-        why = screening.sentence or screening.problem
-        data: dict[str, Any] = {
-            "decision": decided.id,
-            "action": screening.action.name,
-            "status": screening.status,
-            "reasons": list(screening.reasons[:_MAX_REASONS]),
-            "problem": screening.problem,
-            "transactionHash": screening.tx_hash,
-            "block": screening.block,
-        }
-        text = f"transaction {what} (decision {decided.id}){f': {why}' if why else ''}"
-        return messages.error(call, messages.REJECTED, text, data)
+
+def _reply(call: Call, decided: NewScreening) -> str:
+    what = {
+        "blocked": "blocked",
+        "held": "held for review",
+        "dropped": "dropped: it needs a review, and too many wait for one; send it again later",
+        "unknown refused": "could not be screened",
+    }[decided.outcome or ""]
+    why = decided.summary or decided.problem
+    data: dict[str, Any] = {
+        "decision": decided.uuid,
+        "action": Action(decided.action).name,
+        "status": decided.status,
+        "reasons": decided.reasons[:_MAX_REASONS],
+        "problem": decided.problem,
+        "transactionHash": decided.tx_hash,
+        "block": decided.block_number,
+    }
+    text = f"transaction {what} (decision {decided.uuid}){f': {why}' if why else ''}"
+    return messages.error(call, messages.REJECTED, text, data)
 
 
 def _own(screening: Screening, skip: int, end: int) -> Screening:

@@ -10,7 +10,6 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import Any
-from uuid import uuid4
 
 from src.chain.clients.rate_limit import Rate, RateLimit
 from src.chain.clients.rpc import JsonRpcClient
@@ -29,7 +28,7 @@ from src.service.database.screenings import (
     waiting_screenings,
 )
 from src.service.decider import Decider
-from src.service.screening.screener import Screener, Screening
+from src.service.screening.screener import Screener
 
 logger = logging.getLogger(__name__)
 
@@ -175,7 +174,8 @@ class PendingWatcher:
         screening = self._screener.screen([SignedTransaction(tx_hash, chain_id, call)])
         is_known = screening.status != "unknown"
         screening_metrics.pending_seen("screened" if is_known else "unknown")
-        new = _stored(self._decider.pipeline.chain_id, tx_hash, call, screening, self._clock())
+        own = self._decider.pipeline.chain_id
+        new = screening.stored(own, self._clock(), to_address=call.to)
         with self._database.writing() as connection:
             store_screening(connection, new)
         if is_known and screening.action > Action.ALLOW:
@@ -209,25 +209,6 @@ def _without_gas_price(found: dict[str, Any]) -> dict[str, Any]:
     if found.get("maxFeePerGas") is None:
         return found
     return {name: value for name, value in found.items() if name != "gasPrice"}
-
-
-def _stored(
-    chain_id: int, tx_hash: str, call: UnsignedCall, screening: Screening, now: float
-) -> NewScreening:
-    return NewScreening(
-        chain_id=chain_id,
-        tx_hash=tx_hash,
-        from_address=call.sender,
-        to_address=call.to,
-        uuid=str(uuid4()),
-        screened_at=now,
-        block_number=screening.block,
-        status=screening.status,
-        action=int(screening.action),
-        reasons=list(screening.reasons),
-        summary=screening.sentence,
-        problem=screening.problem,
-    )
 
 
 def _hash_of(entry: Any) -> str | None:

@@ -3,14 +3,14 @@
 What a transaction would do is not what it will do: see docs/screening.md.
 """
 
-import secrets
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Final, Literal
+from typing import Any, Final, Literal
+from uuid import uuid4
 
 from src.chain.clients.deadline import Deadline
 from src.chain.errors import SourceError
@@ -20,6 +20,7 @@ from src.chain.simulation.call import NonceGap, NotSimulated, SignedTransaction,
 from src.chain.simulation.raw import decode_raw
 from src.chain.simulation.simulator import MAX_CALLS, Simulator
 from src.detection.records import Action, Status
+from src.service.database.screenings import NewScreening
 from src.service.decider import Decider, Outcome, without_score
 from src.service.node import approvals_of, decoded_logs
 from src.service.records import LoadedTransaction
@@ -48,7 +49,7 @@ class Screened:
 class Screening:
     """The decision on a transaction that is not mined, or on several in order."""
 
-    decision_id: str  # random, for logs and answers
+    decision_id: str  # a UUID, for logs and answers
     # The most drastic one of all transactions; `on_unknown` of the policy for what reverts, or is
     # unknown.
     action: Action
@@ -61,6 +62,23 @@ class Screening:
     sender: str | None  # of the first; None if it cannot be read
     transactions: tuple[Screened, ...] = ()  # one by one; none if unknown
     method: str = ""  # that the node was asked; "" if unknown
+
+    def stored(self, chain_id: int, at: float, **more: Any) -> NewScreening:
+        """In the form that is stored, made at a time in Unix seconds, with further columns."""
+        return NewScreening(
+            uuid=self.decision_id,
+            chain_id=chain_id,
+            tx_hash=self.tx_hash,
+            from_address=self.sender,
+            screened_at=at,
+            block_number=self.block,
+            status=self.status,
+            action=int(self.action),
+            reasons=list(self.reasons),
+            summary=self.sentence,
+            problem=self.problem,
+            **more,
+        )
 
 
 class Screener:
@@ -91,7 +109,8 @@ class Screener:
         try:
             if not 0 < len(transactions) <= MAX_CALLS:
                 raise NotSimulated(f"a simulation has 1 to {MAX_CALLS} transactions")
-            read.extend(self._read(given) for given in transactions)
+            read.extend(map(_read, transactions))
+            self._check_chain(read)
             is_new = any(isinstance(given, bytes) for given in transactions)
             simulation = self._simulate(read, patience=_ARRIVING_SECONDS if is_new else 0.0)
         except (NotSimulated, SourceError) as error:
@@ -104,19 +123,14 @@ class Screener:
         """The decision on transactions that are not simulated, such as for lack of time."""
         read: list[SignedTransaction | UnsignedCall] = []
         with suppress(NotSimulated):
-            read.extend(self._read(given) for given in transactions)
+            read.extend(map(_read, transactions))
         return self._unknown(read, problem)
 
-    def _read(
-        self, given: bytes | SignedTransaction | UnsignedCall
-    ) -> SignedTransaction | UnsignedCall:
-        if isinstance(given, UnsignedCall):
-            return given
-        signed = given if isinstance(given, SignedTransaction) else decode_raw(given)
-        chain_id = self._decider.pipeline.chain_id
-        if signed.chain_id not in (None, chain_id):
-            raise NotSimulated(f"it was signed for chain {signed.chain_id}, not for {chain_id}")
-        return signed
+    def _check_chain(self, read: Sequence[SignedTransaction | UnsignedCall]) -> None:
+        ours = self._decider.pipeline.chain_id
+        for one in read:
+            if isinstance(one, SignedTransaction) and one.chain_id not in (None, ours):
+                raise NotSimulated(f"it was signed for chain {one.chain_id}, not for {ours}")
 
     def _simulate(
         self, read: Sequence[SignedTransaction | UnsignedCall], *, patience: float
@@ -298,6 +312,10 @@ def _reasons(screened: Sequence[Screened], names: AddressBook) -> tuple[str, ...
     return tuple(reasons)
 
 
+def _read(given: bytes | SignedTransaction | UnsignedCall) -> SignedTransaction | UnsignedCall:
+    return decode_raw(given) if isinstance(given, bytes) else given
+
+
 def _call_of(read: SignedTransaction | UnsignedCall) -> UnsignedCall:
     return read.call if isinstance(read, SignedTransaction) else read
 
@@ -307,4 +325,4 @@ def _hash_of(read: SignedTransaction | UnsignedCall) -> str | None:
 
 
 def _new_id() -> str:
-    return secrets.token_hex(8)
+    return str(uuid4())

@@ -10,13 +10,14 @@ from sqlalchemy.exc import OperationalError
 from src.detection.records import Action
 from src.service.database import screenings
 from src.service.database.screenings import (
+    NewScreening,
     ScreeningFilter,
     StoredScreening,
     forget_screenings,
     list_screenings,
 )
 from src.service.guard import decisions as module
-from src.service.guard.decisions import HELD_SECONDS, Decided, Decisions
+from src.service.guard.decisions import HELD_SECONDS, Decisions
 from tests.service.databases import sqlite_database
 from tests.service.guard.guarding import RAW, screening
 from tests.support.waiting import FakeClock
@@ -28,10 +29,9 @@ def decisions() -> Iterator[Decisions]:
         yield Decisions(database, 1, FakeClock())
 
 
-def decided(number: int, **changes: Any) -> Decided:
-    values = {"outcome": "held", "enforced": True, "client": "ann", "method": "m"} | changes
+def decided(number: int) -> NewScreening:
     found = replace(screening(Action.REVIEW, number=number), sentence="a pays b")
-    return Decided(screening=found, at=1_000.0 + number, seconds=0.1, **values)
+    return found.stored(1, 1_000.0 + number, source="guard", outcome="held", client="ann")
 
 
 def stored(decisions: Decisions) -> list[StoredScreening]:
@@ -43,14 +43,14 @@ def test_a_stop_writes_what_is_queued_and_drops_what_is_held(decisions: Decision
     made = [decided(number) for number in range(2_500)]
     for one in made:
         decisions.add(one)
-    assert decisions.hold(made[0], RAW)
+    assert decisions.hold(made[0].uuid, RAW)
     assert stored(decisions) == []
     decisions.close()
     found = stored(decisions)
-    assert [one.uuid for one in found] == [one.id for one in reversed(made)]
+    assert [one.uuid for one in found] == [one.uuid for one in reversed(made)]
     assert [one.outcome for one in found[-2:]] == ["held", "dropped"]
     assert (found[0].summary, found[0].client, found[0].state) == ("a pays b", "ann", "pending")
-    assert not decisions.is_held(made[0].id)
+    assert not decisions.is_held(made[0].uuid)
 
 
 def test_what_cannot_be_written_waits_and_comes_in_order(
@@ -61,7 +61,7 @@ def test_what_cannot_be_written_waits_and_comes_in_order(
 
     first = decided(1)
     decisions.add(first)
-    decisions.released(first.id, "0xanswer")
+    decisions.released(first.uuid, "0xanswer")
     monkeypatch.setattr(module, "change_screening", fail)
     with pytest.raises(OperationalError):
         decisions.flush()
@@ -85,11 +85,11 @@ def test_the_queue_is_bounded(decisions: Decisions, monkeypatch: pytest.MonkeyPa
 def test_a_held_transaction_is_dropped_in_time(decisions: Decisions) -> None:
     one = decided(1)
     decisions.add(one)
-    assert decisions.hold(one, RAW)
+    assert decisions.hold(one.uuid, RAW)
     decisions._clock.now += HELD_SECONDS  # type: ignore[attr-defined]
-    assert not decisions.is_held(one.id)
-    assert decisions.hold(decided(2), RAW)
-    assert decisions.take(one.id) is None
+    assert not decisions.is_held(one.uuid)
+    assert decisions.hold(decided(2).uuid, RAW)
+    assert decisions.take(one.uuid) is None
     decisions.flush()
     assert [found.outcome for found in stored(decisions)] == ["dropped"]
 
@@ -97,7 +97,7 @@ def test_a_held_transaction_is_dropped_in_time(decisions: Decisions) -> None:
 def test_what_nobody_releases_is_dropped_by_the_next_write(decisions: Decisions) -> None:
     one = decided(1)
     decisions.add(one)
-    decisions.hold(one, RAW)
+    decisions.hold(one.uuid, RAW)
     decisions._clock.now += HELD_SECONDS  # type: ignore[attr-defined]
     decisions.flush()
     assert [found.outcome for found in stored(decisions)] == ["dropped"]

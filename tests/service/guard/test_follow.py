@@ -9,10 +9,10 @@ import pytest
 
 from src.detection.records import Action
 from src.monitoring import screening_metrics
-from src.service.database.screenings import StoredScreening, screening_of
+from src.service.database.screenings import NewScreening, StoredScreening, screening_of
 from src.service.decider import Decider
 from src.service.embedded import embedded_node
-from src.service.guard.decisions import Decided, Decisions
+from src.service.guard.decisions import Decisions
 from src.service.guard.follow import PATIENCE_SECONDS, Follower
 from src.service.node import NodeReader
 from tests.service.chain import THEFT, common_settings
@@ -23,10 +23,10 @@ from tests.support.waiting import FakeClock
 
 def decided(
     tx_hash: str | None, action: Action = Action.ALLOW, status: Any = "success", **changes: Any
-) -> Decided:
+) -> NewScreening:
     found = replace(screening(action, status=status, number=1), tx_hash=tx_hash)
-    values = {"outcome": "passed", "enforced": True, "client": "ann", "method": "m"} | changes
-    return Decided(screening=found, at=FakeClock().now, seconds=0.1, **values)
+    values = {"outcome": "passed", "is_enforced": True} | changes
+    return found.stored(1, FakeClock().now, source="guard", **values)
 
 
 def compared(kind: str) -> float:
@@ -54,9 +54,9 @@ def decisions() -> Iterator[Decisions]:
         yield Decisions(database, 1, FakeClock())
 
 
-def stored(decisions: Decisions, one: Decided) -> StoredScreening:
+def stored(decisions: Decisions, one: NewScreening) -> StoredScreening:
     with decisions.database.reading() as connection:
-        found = screening_of(connection, one.id)
+        found = screening_of(connection, one.uuid)
     assert found is not None
     return found
 
@@ -71,12 +71,12 @@ def follower(decisions: Decisions, chain: Chain) -> Follower:
     [
         (decided(THEFT), "another action"),
         (decided(THEFT, Action.BLOCK, outcome="blocked"), "same"),
-        (decided(THEFT, Action.BLOCK, "reverts", enforced=False), "another status"),
+        (decided(THEFT, Action.BLOCK, "reverts", is_enforced=False), "another status"),
         (decided(THEFT, Action.REVIEW, "unknown", outcome="unknown passed"), "not comparable"),
     ],
 )
 def test_a_mined_transaction_is_compared_with_its_screening(
-    decisions: Decisions, chain: Chain, screened: Decided, kind: str
+    decisions: Decisions, chain: Chain, screened: NewScreening, kind: str
 ) -> None:
     """One that was refused, too: it may have been sent another way. Two guards count it once."""
     before = compared(kind)
@@ -96,10 +96,10 @@ def test_after_a_restart_one_without_a_block_hides_no_other(
 ) -> None:
     """The oldest one could not be simulated: blocks are read from that of the next one on."""
     oldest = decided("0x" + "12" * 32, status="unknown")
-    unknown = replace(oldest.screening, block=None, decision_id="2" * 16)
     earlier = chain[0].head() - 3
     screened = decided(chain[0].transaction_hashes(range(earlier, earlier + 1))[0][0])
-    decisions.add(replace(oldest, screening=unknown, at=oldest.at - 1))
+    before = {"block_number": None, "uuid": "2", "screened_at": oldest.screened_at - 1}
+    decisions.add(replace(oldest, **before))
     decisions.add(screened)
     following = follower(decisions, chain)
     following.look()
@@ -139,7 +139,7 @@ def test_what_is_released_late_is_found_in_its_block(
     with monkeypatch.context() as before:
         before.setattr(node, "head", lambda: mined.block_number - 1)
         following.look()
-    decisions.released(held.id, "0xanswer")
+    decisions.released(held.uuid, "0xanswer")
     following.look()
     found = stored(decisions, held)
     assert (found.state, found.mined_block) == ("mined", mined.block_number)

@@ -201,6 +201,7 @@ def test_a_transaction_for_another_chain_is_unknown(screener: Screener) -> None:
     found = screener.screen([raw(0, chainId=5)])
     assert (found.status, found.action) == ("unknown", Action.REVIEW)
     assert "chain 5" in found.problem
+    assert found.tx_hash is not None
 
 
 def test_a_payment_of_ether_is_told_and_one_that_fails_moves_nothing(screener: Screener) -> None:
