@@ -74,7 +74,7 @@ def _guard(bench: Bench) -> Callable[[bytes], None]:
     screened: set[str] = set()
 
     class Script:
-        def screen(self, transactions: Sequence[bytes]) -> Screening:
+        def screen(self, transactions: Sequence[bytes], _before: Sequence[bytes] = ()) -> Screening:
             screened.update("0x" + one.hex() for one in transactions)
             bad = any(b"\xba\xd0" in one for one in transactions)
             action = Action.BLOCK if bad else Action.ALLOW

@@ -35,8 +35,8 @@ _BY_HASH: Final = "it names a transaction by its hash, so that it cannot be simu
 class Screens(Protocol):
     """What screens transactions; `service.screening.Screener` has this shape."""
 
-    def screen(self, transactions: Sequence[bytes], /) -> Screening:
-        """Decide on signed transactions, simulated in order. Thread-safe; may block."""
+    def screen(self, transactions: Sequence[bytes], before: Sequence[bytes] = (), /) -> Screening:
+        """Decide on signed transactions, simulated in order behind others. Thread-safe, blocks."""
 
     def unknown(self, transactions: Sequence[bytes], problem: str, /) -> Screening:
         """The decision on signed transactions that are not simulated. Returns at once."""
@@ -105,7 +105,7 @@ class Gate:
             screening_metrics.guard_refused("unreadable")
             text = messages.error(call, messages.INVALID_PARAMS, str(error))
             return (text if self.rules.enforce else None), ()
-        decided = await self._decide(call, (*before, *sent), len(before), client)
+        decided = await self._decide(call, sent, before, client)
         self._keep(decided)
         passes = not self.rules.enforce or decided.outcome in {"passed", "unknown passed"}
         return (None, sent) if passes else (_reply(call, decided), ())
@@ -124,13 +124,12 @@ class Gate:
         )
 
     async def _decide(
-        self, call: Call, sent: Sequence[bytes], skip: int, client: str
+        self, call: Call, sent: Sequence[bytes], before: Sequence[bytes], client: str
     ) -> NewScreening:
         started = time.perf_counter()
-        screening = await self._screen(sent, skip, by_hash=names_by_hash(call.params))
-        if skip and screening.status == "unknown":  # then it names the first one
-            screening = self._screener.unknown(sent[skip:], screening.problem)
-        screening = _own(screening, skip, len(sent))
+        screening = await self._screen(sent, before, by_hash=names_by_hash(call.params))
+        if len(sent) > 1:  # a bundle has no hash: its decision is not that on its first transaction
+            screening = replace(screening, tx_hash=None)
         seconds = time.perf_counter() - started
         outcome = self._outcome(screening)
         holds = outcome == "held" and self.rules.enforce
@@ -148,10 +147,12 @@ class Gate:
             seconds=seconds,
         )
 
-    async def _screen(self, sent: Sequence[bytes], skip: int, *, by_hash: bool) -> Screening:
+    async def _screen(
+        self, sent: Sequence[bytes], before: Sequence[bytes], *, by_hash: bool
+    ) -> Screening:
         if len(self._running) >= _MAX_WAITING:
             return self._screener.unknown(sent, "too many transactions are being screened")
-        future = self._pool.submit(self._simulated, sent, skip, by_hash=by_hash)
+        future = self._pool.submit(self._simulated, sent, before, by_hash=by_hash)
         self._running.add(future)
         future.add_done_callback(self._running.discard)
         try:
@@ -165,16 +166,17 @@ class Gate:
             metrics.error_occurred(error)
             return self._screener.unknown(sent, "screening failed")
 
-    def _simulated(self, sent: Sequence[bytes], skip: int, *, by_hash: bool) -> Screening:
+    def _simulated(
+        self, sent: Sequence[bytes], before: Sequence[bytes], *, by_hash: bool
+    ) -> Screening:
         """Screen in order, in a thread. What cannot be simulated hides no theft beside it."""
         if by_hash:
             screening = self._screener.unknown(sent, _BY_HASH)
         else:
-            screening = self._screener.screen(sent)
-            if len(sent) == 1:
-                return screening
-        if screening.status == "unknown" and screening.action < Action.BLOCK:
-            for one in sent[skip:]:
+            screening = self._screener.screen(sent, before)
+        is_one_of_many = by_hash or before or len(sent) > 1
+        if is_one_of_many and screening.status == "unknown" and screening.action < Action.BLOCK:
+            for one in sent:
                 alone = self._screener.screen([one])
                 if alone.action == Action.BLOCK:
                     return alone
@@ -223,16 +225,3 @@ def _reply(call: Call, decided: NewScreening) -> str:
     }
     text = f"transaction {what} (decision {decided.uuid}){f': {why}' if why else ''}"
     return messages.error(call, messages.REJECTED, text, data)
-
-
-def _own(screening: Screening, skip: int, end: int) -> Screening:
-    """The screening of a batch so far, under the name of the call that follows `skip` others.
-
-    A bundle has no hash: its decision is not that on one of its transactions.
-    """
-    if end > skip + 1:
-        return replace(screening, tx_hash=None)
-    if not skip or not screening.transactions:
-        return screening
-    first = screening.transactions[skip - end].transaction
-    return replace(screening, tx_hash=first.tx_hash, sender=first.sender)

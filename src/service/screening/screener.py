@@ -98,21 +98,28 @@ class Screener:
         self._seconds = seconds
         self._recent = _RecentTransactions()
 
-    def screen(self, transactions: Sequence[bytes | SignedTransaction | UnsignedCall]) -> Screening:
+    def screen(
+        self,
+        transactions: Sequence[bytes | SignedTransaction | UnsignedCall],
+        before: Sequence[bytes] = (),
+    ) -> Screening:
         """Screen transactions, each on the state that the one before leaves. Never raises.
 
         Args:
             transactions: raw signed ones as bytes, those that a node has checked as
-                `SignedTransaction`, unsigned ones as calls; at most `MAX_CALLS`.
+                `SignedTransaction`, unsigned ones as calls.
+            before: raw ones that are executed first, and not decided on; at most `MAX_CALLS`
+                together.
         """
         read: list[SignedTransaction | UnsignedCall] = []
         try:
-            if not 0 < len(transactions) <= MAX_CALLS:
+            if not transactions or len(before) + len(transactions) > MAX_CALLS:
                 raise NotSimulated(f"a simulation has 1 to {MAX_CALLS} transactions")
             read.extend(map(_read, transactions))
-            self._check_chain(read)
+            every = [*map(_read, before), *read]
+            self._check_chain(every)
             is_new = any(isinstance(given, bytes) for given in transactions)
-            simulation = self._simulate(read, patience=_ARRIVING_SECONDS if is_new else 0.0)
+            simulation = self._simulate(every, patience=_ARRIVING_SECONDS if is_new else 0.0)
         except (NotSimulated, SourceError) as error:
             return self._unknown(read, str(error))
         return self._decided(read, simulation)

@@ -68,13 +68,13 @@ class Script:
     on_unknown: Action = Action.REVIEW
     seen: list[tuple[bytes, ...]] = field(default_factory=list)
 
-    def screen(self, transactions: Sequence[bytes]) -> Screening:
-        self.seen.append(tuple(transactions))
+    def screen(self, transactions: Sequence[bytes], before: Sequence[bytes] = ()) -> Screening:
+        self.seen.append((*before, *transactions))
         if self.wait is not None:
             self.wait.wait(PATIENCE)
         if self.failure is not None:
             raise self.failure
-        if any(b"\x0d\xdd" in one for one in transactions):
+        if any(b"\x0d\xdd" in one for one in (*before, *transactions)):
             return self.unknown(transactions, "odd")
         bad = any(b"\xba\xd0" in one for one in transactions)
         return screening(

@@ -154,6 +154,17 @@ def test_behind_one_that_was_sent_again_for_a_higher_price_it_is_simulated(
         assert screener.screen([raw(nonce, key, maxFeePerGas=price)]).status == "success"
 
 
+def test_a_decision_is_on_its_own_transaction_not_on_what_comes_before(screener: Screener) -> None:
+    """Else it is compared, once that is mined, with what another one did."""
+    account = signer(4)
+    own = raw(1, account.key, value=2 * 10**18)
+    found = screener.screen([own], [raw(0, account.key, value=10**18)])
+    assert found.tx_hash == decode_raw(own).tx_hash
+    assert "sent 2 ETH" in found.sentence
+    assert "sent 1 ETH" not in found.sentence
+    assert len(found.transactions) == 1
+
+
 def test_of_two_that_are_sent_at_once_the_later_one_may_arrive_first(
     screener: Screener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
