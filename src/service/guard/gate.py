@@ -175,7 +175,7 @@ class Gate:
         else:
             screening = self._screener.screen(sent, before)
         is_one_of_many = by_hash or before or len(sent) > 1
-        if is_one_of_many and screening.status == "unknown" and screening.action < Action.BLOCK:
+        if is_one_of_many and self._outcome(screening) == "unknown passed":
             for one in sent:
                 alone = self._screener.screen([one])
                 if alone.action == Action.BLOCK:
