@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from sqlalchemy import update
+
 from src.chain.errors import SourceError
 from src.chain.recording.fetch import UnverifiedBlock
 from src.detection.records import Action
@@ -24,8 +26,9 @@ from src.service.database.screenings import (
     known_hashes,
     waiting_screenings,
 )
+from src.service.database.tables import screenings
 from src.service.decider import Decider
-from src.service.guard.decisions import Decisions
+from src.service.guard.decisions import HELD_SECONDS, Decisions
 from src.service.node import NodeReader
 
 logger = logging.getLogger(__name__)
@@ -133,6 +136,12 @@ class Follower:
         now = self._clock()
         with self._database.writing() as connection:
             drop_old_screenings(connection, "guard", self._chain_id, now - PATIENCE_SECONDS)
+            connection.execute(  # a guard that was killed holds nothing any more
+                update(screenings)
+                .where(screenings.c.outcome == "held", screenings.c.is_enforced)
+                .where(screenings.c.screened_at < now - HELD_SECONDS - _CLEAN_SECONDS)
+                .values(outcome="dropped")
+            )
             forget_screenings(connection, now - KEPT_SECONDS)
 
 

@@ -12,7 +12,7 @@ from src.monitoring import screening_metrics
 from src.service.database.screenings import NewScreening, StoredScreening, screening_of
 from src.service.decider import Decider
 from src.service.embedded import embedded_node
-from src.service.guard.decisions import Decisions
+from src.service.guard.decisions import HELD_SECONDS, Decisions
 from src.service.guard.follow import PATIENCE_SECONDS, Follower
 from src.service.node import NodeReader
 from tests.service.chain import THEFT, common_settings
@@ -25,8 +25,8 @@ def decided(
     tx_hash: str | None, action: Action = Action.ALLOW, status: Any = "success", **changes: Any
 ) -> NewScreening:
     found = replace(screening(action, status=status, number=1), tx_hash=tx_hash)
-    values = {"outcome": "passed", "is_enforced": True} | changes
-    return found.stored(1, FakeClock().now, source="guard", **values)
+    stored = found.stored(1, FakeClock().now, source="guard", outcome="passed", is_enforced=True)
+    return replace(stored, **changes)
 
 
 def compared(kind: str) -> float:
@@ -143,6 +143,23 @@ def test_what_is_released_late_is_found_in_its_block(
     following.look()
     found = stored(decisions, held)
     assert (found.state, found.mined_block) == ("mined", mined.block_number)
+
+
+@pytest.mark.integration
+def test_what_a_guard_held_when_it_was_killed_is_dropped(
+    decisions: Decisions, chain: Chain
+) -> None:
+    """Only its memory had the transaction; another guard may hold what is younger."""
+    held = decided("0x" + "12" * 32, Action.REVIEW, outcome="held", uuid="1")
+    observed = decided("0x" + "13" * 32, Action.REVIEW, outcome="held", is_enforced=False)
+    for one in (held, observed):
+        decisions.add(one)
+    following = follower(decisions, chain)
+    following.look()
+    assert stored(decisions, held).outcome == "held"
+    decisions._clock.now += 2 * HELD_SECONDS  # type: ignore[attr-defined]
+    following.look()
+    assert [stored(decisions, one).outcome for one in (held, observed)] == ["dropped", "held"]
 
 
 @pytest.mark.integration
