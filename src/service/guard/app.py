@@ -76,13 +76,14 @@ class GuardApp:
         if plan.forward is None:
             await answer.text(200, plan.reply(None))
             return
+        again = not plan.sends
         try:
-            async with self._upstream.post(plan.forward, headers, again=not plan.sends) as response:
-                if not plan.own:
-                    await answer.relay(response)
-                    return
-                text = (await response.read()).decode("utf-8", "replace")
-            await answer.text(200, plan.reply(text))
+            if plan.own:
+                text = await self._upstream.ask(plan.forward, headers, again=again)
+                await answer.text(200, plan.reply(text))
+                return
+            async with self._upstream.post(plan.forward, headers, again=again) as response:
+                await answer.relay(response)
         except UpstreamError as error:
             if not answer.started:
                 await answer.text(_status(error), plan.failure(str(error)))

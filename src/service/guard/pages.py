@@ -128,18 +128,16 @@ def _add_pages(app: FastAPI, shown: Shown) -> None:
 async def _release(upstream: Upstream, text: str) -> str:
     """Pass a held call on, once; what the node answers."""
     try:
-        async with upstream.post(text.encode(), {}, again=False) as response:
-            answer = await response.read()
+        answer = await upstream.ask(text.encode(), {}, again=False)
     except UpstreamError as error:
         return f"{error}; it may have received the transaction"
-    return sanitise_text(answer.decode("utf-8", "replace"), _MAX_ANSWER)
+    return sanitise_text(answer, _MAX_ANSWER)
 
 
 async def chain_problem(upstream: Upstream, chain_id: int) -> str | None:
     """Why the node cannot be used, or None."""
     try:
-        async with upstream.post(_CHAIN_ID, {}, again=True) as response:
-            answer = json.loads(await response.read())
+        answer = json.loads(await upstream.ask(_CHAIN_ID, {}, again=True))
         found = int(answer["result"], 16)
     except UpstreamError:
         return "the node does not answer"

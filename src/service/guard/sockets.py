@@ -103,7 +103,6 @@ class Bridge:
     async def _merged(self, plan: Plan, forward: bytes) -> str:
         """The rest of a batch goes by HTTP, where the node's reply is known to be its own."""
         try:
-            async with self._upstream.post(forward, {}, again=not plan.sends) as response:
-                return plan.reply((await response.read()).decode("utf-8", "replace"))
+            return plan.reply(await self._upstream.ask(forward, {}, again=not plan.sends))
         except UpstreamError as error:
             return plan.failure(str(error))

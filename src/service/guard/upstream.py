@@ -18,6 +18,7 @@ _CONNECT_SECONDS: Final = 10.0
 _ANSWER_SECONDS: Final = 120.0  # traces of long transactions
 _IDLE_SECONDS: Final = 15.0  # less than nodes keep idle connections open
 _MAX_MESSAGE: Final = 64 * 1024 * 1024
+_MAX_TEXT: Final = 4 * 1024 * 1024  # reading JSON stops everything else
 # Builders sign the body. Keys and cookies are the guard's and stay here.
 _PASSED_HEADERS: Final = ("x-flashbots-signature", "x-auction-signature")
 
@@ -93,6 +94,20 @@ class Upstream:
         except (aiohttp.ClientError, OSError) as error:
             logger.warning("no answer of the node: %s", type(error).__name__)
             raise UpstreamError("the node did not answer") from None
+
+    async def ask(self, body: bytes, headers: Mapping[str, str], *, again: bool) -> str:
+        """The text of the node's response, which is to be read here and must not be large.
+
+        Raises:
+            UpstreamError: no response, or a large one. See `post` for the arguments.
+        """
+        text = bytearray()
+        async with self.post(body, headers, again=again) as response:
+            async for chunk in response.content.iter_any():
+                text += chunk
+                if len(text) > _MAX_TEXT:
+                    raise UpstreamError("the node's answer is too large to be read with others")
+        return text.decode("utf-8", "replace")
 
     @asynccontextmanager
     async def socket(self) -> AsyncIterator[ClientWebSocketResponse]:

@@ -419,6 +419,22 @@ class TestTroubles:
         assert upstream.methods == [SEND, SEND]
 
 
+def test_a_huge_answer_is_passed_on_but_not_taken_apart() -> None:
+    """Reading 26 MB of JSON lets all other clients wait for two seconds."""
+    reply = json.dumps([{"jsonrpc": "2.0", "id": 1, "result": "x" * 5_000_000}])
+
+    def answer(body: bytes) -> web.Response:
+        return web.Response(text=reply) if b"eth_getLogs" in body else json_reply(body)
+
+    logs = read(1, "eth_getLogs")
+    with node(answer) as upstream, guard(upstream.url) as guarded:
+        assert guarded.ask([logs]).text == reply
+        found = guarded.ask([logs, send(BAD, 2)]).json()
+    assert [one["id"] for one in found] == [1, 2]
+    assert "too large" in found[0]["error"]["message"]
+    assert found[1]["error"]["code"] == -32003
+
+
 def test_a_client_beyond_its_limit_is_told(upstream: Node) -> None:
     with guard(upstream.url, per_second=1) as guarded:
         found = guarded.ask([read(number) for number in range(50)]).json()
