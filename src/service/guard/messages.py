@@ -27,6 +27,9 @@ LIMIT_EXCEEDED: Final = -32005
 MAX_CALLS: Final = 1_000
 """Calls in a batch, as Geth's own limit."""
 
+MAX_VALUES: Final = 50_000
+"""In a message: while many more are read, all other clients wait."""
+
 _NO_REPLY: Final = "the node did not answer this call, which it may have received"
 _MAX_DEPTH: Final = 32
 _MEMBERS: Final = frozenset({"jsonrpc", "id", "method", "params"})
@@ -75,12 +78,14 @@ def read_request(body: bytes) -> Request:
     """Read a client's message.
 
     Raises:
-        Malformed: it is not JSON, is ambiguous, too deeply nested, or has too many calls.
+        Malformed: it is not JSON, is ambiguous, too deeply nested, or has too many calls or values.
     """
     try:
         text = body.decode("utf-8")
     except UnicodeDecodeError:
         raise Malformed("the body is not UTF-8") from None
+    if sum(map(text.count, ",[{")) > MAX_VALUES:
+        raise Malformed(f"more than {MAX_VALUES} values", LIMIT_EXCEEDED)
     parts, is_batch = _parts(text, _STRICT, _MAX_DEPTH)
     return Request(tuple(_call(part, value) for part, value in parts), is_batch)
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from src.service.guard.messages import MAX_CALLS, Call, Malformed, merged, read_request
+from src.service.guard.messages import MAX_CALLS, MAX_VALUES, Call, Malformed, merged, read_request
 
 
 def read(text: str) -> Call:
@@ -45,6 +45,9 @@ def read(text: str) -> Call:
         b"[" * 100_000,
         b'{"a":' * 100_000,
         b"[" + b",".join([b'{"method":"eth_call"}'] * (MAX_CALLS + 1)) + b"]",
+        # 4 MB of these let all other clients wait for one to three seconds.
+        b'{"method":"eth_call","params":[' + b",".join([b"[]"] * MAX_VALUES) + b"]}",
+        b'{"method":"eth_call","params":[' + b",".join([b'""'] * (MAX_VALUES + 1)) + b"]}",
     ],
 )
 def test_what_parsers_read_differently_is_malformed(body: bytes) -> None:

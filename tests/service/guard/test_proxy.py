@@ -178,14 +178,6 @@ class TestRefusing:
         found = guarded.ask(b'{"method":"eth_chainId","id":"' + b"a" * 5_000_000 + b'"}')
         assert (found.status_code, upstream.bodies) == (413, [])
 
-    def test_a_transaction_among_too_many_values_is_refused(
-        self, guarded: Guarded, upstream: Node
-    ) -> None:
-        """Looking through 500,000 of them lets all other clients wait for a second."""
-        found = guarded.ask(send(RAW) | {"params": [RAW, *[""] * 20_000]}).json()
-        assert (found["error"]["code"], upstream.bodies) == (-32602, [])
-        assert "result" in guarded.ask(send(RAW) | {"params": [RAW, *[""] * 5_000]}).json()
-
     def test_a_notification_is_screened_and_gets_no_reply(
         self, guarded: Guarded, upstream: Node
     ) -> None:
