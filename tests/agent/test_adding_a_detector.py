@@ -79,10 +79,11 @@ def project(tmp_path: Path) -> Path:
     imported, registered = registration.strip("\n").split("\n\n")
     registry = folder / "__init__.py"
     text = registry.read_text()
-    before_import, before_class = "from src.detection.detectors.supervised", "\n)\n"
-    assert text.count(before_import) == 1
+    before_import, before_classes = "from src.detection.detectors.supervised", "] = (\n"
+    for before in (before_import, before_classes):
+        assert text.count(before) == 1
     text = text.replace(before_import, f"{imported}\n{before_import}")
-    registry.write_text(text.replace(before_class, f"\n{registered}{before_class}", 1))
+    registry.write_text(text.replace(before_classes, f"{before_classes}{registered}\n"))
     policy = copy / "policy.yaml"
     text = policy.read_text()
     assert text.count("\ndetectors:\n") == 1
