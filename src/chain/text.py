@@ -61,6 +61,15 @@ def sanitise_text(value: object, max_length: int = 64) -> str:
     return text
 
 
+def in_short(value: object, max_length: int = 200) -> str:
+    """A sentence from outside, sanitised; one that is too long ends after a word."""
+    shown = sanitise_text(value, max_length + 2)  # the last of these may be a blank that is dropped
+    if len(shown) <= max_length:
+        return shown
+    words, blank, _ = shown[: max_length - 1].rpartition(" ")
+    return f"{words} …" if blank else f"{shown[: max_length - 1]}…"
+
+
 def short(text: str) -> str:
     """An address or a hash as its beginning and end; any other text as it is."""
     return f"{text[:8]}…{text[-4:]}" if text.startswith("0x") and len(text) >= 42 else text

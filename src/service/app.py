@@ -23,6 +23,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Match, Mount
 from starlette.types import Scope
 
+from src.chain.text import in_short
 from src.monitoring import metrics
 from src.service.api import alerts, analysis, decisions, fraud, models, operations, screening
 from src.service.api.description import TITLE, describe, operation_id
@@ -32,7 +33,6 @@ from src.service.http.guard import App, Guard
 from src.service.http.problems import (
     MEDIA_TYPE,
     Problem,
-    in_short,
     our_mistake,
     problem_of_input,
 )

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from src.chain.text import BRIDGE_MARKERS, sanitise_text
+from src.chain.text import BRIDGE_MARKERS, in_short, sanitise_text
 
 PIECES = ["!*", "*!", "-", ":", "forta_finding", "forta_", "finding", "\u200b", "\n", " "]
 ODD_CHARACTERS = ["\uff01", "\uff0a", "\ufe0f", "\u0301", "\ufdfa"]
@@ -68,3 +68,18 @@ def test_a_megabyte_of_input_is_cut_before_it_is_looked_at() -> None:
 
     assert sanitise_text(CountingText("\u200bA\u0301" * 350_000), 64)
     assert looked_at <= 1024
+
+
+@pytest.mark.parametrize(
+    ("text", "length", "shown"),
+    [
+        ("a b c d", 7, "a b c d"),
+        ("a b c d", 5, "a b …"),
+        ("one two, three", 10, "one two, …"),
+        ("non-finite numbers", 9, "non-fini…"),
+        ("😀" * 10, 9, "😀" * 8 + "…"),
+        (None, 9, ""),
+    ],
+)
+def test_what_is_too_long_ends_after_a_word(text: object, length: int, shown: str) -> None:
+    assert in_short(text, length) == shown

@@ -30,7 +30,7 @@ from src.chain.errors import (
     SourceError,
     SourceUnavailable,
 )
-from src.chain.text import sanitise_text
+from src.chain.text import in_short, sanitise_text
 
 MAX_DEPTH: Final = 2_100
 """Levels of an answer: a trace has two for each call, of which the EVM nests 1,024."""
@@ -164,7 +164,7 @@ class HttpClient:
         ):  # half of a placeholder, if truncated within it
             part = next((n for n in range(len(secret) - 1, 0, -1) if text.endswith(secret[:n])), 0)
             text = text[: len(text) - part]
-        return text[:_MAX_MESSAGE_CHARACTERS].strip()
+        return in_short(text, _MAX_MESSAGE_CHARACTERS)
 
     def close(self) -> None:
         """Close the pooled connections."""

@@ -7,7 +7,7 @@ from typing import Any, Final, Literal
 from src.chain.errors import MalformedAnswer
 from src.chain.quantities import as_int
 from src.chain.simulation.call import UnsignedCall
-from src.chain.text import sanitise_text
+from src.chain.text import in_short
 from src.chain.transfers import NativeTransfer, normalise_address
 
 MAX_LOGS: Final = 20_000
@@ -167,7 +167,7 @@ def _dicts(value: Any) -> list[Json]:
 
 
 def _reason(words: Any) -> str:
-    return sanitise_text(words, _MAX_REASON) or "execution failed"
+    return in_short(words, _MAX_REASON) or "execution failed"
 
 
 def _bounded(number: int | None) -> int | None:

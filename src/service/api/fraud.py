@@ -7,14 +7,14 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Body
 from pydantic import BaseModel, Discriminator, Field, Tag
 
-from src.chain.text import sanitise_text
+from src.chain.text import in_short, sanitise_text
 from src.detection.supervised.model import InvalidInputs
 from src.monitoring import metrics
 from src.service.api.common import ServiceDep
 from src.service.api.models import NO_FRAUD_MODEL
 from src.service.api.route import ApiRoute
 from src.service.context import Service
-from src.service.http.problems import Problem, in_short, responses
+from src.service.http.problems import Problem, responses
 from src.service.model_refresh import FraudInUse
 
 router = APIRouter(tags=["Supervised model"], route_class=ApiRoute)

@@ -7,7 +7,6 @@ the request id. Details never contain the text of an exception that could hold a
 
 from collections.abc import Mapping
 from http import HTTPStatus
-from textwrap import shorten
 from typing import Annotated, Any, Final
 
 from fastapi.exceptions import RequestValidationError
@@ -15,7 +14,7 @@ from pydantic import BaseModel, Field
 
 from src.chain.errors import DeadlineExceeded, NotFound, RateLimited, SourceError, SourceUnavailable
 from src.chain.recording.fetch import UnverifiedBlock
-from src.chain.text import sanitise_text
+from src.chain.text import in_short, sanitise_text
 
 MEDIA_TYPE = "application/problem+json"
 _MAX_ERRORS: Final = 20
@@ -106,14 +105,6 @@ def described_problem(status: int) -> dict[str, Any]:
 def our_mistake() -> Problem:
     """The problem for an unexpected exception, without its text."""
     return Problem(500, "Internal error. Quote the request id when you report it.")
-
-
-def in_short(text: str, max_length: int = 200) -> str:
-    """A text that a client may have a part in, printable; what is too long ends after a word."""
-    shown = sanitise_text(text, max_length + 2)  # the last of these may be a blank that is dropped
-    if len(shown) <= max_length:
-        return shown
-    return shorten(shown, max_length, break_on_hyphens=False, placeholder=" …")
 
 
 def problem_of_input(error: RequestValidationError) -> Problem:

@@ -11,7 +11,6 @@ from starlette.testclient import TestClient
 
 from src.service.database.decisions import newest_decision, store_decision
 from src.service.database.tables import decisions
-from src.service.http.problems import in_short
 from tests.service.chain import THEFT
 from tests.support.waiting import wait_until
 
@@ -65,17 +64,6 @@ def test_a_long_problem_ends_after_a_word(
     assert cut == ""
     assert len(problem["detail"]) <= 1_000
     assert whole.startswith(f"{said} ")
-
-
-@pytest.mark.parametrize(
-    ("length", "shown"),
-    [(9, "non-finite numbers"), (9, "😀" * 10), (5, "a b c d")],
-)
-def test_a_text_in_short_is_short(length: int, shown: str) -> None:
-    short = in_short(shown, length)
-    assert len(short) <= length
-    assert short in {"…", "a b …"}
-    assert in_short(shown, len(shown)) == shown
 
 
 @pytest.mark.parametrize("path", ["/anomaly_detection/", "/decisions", "/predict"])
