@@ -28,7 +28,7 @@ from src.service.database.decisions import StoredDecision, find_decision, store_
 from src.service.database.engine import Database
 from src.service.decider import Decider, Outcome
 from src.service.drift_check import LOOK_SECONDS, DriftCheck, FraudDriftCheck
-from src.service.embedded import DEMO_NAMES, STORY_BEGINS, embedded_node
+from src.service.embedded import DEMO_CHAIN, DEMO_NAMES, STORY_BEGINS, embedded_node
 from src.service.http.problems import Problem, problem_of_source
 from src.service.model_refresh import FraudModel, model_refresh
 from src.service.node import NodeHealth, NodeReader
@@ -93,7 +93,7 @@ class Service:
                 common = replace(
                     common,
                     json_rpc_url=url,
-                    chain_id=1,
+                    chain_id=DEMO_CHAIN,
                     address_book=common.address_book or DEMO_NAMES,
                     json_rpc_requests_per_second=10_000,
                     lookup_deadline_seconds=max(

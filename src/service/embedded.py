@@ -6,12 +6,14 @@ scenarios (`npm run demo -- --keep`) and `npm run record`.
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
-from src.chain.replay.__main__ import open_chain
-from src.chain.replay.methods import ReplayMethods
-from src.chain.replay.server import RpcServer
+from src.service.database.chain import holds_beyond
+from src.service.database.engine import Database
+from src.service.settings import ServiceSettings, database_url
+from src.settings import Settings
+from src.variables import SettingsError
 
 DEMO_BLOCKS = Path(__file__).parent / "demo_blocks"
 DEMO_NAMES = DEMO_BLOCKS / "names.json"
@@ -19,6 +21,8 @@ DEMO_NAMES = DEMO_BLOCKS / "names.json"
 STORY_BEGINS = 361
 """The block of the first scenario: what is before it built the demo's world, in one hurried hour,
 and is the chain's history, as for any service that starts on a chain that exists already."""
+DEMO_CHAIN = 1
+_LAST_BLOCK = 385
 
 _POLL_SECONDS = 0.1
 
@@ -26,6 +30,11 @@ _POLL_SECONDS = 0.1
 @contextmanager
 def embedded_node() -> Iterator[str]:
     """Serve the demo's blocks on a free loopback port; yields the URL."""
+    # Here, for the process that starts the workers needs none of them.
+    from src.chain.replay.__main__ import open_chain  # noqa: PLC0415
+    from src.chain.replay.methods import ReplayMethods  # noqa: PLC0415
+    from src.chain.replay.server import RpcServer  # noqa: PLC0415
+
     chain, _ = open_chain(DEMO_BLOCKS)
     with RpcServer(("127.0.0.1", 0), ReplayMethods(chain).methods) as server:
         threading.Thread(target=server.serve_forever, args=(_POLL_SECONDS,), daemon=True).start()
@@ -33,3 +42,22 @@ def embedded_node() -> Iterator[str]:
             yield server.url
         finally:
             server.shutdown()
+
+
+def prepare_database(settings: ServiceSettings, common: Settings) -> None:
+    """Migrate the database, and keep the demo's invented theft out of one with real transactions.
+
+    Raises:
+        SettingsError: there is no node, and the database holds a real chain's transactions.
+        DatabaseError: the database is unusable.
+    """
+    with closing(Database(database_url(settings, common))) as database:
+        database.migrate()
+        with database.reading() as connection:
+            is_real = holds_beyond(connection, DEMO_CHAIN, _LAST_BLOCK)
+    if is_real and common.json_rpc_url is None:
+        raise SettingsError(
+            "JSON_RPC_URL",
+            "set: DATABASE_URL holds a real chain's transactions, and without a node those of the "
+            "demo would join them",
+        )

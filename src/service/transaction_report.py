@@ -25,6 +25,7 @@ from src.service.context import Service, store_outcome
 from src.service.database.chain import store_tokens
 from src.service.database.engine import Database
 from src.service.decider import Decider
+from src.service.embedded import prepare_database
 from src.service.http.problems import Problem
 from src.service.records import LoadedTransaction
 from src.service.settings import load_common_settings, load_service_settings
@@ -52,7 +53,9 @@ def run(options: argparse.Namespace) -> int:
         write_file(out, render_stored(options.store, tx_hash, common).encode())
         sys.stdout.write(f"{out}\n")
         return 0
-    service = Service.open(load_service_settings(), common)
+    settings = load_service_settings()
+    prepare_database(settings, common)
+    service = Service.open(settings, common)
     try:
         content = render(service, tx_hash)
     except Problem as problem:

@@ -19,6 +19,7 @@ from src.service.__main__ import main
 from src.service.database.engine import Database
 from src.settings import DEFAULT_POLICY_PATH
 from tests.service.chain import THEFT, sqlite_url
+from tests.service.database.rows import store, transaction
 from tests.service.serving import serving, without_node
 from tests.support.waiting import PATIENCE, wait_until
 
@@ -167,6 +168,22 @@ def test_a_report_without_a_node_is_of_the_embedded_demo(
     out = tmp_path / "report.html"
     assert report.main([THEFT, "--out", str(out)]) == 0
     assert THEFT in out.read_text()
+
+
+def test_the_demo_does_not_join_a_real_chains_transactions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in [name for name in os.environ if name.startswith("JSON_RPC")]:
+        monkeypatch.delenv(name)
+    url = sqlite_url(tmp_path)
+    monkeypatch.setenv("DATABASE_URL", url)
+    assert main(["--check"]) == 0
+    assert main(["--check"]) == 0, "what the demo itself has stored is no obstacle"
+    database = Database(url)
+    store(database, transaction(block_number=20_000_000))
+    database.close()
+    assert main(["--check"]) == 2
+    assert "JSON_RPC_URL must be set" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])

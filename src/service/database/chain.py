@@ -105,6 +105,12 @@ def transactions_in(connection: Connection, chain_id: int, block_hash: str) -> l
     return list(connection.scalars(query))
 
 
+def holds_beyond(connection: Connection, chain_id: int, block_number: int) -> bool:
+    """Whether there is a transaction of another chain, or of this one's later blocks."""
+    other = (transactions.c.chain_id != chain_id) | (transactions.c.block_number > block_number)
+    return bool(connection.scalar(select(exists().where(other))))
+
+
 def find_transaction(
     connection: Connection, chain_id: int, tx_hash: str
 ) -> tuple[LoadedTransaction, bool] | None:

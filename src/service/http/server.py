@@ -14,6 +14,7 @@ import uvicorn
 from src.monitoring import metrics
 from src.monitoring.periodic import Periodic
 from src.service.database.engine import Database, DatabaseLost
+from src.service.embedded import prepare_database
 from src.service.settings import (
     ServiceSettings,
     database_url,
@@ -128,8 +129,7 @@ def _prepare(settings: ServiceSettings, *, check_all: bool) -> None:
     common = on_the_nodes_chain(load_common_settings())
     if common.json_rpc_url:  # the workers inherit it, and start also while the node is down
         os.environ["FORTA_CHAIN_ID"] = str(common.chain_id)
-    with closing(Database(database_url(settings, common))) as database:
-        database.migrate()
+    prepare_database(settings, common)
     if check_all:  # otherwise needed only by workers
         from src.service.context import Service  # noqa: PLC0415
 
