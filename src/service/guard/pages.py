@@ -1,27 +1,28 @@
 """The guard's pages: screenings, and what is held for review. Metrics and probes beside them."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal
 
-from fastapi import Depends, FastAPI, Form, Request
+from fastapi import APIRouter, Depends, FastAPI, Form, Request
 from fastapi.exception_handlers import http_exception_handler
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from src.chain.names.book import AddressBook
 from src.chain.networks import described
-from src.chain.text import sanitise_text
+from src.chain.text import in_short
 from src.monitoring import exposition
 from src.service.api import screening
+from src.service.api.route import ApiRoute
 from src.service.guard.decisions import Decisions
 from src.service.guard.gate import Rules
 from src.service.guard.upstream import Upstream, UpstreamError
 from src.service.http.problems import MEDIA_TYPE, Problem
 from src.service.screening import page as screenings
-from src.service.web.forms import check_token, keep_token, token_of
+from src.service.web.forms import check_token, fields, keep_token, token_of
 from src.service.web.rendering import STATIC, KeptFiles, explorer_of, page, problem_page
 
 _CHAIN_ID: Final = b'{"jsonrpc":"2.0","id":1,"method":"eth_chainId","params":[]}'
@@ -86,28 +87,32 @@ def _add_operations(app: FastAPI, shown: Shown) -> None:
 
 
 def _add_pages(app: FastAPI, shown: Shown) -> None:
-    @app.get("/")
-    @app.get("/ui/")
+    router = APIRouter(route_class=ApiRoute)
+
+    @router.get("/")
+    @router.get("/ui/")
     def home() -> Response:
         return RedirectResponse("/ui/screenings", 307)
 
     decisions = shown.decisions
 
-    @app.get("/ui/screenings")
-    def listed(request: Request) -> Response:
+    @router.get("/ui/screenings")
+    def listed(
+        request: Request, query: Annotated[Mapping[str, str], fields("action", "before")]
+    ) -> Response:
         decisions.flush()
-        values = screenings.read(decisions.database, request.query_params)
+        values = screenings.read(decisions.database, query)
         held = {one.uuid for one in values["screenings"] if decisions.is_held(one.uuid)}
         return _shown(request, shown, "screenings.html", values | {"held": held})
 
-    @app.get("/ui/screenings/{identity}")
+    @router.get("/ui/screenings/{identity}")
     def one(request: Request, identity: str) -> Response:
         decisions.flush()
         held = decisions.is_held(identity)
         values = screenings.read_one(decisions.database, identity, is_held=held)
         return _shown(request, shown, "screening.html", values)
 
-    @app.post("/ui/screenings/{identity}/{verdict}")
+    @router.post("/ui/screenings/{identity}/{verdict}")
     async def decide(
         request: Request,
         identity: str,
@@ -124,6 +129,8 @@ def _add_pages(app: FastAPI, shown: Shown) -> None:
             decisions.released(identity, await _release(shown.upstream, text))
         return RedirectResponse(f"/ui/screenings/{identity}", 303)
 
+    app.include_router(router)
+
 
 async def _release(upstream: Upstream, text: str) -> str:
     """Pass a held call on, once; what the node answers."""
@@ -131,7 +138,7 @@ async def _release(upstream: Upstream, text: str) -> str:
         answer = await upstream.ask(text.encode(), {}, again=False)
     except UpstreamError as error:
         return f"{error}; it may have received the transaction"
-    return sanitise_text(answer, _MAX_ANSWER)
+    return in_short(answer, _MAX_ANSWER)
 
 
 async def chain_problem(upstream: Upstream, chain_id: int) -> str | None:

@@ -1,5 +1,6 @@
 """What the pages of screenings show, in the service and in the guard."""
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import urlencode
@@ -18,6 +19,7 @@ from src.service.web.transaction.detectors import MEANING
 
 PAGE: Final = 50
 
+_ID: Final = re.compile(r"[0-9A-Za-z-]{1,64}")
 _PATH: Final = "/ui/screenings"
 _ACTIONS: Final = (("", "All"), ("REVIEW", "REVIEW and BLOCK"), ("BLOCK", "BLOCK"))
 
@@ -56,8 +58,10 @@ def read_one(database: Database, uuid: str, *, is_held: bool = False) -> dict[st
     Raises:
         Problem: 404 for an unknown one.
     """
-    with database.reading() as connection:
-        found = screening_of(connection, uuid)
+    found = None
+    if _ID.fullmatch(uuid):
+        with database.reading() as connection:
+            found = screening_of(connection, uuid)
     if found is None:
         raise Problem(404, "No screening has this id. They are kept for 30 days.")
     return {"one": found, "held": is_held, "to_do": _to_do(found, is_held=is_held)}

@@ -47,6 +47,24 @@ def test_the_list_shows_decisions_with_their_outcome(guarded: Guarded) -> None:
     assert "2 screenings, newest first" in text
 
 
+@pytest.mark.parametrize(
+    ("path", "status", "said"),
+    [
+        ("?acton=BLOCK", 422, "Unknown query parameters: acton"),
+        ("?action=BLOCK&action=REVIEW", 422, "repeated: action"),
+        ("?action=ALLOW", 400, "action"),
+        ("/%00", 404, "No screening has this id"),
+        (f"/{'9' * 10_000}", 404, "No screening has this id"),
+    ],
+)
+def test_what_a_page_cannot_be_asked_is_named(
+    guarded: Guarded, path: str, status: int, said: str
+) -> None:
+    answer = requests.get(f"{guarded.url}/ui/screenings{path}", timeout=PATIENCE)
+    assert answer.status_code == status
+    assert said in answer.text
+
+
 def test_what_the_node_or_a_client_says_is_escaped(upstream: Node) -> None:
     script = Script(Action.BLOCK, problem="<script>alert(1)</script>")
     with guard(upstream.url, script) as guarded:
