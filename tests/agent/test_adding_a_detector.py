@@ -22,7 +22,7 @@ COPIED = ("src", "policy.yaml", "isolation_forest.pkl", "isolation_forest.manife
 
 # A transfer there and back.
 ROUND_TRIP = Transaction(
-    TX_HASH, 20_000_000, 0, ALICE, BOB, 9,
+    TX_HASH, 20_000, 0, ALICE, BOB, 9,
     [Transfer(USDC, ALICE, BOB, 10**6, 0), Transfer(USDC, BOB, ALICE, 10**6, 1)],
 )  # fmt: skip
 

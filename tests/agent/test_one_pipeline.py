@@ -72,7 +72,7 @@ def generated() -> tuple[list[Transaction], dict[str, str]]:
     # the memory of counterparties with them.
     history = sorted(history[:TRANSACTIONS], key=lambda t: t.sender is None)
     for transaction in history:
-        transaction.block += 10**6 * (transaction.sender is None)
+        transaction.block += 10**5 * (transaction.sender is None)
     seen = dict.fromkeys(m.token for t in history for m in t.transfers)
     pretended = ["USDC", "usdt", "WETH", "Honest", "<b>", "D\u0430I", ""]
     return history, {token: pretended[at % len(pretended)] for at, token in enumerate(seen)}

@@ -34,7 +34,7 @@ class Transaction:
 
 def hostile_history(seed: int = 0, blocks: int = 40, tokens: list[str] | None = None):
     """Transactions that try everything: loops, self-transfers, mints, look-alikes, extremes."""
-    chance = random.Random(seed)
+    chance, more = random.Random(seed), random.Random(f"more {seed}")
     tokens = tokens or []
     tokens = tokens[:4] + [address(chance) for _ in range(4)]
     accounts = [address(chance) for _ in range(12)] + [ZERO]
@@ -78,15 +78,15 @@ def hostile_history(seed: int = 0, blocks: int = 40, tokens: list[str] | None = 
                     for move in moves:
                         transaction.transfers.append(Transfer(*move, log_index))
                         log_index += 1
-            if chance.random() < 0.2 and tokens:  # an allowance, spent by whom it was given to
+            if more.random() < 0.2 and tokens:  # an allowance, spent by whom it was given to
                 moved = Transfer(tokens[0], accounts[7], accounts[8], 10**18, log_index)
-                transaction.to, transaction.nonce = tokens[0], chance.choice([99, 2_000])
+                transaction.to, transaction.nonce = tokens[0], more.choice([1, 99])
                 transaction.transfers[:] = [moved]
                 log_index += 1
-            elif chance.random() < 0.3:  # tokens taken and shared, to the last unit or not
-                token, victim = chance.choice(tokens), accounts[7]
-                taken = chance.choice([10**18, 10**18 + 1, LARGEST])
-                share = taken // 5 - chance.choice([0, 0, 10**9])
+            elif more.random() < 0.3:  # tokens taken and shared, to the last unit or not
+                token, victim = more.choice(tokens), accounts[7]
+                taken = more.choice([10**18, 10**18 + 1, LARGEST])
+                share = taken // 5 - more.choice([0, 0, 10**9])
                 for thief, part in ((accounts[8], share), (accounts[9], taken - share)):
                     transaction.transfers.append(Transfer(token, victim, thief, part, log_index))
                     log_index += 1

@@ -23,9 +23,10 @@ from src.detection.features.definitions import FEATURE_NAMES
 from src.detection.forest.manifest import read_manifest
 from src.detection.forest.model import load_model
 from src.monitoring import metrics
-from src.monitoring.drift.sample import ATTACK_SCORE, parse_sample, sample_of
+from src.monitoring.drift.sample import sample_of
 from src.monitoring.drift.verdict import Verdict
 from src.registry.bundle import FRAUD, MODEL_FILE
+from src.registry.drift_reference import ATTACK_SCORE, parse_sample
 from src.registry.registry import Registry
 from src.registry.store import Store
 from src.service.app import create_app

@@ -16,6 +16,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
 from src.decision.tokens import TokenView
+from src.demo.processes import supervised
 from src.service.database import (
     alerts,
     chain,
@@ -305,7 +306,7 @@ def test_a_log_is_no_loss_while_it_is_being_emptied(tmp_path: Path) -> None:
     asking = threading.Thread(target=lambda: ready.append(opened.is_ready()))
     command = [sys.executable, "-c", HOLD_CHECKPOINTS, f"{file}-shm"]
     with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        supervised(command), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as holding:
         assert holding.stdout is not None
         holding.stdout.readline()
