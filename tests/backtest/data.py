@@ -78,12 +78,12 @@ def hostile_history(seed: int = 0, blocks: int = 40, tokens: list[str] | None = 
                     for move in moves:
                         transaction.transfers.append(Transfer(*move, log_index))
                         log_index += 1
-            if more.random() < 0.2 and tokens:  # an allowance, spent by whom it was given to
+            if more.random() < 0.1 and tokens:  # an allowance, spent by whom it was given to
                 moved = Transfer(tokens[0], accounts[7], accounts[8], 10**18, log_index)
                 transaction.to, transaction.nonce = tokens[0], more.choice([1, 99])
                 transaction.transfers[:] = [moved]
                 log_index += 1
-            elif more.random() < 0.3:  # tokens taken and shared, to the last unit or not
+            elif more.random() < 0.1:  # tokens taken and shared, to the last unit or not
                 token, victim = more.choice(tokens), accounts[7]
                 taken = more.choice([10**18, 10**18 + 1, LARGEST])
                 share = taken // 5 - more.choice([0, 0, 10**9])
