@@ -262,13 +262,16 @@ def test_an_interim_response_leaves_no_answer_to_the_next_request() -> None:
             answer = b'{"id":1,"result":%b}' % result
             connection.sendall(raw_server.HEAD + b"Content-Length: %d\r\n\r\n" % len(answer))
             connection.sendall(answer)
-            asked.append(connection.recv(65536))
+            received = b""  # the rest of this request may come first
+            while b"POST" not in received and (part := connection.recv(65536)):
+                received += part
+            asked.append(received)
 
     with raw_server.raw_server(hint_then_answer) as url:
         node = JsonRpcClient(url)
         assert [node.call("eth_chainId", []) for _ in range(2)] == [1, 2]
         node.close()
-    assert asked[0].startswith(b"POST")  # on the same connection
+    assert b"POST" in asked[0], "on the same connection"
 
 
 def test_own_rate_limit_is_an_error_when_the_turn_comes_after_the_deadline(
