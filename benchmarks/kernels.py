@@ -18,13 +18,13 @@ from benchmarks.timing import Call, interleaved
 from benchmarks.traffic import Traffic
 from src.chain.transfers import decode_transfers
 from src.detection.attack.model import load_attack_model
-from src.detection.attack.reputation import columns_of
 from src.detection.bundle_files import ATTACK_MODEL_FILE
 from src.detection.features.batch import TransferBatch
 from src.detection.features.definitions import (
     FEATURE_NAMES,
     FOREST_INPUTS,
     TokenProfile,
+    columns_of,
     feature_row,
     feature_table,
 )

@@ -43,7 +43,6 @@ from src.decision.second_opinion import (
 )
 from src.decision.tokens import TokenView, token_view
 from src.detection.assessment import EXPLAINED_INPUTS, Assessor
-from src.detection.attack.reputation import columns_of
 from src.detection.challenger import Challenger
 from src.detection.counterparties import CounterpartyBook
 from src.detection.detectors.base import Equipment, SupervisedModel
@@ -54,6 +53,7 @@ from src.detection.features.definitions import (
     FEATURE_NAMES,
     Reading,
     TokenProfile,
+    columns_of,
     feature_row,
     read_one,
 )

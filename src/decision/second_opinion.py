@@ -10,13 +10,12 @@ from numpy.typing import NDArray
 
 from src.detection.attack.assessment import AttackAssessor
 from src.detection.attack.model import AttackModel, load_attack_model
-from src.detection.attack.reputation import columns_of
 from src.detection.bundle_files import ATTACK_MODEL_FILE
 from src.detection.detectors.base import SupervisedModel
 from src.detection.detectors.supervised import ATTACK_REVIEW_AT, SupervisedDetector
 from src.detection.errors import InvalidInput, ModelIncompatible, ModelMissing
 from src.detection.evidence import credible
-from src.detection.features.definitions import FEATURE_NAMES, TokenProfile, feature_row
+from src.detection.features.definitions import FEATURE_NAMES, TokenProfile, columns_of, feature_row
 from src.detection.forest.model import Model
 from src.detection.policy import Policy
 from src.detection.records import REMEMBERED_ASSESSMENTS, Assessment, AttackAssessment, TransferLike

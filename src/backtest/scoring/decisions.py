@@ -21,11 +21,10 @@ from src.datasets.fixed_bytes import hex_column, integers
 from src.decision.second_opinion import OpenedAttackModel, explained_from
 from src.decision.tokens import shown_tokens
 from src.detection.assessment import EXPLAINED_INPUTS
-from src.detection.attack.reputation import columns_of
 from src.detection.counterparties import CounterpartyBook
 from src.detection.detectors.base import Equipment
 from src.detection.evidence import Evidence, LookAlike, TokenFact
-from src.detection.features.definitions import TokenProfile
+from src.detection.features.definitions import TokenProfile, columns_of
 from src.detection.forest.model import Model
 from src.detection.policy import Mode, Policy
 from src.detection.records import Assessment, AttackAssessment, Attribution, Decision

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from src.backtest.scoring.transactions import TransactionBatch
 from src.datasets.fixed_bytes import distinct_rows
 from src.detection.attack.model import AttackModel
-from src.detection.attack.reputation import columns_of
-from src.detection.features.definitions import FEATURE_NAMES, TokenProfile, read
+from src.detection.features.definitions import TokenProfile, columns_of, read
 from src.detection.forest.model import Model
 
 
@@ -43,7 +42,7 @@ class Scorer:
         self.model = model
         self._attack = attack
         self._profile = TokenProfile.from_manifest(model.manifest)
-        self._columns = [FEATURE_NAMES.index(name) for name in model.inputs]
+        self._columns = columns_of(model.inputs)
 
     def score(self, batch: TransactionBatch) -> Scores:
         """Score a batch; a transaction without a sender has no score, as in live handling."""

@@ -16,8 +16,6 @@ from src.detection.features.batch import TransferBatch
 from src.detection.features.definitions import TokenProfile, columns_of, feature_table
 from src.detection.forest.model import Model
 
-__all__ = ["ScoredTable", "columns_of", "known_parts", "score_table"]
-
 
 def known_parts(
     batch: TransferBatch, unknown: Collection[str]
