@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.recorded import RecordedTransaction
-from benchmarks.traffic import BLOCK, TIMESTAMP, WELL_KNOWN
+from benchmarks.traffic import BLOCK, TIMESTAMP, WELL_KNOWN, topic
 from src.chain.text import BRIDGE_MARKERS
 from src.chain.transfers import TRANSFER_TOPIC, ZERO_ADDRESS
 
@@ -104,7 +104,7 @@ class HostileTraffic:
         rng = self._random
         return {
             "address": token,
-            "topics": [TRANSFER_TOPIC, _topic(rng.choice(accounts)), _topic(rng.choice(accounts))],
+            "topics": [TRANSFER_TOPIC, topic(rng.choice(accounts)), topic(rng.choice(accounts))],
             "data": f"0x{rng.choice(_AMOUNTS):064x}",
         }
 
@@ -136,7 +136,3 @@ class HostileTraffic:
 def hostile_text(rng: random.Random) -> str:
     """A name or symbol for a token, as its deployer may choose it."""
     return rng.choice(_TEXTS)
-
-
-def _topic(address: str) -> str:
-    return "0x" + "0" * 24 + address[2:]

@@ -6,7 +6,6 @@ answers' ids, and now and then the truth, so that no circuit breaker ends the at
 
 import gzip
 import json
-import multiprocessing
 import random
 import re
 from collections.abc import Callable, Iterator
@@ -18,7 +17,7 @@ from eth_abi.abi import encode
 from werkzeug import Request, Response
 from werkzeug.serving import make_server
 
-from benchmarks.sources import FIRST_TRANSACTION, START_SECONDS, AnyTokenNode, KeepAlive
+from benchmarks.sources import FIRST_TRANSACTION, AnyTokenNode, KeepAlive, served
 from tests.support.fake_chain import etherscan_answer
 
 _LARGE = 500_000  # bytes; below the limit on a response of the node
@@ -31,23 +30,13 @@ _Answer = Callable[[Request, Any], Response]
 @contextmanager
 def hostile_sources() -> Iterator[dict[str, str]]:
     """Settings that name them: the node, an explorer and Ethplorer."""
-    context = multiprocessing.get_context("spawn")
-    receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_serve, args=(sender,), daemon=True)
-    process.start()
-    try:
-        if not receiver.poll(START_SECONDS):
-            raise RuntimeError("the hostile sources did not start")
-        url = receiver.recv()
+    with served(_serve) as url:
         yield {
             "JSON_RPC_URL": f"{url}/node",
             "ETHERSCAN_URL": f"{url}/explorer",
             "ETHPLORER_URL": f"{url}/ethplorer",
             "ETHPLORER_API_KEY": "a-key",
         }
-    finally:
-        process.terminate()
-        process.join()
 
 
 def _endless(_request: Request, _identity: Any) -> Response:

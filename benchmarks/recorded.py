@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.traffic import topic
 from src.chain.transfers import TRANSFER_TOPIC
 from src.settings import PROJECT_ROOT
 
@@ -33,7 +34,7 @@ class RecordedTransaction:
         return [
             {
                 "address": token,
-                "topics": [TRANSFER_TOPIC, _topic(sender), _topic(recipient)],
+                "topics": [TRANSFER_TOPIC, topic(sender), topic(recipient)],
                 "data": f"0x{amount}",
             }
             for token, sender, recipient, amount in self.transfers
@@ -81,7 +82,3 @@ def read_apart(folder: Path) -> list[RecordedTransaction]:
     """
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(recorded_transactions, (folder,))
-
-
-def _topic(address: str) -> str:
-    return "0x" + "0" * 24 + address[2:]

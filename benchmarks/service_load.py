@@ -19,9 +19,12 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import aiohttp
 
 from src.demo.processes import running
 
@@ -40,77 +43,50 @@ class Results:
     acknowledged: dict[tuple[int, str], str] = field(default_factory=dict)
 
 
-class Connection:
-    """One keep-alive HTTP connection: leaner than a library, so that we measure the service."""
-
-    def __init__(self, port: int, key: str) -> None:
-        self._port = port
-        self._key = key
-        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
-
-    async def ask(
-        self, method: str, path: str, body: Any = None
-    ) -> tuple[int, dict[str, str], Any]:
-        """Send a request; returns status, headers and the decoded answer."""
-        if self._streams is None:
-            self._streams = await asyncio.open_connection("127.0.0.1", self._port)
-        reader, writer = self._streams
-        content = b"" if body is None else json.dumps(body).encode()
-        head = (
-            f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{self._port}\r\n"
-            f"X-API-Key: {self._key}\r\nContent-Type: application/json\r\n"
-            f"Content-Length: {len(content)}\r\n\r\n"
-        )
-        writer.write(head.encode() + content)
-        status = int((await reader.readline()).split()[1])
-        headers = {}
-        while (line := await reader.readline()) != b"\r\n":
-            name, _, value = line.decode().partition(":")
-            headers[name.lower()] = value.strip()
-        answer = await reader.readexactly(int(headers["content-length"]))
-        return status, headers, json.loads(answer)
-
-    def close(self) -> None:
-        """Close it."""
-        if self._streams is not None:
-            self._streams[1].close()
+def connect(port: int, key: str) -> aiohttp.ClientSession:
+    """A client of the service, with a connection that it keeps."""
+    return aiohttp.ClientSession(f"http://127.0.0.1:{port}", headers={"X-API-Key": key})
 
 
 async def one_client(
-    number: int, port: int, key: str, options: argparse.Namespace, results: Results, until: float
+    number: int, session: aiohttp.ClientSession, pause: float, results: Results, until: float
 ) -> None:
-    """Ask, wait for the answer, pause, ask again."""
+    """Send a request, wait for the answer, pause, send the next one."""
     draw = random.Random(number)
-    connection = Connection(port, key)
-    _, _, alerts = await connection.ask("GET", "/alerts?limit=200")
+    async with session.get("/alerts?limit=200") as answer:
+        alerts = await answer.json()
     hashes = sorted({alert["transaction_hash"] for alert in alerts})
     ids = [alert["id"] for alert in alerts]
     count = 0
-    await asyncio.sleep(draw.random() * options.pause)
+    await asyncio.sleep(draw.random() * pause)
     while time.monotonic() < until:
         writes = draw.random() < _WRITE_SHARE
         started = time.perf_counter()
         if writes:
             alert, note = draw.choice(ids), f"client {number} write {count}"
             body = {"is_true_positive": True, "note": note}
-            status, _, _ = await connection.ask("POST", f"/alerts/{alert}/feedback", body)
+            status = await _post(session, f"/alerts/{alert}/feedback", body)
             if status == 200:
                 results.acknowledged[alert, f"client-{number}"] = note
         else:
-            path = f"/transactions/{draw.choice(hashes)}/decision"
-            status, _, _ = await connection.ask("POST", path)
+            status = await _post(session, f"/transactions/{draw.choice(hashes)}/decision", None)
         (results.writes if writes else results.decisions).append(time.perf_counter() - started)
         results.statuses[status] += 1
         count += 1
-        await asyncio.sleep(options.pause * draw.uniform(0.5, 1.5))
-    connection.close()
+        await asyncio.sleep(pause * draw.uniform(0.5, 1.5))
 
 
-async def check_writes(port: int, key: str, results: Results) -> int:
-    """How many acknowledged writes are not there."""
-    connection = Connection(port, key)
-    _, _, alerts = await connection.ask("GET", "/alerts?limit=1000")
-    connection.close()
+async def _post(session: aiohttp.ClientSession, path: str, body: Any) -> int:
+    """Send the request and read the answer; returns its status."""
+    async with session.post(path, json=body) as answer:
+        await answer.read()
+        return answer.status
+
+
+async def missing_writes(session: aiohttp.ClientSession, results: Results) -> int:
+    """The number of acknowledged writes that are not stored."""
+    async with session.get("/alerts?limit=1000") as answer:
+        alerts = await answer.json()
     found = {
         (alert["id"], given["author"]): given["note"]
         for alert in alerts
@@ -121,15 +97,17 @@ async def check_writes(port: int, key: str, results: Results) -> int:
 
 async def load(options: argparse.Namespace, port: int, keys: list[str]) -> dict[str, Any]:
     """Load the service and sum up."""
-    await _ready(port, keys[0])
     results = Results()
-    until = time.monotonic() + options.seconds
-    started = time.monotonic()
-    async with asyncio.TaskGroup() as clients:
-        for number, key in enumerate(keys):
-            clients.create_task(one_client(number, port, key, options, results, until))
-    seconds = time.monotonic() - started
-    missing = await check_writes(port, keys[0], results)
+    async with AsyncExitStack() as stack:
+        sessions = [await stack.enter_async_context(connect(port, key)) for key in keys]
+        await _ready(sessions[0])
+        started = time.monotonic()
+        until = started + options.seconds
+        async with asyncio.TaskGroup() as clients:
+            for number, session in enumerate(sessions):
+                clients.create_task(one_client(number, session, options.pause, results, until))
+        seconds = time.monotonic() - started
+        missing = await missing_writes(sessions[0], results)
     errors = sum(count for status, count in results.statuses.items() if status != 200)
     return {
         "clients": len(keys),
@@ -145,19 +123,17 @@ async def load(options: argparse.Namespace, port: int, keys: list[str]) -> dict[
     }
 
 
-async def _ready(port: int, key: str) -> None:
-    """Wait until the service answers and the demo is decided about."""
+async def _ready(session: aiohttp.ClientSession) -> None:
+    """Wait until the service answers and has decided on the demo's transactions."""
     until = time.monotonic() + _READY_SECONDS
     before = -1
     while time.monotonic() < until:
-        connection = Connection(port, key)
-        with contextlib.suppress(OSError, IndexError):
-            _, headers, _ = await connection.ask("GET", "/alerts?limit=1")
-            total = int(headers["x-total-count"])
-            if total > 0 and total == before:
+        with contextlib.suppress(aiohttp.ClientError):
+            async with session.get("/alerts?limit=1") as answer:
+                total = int(answer.headers.get("X-Total-Count", 0))
+            if 0 < total == before:
                 return
             before = total
-        connection.close()
         await asyncio.sleep(2)
     raise SystemExit("the service did not become ready")
 

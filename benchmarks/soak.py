@@ -37,9 +37,7 @@ DEADLINE_SECONDS = 0.05
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     options = _parser().parse_args(arguments)
-    if options.minutes is not None:
-        options.seconds = options.minutes * 60
-    if options.transactions is None and options.seconds is None:
+    if options.transactions is None and options.minutes is None:
         options.transactions = DEFAULT_TRANSACTIONS
     if options.guard:
         from benchmarks.soak_guard import run_guard  # noqa: PLC0415
@@ -57,7 +55,6 @@ def _parser() -> argparse.ArgumentParser:
         help=f"how many at most; default: {DEFAULT_TRANSACTIONS}, without limit if a time is given",
     )  # fmt: skip
     parser.add_argument("--minutes", type=cli.positive_number, help="for how long at most")
-    parser.add_argument("--seconds", type=cli.positive_number, help="the same in seconds")
     parser.add_argument("--seed", type=cli.natural, default=1, help="same seed, same transactions")
     parser.add_argument(
         "--through-bridge", action="store_true",

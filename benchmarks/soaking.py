@@ -216,7 +216,7 @@ def run(options: argparse.Namespace) -> int:
                 subject,
                 HostileTraffic(options.seed, recorded),
                 transactions=options.transactions,
-                seconds=options.seconds,
+                seconds=_seconds(options),
                 budget_seconds=options.budget_ms / 1000,
                 on_findings=oracle.tell,
             ):
@@ -246,12 +246,16 @@ def run_hostile(options: argparse.Namespace) -> int:
                 subject,
                 HostileTraffic(options.seed, strangers=_STRANGERS),
                 transactions=options.transactions,
-                seconds=options.seconds,
+                seconds=_seconds(options),
                 budget_seconds=options.budget_ms / 1000,
                 outcome=outcome,
             ):
                 print(outcome.line(), file=sys.stderr, flush=True)
     return _report(outcome, options.json)
+
+
+def _seconds(options: argparse.Namespace) -> float | None:
+    return None if options.minutes is None else float(options.minutes) * 60
 
 
 def _report(outcome: Outcome, file: Path | None) -> int:

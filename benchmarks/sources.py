@@ -8,7 +8,7 @@ import multiprocessing
 import os
 import random
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -29,7 +29,7 @@ _FIRST_BLOCK = 5_144_169
 FIRST_TRANSACTION = block_timestamp(_FIRST_BLOCK)
 """When, by the explorer and the node, everybody's first transaction was, Unix seconds."""
 
-START_SECONDS = 300  # on a machine with much else to do
+_START_SECONDS = 300  # on a machine with much else to do
 _FEEDS = frozenset({network(1).native_feed, network(1).bitcoin_feed})
 _FEED_VIEWS = {
     keccak(text="decimals()")[:4]: encode(["uint8"], [8]),
@@ -66,15 +66,26 @@ class Conduct:
 @contextmanager
 def sources(conduct: Conduct = Conduct()) -> Iterator[dict[str, str]]:
     """Settings that name a running node and a running explorer."""
+    with served(_serve, conduct) as url:
+        yield {"JSON_RPC_URL": f"{url}/node", "ETHERSCAN_URL": f"{url}/explorer"}
+
+
+@contextmanager
+def served(serve: Callable[..., None], *arguments: object) -> Iterator[str]:
+    """The URL of a server in a process of its own.
+
+    Args:
+        serve: runs it; its last argument is a connection, to which it sends the URL.
+        arguments: its first ones.
+    """
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_serve, args=(conduct, sender), daemon=True)
+    process = context.Process(target=serve, args=(*arguments, sender), daemon=True)
     process.start()
     try:
-        if not receiver.poll(START_SECONDS):
-            raise RuntimeError("the local node and explorer did not start")
-        url = receiver.recv()
-        yield {"JSON_RPC_URL": f"{url}/node", "ETHERSCAN_URL": f"{url}/explorer"}
+        if not receiver.poll(_START_SECONDS):
+            raise RuntimeError("the local sources did not start")
+        yield str(receiver.recv())
     finally:
         process.terminate()
         process.join()

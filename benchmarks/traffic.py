@@ -69,7 +69,7 @@ class Traffic:
         )
         return {
             "address": token,
-            "topics": [TRANSFER_TOPIC, _topic(payer), _topic(payee)],
+            "topics": [TRANSFER_TOPIC, topic(payer), topic(payee)],
             "data": f"0x{amount:064x}",
             "logIndex": index,
         }
@@ -78,5 +78,6 @@ class Traffic:
         return f"0x{self._random.getrandbits(256):064x}"
 
 
-def _topic(address: str) -> str:
+def topic(address: str) -> str:
+    """An address as an indexed argument of a log."""
     return "0x" + "0" * 24 + address[2:]
