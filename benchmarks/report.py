@@ -1,4 +1,4 @@
-"""What a benchmark says: lines that compare two measurements of one run, as a table and as JSON."""
+"""The report of a benchmark: lines that compare two measurements of one run, as table and JSON."""
 
 import json
 import platform
@@ -25,8 +25,8 @@ class Line:
         against: what the baseline is.
         unit: "s", "tx/s" or "MB".
         kind: "cpu" or "wall" for times, else "".
-        limit: bound on the value that the project promises, or None.
-        ratio_limit: bound on the ratio that the project promises, or None.
+        limit: largest value that the project allows, or None.
+        ratio_limit: smallest ratio that the project allows, or None.
     """
 
     group: str
@@ -49,16 +49,16 @@ class Line:
 
     @property
     def holds(self) -> bool | None:
-        """Whether the promises hold; None without one."""
-        kept = []
+        """Whether the limits are met; None without one."""
+        met = []
         if self.limit is not None:
-            kept.append(self.value <= self.limit)
+            met.append(self.value <= self.limit)
         if self.ratio_limit is not None:
-            kept.append(self.ratio is not None and self.ratio >= self.ratio_limit)
-        return all(kept) if kept else None
+            met.append(self.ratio is not None and self.ratio >= self.ratio_limit)
+        return all(met) if met else None
 
-    def promise(self) -> str:
-        """The promises as text, "" without one."""
+    def limits(self) -> str:
+        """The limits as text, "" without one."""
         parts = []
         if self.limit is not None:
             parts.append(f"<= {shown(self.limit, self.unit)}")
@@ -77,14 +77,14 @@ def shown(value: float, unit: str) -> str:
 
 def table(lines: Sequence[Line]) -> str:
     """The lines as a Markdown table."""
-    rows = [("", "ours", "", "against", "", "ratio", "promised", "")]
+    rows = [("", "ours", "", "against", "", "ratio", "limit", "")]
     for line in lines:
         baseline = "" if line.baseline is None else shown(line.baseline, line.unit)
         ratio = "" if line.ratio is None else f"{line.ratio:.3g}x"
-        verdict = {None: "", True: "holds", False: "DOES NOT HOLD"}[line.holds]
+        verdict = {None: "", True: "met", False: "MISSED"}[line.holds]
         value = shown(line.value, line.unit)
         rows.append(
-            (line.name, value, line.kind, line.against, baseline, ratio, line.promise(), verdict)
+            (line.name, value, line.kind, line.against, baseline, ratio, line.limits(), verdict)
         )
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     texts = [

@@ -1,4 +1,4 @@
-"""Hostile traffic at a bot for as long as is wanted: what comes out is checked and counted."""
+"""Feeds hostile traffic to a bot, and checks and counts its findings."""
 
 import argparse
 import json
@@ -94,7 +94,7 @@ class Moment:
 
 @dataclass(slots=True)
 class Outcome:
-    """What a soak run has seen so far.
+    """The figures of a soak run so far.
 
     Attributes:
         lost: transactions without exactly the one finding of the model that they should have, or
@@ -129,7 +129,7 @@ class Outcome:
 
     @property
     def growth_mb(self) -> float | None:
-        """Growth of Python since the caches were full; None in a run too short to say."""
+        """Growth of Python since the caches were full; None where they never were."""
         if self.filled is None or not self.moments:
             return None
         return self.moments[-1].usage.python_mb - self.filled.python_mb
@@ -142,7 +142,7 @@ class Outcome:
         return (self.moments[-1].usage.cpu_seconds - self.start.cpu_seconds) / self.transactions
 
     def failures(self) -> list[str]:
-        """What did not hold."""
+        """The limits that were missed, in words."""
         found = []
         if self.lost:
             found.append(f"{self.lost:,} lost")
@@ -160,7 +160,7 @@ class Outcome:
         return found
 
     def line(self) -> str:
-        """Where the run stands, on one line."""
+        """The progress of the run, on one line."""
         now = self.moments[-1]
         rate = self.transactions / now.seconds if now.seconds else 0.0
         node = f" + Node {now.usage.node_mb:.0f} MB" if now.usage.node_mb else ""
@@ -171,7 +171,7 @@ class Outcome:
         )
 
     def report(self) -> str:
-        """Everything, for people."""
+        """The whole report, for people."""
         verdict = self.verdict or Verdict()
         quantiles = ", ".join(
             f"p{share * 100:g} {self.latencies.quantile(share) * 1000:.1f}"
@@ -261,7 +261,7 @@ def _seconds(options: argparse.Namespace) -> float | None:
 def _report(outcome: Outcome, file: Path | None) -> int:
     failures = outcome.failures()
     print(outcome.report())
-    print(f"DOES NOT HOLD: {', '.join(failures)}" if failures else "holds")
+    print(f"FAILED: {', '.join(failures)}" if failures else "passed")
     if file is not None:
         write_file(file, (json.dumps(_document(outcome), indent=2) + "\n").encode())
     return 1 if failures else 0

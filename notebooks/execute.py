@@ -1,7 +1,7 @@
 """Execute the notebooks in place: `.venv/bin/python -m notebooks.execute`.
 
 Their outputs are committed, for readers on GitHub. The notebook's metadata then hold a digest of
-its cells, so that a test notices outputs of other cells.
+its code, so that a test notices outputs of other code.
 """
 
 import hashlib
@@ -18,9 +18,9 @@ DIGEST = "executed"
 
 
 def digest(notebook: NotebookNode) -> str:
-    """SHA-256 of the sources of all cells."""
-    sources = [f"{cell.cell_type}\n{cell.source}\n" for cell in notebook.cells]
-    return hashlib.sha256("".join(sources).encode()).hexdigest()
+    """SHA-256 of the code of all cells."""
+    sources = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
+    return hashlib.sha256("\0".join(sources).encode()).hexdigest()
 
 
 def main() -> None:

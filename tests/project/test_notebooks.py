@@ -30,12 +30,12 @@ def run(name: str, before: str = "") -> None:
     NotebookClient(notebook, timeout=FOR_EVER, kernel_name="python3", resources=resources).execute()
 
 
-def test_training_is_told_on_invented_transactions() -> None:
+def test_training_runs_on_synthetic_transactions() -> None:
     run("training.ipynb", "from src.datasets import location\n"
         "location.default_folder = lambda: None")  # fmt: skip
 
 
-def test_the_sample_day_is_shown_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_sample_day_needs_no_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("FORTA_BOT_ID", raising=False)
     run("daily_model_stats.ipynb")
 
@@ -62,7 +62,7 @@ def test_a_reader_on_github_sees_the_pictures(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", sorted(NOTEBOOKS.glob("*.ipynb")), ids=lambda path: path.stem)
-def test_the_outputs_are_of_these_cells(path: Path) -> None:
+def test_the_outputs_are_of_this_code(path: Path) -> None:
     """If not: `.venv/bin/python -m notebooks.execute`."""
     import nbformat
 
@@ -70,7 +70,7 @@ def test_the_outputs_are_of_these_cells(path: Path) -> None:
     assert notebook.metadata[DIGEST] == digest(notebook)
 
 
-def test_a_day_of_alerts_is_told_although_a_page_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_day_of_alerts_is_read_although_a_page_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     server = FortaServer(invent_alerts(_ALERTS))
     server.failures[_FAILING_REQUEST] = (502, "<html>bad gateway</html>")
     with serving(server.answer) as url:
