@@ -26,6 +26,7 @@ from typing import Any
 
 import aiohttp
 
+from src import cli
 from src.demo.processes import running
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -150,11 +151,21 @@ def _percentiles(seconds: list[float]) -> dict[str, float]:
 def main() -> int:
     """Run; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.service_load", description=__doc__)
-    parser.add_argument("--clients", type=int, default=50, metavar="N", help="at once (50)")
-    parser.add_argument("--workers", type=int, default=2, metavar="N", help="of the service (2)")
-    parser.add_argument("--seconds", type=float, default=120, metavar="S", help="(120)")
     parser.add_argument(
-        "--pause", type=float, default=0.5, metavar="S", help="between two requests (0.5)"
+        "--clients", type=cli.positive, default=50, metavar="N", help="at once (50)"
+    )
+    parser.add_argument(
+        "--workers", type=cli.positive, default=2, metavar="N", help="of the service (2)"
+    )
+    parser.add_argument(
+        "--seconds", type=cli.positive_number, default=120, metavar="S", help="(120)"
+    )
+    parser.add_argument(
+        "--pause",
+        type=cli.positive_number,
+        default=0.5,
+        metavar="S",
+        help="between two requests (0.5)",
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args()

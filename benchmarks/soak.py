@@ -36,7 +36,7 @@ DEADLINE_SECONDS = 0.05
 @cli.command("soak", failure=cli.WRONG_USAGE)
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns its exit code."""
-    options = _parser().parse_args(arguments)
+    options = _parsed(arguments)
     if options.transactions is None and options.minutes is None:
         options.transactions = DEFAULT_TRANSACTIONS
     if options.guard:
@@ -48,8 +48,9 @@ def main(arguments: list[str] | None = None) -> int:
     return run_hostile(options) if options.hostile_sources else run(options)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parsed(arguments: list[str] | None) -> argparse.Namespace:
     parser = cli.parser("soak", __doc__, _EPILOG)
+    kind = parser.add_mutually_exclusive_group()
     parser.add_argument(
         "--transactions", type=cli.positive, metavar="N",
         help=f"how many at most; default: {DEFAULT_TRANSACTIONS}, without limit if a time is given",
@@ -60,18 +61,18 @@ def _parser() -> argparse.ArgumentParser:
         "--through-bridge", action="store_true",
         help="through the real forta-agent and gRPC, as on a scan node",
     )  # fmt: skip
-    parser.add_argument(
+    kind.add_argument(
         "--guard", action="store_true",
         help="transactions of eight clients through the guard, in front of a local chain; checks "
         "memory and that each is stored with its block; takes --transactions and --json alone",
     )  # fmt: skip
-    parser.add_argument(
+    kind.add_argument(
         "--hostile-sources", action="store_true",
         help="every answer of node and explorers is an attack, and every transaction has eight "
         "unknown tokens; checks memory and that nothing is lost",
     )  # fmt: skip
     parser.add_argument(
-        "--recording", type=cli.path, default=DEFAULT_RECORDING, metavar="FOLDER",
+        "--recording", type=cli.path, metavar="FOLDER",
         help="half of the transactions are drawn from this recording or data set; default: that of "
         "the demo's contracts",
     )  # fmt: skip
@@ -83,7 +84,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--json", type=cli.output_file, metavar="FILE", help="write the figures there as well"
     )
-    return parser
+    options = parser.parse_args(arguments)
+    if options.guard and (options.minutes or options.recording or options.through_bridge):
+        parser.error("--guard takes --transactions and --json alone")
+    if options.hostile_sources and options.recording:
+        parser.error("--hostile-sources makes its own transactions: leave --recording out")
+    options.recording = options.recording or DEFAULT_RECORDING
+    return options
 
 
 if __name__ == "__main__":

@@ -277,7 +277,15 @@ def test_the_oracle_notices_a_kind_that_does_not_fit_the_score(handled):
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--transactions", "0"], ["--minutes", "0"], ["--recording", "/nowhere"]]
+    "arguments",
+    [
+        ["--transactions", "0"],
+        ["--minutes", "0"],
+        ["--recording", "/nowhere"],
+        ["--guard", "--minutes", "1"],
+        ["--guard", "--hostile-sources"],
+        ["--hostile-sources", "--recording", "/nowhere"],
+    ],
 )
 def test_a_soak_that_cannot_be_is_refused(arguments, capsys):
     try:
