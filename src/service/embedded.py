@@ -31,11 +31,12 @@ _POLL_SECONDS = 0.1
 def embedded_node() -> Iterator[str]:
     """Serve the demo's blocks on a free loopback port; yields the URL."""
     # Here, for the process that starts the workers needs none of them.
-    from src.chain.replay.__main__ import open_chain  # noqa: PLC0415
+    from src.chain.recording.format import Recording  # noqa: PLC0415
+    from src.chain.replay.chain import RecordedChain  # noqa: PLC0415
     from src.chain.replay.methods import ReplayMethods  # noqa: PLC0415
     from src.chain.replay.server import RpcServer  # noqa: PLC0415
 
-    chain, _ = open_chain(DEMO_BLOCKS)
+    chain = RecordedChain(Recording(DEMO_BLOCKS))
     with RpcServer(("127.0.0.1", 0), ReplayMethods(chain).methods) as server:
         threading.Thread(target=server.serve_forever, args=(_POLL_SECONDS,), daemon=True).start()
         try:

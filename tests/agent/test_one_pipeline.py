@@ -10,18 +10,22 @@ import gzip
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
+from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
+from eth_abi.abi import encode
 from forta_agent import FindingSeverity
 from starlette.testclient import TestClient
 
 from src import agent
-from src.chain.transfers import Transfer
+from src.chain.recording.format import Recording, TokenAnswers, open_writer
+from src.chain.recording.rows import RecordedBlock, encode_block
+from src.chain.replay.chain import RecordedChain
+from src.chain.replay.methods import ReplayMethods
+from src.chain.transfers import TRANSFER_TOPIC, Transfer
 from src.decision.alerts import ANOMALOUS, INVALID, NORMAL
 from src.detection.counterparties import CounterpartyBook
 from src.detection.features.definitions import FEATURE_NAMES
@@ -37,7 +41,8 @@ from src.settings import PROJECT_ROOT
 from tests.backtest.data import Transaction, hostile_history, write_dataset
 from tests.backtest.runs import THRESHOLD, rows_of, run
 from tests.backtest.test_equality import DATA, event_of, real  # noqa: F401  a fixture
-from tests.chain.replay.served import serve
+from tests.chain.recording.blocks import WORD, block_hash, make_block, make_log
+from tests.chain.replay.served import serve_methods
 from tests.conftest import transfer_log
 from tests.service.chain import BASE_URL, common_settings, service_settings, sqlite_url
 from tests.service.databases import database_url
@@ -68,8 +73,8 @@ def generated() -> tuple[list[Transaction], dict[str, str]]:
             transaction.block += 1_000 * seed
             if transaction.transfers:
                 history.append(transaction)
-    # Those without a sender come last: a replay node leaves them out, and what they would add to
-    # the memory of counterparties with them.
+    # Those without a sender come last: a node serves none, and what they would add to the memory of
+    # counterparties is missing there.
     history = sorted(history[:TRANSACTIONS], key=lambda t: t.sender is None)
     for transaction in history:
         transaction.block += 10**5 * (transaction.sender is None)
@@ -79,34 +84,63 @@ def generated() -> tuple[list[Transaction], dict[str, str]]:
 
 
 def write_history(folder: Path, history: Sequence[Transaction], symbols: dict[str, str]) -> None:
-    """A data set that a backtest reads and a replay node serves."""
+    """A data set that a backtest reads."""
     write_dataset(folder, list(history))
-    path = folder / "transactions.parquet"
-    rows = pq.read_table(path).to_pylist()
-    for row in rows:
-        row |= {
-            "block_hash": f"0x{row['block_number']:064x}",
-            "value_wei": "0",
-            "gas_used": 50_000,
-            "gas_price": "1000000000",
-            "status": 1,
-            "input_selector": "0xa9059cbb",
-            "tx_type": 0,
-            "n_logs": 0,
-            "n_erc20_transfers": 0,
-            "n_erc721_transfers": 0,
-            "n_other_transfer_sig": 0,
-            "full_block": False,  # so that nobody's age can be told, as in a table
-            "receipts_root_verified": False,
-        }
-    pq.write_table(pa.Table.from_pylist(rows), path)
-    path = folder / "transfers.parquet"  # a node serves no log twice
-    unique = {(m["tx_hash"], m["log_index"]): m for m in pq.read_table(path).to_pylist()}
-    pq.write_table(pa.Table.from_pylist(list(unique.values())), path)
     with gzip.open(folder / "tokens.csv.gz", "wt", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(("address", "symbol", "decimals", "name"))
         writer.writerows([(token, symbol, 18, symbol) for token, symbol in symbols.items()])
+
+
+def write_recording(folder: Path, history: Sequence[Transaction], symbols: dict[str, str]) -> None:
+    """The same as a recording that a replay node serves, in which everybody has a sender."""
+    texts = {symbol: f"0x{encode(['string'], [symbol]).hex()}" for symbol in symbols.values()}
+    answers = [
+        TokenAnswers(token, texts[symbol], texts[symbol], f"0x{18:064x}")
+        for token, symbol in symbols.items()
+    ]
+    with open_writer(folder, 1) as writer:
+        written = -1
+        for number, block in groupby(history, key=lambda t: t.block):
+            if number != written + 1:
+                writer.write()  # a part has no gaps
+            writer.add(encode_block(recorded(number, list(block)), receipts_root_verified=False))
+            written = number
+        writer.write(answers)
+
+
+def recorded(number: int, transactions: Sequence[Transaction]) -> RecordedBlock:
+    made = make_block(number, [])
+    (transaction,), (receipt,) = made.block["transactions"], made.receipts
+    sent, received = [], []
+    for one in transactions:
+        parties = {"from": one.sender, "to": one.to, "transactionIndex": hex(one.index)}
+        sent.append(transaction | parties | {"hash": one.tx_hash, "nonce": hex(one.nonce)})
+        logs = [
+            make_log(
+                moved.log_index,
+                address=moved.token,
+                topics=[TRANSFER_TOPIC, WORD + moved.sender[2:], WORD + moved.recipient[2:]],
+                data=f"0x{moved.amount:064x}",
+            )
+            for moved in one.transfers
+        ]
+        received.append(receipt | parties | {"transactionHash": one.tx_hash, "logs": logs})
+    changes = {
+        "parentHash": block_hash(max(0, number - 1)),
+        "timestamp": hex(transactions[0].timestamp),
+        "transactions": sent,
+    }
+    return RecordedBlock(made.block | changes, received)
+
+
+@contextmanager
+def served_without_nonces(folder: Path) -> Iterator[str]:
+    """A replay node that knows nobody's age, as a table does not."""
+    methods = ReplayMethods(RecordedChain(Recording(folder))).methods
+    del methods["eth_getTransactionCount"]
+    with serve_methods(methods) as url:
+        yield url
 
 
 def live(history: Sequence[Transaction]) -> Alerts:
@@ -203,11 +237,14 @@ def test_all_ways_to_a_decision_raise_the_same_alerts(
         transaction.index = places[transaction.block]
         places[transaction.block] += 1
         if transaction.nonce is None:
-            transaction.nonce = 0  # as a replay node serves an unknown one
+            transaction.nonce = 0  # a node knows every nonce
     assert len(transactions) == TRANSACTIONS
     data = tmp_path / "data"
     write_history(data, transactions, symbols)
-    with serve(data) as url, ExitStack() as opened:
+    # A node serves no transactions without a sender.
+    served = [t for t in transactions if t.sender is not None]
+    write_recording(tmp_path / "recording", served, symbols)
+    with served_without_nonces(tmp_path / "recording") as url, ExitStack() as opened:
         start_bot(
             MODEL_PATH=str(MODEL),
             ANOMALY_THRESHOLD=str(THRESHOLD),
@@ -230,8 +267,6 @@ def test_all_ways_to_a_decision_raise_the_same_alerts(
         by_service = stored(decider(), [loaded(t) for t in transactions], tmp_path / "service")
         node = NodeReader(url, requests_per_second=10_000, verify=False, patience=5.0)
         opened.callback(node.close)
-        # A replay node does not serve transactions without a sender.
-        served = [t for t in transactions if t.sender is not None]
         read = [node.transaction(t.tx_hash) for t in served]
         assert None not in read
         (tmp_path / "replay").mkdir()
@@ -277,8 +312,9 @@ def test_known_contracts_have_their_names_in_every_answer(
     names.write_text(f"{OWN},Our fund\n")
     history = [drained(account, number) for number, account in enumerate((VAULT, OWN), start=1)]
     write_history(data, history, {})
+    write_recording(tmp_path / "recording", history, {})
     monkeypatch.setenv("ADDRESS_BOOK", str(names))
-    with serve(data) as url:
+    with served_without_nonces(tmp_path / "recording") as url:
         start_bot(MODEL_PATH=str(MODEL), ADDRESS_BOOK=str(names), JSON_RPC_URL=url)
         findings = [agent.handle_transaction(event_of(transaction)) for transaction in history]
         service = service_settings(sqlite_url(tmp_path))

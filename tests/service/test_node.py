@@ -11,10 +11,11 @@ import requests
 from starlette.testclient import TestClient
 from werkzeug import Request, Response
 
+from src.chain.recording.format import TokenAnswers
 from src.service.app import create_app
 from src.service.embedded import embedded_node
 from src.service.node import NodeReader
-from tests.chain.replay.conftest import dataset  # noqa: F401  a fixture
+from tests.chain.recording.blocks import TOKEN, write_blocks
 from tests.chain.replay.served import serve as replayed
 from tests.service.chain import (
     BASE_URL,
@@ -316,12 +317,13 @@ def test_the_total_supply_is_a_feature_for_those_who_want_it(node_url: str, tmp_
         assert model["inputs"] == list(features)
 
 
-def test_a_replayed_data_set_is_served_unverified_and_the_error_says_how(
-    dataset: Path,  # noqa: F811
+def test_blocks_without_a_receipts_root_are_served_unverified_and_the_error_says_how(
     tmp_path: Path,
 ) -> None:
+    token = TokenAnswers(TOKEN, None, None, f"0x{6:064x}")
+    write_blocks(tmp_path / "recording", 11, tokens=[token])
     blocks = {"start_block": 11, "end_block": 11}
-    with replayed(dataset) as url:
+    with replayed(tmp_path / "recording") as url:
         with client_of(url, tmp_path, max_blocks=10) as client:
             answer = client.post("/anomaly_detection/", json=blocks)
             assert answer.status_code == 502

@@ -97,11 +97,11 @@ def load_transfers(folder: Path) -> pa.Table:
     """
     if not is_recording(folder):
         return read_table(folder / TRANSFERS_FILE)
-    return pa.Table.from_batches(iterate_transfers(Recording(folder)), TRANSFER_SCHEMA)
+    return pa.Table.from_batches(_transfers(Recording(folder)), TRANSFER_SCHEMA)
 
 
-def iterate_transfers(recording: Recording) -> Iterator[pa.RecordBatch]:
-    """The transfers of a recording, one batch (`TRANSFER_SCHEMA`) per part."""
+def _transfers(recording: Recording) -> Iterator[pa.RecordBatch]:
+    """One batch per part."""
     for part in recording.parts:
         logs = read_table(part.path / "logs.parquet", _LOG_COLUMNS)
         logs = logs.filter(pc.equal(logs["topic0"], TRANSFER_TOPIC))

@@ -330,7 +330,7 @@ def _read_manifest(folder: Path) -> int:
         if isinstance(error, RecordingError):
             raise
         raise RecordingError(
-            f"{folder}: is not a recording ({MANIFEST}: {reason(error)})"
+            f"{folder}: is not a recording by `npm run record` ({MANIFEST}: {reason(error)})"
         ) from error
 
 

@@ -5,14 +5,11 @@ import signal
 import sys
 import threading
 import time
-from pathlib import Path
 from types import FrameType
 
 from src import cli
-from src.chain.recording.dataset import is_dataset
-from src.chain.recording.format import Recording, RecordingError, is_recording
-from src.chain.replay.chain import RecordedChain, RecordingSource
-from src.chain.replay.dataset import DatasetSource
+from src.chain.recording.format import Recording
+from src.chain.replay.chain import RecordedChain
 from src.chain.replay.methods import ReplayMethods
 from src.chain.replay.server import RpcServer
 from src.files import reason
@@ -41,48 +38,21 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parse(arguments)
     cli.log_to_stderr()
     started = time.monotonic()
-    chain, left_out = open_chain(options.data)
+    chain = RecordedChain(Recording(options.data))
     try:
         server = RpcServer((options.host, options.port), ReplayMethods(chain).methods)
     except OSError as error:
         raise cli.CommandError(
             f"{options.host}:{options.port}: {reason(error)}; choose another with --port"
         ) from error
-    _announce(chain, server.url, left_out, time.monotonic() - started)
+    _announce(chain, server.url, time.monotonic() - started)
     _serve(server)
     return 0
 
 
-def open_chain(folder: Path) -> tuple[RecordedChain, int]:
-    """Open a recording or a folder in the data-set layout.
-
-    Returns:
-        The chain, and the number of transactions that are not served because of missing fields.
-
-    Raises:
-        RecordingError: the folder is neither, or is unreadable.
-        ValueError: it contains no block.
-    """
-    if is_recording(folder):
-        return RecordedChain(RecordingSource(Recording(folder))), 0
-    if is_dataset(folder):
-        source = DatasetSource(folder)
-        return RecordedChain(source), source.left_out
-    raise RecordingError(
-        f"{folder}: neither a recording (recording.json, from `npm run record`) nor a data set"
-        " (transactions.parquet and transfers.parquet)"
-    )
-
-
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = cli.parser("replay", _DESCRIPTION, _EPILOG)
-    parser.add_argument(
-        "--data",
-        type=cli.path,
-        required=True,
-        metavar="DIR",
-        help="a recording, or a data set folder",
-    )
+    parser.add_argument("--data", type=cli.path, required=True, metavar="DIR", help="a recording")
     parser.add_argument(
         "--port",
         type=cli.port,
@@ -96,15 +66,13 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def _announce(chain: RecordedChain, url: str, left_out: int, seconds: float) -> None:
+def _announce(chain: RecordedChain, url: str, seconds: float) -> None:
     ranges = chain.ranges()
     lines = [
         f"Replaying chain {chain.chain_id} at {url}: {len(chain.numbers):,} blocks"
         f" ({chain.describe_ranges(3)}), {chain.transaction_count:,} transactions;"
         f" ready in {seconds:.1f} s."
     ]
-    if left_out:
-        lines.append(f"{left_out:,} more are not served: their senders are not recorded.")
     lines.append("In another terminal, try:")
     lines.append(f"  export JSON_RPC_URL={url}")
     if example := _example(chain):

@@ -8,14 +8,13 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from functools import cached_property, lru_cache
 from itertools import groupby
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from src.chain.recording.format import Part, Recording, Tables, TokenAnswers
+from src.chain.recording.format import Part, Recording, TokenAnswers
 from src.chain.recording.rows import BlockRows, Json, RecordedBlock, decode_block
 
 _BLOCKS_IN_MEMORY = 64
@@ -27,71 +26,28 @@ class Unrecorded(LookupError):
     """The recording does not contain the data. The message is for the client."""
 
 
-class BlockSource(Protocol):
-    """A source of recorded blocks."""
-
-    @property
-    def chain_id(self) -> int:
-        """The chain's id."""
-
-    @property
-    def incomplete_blocks(self) -> frozenset[int]:
-        """Blocks with unrecorded transactions."""
-
-    def blocks(self, columns: list[str]) -> pa.Table:
-        """These columns of all blocks, ordered by number."""
-
-    def transactions(self, columns: list[str]) -> pa.Table:
-        """These columns of all transactions, ordered by block and index."""
-
-    def tables_of(self, number: int) -> Tables:
-        """Tables that contain this block, possibly with others."""
-
-    def tokens(self) -> dict[str, TokenAnswers]:
-        """Token metadata by address."""
-
-
-class RecordingSource:
-    """A recording by `npm run record`."""
-
-    incomplete_blocks: frozenset[int] = frozenset()
-
-    def __init__(self, recording: Recording) -> None:
-        self._recording = recording
-        self.chain_id = recording.chain_id
-        self.blocks = recording.blocks
-        self.transactions = recording.transactions
-        self.tokens = recording.tokens
-
-    def tables_of(self, number: int) -> Tables:
-        """The tables of the part that holds the block."""
-        parts = self._recording.parts
-        position = bisect_right(parts, number, key=_first_block) - 1
-        return self._recording.tables(parts[position])
-
-
 class RecordedChain:
-    """Lookups in a `BlockSource`. Thread-safe.
+    """Lookups in a recording. Thread-safe.
 
     Uses 16 bytes per transaction; blocks are read on demand.
     """
 
-    def __init__(self, source: BlockSource) -> None:
-        """Index the source's blocks and transactions.
+    def __init__(self, recording: Recording) -> None:
+        """Index the recording's blocks and transactions.
 
         Raises:
             RecordingError: a file cannot be read.
             ValueError: there are no blocks.
         """
-        self.chain_id = source.chain_id
-        self._source = source
-        blocks = source.blocks(["block_number", "block_hash"])
+        self.chain_id = recording.chain_id
+        self._recording = recording
+        blocks = recording.blocks(["block_number", "block_hash"])
         self.numbers: list[int] = blocks["block_number"].to_pylist()
         if not self.numbers:
             raise ValueError("the recording contains no blocks")
         hashes = blocks["block_hash"].to_pylist()
         self._number_of_hash: dict[str, int] = dict(zip(hashes, self.numbers, strict=True))
-        transactions = source.transactions(["tx_hash", "block_number"])
+        transactions = recording.transactions(["tx_hash", "block_number"])
         self.transaction_count = transactions.num_rows
         prefixes = _hash_prefixes(transactions["tx_hash"])
         order = np.argsort(prefixes, kind="stable")
@@ -107,7 +63,7 @@ class RecordedChain:
     @cached_property
     def tokens(self) -> dict[str, TokenAnswers]:
         """Token metadata by address."""
-        return self._source.tokens()
+        return self._recording.tokens()
 
     def blocks_with_transactions(self) -> list[int]:
         """The numbers of the blocks that are not empty."""
@@ -188,7 +144,9 @@ class RecordedChain:
     def _read_block(self, number: int) -> RecordedBlock:
         if not self._has_all(number, number):
             raise Unrecorded(f"block {number} is not in this recording; {self._nearest(number)}")
-        tables = self._source.tables_of(number)
+        parts = self._recording.parts
+        part = parts[bisect_right(parts, number, key=_first_block) - 1]
+        tables = self._recording.tables(part)
         blocks, transactions, logs = (_rows_of(table, number) for table in tables)
         return decode_block(BlockRows(blocks[0], transactions, logs))
 
@@ -203,16 +161,16 @@ class RecordedChain:
         return stop - start == last - first + 1
 
     def _nothing_else(self, first: int, last: int) -> bool:
-        """Whether every transaction of these blocks is recorded and none raises others' nonces."""
+        """Whether these blocks are recorded, and no transaction in them raises others' nonces."""
         if not self._has_all(first, last):
             return False
-        unsafe = self._source.incomplete_blocks | self._authorising_blocks
-        return not any(number in unsafe for number in range(first, last + 1))
+        blocks = range(first, last + 1)
+        return not any(number in self._authorising_blocks for number in blocks)
 
     @cached_property
     def _sent(self) -> dict[str, tuple[list[int], list[int]]]:
         """Each sender's transactions: block numbers and nonces, in order of the nonces."""
-        table = self._source.transactions(["from_address", "nonce", "block_number"])
+        table = self._recording.transactions(["from_address", "nonce", "block_number"])
         table = table.filter(pc.is_valid(table["nonce"])).sort_by(
             [("from_address", "ascending"), ("nonce", "ascending")]
         )
@@ -226,7 +184,7 @@ class RecordedChain:
 
     @cached_property
     def _authorising_blocks(self) -> frozenset[int]:
-        table = self._source.transactions(["tx_type", "block_number"])
+        table = self._recording.transactions(["tx_type", "block_number"])
         table = table.filter(pc.equal(table["tx_type"], _AUTHORISING_TYPE))
         return frozenset(table["block_number"].to_pylist())
 

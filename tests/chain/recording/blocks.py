@@ -1,11 +1,10 @@
 """Blocks made up for tests, and recordings of them."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from src.chain.recording.format import (
-    open_writer,
-)
+from src.chain.recording.format import TokenAnswers, open_writer
 from src.chain.recording.rows import (
     BlockRows,
     RecordedBlock,
@@ -86,8 +85,10 @@ def rows_of(number: int, **changes: Any) -> BlockRows:
     return encode_block(make_block(number, **changes), receipts_root_verified=True)
 
 
-def write_blocks(folder: Path, *numbers: int, chain_id: int = 1) -> None:
+def write_blocks(
+    folder: Path, *numbers: int, chain_id: int = 1, tokens: Sequence[TokenAnswers] = ()
+) -> None:
     with open_writer(folder, chain_id) as writer:
         for number in numbers:
             writer.add(rows_of(number))
-        writer.write()
+        writer.write(tokens)

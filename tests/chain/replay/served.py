@@ -2,15 +2,16 @@
 
 import json
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import requests
 
-from src.chain.replay.__main__ import open_chain
-from src.chain.replay.methods import ReplayMethods
+from src.chain.recording.format import Recording
+from src.chain.replay.chain import RecordedChain
+from src.chain.replay.methods import Method, ReplayMethods
 from src.chain.replay.server import RpcServer
 from tests.support.waiting import PATIENCE
 
@@ -19,10 +20,13 @@ UNKNOWN_HASH = "0x" + "99" * 32
 NOT_RECORDED = -32001
 
 
+def serve(folder: Path) -> AbstractContextManager[str]:
+    return serve_methods(ReplayMethods(RecordedChain(Recording(folder))).methods)
+
+
 @contextmanager
-def serve(folder: Path) -> Iterator[str]:
-    chain, _ = open_chain(folder)
-    with RpcServer(("127.0.0.1", 0), ReplayMethods(chain).methods) as server:
+def serve_methods(methods: Mapping[str, Method]) -> Iterator[str]:
+    with RpcServer(("127.0.0.1", 0), methods) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         try:

@@ -12,9 +12,9 @@ import requests
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from src.chain.recording.format import open_writer
+from src.chain.recording.format import Recording, open_writer
 from src.chain.recording.rows import encode_block
-from src.chain.replay.__main__ import open_chain
+from src.chain.replay.chain import RecordedChain
 from src.chain.replay.methods import ReplayMethods
 from src.chain.replay.server import MAX_BATCH, MAX_REQUEST_BYTES, RpcServer
 from src.chain.transfers import TRANSFER_TOPIC
@@ -122,7 +122,7 @@ def small_methods(tmp_path: Path) -> Iterator[RpcServer]:
     with open_writer(tmp_path, 1) as writer:
         writer.add(encode_block(make_block(10), receipts_root_verified=True))
         writer.write()
-    chain, _ = open_chain(tmp_path)
+    chain = RecordedChain(Recording(tmp_path))
     with RpcServer(("127.0.0.1", 0), ReplayMethods(chain).methods) as server:
         yield server
 

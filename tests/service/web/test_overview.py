@@ -9,7 +9,8 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 from starlette.testclient import TestClient
 
-from src.chain.replay.__main__ import open_chain
+from src.chain.recording.format import Recording
+from src.chain.replay.chain import RecordedChain
 from src.chain.replay.methods import ReplayMethods
 from src.detection.records import Action
 from src.service.app import create_app
@@ -124,7 +125,7 @@ def test_the_demo_s_alerts_are_of_its_story(client: TestClient) -> None:
 
 
 def test_the_demo_s_story_begins_after_its_quiet_months() -> None:
-    chain, _ = open_chain(DEMO_BLOCKS)
+    chain = RecordedChain(Recording(DEMO_BLOCKS))
     methods = ReplayMethods(chain).methods
     sizes = [
         len(methods["eth_getBlockByNumber"](hex(number), False)["transactions"])
