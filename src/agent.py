@@ -11,10 +11,10 @@ finding. `initialize` may raise: a bot without a verified model must not start.
 
 import gc
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from hashlib import sha256
 from typing import Any, TypeVar
 
@@ -22,7 +22,6 @@ from forta_agent import Finding, Network, TransactionEvent
 from forta_agent.receipt import Log
 
 from src.chain.facts import Facts
-from src.chain.lookups.late_keys import ExplorerKeys, fetch_keys_later
 from src.chain.lookups.lookups import Lookups
 from src.chain.networks import described, network
 from src.chain.quantities import SECONDS_PER_MINUTE
@@ -39,7 +38,6 @@ from src.chain.transfers import (
 from src.decision.alerts import NORMAL, UNKNOWN, invalid_alert
 from src.decision.deduplication import Deduplicator
 from src.decision.lookups import open_lookups
-from src.decision.money import Money
 from src.decision.pipeline import Pipeline
 from src.decision.pricing import with_prices
 from src.decision.result import Result
@@ -47,7 +45,6 @@ from src.decision.tokens import shown_tokens
 from src.detection.counterparties import CounterpartyBook
 from src.detection.features.definitions import FEATURE_NAMES
 from src.detection.forest.model import load_model
-from src.detection.records import Decision
 from src.monitoring.bot_metrics import BotMetrics
 from src.settings import Settings, load_settings, on_the_nodes_chain
 from src.utils import data_processing
@@ -59,7 +56,6 @@ from src.utils.findings import (
     involved_addresses,
 )
 from src.utils.logger import get_logger, log_to_stderr
-from src.variables import reveal
 
 LOGGER = get_logger(__name__)
 
@@ -67,7 +63,22 @@ F = TypeVar("F")
 _RECURSION_LIMIT = 1_000  # Python's own default
 
 
-@dataclass(frozen=True)
+class AlertRate:
+    """The share of anomalies among the transactions scored since the start. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._scored = self._anomalies = 0
+        self._lock = threading.Lock()
+
+    def count(self, *, is_anomaly: bool) -> float:
+        """Count a scored transaction; returns the share, this one included."""
+        with self._lock:
+            self._scored += 1
+            self._anomalies += is_anomaly
+            return self._anomalies / self._scored
+
+
+@dataclass(frozen=True, slots=True)
 class Bot:
     """The state that `initialize` creates and every transaction uses."""
 
@@ -76,12 +87,7 @@ class Bot:
     lookups: Lookups
     deduplicator: Deduplicator
     metrics: BotMetrics | None
-
-    @cached_property
-    def counters(self) -> tuple[str, str]:
-        """Names of the counters of scored transactions and of anomalies among them."""
-        version = self.pipeline.model.version
-        return f"{version}/scored", f"{version}/anomalies"
+    alert_rate: AlertRate
 
     def close(self) -> None:
         """Stop background threads and close files and connections."""
@@ -150,8 +156,6 @@ def open_bot(settings: Settings) -> Bot:
     pipeline = Pipeline.from_settings(settings, model, counterparties=CounterpartyBook())
     _prove_decoding(pipeline)
     lookups = open_lookups(settings)
-    if settings.owner_store_failed:
-        fetch_keys_later(lookups, _explorer_keys)
     deduplicator = Deduplicator(
         settings.repeat_window_minutes * SECONDS_PER_MINUTE,
         folder=settings.cache_dir,
@@ -163,7 +167,7 @@ def open_bot(settings: Settings) -> Bot:
         model.version, described(settings.chain_id), model.forest.trees.n_trees,
         len(model.inputs), pipeline.threshold,
     )  # fmt: skip
-    return Bot(settings, pipeline, lookups, deduplicator, metrics)
+    return Bot(settings, pipeline, lookups, deduplicator, metrics, AlertRate())
 
 
 def handle_transaction(transaction_event: TransactionEvent) -> list[Finding]:
@@ -216,7 +220,7 @@ def assess_event(
         kind = type(error).__name__
     if bot is not None and bot.metrics is not None:
         bot.metrics.failed(kind)
-    context = _context(bot, transaction, transfers, {}, time.perf_counter() - started)
+    context = _context(bot, transaction, transfers, time.perf_counter() - started)
     alert = invalid_alert(transaction.sender, reason or f"internal error: {kind}")
     return [emit(InvalidModelFeatures(alert, context))]
 
@@ -252,16 +256,7 @@ def _assess(
         result = bot.pipeline.assess(transaction, transfers, facts)  # features, score, decision
         result = with_prices(bot.pipeline, bot.lookups, transaction, result)
     feature_seconds = waited + result.feature_seconds
-    context = _context(
-        bot,
-        transaction,
-        transfers,
-        result.features,
-        feature_seconds,
-        result.decision,
-        result.money,
-        result.summary,
-    )
+    context = _context(bot, transaction, transfers, feature_seconds, result)
     findings = list(_findings(bot, transaction, result, context))
     if bot.metrics is not None:
         bot.metrics.assessed(result, feature_seconds)
@@ -299,7 +294,8 @@ def _findings(
     bot: Bot, transaction: TransactionFields, result: Result, context: FindingContext
 ) -> Iterator[TokenTransfersFinding]:
     """A finding for each alert, except normal ones dropped by sampling and repeated rule alerts."""
-    alert_rate = _count(bot, is_anomaly=result.is_anomaly) if result.assessment else 0.0
+    is_scored = result.assessment is not None
+    alert_rate = bot.alert_rate.count(is_anomaly=result.is_anomaly) if is_scored else 0.0
     for alert in result.alerts:
         count: int | None = 1
         if alert.verdict is not None:
@@ -323,24 +319,12 @@ def _is_sampled(tx_hash: str, one_in: int) -> bool:
     return int.from_bytes(sha256(tx_hash.encode()).digest()[:8], "big") % one_in == 0
 
 
-def _count(bot: Bot, *, is_anomaly: bool) -> float:
-    """Count a scored transaction; the share of anomalies among all that this model has scored."""
-    scored, anomalies = bot.counters
-    bot.lookups.increment(scored)
-    if is_anomaly:
-        bot.lookups.increment(anomalies)
-    return bot.lookups.counter(anomalies) / bot.lookups.counter(scored)
-
-
 def _context(
     bot: Bot | None,
     transaction: TransactionFields,
     transfers: Sequence[Transfer],
-    features: Mapping[str, Any],
     feature_seconds: float,
-    decision: Decision | None = None,
-    money: Money | None = None,
-    summary: str | None = None,
+    result: Result | None = None,
 ) -> FindingContext:
     chain_id = transaction.chain_id or (bot and bot.settings.chain_id)
     return FindingContext(
@@ -349,21 +333,14 @@ def _context(
         timestamp=transaction.timestamp,
         protocol=network(chain_id).name if chain_id else UNKNOWN,
         addresses=involved_addresses(transaction, transfers),
-        features=features,
+        features=result.features if result else {},
         model_version=bot.pipeline.model.version if bot else UNKNOWN,
         anomaly_threshold=bot.pipeline.threshold if bot else None,
         feature_seconds=feature_seconds,
-        decision=decision,
-        money=money,
-        summary=summary,
+        decision=result.decision if result else None,
+        money=result.money if result else None,
+        summary=result.summary if result else None,
     )
-
-
-def _explorer_keys() -> ExplorerKeys | None:
-    settings = load_settings()
-    if settings.owner_store_failed:
-        return None
-    return ExplorerKeys(reveal(settings.etherscan_api_key), reveal(settings.ethplorer_api_key))
 
 
 def _serve_metrics(settings: Settings, pipeline: Pipeline, lookups: Lookups) -> BotMetrics | None:

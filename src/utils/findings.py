@@ -130,7 +130,7 @@ class ScoredTransaction(TokenTransfersFinding):
 
     assessment: Assessment  # the model's result
     attack: AttackAssessment | None  # the attack model's result, or None
-    alert_rate: float  # share of anomalies among all transactions that this model has scored here
+    alert_rate: float  # share of anomalies among the transactions scored since the start
     prediction_seconds: float  # time to score and explain
 
     def metadata(self) -> dict[str, str]:

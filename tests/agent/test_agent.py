@@ -321,6 +321,7 @@ def test_an_internal_error_is_an_invalid_finding_without_its_text(start_bot, mon
 def test_the_alert_rate_is_the_share_of_anomalies(start_bot):
     start_bot(ANOMALY_THRESHOLD="0")
     assert handle(event_of([transfer_log()]))["metadata"]["alert_rate"] == "1.000000"
+    assert agent.BOT.alert_rate.count(is_anomaly=False) == 1 / 2
 
 
 def test_ten_thousand_tokens_give_one_bounded_finding(start_bot):

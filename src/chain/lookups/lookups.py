@@ -9,23 +9,24 @@ is read again in the background, first from the contract, while the old value is
     info = lookups.token_info(token)                       # one of them alone
 """
 
-import threading
 import time
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from typing import Any
 
 from src.chain.clients.deadline import Deadline
 from src.chain.errors import Failure, NotFound, RequestRefused
 from src.chain.facts import CodeAt, Facts, FirstTransaction, Price, TokenInfo, Unknown
-from src.chain.lookups import deployment, price_search, prices
+from src.chain.lookups import deployment
 from src.chain.lookups.cache import CacheInfo, FactCache
 from src.chain.lookups.fallback import Inquiry, run
+from src.chain.lookups.prices import moment_of, token_of
 from src.chain.lookups.sources import Sources, SourceUsage
 from src.chain.lookups.store import FactStore
 from src.chain.networks import block_a_day_before, blocks_a_day, network
+from src.chain.price_feeds import feed_of, fixed_price
 from src.chain.transfers import normalise_address
 from src.chain.well_known import WellKnownTokens
 
@@ -35,24 +36,14 @@ _REFRESH_DEADLINE_SECONDS = 30.0
 _MAX_REFRESHING = 256
 
 
-@dataclass(slots=True)
-class _Scope:
-    """One transaction: its deadline and what was read, so that nothing is requested twice."""
-
-    deadline: Deadline
-    tokens: dict[str, TokenInfo] = field(default_factory=dict)
-    token_failures: dict[str, Failure] = field(default_factory=dict)
-    first_failures: dict[str, Failure] = field(default_factory=dict)
-
-
-_scope: ContextVar[_Scope | None] = ContextVar("lookups_transaction", default=None)
+_deadline: ContextVar[Deadline | None] = ContextVar("lookups_deadline", default=None)
+"""Of the transaction that is being looked up."""
 
 
 class Lookups:
     """The only access to external facts. Created by `build.build_lookups`. Thread-safe.
 
-    A transaction waits for `deadline_seconds` in all; `add_explorers` adds explorers whose API keys
-    came later.
+    A transaction waits for `deadline_seconds` in all.
     """
 
     def __init__(
@@ -65,11 +56,9 @@ class Lookups:
         chain_id: int,
         seconds_per_block: float | None,
         deadline_seconds: float,
-        add_explorers: Callable[[str | None, str | None], object] | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._sources = sources
-        self._add_explorers = add_explorers
         self._cache = cache
         self._store = store
         self._well_known = well_known
@@ -79,27 +68,25 @@ class Lookups:
         self._now = now
         self.on_wait: Callable[[float], object] | None = None
         """Called with the seconds of each wait of a transaction."""
-        self.closed = threading.Event()
-        """Set by `close`."""
         self._refreshing: set[str] = set()
         self._refresher = ThreadPoolExecutor(1, thread_name_prefix="refresh")
 
     @contextmanager
     def transaction(self) -> Iterator[Deadline]:
-        """The context of one transaction: one deadline for all lookups, one request per fact.
+        """The context of one transaction: one deadline for all its lookups.
 
         Lookups outside such a context have a deadline each. A nested context joins the outer one.
         """
-        outer = _scope.get()
+        outer = _deadline.get()
         if outer is not None:
-            yield outer.deadline
+            yield outer
             return
-        scope = _Scope(Deadline.after(self._deadline_seconds))
-        token = _scope.set(scope)
+        deadline = Deadline.after(self._deadline_seconds)
+        token = _deadline.set(deadline)
         try:
-            yield scope.deadline
+            yield deadline
         finally:
-            _scope.reset(token)
+            _deadline.reset(token)
 
     def token_info(self, address: str) -> TokenInfo:
         """The token's metadata.
@@ -108,15 +95,20 @@ class Lookups:
             SourceError: it is unknown, and no source returned a usable answer in time.
         """
         address = _address(address)
-        known = self._known_token(address)
-        if known is not None:
-            return known
-        with self._within_transaction() as scope:
-            if address not in scope.tokens and address not in scope.token_failures:
-                self._read_tokens(scope, [address], None)
-            if address in scope.tokens:
-                return scope.tokens[address]
-            raise scope.token_failures[address].error()
+        info = self.token_infos([address])[address]
+        if isinstance(info, Failure):
+            raise info.error()
+        return info
+
+    def token_infos(self, addresses: Collection[str]) -> dict[str, TokenInfo | Failure]:
+        """The metadata of tokens by lowercase address, or why no source returned any in time."""
+        known = {address: self._known_token(address) for address in addresses}
+        missing = [address for address, info in known.items() if info is None]
+        answers: dict[str, TokenInfo | Failure] = {}
+        if missing:
+            infos, _, _ = self._ask(missing)
+            answers = infos.found | infos.failures
+        return {address: info or answers[address] for address, info in known.items()}
 
     def first_transaction(self, address: str, block_number: int | None = None) -> FirstTransaction:
         """The address's first transaction.
@@ -134,14 +126,10 @@ class Lookups:
         known = self._cache.first_transaction(address)
         if known is not None:
             return known
-        with self._within_transaction() as scope:
-            failure = scope.first_failures.get(address)
-            if failure is not None:
-                raise failure.error()
-            _, firsts, _ = self._ask(scope, (), address, block_number)
-            if address in firsts.found:
-                return firsts.found[address]
-            raise firsts.failures[address].error()
+        _, firsts, _ = self._ask((), address, block_number)
+        if address in firsts.found:
+            return firsts.found[address]
+        raise firsts.failures[address].error()
 
     def gather(
         self,
@@ -195,14 +183,11 @@ class Lookups:
         if account is not None:
             first = self._cache.first_transaction(account)
         if missing or unaged or first is None:
-            with self._within_transaction() as scope:
-                unknown_sender = account if first is None else None
-                contracts = [deployment.question(token, day_before or 0) for token in unaged]
-                read, firsts, codes = self._read_tokens(
-                    scope, missing, unknown_sender, block_number, contracts
-                )
+            unknown_sender = account if first is None else None
+            contracts = [deployment.question(token, day_before or 0) for token in unaged]
+            infos, firsts, codes = self._ask(missing, unknown_sender, block_number, contracts)
             if missing:
-                known |= read
+                known |= infos.found
                 known = {token: known[token] for token in tokens if token in known}
             if unknown_sender is not None:
                 first = _first_of(firsts, unknown_sender)
@@ -234,8 +219,7 @@ class Lookups:
         missing = [str(number) for number in blocks if str(number) not in times]
         if missing:
             inquiry = Inquiry(missing, self._sources.time_stages())
-            with self._within_transaction() as scope:
-                run([inquiry], scope.deadline)
+            self._run(inquiry)
             times |= inquiry.found
         return deployment.measured_day_before(block_number, blocks, times)
 
@@ -252,26 +236,36 @@ class Lookups:
             block_number: of the transaction's block; None for the newest.
             timestamp: of that block, Unix seconds; None for now.
         """
-        moment = prices.moment_of(timestamp, block_number, self._now())
-        found, inquiries = price_search.begin(
-            tokens, moment, self._sources, self._cache, self._well_known, self._chain_id
-        )
+        moment = moment_of(timestamp, block_number, self._now())
+        found: dict[str, Price] = {}
+        feeds: dict[str, str] = {}
+        others: list[str] = []
+        for token in dict.fromkeys(tokens):
+            question = moment.question(token)
+            known = fixed_price(token, self._well_known) or self._cache.price(question)
+            if known is not None:
+                found[token] = known
+            elif feed := feed_of(token, self._chain_id, self._well_known):
+                feeds[question] = feed
+            else:
+                others.append(question)
+        inquiries = [
+            Inquiry(questions, stages)
+            for questions, stages in (
+                (list(feeds), self._sources.price_stages(moment, feeds)),
+                (others, self._sources.price_stages(moment)),
+            )
+            if questions and stages
+        ]
         if inquiries:
-            with self._within_transaction() as scope:
-                begun = time.perf_counter()
-                run(inquiries, scope.deadline)
-                if self.on_wait is not None:
-                    self.on_wait(time.perf_counter() - begun)
-        return found | price_search.answers(inquiries)
+            self._run(*inquiries)
+        for inquiry in inquiries:
+            found |= {token_of(question): price for question, price in inquiry.found.items()}
+        return found
 
     def tokens_changed(self, addresses: Collection[str]) -> None:
         """Read the metadata of these contracts again before it is used next."""
         self._cache.expire_tokens(addresses)
-
-    def add_explorers(self, etherscan_api_key: str | None, ethplorer_api_key: str | None) -> None:
-        """Also use the explorers with these keys from now on; None for no key."""
-        if self._add_explorers is not None:
-            self._add_explorers(etherscan_api_key, ethplorer_api_key)
 
     @property
     def well_known(self) -> WellKnownTokens:
@@ -283,14 +277,6 @@ class Lookups:
         """Functions that return the hits, misses and size of each memory cache."""
         return self._cache.infos
 
-    def increment(self, name: str, by: int = 1) -> None:
-        """Add to a named counter that survives restarts. Costs about a microsecond."""
-        self._store.increment(name, by)
-
-    def counter(self, name: str) -> int:
-        """A named counter's value."""
-        return self._store.counter(name)
-
     def health(self) -> list[str]:
         """Messages about sources that are not queried at present because they failed."""
         return self._sources.problems()
@@ -300,18 +286,10 @@ class Lookups:
         return self._sources.usage()
 
     def close(self) -> None:
-        """Stop requests, write the counters and close connections and files."""
-        self.closed.set()
+        """Stop requests and close connections and files."""
         self._refresher.shutdown(wait=False, cancel_futures=True)
         self._sources.close()
         self._store.close()
-
-    @contextmanager
-    def _within_transaction(self) -> Iterator[_Scope]:
-        with self.transaction():
-            scope = _scope.get()
-            assert scope is not None  # noqa: S101
-            yield scope
 
     def _known_token(self, address: str) -> TokenInfo | None:
         return self._well_known.get(address) or self._current_token(address)
@@ -338,36 +316,17 @@ class Lookups:
         finally:
             self._refreshing.discard(address)
 
-    def _read_tokens(
-        self,
-        scope: _Scope,
-        tokens: Collection[str],
-        account: str | None,
-        block_number: int | None = None,
-        contracts: Collection[str] = (),
-    ) -> tuple[dict[str, TokenInfo], Inquiry[FirstTransaction], Inquiry[CodeAt]]:
-        """See `_ask`. Metadata that no source returned is the expired one, if there is one."""
-        infos, firsts, codes = self._ask(scope, tokens, account, block_number, contracts)
-        found = dict(infos.found)
-        for address in infos.failures:
-            info = self._cache.token_info(address)
-            if info is not None:
-                self._cache.retry_token_later(address, time.time())
-                found[address] = info
-        scope.tokens.update(found)
-        return found, firsts, codes
-
     def _ask(
         self,
-        scope: _Scope,
         tokens: Collection[str],
-        account: str | None,
+        account: str | None = None,
         block_number: int | None = None,
         contracts: Collection[str] = (),
     ) -> tuple[Inquiry[TokenInfo], Inquiry[FirstTransaction], Inquiry[CodeAt]]:
         """Ask at once for metadata of tokens, an account's first transaction, contracts' ages.
 
-        `contracts` are `deployment.question`s.
+        `contracts` are `deployment.question`s. Metadata that no source returned is the expired one,
+        if there is one.
         """
         known = any(self._cache.token_info(token) for token in tokens)
         infos = Inquiry(tokens, self._sources.token_stages(contract_first=known) if tokens else ())
@@ -375,13 +334,22 @@ class Lookups:
         stages = self._sources.first_transaction_stages(block_number) if accounts else ()
         firsts = Inquiry(accounts, stages)
         codes = Inquiry(contracts, self._sources.code_stages() if contracts else ())
+        self._run(infos, firsts, codes)
+        for address in list(infos.failures):
+            info = self._cache.token_info(address)
+            if info is not None:
+                self._cache.retry_token_later(address, time.time())
+                infos.found[address] = info
+                del infos.failures[address]
+        return infos, firsts, codes
+
+    def _run(self, *inquiries: Inquiry[Any]) -> None:
+        """Drive inquiries to their end, or the deadline of the transaction."""
         begun = time.perf_counter()
-        run([infos, firsts, codes], scope.deadline)
+        with self.transaction() as deadline:
+            run(inquiries, deadline)
         if self.on_wait is not None:
             self.on_wait(time.perf_counter() - begun)
-        scope.token_failures.update(infos.failures)
-        scope.first_failures.update(firsts.failures)
-        return infos, firsts, codes
 
 
 def _first_of(firsts: Inquiry[FirstTransaction], account: str) -> FirstTransaction | Unknown | None:

@@ -1,4 +1,4 @@
-"""Facts and counters on disk, in one SQLite file that several processes may share.
+"""Facts on disk, in one SQLite file that several processes may share.
 
 The disk is optional: if it is full, read-only or corrupt, one warning is logged and the bot
 continues with the memory cache.
@@ -7,7 +7,6 @@ continues with the memory cache.
 import logging
 import sqlite3
 import threading
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -27,8 +26,6 @@ DEFAULT_MAX_FACTS = 1_000_000
 """Of each kind; about 100 bytes each."""
 
 _BUSY_TIMEOUT_SECONDS = 0.25
-_FLUSH_SECONDS = 10.0
-_MAX_COUNTERS = 256
 # The size is checked once per so many writes; then this share of the oldest facts is deleted.
 _WRITES_BETWEEN_CHECKS = 256
 _SHARE_DROPPED = 0.1
@@ -49,9 +46,6 @@ CREATE TABLE IF NOT EXISTS deployment (
     id INTEGER PRIMARY KEY, chain_id INTEGER NOT NULL, address TEXT NOT NULL,
     absent_at INTEGER, present_at INTEGER,
     UNIQUE (chain_id, address));
-CREATE TABLE IF NOT EXISTS counter (
-    chain_id INTEGER NOT NULL, name TEXT NOT NULL, value INTEGER NOT NULL,
-    PRIMARY KEY (chain_id, name));
 """
 # Earlier versions kept tokens without the time when they were read: they are read again.
 _SCHEMA_VERSION = 1
@@ -62,27 +56,20 @@ logger = logging.getLogger(__name__)
 
 
 class FactStore:
-    """Token metadata, first transactions, contracts' ages and counters of one chain.
+    """Token metadata, first transactions and contracts' ages of one chain.
 
     Reading and writing use a connection each, so that a reader does not wait for a writer. No
     method raises on a failing disk. Thread-safe.
 
     Args:
-        folder: of the file, created if missing; None keeps counters in memory and no facts.
+        folder: of the file, created if missing; None keeps nothing.
         chain_id: part of every key.
         max_facts: maximum rows of each kind; the oldest are deleted first.
-        clock: decides when increments are written; monotonic, in seconds.
     """
 
     def __init__(
-        self,
-        folder: Path | None,
-        chain_id: int,
-        *,
-        max_facts: int = DEFAULT_MAX_FACTS,
-        clock: Callable[[], float] = time.monotonic,
+        self, folder: Path | None, chain_id: int, *, max_facts: int = DEFAULT_MAX_FACTS
     ) -> None:
-        self._clock = clock
         self._chain_id = chain_id
         self._max_facts = max_facts
         self._reader: sqlite3.Connection | None = None
@@ -91,10 +78,6 @@ class FactStore:
         self._write_lock = threading.Lock()
         self._warned = False
         self._writes = {"token": 0, "first_transaction": 0, "deployment": 0}
-        self._counters: dict[str, int] = {}
-        self._increments: dict[str, int] = {}
-        self._counter_lock = threading.Lock()
-        self._flush_at = self._clock() + _FLUSH_SECONDS
         if folder is not None:
             self._open(folder)
 
@@ -171,50 +154,8 @@ class FactStore:
             ],
         )
 
-    def increment(self, name: str, by: int = 1) -> None:
-        """Add to the counter `name`; written at most every ten seconds and at `close`."""
-        with self._counter_lock:
-            if name not in self._increments and len(self._increments) >= _MAX_COUNTERS:
-                return
-            self._increments[name] = self._increments.get(name, 0) + by
-            due = self._clock() >= self._flush_at
-        if due:
-            self.flush()
-
-    def counter(self, name: str) -> int:
-        """The counter's value: what all processes have written, and our own increments."""
-        with self._counter_lock:
-            if name not in self._counters and len(self._counters) < _MAX_COUNTERS:
-                row = self._fetch("SELECT value FROM counter WHERE chain_id = ? AND name = ?", name)
-                self._counters[name] = row[0] if row and isinstance(row[0], int) else 0
-            return self._counters.get(name, 0) + self._increments.get(name, 0)
-
-    def flush(self) -> None:
-        """Write the increments; those that cannot be written are kept for the next attempt."""
-        with self._counter_lock:
-            self._flush_at = self._clock() + _FLUSH_SECONDS
-            if self._writer is None or not self._increments:
-                return
-            try:
-                with self._write_lock, self._writer:
-                    written = {
-                        name: self._writer.execute(
-                            "INSERT INTO counter (chain_id, name, value) VALUES (?, ?, ?)"
-                            " ON CONFLICT DO UPDATE SET value = value + excluded.value"
-                            " RETURNING value",
-                            (self._chain_id, name, by),
-                        ).fetchone()[0]
-                        for name, by in self._increments.items()
-                    }
-            except _DISK_ERRORS as error:
-                self._warn(error)
-                return
-            self._counters.update(written)
-            self._increments.clear()
-
     def close(self) -> None:
-        """Write what is left and close the file."""
-        self.flush()
+        """Close the file."""
         with self._read_lock, self._write_lock:
             for connection in (self._reader, self._writer):
                 if connection is not None:

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from src.chain.errors import (
     ExecutionFailed,
+    Failure,
     MalformedAnswer,
     NotFound,
     NotStated,
@@ -272,25 +273,21 @@ class Analyst:
         give_up = time.monotonic() + self._settings.node_patience
         while True:
             missing = []
-            failure: SourceError | None = None
+            failure: Failure | None = None
             for start in range(0, len(unknown), _TOKENS_AT_ONCE):
                 checkpoint()
                 chunk = unknown[start : start + _TOKENS_AT_ONCE]
-                with self._lookups.transaction():
-                    self._lookups.gather(chunk, None)
-                    for address in chunk:
-                        try:
-                            info = self._lookups.token_info(address)
-                        except SourceError as error:
-                            failure = error
-                            missing.append(address)
-                            continue
+                for address, info in self._lookups.token_infos(chunk).items():
+                    if isinstance(info, Failure):
+                        missing.append(address)
+                        failure = info
+                    else:
                         found[address] = token_view(address, info, self._lookups.well_known)
             if failure is None:
                 return found
             is_progress = len(missing) < len(unknown)
             if not is_progress and time.monotonic() + pause > give_up:
-                raise failure
+                raise failure.error()
             unknown = missing
             if not is_progress:
                 time.sleep(pause)

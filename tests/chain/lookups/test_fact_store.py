@@ -13,7 +13,6 @@ from src.chain.facts import CodeAt, Deployment, FirstTransaction, TokenInfo
 from src.chain.lookups.cache import FactCache, LruCache
 from src.chain.lookups.store import FILE_NAME, FactStore
 from src.demo.processes import supervised
-from tests.support.waiting import FakeClock
 
 USDC = "0xa0b86991c6218b36c1d19d4a2e9eb0ce3606eb48"
 INFO = TokenInfo("USD Coin", "USDC", 6)
@@ -24,43 +23,21 @@ def address(number: int) -> str:
     return f"0x{number:040x}"
 
 
-def test_facts_and_counters_survive_a_restart(tmp_path: Path) -> None:
+def test_facts_survive_a_restart(tmp_path: Path) -> None:
     store = FactStore(tmp_path / "new" / "folder", 1)
     store.put_token_infos({USDC: INFO})
     store.put_first_transactions({USDC: FROM_NODE})
-    store.increment("alerts", 3)
     store.close()
     again = FactStore(tmp_path / "new" / "folder", 1)
     assert again.token_info(USDC) == INFO
     assert again.first_transaction(USDC) == FROM_NODE
-    again.increment("alerts")
-    assert again.counter("alerts") == 4
     again.close()
 
 
-def test_increments_are_written_after_a_while(tmp_path: Path) -> None:
-    clock = FakeClock()
-    store, other = FactStore(tmp_path, 1, clock=clock), FactStore(tmp_path, 1)
-    store.increment("alerts")
-    clock.now += 9.9
-    store.increment("alerts")
-    assert other.counter("alerts") == 0
-    clock.now += 0.1
-    store.increment("alerts")
-    store.increment("alerts")
-    again = FactStore(tmp_path, 1)
-    assert again.counter("alerts") == 3
-    for opened in (store, other, again):
-        opened.close()
-
-
-def test_chains_do_not_share_facts_or_counters(tmp_path: Path) -> None:
+def test_chains_do_not_share_facts(tmp_path: Path) -> None:
     ethereum, polygon = FactStore(tmp_path, 1), FactStore(tmp_path, 137)
     ethereum.put_token_infos({USDC: INFO})
-    ethereum.increment("alerts")
-    ethereum.flush()
     assert polygon.token_info(USDC) is None
-    assert polygon.counter("alerts") == 0
     ethereum.close()
     polygon.close()
 
@@ -117,8 +94,6 @@ from src.chain.facts import TokenInfo
 store = FactStore(Path(sys.argv[1]), 1)
 for number in range(100):
     store.put_token_infos({f"0x{number:039x}{sys.argv[2]}": TokenInfo("n", "S", 18)})
-    store.increment("transactions")
-    store.flush()
 assert store.is_persistent
 store.close()
 """
@@ -128,7 +103,6 @@ store.close()
     ]
     assert [process.wait() for process in processes] == [0, 0]
     store = FactStore(tmp_path, 1)
-    assert store.counter("transactions") == 200
     assert all(store.token_info(f"0x{99:039x}{name}") for name in "ab")
     store.close()
 
@@ -162,16 +136,11 @@ def test_unusable_disk_costs_one_warning_and_memory_goes_on(
         cache.keep_token_infos({address(number): INFO})
         cache.keep_first_transactions({address(number): FROM_NODE})
         assert cache.token_info(address(number)) == INFO
-    store.increment("alerts")
-    store.flush()
-    assert store.counter("alerts") == 1
     store.close()
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
 
 
-def test_full_disk_costs_one_warning_and_loses_no_increment(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_full_disk_costs_one_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     store = FactStore(tmp_path, 1)
     assert store._writer is not None
     (pages,) = store._writer.execute("PRAGMA page_count").fetchone()
@@ -180,9 +149,6 @@ def test_full_disk_costs_one_warning_and_loses_no_increment(
     for number in range(2000):
         cache.keep_token_infos({address(number): TokenInfo("n" * 64, "S", 18)})
     assert cache.token_info(address(1999)) is not None
-    store.increment("alerts", 2)
-    store.flush()
-    assert store.counter("alerts") == 2
     assert len(caplog.records) == 1
     store.close()
 
@@ -257,12 +223,3 @@ def test_memory_is_bounded_and_keeps_what_is_used() -> None:
         cache.put(str(number), number)
         assert cache.get("used") == 1
     assert len(cache) == 100
-
-
-def test_counters_are_bounded() -> None:
-    store = FactStore(None, 1)
-    for number in range(10_000):
-        store.increment(f"name {number}")
-        store.counter(f"name {number}")
-    assert len(store._increments) <= 256
-    assert len(store._counters) <= 256

@@ -11,13 +11,14 @@ from src.chain.clients.circuit_breaker import DEFAULT_PAUSE_SECONDS
 from src.chain.clients.rate_limit import Rate
 from src.chain.errors import (
     DeadlineExceeded,
+    Failure,
     MalformedAnswer,
     NotFound,
     RateLimited,
     SourceError,
 )
 from src.chain.lookups.lookups import TokenInfo
-from tests.chain.lookups.world import BLOCK, INFO, KEY, SENDER, TOKENS, World
+from tests.chain.lookups.world import BLOCK, INFO, KEY, SENDER, TOKENS, USDC, World
 from tests.support import raw_server
 from tests.support.fake_chain import (
     ETHERSCAN_LIMIT,
@@ -169,29 +170,20 @@ def malformed(request: Request) -> Response:
     return Response(json.dumps({"jsonrpc": "2.0", "id": request.get_json()["id"], "result": "?"}))
 
 
-def test_what_failed_in_a_transaction_is_asked_once_in_it_and_again_in_the_next(
-    world: World,
-) -> None:
+def test_what_failed_is_asked_again_by_the_next_lookup(world: World) -> None:
     bad = "0x" + "bad0" * 10
     lookups = world.lookups(json_rpc_url=world.serve(malformed))
     for calls in (2, 4):  # with the others and alone
-        with lookups.transaction():
-            lookups.gather([bad], None)
-            for _ in range(3):
-                with pytest.raises(MalformedAnswer):
-                    lookups.token_info(bad)
+        answer = lookups.token_infos([bad])[bad]
+        assert isinstance(answer, Failure)
+        assert answer.is_a(MalformedAnswer)
         assert lookups.usage()["node"].outcomes["failed"] == calls
 
 
-def test_a_contract_that_states_nothing_is_asked_once_in_a_transaction_and_again_in_the_next(
-    world: World,
-) -> None:
+def test_a_contract_that_states_nothing_is_asked_again_by_the_next_lookup(world: World) -> None:
     lookups = world.lookups()
     for calls in (1, 2):
-        with lookups.transaction():
-            lookups.gather([SENDER], None)
-            for _ in range(3):
-                assert lookups.token_info(SENDER) == TokenInfo("", "", None)
+        assert lookups.token_infos([SENDER, USDC])[SENDER] == TokenInfo("", "", None)
         assert world.node.calls == ["eth_call"] * calls
 
 
