@@ -7,7 +7,6 @@ over HTTP (port FORTA_HEALTH_CHECK_PORT, 3000). docs/forta.md compares the two S
 """
 
 import asyncio
-import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable
@@ -26,10 +25,10 @@ from forta_bot_sdk import (
 from src import agent, cli
 from src.agent import Bot, assess_event, open_bot
 from src.monitoring.bot_metrics import BotMetrics
-from src.settings import Settings, load_settings, on_the_nodes_chain
+from src.settings import Settings, load_settings, on_the_nodes_chain, read_settings
 from src.utils.findings import TokenTransfersFinding
 from src.utils.logger import get_logger, log_to_stderr
-from src.variables import URL, WORDS, Kind, SettingsError, read_fields, setting
+from src.variables import URL, WORDS, Kind, SettingsError, setting
 
 LOGGER = get_logger(__name__)
 
@@ -138,7 +137,7 @@ def to_finding(finding: TokenTransfersFinding) -> Finding:
 
 async def scan() -> None:
     """Scan every node's chain until the end of the process."""
-    bots = open_bots(load_settings(), Nodes(**read_fields(Nodes, os.environ)))
+    bots = open_bots(load_settings(), read_settings(Nodes))
 
     async def health() -> list[str]:
         return [error for bot in bots for error in agent.health_of(bot)]

@@ -8,8 +8,8 @@
 `--help` needs none of it.
 
 A command raises an error; the frame prints it as `train: what is wrong; what to do` on stderr.
-Exit codes: 0 done, 1 failed (2 if 1 is a verdict), 2 wrong usage, 130 interrupted, 141 if the
-reader of the output has closed the pipe; commands document their own codes.
+Exit codes: 0 done, 1 failed (2 if 1 is a verdict), 2 wrong usage or a wrong setting, 130
+interrupted, 141 if the reader of the output has closed the pipe; commands document their own codes.
 """
 
 import argparse
@@ -57,8 +57,8 @@ def command(
     """Make a `main` the command `npm run NAME`: its errors become one line and an exit code.
 
     Exceptions that bad input cannot cause (such as a KeyError) keep their traceback: they are bugs.
-    `failure` is the exit code for errors; a command that `resumes` goes on after an interruption
-    when it is called again.
+    `failure` is the exit code for errors that have none (`exit_code_of`); a command that `resumes`
+    goes on after an interruption when it is called again.
     """
     hint = _RESUMES if resumes else ""
 
@@ -69,7 +69,7 @@ def command(
                 code = main(*args, **kwargs)
                 sys.stdout.flush()
             except CommandError as error:
-                code = failure if error.exit_code is None else error.exit_code
+                code = exit_code_of(error) or failure
                 _say(name, str(error))
             except KeyboardInterrupt:
                 code = INTERRUPTED
@@ -84,7 +84,7 @@ def command(
                 code = failure
                 _say(name, "not enough memory")
             except (ValueError, RuntimeError) as error:
-                code = failure
+                code = exit_code_of(error) or failure
                 _say(name, described(error))
             finally:
                 _flush()
@@ -93,6 +93,11 @@ def command(
         return run
 
     return frame
+
+
+def exit_code_of(error: BaseException) -> int | None:
+    """The exit code that an exception states, such as `WRONG_USAGE` of an invalid setting."""
+    return getattr(error, "exit_code", None)
 
 
 def described(error: BaseException) -> str:

@@ -13,12 +13,12 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from src.chain.clients.json_text import without_comments
 from src.chain.clients.urls import (
@@ -74,6 +74,8 @@ MAX_CHAIN_ID = 2**63 - 1
 _MAX_FILE_BYTES = 1024 * 1024
 
 logger = logging.getLogger(__name__)
+
+S = TypeVar("S")
 
 
 def _public_key(text: str) -> str:
@@ -153,8 +155,6 @@ class Settings:
     # Between blocks; None for the usual of the chain, as far as it is known.
     block_seconds: float | None = setting("BLOCK_SECONDS", number(0.05, 3_600), None)
     is_chain_set: bool = False  # by FORTA_CHAIN_ID
-    # Whether the owner's document at Forta could not be read: loading it later may add keys.
-    owner_store_failed: bool = False
 
 
 SETTINGS = variables(Settings)
@@ -183,26 +183,21 @@ def load_settings(
     """
     env = os.environ if environ is None else environ
     warn_of_misspelt(env)
-    values = _only_settings(_read_json(project_root / "secrets.json"))
-    values |= {name: env[name] for name in SETTINGS if env.get(name, "").strip()}
+    values = _read_values(SETTINGS, env, project_root)
     keys = {f"{n}_API_KEY": key_in(values.get(f"{n}_URL", "")) for n in ("ETHERSCAN", "ETHPLORER")}
     values = {name: key for name, key in keys.items() if key} | values
-    owner_store_failed = False
     in_production = env.get("FORTA_JWT_PROVIDER_HOST", "").strip()
     if in_production and not all(name in values for name in _SECRETS):
         try:
-            values = _only_settings(_ask_owner_store(env)) | values
+            values = _only(SETTINGS, _ask_owner_store(env)) | values
         except SourceError as error:
-            owner_store_failed = True
-            logger.warning("continuing without the secrets of the owner store: %s", error)
+            logger.warning("without the secrets of the owner store until the next start: %s", error)
     given = read_fields(Settings, values)
     given["json_rpc_url"] = _json_rpc_url(
         env, given.get("json_rpc_url"), project_root, home or _home(), arguments
     )
     given["model_public_key"] = given.get("model_public_key") or _public_half(env)
-    return Settings(
-        **given, is_chain_set="chain_id" in given, owner_store_failed=owner_store_failed
-    )
+    return Settings(**given, is_chain_set="chain_id" in given)
 
 
 def on_the_nodes_chain(settings: Settings, *, is_needed: bool = True) -> Settings:
@@ -292,9 +287,29 @@ def model_public_key(
         SettingsError: it is not a key, or the file is not JSON.
     """
     env = os.environ if environ is None else environ
-    values = _only_settings(_read_json(project_root / "secrets.json"))
-    text = env.get("MODEL_PUBLIC_KEY", "").strip() or values.get("MODEL_PUBLIC_KEY", "").strip()
-    return _PUBLIC_KEY.read("MODEL_PUBLIC_KEY", text, secret=True) if text else None
+    name = "MODEL_PUBLIC_KEY"
+    text = _read_values([name], env, project_root).get(name, "").strip()
+    return _PUBLIC_KEY.read(name, text, secret=True) if text else None
+
+
+def read_settings(
+    kind: type[S], environ: Mapping[str, str] | None = None, *, project_root: Path = PROJECT_ROOT
+) -> S:
+    """Read a dataclass of settings of its own, from the environment or `secrets.json`.
+
+    Raises:
+        SettingsError: a setting is invalid, or the file is not JSON.
+    """
+    env = os.environ if environ is None else environ
+    return kind(**read_fields(kind, _read_values(variables(kind), env, project_root)))
+
+
+def _read_values(
+    names: Collection[str], env: Mapping[str, str], project_root: Path
+) -> dict[str, str]:
+    """The settings of these names, from the environment, else from `secrets.json`."""
+    values = _only(names, _read_json(project_root / "secrets.json"))
+    return values | {name: env[name] for name in names if env.get(name, "").strip()}
 
 
 def _json_rpc_url(
@@ -352,13 +367,13 @@ def _ask_owner_store(env: Mapping[str, str]) -> dict[str, Any]:
     )
 
 
-def _only_settings(document: Mapping[str, Any]) -> dict[str, str]:
-    """Our settings in a secrets document: at its top level or, as usual at Forta, in `apiKeys`."""
+def _only(names: Collection[str], document: Mapping[str, Any]) -> dict[str, str]:
+    """These settings of a document: at its top level or, as usual at Forta, in `apiKeys`."""
     nested = document.get("apiKeys")
     flat = {**(nested if isinstance(nested, dict) else {}), **document}
     return {
         name: str(flat[name])
-        for name in SETTINGS
+        for name in names
         if isinstance(flat.get(name), (str, int, float)) and str(flat[name]).strip()
     }
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from src.chain.clients.urls import is_http_url
 from src.downloads import FORMS, DownloadError, is_url, local_model
@@ -33,6 +33,9 @@ class SettingsError(ValueError):
     `name` is its variable, or a file; `given` is its value, unless that is secret, and shown if it
     is short.
     """
+
+    exit_code: ClassVar[int] = 2
+    """Of a command: wrong usage (`cli.WRONG_USAGE`)."""
 
     def __init__(self, name: str, allowed: str, given: str | None = None) -> None:
         shown = "" if given is None else f" (it is {given!r})"

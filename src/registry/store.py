@@ -10,7 +10,7 @@ import re
 import tempfile
 import time
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 import fsspec  # type: ignore[import-untyped]
@@ -38,6 +38,13 @@ class StoreError(RuntimeError):
     """The store is unusable. The message names the store without credentials."""
 
 
+class StoreUrlError(StoreError):
+    """No store is configured, or its URL cannot be one."""
+
+    exit_code: ClassVar[int] = 2
+    """Of a command: wrong usage (`cli.WRONG_USAGE`)."""
+
+
 class Store:
     """Objects by name below one URL.
 
@@ -47,33 +54,37 @@ class Store:
             `AWS_SECRET_ACCESS_KEY`, `AWS_ENDPOINT_URL`, ...) or the machine's role.
 
     Raises:
-        StoreError: the URL is not a usable store.
+        StoreUrlError: the URL is not a usable store.
     """
 
     def __init__(self, url: str) -> None:
         if not url.strip():
-            raise StoreError(f"no store: set {STORE_VARIABLE} to a folder or s3://bucket/prefix")
+            raise StoreUrlError(f"no store: set {STORE_VARIABLE} to a folder or s3://bucket/prefix")
         if _MISTYPED.match(url):
-            raise StoreError(
+            raise StoreUrlError(
                 f"{STORE_VARIABLE} must be a folder or s3://bucket/prefix; is a slash missing?"
             )
         host = urlsplit(url).netloc
         if "@" in host:
-            raise StoreError("the store's URL contains credentials: pass them in AWS_... variables")
+            raise StoreUrlError(
+                "the store's URL contains credentials: pass them in AWS_... variables"
+            )
         try:
             protocol = fsspec.core.split_protocol(url)[0]
             if protocol not in _PROTOCOLS:
-                raise StoreError(
+                raise StoreUrlError(
                     f"{STORE_VARIABLE} must be a folder or s3://bucket/prefix, not {protocol}://"
                 )
             # fsspec takes file://host/folder for a folder below the present one, s3:// for the list
             # of all buckets, and "::" for one file system upon another.
             if bool(host) != (protocol == "s3") or "::" in url:
-                raise StoreError(f"{STORE_VARIABLE} must be file:///folder or s3://bucket/prefix")
+                raise StoreUrlError(
+                    f"{STORE_VARIABLE} must be file:///folder or s3://bucket/prefix"
+                )
             # A listing cached by fsspec would hide new objects of other processes.
             self._files, self._root = fsspec.core.url_to_fs(url, use_listings_cache=False)
         except (ImportError, ValueError, OSError) as error:
-            raise StoreError(f"the store's URL cannot be used: {_words(error)}") from None
+            raise StoreUrlError(f"the store's URL cannot be used: {_words(error)}") from None
         self._is_local = isinstance(self._files, LocalFileSystem)
         self.name = f"{self._protocol()}{self._root}"
 

@@ -49,7 +49,7 @@ def run(options: argparse.Namespace) -> int:
     settings = load_settings()
     url = options.url or settings.json_rpc_url
     if not url:
-        raise cli.CommandError("no node: set JSON_RPC_URL or pass --url")
+        raise cli.CommandError("no node: set JSON_RPC_URL or pass --url", exit_code=cli.WRONG_USAGE)
     if options.blocks:
         wanted = read_block_list(options.blocks)
     else:

@@ -114,19 +114,23 @@ def test_both_sdks_give_the_same_findings(chain_id: int, tmp_path: Path) -> None
 @pytest.mark.integration
 @needs_sdk
 @pytest.mark.parametrize(
-    ("environ", "said"),
+    ("environ", "code", "said"),
     [
-        ({"FORTA_CHAIN_ID": "8453"}, "FORTA_CHAIN_ID must be 1, the chain of the node, or unset"),
-        ({"JSON_RPC_URLS": "two of one"}, "JSON_RPC_URLS must be http:// or https:// URLs"),
-        ({"JSON_RPC_URL": "http://127.0.0.1:1"}, "node: "),
+        (
+            {"FORTA_CHAIN_ID": "8453"},
+            2,
+            "FORTA_CHAIN_ID must be 1, the chain of the node, or unset",
+        ),
+        ({"JSON_RPC_URLS": "two of one"}, 2, "JSON_RPC_URLS must be http:// or https:// URLs"),
+        ({"JSON_RPC_URL": "http://127.0.0.1:1"}, 1, "node: "),
     ],
 )
 def test_it_says_in_one_line_why_it_does_not_start(
-    environ: dict[str, str], said: str, tmp_path: Path
+    environ: dict[str, str], code: int, said: str, tmp_path: Path
 ) -> None:
     with serve(FakeNode().answer) as url:
         child = run(*MODULE, **{"JSON_RPC_URL": url, "HOME": str(tmp_path)} | environ)
-    assert child.returncode == 1
+    assert child.returncode == code
     assert child.stderr.splitlines()[-1].startswith(f"start:v2: {said}")
     assert "Traceback" not in child.stderr
 

@@ -20,6 +20,7 @@ import pytest
 from src import cli
 from src.demo.processes import supervised
 from src.settings import SETTINGS
+from src.variables import SettingsError
 
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON = re.compile(
@@ -256,6 +257,30 @@ def test_what_is_wrong_is_one_line(
         assert pythonic not in last
 
 
+@pytest.mark.parametrize(
+    ("name", "arguments", "setting"),
+    [
+        ("models", "list", "STORE_URL"),
+        ("models", "--store s3:/bucket list", "STORE_URL"),
+        ("retrain", "", "STORE_URL"),
+        ("record", "--from-block 1 --to-block 2 --out recordings", "JSON_RPC_URL"),
+        ("watch", "", "JSON_RPC_URL"),
+        ("guard", "--on-unknown pass", "JSON_RPC_URL"),
+    ],
+)
+def test_a_missing_or_impossible_setting_is_wrong_usage(
+    name: str,
+    arguments: str,
+    setting: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for variable in ("STORE_URL", "JSON_RPC_URL"):
+        monkeypatch.delenv(variable, raising=False)
+    assert run(name, arguments.split()) == 2
+    assert setting in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("name", ["train", "train:attack", "evaluate", "evaluate:rules"])
 def test_where_there_are_no_data_the_command_that_collects_some_is_named(
     name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -297,6 +322,7 @@ def outcome(error: BaseException, **options: Any) -> int:
         ),
         (ValueError("two\nlines"), 1, "two lines"),
         (RuntimeError("refused"), 1, "refused"),
+        (SettingsError("X", "a number"), 2, "X must be a number"),
         (cli.CommandError("stopped", exit_code=143), 143, "stopped"),
         (KeyboardInterrupt(), 130, "interrupted"),
         (MemoryError(), 1, "not enough memory"),

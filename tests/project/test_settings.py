@@ -4,6 +4,7 @@ import json
 import logging
 import re
 import traceback
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,8 @@ import pytest
 from pytest_httpserver import HTTPServer
 
 from src.service.settings import load_service_settings
-from src.settings import SETTINGS, Settings, load_settings
-from src.variables import Secret, SettingsError
+from src.settings import SETTINGS, Settings, load_settings, read_settings
+from src.variables import TEXT, Secret, SettingsError, setting
 from tests.support import raw_server
 
 KEY = "planted-api-key-0123456789"
@@ -243,6 +244,19 @@ def test_file_that_is_no_json_object_is_named_and_not_shown(tmp_path: Path, cont
     assert KEY not in "".join(traceback.format_exception(caught.value))
 
 
+@dataclass(frozen=True)
+class Own:
+    urls: str = setting("JSON_RPC_URLS", TEXT, "", secret=True)
+
+
+def test_settings_of_a_part_come_from_the_environment_then_secrets_json(tmp_path: Path) -> None:
+    assert read_settings(Own, {}, project_root=tmp_path) == Own("")
+    write(tmp_path / "secrets.json", {"apiKeys": {"JSON_RPC_URLS": "from the file"}})
+    assert read_settings(Own, {}, project_root=tmp_path) == Own("from the file")
+    environ = {"JSON_RPC_URLS": "from the environment"}
+    assert read_settings(Own, environ, project_root=tmp_path) == Own("from the environment")
+
+
 # The owner store
 
 
@@ -260,7 +274,6 @@ def test_keys_come_from_the_owner_store_in_production(
     settings = load(tmp_path, **lines, ETHPLORER_API_KEY="environment")
     assert settings.etherscan_api_key == Secret("store")
     assert settings.ethplorer_api_key == Secret("environment")
-    assert not settings.owner_store_failed
 
 
 def test_owner_store_is_not_asked_when_all_keys_are_there_or_outside_production(
@@ -294,7 +307,6 @@ def test_failing_owner_store_costs_a_warning_and_the_keys(
     httpserver.expect_request("/database/owner/secrets.json").respond_with_data(store)
     settings = load(tmp_path, **production(httpserver))
     assert settings.etherscan_api_key is None
-    assert settings.owner_store_failed
     (warning,) = [record for record in caplog.records if record.name == "src.settings"]
     assert warning.levelno == logging.WARNING
     assert KEY not in warning.getMessage()
@@ -307,7 +319,7 @@ def test_hanging_owner_store_does_not_stop_the_bot(
     with raw_server.raw_server(raw_server.hang) as url:
         host, port = url.removeprefix("http://").split(":")
         settings = load(tmp_path, FORTA_JWT_PROVIDER_HOST=host, FORTA_JWT_PROVIDER_PORT=port)
-    assert settings.owner_store_failed
+    assert settings.etherscan_api_key is None
 
 
 # Secrets and documentation

@@ -46,6 +46,7 @@ from src.training.retraining.outcome import Outcome, settle, to_markdown, write
 from src.training.retraining.pictures import draw_all
 from src.training.run import train
 from src.training.supervised.run import Options
+from src.variables import SettingsError
 
 REFUSED = 3
 
@@ -64,7 +65,9 @@ def run(options: argparse.Namespace) -> int:
             "" if isinstance(error, OSError | ValueError | RuntimeError) else type(error).__name__
         )
         said = ": ".join(filter(None, (what, cli.described(error))))
-        raise cli.CommandError(f"{said}; nothing was promoted") from error
+        raise cli.CommandError(
+            f"{said}; nothing was promoted", exit_code=cli.exit_code_of(error)
+        ) from error
     if options.report:
         write(outcome, options.report)
     sys.stdout.write(to_markdown(outcome))
@@ -171,7 +174,7 @@ def collect_recent(blocks: int, folder: Path) -> None:
     """
     settings = on_the_nodes_chain(load_settings())
     if not settings.json_rpc_url:
-        raise ValueError("no node to collect from: set JSON_RPC_URL")
+        raise SettingsError("JSON_RPC_URL", "set to the node to collect from")
     limit = RateLimit(Rate(settings.json_rpc_requests_per_second, 1.0))
     with closing(JsonRpcClient(settings.json_rpc_url, timeout=30.0, rate_limit=limit)) as client:
         head = as_int(client.call("eth_blockNumber", [], Deadline.after(30.0)))
