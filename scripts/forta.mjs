@@ -209,6 +209,13 @@ function write(config) {
   return path;
 }
 
+// What a node says, without the parts of its URL that may be keys.
+function withoutKeys(text, url) {
+  const { pathname, search, username, password } = new URL(url);
+  const parts = [...pathname.split("/"), ...search.split(/[?&=]/), username, password];
+  return parts.filter((part) => part.length >= 6).reduce((shown, part) => shown.replaceAll(part, "***"), `${text}`);
+}
+
 // The CLI itself does not say why it cannot reach a node, and waits two minutes for a silent one.
 async function checkNode(url) {
   const { fetchJson } = require("ethers").utils;
@@ -216,10 +223,13 @@ async function checkNode(url) {
   let why;
   try {
     const answer = await fetchJson({ url, timeout: NODE_TIMEOUT_MS }, JSON.stringify(request));
-    if (answer?.result) return checkChain(Number(answer.result));
-    why = answer?.error?.message ?? "not an Ethereum node";
+    const chainId = Number(answer?.result);
+    if (Number.isSafeInteger(chainId) && chainId > 0) return checkChain(chainId);
+    why = withoutKeys(answer?.error?.message ?? "not an Ethereum node", url);
   } catch (error) {
-    why = error.serverError?.code ?? (error.status ? `HTTP ${error.status}` : error.reason ?? error.message);
+    const isUnreadable = error.reason === "processing response error";
+    const said = isUnreadable ? "its answer is not JSON" : withoutKeys(error.reason ?? error.message, url);
+    why = error.serverError?.code ?? (error.status ? `HTTP ${error.status}` : said);
   }
   fail(`the node at ${new URL(url).origin} does not answer (${why}); JSON_RPC_URL or --config FILE names another`, 1);
 }

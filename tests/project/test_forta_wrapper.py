@@ -23,6 +23,7 @@ from src.demo.contracts import ROOT
 from src.demo.forta_cli import cli_environment
 from src.demo.processes import free_port, supervised
 from src.demo.world import GENESIS
+from tests.support.fake_chain import serve
 from tests.support.forta_bridge import connect, transaction_event
 from tests.support.processes import names
 from tests.support.waiting import PATIENCE, wait_until
@@ -186,6 +187,26 @@ def test_arguments_that_cannot_be_right_end_with_one_line(
 
 
 # The node
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ("<html>", "its answer is not JSON"),
+        ("null", "not an Ethereum node"),
+        ('{"result": "zz"}', "not an Ethereum node"),
+        ('{"result": "0x0"}', "not an Ethereum node"),
+        ('{"error": {"message": "bad project key-of-mine"}}', "bad project ***"),
+    ],
+)
+def test_a_node_that_says_no_chain_is_one_line_without_its_key(
+    project: Path, answer: str, said: str
+) -> None:
+    with serve(lambda _: Response(answer)) as url:
+        result = run(project, "tx", HASH, url=f"{url}/key-of-mine")
+    assert (result.returncode, result.stdout) == (1, "")
+    assert f"does not answer ({said})" in result.stderr
+    assert result.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize("words", [["start"], ["tx", HASH]])
