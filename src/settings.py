@@ -25,7 +25,6 @@ from src.chain.clients.urls import (
     ETHERSCAN_URL,
     ETHPLORER_URL,
     OWNER_STORE_URL,
-    ethplorer_api,
     explorer_api,
     key_in,
 )
@@ -108,7 +107,6 @@ _EXPLORER = Kind(
     f"{ETHERSCAN_URL}, which serves all of Etherscan's chains",
     explorer_api,
 )
-_ETHPLORER = Kind(URL.allowed, ethplorer_api)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +123,7 @@ class Settings:
     )
     etherscan_url: str = setting("ETHERSCAN_URL", _EXPLORER, ETHERSCAN_URL, secret=True)
     etherscan_api_key: Secret | None = setting("ETHERSCAN_API_KEY", KEY, None, secret=True)
-    ethplorer_url: str = setting("ETHPLORER_URL", _ETHPLORER, ETHPLORER_URL, secret=True)
+    ethplorer_url: str = setting("ETHPLORER_URL", URL, ETHPLORER_URL, secret=True)
     ethplorer_api_key: Secret | None = setting("ETHPLORER_API_KEY", KEY, None, secret=True)
     price_api_url: str | None = setting("PRICE_API_URL", URL, None, secret=True)
     anomaly_threshold: float | None = setting("ANOMALY_THRESHOLD", number(0.0, 1.0), None)
@@ -184,8 +182,8 @@ def load_settings(
     env = os.environ if environ is None else environ
     warn_of_misspelt(env)
     values = _read_values(SETTINGS, env, project_root)
-    keys = {f"{n}_API_KEY": key_in(values.get(f"{n}_URL", "")) for n in ("ETHERSCAN", "ETHPLORER")}
-    values = {name: key for name, key in keys.items() if key} | values
+    if key := key_in(values.get("ETHERSCAN_URL", "")):
+        values.setdefault("ETHERSCAN_API_KEY", key)
     in_production = env.get("FORTA_JWT_PROVIDER_HOST", "").strip()
     if in_production and not all(name in values for name in _SECRETS):
         try:

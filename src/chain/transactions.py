@@ -12,6 +12,7 @@ from src.chain.text import sanitise_text
 from src.chain.transfers import Approval, NativeTransfer, normalise_address
 
 _LATEST_TIMESTAMP = 253_402_300_799  # 9999-12-31 23:59:59 UTC: what calendars can show
+_MAX_BLOCK = 2**63 - 1  # what databases store
 _HASH_LENGTH = 66
 _ADDRESS_BYTES = 20
 _MAX_CREATIONS = 32
@@ -40,19 +41,21 @@ class TransactionFields(NamedTuple):
         """Read a `forta_agent.TransactionEvent` (or anything of its shape). Never raises."""
         transaction = getattr(event, "transaction", None)
         block = getattr(event, "block", None)
-        timestamp = as_int(getattr(block, "timestamp", None))
         return cls(
             tx_hash=sanitise_text(getattr(transaction, "hash", None), _HASH_LENGTH).lower(),
             sender=normalise_address(getattr(transaction, "from_", None)),
             to=normalise_address(getattr(transaction, "to", None)),
             nonce=as_int(getattr(transaction, "nonce", None)),
-            timestamp=timestamp
-            if timestamp is not None and timestamp <= _LATEST_TIMESTAMP
-            else None,
-            block_number=as_int(getattr(block, "number", None)),
+            timestamp=_at_most(_LATEST_TIMESTAMP, getattr(block, "timestamp", None)),
+            block_number=_at_most(_MAX_BLOCK, getattr(block, "number", None)),
             value=as_int(getattr(transaction, "value", None)),
             chain_id=as_int(getattr(event, "network", None)),
         )
+
+
+def _at_most(limit: int, value: Any) -> int | None:
+    number = as_int(value)
+    return number if number is not None and number <= limit else None
 
 
 @lru_cache(maxsize=4_096)

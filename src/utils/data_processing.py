@@ -6,7 +6,6 @@ pipeline and the lookups; without it, they use the configured model and settings
 
 import sys
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from typing import Any
 
 from src.chain.errors import NotFound
@@ -29,7 +28,6 @@ def use(pipeline: Pipeline, lookups: Lookups) -> None:
     """Use this pipeline and these lookups from now on. Affects only the helpers of this module."""
     global _in_use  # noqa: PLW0603  the helpers' signatures are fixed, so this is their state
     _in_use = pipeline, lookups
-    get_first_tx_timestamp.cache_clear()
 
 
 def _current() -> tuple[Pipeline, Lookups]:
@@ -41,9 +39,8 @@ def _current() -> tuple[Pipeline, Lookups]:
     return _in_use
 
 
-@lru_cache(maxsize=4_096)
 def get_first_tx_timestamp(address: str) -> int:
-    """Unix seconds of the first transaction of an address.
+    """Unix seconds of the first transaction of an address. Cached by the lookups.
 
     Raises:
         NotFound: it has none yet. Not cached, since this may change.

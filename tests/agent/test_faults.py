@@ -54,7 +54,7 @@ def assert_scored_without_facts(finding) -> None:
 
 def assert_nothing_remembered(folder: Path) -> None:
     store = FactStore(folder, 1)
-    assert store.is_persistent
+    assert store._reader is not None
     assert store.token_info(UNKNOWN_TOKEN) is None
     assert store.first_transaction(ALICE) is None
     store.close()
@@ -265,7 +265,7 @@ for number in range(start, start + 10**9):
         child.wait()
         child.stdout.close()
         store = FactStore(tmp_path, 1)
-        assert store.is_persistent
+        assert store._reader is not None
         for number in range(start, start + 50):
             info = store.token_info(f"0x{number:040x}")
             assert info is None or (info.name, info.decimals) == (f"Name {number}", number % 256)

@@ -148,7 +148,7 @@ def knows(source: str, metadata) -> bool:
 
 def assert_nothing_remembered(folder: Path) -> None:
     store = FactStore(folder, 1)
-    assert store.is_persistent
+    assert store._reader is not None
     assert store.token_info(UNKNOWN_TOKEN) is None
     assert store.first_transaction(ALICE) is None
     store.close()

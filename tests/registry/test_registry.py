@@ -399,7 +399,7 @@ def test_a_mistyped_store_is_an_error(url, bundles, capsys):
 @pytest.mark.parametrize("typo", ["s3:/models/x", "s3//models/x", "s3:models", "https:/host/x"])
 def test_a_url_without_a_slash_is_no_folder(bundles, tmp_path, monkeypatch, capsys, typo):
     monkeypatch.chdir(tmp_path)
-    assert models.main(["add", str(bundles[0]), "--store", typo]) == 1
+    assert models.main(["add", str(bundles[0]), "--store", typo]) == 2
     assert "is a slash missing?" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
@@ -420,7 +420,7 @@ def test_only_the_projects_own_commit_counts(tmp_path, monkeypatch):
 
 def test_without_a_store_the_command_says_what_to_set(monkeypatch, capsys):
     monkeypatch.delenv("STORE_URL", raising=False)
-    assert models.main(["list"]) == 1
+    assert models.main(["list"]) == 2
     assert "STORE_URL" in capsys.readouterr().err
     assert "STORE_URL" not in os.environ
 

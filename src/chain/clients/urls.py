@@ -10,7 +10,6 @@ OWNER_STORE_URL = "https://research.forta.network/database/owner/secrets.json"
 
 _MIN_SECRET_CHARACTERS = 6
 _ETHERSCAN_HOSTS = re.compile(r"((www|api)\.)?etherscan\.io|((www|cn|api-cn)\.)?etherscan\.com")
-_ETHPLORER_HOSTS = ("ethplorer.io", "www.ethplorer.io", "api.ethplorer.io")
 # Hosts of Etherscan's first API, which ended, and of its sites for other chains. The second API
 # serves them all at one address.
 _ENDED_HOST = re.compile(
@@ -70,21 +69,6 @@ def explorer_api(text: str) -> str:
         page = next((i for i, segment in enumerate(lower) if segment in _PAGES), len(segments))
         segments = segments[:page]
     return urlunsplit((parts.scheme, parts.netloc, "/".join(["", *segments, "api"]), "", ""))
-
-
-def ethplorer_api(text: str) -> str:
-    """Ethplorer's URL, from that of its site, its API or a request.
-
-    Raises:
-        ValueError: it is no http(s) URL.
-    """
-    if not is_http_url(text):
-        raise ValueError("not a URL")
-    parts = urlsplit(text)
-    if (parts.hostname or "").lower() in _ETHPLORER_HOSTS:
-        return ETHPLORER_URL
-    path = parts.path.partition("/getTokenInfo")[0].rstrip("/")
-    return urlunsplit((parts.scheme, parts.netloc, path, "", ""))
 
 
 def key_in(text: str) -> str:

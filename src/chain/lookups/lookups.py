@@ -228,8 +228,8 @@ class Lookups:
     ) -> dict[str, Price]:
         """The prices of tokens at a transaction, as far as they are known. Never raises.
 
-        In order: a dollar for stablecoins, a Chainlink feed through the node, Ethplorer, the price
-        API. None of them reads the transaction's own pools.
+        In order: a dollar for stablecoins, a Chainlink feed through the node, the price API. None
+        of them reads the transaction's own pools.
 
         Args:
             tokens: lowercase addresses.

@@ -138,23 +138,17 @@ class Source(Generic[T]):
             logger.exception("%s: unexpected error in a lookup", self.name)
             problem = f"could not be read ({type(error).__name__})"
             missing = Failure(MalformedAnswer, self.name, problem)
-        self._note(missing if not answers else None, time.monotonic() - begun)
-        self._report(missing if not answers else None)
+        self._note(None if answers else missing, time.monotonic() - begun)
         self._finish(started, answers, missing)
 
     def _note(self, failure: Failure | None, seconds: float) -> None:
-        outcome = "failed"
-        if failure is None:
-            outcome = "ok"
-        elif failure.is_a(NotFound):
-            outcome = "not_found"
+        outcome = "ok"
         if failure is not None:
+            outcome = "not_found" if failure.is_a(NotFound) else "failed"
             self.last_problem = failure.problem
         with self._lock:
             self.outcomes[outcome] += 1
             self.seconds += seconds
-
-    def _report(self, failure: Failure | None) -> None:
         if failure is None or failure.is_a(PassingError):  # it answered
             self.breaker.succeeded()
         elif failure.is_a(SourceUnavailable, RateLimited):

@@ -88,7 +88,7 @@ class Sources:
         self._time_stages: list[Stage[int]] = []
         self._sources: list[Source[Any]] = []
         self._feeds: Callable[[Moment, Mapping[str, str]], Stage[Price]] | None = None
-        self._market_prices: list[Callable[[Moment], Stage[Price] | None]] = []
+        self._market_prices: Callable[[Moment], Stage[Price]] | None = None
         self._clients: list[JsonRpcClient | EtherscanClient | EthplorerClient | PriceApiClient] = []
 
     def add_ethplorer(self, client: EthplorerClient, rates: Collection[Rate]) -> None:
@@ -103,19 +103,6 @@ class Sources:
         self._ethplorer_stages.append(
             Stage(_one_by_one(source, client.token_info), patience=self._patience)
         )
-        prices = self._source(
-            "ethplorer", self._cache.keep_prices, source.rate_limit, breaker=source.breaker
-        )
-
-        def present(moment: Moment) -> Stage[Price] | None:
-            if not moment.is_now:
-                return None
-            return Stage(
-                _one_by_one(prices, lambda key: client.price(token_of(key), moment.timestamp)),
-                patience=self._patience,
-            )
-
-        self._market_prices.append(present)
 
     def add_price_api(self, client: PriceApiClient, rates: Collection[Rate]) -> None:
         """Use a keyless API for prices, one request for all tokens, with these rate limits."""
@@ -132,7 +119,7 @@ class Sources:
 
             return Stage(lambda keys: source.ask(keys, request))
 
-        self._market_prices.append(at)
+        self._market_prices = at
 
     def add_etherscan(self, client: EtherscanClient, rates: Collection[Rate]) -> None:
         """Use an explorer for first transactions, with these rate limits."""
@@ -229,9 +216,11 @@ class Sources:
 
         `feeds` has the feed of each question, where all have one.
         """
-        stages = [stage for make in self._market_prices if (stage := make(moment)) is not None]
+        stages = []
         if feeds and self._feeds is not None:
-            stages.insert(0, self._feeds(moment, feeds))
+            stages.append(self._feeds(moment, feeds))
+        if self._market_prices is not None:
+            stages.append(self._market_prices(moment))
         return stages
 
     def problems(self) -> list[str]:

@@ -9,7 +9,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from src.chain.errors import MalformedAnswer
 from src.chain.facts import (
@@ -80,11 +80,6 @@ class FactStore:
         self._writes = {"token": 0, "first_transaction": 0, "deployment": 0}
         if folder is not None:
             self._open(folder)
-
-    @property
-    def is_persistent(self) -> bool:
-        """Whether a file is in use."""
-        return self._reader is not None
 
     def token_info(self, address: str) -> TokenInfo | None:
         """The token's metadata, or None when it is not stored."""
@@ -175,20 +170,14 @@ class FactStore:
             self._reader = self._writer = None
 
     def _read(self, select: str, address: str, parse: Callable[..., T]) -> T | None:
-        row = self._fetch(f"{select} WHERE chain_id = ? AND address = ?", address)
-        try:
-            return row and parse(*row)
-        except MalformedAnswer as error:
-            self._warn(error)
-            return None
-
-    def _fetch(self, query: str, key: str) -> Any:
+        query = f"{select} WHERE chain_id = ? AND address = ?"
         try:
             with self._read_lock:
                 if self._reader is None:
                     return None
-                return self._reader.execute(query, (self._chain_id, key)).fetchone()
-        except _DISK_ERRORS as error:
+                row = self._reader.execute(query, (self._chain_id, address)).fetchone()
+            return parse(*row) if row else None
+        except (*_DISK_ERRORS, MalformedAnswer) as error:
             self._warn(error)
             return None
 

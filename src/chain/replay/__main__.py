@@ -3,9 +3,8 @@
 import argparse
 import signal
 import sys
-import threading
 import time
-from types import FrameType
+from contextlib import suppress
 
 from src import cli
 from src.chain.recording.format import Recording
@@ -45,6 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
         raise cli.CommandError(
             f"{options.host}:{options.port}: {reason(error)}; choose another with --port"
         ) from error
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     _announce(chain, server.url, time.monotonic() - started)
     _serve(server)
     return 0
@@ -67,19 +67,17 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def _announce(chain: RecordedChain, url: str, seconds: float) -> None:
-    ranges = chain.ranges()
     lines = [
         f"Replaying chain {chain.chain_id} at {url}: {len(chain.numbers):,} blocks"
         f" ({chain.describe_ranges(3)}), {chain.transaction_count:,} transactions;"
-        f" ready in {seconds:.1f} s."
+        f" ready in {seconds:.1f} s.",
+        "In another terminal, try:",
+        f"  export JSON_RPC_URL={url}",
     ]
-    lines.append("In another terminal, try:")
-    lines.append(f"  export JSON_RPC_URL={url}")
     if example := _example(chain):
         lines.append(f"  npm run tx -- {example} --nocache")
     lines.append(f"  npm run block -- {chain.head} --nocache")
-    several = [(first, last) for first, last in ranges if first < last]
-    if several:
+    if several := [run for run in chain.ranges() if run[0] < run[1]]:
         first, last = several[-1]
         lines.append(f"  npm run range -- {max(first, last - 9)}..{last} --nocache")
     sys.stdout.write("\n".join(lines) + "\n")
@@ -99,17 +97,8 @@ def _example(chain: RecordedChain) -> str:
 
 def _serve(server: RpcServer) -> None:
     """Serve until SIGTERM or SIGINT."""
-    stop = threading.Event()
-
-    def on_signal(_number: int, _frame: FrameType | None) -> None:
-        stop.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, on_signal)
-    with server:
-        threading.Thread(target=server.serve_forever, args=(_POLL_SECONDS,), daemon=True).start()
-        stop.wait()
-        server.shutdown()
+    with server, suppress(KeyboardInterrupt):
+        server.serve_forever(_POLL_SECONDS)
 
 
 if __name__ == "__main__":

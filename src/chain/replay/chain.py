@@ -8,13 +8,14 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from functools import cached_property, lru_cache
 from itertools import groupby
+from operator import attrgetter
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from src.chain.recording.format import Part, Recording, TokenAnswers
+from src.chain.recording.format import Recording, TokenAnswers
 from src.chain.recording.rows import BlockRows, Json, RecordedBlock, decode_block
 
 _BLOCKS_IN_MEMORY = 64
@@ -53,7 +54,7 @@ class RecordedChain:
         order = np.argsort(prefixes, kind="stable")
         self._prefixes = prefixes[order]
         self._block_of_prefix = transactions["block_number"].to_numpy()[order]
-        self.block = lru_cache(maxsize=_BLOCKS_IN_MEMORY)(self._read_block)
+        self._cached_block = lru_cache(maxsize=_BLOCKS_IN_MEMORY)(self._read_block)
 
     @property
     def head(self) -> int:
@@ -77,6 +78,10 @@ class RecordedChain:
             members = [number for _, number in run]
             runs.append((members[0], members[-1]))
         return runs
+
+    def block(self, number: int) -> RecordedBlock:
+        """The block with this number; the last few are cached. Raises `Unrecorded`."""
+        return self._cached_block(number)
 
     def number_of(self, block_hash: str) -> int:
         """The number of the block with this hash. Raises `Unrecorded`."""
@@ -145,7 +150,7 @@ class RecordedChain:
         if not self._has_all(number, number):
             raise Unrecorded(f"block {number} is not in this recording; {self._nearest(number)}")
         parts = self._recording.parts
-        part = parts[bisect_right(parts, number, key=_first_block) - 1]
+        part = parts[bisect_right(parts, number, key=attrgetter("first")) - 1]
         tables = self._recording.tables(part)
         blocks, transactions, logs = (_rows_of(table, number) for table in tables)
         return decode_block(BlockRows(blocks[0], transactions, logs))
@@ -187,10 +192,6 @@ class RecordedChain:
         table = self._recording.transactions(["tx_type", "block_number"])
         table = table.filter(pc.equal(table["tx_type"], _AUTHORISING_TYPE))
         return frozenset(table["block_number"].to_pylist())
-
-
-def _first_block(part: Part) -> int:
-    return part.first
 
 
 def _rows_of(table: pa.Table, number: int) -> list[Json]:

@@ -1,8 +1,7 @@
 """The JSON-RPC methods of a replayed node.
 
-A method takes its parameters as JSON and returns JSON, or raises `RpcError`. Data that is not in
-the recording is error -32001 (EIP-1474 "resource not found"), never `null`, `0x` or 0, which would
-claim that it does not exist.
+A method takes its parameters as JSON and returns JSON, or raises `RpcError`. For data that is not
+in the recording it raises `Unrecorded`: `null`, `0x` or 0 would claim that it does not exist.
 """
 
 import re
@@ -18,7 +17,6 @@ from src.chain.recording.rows import Json, RecordedBlock, parse_quantity
 from src.chain.replay.chain import RecordedChain, Unrecorded
 
 INVALID_PARAMS = -32602
-NOT_RECORDED = -32001
 REVERTED = 3
 
 CLIENT_VERSION = "anomalous-token-transfers/replay"
@@ -70,11 +68,11 @@ class ReplayMethods:
     def get_block_by_number(self, block: Any, full: Any = False) -> Json | None:
         """`eth_getBlockByNumber`; null above the newest recorded block, which is "latest"."""
         number = self._number(block)
-        return None if number > self._chain.head else _block(self._block(number), full)
+        return None if number > self._chain.head else _block(self._chain.block(number), full)
 
     def get_block_by_hash(self, block_hash: Any, full: Any = False) -> Json:
         """`eth_getBlockByHash`."""
-        return _block(self._block(self._number_of(block_hash)), full)
+        return _block(self._chain.block(self._number_of(block_hash)), full)
 
     def get_transaction(self, transaction_hash: Any) -> Json:
         """`eth_getTransactionByHash`."""
@@ -88,7 +86,7 @@ class ReplayMethods:
         """`eth_getBlockReceipts`, by number, tag or hash."""
         is_hash = isinstance(block, str) and _HASH.fullmatch(block)
         number = self._number_of(block) if is_hash else self._number(block)
-        return None if number > self._chain.head else self._block(number).receipts
+        return None if number > self._chain.head else self._chain.block(number).receipts
 
     def get_logs(self, criteria: Any) -> list[Json]:
         """`eth_getLogs`; every block of the range up to the newest must be recorded."""
@@ -108,7 +106,7 @@ class ReplayMethods:
             last = min(last, self._chain.head)
         if first > last:
             return []
-        blocks = self._recorded(self._chain.blocks_between, first, last)
+        blocks = self._chain.blocks_between(first, last)
         logs = (log for block in blocks for receipt in block.receipts for log in receipt["logs"])
         return [log for log in logs if _matches(log, addresses, topics)]
 
@@ -116,8 +114,7 @@ class ReplayMethods:
         """`eth_getTransactionCount`, if it follows from the recorded nonces."""
         account = _lower_address(address)
         number = min(self._number(block), self._chain.head)
-        nonce: int = self._recorded(self._chain.nonce_after, account, number)
-        return hex(nonce)
+        return hex(self._chain.nonce_after(account, number))
 
     def call(self, transaction: Any, block: Any = "latest", *_: Any) -> str:
         """`eth_call` of a token's `name()`, `symbol()` and `decimals()`, if recorded, and of
@@ -156,27 +153,20 @@ class ReplayMethods:
         name = _METADATA_OF_SELECTOR.get(payload[:_SELECTOR_BYTES])
         recorded = self._chain.tokens.get(token)
         if name is None or recorded is None:
-            raise RpcError(
-                NOT_RECORDED,
+            raise Unrecorded(
                 f"this call to {token} is not in the recording, which contains name(), symbol() and"
-                f" decimals() of {len(self._chain.tokens)} tokens",
+                f" decimals() of {len(self._chain.tokens)} tokens"
             )
         answer: str | None = getattr(recorded, name)
         return answer
 
     def _transaction(self, transaction_hash: Any) -> tuple[Json, Json]:
         _check_hash(transaction_hash)
-        pair: tuple[Json, Json] = self._recorded(self._chain.transaction, transaction_hash)
-        return pair
-
-    def _block(self, number: int) -> RecordedBlock:
-        block: RecordedBlock = self._recorded(self._chain.block, number)
-        return block
+        return self._chain.transaction(transaction_hash)
 
     def _number_of(self, block_hash: Any) -> int:
         _check_hash(block_hash)
-        number: int = self._recorded(self._chain.number_of, block_hash)
-        return number
+        return self._chain.number_of(block_hash)
 
     def _number(self, block: Any) -> int:
         """The block number of a quantity, a tag, or an EIP-1898 object."""
@@ -193,12 +183,6 @@ class ReplayMethods:
             tags = ", ".join(("earliest", *_NEWEST))
             raise RpcError(INVALID_PARAMS, f"a block is a quantity such as 0x1b4, or {tags}")
         return number
-
-    def _recorded(self, look_up: Callable[..., Any], *arguments: Any) -> Any:
-        try:
-            return look_up(*arguments)
-        except Unrecorded as error:
-            raise RpcError(NOT_RECORDED, str(error)) from error
 
 
 def _lower_address(address: Any) -> str:

@@ -12,6 +12,7 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from src.chain.replay.chain import Unrecorded
 from src.chain.replay.methods import INVALID_PARAMS, Method, RpcError
 
 logger = logging.getLogger(__name__)
@@ -23,6 +24,7 @@ PARSE_ERROR = -32700
 INVALID_REQUEST = -32600
 METHOD_NOT_FOUND = -32601
 INTERNAL_ERROR = -32603
+NOT_RECORDED = -32001  # EIP-1474: resource not found
 
 _IDLE_SECONDS = 60
 _Answer = dict[str, Any]
@@ -33,7 +35,8 @@ class RpcServer(ThreadingHTTPServer):
 
     Args:
         address: host and port to listen on; port 0 for any free one.
-        methods: by name; each takes a request's positional parameters and may raise `RpcError`.
+        methods: by name; each takes a request's positional parameters and may raise `RpcError` or
+            `Unrecorded`.
 
     Raises:
         OSError: the address is in use or not local.
@@ -93,6 +96,8 @@ class RpcServer(ThreadingHTTPServer):
             return {"jsonrpc": "2.0", "id": identity, "result": method(*params)}
         except RpcError as error:
             return _error(identity, error.code, error.message)
+        except Unrecorded as error:
+            return _error(identity, NOT_RECORDED, str(error))
         except Exception:  # the client gets an error, the server continues
             logger.exception("%s failed", name)
             return _error(identity, INTERNAL_ERROR, "internal error, see the log of the replay")

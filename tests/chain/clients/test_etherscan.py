@@ -80,16 +80,13 @@ def test_any_url_of_an_explorer_leads_to_its_api(pasted: str, used: str) -> None
     assert explorer_api(used) == used
 
 
-@pytest.mark.parametrize("name", ["ETHERSCAN", "ETHPLORER"])
-def test_a_key_in_the_url_of_a_request_is_used(name: str) -> None:
-    environ = {f"{name}_URL": f"https://own.example/api?module=account&apiKey={KEY}#x"}
+def test_a_key_in_the_url_of_a_request_is_used() -> None:
+    environ = {"ETHERSCAN_URL": f"https://own.example/api?module=account&apiKey={KEY}#x"}
     settings = load_settings(environ, arguments=())
-    found = settings.etherscan_api_key if name == "ETHERSCAN" else settings.ethplorer_api_key
-    assert reveal(found) == KEY
+    assert reveal(settings.etherscan_api_key) == KEY
     assert KEY not in repr(settings)
-    other = load_settings(environ | {f"{name}_API_KEY": "other"}, arguments=())
-    keys = {reveal(other.etherscan_api_key), reveal(other.ethplorer_api_key)}
-    assert keys == {"other", None}
+    other = load_settings(environ | {"ETHERSCAN_API_KEY": "other"}, arguments=())
+    assert reveal(other.etherscan_api_key) == "other"
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,6 @@ from src.chain.errors import (
     SourceUnavailable,
 )
 from src.chain.facts import TokenInfo
-from src.settings import load_settings
 from tests.support.waiting import PATIENCE
 
 TOKEN = "0x" + "cd" * 20
@@ -90,16 +89,3 @@ def test_failures_are_typed(
 def test_answer_about_another_token_is_malformed(httpserver: HTTPServer) -> None:
     with pytest.raises(MalformedAnswer):
         ask(httpserver, answer(address="0x" + "1" * 40))
-
-
-@pytest.mark.parametrize(
-    ("pasted", "used"),
-    [
-        ("https://ethplorer.io/", "https://api.ethplorer.io"),
-        ("https://api.ethplorer.io/getTokenInfo/0x12?apiKey=freekey", "https://api.ethplorer.io"),
-        ("https://own.example/x/?apiKey=k", "https://own.example/x"),
-        ("https://own.example/x/getTokenInfo/0x12", "https://own.example/x"),
-    ],
-)
-def test_any_url_of_ethplorer_leads_to_its_api(pasted: str, used: str) -> None:
-    assert load_settings({"ETHPLORER_URL": pasted}, arguments=()).ethplorer_url == used

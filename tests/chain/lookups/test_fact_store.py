@@ -94,7 +94,7 @@ from src.chain.facts import TokenInfo
 store = FactStore(Path(sys.argv[1]), 1)
 for number in range(100):
     store.put_token_infos({f"0x{number:039x}{sys.argv[2]}": TokenInfo("n", "S", 18)})
-assert store.is_persistent
+assert store._reader is not None
 store.close()
 """
     processes = [

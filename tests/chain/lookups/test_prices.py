@@ -71,11 +71,6 @@ def of_api(**changes: Any) -> dict[str, Any]:
     return {"coins": {f"ethereum:{GOLD}": entry | changes}}
 
 
-def of_ethplorer(**changes: Any) -> dict[str, Any]:
-    price = {"rate": 2.5, "currency": "USD", "ts": START, "marketCapUsd": 5e6, "volume24h": 2e5}
-    return {"address": GOLD, "symbol": "G", "decimals": "18", "price": price | changes}
-
-
 def test_a_stablecoin_is_a_dollar_and_nobody_is_asked(opened: ExitStack) -> None:
     url, asked = answering(opened, of_api())
     lookups = open_lookups(opened, price_api_url=url, json_rpc_url=url)
@@ -118,49 +113,13 @@ def test_a_chain_without_the_feed_has_no_price_of_it(chain: Chain, opened: ExitS
     assert open_lookups(opened, json_rpc_url=chain.url).prices([WETH], None, START) == {}
 
 
-def test_sources_are_asked_in_order(opened: ExitStack) -> None:
-    api, of_all = answering(opened, of_api(price=9))
-    explorer, of_one = answering(opened, of_ethplorer())
-    keys = {"ethplorer_url": explorer, "ethplorer_api_key": "k", "price_api_url": api}
-    lookups = open_lookups(opened, **keys)
-    assert lookups.prices([GOLD], 5, START) == {GOLD: Price(2.5, "ethplorer", 18)}
-    assert of_all == []
-    lookups = open_lookups(opened, **keys)
-    # Ethplorer says what is so now: of a transaction of last year only the API can tell.
-    assert lookups.prices([GOLD], 5, START - 3_000) == {GOLD: Price(2.5, "ethplorer", 18)}
-    before = len(of_one)
+def test_the_api_is_asked_for_the_time_of_the_transaction(opened: ExitStack) -> None:
+    url, asked = answering(opened, of_api())
+    lookups = open_lookups(opened, price_api_url=url)
+    assert lookups.prices([GOLD], 5, START) == {GOLD: Price(2.5, "price API", 18)}
     assert lookups.prices([GOLD], 5, START - 10**7) == {}
-    assert len(of_one) == before
-    assert "/prices/historical/" in of_all[-1]
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        of_ethplorer(marketCapUsd=999_999),
-        of_ethplorer(volume24h=None),
-        of_ethplorer(rate=0),
-        of_ethplorer(rate=1e30),
-        of_ethplorer(rate=-1),
-        of_ethplorer(rate="2.5"),
-        of_ethplorer(currency="EUR"),
-        of_ethplorer(ts=START - 10**6),
-        of_ethplorer() | {"price": False},
-        of_ethplorer() | {"address": IRON},
-        of_ethplorer() | {"decimals": "1e3"},
-        [],
-        "<html>",
-    ],
-)
-def test_what_ethplorer_says_wrongly_is_left_to_the_next_source(
-    opened: ExitStack, wrong: Any
-) -> None:
-    api, _ = answering(opened, of_api())
-    explorer, _ = answering(opened, wrong)
-    keys = {"ethplorer_url": explorer, "ethplorer_api_key": "k", "price_api_url": api}
-    assert open_lookups(opened, **keys).prices([GOLD], 5, START) == {
-        GOLD: Price(2.5, "price API", 18)
-    }
+    assert "/prices/current/" in asked[0]
+    assert "/prices/historical/" in asked[1]
 
 
 @pytest.mark.parametrize(
@@ -172,6 +131,7 @@ def test_what_ethplorer_says_wrongly_is_left_to_the_next_source(
         (of_api(price=0), 200),
         (of_api(price=1e30), 200),
         (of_api(price=-2), 200),
+        (of_api(price="2.5"), 200),
         (of_api(price=float("nan")), 200),
         (of_api(decimals=300), 200),
         (of_api(timestamp=START - 10**6), 200),
