@@ -19,7 +19,7 @@ from src.backtest.spark import run_on_spark
 from src.backtest.workers import keep_freed_memory, run_locally
 from src.chain.names.book import open_address_book
 from src.chain.recording.format import is_recording
-from src.cli import CommandError
+from src.cli import WRONG_USAGE, CommandError
 from src.datasets.store import is_store, open_store
 from src.datasets.training_set import chain_id_of
 from src.decision.policy_file import read_policy
@@ -103,7 +103,8 @@ def _record(options: argparse.Namespace, folder: Path) -> int:
     if options.url:
         arguments += ["--url", options.url]
     elif not os.environ.get(record.URL_VARIABLE):
-        raise CommandError(f"no node: set {record.URL_VARIABLE}, or pass --url or --data")
+        problem = f"no node: set {record.URL_VARIABLE}, or pass --url or --data"
+        raise CommandError(problem, exit_code=WRONG_USAGE)
     return record.main(arguments)
 
 

@@ -8,6 +8,7 @@ from src import cli
 from src.detection.bundle_files import manifest_path
 from src.detection.signature import is_key, new_private_key, public_key, sign, signature_path
 from src.files import write_file
+from src.variables import SettingsError
 
 _MODELS = (".pkl", ".npz")
 _DESCRIPTION = "Sign models and policies with the private key in MODEL_SIGNING_KEY."
@@ -53,11 +54,11 @@ def configured_key() -> str | None:
     """The private key for signing trained models, or None.
 
     Raises:
-        ValueError: MODEL_SIGNING_KEY is not a key.
+        SettingsError: MODEL_SIGNING_KEY is not a key.
     """
     key = os.environ.get("MODEL_SIGNING_KEY", "").strip()
     if key and not is_key(key):
-        raise ValueError("MODEL_SIGNING_KEY must have 64 hexadecimal digits")
+        raise SettingsError("MODEL_SIGNING_KEY", "64 hexadecimal digits")
     return key or None
 
 

@@ -94,7 +94,7 @@ def test_wrong_usage_exits_with_2(arguments):
 
 def test_no_data_and_no_node_says_so(tmp_path, monkeypatch, capsys):
     monkeypatch.delenv("JSON_RPC_URL", raising=False)
-    assert main(["--from-block", "1", "--to-block", "2", "--out", str(tmp_path / "out")]) == 1
+    assert main(["--from-block", "1", "--to-block", "2", "--out", str(tmp_path / "out")]) == 2
     assert "JSON_RPC_URL" in capsys.readouterr().err
 
 
