@@ -10,7 +10,8 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from src.chain.lookups.lookups import Lookups, SourceUsage
+from src.chain.lookups.lookups import Lookups
+from src.chain.lookups.sources import SourceUsage
 from src.chain.networks import network
 from src.decision.pipeline import Pipeline
 from src.decision.result import Result

@@ -111,6 +111,8 @@ def build_lookups(
         if price_api_url and chain_id in API_NAMES:
             api = PriceApiClient(price_api_url, API_NAMES[chain_id], timeout=timeout_seconds)
             sources.add_price_api(api, PRICE_API_RATES)
+        elif price_api_url:
+            logger.warning("the price API (PRICE_API_URL) is not used for chain %d", chain_id)
         if json_rpc_url:
             node = JsonRpcClient(
                 json_rpc_url,

@@ -30,8 +30,6 @@ from src.chain.price_feeds import feed_of, fixed_price
 from src.chain.transfers import normalise_address
 from src.chain.well_known import WellKnownTokens
 
-__all__ = ["FirstTransaction", "Lookups", "SourceUsage", "TokenInfo"]
-
 _REFRESH_DEADLINE_SECONDS = 30.0
 _MAX_REFRESHING = 256
 

@@ -10,7 +10,7 @@ from werkzeug import Request, Response
 from src.chain.errors import (
     DeadlineExceeded,
 )
-from src.chain.lookups.lookups import TokenInfo
+from src.chain.facts import TokenInfo
 from tests.chain.lookups.world import (
     INFO,
     KEY,

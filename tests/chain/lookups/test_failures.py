@@ -17,7 +17,7 @@ from src.chain.errors import (
     RateLimited,
     SourceError,
 )
-from src.chain.lookups.lookups import TokenInfo
+from src.chain.facts import TokenInfo
 from tests.chain.lookups.world import BLOCK, INFO, KEY, SENDER, TOKENS, USDC, World
 from tests.support import raw_server
 from tests.support.fake_chain import (

@@ -183,3 +183,13 @@ def test_a_late_price_is_unknown_in_time_and_known_afterwards(opened: ExitStack)
 
 def test_without_sources_there_is_no_price(opened: ExitStack) -> None:
     assert open_lookups(opened).prices([WETH, GOLD], 5, START) == {}
+
+
+def test_an_api_that_does_not_know_the_chain_is_said_to_be_unused(
+    opened: ExitStack, caplog: pytest.LogCaptureFixture
+) -> None:
+    url, asked = answering(opened, of_api())
+    lookups = open_lookups(opened, price_api_url=url, chain_id=424_242)
+    assert lookups.prices([GOLD], 5, START) == {}
+    assert asked == []
+    assert "PRICE_API_URL" in caplog.text

@@ -10,9 +10,8 @@ from src.chain.errors import (
     NotFound,
     RequestRefused,
 )
-from src.chain.facts import Unknown
+from src.chain.facts import FirstTransaction, Unknown
 from src.chain.lookups.build import build_lookups
-from src.chain.lookups.lookups import FirstTransaction
 from tests.chain.lookups.world import (
     BLOCK,
     INFO,

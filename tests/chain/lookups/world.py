@@ -8,8 +8,9 @@ from typing import Any
 from werkzeug import Request, Response
 
 from src.chain.clients.rate_limit import Rate
+from src.chain.facts import TokenInfo
 from src.chain.lookups.build import build_lookups
-from src.chain.lookups.lookups import Lookups, TokenInfo
+from src.chain.lookups.lookups import Lookups
 from tests.support import raw_server
 from tests.support.fake_chain import (
     FakeNode,
