@@ -22,6 +22,7 @@ from forta_agent import Finding, Network, TransactionEvent
 from forta_agent.receipt import Log
 
 from src.chain.facts import Facts
+from src.chain.lookups.late_keys import ExplorerKeys, fetch_keys_later
 from src.chain.lookups.lookups import Lookups
 from src.chain.networks import described, network
 from src.chain.quantities import SECONDS_PER_MINUTE
@@ -56,6 +57,7 @@ from src.utils.findings import (
     involved_addresses,
 )
 from src.utils.logger import get_logger, log_to_stderr
+from src.variables import reveal
 
 LOGGER = get_logger(__name__)
 
@@ -167,6 +169,8 @@ def open_bot(settings: Settings) -> Bot:
         model.version, described(settings.chain_id), model.forest.trees.n_trees,
         len(model.inputs), pipeline.threshold,
     )  # fmt: skip
+    if settings.owner_store_failed:
+        fetch_keys_later(lookups, _explorer_keys)
     return Bot(settings, pipeline, lookups, deduplicator, metrics, AlertRate())
 
 
@@ -341,6 +345,13 @@ def _context(
         money=result.money if result else None,
         summary=result.summary if result else None,
     )
+
+
+def _explorer_keys() -> ExplorerKeys | None:
+    settings = load_settings()
+    if settings.owner_store_failed:
+        return None
+    return ExplorerKeys(reveal(settings.etherscan_api_key), reveal(settings.ethplorer_api_key))
 
 
 def _serve_metrics(settings: Settings, pipeline: Pipeline, lookups: Lookups) -> BotMetrics | None:

@@ -153,6 +153,8 @@ class Settings:
     # Between blocks; None for the usual of the chain, as far as it is known.
     block_seconds: float | None = setting("BLOCK_SECONDS", number(0.05, 3_600), None)
     is_chain_set: bool = False  # by FORTA_CHAIN_ID
+    # Whether the owner's document at Forta could not be read: loading it later may add keys.
+    owner_store_failed: bool = False
 
 
 SETTINGS = variables(Settings)
@@ -184,18 +186,22 @@ def load_settings(
     values = _read_values(SETTINGS, env, project_root)
     if key := key_in(values.get("ETHERSCAN_URL", "")):
         values.setdefault("ETHERSCAN_API_KEY", key)
+    owner_store_failed = False
     in_production = env.get("FORTA_JWT_PROVIDER_HOST", "").strip()
     if in_production and not all(name in values for name in _SECRETS):
         try:
             values = _only(SETTINGS, _ask_owner_store(env)) | values
         except SourceError as error:
-            logger.warning("without the secrets of the owner store until the next start: %s", error)
+            owner_store_failed = True
+            logger.warning("continuing without the secrets of the owner store: %s", error)
     given = read_fields(Settings, values)
     given["json_rpc_url"] = _json_rpc_url(
         env, given.get("json_rpc_url"), project_root, home or _home(), arguments
     )
     given["model_public_key"] = given.get("model_public_key") or _public_half(env)
-    return Settings(**given, is_chain_set="chain_id" in given)
+    return Settings(
+        **given, is_chain_set="chain_id" in given, owner_store_failed=owner_store_failed
+    )
 
 
 def on_the_nodes_chain(settings: Settings, *, is_needed: bool = True) -> Settings:

@@ -23,7 +23,7 @@ from tests.conftest import ALICE, BLOCK, TIMESTAMP, UNKNOWN_TOKEN, event_of, tra
 from tests.support import raw_server
 from tests.support.fake_chain import FakeNode, block_timestamp, etherscan_answer, serve, usual_token
 from tests.support.raw_server import Behaviour, Proxy, responding
-from tests.support.waiting import FakeClock, wait_until
+from tests.support.waiting import PATIENCE, FakeClock, wait_until
 
 KEY = "planted-key"
 DEADLINE_SECONDS = 0.2
@@ -261,7 +261,36 @@ def test_an_owner_store_that_fails_costs_the_keys_and_little_time(
             "FORTA_OWNER_STORE_URL": store_url,
         }
         settings = load_settings(environ, project_root=tmp_path, home=tmp_path, arguments=[])
+    assert settings.owner_store_failed
     assert settings.etherscan_api_key is None
+
+
+def test_keys_that_the_owner_store_did_not_give_at_start_come_later_by_themselves(
+    start_bot, monkeypatch, proxy
+):
+    monkeypatch.setattr("src.settings._OWNER_STORE_TIMEOUT_SECONDS", PATIENCE)
+    monkeypatch.setattr("src.chain.lookups.late_keys._FIRST_PAUSE_SECONDS", 0.1)
+
+    def answer(request: Request) -> Response:
+        if request.path.endswith("/create"):
+            return Response('{"token":"secret-jwt"}')
+        return Response(json.dumps({"apiKeys": {"ETHPLORER_API_KEY": KEY}}))
+
+    with serve(answer) as url:
+        path = "/" + url.rsplit("/", 1)[1]
+        provider = Proxy(url)
+        provider.break_with(FAULTS["503"])
+        host, port = provider.url.removeprefix("http://").removesuffix(path).split(":")
+        monkeypatch.setenv("FORTA_JWT_PROVIDER_HOST", host)
+        monkeypatch.setenv("FORTA_JWT_PROVIDER_PORT", f"{port}{path}")
+        monkeypatch.setenv("FORTA_OWNER_STORE_URL", url)
+        try:
+            start_bot(ETHPLORER_URL=proxy.url, LOOKUP_DEADLINE_SECONDS=str(DEADLINE_SECONDS))
+            assert not knows("ethplorer", handle())
+            provider.mend()
+            wait_until(lambda: knows("ethplorer", handle()))
+        finally:
+            provider.close()
 
 
 @pytest.mark.parametrize("fault", [name for name in FAULTS if name != "list"])  # an empty one

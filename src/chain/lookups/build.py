@@ -93,21 +93,27 @@ def build_lookups(
             search_seconds=search_seconds,
             clock=clock,
         )
-        if ethplorer_api_key and ethplorer_url.rstrip("/") == ETHPLORER_URL and chain_id != MAINNET:
-            logger.warning("Ethplorer serves mainnet only: it is not used for chain %d", chain_id)
-        elif ethplorer_api_key:
-            free = ethplorer_api_key == ETHPLORER_FREE_KEY
-            sources.add_ethplorer(
-                EthplorerClient(ethplorer_url, ethplorer_api_key, timeout=timeout_seconds),
-                ethplorer_rates or (ETHPLORER_FREE_RATES if free else ETHPLORER_RATES),
-            )
-        if etherscan_api_key or explorer_api(etherscan_url) != ETHERSCAN_URL:
-            sources.add_etherscan(
-                EtherscanClient(
-                    etherscan_url, etherscan_api_key, chain_id, timeout=timeout_seconds
-                ),
-                etherscan_rates,
-            )
+
+        def add_explorers(etherscan_key: str | None, ethplorer_key: str | None) -> None:
+            its_own = ethplorer_url.rstrip("/") == ETHPLORER_URL
+            if ethplorer_key and its_own and chain_id != MAINNET:
+                logger.warning("Ethplorer serves mainnet only: not used for chain %d", chain_id)
+            elif ethplorer_key and not sources.has("ethplorer"):
+                free = ethplorer_key == ETHPLORER_FREE_KEY
+                sources.add_ethplorer(
+                    EthplorerClient(ethplorer_url, ethplorer_key, timeout=timeout_seconds),
+                    ethplorer_rates or (ETHPLORER_FREE_RATES if free else ETHPLORER_RATES),
+                )
+            is_usable = etherscan_key or explorer_api(etherscan_url) != ETHERSCAN_URL
+            if is_usable and not sources.has("etherscan"):
+                sources.add_etherscan(
+                    EtherscanClient(
+                        etherscan_url, etherscan_key, chain_id, timeout=timeout_seconds
+                    ),
+                    etherscan_rates,
+                )
+
+        add_explorers(etherscan_api_key, ethplorer_api_key)
         if price_api_url and chain_id in API_NAMES:
             api = PriceApiClient(price_api_url, API_NAMES[chain_id], timeout=timeout_seconds)
             sources.add_price_api(api, PRICE_API_RATES)
@@ -131,5 +137,6 @@ def build_lookups(
         chain_id=chain_id,
         seconds_per_block=seconds_per_block or network(chain_id).seconds_per_block,
         deadline_seconds=deadline_seconds,
+        add_explorers=add_explorers,
         now=now,
     )

@@ -9,6 +9,7 @@ is read again in the background, first from the contract, while the old value is
     info = lookups.token_info(token)                       # one of them alone
 """
 
+import threading
 import time
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -41,7 +42,8 @@ _deadline: ContextVar[Deadline | None] = ContextVar("lookups_deadline", default=
 class Lookups:
     """The only access to external facts. Created by `build.build_lookups`. Thread-safe.
 
-    A transaction waits for `deadline_seconds` in all.
+    A transaction waits for `deadline_seconds` in all. `add_explorers` adds the explorers whose API
+    keys (Etherscan's, Ethplorer's; None for none) came later.
     """
 
     def __init__(
@@ -54,8 +56,12 @@ class Lookups:
         chain_id: int,
         seconds_per_block: float | None,
         deadline_seconds: float,
+        add_explorers: Callable[[str | None, str | None], None],
         now: Callable[[], float] = time.time,
     ) -> None:
+        self.add_explorers = add_explorers
+        self.closed = threading.Event()
+        """Set by `close`."""
         self._sources = sources
         self._cache = cache
         self._store = store
@@ -285,6 +291,7 @@ class Lookups:
 
     def close(self) -> None:
         """Stop requests and close connections and files."""
+        self.closed.set()
         self._refresher.shutdown(wait=False, cancel_futures=True)
         self._sources.close()
         self._store.close()

@@ -55,6 +55,8 @@ class SourceUsage:
 class Sources:
     """Every configured source with its threads, circuit breaker and rate limit, in order.
 
+    Sources may be added while others are in use.
+
     Token metadata: Ethplorer, then the node, with one request for all tokens and single requests
     for those that fail. First transactions: the explorer, then the node's nonces. Contracts' ages:
     the node, with a separate circuit breaker for old states, which many nodes lack.
@@ -222,6 +224,10 @@ class Sources:
         if self._market_prices is not None:
             stages.append(self._market_prices(moment))
         return stages
+
+    def has(self, name: str) -> bool:
+        """Whether a source of this name is configured."""
+        return any(source.name == name for source in self._sources)
 
     def problems(self) -> list[str]:
         """Messages about sources with an open circuit breaker."""
