@@ -38,7 +38,7 @@ from src.chain.transfers import (
 )
 from src.decision.alerts import NORMAL, UNKNOWN, invalid_alert
 from src.decision.deduplication import Deduplicator
-from src.decision.lookups import open_lookups
+from src.decision.lookups import open_lookups, with_holdings
 from src.decision.pipeline import Pipeline
 from src.decision.pricing import with_prices
 from src.decision.result import Result
@@ -256,6 +256,7 @@ def _assess(
             called=called,
             timestamp=transaction.timestamp,
         )
+        facts = with_holdings(bot.pipeline, bot.lookups, transaction, transfers, facts)
         waited = time.perf_counter() - started
         result = bot.pipeline.assess(transaction, transfers, facts)  # features, score, decision
         result = with_prices(bot.pipeline, bot.lookups, transaction, result)

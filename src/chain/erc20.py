@@ -40,6 +40,7 @@ _NAME = keccak(text="name()")[:4]
 _SYMBOL = keccak(text="symbol()")[:4]
 METADATA_CALLS = (_DECIMALS, _NAME, _SYMBOL)
 """Selectors of `decimals()`, `name()` and `symbol()`, in the order of their results."""
+_BALANCE_OF = keccak(text="balanceOf(address)")[:4]
 _AGGREGATE3 = keccak(text="aggregate3((address,bool,bytes)[])")[:4]
 
 # With the gas limit below, a call that every node accepts.
@@ -82,6 +83,18 @@ def token_infos(node: JsonRpcClient, tokens: Collection[str]) -> Mapping[str, To
 def token_info_alone(node: JsonRpcClient, token: str) -> TokenInfo:
     """Read one token's metadata with plain `eth_call`s. Raises `SourceError` subclasses."""
     return _token_info(*answers_alone(lambda call: _eth_call(node, call), token))
+
+
+def balance_at(node: JsonRpcClient, token: str, account: str, block: int) -> int:
+    """What an account held of a token at the end of a block, raw units.
+
+    Raises `SourceError` subclasses; most nodes know the states of the newest blocks only.
+    """
+    call = _call(token, _BALANCE_OF + encode(["address"], [account]))
+    data = returned_bytes(node.call("eth_call", [call, hex(block)]))
+    if len(data) != _WORD:
+        raise MalformedAnswer(SOURCE, "balanceOf did not return a number")
+    return int.from_bytes(data)
 
 
 def answers_alone(eth_call: Callable[[dict[str, str]], bytes], token: str) -> list[bytes | None]:

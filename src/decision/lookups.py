@@ -1,7 +1,14 @@
 """The look-ups that feed the pipeline with facts, opened from the settings."""
 
+from collections.abc import Sequence
+from dataclasses import replace
+
+from src.chain.facts import Facts
 from src.chain.lookups.build import build_lookups
 from src.chain.lookups.lookups import Lookups
+from src.chain.transactions import TransactionFields
+from src.chain.transfers import Transfer
+from src.decision.pipeline import Pipeline
 from src.settings import Settings
 from src.variables import reveal
 
@@ -21,3 +28,17 @@ def open_lookups(settings: Settings) -> Lookups:
         deadline_seconds=settings.lookup_deadline_seconds,
         node_requests_per_second=settings.json_rpc_requests_per_second,
     )
+
+
+def with_holdings(
+    pipeline: Pipeline,
+    lookups: Lookups,
+    transaction: TransactionFields,
+    transfers: Sequence[Transfer],
+    facts: Facts,
+) -> Facts:
+    """The facts with what accounts held that may have been emptied. Seldom asks for anything."""
+    wanted = pipeline.holdings_to_ask(transaction, transfers, facts)
+    if not wanted or not transaction.block_number:
+        return facts
+    return replace(facts, held=lookups.balances(wanted, transaction.block_number - 1))

@@ -46,6 +46,7 @@ from src.detection.assessment import EXPLAINED_INPUTS, Assessor
 from src.detection.challenger import Challenger
 from src.detection.counterparties import CounterpartyBook
 from src.detection.detectors.base import Equipment, SupervisedModel
+from src.detection.detectors.emptied_account import EmptiedAccountDetector
 from src.detection.detectors.fresh_contract_drain import FreshContractDrainDetector
 from src.detection.errors import InvalidInput
 from src.detection.evidence import Evidence, credible
@@ -292,6 +293,33 @@ class Pipeline:
         ours = (transaction.sender, called, ZERO_ADDRESS)
         return None if all(moved.sender in ours for moved in transfers) else called
 
+    def holdings_to_ask(
+        self, transaction: TransactionFields, transfers: Sequence[Transfer], facts: Facts
+    ) -> list[tuple[str, str]]:
+        """The accounts and tokens whose balance a block before a detector wants to know.
+
+        Args:
+            transaction: see `assess`, as are the others.
+            transfers: of any number.
+            facts: without these balances.
+        """
+        detector = self.suite.detector(EmptiedAccountDetector.NAME)
+        if not isinstance(detector, EmptiedAccountDetector):
+            return []
+        evidence = Evidence(
+            transfers,
+            sender=transaction.sender,
+            to=transaction.to,
+            nonce=transaction.nonce,
+            unknown_tokens=facts.tokens_without_reputation,
+            values=self.profile.values,
+            value=transaction.value,
+            native=transaction.native,
+            wrapped_native=network(self.chain_id).wrapped_native,
+            routers=published_routers(self.chain_id),
+        )
+        return [(loss.account, loss.token) for loss in detector.losses(evidence)]
+
     def features(
         self, transaction: TransactionFields, transfers: Sequence[Transfer], facts: Facts
     ) -> dict[str, Any]:
@@ -372,6 +400,7 @@ class Pipeline:
             native=transaction.native,
             created=created_by(transaction),
             called_is_new=None if facts.called_existed is None else not facts.called_existed,
+            held=facts.held,
             approvals=transaction.approvals,
             native_symbol=chain.native_symbol,
             wrapped_native=chain.wrapped_native,

@@ -40,7 +40,7 @@ class DetectorSuite:
         self._lacking = tuple(lacking)
         self._least_gains = least_gains
         self._detectors = [(d, False) for d in counting] + [(d, True) for d in shadow]
-        self._running = frozenset(detector.NAME for detector, _ in self._detectors)
+        self._running = {detector.NAME: detector for detector, _ in self._detectors}
         self._by_sender = _by_address(scopes, Match.SENDER)
         self._by_to = _by_address(scopes, Match.TO)
         self._scoped = bool(scopes)
@@ -83,6 +83,10 @@ class DetectorSuite:
     def runs(self, name: str) -> bool:
         """Whether a detector runs, in whatever mode."""
         return name in self._running
+
+    def detector(self, name: str) -> Detector | None:
+        """The detector of this name that runs, in whatever mode; None without it."""
+        return self._running.get(name)
 
     def decide(
         self,

@@ -9,7 +9,7 @@ from typing import Any, Final
 from src.chain.lookups.lookups import Lookups
 from src.chain.transactions import TransactionFields
 from src.decision.alerts import NORMAL, Alert
-from src.decision.lookups import open_lookups
+from src.decision.lookups import open_lookups, with_holdings
 from src.decision.pipeline import Pipeline
 from src.decision.pricing import native_summary, with_prices, with_summary
 from src.decision.result import Result
@@ -167,6 +167,7 @@ class Decider:
                 called=pipeline.contract_to_date(fields, transfers),
                 timestamp=fields.timestamp,
             )
+            facts = with_holdings(pipeline, self.lookups, fields, transfers, facts)
             result = pipeline.assess(fields, transfers, facts)
             result = with_prices(
                 pipeline, self.lookups, fields._replace(block_number=block), result

@@ -23,6 +23,7 @@ from tests.support.fake_chain import FakeNode, serve, usual_token
 
 CAROL = "0x" + "c3" * 20
 POOL = "0x" + "70" * 20
+BRIDGE = "0x" + "b4" * 20
 SHIPPED = PROJECT_ROOT / "isolation_forest.pkl"
 SPECS = {name: cls.ALERT for name, cls in DETECTORS.items() if cls.ALERT is not None}
 QUIET = {"ANOMALY_THRESHOLD": "1"}  # the model calls nothing anomalous
@@ -89,6 +90,10 @@ MATCHING: dict[str, tuple[Callable[[], list[Any]], Callable[[Path], dict[str, st
         ],
         lambda _: {},
     ),
+    "emptied_account": (
+        lambda: [transfer_log(sender=BRIDGE, recipient=ALICE, amount=10**14)],
+        lambda _: {"MODEL_PATH": str(SHIPPED)},
+    ),
     "approval_phishing": (
         lambda: [transfer_log(sender=CAROL, recipient=POOL, amount=5_000_000)],
         lambda _: {"MODEL_PATH": str(SHIPPED)},
@@ -112,6 +117,7 @@ def test_a_matching_transaction_gives_the_detectors_own_finding(
     node = FakeNode(
         tokens={UNKNOWN_TOKEN: usual_token("Tether USD", "UЅDT", 6)},
         deployed_in_block={BOB: BLOCK - 5} if name == "fresh_contract_drain" else {},
+        balances={(BRIDGE, USDC): 10**14},
     )
     with serve(node.answer) as url:
         start_bot(JSON_RPC_URL=url, LOOKUP_DEADLINE_SECONDS="20", **(QUIET | settings(tmp_path)))

@@ -20,6 +20,7 @@ from src.chain.erc20 import MULTICALL3
 from tests.support.waiting import PATIENCE
 
 SELECTORS = {keccak(text=f"{name}()")[:4]: name for name in ("name", "symbol", "decimals")}
+BALANCE_OF = keccak(text="balanceOf(address)")[:4]
 AGGREGATE3 = keccak(text="aggregate3((address,bool,bytes)[])")[:4]
 
 
@@ -47,7 +48,8 @@ class FakeNode:
 
     `tokens` maps an address to what its `name`, `symbol` and `decimals` return; what is missing
     reverts. `deployed_in_block` has the contracts that were not there from the first block on;
-    states before `oldest_state` are pruned. `before` is called with each method before it is
+    states before `oldest_state` are pruned. `balances` has what (account, token) held, always; of
+    others nothing is known. `before` is called with each method before it is
     answered.
     """
 
@@ -57,6 +59,7 @@ class FakeNode:
     has_multicall: bool = True
     deployed_in_block: dict[str, int] = field(default_factory=dict)
     oldest_state: int = 0
+    balances: dict[tuple[str, str], int] = field(default_factory=dict)
     before: Callable[[str], None] = lambda method: None
     calls: list[str] = field(default_factory=list)
 
@@ -89,8 +92,13 @@ class FakeNode:
     def eth_getBlockByNumber(self, block: str, _full: bool) -> dict[str, str]:  # noqa: N802
         return {"timestamp": hex(block_timestamp(int(block, 16)))}
 
-    def eth_call(self, call: dict[str, str], _block: str) -> str:
+    def eth_call(self, call: dict[str, str], block: str) -> str:
         data = bytes.fromhex(call["data"][2:])
+        if data[:4] == BALANCE_OF:
+            if int(block, 16) < self.oldest_state:
+                raise ValueError("missing trie node")
+            held = self.balances.get((f"0x{data[-20:].hex()}", call["to"]))
+            return "0x" if held is None else f"0x{held:064x}"
         if call["to"] != MULTICALL3:
             view = self._view(call["to"], data)
             words = len(view) // 32

@@ -267,6 +267,31 @@ class Lookups:
             found |= {token_of(question): price for question, price in inquiry.found.items()}
         return found
 
+    def balances(
+        self, holdings: Collection[tuple[str, str]], block_number: int
+    ) -> dict[tuple[str, str], int]:
+        """What accounts held of a token at the end of a block, raw units. Never raises.
+
+        Args:
+            holdings: lowercase addresses of an account and a token.
+            block_number: the block.
+
+        Returns:
+            Those that the node knows, by account and token.
+        """
+        keys = {
+            f"{account}@{token}@{block_number}": (account, token) for account, token in holdings
+        }
+        inquiry = Inquiry(keys, self._sources.balance_stages())
+        with self._within_transaction() as scope:
+            begun = time.perf_counter()
+            run([inquiry], scope.deadline)
+            if self.on_wait is not None:
+                self.on_wait(time.perf_counter() - begun)
+        return {
+            holding: inquiry.found[key] for key, holding in keys.items() if key in inquiry.found
+        }
+
     def tokens_changed(self, addresses: Collection[str]) -> None:
         """Read the metadata of these contracts again before it is used next."""
         self._cache.expire_tokens(addresses)

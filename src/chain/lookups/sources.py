@@ -14,7 +14,7 @@ from src.chain.clients.ethplorer import EthplorerClient
 from src.chain.clients.price_api import MAX_TOKENS, PriceApiClient
 from src.chain.clients.rate_limit import Rate, RateLimit
 from src.chain.clients.rpc import JsonRpcClient
-from src.chain.erc20 import token_info_alone, token_infos
+from src.chain.erc20 import balance_at, token_info_alone, token_infos
 from src.chain.errors import Failure, MalformedAnswer, PassingError, RequestRefused
 from src.chain.facts import CodeAt, FirstTransaction, Price, TokenInfo
 from src.chain.lookups import deployment
@@ -88,6 +88,7 @@ class Sources:
         self._search: Callable[[int | None], Stage[FirstTransaction]] | None = None
         self._code_stages: list[Stage[CodeAt]] = []
         self._time_stages: list[Stage[int]] = []
+        self._balance_stages: list[Stage[int]] = []
         self._sources: list[Source[Any]] = []
         self._feeds: Callable[[Moment, Mapping[str, str]], Stage[Price]] | None = None
         self._market_prices: Callable[[Moment], Stage[Price]] | None = None
@@ -164,6 +165,13 @@ class Sources:
 
         times = self._source("node", self._cache.keep_block_times, breaker=breaker)
         self._time_stages.append(Stage(_one_by_one(times, lambda n: deployment.time_of(node, n))))
+        balances = self._source("node", _forget, breaker=breaker)
+
+        def balance(key: str) -> int:
+            account, token, block = key.split("@")
+            return balance_at(node, token, account, int(block))
+
+        self._balance_stages.append(Stage(_one_by_one(balances, balance)))
         self._feeds = from_feeds
         self._code_stages.append(
             Stage(_one_by_one(old_states, lambda key: deployment.code_at(node, key)))
@@ -210,6 +218,10 @@ class Sources:
     def time_stages(self) -> list[Stage[int]]:
         """The sources of blocks' times."""
         return self._time_stages
+
+    def balance_stages(self) -> list[Stage[int]]:
+        """The sources of balances, asked for as `account@token@block`."""
+        return self._balance_stages
 
     def price_stages(
         self, moment: Moment, feeds: Mapping[str, str] | None = None
@@ -287,6 +299,10 @@ class Sources:
         )
         self._sources.append(source)
         return source
+
+
+def _forget(_: Mapping[str, int]) -> None:
+    """Balances of one block are of no use for another."""
 
 
 def _share(requests_per_second: int, requests_each: int) -> Rate:

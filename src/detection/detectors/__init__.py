@@ -9,6 +9,7 @@ from src.detection.detectors.balanced import BalancedDetector
 from src.detection.detectors.base import Detector
 from src.detection.detectors.disproportionate_mint import DisproportionateMintDetector
 from src.detection.detectors.drained_account import DrainedAccountDetector
+from src.detection.detectors.emptied_account import EmptiedAccountDetector
 from src.detection.detectors.flash_loan_profit import FlashLoanProfitDetector
 from src.detection.detectors.fresh_account_large_value import FreshAccountLargeValueDetector
 from src.detection.detectors.fresh_contract_drain import FreshContractDrainDetector
@@ -30,6 +31,7 @@ _CLASSES: tuple[type[Detector], ...] = (
     FreshAccountLargeValueDetector,
     FlashLoanProfitDetector,
     DrainedAccountDetector,
+    EmptiedAccountDetector,
     DrainerSplitDetector,
     ApprovalPhishingDetector,
     DisproportionateMintDetector,

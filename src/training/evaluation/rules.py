@@ -15,12 +15,13 @@ from src.detection.evidence import Evidence
 from src.detection.features.definitions import FEATURE_NAMES
 from src.detection.forest.model import load_model
 from src.detection.policy import Mode, Policy
-from src.detection.records import Action
+from src.detection.records import Action, Status
 from src.detection.suite import DetectorSuite
 from src.files import write_file
 from src.reports.intervals import share_interval
 from src.reports.markdown import table
 from src.settings import load_settings
+from src.training.attack.data import REPLAY_TRANSFERS_FILE, REPLAYS_FILE
 from src.training.evaluation import names, rule_cases
 from src.training.evaluation.unseen.measure import UnseenData
 
@@ -39,10 +40,10 @@ def run(options: argparse.Namespace) -> int:
         threshold = model.manifest.anomaly_threshold
     facts = rule_cases.Facts(model, rule_cases.read_symbols(options.data))
     equipment = Equipment(threshold, model.manifest.token_amounts)
-    sets = collect(options.data, facts)
+    data = UnseenData.of(options)
+    sets = collect(options.data, facts, data)
     report = evaluate_rules(policy, equipment, sets)
     suites = {name: _suite(policy, [name], equipment) for name in names.NAMING}
-    data = UnseenData.of(options)
     report["named"] = names.named(suites, options.data, data, facts, sets["background"])
     report["model_version"] = model.version
     write_file(options.out / "rules.json", (json.dumps(report, indent=1) + "\n").encode())
@@ -94,13 +95,20 @@ def _suite(policy: Policy, names: Sequence[str], equipment: Equipment) -> Detect
 
 
 def _counts(suite: DetectorSuite, cases: Iterable[Evidence]) -> dict[str, Any]:
-    actions = [suite.decide(evidence).action for evidence in cases]
+    decisions = [suite.decide(evidence) for evidence in cases]
+    actions = [decision.action for decision in decisions]
     flagged = sum(action >= Action.REVIEW for action in actions)
+    undecided = sum(
+        decision.action < Action.REVIEW
+        and any(verdict.status is Status.MISSING_INPUTS for verdict in decision.reasons)
+        for decision in decisions
+    )
     low, high = share_interval(flagged, len(actions)) if actions else (0.0, 0.0)
     return {
         "transactions": len(actions),
         "flagged": flagged,
         "blocked": sum(action is Action.BLOCK for action in actions),
+        "undecided": undecided,
         "share": flagged / len(actions) if actions else None,
         "interval": [low, high],
     }
@@ -126,7 +134,8 @@ def to_markdown(report: Any) -> str:
         "# What the policy's detectors find and cost",
         "At least `REVIEW`, in transactions; each detector alone. The background is what ordinary "
         "blocks hold, so it has attacks in it too: a flagged transaction there is a false alarm at "
-        "most. Poisoning rows are single transfers, not whole transactions, without their sender: "
+        "most. Where a detector lacks an input, such as the age of a contract, so many more could be "
+        "flagged at most. Poisoning rows are single transfers, not whole transactions, without their sender: "
         '"alone" is the row as it is, "remembered" the same after one genuine payment of the '
         "victim to the imitated address.",
         table(["Detector", "Mode", *sets], alone),
@@ -150,9 +159,10 @@ def _cell(counts: Any) -> str:
         return "none"
     low, high = counts["interval"]
     blocked = f", {counts['blocked']} blocked" if counts["blocked"] else ""
+    undecided = f", {counts['undecided']:,} lack an input" if counts["undecided"] else ""
     return (
         f"{counts['flagged']:,} of {counts['transactions']:,} ({_share(counts)}, "
-        f"95%: {low:.2%} to {high:.2%}{blocked})"
+        f"95%: {low:.2%} to {high:.2%}{blocked}{undecided})"
     )
 
 
@@ -160,12 +170,20 @@ def _share(counts: Any) -> str:
     return "none" if counts["share"] is None else f"{counts['share']:.2%}"
 
 
-def collect(folder: Path, facts: rule_cases.Facts) -> dict[str, list[Evidence]]:
+def collect(
+    folder: Path, facts: rule_cases.Facts, unseen: UnseenData
+) -> dict[str, list[Evidence]]:
     """The sets that are judged, by name."""
     background = tqdm(
         rule_cases.background(folder, facts), unit="tx", disable=not sys.stderr.isatty()
     )
     sets = {"background": [case.evidence for case in background]}
+    if unseen.blocks is not None:
+        further = rule_cases.background(unseen.blocks, facts)
+        sets["further whole blocks"] = [case.evidence for case in further]
+    if unseen.replays is not None:
+        tables = (unseen.replays / REPLAYS_FILE, unseen.replays / REPLAY_TRANSFERS_FILE)
+        sets["replays"] = [case.evidence for case in rule_cases.attacks(*tables, facts)]
     sets["exploits"] = [case.evidence for case in rule_cases.exploits(folder, facts)]
     attempts: list[rule_cases.Case] = []
     payoffs: list[rule_cases.Case] = []

@@ -1,0 +1,127 @@
+"""An account that loses nearly all that it holds of a token, for nothing and without signing."""
+
+from collections.abc import Mapping
+from typing import ClassVar, Final, NamedTuple, Self
+
+from src.detection.detectors.base import (
+    AlertSpec,
+    Equipment,
+    Need,
+    Parameter,
+    missing,
+    percentage,
+)
+from src.detection.evidence import Evidence
+from src.detection.records import NATIVE, ZERO_ADDRESS, Action, Verdict
+
+MAX_LOSSES: Final = 4
+"""Looked at in one transaction, the most valuable first: each costs the node a request."""
+
+_FAIR_SHARE: Final = 0.5
+"""Of what was lost: whoever gives less than this for it has not bought it."""
+
+_SILENT = Verdict("emptied_account")
+
+
+class Loss(NamedTuple):
+    """What one account loses of one token."""
+
+    account: str
+    token: str
+    amount: int  # raw units
+
+
+class EmptiedAccountDetector:
+    """`REVIEW` when somebody else's account is emptied of a valuable token.
+
+    Thefts from bridges, vaults and wallets are often one plain transfer, which looks like a
+    payment. What tells them apart is what remains. So the node is asked what the account held a
+    block before, where a sender of few transactions moves much that is not its own, and neither it
+    nor the account gets or gives anything like its worth in return. Tokens without a reference
+    value count as worthless there: a thief can pay with a token of its own.
+    """
+
+    NAME: ClassVar[str] = "emptied_account"
+    ALERT: ClassVar[AlertSpec | None] = AlertSpec(
+        "EMPTIED-ACCOUNT",
+        "Emptied Account",
+        "{sender} executed tx that empties an account of a valuable token",
+    )
+    SUMMARY: ClassVar[str] = (
+        "An account that did not sign loses nearly all that it held of a valuable token."
+    )
+    NEEDS: ClassVar[frozenset[Need]] = frozenset({Need.REFERENCE_VALUES})
+    PARAMETERS: ClassVar[Mapping[str, Parameter]] = {
+        "min_value": Parameter(
+            10, 0.01, 1e9, "ETH, by the model's reference values, that is lost at least."
+        ),
+        "min_share": Parameter(0.9, 0.01, 1, "Share of what the account held that is lost."),
+        "max_nonce": Parameter(
+            1000, 0, 1e9, "Earlier transactions of the sender up to which to review.", whole=True
+        ),
+    }
+
+    def __init__(self, min_value: float, min_share: float, max_nonce: float) -> None:
+        self._min_value = min_value
+        self._min_share = min_share
+        self._max_nonce = max_nonce
+
+    @classmethod
+    def build(cls, parameters: Mapping[str, float | None], equipment: Equipment) -> Self:  # noqa: ARG003
+        """See `Detector`."""
+        return cls(**parameters)  # type: ignore[arg-type]
+
+    def losses(self, evidence: Evidence) -> list[Loss]:
+        """What may be all that an account held, the most valuable first: see `Evidence.held`."""
+        sender, values = evidence.sender, evidence.values
+        if sender is None or (evidence.nonce is not None and evidence.nonce > self._max_nonce):
+            return []
+        if not any(
+            one.amount * values.get(one.token, 0.0) >= self._min_value
+            and one.sender not in (sender, ZERO_ADDRESS)
+            for one in evidence.credible_transfers
+        ):
+            return []  # nearly always, and quickly
+        spent = _worth(evidence, evidence.gains.own, -1)
+        found = []
+        for account, changes in evidence.gains.others.items():
+            lost = _worth(evidence, changes, -1)
+            if max(spent, _worth(evidence, changes, 1)) >= _FAIR_SHARE * lost:
+                continue
+            for token, change in changes.items():
+                worth = -change * evidence.value_of(token)
+                if worth >= self._min_value and token != NATIVE:
+                    found.append((worth, Loss(account, token, -change)))
+        return [loss for _, loss in sorted(found, reverse=True)[:MAX_LOSSES]]
+
+    def evaluate(self, evidence: Evidence) -> Verdict:
+        """See `Detector`."""
+        losses = self.losses(evidence)
+        unknown = False
+        for account, token, amount in losses:
+            held = evidence.held.get((account, token))
+            if held is None:
+                unknown = True
+            # Who held less than half of it a block before passes on what has just come in.
+            elif amount >= self._min_share * held and held >= amount / 2:
+                share = f"{percentage(100 * amount / held)}%" if amount < held else "all"
+                nonce = evidence.nonce
+                ordered = "" if nonce is None else f"; the sender's nonce is {nonce:,}"
+                return Verdict(
+                    self.NAME,
+                    Action.REVIEW,
+                    f"{account}, which has not signed, loses {share} of the token {token} that it "
+                    f"held, for nothing of like worth{ordered}",
+                )
+        if unknown:
+            return missing(self.NAME, "what the account held that loses so much is unknown")
+        return _SILENT
+
+
+def _worth(evidence: Evidence, changes: Mapping[str, int], sign: int) -> float:
+    """ETH that the gains (1) or losses (-1) are worth, as far as the tokens' values are known."""
+    return sum(
+        abs(change) * evidence.value_of(token)
+        for token, change in changes.items()
+        if change * sign > 0
+    )
