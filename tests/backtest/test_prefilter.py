@@ -95,14 +95,17 @@ def test_no_profit_from_a_loan_is_passed_over(parts, origin, called):
 
 
 @settings(max_examples=400, deadline=None)
-@given(histories, st.integers(1, 5), st.integers(-1, 5), st.integers(1, 3))
-@example([(0, 2, 3, 400), (1, 2, 3, 1), (0, 4, 2, 3)], 1, -1, 1)  # it is given a trifle
-def test_no_drained_account_is_passed_over(parts, origin, called, min_tokens):
+@given(
+    histories, st.integers(1, 5), st.integers(-1, 5), st.integers(1, 3), st.integers(2, 3)
+)
+@example([(0, 2, 3, 400), (1, 2, 3, 1), (0, 4, 2, 3)], 1, -1, 1, 3)  # it is given a trifle
+@example([(0, 2, 1, 9), (0, 3, 1, 9)], 1, -1, 3, 2)  # two accounts
+def test_no_drained_account_is_passed_over(parts, origin, called, min_tokens, min_accounts):
     transfers = transfers_of(parts)
     to = ACCOUNTS[called] if called >= 0 else None
     evidence = Evidence(transfers=transfers, sender=ACCOUNTS[origin], to=to, values=VALUES)
-    verdict = DrainedAccountDetector(min_tokens).evaluate(evidence)
-    parameters = {"min_tokens": float(min_tokens)}
+    parameters = {"min_tokens": min_tokens, "min_accounts": min_accounts, "max_nonce": 1000}
+    verdict = DrainedAccountDetector(**parameters).evaluate(evidence)
     found = is_candidate("drained_account", parameters, transfers, ACCOUNTS[origin], to)
     assert found or not verdict.action
 

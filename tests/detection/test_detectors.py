@@ -299,6 +299,34 @@ def test_an_account_that_only_loses_is_drained():
     assert judge("drained_account", *rows, sender=CAROL).action is Action.ALLOW
 
 
+ROBBED = [(USDC, token(n), POOL, 10) for n in range(1, 6)]
+"""Allowances that five users gave the router that the sender calls."""
+
+
+@pytest.mark.parametrize(
+    ("rows", "facts", "action"),
+    [
+        (ROBBED, {}, 1),
+        (ROBBED, {"nonce": 1000}, 1),
+        ([*ROBBED, (USDC, POOL, ALICE, 50)], {}, 1),
+        ([*ROBBED, (USDC, POOL, ALICE, 25), (USDC, POOL, CAROL, 25)], {}, 0),  # two share it
+        ([*ROBBED, *[(USDC, token(n), CAROL, 9) for n in range(11, 16)]], {}, 1),
+        (ROBBED[1:], {}, 0),
+        (ROBBED, {"nonce": 1001}, 0),  # an exchange collects deposits
+        (ROBBED, {"sender": token(1)}, 0),
+        (ROBBED, {"to": token(1)}, 0),
+        ([*ROBBED, (UNKNOWN_TOKEN, ALICE, token(1), 10)], {}, 0),  # one is paid
+        ([(USDC, token(n), token(n + 10), 10) for n in range(1, 6)], {}, 0),  # payments
+        ([(USDC, token(n), ZERO_ADDRESS, 10) for n in range(1, 6)], {}, 0),  # burnt
+        (ROBBED, {"unknown_tokens": frozenset({USDC})}, 1),  # where nothing else moves
+    ],
+)
+def test_many_accounts_that_lose_to_few_are_drained(rows, facts, action):
+    verdict = judge("drained_account", *rows, **facts)
+    assert verdict.action == action
+    assert not action or "accounts that have not signed lose tokens to " in verdict.reason
+
+
 AFFILIATE, OPERATOR = token(98), token(99)
 SHARED = [(USDC, CAROL, OPERATOR, 20_000_000), (USDC, CAROL, AFFILIATE, 80_000_000)]
 

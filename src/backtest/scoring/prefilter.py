@@ -156,7 +156,7 @@ def _flash_loan(seen: Considered, parameters: Parameters) -> Mask:
 
 
 def _drained_account(seen: Considered, parameters: Parameters) -> Mask:
-    """Some account that did not sign and was not called pays enough tokens."""
+    """Some account that did not sign pays enough tokens, or enough accounts pay."""
     dealings, tx = _of_long(seen, parameters["min_tokens"])
     payer, token = seen.scores.payer[dealings], _tokens(seen, dealings)
     signer = np.where(seen.batch.has_sender, seen.batch.transfers.origin, np.int32(-1))
@@ -165,7 +165,17 @@ def _drained_account(seen: Considered, parameters: Parameters) -> Mask:
     counted = paid.group_by(["tx", "payer"], use_threads=False)
     found = counted.aggregate([("token", "count_distinct")])
     enough = pc.greater_equal(found["token_count_distinct"], parameters["min_tokens"])
-    return _at(seen.batch, found.filter(enough)["tx"])
+    return _at(seen.batch, found.filter(enough)["tx"]) | _many_payers(seen, parameters)
+
+
+def _many_payers(seen: Considered, parameters: Parameters) -> Mask:
+    batch, least = seen.batch, parameters["min_accounts"]
+    few = batch.has_sender & (batch.nonce <= parameters["max_nonce"])  # negative: unknown
+    rows = np.flatnonzero(np.repeat(few, batch.transfers.n_transfers))
+    tx, payer = owners(batch.transfers.offsets, rows), batch.transfers.sender[rows]
+    counted = pa.table({"tx": tx, "payer": payer}).group_by(["tx"], use_threads=False)
+    found = counted.aggregate([("payer", "count_distinct")])
+    return _at(batch, found.filter(pc.greater_equal(found["payer_count_distinct"], least))["tx"])
 
 
 def _of_long(seen: Considered, min_transfers: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

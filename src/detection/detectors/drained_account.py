@@ -1,4 +1,4 @@
-"""One account that loses many tokens at once and did not order it."""
+"""Who loses tokens at once and did not order it: one account many, or many accounts to few."""
 
 from collections.abc import Mapping
 from typing import ClassVar, Self
@@ -13,7 +13,11 @@ _SILENT = Verdict("drained_account")
 class DrainedAccountDetector:
     """`REVIEW` when an account that has not signed loses several tokens and gets none.
 
-    Tokens without a reputation do not count, nor does a trifle that it gets. Balances are not in a
+    Or when many such accounts lose tokens to few: a router with a missing check spends the
+    allowances that its users gave it. Custodians collect deposits in the same way, by senders with
+    many transactions.
+
+    Tokens without a reputation do not count, nor does a trifle that they get. Balances are not in a
     transaction's events: what is seen is that tokens leave one-sidedly, not how much is left.
     """
 
@@ -23,22 +27,41 @@ class DrainedAccountDetector:
         "Drained Account",
         "{sender} executed tx that drains an account",
     )
-    SUMMARY: ClassVar[str] = "An account that did not sign loses several tokens and receives none."
+    SUMMARY: ClassVar[str] = (
+        "An account that did not sign loses several tokens and receives none, or many such "
+        "accounts lose to few."
+    )
     PARAMETERS: ClassVar[Mapping[str, Parameter]] = {
         "min_tokens": Parameter(3, 1, 1000, "Tokens lost from which to review.", whole=True),
+        "min_accounts": Parameter(
+            5, 2, 1000, "Accounts that lose, for each that gains, from which to review.", whole=True
+        ),
+        "max_nonce": Parameter(
+            1000,
+            0,
+            1e9,
+            "Earlier transactions of the sender up to which to review what many accounts lose.",
+            whole=True,
+        ),
     }
     NEEDS: ClassVar[frozenset[Need]] = frozenset()
 
-    def __init__(self, min_tokens: int) -> None:
+    def __init__(self, min_tokens: float, min_accounts: float, max_nonce: float) -> None:
         self._min_tokens = min_tokens
+        self._min_accounts = min_accounts
+        self._max_nonce = max_nonce
 
     @classmethod
     def build(cls, parameters: Mapping[str, float | None], equipment: Equipment) -> Self:  # noqa: ARG003
         """See `Detector`."""
-        return cls(int(parameters["min_tokens"] or 1))
+        return cls(**parameters)  # type: ignore[arg-type]
 
     def evaluate(self, evidence: Evidence) -> Verdict:
         """See `Detector`."""
+        verdict = self._many_tokens(evidence)
+        return verdict if verdict.action else self._many_accounts(evidence)
+
+    def _many_tokens(self, evidence: Evidence) -> Verdict:
         if len(evidence.transfers) < self._min_tokens or len(evidence.moved) < self._min_tokens:
             return _SILENT
         ours = (evidence.sender, evidence.to, evidence.parties.agent)
@@ -55,3 +78,26 @@ class DrainedAccountDetector:
                     f"{'next to nothing' if gained else 'none'} and has not signed",
                 )
         return _SILENT
+
+    def _many_accounts(self, evidence: Evidence) -> Verdict:
+        sender, nonce = evidence.sender, evidence.nonce
+        if sender is None or (nonce is not None and nonce > self._max_nonce):
+            return _SILENT
+        if len({one.sender for one in evidence.credible_transfers}) < self._min_accounts:
+            return _SILENT
+        losers, winners = 0, int(any(change > 0 for change in evidence.gains.own.values()))
+        for account, changes in evidence.gains.others.items():
+            gained = [(token, change) for token, change in changes.items() if change > 0]
+            if not all(evidence.is_negligible(*gain) for gain in gained):
+                winners += 1
+            elif account not in (sender, evidence.to) and len(gained) < len(changes):
+                losers += 1
+        if not winners or losers < self._min_accounts * winners:
+            return _SILENT
+        return Verdict(
+            self.NAME,
+            Action.REVIEW,
+            f"{count(losers, 'account')} that have not signed lose tokens to "
+            f"{count(winners, 'other')} and receive nothing, by a sender whose nonce is "
+            f"{'unknown' if nonce is None else f'{nonce:,}'}",
+        )
