@@ -30,6 +30,7 @@ from src.chain.facts import (
     TokenInfo,
     token_info,
 )
+from src.chain.transfers import ZERO_ADDRESS
 
 SOURCE = "node"
 MULTICALL3 = "0xca11bde05977b3631167028862be2a173976ca11"
@@ -40,6 +41,7 @@ _NAME = keccak(text="name()")[:4]
 _SYMBOL = keccak(text="symbol()")[:4]
 METADATA_CALLS = (_DECIMALS, _NAME, _SYMBOL)
 """Selectors of `decimals()`, `name()` and `symbol()`, in the order of their results."""
+_TOTAL_SUPPLY = keccak(text="totalSupply()")[:4]
 _BALANCE_OF = keccak(text="balanceOf(address)")[:4]
 _AGGREGATE3 = keccak(text="aggregate3((address,bool,bytes)[])")[:4]
 
@@ -86,11 +88,12 @@ def token_info_alone(node: JsonRpcClient, token: str) -> TokenInfo:
 
 
 def balance_at(node: JsonRpcClient, token: str, account: str, block: int) -> int:
-    """What an account held of a token at the end of a block, raw units.
+    """What an account held of a token at the end of a block, raw units; of the zero address, all.
 
     Raises `SourceError` subclasses; most nodes know the states of the newest blocks only.
     """
-    call = _call(token, _BALANCE_OF + encode(["address"], [account]))
+    balance = _BALANCE_OF + encode(["address"], [account])
+    call = _call(token, _TOTAL_SUPPLY if account == ZERO_ADDRESS else balance)
     data = returned_bytes(node.call("eth_call", [call, hex(block)]))
     if len(data) != _WORD:
         raise MalformedAnswer(SOURCE, "balanceOf did not return a number")

@@ -175,7 +175,7 @@ class Facts:
     # Whether the contract called had existed a day before; None if unknown.
     called_existed: bool | None = None
     # Raw units that accounts held of a token a block before, by (account, token), where a detector
-    # asked for it and the node knows.
+    # asked for it and the node knows; of the zero address, the token's supply.
     held: Mapping[tuple[str, str], int] = field(default_factory=dict)
 
     @property

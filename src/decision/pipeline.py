@@ -46,7 +46,6 @@ from src.detection.assessment import EXPLAINED_INPUTS, Assessor
 from src.detection.challenger import Challenger
 from src.detection.counterparties import CounterpartyBook
 from src.detection.detectors.base import Equipment, SupervisedModel
-from src.detection.detectors.emptied_account import EmptiedAccountDetector
 from src.detection.detectors.fresh_contract_drain import FreshContractDrainDetector
 from src.detection.errors import InvalidInput
 from src.detection.evidence import Evidence, credible
@@ -303,9 +302,6 @@ class Pipeline:
             transfers: of any number.
             facts: without these balances.
         """
-        detector = self.suite.detector(EmptiedAccountDetector.NAME)
-        if not isinstance(detector, EmptiedAccountDetector):
-            return []
         evidence = Evidence(
             transfers,
             sender=transaction.sender,
@@ -318,7 +314,7 @@ class Pipeline:
             wrapped_native=network(self.chain_id).wrapped_native,
             routers=published_routers(self.chain_id),
         )
-        return [(loss.account, loss.token) for loss in detector.losses(evidence)]
+        return self.suite.holdings(evidence)
 
     def features(
         self, transaction: TransactionFields, transfers: Sequence[Transfer], facts: Facts

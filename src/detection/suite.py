@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Self
 
 from src.detection.detectors import DETECTORS
-from src.detection.detectors.base import Detector, Equipment, missing
+from src.detection.detectors.base import AsksForHoldings, Detector, Equipment, missing
 from src.detection.evidence import Evidence
 from src.detection.policy import Condition, Match, Mode, Policy, Scope
 from src.detection.records import Action, Decision, Status, Verdict, decide
@@ -40,7 +40,8 @@ class DetectorSuite:
         self._lacking = tuple(lacking)
         self._least_gains = least_gains
         self._detectors = [(d, False) for d in counting] + [(d, True) for d in shadow]
-        self._running = {detector.NAME: detector for detector, _ in self._detectors}
+        self._running = frozenset(detector.NAME for detector, _ in self._detectors)
+        self._asking = [d for d, _ in self._detectors if isinstance(d, AsksForHoldings)]
         self._by_sender = _by_address(scopes, Match.SENDER)
         self._by_to = _by_address(scopes, Match.TO)
         self._scoped = bool(scopes)
@@ -84,9 +85,9 @@ class DetectorSuite:
         """Whether a detector runs, in whatever mode."""
         return name in self._running
 
-    def detector(self, name: str) -> Detector | None:
-        """The detector of this name that runs, in whatever mode; None without it."""
-        return self._running.get(name)
+    def holdings(self, evidence: Evidence) -> list[tuple[str, str]]:
+        """The accounts and tokens that detectors must find in `Evidence.held`."""
+        return [holding for detector in self._asking for holding in detector.holdings(evidence)]
 
     def decide(
         self,

@@ -95,9 +95,7 @@ def test_no_profit_from_a_loan_is_passed_over(parts, origin, called):
 
 
 @settings(max_examples=400, deadline=None)
-@given(
-    histories, st.integers(1, 5), st.integers(-1, 5), st.integers(1, 3), st.integers(2, 3)
-)
+@given(histories, st.integers(1, 5), st.integers(-1, 5), st.integers(1, 3), st.integers(2, 3))
 @example([(0, 2, 3, 400), (1, 2, 3, 1), (0, 4, 2, 3)], 1, -1, 1, 3)  # it is given a trifle
 @example([(0, 2, 1, 9), (0, 3, 1, 9)], 1, -1, 3, 2)  # two accounts
 def test_no_drained_account_is_passed_over(parts, origin, called, min_tokens, min_accounts):

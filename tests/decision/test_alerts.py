@@ -94,6 +94,10 @@ MATCHING: dict[str, tuple[Callable[[], list[Any]], Callable[[Path], dict[str, st
         lambda: [transfer_log(sender=BRIDGE, recipient=ALICE, amount=10**14)],
         lambda _: {"MODEL_PATH": str(SHIPPED)},
     ),
+    "inflated_supply": (
+        lambda: [transfer_log(UNKNOWN_TOKEN, sender=ZERO_ADDRESS, recipient=ALICE, amount=100)],
+        lambda _: {},
+    ),
     "approval_phishing": (
         lambda: [transfer_log(sender=CAROL, recipient=POOL, amount=5_000_000)],
         lambda _: {"MODEL_PATH": str(SHIPPED)},
@@ -117,7 +121,7 @@ def test_a_matching_transaction_gives_the_detectors_own_finding(
     node = FakeNode(
         tokens={UNKNOWN_TOKEN: usual_token("Tether USD", "UЅDT", 6)},
         deployed_in_block={BOB: BLOCK - 5} if name == "fresh_contract_drain" else {},
-        balances={(BRIDGE, USDC): 10**14},
+        balances={(BRIDGE, USDC): 10**14, (ZERO_ADDRESS, UNKNOWN_TOKEN): 1000},
     )
     with serve(node.answer) as url:
         start_bot(JSON_RPC_URL=url, LOOKUP_DEADLINE_SECONDS="20", **(QUIET | settings(tmp_path)))

@@ -20,6 +20,7 @@ from src.chain.erc20 import MULTICALL3
 from tests.support.waiting import PATIENCE
 
 SELECTORS = {keccak(text=f"{name}()")[:4]: name for name in ("name", "symbol", "decimals")}
+TOTAL_SUPPLY = keccak(text="totalSupply()")[:4]
 BALANCE_OF = keccak(text="balanceOf(address)")[:4]
 AGGREGATE3 = keccak(text="aggregate3((address,bool,bytes)[])")[:4]
 
@@ -94,10 +95,10 @@ class FakeNode:
 
     def eth_call(self, call: dict[str, str], block: str) -> str:
         data = bytes.fromhex(call["data"][2:])
-        if data[:4] == BALANCE_OF:
+        if data[:4] in (BALANCE_OF, TOTAL_SUPPLY):
             if int(block, 16) < self.oldest_state:
                 raise ValueError("missing trie node")
-            held = self.balances.get((f"0x{data[-20:].hex()}", call["to"]))
+            held = self.balances.get((f"0x{data[4:].rjust(20, bytes(1))[-20:].hex()}", call["to"]))
             return "0x" if held is None else f"0x{held:064x}"
         if call["to"] != MULTICALL3:
             view = self._view(call["to"], data)

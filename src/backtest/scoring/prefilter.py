@@ -274,6 +274,7 @@ CONDITIONS: Final[Mapping[str, Callable[[Considered, Parameters], Mask]]] = {
     "known_bad_address": _never,  # the list would apply today's knowledge to the past
     "fresh_contract_drain": _never,  # the age of contracts is in no history
     "emptied_account": _never,  # what accounts held is in no history
+    "inflated_supply": _never,  # nor are supplies
     "arbitrage": _never,
     "balanced": _never,
 }

@@ -273,7 +273,8 @@ class Lookups:
         """What accounts held of a token at the end of a block, raw units. Never raises.
 
         Args:
-            holdings: lowercase addresses of an account and a token.
+            holdings: lowercase addresses of an account and a token; the zero address stands for
+                all that hold it.
             block_number: the block.
 
         Returns:

@@ -14,6 +14,7 @@ from src.detection.detectors.flash_loan_profit import FlashLoanProfitDetector
 from src.detection.detectors.fresh_account_large_value import FreshAccountLargeValueDetector
 from src.detection.detectors.fresh_contract_drain import FreshContractDrainDetector
 from src.detection.detectors.impersonated_token import ImpersonatedTokenDetector
+from src.detection.detectors.inflated_supply import InflatedSupplyDetector
 from src.detection.detectors.isolation_forest import IsolationForestDetector
 from src.detection.detectors.known_bad_address import KnownBadAddressDetector
 from src.detection.detectors.phished_allowance import (
@@ -35,6 +36,7 @@ _CLASSES: tuple[type[Detector], ...] = (
     DrainerSplitDetector,
     ApprovalPhishingDetector,
     DisproportionateMintDetector,
+    InflatedSupplyDetector,
     FreshContractDrainDetector,
     ArbitrageDetector,
     BalancedDetector,

@@ -4,7 +4,7 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum, unique
-from typing import ClassVar, Protocol, Self
+from typing import ClassVar, Protocol, Self, runtime_checkable
 
 from src.detection.evidence import Evidence
 from src.detection.forest.manifest import TokenAmounts
@@ -119,6 +119,14 @@ class Detector(Protocol):
 
     def evaluate(self, evidence: Evidence) -> Verdict:
         """Judge one transaction."""
+
+
+@runtime_checkable
+class AsksForHoldings(Protocol):
+    """A detector that judges by what accounts held before the transaction."""
+
+    def holdings(self, evidence: Evidence) -> list[tuple[str, str]]:
+        """The accounts and tokens that it must find in `Evidence.held`; mostly none, quickly."""
 
 
 def missing(detector: str, what: str) -> Verdict:

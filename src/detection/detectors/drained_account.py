@@ -85,19 +85,20 @@ class DrainedAccountDetector:
             return _SILENT
         if len({one.sender for one in evidence.credible_transfers}) < self._min_accounts:
             return _SILENT
-        losers, winners = 0, int(any(change > 0 for change in evidence.gains.own.values()))
+        own = evidence.gains.own
+        losers, winners, traders = 0, int(any(change > 0 for change in own.values())), 0
         for account, changes in evidence.gains.others.items():
-            gained = [(token, change) for token, change in changes.items() if change > 0]
-            if not all(evidence.is_negligible(*gain) for gain in gained):
-                winners += 1
-            elif account not in (sender, evidence.to) and len(gained) < len(changes):
-                losers += 1
-        if not winners or losers < self._min_accounts * winners:
+            kept = {t: n for t, n in changes.items() if not evidence.is_negligible(t, n)}
+            gains, loses = (any(n > 0 for n in kept.values()), any(n < 0 for n in changes.values()))
+            traders += gains and loses  # pools that the loot is sold to, among others
+            winners += gains and not loses
+            losers += loses and not gains and account not in (sender, evidence.to)
+        if not winners + traders or losers < self._min_accounts * max(winners, 1):
             return _SILENT
         return Verdict(
             self.NAME,
             Action.REVIEW,
             f"{count(losers, 'account')} that have not signed lose tokens to "
-            f"{count(winners, 'other')} and receive nothing, by a sender whose nonce is "
+            f"{count(winners + traders, 'other')} and receive nothing, by a sender whose nonce is "
             f"{'unknown' if nonce is None else f'{nonce:,}'}",
         )

@@ -53,7 +53,7 @@ class EmptiedAccountDetector:
     NEEDS: ClassVar[frozenset[Need]] = frozenset({Need.REFERENCE_VALUES})
     PARAMETERS: ClassVar[Mapping[str, Parameter]] = {
         "min_value": Parameter(
-            10, 0.01, 1e9, "ETH, by the model's reference values, that is lost at least."
+            20, 0.01, 1e9, "ETH, by the model's reference values, that is lost at least."
         ),
         "min_share": Parameter(0.9, 0.01, 1, "Share of what the account held that is lost."),
         "max_nonce": Parameter(
@@ -71,8 +71,12 @@ class EmptiedAccountDetector:
         """See `Detector`."""
         return cls(**parameters)  # type: ignore[arg-type]
 
+    def holdings(self, evidence: Evidence) -> list[tuple[str, str]]:
+        """See `AsksForHoldings`: of those that lose much for nothing."""
+        return [(loss.account, loss.token) for loss in self.losses(evidence)]
+
     def losses(self, evidence: Evidence) -> list[Loss]:
-        """What may be all that an account held, the most valuable first: see `Evidence.held`."""
+        """What may be all that an account held, the most valuable first."""
         sender, values = evidence.sender, evidence.values
         if sender is None or (evidence.nonce is not None and evidence.nonce > self._max_nonce):
             return []

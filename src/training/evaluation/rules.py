@@ -134,9 +134,9 @@ def to_markdown(report: Any) -> str:
         "# What the policy's detectors find and cost",
         "At least `REVIEW`, in transactions; each detector alone. The background is what ordinary "
         "blocks hold, so it has attacks in it too: a flagged transaction there is a false alarm at "
-        "most. Where a detector lacks an input, such as the age of a contract, so many more could be "
-        "flagged at most. Poisoning rows are single transfers, not whole transactions, without their sender: "
-        '"alone" is the row as it is, "remembered" the same after one genuine payment of the '
+        "most. Where a detector lacks an input, such as the age of a contract, so many more could "
+        "be flagged. Poisoning rows are single transfers, not whole transactions, without their "
+        'sender: "alone" is the row as it is, "remembered" the same after one genuine payment of the '
         "victim to the imitated address.",
         table(["Detector", "Mode", *sets], alone),
         "## Before and after each detector",
@@ -170,9 +170,7 @@ def _share(counts: Any) -> str:
     return "none" if counts["share"] is None else f"{counts['share']:.2%}"
 
 
-def collect(
-    folder: Path, facts: rule_cases.Facts, unseen: UnseenData
-) -> dict[str, list[Evidence]]:
+def collect(folder: Path, facts: rule_cases.Facts, unseen: UnseenData) -> dict[str, list[Evidence]]:
     """The sets that are judged, by name."""
     background = tqdm(
         rule_cases.background(folder, facts), unit="tx", disable=not sys.stderr.isatty()

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 from src.chain.lookups.build import build_lookups
 from src.chain.lookups.lookups import Lookups
+from src.chain.transfers import ZERO_ADDRESS
 from src.demo.anvil import anvil
 from src.demo.contracts import compile_contracts
 from tests.conftest import ALICE, BOB, USDC
@@ -52,3 +53,4 @@ def test_a_real_node_knows_the_balance_before_a_payment() -> None:
             holdings = [(owner, token), (other, token)]
             assert list(lookups.balances(holdings, block - 1).values()) == [100, 0]
             assert list(lookups.balances(holdings, block).values()) == [1, 99]
+            assert list(lookups.balances([(ZERO_ADDRESS, token)], block).values()) == [100]
