@@ -136,8 +136,8 @@ def to_markdown(report: Any) -> str:
         "blocks hold, so it has attacks in it too: a flagged transaction there is a false alarm at "
         "most. Where a detector lacks an input, such as the age of a contract, so many more could "
         "be flagged. Poisoning rows are single transfers, not whole transactions, without their "
-        'sender: "alone" is the row as it is, "remembered" the same after one genuine payment of the '
-        "victim to the imitated address.",
+        'sender: "alone" is the row as it is, "remembered" the same after one genuine payment of '
+        "the victim to the imitated address.",
         table(["Detector", "Mode", *sets], alone),
         "## Before and after each detector",
         "The decision of all detectors that are on, in the policy's order, before and after this "
