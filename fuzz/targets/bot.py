@@ -67,6 +67,7 @@ class _World:
             chain_id=1,
             seconds_per_block=12.0,
             deadline_seconds=1.0,
+            add_explorers=lambda _etherscan, _ethplorer: None,
         )
         src.agent.BOT = replace(bot, lookups=lookups)
 

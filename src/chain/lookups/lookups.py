@@ -284,11 +284,7 @@ class Lookups:
             f"{account}@{token}@{block_number}": (account, token) for account, token in holdings
         }
         inquiry = Inquiry(keys, self._sources.balance_stages())
-        with self._within_transaction() as scope:
-            begun = time.perf_counter()
-            run([inquiry], scope.deadline)
-            if self.on_wait is not None:
-                self.on_wait(time.perf_counter() - begun)
+        self._run(inquiry)
         return {
             holding: inquiry.found[key] for key, holding in keys.items() if key in inquiry.found
         }
