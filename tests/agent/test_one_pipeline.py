@@ -47,7 +47,7 @@ from tests.conftest import transfer_log
 from tests.service.chain import BASE_URL, common_settings, service_settings, sqlite_url
 from tests.service.databases import database_url
 
-TRANSACTIONS = 250
+TRANSACTIONS = 120
 MODEL = PROJECT_ROOT / "isolation_forest.pkl"
 
 
