@@ -23,15 +23,13 @@ def test_a_range_takes_its_blocks_alone(tmp_path, etl):
     assert len(rows_of(tmp_path / "out")) > 0
 
 
-@pytest.mark.parametrize("name", ["o*", "o?t", "[ab]ut", "action=ALLOW/out", "day=1/out"])
-def test_the_output_may_have_any_name(tmp_path, etl, name):
-    assert run(etl, tmp_path / "out") == 0
-    assert run(etl, tmp_path / "aut") == 0
-    assert run(etl, tmp_path / name) == 0
-    found, expected = (
-        json.loads((tmp_path / n / "summary.json").read_text()) for n in (name, "out")
-    )
-    assert found == expected
+def test_the_output_may_have_any_name(tmp_path, etl):
+    """Also that of a pattern which matches its neighbour, or of partitions."""
+    names = ("out", "[ao]?t*", "action=ALLOW/day=1/out")
+    for name in names:
+        assert run(etl, tmp_path / name) == 0
+    summaries = [json.loads((tmp_path / name / "summary.json").read_text()) for name in names]
+    assert summaries == summaries[:1] * len(names)
 
 
 def test_the_report_shows_exploits_hit_and_missed(tmp_path, etl):

@@ -76,7 +76,7 @@ def is_candidate(detector, parameters, transfers, origin, called):
     return candidates(detector, seen, parameters)[1]
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(histories, st.integers(1, 5), st.integers(-1, 5))
 @example([(0, 2, 1, 9), (0, 1, 2, 5), (0, 1, 2, 4), (1, 3, 1, 1)], 1, -1)  # back in two parts
 @example([(0, 2, 1, 9), (0, 1, 2, 5), (0, 2, 1, 1), (0, 1, 2, 5), (1, 3, 1, 1)], 1, -1)
@@ -94,7 +94,7 @@ def test_no_profit_from_a_loan_is_passed_over(parts, origin, called):
     assert found or not verdict.action
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(histories, st.integers(1, 5), st.integers(-1, 5), st.integers(1, 3), st.integers(2, 3))
 @example([(0, 2, 3, 400), (1, 2, 3, 1), (0, 4, 2, 3)], 1, -1, 1, 3)  # it is given a trifle
 @example([(0, 2, 1, 9), (0, 3, 1, 9)], 1, -1, 3, 2)  # two accounts
@@ -108,7 +108,7 @@ def test_no_drained_account_is_passed_over(parts, origin, called, min_tokens, mi
     assert found or not verdict.action
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     st.sampled_from([(3, 1, 2), (1, 2, 3), (4, 2, 3), (2, 3, 4)]),
     st.sampled_from([10**5, 10**18 + 7, 2**255 + 3]),

@@ -39,14 +39,14 @@ def test_unordered_tables_are_put_in_order(tmp_path, history):
 
 
 @pytest.mark.integration
-def test_a_run_killed_at_ten_moments_resumes_to_the_same_output(tmp_path, etl):
+def test_a_run_killed_at_five_moments_resumes_to_the_same_output(tmp_path, etl):
     undisturbed, out = tmp_path / "undisturbed", tmp_path / "out"
-    more = ["--slice-transfers", "20", "--workers", "2"]
+    more = ["--slice-transfers", "40", "--workers", "2"]
     assert run(etl, undisturbed, *more) == 0
     arguments = ["--data", str(etl), "--out", str(out), "--threshold", str(THRESHOLD), *more]
-    command = [sys.executable, "-m", "tests.backtest.killer", "0", "10", str(out), *arguments]
+    command = [sys.executable, "-m", "tests.backtest.killer", "0", "5", str(out), *arguments]
     found = subprocess.run(command, cwd=PROJECT_ROOT, capture_output=True, text=True, check=True)
-    assert int(found.stdout) >= 5  # the later ones may find nothing left to do
+    assert int(found.stdout) >= 3  # the later ones may find nothing left to do
     assert run(etl, out, *more) == 0
     assert content_of(out) == content_of(undisturbed)
 
