@@ -86,7 +86,7 @@ sys.exit(main(sys.argv[3:]))
 
 
 @pytest.mark.integration
-def test_a_recording_killed_at_ten_points_resumes_to_the_same(
+def test_a_recording_killed_at_six_points_resumes_to_the_same(
     chain: Chain, httpserver: HTTPServer, tmp_path: Path
 ) -> None:
     chain.mine(50)
@@ -107,7 +107,7 @@ def test_a_recording_killed_at_ten_points_resumes_to_the_same(
     arguments = ["--url", url, "--out", str(out), "--from-block", "0", "--to-block", str(head)]
     arguments += [*FAST, "--blocks-per-part", "3", "--workers", "2"]
     lengths = []
-    for kill in range(10):  # by turns after a number of requests and at a step with the files
+    for kill in range(6):  # by turns after a number of requests and at a step with the files
         command = ["-m", "src.history.record"]
         if kill % 2:
             command = ["-c", KILLED, str(chance.randint(8, 24)), str(out)]
