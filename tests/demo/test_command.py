@@ -96,10 +96,3 @@ def test_a_signal_ends_the_demo_and_all_that_it_started(tmp_path: Path) -> None:
     assert demo.returncode == 128 + signal.SIGTERM
     assert list(tmp_path.iterdir()) == []
     assert not answers(url)
-
-
-def test_a_wrong_option_is_named() -> None:
-    with start_demo("--port", "99999", temporary=Path("/nonexistent")) as demo:
-        _, stderr = demo.communicate(timeout=PATIENCE)
-    assert demo.returncode == 2
-    assert "0 to 65535" in stderr

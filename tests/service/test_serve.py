@@ -211,7 +211,7 @@ def test_one_worker_stops_in_good_order_too(tmp_path: Path) -> None:
     assert process.returncode == 0
 
 
-@pytest.mark.parametrize(("suffix", "workers"), [("", 1), ("", 2), ("-wal", 2)])
+@pytest.mark.parametrize(("suffix", "workers"), [("", 1), ("-wal", 2)])
 def test_a_deleted_database_ends_the_service_with_a_message(
     tmp_path: Path, suffix: str, workers: int
 ) -> None:

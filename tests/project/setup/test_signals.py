@@ -9,7 +9,7 @@ import pytest
 from tests.project.setup.project import Project, lives, wait_until
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_during_the_setup_ends_it_and_releases_the_lock(
     project: Project, number: signal.Signals
 ) -> None:
@@ -36,7 +36,7 @@ COMMAND = "echo $$ >child; exec tail -f /dev/null"
 SUPERVISED = ("command", "--", "bash", "-c", f"'{COMMAND}'")
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
 def test_a_signal_to_run_reaches_the_command(project: Project, number: signal.Signals) -> None:
     project.run()
     process = project.start("bash", "-c", COMMAND)
@@ -60,8 +60,7 @@ def test_npm_ends_after_the_command_that_its_signal_stops(
     assert not lives(child)
 
 
-@pytest.mark.parametrize("shell", ["bash", "sh"])
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGHUP])
+@pytest.mark.parametrize(("number", "shell"), [(signal.SIGKILL, "bash"), (signal.SIGHUP, "sh")])
 def test_the_command_ends_when_npm_is_gone(
     project: Project, number: signal.Signals, shell: str
 ) -> None:
