@@ -1,4 +1,4 @@
-"""Empty databases."""
+"""Migrated databases without rows."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,13 +6,12 @@ from pathlib import Path
 import pytest
 
 from src.service.database.engine import Database
-from tests.service.databases import KINDS, database_url, sqlite_database
+from tests.service.databases import KINDS, migrated_url, sqlite_database
 
 
 @pytest.fixture(params=KINDS)
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
-    opened = Database(database_url(request.param, tmp_path))
-    opened.migrate()
+    opened = Database(migrated_url(request.param, tmp_path))
     yield opened
     opened.close()
 

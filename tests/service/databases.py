@@ -38,34 +38,53 @@ _numbers = itertools.count(1)
 
 def database_url(kind: str, folder: Path) -> str:
     """The URL of a fresh, empty database."""
-    if kind == "sqlite":
-        return f"sqlite:///{folder / 'service.db'}"
+    return f"sqlite:///{folder / 'service.db'}" if kind == "sqlite" else _postgresql_database()
+
+
+def migrated_url(kind: str, folder: Path) -> str:
+    """The URL of a fresh, migrated database; copied, since migrating takes time."""
+    if kind != "sqlite":
+        return _postgresql_database(_migrated_postgresql())
+    (folder / "service.db").write_bytes(_migrated_sqlite())
+    return database_url(kind, folder)
+
+
+@contextmanager
+def sqlite_database() -> Iterator[Database]:
+    """A migrated SQLite database, for as long as it is used."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        closing(Database(migrated_url("sqlite", Path(folder)))) as opened,
+    ):
+        yield opened
+
+
+@functools.cache
+def _migrated_sqlite() -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        with closing(Database(database_url("sqlite", Path(folder)))) as opened:
+            opened.migrate()
+        return Path(folder, "service.db").read_bytes()
+
+
+@functools.cache
+def _migrated_postgresql() -> str:
+    """The name of a database to copy."""
+    url = _postgresql_database()
+    with closing(Database(url)) as opened:
+        opened.migrate()
+    return url.partition("?")[0].rpartition("/")[2]
+
+
+def _postgresql_database(template: str = "template1") -> str:
+    """The URL of a copy of a database to which nobody is connected."""
     server = _postgresql()
     if server is None:
         pytest.skip(NO_POSTGRESQL)
     name = f"test_{os.getpid()}_{next(_numbers)}"
     with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
     return server.replace("/postgres?", f"/{name}?", 1)
-
-
-@contextmanager
-def sqlite_database() -> Iterator[Database]:
-    """A migrated SQLite database, for as long as it is used; copied, since migrating takes time."""
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder, "service.db")
-        file.write_bytes(_migrated())
-        with closing(Database(f"sqlite:///{file}")) as opened:
-            yield opened
-
-
-@functools.cache
-def _migrated() -> bytes:
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder, "service.db")
-        with closing(Database(f"sqlite:///{file}")) as opened:
-            opened.migrate()
-        return file.read_bytes()
 
 
 @functools.cache
