@@ -80,13 +80,13 @@ def test_two_workers_serve_outlive_kills_and_stop_in_good_order(tmp_path: Path) 
 
 
 def analyse_twice(url: str, process: "subprocess.Popen[Any]") -> None:
-    """Have the whole chain analysed, in the request and as a job."""
-    whole = {"start_block": 0, "end_block": 385}
-    entries = requests.post(f"{url}/anomaly_detection/", json=whole, timeout=PATIENCE).json()
+    """Have the chain's last blocks analysed, in the request and as a job."""
+    last = {"start_block": 340, "end_block": 385}
+    entries = requests.post(f"{url}/anomaly_detection/", json=last, timeout=PATIENCE).json()
     assert entries
     job = requests.post(
         f"{url}/anomaly_detection/",
-        json=whole,
+        json=last,
         headers={"Prefer": "respond-async"},
         timeout=PATIENCE,
     ).json()
