@@ -2,6 +2,7 @@
 
 import json
 import re
+from functools import partial
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from src.datasets.training_set import load_background
 from src.detection.features.definitions import FOREST_INPUTS
 from src.registry.bundle import MODEL_FILE
 from src.reports.intervals import share_interval
+from src.training.attack.fit import AttackParameters
 from src.training.evaluation.ablations import GROUPS
 from src.training.evaluation.baselines import largest_single_token_count, transfer_count
 from src.training.evaluation.measure import FOREST, evaluate
@@ -35,7 +37,7 @@ from src.training.evaluation.threshold import NoThreshold, threshold_for
 from src.training.hyperparameters import Hyperparameters
 from src.training.run import train
 
-SMALL = Hyperparameters(n_estimators=20, max_samples=128)
+SMALL = Hyperparameters(n_estimators=10, max_samples=128)
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +45,15 @@ def sample(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sample")
     write_sample(folder, blocks=20, per_block=30, attacks=12)
     return folder
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_trees():
+    """Attack models of fewer trees than the shipped one's, which take most of an evaluation."""
+    with pytest.MonkeyPatch.context() as patch:
+        few = partial(AttackParameters, n_estimators=10)
+        patch.setattr("src.training.evaluation.unseen.measure.AttackParameters", few)
+        yield
 
 
 @pytest.fixture(scope="module")
