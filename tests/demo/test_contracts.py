@@ -21,29 +21,19 @@ def without_node(monkeypatch: pytest.MonkeyPatch, empty: Path) -> None:
     monkeypatch.setenv("PATH", str(empty))
 
 
-@pytest.mark.usefixtures("sources")
-def test_a_second_compilation_comes_from_the_cache(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+def test_contracts_are_compiled_once_and_anew_where_source_or_cache_changed(
+    sources: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     first = compile_contracts(tmp_path / "cache")
-    without_node(monkeypatch, tmp_path)
-    assert compile_contracts(tmp_path / "cache") == first
-
-
-@pytest.mark.usefixtures("sources")
-def test_a_broken_cache_file_is_compiled_anew(tmp_path: Path) -> None:
-    first = compile_contracts(tmp_path / "cache")
+    assert list(first["Tiny"].selectors) == ["f(uint256)"]
+    with monkeypatch.context() as patch:
+        without_node(patch, tmp_path)
+        assert compile_contracts(tmp_path / "cache") == first
     (cached,) = (tmp_path / "cache").iterdir()
     cached.write_text('{"Tiny": {"na')
     assert compile_contracts(tmp_path / "cache") == first
-
-
-def test_a_changed_source_is_compiled_anew(sources: Path, tmp_path: Path) -> None:
-    before = compile_contracts(tmp_path / "cache")
     (sources / "Tiny.sol").write_text("contract Tiny { function g() external {} }")
-    after = compile_contracts(tmp_path / "cache")
-    assert list(before["Tiny"].selectors) == ["f(uint256)"]
-    assert list(after["Tiny"].selectors) == ["g()"]
+    assert list(compile_contracts(tmp_path / "cache")["Tiny"].selectors) == ["g()"]
 
 
 @pytest.mark.usefixtures("sources")
