@@ -32,7 +32,9 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
     print_blob=True,
 )
-settings.register_profile("project", settings.get_profile("explore"), derandomize=True)
+settings.register_profile(
+    "project", settings.get_profile("explore"), derandomize=True, max_examples=50
+)
 settings.load_profile("project")
 
 

@@ -166,8 +166,9 @@ def test_no_log_can_make_decoding_raise(address, topics, data, log_index):
 def test_every_well_formed_transfer_round_trips(amount, accounts):
     token, sender, recipient = (f"0x{number:040x}" for number in accounts)
     topics = [TRANSFER_TOPIC, topic(sender), topic(recipient)]
+    transfer = Transfer(token, sender, recipient, amount, 0)
     decoded = decode_transfer(token, topics, word(amount), 0)
-    assert decoded == Transfer(token, sender, recipient, amount, 0)
+    assert decoded == (None if token in NATIVE_EMITTERS else transfer)
 
 
 @pytest.mark.parametrize(
