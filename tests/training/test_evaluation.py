@@ -162,6 +162,7 @@ def test_the_groups_of_the_ablations_are_all_inputs_once():
     assert sorted(named) == sorted(FOREST_INPUTS)
 
 
+@pytest.mark.integration
 def test_the_report_states_every_section_and_is_self_contained(evaluated, tmp_path):
     write_report(tmp_path, evaluated)
     markdown = (tmp_path / "evaluation.md").read_text()
@@ -190,6 +191,7 @@ def test_every_detector_has_intervals_around_its_value(evaluated):
     assert forest["exploits"] == 12
 
 
+@pytest.mark.integration
 def test_evaluating_twice_gives_the_same_report(sample, evaluated):
     again = evaluate(sample, parameters=SMALL, repetitions=30)
     assert to_markdown(again.figures, [], "x") == to_markdown(evaluated.figures, [], "x")
