@@ -44,7 +44,6 @@ def _forest(bench: Bench) -> Callable[[bytes], None]:
     from sklearn.ensemble import IsolationForest  # noqa: PLC0415
 
     from src.detection.errors import ModelMalformed  # noqa: PLC0415
-    from src.detection.forest.forest import Forest  # noqa: PLC0415
     from src.detection.forest.forest_file import read_forest  # noqa: PLC0415
 
     rows = np.random.default_rng(0).normal(size=(64, 3)).astype(np.float32)
@@ -55,13 +54,13 @@ def _forest(bench: Bench) -> Callable[[bytes], None]:
         data = Data(content)
         damaged = data.rest() if data.one_in(8) else data.damaged(honest)
         try:
-            contents = read_forest(damaged)
+            forest = read_forest(damaged)
         except ModelMalformed:
             bench.reached["refused"] += 1
             return
         bench.reached["read"] += 1
-        if contents.n_features == 3:
-            scores = Forest.from_contents(contents).score(rows)
+        if forest.trees.n_features == 3:
+            scores = forest.score(rows)
             good = np.isfinite(scores).all() and (scores >= 0).all() and (scores <= 1).all()
             expect(bool(good), "non-finite", scores[:4])
 

@@ -28,10 +28,11 @@ FRAUD_MODEL_FILE = "fraud_model.npz"
 DRIFT_FILE = "drift_reference.json"
 """A summary of the training traffic, which drift checks compare with."""
 REPORT_FILE = "report.md"
+LAST_SECOND = 253_402_300_799
+"""Of the year 9999, with which dates end; Unix time."""
 
 _MAX_MANIFEST_BYTES = 16 * 2**20
 _MAX_MODEL_BYTES = 256 * 2**20
-_MAX_VERSION = 253_402_300_799  # the last second of the year 9999, which dates end with
 _MAX_REASON_LENGTH = 300  # the reason quotes the file, which anybody may have written
 
 NOT_AS_EXPECTED: Final = (
@@ -103,7 +104,7 @@ def common_fields(content: Any, *golden: str) -> dict[str, Any]:
     training = dict(content["training"])
     json.dumps(training, allow_nan=False)  # for people, but finite all the same
     model_version = int(content["model_version"])
-    if not 0 <= model_version <= _MAX_VERSION:
+    if not 0 <= model_version <= LAST_SECOND:
         raise ValueError(f"model_version {model_version} is not a time in Unix seconds")
     if not inputs or len(set(inputs)) != len(inputs):
         raise ValueError("inputs are empty or repeat a name")

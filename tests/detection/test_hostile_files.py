@@ -151,6 +151,11 @@ def test_a_model_file_cannot_copy_the_bytes_of_one_array_into_many():
             lambda forest: [one.tolist() for one in forest.estimators_features_],
             "not made of arrays",
         ),
+        (
+            "estimators_features_",
+            lambda forest: [one * np.nan for one in forest.estimators_features_],
+            "input that does not exist",
+        ),
     ],
 )
 def test_a_forest_whose_attributes_are_absurd_is_refused(name, value, reason):

@@ -110,7 +110,7 @@ def joined(forests, denominator):
         value=together("value"),
         cover=together("cover"),
     )
-    return Forest(trees, denominator)
+    return Forest(trees, denominator, "")
 
 
 def staircase(depth, n_features=None):
@@ -131,7 +131,7 @@ def staircase(depth, n_features=None):
         value=np.where(feature == LEAF, np.arange(n_nodes) / 2, 0.0),
         cover=cover,
     )
-    return Forest(trees, 1.0)
+    return Forest(trees, 1.0, "")
 
 
 @pytest.mark.parametrize("depth", [1, 2, 11, 12, 13, 24, 40])

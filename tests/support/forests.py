@@ -4,7 +4,6 @@ import dill
 import numpy as np
 from sklearn.ensemble import IsolationForest
 
-from src.detection.forest.forest import Forest
 from src.detection.forest.forest_file import read_forest
 
 
@@ -14,7 +13,7 @@ def fitted(rows, **parameters):
 
 
 def flattened(model):
-    return Forest.from_contents(read_forest(dill.dumps(model)))
+    return read_forest(dill.dumps(model))
 
 
 def training_rows(seed=0, n=3000, columns=9):

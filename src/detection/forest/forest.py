@@ -4,12 +4,10 @@ The trees' sum is the path length; the last step, 2**(-length), is numpy's, as i
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from src.detection.forest.forest_file import ForestContents
 from src.detection.trees.tree_shap import Explainer
 from src.detection.trees.trees import Trees
 
@@ -20,23 +18,7 @@ class Forest:
 
     trees: Trees  # each leaf adds the length of the path to it
     denominator: float  # (number of trees) * c(rows a tree), the normaliser of the path length
-
-    @classmethod
-    def from_contents(cls, contents: ForestContents) -> "Forest":
-        """Flatten what a model file holds."""
-        trees = contents.trees
-
-        def joined(name: str) -> NDArray[Any]:
-            return np.concatenate([getattr(tree, name) for tree in trees])
-
-        columns = ("left", "right", "feature", "threshold", "cover")
-        flat = Trees.from_columns(
-            contents.n_features,
-            offsets=np.cumsum([0, *[len(tree.left) for tree in trees]]),
-            value=joined("depth_value"),
-            **{name: joined(name) for name in columns},
-        )
-        return cls(flat, contents.denominator)
+    sklearn_version: str  # that saved it
 
     def score(self, rows: NDArray[np.float32]) -> NDArray[np.float64]:
         """Anomaly scores in [0, 1], near 1 = anomalous; `abs(score_samples(rows))`.

@@ -14,44 +14,14 @@ import io
 import pickle
 import pickletools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from src.detection.errors import ModelMalformed
-
-
-@dataclass(frozen=True, slots=True)
-class TreeArrays:
-    """One isolation tree as scikit-learn stores it; all arrays have one entry a node.
-
-    `left`/`right` are node indices, -1 at leaves; a row goes left when x[feature] <= threshold.
-    `cover` is the (weighted) number of training rows that reached the node. `depth_value` is what
-    the tree adds to a row's path length at a leaf: edges + average path length of an unbuilt
-    subtree of that many rows (Liu, Ting, Zhou 2008, equation 1).
-    """
-
-    left: NDArray[np.int64]
-    right: NDArray[np.int64]
-    feature: NDArray[np.int64]
-    threshold: NDArray[np.float64]
-    cover: NDArray[np.float64]
-    depth_value: NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True)
-class ForestContents:
-    """What a serialised IsolationForest holds, as plain arrays.
-
-    `denominator` is (number of trees) * c(rows a tree), the normaliser of the path length.
-    """
-
-    sklearn_version: str
-    n_features: int
-    denominator: float
-    trees: tuple[TreeArrays, ...]
+from src.detection.forest.forest import Forest
+from src.detection.trees.trees import LEAF, Trees
 
 
 class _Record:
@@ -239,7 +209,7 @@ class _ForestUnpickler(pickle.Unpickler):
             ) from None
 
 
-def read_forest(content: bytes) -> ForestContents:
+def read_forest(content: bytes) -> Forest:
     """Read the bytes of `dill.dump(IsolationForest)`.
 
     Raises:
@@ -256,7 +226,7 @@ def read_forest(content: bytes) -> ForestContents:
     if not isinstance(forest, _ForestRecord):
         raise ModelMalformed("the file holds something else than an IsolationForest")
     try:
-        return _contents(forest.state, len(content))
+        return _forest(forest.state, len(content))
     except (
         KeyError,
         TypeError,
@@ -271,82 +241,64 @@ def read_forest(content: bytes) -> ForestContents:
         ) from error
 
 
-def _contents(state: Mapping[str, Any], size: int) -> ForestContents:
-    estimators = state["estimators_"]
-    depths = state["_decision_path_lengths"]
-    unbuilt = state["_average_path_length_per_tree"]
-    subsets = state["estimators_features_"]
-    n_features = int(state["n_features_in_"])
-    version = state["_sklearn_version"]
+def _forest(state: Mapping[str, Any], size: int) -> Forest:
+    version, n_features = state["_sklearn_version"], int(state["n_features_in_"])
     if not isinstance(version, str):
         raise TypeError("the version of scikit-learn is not a text")
-    nodes = [estimator.state["tree_"].state["nodes"] for estimator in estimators]
+    nodes = [estimator.state["tree_"].state["nodes"] for estimator in state["estimators_"]]
+    if not nodes:
+        raise ValueError("no trees")
     if sum(map(len, nodes)) * _NODE_DTYPE.itemsize > size:
         raise ValueError("the trees have more nodes than the file can hold")
-    trees = tuple(
-        _tree(node_array, subset, depth, average, n_features)
-        for node_array, subset, depth, average in zip(nodes, subsets, depths, unbuilt, strict=True)
-    )
-    if not trees:
-        raise ValueError("no trees")
-    return ForestContents(
-        sklearn_version=version,
-        n_features=n_features,
+    subsets, depths = state["estimators_features_"], state["_decision_path_lengths"]
+    unbuilt = state["_average_path_length_per_tree"]
+    trees = [_columns(*one) for one in zip(nodes, subsets, depths, unbuilt, strict=True)]
+    columns = {name: np.concatenate([tree[name] for tree in trees]) for name in trees[0]}
+    offsets = np.cumsum([0, *map(len, nodes)])
+    return Forest(
+        Trees.from_columns(n_features, offsets=offsets, **columns),
         denominator=len(trees) * average_path_length(int(state["_max_samples"])),
-        trees=trees,
+        sklearn_version=version,
     )
 
 
-def _tree(
+def _columns(
     nodes: NDArray[Any],
     subset: NDArray[np.int64],
     depth: NDArray[np.float64],
     unbuilt: NDArray[np.float64],
-    n_features: int,
-) -> TreeArrays:
-    if not all(isinstance(one, np.ndarray) for one in (nodes, subset, depth, unbuilt)):
+) -> dict[str, NDArray[Any]]:
+    """One tree as `Trees.from_columns` takes it, which checks that it is one.
+
+    `subset` has the inputs that the tree was fitted on. A leaf adds its depth to a row's path
+    length, and the average path length of an unbuilt subtree of as many rows as it holds (Liu,
+    Ting, Zhou 2008, equation 1).
+    """
+    arrays = (nodes, subset, depth, unbuilt)
+    if not all(isinstance(one, np.ndarray) and one.ndim == 1 for one in arrays):
         raise TypeError("a tree is not made of arrays")
-    left, right = nodes["left_child"], nodes["right_child"]
-    n_nodes = len(nodes)
-    is_leaf = left == -1
-    # A walk must terminate inside the arrays: children come after their parent (scikit-learn
-    # builds depth first), each node but the root has exactly one parent.
-    children = np.concatenate([left[~is_leaf], right[~is_leaf]])
-    parents = np.concatenate([np.flatnonzero(~is_leaf)] * 2)
-    if (
-        n_nodes == 0
-        or (right[is_leaf] != -1).any()
-        or (children <= parents).any()
-        or not np.array_equal(np.sort(children), np.arange(1, n_nodes))
-        or len(depth) != n_nodes
-        or len(unbuilt) != n_nodes
-    ):
-        raise ValueError("a tree's nodes do not form a tree")
+    if not len(nodes) == len(depth) == len(unbuilt):
+        raise ValueError("a tree's arrays differ in length")
+    is_leaf = nodes["left_child"] == LEAF
     feature = np.where(is_leaf, 0, nodes["feature"])
     if (feature < 0).any() or (feature >= len(subset)).any():
         raise ValueError("a tree splits on a feature that does not exist")
     threshold = np.where(is_leaf, 0.0, nodes["threshold"])
-    cover = nodes["weighted_n_node_samples"]
     if not (np.abs(threshold) <= np.finfo(np.float32).max).all():
         raise ValueError("a threshold is not a number that a float32 input can be compared with")
-    if not ((cover > 0) & np.isfinite(cover)).all():
-        raise ValueError("a node was reached by no training row")
     # In this order, as scikit-learn adds them: floating-point sums depend on it.
     with np.errstate(all="ignore"):  # infinities of a broken file are refused just below
-        depth_value = np.asarray(depth, dtype=np.float64) + unbuilt - 1.0
-    if not ((depth_value >= 0) & (depth_value <= n_nodes + _MAX_UNBUILT_LENGTH)).all():
+        path_length = np.asarray(depth, dtype=np.float64) + unbuilt - 1.0
+    if not ((path_length >= 0) & (path_length <= len(nodes) + _MAX_UNBUILT_LENGTH)).all():
         raise ValueError("a path length is impossible")
-    feature = np.asarray(subset)[feature]
-    if (feature < 0).any() or (feature >= n_features).any():
-        raise ValueError("a tree splits on a feature that does not exist")
-    return TreeArrays(
-        left=left,
-        right=right,
-        feature=feature,
-        threshold=threshold,
-        cover=cover,
-        depth_value=depth_value,
-    )
+    return {
+        "left": nodes["left_child"],
+        "right": nodes["right_child"],
+        "feature": subset[feature],
+        "threshold": threshold,
+        "value": path_length,
+        "cover": nodes["weighted_n_node_samples"],
+    }
 
 
 def average_path_length(n_rows: int) -> float:

@@ -58,6 +58,13 @@ class Manifest:
         """What is usual on a chain: nothing is known of another than the training's."""
         return self.token_amounts if chain_id == self.chain_id else {}
 
+    def share_flagged(self, threshold: float) -> float:
+        """Share of the training transactions with a score from a threshold on."""
+        stated = self.training.get("background_share_flagged")
+        if threshold == self.anomaly_threshold and isinstance(stated, int | float):
+            return float(stated)  # the quantiles resolve a thousandth
+        return sum(score >= threshold for score in self.score_quantiles) / len(self.score_quantiles)
+
     def to_json(self) -> str:
         """Serialise; the same manifest gives the same bytes."""
         content = {"format": FORMAT, **asdict(self)}
@@ -69,17 +76,11 @@ class Manifest:
 
 
 def read_manifest(model_path: Path, public_key: str | None = None) -> Manifest:
-    """Read and validate the manifest of a model file.
-
-    Args:
-        model_path: the model file; its manifest lies beside it.
-        public_key: whose signature the manifest must carry, see `signature`; None if it needs none.
+    """Read and validate the manifest beside a model file, see `read_manifest_file`.
 
     Raises:
-        ModelMissing: there is none.
-        ModelTampered: it is not signed by that key.
+        ModelMissing, ModelTampered, ModelMalformed: see there.
         ModelIncompatible: it is of an earlier version.
-        ModelMalformed: it is not valid; the message names the field.
     """
     return read_manifest_file(model_path, public_key, _parse, command="train")
 

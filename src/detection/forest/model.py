@@ -21,7 +21,7 @@ from src.detection.bundle_files import (
 )
 from src.detection.errors import ModelMalformed
 from src.detection.forest.forest import Forest
-from src.detection.forest.forest_file import ForestContents, read_forest
+from src.detection.forest.forest_file import read_forest
 from src.detection.forest.manifest import Manifest, read_manifest
 from src.detection.records import Attribution
 from src.detection.trees.tree_shap import Explainer
@@ -147,17 +147,16 @@ def load_model(
     return _verified(manifest, read_forest(content))
 
 
-def _verified(manifest: Manifest, contents: ForestContents) -> Model:
-    if contents.sklearn_version != manifest.sklearn_version:
+def _verified(manifest: Manifest, forest: Forest) -> Model:
+    if forest.sklearn_version != manifest.sklearn_version:
         raise ModelMalformed(
-            f"the file was saved by scikit-learn {contents.sklearn_version}, the manifest says "
+            f"the file was saved by scikit-learn {forest.sklearn_version}, the manifest says "
             f"{manifest.sklearn_version}"
         )
-    if contents.n_features != len(manifest.inputs):
+    if forest.trees.n_features != len(manifest.inputs):
         raise ModelMalformed(
-            f"the forest has {contents.n_features} inputs, its manifest {len(manifest.inputs)}"
+            f"the forest has {forest.trees.n_features} inputs, its manifest {len(manifest.inputs)}"
         )
-    forest = Forest.from_contents(contents)
     model = Model(manifest, forest, forest.explainer())
     scores = golden_outputs(model.score, np.array(manifest.golden_rows, np.float64))
     worst = np.abs(scores - np.array(manifest.golden_scores)).max()

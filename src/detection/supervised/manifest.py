@@ -45,17 +45,7 @@ class FraudManifest:
 
 
 def read_fraud_manifest(model_path: Path, public_key: str | None = None) -> FraudManifest:
-    """Read and validate the manifest of a supervised model file.
-
-    Args:
-        model_path: the model file; its manifest lies beside it.
-        public_key: whose signature the manifest must carry, see `signature`; None if it needs none.
-
-    Raises:
-        ModelMissing: there is none.
-        ModelTampered: it is not signed by that key.
-        ModelMalformed: it is not valid; the message says why.
-    """
+    """Read and validate the manifest beside a supervised model file, see `read_manifest_file`."""
     return read_manifest_file(model_path, public_key, _parse, command="train:fraud")
 
 

@@ -82,7 +82,7 @@ class Trees:
         is_leaf = left == LEAF
         _check_structure(left + root, right + root, is_leaf, root, np.repeat(offsets[1:], sizes))
         _check_depth(left + root, right + root, is_leaf, offsets[:-1])
-        if (~is_leaf & ((feature < 0) | (feature >= n_features))).any():
+        if not (is_leaf | ((feature >= 0) & (feature < n_features))).all():  # nor NaN
             raise ModelMalformed("a tree splits on an input that does not exist")
         if not ((cover > 0) & np.isfinite(cover)).all():
             raise ModelMalformed("a node was reached by no training row")

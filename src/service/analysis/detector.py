@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from src.decision.tokens import TokenView, decimals_of, labels_in
-from src.detection.forest.forest import Forest
 from src.detection.forest.forest_file import read_forest
 from src.service.database.analyses import AnalysisRow
 from src.service.records import LoadedTransaction
@@ -112,10 +111,11 @@ def ranked(
         ModelMalformed: the registry's content is not a forest.
         ValueError: the forest has another number of inputs.
     """
-    contents = read_forest(forest.content)
-    if contents.n_features != matrix.shape[1]:
-        raise ValueError(f"the forest has {contents.n_features} inputs, expected {matrix.shape[1]}")
-    scores = Forest.from_contents(contents).score(matrix).tolist()
+    trained = read_forest(forest.content)
+    n_inputs = trained.trees.n_features
+    if n_inputs != matrix.shape[1]:
+        raise ValueError(f"the forest has {n_inputs} inputs, expected {matrix.shape[1]}")
+    scores = trained.score(matrix).tolist()
     highest: dict[str, float] = {}
     for move, score in zip(moves, scores, strict=True):
         highest[move.tx_hash] = max(score, highest.get(move.tx_hash, 0.0))
