@@ -16,9 +16,7 @@ from sklearn.ensemble import IsolationForest
 
 from src.datasets.tables import TransactionSet
 from src.detection.features.definitions import (
-    DEFAULT_FORM,
     FOREST_INPUTS,
-    Form,
     TokenProfile,
     columns_of,
     feature_table,
@@ -41,7 +39,6 @@ class FittedModel:
     profile_rows: NDArray[np.int64]  # the transactions behind `token_amounts`
     forest_rows: NDArray[np.int64]  # the transactions that the forest was fitted on
     columns: NDArray[np.int64]  # the features that the forest reads, by position
-    form: Form  # what features are computed from
 
     @property
     def profile(self) -> TokenProfile:
@@ -50,7 +47,7 @@ class FittedModel:
 
     def table(self, data: TransactionSet) -> NDArray[np.float64]:
         """Every feature of other transactions as this model sees it, columns as FEATURE_NAMES."""
-        return feature_table(data.batch, self.profile, self.form)
+        return feature_table(data.batch, self.profile)
 
     def features(self, data: TransactionSet) -> NDArray[np.float64]:
         """Those that the forest reads."""
@@ -74,7 +71,6 @@ def fit(
     *,
     allowed: NDArray[np.bool_] | None = None,
     features: Sequence[str] = FOREST_INPUTS,
-    form: Form = DEFAULT_FORM,
     jobs: int = 1,
 ) -> FittedModel:
     """Fit the model on the allowed transactions of a set.
@@ -93,7 +89,7 @@ def fit(
     token_amounts = profile_tokens(data, profile_rows, parameters)
     profile = TokenProfile.from_amounts(token_amounts, load_reference_values())
     columns = columns_of(features)
-    table = feature_table(data.batch, profile, form)[np.ix_(forest_rows, columns)]
+    table = feature_table(data.batch, profile)[np.ix_(forest_rows, columns)]
     forest = IsolationForest(
         n_estimators=parameters.n_estimators,
         max_samples=min(parameters.max_samples, len(forest_rows)),
@@ -103,7 +99,7 @@ def fit(
     )
     forest.fit(table.astype(np.float32))
     forest.set_params(n_jobs=None)  # not part of the fitted model
-    return FittedModel(forest, token_amounts, profile_rows, forest_rows, columns, form)
+    return FittedModel(forest, token_amounts, profile_rows, forest_rows, columns)
 
 
 def select_rows(

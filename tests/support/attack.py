@@ -31,8 +31,7 @@ def write_small_attack_model(
     rows = np.round(rng.exponential(size=shape), 1) * (rng.random(shape) < 0.1)
     attacks = np.round(rng.exponential(size=(100, len(names))) + 1, 1)
     everything = np.concatenate([rows, attacks])
-    is_attack = np.arange(len(everything)) >= len(rows)
-    classifier = fit_trees(everything, is_attack, np.ones(len(everything)), QUICK)
+    classifier = fit_trees((rows, np.ones(len(rows))), (attacks, np.ones(len(attacks))), QUICK)
     forest_columns = [names.index(name) for name in forest.inputs]
     forest_scores = forest.score(everything[:, forest_columns])
     path = (folder or Path()) / ATTACK_MODEL_FILE

@@ -20,7 +20,7 @@ from src.reports.intervals import share_interval
 from src.training.attack.fit import AttackParameters
 from src.training.evaluation.ablations import GROUPS
 from src.training.evaluation.baselines import largest_single_token_count, transfer_count
-from src.training.evaluation.measure import FOREST, evaluate
+from src.training.evaluation.measure import evaluate
 from src.training.evaluation.model_card import model_card
 from src.training.evaluation.report import to_html, to_markdown
 from src.training.evaluation.run import write_report
@@ -34,6 +34,7 @@ from src.training.evaluation.statistics import (
     recall_at,
 )
 from src.training.evaluation.threshold import NoThreshold, threshold_for
+from src.training.evaluation.unseen.cross_fit import FOREST
 from src.training.hyperparameters import Hyperparameters
 from src.training.run import train
 

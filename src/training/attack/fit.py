@@ -11,6 +11,9 @@ from src.training.bundle import Arrays, tree_columns
 
 UNIT = "share of the trees' votes"
 
+WeightedRows = tuple[NDArray[np.float64], NDArray[np.float64]]
+"""Rows of inputs, and how much each counts within its class."""
+
 
 @dataclass(frozen=True, slots=True)
 class AttackParameters:
@@ -35,9 +38,8 @@ class AttackParameters:
 
 
 def fit_trees(
-    rows: NDArray[np.float64],
-    is_attack: NDArray[np.bool_],
-    weights: NDArray[np.float64],
+    background: WeightedRows,
+    attacks: WeightedRows,
     parameters: AttackParameters,
     *,
     jobs: int = 1,
@@ -45,14 +47,12 @@ def fit_trees(
     """Fit the classifier; both classes weigh the same in all.
 
     Equal rows of a class become one that weighs as much as all of them: most traffic is the same
-    few shapes, and a leaf of three rows should hold three different ones. `weights` say how much a
-    row counts within its class; `jobs` does not change the result.
+    few shapes, and a leaf of three rows should hold three different ones. `jobs` does not change
+    the result.
     """
-    balanced = np.where(
-        is_attack,
-        weights / weights[is_attack].sum(),
-        weights / weights[~is_attack].sum(),
-    )
+    rows = np.concatenate([background[0], attacks[0]])
+    is_attack = np.arange(len(rows)) >= len(background[0])
+    balanced = np.concatenate([weights / weights.sum() for _, weights in (background, attacks)])
     labelled = np.column_stack([rows.astype(np.float32), is_attack.astype(np.float32)])
     distinct, number = np.unique(labelled, axis=0, return_inverse=True)
     classifier = ExtraTreesClassifier(

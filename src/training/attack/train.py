@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from src import cli
 from src.datasets.training_set import DataIdentity, as_json
@@ -30,7 +29,7 @@ from src.registry.sign import configured_key, sign_model
 from src.settings import model_public_key
 from src.training.attack.bundle import write_attack_bundle
 from src.training.attack.data import LabelledTransactions, load_labelled, looks_like_arbitrage
-from src.training.attack.fit import AttackParameters, fit_trees, outputs_of
+from src.training.attack.fit import AttackParameters, WeightedRows, fit_trees, outputs_of
 from src.training.fit import cross_fit, select_rows
 from src.training.hyperparameters import Hyperparameters
 
@@ -77,51 +76,37 @@ def train_attack(
     for fold, model in crossed.models.items():
         held_out = crossed.fold == fold
         profile = TokenProfile.from_amounts(model.token_amounts, values)
-        classifier = _fit(data, profile, parameters, allowed=~held_out, jobs=jobs)
-        rows = feature_table(data.background.batch, profile)[held_out]
-        outputs[held_out] = outputs_of(classifier, rows)
+        (rows, weights), attacks = _weighted(data, profile, parameters)
+        allowed = rows[~held_out], weights[~held_out]
+        classifier = fit_trees(allowed, attacks, parameters, jobs=jobs)
+        outputs[held_out] = outputs_of(classifier, rows[held_out])
     calibration = Calibration.of(crossed.scores, outputs)
     logger.info("fitting the trees")
-    profile = TokenProfile.from_manifest(forest.manifest)
-    classifier = _fit(data, profile, parameters, jobs=jobs)
-    rows = np.concatenate(
-        [feature_table(one.batch, profile) for one in (data.background, *data.attacks)]
-    )
+    both = _weighted(data, TokenProfile.from_manifest(forest.manifest), parameters)
+    classifier = fit_trees(*both, parameters, jobs=jobs)
+    golden = np.concatenate([rows for rows, _ in both])
     return write_attack_bundle(
         out / ATTACK_MODEL_FILE,
         classifier=classifier,
         calibration=calibration,
         inputs=FEATURE_NAMES,
         forest_sha256=forest.manifest.sha256,
-        golden=rows,
-        golden_forest_scores=forest.score(rows[:, columns_of(forest.inputs)]),
+        golden=golden,
+        golden_forest_scores=forest.score(golden[:, columns_of(forest.inputs)]),
         model_version=created_at,
         training=_training(data, identity, parameters),
     )
 
 
-def _fit(
-    data: LabelledTransactions,
-    profile: TokenProfile,
-    parameters: AttackParameters,
-    *,
-    allowed: NDArray[np.bool_] | None = None,
-    jobs: int,
-) -> Any:
-    """Fit the trees on the allowed background and all attacks."""
+def _weighted(
+    data: LabelledTransactions, profile: TokenProfile, parameters: AttackParameters
+) -> tuple[WeightedRows, WeightedRows]:
+    """Background and attacks."""
     background = feature_table(data.background.batch, profile)
     attacks = np.concatenate([feature_table(one.batch, profile) for one in data.attacks])
     is_arbitrage = looks_like_arbitrage(data.background, background)
     weights = np.where(is_arbitrage, parameters.arbitrage_weight, 1.0)
-    if allowed is not None:
-        background, weights = background[allowed], weights[allowed]
-    return fit_trees(
-        np.concatenate([background, attacks]),
-        np.arange(len(background) + len(attacks)) >= len(background),
-        np.concatenate([weights, data.attack_weights]),
-        parameters,
-        jobs=jobs,
-    )
+    return (background, weights), (attacks, data.attack_weights)
 
 
 def _hyperparameters(forest: Model) -> Hyperparameters:

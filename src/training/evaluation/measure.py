@@ -43,20 +43,12 @@ from src.training.evaluation.statistics import (
     interval,
     recall_at,
 )
-from src.training.evaluation.unseen.measure import UnseenData, evaluate_unseen
+from src.training.evaluation.unseen.cross_fit import FOREST
+from src.training.evaluation.unseen.measure import TRANSFERS, UnseenData, evaluate_unseen
 from src.training.fit import CrossFit, cross_fit
 from src.training.hyperparameters import Hyperparameters
 
-FOREST = "isolation forest"
-STRATA: dict[str, tuple[int, int]] = {
-    "all": (1, 2**31),
-    "5+": (5, 2**31),
-    "1": (1, 1),
-    "2-4": (2, 4),
-    "5-9": (5, 9),
-    "10-19": (10, 19),
-    "20+": (20, 2**31),
-}
+STRATA = {"all": (1, 2**31), "5+": (5, 2**31), **TRANSFERS}
 """Ranges of the number of transfers, both ends included."""
 
 _MIN_ROWS = 5  # a stratum with fewer of either kind gets no figure

@@ -4,7 +4,7 @@ What a row does not hold stays unknown here as well: no sender's age anywhere, n
 that is not on a list, no nonce of an exploit.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from src.chain.names.book import published_routers
 from src.chain.networks import chain_ids_by_name, network
 from src.chain.transfers import Transfer
 from src.chain.well_known import load_well_known_tokens
-from src.datasets.location import EXPLOIT_TRANSFERS_FILE, EXPLOITS_FILE
+from src.datasets.location import EXPLOITS_FILE
 from src.datasets.store import is_store
 from src.datasets.tables import TableError, fungible, read_table
 from src.datasets.training_set import exploit_hashes, load_tables
@@ -145,13 +145,11 @@ def background_of_calls(folder: Path, facts: Facts) -> Iterator[Case]:
             yield Case(tx_hash, "background", facts.evidence(moved, sender, to))
 
 
-def exploits(folder: Path, facts: Facts) -> Iterator[Case]:
-    """Known exploits; most are rebuilt from calls, so that mints and burns are missing."""
-    return attacks(folder / EXPLOITS_FILE, folder / EXPLOIT_TRANSFERS_FILE, facts)
-
-
 def attacks(transactions: Path, transfers: Path, facts: Facts) -> Iterator[Case]:
-    """Exploits of two tables: known ones, replays, or rewritten ones by the hash they `evade`."""
+    """Exploits of two tables: known ones, replays, or rewritten ones by the hash they `evade`.
+
+    Most known ones are rebuilt from calls, so that mints and burns are missing.
+    """
     rows = read_table(transfers, ("tx_hash", "tx_from", "seq"))
     listed = read_table(transactions, ("tx_hash", "label")).drop_duplicates("tx_hash")
     listed = listed[listed["label"] == "exploit"].set_index("tx_hash")
@@ -209,7 +207,8 @@ def with_memory(case: Case) -> Evidence:
 
 def _transfers_by_hash(rows: pd.DataFrame, order: str) -> dict[str, list[Transfer]]:
     found: dict[str, list[Transfer]] = {}
-    for row in _sorted(rows, order):
+    row: Any
+    for row in rows.sort_values(["tx_hash", order], kind="stable").itertuples():
         found.setdefault(str(row.tx_hash), []).append(
             Transfer(
                 str(row.token_address).lower(),
@@ -220,10 +219,6 @@ def _transfers_by_hash(rows: pd.DataFrame, order: str) -> dict[str, list[Transfe
             )
         )
     return found
-
-
-def _sorted(rows: pd.DataFrame, order: str) -> Iterable[Any]:
-    return rows.sort_values(["tx_hash", order], kind="stable").itertuples()
 
 
 def _amount(value: Any, *, zero: bool) -> int:

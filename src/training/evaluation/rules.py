@@ -9,6 +9,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from src.datasets.location import EXPLOIT_TRANSFERS_FILE, EXPLOITS_FILE
 from src.decision.policy_file import load_policy
 from src.detection.detectors.base import Equipment
 from src.detection.evidence import Evidence
@@ -182,7 +183,8 @@ def collect(folder: Path, facts: rule_cases.Facts, unseen: UnseenData) -> dict[s
     if unseen.replays is not None:
         tables = (unseen.replays / REPLAYS_FILE, unseen.replays / REPLAY_TRANSFERS_FILE)
         sets["replays"] = [case.evidence for case in rule_cases.attacks(*tables, facts)]
-    sets["exploits"] = [case.evidence for case in rule_cases.exploits(folder, facts)]
+    listed = folder / EXPLOITS_FILE, folder / EXPLOIT_TRANSFERS_FILE
+    sets["exploits"] = [case.evidence for case in rule_cases.attacks(*listed, facts)]
     attempts: list[rule_cases.Case] = []
     payoffs: list[rule_cases.Case] = []
     for case in rule_cases.poisoning(folder, facts):

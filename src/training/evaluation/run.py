@@ -15,9 +15,10 @@ from src.files import write_file
 from src.registry.bundle import CARD_FILE, EVALUATION_FILE, bundle_file
 from src.settings import DEFAULT_MODEL_PATH, PROJECT_ROOT, model_public_key
 from src.training.evaluation.figures import draw_all
-from src.training.evaluation.measure import FOREST, Evaluated, evaluate
+from src.training.evaluation.measure import Evaluated, evaluate
 from src.training.evaluation.model_card import model_card
 from src.training.evaluation.report import to_html, to_markdown
+from src.training.evaluation.unseen.cross_fit import FOREST
 from src.training.evaluation.unseen.measure import UnseenData
 
 TITLE = "Evaluation of the anomaly model"

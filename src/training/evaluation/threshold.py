@@ -50,6 +50,8 @@ def threshold_for(figures: dict[str, Any], rate: float) -> dict[str, Any]:
             f"a share of {rate:.3g} is above that of the lowest threshold evaluated, "
             f"{points[0]['threshold']:g} ({points[0]['background']:.2%})"
         )
+    if rate < points[-1]["background"]:
+        raise NoThreshold(f"no threshold evaluated flags as little as a share of {rate:.3g}")
     return next(point for point in points if point["background"] <= rate)
 
 

@@ -18,9 +18,10 @@ from src.training.fit import CrossFit, scores_of
 FOREST = "isolation forest"
 TREES = "attack trees alone"
 ATTACK_SCORE = "attack score"
+DETECTORS = (FOREST, TREES, ATTACK_SCORE)
 
 Scores = dict[str, NDArray[np.float64]]
-"""By detector: FOREST, TREES and ATTACK_SCORE."""
+"""By detector."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,11 +110,9 @@ def joint_cross_fit(
         ordinary = model.table(background)
         known = np.concatenate([model.table(one.data) for one in attacks])[folds != fold]
         allowed, held_out = forests.fold != fold, forests.fold == fold
-        rows = np.concatenate([ordinary[allowed], known])
         classifier = fit_trees(
-            rows,
-            np.arange(len(rows)) >= allowed.sum(),
-            np.concatenate([weights[allowed], cluster_weights(numbers[folds != fold])]),
+            (ordinary[allowed], weights[allowed]),
+            (known, cluster_weights(numbers[folds != fold])),
             parameters,
         )
         outputs[held_out] = outputs_of(classifier, ordinary[held_out])

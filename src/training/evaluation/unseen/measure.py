@@ -28,8 +28,8 @@ from src.training.evaluation.statistics import (
 from src.training.evaluation.unseen.attacks import AttackSet, attack_classes, load_attack_sets
 from src.training.evaluation.unseen.cross_fit import (
     ATTACK_SCORE,
+    DETECTORS,
     FOREST,
-    TREES,
     JointCrossFit,
     Scores,
     joint_cross_fit,
@@ -38,8 +38,8 @@ from src.training.evaluation.unseen.robustness import load_unknown_tokens, robus
 from src.training.fit import CrossFit
 
 RATES = (0.001, 0.004)
-DETECTORS = (FOREST, TREES, ATTACK_SCORE)
 TRANSFERS = {"1": (1, 1), "2-4": (2, 4), "5-9": (5, 9), "10-19": (10, 19), "20+": (20, 2**31)}
+"""Ranges of the number of transfers, both ends included."""
 
 _RECALL_FOR_ALARMS = 0.6
 _MIN_OF_CLASS = 8
@@ -238,7 +238,6 @@ def evaluate_unseen(
     forests: CrossFit,
     data: UnseenData,
     *,
-    parameters: AttackParameters | None = None,
     repetitions: int,
 ) -> dict[str, Any]:
     """Fit the attack trees of each fold and measure both models.
@@ -248,7 +247,7 @@ def evaluate_unseen(
     """
     logger.info("fitting the attack trees")
     attacks = load_attack_sets(folder, data.replays, len(forests.models))
-    crossed = joint_cross_fit(background, forests, attacks, parameters or AttackParameters())
+    crossed = joint_cross_fit(background, forests, attacks, AttackParameters())
     figures = unseen_figures(
         folder, data.blocks, background, crossed, attacks, repetitions=repetitions
     )

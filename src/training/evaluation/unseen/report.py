@@ -5,12 +5,10 @@ from typing import Any
 
 from src.reports.markdown import percent_span, span, table
 from src.training.evaluation.unseen.attacks import BENEFICIARY
-from src.training.evaluation.unseen.cross_fit import ATTACK_SCORE, FOREST, TREES
+from src.training.evaluation.unseen.cross_fit import ATTACK_SCORE, DETECTORS, FOREST, TREES
 
 Figures = dict[str, Any]
 Sections = list[tuple[str, list[str]]]
-
-_DETECTORS = (FOREST, TREES, ATTACK_SCORE)
 
 
 def unseen_sections(figures: Figures) -> Sections:
@@ -95,19 +93,19 @@ def _signed(interval: Iterable[float], factor: float, digits: int) -> str:
 
 def _parts_table(sets: Figures, key: str) -> str:
     rows = [
-        [name, part, str(row["attacks"]), *(f"{row[one]}" for one in _DETECTORS)]
+        [name, part, str(row["attacks"]), *(f"{row[one]}" for one in DETECTORS)]
         for name, one in sets.items()
         if not name.endswith(BENEFICIARY)
         for part, row in one[key].items()
         if row["attacks"]
     ]
-    return table(["attacks", "part", "number", *(f"found by {one}" for one in _DETECTORS)], rows)
+    return table(["attacks", "part", "number", *(f"found by {one}" for one in DETECTORS)], rows)
 
 
 def _backgrounds_table(backgrounds: Figures) -> str:
     rows = []
     for name, one in backgrounds.items():
-        for detector in _DETECTORS:
+        for detector in DETECTORS:
             row = one[detector]
             labelled = row["labelled_mev"]
             rows.append(
