@@ -95,7 +95,7 @@ def pipeline_in_use(pipeline: Pipeline) -> None:
         sha256=model.manifest.sha256,
         sklearn_version=model.manifest.sklearn_version,
         threshold=threshold,
-        expected_anomaly_rate=1 - model.percentile(threshold) / 100,
+        expected_anomaly_rate=model.manifest.share_flagged(threshold),
     )
     attack = pipeline.attack.model
     metrics.attack_model_in_use((attack.version, attack.manifest.sha256) if attack else None)

@@ -5,12 +5,18 @@ import json
 import pytest
 
 from src.chain.errors import MalformedAnswer, RequestRefused, SourceUnavailable
+from src.detection.forest.manifest import read_manifest
 from src.monitoring.forta_alerts import __main__ as stats
 from src.monitoring.forta_alerts.api import ATTEMPTS, FortaApi
 from src.monitoring.forta_alerts.daily_report import to_json, to_page
 from src.monitoring.forta_alerts.pictures import day_pictures
-from src.monitoring.forta_alerts.run import fetch_day
-from src.monitoring.forta_alerts.statistics import alerts_table, by_hour, daily_statistics
+from src.monitoring.forta_alerts.run import expected_rate, fetch_day
+from src.monitoring.forta_alerts.statistics import (
+    alerts_table,
+    by_hour,
+    daily_statistics,
+    threshold_in_force,
+)
 from src.utils.constants import ANOMALOUS_ALERT_ID as ANOMALOUS
 from src.utils.constants import INVALID_ALERT_ID as INVALID
 from src.utils.constants import NORMAL_ALERT_ID as NORMAL
@@ -264,3 +270,15 @@ def test_the_command_writes_a_report_with_every_picture(alerts, monkeypatch, tmp
         assert "no alerts" in capsys.readouterr().err
     with pytest.raises(SystemExit, match="2"):
         stats.main(["--bot", "0x1"])
+
+
+def test_training_is_compared_at_the_threshold_in_force(bundle_path):
+    """Where ANOMALY_THRESHOLD overrides the model's, its rate at its own says nothing."""
+    own = expected_rate(bundle_path)
+    assert expected_rate(bundle_path, 0.0) == 1.0 > own
+    assert expected_rate(bundle_path, read_manifest(bundle_path).anomaly_threshold) == own
+    alerts = invent_alerts(50)
+    for alert in alerts:
+        alert["metadata"]["anomaly_threshold"] = "0.25"
+    assert threshold_in_force(alerts_table(alerts)) == 0.25
+    assert threshold_in_force(alerts_table([])) is None

@@ -14,7 +14,11 @@ from src.detection.forest.manifest import read_manifest
 from src.files import write_file
 from src.monitoring.forta_alerts.api import DEFAULT_URL, FortaApi
 from src.monitoring.forta_alerts.daily_report import to_json, to_page, to_text
-from src.monitoring.forta_alerts.statistics import alerts_table, daily_statistics
+from src.monitoring.forta_alerts.statistics import (
+    alerts_table,
+    daily_statistics,
+    threshold_in_force,
+)
 from src.settings import load_settings, model_public_key
 
 
@@ -22,7 +26,8 @@ def run(options: argparse.Namespace) -> int:
     """Carry the command out with its parsed arguments; returns its exit code."""
     key = os.environ.get("FORTA_API_KEY") or None
     table = fetch_day(options.bot, options.date, key=key, url=options.url, chain_id=options.chain)
-    statistics = daily_statistics(table, expected_rate(load_settings().model_path))
+    expected = expected_rate(load_settings().model_path, threshold_in_force(table))
+    statistics = daily_statistics(table, expected)
     if options.html:
         title = f"Alerts of {options.date} by {options.bot[:10]}"
         page = to_page(table, statistics, title, chain_id=options.chain)
@@ -51,15 +56,11 @@ def fetch_day(
         return alerts_table(tqdm(alerts, unit="alert", disable=not sys.stderr.isatty()))
 
 
-def expected_rate(model_path: Path) -> float:
-    """The share of training transactions that a model flags at its threshold.
+def expected_rate(model_path: Path, threshold: float | None = None) -> float:
+    """The share of training transactions that a model flags at a threshold, None for its own.
 
     Raises:
         ModelError: the model's manifest is unusable.
     """
     manifest = read_manifest(model_path, model_public_key())
-    stated = manifest.training.get("background_share_flagged")
-    if isinstance(stated, int | float):
-        return float(stated)
-    above = [score >= manifest.anomaly_threshold for score in manifest.score_quantiles]
-    return sum(above) / len(above)
+    return manifest.share_flagged(manifest.anomaly_threshold if threshold is None else threshold)

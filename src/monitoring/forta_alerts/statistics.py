@@ -48,10 +48,9 @@ class DailyStatistics:
     # Share of `ANOMALOUS` among all, with its 95% interval.
     anomaly_rate: tuple[float, float, float]
     invalid_rate: tuple[float, float, float]  # the same of `INVALID`
-    expected_anomaly_rate: float  # in training
+    expected_anomaly_rate: float  # in training, at that threshold
     deviation: float | None  # of the anomaly rate from the expected one, in percent of it
-    # The one that most transactions were compared with; None if no alert states it.
-    threshold: float | None
+    threshold: float | None  # see `threshold_in_force`
     # Share of the scored transactions at or above other thresholds, and that one.
     by_threshold: dict[str, float]
     model_versions: dict[str, int]  # transactions by model version
@@ -81,6 +80,12 @@ def primary(table: pd.DataFrame) -> pd.DataFrame:
     return chosen.drop_duplicates("tx_hash", ignore_index=True)
 
 
+def threshold_in_force(table: pd.DataFrame) -> float | None:
+    """The threshold that most transactions were compared with; None if no alert states it."""
+    stated = primary(table)["threshold"].dropna()
+    return float(stated.mode().iloc[0]) if len(stated) else None
+
+
 def daily_statistics(table: pd.DataFrame, expected_anomaly_rate: float) -> DailyStatistics:
     """Statistics of a day's alerts.
 
@@ -99,8 +104,7 @@ def daily_statistics(table: pd.DataFrame, expected_anomaly_rate: float) -> Daily
     anomalies = counts[ANOMALOUS]
     rate = anomalies / many
     scores = alerts["score"].dropna()
-    stated = alerts["threshold"].dropna()
-    threshold = float(stated.mode().iloc[0]) if len(stated) else None
+    threshold = threshold_in_force(table)
     thresholds = sorted({*THRESHOLDS, *([] if threshold is None else [threshold])})
     highest = alerts.dropna(subset=["score"]).nlargest(TOP_ANOMALOUS, "score")
     reported = table[table["summary"] != ""].drop_duplicates("tx_hash")
