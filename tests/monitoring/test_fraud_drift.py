@@ -162,7 +162,9 @@ def test_a_model_without_a_reference_is_not_checked(tmp_path: Path, database: Da
     assert FraudDriftCheck(database, fraud, INTERVAL).check_if_due() is None
 
 
-def test_the_command_compares_a_table(path: Path, tmp_path: Path) -> None:
+def test_the_command_compares_a_table(
+    path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     table = tmp_path / "week.csv"
     pd.DataFrame(rows(1_500, 6, V3=3.0), columns=list(INPUTS)).assign(Class=0).to_csv(table)
     page, result = tmp_path / "drift.html", tmp_path / "drift.json"
@@ -173,3 +175,8 @@ def test_the_command_compares_a_table(path: Path, tmp_path: Path) -> None:
     assert "V3" in page.read_text()
     pd.DataFrame({"V1": [1.0]}).to_csv(table)
     assert main(command) == 1
+    texts = pd.DataFrame(rows(2, 6), columns=list(INPUTS)).astype(object)
+    texts.iloc[1, 2] = "n/a?"
+    texts.to_csv(table)
+    assert main(command) == 1
+    assert f"row 2, column {INPUTS[2]}: 'n/a?' is not a number" in capsys.readouterr().err

@@ -73,7 +73,17 @@ def read_inputs(path: Path, inputs: tuple[str, ...]) -> NDArray[np.float64]:
         ValueError: a column is missing or not numeric, or the file is no table.
     """
     # The service, which never reads a table, needs no pandas.
+    import pandas as pd  # noqa: PLC0415
+
     from src.datasets.tables import read_table  # noqa: PLC0415
 
-    table = read_table(path, inputs)
-    return np.asarray(table[list(inputs)].to_numpy(dtype=np.float64))
+    table = read_table(path, inputs)[list(inputs)]
+    numbers = table.apply(pd.to_numeric, errors="coerce")
+    rows, columns = np.nonzero((numbers.isna() & table.notna()).to_numpy())
+    if len(rows):
+        row, column = int(rows[0]), int(columns[0])
+        shown = str(table.iat[row, column])[:80]
+        raise ValueError(
+            f"{path}, row {row + 1}, column {inputs[column]}: {shown!r} is not a number"
+        )
+    return np.asarray(numbers.to_numpy(dtype=np.float64, na_value=np.nan))
