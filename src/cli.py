@@ -319,7 +319,7 @@ def _common_options() -> dict[str, dict[str, Any]]:
         },
         "--jobs": {"type": positive, "metavar": "N", "default": 1, "help": "processes (1)"},
         "--created-at": {
-            "type": natural,
+            "type": whole(0, 253_402_300_799),  # the last second of the year 9999
             "metavar": "SECONDS",
             "default": os.environ.get("SOURCE_DATE_EPOCH") or str(int(time.time())),
             "help": "the model's version, Unix seconds ($SOURCE_DATE_EPOCH, else now)",

@@ -2,19 +2,22 @@
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from src import cli
+from src.chain.text import sanitise_text
 from src.datasets import location
 from src.registry.bundle import ATTACK_MANIFEST_FILE, EVALUATION_FILE, KINDS
 from src.registry.records import ALIASES, CHAMPION
-from src.registry.registry import Registry, code_version
-from src.registry.store import Store, open_store
+from src.registry.registry import BundleRefused, Registry, code_version
+from src.registry.store import NO_STORE, STORE_VARIABLE, Store, open_store
 from src.settings import model_public_key
 
+_MAX_SHOWN = 200  # characters of a text
 _SHOWN = ("anomaly_threshold", "classifier", "label", "threshold", "sklearn_version", "sha256")
 _SHOWN_OF_ATTACK = ("model_version", "sha256", "inputs", "training")
 
@@ -73,7 +76,10 @@ def _list(store: Store, options: argparse.Namespace) -> str:
     step = registry.ledger()
     rows = []
     for model_id in registry.ids():
-        entry = registry.entry(model_id)
+        try:
+            entry = registry.entry(model_id)
+        except BundleRefused:  # damaged since it got its alias, which is listed below
+            continue
         trained_on = entry.data.get("transactions", entry.data.get("rows", "?"))
         made, aliases = _date(entry.model_version), ", ".join(step.aliases_of(model_id))
         commit, *dirty = entry.code_version.split("-", 1)
@@ -159,8 +165,9 @@ def _pull(store: Store, options: argparse.Namespace) -> str:
 
 def _history(store: Store, options: argparse.Namespace) -> str:
     lines = [
-        f"{step.number:>4}  {_date(step.at)}  {step.action:<9}  champion {step.champion}"
-        f"{'  ' + step.reason if step.reason else ''}\n"
+        f"{step.number:>4}  {_date(step.at)}  {_shown(step.action):<9}  champion {step.champion}  "
+        f"{_shown(step.reason)}".rstrip()
+        + "\n"
         for step in _registry(store, options).history()
     ]
     return "".join(lines) or "no history yet\n"
@@ -198,18 +205,23 @@ def _add_data(store: Store, options: argparse.Namespace) -> str:
 def _withdraw_data(store: Store, options: argparse.Namespace) -> str:
     from src.registry.data_sets import DataSets  # noqa: PLC0415  as above
 
-    data = DataSets(store).withdraw(options.data, reason=options.reason)
-    return f"{data.id} is withdrawn: it stays in the store, and is not trained on\n"
+    data_id = DataSets(store).withdraw(options.data, reason=options.reason)
+    return f"{data_id} is withdrawn: it stays in the store, and is not trained on\n"
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    cells = [header, *rows]
+    cells = [header, *([_shown(cell) for cell in row] for row in rows)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
     return "".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         + "\n"
         for row in cells
     )
+
+
+def _shown(text: str) -> str:
+    """A text from the store, which others may write to: on one line, without control characters."""
+    return sanitise_text(text, _MAX_SHOWN)
 
 
 def _short(value: Any) -> str:
@@ -223,7 +235,7 @@ def _date(seconds: int) -> str:
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = cli.parser("models", _DESCRIPTION, _EPILOG)
-    _add_store(parser, default=None)
+    _add_store(parser, default=os.environ.get(STORE_VARIABLE, "").strip())
     _add_kind(parser, default="forest")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
@@ -269,10 +281,13 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     withdraw = command("withdraw", _withdraw_data, "train on a data set no longer", actions)
     withdraw.add_argument("data", metavar="ID", help="its id, or the unique beginning of one")
     reason(withdraw)
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if not options.store:
+        parser.error(NO_STORE)
+    return options
 
 
-def _add_store(parser: argparse.ArgumentParser, *, default: str | None) -> None:
+def _add_store(parser: argparse.ArgumentParser, *, default: str) -> None:
     about = "a folder or s3://bucket/prefix ($STORE_URL)"
     parser.add_argument("--store", metavar="URL", default=default, help=about)
 

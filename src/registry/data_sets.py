@@ -117,34 +117,43 @@ class DataSets:
             StoreError: the store failed.
         """
         found = []
-        for data_id in filter(_ID.fullmatch, self._store.children("data")):
+        for data_id in self._ids():
             try:
                 content = self._store.read(f"data/{data_id}/{ENTRY_FILE}")
             except FileNotFoundError:
                 continue  # an upload that was never finished
-            entry = self._parsed(data_id, content)
+            withdrawn = self._withdrawn(data_id)
+            try:
+                entry = self._parsed(data_id, content)
+            except TableError:
+                if withdrawn is None:
+                    raise
+                continue
             if kind in (None, entry.kind):
-                found.append(DataSet(data_id, entry, self._withdrawn(data_id)))
+                found.append(DataSet(data_id, entry, withdrawn))
         return found
 
-    def withdraw(self, data: str, *, reason: str) -> DataSet:
-        """Train on a data set no longer.
+    def withdraw(self, data: str, *, reason: str) -> str:
+        """Train on a data set no longer, be it damaged.
 
         `data` is its id, or the unique beginning of one.
+
+        Returns:
+            Its id.
 
         Raises:
             TableError: there is no such data set.
         """
-        found = [one for one in self.list() if one.id.startswith(data)]
+        found = [data_id for data_id in self._ids() if data and data_id.startswith(data)]
         if len(found) != 1:
             which = f"{len(found)} begin with {data}" if found else "npm run models -- data list"
             raise TableError(f"there is no data set {data!r} in {self._store.name}: {which}")
-        if found[0].withdrawn is None:
-            self._step(found[0].id, withdrawn=True, reason=reason)
+        if self._withdrawn(found[0]) is None:
+            self._step(found[0], withdrawn=True, reason=reason)
         return found[0]
 
     def fetch(self, kind: DataKind, folder: Path) -> dict[Path, DataEntry]:
-        """Download every data set of a kind, without the withdrawn ones, that `folder` lacks.
+        """Download every data set of a kind, without the withdrawn ones.
 
         Returns:
             One folder per data set, named by its id, with its entry.
@@ -156,12 +165,12 @@ class DataSets:
         kept = [one for one in self.list(kind) if one.withdrawn is None]
         return {self._fetch(one, folder / one.id): one.entry for one in kept}
 
+    def _ids(self) -> Sequence[str]:
+        return [*filter(_ID.fullmatch, self._store.children("data"))]
+
     def _fetch(self, data: DataSet, target: Path) -> Path:
         target.mkdir(parents=True, exist_ok=True)
         for name, digest in data.entry.files.items():
-            path = target / name
-            if path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == digest:
-                continue
             try:
                 content = self._store.read(f"data/{data.id}/{name}")
             except FileNotFoundError as error:
@@ -170,13 +179,13 @@ class DataSets:
                 raise TableError(
                     f"{self._store.name}/data/{data.id}/{name} is truncated or was modified"
                 )
-            write_file(path, content)
+            write_file(target / name, content)
         return target
 
     def _parsed(self, data_id: str, content: bytes) -> DataEntry:
         where = f"{self._store.name}/data/{data_id}"
         if _id(content) != data_id:
-            raise TableError(f"{where}: {ENTRY_FILE} was modified")
+            raise TableError(f"{where}: {ENTRY_FILE} was modified: restore or withdraw it")
         try:
             entry = parse_record(DataEntry, content)
         except RecordMalformed as error:

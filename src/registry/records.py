@@ -14,6 +14,7 @@ from pydantic import ConfigDict, Field, StringConstraints, TypeAdapter, Validati
 from pydantic.dataclasses import dataclass
 
 from src.datasets.columns import Columns
+from src.detection.bundle_files import LAST_SECOND
 
 CHAMPION, CHALLENGER, PREVIOUS = ALIASES = ("champion", "challenger", "previous")
 
@@ -21,8 +22,9 @@ _MAX_PROBLEM = 300  # characters: a record may be wrong in many places
 _STEP_NAME = re.compile(r"[0-9]{12}\.json")
 _STRICT = ConfigDict(strict=True, extra="forbid")
 
-ModelId = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,20}-[0-9a-f]{12}$")]
-Seconds = Annotated[int, Field(ge=0, lt=2**37)]  # Unix time that a calendar still knows
+_MODEL_ID = re.compile(r"[0-9]{1,20}-[0-9a-f]{12}")
+ModelId = Annotated[str, StringConstraints(pattern=rf"^{_MODEL_ID.pattern}$")]
+Seconds = Annotated[int, Field(ge=0, le=LAST_SECOND)]  # Unix time
 
 DataKind = Literal["transactions", "labelled"]
 
@@ -33,8 +35,16 @@ class RecordMalformed(ValueError):
     """An entry or a step is malformed. The message says why."""
 
 
+class _Record:
+    __slots__ = ()
+
+    def to_bytes(self) -> bytes:
+        """Serialise deterministically."""
+        return _json_bytes(asdict(self))  # type: ignore[call-overload]
+
+
 @dataclass(frozen=True, slots=True, config=_STRICT)
-class Entry:
+class Entry(_Record):
     """The registry's entry of a bundle."""
 
     id: ModelId  # `<model_version>-<first 12 digits of the model file's SHA-256>`
@@ -45,13 +55,9 @@ class Entry:
     files: Mapping[str, str]  # SHA-256 by file name
     format: Literal[1] = 1
 
-    def to_bytes(self) -> bytes:
-        """Serialise deterministically."""
-        return _json_bytes(asdict(self))
-
 
 @dataclass(frozen=True, slots=True, config=_STRICT)
-class Step:
+class Step(_Record):
     """One step of the ledger: the aliases from this step on."""
 
     number: int = 0  # 0 before the first
@@ -70,13 +76,9 @@ class Step:
         """The aliases of a model."""
         return [alias for alias in ALIASES if getattr(self, alias) == model_id]
 
-    def to_bytes(self) -> bytes:
-        """Serialise deterministically."""
-        return _json_bytes(asdict(self))
-
 
 @dataclass(frozen=True, slots=True, config=_STRICT)
-class DataEntry:
+class DataEntry(_Record):
     """The entry of a data set."""
 
     files: Mapping[str, str]  # SHA-256 by file name
@@ -91,25 +93,17 @@ class DataEntry:
 
 
 @dataclass(frozen=True, slots=True, config=_STRICT)
-class DataStep:
+class DataStep(_Record):
     """A data set was withdrawn, or added again."""
 
     withdrawn: bool  # whether it is not trained on from this step on
     reason: str  # human-readable
     at: Seconds  # Unix seconds
 
-    def to_bytes(self) -> bytes:
-        """Serialise deterministically."""
-        return _json_bytes(asdict(self))
-
 
 def is_id(text: str) -> bool:
     """Whether a value has the form of a model id."""
-    try:
-        TypeAdapter(ModelId).validate_python(text)
-    except ValidationError:
-        return False
-    return True
+    return _MODEL_ID.fullmatch(text) is not None
 
 
 def step_name(number: int) -> str:

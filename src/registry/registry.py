@@ -133,7 +133,8 @@ class Registry:
 
     def ids(self) -> list[str]:
         """The complete bundles, oldest first."""
-        return [model_id for model_id in self.store.children(self._models) if self._find(model_id)]
+        found = filter(self._find, self.store.children(self._models))
+        return sorted(found, key=lambda model_id: (int(model_id.split("-")[0]), model_id))
 
     def entry(self, model: str) -> Entry:
         """The entry of an id or alias.
@@ -158,7 +159,7 @@ class Registry:
                 )
             return str(model_id)
         stored = filter(is_id, self.store.children(self._models))
-        found = [known for known in stored if known.startswith(model)]
+        found = [known for known in stored if model and known.startswith(model)]
         if model in found:
             return model
         if len(found) != 1:

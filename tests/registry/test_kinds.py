@@ -88,6 +88,21 @@ def test_a_withdrawn_data_set_stays_and_is_not_trained_on(url, tmp_path, capsys,
     assert "npm run models -- data list" in run("withdraw", "xyz")[1]
 
 
+def test_a_damaged_data_set_can_be_withdrawn(tmp_path, capsys):
+    """Nothing is deleted, so it would end every later retraining."""
+    store = str(tmp_path / "store")
+    write_sample(tmp_path / "one", blocks=2, per_block=5, attacks=1)
+    assert models.main(["--store", store, "data", "add", str(tmp_path / "one")]) == 0
+    data_id = capsys.readouterr().out.split()[0]
+    entry = tmp_path / "store/data" / data_id / "entry.json"
+    entry.write_bytes(entry.read_bytes() + b" ")
+    assert models.main(["--store", store, "data", "list"]) == 1
+    assert "restore or withdraw it" in capsys.readouterr().err
+    assert models.main(["--store", store, "data", "withdraw", ""]) == 1  # an unset variable
+    assert models.main(["--store", store, "data", "withdraw", data_id]) == 0
+    assert DataSets(Store(store)).fetch("transactions", tmp_path / "fetched") == {}
+
+
 def test_an_entry_of_data_chooses_no_place_on_the_disk(tmp_path):
     store = Store(str(tmp_path / "store"))
     entry = DataEntry(files={"../../elsewhere": "0" * 64}).to_bytes()
