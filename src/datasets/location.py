@@ -92,7 +92,15 @@ def add_columns(parser: argparse.ArgumentParser, *, required: bool = False) -> N
 
 
 def columns(options: argparse.Namespace) -> Columns | None:
-    """What `add_columns` was given; None without a label."""
+    """What `add_columns` was given; None without a label.
+
+    Raises:
+        CommandError: the other options are given without a label, and would have no effect.
+    """
     if options.label is None:
+        if options.positive is not None or options.ignore or options.group is not None:
+            raise cli.CommandError(
+                "--positive, --ignore and --group need --label", exit_code=cli.WRONG_USAGE
+            )
         return None
     return Columns(options.label, tuple(options.ignore), options.group, options.positive)

@@ -8,6 +8,7 @@ from src import cli
 from src.detection.bundle_files import manifest_path
 from src.detection.signature import is_key, new_private_key, public_key, sign, signature_path
 from src.files import write_file
+from src.settings import model_public_key
 from src.variables import SettingsError
 
 _MODELS = (".pkl", ".npz")
@@ -34,6 +35,8 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--new-key", action="store_true", help="make a key pair and print it")
     options = parser.parse_args(arguments)
+    if options.new_key and options.files:
+        parser.error("pass either files or --new-key")
     if options.new_key:
         private = new_private_key()
         sys.stdout.write(f"MODEL_SIGNING_KEY={private}\nMODEL_PUBLIC_KEY={public_key(private)}\n")
@@ -54,11 +57,17 @@ def configured_key() -> str | None:
     """The private key for signing trained models, or None.
 
     Raises:
-        SettingsError: MODEL_SIGNING_KEY is not a key.
+        SettingsError: MODEL_SIGNING_KEY is not a key, or not that of MODEL_PUBLIC_KEY.
     """
     key = os.environ.get("MODEL_SIGNING_KEY", "").strip()
     if key and not is_key(key):
         raise SettingsError("MODEL_SIGNING_KEY", "64 hexadecimal digits")
+    public = model_public_key()
+    if key and public is not None and public_key(key) != public:
+        raise SettingsError(
+            "MODEL_SIGNING_KEY",
+            "the private key of MODEL_PUBLIC_KEY, or what it signs would not be loaded",
+        )
     return key or None
 
 

@@ -19,6 +19,7 @@ from fsspec.implementations.local import LocalFileSystem  # type: ignore[import-
 from src.files import only_hosts, reason
 
 STORE_VARIABLE = "STORE_URL"
+NO_STORE = f"no store: set {STORE_VARIABLE} to a folder or s3://bucket/prefix"
 CONTENTS = ("models", "fraud", "data")
 """The folders at the top of a store."""
 
@@ -59,7 +60,7 @@ class Store:
 
     def __init__(self, url: str) -> None:
         if not url.strip():
-            raise StoreUrlError(f"no store: set {STORE_VARIABLE} to a folder or s3://bucket/prefix")
+            raise StoreUrlError(NO_STORE)
         if _MISTYPED.match(url):
             raise StoreUrlError(
                 f"{STORE_VARIABLE} must be a folder or s3://bucket/prefix; is a slash missing?"
@@ -162,15 +163,13 @@ class Store:
         return "" if self._is_local else f"{first}://"
 
 
-def open_store(url: str | None, *, new: bool = False) -> Store:
-    """The store at `url`, else at `$STORE_URL`.
-
-    With `new`, it may be empty.
+def open_store(url: str, *, new: bool = False) -> Store:
+    """The store at a URL, which may be empty only if it is `new`.
 
     Raises:
-        StoreError: neither is given, it is unusable, or there is nothing in it.
+        StoreError: it is unusable, or there is nothing in it.
     """
-    store = Store(url or os.environ.get(STORE_VARIABLE, ""))
+    store = Store(url)
     if not new and not store.holds_anything():
         raise StoreError(
             f"there is no store at {store.name}: check the URL, or create one with "

@@ -62,11 +62,13 @@ def train(
     *,
     created_at: int,
     parameters: Hyperparameters | None = None,
+    chain_id: int | None = None,
     jobs: int = 1,
 ) -> Manifest:
     """Train on a folder and write the bundle into `out`.
 
-    `created_at` is in Unix seconds; `jobs` does not change the result.
+    `created_at` is in Unix seconds; `chain_id` is the transactions' chain, None for what the folder
+    states, else mainnet; `jobs` does not change the result.
 
     Raises:
         ValueError: the data is unusable; the message says why.
@@ -102,7 +104,7 @@ def train(
             ),
             "scores": "cross-fitted by whole blocks, natural mix of transactions",
         },
-        chain_id=chain_id_of(data_folder) or 1,
+        chain_id=chain_id or chain_id_of(data_folder) or 1,
     )
     write_file(bundle_file(out, BLOCKS_FILE), block_list(data, model.profile_rows).encode())
     return manifest

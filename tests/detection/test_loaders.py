@@ -175,10 +175,14 @@ def test_the_registry_lets_no_unsigned_bundle_in_or_out(bundle: Path, tmp_path: 
 
 
 def test_retraining_compares_with_no_unsigned_champion(
-    keyed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    keyed: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     store = Registry(Store(str(tmp_path / "store")))
     store.promote(store.add(keyed.parent, code_version="abc").id)
+    monkeypatch.setenv("MODEL_SIGNING_KEY", PRIVATE)
     assert retrain_main(["--store", str(tmp_path / "store")]) == 1
     assert "sig is missing" in capsys.readouterr().err
 

@@ -107,6 +107,8 @@ def test_a_private_key_given_to_the_bot_still_asks_for_signatures(tmp_path, capl
 
 
 def test_new_keys_belong_together(capsys):
+    with pytest.raises(SystemExit, match="2"):  # it would not be signed
+        command.main(["--new-key", "policy.yaml"])
     assert command.main(["--new-key"]) == 0
     keys = dict(line.split("=") for line in capsys.readouterr().out.splitlines())
     assert public_key(keys["MODEL_SIGNING_KEY"]) == keys["MODEL_PUBLIC_KEY"]

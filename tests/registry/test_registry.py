@@ -34,6 +34,8 @@ from src.registry.registry import (
 )
 from src.registry.store import Store, StoreError
 from src.settings import PROJECT_ROOT
+from src.training.retraining.__main__ import main as retrain
+from tests.registry.bundles import make_bundle
 from tests.support.attack import write_small_attack_model
 from tests.support.fake_chain import serve
 from tests.support.object_store import BUCKET, use_object_store
@@ -346,6 +348,33 @@ def s3_url_with_wrong_key(s3, monkeypatch):
     return f"s3://{BUCKET}/wrong"
 
 
+def test_models_are_listed_by_their_age(tmp_path):
+    """As numbers: SOURCE_DATE_EPOCH may give versions of fewer digits."""
+    registry = Registry(Store(str(tmp_path / "store")))
+    made = (1_000_000_000, 999_999_999, 9)
+    for version in made:
+        bundle = make_bundle(tmp_path / str(version), version)
+        registry.add(bundle, code_version="abc")
+    assert [int(one.split("-")[0]) for one in registry.ids()] == sorted(made)
+
+
+def test_a_champion_whose_entry_was_changed_hides_no_other_model(tmp_path, bundles, capsys):
+    store = str(tmp_path / "store")
+    registry = Registry(Store(store))
+    first, second = add_all(registry, bundles[:2])
+    registry.promote(first, reason="\x1b[2Jred\nalert")
+    entry = tmp_path / "store/models" / first / ENTRY_FILE
+    entry.write_bytes(entry.read_bytes() + b" ")
+    assert models.main(["--store", store, "list"]) == 0
+    listed = capsys.readouterr().out
+    assert second in listed
+    assert "cannot be used" in listed
+    assert models.main(["--store", store, "history"]) == 0
+    assert "\x1b" not in capsys.readouterr().out
+    with pytest.raises(RegistryError, match="no forest model ''"):
+        Registry(Store(store)).resolve("")
+
+
 def test_ids_may_be_shortened_while_they_are_unique(tmp_path, bundles):
     registry = Registry(Store(str(tmp_path)))
     first, *_ = add_all(registry, bundles)
@@ -420,8 +449,10 @@ def test_only_the_projects_own_commit_counts(tmp_path, monkeypatch):
 
 def test_without_a_store_the_command_says_what_to_set(monkeypatch, capsys):
     monkeypatch.delenv("STORE_URL", raising=False)
-    assert models.main(["list"]) == 2
-    assert "STORE_URL" in capsys.readouterr().err
+    for main, arguments in ((models.main, ["list"]), (models.main, ["add", "."]), (retrain, [])):
+        with pytest.raises(SystemExit, match="2"):
+            main(arguments)
+        assert "set STORE_URL" in capsys.readouterr().err
     assert "STORE_URL" not in os.environ
 
 

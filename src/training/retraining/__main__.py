@@ -1,6 +1,7 @@
 """Retrain the model: `npm run retrain`. Collects, trains, compares, and promotes or refuses."""
 
 import argparse
+import os
 import sys
 from dataclasses import fields
 
@@ -25,7 +26,6 @@ examples:
   npm run retrain -- --kind attack              the attack model alone, for the champion's forest
   npm run retrain -- --kind fraud --data creditcard.csv --label Class
   npm run retrain -- --kind fraud --feedback "$DATABASE_URL"
-  npm run retrain -- --kind fraud --simulate-new 0.2
   npm run models -- rollback                    undo a promotion
 
 exit codes: 0 promoted (or would be), 1 failed, nothing promoted, 2 wrong usage, 3 refused: the
@@ -46,7 +46,8 @@ def _parameter(text: str) -> tuple[str, int | float]:
 def main(parser: cli.Parser) -> None:
     """Declare the command's options."""
     add = parser.add_argument
-    add("--store", metavar="URL", help="a folder or s3://bucket/prefix ($STORE_URL)")
+    add("--store", metavar="URL", default=os.environ.get("STORE_URL", "").strip(),
+        help="a folder or s3://bucket/prefix ($STORE_URL)")  # fmt: skip
     add(
         "--kind",
         choices=list(KINDS),
@@ -59,11 +60,9 @@ def main(parser: cli.Parser) -> None:
     location.add_columns(parser)
     add("--keep-classifier", action="store_true",
         help="fraud: train the champion's classifier only, not all four")  # fmt: skip
-    add("--simulate-new", type=cli.number(0, 0.9), metavar="S", default=0.0,
-        help="fraud: a demonstration, in which this share of the rows counts as new")  # fmt: skip
-    add("--trees", type=cli.whole(1), metavar="N", default=200,
+    add("--trees", type=cli.whole(1), metavar="N",
         help="fraud: trees of the random forest (200)")  # fmt: skip
-    add("--folds", type=cli.whole(2), metavar="N", default=5,
+    add("--folds", type=cli.whole(2), metavar="N",
         help="fraud: folds of the cross-validation (5)")  # fmt: skip
     add(
         "--collect",
@@ -83,16 +82,15 @@ def main(parser: cli.Parser) -> None:
         metavar="DIR",
         help="write the report as HTML, Markdown and JSON",
     )
-    add("--created-at", type=cli.natural, metavar="SECONDS", help="the challenger's version (now)")
-    parser.common("--jobs")
+    parser.common("--created-at", "--jobs")
     add("--dry-run", action="store_true", help="compare only; store and promote nothing")
     parser.require(
         "a labelled table, --kind fraud and --label COLUMN belong together",
         lambda o: (o.kind == "fraud") is (o.label is not None) or not o.data,
     )
     parser.require(
-        "--keep-classifier and --simulate-new need --kind fraud",
-        lambda o: o.kind == "fraud" or not (o.keep_classifier or o.simulate_new),
+        "--keep-classifier, --trees and --folds need --kind fraud",
+        lambda o: o.kind == "fraud" or not (o.keep_classifier or o.trees or o.folds),
     )
     parser.require(
         "--collect is not for --kind fraud", lambda o: o.kind != "fraud" or not o.collect
@@ -101,6 +99,7 @@ def main(parser: cli.Parser) -> None:
         "--parameter, of the isolation forest, is not for --kind fraud and --kind attack",
         lambda o: o.kind == "forest" or not o.parameter,
     )
+    parser.require("no store: set STORE_URL to a folder or s3://bucket/prefix", lambda o: o.store)
 
 
 if __name__ == "__main__":

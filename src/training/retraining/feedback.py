@@ -1,7 +1,6 @@
 """Analysts' feedback on alerts: from the service's database, or exported as CSV or JSON.
 
 Columns: `tx_hash`, `is_true_positive` (true or false), and, if known, `author`, `given_at`, `note`.
-Exports of earlier versions call the verdict `is_true_alarm`.
 """
 
 import json
@@ -24,7 +23,7 @@ from src.datasets.tables import TableError, read_table, require_columns
 from src.downloads import local_file
 from src.files import reason
 
-_DATABASES = ("sqlite:", "postgresql:", "postgresql+psycopg:")
+_DATABASES = ("sqlite:", "postgres:", "postgresql:", "postgresql+")
 # The service's tables, see `service.database.tables`.
 _FEEDBACK = """
 SELECT DISTINCT a.tx_hash, f.author, f.is_true_positive, CAST(x.features AS TEXT) AS features
@@ -34,7 +33,6 @@ LEFT JOIN features x ON x.chain_id = a.chain_id AND x.tx_hash = a.tx_hash
 """
 _HASH = re.compile(r"0x[0-9a-f]{64}")
 _COLUMNS = ("tx_hash", "is_true_positive", "author")
-_OLD_NAMES = {"is_true_alarm": "is_true_positive"}
 _TRUE, _FALSE = frozenset({"true", "1", "yes"}), frozenset({"false", "0", "no"})
 
 
@@ -106,8 +104,6 @@ def read_feedback(path: Path) -> Feedback:
         TableError: the file is invalid; the message names the row.
     """
     table = _table(path)
-    if "is_true_positive" not in table.columns:
-        table = table.rename(columns=_OLD_NAMES)
     require_columns(table, ("tx_hash", "is_true_positive"), str(path))
     return _majority(table, str(path))
 
@@ -131,11 +127,21 @@ def _majority(table: pd.DataFrame, path: str) -> Feedback:
 def _from_database(url: str) -> pd.DataFrame:
     """One row per author and transaction: tx_hash, is_true_positive, features (JSON or None)."""
     try:
-        engine = create_engine(url, poolclass=NullPool)  # closes what it opened
+        parsed = make_url(url)
+    except (SQLAlchemyError, ValueError):  # which may quote a password
+        raise TableError(
+            "the database of the feedback is no URL: use sqlite:///FILE or postgresql://..."
+        ) from None
+    if parsed.drivername.startswith("postgres"):
+        parsed = parsed.set(drivername="postgresql+psycopg")  # as the service does
+    elif not Path(parsed.database or "").is_file():  # SQLite would create it
+        raise TableError(f"{parsed}: there is no such database")
+    try:
+        engine = create_engine(parsed, poolclass=NullPool)  # closes what it opened
         with engine.connect() as connection:
             return pd.read_sql(text(_FEEDBACK), connection)
     except SQLAlchemyError as error:
-        shown = make_url(url).render_as_string(hide_password=True) if "://" in url else ""
+        shown = parsed.render_as_string(hide_password=True)
         raise TableError(f"{shown}: no feedback can be read: {type(error).__name__}") from None
 
 

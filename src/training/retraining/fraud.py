@@ -36,7 +36,6 @@ logger = logging.getLogger(__name__)
 Floats = NDArray[np.float64]
 
 _MAX_REASON = 200  # characters
-_SHIFT = 2**20  # the later digits of a draw are independent of the split, which uses the first
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +65,7 @@ def retrain_fraud(
     options: Options | None = None,
     tolerances: FraudTolerances | None = None,
     keep_classifier: bool = False,
-    simulate_new: float = 0.0,
-    created_at: int | None = None,
+    created_at: int,
     dry_run: bool = False,
     repetitions: int = 1000,
     signing_key: str | None = None,
@@ -76,9 +74,7 @@ def retrain_fraud(
 
     New data sets are stored once they have been joined with the others. Feedback is used if the
     model's inputs are features of transactions. `keep_classifier`: train the champion's classifier
-    only, instead of comparing all four. `simulate_new`: a demonstration without new data, in which
-    this share of the training rows counts as new; a model of the other rows takes the champion's
-    place, and nothing is stored.
+    only, instead of comparing all four.
 
     Raises:
         RegistryError, StoreError: there is no champion, or it is incomplete, or was replaced
@@ -86,7 +82,6 @@ def retrain_fraud(
         ValueError: the data is unusable.
     """
     started = time.monotonic()
-    made = int(time.time()) if created_at is None else created_at
     entry = registry.entry(CHAMPION)
     with TemporaryDirectory(prefix="retrain-") as temporary:
         work = Path(temporary)
@@ -96,7 +91,7 @@ def retrain_fraud(
         )
         added = [one for one in new if one.id not in {folder.name for folder in stored}]
         table, ids, notes = _table(champion, stored, added, feedback)
-        if not dry_run and not simulate_new:
+        if not dry_run:
             for one in new:
                 DataSets(registry.store).add(one)
         cuts = champion.manifest.training.get("hold_out_cuts")
@@ -111,22 +106,11 @@ def retrain_fraud(
             "label": champion.manifest.label,
             "group": None if table.groups is None else "group",
         }
-        if simulate_new:
-            old = np.ones(len(table.rows), dtype=bool)
-            old[split.train] = (table.draws[split.train] * _SHIFT % 1) >= simulate_new
-            logger.info("training on the %d old rows", old[split.train].sum())
-            train(table.where(old), work / "old", source, created_at=made, options=options,
-                  cuts=split.cuts)  # fmt: skip
-            path = work / "old" / FRAUD_MODEL_FILE
-            sign_model(path, signing_key)
-            champion = load_fraud_model(path, public_key=registry.public_key)
-            notes.append(
-                f"A demonstration: {(~old).sum():,} of {len(split.train):,} training rows count as "
-                "new, and a model of the others takes the champion's place. Nothing is stored."
-            )
         bundle = work / "challenger"
         logger.info("training the challenger on %d rows", len(split.train))
-        manifest = train(table, bundle, source, created_at=made, options=options, cuts=split.cuts)
+        manifest = train(
+            table, bundle, source, created_at=created_at, options=options, cuts=split.cuts
+        )
         sign_model(bundle / FRAUD_MODEL_FILE, signing_key)
         challenger = load_fraud_model(bundle / FRAUD_MODEL_FILE, public_key=registry.public_key)
         logger.info("judging both")
@@ -139,7 +123,7 @@ def retrain_fraud(
             champion=fraud_id(champion.manifest),
             challenger=fraud_id(manifest),
             checks=tuple(checks),
-            dry_run=dry_run or bool(simulate_new),
+            dry_run=dry_run,
             data=tuple(ids),
             seconds=time.monotonic() - started,
             notes=tuple(notes),
@@ -172,7 +156,6 @@ def judge(
         return checks
     sides = (champion, challenger)
     old, new = (side.probabilities(held_out.rows) for side in sides)
-    weights = list(draw_weights(len(labels), held_out.groups, 0, repetitions))
     drops = {
         "precision": allowed.precision_drop,
         "recall": allowed.recall_drop,
@@ -184,7 +167,11 @@ def judge(
     )
     whole = np.ones(len(labels))
     points = before.metrics(whole), after.metrics(whole)
-    pairs = [(before.metrics(one), after.metrics(one)) for one in weights]
+    errors = (old - labels) ** 2, (new - labels) ** 2
+    pairs, rises = [], []
+    for weights in draw_weights(len(labels), held_out.groups, 0, repetitions):
+        pairs.append((before.metrics(weights), after.metrics(weights)))
+        rises.append(float(np.average(errors[1] - errors[0], weights=weights)))
     for metric in METRICS:
         if metric in drops:
             differences = np.array([b[metric] - a[metric] for a, b in pairs])
@@ -199,7 +186,7 @@ def judge(
             )
     return [
         *checks,
-        _calibration(labels, old, new, weights, allowed),
+        _calibration(errors, np.array(rises), allowed),
         _share(labels, old, new, allowed),
         no_slower(
             "time of a prediction",
@@ -210,13 +197,8 @@ def judge(
     ]
 
 
-def _calibration(
-    labels: NDArray[np.int64], old: Floats, new: Floats, weights: Sequence[Floats],
-    allowed: FraudTolerances,
-) -> Check:  # fmt: skip
-    errors = (old - labels) ** 2, (new - labels) ** 2
+def _calibration(errors: tuple[Floats, Floats], rises: Floats, allowed: FraudTolerances) -> Check:
     before, after = (float(error.mean()) for error in errors)
-    rises = np.array([np.average(errors[1] - errors[0], weights=one) for one in weights])
     low, high = interval(rises)
     most = before * allowed.brier_rise
     return Check(

@@ -19,7 +19,7 @@ from src.chain.clients.rpc import JsonRpcClient
 from src.chain.networks import blocks_a_day, described, network
 from src.chain.quantities import as_int
 from src.datasets import location
-from src.datasets.training_set import load_background
+from src.datasets.training_set import chain_id_of, load_background
 from src.decision.second_opinion import open_attack_model
 from src.detection.bundle_files import ATTACK_MODEL_FILE, DRIFT_FILE
 from src.detection.features.definitions import FEATURE_NAMES
@@ -42,7 +42,7 @@ from src.training.retraining.data import RetrainingData, prepare
 from src.training.retraining.feedback import Feedback, read_all
 from src.training.retraining.fraud import retrain_fraud
 from src.training.retraining.gate import Judged, Tolerances, another, judge
-from src.training.retraining.outcome import Outcome, settle, to_markdown, write
+from src.training.retraining.outcome import Outcome, settle, to_markdown, verdict, write
 from src.training.retraining.pictures import draw_all
 from src.training.run import train
 from src.training.supervised.run import Options
@@ -60,6 +60,8 @@ def run(options: argparse.Namespace) -> int:
     cli.log_to_stderr()
     try:
         outcome = _run(options)
+    except cli.CommandError:
+        raise
     except Exception as error:  # a scheduled job needs a reason and an exit code for any of them
         what = (
             "" if isinstance(error, OSError | ValueError | RuntimeError) else type(error).__name__
@@ -68,9 +70,13 @@ def run(options: argparse.Namespace) -> int:
         raise cli.CommandError(
             f"{said}; nothing was promoted", exit_code=cli.exit_code_of(error)
         ) from error
-    if options.report:
-        write(outcome, options.report)
     sys.stdout.write(to_markdown(outcome))
+    if options.report:
+        try:
+            write(outcome, options.report)
+        except OSError as error:
+            said = f"the report cannot be written: {cli.described(error)}. {verdict(outcome)}"
+            raise cli.CommandError(said) from None
     return 0 if outcome.passed else REFUSED
 
 
@@ -83,7 +89,7 @@ def retrain(
     parameters: Hyperparameters | None = None,
     tolerances: Tolerances | None = None,
     attack_only: bool = False,
-    created_at: int | None = None,
+    created_at: int,
     dry_run: bool = False,
     jobs: int = 1,
     repetitions: int = 1000,
@@ -92,7 +98,7 @@ def retrain(
     """Train a challenger, compare it, and promote it or not. If interrupted, the champion stays.
 
     New data sets are stored once they have been joined with the others. `attack_only`: train the
-    attack model alone, for the champion's forest. `created_at` is in Unix seconds, None for now.
+    attack model alone, for the champion's forest. `created_at` is in Unix seconds.
 
     Raises:
         RegistryError, StoreError: there is no champion, or it is incomplete, or was replaced
@@ -100,7 +106,6 @@ def retrain(
         ValueError: the data is unusable.
     """
     started = time.monotonic()
-    made = int(time.time()) if created_at is None else created_at
     champion = registry.entry(CHAMPION)
     with TemporaryDirectory(prefix="retrain-") as temporary:
         work = Path(temporary)
@@ -108,10 +113,12 @@ def retrain(
         path = registry.fetch(champion.id, work / "champion")
         old = load_model(path, FEATURE_NAMES, public_key=registry.public_key)
         old_attack = open_attack_model(None, path, old, registry.public_key).model
+        _check_chain(new, old.manifest.chain_id)
         added = [one for one in new if one.id not in {folder.name for folder in folders}]
         everything = [*folders, *(one.path for one in added)]
         logger.info("joining %d data sets", len(everything))
-        data = prepare(everything, feedback or Feedback(), work / "data")
+        feedback = feedback or Feedback()
+        data = prepare(everything, feedback, work / "data")
         if not dry_run:
             for one in new:
                 DataSets(registry.store).add(one)
@@ -123,12 +130,19 @@ def retrain(
                     shutil.copy(path.parent / name, bundle / name)
         else:
             logger.info("training the challenger")
-            train(data.training, bundle, created_at=made, parameters=parameters, jobs=jobs)
+            train(
+                data.training,
+                bundle,
+                created_at=created_at,
+                parameters=parameters,
+                chain_id=old.manifest.chain_id,
+                jobs=jobs,
+            )
             sign_model(bundle / MODEL_FILE, signing_key)
         forest = load_model(bundle / MODEL_FILE, FEATURE_NAMES, public_key=registry.public_key)
         if 0 < data.kept_attacks.sum() < len(data.exploits):
             logger.info("training its attack model")
-            _train_attack_model(data, forest, bundle, made, jobs, same_data=not attack_only)
+            _train_attack_model(data, forest, bundle, created_at, jobs, same_data=not attack_only)
             sign_model(bundle / ATTACK_MODEL_FILE, signing_key)
         path = bundle / MODEL_FILE
         attack = open_attack_model(None, path, forest, registry.public_key).model
@@ -151,10 +165,29 @@ def retrain(
             dry_run=dry_run,
             data=(*(folder.name for folder in folders), *(one.id for one in added)),
             unknown_feedback=data.unknown_feedback,
+            notes=_notes(feedback),
             seconds=time.monotonic() - started,
             pictures=pictures,
         )
         return settle(registry, bundle, outcome)
+
+
+def _notes(feedback: Feedback) -> tuple[str, ...]:
+    attacks, benign = len(feedback.attacks), len(feedback.benign)
+    if not attacks and not benign:
+        return ()
+    return (f"By the analysts' feedback {attacks:,} transactions are attacks, {benign:,} are not.",)
+
+
+def _check_chain(new: Sequence[CheckedData], chain_id: int) -> None:
+    """Raise ValueError if a data set states another chain than the champion was trained on."""
+    for one in new:
+        stated = chain_id_of(one.path)
+        if stated is not None and stated != chain_id:
+            raise ValueError(
+                f"{one.path} is of {described(stated)}, the champion of {described(chain_id)}: "
+                "each chain needs a store of its own"
+            )
 
 
 def _train_attack_model(
@@ -191,18 +224,23 @@ def collect_recent(blocks: int, folder: Path) -> None:
 
 
 def _run(options: argparse.Namespace) -> Outcome:
-    key = configured_key()
+    key, public_key = configured_key(), model_public_key()
+    if public_key is not None and key is None:
+        raise cli.CommandError(
+            "MODEL_PUBLIC_KEY is set, so a challenger must be signed: set MODEL_SIGNING_KEY too"
+        )
     feedback = read_all(options.feedback)
     columns = location.columns(options)
     read = location.data_set if columns is None else cli.data_file
     new = [checked(read(text), columns) for text in options.data]
     with TemporaryDirectory(prefix="retrain-data-") as work:
         store = open_store(options.store)
+        registry = Registry(store, KINDS[options.kind], public_key=public_key)
+        registry.entry(CHAMPION)  # before anything that takes long
         if options.collect:
             logger.info("collecting %d blocks of the last week", options.collect)
             collect_recent(options.collect, Path(work) / "collected")
             new.append(checked(Path(work) / "collected"))
-        registry = Registry(store, KINDS[options.kind], public_key=model_public_key())
         kind: DataKind = "labelled" if options.kind == "fraud" else "transactions"
         stored = DataSets(store).fetch(kind, Path(work) / "data")
         if options.kind == "fraud":
@@ -211,9 +249,12 @@ def _run(options: argparse.Namespace) -> Outcome:
                 stored,
                 new=new,
                 feedback=feedback,
-                options=Options(trees=options.trees, folds=options.folds, jobs=options.jobs),
+                options=Options(
+                    folds=options.folds or Options().folds,
+                    trees=options.trees or Options().trees,
+                    jobs=options.jobs,
+                ),
                 keep_classifier=options.keep_classifier,
-                simulate_new=options.simulate_new,
                 created_at=options.created_at,
                 dry_run=options.dry_run,
                 signing_key=key,

@@ -141,7 +141,8 @@ def test_a_stored_table_of_something_else_ends_no_retraining(tmp_path, data):
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["--simulate-new", "0.2"],
+        ["--trees", "5"],
+        ["--kind", "attack", "--folds", "3"],
         ["--kind", "attack", "--keep-classifier"],
         ["--kind", "fraud", "--collect", "5"],
         ["--kind", "fraud", "--parameter", "n_estimators=5"],
@@ -152,6 +153,14 @@ def test_an_option_of_another_kind_is_wrong_usage(arguments, capsys):
     with pytest.raises(SystemExit, match="2"):
         command.main(arguments)
     assert "--kind fraud" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--positive", "--ignore", "--group"])
+def test_options_of_a_labelled_table_need_its_label(tmp_path, capsys, option):
+    store = ["--store", str(tmp_path / "store")]
+    assert command.main([*store, option, "x"]) == 2
+    assert models.main([*store, "data", "add", str(tmp_path), option, "x"]) == 2
+    assert capsys.readouterr().err.count("need --label") == 2
 
 
 def test_a_row_is_held_out_in_every_later_table(tmp_path):
@@ -215,17 +224,16 @@ def test_feedback_becomes_rows_where_the_features_are_known(tmp_path):
     assert feedback.labelled(("V9",)) is None
 
 
-def test_the_command_demonstrates_and_stores_nothing(tmp_path, capsys, monkeypatch):
+def test_a_dry_run_stores_nothing(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("STORE_URL", str(tmp_path / "store"))
     table_of(600, 0).to_csv(tmp_path / "data.csv", index=False)
     registry_with(str(tmp_path / "store"), tmp_path, table_of(600, 0))
     before = sorted((tmp_path / "store").rglob("*"))
     arguments = ["--kind", "fraud", "--data", str(tmp_path / "data.csv"), "--label", "Class"]
-    quick = ["--keep-classifier", "--folds", "2", "--simulate-new", "0.2"]
+    quick = ["--keep-classifier", "--folds", "2", "--dry-run"]
     code = command.main([*arguments, *quick, "--report", str(tmp_path / "report")])
     said = capsys.readouterr().out
     assert {0: "Would be promoted", REFUSED: "Refused"}[code] in said
-    assert "A demonstration" in said
     assert sorted((tmp_path / "store").rglob("*")) == before
     page = (tmp_path / "report/retraining.html").read_text()
     assert page.count("data:image/png") == 3

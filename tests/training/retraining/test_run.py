@@ -14,15 +14,15 @@ from werkzeug import Request, Response
 
 from notebooks.sample import write_sample
 from src import agent
-from src.chain.recording.format import RecordingError
+from src.chain.recording.format import MANIFEST, RecordingError
 from src.datasets.tables import TableError
-from src.datasets.training_set import load_background
+from src.datasets.training_set import RECORDING_FOLDER, load_background
 from src.detection.bundle_files import ATTACK_MODEL_FILE, DRIFT_FILE
 from src.detection.features.definitions import FEATURE_NAMES
 from src.detection.forest.model import load_model
 from src.detection.signature import new_private_key, public_key
 from src.registry import __main__ as models
-from src.registry.bundle import ATTACK_MANIFEST_FILE, MODEL_FILE
+from src.registry.bundle import ATTACK_MANIFEST_FILE, MANIFEST_FILE, MODEL_FILE
 from src.registry.data_sets import DataSets, checked
 from src.registry.drift_reference import ATTACK_SCORE, parse_sample
 from src.registry.registry import BundleRefused, ChampionChanged, Registry
@@ -31,9 +31,10 @@ from src.training.attack.fit import AttackParameters
 from src.training.hyperparameters import Hyperparameters
 from src.training.retraining import __main__ as command
 from src.training.retraining.data import held_out_blocks, prepare
-from src.training.retraining.feedback import Feedback, read_feedback
+from src.training.retraining.feedback import Feedback, read_all, read_feedback
 from src.training.retraining.gate import Judged, Tolerances, judge
 from src.training.retraining.golden_shapes import misjudged
+from src.training.retraining.outcome import Outcome
 from src.training.retraining.run import REFUSED, collect_recent, retrain
 from src.training.run import train
 from tests.conftest import event_of, transfer_log
@@ -133,13 +134,72 @@ def test_a_worse_challenger_is_refused_with_the_reason(bundles, old_data, tmp_pa
 
 
 def test_a_signed_challenger_keeps_its_signature_through_the_registry(tmp_path, bundles, old_data):
-    registry = registry_with(str(tmp_path / "store"), bundles["poor"])
+    """And its chain: joined tables do not state it, and a forest of mainnet is the default."""
+    registry = registry_with(str(tmp_path / "store"), of_chain(56, bundles["poor"], tmp_path))
     key = new_private_key()
-    outcome = retrain(registry, [old_data], parameters=GOOD, created_at=9, signing_key=key, **QUICK)
+    feedback = Feedback(benign=frozenset({"0x" + "0" * 64}))
+    outcome = retrain(
+        registry, [old_data], feedback=feedback, parameters=GOOD, created_at=9, signing_key=key,
+        **QUICK,
+    )  # fmt: skip
     assert outcome.promoted
+    assert outcome.notes == ("By the analysts' feedback 0 transactions are attacks, 1 are not.",)
     path = registry.fetch("champion", tmp_path / "models")
     model = load_model(path, FEATURE_NAMES, public_key=public_key(key))
     assert model.version == "9"
+    assert model.manifest.chain_id == 56
+
+
+def of_chain(chain_id: int, bundle: Path, folder: Path) -> Path:
+    """The same model, of another chain."""
+    copy = shutil.copytree(bundle, folder / f"chain-{chain_id}")
+    path = copy / MANIFEST_FILE
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"chain_id": chain_id}))
+    return copy
+
+
+def test_data_of_another_chain_are_refused(tmp_path, bundles, old_data):
+    registry = registry_with(str(tmp_path / "store"), of_chain(56, bundles["poor"], tmp_path))
+    data = shutil.copytree(old_data, tmp_path / "collected")
+    (data / RECORDING_FOLDER).mkdir()
+    stated = {"format": "recorded-blocks", "version": 1, "chain_id": 8453}
+    (data / RECORDING_FOLDER / MANIFEST).write_text(json.dumps(stated))
+    with pytest.raises(ValueError, match=r"is of Base .*, the champion of BNB Smart Chain"):
+        retrain(registry, [old_data], new=[checked(data)], created_at=9, **QUICK)
+    assert DataSets(registry.store).list() == []
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("sqlite:///FOLDER/mistyped.db", "mistyped.db: there is no such database"),
+        ("sqlite:///FOLDER", "there is no such database"),
+        ("postgres://me:s3cret@127.0.0.1:1/db", "no feedback can be read: OperationalError"),
+        ("postgresql://me:s3cret@127.0.0.1:1/db", "no feedback can be read: OperationalError"),
+        ("postgresql://me:s3cret@host:s3cret/db", "use sqlite:///FILE or postgresql://..."),
+    ],
+)
+def test_a_database_that_cannot_be_had_is_named_without_its_password(tmp_path, url, said):
+    with pytest.raises(TableError, match=re.escape(said)) as refused:
+        read_all([url.replace("FOLDER", str(tmp_path))])
+    assert "s3cret" not in str(refused.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_report_that_cannot_be_written_does_not_deny_the_promotion(
+    tmp_path, bundles, old_data, monkeypatch, capsys
+):
+    monkeypatch.setenv("STORE_URL", str(tmp_path / "store"))
+    registry_with(str(tmp_path / "store"), bundles["poor"])
+    outcome = Outcome("1-0", "2-0", (), False, (), 1.0, promoted=True)
+    monkeypatch.setattr("src.training.retraining.run.retrain", lambda *_, **__: outcome)
+    report = tmp_path / "report"
+    (report / "retraining.json").mkdir(parents=True)
+    assert command.main(["--report", str(report)]) == 1
+    said = capsys.readouterr()
+    assert "Promoted: 2-0" in said.err.splitlines()[-1]
+    assert "nothing was promoted" not in said.err
+    assert "Promoted: 2-0" in said.out
 
 
 def test_a_dry_run_keeps_nothing(tmp_path, bundles, old_data):
@@ -341,9 +401,7 @@ def test_feedback_is_counted_by_transaction(tmp_path):
     table = pd.DataFrame(rows, columns=["tx_hash", "is_true_positive"])
     table.to_csv(tmp_path / "feedback.csv", index=False)
     (tmp_path / "feedback.json").write_text(table.to_json(orient="records"))
-    old = table.rename(columns={"is_true_positive": "is_true_alarm"})
-    old.to_csv(tmp_path / "old.csv", index=False)
-    for name in ("feedback.csv", "feedback.json", "old.csv"):
+    for name in ("feedback.csv", "feedback.json"):
         feedback = read_feedback(tmp_path / name)
         assert feedback == Feedback(frozenset({one}), frozenset({two}))  # three is disputed
 
@@ -425,7 +483,6 @@ def test_a_data_set_in_the_store_that_was_changed_is_refused(old_data, tmp_path)
     file.write_bytes(file.read_bytes()[:-1])
     with pytest.raises(TableError, match="truncated or was modified"):
         stored.fetch("transactions", tmp_path / "two")
-    assert stored.fetch("transactions", tmp_path / "one")  # what was downloaded before is whole
 
 
 def test_the_command_reports_and_its_exit_code_tells(
@@ -461,6 +518,29 @@ def test_the_command_reports_and_its_exit_code_tells(
     assert np.isfinite(written["seconds"])
     with pytest.raises(SystemExit, match="2"):
         command.main(["--parameter", "capped_source=x"])
+
+
+@pytest.mark.parametrize("kind", ["forest", "attack", "fraud"])
+def test_what_a_challenger_needs_is_checked_before_the_work(tmp_path, monkeypatch, capsys, kind):
+    """The champion, and the keys: without them hours of collecting and training would be lost."""
+
+    def work(*_):
+        raise AssertionError("too early")
+
+    monkeypatch.setattr("src.training.retraining.run.collect_recent", work)
+    monkeypatch.setattr("src.training.retraining.run.retrain", work)
+    monkeypatch.setattr("src.training.retraining.run.retrain_fraud", work)
+    monkeypatch.setenv("STORE_URL", str(tmp_path / "store"))
+    (tmp_path / "store/data/unfinished").mkdir(parents=True)
+    collecting = ["--collect", "5"] if kind != "fraud" else []
+    assert command.main(["--kind", kind, *collecting]) == 1
+    assert "there is no champion" in capsys.readouterr().err
+    monkeypatch.setenv("MODEL_PUBLIC_KEY", public_key("11" * 32))
+    assert command.main(["--kind", kind]) == 1
+    assert "set MODEL_SIGNING_KEY too" in capsys.readouterr().err
+    monkeypatch.setenv("MODEL_SIGNING_KEY", "22" * 32)
+    assert command.main(["--kind", kind]) == 1
+    assert "not the private key of MODEL_PUBLIC_KEY" in capsys.readouterr().err
 
 
 def test_the_attack_model_is_retrained_for_the_same_forest(tmp_path, bundles, old_data):
