@@ -56,13 +56,6 @@ def main(parser: cli.Parser) -> None:
         default=200,
         help="trees of the random forest (200)",
     )
-    add(
-        "--svm-rows",
-        type=cli.whole(10),
-        metavar="N",
-        default=10_000,
-        help="maximum rows of the SVM; thins the larger class (10,000)",
-    )
     add("--seed", type=cli.whole(0), metavar="N", default=0, help="seed of all random draws (0)")
 
 

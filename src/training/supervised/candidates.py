@@ -107,11 +107,8 @@ class Candidate:
         return {f"classifier__{name}": list(values) for name, values in self.grid.items()}
 
 
-def candidates(seed: int, *, trees: int = 200, svm_rows: int = 10_000) -> list[Candidate]:
-    """The four classifiers, most often the best first.
-
-    The SVM takes `svm_rows` rows at most.
-    """
+def candidates(seed: int, *, trees: int = 200) -> list[Candidate]:
+    """The four classifiers, most often the best first."""
     return [
         Candidate(
             "RandomForest",
@@ -125,7 +122,7 @@ def candidates(seed: int, *, trees: int = 200, svm_rows: int = 10_000) -> list[C
         ),
         Candidate(
             "SVM",
-            ThinnedSVC(max_rows=svm_rows, random_state=seed),
+            ThinnedSVC(random_state=seed),
             {"C": (1.0, 10.0), "gamma": ("scale", 0.01)},
         ),
         Candidate(

@@ -48,7 +48,6 @@ class Options:
     # The threshold's precision on the training part; None for the best F1.
     min_precision: float | None = None
     trees: int = 200  # in the random forest
-    svm_rows: int = 10_000  # maximum rows of the SVM, whose time grows quadratically
     jobs: int = 1  # number of processes; does not change the result
     classifiers: tuple[str, ...] = ()  # names of those to compare; empty for all four
 
@@ -60,7 +59,6 @@ def run(options: argparse.Namespace) -> int:
         options.folds,
         options.min_precision,
         options.trees,
-        options.svm_rows,
         options.jobs,
     )
     cli.log_to_stderr()
@@ -113,7 +111,7 @@ def train(
     )
     choices = [
         one
-        for one in candidates(seed, trees=options.trees, svm_rows=options.svm_rows)
+        for one in candidates(seed, trees=options.trees)
         if not options.classifiers or one.name in options.classifiers
     ]
     with warnings.catch_warnings():
