@@ -81,7 +81,10 @@ def _attack_bundle(folder: Path) -> tuple[tuple[Path, dict[str, Any], bytes], An
     rows = np.random.default_rng(0).normal(size=(200, len(names)))
     is_attack, forest_scores = rows[:, 0] > 1, np.linspace(0.3, 0.8, 200)
     quick = AttackParameters(n_estimators=3, min_samples_leaf=20)
-    classifier = fit_trees(rows, is_attack, np.ones(len(rows)), quick)
+    background, attacks = rows[~is_attack], rows[is_attack]
+    classifier = fit_trees(
+        (background, np.ones(len(background))), (attacks, np.ones(len(attacks))), quick
+    )
     forest = load_model(DEFAULT_MODEL_PATH, FEATURE_NAMES)
     path = folder / ATTACK_MODEL_FILE
     write_attack_bundle(

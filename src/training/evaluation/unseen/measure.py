@@ -238,6 +238,7 @@ def evaluate_unseen(
     forests: CrossFit,
     data: UnseenData,
     *,
+    parameters: AttackParameters | None = None,
     repetitions: int,
 ) -> dict[str, Any]:
     """Fit the attack trees of each fold and measure both models.
@@ -247,7 +248,7 @@ def evaluate_unseen(
     """
     logger.info("fitting the attack trees")
     attacks = load_attack_sets(folder, data.replays, len(forests.models))
-    crossed = joint_cross_fit(background, forests, attacks, AttackParameters())
+    crossed = joint_cross_fit(background, forests, attacks, parameters or AttackParameters())
     figures = unseen_figures(
         folder, data.blocks, background, crossed, attacks, repetitions=repetitions
     )

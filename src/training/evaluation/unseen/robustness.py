@@ -25,7 +25,6 @@ TRANSACTIONS = ".transactions.csv.gz"
 TRANSFERS = ".transfers.csv.gz"
 _COSTS = "costs.csv"
 _DETECTORS = (FOREST, ATTACK_SCORE)
-_RATE = 0.004  # share of the background flagged
 
 Figures = dict[str, Any]
 
@@ -84,10 +83,11 @@ def robustness(
     attacks: Sequence[AttackSet],
     *,
     unknown_tokens: Collection[str] = (),
+    rate: float = 0.004,
 ) -> list[Figures]:
     """Recall for each evasion, every cluster of attacks as one.
 
-    `attacks` are those that were rewritten.
+    `attacks` are those that were rewritten; `rate` is the share of the background flagged.
 
     Raises:
         TableError: a file cannot be read.
@@ -103,7 +103,7 @@ def robustness(
         for tx_hash, fold in zip(one.data.table["tx_hash"], one.folds.tolist(), strict=True)
     }
     thresholds = {
-        detector: np.quantile(crossed.background[detector], 1 - _RATE) for detector in _DETECTORS
+        detector: np.quantile(crossed.background[detector], 1 - rate) for detector in _DETECTORS
     }
     rows = []
     for evasion in evasions:
