@@ -68,6 +68,7 @@ def _guard(bench: Bench) -> Callable[[bytes], None]:
     from src.service.guard.gate import Gate, Rules  # noqa: PLC0415
     from src.service.guard.methods import AllowList  # noqa: PLC0415
     from src.service.guard.proxy import Proxy  # noqa: PLC0415
+    from src.service.guard.upstream import Upstream  # noqa: PLC0415
     from src.service.http.security import ClientLimits  # noqa: PLC0415
     from src.service.screening.screener import Screening  # noqa: PLC0415
 
@@ -88,28 +89,30 @@ def _guard(bench: Bench) -> Callable[[bytes], None]:
     )
     # Nothing is written, so the file is never made.
     decisions = Decisions(Database(f"sqlite:///{Path(tempfile.gettempdir(), 'unused.db')}"), 1)
-    proxy = Proxy(Gate(Script(), rules, decisions), ClientLimits(1e9))
+    gate = Gate(Script(), rules, decisions)
+    proxy = Proxy(gate, ClientLimits(1e9), Upstream("http://node.invalid"))
     loop = asyncio.new_event_loop()
 
     def one(content: bytes) -> None:
         screened.clear()
         data = Data(content)
         body = _body(data)
-        plan = loop.run_until_complete(proxy.plan(body, "client"))
-        for reply in plan.own.values():
+        message = proxy.read(body, "client")
+        loop.run_until_complete(proxy.judge(message, "client"))
+        for reply in message.own.values():
             json.loads(reply, parse_int=str)
-        if plan.forward is None:
+        if message.forward is None:
             bench.reached["refused"] += 1
-            json.loads(plan.reply(None) or "null", parse_int=str)
+            json.loads(message.reply(None) or "null", parse_int=str)
             return
         bench.reached["passed on"] += 1
-        for method, params in lenient_calls(plan.forward):
+        for method, params in lenient_calls(message.forward):
             if _SENDING in method.casefold() or "bundle" in method.casefold():
                 sent = {raw.lower() for raw in _RAW.findall(params)}
-                expect(sent <= screened and _BAD not in sent, "leak", f"{plan.forward!r}")
-        if plan.own:
+                expect(sent <= screened and _BAD not in sent, "leak", f"{message.forward!r}")
+        if message.own:
             answer = data.json_bytes([{"jsonrpc": "2.0", "id": 1, "result": "0x1"}])
-            reply = plan.reply(answer.decode("utf-8", "replace"))
+            reply = message.reply(answer.decode("utf-8", "replace"))
             json.loads(reply or "null", parse_int=str)
 
     return one

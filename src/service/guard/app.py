@@ -8,7 +8,7 @@ from aiohttp import ClientResponse
 
 from src.service.guard import messages, sockets
 from src.service.guard.clients import Clients
-from src.service.guard.proxy import Plan, Proxy
+from src.service.guard.proxy import Message, Proxy
 from src.service.guard.upstream import Upstream, UpstreamError
 from src.service.http.guard import App, Receive, Send, read_body
 from src.service.http.problems import Problem
@@ -62,31 +62,30 @@ class GuardApp:
                 await receive()
                 async with self._upstream.socket() as node:
                     await send({"type": "websocket.accept"})
-                    bridge = sockets.Bridge(self._proxy, self._upstream, node, client)
+                    bridge = sockets.Bridge(self._proxy, node, client)
                     await bridge.run(receive, send)
             else:
                 body = await read_body(headers, receive, self._max_body_bytes)
-                await self._answer(await self._proxy.plan(body, client), headers, answer)
+                await self._answer(self._proxy.read(body, client), client, headers, answer)
         except Problem as error:
             await answer.error(error.status, messages.INVALID_REQUEST, error.detail)
         except UpstreamError as error:
             await answer.error(_status(error), messages.INTERNAL_ERROR, str(error))
 
-    async def _answer(self, plan: Plan, headers: Mapping[str, str], answer: "_Answer") -> None:
-        if plan.forward is None:
-            await answer.text(200, plan.reply(None))
+    async def _answer(
+        self, message: Message, client: str, headers: Mapping[str, str], answer: "_Answer"
+    ) -> None:
+        reply = await self._proxy.answer(message, client, headers)
+        if reply is not None:
+            await answer.text(200, reply)
             return
-        again = not plan.sends
         try:
-            if plan.own:
-                text = await self._upstream.ask(plan.forward, headers, again=again)
-                await answer.text(200, plan.reply(text))
-                return
-            async with self._upstream.post(plan.forward, headers, again=again) as response:
+            again = not message.sends
+            async with self._upstream.post(message.body, headers, again=again) as response:
                 await answer.relay(response)
         except UpstreamError as error:
             if not answer.started:
-                await answer.text(_status(error), plan.failure(str(error)))
+                await answer.text(_status(error), message.failure(str(error)))
 
 
 class _Answer:

@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import signal
 import sys
 from contextlib import ExitStack
 from dataclasses import replace
@@ -83,7 +82,14 @@ def run(options: argparse.Namespace) -> int:
     with ExitStack() as opening:
         app = _open(opening, settings, common, rules, upstream)
         _announce(settings, rules)
-        return _serve(app, settings)
+        return run_uvicorn(
+            app,
+            settings,
+            connections=_CONNECTIONS,
+            ws="websockets-sansio",
+            ws_max_size=settings.max_body_bytes,
+            ws_per_message_deflate=False,
+        )
 
 
 def _open(
@@ -122,7 +128,7 @@ def _open(
     shown = Shown(decisions, rules, common.chain_id, node, names)
     return GuardApp(
         Guard(pages(shown), settings),
-        Proxy(gate, ClientLimits(settings.requests_per_second)),
+        Proxy(gate, ClientLimits(settings.requests_per_second), node),
         node,
         Clients(replace(settings, api_keys=settings.guard_api_keys)),
         settings.max_body_bytes,
@@ -139,21 +145,6 @@ def _warm_up(screener: Screener, chain_id: int) -> None:
     }  # fmt: skip
     signed = Account.from_key("0x" + 32 * "11").sign_transaction(transaction)
     screener.screen([bytes(signed.raw_transaction)])
-
-
-def _serve(app: GuardApp, settings: ServiceSettings) -> int:
-    # uvicorn stops on a signal, restores the handlers that it found, and sends it again: Python's
-    # own would end the process before everything is closed.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda _number, _frame: None)
-    return run_uvicorn(
-        app,
-        settings,
-        connections=_CONNECTIONS,
-        ws="websockets-sansio",
-        ws_max_size=settings.max_body_bytes,
-        ws_per_message_deflate=False,
-    )
 
 
 def _announce(settings: ServiceSettings, rules: Rules) -> None:

@@ -2,41 +2,38 @@
 
 import asyncio
 from contextlib import suppress
+from typing import Literal
 
 from aiohttp import ClientWebSocketResponse, WSMsgType
 
-from src.service.guard import messages
-from src.service.guard.methods import SCREENED
-from src.service.guard.proxy import Plan, Proxy
-from src.service.guard.upstream import Upstream, UpstreamError
-from src.service.http.guard import Message, Receive, Send
+from src.service.guard.proxy import Message, Proxy
+from src.service.http.guard import Receive, Send
 
 _MAX_WAITING = 64
+_MAX_WAITING_BYTES = 8 * 1024 * 1024
 _NODE_CLOSED = 1012  # the service restarts: connect again
+
+_Kind = Literal[WSMsgType.TEXT, WSMsgType.BINARY]
 
 
 class Bridge:
     """One client's connection.
 
     Calls are passed on in order, except that what sends a transaction waits for its screening, in
-    order among its like, while other calls overtake it.
+    order among its like, while other calls overtake it. While too much waits, nothing is read.
 
     Args:
         proxy: decides on messages.
-        upstream: the node over HTTP.
         node: the WebSocket to the node.
         client: its name.
     """
 
-    def __init__(
-        self, proxy: Proxy, upstream: Upstream, node: ClientWebSocketResponse, client: str
-    ) -> None:
+    def __init__(self, proxy: Proxy, node: ClientWebSocketResponse, client: str) -> None:
         self._proxy = proxy
-        self._upstream = upstream
         self._node = node
         self._client = client
         self._order = asyncio.Lock()
-        self._waiting: set[asyncio.Task[None]] = set()
+        self._waiting: dict[asyncio.Task[None], int] = {}  # the bytes of each message
 
     async def run(self, receive: Receive, send: Send) -> None:
         """Carry messages both ways until either side closes."""
@@ -62,47 +59,35 @@ class Bridge:
         await send({"type": "websocket.close", "code": _NODE_CLOSED})
 
     async def _from_client(self, receive: Receive, send: Send) -> None:
-        while (message := await receive())["type"] == "websocket.receive":
-            text, raw = message.get("text"), message.get("bytes")
-            body = text.encode("utf-8", "surrogatepass") if text is not None else raw or b""
-            request = self._proxy.read(body, self._client)
-            if isinstance(request, Plan):
-                await self._carry_out(request, message, send)
-            elif any(call.method in SCREENED for call in request.calls):
-                if len(self._waiting) >= _MAX_WAITING:
-                    await asyncio.wait(self._waiting, return_when=asyncio.FIRST_COMPLETED)
-                self._start(self._screened(body, request, message, send))
+        while (event := await receive())["type"] == "websocket.receive":
+            text, kind = event.get("text"), WSMsgType.BINARY
+            body = event.get("bytes") or b""
+            if text is not None:
+                body, kind = text.encode(), WSMsgType.TEXT
+            message = self._proxy.read(body, self._client)
+            if message.is_screened:
+                await self._wait_for_room(len(body))
+                task = asyncio.create_task(self._answer_in_order(message, kind, send))
+                self._waiting[task] = len(body)
+                task.add_done_callback(self._waiting.pop)
             else:
-                plan = await self._proxy.judge(body, request, self._client)
-                await self._carry_out(plan, message, send)
+                await self._answer(message, kind, send)
 
-    def _start(self, work: "asyncio._CoroutineLike[None]") -> None:
-        task = asyncio.create_task(work)
-        self._waiting.add(task)
-        task.add_done_callback(self._waiting.discard)
+    async def _wait_for_room(self, size: int) -> None:
+        while self._waiting and (
+            len(self._waiting) >= _MAX_WAITING
+            or sum(self._waiting.values()) + size > _MAX_WAITING_BYTES
+        ):
+            await asyncio.wait(self._waiting, return_when=asyncio.FIRST_COMPLETED)
 
-    async def _screened(
-        self, body: bytes, request: messages.Request, message: Message, send: Send
-    ) -> None:
+    async def _answer_in_order(self, message: Message, kind: _Kind, send: Send) -> None:
         async with self._order:
-            plan = await self._proxy.judge(body, request, self._client)
-            await self._carry_out(plan, message, send)
+            await self._answer(message, kind, send)
 
-    async def _carry_out(self, plan: Plan, message: Message, send: Send) -> None:
-        if plan.forward is not None and not plan.own:
-            with suppress(ConnectionError):  # then the other way ends as well
-                if message.get("text") is not None:
-                    await self._node.send_str(message["text"])
-                else:
-                    await self._node.send_bytes(plan.forward)
-            return
-        reply = plan.reply(None) if plan.forward is None else await self._merged(plan, plan.forward)
-        if reply:
-            await send({"type": "websocket.send", "text": reply})
-
-    async def _merged(self, plan: Plan, forward: bytes) -> str:
-        """The rest of a batch goes by HTTP, where the node's reply is known to be its own."""
-        try:
-            return plan.reply(await self._upstream.ask(forward, {}, again=not plan.sends))
-        except UpstreamError as error:
-            return plan.failure(str(error))
+    async def _answer(self, message: Message, kind: _Kind, send: Send) -> None:
+        reply = await self._proxy.answer(message, self._client, {})
+        with suppress(OSError):  # a connection is closed: then the other way ends as well
+            if reply is None:
+                await self._node.send_frame(message.body, kind)
+            elif reply:
+                await send({"type": "websocket.send", "text": reply})

@@ -64,10 +64,6 @@ def _serve(settings: ServiceSettings, database: Database) -> int:
         except Exception:  # noqa: BLE001  it may come back; the readiness probe says so meanwhile
             return
 
-    # uvicorn stops on a signal, restores the handlers that it found, and sends it again: where it
-    # runs in this process, Python's own would end it before the code below.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda _number, _frame: None)
     with Periodic("database", _LOOK_SECONDS, look):
         code = run_uvicorn(
             "src.service.app:create_app",
@@ -90,6 +86,10 @@ def run_uvicorn(
     `app` and `options` are those of `uvicorn.run`; `connections` is the most at a time.
     """
     allow_files(2 * connections + _OTHER_FILES)  # the guard opens one to its node for each
+    # uvicorn stops on a signal, restores the handlers that it found, and sends it again: where it
+    # runs in this process, Python's own would end it before the caller has closed everything.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda _number, _frame: None)
     try:
         uvicorn.run(
             app,

@@ -239,7 +239,7 @@ def guard(
         shown = Shown(decisions, rules, 1, opened, open_address_book(1))
         app = GuardApp(
             Guard(pages(shown), settings),
-            Proxy(gate, ClientLimits(per_second)),
+            Proxy(gate, ClientLimits(per_second), opened),
             opened,
             Clients(settings),
             settings.max_body_bytes,

@@ -91,6 +91,26 @@ def test_other_calls_overtake_a_screening_and_transactions_do_not(upstream: Node
     assert sent == [RAW, later]
 
 
+def test_while_much_waits_for_its_screening_nothing_more_is_read(upstream: Node) -> None:
+    """A client that sends without end must not fill the memory."""
+    script = Script(wait=threading.Event())
+    large = "0x" + "ab" * 1_500_000
+
+    async def use(url: str) -> list[Any]:
+        async with aiohttp.ClientSession() as session, session.ws_connect(url) as own:
+            for number in range(1, 5):
+                await own.send_str(json.dumps(call(SEND, number, large)))
+            await own.send_str(json.dumps(call("eth_chainId", 5)))
+            await asyncio.to_thread(wait_until, lambda: script.seen)
+            script.wait.set()
+            return [json.loads(await own.receive_str(timeout=PATIENCE))["id"] for _ in range(5)]
+
+    with guard(upstream.url, script) as guarded:
+        found = asyncio.run(use(guarded.url))
+    assert found[:2] == [1, 2]
+    assert sorted(found) == [1, 2, 3, 4, 5]
+
+
 def test_a_client_that_leaves_has_sent_nothing(upstream: Node) -> None:
     released = threading.Event()
     script = Script(wait=released)
