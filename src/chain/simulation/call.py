@@ -9,7 +9,7 @@ from src.chain.quantities import as_int
 from src.chain.transfers import normalise_address
 
 MAX_DATA_BYTES: Final = 256 * 1024
-"""Twice what nodes accept in a transaction."""
+"""Of a transaction; twice what nodes accept."""
 
 _MAX_ENTRIES = 4_096  # of an access list, of its keys, of blobs and authorizations
 _WORD = 2**256

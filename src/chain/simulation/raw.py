@@ -67,6 +67,8 @@ def _signed(raw: bytes, kind: int) -> SignedTransaction:
     if kind == _BLOBS and isinstance(items[0], list):  # with its blobs; signed is the rest
         items = items[0]
         raw = raw[:1] + rlp.encode(items)
+    if len(raw) > MAX_DATA_BYTES:
+        raise ValueError
     names = _FIELDS[kind]
     values = dict(zip(names, items[:-3], strict=True))
     chain_id = _number(values.pop("chain_id")) if kind else None
@@ -91,7 +93,7 @@ def _signed(raw: bytes, kind: int) -> SignedTransaction:
 def _check(call: UnsignedCall, kind: int) -> None:
     """What every node checks. Raises ValueError."""
     numbers = (call.nonce, call.gas)
-    if len(call.data) > MAX_DATA_BYTES or any((one or 0) >= _UINT64 for one in numbers):
+    if any((one or 0) >= _UINT64 for one in numbers):
         raise ValueError
     lists = {_BLOBS: call.blob_versioned_hashes, _DELEGATION: call.authorizations}
     if kind in lists and (call.to is None or not lists[kind]):

@@ -84,14 +84,6 @@ class Simulator:
         # Python 3.11 counts the levels of JSON, too. A trace that cannot be read hides a theft.
         sys.setrecursionlimit(max(sys.getrecursionlimit(), MAX_DEPTH + _OWN_FRAMES))
 
-    @property
-    def way(self) -> str:
-        """What the node is asked, and why not something better; "" before the first simulation."""
-        way = self._way
-        if way is None:
-            return ""
-        return f"{way.method or 'nothing'}: {way.why}" if way.why else way.method
-
     def simulate(self, calls: Sequence[UnsignedCall], deadline: Deadline) -> Simulation:
         """Simulate transactions in order, each on the state that the one before leaves.
 

@@ -26,21 +26,11 @@ Outcome = Literal["passed", "blocked", "unknown passed", "unknown refused", "hel
 
 HELD_SECONDS: Final = 3_600.0
 MAX_HELD: Final = 500
+MAX_HELD_BYTES: Final = 64 * 1024 * 1024
 MAX_QUEUED: Final = 50_000
 
 _WRITE_SECONDS: Final = 0.5
 _AT_ONCE: Final = 1_000
-
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """A call that waits for a person. `text` holds the raw transaction and appears in no repr."""
-
-    text: str
-    until: float
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}()"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +64,8 @@ class Decisions:
         self._lock = threading.Lock()
         self._flushing = threading.Lock()
         self._queue: deque[NewScreening | _Change] = deque()
-        self._held: dict[str, Held] = {}
+        # Texts of calls, until when each waits.
+        self._held: dict[str, tuple[str, float]] = {}
 
     def add(self, decided: NewScreening) -> None:
         """Store a decision soon."""
@@ -99,23 +90,23 @@ class Decisions:
         """Hold a decision's call for review; False if too many are held."""
         self._expire()
         with self._lock:
-            if len(self._held) >= MAX_HELD:
+            size = sum(len(held) for held, _ in self._held.values())
+            if len(self._held) >= MAX_HELD or size + len(text) > MAX_HELD_BYTES:
                 return False
-            self._held[identity] = Held(text, self._clock() + HELD_SECONDS)
+            self._held[identity] = text, self._clock() + HELD_SECONDS
         return True
 
     def is_held(self, identity: str) -> bool:
         """Whether a decision's call still waits."""
-        with self._lock:
-            held = self._held.get(identity)
-            return held is not None and held.until > self._clock()
+        self._expire()
+        return identity in self._held
 
     def take(self, identity: str) -> str | None:
         """The held call, once: nobody gets it a second time. None if it does not wait any more."""
         self._expire()
         with self._lock:
-            held = self._held.pop(identity, None)
-        return None if held is None else held.text
+            text, _ = self._held.pop(identity, (None, 0.0))
+        return text
 
     def released(self, identity: str, answer: str) -> None:
         """Record that a held call was passed on, with the node's answer."""
@@ -143,7 +134,7 @@ class Decisions:
         """Drop what nobody has released in time."""
         now = self._clock()
         with self._lock:
-            old = [identity for identity, held in self._held.items() if held.until <= now]
+            old = [identity for identity, (_, until) in self._held.items() if until <= now]
         for identity in old:
             self.drop(identity)
 

@@ -70,7 +70,10 @@ READING: Final = frozenset({*(f"eth_{name}" for name in _ETH.split()), *_OTHER.s
 """Methods that send nothing; all others must be allowed by name."""
 
 _NEVER: Final = SCREENED | UNSCREENED
-_SENDS: Final = re.compile("send(?!er)|submit|post|broadcast|_tx$", re.IGNORECASE)
+_SENDS: Final = re.compile(
+    "send(?!er)|submit|post|broadcast|publish(?!er)|relay|push|inject|import|newPayload|_tx$",
+    re.IGNORECASE,
+)
 MAX_TRANSACTIONS: Final = 16
 """In one message: what one simulation takes."""
 

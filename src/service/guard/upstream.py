@@ -17,6 +17,7 @@ logger = logging.getLogger(__name__)
 _CONNECT_SECONDS: Final = 10.0
 _ANSWER_SECONDS: Final = 120.0  # traces of long transactions
 _IDLE_SECONDS: Final = 15.0  # less than nodes keep idle connections open
+_PING_SECONDS: Final = 60.0  # a subscription may have nothing to say for hours
 _MAX_MESSAGE: Final = 64 * 1024 * 1024
 _MAX_TEXT: Final = 4 * 1024 * 1024  # reading JSON stops everything else
 # Builders sign the body. Keys and cookies are the guard's and stay here.
@@ -118,7 +119,7 @@ class Upstream:
         """
         try:
             opened = await self._opened.ws_connect(
-                self._socket_url, max_msg_size=_MAX_MESSAGE, compress=0
+                self._socket_url, max_msg_size=_MAX_MESSAGE, compress=0, heartbeat=_PING_SECONDS
             )
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             logger.warning("no WebSocket of the node: %s", type(error).__name__)

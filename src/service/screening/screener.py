@@ -27,7 +27,8 @@ from src.service.records import LoadedTransaction
 
 DEFAULT_SECONDS: Final = 5.0
 
-_MAX_SENDERS = 10_000
+_MAX_RECENT = 20_000
+_MAX_RECENT_BYTES = 64 * 1024 * 1024
 _PAUSES = (0.0, 0.05, 0.2, 0.5)
 _ARRIVING_SECONDS = 0.1
 
@@ -196,7 +197,7 @@ class Screener:
         if reverting:
             action = max(action, self._decider.pipeline.on_unknown)
         return Screening(
-            decision_id=_new_id(),
+            decision_id=str(uuid4()),
             action=action,
             status="reverts" if reverting else "success",
             reasons=_reasons(screened, self._decider.pipeline.names),
@@ -213,7 +214,7 @@ class Screener:
 
     def _unknown(self, read: Sequence[SignedTransaction | UnsignedCall], problem: str) -> Screening:
         return Screening(
-            decision_id=_new_id(),
+            decision_id=str(uuid4()),
             action=self._decider.pipeline.on_unknown,
             status="unknown",
             reasons=(f"what it would do is unknown: {problem}",),
@@ -230,23 +231,20 @@ class _RecentTransactions:
 
     def __init__(self) -> None:
         # None where a nonce had two that do not do the same: either of them may be mined.
-        self._by_sender: OrderedDict[str, OrderedDict[int, UnsignedCall | None]] = OrderedDict()
+        self._calls: OrderedDict[tuple[str, int], UnsignedCall | None] = OrderedDict()
+        self._bytes = 0
         self._entered = threading.Condition()
 
     def enter(self, call: UnsignedCall) -> None:
         if call.nonce is None:
             return
         with self._entered:
-            known = self._by_sender.setdefault(call.sender, OrderedDict())
-            self._by_sender.move_to_end(call.sender)
-            earlier = known.get(call.nonce, call)
+            earlier = self._calls.pop((call.sender, call.nonce), call)
             is_same = earlier is not None and _without_price(earlier) == _without_price(call)
-            known[call.nonce] = call if is_same else None
-            known.move_to_end(call.nonce)
-            if len(known) > MAX_CALLS:
-                known.popitem(last=False)
-            if len(self._by_sender) > _MAX_SENDERS:
-                self._by_sender.popitem(last=False)
+            kept = self._calls[call.sender, call.nonce] = call if is_same else None
+            self._bytes += _size(kept) - (0 if earlier is call else _size(earlier))
+            while len(self._calls) > _MAX_RECENT or self._bytes > _MAX_RECENT_BYTES:
+                self._bytes -= _size(self._calls.popitem(last=False)[1])
             self._entered.notify_all()
 
     def between(self, sender: str, first: int, end: int, seconds: float) -> list[UnsignedCall]:
@@ -254,16 +252,22 @@ class _RecentTransactions:
 
         One that is missing is waited for, so many seconds.
         """
-        nonces = range(first, end)
-        if len(nonces) >= MAX_CALLS:
+        if end - first >= MAX_CALLS:
             return []
+        keys = [(sender, nonce) for nonce in range(first, end)]
         with self._entered:
-            self._entered.wait_for(
-                lambda: all(nonce in self._by_sender.get(sender, {}) for nonce in nonces), seconds
-            )
-            known = self._by_sender.get(sender, OrderedDict())
-            found = [call for nonce in nonces if (call := known.get(nonce)) is not None]
-        return found if len(found) == len(nonces) else []
+            self._entered.wait_for(lambda: all(key in self._calls for key in keys), seconds)
+            found = [call for key in keys if (call := self._calls.get(key)) is not None]
+        return found if len(found) == len(keys) else []
+
+
+def _size(call: UnsignedCall | None) -> int:
+    """Bytes of memory, roughly."""
+    if call is None:
+        return 0
+    entries = len(call.authorizations) + len(call.blob_versioned_hashes)
+    entries += sum(1 + len(keys) for _, keys in call.access_list)
+    return len(call.data) + 400 * entries
 
 
 def _without_price(call: UnsignedCall) -> UnsignedCall:
@@ -329,7 +333,3 @@ def _call_of(read: SignedTransaction | UnsignedCall) -> UnsignedCall:
 
 def _hash_of(read: SignedTransaction | UnsignedCall) -> str | None:
     return read.tx_hash if isinstance(read, SignedTransaction) else None
-
-
-def _new_id() -> str:
-    return str(uuid4())

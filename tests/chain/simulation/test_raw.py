@@ -9,7 +9,7 @@ from eth_account import Account
 from hypothesis import given
 from hypothesis import strategies as st
 
-from src.chain.simulation.call import NotSimulated
+from src.chain.simulation.call import MAX_DATA_BYTES, NotSimulated
 from src.chain.simulation.raw import MAX_RAW_BYTES, decode_raw
 
 KEY = "0x" + "4c" * 32
@@ -90,7 +90,8 @@ def test_the_second_signature_of_the_same_transaction_is_refused() -> None:
         b"", b"\0", b"\x02", b"\x05" + b"\xc0", b"\x7e\xc0", b"\x80", b"\xc0", b"\xf8",
         b"\x03\xc0", b"\x02" + b"\xc1" * 100_000, b"\x03" + b"\xc1" * 100_000,
         raw_of(gasPrice=9)[:-1], raw_of(gasPrice=9) + b"\0", raw_of(**FEES) + b"\0",
-        b"\xf8" * (MAX_RAW_BYTES + 1),
+        b"\xf8" * (MAX_RAW_BYTES + 1), raw_of(**FEES, data=bytes(MAX_DATA_BYTES)),
+        raw_of(**FEES, accessList=[{"address": "0x" + "33" * 20, "storageKeys": []}] * 12_000),
     ],
 )  # fmt: skip
 def test_what_no_node_would_accept_is_refused(raw: bytes) -> None:

@@ -102,6 +102,7 @@ class Node:
     answer: Callable[[bytes], web.Response] | None = None
     go: threading.Event = field(default_factory=threading.Event)
     sockets: int = 0
+    answers_pings: bool = True
 
     def __post_init__(self) -> None:
         self.go.set()
@@ -134,7 +135,7 @@ def node(answer: Callable[[bytes], web.Response] | None = None) -> Iterator[Node
         return state.answer(body) if state.answer else json_reply(body)
 
     async def socket(request: web.Request) -> web.StreamResponse:
-        opened = web.WebSocketResponse(max_msg_size=0)
+        opened = web.WebSocketResponse(max_msg_size=0, autoping=state.answers_pings)
         await opened.prepare(request)
         state.sockets += 1
         async for message in opened:

@@ -94,6 +94,14 @@ def test_a_held_transaction_is_dropped_in_time(decisions: Decisions) -> None:
     assert [found.outcome for found in stored(decisions)] == ["dropped"]
 
 
+def test_what_is_held_is_bounded_in_bytes(
+    decisions: Decisions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MAX_HELD_BYTES", 2 * len(RAW))
+    held = [decisions.hold(decided(number).uuid, RAW) for number in range(3)]
+    assert held == [True, True, False]
+
+
 def test_what_nobody_releases_is_dropped_by_the_next_write(decisions: Decisions) -> None:
     one = decided(1)
     decisions.add(one)

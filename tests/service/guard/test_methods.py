@@ -132,6 +132,7 @@ def test_reading_methods_pass_by_their_exact_names_only() -> None:
 def test_nothing_that_sends_passes_unscreened_whatever_is_allowed() -> None:
     allowed = AllowList(["eth_*", "personal_*", "eth_sendTransaction", *SCREENED, "*"])
     others = {"eth_sendNewKind", "personal_submitIt", "x_postAll", "broadcast_tx_sync"}
+    others |= {"x_relayTransaction", "txpool_inject", "engine_newPayloadV4", "debug_importBlock"}
     bloxroute = {"blxr_tx", "blxr_private_tx", "blxr_batch_tx", "blxr_submit_bundle"}
     for name in SCREENED | UNSCREENED | others | bloxroute:
         assert name not in allowed

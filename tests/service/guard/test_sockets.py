@@ -138,6 +138,22 @@ def test_the_end_of_the_nodes_socket_is_the_end_of_the_clients() -> None:
     assert asyncio.run(refused()) == 502
 
 
+def test_a_node_that_does_not_answer_pings_is_gone(
+    upstream: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a client would wait for ever for the events of its subscription."""
+    monkeypatch.setattr("src.service.guard.upstream._PING_SECONDS", 0.05)
+    upstream.answers_pings = False
+
+    async def use(url: str) -> int | None:
+        async with aiohttp.ClientSession() as session, session.ws_connect(url) as own:
+            await own.receive(timeout=PATIENCE)
+            return own.close_code
+
+    with guard(upstream.url) as guarded:
+        assert asyncio.run(use(guarded.url)) == 1012
+
+
 def test_many_open_sockets(guarded: Guarded, upstream: Node) -> None:
     """A thousand, where the process may have as many; nothing is lost and nothing sent twice."""
     allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)

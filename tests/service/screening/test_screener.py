@@ -154,6 +154,21 @@ def test_behind_one_that_was_sent_again_for_a_higher_price_it_is_simulated(
         assert screener.screen([raw(nonce, key, maxFeePerGas=price)]).status == "success"
 
 
+def test_what_is_remembered_of_transactions_is_bounded_in_bytes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Anybody can sign large transactions for as many senders as they like."""
+    monkeypatch.setattr(module, "_MAX_RECENT_BYTES", 10_000)
+    recent = module._RecentTransactions()
+    calls = [UnsignedCall(f"0x{number:040x}", data=bytes(3_000), nonce=5) for number in range(50)]
+    for call in calls:
+        recent.enter(call)
+        recent.enter(replace(call, gas_price=7))
+    assert sum(len(call.data) for call in recent._calls.values() if call) == recent._bytes == 9_000
+    assert recent.between(calls[-1].sender, 5, 6, 0.0) == [replace(calls[-1], gas_price=7)]
+    assert recent.between(calls[0].sender, 5, 6, 0.0) == []
+
+
 def test_a_decision_is_on_its_own_transaction_not_on_what_comes_before(screener: Screener) -> None:
     """Else it is compared, once that is mined, with what another one did."""
     account = signer(4)
@@ -172,7 +187,7 @@ def test_of_two_that_are_sent_at_once_the_later_one_may_arrive_first(
     account = signer(3)
     with ThreadPoolExecutor(1) as pool:
         later = pool.submit(screener.screen, [raw(1, account.key)])
-        wait_until(lambda: account.address.lower() in screener._recent._by_sender)
+        wait_until(lambda: (account.address.lower(), 1) in screener._recent._calls)
         assert screener.screen([raw(0, account.key)]).status == "success"
         assert later.result().status == "success"
 
