@@ -137,14 +137,14 @@ class NodeReader:
             found = block.get("transactions") if isinstance(block, dict) else None
             if not isinstance(found, list):
                 raise MalformedAnswer("node", f"block {number} has no list of transactions")
-            return [tx_hash for one in found if (tx_hash := _hash(one)) is not None]
+            return [tx_hash for one in found if (tx_hash := hash_of(one)) is not None]
 
         return list(self._pool.map(of, numbers))
 
     def block_hash(self, number: int) -> str | None:
         """The present hash of the block at a height, or None. Raises SourceError."""
         block = self._node.ask("eth_getBlockByNumber", [hex(number), False])
-        return _hash(block.get("hash")) if isinstance(block, dict) else None
+        return hash_of(block.get("hash")) if isinstance(block, dict) else None
 
     def block_number(self, block_hash: str) -> int | None:
         """The number of the block with a hash, or None. Raises SourceError."""
@@ -168,13 +168,13 @@ class NodeReader:
         logs = logs_of(receipt) if isinstance(receipt, dict) else None
         if logs is None:
             raise MalformedAnswer("node", "a receipt is not an object with logs")
-        number, block_hash = as_int(receipt.get("blockNumber")), _hash(receipt.get("blockHash"))
+        number, block_hash = as_int(receipt.get("blockNumber")), hash_of(receipt.get("blockHash"))
         # It has a receipt, so a null is a backend's that lags behind.
         block = self._node.call("eth_getBlockByNumber", [receipt.get("blockNumber"), False])
         timestamp = as_int(block.get("timestamp")) if isinstance(block, dict) else None
         if number is None or block_hash is None or timestamp is None:
             raise MalformedAnswer("node", "a receipt without a block, or a block without a time")
-        if _hash(block.get("hash")) != block_hash:
+        if hash_of(block.get("hash")) != block_hash:
             raise MalformedAnswer("node", "the chain was reorganised during the request; try again")
         sent = self._node.call("eth_getTransactionByHash", [tx_hash])
         decoded = decoded_logs(logs)
@@ -327,7 +327,8 @@ def _loaded_block(rows: BlockRows) -> LoadedBlock:
     )
 
 
-def _hash(value: Any) -> str | None:
+def hash_of(value: Any) -> str | None:
+    """A hash of 32 bytes, lowercase; None for anything else."""
     if isinstance(value, str) and len(value) == 66 and as_int(value) is not None:
         return value.lower()
     return None

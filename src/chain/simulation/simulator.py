@@ -39,6 +39,7 @@ MAX_CALLS: Final = 16
 
 _LOOK_AGAIN_SECONDS = 600.0
 _OWN_FRAMES = 900  # of Python's functions at the time when an answer is read
+_PENDING_BLOCK: Final[tuple[str, list[Any]]] = ("eth_getBlockByNumber", ["pending", False])
 _TRACER: Final = {"tracer": "callTracer", "tracerConfig": {"withLog": True}}
 
 
@@ -47,26 +48,19 @@ class _Way:
     """How a node simulates."""
 
     method: str  # `SIMULATE`, `TRACE`, or "" if it does not
-    # Whether it has to be told the number, time and base fee of the next block; if not, `SIMULATE`
-    # is in the next block, and `TRACE` in the newest one.
+    # Whether it has to be told the number, time and base fee of the next block; if not, it is in
+    # the next one anyway.
     describes_block: bool
     until: float  # on the monotonic clock, when to look again
     why: str = ""  # why it is not `SIMULATE`
     checks_nonces: bool = False  # whether the node refuses one that is not the sender's next
-
-    @property
-    def block(self) -> str:
-        """The block whose header is needed before the simulation, or ""."""
-        if self.describes_block:
-            return "pending"
-        return "latest" if self.method == TRACE else ""
 
 
 class _Before(NamedTuple):
     """What has to be known before a simulation."""
 
     counts: Mapping[str, int]  # the next nonce of each sender
-    header: Header | None  # of the way's block
+    header: Header | None  # of the next block, if the way describes it
     price: int | None  # wei a unit of gas that the node suggests, if one is lacking
 
 
@@ -123,14 +117,14 @@ class Simulator:
         asked: list[tuple[str, list[Any]]] = [
             ("eth_getTransactionCount", [sender, "latest"]) for sender in senders
         ]
-        if way.block:
-            asked.append(("eth_getBlockByNumber", [way.block, False]))
+        if way.describes_block:
+            asked.append(_PENDING_BLOCK)
         lacks_price = any(call.max_price is None for call in calls)
         if lacks_price:
             asked.append(("eth_gasPrice", []))
         answers = self._node.call_together(asked, deadline)
         counts = {sender: _count(answers.pop(0)) for sender in senders}
-        header = header_of(answers.pop(0)) if way.block else None
+        header = header_of(answers.pop(0)) if way.describes_block else None
         price = (as_int(answers.pop(0)) or 0) if lacks_price else None
         return _Before(counts, header, price)
 
@@ -169,13 +163,10 @@ class Simulator:
         deadline: Deadline,
         header: Header | None = None,
     ) -> Simulation:
-        """Simulate, in the block with this header or with the one that the way needs."""
-        if way.block and header is None:
-            block = self._node.call("eth_getBlockByNumber", [way.block, False], deadline)
-            header = header_of(block)
-        overrides: dict[str, Any] = {}
-        if header is not None and way.describes_block:
-            overrides = _overrides(header)
+        """Simulate, in the block with this header if the way has to describe it."""
+        if way.describes_block and header is None:
+            header = header_of(self._node.call(*_PENDING_BLOCK, deadline))
+        overrides = {} if header is None else _overrides(header)
         if way.method == SIMULATE:
             payload = _payload(calls, overrides)
             answer = self._node.call(SIMULATE, [payload, "latest"], deadline)
@@ -229,15 +220,12 @@ class Simulator:
                 return _Way(SIMULATE, True, until)
             checks = self._checks_nonces(block.base_fee, deadline)
             return _Way(SIMULATE, False, until, checks_nonces=checks)
-        for describes_block in (True, False):
-            way = _Way(TRACE, describes_block, until, why)
-            try:
-                self._ask(way, [UnsignedCall(ZERO_ADDRESS, ZERO_ADDRESS)], deadline)
-            except (RequestRefused, MalformedAnswer) as error:
-                refusal = error.problem
-            else:
-                return way
-        return _Way("", False, until, f"{why}; {refusal}")
+        way = _Way(TRACE, True, until, why)
+        try:
+            self._ask(way, [UnsignedCall(ZERO_ADDRESS, ZERO_ADDRESS)], deadline)
+        except (RequestRefused, MalformedAnswer) as error:
+            return _Way("", False, until, f"{why}; {error.problem}")
+        return way
 
     def _checks_nonces(self, base_fee: int, deadline: Deadline) -> bool:
         """Whether the node finds a nonce that is ahead, as the specification says (not Anvil)."""

@@ -70,7 +70,7 @@ class GuardApp:
         except Problem as error:
             await answer.error(error.status, messages.INVALID_REQUEST, error.detail)
         except UpstreamError as error:
-            await answer.error(_status(error), messages.INTERNAL_ERROR, str(error))
+            await answer.error(error.status, messages.INTERNAL_ERROR, str(error))
 
     async def _answer(
         self, message: Message, client: str, headers: Mapping[str, str], answer: "_Answer"
@@ -85,7 +85,7 @@ class GuardApp:
                 await answer.relay(response)
         except UpstreamError as error:
             if not answer.started:
-                await answer.text(_status(error), message.failure(str(error)))
+                await answer.text(error.status, message.failure(str(error)))
 
 
 class _Answer:
@@ -140,7 +140,3 @@ class _Answer:
 
 def _is_page(scope: MutableMapping[str, Any]) -> bool:
     return scope["method"] in {"GET", "HEAD"} or scope["path"].startswith(PAGES)
-
-
-def _status(error: UpstreamError) -> int:
-    return 504 if error.is_timeout else 502

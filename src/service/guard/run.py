@@ -10,6 +10,7 @@ from typing import Final
 from src import cli
 from src.chain.errors import SourceError
 from src.chain.names.book import open_address_book
+from src.chain.simulation.call import UnsignedCall
 from src.detection.records import ZERO_ADDRESS
 from src.monitoring.periodic import Periodic
 from src.service.context import fraud_model_path, open_decider, open_node, open_screener
@@ -28,7 +29,7 @@ from src.service.http.security import ClientLimits
 from src.service.http.server import run_uvicorn, shown_host
 from src.service.model_refresh import FraudModel
 from src.service.screening.notices import Notices
-from src.service.screening.screener import DEFAULT_SECONDS, Screener
+from src.service.screening.screener import DEFAULT_SECONDS
 from src.service.settings import (
     ServiceSettings,
     database_url,
@@ -111,7 +112,8 @@ def _open(
     # Not less than the default: the first simulation has to find out how the node simulates.
     seconds = max(DEFAULT_SECONDS, rules.seconds)
     screener = open_screener(opening, common, decider, seconds)
-    _warm_up(screener, common.chain_id)
+    # Of nobody: what is asked only once takes time.
+    screener.screen([UnsignedCall(ZERO_ADDRESS, ZERO_ADDRESS)])
     decisions = Decisions(database, common.chain_id)
     decisions.writing.start()
     opening.callback(decisions.close)
@@ -133,18 +135,6 @@ def _open(
         Clients(replace(settings, api_keys=settings.guard_api_keys)),
         settings.max_body_bytes,
     )
-
-
-def _warm_up(screener: Screener, chain_id: int) -> None:
-    """Screen a transaction of nobody: what is loaded and asked only once takes seconds."""
-    from eth_account import Account  # noqa: PLC0415  takes a second
-
-    transaction = {
-        "to": ZERO_ADDRESS, "value": 0, "gas": 21_000, "gasPrice": 0, "nonce": 0,
-        "chainId": chain_id,
-    }  # fmt: skip
-    signed = Account.from_key("0x" + 32 * "11").sign_transaction(transaction)
-    screener.screen([bytes(signed.raw_transaction)])
 
 
 def _announce(settings: ServiceSettings, rules: Rules) -> None:

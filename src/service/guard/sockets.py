@@ -2,7 +2,6 @@
 
 import asyncio
 from contextlib import suppress
-from typing import Literal
 
 from aiohttp import ClientWebSocketResponse, WSMsgType
 
@@ -12,8 +11,6 @@ from src.service.http.guard import Receive, Send
 _MAX_WAITING = 64
 _MAX_WAITING_BYTES = 8 * 1024 * 1024
 _NODE_CLOSED = 1012  # the service restarts: connect again
-
-_Kind = Literal[WSMsgType.TEXT, WSMsgType.BINARY]
 
 
 class Bridge:
@@ -80,11 +77,11 @@ class Bridge:
         ):
             await asyncio.wait(self._waiting, return_when=asyncio.FIRST_COMPLETED)
 
-    async def _answer_in_order(self, message: Message, kind: _Kind, send: Send) -> None:
+    async def _answer_in_order(self, message: Message, kind: WSMsgType, send: Send) -> None:
         async with self._order:
             await self._answer(message, kind, send)
 
-    async def _answer(self, message: Message, kind: _Kind, send: Send) -> None:
+    async def _answer(self, message: Message, kind: WSMsgType, send: Send) -> None:
         reply = await self._proxy.answer(message, self._client, {})
         with suppress(OSError):  # a connection is closed: then the other way ends as well
             if reply is None:

@@ -25,16 +25,16 @@ _PASSED_HEADERS: Final = ("x-flashbots-signature", "x-auction-signature")
 
 
 class UpstreamError(RuntimeError):
-    """The node did not answer. The message holds no URL and no text of the node.
+    """The node did not answer. The message holds no URL and no text of the node."""
 
-    Args:
-        problem: what is wrong.
-        is_timeout: whether it took too long.
-    """
+    status = 502
+    """HTTP status for the client."""
 
-    def __init__(self, problem: str, *, is_timeout: bool = False) -> None:
-        super().__init__(problem)
-        self.is_timeout = is_timeout
+
+class UpstreamTimeout(UpstreamError):
+    """The node took too long."""
+
+    status = 504
 
 
 class Upstream:
@@ -91,7 +91,7 @@ class Upstream:
             async with response:
                 yield response
         except TimeoutError:
-            raise UpstreamError("the node took too long", is_timeout=True) from None
+            raise UpstreamTimeout("the node took too long") from None
         except (aiohttp.ClientError, OSError) as error:
             logger.warning("no answer of the node: %s", type(error).__name__)
             raise UpstreamError("the node did not answer") from None

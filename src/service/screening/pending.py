@@ -28,6 +28,7 @@ from src.service.database.screenings import (
     waiting_screenings,
 )
 from src.service.decider import Decider
+from src.service.node import hash_of
 from src.service.screening.screener import Screener
 
 logger = logging.getLogger(__name__)
@@ -36,7 +37,6 @@ _MAX_REMEMBERED = 50_000
 _MAX_HASHES = 20_000  # of one answer
 _LOOK_FOR_DROPPED_SECONDS = 30.0
 _MAX_LOOKED_FOR = 50
-_HASH_LENGTH = 66
 
 
 class PendingWatcher:
@@ -148,7 +148,7 @@ class PendingWatcher:
             raise
         new = []
         for entry in answer[:_MAX_HASHES]:
-            tx_hash = _hash_of(entry)
+            tx_hash = hash_of(entry.get("hash") if isinstance(entry, dict) else entry)
             if tx_hash is None or tx_hash in self._seen:
                 continue
             self._seen[tx_hash] = None
@@ -209,11 +209,3 @@ def _without_gas_price(found: dict[str, Any]) -> dict[str, Any]:
     if found.get("maxFeePerGas") is None:
         return found
     return {name: value for name, value in found.items() if name != "gasPrice"}
-
-
-def _hash_of(entry: Any) -> str | None:
-    """The hash in a filter's change, which may be a whole transaction; None if it has none."""
-    tx_hash = entry.get("hash") if isinstance(entry, dict) else entry
-    if isinstance(tx_hash, str) and len(tx_hash) == _HASH_LENGTH and as_int(tx_hash) is not None:
-        return tx_hash.lower()
-    return None

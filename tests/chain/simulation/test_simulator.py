@@ -186,18 +186,6 @@ def test_a_node_that_can_neither_says_so_and_is_not_asked_again(stage: Stage) ->
     assert asked.count(SIMULATE) == 1
 
 
-def test_a_node_that_cannot_be_told_the_block_traces_in_the_newest_one(stage: Stage) -> None:
-    def rigid(asked: dict[str, Any]) -> dict[str, Any]:
-        if "blockOverrides" in asked["params"][2]:
-            return {"error": {"code": -32602, "message": "unknown field blockOverrides"}}
-        return {"result": stage.chain.rpc(TRACE, *asked["params"])}
-
-    with node_without(stage.chain.url, SIMULATE, **{TRACE: rigid}) as url:
-        simulation = simulate(url, stage.call(value=1))
-    assert simulation.block.number == int(stage.chain.rpc("eth_blockNumber"), 16)
-    assert simulation.transactions[0].status == "success"
-
-
 def test_a_node_that_follows_the_specification_is_told_nothing(stage: Stage) -> None:
     payloads: list[Any] = []
 
