@@ -116,7 +116,7 @@ class _Answer:
     async def error(self, status: int, code: int, problem: str) -> None:
         """Answer with a JSON-RPC error, unless an answer has begun."""
         if not self.started:
-            await self.text(status, messages.error_of(None, code, problem))
+            await self.text(status, messages.error(None, code, problem))
 
     async def relay(self, response: ClientResponse) -> None:
         """Pass a response of the node on, as it arrives."""

@@ -103,7 +103,7 @@ class Gate:
                 raise Unreadable(f"more than {MAX_TRANSACTIONS} transactions in one message")
         except Unreadable as error:
             screening_metrics.guard_refused("unreadable")
-            text = messages.error(call, messages.INVALID_PARAMS, str(error))
+            text = messages.error(call.id, messages.INVALID_PARAMS, str(error))
             return (text if self.rules.enforce else None), ()
         decided = await self._decide(call, sent, before, client)
         self._keep(decided)
@@ -116,11 +116,11 @@ class Gate:
 
     def _problem(self, call: Call) -> str | None:
         if call.problem:
-            return messages.error(call, messages.INVALID_REQUEST, call.problem)
+            return messages.error(call.id, messages.INVALID_REQUEST, call.problem)
         if call.method in SCREENED or call.method in self.rules.allowed:
             return None
         return messages.error(
-            call, messages.METHOD_NOT_FOUND, "the guard does not allow this method; see --allow"
+            call.id, messages.METHOD_NOT_FOUND, "the guard does not allow this method; see --allow"
         )
 
     async def _decide(
@@ -224,4 +224,4 @@ def _reply(call: Call, decided: NewScreening) -> str:
         "block": decided.block_number,
     }
     text = f"transaction {what} (decision {decided.uuid}){f': {why}' if why else ''}"
-    return messages.error(call, messages.REJECTED, text, data)
+    return messages.error(call.id, messages.REJECTED, text, data)

@@ -90,15 +90,10 @@ def read_request(body: bytes) -> Request:
     return Request(tuple(_call(part, value) for part, value in parts), is_batch)
 
 
-def error(call: Call, code: int, message: str, data: Mapping[str, Any] | None = None) -> str:
-    """The reply to a call that is not passed on, as JSON text."""
-    return error_of(call.id, code, message, data)
-
-
-def error_of(
+def error(
     identity: str | None, code: int, message: str, data: Mapping[str, Any] | None = None
 ) -> str:
-    """An error reply as JSON text; `identity` is the id's JSON text, None if there is none."""
+    """An error reply as JSON text; `identity` is the call's id as JSON, None if there is none."""
     described = {"code": code, "message": message} | ({"data": data} if data is not None else {})
     return f'{{"jsonrpc":"2.0","id":{identity or "null"},"error":{json.dumps(described)}}}'
 
@@ -120,7 +115,7 @@ def merged(calls: Sequence[Call], own: Mapping[int, str], answer: str | None) ->
             parts += [] if call.id is None else [own[position]]
         elif call.id is not None:
             found = given.get(_canonical(call.id))
-            parts.append(found.pop(0) if found else error(call, INTERNAL_ERROR, _NO_REPLY))
+            parts.append(found.pop(0) if found else error(call.id, INTERNAL_ERROR, _NO_REPLY))
     parts += [text for left in given.values() for text in left]
     return f"[{','.join(parts)}]"
 
@@ -132,7 +127,7 @@ def _replies(answer: str | None) -> Iterator[tuple[str, str]]:
     try:
         found, _ = _parts(answer, _LENIENT, 10 * _MAX_DEPTH)
     except Malformed:
-        found = [(error_of(None, INTERNAL_ERROR, "the node's answer is not JSON"), None)]
+        found = [(error(None, INTERNAL_ERROR, "the node's answer is not JSON"), None)]
     for text, value in found:
         identity = value.get("id") if isinstance(value, dict) else None
         yield text, _canonical(_id_text(identity))

@@ -76,7 +76,7 @@ def _add_operations(app: FastAPI, shown: Shown) -> None:
 
     @app.get("/readyz")
     async def readyz(response: Response) -> dict[str, Any]:
-        problem = await chain_problem(shown.upstream, shown.chain_id)
+        problem = await _chain_problem(shown.upstream, shown.chain_id)
         response.status_code = 503 if problem else 200
         return {"ready": not problem, "problems": [problem] if problem else []}
 
@@ -141,7 +141,7 @@ async def _release(upstream: Upstream, text: str) -> str:
     return in_short(answer, _MAX_ANSWER)
 
 
-async def chain_problem(upstream: Upstream, chain_id: int) -> str | None:
+async def _chain_problem(upstream: Upstream, chain_id: int) -> str | None:
     """Why the node cannot be used, or None."""
     try:
         answer = json.loads(await upstream.ask(_CHAIN_ID, {}, again=True))

@@ -57,9 +57,9 @@ class Message:
         if self.sends:
             problem = f"{problem}; it may have received the transaction"
         if not self.calls:
-            return messages.error_of(None, code, problem)
+            return messages.error(None, code, problem)
         for position, call in enumerate(self.calls):
-            self.own.setdefault(position, messages.error(call, code, problem))
+            self.own.setdefault(position, messages.error(call.id, code, problem))
         return self.reply(None)
 
     @property
@@ -91,7 +91,7 @@ class Proxy:
                 return _limited(message)
             screening_metrics.guard_refused("malformed")
             if self._gate.rules.enforce:
-                message.own[0] = messages.error_of(None, error.code, str(error))
+                message.own[0] = messages.error(None, error.code, str(error))
             return message
         message = Message(body, request.calls, request.is_batch)
         if not all(self._limits.allows(client) for _ in request.calls or (None,)):
@@ -131,7 +131,7 @@ def _limited(message: Message) -> Message:
     code, problem = messages.LIMIT_EXCEEDED, "too many requests"
     if not message.calls:
         message.is_batch = False
-        message.own[0] = messages.error_of(None, code, problem)
+        message.own[0] = messages.error(None, code, problem)
     for position, call in enumerate(message.calls):
-        message.own[position] = messages.error(call, code, problem)
+        message.own[position] = messages.error(call.id, code, problem)
     return message
