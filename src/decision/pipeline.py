@@ -1,6 +1,7 @@
 """The one pipeline: from a transaction and the facts about it to a decision and its alerts.
 
     facts = lookups.gather(shown_tokens(transfers), sender, block_number)   # asks the outside world
+    facts = with_holdings(pipeline, lookups, transaction, transfers, facts) # again, in few cases
     result = pipeline.assess(transaction, transfers, facts)                 # computes
 
 The bot, the service, watch mode and replay all decide this way; a backtest runs its table form.
