@@ -48,6 +48,8 @@ class Scorer:
         """Score a batch; a transaction without a sender has no score, as in live handling."""
         reading = read(batch.transfers, self._profile)
         all_features = reading.features()
+        sides = reading.position, reading.payer, reading.payee
+        del reading  # it holds both forms of the features
         features = np.ascontiguousarray(all_features[:, self._columns])
         number, rows = distinct_rows(features)
         distinct = self.model.score(rows)
@@ -55,10 +57,7 @@ class Scorer:
         attack = self._attack_scores(all_features, score)
         for column in (score, percentile, attack):
             column[~batch.has_sender] = np.nan
-        return Scores(
-            all_features, features, score, percentile, attack,
-            reading.position, reading.payer, reading.payee,
-        )  # fmt: skip
+        return Scores(all_features, features, score, percentile, attack, *sides)
 
     def _attack_scores(
         self, all_features: NDArray[np.float64], score: NDArray[np.float64]

@@ -109,7 +109,7 @@ class Trees:
             rows: shape (n, n_features), C-contiguous, finite. The caller has checked: a NaN would
                 go right at every split without a word.
         """
-        sums = np.empty(len(rows), dtype=np.float64)
+        sums = np.zeros(len(rows), dtype=np.float64)
         _leaf_sums(
             rows, self.roots, self.feature, self.threshold, self.left, self.right, self.value, sums
         )
@@ -202,12 +202,11 @@ def _leaf_sums(
     value: NDArray[np.float64],
     sums: NDArray[np.float64],
 ) -> None:
-    """Fill `sums` with each row's leaf values, added tree by tree as scikit-learn does."""
-    for row in range(len(rows)):
-        total = 0.0
-        for node in roots[:-1]:
+    """Add each row's leaf values to `sums`, tree by tree as scikit-learn does."""
+    for root in roots[:-1]:  # a tree stays in the processor's cache while all rows pass it
+        for row in range(len(rows)):
+            node = root
             while feature[node] != LEAF:
                 goes_left = rows[row, feature[node]] <= threshold[node]
-                node = left[node] if goes_left else right[node]  # noqa: PLW2901
-            total += value[node]
-        sums[row] = total
+                node = left[node] if goes_left else right[node]
+            sums[row] += value[node]
