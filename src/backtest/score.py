@@ -56,6 +56,10 @@ def main(parser: cli.Parser) -> None:
     add("--token-facts", type=cli.path, metavar="FILE", help="which tokens are known, see below")
     add("--explain", action="store_true", help="add the ten features with the largest weights")
     parser.common("--model", "--threshold")
+    parser.require(
+        "--out is one of the tables that are read",
+        lambda o: o.out.resolve() not in (o.transactions.resolve(), o.transfers.resolve()),
+    )
 
 
 if __name__ == "__main__":

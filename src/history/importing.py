@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from src.chain.recording.format import read_table
+from src.chain.recording.format import is_recording, read_table
 from src.datasets.location import EXPLOIT_TRANSFERS_FILE, EXPLOITS_FILE
 from src.datasets.store import (
     MANIFEST,
@@ -100,6 +100,9 @@ def import_history(
         TableError: the data or the folder is unusable.
         OSError: the disk failed.
     """
+    place = Path(source).resolve()
+    if place in out.resolve().parents and not is_recording(place):
+        raise TableError(f"{out}: is in {source}, whose files would be imported: change --out")
     with (
         locked(out, "import"),
         unpiped(source, out) as place,

@@ -175,6 +175,17 @@ def test_an_output_of_unknown_form_is_wrong_usage(tmp_path):
     assert stopped.value.code == 2
 
 
+@pytest.mark.parametrize("out", ["transactions.csv", "transfers.csv"])
+def test_no_table_that_is_read_is_written_over(tmp_path, capsys, out):
+    for name in ("transactions.csv", "transfers.csv"):
+        (tmp_path / name).write_text("tx_hash\n")
+    with pytest.raises(SystemExit) as stopped:
+        score(tmp_path / "transactions.csv", tmp_path / "transfers.csv", tmp_path / out)
+    assert stopped.value.code == 2
+    assert "one of the tables that are read" in capsys.readouterr().err
+    assert (tmp_path / out).read_text() == "tx_hash\n"
+
+
 def test_percentiles_rise_from_0_to_100_and_count_ties_half(model_path):
     model = load_model(model_path, FEATURE_NAMES)
     quantiles = np.array(model.manifest.score_quantiles)

@@ -15,6 +15,7 @@ import pytest
 
 from src.datasets.tables import TableError
 from src.history.__main__ import columns, memory
+from src.history.importing import ImportOptions, import_history
 from tests.history.imports import Tables, as_csv, changed, imported, rows_of, write
 from tests.support.object_store import BUCKET, use_object_store
 
@@ -182,6 +183,13 @@ def test_a_pipe_as_a_path_is_refused(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(TableError, match="pass its content to --data -"):
         imported(tmp_path / "pipe")
+
+
+def test_a_store_within_its_source_is_refused(tmp_path, tables):
+    write(tmp_path, tables)
+    with pytest.raises(TableError, match=r"store: is in .*, whose files would be imported"):
+        import_history(str(tmp_path), tmp_path / "store", ImportOptions(), lambda _: lambda _: None)
+    assert not (tmp_path / "store").exists()
 
 
 def test_gzip_is_known_by_content(tmp_path, tables, expected):
