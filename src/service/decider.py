@@ -110,8 +110,9 @@ class Decider:
         Raises:
             ModelError, PolicyError: the model or the policy is unusable.
         """
+        reference = read_reference(path)
         self.pipeline = self.pipeline.with_model(self.settings, _load(self.settings, path), path)
-        self.drift_reference = read_reference(path)
+        self.drift_reference = reference
         pipeline_in_use(self.pipeline)
 
     def take_supervised(self, model: SupervisedModel | None) -> None:

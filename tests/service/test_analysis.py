@@ -18,7 +18,15 @@ from src.chain.transfers import Transfer
 from src.decision.tokens import TokenView
 from src.detection.errors import ModelMalformed
 from src.service.analysis.batch import Analyst
-from src.service.analysis.detector import TrainedForest, feature_matrix, ranked, token_moves, train
+from src.service.analysis.detector import (
+    TokenMove,
+    TrainedForest,
+    feature_matrix,
+    moved_by,
+    ranked,
+    token_moves,
+    train,
+)
 from src.service.http.problems import Problem
 from src.service.records import LoadedTransaction
 from src.service.settings import ServiceSettings
@@ -52,8 +60,12 @@ def usual(count: int = 300) -> list[LoadedTransaction]:
     return [transaction(number, draw.randrange(10**6, 10**9)) for number in range(count)]
 
 
+def moves_of(transactions: list[LoadedTransaction], *facts: Any) -> list[TokenMove]:
+    return token_moves(map(moved_by, transactions), *facts)
+
+
 def analysed(transactions: list[LoadedTransaction], contamination: float = 0.01) -> list[object]:
-    moves = token_moves(transactions, TOKENS)
+    moves = moves_of(transactions, TOKENS)
     matrix = feature_matrix(moves, INPUTS)
     forest = train(matrix, contamination=contamination, random_state=42)
     return [forest.sha256, *ranked(moves, matrix, forest)]
@@ -61,7 +73,7 @@ def analysed(transactions: list[LoadedTransaction], contamination: float = 0.01)
 
 def trained() -> bytes:
     """The forest of the usual transactions."""
-    matrix = feature_matrix(token_moves(usual(), TOKENS), INPUTS)
+    matrix = feature_matrix(moves_of(usual(), TOKENS), INPUTS)
     return train(matrix, contamination=0.01, random_state=42).content
 
 
@@ -74,7 +86,7 @@ def test_order_does_not_matter() -> None:
 def test_order_of_transfers_does_not_matter() -> None:
     one = transaction(1, 5, 7, 9)
     other = replace(one, transfers=one.transfers[::-1])
-    assert token_moves([one], TOKENS) == token_moves([other], TOKENS)
+    assert moves_of([one], TOKENS) == moves_of([other], TOKENS)
 
 
 @pytest.mark.parametrize(
@@ -117,7 +129,7 @@ def test_the_hash_seed_does_not_matter() -> None:
 
 
 def test_scores_and_anomalies_are_scikit_learns() -> None:
-    moves = token_moves(usual(), TOKENS)
+    moves = moves_of(usual(), TOKENS)
     matrix = feature_matrix(moves, INPUTS)
     rows = ranked(moves, matrix, train(matrix, contamination=0.01, random_state=42))
     forest = IsolationForest(contamination=0.01, random_state=42).fit(matrix)
@@ -130,13 +142,13 @@ def test_scores_and_anomalies_are_scikit_learns() -> None:
 
 
 def test_the_whole_route_is_summed_exactly_and_scaled_once() -> None:
-    (move,) = token_moves([transaction(1, *[4] * 1_000)], TOKENS)
+    (move,) = moves_of([transaction(1, *[4] * 1_000)], TOKENS)
     assert move.value == 0.004
     assert move.gas_cost == 21_001 * 10**9 / 10**18
 
 
 def test_unknown_decimals_count_as_the_usual_ones() -> None:
-    (move,) = token_moves([transaction(1, 10**18, token=UNKNOWN_TOKEN)], {})
+    (move,) = moves_of([transaction(1, 10**18, token=UNKNOWN_TOKEN)], {})
     assert (move.value, move.label) == (1.0, UNKNOWN_TOKEN)
 
 
@@ -144,7 +156,7 @@ def test_tokens_of_one_name_are_told_apart() -> None:
     one = transaction(1, 5)
     both = replace(one, transfers=(*one.transfers, Transfer(UNKNOWN_TOKEN, ALICE, BOB, 5, 9)))
     tokens = TOKENS | {UNKNOWN_TOKEN: TokenView(UNKNOWN_TOKEN, "x", "USDC", 6)}
-    labels = {move.label for move in token_moves([both], tokens)}
+    labels = {move.label for move in moves_of([both], tokens)}
     assert labels == {f"USDC ({USDC})", f"USDC ({UNKNOWN_TOKEN})"}
 
 
@@ -157,7 +169,7 @@ def test_the_largest_amounts_are_scored() -> None:
 
 
 def test_a_share_of_the_supply_is_a_feature() -> None:
-    (move,) = token_moves([transaction(1, 250)], TOKENS, {USDC: 1_000})
+    (move,) = moves_of([transaction(1, 250)], TOKENS, {USDC: 1_000})
     assert move.supply_share == 0.25
     assert feature_matrix([move], ("supply_share",)).tolist() == [[0.25]]
 
@@ -167,14 +179,14 @@ def test_content_that_would_run_something_is_refused() -> None:
         def __reduce__(self) -> tuple[object, ...]:
             return (os.system, ("false",))
 
-    moves = token_moves(usual(5), TOKENS)
+    moves = moves_of(usual(5), TOKENS)
     matrix = feature_matrix(moves, INPUTS)
     with pytest.raises(ModelMalformed, match="refused"):
         ranked(moves, matrix, TrainedForest(dill.dumps(Evil()), -0.5))
 
 
 def test_a_forest_of_other_inputs_is_refused() -> None:
-    moves = token_moves(usual(5), TOKENS)
+    moves = moves_of(usual(5), TOKENS)
     forest = train(feature_matrix(moves, ("value",)), contamination=0.1, random_state=1)
     assert forest.sha256 == hashlib.sha256(forest.content).hexdigest()
     with pytest.raises(ValueError, match="1 inputs"):

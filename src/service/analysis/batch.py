@@ -25,8 +25,10 @@ from src.detection.errors import ModelError
 from src.monitoring import metrics
 from src.service.analysis.detector import (
     MIN_ROWS,
+    Moved,
     TrainedForest,
     feature_matrix,
+    moved_by,
     ranked,
     token_moves,
     train,
@@ -34,7 +36,12 @@ from src.service.analysis.detector import (
 from src.service.database.analyses import Analysis, find_analysis, store_analysis
 from src.service.database.chain import store_tokens, store_transactions
 from src.service.database.engine import Database
-from src.service.database.registry import RegisteredModel, latest_model, register_model
+from src.service.database.registry import (
+    RegisteredModel,
+    forest_of,
+    latest_model,
+    register_model,
+)
 from src.service.http.problems import Problem, problem_of_source
 from src.service.node import LoadedBlock, NodeReader
 from src.service.records import LoadedTransaction
@@ -186,16 +193,21 @@ class Analyst:
         where = f"blocks {request.start_block} to {request.end_block}"
         if not transactions:
             raise NoTransfers(404, f"No ERC-20 transfers in {where}.")
-        addresses = {t.token for one in transactions for t in one.transfers}
-        tokens = self._tokens(addresses, lambda: on_progress(request.total))
+        addresses = {token for one in transactions for token in one.amounts}
+
+        def checkpoint() -> None:
+            on_progress(request.total)
+
+        tokens = self._tokens(addresses, checkpoint)
         supplies = {}
         if "supply_share" in self._settings.features:
-            supplies = self._supplies(addresses, request.end_block)
+            supplies = self._supplies(addresses, request.end_block, checkpoint)
         with self._database.writing() as connection:
             store_tokens(connection, self._chain_id, tokens.values())
         moves = token_moves(transactions, tokens, supplies)
         if request.use_pre_trained_model:
-            number, model, forest = self._latest()
+            model, forest = self._latest()
+            number = model.id
             matrix = feature_matrix(moves, model.inputs)
         else:
             if len(moves) < MIN_ROWS:
@@ -233,9 +245,13 @@ class Analyst:
 
     def _load(
         self, request: RangeRequest, on_progress: Callable[[int], None]
-    ) -> tuple[list[LoadedTransaction], LoadedBlock]:
-        """The range's transactions; stores them as they are loaded."""
-        found: list[LoadedTransaction] = []
+    ) -> tuple[list[Moved], LoadedBlock]:
+        """What the range's transactions moved, and its last block; stores them as they are loaded.
+
+        Raises:
+            MalformedAnswer: the node gave no block.
+        """
+        found: list[Moved] = []
         unstored: list[LoadedTransaction] = []
         last = None
         numbers = range(request.start_block, request.end_block + 1)
@@ -243,7 +259,7 @@ class Analyst:
             last = block
             # Some chains have system transactions without a sender.
             sent = [one for one in block.transactions if one.sender is not None]
-            found += sent
+            found += map(moved_by, sent)
             unstored += sent
             if len(unstored) > 1_000:
                 self._store(unstored)
@@ -293,25 +309,28 @@ class Analyst:
                 time.sleep(pause)
                 pause *= 2
 
-    def _supplies(self, addresses: Collection[str], block: int) -> dict[str, int]:
+    def _supplies(
+        self, addresses: Collection[str], block: int, checkpoint: Callable[[], None]
+    ) -> dict[str, int]:
         supplies = {}
         for address in sorted(addresses):
+            checkpoint()
             try:
                 supplies[address] = self._node.total_supply(address, block)
             except (NotStated, ExecutionFailed):
                 continue  # a valid result: the contract states no supply
         return supplies
 
-    def _latest(self) -> tuple[int, RegisteredModel, TrainedForest]:
+    def _latest(self) -> tuple[RegisteredModel, TrainedForest]:
         with self._database.reading() as connection:
-            latest = latest_model(connection, self._chain_id)
-        if latest is None:
-            raise Problem(404, NO_MODEL)
-        model, content = latest
+            model = latest_model(connection, self._chain_id)
+            if model is None:
+                raise Problem(404, NO_MODEL)
+            content = forest_of(connection, model)
         forest = TrainedForest(content, model.offset)
         if forest.sha256 != model.sha256:
             raise Problem(500, f"Model {model.id} in the registry was modified and is not used.")
-        return model.id, model, forest
+        return model, forest
 
     def _register(
         self,

@@ -6,6 +6,7 @@ the same blocks give the same result in any order.
 """
 
 import hashlib
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -21,6 +22,15 @@ MIN_ROWS = 2
 """Minimum number of rows for training: a single row is neither usual nor unusual."""
 
 _MAX_FLOAT32 = float(np.finfo(np.float32).max)
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """What a transaction moved: all that is kept of it, for a range may have a million."""
+
+    tx_hash: str
+    gas_cost: float  # ETH
+    amounts: dict[str, int]  # by token, raw units, summed over its transfers
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +59,17 @@ class TrainedForest:
         return hashlib.sha256(self.content).hexdigest()
 
 
+def moved_by(transaction: LoadedTransaction) -> Moved:
+    """What a transaction moved."""
+    amounts: dict[str, int] = {}
+    for one in transaction.transfers:
+        token = sys.intern(one.token)  # one object for all transactions
+        amounts[token] = amounts.get(token, 0) + one.amount
+    return Moved(transaction.tx_hash, transaction.gas_cost, amounts)
+
+
 def token_moves(
-    transactions: Iterable[LoadedTransaction],
+    transactions: Iterable[Moved],
     tokens: Mapping[str, TokenView],
     supplies: Mapping[str, int] | None = None,
 ) -> list[TokenMove]:
@@ -59,17 +78,14 @@ def token_moves(
     Amounts are summed exactly and scaled once. Unknown decimals count as 18.
 
     Args:
-        transactions: with transfers.
+        transactions: what each moved.
         tokens: token metadata by address.
         supplies: known total supplies in raw units, by address.
     """
     moves = []
     for transaction in transactions:
-        amounts: dict[str, int] = {}
-        for transfer in transaction.transfers:
-            amounts[transfer.token] = amounts.get(transfer.token, 0) + transfer.amount
-        labels = labels_in(amounts, tokens)
-        for address, amount in amounts.items():
+        labels = labels_in(transaction.amounts, tokens)
+        for address, amount in transaction.amounts.items():
             supply = (supplies or {}).get(address, 0)
             moves.append(
                 TokenMove(

@@ -22,7 +22,7 @@ from src.service.api.common import (
     time_of,
     transaction_link,
 )
-from src.service.api.paging import PAGED, Cursor, decode_cursor, page_headers, page_of
+from src.service.api.paging import PAGED, Cursor, before_of, page_headers, page_of
 from src.service.api.route import ApiRoute
 from src.service.context import Service
 from src.service.database import jobs
@@ -175,12 +175,12 @@ def list_jobs(
     cursor: Cursor = None,
 ) -> list[JobView]:
     """Waiting, running and finished jobs; `X-Total-Count` is their number, `Link` the next page."""
-    after = tuple(decode_cursor(cursor, float, str, offset=offset)) if cursor else None
+    before = before_of(cursor, "jobs", offset)
     with service.database.reading() as connection:
         found, total = jobs.list_jobs(
-            connection, service.chain_id, limit=limit + 1, offset=offset, after=after
+            connection, service.chain_id, limit=limit + 1, offset=offset, before=before
         )
-    page = page_of(request, response, found, total, limit, lambda job: [job.created_at, job.id])
+    page = page_of(request, response, found, total, limit, lambda job: ("jobs", job.number))
     return [_view(job) for job in page]
 
 

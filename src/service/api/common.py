@@ -6,7 +6,15 @@ from enum import StrEnum
 from typing import Annotated, Any
 
 from fastapi import Depends, Path, Query, Request
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, computed_field
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictInt,
+    StrictStr,
+    computed_field,
+)
 from starlette.responses import Response
 
 from src.chain.networks import network
@@ -71,7 +79,12 @@ ChainFilter = Annotated[
     Query(ge=0, le=MAX_INT64, description="Only of this chain id; several may share a database."),
 ]
 Limit = Annotated[int, Query(ge=1, le=1_000, description="Maximum number of entries on the page.")]
-Offset = Annotated[int, Query(ge=0, le=1_000_000, description="Entries to skip.")]
+Offset = Annotated[int, Query(ge=0, le=2**53, description="Entries to skip.")]
+
+
+QUANTITY = "A number, or a text with a decimal or 0x one"
+Quantity = StrictInt | StrictStr | None
+"""A quantity of JSON-RPC; strict: else false would be 0."""
 
 
 def address_or_none(name: str, value: str | None) -> str | None:

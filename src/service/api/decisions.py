@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from src.chain.quantities import as_int
@@ -12,7 +12,9 @@ from src.chain.transfers import normalise_address
 from src.detection.records import Action, Status
 from src.service.api.common import (
     MAX_INT64,
+    QUANTITY,
     ActionName,
+    Quantity,
     ServiceDep,
     TxHash,
     json_response,
@@ -29,8 +31,6 @@ from src.service.records import LoadedTransaction
 router = APIRouter(tags=["Decisions"], route_class=ApiRoute)
 
 MAX_LOGS = 5_000
-_QUANTITY = "A number, or a text with a decimal or 0x one"
-_Quantity = StrictInt | StrictStr | None  # strict: else false would be block 0
 
 
 def _text(description: str) -> Any:
@@ -48,7 +48,7 @@ class RawLog(BaseModel):
     data: Annotated[
         str, Field(max_length=2**20, description="The event's other values, 0x and hex digits.")
     ] = "0x"
-    logIndex: _Quantity = Field(None, description=f"{_QUANTITY}.")  # noqa: N815  JSON-RPC's name
+    logIndex: Quantity = Field(None, description=f"{QUANTITY}.")  # noqa: N815  JSON-RPC's name
 
 
 class TransactionPart(BaseModel):
@@ -61,15 +61,15 @@ class TransactionPart(BaseModel):
         None
     )
     to: Annotated[str | None, _text("The called account; null creates a contract.")] = None
-    nonce: _Quantity = Field(None, description=f"{_QUANTITY}: the sender's earlier transactions.")
-    value: _Quantity = Field(None, description=f"{_QUANTITY}, in wei.")
+    nonce: Quantity = Field(None, description=f"{QUANTITY}: the sender's earlier transactions.")
+    value: Quantity = Field(None, description=f"{QUANTITY}, in wei.")
 
 
 class BlockPart(BaseModel):
     """Its block."""
 
-    number: _Quantity = Field(None, description=f"{_QUANTITY}.")
-    timestamp: _Quantity = Field(None, description=f"{_QUANTITY}, in Unix seconds.")
+    number: Quantity = Field(None, description=f"{QUANTITY}.")
+    timestamp: Quantity = Field(None, description=f"{QUANTITY}, in Unix seconds.")
 
 
 class TransactionEvent(BaseModel):

@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from src.service.api.common import Limit, Offset, Record, ServiceDep, time_of
-from src.service.api.paging import PAGED, Cursor, decode_cursor, page_of
+from src.service.api.paging import PAGED, Cursor, before_of, page_of
 from src.service.api.route import ApiRoute
 from src.service.context import Service
 from src.service.database import registry
@@ -103,12 +103,12 @@ def list_models(
     cursor: Cursor = None,
 ) -> Models:
     """`X-Total-Count` is the number of models in the registry, `Link` leads to the next page."""
-    (before,) = decode_cursor(cursor, float, offset=offset) if cursor else (None,)
+    before = before_of(cursor, "models", offset)
     with service.database.reading() as connection:
         registered, total = registry.list_models(
             connection, limit=limit + 1, offset=offset, before=before
         )
-    page = page_of(request, response, registered, total, limit, lambda model: [model.id])
+    page = page_of(request, response, registered, total, limit, lambda model: ("models", model.id))
     return Models(
         detection=_detection(service),
         attack=_attack(service),

@@ -49,8 +49,8 @@ def decode_cursor(cursor: str, *kinds: str | type, offset: int = 0) -> list[Any]
 
     Args:
         cursor: as the client sent it.
-        kinds: of each part: a text that it must equal, or a type: `str`, or `float` for a number
-            within 64 bits or None.
+        kinds: of each part: a text that it must equal, or `float` for a number within 64 bits or
+            None.
         offset: of the same request.
 
     Raises:
@@ -69,11 +69,21 @@ def decode_cursor(cursor: str, *kinds: str | type, offset: int = 0) -> list[Any]
     return list(parts)
 
 
+def before_of(cursor: str | None, name: str, offset: int) -> int | None:
+    """Where a list begins that has the highest id first: below this one; None for its beginning.
+
+    Raises:
+        Problem: 422, as by `decode_cursor`.
+    """
+    if cursor is None:
+        return None
+    _, number = decode_cursor(cursor, name, float, offset=offset)
+    return int(number or 0)
+
+
 def _fits(part: object, kind: str | type) -> bool:
     if isinstance(kind, str):
         return part == kind
-    if kind is str:
-        return isinstance(part, str) and part.isascii() and part.isprintable()
     if part is None:
         return True
     # Neither an infinity nor NaN is within these limits.

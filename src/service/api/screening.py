@@ -15,15 +15,19 @@ from src.detection.records import Action
 from src.service.api.common import (
     ADDRESS_PATTERN,
     HASH_PATTERN,
+    QUANTITY,
     ActionName,
     Limit,
+    NamedAction,
     Offset,
+    Quantity,
+    Record,
     ServiceDep,
     json_response,
     time_of,
 )
 from src.service.api.decisions import DecisionAnswer, Details, answer_of
-from src.service.api.paging import PAGED, Cursor, decode_cursor, page_of
+from src.service.api.paging import PAGED, Cursor, before_of, page_of
 from src.service.api.route import ApiRoute
 from src.service.database.engine import Database
 from src.service.database.screenings import ScreeningFilter, StoredScreening, list_screenings
@@ -32,11 +36,7 @@ from src.service.screening.screener import Screened, Screening
 
 router = APIRouter(tags=["Decisions"], route_class=ApiRoute)
 
-_QUANTITY = "A number, or a text with a decimal or 0x one"
-_Quantity = int | str | None
 _Status = Literal["success", "reverts", "unknown"]
-
-_ActionOf = Annotated[ActionName, BeforeValidator(lambda value: Action(value).name)]
 
 _RawText = Annotated[
     str,
@@ -49,7 +49,7 @@ _RawText = Annotated[
 
 
 def _price(description: str) -> Any:
-    return Field(None, description=f"{_QUANTITY}: {description}, wei.")
+    return Field(None, description=f"{QUANTITY}: {description}, wei.")
 
 
 class CallPart(BaseModel):
@@ -71,15 +71,15 @@ class CallPart(BaseModel):
     data: Annotated[
         str | None, Field(max_length=2 + 2 * MAX_DATA_BYTES, description="The same as `input`.")
     ] = None
-    value: _Quantity = Field(None, description=f"{_QUANTITY}, in wei.")
-    gas: _Quantity = Field(None, description=f"{_QUANTITY}: its limit; estimated if left out.")
-    chainId: _Quantity = Field(  # noqa: N815
-        None, description=f"{_QUANTITY}: the chain that it is for; this one if left out."
+    value: Quantity = Field(None, description=f"{QUANTITY}, in wei.")
+    gas: Quantity = Field(None, description=f"{QUANTITY}: its limit; estimated if left out.")
+    chainId: Quantity = Field(  # noqa: N815
+        None, description=f"{QUANTITY}: the chain that it is for; this one if left out."
     )
-    nonce: _Quantity = Field(None, description=f"{_QUANTITY}; the sender's next if left out.")
-    gasPrice: _Quantity = _price("for a unit of gas")  # noqa: N815  JSON-RPC's names
-    maxFeePerGas: _Quantity = _price("at most for a unit of gas")  # noqa: N815
-    maxPriorityFeePerGas: _Quantity = _price("tip for a unit of gas")  # noqa: N815
+    nonce: Quantity = Field(None, description=f"{QUANTITY}; the sender's next if left out.")
+    gasPrice: Quantity = _price("for a unit of gas")  # noqa: N815  JSON-RPC's names
+    maxFeePerGas: Quantity = _price("at most for a unit of gas")  # noqa: N815
+    maxPriorityFeePerGas: Quantity = _price("tip for a unit of gas")  # noqa: N815
     accessList: Annotated[  # noqa: N815
         list[dict[str, Any]] | None, Field(max_length=4_096, description="See EIP-2930.")
     ] = None
@@ -199,35 +199,38 @@ def _screened(one: Screened, *, details: bool) -> dict[str, Any]:
     }
 
 
-class ScreeningView(BaseModel):
+class ScreeningView(Record):
     """A screening of a transaction, and what became of the transaction."""
 
-    model_config = ConfigDict(from_attributes=True, populate_by_name=True)
-
     id: str = Field(
-        alias="uuid", description="The decision's id, which clients and receivers are told."
+        validation_alias="uuid",
+        description="The decision's id, which clients and receivers are told.",
     )
     source: Literal["pending", "guard"] = Field(description="`pending` for watch mode's.")
     chain_id: int = Field(description="The chain.")
     transaction_hash: str | None = Field(
-        alias="tx_hash", description="Null for a bundle, and for one that cannot be read."
+        validation_alias="tx_hash",
+        description="Null for a bundle, and for one that cannot be read.",
     )
     from_address: str | None = Field(description="Who signed it.")
     to_address: str | None = Field(description="The called account, if watch mode screened it.")
     screened_at: float = Field(description="Unix seconds.")
     screened_at_rfc3339 = time_of("screened_at")
     block: int | None = Field(
-        alias="block_number", description="Number of the block of the simulation; null if unknown."
+        validation_alias="block_number",
+        description="Number of the block of the simulation; null if unknown.",
     )
     status: _Status = Field(description="Of the simulation.")
-    action: _ActionOf = Field(description="Before it was mined.")
+    action: NamedAction = Field(description="Before it was mined.")
     reasons: list[str] = Field(description="Of the action, without scores.")
     summary: str = Field(description='Who would gain and lose what; "" if unknown.')
     problem: str = Field(description='Why it is unknown or reverts; "" otherwise.')
     outcome: str | None = Field(
         description="What the guard did, or in observe mode would have done; null for watch mode's."
     )
-    enforced: bool | None = Field(alias="is_enforced", description="Whether the guard did it.")
+    enforced: bool | None = Field(
+        validation_alias="is_enforced", description="Whether the guard did it."
+    )
     client: str | None = Field(
         description="The guard's client: the name of its key, or its address."
     )
@@ -239,11 +242,11 @@ class ScreeningView(BaseModel):
         Field(description="Whether a receiver was told before it was mined."),
     ]
     mined_block: int | None = Field(description="Number of its block; null if not mined.")
-    mined_action: _ActionOf | None = Field(
+    mined_action: NamedAction | None = Field(
         description="The action in its block; it differs where the chain's state has moved."
     )
     reverted: bool | None = Field(
-        alias="is_reverted", description="Whether it failed in its block."
+        validation_alias="is_reverted", description="Whether it failed in its block."
     )
     lead_seconds: float | None = Field(
         description="From the screening to the moment when its block was read."
@@ -263,7 +266,6 @@ screenings = APIRouter(tags=["Decisions"], route_class=ApiRoute)
     "/screenings",
     summary="Screenings of transactions that were not mined yet",
     response_model=list[ScreeningView],
-    response_model_by_alias=False,
     responses=responses() | PAGED,
 )
 def list_all_screenings(
@@ -291,9 +293,7 @@ def list_all_screenings(
         least_action=Action[action],
         tx_hash=None if transaction is None else transaction.lower(),
     )
-    before = None
-    if cursor is not None:
-        before = int(decode_cursor(cursor, "screenings", float, offset=offset)[-1] or 0)
+    before = before_of(cursor, "screenings", offset)
     with database.reading() as connection:
         found, total = list_screenings(
             connection, wanted, limit=limit + 1, offset=offset, before=before

@@ -89,9 +89,12 @@ def find_analysis(connection: Connection, identity: str) -> Analysis | None:
 
 def latest_analyses(connection: Connection, chain_id: int, limit: int) -> list[Analysis]:
     """The chain's newest analyses, newest first."""
-    order = analyses.c.analysed_at.desc(), analyses.c.id
-    newest = select(analyses).where(analyses.c.chain_id == chain_id).order_by(*order).limit(limit)
-    rows = connection.execute(newest)
+    rows = connection.execute(
+        select(analyses)
+        .where(analyses.c.chain_id == chain_id)
+        .order_by(analyses.c.number.desc())
+        .limit(limit)
+    )
     return [record(Analysis, row) for row in rows]
 
 

@@ -56,6 +56,7 @@ class Case:
 
     alerts: tuple[Alert, ...]  # all of them, the most severe first
     triage: Triage  # what has been done about it
+    verdicts: dict[str, bool]  # author -> whether their newest one says true positive
     sentence: str  # who gained and lost what; the top alert's description where that is unknown
 
     @property
@@ -67,14 +68,6 @@ class Case:
     def action(self) -> int:
         """The most drastic action of its alerts."""
         return max(alert.action for alert in self.alerts)
-
-    @property
-    def verdicts(self) -> dict[str, bool]:
-        """Author -> whether the newest feedback by them says that it is a true positive."""
-        given = sorted(
-            (one for alert in self.alerts for one in alert.feedback), key=lambda one: one.given_at
-        )
-        return {one.author: one.is_true_positive for one in given}
 
 
 def list_cases(
@@ -107,13 +100,35 @@ def _find_cases(connection: Connection, keys: Collection[CaseKey]) -> list[Case]
         for chain_id, hashes in _by_chain(keys).items()
         for tx_hash, sentence in find_summaries(connection, chain_id, hashes).items()
     }
+    verdicts = _newest_verdicts(connection, keys)
     made = []
     for key in keys:
         if key in found:
             own = tuple(sorted(found[key], key=_most_severe_first))
             sentence = sentences.get(key) or own[0].description
-            made.append(Case(own, states.get(key, Triage()), sentence))
+            made.append(Case(own, states.get(key, Triage()), verdicts.get(key, {}), sentence))
     return made
+
+
+def _newest_verdicts(
+    connection: Connection, keys: Collection[CaseKey]
+) -> dict[CaseKey, dict[str, bool]]:
+    """By case and author; the newest is the last one stored, whatever the clock said."""
+    key = triage_changes.c.chain_id, triage_changes.c.tx_hash
+    newest = (
+        select(func.max(triage_changes.c.id))
+        .where(_is_one_of(triage_changes, keys))
+        .where(triage_changes.c.is_true_positive.is_not(None))
+        .group_by(*key, triage_changes.c.author)
+    )
+    found: dict[CaseKey, dict[str, bool]] = {}
+    for row in connection.execute(
+        select(*key, triage_changes.c.author, triage_changes.c.is_true_positive)
+        .where(triage_changes.c.id.in_(newest))
+        .order_by(triage_changes.c.id)
+    ):
+        found.setdefault((row.chain_id, row.tx_hash), {})[row.author] = row.is_true_positive
+    return found
 
 
 def _by_chain(keys: Collection[CaseKey]) -> dict[int, list[str]]:

@@ -4,7 +4,7 @@ import functools
 import os
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from itertools import islice
 from pathlib import Path
@@ -12,8 +12,10 @@ from typing import Any, Final, TypeVar
 
 import alembic.command
 from alembic.config import Config
+from alembic.migration import MigrationContext
 from alembic.util import CommandError
 from sqlalchemy import (
+    ColumnElement,
     Connection,
     Dialect,
     Engine,
@@ -23,6 +25,7 @@ from sqlalchemy import (
     Table,
     create_engine,
     event,
+    func,
     make_url,
     text,
 )
@@ -32,8 +35,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as NoConnection
 
 from src.files import reason
-
-MIGRATIONS: Final = Path(__file__).parent / "migrations"
+from src.service.database.tables import metadata
 
 T = TypeVar("T")
 
@@ -42,6 +44,7 @@ _POOL_SIZE: Final = 20
 _POOL_WAIT_SECONDS: Final = 10
 _CONNECT_SECONDS: Final = 5
 _STATEMENT_MS: Final = 30_000
+_MIGRATIONS: Final = Path(__file__).parent / "migrations"
 _MIGRATION_LOCK: Final = 5_316_201
 _CHUNK: Final = 500
 _WRITES: Final = "writes"
@@ -129,10 +132,11 @@ class Database:
         return None if found is None else dict(found._mapping)
 
     def migrate(self) -> None:
-        """Migrate the tables. Safe if several processes do it at once.
+        """Make the tables, or bring them up to date. Safe if several processes do it at once.
 
         Raises:
-            DatabaseError: the database does not answer, is invalid, or is newer than this code.
+            DatabaseError: the database does not answer, is invalid, or has the tables of a version
+                that this code does not know.
         """
         try:
             with self.writing() as connection:
@@ -140,11 +144,17 @@ class Database:
                     connection.execute(text("SET LOCAL statement_timeout = 0"))
                     lock = text("SELECT pg_advisory_xact_lock(:key)")
                     connection.execute(lock, {"key": _MIGRATION_LOCK})
-                alembic.command.upgrade(alembic_config(connection), "head")
-        except CommandError:  # only newer code writes a revision that this one does not know
+                config = _alembic_config(connection)
+                if MigrationContext.configure(connection).get_current_revision() is None:
+                    metadata.create_all(connection, checkfirst=False)
+                    alembic.command.stamp(config, "head")
+                else:
+                    alembic.command.upgrade(config, "head")
+        except CommandError:  # an unknown revision
             raise DatabaseError(
-                f"{self._where} was written by a newer version of this program: update the program,"
-                " or name another database in DATABASE_URL"
+                f"{self._where} has the tables of another version of this program: use that "
+                "version, or name another database in DATABASE_URL. All but feedback, triage and "
+                "the history of jobs can be had from the chain again"
             ) from None
         except DBAPIError as error:
             cause = str(error.orig).splitlines()[0] if error.orig else "no reason given"
@@ -212,10 +222,9 @@ class _Prepared:
 _prepared: Final = functools.lru_cache(maxsize=16)(_Prepared)
 
 
-def alembic_config(connection: Connection) -> Config:
-    """Alembic's configuration for work on this connection."""
+def _alembic_config(connection: Connection) -> Config:
     config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
     config.attributes["connection"] = connection
     return config
 
@@ -250,6 +259,26 @@ def _replacing(table: Table, names: tuple[str, ...], is_sqlite: bool) -> Insert:
     keys = [column.name for column in table.primary_key]
     changes = {name: statement.excluded[name] for name in names if name not in keys}
     return statement.on_conflict_do_update(index_elements=keys, set_=changes)
+
+
+def newest_first(
+    connection: Connection,
+    query: Select[Any],
+    key: ColumnElement[int],
+    *,
+    limit: int,
+    offset: int,
+    before: int | None,
+) -> tuple[Sequence[Row[Any]], int]:
+    """A page of a query's rows, the highest key first, and how many rows it has in all.
+
+    The page begins after `offset` rows, or with the highest key below `before`.
+    """
+    total = connection.scalar(query.with_only_columns(func.count(), maintain_column_froms=True))
+    page = query.order_by(key.desc()).limit(limit).offset(offset)
+    if before is not None:
+        page = page.where(key < before)
+    return connection.execute(page).all(), total or 0
 
 
 def record(kind: type[T], row: Row[Any]) -> T:

@@ -7,9 +7,9 @@ for a limited number of attempts, since the job itself may be what kills the wor
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, func, insert, not_, or_, select, update
+from sqlalchemy import Connection, Row, and_, func, insert, not_, or_, select, update
 
-from src.service.database.engine import record
+from src.service.database.engine import newest_first, record
 from src.service.database.tables import jobs
 
 Json = dict[str, Any]
@@ -24,7 +24,8 @@ MAX_ATTEMPTS: Final = 3
 class Job:
     """One large analysis."""
 
-    id: str
+    number: int  # of the row; grows with each job
+    id: str  # what clients know it by
     request: Json  # the request, with the resolved range
     status: Status  # queued, running, done, failed or cancelled
     # done, total: blocks.
@@ -65,7 +66,7 @@ def add_job(
 
 def count_active_jobs(connection: Connection, chain_id: int) -> int:
     """The number of the chain's queued and running jobs."""
-    active = jobs.c.status.in_(ACTIVE), _of_chain(chain_id)
+    active = jobs.c.status.in_(ACTIVE), jobs.c.chain_id == chain_id
     query = select(func.count()).select_from(jobs).where(*active)
     return connection.execute(query).scalar_one()
 
@@ -82,21 +83,14 @@ def list_jobs(
     *,
     limit: int = 50,
     offset: int = 0,
-    after: tuple[float, str] | None = None,
+    before: int | None = None,
 ) -> tuple[list[Job], int]:
-    """A page of the chain's jobs, newest first, and their total number.
-
-    The page begins after `offset` jobs, or after the one with this creation time and id.
-    """
-    ours = _of_chain(chain_id)
-    total = connection.execute(select(func.count()).select_from(jobs).where(ours)).scalar_one()
-    order = jobs.c.created_at.desc(), jobs.c.id
-    page = select(jobs).where(ours).order_by(*order).limit(limit).offset(offset)
-    if after is not None:
-        created_at, identity = after
-        same_time = and_(jobs.c.created_at == created_at, jobs.c.id > identity)
-        page = page.where(or_(jobs.c.created_at < created_at, same_time))
-    return [record(Job, row) for row in connection.execute(page)], total
+    """A page of the chain's jobs, newest first, and their total number; see `newest_first`."""
+    ours = select(jobs).where(jobs.c.chain_id == chain_id)
+    rows, total = newest_first(
+        connection, ours, jobs.c.number, limit=limit, offset=offset, before=before
+    )
+    return [record(Job, row) for row in rows], total
 
 
 def claim_job(connection: Connection, worker: str, chain_id: int, now: float) -> Job | None:
@@ -106,8 +100,8 @@ def claim_job(connection: Connection, worker: str, chain_id: int, now: float) ->
     dead = and_(jobs.c.status == "running", not_(is_recent))
     row = connection.execute(
         select(jobs)
-        .where(or_(jobs.c.status == "queued", dead), _of_chain(chain_id))
-        .order_by(jobs.c.created_at, jobs.c.id)
+        .where(or_(jobs.c.status == "queued", dead), jobs.c.chain_id == chain_id)
+        .order_by(jobs.c.number)
         .limit(1)
         .with_for_update(skip_locked=True)
     ).first()
@@ -195,10 +189,6 @@ def cancel_job(connection: Connection, identity: str, now: float) -> Job | None:
         .values(cancel_requested=True)
     )
     return find_job(connection, identity)
-
-
-def _of_chain(chain_id: int) -> ColumnElement[bool]:
-    return or_(jobs.c.chain_id == chain_id, jobs.c.chain_id.is_(None))
 
 
 def _finish_unclaimed(connection: Connection, row: Row[Any], now: float) -> None:

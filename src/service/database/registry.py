@@ -7,17 +7,17 @@ reads it without running any code in it.
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, func, insert, select
+from sqlalchemy import Connection, insert, select
 
-from src.service.database.engine import record
-from src.service.database.tables import models
+from src.service.database.engine import insert_missing, newest_first, record
+from src.service.database.tables import forests, models
 
 Json = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class RegisteredModel:
-    """A trained forest without its content."""
+    """A trained forest; `forest_of` has its content."""
 
     id: int  # of the row; grows with time
     created_at: float  # Unix seconds
@@ -25,9 +25,6 @@ class RegisteredModel:
     inputs: list[str]  # names of the columns
     offset: float  # scikit-learn's `offset_`: rows with `-score` below it are anomalies
     training: Json  # its training data and parameters
-
-
-_WITHOUT_CONTENT = [column for column in models.c if column.name != "content"]
 
 
 def register_model(
@@ -40,7 +37,8 @@ def register_model(
     training: Json,
     now: float,
 ) -> int:
-    """Add a model; returns its id. Two models of the same time are two rows."""
+    """Add a model; returns its id. Two models of the same time are two, of one content as well."""
+    insert_missing(connection, forests, [{"sha256": sha256, "content": content}])
     result = connection.execute(
         insert(models)
         .values(
@@ -49,7 +47,6 @@ def register_model(
             inputs=inputs,
             offset=offset,
             training=training,
-            content=content,
         )
         .returning(models.c.id)
     )
@@ -57,28 +54,30 @@ def register_model(
 
 
 def list_models(
-    connection: Connection, *, limit: int = 50, offset: int = 0, before: float | None = None
+    connection: Connection, *, limit: int = 50, offset: int = 0, before: int | None = None
 ) -> tuple[list[RegisteredModel], int]:
-    """A page of models, newest first, and the total number.
-
-    The page begins after `offset` models, or with the newest one whose id is below `before`.
-    """
-    total = connection.execute(select(func.count()).select_from(models)).scalar_one()
-    newest = select(*_WITHOUT_CONTENT).order_by(models.c.id.desc()).limit(limit).offset(offset)
-    if before is not None:
-        newest = newest.where(models.c.id < before)
-    return [record(RegisteredModel, row) for row in connection.execute(newest)], total
+    """A page of models, newest first, and the total number; see `newest_first`."""
+    rows, total = newest_first(
+        connection, select(models), models.c.id, limit=limit, offset=offset, before=before
+    )
+    return [record(RegisteredModel, row) for row in rows], total
 
 
-def latest_model(connection: Connection, chain_id: int) -> tuple[RegisteredModel, bytes] | None:
-    """The chain's newest model and its content, or None if none was trained on it yet."""
+def latest_model(connection: Connection, chain_id: int) -> RegisteredModel | None:
+    """The chain's newest model, or None if none was trained on it yet."""
     newest = select(models).order_by(models.c.id.desc()).limit(1)
     ours = models.c.training["chain_id"].as_integer() == chain_id
     row = connection.execute(newest.where(ours)).first()
-    return None if row is None else (record(RegisteredModel, row), row.content)
+    return None if row is None else record(RegisteredModel, row)
+
+
+def forest_of(connection: Connection, model: RegisteredModel) -> bytes:
+    """A model's content."""
+    wanted = select(forests.c.content).where(forests.c.sha256 == model.sha256)
+    return bytes(connection.execute(wanted).scalar_one())
 
 
 def find_model(connection: Connection, number: int) -> RegisteredModel | None:
-    """One model without its content."""
-    row = connection.execute(select(*_WITHOUT_CONTENT).where(models.c.id == number)).first()
+    """One model."""
+    row = connection.execute(select(models).where(models.c.id == number)).first()
     return None if row is None else record(RegisteredModel, row)

@@ -17,7 +17,7 @@ from sqlalchemy import (
     update,
 )
 
-from src.service.database.engine import in_chunks, insert_missing
+from src.service.database.engine import in_chunks, insert_missing, newest_first
 from src.service.database.tables import notifications, screenings
 
 Source = Literal["pending", "guard"]
@@ -142,24 +142,19 @@ def list_screenings(
     offset: int = 0,
     before: int | None = None,
 ) -> tuple[list[StoredScreening], int]:
-    """A page of screenings, newest first, and the total number.
-
-    The page begins after `offset` screenings, or with those older than the one with id `before`.
-    """
-    condition = screenings.c.action >= wanted.least_action
+    """A page of screenings, newest first, and the total number; see `newest_first`."""
+    query = select(screenings).where(screenings.c.action >= wanted.least_action)
     for column, value in (
         (screenings.c.state, wanted.state),
         (screenings.c.source, wanted.source),
         (screenings.c.tx_hash, wanted.tx_hash),
     ):
         if value is not None:
-            condition &= column == value
-    total = connection.execute(select(func.count()).select_from(screenings).where(condition))
-    page = select(screenings).where(condition)
-    if before is not None:
-        page = page.where(screenings.c.id < before)
-    rows = connection.execute(page.order_by(screenings.c.id.desc()).limit(limit).offset(offset))
-    return [_stored(row) for row in rows], total.scalar_one()
+            query = query.where(column == value)
+    rows, total = newest_first(
+        connection, query, screenings.c.id, limit=limit, offset=offset, before=before
+    )
+    return [_stored(row) for row in rows], total
 
 
 def waiting_screenings(

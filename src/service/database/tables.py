@@ -4,6 +4,9 @@ Conventions: addresses and hashes are lowercase `0x` text. Amounts are decimal t
 type holds a uint256 in both databases. Times are Unix seconds: whole for the chain's, with
 fractions for the service's (`*_at`). External text has passed `sanitise_text`. The natural key of
 each row is a primary or unique key, so that writing it twice stores it once.
+
+A new database gets the tables as they are here. After a release, a change of them also takes a
+migration in `migrations/versions`, for databases of that release.
 """
 
 from typing import Any
@@ -70,7 +73,7 @@ transactions = Table(
     Column("block_number", BigInteger),
     Column("block_hash", Hash),
     Column("block_timestamp", BigInteger),
-    Column("tx_index", Integer),
+    Column("tx_index", BigInteger),
     Column("from_address", Address),
     Column("to_address", Address),
     Column("nonce", BigInteger),
@@ -92,7 +95,7 @@ transfers = Table(
     metadata,
     Column("chain_id", BigInteger, primary_key=True),
     Column("tx_hash", Hash, primary_key=True),
-    Column("log_index", Integer, primary_key=True, autoincrement=False),
+    Column("log_index", BigInteger, primary_key=True, autoincrement=False),
     Column("token", Address, nullable=False),
     Column("sender", Address, nullable=False),
     Column("recipient", Address, nullable=False),
@@ -109,7 +112,7 @@ native_transfers = Table(
     metadata,
     Column("chain_id", BigInteger, primary_key=True),
     Column("tx_hash", Hash, primary_key=True),
-    Column("log_index", Integer, primary_key=True, autoincrement=False),
+    Column("log_index", BigInteger, primary_key=True, autoincrement=False),
     Column("sender", Address, nullable=False),
     Column("recipient", Address, nullable=False),
     Column("amount", Amount, nullable=False),  # wei
@@ -163,7 +166,7 @@ decisions = Table(
     Column("called_is_new", Boolean),  # the contract called was younger than a day; null: unknown
     Column("decided_at", Double, nullable=False),
     # Grows with each decision of a chain that is stored; times do not where a clock is set back.
-    Column("number", BigInteger, nullable=False, server_default="0"),
+    Column("number", BigInteger, nullable=False),
     _of_transaction(),
     Index(None, "chain_id", "number"),
 )
@@ -238,24 +241,31 @@ triage_changes = Table(
     Index(None, "chain_id", "tx_hash"),
 )
 
+# What the batch analysis has trained, serialised; the same training gives the same content.
+forests = Table(
+    "forests",
+    metadata,
+    Column("sha256", String(64), primary_key=True),  # of the content
+    Column("content", LargeBinary, nullable=False),
+)
+
 models = Table(
     "models",
     metadata,
     Column("id", RowId, primary_key=True),
     Column("created_at", Double, nullable=False),
-    Column("sha256", String(64), nullable=False),
+    Column("sha256", ForeignKey("forests.sha256"), nullable=False),
     Column("inputs", JSON, nullable=False),  # names of the columns
     Column("offset", Double, nullable=False),  # scikit-learn's offset_: scores below are anomalies
     Column("training", JSON, nullable=False),  # its training data and parameters
-    Column("content", LargeBinary, nullable=False),
-    Index(None, "created_at"),
 )
 
 analyses = Table(
     "analyses",
     metadata,
+    Column("number", RowId, primary_key=True),  # in the order in which they were stored
     # SHA-256 of everything that determines the result, so that equal analyses are stored once.
-    Column("id", String(64), primary_key=True),
+    Column("id", String(64), unique=True, nullable=False),
     Column("chain_id", BigInteger, nullable=False),
     Column("start_block", BigInteger, nullable=False),
     Column("end_block", BigInteger, nullable=False),
@@ -285,8 +295,9 @@ analysis_rows = Table(
 jobs = Table(
     "jobs",
     metadata,
-    Column("id", String(32), primary_key=True),
-    Column("chain_id", BigInteger),  # null for a job of an earlier version: any service's
+    Column("number", RowId, primary_key=True),  # in the order in which they were added
+    Column("id", String(32), unique=True, nullable=False),
+    Column("chain_id", BigInteger, nullable=False),
     Column("request", JSON, nullable=False),
     Column("status", String(16), nullable=False),
     Column("done", Integer, nullable=False),  # blocks
@@ -301,7 +312,7 @@ jobs = Table(
     Column("worker", String(64)),
     Column("alive_at", Double),
     Column("attempts", Integer, nullable=False),
-    Index(None, "status", "created_at"),
+    Index(None, "status", "number"),
 )
 
 watched_blocks = Table(

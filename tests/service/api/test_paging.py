@@ -106,9 +106,9 @@ def test_jobs_are_paged(opened: tuple[TestClient, Database]) -> None:
     request = {"start_block": 0, "end_block": 1, "use_pre_trained_model": False}
     with database.writing() as connection:
         for number in range(5):
-            add_job(connection, f"{number:032x}", 1, request, 2, 1_000.0 + number // 2)
+            add_job(connection, f"{number:032x}", 1, request, 2, 1_000.0)
     read = [one["id"] for page in pages(client, "/jobs", limit=2) for one in page]
-    assert read == [f"{number:032x}" for number in (4, 2, 3, 0, 1)]
+    assert read == [f"{number:032x}" for number in (4, 3, 2, 1, 0)]
     assert client.get("/jobs", params={"limit": 1}).headers["x-total-count"] == "5"
 
 
@@ -170,6 +170,5 @@ _JSON = st.recursive(
 def test_a_made_up_cursor_is_refused_or_harmless(content: bytes) -> None:
     cursor = base64.urlsafe_b64encode(content).decode()
     with contextlib.suppress(Problem):
-        number, text = decode_cursor(cursor, float, str)
+        (number,) = decode_cursor(cursor, float)
         assert number is None or abs(number) < 2**63
-        assert text.isprintable()

@@ -1,4 +1,4 @@
-"""Migrations, several writers, and databases that cannot be used."""
+"""Making the tables, several writers, and databases that cannot be used."""
 
 import sqlite3
 import subprocess
@@ -8,36 +8,15 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
-import alembic.command
 import pytest
-from alembic.autogenerate import compare_metadata
-from alembic.migration import MigrationContext
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
 from src.decision.tokens import TokenView
 from src.demo.processes import supervised
-from src.service.database import (
-    alerts,
-    chain,
-    engine,
-)
-from src.service.database.engine import (
-    MIGRATIONS,
-    Database,
-    DatabaseError,
-    DatabaseLost,
-    alembic_config,
-)
-from src.service.database.screenings import (
-    NewScreening,
-    ScreeningFilter,
-    add_screenings,
-    list_screenings,
-    store_screening,
-)
-from src.service.database.tables import metadata
-from tests.conftest import TX_HASH, USDC
+from src.service.database import alerts, chain, engine
+from src.service.database.engine import Database, DatabaseError, DatabaseLost
+from tests.conftest import TX_HASH
 from tests.service.database.rows import OTHER_HASH, listed, store, store_alert, transaction
 from tests.service.databases import database_url
 from tests.support.waiting import wait_until
@@ -48,54 +27,34 @@ WAITING = text(
 )
 
 
-def test_migrations_make_the_tables_that_the_code_describes(database: Database) -> None:
-    with database.reading() as connection:
-        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
-
-
-def test_each_migration_follows_the_one_before() -> None:
-    files = sorted(path.name for path in MIGRATIONS.glob("versions/[0-9]*.py"))
-    assert [name.split("_")[0] for name in files] == [f"{n + 1:04}" for n in range(len(files))]
-
-
-def test_feedback_is_kept_when_its_column_is_renamed(database: Database) -> None:
+@pytest.mark.parametrize("revision", ["0017", "later"])
+def test_tables_of_another_version_are_refused_and_left_alone(
+    database: Database, revision: str
+) -> None:
     store(database, transaction())
-    number = store_alert(database)
     with database.writing() as connection:
-        alembic.command.downgrade(alembic_config(connection), "0004")
-        connection.execute(
-            text("INSERT INTO feedback VALUES (:alert, 'ann', :verdict, 'bot', 3.0)"),
-            {"alert": number, "verdict": True},
-        )
-        assert connection.scalar(text("SELECT is_true_alarm FROM feedback"))
-    database.migrate()
-    (found,) = listed(database)
-    assert found.feedback == (alerts.Feedback("ann", True, "bot", 3.0),)
+        connection.execute(text(f"UPDATE alembic_version SET version_num = '{revision}'"))
+    with pytest.raises(DatabaseError, match="tables of another version of this program: use that"):
+        database.migrate()
+    with database.reading() as connection:
+        assert chain.find_transaction(connection, 1, TX_HASH) == (transaction(), False)
 
 
-def test_screenings_are_kept_when_their_table_is_made_anew(database: Database) -> None:
-    new = NewScreening(
-        uuid="u", chain_id=1, tx_hash=TX_HASH, from_address=None, screened_at=1.5,
-        block_number=None, status="unknown", action=1, reasons=["odd"], summary="", problem="why",
-    )  # fmt: skip
-    with database.writing() as connection:
-        store_screening(connection, new)
-        add_screenings(connection, [replace(new, uuid="guard's", source="guard")])
-        alembic.command.downgrade(alembic_config(connection), "0014")
+def test_a_database_of_another_program_is_refused(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "service.db")) as other:
+        other.execute("CREATE TABLE alerts (title TEXT)")
+    opened = Database(database_url("sqlite", tmp_path))
+    with pytest.raises(DatabaseError, match="table alerts already exists"):
+        opened.migrate()
+    assert not opened.is_ready()
+    opened.close()
+
+
+def test_a_database_that_is_up_to_date_is_left_as_it_is(database: Database) -> None:
+    store(database, transaction())
     database.migrate()
     with database.reading() as connection:
-        (found,), _ = list_screenings(connection, ScreeningFilter())
-    assert (found.uuid, found.source, found.reasons, found.told) == ("u", "pending", ["odd"], {})
-
-
-def test_a_token_without_decimals_is_stored(database: Database) -> None:
-    token = TokenView(USDC, "Points", "PNTS", None)
-    with database.writing() as connection:
-        chain.store_tokens(connection, 1, [token])
-        assert chain.find_tokens(connection, 1, [USDC]) == {USDC: token}
-        alembic.command.downgrade(alembic_config(connection), "0006")
-        assert chain.find_tokens(connection, 1, [USDC]) == {}
-    database.migrate()
+        assert chain.find_transaction(connection, 1, TX_HASH) == (transaction(), False)
 
 
 def test_several_processes_may_migrate_at_once(tmp_path: Path) -> None:

@@ -6,9 +6,11 @@ from src.service.database import (
 from src.service.database.engine import Database
 
 
-def add_job(database: Database, identity: str = "j1", chain_id: int = 1) -> None:
+def add_job(
+    database: Database, identity: str = "j1", chain_id: int = 1, *, now: float = 1.0
+) -> None:
     with database.writing() as connection:
-        jobs.add_job(connection, identity, chain_id, {"start_block": 1}, total=10, now=1.0)
+        jobs.add_job(connection, identity, chain_id, {"start_block": 1}, total=10, now=now)
 
 
 def claim(database: Database, worker: str, now: float = 2.0, chain_id: int = 1) -> jobs.Job | None:
@@ -28,6 +30,19 @@ def test_a_worker_takes_lists_and_counts_only_jobs_of_its_chain(database: Databa
         waiting = [jobs.count_active_jobs(connection, chain_id) for chain_id in (8453, 1, 10)]
     assert ([job.id for job in listed], total) == (["on base"], 1)
     assert waiting == [1, 1, 0]
+
+
+def test_jobs_wait_and_are_listed_in_the_order_in_which_they_came(database: Database) -> None:
+    add_job(database, "first", now=9.0)
+    add_job(database, "second", now=3.0)  # the clock was set back
+    with database.reading() as connection:
+        listed, _ = jobs.list_jobs(connection, 1)
+        older, total = jobs.list_jobs(connection, 1, before=listed[0].number)
+    assert [job.id for job in listed] == ["second", "first"]
+    assert ([job.id for job in older], total) == (["first"], 2)
+    claimed = claim(database, "one")
+    assert claimed is not None
+    assert claimed.id == "first"
 
 
 def test_one_worker_has_a_job_until_it_is_done(database: Database) -> None:

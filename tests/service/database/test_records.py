@@ -3,11 +3,10 @@
 import math
 from dataclasses import replace
 
-import alembic.command
 import pytest
-from sqlalchemy import Connection
+from sqlalchemy import Connection, func, select
 
-from src.chain.transfers import Transfer
+from src.chain.transfers import NativeTransfer, Transfer
 from src.decision.tokens import TokenView
 from src.service.database import (
     alerts,
@@ -18,7 +17,8 @@ from src.service.database import (
     statistics,
     watching,
 )
-from src.service.database.engine import Database, alembic_config
+from src.service.database.engine import Database
+from src.service.database.tables import forests
 from src.service.records import selector_of
 from src.service.web.explorer.queries import decided_on
 from tests.conftest import ALICE, BOB, TIMESTAMP, TX_HASH, USDC
@@ -40,6 +40,17 @@ def test_a_transaction_stored_twice_stands_once_with_exact_amounts(database: Dat
     store(database, transaction())
     with database.reading() as connection:
         assert chain.find_transaction(connection, 1, TX_HASH) == (transaction(), False)
+
+
+def test_a_log_index_beyond_32_bits_is_stored(database: Database) -> None:
+    far = transaction(
+        tx_index=2**40,
+        transfers=(Transfer(USDC, ALICE, BOB, 1, 2**40),),
+        native=(NativeTransfer(ALICE, BOB, 1, 2**63 - 1),),
+    )
+    store(database, far)
+    with database.reading() as connection:
+        assert chain.find_transaction(connection, 1, TX_HASH) == (far, False)
 
 
 def test_a_reorganised_transaction_moves_with_its_alerts_and_transfers(database: Database) -> None:
@@ -107,13 +118,6 @@ def test_the_newest_decision_is_the_last_one_stored_even_if_the_clock_went_back(
     with database.writing() as connection:
         decisions.store_decision(connection, first, {})
     check(first)
-    with database.writing() as connection:  # of earlier versions, times are all that is known
-        alembic.command.downgrade(alembic_config(connection), "0016")
-    database.migrate()
-    check(first)
-    with database.writing() as connection:
-        decisions.store_decision(connection, second, {})
-    check(second)
 
 
 @pytest.mark.parametrize(
@@ -239,16 +243,26 @@ def test_the_latest_model_is_the_chains_own_also_of_two_of_the_same_moment(
                 training={"chain_id": chain_id},
                 now=7.0,
             )
-            for content, chain_id in ((b"a", 1), (b"b", 1), (b"c", 56))
+            for content, chain_id in ((b"a", 1), (b"b", 1), (b"c", 56), (b"b", 1))
         ]
         latest = registry.latest_model(connection, 1)
         none = registry.latest_model(connection, 10)
         listed_models, total = registry.list_models(connection)
-    assert latest is not None
-    assert latest[1] == b"b"
+        assert latest is not None
+        assert registry.forest_of(connection, latest) == b"b"
     assert none is None
     assert [one.id for one in listed_models] == ids[::-1]
-    assert total == 3
+    assert total == 4
+
+
+def test_the_same_forest_is_stored_once_however_often_it_is_trained(database: Database) -> None:
+    with database.writing() as connection:
+        for _ in range(3):
+            registry.register_model(
+                connection, content=b"a", sha256="a", inputs=[], offset=0.0, training={}, now=1.0
+            )
+        assert registry.list_models(connection)[1] == 3
+        assert connection.scalar(select(func.count()).select_from(forests)) == 1
 
 
 def test_an_analysis_stored_twice_stands_once(database: Database) -> None:
@@ -270,6 +284,20 @@ def test_an_analysis_stored_twice_stands_once(database: Database) -> None:
         marked = analyses.analysis_rows_of(connection, analysis.id, anomalies_only=True)
         assert analyses.latest_analyses(connection, 1, 10) == [analysis]
     assert (found, page, marked) == (rows, rows[1:], rows[:1])
+
+
+def test_the_latest_analysis_is_the_last_one_stored_even_if_the_clock_went_back(
+    database: Database,
+) -> None:
+    with database.writing() as connection:
+        model = registry.register_model(
+            connection, content=b"", sha256="", inputs=[], offset=0.0, training={}, now=1.0
+        )
+        first = analyses.Analysis("b" * 64, 1, 5, 6, BLOCK_HASH, model, 2, 1, 9.0)
+        second = replace(first, id="a" * 64, analysed_at=3.0)
+        for one in (first, second, first):
+            analyses.store_analysis(connection, one, [])
+        assert analyses.latest_analyses(connection, 1, 10) == [second, first]
 
 
 def test_newer_analyses_of_another_chain_do_not_displace_those_of_a_chain(
