@@ -49,7 +49,7 @@ def test_two_workers_serve_outlive_kills_and_stop_in_good_order(tmp_path: Path) 
     policy.write_text(DEFAULT_POLICY_PATH.read_text())
 
     def workers() -> set[int]:
-        files = tmp_path.glob("metrics-*/gauge_livemax_*.db")
+        files = tmp_path.glob("serve-*/metrics/gauge_livemax_*.db")
         return {int(file.stem.split("_")[-1]) for file in files}
 
     with serving(tmp_path, POLICY_PATH=str(policy)) as (url, process):
@@ -133,7 +133,7 @@ def test_a_file_that_a_setting_names_and_is_not_there_is_told(
     assert "mistyped" in told
 
 
-def test_a_database_of_later_code_is_told(
+def test_a_database_of_other_code_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("DATABASE_URL", sqlite_url(tmp_path))
@@ -144,7 +144,7 @@ def test_a_database_of_later_code_is_told(
     database.close()
     assert main(["--check"]) == 2
     told = capsys.readouterr().err
-    assert "was written by a newer version of this program: update the program" in told
+    assert "has the tables of another version of this program: use that version" in told
     assert "Traceback" not in told
 
 
@@ -203,6 +203,77 @@ def test_a_port_in_use_ends_the_service_with_the_documented_code(
         )  # fmt: skip
     assert ended.returncode == 1
     assert "already in use" in ended.stderr
+
+
+SERVE_BY = """
+import multiprocessing, sys
+from src.service.__main__ import main
+multiprocessing.set_executable(sys.argv.pop(1))
+sys.exit(main())
+"""
+
+
+@pytest.mark.parametrize(
+    ("interpreter", "policy", "reason"),
+    [
+        ("/nothing/python", DEFAULT_POLICY_PATH, "ended with exit code"),
+        (sys.executable, "/nothing/policy.yaml", "/nothing/policy.yaml"),
+    ],
+)
+def test_workers_that_cannot_start_end_the_service_with_the_documented_code(
+    tmp_path: Path, interpreter: str, policy: object, reason: str
+) -> None:
+    """Neither an interpreter that cannot be executed nor a policy is checked before they start."""
+    ended = subprocess.run(
+        [sys.executable, "-c", SERVE_BY, interpreter, "--port", "0", "--workers", "2"],
+        cwd=ROOT,
+        env={
+            **without_node(), "DATABASE_URL": sqlite_url(tmp_path), "TMPDIR": str(tmp_path),
+            "POLICY_PATH": str(policy),
+        },
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )  # fmt: skip
+    assert ended.returncode == 1
+    assert reason in ended.stderr
+    assert "no worker can start" in ended.stderr.splitlines()[-1]
+    assert not list(tmp_path.glob("serve-*"))
+
+
+KILLED = """
+import multiprocessing, os, signal, sys, time
+from src.service.http.server import end_with_parent
+
+def work(ready):
+    end_with_parent()
+    ready.set()
+    time.sleep(3600)
+
+if __name__ == "__main__":
+    spawn = multiprocessing.get_context("spawn")
+    ready = spawn.Event()
+    spawn.Process(target=work, args=(ready,)).start()
+    ready.wait()
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_worker_ends_with_the_process_that_started_it_also_if_that_is_killed(
+    tmp_path: Path,
+) -> None:
+    """Until the worker ends it holds the other end of the pipe."""
+    script = tmp_path / "killed.py"
+    script.write_text(KILLED)
+    killed = subprocess.run(
+        [sys.executable, script],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert killed.returncode == -signal.SIGKILL
 
 
 def test_one_worker_stops_in_good_order_too(tmp_path: Path) -> None:

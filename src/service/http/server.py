@@ -1,15 +1,21 @@
 """Runs the service: several workers behind one port, from its arguments to its end."""
 
 import argparse
+import logging
+import multiprocessing
 import os
 import resource
 import signal
 import sys
 import tempfile
+import threading
 from contextlib import closing
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 import uvicorn
+from uvicorn.config import STARTUP_FAILURE
+from uvicorn.supervisors import Multiprocess
 
 from src.monitoring import metrics
 from src.monitoring.periodic import Periodic
@@ -24,11 +30,18 @@ from src.service.settings import (
 from src.settings import on_the_nodes_chain
 from src.utils.logger import log_to_stderr
 
+if TYPE_CHECKING:
+    from src.service.http.guard import App
+
+logger = logging.getLogger(__name__)
+
 _KEEP_ALIVE_SECONDS = 30
 _SHUTDOWN_SECONDS = 20
 _CONNECTIONS = 1_000
 _OTHER_FILES = 1_000
 _LOOK_SECONDS = 5.0
+_HUNG_SECONDS = 30  # a worker is killed that answers nothing for so long; loading may take seconds
+_MAX_DEATHS: Final = 3  # of each worker in a row, before any of them serves
 
 
 def run(options: argparse.Namespace) -> int:
@@ -42,9 +55,14 @@ def run(options: argparse.Namespace) -> int:
     if options.check:
         sys.stdout.write("Settings, database, model and policy are valid.\n")
         return 0
-    with tempfile.TemporaryDirectory(prefix="metrics-", ignore_cleanup_errors=True) as folder:
+    with tempfile.TemporaryDirectory(prefix="serve-", ignore_cleanup_errors=True) as folder:
         if settings.workers > 1:  # read by the workers, which inherit the environment
-            os.environ[metrics.MULTIPROCESS_VARIABLE] = folder
+            shared = Path(folder, "metrics")
+            shared.mkdir()
+            os.environ[metrics.MULTIPROCESS_VARIABLE] = str(shared)
+            os.environ["TMPDIR"] = (
+                folder  # a signal ends them before they can remove what is theirs
+            )
         _announce(settings)
         with closing(Database(database_url(settings, load_common_settings()))) as database:
             return _serve(settings, database)
@@ -66,7 +84,7 @@ def _serve(settings: ServiceSettings, database: Database) -> int:
 
     with Periodic("database", _LOOK_SECONDS, look):
         code = run_uvicorn(
-            "src.service.app:create_app",
+            "src.service.http.server:app_of_worker",
             settings,
             factory=True,
             workers=settings.workers,
@@ -78,35 +96,93 @@ def _serve(settings: ServiceSettings, database: Database) -> int:
     return code
 
 
+def app_of_worker() -> "App":
+    """The application of a process that serves it, which ends with the one that started it."""
+    from src.service.app import create_app  # noqa: PLC0415  the workers alone need it
+
+    end_with_parent()
+    return create_app()
+
+
+def end_with_parent() -> None:
+    """End this process with the one that started it, even if that is killed.
+
+    It would go on and hold the port, which the next start needs.
+    """
+    if (parent := multiprocessing.parent_process()) is not None:
+
+        def end() -> None:
+            parent.join()
+            os.kill(os.getpid(), signal.SIGTERM)
+
+        threading.Thread(target=end, name="parent", daemon=True).start()
+
+
 def run_uvicorn(
     app: Any, settings: ServiceSettings, *, connections: int = _CONNECTIONS, **options: Any
 ) -> int:
     """Serve an application with the limits of the settings until stopped; returns the exit code.
 
-    `app` and `options` are those of `uvicorn.run`; `connections` is the most at a time.
+    `app` and `options` are those of `uvicorn.Config`; `connections` is the most at a time.
     """
     allow_files(2 * connections + _OTHER_FILES)  # the guard opens one to its node for each
     # uvicorn stops on a signal, restores the handlers that it found, and sends it again: where it
     # runs in this process, Python's own would end it before the caller has closed everything.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda _number, _frame: None)
+    config = uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        http="src.service.http.protocol:BoundedProtocol",
+        access_log=False,
+        log_level="warning",
+        server_header=False,
+        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
+        timeout_worker_healthcheck=_HUNG_SECONDS,
+        limit_concurrency=connections,
+        **options,
+    )
     try:
-        uvicorn.run(
-            app,
-            host=settings.host,
-            port=settings.port,
-            http="src.service.http.protocol:BoundedProtocol",
-            access_log=False,
-            log_level="warning",
-            server_header=False,
-            timeout_keep_alive=_KEEP_ALIVE_SECONDS,
-            timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
-            limit_concurrency=connections,
-            **options,
-        )
-    except SystemExit as stop:  # with a code of uvicorn's own, such as 3
+        if config.workers > 1:
+            workers = _Workers(config, [config.bind_socket()])
+            workers.run()
+            return 1 if workers.have_failed else 0
+        server = uvicorn.Server(config)
+        server.run()
+    except SystemExit as stop:  # such as for a port that is in use
         return 1 if stop.code else 0
-    return 0
+    return 0 if server.started else 1
+
+
+class _Workers(Multiprocess):
+    """uvicorn's worker processes, given up where all of them end before they serve.
+
+    uvicorn itself would start others for ever, without a word.
+    """
+
+    _deaths = 0  # since a worker was last seen to serve, also of hung ones that were killed
+
+    @property
+    def have_failed(self) -> bool:
+        """Whether it was given up, rather than stopped."""
+        gave_up = self._deaths >= _MAX_DEATHS * self.processes_num
+        return gave_up or any(one.exitcode == STARTUP_FAILURE for one in self.processes)
+
+    def keep_subprocess_alive(self) -> None:
+        """See Multiprocess, which calls it twice a second."""
+        before = list(self.processes)
+        super().keep_subprocess_alive()
+        replaced = [one for one in before if one not in self.processes]
+        for one in replaced:
+            logger.warning("worker %s ended with exit code %s", one.pid, one.exitcode)
+        self._deaths += len(replaced)
+        if self._deaths and any(one.is_ready(timeout=1) for one in self.processes):
+            self._deaths = 0
+        if self.have_failed:
+            logger.error("no worker can start; see above why")
+            self.should_exit.set()
 
 
 def allow_files(count: int) -> None:
