@@ -114,7 +114,7 @@ class Service:
             runner = JobRunner(database, analyst, common.chain_id)
             runner.start()
             opening.callback(runner.stop)
-            health = NodeHealth(node)
+            health = NodeHealth(node, common.chain_id)
             opening.callback(health.close)
             service = cls(
                 settings,

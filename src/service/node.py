@@ -223,19 +223,23 @@ class NodeState:
 
     head: int | None  # the newest block; None if it did not answer
     asked_at: float  # Unix seconds
-    problem: str = ""  # why it did not answer; "" if it did
+    problem: str = ""  # what is wrong with it, in words that follow "the node"; "" if nothing is
 
 
 class NodeHealth:
-    """Asks the node for its newest block when somebody wants to know. Thread-safe.
+    """Asks the node for its chain and newest block when somebody wants to know. Thread-safe.
 
     Args:
         node: to ask.
+        chain_id: that it should serve.
         clock: Unix seconds.
     """
 
-    def __init__(self, node: NodeReader, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, node: NodeReader, chain_id: int, clock: Callable[[], float] = time.time
+    ) -> None:
         self._node = node
+        self._chain_id = chain_id
         self._clock = clock
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="node-health")
         self._lock = threading.Lock()
@@ -263,9 +267,13 @@ class NodeHealth:
     def _ask(self) -> None:
         now = self._clock()
         try:
-            self._last = NodeState(self._node.head(), now)
-        except (SourceError, NotFound) as error:
-            self._last = NodeState(None, now, str(error))
+            served = self._node.chain_id()
+            problem = (
+                "" if served == self._chain_id else f"serves chain {served}, not {self._chain_id}"
+            )
+            self._last = NodeState(self._node.head(), now, problem)
+        except (SourceError, NotFound):
+            self._last = NodeState(None, now, "does not answer")
 
 
 def decoded_logs(logs: Sequence[dict[str, Any]]) -> DecodedLogs:

@@ -243,7 +243,28 @@ def test_a_node_of_another_chain_is_not_ready(node_url: str, tmp_path: Path) -> 
     other = on("eth_chainId", lambda honest: honest | {"result": chain_ids[-1]})
     with spoiled(node_url, other) as url, client_of(url, tmp_path) as client:
         chain_ids.append("0x89")
-        assert client.get("/readyz").json()["problems"] == ["the node serves chain 137, not 1"]
+        problems = ["the node serves chain 137, not 1"]
+        wait_until(lambda: client.get("/readyz").json()["problems"] == problems)
+
+
+def test_strangers_who_ask_whether_it_is_ready_do_not_spend_the_nodes_limit(
+    node_url: str, tmp_path: Path
+) -> None:
+    asked = []
+
+    def count(honest: Any) -> Any:
+        asked.append(honest)
+        return honest
+
+    with (
+        spoiled(node_url, on("eth_chainId", count)) as url,
+        client_of(url, tmp_path) as client,
+    ):
+        wait_until(lambda: client.get("/readyz").status_code == 200)
+        before = len(asked)
+        for _ in range(20):
+            client.get("/readyz")
+        assert len(asked) < before + 20
 
 
 def test_blocks_in_another_order_of_receipts_are_refused_or_the_same(

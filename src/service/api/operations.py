@@ -6,7 +6,6 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 from starlette.responses import PlainTextResponse, Response
 
-from src.chain.errors import NotFound, SourceError
 from src.monitoring import exposition
 from src.service.api.common import ServiceDep
 from src.service.api.route import ApiRoute
@@ -41,14 +40,11 @@ async def get_health() -> Health:
     responses=responses() | {503: {"model": Readiness, "description": "Not ready"}},
 )
 def get_readiness(service: ServiceDep, response: Response) -> Readiness:
-    """Queries the database and the node."""
+    """Queries the database, and the node unless it was asked within the last seconds."""
     problems = [] if service.database.is_ready() else ["the database does not answer"]
-    try:
-        chain_id = service.node.chain_id()
-        if chain_id != service.chain_id:
-            problems.append(f"the node serves chain {chain_id}, not {service.chain_id}")
-    except (SourceError, NotFound):
-        problems.append("the node does not answer")
+    state = service.node_health.state()  # anybody may ask here, and each node has its limit
+    if problem := "does not answer" if state is None else state.problem:
+        problems.append(f"the node {problem}")
     if problems:
         response.status_code = 503
     return Readiness(ready=not problems, problems=problems)

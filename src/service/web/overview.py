@@ -156,8 +156,9 @@ def _health(service: Service, connection: Connection) -> list[Health]:
 def _node_health(service: Service, connection: Connection) -> Health:
     state = service.node_health.state()
     watched = last_watched(connection, service.chain_id)
-    if state is None or state.head is None:
-        return Health("Node", False, "does not answer", None if state is None else state.asked_at)
+    if state is None or state.problem:
+        problem, asked_at = (state.problem, state.asked_at) if state else ("does not answer", None)
+        return Health("Node", False, problem, asked_at)
     words = f"answers, newest block {state.head}"
     if watched is not None:
         words += f"; watched up to block {watched.block_number}"

@@ -88,7 +88,7 @@ def test_browsers_are_asked_for_the_key(public: TestClient) -> None:
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz"])
 def test_probes_need_no_key(public: TestClient, path: str) -> None:
-    assert public.get(path).status_code == 200
+    wait_until(lambda: public.get(path).status_code == 200)
 
 
 @pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "evil.example:8080"])

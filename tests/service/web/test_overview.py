@@ -167,7 +167,7 @@ def reader(url: str) -> NodeReader:
 def test_a_node_that_never_answers_holds_no_page_up() -> None:
     with raw_server(hang) as url:
         node = reader(url)
-        health = NodeHealth(node)
+        health = NodeHealth(node, 1)
         assert health.state() is None
         health.close()
         node.close()
@@ -176,7 +176,7 @@ def test_a_node_that_never_answers_holds_no_page_up() -> None:
 def test_a_dead_node_is_asked_again_once_its_answer_is_old() -> None:
     now = [100.0]
     node = reader("http://127.0.0.1:1")
-    health = NodeHealth(node, clock=lambda: now[0])
+    health = NodeHealth(node, 1, clock=lambda: now[0])
     first = health.state()
     assert first is not None
     assert (first.head, first.asked_at) == (None, 100.0)
