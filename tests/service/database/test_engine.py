@@ -18,7 +18,7 @@ from src.service.database import alerts, chain, engine
 from src.service.database.engine import Database, DatabaseError, DatabaseLost
 from tests.conftest import TX_HASH
 from tests.service.database.rows import OTHER_HASH, listed, store, store_alert, transaction
-from tests.service.databases import database_url
+from tests.service.databases import KINDS, database_url
 from tests.support.waiting import wait_until
 
 WAITING = text(
@@ -57,8 +57,10 @@ def test_a_database_that_is_up_to_date_is_left_as_it_is(database: Database) -> N
         assert chain.find_transaction(connection, 1, TX_HASH) == (transaction(), False)
 
 
-def test_several_processes_may_migrate_at_once(tmp_path: Path) -> None:
-    opened = [Database(database_url("sqlite", tmp_path)) for _ in range(4)]
+@pytest.mark.parametrize("kind", KINDS)
+def test_several_processes_may_migrate_at_once(kind: str, tmp_path: Path) -> None:
+    url = database_url(kind, tmp_path)
+    opened = [Database(url) for _ in range(4)]
     threads = [threading.Thread(target=one.migrate) for one in opened]
     for thread in threads:
         thread.start()
