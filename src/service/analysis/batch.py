@@ -239,8 +239,8 @@ class Analyst:
             n_anomalies=len({row.tx_hash for row in rows if row.is_anomaly}),
             analysed_at=time.time(),
         )
-        with self._database.writing() as connection:
-            store_analysis(connection, analysis, rows)
+        store_analysis(self._database, analysis, rows)
+        with self._database.reading() as connection:
             return find_analysis(connection, analysis.id) or analysis
 
     def _load(

@@ -7,7 +7,7 @@ from typing import Literal
 
 from sqlalchemy import ColumnElement, Connection, and_, case, distinct, func, select
 
-from src.service.database.engine import in_chunks, insert_missing, record
+from src.service.database.engine import Database, in_chunks, insert_missing, record
 from src.service.database.tables import analyses, analysis_rows
 
 RowSort = Literal["score", "gas"]
@@ -72,13 +72,21 @@ class Analysis:
     analysed_at: float
 
 
-def store_analysis(connection: Connection, analysis: Analysis, rows: Iterable[AnalysisRow]) -> None:
-    """Store an analysis; storing it again changes nothing."""
-    head = {name: getattr(analysis, name) for name in Analysis.__slots__}
-    insert_missing(connection, analyses, [head])
+def store_analysis(database: Database, analysis: Analysis, rows: Iterable[AnalysisRow]) -> None:
+    """Store an analysis; storing it again changes nothing.
+
+    Each chunk of rows is a transaction, so that no other writer waits for a million of them; the
+    analysis itself is the last one, so that it is complete as soon as it is there.
+    """
     for chunk in in_chunks(rows):
         own = [{name: getattr(row, name) for name in AnalysisRow.__slots__} for row in chunk]
-        insert_missing(connection, analysis_rows, [one | {"analysis": analysis.id} for one in own])
+        with database.writing() as connection:
+            insert_missing(
+                connection, analysis_rows, [one | {"analysis": analysis.id} for one in own]
+            )
+    with database.writing() as connection:
+        head = {name: getattr(analysis, name) for name in Analysis.__slots__}
+        insert_missing(connection, analyses, [head])
 
 
 def find_analysis(connection: Connection, identity: str) -> Analysis | None:

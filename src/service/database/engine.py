@@ -6,6 +6,7 @@ import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
+from dataclasses import fields
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -282,8 +283,8 @@ def newest_first(
 
 
 def record(kind: type[T], row: Row[Any]) -> T:
-    """A row as a dataclass with slots, from the columns of these names."""
-    return kind(**{name: getattr(row, name) for name in kind.__slots__})  # type: ignore[attr-defined]
+    """A row as a dataclass, from the columns of these names."""
+    return kind(**{one.name: getattr(row, one.name) for one in fields(kind)})  # type: ignore[arg-type]
 
 
 def _is_sqlite(connection: Connection) -> bool:

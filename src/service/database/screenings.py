@@ -1,13 +1,12 @@
 """Screenings of transactions that are not mined yet, and what became of the transactions."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final, Literal
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
-    Row,
     Update,
     bindparam,
     delete,
@@ -17,7 +16,7 @@ from sqlalchemy import (
     update,
 )
 
-from src.service.database.engine import in_chunks, insert_missing, newest_first
+from src.service.database.engine import in_chunks, insert_missing, newest_first, record
 from src.service.database.tables import notifications, screenings
 
 Source = Literal["pending", "guard"]
@@ -131,7 +130,7 @@ def change_screening(connection: Connection, uuid: str, **values: Any) -> None:
 def screening_of(connection: Connection, uuid: str) -> StoredScreening | None:
     """A screening by its id, or None."""
     row = connection.execute(select(screenings).where(screenings.c.uuid == uuid)).first()
-    return None if row is None else _stored(row)
+    return None if row is None else record(StoredScreening, row)
 
 
 def list_screenings(
@@ -154,7 +153,7 @@ def list_screenings(
     rows, total = newest_first(
         connection, query, screenings.c.id, limit=limit, offset=offset, before=before
     )
-    return [_stored(row) for row in rows], total
+    return [record(StoredScreening, row) for row in rows], total
 
 
 def waiting_screenings(
@@ -170,7 +169,7 @@ def waiting_screenings(
         .order_by(screenings.c.screened_at)
         .limit(limit)
     )
-    return [_stored(row) for row in rows]
+    return [record(StoredScreening, row) for row in rows]
 
 
 def known_hashes(
@@ -214,7 +213,8 @@ def join_mined(
     for part in in_chunks(mined):
         # Locked, so that two guards on one database do not both count it.
         query = select(screenings).where(_are(source, chain_id, part)).order_by(screenings.c.id)
-        for one in map(_stored, connection.execute(query.with_for_update())):
+        for row in connection.execute(query.with_for_update()):
+            one = record(StoredScreening, row)
             known = mined[one.tx_hash or ""]
             if one.mined_block != known.block:
                 joined = replace(
@@ -300,7 +300,3 @@ def _are(source: Source, chain_id: int, hashes: Sequence[str]) -> ColumnElement[
 
 def _still_pending() -> Update:
     return update(screenings).where(screenings.c.state == "pending").values(state="dropped")
-
-
-def _stored(row: Row[Any]) -> StoredScreening:
-    return StoredScreening(**{one.name: getattr(row, one.name) for one in fields(StoredScreening)})

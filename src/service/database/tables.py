@@ -279,7 +279,8 @@ analyses = Table(
 analysis_rows = Table(
     "analysis_rows",
     metadata,
-    Column("analysis", ForeignKey("analyses.id", ondelete="CASCADE"), primary_key=True),
+    # Of an analysis, which is stored after its rows: no foreign key.
+    Column("analysis", String(64), primary_key=True),
     # Rank of the transaction, 0 = most anomalous; shared by its tokens.
     Column("rank", Integer, primary_key=True, autoincrement=False),
     Column("token", Address, primary_key=True),

@@ -1,6 +1,7 @@
 """What is stored stands once, is found, counted and kept."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -265,53 +266,71 @@ def test_the_same_forest_is_stored_once_however_often_it_is_trained(database: Da
         assert connection.scalar(select(func.count()).select_from(forests)) == 1
 
 
-def test_an_analysis_stored_twice_stands_once(database: Database) -> None:
+def analysis_of(database: Database, **changes: object) -> analyses.Analysis:
     with database.writing() as connection:
         model = registry.register_model(
             connection, content=b"", sha256="", inputs=[], offset=0.0, training={}, now=1.0
         )
-        analysis = analyses.Analysis("f" * 64, 1, 5, 6, BLOCK_HASH, model, 2, 1, 1.0)
-        rows = [
-            analyses.AnalysisRow(0, USDC, TX_HASH, "USDC", 1.5, 0.01, 0.7, 0.7, True),
-            analyses.AnalysisRow(1, USDC, OTHER_HASH, "USDC", 1.0, 0.01, 0.4, 0.4, False),
-        ]
-        for _ in range(2):
-            analyses.store_analysis(connection, analysis, rows)
+    return replace(analyses.Analysis("f" * 64, 1, 5, 6, BLOCK_HASH, model, 2, 1, 1.0), **changes)
+
+
+def latest(database: Database, limit: int = 10) -> list[analyses.Analysis]:
+    with database.reading() as connection:
+        return analyses.latest_analyses(connection, 1, limit)
+
+
+ROWS = [
+    analyses.AnalysisRow(0, USDC, TX_HASH, "USDC", 1.5, 0.01, 0.7, 0.7, True),
+    analyses.AnalysisRow(1, USDC, OTHER_HASH, "USDC", 1.0, 0.01, 0.4, 0.4, False),
+]
+
+
+def test_an_analysis_stored_twice_stands_once(database: Database) -> None:
+    analysis = analysis_of(database)
+    for _ in range(2):
+        analyses.store_analysis(database, analysis, ROWS)
+    with database.reading() as connection:
         found = analyses.analysis_rows_of(connection, analysis.id, anomalies_only=False)
         page = analyses.analysis_rows_of(
             connection, analysis.id, anomalies_only=False, limit=1, offset=1
         )
         marked = analyses.analysis_rows_of(connection, analysis.id, anomalies_only=True)
-        assert analyses.latest_analyses(connection, 1, 10) == [analysis]
-    assert (found, page, marked) == (rows, rows[1:], rows[:1])
+    assert (found, page, marked) == (ROWS, ROWS[1:], ROWS[:1])
+    assert latest(database) == [analysis]
+
+
+def test_others_write_while_an_analysis_is_stored_which_is_complete_once_it_is_there(
+    database: Database,
+) -> None:
+    def rows() -> Iterator[analyses.AnalysisRow]:
+        for rank in range(1_200):
+            if rank % 400 == 0:
+                store(database, transaction(tx_hash=f"0x{rank:064x}"))
+                assert latest(database) == []
+            yield replace(ROWS[0], rank=rank)
+
+    analysis = analysis_of(database)
+    analyses.store_analysis(database, analysis, rows())
+    assert latest(database) == [analysis]
 
 
 def test_the_latest_analysis_is_the_last_one_stored_even_if_the_clock_went_back(
     database: Database,
 ) -> None:
-    with database.writing() as connection:
-        model = registry.register_model(
-            connection, content=b"", sha256="", inputs=[], offset=0.0, training={}, now=1.0
-        )
-        first = analyses.Analysis("b" * 64, 1, 5, 6, BLOCK_HASH, model, 2, 1, 9.0)
-        second = replace(first, id="a" * 64, analysed_at=3.0)
-        for one in (first, second, first):
-            analyses.store_analysis(connection, one, [])
-        assert analyses.latest_analyses(connection, 1, 10) == [second, first]
+    first = analysis_of(database, id="b" * 64, analysed_at=9.0)
+    second = replace(first, id="a" * 64, analysed_at=3.0)
+    for one in (first, second, first):
+        analyses.store_analysis(database, one, [])
+    assert latest(database) == [second, first]
 
 
 def test_newer_analyses_of_another_chain_do_not_displace_those_of_a_chain(
     database: Database,
 ) -> None:
-    with database.writing() as connection:
-        model = registry.register_model(
-            connection, content=b"", sha256="", inputs=[], offset=0.0, training={}, now=1.0
-        )
-        own = analyses.Analysis("a" * 64, 1, 5, 6, BLOCK_HASH, model, 2, 1, 1.0)
-        other = replace(own, id="b" * 64, chain_id=8453, analysed_at=2.0)
-        for one in (own, other):
-            analyses.store_analysis(connection, one, [])
-        assert analyses.latest_analyses(connection, 1, 1) == [own]
+    own = analysis_of(database)
+    for one in (own, replace(own, id="b" * 64, chain_id=8453, analysed_at=2.0)):
+        analyses.store_analysis(database, one, [])
+    assert latest(database, 1) == [own]
 
 
 def due_now(connection: Connection, now: float) -> list[tuple[int, bool]]:

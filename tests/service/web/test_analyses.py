@@ -41,12 +41,12 @@ def fill(database: Database) -> None:
             connection, sha256="0" * 64, inputs=["value", "gas_cost"], offset=-0.5, training={},
             content=b"", now=1.0,
         )  # fmt: skip
-        rows = [row(rank) for rank in range(MANY)]
-        rows.append(row(0, token=OTHER, label=HOSTILE, value=0.5, score=0.2, is_anomaly=False))
-        for name, chain_id in (("made", 1), ("elsewhere", 56), ("nowhere", 987_654)):
-            block = "0x" + "1" * 64
-            analysis = Analysis(name, chain_id, 10, 20, block, model, MANY, 1, 2.0)
-            store_analysis(connection, analysis, rows)
+    rows = [row(rank) for rank in range(MANY)]
+    rows.append(row(0, token=OTHER, label=HOSTILE, value=0.5, score=0.2, is_anomaly=False))
+    for name, chain_id in (("made", 1), ("elsewhere", 56), ("nowhere", 987_654)):
+        block = "0x" + "1" * 64
+        analysis = Analysis(name, chain_id, 10, 20, block, model, MANY, 1, 2.0)
+        store_analysis(database, analysis, rows)
 
 
 @pytest.fixture(scope="module")
