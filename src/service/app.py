@@ -62,6 +62,7 @@ def create_app(settings: ServiceSettings | None = None, common: Settings | None 
         app.state.service = Service.open(settings, common)
         app.state.database = app.state.service.database
         try:
+            app.state.service.start()
             yield
         finally:
             app.state.service.close()

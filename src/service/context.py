@@ -69,11 +69,12 @@ class Service:
     runner: JobRunner
     fraud: FraudModel
     names: AddressBook  # the chain's address book
+    _drift_checks: tuple[Periodic, ...]
     _opened: ExitStack
 
     @classmethod
     def open(cls, settings: ServiceSettings | None = None, common: Settings | None = None) -> Self:
-        """Open everything that the settings configure, and start the job runner.
+        """Open everything that the settings configure; `start` begins its work in the background.
 
         Raises:
             SettingsError, DatabaseError, ModelError, PolicyError, AddressListError: the
@@ -103,20 +104,20 @@ class Service:
             fraud = FraudModel(fraud_model_path(settings), common.model_public_key)
             decider = open_decider(opening, settings, common, fraud)
             node = open_node(opening, settings, common)
+            drift_checks: tuple[Periodic, ...] = ()
             if settings.drift_interval_minutes:
                 seconds = settings.drift_interval_minutes * SECONDS_PER_MINUTE
                 reference = drift_reference(settings, common.model_path)
                 check = DriftCheck(database, decider, common.chain_id, reference, seconds)
-                opening.enter_context(Periodic("drift", LOOK_SECONDS, check.check_if_due))
                 of_fraud = FraudDriftCheck(database, fraud, seconds)
-                opening.enter_context(Periodic("fraud-drift", LOOK_SECONDS, of_fraud.check_if_due))
+                drift_checks = (
+                    Periodic("drift", LOOK_SECONDS, check.check_if_due),
+                    Periodic("fraud-drift", LOOK_SECONDS, of_fraud.check_if_due),
+                )
             analyst = Analyst(database, node, decider.lookups, settings, common.chain_id)
-            runner = JobRunner(database, analyst, common.chain_id)
-            runner.start()
-            opening.callback(runner.stop)
             health = NodeHealth(node, common.chain_id)
             opening.callback(health.close)
-            service = cls(
+            return cls(
                 settings,
                 common,
                 is_demo,
@@ -126,18 +127,25 @@ class Service:
                 decider,
                 open_screener(opening, common, decider),
                 analyst,
-                runner,
+                JobRunner(database, analyst, common.chain_id),
                 fraud,
                 decider.pipeline.names,
+                drift_checks,
                 opening.pop_all(),
             )
-        if is_demo:
+
+    def start(self) -> None:
+        """Begin what a worker does beside requests: jobs, drift checks, decisions on the demo."""
+        self.runner.start()
+        self._opened.callback(self.runner.stop)
+        for check in self._drift_checks:
+            self._opened.enter_context(check)
+        if self.is_demo:
             closing = threading.Event()
-            thread = threading.Thread(target=service.decide_all, args=(closing,), daemon=True)
+            thread = threading.Thread(target=self.decide_all, args=(closing,), daemon=True)
             thread.start()
-            service._opened.callback(thread.join)
-            service._opened.callback(closing.set)
-        return service
+            self._opened.callback(thread.join)
+            self._opened.callback(closing.set)
 
     @property
     def chain_id(self) -> int:
@@ -180,7 +188,7 @@ class Service:
             logger.exception("could not decide all transactions of the demo")
 
     def close(self) -> None:
-        """Stop the job runner and close everything."""
+        """Stop what was started and close everything."""
         self._opened.close()
 
 

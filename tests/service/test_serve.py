@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from sqlalchemy import text
 
 from src.service import report
 from src.service.__main__ import main
+from src.service.database import jobs
 from src.service.database.engine import Database
 from src.settings import DEFAULT_POLICY_PATH
 from tests.service.chain import THEFT, sqlite_url
@@ -116,8 +118,16 @@ def test_the_settings_can_be_checked(
 ) -> None:
     monkeypatch.setenv("DATABASE_URL", sqlite_url(tmp_path))
     monkeypatch.delenv("JSON_RPC_URL", raising=False)
-    assert main(["--check"]) == 0
+    with closing(Database(sqlite_url(tmp_path))) as database:
+        database.migrate()
+        with database.writing() as connection:
+            jobs.add_job(connection, "waiting", 1, {"start_block": 0}, total=1, now=1.0)
+        assert main(["--check"]) == 0
+        with database.reading() as connection:
+            job = jobs.find_job(connection, "waiting")
     assert "are valid" in capsys.readouterr().out
+    assert job is not None
+    assert (job.status, job.started_at) == ("queued", None)  # a check takes no work on
 
 
 @pytest.mark.parametrize("name", ["FRAUD_MODEL_PATH", "DRIFT_REFERENCE"])
