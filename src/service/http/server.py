@@ -119,11 +119,17 @@ def end_with_parent() -> None:
 
 
 def run_uvicorn(
-    app: Any, settings: ServiceSettings, *, connections: int = _CONNECTIONS, **options: Any
+    app: Any,
+    settings: ServiceSettings,
+    *,
+    workers: int = 1,
+    connections: int = _CONNECTIONS,
+    **options: Any,
 ) -> int:
     """Serve an application with the limits of the settings until stopped; returns the exit code.
 
-    `app` and `options` are those of `uvicorn.Config`; `connections` is the most at a time.
+    `app`, `workers` and `options` are those of `uvicorn.Config`; `connections` is the most at a
+    time.
     """
     allow_files(2 * connections + _OTHER_FILES)  # the guard opens one to its node for each
     # uvicorn stops on a signal, restores the handlers that it found, and sends it again: where it
@@ -134,6 +140,7 @@ def run_uvicorn(
         app,
         host=settings.host,
         port=settings.port,
+        workers=workers,  # else WEB_CONCURRENCY, an unrelated variable of some hosts, would count
         http="src.service.http.protocol:BoundedProtocol",
         access_log=False,
         log_level="warning",
@@ -145,10 +152,10 @@ def run_uvicorn(
         **options,
     )
     try:
-        if config.workers > 1:
-            workers = _Workers(config, [config.bind_socket()])
-            workers.run()
-            return 1 if workers.have_failed else 0
+        if workers > 1:
+            group = _Workers(config, [config.bind_socket()])
+            group.run()
+            return 1 if group.have_failed else 0
         server = uvicorn.Server(config)
         server.run()
     except SystemExit as stop:  # such as for a port that is in use
