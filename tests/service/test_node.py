@@ -12,6 +12,7 @@ from starlette.testclient import TestClient
 from werkzeug import Request, Response
 
 from src.chain.recording.format import TokenAnswers
+from src.service.analysis.batch import Cancelled, RangeRequest
 from src.service.app import create_app
 from src.service.embedded import embedded_node
 from src.service.node import NodeReader
@@ -265,6 +266,29 @@ def test_strangers_who_ask_whether_it_is_ready_do_not_spend_the_nodes_limit(
         for _ in range(20):
             client.get("/readyz")
         assert len(asked) < before + 20
+
+
+def test_an_analysis_is_cancelled_while_it_reads_supplies(node_url: str, tmp_path: Path) -> None:
+    range_ = RangeRequest(380, 385, use_pre_trained_model=False)
+    loaded = 0
+
+    def cancel(done: int) -> None:
+        nonlocal loaded
+        loaded += done == range_.total  # after the last block, the tokens and each supply
+        if loaded == 5:
+            raise Cancelled
+
+    def with_supplies(honest: Any) -> Any:  # the recording has none
+        unrecorded = {"jsonrpc": "2.0", "id": honest["id"], "result": f"0x{10**24:064x}"}
+        return honest if "result" in honest else unrecorded
+
+    with (
+        spoiled(node_url, on("eth_call", with_supplies)) as url,
+        client_of(url, tmp_path, features=("value", "supply_share")) as client,
+    ):
+        service = client.app.app.state.service  # type: ignore[attr-defined]
+        with pytest.raises(Cancelled):
+            service.analyst.analyse(range_, cancel)
 
 
 def test_blocks_in_another_order_of_receipts_are_refused_or_the_same(
