@@ -95,6 +95,7 @@ def test_detection_does_no_io():
 
 
 def test_a_folder_can_be_taken_in_at_a_glance():
-    for folder in {path.parent for path in modules()}:
+    history = SRC / "service" / "database" / "migrations" / "versions"  # which only grows
+    for folder in {path.parent for path in modules()} - {history}:
         files = [path for path in folder.glob("*.py") if path.name != "__init__.py"]
         assert len(files) <= MAX_FILES, folder

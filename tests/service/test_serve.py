@@ -143,7 +143,7 @@ def test_a_file_that_a_setting_names_and_is_not_there_is_told(
     assert "mistyped" in told
 
 
-def test_a_database_of_other_code_is_told(
+def test_a_database_of_later_code_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("DATABASE_URL", sqlite_url(tmp_path))
@@ -154,7 +154,7 @@ def test_a_database_of_other_code_is_told(
     database.close()
     assert main(["--check"]) == 2
     told = capsys.readouterr().err
-    assert "has the tables of another version of this program: use that version" in told
+    assert "was written by a newer version of this program: update the program" in told
     assert "Traceback" not in told
 
 

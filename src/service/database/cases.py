@@ -106,8 +106,15 @@ def _find_cases(connection: Connection, keys: Collection[CaseKey]) -> list[Case]
         if key in found:
             own = tuple(sorted(found[key], key=_most_severe_first))
             sentence = sentences.get(key) or own[0].description
-            made.append(Case(own, states.get(key, Triage()), verdicts.get(key, {}), sentence))
+            given = _verdicts_by_time(own) | verdicts.get(key, {})
+            made.append(Case(own, states.get(key, Triage()), given, sentence))
     return made
+
+
+def _verdicts_by_time(own: Collection[Alert]) -> dict[str, bool]:
+    """By author; of feedback from before there was a history of triage, times are all we know."""
+    given = sorted((one for alert in own for one in alert.feedback), key=lambda one: one.given_at)
+    return {one.author: one.is_true_positive for one in given}
 
 
 def _newest_verdicts(

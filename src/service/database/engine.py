@@ -13,7 +13,6 @@ from typing import Any, Final, TypeVar
 
 import alembic.command
 from alembic.config import Config
-from alembic.migration import MigrationContext
 from alembic.util import CommandError
 from sqlalchemy import (
     ColumnElement,
@@ -36,7 +35,8 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as NoConnection
 
 from src.files import reason
-from src.service.database.tables import metadata
+
+MIGRATIONS: Final = Path(__file__).parent / "migrations"
 
 T = TypeVar("T")
 
@@ -45,7 +45,6 @@ _POOL_SIZE: Final = 20
 _POOL_WAIT_SECONDS: Final = 10
 _CONNECT_SECONDS: Final = 5
 _STATEMENT_MS: Final = 30_000
-_MIGRATIONS: Final = Path(__file__).parent / "migrations"
 _MIGRATION_LOCK: Final = 5_316_201
 _CHUNK: Final = 500
 _WRITES: Final = "writes"
@@ -136,8 +135,7 @@ class Database:
         """Make the tables, or bring them up to date. Safe if several processes do it at once.
 
         Raises:
-            DatabaseError: the database does not answer, is invalid, or has the tables of a version
-                that this code does not know.
+            DatabaseError: the database does not answer, is invalid, or is newer than this code.
         """
         try:
             with self.writing() as connection:
@@ -145,17 +143,11 @@ class Database:
                     connection.execute(text("SET LOCAL statement_timeout = 0"))
                     lock = text("SELECT pg_advisory_xact_lock(:key)")
                     connection.execute(lock, {"key": _MIGRATION_LOCK})
-                config = _alembic_config(connection)
-                if MigrationContext.configure(connection).get_current_revision() is None:
-                    metadata.create_all(connection, checkfirst=False)
-                    alembic.command.stamp(config, "head")
-                else:
-                    alembic.command.upgrade(config, "head")
-        except CommandError:  # an unknown revision
+                alembic.command.upgrade(alembic_config(connection), "head")
+        except CommandError:  # only newer code writes a revision that this one does not know
             raise DatabaseError(
-                f"{self._where} has the tables of another version of this program: use that "
-                "version, or name another database in DATABASE_URL. All but feedback, triage and "
-                "the history of jobs can be had from the chain again"
+                f"{self._where} was written by a newer version of this program: update the program,"
+                " or name another database in DATABASE_URL"
             ) from None
         except DBAPIError as error:
             cause = str(error.orig).splitlines()[0] if error.orig else "no reason given"
@@ -223,9 +215,10 @@ class _Prepared:
 _prepared: Final = functools.lru_cache(maxsize=16)(_Prepared)
 
 
-def _alembic_config(connection: Connection) -> Config:
+def alembic_config(connection: Connection) -> Config:
+    """Alembic's configuration for work on this connection."""
     config = Config()
-    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     config.attributes["connection"] = connection
     return config
 

@@ -5,8 +5,8 @@ type holds a uint256 in both databases. Times are Unix seconds: whole for the ch
 fractions for the service's (`*_at`). External text has passed `sanitise_text`. The natural key of
 each row is a primary or unique key, so that writing it twice stores it once.
 
-A new database gets the tables as they are here. After a release, a change of them also takes a
-migration in `migrations/versions`, for databases of that release.
+A change of the tables also takes a migration in `migrations/versions`, which `Database.migrate`
+applies to new databases and to those of earlier versions.
 """
 
 from typing import Any
@@ -44,6 +44,8 @@ metadata = MetaData(
 
 # SQLite assigns row numbers only in a column of type INTEGER.
 RowId = BigInteger().with_variant(Integer, "sqlite")
+# In a block. SQLite's INTEGER has 64 bits as well.
+Position = BigInteger().with_variant(Integer, "sqlite")
 Address = String(42)
 Hash = String(66)
 Amount = String(78)
@@ -73,7 +75,7 @@ transactions = Table(
     Column("block_number", BigInteger),
     Column("block_hash", Hash),
     Column("block_timestamp", BigInteger),
-    Column("tx_index", BigInteger),
+    Column("tx_index", Position),
     Column("from_address", Address),
     Column("to_address", Address),
     Column("nonce", BigInteger),
@@ -95,7 +97,7 @@ transfers = Table(
     metadata,
     Column("chain_id", BigInteger, primary_key=True),
     Column("tx_hash", Hash, primary_key=True),
-    Column("log_index", BigInteger, primary_key=True, autoincrement=False),
+    Column("log_index", Position, primary_key=True, autoincrement=False),
     Column("token", Address, nullable=False),
     Column("sender", Address, nullable=False),
     Column("recipient", Address, nullable=False),
@@ -112,7 +114,7 @@ native_transfers = Table(
     metadata,
     Column("chain_id", BigInteger, primary_key=True),
     Column("tx_hash", Hash, primary_key=True),
-    Column("log_index", BigInteger, primary_key=True, autoincrement=False),
+    Column("log_index", Position, primary_key=True, autoincrement=False),
     Column("sender", Address, nullable=False),
     Column("recipient", Address, nullable=False),
     Column("amount", Amount, nullable=False),  # wei
@@ -166,7 +168,7 @@ decisions = Table(
     Column("called_is_new", Boolean),  # the contract called was younger than a day; null: unknown
     Column("decided_at", Double, nullable=False),
     # Grows with each decision of a chain that is stored; times do not where a clock is set back.
-    Column("number", BigInteger, nullable=False),
+    Column("number", BigInteger, nullable=False, server_default="0"),
     _of_transaction(),
     Index(None, "chain_id", "number"),
 )

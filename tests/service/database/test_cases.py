@@ -1,9 +1,12 @@
 """Cases: alerts by transaction, and what people do about them."""
 
+import alembic.command
+from sqlalchemy import text
+
 from src.service.database import alerts, cases, decisions
 from src.service.database.alerts import AlertFilter
 from src.service.database.cases import Case, CaseKey
-from src.service.database.engine import Database
+from src.service.database.engine import Database, alembic_config
 from tests.conftest import TX_HASH
 from tests.service.database.rows import OTHER_HASH, alert, decision, store, store_alert, transaction
 
@@ -141,6 +144,27 @@ def test_more_cases_than_one_statement_takes_are_listed_and_triaged(database: Da
         found = cases.list_cases(connection, AlertFilter(state="done"), limit=2_000)
     assert hashes(found) == [tx_hash for _, tx_hash in reversed(keys)]
     assert all(case.verdicts == {"ann": True} for case in found)
+
+
+def test_what_had_feedback_before_there_was_triage_is_done_and_keeps_its_verdict(
+    database: Database,
+) -> None:
+    first, second, _ = two_cases(database)
+    with database.writing() as connection:
+        alerts.give_feedback(connection, second, "ann", is_true_positive=False, note="c", now=2.0)
+        alerts.give_feedback(connection, first, "ann", is_true_positive=True, note="a", now=3.0)
+        alerts.give_feedback(connection, second, "bob", is_true_positive=True, note="b", now=4.0)
+        alembic.command.downgrade(alembic_config(connection), "0010")
+    database.migrate()
+    with database.reading() as connection:
+        rows = connection.execute(text("SELECT tx_hash, state, author, note FROM triage")).all()
+    assert rows == [(TX_HASH, "done", "bob", "b")]
+    assert [case.verdicts for case in listed(database, "severity")] == [
+        {"ann": True, "bob": True},
+        {},
+    ]
+    triaged(database, [KEY], "done", is_true_positive=False, now=1.0)  # the clock was set back
+    assert listed(database, "severity")[0].verdicts == {"ann": False, "bob": True}
 
 
 def test_the_newest_verdict_is_the_last_one_even_if_the_clock_went_back(

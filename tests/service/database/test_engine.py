@@ -1,4 +1,4 @@
-"""Making the tables, several writers, and databases that cannot be used."""
+"""Migrations, several writers, and databases that cannot be used."""
 
 import sqlite3
 import subprocess
@@ -8,16 +8,40 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
+import alembic.command
 import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
 from src.decision.tokens import TokenView
 from src.demo.processes import supervised
-from src.service.database import alerts, chain, engine
-from src.service.database.engine import Database, DatabaseError, DatabaseLost
-from tests.conftest import TX_HASH
-from tests.service.database.rows import OTHER_HASH, listed, store, store_alert, transaction
+from src.service.database import alerts, cases, chain, decisions, engine, jobs
+from src.service.database.engine import (
+    MIGRATIONS,
+    Database,
+    DatabaseError,
+    DatabaseLost,
+    alembic_config,
+)
+from src.service.database.screenings import (
+    NewScreening,
+    ScreeningFilter,
+    add_screenings,
+    list_screenings,
+    store_screening,
+)
+from src.service.database.tables import metadata
+from tests.conftest import TX_HASH, USDC
+from tests.service.database.rows import (
+    OTHER_HASH,
+    decision,
+    listed,
+    store,
+    store_alert,
+    transaction,
+)
 from tests.service.databases import KINDS, database_url
 from tests.support.waiting import wait_until
 
@@ -25,16 +49,100 @@ WAITING = text(
     "SELECT count(*) FROM pg_locks JOIN pg_database ON pg_database.oid = database"
     " WHERE datname = current_database() AND locktype = 'advisory' AND NOT granted"
 )
+ANALYSIS_OF_0017 = (
+    "INSERT INTO models VALUES (1, 1.0, 'a', '[]', 0.0, '{}', 'x')",
+    "INSERT INTO analyses VALUES ('b', 1, 5, 6, '0x', 1, 1, 1, 1.0)",
+    "INSERT INTO analysis_rows VALUES ('b', 0, '0x', '0x', 'T', 1.0, 1.0, 1.0, 1.0, true)",
+    "INSERT INTO jobs (id, request, status, done, total, analysis, created_at, attempts, chain_id)"
+    " VALUES ('j', '{}', 'done', 1, 1, 'b', 1.0, 1, 1)",
+)
 
 
-@pytest.mark.parametrize("revision", ["0017", "later"])
-def test_tables_of_another_version_are_refused_and_left_alone(
-    database: Database, revision: str
-) -> None:
+def test_migrations_make_the_tables_that_the_code_describes(database: Database) -> None:
+    with database.reading() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+
+
+def test_each_migration_follows_the_one_before() -> None:
+    files = sorted(path.name for path in MIGRATIONS.glob("versions/[0-9]*.py"))
+    assert [name.split("_")[0] for name in files] == [f"{n + 1:04}" for n in range(len(files))]
+
+
+def test_feedback_is_kept_when_its_column_is_renamed(database: Database) -> None:
+    store(database, transaction())
+    number = store_alert(database)
+    with database.writing() as connection:
+        alembic.command.downgrade(alembic_config(connection), "0004")
+        connection.execute(
+            text("INSERT INTO feedback VALUES (:alert, 'ann', :verdict, 'bot', 3.0)"),
+            {"alert": number, "verdict": True},
+        )
+        assert connection.scalar(text("SELECT is_true_alarm FROM feedback"))
+    database.migrate()
+    (found,) = listed(database)
+    assert found.feedback == (alerts.Feedback("ann", True, "bot", 3.0),)
+
+
+def test_screenings_are_kept_when_their_table_is_made_anew(database: Database) -> None:
+    new = NewScreening(
+        uuid="u", chain_id=1, tx_hash=TX_HASH, from_address=None, screened_at=1.5,
+        block_number=None, status="unknown", action=1, reasons=["odd"], summary="", problem="why",
+    )  # fmt: skip
+    with database.writing() as connection:
+        store_screening(connection, new)
+        add_screenings(connection, [replace(new, uuid="guard's", source="guard")])
+        alembic.command.downgrade(alembic_config(connection), "0014")
+    database.migrate()
+    with database.reading() as connection:
+        (found,), _ = list_screenings(connection, ScreeningFilter())
+    assert (found.uuid, found.source, found.reasons, found.told) == ("u", "pending", ["odd"], {})
+
+
+def test_a_token_without_decimals_is_stored(database: Database) -> None:
+    token = TokenView(USDC, "Points", "PNTS", None)
+    with database.writing() as connection:
+        chain.store_tokens(connection, 1, [token])
+        assert chain.find_tokens(connection, 1, [USDC]) == {USDC: token}
+        alembic.command.downgrade(alembic_config(connection), "0006")
+        assert chain.find_tokens(connection, 1, [USDC]) == {}
+    database.migrate()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_an_earlier_version_stored_is_kept_but_for_analyses(kind: str, tmp_path: Path) -> None:
+    opened = Database(database_url(kind, tmp_path))
+    with opened.writing() as connection:
+        alembic.command.upgrade(alembic_config(connection), "0017")
+        for statement in ANALYSIS_OF_0017:
+            connection.execute(text(statement))
+    store(opened, transaction())
+    number = store_alert(opened)
+    with opened.writing() as connection:
+        decisions.store_decision(connection, decision(), {"density": 1.0})
+        cases.set_triage(
+            connection, [(1, TX_HASH)], "done", author="ann", note="seen", now=3.0,
+            is_true_positive=True,
+        )  # fmt: skip
+    opened.migrate()
+    with opened.reading() as connection:
+        (case,) = cases.list_cases(connection, alerts.AlertFilter(), sort="time")
+        (change,) = cases.triage_history(connection, 1, TX_HASH)
+        assert chain.find_transaction(connection, 1, TX_HASH) == (transaction(), False)
+        assert decisions.newest_decision(connection, 1, TX_HASH) == decision()
+        assert jobs.list_jobs(connection, 1) == ([], 0)
+    assert [one.id for one in case.alerts] == [number]
+    assert case.top.feedback == (alerts.Feedback("ann", True, "seen", 3.0),)
+    assert case.verdicts == {"ann": True}
+    assert case.triage == cases.Triage("done", "ann", "seen", 3.0)
+    assert change == cases.TriageChange("done", True, "ann", "seen", 3.0)
+    opened.close()
+
+
+def test_a_database_of_a_later_version_is_refused_and_left_alone(database: Database) -> None:
     store(database, transaction())
     with database.writing() as connection:
-        connection.execute(text(f"UPDATE alembic_version SET version_num = '{revision}'"))
-    with pytest.raises(DatabaseError, match="tables of another version of this program: use that"):
+        connection.execute(text("UPDATE alembic_version SET version_num = 'later'"))
+    with pytest.raises(DatabaseError, match="written by a newer version of this program"):
         database.migrate()
     with database.reading() as connection:
         assert chain.find_transaction(connection, 1, TX_HASH) == (transaction(), False)

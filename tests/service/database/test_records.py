@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import replace
 
+import alembic.command
 import pytest
 from sqlalchemy import Connection, func, select
 
@@ -18,7 +19,7 @@ from src.service.database import (
     statistics,
     watching,
 )
-from src.service.database.engine import Database
+from src.service.database.engine import Database, alembic_config
 from src.service.database.tables import forests
 from src.service.records import selector_of
 from src.service.web.explorer.queries import decided_on
@@ -119,6 +120,13 @@ def test_the_newest_decision_is_the_last_one_stored_even_if_the_clock_went_back(
     with database.writing() as connection:
         decisions.store_decision(connection, first, {})
     check(first)
+    with database.writing() as connection:  # of earlier versions, times are all that is known
+        alembic.command.downgrade(alembic_config(connection), "0016")
+    database.migrate()
+    check(first)
+    with database.writing() as connection:
+        decisions.store_decision(connection, second, {})
+    check(second)
 
 
 @pytest.mark.parametrize(
