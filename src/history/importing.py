@@ -100,8 +100,8 @@ def import_history(
         TableError: the data or the folder is unusable.
         OSError: the disk failed.
     """
-    place = Path(source).resolve()
-    if place in out.resolve().parents and not is_recording(place):
+    folder = Path(source).resolve()
+    if folder in out.resolve().parents and not is_recording(folder):
         raise TableError(f"{out}: is in {source}, whose files would be imported: change --out")
     with (
         locked(out, "import"),

@@ -355,6 +355,19 @@ def test_a_filter_that_makes_no_sense_is_refused(
     assert words in problem_of(client.get("/alerts", params=query), 422)
 
 
+def test_feedback_by_its_old_name_is_accepted_but_not_beside_the_new_one(
+    client: TestClient,
+) -> None:
+    client.post(f"/transactions/{THEFT}/decision")
+    alert = client.get("/alerts").json()[0]
+    url = f"/alerts/{alert['id']}/feedback"
+    (given,) = client.post(url, json={"is_true_alarm": True}).json()["feedback"]
+    assert given["is_true_positive"] is True
+    both = {"is_true_positive": True, "is_true_alarm": False}
+    assert "is_true_alarm" in problem_of(client.post(url, json=both), 422)
+    assert "is_true_positive" in problem_of(client.post(url, json={}), 422)
+
+
 @pytest.mark.parametrize("number", [0, 10**18, 2**63, -1])
 def test_feedback_on_no_alert_is_not_found(client: TestClient, number: int) -> None:
     answer = client.post(f"/alerts/{number}/feedback", json={"is_true_positive": True})

@@ -5,7 +5,7 @@ from collections.abc import Collection
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query, Request
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, computed_field
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, StrictBool, computed_field
 from starlette.responses import Response
 
 from src.chain.text import sanitise_text
@@ -60,6 +60,10 @@ def _address(description: str) -> Any:
         description=description,
         json_schema_extra={"pattern": ADDRESS_PATTERN},  # checked by `address_or_none`
     )
+
+
+# The second is the old name, accepted for one more release.
+_VERDICT_NAMES = AliasChoices("is_true_positive", "is_true_alarm")
 
 
 class FeedbackView(Record):
@@ -121,7 +125,9 @@ class FeedbackRequest(BaseModel):
         json_schema_extra={"examples": [{"is_true_positive": False, "note": "known MEV bot"}]},
     )
 
-    is_true_positive: StrictBool = Field(description="Whether it was right.")
+    is_true_positive: Annotated[
+        StrictBool, Field(validation_alias=_VERDICT_NAMES, description="Whether it was right.")
+    ]
     note: Annotated[str, Field(max_length=MAX_NOTE, description="A comment.")] = ""
 
 
