@@ -29,12 +29,11 @@ from src import cli
 from src.demo import outcome as judging
 from src.demo.anvil import Chain, anvil
 from src.demo.contracts import Contract, compile_contracts
-from src.demo.drains import BLOCK_SECONDS, DRAINS
 from src.demo.forta_cli import run_cli
 from src.demo.outcome import Outcome
 from src.demo.scenarios import SCENARIOS, Played, play
 from src.demo.terminal import Report
-from src.demo.world import GENESIS, World, build
+from src.demo.world import BLOCK_SECONDS, GENESIS, World, build
 
 # The local node has no rate limit to respect, but a busy machine needs more time.
 _BOT_SETTINGS: Final = {
@@ -42,21 +41,32 @@ _BOT_SETTINGS: Final = {
     "BLOCK_SECONDS": str(BLOCK_SECONDS),
 }  # fmt: skip
 _DESCRIPTION: Final = """\
-The bot's main job on a local chain: no key, no network, under a minute.
+The bot's main job on a local chain: no key, no network.
 """
 _EPILOG: Final = """\
 ANOMALY_THRESHOLD and MODEL_PATH of the environment apply to the demo too.
 
 examples:
   npm run demo
-  npm run demo -- --json
   npm run demo -- --guard
+  npm run demo -- --json
   npm run demo -- --chain base
   npm run demo -- --keep --port 8545
 
 exit codes: 0 the findings are as expected, 1 they are not or something failed, 2 wrong usage,
 128 + N stopped by signal N.
 """
+_NEXT: Final = (
+    ("npm run demo -- --json", "each finding in full, as Forta receives it"),
+    ("npm run demo -- --guard", "the same through a proxy that refuses the theft"),
+    ("npm run demo -- --keep", "keep this chain running, to try the bot's other modes on it"),
+    ("npm run serve", "web pages and an API, on recorded blocks of such a chain"),
+    ("npm run tx -- HASH", "a transaction of your own node; see the README"),
+)
+_NEXT_TO_GUARDED: Final = (
+    ("npm run demo -- --guard --keep", "keep the guard running, to see its pages"),
+    ("npm run guard", "the guard in front of your own node; see docs/screening.md"),
+)
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -126,12 +136,14 @@ def _run_guarded(
             print(json.dumps({"ok": not problems, "problems": problems, "sent": sent}, indent=2))
         else:
             report = Report(sys.stdout)
-            report.heading("What the guard did")
+            report.heading("What the guard did before each was mined")
             report.guarded(results)
+            report.commands(_NEXT_TO_GUARDED)
         for problem in problems:
             _say(f"Unexpected result: {problem}")
         if options.keep:
             _say(f"The guard stays at {url}, in front of {chain.url}, until Ctrl-C.")
+            _say(f"Its page is {url}/ui/screenings")
             with suppress(_Stopped):
                 threading.Event().wait()
     return 1 if problems else 0
@@ -144,8 +156,8 @@ def _build(chain: Chain, code: Mapping[str, Contract]) -> World:
 
 def _play(chain: Chain, code: Mapping[str, Contract]) -> list[Played]:
     world = _build(chain, code)
-    _say(f"Playing {len(SCENARIOS) + len(DRAINS)} transactions ...")
-    return play(world, [*SCENARIOS, *DRAINS])
+    _say(f"Playing {len(SCENARIOS)} transactions ...")
+    return play(world, SCENARIOS)
 
 
 def _print_json(outcomes: list[Outcome], problems: list[str]) -> None:
@@ -156,24 +168,14 @@ def _print_json(outcomes: list[Outcome], problems: list[str]) -> None:
 
 def _print_report(outcomes: list[Outcome]) -> None:
     report = Report(sys.stdout)
-    anomalous = [o for o in outcomes if o.answer == judging.ANOMALOUS]
-    most = max(anomalous, key=lambda o: o.score or 0.0, default=None)
-    if most is not None:
-        report.finding(most)  # first, since it is long: the summary follows at the end
     report.heading("Findings")
-    report.table([one for one in outcomes if one.played.scenario.drains is None])
-    if most is not None:
+    report.table(outcomes)
+    anomalous = [o for o in outcomes if o.answer == judging.ANOMALOUS]
+    if anomalous:
+        most = max(anomalous, key=lambda o: o.score or 0.0)
+        report.verdict(most)
         report.reasons(most)
-    report.heading("In shadow: what fresh_contract_drain says of these")
-    report.drains([one for one in outcomes if one.played.scenario.drains is not None])
-    report.heading("What next")
-    for command, purpose in (
-        ("npm run demo -- --keep", "keep this chain running, to try the bot's other modes on it"),
-        ("npm run demo -- --json", "the same for scripts"),
-        ("npm run tx -- HASH", "a transaction of your own node; see the README"),
-        ("npm start", "the bot on every new block of that node"),
-    ):
-        report.line(f"  {command:<26}{purpose}")
+    report.commands(_NEXT)
 
 
 def _advice(output: str) -> str:

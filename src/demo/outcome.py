@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from src.demo.scenarios import NO_FINDING, Played
-from src.detection.detectors.fresh_contract_drain import FreshContractDrainDetector
 from src.utils.constants import ANOMALOUS_ALERT_ID, INVALID_ALERT_ID, NORMAL_ALERT_ID
 
 NORMAL: Final = "NORMAL"
@@ -63,11 +62,20 @@ class Outcome:
         ]
 
     @property
-    def drain(self) -> str | None:
-        """What `fresh_contract_drain` says in shadow, where it names the transaction."""
-        said = json.loads(self._metadata().get("shadow_actions", "[]"))
-        named = (v for v in said if v["detector"] == FreshContractDrainDetector.NAME)
-        return next((str(v["reason"]) for v in named if v["action"] != "ALLOW"), None)
+    def action(self) -> str:
+        """What the finding asks for; empty without one."""
+        return str(self._metadata().get("action", ""))
+
+    @property
+    def summary(self) -> str:
+        """Who gained and lost what, in a sentence; empty where nothing is reported."""
+        return str(self._metadata().get("summary", ""))
+
+    @property
+    def verdicts(self) -> list[str]:
+        """What the detectors that decided say, the deciding one first."""
+        found = json.loads(self._metadata().get("reasons", "[]"))
+        return [f"{one['detector']}: {one['reason']}" for one in found if "action" in one]
 
     def as_json(self) -> dict[str, Any]:
         """The output of `--json`: data of the chain and the unchanged finding."""
@@ -81,7 +89,6 @@ class Outcome:
             "expected": self.played.scenario.expected,
             "answer": self.answer,
             "anomaly_score": self.score,
-            "drain_in_shadow": self.drain,
             "finding": self.finding,
         }
 
@@ -109,9 +116,6 @@ def problems(outcomes: Sequence[Outcome]) -> list[str]:
             found.append(f'"{scenario.title}" should be {scenario.expected}, not {outcome.answer}.')
         elif transfers and outcome.finding is None:
             found.append(f'"{scenario.title}" moves tokens, but the bot emitted no finding.')
-        if scenario.drains is not None and scenario.drains != (outcome.drain is not None):
-            named = "should" if scenario.drains else "should not"
-            found.append(f'"{scenario.title}" {named} be a drain for fresh_contract_drain.')
         seen = outcome.transfers_seen
         if seen is not None and seen != transfers:
             found.append(f'"{scenario.title}" has {transfers} transfers; the bot saw {seen:g}.')

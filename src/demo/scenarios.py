@@ -33,8 +33,6 @@ class Scenario:
     # The required finding ("NORMAL", "ANOMALOUS", `NO_FINDING`); None if either is acceptable.
     expected: str | None
     play: Callable[[World], dict[str, Any]]  # sends it and returns the receipt
-    # Whether `fresh_contract_drain` must name it, in shadow; None if either is acceptable.
-    drains: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

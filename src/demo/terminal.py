@@ -1,13 +1,13 @@
 """The demo's report for a terminal."""
 
-import json
 import os
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Final, TextIO
 
 from src.chain.text import sanitise_text
 from src.demo.outcome import ANOMALOUS, INVALID, NORMAL, Outcome, Reason
+from src.detection.records import Action
 
 if TYPE_CHECKING:
     from src.demo.guarded import Guarded
@@ -17,8 +17,9 @@ _REASONS: Final = 5
 _REASON_CELLS: Final = 16
 _EIGHTHS: Final = " ▏▎▍▌▋▊▉█"
 _WIDTH: Final = 100
+_MAX_TEXT: Final = 600
 _COLOURS: Final = {NORMAL: "32", ANOMALOUS: "1;31", INVALID: "33"}
-_HEADINGS: Final = ("Scenario", "Transaction", "Transfers", "Tokens", "Finding", "Score")
+_HEADINGS: Final = ("Scenario", "Transaction", "Transfers", "Action", "Finding", "Score")
 
 
 class Report:
@@ -42,16 +43,15 @@ class Report:
         """Write one row per transaction, with its score drawn against the threshold."""
         threshold = next((o.threshold for o in outcomes if o.threshold is not None), None)
         titles = max(len(outcome.played.scenario.title) for outcome in outcomes)
-        columns = f"  {{:<{titles}}}  {{:<11}}  {{:>9}}  {{:>6}}  {{:<10}}  {{:>5}}"
+        columns = f"  {{:<{titles}}}  {{:<11}}  {{:>9}}  {{:<6}}  {{:<10}}  {{:>5}}"
         self.line(columns.format(*_HEADINGS).rstrip())
         for outcome in outcomes:
             played, score = outcome.played, outcome.score
-            tokens = {transfer.token for transfer in played.transfers}
             row = columns.format(
                 played.scenario.title,
                 shorten(played.transaction_hash),
                 len(played.transfers),
-                len(tokens),
+                outcome.action,
                 outcome.answer,
                 "" if score is None else f"{score:.3f}",
             )
@@ -63,28 +63,34 @@ class Report:
                 f"  The line in the bars is the threshold, {threshold:g}: ANOMALOUS at or above it."
             )
 
-    def drains(self, outcomes: Sequence[Outcome]) -> None:
-        """Write what `fresh_contract_drain` says in shadow, one paragraph per transaction."""
-        titles = max(len(outcome.played.scenario.title) for outcome in outcomes)
-        for outcome in outcomes:
-            said = f"REVIEW: {outcome.drain}" if outcome.drain else "nothing"
-            first, *rest = textwrap.wrap(sanitise_text(said, 400), _WIDTH - titles - 4)
-            row = f"  {outcome.played.scenario.title:<{titles}}  {first}"
-            self.line(self._paint(row, _COLOURS[INVALID if outcome.drain else NORMAL]))
-            for line in rest:
-                self.line(f"  {'':<{titles}}  {line}")
+    def verdict(self, outcome: Outcome) -> None:
+        """Write what a finding says: who gained and lost what, the action, and why."""
+        self.heading(f'What the bot says of "{outcome.played.scenario.title}"')
+        self._wrapped(outcome.summary, "  ")
+        self.line()
+        self.line(self._paint(f"  Action {outcome.action}, because of", _COLOURS[ANOMALOUS]))
+        for text in outcome.verdicts:
+            self._wrapped(text, "  - ")
 
     def guarded(self, results: "Sequence[Guarded]") -> None:
-        """Write one paragraph per transaction that was sent through the guard."""
+        """Write one row per transaction that was sent through the guard, and why it is reported."""
         titles = max(len(one.title) for one in results)
+        columns = f"  {{:<{titles}}}  {{:<8}}  {{}}"
+        self.line(columns.format("Transaction", "Guard", "Decision"))
         for one in results:
             mined = f", {one.mined_action} once mined" if one.mined_action else ""
-            row = f"  {one.title:<{titles}}  {one.answer:<8}{one.action}{mined}"
             colour = _COLOURS[ANOMALOUS if one.answer == "refused" else NORMAL]
+            row = columns.format(one.title, one.answer, f"{one.action}{mined}")
             self.line(self._paint(row, colour))
-            for text in (*one.reasons, *([one.note] if one.note else [])):
-                for line in textwrap.wrap(sanitise_text(text, 400), _WIDTH - titles - 4):
-                    self.line(f"  {'':<{titles}}  {line}")
+            for text in one.reasons if one.action != Action.ALLOW.name else ():
+                self._wrapped(text, "    - ")
+            self._wrapped(one.note, "    - ")
+
+    def commands(self, commands: Iterable[tuple[str, str]]) -> None:
+        """Write which commands to try next, and for what."""
+        self.heading("What next")
+        for command, purpose in commands:
+            self.line(f"  {command:<32}{purpose}")
 
     def reasons(self, outcome: Outcome) -> None:
         """Write the features with the largest weights in a transaction's score, as factors."""
@@ -101,16 +107,15 @@ class Report:
             bar = self._paint("█" * cells, _COLOURS[_direction(reason)])
             factor = f"score x {reason.factor:.3f}"
             self.line(f"  {name:<{name_width}}  {value:>{value_width}}  {factor}  {bar}")
-            for text in textwrap.wrap(_meaning(reason.feature), _WIDTH - 6):
-                self.line(f"      {text}")
+            self._wrapped(_meaning(reason.feature), "      ")
         self.line()
         self.line("  A factor above 1 pushes towards ANOMALOUS, one below 1 towards NORMAL.")
 
-    def finding(self, outcome: Outcome) -> None:
-        """Write a finding in full, as JSON."""
-        self.heading(f'"{outcome.played.scenario.title}": the finding as Forta receives it')
-        # ASCII, so that a token's name cannot control the terminal.
-        self.line(textwrap.indent(json.dumps(outcome.finding, indent=2), "  "))
+    def _wrapped(self, text: str, start: str) -> None:
+        """Write a text from outside after `start`, its further lines below its first."""
+        for line in textwrap.wrap(sanitise_text(text, _MAX_TEXT), _WIDTH - len(start)):
+            self.line(start + line)
+            start = " " * len(start)
 
     def _paint(self, text: str, colour: str) -> str:
         return f"\x1b[{colour}m{text}\x1b[0m" if self._colours and colour else text

@@ -19,6 +19,9 @@ _QUIET_BLOCKS: Final = 300
 _QUIET_SECONDS: Final = 12 * 3600
 """Empty blocks, twelve hours apart: 150 days, so that accounts have an age."""
 
+BLOCK_SECONDS: Final = 600
+"""By which the bot counts a day of this chain: 144 blocks, which end in its quiet months."""
+
 _UNLIMITED: Final = 2**256 - 1
 
 
@@ -98,9 +101,6 @@ class World:
     disperse: str
     lender: str
     pool: str
-    entry_point: str
-    bridge: str
-    zap: str
     tokens: Mapping[str, TokenSpec]
     governance_token: TokenSpec
 
@@ -151,9 +151,6 @@ def build(chain: Chain, code: Mapping[str, Contract]) -> World:
         disperse=chain.deploy(people.deployer, code["Disperse"]),
         lender=chain.deploy(people.deployer, code["FlashLender"]),
         pool=_lending_pool(chain, code, people.deployer, router, governance, tokens),
-        entry_point=chain.deploy(people.deployer, code["EntryPoint"]),
-        bridge=chain.deploy(people.deployer, code["Custody"], ("address",), people.provider),
-        zap=chain.deploy(people.deployer, code["Zap"]),
         tokens=tokens,
         governance_token=governance,
     )
@@ -273,6 +270,5 @@ def _fill_wallets(world: World) -> None:
         (tokens[WETH], people.provider, 25),
         (world.governance_token, people.provider, 3_000),
         (tokens[USDC], people.treasury, 250_000),
-        (tokens[USDC], world.bridge, 50_000),
     ):
         mint(world, spec, owner, amount)

@@ -40,14 +40,6 @@ def test_the_demo_finds_the_theft_and_leaves_nothing_behind(tmp_path: Path) -> N
     assert found["usdc"] == "NORMAL"
     assert found["theft"] == "ANOMALOUS"
     assert found["ether"] == NO_FINDING
-    drains = {
-        transaction["scenario"]: transaction["drain_in_shadow"]
-        for transaction in answer["transactions"]
-        if transaction["drain_in_shadow"]
-    }
-    assert sorted(drains) == ["constructor", "drain"]
-    assert "a contract younger than a day" in drains["drain"]
-    assert "a contract that the transaction creates" in drains["constructor"]
     assert list(tmp_path.iterdir()) == []
 
 
