@@ -138,14 +138,10 @@ WATCH_STUCK = Gauge(
     multiprocess_mode="livemostrecent",
 )
 WATCH_STUCK.set(-1)
-WATCH_LAG_BLOCKS = Gauge(
-    f"{PREFIX}_watch_lag_blocks",
-    "Blocks between the chain's head and the last one watched; NaN if unknown.",
-    multiprocess_mode="livemostrecent",
-)  # fmt: skip
 WATCH_LAG_SECONDS = Gauge(
     f"{PREFIX}_watch_lag_seconds",
-    "Age of the last watched block when it was processed, or, after a failure, at present.",
+    "How long the last watched block could be watched before it was, or, after a failure, until "
+    "now; NaN if unknown.",
     multiprocess_mode="livemostrecent",
 )  # fmt: skip
 WATCH_BLOCKS = Counter(f"{PREFIX}_watch_blocks", "Blocks watched.")
@@ -315,22 +311,21 @@ def chain_in_use(chain_id: int, name: str) -> None:
     CHAIN_INFO.labels(str(chain_id), name).set(1)
 
 
-def block_watched(*, lag_blocks: int, lag_seconds: float) -> None:
-    """Count a watched block and set the lag behind the head of the chain."""
+def block_watched(lag_seconds: float) -> None:
+    """Count a watched block and set the lag behind the chain."""
     WATCH_BLOCKS.inc()
     watch_stuck(None)
-    watch_lags(blocks=lag_blocks, seconds=lag_seconds)
+    WATCH_LAG_SECONDS.set(lag_seconds)
 
 
 def watch_started() -> None:
     """Note the start of watch mode; its lag is unknown until a block or a failure."""
     WATCH_STARTED.set_to_current_time()
-    watch_lags(blocks=None, seconds=math.nan)
+    watch_lags(math.nan)
 
 
-def watch_lags(*, blocks: int | None, seconds: float) -> None:
-    """Set the lag of watch mode; `blocks` is None if the node's head is unknown."""
-    WATCH_LAG_BLOCKS.set(math.nan if blocks is None else blocks)
+def watch_lags(seconds: float) -> None:
+    """Set the lag of watch mode behind the chain."""
     WATCH_LAG_SECONDS.set(seconds)
 
 

@@ -179,7 +179,7 @@ def send_traffic(step):
     metrics.transaction_scored(0.5, 0.01, is_anomaly=False, attack_score=step / 10)
     metrics.fraud_predicted(is_fraud=step % 2 == 0, seconds=0.001)
     metrics.watch_started()
-    metrics.block_watched(lag_blocks=step, lag_seconds=12.0 * step)
+    metrics.block_watched(12.0 * step)
     metrics.watch_stuck(step)
     metrics.drift_is_due_every(60.0 * step)
     metrics.drift_checked(step % 3, {"anomaly_score": step / 10}, {"anomaly_score": step / 10})

@@ -5,7 +5,6 @@ which also marks the block as processed. So watching resumes exactly where it st
 interruption, without duplicates.
 """
 
-import contextlib
 import logging
 import threading
 import time
@@ -13,7 +12,7 @@ from collections.abc import Mapping
 
 from sqlalchemy import Connection
 
-from src.chain.errors import MalformedAnswer, SourceError, SourceUnavailable
+from src.chain.errors import MalformedAnswer, RequestRefused, SourceError, SourceUnavailable
 from src.chain.recording.fetch import UnverifiedBlock
 from src.detection.records import Action
 from src.monitoring import metrics, screening_metrics
@@ -74,8 +73,10 @@ class Watcher:
         self._settings = settings
         self._chain_id = chain_id
         self._channels = channels
-        self._newest = time.time()  # of the last block, or the start
-        self._head: int | None = None
+        seconds = decider.lookups.seconds_per_block or _USUAL_BLOCK_SECONDS
+        self._pause = min(max(seconds / 4, 0.25), 5.0)
+        self._waits = seconds * settings.confirmations  # before a block may be watched
+        self._newest = time.time()  # the time of the last block, or the start
         self._problem: str | None = "the head of the chain was not reached so far"
 
     def problems(self) -> list[str]:
@@ -84,14 +85,12 @@ class Watcher:
 
     def run(self, stop: threading.Event) -> None:
         """Follow the head until stopped; retries after failures of the node."""
-        seconds = self._decider.lookups.seconds_per_block
-        usual = min(max((seconds or _USUAL_BLOCK_SECONDS) / 4, 0.25), 5.0)
-        pause = usual
+        pause = self._pause
         metrics.watch_started()
         while not stop.is_set():
             try:
                 self.catch_up(stop)
-                pause = usual
+                pause = self._pause
                 self._problem = None
             except UnverifiedBlock as error:
                 self._failed(error)
@@ -118,9 +117,8 @@ class Watcher:
             SourceError, UnverifiedBlock: the node does not answer, or its data is inconsistent.
         """
         done = moved = 0
-        self._head = None
         while not (stop is not None and stop.is_set()):
-            head = self._head = self._node.head()
+            head = self._node.head()
             last = self._rewind(head)
             number = self._first(head) if last is None else last.block_number + 1
             if number > head - self._settings.confirmations:
@@ -138,9 +136,7 @@ class Watcher:
             done += 1
             moved = 0
             self._newest = block.timestamp
-            metrics.block_watched(
-                lag_blocks=head - number, lag_seconds=max(0.0, time.time() - block.timestamp)
-            )
+            metrics.block_watched(self._lag())
         return done
 
     def _first(self, head: int) -> int:
@@ -156,12 +152,11 @@ class Watcher:
         metrics.error_occurred(error)
         known = isinstance(error, SourceError | UnverifiedBlock)
         self._problem = str(error) if known else type(error).__name__
-        lag = None
-        if self._head is not None:
-            with contextlib.suppress(Exception), self._database.reading() as connection:
-                last = last_watched(connection, self._chain_id)
-                lag = None if last is None else max(0, self._head - last.block_number)
-        metrics.watch_lags(blocks=lag, seconds=max(0.0, time.time() - self._newest))
+        metrics.watch_lags(self._lag())
+
+    def _lag(self) -> float:
+        """Seconds since the last watched block, or the start, without what confirmations take."""
+        return max(0.0, time.time() - self._newest - self._waits)
 
     def _rewind(self, head: int) -> WatchedBlock | None:
         """The last processed block that is still in the chain; later ones are removed.
@@ -170,8 +165,9 @@ class Watcher:
         has none there.
 
         Raises:
-            SourceError: the node has no block where there was one.
+            SourceError: the node has no block where there was one, or is on another chain.
         """
+        is_checked = False
         while True:
             with self._database.reading() as connection:
                 last = last_watched(connection, self._chain_id)
@@ -180,15 +176,32 @@ class Watcher:
             if last is None or at is None:
                 return None
             seen = None if known is None else self._node.block_hash(at)
+            if known is not None and seen == known.block_hash:
+                return last
+            if not is_checked:
+                self._check_chain()
+                is_checked = True
             if known is None or seen is None:
                 raise SourceUnavailable(
                     "node",
                     f"it lags behind: its newest block is {head}, and block {last.block_number}"
                     " was processed already",
                 )
-            if seen == known.block_hash:
-                return last
             self._take_back(last)
+
+    def _check_chain(self) -> None:
+        """Raise SourceUnavailable if the node is on another chain than at the start.
+
+        Another chain looks like a reorganisation of all that is remembered.
+        """
+        try:
+            chain_id = self._node.chain_id()
+        except RequestRefused:  # it never said, and FORTA_CHAIN_ID does
+            return
+        if chain_id != self._chain_id:
+            raise SourceUnavailable(
+                "node", f"it is on chain {chain_id}, and chain {self._chain_id} is watched"
+            )
 
     def _take_back(self, block: WatchedBlock) -> None:
         with self._database.writing() as connection:
