@@ -10,6 +10,7 @@ import hashlib
 import hmac
 import json
 import logging
+import re
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -30,7 +31,7 @@ from src.service.database.watching import (
 )
 from src.service.settings import ServiceSettings
 from src.service.watch.message import read_message
-from src.variables import reveal
+from src.variables import SettingsError, reveal
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +43,10 @@ _FIRST_PAUSE = 5.0
 _MAX_BACKOFF = 3_600.0
 _TIMEOUT = 10.0
 _POLL_SECONDS = 1.0
+
+_OUR_LINK = re.compile(r"https?://\S+/(?:tx|ui/transactions|ui/screenings)/[0-9A-Za-z-]+")
+# Of mentions, of Slack's markup, and of links.
+_ACTIVE = re.compile(r"[@<]|:(?=//)|\.(?=[^\W\d_])")
 
 
 class Notice(Protocol):
@@ -128,13 +133,13 @@ class AppriseChannel:
         # Not markup: a name in it is anybody's.
         self._text_format = apprise.NotifyFormat.TEXT
         if not self._apprise.add(url):
-            raise ValueError("NOTIFY_URLS: Apprise does not support one of the URLs")
+            raise SettingsError("NOTIFY_URLS", "URLs that Apprise supports")
 
     def send(self, message: Notice) -> str | None:
         """See `Channel`."""
         sent = self._apprise.notify(
-            title=message.title,
-            body=message.text,
+            title=inert(message.title),
+            body="\n".join(map(inert, message.text.split("\n"))),
             notify_type=self._types[message.level],
             body_format=self._text_format,
         )
@@ -234,7 +239,7 @@ def channels_of(settings: ServiceSettings) -> list[Channel]:
     """The configured receivers.
 
     Raises:
-        ValueError: Apprise does not support a URL; the message does not contain it.
+        SettingsError: Apprise does not support a URL; the message does not contain it.
     """
     webhooks: list[Channel] = [
         Webhook(
@@ -243,6 +248,14 @@ def channels_of(settings: ServiceSettings) -> list[Channel]:
         for url in settings.webhook_urls
     ]
     return webhooks + [AppriseChannel(url) for url in settings.notify_urls]
+
+
+def inert(line: str) -> str:
+    """A line in which chat services see no mention and no link, unless it is a link of ours.
+
+    Whoever deploys a token chooses its symbol: `@everyone`, or the address of a phishing site.
+    """
+    return line if _OUR_LINK.fullmatch(line) else _ACTIVE.sub("\\g<0>\u200b", line)
 
 
 def signature(secret: bytes, timestamp: str, body: bytes) -> str:

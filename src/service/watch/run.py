@@ -80,10 +80,7 @@ def watch(
         SourceError, UnverifiedBlock: with `once`, the node failed.
         OSError: the metrics port is in use.
     """
-    try:
-        channels = channels_of(settings)
-    except ValueError:
-        raise SettingsError("NOTIFY_URLS", "URLs that Apprise supports") from None
+    channels = channels_of(settings)
     with ExitStack() as opened:
         database = Database(database_url(settings, common))
         opened.callback(database.close)

@@ -245,10 +245,14 @@ def test_apprise_delivers_to_its_channels(sqlite: Database) -> None:
 
     with serve(receive) as url:
         channel = AppriseChannel(url.replace("http://", "json://"))
-        one_alert(sqlite, channel.name)
+        one_alert(sqlite, channel.name, reason="gained 5 @everyone from evil.example")
         assert Notifier(sqlite, [channel]).send_due() == 1
     (document,) = received
     assert document["title"] == "BLOCK: Anomalous Transaction"
+    assert "@everyone" not in document["message"]
+    assert "evil.example" not in document["message"]
+    assert "5 @\u200beveryone from evil.\u200bexample" in document["message"]
+    assert f"https://etherscan.io/tx/{transaction().tx_hash}" in document["message"].split()
     assert document["type"] == "failure"
     assert url not in channel.name
 
