@@ -29,7 +29,7 @@ from src.service.api import alerts, analysis, decisions, fraud, models, operatio
 from src.service.api.description import TITLE, describe, operation_id
 from src.service.context import Service
 from src.service.database.engine import DatabaseLost, is_unavailable
-from src.service.http.guard import App, Guard
+from src.service.http.middleware import App, RequestChecks
 from src.service.http.problems import (
     MEDIA_TYPE,
     Problem,
@@ -97,7 +97,7 @@ def create_app(settings: ServiceSettings | None = None, common: Settings | None 
             allow_headers=[*_ASKED_HEADERS],
             expose_headers=[*_SHOWN_HEADERS],
         )
-    return Guard(app, settings)
+    return RequestChecks(app, settings)
 
 
 def _version() -> str:
@@ -144,7 +144,7 @@ def _add_error_handlers(app: FastAPI) -> None:
         return _shown(request, problem)
 
     async def on_mistake(request: Request, error: Exception) -> Response:
-        del error  # the guard logs it
+        del error  # the middleware logs it
         return _shown(request, our_mistake())
 
     for kind in (Problem, RequestValidationError, HTTPException, DatabaseLost, SQLAlchemyError):

@@ -10,7 +10,7 @@ from src.service.guard import messages, sockets
 from src.service.guard.clients import Clients
 from src.service.guard.proxy import Message, Proxy
 from src.service.guard.upstream import Upstream, UpstreamError
-from src.service.http.guard import App, Receive, Send, read_body
+from src.service.http.middleware import App, Receive, Send, read_body
 from src.service.http.problems import Problem
 
 logger = logging.getLogger(__name__)

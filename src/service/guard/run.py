@@ -24,7 +24,7 @@ from src.service.guard.methods import AllowList
 from src.service.guard.pages import Shown, pages
 from src.service.guard.proxy import Proxy
 from src.service.guard.upstream import Upstream
-from src.service.http.guard import Guard
+from src.service.http.middleware import RequestChecks
 from src.service.http.security import ClientLimits
 from src.service.http.server import run_uvicorn, shown_host
 from src.service.model_refresh import FraudModel
@@ -99,10 +99,7 @@ def _open(
     """The application; everything that it uses is open until `opening` closes."""
     if "JSON_RPC_REQUESTS_PER_SECOND" not in os.environ:
         common = replace(common, json_rpc_requests_per_second=_REQUESTS_PER_SECOND)
-    try:
-        channels = channels_of(settings)
-    except ValueError:
-        raise SettingsError("NOTIFY_URLS", "URLs that Apprise supports") from None
+    channels = channels_of(settings)
     database = Database(database_url(settings, common))
     opening.callback(database.close)
     database.migrate()

@@ -6,7 +6,7 @@ from contextlib import suppress
 from aiohttp import ClientWebSocketResponse, WSMsgType
 
 from src.service.guard.proxy import Message, Proxy
-from src.service.http.guard import Receive, Send
+from src.service.http.middleware import Receive, Send
 
 _MAX_WAITING = 64
 _MAX_WAITING_BYTES = 8 * 1024 * 1024

@@ -49,7 +49,7 @@ _MAX_DEPTH: Final = 32
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{8,64}")
 
 
-class Guard:
+class RequestChecks:
     """ASGI middleware around the whole application."""
 
     def __init__(self, app: App, settings: ServiceSettings) -> None:

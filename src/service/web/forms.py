@@ -1,6 +1,6 @@
 """CSRF protection of forms, and parsing of their values.
 
-The guard already rejects requests that a browser marks as cross-site. In addition, each form
+The middleware already rejects requests that a browser marks as cross-site. In addition, each form
 carries the random value of a cookie that only pages of this service can read (double submit), which
 needs neither state shared by workers nor a login.
 """

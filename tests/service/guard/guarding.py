@@ -23,7 +23,7 @@ from src.service.guard.methods import AllowList
 from src.service.guard.pages import Shown, pages
 from src.service.guard.proxy import Proxy
 from src.service.guard.upstream import Upstream
-from src.service.http.guard import Guard
+from src.service.http.middleware import RequestChecks
 from src.service.http.security import ClientLimits
 from src.service.screening.screener import Screening
 from src.service.settings import ServiceSettings
@@ -239,7 +239,7 @@ def guard(
 
         shown = Shown(decisions, rules, 1, opened, open_address_book(1))
         app = GuardApp(
-            Guard(pages(shown), settings),
+            RequestChecks(pages(shown), settings),
             Proxy(gate, ClientLimits(per_second), opened),
             opened,
             Clients(settings),

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
 from src.service.app import create_app
-from src.service.http.guard import is_too_deep
+from src.service.http.middleware import is_too_deep
 from src.service.http.security import ClientLimits
 from src.service.settings import ServiceSettings, load_common_settings, load_service_settings
 from src.variables import SettingsError
