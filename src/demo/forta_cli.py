@@ -10,7 +10,6 @@ import re
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,7 +44,6 @@ class CliResult:
     # The findings of each transaction, as printed by the CLI (`severity` and `type` by name).
     findings: dict[str, list[dict[str, Any]]]
     output: str  # everything printed, including the bot's log
-    seconds: float  # duration of the run
 
 
 def run_cli(
@@ -76,11 +74,10 @@ def run_cli(
         # The environment cannot hide keys in secrets.json, but it can redirect their URLs.
         environment |= {"ETHERSCAN_URL": _NOBODY, "ETHPLORER_URL": _NOBODY}
     environment |= settings or {}
-    began = time.monotonic()
     code, output = _run(command, project, environment, home)
     if code != 0:
         raise CliError(f"forta-agent ended with exit code {code}:\n{output[-_OUTPUT_TAIL:]}")
-    return CliResult(parse_findings(output), output, time.monotonic() - began)
+    return CliResult(parse_findings(output), output)
 
 
 def cli_environment(json_rpc_url: str, home: Path) -> dict[str, str]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from src.demo.scenarios import NO_FINDING, Played
+from src.detection.records import Attribution
 from src.utils.constants import ANOMALOUS_ALERT_ID, INVALID_ALERT_ID, NORMAL_ALERT_ID
 
 NORMAL: Final = "NORMAL"
@@ -17,16 +18,6 @@ _ANSWERS: Final = {
     ANOMALOUS_ALERT_ID: ANOMALOUS,
     INVALID_ALERT_ID: INVALID,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Reason:
-    """One feature's contribution to a score."""
-
-    feature: str
-    value: float  # of the feature in this transaction
-    weight: float  # signed; positive pushes towards ANOMALOUS
-    factor: float  # multiplies the score
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +44,11 @@ class Outcome:
         return self._number("transfer_counts")
 
     @property
-    def reasons(self) -> list[Reason]:
+    def reasons(self) -> list[Attribution]:
         """The features with the largest weights, largest first."""
         explanations = json.loads(self._metadata().get("model_explanations", "[]"))
         return [
-            Reason(str(e["feature"]), float(e["value"]), float(e["weight"]), float(e["factor"]))
+            Attribution(str(e["feature"]), float(e["value"]), float(e["weight"]))
             for e in explanations
         ]
 

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Final, TextIO
 
 from src.chain.text import sanitise_text
-from src.demo.outcome import ANOMALOUS, INVALID, NORMAL, Outcome, Reason
-from src.detection.records import Action
+from src.demo.outcome import ANOMALOUS, INVALID, NORMAL, Outcome
+from src.detection.records import Action, Attribution
 
 if TYPE_CHECKING:
     from src.demo.guarded import Guarded
@@ -144,5 +144,5 @@ def _meaning(feature: str) -> str:
     return FEATURES.get(feature, "").partition(". ")[0]
 
 
-def _direction(reason: Reason) -> str:
+def _direction(reason: Attribution) -> str:
     return ANOMALOUS if reason.weight > 0 else NORMAL

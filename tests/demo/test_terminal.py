@@ -31,7 +31,7 @@ def transfers(count: int) -> list[Transfer]:
 
 
 def finding(kind: str, score: str = "0.700", count: int = 1) -> dict[str, Any]:
-    reason = {"feature": "log_transfers", "value": 3.5, "weight": 0.2, "factor": 1.25}
+    reason = {"feature": "log_transfers", "value": 3.5, "weight": 0.5}
     metadata = {
         "anomaly_score": score,
         "anomaly_threshold": "0.5",
@@ -110,7 +110,7 @@ def report_on(stream: io.StringIO) -> str:
 def test_the_report_names_scores_and_reasons(monkeypatch: pytest.MonkeyPatch) -> None:
     text = report_on(io.StringIO())
     assert re.search(r"Title of theft +0xcdcd…cdcd +1 +BLOCK +ANOMALOUS +0\.700", text)
-    assert re.search(r"log_transfers +3\.5 +score x 1\.250", text)
+    assert re.search(r"log_transfers +3\.5 +score x 1\.414", text)
     assert re.search(
         r"gained .* 5 USDC\.\n\n  Action BLOCK, because of\n  - isolation_forest", text
     )
