@@ -29,9 +29,8 @@ from src.service.embedded import prepare_database
 from src.service.http.problems import Problem
 from src.service.records import LoadedTransaction
 from src.service.settings import load_common_settings, load_service_settings
-from src.service.web import transactions
 from src.service.web.rendering import STATIC, environment, explorer_of
-from src.service.web.transaction.view import view_transaction
+from src.service.web.transaction.view import checked_hash, read, view_transaction
 from src.settings import Settings, on_chain, on_the_nodes_chain
 from src.utils.logger import log_to_stderr
 
@@ -45,7 +44,7 @@ def run(options: argparse.Namespace) -> int:
     if options.node:
         common = replace(common, json_rpc_url=options.node)
     try:
-        tx_hash = transactions.checked_hash(options.hash)
+        tx_hash = checked_hash(options.hash)
     except Problem as problem:
         raise cli.CommandError(problem.detail) from None
     out = options.out or cli.output_file(f"transaction-{tx_hash[:10]}.html")
@@ -69,7 +68,7 @@ def run(options: argparse.Namespace) -> int:
 
 def render(service: Service, tx_hash: str) -> str:
     """The report as HTML. Raises Problem if the transaction is unavailable."""
-    view = transactions.read(service, tx_hash)["view"]
+    view = read(service, tx_hash)["view"]
     return _html(view, service.names, service.chain_id, is_demo=service.is_demo)
 
 

@@ -31,7 +31,7 @@ from src.settings import on_the_nodes_chain
 from src.utils.logger import log_to_stderr
 
 if TYPE_CHECKING:
-    from src.service.http.guard import App
+    from src.service.http.middleware import App
 
 logger = logging.getLogger(__name__)
 

@@ -1,6 +1,5 @@
 """The parts of the committed evaluation that the pages show."""
 
-import functools
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from src.registry.bundle import EVALUATION_FILE, bundle_file
 from src.settings import PROJECT_ROOT
 
 EVALUATION_PATH = bundle_file(PROJECT_ROOT, EVALUATION_FILE)
+SHARES = ("0.1%", "0.4%")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,20 +33,13 @@ class Figure:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """The share of attacks that a detector finds, by the share of ordinary transactions flagged."""
-
-    at_one_in_1000: Figure
-    at_four_in_1000: Figure
-
-
-@dataclass(frozen=True, slots=True)
 class UnseenSet:
     """Attacks that took no part in training the models that score them."""
 
     name: str
     attacks: int
-    found: Mapping[str, Found]  # by detector
+    # The share found, by detector and then by the share of ordinary transactions flagged.
+    found: Mapping[str, Mapping[str, Figure]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +102,7 @@ class Evaluation:
                             name,
                             one["attacks"],
                             {
-                                detector: Found(_recall("0.1%", own), _recall("0.4%", own))
+                                detector: {share: _recall(share, own) for share in SHARES}
                                 for detector, own in one["detectors"].items()
                             },
                         )
@@ -126,7 +119,6 @@ def _recall(share: str, own: Mapping[str, Any]) -> Figure:
     return Figure(share, recall["rows"], *recall["by_cluster"])
 
 
-@functools.lru_cache(maxsize=4)
 def read_evaluation(model_sha256: str, path: Path = EVALUATION_PATH) -> Evaluation | None:
     """The evaluation of this model; None if there is none, or it is for another model.
 
@@ -141,7 +133,6 @@ def read_evaluation(model_sha256: str, path: Path = EVALUATION_PATH) -> Evaluati
     return found if found.model_sha256 == model_sha256 else None
 
 
-@functools.lru_cache(maxsize=4)
 def read_checks(path: Path) -> tuple[Check, ...]:
     """The checks that a retraining stored with a challenger; none if there are none."""
     try:

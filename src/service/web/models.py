@@ -1,13 +1,9 @@
 """The page of models: in use, challenger, supervised, and the batch analysis' registry."""
 
-import functools
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from src.detection.errors import ModelError
 from src.detection.features.definitions import FEATURES
-from src.detection.forest.manifest import Manifest, read_manifest
 from src.monitoring.drift.levels import Levels
 from src.registry.bundle import EVALUATION_FILE
 from src.service.context import Service
@@ -26,7 +22,7 @@ def read(service: Service) -> dict[str, Any]:
     with service.database.reading() as connection:
         registry, total = list_models(connection, limit=_LISTED)
     evaluation = read_evaluation(manifest.sha256)
-    path, fraud = service.common.challenger_model_path, service.fraud.in_use
+    fraud = service.fraud.in_use
     return {
         "manifest": manifest,
         "threshold": service.decider.threshold,
@@ -49,20 +45,21 @@ def read(service: Service) -> dict[str, Any]:
         "fraud_check": fraud and _last_check(service, FRAUD_CHORE, fraud.model.version, {}),
         "least": Levels().least,
         "unseen": evaluation.unseen if evaluation else (),
-        **_challenger(path, service.common.model_public_key),
+        **_challenger(service),
     }
 
 
-def _challenger(path: Path | None, public_key: str | None) -> dict[str, Any]:
+def _challenger(service: Service) -> dict[str, Any]:
     """The challenger's manifest and how it compares, as far as its folder says."""
-    manifest = _manifest_or_none(path, public_key) if path else None
-    beside = path.with_name(EVALUATION_FILE) if path and manifest else None
-    evaluation = read_evaluation(manifest.sha256, beside) if manifest and beside else None
+    challenger, path = service.decider.pipeline.challenger, service.common.challenger_model_path
+    if challenger is None or path is None:
+        return {"challenger": None, "challenger_unseen": {}, "checks": ()}
+    manifest, beside = challenger.model.manifest, path.with_name(EVALUATION_FILE)
+    evaluation = read_evaluation(manifest.sha256, beside)
     return {
         "challenger": manifest,
-        "challenger_configured": path is not None,
         "challenger_unseen": {one.name: one for one in evaluation.unseen} if evaluation else {},
-        "checks": read_checks(beside) if beside else (),
+        "checks": read_checks(beside),
     }
 
 
@@ -110,11 +107,3 @@ def _last_check(
         ],
         "effects": sorted(effects, key=lambda one: one[2] - one[1])[:_EFFECTS],
     }
-
-
-@functools.lru_cache(maxsize=4)
-def _manifest_or_none(path: Path, public_key: str | None) -> Manifest | None:
-    try:
-        return read_manifest(path, public_key)
-    except ModelError:
-        return None

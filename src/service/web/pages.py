@@ -14,11 +14,12 @@ from src.service.api.common import service_of
 from src.service.api.route import ApiRoute
 from src.service.http.problems import Problem
 from src.service.screening import page as screenings
-from src.service.web import alerts, models, overview, ranges, transactions
+from src.service.web import alerts, models, overview, ranges
 from src.service.web.explorer import pages as explorer
 from src.service.web.explorer import search as search_page
 from src.service.web.forms import back_to, check_token, fields, keep_token, token_of
 from src.service.web.rendering import STATIC, KeptFiles, explorer_of, page, problem_page
+from src.service.web.transaction import view as transaction
 
 _Text = Annotated[str, Form(max_length=2_000)]
 _Id = Annotated[str, Path(pattern="^[0-9A-Za-z-]{1,64}$")]
@@ -111,14 +112,14 @@ def show_screenings(
 ) -> Response:
     """Decisions on transactions before they were mined."""
     values = screenings.read(service_of(request).database, query)
-    return _shown(request, "screenings.html", "screenings", values | {"rules": None, "held": ()})
+    return _shown(request, "screenings.html", "screenings", values | {"held": ()})
 
 
 @router.get("/ui/screenings/{uuid}")
 def show_screening(request: Request, uuid: _Id) -> Response:
     """One of them."""
     values = screenings.read_one(service_of(request).database, uuid)
-    return _shown(request, "screening.html", "screenings", values | {"rules": None})
+    return _shown(request, "screening.html", "screenings", values)
 
 
 @router.get("/ui/search")
@@ -153,7 +154,7 @@ def show_token(
 @router.get("/ui/transactions/{tx_hash}")
 def show_transaction(request: Request, tx_hash: str) -> Response:
     """One transaction."""
-    values = transactions.read(service_of(request), transactions.checked_hash(tx_hash))
+    values = transaction.read(service_of(request), transaction.checked_hash(tx_hash))
     return _shown(request, "transaction.html", "transaction", values)
 
 
@@ -260,5 +261,4 @@ def show_problem(request: Request, problem: Problem) -> Response:
         section="",
         is_demo=service.is_demo,
         chain=described(service.chain_id),
-        rules=None,
     )

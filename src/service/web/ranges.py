@@ -141,8 +141,7 @@ def read_analysis(service: Service, identity: str, query: Mapping[str, str]) -> 
         "analysis": analysis,
         "coin": coin,
         "model": model,
-        "plain": _scatter(rows, links, coin, marked=False),
-        "marked": _scatter(rows, links, coin, marked=True),
+        "chart": _scatter(rows, links, coin),
         "listed": listed,
         "drawn": len({row.tx_hash for row in rows}),
         "transactions": transactions,
@@ -265,16 +264,14 @@ def _listed(
     return entries
 
 
-def _scatter(
-    rows: Sequence[AnalysisRow], links: Mapping[str, str], coin: str, *, marked: bool
-) -> Chart:
+def _scatter(rows: Sequence[AnalysisRow], links: Mapping[str, str], coin: str) -> Chart:
     """Value against gas cost; anomalies are drawn last, on top."""
     ordered = sorted(rows, key=lambda row: (row.is_anomaly, -row.rank, row.token))
     return log_log(
         (
             row.value,
             row.gas_cost,
-            "anomaly" if marked and row.is_anomaly else "usual",
+            "anomaly" if row.is_anomaly else "usual",
             f"{short(row.tx_hash)}: {number(row.value)} {short(row.label)}, gas "
             f"{row.gas_cost:.6f} {coin}, score {row.tx_score:.3f}"
             + (", anomaly" if row.is_anomaly else ""),

@@ -86,7 +86,8 @@ def environment(names: AddressBook) -> Environment:
         than_training=than_training,
         action=lambda value: Action(value).name,
     )
-    made.globals.update(asset=_asset, name_of=names.name_of, network=network)
+    # The guard has pages of its own, and `rules`.
+    made.globals.update(asset=_asset, name_of=names.name_of, network=network, rules=None)
     return made
 
 
@@ -100,7 +101,8 @@ def page(template: str, names: AddressBook, *, status: int = 200, **values: Any)
         **values: values of the template.
     """
     content = environment(names).get_template(template).render(values)
-    # Browsers then send `Origin` with our forms, which the guard checks, but no referrer to others.
+    # Browsers then send `Origin` with our forms, which the middleware checks, but others get no
+    # referrer.
     return HTMLResponse(content, status, {"referrer-policy": "same-origin"})
 
 

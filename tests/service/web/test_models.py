@@ -77,14 +77,11 @@ def test_a_challenger_is_compared_as_far_as_its_folder_says(tmp_path: Path) -> N
     evaluation.write_text(json.dumps({"checks": [CHECK]}))
     with page_of(tmp_path, challenger_model_path=path) as client:
         page = client.get("/ui/models").text
+        shutil.copy(EVALUATION_PATH, evaluation)  # evaluated later
+        later = client.get("/ui/models").text
     assert "The challenger was not evaluated on them" in part(page, "unseen")
     assert "recall &lt;b&gt; 0.9 0.8 failed" in part(page, "challenger")
-    other = tmp_path / "other"
-    other.mkdir()
-    shutil.copy(EVALUATION_PATH, other / EVALUATION_FILE)
-    with page_of(tmp_path, challenger_model_path=challenger_in(other)) as client:
-        page = client.get("/ui/models").text
-    row = re.search(r"replays, mainnet \d+ (.*?) replays", part(page, "unseen"))
+    row = re.search(r"replays, mainnet \d+ (.*?) replays", part(later, "unseen"))
     assert row is not None
     assert row[1].count("at 0.1 %") == 3  # champion, attack score, challenger
 

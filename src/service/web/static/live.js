@@ -1,11 +1,12 @@
-// Asks for this page again every few seconds and shows what has changed in its [data-live] part.
-// What the reader is working on stays: a change is then announced instead.
+// Asks for this page again every few seconds and shows what has changed in its [data-live] part,
+// or the page that it leads to by then. What the reader is working on stays: a change is then
+// announced instead.
 "use strict";
 (() => {
-  const EVERY_MS = 5000;
   const part = document.querySelector("[data-live]");
   const status = document.getElementById("live");
   if (!part || !status) return;
+  const EVERY_MS = Number(part.dataset.live) || 5000;
   let tag = null;
   let shown = part.innerHTML;
   let failures = 0;
@@ -13,12 +14,16 @@
   const say = (text) => {
     if (status.textContent !== text) status.textContent = text;
   };
+  // The focus returns to an element with an id.
   const isBusy = () =>
-    part.contains(document.activeElement) || part.querySelector("input:checked, details[open]") !== null;
+    (part.contains(document.activeElement) && !document.activeElement.id) ||
+    part.querySelector("input:checked, details[open]") !== null;
 
   function show(fresh) {
+    const focused = document.activeElement.id;
     shown = fresh.innerHTML;
     part.replaceChildren(...fresh.childNodes);
+    if (focused) document.getElementById(focused)?.focus();
     say(`Updated at ${new Date().toISOString().slice(11, 19)} UTC`);
   }
 
@@ -35,6 +40,7 @@
     const answer = await fetch(location.href, { headers, cache: "no-store" });
     if (answer.status === 304) return;
     if (!answer.ok) throw new Error(String(answer.status));
+    if (answer.redirected) return location.assign(answer.url);
     tag = answer.headers.get("ETag");
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
     const fresh = page.querySelector("[data-live]");

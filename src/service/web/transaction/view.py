@@ -1,8 +1,9 @@
 """The contents of a transaction's page and report."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Connection
 
@@ -14,6 +15,7 @@ from src.decision.tokens import TokenView, decimals_of
 from src.detection.features.definitions import FEATURES
 from src.detection.forest.model import Model
 from src.detection.records import NATIVE, NATIVE_DECIMALS, Action
+from src.service.api.common import HASH_PATTERN
 from src.service.balances import (
     AccountChanges,
     Worth,
@@ -21,10 +23,13 @@ from src.service.balances import (
     all_transfers,
     shown_label,
 )
+from src.service.context import Service
 from src.service.database.alerts import Alert, AlertFilter, list_alerts
+from src.service.database.cases import triage_history
 from src.service.database.chain import find_tokens, find_transaction
 from src.service.database.decisions import StoredDecision, find_features, newest_decision
 from src.service.formatting import amount, exact_amount
+from src.service.http.problems import Problem
 from src.service.records import LoadedTransaction
 from src.service.web.evaluation import FeatureInTraining, read_evaluation
 from src.service.web.flow import Flow, lay_out
@@ -41,6 +46,7 @@ from src.service.web.transaction.loot import Loot, next_movements
 MAX_TRANSFERS = 200
 MAX_ACCOUNTS = 200
 _FIRST_ACCOUNTS = 10
+_HASH: Final = re.compile(HASH_PATTERN.strip("^$"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +101,32 @@ class TransactionView:
     weights: list[dict[str, Any]]
     company: Company | None
     native_is_known: bool  # whether the chain has logged all transfers of the native currency
+
+
+def checked_hash(text: str) -> str:
+    """A transaction hash in lower case. Raises Problem 422 if it is invalid."""
+    if not _HASH.fullmatch(text.strip()):
+        raise Problem(422, "A transaction hash must be 0x and 64 hex digits.")
+    return text.strip().lower()
+
+
+def read(service: Service, tx_hash: str) -> dict[str, Any]:
+    """Values of `transaction.html`; decides on the transaction unless a decision is stored.
+
+    Raises:
+        Problem: 404 for an unknown transaction, 502 to 504 when the node fails.
+    """
+    problem = None
+    try:
+        service.decision(tx_hash)
+    except Problem as failed:  # stored values can still be shown
+        problem = failed
+    with service.database.reading() as connection:
+        view = view_transaction(connection, service.decider.pipeline, tx_hash)
+        history = triage_history(connection, service.chain_id, tx_hash)
+    if view is None:
+        raise problem or Problem(404, f"No block of the chain contains transaction {tx_hash}.")
+    return {"view": view, "history": history, "trouble": problem.detail if problem else None}
 
 
 def view_transaction(
