@@ -8,6 +8,7 @@ same numbers.
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from src.service.formatting import number, percent
 
@@ -25,6 +26,21 @@ class Tick:
 
     at: float
     label: str
+
+
+class Axis(NamedTuple):
+    """What a position on an axis stands for, so that a script can zoom to a part of it."""
+
+    # since, until: names of the form's fields for the ends of the part.
+    since: str
+    until: str
+    # low, high: values at two positions, Unix seconds or exponents of ten.
+    low: float
+    high: float
+    # start, end: those positions.
+    start: float
+    end: float
+    seconds: int = 0  # of a column of a time axis, which is chosen as a whole; 0 for no time
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +77,7 @@ class Chart:
     marker: Tick | None = None  # position and label of a vertical line; None for none
     x_ticks: tuple[Tick, ...] = ()
     y_ticks: tuple[Tick, ...] = ()
+    axes: tuple[Axis, ...] = ()  # along which to zoom, the horizontal one first
     width: float = WIDTH
     height: float = HEIGHT
     left: float = LEFT
@@ -70,13 +87,18 @@ class Chart:
 
 
 def stacked_bars(
-    columns: Sequence[tuple[str, Mapping[str, int], str]], kinds: Sequence[str]
+    columns: Sequence[tuple[str, Mapping[str, int], str]],
+    kinds: Sequence[str],
+    since: int,
+    seconds: int,
 ) -> Chart:
     """Counts over time, the kinds of a column stacked in the order of `kinds`.
 
     Args:
         columns: (label, kind -> count, link), in order; columns without counts included.
         kinds: bottom first.
+        since: when the first column begins, Unix seconds.
+        seconds: of each.
     """
     highest = max((sum(counts.values()) for _, counts, _ in columns), default=0)
     top, ticks = _count_axis(highest)
@@ -99,7 +121,9 @@ def stacked_bars(
         for position, (label, _, _) in enumerate(columns)
         if position % every == 0
     )
-    return Chart(bars=tuple(bars), x_ticks=x_ticks, y_ticks=ticks)
+    until = since + seconds * len(columns)
+    axis = Axis("since", "until", since, until, LEFT, WIDTH - RIGHT, seconds)
+    return Chart(bars=tuple(bars), x_ticks=x_ticks, y_ticks=ticks, axes=(axis,))
 
 
 def histogram(
@@ -178,7 +202,11 @@ def log_log(values: Iterable[tuple[float, float, str, str, str]]) -> Chart:
         for x, y, kind, title, link in given
     )
     flipped = tuple(Tick(TOP + bottom - tick.at, tick.label) for tick in y_ticks)
-    return Chart(points=points, x_ticks=x_ticks, y_ticks=flipped)
+    axes = (
+        Axis("value_from", "value_to", x_low, x_high, left, right),
+        Axis("gas_from", "gas_to", y_low, y_high, TOP + bottom - low, TOP + bottom - high),
+    )
+    return Chart(points=points, x_ticks=x_ticks, y_ticks=flipped, axes=axes)
 
 
 def expected_shares(quantiles: Sequence[float], bins: int) -> list[float]:

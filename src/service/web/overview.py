@@ -107,7 +107,7 @@ def read(service: Service, query: Mapping[str, str]) -> dict[str, Any]:
         "rate": rate(numbers, 1 - model.percentile(threshold) / 100),
         "alert_columns": columns,
         "severities": [s for s in SEVERITIES if any(s in counts for _, counts, _ in columns)],
-        "alert_chart": stacked_bars(columns, SEVERITIES),
+        "alert_chart": stacked_bars(columns, SEVERITIES, since - since % seconds, seconds),
         "times": _times(since, until),
         "score_chart": histogram(
             numbers.score_histogram,

@@ -100,5 +100,13 @@ def middle_of(one: Locator) -> tuple[float, float]:
     return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
 
 
+def drag(page: Page, start: tuple[float, float], end: tuple[float, float]) -> None:
+    """With the mouse."""
+    page.mouse.move(*start)
+    page.mouse.down()
+    page.mouse.move(*end, steps=4)
+    page.mouse.up()
+
+
 def theft(base: str) -> str:
     return json_at(f"{base}/alerts?alert_id=ANOMALOUS-TOKEN-TRANSFERS-TX")[0]["transaction_hash"]

@@ -17,6 +17,7 @@ from src.service.database.registry import register_model
 from src.service.web.ranges import PAGE, reason_of
 from tests.conftest import USDC
 from tests.service.chain import BASE_URL, THEFT, common_settings, service_settings, sqlite_url
+from tests.service.web.browsing import drag, middle_of
 from tests.support.waiting import wait_until
 
 HOSTILE = "=<img src=x onerror=document.title='owned'>"
@@ -112,19 +113,25 @@ def test_a_dot_leads_to_its_transaction_on_its_chain(
 
 
 @pytest.mark.integration
-def test_a_reader_zooms_into_a_plot(demo: str, page: Page) -> None:
+def test_a_reader_drags_over_a_plot_to_zoom_in(demo: str, page: Page) -> None:
     page.goto(f"{demo}/ui/ranges")
     page.get_by_role("button", name="Analyse").click()
     page.wait_for_url("**/ui/analyses/*")
     plot = page.get_by_role("group", name="Value against gas cost, anomalies marked").locator("svg")
     before = plot.locator("circle").count()
+    anomaly = middle_of(plot.locator("circle.k-anomaly").first)
+    drag(page, (anomaly[0] - 12, anomaly[1] - 12), (anomaly[0] + 12, anomaly[1] + 12))
+    page.wait_for_url("**value_from=*")
+    assert 0 < plot.locator("circle").count() < before
+    expect(plot.locator("circle.k-anomaly").first).to_be_visible()
+    expect(page.locator("tr.anomaly").first).to_be_visible()
+    page.get_by_role("link", name="Show all").click()
+    expect(plot.locator("circle")).to_have_count(before)
     page.get_by_text("Zoom", exact=True).click()
     page.get_by_label("Value to").fill("0.5")
     page.get_by_role("button", name="Show", exact=True).click()
     page.wait_for_url("**value_to=0.5*")
-    assert 0 < plot.locator("circle").count() < before
-    page.get_by_role("link", name="Show all").click()
-    expect(plot.locator("circle")).to_have_count(before)
+    assert plot.locator("circle").count() < before
 
 
 @pytest.mark.integration

@@ -189,7 +189,7 @@ def test_a_browser_follows_an_account_s_money(page: Page, demo: str) -> None:
     assert lit(page) == (accounts, arrows)
 
 
-def test_a_browser_zooms(page: Page, demo: str) -> None:
+def test_a_browser_zooms_and_pans(page: Page, demo: str) -> None:
     page.goto(f"{demo}/ui/transactions/{theft(demo)}")
     svg = page.locator("svg.flow")
 
@@ -202,8 +202,30 @@ def test_a_browser_zooms(page: Page, demo: str) -> None:
     assert width() == pytest.approx(before * 1.25**2)
     page.get_by_role("button", name="Zoom out").click()
     assert width() == pytest.approx(before * 1.25)
+    pane = page.locator(".flow-pane")
+    pane.hover()
+    page.keyboard.down("Control")
+    page.mouse.wheel(0, -100)
+    page.keyboard.up("Control")
+    expect(svg).not_to_have_attribute("width", str(before * 1.25))
     page.get_by_role("button", name="Fit").click()
-    assert width() <= page.locator(".flow-pane").evaluate("one => one.clientWidth")
+    assert width() <= pane.evaluate("one => one.clientWidth")
+
+    # Held by the mouse, the picture moves along.
+    for _ in range(8):
+        page.get_by_role("button", name="Zoom in").click()
+    corner, before_drag = (
+        pane.bounding_box(),
+        pane.evaluate("one => [one.scrollLeft, one.scrollTop]"),
+    )
+    assert corner is not None
+    page.mouse.move(corner["x"] + 200, corner["y"] + 200)
+    page.mouse.down()
+    page.mouse.move(corner["x"] + 140, corner["y"] + 170, steps=3)
+    page.mouse.up()
+    page.mouse.move(corner["x"] + 20, corner["y"] + 20)  # let go of: it stays
+    after_drag = pane.evaluate("one => [one.scrollLeft, one.scrollTop]")
+    assert [b - a for a, b in zip(before_drag, after_drag, strict=True)] == [60, 30]
 
 
 @pytest.mark.parametrize("width", [1440, 390])

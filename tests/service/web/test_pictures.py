@@ -31,7 +31,7 @@ def test_histogram_bars_stay_inside_the_picture(counts: list[int], marker: float
 @given(st.lists(st.integers(0, 10**6), min_size=1, max_size=60))
 def test_stacked_bars_are_as_high_as_their_counts(counts: list[int]) -> None:
     columns = [("", {"Low": count, "High": count}, "") for count in counts]
-    chart = charts.stacked_bars(columns, ["Low"])
+    chart = charts.stacked_bars(columns, ["Low"], 0, 1)
     heights = [bar.height for bar in chart.bars]
     assert len(heights) == sum(count > 0 for count in counts)
     assert all(bar.y >= chart.top - 1e-6 for bar in chart.bars)

@@ -7,7 +7,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from src.chain.names.book import open_address_book
 from src.chain.networks import network
@@ -16,7 +16,7 @@ from src.service.database.alerts import Alert
 from src.service.web.rendering import environment
 from src.service.web.transaction.detectors import contradiction, detector_results
 from tests.service.database.rows import decision
-from tests.service.web.browsing import json_at, theft
+from tests.service.web.browsing import json_at, quiet_page, theft
 
 SUMMARY = "its own contract) gained 3,279 WETH, 4.32 M USDC, 998 k DAI and 1 more token"
 HASH = "0x" + "ab" * 32
@@ -92,6 +92,20 @@ def test_detectors_that_did_not_run_are_not_shown_as_allowing(demo: str, page: P
 
 
 @pytest.mark.integration
+def test_addresses_and_hash_are_copied(demo: str, browser: Browser) -> None:
+    tx_hash = theft(demo)
+    with quiet_page(browser, permissions=["clipboard-read", "clipboard-write"]) as page:
+        page.goto(f"{demo}/ui/transactions/{tx_hash}")
+        page.get_by_role("button", name="Copy the hash").click()
+        expect(page.get_by_text("Copied")).to_be_visible()
+        assert page.evaluate("navigator.clipboard.readText()") == tx_hash
+    with quiet_page(browser, java_script_enabled=False) as page:
+        page.goto(f"{demo}/ui/transactions/{tx_hash}")
+        assert page.get_by_role("button", name=re.compile("Copy")).count() == 0
+        expect(page.locator("p.lead")).to_contain_text("gained")
+
+
+@pytest.mark.integration
 def test_a_click_selects_the_whole_hash(demo: str, page: Page) -> None:
     tx_hash = theft(demo)
     page.goto(f"{demo}/ui/transactions/{tx_hash}")
@@ -100,13 +114,15 @@ def test_a_click_selects_the_whole_hash(demo: str, page: Page) -> None:
 
 
 @pytest.mark.integration
-def test_a_printed_page_shows_what_was_folded(demo: str, page: Page) -> None:
-    page.goto(f"{demo}/ui/transactions/{theft(demo)}")
-    cell = page.get_by_role("region", name="Token flow").locator("details td").first
-    expect(cell).to_be_hidden()
-    page.emulate_media(media="print")
-    expect(cell).to_be_visible()
-    expect(page.locator("header.top")).to_be_hidden()
+@pytest.mark.parametrize("scripts", [True, False])
+def test_a_printed_page_shows_what_was_folded(demo: str, browser: Browser, scripts: bool) -> None:
+    with quiet_page(browser, java_script_enabled=scripts) as page:
+        page.goto(f"{demo}/ui/transactions/{theft(demo)}")
+        cell = page.get_by_role("region", name="Token flow").locator("details td").first
+        expect(cell).to_be_hidden()
+        page.emulate_media(media="print")
+        expect(cell).to_be_visible()
+        expect(page.locator("header.top")).to_be_hidden()
 
 
 # What contradicts

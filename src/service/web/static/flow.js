@@ -1,4 +1,4 @@
-// The picture of the flow: zoom, step through the transfers, follow an account's money.
+// The picture of the flow: zoom, pan, step through the transfers, follow an account's money.
 "use strict";
 (() => {
   const view = document.querySelector(".flow-view");
@@ -23,9 +23,8 @@
   let scale = 1;
   let step = 0;
 
-  function zoom(wanted) {
+  function zoom(wanted, x = pane.clientWidth / 2, y = pane.clientHeight / 2) {
     const before = scale;
-    const [x, y] = [pane.clientWidth / 2, pane.clientHeight / 2];
     scale = Math.min(LARGEST, Math.max(SMALLEST, wanted));
     const [left, top] = [pane.scrollLeft + x, pane.scrollTop + y];
     svg.setAttribute("width", width * scale);
@@ -96,6 +95,26 @@
       event.preventDefault();
       follow(box);
     }
+  });
+  pane.addEventListener("wheel", (event) => {
+    if (!event.ctrlKey) return; // the page scrolls
+    event.preventDefault();
+    const corner = pane.getBoundingClientRect();
+    zoom(scale * (event.deltaY < 0 ? STEP : 1 / STEP), event.clientX - corner.left, event.clientY - corner.top);
+  }, { passive: false });
+  pane.addEventListener("pointerdown", (event) => {
+    if (event.pointerType !== "mouse" || event.button !== 0) return; // fingers scroll
+    const move = (to) => {
+      pane.classList.add("held");
+      pane.scrollLeft -= to.movementX;
+      pane.scrollTop -= to.movementY;
+    };
+    const drop = () => {
+      removeEventListener("pointermove", move);
+      pane.classList.remove("held");
+    };
+    addEventListener("pointermove", move);
+    addEventListener("pointerup", drop, { once: true });
   });
   for (const box of boxes) {
     box.setAttribute("tabindex", "0");
