@@ -57,7 +57,7 @@ _PATHS: Mapping[str, tuple[str, ...]] = {
     "path": ("x", "static/../x", "../../etc/passwd"),
 }
 _FILES = (
-    "style.css", "job.js", "../pages.py", "..%2f..%2fapp.py", "/etc/passwd", "%00",
+    "style.css", "live.js", "../pages.py", "..%2f..%2fapp.py", "/etc/passwd", "%00",
     "swagger-ui.css",
 )  # fmt: skip
 _QUERY = (

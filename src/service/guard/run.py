@@ -126,7 +126,7 @@ def _open(
     opening.callback(names.close)
     shown = Shown(decisions, rules, common.chain_id, node, names)
     return GuardApp(
-        Guard(pages(shown), settings),
+        RequestChecks(pages(shown), settings),
         Proxy(gate, ClientLimits(settings.requests_per_second), node),
         node,
         Clients(replace(settings, api_keys=settings.guard_api_keys)),
