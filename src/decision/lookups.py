@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Final
 
 from src.chain.facts import Facts
 from src.chain.lookups.build import build_lookups
@@ -11,6 +12,9 @@ from src.chain.transfers import Transfer
 from src.decision.pipeline import Pipeline
 from src.settings import Settings
 from src.variables import reveal
+
+_EARLIER_BLOCKS: Final = 99
+"""A thief takes in parts what would show at once. Nodes keep the states of 128 blocks."""
 
 
 def open_lookups(settings: Settings) -> Lookups:
@@ -41,4 +45,6 @@ def with_holdings(
     wanted = pipeline.holdings_to_ask(transaction, transfers, facts)
     if not wanted or not transaction.block_number:
         return facts
-    return replace(facts, held=lookups.balances(wanted, transaction.block_number - 1))
+    before = transaction.block_number - 1
+    held = lookups.balances(wanted, before, max(0, before - _EARLIER_BLOCKS))
+    return replace(facts, held=held)

@@ -110,9 +110,10 @@ class Evidence:
     created: str | None = None  # the contract that the transaction itself creates, or None
     # Whether the contract called did not exist a day before; None if unknown.
     called_is_new: bool | None = None
-    # Raw units that an account held of a token a block before, by (account, token); of the zero
-    # address, the token's supply. What is unknown, or no detector asks for, is left out.
-    held: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    # Raw units that an account held of a token a block and 100 blocks before, by (account, token);
+    # of the zero address, the token's supply. What is unknown, or no detector asks for, is left
+    # out; where only the older state is, the newer one stands for both.
+    held: Mapping[tuple[str, str], tuple[int, int]] = field(default_factory=dict)
     approvals: Sequence[ApprovalLike] = ()  # of ERC-20 tokens, that the transaction logs
     native_symbol: str = "ETH"  # of the native currency
     # The contract that holds the native currency as a token, or None.

@@ -23,7 +23,7 @@ from tests.detection.test_parties import (
 
 DETECTOR = EmptiedAccountDetector(min_value=10, min_share=0.9, max_nonce=1000)
 TAKEN = [Moved(WETH, VICTIM, SENDER, 100)]
-HELD = {(VICTIM, WETH): 100}
+HELD = {(VICTIM, WETH): (100, 100)}
 
 
 def evidence(transfers: Sequence[Moved], **facts: object) -> Evidence:
@@ -41,12 +41,13 @@ def judge(transfers: Sequence[Moved], **facts: object) -> Verdict:
         ("of what the contract called holds", TAKEN, {}),
         ("by an allowance", TAKEN, {"to": HUB}),
         ("to a third account", [Moved(WETH, VICTIM, OTHER, 100)], {"to": HUB}),
-        ("of nearly all", TAKEN, {"held": {(VICTIM, WETH): 110}}),
-        ("of what came in this block, too", TAKEN, {"held": {(VICTIM, WETH): 60}}),
+        ("of nearly all", TAKEN, {"held": {(VICTIM, WETH): (110, 110)}}),
+        ("of what came in this block, too", TAKEN, {"held": {(VICTIM, WETH): (60, 60)}}),
         ("paid with a token of the thief's", [*TAKEN, Moved(GOLD, SENDER, VICTIM, 10**9)], {}),
         ("with something given back", [*TAKEN, Moved(IRON, SENDER, VICTIM, 49)], {}),
         ("with something paid elsewhere", [*TAKEN, Moved(IRON, SENDER, OTHER, 49)], {}),
         ("with ether given back", TAKEN, {"native": [Ether(SENDER, VICTIM, 49)]}),
+        ("the last part", TAKEN, {"held": {(VICTIM, WETH): (150, 500)}}),
         ("by a sender whose past is unknown", TAKEN, {"nonce": None}),
         ("beside a smaller one", [Moved(WETH, POOL, SENDER, 11), *TAKEN], {}),
     ],
@@ -60,7 +61,7 @@ def test_an_emptied_account_is_reviewed(
 
 
 def test_the_reason_says_how_much_and_who_ordered_it() -> None:
-    assert judge(TAKEN, held={(VICTIM, WETH): 110}).reason == (
+    assert judge(TAKEN, held={(VICTIM, WETH): (110, 110)}).reason == (
         f"{VICTIM}, which has not signed, loses 90.9% of the token {WETH} that it held, for "
         "nothing of like worth; the sender's nonce is 3"
     )
@@ -70,14 +71,16 @@ def test_the_reason_says_how_much_and_who_ordered_it() -> None:
 @pytest.mark.parametrize(
     ("honest", "transfers", "facts"),
     [
-        ("much is left", TAKEN, {"held": {(VICTIM, WETH): 112}}),
-        ("it passes on what comes in", TAKEN, {"held": {(VICTIM, WETH): 49}}),
-        ("it held nothing before", TAKEN, {"held": {(VICTIM, WETH): 0}}),
-        ("little is lost", [Moved(WETH, VICTIM, SENDER, 9)], {"held": {(VICTIM, WETH): 9}}),
+        ("much is left", TAKEN, {"held": {(VICTIM, WETH): (112, 112)}}),
+        ("much is left of what it had", TAKEN, {"held": {(VICTIM, WETH): (150, 499)}}),
+        ("it had less before", TAKEN, {"held": {(VICTIM, WETH): (150, 20)}}),
+        ("it passes on what comes in", TAKEN, {"held": {(VICTIM, WETH): (49, 49)}}),
+        ("it held nothing before", TAKEN, {"held": {(VICTIM, WETH): (0, 0)}}),
+        ("little is lost", [Moved(WETH, VICTIM, SENDER, 9)], {"held": {(VICTIM, WETH): (9, 9)}}),
         ("a sale", [*TAKEN, Moved(IRON, SENDER, VICTIM, 99)], {}),
         ("a sale for ether", TAKEN, {"native": [Ether(SENDER, VICTIM, 99)]}),
         ("a sale for ether that is not logged", TAKEN, {"value": 99}),
-        ("a payment", [Moved(WETH, SENDER, OTHER, 100)], {"held": {(SENDER, WETH): 100}}),
+        ("a payment", [Moved(WETH, SENDER, OTHER, 100)], {"held": {(SENDER, WETH): (100, 100)}}),
         ("a mint", [Moved(WETH, ZERO_ADDRESS, SENDER, 100)], {}),
         ("a custodian", TAKEN, {"nonce": 1001}),
         ("no sender", TAKEN, {"sender": None}),
@@ -98,7 +101,7 @@ def test_it_says_when_the_balance_is_unknown_and_only_where_that_matters() -> No
     assert judge(TAKEN, held={}).status is Status.MISSING_INPUTS
     assert not judge([Moved(WETH, SENDER, HUB, 100)], held={}).reason
     known = [Moved(WETH, VICTIM, SENDER, 50), Moved(WETH, POOL, SENDER, 60)]
-    assert judge(known, held={(VICTIM, WETH): 50}).action is Action.REVIEW
+    assert judge(known, held={(VICTIM, WETH): (50, 50)}).action is Action.REVIEW
 
 
 def test_the_most_valuable_losses_are_looked_at() -> None:

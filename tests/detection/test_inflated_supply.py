@@ -11,7 +11,7 @@ from tests.detection.test_parties import GOLD, HUB, IRON, OTHER, POOL, SENDER, W
 
 DETECTOR = InflatedSupplyDetector(min_share=0.1)
 MINTED = [Moved(GOLD, ZERO_ADDRESS, SENDER, 10)]
-SUPPLY = {(ZERO_ADDRESS, GOLD): 100}
+SUPPLY = {(ZERO_ADDRESS, GOLD): (100, 100)}
 FEE = 10**17
 
 
@@ -46,7 +46,7 @@ def test_much_that_is_minted_for_nothing_is_reviewed(
     [
         ("little", [Moved(GOLD, ZERO_ADDRESS, SENDER, 9)], {}),
         ("burnt again", [*MINTED, Moved(GOLD, SENDER, ZERO_ADDRESS, 10)], {}),
-        ("the first", MINTED, {"held": {(ZERO_ADDRESS, GOLD): 0}}),
+        ("the first", MINTED, {"held": {(ZERO_ADDRESS, GOLD): (0, 0)}}),
         ("a new token", MINTED, {"unknown_tokens": frozenset({GOLD})}),
         ("a deposit", [Moved(IRON, SENDER, HUB, 1), *MINTED], {}),
         ("a deposit of ether", MINTED, {"value": FEE + 1}),

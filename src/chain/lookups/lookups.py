@@ -268,25 +268,32 @@ class Lookups:
         return found
 
     def balances(
-        self, holdings: Collection[tuple[str, str]], block_number: int
-    ) -> dict[tuple[str, str], int]:
-        """What accounts held of a token at the end of a block, raw units. Never raises.
+        self, holdings: Collection[tuple[str, str]], block: int, earlier: int
+    ) -> dict[tuple[str, str], tuple[int, int]]:
+        """What accounts held of a token at the end of two blocks, raw units. Never raises.
 
         Args:
             holdings: lowercase addresses of an account and a token; the zero address stands for
                 all that hold it.
-            block_number: the block.
+            block: the newer block.
+            earlier: the older one, whose state the node may have no more.
 
         Returns:
-            Those that the node knows, by account and token.
+            By account and token, the balance at the newer and at the older block, twice the newer
+            one where the older is unknown. What is unknown at the newer block is left out.
         """
-        keys = {
-            f"{account}@{token}@{block_number}": (account, token) for account, token in holdings
-        }
+        keys = [
+            f"{account}@{token}@{number}"
+            for account, token in holdings
+            for number in (block, earlier)
+        ]
         inquiry = Inquiry(keys, self._sources.balance_stages())
         self._run(inquiry)
+        found = inquiry.found
         return {
-            holding: inquiry.found[key] for key, holding in keys.items() if key in inquiry.found
+            (account, token): (found[key], found.get(f"{account}@{token}@{earlier}", found[key]))
+            for account, token in holdings
+            if (key := f"{account}@{token}@{block}") in found
         }
 
     def tokens_changed(self, addresses: Collection[str]) -> None:

@@ -36,9 +36,10 @@ class EmptiedAccountDetector:
 
     Thefts from bridges, vaults and wallets are often one plain transfer, which looks like a
     payment. What tells them apart is what remains. So the node is asked what the account held a
-    block before, where a sender of few transactions moves much that is not its own, and neither it
-    nor the account gets or gives anything like its worth in return. Tokens without a reference
-    value count as worthless there: a thief can pay with a token of its own.
+    block and 100 blocks before (it may be emptied in parts), where a sender of few transactions
+    moves much that is not its own, and neither it nor the account gets or gives anything like its
+    worth in return. Tokens without a reference value count as worthless there: a thief can pay with
+    a token of its own.
     """
 
     NAME: ClassVar[str] = "emptied_account"
@@ -55,7 +56,9 @@ class EmptiedAccountDetector:
         "min_value": Parameter(
             20, 0.01, 1e9, "ETH, by the model's reference values, that is lost at least."
         ),
-        "min_share": Parameter(0.9, 0.01, 1, "Share of what the account held that is lost."),
+        "min_share": Parameter(
+            0.9, 0.01, 1, "Share that is lost of what the account held within 100 blocks."
+        ),
         "max_nonce": Parameter(
             1000, 0, 1e9, "Earlier transactions of the sender up to which to review.", whole=True
         ),
@@ -106,9 +109,12 @@ class EmptiedAccountDetector:
             held = evidence.held.get((account, token))
             if held is None:
                 unknown = True
+                continue
+            before, most = held[0], max(held)
+            remains = max(0, before - amount)
             # Who held less than half of it a block before passes on what has just come in.
-            elif amount >= self._min_share * held and held >= amount / 2:
-                share = f"{percentage(100 * amount / held)}%" if amount < held else "all"
+            if most - remains >= self._min_share * most and before >= amount / 2:
+                share = f"{percentage(100 * (most - remains) / most)}%" if remains else "all"
                 nonce = evidence.nonce
                 ordered = "" if nonce is None else f"; the sender's nonce is {nonce:,}"
                 return Verdict(

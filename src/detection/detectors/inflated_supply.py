@@ -62,7 +62,7 @@ class InflatedSupplyDetector:
         """See `Detector`."""
         unknown = False
         for token, amount in self._minted(evidence).items():
-            supply = evidence.held.get((ZERO_ADDRESS, token))
+            supply, _ = evidence.held.get((ZERO_ADDRESS, token), (None, None))
             if supply is None:
                 unknown = True
             elif supply and amount >= self._min_share * supply:

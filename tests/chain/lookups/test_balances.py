@@ -28,16 +28,17 @@ def test_balances_come_from_the_node_and_unknown_ones_are_left_out() -> None:
     node = FakeNode(balances={(ALICE, USDC): 7}, oldest_state=BLOCK)
     with serve(node.answer) as url, lookups_at(url) as lookups:
         wanted = [(ALICE, USDC), (BOB, USDC)]
-        assert lookups.balances(wanted, BLOCK) == {(ALICE, USDC): 7}
-        assert lookups.balances(wanted, BLOCK - 1) == {}
+        assert lookups.balances(wanted, BLOCK + 1, BLOCK) == {(ALICE, USDC): (7, 7)}
+        assert lookups.balances(wanted, BLOCK, BLOCK - 1) == {(ALICE, USDC): (7, 7)}  # pruned
+        assert lookups.balances(wanted, BLOCK - 1, BLOCK - 2) == {}
         node.balances[ALICE, USDC] = 5  # nothing is remembered
-        assert lookups.balances(wanted, BLOCK) == {(ALICE, USDC): 5}
+        assert lookups.balances(wanted, BLOCK, BLOCK) == {(ALICE, USDC): (5, 5)}
     assert not lookups.health()
 
 
 def test_without_a_node_nothing_is_known() -> None:
     lookups = build_lookups()
-    assert lookups.balances([(ALICE, USDC)], BLOCK) == {}
+    assert lookups.balances([(ALICE, USDC)], BLOCK, BLOCK) == {}
     lookups.close()
 
 
@@ -51,6 +52,7 @@ def test_a_real_node_knows_the_balance_before_a_payment() -> None:
         block = int(paid["blockNumber"], 16)
         with lookups_at(chain.url) as lookups:
             holdings = [(owner, token), (other, token)]
-            assert list(lookups.balances(holdings, block - 1).values()) == [100, 0]
-            assert list(lookups.balances(holdings, block).values()) == [1, 99]
-            assert list(lookups.balances([(ZERO_ADDRESS, token)], block).values()) == [100]
+            found = lookups.balances(holdings, block, block - 1)
+            assert found == {(owner, token): (1, 100), (other, token): (99, 0)}
+            supply = lookups.balances([(ZERO_ADDRESS, token)], block, block - 2)
+            assert supply == {(ZERO_ADDRESS, token): (100, 0)}
