@@ -12,7 +12,6 @@ caches had filled; else 1.
 import argparse
 import sys
 
-from benchmarks.recorded import DEFAULT_RECORDING
 from src import cli
 
 _EPILOG = """\
@@ -89,6 +88,8 @@ def _parsed(arguments: list[str] | None) -> argparse.Namespace:
         parser.error("--guard takes --transactions and --json alone")
     if options.hostile_sources and options.recording:
         parser.error("--hostile-sources makes its own transactions: leave --recording out")
+    from benchmarks.recorded import DEFAULT_RECORDING  # noqa: PLC0415  --help needs none of it
+
     options.recording = options.recording or DEFAULT_RECORDING
     return options
 

@@ -249,7 +249,7 @@ def test_a_missing_address_list_stops_the_bot(start_bot, tmp_path):
 def test_a_detector_that_raises_is_named_in_the_finding(start_bot, monkeypatch):
     start_bot(**QUIET)
     monkeypatch.setattr(
-        "src.detection.detectors.drained_account.DrainedAccountDetector.evaluate",
+        "src.detection.detectors.losses.DrainedAccountDetector.evaluate",
         lambda *_: 1 / 0,
     )
     (finding,) = handle(transfer_log(USDC))

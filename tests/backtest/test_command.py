@@ -129,7 +129,7 @@ def test_an_export_is_judged_on_the_chain_that_it_says(tmp_path, etl, capsys):
             table.append_column("blockchain", pa.array(["base"] * len(table))), data / path.name
         )
     out = tmp_path / "out"
-    assert run(data, out, "--chain", "1") == 1
+    assert run(data, out, "--chain", "1") == 2
     said = capsys.readouterr().err
     assert "--chain must be 8453, the chain of " in said
     assert "token_transfers.parquet: blockchain says base" in said
@@ -143,9 +143,9 @@ def test_a_recording_is_judged_on_its_own_chain(tmp_path, monkeypatch, capsys):
     assert run(recording, out) == 0
     assert json.loads((out / "summary.json").read_text())["run"]["chain_id"] == 8453
     assert run(recording, tmp_path / "named", "--chain", "base") == 0
-    assert run(recording, tmp_path / "refused", "--chain", "1") == 1
+    assert run(recording, tmp_path / "refused", "--chain", "1") == 2
     assert "--chain must be 8453, the chain of" in capsys.readouterr().err
     monkeypatch.setenv("FORTA_CHAIN_ID", "1")
-    assert run(recording, tmp_path / "refused") == 1
+    assert run(recording, tmp_path / "refused") == 2
     assert "FORTA_CHAIN_ID must be 8453, the chain of" in capsys.readouterr().err
     assert run(recording, tmp_path / "again", "--chain", "8453") == 0

@@ -13,8 +13,8 @@ from src.backtest.scoring.scoring import Scores
 from src.backtest.scoring.transactions import batch_of
 from src.datasets.store import SCHEMA
 from src.detection.detectors.base import Equipment
-from src.detection.detectors.drained_account import DrainedAccountDetector
 from src.detection.detectors.flash_loan_profit import FlashLoanProfitDetector
+from src.detection.detectors.losses import DrainedAccountDetector
 from src.detection.detectors.phished_allowance import DrainerSplitDetector
 from src.detection.evidence import Evidence
 from src.detection.features.definitions import TokenProfile, read

@@ -179,6 +179,7 @@ def test_the_command_checks_a_policy(tmp_path, capsys):
                 "impersonated_token",
                 "fresh_account_large_value",
                 "approval_phishing",
+                "emptied_account",
                 "disproportionate_mint",
             },
         ),

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from src.detection.detectors.emptied_account import MAX_LOSSES, EmptiedAccountDetector, Loss
+from src.detection.detectors.losses import MAX_LOSSES, EmptiedAccountDetector, Loss
 from src.detection.evidence import Evidence
 from src.detection.records import NATIVE, ZERO_ADDRESS, Action, Status, Verdict
 from tests.detection.test_parties import (

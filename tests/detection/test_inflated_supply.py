@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from src.detection.detectors.inflated_supply import InflatedSupplyDetector
+from src.detection.detectors.mints import InflatedSupplyDetector
 from src.detection.evidence import Evidence
 from src.detection.records import ZERO_ADDRESS, Action, Status, Verdict
 from tests.detection.test_parties import GOLD, HUB, IRON, OTHER, POOL, SENDER, WETH, Ether, Moved

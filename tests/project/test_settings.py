@@ -349,6 +349,7 @@ GIVEN = {
     "JSON_RPC_PORT",
     "NO_COLOR",
     "PROMETHEUS_MULTIPROC_DIR",
+    "TMPDIR",
     "SOURCE_DATE_EPOCH",
 }
 

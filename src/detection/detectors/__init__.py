@@ -7,16 +7,14 @@ from src.detection.detectors.address_poisoning import AddressPoisoningDetector
 from src.detection.detectors.arbitrage import ArbitrageDetector
 from src.detection.detectors.balanced import BalancedDetector
 from src.detection.detectors.base import Detector
-from src.detection.detectors.disproportionate_mint import DisproportionateMintDetector
-from src.detection.detectors.drained_account import DrainedAccountDetector
-from src.detection.detectors.emptied_account import EmptiedAccountDetector
 from src.detection.detectors.flash_loan_profit import FlashLoanProfitDetector
 from src.detection.detectors.fresh_account_large_value import FreshAccountLargeValueDetector
 from src.detection.detectors.fresh_contract_drain import FreshContractDrainDetector
 from src.detection.detectors.impersonated_token import ImpersonatedTokenDetector
-from src.detection.detectors.inflated_supply import InflatedSupplyDetector
 from src.detection.detectors.isolation_forest import IsolationForestDetector
 from src.detection.detectors.known_bad_address import KnownBadAddressDetector
+from src.detection.detectors.losses import DrainedAccountDetector, EmptiedAccountDetector
+from src.detection.detectors.mints import DisproportionateMintDetector, InflatedSupplyDetector
 from src.detection.detectors.phished_allowance import (
     ApprovalPhishingDetector,
     DrainerSplitDetector,

@@ -60,9 +60,8 @@ def run(options: argparse.Namespace) -> int:
             shared = Path(folder, "metrics")
             shared.mkdir()
             os.environ[metrics.MULTIPROCESS_VARIABLE] = str(shared)
-            os.environ["TMPDIR"] = (
-                folder  # a signal ends them before they can remove what is theirs
-            )
+            # A signal ends them before they can remove what is theirs.
+            os.environ["TMPDIR"] = folder
         _announce(settings)
         with closing(Database(database_url(settings, load_common_settings()))) as database:
             return _serve(settings, database)

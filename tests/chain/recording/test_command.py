@@ -54,6 +54,6 @@ def test_a_node_of_another_chain_than_the_setting_is_refused(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv("FORTA_CHAIN_ID", "8453")
-    assert record(node.url, tmp_path / "out", 7, 7, "--no-verify") == 1
+    assert record(node.url, tmp_path / "out", 7, 7, "--no-verify") == 2
     assert "FORTA_CHAIN_ID must be 1, the chain of the node" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

@@ -539,8 +539,8 @@ def test_what_a_challenger_needs_is_checked_before_the_work(tmp_path, monkeypatc
     assert command.main(["--kind", kind]) == 1
     assert "set MODEL_SIGNING_KEY too" in capsys.readouterr().err
     monkeypatch.setenv("MODEL_SIGNING_KEY", "22" * 32)
-    assert command.main(["--kind", kind]) == 1
-    assert "not the private key of MODEL_PUBLIC_KEY" in capsys.readouterr().err
+    assert command.main(["--kind", kind]) == 2
+    assert "must be the private key of MODEL_PUBLIC_KEY" in capsys.readouterr().err
 
 
 def test_the_attack_model_is_retrained_for_the_same_forest(tmp_path, bundles, old_data):

@@ -1,4 +1,4 @@
-"""A token of which much is minted for nothing, measured against its supply."""
+"""Mints far beyond what a token's transfers usually move, or beside what there was of it."""
 
 from collections.abc import Mapping
 from typing import ClassVar, Final, Self
@@ -11,7 +11,9 @@ from src.detection.detectors.base import (
     missing,
     percentage,
 )
+from src.detection.detectors.fresh_account_large_value import large_amount, times
 from src.detection.evidence import Evidence
+from src.detection.forest.manifest import TokenAmounts
 from src.detection.records import NATIVE, ZERO_ADDRESS, Action, Verdict
 
 MAX_TOKENS: Final = 4
@@ -20,7 +22,66 @@ MAX_TOKENS: Final = 4
 _MAX_FEE: Final = 10**17
 """Raw units of the native currency that pay for a message or a claim, not for a token."""
 
-_SILENT = Verdict("inflated_supply")
+_SILENT = Verdict("disproportionate_mint")
+_NOT_INFLATED = Verdict("inflated_supply")
+
+
+class DisproportionateMintDetector:
+    """`REVIEW` when more of a token is created at once than its history makes plausible.
+
+    The history is that of the model's training transfers; other tokens are not judged. What is
+    burnt in the same transaction (a flash mint) does not count.
+    """
+
+    NAME: ClassVar[str] = "disproportionate_mint"
+    ALERT: ClassVar[AlertSpec | None] = AlertSpec(
+        "DISPROPORTIONATE-MINT",
+        "Disproportionate Mint",
+        "{sender} executed tx that mints out of proportion",
+    )
+    SUMMARY: ClassVar[str] = "Far more of a token is minted than its transfers usually move."
+    PARAMETERS: ClassVar[Mapping[str, Parameter]] = {
+        "min_deviations": Parameter(
+            4, 0, 20, "Robust standard deviations above the token's median from which to review."
+        ),
+    }
+    NEEDS: ClassVar[frozenset[Need]] = frozenset({Need.USUAL_AMOUNTS})
+
+    def __init__(self, token_amounts: Mapping[str, TokenAmounts], *, min_deviations: float) -> None:
+        self._large = {
+            token: large_amount(amounts, min_deviations) for token, amounts in token_amounts.items()
+        }
+
+    @classmethod
+    def build(cls, parameters: Mapping[str, float | None], equipment: Equipment) -> Self:
+        """See `Detector`."""
+        return cls(equipment.token_amounts, **parameters)  # type: ignore[arg-type]
+
+    def evaluate(self, evidence: Evidence) -> Verdict:
+        """See `Detector`."""
+        for transfer in evidence.transfers:
+            if transfer.sender == ZERO_ADDRESS and transfer.token in self._large:
+                return self._judge(evidence)
+        return _SILENT
+
+    def _judge(self, evidence: Evidence) -> Verdict:
+        minted: dict[str, int] = {}
+        for transfer in evidence.transfers:
+            if transfer.sender == ZERO_ADDRESS:
+                minted[transfer.token] = minted.get(transfer.token, 0) + transfer.amount
+            if transfer.recipient == ZERO_ADDRESS:
+                minted[transfer.token] = minted.get(transfer.token, 0) - transfer.amount
+        for token, amount in minted.items():
+            large = self._large.get(token)
+            if large is not None and amount >= large:
+                fact = evidence.tokens.get(token)
+                label = fact.symbol if fact and fact.symbol else token
+                return Verdict(
+                    self.NAME,
+                    Action.REVIEW,
+                    f"{times(amount, large, label)} is minted",
+                )
+        return _SILENT
 
 
 class InflatedSupplyDetector:
@@ -74,7 +135,7 @@ class InflatedSupplyDetector:
                 )
         if unknown:
             return missing(self.NAME, "the supply of the token minted is unknown")
-        return _SILENT
+        return _NOT_INFLATED
 
     def _minted(self, evidence: Evidence) -> dict[str, int]:
         """What is minted for nothing, raw units by token."""
