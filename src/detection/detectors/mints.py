@@ -127,11 +127,12 @@ class InflatedSupplyDetector:
             if supply is None:
                 unknown = True
             elif supply and amount >= self._min_share * supply:
+                share = amount / supply
+                much = f"{percentage(100 * share)}% of" if share < 1 else f"{share:,.1f} times"
                 return Verdict(
                     self.NAME,
                     Action.REVIEW,
-                    f"{percentage(100 * amount / supply)}% of the supply of token {token} is "
-                    "minted, and nobody pays for it",
+                    f"{much} the supply of token {token} is minted, and nobody pays for it",
                 )
         if unknown:
             return missing(self.NAME, "the supply of the token minted is unknown")
