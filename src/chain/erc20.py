@@ -88,7 +88,9 @@ def token_info_alone(node: JsonRpcClient, token: str) -> TokenInfo:
 
 
 def balance_at(node: JsonRpcClient, token: str, account: str, block: int) -> int:
-    """What an account held of a token at the end of a block, raw units; of the zero address, all.
+    """What an account held of a token at the end of a block, raw units.
+
+    The zero address stands for all that hold it: the supply.
 
     Raises `SourceError` subclasses; most nodes know the states of the newest blocks only.
     """

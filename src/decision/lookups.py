@@ -41,7 +41,7 @@ def with_holdings(
     transfers: Sequence[Transfer],
     facts: Facts,
 ) -> Facts:
-    """The facts with what accounts held that may have been emptied. Seldom asks for anything."""
+    """The facts with the balances that a detector needs; asks the node for them, in few cases."""
     wanted = pipeline.holdings_to_ask(transaction, transfers, facts)
     if not wanted or not transaction.block_number:
         return facts

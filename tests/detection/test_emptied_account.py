@@ -6,7 +6,7 @@ import pytest
 
 from src.detection.detectors.losses import MAX_LOSSES, EmptiedAccountDetector, Loss
 from src.detection.evidence import Evidence
-from src.detection.records import NATIVE, ZERO_ADDRESS, Action, Status, Verdict
+from src.detection.records import ZERO_ADDRESS, Action, Status, Verdict
 from tests.detection.test_parties import (
     GOLD,
     HUB,
@@ -117,4 +117,3 @@ def test_the_native_currency_is_no_token_that_an_account_holds() -> None:
     values: Mapping[str, float] = {WETH: 1.0}
     losses = DETECTOR.losses(evidence(TAKEN, native=native, wrapped_native=WETH, values=values))
     assert losses == [Loss(VICTIM, WETH, 100)]
-    assert all(loss.token != NATIVE for loss in losses)

@@ -279,8 +279,8 @@ class Lookups:
             earlier: the older one, whose state the node may have no more.
 
         Returns:
-            By account and token, the balance at the newer and at the older block, twice the newer
-            one where the older is unknown. What is unknown at the newer block is left out.
+            By account and token, the balances at the newer and the older block. Where the older is
+            unknown, the newer stands for both; where the newer is, the pair is left out.
         """
         keys = [
             f"{account}@{token}@{number}"

@@ -1,6 +1,6 @@
 """Mints far beyond what a token's transfers usually move, or beside what there was of it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, Final, Self
 
 from src.detection.detectors.base import (
@@ -14,7 +14,7 @@ from src.detection.detectors.base import (
 from src.detection.detectors.fresh_account_large_value import large_amount, times
 from src.detection.evidence import Evidence
 from src.detection.forest.manifest import TokenAmounts
-from src.detection.records import NATIVE, ZERO_ADDRESS, Action, Verdict
+from src.detection.records import NATIVE, ZERO_ADDRESS, Action, TransferLike, Verdict
 
 MAX_TOKENS: Final = 4
 """Looked at in one transaction: each costs the node a request."""
@@ -65,13 +65,7 @@ class DisproportionateMintDetector:
         return _SILENT
 
     def _judge(self, evidence: Evidence) -> Verdict:
-        minted: dict[str, int] = {}
-        for transfer in evidence.transfers:
-            if transfer.sender == ZERO_ADDRESS:
-                minted[transfer.token] = minted.get(transfer.token, 0) + transfer.amount
-            if transfer.recipient == ZERO_ADDRESS:
-                minted[transfer.token] = minted.get(transfer.token, 0) - transfer.amount
-        for token, amount in minted.items():
+        for token, amount in _minted(evidence.transfers).items():
             large = self._large.get(token)
             if large is not None and amount >= large:
                 fact = evidence.tokens.get(token)
@@ -117,12 +111,12 @@ class InflatedSupplyDetector:
 
     def holdings(self, evidence: Evidence) -> list[tuple[str, str]]:
         """See `AsksForHoldings`: the supplies of what is minted for nothing."""
-        return [(ZERO_ADDRESS, token) for token in self._minted(evidence)]
+        return [(ZERO_ADDRESS, token) for token in _minted_for_nothing(evidence)]
 
     def evaluate(self, evidence: Evidence) -> Verdict:
         """See `Detector`."""
         unknown = False
-        for token, amount in self._minted(evidence).items():
+        for token, amount in _minted_for_nothing(evidence).items():
             supply, _ = evidence.held.get((ZERO_ADDRESS, token), (None, None))
             if supply is None:
                 unknown = True
@@ -138,25 +132,34 @@ class InflatedSupplyDetector:
             return missing(self.NAME, "the supply of the token minted is unknown")
         return _NOT_INFLATED
 
-    def _minted(self, evidence: Evidence) -> dict[str, int]:
-        """What is minted for nothing, raw units by token."""
-        takers: dict[str, set[str]] = {}
-        for one in evidence.transfers:
-            if one.sender == ZERO_ADDRESS and one.token not in evidence.unknown_tokens:
-                takers.setdefault(one.token, set()).add(one.recipient)
-        if not takers or evidence.sender is None or _pays(evidence.gains.own):
-            return {}
-        minted = {}
-        for token, recipients in list(takers.items())[:MAX_TOKENS]:
-            amount = sum(
-                one.amount * ((one.sender == ZERO_ADDRESS) - (one.recipient == ZERO_ADDRESS))
-                for one in evidence.transfers
-                if one.token == token
-            )
-            if amount > 0 and not any(_pays(evidence.gains.others.get(r, {})) for r in recipients):
-                minted[token] = amount
-        return minted
+
+def _minted(transfers: Sequence[TransferLike]) -> dict[str, int]:
+    """What is minted of each token and not burnt again, raw units; negative if more is burnt."""
+    minted: dict[str, int] = {}
+    for one in transfers:
+        if one.sender == ZERO_ADDRESS:
+            minted[one.token] = minted.get(one.token, 0) + one.amount
+        if one.recipient == ZERO_ADDRESS:
+            minted[one.token] = minted.get(one.token, 0) - one.amount
+    return minted
+
+
+def _minted_for_nothing(evidence: Evidence) -> dict[str, int]:
+    """Of known tokens, what neither its takers nor the sender's side pay for; raw units."""
+    takers: dict[str, set[str]] = {}
+    for one in evidence.transfers:
+        if one.sender == ZERO_ADDRESS and one.token not in evidence.unknown_tokens:
+            takers.setdefault(one.token, set()).add(one.recipient)
+    if not takers or evidence.sender is None or _pays(evidence.gains.own):
+        return {}
+    minted, others = _minted(evidence.transfers), evidence.gains.others
+    return {
+        token: minted[token]
+        for token, accounts in list(takers.items())[:MAX_TOKENS]
+        if minted[token] > 0 and not any(_pays(others.get(one, {})) for one in accounts)
+    }
 
 
 def _pays(changes: Mapping[str, int]) -> bool:
+    """Whether an account gives a token, or more of the native currency than a fee."""
     return any(change < (-_MAX_FEE if token == NATIVE else 0) for token, change in changes.items())
