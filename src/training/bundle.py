@@ -10,13 +10,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import dill
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.ensemble import IsolationForest
 
 from src.detection.bundle_files import manifest_path
 from src.detection.features.reference_values import NO_VALUES, ReferenceValues
+from src.detection.forest.forest_file import forest_content
 from src.detection.forest.manifest import Manifest, TokenAmounts
 from src.files import write_file
 
@@ -50,7 +50,7 @@ def write_bundle(
     scores = np.abs(forest.score_samples(training_rows.astype(np.float32)))
     behind_percentile = scores if training_scores is None else training_scores
     golden = golden_rows(scores)
-    content = dill.dumps(forest, protocol=4)
+    content = forest_content(forest)
     manifest = Manifest(
         model_version=model_version,
         sha256=hashlib.sha256(content).hexdigest(),

@@ -10,7 +10,7 @@ import pytest
 from sklearn.ensemble import IsolationForest, RandomForestClassifier
 
 from src.detection.errors import ModelMalformed
-from src.detection.forest.forest_file import average_path_length, read_forest
+from src.detection.forest.forest_file import average_path_length, forest_content, read_forest
 from tests.support.forests import fitted, flattened, training_rows
 
 
@@ -78,7 +78,7 @@ def test_reading_a_forest_does_not_import_scikit_learn(tmp_path):
     path.write_bytes(dill.dumps(fitted(training_rows())))
     code = (
         "import sys; from pathlib import Path;"
-        "from src.detection.forest.forest_file import read_forest;"
+        "from src.detection.forest.forest_file import forest_content, read_forest;"
         f"read_forest(Path({str(path)!r}).read_bytes());"
         "assert not {'sklearn', 'pandas'} & set(sys.modules)"
     )
@@ -147,3 +147,21 @@ def test_arrays_of_more_dimensions_than_they_have_are_refused():
     model._decision_path_lengths = tuple(one[:, None] for one in model._decision_path_lengths)
     with pytest.raises(ModelMalformed, match="not made of arrays"):
         read_forest(dill.dumps(model))
+
+
+def test_equal_forests_have_equal_bytes():
+    model = fitted(training_rows(n=300), n_estimators=2, max_samples="auto")
+    content = forest_content(model)
+    model.max_samples = "".join(["au", "to"])  # the same text, another object
+    for tree in model.estimators_:
+        tree.splitter = "".join(list(tree.splitter))
+    assert forest_content(model) == content
+    assert forest_content(dill.loads(content)) == content
+
+
+def test_the_written_forest_scores_as_the_fitted_one():
+    rows = training_rows(n=300)
+    model = fitted(rows, n_estimators=2, max_samples=16)
+    content = forest_content(model)
+    assert np.array_equal(dill.loads(content).score_samples(rows), model.score_samples(rows))
+    assert np.array_equal(read_forest(content).score(rows), -model.score_samples(rows))

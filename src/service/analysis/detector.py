@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from src.decision.tokens import TokenView, decimals_of, labels_in
-from src.detection.forest.forest_file import read_forest
+from src.detection.forest.forest_file import forest_content, read_forest
 from src.service.database.analyses import AnalysisRow
 from src.service.records import LoadedTransaction
 
@@ -109,13 +109,12 @@ def feature_matrix(moves: Sequence[TokenMove], inputs: Sequence[str]) -> NDArray
 
 def train(matrix: NDArray[np.float32], *, contamination: float, random_state: int) -> TrainedForest:
     """Fit a forest; the same rows in the same order give the same bytes."""
-    # Imported late: they take seconds and 160 MB, which a worker without training does not need.
-    import dill  # noqa: PLC0415
+    # Imported late: it takes seconds and 160 MB, which a worker without training does not need.
     from sklearn.ensemble import IsolationForest  # noqa: PLC0415
 
     forest = IsolationForest(contamination=contamination, random_state=random_state)
     forest.fit(matrix)
-    return TrainedForest(dill.dumps(forest, protocol=4), float(forest.offset_))
+    return TrainedForest(forest_content(forest), float(forest.offset_))
 
 
 def ranked(
