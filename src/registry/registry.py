@@ -153,8 +153,9 @@ class Registry:
         if model in ALIASES:
             model_id = getattr(self.ledger(), model)
             if model_id is None:
+                named = "previous champion" if model == PREVIOUS else model
                 raise RegistryError(
-                    f"there is no {model} of kind {self.kind.name} in {self.store.name}"
+                    f"there is no {named} of kind {self.kind.name} in {self.store.name}"
                     + (f": {self.kind.first}" if model == CHAMPION else "")
                 )
             return str(model_id)

@@ -1,6 +1,7 @@
 """Import data and read what the store holds."""
 
 import csv
+import functools
 import io
 import tempfile
 from collections.abc import Callable
@@ -20,8 +21,14 @@ Tables = tuple[pa.Table, pa.Table]
 
 def imported(source: Path | str, **options: Any) -> Store:
     """The store of an export, in a folder of its own."""
-    folder = Path(tempfile.mkdtemp(prefix="store-"))
+    folder = Path(tempfile.mkdtemp(dir=_stores().name))
     return import_history(str(source), folder, ImportOptions(**options), lambda _: lambda _: None)
+
+
+@functools.cache
+def _stores() -> tempfile.TemporaryDirectory[str]:
+    """Removed when the process ends."""
+    return tempfile.TemporaryDirectory(prefix="stores-")
 
 
 def rows_of(store: Store) -> list[dict[str, Any]]:

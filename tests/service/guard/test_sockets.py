@@ -4,6 +4,7 @@ import asyncio
 import json
 import resource
 import threading
+from itertools import starmap
 from typing import Any
 
 import aiohttp
@@ -163,16 +164,20 @@ def test_many_open_sockets(guarded: Guarded, upstream: Node) -> None:
         timeout = aiohttp.ClientTimeout(None)
         connector = aiohttp.TCPConnector(limit=0)
         async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
-            gate = asyncio.Semaphore(50)
+            gate = asyncio.Semaphore(50)  # more than 512 screenings at a time would be refused
 
             async def open_one() -> Any:
                 async with gate:
                     return await session.ws_connect(guarded.url)
 
+            async def send(number: int, socket: Any) -> Any:
+                async with gate:
+                    raw = f"0x{number:06x}" + RAW[2:]
+                    await socket.send_str(json.dumps(call(SEND, number, raw)))
+                    return json.loads(await socket.receive_str(timeout=PATIENCE))
+
             sockets = await asyncio.gather(*(open_one() for _ in range(count)))
-            for number, socket in enumerate(sockets):
-                await socket.send_str(json.dumps(call(SEND, number, f"0x{number:06x}" + RAW[2:])))
-            replies = [json.loads(await one.receive_str(timeout=PATIENCE)) for one in sockets]
+            replies = await asyncio.gather(*starmap(send, enumerate(sockets)))
             for socket in sockets:
                 await socket.close()
             return replies
