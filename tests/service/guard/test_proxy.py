@@ -11,6 +11,7 @@ import requests
 from aiohttp import web
 
 from src.detection.records import Action
+from src.service.guard import gate
 from tests.service.guard.guarding import (
     BAD,
     ODD,
@@ -263,6 +264,15 @@ class TestUnknown:
             found = guarded.ask(send(RAW)).json()
             script.wait.set()
         assert found["error"]["data"]["problem"] == "not screened within 0.05 s"
+        assert upstream.bodies == []
+
+    def test_more_at_once_than_the_guard_screens_are_unknown(
+        self, upstream: Node, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(gate, "_MAX_WAITING", 0)
+        with guard(upstream.url) as guarded:
+            found = guarded.ask(send(RAW)).json()
+        assert found["error"]["data"]["problem"] == "too many transactions are being screened"
         assert upstream.bodies == []
 
     def test_the_policy_may_block_what_takes_too_long(self, upstream: Node) -> None:
