@@ -36,8 +36,7 @@ _INVISIBLE = frozenset("\u115f\u1160\u3164\uffa0\u034f\u17b4\u17b5\u2800\ufffc")
     map(chr, range(0xE0100, 0xE01F0)),
 )
 _MAX_COMBINING_MARKS = 2
-MARK_CATEGORIES = frozenset({"Mn", "Me"})
-"""Of marks that take no room of their own: on a letter, or around it."""
+_MARK_CATEGORIES = frozenset({"Mn", "Me"})  # on a letter, or around it, without room of their own
 
 
 def sanitise_text(value: object, max_length: int = 64) -> str:
@@ -101,7 +100,7 @@ def _drop_invisible(text: str) -> str:
     marks = 0
     for character in text:
         category = unicodedata.category(character)
-        if category in MARK_CATEGORIES:
+        if category in _MARK_CATEGORIES:
             marks += 1
             if marks > _MAX_COMBINING_MARKS:
                 continue

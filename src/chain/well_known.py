@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Any
 
 from src.chain.facts import UNREADABLE_SYMBOL, TokenInfo, token_info
-from src.chain.text import MARK_CATEGORIES, sanitise_text
+from src.chain.text import sanitise_text
 
 TOKEN_LIST_PATH = Path(__file__).with_name("well_known_tokens.json")
 LOOK_ALIKES_PATH = Path(__file__).with_name("look_alikes.json")
@@ -66,9 +66,9 @@ class WellKnownTokens:
         That is all: it may imitate that token or only share its symbol. A token that was published
         under this symbol is known to be its namesake.
 
-        Compared without regard to case, compatibility forms, marks on letters, invisible characters
-        and Unicode's look-alike letters, digits and signs (UTS #39). Not detected: added or swapped
-        letters ("USDCC", "UDSC") and pairs that look like one letter ("rn" for "m").
+        Compared without regard to case, compatibility forms, marks on and beside letters, invisible
+        characters and Unicode's look-alike letters, digits and signs (UTS #39). Not detected: added
+        or swapped letters ("USDCC", "UDSC") and pairs that look like one letter ("rn" for "m").
         """
         if address in self._tokens:
             return False
@@ -90,7 +90,7 @@ class WellKnownTokens:
 
 
 def _bare(text: str) -> str:
-    """A decomposed text with each Latin letter as the ASCII one that it is a form of."""
+    """A decomposed text without marks, each Latin letter as the ASCII one that it is a form of."""
     if text.isascii():
         return text.casefold()
     letters = []
@@ -98,7 +98,7 @@ def _bare(text: str) -> str:
         letter = _LATIN.fullmatch(unicodedata.name(character, ""))
         if letter is not None:
             letters.append(letter[1])
-        elif unicodedata.category(character) not in MARK_CATEGORIES:
+        elif not unicodedata.category(character).startswith("M"):
             letters.append(character)
     return "".join(letters).casefold()
 

@@ -26,6 +26,7 @@ from tests.chain.lookups.world import TOKENS, USDC
         "USD\u0301C",
         "USD\u20ddC",  # a circle around the letter
         "USD\u0e31C",  # a vowel sign of another script, above the letter
+        "USD\u0903C",  # a sign of another script, beside the letter
         "US\u0110C",  # with a stroke
         "\u1d1c\ua731\u1d05\u1d04",  # small capitals
     ],
