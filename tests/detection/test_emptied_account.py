@@ -1,6 +1,7 @@
 """Who is emptied of a valuable token is seen; who trades, pays or passes on is not."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -50,6 +51,7 @@ def judge(transfers: Sequence[Moved], **facts: object) -> Verdict:
         ("the last part", TAKEN, {"held": {(VICTIM, WETH): (150, 500)}}),
         ("by a sender whose past is unknown", TAKEN, {"nonce": None}),
         ("beside a smaller one", [Moved(WETH, POOL, SENDER, 11), *TAKEN], {}),
+        ("in small transfers", [Moved(WETH, VICTIM, SENDER, 5)] * 20, {}),
     ],
 )
 def test_an_emptied_account_is_reviewed(
@@ -108,8 +110,11 @@ def test_the_most_valuable_losses_are_looked_at() -> None:
     robbed = [f"0x{number:040x}" for number in range(900, 910)]
     transfers = [Moved(WETH, one, SENDER, 10 + at) for at, one in enumerate(robbed)]
     transfers += [Moved(TIN, one, SENDER, 10**9) for one in robbed]
-    losses = DETECTOR.losses(evidence(transfers, to=HUB))
-    assert losses == [Loss(robbed[9 - n], WETH, 19 - n) for n in range(MAX_LOSSES)]
+    seen = evidence(transfers, to=HUB)
+    asked = DETECTOR.holdings(seen)
+    assert asked == [(robbed[9 - n], WETH) for n in range(MAX_LOSSES)]
+    rich = replace(seen, held=dict.fromkeys(asked, (10**6, 10**6)))
+    assert DETECTOR.evaluate(rich).status is Status.MISSING_INPUTS  # the others are not known
 
 
 def test_the_native_currency_is_no_token_that_an_account_holds() -> None:

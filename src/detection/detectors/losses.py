@@ -16,7 +16,7 @@ from src.detection.evidence import Evidence
 from src.detection.records import NATIVE, ZERO_ADDRESS, Action, Verdict
 
 MAX_LOSSES: Final = 4
-"""Looked at in one transaction, the most valuable first: each costs the node a request."""
+"""Asked for in one transaction, the most valuable first: each costs the node two requests."""
 
 _FAIR_SHARE: Final = 0.5
 """Of what was lost: whoever gives less than this for it has not bought it."""
@@ -172,18 +172,19 @@ class EmptiedAccountDetector:
 
     def holdings(self, evidence: Evidence) -> list[tuple[str, str]]:
         """See `AsksForHoldings`: of those that lose much for nothing."""
-        return [(loss.account, loss.token) for loss in self.losses(evidence)]
+        return [(loss.account, loss.token) for loss in self.losses(evidence)[:MAX_LOSSES]]
 
     def losses(self, evidence: Evidence) -> list[Loss]:
         """What may be all that an account held, the most valuable first."""
         sender, values = evidence.sender, evidence.values
         if sender is None or (evidence.nonce is not None and evidence.nonce > self._max_nonce):
             return []
-        if not any(
-            one.amount * values.get(one.token, 0.0) >= self._min_value
-            and one.sender not in (sender, ZERO_ADDRESS)
+        moved = sum(
+            one.amount * values.get(one.token, 0.0)
             for one in evidence.credible_transfers
-        ):
+            if one.sender not in (sender, ZERO_ADDRESS)
+        )
+        if moved < self._min_value:
             return []  # nearly always, and quickly
         spent = _worth(evidence, evidence.gains.own, -1)
         found = []
@@ -195,13 +196,12 @@ class EmptiedAccountDetector:
                 worth = -change * evidence.value_of(token)
                 if worth >= self._min_value and token != NATIVE:
                     found.append((worth, Loss(account, token, -change)))
-        return [loss for _, loss in sorted(found, reverse=True)[:MAX_LOSSES]]
+        return [loss for _, loss in sorted(found, reverse=True)]
 
     def evaluate(self, evidence: Evidence) -> Verdict:
         """See `Detector`."""
-        losses = self.losses(evidence)
         unknown = False
-        for account, token, amount in losses:
+        for account, token, amount in self.losses(evidence):
             held = evidence.held.get((account, token))
             if held is None:
                 unknown = True
