@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from src.detection.detectors.mints import InflatedSupplyDetector
+from src.detection.detectors.mints import MAX_TOKENS, InflatedSupplyDetector
 from src.detection.evidence import Evidence
 from src.detection.records import ZERO_ADDRESS, Action, Status, Verdict
 from tests.detection.test_parties import GOLD, HUB, IRON, OTHER, POOL, SENDER, WETH, Ether, Moved
@@ -78,3 +78,15 @@ def test_it_asks_for_the_supply_and_says_when_it_is_unknown() -> None:
     assert DETECTOR.holdings(evidence(MINTED)) == [(ZERO_ADDRESS, GOLD)]
     assert DETECTOR.evaluate(evidence(MINTED, held={})).status is Status.MISSING_INPUTS
     assert not DETECTOR.holdings(evidence([Moved(GOLD, POOL, SENDER, 10)]))
+
+
+def test_other_mints_hide_none() -> None:
+    others = [f"0x{number:040x}" for number in range(900, 910)]
+    nothing = [Moved(one, ZERO_ADDRESS, SENDER, 0) for one in others]
+    assert DETECTOR.holdings(evidence([*nothing, *MINTED])) == [(ZERO_ADDRESS, GOLD)]
+    more = [*(Moved(one, ZERO_ADDRESS, SENDER, 10**9) for one in others), *MINTED]
+    valuable = evidence([*more, Moved(WETH, ZERO_ADDRESS, SENDER, 1)])
+    asked = DETECTOR.holdings(valuable)
+    assert asked == [(ZERO_ADDRESS, one) for one in (WETH, *others[: MAX_TOKENS - 1])]
+    rich = evidence(more, held=dict.fromkeys(asked, (10**30, 10**30)))
+    assert DETECTOR.evaluate(rich).status is Status.MISSING_INPUTS  # that of GOLD is not known

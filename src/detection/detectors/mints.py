@@ -17,7 +17,7 @@ from src.detection.forest.manifest import TokenAmounts
 from src.detection.records import NATIVE, ZERO_ADDRESS, Action, TransferLike, Verdict
 
 MAX_TOKENS: Final = 4
-"""Looked at in one transaction: each costs the node a request."""
+"""Asked for in one transaction, the most valuable first: each costs the node two requests."""
 
 _MAX_FEE: Final = 10**17
 """Raw units of the native currency that pay for a message or a claim, not for a token."""
@@ -111,7 +111,7 @@ class InflatedSupplyDetector:
 
     def holdings(self, evidence: Evidence) -> list[tuple[str, str]]:
         """See `AsksForHoldings`: the supplies of what is minted for nothing."""
-        return [(ZERO_ADDRESS, token) for token in _minted_for_nothing(evidence)]
+        return [(ZERO_ADDRESS, token) for token in _minted_for_nothing(evidence)][:MAX_TOKENS]
 
     def evaluate(self, evidence: Evidence) -> Verdict:
         """See `Detector`."""
@@ -145,7 +145,10 @@ def _minted(transfers: Sequence[TransferLike]) -> dict[str, int]:
 
 
 def _minted_for_nothing(evidence: Evidence) -> dict[str, int]:
-    """Of known tokens, what neither its takers nor the sender's side pay for; raw units."""
+    """Of known tokens, what neither its takers nor the sender's side pay for; raw units.
+
+    The most valuable first, as far as their values are known.
+    """
     takers: dict[str, set[str]] = {}
     for one in evidence.transfers:
         if one.sender == ZERO_ADDRESS and one.token not in evidence.unknown_tokens:
@@ -153,11 +156,13 @@ def _minted_for_nothing(evidence: Evidence) -> dict[str, int]:
     if not takers or evidence.sender is None or _pays(evidence.gains.own):
         return {}
     minted, others = _minted(evidence.transfers), evidence.gains.others
-    return {
+    unpaid = {
         token: minted[token]
-        for token, accounts in list(takers.items())[:MAX_TOKENS]
+        for token, accounts in takers.items()
         if minted[token] > 0 and not any(_pays(others.get(one, {})) for one in accounts)
     }
+    order = sorted(unpaid, key=lambda token: -unpaid[token] * evidence.value_of(token))
+    return {token: unpaid[token] for token in order}
 
 
 def _pays(changes: Mapping[str, int]) -> bool:
