@@ -172,6 +172,13 @@ class Evidence:
 
         return gains_of(self)
 
+    @property
+    def left_out(self) -> str:
+        """What a reason adds that says that nothing was paid; "" where all payments are known."""
+        if self.native is not None:
+            return ""
+        return f" (without internal transfers of {self.native_symbol}, which are unknown)"
+
     def value_of(self, token: str) -> float:
         """ETH for one raw unit of a token or of the native currency; 0 if unknown."""
         if token == NATIVE:

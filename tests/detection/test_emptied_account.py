@@ -63,11 +63,21 @@ def test_an_emptied_account_is_reviewed(
 
 
 def test_the_reason_says_how_much_and_who_ordered_it() -> None:
-    assert judge(TAKEN, held={(VICTIM, WETH): (110, 110)}).reason == (
+    assert judge(TAKEN, native=[], held={(VICTIM, WETH): (110, 110)}).reason == (
         f"{VICTIM}, which has not signed, loses 90.9% of the token {WETH} that it held, for "
         "nothing of like worth; the sender's nonce is 3"
     )
-    assert f" loses all of the token {WETH} " in judge(TAKEN).reason
+    assert judge(TAKEN, nonce=None).reason == (
+        f"{VICTIM}, which has not signed, loses all of the token {WETH} that it held, for nothing "
+        "of like worth (without internal transfers of ETH, which are unknown)"
+    )
+
+
+def test_the_reason_does_not_say_that_earlier_losses_were_for_nothing() -> None:
+    assert judge(TAKEN, native=[], held={(VICTIM, WETH): (150, 500)}).reason == (
+        f"{VICTIM}, which has not signed, loses the token {WETH} for nothing of like worth; 90.0% "
+        "of what it held 100 blocks before is gone; the sender's nonce is 3"
+    )
 
 
 @pytest.mark.parametrize(

@@ -211,13 +211,18 @@ class EmptiedAccountDetector:
             # Who held less than half of it a block before passes on what has just come in.
             if most - remains >= self._min_share * most and before >= amount / 2:
                 share = f"{percentage(100 * (most - remains) / most)}%" if remains else "all"
+                what = f"{share} of the token {token} that it held,"
+                gone = ""
+                if most > before:
+                    what = f"the token {token}"
+                    gone = f"; {share} of what it held 100 blocks before is gone"
                 nonce = evidence.nonce
                 ordered = "" if nonce is None else f"; the sender's nonce is {nonce:,}"
                 return Verdict(
                     self.NAME,
                     Action.REVIEW,
-                    f"{account}, which has not signed, loses {share} of the token {token} that it "
-                    f"held, for nothing of like worth{ordered}",
+                    f"{account}, which has not signed, loses {what} for nothing of like worth"
+                    f"{evidence.left_out}{gone}{ordered}",
                 )
         if unknown:
             return missing(self.NAME, "what the account held that loses so much is unknown")

@@ -22,6 +22,9 @@ MAX_TOKENS: Final = 4
 _MAX_FEE: Final = 10**17
 """Raw units of the native currency that pay for a message or a claim, not for a token."""
 
+_MANY_TIMES: Final = 1_000_000
+"""A supply may be one raw unit: how many times is told up to here."""
+
 _SILENT = Verdict("disproportionate_mint")
 _NOT_INFLATED = Verdict("inflated_supply")
 
@@ -123,10 +126,13 @@ class InflatedSupplyDetector:
             elif supply and amount >= self._min_share * supply:
                 share = amount / supply
                 much = f"{percentage(100 * share)}% of" if share < 1 else f"{share:,.1f} times"
+                if share > _MANY_TIMES:
+                    much = f"more than {_MANY_TIMES:,} times"
                 return Verdict(
                     self.NAME,
                     Action.REVIEW,
-                    f"{much} the supply of token {token} is minted, and nobody pays for it",
+                    f"{much} the supply of token {token} is minted, and neither who gets it nor "
+                    f"the sender pays for it{evidence.left_out}",
                 )
         if unknown:
             return missing(self.NAME, "the supply of the token minted is unknown")
