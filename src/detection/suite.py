@@ -86,8 +86,17 @@ class DetectorSuite:
         return name in self._running
 
     def holdings(self, evidence: Evidence) -> list[tuple[str, str]]:
-        """The accounts and tokens that detectors must find in `Evidence.held`."""
-        return [holding for detector in self._asking for holding in detector.holdings(evidence)]
+        """The accounts and tokens that detectors must find in `Evidence.held`. Never raises."""
+        scopes = self._scopes_for(evidence) if self._scoped else ()
+        wanted: list[tuple[str, str]] = []
+        for detector in self._asking:
+            if any(detector.NAME in scope.detectors for scope in scopes):
+                continue
+            try:
+                wanted += detector.holdings(evidence)
+            except Exception:  # it then lacks them, which must not cost the others' word
+                logger.exception("detector %s failed to say what it must know", detector.NAME)
+        return wanted
 
     def decide(
         self,

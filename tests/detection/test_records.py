@@ -120,6 +120,20 @@ def test_a_detector_that_fails_is_named_and_costs_nothing(members):
     assert all(v.reason == "KeyError" for v in whole.reasons if v.status is Status.FAILED)
 
 
+class Asking(Saying):
+    """A detector that asks for what an account holds, or fails."""
+
+    def holdings(self, evidence):
+        if self._action is None:
+            raise KeyError("secret")
+        return [(evidence.sender, self.NAME)]
+
+
+def test_a_detector_that_fails_to_ask_costs_the_others_nothing():
+    suite = DetectorSuite([Asking("broken", None), Asking("rule", Action.REVIEW)])
+    assert suite.holdings(EVIDENCE) == [(ALICE, "rule")]
+
+
 def test_a_shadow_detector_is_recorded_apart():
     decision = DetectorSuite([Saying("rule", Action.REVIEW)], [Saying("new", Action.BLOCK)]).decide(
         EVIDENCE
@@ -153,3 +167,9 @@ def test_a_scope_switches_off_its_own_detector_and_says_so(chosen, applies):
     assert decision.action is (Action.REVIEW if applies else Action.BLOCK)
     out = [v for v in decision.reasons if v.status is Status.OUT_OF_SCOPE]
     assert [v.reason for v in out] == ["friends: we know them"] * applies
+
+
+def test_a_detector_out_of_scope_asks_for_nothing():
+    detectors = [Asking("rule", Action.BLOCK), Asking("other", Action.REVIEW)]
+    suite = DetectorSuite(detectors, scopes=[scope()])
+    assert suite.holdings(EVIDENCE) == [(ALICE, "other")]
