@@ -10,7 +10,13 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from src.detection.features.definitions import FEATURE_NAMES, Reading, TokenProfile, read_one
-from src.detection.records import NATIVE, ZERO_ADDRESS, NativeTransferLike, TransferLike
+from src.detection.records import (
+    NATIVE,
+    ZERO_ADDRESS,
+    NativeTransferLike,
+    TransferLike,
+    net_changes,
+)
 
 if TYPE_CHECKING:
     from src.detection.evidence import Evidence
@@ -126,32 +132,21 @@ class Parties:
             return self.changes
         return {
             party: changes
-            for party, changes in _net_changes(self.dealings).items()
-            if not party.startswith(FLASH_MINT)
+            for party, changes in net_changes(self.dealings).items()
+            if party != ZERO_ADDRESS and not party.startswith(FLASH_MINT)
         }
 
     @cached_property
     def changes(self) -> Mapping[str, Mapping[str, int]]:
         """The same by account."""
-        return _net_changes(self.transfers)
+        changes = net_changes(self.transfers)
+        changes.pop(ZERO_ADDRESS, None)
+        return changes
 
     @property
     def deal_back(self) -> bool:
         """Whether a token goes back the way that it came."""
         return bool(self.reading.in_view[0, _REVERSE_HOPS])
-
-
-def _net_changes(transfers: "Sequence[TransferLike | Dealing]") -> dict[str, dict[str, int]]:
-    """Net change by account and token, raw units, exact; without the zero address."""
-    balances: dict[str, dict[str, int]] = {}
-    for transfer in transfers:
-        token, amount = transfer.token, transfer.amount
-        changes = balances.setdefault(transfer.sender, {})
-        changes[token] = changes.get(token, 0) - amount
-        changes = balances.setdefault(transfer.recipient, {})
-        changes[token] = changes.get(token, 0) + amount
-    balances.pop(ZERO_ADDRESS, None)
-    return balances
 
 
 def parties_of(

@@ -52,6 +52,18 @@ class TransferLike(NativeTransferLike, Protocol):
         """Contract address."""
 
 
+def net_changes(transfers: Iterable[TransferLike]) -> dict[str, dict[str, int]]:
+    """Net change by account and token, raw units, exact; in order of appearance."""
+    changes: dict[str, dict[str, int]] = {}
+    for transfer in transfers:
+        token, amount = transfer.token, transfer.amount
+        payer = changes.setdefault(transfer.sender, {})
+        payer[token] = payer.get(token, 0) - amount
+        payee = changes.setdefault(transfer.recipient, {})
+        payee[token] = payee.get(token, 0) + amount
+    return changes
+
+
 class ApprovalLike(Protocol):
     """What the core reads of an ERC-20 approval; `chain.transfers.Approval` has this shape."""
 

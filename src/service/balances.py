@@ -1,13 +1,13 @@
 """What a transaction moved, and what each account gained or lost by it. For people."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from src.chain.text import short
 from src.chain.transfers import ZERO_ADDRESS, Transfer
 from src.decision.money import TokenPrice, rough_worth
 from src.decision.tokens import TokenView, decimals_of, label_of
-from src.detection.records import NATIVE
+from src.detection.records import NATIVE, net_changes
 from src.service.formatting import amount, exact_amount
 from src.service.records import LoadedTransaction
 
@@ -76,14 +76,8 @@ def shown_label(address: str, tokens: Mapping[str, TokenView]) -> str:
     return label_of(address, tokens.get(address), written=short(address))
 
 
-def net_changes(transfers: Sequence[Transfer], tokens: Mapping[str, TokenView]) -> list[Net]:
+def shown_changes(transfers: Sequence[Transfer], tokens: Mapping[str, TokenView]) -> list[Net]:
     """Gains and losses, accounts in order of appearance, without balanced ones."""
-    nets: dict[str, dict[str, int]] = {}
-    for one in transfers:
-        payer = nets.setdefault(one.sender, {})
-        payer[one.token] = payer.get(one.token, 0) - one.amount
-        payee = nets.setdefault(one.recipient, {})
-        payee[one.token] = payee.get(one.token, 0) + one.amount
     return [
         Net(
             account=account,
@@ -93,7 +87,7 @@ def net_changes(transfers: Sequence[Transfer], tokens: Mapping[str, TokenView]) 
             token=token,
             label=shown_label(token, tokens),
         )
-        for account, own in nets.items()
+        for account, own in net_changes(transfers).items()
         for token, net in own.items()
         if net
     ]
@@ -140,26 +134,27 @@ def _balances(
     transaction: LoadedTransaction, wrapped: str | None
 ) -> dict[str, dict[tuple[str, bool], int]]:
     """Net changes by account and (token, whether it is gas), in order of appearance."""
-    balances: dict[str, dict[tuple[str, bool], int]] = {}
+    balances = {
+        account: {(token, False): net for token, net in own.items()}
+        for account, own in net_changes(_with_wrapping(transaction, wrapped)).items()
+    }
+    if transaction.sender is not None and transaction.gas_cost_wei:
+        balances.setdefault(transaction.sender, {})[NATIVE, True] = -transaction.gas_cost_wei
+    return balances
 
-    def credit(account: str, token: str, change: int, *, is_gas: bool = False) -> None:
-        nets = balances.setdefault(account, {})
-        nets[token, is_gas] = nets.get((token, is_gas), 0) + change
 
+def _with_wrapping(transaction: LoadedTransaction, wrapped: str | None) -> Iterator[Transfer]:
+    """All transfers, and the mints and burns of the wrapped native currency.
+
+    Wrapping and unwrapping leave no ERC-20 transfer on most chains.
+    """
     for one in all_transfers(transaction):
-        credit(one.sender, one.token, -one.amount)
-        credit(one.recipient, one.token, one.amount)
-        # Wrapping and unwrapping leave no ERC-20 transfer on most chains.
+        yield one
         if one.token == NATIVE and wrapped is not None and transaction.native:
             if one.recipient == wrapped:
-                credit(one.sender, wrapped, one.amount)
-                credit(ZERO_ADDRESS, wrapped, -one.amount)
+                yield Transfer(wrapped, ZERO_ADDRESS, one.sender, one.amount, one.log_index)
             elif one.sender == wrapped:
-                credit(one.recipient, wrapped, -one.amount)
-                credit(ZERO_ADDRESS, wrapped, one.amount)
-    if transaction.sender is not None and transaction.gas_cost_wei:
-        credit(transaction.sender, NATIVE, -transaction.gas_cost_wei, is_gas=True)
-    return balances
+                yield Transfer(wrapped, one.recipient, ZERO_ADDRESS, one.amount, one.log_index)
 
 
 def _rough(token: str, raw: int, worth: Worth) -> float:

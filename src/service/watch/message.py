@@ -11,7 +11,7 @@ from src.decision.alerts import Severity
 from src.decision.tokens import TokenView
 from src.detection.detectors.base import than_training
 from src.detection.records import NATIVE, NATIVE_DECIMALS, Action
-from src.service.balances import Net, all_transfers, net_changes
+from src.service.balances import Net, all_transfers, shown_changes
 from src.service.database.alerts import Alert, find_alert
 from src.service.database.chain import find_tokens, find_transaction
 from src.service.database.decisions import StoredDecision, newest_decision
@@ -144,7 +144,7 @@ def read_message(
         tokens = find_tokens(connection, alert.chain_id, {one.token for one in moved})
         symbol = network(alert.chain_id).native_symbol
         tokens[NATIVE] = TokenView(NATIVE, symbol, symbol, NATIVE_DECIMALS, well_known=True)
-        changes = net_changes(moved, tokens)
+        changes = shown_changes(moved, tokens)
         changes.sort(key=lambda change: change.account != transaction.sender)
     return Message(
         uuid=notification.uuid,
