@@ -4,6 +4,7 @@ Live handling, replay and batches all decide through `DetectorSuite.decide`.
 """
 
 import logging
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
@@ -150,7 +151,8 @@ class DetectorSuite:
         least = self._least_gains.get(verdict.detector)
         if least is None or gained >= least or not verdict.action:
             return verdict
-        too_little = f"{gained:,.0f} USD gained, less than min_gained_usd {least:,.0f}"
+        # Rounded down, so that what is less never reads like as much.
+        too_little = f"{math.floor(gained):,} USD gained, less than min_gained_usd {least:,.10g}"
         reason = f"{too_little}; {verdict.reason}"
         return replace(verdict, action=Action.ALLOW, reason=reason, status=Status.OUT_OF_SCOPE)
 

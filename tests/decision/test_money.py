@@ -163,6 +163,8 @@ def test_a_detector_with_a_least_gain_does_not_apply_where_less_was_gained() -> 
     assert (dropped.action, dropped.status) == (Action.ALLOW, Status.OUT_OF_SCOPE)
     assert dropped.reason == "22 USD gained, less than min_gained_usd 1,000; why"
     assert less.action is Action.REVIEW  # the other has no such limit
+    just_less = suite.weighed(decision, 999.6).reasons
+    assert "999 USD gained, less than min_gained_usd 1,000; why" in [v.reason for v in just_less]
 
 
 def test_a_chain_overrides_the_least_gain_and_a_mode_keeps_it() -> None:
