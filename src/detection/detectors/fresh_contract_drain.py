@@ -74,5 +74,5 @@ def _reason(evidence: Evidence, called: str, account: str, lost: list[str]) -> s
     nonce = "" if evidence.nonce is None else f"; the sender's nonce is {evidence.nonce:,}"
     return (
         f"{called}, a contract {age}, makes {account}, which has not signed, "
-        f"lose {count(len(lost), 'token')} for nothing{allowance}{nonce}"
+        f"lose {count(len(lost), 'token')} for nothing{evidence.left_out}{allowance}{nonce}"
     )

@@ -114,8 +114,8 @@ class DrainedAccountDetector:
             self.NAME,
             Action.REVIEW,
             f"{count(losers, 'account')} that have not signed lose tokens to "
-            f"{count(winners + traders, 'other')} and receive nothing, by a sender whose nonce is "
-            f"{'unknown' if nonce is None else f'{nonce:,}'}",
+            f"{count(winners + traders, 'other')} and receive nothing{evidence.left_out}, by a "
+            f"sender whose nonce is {'unknown' if nonce is None else f'{nonce:,}'}",
         )
 
 

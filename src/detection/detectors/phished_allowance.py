@@ -147,9 +147,9 @@ class DrainerSplitDetector:
                 return Verdict(
                     self.NAME,
                     Action.REVIEW,
-                    f"{victim} loses token {token}, gets nothing for it and has not signed: {one} "
-                    f"gets {percentage(100 * less / -lost)}% of it and {other} the rest, as "
-                    "wallet drainers share their loot",
+                    f"{victim} loses token {token}, gets nothing for it{evidence.left_out} and has "
+                    f"not signed: {one} gets {percentage(100 * less / -lost)}% of it and {other} "
+                    "the rest, as wallet drainers share their loot",
                 )
         return _UNSHARED
 
