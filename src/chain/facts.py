@@ -175,8 +175,9 @@ class Facts:
     # Whether the contract called had existed a day before; None if unknown.
     called_existed: bool | None = None
     # Raw units that accounts held of a token a block and 100 blocks before, by (account, token),
-    # where a detector asked for it and the node knows; of the zero address, the token's supply.
-    held: Mapping[tuple[str, str], tuple[int, int]] = field(default_factory=dict)
+    # where a detector asked for it and the node knows; of the zero address, the token's supply. The
+    # older is None where only that is unknown.
+    held: Mapping[tuple[str, str], tuple[int, int | None]] = field(default_factory=dict)
 
     @property
     def tokens_without_reputation(self) -> frozenset[str]:

@@ -112,8 +112,8 @@ class Evidence:
     called_is_new: bool | None = None
     # Raw units that an account held of a token a block and 100 blocks before, by (account, token);
     # of the zero address, the token's supply. What is unknown, or no detector asks for, is left
-    # out; where only the older state is, the newer one stands for both.
-    held: Mapping[tuple[str, str], tuple[int, int]] = field(default_factory=dict)
+    # out; where only the older balance is, it is None.
+    held: Mapping[tuple[str, str], tuple[int, int | None]] = field(default_factory=dict)
     approvals: Sequence[ApprovalLike] = ()  # of ERC-20 tokens, that the transaction logs
     native_symbol: str = "ETH"  # of the native currency
     # The contract that holds the native currency as a token, or None.

@@ -50,6 +50,7 @@ def judge(transfers: Sequence[Moved], **facts: object) -> Verdict:
         ("with ether given back", TAKEN, {"native": [Ether(SENDER, VICTIM, 49)]}),
         ("the last part", TAKEN, {"held": {(VICTIM, WETH): (150, 500)}}),
         ("by a sender whose past is unknown", TAKEN, {"nonce": None}),
+        ("on a node of few states", TAKEN, {"held": {(VICTIM, WETH): (110, None)}}),
         ("beside a smaller one", [Moved(WETH, POOL, SENDER, 11), *TAKEN], {}),
         ("in small transfers", [Moved(WETH, VICTIM, SENDER, 5)] * 20, {}),
     ],
@@ -112,6 +113,8 @@ def test_what_is_bought_paid_or_passed_on_is_not(
 def test_it_says_when_the_balance_is_unknown_and_only_where_that_matters() -> None:
     assert judge(TAKEN, held={}).status is Status.MISSING_INPUTS
     assert not judge([Moved(WETH, SENDER, HUB, 100)], held={}).reason
+    assert judge(TAKEN, held={(VICTIM, WETH): (150, None)}).status is Status.MISSING_INPUTS
+    assert not judge(TAKEN, held={(VICTIM, WETH): (49, None)}).reason
     known = [Moved(WETH, VICTIM, SENDER, 50), Moved(WETH, POOL, SENDER, 60)]
     assert judge(known, held={(VICTIM, WETH): (50, 50)}).action is Action.REVIEW
 

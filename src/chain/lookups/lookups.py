@@ -269,7 +269,7 @@ class Lookups:
 
     def balances(
         self, holdings: Collection[tuple[str, str]], block: int, earlier: int
-    ) -> dict[tuple[str, str], tuple[int, int]]:
+    ) -> dict[tuple[str, str], tuple[int, int | None]]:
         """What accounts held of a token at the end of two blocks, raw units. Never raises.
 
         Args:
@@ -279,8 +279,8 @@ class Lookups:
             earlier: the older one, whose state the node may have no more.
 
         Returns:
-            By account and token, the balances at the newer and the older block. Where the older is
-            unknown, the newer stands for both; where the newer is, the pair is left out.
+            By account and token, the balances at the newer and the older block. The older is None
+            if it is unknown; where the newer is, the pair is left out.
         """
         keys = [
             f"{account}@{token}@{number}"
@@ -291,7 +291,7 @@ class Lookups:
         self._run(inquiry)
         found = inquiry.found
         return {
-            (account, token): (found[key], found.get(f"{account}@{token}@{earlier}", found[key]))
+            (account, token): (found[key], found.get(f"{account}@{token}@{earlier}"))
             for account, token in holdings
             if (key := f"{account}@{token}@{block}") in found
         }

@@ -206,10 +206,11 @@ class EmptiedAccountDetector:
             if held is None:
                 unknown = True
                 continue
-            before, most = held[0], max(held)
-            remains = max(0, before - amount)
-            # Who held less than half of it a block before passes on what has just come in.
-            if most - remains >= self._min_share * most and before >= amount / 2:
+            before, earlier = held
+            if before < amount / 2:
+                continue  # it passes on what has just come in
+            most, remains = max(before, earlier or 0), max(0, before - amount)
+            if most - remains >= self._min_share * most:
                 share = f"{percentage(100 * (most - remains) / most)}%" if remains else "all"
                 what = f"{share} of the token {token} that it held,"
                 gone = ""
@@ -224,6 +225,7 @@ class EmptiedAccountDetector:
                     f"{account}, which has not signed, loses {what} for nothing of like worth"
                     f"{evidence.left_out}{gone}{ordered}",
                 )
+            unknown |= earlier is None
         if unknown:
             return missing(self.NAME, "what the account held that loses so much is unknown")
         return _NOT_EMPTIED

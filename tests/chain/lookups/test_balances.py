@@ -29,7 +29,7 @@ def test_balances_come_from_the_node_and_unknown_ones_are_left_out() -> None:
     with serve(node.answer) as url, lookups_at(url) as lookups:
         wanted = [(ALICE, USDC), (BOB, USDC)]
         assert lookups.balances(wanted, BLOCK + 1, BLOCK) == {(ALICE, USDC): (7, 7)}
-        assert lookups.balances(wanted, BLOCK, BLOCK - 1) == {(ALICE, USDC): (7, 7)}  # pruned
+        assert lookups.balances(wanted, BLOCK, BLOCK - 1) == {(ALICE, USDC): (7, None)}  # pruned
         assert lookups.balances(wanted, BLOCK - 1, BLOCK - 2) == {}
         node.balances[ALICE, USDC] = 5  # nothing is remembered
         assert lookups.balances(wanted, BLOCK, BLOCK) == {(ALICE, USDC): (5, 5)}
