@@ -1,6 +1,7 @@
 """Analysts' feedback on alerts: from the service's database, or exported as CSV or JSON.
 
 Columns: `tx_hash`, `is_true_positive` (true or false), and, if known, `author`, `given_at`, `note`.
+Files of 0.1.0 call the verdict `is_true_alarm`: read for one more release, as by the API.
 """
 
 import json
@@ -32,6 +33,7 @@ LEFT JOIN features x ON x.chain_id = a.chain_id AND x.tx_hash = a.tx_hash
   AND x.model_version = a.model_version
 """
 _HASH = re.compile(r"0x[0-9a-f]{64}")
+_OLD_NAMES = {"is_true_alarm": "is_true_positive"}
 _COLUMNS = ("tx_hash", "is_true_positive", "author")
 _TRUE, _FALSE = frozenset({"true", "1", "yes"}), frozenset({"false", "0", "no"})
 
@@ -104,6 +106,8 @@ def read_feedback(path: Path) -> Feedback:
         TableError: the file is invalid; the message names the row.
     """
     table = _table(path)
+    if "is_true_positive" not in table.columns:
+        table = table.rename(columns=_OLD_NAMES)
     require_columns(table, ("tx_hash", "is_true_positive"), str(path))
     return _majority(table, str(path))
 

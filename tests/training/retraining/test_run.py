@@ -401,7 +401,10 @@ def test_feedback_is_counted_by_transaction(tmp_path):
     table = pd.DataFrame(rows, columns=["tx_hash", "is_true_positive"])
     table.to_csv(tmp_path / "feedback.csv", index=False)
     (tmp_path / "feedback.json").write_text(table.to_json(orient="records"))
-    for name in ("feedback.csv", "feedback.json"):
+    old = table.rename(columns={"is_true_positive": "is_true_alarm"})
+    old.to_csv(tmp_path / "old.csv", index=False)
+    (tmp_path / "old.json").write_text(old.to_json(orient="records"))
+    for name in ("feedback.csv", "feedback.json", "old.csv", "old.json"):
         feedback = read_feedback(tmp_path / name)
         assert feedback == Feedback(frozenset({one}), frozenset({two}))  # three is disputed
 
