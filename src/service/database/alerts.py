@@ -16,10 +16,11 @@ from sqlalchemy import (
     or_,
     select,
     true,
+    tuple_,
 )
 
 from src.decision.alerts import Severity
-from src.service.database.chain import hashes_of_account
+from src.service.database.chain import keys_of_account
 from src.service.database.engine import upsert
 from src.service.database.tables import alerts, feedback, same_transaction, transfers, triage
 
@@ -221,7 +222,8 @@ def condition_of(wanted: AlertFilter) -> ColumnElement[bool]:
         judged = select(feedback.c.alert).where(feedback.c.alert == alerts.c.id).exists()
         conditions.append(judged if wanted.with_feedback else ~judged)
     if wanted.account is not None:
-        conditions.append(alerts.c.tx_hash.in_(hashes_of_account(wanted.account)))
+        key = tuple_(alerts.c.chain_id, alerts.c.tx_hash)
+        conditions.append(key.in_(keys_of_account(wanted.account)))
     if wanted.state is not None:
         touched = select(triage.c.tx_hash).where(same_transaction(triage, alerts))
         is_new = ~touched.where(triage.c.state != "new").exists()

@@ -156,17 +156,19 @@ def seen_as(connection: Connection, chain_id: int, role: Role, address: str) -> 
     return Seen(len(found), min(times) if times and len(found) < MAX_SEEN else None)
 
 
-def hashes_of_account(account: str) -> CompoundSelect[tuple[str]]:
-    """The hashes of stored transactions that an account sends, receives or moves tokens in.
+def keys_of_account(account: str) -> CompoundSelect[tuple[int, str]]:
+    """(chain, hash) of stored transactions that an account sends, receives or moves tokens in.
 
     Args:
         account: lowercase.
     """
+    own = select(transactions.c.chain_id, transactions.c.tx_hash)
+    moved = select(transfers.c.chain_id, transfers.c.tx_hash)
     return union(
-        select(transactions.c.tx_hash).where(transactions.c.from_address == account),
-        select(transactions.c.tx_hash).where(transactions.c.to_address == account),
-        select(transfers.c.tx_hash).where(transfers.c.sender == account),
-        select(transfers.c.tx_hash).where(transfers.c.recipient == account),
+        own.where(transactions.c.from_address == account),
+        own.where(transactions.c.to_address == account),
+        moved.where(transfers.c.sender == account),
+        moved.where(transfers.c.recipient == account),
     )
 
 

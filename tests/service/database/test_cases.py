@@ -3,11 +3,13 @@
 import alembic.command
 from sqlalchemy import text
 
-from src.service.database import alerts, cases, decisions
+from src.service.database import alerts, cases, chain, decisions
 from src.service.database.alerts import AlertFilter
 from src.service.database.cases import Case, CaseKey
+from src.service.database.chain import keys_of_account
 from src.service.database.engine import Database, alembic_config
-from tests.conftest import TX_HASH
+from src.service.web.explorer import queries
+from tests.conftest import BOB, TX_HASH, USDC
 from tests.service.database.rows import OTHER_HASH, alert, decision, store, store_alert, transaction
 
 KEY, OTHER = (1, TX_HASH), (1, OTHER_HASH)
@@ -188,3 +190,22 @@ def test_a_case_says_what_the_newest_decision_says(database: Database) -> None:
             made = decision(decider=decider, decided_at=at, summary=summary)
             decisions.store_decision(connection, made, {})
     assert [case.sentence for case in listed(database)] == ["new", ""]
+
+
+def test_an_account_is_not_in_a_transaction_of_the_same_hash_on_another_chain(
+    database: Database,
+) -> None:
+    store(database, transaction())
+    with database.writing() as connection:
+        # A call replayed on a chain where the token moves nothing.
+        chain.store_transactions(connection, 10, [transaction(transfers=())], now=1.0)
+    for chain_id in (1, 10):
+        store_alert(database, chain_id=chain_id)
+    assert [case.top.chain_id for case in listed(database, account=BOB)] == [1]
+    with database.reading() as connection:
+        numbers = [
+            queries.summary_of(connection, queries.among(chain_id, keys)).transactions
+            for chain_id in (1, 10)
+            for keys in (keys_of_account(BOB), queries.keys_of_token(USDC))
+        ]
+    assert numbers == [1, 1, 0, 0]

@@ -13,7 +13,7 @@ from src.decision.tokens import TokenView, decimals_of, labels_in
 from src.service.context import Service
 from src.service.database.alerts import AlertFilter
 from src.service.database.cases import count_cases, list_cases
-from src.service.database.chain import find_tokens, hashes_of_account
+from src.service.database.chain import find_tokens, keys_of_account
 from src.service.database.tables import transfers
 from src.service.formatting import amount, exact_amount
 from src.service.http.problems import Problem
@@ -65,7 +65,7 @@ def read_account(service: Service, account: str, query: Mapping[str, str]) -> di
     """What `account.html` shows. Raises Problem 400 for an invalid page or chain."""
     chain_id = _chain(service, query)
     with service.database.reading() as connection:
-        listed = queries.among(chain_id, hashes_of_account(account))
+        listed = queries.among(chain_id, keys_of_account(account))
         page = _transactions(connection, listed, query)
         own = queries.moved_by(account)
         hashes = [one.tx_hash for one in page["transactions"]]
@@ -100,7 +100,7 @@ def read_token(service: Service, token: str, query: Mapping[str, str]) -> dict[s
     chain_id = _chain(service, query)
     own = transfers.c.token == token
     with service.database.reading() as connection:
-        listed = queries.among(chain_id, queries.hashes_of_token(token))
+        listed = queries.among(chain_id, queries.keys_of_token(token))
         page = _transactions(connection, listed, query)
         hashes = [one.tx_hash for one in page["transactions"]]
         here = queries.transfers_in(connection, chain_id, hashes, own)

@@ -2,9 +2,9 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Select, SelectBase, and_, func, or_, select
 
 from src.chain.transfers import Transfer
 from src.decision.tokens import TokenView
@@ -54,8 +54,15 @@ def summary_of(connection: Connection, condition: ColumnElement[bool]) -> Summar
     return Summary(count, first, last)
 
 
-def among(chain_id: int, hashes: Any) -> ColumnElement[bool]:
-    """The condition for a chain's transactions with these hashes, a subquery, orphans excluded."""
+def among(chain_id: int, keys: SelectBase) -> ColumnElement[bool]:
+    """The condition for a chain's transactions with these keys, orphans excluded.
+
+    Args:
+        chain_id: the chain.
+        keys: a query for (chain, hash), of any chain.
+    """
+    found = keys.subquery()
+    hashes = select(found.c.tx_hash).where(found.c.chain_id == chain_id)
     return and_(
         transactions.c.chain_id == chain_id,
         transactions.c.tx_hash.in_(hashes),
@@ -72,9 +79,9 @@ def in_block(chain_id: int, number: int) -> ColumnElement[bool]:
     )
 
 
-def hashes_of_token(token: str) -> Select[tuple[str]]:
-    """The hashes of the transactions that move a token."""
-    return select(transfers.c.tx_hash).where(transfers.c.token == token)
+def keys_of_token(token: str) -> Select[tuple[int, str]]:
+    """(chain, hash) of the transactions that move a token."""
+    return select(transfers.c.chain_id, transfers.c.tx_hash).where(transfers.c.token == token)
 
 
 def list_transactions(
