@@ -361,7 +361,7 @@ def _job(job_id: str, service: Service) -> jobs.Job:
     if re.fullmatch(JOB_PATTERN, job_id):
         with service.database.reading() as connection:
             found = jobs.find_job(connection, job_id)
-    if found is None:
+    if found is None or found.chain_id != service.chain_id:
         raise Problem(404, "Job not found.")
     return found
 

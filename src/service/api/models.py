@@ -106,7 +106,7 @@ def list_models(
     before = before_of(cursor, "models", offset)
     with service.database.reading() as connection:
         registered, total = registry.list_models(
-            connection, limit=limit + 1, offset=offset, before=before
+            connection, service.chain_id, limit=limit + 1, offset=offset, before=before
         )
     page = page_of(request, response, registered, total, limit, lambda model: ("models", model.id))
     return Models(

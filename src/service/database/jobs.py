@@ -26,6 +26,7 @@ class Job:
 
     number: int  # of the row; grows with each job
     id: str  # what clients know it by
+    chain_id: int  # of its blocks
     request: Json  # the request, with the resolved range
     status: Status  # queued, running, done, failed or cancelled
     # done, total: blocks.

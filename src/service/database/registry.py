@@ -7,7 +7,7 @@ reads it without running any code in it.
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import ColumnElement, Connection, insert, select
 
 from src.service.database.engine import insert_missing, newest_first, record
 from src.service.database.tables import forests, models
@@ -54,20 +54,25 @@ def register_model(
 
 
 def list_models(
-    connection: Connection, *, limit: int = 50, offset: int = 0, before: int | None = None
+    connection: Connection,
+    chain_id: int,
+    *,
+    limit: int = 50,
+    offset: int = 0,
+    before: int | None = None,
 ) -> tuple[list[RegisteredModel], int]:
-    """A page of models, newest first, and the total number; see `newest_first`."""
+    """A page of the chain's models, newest first, and their total number; see `newest_first`."""
+    ours = select(models).where(_trained_on(chain_id))
     rows, total = newest_first(
-        connection, select(models), models.c.id, limit=limit, offset=offset, before=before
+        connection, ours, models.c.id, limit=limit, offset=offset, before=before
     )
     return [record(RegisteredModel, row) for row in rows], total
 
 
 def latest_model(connection: Connection, chain_id: int) -> RegisteredModel | None:
     """The chain's newest model, or None if none was trained on it yet."""
-    newest = select(models).order_by(models.c.id.desc()).limit(1)
-    ours = models.c.training["chain_id"].as_integer() == chain_id
-    row = connection.execute(newest.where(ours)).first()
+    newest = select(models).where(_trained_on(chain_id)).order_by(models.c.id.desc()).limit(1)
+    row = connection.execute(newest).first()
     return None if row is None else record(RegisteredModel, row)
 
 
@@ -81,3 +86,8 @@ def find_model(connection: Connection, number: int) -> RegisteredModel | None:
     """One model."""
     row = connection.execute(select(models).where(models.c.id == number)).first()
     return None if row is None else record(RegisteredModel, row)
+
+
+def _trained_on(chain_id: int) -> ColumnElement[bool]:
+    ours: ColumnElement[bool] = models.c.training["chain_id"].as_integer() == chain_id
+    return ours

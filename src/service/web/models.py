@@ -20,7 +20,7 @@ def read(service: Service) -> dict[str, Any]:
     """What `models.html` shows."""
     manifest = service.decider.model.manifest
     with service.database.reading() as connection:
-        registry, total = list_models(connection, limit=_LISTED)
+        registry, total = list_models(connection, service.chain_id, limit=_LISTED)
     evaluation = read_evaluation(manifest.sha256)
     fraud = service.fraud.in_use
     return {

@@ -112,6 +112,16 @@ def test_jobs_are_paged(opened: tuple[TestClient, Database]) -> None:
     assert client.get("/jobs", params={"limit": 1}).headers["x-total-count"] == "5"
 
 
+def test_a_job_of_another_chain_is_not_found(opened: tuple[TestClient, Database]) -> None:
+    client, database = opened
+    request = {"start_block": 0, "end_block": 1, "use_pre_trained_model": False}
+    with database.writing() as connection:
+        add_job(connection, "f" * 32, 10, request, 2, 1_000.0)
+    for method, path in (("GET", ""), ("GET", "/result"), ("DELETE", "")):
+        assert client.request(method, f"/jobs/{'f' * 32}{path}").status_code == 404
+    assert client.get(f"/ui/jobs/{'f' * 32}").status_code == 404
+
+
 def test_models_of_the_registry_are_paged(opened: tuple[TestClient, Database]) -> None:
     client, _ = opened
     for first in (371, 372, 373):

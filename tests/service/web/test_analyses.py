@@ -110,6 +110,7 @@ def test_a_dot_leads_to_its_transaction_on_its_chain(
     page = client.get(f"/ui/analyses/{name}").text
     links = re.findall(rf'href="([^"]*{row(3).tx_hash})"', page)
     assert links == ([] if link is None else [link] * 3)  # two plots and the table
+    assert ("BNB Smart Chain" in page) == (name == "elsewhere")  # whose blocks they are
 
 
 @pytest.mark.integration
