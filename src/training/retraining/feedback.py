@@ -1,7 +1,7 @@
 """Analysts' feedback on alerts: from the service's database, or exported as CSV or JSON.
 
 Columns: `tx_hash`, `is_true_positive` (true or false), and, if known, `author`, `given_at`, `note`.
-Files of 0.1.0 call the verdict `is_true_alarm`: read for one more release, as by the API.
+Files of earlier versions call the verdict `is_true_alarm`, which is read for one more release.
 """
 
 import json
