@@ -1,5 +1,6 @@
 """The shared state of a worker process, opened once and used by all requests."""
 
+import functools
 import logging
 import threading
 import time
@@ -22,6 +23,8 @@ from src.monitoring.periodic import Periodic
 from src.monitoring.usage import UsageReporter
 from src.service.analysis.batch import Analyst
 from src.service.analysis.job_runner import JobRunner
+from src.service.analysis.retention import LOOK_SECONDS as RETENTION_LOOK_SECONDS
+from src.service.analysis.retention import forget_if_due
 from src.service.database.alerts import store_alerts
 from src.service.database.chain import store_tokens, store_transactions
 from src.service.database.decisions import StoredDecision, find_decision, store_decision
@@ -69,7 +72,7 @@ class Service:
     runner: JobRunner
     fraud: FraudModel
     names: AddressBook  # the chain's address book
-    _drift_checks: tuple[Periodic, ...]
+    _upkeep: tuple[Periodic, ...]
     _opened: ExitStack
 
     @classmethod
@@ -104,16 +107,17 @@ class Service:
             fraud = FraudModel(fraud_model_path(settings), common.model_public_key)
             decider = open_decider(opening, settings, common, fraud)
             node = open_node(opening, settings, common)
-            drift_checks: tuple[Periodic, ...] = ()
+            forget = functools.partial(forget_if_due, database, common.chain_id)
+            upkeep = [Periodic("retention", RETENTION_LOOK_SECONDS, forget)]
             if settings.drift_interval_minutes:
                 seconds = settings.drift_interval_minutes * SECONDS_PER_MINUTE
                 reference = drift_reference(settings, common.model_path)
                 check = DriftCheck(database, decider, common.chain_id, reference, seconds)
                 of_fraud = FraudDriftCheck(database, fraud, seconds)
-                drift_checks = (
+                upkeep += [
                     Periodic("drift", LOOK_SECONDS, check.check_if_due),
                     Periodic("fraud-drift", LOOK_SECONDS, of_fraud.check_if_due),
-                )
+                ]
             analyst = Analyst(database, node, decider.lookups, settings, common.chain_id)
             health = NodeHealth(node, common.chain_id)
             opening.callback(health.close)
@@ -130,16 +134,16 @@ class Service:
                 JobRunner(database, analyst, common.chain_id),
                 fraud,
                 decider.pipeline.names,
-                drift_checks,
+                tuple(upkeep),
                 opening.pop_all(),
             )
 
     def start(self) -> None:
-        """Begin what a worker does beside requests: jobs, drift checks, decisions on the demo."""
+        """Begin what a worker does beside requests: jobs, upkeep, decisions on the demo."""
         self.runner.start()
         self._opened.callback(self.runner.stop)
-        for check in self._drift_checks:
-            self._opened.enter_context(check)
+        for task in self._upkeep:
+            self._opened.enter_context(task)
         if self.is_demo:
             closing = threading.Event()
             thread = threading.Thread(target=self.decide_all, args=(closing,), daemon=True)

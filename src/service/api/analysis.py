@@ -197,7 +197,7 @@ def cancel_job(job_id: JobId, service: ServiceDep) -> JobView:
         raise Problem(409, "The job has already ended.")
     with service.database.writing() as connection:
         job = jobs.cancel_job(connection, job_id, time.time())
-    assert job is not None  # noqa: S101  found just above, and jobs are never deleted
+    assert job is not None  # noqa: S101  found just above, and active jobs are not deleted
     return _view(job)
 
 
@@ -362,7 +362,7 @@ def _job(job_id: str, service: Service) -> jobs.Job:
         with service.database.reading() as connection:
             found = jobs.find_job(connection, job_id)
     if found is None or found.chain_id != service.chain_id:
-        raise Problem(404, "Job not found.")
+        raise Problem(404, "Job not found. They are kept for 30 days after their end.")
     return found
 
 

@@ -5,10 +5,21 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from sqlalchemy import ColumnElement, Connection, and_, case, distinct, func, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    and_,
+    case,
+    delete,
+    distinct,
+    exists,
+    func,
+    select,
+    update,
+)
 
 from src.service.database.engine import Database, in_chunks, insert_missing, record
-from src.service.database.tables import analyses, analysis_rows
+from src.service.database.tables import analyses, analysis_rows, jobs
 
 RowSort = Literal["score", "gas"]
 
@@ -69,15 +80,19 @@ class Analysis:
     model: int  # id in the registry of the model used
     n_transactions: int
     n_anomalies: int
-    analysed_at: float
+    analysed_at: float  # when it was last run, Unix seconds
 
 
 def store_analysis(database: Database, analysis: Analysis, rows: Iterable[AnalysisRow]) -> None:
-    """Store an analysis; storing it again changes nothing.
+    """Store an analysis; storing it again only renews its time, so that it is kept for longer.
 
     Each chunk of rows is a transaction, so that no other writer waits for a million of them; the
     analysis itself is the last one, so that it is complete as soon as it is there.
     """
+    renewed = update(analyses).where(analyses.c.id == analysis.id)
+    with database.writing() as connection:
+        if connection.execute(renewed.values(analysed_at=analysis.analysed_at)).rowcount:
+            return
     for chunk in in_chunks(rows):
         own = [{name: getattr(row, name) for name in AnalysisRow.__slots__} for row in chunk]
         with database.writing() as connection:
@@ -87,6 +102,27 @@ def store_analysis(database: Database, analysis: Analysis, rows: Iterable[Analys
     with database.writing() as connection:
         head = {name: getattr(analysis, name) for name in Analysis.__slots__}
         insert_missing(connection, analyses, [head])
+
+
+def forget_analyses(database: Database, chain_id: int, before: float) -> None:
+    """Delete the chain's analyses that were last run before a time, Unix seconds, and have no job.
+
+    Each is a transaction of its own, so that no other writer waits for all of them.
+    """
+    old = and_(
+        analyses.c.chain_id == chain_id,
+        analyses.c.analysed_at < before,
+        ~exists().where(jobs.c.analysis == analyses.c.id),
+    )
+    with database.reading() as connection:
+        found = connection.scalars(select(analyses.c.id).where(old)).all()
+    for identity in found:
+        with database.writing() as connection:
+            # Unless it was run again meanwhile.
+            if connection.execute(delete(analyses).where(analyses.c.id == identity, old)).rowcount:
+                connection.execute(
+                    delete(analysis_rows).where(analysis_rows.c.analysis == identity)
+                )
 
 
 def find_analysis(connection: Connection, identity: str) -> Analysis | None:

@@ -7,7 +7,7 @@ for a limited number of attempts, since the job itself may be what kills the wor
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from sqlalchemy import Connection, Row, and_, func, insert, not_, or_, select, update
+from sqlalchemy import Connection, Row, and_, delete, func, insert, not_, or_, select, update
 
 from src.service.database.engine import newest_first, record
 from src.service.database.tables import jobs
@@ -190,6 +190,16 @@ def cancel_job(connection: Connection, identity: str, now: float) -> Job | None:
         .values(cancel_requested=True)
     )
     return find_job(connection, identity)
+
+
+def forget_jobs(connection: Connection, chain_id: int, before: float) -> None:
+    """Delete the chain's jobs that ended before a time, Unix seconds."""
+    connection.execute(
+        delete(jobs)
+        .where(jobs.c.chain_id == chain_id)
+        .where(jobs.c.status.not_in(ACTIVE))
+        .where(jobs.c.finished_at < before)
+    )
 
 
 def _finish_unclaimed(connection: Connection, row: Row[Any], now: float) -> None:

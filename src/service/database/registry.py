@@ -7,10 +7,10 @@ reads it without running any code in it.
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, insert, select
+from sqlalchemy import ColumnElement, Connection, FromClause, delete, exists, func, insert, select
 
 from src.service.database.engine import insert_missing, newest_first, record
-from src.service.database.tables import forests, models
+from src.service.database.tables import analyses, forests, models
 
 Json = dict[str, Any]
 
@@ -88,6 +88,31 @@ def find_model(connection: Connection, number: int) -> RegisteredModel | None:
     return None if row is None else record(RegisteredModel, row)
 
 
-def _trained_on(chain_id: int) -> ColumnElement[bool]:
-    ours: ColumnElement[bool] = models.c.training["chain_id"].as_integer() == chain_id
+def forget_models(connection: Connection, chain_id: int, before: float) -> None:
+    """Delete the chain's models that a newer one replaced before a time, without those in analyses.
+
+    So a running analysis keeps the model that was the latest when it began.
+
+    Args:
+        connection: of a writing transaction.
+        chain_id: the chain.
+        before: Unix seconds.
+    """
+    older = models.alias()
+    replacing = (
+        select(func.max(older.c.id))
+        .where(_trained_on(chain_id, older))
+        .where(older.c.created_at < before)
+    )
+    connection.execute(
+        delete(models)
+        .where(_trained_on(chain_id))
+        .where(models.c.id < replacing.scalar_subquery())
+        .where(~exists().where(analyses.c.model == models.c.id))
+    )
+    connection.execute(delete(forests).where(~exists().where(models.c.sha256 == forests.c.sha256)))
+
+
+def _trained_on(chain_id: int, table: FromClause = models) -> ColumnElement[bool]:
+    ours: ColumnElement[bool] = table.c.training["chain_id"].as_integer() == chain_id
     return ours

@@ -29,7 +29,7 @@ from src.service.database.analyses import (
     rows_within,
 )
 from src.service.database.jobs import list_jobs
-from src.service.database.registry import find_model
+from src.service.database.registry import find_model, latest_model
 from src.service.formatting import number
 from src.service.http.problems import Problem
 from src.service.web.charts import Chart, log_log
@@ -92,13 +92,14 @@ def read(
     with service.database.reading() as connection:
         analyses = latest_analyses(connection, service.chain_id, _EARLIER)
         jobs, _ = list_jobs(connection, service.chain_id, limit=_EARLIER)
+        model = latest_model(connection, service.chain_id)
     return {
         "head": head,
         "given": fields | {"model": given.get("model", "")},
         "problem": None if problem is None else problem.detail,
         "analyses": analyses,
         "jobs": [job for job in jobs if job.analysis is None],
-        "has_model": bool(analyses),
+        "has_model": model is not None,
         "max_blocks": service.settings.max_blocks,
     }
 
@@ -219,7 +220,7 @@ def _parsed(identity: str, query: Mapping[str, str]) -> tuple[Listing, Part, boo
 def _found(connection: Connection, identity: str) -> Analysis:
     analysis = find_analysis(connection, identity)
     if analysis is None:
-        raise Problem(404, "Analysis not found.")
+        raise Problem(404, "Analysis not found. They are kept for 30 days.")
     return analysis
 
 

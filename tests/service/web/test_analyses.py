@@ -3,6 +3,7 @@
 import csv
 import io
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -45,7 +46,7 @@ def fill(database: Database) -> None:
     rows.append(row(0, token=OTHER, label=HOSTILE, value=0.5, score=0.2, is_anomaly=False))
     for name, chain_id in (("made", 1), ("elsewhere", 56), ("nowhere", 987_654)):
         block = "0x" + "1" * 64
-        analysis = Analysis(name, chain_id, 10, 20, block, model, MANY, 1, 2.0)
+        analysis = Analysis(name, chain_id, 10, 20, block, model, MANY, 1, time.time())
         store_analysis(database, analysis, rows)
 
 
