@@ -115,9 +115,9 @@ def retract_notifications(
 
 
 def due_notifications(
-    connection: Connection, channel: str, now: float, max_attempts: int
+    connection: Connection, chain_id: int, channel: str, now: float, max_attempts: int
 ) -> list[DueNotification]:
-    """At most `_MAX_DUE` unsent notifications that are due, the most drastic first, then by age.
+    """At most `_MAX_DUE` unsent ones of the chain that are due, the gravest first, then by age.
 
     So a flood of cheap alerts, which anybody can raise, does not hold up a grave one.
 
@@ -127,6 +127,7 @@ def due_notifications(
     rows = connection.execute(
         select(*[notifications.c[name] for name in DueNotification.__slots__])
         .join(alerts)
+        .where(alerts.c.chain_id == chain_id)  # another chain's watcher sends the others
         .where(notifications.c.channel == channel)
         .where(notifications.c.sent_at.is_(None))
         .where((notifications.c.due_at <= now) | (notifications.c.noted_at > now))

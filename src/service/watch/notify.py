@@ -164,7 +164,7 @@ def deliver(channel: Channel, notice: Notice, *, is_last: bool) -> str | None:
 
 
 class Notifier:
-    """Sends queued notifications in the background.
+    """Sends the chain's queued notifications in the background.
 
     Each receiver has a thread of its own, so that one that hangs does not delay the others.
     `first_pause` is seconds before the second attempt, doubled for each further one.
@@ -174,6 +174,7 @@ class Notifier:
         self,
         database: Database,
         channels: Sequence[Channel],
+        chain_id: int,
         first_pause: float = _FIRST_PAUSE,
         *,
         public_url: str | None = None,
@@ -183,6 +184,7 @@ class Notifier:
         self._public_url = public_url
         self._clock = clock
         self._channels = channels
+        self._chain_id = chain_id
         self._first_pause = first_pause
         self._stopping = threading.Event()
         self._sending = [
@@ -212,7 +214,9 @@ class Notifier:
 
     def _send_due_to(self, channel: Channel) -> int:
         with self._database.reading() as connection:
-            due = due_notifications(connection, channel.name, self._clock(), MAX_ATTEMPTS)
+            due = due_notifications(
+                connection, self._chain_id, channel.name, self._clock(), MAX_ATTEMPTS
+            )
         arrived = 0
         for notification in due:
             if self._stopping.is_set():

@@ -88,7 +88,7 @@ def watch(
         fraud = FraudModel(fraud_model_path(settings), common.model_public_key)
         decider = open_decider(opened, settings, common, fraud, CounterpartyBook())
         node = open_node(opened, settings, common)
-        notifier = Notifier(database, channels, public_url=settings.public_url)
+        notifier = Notifier(database, channels, common.chain_id, public_url=settings.public_url)
         watcher = Watcher(
             database, node, decider, settings, common.chain_id, notifier.channel_names
         )

@@ -343,7 +343,7 @@ def test_newer_analyses_of_another_chain_do_not_displace_those_of_a_chain(
 
 
 def due_now(connection: Connection, now: float) -> list[tuple[int, bool]]:
-    due = watching.due_notifications(connection, "c", now, max_attempts=9)
+    due = watching.due_notifications(connection, 1, "c", now, max_attempts=9)
     return [(one.alert, one.is_retraction) for one in due]
 
 
@@ -365,7 +365,7 @@ def test_a_notification_that_failed_is_due_at_once_if_the_clock_is_set_back(
     with database.writing() as connection:
         watching.queue_notifications(connection, [number], "c", now=1000.0)
         assert due_now(connection, 900.0) == [(number, False)]
-        (due,) = watching.due_notifications(connection, "c", 1000.0, max_attempts=9)
+        (due,) = watching.due_notifications(connection, 1, "c", 1000.0, max_attempts=9)
         watching.note_attempt(connection, due, now=1000.0, failure="HTTP 500", pause=100.0)
         assert due_now(connection, 1050.0) == []
         assert due_now(connection, 900.0) == [(number, False)]
@@ -379,7 +379,7 @@ def test_what_was_sent_is_retracted_and_what_was_not_is_dropped(database: Databa
     hashes = [transaction().tx_hash]
 
     def send(connection: Connection, now: float) -> str:
-        (due,) = watching.due_notifications(connection, "c", now, max_attempts=9)
+        (due,) = watching.due_notifications(connection, 1, "c", now, max_attempts=9)
         watching.note_attempt(connection, due, now=now, failure=None, pause=0.0)
         return due.uuid
 
@@ -417,7 +417,7 @@ def test_what_a_reorganisation_drops_on_its_way_is_retracted(database: Database)
     number = store_alert(database)
     with database.writing() as connection:
         watching.queue_notifications(connection, [number], "c", now=1.0)
-        (due,) = watching.due_notifications(connection, "c", 1.0, max_attempts=9)
+        (due,) = watching.due_notifications(connection, 1, "c", 1.0, max_attempts=9)
         chain.mark_orphaned(connection, 1, [transaction().block_hash])
         watching.retract_notifications(connection, 1, [transaction().tx_hash], 2.0)
         watching.note_attempt(connection, due, now=3.0, failure=None, pause=0.0)
@@ -427,11 +427,11 @@ def test_what_a_reorganisation_drops_on_its_way_is_retracted(database: Database)
 def retraction(connection: Connection, number: int) -> watching.DueNotification:
     """Of an alert that was sent and whose transaction left the chain, not tried yet."""
     watching.queue_notifications(connection, [number], "c", now=1.0)
-    (due,) = watching.due_notifications(connection, "c", 1.0, max_attempts=9)
+    (due,) = watching.due_notifications(connection, 1, "c", 1.0, max_attempts=9)
     watching.note_attempt(connection, due, now=1.0, failure=None, pause=0.0)
     chain.mark_orphaned(connection, 1, [transaction().block_hash])
     watching.retract_notifications(connection, 1, [transaction().tx_hash], 2.0)
-    (due,) = watching.due_notifications(connection, "c", 2.0, max_attempts=9)
+    (due,) = watching.due_notifications(connection, 1, "c", 2.0, max_attempts=9)
     assert due.is_retraction
     return due
 
@@ -473,11 +473,11 @@ def test_watched_blocks_and_notifications_are_kept(database: Database) -> None:
         last = watching.last_watched(connection, 1)
         for _ in range(2):
             watching.queue_notifications(connection, [number], "c", now=1.0)
-        (due,) = watching.due_notifications(connection, "c", 1.0, max_attempts=2)
+        (due,) = watching.due_notifications(connection, 1, "c", 1.0, max_attempts=2)
         watching.note_attempt(connection, due, now=1.0, failure="HTTP 500", pause=4.0)
-        assert watching.due_notifications(connection, "c", 4.0, max_attempts=2) == []
-        (due,) = watching.due_notifications(connection, "c", 5.0, max_attempts=2)
+        assert watching.due_notifications(connection, 1, "c", 4.0, max_attempts=2) == []
+        (due,) = watching.due_notifications(connection, 1, "c", 5.0, max_attempts=2)
         assert due.attempts == 1
         watching.note_attempt(connection, due, now=6.0, failure=None, pause=0.0)
-        assert watching.due_notifications(connection, "c", math.inf, max_attempts=9) == []
+        assert watching.due_notifications(connection, 1, "c", math.inf, max_attempts=9) == []
     assert last == watching.WatchedBlock(2, "0x2", "0x1")

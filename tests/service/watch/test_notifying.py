@@ -40,7 +40,7 @@ SECRET = "a shared secret"
 
 def one_alert(database: Database, channel: str, **changes: Any) -> int:
     with database.writing() as connection:
-        chain.store_transactions(connection, 1, [transaction()], 1.0)
+        chain.store_transactions(connection, changes.get("chain_id", 1), [transaction()], 1.0)
         (number,) = alerts.store_alerts(connection, [alert(**changes)], 1.0)
         watching.queue_notifications(connection, [number], channel, 1.0)
     return number
@@ -48,7 +48,7 @@ def one_alert(database: Database, channel: str, **changes: Any) -> int:
 
 def unsent(database: Database, channel: str) -> list[watching.DueNotification]:
     with database.reading() as connection:
-        return watching.due_notifications(connection, channel, math.inf, MAX_ATTEMPTS)
+        return watching.due_notifications(connection, 1, channel, math.inf, MAX_ATTEMPTS)
 
 
 def test_a_webhook_is_signed_and_sent_once(sqlite: Database) -> None:
@@ -62,7 +62,7 @@ def test_a_webhook_is_signed_and_sent_once(sqlite: Database) -> None:
     with serve(receive) as url:
         channel = Webhook(url, SECRET, allow_private=True)
         number = one_alert(sqlite, channel.name)
-        notifier = Notifier(sqlite, [channel])
+        notifier = Notifier(sqlite, [channel], 1)
         assert notifier.send_due() == 1
         assert notifier.send_due() == 0
     (request,) = received
@@ -88,14 +88,32 @@ def test_a_webhook_that_fails_is_tried_again(
     httpserver.expect_ordered_request("/").respond_with_data("")
     channel = Webhook(httpserver.url_for("/"), SECRET, allow_private=True)
     one_alert(sqlite, channel.name)
-    notifier = Notifier(sqlite, [channel], first_pause=0.0)
+    notifier = Notifier(sqlite, [channel], 1, first_pause=0.0)
     assert [notifier.send_due(), notifier.send_due(), notifier.send_due()] == [0, 1, 0]
+
+
+def test_watchers_of_two_chains_with_one_receiver_tell_it_each_of_their_own(
+    sqlite: Database,
+) -> None:
+    received: list[Any] = []
+
+    def receive(request: Request) -> Response:
+        received.append(request.get_json()["chain_id"])
+        return Response("", 204)
+
+    with serve(receive) as url:
+        channel = Webhook(url, SECRET, allow_private=True)
+        for chain_id in (1, 8453):
+            one_alert(sqlite, channel.name, chain_id=chain_id)
+        for chain_id in (8453, 1):
+            assert Notifier(sqlite, [channel], chain_id).send_due() == 1
+    assert received == [8453, 1]
 
 
 def test_a_receiver_that_is_away_is_not_asked_again_at_once(sqlite: Database) -> None:
     channel = Webhook("http://127.0.0.1:1/", SECRET, allow_private=True)
     one_alert(sqlite, channel.name)
-    notifier = Notifier(sqlite, [channel])
+    notifier = Notifier(sqlite, [channel], 1)
     assert [notifier.send_due(), notifier.send_due()] == [0, 0]
     assert len(unsent(sqlite, channel.name)) == 1
 
@@ -109,7 +127,7 @@ def test_attempts_are_counted_until_the_last(sqlite: Database) -> None:
     before = [attempts(outcome) for outcome in outcomes]
     channel = Webhook("http://127.0.0.1:1/", SECRET, allow_private=True)
     one_alert(sqlite, channel.name)
-    notifier = Notifier(sqlite, [channel], first_pause=0.0)
+    notifier = Notifier(sqlite, [channel], 1, first_pause=0.0)
     for _ in range(MAX_ATTEMPTS + 1):
         notifier.send_due()
     made = [attempts(outcome) - earlier for outcome, earlier in zip(outcomes, before, strict=True)]
@@ -127,7 +145,7 @@ def test_a_delivered_alert_that_a_reorganisation_took_away_is_retracted(sqlite: 
             return None
 
     one_alert(sqlite, "kept")
-    notifier = Notifier(sqlite, [Kept()])
+    notifier = Notifier(sqlite, [Kept()], 1)
     assert notifier.send_due() == 1
     with sqlite.writing() as connection:
         chain.mark_orphaned(connection, 1, [transaction().block_hash])
@@ -177,7 +195,7 @@ def test_nobody_hears_of_what_a_reorganisation_took_away(sqlite: Database) -> No
     one_alert(sqlite, "silent")
     with sqlite.writing() as connection:
         chain.mark_orphaned(connection, 1, [transaction().block_hash])
-    Notifier(sqlite, [Silent()]).send_due()
+    Notifier(sqlite, [Silent()], 1).send_due()
     assert unsent(sqlite, "silent") == []
 
 
@@ -201,7 +219,7 @@ def test_a_channel_that_raises_does_not_stop_the_others(sqlite: Database) -> Non
     with sqlite.writing() as connection:
         watching.queue_notifications(connection, [number], "sound", 1.0)
     channels: list[Channel] = [Broken(), Sound()]
-    assert Notifier(sqlite, channels).send_due() == 1
+    assert Notifier(sqlite, channels, 1).send_due() == 1
     assert sent == [number]
 
 
@@ -226,7 +244,7 @@ def test_a_receiver_that_hangs_does_not_delay_the_others(sqlite: Database) -> No
     number = one_alert(sqlite, "hanging")
     with sqlite.writing() as connection:
         watching.queue_notifications(connection, [number], "sound", 1.0)
-    notifier = Notifier(sqlite, [Hanging(), Sound()])
+    notifier = Notifier(sqlite, [Hanging(), Sound()], 1)
     notifier.start()
     try:
         wait_until(arrived.is_set)
@@ -246,7 +264,7 @@ def test_apprise_delivers_to_its_channels(sqlite: Database) -> None:
     with serve(receive) as url:
         channel = AppriseChannel(url.replace("http://", "json://"))
         one_alert(sqlite, channel.name, reason="gained 5 @everyone from evil.example")
-        assert Notifier(sqlite, [channel]).send_due() == 1
+        assert Notifier(sqlite, [channel], 1).send_due() == 1
     (document,) = received
     assert document["title"] == "BLOCK: Anomalous Transaction"
     assert "@everyone" not in document["message"]
@@ -263,7 +281,7 @@ def test_only_drastic_enough_actions_are_told(database: Database) -> None:
         with watching_chain(database, url, channels=("c",), **settings) as watcher:
             watcher.catch_up()
     with database.reading() as connection:
-        due = watching.due_notifications(connection, "c", time.time(), 5)
+        due = watching.due_notifications(connection, 1, "c", time.time(), 5)
     told = {one.alert for one in due}
     blocking = {one.id for one in all_alerts(database) if one.action == Action.BLOCK}
     assert told == blocking

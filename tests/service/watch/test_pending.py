@@ -82,7 +82,7 @@ class Stage:
         opened.callback(node.close)
         self.receiver = Receiver()
         self.early = EarlyAlerts(database, [self.receiver], Action.REVIEW)
-        self.notifier = Notifier(database, [self.receiver])
+        self.notifier = Notifier(database, [self.receiver], 1)
         head = int(chain.rpc("eth_blockNumber"), 16)
         settings = service_settings("", watch_from=head + 1)
         self.watcher = Watcher(database, reader, decider, settings, 1, self.notifier.channel_names)
