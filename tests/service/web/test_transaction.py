@@ -12,10 +12,14 @@ from playwright.sync_api import Browser, Page, expect
 from src.chain.names.book import open_address_book
 from src.chain.networks import network
 from src.detection.records import Status
+from src.service.database import chain
 from src.service.database.alerts import Alert
+from src.service.database.engine import Database
 from src.service.web.rendering import environment
 from src.service.web.transaction.detectors import contradiction, detector_results
-from tests.service.database.rows import decision
+from src.service.web.transaction.facts import read_facts
+from tests.conftest import TX_HASH
+from tests.service.database.rows import OTHER_HASH, decision, store_alert, transaction
 from tests.service.web.browsing import json_at, quiet_page, theft
 
 SUMMARY = "its own contract) gained 3,279 WETH, 4.32 M USDC, 998 k DAI and 1 more token"
@@ -208,3 +212,15 @@ def test_a_reason_stays_text_with_its_addresses_shortened() -> None:
         f'<span class="nowrap" title="{address}">0xc3c3c3…c3c3</span> gained '
         '<span class="nowrap">4.32 M</span> USDC (<span class="nowrap">$4.3 M</span>)'
     )
+
+
+def test_alerts_of_the_sender_are_those_on_the_chain(sqlite: Database) -> None:
+    for chain_id, hashes in ((1, [TX_HASH, OTHER_HASH]), (56, [TX_HASH, HASH])):
+        loaded = [transaction(tx_hash=one) for one in hashes]
+        with sqlite.writing() as connection:
+            chain.store_transactions(connection, chain_id, loaded, now=1.0)
+        for one in hashes:
+            store_alert(sqlite, chain_id=chain_id, tx_hash=one)
+    with sqlite.reading() as connection:
+        facts = read_facts(connection, 1, transaction(), None, None)
+    assert facts.sender_alerts == 1

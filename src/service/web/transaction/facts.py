@@ -1,7 +1,7 @@
 """What is known of a transaction besides its transfers: its method, its sender, what it called."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from sqlalchemy import Connection
@@ -28,7 +28,7 @@ class Facts:
     # sender_seen, called_seen: stored transactions of the sender, and to the contract called.
     sender_seen: Seen | None
     called_seen: Seen | None
-    sender_alerts: int  # alerts of the sender about other transactions
+    sender_alerts: int  # alerts of the sender about other transactions of the chain
     created_by: int | None  # nonce of the sender's transaction that created the contract called
     called_is_new: bool | None  # whether that was younger than a day
 
@@ -44,8 +44,9 @@ def read_facts(
     sender, called = transaction.sender, transaction.to
     alerts = 0
     if sender is not None:
-        _, alerts = list_alerts(connection, AlertFilter(sender=sender), limit=1)
-        own = AlertFilter(sender=sender, tx_hash=transaction.tx_hash)
+        wanted = AlertFilter(chain_id=chain_id, sender=sender)
+        _, alerts = list_alerts(connection, wanted, limit=1)
+        own = replace(wanted, tx_hash=transaction.tx_hash)
         alerts -= list_alerts(connection, own, limit=1)[1]
     return Facts(
         method=signature_of(transaction.selector),

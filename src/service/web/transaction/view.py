@@ -78,7 +78,8 @@ class FeatureRow:
 class TransactionView:
     """The contents of a transaction's page."""
 
-    chain: str
+    chain_id: int
+    chain: str  # in words
     coin: str  # the symbol of what pays for gas
     links: dict[str, str]  # pages of explorers about the transaction, by name
     transaction: LoadedTransaction
@@ -172,6 +173,7 @@ def view_transaction(
     accounts = account_changes(transaction, tokens, worth, (money or {}).get("side", ()))
     first, rest = _first(accounts)
     return TransactionView(
+        chain_id=chain_id,
         chain=described(chain_id),
         coin=symbol,
         links=chain.transaction_links(tx_hash),
