@@ -215,7 +215,11 @@ class DataSets:
                 return
 
     def _steps(self, data_id: str) -> Sequence[str]:
-        return step_names(self._store.children(f"data/{data_id}/steps"))
+        folder = f"data/{data_id}/steps"
+        try:
+            return step_names(self._store.children(folder))
+        except RecordMalformed as error:
+            raise TableError(f"{self._store.name}/{folder}: {error}") from None
 
 
 def table_of(folder: Path, entry: DataEntry) -> Path:

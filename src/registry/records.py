@@ -112,8 +112,21 @@ def step_name(number: int) -> str:
 
 
 def step_names(names: Iterable[str]) -> list[str]:
-    """The names of steps, in order: what else lies in the folder (an editor's backup) is none."""
-    return sorted(filter(_STEP_NAME.fullmatch, names))
+    """The names of steps, in order: what else lies in the folder (an editor's backup) is none.
+
+    The last step counts, so one with a number far ahead would hide all that are written after it.
+
+    Raises:
+        RecordMalformed: they are not numbered from 1 without a gap.
+    """
+    found = sorted(filter(_STEP_NAME.fullmatch, names))
+    for number, name in enumerate(found, start=1):
+        if name != step_name(number):
+            raise RecordMalformed(
+                f"{name} is where {step_name(number)} should be: restore the missing step, or "
+                "remove the file if it is none of the store's"
+            )
+    return found
 
 
 def parse_entry(content: bytes, model_id: str) -> Entry:

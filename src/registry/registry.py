@@ -366,7 +366,10 @@ class Registry:
         return content
 
     def _steps(self) -> list[str]:
-        return step_names(self.store.children(self._ledger))
+        try:
+            return step_names(self.store.children(self._ledger))
+        except RecordMalformed as error:
+            raise RegistryError(f"{self.store.name}/{self._ledger}: {error}") from None
 
     def _step(self, name: str) -> Step:
         try:

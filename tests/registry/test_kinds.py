@@ -14,7 +14,7 @@ from src.datasets.tables import TableError
 from src.detection.supervised.model import load_fraud_model
 from src.registry import __main__ as models
 from src.registry.data_sets import DataSets, table_of
-from src.registry.records import DataEntry
+from src.registry.records import DataEntry, DataStep
 from src.registry.store import Store
 
 
@@ -101,6 +101,17 @@ def test_a_damaged_data_set_can_be_withdrawn(tmp_path, capsys):
     assert models.main(["--store", store, "data", "withdraw", ""]) == 1  # an unset variable
     assert models.main(["--store", store, "data", "withdraw", data_id]) == 0
     assert DataSets(Store(store)).fetch("transactions", tmp_path / "fetched") == {}
+
+
+def test_a_withdrawal_is_not_hidden_by_a_step_far_ahead(tmp_path, capsys):
+    store = str(tmp_path / "store")
+    write_sample(tmp_path / "one", blocks=2, per_block=5, attacks=1)
+    assert models.main(["--store", store, "data", "add", str(tmp_path / "one")]) == 0
+    data_id = capsys.readouterr().out.split()[0]
+    planted = f"data/{data_id}/steps/999999999999.json"
+    Store(store).create(planted, DataStep(withdrawn=False, reason="", at=0).to_bytes())
+    assert models.main(["--store", store, "data", "withdraw", data_id]) == 1
+    assert "restore the missing step" in capsys.readouterr().err
 
 
 def test_an_entry_of_data_chooses_no_place_on_the_disk(tmp_path):

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,7 @@ from src.registry.bundle import (
     MODEL_FILE,
 )
 from src.registry.drift_reference import TrafficSample
+from src.registry.records import step_name
 from src.registry.registry import (
     ENTRY_FILE,
     BundleRefused,
@@ -124,6 +126,21 @@ def test_what_else_lies_in_the_store_is_passed_over(registry, bundles, capsys):
     assert registry.ids() == [first, second]
     assert models.main(["data", "list", "--store", registry.store.name]) == 0
     assert "holds no data sets yet" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("number", [0, 3, 10**12 - 1])
+def test_a_step_with_a_gap_before_it_is_refused(bundles, tmp_path, number):
+    """It would hide the promotions after it."""
+    registry = Registry(Store(str(tmp_path / "store")))
+    first, second = add_all(registry, bundles[:2])
+    step = replace(registry.promote(first), number=number)
+    planted = tmp_path / "store/ledger" / step_name(number)
+    planted.write_bytes(step.to_bytes())
+    for use in (registry.ledger, registry.history, lambda: registry.promote(second)):
+        with pytest.raises(RegistryError, match=r"ledger: .* restore the missing step"):
+            use()
+    planted.unlink()
+    assert registry.promote(second).number == 2
 
 
 def test_a_conflict_of_two_uploads_is_no_taken_name(monkeypatch):
