@@ -31,8 +31,8 @@ REPORT_FILE = "report.md"
 LAST_SECOND = 253_402_300_799
 """Of the year 9999, with which dates end; Unix time."""
 
+MAX_MODEL_BYTES = 256 * 2**20
 _MAX_MANIFEST_BYTES = 16 * 2**20
-_MAX_MODEL_BYTES = 256 * 2**20
 _MAX_REASON_LENGTH = 300  # the reason quotes the file, which anybody may have written
 
 NOT_AS_EXPECTED: Final = (
@@ -155,7 +155,7 @@ def read_vouched_file(path: Path, sha256: str, *, remedy: str) -> bytes:
         ModelMissing, ModelTampered: see `errors`.
     """
     try:
-        content = read_file(path, _MAX_MODEL_BYTES)
+        content = read_file(path, MAX_MODEL_BYTES)
     except FileNotFoundError:
         raise ModelMissing(f"model file {path} is missing. {remedy}") from None
     except OSError as error:

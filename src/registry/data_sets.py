@@ -20,8 +20,9 @@ from src.datasets.columns import Columns
 from src.datasets.labelled import load_labelled
 from src.datasets.location import DATA_SET_FILES
 from src.datasets.tables import TableError
-from src.files import write_file
+from src.files import read_file, write_file
 from src.registry.records import (
+    MAX_RECORD_BYTES,
     DataEntry,
     DataKind,
     DataStep,
@@ -30,7 +31,7 @@ from src.registry.records import (
     step_name,
     step_names,
 )
-from src.registry.store import Store
+from src.registry.store import ObjectTooLarge, Store
 
 ENTRY_FILE = "entry.json"
 _TABLES = {".parquet": "table.parquet", ".csv": "table.csv", ".gz": "table.csv.gz"}
@@ -38,6 +39,7 @@ _FILES: Mapping[DataKind, tuple[str, ...]] = {
     "transactions": DATA_SET_FILES,
     "labelled": tuple(_TABLES.values()),
 }
+_MAX_TABLE_BYTES = 8 * 2**30
 _ID_DIGITS = 16
 _ID = re.compile(f"[0-9a-f]{{{_ID_DIGITS}}}")
 
@@ -99,10 +101,11 @@ class DataSets:
 
         Raises:
             StoreError: the store failed.
+            OSError: a file is unreadable or too large.
         """
         is_folder = data.entry.kind == "transactions"
         for name in data.entry.files:
-            content = (data.path / name if is_folder else data.path).read_bytes()
+            content = read_file(data.path / name if is_folder else data.path, _MAX_TABLE_BYTES)
             self._store.create(f"data/{data.id}/{name}", content)
         self._store.create(f"data/{data.id}/{ENTRY_FILE}", data.entry.to_bytes())
         if self._withdrawn(data.id) is not None:
@@ -118,13 +121,11 @@ class DataSets:
         """
         found = []
         for data_id in self._ids():
-            try:
-                content = self._store.read(f"data/{data_id}/{ENTRY_FILE}")
-            except FileNotFoundError:
-                continue  # an upload that was never finished
             withdrawn = self._withdrawn(data_id)
             try:
-                entry = self._parsed(data_id, content)
+                entry = self._entry(data_id)
+            except FileNotFoundError:
+                continue  # an upload that was never finished
             except TableError:
                 if withdrawn is None:
                     raise
@@ -172,7 +173,7 @@ class DataSets:
         target.mkdir(parents=True, exist_ok=True)
         for name, digest in data.entry.files.items():
             try:
-                content = self._store.read(f"data/{data.id}/{name}")
+                content = self._store.read(f"data/{data.id}/{name}", _MAX_TABLE_BYTES)
             except FileNotFoundError as error:
                 raise TableError(f"{error} is missing") from None
             if hashlib.sha256(content).hexdigest() != digest:
@@ -182,8 +183,12 @@ class DataSets:
             write_file(target / name, content)
         return target
 
-    def _parsed(self, data_id: str, content: bytes) -> DataEntry:
+    def _entry(self, data_id: str) -> DataEntry:
         where = f"{self._store.name}/data/{data_id}"
+        try:
+            content = self._store.read(f"data/{data_id}/{ENTRY_FILE}", MAX_RECORD_BYTES)
+        except ObjectTooLarge as error:
+            raise TableError(f"{error}: restore or withdraw it") from None
         if _id(content) != data_id:
             raise TableError(f"{where}: {ENTRY_FILE} was modified: restore or withdraw it")
         try:
@@ -200,7 +205,8 @@ class DataSets:
         if not names:
             return None
         try:
-            step = parse_record(DataStep, self._store.read(f"data/{data_id}/steps/{names[-1]}"))
+            content = self._store.read(f"data/{data_id}/steps/{names[-1]}", MAX_RECORD_BYTES)
+            step = parse_record(DataStep, content)
         except RecordMalformed as error:
             raise TableError(f"data set {data_id}: {names[-1]} is malformed: {error}") from None
         return step.reason if step.withdrawn else None

@@ -18,6 +18,7 @@ from src.detection.bundle_files import LAST_SECOND
 
 CHAMPION, CHALLENGER, PREVIOUS = ALIASES = ("champion", "challenger", "previous")
 
+MAX_RECORD_BYTES = 16 * 2**20
 _MAX_PROBLEM = 300  # characters: a record may be wrong in many places
 _STEP_NAME = re.compile(r"[0-9]{12}\.json")
 _STRICT = ConfigDict(strict=True, extra="forbid")

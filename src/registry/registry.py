@@ -19,8 +19,9 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from src.detection.bundle_files import MAX_MODEL_BYTES
 from src.detection.errors import ModelError
-from src.files import write_file
+from src.files import read_file, write_file
 from src.registry.bundle import (
     ATTACK_FILES,
     EVALUATION_FILE,
@@ -35,6 +36,7 @@ from src.registry.bundle import (
 from src.registry.records import (
     ALIASES,
     CHAMPION,
+    MAX_RECORD_BYTES,
     PREVIOUS,
     Entry,
     RecordMalformed,
@@ -45,7 +47,7 @@ from src.registry.records import (
     step_name,
     step_names,
 )
-from src.registry.store import Store
+from src.registry.store import ObjectTooLarge, Store
 from src.settings import PROJECT_ROOT
 
 ENTRY_FILE = "entry.json"
@@ -88,9 +90,12 @@ class Registry:
             BundleRefused: the bundle does not load, or a document in it is of another model.
             RegistryError: it is stored with another manifest or signature.
             StoreError: the store.
+            OSError: a file of the folder is unreadable or too large.
         """
         paths = {name: bundle_file(bundle, name) for name in self.kind.files}
-        contents = {name: path.read_bytes() for name, path in paths.items() if path.is_file()}
+        contents = {
+            name: read_file(path, MAX_MODEL_BYTES) for name, path in paths.items() if path.is_file()
+        }
         if evaluation is not None:
             contents[EVALUATION_FILE] = evaluation
         proved = self._proved(contents, "the bundle")
@@ -114,7 +119,7 @@ class Registry:
             path = f"{self._models}/{model_id}/{name}"
             if not self.store.create(path, content):
                 # Of an upload that was not finished, which may have had another report.
-                files[name] = _digest(self.store.read(path))
+                files[name] = _digest(self.store.read(path, MAX_MODEL_BYTES))
                 if name in _MODEL_FILES and files[name] != _digest(content):
                     raise RegistryError(
                         f"an unfinished upload of {model_id} has another {name}; train the model "
@@ -296,7 +301,9 @@ class Registry:
             name = f"{self._ledger}/{step_name(step.number)}"
             content = step.to_bytes()
             # A retried request, whose first response was lost, finds its own step.
-            if self.store.create(name, content) or self.store.read(name) == content:
+            if self.store.create(name, content):
+                return step
+            if self.store.read(name, MAX_RECORD_BYTES) == content:
                 return step
         raise RegistryError("other writers were faster in every attempt: try again")
 
@@ -320,7 +327,7 @@ class Registry:
 
     def _entry_digest(self, model_id: str, now: Step) -> str:
         self._entry(model_id, now)
-        return _digest(self.store.read(f"{self._models}/{model_id}/{ENTRY_FILE}"))
+        return _digest(self.store.read(f"{self._models}/{model_id}/{ENTRY_FILE}", MAX_RECORD_BYTES))
 
     def _find(self, model_id: str) -> Entry | None:
         try:
@@ -333,11 +340,13 @@ class Registry:
         if not is_id(model_id):
             raise RegistryError(f"{model_id[:40]!r} is not a model id")
         try:
-            content = self.store.read(f"{self._models}/{model_id}/{ENTRY_FILE}")
+            content = self.store.read(f"{self._models}/{model_id}/{ENTRY_FILE}", MAX_RECORD_BYTES)
         except FileNotFoundError:
             raise BundleRefused(
                 f"{model_id} is incomplete: its upload was not finished. Add it again."
             ) from None
+        except ObjectTooLarge as error:
+            raise BundleRefused(str(error)) from None
         expected = (step.digests or {}).get(model_id)
         if expected is not None and _digest(content) != expected:
             raise BundleRefused(
@@ -355,9 +364,11 @@ class Registry:
         if name not in entry.files:
             raise RegistryError(f"{entry.id} has no {name}")
         try:
-            content = self.store.read(f"{self._models}/{entry.id}/{name}")
+            content = self.store.read(f"{self._models}/{entry.id}/{name}", MAX_MODEL_BYTES)
         except FileNotFoundError:
             raise BundleRefused(f"{entry.id} is incomplete: {name} is missing") from None
+        except ObjectTooLarge as error:
+            raise BundleRefused(str(error)) from None
         if _digest(content) != entry.files[name]:
             raise BundleRefused(
                 f"{entry.id}: {name} has SHA-256 {_digest(content)}, but its entry states "
@@ -373,7 +384,8 @@ class Registry:
 
     def _step(self, name: str) -> Step:
         try:
-            return parse_step(self.store.read(f"{self._ledger}/{name}"), name)
+            content = self.store.read(f"{self._ledger}/{name}", MAX_RECORD_BYTES)
+            return parse_step(content, name)
         except RecordMalformed as error:
             where = f"{self.store.name}/{self._ledger}/{name}"
             raise RegistryError(f"{where} is malformed: {error}") from None

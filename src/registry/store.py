@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import fsspec  # type: ignore[import-untyped]
 from fsspec.implementations.local import LocalFileSystem  # type: ignore[import-untyped]
 
-from src.files import only_hosts, reason
+from src.files import only_hosts, read_file, reason
 
 STORE_VARIABLE = "STORE_URL"
 NO_STORE = f"no store: set {STORE_VARIABLE} to a folder or s3://bucket/prefix"
@@ -37,6 +37,10 @@ _CONFLICT_SECONDS = 0.1  # longer with every attempt
 
 class StoreError(RuntimeError):
     """The store is unusable. The message names the store without credentials."""
+
+
+class ObjectTooLarge(StoreError):
+    """An object is larger than any that belongs there."""
 
 
 class StoreUrlError(StoreError):
@@ -122,15 +126,23 @@ class Store:
                 return True
         raise AssertionError("the last attempt returns or raises")
 
-    def read(self, name: str) -> bytes:
-        """The content of an object.
+    def read(self, name: str, max_bytes: int) -> bytes:
+        """The content of an object of at most `max_bytes`: a larger one would fill the memory.
 
         Raises:
             FileNotFoundError: it does not exist.
+            ObjectTooLarge: it is larger.
             StoreError: the store cannot be read.
         """
+        path = self._path(name)
         try:
-            content: bytes = self._files.cat_file(self._path(name))
+            if self._files.size(path) > max_bytes:
+                raise ObjectTooLarge(f"{self.name}/{name} is larger than {max_bytes:,} bytes")
+            if self._is_local:
+                return read_file(Path(path), max_bytes)
+            content: bytes = self._files.cat_file(path)
+        except ObjectTooLarge:
+            raise
         except FileNotFoundError:
             raise FileNotFoundError(f"{self.name}/{name}") from None
         except Exception as error:  # noqa: BLE001  as in `create`

@@ -270,7 +270,7 @@ def test_a_store_that_cannot_be_used_is_named_without_credentials(
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")  # the client waits before each retry
     with pytest.raises(StoreError) as caught:
-        Store(url).read("x")
+        Store(url).read("x", 1)
     said = str(caught.value)
     assert SECRETS["forta"] not in said
     assert SECRETS["webhook secret"] not in said

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 from pathlib import Path
 
@@ -96,8 +97,10 @@ def test_a_damaged_data_set_can_be_withdrawn(tmp_path, capsys):
     data_id = capsys.readouterr().out.split()[0]
     entry = tmp_path / "store/data" / data_id / "entry.json"
     entry.write_bytes(entry.read_bytes() + b" ")
-    assert models.main(["--store", store, "data", "list"]) == 1
-    assert "restore or withdraw it" in capsys.readouterr().err
+    for size in (entry.stat().st_size, 2**40):
+        os.truncate(entry, size)
+        assert models.main(["--store", store, "data", "list"]) == 1
+        assert "restore or withdraw it" in capsys.readouterr().err
     assert models.main(["--store", store, "data", "withdraw", ""]) == 1  # an unset variable
     assert models.main(["--store", store, "data", "withdraw", data_id]) == 0
     assert DataSets(Store(store)).fetch("transactions", tmp_path / "fetched") == {}

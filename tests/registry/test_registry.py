@@ -52,13 +52,15 @@ def test_a_name_is_given_once(url):
     store = Store(url)
     assert store.create("a/b", b"one")
     assert not store.create("a/b", b"two")
-    assert store.read("a/b") == b"one"
+    assert store.read("a/b", 3) == b"one"
+    with pytest.raises(StoreError, match="a/b is larger than 2 bytes"):
+        store.read("a/b", 2)
     assert store.children("a") == ["b"]
     assert store.children("nowhere") == []
     with pytest.raises(FileNotFoundError):
-        store.read("a/c")
+        store.read("a/c", 3)
     with pytest.raises(StoreError, match="not a name within"):
-        store.read("../outside")
+        store.read("../outside", 3)
 
 
 def test_a_bundle_goes_in_once_and_comes_out_whole(registry, bundles, tmp_path):
@@ -316,6 +318,31 @@ def test_a_torn_or_changed_file_is_refused_everywhere(tmp_path, bundles, name, d
         registry.fetch(first, tmp_path / "models")
     assert registry.ledger().champion == second
     assert (tmp_path / "models/current").resolve().name == second
+
+
+@pytest.mark.parametrize("name", [MODEL_FILE, ENTRY_FILE])
+def test_a_huge_file_is_refused_before_it_fills_the_memory(tmp_path, bundles, name, capsys):
+    store = str(tmp_path / "store")
+    registry = Registry(Store(store))
+    first, second = add_all(registry, bundles[:2])
+    registry.promote(first)
+    with (tmp_path / "store/models" / first / name).open("ab") as file:
+        file.truncate(2**40)
+    with pytest.raises(BundleRefused, match="is larger than"):
+        registry.fetch(first, tmp_path / "models")
+    assert models.main(["--store", store, "list"]) == 0
+    assert second in capsys.readouterr().out
+    with (tmp_path / "store/ledger/000000000001.json").open("ab") as file:
+        file.truncate(2**40)
+    with pytest.raises(StoreError, match="is larger than"):
+        registry.ledger()
+
+
+def test_a_named_pipe_in_the_store_is_not_waited_for(tmp_path):
+    (tmp_path / "ledger").mkdir()
+    os.mkfifo(tmp_path / "ledger/000000000001.json")
+    with pytest.raises(StoreError, match="Is not a regular file"):
+        Registry(Store(str(tmp_path))).ledger()
 
 
 @pytest.mark.parametrize("lost", [MODEL_FILE, ENTRY_FILE])
