@@ -72,6 +72,13 @@ def prepare(folders: Sequence[Path], feedback: Feedback, work: Path) -> Retraini
         TableError: a folder is unusable, or there is no evaluation data.
     """
     transactions, transfers = _joined(folders)
+    held_out = held_out_blocks(transactions["block_number"])
+    if held_out.all() or not held_out.any():
+        blocks = transactions["block_number"].nunique()
+        raise TableError(
+            f"the data sets have {blocks:,} blocks: too few to train on, and to judge by the one "
+            "in five that is held out"
+        )
     exploits, exploit_transfers = _exploits(folders, transactions, transfers, feedback)
     known = work / "known"
     training = work / "training"
@@ -80,7 +87,6 @@ def prepare(folders: Sequence[Path], feedback: Feedback, work: Path) -> Retraini
         transfers.to_parquet(folder / TRANSFERS_FILE, index=False)
         exploits.to_csv(folder / EXPLOITS_FILE, index=False)
         exploit_transfers.to_csv(folder / EXPLOIT_TRANSFERS_FILE, index=False)
-    held_out = held_out_blocks(transactions["block_number"])
     transactions[~held_out].to_parquet(training / TRANSACTIONS_FILE, index=False)
     transactions[held_out].to_parquet(known / TRANSACTIONS_FILE, index=False)
     background = load_background(known)

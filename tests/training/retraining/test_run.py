@@ -390,6 +390,13 @@ def test_too_little_to_judge_by_is_refused(good_and_poor, old_data, tmp_path):
     assert not check.passed
 
 
+@pytest.mark.parametrize("blocks", [1, 2])
+def test_too_few_blocks_to_split_are_refused(blocks, tmp_path):
+    write_sample(tmp_path / "data", blocks=blocks, per_block=20, attacks=1)
+    with pytest.raises(TableError, match=rf"the data sets have {blocks} blocks: too few"):
+        prepare([tmp_path / "data"], Feedback(), tmp_path)
+
+
 def test_the_shipped_model_judges_the_golden_shapes_right():
     path = Path(__file__).resolve().parents[3] / MODEL_FILE
     assert misjudged(load_model(path, FEATURE_NAMES)) == []
