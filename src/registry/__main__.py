@@ -194,11 +194,15 @@ def _list_data(store: Store, _options: argparse.Namespace) -> str:
 
 
 def _add_data(store: Store, options: argparse.Namespace) -> str:
-    from src.registry.data_sets import DataSets, checked  # noqa: PLC0415  as above
+    from src.registry.data_sets import DataSets, check_chain, checked  # noqa: PLC0415  as above
 
     columns = location.columns(options)
     read = location.data_set if columns is None else cli.data_file
     data = checked(read(options.data), columns)
+    registry = Registry(store)
+    if columns is None and registry.ledger().champion is not None:
+        manifest = json.loads(registry.read(CHAMPION, registry.kind.manifest_file))
+        check_chain(data.path, manifest.get("chain_id", 1))
     return "\n".join([f"{DataSets(store).add(data)} is stored", *data.notes]) + "\n"
 
 

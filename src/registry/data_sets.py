@@ -15,11 +15,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from src.chain.networks import described
 from src.datasets.checks import check_data_set, check_share
 from src.datasets.columns import Columns
 from src.datasets.labelled import load_labelled
 from src.datasets.location import DATA_SET_FILES
 from src.datasets.tables import TableError
+from src.datasets.training_set import chain_id_of
 from src.files import read_file, write_file
 from src.registry.records import (
     MAX_RECORD_BYTES,
@@ -85,6 +87,16 @@ def checked(path: Path, columns: Columns | None = None) -> CheckedData:
             files=_digests({_TABLES[path.suffix.lower()]: path}), kind="labelled", columns=columns
         )
     return CheckedData(_id(entry.to_bytes()), path, entry, notes)
+
+
+def check_chain(path: Path, chain_id: int) -> None:
+    """Raise TableError if a data set states another chain than the champion was trained on."""
+    stated = chain_id_of(path)
+    if stated is not None and stated != chain_id:
+        raise TableError(
+            f"{path} is of {described(stated)}, the champion of {described(chain_id)}: "
+            "each chain needs a store of its own"
+        )
 
 
 class DataSets:

@@ -19,7 +19,7 @@ from src.chain.clients.rpc import JsonRpcClient
 from src.chain.networks import blocks_a_day, described, network
 from src.chain.quantities import as_int
 from src.datasets import location
-from src.datasets.training_set import chain_id_of, load_background
+from src.datasets.training_set import load_background
 from src.decision.second_opinion import open_attack_model
 from src.detection.bundle_files import ATTACK_MODEL_FILE, DRIFT_FILE
 from src.detection.features.definitions import FEATURE_NAMES
@@ -27,7 +27,7 @@ from src.detection.forest.model import Model, load_model
 from src.files import write_file
 from src.monitoring.drift.sample import read_sample
 from src.registry.bundle import BLOCKS_FILE, FOREST_FILES, KINDS, MODEL_FILE, forest_id
-from src.registry.data_sets import CheckedData, DataSets, checked
+from src.registry.data_sets import CheckedData, DataSets, check_chain, checked
 from src.registry.drift_reference import load_sample
 from src.registry.records import CHAMPION, DataKind
 from src.registry.registry import Registry
@@ -113,7 +113,8 @@ def retrain(
         path = registry.fetch(champion.id, work / "champion")
         old = load_model(path, FEATURE_NAMES, public_key=registry.public_key)
         old_attack = open_attack_model(None, path, old, registry.public_key).model
-        _check_chain(new, old.manifest.chain_id)
+        for one in new:
+            check_chain(one.path, old.manifest.chain_id)
         added = [one for one in new if one.id not in {folder.name for folder in folders}]
         everything = [*folders, *(one.path for one in added)]
         logger.info("joining %d data sets", len(everything))
@@ -177,17 +178,6 @@ def _notes(feedback: Feedback) -> tuple[str, ...]:
     if not attacks and not benign:
         return ()
     return (f"By the analysts' feedback {attacks:,} transactions are attacks, {benign:,} are not.",)
-
-
-def _check_chain(new: Sequence[CheckedData], chain_id: int) -> None:
-    """Raise ValueError if a data set states another chain than the champion was trained on."""
-    for one in new:
-        stated = chain_id_of(one.path)
-        if stated is not None and stated != chain_id:
-            raise ValueError(
-                f"{one.path} is of {described(stated)}, the champion of {described(chain_id)}: "
-                "each chain needs a store of its own"
-            )
 
 
 def _train_attack_model(

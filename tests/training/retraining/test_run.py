@@ -158,14 +158,17 @@ def of_chain(chain_id: int, bundle: Path, folder: Path) -> Path:
     return copy
 
 
-def test_data_of_another_chain_are_refused(tmp_path, bundles, old_data):
-    registry = registry_with(str(tmp_path / "store"), of_chain(56, bundles["poor"], tmp_path))
+def test_data_of_another_chain_are_refused(tmp_path, bundles, old_data, capsys):
+    store = str(tmp_path / "store")
+    registry = registry_with(store, of_chain(56, bundles["poor"], tmp_path))
     data = shutil.copytree(old_data, tmp_path / "collected")
     (data / RECORDING_FOLDER).mkdir()
     stated = {"format": "recorded-blocks", "version": 1, "chain_id": 8453}
     (data / RECORDING_FOLDER / MANIFEST).write_text(json.dumps(stated))
     with pytest.raises(ValueError, match=r"is of Base .*, the champion of BNB Smart Chain"):
         retrain(registry, [old_data], new=[checked(data)], created_at=9, **QUICK)
+    assert models.main(["data", "add", str(data), "--store", store]) == 1  # for later retrainings
+    assert "each chain needs a store of its own" in capsys.readouterr().err
     assert DataSets(registry.store).list() == []
 
 
