@@ -112,6 +112,8 @@ def read_labelled(
     if path.name.lower().endswith(".parquet.gz"):
         raise TableError(f"{path}: parquet is compressed inside; gunzip it first")
     table = read_table(path)
+    if table.empty:
+        raise TableError(f"{path}: no rows")
     if table.columns.duplicated().any():
         raise TableError(f"{path}: two columns have the same name")
     require_columns(table, [label, *ignore, *([group] if group else [])], str(path))

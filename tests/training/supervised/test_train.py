@@ -132,6 +132,7 @@ def test_an_input_that_reveals_the_label_gives_a_warning(tmp_path):
     [
         (lambda table: table.drop(columns="Class"), "lacks the column Class"),
         (lambda table: table.assign(Class=0), "not both 0 and 1"),
+        (lambda table: table.head(0), "no rows"),
         (lambda table: table.assign(Class=table["Class"] + 1), "--positive"),
         (lambda table: table.assign(Class=table["Class"].replace(0, np.nan)), "have no Class"),
         (lambda table: table.assign(V1=np.inf), "V1 has infinite values"),
