@@ -100,6 +100,9 @@ def import_history(
         TableError: the data or the folder is unusable.
         OSError: the disk failed.
     """
+    # pyarrow imports it with its first array, and would lose a Ctrl-C meanwhile.
+    import pandas as pd  # noqa: F401, PLC0415  slow to import
+
     folder = Path(source).resolve()
     if folder in out.resolve().parents and not is_recording(folder):
         raise TableError(f"{out}: is in {source}, whose files would be imported: change --out")

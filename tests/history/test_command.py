@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 from src.settings import PROJECT_ROOT
 
@@ -29,9 +30,31 @@ busy = time.process_time() + 0.5
 sys.exit(main())
 """
 
+_INTERRUPTED_BY_AN_IMPORT = """\
+import os, signal, sys
+from src.history.__main__ import main
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+class Interrupting:
+    def find_spec(self, name, path=None, target=None):
+        if name == "pandas":
+            sys.meta_path.remove(self)
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupting())
+sys.exit(main(sys.argv[1:]))
+"""
+
 
 def test_ctrl_c_during_a_query_is_an_interrupt() -> None:
     ended = python(_INTERRUPTED)
+    assert ended.stderr == "import: interrupted; the same command resumes\n"
+    assert ended.returncode == 128 + signal.SIGINT
+
+
+def test_ctrl_c_while_a_library_is_loaded_is_an_interrupt(tmp_path: Path, etl: Path) -> None:
+    ended = python(_INTERRUPTED_BY_AN_IMPORT, "--data", etl, "--out", tmp_path / "store")
     assert ended.stderr == "import: interrupted; the same command resumes\n"
     assert ended.returncode == 128 + signal.SIGINT
 
@@ -41,6 +64,6 @@ def test_an_import_loads_neither_pandas_nor_the_compiled_kernels() -> None:
     assert {"numba", "pandas", "pydantic"}.isdisjoint(ended.stdout.split())
 
 
-def python(script: str) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-c", script]
+def python(script: str, *arguments: str | Path) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-c", script, *arguments]
     return subprocess.run(command, cwd=PROJECT_ROOT, capture_output=True, text=True, check=False)
