@@ -12,7 +12,6 @@ import duckdb
 import pyarrow as pa
 
 from src.datasets.tables import TableError
-from src.files import reason
 from src.history.canonical import TIMES, Damaged
 from src.history.layouts import TRANSACTIONS, Table
 from src.history.matching import Export
@@ -61,9 +60,8 @@ def _scarce(error: Exception, remedy: str, written: str | None = None) -> Except
     if "No space left on device" in str(error):
         return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), written)
     if isinstance(error, duckdb.OutOfMemoryException):
-        return TableError(
-            f"not enough memory or room for temporary files: {remedy} ({reason(error)})"
-        )
+        what = str(error).partition("\n")[0]  # without the engine's advice on its own settings
+        return TableError(f"not enough memory or room for temporary files: {remedy} ({what})")
     return None
 
 

@@ -385,3 +385,4 @@ def test_too_little_memory_names_no_option_that_the_command_lacks(
     said = capsys.readouterr().err
     assert "not enough memory or room for temporary files: make room" in said
     assert "--memory" not in said
+    assert "SET " not in said
