@@ -56,6 +56,7 @@ MEMORY: Final = "1GB"
 PLAN: Final = "plan.json"
 
 _SPILL = ".spill"
+_SLICES = f"{'[0-9]' * 12}*-{'[0-9]' * 12}*.parquet"
 _TWICE = 3
 """So often a row may be read on average before everything is rather sorted at once."""
 _BATCH = 100_000
@@ -189,7 +190,7 @@ class Import:
         content = (json.dumps({"identity": self.identity}) + "\n").encode()
         if self.is_in_place:
             if not plan.exists() or plan.read_bytes() != content:
-                for path in (self.out / MANIFEST, *self.out.glob("[0-9]*.parquet")):
+                for path in (self.out / MANIFEST, *self.out.glob(_SLICES)):
                     path.unlink(missing_ok=True)
         elif plan.exists():
             if plan.read_bytes() != content:
@@ -311,8 +312,11 @@ class Import:
         path = self.out / f"{slice_name(first, last)}.parquet"
         if not path.is_file():
             return None
-        facts = pq.read_metadata(path).metadata or {}
-        return StoredSlice(first, last, int(facts[b"transfers"]), int(facts[b"orphans"]))
+        try:
+            facts = pq.read_metadata(path).metadata or {}
+            return StoredSlice(first, last, int(facts[b"transfers"]), int(facts[b"orphans"]))
+        except (OSError, pa.ArrowException, KeyError, ValueError) as error:
+            raise TableError(f"{path}: is no slice of this store: delete it") from error
 
     def _check(self, slices: list[StoredSlice]) -> list[str]:
         """Of how many transactions something is unknown; refuses one that is in two slices."""

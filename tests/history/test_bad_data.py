@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from src.datasets.store import open_store
+from src.datasets.store import MANIFEST, open_store
 from src.datasets.tables import TableError
 from src.history.importing import ImportOptions, import_history
 from tests.backtest.data import (
@@ -151,6 +151,17 @@ def test_a_file_truncated_during_the_import_is_named(tmp_path, history):
     options = ImportOptions(slice_transfers=60)
     with pytest.raises(TableError, match=r"transfers\.parquet: truncated"):
         import_history(str(path.parent), tmp_path / "store", options, lambda _: truncate)
+
+
+@pytest.mark.parametrize("foreign", [b"PAR1", None], ids=["corrupt", "another table"])
+def test_a_foreign_file_under_the_name_of_a_slice_is_named(tmp_path, etl, foreign):
+    out = tmp_path / "store"
+    store = import_history(str(etl), out, ImportOptions(), lambda _: lambda _: None)
+    path = store.path(store.slices[0])
+    (out / MANIFEST).unlink()  # as if it had been interrupted
+    path.write_bytes(foreign or (etl / "transactions.parquet").read_bytes())
+    with pytest.raises(TableError, match=rf"{path}: is no slice of this store"):
+        import_history(str(etl), out, ImportOptions(), lambda _: lambda _: None)
 
 
 @pytest.mark.parametrize("kind", [float, str])

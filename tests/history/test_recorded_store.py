@@ -74,9 +74,11 @@ def test_an_interrupted_store_of_other_blocks_is_made_again(tmp_path: Path) -> N
     (tmp_path / MANIFEST).unlink()
     write_blocks(tmp_path, 3)
     (tmp_path / ".unfinished-blocks-000000000004-000000000005").mkdir()  # of a killed recorder
+    (tmp_path / "2026-august.parquet").touch()  # of the user
     assert [row["block_number"] for row in rows_of(in_place(tmp_path, slice_transfers=1))] == [
         1, 2, 3,
     ]  # fmt: skip
+    assert (tmp_path / "2026-august.parquet").exists()
 
 
 def test_unverified_blocks_that_no_chain_has_are_recorded_without_a_store(
