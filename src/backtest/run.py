@@ -26,6 +26,7 @@ from src.decision.policy_file import read_policy
 from src.detection.forest.manifest import read_manifest
 from src.detection.policy import parse_policy
 from src.history import record
+from src.history.importing import ImportOptions, is_current
 from src.history.run import LAST_BLOCK, engine, imported, progress, said, unseen
 from src.settings import load_settings, model_public_key, on_chain
 
@@ -109,21 +110,20 @@ def _record(options: argparse.Namespace, folder: Path) -> int:
 
 
 def _stored(data: str | Path, options: argparse.Namespace, session: Any) -> Path:
-    """The store of the data, which is imported where it is none.
+    """The store of the data; where it is none, it is imported next to the output.
 
-    A recording's is in its folder, that of an export next to the output.
+    A recording's own store is used if it is of all its blocks. Nothing is written into the folder
+    of the data, which may be read-only.
     """
     given = Path(data)
-    is_recorded = is_recording(given)
-    if is_store(given) and not is_recorded:
+    asked = ImportOptions(columns=options.columns, slice_transfers=options.slice_transfers)
+    if is_current(given, asked) if is_recording(given) else is_store(given):
         return given
-    folder: Path = given if is_recorded else options.out.with_name(f"{options.out.name}.store")
+    folder: Path = options.out.with_name(f"{options.out.name}.store")
     is_new = not is_store(folder)
     store = imported(str(data), folder, options, session)
     if is_new:
-        kept = (
-            "" if is_recorded else f"  it is kept: further runs are faster with --data {folder}\n"
-        )
+        kept = f"  it is kept: further runs are faster with --data {folder}\n"
         sys.stdout.write(said(store) + kept)
     return folder
 

@@ -119,9 +119,7 @@ def import_history(
                 raise TableError(
                     f"{place}: no file has the column {theirs}, in --columns for {ours}"
                 )
-        first, last = options.blocks or (None, None)
-        asked = [VERSION, export.layout, options.slice_transfers, first, last]
-        same = identity(export.files, json.dumps([*asked, sorted((options.columns or {}).items())]))
+        same = _identity(export, options)
         if any(file.form != PARQUET for file in export.files):
             session = None
         work = Import(export, out.resolve(), options, engine, same, session)
@@ -132,6 +130,25 @@ def import_history(
             if not work.is_in_place:
                 raise TableError(f"{out}: was imported from other data; delete it, or change --out")
         return work.run(planned)
+
+
+def is_current(folder: Path, options: ImportOptions) -> bool:
+    """Whether the folder of a recording holds the store of its blocks, imported with these options.
+
+    Raises:
+        TableError: the recording or the store is unusable.
+    """
+    if not is_store(folder):
+        return False
+    with connect() as engine:
+        export = match(str(folder), list_files(str(folder), engine), options.columns)
+    return open_store(folder).identity == _identity(export, options)
+
+
+def _identity(export: Export, options: ImportOptions) -> str:
+    first, last = options.blocks or (None, None)
+    asked = [VERSION, export.layout, options.slice_transfers, first, last]
+    return identity(export.files, json.dumps([*asked, sorted((options.columns or {}).items())]))
 
 
 @dataclass(frozen=True, slots=True)

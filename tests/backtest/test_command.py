@@ -9,6 +9,8 @@ from werkzeug import Response
 
 from src.backtest.__main__ import main
 from src.chain.recording.receipts_root import receipts_root
+from src.datasets.store import open_store
+from src.history.importing import ImportOptions, import_history
 from tests.backtest.data import (
     write_etl,
 )
@@ -135,6 +137,33 @@ def test_an_export_is_judged_on_the_chain_that_it_says(tmp_path, etl, capsys):
     assert "token_transfers.parquet: blockchain says base" in said
     assert run(data, out) == 0
     assert json.loads((out / "summary.json").read_text())["run"]["chain_id"] == 8453
+
+
+def test_nothing_is_written_into_the_folder_of_a_recording(tmp_path):
+    recording = tmp_path / "recording"
+    write_blocks(recording, 1)
+    before = files_of(recording)
+    assert run(recording, tmp_path / "out") == 0
+    assert files_of(recording) == before
+    assert open_store(tmp_path / "out.store").layout == "recording"
+
+
+def test_the_store_of_a_recording_is_used_unless_blocks_were_added(tmp_path):
+    recording = tmp_path / "recording"
+    write_blocks(recording, 1)
+    import_history(str(recording), recording, ImportOptions(), lambda _: lambda _: None)
+    (recording / ".lock").unlink()
+    before = files_of(recording)
+    assert run(recording, tmp_path / "one") == 0
+    assert files_of(recording) == before
+    assert not (tmp_path / "one.store").exists()
+    write_blocks(recording, 2)
+    assert run(recording, tmp_path / "two") == 0
+    assert set(rows_of(tmp_path / "two")["block_number"]) == {1, 2}
+
+
+def files_of(folder):
+    return sorted(path.relative_to(folder) for path in folder.rglob("*"))
 
 
 def test_a_recording_is_judged_on_its_own_chain(tmp_path, monkeypatch, capsys):
