@@ -41,6 +41,7 @@ def check_data_set(folder: Path) -> None:
         tx_hash=_HASH,
         from_address=_optional(_ADDRESS),
         block_number=_natural(2**63 - 1),
+        block_hash=_optional(_HASH),
         block_timestamp=(
             "must be Unix seconds between Ethereum's first block and now",
             lambda values: _is_integer(values) & values.between(GENESIS, latest),

@@ -55,6 +55,7 @@ def with_value(column: str, row: int, value: object):
     [
         (TRANSACTIONS, with_value("tx_hash", 3, "0xAB"), "row 3, column tx_hash: '0xAB' must be 0"),
         (TRANSACTIONS, with_value("from_address", 2, "0x12"), "row 2, column from_address"),
+        (TRANSACTIONS, with_value("block_hash", 4, "0x12"), "row 4, column block_hash: '0x12'"),
         (TRANSACTIONS, with_value("block_timestamp", 5, 1), "row 5, column block_timestamp: '1'"),
         (TRANSACTIONS, with_value("block_timestamp", 5, 2**40), "row 5, column block_timestamp"),
         (TRANSACTIONS, lambda t: t.assign(block_number=-1), "row 1, column block_number: '-1'"),
