@@ -11,6 +11,7 @@ The store and the output folder must have the same paths on all machines (NFS, a
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pyarrow as pa
@@ -20,6 +21,7 @@ from src.datasets.store import StoredSlice
 from src.detection.bundle_files import ATTACK_MODEL_FILE, manifest_path
 
 _SCHEMA = "position long"
+_MODEL = "isolation_forest.pkl"
 
 
 def run_on_spark(
@@ -30,14 +32,15 @@ def run_on_spark(
     Raises:
         PySparkException: the Spark job failed.
     """
-    attack = job.attack_model_path or job.model_path.with_name(ATTACK_MODEL_FILE)
-    models = [path for model in (job.model_path, attack) for path in (model, manifest_path(model))]
-    for path in (*models, job.address_book):
-        if path is not None and path.is_file():
-            session.sparkContext.addFile(str(path))
-    # One partition per slice, so that a lost machine loses one slice per core.
-    positions = session.range(0, len(slices), 1, numPartitions=len(slices))
-    positions.mapInArrow(_Work(job, list(slices)), _SCHEMA).collect()
+    with TemporaryDirectory() as folder:
+        for name, path in _files(job).items():
+            if path.is_file():
+                link = Path(folder, name)
+                link.symlink_to(path)
+                session.sparkContext.addFile(link.as_uri())
+        # One partition per slice, so that a lost machine loses one slice per core.
+        positions = session.range(0, len(slices), 1, numPartitions=len(slices))
+        positions.mapInArrow(_Work(job, list(slices)), _SCHEMA).collect()
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +53,9 @@ class _Work:
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         job = replace(
             self.job,
-            model_path=_sent(self.job.model_path),
-            attack_model_path=self.job.attack_model_path and _sent(self.job.attack_model_path),
-            address_book=self.job.address_book and _sent(self.job.address_book),
+            model_path=_sent(_MODEL),
+            attack_model_path=self.job.attack_model_path and _sent(ATTACK_MODEL_FILE),
+            address_book=self.job.address_book and _sent(_name_of(self.job.address_book)),
         )
         for batch in batches:
             for position in batch.column("id").to_pylist():
@@ -60,10 +63,28 @@ class _Work:
                 yield pa.RecordBatch.from_pydict({"position": [position]})
 
 
-def _sent(path: Path) -> Path:
+def _files(job: Job) -> dict[str, Path]:
+    """The files to send, by their names on the workers, where all lie in one folder.
+
+    The names are our own, since files of several folders may have the same.
+    """
+    attack = job.attack_model_path or job.model_path.with_name(ATTACK_MODEL_FILE)
+    files: dict[str, Path] = {}
+    for name, path in ((_MODEL, job.model_path), (ATTACK_MODEL_FILE, attack)):
+        files |= {name: path, manifest_path(Path(name)).name: manifest_path(path)}
+    if job.address_book is not None:
+        files[_name_of(job.address_book)] = job.address_book
+    return files
+
+
+def _name_of(address_book: Path) -> str:
+    return f"address_book{address_book.suffix}"
+
+
+def _sent(name: str) -> Path:
     """Where a worker has a file that Spark has sent."""
     from pyspark import (  # type: ignore[import-not-found,unused-ignore] # noqa: PLC0415
         SparkFiles,
     )
 
-    return Path(SparkFiles.get(path.name))
+    return Path(SparkFiles.get(name))

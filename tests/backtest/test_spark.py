@@ -22,6 +22,7 @@ import pytest
 from scripts import package_spark
 from src.datasets.tables import TableError
 from src.demo.processes import free_port, supervised
+from src.detection.bundle_files import manifest_path
 from src.history.importing import ImportOptions, import_history
 from src.history.spark import spark_session
 from src.settings import PROJECT_ROOT
@@ -152,14 +153,29 @@ def test_machines_without_the_project_give_the_same_bytes_also_when_one_is_kille
     assert content_of(out) == expected
 
 
+def test_models_of_equal_names_in_two_folders_are_sent(tmp_path, data, expected, monkeypatch):
+    for kind, file in (("MODEL", "isolation_forest.pkl"), ("ATTACK_MODEL", "attack_model.npz")):
+        model = tmp_path / kind / f"model{Path(file).suffix}"
+        model.parent.mkdir()
+        shutil.copy(PROJECT_ROOT / file, model)
+        shutil.copy(manifest_path(PROJECT_ROOT / file), manifest_path(model))
+        monkeypatch.setenv(f"{kind}_PATH", str(model))
+    with on_spark(data, tmp_path / "out", "local[2]") as job:
+        assert job.wait(PATIENCE) == 0
+    assert content_of(tmp_path / "out") == expected
+
+
 @contextmanager
 def on_spark(
-    data: Path, out: Path, master: str, archives: Path
+    data: Path, out: Path, master: str, archives: Path | None = None
 ) -> Iterator["subprocess.Popen[bytes]"]:
     arguments = ["--data", data, "--out", out, "--threshold", str(THRESHOLD), *SLICES]
-    arguments += ["--engine", "spark", "--master", master, "--archives", archives]
+    arguments += ["--engine", "spark", "--master", master]
+    if archives is not None:
+        arguments += ["--archives", archives]
     command = [sys.executable, "-m", "src.backtest", *arguments]
-    job = subprocess.Popen(supervised(command), cwd=PROJECT_ROOT, env=environment(str(PYTHON)))
+    python = sys.executable if archives is None else str(PYTHON)
+    job = subprocess.Popen(supervised(command), cwd=PROJECT_ROOT, env=environment(python))
     try:
         yield job
     finally:
