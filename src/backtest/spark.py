@@ -19,6 +19,7 @@ import pyarrow as pa
 from src.backtest.job import Job
 from src.datasets.store import StoredSlice
 from src.detection.bundle_files import ATTACK_MODEL_FILE, manifest_path
+from src.detection.signature import signature_path
 
 _SCHEMA = "position long"
 _MODEL = "isolation_forest.pkl"
@@ -71,7 +72,12 @@ def _files(job: Job) -> dict[str, Path]:
     attack = job.attack_model_path or job.model_path.with_name(ATTACK_MODEL_FILE)
     files: dict[str, Path] = {}
     for name, path in ((_MODEL, job.model_path), (ATTACK_MODEL_FILE, attack)):
-        files |= {name: path, manifest_path(Path(name)).name: manifest_path(path)}
+        manifest, sent = manifest_path(path), manifest_path(Path(name))
+        files |= {
+            name: path,
+            sent.name: manifest,
+            signature_path(sent).name: signature_path(manifest),
+        }
     if job.address_book is not None:
         files[_name_of(job.address_book)] = job.address_book
     return files

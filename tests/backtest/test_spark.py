@@ -23,8 +23,10 @@ from scripts import package_spark
 from src.datasets.tables import TableError
 from src.demo.processes import free_port, supervised
 from src.detection.bundle_files import manifest_path
+from src.detection.signature import new_private_key, public_key
 from src.history.importing import ImportOptions, import_history
 from src.history.spark import spark_session
+from src.registry.sign import sign_model, write_signature
 from src.settings import PROJECT_ROOT
 from tests.backtest.data import (
     hostile_history,
@@ -153,13 +155,19 @@ def test_machines_without_the_project_give_the_same_bytes_also_when_one_is_kille
     assert content_of(out) == expected
 
 
-def test_models_of_equal_names_in_two_folders_are_sent(tmp_path, data, expected, monkeypatch):
+def test_signed_models_of_equal_names_are_sent(tmp_path, data, expected, monkeypatch):
+    key = new_private_key()
+    monkeypatch.setenv("MODEL_PUBLIC_KEY", public_key(key))
     for kind, file in (("MODEL", "isolation_forest.pkl"), ("ATTACK_MODEL", "attack_model.npz")):
         model = tmp_path / kind / f"model{Path(file).suffix}"
         model.parent.mkdir()
         shutil.copy(PROJECT_ROOT / file, model)
         shutil.copy(manifest_path(PROJECT_ROOT / file), manifest_path(model))
+        sign_model(model, key)
         monkeypatch.setenv(f"{kind}_PATH", str(model))
+    policy = shutil.copy(PROJECT_ROOT / "policy.yaml", tmp_path / "policy.yaml")
+    write_signature(policy, key)
+    monkeypatch.setenv("POLICY_PATH", str(policy))
     with on_spark(data, tmp_path / "out", "local[2]") as job:
         assert job.wait(PATIENCE) == 0
     assert content_of(tmp_path / "out") == expected
