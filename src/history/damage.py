@@ -32,7 +32,7 @@ def named(export: Export, engine: Any, remedy: str) -> Iterator[None]:
     """Name the file and the value that an engine or a check does not; a remedy for no memory."""
     try:
         yield
-    except (duckdb.Error, Damaged, pa.ArrowException) as error:
+    except (duckdb.Error, Damaged, pa.ArrowException, UnicodeDecodeError) as error:
         if scarce := _scarce(error, remedy):
             raise scarce from error
         with closing(engine.cursor()) as cursor:  # the other may be in the middle of something

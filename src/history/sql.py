@@ -272,7 +272,7 @@ def bytes_of(column: Column | None, length: int) -> str:
         return "unhex(NULL)"
     name = _name(column)
     if column.kind == BYTES:
-        return name
+        return f"CASE WHEN octet_length({name}) > 0 THEN {name} END"
     return (
         f"coalesce(CASE WHEN length({name}) = {2 * length + 2} AND substr({name}, 1, 2) IN "
         f"('0x', '0X') THEN unhex(substr({name}, 3)) WHEN length({name}) = {2 * length} "

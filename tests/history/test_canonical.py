@@ -89,7 +89,17 @@ def test_a_fraction_is_refused():
         table_of(pa.array([Decimal("5.5")], pa.decimal128(38, 9)))
 
 
-@pytest.mark.parametrize("text", ["0x", "0x12", "34" * 19 + "3", "0x" + "zz" * 20, "0X34" * 10])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "0x",
+        "0x12",
+        "34" * 19 + "3",
+        "0x" + "zz" * 20,
+        "0X34" * 10,
+        "0x" + "\uff11" * 40,
+    ],
+)
 def test_what_is_no_address_is_refused(text):
     with pytest.raises(TableError):
         table_of(payee=text)
@@ -137,10 +147,11 @@ def test_the_first_and_the_last_second_are_taken(factor):
         assert row["block_timestamp"] == time
 
 
-def test_an_unknown_sender_stays_unknown():
-    (row,) = table_of(sender=None).to_pylist()
-    assert row["from_address"] is None
-    assert not batch_of(table_of(sender=None)).has_sender[0]
+@pytest.mark.parametrize("blank", [None, "", b""])
+def test_an_unknown_sender_stays_unknown(blank):
+    table = table_of(sender=blank)
+    assert table["from_address"].to_pylist() == [None]
+    assert not batch_of(table).has_sender[0]
 
 
 def test_a_native_transfer_is_none_of_a_token():
