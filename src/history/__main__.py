@@ -4,6 +4,7 @@ import argparse
 import os
 import re
 import sys
+from pathlib import Path
 
 from src import cli
 from src.history.layouts import CUSTOM_NAMES
@@ -56,6 +57,10 @@ def main(parser: cli.Parser) -> None:
     parser.require(
         "--from-block is after --to-block",
         lambda o: o.to_block is None or (o.from_block or 0) <= o.to_block,
+    )
+    parser.require(
+        "a recording's own store holds all its blocks: change --out, or leave out the range",
+        lambda o: o.from_block is o.to_block is None or Path(o.data).resolve() != o.out.resolve(),
     )
 
 

@@ -69,9 +69,9 @@ def run(options: argparse.Namespace) -> int:
 
 
 def imported(source: str, out: Path, options: argparse.Namespace, session: Any) -> Store:
-    """Import with the options of a command, with a bar; a recording in place as a whole."""
+    """Import with the options of a command, with a bar."""
     first, last = options.from_block, options.to_block
-    is_range = (first is not None or last is not None) and Path(source) != out
+    is_range = first is not None or last is not None
     asked = ImportOptions(
         columns=options.columns,
         blocks=(first or 0, LAST_BLOCK if last is None else last) if is_range else None,

@@ -8,6 +8,7 @@ from pytest_httpserver import HTTPServer
 
 from src.chain.recording.format import Recording
 from src.datasets.store import MANIFEST, Store, is_store, open_store
+from src.history.__main__ import main
 from src.history.importing import ImportOptions, import_history
 from tests.chain.recording.blocks import make_block, make_log, write_blocks
 from tests.chain.recording.node import Node, record
@@ -79,6 +80,17 @@ def test_an_interrupted_store_of_other_blocks_is_made_again(tmp_path: Path) -> N
         1, 2, 3,
     ]  # fmt: skip
     assert (tmp_path / "2026-august.parquet").exists()
+
+
+def test_a_range_of_a_recording_is_not_its_own_store(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_blocks(tmp_path, 1, 2)
+    words = ["--data", str(tmp_path), "--out", f"{tmp_path}/", "--from-block", "2"]
+    with pytest.raises(SystemExit, match="2"):
+        main(words)
+    assert "a recording's own store holds all its blocks" in capsys.readouterr().err
+    assert not is_store(tmp_path)
 
 
 def test_unverified_blocks_that_no_chain_has_are_recorded_without_a_store(
