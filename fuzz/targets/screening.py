@@ -131,7 +131,7 @@ def _simulation(bench: Bench) -> Callable[[bytes], None]:
         }
         client = JsonRpcClient(url, timeout=5)
         connect(client, server)
-        simulator = Simulator(client)
+        simulator = Simulator(client, chain_id=1)
         try:
             found = simulator.simulate([call], Deadline.after(60))
         except (SourceError, NotFound) as error:

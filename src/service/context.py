@@ -247,7 +247,7 @@ def open_screener(
         common.json_rpc_url, timeout=seconds, max_bytes=_MAX_ANSWER_BYTES,
         rate_limit=limit, connections=_CONNECTIONS,
     )  # fmt: skip
-    simulator = Simulator(client)
+    simulator = Simulator(client, common.chain_id)
     opening.callback(simulator.close)
     return Screener(decider, simulator, seconds=seconds)
 

@@ -69,10 +69,13 @@ class Simulator:
 
     Args:
         node: the connection; its limits on time and size apply. It is closed with the simulator.
+        chain_id: of the chain that the node serves. Every simulation names it, so that a node which
+            has been switched to another chain refuses instead of simulating there.
     """
 
-    def __init__(self, node: JsonRpcClient) -> None:
+    def __init__(self, node: JsonRpcClient, chain_id: int) -> None:
         self._node = node
+        self._chain = {"chainId": hex(chain_id)}
         self._way: _Way | None = None
         self._finding = threading.Lock()
         # Python 3.11 counts the levels of JSON, too. A trace that cannot be read hides a theft.
@@ -168,14 +171,15 @@ class Simulator:
             header = header_of(self._node.call(*_PENDING_BLOCK, deadline))
         overrides = {} if header is None else _overrides(header)
         if way.method == SIMULATE:
-            payload = _payload(calls, overrides)
+            payload = self._payload(calls, overrides)
             answer = self._node.call(SIMULATE, [payload, "latest"], deadline)
             answered, simulated = simulated_block(answer, len(calls))
             return Simulation(header or answered, tuple(calls), simulated, SIMULATE)
         if len(calls) > 1:
             raise NotSimulated(f"the node simulates single transactions only: {way.why}")
         options = _TRACER | overrides
-        answer = self._node.call(TRACE, [calls[0].as_rpc(), "latest", options], deadline)
+        call = calls[0].as_rpc() | self._chain
+        answer = self._node.call(TRACE, [call, "latest", options], deadline)
         assert header is not None  # noqa: S101
         return Simulation(header, tuple(calls), (traced_call(answer),), TRACE)
 
@@ -209,7 +213,7 @@ class Simulator:
             raise MalformedAnswer("node", "eth_blockNumber did not return a quantity")
         until = time.monotonic() + _LOOK_AGAIN_SECONDS
         try:
-            answer = self._node.call(SIMULATE, [_payload([], {}), hex(head)], deadline)
+            answer = self._node.call(SIMULATE, [self._payload([], {}), hex(head)], deadline)
         except RequestRefused as error:
             why = error.problem
         else:
@@ -233,10 +237,20 @@ class Simulator:
             ZERO_ADDRESS, ZERO_ADDRESS, gas=21_000, nonce=2**62, gas_price=2 * base_fee
         )
         try:
-            self._node.call(SIMULATE, [_payload([ahead], {}), "latest"], deadline)
+            self._node.call(SIMULATE, [self._payload([ahead], {}), "latest"], deadline)
         except RequestRefused as error:
             return error.code == NONCE_TOO_HIGH
         return False
+
+    def _payload(
+        self, calls: Sequence[UnsignedCall], overrides: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        given = [call.as_rpc() | self._chain for call in calls]
+        return {
+            "blockStateCalls": [{"calls": given, **overrides}],
+            "traceTransfers": True,
+            "validation": True,
+        }
 
 
 def _overrides(header: Header) -> dict[str, Any]:
@@ -247,14 +261,6 @@ def _overrides(header: Header) -> dict[str, Any]:
             "time": hex(header.timestamp),
             "baseFeePerGas": hex(header.base_fee),
         }
-    }
-
-
-def _payload(calls: Sequence[UnsignedCall], overrides: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "blockStateCalls": [{"calls": [call.as_rpc() for call in calls], **overrides}],
-        "traceTransfers": True,
-        "validation": True,
     }
 
 

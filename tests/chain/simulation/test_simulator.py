@@ -1,7 +1,7 @@
 """What a node is asked for, and what cannot be simulated; on a local chain."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 
 import pytest
@@ -65,7 +65,7 @@ def stage() -> Iterator[Stage]:
 
 @contextmanager
 def simulating(url: str) -> Iterator[Simulator]:
-    simulator = Simulator(JsonRpcClient(url, timeout=5.0, max_bytes=2**20))
+    simulator = Simulator(JsonRpcClient(url, timeout=5.0, max_bytes=2**20), chain_id=1)
     try:
         yield simulator
     finally:
@@ -279,6 +279,23 @@ def test_a_lying_node_is_an_error_and_no_decision(stage: Stage, lie: dict[str, A
         pytest.raises(MalformedAnswer),
     ):
         simulate(url, stage.call())
+
+
+@pytest.mark.parametrize("methods", [(), (SIMULATE,)])
+def test_a_node_that_was_switched_to_another_chain_simulates_nothing(
+    methods: tuple[str, ...],
+) -> None:
+    """Also not what is signed for no chain, or not signed."""
+    with ExitStack() as opened:
+        with anvil(timestamp=1_700_000_000) as chain:
+            call = UnsignedCall(*chain.accounts[:2])
+            url = opened.enter_context(node_without(chain.url, *methods))
+            simulator = opened.enter_context(simulating(url))
+            assert simulator.simulate([call], Deadline.after(FOR_EVER)).calls
+        port = int(chain.url.rpartition(":")[2])
+        opened.enter_context(anvil(timestamp=1_700_000_000, port=port, chain_id=5))
+        with pytest.raises(NotSimulated, match="chain id"):
+            simulator.simulate([call], Deadline.after(FOR_EVER))
 
 
 def test_a_dead_node_is_an_error(stage: Stage) -> None:
