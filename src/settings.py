@@ -26,6 +26,7 @@ from src.chain.clients.urls import (
     ETHPLORER_URL,
     OWNER_STORE_URL,
     explorer_api,
+    is_http_url,
     key_in,
 )
 from src.chain.errors import (
@@ -109,6 +110,15 @@ _EXPLORER = Kind(
 )
 
 
+def _server(text: str) -> str:
+    if not is_http_url(text) or set(text) & set("?#"):  # a path is put behind it
+        raise ValueError
+    return text
+
+
+_SERVER = Kind("the http:// or https:// URL of a server, without a query such as ?apiKey=", _server)
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """The bot's settings, which `.env.example` documents by their variables.
@@ -123,9 +133,9 @@ class Settings:
     )
     etherscan_url: str = setting("ETHERSCAN_URL", _EXPLORER, ETHERSCAN_URL, secret=True)
     etherscan_api_key: Secret | None = setting("ETHERSCAN_API_KEY", KEY, None, secret=True)
-    ethplorer_url: str = setting("ETHPLORER_URL", URL, ETHPLORER_URL, secret=True)
+    ethplorer_url: str = setting("ETHPLORER_URL", _SERVER, ETHPLORER_URL, secret=True)
     ethplorer_api_key: Secret | None = setting("ETHPLORER_API_KEY", KEY, None, secret=True)
-    price_api_url: str | None = setting("PRICE_API_URL", URL, None, secret=True)
+    price_api_url: str | None = setting("PRICE_API_URL", _SERVER, None, secret=True)
     anomaly_threshold: float | None = setting("ANOMALY_THRESHOLD", number(0.0, 1.0), None)
     model_path: Path = setting("MODEL_PATH", MODEL, DEFAULT_MODEL_PATH)
     # Treated as secret in errors, since people confuse the two halves of a key pair.

@@ -182,6 +182,8 @@ def test_node_url_is_taken_from_the_most_specific_place(tmp_path: Path) -> None:
         ("JSON_RPC_URL", KEY),
         ("ETHERSCAN_URL", f"ftp://{KEY}"),
         ("ETHPLORER_URL", f"https://[{KEY}"),
+        ("ETHPLORER_URL", f"https://api.ethplorer.io/getTokenInfo/0x12?apiKey={KEY}"),
+        ("PRICE_API_URL", f"https://coins.llama.fi/?key={KEY}"),
         ("ETHERSCAN_API_KEY", f"{KEY} two words"),
         ("ETHPLORER_API_KEY", f"{KEY}\nX-Header: y"),
         ("ETHERSCAN_API_KEY", f"'{KEY}'"),
