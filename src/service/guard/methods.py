@@ -78,6 +78,7 @@ MAX_TRANSACTIONS: Final = 16
 """In one message: what one simulation takes."""
 
 _HASH_CHARACTERS: Final = 66
+_HASH_LENGTHS: Final = (64, _HASH_CHARACTERS)  # some nodes do not want the prefix
 _LEAST_FIELDS: Final = 9  # of a transaction, in a list of RLP
 _FIRST_LIST: Final = 0xC0
 _SIGNED: Final = re.compile(r"0x(?:[0-9a-fA-F]{2}){33,}")
@@ -128,16 +129,23 @@ def signed_transactions(params: Any) -> tuple[bytes, ...]:
 
 
 def names_by_hash(params: Any) -> bool:
-    """Whether the parameters name a transaction by its hash, as the bundles of MEV-Share may.
+    """Whether the parameters name a transaction by its hash.
 
-    The guard cannot see what such a transaction does, so neither what those behind it do.
+    The bundles of MEV-Share may, by the key `hash`; some builders take hashes among the raw
+    transactions of a list. The guard cannot see what such a transaction does, so neither what those
+    behind it do.
     """
     if isinstance(params, dict):
         return any(
             (key.casefold() == "hash" and one is not None) or names_by_hash(one)
             for key, one in params.items()
         )
-    return isinstance(params, list) and any(map(names_by_hash, params))
+    if not isinstance(params, list):
+        return False
+    lengths = {len(one) for one in params if isinstance(one, str)}
+    has_hash = not lengths.isdisjoint(_HASH_LENGTHS)
+    has_raw = max(lengths, default=0) > _HASH_CHARACTERS
+    return (has_hash and has_raw) or any(map(names_by_hash, params))
 
 
 def _long_texts(value: Any, depth: int = 0) -> Iterator[str]:

@@ -57,6 +57,9 @@ def test_a_bundle_keeps_its_order() -> None:
     [
         ([{"body": [{"hash": "0x" + "12" * 32}, {"tx": ONE}]}], True),
         ([{"body": [{"bundle": {"body": [{"HA\u017fH": ""}]}}, {"tx": ONE}]}], True),
+        ([{"txs": ["0x" + "12" * 32, ONE]}], True),
+        ([{"txs": [ONE, "12" * 32]}], True),
+        ([ONE, "0x1388"], False),
         ([{"body": [{"tx": ONE, "hash": None}], "privacy": {"hints": ["hash"]}}], False),
         ([{"txs": [ONE], "revertingTxHashes": ["0x" + "12" * 32]}], False),
         ([ONE], False),
