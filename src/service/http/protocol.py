@@ -1,17 +1,22 @@
-"""uvicorn's HTTP/1.1 protocol with limits on the size and the duration of request heads.
+"""uvicorn's HTTP/1.1 protocol with limits for clients that send heads without end, or read nothing.
 
 uvicorn buffers a head of any size, for any time, before the application sees the request and can
 reject it. Here the request line and the headers must be complete within limits of size and time;
 chunk headers and trailers count towards the size as well.
+
+A client that does not read its response would keep its connection for ever, since a connection is
+closed only when all of the response is sent. The kernel ends it instead, also as a WebSocket.
 """
 
 import asyncio
+import socket
 from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 MAX_HEAD_BYTES: Final = 64 * 1024
 HEAD_SECONDS: Final = 20.0
+STALLED_SECONDS: Final = 60.0
 
 _TOO_LARGE: Final = b"431 Request Header Fields Too Large"
 _TOO_SLOW: Final = b"408 Request Timeout"
@@ -21,6 +26,7 @@ class BoundedProtocol(HttpToolsProtocol):
     """uvicorn's protocol with bounded heads; one object per connection."""
 
     head_seconds = HEAD_SECONDS
+    stalled_seconds = STALLED_SECONDS
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -30,6 +36,10 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """See asyncio.Protocol."""
         super().connection_made(transport)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux
+            transport.get_extra_info("socket").setsockopt(
+                socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(self.stalled_seconds * 1_000)
+            )
         self._wait()
 
     def connection_lost(self, exc: Exception | None) -> None:

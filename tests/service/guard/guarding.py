@@ -138,12 +138,14 @@ def node(answer: Callable[[bytes], web.Response] | None = None) -> Iterator[Node
         opened = web.WebSocketResponse(max_msg_size=0, autoping=state.answers_pings)
         await opened.prepare(request)
         state.sockets += 1
-        async for message in opened:
-            if message.type in {WSMsgType.TEXT, WSMsgType.BINARY}:
-                body = message.data.encode() if isinstance(message.data, str) else message.data
-                state.bodies.append(body)
-                await opened.send_str(json_reply(body).text or "")
-        state.sockets -= 1
+        try:
+            async for message in opened:
+                if message.type in {WSMsgType.TEXT, WSMsgType.BINARY}:
+                    body = message.data.encode() if isinstance(message.data, str) else message.data
+                    state.bodies.append(body)
+                    await opened.send_str(json_reply(body).text or "")
+        finally:
+            state.sockets -= 1
         return opened
 
     async def start() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from src.service.http import protocol
 from tests.service.guard.guarding import BAD, RAW, Guarded, Node, Script, guard
 from tests.support.waiting import PATIENCE, wait_until
 
@@ -153,6 +154,24 @@ def test_a_node_that_does_not_answer_pings_is_gone(
 
     with guard(upstream.url) as guarded:
         assert asyncio.run(use(guarded.url)) == 1012
+
+
+def test_a_client_that_reads_nothing_is_gone(
+    upstream: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a few thousand of them would keep all others out."""
+    monkeypatch.setattr(protocol.BoundedProtocol, "stalled_seconds", 0.5)
+    large = json.dumps(call("eth_chainId", "x" * 1_000_000))
+
+    async def use(url: str) -> None:
+        async with aiohttp.ClientSession() as session, session.ws_connect(url) as own:
+            await asyncio.to_thread(wait_until, lambda: upstream.sockets == 1)
+            sending = asyncio.gather(*(own.send_str(large) for _ in range(40)))
+            await asyncio.to_thread(wait_until, lambda: upstream.sockets == 0)
+            sending.cancel()
+
+    with guard(upstream.url) as guarded:
+        asyncio.run(use(guarded.url))
 
 
 def test_many_open_sockets(guarded: Guarded, upstream: Node) -> None:
