@@ -76,7 +76,7 @@ def is_public(address: str) -> bool:
 
 
 def session(connections: int, *, public_only: bool = False) -> requests.Session:
-    """A session without cookies, whose timeouts bound whole responses.
+    """A session without cookies and redirects, whose timeouts bound whole responses.
 
     Args:
         connections: size of the connection pool.
@@ -85,13 +85,21 @@ def session(connections: int, *, public_only: bool = False) -> requests.Session:
     """
     # At DEBUG level urllib3 logs each request's path and query, which contain keys.
     logging.getLogger("urllib3.connectionpool").setLevel(logging.INFO)
-    opened = requests.Session()
+    opened = _Session()
     opened.headers["User-Agent"] = USER_AGENT
     opened.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     adapter = _Adapter(connections, _Public if public_only else _Timed)
     opened.mount("http://", adapter)
     opened.mount("https://", adapter)
     return opened
+
+
+class _Session(requests.Session):
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """None: no redirect is followed.
+
+        Else `requests` reads the redirect's body, of any size, also where it may not follow it.
+        """
 
 
 def _connect(connection: HTTPConnection) -> socket.socket:

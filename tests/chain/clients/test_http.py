@@ -1,6 +1,7 @@
 """A client's environment (proxies and ~/.netrc, as other programs do), and keys in its messages."""
 
 import os
+import socket
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from pytest_httpserver import HTTPServer
 
 from src.chain.clients.http import HttpClient
-from src.chain.errors import SourceUnavailable
+from src.chain.errors import RequestRefused, SourceUnavailable
 from tests.support import raw_server
 
 
@@ -55,6 +56,17 @@ def test_a_host_that_needs_no_proxy_is_reached_without_one(
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     monkeypatch.setenv("NO_PROXY", httpserver.host)
     assert ask(httpserver.url_for("").rstrip("/")) == {}
+
+
+def test_the_body_of_a_redirect_is_not_read() -> None:
+    head = b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:9/\r\nContent-Length: 1000000\r\n\r\n"
+
+    def redirect(connection: socket.socket, stop: threading.Event) -> None:
+        connection.sendall(head)
+        stop.wait()
+
+    with raw_server.raw_server(redirect) as url, pytest.raises(RequestRefused, match="redirects"):
+        ask(url)
 
 
 def test_credentials_of_netrc_are_sent(httpserver: HTTPServer, tmp_path: Path) -> None:
