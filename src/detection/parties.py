@@ -4,7 +4,7 @@ The form of `features.view` with addresses and exact integers, for rules. An att
 of its accounts deals with whom, and puts relays between them, for cents. That changes no party.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -16,6 +16,7 @@ from src.detection.records import (
     NativeTransferLike,
     TransferLike,
     net_changes,
+    unlogged_wrapping,
 )
 
 if TYPE_CHECKING:
@@ -93,16 +94,13 @@ class Parties:
         return frozenset(found)
 
     def balances_with_native(
-        self, native: Iterable[NativeTransferLike], wrapped: str | None
+        self, native: Sequence[NativeTransferLike], wrapped: str | None
     ) -> Mapping[str, Mapping[str, int]]:
         """The balances, with the native currency as the token `NATIVE`.
 
-        Wrapping and unwrapping leave no ERC-20 transfer on most chains. They are seen in what goes
-        to and comes from the contract of the wrapped currency, which is left out itself.
-
         Args:
             native: all native transfers of the transaction.
-            wrapped: that contract, or None.
+            wrapped: the contract of the wrapped native currency, or None. It is left out itself.
         """
         balances = {party: dict(changes) for party, changes in self.balances.items()}
 
@@ -115,10 +113,8 @@ class Parties:
         for moved in native:
             credit(moved.sender, NATIVE, -moved.amount)
             credit(moved.recipient, NATIVE, moved.amount)
-            if wrapped is not None and moved.recipient == wrapped:
-                credit(moved.sender, wrapped, moved.amount)
-            elif wrapped is not None and moved.sender == wrapped:
-                credit(moved.recipient, wrapped, -moved.amount)
+        for wrapping in unlogged_wrapping(native, self.transfers, wrapped):
+            credit(*wrapping)
         return balances
 
     @cached_property
@@ -272,11 +268,9 @@ def _by_account(evidence: "Evidence") -> dict[str, dict[str, int]]:
     for sent in evidence.native or ():
         credit(sent.sender, NATIVE, -sent.amount)
         credit(sent.recipient, NATIVE, sent.amount)
-        # Wrapping and unwrapping leave no ERC-20 transfer on most chains.
-        if wrapped is not None and sent.recipient == wrapped:
-            credit(sent.sender, wrapped, sent.amount)
-        elif wrapped is not None and sent.sender == wrapped:
-            credit(sent.recipient, wrapped, -sent.amount)
+    logged = evidence.credible_transfers
+    for wrapping in unlogged_wrapping(evidence.native or (), logged, wrapped):
+        credit(*wrapping)
     if evidence.native is None and evidence.value and evidence.sender:
         credit(evidence.sender, NATIVE, -evidence.value)
         if evidence.to is not None and any(n < 0 for n in balances.get(evidence.to, {}).values()):

@@ -8,6 +8,7 @@ detector can only raise it, and one that fails, lacks its inputs or does not app
 """
 
 import enum
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -62,6 +63,42 @@ def net_changes(transfers: Iterable[TransferLike]) -> dict[str, dict[str, int]]:
         payee = changes.setdefault(transfer.recipient, {})
         payee[token] = payee.get(token, 0) + amount
     return changes
+
+
+def unlogged_wrapping(
+    native: Iterable[NativeTransferLike], transfers: Iterable[TransferLike], wrapped: str | None
+) -> list[tuple[str, str, int]]:
+    """What accounts gain by wrapping the native currency and lose by unwrapping it, without a log.
+
+    Seen in what goes to and comes from the contract of the wrapped currency. On most chains it logs
+    no ERC-20 transfer then. Where it does (Arbitrum, Fantom), that is a mint or burn of the amount.
+
+    Args:
+        native: all native transfers of a transaction.
+        transfers: its ERC-20 transfers.
+        wrapped: that contract, or None.
+
+    Returns:
+        Account, token (the contract) and change in raw units.
+    """
+    logged = Counter(
+        one.amount if one.sender == ZERO_ADDRESS else -one.amount
+        for one in transfers
+        if one.token == wrapped and ZERO_ADDRESS in (one.sender, one.recipient)
+    )
+    found = []
+    for moved in native:
+        if moved.recipient == wrapped:
+            account, token, change = moved.sender, moved.recipient, moved.amount
+        elif moved.sender == wrapped:
+            account, token, change = moved.recipient, moved.sender, -moved.amount
+        else:
+            continue
+        if logged[change] > 0:
+            logged[change] -= 1
+        else:
+            found.append((account, token, change))
+    return found
 
 
 class ApprovalLike(Protocol):

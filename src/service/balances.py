@@ -7,7 +7,7 @@ from src.chain.text import short
 from src.chain.transfers import ZERO_ADDRESS, Transfer
 from src.decision.money import TokenPrice, rough_worth
 from src.decision.tokens import TokenView, decimals_of, label_of
-from src.detection.records import NATIVE, net_changes
+from src.detection.records import NATIVE, net_changes, unlogged_wrapping
 from src.service.formatting import amount, exact_amount
 from src.service.records import LoadedTransaction
 
@@ -144,17 +144,12 @@ def _balances(
 
 
 def _with_wrapping(transaction: LoadedTransaction, wrapped: str | None) -> Iterator[Transfer]:
-    """All transfers, and the mints and burns of the wrapped native currency.
-
-    Wrapping and unwrapping leave no ERC-20 transfer on most chains.
-    """
-    for one in all_transfers(transaction):
-        yield one
-        if one.token == NATIVE and wrapped is not None and transaction.native:
-            if one.recipient == wrapped:
-                yield Transfer(wrapped, ZERO_ADDRESS, one.sender, one.amount, one.log_index)
-            elif one.sender == wrapped:
-                yield Transfer(wrapped, one.recipient, ZERO_ADDRESS, one.amount, one.log_index)
+    """All transfers, and the mints and burns of the wrapped native currency that are not logged."""
+    yield from all_transfers(transaction)
+    native = transaction.native or ()
+    for account, token, change in unlogged_wrapping(native, transaction.transfers, wrapped):
+        payer, payee = (ZERO_ADDRESS, account) if change > 0 else (account, ZERO_ADDRESS)
+        yield Transfer(token, payer, payee, abs(change), 0)
 
 
 def _rough(token: str, raw: int, worth: Worth) -> float:

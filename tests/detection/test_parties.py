@@ -290,6 +290,18 @@ def test_unwrapping_moves_nothing_but_the_kind_of_currency() -> None:
     assert WETH not in found
 
 
+def test_wrapping_that_the_token_logs_counts_once() -> None:
+    """As on Arbitrum. A transfer of another amount to the zero address hides no unwrapping."""
+    native = [Ether(HUB, WETH, 30), Ether(WETH, OTHER, 7)]
+    logged = [Moved(WETH, ZERO_ADDRESS, HUB, 30), Moved(WETH, OTHER, ZERO_ADDRESS, 7)]
+    free = [Moved(WETH, OTHER, ZERO_ADDRESS, 1)]
+    for moved, left in ((logged, {HUB: 30, OTHER: -7}), (free, {HUB: 30, OTHER: -8})):
+        evidence = Evidence(moved, sender=SENDER, native=native, wrapped_native=WETH)
+        assert {one: found[WETH] for one, found in evidence.gains.others.items()} == left
+        balances = evidence.balances_with_native
+        assert {one: balances[one][WETH] for one in left} == left
+
+
 @given(histories, st.lists(st.builds(Ether, *[st.sampled_from(ACCOUNTS)] * 2, st.integers(0, 99))))
 def test_native_transfers_sum_to_nothing_and_change_no_token(
     transfers: list[Moved], native: list[Ether]

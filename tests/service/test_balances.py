@@ -82,6 +82,14 @@ def test_wrapping_is_a_gain_of_the_wrapped_currency() -> None:
     assert found[ZERO_ADDRESS] == ["-1 WETH"]
 
 
+def test_wrapping_that_the_token_logs_counts_once() -> None:
+    native = (NativeTransfer(ALICE, WETH, ETHER, 0), NativeTransfer(WETH, BOB, 2 * ETHER, 3))
+    logged = (WETH, ZERO_ADDRESS, ALICE, ETHER), (WETH, BOB, ZERO_ADDRESS, 2 * ETHER)
+    found = {one.account: told(one) for one in changes(moved(*logged, native=native))}
+    assert sorted(found[ALICE]) == ["+1 WETH", "-1 ETH"]
+    assert sorted(found[BOB]) == ["+2 ETH", "-2 WETH"]
+
+
 def test_what_states_no_decimals_is_an_unknown_amount() -> None:
     (first, _) = changes(moved((UNKNOWN_TOKEN, ALICE, BOB, 123_456)))
     (change,) = first.changes
