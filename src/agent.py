@@ -10,7 +10,6 @@ finding. `initialize` may raise: a bot without a verified model must not start.
 """
 
 import gc
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -62,7 +61,6 @@ from src.variables import reveal
 LOGGER = get_logger(__name__)
 
 F = TypeVar("F")
-_RECURSION_LIMIT = 1_000  # Python's own default
 
 
 class AlertRate:
@@ -127,22 +125,12 @@ def initialize() -> None:
     if BOT is not None:
         return
     log_to_stderr()
-    bound_recursion()
     BOT = open_bot(load_settings())
     data_processing.use(BOT.pipeline, BOT.lookups)
     # Exclude the loaded objects from garbage collection. Scanning them takes 60 ms of CPU, which on
     # a scan node is a third of a second in the middle of a transaction.
     gc.collect()
     gc.freeze()
-
-
-def bound_recursion() -> None:
-    """Undo what forta-agent's dependencies do at their import.
-
-    They raise the limit to 100,000, where deeply nested JSON from a hostile source overflows the C
-    stack and ends the process instead of raising RecursionError.
-    """
-    sys.setrecursionlimit(_RECURSION_LIMIT)
 
 
 def open_bot(settings: Settings) -> Bot:

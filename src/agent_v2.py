@@ -150,7 +150,6 @@ async def scan() -> None:
 def main() -> int:
     """Run the bot; returns the exit code of the process."""
     log_to_stderr()
-    agent.bound_recursion()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # the SDK's own fails when called
     asyncio.run(scan())
     return 0

@@ -60,7 +60,7 @@ def test_the_zero_address_is_left_out():
 
 def test_deep_brackets_do_not_end_the_process_where_the_limit_is_raised() -> None:
     limit = sys.getrecursionlimit()
-    sys.setrecursionlimit(10**9)  # as a dependency of web3 does, to another number
+    sys.setrecursionlimit(10**9)  # as a library might
     try:
         with pytest.raises(AddressListError, match="starts like JSON"):
             parse_text("[" * 2_000_000)

@@ -73,3 +73,11 @@ def test_help_loads_no_slow_library(
     pyarrow and numpy are allowed: commands that check their arguments against recordings need them.
     """
     assert loaded[command] & SLOW == set()
+
+
+@pytest.mark.parametrize("module", ["src.agent", "src.service.app"])
+def test_no_library_raises_the_recursion_limit(module: str) -> None:
+    """py_ecc would, and take a fifth of the start: see requirements/overrides.txt."""
+    program = f"import sys; usual = sys.getrecursionlimit(); import {module}"
+    check = "assert sys.getrecursionlimit() == usual and 'py_ecc' not in sys.modules"
+    subprocess.run([sys.executable, "-c", f"{program}; {check}"], cwd=ROOT, check=True)

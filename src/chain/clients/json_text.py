@@ -21,8 +21,8 @@ def is_nested_deeper(text: str | bytes | bytearray, levels: int) -> bool:
 
     Bytes are decoded as `json.loads` does.
 
-    The parser recurses in C, and py_ecc, a dependency of web3, raises Python's recursion limit:
-    without this check a text of a hundred thousand brackets ends the process.
+    The parser recurses in C: where a library has raised Python's recursion limit, a text of a
+    hundred thousand brackets ends the process.
     """
     if not isinstance(text, str):
         try:  # as the parser does

@@ -1,7 +1,6 @@
 """Requests that are malformed, many or too large."""
 
 import json
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,15 +20,6 @@ from src.chain.transfers import TRANSFER_TOPIC
 from tests.chain.recording.blocks import TOKEN, block_hash, make_block
 from tests.chain.replay.served import UNKNOWN_HASH, ask, post
 from tests.support.waiting import PATIENCE
-
-
-@pytest.fixture
-def usual_recursion_limit() -> Iterator[None]:
-    """Python's own limit, as in the replay's process; `forta_agent` raises it beyond the stack."""
-    raised = sys.getrecursionlimit()
-    sys.setrecursionlimit(1_000)
-    yield
-    sys.setrecursionlimit(raised)
 
 
 def test_a_filter_of_four_topics_wants_four_as_geth_has_it(small: str) -> None:
@@ -77,9 +67,7 @@ def test_a_filter_of_four_topics_wants_four_as_geth_has_it(small: str) -> None:
         (b'{"method": "eth_getTransactionCount", "params": ["me"], "id": 1}', -32602),
     ],
 )
-def test_what_is_no_proper_request_gets_its_error(
-    small: str, usual_recursion_limit: None, body: bytes, code: int
-) -> None:
+def test_what_is_no_proper_request_gets_its_error(small: str, body: bytes, code: int) -> None:
     answer = post(small, body)
     assert answer["error"]["code"] == code
     assert answer["jsonrpc"] == "2.0"
