@@ -79,19 +79,14 @@ class AddressPoisoningDetector:
         if evidence.sender is None:
             return _SILENT
         acting: set[str | None] = {evidence.sender, evidence.to, ZERO_ADDRESS}
-        moving: set[str] = set()
-        for transfer in evidence.credible_transfers:
-            if transfer.amount and not self._is_counterfeit(evidence, transfer):
-                moving.update((transfer.sender, transfer.recipient))
-        # An account that moves something in earnest takes part; the others are only named.
-        zero = sum(
-            transfer.amount == 0
-            and not self._is_counterfeit(evidence, transfer)
-            and _only_names(transfer, acting, moving)
-            for transfer in evidence.credible_transfers
-        )
+        genuine = [t for t in evidence.credible_transfers if not self._is_counterfeit(evidence, t)]
+        # An account that pays something in earnest takes part; the others are only named. Who gets
+        # something may have sold a counterfeit for it, but nobody sells nothing: it may be dust.
+        acting.update(transfer.sender for transfer in genuine if transfer.amount)
+        zero = sum(not transfer.amount and _only_names(transfer, acting) for transfer in genuine)
+        acting.update(transfer.recipient for transfer in genuine if transfer.amount)
         counterfeit = sum(
-            self._is_counterfeit(evidence, transfer) and _only_names(transfer, acting, moving)
+            self._is_counterfeit(evidence, transfer) and _only_names(transfer, acting)
             for transfer in evidence.transfers
         )
         reasons = []
@@ -104,8 +99,8 @@ class AddressPoisoningDetector:
         return Verdict(
             self.NAME,
             Action.REVIEW,
-            f"{' and '.join(reasons)} in the names of accounts that take no other part and have "
-            "not signed the transaction",
+            f"{' and '.join(reasons)} in the names of accounts that pay nothing else and have not "
+            "signed the transaction",
         )
 
     @staticmethod
@@ -114,10 +109,10 @@ class AddressPoisoningDetector:
         return fact is not None and fact.impersonates
 
 
-def _only_names(transfer: TransferLike, acting: set[str | None], moving: set[str]) -> bool:
-    """Whether a transfer is in the name of an account that neither acts nor moves anything."""
+def _only_names(transfer: TransferLike, acting: set[str | None]) -> bool:
+    """Whether a transfer is in the name of an account that does not act."""
     payer, payee = transfer.sender, transfer.recipient
-    return payer not in acting and payer not in moving and payee not in (ZERO_ADDRESS, payer)
+    return payer not in acting and payee not in (ZERO_ADDRESS, payer)
 
 
 def _is_payoff(pair: LookAlike) -> bool:
