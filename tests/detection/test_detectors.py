@@ -114,8 +114,9 @@ def test_an_impersonated_token_is_reviewed():
     assert judge("impersonated_token", (USDC, ALICE, BOB, 5), tokens=real).action is Action.ALLOW
 
 
-def test_a_zero_transfer_out_of_a_strangers_account_is_poisoning():
-    verdict = judge("address_poisoning", (USDC, CAROL, FAKE, 0))
+@pytest.mark.parametrize("dust", [[], [(USDC, FAKE, CAROL, 1)]], ids=["alone", "beside dust"])
+def test_a_zero_transfer_out_of_a_strangers_account_is_poisoning(dust):
+    verdict = judge("address_poisoning", (USDC, CAROL, FAKE, 0), *dust)
     assert verdict.action is Action.REVIEW
     assert "1 transfer of nothing" in verdict.reason
 
@@ -141,6 +142,8 @@ def test_a_counterfeit_token_in_a_strangers_name_is_poisoning():
     verdict = judge("address_poisoning", (UNKNOWN_TOKEN, CAROL, FAKE, 10**6), tokens=fake)
     assert verdict.action is Action.REVIEW
     assert "counterfeit" in verdict.reason
+    sale = [(UNKNOWN_TOKEN, CAROL, FAKE, 10**6), (USDC, POOL, CAROL, 10**6)]
+    assert judge("address_poisoning", *sale, tokens=fake).action is Action.ALLOW
 
 
 def test_the_least_number_of_zero_transfers_is_the_operators():
@@ -297,10 +300,21 @@ def test_an_account_that_only_loses_is_drained():
     assert judge("drained_account", *rows[:2]).action is Action.ALLOW
     assert judge("drained_account", *rows, (USDC, ALICE, CAROL, 1)).action is Action.ALLOW
     assert judge("drained_account", *rows, sender=CAROL).action is Action.ALLOW
+    withdrawal = [*rows, (USDC, ALICE, ZERO_ADDRESS, 10)]  # burns shares of a pool
+    assert judge("drained_account", *withdrawal).action is Action.ALLOW
+    redeemed = [(moved, ALICE, ZERO_ADDRESS, amount) for moved, _, _, amount in rows]
+    assert judge("drained_account", *rows, *redeemed).action is Action.REVIEW  # with the loot
 
 
 ROBBED = [(USDC, token(n), POOL, 10) for n in range(1, 6)]
 """Allowances that five users gave the router that the sender calls."""
+
+RECEIPTS = [(UNKNOWN_TOKEN, ZERO_ADDRESS, token(n), 1) for n in (11, 12)]
+VAULTS = [
+    *[(token(n + 20), token(n + 1), ZERO_ADDRESS, 10) for n in range(1, 6)],  # shares of the next
+    *[(USDC, token(n + 1), token(n), 10) for n in range(1, 6)],
+]
+"""A vault pays out of another, which pays out of another."""
 
 
 @pytest.mark.parametrize(
@@ -312,6 +326,11 @@ ROBBED = [(USDC, token(n), POOL, 10) for n in range(1, 6)]
         ([*ROBBED, (USDC, POOL, ALICE, 25), (USDC, POOL, CAROL, 25)], {}, 0),  # two share it
         ([*ROBBED, *[(USDC, token(n), CAROL, 9) for n in range(11, 16)]], {}, 1),
         (ROBBED[1:], {}, 0),
+        ([*ROBBED, *RECEIPTS], {"values": {USDC: 1e-10}}, 1),
+        ([*ROBBED, *RECEIPTS], {}, 0),  # may be the loot
+        (VAULTS, {}, 0),
+        ([*ROBBED, (UNKNOWN_TOKEN, ALICE, ZERO_ADDRESS, 1)], {}, 0),
+        ([*ROBBED, (USDC, token(6), POOL, 1), (UNKNOWN_TOKEN, ALICE, ZERO_ADDRESS, 1)], {}, 1),
         (ROBBED, {"nonce": 1001}, 0),  # an exchange collects deposits
         (ROBBED, {"sender": token(1)}, 0),
         (ROBBED, {"to": token(1)}, 0),

@@ -32,8 +32,10 @@ class DrainedAccountDetector:
     allowances that its users gave it. Custodians collect deposits in the same way, by senders with
     many transactions.
 
-    Tokens without a reputation do not count, nor does a trifle that they get. Balances are not in a
-    transaction's events: what is seen is that tokens leave one-sidedly, not how much is left.
+    Tokens without a reputation do not count, nor does a trifle that they get. Whoever withdraws
+    from a pool or from vaults burns shares of it: each token burnt pays for one account's loss, or
+    for all that an account loses of other tokens. Balances are not in a transaction's events: what
+    is seen is that tokens leave one-sidedly, not how much is left.
     """
 
     NAME: ClassVar[str] = "drained_account"
@@ -83,13 +85,15 @@ class DrainedAccountDetector:
         for account, changes in evidence.balances.items():
             if len(changes) < self._min_tokens or account in ours:
                 continue
-            lost = sum(amount < 0 for amount in changes.values())
+            lost = {token for token, amount in changes.items() if amount < 0}
             gained = [(token, amount) for token, amount in changes.items() if amount > 0]
-            if lost >= self._min_tokens and all(evidence.is_negligible(*gain) for gain in gained):
+            if len(lost) < self._min_tokens or _burnt(evidence) - lost:
+                continue
+            if all(evidence.is_negligible(*gain) for gain in gained):
                 return Verdict(
                     self.NAME,
                     Action.REVIEW,
-                    f"{account} loses {count(lost, 'token')}, receives "
+                    f"{account} loses {count(len(lost), 'token')}, receives "
                     f"{'next to nothing' if gained else 'none'} and has not signed",
                 )
         return _SILENT
@@ -100,15 +104,21 @@ class DrainedAccountDetector:
             return _SILENT
         if len({one.sender for one in evidence.credible_transfers}) < self._min_accounts:
             return _SILENT
-        own = evidence.gains.own
+        own, is_priced = evidence.gains.own, evidence.largest_value > 0
         losers, winners, traders = 0, int(any(change > 0 for change in own.values())), 0
+        receipts = 0  # winners of tokens of unknown worth alone: not where the loot goes
         for account, changes in evidence.gains.others.items():
             kept = {t: n for t, n in changes.items() if not evidence.is_negligible(t, n)}
-            gains, loses = (any(n > 0 for n in kept.values()), any(n < 0 for n in changes.values()))
-            traders += gains and loses  # pools that the loot is sold to, among others
-            winners += gains and not loses
-            losers += loses and not gains and account not in (sender, evidence.to)
-        if not winners + traders or losers < self._min_accounts * max(winners, 1):
+            gained = [token for token, change in kept.items() if change > 0]
+            loses = any(change < 0 for change in changes.values())
+            traders += bool(gained) and loses  # pools that the loot is sold to, among others
+            winners += bool(gained) and not loses
+            receipts += (
+                bool(gained) and not loses and is_priced and not any(map(evidence.value_of, gained))
+            )
+            losers += loses and not gained and account not in (sender, evidence.to)
+        unpaid = losers - len(_burnt(evidence))
+        if not winners + traders or unpaid < self._min_accounts * max(winners - receipts, 1):
             return _SILENT
         return Verdict(
             self.NAME,
@@ -117,6 +127,14 @@ class DrainedAccountDetector:
             f"{count(winners + traders, 'other')} and receive nothing{evidence.left_out}, by a "
             f"sender whose nonce is {'unknown' if nonce is None else f'{nonce:,}'}",
         )
+
+
+def _burnt(evidence: Evidence) -> set[str]:
+    """Tokens that somebody ends poorer of and nobody richer: shares, given up for what they pay."""
+    every = [evidence.gains.own, *evidence.gains.others.values()]
+    gained = {token for changes in every for token, change in changes.items() if change > 0}
+    wrapping = {NATIVE, evidence.wrapped_native}
+    return {token for changes in every for token in changes} - gained - wrapping
 
 
 class Loss(NamedTuple):
