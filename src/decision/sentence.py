@@ -104,19 +104,19 @@ class _Story:
 
     def _exchange(self, gained: list[str], lost: list[str]) -> str:
         own = self.evidence.gains.own
+        difference = self._difference(gained)
         said = (
             f"{self._sender()} gave {self._amounts(own, lost)} and received "
-            f"{self._amounts(own, gained)}{self._difference(gained)}"
+            f"{self._amounts(own, gained)}{difference}"
         )
-        partners = self._traders
         victims = self._unpaid
         if victims:
             return said + self._best_of_others() + self._worst_of_others(victims)
-        called = self.evidence.to
+        called, comma = self.evidence.to, "," if difference else ""
         if called is not None and self.names(called):
-            return f"{said} through {self.account(called)}"
-        partners = partners or self._winners
-        return f"{said} in exchange with {self._group(partners)}" if partners else said
+            return f"{said}{comma} through {self.account(called)}"
+        partners = self._traders or self._winners
+        return f"{said}{comma} in exchange with {self._group(partners)}" if partners else said
 
     def _payment(self, lost: list[str]) -> str:
         own = self.evidence.gains.own
@@ -404,7 +404,7 @@ class _Story:
         received = sum(self.money.usd(token, own[token]) or 0.0 for token in gained)
         if abs(net) <= _NOTABLE_SHARE * received:
             return ""
-        return f", a net {'gain' if net > 0 else 'loss'} of {_about(abs(net))},"
+        return f", a net {'gain' if net > 0 else 'loss'} of {_about(abs(net))}"
 
 
 def _about(usd: float) -> str:

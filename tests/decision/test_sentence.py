@@ -135,6 +135,12 @@ THEFT = [
             "S gave 1,000 GOLD and received 1 WETH, a net gain of about $2,000, in exchange "
             "with O.",
         ),
+        (
+            [Moved(GOLD, SENDER, ZERO_ADDRESS, 1_000_00), Moved(WETH, VICTIM, SENDER, ETHER)],
+            {"prices": {"gold": 1.0, "weth": 3000.0}},
+            "S gave 1,000 GOLD and received 1 WETH, a net gain of about $2,000; V lost 1 WETH "
+            "(about $3,000).",
+        ),
         ([Moved(GOLD, VICTIM, OTHER, 5_00)], {}, "S moved 5 GOLD from V to O."),
         (
             [Moved(GOLD, VICTIM, ZERO_ADDRESS, 5_00)],
