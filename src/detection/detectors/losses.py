@@ -104,27 +104,30 @@ class DrainedAccountDetector:
             return _SILENT
         if len({one.sender for one in evidence.credible_transfers}) < self._min_accounts:
             return _SILENT
-        own, is_priced = evidence.gains.own, evidence.largest_value > 0
-        losers, winners, traders = 0, int(any(change > 0 for change in own.values())), 0
-        receipts = 0  # winners of tokens of unknown worth alone: not where the loot goes
+        losers, traders = 0, 0
+        winners = [{token for token, change in evidence.gains.own.items() if change > 0}]
+        taken: set[str] = set()
         for account, changes in evidence.gains.others.items():
             kept = {t: n for t, n in changes.items() if not evidence.is_negligible(t, n)}
-            gained = [token for token, change in kept.items() if change > 0]
-            loses = any(change < 0 for change in changes.values())
-            traders += bool(gained) and loses  # pools that the loot is sold to, among others
-            winners += bool(gained) and not loses
-            receipts += (
-                bool(gained) and not loses and is_priced and not any(map(evidence.value_of, gained))
-            )
-            losers += loses and not gained and account not in (sender, evidence.to)
+            gained = {token for token, change in kept.items() if change > 0}
+            lost = {token for token, change in changes.items() if change < 0}
+            if gained and lost:
+                traders += 1  # pools that the loot is sold to, among others
+            elif gained:
+                winners.append(gained)
+            elif lost and account not in (sender, evidence.to):
+                losers += 1
+                taken |= lost
+        # Whoever gets a receipt, or what the sender gives away, does not share the loot.
+        sharing = sum(any(t in taken or evidence.value_of(t) for t in gained) for gained in winners)
         unpaid = losers - len(_burnt(evidence))
-        if not winners + traders or unpaid < self._min_accounts * max(winners - receipts, 1):
+        if not sharing + traders or unpaid < self._min_accounts * max(sharing, 1):
             return _SILENT
         return Verdict(
             self.NAME,
             Action.REVIEW,
             f"{count(losers, 'account')} that have not signed lose tokens to "
-            f"{count(winners + traders, 'other')} and receive nothing{evidence.left_out}, by a "
+            f"{count(sharing + traders, 'other')} and receive nothing{evidence.left_out}, by a "
             f"sender whose nonce is {'unknown' if nonce is None else f'{nonce:,}'}",
         )
 
