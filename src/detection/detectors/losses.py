@@ -51,7 +51,7 @@ class DrainedAccountDetector:
     PARAMETERS: ClassVar[Mapping[str, Parameter]] = {
         "min_tokens": Parameter(3, 1, 1000, "Tokens lost from which to review.", whole=True),
         "min_accounts": Parameter(
-            5, 2, 1000, "Accounts that lose, for each that gains, from which to review.", whole=True
+            4, 2, 1000, "Accounts that lose, for each that gains, from which to review.", whole=True
         ),
         "max_nonce": Parameter(
             1000,
